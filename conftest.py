@@ -35,7 +35,7 @@ USES_EMULATOR = re.compile(r"qemu|hil_bench|hil_backend|verdicts", re.IGNORECASE
 LIMITS_S = {"soak": 3 * 3600, "slow": 1800}
 """Mark -> limit of a test that sets none itself; that of pyproject.toml is for tests of seconds."""
 DEAREST_FILES = 20
-MOST_UNSTEADY = 10
+MAX_UNSTEADY = 10
 """Most tests of a whole run that may pass only in a rerun; more of them are a failure."""
 _SPENT_S = pytest.StashKey[float]()
 _TIMES = pytest.StashKey[dict[str, float]]()
@@ -228,7 +228,7 @@ class _Bill:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self._whole and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             write_times_s(_times_table(), self._costs.file_times_s())
-        excess = self._costs.excesses() or len(self._unsteady) > MOST_UNSTEADY
+        excess = self._costs.excesses() or len(self._unsteady) > MAX_UNSTEADY
         if self._whole and exitstatus == pytest.ExitCode.OK and excess:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -243,7 +243,7 @@ class _Bill:
             for line in self._costs.excesses():
                 terminalreporter.write_line(line, red=True)
         if self._unsteady:
-            terminalreporter.section(f"failed at first and run again, at most {MOST_UNSTEADY} of a whole run")
+            terminalreporter.section(f"failed at first and run again, at most {MAX_UNSTEADY} of a whole run")
             for nodeid, reason in self._unsteady.items():
                 terminalreporter.write_line(f"{nodeid}: {reason}", yellow=True)
         if failed := _failed_steps():

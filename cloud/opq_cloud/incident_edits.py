@@ -85,7 +85,7 @@ class IncidentEditor:
         return done
 
 
-MOST_MERGED = 50
+MAX_MERGED = 50
 """Limit of the incidents that one merge joins."""
 
 
@@ -122,12 +122,12 @@ def plan_merge(reader: JoinStore, numbers: Sequence[int], place_of: PlaceOf) -> 
     """Plans to make one incident of these, under the lowest of their numbers.
 
     Raises:
-        IncidentEditError: fewer than two or more than MOST_MERGED, or one is not there.
+        IncidentEditError: fewer than two or more than MAX_MERGED, or one is not there.
     """
     revision = reader.join_revision()
     every = sorted({*numbers})
-    if not 2 <= len(every) <= MOST_MERGED:
-        raise IncidentEditError(f"{len(every)} incidents are to be merged; want 2 to {MOST_MERGED}")
+    if not 2 <= len(every) <= MAX_MERGED:
+        raise IncidentEditError(f"{len(every)} incidents are to be merged; want 2 to {MAX_MERGED}")
     kept = every[0]
     known = [_placed(one, kept) for number in every for one in _findings(reader, number)]
     before = reader.incident_facts(kept)

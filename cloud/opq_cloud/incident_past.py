@@ -24,7 +24,7 @@ COMPARED = 200
 """How many of the newest at the same Boxes are compared, and as many of the same class elsewhere."""
 READ_WHOLE = 8
 SHOWN = 5
-LEAST_ALIKE = 0.8
+MIN_SIMILARITY = 0.8
 BOXES_ASKED = 50
 DAYS = 90
 LAST_TIMES = 30
@@ -160,11 +160,11 @@ def _similar(
         ),
         reverse=True,
     )
-    alike = sum(value >= LEAST_ALIKE for value, _ in ranked)
+    alike = sum(value >= MIN_SIMILARITY for value, _ in ranked)
     whole = store.incidents_of([number for _, number in ranked[:READ_WHOLE]])
     found = [SimilarIncident(each, like := likeness(own, traits_of(each)), _words(like)) for each in whole]
     kept = sorted(
-        (each for each in found if each.likeness.alike >= LEAST_ALIKE),
+        (each for each in found if each.likeness.alike >= MIN_SIMILARITY),
         key=lambda each: (-each.likeness.alike, -each.incident.start_ns),
     )
     return tuple(kept[:SHOWN]), max(alike, len(kept)), len(entries)

@@ -6,7 +6,7 @@ from functools import cache
 from opq_cloud.store.store import EventRecord, ShownStore
 from opq_proto.messages import Finding
 
-LEAST_PERCENT = 5.0
+MIN_PERCENT = 5.0
 """With a smaller residual voltage the nominal voltage cannot be calculated well."""
 SAME = 0.005
 """Where the difference is smaller, the record's own value is used."""
@@ -51,4 +51,4 @@ def judged_in_event(source: ShownStore, event: EventRecord) -> JudgedNominals:
 
 def _declared_v(finding: Finding) -> float | None:
     volts, percent = finding.residual_v, finding.residual_percent
-    return None if volts is None or percent is None or percent < LEAST_PERCENT else volts / percent * 100
+    return None if volts is None or percent is None or percent < MIN_PERCENT else volts / percent * 100

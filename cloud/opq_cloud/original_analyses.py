@@ -28,9 +28,9 @@ NUMBER_KEYS = (LOW_KEY, HIGH_KEY, REFERENCE_KEY, SHORTEST_KEY, THD_KEY, *WITH_CO
 """Keys that this file reads; each is a number."""
 NOMINAL_HZ, NOMINAL_V = 60.0, 120.0
 """All of the original's plug-ins assume these (E.2)."""
-LEAST_DEVIATION, MOST_DEVIATION = 0.01, 8.0
-LEAST_THD, MOST_THD = 0.1, 1000.0
-LEAST_PEAK, MOST_PEAK = 5.0, 1000.0
+MIN_DEVIATION, MAX_DEVIATION = 0.01, 8.0
+MIN_THD, MAX_THD = 0.1, 1000.0
+MIN_PEAK, MAX_PEAK = 5.0, 1000.0
 """Bounds of our settings, percent; below 5 % of the peak no transient is measured."""
 
 
@@ -45,7 +45,7 @@ def analysis_settings(document: Mapping[str, Any]) -> dict[str, dict[str, float]
     limits_hz = [float(document[key]) for key in (LOW_KEY, HIGH_KEY) if document.get(key)]
     if limits_hz:
         percent = max(100 * abs(limit_hz - nominal_hz) / nominal_hz for limit_hz in limits_hz)
-        percent = _within(percent, LEAST_DEVIATION, MOST_DEVIATION)
+        percent = _within(percent, MIN_DEVIATION, MAX_DEVIATION)
         frequency = {"deviation_percent": round(percent, 6)}
         for key, name in ((LOW_KEY, "low_hz"), (HIGH_KEY, "high_hz")):
             if document.get(key):
@@ -55,11 +55,11 @@ def analysis_settings(document: Mapping[str, Any]) -> dict[str, dict[str, float]
     if frequency:
         found["frequency_deviation"] = frequency
     if document.get(THD_KEY):
-        found["harmonics"] = {"thd_percent": _within(float(document[THD_KEY]), LEAST_THD, MOST_THD)}
+        found["harmonics"] = {"thd_percent": _within(float(document[THD_KEY]), MIN_THD, MAX_THD)}
     transient: dict[str, float] = {}
     if document.get(NOISE_KEY):
         percent = 100 * float(document[NOISE_KEY]) / (NOMINAL_V * 2**0.5)
-        transient["least_peak_percent"] = round(_within(percent, LEAST_PEAK, MOST_PEAK), 6)
+        transient["least_peak_percent"] = round(_within(percent, MIN_PEAK, MAX_PEAK), 6)
     for key, (name, least, most) in WITH_COMPAT.items():
         if document.get(key) is not None:
             value = _within(float(document[key]), least, most)

@@ -36,13 +36,13 @@ ALIVE_S = 3.0
 """Interval at which the View that runs a job records it."""
 LEASE_S = 20.0
 """A job without a record for this long no longer runs; its service was killed."""
-MOST_RESUMED = 3
+MAX_RESUMED = 3
 """How often a job is resumed; one that ends its service each time is left after that."""
 LAST_TRIES = 30
 """Tries, a second apart, to record the end of a job, until the store accepts it or the service ends."""
 PROGRAM = "import sys; from opq_cloud.mauka.reanalysis.process import main; sys.exit(main(sys.argv[1:]))"
 INTERRUPTED = "its service ended in the midst of it; it goes on where it was once a service runs"
-LEFT = f"its service ended {MOST_RESUMED + 1} times in the midst of it; the same order goes on from there"
+LEFT = f"its service ended {MAX_RESUMED + 1} times in the midst of it; the same order goes on from there"
 SUPERSEDED = "its service ended in the midst of it, and another one was ordered; what it replaced is replaced"
 State = Literal["running", "done", "failed", "ended", "interrupted"]
 
@@ -96,7 +96,7 @@ def _job_of(document: Mapping[str, Any], now_ms: int, lease_s: float) -> Reanaly
     names = ReanalysisJob.__dataclass_fields__.keys() & document.keys() - {"order"}
     job = ReanalysisJob(order=ReanalysisOrder(**order), **{name: document[name] for name in names})
     if job.state == "running" and _is_left(document, now_ms, lease_s):
-        why = INTERRUPTED if job.resumed < MOST_RESUMED else LEFT
+        why = INTERRUPTED if job.resumed < MAX_RESUMED else LEFT
         return replace(job, state="interrupted", ended_ms=int(document["alive_ms"]), error=why)
     return job
 

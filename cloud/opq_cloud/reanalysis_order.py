@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-MOST_EVENTS = 100_000
+MAX_EVENTS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,4 +21,4 @@ class ReanalysisOrder:
     dry_run: bool = True
     names: tuple[str, ...] = ()
     changed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    most_events: int = MOST_EVENTS
+    most_events: int = MAX_EVENTS

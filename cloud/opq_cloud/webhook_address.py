@@ -6,7 +6,7 @@ The address behind the name is checked when the connection is made (`notificatio
 from urllib.parse import SplitResult, urlsplit
 
 OPEN_PORTS = (80, 443)
-LEAST_OTHER_PORT = 1024
+MIN_OTHER_PORT = 1024
 """Ports below belong to other services, such as mail, that would read our request as theirs."""
 
 
@@ -20,6 +20,6 @@ def checked_url(text: str) -> SplitResult:
     if any(not 33 <= ord(character) < 127 for character in text):
         raise ValueError("an address has ASCII letters only, without spaces")
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    if port not in OPEN_PORTS and port < LEAST_OTHER_PORT:
+    if port not in OPEN_PORTS and port < MIN_OTHER_PORT:
         raise ValueError(f"port {port} is of another service; use 80, 443, or 1024 and above")
     return parts

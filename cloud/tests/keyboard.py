@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-MOST_STOPS = 400
+MAX_STOPS = 400
 OF_SEVERAL_STOPS = ("date", "datetime-local", "time")
 """Fields of which Tab goes through the parts: year, month, day."""
 WAIT_MS = 60_000
@@ -78,7 +78,7 @@ class Keyboard:
     def tab_to(self, name: str, tag: str = "") -> dict[str, Any]:
         """Tab until what has that name has the focus; AssertionError where Tab never comes there."""
         seen: list[str] = []
-        for _ in range(MOST_STOPS):
+        for _ in range(MAX_STOPS):
             self.press("Tab")
             found = self.stop()
             if found is None:
@@ -101,7 +101,7 @@ class Keyboard:
         self.page.evaluate("document.activeElement?.blur(); window.lastStop = null; window.stops = null")
         names: list[str] = []
         numbers: list[int] = []
-        for _ in range(MOST_STOPS):
+        for _ in range(MAX_STOPS):
             self.press("Tab")
             found = self.stop()
             if found is None or (numbers and found["number"] == 0):
@@ -112,4 +112,4 @@ class Keyboard:
             assert not again, f"{self.page.url}: Tab goes back to {found['name']!r} from {names[-1]!r}"
             numbers.append(found["number"])
             names.append(found["name"])
-        raise AssertionError(f"{self.page.url}: after {MOST_STOPS} stops the page has no end: {names[-5:]}")
+        raise AssertionError(f"{self.page.url}: after {MAX_STOPS} stops the page has no end: {names[-5:]}")

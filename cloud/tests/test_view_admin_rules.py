@@ -19,10 +19,10 @@ from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import EngineAddress
 from opq_cloud.view.administration.rule_pages import EXAMPLE, status_rows
-from opq_cloud.view.administration.rule_rows import MOST_OPEN, ROWS_A_SECOND
+from opq_cloud.view.administration.rule_rows import MAX_OPEN, ROWS_A_SECOND
 from opq_cloud.view.administration.rule_trial import (
     COLUMNS,
-    MOST_RECORDS,
+    MAX_RECORDS,
     emission_times,
     newest_measurements,
     trial_body,
@@ -30,7 +30,7 @@ from opq_cloud.view.administration.rule_trial import (
 )
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement, Metric
-from opq_rules.api.guard import MOST_JSON_BYTES
+from opq_rules.api.guard import MAX_JSON_BYTES
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 TYPED = {"id": "deep", "sql": "SELECT box\r\nFROM boxes", "actions": '[{"log": {}}]', "options": "{}"}
@@ -302,18 +302,18 @@ def test_the_largest_trial_is_one_that_an_engine_reads() -> None:
         "x" * 8, 1_700_000_000_000, dict.fromkeys(("rms", "f", "thd", "trans"), metric),
         1_700_000_000 * 10**9, 1_700_000_001 * 10**9, 123_456_789,
     )  # fmt: skip
-    body = trial_body("SELECT *", "boxes", [long] * MOST_RECORDS, 230.0, {})
-    assert len(json.dumps(body, separators=(",", ":"))) < MOST_JSON_BYTES
+    body = trial_body("SELECT *", "boxes", [long] * MAX_RECORDS, 230.0, {})
+    assert len(json.dumps(body, separators=(",", ":"))) < MAX_JSON_BYTES
 
 
 def test_a_trial_takes_the_newest_of_its_span() -> None:
-    rows = _measured(MOST_RECORDS + 1000)
+    rows = _measured(MAX_RECORDS + 1000)
     first_ms, last_ms = rows[0].timestamp_ms, rows[-1].timestamp_ms
 
     def read(start_ms: int, end_ms: int) -> list[Measurement]:
         return [each for each in rows if start_ms <= each.timestamp_ms < end_ms]
 
-    assert newest_measurements(read, first_ms, last_ms + 1) == rows[-MOST_RECORDS:]
+    assert newest_measurements(read, first_ms, last_ms + 1) == rows[-MAX_RECORDS:]
     assert newest_measurements(read, last_ms - 5000, last_ms) == rows[-6:-1]
 
 
@@ -345,7 +345,7 @@ def test_rows_come_while_the_page_is_open_a_few_a_second_and_end_with_it(
         url = urlsplit(ada.url)
         head = {"Cookie": f"opq_session={ada.cookies['opq_session']}", "Host": url.netloc}
         pages = []
-        for _ in range(MOST_OPEN):
+        for _ in range(MAX_OPEN):
             page = HTTPConnection(url.hostname or "", url.port, timeout=60)
             page.request("GET", f"{path}/rows", headers=head)
             answer = page.getresponse()
@@ -360,7 +360,7 @@ def test_rows_come_while_the_page_is_open_a_few_a_second_and_end_with_it(
             assert 1 <= len(newest) <= ROWS_A_SECOND
             count += len(newest) + found["passed_over"]
         assert count == 43 and newest[-1] == '{"n": 39}'
-        assert engine.reading == MOST_OPEN
+        assert engine.reading == MAX_OPEN
         for page, answer in pages:
             answer.close()
             page.close()

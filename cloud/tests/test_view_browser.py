@@ -25,7 +25,7 @@ CONNECTED = "() => /^(Live|Connected)/.test(document.getElementById('feed').text
 """The feed is there. Whether it says Live depends on how old the last measurement is by then."""
 AGED = """(before) =>
   document.querySelector('[data-box="1"] [data-state]').textContent !== before"""
-LEAST_TARGET_PX = 24
+MIN_TARGET_PX = 24
 """WCAG 2.2, 2.5.8: the least size of a target that is not in a sentence."""
 
 
@@ -512,7 +512,7 @@ def test_targets_are_large_enough_for_a_thumb(scene: demo.Scene, open_page: NewP
                  return box.width > 0 && box.height < least && !item.matches('.skip')
                  && getComputedStyle(item).pointerEvents !== 'none';
                }).map(item => item.outerHTML.slice(0, 80))""",
-            LEAST_TARGET_PX,
+            MIN_TARGET_PX,
         )
         assert small == [], path
 

@@ -19,7 +19,7 @@ from opq_cloud.view.app import create_app
 from opq_cloud.view.charts import ChartLine, FloatArray
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.examine import drawing, figures
-from opq_cloud.view.examine.address import MOST_BOXES, PANELS, read_address, read_moment
+from opq_cloud.view.examine.address import MAX_BOXES, PANELS, read_address, read_moment
 from opq_cloud.view.examine.signals import BoxSignal, SignalCache, measured_run, without_overlap
 from opq_cloud.view.live import LiveHub
 from opq_proto.messages import (
@@ -77,7 +77,7 @@ def test_an_address_reads_back_as_it_was_written() -> None:
         ({"t": "1e9..2"}, "want a time from the start"),
         ({"a": "nan"}, "a is 'nan'"),
         ({"b": "99999999999min"}, "more than 400 days"),
-        ({"show": ",".join(map(str, range(MOST_BOXES + 1)))}, "want up to 12 Boxes"),
+        ({"show": ",".join(map(str, range(MAX_BOXES + 1)))}, "want up to 12 Boxes"),
         ({"show": "<script>"}, "want up to 12 Boxes"),
         ({"panel": "wave,magic"}, "there are wave, rms"),
         ({"unit": "A"}, "want V, pu, percent"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from opq_cloud.view.feed_decoding import FeedDecoder
 from opq_cloud.view.recent import (
     KEPT_TOGETHER,
-    LEAST_KEPT,
+    MIN_KEPT,
     RECENT_MEASUREMENTS,
     RecentMeasurements,
     kept_of_each,
@@ -39,7 +39,7 @@ def test_many_are_read_as_one_after_the_other_would_be() -> None:
 
 def test_of_many_boxes_the_hub_keeps_less_of_each() -> None:
     assert kept_of_each(1) == kept_of_each(0) == RECENT_MEASUREMENTS
-    assert kept_of_each(1000) == KEPT_TOGETHER // 1000 and kept_of_each(10**6) == LEAST_KEPT
+    assert kept_of_each(1000) == KEPT_TOGETHER // 1000 and kept_of_each(10**6) == MIN_KEPT
     recent = RecentMeasurements()
     for second in range(50):
         recent.accept(measured(1, second), 0, kept=20)

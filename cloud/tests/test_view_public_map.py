@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from opq_cloud.view.public import grid_now, outline
 from opq_cloud.view.public.day_trends import medians
-from opq_cloud.view.public.fuzz import KM_PER_DEGREE, MOST_OFF, SALT_BYTES, Place, distance_km, fuzzed_place
+from opq_cloud.view.public.fuzz import (
+    KM_PER_DEGREE,
+    MAX_RADII,
+    SALT_BYTES,
+    Place,
+    distance_km,
+    fuzzed_place,
+)
 from opq_cloud.view.public.grid_now import BoxNow, countable, grids_now, regions_now, tone_of
 from opq_cloud.view.public.map_drawing import map_summary
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, WORLD, frame_at, frame_of, parse_frame
@@ -35,7 +42,7 @@ def test_a_box_is_never_shown_nearer_than_the_radius_nor_farther_than_is_said(
     at: Place, radius_km: float, salt: bytes
 ) -> None:
     off_km = distance_km(at, fuzzed_place(at, salt, radius_km))
-    assert radius_km <= off_km <= MOST_OFF * radius_km * 1.01
+    assert radius_km <= off_km <= MAX_RADII * radius_km * 1.01
 
 
 def test_a_box_is_shown_at_one_place_for_ever_and_elsewhere_by_another_installation() -> None:
@@ -289,7 +296,7 @@ def test_each_box_has_its_mark_and_the_loudest_lies_on_top() -> None:
     assert marks[0].text == "Box 1: 93.0\u202f%, 5 to 10 % below nominal"
     assert marks[0].href == "/boxes/2" and marks[0].doubt_units == 0
     rough = map_marks([replace(boxes[1], exact=False)], (), frame_at(HONOLULU, 120.0), 2.0)
-    assert rough[0].doubt_units == pytest.approx(2.0 * MOST_OFF * 1000 / 120, rel=0.01) and rough[0].rough
+    assert rough[0].doubt_units == pytest.approx(2.0 * MAX_RADII * 1000 / 120, rel=0.01) and rough[0].rough
 
 
 def test_boxes_at_one_place_are_one_mark_that_counts_them() -> None:

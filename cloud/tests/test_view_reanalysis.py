@@ -234,7 +234,7 @@ def test_a_job_is_left_to_the_next_service_and_not_for_ever(
         first.start(ReanalysisOrder(0), "ada", note)
         assert service().resume(note) is None, "it runs"
         first.close()
-        for times in range(1, reanalysis_jobs.MOST_RESUMED + 1):
+        for times in range(1, reanalysis_jobs.MAX_RESUMED + 1):
             job = service().job(1)
             assert job is not None and (job.state, job.error) == ("interrupted", reanalysis_jobs.INTERRUPTED)
             following = service()

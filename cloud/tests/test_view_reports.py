@@ -113,7 +113,7 @@ def test_the_list_has_the_months_that_hold_something(store: CloudStore) -> None:
 def test_months_of_which_not_all_incidents_are_read_state_their_number(
     store: CloudStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(month_report, "MOST_LISTED", 2)
+    monkeypatch.setattr(month_report, "MAX_LISTED", 2)
     months = [
         LocalMonth.of(date(year, month, 1), UTC_ZONE) for year, month in ((2025, 12), (2026, 3), (2026, 4))
     ]
@@ -126,7 +126,7 @@ def test_months_of_which_not_all_incidents_are_read_state_their_number(
 def test_an_incident_over_the_end_of_a_month_is_counted_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(month_report, "MOST_LISTED", 1)
+    monkeypatch.setattr(month_report, "MAX_LISTED", 1)
     march, april = (LocalMonth.of(date(2026, month, 1), UTC_ZONE) for month in (3, 4))
     with closing(open_store(None, tmp_path)) as store:
         put_sag(store, "1", datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC), 40.0, 3.0)

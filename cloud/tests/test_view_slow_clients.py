@@ -23,8 +23,8 @@ from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
 from opq_cloud.store.records.accounts import AccountSession
 from opq_cloud.view import demo
 from opq_cloud.view.accounts import passwords
-from opq_cloud.view.accounts.forms import AT_ONCE, MOST_WAITING
-from opq_cloud.view.accounts.sign_in import MOST_SESSIONS, SignIn
+from opq_cloud.view.accounts.forms import AT_ONCE, MAX_WAITING
+from opq_cloud.view.accounts.sign_in import MAX_SESSIONS, SignIn
 from opq_cloud.view.accounts.visitors import RequestFacts, Visitors
 from opq_cloud.view.connections import ConnectionLimits, ViewConnections, ViewProtocol
 from opq_proto.messages import Measurement, Metric, TimeSource
@@ -241,7 +241,7 @@ def test_a_flood_of_sign_ins_waits_for_few_threads_and_the_rest_is_asked_to_come
         headers = {"X-Forwarded-For": f"192.0.2.{number}"}
         statuses.append(one.post("/sign-in", "", headers, email=f"{number}@b.c", password="guess " * 3))
 
-    most = AT_ONCE + MOST_WAITING
+    most = AT_ONCE + MAX_WAITING
     tries = [threading.Thread(target=try_it, args=(number,)) for number in range(most + 20)]
     go_on = threading.Event()
     for _ in range(2):  # no password is compared meanwhile
@@ -274,10 +274,10 @@ def test_ten_thousand_sessions_of_one_account_become_a_hundred_at_its_next_sign_
     assert len(people.sessions(account_id)) == 10_000
     browser = FormBrowser(scene.url)
     assert browser.sign_in("ada@example.org") == 303
-    assert len(people.sessions(account_id)) == MOST_SESSIONS
+    assert len(people.sessions(account_id)) == MAX_SESSIONS
     assert browser.get("/account") == 200
-    assert browser.text.count("a browser") == MOST_SESSIONS - 1 and len(browser.text) < 150_000
-    assert people.expire(2**33) == MOST_SESSIONS
+    assert browser.text.count("a browser") == MAX_SESSIONS - 1 and len(browser.text) < 150_000
+    assert people.expire(2**33) == MAX_SESSIONS
     assert browser.get("/account") == 303
 
 

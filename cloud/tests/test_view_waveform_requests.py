@@ -18,7 +18,7 @@ from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
 from opq_cloud.view.waveform_requests import (
     BOX_BURST,
-    MOST_OPEN,
+    MAX_OPEN,
     NS,
     WaveformRefusedError,
     WaveformRequests,
@@ -89,7 +89,7 @@ def test_one_box_is_asked_so_often_whoever_asks_and_one_account_so_often_whichev
     with pytest.raises(WaveformRefusedError, match=r"you ask for|wait for their Boxes"):
         for number in range(30):
             requests.open_request(f"box-{number}", "now-9s", "1", "ada", NOW)
-    assert len(store.unfinished_events()) <= MOST_OPEN
+    assert len(store.unfinished_events()) <= MAX_OPEN
     assert all(each.asked_as == {PERSON_ASKED: each.boxes_triggered} for each in store.unfinished_events())
 
 

@@ -7,7 +7,7 @@
 
 #include "dsp.h"
 
-enum { MOST_SAMPLES = 32768, MOST = 16 };
+enum { MAX_SAMPLES = 32768, MAX_ENTRIES = 16 };
 
 typedef struct { uint32_t step, phase; double amplitude; long begin, end; } tone_t;
 typedef struct { long begin, end, permille; } scale_t;
@@ -17,10 +17,10 @@ typedef struct { int kind, entering; long sample, tolerance; } wanted_crossing_t
 typedef struct {
     opq_features_config_t config;
     long samples, dc, clip, gap_at, gap, settled, until, windows;
-    tone_t tones[MOST];
-    scale_t scales[MOST];
-    wanted_t wanted[MOST];
-    wanted_crossing_t crossings[MOST];
+    tone_t tones[MAX_ENTRIES];
+    scale_t scales[MAX_ENTRIES];
+    wanted_t wanted[MAX_ENTRIES];
+    wanted_crossing_t crossings[MAX_ENTRIES];
     int tone_count, scale_count, wanted_count, crossing_count;
 } signal_t;
 
@@ -115,15 +115,15 @@ static void hold(signal_t *s, const char *file, opq_features_t *features, int *w
 
 static void run(const char *file, size_t block) {
     static signal_t s;
-    static int16_t counts[MOST_SAMPLES];
+    static int16_t counts[MAX_SAMPLES];
     static opq_features_t features;
-    s = (signal_t){.windows = -1, .gap_at = MOST_SAMPLES};
+    s = (signal_t){.windows = -1, .gap_at = MAX_SAMPLES};
     FILE *in = fopen(file, "r");
     char line[256];
     while (in != NULL && fgets(line, sizeof line, in) != NULL) {
         read_line(&s, line);
     }
-    if (in == NULL || s.samples == 0 || s.samples > MOST_SAMPLES || fclose(in) != 0) {
+    if (in == NULL || s.samples == 0 || s.samples > MAX_SAMPLES || fclose(in) != 0) {
         fail(file, "samples", (double)s.samples, 1.0);
         return;
     }

@@ -20,7 +20,7 @@ from opq_proto.link_messages import (
     UpdateData,
 )
 
-MOST = 1 << 16
+MAX_BYTES = 1 << 16
 
 
 class Line:
@@ -32,7 +32,7 @@ class Line:
         [self.hello] = self.heard()
 
     def heard(self) -> list[LinkMessage]:
-        out = ctypes.create_string_buffer(MOST)
+        out = ctypes.create_string_buffer(MAX_BYTES)
         length = self.box.c.probe_sent(out)
         return [message for _, message in self.decoder.feed(out.raw[:length])]
 

@@ -18,9 +18,9 @@ AT_MAKAI: dict[str, Any] = {
     "examples": ["tcp://makai.example:9880"],
 }
 """libzmq cannot connect to other values; that would end the uplink, and nobody would see why."""
-LEAST_CYCLES, MOST_CYCLES = 1, 600
+MIN_CYCLES, MAX_CYCLES = 1, 600
 """Mains cycles per Measurement."""
-MOST_ID = 2**31 - 1
+MAX_ID = 2**31 - 1
 """A Box's number is an int32 on the original's wire."""
 
 
@@ -272,7 +272,7 @@ class Config:
         float, Field(gt=0, le=8784, description="raw samples kept; 97 MB per Box and hour")
     ] = 24.0
     measurement_cycles: Annotated[
-        int, Field(ge=LEAST_CYCLES, le=MOST_CYCLES, description="cycles per Measurement")
+        int, Field(ge=MIN_CYCLES, le=MAX_CYCLES, description="cycles per Measurement")
     ] = 60
     longest_request_s: Annotated[
         float, Field(gt=0, le=3600, description="a data request is answered with so much at most")
@@ -307,9 +307,9 @@ def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) 
         )
     ids = [box.id for box in config.box]
     devices = [box.port for box in config.box]
-    if large := [box_id for box_id in ids if int(box_id) > MOST_ID]:
+    if large := [box_id for box_id in ids if int(box_id) > MAX_ID]:
         where = "configuration" if path is None else path.name
-        raise ConfigError(f"{where}: box.id {', '.join(large)}: above {MOST_ID}, nothing was started")
+        raise ConfigError(f"{where}: box.id {', '.join(large)}: above {MAX_ID}, nothing was started")
     for what, values in (("id", ids), ("port", devices)):
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:

@@ -18,7 +18,7 @@ from opq_proto.wire import topic
 from opq_rules.batch import Row
 
 NS_PER_MS = 1_000_000
-MOST_BOXES = 1000
+MAX_BOXES = 1000
 RATES_MILLIHZ = range(1_000_000, 1_000_000_001)
 """1 kHz to 1 MHz; a header with another rate is refused."""
 
@@ -101,7 +101,7 @@ class WaveWindows:
         rows = []
         waiting = self._under_way.get(piece.box_id)
         if waiting is None:
-            if len(self._under_way) >= MOST_BOXES:
+            if len(self._under_way) >= MAX_BOXES:
                 self._under_way.pop(next(iter(self._under_way)))
             waiting = self._under_way[piece.box_id] = []
         if waiting and not piece.follows(waiting[-1]):

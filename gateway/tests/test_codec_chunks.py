@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from bench.compression import as_sealed, noise_bits, wandering
-from opq_gateway.ring.codec.chunk import CYCLES, HEAD_BYTES, MOST_SAMPLES, RAW, pack, unpack, unpack_all
+from opq_gateway.ring.codec.chunk import CYCLES, HEAD_BYTES, MAX_SAMPLES, RAW, pack, unpack, unpack_all
 from opq_gateway.ring.sealed import CHUNK_SAMPLES
 
 CHUNKS = Path(__file__).parent / "codec_chunks"
@@ -234,7 +234,7 @@ def test_damage_that_the_crc_does_not_see_gives_samples_or_a_value_error(
         found = unpack(struct.pack("<I", zlib.crc32(rest)) + rest)
     except ValueError:
         return
-    assert found.dtype == np.int16 and len(found) <= MOST_SAMPLES
+    assert found.dtype == np.int16 and len(found) <= MAX_SAMPLES
 
 
 def test_a_torn_chunk_is_told() -> None:
@@ -245,11 +245,11 @@ def test_a_torn_chunk_is_told() -> None:
 
 
 def test_a_head_that_promises_too_much_is_told() -> None:
-    rest = struct.pack("<BI", RAW, MOST_SAMPLES + 1)
+    rest = struct.pack("<BI", RAW, MAX_SAMPLES + 1)
     with pytest.raises(ValueError, match="samples"):
         unpack(struct.pack("<I", zlib.crc32(rest)) + rest)
 
 
 def test_more_samples_than_a_chunk_holds_are_refused() -> None:
     with pytest.raises(ValueError, match="at most"):
-        pack(np.zeros(MOST_SAMPLES + 1, np.int16))
+        pack(np.zeros(MAX_SAMPLES + 1, np.int16))

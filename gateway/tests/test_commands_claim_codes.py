@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from free_ports import free_port
 
 from opq_gateway.__main__ import main
-from opq_gateway.commands.claim_codes import ALPHABET, CODE_S, MOST_TRIES, ClaimCodes, as_digits
+from opq_gateway.commands.claim_codes import ALPHABET, CODE_S, MAX_TRIES, ClaimCodes, as_digits
 from opq_gateway.local import health
 from opq_gateway.local.health import HealthServer
 from opq_gateway.local.running_gateway import status_words
@@ -48,11 +48,11 @@ def test_a_code_ends_by_time_by_a_newer_one_and_by_wrong_tries() -> None:
     clock.now_s += 1
     assert codes.open_codes() == () and not codes.spend("1", second)
     third = codes.make("1").code
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         assert not codes.spend("1", "")
     assert not codes.spend("1", third) and codes.open_codes() == ()
     with_one_left = codes.make("1").code
-    for _ in range(MOST_TRIES - 1):
+    for _ in range(MAX_TRIES - 1):
         assert not codes.spend("1", "AAAA-AAAA")
     assert codes.spend("1", with_one_left)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from opq_gateway.commands.orders import BoxOrders
 from opq_gateway.serial_side.box_commands import BoxAnswer, Done
 from opq_gateway.status import BoxStatus
-from opq_proto.firmware_image import MOST_FILE_BYTES, Slot, make_image, pack_bundle
+from opq_proto.firmware_image import MAX_FILE_BYTES, Slot, make_image, pack_bundle
 from opq_proto.link_messages import Hello, Log, Operation, Status
 from opq_proto.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 
@@ -276,6 +276,6 @@ def test_no_message_breaks_an_update(message: str) -> None:
     assert bench.status["state"] in ("idle", "collecting")
 
 
-@pytest.mark.parametrize("size", ["0", str(MOST_FILE_BYTES + 1), "99999999999", "-1", "x"])
+@pytest.mark.parametrize("size", ["0", str(MAX_FILE_BYTES + 1), "99999999999", "-1", "x"])
 def test_a_size_that_cannot_be_is_refused(size: str) -> None:
     assert not Bench(Box()).order("opq-update", f"begin {size} {'0' * 64}")[0]

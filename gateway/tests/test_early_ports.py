@@ -73,7 +73,7 @@ def test_what_a_start_of_minutes_has_no_room_for_is_counted(
     line: tuple[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     master, path = line
-    monkeypatch.setattr("opq_gateway.serial_side.early_ports.MOST_BYTES", 1)
+    monkeypatch.setattr("opq_gateway.serial_side.early_ports.MAX_BYTES", 1)
     ports = EarlyPorts([(path, 921_600, None)])
     wait_for(lambda: path in ports._open)
     port = ports._open[path]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import NOT_RESENT, OVERRUN
 from opq_gateway.serial_side.reassembly import (
-    MOST_AHEAD,
+    MAX_REQUESTED_SAMPLES,
     Reassembly,
     ResendRequest,
 )
@@ -119,7 +119,7 @@ def test_a_long_outage_is_asked_for_piece_by_piece_oldest_first() -> None:
     line = Reassembly(120_000)
     line.accept_block(block(0))
     asked = [item for item in line.accept_block(block(96_000)) if isinstance(item, ResendRequest)]
-    assert asked == [ResendRequest(200, MOST_AHEAD)]
+    assert asked == [ResendRequest(200, MAX_REQUESTED_SAMPLES)]
     at = 200
     while at < 96_000:
         for item in line.accept_block(block(at)):

@@ -9,12 +9,12 @@ import pytest
 
 from opq_gateway import counters
 from opq_gateway.commands.command_handler import WAIT_S
-from opq_gateway.config import LEAST_CYCLES, MOST_CYCLES, Config
+from opq_gateway.config import MAX_CYCLES, MIN_CYCLES, Config
 from opq_gateway.local.metrics import GAUGES
 from opq_gateway.mqtt.mqtt import MqttPublisher
 from opq_gateway.phasors.alignment import AXIS_NS
 from opq_gateway.serial_side.system_time import SETTLED_S
-from opq_gateway.setup.guard import CHANGE_S, GUESS_S, MOST_BODY_BYTES
+from opq_gateway.setup.guard import CHANGE_S, GUESS_S, MAX_BODY_BYTES
 from opq_gateway.setup.wifi import PATIENCE_S
 from opq_gateway.uplink.queue import HOLD_S
 from opq_proto.config_fields import fields_of, item_of, table_of
@@ -86,7 +86,7 @@ def test_figures_in_prose_are_those_of_code_and_unit() -> None:
         f"(± 1 h) is not followed until it has stayed there, synchronised, for {SETTLED_S / 60:g} minutes",
         f"A gateway that has been off line for {PATIENCE_S:g} s becomes",
         f"then one per {GUESS_S:g} s and address",
-        f"at most {MOST_BODY_BYTES >> 10} kB and one a second",
+        f"at most {MAX_BODY_BYTES >> 10} kB and one a second",
         f"A Box more than {AXIS_NS // 10**9} s beside the one with the best",
     )
     in_readme = (
@@ -97,4 +97,4 @@ def test_figures_in_prose_are_those_of_code_and_unit() -> None:
     assert [text for text in in_page if text not in page] == []
     assert [text for text in in_readme if text not in readme] == []
     assert CHANGE_S == 1.0
-    assert f"{LEAST_CYCLES} to {MOST_CYCLES} cycles" in counters.MEANING["rate_refused"]
+    assert f"{MIN_CYCLES} to {MAX_CYCLES} cycles" in counters.MEANING["rate_refused"]

@@ -15,14 +15,14 @@ from free_ports import free_port
 
 from opq_gateway.counters import MEANING, BoxCounters
 from opq_gateway.local.health import HealthServer, pages_of
-from opq_gateway.local.measured import MOST_ROWS, measured
+from opq_gateway.local.measured import MAX_ROWS, measured
 from opq_gateway.local.metrics import GatewayMetrics, show_feed, show_rings, show_threads
 from opq_gateway.local.watchdog import Heartbeats
 from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.ring.ring import Ring
 from opq_gateway.status import BoxStatus
-from opq_proto.http_server import MOST_AT_ONCE
+from opq_proto.http_server import MAX_AT_ONCE
 from opq_proto.link_messages import Health, Losses
 from opq_proto.messages import TimeSource
 
@@ -73,7 +73,7 @@ def test_a_wrong_query_is_told_what_is_wrong(ledger: Ledger, query: str) -> None
 
 def test_more_rows_than_an_answer_holds_say_where_to_go_on(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "many", "1", 24, 30)
-    for number in range(MOST_ROWS + 5):
+    for number in range(MAX_ROWS + 5):
         start_ns = NOON_NS + number * 10**9
         ledger.append(
             Values("1", "10s", start_ns, start_ns + 10**9, 1, TimeSource.NTP, False, {"f_hz": 60.0})
@@ -83,8 +83,8 @@ def test_more_rows_than_an_answer_holds_say_where_to_go_on(tmp_path: Path) -> No
     ledger.flush()
     query = f"box=1&kind=10s&from={NOON_NS // 10**9}&to={NOON_NS // 10**9 + 20_000}"
     document = asked(ledger, query)[1]
-    assert len(document["rows"]) == MOST_ROWS
-    assert document["next_from_ns"] == NOON_NS + MOST_ROWS * 10**9
+    assert len(document["rows"]) == MAX_ROWS
+    assert document["next_from_ns"] == NOON_NS + MAX_ROWS * 10**9
 
 
 @pytest.fixture
@@ -158,8 +158,8 @@ def test_more_requests_for_health_than_places_are_closed_and_counted(monkeypatch
     monkeypatch.setattr("opq_gateway.local.health.SOCKET_TIMEOUT_S", 120.0)
     port, counters = free_port(), BoxCounters()
     server = HealthServer(f"127.0.0.1:{port}", {}, {}, counters=counters)
-    held = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(MOST_AT_ONCE + 2)]
-    assert [one.recv(1) for one in held[MOST_AT_ONCE:]] == [b"", b""]
+    held = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(MAX_AT_ONCE + 2)]
+    assert [one.recv(1) for one in held[MAX_AT_ONCE:]] == [b"", b""]
     assert counters["health_overflow"] == 2
     for one in held:
         one.close()

@@ -32,7 +32,7 @@ from opq_gateway.setup.wifi import Wifi
 from opq_gateway.status import BoxStatus
 from opq_proto.box_losses import LOSS_WORDS
 from opq_proto.errors import ConfigError, PortBusyError
-from opq_proto.http_server import MOST_AT_ONCE
+from opq_proto.http_server import MAX_AT_ONCE
 from opq_proto.link_messages import Losses
 from opq_proto.messages import TimeSource
 
@@ -317,9 +317,9 @@ def test_wrong_passwords_and_changes_have_a_pace() -> None:
 
 def test_more_requests_than_places_are_closed_and_places_come_back(rig: Rig) -> None:
     held = [
-        socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) for _ in range(MOST_AT_ONCE + 3)
+        socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) for _ in range(MAX_AT_ONCE + 3)
     ]
-    closed = [one for one in held[MOST_AT_ONCE:] if one.recv(1) == b""]
+    closed = [one for one in held[MAX_AT_ONCE:] if one.recv(1) == b""]
     assert len(closed) == rig.counters["1"]["setup_overflow"] == 3
     for one in held:
         one.close()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opq_gateway.commands.half_cycles import read_half_cycles
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import KINDS, Values
-from opq_gateway.measuring.ledger import MOST_WAITING, Ledger, LedgerWriter
+from opq_gateway.measuring.ledger import MAX_WAITING, Ledger, LedgerWriter
 from opq_proto.half_cycles import half_cycles_from_wire, half_cycles_to_wire
 from opq_proto.messages import TimeSource
 
@@ -140,7 +140,7 @@ def test_a_disk_that_stands_still_holds_up_nobody_and_what_has_no_room_is_counte
     thread.start()
     while len(ledger._waiting):  # until the thread has row 1 in hand
         time.sleep(0.001)
-    for number in range(2, MOST_WAITING + 7):
+    for number in range(2, MAX_WAITING + 7):
         ledger.append(row(number))
     assert thread.is_alive() and ledger.dropped == 5
     with pipe.open("rb") as reader:
@@ -150,7 +150,7 @@ def test_a_disk_that_stands_still_holds_up_nobody_and_what_has_no_room_is_counte
     writer.write()
     assert counters["ledger_dropped"] == ledger.dropped
     kept = [each.start_ns for each in ledger.read("window", 0, 2**62)]
-    assert kept == [row(number).start_ns for number in range(MOST_WAITING + 7)][-MOST_WAITING:]
+    assert kept == [row(number).start_ns for number in range(MAX_WAITING + 7)][-MAX_WAITING:]
 
 
 def half_row(number: int) -> Values:

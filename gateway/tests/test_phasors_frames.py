@@ -10,7 +10,7 @@ from pmu_client import config_of, crc_ccitt, data_of, parse
 
 from opq_gateway.measuring.feed import PhasorReport
 from opq_gateway.phasors.configuration import (
-    MOST_STATIONS,
+    MAX_STATIONS,
     PmuStream,
     configuration,
     data,
@@ -125,12 +125,12 @@ def test_configuration_3_tells_class_delay_and_place_too() -> None:
 
 
 def test_the_most_boxes_that_are_taken_fit_every_frame() -> None:
-    boxes = tuple(str(4_000_000_000 + number) for number in range(MOST_STATIONS))
+    boxes = tuple(str(4_000_000_000 + number) for number in range(MAX_STATIONS))
     of = stream(boxes)
-    assert len({station.id_code for station in of.stations}) == MOST_STATIONS
+    assert len({station.id_code for station in of.stations}) == MAX_STATIONS
     for kind in (FrameKind.CONFIGURATION_2, FrameKind.CONFIGURATION_3):
         assert (
-            len(config_of(parse(frame_bytes(configuration(of, kind, FrameTime(0, 0))))).pmus) == MOST_STATIONS
+            len(config_of(parse(frame_bytes(configuration(of, kind, FrameTime(0, 0))))).pmus) == MAX_STATIONS
         )
     with pytest.raises(FrameError, match="at most 65535"):
         frame_bytes(configuration(stream(boxes * 2), FrameKind.CONFIGURATION_3, FrameTime(0, 0)))

@@ -14,9 +14,9 @@ from waiting import wait_for
 
 from opq_plugins.package.fetch import fetch
 from opq_plugins.package.manifest import parse_manifest
-from opq_plugins.package.properties import MOST_BYTES, parse_properties
+from opq_plugins.package.properties import MAX_BYTES, parse_properties
 from opq_plugins.policy import Policy
-from opq_plugins.sdk import MOST_MS
+from opq_plugins.sdk import MAX_MS
 from opq_plugins.worker.python_code import package_name
 from opq_proto.errors import PluginError
 from opq_rules.engine.engine import Engine
@@ -118,7 +118,7 @@ def test_what_does_not_fit_its_rows_ends_the_process_that_sent_it(
     [
         ("emit_many([{'n': 1}, {'n': 2}], [{'a': 1}])", "meta: want a list, one for each of the 2 messages"),
         ("emit_many([{'n': 1}], None, None, [])", "arrived_ms: want one, or one for each of the 1 messages"),
-        (f"emit_many([{{'n': 1}}], None, None, {MOST_MS})", "arrived_ms: want whole milliseconds since 1970"),
+        (f"emit_many([{{'n': 1}}], None, None, {MAX_MS})", "arrived_ms: want whole milliseconds since 1970"),
         ("emit_bytes([b'x'], ['a'])", "meta: want a dict or None for each message"),
     ],
 )
@@ -178,7 +178,7 @@ def test_a_file_of_properties_that_is_more_than_it_seems_is_refused(plugins: Rul
         with pytest.raises(PluginError, match="more than 10000 values"):
             parse_properties(text.encode(), "x.yaml")
     assert parse_properties(b"base: &b {url: x}\ndefault: *b", "x.yaml") == {"url": {"default": "x"}}
-    files = {"plugin.json": manifest("m"), "sinks/m.py": SINK, "sinks/m.json": " " * MOST_BYTES + "{}"}
+    files = {"plugin.json": manifest("m"), "sinks/m.py": SINK, "sinks/m.json": " " * MAX_BYTES + "{}"}
     with pytest.raises(RuleError, match=r"m\.json has more than 256 KiB"):
         plugins.create("sink", "m", stored(plugins.uploads, zipped(files)))
     assert plugins.list("sink") == []

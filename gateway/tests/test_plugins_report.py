@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from plugin_zips import manifest
 
-from opq_plugins.host.report import FILE, MOST_BYTES, RENEWED_S, STALE_S, FollowerReport
+from opq_plugins.host.report import FILE, MAX_BYTES, RENEWED_S, STALE_S, FollowerReport
 from opq_plugins.package.manifest import parse_manifest
 
 PEAK = parse_manifest(manifest("p", "1.0.1", kind="analysis", symbols={"analyses": ["peak"]}), "plugin.json")
@@ -55,7 +55,7 @@ def test_troubles_are_those_of_the_plugin_and_of_its_analyses(tmp_path: Path) ->
         b"[" * 100_000,
         b'{"versions": {}, "troubles": {"p": 1}}',
         b'{"versions": [], "troubles": {}}',
-        b" " * (MOST_BYTES + 1) + b'{"versions": {}, "troubles": {}}',
+        b" " * (MAX_BYTES + 1) + b'{"versions": {}, "troubles": {}}',
     ],
 )
 def test_a_broken_report_is_no_more_than_unknown(tmp_path: Path, raw: bytes) -> None:

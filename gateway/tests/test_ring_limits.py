@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from telling_blocks import T0_NS, block, blocks, ns, pattern
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.ring.catalogue import LASTING_NS, MOST_FILES, due
-from opq_gateway.ring.ring import MOST_BROKEN, Ring
+from opq_gateway.ring.catalogue import LASTING_NS, MAX_FILES, due
+from opq_gateway.ring.ring import MAX_BROKEN, Ring
 from opq_gateway.ring.sealing import seal
 from opq_gateway.ring.segment import Segment
 from opq_gateway.ring.syncing import Syncing
@@ -118,7 +118,7 @@ def test_a_box_whose_time_jumps_to_and_fro_makes_few_files_and_every_sample_is_a
     steady = block(12_000 * 31)
     clock[0] += 60.0
     ring.append(steady)
-    assert len(list(tmp_path.glob("*.seg"))) <= MOST_BROKEN + 6
+    assert len(list(tmp_path.glob("*.seg"))) <= MAX_BROKEN + 6
     held = sum(len(one.counts) for one in ring.read_blocks(*ALL))
     assert refused and held == 12_000 * 31 + 200 - refused
     assert sum(lost.samples for lost in ring.read_lost(*ALL)) == refused
@@ -189,7 +189,7 @@ def test_thousands_of_files_that_cannot_be_read_cost_no_segment_that_can() -> No
         for number in range(1, 20_000)
     ]
     going = due(segments, 144 * LASTING_NS * 10, None, 0)
-    assert len(segments) - len(going) == MOST_FILES + 4 * 1440
+    assert len(segments) - len(going) == MAX_FILES + 4 * 1440
     assert not any(one.end_ns for one in going)
 
 

@@ -270,7 +270,7 @@ def test_a_rules_own_rows_come_with_what_its_window_holds_and_it_says_when_it_re
 def test_what_a_slow_reader_of_a_rule_misses_is_said_and_readers_are_bounded(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "MOST_WAITING", 5)
+    monkeypatch.setattr(queries, "MAX_WAITING", 5)
     rows = queries._Rows()
     rows.add_emissions([[{"n": n}] for n in range(8)])
 
@@ -281,7 +281,7 @@ def test_what_a_slow_reader_of_a_rule_misses_is_said_and_readers_are_bounded(
     _, state, given = asyncio.run(first())
     assert '"dropped":3' in state and given.count("data: ") == 5 and '{"n":3}' in given
     house.ask("POST", "/rules", RULE, 201)
-    monkeypatch.setattr(taps, "MOST_TAPS", 0)
+    monkeypatch.setattr(taps, "MAX_TAPS", 0)
     assert "readers of rules' rows" in house.ask("GET", "/query/r1", code=400)["message"]
 
 

@@ -145,7 +145,7 @@ def test_a_broken_file_of_a_folder_is_read_when_it_is_whole_and_one_that_stays_i
 ) -> None:
     monkeypatch.setattr(file, "_POLL_S", 0.001)
     monkeypatch.setattr(file, "_STILL_POLLS", 1_000_000)
-    monkeypatch.setattr(file, "_MOST_POLLS", 1_000_000)
+    monkeypatch.setattr(file, "_MAX_POLLS", 1_000_000)
     path, stream = tmp_path / "a", Stream()
     path.write_text('[{"k":1},')
     (tmp_path / "b").write_text('{"k":3}')

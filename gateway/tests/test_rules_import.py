@@ -202,7 +202,7 @@ def test_a_set_goes_out_and_in_as_yaml(house: House, tmp_path: Path) -> None:
         ("- a", "want an object"),
         ("nonsense: {a: 1}", "nonsense"),
         ("content: a\nfile: b", "one of them"),
-        ("x" * (sections.MOST_YAML + 1), "longer"),
+        ("x" * (sections.MAX_YAML + 1), "longer"),
     ],
 )
 def test_yaml_that_is_none_or_too_much_is_refused(text: str, part: str) -> None:
@@ -250,8 +250,8 @@ def test_an_import_as_a_task_is_told_of(house: House) -> None:
 
 
 def test_tasks_wait_their_turn_can_be_cancelled_and_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sets, "MOST_WAITING", 2)
-    monkeypatch.setattr(sets, "MOST_KEPT", 3)
+    monkeypatch.setattr(sets, "MAX_WAITING", 2)
+    monkeypatch.setattr(sets, "MAX_KEPT", 3)
     told, begun = sets.Tasks(), threading.Event()
 
     def until_cancelled(stopped: Callable[[], bool]) -> Any:

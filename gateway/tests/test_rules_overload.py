@@ -29,7 +29,7 @@ def feed(blocks: bool) -> SourceRunner:
 
 
 def test_payloads_are_bounded_in_bytes_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "MOST_BYTES", 2_500)
+    monkeypatch.setattr(feeds, "MAX_BYTES", 2_500)
     made = feed(blocks=False)
     for k in range(5):
         assert made.emit_bytes([b"%d" % k * 1_000])
@@ -40,7 +40,7 @@ def test_payloads_are_bounded_in_bytes_and_the_oldest_go(monkeypatch: pytest.Mon
 
 
 def test_a_source_that_waits_waits_for_room_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "MOST_BYTES", 2_500)
+    monkeypatch.setattr(feeds, "MAX_BYTES", 2_500)
     made = feed(blocks=True)
     sender = threading.Thread(target=lambda: [made.emit_bytes([b"x" * 1_000]) for _ in range(6)])
     sender.start()

@@ -17,7 +17,7 @@ from opq_proto.opq_pb2 import TriggerMessage
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
 from opq_rules.streams.payload import Payload, divided_payload, unpacker
-from opq_rules.streams.sampling import MOST_VALUES, SampledSource, Sampling, sampling_of
+from opq_rules.streams.sampling import MAX_VALUES, SampledSource, Sampling, sampling_of
 from opq_rules.streams.schemas import Schemas
 
 
@@ -166,9 +166,9 @@ def test_the_last_of_each_value_is_merged() -> None:
     assert ear.got == [([{"id": 1, "a": 3, "b": 2, "c": 4, "d": 5}], None, 1)] and ear.errors == ["no JSON"]
     apart = sampled("id", ("emit_many", [{"id": 1, "a": 1}, {"id": True, "b": 2}])).got
     assert apart == [([{"id": True, "a": 1, "b": 2}], None, 0)]  # true is not 1
-    many = [{"id": k, f"c{k}": k} for k in range(MOST_VALUES + 5)]
+    many = [{"id": k, f"c{k}": k} for k in range(MAX_VALUES + 5)]
     [([merged], _, _)] = sampled("id", ("emit_many", many)).got
-    assert len(merged) == MOST_VALUES + 1 and "c4" not in merged and "c5" in merged
+    assert len(merged) == MAX_VALUES + 1 and "c4" not in merged and "c5" in merged
 
 
 @pytest.mark.parametrize(

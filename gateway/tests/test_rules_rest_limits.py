@@ -41,7 +41,7 @@ def test_refused_requests_are_counted(house: House) -> None:
     "path", ["/rules", "/rules/validate", "/data/import", "/batch/req", "/config/uploads"]
 )
 def test_a_body_has_4_mib_and_a_form_more(house: House, path: str) -> None:
-    long = json.dumps({"name": "x", "content": " " * guard.MOST_JSON_BYTES}).encode()
+    long = json.dumps({"name": "x", "content": " " * guard.MAX_JSON_BYTES}).encode()
     refused = house.http.post(path, content=long)
     assert refused.status_code == 413 and refused.json()["error"] == 5000
     assert "longer than 4194304 bytes" in refused.json()["message"]
@@ -53,7 +53,7 @@ def test_a_body_has_4_mib_and_a_form_more(house: House, path: str) -> None:
 
 
 def test_a_set_that_was_uploaded_has_16_mib(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sets, "MOST_FILE_BYTES", 100)
+    monkeypatch.setattr(sets, "MAX_FILE_BYTES", 100)
     form = {"uploadFile": ("set.json", b"{}" + b" " * 99)}
     place = house.http.post("/config/uploads", files=form).text
     assert (
@@ -80,7 +80,7 @@ def test_queries_that_are_quiet_hold_nobody_up(house: House, monkeypatch: pytest
 
 
 def test_a_query_whose_client_is_slow_is_told_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "MOST_WAITING", 3)
+    monkeypatch.setattr(queries, "MAX_WAITING", 3)
     rows = queries._Rows()
     rows.add_rows("d", [{"v": k} for k in range(5)])
 

@@ -23,7 +23,7 @@ from opq_rules.delivery.transform import divided, transformer
 from opq_rules.errors import RuleError
 from opq_rules.streams.formats import protobuf_reader
 from opq_rules.streams.schemas import (
-    MOST_BYTES,
+    MAX_BYTES,
     Schemas,
     compiled_schema,
     compiler,
@@ -198,7 +198,7 @@ def test_text_set_and_file_mean_the_same(lab: bytes) -> None:
         with pytest.raises(ValueError, match=part):
             of_text(wrong)
     with pytest.raises(ValueError, match="want at most"):
-        of_text("//" + "x" * MOST_BYTES)
+        of_text("//" + "x" * MAX_BYTES)
     with pytest.raises(ValueError, match="neither"):
         of_bytes(b"\xff\xfe")
 
@@ -292,7 +292,7 @@ def test_a_schema_comes_as_a_form_or_from_the_uploads(house: House, tmp_path: Pa
     house.ask("PUT", "/schemas/protobuf/other", {"file": f"file://{uploads}/lab.desc"}, 201)
     beyond = house.ask("PUT", "/schemas/protobuf/other", {"file": f"file://{tmp_path}/elsewhere.desc"}, 400)
     assert "not below" in beyond["message"]
-    (uploads / "long.desc").write_bytes(b"\0" * (MOST_BYTES + 1))
+    (uploads / "long.desc").write_bytes(b"\0" * (MAX_BYTES + 1))
     house.ask("PUT", "/schemas/protobuf/other", {"file": f"file://{uploads}/long.desc"}, 400)
 
 

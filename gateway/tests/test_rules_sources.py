@@ -68,7 +68,7 @@ def test_httppush_takes_bodies_at_its_path_and_refuses_the_rest() -> None:
 
 def test_httppush_has_so_many_connections_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who sends nothing holds a thread for 10 s; without a bound a thousand of them hold the service."""
-    monkeypatch.setattr(httppush, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(httppush, "MAX_CONNECTIONS", 3)
     port, stream = free_port(), Stream()
     with running(made(httppush.Source(), "in", server=f"127.0.0.1:{port}"), stream), ExitStack() as slow:
         wait_for(lambda: stream.up)

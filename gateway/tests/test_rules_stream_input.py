@@ -16,7 +16,9 @@ from opq_rules.sql.syntax import Create
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import definition_of
 
-COUNTS = st.one_of(st.integers(0, 4), st.integers(stream_input.MOST - 2, 3 * stream_input.MOST))
+COUNTS = st.one_of(
+    st.integers(0, 4), st.integers(stream_input.MAX_BATCH_RECORDS - 2, 3 * stream_input.MAX_BATCH_RECORDS)
+)
 KINDS = st.tuples(COUNTS, st.booleans(), st.booleans(), st.booleans(), st.integers(0, 1))
 
 
@@ -57,7 +59,7 @@ def test_rows_come_in_order_with_their_own_time_and_meta(
     got: list[tuple[int, int, Any]] = []
     for batch in of_stream().batches(entries, unheard):
         count = len(batch.rows)
-        assert 0 < count <= stream_input.MOST
+        assert 0 < count <= stream_input.MAX_BATCH_RECORDS
         times = [batch.arrived_ms] * count if isinstance(batch.arrived_ms, int) else batch.arrived_ms
         metas = batch.meta or [None] * count
         got += [(row["k"], ms, meta) for row, ms, meta in zip(batch.rows, times, metas, strict=True)]
@@ -66,10 +68,10 @@ def test_rows_come_in_order_with_their_own_time_and_meta(
 
 def test_few_payloads_of_each_call_make_one_batch() -> None:
     """As an MQTT client gives them."""
-    entries = [entry(k, 1, True, True, False, 5) for k in range(2 * stream_input.MOST)]
+    entries = [entry(k, 1, True, True, False, 5) for k in range(2 * stream_input.MAX_BATCH_RECORDS)]
     assert [len(batch.rows) for batch in of_stream().batches(entries, unheard)] == [
-        stream_input.MOST,
-        stream_input.MOST,
+        stream_input.MAX_BATCH_RECORDS,
+        stream_input.MAX_BATCH_RECORDS,
     ]
 
 

@@ -8,7 +8,7 @@ from rules_engine import Hands, rule, running, stream
 from waiting import wait_for
 
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.traces import MOST_BYTES, MOST_TRACES, Traces, TraceSpan, traced_value
+from opq_rules.engine.traces import MAX_BYTES, MAX_TRACES, Traces, TraceSpan, traced_value
 from opq_rules.errors import RuleError
 
 
@@ -183,11 +183,11 @@ def test_what_is_not_there(tmp_path: Path) -> None:
 
 def test_traces_are_bounded() -> None:
     traces = Traces("r")
-    for _ in range(2 * MOST_TRACES):
+    for _ in range(2 * MAX_TRACES):
         traces.new(0)
-    assert len(traces.ids()) == MOST_TRACES
-    for _ in range(MOST_TRACES):
-        traces.new(0).spans.append(TraceSpan("x", 0, rows=[{"v": "x" * (MOST_BYTES // 20)}]))
+    assert len(traces.ids()) == MAX_TRACES
+    for _ in range(MAX_TRACES):
+        traces.new(0).spans.append(TraceSpan("x", 0, rows=[{"v": "x" * (MAX_BYTES // 20)}]))
     assert len(traces.ids()) <= 21
 
 

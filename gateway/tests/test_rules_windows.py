@@ -15,7 +15,7 @@ from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
 from opq_rules.query.windows.by_time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Ends
-from opq_rules.query.windows.window import MOST_EMPTY
+from opq_rules.query.windows.window import MAX_EMPTY_WINDOWS
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
@@ -301,7 +301,7 @@ def test_a_clock_that_is_set_by_years_sends_no_window_for_each_moment_between(
         return made.feed(Batch("s", [{"t": ms, "v": 1}], ms))
 
     told(BASE)
-    assert MOST_EMPTY < len(told(later)) < MOST_EMPTY + 10
+    assert MAX_EMPTY_WINDOWS < len(told(later)) < MAX_EMPTY_WINDOWS + 10
     assert made.counters.errors == 1 and "were left out" in made.counters.last_error
     after = told(later + 10)
     assert len(after) == 10 and len([each for each in after if each]) == (3 if "HOPPING" in window else 1)

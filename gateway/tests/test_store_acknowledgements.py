@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
-from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S, MOST_STORES, StoreAcknowledgements
+from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S, MAX_STORES, StoreAcknowledgements
 
 
 def said(upto: int, store: str, *missing: tuple[int, int]) -> CloudAcknowledgement:
@@ -54,7 +54,7 @@ def test_a_peer_that_names_ever_new_stores_takes_no_memory() -> None:
     stores = StoreAcknowledgements()
     for number in range(1000):
         stores.combine(said(number, f"s{number}"), 0.0)
-    assert len(tuple(stores.others)) == MOST_STORES
+    assert len(tuple(stores.others)) == MAX_STORES
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_gateway.uplink.backlog import (
-    MOST_FLOWN,
-    MOST_RANGES,
+    MAX_RANGES,
+    MAX_REMEMBERED_RUNS,
     CloudAcknowledgement,
     ResendBacklog,
     acknowledgement,
@@ -93,7 +93,7 @@ def test_runs_that_are_remembered_are_bounded_and_those_in_order_become_one() ->
     backlog = ResendBacklog(in_flight_s=10.0)
     for number in range(3600):
         backlog.sent(number, number, float(number))
-    assert len(backlog._flown) == MOST_FLOWN
+    assert len(backlog._flown) == MAX_REMEMBERED_RUNS
     backlog.missed([(0, 3500)], -1, 3590, 3600.0)
     assert due(backlog) == set(range(3501))
 
@@ -107,10 +107,10 @@ def test_numbers_sent_one_by_one_are_remembered_as_one_run_for_a_second() -> Non
 
 def test_too_many_holes_become_fewer_and_none_is_forgotten() -> None:
     backlog = ResendBacklog()
-    holes = [(10 * k, 10 * k) for k in range(MOST_RANGES + 50)]
+    holes = [(10 * k, 10 * k) for k in range(MAX_RANGES + 50)]
     backlog.missed(holes, 0, 10**6, 0.0)
     assert {first for first, _ in holes} <= due(backlog)
-    assert backlog.text().count(",") < MOST_RANGES
+    assert backlog.text().count(",") < MAX_RANGES
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from opq_gateway.uplink.connection import IDLE_HEARTBEAT_S, Timing
 from opq_proto.keys import KeyFolder
 from opq_proto.wire import plugin_command
 
-MOST_B_PER_S = 16.0
+MAX_B_PER_S = 16.0
 IDENTITY = "ack_0123456789abcdef_store"
 
 
@@ -60,6 +60,6 @@ def test_a_box_at_rest_in_idle_mode_takes_less_than_sixteen_bytes_a_second(
         beating.queue.close()
     per_minute = quiet_bytes / 2 + acknowledged_bytes
     assert quiet_bytes > 400 and acknowledged_bytes > 100  # it does count
-    assert per_minute / 60 + beat_bytes / IDLE_HEARTBEAT_S < MOST_B_PER_S * 0.8
+    assert per_minute / 60 + beat_bytes / IDLE_HEARTBEAT_S < MAX_B_PER_S * 0.8
     span = makai.decoded()[1]
     assert (span.start_ns, span.end_ns) == (measurement(1).start_ns, measurement(60).end_ns)

@@ -203,7 +203,7 @@ def test_a_disk_that_lets_nothing_be_changed_gives_no_numbers_beyond_the_reserve
 def test_memory_is_bounded_while_the_disk_takes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_room, "MOST_UNSAVED", 10)
+    monkeypatch.setattr(queue_room, "MAX_UNSAVED", 10)
     full = full_disk(monkeypatch)
     bench = Bench(tmp_path)
     bench.put("1", 0)

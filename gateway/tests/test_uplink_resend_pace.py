@@ -2,7 +2,7 @@
 
 import pytest
 
-from opq_gateway.uplink.resend_pace import FREE_PER_S, LEAST_PER_S, ResendPace
+from opq_gateway.uplink.resend_pace import FREE_PER_S, MIN_PER_S, ResendPace
 
 ACKNOWLEDGED_S = 5.0
 
@@ -28,7 +28,7 @@ def test_while_nothing_is_lost_there_is_no_limit() -> None:
 def test_while_all_is_lost_nearly_nothing_is_sent_again() -> None:
     pace = ResendPace()
     sent_in(pace, 0.0, 60.0, lost=3)
-    assert pace.per_s is not None and pace.per_s < 2 * LEAST_PER_S
+    assert pace.per_s is not None and pace.per_s < 2 * MIN_PER_S
     assert 1 <= sent_in(pace, 60.0, 600.0, lost=3) <= 20
 
 
@@ -38,7 +38,7 @@ def test_a_loss_of_what_is_new_slows_it_too_and_a_clean_time_lifts_the_limit() -
     assert pace.per_s == FREE_PER_S / 4
     for number in range(2, 12):
         pace.note_acknowledged(1, 5.0 * number)
-    assert pace.per_s == LEAST_PER_S
+    assert pace.per_s == MIN_PER_S
     held = sent_in(pace, 55.0, 100.0, lost=0)
     assert 50 <= held <= 1500, "it comes back step by step"
     sent_in(pace, 155.0, 50.0, lost=0)

@@ -73,7 +73,7 @@ def test_blocks_frames_and_requests_are_of_one_size() -> None:
     assert constant("cmodules/link/link.h", "OPQ_LINK_MAX_FRAME") == link.MAX_FRAME
     assert constant("cmodules/link/messages.h", "OPQ_MAX_SAMPLES") == link_payloads.MAX_SAMPLES
     assert constant("cmodules/link/messages.h", "OPQ_UPDATE_BYTES") == link_payloads.MAX_UPDATE_BYTES
-    assert constant("cmodules/pipeline/resends.h", "OPQ_RESENDS") > reassembly.MOST_REQUESTS
+    assert constant("cmodules/pipeline/resends.h", "OPQ_RESENDS") > reassembly.MAX_REQUESTS
     assert gateway_intake.LATEST_NS == 4 * 10**18
     assert "LATEST_NS = 4 * 10**18" in (ROOT / "device/app/commands.py").read_text()
 
@@ -116,4 +116,4 @@ def test_a_simulated_box_takes_the_calibration_that_the_firmware_takes() -> None
         assert found, key
         assert tuple(map(float, found.groups())) == (standard, least, most)
     value_bytes = constant("cmodules/settings/settings.h", "OPQ_SETTINGS_VALUE_BYTES")
-    assert value_bytes - 1 == commands.VALUE_BYTES_AT_MOST  # its closing zero
+    assert value_bytes - 1 == commands.MAX_VALUE_BYTES  # its closing zero

@@ -12,9 +12,9 @@ IndexArray = NDArray[np.int64]
 SignalArray = NDArray[Any]
 """(n,) int16 counts or floats; memory-mapped arrays are read block by block."""
 
-MOST_V = 1e12
+MAX_V = 1e12
 """Larger than any voltage or count; squares of it and their sums stay far from overflow."""
-LEAST_HZ = 10.0
+MIN_HZ = 10.0
 """Two cycles in 200 ms; with one, a subgroup (61000-4-7:2002, 3.2.4) would hold the neighbouring orders."""
 BLOCK_SAMPLES = 1 << 19
 """Samples converted to float64 at once: 4 MiB, so that memory does not grow with the signal's length."""
@@ -60,8 +60,8 @@ def check_nominal(nominal_hz: float) -> None:
     Raises:
         ValueError: not a finite number of at least 10 Hz.
     """
-    if not LEAST_HZ <= nominal_hz < np.inf:
-        raise ValueError(f"nominal_hz is {nominal_hz:g}, want a number from {LEAST_HZ:g}")
+    if not MIN_HZ <= nominal_hz < np.inf:
+        raise ValueError(f"nominal_hz is {nominal_hz:g}, want a number from {MIN_HZ:g}")
 
 
 def check_signal(volts: SignalArray, rate_hz: float, nominal_hz: float) -> None:
@@ -93,8 +93,8 @@ def check_samples(volts: SignalArray) -> None:
         return
     for first in range(0, len(volts), BLOCK_SAMPLES):
         block = np.asarray(volts[first : first + BLOCK_SAMPLES], dtype=np.float64)
-        if np.einsum("i,i", block, block) <= MOST_V * MOST_V:  # fast, and starts no thread; False for NaN
+        if np.einsum("i,i", block, block) <= MAX_V * MAX_V:  # fast, and starts no thread; False for NaN
             continue
-        finite = np.abs(block) <= MOST_V
+        finite = np.abs(block) <= MAX_V
         if not finite.all():
             raise ValueError(f"sample {first + int(np.argmin(finite))} is not a finite number (to 1e12)")

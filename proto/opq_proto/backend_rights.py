@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from opq_proto.errors import KeyFileError
 
 READ = "read"
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ NOTHING = BackendRights(False, {})
 def read_rights(text: str) -> BackendRights:
     """Reads a file of rights. Raises KeyFileError, which names the line."""
     read, ports = False, dict[int, tuple[bytes, ...]]()
-    for number, line in enumerate(text[:MOST_BYTES].splitlines(), 1):
+    for number, line in enumerate(text[:MAX_BYTES].splitlines(), 1):
         words = line.partition("#")[0].split()
         if not words:
             continue

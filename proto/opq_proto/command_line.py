@@ -17,7 +17,7 @@ from opq_proto.ports import PORTS
 
 FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
 """What a decorator for an option can be used on."""
-MOST_OFFSET = 65_535 - max(PORTS.values())
+MAX_OFFSET = 65_535 - max(PORTS.values())
 """The largest `--port-offset` with which every port number is valid."""
 _REFUSED = re.compile(r"(?s)(.+?) is not (?:in the range |a valid |one of |'[^']*'\.$)")
 """How click's own types report a value."""
@@ -62,8 +62,8 @@ def run_installed(command: str, module: str, extra: str) -> None:
 
 
 def port_offset_option(text: str, default: int | None = 0) -> Callable[[FC], FC]:
-    """Returns the option `--port-offset` with `text` as its help, from 0 to MOST_OFFSET."""
-    return click.option("--port-offset", type=click.IntRange(0, MOST_OFFSET), default=default, help=text)
+    """Returns the option `--port-offset` with `text` as its help, from 0 to MAX_OFFSET."""
+    return click.option("--port-offset", type=click.IntRange(0, MAX_OFFSET), default=default, help=text)
 
 
 class _UsageLine(click.UsageError):

@@ -19,7 +19,7 @@ SIGNATURE_BYTES = 64
 SLOT_BYTES = 0x6_0000
 STATUS_BYTES = 1024
 """The Box's own marks at the end of a slot."""
-MOST_FILE_BYTES = 2_000_000
+MAX_FILE_BYTES = 2_000_000
 """Largest `.opqfw` that a gateway accepts: more than two images of 384 KB."""
 WRITING = ("erasing", "sending", "verifying")
 """States of a gateway's update while the Box is being written."""
@@ -229,8 +229,8 @@ def describe_firmware(data: bytes) -> FirmwareFile:
     Raises:
         ImageError: no Box would accept it; the text says why.
     """
-    if len(data) > MOST_FILE_BYTES:
-        raise ImageError(f"{len(data)} bytes; a gateway takes {MOST_FILE_BYTES} at most")
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageError(f"{len(data)} bytes; a gateway takes {MAX_FILE_BYTES} at most")
     found = []
     for slot, image in read_bundle(data).items():
         header = read_header(image)

@@ -15,7 +15,7 @@ from opq_proto.opqbox3_pb2 import HalfCycleRms as WireHalfCycles
 from opq_proto.wire_waveforms import time_source
 
 HALF_CYCLES_PLUGIN = "opq-half-cycles"
-MOST_POINTS = 20_000
+MAX_POINTS = 20_000
 """Points of one answer, 120 to 200 kB: 166 s at 60 Hz; for a longer span a point is several half cycles."""
 _LATEST_NS = 2**62
 
@@ -129,11 +129,11 @@ def half_cycles_from_wire(box_id: str, message: WireHalfCycles) -> HalfCycleRms:
     """Reads a gateway's message.
 
     Raises:
-        FrameError: lengths, times or voltages are impossible, or there are more than MOST_POINTS.
+        FrameError: lengths, times or voltages are impossible, or there are more than MAX_POINTS.
     """
     count, every = len(message.least_v), max(1, message.every)
     start_ns, end_ns = message.start_ns, message.end_ns
-    if count > MOST_POINTS or len(message.step_us) != count or len(message.most_v) not in (0, count):
+    if count > MAX_POINTS or len(message.step_us) != count or len(message.most_v) not in (0, count):
         raise FrameError(f"Box {box_id}: half cycles of {count} points do not fit together")
     span_us = (end_ns - start_ns) // 1000 + 1
     if not 0 <= start_ns < end_ns < _LATEST_NS or sum(message.step_us) > span_us or 0 in message.step_us[1:]:

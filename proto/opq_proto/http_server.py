@@ -22,10 +22,10 @@ from urllib.parse import parse_qs, urlsplit
 from opq_proto import log
 from opq_proto.errors import ConfigError, PortBusyError
 
-MOST_AT_ONCE = 16
+MAX_AT_ONCE = 16
 LONGEST_S = 60.0
 SILENT_S = 10.0
-MOST_FIELDS = 10
+MAX_FIELDS = 10
 ALL_ADDRESSES = ("", "*")
 
 Reply = tuple[int, str, bytes]
@@ -49,10 +49,10 @@ def address_of(endpoint: str, key: str = "the address") -> tuple[str, int]:
 
 
 def target_of(text: str) -> Target | None:
-    """Returns path and query of a request's target; None where malformed or with over MOST_FIELDS fields."""
+    """Returns path and query of a request's target; None where malformed or with over MAX_FIELDS fields."""
     try:
         url = urlsplit(text)
-        return url.path, parse_qs(url.query, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        return url.path, parse_qs(url.query, keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         return None
 
@@ -72,7 +72,7 @@ class HttpServer(ThreadingHTTPServer):
         *,
         on_refused: Report = lambda reason: None,
         on_late: Report = lambda reason: None,
-        most_at_once: int = MOST_AT_ONCE,
+        most_at_once: int = MAX_AT_ONCE,
         longest_s: float = LONGEST_S,
     ) -> None:
         """Binds the address.

@@ -24,11 +24,11 @@ NEW_EVENT = b"evnew"
 LARGEST_TIME_MS = 2**62 // 1_000_000
 LONGEST_SPAN_MS = 120_000
 """Longest span of one answer of a Box."""
-MOST_CYCLES = 7200
+MAX_CYCLES = 7200
 """120 s at 60 Hz."""
-MOST_BOXES = 1000
+MAX_BOXES = 1000
 """Boxes that one RequestEventMessage may name."""
-MOST_TEXT = 1000
+MAX_TEXT = 1000
 
 Message = TypeVar("Message", DataMessage, RequestDataMessage, RequestEventMessage, TriggerMessage)
 
@@ -107,10 +107,8 @@ def read_event_request(data: bytes) -> EventRequest | None:
     if not 0 < start_ms < end_ms < LARGEST_TIME_MS or end_ms - start_ms > LONGEST_SPAN_MS:
         raise FrameError(f"RequestEventMessage for {start_ms} to {end_ms}; want up to {LONGEST_SPAN_MS} ms")
     boxes = tuple(dict.fromkeys(str(box_id) for box_id in message.box_ids))
-    if len(boxes) > MOST_BOXES or any(box_id.startswith("-") for box_id in boxes):
-        raise FrameError(
-            f"RequestEventMessage with {len(boxes)} Boxes; want ids from 0, {MOST_BOXES} at most"
-        )
+    if len(boxes) > MAX_BOXES or any(box_id.startswith("-") for box_id in boxes):
+        raise FrameError(f"RequestEventMessage with {len(boxes)} Boxes; want ids from 0, {MAX_BOXES} at most")
     return EventRequest(
         start_ms,
         end_ms,
@@ -178,8 +176,8 @@ def response_from_leg(answer: LegAnswer, box_id: str, frames: Sequence[bytes]) -
             raise FrameError(f"Box {box_id}: a frame that is no DataMessage")
         if str(message.id) != box_id:
             raise FrameError(f"Box {box_id}: DataMessage of Box {message.id}")
-        if len(cycles) + len(message.cycles) > MOST_CYCLES:
-            raise FrameError(f"Box {box_id}: more than {MOST_CYCLES} cycles")
+        if len(cycles) + len(message.cycles) > MAX_CYCLES:
+            raise FrameError(f"Box {box_id}: more than {MAX_CYCLES} cycles")
         for each in message.cycles:
             cycles.append(_cycle(box_id, each.time, each.data, cycles[-1].timestamp_ms if cycles else 0))
     response = Response(box_id=int(box_id), seq=answer.number, timestamp_ms=answer.time_ms)
@@ -201,7 +199,7 @@ def _cycle(box_id: str, time_ms: int, counts: Sequence[int], before_ms: int) -> 
 def _text(found: str | bytes) -> str:
     """Returns a text, cut; proto2 gives bytes where it is not UTF-8."""
     text = found if isinstance(found, str) else found.decode(errors="replace")
-    return text[:MOST_TEXT]
+    return text[:MAX_TEXT]
 
 
 def _is_response(data: bytes) -> bool:

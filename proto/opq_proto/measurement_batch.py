@@ -20,7 +20,7 @@ from opq_proto.wire import MAX_WINDOW_NS
 
 Columns = dict[str, NDArray[Any]]
 """Fields of `WireRows`."""
-LEAST_ALIKE = 16
+MIN_EQUAL_LENGTH = 16
 """Fewer messages of one length are read one by one, which takes 13 us each; arrays take at least 150 us."""
 SHAPES_OF_LENGTH = 64
 """Shapes remembered per length of message; beyond that, messages that fit none are read one by one."""
@@ -97,7 +97,7 @@ class MeasurementBatch:
         parts: list[Columns] = []
         others: list[int] = []
         for size, places in by_length.items():
-            if len(places) < LEAST_ALIKE or not 0 < size <= LONGEST_BYTES:
+            if len(places) < MIN_EQUAL_LENGTH or not 0 < size <= LONGEST_BYTES:
                 others += places
             else:
                 others += self._read_alike(bodies, size, np.array(places), parts)

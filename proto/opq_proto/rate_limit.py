@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from opq_proto.log import BoundLogger  # imports structlog
 
 LOG_PERIOD_S = 10.0
-MOST_KEYS = 1000
+MAX_KEYS = 1000
 
 
 class RateLimitedLog:
@@ -26,7 +26,7 @@ class RateLimitedLog:
         log: "BoundLogger",
         period_s: float = LOG_PERIOD_S,
         monotonic_s: Callable[[], float] = time.monotonic,
-        most_keys: int = MOST_KEYS,
+        most_keys: int = MAX_KEYS,
     ) -> None:
         """`most_keys` matters are remembered; beyond, all new ones share one entry."""
         self._log = log
@@ -86,7 +86,7 @@ class TokenBuckets:
         self,
         burst: float,
         per_s: float,
-        most_keys: int = MOST_KEYS,
+        most_keys: int = MAX_KEYS,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`burst` is what a bucket holds, and what a new key starts with."""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_proto.decision import Nominal
-from opq_proto.measurement_batch import LEAST_ALIKE, MeasurementBatch, WireRows
+from opq_proto.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch, WireRows
 from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, NumberedColumns
 from opq_proto.measurement_forms import MeasurementForms
 from opq_proto.messages import Measurement, TimeSource
@@ -100,7 +100,7 @@ def test_arrays_and_the_library_agree_on_every_message(seed: int) -> None:
     bodies = [body(number) for number in range(1001, 1005)]
     for _ in range(10):
         each = strange(draw)
-        bodies += [each] * LEAST_ALIKE + [changed(each, draw)] * draw.randint(0, LEAST_ALIKE)
+        bodies += [each] * MIN_EQUAL_LENGTH + [changed(each, draw)] * draw.randint(0, MIN_EQUAL_LENGTH)
         bodies += [changed(body(), draw) for _ in range(5)]
     draw.shuffle(bodies)
     read_twice(bodies)
@@ -153,8 +153,8 @@ def test_what_is_not_regular_is_left_to_the_library() -> None:
 def test_a_flood_of_shapes_is_bounded() -> None:
     batch = MeasurementBatch()
     for size in range(300):
-        batch.read([body(sequence=1, clock_id=1) + b"\x08\x01" * size] * LEAST_ALIKE)
-        batch.read([body(sequence=2**40 + size, oldest_sequence=size + 1)] * LEAST_ALIKE)
+        batch.read([body(sequence=1, clock_id=1) + b"\x08\x01" * size] * MIN_EQUAL_LENGTH)
+        batch.read([body(sequence=2**40 + size, oldest_sequence=size + 1)] * MIN_EQUAL_LENGTH)
     assert len(batch._shapes) <= 64
     forms = MeasurementForms()
     for number in range(300):

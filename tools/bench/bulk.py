@@ -28,7 +28,7 @@ SECONDS = 3
 RATE_HZ = 12_000
 START_NS = 1_765_792_486_000_000_000
 V_PER_LSB = 0.0068
-LEAST_GAIN = 1.8
+MIN_GAIN = 1.8
 SEED = 1
 PLAIN, DASK = ("plain process", "plain processes"), ("Dask worker", "Dask workers")
 
@@ -54,7 +54,7 @@ def run(quick: bool) -> BenchResult:
     load = f"load {os.getloadavg()[0]:.1f}"
     rows.append(case("gain of the second plain process, the ceiling", "", [ceiling], because=load))
     rows.append(
-        case("gain of the second worker", "", [gain], because=f"{load}, {LEAST_GAIN} wanted of free cores")
+        case("gain of the second worker", "", [gain], because=f"{load}, {MIN_GAIN} wanted of free cores")
     )
     rows.append(case("share of the ceiling that the second worker gains", "", [gain / ceiling]))
     base = rates[DASK[0], 1]

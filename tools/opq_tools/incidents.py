@@ -16,7 +16,7 @@ from opq_proto.messages import Incident
 from opq_tools.boxes.command import json_option, store_command
 from opq_tools.moment import from_option, to_option
 
-MOST_LISTED = 10_000
+MAX_LISTED = 10_000
 incident_argument = click.argument("incident_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 class_type = click.Choice(tuple(CLASS_PHRASES))
 
@@ -46,7 +46,7 @@ def command() -> None:
 @click.option("--words", default="", help="Only incidents whose notes have all these words.")
 @click.option(
     "--limit",
-    type=click.IntRange(1, MOST_LISTED),
+    type=click.IntRange(1, MAX_LISTED),
     default=50,
     show_default=True,
     help="Print at most this many.",

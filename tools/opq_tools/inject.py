@@ -15,7 +15,7 @@ from opq_tools.input_file import read_input
 from opq_tools.moment import from_option, to_option
 from opq_tools.service_address import service_address
 
-MOST_EVENTS = 100_000
+MAX_EVENTS = 100_000
 """Most events in one range; the bus takes that many at once."""
 
 
@@ -101,5 +101,5 @@ def stored_events(
                 f"no event {', '.join(missing)} is stored; nothing was published (--data-dir names the store)"
             )
         return named
-    records = store.events(start_ns, end_ns, limit=MOST_EVENTS)
+    records = store.events(start_ns, end_ns, limit=MAX_EVENTS)
     return tuple(record.event_id for record in reversed(records))

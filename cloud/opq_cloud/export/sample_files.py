@@ -19,7 +19,7 @@ from opq_proto.half_cycles import HalfCycleRms
 
 CSV_COLUMNS = ("box_id", "time_ns", "time_s", "sample", "counts", "volts")
 HALF_CYCLE_COLUMNS = ("box_id", "time_ns", "time_s", "least_v", "most_v", "half_cycles")
-MOST_WAV_BYTES = 2**32 - 2**16
+MAX_WAV_BYTES = 2**32 - 2**16
 
 
 def csv_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
@@ -84,7 +84,7 @@ def wav_pieces(record: WaveformRecord) -> Iterator[bytes]:
         ExportError: there are more samples than the 32-bit sizes of a WAV can state.
     """
     data_bytes = 2 * record.samples
-    if data_bytes > MOST_WAV_BYTES:
+    if data_bytes > MAX_WAV_BYTES:
         raise ExportError(f"Box {record.wave.box_id}: a WAV holds 2 GiB of samples; export it as npy")
     facts = record.facts()
     notes = {

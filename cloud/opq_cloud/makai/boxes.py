@@ -28,9 +28,9 @@ minutes, and then a minute comes in one again.
 FORGOTTEN_S = 24 * 3600.0
 ALIVE_S = 0.5
 """Live Boxes are counted at most this often: there may be ten thousand of them."""
-MOST_BOXES = 200_000
+MAX_BOXES = 200_000
 """Limit of Boxes over all shares; those that another share reports beyond this number are not asked."""
-LEAST_V, MOST_V = 1e-9, 1e9
+MIN_V, MAX_V = 1e-9, 1e9
 """A gain outside this range is invalid, as is one that is not finite."""
 
 
@@ -119,10 +119,10 @@ class BoxRegister:
         return np.array(rows, np.int64).reshape(-1, RECEIVED_COLUMNS)
 
     def note_received_elsewhere(self, received: NDArray[np.int64]) -> None:
-        """Notes Boxes from another share's `received_since`; MOST_BOXES are known at most."""
+        """Notes Boxes from another share's `received_since`; MAX_BOXES are known at most."""
         for number, timestamp_ms, length_ns, longest_ns in received.tolist():
             box_id = str(number)
-            if len(self._received_s) >= MOST_BOXES and box_id not in self._received_s:
+            if len(self._received_s) >= MAX_BOXES and box_id not in self._received_s:
                 continue
             self.note_received(box_id, timestamp_ms)
             self._window_ns[box_id] = length_ns
@@ -293,7 +293,7 @@ class BoxGains:
     def read_response(self, box_id: str, response: Response) -> None:
         """Stores the gain in an answer when it is new; warns when it is unknown. Call after `v_per_lsb`."""
         header = response.get_data_response
-        if not header.HasField("volts_per_lsb") or not LEAST_V < header.volts_per_lsb < MOST_V:
+        if not header.HasField("volts_per_lsb") or not MIN_V < header.volts_per_lsb < MAX_V:
             if box_id in self._uncalibrated:
                 self._warn(box_id)
             return

@@ -18,7 +18,7 @@ from opq_proto.measurement_turns import request_turns, waiting_measurements
 from opq_proto.wire import command_from_wire, topic
 from opq_proto.zmq_inbox import try_send
 
-MOST_PLACES = 100_000
+MAX_PLACES = 100_000
 """Limit of Boxes with a known broker; beyond it, all are learnt again."""
 
 
@@ -85,7 +85,7 @@ class MeasurementLinks:
                 return new, pressing
             senders = dict.fromkeys([frames[0] for frames in new], number)
             self.at.update(senders)
-            if len(self.at) > MOST_PLACES:  # topics of Boxes that no longer exist
+            if len(self.at) > MAX_PLACES:  # topics of Boxes that no longer exist
                 self.at.clear()
                 self.at.update(senders)
             received += new

@@ -40,7 +40,7 @@ from opq_proto.zmq_inbox import try_send, waiting_messages
 HWM = 1000
 """Largest number of messages that wait for one peer."""
 LINGER_MS = 500
-RECONNECT_MOST_MS = 1000
+MAX_RECONNECT_MS = 1000
 LARGEST_MESSAGE_BYTES = 64 * 2**20
 """A peer that sends more is disconnected; 3 s of one Box as doubles are 0.3 MB."""
 
@@ -57,7 +57,7 @@ def subscriber(context: Context, hwm: int, topics: Iterable[str]) -> Socket:
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.RCVHWM, hwm)
     socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE_BYTES)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, MAX_RECONNECT_MS)
     for topic in topics:
         socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
     return socket
@@ -78,7 +78,7 @@ class Publisher:
         self.socket.setsockopt(zmq.SNDHWM, hwm)
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
         self.socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_TOPIC_BYTES)
-        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, MAX_RECONNECT_MS)
         self._context, self._counters = context, counters
         self._peers: BackendPeers | None = None
         self._topics: set[bytes] = set()

@@ -3,7 +3,7 @@
     {"kind": "incident" or "incident_changed", "incident": {...}, "boxes": 3, "by": "analysis"}
     {"kind": "incident_gone", "incident": {"id": 7}, "boxes": 0, "by": "hand"}    others have its findings now
 
-The incident has the contract's keys (`incident_json`). For one with more Boxes than `MOST_BOXES`,
+The incident has the contract's keys (`incident_json`). For one with more Boxes than `MAX_BOXES`,
 `box_ids`, `classes` and `event_ids` contain only those that came with this change, and `boxes` is the number
 of all its Boxes. `by` names what changed it: an analysis, a person (`hand`), a re-analysis.
 """
@@ -24,7 +24,7 @@ from opq_proto.messages import Incident, StoredFinding
 
 INCIDENT = "incident"
 """The topic."""
-MOST_BOXES = 100
+MAX_BOXES = 100
 NEW, CHANGED, GONE = "incident", "incident_changed", "incident_gone"
 
 
@@ -82,7 +82,7 @@ def announced_notices(store: CloudStore, announced: IncidentAnnouncement) -> Ite
 def _notice(
     store: CloudStore, facts: IncidentFacts, kind: str, came: list[StoredFinding], by: str
 ) -> Iterator[IncidentNotice]:
-    small = facts.boxes <= MOST_BOXES
+    small = facts.boxes <= MAX_BOXES
     incident = store.incident(facts.incident_id) if small else _changed_part(facts, came)
     if incident is not None:
         yield IncidentNotice(kind, incident_json(incident), facts.boxes, by)

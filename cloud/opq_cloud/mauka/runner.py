@@ -19,7 +19,7 @@ from typing import Any
 from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
 from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
-from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES
+from opq_cloud.mauka.incident_notice import INCIDENT, MAX_BOXES
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.mauka.measuring.clock_alignment import Alignments, clock_alignments, stamped
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
@@ -35,7 +35,7 @@ from opq_cloud.mauka.running.event_analysis import (
     with_wiring,
 )
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
-from opq_cloud.mauka.running.open_disturbances import MOST_FOLLOWED, OpenDisturbances
+from opq_cloud.mauka.running.open_disturbances import MAX_FOLLOWED, OpenDisturbances
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
 from opq_cloud.mauka.running.provenance import VERSION, provenance_of
 from opq_cloud.mauka.running.sample_requester import SampleRequester
@@ -105,7 +105,7 @@ class AnalysisRunner(MaukaPlugin):
         self._waiting = WaitingEvents(store, self.counters, clock)
         rms = next((one.config for one in analyses if isinstance(one.config, RmsConfig)), RmsConfig())
         self._open = OpenDisturbances(store, rms.limits(), clock)
-        self._grown: deque[tuple[int, Finding]] = deque(maxlen=MOST_FOLLOWED)
+        self._grown: deque[tuple[int, Finding]] = deque(maxlen=MAX_FOLLOWED)
         """Events and findings that are to be stored."""
         self._lease = lease
         self._had_turn = True
@@ -458,7 +458,7 @@ class AnalysisRunner(MaukaPlugin):
         if again:
             return
         known = store.incident_facts(incident_id)
-        if known is not None and known.boxes > MOST_BOXES:
+        if known is not None and known.boxes > MAX_BOXES:
             log.info("incident.grown", incident_id=incident_id, boxes=known.boxes, monotonic_ns=stored_ns)
             return
         incident = store.incident(incident_id)

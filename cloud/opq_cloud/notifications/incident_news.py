@@ -17,7 +17,7 @@ from opq_proto.messages import Incident
 
 SEVERITY_LEVELS = (0.0, 4.0, 7.0)
 """Lower limits of the levels: equipment goes on, may stop, may be harmed (docs/mauka.md)."""
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 """Findings that one rule remembers; beyond that, the oldest are forgotten."""
 
 
@@ -73,7 +73,7 @@ class ReportedFindings:
         for number in finding_ids:
             self._levels[number] = max(level, self._levels.get(number, 0))
             self._levels.move_to_end(number)
-        while len(self._levels) > MOST_REMEMBERED:
+        while len(self._levels) > MAX_REMEMBERED:
             self._levels.popitem(last=False)
 
     def level(self, finding_ids: Iterable[int]) -> int | None:

@@ -29,11 +29,11 @@ TOPIC = b"incident"
 LOOK_BACK_NS = 3_600 * 10**9
 """An incident that ended longer ago is no longer news if this service was not running, if the bus lost the
 message, or if a person or a re-analysis changed the incident."""
-MOST_CHECKED = 500
-MOST_BOXES_SENT = 100
+MAX_CHECKED = 500
+MAX_BOXES_SENT = 100
 HELD_S = 5.0
 """Longest wait for the rest of an incident's event: Mauka may store one Box's findings before the others'."""
-MOST_HELD = 1000
+MAX_HELD = 1000
 """Incidents that may wait; a further one is reported at once."""
 
 
@@ -103,7 +103,7 @@ class IncidentWatch:
         """Whether the incident has to wait for the analysis of its event, for at most `HELD_S`."""
         number, event_id, now_s = incident.incident_id, max(incident.event_ids, default=0), monotonic()
         _, until_s = self._held.get(number, (0, now_s + HELD_S))
-        full = number not in self._held and len(self._held) >= MOST_HELD
+        full = number not in self._held and len(self._held) >= MAX_HELD
         if full or now_s >= until_s or not self._analysis_is_due(event_id):
             return False
         self._held[number] = event_id, until_s
@@ -121,7 +121,7 @@ class IncidentWatch:
         if revision == self._revision:
             return
         since_ns = self._now_ns() - LOOK_BACK_NS
-        for incident in reversed(self._store.incidents(start_ns=since_ns, limit=MOST_CHECKED)):
+        for incident in reversed(self._store.incidents(start_ns=since_ns, limit=MAX_CHECKED)):
             self.accept_incident(incident)
         self._revision = revision
 
@@ -149,8 +149,8 @@ class IncidentWatch:
                 identity=(min(news.finding_ids, default=seen.incident_id), news.level),
                 content=content,
                 severity=shown_severity(seen),
-                box_ids=seen.box_ids[:MOST_BOXES_SENT],
-                finding_ids=news.finding_ids[:MOST_CHECKED],
+                box_ids=seen.box_ids[:MAX_BOXES_SENT],
+                finding_ids=news.finding_ids[:MAX_CHECKED],
                 level=news.level,
             )
             reported.add(news.finding_ids, news.level)
@@ -187,8 +187,8 @@ def _bounded(document: dict[str, object], severity: float | None) -> dict[str, o
     for name in cut:
         values = document[name]
         assert isinstance(values, list)
-        document[name] = values[:MOST_BOXES_SENT]
+        document[name] = values[:MAX_BOXES_SENT]
     classes = document["classes"]
     assert isinstance(classes, dict)
-    document["classes"] = dict(list(classes.items())[:MOST_BOXES_SENT])
+    document["classes"] = dict(list(classes.items())[:MAX_BOXES_SENT])
     return {**document, "severity": severity, "boxes": len(boxes)}

@@ -11,7 +11,7 @@ from opq_cloud.notifications.outage_news import HealthComponent
 from opq_cloud.store.records.notifications import NotificationEntry
 from opq_proto.messages import Incident
 
-MOST_IN_A_MAIL = 100
+MAX_IN_A_MAIL = 100
 BOXES_NAMED = 5
 SUBJECT_CHARACTERS = 150
 SCOPE_WORDS = {"local": "local", "feeder": "one feeder", "region": "a region", "wide_area": "wide area"}
@@ -76,7 +76,7 @@ def mail_of(
     message["Subject"] = f"[OPQ] {_one_line(subject)[:SUBJECT_CHARACTERS]}"
     message["Message-ID"] = f"<{first.entry_id}@opq.notifications>"
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: automatic responders do not answer it
-    shown = items[:MOST_IN_A_MAIL]
+    shown = items[:MAX_IN_A_MAIL]
     more = f"{len(items) - len(shown)} more are in the log." if len(shown) < len(items) else ""
     foot = f"Rule: {_one_line(first.rule_name)}. Change or stop it: {settings_url}"
     lines = [

@@ -22,7 +22,7 @@ from opq_proto.rate_limit import TokenBuckets
 PATH = "/notify"
 PURPOSE = "notify"
 """Purpose of the tokens that may send rows and do nothing else."""
-MOST_BYTES = 16_384
+MAX_BYTES = 16_384
 TEXT_CHARACTERS = 300
 ID_CHARACTERS = 200
 BURST, PER_S = 60, 1.0
@@ -78,8 +78,8 @@ class RowsEndpoint:
                 length = self.headers.get("Content-Length", "")
                 if self.path != PATH:
                     self.send_reply(_answer(404, "POST /notify is all there is here"))
-                elif not (length.isascii() and length.isdigit()) or int(length) > MOST_BYTES:
-                    self.send_reply(_answer(413, f"want a Content-Length of at most {MOST_BYTES}"))
+                elif not (length.isascii() and length.isdigit()) or int(length) > MAX_BYTES:
+                    self.send_reply(_answer(413, f"want a Content-Length of at most {MAX_BYTES}"))
                 else:
                     body = self.rfile.read(int(length))
                     self.send_reply(endpoint.reply(self.headers.get("Authorization", ""), body))

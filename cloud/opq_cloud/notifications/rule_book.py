@@ -28,7 +28,7 @@ from opq_proto import log as logs
 log = logs.get(service="notifications")
 
 READ_EVERY_S = 1.0
-MOST_WAITING = 500
+MAX_WAITING = 500
 """Entries of one account that may wait; more are dropped and counted, with one log entry per hour."""
 HOUR_MS = 3_600_000
 
@@ -89,7 +89,7 @@ class RuleBook:
             return [each for each in self._rules if about in ("", each.rule.about)]
 
     def count_waiting(self, unsent: Iterable[NotificationEntry]) -> None:
-        """Counts the waiting entries of each account, for its limit MOST_WAITING."""
+        """Counts the waiting entries of each account, for its limit MAX_WAITING."""
         self._waiting = Counter(entry.account_id for entry in unsent)
 
     def add(
@@ -112,7 +112,7 @@ class RuleBook:
             identity: values that identify the notification; its id is made from rule, kind and these.
         """
         rule, now_ms = held.rule, self._now_ms()
-        if self._waiting[rule.account_id] >= MOST_WAITING:
+        if self._waiting[rule.account_id] >= MAX_WAITING:
             self._drop(held, now_ms)
             return False
         due_ms, why = send_time_ms(rule, held.zone, now_ms, severity)
@@ -179,7 +179,7 @@ class RuleBook:
                 entry_id(rule.account_id, "full", now_ms // HOUR_MS),
                 rule.account_id, rule.rule_id, rule.name, rule.channel, "health",
                 "More came than can wait", now_ms, now_ms, "dropped",
-                f"{MOST_WAITING} wait already; what comes in this hour may be missing", settled_ms=now_ms,
+                f"{MAX_WAITING} wait already; what comes in this hour may be missing", settled_ms=now_ms,
                 content='{"health": {"ok": true}}',
             )
         )  # fmt: skip

@@ -21,9 +21,9 @@ from opq_cloud.store.records.notifications import NotificationEntry
 CONNECT_S = 10.0
 WHOLE_S = 20.0
 """Time limit of one request with its answer; it also ends a peer that answers byte by byte."""
-LEAST_AGAIN = 500
-AGAIN = frozenset({408, 425, 429})
-"""Answers after which the request is tried again, in addition to those from LEAST_AGAIN on."""
+RETRY_FROM_STATUS = 500
+RETRY_STATUSES = frozenset({408, 425, 429})
+"""Answers after which the request is tried again, in addition to those from RETRY_FROM_STATUS on."""
 SIGNATURE = "Opq-Signature"
 
 
@@ -73,7 +73,7 @@ class WebhookChannel:
                 raise ConnectionError(f"no answer that is HTTP: {type(error).__name__}") from error
             finally:
                 cut.cancel()
-        if status in AGAIN or status >= LEAST_AGAIN:
+        if status in RETRY_STATUSES or status >= RETRY_FROM_STATUS:
             raise ConnectionError(f"answered {status}")
         if not 200 <= status < 300:
             raise DeliveryRefusedError(f"answered {status}")

@@ -463,7 +463,7 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         """Stores a note under a new number; a label changes the class of its incident at once.
 
         Raises:
-            StoreError: there is no such incident, or it has MOST_NOTES.
+            StoreError: there is no such incident, or it has MAX_NOTES.
         """
 
     def successor(self, incident_id: int) -> int | None:

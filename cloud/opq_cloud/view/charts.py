@@ -23,7 +23,7 @@ OVERVIEW_POINTS = 2400
 """Two points per pixel of a wide screen."""
 MAX_POINTS = 20_000
 MAX_ENVELOPE_POINTS = 4000
-LEAST_SAMPLES_PER_CYCLE = 20
+MIN_SAMPLES_PER_CYCLE = 20
 """The least that `opq_measure` accepts."""
 LONGEST_MS = MAX_WINDOW_NS / NS_PER_MS
 """No Measurement on the wire is longer; a stored one that claims more must not fill the chart."""
@@ -102,7 +102,7 @@ def _rms_runs(
 
 def _half_edges(run: Waveform, volts: FloatArray, nominal_hz: float) -> FloatArray:
     """Half-cycle edges; none where the rate is too low to show a cycle."""
-    if not (math.isfinite(run.v_per_lsb) and run.rate_hz >= LEAST_SAMPLES_PER_CYCLE * nominal_hz):
+    if not (math.isfinite(run.v_per_lsb) and run.rate_hz >= MIN_SAMPLES_PER_CYCLE * nominal_hz):
         return np.empty(0)
     try:
         return half_cycle_edges(volts, run.rate_hz, nominal_hz)

@@ -26,7 +26,7 @@ HEADINGS = {
 }
 RETRY_EVERY_S = 5
 """How often a page that is not available tries again."""
-MOST_BACK_CHARACTERS = 300
+MAX_BACK_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def error_ways(code: int, visitor: Visitor, path: str, method: str = "GET", came
     heading = _(HEADINGS.get(code, HTTPStatus(code).phrase))
     reads = method in ("GET", "HEAD")
     wrote = not reads or code == 400
-    back = own_path(came_from, "") if wrote and len(came_from) <= MOST_BACK_CHARACTERS else ""
+    back = own_path(came_from, "") if wrote and len(came_from) <= MAX_BACK_CHARACTERS else ""
     leads_on = back and code != 401 and (back != path or not reads)
     first = [(_("Back to the form"), back)] if leads_on else []
     rest = [(_("Boxes"), "/"), (_("Incidents"), "/incidents")]

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 
 from opq_proto.errors import FrameError
-from opq_proto.measurement_batch import LEAST_ALIKE, MeasurementBatch, WireRows
+from opq_proto.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch, WireRows
 from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire import measurement_from_wire
@@ -28,7 +28,7 @@ class FeedDecoder:
         """The readable Measurements in their order, and the errors of the others."""
         rows: list[Measurement | None] = [None] * len(bodies)
         wire, others = (
-            self._batch.read(bodies) if len(bodies) >= LEAST_ALIKE else (None, list(range(len(bodies))))
+            self._batch.read(bodies) if len(bodies) >= MIN_EQUAL_LENGTH else (None, list(range(len(bodies))))
         )
         malformed: list[FrameError] = []
         for place in others:

@@ -14,8 +14,8 @@ from opq_cloud.view.words import short_date
 
 WIDTH, HEIGHT = 1000, 500
 """The drawing's own coordinates; it is stretched to its place, but the lines keep their width."""
-MOST_TICKS = 6
-LEAST_BAR = 1.5
+MAX_TICKS = 6
+MIN_BAR = 1.5
 """The least visible height of a bar, in HEIGHT's units."""
 PHONE_PX = 336
 """Width of a chart on a phone of 390 pixels."""
@@ -128,8 +128,11 @@ class ChartFrame:
         for start_ms, low, high in spreads:
             begin, end = x(start_ms), x(start_ms + step_ms)
             upper, lower = (top - high) * scale, (top - low) * scale
-            if lower - upper < LEAST_BAR:
-                upper, lower = (upper + lower) / 2 - LEAST_BAR / 2, (upper + lower) / 2 + LEAST_BAR / 2
+            if lower - upper < MIN_BAR:
+                upper, lower = (
+                    (upper + lower) / 2 - MIN_BAR / 2,
+                    (upper + lower) / 2 + MIN_BAR / 2,
+                )
             found.append(f"M{begin:.1f},{upper:.1f}H{end:.1f}V{lower:.1f}H{begin:.1f}Z")
         return "".join(found)
 
@@ -174,8 +177,8 @@ def history_chart(history: BoxHistory, name: str, nominal: float | None = None) 
 
 
 def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:
-    """At most MOST_TICKS ticks at whole times in UTC; the first and each new day have a date."""
-    every_ms = next((each for each in _TICKS_MS if (end_ms - start_ms) / each <= MOST_TICKS), _TICKS_MS[-1])
+    """At most MAX_TICKS ticks at whole times in UTC; the first and each new day have a date."""
+    every_ms = next((each for each in _TICKS_MS if (end_ms - start_ms) / each <= MAX_TICKS), _TICKS_MS[-1])
     days = every_ms >= 86_400_000
     ticks, date, free_px = [], "", 0.0
     for at_ms in range(-(-start_ms // every_ms) * every_ms, end_ms, every_ms):

@@ -30,7 +30,7 @@ from opq_cloud.view.time_span import read_span
 from opq_proto.messages import Incident
 
 PER_PAGE = 25
-MOST_COUNTED = 10_000
+MAX_COUNTED = 10_000
 """Above this, the count is given as "more than"."""
 SCOPES = {"local": N_("Local"), "feeder": N_("Feeder"), "region": N_("Region"), "wide_area": N_("Wide area")}
 ORDER_WORDS = {"newest": N_("Newest first"), "severe": N_("Most severe first"), "long": N_("Longest first")}
@@ -272,7 +272,7 @@ def regions(context: ViewContext) -> list[str]:
 
 def count_words(context: ViewContext, wanted: IncidentFilter) -> str:
     """The number of visible incidents in words: `1,234 incidents`."""
-    count = context.store.count_incidents(wanted, MOST_COUNTED + 1)
-    if count > MOST_COUNTED:
-        return _("More than %(number)s incidents", number=words.number(MOST_COUNTED, 0))
+    count = context.store.count_incidents(wanted, MAX_COUNTED + 1)
+    if count > MAX_COUNTED:
+        return _("More than %(number)s incidents", number=words.number(MAX_COUNTED, 0))
     return ngettext("%(count)s incident", "%(count)s incidents", count, count=words.number(count, 0))

@@ -17,8 +17,8 @@ from opq_cloud.view.words import THIN, class_tone, class_words, duration, number
 WIDTH, HEIGHT = 1000.0, 400.0
 SHORTEST_S, LONGEST_S = 0.004, 10_000.0
 _DECADE = WIDTH / log10(LONGEST_S / SHORTEST_S)
-MOST_PERCENT = 140.0
-MOST_DOTS = 500
+MAX_PERCENT = 140.0
+MAX_DOTS = 500
 """The newest of the filter; each is a link."""
 DOT_SHAPES = {
     "down": "M-5-4H5L0 5Z", "up": "M-5 4H5L0-5Z", "out": "M-6-2H6V2H-6Z",
@@ -126,7 +126,7 @@ def _x(seconds: float) -> float:
 
 
 def _y(percent: float) -> float:
-    return round((1 - min(MOST_PERCENT, max(0.0, percent)) / MOST_PERCENT) * HEIGHT, 1)
+    return round((1 - min(MAX_PERCENT, max(0.0, percent)) / MAX_PERCENT) * HEIGHT, 1)
 
 
 def _time_words(seconds: float) -> str:

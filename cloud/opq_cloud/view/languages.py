@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
-MOST_CHOICES = 16
+MAX_CHOICES = 16
 """Languages that are read from one Accept-Language."""
 
 
@@ -117,7 +117,7 @@ NO_LANGUAGES = Languages()
 def accepted_tags(header: str) -> list[str]:
     """The tags of an Accept-Language in lower case, the most wanted first (RFC 9110, 12.5.4)."""
     weighted = []
-    for each in header.split(",")[:MOST_CHOICES]:
+    for each in header.split(",")[:MAX_CHOICES]:
         tag, _sign, weight = each.partition(";")
         try:
             quality = float(weight.strip().removeprefix("q=") or 1)

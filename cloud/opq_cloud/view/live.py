@@ -28,7 +28,7 @@ STREAMS = 600
 """The most open streams, unless `[view] live_streams` sets another number; others must come back later."""
 NETWORK_SHARE = 4
 """One address, or /64 of IPv6, may have a quarter of them: 150 of 600 are twelve people with twelve tabs."""
-LEAST_OF_NETWORK = 12
+MIN_OF_NETWORK = 12
 REPORTING_S = 2.0
 """The reporting Boxes are counted this often."""
 AUDIENCES_COUNTED = 256
@@ -55,7 +55,7 @@ class LiveHub:
         self._now_ms = now_ms
         self._monotonic_s = monotonic_s
         self.streams = streams
-        self.streams_of_network = max(LEAST_OF_NETWORK, streams // NETWORK_SHARE)
+        self.streams_of_network = max(MIN_OF_NETWORK, streams // NETWORK_SHARE)
         self._lock = threading.Lock()
         self._recent: dict[str, RecentMeasurements] = {}
         self._kept = kept_of_each(0)

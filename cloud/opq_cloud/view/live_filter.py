@@ -13,7 +13,7 @@ from opq_cloud.view.live_streams import Shown
 
 RATES = (0.01, 100.0)
 """Measurements a second per Box."""
-MOST_BOXES = 1000
+MAX_BOXES = 1000
 REGION_CHARACTERS = 100
 ALL_BOXES = "*"
 """No Box has this name."""
@@ -69,8 +69,8 @@ def read_live_filter(query: Mapping[str, str], region_boxes: Callable[[str], Ite
     boxes: frozenset[str] | None = None
     if "box" in query:
         boxes = frozenset(each.strip() for each in query["box"].split(",")) - {""}
-        if not 0 < len(boxes) <= MOST_BOXES:
-            raise ValueError(f"box names {len(boxes)} Boxes; want 1 to {MOST_BOXES}, such as box=1,4")
+        if not 0 < len(boxes) <= MAX_BOXES:
+            raise ValueError(f"box names {len(boxes)} Boxes; want 1 to {MAX_BOXES}, such as box=1,4")
     if "region" in query:
         region = query["region"]
         if not 0 < len(region) <= REGION_CHARACTERS:
@@ -100,10 +100,8 @@ def read_page_boxes(query: Mapping[str, str]) -> frozenset[str] | None:
 def _named_boxes(values: str) -> frozenset[str]:
     """One set for all pages that show the same Boxes."""
     boxes = frozenset(each.strip() for each in values.split(",")) - {""}
-    if len(boxes) > MOST_BOXES:
-        raise ValueError(
-            f"values names {len(boxes)} Boxes; want at most {MOST_BOXES}, or {ALL_BOXES} for all"
-        )
+    if len(boxes) > MAX_BOXES:
+        raise ValueError(f"values names {len(boxes)} Boxes; want at most {MAX_BOXES}, or {ALL_BOXES} for all")
     return boxes
 
 

@@ -43,11 +43,11 @@ TURNS = 1000
 BUS_TOPICS = (b"incident", b"laha_gc")
 """Our topic, also for edits by hand and re-analyses; and the original's, which its plug-ins publish."""
 NAMES_S = 10.0
-SEEDED, LEAST_SEEDED = 50_000, 3
+SEEDED, MIN_SEEDED = 50_000, 3
 """Measurements that are read at the start: of all Boxes together, and at least of each."""
 INCIDENTS_COMPARED = 20
 """The newest incidents are compared with what was last sent: one may still grow or be joined."""
-MOST_NAMED = 100
+MAX_NAMED = 100
 """Incidents that may wait to be read; of more, only the newest do."""
 COMPARED_ANYWAY_S = 10.0
 """Compares this often even if the store's revision is the same: expiry does not raise it."""
@@ -96,7 +96,7 @@ class LiveReader:
     def seed(self) -> None:
         """Reads the last minutes and incidents from the store before the first page is served."""
         boxes = max(1, len(self._store.boxes()))
-        limit = max(LEAST_SEEDED, min(RECENT_MEASUREMENTS, SEEDED // boxes))
+        limit = max(MIN_SEEDED, min(RECENT_MEASUREMENTS, SEEDED // boxes))
         for rows in self._store.last_minutes(RECENT_MS, limit):
             for item in rows:
                 self._hub.accept_measurement(item, received_ms=item.timestamp_ms)
@@ -180,7 +180,7 @@ class LiveReader:
         elif number > max(known, default=0) - INCIDENTS_COMPARED:
             named = (self._grown if number in known else self._new).named
             named.add(number)
-            if len(named) > MOST_NAMED:
+            if len(named) > MAX_NAMED:
                 named.remove(min(named))
                 self._counters.add("live_dropped", label="incident")
 

@@ -13,7 +13,7 @@ from opq_cloud.view.languages import LANGUAGE, Languages, _, plain_ngettext
 NOT_TRANSLATED = ("/api", "/static", "/feeds", "/health", "/metrics")
 """Paths for programs: their answers are English."""
 YEAR_S = 31_536_000
-MOST_KEPT = 10_000
+MAX_KEPT = 10_000
 """Texts that a language keeps as Markup; there are some 1,600, and few more that are made of data."""
 
 
@@ -24,7 +24,7 @@ def marked_text(text: str, /, **places: object) -> Markup:
     if kept is None:
         found = language.texts.gettext(text)
         kept = Markup(found), Markup(found % {}) if "%(" not in found else Markup()
-        if len(language.marked) < MOST_KEPT:
+        if len(language.marked) < MAX_KEPT:
             language.marked[text] = kept
     return kept[1] if kept[1] and not places else kept[0] % places
 

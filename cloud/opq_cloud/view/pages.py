@@ -35,7 +35,7 @@ from opq_cloud.view.incident_list import (
     read_list_address,
     regions,
 )
-from opq_cloud.view.incident_scatter import DOT_SHAPES, MOST_DOTS, dot_links, scatter_of
+from opq_cloud.view.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
 from opq_cloud.view.languages import _
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.page_language import marked_ngettext, marked_text
@@ -210,7 +210,7 @@ class Pages:
             if box and box not in ids:
                 choices.append({"box_id": box, "label": _("Box %(box)s", box=box)})
         scatter = scatter_of(
-            context.store.find_incidents(address.wanted, MOST_DOTS), address.wanted.cell, address.cell_query()
+            context.store.find_incidents(address.wanted, MAX_DOTS), address.wanted.cell, address.cell_query()
         )
         return self.render(
             "incidents.html",

@@ -8,7 +8,7 @@ from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.words import utc
 
-MOST_EVENTS = 10_000
+MAX_EVENTS = 10_000
 """Events of one job, the newest of its span; the command line allows ten times as many."""
 MS = 1_000_000
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")

@@ -15,7 +15,7 @@ from opq_proto.messages import Measurement
 
 RECENT_MEASUREMENTS = 300
 """Per Box, for the line of the last minutes (5 min at one a second)."""
-KEPT_TOGETHER, LEAST_KEPT = 100_000, 10
+KEPT_TOGETHER, MIN_KEPT = 100_000, 10
 """Stored for all Boxes together, and for each at least: beyond 333 Boxes a shorter line. Each takes 1 kB."""
 RECENT_MS = 300_000
 FRESH_MS = 10_000
@@ -33,7 +33,7 @@ class NewestMeasurement:
 
 def kept_of_each(boxes: int) -> int:
     """How many Measurements are stored for each Box."""
-    return max(LEAST_KEPT, min(RECENT_MEASUREMENTS, KEPT_TOGETHER // max(1, boxes)))
+    return max(MIN_KEPT, min(RECENT_MEASUREMENTS, KEPT_TOGETHER // max(1, boxes)))
 
 
 class RecentMeasurements:

@@ -18,8 +18,8 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label
 from opq_cloud.view.languages import N_, _
 
-MOST_CHARACTERS = 100
-MOST_HITS = 30
+MAX_CHARACTERS = 100
+MAX_HITS = 30
 BOXES_FOUND = 12
 ACTIONS_OF = 3
 """For this many of the matching Boxes, actions are offered."""
@@ -27,7 +27,7 @@ NEW_RULE = "/account/notifications/new?about=incident"
 NOT, INSIDE, WORD, START, WHOLE = range(5)
 """How well a text matches, rising."""
 
-SearchText = Annotated[str, Query(max_length=MOST_CHARACTERS)]
+SearchText = Annotated[str, Query(max_length=MAX_CHARACTERS)]
 KINDS = {
     N_("Incident"): N_("Incidents"),
     N_("Box"): N_("Boxes"),
@@ -82,8 +82,8 @@ def _by_kind(hits: list[SearchHit]) -> list[tuple[str, list[SearchHit]]]:
 
 
 def find(context: ViewContext, text: str) -> list[SearchHit]:
-    """The best hits first, MOST_HITS at most; all pages where nothing was typed."""
-    wanted = " ".join(text.casefold().split())[:MOST_CHARACTERS]
+    """The best hits first, MAX_HITS at most; all pages where nothing was typed."""
+    wanted = " ".join(text.casefold().split())[:MAX_CHARACTERS]
     if not wanted:
         return [each for each in _pages(context.visitor) if each.kind == "Page"]
     boxes = _boxes(context, wanted)
@@ -94,7 +94,7 @@ def find(context: ViewContext, text: str) -> list[SearchHit]:
         *_of_boxes(context, boxes[:ACTIONS_OF]),
         *_classes(wanted),
     ]
-    return sorted(found, key=lambda hit: -hit.fit)[:MOST_HITS]
+    return sorted(found, key=lambda hit: -hit.fit)[:MAX_HITS]
 
 
 def fit_of(wanted: str, *texts: str) -> int:

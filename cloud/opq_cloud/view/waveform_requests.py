@@ -27,7 +27,7 @@ BACK_S = 31 * 86_400.0
 ACCOUNT_BURST, ACCOUNT_PER_S = 12, 1 / 20
 BOX_BURST, BOX_PER_S = 6, 1 / 10
 """Requests of all people to one Box: 60 s at once, then as fast as it samples; 1/4 of Makai's budget."""
-MOST_OPEN = 20
+MAX_OPEN = 20
 """Requests that wait for their Boxes, in total."""
 UNANSWERED_S = 90.0
 """Counted from the span's end: an event service gives up after 20 s, so none has accepted the request."""
@@ -82,7 +82,7 @@ class WaveformRequests:
         start_ns, end_ns = waveform_span(start, seconds, now_ns)
         with self._lock:
             open_now = sum(PERSON_ASKED in each.asked_as for each in self._store.unfinished_events())
-            if open_now >= MOST_OPEN:
+            if open_now >= MAX_OPEN:
                 text = _(
                     "%(open_now)s requests wait for their Boxes; try again in a minute.", open_now=open_now
                 )

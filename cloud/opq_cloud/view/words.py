@@ -18,7 +18,7 @@ Names = Mapping[str, str]
 NO_NAMES: Names = {}
 BOXES_LISTED = 6
 """More Boxes are counted, not listed."""
-LEAST_CYCLES = 0.1
+MIN_CYCLES = 0.1
 """A shorter duration has only its time, because "0.0 cycles" says nothing; so has one above 30 cycles."""
 UNKNOWN = "–"
 THIN = "\u202f"
@@ -145,7 +145,7 @@ def span(seconds: float) -> str:
 
 def cycles(value: float | None) -> str:
     """`9.5 cycles`; empty where it is not known, or where only its time is useful."""
-    if value is None or not LEAST_CYCLES <= value <= INSTANTANEOUS_CYCLES:
+    if value is None or not MIN_CYCLES <= value <= INSTANTANEOUS_CYCLES:
         return ""
     if value == 1:
         return _("1.0 cycle")

@@ -11,7 +11,7 @@ from bench.triggers.judged import PRIMED_WINDOWS, CountedJudge, earlier_windows
 from bench.triggers.trials import measured
 from opq_cloud.config import AskingSection, TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.openings.brief_onsets import MOST_HELD, BriefOnsets, is_brief
+from opq_cloud.makai.openings.brief_onsets import MAX_HELD, BriefOnsets, is_brief
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.makai.triggers import frequency
@@ -122,9 +122,9 @@ def test_a_deviation_of_the_whole_window_opens_its_event_at_once(heard: HeardBox
 def test_what_waits_is_bounded() -> None:
     brief = BriefOnsets()
     row = Measurement("1", 1000, JUMPED)
-    assert all(brief.hold(row, RATE, True, 1.0) for _ in range(MOST_HELD))
+    assert all(brief.hold(row, RATE, True, 1.0) for _ in range(MAX_HELD))
     assert not brief.hold(row, RATE, True, 1.0)
-    assert len(brief.due(1.0)) == MOST_HELD and not brief.due(2.0)
+    assert len(brief.due(1.0)) == MAX_HELD and not brief.due(2.0)
 
 
 @pytest.mark.parametrize(("windows", "completes"), [(2, False), (8, True)])

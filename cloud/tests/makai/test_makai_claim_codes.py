@@ -13,7 +13,7 @@ from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration import box_client
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.box_client import BoxClient, BoxReport
-from opq_gateway.commands.claim_codes import MOST_TRIES, ClaimCodes
+from opq_gateway.commands.claim_codes import MAX_TRIES, ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
 from opq_gateway.status import BoxStatus
@@ -149,7 +149,7 @@ def test_a_guesser_at_the_brokers_own_address_has_twenty_tries_and_no_other_box_
     scene, desks, _ = house
     questions = BoxClient(scene.addresses)
     code = desks["4"].claims.make("4").code
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         assert not desks["4"].claims.spend("4", "AAAA-AAAA")
     assert not questions.spend_claim_code("4", code), "closed by wrong tries"
     code = desks["1"].claims.make("1").code

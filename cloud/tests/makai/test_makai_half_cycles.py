@@ -163,7 +163,7 @@ def test_events_that_were_taken_up_are_remembered_within_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of too many those that are too old to come again go first."""
-    monkeypatch.setattr(half_cycle_requests, "MOST_KNOWN", 2)
+    monkeypatch.setattr(half_cycle_requests, "MAX_KNOWN", 2)
     store = open_store(None, tmp_path / "store")
     requests = HalfCycleRequests()
     now_ns = 1_700_000_000 * S

@@ -33,8 +33,8 @@ NOMINAL = Nominal(120.0, 60.0)
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dozen Boxes are enough for columns."""
-    monkeypatch.setattr(measurement_batch, "LEAST_ALIKE", 3)
-    monkeypatch.setattr(measurement_inbox, "LEAST_TOGETHER", 1)
+    monkeypatch.setattr(measurement_batch, "MIN_EQUAL_LENGTH", 3)
+    monkeypatch.setattr(measurement_inbox, "MIN_BATCH", 1)
 
 
 pytestmark = pytest.mark.usefixtures("few")
@@ -226,7 +226,7 @@ def test_the_queue_is_bounded_in_rows_and_counts_what_it_drops() -> None:
 def test_few_are_judged_one_by_one_and_many_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     inbox = MeasurementInbox(BoxRegister(NOMINAL), iter(range(10**6)).__next__)
-    enough = measurement_inbox.LEAST_TOGETHER
+    enough = measurement_inbox.MIN_BATCH
     for _ in range(2):  # Boxes are known from the second turn on
         read = inbox.read(frames([row(box, 1, backfilled=box % 2 == 0) for box in range(1, 2 * enough + 1)]))
     assert not read.rows and [columns.backfilled for columns in read.rounds] == [False, True]

@@ -328,7 +328,7 @@ def up_again(house: Any, before: int) -> bool:
 def test_a_slow_trigger_has_its_share_of_the_time_and_no_more(
     makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trigger_plugins, "MOST_S", 0.3)
+    monkeypatch.setattr(trigger_plugins, "MAX_S", 0.3)
     house = makai_with(PluginEntry(name="threshold"), trusted=("loud",))
     box, counters = house.box("4"), house.service.counters
     line = "    metrics = measurement.metrics\n"

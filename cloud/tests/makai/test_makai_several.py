@@ -288,7 +288,7 @@ def test_brokers_of_others_without_a_share_are_said(tmp_path: Path) -> None:
 def test_where_boxes_are_heard_is_bounded_and_commands_to_who_is_forgotten_go_to_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("opq_cloud.makai.broker_links.MOST_PLACES", 3)
+    monkeypatch.setattr("opq_cloud.makai.broker_links.MAX_PLACES", 3)
     with zmq.Context() as context, ExitStack() as opened:
 
         def pair(kind: int, other: int, name: str) -> Any:

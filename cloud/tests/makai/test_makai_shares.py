@@ -31,7 +31,7 @@ from opq_cloud.makai.shares.box_shares import (
     read_share,
 )
 from opq_cloud.makai.shares.further_share import FurtherShare
-from opq_cloud.makai.shares.own_boxes import MOST_WAITING, RELEASE_S, OwnBoxes
+from opq_cloud.makai.shares.own_boxes import MAX_WAITING, RELEASE_S, OwnBoxes
 from opq_cloud.makai.shares.share_messages import (
     HandedEnd,
     HandedOnset,
@@ -191,7 +191,7 @@ def test_a_box_that_is_taken_waits_until_it_is_begun_and_one_that_is_lost_is_jud
     over, gone = own.released(100.0 + RELEASE_S)
     assert set(over) == new and sorted(gone) == ["1", "4"] and own.sort(of("1")) == [] and not own.begins
     own.use_shares((1, 2), 200.0)
-    assert own.sort(of("1") * (MOST_WAITING + 3)) == [] and own.dropped == 3
+    assert own.sort(of("1") * (MAX_WAITING + 3)) == [] and own.dropped == 3
     own.begin(["1"])
     for name in (b"00001", b"000x", b"000", b"000" + b"1" * 5000):
         assert own.sort([[name, b"x"]]) == [] and not own.begins

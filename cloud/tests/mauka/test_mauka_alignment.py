@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.measuring.clock_alignment import MOST_PAIRS, clock_alignments
+from opq_cloud.mauka.measuring.clock_alignment import MAX_PAIRS, clock_alignments
 from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.event_analysis import analyse_event, analyse_stored
@@ -68,9 +68,9 @@ def test_what_can_be_said_depends_on_the_clocks_and_on_the_phases() -> None:
 
 
 def test_of_many_boxes_those_with_the_worst_clocks_are_compared() -> None:
-    waves = [seen_by(str(number), 0, number * MS) for number in range(1, MOST_PAIRS + 4)]
+    waves = [seen_by(str(number), 0, number * MS) for number in range(1, MAX_PAIRS + 4)]
     found = aligned(event_of(*waves), {wave.box_id: "L1" for wave in waves})
-    assert sorted(map(int, found)) == list(range(4, MOST_PAIRS + 4))
+    assert sorted(map(int, found)) == list(range(4, MAX_PAIRS + 4))
 
 
 @pytest.fixture

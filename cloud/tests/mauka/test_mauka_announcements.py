@@ -102,7 +102,7 @@ def test_what_people_and_reanalyses_change_in_processes_of_their_own_is_publishe
 def test_announcements_are_given_out_in_their_order_and_what_is_too_much_is_counted(
     store: CloudStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(announcing, "MOST_WAITING", 2)
+    monkeypatch.setattr(announcing, "MAX_WAITING", 2)
     waiting = IncidentAnnouncements(store.people.documents)
     assert [waiting.add_changed(BY_HAND, number) for number in (7, 8, 9)] == [0, 0, 1]
     for number in (7, 8):

@@ -177,7 +177,7 @@ def test_an_incident_whose_first_finding_lies_before_what_is_read_again_stays_as
 @settings(max_examples=80, deadline=None)
 def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:
     together, in_parts = Table(PLACES), Table(PLACES)
-    with patch("opq_cloud.mauka.joining.planning.MOST_BEGINNINGS", chance.choice([1, 2, 12])):
+    with patch("opq_cloud.mauka.joining.planning.MAX_BEGINNINGS", chance.choice([1, 2, 12])):
         if items:
             together.put(items)
         shuffled = [*items, *chance.sample(items, len(items) // 2)]

@@ -23,7 +23,7 @@ from waiting import wait_for
 from opq_cloud.mail_server import MailServer
 from opq_cloud.notifications.address_guard import AddressGuard, DeliveryRefusedError, public_address
 from opq_cloud.notifications.health_watch import HealthWatch
-from opq_cloud.notifications.messages import MOST_IN_A_MAIL, mail_of
+from opq_cloud.notifications.messages import MAX_IN_A_MAIL, mail_of
 from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.service import HealthReport, ServiceCounters
@@ -174,7 +174,7 @@ def test_several_are_one_mail_and_no_text_becomes_a_header_or_a_tag() -> None:
     message = mail_of(items, "ada@example.org", "opq@example.org", UTC_ZONE, "https://v/n")
     assert message["Subject"] == "[OPQ] 103 notifications: Rule Bcc: x@y.z" and message["Bcc"] is None
     text, page = (part.get_content() for part in message.iter_parts())
-    assert text.count("https://v/") == MOST_IN_A_MAIL + 1 and "3 more are in the log." in text
+    assert text.count("https://v/") == MAX_IN_A_MAIL + 1 and "3 more are in the log." in text
     assert "<b>" not in page and "&lt;b&gt;Sag&lt;/b&gt; 7" in page
     one = mail_of([(entry("Sag\r\nBcc: eve@x.y"), "")], "a@b.c", "o@b.c", UTC_ZONE, "u")
     assert one["Subject"] == "[OPQ] Sag Bcc: eve@x.y" and one["Bcc"] is None

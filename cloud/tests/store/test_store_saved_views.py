@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.records.saved_views import MOST_SAVED, SavedViewRecords
+from opq_cloud.store.records.saved_views import MAX_SAVED, SavedViewRecords
 
 Another = Callable[[], CloudStore]
 
@@ -30,7 +30,7 @@ def test_an_account_has_so_many_and_takes_them_along(store: CloudStore) -> None:
     account = store.people.add_account("ada@example.org", "Ada", "viewer", "no-hash")
     assert account is not None
     records = SavedViewRecords(store.people.documents)
-    for number in range(MOST_SAVED):
+    for number in range(MAX_SAVED):
         assert records.save(account.account_id, f"view {number}", f"/incidents?box={number}")
     assert records.save(account.account_id, "one more", "/incidents") is None
     assert records.save("eve", "hers", "/incidents")

@@ -1,12 +1,12 @@
 """MicroPython's `time` on the fake clock: a sleep takes no time, and ticks wrap as on the Box.
 
-The shortest sleep is LEAST_MS: the app's loop sleeps 1 ms a round, and few things of it are that fine.
+The shortest sleep is MIN_MS: the app's loop sleeps 1 ms a round, and few things of it are that fine.
 """
 
 import fake_time
 
 WRAP = 1 << 30
-LEAST_MS = 5
+MIN_MS = 5
 
 
 def ticks_ms():
@@ -22,4 +22,4 @@ def ticks_diff(end, start):
 
 
 def sleep_ms(ms):
-    fake_time.now_ms += max(ms, LEAST_MS)
+    fake_time.now_ms += max(ms, MIN_MS)

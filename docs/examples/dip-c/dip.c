@@ -7,12 +7,12 @@
 #include <string.h>
 #include "opq_plugin.h"
 
-enum { MOST_BOXES = 1024, LONGEST_ID = 16 };
+enum { MAX_BOXES = 1024, LONGEST_ID = 16 };
 
 typedef struct {
     double share; /* of nominal: below it is a dip */
     size_t boxes;
-    char dipped[MOST_BOXES][LONGEST_ID]; /* Boxes in a dip; "" is free */
+    char dipped[MAX_BOXES][LONGEST_ID]; /* Boxes in a dip; "" is free */
 } dip_t;
 
 /* The value behind `key` after `from`; NULL where there is none. */
@@ -71,7 +71,7 @@ int64_t opq_trigger_decide(void *instance, const char *seen, size_t size, char *
         return 0; /* of a dip that was reported */
     }
     place = place_of(self, ""); /* one that is free again */
-    if (place == NULL && self->boxes < MOST_BOXES) {
+    if (place == NULL && self->boxes < MAX_BOXES) {
         place = self->dipped[self->boxes++];
     }
     if (place != NULL) {

@@ -19,7 +19,7 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: five bits each, without I, L, O and U."""
 CHARACTERS = 8
 """40 bits: twenty tries find one code in 5e10 times."""
-MOST_TRIES = 20
+MAX_TRIES = 20
 """Number of wrong tries that close a code; a new one has to be requested then."""
 READ_AS = str.maketrans("OIL", "011")
 
@@ -37,7 +37,7 @@ class ClaimCode:
 class _OpenCode:
     code: str
     until_s: float
-    tries_left: int = MOST_TRIES
+    tries_left: int = MAX_TRIES
 
 
 class ClaimCodes:

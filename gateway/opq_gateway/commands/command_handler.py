@@ -27,8 +27,8 @@ from pathlib import Path
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.commands.half_cycles import LedgerReader, read_half_cycles
 from opq_gateway.commands.orders import BoxOrders
-from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, SampleStore, answer, limited, ready
-from opq_gateway.config import LEAST_CYCLES, MOST_CYCLES
+from opq_gateway.commands.requests import MAX_FRAMES, DataRequest, SampleStore, answer, limited, ready
+from opq_gateway.config import MAX_CYCLES, MIN_CYCLES
 from opq_gateway.counters import BoxCounters
 from opq_gateway.serial_side.box_commands import BoxCommandLink
 from opq_gateway.status import BoxStatus
@@ -191,7 +191,7 @@ class CommandHandler:
         data = command.data_command
         start_ns, end_ns = data.start_ms * 1_000_000, data.end_ms * 1_000_000
         rate_hz = desk.status.rate_hz
-        longest_ns = min(self._longest_ns, round(MOST_FRAMES * CYCLE_SAMPLES / rate_hz * 1e9))
+        longest_ns = min(self._longest_ns, round(MAX_FRAMES * CYCLE_SAMPLES / rate_hz * 1e9))
         whole = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns, inside=not data.wait)
         request = limited(whole, desk.ring.span(), longest_ns)
         desk.counters.add("requests_shortened", request.shortened)
@@ -251,7 +251,7 @@ class CommandHandler:
         response = self._response(desk, command)
         response.message_rate_reponse.old_rate_cycles = desk.status.measurement_cycles
         cycles = command.sampling_rate_command.measurement_window_cycles
-        if LEAST_CYCLES <= cycles <= MOST_CYCLES:
+        if MIN_CYCLES <= cycles <= MAX_CYCLES:
             desk.set_cycles(cycles)
             self._log.info("measurement_rate.set", box_id=desk.status.box_id, cycles=cycles)
         else:

@@ -19,7 +19,7 @@ CYCLE_NS = 40_000_000
 requested span, so that whole Cycles cover it."""
 HALF_MS_NS = 500_000
 """Time stamps of Cycles are rounded to whole ms."""
-MOST_FRAMES = 40_000
+MAX_FRAMES = 40_000
 """Most Cycles of an answer, whatever the configuration allows: 11 minutes at 12 kS/s, 30 MB."""
 BEFORE_RING = "older than the ring holds"
 NOTHING = "the gateway has no samples of this time"

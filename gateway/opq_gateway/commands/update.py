@@ -22,7 +22,7 @@ from opq_gateway.status import BoxStatus
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import (
     ERASE_S,
-    MOST_FILE_BYTES,
+    MAX_FILE_BYTES,
     PIECE_BYTES,
     WRITING,
     Slot,
@@ -105,8 +105,8 @@ class FirmwareUpdate:
 
     def _begin(self, rest: str) -> tuple[bool, str]:
         match = re.fullmatch(r"(\d{1,8}) ([0-9a-f]{64})", rest)
-        if match is None or not 0 < int(match[1]) <= MOST_FILE_BYTES:
-            return False, f"want begin <bytes, at most {MOST_FILE_BYTES}> <sha256 in hex>"
+        if match is None or not 0 < int(match[1]) <= MAX_FILE_BYTES:
+            return False, f"want begin <bytes, at most {MAX_FILE_BYTES}> <sha256 in hex>"
         if self.busy:
             return False, f"an update is under way ({self.state}); cancel it first"
         self._round += 1

@@ -17,7 +17,7 @@ from opq_gateway.config import Config, box_folder, data_folder
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import Ledger
 
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 """Most rows of one answer; `next_from_ns` gives the start of the next."""
 DAY_NS, MINUTE_NS = 86_400 * 10**9, 60 * 10**9
 
@@ -60,10 +60,10 @@ def measured(
         start_ns = _ns(query["from"][0]) if "from" in query else end_ns - back_ns
     except (ValueError, OverflowError) as error:
         return _wrong(f"from, to: {error}; want e.g. 2026-11-20T12:00:00Z, or Unix seconds")
-    rows = list(islice(ledgers[box]().read(kind, start_ns, end_ns), MOST_ROWS + 1))
+    rows = list(islice(ledgers[box]().read(kind, start_ns, end_ns), MAX_ROWS + 1))
     document = {"box": box, "kind": kind, "from_ns": start_ns, "to_ns": end_ns}
-    more = rows[MOST_ROWS].start_ns if len(rows) > MOST_ROWS else None
-    return 200, {**document, "next_from_ns": more, "rows": [_row(row) for row in rows[:MOST_ROWS]]}
+    more = rows[MAX_ROWS].start_ns if len(rows) > MAX_ROWS else None
+    return 200, {**document, "next_from_ns": more, "rows": [_row(row) for row in rows[:MAX_ROWS]]}
 
 
 def _row(values: Values) -> dict[str, Any]:

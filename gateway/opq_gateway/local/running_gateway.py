@@ -13,7 +13,7 @@ from opq_proto.errors import OpqError
 from opq_proto.http_server import address_of
 
 ANSWER_S = 10.0
-MOST_BYTES = 10_000_000
+MAX_BYTES = 10_000_000
 
 
 class RunningGateway:
@@ -35,7 +35,7 @@ class RunningGateway:
             with closing(http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_S)) as connection:
                 connection.request(method, path)
                 answer = connection.getresponse()
-                status, body = answer.status, answer.read(MOST_BYTES)
+                status, body = answer.status, answer.read(MAX_BYTES)
         except (OSError, http.client.HTTPException) as error:
             why = f"no gateway answers at {self.address} ({error}); it must run on this machine"
             raise OpqError(why) from error

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from opq_proto import log
 
-MOST_LETTERS = 500
+MAX_CHARACTERS = 500
 """systemd takes 4,096 bytes at once, and drops what is longer."""
 
 
@@ -40,7 +40,7 @@ class Notifier:
         """Sends one line for `systemctl status`; an unchanged line is not sent again."""
         if text != self._status_sent:
             self._status_sent = text
-            self._send(f"STATUS={text.splitlines()[0][:MOST_LETTERS] if text else ''}")
+            self._send(f"STATUS={text.splitlines()[0][:MAX_CHARACTERS] if text else ''}")
 
     def alive(self) -> None:
         """Feeds the watchdog."""

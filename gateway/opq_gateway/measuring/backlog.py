@@ -16,7 +16,7 @@ from opq_gateway.ring.segment import Segment
 
 LEAD_NS = 1_000_000_000
 """Samples before the first cycle that counts: three windows for tracking the phase."""
-MOST_BEHIND_NS = 10 * 10**9
+MAX_BEHIND_NS = 10 * 10**9
 """The ledger of a killed gateway is up to 2 s behind; one that is further behind was not written."""
 SLICE_NS = 10 * 10**9
 """Length of one read."""
@@ -56,7 +56,7 @@ class RingBacklog:
 
     def note_ledger(self, end_ns: int) -> None:
         """Also reads what lies between the ledger's end and `since_ns`; call it before `next`."""
-        behind_ns = min(self.since_ns - end_ns, MOST_BEHIND_NS)
+        behind_ns = min(self.since_ns - end_ns, MAX_BEHIND_NS)
         if behind_ns > 0:
             self._read_from(self.since_ns - behind_ns - LEAD_NS)
 

@@ -18,7 +18,7 @@ from opq_proto.messages import Measurement, Metric
 
 KEPT = 64
 """Most figures that wait for a gap to be known: a minute."""
-LEAST_SHARE = 0.5
+MIN_SHARE = 0.5
 """Share of the Box's window that must be missing: a figure means little for a small part of its window."""
 
 
@@ -62,7 +62,7 @@ class Fallback:
             end = min(float(figures.first_sample + figures.samples), after.first_sample)
             if figures.first_sample + figures.samples <= before.end_sample:
                 self._figures.remove(figures)
-            elif figures.samples and end - first >= LEAST_SHARE * figures.samples:
+            elif figures.samples and end - first >= MIN_SHARE * figures.samples:
                 self._figures.remove(figures)
                 found.append(_measurement(figures, before, after, first, end))
         return [each for each in found if each.metrics]

@@ -30,9 +30,9 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 
 TOGETHER = 5
 """Windows examined together, a second: each alone would cost three times as much."""
-MOST_TRANSIENTS = 8
+MAX_TRANSIENTS = 8
 """Most transients in such a second: noise has a thousand, and each costs milliseconds."""
-MOST_ANALYSES, ANALYSIS_S = 4.0, 5.0
+MAX_ANALYSES, ANALYSIS_S = 4.0, 5.0
 """Most seconds examined closely in a row, and the time after which one more is allowed: lasting noise must
 not take other Boxes' time."""
 EVERY_S = 10.0
@@ -42,13 +42,13 @@ second."""
 LINE_PERCENT = 0.7
 """Percent of the fundamental, in one centred interharmonic subgroup: a line of 1 % at the edge of one has
 this much there."""
-LEAST_ORDER = 2
+MIN_ORDER = 2
 """Only subgroups above this order: the sidebands of flicker lie below, ripple control above (IEC 61000-2-2,
 4.10)."""
 KEYED = 0.5
 """A pulse rises from below this share of itself and falls below it again; a line that only wavers about a
 limit is not a pulse."""
-LEAST_PULSE, LONGEST_PULSE = 2, round(10 / WINDOW_S)
+MIN_PULSE, LONGEST_PULSE = 2, round(10 / WINDOW_S)
 """Windows: a single one also shows the spread of anything sudden, and a lasting line is an interharmonic."""
 PREFIX = "edge_"
 
@@ -97,8 +97,8 @@ class EdgeDetectors:
 
     def _begin(self) -> None:
         self._waiting: list[WindowFigures] = []
-        self._sudden = Sudden(MOST_TRANSIENTS)
-        self._analyses = MOST_ANALYSES
+        self._sudden = Sudden(MAX_TRANSIENTS)
+        self._analyses = MAX_ANALYSES
         self._rapid = RapidChanges(RapidLimits(), self._nominal_hz)
         self._usual_power: float | None = None
         self._notching = False
@@ -128,7 +128,7 @@ class EdgeDetectors:
         before = self._sudden.searches
         found = self._sudden.push_windows(windows)
         looked = self._sudden.searches - before
-        self._analyses = min(MOST_ANALYSES, self._analyses - looked + len(windows) * WINDOW_S / ANALYSIS_S)
+        self._analyses = min(MAX_ANALYSES, self._analyses - looked + len(windows) * WINDOW_S / ANALYSIS_S)
         return [_sudden(each) for each in found]
 
     def _notches(self, figures: WindowFigures) -> Iterator[EdgeFinding]:
@@ -161,7 +161,7 @@ class EdgeDetectors:
             pulse.most = max(pulse.most, percent)
             self._pulse = pulse if order == pulse.order and pulse.windows <= LONGEST_PULSE else None
         elif pulse is not None:
-            if percent < KEYED * pulse.most and pulse.windows >= LEAST_PULSE:
+            if percent < KEYED * pulse.most and pulse.windows >= MIN_PULSE:
                 end = float(figures.window.edges[0]) + figures.window.first_sample
                 yield EdgeFinding("mains_signalling", pulse.start_sample, end, pulse.most)
         elif percent > LINE_PERCENT and before < KEYED * percent:
@@ -175,7 +175,7 @@ class EdgeDetectors:
         least, most = (100 * each / self._nominal_v for each in (extent.least_v, extent.most_v))
         if not (least >= limits.sag_percent and most <= limits.swell_percent):
             return math.nan, 0
-        lines_v = figures.interharmonics_v[LEAST_ORDER:]
+        lines_v = figures.interharmonics_v[MIN_ORDER:]
         order = int(np.argmax(lines_v))
         return 100 * float(lines_v[order]) / float(figures.harmonics_v[0]), order
 

@@ -13,10 +13,10 @@ from opq_gateway.counters import BoxCounters
 from opq_proto.link_messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap
 
-MOST_S = 30.0
+MAX_S = 30.0
 """Most seconds of samples that wait: a machine that is busy for longer measures less, and the ring keeps
 them."""
-MOST_ITEMS = 20_000
+MAX_ITEMS = 20_000
 """Ten times the blocks that the link brings in that time; a Box may flood with blocks of one sample."""
 
 
@@ -37,7 +37,7 @@ class Inbox:
     follow it, and a Box that restarts too often is ignored (`intake`).
     """
 
-    def __init__(self, counters: BoxCounters, most_s: float = MOST_S, most_items: int = MOST_ITEMS) -> None:
+    def __init__(self, counters: BoxCounters, most_s: float = MAX_S, most_items: int = MAX_ITEMS) -> None:
         self._counters = counters
         self.most_s = most_s
         self._most_items = most_items

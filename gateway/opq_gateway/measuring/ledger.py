@@ -39,7 +39,7 @@ HALF_CYCLES_BYTES = 64_000_000
 """14 hours of dips, 4.5 MB each."""
 LONGEST_NS = 10**13
 """A generous bound of a row's length: how far after its beginning its end may lie."""
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 """Most rows of a Box that wait for a slow disk: half an hour of windows, some 15 MB."""
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bool, dict[str, float | bytes]]]).decode
@@ -70,7 +70,7 @@ class Ledger:
         self._most_bytes = half_cycles_bytes
         self.deleted_bytes = 0
         """Bytes of half cycles that were deleted because they were too old or too many."""
-        self._waiting: Channel[Values] = Channel(f"ledger {box_id}", MOST_WAITING)
+        self._waiting: Channel[Values] = Channel(f"ledger {box_id}", MAX_WAITING)
         self._open: dict[str, tuple[Path, int, int]] = {}  # per series: file, begin and end of its time
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -88,7 +88,7 @@ class Ledger:
     def is_behind(self) -> bool:
         """Whether half of the room for waiting rows is used: faster measuring than real time then has to
         wait."""
-        return 2 * len(self._waiting) >= MOST_WAITING
+        return 2 * len(self._waiting) >= MAX_WAITING
 
     def flush(self) -> None:
         """Writes the rows that wait.

@@ -39,7 +39,7 @@ from opq_proto.errors import ConfigError, OpqError
 from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap, Measurement
 
-LEAST_PIECE_S, MOST_PIECE_S = 0.2, 1.0
+MIN_PIECE_S, MAX_PIECE_S = 0.2, 1.0
 PIECE_S_PER_BOX = 0.02
 WAITED_S = 1.0
 """Samples that wait longer are measured even if they are less than a piece: a Box that stopped, a gap."""
@@ -144,7 +144,7 @@ class Measuring:
         """Seconds of samples per piece, at present."""
         if self._piece_s is not None:
             return self._piece_s
-        piece_s = min(MOST_PIECE_S, max(LEAST_PIECE_S, PIECE_S_PER_BOX * len(self._boxes)))
+        piece_s = min(MAX_PIECE_S, max(MIN_PIECE_S, PIECE_S_PER_BOX * len(self._boxes)))
         return min(piece_s, PHASOR_PIECE_S) if self._feed.wanted(PhasorReport) else piece_s
 
     def round(self, everything: bool = False) -> None:

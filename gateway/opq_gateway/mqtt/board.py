@@ -22,7 +22,7 @@ import msgspec
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, Values
 from opq_gateway.status import BoxStatus
 
-MOST_DISTURBANCES = 200
+MAX_DISTURBANCES = 200
 """Most disturbances that wait for an absent broker; beyond it the oldest are dropped and counted."""
 SILENT_S = 5.0
 """A Box without samples for this long is offline."""
@@ -55,7 +55,7 @@ class MqttTopics:
 
     Attributes:
         dropped: lost items because the broker was away: values that newer ones replaced,
-            disturbances beyond MOST_DISTURBANCES.
+            disturbances beyond MAX_DISTURBANCES.
     """
 
     def __init__(self, base: str, boxes: Mapping[str, BoxStatus], every_s: float) -> None:
@@ -88,7 +88,7 @@ class MqttTopics:
         message = self._disturbance(notice)
         self._last[message.topic] = message
         self._disturbances.append(message)
-        if len(self._disturbances) > MOST_DISTURBANCES:
+        if len(self._disturbances) > MAX_DISTURBANCES:
             self._disturbances.popleft()
             self.dropped += 1
 

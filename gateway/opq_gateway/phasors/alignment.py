@@ -14,7 +14,7 @@ from opq_gateway.measuring.feed import PhasorReport
 AXIS_NS = 5 * 10**9
 FORGOTTEN_S = 5.0
 """A Box that was silent for this long no longer determines the axis."""
-MOST_PENDING = 1000
+MAX_PENDING = 1000
 """Most instants that wait at once; 8 s of 120 a second."""
 
 
@@ -84,7 +84,7 @@ class Alignment:
         for t_ns in sorted(self._pending):
             whole = self._expected <= self._pending[t_ns].phasors.keys()
             waits = over_ns is None or t_ns > over_ns
-            if not whole and waits and len(self._pending) <= MOST_PENDING:
+            if not whole and waits and len(self._pending) <= MAX_PENDING:
                 break
             found.append(self._leave(t_ns))
         return found

@@ -30,7 +30,7 @@ PHASES = (0b100, 0b101, 0b110)
 ONLY_FRAME = bytes(2)
 """CONT_IDX: not fragmented."""
 LAST_ID_CODE = 65534
-MOST_STATIONS = 700
+MAX_STATIONS = 700
 """A frame holds 64 KiB; configuration 3 takes up to 89 bytes per PMU."""
 UNKNOWN = math.inf
 """Latitude, longitude and elevation where they are not known."""

@@ -20,8 +20,8 @@ from opq_proto.errors import FrameError
 SYNC = 0xAA
 HEAD = struct.Struct(">BBHHII")
 CHECK = struct.Struct(">H")
-LEAST_BYTES = HEAD.size + CHECK.size
-MOST_BYTES = 0xFFFF
+MIN_BYTES = HEAD.size + CHECK.size
+MAX_BYTES = 0xFFFF
 FIRST_EDITION, SECOND_EDITION = 1, 2
 """Version in SYNC: messages of the 2005 edition, and those added in 2011 (configuration 3)."""
 
@@ -77,9 +77,9 @@ def frame_bytes(frame: Frame) -> bytes:
         FrameError: longer than 65535 bytes, or a field that does not fit.
     """
     version = SECOND_EDITION if frame.kind is FrameKind.CONFIGURATION_3 else FIRST_EDITION
-    size = LEAST_BYTES + len(frame.body)
-    if size > MOST_BYTES:
-        raise FrameError(f"C37.118: a frame of {size} bytes; want at most {MOST_BYTES}")
+    size = MIN_BYTES + len(frame.body)
+    if size > MAX_BYTES:
+        raise FrameError(f"C37.118: a frame of {size} bytes; want at most {MAX_BYTES}")
     stamp = frame.stamp
     if not 0 <= stamp.fraction < 1 << 24:
         raise FrameError(f"C37.118: fraction of second is {stamp.fraction}; want 24 bits")
@@ -153,7 +153,7 @@ class FrameReader:
         if held < 4:
             return None
         size: int = CHECK.unpack_from(self._held, at + 2)[0]
-        if not LEAST_BYTES <= size <= self._most:
+        if not MIN_BYTES <= size <= self._most:
             return 0
         return size if held >= size else None
 

@@ -1,7 +1,7 @@
 """The stream's TCP side: any number of PMU clients, none of which holds up the feed or another client.
 
 A client that orders data gets every data frame from then on; one that reads so slowly that more than
-`MOST_WAITING_BYTES` wait for it is disconnected and counted. One thread: it waits for the feed, and checks
+`MAX_WAITING_BYTES` wait for it is disconnected and counted. One thread: it waits for the feed, and checks
 its sockets at least every `POLL_S`, which bounds the delay of an order.
 """
 
@@ -21,14 +21,14 @@ from opq_proto import log
 from opq_proto.errors import PortBusyError
 
 POLL_S = 0.05
-MOST_CLIENTS = 16
-MOST_WAITING_BYTES = 1 << 18
+MAX_CLIENTS = 16
+MAX_WAITING_BYTES = 1 << 18
 """A second of 120 reports a second from 100 Boxes."""
 KERNEL_BYTES = 1 << 16
 """What the kernel may hold for a client in addition: old phasors are of no use to anybody."""
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
 """A client whose machine is gone frees its place after a minute and a half, not two hours."""
-MOST_ORDER_BYTES = 1024
+MAX_ORDER_BYTES = 1024
 READ_BYTES = 4096
 CHANNEL_ITEMS = 20_000
 
@@ -36,7 +36,7 @@ CHANNEL_ITEMS = 20_000
 @dataclass(slots=True)
 class _Client:
     name: str
-    reader: FrameReader = field(default_factory=lambda: FrameReader(MOST_ORDER_BYTES))
+    reader: FrameReader = field(default_factory=lambda: FrameReader(MAX_ORDER_BYTES))
     out: bytearray = field(default_factory=bytearray)
     wants_data: bool = False
     skipped: int = 0
@@ -52,7 +52,7 @@ class PhasorServer:
         stream: PhasorStream,
         feed: MeasuredFeed,
         counters: BoxCounters,
-        most_clients: int = MOST_CLIENTS,
+        most_clients: int = MAX_CLIENTS,
     ) -> None:
         """Bind.
 
@@ -178,7 +178,7 @@ class PhasorServer:
         state = self._clients[client]
         state.out += frame
         self._flush(client)
-        if client in self._clients and len(state.out) > MOST_WAITING_BYTES:
+        if client in self._clients and len(state.out) > MAX_WAITING_BYTES:
             self._counters.add("phasor_clients_too_slow")
             self._end(client, "read too slowly")
 

@@ -47,9 +47,9 @@ def stream_of(
     pmu_class = PmuClass(section.pmu_class)
     phases = {box_id: number for group in config.group for number, box_id in enumerate(group.boxes)}
     stations = configurations.stations_of([box.id for box in config.box], phases)
-    if len(stations) > configurations.MOST_STATIONS:
+    if len(stations) > configurations.MAX_STATIONS:
         raise ConfigError(
-            f"phasors: {len(stations)} Boxes; the frames of one stream hold {configurations.MOST_STATIONS}"
+            f"phasors: {len(stations)} Boxes; the frames of one stream hold {configurations.MAX_STATIONS}"
         )
     latency_s = Pmu(LOWEST_HZ, section.reports_per_s, pmu_class).latency_s
     stream = PmuStream(section.id_code, section.reports_per_s, pmu_class, latency_s, stations)

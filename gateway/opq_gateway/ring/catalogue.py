@@ -218,7 +218,7 @@ def _dropped_unwritten(path: Path) -> bool:
     return False
 
 
-MOST_FILES, LASTING_NS = 4_000, 600 * 10**9
+MAX_FILES, LASTING_NS = 4_000, 600 * 10**9
 """Most files, in addition to four for each ten minutes kept: a Box that restarts all the time must not fill
 the disk, or make each start open and each read search tens of thousands of files (0.2 ms for this many)."""
 
@@ -232,7 +232,7 @@ def due(
     """
     files, taken = len(segments), sum(one.file_bytes for one in segments) + coming_bytes
     kept_ns = sum(one.span_ns for one in segments)
-    most_files = MOST_FILES + 4 * keep_ns // LASTING_NS
+    most_files = MAX_FILES + 4 * keep_ns // LASTING_NS
     out_of_turn = [(one, False) for one in segments if not one.end_ns]
     going: dict[int, Segment] = {}
     for one, in_turn in (*out_of_turn, *((one, True) for one in segments)):

@@ -19,7 +19,7 @@ from opq_gateway.ring.segment import Segment
 
 FEWER = 16
 """On a disk without room for a whole segment, one with a sixteenth of the records is tried."""
-LEAST_RECORDS = 128
+MIN_RECORDS = 128
 NO_PREALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -56,7 +56,7 @@ class LiveSegment:
             raise
 
     def _allocated(self, records: int) -> int:
-        for room in (records, max(LEAST_RECORDS, records // FEWER)):
+        for room in (records, max(MIN_RECORDS, records // FEWER)):
             size = raw.HEAD_BYTES + room * self._stride
             try:
                 os.posix_fallocate(self._fd, 0, size)
@@ -65,7 +65,7 @@ class LiveSegment:
                 if error.errno in NO_PREALLOCATION:  # then the disk may fill up within a file
                     os.ftruncate(self._fd, size)
                     return room
-                if error.errno not in NO_ROOM or room <= LEAST_RECORDS:
+                if error.errno not in NO_ROOM or room <= MIN_RECORDS:
                     raise
                 refused = error
         raise refused

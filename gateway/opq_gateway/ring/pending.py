@@ -12,7 +12,7 @@ from opq_gateway.ring.lost import BEFORE_CONTACT, NOT_RESENT, NOT_RUNNING, OVERR
 from opq_gateway.ring.segment import Segment
 from opq_proto.messages import Gap
 
-MOST = 64
+MAX_LOSSES = 64
 """Most separate losses while the disk refuses; further ones join the last, for they adjoin."""
 
 
@@ -71,7 +71,7 @@ class PendingLosses:
     def _add(self, lost: Lost) -> None:
         last = self._lost[-1] if self._lost else None
         adjoins = last is not None and last.boot_id == lost.boot_id and last.end_sample == lost.first_sample
-        if last is not None and adjoins and (last.reason == lost.reason or len(self._lost) >= MOST):
+        if last is not None and adjoins and (last.reason == lost.reason or len(self._lost) >= MAX_LOSSES):
             self._lost[-1] = last.joined(lost)
         else:
             self._lost.append(lost)

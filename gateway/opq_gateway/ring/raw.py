@@ -24,7 +24,7 @@ SUFFIX: Final = ".seg"
 """Suffix of every file of a ring. The newest, which a killed gateway was writing, is a raw one."""
 MAGIC: Final = b"OPQRING2"
 HEAD_BYTES: Final = 64
-MOST_CAPACITY: Final = 1 << 16
+MAX_CAPACITY: Final = 1 << 16
 READ_AHEAD_BYTES: Final = 1 << 20
 """A power cut may leave written records after unwritten ones: they are searched for this far (40 s)."""
 LOSSES_BEHIND: Final = 4
@@ -64,7 +64,7 @@ def raw_layout(data: bytes) -> RawLayout | None:
         return None
     magic, capacity, _, epoch, boot_id, v_per_lsb, _ = _HEAD.unpack_from(data)
     checksum = int.from_bytes(data[_HEAD.size : _HEAD.size + 4], "little")
-    if magic != MAGIC or checksum != zlib.crc32(data[: _HEAD.size]) or not 0 < capacity <= MOST_CAPACITY:
+    if magic != MAGIC or checksum != zlib.crc32(data[: _HEAD.size]) or not 0 < capacity <= MAX_CAPACITY:
         return None
 
     def time_ns(one: bytes, index: int) -> int | None:

@@ -23,7 +23,7 @@ from zlib import crc32
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.catalogue import SegmentCatalogue, read_span
-from opq_gateway.ring.live import LEAST_RECORDS, LiveSegment
+from opq_gateway.ring.live import MIN_RECORDS, LiveSegment
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.pending import PendingLosses
 from opq_gateway.ring.raw import HEAD_BYTES
@@ -38,10 +38,10 @@ SEGMENTS_PER_RING = 12
 """At least; the ring holds its hours, or bytes, to 1/12 more or less."""
 RECORD_SAMPLES = 200
 """Least samples per record: the default block of the link and the wire's Cycle."""
-MOST_RECORDS = 1 << 16
+MAX_RECORDS = 1 << 16
 RETRY_S = 1.0
 """A disk that refused is tried again after this time."""
-MOST_BROKEN, BROKEN_S = 60, 60.0
+MAX_BROKEN, BROKEN_S = 60, 60.0
 """Most segments that begin early, for boot, gain or a step backwards, and the time in which they are counted.
 Otherwise a Box whose clock jumps to and fro would make 30 files a second, until there are too many for the
 disk and for the other Boxes."""
@@ -101,7 +101,7 @@ class Ring:
         self._live: LiveSegment | None = None
         self._pending: PendingLosses | None = None
         self._refused: tuple[OSError, float] | None = None
-        self._broken_s: deque[float] = deque(maxlen=MOST_BROKEN)
+        self._broken_s: deque[float] = deque(maxlen=MAX_BROKEN)
         self.bad_records = 0
         self.lost_records = 0
 
@@ -180,7 +180,7 @@ class Ring:
     def _break(self) -> None:
         """Counts a segment that ends early; raises OSError when there were too many."""
         now_s = self._monotonic_s()
-        if len(self._broken_s) == MOST_BROKEN and now_s - self._broken_s[0] < BROKEN_S:
+        if len(self._broken_s) == MAX_BROKEN and now_s - self._broken_s[0] < BROKEN_S:
             raise OSError(errno.EBUSY, "the Box's time, boot or gain changes with nearly every block")
         self._broken_s.append(now_s)
 
@@ -192,7 +192,7 @@ class Ring:
         records = -(-segment_ns // lasting_ns)
         if self._most_bytes is not None:
             records = min(records, self._most_bytes // SEGMENTS_PER_RING // stride_bytes(capacity))
-        records = max(LEAST_RECORDS, losses + 1, min(records + losses, MOST_RECORDS))
+        records = max(MIN_RECORDS, losses + 1, min(records + losses, MAX_RECORDS))
         room_bytes = HEAD_BYTES + records * stride_bytes(capacity)
         self._catalogue.delete_old(self._keep_ns, self._most_bytes, room_bytes)
         path = self._catalogue.claim()

@@ -34,8 +34,8 @@ from opq_gateway.ring.codec import pack, unpack_all
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.segment import ROW, RecordColumns, Segment
 
-MOST_ROWS = 1 << 20
-MOST_LOSSES_BYTES = 1 << 24
+MAX_ROWS = 1 << 20
+MAX_LOSSES_BYTES = 1 << 24
 _NO_FRAME = -zlib.MAX_WBITS
 """No frame and no checksum: the chunk around it has a crc."""
 _ROWS_HEAD = struct.Struct("<II")
@@ -73,7 +73,7 @@ def rows_of_bytes(data: bytes) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
     """
     try:
         count, told_bytes = _ROWS_HEAD.unpack_from(data)
-        if count > MOST_ROWS or told_bytes > MOST_LOSSES_BYTES:
+        if count > MAX_ROWS or told_bytes > MAX_LOSSES_BYTES:
             raise ValueError(f"{count} rows cannot be")
         size = 8 * len(_NAMES) * count
         plain = zlib.decompressobj(_NO_FRAME).decompress(data[_ROWS_HEAD.size :], size + told_bytes + 1)
@@ -136,7 +136,7 @@ SMALL: Final = 10
 nearly twice the time of others to unpack, and have compression to spare (4 % of 17)."""
 AT_ONCE: Final = 16
 """Most chunks unpacked together: the memory for that stays below 20 MB."""
-MOST_INDEX_BYTES: Final = 1 << 24
+MAX_INDEX_BYTES: Final = 1 << 24
 _HEAD = struct.Struct("<8sIIIdqqqqq24s")
 _END = struct.Struct("<I8s")
 _CHUNK = struct.Struct("<II")
@@ -308,14 +308,14 @@ def _index(fd: int) -> SealedIndex | None:
     head = os.pread(fd, _HEAD.size, 0)
     if len(head) == _HEAD.size and head.startswith(MAGIC):
         length = _HEAD.size + _HEAD.unpack(head)[1] * _ROW.itemsize + 4
-        found = _parsed(os.pread(fd, min(length, MOST_INDEX_BYTES), 0))
+        found = _parsed(os.pread(fd, min(length, MAX_INDEX_BYTES), 0))
         if found is not None:
             return found
     size = os.fstat(fd).st_size
     if size < _END.size + _HEAD.size:
         return None
     length, magic = _END.unpack(os.pread(fd, _END.size, size - _END.size))
-    if magic != END_MAGIC or not _HEAD.size + 4 <= length <= min(size - _END.size, MOST_INDEX_BYTES):
+    if magic != END_MAGIC or not _HEAD.size + 4 <= length <= min(size - _END.size, MAX_INDEX_BYTES):
         return None
     return _parsed(os.pread(fd, length, size - _END.size - length))
 

@@ -31,7 +31,7 @@ LEFT = 10.0
 a probability of 0.1 % (exponential delays) to 0.7 % (uniform delays)."""
 READ_NS = 2_000_000
 """Blocks handled within this time count as read at once."""
-MOST_READS = 1000
+MAX_READS = 1000
 """Most reads per bucket: more than BUCKET_S of blocks."""
 NEAR_NS = 200_000.0
 """An arrival this close to the lower edge counts; reader and blocks meet within 0.35 ms (reader.ROUND_S)."""
@@ -81,7 +81,7 @@ class Arrivals:
             self._low = (end_sample, late_ns)
         if arrived_ns - self._read_ns < READ_NS and self._late_ns:
             self._late_ns[-1] = late_ns  # of blocks read at once the last has waited least
-        elif len(self._late_ns) < MOST_READS:
+        elif len(self._late_ns) < MAX_READS:
             self._late_ns.append(late_ns)
         self._read_ns = arrived_ns
         if end_sample - self._since < self._bucket:

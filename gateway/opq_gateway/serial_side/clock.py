@@ -47,7 +47,7 @@ ms, with USB and the Box's own work. Half of it is subtracted, and is the bound.
 START_S = 2.0
 """A run that needs the system's clock waits this long for its first stamp: what stood in a buffer came
 late."""
-LATE_NS, LATE_MOST_S = 50_000_000, 10.0
+LATE_NS, MAX_LATE_S = 50_000_000, 10.0
 """Where another Box's GPS shows that blocks arrive later than this, the first stamp waits until one does not;
 at most this long, as the Box's blocks are held meanwhile (axis.HELD_BLOCKS). Then the bound includes it."""
 PLAUSIBLE_NS = 60_000_000_000
@@ -271,7 +271,7 @@ class BoxClock:
         """
         lasted_s = now_s - self._began_s
         if self._late_ns > LATE_NS:
-            return lasted_s >= LATE_MOST_S
+            return lasted_s >= MAX_LATE_S
         return full or lasted_s >= START_S
 
     def _steer(self, sample: int, only_as_before: bool = False) -> None:

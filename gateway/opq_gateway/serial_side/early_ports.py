@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from opq_proto.link_messages import LinkMessage, Samples
 
 READ_BYTES = 4096
-MOST_BYTES = 8 << 20
+MAX_BYTES = 8 << 20
 """Most bytes of one port: five minutes. A start that takes longer loses what comes then."""
 POLL_MS = 20
 REACH_SAMPLES = 120_000
 """10 s, as much as any Box holds; the Box sends what it has of it."""
 AGAIN_S = 0.5
 """Period at which samples lost on the line are requested again."""
-MOST_HOLES = 32
+MAX_HOLES = 32
 """Most holes requested at once; the next round requests the others."""
 COMMAND_ID = 0xFFFF
 DEFAULT_BAUD = 921_600
@@ -114,7 +114,7 @@ class EarlyPort:
             (max(requested, end), first) for (_, end), (first, _) in pairwise(arrived) if first > requested
         ]
         self._coming = next((hole for hole in holes if hole[1] == live), None)
-        return [hole for hole in holes if hole != self._coming or hole == before][:MOST_HOLES]
+        return [hole for hole in holes if hole != self._coming or hole == before][:MAX_HOLES]
 
     def _stored_to(self, live_sample: int) -> int:
         """End of the ring; 0 where it is not known, `live_sample` where nothing was ever stored."""
@@ -201,7 +201,7 @@ def _read(port: EarlyPort) -> bool:
         data = os.read(port.device.fileno(), READ_BYTES)
         came = bool(data)  # empty after poll reported data means a hang-up
         while data:
-            if len(port.data) < MOST_BYTES:
+            if len(port.data) < MAX_BYTES:
                 port.data += data
             else:
                 port.dropped_bytes += len(data)

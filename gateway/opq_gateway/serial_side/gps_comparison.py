@@ -40,7 +40,7 @@ WANDER = 10e-6
 """How far the rate of this machine's crystal moves after the last comparison, over 10 K."""
 COARSE_NS = 1_000_000
 """A Box that states a larger bound gets a new line when it is locked again."""
-MOST_BOXES = 8
+MAX_BOXES = 8
 """Most Boxes that are compared; each costs a fit every five seconds."""
 UNSTEADY = 3
 """A Box counts as contradicting after this many contradictions in a row, one every five seconds."""
@@ -182,7 +182,7 @@ class GpsComparison:
         """Adds a live block with the receiver's time, which arrived at `now_s` (monotonic)."""
         box = self._boxes.get(box_id)
         if box is None:
-            if len(self._boxes) >= MOST_BOXES and not self._make_room(now_s):
+            if len(self._boxes) >= MAX_BOXES and not self._make_room(now_s):
                 return
             box = self._boxes[box_id] = _ComparedBox(box_id)
         if box.accept_block(samples, now_s):

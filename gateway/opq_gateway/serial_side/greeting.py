@@ -15,7 +15,7 @@ from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, nominal_or_none
 from opq_proto.rate_limit import RateLimitedLog
 
 REQUEST_HELLO_S = 1.0
-MOST_RATE_MILLIHZ = 1_000_000_000
+MAX_RATE_MILLIHZ = 1_000_000_000
 """Twenty times what 921,600 baud can carry."""
 
 
@@ -91,7 +91,7 @@ def plausible(hello: Hello) -> bool:
     """Whether samples can be measured with these figures: 20 samples per cycle at least."""
     gain = GAIN_V[0] <= hello.v_per_lsb <= GAIN_V[1]
     nominal = nominal_or_none(hello.nominal_v, NOMINAL_V) and nominal_or_none(hello.nominal_hz, NOMINAL_HZ)
-    rate = hello.nominal_hz * 20_000 <= hello.rate_millihz <= MOST_RATE_MILLIHZ
+    rate = hello.nominal_hz * 20_000 <= hello.rate_millihz <= MAX_RATE_MILLIHZ
     return gain and nominal is not None and rate
 
 

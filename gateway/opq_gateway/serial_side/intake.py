@@ -50,7 +50,7 @@ LATEST_NS = 4 * 10**18
 LATEST_SAMPLE = 2**62
 RATE_SHARE = 100
 """A rate further from the hello's than a hundredth is not a crystal's."""
-MOST_RESTARTS, RESTARTS_S = 60, 60.0
+MAX_RESTARTS, RESTARTS_S = 60, 60.0
 """A Box that restarts more often is ignored for a while: each restart costs a file and new filters."""
 
 
@@ -88,7 +88,7 @@ class Intake:
         self._ring_writer = RingWriter(ring, status, counters, self._lines)
         self._axis: Axis | None = None
         self._axis_of: Hello | None = None
-        self._restarts_s: deque[float] = deque(maxlen=MOST_RESTARTS)
+        self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
         self._counted = (0, 0, 0, 0)
         self._in_order: list[SampleBlock] = []
 
@@ -215,8 +215,8 @@ class Intake:
     def _too_often(self) -> bool:
         """Whether the Box restarts too often to be accepted now; otherwise counts the restart."""
         now_s = self._clocks.monotonic_s()
-        if len(self._restarts_s) == MOST_RESTARTS and now_s - self._restarts_s[0] < RESTARTS_S:
-            self._lines.error("box.unsteady", restarts=MOST_RESTARTS, within_s=RESTARTS_S)
+        if len(self._restarts_s) == MAX_RESTARTS and now_s - self._restarts_s[0] < RESTARTS_S:
+            self._lines.error("box.unsteady", restarts=MAX_RESTARTS, within_s=RESTARTS_S)
             return True
         self._restarts_s.append(now_s)
         return False

@@ -22,7 +22,7 @@ from opq_proto.port_trouble import why_not_opened
 
 READ_BYTES = 4096
 """Most that a tty returns at once."""
-MOST_BYTES = 4 * READ_BYTES
+MAX_BYTES = 4 * READ_BYTES
 """Most bytes of one Box per round: twice what its line brings, so that a flood still leaves time for
 others."""
 OUT_BYTES = 8192
@@ -50,7 +50,7 @@ class SerialPort:
         return self._fd
 
     def read(self) -> bytes:
-        """The bytes that are there, at most MOST_BYTES; call it when poll reports that there are some.
+        """The bytes that are there, at most MAX_BYTES; call it when poll reports that there are some.
 
         Raises:
             OSError: the port went away.
@@ -61,7 +61,7 @@ class SerialPort:
         if len(data) < READ_BYTES:
             return data
         parts = [data]
-        while len(data) == READ_BYTES and len(parts) * READ_BYTES < MOST_BYTES:
+        while len(data) == READ_BYTES and len(parts) * READ_BYTES < MAX_BYTES:
             try:
                 data = os.read(self._fd, READ_BYTES)
             except BlockingIOError:

@@ -26,7 +26,7 @@ buffer holds; the rest waits in the driver's, of 64 KB. Without GPS this widens 
 by 0.5 ms."""
 PROMPT_ROUND_S = 0.047 / 3
 """Period where a Measurement leaves at its window's end: 47 fiftieths of a block."""
-LEAST_PAUSE_S = 0.001
+MIN_PAUSE_S = 0.001
 END_S = 1.0
 """At the end of the gateway, what is being sent again may take this long."""
 LONG_S = 0.05
@@ -80,7 +80,7 @@ class SerialReader:
         while not stop.wait(pause_s):
             began_s = self._monotonic_s()
             self.round(began_s)
-            pause_s = max(LEAST_PAUSE_S, began_s + self.round_s - self._monotonic_s())
+            pause_s = max(MIN_PAUSE_S, began_s + self.round_s - self._monotonic_s())
         until_s = self._monotonic_s() + END_S
         while any(station.waits for station in self._stations) and self._monotonic_s() < until_s:
             time.sleep(ROUND_S)

@@ -26,14 +26,14 @@ lost. A round and a frame take 30 ms; a Box may first send 4 KB that wait alread
 SOON_SAMPLES = 3 * REQUEST_AGAIN_SAMPLES
 """A hole is given up after this many samples where the Box reports that it lost them itself, or where it
 answered no request while its whole ring went by."""
-MOST_REACH_SAMPLES = 240_000
+MAX_REACH_SAMPLES = 240_000
 """20 s: after this many samples a hole is given up even if the Box holds more, for live samples wait after
 it."""
 WAITING_BLOCKS = 4096
 """Most blocks held after a hole: a little over 20 s of 200-sample blocks at 12 kS/s."""
-MOST_REQUESTS = 16
+MAX_REQUESTS = 16
 """Most requests at once; a Box keeps a list of 32 (device/cmodules/pipeline/resends.h)."""
-MOST_AHEAD = 8000
+MAX_REQUESTED_SAMPLES = 8000
 """Most samples requested and not yet here: 0.3 s of a line's capacity. With more, whatever is lost again
 would wait after all of them until the Box no longer has it."""
 
@@ -65,7 +65,7 @@ class Reassembly:
         self.recovered = 0
         self.overflow = 0
         self._reach = reach_samples
-        self._most_wait = min(reach_samples, MOST_REACH_SAMPLES)
+        self._most_wait = min(reach_samples, MAX_REACH_SAMPLES)
         self._expected: int | None = None
         self._waiting: dict[int, SampleBlock] = {}
         self._order: list[int] = []  # first samples of the waiting blocks, rising
@@ -193,9 +193,9 @@ class Reassembly:
 
     def _request(self) -> list[Output]:
         """Requests for what is missing and not on its way."""
-        requests = MOST_REQUESTS - len(self._requested)
-        samples = MOST_AHEAD - sum(end - first for first, end in self._requested)
-        if not self._may_miss or requests <= 0 or samples <= MOST_AHEAD // 2:
+        requests = MAX_REQUESTS - len(self._requested)
+        samples = MAX_REQUESTED_SAMPLES - sum(end - first for first, end in self._requested)
+        if not self._may_miss or requests <= 0 or samples <= MAX_REQUESTED_SAMPLES // 2:
             return []
         self._may_miss = False
         missing: list[tuple[int, int]] = []

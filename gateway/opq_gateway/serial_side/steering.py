@@ -15,7 +15,7 @@ frequency."""
 HURRIED_SLEW = 2e-3
 """Used where the time is off by more than a quarter of its bound: 250 ms in two minutes, and no stamp goes
 back."""
-LEAST_SLEW_S = 10.0
+MIN_SLEW_S = 10.0
 PIECES = 64
 """Five minutes of pieces: more than any Box sends again."""
 
@@ -88,7 +88,7 @@ class Steering:
         """
         target_ns, off_ns = round(target.t_ns), self.off_ns(target)
         slewed_ns = 0 if step else off_ns
-        slew_ns = max(LEAST_SLEW_S * 1e9, abs(slewed_ns) / slew)
+        slew_ns = max(MIN_SLEW_S * 1e9, abs(slewed_ns) / slew)
         self._pieces.append(SteeringPiece(target, target_ns - slewed_ns, slewed_ns, slew_ns))
         return off_ns
 

@@ -22,7 +22,7 @@ from opq_proto.origin_guard import ip_address, is_own_host, page_refusal
 from opq_proto.rate_limit import TokenBuckets
 
 USER = "opq"
-MOST_BODY_BYTES = 65_536
+MAX_BODY_BYTES = 65_536
 ACCESS_POINT = ipaddress.ip_address(ADDRESS)
 ACCESS_POINT_NET = ipaddress.ip_network(f"{ADDRESS}/24", strict=False)
 GUESSES, GUESS_S = 5, 10.0
@@ -104,8 +104,8 @@ class SetupGuard:
         length = request.headers.get("content-length", "")
         if not length.isdecimal():
             return SetupRefusal(411, "want a Content-Length")
-        if len(length) > 9 or int(length) > MOST_BODY_BYTES:
-            return SetupRefusal(413, f"longer than {MOST_BODY_BYTES} bytes")
+        if len(length) > 9 or int(length) > MAX_BODY_BYTES:
+            return SetupRefusal(413, f"longer than {MAX_BODY_BYTES} bytes")
         if not self._changes.spend(request.peer):
             return SetupRefusal(429, "too many changes; wait", round(CHANGE_S))
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_gateway import config as gateway_config
-from opq_gateway.config import LEAST_CYCLES, MOST_CYCLES, Config, data_folder
+from opq_gateway.config import MAX_CYCLES, MIN_CYCLES, Config, data_folder
 from opq_proto import config as configuration
 from opq_proto import log
 from opq_proto.errors import ConfigError
@@ -24,7 +24,7 @@ NAMES = {
 }
 """The original's names and ours, in [uplink]."""
 CYCLES = "windows_per_measurements"
-MOST_BYTES = 65_536
+MAX_BYTES = 65_536
 
 
 def path_of(config: Config) -> Path:
@@ -50,7 +50,7 @@ def load_saved(path: Path | None, data_dir: Path | None = None, port_offset: int
     config = gateway_config.load(path, data_dir, port_offset)
     file = path_of(config)
     try:
-        text = file.read_bytes()[:MOST_BYTES]
+        text = file.read_bytes()[:MAX_BYTES]
         return with_settings(config, json.loads(text))
     except FileNotFoundError:
         return config
@@ -78,7 +78,7 @@ def save(config: Config, document: Mapping[str, Any]) -> dict[str, str | int]:
 def _held(config: Config, file: Path) -> dict[str, Any]:
     """What was saved before; empty where that cannot be used."""
     try:
-        document = json.loads(file.read_bytes()[:MOST_BYTES])
+        document = json.loads(file.read_bytes()[:MAX_BYTES])
         with_settings(config, document)
     except (OSError, ValueError, ConfigError):
         return {}
@@ -95,9 +95,9 @@ def with_settings(config: Config, document: Mapping[str, Any]) -> Config:
     ours = {NAMES[key]: value for key, value in document.items() if key in NAMES}
     uplink = configuration.build(gateway_config.UplinkSection, ours, "box_config")
     cycles = document.get(CYCLES, config.measurement_cycles)
-    if not isinstance(cycles, int) or isinstance(cycles, bool) or not LEAST_CYCLES <= cycles <= MOST_CYCLES:
+    if not isinstance(cycles, int) or isinstance(cycles, bool) or not MIN_CYCLES <= cycles <= MAX_CYCLES:
         raise ConfigError(
-            f"box_config: {CYCLES} is {cycles!r}; want a whole number from {LEAST_CYCLES} to {MOST_CYCLES}"
+            f"box_config: {CYCLES} is {cycles!r}; want a whole number from {MIN_CYCLES} to {MAX_CYCLES}"
         )
     given = {name: value for name in ours if (value := getattr(uplink, name)) is not None}
     return replace(config, uplink=replace(config.uplink, **given), measurement_cycles=cycles)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping
 
 from opq_gateway.counters import BoxCounters
-from opq_gateway.setup.guard import MOST_BODY_BYTES, SetupGuard, SetupRequest
+from opq_gateway.setup.guard import MAX_BODY_BYTES, SetupGuard, SetupRequest
 from opq_gateway.setup.page import SetupPage, error
 from opq_gateway.setup.wifi import Wifi
 from opq_proto import log
@@ -86,7 +86,7 @@ def _handler(
             answer."""
             length = self.headers.get("Content-Length", "")
             if length.isdecimal() and len(length) < 7:
-                self.rfile.read(min(int(length), MOST_BODY_BYTES))
+                self.rfile.read(min(int(length), MAX_BODY_BYTES))
 
         def _answer(self, reply: Reply, more: Mapping[str, str] | None = None) -> None:
             self.send_reply(reply, {"Content-Security-Policy": page.policy, **HEADERS, **(more or {})})

@@ -16,9 +16,9 @@ Range = tuple[int, int]
 IN_FLIGHT_S = 10.0
 """The cloud acknowledges at least every 5 s, so the acknowledgement of anything younger may still be on its
 way. A few Measurements may overtake each other in the cloud: one that opens an event is stored later."""
-MOST_FLOWN = 64
+MAX_REMEMBERED_RUNS = 64
 """Number of runs remembered as sent; the oldest is forgotten and may be sent again."""
-MOST_RANGES = 1000
+MAX_RANGES = 1000
 """Most ranges in the backlog; beyond it the two nearest ranges are merged."""
 
 
@@ -55,7 +55,7 @@ class ResendBacklog:
                 merged[-1] = merged[-1][0], max(merged[-1][1], one[1])
             else:
                 merged.append(one)
-        while len(merged) > MOST_RANGES:
+        while len(merged) > MAX_RANGES:
             nearest = min(range(1, len(merged)), key=lambda k: merged[k][0] - merged[k - 1][1])
             merged[nearest - 1 : nearest + 1] = [(merged[nearest - 1][0], merged[nearest][1])]
         self._due = merged
@@ -91,7 +91,7 @@ class ResendBacklog:
             self._flown.append((began_s, since, last))
         else:
             self._flown.append((now_s, first, last))
-        if len(self._flown) > MOST_FLOWN:
+        if len(self._flown) > MAX_REMEMBERED_RUNS:
             _, since, middle = self._flown.popleft()
             sent_s, first, last = self._flown[0]
             if middle + 1 == first:

@@ -27,11 +27,11 @@ from opq_proto.wire import measurement_to_wire
 BEYOND = 2**62
 """No Box that began at the present time reaches this number; a database holds up to 2**63 - 1."""
 HOLD_S = 10.0
-MOST_UNSAVED = 20_000
+MAX_UNSAVED = 20_000
 """Most Measurements of all Boxes in memory while the disk takes none: about 10 MB."""
 TICK_S = 10.0
 """Period at which age and size are checked."""
-MOST_PAUSE_NS = 2 * 3600 * 10**9
+MAX_PAUSE_NS = 2 * 3600 * 10**9
 """Longest pause between two Measurements that ages the older ones: the clock of a machine without a battery
 jumps by months when it is set. Twice the longest heartbeat of the idle mode."""
 FULL_SHARE = 0.05
@@ -65,7 +65,7 @@ class Queue:
         """
         self._counters = counters
         self._age_ns = round(hours * 3600e9)
-        self._pause_ns = min(MOST_PAUSE_NS, self._age_ns // 20)
+        self._pause_ns = min(MAX_PAUSE_NS, self._age_ns // 20)
         self._most_bytes = most_bytes
         self._monotonic_s = monotonic_s
         start = int(time.time() * 1000) if now_ms is None else now_ms
@@ -253,7 +253,7 @@ class Queue:
 
     def _bound_unsaved(self) -> None:
         waiting = sum(len(held.unsaved) for held in self._boxes.values())
-        while waiting > MOST_UNSAVED:
+        while waiting > MAX_UNSAVED:
             box_id, held = max(self._boxes.items(), key=lambda item: len(item[1].unsaved))
             del held.unsaved[min(held.unsaved)]
             self._counters[box_id].add("measurements_overflow")

@@ -4,7 +4,7 @@ New Measurements are sent as they are made, whatever happens. Where a late cloud
 them again at once takes the time that it lacks, and with more Boxes than it can serve it never catches up. So
 each acknowledgement adjusts the rate:
 
-    something was lost since the last one   a quarter of the rate that was used, but at least LEAST_PER_S
+    something was lost since the last one   a quarter of the rate that was used, but at least MIN_PER_S
     nothing was lost                        half as much again; from FREE_PER_S on there is no limit
 
 A lost new Measurement counts like a lost repeated one: both show that the path is full, and only repeats can
@@ -14,7 +14,7 @@ rule. The idea is that of TCP (RFC 5681), as a background transfer (RFC 6817, LE
 
 import random
 
-LEAST_PER_S = 1 / 60
+MIN_PER_S = 1 / 60
 """10,000 Boxes that cannot be served then send 170 repeats a second."""
 FREE_PER_S = 500.0
 """The fastest that a gateway sends again."""
@@ -63,7 +63,7 @@ class ResendPace:
             used = self.per_s or FREE_PER_S
             if self._sent and self._since_s is not None:
                 used = min(used, self._sent / max(now_s - self._since_s, 0.001))
-            slower = max(LEAST_PER_S, SLOWER * used)
+            slower = max(MIN_PER_S, SLOWER * used)
             if self.per_s is None or slower < self.per_s:  # at the slowest rate the credit stays
                 self._credit, self._at_s = random.uniform(-JITTER, JITTER), now_s
                 self.per_s = slower

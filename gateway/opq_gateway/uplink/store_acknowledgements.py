@@ -13,7 +13,7 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement
 
 FORGOTTEN_S = 3600.0
 """A store that is silent for this long while another acknowledges is not waited for any more."""
-MOST_STORES = 8
+MAX_STORES = 8
 """Most stores that are remembered; beyond it the one that was silent longest is forgotten."""
 _TEXT = re.compile(r"[0-9a-z]{1,64}:\d{1,18}(,[0-9a-z]{1,64}:\d{1,18}){0,63}", re.ASCII)
 
@@ -44,7 +44,7 @@ class StoreAcknowledgements:
             name for name, (_, received_s) in stores.items() if now_s - received_s > self._forgotten_s
         ]:
             del stores[name]
-        if len(stores) > MOST_STORES:
+        if len(stores) > MAX_STORES:
             del stores[next(iter(stores))]
         return replace(acknowledged, upto=min(upto for upto, _ in stores.values()))
 
@@ -55,6 +55,6 @@ class StoreAcknowledgements:
     def restore(self, text: str, now_s: float) -> None:
         """Restores the state from `text`; ignores a text that cannot be read."""
         if _TEXT.fullmatch(text):
-            for part in text.split(",")[-MOST_STORES:]:
+            for part in text.split(",")[-MAX_STORES:]:
                 name, _, upto = part.partition(":")
                 self._stores[name] = int(upto), now_s

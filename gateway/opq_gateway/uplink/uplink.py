@@ -44,7 +44,7 @@ BACKFILL_S = 0.05
 PER_TURN = 20
 """Most older Measurements of one Box in its turn, before the next Box."""
 CHECKPOINT_S = 10.0
-MOST_UNNUMBERED = 20_000
+MAX_UNNUMBERED = 20_000
 ANSWERS = 64
 ANSWER_BYTES = 32_000_000
 """Most bytes of a Box's answers that wait for the uplink's thread."""
@@ -253,7 +253,7 @@ class Uplink:
 
     def _add_unnumbered(self, line: BoxUplink, measurement: Measurement) -> None:
         """Keeps a Measurement that has no number and was not received, until the disk gives numbers again."""
-        if len(self._unnumbered) == MOST_UNNUMBERED:
+        if len(self._unnumbered) == MAX_UNNUMBERED:
             self._lines[self._unnumbered.popleft()[0]].counters.add("measurements_overflow")
         self._unnumbered.append((line.box_id, replace(measurement, backfilled=True)))
 

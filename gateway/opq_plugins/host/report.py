@@ -17,7 +17,7 @@ FILE = "follower.json"
 """A file in `plugins/`; no plug-in can have this name."""
 RENEWED_S, STALE_S = 5.0, 30.0
 """A running follower renews its file after RENEWED_S; a file older than STALE_S is ignored."""
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 LONGEST = 2_000
 """Characters of one error text."""
 
@@ -96,7 +96,7 @@ class FollowerReport:
         try:
             with open(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
                 age_s = self._time() - os.fstat(file.fileno()).st_mtime
-                report = msgspec.json.decode(file.read(MOST_BYTES), type=_Report)
+                report = msgspec.json.decode(file.read(MAX_BYTES), type=_Report)
         except FileNotFoundError:
             return "it runs nowhere: no Mauka follows this folder"
         except (OSError, ValueError, RecursionError) as error:

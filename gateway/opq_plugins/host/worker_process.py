@@ -31,7 +31,7 @@ TAIL_BYTES = 16 << 10
 UNREQUESTED_PER_S, REPORTS_PER_S = 10.0, 100.0
 AT_ONCE = 1_000.0
 """Burst allowed at once: of answers to calls that are over, and of log lines and error texts."""
-MOST_STATE_BYTES = 16 << 20
+MAX_STATE_BYTES = 16 << 20
 """What one source, sink or function may store by `put_state`."""
 SIGNALS = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 24: "SIGXCPU (its CPU time)", 25: "SIGXFSZ (file size)"}
 
@@ -103,8 +103,8 @@ class WorkerLimits:
         """Checks new state of an instance. Raises ValueError: too many bytes in all."""
         held = self._state_bytes.setdefault(instance, {})
         held |= {key: len(key) + len(self._encoder.encode(value)) for key, value in changed.items()}
-        if sum(held.values()) > MOST_STATE_BYTES:
-            raise ValueError(f"more than {MOST_STATE_BYTES >> 20} MiB of state")
+        if sum(held.values()) > MAX_STATE_BYTES:
+            raise ValueError(f"more than {MAX_STATE_BYTES >> 20} MiB of state")
 
     def remove(self, instance: int) -> None:
         self._state_bytes.pop(instance, None)

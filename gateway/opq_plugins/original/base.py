@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Protocol
 from opq_proto.backend_keys import backend_address
 from opq_proto.mauka_pb2 import MaukaMessage
 
-MOST_PRODUCED_BYTES = 12 << 20
+MAX_PRODUCED_BYTES = 12 << 20
 """Limit for one `on_message`: its answer goes over the wire in one frame of at most 16 MiB."""
 INCIDENT_ID_MS = 5000
 

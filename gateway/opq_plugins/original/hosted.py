@@ -146,8 +146,8 @@ class HostedPlugin:
     def _publish(self, topic: bytes, body: bytes) -> None:
         if self._calling == threading.get_ident():
             self._bytes += len(topic) + len(body)
-            if self._bytes > base.MOST_PRODUCED_BYTES:
-                most = base.MOST_PRODUCED_BYTES >> 20
+            if self._bytes > base.MAX_PRODUCED_BYTES:
+                most = base.MAX_PRODUCED_BYTES >> 20
                 raise ValueError(f"one message made it produce more than {most} MiB")
             self._produced.append([topic, body])
         elif self._context is not None:

@@ -21,7 +21,7 @@ LISTS = ("OpqMauka.py", "opq_mauka.py")
 BASES = ("base", "base_plugin", "__init__")
 SERVICES = frozenset({"broker", "manager", "mock", "history", "routes"})
 """Modules of the original's `plugins/` that are no plug-ins."""
-MOST_FILES, MOST_BYTES, MOST_PLUGINS = 500, 16 << 20, 100
+MAX_FILES, MAX_BYTES, MAX_PLUGINS = 500, 16 << 20, 100
 MISPRINT = re.compile(r"\s*def\s+(\w+)\(\s*plugins\.base")
 
 
@@ -56,8 +56,8 @@ def listed_plugins(folder: Path) -> dict[str, str]:
         found[name] = path
     if not found:
         raise PluginError(f"{folder}: {where} lists no plug-in; want e.g. [plugins.MyFancyPlugin]")
-    if len(found) > MOST_PLUGINS:
-        raise PluginError(f"{where} lists {len(found)} plug-ins; want at most {MOST_PLUGINS}")
+    if len(found) > MAX_PLUGINS:
+        raise PluginError(f"{where} lists {len(found)} plug-ins; want at most {MAX_PLUGINS}")
     return found
 
 
@@ -75,8 +75,8 @@ def plugin_files(folder: Path) -> list[Path]:
             continue
         found.append(path)
         size += path.stat().st_size
-        if len(found) > MOST_FILES or size > MOST_BYTES:
-            raise PluginError(f"{folder}: more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB")
+        if len(found) > MAX_FILES or size > MAX_BYTES:
+            raise PluginError(f"{folder}: more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB")
     return found
 
 

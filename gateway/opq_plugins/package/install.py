@@ -22,7 +22,7 @@ from opq_plugins.package.releases import Release, ReleaseFolder
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 
-MOST_AT_ONCE = 4
+MAX_AT_ONCE = 4
 """Zips that are fetched and read at a time: each may take a minute, and 256 MiB."""
 
 
@@ -35,7 +35,7 @@ class Installer(ReleaseFolder):
         self._aside = self._staging / "aside"
         self._uploads = uploads
         self._policy = policy
-        self._fetching = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._fetching = threading.BoundedSemaphore(MAX_AT_ONCE)
         self._clear()
 
     def _clear(self) -> None:
@@ -49,7 +49,7 @@ class Installer(ReleaseFolder):
         """Returns the checked package and who signed it. Raises PluginError; then nothing is left on disk."""
         if not self._fetching.acquire(blocking=False):
             raise PluginError(
-                f"{MOST_AT_ONCE} plug-ins are being fetched; try again when one of them is there"
+                f"{MAX_AT_ONCE} plug-ins are being fetched; try again when one of them is there"
             )
         try:
             return self._fetch(url, name)

@@ -27,7 +27,7 @@ FOLDERS = {
 }
 """Kind -> the key in `symbols`, and the folder with its files."""
 HIGHEST_LIMIT = 1 << 40
-MOST_SYMBOLS, MOST_REQUIREMENTS, LONGEST_REQUIREMENT, MOST_SHOWN = 500, 200, 200, 20
+MAX_SYMBOLS, MAX_REQUIREMENTS, LONGEST_REQUIREMENT, MAX_SHOWN = 500, 200, 200, 20
 FORM = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-([0-9A-Za-z.-]{1,64}))?(?:\+[0-9A-Za-z.-]{1,64})?")
 Symbols = Mapping[tuple[str, str], str]
 """(kind, symbol) -> `module:Class`, or "": the file of that name in the kind's folder."""
@@ -93,15 +93,15 @@ def _read_symbols(given: Value) -> Symbols:
             found[kinds[folder], symbol] = target
     if not found:
         raise ValueError("want at least one source, sink, function, trigger or analysis")
-    if len(found) > MOST_SYMBOLS:
-        raise ValueError(f"{len(found)} symbols; want at most {MOST_SYMBOLS}")
+    if len(found) > MAX_SYMBOLS:
+        raise ValueError(f"{len(found)} symbols; want at most {MAX_SYMBOLS}")
     return found
 
 
 def _read_requirements(value: Value) -> tuple[str, ...]:
     texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
-    if not texts or len(value) > MOST_REQUIREMENTS or any(len(each) > LONGEST_REQUIREMENT for each in value):
-        most = f"at most {MOST_REQUIREMENTS} texts of at most {LONGEST_REQUIREMENT} characters"
+    if not texts or len(value) > MAX_REQUIREMENTS or any(len(each) > LONGEST_REQUIREMENT for each in value):
+        most = f"at most {MAX_REQUIREMENTS} texts of at most {LONGEST_REQUIREMENT} characters"
         raise ValueError(f"want a list of {most}")
     return tuple(value)
 
@@ -203,8 +203,8 @@ def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
     if facts.get("language") == "go":
         problems.append("a Go plug-in is a program of eKuiper's; write it in Python or against the C ABI")
     if problems or written is None:
-        more = f"; and {len(problems) - MOST_SHOWN} more" if len(problems) > MOST_SHOWN else ""
-        shown = "; ".join(problem[:300] for problem in problems[:MOST_SHOWN])
+        more = f"; and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
+        shown = "; ".join(problem[:300] for problem in problems[:MAX_SHOWN])
         raise PluginError(f"{file_name}: {shown}{more}")
     return PackageManifest(**vars(written), portable=portable)
 

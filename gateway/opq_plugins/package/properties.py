@@ -28,8 +28,8 @@ TYPES: dict[str, tuple[type, ...]] = {
 }
 
 Properties = dict[str, dict[str, Value]]
-MOST_BYTES = 1 << 18
-MOST_VALUES = 10_000
+MAX_BYTES = 1 << 18
+MAX_VALUES = 10_000
 """Values of a file in all: nine lines of YAML can expand to a thousand million."""
 
 
@@ -41,8 +41,8 @@ def read_properties(folder: Path, kind_folder: str, symbol: str) -> Properties:
     for ending in ("json", "yaml", "yml"):
         for path in (folder / kind_folder / f"{symbol}.{ending}", folder / f"{symbol}.{ending}"):
             if path.is_file() and path.name != "plugin.json" and not _is_manifest(path):
-                if path.stat().st_size > MOST_BYTES:
-                    raise PluginError(f"{path.name} has more than {MOST_BYTES >> 10} KiB")
+                if path.stat().st_size > MAX_BYTES:
+                    raise PluginError(f"{path.name} has more than {MAX_BYTES >> 10} KiB")
                 return parse_properties(path.read_bytes(), path.name)
     return {}
 
@@ -109,12 +109,12 @@ def _load(raw: bytes, file_name: str) -> Value:
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise PluginError(f"{file_name} is no YAML") from None
     if _is_endless(document):
-        raise PluginError(f"{file_name} has more than {MOST_VALUES} values")
+        raise PluginError(f"{file_name} has more than {MAX_VALUES} values")
     return document
 
 
 def _is_endless(document: Value) -> bool:
-    """Whether there are more than MOST_VALUES; a value that YAML repeats by an alias counts each time."""
+    """Whether there are more than MAX_VALUES; a value that YAML repeats by an alias counts each time."""
     waiting, seen = [document], 0
     while waiting:
         value = waiting.pop()
@@ -123,7 +123,7 @@ def _is_endless(document: Value) -> bool:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-        if seen + len(waiting) > MOST_VALUES:
+        if seen + len(waiting) > MAX_VALUES:
             return True
     return False
 

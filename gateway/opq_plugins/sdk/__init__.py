@@ -22,7 +22,7 @@ Metas: TypeAlias = Sequence[Row | None] | None
 Arrivals: TypeAlias = int | Sequence[int] | None
 """When messages arrived, Unix ms: one time for all, or one each; None: now."""
 
-MOST_MS = 253_402_300_800_000
+MAX_MS = 253_402_300_800_000
 """The year 10,000: times of records must be before it. A rule's clock follows the records: after a time
 beyond it all other records would be late for ever.
 """
@@ -188,7 +188,7 @@ def check_emission(count: int, meta: object, arrived_ms: Value) -> None:
     if isinstance(arrived_ms, Sequence) and len(times) != count:
         raise ValueError(f"arrived_ms: want one, or one for each of the {count} messages")
     whole = all(isinstance(each, int) and not isinstance(each, bool) for each in times)
-    if not whole or not all(0 <= each < MOST_MS for each in times):
+    if not whole or not all(0 <= each < MAX_MS for each in times):
         raise ValueError("arrived_ms: want whole milliseconds since 1970, before the year 10,000")
 
 

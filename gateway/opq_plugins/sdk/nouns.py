@@ -17,7 +17,7 @@ from opq_proto.messages import Event, Finding, SampleRequest
 
 COUNTS = np.dtype("<i2")
 INT64 = range(-(2**63), 2**63)
-MOST_NS = 2**62
+MAX_NS = 2**62
 """Small enough that a request for some time around a span fits into 64 bits too."""
 LONGEST_NS = 3600 * 10**9
 MAX_FINDINGS = 10_000
@@ -73,7 +73,7 @@ def checked_decision(decision: object) -> Decision | None:
     span_ns = None
     if decision.span_ns is not None:
         start_ns, end_ns = span_ns = int(decision.span_ns[0]), int(decision.span_ns[1])
-        if not 0 <= start_ns <= end_ns < MOST_NS or end_ns - start_ns > LONGEST_NS:
+        if not 0 <= start_ns <= end_ns < MAX_NS or end_ns - start_ns > LONGEST_NS:
             raise ValueError(f"gave a Decision with span_ns {span_ns}; want start before end, at most 1 h")
     return replace(decision, value=float(decision.value), limit=float(decision.limit), span_ns=span_ns)
 
@@ -138,8 +138,8 @@ def checked_requests(requests: Iterable[object]) -> tuple[SampleRequest, ...]:
             raise ValueError(f"asks for most_boxes {request.most_boxes}; want 1 to {MAX_ASKED}")
         start_ns, end_ns = request.start_ns, request.end_ns
         for name, value in (("start_ns", start_ns), ("end_ns", end_ns)):
-            if value is not None and not 0 <= value < MOST_NS:
-                raise ValueError(f"asks for {name} {value}; want 0 to {MOST_NS}")
+            if value is not None and not 0 <= value < MAX_NS:
+                raise ValueError(f"asks for {name} {value}; want 0 to {MAX_NS}")
         if start_ns is not None and end_ns is not None and start_ns >= end_ns:
             raise ValueError(f"asks for a span that ends {start_ns - end_ns} ns before its start")
         found.append(request)

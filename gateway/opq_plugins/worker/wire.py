@@ -20,9 +20,9 @@ MAX_MESSAGE_BYTES = 64 << 20
 MAX_OF_WORKER_BYTES = 16 << 20
 """The host's limit for one frame, because a worker is not trusted."""
 READ_BYTES = 1 << 18
-MOST_CONTAINERS = 500_000
+MAX_CONTAINERS = 500_000
 """Lists and maps in one frame: a batch of 2,000 rows has 250 in each."""
-MOST_VALUES = 4_000_000
+MAX_VALUES = 4_000_000
 """All values are counted where there may be more containers than that; these are the most."""
 _CONTAINERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
 _OTHERS = bytes(set(range(256)) - set(_CONTAINERS))
@@ -235,7 +235,7 @@ def check_containers(body: bytes) -> None:
 
     One byte of MessagePack may be an empty list, which takes 64 in memory: 16 MiB of them take a gigabyte.
     """
-    if len(body) <= MOST_CONTAINERS or len(body.translate(None, _OTHERS)) <= MOST_CONTAINERS:
+    if len(body) <= MAX_CONTAINERS or len(body.translate(None, _OTHERS)) <= MAX_CONTAINERS:
         return  # bytes that may be one are more than there are
     at = containers = values = 0
     end = len(body)
@@ -253,5 +253,5 @@ def check_containers(body: bytes) -> None:
             at += width + int.from_bytes(body[at : at + width], "big") + (byte in _EXTENSIONS)
         else:
             at += _SIZES.get(byte) or _FIXED_EXTENSIONS.get(byte, 0)
-        if containers > MOST_CONTAINERS or values > MOST_VALUES:
-            raise ValueError(f"a message of more than {MOST_CONTAINERS} lists and maps")
+        if containers > MAX_CONTAINERS or values > MAX_VALUES:
+            raise ValueError(f"a message of more than {MAX_CONTAINERS} lists and maps")

@@ -19,7 +19,7 @@ from opq_rules.engine.definition import checked_id
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 from opq_rules.streams import schemas
-from opq_rules.streams.schemas import MOST_BYTES, SchemaContent
+from opq_rules.streams.schemas import MAX_BYTES, SchemaContent
 
 Kinds = Literal["sources", "sinks", "connections"]
 
@@ -149,7 +149,7 @@ def _content(body: NewSchema | Schema, plugins: Plugins) -> SchemaContent:
     if body.content is not None:
         text = body.content
         return _read(lambda: schemas.of_text(text))
-    fetched = plugins.fetched(body.file or "", MOST_BYTES)
+    fetched = plugins.fetched(body.file or "", MAX_BYTES)
     return _read(lambda: schemas.of_bytes(fetched))
 
 

@@ -30,7 +30,7 @@ IsWorker = Callable[[Address | None, Address | None], bool]
 
 OPEN = ("/ping", "/health")
 """Paths without a token: they only report that the service runs."""
-MOST_JSON_BYTES = 4 << 20
+MAX_JSON_BYTES = 4 << 20
 """Limit of a body that is decoded; 4 MiB of `[],` become 200 MiB of lists. Larger files come as a form."""
 _LOCAL, _REMOTE, _UID = 1, 2, 7
 PROC = Path("/proc/net")
@@ -46,7 +46,7 @@ class RequestGuard:
         most_bytes: int,
         is_worker: IsWorker = lambda client, server: False,
     ) -> None:
-        """`most_bytes`: limit of a form; other bodies have at most MOST_JSON_BYTES."""
+        """`most_bytes`: limit of a form; other bodies have at most MAX_JSON_BYTES."""
         self._is_worker = is_worker
         self.refused = 0
         self._app, self._most_form_bytes = app, most_bytes
@@ -58,7 +58,7 @@ class RequestGuard:
             return
         headers = {name.lower(): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         is_form = headers.get(b"content-type", "").lower().startswith("multipart/")
-        most_bytes = self._most_form_bytes if is_form else min(MOST_JSON_BYTES, self._most_form_bytes)
+        most_bytes = self._most_form_bytes if is_form else min(MAX_JSON_BYTES, self._most_form_bytes)
         too_long = (
             f"the body is longer than {most_bytes} bytes; a larger file goes to /config/uploads as a form"
         )

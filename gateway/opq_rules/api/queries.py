@@ -21,7 +21,7 @@ from opq_rules.batch import Emission, JsonObject, Row
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
 
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 """Rows that wait for a slow client; with more the oldest are dropped, and the client is sent their number."""
 _AT_ONCE_BYTES = 256 << 10
 """Bytes that are sent together at most, because REST stands still while they are made."""
@@ -45,7 +45,7 @@ class _Rows:
 
     def add_rows(self, topic: str, rows: Sequence[Row]) -> None:
         self._rows.extend(rows)
-        while len(self._rows) > MOST_WAITING:
+        while len(self._rows) > MAX_WAITING:
             with suppress(IndexError):  # the client took them meanwhile
                 self._rows.popleft()
                 self._dropped += 1

@@ -38,7 +38,7 @@ DEFINED = ("streams", "tables", "rules")
 JSON_TEXTS = frozenset({*CONFIGURED, "Schema"})
 
 Sections = dict[str, JsonObject]
-MOST_YAML = 8 << 20
+MAX_YAML = 8 << 20
 """Characters of a YAML text."""
 DEEPEST = 50
 
@@ -152,8 +152,8 @@ _CHECKS: dict[str, Callable[[str, Any], str]] = {
 
 def json_of_yaml(text: str) -> bytes:
     """Raises RuleError: no YAML, or one of the forms above that are not allowed."""
-    if len(text) > MOST_YAML:
-        raise RuleError(f"content is longer than {MOST_YAML} characters", ENCODING)
+    if len(text) > MAX_YAML:
+        raise RuleError(f"content is longer than {MAX_YAML} characters", ENCODING)
     yaml = importlib.import_module("yaml")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:

@@ -28,8 +28,8 @@ from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 
-MOST_IN_BATCH = 10_000
-MOST_ANSWERED = 64 << 20
+MAX_IN_BATCH = 10_000
+MAX_ANSWER_CHARACTERS = 64 << 20
 """Characters of all answers to a batch; beyond that its other requests are not made."""
 _NOT_IN_BATCH = ("batch", "stop", "test", "query")
 """Batches in batches, the end of the server, and requests whose answers take minutes or do not end."""
@@ -81,14 +81,14 @@ def router(
 
     @routes.post("/batch/req")
     async def batch(body: list[SingleRequest], request: Request) -> list[JsonObject]:
-        if len(body) > MOST_IN_BATCH:
-            raise RuleError(f"{len(body)} requests; want at most {MOST_IN_BATCH}", CONFIGURATION)
+        if len(body) > MAX_IN_BATCH:
+            raise RuleError(f"{len(body)} requests; want at most {MAX_IN_BATCH}", CONFIGURATION)
         answers: list[JsonObject] = []
         characters = 0
         inside = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=inside, base_url="http://127.0.0.1") as client:
             for each in body:
-                if characters > MOST_ANSWERED:
+                if characters > MAX_ANSWER_CHARACTERS:
                     answers.append(
                         {"code": 413, "response": f"the answers have {characters} characters already"}
                     )

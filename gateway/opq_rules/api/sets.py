@@ -27,8 +27,8 @@ from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, ENCODING, IO_ERROR, NOT_FOUND, RuleError
 
-MOST_WAITING = 10
-MOST_KEPT = 100
+MAX_WAITING = 10
+MAX_KEPT = 100
 """Tasks that have ended; beyond that the oldest is dropped."""
 
 Work = Callable[[Callable[[], bool]], Any]
@@ -58,8 +58,8 @@ class Tasks:
         """Adds a task; returns its id. RuleError 400: too many wait."""
         task = _Task(uuid.uuid4().hex[:12], work)
         with self._lock:
-            if len(self._waiting) >= MOST_WAITING:
-                raise RuleError(f"{MOST_WAITING} tasks wait; cancel one", CONFIGURATION)
+            if len(self._waiting) >= MAX_WAITING:
+                raise RuleError(f"{MAX_WAITING} tasks wait; cancel one", CONFIGURATION)
             self._waiting.append(task)
             self._known[task.id] = task
             if not self._busy:
@@ -116,12 +116,12 @@ class Tasks:
 
     def _remove_ended(self) -> None:
         ended = [each.id for each in self._known.values() if each.status not in ("pending", "running")]
-        for name in ended[: max(0, len(ended) - MOST_KEPT)]:
+        for name in ended[: max(0, len(ended) - MAX_KEPT)]:
             del self._known[name]
 
 
 Flag = Annotated[bool, Query()]
-MOST_FILE_BYTES = 16 << 20
+MAX_FILE_BYTES = 16 << 20
 """Limit of an uploaded set."""
 
 
@@ -268,8 +268,8 @@ def _content(body: RuleSet, uploads: Path) -> str:
     if not (body.file or "").startswith("file://") or path.parent != uploads:
         raise RuleError(f"file: want file://{uploads}/NAME, which POST /config/uploads makes", CONFIGURATION)
     try:
-        if path.stat().st_size > MOST_FILE_BYTES:
-            raise RuleError(f"{path.name} is longer than {MOST_FILE_BYTES} bytes", CONFIGURATION, 413)
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise RuleError(f"{path.name} is longer than {MAX_FILE_BYTES} bytes", CONFIGURATION, 413)
         return path.read_text()
     except (OSError, UnicodeError) as error:
         raise RuleError(f"{path.name} cannot be read: {error}", IO_ERROR) from error

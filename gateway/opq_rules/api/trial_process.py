@@ -22,7 +22,7 @@ CPU_S = 10
 WALL_S = 20.0
 """Includes Python's start: a second, or three on a small computer."""
 MEMORY_BYTES = 1 << 30
-MOST_BYTES = 16 << 20
+MAX_BYTES = 16 << 20
 """Bytes of the answer."""
 AT_A_TIME = 4
 QUEUE_S = 2.0
@@ -61,7 +61,7 @@ def run_apart(case: object) -> list[bytes]:
     if done.returncode < 0:  # SIGXCPU, or the kernel had no memory left
         raise _too_long()
     if done.returncode == _NO_MEMORY:
-        limits = f"{MEMORY_BYTES >> 20} MiB of memory, or {MOST_BYTES >> 20} MiB of answer"
+        limits = f"{MEMORY_BYTES >> 20} MiB of memory, or {MAX_BYTES >> 20} MiB of answer"
         raise RuleError(f"the trial wants more than {limits}", CONFIGURATION)
     if done.returncode:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
@@ -127,7 +127,7 @@ def main() -> int:
         answer = tried(msgspec.json.decode(sys.stdin.buffer.read()))
     except MemoryError:
         return _NO_MEMORY
-    if len(answer) > MOST_BYTES:
+    if len(answer) > MAX_BYTES:
         return _NO_MEMORY
     sys.stdout.buffer.write(answer)
     return 0

@@ -21,14 +21,14 @@ from opq_rules.engine.engine import Engine
 from opq_rules.engine.trying import run_case
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 
-MOST_TRIALS = 20
+MAX_TRIALS = 20
 LONGEST_S = 600.0
 """A trial is removed after so long."""
 _PING_S = 10.0
 _POLL_S = 0.1
 _LOOPED = 10_000
 """Records to which a `loop` is repeated."""
-MOST_RECORDS = 200_000
+MAX_RECORDS = 200_000
 """Records of all streams of a trial; they are made here, before its own process gets them."""
 
 
@@ -49,8 +49,8 @@ class Trials:
         with self._lock:
             now_s = time.monotonic()
             self._trials = {key: each for key, each in self._trials.items() if each.until_s > now_s}
-            if len(self._trials) >= MOST_TRIALS:
-                raise RuleError(f"{MOST_TRIALS} trials are open; delete one", CONFIGURATION)
+            if len(self._trials) >= MAX_TRIALS:
+                raise RuleError(f"{MAX_TRIALS} trials are open; delete one", CONFIGURATION)
             self._trials[name] = _Trial(case)
         return name
 
@@ -78,8 +78,8 @@ class Trials:
         records: list[JsonObject] = []
         for stream, mock in body.mockSource.items():
             rounds = max(1, _LOOPED // max(1, len(mock.data))) if mock.loop else 1
-            if len(records) + rounds * len(mock.data) > MOST_RECORDS:
-                raise RuleError(f"mockSource: want at most {MOST_RECORDS} records in all", CONFIGURATION)
+            if len(records) + rounds * len(mock.data) > MAX_RECORDS:
+                raise RuleError(f"mockSource: want at most {MAX_RECORDS} records in all", CONFIGURATION)
             for k, row in enumerate(mock.data * rounds):
                 records.append({"stream": stream, "ts": k * mock.interval, "data": row})
         records.sort(key=lambda record: record["ts"])

@@ -26,11 +26,11 @@ from opq_rules.delivery.go_template import as_jinja
 LONGEST = 1_000_000
 """Characters of a template's result."""
 
-MOST_ROUNDS = 1_000_000
+MAX_ROUNDS = 1_000_000
 """Rounds of all loops together in one emission: three nested loops over 1,000 rows make 10^9."""
-_PLACES_MOST = 15
+_MAX_PLACES = 15
 
-MOST_LOOPS = 3
+MAX_LOOPS = 3
 """Depth of nested loops."""
 METHODS = frozenset(
     {"get", "items", "keys", "values", "upper", "lower", "strip", "lstrip", "rstrip", "title", "capitalize",
@@ -62,8 +62,8 @@ def _check(node: nodes.Node, loops: int = 0) -> None:
     ):
         raise ValueError(f"{where}: only methods can be called: {', '.join(sorted(METHODS))}")
     loops += isinstance(node, nodes.For)
-    if loops > MOST_LOOPS:
-        raise ValueError(f"{where}: more than {MOST_LOOPS} loops in each other")
+    if loops > MAX_LOOPS:
+        raise ValueError(f"{where}: more than {MAX_LOOPS} loops in each other")
     for each in node.iter_child_nodes():
         _check(each, loops)
 
@@ -76,19 +76,19 @@ def count_rounds(node: nodes.Node) -> None:
 
 @pass_context
 def rounds(context: Context, values: Iterable[object]) -> Iterator[object]:
-    """Counts rounds of loops. Raises ValueError after MOST_ROUNDS; the count is for this emission alone."""
+    """Counts rounds of loops. Raises ValueError after MAX_ROUNDS; the count is for this emission alone."""
     left = context.parent["rounds left"]
     for each in values:
         left[0] -= 1
         if left[0] < 0:
-            raise ValueError(f"dataTemplate: more than {MOST_ROUNDS} rounds of its loops")
+            raise ValueError(f"dataTemplate: more than {MAX_ROUNDS} rounds of its loops")
         yield each
 
 
 def _rounded(value: float, precision: int = 0, method: str = "common") -> float:
     """Jinja's filter with a limit: it would compute 10 to the power of any precision."""
-    if not -_PLACES_MOST <= precision <= _PLACES_MOST:
-        raise ValueError(f"dataTemplate: round to {precision}; want at most {_PLACES_MOST} places")
+    if not -_MAX_PLACES <= precision <= _MAX_PLACES:
+        raise ValueError(f"dataTemplate: round to {precision}; want at most {_MAX_PLACES} places")
     return do_round(value, precision, method)  # type: ignore[arg-type]  # it checks the method itself
 
 
@@ -165,7 +165,7 @@ def compiled_template(text: str) -> Callable[[object], str]:
         names: JsonObject = {"here": data, "rows": data if isinstance(data, list) else [data]}
         if isinstance(data, Mapping):
             names = {**data, **names, "row": data}
-        names["rounds left"] = [MOST_ROUNDS]
+        names["rounds left"] = [MAX_ROUNDS]
         pieces, length = [], 0
         for piece in template.generate(names):
             length += len(piece)

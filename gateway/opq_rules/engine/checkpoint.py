@@ -157,9 +157,9 @@ def unpacked(data: bytes) -> Any:
 
 GROUP_S = 0.02
 SHARE = 2
-MOST_STAGED = 20_000
+MAX_STAGED = 20_000
 """Emissions that may wait for a commit; with so many it is done at once."""
-MOST_WAITING = 100_000
+MAX_WAITING = 100_000
 """Emissions in the outbox of one sink; with so many, the sources that feed it wait."""
 PAGE = 1024
 AGAIN_S = 1.0
@@ -276,7 +276,7 @@ class Checkpoint:
     @property
     def due_in_s(self) -> float | None:
         """Seconds until the next commit; None where nothing waits."""
-        if len(self._emissions) >= MOST_STAGED and not self.refused:
+        if len(self._emissions) >= MAX_STAGED and not self.refused:
             return 0.0
         if self._emissions or len(self._sent) >= PAGE:
             wait_s = self._pause_s

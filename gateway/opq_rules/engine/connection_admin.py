@@ -80,7 +80,7 @@ def _no_lookup(name: str) -> Lookup:
 
 
 TRIAL_S = 5.0
-MOST_TRIALS = 10
+MAX_TRIALS = 10
 """Trials at a time; one whose peer hangs keeps its place until it ends."""
 
 
@@ -101,7 +101,7 @@ class ConnectionAdmin:
     ) -> None:
         self._store, self._connections, self._usage = store, connections, usage
         self._streams, self._sinks, self._rehearsal = streams, sinks, rehearsal
-        self._trials = threading.BoundedSemaphore(MOST_TRIALS)
+        self._trials = threading.BoundedSemaphore(MAX_TRIALS)
 
     def all(self) -> list[JsonObject]:
         """Connections by id: `[{"id", "typ", "props", "status", "err", "users"}]`; secrets as `******`."""
@@ -180,7 +180,7 @@ class ConnectionAdmin:
         own = _own_of_connection(known_connection(fitting[0]), kind, type_name, given)
         connection = check_properties(fitting[0], own, f"{kind} {type_name}")
         if not self._trials.acquire(blocking=False):
-            raise RuleError(f"{MOST_TRIALS} connections are being tried; wait for them", CONFIGURATION)
+            raise RuleError(f"{MAX_TRIALS} connections are being tried; wait for them", CONFIGURATION)
         wrong: list[str] = []
 
         def run() -> None:

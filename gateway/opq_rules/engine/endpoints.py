@@ -148,7 +148,7 @@ def _called(function: Function, arguments: Sequence[object], context: OperatorCo
 
 MEMORY = "memory"
 """The type of sources, tables and sinks that get the engine's topics."""
-MOST_CHECKED = 10_000
+MAX_CHECKED = 10_000
 
 
 class EndpointFactory:
@@ -244,7 +244,7 @@ class EndpointFactory:
         if found is None:
             found, sink = self.sink(action)
             _discard(sink)
-            if len(self._checked) < MOST_CHECKED:
+            if len(self._checked) < MAX_CHECKED:
                 self._checked[action] = found
         return found
 

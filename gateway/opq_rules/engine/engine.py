@@ -32,7 +32,7 @@ from opq_rules.errors import RULE, RuleError
 from opq_rules.secrets import with_secrets
 from opq_rules.sources.memory import Topics
 
-MOST_TRACED = 100
+MAX_TRACED = 100
 """Rules that may be traced at a time."""
 
 
@@ -319,8 +319,8 @@ class Engine:
         with self._store.changing():
             rule = self._lifecycle.rule(rule_id)
             traced = [each for each in self._lifecycle.rules.values() if each.is_traced and each is not rule]
-            if strategy is not None and len(traced) >= MOST_TRACED:
-                raise RuleError(f"{MOST_TRACED} rules are traced; stop one of them", RULE)
+            if strategy is not None and len(traced) >= MAX_TRACED:
+                raise RuleError(f"{MAX_TRACED} rules are traced; stop one of them", RULE)
             self._lifecycle.trace(rule, self._store.rule(rule_id), strategy)
 
     def tap(self, rule_id: str, tap: Tap) -> None:

@@ -14,7 +14,7 @@ from opq_rules.engine.rule_store import RuleStore
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 
 KIND = "keyed_value"
-MOST = 10_000
+MAX_KEYS = 10_000
 LONGEST = 4096
 """Characters of a text."""
 
@@ -40,8 +40,8 @@ class KeyedValues:
             wanted = f"a number of 64 bits, a text of at most {LONGEST} characters, true or false"
             raise RuleError(f"the value of key {key} is {str(value)[:60]!r}; want {wanted}", CONFIGURATION)
         with self._store.changing():
-            if key not in self._values and len(self._values) >= MOST:
-                raise RuleError(f"there are {MOST} keys; delete one before {key}", CONFIGURATION)
+            if key not in self._values and len(self._values) >= MAX_KEYS:
+                raise RuleError(f"there are {MAX_KEYS} keys; delete one before {key}", CONFIGURATION)
             self._store.put(KIND, key, msgspec.json.encode(value).decode())
             self._values[key] = value  # type: ignore[assignment]
 

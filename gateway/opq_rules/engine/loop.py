@@ -17,17 +17,17 @@ from typing import TypeVar
 
 from opq_proto import log
 from opq_rules.batch import Batch, Emission
-from opq_rules.engine.checkpoint import MOST_STAGED, MOST_WAITING, Checkpoint
+from opq_rules.engine.checkpoint import MAX_STAGED, MAX_WAITING, Checkpoint
 from opq_rules.engine.clock import RuleClock, ended
 from opq_rules.engine.rule import QueryUnit, Rule
 from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.source_runner import SourceEntry, SourceRunner
-from opq_rules.engine.stream_input import MOST, StreamInput
+from opq_rules.engine.stream_input import MAX_BATCH_RECORDS, StreamInput
 from opq_rules.engine.taps import RuleTaps
 
 TAKE = 4096
 """Records taken from one source before the others have their turn."""
-FIRST, MOST_BYTES_AT_ONCE = 8, 1 << 20
+FIRST, MAX_BYTES_AT_ONCE = 8, 1 << 20
 """Entries taken from one source at first (doubled while time is left), and most bytes at once."""
 DRAIN_S = 0.1
 """How long one turn may take, because changes of rules wait for it. A record can be a body of thousands of
@@ -254,9 +254,9 @@ class EngineLoop:
         if not (found.runner.blocks or found.durable):
             return False
         checkpoint = self.checkpoint
-        if found.durable and checkpoint.staged >= MOST_STAGED:
+        if found.durable and checkpoint.staged >= MAX_STAGED:
             return True
-        return any(sink.full or checkpoint.waiting(sink) >= MOST_WAITING for sink in found.sinks)
+        return any(sink.full or checkpoint.waiting(sink) >= MAX_WAITING for sink in found.sinks)
 
     def _drain(self, runner: SourceRunner) -> None:
         found = self.inputs.get(runner)
@@ -277,10 +277,10 @@ class EngineLoop:
             self._give(found, runner.take_entries(TAKE))
             return
         until_s, most, left = self.clock.monotonic_s() + DRAIN_S, FIRST, TAKE
-        while left > 0 and (entries := runner.take_entries(min(most, left), MOST_BYTES_AT_ONCE)):
+        while left > 0 and (entries := runner.take_entries(min(most, left), MAX_BYTES_AT_ONCE)):
             self._give(found, entries)
             left -= sum(entry.count for entry in entries)
-            most = min(2 * most, MOST)
+            most = min(2 * most, MAX_BATCH_RECORDS)
             if self.clock.monotonic_s() >= until_s or self._is_full(found):
                 return
 

@@ -25,7 +25,7 @@ from opq_rules.sql.syntax import Select
 from opq_rules.sql.walk import calls_in
 from opq_rules.streams.definition import StreamDefinition
 
-MOST_SHAPES = 10_000
+MAX_SHAPES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Planner:
                     f"{origin.stream} is TEMP, and ends with the server; so is its rule to be: temp true",
                     RULE,
                 )
-        if may_split and found.key not in self._shapes and len(self._shapes) < MOST_SHAPES:
+        if may_split and found.key not in self._shapes and len(self._shapes) < MAX_SHAPES:
             self._shapes[found.key] = self._learned(parse_select(rule.sql), found)
         return self._alone(rule, planned, may_share)
 

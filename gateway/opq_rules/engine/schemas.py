@@ -19,7 +19,7 @@ from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.streams.schemas import BUILT_IN, SchemaContent, Schemas, messages_of, of_kept, of_text
 
 KIND = "schema"
-MOST = 1000
+MAX_SCHEMAS = 1000
 
 
 def schemas_in(store: ObjectStore) -> Schemas:
@@ -136,8 +136,8 @@ class SchemaAdmin:
 
     def _check(self, name: str, old: str | None, version: str, new: bool) -> None:
         if old is None:
-            if len(self._store.all(KIND)) >= MOST:
-                raise RuleError(f"there are {MOST} schemas; delete one", CONFIGURATION)
+            if len(self._store.all(KIND)) >= MAX_SCHEMAS:
+                raise RuleError(f"there are {MAX_SCHEMAS} schemas; delete one", CONFIGURATION)
             return
         if new:
             raise RuleError(f"schema {name} already exists", CONFIGURATION)

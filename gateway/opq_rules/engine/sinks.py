@@ -23,11 +23,11 @@ from opq_rules.engine.definition import Action, Options, RuleDefinition
 from opq_rules.engine.endpoints import MEMORY, EndpointFactory
 from opq_rules.sinks.memory import Sink as MemorySink
 
-DURABLE_MOST = 4096
+MAX_DURABLE = 4096
 """Emissions of the outbox that are also held in memory, for each sink."""
-DURABLE_REFUSED_MOST = 256
+MAX_DURABLE_REFUSED = 256
 """Parcels that a sink refused at qos >= 1; with so many it takes nothing from its queue."""
-MOST_WATCHED = 1000
+MAX_WATCHED = 1000
 FOREVER = 1 << 62
 """Used as turn: marks emissions that are never dropped."""
 
@@ -85,7 +85,7 @@ class SinkRunner(OperatorContext):
         self.last_row = 0
         """The last row of the outbox that was read into the queue."""
         self.pipeline: Pipeline | None = None
-        self._holds_at = DURABLE_REFUSED_MOST if durable else FOREVER
+        self._holds_at = MAX_DURABLE_REFUSED if durable else FOREVER
         self._remake: Callable[[], Sink] | None = None
         self._make, self._giver = make, giver
         self._queue: deque[_Chunk] = deque()
@@ -158,7 +158,7 @@ class SinkRunner(OperatorContext):
 
     def post(self, rule_id: str, first: int, emissions: Sequence[Emission], rows: Sequence[int]) -> None:
         """Queues emissions at qos >= 1, after their commit, in order of the rows."""
-        if self.spilled or self._waiting + len(emissions) > DURABLE_MOST:
+        if self.spilled or self._waiting + len(emissions) > MAX_DURABLE:
             self.spilled = True
             return
         self.last_row = rows[-1]
@@ -226,14 +226,14 @@ class SinkRunner(OperatorContext):
     def watch(self, emission_id: str, done: Callable[[str, bool], None]) -> None:
         """Calls `done(error, lost)` on the sink's thread when the emission has been handled.
 
-        Only the last MOST_WATCHED emissions are watched. `error`: what the sink raised last since this call,
+        Only the last MAX_WATCHED emissions are watched. `error`: what the sink raised last since this call,
         or "".
         """
         counters = self.pipeline.counters if self.pipeline is not None else None
         before = (counters.exceptions_total, counters.lost_total) if counters is not None else (0, 0)
         with self._change:
             self._watched[emission_id] = (done, *before)
-            if len(self._watched) > MOST_WATCHED:
+            if len(self._watched) > MAX_WATCHED:
                 del self._watched[next(iter(self._watched))]
 
     def _record_done(self, ids: Sequence[str]) -> None:

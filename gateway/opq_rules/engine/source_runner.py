@@ -20,7 +20,7 @@ from opq_rules.sources.memory import Source as MemorySource
 WAITS_S = doubling(0.5, 30.0)
 STEADY_S = 60.0
 """After running so long a source restarts with the shortest wait."""
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """Bytes of all payloads in the queue: a thousand bodies could be a thousand times 16 MiB."""
 
 
@@ -126,7 +126,7 @@ class SourceRunner(OperatorContext):
         """Records in the queue."""
         return self._records
 
-    def take_entries(self, most: int, most_bytes: int = MOST_BYTES) -> list[SourceEntry]:
+    def take_entries(self, most: int, most_bytes: int = MAX_BYTES) -> list[SourceEntry]:
         """Takes the oldest entries, of about `most` records. The caller calls `rest` afterwards."""
         taken: list[SourceEntry] = []
         count = size = 0
@@ -225,7 +225,7 @@ class SourceRunner(OperatorContext):
             self._bytes += size
             self.records_in += entry.count
             while (
-                (self._records > self.limit or self._bytes > MOST_BYTES)
+                (self._records > self.limit or self._bytes > MAX_BYTES)
                 and not self.blocks
                 and len(self._queue) > 1
             ):
@@ -240,7 +240,7 @@ class SourceRunner(OperatorContext):
         return True
 
     def _has_room(self, count: int, size: int) -> bool:
-        return self._records + count <= self.limit and self._bytes + size <= MOST_BYTES
+        return self._records + count <= self.limit and self._bytes + size <= MAX_BYTES
 
     def _run(self) -> None:
         clock, backoff = self._taker.clock, Backoff(WAITS_S, steady_s=STEADY_S, jitter=0.2)

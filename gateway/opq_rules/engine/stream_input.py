@@ -12,7 +12,7 @@ from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.source_runner import SourceEntry, SourceRunner
 from opq_rules.streams.decoding import StreamDecoder
 
-MOST = 512
+MAX_BATCH_RECORDS = 512
 """Records of one batch. They stay in the processor's cache, and are too few to cause a garbage collection,
 which would scan all of them.
 """
@@ -113,13 +113,13 @@ class StreamInput:
 
 
 def _runs(entries: Iterable[SourceEntry]) -> Iterator[list[SourceEntry]]:
-    """Joins neighbours into batches: of one kind, at most `MOST` records, payloads of the same ms."""
+    """Joins neighbours of one kind and one ms into batches of at most `MAX_BATCH_RECORDS` records."""
     run: list[SourceEntry] = []
     count, kind = 0, None
     for entry in itertools.chain.from_iterable(map(_cut, entries)):
         coded = entry.payloads is not None
         own = coded, entry.meta is not None, entry.arrived_ms if coded else None
-        if run and (own != kind or count + entry.count > MOST):
+        if run and (own != kind or count + entry.count > MAX_BATCH_RECORDS):
             yield run
             run, count = [], 0
         run.append(entry)
@@ -129,16 +129,16 @@ def _runs(entries: Iterable[SourceEntry]) -> Iterator[list[SourceEntry]]:
 
 
 def _cut(entry: SourceEntry) -> Iterator[SourceEntry]:
-    if entry.count <= MOST:
+    if entry.count <= MAX_BATCH_RECORDS:
         yield entry
         return
-    for k in range(0, entry.count, MOST):
-        part = slice(k, k + MOST)
+    for k in range(0, entry.count, MAX_BATCH_RECORDS):
+        part = slice(k, k + MAX_BATCH_RECORDS)
         arrived = entry.arrived_ms
         yield SourceEntry(
             None if entry.rows is None else entry.rows[part],
             None if entry.payloads is None else entry.payloads[part],
-            min(MOST, entry.count - k),
+            min(MAX_BATCH_RECORDS, entry.count - k),
             None if entry.meta is None else entry.meta[part],
             arrived if isinstance(arrived, int) else arrived[part],
             None,

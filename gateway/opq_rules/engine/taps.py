@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from opq_rules.batch import Emission
 from opq_rules.errors import RULE, RuleError
 
-MOST_TAPS = 100
+MAX_TAPS = 100
 """Readers of all rules together."""
 Tap = Callable[[Sequence[Emission]], None]
 """Called by the engine's thread; must not block or raise."""
@@ -24,10 +24,10 @@ class RuleTaps:
         self._lock = threading.Lock()
 
     def enter(self, rule_id: str, tap: Tap) -> None:
-        """Adds a reader. Raises RuleError where there are MOST_TAPS already."""
+        """Adds a reader. Raises RuleError where there are MAX_TAPS already."""
         with self._lock:
-            if sum(map(len, self.by_rule.values())) >= MOST_TAPS:
-                raise RuleError(f"{MOST_TAPS} readers of rules' rows are there; end one of them", RULE)
+            if sum(map(len, self.by_rule.values())) >= MAX_TAPS:
+                raise RuleError(f"{MAX_TAPS} readers of rules' rows are there; end one of them", RULE)
             self.by_rule = {**self.by_rule, rule_id: (*self.by_rule.get(rule_id, ()), tap)}
 
     def leave(self, rule_id: str, tap: Tap) -> None:

@@ -16,14 +16,14 @@ from opq_rules.batch import JsonObject, JsonValue, Row
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.secrets import HIDDEN, MASK
 
-MOST_TRACES = 200
-MOST_BYTES = 1 << 20
+MAX_TRACES = 200
+MAX_BYTES = 1 << 20
 """Bytes of all traces of one rule."""
-MOST_RECORDS = 100
+MAX_RECORDS = 100
 """Traces of records that the trace of a window lists."""
-MOST_ROWS = 5
+MAX_ROWS = 5
 """Rows shown of one step."""
-_MOST_COLUMNS, _MOST_ITEMS, _MOST_TEXT, _MOST_DEPTH = 30, 8, 200, 3
+_MAX_COLUMNS, _MAX_ITEMS, _MAX_TEXT, _MAX_DEPTH = 30, 8, 200, 3
 _SPAN_BYTES = 150
 
 
@@ -113,10 +113,10 @@ class Traces:
         """Starts a trace; the oldest ones are dropped where there are too many."""
         kept = self._traces
         trace = RuleTrace(f"{self.rule_id}-{next(self._numbers)}", self.rule_id, time_ms)
-        if len(kept) >= MOST_TRACES:
+        if len(kept) >= MAX_TRACES:
             kept.popleft()
         spent = sum(each.bytes for each in kept)
-        while kept and spent > MOST_BYTES:
+        while kept and spent > MAX_BYTES:
             spent -= kept.popleft().bytes
         kept.append(trace)
         return trace
@@ -131,7 +131,7 @@ class Traces:
 
 def shown_rows(rows: Sequence[Row]) -> list[JsonValue]:
     """The first rows as they may be shown: JSON, shortened, without secrets."""
-    return [traced_value(row) for row in rows[:MOST_ROWS]]
+    return [traced_value(row) for row in rows[:MAX_ROWS]]
 
 
 def traced_value(value: object, depth: int = 0) -> JsonValue:
@@ -139,25 +139,25 @@ def traced_value(value: object, depth: int = 0) -> JsonValue:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value if abs(value) < 1 << 63 else str(value)[:_MOST_TEXT]
+        return value if abs(value) < 1 << 63 else str(value)[:_MAX_TEXT]
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, str):
-        return value if len(value) <= _MOST_TEXT else f"{value[:_MOST_TEXT]}... {len(value)} in all"
+        return value if len(value) <= _MAX_TEXT else f"{value[:_MAX_TEXT]}... {len(value)} in all"
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{len(value)} bytes"
-    if isinstance(value, dict) and depth < _MOST_DEPTH:
+    if isinstance(value, dict) and depth < _MAX_DEPTH:
         few: dict[str, JsonValue] = {
-            str(key)[:_MOST_TEXT]: MASK if str(key).lower() in HIDDEN else traced_value(each, depth + 1)
-            for key, each in itertools.islice(value.items(), _MOST_COLUMNS)
+            str(key)[:_MAX_TEXT]: MASK if str(key).lower() in HIDDEN else traced_value(each, depth + 1)
+            for key, each in itertools.islice(value.items(), _MAX_COLUMNS)
         }
-        return few | ({"...": f"{len(value)} in all"} if len(value) > _MOST_COLUMNS else {})
-    if isinstance(value, list | tuple) and depth < _MOST_DEPTH:
-        first = [traced_value(each, depth + 1) for each in value[:_MOST_ITEMS]]
-        return [*first, f"... {len(value)} in all"] if len(value) > _MOST_ITEMS else first
+        return few | ({"...": f"{len(value)} in all"} if len(value) > _MAX_COLUMNS else {})
+    if isinstance(value, list | tuple) and depth < _MAX_DEPTH:
+        first = [traced_value(each, depth + 1) for each in value[:_MAX_ITEMS]]
+        return [*first, f"... {len(value)} in all"] if len(value) > _MAX_ITEMS else first
     if isinstance(value, dict | list | tuple):
         return f"{len(value)} in all"
-    return str(value)[:_MOST_TEXT]
+    return str(value)[:_MAX_TEXT]
 
 
 def operator_names(operators: Sequence[str]) -> list[str]:

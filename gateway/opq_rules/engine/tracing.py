@@ -15,8 +15,8 @@ from opq_rules.engine.rule import Deliver, QueryUnit, Rule
 from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.thresholds import ThresholdIndex
 from opq_rules.engine.traces import (
-    MOST_RECORDS,
-    MOST_TRACES,
+    MAX_RECORDS,
+    MAX_TRACES,
     RuleTrace,
     Traces,
     TraceSpan,
@@ -57,7 +57,7 @@ class Tracing:
         self._message: Message = {}
         self._of_row: dict[int, tuple[Row, Message]] = {}
         self._of_emission: dict[int, tuple[Emission, Message]] = {}
-        self._in_window: deque[tuple[int, Message]] = deque(maxlen=MOST_TRACES)
+        self._in_window: deque[tuple[int, Message]] = deque(maxlen=MAX_TRACES)
         self._open: list[TraceSpan] = []
         self._cut: Message = {}
         self._delivered: set[str] = set()
@@ -194,7 +194,7 @@ class Tracing:
         now_ns = self.now_ns()
         for rule_id, trace in self._cut.items():
             trace.of_window = cut.start_ms, cut.end_ms
-            trace.records = [message[rule_id].id for message in held if rule_id in message][-MOST_RECORDS:]
+            trace.records = [message[rule_id].id for message in held if rule_id in message][-MAX_RECORDS:]
             trace.spans.append(TraceSpan(self._names["window"], now_ns, now_ns, len(trace.records), 1))
 
     def note_output(
@@ -222,7 +222,7 @@ class Tracing:
     def _remember(self, row: Row, message: Message) -> None:
         """Holds the row itself too: otherwise another row could get its address."""
         self._of_row[id(row)] = (row, message)
-        while len(self._of_row) > MOST_TRACES:
+        while len(self._of_row) > MAX_TRACES:
             del self._of_row[next(iter(self._of_row))]
 
     def _of(self, row: Row) -> Message:

@@ -14,7 +14,7 @@ from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import Analytic, AnalyticState, Definition, KeepsState
 from opq_rules.values import condition, shown, whole_as_int
 
-_LAG_MOST = 10_000
+_MAX_LAG = 10_000
 
 
 class LagValue(KeepsState):
@@ -45,8 +45,8 @@ class LagValue(KeepsState):
         self, value: Value, offset: Value = 1, default: Value = None, ignore_null: Value = True
     ) -> tuple[Value, int, Value, bool]:
         back = whole_as_int(offset)
-        if type(back) is not int or not 0 <= back <= _LAG_MOST:
-            raise ValueError(f"offset {shown(offset)}; want 0 to {_LAG_MOST}")
+        if type(back) is not int or not 0 <= back <= _MAX_LAG:
+            raise ValueError(f"offset {shown(offset)}; want 0 to {_MAX_LAG}")
         return value, back, default, condition(ignore_null)
 
 
@@ -148,9 +148,9 @@ def _check_running(constants: Sequence[Value]) -> str:
 
 def _check_offset(constants: Sequence[Value]) -> str:
     offset = constants[1] if len(constants) > 1 else 1
-    if type(offset) is int and 0 <= offset <= _LAG_MOST:
+    if type(offset) is int and 0 <= offset <= _MAX_LAG:
         return ""
-    return f"argument 2 is the offset: a constant from 0 to {_LAG_MOST}"
+    return f"argument 2 is the offset: a constant from 0 to {_MAX_LAG}"
 
 
 def _real_mean(kept: Sum) -> float | None:

@@ -11,7 +11,7 @@ from opq_rules.values import EXACT, shown
 _COARSE, _FINE = 60, 1074
 """Bits after the binary point: 60 hold every float from 0.004 up and many below it; 1074 hold every float."""
 _SCALE = 2.0**_COARSE
-_LEAST, _MOST = 2.0 ** (52 - _COARSE), 2.0 ** (1023 - _COARSE)
+_MIN_COARSE, _MAX_COARSE = 2.0 ** (52 - _COARSE), 2.0 ** (1023 - _COARSE)
 """Between these a float has no bit below the coarse ones, and its product with the scale is finite."""
 
 
@@ -30,7 +30,7 @@ class Sum:
         if (
             type(value) is float  # the usual case, without a function call
             and self._bits == _COARSE
-            and (_LEAST <= value <= _MOST or -_MOST <= value <= -_LEAST)
+            and (_MIN_COARSE <= value <= _MAX_COARSE or -_MAX_COARSE <= value <= -_MIN_COARSE)
         ):
             self._total += int(value * _SCALE)
             self.count += 1

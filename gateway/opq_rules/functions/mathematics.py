@@ -15,7 +15,7 @@ from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
 from opq_rules.values import shown
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_MOST_DIGITS = 1_000
+_MAX_DIGITS = 1_000
 
 
 def _real(work: Callable[..., float]) -> Callable[..., float | None]:
@@ -78,8 +78,8 @@ def _conv(value: Value, source: Value, target: Value) -> str:
         if not 2 <= base <= 36:
             raise ValueError(f"base is {base}; want 2 to 36")
     written = str(values.whole_as_int(value))
-    if len(written) > _MOST_DIGITS:
-        raise ValueError(f"{len(written)} digits; want at most {_MOST_DIGITS}")
+    if len(written) > _MAX_DIGITS:
+        raise ValueError(f"{len(written)} digits; want at most {_MAX_DIGITS}")
     try:
         left = int(written, source)
     except ValueError:

@@ -2,7 +2,7 @@
 
 Python's `re` is faster and has no limit. It is used on texts that are not long, if the form of the expression
 bounds its cost (one `*`, `+`, `?` or `{n,m}`, which is not in a repeated group, or a few `|`). Everything
-else is searched by the package `regex`, which is 7 us slower, for at most MOST_S. Without that package there
+else is searched by the package `regex`, which is 7 us slower, for at most MAX_S. Without that package there
 is no limit.
 """
 
@@ -12,12 +12,12 @@ from importlib import import_module
 
 from opq_rules.batch import Value
 
-MOST_S = 0.25
+MAX_S = 0.25
 """Seconds that one record may take of the engine's one thread."""
 LONG_CHARACTERS = 4_096
 """Longer texts get a time limit: a single `.*` alone takes the square of the length."""
 
-MOST_PARTS = 100_000
+MAX_PARTS = 100_000
 """Most characters of an expression with each `{n}` expanded: `regex` expands them, without a time limit."""
 
 _QUANTIFIED = re.compile(
@@ -36,8 +36,8 @@ class Pattern:
         """Compile the expression. Raises ValueError that says what is wrong with it."""
         package = _package()
         self._expression = expression
-        if _parts(expression) > MOST_PARTS:
-            raise ValueError(f"regular expression {expression[:80]!r}: more than {MOST_PARTS} parts")
+        if _parts(expression) > MAX_PARTS:
+            raise ValueError(f"regular expression {expression[:80]!r}: more than {MAX_PARTS} parts")
         try:
             self._quick = re.compile(expression)
             self._limited: Value = None if package is None else package.compile(expression)
@@ -49,7 +49,7 @@ class Pattern:
         """The first match, or None."""
         try:
             if self.limits(text):
-                found = self._limited.search(text, timeout=MOST_S)
+                found = self._limited.search(text, timeout=MAX_S)
             else:
                 found = self._quick.search(text)
         except TimeoutError:
@@ -60,7 +60,7 @@ class Pattern:
         """All matches replaced; `\\1` is the first group. Raises ValueError for a wrong replacement."""
         try:
             if self.limits(text):
-                return str(self._limited.sub(replacement, text, timeout=MOST_S))
+                return str(self._limited.sub(replacement, text, timeout=MAX_S))
             return self._quick.sub(replacement, text)
         except TimeoutError:
             raise self._too_long(text) from None
@@ -72,7 +72,7 @@ class Pattern:
         return self._always_limited or (self._limited is not None and len(text) > LONG_CHARACTERS)
 
     def _too_long(self, text: str) -> ValueError:
-        return ValueError(f"{self._expression!r} took more than {MOST_S} s on {len(text)} characters")
+        return ValueError(f"{self._expression!r} took more than {MAX_S} s on {len(text)} characters")
 
 
 def _may_backtrack(expression: str) -> bool:

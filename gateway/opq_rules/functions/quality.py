@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RATE_HZ = 12_000.0
 MAINS_HZ = 60.0
 ORDERS = 50
-_LEAST_CYCLES = 4
+_MIN_CYCLES = 4
 _PHASOR_ORDERS = 7
 
 
@@ -101,7 +101,7 @@ def _spectrum(value: Value, rate_hz: Value, nominal_hz: Value) -> "Spectrum | No
     cycle = rate_hz / hz  # samples
     whole_cycles = math.floor(len(volts) / cycle + 0.01)
     cycles = min(cycles_per_window(nominal_hz), whole_cycles)
-    if cycles < _LEAST_CYCLES:
+    if cycles < _MIN_CYCLES:
         return None
     starts = [cycle * cycles * window for window in range(whole_cycles // cycles)]
     edges = [np.minimum((start, start + cycle * cycles), float(len(volts))) for start in starts]
@@ -142,7 +142,7 @@ def _frequency(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS
     from opq_measure.frequency.one_second import one_second_hz
 
     volts = _signal(value)
-    if len(volts) * number(nominal_hz) < _LEAST_CYCLES * number(rate_hz):
+    if len(volts) * number(nominal_hz) < _MIN_CYCLES * number(rate_hz):
         return None
     return _known(one_second_hz(volts, rate_hz, nominal_hz))
 

@@ -17,7 +17,7 @@ from opq_rules.functions.patterns import pattern
 from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Scalar, renamed
 
 _LOCALES = {"en_us": (",", "."), "de_de": (".", ","), "fr_fr": (" ", ","), "de_ch": ("'", ".")}
-_PLACES_MOST = 30
+_MAX_PLACES = 30
 
 
 def _concat(*values: Value) -> Value:
@@ -34,8 +34,8 @@ def _concat(*values: Value) -> Value:
 
 def _format(value: Value, places: Value, locale: Value = None) -> str:
     places = whole(places)
-    if not 0 <= places <= _PLACES_MOST:
-        raise ValueError(f"places is {places}; want 0 to {_PLACES_MOST}")
+    if not 0 <= places <= _MAX_PLACES:
+        raise ValueError(f"places is {places}; want 0 to {_MAX_PLACES}")
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     exact = Decimal(repr(rounded(number(value), places) or 0))

@@ -18,7 +18,7 @@ from opq_rules.query.run import QueryContext
 MARK = "\0"
 """First character of the keys of values that are not columns."""
 
-MOST_PARTITIONS = 100_000
+MAX_PARTITIONS = 100_000
 """Partitions of one call; beyond that the one that began first is dropped, and counted."""
 
 
@@ -69,7 +69,7 @@ class Analyses:
                 given = call.given(row, own, context)
                 analysis = partitions.get(key)
                 if analysis is None:
-                    if len(partitions) >= MOST_PARTITIONS:
+                    if len(partitions) >= MAX_PARTITIONS:
                         del partitions[next(iter(partitions))]
                         self.forgotten += 1
                     partitions[key] = analysis = call.definition.start()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
-from opq_plugins.sdk import MOST_MS
+from opq_plugins.sdk import MAX_MS
 from opq_rules.batch import State, Value
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.expressions.closures import lookup
@@ -34,8 +34,8 @@ _FIELDS = {
     "Z": ("zone", r"Z|[+-]\d{2}:?\d{2}"),
     "x": ("zone", r"[+-]\d{2}(?::?\d{2})?"),
 }
-LEAST_MS = -62_135_596_800_000
-"""The year 1. A number outside it and MOST_MS is probably in microseconds or nanoseconds, and is refused."""
+MIN_MS = -62_135_596_800_000
+"""The year 1. A number outside it and MAX_MS is probably in microseconds or nanoseconds, and is refused."""
 _PIECE = re.compile(r"'([^']*)'|([A-Za-z])\2*|([^A-Za-z']+)")
 
 
@@ -78,9 +78,9 @@ def event_time_of(column: str, pattern: str | None) -> Callable[[Value], int]:
         except KeyError:
             value = lookup(row, column)
         kind = type(value)
-        if kind is int and LEAST_MS <= value < MOST_MS:
+        if kind is int and MIN_MS <= value < MAX_MS:
             return value  # type: ignore[no-any-return]
-        if kind is float and LEAST_MS <= value < MOST_MS:
+        if kind is float and MIN_MS <= value < MAX_MS:
             return int(value)
         if kind is datetime:
             return unix_ms(value)
@@ -135,7 +135,7 @@ def _zone(text: str | None) -> timezone:
 
 _NEVER_MS = -(2**62)
 
-MOST_WAITING = 200_000
+MAX_WAITING = 200_000
 """Records that may wait for a silent stream; further ones are refused, and counted as late."""
 
 
@@ -155,7 +155,7 @@ class Watermark:
     def offer(self, record: Record, arrived_ms: int) -> bool:
         """Adds a record. False: it is late, or too many wait."""
         self._received_ms[record.source] = arrived_ms
-        if record.ms < self.ms or len(self._waiting) >= MOST_WAITING:
+        if record.ms < self.ms or len(self._waiting) >= MAX_WAITING:
             return False
         if record.ms > self._largest_ms[record.source]:
             self._largest_ms[record.source] = record.ms

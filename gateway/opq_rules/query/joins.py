@@ -23,8 +23,8 @@ from opq_rules.sql.syntax import BinaryOperation, Column, Expression, Select
 Lookup = Callable[[Sequence[str], Sequence[str], Sequence[Value]], list[Row]]
 """`lookup(columns, keys, values)`: the rows of a lookup table whose keys have these values."""
 
-MOST_PAIRS = 10_000_000
-MOST_JOINED = 1_000_000
+MAX_PAIRS = 10_000_000
+MAX_JOINED = 1_000_000
 """Rows of one step: CROSS of three streams with 1,000 records each would be 10^9 rows."""
 
 JoinKind = Literal["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]
@@ -82,8 +82,8 @@ def _joined(
     looked_up = made = 0
     for left, numbers in zip(lefts, candidates, strict=True):
         looked_up += len(numbers)
-        if looked_up > MOST_PAIRS or made > MOST_JOINED:
-            raise RowError(f"more than {MOST_PAIRS} pairs, or {MOST_JOINED} rows of them, in one window")
+        if looked_up > MAX_PAIRS or made > MAX_JOINED:
+            raise RowError(f"more than {MAX_PAIRS} pairs, or {MAX_JOINED} rows of them, in one window")
         before, following = left[:index], left[index + 1 :]
         of_left = [(number, (*before, rights[number], *following)) for number in numbers]
         if on is not None:
@@ -207,7 +207,7 @@ def _equality(node: Expression, right: Origin, names: Compiler) -> tuple[Evaluat
 
 BATCH_TYPES = ("file", "mock", "simulator")
 """Types of sources that end: a scan table of these keeps all rows, of others the last one."""
-MOST_ROWS = 1_000_000
+MAX_ROWS = 1_000_000
 """Rows of such a table."""
 
 
@@ -248,4 +248,4 @@ def _most_rows(table: Origin) -> int:
     limit = table.definition.retain_size
     if limit is not None:
         return limit
-    return MOST_ROWS if table.definition.type in BATCH_TYPES else 1
+    return MAX_ROWS if table.definition.type in BATCH_TYPES else 1

@@ -18,7 +18,7 @@ from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Select
 from opq_rules.sql.walk import children, tree_key, walk
 from opq_rules.types import ValueType, joined
 
-MOST_EXPANSIONS = 2_000
+MAX_EXPANSIONS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +120,9 @@ class Names:
     def expand(self, item: Item) -> None:
         """Counts uses of aliases: `a + a AS b, b + b AS c, ...` is a long computation in a short text."""
         self._expanded += 1
-        if self._expanded > MOST_EXPANSIONS:
+        if self._expanded > MAX_EXPANSIONS:
             raise refused(
-                item.at, f"aliases that use aliases stand for more than {MOST_EXPANSIONS} expressions"
+                item.at, f"aliases that use aliases stand for more than {MAX_EXPANSIONS} expressions"
             )
 
     def hides_column(self, item: Item) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from opq_rules.batch import Emission, Value
 from opq_rules.errors import RowError
-from opq_rules.query.windows.window import MOST_EMPTY
+from opq_rules.query.windows.window import MAX_EMPTY_WINDOWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,8 @@ class QueryErrors:
 
     def keep_left_out(self, start_ms: int, end_ms: int) -> None:
         """Reports the span, Unix ms, of windows without a record that were too many to be cut."""
-        text = f"sendEmptyWindow: {MOST_EMPTY} at once; those from {start_ms} to {end_ms} ms were left out"
+        span = f"those from {start_ms} to {end_ms} ms"
+        text = f"sendEmptyWindow: {MAX_EMPTY_WINDOWS} at once; {span} were left out"
         self.defer(RowError(text))
 
     def flush(self, out: list[Emission]) -> None:

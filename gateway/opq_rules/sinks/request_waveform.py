@@ -18,16 +18,16 @@ from opq_rules.values import whole_as_int
 NS_PER_MS = 1_000_000
 LONGEST_MS = 110_000
 """A gateway answers at most 120 s; the server's time before and after has to fit too."""
-MOST_MS = 2**62 // NS_PER_MS
+MAX_MS = 2**62 // NS_PER_MS
 """The year 2116: a span with time around it then fits into 64 bits too."""
-MOST_BOX = 2**31 - 1
+MAX_BOX_ID = 2**31 - 1
 """The largest number in opq.proto."""
-MOST_VALUE = 1e308
+MAX_VALUE = 1e308
 BURST = 150
 """Requests allowed at once where a minute's share is less: half a minute of a rule's findings, window by
 window.
 """
-MOST_KEYS = 10_000
+MAX_KEYS = 10_000
 _PAD = {"minimum": 0, "maximum": 60_000, "ms": True}
 
 
@@ -87,7 +87,7 @@ class Sink(SinkOfSdk):
         self._allowance: TokenBuckets | None = None
         if per_minute:
             burst = max(BURST, per_minute)
-            self._allowance = TokenBuckets(burst, per_minute / 60, MOST_KEYS, self._now_s)
+            self._allowance = TokenBuckets(burst, per_minute / 60, MAX_KEYS, self._now_s)
 
     def open(self, context: Context) -> None:
         """Nothing to open."""
@@ -123,15 +123,14 @@ def request_of(row: object, rule_id: str, config: Config) -> Request:
         raise ValueError(f"a row lacks {', '.join(missing)}; it has {', '.join(map(str, row))[:200]}")
     box = str(whole_as_int(row[config.box]))
     times = row[config.start], row[config.end]
-    if not (box.isascii() and box.isdigit() and len(box) <= 10 and int(box) <= MOST_BOX):
+    if not (box.isascii() and box.isdigit() and len(box) <= 10 and int(box) <= MAX_BOX_ID):
         raise ValueError(f"{config.box} is {box[:40]!r}; want the number of a Box")
     if not all(
-        isinstance(each, int | float) and not isinstance(each, bool) and 0 <= each <= MOST_MS
-        for each in times
+        isinstance(each, int | float) and not isinstance(each, bool) and 0 <= each <= MAX_MS for each in times
     ):
         raise ValueError(f"{config.start}, {config.end} are {times!r}; want Unix ms")
     start_ms, end_ms = round(times[0]) - config.beforeMs, round(times[1]) + config.afterMs
-    if not 0 <= start_ms <= end_ms <= min(start_ms + LONGEST_MS, MOST_MS):
+    if not 0 <= start_ms <= end_ms <= min(start_ms + LONGEST_MS, MAX_MS):
         raise ValueError(f"{start_ms} to {end_ms} ms is no span of at most {LONGEST_MS} ms")
     metric, value = _reported(row, config)
     return Request(rule_id, str(int(box)), start_ms * NS_PER_MS, end_ms * NS_PER_MS, metric, value)
@@ -142,6 +141,6 @@ def _reported(row: Mapping[str, object], config: Config) -> tuple[str, float]:
     names = [config.value] if config.value else [str(name) for name in row if name not in where]
     for name in names:
         value = row.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST_VALUE:
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_VALUE:
             return name, float(value)
     return "", 0.0

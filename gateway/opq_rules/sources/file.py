@@ -25,7 +25,7 @@ _PAUSE_S = 0.02
 _AT_ONCE = 500
 """Records emitted in one call."""
 _POLL_S = 1.0
-_STILL_POLLS, _MOST_POLLS = 5, 60
+_STILL_POLLS, _MAX_POLLS = 5, 60
 """A broken file of a folder delays the others for so many checks: unchanged ones, and all."""
 
 
@@ -109,7 +109,7 @@ class Source(SourceOfSdk):
                     return False
                 changed = _stamp(path) != stamp
                 still, polls = 0 if changed else still + 1, polls + 1
-                if path != self._at and (still >= _STILL_POLLS or polls >= _MOST_POLLS):
+                if path != self._at and (still >= _STILL_POLLS or polls >= _MAX_POLLS):
                     self._passed_over[path.name] = stamp
                     context.emit_error(f"{path}: is passed over")
                     return False

@@ -21,7 +21,7 @@ from opq_proto.settings import configured
 _LARGEST_BYTES = 16 << 20
 READ_S = 30.0
 """Longest time until a request has arrived completely."""
-MOST_CONNECTIONS = 100
+MAX_CONNECTIONS = 100
 """Connections at a time to one address, one thread each; more are closed at once."""
 
 
@@ -67,7 +67,7 @@ class _PushServer:
             _handler(self.streams, is_loopback(f"[{host}]" if ":" in host else host)),
             on_refused=self._report,
             on_late=self._report,
-            most_at_once=MOST_CONNECTIONS,
+            most_at_once=MAX_CONNECTIONS,
             longest_s=READ_S,
         )
         self._server.start()

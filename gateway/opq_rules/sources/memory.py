@@ -63,7 +63,7 @@ def matches(pattern: str, topic: str) -> bool:
     return len(wanted) == len(there)
 
 
-MOST_KEPT = 1_000_000
+MAX_KEPT = 1_000_000
 """Rows of a lookup table; with more the oldest is dropped."""
 
 
@@ -125,7 +125,7 @@ class LookupSource(LookupSourceOfSdk):
         for row in rows:
             key = row.get(self._key)
             if type(key) in (int, float, str, bool):
-                if len(self._rows) >= MOST_KEPT and key not in self._rows:
+                if len(self._rows) >= MAX_KEPT and key not in self._rows:
                     del self._rows[next(iter(self._rows))]
                     self.lost += 1
                 self._rows[key] = row

@@ -25,7 +25,7 @@ from opq_rules.measurement_row import row_of
 ALL = "*"
 DEFAULT_URL = "tcp://127.0.0.1:9881"
 POLL_S = 0.2
-MOST = 1000
+MAX_MESSAGES = 1000
 """Records emitted at once."""
 LARGEST_BYTES = 1 << 20
 WAITING = 100_000
@@ -94,7 +94,7 @@ def read_here(
     context.connected(True)
     try:
         while not context.stopped:
-            items = channel.take_all(MOST, POLL_S)
+            items = channel.take_all(MAX_MESSAGES, POLL_S)
             if items:
                 context.emit_many(_of(boxes, rows(items)))
             if channel.dropped > reported:
@@ -127,7 +127,7 @@ def read_published(
         if not socket.poll(round(POLL_S * 1000)):
             continue
         found: list[Row] = []
-        for frames in waiting_messages(socket, MOST):
+        for frames in waiting_messages(socket, MAX_MESSAGES):
             try:
                 found += rows(frames)
             except (FrameError, IndexError) as error:

@@ -17,7 +17,7 @@ from opq_plugins.sdk import SourceContext
 from opq_proto.settings import configured
 from opq_rules.wave_windows import NS_PER_MS, RATES_MILLIHZ, WavePiece, WaveWindows
 
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def _read(path: Path, start_ms: int | None) -> WavePiece:
     """Reads a recording. Raises ValueError with what is wrong with the file or its .json."""
     beside = path.with_suffix(".json")
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"DATASOURCE  {path} has more than {MOST_BYTES} bytes")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"DATASOURCE  {path} has more than {MAX_BYTES} bytes")
         if path.suffix == ".npy":
             counts = np.load(path, mmap_mode="r", allow_pickle=False)
         elif path.suffix == ".i16" and path.stat().st_size % 2 == 0:

@@ -18,7 +18,7 @@ from opq_rules.streams.schemas import Schemas
 ReadOne = Callable[[bytes], list[Row]]
 SELF = "self"
 """Name of the column of FORMAT binary in a schemaless stream."""
-MOST_FIELDS = 10_000
+MAX_FIELDS = 10_000
 """Fields of one urlencoded payload."""
 
 _decode_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
@@ -99,7 +99,7 @@ def _urlencoded(payload: bytes) -> list[Row]:
     text = _text(payload)
     row: Row = {}
     for name, value in parse_qsl(
-        text, keep_blank_values=True, strict_parsing=True, max_num_fields=MOST_FIELDS
+        text, keep_blank_values=True, strict_parsing=True, max_num_fields=MAX_FIELDS
     ):
         if name not in row:
             row[name] = value

@@ -17,7 +17,7 @@ from opq_rules.built_in import module_of
 from opq_rules.streams.formats import ReadOne
 
 LONGEST_MS = 86_400_000
-MOST_VALUES = 10_000
+MAX_VALUES = 10_000
 """Values of `mergeField` in one interval; beyond that the one that was silent longest is dropped."""
 _WITHOUT = frozenset({"memory"})
 """Types whose records arrive in the engine's thread, which must not wait."""
@@ -145,7 +145,7 @@ class _SampledContext(BatchEmitter):
         key = (isinstance(value, bool), plain)  # true is not 1
         self._rows.pop(key, None)
         self._rows[key] = row
-        if len(self._rows) > MOST_VALUES:
+        if len(self._rows) > MAX_VALUES:
             del self._rows[next(iter(self._rows))]
 
     def _passed(self, meta: Metas, offset: object) -> None:

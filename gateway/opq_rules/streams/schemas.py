@@ -64,8 +64,8 @@ def compiled_schema(text: str) -> bytes:
     if command is None:
         raise ValueError(f"a .proto text needs protobuf's compiler: {INSTEAD}")
     content = text.encode()
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{len(content)} bytes; want at most {MOST_BYTES}")
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{len(content)} bytes; want at most {MAX_BYTES}")
     if not _AT_ONCE.acquire(timeout=LIMIT_S):
         raise ValueError("protobuf's compiler is busy; try again")
     try:
@@ -97,9 +97,9 @@ def _refusal(errors: bytes) -> str:
     return "; ".join((refused or lines)[:3])[:500]
 
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 """Bytes of one set, or of one .proto file."""
-MOST_MESSAGES = 2000
+MAX_MESSAGES = 2000
 _GOOGLES = {
     module.DESCRIPTOR.name: module.DESCRIPTOR.serialized_pb
     for module in (any_pb2, duration_pb2, empty_pb2, field_mask_pb2, struct_pb2, timestamp_pb2, wrappers_pb2)
@@ -112,8 +112,8 @@ def messages_of(content: bytes) -> dict[str, type[Message]]:
 
     Raises ValueError: no descriptor set, a file that it imports is missing, too much.
     """
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{len(content)} bytes; want at most {MOST_BYTES}")
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{len(content)} bytes; want at most {MAX_BYTES}")
     try:
         files = {file.name: file for file in FileDescriptorSet.FromString(content).file}
     except DecodeError:
@@ -132,8 +132,8 @@ def messages_of(content: bytes) -> dict[str, type[Message]]:
                 made = GetMessageClass(descriptor)
                 found.setdefault(below, made)
                 found[descriptor.full_name] = made
-                if len(found) > 2 * MOST_MESSAGES:
-                    raise ValueError(f"more than {MOST_MESSAGES} messages")
+                if len(found) > 2 * MAX_MESSAGES:
+                    raise ValueError(f"more than {MAX_MESSAGES} messages")
     except (TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"no descriptor set that can be used: {error}"[:300]) from None
     if not found:

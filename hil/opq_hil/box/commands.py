@@ -65,8 +65,8 @@ class BoxCrossings:
 
 
 KEY = re.compile(r"[a-z][a-z0-9_.]{0,31}")
-SETTINGS_AT_MOST = 24
-VALUE_BYTES_AT_MOST = 23
+MAX_SETTINGS = 24
+MAX_VALUE_BYTES = 23
 """As in the firmware; 24 settings of 32 + 23 bytes stay below a frame's 2048."""
 CALIBRATION = {"gain": (1.0, 0.5, 2.0), "offset_lsb": (0.0, -32768, 32767), "phase_ns": (0.0, -1e6, 1e6)}
 """Setting -> default, minimum, maximum, as in the firmware's table."""
@@ -96,10 +96,10 @@ class BoxSettings:
             ValueError: wrong form, too long, too many settings, or a wrong value for a known key.
         """
         key, equals, value = assignment.partition("=")
-        if not equals or not KEY.fullmatch(key) or len(value.encode()) > VALUE_BYTES_AT_MOST:
-            raise ValueError(f"want key=value with at most {VALUE_BYTES_AT_MOST} bytes of value")
-        if key not in self._values and len(self._values) >= SETTINGS_AT_MOST:
-            raise ValueError(f"already {SETTINGS_AT_MOST} settings")
+        if not equals or not KEY.fullmatch(key) or len(value.encode()) > MAX_VALUE_BYTES:
+            raise ValueError(f"want key=value with at most {MAX_VALUE_BYTES} bytes of value")
+        if key not in self._values and len(self._values) >= MAX_SETTINGS:
+            raise ValueError(f"already {MAX_SETTINGS} settings")
         if key == "measurements" and value not in ("on", "off"):
             raise ValueError("measurements: want on or off")
         if key in CALIBRATION:

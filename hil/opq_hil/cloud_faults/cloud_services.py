@@ -41,7 +41,7 @@ LOADED: Final = (
     "opq_cloud.mauka.service",
 )
 """Modules of SERVICES that a fork server loads."""
-STOP_MOST_S: Final = 10.0
+MAX_STOP_S: Final = 10.0
 """Limit for the end of a process; each promises to end its services within 5 s."""
 HEALTH: Final = {
     "triggering-broker": "triggering_broker_health",
@@ -149,8 +149,8 @@ class CloudServices:
             self.problems.append(str(error))
             return
         self.stops_s[service.name] = took_s
-        if took_s > STOP_MOST_S:
-            self.problems.append(f"{service.name} took {took_s:.1f} s to end, {STOP_MOST_S:g} s at most")
+        if took_s > MAX_STOP_S:
+            self.problems.append(f"{service.name} took {took_s:.1f} s to end, {MAX_STOP_S:g} s at most")
 
     def _process(self, name: str, command: str, config: Path, offset: int) -> ServiceProcess:
         arguments = ["opq_cloud", command, "--config", str(config), "--port-offset", str(offset)]

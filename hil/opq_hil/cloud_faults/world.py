@@ -57,7 +57,7 @@ CYCLES: Final = 12
 CLOCK_UNCERTAINTY_NS: Final = 1_000
 IN_FLIGHT_S: Final = 1.0
 STORE_FORGOTTEN_S: Final = 15.0
-RECONNECT_MOST_MS: Final = 500
+MAX_RECONNECT_MS: Final = 500
 """The fleet's own time-outs on the scaled clock."""
 LONGEST_TURN: Final = "longest_turn_s"
 """Name of a figure: the longest standstill of the simulated Boxes."""
@@ -230,7 +230,7 @@ class CloudWorld:
                 CYCLES,
                 in_flight_s=IN_FLIGHT_S,
                 store_forgotten_s=STORE_FORGOTTEN_S,
-                reconnect_most_ms=RECONNECT_MOST_MS,
+                reconnect_most_ms=MAX_RECONNECT_MS,
             )
             grid = dipping_grid(box_ids, dips, self._schedule.seed)
             pairs = [self._pair(box_id) for box_id in box_ids]

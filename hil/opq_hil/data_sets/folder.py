@@ -17,7 +17,7 @@ from opq_hil.data_sets.magnitudes import MAGNITUDES
 from opq_hil.score.truth_file import FILE_NAME
 from opq_proto.errors import OpqError
 
-LEAST_SNR_DB = 24.0
+MIN_SNR_DB = 24.0
 """With less, the noise of every recording would belong to class `noise` (8 % and more: 22 dB)."""
 
 
@@ -43,8 +43,8 @@ class DataSetPlan:
     def __post_init__(self) -> None:
         if not self.classes or self.per_class < 1 or self.seed < 0:
             raise DataSetError("want a class, at least one recording of each, and a seed from 0")
-        if not LEAST_SNR_DB <= self.snr_db <= 120.0:
-            raise DataSetError(f"snr_db is {self.snr_db:g}; want {LEAST_SNR_DB:g} to 120")
+        if not MIN_SNR_DB <= self.snr_db <= 120.0:
+            raise DataSetError(f"snr_db is {self.snr_db:g}; want {MIN_SNR_DB:g} to 120")
         if not self.hz or not set(self.hz) <= {50, 60} or len(set(self.hz)) != len(self.hz):
             raise DataSetError(f"hz is {', '.join(map(str, self.hz))}; want 50, 60 or both")
 

@@ -30,7 +30,7 @@ SOCKETS = 3
 SEND_QUEUE, COMMAND_QUEUE, ANSWERS = 1000, 1000, 4
 """Messages in libzmq's own queues; an answer of 120 s is 9 MB."""
 RECONNECT_MS = (100, 500)
-RECONNECT_MOST_MS = 8000
+MAX_RECONNECT_MS = 8000
 OPENING = 48
 """Limit of handshakes under way at once in a process: a broker handles some hundred a second."""
 OPENING_S = 3.0
@@ -71,7 +71,7 @@ class BoxSockets:
         pair: KeyPair,
         server_key: bytes,
         endpoints: Endpoints,
-        reconnect_most_ms: int = RECONNECT_MOST_MS,
+        reconnect_most_ms: int = MAX_RECONNECT_MS,
     ) -> None:
         made = []
         for kind, endpoint in (
@@ -125,7 +125,7 @@ class FleetConnections:
         server_key: bytes,
         endpoints: Endpoints,
         on_command: Callable[[int, bytes], None],
-        reconnect_most_ms: int = RECONNECT_MOST_MS,
+        reconnect_most_ms: int = MAX_RECONNECT_MS,
     ) -> None:
         """`on_command` gets the commands whose topic is the Box's own id.
 

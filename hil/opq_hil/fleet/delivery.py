@@ -35,7 +35,7 @@ far late. The Box's Measurements are still held, as long as its log has room.
 """
 BACKFILL_PER_S = 3000.0
 """Limit of resent Measurements a second for one process; the gateway of one Box sends 500."""
-MOST_AT_ONCE = 200
+MAX_AT_ONCE = 200
 SWEEP_S = 0.5
 """Interval at which all Boxes are checked for Measurements to send again."""
 
@@ -160,7 +160,7 @@ class Delivery:
 
     def send_again(self, now_s: float) -> None:
         """Sends the due Measurements in the order in which they were made, at a bounded rate."""
-        left = round(min(MOST_AT_ONCE, BACKFILL_PER_S * (now_s - self._again_s)))
+        left = round(min(MAX_AT_ONCE, BACKFILL_PER_S * (now_s - self._again_s)))
         if left <= 0:
             return
         self._again_s = now_s

@@ -25,7 +25,7 @@ from opq_proto.errors import OpqError
 
 SEGMENT_S = 10.0
 SEGMENT_BYTES = 8_000_000
-MOST_BYTES = 1_000_000_000
+MAX_BYTES = 1_000_000_000
 ROWS_AT_ONCE = 2000
 NUMBERS = "numbers.json"
 FlagArray = NDArray[np.bool_]
@@ -57,7 +57,7 @@ class HeldLog:
         folder: Path,
         box_ids: Sequence[str],
         now_ms: int,
-        most_bytes: int = MOST_BYTES,
+        most_bytes: int = MAX_BYTES,
         segment_s: float = SEGMENT_S,
     ) -> None:
         """

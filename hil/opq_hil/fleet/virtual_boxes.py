@@ -22,7 +22,7 @@ MEASUREMENT_S = 1.0
 FORGET_S = 10.0
 CYCLE_SHARE = 0.25
 """The first cycle is searched from this share of a cycle before an edge, against rounding of its time."""
-MOST_HELD = 100_000
+MAX_HELD = 100_000
 """Measurements that a Box holds while its network is out: one day; then the oldest go (`expired`)."""
 NOT_BEGUN: Mapping[str, float] = {}
 
@@ -98,7 +98,7 @@ class VirtualBoxes:
         late: list[Measurement] = []
         for box, out in self._outages.changes(self._now_s) if self._outages is not None else ():
             if out:
-                self._held[box] = deque(maxlen=MOST_HELD)
+                self._held[box] = deque(maxlen=MAX_HELD)
             else:
                 late += [replace(each, backfilled=True) for each in self._held.pop(box)]
         if self._held:
@@ -110,7 +110,7 @@ class VirtualBoxes:
                 columns = None if out_now.all() else columns.part(~out_now)
             for each in held:
                 box_held = self._held[self._index[each.box_id]]
-                self.expired += len(box_held) == MOST_HELD
+                self.expired += len(box_held) == MAX_HELD
                 box_held.append(each)
         return columns, [*late, *rows]
 

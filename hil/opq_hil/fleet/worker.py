@@ -23,7 +23,7 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.connection import Endpoints
 from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S
 from opq_hil.box.source import RunClock
-from opq_hil.fleet.connections import RECONNECT_MOST_MS, FleetConnections
+from opq_hil.fleet.connections import MAX_RECONNECT_MS, FleetConnections
 from opq_hil.fleet.delivery import IN_FLIGHT_S, Delivery
 from opq_hil.fleet.disturbed_boxes import ordered
 from opq_hil.fleet.fleet_meter import FleetMeter
@@ -41,7 +41,7 @@ TURN_S = 0.1
 """Length of a turn; each turn costs 3 ms, even if little is due."""
 GATHER_S = 0.01
 """Arriving messages wake the thread at most this often: a wake-up costs as much as an acknowledgement."""
-MOST_BEHIND = 10
+MAX_CATCH_UP = 10
 """Limit of Measurements of one Box in one turn, after a standstill of the process."""
 SAMPLES_S = 0.2
 """Interval at which samples of disturbed Boxes are made and measured."""
@@ -69,7 +69,7 @@ class FleetPlan:
     """Measurements sent less long ago are not sent again; shorter where the clock is scaled."""
     store_forgotten_s: float = FORGOTTEN_S
     """A store of the cloud that is silent this long while another acknowledges is no longer waited for."""
-    reconnect_most_ms: int = RECONNECT_MOST_MS
+    reconnect_most_ms: int = MAX_RECONNECT_MS
     """Longest pause between two attempts to connect."""
 
 
@@ -216,7 +216,7 @@ class FleetWorker:
 
     def _measure(self, t_s: float) -> bool:
         """Measures what is complete by then; True if nothing is left."""
-        for _ in range(MOST_BEHIND):
+        for _ in range(MAX_CATCH_UP):
             found = self.meter.measure_quiet(t_s)
             if found is None:
                 return True

@@ -16,7 +16,7 @@ GENERATIONS = {
     "leg": "the original's C++ generation, to January 2019 (opq.proto)",
 }
 
-MOST_NOMINAL_V = 150.0
+MAX_NOMINAL_V = 150.0
 """A higher voltage would clip: its peak is just within the original's converter."""
 
 
@@ -55,10 +55,10 @@ def foreign_host(
             "with this --data-dir first, or make the keys with opq-tools keygen --server"
         )
     for box_id, source in sources.items():
-        if source.nominal_v > MOST_NOMINAL_V:
+        if source.nominal_v > MAX_NOMINAL_V:
             raise ForeignBoxError(
                 f"Box {box_id}: {source.nominal_v:g} V would be clipped at {32767 / CALIBRATION:.0f} V peak; "
-                f"an original Box measures nominal voltages up to {MOST_NOMINAL_V:g} V"
+                f"an original Box measures nominal voltages up to {MAX_NOMINAL_V:g} V"
             )
     keys.ensure(sources)
     places = endpoints or ForeignEndpoints(

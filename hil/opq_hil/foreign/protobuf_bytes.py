@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
-MOST_VARINT_BYTES = 10
+MAX_VARINT_BYTES = 10
 _MASK64 = 2**64 - 1
 
 
@@ -121,7 +121,7 @@ def signed32(value: int) -> int:
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
-    for place in range(MOST_VARINT_BYTES):
+    for place in range(MAX_VARINT_BYTES):
         if at >= len(data):
             raise ProtobufError("the bytes end within a number")
         byte = data[at]

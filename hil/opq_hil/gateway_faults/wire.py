@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 LOSS = 0.3
-RTO_S, RTO_MOST_S = 0.2, 3.0
+RTO_S, MAX_RTO_S = 0.2, 3.0
 SEGMENT_BYTES = 1448
 WAITING_BYTES = 1 << 20
 TICK_S = 0.01
@@ -148,7 +148,7 @@ class FaultyRelay:
         while self.lossy and self._chance.random() < LOSS:
             self.lost += 1
             late_s += rto_s
-            rto_s = min(2 * rto_s, RTO_MOST_S)
+            rto_s = min(2 * rto_s, MAX_RTO_S)
         return late_s
 
     def _deliver(self, now_s: float) -> None:

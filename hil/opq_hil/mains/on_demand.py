@@ -23,8 +23,8 @@ from opq_hil.mains.rms_events import Overvoltage, RapidVoltageChange, Undervolta
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 from opq_hil.mains.wave import Harmonic, MainsTone
 
-MOST_CYCLES = 36_000.0
-MOST_HZ = 5_000.0
+MAX_CYCLES = 36_000.0
+MAX_HZ = 5_000.0
 DISTANT_SHARE = 0.6
 """Size of the 7th harmonic relative to the 5th of a six-pulse rectifier."""
 
@@ -176,8 +176,8 @@ def numbers_for(kind: str, given: dict[str, float]) -> EventNumbers:
     numbers = replace(row.usual, **given)
     for name, least, most in (
         ("depth", 0.0, row.most_depth),
-        ("cycles", 0.0, MOST_CYCLES),
-        ("hz", -MOST_HZ, MOST_HZ),
+        ("cycles", 0.0, MAX_CYCLES),
+        ("hz", -MAX_HZ, MAX_HZ),
         ("degrees", -180.0, 180.0),
         ("angle_deg", -math.inf, math.inf),
     ):

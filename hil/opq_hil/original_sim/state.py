@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 FRAME_SAMPLES = 200
 COUNTS_PER_VOLT = 152.0
-MOST_FILTERS = 10_000
-MOST_DELAY_SAMPLES = 10**9
+MAX_FILTERS = 10_000
+MAX_DELAY_SAMPLES = 10**9
 VRMS, NOP = "vrms", "nop"
 
 
@@ -134,17 +134,17 @@ class OriginalSim:
 
 
 def _filters(filters: object) -> list[SimFilter]:
-    if not isinstance(filters, list) or len(filters) > MOST_FILTERS:
-        raise OriginalSimError(f"filters: want an array of at most {MOST_FILTERS}")
+    if not isinstance(filters, list) or len(filters) > MAX_FILTERS:
+        raise OriginalSimError(f"filters: want an array of at most {MAX_FILTERS}")
     found = []
     for number, one in enumerate(filters):
         if not isinstance(one, dict) or one.get("name") not in (VRMS, NOP):
             raise OriginalSimError(f"filters[{number}]: want an object with the name {VRMS} or {NOP}")
         delay = one.get("delay_samples")
-        if isinstance(delay, bool) or not isinstance(delay, int) or not 0 <= delay <= MOST_DELAY_SAMPLES:
+        if isinstance(delay, bool) or not isinstance(delay, int) or not 0 <= delay <= MAX_DELAY_SAMPLES:
             raise OriginalSimError(
                 f"filters[{number}]: delay_samples is {delay!r:.40}; want a whole number from 0 to "
-                f"{MOST_DELAY_SAMPLES}"
+                f"{MAX_DELAY_SAMPLES}"
             )
         target = one.get("target_vrms") if one["name"] == VRMS else None
         if one["name"] == VRMS and (

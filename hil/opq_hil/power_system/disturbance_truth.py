@@ -22,7 +22,7 @@ from opq_measure.aggregation.unbalance import unbalance
 
 U2_PERCENT = 2.0
 """EN 50160:2010, 4.2.4."""
-UNBALANCE_LEAST_S = 3.0
+MIN_UNBALANCE_S = 3.0
 TRUTH, FREQUENCY = "truth.jsonl", "frequency.csv"
 FREQUENCY_STEP_S = 0.1
 TruthLine = dict[str, object]
@@ -86,7 +86,7 @@ def _unbalanced(found: GridDisturbance, truths: Mapping[str, OutletTruth]) -> It
     terms = [
         term
         for term in found.solved.terms.fundamental
-        if term.profile.constant and term.end_s - term.start_s >= UNBALANCE_LEAST_S
+        if term.profile.constant and term.end_s - term.start_s >= MIN_UNBALANCE_S
     ]
     if not terms:
         return

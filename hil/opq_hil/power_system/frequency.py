@@ -25,7 +25,7 @@ NOISE_CHUNK = 4096
 CHUNKS_HELD = 8
 NOISE_STREAM = 0x5357
 PIECES_PER_TIME_CONSTANT = 8
-MOST_RUNS = 64
+MAX_RUNS = 64
 """Number of runs of samples, each in one piece, for which separate passes are worth their cost."""
 SETTLED_TIME_CONSTANTS = 30
 """A response is over after this many of the slowest time constant: e ** -30."""
@@ -83,7 +83,7 @@ class _Pieces:
             return _polynomial(powers[:, number].tolist(), since_s - number * self.step_s)
         piece = np.minimum(np.floor(place), last)
         borders = np.flatnonzero(piece[1:] != piece[:-1]) + 1
-        if len(borders) > MOST_RUNS:
+        if len(borders) > MAX_RUNS:
             each = powers[:, piece.astype(np.int64)]
             return _polynomial(list(each), since_s - piece * self.step_s)
         values = np.empty(len(since_s))

@@ -34,12 +34,12 @@ STEADY_S = 1.0
 LASTING_S = 60.0
 """Longer: undervoltage, overvoltage; IEEE 1159-2019, table 2."""
 TRANSIENT_PU = 0.05
-"""Share of the nominal peak; `opq_measure.waveform.transients.LEAST_PU`."""
+"""Share of the nominal peak; `opq_measure.waveform.transients.MIN_PU`."""
 JUMP_DEG = 6.0
-"""`opq_measure.analysis.sudden.LEAST_JUMP_DEGREES`."""
+"""`opq_measure.analysis.sudden.MIN_JUMP_DEGREES`."""
 THD_PU = 0.08
 """IEC 61000-2-2:2002, 4.6."""
-THD_LEAST_S = 3.0
+MIN_THD_S = 3.0
 SIGNAL_PU = 0.003
 """The lowest level that a meter must find; IEC 61000-4-30:2015, 5.10."""
 DEVIATION_SHARE = 0.01
@@ -160,7 +160,7 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
         elif (
             isinstance(term, HarmonicTerm)
             and term.profile.constant
-            and term.end_s - term.start_s >= THD_LEAST_S
+            and term.end_s - term.start_s >= MIN_THD_S
         ):
             distortion_v2 += abs(term.volts[index]) ** 2 if term.order > 1 else 0.0
     if math.sqrt(distortion_v2) >= THD_PU * nominal_v:

@@ -26,7 +26,7 @@ from opq_proto.errors import OpqError
 KEEP_S = 3600.0
 """How long a finished disturbance is remembered: a gateway may request old waveforms that long."""
 REFUSED_KEPT = 100
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 CAUSE_STREAM = 0x0CA5
 
 
@@ -201,8 +201,8 @@ class PowerSystem:
             OpqError: too many are waiting already.
         """
         with self._lock:
-            if len(self._waiting) >= MOST_WAITING:
-                raise OpqError(f"{MOST_WAITING} causes wait already; want fewer at once")
+            if len(self._waiting) >= MAX_WAITING:
+                raise OpqError(f"{MAX_WAITING} causes wait already; want fewer at once")
             at_s = max(at_s, self._reached_s)
             solved = self.check(cause, at_s)
             self._number += 1

@@ -13,9 +13,9 @@ from opq_proto.config_problems import Path, Problem
 HOURLY = ConverterLoad.name
 """The cause that a table `hourly` makes."""
 NOMINAL_HZ = (50.0, 60.0)
-LEAST_EVERY_S = 0.1
+MIN_EVERY_S = 0.1
 """A cause that recurs more often would not be over when it comes again."""
-LEAST_HOURS = 0.01
+MIN_HOURS = 0.01
 """A shorter part of the day would almost never be met."""
 FREQUENCY_SHARE = 0.15
 """Deviation from nominal in which a frequency is measured. Source: IEC 61000-4-30:2015, 5.1, class A: 42.5 to
@@ -91,8 +91,8 @@ def _frequency_problems(document: Mapping[str, object]) -> Iterator[Problem]:
 
 
 def _spacing_problems(path: Path, every_s: object) -> Iterator[Problem]:
-    if isinstance(every_s, int | float) and 0 < every_s < LEAST_EVERY_S:
-        yield Problem(path, f"is {every_s:g}; want 0 for once, or at least {LEAST_EVERY_S:g}")
+    if isinstance(every_s, int | float) and 0 < every_s < MIN_EVERY_S:
+        yield Problem(path, f"is {every_s:g}; want 0 for once, or at least {MIN_EVERY_S:g}")
 
 
 def _hourly_problems(path: Path, row: Mapping[str, object]) -> Iterator[Problem]:
@@ -114,7 +114,7 @@ def _is_span(value: object) -> TypeGuard[list[float]]:
 
 def _part_of_a_day(low: float, high: float) -> bool:
     inside = 0 <= low <= 24 and 0 <= high <= 24
-    return (inside and (high - low) % 24 >= LEAST_HOURS) or (low, high) == (0, 24)
+    return (inside and (high - low) % 24 >= MIN_HOURS) or (low, high) == (0, 24)
 
 
 def _cause_problems(

@@ -22,7 +22,7 @@ from opq_hil.world.world import NS, PowerScript, World, temperature_readings
 from opq_proto.link_messages import GpsState, GpsStatus, Samples
 from opq_proto.messages import TimeSource
 
-RMS_NS, MOST_NS = 200.0, 1000.0
+RMS_NS, MAX_NS = 200.0, 1000.0
 INSIDE = 0.997
 UNKNOWN = 0xFFFF_FFFF
 SETTLE_S = 10.0
@@ -81,7 +81,7 @@ def held(
         rms, most = float(np.sqrt(np.mean(errors**2))), float(np.max(np.abs(errors)))
         figures |= {"locked_after_s": locked_s, "rms_ns": rms, "most_ns": most}
         require(
-            rms < RMS_NS and most < MOST_NS,
+            rms < RMS_NS and most < MAX_NS,
             f"locked stamps are off by {rms:.0f} ns rms, {most:.0f} ns at most",
         )
     figures["inside_bound"] = inside(found)
@@ -167,7 +167,7 @@ def _leap(bench: Bench, world: World) -> Figures:
     found = replace(found, error_ns=np.where(abs(again) < abs(found.error_ns), again, found.error_ns))
     errors = found.error_ns[(found.virtual_s > locked_s + SETTLE_S) & ~around]
     rms, most = float(np.sqrt(np.mean(errors**2))), float(np.max(np.abs(errors)))
-    require(rms < RMS_NS and most < MOST_NS, f"stamps are off by {rms:.0f} ns rms, {most:.0f} ns at most")
+    require(rms < RMS_NS and most < MAX_NS, f"stamps are off by {rms:.0f} ns rms, {most:.0f} ns at most")
     after = [status.leap_seconds for status in found.run.capture.of(GpsStatus)][-1]
     require(after == 19, f"leap seconds at the end: {after}; want 19")
     sources = {block.source for block, near in zip(found.blocks, around, strict=True) if near}

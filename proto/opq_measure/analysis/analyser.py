@@ -24,7 +24,7 @@ from opq_measure.events.flagging import Flagging
 from opq_measure.events.limits import Limits
 from opq_measure.events.rapid_change import RapidChange, RapidLimits
 from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds
-from opq_measure.signal import MOST_V, SignalArray, SignalPiece, check_signal
+from opq_measure.signal import MAX_V, SignalArray, SignalPiece, check_signal
 from opq_measure.timebase.windows import Window, Windows
 
 BLOCK = 1 << 17
@@ -77,8 +77,8 @@ class Analyser:
                 samples.rate_hz, self._nominal_v, self._nominal_hz, self._limits, rapid_change=rapid
             )
             self._first = replace(samples, volts=samples.volts[:0].copy())
-        if not 0 < samples.v_per_lsb <= MOST_V:
-            raise ValueError(f"v_per_lsb is {samples.v_per_lsb:g}, want a positive number (to {MOST_V:g})")
+        if not 0 < samples.v_per_lsb <= MAX_V:
+            raise ValueError(f"v_per_lsb is {samples.v_per_lsb:g}, want a positive number (to {MAX_V:g})")
         piece = replace(samples, first_sample=samples.first_sample - self._first.first_sample)
         if piece.first_sample < self._end:
             raise ValueError(f"sample {samples.first_sample} comes again")

@@ -16,24 +16,24 @@ from opq_measure.flicker.meter import FlickerInterval
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.cycles import WINDOW_S
 
-MOST_THD_PERCENT = 8.0
-"""EN 50160:2010, 4.2.5: there for 10-minute values; here for each window, during `LEAST_S`."""
-MOST_DEVIATION_PERCENT = 1.0
+MAX_THD_PERCENT = 8.0
+"""EN 50160:2010, 4.2.5: there for 10-minute values; here for each window, during `MIN_S`."""
+MAX_DEVIATION_PERCENT = 1.0
 """EN 50160:2010, 4.2.1: 1 % of nominal for 99.5 % of a year, there over 10 s."""
-MOST_PST = 1.0
+MAX_PST = 1.0
 """IEC 61000-3-3:2013, clause 5: Pst 1."""
 BACK = 0.9
 """Share of a threshold below which the condition is over."""
-LEAST_S = 3.0
+MIN_S = 3.0
 """Shortest condition: as long as the 150/180 cycles of class A's very short values."""
-LEAST_CUT_S = 1.0
+MIN_CUT_S = 1.0
 """Shortest part of a condition that the signal's beginning or end cuts, since its full length is unknown. A
 shorter signal has to be full of it."""
-LEAST_RISE_S = 0.6
+MIN_RISE_S = 0.6
 """Time for which a level is steady before and after it rises."""
 RISEN_FROM = "thd_percent_before"
 """Figure of harmonics that begin on top of others: the THD before."""
-LEAST_FREQUENCY_S = 1.0
+MIN_FREQUENCY_S = 1.0
 FIRST_CYCLES = 2.0
 """Nothing is measured in a signal before its first whole cycle."""
 OTHER_NOMINAL_PERCENT = 8.0
@@ -83,16 +83,16 @@ def flicker_of(intervals: Iterable[FlickerInterval], rate_hz: float, nominal_hz:
             end_sample=float(each.end_sample),
             rate_hz=rate_hz,
             nominal_hz=nominal_hz,
-            confidence=confidence_of(each.pst, MOST_PST, PST_SIGMA * each.pst),
-            because=f"Pst {each.pst:.2f} over ten minutes, above {MOST_PST:g}",
+            confidence=confidence_of(each.pst, MAX_PST, PST_SIGMA * each.pst),
+            because=f"Pst {each.pst:.2f} over ten minutes, above {MAX_PST:g}",
             figures={"pst": each.pst},
         )
         for each in intervals
-        if each.pst > MOST_PST
+        if each.pst > MAX_PST
     ]
 
 
-def harmonics_in(series: WindowSeries, limit_percent: float = MOST_THD_PERCENT) -> Iterator[Occurrence]:
+def harmonics_in(series: WindowSeries, limit_percent: float = MAX_THD_PERCENT) -> Iterator[Occurrence]:
     """THD above a limit; where it rises by `BACK` of the limit again, one ends and another begins."""
     percent = 100 * series.thd
     for whole in lasting(percent, limit_percent):
@@ -114,7 +114,7 @@ def harmonics_in(series: WindowSeries, limit_percent: float = MOST_THD_PERCENT) 
 
 def _parted(percent: FloatArray, span: Span, limit_percent: float) -> list[Span]:
     """The span, split where it rises by `BACK` of the limit; the window of the rise is in neither part."""
-    least = windows_in(LEAST_RISE_S)
+    least = windows_in(MIN_RISE_S)
     for at in range(span.start + least, span.stop - least):
         before, after = percent[at - least : at], percent[at + 1 : at + 1 + least]
         if after.min() - before.max() >= BACK * limit_percent:  # False where one is unknown
@@ -123,7 +123,7 @@ def _parted(percent: FloatArray, span: Span, limit_percent: float) -> list[Span]
 
 
 def frequency_deviations_in(
-    series: WindowSeries, limit_percent: float = MOST_DEVIATION_PERCENT
+    series: WindowSeries, limit_percent: float = MAX_DEVIATION_PERCENT
 ) -> Iterator[Occurrence]:
     """A frequency off nominal by more than a limit for a second, or for all of a shorter signal.
 
@@ -134,7 +134,7 @@ def frequency_deviations_in(
     known = np.abs(off_hz[np.isfinite(off_hz)])
     if len(known) == 0 or known.min() > OTHER_NOMINAL_PERCENT / 100 * series.nominal_hz:
         return
-    least = min(windows_in(LEAST_FREQUENCY_S), len(known))
+    least = min(windows_in(MIN_FREQUENCY_S), len(known))
     for span in spans_above(np.abs(off_hz), limit_hz, BACK * limit_hz):
         if len(span) < least:
             continue
@@ -169,15 +169,15 @@ def _notching(series: WindowSeries) -> Iterator[Occurrence]:
         )
 
 
-def lasting(values: FloatArray, limit: float, least_s: float = LEAST_S) -> Iterator[Span]:
-    """Spans above a limit for `least_s`; a span cut by an end needs `LEAST_CUT_S`, or the whole signal."""
+def lasting(values: FloatArray, limit: float, least_s: float = MIN_S) -> Iterator[Span]:
+    """Spans above a limit for `least_s`; a span cut by an end needs `MIN_CUT_S`, or the whole signal."""
     known = np.isfinite(values)
     first, last = np.flatnonzero(known)[[0, -1]] if known.any() else (0, 0)
     whole = int(np.count_nonzero(known))
     for span in spans_above(values, limit, BACK * limit):
         seen = int(np.count_nonzero(known[span.start : span.stop]))
         cut = span.start <= first or span.stop > last
-        least = windows_in(min(least_s, LEAST_CUT_S) if cut else least_s)
+        least = windows_in(min(least_s, MIN_CUT_S) if cut else least_s)
         if seen >= min(least, whole):
             yield span
 

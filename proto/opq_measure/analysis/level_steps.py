@@ -14,9 +14,9 @@ LESS_BY_SECOND = 0.5
 """A second step counts if it leaves less than this share of what the first one leaves."""
 ROUNDS = 4
 """Rounds in which one of two steps is placed again while the other is kept."""
-LEAST_POWER = 0.5
+MIN_POWER = 0.5
 """Least power of a unit step without the known parts; one with less repeats a known step or the line."""
-LEAST_VALUES = 8
+MIN_VALUES = 8
 ROUNDING = 1e-20
 """Share of the level's power below which a swing is only the rounding of doubles."""
 
@@ -28,7 +28,7 @@ def step_places(level: FloatArray) -> tuple[int, ...]:
     after the other, in O(n).
     """
     count = len(level)
-    if count < LEAST_VALUES:
+    if count < MIN_VALUES:
         return ()
     at = np.linspace(-1.0, 1.0, count)
     line = [np.full(count, 1 / np.sqrt(count)), at / np.sqrt(float(at @ at))]
@@ -65,7 +65,7 @@ def _best_place(rest: FloatArray, known: list[FloatArray]) -> int:
     power = np.arange(len(rest) - 1, 0, -1.0)
     for each in known:
         power -= _behind(each) ** 2
-    gain = np.where(power > LEAST_POWER, _behind(rest) ** 2 / np.maximum(power, LEAST_POWER), 0.0)
+    gain = np.where(power > MIN_POWER, _behind(rest) ** 2 / np.maximum(power, MIN_POWER), 0.0)
     return int(np.argmax(gain))
 
 

@@ -17,7 +17,7 @@ from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.events.spans import Span
 from opq_measure.signal import FloatArray
 
-LEAST_S = 1.0
+MIN_S = 1.0
 LEVEL_SIGMA = 0.05
 """Relative standard uncertainty of a level."""
 QUIET_SHARE = 10.0
@@ -102,7 +102,7 @@ def _first_that_lasts(
 ) -> Iterator[tuple[Span, float, float, str]]:
     """Yields each span, the mean of its values, their limit and its words."""
     for values, limit, since in candidates:
-        spans = list(lasting(values, limit, LEAST_S))
+        spans = list(lasting(values, limit, MIN_S))
         if spans:
             means = (float(np.nanmean(values[span.start : span.stop])) for span in spans)
             yield from ((span, mean, limit, since) for span, mean in zip(spans, means, strict=True))

@@ -9,7 +9,7 @@ from opq_measure.aggregation.aggregate import Aggregate, Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.analysis.conditions import WindowSeries
 from opq_measure.flicker.lamps import lamp_for
-from opq_measure.flicker.meter import LEAST_RATE, MIN_S, Flicker, FlickerInterval, Flickermeter
+from opq_measure.flicker.meter import MIN_RATE, MIN_S, Flicker, FlickerInterval, Flickermeter
 from opq_measure.frequency.per_window import cycle_frequency_hz
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups, noise_floor, strongest_interharmonic
 from opq_measure.harmonics.spectrum import ORDERS, Spectrum, spectrum_of
@@ -284,7 +284,7 @@ class FlickerRecorder:
         if self._meter is not None:
             self._intervals += self._meter.push_samples(samples)
             return
-        if samples.rate_hz < LEAST_RATE * self._lamp.nominal_hz:
+        if samples.rate_hz < MIN_RATE * self._lamp.nominal_hz:
             return
         self._samples_waiting += len(samples.volts)  # an integer, the same for any blocks
         if self._samples_waiting < MIN_S * samples.rate_hz:

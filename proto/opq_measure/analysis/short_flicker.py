@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from opq_measure.analysis.analysed import SignalAnalysis
-from opq_measure.analysis.conditions import MOST_PST
+from opq_measure.analysis.conditions import MAX_PST
 from opq_measure.analysis.level_steps import step_places
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.flicker.lamps import lamp_for
-from opq_measure.flicker.meter import LEAST_RATE, MIN_S, severity
+from opq_measure.flicker.meter import MIN_RATE, MIN_S, severity
 from opq_measure.flicker.sensation import SETTLE_S, Sensation
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 
@@ -28,7 +28,7 @@ PST_1_PINST = 2 * 0.51
 """Pst^2 of a sine over half of its mean Pinst: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08."""
 OVER_NOISE = 3.0
 """Times the Pinst of the noise; a value smoothed over a second does not reach this by chance."""
-LEAST_S = 2.0
+MIN_KNOWN_S = 2.0
 """Least seconds of observed flicker."""
 SMOOTH_S = 1.0
 STEADY_SHARE = 0.7
@@ -42,7 +42,7 @@ PST_SHORT_SIGMA = 0.1
 
 
 def short_flicker_in(
-    volts: SignalArray, analysis: SignalAnalysis, pst_limit: float = MOST_PST
+    volts: SignalArray, analysis: SignalAnalysis, pst_limit: float = MAX_PST
 ) -> list[Occurrence]:
     """At most one occurrence, from where flicker begins to where it ends.
 
@@ -50,7 +50,7 @@ def short_flicker_in(
         volts: (n,) of `analysis`, without gaps; the result is empty for less than 5 s.
     """
     rate_hz = analysis.rate_hz
-    if len(volts) < MIN_S * rate_hz or rate_hz < LEAST_RATE * analysis.nominal_hz:
+    if len(volts) < MIN_S * rate_hz or rate_hz < MIN_RATE * analysis.nominal_hz:
         return []
     sudden = list(_sudden(analysis))
     for run in list(_runs_between(sudden, len(volts), SETTLE_S * rate_hz)):
@@ -78,7 +78,7 @@ def short_flicker_in(
         return []
     span = slice(int(where[0]), int(where[-1]) + 1)
     seen = np.count_nonzero(above[span])
-    if seen < LEAST_S * meter.work_hz or seen < STEADY_SHARE * np.count_nonzero(known[span]):
+    if seen < MIN_KNOWN_S * meter.work_hz or seen < STEADY_SHARE * np.count_nonzero(known[span]):
         return []
     own = np.maximum(pinst[span][above[span]] - of_noise, 0.0)
     pst = severity(own)
@@ -111,7 +111,7 @@ def short_flicker_in(
     ]
 
 
-def is_hidden_by_noise(analysis: SignalAnalysis, pst_limit: float = MOST_PST) -> bool:
+def is_hidden_by_noise(analysis: SignalAnalysis, pst_limit: float = MAX_PST) -> bool:
     """Whether flicker at the limit is below the Pinst that is needed to count in this noise."""
     return OVER_NOISE * _pinst_of_noise(analysis) > pst_limit**2 / PST_1_PINST
 

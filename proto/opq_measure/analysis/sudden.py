@@ -18,10 +18,10 @@ from opq_measure.timebase.cycles import Track, track
 from opq_measure.timebase.windows import Window
 from opq_measure.waveform.change import changes_in
 from opq_measure.waveform.phase_jump import PhaseJump, phase_jumps_in
-from opq_measure.waveform.transients import LEAST_PU as LEAST_TRANSIENT_PU
+from opq_measure.waveform.transients import MIN_PU as MIN_TRANSIENT_PU
 from opq_measure.waveform.transients import Transient, transients_in
 
-LEAST_JUMP_DEGREES = 6.0
+MIN_JUMP_DEGREES = 6.0
 """Least phase jump that is reported; switching of large loads turns the voltage by less."""
 SCREEN = 0.6
 """Share of the least transient from which on a stretch is analysed; `transients` searches from there, too."""
@@ -31,7 +31,7 @@ STEP_SCREEN = 0.05
 """Rms of the difference over half a cycle, by the peak: a jump of six degrees has 0.07 over a whole one."""
 STEP_OVER_NOISE = 1.4
 """Times the noise's own rms over half a cycle, which scatters by 7 % over 100 samples."""
-CONTEXT_CYCLES, MOST_AFTER = 12.0, 100
+CONTEXT_CYCLES, MAX_LATER_TRANSIENTS = 12.0, 100
 """Cycles before the last window's end, to fit the waves on both sides; most transients reported after it."""
 SAME_S = 0.002
 """Within this time an event found in two stretches is the same one."""
@@ -66,13 +66,13 @@ class Sudden:
         if apart.has_transient:
             found += [
                 self._new("transient", _transient(each, first, tracked, apart.noise_pu))
-                for each in transients_in(volts, tracked, LEAST_TRANSIENT_PU, self._most, changes)
+                for each in transients_in(volts, tracked, MIN_TRANSIENT_PU, self._most, changes)
                 if begin - slack <= each.start < end
             ]
         if apart.has_transient or apart.has_step:
             found += [
                 self._new("phase_jump", _jump(each, first, tracked))
-                for each in phase_jumps_in(volts, tracked, LEAST_JUMP_DEGREES, changes())
+                for each in phase_jumps_in(volts, tracked, MIN_JUMP_DEGREES, changes())
                 if begin - slack <= each.position < end
             ]
         return sorted((each for each in found if each is not None), key=lambda each: each.start_sample)
@@ -103,12 +103,12 @@ def sudden_after(volts: FloatArray, rate_hz: float, nominal_hz: float, last_stop
     if apart.has_transient:
         found += [
             _transient(each, first, tracked, apart.noise_pu)
-            for each in transients_in(part, tracked, LEAST_TRANSIENT_PU, MOST_AFTER, changes)
+            for each in transients_in(part, tracked, MIN_TRANSIENT_PU, MAX_LATER_TRANSIENTS, changes)
             if each.start >= begin
         ]
     found += [
         _jump(each, first, tracked)
-        for each in phase_jumps_in(part, tracked, LEAST_JUMP_DEGREES, changes())
+        for each in phase_jumps_in(part, tracked, MIN_JUMP_DEGREES, changes())
         if each.position >= begin
     ]
     return found
@@ -177,7 +177,7 @@ def _apart(volts: FloatArray, tracked: Track) -> _Apart | None:
     before = (1 - rest) * volts[1:-whole] + rest * volts[: -whole - 1]
     apart = np.abs(volts[whole + 1 :] - before)
     most = float(apart.max())
-    if most <= SCREEN * LEAST_TRANSIENT_PU * peak:
+    if most <= SCREEN * MIN_TRANSIENT_PU * peak:
         return None
     noise = float(np.median(apart)) / 0.6745
     has_transient = most > SIGMAS * noise
@@ -199,7 +199,7 @@ def _transient(found: Transient, first: int, tracked: Track, noise_pu: float) ->
         end_sample=first + found.stop,
         rate_hz=tracked.rate_hz,
         nominal_hz=tracked.nominal_hz,
-        confidence=confidence_of(found.peak_pu, LEAST_TRANSIENT_PU, noise_pu),
+        confidence=confidence_of(found.peak_pu, MIN_TRANSIENT_PU, noise_pu),
         because=(
             f"{found.peak_v:+.4g} V, {100 * found.peak_pu:.1f} % of the fundamental's peak, off the steady "
             f"wave for {1000 * found.duration_s:.3g} ms{ringing}"
@@ -222,7 +222,7 @@ def _jump(found: PhaseJump, first: int, tracked: Track) -> Occurrence:
         end_sample=first + found.position,
         rate_hz=tracked.rate_hz,
         nominal_hz=tracked.nominal_hz,
-        confidence=confidence_of(abs(found.degrees), LEAST_JUMP_DEGREES, found.uncertainty_degrees),
+        confidence=confidence_of(abs(found.degrees), MIN_JUMP_DEGREES, found.uncertainty_degrees),
         because=f"the fundamental goes on {found.degrees:+.2f} degrees from where it was",
         figures={
             "phase_jump_degrees": found.degrees,

@@ -26,25 +26,25 @@ from opq_measure.events.spans import Span
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.cycles import WINDOW_S
 
-MOST_INTERHARMONIC_PERCENT = 1.0
+MAX_INTERHARMONIC_PERCENT = 1.0
 """The strongest line, percent of the fundamental; EN 50160 has no limit."""
 OVER_NOISE = 6.0
 """Times the rms of the noise in one bin; the largest of 500 bins has 3.1 times."""
 MODULATED = 0.5
 """Least ratio of the mirrored line to the line where both are a modulation."""
-SIGNAL_LEAST_HZ, SIGNAL_MOST_HZ = 110.0, 3000.0
+MIN_SIGNAL_HZ, MAX_SIGNAL_HZ = 110.0, 3000.0
 """IEC 61000-2-2:2002, 4.10.1."""
 SAME_HZ = 3.0
 """Largest deviation in frequency of a keyed line from window to window."""
 KEYED = 0.7
 """A line that falls below this share of its upper levels is keyed; a steady one stays within a tenth."""
-LEAST_TELEGRAM_S = 0.8
+MIN_TELEGRAM_S = 0.8
 LONGEST_PAUSE_S = 5.0
-LEAST_PULSE_S, LONGEST_PULSE_S = 0.6, 2.5
+MIN_PULSE_S, LONGEST_PULSE_S = 0.6, 2.5
 """Length of one pulse between silences, as a short waveform shows a telegram of long pulses."""
 
 
-def tones_in(series: WindowSeries, limit_percent: float = MOST_INTERHARMONIC_PERCENT) -> list[Occurrence]:
+def tones_in(series: WindowSeries, limit_percent: float = MAX_INTERHARMONIC_PERCENT) -> list[Occurrence]:
     """Interharmonics and mains signalling of a signal, in time order."""
     percent = 100 * series.interharmonic
     audible = _stands_out(series)
@@ -91,7 +91,7 @@ def _telegrams(
         on = on[~np.isin(on, same)]
         for run in np.split(same, np.flatnonzero(np.diff(same) > windows_in(LONGEST_PAUSE_S)) + 1):
             span = Span(int(run[0]), int(run[-1]) + 1, int(run[-1]) + 1 < len(percent))
-            if not SIGNAL_LEAST_HZ <= hz <= SIGNAL_MOST_HZ:
+            if not MIN_SIGNAL_HZ <= hz <= MAX_SIGNAL_HZ:
                 continue
             if _is_keyed(percent, span, len(run)) or _is_pulse(percent, span, limit_percent):
                 yield span, hz
@@ -101,7 +101,7 @@ def _is_keyed(percent: FloatArray, span: Span, audible: int) -> bool:
     """Whether a line of `span`, present in `audible` windows of it, comes and goes within."""
     inner = percent[span.start + 1 : span.stop - 1]
     inner = inner[np.isfinite(inner)]
-    if len(inner) < windows_in(LEAST_TELEGRAM_S) or audible <= 2:
+    if len(inner) < windows_in(MIN_TELEGRAM_S) or audible <= 2:
         return False
     high, low = np.percentile(inner, 85), np.percentile(inner, 15)
     return bool(low < KEYED * high)
@@ -109,7 +109,7 @@ def _is_keyed(percent: FloatArray, span: Span, audible: int) -> bool:
 
 def _is_pulse(percent: FloatArray, span: Span, limit_percent: float) -> bool:
     """Whether it is one pulse of a telegram: as long as one, and with no line before and after it."""
-    long_enough = LEAST_PULSE_S <= (span.stop - span.start) * WINDOW_S <= LONGEST_PULSE_S
+    long_enough = MIN_PULSE_S <= (span.stop - span.start) * WINDOW_S <= LONGEST_PULSE_S
     # the windows next to it may contain a part of it
     around = (span.start - 2, span.stop + 1)
     if not long_enough or around[0] < 0 or around[1] >= len(percent):

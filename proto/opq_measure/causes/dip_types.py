@@ -20,9 +20,9 @@ import numpy as np
 
 SIGMA = 0.03
 """Standard deviation of a phasor, over the voltage before: loads, noise, places not quite the same."""
-LEAST_DEPTH = 0.06
+MIN_DEPTH = 0.06
 """Share of the voltage before that one phase has to change by; a smaller change shows no type."""
-MOST_V = 1.05
+MAX_V = 1.05
 """Share of the voltage before; a larger characteristic voltage makes a type less likely."""
 _TURN = cmath.exp(2j * math.pi / 3)
 _FRAME = (1.0 + 0j, _TURN**2, _TURN)
@@ -73,7 +73,7 @@ def dip_type_of(phasors: Mapping[str, complex]) -> DipType | None:
     """
     if set(phasors) - set("abc"):
         raise ValueError(f"phases are {sorted(phasors)}; want a, b and c")
-    if len(phasors) < 2 or max(abs(each - 1) for each in phasors.values()) < LEAST_DEPTH:
+    if len(phasors) < 2 or max(abs(each - 1) for each in phasors.values()) < MIN_DEPTH:
         return None
     best: dict[str, DipType] = {}
     weights: dict[str, float] = {}
@@ -81,8 +81,8 @@ def dip_type_of(phasors: Mapping[str, complex]) -> DipType | None:
         for place in range(1 if letter == "A" else 3):
             found = _fitted(letter, place, phasors)
             weight = math.log(SHARES[letter]) - 0.5 * len(phasors) * (found.rest / SIGMA) ** 2
-            if abs(found.characteristic_v) > MOST_V:
-                weight -= 0.5 * ((abs(found.characteristic_v) - MOST_V) / SIGMA) ** 2
+            if abs(found.characteristic_v) > MAX_V:
+                weight -= 0.5 * ((abs(found.characteristic_v) - MAX_V) / SIGMA) ** 2
             if letter not in best or weight > weights[letter]:
                 best[letter], weights[letter] = found, weight
     top = max(weights, key=lambda each: weights[each])

@@ -22,7 +22,7 @@ SETTLED_CYCLES = 1.2
 EARLY_CYCLES, LATE_CYCLES = 3.0, 12.0
 """The plateau is measured up to the first; what fades is measured again at the second."""
 SUDDEN_CYCLES = 3.0
-LEAST_CHANGE = 0.01
+MIN_CHANGE = 0.01
 """Share of the voltage before; the shape of a smaller change is not determined."""
 CLEAR_CHANGE = 0.03
 """Share of the voltage before from which the size alone shows the shape."""
@@ -36,9 +36,9 @@ STEADY_S = 0.25
 """Length of the end of the course from which the remaining change is measured."""
 LONGEST_S = 4.0
 """Longest time after the onset that is analysed."""
-HZ_FROM_S, HZ_TO_S, HZ_LEAST_S = 0.1, 1.5, 0.3
+HZ_FROM_S, HZ_TO_S, MIN_HZ_S = 0.1, 1.5, 0.3
 """The span after the onset whose phase gives the frequency."""
-MOST_BENT_RAD = 0.3
+MAX_BENT_RAD = 0.3
 """Largest rms deviation of the phase from a straight line; beyond it, the phase jumped meanwhile."""
 
 
@@ -129,8 +129,8 @@ def _change(series: PhasorSeries, early: complex) -> FloatArray | None:
     """(h,) share of the first change that is left, by size; by phasor where only the phase moved."""
     size = abs(early) - 1
     if abs(size) >= CLEAR_CHANGE or abs(early - 1) < 2 * abs(size):
-        return (np.abs(series.relative) - 1) / size if abs(size) >= LEAST_CHANGE else None
-    return np.abs(series.relative - 1) / abs(early - 1) if abs(early - 1) >= LEAST_CHANGE else None
+        return (np.abs(series.relative) - 1) / size if abs(size) >= MIN_CHANGE else None
+    return np.abs(series.relative - 1) / abs(early - 1) if abs(early - 1) >= MIN_CHANGE else None
 
 
 def _first_below(series: PhasorSeries, change: FloatArray | None, share: float) -> float | None:
@@ -162,7 +162,7 @@ def _fading(series: PhasorSeries, early: complex) -> float | None:
     """Percent of the change that is left after twelve cycles."""
     at_s = LATE_CYCLES / series.hz
     part = series.relative[series.between(at_s, at_s + 3 / series.hz)]
-    if len(part) < 2 * HOPS_PER_CYCLE or abs(abs(early) - 1) < LEAST_CHANGE:
+    if len(part) < 2 * HOPS_PER_CYCLE or abs(abs(early) - 1) < MIN_CHANGE:
         return None
     return 100 * (float(np.median(np.abs(part))) - 1) / (abs(early) - 1)
 
@@ -185,11 +185,11 @@ def _beyond(series: PhasorSeries, sizes: FloatArray, cycles: float) -> float | N
 def _hz_change(series: PhasorSeries) -> float | None:
     part = series.between(HZ_FROM_S, HZ_TO_S)
     time_s = series.time_s[part]
-    if len(time_s) < HOPS_PER_CYCLE or time_s[-1] - time_s[0] < HZ_LEAST_S:
+    if len(time_s) < HOPS_PER_CYCLE or time_s[-1] - time_s[0] < MIN_HZ_S:
         return None
     if float(np.abs(series.relative[part]).min()) < NO_SIZE:
         return None
     phase = np.unwrap(np.angle(series.relative[part]))
     slope, start = np.polyfit(time_s, phase, 1)
     bent = float(np.std(phase - slope * time_s - start))
-    return float(slope) / (2 * math.pi) if bent < MOST_BENT_RAD else None
+    return float(slope) / (2 * math.pi) if bent < MAX_BENT_RAD else None

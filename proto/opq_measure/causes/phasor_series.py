@@ -20,12 +20,12 @@ ComplexArray = NDArray[np.complex128]
 PER_CYCLE = 60
 """Samples per cycle that are kept: enough for the fifth harmonic."""
 HOPS_PER_CYCLE = 4
-BEFORE_CYCLES, LEAST_BEFORE_CYCLES = 12.0, 3.0
+BEFORE_CYCLES, MIN_BEFORE_CYCLES = 12.0, 3.0
 """Most and fewest cycles from which size, phase and frequency before the moment are taken."""
 GUARD_CYCLES = 1.0
 """Nearer to the moment, a cycle may contain part of the wave after it."""
 HARMONIC_CYCLES = 20.0
-MOST_BENT_RAD = 0.2
+MAX_BENT_RAD = 0.2
 """Largest rms deviation of the phase before from a straight line; beyond it, the wave is not steady."""
 
 
@@ -77,7 +77,7 @@ def phasor_series(
     cycle = rate_hz / hz
     begin = max(0, math.ceil(moment_sample - (BEFORE_CYCLES + 1) * cycle))
     stop = min(len(volts), math.floor(moment_sample + seconds * rate_hz + cycle))
-    if moment_sample - begin < (LEAST_BEFORE_CYCLES + GUARD_CYCLES) * cycle or stop - begin < 5 * cycle:
+    if moment_sample - begin < (MIN_BEFORE_CYCLES + GUARD_CYCLES) * cycle or stop - begin < 5 * cycle:
         return None
     every = max(1, round(cycle / PER_CYCLE))
     count = (stop - begin) // every
@@ -97,7 +97,7 @@ def phasor_series(
     if np.count_nonzero(before) < 2 * HOPS_PER_CYCLE:
         return None
     old = complex(first[before].mean())
-    if abs(old) == 0 or float(np.std(np.abs(first[before]))) > MOST_BENT_RAD * abs(old):
+    if abs(old) == 0 or float(np.std(np.abs(first[before]))) > MAX_BENT_RAD * abs(old):
         return None
     near = edges[centre_s < HARMONIC_CYCLES / tuned]
     last = math.ceil(near[-1] + per_s / tuned) + 1
@@ -121,7 +121,7 @@ def _tuned_hz(part: FloatArray, t_s: FloatArray, per_s: float, hz: float) -> flo
         last = int(edges[-1] + span) + 2
         phase = np.unwrap(np.angle(_one_cycle(part[:last], t_s[:last], edges, per_s, hz)))
         slope, start = np.polyfit(centre_s, phase, 1)
-        if float(np.std(phase - slope * centre_s - start)) > MOST_BENT_RAD:
+        if float(np.std(phase - slope * centre_s - start)) > MAX_BENT_RAD:
             return None
         hz += float(slope) / (2 * math.pi)
     return hz if hz > 0 else None

@@ -14,11 +14,11 @@ from opq_measure.analysis.conditions import FREQUENCY_SIGMA_HZ, OTHER_NOMINAL_PE
 from opq_measure.analysis.levels import LEVEL_SIGMA
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.classification.class_limits import ClassLimits
-from opq_measure.classification.mean_cycle import LEAST_CYCLES, MeanCycle
+from opq_measure.classification.mean_cycle import MIN_CYCLES, MeanCycle
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.signal import BoolArray
 
-LEAST_BESIDE = 3
+MIN_CONSECUTIVE_CYCLES = 3
 """Least number of consecutive cycles from which their length is measured."""
 ORDERS = 25
 """Harmonics of the mean cycle that are counted; higher ones are small, and all contain its noise."""
@@ -78,10 +78,10 @@ def frequency_between(signal: MeasuredSignal, usable: BoolArray, limits: ClassLi
     parts = [
         analysis.cycle_starts[begin : end + 1]
         for begin, end in zip(bounds[::2].tolist(), bounds[1::2].tolist(), strict=True)
-        if end - begin >= LEAST_BESIDE
+        if end - begin >= MIN_CONSECUTIVE_CYCLES
     ]
     count = sum(len(each) - 1 for each in parts)
-    if count < LEAST_CYCLES:
+    if count < MIN_CYCLES:
         return
     # one length of the cycle for all stretches, with an offset for each
     at = [np.arange(len(each)) - (len(each) - 1) / 2 for each in parts]

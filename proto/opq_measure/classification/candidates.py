@@ -20,14 +20,14 @@ from opq_measure.analysis.levels import dc_offset_in, noise_in
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.analysis.short_flicker import is_hidden_by_noise, short_flicker_in
 from opq_measure.analysis.sudden import sudden_after
-from opq_measure.analysis.tones import MOST_INTERHARMONIC_PERCENT, OVER_NOISE, tones_in
+from opq_measure.analysis.tones import MAX_INTERHARMONIC_PERCENT, OVER_NOISE, tones_in
 from opq_measure.classification.between_levels import frequency_between, harmonics_between, offset_between
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.edge_transients import BESIDE_CYCLES as BESIDE_EDGE_CYCLES
 from opq_measure.classification.edge_transients import edge_transient
 from opq_measure.classification.envelope_flicker import envelope_flicker
 from opq_measure.classification.faint_jump import faint_jump
-from opq_measure.classification.faint_tones import LEAST_SHARE, faint_tone
+from opq_measure.classification.faint_tones import MIN_SHARE, faint_tone
 from opq_measure.classification.faint_transients import FRAME_S, FaintTransient, faint_transient
 from opq_measure.classification.mean_cycle import MeanCycle, mean_cycle, notching_of, thd_outside
 from opq_measure.classification.measured_signal import BESIDE_CYCLES, TRANSIENTS, MeasuredSignal
@@ -87,7 +87,7 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
         found += frequency_between(signal, cycles.usable, limits)
     least = min(limits.line_percent, limits.signal_percent)
     tones = [each for each in analysis.occurrences if each.kind in ("interharmonics", "mains_signalling")]
-    tones = tones if least == MOST_INTERHARMONIC_PERCENT else tones_in(series, least)
+    tones = tones if least == MAX_INTERHARMONIC_PERCENT else tones_in(series, least)
     tones = [each for each in tones if _line(each) > _line_limit(each, limits)]
     found += list(_faint_tone(signal, cycles, bool(tones), limits)) or tones
     changes = list(_change(signal, limits))
@@ -212,7 +212,7 @@ def _faint_tone(
         return
     residual, cycle = cycles.residual
     hz = (len(starts) - 1) * analysis.rate_hz / float(starts[-1] - starts[0])
-    share = BESIDE_SHARE if is_flagged else LEAST_SHARE
+    share = BESIDE_SHARE if is_flagged else MIN_SHARE
     tone = faint_tone(residual, cycles.usable[cycle], analysis.rate_hz, fundamental_v, hz, least, share)
     if tone is None or tone.mirrored:
         return

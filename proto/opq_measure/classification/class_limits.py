@@ -5,14 +5,14 @@ A file of its own, so that the parts of the classifier need not import each othe
 
 from dataclasses import dataclass, field
 
-from opq_measure.analysis.conditions import MOST_DEVIATION_PERCENT, MOST_PST, MOST_THD_PERCENT
+from opq_measure.analysis.conditions import MAX_DEVIATION_PERCENT, MAX_PST, MAX_THD_PERCENT
 from opq_measure.analysis.levels import DC_LIMITS, NOISE_LIMITS, LevelLimits
-from opq_measure.analysis.sudden import LEAST_JUMP_DEGREES
-from opq_measure.analysis.tones import MOST_INTERHARMONIC_PERCENT
+from opq_measure.analysis.sudden import MIN_JUMP_DEGREES
+from opq_measure.analysis.tones import MAX_INTERHARMONIC_PERCENT
 from opq_measure.events.limits import Limits
 from opq_measure.events.rapid_change import RapidLimits
-from opq_measure.waveform.notches import LEAST as LEAST_NOTCH
-from opq_measure.waveform.transients import LEAST_PU
+from opq_measure.waveform.notches import MIN_NOTCH
+from opq_measure.waveform.transients import MIN_PU
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +20,15 @@ class ClassLimits:
     """docs/classes.md gives the source of each limit; the rms ones are `Limits`."""
 
     rms: Limits = field(default_factory=Limits)
-    thd_percent: float = MOST_THD_PERCENT
-    line_percent: float = MOST_INTERHARMONIC_PERCENT
-    signal_percent: float = MOST_INTERHARMONIC_PERCENT
-    deviation_percent: float = MOST_DEVIATION_PERCENT
-    pst: float = MOST_PST
-    jump_degrees: float = LEAST_JUMP_DEGREES
-    transient_pu: float = LEAST_PU
+    thd_percent: float = MAX_THD_PERCENT
+    line_percent: float = MAX_INTERHARMONIC_PERCENT
+    signal_percent: float = MAX_INTERHARMONIC_PERCENT
+    deviation_percent: float = MAX_DEVIATION_PERCENT
+    pst: float = MAX_PST
+    jump_degrees: float = MIN_JUMP_DEGREES
+    transient_pu: float = MIN_PU
     change_percent: float = RapidLimits().threshold_percent
-    notch_pu: float = LEAST_NOTCH
+    notch_pu: float = MIN_NOTCH
     dc: LevelLimits = DC_LIMITS
     noise: LevelLimits = NOISE_LIMITS
     short_changes: bool = True

@@ -37,7 +37,7 @@ BRIEF_BESIDE_CYCLES, BRIEF_CYCLES = 0.35, 0.5
 FUNDAMENTAL = [0, 13]
 """Columns of the fundamental's cosine and sine."""
 FIT_CYCLES = 5.0
-LEAST_CYCLES = 1.5
+MIN_CYCLES = 1.5
 ORDERS = np.arange(1, 14)
 """Harmonics of the waves on both sides."""
 DEAD_CYCLES = 1.0
@@ -85,7 +85,7 @@ def edge_transient(
     frame = max(16, round(FRAME_S * rate_hz))
     first = max(0, round(low - FIT_CYCLES * cycle))
     stop = min(round(end - beside), round(high + FIT_CYCLES * cycle), len(volts))
-    if low - first < LEAST_CYCLES * cycle or high + frame > len(volts):
+    if low - first < MIN_CYCLES * cycle or high + frame > len(volts):
         return None
     shows_after = stop - high >= (BRIEF_CYCLES if brief else DEAD_CYCLES) * cycle
     if not (shows_after or dead):

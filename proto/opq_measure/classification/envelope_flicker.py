@@ -17,13 +17,13 @@ from opq_measure.analysis.level_steps import step_places
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.signal import BoolArray, FloatArray
 
-LEAST_S = 1.0
-LEAST_PLACED_S = 5.0
+MIN_S = 1.0
+MIN_PLACED_S = 5.0
 """In a shorter stretch, flicker is taken to last from end to end."""
-LEAST_PERIODS = 3.0
+MIN_PERIODS = 3.0
 """Least number of periods of a line in the envelope: a slower swing may be a step or a ramp."""
 SLOWEST_HZ = 1.5
-LEAST_USUAL = 0.5
+MIN_MEDIAN = 0.5
 """Least median of the swing over its rms: 1 for a sine, 0.67 for noise, little for one dip in calm."""
 HIGHEST_HZ_SHARE, QUIET_HZ_SHARE = 0.8, 0.45
 """Shares of the mains frequency: a cycle's rms hardly shows faster lines; between both none flickers."""
@@ -91,7 +91,7 @@ def envelope_flicker(
             pst, hz = _pst_of(half_rms_v[part], nominal_v, nominal_hz, noise_v, rate_hz, tries)
             if pst > found.pst:
                 found = EnvelopeFlicker(pst, hz, stretch, after, before)
-    if found.stretch.stop - found.stretch.start >= LEAST_PLACED_S * 2 * nominal_hz and found.pst > 0:
+    if found.stretch.stop - found.stretch.start >= MIN_PLACED_S * 2 * nominal_hz and found.pst > 0:
         return _placed(found, half_rms_v[found.stretch], 2 * nominal_hz)
     return found
 
@@ -125,7 +125,7 @@ def _pst_of(
 ) -> tuple[float, float]:
     """Pst and frequency of the strongest line of a stretch of Urms(1/2); `tries`: bins searched in all."""
     per_s = 2 * nominal_hz
-    if len(values) < LEAST_S * per_s:
+    if len(values) < MIN_S * per_s:
         return 0.0, np.nan
     at = np.linspace(-1.0, 1.0, len(values))
     mean = float(values.mean())
@@ -141,7 +141,7 @@ def _pst_of(
     )  # factor 2: consecutive cycles overlap by half
     quiet = max(float(np.median(lines[fast])) / np.log(2), of_noise * float(np.sum(window * window)))
     out = _stand_out(off, hz, per_s, nominal_hz, of_noise, math.log(max(tries, 1.0) / CHANCE))
-    swing = float(np.median(np.abs(off))) >= LEAST_USUAL * float(off.std())
+    swing = float(np.median(np.abs(off))) >= MIN_MEDIAN * float(off.std())
     if not (out.any() and swing):
         return 0.0, np.nan
     near = np.convolve(out, np.ones(2 * BESIDE + 1), "same") > 0
@@ -168,7 +168,7 @@ def _stand_out(
     at_hz, lines = at_hz[inside], lines[inside] / np.sinc(at_hz[inside] / nominal_hz) ** 2
     quiet = float(np.median(lines[at_hz > QUIET_HZ_SHARE * nominal_hz])) / np.log(2)
     quiet = max(quiet, of_noise * float(np.sum(fade * fade)))
-    slowest = max(SLOWEST_HZ, LEAST_PERIODS * per_s / count)
+    slowest = max(SLOWEST_HZ, MIN_PERIODS * per_s / count)
     out = (at_hz >= slowest) & (at_hz <= QUIET_HZ_SHARE * nominal_hz) & (lines > least * quiet)
     found = np.zeros(len(hz), dtype=np.bool_)
     found[np.minimum(np.round(at_hz[out] * count / per_s).astype(np.int64), len(hz) - 1)] = True

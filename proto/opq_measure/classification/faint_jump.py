@@ -15,7 +15,7 @@ from opq_measure.signal import BoolArray, FloatArray, IndexArray
 
 SIDE_CYCLES = 6
 """Cycles that are fitted on each side."""
-LEAST_CYCLES = 4
+MIN_CYCLES = 4
 SMEARED_CYCLES = 1
 """Cycles left out on either side of a jump, as the tracker's window covers both sides."""
 SIGMAS = 6.0
@@ -41,7 +41,7 @@ def faint_jump(starts: FloatArray, rms_v: FloatArray, usable: BoolArray) -> Fain
     """
     span = SMEARED_CYCLES + SIDE_CYCLES
     bad = np.concatenate(([0], np.cumsum(~usable)))
-    every = np.arange(LEAST_CYCLES + SMEARED_CYCLES, len(starts) - LEAST_CYCLES - SMEARED_CYCLES)
+    every = np.arange(MIN_CYCLES + SMEARED_CYCLES, len(starts) - MIN_CYCLES - SMEARED_CYCLES)
     first, stop = np.maximum(every - span, 0), np.minimum(every + span + 1, len(starts))
     every = every[bad[stop] == bad[first]]
     inner = every[(every >= span) & (every + span < len(starts))]

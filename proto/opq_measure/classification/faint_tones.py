@@ -16,7 +16,7 @@ import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray
 
-LEAST_HZ, MOST_HZ = 20.0, 3000.0
+MIN_HZ, MAX_HZ = 20.0, 3000.0
 CHANCE = 1e-5
 AROUND_HZ = 300.0
 """Range around a line whose median gives its noise."""
@@ -24,17 +24,17 @@ POWER_S, HOP_S = 0.08, 0.02
 """Length and distance of stretches whose power is compared; a bit of ripple control has 0.1 s and more."""
 SMOOTH_HOPS = 25
 """Half a second: longer than most bits, shorter than a stretch with a line."""
-BOUND_HOPS, LEAST_HOPS = 5, 100
+BOUND_HOPS, MIN_HOPS = 5, 100
 """A stretch begins and ends to 0.1 s and lasts two seconds or more, longer than equal bits of a telegram."""
 BESIDE_POWER = 0.25
 """Power beside a stretch over that in it from which on the line is a telegram that continues."""
-LEAST_KEYED_S = 1.2
+MIN_KEYED_S = 1.2
 """A shorter signal has too few bits of a telegram."""
 KEYED = 0.35
 """Scatter of the power beyond a steady line's, over its square; a line on for 74 % of the time has it."""
-LEAST_ON = 0.25
+MIN_ON_SHARE = 0.25
 """Least share of the time that a telegram is on."""
-LEAST_SHARE = 0.7
+MIN_SHARE = 0.7
 BETWEEN = 0.6
 """Share of the way from one harmonic to the next; beyond it the next one is nearer."""
 BESIDE_HZ = 2.0
@@ -61,7 +61,7 @@ def faint_tone(
     fundamental_v: float,
     mains_hz: float,
     least_percent: float = 0.0,
-    least_share: float = LEAST_SHARE,
+    least_share: float = MIN_SHARE,
 ) -> FaintTone | None:
     """The strongest line, if one stands out.
 
@@ -80,7 +80,7 @@ def faint_tone(
     bins_hz = np.fft.rfftfreq(size, 1 / rate_hz)
     power = np.abs(np.fft.rfft(clean * window, size)) ** 2
     beside = np.abs(bins_hz - mains_hz * np.round(bins_hz / mains_hz)) < max(BESIDE_HZ, 3 * rate_hz / count)
-    inside = (bins_hz >= LEAST_HZ) & (bins_hz <= min(MOST_HZ, 0.45 * rate_hz)) & ~beside
+    inside = (bins_hz >= MIN_HZ) & (bins_hz <= min(MAX_HZ, 0.45 * rate_hz)) & ~beside
     if not inside.any():
         return None
     at = int(np.argmax(np.where(inside, power, 0.0)))
@@ -91,12 +91,12 @@ def faint_tone(
     if not power[at] > floor * math.log(np.count_nonzero(inside) / CHANCE):
         return None
     coherent_v2 = 2 * float(power[at]) / float(window.sum()) ** 2
-    if math.sqrt(coherent_v2) < LEAST_ON * least_percent / 100 * fundamental_v:
+    if math.sqrt(coherent_v2) < MIN_ON_SHARE * least_percent / 100 * fundamental_v:
         return None
     hz = float(bins_hz[at])
     noise_v2 = floor / float(window @ window)  # of one sample, as white noise
     mean_v2, scatter = _power(clean, usable, rate_hz, hz, noise_v2)
-    long = count >= LEAST_KEYED_S * rate_hz
+    long = count >= MIN_KEYED_S * rate_hz
     keyed = long and scatter > KEYED
     level_v2 = mean_v2 * (1 + max(0.0, scatter)) if keyed else max(mean_v2, coherent_v2)
     mirror = round((2 * mains_hz - hz) / (bins_hz[1] - bins_hz[0]))
@@ -152,7 +152,7 @@ def _stretch(power: FloatArray, noise: float) -> slice:
     sums = np.concatenate(([0.0], np.cumsum(power - noise)))[bounds]
     long = bounds[None, :] - bounds[:, None]
     mean = float(sums[-1]) / count
-    usual = (long >= LEAST_HOPS) & (long < count)
+    usual = (long >= MIN_HOPS) & (long < count)
     if not usual.any():
         return slice(0, count)
     weight = np.where(usual, long * (1 - long / count), np.inf)

@@ -16,7 +16,7 @@ from opq_measure.timebase.phase import Track
 from opq_measure.waveform.notches import Notching, notching_in
 
 IntArray = NDArray[np.int64]
-LEAST_CYCLES = 8
+MIN_CYCLES = 8
 ORDERS = 13
 """Harmonics that describe the wave without its notches."""
 REPEATED = 4
@@ -76,7 +76,7 @@ def mean_cycle(volts: SignalArray, starts: FloatArray, usable: BoolArray, points
         None with fewer than eight cycles, or if a point stays empty.
     """
     count = int(np.count_nonzero(usable))
-    if count < LEAST_CYCLES or starts[0] > len(volts) - 2:
+    if count < MIN_CYCLES or starts[0] > len(volts) - 2:
         return None
     at, phase, cycle = _phases(volts, starts)
     keep = usable[cycle]

@@ -21,7 +21,7 @@ AT_LIMIT, PER_DOUBLING = 2.0, 3.0
 PER_PEAK, PER_DEGREE = 5.0, 1 / 6
 MIDDLING = 2.0
 """Severity of a class without a known figure."""
-MOST = 10.0
+MAX_SEVERITY = 10.0
 DEVIATION_SHARE = 0.01
 """Limit of a frequency deviation, as a share of nominal."""
 LASTING: Mapping[str, tuple[tuple[str, ...], float]] = {
@@ -63,14 +63,14 @@ def severity_of_part(
 def _of_voltage(residual_percent: float, itic: str | None, duration_s: float) -> float:
     off = min(1.0, abs(residual_percent - 100.0) / 100.0)
     long = min(1.0, max(0.0, math.log10(max(duration_s, SHORT_S) / SHORT_S) / DECADES))
-    low, high = BANDS.get(itic or "", (0.0, MOST))
+    low, high = BANDS.get(itic or "", (0.0, MAX_SEVERITY))
     return _rounded(low + (high - low) * (BY_DEPTH * off + (1 - BY_DEPTH) * long))
 
 
 def _of_figures(kind: str, figures: Mapping[str, float], nominal_hz: float) -> float:
     match kind:
         case "outage":
-            return MOST
+            return MAX_SEVERITY
         case "impulsive_transient" | "oscillatory_transient" if "peak_pu" in figures:
             return _rounded(PER_PEAK * abs(figures["peak_pu"]))
         case "phase_jump" if "phase_jump_degrees" in figures:
@@ -89,4 +89,4 @@ def _lasting(value: float, limit: float) -> float:
 
 
 def _rounded(value: float) -> float:
-    return round(min(MOST, max(0.0, value)), 1) if math.isfinite(value) else MIDDLING
+    return round(min(MAX_SEVERITY, max(0.0, value)), 1) if math.isfinite(value) else MIDDLING

@@ -20,7 +20,7 @@ from opq_measure.signal import BoolArray, FloatArray
 STEADY_S = 0.33
 TOGETHER = 5
 """Number of Urms(1/2) values that are averaged: three cycles."""
-MOST_SCATTER = 0.25
+MAX_SCATTER = 0.25
 """Largest scatter of a steady rms, as a share of the change."""
 
 
@@ -59,7 +59,7 @@ def short_change_in(
         return None
     scatter = 1.4826 * float(np.median(np.abs(percent[:steady] - before)))
     largest = float(off[np.argmax(np.abs(off))])
-    if scatter > MOST_SCATTER * abs(largest):
+    if scatter > MAX_SCATTER * abs(largest):
         return None
     left = np.flatnonzero(np.abs(off) > threshold_percent / 2)
     back = bool(left[-1] + TOGETHER < len(off))

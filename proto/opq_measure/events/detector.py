@@ -30,7 +30,7 @@ from opq_measure.timebase.windows import Window
 
 KEPT = 3 * REACH
 """Half cycles that are kept: both ends of a short event, the cycles around them, values not yet decided."""
-LEAST_EDGES = 8
+MIN_EDGES = 8
 """Least number of half edges outside an event from which the length of a cycle is measured."""
 
 
@@ -282,7 +282,7 @@ class Detector:
         """
         volts, edges, begin, half = self._recent.around(window - REACH, last + REACH)
         outside = edges[: change - half + 1] if change == window else edges[change - half :]
-        cycle = usual_length(outside if len(outside) >= LEAST_EDGES else edges)
+        cycle = usual_length(outside if len(outside) >= MIN_EDGES else edges)
         return Surroundings(volts, edges, window - half, cycle), begin
 
     def _level(self, event: ThresholdCrossing, percent: float) -> float:

@@ -27,7 +27,7 @@ REACHES = (
     (1.5, (0.6, 0.7, 0.85, 1, 1.2, 1.4, 1.65)),
 )
 """Search range around the change, and lengths of ramps that are tried besides the step, in cycles."""
-LEAST_CYCLES, MOST_CYCLES = 0.3, 3.6
+MIN_CYCLES, MAX_CYCLES = 0.3, 3.6
 """Lengths of dips that `dip_between` finds; only five Urms(1/2) show a shallow one of 3.5."""
 
 
@@ -118,7 +118,7 @@ def dip_between(volts: FloatArray, begin: float, end: float, cycle: float) -> tu
     total = float(np.sum((now - wave) ** 2))
     cost = total - outside + (xx - explained)
     length = stops[None, :] - starts[:, None]
-    cost[(length < LEAST_CYCLES * cycle) | (length > MOST_CYCLES * cycle)] = np.inf
+    cost[(length < MIN_CYCLES * cycle) | (length > MAX_CYCLES * cycle)] = np.inf
     row, column = np.unravel_index(int(np.argmin(cost)), cost.shape)
     if not cost[row, column] <= MISFIT * total:
         return None

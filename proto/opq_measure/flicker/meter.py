@@ -19,7 +19,7 @@ from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray, SignalPie
 
 MIN_S = 5.0
 """Shorter signals have no value: after the 2 s that the filters need too little would be left."""
-LEAST_SHARE = 0.95
+MIN_SHARE = 0.95
 """Share of ten minutes that Pst needs. The two seconds after a gap do not count."""
 PST_S = 600.0
 """Observation time of Pst; IEC 61000-4-15:2010, 5.7.1."""
@@ -37,9 +37,9 @@ SLACK_NS = 1_000_000
 new ten minutes; Pinst smooths over three hundred times as long."""
 ON_SAMPLE = 0.01
 """In samples: a start this little after a sample is on it, for nanoseconds are rounded block by block."""
-LEAST_RATE = 20.0
+MIN_RATE = 20.0
 """Samples per cycle of the lamp's mains; see `signal.check_signal`."""
-MOST_PPM = 1000.0
+MAX_PPM = 1000.0
 """A larger change of the rate begins a new run."""
 
 
@@ -156,7 +156,7 @@ class Flickermeter:
 
     def _goes_on(self, samples: SignalPiece) -> bool:
         _, rate_hz, v_per_lsb = self._run
-        same_rate = abs(samples.rate_hz / rate_hz - 1) <= MOST_PPM * 1e-6
+        same_rate = abs(samples.rate_hz / rate_hz - 1) <= MAX_PPM * 1e-6
         return samples.first_sample == self._next_sample and same_rate and samples.v_per_lsb == v_per_lsb
 
     def _end_run(self, timed: bool) -> list[FlickerInterval]:
@@ -229,7 +229,7 @@ class Flickermeter:
         if done is None:
             return
         pinst = np.concatenate(done.pinst).astype(np.float64) if done.pinst else np.empty(0)
-        pst = severity(pinst) if done.seen_s >= LEAST_SHARE * PST_S else float("nan")
+        pst = severity(pinst) if done.seen_s >= MIN_SHARE * PST_S else float("nan")
         yield FlickerInterval(
             first_sample=done.first_sample,
             end_sample=sample,
@@ -269,7 +269,7 @@ def flicker(volts: SignalArray, rate_hz: float, lamp: Lamp) -> Flicker:
     """
     if not 0 < rate_hz < np.inf:
         raise ValueError(f"rate_hz is {rate_hz:g}, want a positive number")
-    if len(volts) < MIN_S * rate_hz or rate_hz < LEAST_RATE * lamp.nominal_hz:
+    if len(volts) < MIN_S * rate_hz or rate_hz < MIN_RATE * lamp.nominal_hz:
         check_samples(volts)
         return Flicker(None, None)
     meter = Flickermeter(lamp)

@@ -22,7 +22,7 @@ from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.cycles import Track
 from opq_measure.timebase.windows import Window
 
-LEAST = 6
+MIN_PHASES = 6
 """Fewest known phases of a window; a parabola needs three."""
 SHARE = 0.75
 """Least share of a window's phases that must be known."""
@@ -117,7 +117,7 @@ def _joined_hz_s(parts: Sequence[_Part], start: float, rate_hz: float) -> float:
     if all(part.whole for part in parts) and len(parts[0].positions) > 1:  # the usual case
         first, step = parts[0].first, float(parts[0].positions[1] - parts[0].positions[0])
         skipped = max(0, math.ceil((start - first) / step))
-        if parts[-1].last - first == (len(phase_rad) - 1) * step and len(phase_rad) - skipped >= LEAST:
+        if parts[-1].last - first == (len(phase_rad) - 1) * step and len(phase_rad) - skipped >= MIN_PHASES:
             return _even_hz_s(phase_rad[skipped:], step, rate_hz)
     positions = np.concatenate([part.positions for part in parts])
     known = np.concatenate([part.known for part in parts])
@@ -127,7 +127,7 @@ def _joined_hz_s(parts: Sequence[_Part], start: float, rate_hz: float) -> float:
 
 def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArray, rate_hz: float) -> float:
     count = int(np.count_nonzero(known))
-    if count < LEAST or count < SHARE * len(known):
+    if count < MIN_PHASES or count < SHARE * len(known):
         return float("nan")
     step = float(positions[1] - positions[0])
     if count == len(known) and positions[-1] - positions[0] == (count - 1) * step:

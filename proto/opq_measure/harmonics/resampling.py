@@ -43,7 +43,7 @@ BLOCK_POINTS: Final = 2560
 """Points resampled at once: their polynomials stay in the cache; larger arrays need new pages each time."""
 GAIN_STEP: Final = 1 / 256
 """Relative step of window lengths for which the gain is cached; between them a parabola interpolates it."""
-MOST_WARP: Final = 0.1
+MAX_WARP: Final = 0.1
 """A share of the window: a larger deviation of the edges from even spacing is no drift of the frequency."""
 BUBBLES: Final = 2
 """Number of drift shapes: a steady drift of the frequency, and a change of that drift."""
@@ -87,7 +87,7 @@ def resample(volts: SignalArray, edges: FloatArray, out: FloatArray) -> None:
     Args:
         volts: (n,) counts or volts.
         edges: (c + 1,) rising fractional positions in 0 .. n, the window's cycle edges; of two only,
-            the frequency is taken as steady. Edges that deviate by more than `MOST_WARP` count as two.
+            the frequency is taken as steady. Edges that deviate by more than `MAX_WARP` count as two.
         out: (points,) float64, filled; attenuated by sinc(f / rate)^6. Beyond its ends the signal is
             continued by its mirror image, for at most three samples.
     """
@@ -178,7 +178,7 @@ def _drift(edges: FloatArray) -> FloatArray:
         return np.array((length, 0.0, 0.0))
     even, fit = _fit(cycles)
     bow, lean = (fit @ (edges[1:-1] - edges[0] - length * even)).tolist()
-    bent = abs(bow) + abs(lean) <= MOST_WARP * length
+    bent = abs(bow) + abs(lean) <= MAX_WARP * length
     return np.array((length, bow, lean) if bent else (length, 0.0, 0.0))
 
 

@@ -19,7 +19,7 @@ from opq_measure.harmonics.spectrum import Spectrum
 from opq_measure.signal import FloatArray
 
 Bins = Literal["single", "four"]
-MOST_RECORD_S = 120.0
+MAX_RECORD_S = 120.0
 """IEC 61000-4-30:2015, 5.10."""
 
 
@@ -85,11 +85,11 @@ class Telegrams:
         ValueError: a threshold that is not positive, or a record not in 0 .. 120 s.
     """
 
-    def __init__(self, threshold: float, record_s: float = MOST_RECORD_S) -> None:
+    def __init__(self, threshold: float, record_s: float = MAX_RECORD_S) -> None:
         if not (math.isfinite(threshold) and threshold > 0):
             raise ValueError(f"threshold is {threshold}, want a positive number")
-        if not 0 < record_s <= MOST_RECORD_S:
-            raise ValueError(f"record_s is {record_s}, want above 0 and to {MOST_RECORD_S:g}")
+        if not 0 < record_s <= MAX_RECORD_S:
+            raise ValueError(f"record_s is {record_s}, want above 0 and to {MAX_RECORD_S:g}")
         self.threshold = threshold
         self._record_ns = round(record_s * 1e9)
         self._levels: list[float] = []

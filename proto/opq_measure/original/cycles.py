@@ -11,7 +11,7 @@ CYCLE_SAMPLES: Final = 200
 STEPS: Final = 8
 """Gauss-Newton steps; a sine with 5 % of harmonics has converged after 4."""
 FARTHEST_HZ = 20.0
-LEAST_PU = 0.05
+MIN_PU = 0.05
 """Share of the median amplitude below which there is no sine to fit."""
 LOWEST_HZ, HIGHEST_HZ = 40.0, 70.0
 HIGHEST_ORDER: Final = 99
@@ -28,7 +28,7 @@ def window_rms_v(volts: FloatArray) -> FloatArray:
 def fitted_cycles_hz(volts: FloatArray, rate_hz: float) -> FloatArray:
     """(n // 200,) float64, hertz: the frequency of the sine and constant that fit each 200 samples best.
 
-    NaN where the amplitude is below LEAST_PU of the median one, or the fit does not converge.
+    NaN where the amplitude is below MIN_PU of the median one, or the fit does not converge.
     Error: one cycle with noise of 30 dB has a standard deviation of 0.09 Hz (test_mauka_payloads.py).
     Source: opq-interop E.3, MakaiEvent; IEEE 1057-2017, 5.3 (four parameters).
     """
@@ -56,7 +56,7 @@ def fitted_cycles_hz(volts: FloatArray, rate_hz: float) -> FloatArray:
             omega = omega + change
     hz = omega[:, 0] / (2 * np.pi)
     settled = (np.abs(change[:, 0]) < 0.05) & (np.abs(hz - start_hz) < FARTHEST_HZ)
-    there = amplitude > LEAST_PU * np.median(amplitude)
+    there = amplitude > MIN_PU * np.median(amplitude)
     return np.where(settled & there, hz, np.nan)
 
 

@@ -12,7 +12,7 @@ from opq_measure.original.curves import BANDS, original_ieee1159, original_itic,
 from opq_measure.signal import FloatArray
 
 NOMINAL_V: Final = 120.0
-JUMP, LEAST_PIECE, PENALTY = 5, 2, 1.0
+JUMP, MIN_PIECE, PENALTY = 5, 2, 1.0
 """Settings of PELT: change points lie at multiples of 5 cycles, a piece has at least 2, each costs 1 V2."""
 
 
@@ -85,7 +85,7 @@ def constant_pieces(rms_v: FloatArray) -> list[ConstantPiece]:
 
 
 def change_points(
-    values: FloatArray, penalty: float = PENALTY, jump: int = JUMP, least: int = LEAST_PIECE
+    values: FloatArray, penalty: float = PENALTY, jump: int = JUMP, least: int = MIN_PIECE
 ) -> list[int]:
     """Ends of pieces of constant mean with the least sum of squares plus `penalty` per piece; the last is n.
 

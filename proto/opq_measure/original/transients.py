@@ -18,7 +18,7 @@ RATE_HZ: Final = 12_000.0
 SAMPLES_PER_MS: Final = 12
 ARCING_CROSSINGS: Final = 10
 """The original uses this number too, whatever its setting is."""
-LEAST_REPEATED: Final = 3
+MIN_REPEATED: Final = 3
 SIGNIFICANT: Final = 0.05
 FIRST_V, FIRST_DECAY, FIRST_HZ = 120 * 2**0.5, 200.0, 2500.0
 """Initial values for the fit of a damped cosine."""
@@ -103,7 +103,7 @@ def _named(
     crossings = _crossings(above)
     if len(crossings) >= ARCING_CROSSINGS:
         _, counts = np.unique(np.diff(crossings), return_counts=True)
-        if counts.max() >= LEAST_REPEATED:
+        if counts.max() >= MIN_REPEATED:
             return "arcing", {"Num_Cycles": float(len(crossings))}
     if len(crossings) >= settings.oscillatory_crossings and (found := _oscillatory(part)) is not None:
         return "oscillatory", found

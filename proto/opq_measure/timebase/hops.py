@@ -20,7 +20,7 @@ AROUND = HOPS_PER_CYCLE
 """Hops on either side that are needed to see a step."""
 WIDEST = 0.1
 """Mistuning up to which the mirror image is removed; beyond it the phase itself is turning."""
-MOST_BEND = 0.06
+MAX_CURVATURE = 0.06
 """Curvature, rad per square of a cycle: 35 Hz/s; a larger one is a jump, and a slope over it is invalid."""
 FEWEST = 2 * AROUND + 1
 """Fewest hops that show a bend of the phase."""
@@ -78,7 +78,7 @@ def corrected(
     run = apart * hop if contiguous else positions[high] - positions[low]
     slope = (phase_rad[high] - phase_rad[low]) / run
     bend = np.zeros(count) if count < FEWEST else (slope[high] - slope[low]) / (between * hop)
-    most = MOST_BEND * (per_sample / TURN) ** 2
+    most = MAX_CURVATURE * (per_sample / TURN) ** 2
     if not contiguous or bend @ bend > most * most:  # this is rare, so single hops are not checked otherwise
         broken = (np.abs(bend) > most) | (run != apart * hop)
         broken |= broken[low] | broken[high]

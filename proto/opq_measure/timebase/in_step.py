@@ -15,7 +15,7 @@ from opq_measure.signal import BoolArray, FloatArray, SignalArray
 from opq_measure.timebase.hops import (
     AROUND,
     HOPS_PER_CYCLE,
-    MOST_BEND,
+    MAX_CURVATURE,
     TURN,
     is_steady,
     neighbour_hops,
@@ -163,7 +163,7 @@ def _corrected(
     low, high, apart, off, between = neighbour_hops(count)
     slope = (raw[:, high] - raw[:, low]) / (apart * hop)
     bend = (slope[:, high] - slope[:, low]) / (between * hop)
-    most = MOST_BEND * (per_sample / TURN) ** 2
+    most = MAX_CURVATURE * (per_sample / TURN) ** 2
     smooth: BoolArray = np.logical_and.reduce(np.abs(bend) <= most, axis=1)
     smooth &= position[:, -1] - position[:, 0] == (count - 1) * hop
     phase_rad, gain = straightened(raw, slope + bend * (off * hop), bend, tuned)

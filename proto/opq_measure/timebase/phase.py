@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray
-from opq_measure.timebase.hops import HOPS_PER_CYCLE, MOST_BEND, TURN
+from opq_measure.timebase.hops import HOPS_PER_CYCLE, MAX_CURVATURE, TURN
 
 REACH = 4 * HOPS_PER_CYCLE
 """Hops from which the phase is extrapolated to the ends of the signal, a cycle away."""
@@ -118,7 +118,7 @@ class Track:
         slope = float(phase_rad[reach] - phase_rad[0]) / far
         bend = 0.0
         if reach == REACH:
-            most = MOST_BEND / 2 * (self.nominal_hz / self.rate_hz) ** 2
+            most = MAX_CURVATURE / 2 * (self.nominal_hz / self.rate_hz) ** 2
             bend = (slope - float(phase_rad[reach // 2] - phase_rad[0]) / near) / (far - near)
             bend = min(max(bend, -most), most)
         return np.asarray(phase_rad[0] + slope * away + bend * away * (away - far))

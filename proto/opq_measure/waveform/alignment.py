@@ -33,7 +33,7 @@ LOUD = 2.0
 median."""
 EVENT_SHARE = 0.2
 """The event is where the rms over a cycle of that difference exceeds this share of its maximum."""
-LEAST_SIMILAR = 0.5
+MIN_SIMILAR = 0.5
 """Least correlation of the differences at which the choice of the cycle is accepted."""
 
 
@@ -83,10 +83,10 @@ def lag_between(
         raise ValueError(f"want at least 10 cycles of {nominal_hz:g} Hz in both recordings")
     news = _news(first, tracks[0]), _news(second, tracks[1])
     lags, similarity = _similarity(*news, round(least_overlap_s * rate_hz))
-    if len(lags) == 0 or not (best := float(similarity.max())) >= LEAST_SIMILAR:
+    if len(lags) == 0 or not (best := float(similarity.max())) >= MIN_SIMILAR:
         raise ValueError(
             f"the two have nothing in common that shows which cycle it is (want a correlation of "
-            f"{LEAST_SIMILAR:g}): record a dip or a step that both have seen"
+            f"{MIN_SIMILAR:g}): record a dip or a step that both have seen"
         )
     coarse = int(lags[np.argmax(similarity)])
     begin, end = _event(news[0], rate_hz / nominal_hz)

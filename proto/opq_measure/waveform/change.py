@@ -18,7 +18,7 @@ import numpy as np
 
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.cycles import Track
-from opq_measure.waveform.steady import FREE_CYCLES, LEAST_CYCLES, Steady, steady_wave
+from opq_measure.waveform.steady import FREE_CYCLES, MIN_CYCLES, Steady, steady_wave
 
 CYCLES = 6.0
 """Cycles fitted on either side: 0.2 mHz and 0.005 degrees at 60 dB, and the mains is steady over 0.1 s."""
@@ -26,7 +26,7 @@ REACH = 1.0
 """Cycles around the first estimate in which the instant is searched."""
 MARGIN = 0.06
 """Cycles around the instant left out of the second fit: 1 ms, in which a fault rings."""
-LEAST = 0.03
+MIN_CHANGE = 0.03
 """Least step, as a share of the fundamental: 3 % in amplitude or 1.7 degrees."""
 SHORT_ORDERS = 10
 """Harmonics fitted per cycle of a short stretch, so that noise is not taken for harmonics."""
@@ -117,9 +117,9 @@ def change_near(
     if not first < near < stop:
         return None
     low, high = max(near - reach * period, first), min(near + reach * period, stop)
-    if stop - near < 2 * LEAST_CYCLES * period:  # little is left after it: search closer to it
+    if stop - near < 2 * MIN_CYCLES * period:  # little is left after it: search closer to it
         high = min(high, near + 0.4 * (stop - near))
-    if near - first < 2 * LEAST_CYCLES * period:
+    if near - first < 2 * MIN_CYCLES * period:
         low = max(low, near - 0.4 * (near - first))
     found = None
     for _ in range(2):
@@ -135,7 +135,7 @@ def change_near(
     return found
 
 
-def changes_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tuple[Change, ...]:
+def changes_in(volts: SignalArray, tracked: Track, least: float = MIN_CHANGE) -> tuple[Change, ...]:
     """Every sudden change of the fundamental by `least` of itself or more, in time order.
 
     Args:
@@ -237,7 +237,7 @@ def _fitted(volts: SignalArray, tracked: Track, begin: float, end: float) -> Ste
     if cycles < FREE_CYCLES:  # the track of so short a stretch contains its surroundings, too
         hz = _hz(tracked, begin - 8 * tracked.rate_hz / hz, end + 8 * tracked.rate_hz / hz)
         cycles = (stop - start) * hz / tracked.rate_hz
-    if cycles < LEAST_CYCLES:
+    if cycles < MIN_CYCLES:
         return None
     orders = None if cycles > CYCLES / 2 else round(SHORT_ORDERS * cycles)
     return steady_wave(volts, tracked.rate_hz, start, stop, hz, orders)

@@ -25,7 +25,7 @@ RIDGE = 1e-7
 """Reduces order 13 by 0.6 % and order 7 by 0.05 % where all samples count, and much more across gaps."""
 BIWEIGHT = 4.7
 """In sigma; Tukey's constant for 95 % efficiency in normal noise."""
-LEAST = 0.03
+MIN_NOTCH = 0.03
 """Least depth that is reported, as a share of the fundamental's peak."""
 SIGMAS = 6.0
 """Least depth, as a multiple of the noise between the notches."""
@@ -33,15 +33,15 @@ NORMAL = 4.5
 """In sigma: one window in fifty of normal noise exceeds it and is then analysed in full."""
 JUMP = 0.3
 """A share of the least depth: the least jump within one sample that begins or ends a notch."""
-MOST_SHARE = 0.4
+MAX_SHARE = 0.4
 """A share of the time: deviations that fill more of it are another form of wave, not notches."""
-MOST_DEGREES = 30.0
+MAX_DEGREES = 30.0
 """Largest width of one notch; six of them fill half of the cycle."""
 APART_DEGREES = 4.0
 """Notches at angles that differ by less are at the same place."""
-MOST_CYCLES = 0.75
+MAX_CYCLES = 0.75
 """Notches at a place are periodic when at least this share of the cycles has one there."""
-LEAST_CYCLES = 3
+MIN_CYCLES = 3
 SHARP = 0.002
 """Share of the fundamental that notches of 3 % exceed in the orders from SHARP_ORDER on, beyond ORDERS."""
 SHARP_ORDER = 14
@@ -94,7 +94,7 @@ class Notching:
         return sum(place.area_v_us for place in self.places)
 
 
-def notching_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tuple[Notching, ...]:
+def notching_in(volts: SignalArray, tracked: Track, least: float = MIN_NOTCH) -> tuple[Notching, ...]:
     """The windows of 10/12 cycles in which there is periodic notching, in time order.
 
     Args:
@@ -115,7 +115,7 @@ def notching_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tup
     found = []
     for first in range(0, len(edges) - 1, size):
         part = edges[first : first + size + 1]
-        if len(part) > LEAST_CYCLES and (one := _notching(volts, tracked, part, least)) is not None:
+        if len(part) > MIN_CYCLES and (one := _notching(volts, tracked, part, least)) is not None:
             found.append(one)
     return tuple(found)
 
@@ -130,7 +130,7 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
     most = float(np.abs(off).max())
     if not peak > 0 or most < 0.5 * least * peak:
         return None  # 13 harmonics explain everything
-    widest = MOST_DEGREES / 360.0 * float(np.diff(edges).mean())
+    widest = MAX_DEGREES / 360.0 * float(np.diff(edges).mean())
     jumps = _between_jumps(part, JUMP * least * peak, widest)
     if most < NORMAL * 1.4826 * float(np.median(np.abs(off))) and not jumps.any():
         return None  # the rest is noise
@@ -138,7 +138,7 @@ def _notching(volts: SignalArray, tracked: Track, edges: FloatArray, least: floa
     deviation = part - wave
     level = max(least * peak, SIGMAS * noise)
     runs = _runs(np.abs(deviation) > level / 2, np.abs(deviation), level)
-    if not runs or sum(end - begin for begin, end in runs) > MOST_SHARE * len(part):
+    if not runs or sum(end - begin for begin, end in runs) > MAX_SHARE * len(part):
         return None
     notches = np.array([_notch(deviation, wave, phase, begin, end) for begin, end in runs])
     places = _places(notches, len(edges) - 1, tracked.rate_hz)
@@ -194,7 +194,7 @@ def _without_notches(
     basis: FloatArray, part: FloatArray, floor: float, inside: BoolArray
 ) -> tuple[FloatArray, float]:
     """The wave that fits all but the outliers, and the rms of the noise around it."""
-    begun = 0 < np.count_nonzero(inside) < MOST_SHARE * len(part)
+    begun = 0 < np.count_nonzero(inside) < MAX_SHARE * len(part)
     weight = np.where(inside, 0.0, 1.0) if begun else np.ones(len(part))
     wave, spread = part, floor
     for orders in ORDERS[-3:] if begun else ORDERS:
@@ -269,7 +269,7 @@ def _places(notches: FloatArray, cycles: int, rate_hz: float) -> tuple[NotchPlac
         share = len(group) / cycles
         angle, width, area, part, toward = group.mean(axis=0).tolist()
         width_us = width / rate_hz * 1e6
-        if not MOST_CYCLES <= share <= 1.5 or len(group) < LEAST_CYCLES:
+        if not MAX_CYCLES <= share <= 1.5 or len(group) < MIN_CYCLES:
             continue
         area_v_us = area / rate_hz * 1e6
         found.append(

@@ -16,7 +16,7 @@ from opq_measure.signal import FloatArray
 
 STEPS = 30
 """Gauss-Newton steps at most; eight are usual."""
-LEAST_SAMPLES = 6
+MIN_SAMPLES = 6
 """Four unknowns, and two more samples to judge the fit by."""
 BACK = 6
 """Halvings of a step that makes the fit worse."""
@@ -56,7 +56,7 @@ def oscillation(volts: FloatArray, rate_hz: float) -> Oscillation | None:
     (test_measure_transient.py).
     """
     total = float(volts @ volts)
-    if len(volts) < LEAST_SAMPLES or not total > 0:
+    if len(volts) < MIN_SAMPLES or not total > 0:
         return None
     n = np.arange(len(volts), dtype=np.float64)
     decay = 1.0 / max(

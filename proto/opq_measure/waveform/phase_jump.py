@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from opq_measure.signal import SignalArray
 from opq_measure.timebase.cycles import Track
-from opq_measure.waveform.change import LEAST, Change, changes_in
+from opq_measure.waveform.change import MIN_CHANGE, Change, changes_in
 from opq_measure.waveform.steady import Steady
 
-LEAST_DEGREES = 3.0
+MIN_DEGREES = 3.0
 """Least jump reported by default; distant switching causes smaller ones all day."""
 
 SIGNIFICANT = 4.0
@@ -46,7 +46,7 @@ class PhaseJump:
 def phase_jumps_in(
     volts: SignalArray,
     tracked: Track,
-    least_degrees: float = LEAST_DEGREES,
+    least_degrees: float = MIN_DEGREES,
     changes: Sequence[Change] | None = None,
 ) -> tuple[PhaseJump, ...]:
     """Every jump of the phase by `least_degrees` and more, in time order.
@@ -76,7 +76,7 @@ def phase_jumps_in(
 
 def least_step(least_degrees: float) -> float:
     """The least step of a change to examine: that of half the jump, so that the search misses no jump."""
-    return min(2 * math.sin(math.radians(least_degrees) / 4), LEAST)
+    return min(2 * math.sin(math.radians(least_degrees) / 4), MIN_CHANGE)
 
 
 def phase_jump_of(change: Change) -> PhaseJump:

@@ -23,7 +23,7 @@ LOBE = 0.2
 """A share of the peak: the least half wave of a ringing; a filter's ripple beside an impulse is smaller."""
 CLEAN = 0.95
 """Above this share of the energy in one ringing, its peak is interpolated between samples."""
-LEAST_HALF_WAVES = 3
+MIN_HALF_WAVES = 3
 """Half waves from which on a pulse is a ringing."""
 DECAYS_S = np.geomspace(5e-5, 2e-3, 12)
 """Decay times of impulses that are tried; neighbouring ones explain the same energy to 1 %."""
@@ -59,7 +59,7 @@ def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None
     level = max(END * abs(peak), min(SIGMAS * noise, 0.9 * abs(peak)))
     low, high = _extent(np.abs(residual) > level, largest, round(GAP_S * rate_hz))
     lobes = _lobes(residual[low:high], max(LOBE * abs(peak), SIGMAS * noise))
-    ring = oscillation(residual[low:high], rate_hz) if len(lobes) >= LEAST_HALF_WAVES else None
+    ring = oscillation(residual[low:high], rate_hz) if len(lobes) >= MIN_HALF_WAVES else None
     share, unknowns = (_decay_share(residual[low:high], rate_hz), 2) if ring is None else (ring.share, 4)
     start, place = _passing(residual, low, level, -1), float(largest)
     if ring is not None and ring.share > CLEAN:

@@ -26,7 +26,7 @@ ORDERS = 50
 """Highest order; as IEC 61000-4-30:2015, 5.8."""
 BAND = 0.45
 """A share of the rate: harmonics above are not fitted, because a sampler's filter has its edge there."""
-LEAST_CYCLES = 1.05
+MIN_CYCLES = 1.05
 """Below one cycle DC and fundamental cannot be separated."""
 FREE_CYCLES = 1.4
 """From here on the frequency is fitted, too; limits.md section 8: 1.4 mHz over 1.5 cycles at 60 dB."""
@@ -127,10 +127,8 @@ def steady_wave(
     if not 0 <= start < stop <= len(volts):
         raise ValueError(f"samples {start} .. {stop} leave the signal, 0 .. {len(volts)}")
     size = stop - start
-    if not (hz > 0 and size * hz >= LEAST_CYCLES * rate_hz):
-        raise ValueError(
-            f"{size} samples of {hz:g} Hz, want at least {LEAST_CYCLES} cycles of a positive one"
-        )
+    if not (hz > 0 and size * hz >= MIN_CYCLES * rate_hz):
+        raise ValueError(f"{size} samples of {hz:g} Hz, want at least {MIN_CYCLES} cycles of a positive one")
     orders = min(ORDERS, int(BAND * rate_hz / hz)) if orders is None else orders
     orders = max(1, min(orders, (size // 2 - 1) // 2))
     part = np.asarray(volts[start:stop], dtype=np.float64)

@@ -18,13 +18,13 @@ from opq_measure.timebase.cycles import Track
 from opq_measure.waveform.between_waves import residuals_between, waves_around
 from opq_measure.waveform.change import Change, changes_in
 from opq_measure.waveform.high_pass import high_pass, tap_count
-from opq_measure.waveform.pulse import LEAST_HALF_WAVES, Pulse, pulse_in
+from opq_measure.waveform.pulse import MIN_HALF_WAVES, Pulse, pulse_in
 from opq_measure.waveform.residual import phases_rad
 from opq_measure.waveform.steady import Steady
 
 CUTOFF_HZ = 240.0
 """Middle of a transition of 350 Hz: the fundamental is down by 60 dB, ringing of 300 Hz passes."""
-LEAST_PU = 0.05
+MIN_PU = 0.05
 """Least peak over the fundamental's; the original's noise floor was 6 V of 170 V, 0.035."""
 SIGMAS = 6.0
 """Least peak over the noise: exceeded by chance once in 10^9 samples."""
@@ -72,7 +72,7 @@ class Transient:
     @property
     def oscillatory(self) -> bool:
         """It swings at least three times; otherwise it is impulsive. IEEE 1159-2019, 4.2.1 and 4.2.2."""
-        return self.half_waves >= LEAST_HALF_WAVES
+        return self.half_waves >= MIN_HALF_WAVES
 
     @property
     def band(self) -> str | None:
@@ -92,7 +92,7 @@ class Transient:
 def transients_in(
     volts: SignalArray,
     tracked: Track,
-    least_pu: float = LEAST_PU,
+    least_pu: float = MIN_PU,
     most: int = 1000,
     changes: Callable[[], tuple[Change, ...]] | None = None,
 ) -> tuple[Transient, ...]:
@@ -210,7 +210,7 @@ def _measured(
         return None
     ring = pulse.ring
     start = first + pulse.start
-    if pulse.half_waves < LEAST_HALF_WAVES and _fades(volts, tracked, start, first + pulse.stop):
+    if pulse.half_waves < MIN_HALF_WAVES and _fades(volts, tracked, start, first + pulse.stop):
         return None
     return Transient(
         start=start,

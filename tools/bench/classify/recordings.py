@@ -40,7 +40,7 @@ from opq_hil.mains.voltage import Mains
 from opq_hil.mains.wave import Harmonic, MainsTone, Wave
 from opq_measure.flicker.lamps import lamp_for
 
-LEAST_S, MOST_S = 0.5, 3.0
+MIN_S, MAX_S = 0.5, 3.0
 MARGIN_S = 0.12
 """Least time from a sudden disturbance to either end: six cycles, over which a steady wave is fitted."""
 SNR_DB = (20.0, 30.0, 40.0)
@@ -124,7 +124,7 @@ def short_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> La
     nominal_v = NOMINAL_V[hz]
     parts = [] if kind == "none" else kind.split("+")
     spans = [LENGTHS_S[part] for part in parts if part in LENGTHS_S]
-    seconds = draws.uniform(max([LEAST_S, *(each[0] for each in spans)]), MOST_S)
+    seconds = draws.uniform(max([MIN_S, *(each[0] for each in spans)]), MAX_S)
     if {"sag", "swell", "interruption"} & set(parts):
         seconds = max(seconds, 0.9)
     off_hz, turned = draws.uniform(-0.05, 0.05), draws.uniform()

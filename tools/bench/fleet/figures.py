@@ -41,10 +41,10 @@ FIRST_BOX = 10_001
 WATCH_S, QUICK_WATCH_S = 600.0, 20.0
 STAND_S = 1200.0
 """Longest wait until all Boxes are connected; then it measures with those that are."""
-SETTLED_S, SETTLE_MOST_S = 5.0, 120.0
+SETTLED_S, MAX_SETTLE_S = 5.0, 120.0
 """Time without new stored Measurements that ends the wait, and the longest wait."""
-REPORTING_MOST_S = 120.0
-END_MOST_S = 180.0
+MAX_REPORTING_S = 120.0
+MAX_END_S = 180.0
 """Longest wait for the fleet's end; a fleet kills its processes earlier."""
 POLL_S = 1.0
 NAMED = 10
@@ -102,9 +102,9 @@ class FleetWatch:
             yield self._restarted()
         finally:
             self._stop.set()
-            thread.join(END_MOST_S)
+            thread.join(MAX_END_S)
             if thread.is_alive():
-                self._failure = f"it did not end within {END_MOST_S:g} s, so what it counted is not known"
+                self._failure = f"it did not end within {MAX_END_S:g} s, so what it counted is not known"
         yield case("time until all stand", "s", [self._total.get("all_standing_after_s", -1.0)])
         yield case("until then, CPU of a Box", "ms", [self._start_cpu_s / self._boxes * 1e3])
         self._settle()
@@ -189,7 +189,7 @@ class FleetWatch:
         self._makai.restart(*SERVICES)
         while (
             reporting := self._makai.boxes_reporting()
-        ) < self._boxes and time.monotonic() - began_s < REPORTING_MOST_S:
+        ) < self._boxes and time.monotonic() - began_s < MAX_REPORTING_S:
             time.sleep(0.1)
         why = f"{self._boxes - reporting} are not" if reporting < self._boxes else ""
         name = "each Box is heard again after all services were killed"
@@ -197,7 +197,7 @@ class FleetWatch:
 
     def _settle(self) -> None:
         """Waits until all Measurements under way are stored."""
-        until_s, before, since_s = time.monotonic() + SETTLE_MOST_S, -1.0, time.monotonic()
+        until_s, before, since_s = time.monotonic() + MAX_SETTLE_S, -1.0, time.monotonic()
         while time.monotonic() < until_s and time.monotonic() - since_s < SETTLED_S:
             time.sleep(POLL_S)
             try:

@@ -114,7 +114,7 @@ def main(boxes: int, ports_dir: Path, sag_every_s: float) -> None:
             sources[number % boxes].sag()
 
 
-MOST_WAITING_BYTES = 32_768
+MAX_WAITING_BYTES = 32_768
 """Most bytes that wait for a port; more are lost, as on a real line."""
 RESENT_PER_TICK = 4
 PACE_S = 0.01
@@ -166,7 +166,7 @@ class PlainBox:
                 self._again.extend(range(first, end, BLOCK_SAMPLES))
 
     def _send(self, message: LinkMessage) -> None:
-        if len(self._out) < MOST_WAITING_BYTES:
+        if len(self._out) < MAX_WAITING_BYTES:
             self._out += link.encode(message, self._sequence)
         self._sequence += 1
 

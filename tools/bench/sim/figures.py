@@ -192,7 +192,7 @@ def _lost(name: str, found: FleetCost) -> BenchCase:
     return case(f"{name}: lost or dropped", "", [float(lost)], limit=0.0)
 
 
-LEAST_S = 10.0
+MIN_S = 10.0
 
 
 def history_pace(boxes: int, seconds: float, within_s: float) -> float:
@@ -207,7 +207,7 @@ def history_pace(boxes: int, seconds: float, within_s: float) -> float:
         command += ["--into", str(Path(folder) / "data"), "--json"]
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=max(LEAST_S, within_s), check=False
+                command, capture_output=True, text=True, timeout=max(MIN_S, within_s), check=False
             )
         except subprocess.TimeoutExpired:
             raise OpqError(f"the history of {seconds:g} s did not end within {within_s:.0f} s") from None

@@ -18,14 +18,14 @@ from opq_proto.whole_file import whole_file
 from opq_tools.analyze.recordings import RecordingFile
 from opq_tools.analyze.report import VERDICTS, excerpt, missing_fundamental, worst
 
-MOST_POINTS = 2000
+MAX_POINTS = 2000
 """Points across the picture, about two per pixel; of more values only the extremes are drawn."""
-LEAST_PERCENT = 1.0
+MIN_PERCENT = 1.0
 """Smallest height of the harmonics axis, so that negligible harmonics are not drawn large."""
-LEAST_V, LEAST_HZ = 0.02, 0.02
+MIN_V, MIN_HZ = 0.02, 0.02
 """Smallest height of the rms (share of nominal) and frequency axes, so that noise is not drawn large."""
 INK, DIP, OTHER, LIMIT = "#1f4e79", "#d9822b", "#7b3294", "#888888"
-MOST_MARKS = 200
+MAX_MARKS = 200
 AXES_S = ((2 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
 """Rows of (least length in seconds, seconds per unit, unit)."""
 
@@ -76,16 +76,16 @@ def _draw_rms(axes: Axes, analysis: SignalAnalysis, limits: Limits) -> None:
             f"{percent:g} %", (1.004, level_v), xycoords=("axes fraction", "data"), va="center", fontsize=8
         )
     low, high = axes.get_ylim()
-    margin = LEAST_V * analysis.nominal_v
+    margin = MIN_V * analysis.nominal_v
     axes.set_ylim(min(low, high - 2 * margin), max(high, low + 2 * margin))
     axes.set(ylabel="V", title="Urms(1/2)")
 
 
 def _draw_frequency(axes: Axes, analysis: SignalAnalysis) -> None:
     middles_s = analysis.window_starts / analysis.rate_hz + 0.1
-    _draw_course(axes, analysis, middles_s, analysis.window_hz, marks=len(middles_s) < MOST_MARKS)
+    _draw_course(axes, analysis, middles_s, analysis.window_hz, marks=len(middles_s) < MAX_MARKS)
     low, high = axes.get_ylim()
-    middle, half = (low + high) / 2, max(high - low, LEAST_HZ) / 2
+    middle, half = (low + high) / 2, max(high - low, MIN_HZ) / 2
     axes.set_ylim(middle - half, middle + half)
     axes.ticklabel_format(axis="y", useOffset=False)
     axes.set(ylabel="Hz", title="Frequency, 10/12 cycles")
@@ -98,11 +98,11 @@ def _draw_course(
     unit_s, unit = _axis_of(analysis)
     seen = np.isfinite(values)
     at_s, values = at_s[seen], values[seen]
-    if len(values) <= MOST_POINTS:
+    if len(values) <= MAX_POINTS:
         style = {"marker": ".", "markersize": 4} if marks else {"drawstyle": "steps-mid"}
         axes.plot(at_s / unit_s, values, color=INK, linewidth=1.2, **style)
     else:
-        starts = np.linspace(0, len(values), MOST_POINTS, endpoint=False).astype(int)
+        starts = np.linspace(0, len(values), MAX_POINTS, endpoint=False).astype(int)
         low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
         axes.fill_between(at_s[starts] / unit_s, low, high, color=INK, linewidth=0.7)
     _mark_events(axes, analysis, unit_s)
@@ -120,13 +120,13 @@ def _draw_harmonics(axes: Axes, analysis: SignalAnalysis) -> None:
     percent = 100 * np.nan_to_num(analysis.harmonics[1:])
     axes.bar(np.arange(2, len(percent) + 2), percent, color=INK)
     axes.set(xlabel="order", ylabel="% of the fundamental", xlim=(1, 51), title="Harmonics")
-    axes.set_ylim(0, max(LEAST_PERCENT, 1.05 * percent.max()))
+    axes.set_ylim(0, max(MIN_PERCENT, 1.05 * percent.max()))
     axes.grid(alpha=0.3, axis="y")
 
 
 def _mark_events(axes: Axes, analysis: SignalAnalysis, unit_s: float) -> None:
     """Shades the time of each event, with a thin line at its start so that short events are visible."""
-    for each in analysis.events[:MOST_MARKS]:
+    for each in analysis.events[:MAX_MARKS]:
         colour = DIP if isinstance(each, Disturbance) else OTHER
         start = each.start_s / unit_s
         axes.axvspan(start, start + each.duration_s / unit_s, color=colour, alpha=0.15, linewidth=0)

@@ -33,9 +33,9 @@ from opq_tools.analyze.csv_file import check_finite, read_columns
 
 DEFAULT_NOMINAL_V, DEFAULT_NOMINAL_HZ = 120.0, 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MOST_RATE_HZ = 1e7
+MAX_RATE_HZ = 1e7
 """Higher than the rate of any mains recorder; windows of 0.2 s are held in memory."""
-MOST_START_NS = 2**62
+MAX_START_NS = 2**62
 """The year 2116; later times within a recording then still fit into 64 bits."""
 
 
@@ -113,8 +113,8 @@ def read_recording(
     missing = path.with_suffix(".json").name
     if facts.rate_hz is None:
         raise RecordingError(f"{path}: its rate is not known; put rate_hz into {missing} or give --rate-hz")
-    if facts.rate_hz > MOST_RATE_HZ:
-        raise RecordingError(f"{path}: its rate is {facts.rate_hz:g} Hz, want at most {MOST_RATE_HZ:,.0f} Hz")
+    if facts.rate_hz > MAX_RATE_HZ:
+        raise RecordingError(f"{path}: its rate is {facts.rate_hz:g} Hz, want at most {MAX_RATE_HZ:,.0f} Hz")
     if content.counts and facts.volts_per_lsb is None:
         raise RecordingError(
             f"{path}: the gain of its counts is not known; put volts_per_lsb into {missing} "
@@ -151,7 +151,7 @@ def utc_ns(time: datetime) -> int:
     """
     utc = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
     found = 1000 * ((utc - EPOCH) // timedelta(microseconds=1))
-    if not 0 <= found <= MOST_START_NS:
+    if not 0 <= found <= MAX_START_NS:
         raise ValueError(f"{time} is not from 1970 to 2115")
     return found
 
@@ -205,7 +205,7 @@ def _start_ns(path: Path, content: Mapping[str, object]) -> int | None:
     value = content.get("start_ns")  # null means unknown, as in our own JSON
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_START_NS:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_START_NS:
         raise RecordingError(
             f"{path}: start_ns is {value!r:.60}, want a whole number of nanoseconds, UTC since 1970"
         )

@@ -22,8 +22,8 @@ _Event = TypeVar("_Event")
 PLOT_HEIGHT = 7
 TABLE_WIDTH = 110
 """Room for the widest row; on a narrow terminal a row wraps, but no figure is cut."""
-MOST_CYCLES_BEFORE = 4.0
-MOST_EVENTS = 40
+MAX_CYCLES_BEFORE = 4.0
+MAX_EVENTS = 40
 """Most events of all classes together, so that the report stays a page; each table may have at least half."""
 WHOLE = 0.98
 """Share of ten seconds needed to report their frequency; two cycles at the borders may be missing."""
@@ -81,7 +81,7 @@ def _print_some(
     console: Console, table: Callable[[Sequence[_Event]], Table], events: Sequence[_Event], beside: int
 ) -> None:
     """Prints the first events and counts the others; `beside`: number of events of the other table."""
-    room = MOST_EVENTS - min(beside, MOST_EVENTS // 2)
+    room = MAX_EVENTS - min(beside, MAX_EVENTS // 2)
     console.print(table(events[:room]))
     if len(events) > room:
         console.print(f"... and {len(events) - room} more, in --json")
@@ -243,9 +243,9 @@ def excerpt(analysis: SignalAnalysis, cycles: float = 4.0) -> tuple[int, int]:
     period = analysis.rate_hz / analysis.nominal_hz
     start = 0.0
     if analysis.disturbances:
-        start = worst(analysis.disturbances).start_sample - min(cycles / 2, MOST_CYCLES_BEFORE) * period
+        start = worst(analysis.disturbances).start_sample - min(cycles / 2, MAX_CYCLES_BEFORE) * period
     elif sudden := [each for each in analysis.occurrences if each.kind in SUDDEN]:
-        start = sudden[0].start_sample - min(cycles / 2, MOST_CYCLES_BEFORE) * period
+        start = sudden[0].start_sample - min(cycles / 2, MAX_CYCLES_BEFORE) * period
     first = int(min(max(0.0, start), max(0.0, analysis.samples - cycles * period)))
     return first, min(analysis.samples, first + max(2, round(cycles * period)))
 

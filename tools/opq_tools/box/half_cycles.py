@@ -15,7 +15,7 @@ from opq_proto.half_cycles import (
 from opq_proto.wire import plugin_command
 
 HEADER = "time_ns,least_v,most_v,half_cycles\n"
-MOST_ANSWERS = 200
+MAX_ANSWERS = 200
 """Each answer covers four hours, or the whole requested span."""
 
 
@@ -35,7 +35,7 @@ def fetch_half_cycles(
     start_ns, end_ns = span_ns
     if end_ns <= start_ns:
         raise NoHalfCyclesError("--to is not after --from")
-    for _ in range(MOST_ANSWERS):
+    for _ in range(MAX_ANSWERS):
         question = half_cycles_question(start_ns, end_ns)
         command = plugin_command(box_id, HALF_CYCLES_PLUGIN, question, client.identity)
         answer = client.send_command(command, timeout_s).command_to_plugin_response
@@ -47,7 +47,7 @@ def fetch_half_cycles(
         if not start_ns < found.end_ns < end_ns:
             return
         start_ns = found.end_ns
-    raise NoHalfCyclesError(f"Box {box_id}: more than {MOST_ANSWERS} answers; ask for a shorter span")
+    raise NoHalfCyclesError(f"Box {box_id}: more than {MAX_ANSWERS} answers; ask for a shorter span")
 
 
 def facts_of(answers: Sequence[HalfCycleRms]) -> dict[str, Any]:

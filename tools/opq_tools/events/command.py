@@ -21,7 +21,7 @@ from opq_tools.boxes.command import json_option, store_command
 from opq_tools.events.trace import step_rows, traced_steps
 from opq_tools.moment import from_option, to_option
 
-MOST_EVENTS = 10_000
+MAX_EVENTS = 10_000
 NEAR_EVENTS = 1000
 """Events read to find those that complete one, and incidents read to find those that it is part of."""
 BOXES_NAMED = 12
@@ -50,7 +50,7 @@ def command() -> None:
 @to_option("Only those that begin before this time (UTC).")
 @click.option(
     "--limit",
-    type=click.IntRange(1, MOST_EVENTS),
+    type=click.IntRange(1, MAX_EVENTS),
     default=50,
     show_default=True,
     help="Print at most this many.",
@@ -64,7 +64,7 @@ def list_events(
 
     Example: opq-tools events list --box 1 --limit 10
     """
-    found = store.events_by_start(MOST_EVENTS if box_id else limit, None, start_ns, end_ns)
+    found = store.events_by_start(MAX_EVENTS if box_id else limit, None, start_ns, end_ns)
     rows = [event_row(record) for record in found if box_id is None or box_id in record.boxes_triggered]
     if as_json:
         click.echo(json.dumps(rows[:limit], indent=1))

@@ -41,7 +41,7 @@ LATE_S = 0.5
 FILLER = 0xFF
 """Byte that completes a command that lost bytes. As data it changes no flash cell, as a sector number it is
 invalid, and a pair of it is no command, so the chip answers NACK in any state."""
-FILLERS_AT_MOST = 700
+MAX_FILLERS = 700
 """More than twice the longest command (Write Memory, 263 bytes)."""
 
 Result = TypeVar("Result")
@@ -183,7 +183,7 @@ class RomLoader:
         """
         self._line.drain(SILENT_S)
         sent, silent_s = 0, SILENT_S
-        while sent < FILLERS_AT_MOST:
+        while sent < MAX_FILLERS:
             count = 1 if sent < 8 else 64
             self._line.write(bytes((FILLER,)) * count)
             sent += count

@@ -15,7 +15,7 @@ from opq_tools.plan import figures
 from opq_tools.plan.figures import Figure
 
 DAY_S = 86_400
-MOST_MAKAIS = 1_000_000
+MAX_MAKAIS = 1_000_000
 NR_OPEN = 1_048_576
 """Linux' default of fs.nr_open: the most descriptors of one process."""
 OWN_DESCRIPTORS = 100
@@ -104,7 +104,7 @@ def cores(service: str, boxes: float, rate_hz: float) -> float:
 
 def makais_for(demand: Demand) -> int:
     """The fewest Makais such that no process exceeds `core_share` or the limit of descriptors."""
-    low, high = 1, MOST_MAKAIS
+    low, high = 1, MAX_MAKAIS
     while low < high:
         middle = (low + high) // 2
         if _fits(demand, math.ceil(demand.boxes / middle)):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # imports NumPy
     from opq_tools.plugin.trial_data_set import DataSetScore
 
 SAMPLES = "samples.json"
-MOST_PER_CLASS = 1000
+MAX_PER_CLASS = 1000
 FOLDERS = {
     "sink": "sinks",
     "source": "sources",
@@ -40,7 +40,7 @@ FOLDERS = {
 @click.option(
     "--data-set",
     "per_class",
-    type=click.IntRange(1, MOST_PER_CLASS),
+    type=click.IntRange(1, MAX_PER_CLASS),
     metavar="N",
     help="For an analysis: also N simulated recordings of each class at 50 and "
     "60 Hz; prints precision and recall.",

@@ -8,7 +8,7 @@ import click
 
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 
-_MOST_IN_BODY = 1 << 20
+_MAX_IN_BODY = 1 << 20
 """Characters; longer rule sets are uploaded, because a request's body has at most 4 MiB."""
 
 
@@ -79,7 +79,7 @@ def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) ->
     except ValueError as error:
         raise ServerRefusedError(f"{file} is no JSON: {error}") from error
     path = f"/data/import?partial={partial}&dry={dry}" if data else "/ruleset/import"
-    if len(text) <= _MOST_IN_BODY:
+    if len(text) <= _MAX_IN_BODY:
         counts = server.request("POST", path, {"content": text})
     else:
         name = f"ruleset_{uuid.uuid4().hex}"

@@ -10,7 +10,7 @@ from opq_hil.data_sets.kinds import DataSetError, checked_classes
 from opq_proto.ending import stopped_by_signals
 from opq_tools.progress import shown_progress
 
-MOST_PER_CLASS = 99_999
+MAX_PER_CLASS = 99_999
 
 
 @click.command("dataset", short_help="Write labelled recordings of every class.")
@@ -21,7 +21,7 @@ MOST_PER_CLASS = 99_999
 )
 @click.option(
     "--per-class",
-    type=click.IntRange(1, MOST_PER_CLASS),
+    type=click.IntRange(1, MAX_PER_CLASS),
     default=10,
     show_default=True,
     help="Recordings of each class at each frequency.",

@@ -9,13 +9,13 @@ from opq_hil.original_sim.candidates import CANDIDATE, candidate_request, genera
 from opq_hil.original_sim.state import OriginalSimError
 from opq_proto.errors import ConfigError
 
-MOST_SAMPLES = 100_000_000
+MAX_SAMPLES = 100_000_000
 AT_ONCE = 100_000
 
 
 @click.command("gen", short_help="Samples of the original's simulator, on stdout.")
 @click.argument("config")
-@click.argument("samples", metavar="N", type=click.IntRange(1, MOST_SAMPLES))
+@click.argument("samples", metavar="N", type=click.IntRange(1, MAX_SAMPLES))
 def command(config: str, samples: int) -> None:
     """Print N samples of the original's simulator, one a line, in counts of 1/152 V.
 

@@ -157,7 +157,7 @@ def controlled(hosted: list[Box], port: int | None, fifo: Path | None) -> Iterat
         yield
 
 
-MOST_NUMBER = 2**31 - 1
+MAX_NUMBER = 2**31 - 1
 
 
 def run_foreign(
@@ -178,8 +178,8 @@ def run_foreign(
     log.configure("foreign-boxes", "warning")
     sources = {box.box_id: box.source for box in hosted}
     if first_id is not None:
-        if first_id + len(hosted) - 1 > MOST_NUMBER:
-            raise ConfigError(f"--first-id is {first_id}; the last Box would be beyond {MOST_NUMBER}")
+        if first_id + len(hosted) - 1 > MAX_NUMBER:
+            raise ConfigError(f"--first-id is {first_id}; the last Box would be beyond {MAX_NUMBER}")
         sources = {str(first_id + number): source for number, source in enumerate(sources.values())}
     try:
         host = foreign_host(generation, sources, key_folder(data_dir), port_offset)

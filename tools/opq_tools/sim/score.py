@@ -19,7 +19,7 @@ from opq_tools.moment import from_option, to_option
 
 BEFORE_NS = 60 * 10**9
 """Incidents that began earlier than this before the first true disturbance belong to an earlier run."""
-MOST_INCIDENTS = 1_000_000
+MAX_INCIDENTS = 1_000_000
 
 
 @click.command("score", short_help="Compare stored incidents with the truth of a run.")
@@ -80,7 +80,7 @@ def stored_incidents(mongo_uri: str | None, data_dir: Path) -> list[FoundInciden
     if mongo_uri is None and not any(data_dir.glob("opq.db*")):
         raise ConfigError(f"{data_dir}: no store in it; give --data-dir of the `up` that ran, or --mongo-uri")
     with closing(open_store(mongo_uri, data_dir)) as store:
-        return [found_incident(each) for each in store.incidents(limit=MOST_INCIDENTS)]
+        return [found_incident(each) for each in store.incidents(limit=MAX_INCIDENTS)]
 
 
 def found_incident(incident: Incident) -> FoundIncident:

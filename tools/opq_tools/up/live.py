@@ -93,7 +93,7 @@ class LiveFeed:
         self._on_event(name, facts, now)
 
 
-MOST_BOXES = 1000
+MAX_BOXES = 1000
 """Most Boxes watched: a flood of unknown ids must not fill the memory."""
 
 
@@ -122,7 +122,7 @@ class SilenceWatch:
         with self._lock:
             box = self._boxes.get(box_id)
             if box is None:
-                if len(self._boxes) < MOST_BOXES:
+                if len(self._boxes) < MAX_BOXES:
                     self._boxes[box_id] = _BoxSilence(moment_ns - age_ms * 10**6, silent_after_ms * 10**6)
                 return
             box.last_ns = max(box.last_ns, moment_ns - age_ms * 10**6)

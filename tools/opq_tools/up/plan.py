@@ -16,7 +16,7 @@ from opq_hil.box.fleet import Fleet
 from opq_hil.box.simulated_places import three_phase_places
 from opq_proto.backend_keys import DEFAULT_NAME, BackendKeyFolder
 from opq_proto.backend_keys import FOLDER as BACKEND
-from opq_proto.command_line import MOST_OFFSET
+from opq_proto.command_line import MAX_OFFSET
 from opq_proto.config import read_document
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyFolder
@@ -286,7 +286,7 @@ def require_free(ports: Mapping[str, int], offset: int, command: str) -> None:
 
 def free_offset(ports: Mapping[str, int], unlike: int = 0) -> int | None:
     """The smallest offset other than `unlike` with all of `ports` free; None if there is no such offset."""
-    for offset in range(OFFSET_STEP, MOST_OFFSET + 1, OFFSET_STEP):
+    for offset in range(OFFSET_STEP, MAX_OFFSET + 1, OFFSET_STEP):
         if offset != unlike and not busy({name: port + offset for name, port in ports.items()}):
             return offset
     return None

@@ -23,7 +23,7 @@ from opq_proto.zmq_inbox import EVENTS, POLLIN
 
 MESSAGE_BYTES = 900
 """Memory of a waiting message besides its contents: a Frame, a list, two bytes objects, libzmq's copy."""
-READ_MOST = 20_000
+MAX_READ = 20_000
 """Messages read before some are handled."""
 STEP_S = 0.002
 """While messages are gathered, a pressing one is seen after this time, and ends the wait."""
@@ -74,11 +74,11 @@ class ReceiveQueue:
         return received
 
     def read_waiting(self, socket: Socket) -> int:
-        """Reads the messages of `socket`, at most READ_MOST; returns how many it had."""
+        """Reads the messages of `socket`, at most MAX_READ; returns how many it had."""
         if not int(socket.get(EVENTS)) & POLLIN:  # cheaper than the exception of an empty socket
             return 0
         append, form_of = self._waiting.append, self._forms.form
-        for number in range(READ_MOST):
+        for number in range(MAX_READ):
             try:
                 frame = first = _receive(socket, _NOW, False)
             except zmq.Again:
@@ -99,7 +99,7 @@ class ReceiveQueue:
             self.waiting_bytes += size
             if self.waiting_bytes > self._limit_bytes:
                 self._drop_oldest()
-        return READ_MOST
+        return MAX_READ
 
     def next_messages(self, limit: int) -> list[Received]:
         """At most `limit`, the oldest first; where that is all, those of pressing Boxes come first."""

@@ -23,8 +23,8 @@ PAUSES_S = (5.0, 10.0, 20.0)
 NO_ANSWER = "no answer"
 LATEST_NS = 3600 * 10**9
 """At a start events that ended longer ago are left as they are."""
-MOST_WAITING = 10_000
-MOST_KNOWN = 10_000
+MAX_WAITING = 10_000
+MAX_KNOWN = 10_000
 """Limit of the events that are remembered as handled; each until LATEST_NS after its end."""
 
 
@@ -41,7 +41,7 @@ class HalfCycleRequest:
 
 
 class HalfCycleRequests:
-    """When each Box is asked; bounded by MOST_WAITING, MOST_KNOWN. Belongs to the event service's loop."""
+    """When each Box is asked; bounded by MAX_WAITING, MAX_KNOWN. Belongs to the event service's loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, str], HalfCycleRequest] = {}
@@ -69,7 +69,7 @@ class HalfCycleRequests:
             for box_id in record.boxes_triggered:
                 if box_id in record.half_cycles or (record.token, box_id) in self._waiting:
                     continue
-                if len(self._waiting) >= MOST_WAITING:
+                if len(self._waiting) >= MAX_WAITING:
                     no_room += 1
                     continue
                 request = HalfCycleRequest(record.event_id, record.token, box_id, span_ns, at_s)
@@ -78,10 +78,10 @@ class HalfCycleRequests:
 
     def _remove_old(self, utc_ns: int) -> None:
         """Removes, where too many are known, those too old to be added again, then the oldest."""
-        if len(self._known) > MOST_KNOWN:
+        if len(self._known) > MAX_KNOWN:
             over = utc_ns - LATEST_NS
             newer = [(event, end_ns) for event, end_ns in self._known.items() if end_ns >= over]
-            self._known = dict(newer[-MOST_KNOWN:])
+            self._known = dict(newer[-MAX_KNOWN:])
 
     def due(self, now_s: float) -> tuple[list[HalfCycleRequest], list[HalfCycleRequest]]:
         """Returns the Boxes to ask now, and those that are given up because they were asked often enough."""

@@ -34,7 +34,7 @@ UNJUDGED_KEPT = 5000
 """Measurements of which it is remembered that one trigger did not judge them."""
 SHARE = 0.3
 """The share of the service's time that an installed trigger may take while others wait for it."""
-MOST_S = 20.0
+MAX_S = 20.0
 """Time available at once after a quiet period: the last minutes of many Boxes, shown to one that begins."""
 
 
@@ -220,7 +220,7 @@ class TimeShare:
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._now = monotonic_s
-        self._had_s, self._spent_at_s = MOST_S, monotonic_s()
+        self._had_s, self._spent_at_s = MAX_S, monotonic_s()
 
     @property
     def left(self) -> bool:
@@ -231,10 +231,10 @@ class TimeShare:
 
     def add_idle(self, seconds: float) -> None:
         """Adds time in which the service was idle."""
-        self._had_s, self._spent_at_s = min(MOST_S, self._left_s() + seconds), self._now()
+        self._had_s, self._spent_at_s = min(MAX_S, self._left_s() + seconds), self._now()
 
     def _left_s(self) -> float:
-        return min(MOST_S, self._had_s + SHARE * (self._now() - self._spent_at_s))
+        return min(MAX_S, self._had_s + SHARE * (self._now() - self._spent_at_s))
 
 
 class InstalledTrigger(TriggerPlugin):

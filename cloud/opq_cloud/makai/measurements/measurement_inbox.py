@@ -22,7 +22,7 @@ from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.messages import Measurement, TimeSource
 from opq_proto.wire import measurement_from_wire
 
-LEAST_TOGETHER = 16
+MIN_BATCH = 16
 """Fewer are judged one by one, which takes 12 us each: together they begin at 280 us."""
 RENEW_S = 0.1
 """Shortest interval of remaking the table: a Box may state other values each time."""
@@ -128,7 +128,7 @@ class MeasurementInbox:
         left = np.flatnonzero(~apart)
         while len(left):
             _, first = np.unique(which[left], return_index=True)
-            if len(first) < LEAST_TOGETHER:
+            if len(first) < MIN_BATCH:
                 break
             first.sort()
             rounds += _by_lateness(columns, wire, left[first])

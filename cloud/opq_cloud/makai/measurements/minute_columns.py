@@ -16,7 +16,7 @@ OpenMetrics = dict[str, tuple[float, float, float, int]]
 """Wire key -> min, max, sum of averages times nanoseconds, nanoseconds."""
 Closed = tuple[str, int, float, bool, OpenMetrics]
 """Box, start of the minute in ms, when it was last touched, whether it may be a part, its metrics."""
-MOST_MINUTES = 8
+MAX_MINUTES = 8
 """Open at once: clocks of Boxes are seconds apart. Further minutes are handled as single Measurements."""
 NEVER_MS = -(2**62)
 
@@ -52,7 +52,7 @@ class MinuteColumns:
             part = columns if own.all() else columns.part(own)
             minute = self._open.get(start_ms)
             if minute is None:
-                if len(self._open) >= MOST_MINUTES:
+                if len(self._open) >= MAX_MINUTES:
                     left.append(part)
                     continue
                 minute = self._open[start_ms] = _Minute(len(self._boxes.ids))

@@ -16,7 +16,7 @@ from opq_proto.decision import Decision, window_ns
 from opq_proto.messages import Measurement
 
 RATE_METRIC = "rocof"
-MOST_HELD = 10_000
+MAX_HELD = 10_000
 """Each with its Measurement, some 2 kB; beyond this limit an onset is decided at once."""
 
 
@@ -43,7 +43,7 @@ class BriefOnsets:
         if not is_brief(measurement, decision):
             return False
         self.last_ns[measurement.box_id] = window_ns(measurement)
-        if len(self.held) >= MOST_HELD:
+        if len(self.held) >= MAX_HELD:
             return False
         self.held.append(HeldOnset(measurement, decision, stored, due_s))
         return True

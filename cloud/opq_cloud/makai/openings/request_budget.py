@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from opq_cloud.config import AskingSection
-from opq_proto.half_cycles import MOST_POINTS
+from opq_proto.half_cycles import MAX_POINTS
 from opq_proto.rate_limit import TokenBuckets
 
 BYTES_PER_S = 24_000
@@ -18,7 +18,7 @@ BYTES_PER_S = 24_000
 HALF_CYCLES_PER_S, VALUE_BYTES, POINT_BYTES = 120, 6, 11
 """A value on the wire is a float and the step of its time in us; a point of several has a second float and a
 longer step."""
-MOST_BOXES = 100_000
+MAX_BOXES = 100_000
 RESERVE = 0.25
 """This share of the whole budget is kept for Boxes that saw something themselves."""
 BY_BOX, OF_BOX, WHOLE = "budget_by_box", "budget_of_box", "budget_of_all"
@@ -33,9 +33,9 @@ def bytes_of_span(start_ns: int, end_ns: int) -> int:
 def bytes_of_half_cycles(span_ns: tuple[int, int]) -> int:
     """Returns the largest size of one gateway's answer with Urms(1/2) of the span, at 60 Hz."""
     values = round((span_ns[1] - span_ns[0]) * HALF_CYCLES_PER_S / 1e9)
-    if values <= MOST_POINTS:
+    if values <= MAX_POINTS:
         return values * VALUE_BYTES
-    return MOST_POINTS * POINT_BYTES
+    return MAX_POINTS * POINT_BYTES
 
 
 class RequestBudget:
@@ -43,7 +43,7 @@ class RequestBudget:
 
     def __init__(self, limits: AskingSection, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         def bucket(bytes_per_min: int) -> TokenBuckets:
-            return TokenBuckets(bytes_per_min, bytes_per_min / 60, MOST_BOXES, monotonic_s)
+            return TokenBuckets(bytes_per_min, bytes_per_min / 60, MAX_BOXES, monotonic_s)
 
         self._reserve = RESERVE * limits.bytes_per_min
         self._whole = bucket(limits.bytes_per_min)

@@ -15,7 +15,7 @@ from opq_proto.decision import NS_PER_MS, Decision, window_ns
 from opq_proto.messages import Measurement
 
 TRANSIENT, DIP, HARMONICS, FREQUENCY = "transient", "dip", "harmonics", "frequency"
-LEAST_PAD_NS = 100 * NS_PER_MS
+MIN_PAD_NS = 100 * NS_PER_MS
 """Added around a transient that is itself long, also for the difference of clocks."""
 SHORT = frozenset({"edge_impulsive_transient", "edge_phase_jump"})
 """A ringing looks like an interharmonic in 0.3 s, and notches like nothing: both are requested as dips."""
@@ -64,7 +64,7 @@ def request_span_ns(
     start_ns, end_ns = window_ns(measurement)
     pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
     if located(measurement, decision):
-        pad_ns = max(LEAST_PAD_NS, (config.asking.transient_ms * NS_PER_MS - (end_ns - start_ns)) // 2)
+        pad_ns = max(MIN_PAD_NS, (config.asking.transient_ms * NS_PER_MS - (end_ns - start_ns)) // 2)
         return max(0, start_ns - pad_ns), end_ns + pad_ns  # no wire format allows less than 0
     wanted_ms = {HARMONICS: config.asking.harmonics_ms, FREQUENCY: config.asking.frequency_ms}
     row = DIP if local else metric_class(decision.metric)

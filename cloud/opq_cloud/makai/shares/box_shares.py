@@ -15,7 +15,7 @@ from opq_cloud.config import TriggeringServiceSection
 from opq_proto.errors import ConfigError
 from opq_proto.wire import topic
 
-MOST_SHARES = 64
+MAX_SHARES = 64
 BEGINNINGS = tuple(b"%03d" % number for number in range(1000))
 """The first LENGTH digits of every Box's topic, which has four digits at least."""
 LENGTH = 3
@@ -40,10 +40,10 @@ class Share:
 def read_share(text: str) -> Share:
     """Returns the share that a text such as "2/5" names. Raises ConfigError where it names none."""
     number, _, of = text.partition("/")
-    if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST_SHARES:
+    if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MAX_SHARES:
         return Share(int(number), int(of))
     raise ConfigError(
-        f'triggering_service.share is {text!r}; want NUMBER/OF, e.g. "2/5", of at most {MOST_SHARES}'
+        f'triggering_service.share is {text!r}; want NUMBER/OF, e.g. "2/5", of at most {MAX_SHARES}'
     )
 
 

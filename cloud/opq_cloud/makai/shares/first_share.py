@@ -19,7 +19,7 @@ from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.makai.shares.box_shares import MOST_SHARES, Share
+from opq_cloud.makai.shares.box_shares import MAX_SHARES, Share
 from opq_cloud.makai.shares.share_messages import (
     HandedEnd,
     HandedOnset,
@@ -172,8 +172,8 @@ class FirstShare:
         """Returns what is wrong with the share, or an empty text."""
         if beat.number == self._share.number:
             return f"another service is share {beat.number} already"
-        if not 1 <= beat.number <= MOST_SHARES:
-            return f"share {beat.number} cannot be; want 1 to {MOST_SHARES}"
+        if not 1 <= beat.number <= MAX_SHARES:
+            return f"share {beat.number} cannot be; want 1 to {MAX_SHARES}"
         present = self._present.get(beat.number)
         if present is not None and present.peer != peer:
             return f"another service is share {beat.number} already"

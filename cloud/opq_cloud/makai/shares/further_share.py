@@ -47,7 +47,7 @@ from opq_proto.zmq_inbox import try_send, waiting_messages
 BEAT_S = 0.5
 AGAIN_S = 2.0
 AGAIN_AT_ONCE = 500
-MOST_HANDED = 10_000
+MAX_PENDING = 10_000
 """Onsets and ends that wait for the first share, each some 1 kB."""
 QUEUE = 20_000
 SILENT_S = 3.0
@@ -214,7 +214,7 @@ class FurtherShare:
         self._waiting[self._number] = HandedOver(frames, measurement, now_s if sent else now_s - AGAIN_S)
         if measurement is not None and measurement.sequence is not None:
             self._held.add((measurement.box_id, measurement.sequence))
-        if len(self._waiting) > MOST_HANDED:
+        if len(self._waiting) > MAX_PENDING:
             self._let_go(self._waiting.popitem(last=False)[1])
             self._counters.add("onsets_let_go")
 

@@ -17,7 +17,7 @@ RELEASE_S = 2.0
 """In this time the new owner's subscription has reached the broker."""
 BEGUN_AT_ONCE = 50
 """Boxes whose last minutes are read in one turn of the loop."""
-MOST_WAITING = 100_000
+MAX_WAITING = 100_000
 """Messages of Boxes that are not begun yet."""
 LONGEST = 10
 """Digits of a topic."""
@@ -71,7 +71,7 @@ class OwnBoxes:
                 continue  # it was on its way when its Box moved
             elif not _is_topic(frames[0]):
                 self.dropped += 1
-            elif self._messages < MOST_WAITING:
+            elif self._messages < MAX_WAITING:
                 self._waiting.setdefault(frames[0], []).append(frames)
                 self._messages += 1
             else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.shares.box_shares import MOST_SHARES
+from opq_cloud.makai.shares.box_shares import MAX_SHARES
 from opq_proto.decision import Decision
 from opq_proto.errors import FrameError
 from opq_proto.messages import Measurement
@@ -20,10 +20,10 @@ from opq_proto.wire_waveforms import box_number
 BEAT, ONSET, END, BYE, SHARES, SETTLED = b"beat", b"onset", b"end", b"bye", b"shares", b"settled"
 RECEIVED_COLUMNS = 4
 """Box number, time of its last Measurement in ms, length of its window, its longest lately, both ns."""
-MOST_RECEIVED = 100_000
+MAX_RECEIVED = 100_000
 """Boxes of one beat."""
-MOST_NUMBER = 2**63 - 1
-MOST_WORDS = 2000
+MAX_NUMBER = 2**63 - 1
+MAX_WORDS = 2000
 """Limit in characters of a decision's reason; the rest is left out."""
 _LATEST_NS = 2**62
 
@@ -114,9 +114,9 @@ def read_message(
                 raise ValueError("no end")
             return HandedEnd(_whole(fields[0]), str(box_number(str(fields[1]))), decision)
         if kind == SHARES:
-            if len(fields[0]) > MOST_SHARES:
+            if len(fields[0]) > MAX_SHARES:
                 raise ValueError("too many shares")
-            return SharesHere(tuple(map(_whole, fields[0])), str(fields[1])[:MOST_WORDS])
+            return SharesHere(tuple(map(_whole, fields[0])), str(fields[1])[:MAX_WORDS])
         if kind == SETTLED:
             return [_whole(number) for number in fields]
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError) as error:
@@ -130,7 +130,7 @@ def _read_received(data: bytes) -> NDArray[np.int64]:
     """
     received = np.frombuffer(data, "<i8").astype(np.int64).reshape(-1, RECEIVED_COLUMNS)
     numbers = received[:, 0]
-    if len(received) > MOST_RECEIVED or bool(((numbers < 0) | (numbers >= 2**31)).any()):
+    if len(received) > MAX_RECEIVED or bool(((numbers < 0) | (numbers >= 2**31)).any()):
         raise ValueError("too many Boxes, or one that cannot be")
     np.clip(received[:, 2:], 0, MAX_WINDOW_NS, out=received[:, 2:])
     return received
@@ -153,11 +153,11 @@ def _decision(fields: object) -> Decision | None:
     since = None if since_ns is None else _whole(since_ns)
     if span is not None and not (since or 0) <= span[0] < span[1] < _LATEST_NS:
         raise ValueError("a span that ends before it begins, or after 2116")
-    words = str(because)[:MOST_WORDS]
-    return Decision(str(metric)[:MOST_WORDS], float(value), float(limit), words, span, since)
+    words = str(because)[:MAX_WORDS]
+    return Decision(str(metric)[:MAX_WORDS], float(value), float(limit), words, span, since)
 
 
 def _whole(value: object) -> int:
-    if type(value) is not int or not 0 <= value <= MOST_NUMBER:
+    if type(value) is not int or not 0 <= value <= MAX_NUMBER:
         raise ValueError(f"{value!r:.40} is no whole number")
     return value

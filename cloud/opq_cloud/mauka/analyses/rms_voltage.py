@@ -21,7 +21,7 @@ name = "rms_voltage"
 takes, gives = Event, Finding
 
 DIPS = frozenset({"sag", "interruption", "undervoltage"})
-LEAST_LONGER_NS, MOST_LONGER_NS = 2 * 10**9, 10 * 10**9
+MIN_LONGER_NS, MAX_LONGER_NS = 2 * 10**9, 10 * 10**9
 """A disturbance that lasts to the end of its waveform requests the waveform's length again, within these."""
 AT_END_NS = 50_000_000
 """The last rms value of a waveform is at most this far from its end."""
@@ -101,7 +101,7 @@ def _runs_out(wave: Waveform, finding: Finding) -> bool:
 
 
 def _longer(wave: Waveform, finding: Finding) -> SampleRequest:
-    length_ns = min(max(wave.end_ns - wave.start_ns, LEAST_LONGER_NS), MOST_LONGER_NS)
+    length_ns = min(max(wave.end_ns - wave.start_ns, MIN_LONGER_NS), MAX_LONGER_NS)
     return SampleRequest(
         box_ids=(wave.box_id,),
         start_ns=wave.start_ns,

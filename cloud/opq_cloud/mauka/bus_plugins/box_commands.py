@@ -106,8 +106,8 @@ OPTIMIZATION_REQUEST = "BoxOptimizationRequest"
 RATE_REQUEST, RATE_RESPONSE = "BoxMeasurementRateRequest", "BoxMeasurementRateResponse"
 RATE_PREFIX, INFO_PREFIX = "maukarate_", "maukainfo_"
 SOURCE = "box_optimization_plugin"
-MOST_BOXES = 1000
-MOST_CYCLES = 3600
+MAX_BOXES = 1000
+MAX_CYCLES = 3600
 """A minute at 60 Hz: with a longer window a Box would be silent for too long."""
 
 
@@ -141,8 +141,8 @@ class BoxOptimizationPlugin(BoxCommandPlugin):
         if kind == "box_optimization_request":
             request = mauka_message.box_optimization_request
             cycles = request.measurement_window_cycles
-            if not 0 < cycles <= MOST_CYCLES:
-                self._refuse(f"measurement_window_cycles is {cycles}; want 1 to {MOST_CYCLES}")
+            if not 0 < cycles <= MAX_CYCLES:
+                self._refuse(f"measurement_window_cycles is {cycles}; want 1 to {MAX_CYCLES}")
                 return
             self._send_to_all(request.box_ids, cycles)
         elif kind == "box_measurement_rate_request":
@@ -152,8 +152,8 @@ class BoxOptimizationPlugin(BoxCommandPlugin):
 
     def _send_to_all(self, box_ids: Sequence[str], cycles: int | None) -> None:
         """Sends the rate to all; with `cycles` None it requests the rate."""
-        if len(box_ids) > MOST_BOXES:
-            self._refuse(f"{len(box_ids)} Boxes; at most {MOST_BOXES}")
+        if len(box_ids) > MAX_BOXES:
+            self._refuse(f"{len(box_ids)} Boxes; at most {MAX_BOXES}")
             return
         request_id = uuid.uuid4()
         for index, box_id in enumerate(dict.fromkeys(box_ids)):

@@ -33,7 +33,7 @@ from opq_proto.messages import Waveform
 
 AFTER_S = 0.5
 """Payloads of 3 s take 17 ms of the processor that AnalysisRunner shares; an incident has priority."""
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 """Events that wait; beyond this number the oldest is sent at once."""
 
 
@@ -62,7 +62,7 @@ class MakaiEventPlugin(MaukaPlugin):
     def on_idle(self) -> bool:
         """Publishes the event that has waited, and new Boxes of original events."""
         now_s = time.monotonic()
-        if self._waiting and (self._waiting[0][0] <= now_s or len(self._waiting) > MOST_WAITING):
+        if self._waiting and (self._waiting[0][0] <= now_s or len(self._waiting) > MAX_WAITING):
             _, waited_id, boxes = self._waiting.popleft()
             self._produce_event(waited_id, boxes)
         for event_id, box_ids in self._originals.ready():

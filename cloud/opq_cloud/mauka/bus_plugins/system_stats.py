@@ -32,7 +32,7 @@ ACTIVE_MS = 5_000
 """A Box is active if it sent a Measurement within this time, as in the original."""
 REQUESTED_EACH = 100
 """Number of Boxes whose rate is requested per document, in turn."""
-MOST_RATES = 100_000
+MAX_RATES = 100_000
 PLUGIN_KEYS = ("messages_received", "messages_published", "bytes_received", "bytes_published")
 DOMAINS = {
     SAMPLES: "samples", MEASUREMENTS: "measurements", TRENDS: "trends", EVENTS: "events",
@@ -72,7 +72,7 @@ class SystemStatsPlugin(MaukaPlugin):
             self._note_heartbeat(mauka_message)
         elif kind == "box_measurement_rate_response":
             response = mauka_message.box_measurement_rate_response
-            if len(self._rates) < MOST_RATES or response.box_id in self._rates:
+            if len(self._rates) < MAX_RATES or response.box_id in self._rates:
                 self._rates[response.box_id] = response.measurement_rate
         elif kind == "laha" and mauka_message.laha.WhichOneof("laha_type") == "gc_stat":
             domain = DOMAINS.get(mauka_message.laha.gc_stat.gc_domain)
@@ -171,7 +171,7 @@ def _key(timestamp_s: int) -> str:
 
 
 STAT, MEMORY = Path("/proc/stat"), Path("/proc/meminfo")
-MOST_VALUES = 100_000
+MAX_VALUES = 100_000
 """Limit of the values of one statistic; later ones are left out until it begins again."""
 
 
@@ -184,7 +184,7 @@ class ValueSummary:
     end_s: int = 0
 
     def add(self, value: float | None) -> None:
-        if value is None or len(self.values) >= MOST_VALUES:
+        if value is None or len(self.values) >= MAX_VALUES:
             return
         self.end_s = round(time.time())
         self.start_s = self.start_s or self.end_s

@@ -34,8 +34,8 @@ log = logs.get(service="mauka")
 TRIGGER_REQUEST = "TriggerRequest"
 PREFIX = "mauka_"
 EVENT_ID_KEY = "zmq.event_id.interface"
-MOST_BOXES, LONGEST_MS = 50, 60_000
-MOST_OPEN = 20
+MAX_BOXES, LONGEST_MS = 50, 60_000
+MAX_OPEN = 20
 BYTES_PER_S, BYTES_PER_MIN = 24_000, 60_000_000
 """Limits of what requests may fetch: a fifth of Makai's own budget."""
 SAMPLED_S = 0.5
@@ -152,12 +152,12 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         length_ms = request.end_timestamp_ms - request.start_timestamp_ms
         if not 0 < length_ms <= LONGEST_MS:
             return f"a span of {length_ms} ms; want 1 to {LONGEST_MS}"
-        if not 1 <= len(boxes) <= MOST_BOXES:
-            return f"{len(boxes)} Boxes; want 1 to {MOST_BOXES}"
+        if not 1 <= len(boxes) <= MAX_BOXES:
+            return f"{len(boxes)} Boxes; want 1 to {MAX_BOXES}"
         if request.end_timestamp_ms > time.time_ns() // NS_PER_MS + LONGEST_MS:
             return f"the span ends more than {LONGEST_MS // 1000} s ahead"
-        if len(self._open) >= MOST_OPEN:
-            return f"{MOST_OPEN} requests wait for their Boxes; ask again later"
+        if len(self._open) >= MAX_OPEN:
+            return f"{MAX_OPEN} requests wait for their Boxes; ask again later"
         try:
             for box_id in boxes:
                 info_command(box_id, "")

@@ -26,7 +26,7 @@ from opq_proto.messages import CauseEvidence, CauseHypothesis
 
 UNKNOWN_WEIGHT = 1.5
 """The weight that all signs of a cause together have to exceed."""
-LEAST_PROBABILITY, MOST_SHOWN = 0.02, 4
+MIN_PROBABILITY, MAX_SHOWN = 0.02, 4
 SHARP_CYCLES, SLOW_CYCLES = 2.3, 3.3
 """A short circuit is over within the first number of cycles; a motor start or an inrush takes longer."""
 MIDDLING_PERCENT = 12.0
@@ -64,8 +64,8 @@ def hypotheses_for(signs: IncidentSigns) -> tuple[CauseHypothesis, ...]:
         )
         for cause, weight in weights.items()
     ]
-    likely = [each for each in found if each.probability >= LEAST_PROBABILITY]
-    return tuple(sorted(likely, key=lambda each: (-each.probability, each.cause))[:MOST_SHOWN])
+    likely = [each for each in found if each.probability >= MIN_PROBABILITY]
+    return tuple(sorted(likely, key=lambda each: (-each.probability, each.cause))[:MAX_SHOWN])
 
 
 def _details(cause: str, signs: IncidentSigns) -> tuple[tuple[str, str | float], ...]:

@@ -31,9 +31,9 @@ from opq_proto.messages import BoxSide
 DOWNSTREAM, UPSTREAM = "downstream", "upstream"
 RUNS_AWAY = "frequency_deviation"
 """At another frequency the phase runs away from that before, whatever the magnitude does."""
-LEAST_DEPTH = 0.04
+MIN_DEPTH = 0.04
 """Share of the voltage before: sides are determined only where some phasor moved at least this far."""
-LEAST_CONTRAST = 0.03
+MIN_CONTRAST = 0.03
 """Share of the voltage before: the faulted feeder is deeper than the other feeders by at least this much."""
 ALIKE, ALIKE_SHARE = 0.02, 0.1
 """A Box at most this far from the deepest counts as equally deep: share of the voltage before, and of the way
@@ -71,7 +71,7 @@ def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
         for each in witnesses
         if each.feeder and each.kind != RUNS_AWAY and (phasor := phasor_of(each)) is not None
     ]
-    if not depths or max(each.moved for each in depths) < LEAST_DEPTH:
+    if not depths or max(each.moved for each in depths) < MIN_DEPTH:
         return ()
     contrasts = {
         each.box_id: contrast for each in depths if (contrast := _contrast(each, depths)) is not None
@@ -86,7 +86,7 @@ def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
         for feeder, there in by_feeder.items()
     }
     faulted = max(most, key=lambda feeder: (most[feeder], feeder))
-    if most[faulted] < LEAST_CONTRAST:
+    if most[faulted] < MIN_CONTRAST:
         return ()
     found = {each.box_id: (UPSTREAM, ELSEWHERE) for each in depths if each.feeder != faulted}
     found |= _on_feeder(by_feeder[faulted], _busbar(depths, faulted))

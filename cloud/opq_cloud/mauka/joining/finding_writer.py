@@ -32,7 +32,7 @@ MANY_BOXES = 200
 CLOCK_MS = 3000
 """A Box's clock is taken from a Measurement at most this far away."""
 CLOCK_ROWS = 8
-MOST_CLOCKS = 100_000
+MAX_CLOCKS = 100_000
 STILL_CLOCK_MS, STILL_CLOCK_ROWS = 30_000, 400
 """Limits of the wider search where near Measurements are missing or late, as on an overloaded machine."""
 
@@ -151,7 +151,7 @@ class FindingWriter:
         (clock_id,) = clocks
         self._clocks[box_id] = at_ms, clock_id
         self._clocks.move_to_end(box_id)
-        while len(self._clocks) > MOST_CLOCKS:
+        while len(self._clocks) > MAX_CLOCKS:
             self._clocks.popitem(last=False)
         return clock_id
 

@@ -42,7 +42,7 @@ from opq_proto.messages import Finding
 AROUND_NS = FOLLOWS_NS + COMPOUND_NS
 """A stored finding of the same Box may matter if it is at most this far from a new one."""
 
-MOST_BEGINNINGS = 12
+MAX_BEGINNINGS = 12
 """Of an incident of at most this many Boxes, all that saw its beginning show which incident it follows; of a
 larger one its first Box alone, so that it grows without being read."""
 
@@ -463,7 +463,7 @@ class JoinPlanning:
             if known is None:
                 continue
             leader = leaders.get(number)
-            if known.boxes > MOST_BEGINNINGS and leader is not None:
+            if known.boxes > MAX_BEGINNINGS and leader is not None:
                 began = [leader]
             else:
                 members = whole_ones.get(number) or self._grown_incident(number, written)
@@ -478,12 +478,12 @@ class JoinPlanning:
         return [one for one in every.values() if one.finding_id not in self._removed]
 
     def _now_large(self, facts: dict[int, IncidentFacts]) -> set[int]:
-        """Returns the incidents that have more than `MOST_BEGINNINGS` Boxes since this plan."""
+        """Returns the incidents that have more than `MAX_BEGINNINGS` Boxes since this plan."""
         before = {number: self._known_facts(number) for number in facts if number > 0}
         return {
             number
             for number, known in before.items()
-            if known is not None and known.boxes <= MOST_BEGINNINGS < facts[number].boxes
+            if known is not None and known.boxes <= MAX_BEGINNINGS < facts[number].boxes
         }
 
     def _changed_before(self, facts: dict[int, IncidentFacts]) -> dict[int, FindingOnset | None]:
@@ -497,7 +497,7 @@ class JoinPlanning:
             rows = self._as_moved(own)
             for one in rows:
                 known = None if onset_key(one) < since else self._facts_now(facts, one.incident_id)
-                if known is None or (not one.leads and known.boxes > MOST_BEGINNINGS):
+                if known is None or (not one.leads and known.boxes > MAX_BEGINNINGS):
                     continue
                 if known.follows is None and not any(follows(each, one) for each in rows):
                     continue
@@ -543,7 +543,7 @@ class JoinPlanning:
         if one.leads is not False or one.finding_id in self._moved:
             return True
         known = self._facts_now(facts, one.incident_id)
-        return known is not None and known.boxes <= MOST_BEGINNINGS
+        return known is not None and known.boxes <= MAX_BEGINNINGS
 
 
 def _beginnings(members: Iterable[KnownFinding], boxes: int) -> list[FindingOnset]:
@@ -553,7 +553,7 @@ def _beginnings(members: Iterable[KnownFinding], boxes: int) -> list[FindingOnse
     if leader is None:
         return []
     first = {leader.box_id: leader}
-    if boxes <= MOST_BEGINNINGS:
+    if boxes <= MAX_BEGINNINGS:
         for one in sharp:
             if onset_key(one) > onset_key(leader) and same_moment(leader, one):
                 first.setdefault(one.box_id, one)

@@ -7,7 +7,7 @@ waveforms do not show which cycle it is, or where they would be further apart th
 the registry does not know the phases, the angle between two Boxes may be any, and the result has that
 uncertainty.
 
-Cost: 19 ms of CPU for a pair (1.3 s each at 12 kS/s, load 11, 2026-11-22), `MOST_PAIRS` of an event at most.
+Cost: 19 ms of CPU for a pair (1.3 s each at 12 kS/s, load 11, 2026-11-22), `MAX_PAIRS` of an event at most.
 """
 
 import math
@@ -20,11 +20,11 @@ from opq_measure.waveform.alignment import SITES_DEGREES, Lag, lag_between
 from opq_proto.decision import Nominal
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Event, Finding, Waveform, WaveformAlignment
 
-MOST_PAIRS = 6
+MAX_PAIRS = 6
 """Pairs of one event; Boxes with the worst clocks come first."""
 BEFORE_NS, AFTER_NS = 500_000_000, 800_000_000
 """The part of each waveform that is used, around its first sudden change: more adds little but CPU."""
-LEAST_MARGIN = 0.05
+MIN_MARGIN = 0.05
 """Least margin of the correlation over that of the next choice of a cycle."""
 STAMPS_EXCLUDE = 4.0
 """Two clocks are not further apart than this multiple of their own uncertainties, where both are known."""
@@ -64,7 +64,7 @@ def clock_alignments(
         if floor_ns is None or first[box_id].uncertainty_ns <= floor_ns or nominal_of(box_id).hz != hz:
             continue
         tried += 1
-        if tried > MOST_PAIRS:
+        if tried > MAX_PAIRS:
             break
         pair = first[reference], first[box_id]
         alignment = _aligned(pair, (waves[reference], waves[box_id]), hz, floor_ns, event)
@@ -122,7 +122,7 @@ def _aligned(
         lag = lag_between(reference.counts, other.counts, rate_hz, hz)
     except ValueError:
         return None
-    if lag.similarity - lag.next_best < LEAST_MARGIN:
+    if lag.similarity - lag.next_best < MIN_MARGIN:
         return None
     at = (first[1].start_ns - other.start_ns) / 1e9 * other.rate_hz
     offset_ns = reference.time_ns(at + lag.samples) - other.time_ns(at)

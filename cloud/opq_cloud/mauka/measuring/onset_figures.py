@@ -23,7 +23,7 @@ HZ_FROM_S, HZ_TO_S = 0.2, 2.0
 """Time after the onset in which frequencies of Boxes are compared."""
 HZ_BEFORE_S = (-2.0, -0.22)
 """Windows that begin in this time are over before the onset: 10/12 cycles are 0.2 s."""
-MOST_COMPARED = 8
+MAX_COMPARED = 8
 Figures = tuple[tuple[str, float], ...]
 
 
@@ -47,7 +47,7 @@ def onset_figures(piece: MeasuredPiece, start_sample: float) -> Figures:
 
 
 def hz_apart(
-    own: MeasuredPiece, start_ns: int, others: Sequence[MeasuredPiece], most: int = MOST_COMPARED
+    own: MeasuredPiece, start_ns: int, others: Sequence[MeasuredPiece], most: int = MAX_COMPARED
 ) -> Figures:
     """Returns the difference of the frequency after a moment from the median of the others, and their number.
 

@@ -33,11 +33,11 @@ from opq_proto.messages import Event, Finding, Waveform
 
 K = TypeVar("K")
 V = TypeVar("V")
-MOST_RESULTS = 256
+MAX_RESULTS = 256
 """Results kept: some 0.1 MB each for 10 s. An event of more Boxes is measured again by each analysis."""
-MOST_ONSETS = 12
+MAX_ONSETS = 12
 """Largest number of onsets of one piece that are examined for their cause; 1 ms each."""
-MOST_DIGESTS = 256
+MAX_DIGESTS = 256
 """Waveforms in memory whose hash is kept."""
 STANDS_S, STANDS_PU = 0.1, 0.02
 """A voltage is steady if it varies by no more than the hysteresis (share of nominal) for this time."""
@@ -75,7 +75,7 @@ _Key = tuple[bytes, int, float, float, float, Limits]
 class MeasuredResults:
     """Keeps the newest results by their inputs, for any thread; `measured` counts the analyses computed."""
 
-    def __init__(self, most: int = MOST_RESULTS) -> None:
+    def __init__(self, most: int = MAX_RESULTS) -> None:
         self.measured = 0
         self._most = most
         self._results: OrderedDict[_Key, SignalAnalysis] = OrderedDict()
@@ -126,18 +126,18 @@ class MeasuredResults:
     def onset_of(self, piece: MeasuredRun, start_sample: float) -> Figures:
         """Returns the figures of the onset at a sample; several findings that begin together share them.
 
-        Empty where `MOST_ONSETS` began in this piece before.
+        Empty where `MAX_ONSETS` began in this piece before.
         """
         key = (piece.key, round(start_sample))
         with self._lock:
             known = self._onsets.get(key)
         if known is not None:
             return known
-        if sum(each < start_sample - 1 for each in piece.onsets()) >= MOST_ONSETS:
+        if sum(each < start_sample - 1 for each in piece.onsets()) >= MAX_ONSETS:
             return ()
         found = onset_figures(piece, start_sample)
         with self._lock:
-            _keep(self._onsets, key, found, self._most * MOST_ONSETS)
+            _keep(self._onsets, key, found, self._most * MAX_ONSETS)
         return found
 
     def _analysis(self, run: Waveform, key: _Key) -> SignalAnalysis:
@@ -159,7 +159,7 @@ class MeasuredResults:
             return known[1]
         found = tuple(map(_digest, runs))
         with self._lock:
-            _keep(self._digests, id(wave.counts), (weakref.ref(wave.counts), found), MOST_DIGESTS)
+            _keep(self._digests, id(wave.counts), (weakref.ref(wave.counts), found), MAX_DIGESTS)
         return found
 
 

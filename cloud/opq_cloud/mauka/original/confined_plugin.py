@@ -37,7 +37,7 @@ ENDED_IN_ROW = 2
 WAIT_S = 0.2
 EXCHANGE_S = 0.002
 UP_S = 1.0
-MOST_SUBSCRIPTIONS, LONGEST_TOPIC = 1000, 200
+MAX_SUBSCRIPTIONS, LONGEST_TOPIC = 1000, 200
 Publish = Callable[[bytes, bytes], None]
 
 
@@ -198,11 +198,9 @@ class OriginalPlugin:
             remote = RemotePlugin(supervisor, self.name, self._publish_one)
             remote.configure(dict(settings))
             own_name, topics = remote.call("facts")
-            good = (
-                isinstance(own_name, str) and isinstance(topics, list) and len(topics) <= MOST_SUBSCRIPTIONS
-            )
+            good = isinstance(own_name, str) and isinstance(topics, list) and len(topics) <= MAX_SUBSCRIPTIONS
             if not good or not all(isinstance(each, str) and len(each) <= LONGEST_TOPIC for each in topics):
-                raise PluginError(f"want at most {MOST_SUBSCRIPTIONS} topics of {LONGEST_TOPIC} characters")
+                raise PluginError(f"want at most {MAX_SUBSCRIPTIONS} topics of {LONGEST_TOPIC} characters")
         except (OSError, ValueError, TypeError, PluginError) as error:
             output = supervisor.status()["output_tail"]
             supervisor.close()
@@ -268,7 +266,7 @@ class OriginalPlugin:
             self.busy_since_s = None
 
     def _publish_one(self, topic: bytes, body: bytes) -> None:
-        if len(self.produces) < MOST_SUBSCRIPTIONS:
+        if len(self.produces) < MAX_SUBSCRIPTIONS:
             self.produces.add(topic[:LONGEST_TOPIC].decode(errors="replace"))
         self._counters.add("produced", label=self.name)
         self._publish_frames(topic, body)

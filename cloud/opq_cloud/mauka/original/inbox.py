@@ -24,8 +24,8 @@ MIGRATIONS = (
     CREATE INDEX message_plugin ON message (plugin, aside, id)
     """,
 )
-MOST_MESSAGES = 100_000
-MOST_BYTES = 256 << 20
+MAX_MESSAGES = 100_000
+MAX_BYTES = 256 << 20
 """Limits per plug-in, of messages waiting or put aside; beyond these the oldest are dropped and counted."""
 
 
@@ -149,7 +149,7 @@ class PluginInbox:
     def _make_room(self, plugin: str) -> dict[str, int]:
         held = self._held[plugin]
         excess = 0
-        while held.messages > MOST_MESSAGES or (held.size > MOST_BYTES and held.messages > 1):
+        while held.messages > MAX_MESSAGES or (held.size > MAX_BYTES and held.messages > 1):
             row = self._file.query_row(
                 "SELECT id, length(body) FROM message WHERE plugin = ? ORDER BY id LIMIT 1", (plugin,)
             )

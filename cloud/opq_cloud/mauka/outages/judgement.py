@@ -22,7 +22,7 @@ TOGETHER_S = 1.5
 LONG_S = 60.0
 """A gateway that restarts is back within this time."""
 DEAD_PERCENT, DIP_PERCENT = 10.0, 90.0
-MOST_TOGETHER = 3
+MAX_TOGETHER = 3
 RESTART_WORDS = {
     "software": "by a command, for new firmware, or by itself",
     "pin": "by its reset pin",
@@ -161,7 +161,7 @@ def _signs_around(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
         count = len(silent)
         others = "another Box" if count == 1 else f"{count} other Boxes"
         words = f"{others} of the same feeder or place fell silent with it"
-        together = CauseEvidence("together", words, count, "Boxes", float(min(count, MOST_TOGETHER)))
+        together = CauseEvidence("together", words, count, "Boxes", float(min(count, MAX_TOGETHER)))
     return together, _neighbours_voltage(reporting)
 
 
@@ -181,6 +181,6 @@ def _neighbours_voltage(reporting: Sequence[NeighbourSight]) -> CauseEvidence | 
 
 
 def _boxes(box_ids: Sequence[str]) -> str:
-    named = ", ".join(box_ids[:MOST_TOGETHER])
-    more = len(box_ids) - MOST_TOGETHER
+    named = ", ".join(box_ids[:MAX_TOGETHER])
+    more = len(box_ids) - MAX_TOGETHER
     return f"Box {named}" + (f" and {more} more" if more > 0 else "")

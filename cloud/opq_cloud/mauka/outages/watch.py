@@ -39,8 +39,8 @@ EDGE_NS = 3 * S
 """Boxes of an installation that is stopped or started fall silent, or send again, within this time."""
 ORIGINAL_S = 60.0
 """After this time the original reports an outage (opq-interop E.3)."""
-MOST_NEIGHBOURS = 12
-MOST_JUDGED = 50
+MAX_NEIGHBOURS = 12
+MAX_JUDGED = 50
 """Silences that one check judges: reading Measurements of some neighbours takes a millisecond each."""
 ROWS = 1000
 """Measurements read at once for a Box that sends again."""
@@ -50,7 +50,7 @@ WELL_NS = 70 * S
 """A gateway reports each minute that the supply of a Box with a battery is well."""
 LOOK_BACK_NS = 60 * S
 """Measurements are read for this time before, to find when the voltage went or came back."""
-MOST_INCIDENTS = 1000
+MAX_INCIDENTS = 1000
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class OutageWatch:
         store = self._store()
         newest = store.latest_measurements()
         since_ns = max((_end_ns(row) for row in newest.values()), default=0) - BACK_NS
-        for incident in store.incidents(start_ns=since_ns, limit=MOST_INCIDENTS):
+        for incident in store.incidents(start_ns=since_ns, limit=MAX_INCIDENTS):
             for one in incident.findings:
                 if one.finding.kind == "outage" and not one.finding.closed:
                     self._open[one.finding.box_id] = one.finding
@@ -265,7 +265,7 @@ class OutageWatch:
                 if (was := self._open.pop(box_id, None)) is not None:
                     since_ns = max(was.start_ns, known.end_ns - LOOK_BACK_NS)
                     yield self._lit_again(store, was, since_ns, known.row)
-            elif box_id not in self._open and dark_s >= self._config.silence_s and opened < MOST_JUDGED:
+            elif box_id not in self._open and dark_s >= self._config.silence_s and opened < MAX_JUDGED:
                 opened += 1
                 before = self._rows_between(store, box_id, _end_ns(lit) - LOOK_BACK_NS, known.end_ns)
                 whole = [row for row in before if not self._is_dead(row, row.metrics["rms"].min)]
@@ -318,7 +318,7 @@ class OutageWatch:
             if box_id not in self._open and not known.judged and now_s - known.at_s >= after_s
         ]
         self.silences = {}
-        for silent_s, box_id in sorted(silent)[:MOST_JUDGED]:
+        for silent_s, box_id in sorted(silent)[:MAX_JUDGED]:
             if silent_s > self._config.longest_h * 3600 or not self._is_expected(store.box(box_id)):
                 self._newest[box_id].judged = True
                 continue
@@ -370,7 +370,7 @@ class OutageWatch:
             near = place.feeder == own.feeder if own.feeder else place.place == own.place and own.place
             if place.grid != own.grid or not near:
                 others += not together and other.end_ns > at_ns + AROUND_NS
-            elif len(neighbours) < MOST_NEIGHBOURS:
+            elif len(neighbours) < MAX_NEIGHBOURS:
                 lowest = self._lowest_percent(store, other_id, at_ns - AROUND_NS, at_ns + AROUND_NS)
                 neighbours.append(NeighbourSight(other_id, together, lowest))
         last = self._lowest_percent(store, box_id, at_ns - AROUND_NS, at_ns + AROUND_NS // 2)

@@ -23,7 +23,7 @@ from opq_proto.errors import OpqError
 
 NICE = 10
 PROGRESS_S = 0.5
-MOST_CHANGES = 1000
+MAX_CHANGES = 1000
 """Limit for each list of the report; the sums count all."""
 
 
@@ -65,7 +65,7 @@ def run_order(pipe: Connection) -> None:
     try:
         with closing(open_store(config.store.mongo_uri, data_dir)) as store:
             report = run_reanalysis(config, store, order, showing=showing)
-        pipe.send(ReanalysisEnd(report_json(report, order.dry_run, MOST_CHANGES)))
+        pipe.send(ReanalysisEnd(report_json(report, order.dry_run, MAX_CHANGES)))
     except (OpqError, ValueError) as error:  # a wrong name or setting, or the store
         pipe.send(ReanalysisEnd(None, str(error)))
 

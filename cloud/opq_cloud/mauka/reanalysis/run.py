@@ -103,7 +103,7 @@ class BulkProgress:
         self.path.unlink(missing_ok=True)
 
 
-REST_MOST_S = 5.0
+MAX_REST_S = 5.0
 """Longest wait for an installed analysis that rests after a crash; then the event fails."""
 Entry = tuple[str, dict[str, object]]
 Showing = Callable[[int], AbstractContextManager[Callable[[int], None]]]
@@ -293,7 +293,7 @@ class _Awaited:
 
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
         """Returns the analysis' findings, after a rest that leaves other work its share of the machine."""
-        time.sleep(min(self._analysis.rest_s, REST_MOST_S))
+        time.sleep(min(self._analysis.rest_s, MAX_REST_S))
         return self._analysis.findings_in(event, nominal, states)
 
 

@@ -41,7 +41,7 @@ SAME_NOMINAL = 0.01
 CHECK_S = 10.0
 SILENT_S = 120.0
 """Interval of the checks of a Box that sends nothing or is catching up."""
-MOST_FOLLOWED = 1000
+MAX_FOLLOWED = 1000
 BACK_NS = 86_400 * 10**9
 """At a start open findings up to this age are found again: Measurements are kept for a day."""
 LATEST_MS = 4 * 10**12
@@ -175,7 +175,7 @@ class OpenDisturbances:
 
     def find_again(self, now_ns: int) -> None:
         """Finds open disturbances in the store, at a start. Raises StoreError."""
-        for incident in self._store().incidents(start_ns=now_ns - BACK_NS, limit=MOST_FOLLOWED):
+        for incident in self._store().incidents(start_ns=now_ns - BACK_NS, limit=MAX_FOLLOWED):
             if not incident.closed:
                 self._note_incident(incident)
 
@@ -289,7 +289,7 @@ class OpenDisturbances:
             nominal_v = None if box is None else box.nominal_v
         if not nominal_v:
             return
-        while len(self._followed) >= MOST_FOLLOWED:
+        while len(self._followed) >= MAX_FOLLOWED:
             del self._followed[next(iter(self._followed))]
         end_ns = finding.end_ns
         self._followed[finding_id] = FollowedFinding(

@@ -27,8 +27,8 @@ OVERLAP_NS = 500_000_000
 its parts are joined where both have the same ones.
 """
 CHECK_S = 1.0
-MOST_PENDING = 1000
-LEAST_NS = 100_000_000
+MAX_PENDING = 1000
+MIN_NS = 100_000_000
 """Shorter pieces are not requested."""
 
 
@@ -98,7 +98,7 @@ class SampleRequester:
         if new:
             answered = {number for number, each in record.more.items() if each.state != WAITING}
             self._pending.setdefault(record.event_id, answered)
-            while len(self._pending) > MOST_PENDING:
+            while len(self._pending) > MAX_PENDING:
                 self._pending.pop(next(iter(self._pending)))
             names = ", ".join(sorted({each.analysis for each in wanted}))
             self._counters.add("samples_requested", new, label=names)
@@ -189,7 +189,7 @@ def _within(request: SampleRequest, record: EventRecord, section: MoreSamplesSec
     end_ns = record.end_ns if request.end_ns is None else request.end_ns
     start_ns = max(start_ns, record.start_ns - longest_ns, 0)
     end_ns = min(end_ns, record.end_ns + longest_ns)
-    return (start_ns, end_ns) if end_ns - start_ns >= LEAST_NS else None
+    return (start_ns, end_ns) if end_ns - start_ns >= MIN_NS else None
 
 
 def _lacking(wave: Waveform | None, span: NsSpan) -> NsSpan | None:
@@ -197,7 +197,7 @@ def _lacking(wave: Waveform | None, span: NsSpan) -> NsSpan | None:
     if wave is None:
         return span
     start_ns, end_ns = span
-    before, after = wave.start_ns - start_ns >= LEAST_NS, end_ns - wave.end_ns >= LEAST_NS
+    before, after = wave.start_ns - start_ns >= MIN_NS, end_ns - wave.end_ns >= MIN_NS
     if before and after:
         return span
     if before:

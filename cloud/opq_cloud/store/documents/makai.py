@@ -19,8 +19,8 @@ _DEFAULT_NAMES = {
     "percent_v_high": "default_threshold_percent_v_high",
     "percent_thd_high": "default_threshold_percent_thd_high",
 }
-_MOST = {"ref_hz": 1000.0, "ref_v": 1e6, "percent_hz_high": 1000.0, "percent_v_high": 1000.0}
-_MOST_PERCENT = 100.0
+_MAX_VALUES = {"ref_hz": 1000.0, "ref_v": 1e6, "percent_hz_high": 1000.0, "percent_v_high": 1000.0}
+_MAX_PERCENT = 100.0
 IDENTITY = "store_identity"
 """Name of a counter in both stores whose value identifies the store."""
 MAKAI_CONFIG_KEYS = ("triggering", "triggers")
@@ -184,7 +184,7 @@ def _limits(
         name = each.name
         values[name] = getattr(default, name)
         value = found.get(names[name])
-        most = _MOST.get(name, _MOST_PERCENT)
+        most = _MAX_VALUES.get(name, _MAX_PERCENT)
         if value is None:
             continue
         if isinstance(value, int | float) and not isinstance(value, bool) and _fits(value, most):

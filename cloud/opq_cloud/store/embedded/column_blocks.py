@@ -16,9 +16,9 @@ from opq_cloud.store.embedded.sealing import EVER
 from opq_cloud.store.rows import FIXED_FLAGS, FIXED_ROW, METRIC_ORDER, fixed_head, unpack_block
 from opq_proto.measurement_columns import MeasurementColumns
 
-LEAST_ROWS = 30
+MIN_ROWS = 30
 """Least rows per Box: a smaller block costs more in every query than sealing its rows."""
-MOST_OFFSET = 1 << 32
+MAX_OFFSET = 1 << 32
 """Limit of a row's offset from the block's first row, ms."""
 
 
@@ -43,12 +43,12 @@ def column_blocks(columns: MeasurementColumns) -> list[ColumnBlock] | None:
     order = np.argsort(columns.which, kind="stable")
     box, timestamp_ms = columns.which[order], columns.timestamp_ms[order]
     begins = np.flatnonzero(np.diff(box, prepend=-1))
-    if len(columns) < LEAST_ROWS * len(begins):
+    if len(columns) < MIN_ROWS * len(begins):
         return None
     later = np.diff(timestamp_ms) > 0
     later[begins[1:] - 1] = True
     first_ms = timestamp_ms[begins].repeat(np.diff(begins, append=len(box)))
-    if not later.all() or int((timestamp_ms - first_ms).max()) >= MOST_OFFSET:
+    if not later.all() or int((timestamp_ms - first_ms).max()) >= MAX_OFFSET:
         return None
     rows = np.zeros(len(columns), FIXED_ROW)
     metrics = columns.metrics[order][:, METRIC_ORDER]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.embedded.schema import EmbeddedPart, next_number
 from opq_cloud.store.incidents.index import (
-    MOST_NOTES,
+    MAX_NOTES,
     NO_AUTHOR,
     IncidentFilter,
     IncidentNote,
@@ -72,8 +72,8 @@ class EmbeddedIndex(EmbeddedPart):
             if connection.execute("SELECT 1 FROM incidents WHERE group_id = ?", (number,)).fetchone() is None:
                 raise StoreError(f"there is no incident {number}; it may have been joined with another")
             notes = _notes(connection, number)
-            if len(notes) >= MOST_NOTES:
-                raise StoreError(f"incident {number} has {MOST_NOTES} notes, and no more are kept")
+            if len(notes) >= MAX_NOTES:
+                raise StoreError(f"incident {number} has {MAX_NOTES} notes, and no more are kept")
             stored = IncidentNote(
                 next_number(connection, "note_id"), number, note.at_ms, note.account_id, note.kind, note.text
             )

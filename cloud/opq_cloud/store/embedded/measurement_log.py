@@ -16,7 +16,7 @@ import numpy as np
 from opq_cloud.store.embedded.column_blocks import ColumnBlock, column_blocks, put_column_blocks
 from opq_cloud.store.embedded.parcel_slots import LIVE, ParcelSlots
 from opq_cloud.store.embedded.parcels import (
-    LEAST_ROWS,
+    MIN_ROWS,
     PARCEL_ROW,
     ParcelRows,
     fitting,
@@ -177,7 +177,7 @@ class MeasurementLog(EmbeddedPart):
                 box.note(row.timestamp_ms, None)
             fresh.append((box.box, row))
         parts = [part for each in columns if len(part := self._new_of(connection, each))]
-        if parts or len(fresh) >= LEAST_ROWS:
+        if parts or len(fresh) >= MIN_ROWS:
             packed = [parcel_row(number, row) for number, row in fresh]
             fitting_rows = b"".join(each for each in packed if each is not None)
             if fitting_rows:

@@ -39,7 +39,7 @@ PARCEL_ROW = np.dtype([("box", "<u4"), ("timestamp_ms", "<i8"), ("row", CLOCKED_
 """`row.offset_ms` is 0, because the time is in `timestamp_ms`; `row.sequence` is the whole number."""
 _PACKED_ROW = np.dtype([("timestamp_ms", "<i8"), ("row", CLOCKED_ROW)])
 _ROW_HEAD = struct.Struct("<Iq")
-LEAST_ROWS = 20
+MIN_ROWS = 20
 """Fewer rows that came one by one go into the append table: a parcel takes at least a page."""
 _BOXES_HEAD = struct.Struct("<?II")
 """Whether steps have four bytes each (else one); the first Box; rows. Lengths (u4) and steps follow."""

@@ -18,7 +18,7 @@ log = logs.get(service="store")
 BY_ANALYSIS, BY_HAND, BY_REANALYSIS = "analysis", "hand", "reanalysis"
 INCIDENTS_EACH = 20
 """Incidents in one announcement, which are read and published together."""
-MOST_WAITING = 2000
+MAX_WAITING = 2000
 """Announcements that may wait (where Mauka does not run); further ones are left out and logged."""
 LATEST_KEY = 10**20
 
@@ -63,7 +63,7 @@ class IncidentAnnouncements:
         self._documents.remove(INCIDENT_ANNOUNCEMENTS, announcement.key)
 
     def _add_named(self, by: str, named: list[tuple[str, int]]) -> int:
-        room = MOST_WAITING - len(self._documents.find(INCIDENT_ANNOUNCEMENTS)) if named else 0
+        room = MAX_WAITING - len(self._documents.find(INCIDENT_ANNOUNCEMENTS)) if named else 0
         for first in range(0, len(named), INCIDENTS_EACH):
             if room <= 0:
                 log.error("incident.announcement_left_out", by=by, incidents=len(named) - first)

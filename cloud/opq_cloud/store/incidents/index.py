@@ -17,7 +17,7 @@ NOTE_KINDS = ("note", "label", "split", "merge")
 NO_AUTHOR = "deleted"
 """Stands for an account that was deleted."""
 NOTE_CHARACTERS = 2000
-MOST_NOTES = 500
+MAX_NOTES = 500
 """Notes of one incident; a further one is refused."""
 WORDS_CHARACTERS = 20_000
 """Characters of an incident's notes that are searched."""

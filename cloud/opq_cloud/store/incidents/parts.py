@@ -84,7 +84,7 @@ class IndexedParts:
         )
 
 
-FIRST_ROWS, MOST_ROWS = 64, 1024
+FIRST_ROWS, MAX_ROWS = 64, 1024
 """Rows that are read together: few for a page, more where all are read."""
 
 Row = tuple[int, int]
@@ -135,7 +135,7 @@ def in_order(
                 heappush(waiting, (turn * int(start_ns), turn * number, one))
         while waiting and waiting[0][0] < turn * chunk[-1][0]:
             yield heappop(waiting)[2]
-        count = min(2 * count, MOST_ROWS)
+        count = min(2 * count, MAX_ROWS)
     while waiting:
         yield heappop(waiting)[2]
 

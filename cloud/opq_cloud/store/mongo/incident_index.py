@@ -10,7 +10,7 @@ from pymongo import ASCENDING, DESCENDING
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.incidents.index import (
-    MOST_NOTES,
+    MAX_NOTES,
     NO_AUTHOR,
     IncidentFilter,
     IncidentNote,
@@ -77,8 +77,8 @@ class MongoIndex(MongoPart):
         number = note.incident_id
         if self._entries.find_one({"_id": number}, {"_id": 1}) is None:
             raise StoreError(f"there is no incident {number}; it may have been joined with another")
-        if self._notes.count_documents({"incident_id": number}, limit=MOST_NOTES) >= MOST_NOTES:
-            raise StoreError(f"incident {number} has {MOST_NOTES} notes, and no more are kept")
+        if self._notes.count_documents({"incident_id": number}, limit=MAX_NOTES) >= MAX_NOTES:
+            raise StoreError(f"incident {number} has {MAX_NOTES} notes, and no more are kept")
         highest = self._server.highest
         note_id = self._server.next_number("note_id", lambda: highest("opq_incident_notes", "note_id"))
         stored = IncidentNote(note_id, number, note.at_ms, note.account_id, note.kind, note.text)

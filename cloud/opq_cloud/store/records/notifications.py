@@ -14,9 +14,9 @@ from opq_cloud.store.records.accounts import NOTIFICATION_RULES, NOTIFICATIONS, 
 from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
 
 UNSENT = ("waiting", "sending")
-MOST_RULES = 50
+MAX_RULES = 50
 """Rules that one account may have."""
-MOST_KEPT = 1000
+MAX_KEPT = 1000
 """Lines of one account's log; the oldest beyond it are deleted."""
 DAY_MS = 86_400_000
 
@@ -180,18 +180,18 @@ class NotificationRecords:
 
         return self._documents.change(NOTIFICATIONS, number, change)
 
-    def entries(self, account_id: str = "", limit: int = MOST_KEPT) -> list[NotificationEntry]:
+    def entries(self, account_id: str = "", limit: int = MAX_KEPT) -> list[NotificationEntry]:
         """Returns the log of one account, or of all, the newest first."""
         found = self._documents.find(NOTIFICATIONS, "account_id" if account_id else "", account_id)
         return _newest_first(read_record(NotificationEntry, each) for each in found)[:limit]
 
     def expire(self, now_ms: int, kept_days: int) -> int:
-        """Deletes settled entries that are old, or beyond MOST_KEPT of an account; returns how many."""
+        """Deletes settled entries that are old, or beyond MAX_KEPT of an account; returns how many."""
         kept: dict[str, int] = {}
         gone = 0
         for entry in self.entries(limit=10**9):
             kept[entry.account_id] = kept.get(entry.account_id, 0) + 1
-            old = entry.made_ms < now_ms - kept_days * DAY_MS or kept[entry.account_id] > MOST_KEPT
+            old = entry.made_ms < now_ms - kept_days * DAY_MS or kept[entry.account_id] > MAX_KEPT
             if old and entry.state not in UNSENT:
                 gone += self._documents.remove(NOTIFICATIONS, entry.entry_id) is not None
         return gone

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from opq_cloud.store.records.accounts import SAVED_VIEWS, read_record
 from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
 
-MOST_SAVED = 100
+MAX_SAVED = 100
 """Views that one account may save."""
 
 
@@ -39,13 +39,13 @@ class SavedViewRecords:
         return sorted(views, key=lambda each: (each.name.casefold(), each.view_id))
 
     def save(self, account_id: str, name: str, path: str) -> SavedView | None:
-        """Saves a view, or renames the one with this path; None where the account has MOST_SAVED."""
+        """Saves a view, or renames the one with this path; None where the account has MAX_SAVED."""
         known = self.saved(account_id)
         for each in known:
             if each.path == path:
                 self.rename(account_id, each.view_id, name)
                 return each
-        if len(known) >= MOST_SAVED:
+        if len(known) >= MAX_SAVED:
             return None
         made = SavedView(secrets.token_hex(8), account_id, name, path, time.time_ns() // 1_000_000)
         self._documents.insert(SAVED_VIEWS, made.view_id, asdict(made))

@@ -18,7 +18,7 @@ from math import exp, floor, isfinite, log
 
 _FREQUENCY_HZ = 0.005
 _RATIO_LOGS = {"rms": log(1.002), "thd": log(1.02), "trans": log(1.05)}
-_LEAST = 1e-6
+_MIN_VALUE = 1e-6
 """Volts or ratio; smaller values count as this."""
 HISTOGRAM_METRICS = ("rms", "f", "thd", "trans")
 
@@ -63,7 +63,7 @@ def bin_of(metric: str, value: float) -> int | None:
     if metric == "f":
         return floor(value / _FREQUENCY_HZ)
     ratio = _RATIO_LOGS.get(metric)
-    return None if ratio is None else floor(log(max(value, _LEAST)) / ratio)
+    return None if ratio is None else floor(log(max(value, _MIN_VALUE)) / ratio)
 
 
 def bin_middle(metric: str, place: int) -> float:

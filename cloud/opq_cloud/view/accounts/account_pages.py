@@ -28,14 +28,14 @@ from opq_cloud.view.accounts.passwords import (
     totp_address,
     totp_step_of,
 )
-from opq_cloud.view.accounts.sign_in import MOST_SESSIONS, SESSION_S
+from opq_cloud.view.accounts.sign_in import MAX_SESSIONS, SESSION_S
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.languages import N_, _
 
 THEMES = {"system": N_("As the system"), "light": N_("Light"), "dark": N_("Dark")}
 VOLTAGE_UNITS = {"V": N_("Volts"), "percent": N_("%% of nominal")}
 TOKEN_DAYS = (7, 30, 90, 365)
-MOST_TOKENS = 20
+MAX_TOKENS = 20
 DAY_S = 86_400
 SECOND_FACTOR = ({"second_factor": False}, {"second_factor": True})
 FRESH_S = 600
@@ -92,7 +92,7 @@ class AccountPages:
         )
 
     def _sessions(self, account: Account) -> list[AccountSession]:
-        return self._context.people.sessions(account.account_id)[:MOST_SESSIONS]
+        return self._context.people.sessions(account.account_id)[:MAX_SESSIONS]
 
     def change_profile(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
@@ -247,10 +247,10 @@ class AccountPages:
                     token_days=TOKEN_DAYS,
                 ),
             )
-        if len(self._context.people.tickets("token", account.account_id)) >= MOST_TOKENS:
+        if len(self._context.people.tickets("token", account.account_id)) >= MAX_TOKENS:
             return self._page(
                 account,
-                problem=_("There are %(most_tokens)s tokens; end one first.", most_tokens=MOST_TOKENS),
+                problem=_("There are %(most_tokens)s tokens; end one first.", most_tokens=MAX_TOKENS),
                 code=400,
             )
         secret = make_ticket(

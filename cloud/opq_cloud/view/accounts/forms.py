@@ -25,7 +25,7 @@ NO_CONTROL = dict.fromkeys(
     (*range(32), *range(127, 160), 0x200B, *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
 )
 """Characters of control, without a shape, and those that turn the direction of text (Unicode, UAX 9)."""
-AT_ONCE, MOST_WAITING = 4, 64
+AT_ONCE, MAX_WAITING = 4, 64
 """Forms of visitors without a session: so many run at once and so many wait, each for a password's 30 ms."""
 BUSY, BUSY_S = N_("Many are signing in at this moment. Try again in a few seconds."), 5
 BROKEN_OFF = N_("The form did not come whole.")
@@ -90,7 +90,7 @@ class FormPlaces:
 
     async def run(self, answer: Callable[[], Response]) -> Response:
         """Runs `answer` in a thread when its turn comes. HTTPException 503 where too many already wait."""
-        if self._taken >= AT_ONCE + MOST_WAITING:
+        if self._taken >= AT_ONCE + MAX_WAITING:
             self._counters.add("sign_ins_refused")
             raise HTTPException(503, BUSY, {"Retry-After": str(BUSY_S)})
         self._taken += 1

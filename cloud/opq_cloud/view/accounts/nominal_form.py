@@ -13,11 +13,11 @@ from opq_cloud.view.languages import _
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, Measurement
 
 LATELY_MS = 600_000
-LEAST_SHARE, MOST_SHARE = 0.7, 1.4
+MIN_SHARE, MAX_SHARE = 0.7, 1.4
 """Shares of the nominal voltage: an rms value outside lasts for seconds, or the nominal voltage is wrong."""
-LEAST_SUPPLY_V = 20.0
+MIN_SUPPLY_V = 20.0
 """An outlet with less is without supply, which says nothing about its nominal voltage."""
-MOST_HZ_OFF = 5.0
+MAX_DEVIATION_HZ = 5.0
 """The middle between 50 and 60 Hz is this far from both."""
 
 
@@ -32,9 +32,9 @@ def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxReco
     now_ms = time.time_ns() // 1_000_000
     newest = store.measurements(box_id, now_ms - LATELY_MS, now_ms + 60_000)[-1:]
     rms, f = (newest[0].metrics.get(name) if newest else None for name in ("rms", "f"))
-    supplied = rms is not None and rms.average > LEAST_SUPPLY_V
-    if volts and rms is not None and supplied and not LEAST_SHARE <= rms.average / volts <= MOST_SHARE:
-        low, high = rms.average / MOST_SHARE, rms.average / LEAST_SHARE
+    supplied = rms is not None and rms.average > MIN_SUPPLY_V
+    if volts and rms is not None and supplied and not MIN_SHARE <= rms.average / volts <= MAX_SHARE:
+        low, high = rms.average / MAX_SHARE, rms.average / MIN_SHARE
         raise ValueError(
             _(
                 "The Box measures %(average)s V now; %(volts)s V is not its outlet's. Want %(low)s to "
@@ -45,14 +45,14 @@ def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxReco
                 high=f"{high:.0f}",
             )
         )
-    if hertz is not None and f is not None and abs(f.average - hertz) > MOST_HZ_OFF:
+    if hertz is not None and f is not None and abs(f.average - hertz) > MAX_DEVIATION_HZ:
         raise ValueError(
             _(
                 "The Box measures %(average)s Hz now; %(hertz)s Hz is not its grid's. Want a nominal "
                 "frequency within %(most_hz_off)s Hz of that.",
                 average=f"{f.average:.2f}",
                 hertz=f"{hertz:g}",
-                most_hz_off=f"{MOST_HZ_OFF:g}",
+                most_hz_off=f"{MAX_DEVIATION_HZ:g}",
             )
         )
     if hertz is not None and hertz != known.nominal_hz:
@@ -66,9 +66,9 @@ def nominal_misfit(measured: Measurement, nominal_v: float, nominal_hz: float) -
     A voltage below nominal may also be a disturbance, so there only the frequency counts.
     """
     rms, f = (measured.metrics.get(name) for name in ("rms", "f"))
-    if rms is None or f is None or rms.average <= LEAST_SUPPLY_V:
+    if rms is None or f is None or rms.average <= MIN_SUPPLY_V:
         return ""
-    if rms.average <= MOST_SHARE * nominal_v and abs(f.average - nominal_hz) <= MOST_HZ_OFF:
+    if rms.average <= MAX_SHARE * nominal_v and abs(f.average - nominal_hz) <= MAX_DEVIATION_HZ:
         return ""
     nominal = _(
         "%(nominal_v)s V, %(nominal_hz)s Hz are nominal",

@@ -41,8 +41,8 @@ STATE_WORDS = {
 }
 MAY_STOP = 4.0
 """From this severity on equipment may stop: what most people want to be notified of."""
-MOST_BOXES = 100
-MOST_MINUTES = 7 * 24 * 60
+MAX_BOXES = 100
+MAX_MINUTES = 7 * 24 * 60
 
 
 def may_be_about(visitor: Visitor) -> dict[str, str]:
@@ -75,11 +75,11 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
         )
     box_ids = tuple(dict.fromkeys(form.text("box_ids", 1000).replace(",", " ").split()))
     unseen = [each for each in box_ids if not BOX_ID.fullmatch(each) or not visitor.sees(each)]
-    if unseen or len(box_ids) > MOST_BOXES:
+    if unseen or len(box_ids) > MAX_BOXES:
         problems.append(
             _("You see no Box %(unseen)s.", unseen=unseen[0])
             if unseen
-            else _("%(most_boxes)s Boxes at most.", most_boxes=MOST_BOXES)
+            else _("%(most_boxes)s Boxes at most.", most_boxes=MAX_BOXES)
         )
     url = form.text("url", 1000)
     if channel == "webhook":
@@ -96,7 +96,7 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
             wall_time(each)
         except ValueError as error:
             problems.append(f"{error}.")
-    minutes = _number(form.text("after_minutes") or "5", _("Minutes"), 1, MOST_MINUTES, problems)
+    minutes = _number(form.text("after_minutes") or "5", _("Minutes"), 1, MAX_MINUTES, problems)
     severity = _number(form.text("least_severity") or "0", _("Severity"), 0, 10, problems)
     loud = form.text("loud_severity")
     rule = replace(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.records.notifications import (
-    MOST_RULES,
+    MAX_RULES,
     UNSENT,
     NotificationEntry,
     NotificationRecords,
@@ -18,7 +18,7 @@ from opq_cloud.store.records.notifications import (
     entry_id,
 )
 from opq_cloud.view.accounts.account_context import AccountContext
-from opq_cloud.view.accounts.account_pages import DAY_S, MOST_TOKENS, TOKEN_DAYS, own_account
+from opq_cloud.view.accounts.account_pages import DAY_S, MAX_TOKENS, TOKEN_DAYS, own_account
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.notification_form import (
@@ -41,7 +41,7 @@ LINES_SHOWN = 100
 TESTS_MS = 600_000
 TEST_SHOWN_S = 3.0
 """The answer waits this long for the result of a test; a slower test is shown as waiting."""
-MOST_TESTS = 5
+MAX_TESTS = 5
 """The number of tests allowed within TESTS_MS, so that the button cannot be used to send mail."""
 NO_RULE = N_("There is no such rule; it may have been deleted.")
 
@@ -127,9 +127,9 @@ class NotificationPages:
 
     def add(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
-        if len(self._records.rules(account.account_id)) >= MOST_RULES:
+        if len(self._records.rules(account.account_id)) >= MAX_RULES:
             return self._list_page(
-                _("There are %(most_rules)s rules; delete one first.", most_rules=MOST_RULES), code=400
+                _("There are %(most_rules)s rules; delete one first.", most_rules=MAX_RULES), code=400
             )
         blank = new_rule(account.account_id, _about(form.text("about"), visitor))
         rule, problems = rule_of(form, blank, visitor)
@@ -162,9 +162,9 @@ class NotificationPages:
         rule = self._own(request.path_params["rule_id"])
         now_ms = time.time_ns() // 1_000_000
         lines = self._records.entries(rule.account_id)
-        if sum(each.kind == "test" and each.made_ms > now_ms - TESTS_MS for each in lines) >= MOST_TESTS:
+        if sum(each.kind == "test" and each.made_ms > now_ms - TESTS_MS for each in lines) >= MAX_TESTS:
             return self._list_page(
-                _("%(most_tests)s tests in 10 minutes are enough; wait a little.", most_tests=MOST_TESTS),
+                _("%(most_tests)s tests in 10 minutes are enough; wait a little.", most_tests=MAX_TESTS),
                 code=400,
             )
         number = entry_id(rule.rule_id, "test", new_secret())
@@ -194,11 +194,11 @@ class NotificationPages:
         account = own_account(visitor)
         label, days = form.text("label", 60), form.text("days")
         mine = self._context.people.tickets("notify", account.account_id)
-        if not label or days not in {str(each) for each in TOKEN_DAYS} or len(mine) >= MOST_TOKENS:
+        if not label or days not in {str(each) for each in TOKEN_DAYS} or len(mine) >= MAX_TOKENS:
             problem = _(
                 "A token needs a name and one of %(token_days)s days; there are %(most_tokens)s at most.",
                 token_days=TOKEN_DAYS,
-                most_tokens=MOST_TOKENS,
+                most_tokens=MAX_TOKENS,
             )
             return self._list_page(problem, code=400)
         secret = make_ticket(

@@ -19,8 +19,8 @@ from opq_cloud.view.languages import _
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-LEAST_CHARACTERS = 12
-MOST_CHARACTERS = 256
+MIN_CHARACTERS = 12
+MAX_CHARACTERS = 256
 HASHERS = ThreadPoolExecutor(2, thread_name_prefix="passwords")
 """Each hash takes 19 MiB and a core for some 30 ms: a flood of sign-ins waits instead of filling the memory.
 
@@ -48,17 +48,17 @@ def _nobodys_hash() -> str:
 
 def password_problem(password: str, email: str = "") -> str | None:
     """Why a password cannot be used; None where it can."""
-    if len(password) < LEAST_CHARACTERS:
+    if len(password) < MIN_CHARACTERS:
         return _(
             "The password has %(count)s characters; want %(least_characters)s or more.",
             count=len(password),
-            least_characters=LEAST_CHARACTERS,
+            least_characters=MIN_CHARACTERS,
         )
-    if len(password) > MOST_CHARACTERS:
+    if len(password) > MAX_CHARACTERS:
         return _(
             "The password has %(count)s characters; want %(most_characters)s or fewer.",
             count=len(password),
-            most_characters=MOST_CHARACTERS,
+            most_characters=MAX_CHARACTERS,
         )
     if len(set(password)) < 4:
         return _("The password repeats the same few characters; want one that nobody guesses.")
@@ -76,7 +76,7 @@ def password_fits(stored: str | None, password: str) -> bool:
     from argon2.exceptions import InvalidHashError, VerificationError
 
     with_account = stored or _nobodys_hash()
-    compared = HASHERS.submit(_hasher().verify, with_account, password[: MOST_CHARACTERS + 1])
+    compared = HASHERS.submit(_hasher().verify, with_account, password[: MAX_CHARACTERS + 1])
     try:
         return bool(compared.result()) and stored is not None
     except (VerificationError, InvalidHashError):

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.records.saved_views import MOST_SAVED, SavedViewRecords
+from opq_cloud.store.records.saved_views import MAX_SAVED, SavedViewRecords
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.account_pages import own_account
 from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other
@@ -56,7 +56,7 @@ class SavedViewPages:
             )
         if self._records.save(account.account_id, _name(form), path) is None:
             raise HTTPException(
-                409, _("There are %(most_saved)s saved views; delete one first.", most_saved=MOST_SAVED)
+                409, _("There are %(most_saved)s saved views; delete one first.", most_saved=MAX_SAVED)
             )
         return see_other("/account/views")
 

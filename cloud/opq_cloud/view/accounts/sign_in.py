@@ -26,7 +26,7 @@ from opq_proto.rate_limit import TokenBuckets
 
 SESSION_S = 30 * 86_400
 AGENT_CHARACTERS = 160
-MOST_SESSIONS = 100
+MAX_SESSIONS = 100
 """Sessions that one account may have; a further one ends the session that was unused for longest."""
 REMEMBERED = 100_000
 """Addresses and e-mails whose failures are remembered."""
@@ -121,7 +121,7 @@ class SignIn:
             agent[:AGENT_CHARACTERS],
         )
         self._people.add_session(session)
-        self._people.keep_sessions(account.account_id, MOST_SESSIONS)
+        self._people.keep_sessions(account.account_id, MAX_SESSIONS)
         return secret
 
     def _from_original(self, user: OriginalUser, password: str) -> Account | None:

@@ -17,9 +17,9 @@ from opq_proto.command_client import BoxRefusedError, CommandClient, UnansweredE
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.wire import CLAIM_PLUGIN, claim_accepted, info_command, plugin_command, rate_command
 
-LEAST_CYCLES, MOST_CYCLES = 1, 600
+MIN_CYCLES, MAX_CYCLES = 1, 600
 """Cycles per Measurement; a gateway accepts no others."""
-MOST_LOSSES = 100
+MAX_LOSSES = 100
 NUMBER = "box_id"
 """The setting that no page changes: a mistake could not be corrected from here."""
 CONNECT_S = 2.0
@@ -151,13 +151,13 @@ class BoxClient:
 def checked_cycles(text: str) -> int:
     """The typed number of cycles. Raises ValueError with a sentence."""
     cycles = int(text) if text.isascii() and text.isdigit() and len(text) <= 4 else 0
-    if not LEAST_CYCLES <= cycles <= MOST_CYCLES:
+    if not MIN_CYCLES <= cycles <= MAX_CYCLES:
         raise ValueError(
             _(
                 "The measurement rate is %(rate)s; want a whole number of cycles from %(least)s to %(most)s.",
                 rate=text[:20] or _("empty"),
-                least=LEAST_CYCLES,
-                most=MOST_CYCLES,
+                least=MIN_CYCLES,
+                most=MAX_CYCLES,
             )
         )
     return cycles
@@ -179,7 +179,7 @@ def _read_report(client: CommandClient, box_id: str) -> BoxReport:
         tuple(info.ip.split())[:10],
         tuple(
             (count, LOSS_WORDS.get(name) or name[:60].replace("_", " "))
-            for name, count in sorted(info.losses.items(), key=_loss_place)[:MOST_LOSSES]
+            for name, count in sorted(info.losses.items(), key=_loss_place)[:MAX_LOSSES]
         ),
         any(name in LOSSES for name in info.losses),
     )

@@ -26,8 +26,8 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.audit_pages import audit_row
 from opq_cloud.view.administration.box_client import (
-    LEAST_CYCLES,
-    MOST_CYCLES,
+    MAX_CYCLES,
+    MIN_CYCLES,
     NUMBER,
     BoxClient,
     BoxClientError,
@@ -141,8 +141,8 @@ class BoxAdminPages:
             not_asked=not_asked,
             number=NUMBER,
             window_s=window_s(context.view.whole_hub.newest(box_id)),
-            least_cycles=LEAST_CYCLES,
-            most_cycles=MOST_CYCLES,
+            least_cycles=MIN_CYCLES,
+            most_cycles=MAX_CYCLES,
             answered=bool(services.urls),
             box_counts=counts_of(read_counts(services.urls), box_id),
             changes=[

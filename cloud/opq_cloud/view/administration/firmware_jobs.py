@@ -21,9 +21,9 @@ from opq_proto.firmware_transfer import ON_TRIAL, cancel_update, follow_update, 
 
 log = logs.get(service="view")
 
-MOST_WAITING = 4
+MAX_WAITING = 4
 """Files that wait for confirmation, 2 MB each at most; the oldest is dropped."""
-MOST_AT_ONCE = 8
+MAX_AT_ONCE = 8
 WAITING_S = 1800.0
 ANSWER_S = 5.0
 CONNECT_S = 2.0
@@ -141,7 +141,7 @@ class FirmwareJobs:
         facts = describe_firmware(data)
         with self._lock:
             self._waiting.pop(box_id, None)
-            while len(self._waiting) >= MOST_WAITING:
+            while len(self._waiting) >= MAX_WAITING:
                 del self._waiting[next(iter(self._waiting))]
             self._waiting[box_id] = WaitingFile(facts, data, time.monotonic(), runs, hardware)
 
@@ -206,7 +206,7 @@ class FirmwareJobs:
             running = [each.box_id for each in self._jobs.values() if each.runs]
             if job.box_id in running:
                 raise FirmwareNotSentError(_("Firmware is on its way to this Box already"))
-            if len(running) >= MOST_AT_ONCE:
+            if len(running) >= MAX_AT_ONCE:
                 raise FirmwareNotSentError(
                     _("%(count)s Boxes get firmware now; wait until one has it", count=len(running))
                 )

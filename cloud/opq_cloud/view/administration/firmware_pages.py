@@ -11,7 +11,7 @@ from opq_cloud.view.administration.box_pages import known_box
 from opq_cloud.view.administration.firmware_jobs import BEGUN, DONE, FirmwareNotSentError
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
 from opq_cloud.view.languages import N_, _
-from opq_proto.firmware_image import MOST_FILE_BYTES, ImageError
+from opq_proto.firmware_image import MAX_FILE_BYTES, ImageError
 
 STATE_WORDS = {
     "": N_("Asking its gateway"),
@@ -37,7 +37,7 @@ class FirmwarePages:
         router = APIRouter(include_in_schema=False)
         path = "/admin/boxes/{box_id}/firmware"
         router.add_api_route(path, self.page, response_class=HTMLResponse)
-        router.add_api_route(path, upload_route(self.choose, MOST_FILE_BYTES), methods=["POST"])
+        router.add_api_route(path, upload_route(self.choose, MAX_FILE_BYTES), methods=["POST"])
         for name, form in (("send", self.send), ("stop", self.stop), ("follow", self.follow)):
             router.add_api_route(f"{path}/{name}", form_route(form), methods=["POST"])
         return router
@@ -59,7 +59,7 @@ class FirmwarePages:
             begun=BEGUN,
             done=DONE,
             file=file,
-            most_bytes=MOST_FILE_BYTES,
+            most_bytes=MAX_FILE_BYTES,
             problem=problem,
         )
 

@@ -17,7 +17,7 @@ from opq_cloud.view.context import names_of
 from opq_cloud.view.languages import _
 from opq_proto.errors import KeyFileError
 
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 CHANGES_SHOWN = 5
 REFUSED = "was refused at sign-in"
 REFUSALS_MS = 86_400_000
@@ -55,8 +55,8 @@ class AdminFrontPage:
         return context.page(
             "front.html",
             "front",
-            concerns=found[:MOST_SHOWN],
-            more=max(0, len(found) - MOST_SHOWN),
+            concerns=found[:MAX_SHOWN],
+            more=max(0, len(found) - MAX_SHOWN),
             box_count=len(in_service),
             live_count=sum(each.live for each in in_service),
             key_count=sum(each.key_state in ("admitted", "rotating") for each in boxes),

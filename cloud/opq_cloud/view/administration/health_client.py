@@ -19,7 +19,7 @@ from opq_cloud.view.languages import LANGUAGE, _
 from opq_proto.errors import OpqError
 
 TIMEOUT_S = 2.0
-MOST_BYTES = 8 * 2**20
+MAX_BYTES = 8 * 2**20
 DEEPEST = 6
 
 
@@ -163,7 +163,7 @@ def read_bytes(url: str) -> bytes:
     """The content of a URL. Raises ServiceSilentError."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            found: bytes = answer.read(MOST_BYTES)
+            found: bytes = answer.read(MAX_BYTES)
     except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise ServiceSilentError(_("%(url)s does not answer: %(reason)s", url=url, reason=reason)) from error

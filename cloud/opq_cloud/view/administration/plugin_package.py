@@ -19,7 +19,7 @@ KINDS = {
 """The `kind` of a manifest -> its part of the engine's REST."""
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MANIFEST_BYTES = 65_536
-MOST_ENTRIES = 10_000
+MAX_ENTRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ def read_package(content: bytes) -> PackageFacts:
     try:
         with zipfile.ZipFile(BytesIO(content)) as packed:
             names = packed.namelist()
-            if len(names) > MOST_ENTRIES:
-                raise ValueError(_("The package has more than %(most)s files.", most=MOST_ENTRIES))
+            if len(names) > MAX_ENTRIES:
+                raise ValueError(_("The package has more than %(most)s files.", most=MAX_ENTRIES))
             own = [name for name in names if name.endswith(".json") and "/" not in name]
             file = "plugin.json" if "plugin.json" in own else own[0] if len(own) == 1 else ""
             if not file:

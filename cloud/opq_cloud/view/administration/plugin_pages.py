@@ -20,8 +20,8 @@ from opq_cloud.view.administration.uploads import SentUpload, upload_route
 from opq_cloud.view.languages import _
 
 PACKAGE_BYTES = 32 * 2**20
-MOST_PACKAGES = 100
-MOST_HELP = 500
+MAX_PACKAGES = 100
+MAX_HELP = 500
 """In characters."""
 DONE_WORDS = {"start": "started", "stop": "stopped", "restart": "started again"} | {
     "enable": "allowed to start",
@@ -230,7 +230,7 @@ def shown_engine(engine: RuleEngine) -> EngineShown:
     try:
         found = engine.request("GET", "/plugins/portables")
         rows = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
-        packages = tuple(_package(engine, each) for each in rows[:MOST_PACKAGES])
+        packages = tuple(_package(engine, each) for each in rows[:MAX_PACKAGES])
     except EngineError as error:
         return EngineShown(address.name, address.url, trouble=str(error))
     return EngineShown(address.name, address.url, packages)
@@ -254,7 +254,7 @@ def _package(engine: RuleEngine, manifest: Mapping[str, object]) -> InstalledPac
             failures=facts.get("failures", 0),
         ),
         _names(manifest.get("triggers")),
-        str(manifest.get("help") or "")[:MOST_HELP],
+        str(manifest.get("help") or "")[:MAX_HELP],
     )
 
 

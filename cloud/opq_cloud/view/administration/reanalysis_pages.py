@@ -17,7 +17,7 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.context import LARGEST_ID
 from opq_cloud.view.languages import N_, _
-from opq_cloud.view.reanalysis_beginning import MOST_EVENTS, MS, NAME, begin_reanalysis
+from opq_cloud.view.reanalysis_beginning import MAX_EVENTS, MS, NAME, begin_reanalysis
 from opq_cloud.view.time_span import read_span
 
 PATH = "/admin/reanalyses"
@@ -30,7 +30,7 @@ STATE_WORDS = {
     "running": N_("running"), "done": N_("done"), "failed": N_("failed"), "ended": N_("ended"),
     "interrupted": N_("interrupted"),
 }  # fmt: skip
-MOST_INCIDENTS = 20
+MAX_INCIDENTS = 20
 """Changed incidents that the page of a job shows."""
 TYPED = {"from": "now-7d", "to": "now", "analyses": ""}
 
@@ -110,7 +110,7 @@ class ReanalysisPages:
             rows=[JobRow(each, names.get(each.account_id, _("an account that is gone"))) for each in kept],
             runs_here=jobs is not None,
             running=any(each.state == "running" for each in kept),
-            most_incidents=MOST_INCIDENTS,
+            most_incidents=MAX_INCIDENTS,
             problem=problem,
             typed=typed,
         )
@@ -129,7 +129,7 @@ class ReanalysisPages:
             text = str(error)
             return self._page(f"{text[:1].upper()}{text[1:]}.", typed, 400)
         order = ReanalysisOrder(
-            span.start_ms * MS, span.end_ms * MS, form.checked("dry_run"), names, most_events=MOST_EVENTS
+            span.start_ms * MS, span.end_ms * MS, form.checked("dry_run"), names, most_events=MAX_EVENTS
         )
         return self._begin(jobs, visitor, order, typed)
 

@@ -23,7 +23,7 @@ CHANGE_S = 120.0
 """Long, because a plug-in is tested before it takes over."""
 QUIET_S = 10.0
 """An engine that sends rows also sends a sign of life every 2 s."""
-MOST_BYTES = 8 * 2**20
+MAX_BYTES = 8 * 2**20
 
 
 class EngineError(OpqError):
@@ -81,7 +81,7 @@ class RuleEngine:
             url = self.address.url.rstrip("/") + path
             request = urllib.request.Request(url, data, headers, method=method)
             with urllib.request.urlopen(request, timeout=wait_s) as answer:
-                content = answer.read(MOST_BYTES)
+                content = answer.read(MAX_BYTES)
                 is_json = str(answer.headers.get("Content-Type", "")).startswith("application/json")
                 return json.loads(content) if is_json else content.decode("utf-8", "replace")
         except urllib.error.HTTPError as error:
@@ -102,7 +102,7 @@ class RuleEngine:
             connection.request("GET", path, headers=self._token())
             opened, answer = connection.sock, connection.getresponse()
             if answer.status != 200:
-                raise refusal_of(answer.status, answer.read(MOST_BYTES))
+                raise refusal_of(answer.status, answer.read(MAX_BYTES))
         except (HTTPException, OSError, ValueError) as error:
             connection.close()
             raise EngineSilentError(
@@ -149,7 +149,7 @@ class OpenRows:
 
 def _refusal(error: urllib.error.HTTPError) -> EngineRefusedError:
     try:
-        content = error.read(MOST_BYTES)
+        content = error.read(MAX_BYTES)
     except OSError:
         content = b""
     return refusal_of(error.code, content)

@@ -34,7 +34,7 @@ from opq_cloud.view.administration.rule_rows import (
     row_events,
 )
 from opq_cloud.view.administration.rule_trial import (
-    MOST_RECORDS,
+    MAX_RECORDS,
     SHOWN,
     TrialResult,
     emission_times,
@@ -62,7 +62,7 @@ EXAMPLE = (
 )
 """The SQL of a new rule: a sag at any nominal voltage; Boxes of the original state none."""
 MESSAGE_CHARACTERS = 2000
-MOST_MS = 10**13
+MAX_MS = 10**13
 """The year 2286."""
 
 
@@ -171,7 +171,7 @@ class RuleAdminPages:
             trial_hours=tried[1],
             saved=saved,
             hours=HOURS,
-            most_records=MOST_RECORDS,
+            most_records=MAX_RECORDS,
             looked=looked,
             look_s=LOOK_S,
             rows_a_second=ROWS_A_SECOND,
@@ -350,7 +350,7 @@ def status_rows(status: Mapping[str, object]) -> list[tuple[str, str]]:
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).lower().replace("_", " ").removesuffix(" timestamp")
         if isinstance(value, str):
             rows.append((name, value))
-        elif key.endswith(("Timestamp", "_invocation", "_time")) and 0 < value < MOST_MS:
+        elif key.endswith(("Timestamp", "_invocation", "_time")) and 0 < value < MAX_MS:
             rows.append((name, utc(int(value) * 1_000_000, 0)))
         else:
             rows.append((name.replace(" us", ", µs"), f"{value:,}"))

@@ -22,7 +22,7 @@ from opq_cloud.view.administration.rule_engine import EngineSilentError, OpenRow
 from opq_cloud.view.languages import N_, _
 from opq_proto.errors import OpqError
 
-MOST_OPEN = 4
+MAX_OPEN = 4
 """Pages that read rows at once; each has a thread and a connection to the engine."""
 ROWS_A_SECOND = 5
 LOOK_S, LOOK_ROWS = 5.0, 20
@@ -37,7 +37,7 @@ DELETED_WORDS = N_("The rule was deleted.")
 
 
 class TooManyRowsError(OpqError):
-    """MOST_OPEN pages already read rows."""
+    """MAX_OPEN pages already read rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,12 @@ class RowsTaken:
 class RuleRows:
     """One rule at one engine. A thread of its own reads what the engine sends."""
 
-    _open = threading.BoundedSemaphore(MOST_OPEN)
+    _open = threading.BoundedSemaphore(MAX_OPEN)
 
     def __init__(self, engine: RuleEngine, rule: str, kept: int = ROWS_A_SECOND) -> None:
         """Raises TooManyRowsError, EngineSilentError, EngineRefusedError."""
         if not self._open.acquire(blocking=False):
-            raise TooManyRowsError(_("%(most)s pages read rows already; close one of them", most=MOST_OPEN))
+            raise TooManyRowsError(_("%(most)s pages read rows already; close one of them", most=MAX_OPEN))
         try:
             self._opened: OpenRows = engine.open_rows(rule)
         except BaseException:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from opq_proto.messages import Measurement
 from opq_rules.measurement_row import row_of
 
-MOST_RECORDS = 10_000
+MAX_RECORDS = 10_000
 """This many rows take less than the 4 MiB that an engine reads."""
 STRETCH_MS = 1_800_000
 COLUMNS = 600
@@ -48,13 +48,13 @@ class TrialResult:
 def newest_measurements(
     read: Callable[[int, int], list[Measurement]], start_ms: int, end_ms: int
 ) -> list[Measurement]:
-    """The newest MOST_RECORDS of [start_ms, end_ms), oldest first; reads stretches from the end."""
+    """The newest MAX_RECORDS of [start_ms, end_ms), oldest first; reads stretches from the end."""
     found: list[Measurement] = []
-    while end_ms > start_ms and len(found) < MOST_RECORDS:
+    while end_ms > start_ms and len(found) < MAX_RECORDS:
         first_ms = max(start_ms, end_ms - STRETCH_MS)
         found = [*read(first_ms, end_ms), *found]
         end_ms = first_ms
-    return found[-MOST_RECORDS:]
+    return found[-MAX_RECORDS:]
 
 
 def trial_body(

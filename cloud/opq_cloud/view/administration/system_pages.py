@@ -17,7 +17,7 @@ from opq_cloud.view.administration.health_client import ServiceCount, read_count
 from opq_cloud.view.languages import N_, _
 
 DAY_S = 86_400
-MOST_DAYS = 36_500
+MAX_DAYS = 36_500
 LOST_WORDS = (
     "dropped",
     "refused",
@@ -137,13 +137,13 @@ def _seconds(form: SentForm, name: str, before: int | None) -> int:
         days = float(text)
     except ValueError:
         days = -1.0
-    if not 1 / 24 <= days <= MOST_DAYS:
+    if not 1 / 24 <= days <= MAX_DAYS:
         raise ValueError(
             _(
                 "%(kept)s: %(days)s is no number of days from 0.042 to %(most)s.",
                 kept=_(KEPT_WORDS[name]),
                 days=text or _("nothing"),
-                most=MOST_DAYS,
+                most=MAX_DAYS,
             )
         )
     return round(days * DAY_S)

@@ -28,7 +28,7 @@ UNITS = {"V": N_("volts"), "pu": N_("per unit of nominal"), "percent": N_("%% of
 SHORTEST_MS = 0.5
 LONGEST_MS = 400 * 86_400_000.0
 """Longer than incidents are stored."""
-MOST_BOXES = 12
+MAX_BOXES = 12
 _SCALES = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}
 _MOMENT = re.compile(r"([-+\u2212]?[0-9]{1,12}(?:\.[0-9]{1,9})?)\s*(us|µs|ms|s|min)?")
 _WANT = N_("want a time from the start such as -20ms, 1.5s or 2min")
@@ -86,7 +86,7 @@ class ExamineAddress:
     def with_box(self, box_id: str, shown: tuple[str, ...]) -> "ExamineAddress":
         """Adds this Box, or removes it where it is among those `shown`; one Box always stays."""
         kept = tuple(each for each in shown if each != box_id) if box_id in shown else (*shown, box_id)
-        return replace(self, box_ids=kept[-MOST_BOXES:] or (box_id,))
+        return replace(self, box_ids=kept[-MAX_BOXES:] or (box_id,))
 
 
 def read_address(
@@ -113,12 +113,12 @@ def read_address(
                 )
             )
     boxes = tuple(dict.fromkeys(each for each in show.split(",") if each))
-    if len(boxes) > MOST_BOXES or not all(BOX_ID.fullmatch(each) for each in boxes):
+    if len(boxes) > MAX_BOXES or not all(BOX_ID.fullmatch(each) for each in boxes):
         raise ValueError(
             _(
                 "show is %(show)s; want up to %(most_boxes)s Boxes such as 1,4",
                 show=repr(show[:40]),
-                most_boxes=MOST_BOXES,
+                most_boxes=MAX_BOXES,
             )
         )
     panels = {each for each in panel.split(",") if each} or {*FIRST_PANELS}

@@ -17,7 +17,7 @@ from opq_cloud.view.words import THIN
 POINTS = 1600
 """Points of a line over the span; the parts on both sides together have as many again."""
 BESIDE = 0.5
-MOST_TICKS = 7
+MAX_TICKS = 7
 LEVEL_PERCENTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """The levels at which the shades of a spectrogram change, percent of nominal."""
 _UNITS = ((60e3, 300e3, "min"), (1e3, 10e3, "s"), (1.0, 0.0, "ms"))
@@ -131,7 +131,7 @@ def time_axis(start_ms: float, end_ms: float) -> tuple[TimeTick, ...]:
     """Ticks at round times from the start of the incident, in one unit, all with different words."""
     size = max(abs(start_ms), abs(end_ms))
     per_unit, _, unit = next(each for each in _UNITS if size >= each[1])
-    step = next(each for each in _steps() if (end_ms - start_ms) / per_unit / each <= MOST_TICKS)
+    step = next(each for each in _steps() if (end_ms - start_ms) / per_unit / each <= MAX_TICKS)
     digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
     first = int(np.ceil(start_ms / per_unit / step - 1e-9))
     last = int(np.floor(end_ms / per_unit / step + 1e-9))

@@ -19,9 +19,9 @@ from opq_proto.messages import DISCIPLINED_NS, UNKNOWN_UNCERTAINTY_NS, Incident,
 
 SERIES = 6
 GAPS_NAMED = 4
-LEAST_GAP_MS = 50.0
+MIN_GAP_MS = 50.0
 """Measurements do not fill a shorter stretch without a waveform, because they are longer."""
-LEAST_V, LEAST_HZ = 0.02, 0.02
+MIN_V, MIN_HZ = 0.02, 0.02
 """Least height of charts of voltages, as a share of nominal, and of frequencies, so that noise fills none."""
 Lines = Callable[[BoxSignal, float, float, int, int], list[ChartLine]]
 LINES: dict[str, Lines] = {
@@ -124,7 +124,7 @@ class PanelMaker:
         per_unit = {
             box.box_id: self._per_unit(lines[box.box_id], 1.0 / box.nominal_v) for box in self._found.shown
         }
-        scale = drawing.scale_of((line for each in per_unit.values() for line in each), LEAST_V, even=True)
+        scale = drawing.scale_of((line for each in per_unit.values() for line in each), MIN_V, even=True)
         lanes = []
         for box in self._found.shown:
             clock = self.clocks[box.box_id]
@@ -168,7 +168,7 @@ class PanelMaker:
         nominal = shown[0] if shown else None
         if not is_rms and nominal is not None:
             always = [nominal.nominal_hz]
-        scale = drawing.scale_of(every, LEAST_V if is_rms else LEAST_HZ, [*always, *extremes])
+        scale = drawing.scale_of(every, MIN_V if is_rms else MIN_HZ, [*always, *extremes])
         if scale is None and extremes:
             scale = drawing.Scale(min(*always, *extremes) - 0.02, max(*always, *extremes) + 0.02)
         title, hint = _title(name)
@@ -312,7 +312,7 @@ class PanelMaker:
         for half in self._found.halves.get(box.box_id, ()):
             for span in ledger_spans_ms(half, self._origin_ns):
                 gaps = [part for gap in gaps for part in _outside(gap, span)]
-        gaps = [(first, last) for first, last in gaps if last - first >= LEAST_GAP_MS]
+        gaps = [(first, last) for first, last in gaps if last - first >= MIN_GAP_MS]
         rows = []
         for first, last in sorted(gaps, key=lambda gap: gap[0] - gap[1])[:GAPS_NAMED]:
             measured = measured_between(self._context, box.box_id, first, last, self._origin_ns)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from opq_cloud.store.store import CloudStore, EventRecord
-from opq_cloud.view.charts import LEAST_SAMPLES_PER_CYCLE, FloatArray
+from opq_cloud.view.charts import MIN_SAMPLES_PER_CYCLE, FloatArray
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import Track, track
 from opq_proto.messages import Event, Waveform
 
-MOST_BYTES = 64_000_000
+MAX_BYTES = 64_000_000
 """Samples and their measures; 10^6 samples are 2 MB, held twice, and 0.6 MB of measures."""
 
 
@@ -104,7 +104,7 @@ def run_step_ms(run: SignalRun) -> float:
 def measured_run(event_id: int, wave: Waveform, nominal_hz: float) -> SignalRun:
     """A run with the measures of `opq_measure`: the tracked fundamental and Urms(1/2)."""
     nothing = np.empty(0)
-    low_rate = not wave.rate_hz >= LEAST_SAMPLES_PER_CYCLE * nominal_hz
+    low_rate = not wave.rate_hz >= MIN_SAMPLES_PER_CYCLE * nominal_hz
     if low_rate or not math.isfinite(wave.v_per_lsb) or not len(wave.counts):
         return SignalRun(event_id, wave, nominal_hz, None, nothing, nothing)
     volts = wave.volts
@@ -145,7 +145,7 @@ class SignalCache:
     It reads the whole store, so the caller passes only Boxes that the visitor may see.
     """
 
-    def __init__(self, store: CloudStore, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, store: CloudStore, most_bytes: int = MAX_BYTES) -> None:
         self._store = store
         self._most_bytes = most_bytes
         self._lock = threading.Lock()

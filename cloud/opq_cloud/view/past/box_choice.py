@@ -13,7 +13,7 @@ from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.registry import BOX_ID, natural_order
 
-MOST_NAMED = 50
+MAX_NAMED = 50
 """The most Boxes that one address may name."""
 GROUP_CHARACTERS = 100
 GROUPS_OFFERED = 500
@@ -89,13 +89,13 @@ def read_box_choice(
             raise HTTPException(404, _(nobody))
         shown = tuple(context.box(box_id) for box_id in members)
         return BoxChoice(shown, region=region, feeder="" if region else feeder)
-    if len(named) > MOST_NAMED:
+    if len(named) > MAX_NAMED:
         raise HTTPException(
             400,
             _(
                 "box names %(count)s Boxes; want %(most_named)s or fewer, or a region.",
                 count=len(named),
-                most_named=MOST_NAMED,
+                most_named=MAX_NAMED,
             ),
         )
     ids = sorted(named, key=natural_order)

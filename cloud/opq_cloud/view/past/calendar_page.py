@@ -36,7 +36,7 @@ BOXES_READ = 12
 LISTED = 20
 FIELDS = ("box", "region", "feeder", "by", "month", "year", "tz", "least", "day")
 YEARS = (1990, 2200)
-LEAST = "90"
+DEFAULT_PERCENT = "90"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class CalendarAddress:
         found = {
             **self.choice.fields, "by": self.by, "month": month,
             "year": str(self.first.year) if self.whole_year else "", "tz": self.zone.key,
-            "least": "" if str(self.least) == LEAST else str(self.least), "day": "",
+            "least": "" if str(self.least) == DEFAULT_PERCENT else str(self.least), "day": "",
         } | fields  # fmt: skip
         return urlencode([(name, found[name]) for name in FIELDS if found[name]], safe=",")
 
@@ -187,7 +187,7 @@ class CalendarPages:
             first = month_of_address("month", month)
         else:
             first = (chosen or today).replace(day=1)
-        least = params.get("least", "") or LEAST
+        least = params.get("least", "") or DEFAULT_PERCENT
         if not re.fullmatch(r"[0-9]{1,3}", least) or int(least) > 100:
             raise HTTPException(
                 400, _("least is %(least)s; want 0 to 100 percent of a day.", least=repr(least[:40]))

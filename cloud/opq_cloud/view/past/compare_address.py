@@ -18,9 +18,9 @@ from opq_cloud.view.past.box_choice import BoxChoice, GroupNames, read_box_choic
 from opq_cloud.view.past.local_weeks import read_zone
 from opq_cloud.view.time_span import TimeSpan
 
-MOST_SERIES = 6
+MAX_SERIES = 6
 """The number of distinguishable colours; more Boxes become one series."""
-MOST_WEEKS = MOST_SERIES - 1
+MAX_WEEKS = MAX_SERIES - 1
 FIELDS = ("box", "region", "feeder", "metric", "y", "together", "weeks", "tz", "from", "to")
 METRIC_NAMES = tuple(each[0] for each in METRICS)
 
@@ -76,15 +76,15 @@ def read_compare_address(
             404, _("There is no such metric; there are %(list)s.", list=", ".join(METRIC_NAMES))
         )
     weeks = params.get("weeks", "") or "0"
-    if weeks not in {str(count) for count in range(MOST_WEEKS + 1)}:
+    if weeks not in {str(count) for count in range(MAX_WEEKS + 1)}:
         raise HTTPException(
             400,
-            _("weeks is %(weeks)s; want 0 to %(most_weeks)s.", weeks=repr(weeks[:40]), most_weeks=MOST_WEEKS),
+            _("weeks is %(weeks)s; want 0 to %(most_weeks)s.", weeks=repr(weeks[:40]), most_weeks=MAX_WEEKS),
         )
     choice = read_box_choice(context, boxes, params.get("region", ""), params.get("feeder", ""), groups)
     looked_at = () if weeks != "0" else choice.box_ids
     span = chosen_span(context, looked_at, params.get("from", ""), params.get("to", ""))
-    many = len(choice.boxes) > MOST_SERIES
+    many = len(choice.boxes) > MAX_SERIES
     return CompareAddress(
         choice,
         span,

@@ -16,7 +16,7 @@ from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.history_page import INCIDENTS_LISTED, METRICS, step_words
 from opq_cloud.view.languages import _, ngettext
 from opq_cloud.view.past.box_choice import BoxChoice, GroupNames, read_groups
-from opq_cloud.view.past.compare_address import MOST_SERIES, MOST_WEEKS, CompareAddress, read_compare_address
+from opq_cloud.view.past.compare_address import MAX_SERIES, MAX_WEEKS, CompareAddress, read_compare_address
 from opq_cloud.view.past.local_weeks import WEEK_MS, week_place_ms, week_span
 from opq_cloud.view.past.past_chart import WEEK_AXIS, past_chart, week_ticks
 from opq_cloud.view.past.past_series import (
@@ -122,7 +122,7 @@ class ComparePages:
             box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (), any_box=bool(every),
             label=label,
             groups=groups,
-            most_series=MOST_SERIES, most_weeks=MOST_WEEKS,
+            most_series=MAX_SERIES, most_weeks=MAX_WEEKS,
             presets=[
                 (address.changed(start=f"now-{name}", end="now", weeks=""), _(text), span.is_preset(name))
                 for name, text in PRESET_WORDS.items()

@@ -18,7 +18,7 @@ from opq_cloud.view.past.past_series import Factors, rows_together
 
 MONTH_DAYS = 31
 """The figures of more days than this are by UTC days."""
-MOST_INCIDENTS = 20_000
+MAX_INCIDENTS = 20_000
 """Incidents of one calendar; the newest."""
 LATE_MS = SETTLE_MS + TREND_MS
 """So long after a minute its row is stored, whatever happened."""
@@ -60,7 +60,7 @@ def read_days(
     trends = read_day_trends(store, factors, found, now_ms)
     found = with_figures(found, trends, factors, metric, now_ms)
     entries = read_incidents(store, box_ids, found[0].start_ms, found[-1].end_ms) if box_ids else []
-    return tuple(with_incidents(found, entries)), len(entries) < MOST_INCIDENTS
+    return tuple(with_incidents(found, entries)), len(entries) < MAX_INCIDENTS
 
 
 def local_days(first: date, days: int, zone: ZoneInfo) -> list[DayQuality]:
@@ -126,7 +126,7 @@ def read_incidents(
     box_ids: tuple[str, ...] | None,
     start_ms: int,
     end_ms: int,
-    most: int = MOST_INCIDENTS,
+    most: int = MAX_INCIDENTS,
 ) -> list[IndexedIncident]:
     """The newest incidents, up to `most`, that began in a span, of these Boxes or (None) of all."""
     return store.find_incidents(begun_in(box_ids, start_ms, end_ms), most)

@@ -17,7 +17,7 @@ from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS
 from opq_cloud.view.box_history import missing_spans
 from opq_cloud.view.past.day_quality import (
     LATE_MS,
-    MOST_INCIDENTS,
+    MAX_INCIDENTS,
     DayQuality,
     begun_in,
     local_days,
@@ -32,7 +32,7 @@ from opq_cloud.view.past.past_series import Factors, PastFigures, PastSeries, ro
 
 BANDS = (2.0, 4.0, 6.0, 8.0)
 """Where the second to the last band of severity begin."""
-MOST_LISTED, MOST_COUNTED = 5_000, 1_000_000
+MAX_LISTED, MAX_COUNTED = 5_000, 1_000_000
 """Incidents of the list of months that are read, and of one month that are counted."""
 UTC = ZoneInfo("UTC")
 
@@ -135,9 +135,9 @@ def read_month_lines(
     for box_id in read:
         for row in store.trend_rows(box_id, starts[0], min(spans[-1].end_ms, now_ms), DAY_MS):
             covered[bisect_right(starts, row.start_ms) - 1] += row.coverage * row.length_ms
-    entries = read_incidents(store, box_ids, months[0].start_ms, months[-1].end_ms, MOST_LISTED)
+    entries = read_incidents(store, box_ids, months[0].start_ms, months[-1].end_ms, MAX_LISTED)
     of_month = _by_month(entries, months)
-    whole = len(entries) < MOST_LISTED
+    whole = len(entries) < MAX_LISTED
     oldest_ms = 0 if whole else entries[-1].start_ns // 1_000_000
     lines = []
     for number, month in enumerate(months):
@@ -179,7 +179,7 @@ def read_month_report(
         {name: rows_together(trends, plain, name, lambda _: 0)[1] for name in ("f_hz", "thd_percent")},
         summary_of(entries),
         tuple(entries),
-        len(entries) < MOST_INCIDENTS,
+        len(entries) < MAX_INCIDENTS,
     )
 
 
@@ -221,7 +221,7 @@ def _class_summary(kind: str, found: Sequence[IndexedIncident]) -> ClassSummary:
 
 
 def _count(store: ShownStore, box_ids: tuple[str, ...] | None, month: LocalMonth) -> int:
-    return store.count_incidents(begun_in(box_ids, month.start_ms, month.end_ms), MOST_COUNTED)
+    return store.count_incidents(begun_in(box_ids, month.start_ms, month.end_ms), MAX_COUNTED)
 
 
 def _by_month(

@@ -45,7 +45,7 @@ BOXES_READ = 5
 MONTHS_LISTED = 12
 BOXES_A_PAGE = 100
 WORST_LISTED = 5
-MOST_EXPORTED = 50
+MAX_EXPORTED = 50
 """Boxes of one export of Measurements."""
 FIGURE_ROWS = (("f_hz", N_("Frequency"), "Hz", 3), ("thd_percent", N_("THD"), "%", 2))
 
@@ -211,7 +211,7 @@ class ReportPages:
     def _links(self, scope: ReportScope, month: LocalMonth, zone: ZoneInfo) -> MonthLinks:
         span = {"from": input_words(month.start_ms), "to": input_words(month.end_ms)}
         chosen = {**scope.fields, **span}
-        few = len(scope.box_ids) <= MOST_EXPORTED
+        few = len(scope.box_ids) <= MAX_EXPORTED
         boxes = [("box", box_id) for box_id in scope.box_ids] if few else []
         of_month = f"{month.first:%Y-%m}"
         history = ""

@@ -19,7 +19,7 @@ EARTH_KM = 6371.0088
 KM_PER_DEGREE = EARTH_KM * radians(1.0)
 NEAREST, FARTHEST = 1.75, 2.5
 """From the middle of a cell to the public place, in radii; half the diagonal of a cell is 0.71."""
-MOST_OFF = FARTHEST + 0.75
+MAX_RADII = FARTHEST + 0.75
 """No Box is farther from its public place, in radii."""
 POLE_DEGREES = 85.0
 """Nearer to a pole, cells would be slivers; a Box there counts as being at this latitude."""
@@ -30,7 +30,7 @@ Place = tuple[float, float]
 
 
 def fuzzed_place(at: Place, salt: bytes, radius_km: float) -> Place:
-    """The public place of a Box at `at`: at least `radius_km` away, at most MOST_OFF times that.
+    """The public place of a Box at `at`: at least `radius_km` away, at most MAX_RADII times that.
 
     Args:
         salt: SALT_BYTES that nobody outside knows; another salt gives other places.

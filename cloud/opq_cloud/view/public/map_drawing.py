@@ -17,7 +17,7 @@ from opq_cloud.config import ViewSection
 from opq_cloud.view import words
 from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.live_messages import LiveMessage
-from opq_cloud.view.public.fuzz import MOST_OFF
+from opq_cloud.view.public.fuzz import MAX_RADII
 from opq_cloud.view.public.grid_now import (
     LOUDEST,
     TONES,
@@ -231,7 +231,7 @@ def _rough_words(marks: Sequence[MapMark], radius_km: float) -> str:
     return _(
         "Marks are near their Boxes, not at them: %(least)s to %(most)s km off, always by the same.",
         least=f"{radius_km:g}",
-        most=f"{radius_km * MOST_OFF:.3g}",
+        most=f"{radius_km * MAX_RADII:.3g}",
     )
 
 

@@ -17,16 +17,16 @@ from opq_cloud.view.public.fuzz import KM_PER_DEGREE, Place
 WIDTH, HEIGHT = 1000, 560
 """The drawing's own units; a browser scales it."""
 EQUATOR_KM = 360.0 * KM_PER_DEGREE
-MOST_LATITUDE = 84.0
+MAX_LATITUDE = 84.0
 PLACES_KEPT = 1 << 15
-LEAST_KM, MOST_KM = 5.0, 40_000.0
+MIN_KM, MAX_KM = 5.0, 40_000.0
 NARROWEST_KM = 40.0
 """Boxes close together are shown with some land around them."""
 MARGIN = 1.5
 """The map is this much wider than the extent of its Boxes."""
 TILE_UNITS = 256
-MOST_TILES = 40
-MOST_ZOOM = 19
+MAX_TILES = 40
+MAX_ZOOM = 19
 _AT = re.compile(r"(-?\d{1,2}(?:\.\d{1,6})?),(-?\d{1,3}(?:\.\d{1,6})?)")
 
 
@@ -97,15 +97,15 @@ class MapFrame:
         )
 
     def tiles(self) -> Sequence[MapTile]:
-        """The tiles that cover it, with about one pixel per unit; MOST_TILES at most."""
-        zoom = max(0, min(MOST_ZOOM, round(log2(WIDTH / TILE_UNITS / self.wide))))
+        """The tiles that cover it, with about one pixel per unit; MAX_TILES at most."""
+        zoom = max(0, min(MAX_ZOOM, round(log2(WIDTH / TILE_UNITS / self.wide))))
         while True:
             count = 2**zoom
             columns = range(
                 max(0, floor(self.left * count)), min(count, ceil((self.left + self.wide) * count))
             )
             rows = range(max(0, floor(self.top * count)), min(count, ceil((self.top + self.high) * count)))
-            if len(columns) * len(rows) <= MOST_TILES or zoom == 0:
+            if len(columns) * len(rows) <= MAX_TILES or zoom == 0:
                 break
             zoom -= 1
         scale = WIDTH / self.wide
@@ -125,8 +125,8 @@ class MapFrame:
 
 @lru_cache(maxsize=PLACES_KEPT)
 def mercator(at: Place) -> tuple[float, float]:
-    """(x, y) of a place; beyond MOST_LATITUDE at the edge. Cached, because Boxes rarely move."""
-    latitude = max(-MOST_LATITUDE, min(MOST_LATITUDE, at[0]))
+    """(x, y) of a place; beyond MAX_LATITUDE at the edge. Cached, because Boxes rarely move."""
+    latitude = max(-MAX_LATITUDE, min(MAX_LATITUDE, at[0]))
     return at[1] / 360.0 + 0.5, 0.5 - log(tan(pi / 4 + radians(latitude) / 2)) / (2 * pi)
 
 
@@ -138,21 +138,21 @@ def _window(x: float, y: float, wide: float) -> MapFrame:
     """The window around (x, y), moved onto the map where it fits."""
     wide = min(1.0, wide)
     high = wide * HEIGHT / WIDTH
-    top, bottom = mercator((MOST_LATITUDE, 0.0))[1], mercator((-MOST_LATITUDE, 0.0))[1]
+    top, bottom = mercator((MAX_LATITUDE, 0.0))[1], mercator((-MAX_LATITUDE, 0.0))[1]
     return MapFrame(
         min(max(0.0, x - wide / 2), 1.0 - wide), min(max(top, y - high / 2), max(top, bottom - high)), wide
     )
 
 
 def frame_at(middle: Place, km: float) -> MapFrame:
-    """A window `km` wide (LEAST_KM to MOST_KM) around a place."""
-    km = max(LEAST_KM, min(MOST_KM, km))
-    latitude = max(-MOST_LATITUDE, min(MOST_LATITUDE, middle[0]))
+    """A window `km` wide (MIN_KM to MAX_KM) around a place."""
+    km = max(MIN_KM, min(MAX_KM, km))
+    latitude = max(-MAX_LATITUDE, min(MAX_LATITUDE, middle[0]))
     x, y = mercator((latitude, middle[1]))
     return _window(x, y, km / (EQUATOR_KM * cos(radians(latitude))))
 
 
-WORLD = frame_at((25.0, 0.0), MOST_KM)
+WORLD = frame_at((25.0, 0.0), MAX_KM)
 
 
 def frame_of(places: Iterable[Place]) -> MapFrame:
@@ -185,13 +185,13 @@ def parse_frame(at: str, km: str) -> MapFrame | None:
         wide_km = float(km)
     except ValueError:
         wide_km = 0.0
-    if not LEAST_KM <= wide_km <= MOST_KM:
+    if not MIN_KM <= wide_km <= MAX_KM:
         raise ValueError(
             _(
                 "km=%(km)s is no width; write %(least_km)s to %(most_km)s kilometres",
                 km=km[:12],
-                least_km=f"{LEAST_KM:g}",
-                most_km=f"{MOST_KM:g}",
+                least_km=f"{MIN_KM:g}",
+                most_km=f"{MAX_KM:g}",
             )
         )
     return frame_at((float(found[1]), float(found[2])), wide_km)

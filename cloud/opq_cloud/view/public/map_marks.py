@@ -10,7 +10,7 @@ import numpy as np
 
 from opq_cloud.view import words
 from opq_cloud.view.languages import LANGUAGE, _, ngettext
-from opq_cloud.view.public.fuzz import MOST_OFF
+from opq_cloud.view.public.fuzz import MAX_RADII
 from opq_cloud.view.public.grid_now import (
     BY_LOUDNESS,
     LOUDEST,
@@ -264,7 +264,7 @@ def _cell(
 ) -> _Cell:
     x, y = (round(sum(each[k] for each in points) / len(points), 1) for k in (0, 1))
     rough = any(not each.exact for each in boxes)
-    doubt = radius_km * MOST_OFF * frame.units_per_km if rough else 0.0
+    doubt = radius_km * MAX_RADII * frame.units_per_km if rough else 0.0
     if len(boxes) == 1:
         one = boxes[0]
         doubt = round(doubt, 1) if doubt > DOUBT_UNITS else 0.0

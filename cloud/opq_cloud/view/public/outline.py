@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.view.public.map_frame import HEIGHT, MOST_LATITUDE, WIDTH, MapFrame
+from opq_cloud.view.public.map_frame import HEIGHT, MAX_LATITUDE, WIDTH, MapFrame
 
 FOLDER = Path(__file__).parent / "outlines"
 COARSE_FROM = 0.2
@@ -95,7 +95,7 @@ def _on_the_map(ring: Points) -> list[Points]:
 
 def _mercator_points(steps: Sequence[int], scale: float) -> Points:
     at = np.asarray(steps, dtype=np.int64).reshape(-1, 2).cumsum(axis=0) * scale
-    latitude = np.radians(np.clip(at[:, 1], -MOST_LATITUDE, MOST_LATITUDE))
+    latitude = np.radians(np.clip(at[:, 1], -MAX_LATITUDE, MAX_LATITUDE))
     y = 0.5 - np.log(np.tan(np.pi / 4 + latitude / 2)) / (2 * np.pi)
     return np.column_stack((at[:, 0] / 360.0 + 0.5, y))
 

@@ -19,7 +19,7 @@ FRAMES = 6
 SAME_MS = 0.1
 APART_UNITS = 62.0
 """The least distance of two marks of the drawing, so that their numbers can be read on a phone too."""
-MOST_APART = 60
+MAX_SPREAD_BOXES = 60
 """With more Boxes the marks are not moved apart: there is no room."""
 MOVES = 60
 NO_ORDER = N_(
@@ -128,7 +128,7 @@ def _after_words(after_ms: float, uncertainty_ns: int) -> str:
 def _apart(arrivals: Sequence[Arrival]) -> list[Arrival]:
     """Moves overlapping marks apart until each can be read, by as little as possible."""
     placed = [each for each in arrivals if each.placed]
-    if len(placed) > MOST_APART:
+    if len(placed) > MAX_SPREAD_BOXES:
         return list(arrivals)
     at = {each.number: [each.x, each.y] for each in placed}
     for _move in range(MOVES):

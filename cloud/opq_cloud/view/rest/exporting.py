@@ -31,10 +31,10 @@ from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.rest.reading import MOVED, From, Number, To
 from opq_proto.messages import Incident
 
-MOST_BOXES = 50
-MOST_SAMPLES = 10_000_000
+MAX_BOXES = 50
+MAX_SAMPLES = 10_000_000
 """Samples of one answer; they are held in memory together, two bytes each."""
-Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MOST_BOXES, description="of these alone")]
+Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MAX_BOXES, description="of these alone")]
 Data = Annotated[DataForm, Query(description="how COMTRADE and CFF keep samples")]
 KEPT_BY = {"Vary": "Cookie, Authorization"}
 BINARY_ANSWER = {"schema": {"type": "string", "format": "binary"}}
@@ -115,7 +115,7 @@ class ExportRoutes:
     ) -> Response:
         """All waveforms of an incident's events that you may see, up to ten million samples."""
         incident = self._incident(request, incident_id)
-        records = incident_records(self._context.store, incident, most_samples=MOST_SAMPLES)
+        records = incident_records(self._context.store, incident, most_samples=MAX_SAMPLES)
         return _waveforms(request, f"incident-{incident_id}", records, form, data)
 
     def _incident(self, request: Request, incident_id: int) -> Incident:
@@ -133,7 +133,7 @@ class ExportRoutes:
 
     def measurements(
         self,
-        box: Annotated[list[str], Query(min_length=1, max_length=MOST_BOXES, examples=[["1"]])],
+        box: Annotated[list[str], Query(min_length=1, max_length=MAX_BOXES, examples=[["1"]])],
         start: From = "now-24h",
         end: To = "now",
         form: Annotated[TableForm, Query(alias="format")] = "csv",

@@ -16,7 +16,7 @@ from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.view.accounts.forms import visitor_after_body
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext
-from opq_cloud.view.reanalysis_beginning import MOST_EVENTS, MS, NAME, begin_reanalysis
+from opq_cloud.view.reanalysis_beginning import MAX_EVENTS, MS, NAME, begin_reanalysis
 from opq_cloud.view.rest import shapes
 from opq_cloud.view.rest.answers import limit_key, rest_span
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError
@@ -165,7 +165,7 @@ class ReanalysisRoutes:
         span = rest_span(body.start, body.end, self._context.now_ns())
         return ReanalysisOrder(
             span.start_ms * MS, span.end_ms * MS, body.dry_run, tuple(body.analyses), body.settings,
-            MOST_EVENTS,
+            MAX_EVENTS,
         )  # fmt: skip
 
     def _check_reads(self) -> None:

@@ -15,7 +15,7 @@ from opq_cloud.view.accounts.visitors import VISITOR
 from opq_proto.errors import StoreError
 
 MEDIA_TYPE = "application/problem+json"
-MOST_ERRORS = 5
+MAX_ERRORS = 5
 UNTICKED = " This token reads no raw waveforms: make one with “Raw waveforms too” ticked."
 log = structlog.get_logger()
 
@@ -67,7 +67,7 @@ def add_problems(app: FastAPI, counters: ServiceCounters) -> None:
                 "found": str(item.get("input"))[:100],
                 "allowed": {key: str(value) for key, value in item.get("ctx", {}).items() if key != "error"},
             }
-            for item in error.errors()[:MOST_ERRORS]
+            for item in error.errors()[:MAX_ERRORS]
         ]
         text = "; ".join(f"{row['where']}: {str(row['message']).lower()}" for row in rows)
         return problem(400, f"A value cannot be used: {text}.", request.url.path, rows)

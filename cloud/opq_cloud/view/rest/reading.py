@@ -27,7 +27,7 @@ from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
 
 LEVELS_MS = {"1m": TREND_MS, "10m": TEN_MINUTES_MS, "1h": HOUR_MS, "1d": DAY_MS}
-MOST_MEASUREMENTS = 1000
+MAX_MEASUREMENTS = 1000
 ONE_MS_ROWS = 5000
 EVENTS_READ = 500
 """Events that one request examines, where most are hidden; such a page is short and has a next one."""
@@ -90,7 +90,7 @@ class ReadRoutes:
         box_id: BoxId,
         start: From = "now-1h",
         end: To = "now",
-        limit: Annotated[int, Query(ge=2, le=MOST_MEASUREMENTS)] = 500,
+        limit: Annotated[int, Query(ge=2, le=MAX_MEASUREMENTS)] = 500,
         cursor: Cursor = None,
     ) -> Response:
         """Measurements of a span as they were stored, oldest first; kept for a day."""

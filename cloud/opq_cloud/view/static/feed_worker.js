@@ -6,7 +6,7 @@ const AGAIN_MS = 10_000; // a refused stream is not tried again by the browser
 const FEWER_MS = 60_000; // pages that left: their Boxes are asked for so much longer
 const MAP_FRESH_MS = 3000;
 const ADDRESS_LENGTH = 1800; // View takes 2048 bytes; beyond, the pages that opened first are not sent values
-const MOST_MAPS = 3; // of different windows; the map that opened first asks for its state itself
+const MAX_MAPS = 3; // of different windows; the map that opened first asks for its state itself
 const pages = new Map(); // port -> { boxes: Set of the ids that it shows, or null: all; map: its window's query }
 const maps = new Map(); // window's query -> { number, state, at }
 const newest = new Map(); // box id -> { measurement, at }
@@ -88,7 +88,7 @@ function together() {
 function mapsTogether() {
   const all = new Set([...pages.values()].reverse().map(({ map }) => map));
   all.delete(undefined);
-  return [...all].slice(0, MOST_MAPS);
+  return [...all].slice(0, MAX_MAPS);
 }
 
 /** Opens a stream of what the pages show now; the one before it ends once this one is there: nothing is missed. */

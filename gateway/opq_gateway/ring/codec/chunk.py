@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from opq_gateway.ring.codec import cycles
 from opq_gateway.ring.codec.entropy import CodedRuns, decode_runs, encode_runs
 
-MOST_SAMPLES: Final = 1 << 20
+MAX_SAMPLES: Final = 1 << 20
 """Most samples per chunk; bounds what a damaged head can make `unpack` allocate."""
 _HEAD = struct.Struct("<IBI")
 _GRID = struct.Struct("<Hi")
 HEAD_BYTES: Final = _HEAD.size
 _ORDER: Final = struct.Struct("<Bi")
-MOST_ORDER: Final = 2
+MAX_ORDER: Final = 2
 Integers = NDArray[np.int64]
 METHODS = RAW, DEFLATED, CYCLES, DIFFERENCES = 0, 1, 4, 5  # 2 and 3 had no groups and tuples
 
@@ -40,12 +40,12 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     """A chunk that `unpack` turns back into exactly these samples.
 
     Args:
-        counts: (n,) int16, n <= MOST_SAMPLES; of any content.
+        counts: (n,) int16, n <= MAX_SAMPLES; of any content.
     Raises:
         ValueError: a wrong shape or type, or too many samples.
     """
-    if counts.dtype != np.int16 or counts.ndim != 1 or len(counts) > MOST_SAMPLES:
-        raise ValueError(f"want at most {MOST_SAMPLES} int16 in a row, not {counts.dtype} {counts.shape}")
+    if counts.dtype != np.int16 or counts.ndim != 1 or len(counts) > MAX_SAMPLES:
+        raise ValueError(f"want at most {MAX_SAMPLES} int16 in a row, not {counts.dtype} {counts.shape}")
     bodies = {RAW: counts.astype("<i2").tobytes()}
     step, offset = _grid(counts)
     values = (counts.astype(np.int64) - offset) // step
@@ -102,7 +102,7 @@ def _parted(data: bytes) -> tuple[int, int, bytes]:
     if zlib.crc32(memoryview(data)[4:]) != crc:
         raise ValueError("chunk is damaged: its crc does not fit")
     body = data[HEAD_BYTES:]
-    if samples > MOST_SAMPLES:
+    if samples > MAX_SAMPLES:
         raise ValueError(f"chunk is damaged: {samples} samples")
     if method not in METHODS or (method in (CYCLES, DIFFERENCES) and len(body) < _GRID.size):
         raise ValueError(f"chunk is damaged: no method {method}")
@@ -163,9 +163,9 @@ def _inflated(body: bytes, samples: int) -> NDArray[np.int16]:
 def _encode_differences(values: Integers) -> bytes:
     """(n,) whole numbers in the range of int16, n at least 1."""
     base = int(np.median(values))
-    runs = [np.diff(values - base, n=order, prepend=[0] * order) for order in range(MOST_ORDER + 1)]
+    runs = [np.diff(values - base, n=order, prepend=[0] * order) for order in range(MAX_ORDER + 1)]
     order = min(
-        range(MOST_ORDER + 1), key=lambda k: float(np.median(np.abs(runs[k])) + 0.1 * np.abs(runs[k]).mean())
+        range(MAX_ORDER + 1), key=lambda k: float(np.median(np.abs(runs[k])) + 0.1 * np.abs(runs[k]).mean())
     )
     return _ORDER.pack(order, base) + encode_runs([_wrapped(runs[order])], [0])
 
@@ -180,7 +180,7 @@ def _decode_differences(body: bytes, samples: int) -> Integers:
         raise ValueError("chunk is damaged: its head is torn")
     order, base = _ORDER.unpack_from(body)
     ((values,),) = decode_runs([CodedRuns(body[_ORDER.size :], [0], samples)])
-    if len(values) != samples or order > MOST_ORDER:
+    if len(values) != samples or order > MAX_ORDER:
         raise ValueError("chunk is damaged: its run does not fit its head")
     for _ in range(order):
         values = np.cumsum(values)

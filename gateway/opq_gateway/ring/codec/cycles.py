@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from opq_gateway.ring.codec.entropy import CodedRuns as RunsCoded
 from opq_gateway.ring.codec.entropy import decode_runs, encode_runs
 from opq_gateway.ring.codec.predictor import (
-    LEAST_PERIOD,
-    MOST_PERIOD,
+    MAX_PERIOD,
+    MIN_PERIOD,
     RAMP,
     UNIT,
     Floats,
@@ -35,9 +35,9 @@ from opq_gateway.ring.codec.predictor import (
     ramps,
 )
 from opq_gateway.ring.codec.residuals import (
-    MOST_CLASSES,
-    MOST_LEVELS,
-    MOST_ORDER,
+    MAX_CLASSES,
+    MAX_LEVELS,
+    MAX_ORDER,
     Classified,
     Kinds,
     Residuals,
@@ -56,7 +56,7 @@ FINE_BELOW: Final = 1.0
 
 def encode_cycles(values: Integers) -> bytes | None:
     """Encodes (n,) whole numbers in the range of int16; None where no period is found or n is below three."""
-    period = period_samples(values, LEAST_PERIOD, MOST_PERIOD)
+    period = period_samples(values, MIN_PERIOD, MAX_PERIOD)
     if period is None or len(values) < 3 * period:
         return None
     noise = max(0.3, _noise(values))
@@ -124,12 +124,12 @@ class _ChunkReader:
         self.setup = setup = PredictorSetup(period, parts & 15, delay_shift, gain_shift)
         self.samples = samples = coded.samples
         if not (
-            LEAST_PERIOD <= period / 65536 <= MOST_PERIOD
+            MIN_PERIOD <= period / 65536 <= MAX_PERIOD
             and setup.parts in (1, 2)
             and max(delay_shift, gain_shift) <= 64
-            and 1 <= self.kinds.classes <= MOST_CLASSES
-            and 1 <= levels <= MOST_LEVELS
-            and self.kinds.order <= MOST_ORDER
+            and 1 <= self.kinds.classes <= MAX_CLASSES
+            and 1 <= levels <= MAX_LEVELS
+            and self.kinds.order <= MAX_ORDER
             and setup.opening_samples < samples
         ):
             raise ValueError("chunk is damaged: its head makes no sense")

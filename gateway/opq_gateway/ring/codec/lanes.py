@@ -22,7 +22,7 @@ Table = tuple[int, int]
 """Shape and centre."""
 
 STATE_BYTES, WORD_BYTES, FRONT_BYTES = 4, 2, 2
-_LEAST: Final = 1 << 16
+_MIN_STATE: Final = 1 << 16
 _NO_END: Final = "coded runs are damaged: the lanes do not end where they began"
 
 
@@ -46,7 +46,7 @@ def encode_lanes(tables: Sequence[Table], symbols: Sequence[Integers], front: by
         [(np.cumsum(share) - share)[run] for share, run in zip(shares, symbols, strict=True)]
     )
     lanes = lanes_for(len(own))
-    states = np.frombuffer(front, "<u2", lanes).astype(np.int64) + _LEAST
+    states = np.frombuffer(front, "<u2", lanes).astype(np.int64) + _MIN_STATE
     taken: list[Integers] = []
     for first in range((len(own) - 1) // lanes * lanes, -1, -lanes):
         share, start = own[first : first + lanes], below[first : first + lanes]
@@ -102,11 +102,11 @@ def decode_lanes(coded: Sequence[CodedLanes]) -> list[tuple[list[Integers], byte
         state >>= shapes.PRECISION
         state *= share.take(row)
         state += offset.take(row)
-        low = (state < _LEAST).nonzero()[0]
+        low = (state < _MIN_STATE).nonzero()[0]
         if len(low):
             state[low] = (state.take(low) << 16) | words.taken(low)
     words.check()
-    front = state - _LEAST
+    front = state - _MIN_STATE
     if front.min() < 0 or front.max() > 0xFFFF:
         raise ValueError(_NO_END)
     found = []

@@ -32,13 +32,13 @@ LAGS: Final = 12
 longer."""
 UNIT: Final = 4096
 """A sample in Q12."""
-LEAST_PERIOD, MOST_PERIOD = 32.0, 2000.0
+MIN_PERIOD, MAX_PERIOD = 32.0, 2000.0
 _PHASES, _POINTS = 256, 4
 _DRIFT: Final = 3
 """Most samples that the period may move within a chunk: 1.5 % of 200."""
 _BEYOND: Final = 2
 """The cycles of a stretch begin this many samples before it."""
-_MOST_DRIFT: Final = (_DRIFT << 16) - 1
+_MAX_DRIFT: Final = (_DRIFT << 16) - 1
 _STEER: Final = (1 << 14, 13)
 """At most 1/4 sample of period per stretch, and 13/16 of the change that the delay suggests."""
 RAMP: Final = 64
@@ -115,7 +115,7 @@ class PredictorState:
         delay_steps = (delay * (2 * RAMP * 65536 * gain // 16)) >> setup.delay_shift
         delay_steps = delay_steps * 2 // (far * setup.parts)
         period = self.periods[-1] - max(-most, min(most, delay_steps))
-        period = max(setup.period - _MOST_DRIFT, min(setup.period + _MOST_DRIFT, period))
+        period = max(setup.period - _MAX_DRIFT, min(setup.period + _MAX_DRIFT, period))
         stretches = len(self.periods)
         self._ahead += 1
         if self._ahead == self._size:
@@ -240,7 +240,7 @@ def ramps(samples: int, parts: int) -> Floats:
 _EXAMINED = 1 << 14
 _NEAR_BEST = 0.9
 """Two and three periods match as well as one, within noise: the first that comes near the best is taken."""
-_LEAST_ALIKE = 0.2
+_MIN_CORRELATION = 0.2
 """Correlation below which the past adds more noise than it predicts."""
 
 
@@ -262,7 +262,7 @@ def period_samples(values: NDArray[np.int64], least: float, most: float) -> floa
     if first >= top:
         return None
     most_alike = float(alike[first:top].max())
-    if most_alike < _LEAST_ALIKE * alike[0]:
+    if most_alike < _MIN_CORRELATION * alike[0]:
         return None
     best = first + int(np.flatnonzero(alike[first:top] >= _NEAR_BEST * most_alike)[0])
     while best + 1 < top and alike[best + 1] > alike[best]:

@@ -23,7 +23,7 @@ from opq_gateway.ring.codec.shapes import CENTRE_UNIT
 
 Counts = NDArray[np.int16]
 
-MOST_CLASSES, MOST_LEVELS, MOST_ORDER = 6, 3, 2
+MAX_CLASSES, MAX_LEVELS, MAX_ORDER = 6, 3, 2
 _LEVELS_FROM_BIT: Final = 0.02
 _ORDER_FROM: Final = 0.7
 """Differences are taken where they are this much smaller; for white noise they are 1.4 times as large."""
@@ -56,8 +56,8 @@ def laid_out(
     plain = values.astype(np.int16) - nearest_counts(predicted)
     order = _order(plain)
     if fine and not order:
-        _, turned, places = _split(predicted, MOST_CLASSES)
-        residuals, classes = (plain * turned).astype(np.int64), MOST_CLASSES
+        _, turned, places = _split(predicted, MAX_CLASSES)
+        residuals, classes = (plain * turned).astype(np.int64), MAX_CLASSES
     else:
         padded = np.concatenate((np.zeros(order, np.int16), plain))
         residuals, classes = np.diff(padded, n=order).astype(np.int64), 1
@@ -170,10 +170,10 @@ def _order(plain: Counts) -> int:
     """The order of differences whose values are smallest."""
     wide = plain.astype(np.float64)
     sizes = [
-        float(np.mean(np.minimum(np.abs(np.diff(wide, n=order)), 4000))) for order in range(MOST_ORDER + 1)
+        float(np.mean(np.minimum(np.abs(np.diff(wide, n=order)), 4000))) for order in range(MAX_ORDER + 1)
     ]
     best = 0
-    for order in range(1, MOST_ORDER + 1):
+    for order in range(1, MAX_ORDER + 1):
         if sizes[order] < _ORDER_FROM * sizes[best]:
             best = order
     return best

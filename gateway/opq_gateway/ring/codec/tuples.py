@@ -17,7 +17,7 @@ import numpy as np
 from opq_gateway.ring.codec import shapes
 from opq_gateway.ring.codec.shapes import ESCAPE, TOTAL, WHOLE_BITS, ZERO, Integers
 
-_MOST_SPAN: Final = {4: 3, 3: 6, 2: 15}
+_MAX_SPAN: Final = {4: 3, 3: 6, 2: 15}
 """Largest span by the size of a tuple: at most 225 symbols."""
 _SELDOM: Final = 1 << (WHOLE_BITS - 14)
 _SHARE_BITS: Final = 15
@@ -47,7 +47,7 @@ def tuple_layout(shape: int, centre: int) -> TupleLayout:
     least = most = int(np.argmax(shares))
     outside = (1 << WHOLE_BITS) - int(shares[least])
     while outside > _SELDOM:
-        if most - least + 1 == _MOST_SPAN[2]:
+        if most - least + 1 == _MAX_SPAN[2]:
             return SINGLE
         if shares[least - 1] > shares[most + 1]:
             least -= 1
@@ -56,7 +56,7 @@ def tuple_layout(shape: int, centre: int) -> TupleLayout:
             most += 1
             outside -= int(shares[most])
     span = most - least + 1
-    size = next(size for size, widest in _MOST_SPAN.items() if span <= widest)
+    size = next(size for size, widest in _MAX_SPAN.items() if span <= widest)
     return TupleLayout(size, least - ZERO, span, int(np.argmax(shares)) - ZERO)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, tzinfo
 
 from opq_rules.batch import State
 from opq_rules.query.windows.window import (
-    MOST_EMPTY,
+    MAX_EMPTY_WINDOWS,
     Cut,
     Fresh,
     LeftOut,
@@ -26,7 +26,7 @@ from opq_rules.query.windows.window import (
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 _LARGER_MS = {"MS": SECOND_MS, "SS": MINUTE_MS, "MI": HOUR_MS, "HH": DAY_MS, "DD": DAY_MS}
 _UNITS_MS = (SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS)
-_LEAST_MS, _MOST_MS = -62_000_000_000_000, 253_000_000_000_000
+_MIN_MS, _MAX_MS = -62_000_000_000_000, 253_000_000_000_000
 """The years 5 and 9987: zones are known between them, and constant beyond."""
 
 
@@ -72,7 +72,7 @@ class Ends:
     def _offset_ms(self, ms: int) -> int:
         if self.unit_ms < HOUR_MS or self.zone is UTC:
             return 0  # no present zone differs by a part of a minute
-        known_ms = min(max(ms, _LEAST_MS), _MOST_MS)
+        known_ms = min(max(ms, _MIN_MS), _MAX_MS)
         offset = datetime.fromtimestamp(known_ms / 1_000, UTC).astimezone(self.zone).utcoffset()
         assert offset is not None
         return int(offset.total_seconds() * 1_000)
@@ -109,7 +109,7 @@ class Tumbling:
             cuts.append(Cut(self._content, self._start_ms, end_ms))
             self._content, self.next_due_ms = None, None
             if self._empty:
-                if len(cuts) > MOST_EMPTY and self._ends.after(end_ms) <= ms:
+                if len(cuts) > MAX_EMPTY_WINDOWS and self._ends.after(end_ms) <= ms:
                     end_ms, silent_ms = self._ends.at_or_before(ms), end_ms
                     self._left_out(silent_ms, end_ms)
                 self.open(end_ms)
@@ -172,7 +172,7 @@ class Hopping:
             empty += not held
             if held or self._empty:
                 cuts.append(Cut(self._merge(held), start_ms, end_ms))
-            too_many = empty > MOST_EMPTY and not self._panes
+            too_many = empty > MAX_EMPTY_WINDOWS and not self._panes
             self.next_due_ms = self._ends.after(end_ms)
             if too_many and self.next_due_ms <= ms:
                 self._left_out(end_ms, ms)

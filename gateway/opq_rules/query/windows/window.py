@@ -11,14 +11,14 @@ from typing import NamedTuple, Protocol
 
 from opq_rules.batch import State, Value
 
-MOST_EMPTY = 10_000
+MAX_EMPTY_WINDOWS = 10_000
 """Windows without a record that are cut at once.
 
 More come from a clock that was set, or from a long silence.
 """
 
 LeftOut = Callable[[int, int], None]
-"""Called with a span, Unix ms, whose windows without a record exceed MOST_EMPTY, and are not cut."""
+"""Called with a span, Unix ms, whose windows without a record exceed MAX_EMPTY_WINDOWS, and are not cut."""
 
 
 class Record(NamedTuple):

@@ -16,7 +16,7 @@ from opq_hil.power_system.causes.cause import Cause, limit
 from opq_hil.power_system.causes.site import Site, SolvedCause
 from opq_hil.power_system.disturbance_terms import DisturbanceTerms, KeyedProfile, ToneTerm
 
-MOST_BITS = 1000
+MAX_BITS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +32,9 @@ class RippleControl(Cause):
     bit_s: float = limit(0.5, 0.02, 60.0)
 
     def solved(self, site: Site) -> SolvedCause:
-        if not self.bits or set(self.bits) - {"0", "1"} or len(self.bits) > MOST_BITS:
+        if not self.bits or set(self.bits) - {"0", "1"} or len(self.bits) > MAX_BITS:
             raise ValueError(
-                f"ripple_control: bits is {self.bits[:40]!r}; want 1 to {MOST_BITS} zeros and ones"
+                f"ripple_control: bits is {self.bits[:40]!r}; want 1 to {MAX_BITS} zeros and ones"
             )
         start_s, end_s = site.start_s, site.start_s + len(self.bits) * self.bit_s
         order = max(2, round(self.hz / site.nominal_hz))

@@ -27,7 +27,7 @@ from opq_hil.power_system.disturbance_terms import (
 )
 
 ORDERS = (1, 2, 3, 4, 5, 6, 7)
-MOST_CYCLES = 600
+MAX_CYCLES = 600
 OVER = 0.02
 """The inrush is over when the peak current is this share of the first."""
 
@@ -57,7 +57,7 @@ class TransformerEnergising(Cause):
             self._phase(site, phase, start_s, complex(place_v[phase]) / nominal_v, source)
             for phase in range(3)
         ]
-        seconds = np.arange(MOST_CYCLES) / site.nominal_hz
+        seconds = np.arange(MAX_CYCLES) / site.nominal_hz
         fundamental, added = [], list[AddedTerm]()
         longest = max(len(amplitudes) for amplitudes, _ in pulses)
         end_s = start_s + longest / site.nominal_hz
@@ -101,7 +101,7 @@ class TransformerEnergising(Cause):
         resistance = self.winding_r_pu + source_pu.real
         found: list[list[float]] = []
         left = abs(offset)
-        for _ in range(MOST_CYCLES - 1):
+        for _ in range(MAX_CYCLES - 1):
             edge = (self.knee_pu - left) / size
             if edge >= 1 or (found and found[-1][0] < OVER * found[0][0]):
                 break

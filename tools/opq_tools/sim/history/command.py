@@ -30,14 +30,14 @@ from opq_tools.sim.command import outage_options
 from opq_tools.sim.history.history_run import HistoryFigures, measured_to_s, run_history
 from opq_tools.sim.history.progress_file import HistoryProgress, read_progress, resumed, write_progress
 
-MOST_DAYS = 3650
+MAX_DAYS = 3650
 
 
 @click.command("history", short_help="Simulate days of a grid within minutes, into a store.")
 @click.option("--scenario", help="Scenario file with a network, or the name of a shipped one. [undisturbed]")
 @click.option(
     "--days",
-    type=click.FloatRange(0, MOST_DAYS, min_open=True),
+    type=click.FloatRange(0, MAX_DAYS, min_open=True),
     required=True,
     help="Length of the history, days.",
 )

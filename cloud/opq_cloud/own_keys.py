@@ -68,7 +68,8 @@ class _KeyedConnection:
         if keys == self.keys:
             return
         self.monitor, self.next_keys = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED), keys
-        self.address.use_keys(self.socket, *keys)
+        server, own = keys
+        own.secure(self.socket, server)
         self.socket.connect(_other_spelling(self.endpoint))
 
     def _exchange(self, now_s: float) -> None:

@@ -104,14 +104,9 @@ class BackendAddress:
             zmq.ZMQError: the endpoint is not a valid address.
         """
         if self.folder is not None:
-            self.use_keys(socket, *self.client_keys())
+            server, own = self.client_keys()
+            own.secure(socket, server)
         socket.connect(self.endpoint)
-
-    def use_keys(self, socket: "zmq.Socket[bytes]", server: bytes, own: KeyPair) -> None:
-        """Sets the keys of connections that `socket` makes from now on."""
-        socket.setsockopt(zmq.CURVE_SERVERKEY, server)
-        socket.setsockopt(zmq.CURVE_PUBLICKEY, own.public)
-        socket.setsockopt(zmq.CURVE_SECRETKEY, own.secret or b"")
 
 
 def _read(path: Path, secret: bool = False) -> KeyPair:

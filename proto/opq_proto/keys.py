@@ -39,6 +39,12 @@ class KeyPair:
     public: bytes
     secret: bytes | None = field(default=None, repr=False)
 
+    def secure(self, socket: "zmq.Socket[bytes]", server_key: bytes) -> None:
+        """Lets a socket connect with this pair to a server that has `server_key`."""
+        socket.curve_serverkey = server_key
+        socket.curve_publickey = self.public
+        socket.curve_secretkey = self.secret or b""
+
 
 def generate() -> KeyPair:
     """Returns a new pair."""

@@ -96,9 +96,7 @@ class UplinkConnection:
             socket = context.socket(kind)
             self.sockets[name] = socket
             socket.linger = 500 if kind == zmq.PUSH else 200
-            socket.curve_serverkey = server_key
-            socket.curve_publickey = pair.public
-            socket.curve_secretkey = pair.secret or b""
+            pair.secure(socket, server_key)
             socket.setsockopt(zmq.RECONNECT_IVL, round(random.uniform(*RECONNECT_S) * 1000))
             most_s = timing.reconnect_most_s * random.uniform(0.5, 1.0)
             socket.setsockopt(zmq.RECONNECT_IVL_MAX, round(most_s * 1000))

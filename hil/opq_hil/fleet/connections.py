@@ -81,9 +81,7 @@ class BoxSockets:
         ):
             socket = context.socket(kind)
             socket.linger = 300
-            socket.curve_serverkey = server_key
-            socket.curve_publickey = pair.public
-            socket.curve_secretkey = pair.secret or b""
+            pair.secure(socket, server_key)
             socket.setsockopt(zmq.RECONNECT_IVL, random.randint(*RECONNECT_MS))
             longest_ms = random.randint(reconnect_most_ms // 2, reconnect_most_ms)
             socket.setsockopt(zmq.RECONNECT_IVL_MAX, longest_ms)

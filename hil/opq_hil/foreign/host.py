@@ -163,9 +163,7 @@ class ForeignHost:
     ) -> "zmq.Socket[bytes]":
         socket = context.socket(kind)
         socket.linger = 0
-        socket.curve_serverkey = self._endpoints.server_key
-        socket.curve_publickey = box.pair.public
-        socket.curve_secretkey = box.pair.secret or b""
+        box.pair.secure(socket, self._endpoints.server_key)
         if box.peer.sockets.identity is not None:  # LEG: its id on the trigger socket, its domain on all
             socket.setsockopt(zmq.ZAP_DOMAIN, b"global")
             if kind == zmq.PUB:

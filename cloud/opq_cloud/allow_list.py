@@ -4,7 +4,6 @@ Brokers check Boxes against it, and every service whose back-end addresses requi
 Source: ZeroMQ RFC 27 (ZAP 1.0).
 """
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from zmq.utils import z85
 from opq_cloud.service import ServiceCounters
 from opq_proto.keys import KeyFolder
 from opq_proto.log import BoundLogger
+from opq_proto.own_thread import OwnThread
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism, then the key
@@ -55,14 +55,16 @@ class KeyChange:
     revoked: dict[str, str]
 
 
-class AllowList:
+class AllowList(OwnThread):
     """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store if configured.
 
     Where the folder has a file for a Box, also of a revoked key, only the folder counts: the store's key
     admits nobody. A thread waits for changes (inotify through watchfiles, else polling) and reads the
     folder; the broker's thread collects the result with `changes`. A new file takes half a second at most
-    to come into the list.
+    to come into the list. Not `alive` when the watcher has died: nothing would be revoked any more.
     """
+
+    _join_s = 2.0
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class AllowList:
         registered: FurtherKeys | None = None,
         counted_as: str = "admitted_now",
     ) -> None:
+        super().__init__("allow-list")
         self.boxes: dict[str, str] = {}
         self.incoming: dict[str, str] = {}
         """New keys of `boxes`: each is admitted, in addition to the Box's present key, until it is used."""
@@ -82,11 +85,9 @@ class AllowList:
         self._counted_as = counted_as
         self._used: object = None
         """The store's keys that `_read` was made of."""
-        self._stop = threading.Event()
         self._read: dict[str, str] = {}
         self._read_incoming: dict[str, str] = {}
         self._problems: list[str] = []
-        self._thread = threading.Thread(target=self._watch, name="allow-list", daemon=True)
 
     def start(self) -> None:
         """Reads the folder once, then watches it."""
@@ -95,18 +96,12 @@ class AllowList:
         self._reload()
         self.boxes, self.incoming = self._read, dict(self._read_incoming)
         self._counters.set(self._counted_as, len(self.boxes))
-        self._thread.start()
+        super().start()
 
     def close(self) -> None:
-        self._stop.set()
+        super().close()
         if self._registered is not None:
             self._registered.close()
-        self._thread.join(2.0)
-
-    @property
-    def alive(self) -> bool:
-        """False when the watcher has died: nothing would be revoked any more."""
-        return self._thread.is_alive()
 
     @property
     def changed(self) -> bool:
@@ -126,7 +121,7 @@ class AllowList:
             {key: box_id for key, box_id in before.items() if key not in read},
         )
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         known = self._signature()
         while not self._stop.is_set():
             path = _existing(self._folder.public_keys)

@@ -9,7 +9,6 @@ Counted: `backend_refused` by key, `backend_without_right` by name and port, `ba
 `backend_admitted_now`.
 """
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -25,10 +24,10 @@ from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_add
 from opq_proto.backend_rights import NOTHING, BackendRights
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.key_register import KeyRegister
+from opq_proto.own_thread import OwnThread
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
 
-JOIN_S = 2.0
 TOGETHER_S = 10.0
 """For this long after the first use of a name's second key, both are admitted."""
 CHECK_S = 0.5
@@ -45,10 +44,13 @@ class AdmittedPeer:
     """Beginnings of the topics that it may subscribe to; an empty one: all."""
 
 
-class BackendAdmission:
+class BackendAdmission(OwnThread):
     """Runs between `start` and `close`; `current` and `admitted_at` from any thread."""
 
+    _join_s = 2.0
+
     def __init__(self, context: Context, folder: BackendKeyFolder, counters: ServiceCounters) -> None:
+        super().__init__("backend-keys")
         self._folder, self._counters = folder, counters
         self._log = log.get()
         self._limited = RateLimitedLog(self._log)
@@ -61,26 +63,22 @@ class BackendAdmission:
         """Key (Z85) -> name, and the rights of each name; another object when one of them changes."""
         self._zap = open_socket(context, zmq.REP)
         self._zap.bind(ZAP_ENDPOINT)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._answer_handshakes, name="backend-keys", daemon=True)
 
     def start(self) -> None:
         self._allowed.start()
         self._read_rights()
-        self._thread.start()
+        super().start()
 
     def close(self) -> None:
-        self._stop.set()
-        if self._thread.ident is None:
+        super().close()
+        if self._thread is None:
             self._zap.close()
-        else:
-            self._thread.join(JOIN_S)
         self._allowed.close()
 
     @property
     def alive(self) -> bool:
         """False: nobody is admitted or revoked any more."""
-        return self._thread.is_alive() and self._allowed.alive
+        return super().alive and self._allowed.alive
 
     def admitted_at(self, port: int, publishes: bool) -> dict[str, AdmittedPeer]:
         """Returns, by key (Z85), the peers that the list and its rights admit at one address."""
@@ -92,7 +90,7 @@ class BackendAdmission:
                 found[key] = AdmittedPeer(name, topics)
         return found
 
-    def _answer_handshakes(self) -> None:
+    def _run(self) -> None:
         try:
             while not self._stop.is_set():
                 self._zap.poll(POLL_MS)

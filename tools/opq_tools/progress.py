@@ -1,11 +1,12 @@
 """Progress of long work: a bar on the terminal; elsewhere nothing, or a line now and then."""
 
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
+
+from opq_proto.own_thread import OwnThread
 
 PATIENCE_S = 1.0
 """Work that ends sooner shows no bar."""
@@ -34,26 +35,21 @@ def _show_nothing(_done: int) -> None:
     return
 
 
-class _Lines:
+class _Lines(OwnThread):
     """Prints lines from a thread of its own, because one step of the work may take long."""
 
     def __init__(self, what: str, total: int, out: TextIO) -> None:
+        super().__init__("progress")
         self._what, self._total, self._out = what, total, out
         self._done = 0
         self._begun_s = time.monotonic()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="progress", daemon=True)
-        self._thread.start()
+        self.start()
 
     def show(self, done: int) -> None:
         self._done = done
 
-    def close(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _write(self) -> None:
-        while not self._over.wait(LINE_EVERY_S):
+    def _run(self) -> None:
+        while not self._stop.wait(LINE_EVERY_S):
             passed_s = time.monotonic() - self._begun_s
             try:
                 self._out.write(f"{self._what}: {self._done} of {self._total} after {passed_s:.0f} s\n")

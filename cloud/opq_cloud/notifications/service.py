@@ -27,6 +27,7 @@ from opq_cloud.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, ser
 from opq_proto import log as logs
 from opq_proto.errors import StoreError
 from opq_proto.http_server import HttpServer
+from opq_proto.own_thread import OwnThread
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
 
@@ -34,7 +35,6 @@ log = logs.get(service="notifications")
 
 EXPIRE_EVERY_S = 3600.0
 DISCOVERY_AGAIN_S = 30.0
-JOIN_S = 3.0
 BUS_MESSAGES = 10_000
 """Messages that may wait on the bus; beyond that the newest are lost, but the store has their incidents."""
 
@@ -81,10 +81,7 @@ class Notifications:
             bus = self._bus(opened.enter_context(service_context()), opened)
             watch = IncidentWatch(store, book, self.counters)
             health = HealthWatch(f"http://{section.watched_endpoint}/", store, book, self.counters)
-            beside = opened.enter_context(
-                closing(_PeerThread(health, mqtt, book, section.health_s, self.counters))
-            )
-            beside.start()
+            opened.enter_context(_PeerThread(health, mqtt, book, section.health_s, self.counters))
             if ready is not None:
                 ready.set()
             self._loop(stop, bus, watch, book, outbox)
@@ -144,11 +141,13 @@ class Notifications:
             self.counters.add("expired", gone)
 
 
-class _PeerThread:
-    """Reads health and announces the rules to the MQTT broker, in a thread of its own.
+class _PeerThread(OwnThread):
+    """Reads health and announces the rules to the MQTT broker.
 
-    So a peer that does not answer delays no incident.
+    So a peer that does not answer delays no incident; a request that hangs ends by its own time limit.
     """
+
+    _join_s = 3.0
 
     def __init__(
         self,
@@ -158,22 +157,13 @@ class _PeerThread:
         every_s: float,
         counters: ServiceCounters,
     ) -> None:
+        super().__init__("notifications.beside")
         self._health = health
         self._mqtt = mqtt
         self._book = book
         self._every_s = every_s
         self._counters = counters
         self._limited = RateLimitedLog(log)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="notifications.beside", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """Waits at most JOIN_S; a request that hangs ends by its own time limit."""
-        self._stop.set()
-        self._thread.join(JOIN_S)
 
     def _run(self) -> None:
         health_s = time.monotonic() + self._every_s

@@ -34,6 +34,7 @@ from opq_proto.channel import Channel
 from opq_proto.keys import KeyPair
 from opq_proto.link_messages import Crossing
 from opq_proto.messages import Measurement
+from opq_proto.own_thread import PeriodicCall
 
 POLL_S = 0.2
 TICK_S = 0.5
@@ -85,6 +86,8 @@ class Uplink:
         self._commit_s = COMMIT_S
         self._taken: list[tuple[str, Measurement]] = []
         self._committed_s = self._ticked_s = self._sent_again_s = time.monotonic()
+        self._not_on_disk = ""
+        """Why the last checkpoint failed."""
         self._log = log.get(service="gateway")
 
     def add(self, box_id: str, pair: KeyPair, counters: BoxCounters, status: BoxStatus) -> None:
@@ -173,10 +176,7 @@ class Uplink:
         """Serves all Boxes until `stop` (noticed within 0.2 s), then sends what is waiting."""
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         context.set(zmq.MAX_SOCKETS, 1024 + 16 * len(self._lines))
-        ending = threading.Event()
-        checkpoints = threading.Thread(
-            target=self._checkpoints, args=(ending,), name="checkpoints", daemon=True
-        )
+        checkpoints = PeriodicCall("checkpoints", self._checkpoint, CHECKPOINT_S)
         checkpoints.start()
         try:
             self._lines.begin(context)
@@ -186,9 +186,9 @@ class Uplink:
                 self._run_once()
             self._end()
         finally:
-            ending.set()
             self._lines.end()
             context.term()
+            checkpoints.close()
 
     def close(self) -> None:
         """Closes it, after `run` has ended and nobody calls `publish` any more."""
@@ -280,16 +280,14 @@ class Uplink:
             line.remember()
         self._queue.write()
 
-    def _checkpoints(self, stop: threading.Event) -> None:
+    def _checkpoint(self) -> None:
         """Moves the queue's log to the disk itself, in a thread of its own, since the uplink must not wait
         for it."""
-        reported = ""
-        while not stop.wait(CHECKPOINT_S):
-            try:
-                self._queue.checkpoint()
-            except sqlite3.Error as error:
-                if str(error) != reported:
-                    self._log.warning("queue.not_on_disk", reason=str(error))
-                reported = str(error)
-            else:
-                reported = ""
+        problem = ""
+        try:
+            self._queue.checkpoint()
+        except sqlite3.Error as error:
+            problem = str(error)
+        if problem and problem != self._not_on_disk:
+            self._log.warning("queue.not_on_disk", reason=problem)
+        self._not_on_disk = problem

@@ -16,6 +16,7 @@ from operator import xor
 
 from opq_hil.box.f405_memory import DEV_ID, F405Memory
 from opq_hil.box.faults import FaultyLine, LineFaults
+from opq_proto.own_thread import OwnThread
 
 ACK, NACK = 0x79, 0x1F
 SYNC = 0x7F
@@ -63,7 +64,7 @@ class GoneError(Exception):
     """The chip is reset or runs another program."""
 
 
-class RomBootLoader:
+class RomBootLoader(OwnThread):
     """One chip waiting in its ROM boot loader; a context manager, with a thread of its own.
 
     Attributes:
@@ -72,6 +73,8 @@ class RomBootLoader:
         started_at: address that Go jumped to, or None.
         commands: how many times each command was accepted.
     """
+
+    _join_s = 5.0
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class RomBootLoader:
         moods: BootLoaderFaults | None = None,
         old_erase: bool = False,
     ) -> None:
+        super().__init__("rom-boot-loader")
         self.memory = memory or F405Memory()
         self.readout_protected = readout_protected
         self.started_at: int | None = None
@@ -96,17 +100,10 @@ class RomBootLoader:
         self.path = os.ttyname(self._slave)
         self._taken = 0
         self._answers = 0
-        self._stop = threading.Event()
         self._reset = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="rom-boot-loader", daemon=True)
 
-    def __enter__(self) -> "RomBootLoader":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(5)
+    def close(self) -> None:
+        super().close()
         os.close(self._master)
         os.close(self._slave)
 
@@ -114,7 +111,7 @@ class RomBootLoader:
         """Resets the chip with BOOT0 high: it waits for the first 0x7F again."""
         self._reset.set()
 
-    def _serve(self) -> None:
+    def _run(self) -> None:
         reading = self._start()
         while not self._stop.is_set():
             if self._reset.is_set():
@@ -166,9 +163,9 @@ class RomBootLoader:
             self.commands[command] = self.commands.get(command, 0) + 1
             if self.readout_protected and command not in (GET, GET_VERSION, GET_ID, READOUT_UNPROTECT):
                 continue
-            answer = yield from self._run(command)
+            answer = yield from self._run_command(command)
 
-    def _run(self, command: int) -> Generator[bytes, int, bytes]:
+    def _run_command(self, command: int) -> Generator[bytes, int, bytes]:
         """Reads the rest of an accepted command and returns its last answer."""
         ack, nack = bytes((ACK,)), bytes((NACK,))
         if command == GET:

@@ -6,10 +6,11 @@ as `opq_proto.sqlite_file.BUSY_S` allows.
 
 import contextlib
 import sqlite3
-import threading
 import time
 from pathlib import Path
 from typing import Final
+
+from opq_proto.own_thread import OwnThread
 
 HELD_S: Final = 0.4
 FREE_S: Final = 0.1
@@ -18,7 +19,7 @@ WAIT_S: Final = 5.0
 TICK_S: Final = 0.01
 
 
-class DatabaseLock:
+class DatabaseLock(OwnThread):
     """Locks the database for the `with` block; `locked` and `slow` are set from any thread.
 
     Attributes:
@@ -27,20 +28,11 @@ class DatabaseLock:
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__("database-lock")
         self.locked = self.slow = False
         self.held_s = 0.0
         self.refused = 0
         self._path = path
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="database-lock", daemon=True)
-
-    def __enter__(self) -> "DatabaseLock":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_S):

@@ -7,7 +7,6 @@ cannot distinguish it from the Box: it must store each number once. It must refu
 """
 
 import random
-import threading
 import time
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -19,6 +18,7 @@ from opq_proto.errors import FrameError
 from opq_proto.keys import KeyPair
 from opq_proto.leg_wire import LEG_TOPIC
 from opq_proto.messages import Measurement, Metric
+from opq_proto.own_thread import OwnThread
 from opq_proto.wire import measurement_from_wire, measurement_to_wire, topic
 
 POLL_MS: Final = 20
@@ -68,7 +68,7 @@ class _Role:
     held_back: list[list[bytes]] = field(default_factory=list)
 
 
-class HostilePeers:
+class HostilePeers(OwnThread):
     """The hostile peers for the `with` block, in a thread of its own.
 
     Attributes:
@@ -82,6 +82,7 @@ class HostilePeers:
         self, backend: str, brokers: Endpoints, server_key: bytes, own: KeyPair, own_id: str, seed: int
     ) -> None:
         """`own`: an admitted key, of the Box `own_id`, which sends only bad messages."""
+        super().__init__("hostile")
         self.wishes = HostileWishes()
         self.sent = {"garbage": 0, "unknown_key": 0, "borrowed_id": 0, "repeated": 0}
         self.overheard = 0
@@ -90,16 +91,6 @@ class HostilePeers:
         self._stranger = KeyPair(*zmq.curve_keypair())
         self._chance = random.Random(seed)
         self._newest: dict[str, Measurement] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="hostile", daemon=True)
-
-    def __enter__(self) -> "HostilePeers":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         self._context: zmq.Context[Socket] = zmq.Context()
@@ -149,9 +140,7 @@ class HostilePeers:
             (zmq.PUSH, brokers.response),
         ):
             socket = self._context.socket(kind)
-            socket.curve_serverkey = self._server_key
-            socket.curve_publickey = pair.public
-            socket.curve_secretkey = pair.secret or b""
+            pair.secure(socket, self._server_key)
             if kind == zmq.SUB:
                 socket.subscribe(b"")
             socket.connect(endpoint)

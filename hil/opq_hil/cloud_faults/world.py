@@ -6,7 +6,6 @@ hostile peers, a second Makai -----------------------------+         store lock,
 """
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -42,6 +41,7 @@ from opq_hil.score.records import FoundIncident, TrueDisturbance
 from opq_proto import ports
 from opq_proto.keys import KeyFolder, KeyPair, read_key_file, read_secret_file
 from opq_proto.messages import Measurement, TimeSource
+from opq_proto.own_thread import OwnThread
 
 HOSTILE_ID: Final = "90"
 """An admitted Box that sends only bad messages."""
@@ -78,24 +78,16 @@ class CloudEvidence:
     figures: dict[str, float | int | str] = field(default_factory=dict)
 
 
-class FleetThread:
-    """Some Boxes of the fleet, in a thread of this process."""
+class FleetThread(OwnThread):
+    """Some Boxes of the fleet, in a thread of this process; `close` ends their Measurements."""
+
+    _join_s = 10.0
 
     def __init__(self, worker: FleetWorker, box_ids: tuple[str, ...]) -> None:
+        super().__init__("fleet")
         self.worker, self.box_ids = worker, box_ids
         self.first = [int(number) for number in worker.held.next]
         self.failure: BaseException | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="fleet", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends the Measurements."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(10.0)
 
     def numbers(self) -> dict[str, HeldNumbers]:
         """The numbers that each Box holds; exact once it was stopped."""
@@ -198,7 +190,7 @@ class CloudWorld:
         evidence.figures["settled_s"] = round(time.monotonic() - begin_s, 1)
         self.services.stop()
         for fleet in self._fleet:
-            fleet.stop()
+            fleet.close()
             evidence.held |= fleet.numbers()
             if fleet.failure is not None:
                 evidence.problems.append(f"the fleet itself failed: {fleet.failure!r}")
@@ -235,7 +227,7 @@ class CloudWorld:
             grid = dipping_grid(box_ids, dips, self._schedule.seed)
             pairs = [self._pair(box_id) for box_id in box_ids]
             fleet = FleetThread(FleetWorker(grid, pairs, plan, clock), box_ids)
-            opening.callback(fleet.stop)
+            opening.callback(fleet.close)
             fleet.start()
             self._fleet.append(fleet)
 

@@ -13,6 +13,7 @@ from opq_hil.box.port import CATCH_UP_NS, PtyPort
 from opq_hil.box.source import RunClock
 from opq_hil.mains.generator import Generator
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_proto.own_thread import OwnThread
 
 CLEAN = LineFaults()
 
@@ -100,7 +101,7 @@ class WatchedBox(Box):
         return Generator(seed=int(self.box_id)).counts(first, count)
 
 
-class CabledBoxes:
+class CabledBoxes(OwnThread):
     """Boxes of a world for the `with` block; the first one has GPS, the others do not know the time.
 
     Every other Box without GPS does not even know the year: its stamps begin in 1970.
@@ -113,14 +114,13 @@ class CabledBoxes:
     held_up_s = 0.0
 
     def __init__(self, box_ids: tuple[str, ...], ports: Path) -> None:
+        super().__init__("boxes")
         self.boxes = {box_id: WatchedBox(box_id, measurements=False) for box_id in box_ids}
         self.cables = {box_id: Cable(ports / f"box{box_id}") for box_id in box_ids}
         self.paths = {box_id: ports / f"box{box_id}" for box_id in box_ids}
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="boxes", daemon=True)
 
-    def __enter__(self) -> "CabledBoxes":
+    def start(self) -> None:
         monotonic_ns, now_ns = time.monotonic_ns(), time.time_ns()
         for number, (box_id, box) in enumerate(self.boxes.items()):
             start_ns = 10**9 if number % 2 else now_ns
@@ -128,12 +128,10 @@ class CabledBoxes:
             uncertainty_ns = UNKNOWN_UNCERTAINTY_NS if number else GPS_UNCERTAINTY_NS
             self.cables[box_id].plug()
             box.start(self.cables[box_id], RunClock(monotonic_ns, start_ns, uncertainty_ns, source))
-        self._thread.start()
-        return self
+        super().start()
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+    def close(self) -> None:
+        super().close()
         for cable in self.cables.values():
             cable.unplug()
 
@@ -158,7 +156,7 @@ class CabledBoxes:
             for box in self.boxes.values():
                 box.ended = True
 
-    def _serve(self) -> None:
+    def _run(self) -> None:
         before_ns = time.monotonic_ns()
         while not self._stop.wait(TICK_S):
             now_ns = time.monotonic_ns()

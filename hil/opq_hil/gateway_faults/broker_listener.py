@@ -4,19 +4,18 @@ A duplicate has the Box's own key: it reads the Box's commands too, and sends ev
 Box once more.
 """
 
-import threading
-
 import zmq
 
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyPair
 from opq_proto.messages import Measurement
+from opq_proto.own_thread import OwnThread
 from opq_proto.wire import measurement_from_wire
 
 POLL_MS = 50
 
 
-class BrokerListener:
+class BrokerListener(OwnThread):
     """Receives in a thread of its own for the `with` block.
 
     Attributes:
@@ -27,6 +26,7 @@ class BrokerListener:
     """
 
     def __init__(self, backend: str, trigger: str, command: str, server_key: bytes) -> None:
+        super().__init__("broker-listener")
         self.received: dict[tuple[str, int], Measurement] = {}
         self.unnumbered = 0
         self.contradicted: list[str] = []
@@ -36,16 +36,6 @@ class BrokerListener:
         """The Box that is connected twice now; set from any thread."""
         self._endpoints = (backend, trigger, command)
         self._server_key = server_key
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="broker-listener", daemon=True)
-
-    def __enter__(self) -> "BrokerListener":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -79,9 +69,7 @@ class BrokerListener:
         sockets = []
         for kind, endpoint in ((zmq.PUB, self._endpoints[1]), (zmq.SUB, self._endpoints[2])):
             socket = context.socket(kind)
-            socket.curve_serverkey = self._server_key
-            socket.curve_publickey = pair.public
-            socket.curve_secretkey = pair.secret or b""
+            pair.secure(socket, self._server_key)
             if kind == zmq.SUB:
                 socket.subscribe(box_id.encode())
             socket.connect(endpoint)

@@ -8,10 +8,11 @@ does it), and all that follows it waits. Each direction loses on its own, also a
 import random
 import selectors
 import socket
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+
+from opq_proto.own_thread import OwnThread
 
 LOSS = 0.3
 RTO_S, MAX_RTO_S = 0.2, 3.0
@@ -33,7 +34,7 @@ class RelayDirection:
     ended: bool = False
 
 
-class FaultyRelay:
+class FaultyRelay(OwnThread):
     """Relays ports of loopback for the `with` block; its faults are set from any thread.
 
     Attributes:
@@ -42,6 +43,7 @@ class FaultyRelay:
     """
 
     def __init__(self, targets: dict[str, int], listen: dict[str, int], seed: int) -> None:
+        super().__init__("wire")
         self.cut = False
         """Connections are reset and refused."""
         self.silent = False
@@ -54,17 +56,13 @@ class FaultyRelay:
         self._ways: list[RelayDirection] = []
         self._listeners: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
 
-    def __enter__(self) -> "FaultyRelay":
+    def start(self) -> None:
         self._listen()
-        self._thread.start()
-        return self
+        super().start()
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+    def close(self) -> None:
+        super().close()
         self._hang_up()
         self._selector.close()
 

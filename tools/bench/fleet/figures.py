@@ -31,6 +31,7 @@ from opq_hil.fleet.fleet_run import Counts, FleetSpec, run_fleet
 from opq_hil.gateway_faults.places import free_offset
 from opq_proto.command_client import CommandClient, UnansweredError
 from opq_proto.errors import OpqError
+from opq_proto.own_thread import OwnThread
 from opq_proto.ports import endpoint
 from opq_proto.wire import data_command, waveform_from_frames
 
@@ -216,7 +217,7 @@ WAVEFORM_S, ENDED_S = 3.0, 1.0
 ANSWER_S = 20.0
 
 
-class WaveformLoad:
+class WaveformLoad(OwnThread):
     """Requests waveforms during the `with` block, in a thread of its own.
 
     Attributes:
@@ -226,21 +227,14 @@ class WaveformLoad:
         unanswered: a line for each that was not answered, or not in time.
     """
 
+    _join_s = ANSWER_S + 5.0
+
     def __init__(self, command_endpoint: str, answer_endpoint: str, box_ids: Sequence[str]) -> None:
+        super().__init__("waveform-requests")
         self.requested = self.answered = self.samples = 0
         self.latencies_s: list[float] = []
         self.unanswered: list[str] = []
         self._endpoints, self._box_ids = (command_endpoint, answer_endpoint), box_ids
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="waveform-requests", daemon=True)
-
-    def __enter__(self) -> "WaveformLoad":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *what: object) -> None:
-        self._stop.set()
-        self._thread.join(ANSWER_S + 5.0)
 
     def _run(self) -> None:
         began_s = time.monotonic()

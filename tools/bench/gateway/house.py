@@ -5,7 +5,6 @@ import selectors
 import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from bench.own_processes import cpu_s, resident_bytes
 from opq_hil.gateway_faults import gauges
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder
+from opq_proto.own_thread import OwnThread
 from opq_proto.ports import PORTS
 from opq_tools.up.children import Child, ChildLine, end_all
 from opq_tools.up.plan import free_offset, merged
@@ -34,7 +34,7 @@ UPLINK = {
 PIECE_BYTES = 1 << 16
 
 
-class MeteredRelay:
+class MeteredRelay(OwnThread):
     """Relays one port of 127.0.0.1 to another for the `with` block.
 
     Attributes:
@@ -43,6 +43,7 @@ class MeteredRelay:
     """
 
     def __init__(self, target_port: int) -> None:
+        super().__init__("metered")
         self.up_bytes = self.down_bytes = 0
         self._target_port = target_port
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -50,16 +51,9 @@ class MeteredRelay:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._peers: dict[socket.socket, tuple[socket.socket, bool]] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="metered", daemon=True)
 
-    def __enter__(self) -> "MeteredRelay":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+    def close(self) -> None:
+        super().close()
         for each in list(self._peers):
             each.close()
         self._listener.close()

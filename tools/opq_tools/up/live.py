@@ -9,20 +9,25 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from opq_proto.own_thread import OwnThread
+
 READ_S = 20.0
 """The page sends a comment every 15 s; a longer silence than this is a broken connection."""
 RETRY_S = 0.2
 
 
-class LiveFeed:
+class LiveFeed(OwnThread):
     """A thread that reads `/live` and passes on every event with its monotonic arrival time.
 
     `on_event(name, data, monotonic_ns)` is called in that thread. `token`: for a View with accounts.
     """
 
+    _join_s = 2.0
+
     def __init__(
         self, view_url: str, on_event: Callable[[str, dict[str, Any], int], None], token: str = ""
     ) -> None:
+        super().__init__("live-feed")
         parts = urlsplit(view_url)
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or 80
@@ -30,28 +35,23 @@ class LiveFeed:
         self._headers = {"Accept": "text/event-stream"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._stop = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
-        self._thread = threading.Thread(target=self._run, name="live-feed", daemon=True)
         self.connected = threading.Event()
         self.malformed = 0
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
+    def close(self) -> None:
         self._stop.set()
         connection = self._connection
         if connection and connection.sock:
             connection.sock.close()
-        self._thread.join(2.0)
+        super().close()
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self._read()
             except (OSError, http.client.HTTPException, AttributeError):
-                # AttributeError: http.client reads on after stop() closed its socket
+                # AttributeError: http.client reads on after `close` closed its socket
                 self.connected.clear()
             self._stop.wait(RETRY_S)
 

@@ -39,7 +39,7 @@ class UpSession:
         self.feed.start()
 
     def stop(self) -> None:
-        self.feed.stop()
+        self.feed.close()
         end_all(self.children)
 
     def next_line(self, timeout_s: float) -> ChildLine | None:

@@ -13,6 +13,7 @@ from opq_cloud.store.store import CloudStore
 from opq_proto.errors import KeyFileError, StoreError
 from opq_proto.keys import checked_box_id, checked_public_key
 from opq_proto.log import BoundLogger
+from opq_proto.own_thread import OwnThread
 from opq_proto.rate_limit import RateLimitedLog
 
 READ_S = 0.5
@@ -20,17 +21,18 @@ SHARE = 0.02
 """Share of one core that reading may take: it takes long with 10,000 Boxes."""
 FIRST_S = 2.0
 """Longest wait of the start for the first reading."""
-JOIN_S = 2.0
-
 
 StoreOfBoxes = Callable[[], CloudStore]
 """Returns the store when it is needed."""
 
 
-class RegisteredKeys:
+class RegisteredKeys(OwnThread):
     """Public key (Z85) -> box id of Boxes in the store that are in service, between `start` and `close`."""
 
+    _join_s = 2.0
+
     def __init__(self, store: StoreOfBoxes, counters: ServiceCounters, log: BoundLogger) -> None:
+        super().__init__("registered-keys")
         self.keys: Mapping[bytes, str] = {}
         """A new object when it changes."""
         self._store = store
@@ -38,20 +40,12 @@ class RegisteredKeys:
         self._log = log
         self._limited = RateLimitedLog(log)
         self._problems: frozenset[str] = frozenset()
-        self._stop, self._was_read = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._was_read = threading.Event()
 
     def start(self) -> None:
         """Reads them once, then follows them. The start does not fail where the store is slow or away."""
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="registered-keys", daemon=True)
-        self._thread.start()
+        super().start()
         self._was_read.wait(FIRST_S)
-
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(JOIN_S)
 
     def _run(self) -> None:
         wait_s = 0.0

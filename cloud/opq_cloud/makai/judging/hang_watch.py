@@ -15,10 +15,10 @@ from collections.abc import Callable
 from types import FrameType
 
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
-from opq_cloud.makai.periodic_call import PeriodicCall
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_proto.errors import PluginError
 from opq_proto.log import BoundLogger
+from opq_proto.own_thread import PeriodicCall
 
 POLL_S = 0.25
 POLLS = 8
@@ -42,7 +42,8 @@ class HangWatch:
         self._counters = counters
         self._log = log
         self._end_call = end_call or raise_in
-        self._polling = PeriodicCall("hang-watch")
+        self._polling = PeriodicCall("hang-watch", self._poll, POLL_S)
+        self._watched = 0
         self._last: FrameType | None = None
         self._polls = 0
         """Checks in a row within the last call."""
@@ -50,9 +51,8 @@ class HangWatch:
         """The trigger in whose call the service hangs."""
 
     def start(self) -> None:
-        watched = threading.get_ident()
-        self._last, self._polls = None, 0
-        self._polling.start(lambda: self._poll(watched), POLL_S)
+        self._watched, self._last, self._polls = threading.get_ident(), None, 0
+        self._polling.start()
 
     def close(self) -> None:
         self._polling.close()
@@ -65,22 +65,22 @@ class HangWatch:
         text = "does not come back from a Measurement, and holds all others; end this process if it stays so"
         return [HealthReport(f"trigger {name} hangs", False, info=text)]
 
-    def _poll(self, watched: int) -> None:
-        call = call_of(sys._current_frames().get(watched))
+    def _poll(self) -> None:
+        call = call_of(sys._current_frames().get(self._watched))
         self._polls = self._polls + 1 if call is not None and call is self._last else 1
         self._last = call
         if call is None or self._polls < POLLS:
             self._hung = ""
         elif self._polls == POLLS:
-            self._note_hang(watched, call)
+            self._note_hang(call)
 
-    def _note_hang(self, watched: int, call: FrameType) -> None:
+    def _note_hang(self, call: FrameType) -> None:
         plugin = call.f_locals.get("self")
         self._hung = name = plugin.name if isinstance(plugin, TriggerPlugin) else "?"
         self._counters.add("triggers_hung", label=name)
         self._log.error("trigger.hangs", plugin=name, after_s=POLL_S * POLLS)
-        if call_of(sys._current_frames().get(watched)) is call:
-            self._end_call(watched)
+        if call_of(sys._current_frames().get(self._watched)) is call:
+            self._end_call(self._watched)
 
 
 def call_of(frame: FrameType | None) -> FrameType | None:

@@ -5,12 +5,12 @@ is away, the last values stay in force. The original differs: it reads the docum
 document is absent, and continues to use an override that was removed (opq-interop A.11, H.17, H.18).
 """
 
-from opq_cloud.makai.periodic_call import PeriodicCall
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.log import BoundLogger
+from opq_proto.own_thread import PeriodicCall
 from opq_proto.rate_limit import RateLimitedLog
 
 READ_S = 1.0
@@ -27,15 +27,17 @@ class LimitsFollower:
         self._counters = counters
         self._log = log
         self._limited = RateLimitedLog(log)
-        self._reading = PeriodicCall("makai-config")
+        self._reading: PeriodicCall | None = None
 
     def start(self, store: CloudStore) -> None:
         """Reads it once, then follows it. Raises StoreError."""
         self._use(store.makai_config())
-        self._reading.start(lambda: self._read(store), READ_S)
+        self._reading = PeriodicCall("makai-config", lambda: self._read(store), READ_S)
+        self._reading.start()
 
     def close(self) -> None:
-        self._reading.close()
+        if self._reading is not None:
+            self._reading.close()
 
     def health(self) -> list[HealthReport]:
         """Returns a report only where the document exists; it names the entries that are invalid."""

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.broker_links import MeasurementLinks
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
-from opq_cloud.makai.periodic_call import PeriodicCall
 from opq_cloud.makai.shares.box_shares import Share
 from opq_cloud.makai.shares.first_share import FirstShare
 from opq_cloud.makai.shares.further_share import FurtherShare
@@ -22,6 +21,7 @@ from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Measurement
+from opq_proto.own_thread import PeriodicCall
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import measurement_from_wire
 
@@ -56,7 +56,7 @@ class SharedBoxes:
         self._found: deque[dict[str, int]] = deque()
         """Results of the reading thread."""
         self._read_for: tuple[int, ...] = ()
-        self._reading = PeriodicCall("stored-boxes")
+        self._reading = PeriodicCall("stored-boxes", self._read_stored, READ_S)
         self._again_s = 0.0
 
     @contextmanager
@@ -82,7 +82,7 @@ class SharedBoxes:
         """Begins; called at each start of the service. `measurements` is subscribed to nothing."""
         self._measurements, self._store, self._writer = measurements, store, writer
         self._see_again, self._judge = see_again, judge
-        self._reading.start(self._read_stored, READ_S)
+        self._reading.start()
 
     def accept(self, measurement: Measurement) -> None:
         """Accepts a Measurement whose event is on disk: the owner of the Box stores it."""

@@ -7,7 +7,6 @@ that. A process whose work hangs keeps its lease, because another thread renews 
 
 import os
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -17,12 +16,12 @@ from opq_cloud.store.records.accounts import LEASES
 from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
 from opq_proto import log
 from opq_proto.errors import StoreError
+from opq_proto.own_thread import PeriodicCall
 
 BEAT_S = 1.0
 HELD_S = 4.0
 """How long the lease counts as held after the store last accepted a renewal."""
 TAKEN_S = 6.0
-JOIN_S = 2.0
 
 
 class StoreLease:
@@ -44,8 +43,7 @@ class StoreLease:
         self._until_s = 0.0
         self._seen: tuple[Fields, float] | None = None
         """Another holder's document, and when it was first seen."""
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"lease-{name}", daemon=True)
+        self._renewing = PeriodicCall(f"lease-{name}", self._try_to_renew, BEAT_S, at_once=True)
 
     def held(self) -> bool:
         """Whether this process holds it now. Any thread may call; does not read the store."""
@@ -53,7 +51,7 @@ class StoreLease:
 
     def start(self) -> None:
         """Renews or checks the lease once a second from now on, until `close`."""
-        self._thread.start()
+        self._renewing.start()
 
     @property
     def info(self) -> str:
@@ -81,9 +79,7 @@ class StoreLease:
 
     def close(self) -> None:
         """Releases the lease; the next process has it within two seconds."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(JOIN_S)
+        self._renewing.close()
         if self.held():
             self._until_s = 0.0
             with suppress(StoreError):
@@ -93,14 +89,11 @@ class StoreLease:
                     lambda found: {"holder": "", "beat": 0} if self._is_ours(found) else None,
                 )
 
-    def _run(self) -> None:
-        while True:
-            try:
-                self.renew()
-            except StoreError as error:
-                log.get().warning("lease.not_looked_at", lease=self._name, error=str(error))
-            if self._stop.wait(BEAT_S):
-                return
+    def _try_to_renew(self) -> None:
+        try:
+            self.renew()
+        except StoreError as error:
+            log.get().warning("lease.not_looked_at", lease=self._name, error=str(error))
 
     def _is_ours(self, found: Fields) -> bool:
         return bool(found["holder"] == self._own)

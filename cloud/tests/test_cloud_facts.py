@@ -15,7 +15,7 @@ from opq_cloud.mauka.service import TRIAL_S
 from opq_cloud.runner import RESTART_S
 from opq_cloud.store.embedded.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
 from opq_cloud.store.mongo.server import LEASE_S
-from opq_cloud.view import incident_page
+from opq_cloud.view import alike_incidents, incident_page
 from opq_cloud.view.live import STREAMS
 from opq_cloud.view.live_route import HEARTBEAT_S
 from opq_cloud.view.live_streams import INCIDENTS_WAITING, MEASUREMENTS_WAITING
@@ -33,7 +33,7 @@ def text_of(path: Path) -> str:
 
 
 def test_the_page_of_an_incident_and_mauka_agree_what_follows_what() -> None:
-    assert incident_page.FOLLOWS_NS == FOLLOWS_NS and incident_page.STEADY_STATES == STEADY_STATES
+    assert incident_page.FOLLOWS_NS == FOLLOWS_NS and alike_incidents.STEADY_STATES == STEADY_STATES
 
 
 def test_the_pages_scripts_and_templates_have_the_figures_of_python() -> None:

@@ -379,6 +379,40 @@ def test_a_new_incident_appears_on_every_open_page_without_a_reload(
     assert "Sag to 85.2" in (front.locator("h1").text_content() or "")
 
 
+def test_steady_states_that_begin_together_are_one_row_of_an_open_page(
+    fresh: demo.Scene, open_page: NewPage
+) -> None:
+    page = open_page()
+    page.goto(fresh.url)
+    page.wait_for_function(CONNECTED)
+    first = fresh.store.incident(1)
+    assert first
+    now_ns = time.time_ns()
+    dip = first.findings[0].finding
+
+    def flickers(box_id: str) -> None:
+        no_level = {"residual_percent": None, "residual_v": None}
+        lasting = {"start_ns": now_ns, "end_ns": now_ns + 10**9}
+        put_findings(fresh.store, 1, [replace(dip, kind="flicker", box_id=box_id, **no_level, **lasting)])
+
+    flickers("1")
+    row = page.locator("#incidents li", has_text="Flicker")
+    row.wait_for()
+    assert row.locator("a").get_attribute("href") == "/incidents/2"
+    flickers("2")
+    page.get_by_text("and 1 like it").wait_for()
+    flickers("4")
+    page.get_by_text("and 2 like it").wait_for()
+    assert page.locator("#incidents li").count() == 2
+    live = row.inner_text(), row.locator("a").get_attribute("href")
+    page.goto(fresh.url)  # as the server makes it: it leads with the newest
+    assert "for 1.00" in row.inner_text() and "at Box 4 and 2 like it" in row.inner_text()
+    assert "at Box 1 and 2 like it" in live[0] and row.locator("a").get_attribute("href") == live[1]
+    row.locator("a").click()
+    page.wait_for_url("**/incidents?class=flicker&from=*")
+    page.get_by_text("3 incidents").wait_for()
+
+
 def test_a_time_says_what_it_is_where_its_reader_lives(scene: demo.Scene, open_page: NewPage) -> None:
     page = open_page(timezone_id="Asia/Tokyo")  # no change of the clock
     page.goto(f"{scene.url}/incidents/1")

@@ -10,6 +10,7 @@ from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.store.store import EventRecord
 from opq_cloud.view import words
+from opq_cloud.view.alike_incidents import is_steady
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
 from opq_cloud.view.languages import N_, _, ngettext
@@ -29,14 +30,8 @@ CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
 
 ARRIVALS_SHOWN = 12
 FOLLOWS_NS = 60 * 10**9
-"""As Mauka: one follows another that began or ended at most this long before it at the same Box."""
-STEADY_STATES = frozenset(
-    {
-        "harmonics", "interharmonics", "flicker", "noise", "dc_offset", "periodic_notching",
-        "mains_signalling", "unbalance",
-    }
-)  # fmt: skip
-"""Classes, as Mauka's, that last for hours, so that others do not follow them."""
+"""As Mauka: one follows another that began or ended at most this long before it at the same Box. Steady
+states last for hours, so that others do not follow them."""
 FOLLOWED_BOXES, FOLLOWED_SHOWN = 50, 3
 """Most Boxes that are searched for what came before, and most incidents that are named."""
 COMPARED_IN_PART = 50
@@ -160,7 +155,7 @@ def followed_at_boxes(context: ViewContext, incident: Incident, names: words.Nam
     begins: dict[str, int] = {}
     for item in incident.findings:
         one = item.finding
-        if not _is_steady(one.kind) and (one.box_id in begins or len(begins) < FOLLOWED_BOXES):
+        if not is_steady(one.kind) and (one.box_id in begins or len(begins) < FOLLOWED_BOXES):
             begins[one.box_id] = min(one.start_ns, begins.get(one.box_id, one.start_ns))
     if not begins:
         return []
@@ -170,22 +165,13 @@ def followed_at_boxes(context: ViewContext, incident: Incident, names: words.Nam
         one = known.finding
         since_onset, since_end = (begins[one.box_id] - at_ns for at_ns in (one.start_ns, one.end_ns))
         near = since_onset <= FOLLOWS_NS or 0 <= since_end <= FOLLOWS_NS
-        if (
-            known.incident_id != incident.incident_id
-            and not _is_steady(one.kind)
-            and near
-            and since_onset > 0
-        ):
+        if known.incident_id != incident.incident_id and not is_steady(one.kind) and near and since_onset > 0:
             last[one.box_id] = max((one.start_ns, known.incident_id), last.get(one.box_id, (0, 0)))
     at: dict[int, list[str]] = {}
     for box_id in sorted(last, key=natural_order):
         at.setdefault(last[box_id][1], []).append(box_id)
     rows = [(words.boxes(ids, names), number) for number, ids in at.items() if number != incident.follows]
     return rows[:FOLLOWED_SHOWN]
-
-
-def _is_steady(kind: str) -> bool:
-    return STEADY_STATES.issuperset(kind.split("+"))
 
 
 def past_before(context: ViewContext, incident: Incident) -> IncidentPast:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 
 from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.view.alike_incidents import is_steady
 from opq_cloud.view.charts import window_ms
 from opq_cloud.view.languages import ENGLISH, Language
 from opq_cloud.view.recent import NewestMeasurement
@@ -118,6 +119,7 @@ def incident_message(incident: Incident, names: Names) -> LiveMessage:
         "class_words": class_words(incident.kind),
         "tone": class_tone(incident.kind),
         "fingerprint": mark,
+        "steady": is_steady(incident.kind),
     }
     data = json.dumps({**incident_json(incident), "summary": headline(incident, names), "show": show})
     event_id = f"{incident.incident_id}-{mark}"

@@ -16,6 +16,7 @@ from opq_cloud.store.incidents.index import COLUMNS, IncidentFilter, entry_of_in
 from opq_cloud.view import incident_page, languages, words
 from opq_cloud.view.accounts.account_context import marked_time
 from opq_cloud.view.administration.box_client import BoxClient, BoxClientError, BoxReport
+from opq_cloud.view.alike_incidents import READ_FOR_EACH_ROW, fold
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.edit_pages import remark_values
 from opq_cloud.view.error_page import RETRY_EVERY_S, error_ways
@@ -55,7 +56,8 @@ from opq_cloud.view.sparkline import (
 from opq_proto.messages import Incident, Measurement
 from opq_proto.rate_limit import TokenBuckets
 
-ON_FRONT_PAGE = 8
+ON_FRONT_PAGE = 5
+"""Rows of incidents, above the Boxes."""
 CARDS = 24
 """More Boxes than this are rows of a table."""
 BOXES_A_PAGE = 100
@@ -149,7 +151,9 @@ class Pages:
     def boxes(self, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> HTMLResponse:
         """Up to CARDS Boxes have a card each; more are rows, BOXES_A_PAGE on a page, silent ones first."""
         context = self._context
-        newest, _more = find_incidents(context, IncidentFilter(), ON_FRONT_PAGE, None)
+        entries = context.store.find_incidents(IncidentFilter(), ON_FRONT_PAGE * READ_FOR_EACH_ROW, None)
+        rows = {row.first.incident_id: row for row in fold(entries, ON_FRONT_PAGE)}
+        newest = context.store.incidents_of(list(rows))
         ids = context.box_ids()
         live = context.hub.live_boxes(context.now_ns() // 1_000_000)
         many = len(ids) > CARDS
@@ -186,6 +190,8 @@ class Pages:
             first=first + 1,
             count=len(ids),
             incidents=newest,
+            alike=rows,
+            rows_shown=ON_FRONT_PAGE,
             names=self._context.names(newest),
             after=_after(context, newest),
             summary=_summary(len(ids), len(live)),

@@ -15,8 +15,8 @@ import numpy as np
 
 from opq_cloud.config import ViewSection
 from opq_cloud.view import words
+from opq_cloud.view.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
 from opq_cloud.view.languages import N_, _, ngettext
-from opq_cloud.view.live_messages import LiveMessage
 from opq_cloud.view.public.fuzz import MAX_RADII
 from opq_cloud.view.public.grid_now import (
     LOUDEST,
@@ -33,6 +33,7 @@ from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_frame import MapFrame, frame_of
 from opq_cloud.view.public.map_marks import LISTED, SHAPES, MapMark, map_marks, map_plan, rows_of, with_names
 from opq_cloud.view.public.outline import OutlinePaths, outline_paths
+from opq_proto.messages import Incident
 
 INCIDENTS_SHOWN = 6
 REGIONS_SHOWN = 40
@@ -147,7 +148,7 @@ def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
             for mark in map_marks(boxes, regions, frame, reader.radius_km)
         },
         "figures": figures,
-        "incidents": [incident_line(each) for each in reader.incidents(INCIDENTS_SHOWN)],
+        "incidents": incident_lines(reader),
     }
 
 
@@ -175,15 +176,23 @@ def mark_figures(mark: MapMark) -> dict[str, str]:
     return {"u": words.number(mark.u_percent, 1, "%"), "f": words.number(mark.f_hz, 3, "Hz"), "state": state}
 
 
-def incident_line(message: LiveMessage) -> dict[str, object]:
-    """An incident of a list, in words."""
-    incident = message.incident
-    assert incident is not None
+def incident_lines(reader: GridReader) -> list[dict[str, object]]:
+    """The newest incidents, in words; steady states that began together are one line."""
+    read = reader.incidents(INCIDENTS_SHOWN * READ_FOR_EACH_ROW)
+    names = {each.incident.incident_id: each.names for each in read if each.incident is not None}
+    rows = fold((each.incident for each in read if each.incident is not None), INCIDENTS_SHOWN)
+    return [_incident_line(row, names[row.first.incident_id]) for row in rows]
+
+
+def _incident_line(row: AlikeRow[Incident], names: words.Names) -> dict[str, object]:
+    incident = row.first
+    outline = words.outline(incident, names)
     return {
         "id": incident.incident_id,
+        "href": row.address,
         "tone": words.class_tone(incident.kind),
         "class_words": words.class_words(incident.kind),
-        "outline": words.outline(incident, message.names),
+        "outline": f"{outline} {row.words}" if row.others else outline,
         "scope": _(SCOPE_SHORT[incident.scope]) if incident.scope in SCOPE_SHORT else "",
         "when": words.utc(incident.start_ns, 0),
         "start_ms": incident.start_ns // 1_000_000,

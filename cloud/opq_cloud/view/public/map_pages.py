@@ -21,11 +21,10 @@ from opq_cloud.view.public.day_trends import DayTrends
 from opq_cloud.view.public.grid_now import TONES, grids_now
 from opq_cloud.view.public.grid_reader import SEEN_S, GridReader
 from opq_cloud.view.public.map_drawing import (
-    INCIDENTS_SHOWN,
     MapDrawing,
     draw_map,
     group_figures,
-    incident_line,
+    incident_lines,
     live_state,
     mark_figures,
     page_version,
@@ -153,7 +152,7 @@ class MapPages:
             ],
             chosen=frame is not None,
             stale_words=silent_words(self._reader.boxes()),
-            incidents=[incident_line(each) for each in self._reader.incidents(INCIDENTS_SHOWN)],
+            incidents=incident_lines(self._reader),
             after=self._after(),
             embeddable=bool(self._config.embed_in),
         )
@@ -196,7 +195,7 @@ class MapPages:
             theme=theme,
             stale_words=silent_words(boxes),
             grids=[(each, group_figures(each)) for each in grids_now(boxes)[:2]],
-            incidents=[incident_line(each) for each in self._reader.incidents(INCIDENTS_SHOWN)],
+            incidents=incident_lines(self._reader),
         )
         return with_tiles(page, self._config)
 

@@ -95,7 +95,7 @@ function showIncidents(list, incidents) {
   const first = list.dataset.shown === undefined;
   list.dataset.shown = shown;
   if (first && list.children.length === rows.length) return; // as the server made it
-  list.replaceChildren(...rows.map((row) => incidentRow(row, list.dataset.linked)));
+  list.replaceChildren(...rows.map((row) => incidentRow(row, "linked" in list.dataset)));
 }
 
 function incidentRow(incident, linked) {
@@ -103,7 +103,7 @@ function incidentRow(incident, linked) {
   item.className = "incident";
   const row = document.createElement(linked ? "a" : "div");
   row.className = "incident-row";
-  if (linked) row.href = linked + incident.id;
+  if (linked) row.href = incident.href;
   const when = part("incident-when", incident.when, "time");
   when.dateTime = `${incident.when.replace(" ", "T")}Z`;
   row.append(

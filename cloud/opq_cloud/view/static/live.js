@@ -2,7 +2,7 @@
 // page is the same, as it was when it was made.
 
 import { openFeed } from "./feed.js";
-import { _ } from "./texts.js";
+import { _, ngettext } from "./texts.js";
 import { ago, fixed, lost, reporting, showStale, stale, state, utc } from "./words.js";
 
 const FRESH_MS = 10_000; // younger than this, a value's age is not worth a word
@@ -11,6 +11,8 @@ const SPARK_JOINT_MS = 500; // windows less apart than that follow on each other
 const NORMAL_PERCENT = [90, 110]; // each scale of the sparklines has at least this, of nominal
 const SHOWN_PERCENT = [0, 200]; // and reaches no further
 const SPARK_MARGIN = 0.05;
+const TOGETHER_MS = 1000; // steady states that began within this are one row
+const LISTED_MS = 10_000; // the span of the list to which such a row leads
 const DIGITS = { rms_v: 2, f_hz: 3, thd_percent: 2, trans_v: 1 };
 
 document.documentElement.classList.add("scripted");
@@ -38,9 +40,7 @@ openFeed(after, showsAll ? null : shownBoxes, {
   measurement: showMeasurement,
   incident: showIncident,
   reporting: (now) => (reportingNow = now),
-  incident_gone: ({ id }) => {
-    for (const row of document.querySelectorAll(`li[data-incident="${id}"]`)) row.remove();
-  },
+  incident_gone: ({ id }) => removeIncident(id),
 });
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 setInterval(showAges, 1000);
@@ -160,14 +160,16 @@ function showIncident(incident) {
   const list = document.getElementById("incidents");
   const template = document.getElementById("incident-row");
   if (list && template && (!list.dataset.onlyBox || incident.box_ids.includes(list.dataset.onlyBox))) {
+    if (isFolded(list, incident)) return;
     const old = list.querySelector(`li[data-incident="${incident.id}"]`);
     const row = template.content.firstElementChild.cloneNode(true);
     row.dataset.incident = incident.id;
+    row.dataset.kind = incident.class;
     row.querySelector("a").href = `/incidents/${incident.id}`;
     const tag = row.querySelector(".tag");
     tag.textContent = incident.show.class_words;
     tag.classList.add(`tag-${incident.show.tone}`);
-    row.querySelector(".incident-what").textContent = incident.show.outline;
+    row.querySelector(".incident-outline").textContent = incident.show.outline;
     const time = row.querySelector("time");
     time.textContent = utc(incident.start_ms, 0);
     time.dateTime = new Date(incident.start_ms).toISOString();
@@ -175,8 +177,9 @@ function showIncident(incident) {
     age.dataset.ago = Math.floor(incident.start_ms);
     age.textContent = ago(incident.start_ms, Date.now() + serverLeadMs);
     if (old) {
-      if (old.querySelector(".incident-what").textContent === incident.show.outline) return;
+      if (old.querySelector(".incident-outline").textContent === incident.show.outline) return;
       old.replaceWith(row);
+      if (old.dataset.alike) showAlike(row, old.dataset.alike.split(" "));
     } else {
       const place = (item) => [Date.parse(item.querySelector("time").dateTime), Number(item.dataset.incident)];
       const [start, id] = place(row);
@@ -198,6 +201,50 @@ function showIncident(incident) {
   const changed = document.getElementById("changed");
   if (changed && shown.dataset.incident === String(incident.id) && incident.show.fingerprint !== shown.dataset.fingerprint) {
     changed.hidden = false;
+  }
+}
+
+/** Whether a row stands for this one too: steady states that began together are one row, as the server makes it. */
+function isFolded(list, incident) {
+  if (!("folds" in list.dataset) || !incident.show.steady) return false;
+  const rows = [...list.children];
+  const number = String(incident.id);
+  if (rows.some((row) => row.dataset.alike?.split(" ").includes(number))) return true;
+  const first = rows.find((row) => row.dataset.kind === incident.class && Math.abs(Date.parse(row.querySelector("time").dateTime) - incident.start_ms) <= TOGETHER_MS);
+  if (!first || first.dataset.incident === number) return false;
+  showAlike(first, [...(first.dataset.alike?.split(" ") ?? []), number]);
+  return true;
+}
+
+function showAlike(row, others) {
+  const link = row.querySelector("a");
+  const what = row.querySelector(".incident-what");
+  if (!others.length) {
+    what.querySelector(".incident-alike").remove();
+    delete row.dataset.alike;
+    link.href = `/incidents/${row.dataset.incident}`;
+    return;
+  }
+  const from = Date.parse(row.querySelector("time").dateTime) - TOGETHER_MS;
+  const moment = (ms) => new Date(ms).toISOString().slice(0, 19);
+  row.dataset.alike = others.join(" ");
+  link.href = `/incidents?${new URLSearchParams({ class: row.dataset.kind.split("+")[0], from: moment(from), to: moment(from + LISTED_MS) })}`;
+  const place = what.querySelector(".incident-alike") ?? what.appendChild(document.createElement("span"));
+  place.className = "incident-alike";
+  place.textContent = ` ${ngettext("and %(num)d like it", "and %(num)d like it", others.length)}`;
+}
+
+/** A row whose incident became part of another one; what it stood for stays. */
+function removeIncident(id) {
+  for (const row of document.querySelectorAll("li[data-incident]")) {
+    const others = row.dataset.alike?.split(" ") ?? [];
+    const left = others.filter((each) => each !== String(id));
+    if (row.dataset.incident !== String(id)) {
+      if (left.length < others.length) showAlike(row, left);
+    } else if (left.length) {
+      row.dataset.incident = left.shift();
+      showAlike(row, left);
+    } else row.remove();
   }
 }
 

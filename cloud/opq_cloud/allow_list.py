@@ -16,6 +16,7 @@ from opq_cloud.service import ServiceCounters
 from opq_proto.keys import KeyFolder
 from opq_proto.log import BoundLogger
 from opq_proto.own_thread import OwnThread
+from opq_proto.rate_limit import RateLimitedLog
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism, then the key
@@ -39,8 +40,8 @@ class FurtherKeys(Protocol):
     """Keys in addition to those of the folder, e.g. of the store."""
 
     @property
-    def keys(self) -> Mapping[bytes, str]:
-        """Key -> id; another object when it has changed."""
+    def keys(self) -> Mapping[bytes, tuple[str, ...]]:
+        """Key -> ids; another object when it has changed."""
 
     def start(self) -> None: ...
 
@@ -49,7 +50,7 @@ class FurtherKeys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeyChange:
-    """Keys (Z85) that were added, with their Box, and removed ones."""
+    """Keys (Z85) that a Box has now, with that Box, and those that a Box has no longer."""
 
     admitted: dict[str, str]
     revoked: dict[str, str]
@@ -76,16 +77,23 @@ class AllowList(OwnThread):
     ) -> None:
         super().__init__("allow-list")
         self.boxes: dict[str, str] = {}
+        """With the first Box of a key that several have."""
+        self.sharers: dict[str, tuple[str, ...]] = {}
+        """Key -> its Boxes, of those that several have."""
+        self.ids: frozenset[str] = frozenset()
+        """All Boxes; a new object when they change."""
         self.incoming: dict[str, str] = {}
         """New keys of `boxes`: each is admitted, in addition to the Box's present key, until it is used."""
         self._folder = folder
         self._counters = counters
         self._log = log
+        self._limited = RateLimitedLog(log)
         self._registered = registered
         self._counted_as = counted_as
         self._used: object = None
         """The store's keys that `_read` was made of."""
-        self._read: dict[str, str] = {}
+        self._owners: dict[str, tuple[str, ...]] = {}
+        self._read: dict[str, tuple[str, ...]] = {}
         self._read_incoming: dict[str, str] = {}
         self._problems: list[str] = []
 
@@ -94,8 +102,7 @@ class AllowList(OwnThread):
         if self._registered is not None:
             self._registered.start()
         self._reload()
-        self.boxes, self.incoming = self._read, dict(self._read_incoming)
-        self._counters.set(self._counted_as, len(self.boxes))
+        self._use()
         super().start()
 
     def close(self) -> None:
@@ -106,20 +113,27 @@ class AllowList(OwnThread):
     @property
     def changed(self) -> bool:
         """Whether `changes` has any, or the watcher has died."""
-        return self._read is not self.boxes or not self.alive
+        return self._read is not self._owners or not self.alive
 
     def changes(self) -> KeyChange | None:
         """Returns the changes since the last call; from then on `boxes` is the new list."""
-        read = self._read
-        if read is self.boxes:
+        if self._read is self._owners:
             return None
-        before, self.boxes = self.boxes, read
+        before = self._owners
+        now = self._use()
+        return KeyChange(_more(now, before), _more(before, now))
+
+    def _use(self) -> dict[str, tuple[str, ...]]:
+        """Makes what was read the list that holds."""
+        self._owners = read = self._read
+        self.boxes = {key: boxes[0] for key, boxes in read.items()}
+        self.sharers = {key: boxes for key, boxes in read.items() if len(boxes) > 1}
+        self.ids = frozenset(box_id for boxes in read.values() for box_id in boxes)
         self.incoming = {key: box_id for key, box_id in self._read_incoming.items() if key in read}
         self._counters.set(self._counted_as, len(read))
-        return KeyChange(
-            {key: box_id for key, box_id in read.items() if before.get(key) != box_id},
-            {key: box_id for key, box_id in before.items() if key not in read},
-        )
+        for key, boxes in self.sharers.items():
+            self._limited.warning("keys.shared", key=(key, boxes), public_key=key, boxes=boxes)
+        return read
 
     def _run(self) -> None:
         known = self._signature()
@@ -150,30 +164,31 @@ class AllowList(OwnThread):
                 self._reload()
 
     def _reload(self) -> None:
-        admitted, problems = self._folder.admitted()
+        owners, problems = self._folder.owners()
         if problems and not self._stop.wait(SETTLE_S):
-            admitted, problems = self._folder.admitted()
+            owners, problems = self._folder.owners()
         for problem in problems:
             if problem not in self._problems:
                 self._counters.add("key_files_refused")
                 self._log.warning("keys.file_refused", problem=problem)
         self._problems = problems
-        self._add_registered(admitted)
-        read = {key.decode("ascii"): box_id for key, box_id in admitted.items()}
+        self._add_registered(owners)
+        read = {key.decode("ascii"): boxes for key, boxes in owners.items()}
         if read != self._read:
             self._read_incoming = {
                 key.decode("ascii"): box_id for key, box_id in self._folder.incoming().items()
             }
             self._read = read
 
-    def _add_registered(self, admitted: dict[bytes, str]) -> None:
+    def _add_registered(self, owners: dict[bytes, tuple[str, ...]]) -> None:
         if self._registered is None:
             return
         self._used = keys = self._registered.keys
         of_folder = self._folder.known_boxes()
-        for key, box_id in keys.items():
-            if box_id not in of_folder:
-                admitted.setdefault(key, box_id)
+        for key, boxes in keys.items():
+            more = tuple(box_id for box_id in boxes if box_id not in of_folder)
+            if more and (self._folder.shared_keys or key not in owners):
+                owners[key] = (*owners.get(key, ()), *more)
 
     def _signature(self) -> tuple[int, int, int] | None:
         try:
@@ -181,6 +196,12 @@ class AllowList(OwnThread):
         except OSError:
             return None
         return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _more(these: Mapping[str, tuple[str, ...]], those: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Returns each key with the Boxes that it has in `these` alone."""
+    more = {key: [each for each in boxes if each not in those.get(key, ())] for key, boxes in these.items()}
+    return {key: ", ".join(boxes) for key, boxes in more.items() if boxes}
 
 
 def _existing(path: Path) -> Path:

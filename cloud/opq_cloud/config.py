@@ -37,6 +37,10 @@ class CloudKeysSection:
         bool,
         Field(description="public_key in the store's opq_boxes admits a Box that has no file there, too"),
     ] = False
+    shared_keys: Annotated[
+        Literal["refuse", "warn"],
+        Field(description="several Boxes with one key: only the first is admitted, or all, with a warning"),
+    ] = "refuse"
 
 
 @section
@@ -427,6 +431,7 @@ class CloudKeys(KeyFolder):
     def __init__(self, config: CloudKeysSection, data_dir: Path) -> None:
         super().__init__(config.folder or data_dir / "curve")
         self._config = config
+        self.shared_keys = config.shared_keys == "warn"
 
     @property
     def server_secret(self) -> Path:

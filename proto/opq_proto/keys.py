@@ -200,6 +200,8 @@ class KeyFolder:
     made_with = "opq-tools keygen"
     command = "keys"
     """The command of `opq-tools` for these keys."""
+    shared_keys = False
+    """Whether one key may be that of several Boxes, as some original Boxes have it."""
     id_pattern = r"\d+"
     """Pattern of an id in the name of a file, before `checked_id` checks it."""
 
@@ -297,11 +299,16 @@ class KeyFolder:
 
         Raises nothing for bad files: each is one line in the second value.
         """
+        owners, problems = self.owners()
+        return {key: boxes[0] for key, boxes in owners.items()}, problems
+
+    def owners(self) -> tuple[dict[bytes, tuple[str, ...]], list[str]]:
+        """Returns the same as `admitted`, with all Boxes of each key: one, unless `shared_keys`."""
         return self._read_keys(lambda incoming: True)
 
     def incoming(self) -> dict[bytes, str]:
         """Returns those of `admitted` that are second keys, which replace a Box's first key once used."""
-        return self._read_keys(bool)[0]
+        return {key: boxes[0] for key, boxes in self._read_keys(bool)[0].items()}
 
     def box_files(self, folder: Path, incoming: bool = False) -> list[tuple[str, Path]]:
         """Returns box id (from the file's name) and path of each Box's key file; empty without the folder.
@@ -324,9 +331,9 @@ class KeyFolder:
             return set()
         return {box_id for box_id, _ in found}
 
-    def _read_keys(self, wanted: Callable[[bool], bool]) -> tuple[dict[bytes, str], list[str]]:
+    def _read_keys(self, wanted: Callable[[bool], bool]) -> tuple[dict[bytes, tuple[str, ...]], list[str]]:
         """Reads the first keys, then the second ones, where `wanted(is_second)` is true."""
-        keys: dict[bytes, str] = {}
+        keys: dict[bytes, tuple[str, ...]] = {}
         problems: list[str] = []
         try:
             folder = str(self.public_keys)
@@ -344,10 +351,15 @@ class KeyFolder:
                 except KeyFileError as error:
                     problems.append(str(error))
                     continue
-                other = keys.setdefault(public, box_id)
-                if other != box_id:
+                others = keys.setdefault(public, (box_id,))
+                if box_id in others:
+                    continue
+                if self.shared_keys:
+                    keys[public] = (*others, box_id)
+                else:
                     path = self.public_keys / name
-                    problems.append(f"key file {path} holds the key of {self.owner} {other}; not admitted")
+                    text = f"holds the key of {self.owner} {others[0]}; not admitted"
+                    problems.append(f"key file {path} {text}")
         if len(self._parsed) > 2 * len(names):
             self._parsed = {name: self._parsed[name] for name in names if name in self._parsed}
         return keys, problems

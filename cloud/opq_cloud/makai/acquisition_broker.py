@@ -15,7 +15,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ from opq_cloud.sockets import (
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
-from opq_proto.leg_wire import LEG_TOPIC, NEW_EVENT, is_new_event, read_event_request
+from opq_proto.leg_wire import LEG_TOPIC, NEW_EVENT, is_new_event, read_event_request, read_leg_answer
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import ACK_PLUGIN, Command, command_from_wire, command_name, response_from_wire
 from opq_proto.zmq_inbox import try_send
@@ -114,13 +114,13 @@ class SharedBeginnings:
     """Finds ids that begin another admitted Box's id, as "1" does "10"; sorts the list once per change."""
 
     def __init__(self) -> None:
-        self._of: Mapping[str, str] | None = None
+        self._of: frozenset[str] | None = None
         self._sorted: list[str] = []
 
-    def begins_another(self, box_id: str, admitted: Mapping[str, str]) -> bool:
-        """Whether the id begins another one. `admitted`: key -> box id, a new object when it changes."""
+    def begins_another(self, box_id: str, admitted: frozenset[str]) -> bool:
+        """Whether the id begins another one. `admitted`: box ids, a new object when they change."""
         if admitted is not self._of:
-            self._of, self._sorted = admitted, sorted(set(admitted.values()))
+            self._of, self._sorted = admitted, sorted(admitted)
         place = bisect_right(self._sorted, box_id)
         return place < len(self._sorted) and self._sorted[place].startswith(box_id)
 
@@ -162,7 +162,7 @@ class AcquisitionBroker:
         config = self._config
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
-            registered = registered_in(self._registry, self.counters, self._log)
+            registered = registered_in(self._registry, self.counters, self._log, self._keys.shared_keys)
             handler = ZapHandler(context, self._keys, self.counters, self._log, registered)
             zap = opened.enter_context(closing(handler))
             self._zap = zap
@@ -229,22 +229,29 @@ class AcquisitionBroker:
             # the peer that sent it; nobody if that is gone
             commands.socket.setsockopt(zmq.UNSUBSCRIBE, wanted)
             return
-        box_id = commands.sender(first)
+        box_id = commands.sender(first, wanted)
         if box_id is None:
             return
-        own = box_id.encode("ascii")
-        if wanted in (own, b""):  # an older Box subscribes to everything, and gets its own
-            if self._beginnings.begins_another(box_id, commands.admitted):
-                self._ended.add(box_id)
-                own += ID_END
-            commands.socket.setsockopt(zmq.SUBSCRIBE, own)
-            if not wanted:
-                commands.socket.setsockopt(zmq.SUBSCRIBE, LEG_TOPIC)
-                self._leg.add_box(box_id)
-            self.counters.add("boxes_listening", label=box_id)
+        if not wanted:  # an older Box subscribes to everything, and gets its own
+            for each in commands.sharers(first) or (box_id,):
+                self._subscribe(each, commands)
+                self._leg.add_box(each)
+            commands.socket.setsockopt(zmq.SUBSCRIBE, LEG_TOPIC)
+            return
+        if wanted == box_id.encode("ascii"):
+            self._subscribe(box_id, commands)
             return
         self.counters.add("foreign_subscriptions", label=box_id)
         self._limited.warning("subscription.refused", key=box_id, box_id=box_id, wanted=wanted[:64])
+
+    def _subscribe(self, box_id: str, commands: AdmittedSocket) -> None:
+        """Gives the peer that sent the last subscription the commands of this Box."""
+        own = box_id.encode("ascii")
+        if self._beginnings.begins_another(box_id, commands.admitted):
+            self._ended.add(box_id)
+            own += ID_END
+        commands.socket.setsockopt(zmq.SUBSCRIBE, own)
+        self.counters.add("boxes_listening", label=box_id)
 
     def _pass_request(
         self,
@@ -306,7 +313,7 @@ class AcquisitionBroker:
     def _pass_response(
         self, first: zmq.Frame, frames: list[bytes], responses: AdmittedSocket, answers: FanoutSocket
     ) -> None:
-        box_id = responses.sender(first)
+        box_id = responses.sender(first, _claimed(frames[0]) if responses.sharers(first) else b"")
         if box_id is None:
             return
         self.counters.add("received_bytes", sum(map(len, frames)))
@@ -338,3 +345,12 @@ class AcquisitionBroker:
         sent_s = request.until_s - self._config.pending_s
         self.counters.stages.add("command_answered", time.monotonic() - sent_s)
         answers.send([request.identity.encode("utf-8"), *frames])
+
+
+def _claimed(frame: bytes) -> bytes:
+    """The Box that an answer names; empty: it cannot be read."""
+    leg = read_leg_answer(frame)
+    try:
+        return (str(response_from_wire(frame).box_id) if leg is None else leg.box_id or "").encode("ascii")
+    except FrameError:
+        return b""

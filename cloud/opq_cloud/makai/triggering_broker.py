@@ -79,7 +79,7 @@ class TriggeringBroker:
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
-            registered = registered_in(self._registry, self.counters, self._log)
+            registered = registered_in(self._registry, self.counters, self._log, self._keys.shared_keys)
             handler = ZapHandler(context, self._keys, self.counters, self._log, registered)
             zap = opened.enter_context(closing(handler))
             self._zap = zap
@@ -155,7 +155,7 @@ class TriggeringBroker:
     def _passed(self, received: Received, boxes: AdmittedSocket) -> list[bytes] | None:
         """Returns the frames to send on; None: none, and the reason is counted."""
         first, frames, form, size_bytes = received
-        box_id = boxes.sender(first)
+        box_id = boxes.sender(first, frames[0])
         if box_id is None:
             return None
         size_bytes -= MESSAGE_BYTES

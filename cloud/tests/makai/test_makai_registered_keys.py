@@ -27,9 +27,11 @@ def test_keys_of_boxes_in_service_are_read_and_the_others_named(tmp_path: Path) 
     put_key(store, "9", second, retired_ms=5)
     store.put_box(BoxRecord("10", "ten", public_key="no key"))
     keys, problems = registered_keys(store)
-    assert keys == {first.public: "7"}
+    assert keys == {first.public: ("7",)}
     assert sorted(problems)[0].startswith("opq_boxes, Box 10: this is no key")
     assert sorted(problems)[1] == "opq_boxes, Box 8: its key is that of Box 7; not admitted"
+    keys, problems = registered_keys(store, shared_keys=True)
+    assert keys == {first.public: ("7", "8")} and len(problems) == 1
     store.close()
 
 
@@ -46,10 +48,10 @@ def test_a_store_that_is_away_leaves_what_was_known(makai: Any, tmp_path: Path) 
 
     registered = RegisteredKeys(opened, counters, log.get())
     registered.start()
-    makai.wait_for(lambda: list(registered.keys.values()) == ["7"])
+    makai.wait_for(lambda: list(registered.keys.values()) == [("7",)])
     away.append(True)
     makai.wait_for(lambda: counters.total("store_errors"))
-    assert list(registered.keys.values()) == ["7"]
+    assert list(registered.keys.values()) == [("7",)]
     registered.close()
     store.close()
 

@@ -10,7 +10,6 @@ Source: ZeroMQ RFC 27 (ZAP 1.0).
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import zmq
@@ -53,13 +52,20 @@ class AdmittedSocket:
     handler: "ZapHandler"
 
     @property
-    def admitted(self) -> Mapping[str, str]:
-        """Key -> box id; a new object when it changes."""
+    def admitted(self) -> frozenset[str]:
+        """Box ids; a new object when they change."""
         return self.handler.admitted
 
-    def sender(self, frame: zmq.Frame) -> str | None:
-        """The Box whose key sent this frame; None when that key is not admitted any more (counted)."""
-        return self.handler.sender(frame, self.peers)
+    def sender(self, frame: zmq.Frame, claimed: bytes) -> str | None:
+        """The Box whose key sent this frame; None when that key is not admitted any more (counted).
+
+        claimed: the id that the message names; it decides where several Boxes have that key.
+        """
+        return self.handler.sender(frame, self.peers, claimed)
+
+    def sharers(self, frame: zmq.Frame) -> tuple[str, ...]:
+        """All Boxes whose key sent this frame, where several have it; else empty."""
+        return self.handler.sharers(frame)
 
 
 class ZapHandler:
@@ -152,16 +158,17 @@ class ZapHandler:
             raise OpqError("the watcher of the key folder has ended; no key could be revoked")
 
     @property
-    def admitted(self) -> Mapping[str, str]:
+    def admitted(self) -> frozenset[str]:
         """The same as `AdmittedSocket.admitted`."""
-        return self._allowed.boxes
+        return self._allowed.ids
 
-    def sender(self, frame: zmq.Frame, peers: Peers) -> str | None:
+    def sharers(self, frame: zmq.Frame) -> tuple[str, ...]:
+        """Returns the same as `AdmittedSocket.sharers`."""
+        return self._allowed.sharers.get(_key_of(frame), ()) if self._allowed.sharers else ()
+
+    def sender(self, frame: zmq.Frame, peers: Peers, claimed: bytes) -> str | None:
         """Returns the same as `AdmittedSocket.sender`."""
-        try:
-            key = str(frame.get("User-Id"))
-        except zmq.ZMQError:
-            key = ""
+        key = _key_of(frame)
         if peers.unknown or peers.unplaced:
             self._note_connection(frame, peers, key)
         box_id = self._allowed.boxes.get(key)
@@ -171,6 +178,9 @@ class ZapHandler:
             self._note_connection(frame, peers, key)
             peers.end_connections(key)
             self.refuse(key, "key is not admitted any more")
+        elif key in self._allowed.sharers:
+            named = claimed.lstrip(b"0").decode("ascii", "replace")
+            return named if named in self._allowed.sharers[key] else box_id
         return box_id
 
     def connections(self) -> dict[str, int]:
@@ -180,7 +190,8 @@ class ZapHandler:
             total += len(peers)
             found[REFUSED] += len(peers.refused)
             for key, count in peers.per_key().items():
-                found[boxes.get(key, REFUSED)] += count
+                if key not in self._allowed.sharers:
+                    found[boxes.get(key, REFUSED)] += count
         found[UNKNOWN] = total - found.total()
         return {box_id: count for box_id, count in found.items() if count > 0}
 
@@ -224,6 +235,8 @@ class ZapHandler:
 
     def _report_second_connection(self, key: str) -> None:
         """Reports two connections with one key: two gateways, or the old one of a Box whose line was cut."""
+        if key in self._allowed.sharers:
+            return
         box_id = self._allowed.boxes.get(key)
         self._counters.add("connected_twice", label=box_id or key)
         self._limited.warning("peer.connected_twice", key=key, box_id=box_id, public_key=key)
@@ -271,3 +284,10 @@ class ZapHandler:
             return key, None, problem
         box_id = self._allowed.boxes.get(key)
         return key, box_id, "" if box_id else "key is not in public_keys"
+
+
+def _key_of(frame: zmq.Frame) -> str:
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        return ""

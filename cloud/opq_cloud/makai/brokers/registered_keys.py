@@ -27,15 +27,19 @@ StoreOfBoxes = Callable[[], CloudStore]
 
 
 class RegisteredKeys(OwnThread):
-    """Public key (Z85) -> box id of Boxes in the store that are in service, between `start` and `close`."""
+    """Public key (Z85) -> Boxes in the store that are in service, between `start` and `close`."""
 
     _join_s = 2.0
 
-    def __init__(self, store: StoreOfBoxes, counters: ServiceCounters, log: BoundLogger) -> None:
+    def __init__(
+        self, store: StoreOfBoxes, counters: ServiceCounters, log: BoundLogger, shared_keys: bool = False
+    ) -> None:
+        """`shared_keys`: a key may be that of several Boxes."""
         super().__init__("registered-keys")
-        self.keys: Mapping[bytes, str] = {}
+        self.keys: Mapping[bytes, tuple[str, ...]] = {}
         """A new object when it changes."""
         self._store = store
+        self._shared_keys = shared_keys
         self._counters = counters
         self._log = log
         self._limited = RateLimitedLog(log)
@@ -57,7 +61,7 @@ class RegisteredKeys(OwnThread):
         """Reads the keys; returns the CPU time of this thread that it took, in seconds."""
         began_s = time.thread_time()
         try:
-            found, problems = registered_keys(self._store())
+            found, problems = registered_keys(self._store(), self._shared_keys)
         except StoreError as error:
             self._counters.add("store_errors")
             self._limited.warning("registered_keys.not_read", error=str(error))
@@ -73,18 +77,20 @@ class RegisteredKeys(OwnThread):
 
 
 def registered_in(
-    registry: StoreOfBoxes | None, counters: ServiceCounters, log: BoundLogger
+    registry: StoreOfBoxes | None, counters: ServiceCounters, log: BoundLogger, shared_keys: bool
 ) -> RegisteredKeys | None:
     """Returns None where no store is used."""
-    return None if registry is None else RegisteredKeys(registry, counters, log)
+    return None if registry is None else RegisteredKeys(registry, counters, log, shared_keys)
 
 
-def registered_keys(store: CloudStore) -> tuple[dict[bytes, str], frozenset[str]]:
-    """Returns key -> Box of those in service, and the invalid keys and those of a second Box.
+def registered_keys(
+    store: CloudStore, shared_keys: bool = False
+) -> tuple[dict[bytes, tuple[str, ...]], frozenset[str]]:
+    """Returns key -> Boxes in service, and the invalid keys and, unless `shared_keys`, those of a second Box.
 
     Raises StoreError.
     """
-    found: dict[bytes, str] = {}
+    found: dict[bytes, tuple[str, ...]] = {}
     problems = set()
     for box in store.boxes():
         if not box.public_key or box.retired_ms is not None:
@@ -94,6 +100,8 @@ def registered_keys(store: CloudStore) -> tuple[dict[bytes, str], frozenset[str]
         except KeyFileError as error:
             problems.add(f"opq_boxes, Box {box.box_id}: {error}")
             continue
-        if found.setdefault(key, box_id) != box_id:
-            problems.add(f"opq_boxes, Box {box_id}: its key is that of Box {found[key]}; not admitted")
+        if shared_keys or key not in found:
+            found[key] = (*found.get(key, ()), box_id)
+        else:
+            problems.add(f"opq_boxes, Box {box_id}: its key is that of Box {found[key][0]}; not admitted")
     return found, frozenset(problems)

@@ -352,8 +352,13 @@ def _texts() -> None:
 
     Example: opq-cloud view texts > view.pot
     """
-    from opq_cloud.view.catalogues import print_template
+    try:
+        from opq_cloud.view.catalogues import print_template
+    except ModuleNotFoundError:
+        from opq_cloud.view.languages import NO_BABEL
 
+        click.echo(f"opq-cloud view texts: {NO_BABEL}", err=True)
+        sys.exit(1)
     click.echo(print_template(), nl=False)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from gettext import NullTranslations
@@ -12,11 +13,13 @@ from account_scene import FormBrowser, add_people
 from click.testing import CliRunner
 
 from opq_cloud.__main__ import cloud
+from opq_cloud.config import ViewSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view import demo, languages
 from opq_cloud.view.catalogues import read_languages, script_texts, template_catalogue
 from opq_cloud.view.languages import ENGLISH, LANGUAGE, Language, Languages, _, accepted_tags, ngettext
 from opq_cloud.view.live_messages import LiveMessage, incident_message
+from opq_cloud.view.service import _languages
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Incident
 
@@ -194,3 +197,12 @@ class Shouting(NullTranslations):
 
     def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
         return self.gettext(msgid1 if n == 1 else msgid2)
+
+
+def test_a_view_that_wants_translations_without_babel_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "opq_cloud.view.catalogues")
+    monkeypatch.setitem(sys.modules, "babel", None)
+    with pytest.raises(ConfigError, match=r"languages: .* pip install 'opq-toolkit\[languages\]'"):
+        _languages(ViewSection(languages=tmp_path), ServiceCounters())

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+NO_BABEL = "translations need Babel, which is not installed: pip install 'opq-toolkit[languages]'"
 MAX_CHOICES = 16
 """Languages that are read from one Accept-Language."""
 

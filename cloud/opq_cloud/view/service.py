@@ -21,14 +21,14 @@ from opq_cloud.view.app import create_app
 from opq_cloud.view.connections import ConnectionLimits, ViewConnections
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard, allowed_hosts, listen_address
-from opq_cloud.view.languages import NO_LANGUAGES, Languages
+from opq_cloud.view.languages import NO_BABEL, NO_LANGUAGES, Languages
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
 from opq_cloud.view.reanalysis_beginning import note_end
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import default_data_dir
 from opq_proto.decision import Nominal
-from opq_proto.errors import PortBusyError
+from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyFolder
 
 STOP_CHECK_S = 0.1
@@ -166,8 +166,10 @@ async def _serve(
 def _languages(config: ViewSection, counters: ServiceCounters) -> Languages:
     if config.languages is None:
         return NO_LANGUAGES
-    from opq_cloud.view.catalogues import read_languages
-
+    try:
+        from opq_cloud.view.catalogues import read_languages
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"view.languages: {NO_BABEL}") from error
     return read_languages(config.languages, counters)
 
 

@@ -1,11 +1,11 @@
-"""Numbers of the link that the app speaks: Log codes, operations, how a command ended, reset causes.
+"""Numbers of the link that the app uses: Log codes, operations, statuses of acknowledgements.
 
-Held to opq_proto by device/tests/test_app_types.py. `const` makes them cost nothing.
+device/tests/test_app_types.py compares them with opq_proto. `const` values take no memory.
 """
 
 from micropython import const
 
-# Log codes (opq_proto/log_codes.py gives them words)
+# Log codes (opq_proto/log_codes.py has their words)
 STARTED = const(1)
 SETTINGS_DEFAULT = const(2)
 SETTINGS_SAVED = const(3)
@@ -55,7 +55,7 @@ BAD_ARGUMENT = const(2)
 BUSY = const(3)
 FAILED = const(4)
 
-# STOPPED's reason
+# Reasons of STOPPED
 BATTERY = const(1)
 SUPPLY_LOW = const(2)
 COMMANDED = const(3)

@@ -1,4 +1,4 @@
-"""Commands: what the gateway asks; each gets exactly one acknowledgement, then its effect."""
+"""Commands of the gateway: each gets exactly one acknowledgement, and then takes effect."""
 
 import time
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PER_ROUND = 4
-"""Commands per round of the loop: a flood of them holds up no watchdog."""
+"""Commands per round of the loop, so that many commands do not delay the watchdog."""
 FLUSH_MS = 200
-"""The line empties its 4 KB in 44 ms; then a reset may come."""
+"""Time to send what is queued before a reset; the line sends its 4 KB in 44 ms."""
 LATEST_NS = 4 * 10**18
-"""The year 2096, as the gateway has it."""
+"""The year 2096, the same limit as in the gateway."""
 REFUSED = 8
-"""Place in pipeline.counters()."""
+"""Index in pipeline.counters()."""
 KINDS = ("dip", "swell", "interruption")
 
 
@@ -48,7 +48,7 @@ class Commands:
         self._lost = pipeline.counters()[REFUSED]
 
     def poll(self) -> None:
-        """Answer what came."""
+        """Answers the commands that have arrived."""
         for _ in range(PER_ROUND):
             message = pipeline.poll()
             if message is None:
@@ -61,7 +61,7 @@ class Commands:
                 self._updater.data(command_id, what, more)
 
     def second(self) -> None:
-        """Once a second: commands that found the inbox full are never answered, but logged."""
+        """Once a second: logs how many commands found the inbox full; these get no answer."""
         lost = pipeline.counters()[REFUSED]
         if lost != self._lost:
             self._journal.put(codes.COMMANDS_LOST, lost - self._lost, lost)
@@ -72,7 +72,7 @@ class Commands:
             status, detail = self._answer(operation, argument)
         except Exception:
             pipeline.acknowledge(command_id, codes.FAILED, "exception")
-            raise  # the supervisor counts and tells it
+            raise  # the supervisor counts and logs it
         pipeline.acknowledge(command_id, status, detail)
         if status == codes.DONE:
             self._then(operation)
@@ -93,7 +93,7 @@ class Commands:
         return codes.UNKNOWN, ""
 
     def _then(self, operation: int) -> None:
-        """What comes after the acknowledgement."""
+        """Does what follows the acknowledgement."""
         if operation == codes.HELLO:
             self._sampler.hello_now()
         elif operation == codes.GET_SETTINGS:
@@ -117,7 +117,7 @@ class Commands:
             return codes.BAD_ARGUMENT, "no setting " + key[:32]
         if settings.put(key, value) != settings.OK:
             return codes.BAD_ARGUMENT, key + ": value refused"
-        if not self._use(key):  # before it is kept: no value in flash may leave the Box without samples
+        if not self._use(key):  # before saving: no saved value may stop the samples
             self._take_back(key, before)
             return codes.BAD_ARGUMENT, key + ": the converter does not start with it"
         status = settings.save()
@@ -143,7 +143,7 @@ class Commands:
         self._use(key)
 
     def _sync(self, argument: str) -> tuple[int, str]:
-        """`<t_ns>,<uncertainty_ns>[,free]`: the gateway's time when it wrote this."""
+        """Argument `<t_ns>,<uncertainty_ns>[,free]`: the gateway's time when it wrote the command."""
         parts = argument.split(",")
         try:
             t_ns, uncertainty_ns = int(parts[0]), int(parts[1])
@@ -158,7 +158,7 @@ class Commands:
         return codes.DONE, ""
 
     def _limits(self, argument: str) -> tuple[int, str]:
-        """`dip=0.9,swell=1.1`, shares of nominal; what is not named is not watched."""
+        """Argument `dip=0.9,swell=1.1`: shares of nominal. A limit that is not named is not watched."""
         limits = [0.0, 0.0, 0.0]
         for part in argument.split(",") if argument else ():
             name, _, value = part.partition("=")

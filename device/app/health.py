@@ -1,6 +1,6 @@
-"""Health: once a second to the gateway; what was lost when it changes; and the heap, which must not creep.
+"""Health: sends Health each second and Losses when a counter changed; watches the free heap.
 
-`low_water` is the least free heap right after a collection: what a leak would lower, second by second.
+`low_water` is the least free heap right after a collection. A leak would lower it second by second.
 """
 
 import gc
@@ -15,12 +15,12 @@ from journal import Journal
 from power import Power
 
 THRESHOLD_BYTES = 8192
-"""Collect after so much was allocated: the second's own collection usually comes first."""
+"""A collection runs after so many bytes were allocated; usually the one of each second comes first."""
 LOW_BYTES = 6144
-"""Below, it is logged: the settings' answer and one piece of an update need about 4 KB."""
+"""Less free heap is logged: the answer with all settings and one piece of an update need about 4 KB."""
 
 LOSSES_EACH_S = 60
-"""A gateway that has just begun knows after so long that nothing was lost."""
+"""Losses are sent at least so often, so that a gateway that has just started receives them."""
 
 
 class Health:
@@ -30,16 +30,16 @@ class Health:
         self.low_water = gc.mem_free()
         self._journal = journal
         self._power = power
-        self._told_low = False
+        self._low_logged = False
         self._reset_cause = board.reset_cause()
-        self._untold_s = LOSSES_EACH_S
+        self._losses_sent_s = LOSSES_EACH_S
 
     def second(self) -> None:
         gc.collect()
         free = gc.mem_free()
         self.low_water = min(self.low_water, free)
-        if free < LOW_BYTES and not self._told_low:
-            self._told_low = True
+        if free < LOW_BYTES and not self._low_logged:
+            self._low_logged = True
             self._journal.put(codes.HEAP_LOW, free, self.low_water)
         supply_v, battery_v = self._power.supply_v, self._power.battery_v
         pipeline.health(
@@ -49,6 +49,6 @@ class Health:
             self.low_water,
             self._reset_cause,
         )
-        self._untold_s += 1
-        if pipeline.losses(clock.damaged(), self._untold_s >= LOSSES_EACH_S):
-            self._untold_s = 0
+        self._losses_sent_s += 1
+        if pipeline.losses(clock.damaged(), self._losses_sent_s >= LOSSES_EACH_S):
+            self._losses_sent_s = 0

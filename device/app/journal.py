@@ -1,7 +1,7 @@
-"""Journal: Log messages for the gateway; what the line does not take now waits here, bounded.
+"""Journal: Log messages for the gateway. A bounded number of them waits here while the line is full.
 
-A code with two integers, no text: words are the gateway's. When all places are taken the newest is lost
-and counted, and the count is logged when there is room again.
+A message is a code with two integers; the gateway has the text. When all places are taken, the newest
+message is lost and counted. The count is logged when there is room again.
 """
 
 import codes
@@ -18,7 +18,7 @@ class Journal:
         self.lost = 0
 
     def put(self, code: int, a: int = 0, b: int = 0) -> None:
-        """Send it, or keep it until the line takes it."""
+        """Sends the message, or stores it until the line has room."""
         if self._count == 0 and pipeline.log(code, a, b):
             return
         places = len(self._waiting)
@@ -29,7 +29,7 @@ class Journal:
         self._count += 1
 
     def flush(self) -> None:
-        """Send what waits, in order, as far as the line takes it."""
+        """Sends the stored messages in order, until the line is full."""
         while self._count:
             code, a, b = self._waiting[self._first]
             if not pipeline.log(code, a, b):

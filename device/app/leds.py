@@ -1,8 +1,8 @@
-"""LED codes, read from across a room.
+"""LEDs: the state of the Box, readable from across a room.
 
-status   dark: no samples     blinks: samples, no gateway spoke yet    on: samples, a gateway spoke
+status   dark: no samples     blinks: samples, but no command yet    on: samples, and a gateway sent a command
 time     dark: no time        blinks fast: acquiring    on: locked to GPS    blinks slowly: holdover
-fault    dark: all well       blinks: on battery        on: an error in the last minute
+fault    dark: no fault       blinks: on battery        on: an error in the last minute
 """
 
 import time
@@ -43,11 +43,11 @@ class Leds:
         self._ticks_ms = ticks_ms
 
     def show(self) -> None:
-        """Each 50 ms."""
+        """Runs every 50 ms: sets each LED."""
         now_ms = self._ticks_ms()
         slow = now_ms // SLOW_MS % 2 == 0
         fast = now_ms // FAST_MS % 2 == 0
-        lit = settings.integer("led_percent") > 0  # 0: for a bedroom
+        lit = settings.integer("led_percent") > 0  # 0: all LEDs stay dark
         moving = self._sampler.running and time.ticks_diff(now_ms, self._sampler.moved_ms) < MOVED_MS
         state = self._receiver.state
         failed_ms = self._supervisor.failed_ms

@@ -1,9 +1,9 @@
-"""main: the Box's app. Puts the nouns together; `supervisor` runs them for ever.
+"""main: the Box's app. Makes the objects; `supervisor` runs them for ever.
 
     settings -> sampler -> (interrupts: samples, features, line)      receiver -> clock
     commands <- line      health, journal -> line      power, leds      updater
 
-Returns only when the REPL is asked for (pin or command): the port then gives USART1 to it until a reset.
+Returns only when the REPL is requested (pin or command). The port then gives USART1 to it until a reset.
 """
 
 import board
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def start() -> None:
-    """The whole app; a REPL pin that is low skips it."""
+    """Runs the app, unless the REPL pin is low."""
     if board.repl_wanted():
         return
     journal = Journal()
@@ -37,7 +37,7 @@ def start() -> None:
     crash = board.crash()
     if crash is not None:
         journal.put(codes.CRASHED, crash[0], crash[1])
-    if board.clock_source() != 0:  # its crystal or TCXO did not start: 1 % off, and 2 samples nothing
+    if board.clock_source() != 0:  # the crystal or TCXO did not start: 1 % off; 2: no sampling
         journal.put(codes.NO_HSE, board.clock_source())
     if source in (settings.BLANK, settings.SECOND_COPY, settings.LOST):
         journal.put(codes.SETTINGS_DEFAULT, source)
@@ -46,7 +46,7 @@ def start() -> None:
 
 
 def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], None], int]]":
-    """Make every part; what of them runs how often (ms). The order is the numbering in Log's `where`."""
+    """Makes the objects; returns their steps with periods in ms, in the order of Log's `where`."""
     sampler = Sampler(journal)
     receiver = Receiver(journal)
     power = Power(journal, sampler, supervisor)
@@ -55,7 +55,7 @@ def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], 
     health = Health(journal, power)
     leds = Leds(sampler, receiver, power, supervisor)
     supervisor.exempt = 0
-    pipeline.hold(False)  # an app before this one may have ended while it probed the supply
+    pipeline.hold(False)  # the app before this one may have ended during a probe of the supply
     receiver.configure()
     sampler.begin()
     return [

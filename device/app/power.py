@@ -3,11 +3,11 @@
     MAINS --supply low--> BATTERY --battery low--> STOPPED --supply back--> sampling begins again
       ^---supply back--------'
 
-The supply is read beside the samples (ADC1's injected group). While stopped the converter runs for
-PROBE_MS now and then, with the line held, to see whether the supply is back.
+The supply is measured between the samples (ADC1's injected group). While sampling is stopped, the converter
+runs for PROBE_MS every PROBE_EACH_MS, with the line held, to see whether the supply is back.
 
-A Box without a battery, or without the dividers that sense it, stays on MAINS: it has nothing to switch to.
-When the PVD says that VDD itself falls, sampling stops at once and flash is left alone until it is back.
+A Box without a battery, or without the dividers that sense it, stays on MAINS, as it cannot switch.
+When the PVD reports that VDD itself falls, sampling stops at once and flash is not written until VDD is back.
 """
 
 import math
@@ -32,12 +32,12 @@ STOPPED = 2
 FALLING = 3
 
 READINGS = 3
-"""In a row, 100 ms apart: a dip of the mains is not a lost supply."""
+"""Readings in a row, 100 ms apart, before a change counts: a dip of the mains is not a lost supply."""
 HYSTERESIS_V = 0.2
 PROBE_EACH_MS = 5000
 PROBE_MS = 700
 FITTED_V = 1.0
-"""Below, nothing is connected to the pin: no Li-ion cell is that empty. A supply once seen may fall to 0."""
+"""With less, nothing is connected to the pin: no Li-ion cell is that empty."""
 
 
 class Power:
@@ -59,13 +59,13 @@ class Power:
         self._ticks_ms = ticks_ms
         self._count = 0
         self._since_ms = 0
-        self._told_none = False
+        self._no_battery_logged = False
         self._probed_ms = 0
         self._probing = False
         self._senses_supply = False
 
     def watch(self) -> None:
-        """Each 100 ms."""
+        """Runs every 100 ms: reads the voltages and changes the state."""
         values = acquire.slow()
         if not math.isnan(values[1]):  # NaN: stopped, or not read yet
             self._senses_supply = self._senses_supply or values[1] >= FITTED_V
@@ -88,8 +88,8 @@ class Power:
         if not self._for_long(sensed and supply_v < settings.number("supply_low_v")):
             return
         if self.battery_v is None:
-            if not self._told_none:
-                self._told_none = True
+            if not self._no_battery_logged:
+                self._no_battery_logged = True
                 self._journal.put(codes.NO_BATTERY, mv(supply_v), 0)
             return
         self.state = BATTERY
@@ -104,7 +104,7 @@ class Power:
             self._journal.put(codes.SUPPLY_BACK, mv(supply_v), on_battery_s)
         elif self._for_long(self.battery_v is None or self.battery_v < settings.number("battery_low_v")):
             self._journal.put(codes.BATTERY_LOW, mv(supply_v), mv(self.battery_v or 0.0))
-            status = settings.save()  # nothing to write, unless something was put and not kept
+            status = settings.save()  # writes only settings that were changed and not saved
             if status != settings.OK:
                 self._journal.put(codes.SETTINGS_FAILED, status)
             self._stop(STOPPED, codes.BATTERY)
@@ -125,7 +125,7 @@ class Power:
     def _end_probe(self) -> None:
         self._probing = False
         acquire.stop()
-        pipeline.restart()  # nobody may be sent what was taken meanwhile
+        pipeline.restart()  # the samples of the probe must not be sent
         pipeline.hold(False)
 
     def _fall(self) -> None:
@@ -143,7 +143,7 @@ class Power:
         self._journal.put(codes.STOPPED, reason)
 
     def _recover(self) -> None:
-        """Sampling begins again; the slow channels only go with it, so what they say is judged afresh."""
+        """Starts sampling again; the slow channels run only with it, so readings are counted from 0."""
         self.state = MAINS
         self._count = 0
         self._supervisor.exempt &= ~EXEMPT_POWER
@@ -155,5 +155,5 @@ class Power:
 
 
 def mv(volts: float) -> int:
-    """Whole millivolts; 0 for unknown."""
+    """Returns whole millivolts; 0 for unknown."""
     return 0 if math.isnan(volts) else round(volts * 1000)

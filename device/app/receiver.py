@@ -1,4 +1,4 @@
-"""Receiver: GPS bytes and pulses into the clock, its state to the gateway, what it learnt into flash."""
+"""Receiver: passes GPS bytes and pulses to the clock, sends its state, saves what it learnt in flash."""
 
 import time
 
@@ -24,13 +24,13 @@ KEYS = (
 )
 """Settings that go to the clock."""
 KEEP_MS = 3_600_000
-"""What is learnt of the crystal is kept at most once an hour: 16 KB of flash, 10,000 erases."""
+"""The learnt coefficient is saved at most once an hour: 16 KB of flash, 10,000 erases."""
 KEEP_SHARE = 0.1
-"""... and only when it changed by so much of its sigma, or the sigma shrank by so much."""
+"""It is saved only when it changed by this share of its sigma, or the sigma fell by this share."""
 
 
 class Receiver:
-    """`state` is the clock's, as in GpsStatus."""
+    """`state` is the state of the clock, as in GpsStatus."""
 
     def __init__(self, journal: Journal, ticks_ms: "Callable[[], int]" = time.ticks_ms) -> None:
         self.state = 0
@@ -54,7 +54,7 @@ class Receiver:
         clock.poll()
 
     def second(self) -> None:
-        """Once a second: the clock goes on, the gateway hears of it."""
+        """Once a second: updates the clock and sends its state."""
         state = clock.second(acquire.slow()[3])
         if state != self.state:
             self._journal.put(codes.CLOCK_STATE, self.state, state)

@@ -1,4 +1,4 @@
-"""Sampler: starts the converter as the settings say, sees whether samples come, says who the Box is."""
+"""Sampler: starts the converter by the settings, watches whether samples come, sends Hello."""
 
 import time
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STALL_MS = 500
-"""Samples come each 3.3 ms; after so long without one the converter is started again."""
+"""Samples come every 3.3 ms; after so long without one the converter is started again."""
 AGAIN_MS = 1000
 HELLO_MS = 1000
 HELLO_COMMANDED_MS = 5000
 TICKS_PER_US = 84
 CONVERTERS = ("board", "internal", "external")
-"""Their numbers in the log: what was asked for when it failed, what runs when it started."""
+"""Their index is the number in the log: the one requested if it failed, the one running if it started."""
 START_KEYS = ("converter", "oversampling", "offset_lsb", "phase_ns")
-"""Settings that a running converter does not take."""
+"""Settings that take effect only when the converter starts."""
 FEATURE_KEYS = ("nominal_v", "nominal_hz", "gain", "dip_pu", "swell_pu", "interruption_pu", "hysteresis_pu")
-"""Settings that begin the Box's own features again."""
+"""Settings whose change starts the features again."""
 
 
 class Sampler:
-    """`boot_id` changes with every start: sample indices begin at 0. `commanded`: a gateway spoke to us."""
+    """`boot_id` changes with every start: sample indices begin at 0. `commanded`: a command was received."""
 
     starts = 0
-    """Starts of the converter since the Box started; an app that is built again goes on counting."""
+    """Number of starts of the converter since the Box started; a restart of the app does not reset it."""
 
     def __init__(self, journal: Journal, ticks_ms: "Callable[[], int]" = time.ticks_ms) -> None:
         self.commanded = False
@@ -51,14 +51,14 @@ class Sampler:
         return (board.boot_id() + Sampler.starts) & 0x7FFFFFFF
 
     def begin(self) -> None:
-        """At the app's start; a converter that runs already (the app was built again) goes on."""
+        """Runs at the app's start. A converter that runs already (the app was restarted) goes on."""
         if acquire.converter() is None:
             self.start()
         else:
             self.running = True
 
     def launch(self, strict: bool = False) -> bool:
-        """The converter alone, as the settings say; unless `strict`, the board's own when that cannot be."""
+        """Starts the converter by the settings; if it cannot, the board's own one, unless `strict`."""
         acquire.stop()
         pipeline.restart()
         delay_ticks = round(settings.number("phase_ns") * TICKS_PER_US / 1000)
@@ -72,7 +72,7 @@ class Sampler:
         return status == acquire.OK
 
     def start(self, strict: bool = False) -> bool:
-        """Start, or start again with the settings as they are now."""
+        """Starts sampling, or starts it again with the present settings."""
         self.running = self.stopped = False
         self._tried_ms = self.moved_ms = self._ticks_ms()
         if not self.launch(strict):
@@ -85,17 +85,17 @@ class Sampler:
         if found is not None:
             self._journal.put(codes.CONVERTER_STARTED, 1 if found[0] == "internal" else 2, found[1])
         self.hello_now()
-        self.hello()  # before the first block, so that nobody takes its index for one of the run before
+        self.hello()  # before the first block: its index belongs to a new run
         return True
 
     def stop(self) -> None:
-        """No more samples, on purpose."""
+        """Stops sampling on purpose."""
         acquire.stop()
         self.running = False
         self.stopped = True
 
     def watch_features(self) -> None:
-        """Hand gain, nominal values and limits to the Box's own features."""
+        """Passes gain, nominal values and limits to the features."""
         pipeline.features(
             settings.number("nominal_v"),
             settings.number("nominal_hz"),
@@ -111,7 +111,7 @@ class Sampler:
         return (found[3] if found else 0.0) * settings.number("gain")
 
     def watch(self) -> None:
-        """Each 100 ms: do samples come? Were some lost?"""
+        """Runs every 100 ms: logs lost samples, and restarts a converter that gives none."""
         if self.stopped:
             return
         now_ms = self._ticks_ms()
@@ -136,11 +136,11 @@ class Sampler:
             self.moved_ms = moved_ms  # a start is no sample
 
     def hello_now(self) -> None:
-        """With the next step."""
+        """Sends Hello in the next step."""
         self._hello_ms = None
 
     def hello(self) -> None:
-        """Each second until a gateway spoke, then each five; and whenever something of it changed."""
+        """Sends Hello each second until the first command, then every 5 s, and when it changed."""
         now_ms = self._ticks_ms()
         every_ms = HELLO_COMMANDED_MS if self.commanded else HELLO_MS
         if self._hello_ms is not None and 0 <= time.ticks_diff(now_ms, self._hello_ms) < every_ms:

@@ -1,8 +1,8 @@
-"""Supervisor: runs the app's steps over and over; an exception costs a step, never the Box.
+"""Supervisor: runs the app's steps again and again; an exception ends one step only.
 
-A step that raises is counted, logged, and tried again at its next time; FAILURES in a row of one step, and
-the whole app is built again (its state may be what is broken). The watchdog is fed only here, when the loop
-went round and the samples moved on. Sampling itself goes on in interrupts meanwhile.
+An exception of a step is counted and logged, and the step runs again at its next time. After FAILURES in a
+row of one step the whole app is built again, because its state may be wrong. The watchdog is fed only here,
+after a round of the loop, if new samples have arrived. Sampling itself goes on in interrupts meanwhile.
 """
 
 import gc
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     Steps = list[tuple[Callable[[], None], int]]
 
 FAILURES = 5
-"""In a row of one step before the app is built again."""
+"""Failures of one step in a row after which the app is built again."""
 STALL_MS = 4000
-"""No new samples for so long, and the watchdog is not fed any more; by then the sampler has tried again."""
-TOLD_MS = 1000
-"""Exceptions are logged at most so often; all are counted."""
+"""After so long without samples the watchdog is no longer fed; the sampler has tried again by then."""
+LOG_EACH_MS = 1000
+"""At most one exception in this time is logged; all are counted."""
 BUILD_AGAIN_MS = 1000
 EXEMPT_POWER = 1
 EXEMPT_UPDATE = 2
-"""Bits of `exempt`: battery or VDD low; an update on its way. Each noun sets and takes back its own."""
+"""Bits of `exempt`: battery or VDD low; an update under way. Each object sets and clears its own bit."""
 KINDS = (MemoryError, OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError)
 
 
 class Supervisor:
     """`exceptions` and `restarts` count over the life of the Box.
 
-    `exempt`: reasons (EXEMPT_…, added) for samples to stand still: the loop alone feeds the watchdog.
-    `stop`: leave `run` after this round.
+    `exempt`: reasons (EXEMPT_…, added) why no samples are expected; then the loop alone feeds the watchdog.
+    `stop`: `run` returns after this round.
     """
 
     def __init__(self, journal: Journal, ticks_ms: "Callable[[], int]" = time.ticks_ms) -> None:
@@ -49,10 +49,10 @@ class Supervisor:
         self._ticks_ms = ticks_ms
         self._head = -1
         self._moved_ms = ticks_ms()
-        self._told_ms: int | None = None
+        self._logged_ms: int | None = None
 
     def run(self, build: "Callable[[], Steps]") -> None:
-        """Build the app's steps (function, every so many ms) and run them until `stop`."""
+        """Builds the app's steps (function, period in ms) and runs them until `stop`."""
         while not self.stop:
             try:
                 steps = build()
@@ -65,7 +65,7 @@ class Supervisor:
                 self._journal.put(codes.LOOP_RESTARTED, self.restarts)
 
     def _rounds(self, steps: "Steps") -> None:
-        """Until a step fails too often; without steps for BUILD_AGAIN_MS."""
+        """Runs until a step fails too often; if there are no steps, for BUILD_AGAIN_MS."""
         began_ms = self._ticks_ms()
         due_ms = [began_ms] * len(steps)
         failed = [0] * len(steps)
@@ -98,19 +98,19 @@ class Supervisor:
             board.watchdog_feed()
 
     def _caught(self, error: Exception, step: int) -> None:
-        """Log's `where`: the step's number from 1 (0: building), times 100, and the kind of exception."""
+        """Counts and logs an exception; `where` is 100 x step (0: building) + kind of exception."""
         self.exceptions += 1
         if isinstance(error, MemoryError):
             gc.collect()
         now_ms = self._ticks_ms()
         self.failed_ms = now_ms
-        if self._told_ms is None or not 0 <= time.ticks_diff(now_ms, self._told_ms) < TOLD_MS:
-            self._told_ms = now_ms
+        if self._logged_ms is None or not 0 <= time.ticks_diff(now_ms, self._logged_ms) < LOG_EACH_MS:
+            self._logged_ms = now_ms
             self._journal.put(codes.EXCEPTION, self.exceptions, step * 100 + kind_of(error))
 
 
 def kind_of(error: Exception) -> int:
-    """1.. its place in KINDS, 0 another one."""
+    """Returns the position in KINDS, from 1; 0 for another kind."""
     for number, kind in enumerate(KINDS):
         if isinstance(error, kind):
             return number + 1

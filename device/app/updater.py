@@ -1,8 +1,8 @@
-"""Updater: a firmware image from the line into the other slot, and the trial of the image that runs.
+"""Updater: writes a firmware image from the line into the other slot, and confirms an image on trial.
 
-A running image on trial is confirmed after CONFIRM_MS of samples without a loss or an exception. One that
-does not get there within GIVE_UP_MS resets, until the boot loader goes back to the older image. The same
-CONFIRM_MS of an image confirmed long ago end the boot loader's count of watchdog resets in a row.
+A running image on trial is confirmed after CONFIRM_MS of samples without a loss or an exception. If that does
+not happen within GIVE_UP_MS, the Box resets, until the boot loader goes back to the older image. CONFIRM_MS
+without a fault also end the boot loader's count of watchdog resets in a row, for every image.
 """
 
 import time
@@ -25,14 +25,14 @@ CONFIRM_MS = 10_000
 GIVE_UP_MS = 120_000
 CONFIRM_AGAIN_MS = 5000
 BREATHE_MS = 2000
-"""From one sector's erase (1 to 2 s: DS8626 table 40; nothing is sent meanwhile) to the next: what waits in
-the ring of 3.2 s goes out, at three times the real rate."""
+"""Pause between the erases of two sectors. An erase takes 1 to 2 s (DS8626 table 40) and nothing is sent
+meanwhile; in the pause the samples in the ring of 3.2 s are sent, at three times the real rate."""
 IDLE_MS = 30_000
-"""No piece for so long: the sender is gone, the watchdog is the samples' again."""
+"""After so long without a piece the update counts as ended, and the watchdog needs samples again."""
 
 
 class Updater:
-    """`receiving`: between begin and end (or IDLE_MS after the last piece)."""
+    """`receiving`: from begin to end, or to IDLE_MS after the last piece."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Updater:
             journal.put(codes.UPDATE_ROLLED_BACK)
 
     def begin(self, argument: str) -> tuple[int, str]:
-        """Status and detail of the acknowledgement; the detail names the slot whose image is wanted."""
+        """Begins an update; returns status and detail of the acknowledgement: the slot to send for."""
         try:
             length = int(argument)
         except ValueError:
@@ -80,9 +80,9 @@ class Updater:
         return (codes.BAD_ARGUMENT if status == update.BAD_LENGTH else codes.FAILED), f"status {status}"
 
     def data(self, command_id: int, offset: int, piece: bytes) -> None:
-        """A piece; acknowledged with the next wanted offset, busy while the slot is being erased."""
+        """Writes a piece; acknowledges with the offset of the next one; busy during an erase."""
         status = update.data(offset, piece)
-        if status in (update.OK, update.WRONG_OFFSET, update.BUSY):  # a piece out of nowhere excuses nobody
+        if status in (update.OK, update.WRONG_OFFSET, update.BUSY):  # no update, no exemption
             self._receives(True)
         if status in (update.OK, update.WRONG_OFFSET):
             pipeline.acknowledge(command_id, codes.DONE, str(update.next()))
@@ -98,7 +98,7 @@ class Updater:
             pipeline.acknowledge(command_id, codes.FAILED, f"status {status}")
 
     def step(self) -> None:
-        """One sector of an erase at a time, so that the loop breathes; watches sender and trial."""
+        """Erases one sector at a time, so that the loop goes on; watches the sender and the trial."""
         if self._erasing:
             if time.ticks_diff(self._ticks_ms(), self._erase_ms) >= 0:
                 self._erasing = update.step() == update.BUSY
@@ -110,7 +110,7 @@ class Updater:
             self._watch_health()
 
     def end(self) -> tuple[int, str]:
-        """Verify and mark for trial; the caller resets when it is DONE."""
+        """Verifies the image and marks it for trial; the caller resets if the status is DONE."""
         length = update.next()
         status = update.end()
         if status == update.BUSY:
@@ -125,7 +125,7 @@ class Updater:
         return codes.FAILED, f"status {status}"
 
     def _refuse(self, at_byte: int) -> None:
-        """Each verdict is logged once per update, however many pieces follow."""
+        """Logs each verdict once per update, although more pieces may follow."""
         self._receives(False)
         verdict = update.verdict()
         if verdict != self._refused:
@@ -144,7 +144,7 @@ class Updater:
         now_ms = self._ticks_ms()
         if (
             self._sampler.stopped
-        ):  # on purpose: that says nothing of the image, its time begins with the samples
+        ):  # on purpose: this is no fault of the image; its time begins with the samples
             self._began_ms = self._healthy_ms = now_ms
             return
         counters = acquire.counters()

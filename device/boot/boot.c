@@ -1,7 +1,7 @@
 #include "boot.h"
 
-// A header may have been cut in its last word and yet read well today. Programming the same words again makes
-// them solid (nor.h); then the slot says that it is installed. False: its marks cannot be had, and count for nothing.
+// A header that was cut in its last word may still read well now. Programming the same words again makes them
+// certain (nor.h); then the slot is marked as installed. False: its marks cannot be written, and do not count.
 static bool settle(const opq_nor_t *nor, opq_slot_t slot, const opq_image_t *image) {
     uint32_t address = opq_slot_address(slot);
     if (opq_slot_claim(nor, slot, image) != OPQ_NOR_OK) {
@@ -10,7 +10,7 @@ static bool settle(const opq_nor_t *nor, opq_slot_t slot, const opq_image_t *ima
     if (!opq_slot_is_solid(nor, slot, OPQ_MARK_INSTALLED)) {
         for (uint32_t i = 0; i < OPQ_IMAGE_HEADER_BYTES; i += 4) {
             if (nor->program(nor->context, address + i, opq_nor_word(nor, address + i)) != OPQ_NOR_OK) {
-                return true;  // low power, say: the next start tries again
+                return true;  // for example low power: the next start tries again
             }
         }
         opq_slot_set(nor, slot, OPQ_MARK_INSTALLED);
@@ -47,7 +47,7 @@ static bool is_confirmed(const opq_boot_plan_t *plan, opq_slot_t slot) {
     return may_start(plan, slot) && plan->marks[slot].confirmed;
 }
 
-// Recovery replaces an image on trial, never the confirmed one: the floor goes with it, and an older image could follow.
+// Recovery replaces an image on trial, never the confirmed one: the floor would be lost and older images accepted.
 static void recover(opq_boot_plan_t *plan, opq_boot_because_t because, uint32_t wait_ms) {
     opq_slot_t confirmed = newest(plan, is_confirmed);
     if (confirmed != OPQ_SLOT_NONE) {
@@ -87,7 +87,7 @@ opq_boot_plan_t opq_boot_plan(const opq_nor_t *nor, const opq_boot_facts_t *fact
     plan.slot = newest(&plan, may_start);
     bool only_rejected = plan.slot == OPQ_SLOT_NONE;
     if (only_rejected) {
-        plan.slot = newest(&plan, is_good);  // better than nothing, after a while in recovery
+        plan.slot = newest(&plan, is_good);  // used after a while in recovery, if there is no better one
     }
     plan.target = plan.slot == OPQ_SLOT_A ? OPQ_SLOT_B : OPQ_SLOT_A;
     if (plan.slot != OPQ_SLOT_NONE && !plan.marks[plan.slot].confirmed) {
@@ -116,7 +116,7 @@ void opq_boot_begin(const opq_nor_t *nor, opq_boot_plan_t *plan) {
         plan->trials = marks->trials + 1;
         return;
     }
-    opq_slot_t other = opq_slot_other(plan->slot);  // an uncounted trial might go on for ever
+    opq_slot_t other = opq_slot_other(plan->slot);  // trials that are not counted might never end
     if (is_confirmed(plan, other)) {
         plan->slot = other;
         plan->trials = 0;

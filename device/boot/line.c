@@ -33,11 +33,11 @@ static void await(uint32_t flag) {
     }
 }
 
-// Interrupt context: there to end opq_line_wait's sleep, nothing else.
+// Interrupt context: only ends the sleep of opq_line_wait.
 void SysTick_Handler(void) {}
 
 void opq_line_wait(void) {
-    uint32_t state = opq_irq_disable();  // a byte between the question and the sleep still ends it
+    uint32_t state = opq_irq_disable();  // a byte between the check and the sleep still ends the sleep
     if (head == tail) {
         __asm volatile("wfi");
     }
@@ -85,7 +85,7 @@ void opq_line_end(void) {
     opq_irq_off(USART1_IRQn);
     USART1->CR1 = 0;
     RCC->APB2ENR &= ~RCC_APB2ENR_USART1EN;
-    opq_gpio_configure(OPQ_BOARD_LINK_TX, OPQ_GPIO_INPUT, OPQ_GPIO_PULL_UP, 0);  // the line stays at rest
+    opq_gpio_configure(OPQ_BOARD_LINK_TX, OPQ_GPIO_INPUT, OPQ_GPIO_PULL_UP, 0);  // the line stays idle
 }
 
 void opq_micros_start(void) {
@@ -95,7 +95,7 @@ void opq_micros_start(void) {
     uint32_t timer_hz = opq_power_pclk1_hz() == OPQ_PCLK1_HZ ? 2u * OPQ_PCLK1_HZ : opq_power_pclk1_hz();
     TIM5->PSC = timer_hz / 1000000u - 1u;
     TIM5->ARR = UINT32_MAX;
-    TIM5->EGR = TIM_EGR_UG;  // takes PSC over
+    TIM5->EGR = TIM_EGR_UG;  // applies PSC
     TIM5->SR = 0;
     TIM5->CR1 = TIM_CR1_CEN;
 }

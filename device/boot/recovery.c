@@ -25,7 +25,7 @@ static void acknowledge(opq_recovery_t *recovery, uint16_t command_id, opq_statu
          opq_write_acknowledgement(recovery->payload, sizeof recovery->payload, command_id, status, text(detail)));
 }
 
-// `words` and a whole number behind it.
+// `words` and a whole number after them.
 static void acknowledge_number(opq_recovery_t *recovery, uint16_t command_id, opq_status_t status, const char *words,
                                uint32_t number) {
     char detail[40];
@@ -90,7 +90,7 @@ static void on_data(opq_recovery_t *recovery, const opq_update_data_t *piece) {
             status = opq_update_data(&recovery->update, piece->offset, piece->bytes, piece->count);
         }
     }
-    recovery->heard += status == OPQ_UPDATE_OK ? 1u : 0u;
+    recovery->update_steps += status == OPQ_UPDATE_OK ? 1u : 0u;
     if (status == OPQ_UPDATE_OK || status == OPQ_UPDATE_WRONG_OFFSET) {
         acknowledge_number(recovery, piece->command_id, OPQ_STATUS_DONE, "", recovery->update.next);
     } else {
@@ -113,7 +113,7 @@ static void on_command(opq_recovery_t *recovery, const opq_command_t *command) {
                 break;
             }
             status = opq_update_begin(&recovery->update, length);
-            recovery->heard += status == OPQ_UPDATE_OK ? 1u : 0u;
+            recovery->update_steps += status == OPQ_UPDATE_OK ? 1u : 0u;
             answer(recovery, command->command_id, status, slot);
             break;
         case OPQ_OPERATION_UPDATE_END:
@@ -136,7 +136,7 @@ void opq_recovery_init(opq_recovery_t *recovery, const opq_nor_t *nor, const opq
     memset(recovery, 0, sizeof *recovery);
     opq_image_rules_t rules = {.hardware = facts->hardware, .floor_version = plan->floor_version,
                                .public_key = facts->public_key, .check = facts->check};
-    // No slot is named as running: in here nothing runs, and an unconfirmed image is no reason to refuse help.
+    // No slot counts as running: during recovery none runs, and an unconfirmed image is no reason to refuse an update.
     opq_update_init(&recovery->update, nor, &rules, OPQ_SLOT_NONE, plan->target);
     recovery->hardware = facts->hardware;
     recovery->because = plan->because;

@@ -1,6 +1,6 @@
-// Recovery: an image over USART1 while no firmware runs. Speaks the serial link (proto/golden/README.md): says hello
-// as "boot 1.0.0 ...", takes UPDATE_BEGIN, UpdateData, UPDATE_END, HELLO and RESET, answers every other command
-// "unknown". Nobody needs to prove who he is: what starts is what the signature allows. No registers in here.
+// Recovery: an image over USART1 while no firmware runs. It uses the serial link (proto/golden/README.md): sends Hello
+// as "boot 1.0.0 ...", accepts UPDATE_BEGIN, UpdateData, UPDATE_END, HELLO and RESET, answers every other command
+// with "unknown". The sender needs no proof of identity: only a signed image starts. It uses no registers.
 #ifndef OPQ_RECOVERY_H
 #define OPQ_RECOVERY_H
 
@@ -18,8 +18,8 @@ typedef struct {
     uint32_t boot_id;
     opq_recovery_send_t *send;
     void *context;
-    uint32_t heard;  // steps of an update: somebody helps, who only asks does not
-    bool reset;      // asked for, or an image is installed
+    uint32_t update_steps;  // steps of an update; other commands do not count
+    bool reset;      // requested, or an image is installed
     uint16_t sequence;
     opq_decoder_t decoder;
     uint8_t payload[256];
@@ -29,7 +29,7 @@ typedef struct {
 void opq_recovery_init(opq_recovery_t *recovery, const opq_nor_t *nor, const opq_boot_facts_t *facts,
                        const opq_boot_plan_t *plan, opq_recovery_send_t *send, void *context);
 void opq_recovery_hello(opq_recovery_t *recovery);
-// One byte of the line; answers at once. A piece that needs an erase keeps the caller for up to three of them (2 s
+// Takes one byte of the line; answers at once. A piece that needs an erase takes the time of up to three of them (2 s
 // each, DS8626 table 46): the sender waits for the answer, and flash.c feeds the watchdog.
 void opq_recovery_byte(opq_recovery_t *recovery, uint8_t byte);
 

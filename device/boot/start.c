@@ -1,4 +1,4 @@
-// The boot loader's own start, and the way into the app. Everything that can be decided without a register is boot.c.
+// The boot loader's own start, and the jump into the app. boot.c has all decisions that need no register.
 #include "board.h"
 #include "boot.h"
 #include "ed25519.h"
@@ -9,7 +9,7 @@
 #include "watchdog.h"
 
 enum {
-    POWER_WAIT_US = 2000000,  // a supply that comes up slowly; then start without writing
+    POWER_WAIT_US = 2000000,  // wait for a supply that rises slowly; then start without writing
     HELLO_US = 1000000,
 };
 
@@ -21,7 +21,7 @@ void Fault_Handler(void) __attribute__((noreturn));
 void USART1_IRQHandler(void);
 void SysTick_Handler(void);
 
-// Nothing to report to: the next start may do better (a dead HSE, say, is found by power.c).
+// There is nobody to report to: the next start may succeed (power.c notices a dead HSE, for example).
 void Fault_Handler(void) { opq_power_reset(); }
 
 #pragma GCC diagnostic push
@@ -30,7 +30,7 @@ __attribute__((section(".vectors"), used)) static const handler_t vectors[16 + U
     [0] = (handler_t)(uintptr_t)opq_stack_top,
     [1] = Reset_Handler,
     [2 ... 16 + USART1_IRQn - 1] = Fault_Handler,
-    [15] = SysTick_Handler,  // these two, and only in recovery
+    [15] = SysTick_Handler,  // only in recovery
     [16 + USART1_IRQn] = USART1_IRQHandler,
 };
 #pragma GCC diagnostic pop
@@ -47,7 +47,7 @@ _Static_assert(sizeof OPQ_BOARD_NAME <= OPQ_IMAGE_HARDWARE_BYTES, "the name is r
 
 static opq_handover_t *const handover = (opq_handover_t *)(uintptr_t)OPQ_HANDOVER_ADDRESS;
 
-// A check takes some 0.1 s at 168 MHz and 1 s at 16 MHz, a hash of a full slot as much: fed between them.
+// A check takes some 0.1 s at 168 MHz and 1 s at 16 MHz, a hash of a full slot as much; the watchdog is fed between them.
 static bool check_and_feed(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message,
                            size_t length) {
     opq_watchdog_feed();
@@ -71,13 +71,13 @@ static void await_power(void) {
     }
 }
 
-// Comes back when nobody helped in time, there is an image to start and nothing was written: `plan` still holds.
+// Returns if no update came in time, there is an image to start and nothing was written: `plan` is still valid.
 static void recover(const opq_nor_t *nor, const opq_boot_facts_t *facts, const opq_boot_plan_t *plan) {
     static opq_recovery_t recovery;
     opq_line_start();
     opq_recovery_init(&recovery, nor, facts, plan, opq_line_send, NULL);
     recovery.boot_id = opq_micros();
-    uint32_t hello_us = opq_micros() - HELLO_US, second_us = opq_micros(), silent_s = 0, heard = 0;
+    uint32_t hello_us = opq_micros() - HELLO_US, second_us = opq_micros(), silent_s = 0, update_steps = 0;
     while (!recovery.reset) {
         opq_watchdog_feed();
         opq_line_wait();
@@ -88,8 +88,8 @@ static void recover(const opq_nor_t *nor, const opq_boot_facts_t *facts, const o
         for (int32_t byte = opq_line_take(); byte >= 0 && !recovery.reset; byte = opq_line_take()) {
             opq_recovery_byte(&recovery, (uint8_t)byte);
         }
-        if (recovery.heard != heard) {
-            heard = recovery.heard;
+        if (recovery.update_steps != update_steps) {
+            update_steps = recovery.update_steps;
             silent_s = 0;
         }
         if (opq_micros() - second_us >= 1000000u) {
@@ -108,7 +108,7 @@ static void recover(const opq_nor_t *nor, const opq_boot_facts_t *facts, const o
     opq_power_reset();
 }
 
-// As after a reset: HSI, no PLL, nothing pending; then the image's own stack and reset vector.
+// Sets the chip as after a reset (HSI, no PLL, nothing pending), then the image's stack and reset vector.
 static void __attribute__((noreturn)) jump(opq_slot_t slot) {
     uint32_t vector_table = opq_slot_address(slot) + OPQ_IMAGE_HEADER_BYTES;
     const uint32_t *table = (const uint32_t *)(uintptr_t)vector_table;
@@ -139,14 +139,14 @@ static void __attribute__((noreturn)) boot(void) {
     opq_watchdog_start();
     opq_micros_start();
 
-    // Power came on: whatever CCM holds from before a short cut, nobody meant it for this start.
+    // After power-on the content of CCM, from before a short cut, is not meant for this start.
     opq_handover_t before, now = {0};
-    bool told = opq_handover_read(handover, &before) && (csr & (RCC_CSR_PORRSTF | RCC_CSR_BORRSTF)) == 0;
+    bool has_message = opq_handover_read(handover, &before) && (csr & (RCC_CSR_PORRSTF | RCC_CSR_BORRSTF)) == 0;
     bool by_watchdog = (csr & RCC_CSR_IWDGRSTF) != 0;
-    now.watchdog_resets = by_watchdog && told && before.watchdog_resets < UINT8_MAX ? before.watchdog_resets : 0;
+    now.watchdog_resets = by_watchdog && has_message && before.watchdog_resets < UINT8_MAX ? before.watchdog_resets : 0;
     now.watchdog_resets = (uint8_t)(now.watchdog_resets + (by_watchdog ? 1u : 0u));
-    now.wish = told ? before.wish : (uint8_t)OPQ_WISH_NOTHING;
-    now.starts = told ? before.starts + 1u : 1u;
+    now.wish = has_message ? before.wish : (uint8_t)OPQ_WISH_NOTHING;
+    now.starts = has_message ? before.starts + 1u : 1u;
     now.reset_csr = csr;
     now.boot_version = OPQ_BOOT_VERSION;
 
@@ -164,7 +164,7 @@ static void __attribute__((noreturn)) boot(void) {
     opq_boot_plan_t plan = opq_boot_plan(nor, &facts);
     now.check_us = opq_micros() - from_us;
     if (plan.action == OPQ_BOOT_RECOVERY) {
-        opq_handover_t fresh = now;  // a reset out of recovery is no wish any more, and no watchdog's
+        opq_handover_t fresh = now;  // a reset from recovery clears the wish and the watchdog count
         fresh.wish = OPQ_WISH_NOTHING;
         fresh.watchdog_resets = 0;
         opq_handover_write(handover, &fresh);

@@ -6,7 +6,7 @@
 
 static uint32_t noise;
 
-// FNV-1a over words: order matters, one word's change spreads.
+// FNV-1a over words: the order counts, and a change of one word changes all bits.
 static uint32_t mix(uint32_t hash, uint32_t word) { return (hash ^ word) * UINT32_C(16777619); }
 
 uint32_t opq_boot_noise(const uint32_t *from, const uint32_t *end) {

@@ -1,14 +1,14 @@
-// Python's stdin and stdout. While USART1 carries the link, what is printed goes into a small ring, oldest out first;
-// the prompt, once it has the line, shows it: the traceback of an hour ago.
+// Python's stdin and stdout. While USART1 carries the link, printed text goes into a small ring that loses the oldest
+// bytes. The prompt shows it when it gets the line, for example an old traceback.
 #ifndef OPQ_CONSOLE_H
 #define OPQ_CONSOLE_H
 
 #include <stdint.h>
 
-// Task context, for good until the next reset: USART1 leaves the link and serves the prompt.
+// Task context, until the next reset: USART1 leaves the link and serves the prompt.
 void opq_console_take_line(void);
 
-// Bytes that gave way to newer ones while nobody could see them.
+// Bytes that were overwritten by newer ones before they were shown.
 uint32_t opq_console_lost_bytes(void);
 
 #endif

@@ -6,16 +6,16 @@
 
 #define FLASH_ERRORS (FLASH_SR_OPERR | FLASH_SR_WRPERR | FLASH_SR_PGAERR | FLASH_SR_PGPERR | FLASH_SR_PGSERR)
 
-// Erasing takes up to 2 s for a sector of 128 KB (DS8626 table 46, x32), option bytes less: it is looked at every
+// Erasing takes up to 2 s for a sector of 128 KB (DS8626 table 46, x32), option bytes less: SR is read every
 // PAUSE_TURNS turns of two instructions in SRAM. A turn is 3 cycles or more (Cortex-M4 TRM 3.3.1: SUBS 1, a taken B 1 + 1
-// to 3, and what the fetches wait), so a pause is 20 us or somewhat more at 168 MHz, 210 us at 16 MHz; interrupts of
-// priority 0 to 2 come in between. Counted and not timed, because a loop that reads a counter is as dear to an emulator
-// as one that reads SR. A program of a word takes 100 us at most and is looked at without a pause (10 cycles or more).
+// to 3, and the waits of the fetches), so a pause is 20 us or somewhat more at 168 MHz, 210 us at 16 MHz; interrupts of
+// priority 0 to 2 come in between. Counted and not timed, because reading a counter in a loop costs an emulator as much
+// as reading SR. A program of a word takes 100 us at most and is polled without a pause (10 cycles or more).
 // Both limits are 4 s or more, twice the longest erase.
 enum { PAUSE_TURNS = 1120, ERASE_LOOKS = 200000, PROGRAM_LOOKS = 67200000 };
 
-// Interrupts at priority 3 and below (SysTick, PVD, PendSV) live in flash: held off, or their first fetch would stall
-// the processor and with it the acquisition (priorities 0 to 2, in RAM).
+// Interrupts at priority 3 and below (SysTick, PVD, PendSV) are in flash: masked, as their first fetch would stall
+// the processor and so the acquisition (priorities 0 to 2, in RAM).
 static inline uint32_t hold_flash_interrupts(void) {
 #ifdef __arm__
     uint32_t before;
@@ -42,14 +42,14 @@ OPQ_RAMINLINE void pause(void) {
 #endif
 }
 
-// Waits for the controller. False: it never ended; whoever asked reports it, and the next try waits again.
+// Waits for the controller. False: it never ended; the caller reports it, and the next try waits again.
 OPQ_RAMINLINE bool wait_until_idle(bool erasing) {
     uint32_t looks = erasing ? ERASE_LOOKS : PROGRAM_LOOKS;
     while ((FLASH->SR & FLASH_SR_BSY) != 0) {
         if (looks-- == 0) {
             return false;
         }
-        IWDG->KR = IWDG_KR_RELOAD; // a wait with an end of its own is no hang
+        IWDG->KR = IWDG_KR_RELOAD; // a wait with a limit of its own is no hang
         if (erasing) {
             pause();
         }
@@ -57,7 +57,7 @@ OPQ_RAMINLINE bool wait_until_idle(bool erasing) {
     return true;
 }
 
-// Starts what CR (and, for a program, the store) asks for and waits for its end. In RAM, and inlines nothing of flash.
+// Starts the operation of CR (and, for a program, the store) and waits for its end. In RAM; calls nothing in flash.
 OPQ_RAMFUNC static opq_nor_status_t work(volatile uint32_t *where, uint32_t word, uint32_t control, bool erasing) {
     FLASH->CR = control;
     if (erasing) {
@@ -98,7 +98,7 @@ bool opq_flash_set_brown_out_level(uint32_t level) {
     return done && opq_power_brown_out_level() == level;
 }
 
-// Data read before may be in the accelerator's caches; they are only dropped while switched off (RM0090 3.5.2).
+// Data read before may be in the accelerator's caches; they are only cleared while switched off (RM0090 3.5.2).
 static void drop_caches(void) {
     uint32_t acr = FLASH->ACR;
     FLASH->ACR = acr & ~(FLASH_ACR_DCEN | FLASH_ACR_ICEN);
@@ -138,7 +138,7 @@ static opq_nor_status_t program(void *context, uint32_t address, uint32_t word) 
         return OPQ_NOR_BAD_ARGUMENT;
     }
     volatile uint32_t *where = (volatile uint32_t *)(uintptr_t)address;
-    uint32_t wanted = *where & word; // bits only fall
+    uint32_t wanted = *where & word; // bits only go from 1 to 0
     opq_nor_status_t status = run(where, word, FLASH_CR_PG | FLASH_CR_PSIZE_32, false);
     return status == OPQ_NOR_OK && *where != wanted ? OPQ_NOR_FAILED : status;
 }

@@ -1,4 +1,4 @@
-// Pins by port and number: what a board.h names, and the one way to set their mode (RM0090 8.4).
+// Pins by port and number, as in board.h, and the function that sets their mode (RM0090 8.4).
 #ifndef OPQ_GPIO_H
 #define OPQ_GPIO_H
 
@@ -17,7 +17,7 @@ static inline volatile opq_gpio_t *opq_gpio_port(uint8_t pin) {
     return pin >> 4 == 0 ? GPIOA : pin >> 4 == 1 ? GPIOB : GPIOC;
 }
 
-// The port's clock must be on (power.c switches A, B and C on first of all). A pin that the board lacks is left alone.
+// The port's clock must be on (power.c switches A, B and C on first). A pin that the board lacks is ignored.
 static inline void opq_gpio_configure(uint8_t pin, opq_gpio_mode_t mode, opq_gpio_pull_t pull, uint8_t alternate) {
     if (pin == OPQ_PIN_NONE) {
         return;

@@ -1,4 +1,4 @@
-// The interrupts of the port itself; the converters' own handlers stand in their drivers (cmodules/acquire).
+// The interrupts of the port itself; the converters' handlers are in their drivers (cmodules/acquire).
 //
 //     0 TIM5 (PPS)   1 USART1, USART3   2 DMA, ADC (acquisition)   3 SysTick, PVD   15 PendSV: the pipeline
 //
@@ -32,7 +32,7 @@ void opq_interrupts_feed(bool on) { feeding = on; }
 OPQ_RAMFUNC void opq_wake_pipeline(void) { SCB->ICSR = SCB_ICSR_PENDSVSET; }
 OPQ_RAMFUNC uint32_t opq_cycles(void) { return DWT->CYCCNT; }
 
-// Interrupt context, each 1 ms: keeps TIM5's wraps counted; wakes the main thread from WFI by being there.
+// Interrupt context, every 1 ms: counts the wraps of TIM5; the interrupt also wakes the main thread from WFI.
 void SysTick_Handler(void) {
     opq_tick_each_ms();
     if (feeding) {

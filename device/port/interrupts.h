@@ -1,4 +1,4 @@
-// What interrupts need once (SysTick, cycle counter, priorities), and the ways to wake the pipeline.
+// Setup of interrupts (SysTick, cycle counter, priorities), and functions that wake the pipeline.
 #ifndef OPQ_INTERRUPTS_H
 #define OPQ_INTERRUPTS_H
 
@@ -7,7 +7,7 @@
 
 void opq_interrupts_start(void);
 
-// SysTick feeds the watchdog: while somebody sits at the prompt, and nobody supervises.
+// SysTick feeds the watchdog while the prompt is in use, as the supervisor does not run then.
 void opq_interrupts_feed(bool on);
 
 void opq_wake_pipeline(void); // pends PendSV

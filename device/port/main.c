@@ -1,4 +1,4 @@
-// The Box's firmware, from the first line after reset to the frozen app, or to the prompt.
+// The Box's firmware, from the start of main to the frozen app, or to the prompt.
 #include "board.h"
 #include "clock.h"
 #include "console.h"
@@ -30,16 +30,16 @@ enum {
     STACK_RESERVE = 6400, // below Python's limit: both stack budgets of boards/*/budget.toml, and 1 KB of its own
 };
 
-opq_clock_t opq_box_clock; // module `clock` feeds it, the pipeline stamps from it
+opq_clock_t opq_box_clock; // module `clock` updates it, the pipeline reads stamps from it
 
-// Interrupt context, in RAM: a frame may be whole.
+// Interrupt context, in RAM: a frame may be complete.
 OPQ_RAMFUNC static void on_byte(uint8_t byte) {
     if (byte == 0) {
         opq_wake_pipeline();
     }
 }
 
-// Interrupt context, in RAM: there may be something to send again.
+// Interrupt context, in RAM: there may be blocks to send again.
 OPQ_RAMFUNC static void on_drained(void) {
     if (opq_pipeline_wants_line()) {
         opq_wake_pipeline();
@@ -53,7 +53,7 @@ static void prompt(void) {
     for (;;) {
         if (pyexec_mode_kind == PYEXEC_MODE_RAW_REPL ? pyexec_raw_repl() : pyexec_friendly_repl()) {
             (void)opq_uart_flush(OPQ_UART_LINK, 100);
-            opq_power_reset(); // Ctrl-D: there is no soft reset, the Box starts as it always does
+            opq_power_reset(); // Ctrl-D: there is no soft reset, the Box starts as usual
         }
     }
 }
@@ -81,7 +81,7 @@ int main(void) {
     gc_init(opq_heap_start, opq_heap_end);
     mp_init();
     if (!opq_repl_wanted()) {
-        (void)pyexec_frozen_module("main.py", false); // the app; comes back only when it could not go on
+        (void)pyexec_frozen_module("main.py", false); // the app; returns only if it cannot go on
         if (!opq_repl_wanted()) {
             opq_led(OPQ_LED_FAULT, true); // long enough to be seen, and for the line to carry what is queued
             mp_hal_delay_ms(1000);
@@ -98,7 +98,7 @@ void gc_collect(void) {
     gc_collect_end();
 }
 
-// No files: what is imported is frozen.
+// There are no files: all imported modules are frozen.
 mp_import_stat_t mp_import_stat(const char *path) {
     (void)path;
     return MP_IMPORT_STAT_NO_EXIST;

@@ -1,2 +1,2 @@
-# What is frozen into the binary: every module of device/app, found by name.
+# The modules that are frozen into the binary: all of device/app.
 freeze("../app")  # noqa: F821 - makemanifest's own word

@@ -40,7 +40,7 @@ static mp_obj_t board_repl_wanted(void) { return mp_obj_new_bool(opq_repl_wanted
 static MP_DEFINE_CONST_FUN_OBJ_0(repl_wanted_obj, board_repl_wanted);
 
 static mp_obj_t board_repl(void) {
-    opq_repl_ask();
+    opq_repl_request();
     mp_raise_type(&mp_type_SystemExit);
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(repl_obj, board_repl);
@@ -71,7 +71,7 @@ static mp_obj_t board_brown_out_level(size_t count, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(brown_out_level_obj, 0, 1, board_brown_out_level);
 
-// (kind, pc, lr, cfsr, hfsr, count): what made the firmware reset itself before this start; None: nothing did.
+// (kind, pc, lr, cfsr, hfsr, count): why the firmware reset itself before this start; None: it did not.
 static mp_obj_t board_crash(void) {
     opq_crash_t crash;
     if (!opq_crash_take(&crash)) {

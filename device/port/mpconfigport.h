@@ -4,7 +4,7 @@
 
 #define MICROPY_CONFIG_ROM_LEVEL (MICROPY_CONFIG_ROM_LEVEL_EXTRA_FEATURES)
 
-#define MICROPY_EMIT_THUMB (0) // no native code: what is fast is C
+#define MICROPY_EMIT_THUMB (0) // no native code: fast code is C
 #define MICROPY_EMIT_INLINE_THUMB (0)
 #define MICROPY_FLOAT_IMPL (MICROPY_FLOAT_IMPL_FLOAT) // the FPU's single precision; time is 64-bit integers
 #define MICROPY_LONGINT_IMPL (MICROPY_LONGINT_IMPL_MPZ)
@@ -12,7 +12,7 @@
 #define MICROPY_GCREGS_SETJMP (0)
 #define MICROPY_STACK_CHECK (1)
 #define MICROPY_ENABLE_EMERGENCY_EXCEPTION_BUF (1)
-#define MICROPY_EMERGENCY_EXCEPTION_BUF_SIZE (256) // a MemoryError has its traceback
+#define MICROPY_EMERGENCY_EXCEPTION_BUF_SIZE (256) // so that a MemoryError has a traceback
 #define MICROPY_KBD_EXCEPTION (1)
 #define MICROPY_HELPER_REPL (1)
 #define MICROPY_REPL_AUTO_INDENT (1)
@@ -54,7 +54,7 @@
 #define MICROPY_PY_SYS_PLATFORM "opq"
 #define MICROPY_PY_TIME (1)
 #define MICROPY_PY_TIME_GMTIME_LOCALTIME_MKTIME (0)
-#define MICROPY_PY_TIME_TIME_TIME_NS (0) // there is one clock: module `clock`
+#define MICROPY_PY_TIME_TIME_TIME_NS (0) // time is in module `clock` only
 #define MICROPY_PY_MACHINE (1)           // mem8, mem16, mem32 and idle: for the bench
 #define MICROPY_PY_MACHINE_INCLUDEFILE "machine_bench.c"
 #define MICROPY_PY_MACHINE_PIN_BASE (0)

@@ -10,7 +10,7 @@
 enum { ROOM = 1024 };
 
 static uint8_t out_bytes[ROOM];
-static opq_queue_t out, *in; // `in` was the link's: 2 KB
+static opq_queue_t out, *in; // `in` belonged to the link: 2 KB
 static bool has_line;
 static uint32_t lost_bytes;
 
@@ -24,16 +24,16 @@ static void on_prompt_byte(uint8_t byte) {
 void opq_console_take_line(void) {
     static const opq_uart_events_t events = {on_prompt_byte, NULL};
     opq_pipeline_hold(true);
-    (void)opq_uart_flush(OPQ_UART_LINK, 100); // the acknowledgement of who asked for it
+    (void)opq_uart_flush(OPQ_UART_LINK, 100); // the acknowledgement of the command
     if (out.bytes == NULL) {
         opq_queue_init(&out, out_bytes, ROOM);
     }
     in = opq_pipeline_rx();
-    while (opq_queue_take_byte(in) >= 0) { // what was meant for the link
+    while (opq_queue_take_byte(in) >= 0) { // bytes that were meant for the link
     }
     has_line = true;
     opq_uart_start(OPQ_UART_LINK, OPQ_LINK_BAUD, &out, in, &events);
-    opq_uart_send(OPQ_UART_LINK); // what was printed before
+    opq_uart_send(OPQ_UART_LINK); // text printed before
     opq_interrupts_feed(true);
 }
 
@@ -74,7 +74,7 @@ mp_uint_t mp_hal_stdout_tx_strn(const char *text, size_t length) {
 void mp_hal_delay_ms(mp_uint_t ms) {
     int64_t until = opq_tick_now() + (int64_t)ms * 84000;
     while (opq_tick_now() < until) {
-        mp_event_wait_ms(1); // SysTick ends it, if nothing else does
+        mp_event_wait_ms(1); // SysTick ends it at the latest
     }
 }
 

@@ -1,4 +1,4 @@
-// What MicroPython asks of the chip: time from TIM5, characters from the console.
+// The functions that MicroPython needs: time from TIM5, characters from the console.
 #include <stdint.h>
 
 #include "shared/runtime/interrupt_char.h"

@@ -59,7 +59,7 @@ void opq_power_start(void) {
     RCC->CR |= RCC_CR_HSEON;
     if (wait_for(&RCC->CR, RCC_CR_HSERDY, RCC_CR_HSERDY) && start_pll(OPQ_BOARD_HSE_HZ, RCC_PLLCFGR_PLLSRC_HSE)) {
         source = OPQ_CLOCK_HSE;
-        RCC->CR |= RCC_CR_CSSON; // HSE dies later: NMI, which resets; the next start ends up on HSI
+        RCC->CR |= RCC_CR_CSSON; // if HSE fails later, an NMI resets; the next start uses HSI
     } else {
         RCC->CR &= ~RCC_CR_HSEON;
         source = start_pll(16000000u, 0) ? OPQ_CLOCK_HSI : OPQ_CLOCK_SLOW;
@@ -84,7 +84,7 @@ opq_reset_cause_t opq_power_reset_cause(void) {
         uint32_t flag;
         opq_reset_cause_t cause;
     } order[] = {
-        // The pin's flag comes with every other, and a brown-out's with power on (RM0090 7.3.21): most telling first.
+        // Every reset sets the pin's flag, and power-on sets the brown-out's (RM0090 7.3.21): the most specific first.
         {RCC_CSR_IWDGRSTF, OPQ_RESET_WATCHDOG}, {RCC_CSR_WWDGRSTF, OPQ_RESET_WATCHDOG},
         {RCC_CSR_SFTRSTF, OPQ_RESET_SOFTWARE},  {RCC_CSR_LPWRRSTF, OPQ_RESET_LOW_POWER},
         {RCC_CSR_PORRSTF, OPQ_RESET_POWER},     {RCC_CSR_BORRSTF, OPQ_RESET_BROWN_OUT},
@@ -107,7 +107,7 @@ opq_reset_cause_t opq_power_reset_cause(void) {
 bool opq_power_is_low(void) { return (PWR->CSR & PWR_CSR_PVDO) != 0; }
 uint32_t opq_power_dips(void) { return dips; }
 
-// Interrupt context: one count at the falling edge; the main thread asks `opq_power_is_low`.
+// Interrupt context: one count at the falling edge; the main thread calls `opq_power_is_low`.
 void opq_power_on_pvd(void) {
     EXTI->PR = EXTI_LINE_PVD;
     if (opq_power_is_low()) {

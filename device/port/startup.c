@@ -1,4 +1,4 @@
-// From reset to main: RAM filled, vectors moved to RAM, FPU on. And what the processor does when it cannot go on.
+// From reset to main: RAM filled, vectors moved to RAM, FPU on. Also the handlers of faults.
 #include "boot_id.h"
 #include "crash.h"
 #include "stm32f405.h"
@@ -11,14 +11,14 @@ typedef void (*handler_t)(void);
 void Reset_Handler(void) __attribute__((noreturn));
 int main(void);
 
-// Any fault: the frame that the processor pushed (PM0214 figure 12) says where.
+// Any fault: the frame that the processor pushed (PM0214 figure 12) has the place.
 void opq_fault(const uint32_t *frame);
 void opq_fault(const uint32_t *frame) { opq_crash(OPQ_CRASH_FAULT, frame[6], frame[5], frame[7]); }
 
 __attribute__((naked)) void Fault_Handler(void);
 void Fault_Handler(void) { __asm volatile("tst lr, #4\n\tite eq\n\tmrseq r0, msp\n\tmrsne r0, psp\n\tb opq_fault"); }
 
-// HSE is dead, the processor runs from HSI now (RM0090 7.2.7): start again, power.c will find no HSE and say so.
+// HSE failed, and the processor runs from HSI now (RM0090 7.2.7): reset; power.c will notice and report it.
 void NMI_Handler(void);
 void NMI_Handler(void) {
     RCC->CIR |= RCC_CIR_CSSC;
@@ -43,7 +43,7 @@ OPQ_WEAK(DMA1_Stream3_IRQHandler);
 OPQ_WEAK(DMA1_Stream5_IRQHandler);
 OPQ_WEAK(DMA2_Stream0_IRQHandler);
 
-// The table the boot loader starts from. The one that is used is its copy in RAM: a vector read from flash would wait
+// The vector table for the boot loader. The processor uses its copy in RAM: a vector read from flash would wait
 // for the end of an erase.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Woverride-init"
@@ -85,7 +85,7 @@ void Reset_Handler(void) {
     for (uint32_t n = 0; n < 16u + OPQ_IRQ_COUNT; n++) {
         ram_vectors[n] = vectors[n];
         if (n >= 16u) {
-            opq_irq_off(n - 16u); // whatever the boot loader left on
+            opq_irq_off(n - 16u); // interrupts that the boot loader left on
         }
     }
     SCB->VTOR = (uint32_t)(uintptr_t)ram_vectors;

@@ -8,7 +8,7 @@ static opq_ticks_t ticks;
 static opq_pulses_t pulses;
 static volatile uint32_t edges, overcaptured, edges_of_this_ms;
 
-enum { EDGES_PER_MS = 8 }; // a receiver sends one a second; a broken cable that rings may not stop the processor
+enum { EDGES_PER_MS = 8 }; // a receiver sends one a second; many (broken cable) must not stop the processor
 
 void opq_tick_start(void) {
     RCC->APB1ENR |= RCC_APB1ENR_TIM5EN;
@@ -17,7 +17,7 @@ void opq_tick_start(void) {
     TIM5->CR1 = 0;
     TIM5->PSC = 0;
     TIM5->ARR = UINT32_MAX;
-    TIM5->SMCR = TIM_SMCR_TS_ITR1; // only names TRC's source: SMS stays 0, the counter is nobody's slave
+    TIM5->SMCR = TIM_SMCR_TS_ITR1; // only sets the source of TRC: SMS stays 0, no slave mode
     // CH1: rising edges of TI1, filter of 4 samples at 84 MHz (48 ns); CH2: TRC, no filter.
     TIM5->CCMR1 = TIM_CCMR1_CC1S_TI1 | TIM_CCMR1_IC1F(2) | TIM_CCMR1_CC2S_TRC;
     TIM5->CCER = TIM_CCER_CC1E | TIM_CCER_CC2E;

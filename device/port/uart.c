@@ -37,7 +37,7 @@ void opq_uart_start(opq_uart_t uart, uint32_t baud, opq_queue_t *transmit, opq_q
         line->registers = USART3;
     }
     opq_gpio_configure(pins[uart].tx, OPQ_GPIO_ALTERNATE, OPQ_GPIO_NO_PULL, 7);
-    opq_gpio_configure(pins[uart].rx, OPQ_GPIO_ALTERNATE, OPQ_GPIO_PULL_UP, 7); // an open line idles
+    opq_gpio_configure(pins[uart].rx, OPQ_GPIO_ALTERNATE, OPQ_GPIO_PULL_UP, 7); // an open line reads as idle
     line->transmit = transmit;
     line->receive = receive;
     line->events = *events;
@@ -46,7 +46,7 @@ void opq_uart_start(opq_uart_t uart, uint32_t baud, opq_queue_t *transmit, opq_q
     line->registers->CR3 = 0;
     set_baud(uart, baud);
     line->registers->CR1 = USART_CR1_UE | USART_CR1_TE | USART_CR1_RE | USART_CR1_RXNEIE;
-    opq_irq_enable(irq, 1); // above the acquisition: its 3.3 ms can wait 2 us, a byte at 921,600 baud 10 us
+    opq_irq_enable(irq, 1); // above the acquisition, which may wait: it has 3.3 ms, a byte at 921,600 baud only 10 us
 }
 
 OPQ_RAMFUNC void opq_uart_send(opq_uart_t uart) {

@@ -1,4 +1,4 @@
-// The independent watchdog (IWDG): runs from its own oscillator, cannot be stopped, resets the chip when nobody feeds it.
+// The independent watchdog (IWDG): runs from its own oscillator, cannot be stopped, resets the chip when it is not fed.
 #ifndef OPQ_WATCHDOG_H
 #define OPQ_WATCHDOG_H
 

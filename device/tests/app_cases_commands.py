@@ -7,23 +7,23 @@ import codes
 import fake_time
 import pipeline
 import settings
-from app_run import Run, asked, command, logs, play
+from app_run import Run, acknowledgement, command, logs, play
 
 
 def case_hello_is_acknowledged_and_answered_by_a_hello():
-    assert asked(codes.HELLO) == (codes.DONE, "")
+    assert acknowledgement(codes.HELLO) == (codes.DONE, "")
     kinds = [message[0] for message in pipeline.sent]
     assert "hello" in kinds[kinds.index("ack") :]
 
 
 def case_settings_are_told_with_their_sequence():
-    assert asked(codes.GET_SETTINGS) == (codes.DONE, "")
+    assert acknowledgement(codes.GET_SETTINGS) == (codes.DONE, "")
     sequence, items = pipeline.named("settings")[0]
     assert sequence == 0 and ("nominal_v", "120") in items
 
 
 def case_a_setting_is_put_saved_logged_and_used():
-    assert asked(codes.PUT_SETTING, "gain=1.25") == (codes.DONE, "")
+    assert acknowledgement(codes.PUT_SETTING, "gain=1.25") == (codes.DONE, "")
     assert settings.saves == 1 and logs(codes.SETTINGS_SAVED) == [(1, 0)]
     assert pipeline.named("hello")[-1][2] == 0.0078125 * 1.25
     assert pipeline.features_set[-1][2] == 0.0078125 * 1.25
@@ -43,16 +43,16 @@ def case_an_offset_starts_the_sampling_anew_with_another_boot_id():
 
 
 def case_a_setting_that_does_not_exist_or_fit_is_a_bad_argument_and_nothing_is_saved():
-    assert asked(codes.PUT_SETTING, "no_such=1") == (codes.BAD_ARGUMENT, "no setting no_such")
+    assert acknowledgement(codes.PUT_SETTING, "no_such=1") == (codes.BAD_ARGUMENT, "no setting no_such")
     assert settings.saves == 0
 
 
 def case_a_value_that_is_refused_is_a_bad_argument():
-    assert asked(codes.PUT_SETTING, "gain=much")[0] == codes.BAD_ARGUMENT
+    assert acknowledgement(codes.PUT_SETTING, "gain=much")[0] == codes.BAD_ARGUMENT
 
 
 def case_a_value_that_the_converter_does_not_start_with_is_refused_and_never_kept():
-    assert asked(codes.PUT_SETTING, "oversampling=3")[0] == codes.BAD_ARGUMENT
+    assert acknowledgement(codes.PUT_SETTING, "oversampling=3")[0] == codes.BAD_ARGUMENT
     assert settings.values["oversampling"] == "0" and settings.saves == 0
     assert acquire.starts[-1][:2] == ("board", 0) and acquire.started_ms is not None
 
@@ -88,62 +88,62 @@ def case_the_receivers_label_offset_is_told_to_the_clock():
 
 
 def case_an_argument_without_equals_is_a_bad_argument():
-    assert asked(codes.PUT_SETTING, "gain")[0] == codes.BAD_ARGUMENT
+    assert acknowledgement(codes.PUT_SETTING, "gain")[0] == codes.BAD_ARGUMENT
 
 
 def case_a_save_that_flash_refuses_is_a_failure_and_is_logged():
     settings.flash = settings.FLASH
-    assert asked(codes.PUT_SETTING, "gain=1.1")[0] == codes.FAILED
+    assert acknowledgement(codes.PUT_SETTING, "gain=1.1")[0] == codes.FAILED
     assert logs(codes.SETTINGS_FAILED) == [(settings.FLASH, 0)]
     assert settings.values["gain"] == "1" and pipeline.features_set[-1][2] == 0.0078125
 
 
 def case_a_reset_is_acknowledged_first():
-    assert asked(codes.RESET) == (codes.DONE, "")
+    assert acknowledgement(codes.RESET) == (codes.DONE, "")
     assert board.resets == 1
     assert logs(codes.STOPPED) == [(codes.COMMANDED, 0)]
 
 
 def case_time_of_the_gateway_reaches_the_clock():
-    assert asked(codes.SYNC_TIME, "1700000000123456789,4000000") == (codes.DONE, "")
+    assert acknowledgement(codes.SYNC_TIME, "1700000000123456789,4000000") == (codes.DONE, "")
     assert clock.synced == [(1700000000123456789, 4000000, True)]
 
 
 def case_time_of_the_gateway_is_not_needed_while_gps_is_locked():
     clock.state = clock.LOCKED
-    assert asked(codes.SYNC_TIME, "1700000000123456789,4000000")[0] == codes.DONE
+    assert acknowledgement(codes.SYNC_TIME, "1700000000123456789,4000000")[0] == codes.DONE
     assert clock.synced == []
 
 
 def case_nonsense_is_no_time():
-    assert asked(codes.SYNC_TIME, "yesterday")[0] == codes.BAD_ARGUMENT
+    assert acknowledgement(codes.SYNC_TIME, "yesterday")[0] == codes.BAD_ARGUMENT
 
 
 def case_no_time_before_1970_and_no_certainty():
-    assert asked(codes.SYNC_TIME, "1700000000123456789,0")[0] == codes.BAD_ARGUMENT
+    assert acknowledgement(codes.SYNC_TIME, "1700000000123456789,0")[0] == codes.BAD_ARGUMENT
 
 
 def case_crossing_limits_are_set_and_what_is_not_named_is_not_watched():
-    assert asked(codes.CROSSING_LIMITS, "dip=0.85,swell=1.15") == (codes.DONE, "")
+    assert acknowledgement(codes.CROSSING_LIMITS, "dip=0.85,swell=1.15") == (codes.DONE, "")
     assert pipeline.limits_set == [(0.85, 1.15, 0.0, 0.02)]
 
 
 def case_no_limits_watch_nothing():
-    assert asked(codes.CROSSING_LIMITS, "") == (codes.DONE, "")
+    assert acknowledgement(codes.CROSSING_LIMITS, "") == (codes.DONE, "")
     assert pipeline.limits_set == [(0.0, 0.0, 0.0, 0.02)]
 
 
 def case_a_limit_of_nothing_known_is_a_bad_argument():
-    assert asked(codes.CROSSING_LIMITS, "sag=0.9")[0] == codes.BAD_ARGUMENT
+    assert acknowledgement(codes.CROSSING_LIMITS, "sag=0.9")[0] == codes.BAD_ARGUMENT
     assert pipeline.limits_set == []
 
 
 def case_a_limit_that_is_no_number_is_a_bad_argument():
-    assert asked(codes.CROSSING_LIMITS, "dip=low")[0] == codes.BAD_ARGUMENT
+    assert acknowledgement(codes.CROSSING_LIMITS, "dip=low")[0] == codes.BAD_ARGUMENT
 
 
 def case_an_operation_of_the_future_is_unknown():
-    assert asked(10) == (codes.UNKNOWN, "")
+    assert acknowledgement(10) == (codes.UNKNOWN, "")
 
 
 def case_the_repl_command_ends_the_app_after_its_acknowledgement():
@@ -161,12 +161,12 @@ def case_a_command_that_raises_is_a_failure_for_who_asked_and_counted():
         raise OSError(5)
 
     settings.put = broken
-    assert asked(codes.PUT_SETTING, "gain=1.1") == (codes.FAILED, "exception")
+    assert acknowledgement(codes.PUT_SETTING, "gain=1.1") == (codes.FAILED, "exception")
     assert len(logs(codes.EXCEPTION)) == 1
 
 
 def case_a_time_beyond_2096_is_none():
-    assert asked(codes.SYNC_TIME, "18446744073709551616,1")[0] == codes.BAD_ARGUMENT
+    assert acknowledgement(codes.SYNC_TIME, "18446744073709551616,1")[0] == codes.BAD_ARGUMENT
     assert clock.synced == []
 
 

@@ -18,7 +18,7 @@ def case_main_hands_over_to_the_prompt_when_the_loop_ends():
         main.start()
     except SystemExit:
         pass
-    assert board.asked
+    assert board.repl_requested
 
 
 def case_the_repl_pin_skips_the_app():
@@ -100,7 +100,7 @@ def case_a_step_that_fails_on_and_on_makes_the_app_anew_and_the_watchdog_is_fed_
     run.for_ms(10_000)
     assert run.supervisor.restarts > 2
     assert run.supervisor.exceptions >= 5 * run.supervisor.restarts
-    assert len(logs(codes.EXCEPTION)) <= 9  # told once a second
+    assert len(logs(codes.EXCEPTION)) <= 9  # logged once a second
     assert board.fed_last_ms > 10_900
     assert logs(codes.LOOP_RESTARTED)[0] == (1, 0)
     assert len(acquire.starts) == 1  # the samples went on meanwhile
@@ -152,7 +152,7 @@ def case_a_stall_and_an_exception_a_week_after_the_last_are_met_as_the_first():
     main.Sampler = Kept
 
     def age():
-        run.supervisor._told_ms = week_ago
+        run.supervisor._logged_ms = week_ago
         made[0]._tried_ms = week_ago
         acquire.stalled = True
 

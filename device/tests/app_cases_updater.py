@@ -6,7 +6,7 @@ import codes
 import fake_time
 import pipeline
 import update
-from app_run import Run, asked, command, logs, play
+from app_run import Run, acknowledgement, command, logs, play
 
 
 def case_an_update_is_begun_written_and_tried_by_a_reset():
@@ -33,12 +33,12 @@ def case_while_the_slot_is_erased_pieces_are_busy_and_sectors_go_one_by_one_with
     run = Run()
     run.later(1000, command(codes.UPDATE_BEGIN, "200000", 1))
     run.later(1100, piece)
-    run.later(2000, lambda: told.append(update.sectors))  # the gateway fetches what piled up
+    run.later(2000, lambda: reported.append(update.sectors))  # the gateway fetches what piled up
     run.later(6500, lambda: pipeline.inbox.append((pipeline.UPDATE_DATA, 3, 0, bytes(1024))))
-    told = []
+    reported = []
     run.for_ms(8000)
     assert pipeline.named("ack")[1:] == [(2, codes.BUSY, "0"), (3, codes.DONE, "1024")]
-    assert told == [1]
+    assert reported == [1]
     assert update.sectors == 3
 
 
@@ -89,16 +89,16 @@ def case_a_refusal_is_logged_once_per_update_however_many_pieces_follow():
 
 
 def case_an_update_of_no_number_is_a_bad_argument():
-    assert asked(codes.UPDATE_BEGIN, "big")[0] == codes.BAD_ARGUMENT
+    assert acknowledgement(codes.UPDATE_BEGIN, "big")[0] == codes.BAD_ARGUMENT
 
 
 def case_an_update_larger_than_a_slot_is_a_bad_argument():
-    assert asked(codes.UPDATE_BEGIN, "9" * 200)[0] == codes.BAD_ARGUMENT
+    assert acknowledgement(codes.UPDATE_BEGIN, "9" * 200)[0] == codes.BAD_ARGUMENT
 
 
 def case_no_update_while_the_running_image_is_on_trial():
     update.answers.append(update.ON_TRIAL)
-    assert asked(codes.UPDATE_BEGIN, "1000")[0] == codes.BUSY
+    assert acknowledgement(codes.UPDATE_BEGIN, "1000")[0] == codes.BUSY
 
 
 def case_a_trial_is_confirmed_after_ten_seconds_of_samples():

@@ -62,7 +62,7 @@ def logs(code):
     return [entry[1:] for entry in pipeline.named("log") if entry[0] == code]
 
 
-def asked(operation, argument=""):
+def acknowledgement(operation, argument=""):
     """Status and detail of the answer to a command one second after the start."""
     run = Run()
     run.later(1000, command(operation, argument, 513))

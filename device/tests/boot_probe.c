@@ -32,7 +32,7 @@ void probe_recovery(void);
 void probe_feed(const uint8_t *bytes, size_t count);
 size_t probe_sent(uint8_t *out);
 int probe_reset_wanted(void);
-uint32_t probe_heard(void);
+uint32_t probe_update_steps(void);
 
 void probe_new(uint64_t seed, const uint8_t *public_key) {
     nor_flash_new(&flash, seed);
@@ -118,4 +118,4 @@ size_t probe_sent(uint8_t *out) {
 
 int probe_reset_wanted(void) { return recovery.reset ? 1 : 0; }
 
-uint32_t probe_heard(void) { return recovery.heard; }
+uint32_t probe_update_steps(void) { return recovery.update_steps; }

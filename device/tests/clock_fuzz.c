@@ -118,22 +118,22 @@ int main(int argc, char **argv) {
         for (size_t k = 0; k < length; k++) {
             opq_label_t label;
             opq_leap_t leap;
-            opq_gps_t told[2] = {opq_nmea_push(&nmea, bytes[k], tick, &label, &fix), OPQ_GPS_NOTHING};
-            if (told[0] == OPQ_GPS_LABEL) {
+            opq_gps_t reported[2] = {opq_nmea_push(&nmea, bytes[k], tick, &label, &fix), OPQ_GPS_NOTHING};
+            if (reported[0] == OPQ_GPS_LABEL) {
                 sane(&label);
                 opq_clock_label(&clock, &label);
             }
-            told[1] = opq_ubx_push(&ubx, bytes[k], tick, &label, &fix, &leap);
-            if (told[1] == OPQ_GPS_LABEL) {
+            reported[1] = opq_ubx_push(&ubx, bytes[k], tick, &label, &fix, &leap);
+            if (reported[1] == OPQ_GPS_LABEL) {
                 sane(&label);
                 opq_clock_label(&clock, &label);
-            } else if (told[1] == OPQ_GPS_LEAP) {
+            } else if (reported[1] == OPQ_GPS_LEAP) {
                 opq_clock_leap(&clock, leap.utc_s, leap.change, leap.leap_seconds);
             }
             for (int t = 0; t < 2; t++) {
-                labels += told[t] == OPQ_GPS_LABEL;
-                fixes += told[t] == OPQ_GPS_FIX;
-                leaps += told[t] == OPQ_GPS_LEAP;
+                labels += reported[t] == OPQ_GPS_LABEL;
+                fixes += reported[t] == OPQ_GPS_FIX;
+                leaps += reported[t] == OPQ_GPS_LEAP;
             }
         }
         if (i % 10 == 0 || chance(20) == 0) {

@@ -116,8 +116,8 @@ def clock_library() -> ctypes.CDLL:
         getattr(built, f"opq_probe_{name}_bytes").restype = ctypes.c_size_t
     built.opq_clock_temperature.argtypes = (ctypes.c_void_p, ctypes.c_int64, ctypes.c_float)
     for kind, name in ((Status, "status"), (_Label, "label"), (Config, "config")):
-        told = getattr(built, f"opq_probe_{name}_bytes")()
-        assert ctypes.sizeof(kind) == told, f"{name} of clock.h changed: {told} bytes"
+        reported = getattr(built, f"opq_probe_{name}_bytes")()
+        assert ctypes.sizeof(kind) == reported, f"{name} of clock.h changed: {reported} bytes"
     return built
 
 
@@ -138,11 +138,11 @@ class Receiver:
         inside = None if clock is None else clock.inside
         self._c.opq_probe_feed(self._self, inside, data, ctypes.c_size_t(len(data)), ctypes.c_int64(tick))
 
-    def told(self) -> tuple[dict[str, int], dict[str, int], dict[str, int], dict[str, int]]:
+    def reports(self) -> tuple[dict[str, int], dict[str, int], dict[str, int], dict[str, int]]:
         """The last label, fix, announced leap second, and all counters."""
         label, fix, leap = (ctypes.c_int64 * 6)(), (ctypes.c_int64 * 4)(), (ctypes.c_int64 * 3)()
         counts = (ctypes.c_uint32 * 11)()
-        self._c.opq_probe_told(self._self, label, fix, leap, counts)
+        self._c.opq_probe_reports(self._self, label, fix, leap, counts)
         return (
             dict(zip(("utc_s", "tick", "kind", "valid", "leap", "of_next_pulse"), label, strict=True)),
             dict(zip(("satellites", "latitude_e7", "longitude_e7", "position"), fix, strict=True)),

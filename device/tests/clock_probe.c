@@ -22,14 +22,14 @@ int64_t opq_probe_extend(uint32_t *halves, uint32_t counter) {
 
 int64_t opq_probe_near(int64_t now_tick, uint32_t captured) { return opq_ticks_near(now_tick, captured); }
 
-// A receiver: both parsers, and what they told last.
+// A receiver: both parsers, and their last results.
 typedef struct {
     opq_nmea_t nmea;
     opq_ubx_t ubx;
     opq_fix_t fix;
     opq_label_t label;
     opq_leap_t leap;
-    uint32_t told[4]; // by opq_gps_t
+    uint32_t counts[4]; // by opq_gps_t
 } receiver_t;
 
 size_t opq_probe_receiver_bytes(void) { return sizeof(receiver_t); }
@@ -40,8 +40,8 @@ void opq_probe_receiver_start(receiver_t *receiver) {
     opq_ubx_start(&receiver->ubx);
 }
 
-static void told(receiver_t *receiver, opq_clock_t *clock, opq_gps_t what) {
-    receiver->told[what]++;
+static void handle_message(receiver_t *receiver, opq_clock_t *clock, opq_gps_t what) {
+    receiver->counts[what]++;
     if (clock != NULL && what == OPQ_GPS_LABEL) {
         opq_clock_label(clock, &receiver->label);
     } else if (clock != NULL && what == OPQ_GPS_LEAP) {
@@ -51,8 +51,8 @@ static void told(receiver_t *receiver, opq_clock_t *clock, opq_gps_t what) {
 
 void opq_probe_feed(receiver_t *receiver, opq_clock_t *clock, const uint8_t *bytes, size_t count, int64_t tick) {
     for (size_t i = 0; i < count; i++) {
-        told(receiver, clock, opq_nmea_push(&receiver->nmea, bytes[i], tick, &receiver->label, &receiver->fix));
-        told(receiver, clock,
+        handle_message(receiver, clock, opq_nmea_push(&receiver->nmea, bytes[i], tick, &receiver->label, &receiver->fix));
+        handle_message(receiver, clock,
              opq_ubx_push(&receiver->ubx, bytes[i], tick, &receiver->label, &receiver->fix, &receiver->leap));
     }
 }
@@ -60,7 +60,7 @@ void opq_probe_feed(receiver_t *receiver, opq_clock_t *clock, const uint8_t *byt
 // label_out: utc_s, arrival_tick, kind, valid, leap, of_next_pulse; fix_out: satellites, latitude, longitude, position;
 // counts_out: labels, fixes, leaps, nmea sentences, checksums, malformed, overlong, ubx messages, checksums, malformed,
 // skipped.
-void opq_probe_told(const receiver_t *receiver, int64_t label_out[6], int64_t fix_out[4], int64_t leap_out[3],
+void opq_probe_reports(const receiver_t *receiver, int64_t label_out[6], int64_t fix_out[4], int64_t leap_out[3],
                     uint32_t counts_out[11]) {
     const opq_label_t *label = &receiver->label;
     const int64_t labels[] = {label->utc_s, label->arrival_tick, label->kind,
@@ -69,7 +69,7 @@ void opq_probe_told(const receiver_t *receiver, int64_t label_out[6], int64_t fi
                              receiver->fix.position};
     const int64_t leaps[] = {receiver->leap.utc_s, receiver->leap.change, receiver->leap.leap_seconds};
     const uint32_t counts[] = {
-        receiver->told[1],        receiver->told[2],        receiver->told[3],       receiver->nmea.sentences,
+        receiver->counts[1],        receiver->counts[2],        receiver->counts[3],       receiver->nmea.sentences,
         receiver->nmea.checksums, receiver->nmea.malformed, receiver->nmea.overlong, receiver->ubx.messages,
         receiver->ubx.checksums,  receiver->ubx.malformed,  receiver->ubx.skipped,
     };

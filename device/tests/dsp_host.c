@@ -8,7 +8,7 @@ typedef struct {
     opq_feature_window_t window[4096];
     opq_feature_crossing_t crossing[256];
     opq_half_cycle_t half_cycle[65536];
-    uint64_t crossing_known_at[256]; // samples pushed when it was told
+    uint64_t crossing_known_at[256]; // samples pushed when it was reported
     uint32_t lost;
 } host_results_t;
 

@@ -25,7 +25,7 @@ class Case:
     name: str
     statements: list[str]
     judge: Callable[[list[list[str]]], None]
-    said: list[list[str]] = field(default_factory=list)
+    printed: list[list[str]] = field(default_factory=list)
 
 
 def facts(path: Path) -> list[tuple[str, str]]:
@@ -49,9 +49,9 @@ def cases() -> list[Case]:
     return found
 
 
-def _says(*wanted: str) -> Callable[[list[list[str]]], None]:
-    def judge(said: list[list[str]]) -> None:
-        assert said == [list(wanted)]
+def _prints(*wanted: str) -> Callable[[list[list[str]]], None]:
+    def judge(printed: list[list[str]]) -> None:
+        assert printed == [list(wanted)]
 
     return judge
 
@@ -61,13 +61,15 @@ def _codes(path: Path) -> Case:
     data = bytes.fromhex(known["hex"])
     name = f"{path.parent.name}/{path.stem}"
     if "crc32" in known:
-        return Case(name, [f"print('#', '{name}', link.crc32({python_bytes(data)}))"], _says(known["crc32"]))
+        return Case(
+            name, [f"print('#', '{name}', link.crc32({python_bytes(data)}))"], _prints(known["crc32"])
+        )
     code = bytes.fromhex(known["cobs"])
     both = "link.cobs_encode(d) == c, link.cobs_decode(c) == d"
     return Case(
         name,
         [f"d = {python_bytes(data)}; c = {python_bytes(code)}; print('#', '{name}', {both})"],
-        _says("True", "True"),
+        _prints("True", "True"),
     )
 
 
@@ -84,7 +86,7 @@ def _frame(path: Path) -> Case:
             f"print('#', '{name}', link.frame({kind}, {sequence}, d) == f, "
             f"link.decode(f)[0] == [({kind}, {sequence}, d)])",
         ],
-        _says("True", "True"),
+        _prints("True", "True"),
     )
 
 
@@ -106,7 +108,7 @@ def _stream(path: Path) -> Case:
             "r = link.decode(s)",
             f"print('#', '{name}', *('%d,%d' % f[:2] for f in r[0]), *r[1])",
         ],
-        _says(*good, *(counts[counter] for counter in COUNTERS)),
+        _prints(*good, *(counts[counter] for counter in COUNTERS)),
     )
 
 
@@ -123,20 +125,20 @@ def _signal(path: Path) -> Case:
             f"f = dsp.Features({', '.join((*config, *known['limits_pu']))})",
             *_pushes(name, signal.counts.astype("<i2").tobytes(), signal.gap),
         ],
-        lambda said: _judge_signal(rows, known, signal.gap, said),
+        lambda printed: _judge_signal(rows, known, signal.gap, printed),
     )
 
 
 def _pushes(name: str, data: bytes, gap: tuple[int, int] | None) -> Iterator[str]:
     at, samples = 0, len(data) // 2
-    told = "w = f.measurement(); x = f.crossing()"
-    told += f"; w and print('#', '{name}', *w); x and print('#', '{name}', *x)"
+    statement = "w = f.measurement(); x = f.crossing()"
+    statement += f"; w and print('#', '{name}', *w); x and print('#', '{name}', *x)"
     while at < samples:
         part = min(BLOCK, samples - at)
         if gap and at < gap[0]:
             part = min(part, gap[0] - at)
         first = at + (gap[1] if gap and at >= gap[0] else 0)
-        yield f"f.push({python_bytes(data[2 * at : 2 * (at + part)])}, {first}, False); {told}"
+        yield f"f.push({python_bytes(data[2 * at : 2 * (at + part)])}, {first}, False); {statement}"
         at += part
 
 
@@ -144,11 +146,11 @@ def _judge_signal(
     rows: list[tuple[str, str]],
     known: Mapping[str, list[str]],
     gap: tuple[int, int] | None,
-    said: list[list[str]],
+    printed: list[list[str]],
 ) -> None:
     """As golden_dsp.c: README of proto/golden has the rules."""
-    windows = [list(map(float, row[:6])) for row in said if len(row) == 9]
-    crossings = [row for row in said if len(row) == 5]
+    windows = [list(map(float, row[:6])) for row in printed if len(row) == 9]
+    crossings = [row for row in printed if len(row) == 5]
     begin, end = map(int, known["settled"])
     missing = gap[1] if gap else 0
     inside = [w for w in windows if w[0] >= begin and w[0] + w[1] <= end + missing]
@@ -173,4 +175,4 @@ def collect(all_cases: list[Case], output: str) -> None:
     for line in output.splitlines():
         mark, *words = line.split() or [""]
         if mark == "#" and words and words[0] in by_name:
-            by_name[words[0]].said.append(words[1:])
+            by_name[words[0]].printed.append(words[1:])

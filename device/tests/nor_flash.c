@@ -59,7 +59,7 @@ static void tear_word(nor_flash_t *flash, uint32_t offset, uint32_t wanted) {
     switch (below(flash, 5)) {
         case 0:  // hardly begun
             break;
-        case 1:  // done, but nobody was told
+        case 1:  // done, but not reported
             fallen = falling;
             break;
         case 2:  // some fell

@@ -59,7 +59,7 @@ void world_begin(int64_t utc_ns, float dip_pu) {
     cycle = 0;
     opq_clock_config_default(&clock_config, true);
     opq_clock_init(&clock_, &clock_config, 0);
-    for (int64_t second = 0; second < WARM_S; second++) {  // what it is told shows from the next second on
+    for (int64_t second = 0; second < WARM_S; second++) {  // a message takes effect from the next second on
         if (second == 0) {
             opq_clock_sync(&clock_, tick, utc_ns - WARM_S * INT64_C(1000000000), 1000000, OPQ_SOURCE_NTP);
         }

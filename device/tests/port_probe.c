@@ -1,6 +1,6 @@
 // The port's clocks, flash and lines on a PC, with registers that behave or do not: port_probe CASE.
 //
-// opq_host_registers is asked at every use of a register block, so it can let hardware answer in between.
+// opq_host_registers is called at every use of a register block, so it can let hardware answer in between.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

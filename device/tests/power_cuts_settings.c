@@ -100,8 +100,8 @@ static bool trial(const values_t *old, uint32_t cut_at, uint64_t seed) {
     nor_flash_power_up(&flash, 0);
     opq_settings_source_t source = opq_settings_load(&settings, &flash.nor);
     const values_t *first = held(&settings, old);
-    bool told = first != old || source != OPQ_SETTINGS_LOST || old == &STANDARD;
-    corrupt += first == NULL || !told;
+    bool reported = first != old || source != OPQ_SETTINGS_LOST || old == &STANDARD;
+    corrupt += first == NULL || !reported;
     old_held += first == old;
     new_held += first == &NEW;
     for (uint32_t start = 0; start < 5; start++) {

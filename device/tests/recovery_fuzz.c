@@ -1,7 +1,7 @@
 // Frames of all kinds into recovery, most of them bent: nothing outside of the target slot is ever written, and what
 // starts afterwards is the confirmed image, or nothing that was not signed.
 //
-//     recovery_fuzz FRAMES SEED   prints one line: frames, heard, refused writes outside, images installed
+//     recovery_fuzz FRAMES SEED   prints one line: frames, update_steps, refused writes outside, images installed
 //
 // Every signature is "good" here, so that bent bodies get as far as they can; the hash alone must stop them.
 #include <stdio.h>
@@ -109,7 +109,7 @@ int main(int argc, char **argv) {
         } else {
             piece(&recovery);
         }
-        if (recovery.reset) {  // installed, or a reset asked for: whatever starts must be the image to its last byte
+        if (recovery.reset) {  // installed, or a reset requested: whatever starts must be the image to its last byte
             plan = opq_boot_plan(&flash.nor, &facts);
             if (plan.action == OPQ_BOOT_START) {
                 installed++;
@@ -120,7 +120,7 @@ int main(int argc, char **argv) {
             opq_recovery_init(&recovery, &flash.nor, &facts, &plan, nowhere, &sent);
         }
     }
-    printf("frames %llu heard %u wrong %llu outside %u installed %llu sent %zu\n", (unsigned long long)frames,
-           recovery.heard, (unsigned long long)wrong, flash.outside, (unsigned long long)installed, sent);
+    printf("frames %llu update_steps %u wrong %llu outside %u installed %llu sent %zu\n", (unsigned long long)frames,
+           recovery.update_steps, (unsigned long long)wrong, flash.outside, (unsigned long long)installed, sent);
     return wrong + flash.outside == 0 ? 0 : 1;
 }

@@ -102,11 +102,11 @@ def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_th
     [kept] = capture.of(Settings)
     assert {"gain": "1.05", "offset_lsb": "100"}.items() <= dict(kept.values).items()
     again = [block for block in capture.of(Samples) if block.flags & FLAG_RESENT]
-    told = {block.first_sample: block for t_ns, block in capture.timed(Samples) if t_ns < at(3.2)}
+    reported = {block.first_sample: block for t_ns, block in capture.timed(Samples) if t_ns < at(3.2)}
     assert [block.first_sample for block in again] == list(range(12_000, 16_000, 200))
     for block in again:
-        assert block.t_ns == told[block.first_sample].t_ns
-        assert np.array_equal(block.counts, told[block.first_sample].counts)
+        assert block.t_ns == reported[block.first_sample].t_ns
+        assert np.array_equal(block.counts, reported[block.first_sample].counts)
     entering, leaving = capture.timed(Crossing)[:2]
     assert entering[1].entering and not leaving[1].entering
     assert 0 < entering[0] - at(3.5) < at(0.045)
@@ -257,10 +257,12 @@ def test_floods_at_the_lines_full_rate_cost_no_sample_and_no_answer_and_the_next
     assert [answer.status for answer in answers] == [Status.BAD_ARGUMENT]
     kept = len(capture.of(Acknowledgement)) - 1
     assert kept == len(capture.of(Settings)) > 300  # none was done of which the answer was lost
-    told = [
+    reported = [
         facts for event, _, facts in map(log_codes.words, capture.of(Log)) if event == "box.commands_lost"
     ]
-    assert kept + int(told[-1]["in_all"]) == pytest.approx(10_000, abs=20)  # the noise costs those beside it
+    assert kept + int(reported[-1]["in_all"]) == pytest.approx(
+        10_000, abs=20
+    )  # the noise costs those beside it
     blocks = capture.of(Samples)
     starts = [block.first_sample for block in blocks].index(0, 1)  # the refused setting began sampling anew
     for part in (blocks[:starts], blocks[starts:]):

@@ -143,7 +143,7 @@ def names(run: FirmwareRun) -> list[str]:
     return [name.decode() for name in re.findall(rb"([a-z]+)\n", text)]
 
 
-def told(image: bytes, start_ns: int) -> tuple[tuple[int, LinkMessage | bytes], ...]:
+def update_messages(image: bytes, start_ns: int) -> tuple[tuple[int, LinkMessage | bytes], ...]:
     """An update that looks at no answer; it waits for the erasure and sends every piece again after it."""
     said: list[tuple[int, LinkMessage | bytes]] = [
         (start_ns, Command(1, Operation.UPDATE_BEGIN, str(len(image)))),
@@ -187,7 +187,7 @@ def test_an_unsigned_image_does_not_run_whatever_its_version(boot: bytes, app: P
 
 def test_a_blank_box_is_helped_over_the_line(boot: bytes, app: Place, play: Play) -> None:
     image = app("helped", 1, Slot.A)
-    run = play(flash_of(boot), 9, *told(image, S // 2))
+    run = play(flash_of(boot), 9, *update_messages(image, S // 2))
     hello = run.capture.of(Hello)[0]
     assert (hello.hardware, hello.firmware) == ("opqbox", "boot 1.0.0: no good image")
     answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
@@ -201,7 +201,7 @@ def test_a_bad_image_is_refused_over_the_line_and_nothing_is_erased(
     boot: bytes, app: Place, play: Play
 ) -> None:
     image = app("bad", 1, Slot.A, signed=False)
-    run = play(flash_of(boot), 2, *told(image, S // 2)[:2])
+    run = play(flash_of(boot), 2, *update_messages(image, S // 2)[:2])
     [refused] = [answer for answer in run.capture.of(Acknowledgement) if answer.command_id == 2]
     assert (refused.status, refused.detail) == (Status.FAILED, f"verdict {int(Verdict.UNSIGNED)}")
     assert run.report["flash"]["operations"] == 0
@@ -220,7 +220,7 @@ def test_recovery_that_wrote_something_ends_its_silence_with_a_reset_and_judges_
     rejected = bytearray(flash_of(boot, app("rejected", 1, Slot.A), confirmed=Slot.A))
     status = Slot.A.address - ORIGIN + SLOT_BYTES - STATUS_BYTES
     rejected[status + 24 : status + 64] = b"\xff" * 8 + bytes(32)  # not confirmed; rejected, three trials
-    begun = told(app("half", 2, Slot.B), S // 2)[:3]
+    begun = update_messages(app("half", 2, Slot.B), S // 2)[:3]
     questions = [(second * S, Command(9, Operation.HELLO)) for second in range(10, 90, 5)]
     run = play(bytes(rejected), 80, *begun, *questions)
     assert names(run) == ["rejected"]

@@ -29,9 +29,9 @@ class Line:
     def __init__(self, box: BoxOnPc) -> None:
         self.box, self.decoder, self.sequence = box, Decoder(), 0
         box.c.probe_recovery()
-        [self.hello] = self.heard()
+        [self.hello] = self.received()
 
-    def heard(self) -> list[LinkMessage]:
+    def received(self) -> list[LinkMessage]:
         out = ctypes.create_string_buffer(MAX_BYTES)
         length = self.box.c.probe_sent(out)
         return [message for _, message in self.decoder.feed(out.raw[:length])]
@@ -39,7 +39,7 @@ class Line:
     def say(self, message: LinkMessage) -> list[LinkMessage]:
         self.raw(encode(message, self.sequence))
         self.sequence += 1
-        return self.heard()
+        return self.received()
 
     def raw(self, data: bytes) -> None:
         self.box.c.probe_feed(data, ctypes.c_size_t(len(data)))
@@ -117,7 +117,7 @@ def test_a_downgrade_is_refused_in_recovery_too() -> None:
 
 
 def on_trial_in_recovery() -> Line:
-    """A holds 1.0.5, confirmed; B 1.0.6 on its first trial; then recovery is asked for."""
+    """A holds 1.0.5, confirmed; B 1.0.6 on its first trial; then recovery is requested."""
     box = BoxOnPc()
     box.programmer(Slot.A, image(5, Slot.A))
     box.start()
@@ -155,10 +155,10 @@ def test_only_who_updates_keeps_recovery_waiting(line: Line) -> None:
         line.command(operation)
     line.command(Operation.UPDATE_BEGIN, "no number")
     line.piece(512, b"out of nowhere")
-    assert line.box.c.probe_heard() == 0
+    assert line.box.c.probe_update_steps() == 0
     line.command(Operation.UPDATE_BEGIN, "2512")
     line.piece(0, image(1, Slot.A)[:512])
-    assert line.box.c.probe_heard() == 2
+    assert line.box.c.probe_update_steps() == 2
 
 
 @pytest.mark.parametrize("argument", ["", "x", "-1", "12 ", "99999999999", "100", "500000"])
@@ -179,7 +179,7 @@ def test_noise_and_half_frames_are_skipped(line: Line) -> None:
     frame = encode(Command(1, Operation.HELLO), 0)
     line.raw(frame[:-3])
     line.raw(b"\0")
-    assert not line.heard()
+    assert not line.received()
     assert line.command(Operation.HELLO).status is Status.DONE
 
 

@@ -99,7 +99,7 @@ def test_the_measured_rate_is_the_crystals(ppm: int) -> None:
 
 def test_the_delay_of_cable_and_receiver_is_taken_off() -> None:
     line = locked(Line(ClockOnPc(pulse_delay_ns=250)))
-    assert abs(line.error_ns(59.9) - 250) <= 2  # the edge told as on the second came 250 ns after it
+    assert abs(line.error_ns(59.9) - 250) <= 2  # the edge labelled as on the second came 250 ns after it
 
 
 def test_glitches_doubles_and_a_missing_pulse_change_nothing() -> None:
@@ -265,8 +265,8 @@ def test_a_leap_second_is_neither_lost_nor_doubled(announced: bool, change: int)
         if announced and k > 30:
             ahead = k < leap_k
             known_s = 18 if ahead else 18 + change
-            told = nav_timels(0, leap_seconds=known_s, change=change if ahead else 0, at_s=NEW_YEAR_S)
-            line.clock.receive(told, line.tick_at(k + 0.05))
+            message = nav_timels(0, leap_seconds=known_s, change=change if ahead else 0, at_s=NEW_YEAR_S)
+            line.clock.receive(message, line.tick_at(k + 0.05))
         line.clock.pps(line.tick_at(k))
         unix_s = line.utc_s + k - (change if k >= leap_k else 0)
         second = 60 if change > 0 and k == leap_k else None

@@ -1,4 +1,4 @@
-"""NMEA and UBX byte by byte: what is told, and what garbage counts as."""
+"""NMEA and UBX byte by byte: the results, and how garbage is counted."""
 
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ def fed(*messages: bytes) -> Receiver:
 
 
 def test_rmc_names_its_second_and_the_place() -> None:
-    label, fix, _, counts = fed(rmc(NOW_S)).told()
+    label, fix, _, counts = fed(rmc(NOW_S)).reports()
     assert label == {"utc_s": NOW_S, "tick": 1000, "kind": NMEA, "valid": 1, "leap": 0, "of_next_pulse": 0}
     # 21 deg 17.95 min = 21.2991666..., 157 deg 48.98 min = 157.8163333...
     assert (fix["latitude_e7"], fix["longitude_e7"]) == (212_991_666, -1_578_163_333)
@@ -27,30 +27,30 @@ def test_rmc_names_its_second_and_the_place() -> None:
 
 def test_rmc_without_a_fix_says_so_with_and_without_a_time() -> None:
     for sentence in (rmc(NOW_S, fix=False), nmea("GPRMC,,V,,,,,,,,,,N")):
-        label, _, _, counts = fed(sentence).told()
+        label, _, _, counts = fed(sentence).reports()
         assert counts["labels"] == 1 and label["valid"] == 0 and counts["nmea_malformed"] == 0
 
 
 def test_zda_names_its_second_but_not_after_an_rmc_without_a_fix() -> None:
-    assert fed(zda(NOW_S)).told()[0]["utc_s"] == NOW_S
-    counts = fed(rmc(NOW_S, fix=False), zda(NOW_S)).told()[3]
+    assert fed(zda(NOW_S)).reports()[0]["utc_s"] == NOW_S
+    counts = fed(rmc(NOW_S, fix=False), zda(NOW_S)).reports()[3]
     assert counts["labels"] == 1
 
 
 def test_gga_tells_satellites_and_an_estimate_is_no_fix() -> None:
-    _, fix, _, counts = fed(gga(NOW_S, satellites=12)).told()
+    _, fix, _, counts = fed(gga(NOW_S, satellites=12)).reports()
     assert fix["satellites"] == 12 and fix["position"] == 1 and counts["fixes"] == 1
-    assert fed(gga(NOW_S, quality=6), zda(NOW_S)).told()[3]["labels"] == 0
+    assert fed(gga(NOW_S, quality=6), zda(NOW_S)).reports()[3]["labels"] == 0
 
 
 def test_second_60_is_marked_and_is_the_midnight_after_it() -> None:
-    label = fed(rmc(NEW_YEAR_S - 1, second=60)).told()[0]
+    label = fed(rmc(NEW_YEAR_S - 1, second=60)).reports()[0]
     assert (label["utc_s"], label["leap"]) == (NEW_YEAR_S, 1)
 
 
 def test_a_fraction_of_a_second_is_no_label() -> None:
-    assert fed(rmc(NOW_S, fraction=".20")).told()[3]["labels"] == 0
-    assert fed(rmc(NOW_S, fraction="")).told()[3]["labels"] == 1
+    assert fed(rmc(NOW_S, fraction=".20")).reports()[3]["labels"] == 0
+    assert fed(rmc(NOW_S, fraction="")).reports()[3]["labels"] == 1
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_a_fraction_of_a_second_is_no_label() -> None:
     ],
 )
 def test_bad_sentences_move_their_counter(bad: bytes, counter: str) -> None:
-    assert fed(bad).told()[3][counter] == 1
+    assert fed(bad).reports()[3][counter] == 1
 
 
 def test_pvt_names_its_second_and_says_whether_the_leap_seconds_are_the_skys() -> None:
-    label, fix, _, _ = fed(nav_pvt(NOW_S)).told()
+    label, fix, _, _ = fed(nav_pvt(NOW_S)).reports()
     assert (label["utc_s"], label["kind"], label["valid"]) == (NOW_S, UBX_CONFIRMED, 1)
     assert fix == {
         "satellites": 11,
@@ -79,42 +79,42 @@ def test_pvt_names_its_second_and_says_whether_the_leap_seconds_are_the_skys() -
         "longitude_e7": -1_578_163_333,
         "position": 1,
     }
-    assert fed(nav_pvt(NOW_S, valid=3)).told()[0]["kind"] == UBX
-    assert fed(nav_pvt(NOW_S, fix=0)).told()[0]["valid"] == 0
-    assert fed(nav_pvt(NOW_S, nano_ns=200_000_000)).told()[3]["labels"] == 0
+    assert fed(nav_pvt(NOW_S, valid=3)).reports()[0]["kind"] == UBX
+    assert fed(nav_pvt(NOW_S, fix=0)).reports()[0]["valid"] == 0
+    assert fed(nav_pvt(NOW_S, nano_ns=200_000_000)).reports()[3]["labels"] == 0
 
 
 def test_timeutc_names_its_second_but_not_after_a_pvt_without_a_fix() -> None:
-    label = fed(nav_timeutc(NOW_S)).told()[0]
+    label = fed(nav_timeutc(NOW_S)).reports()[0]
     assert (label["utc_s"], label["kind"]) == (NOW_S, UBX_CONFIRMED)
-    assert fed(nav_timeutc(NOW_S, valid=3)).told()[0]["kind"] == UBX
-    assert fed(nav_timeutc(NOW_S, valid=1)).told()[3]["labels"] == 0
-    assert fed(nav_pvt(NOW_S, fix=0), nav_timeutc(NOW_S)).told()[3]["labels"] == 1
+    assert fed(nav_timeutc(NOW_S, valid=3)).reports()[0]["kind"] == UBX
+    assert fed(nav_timeutc(NOW_S, valid=1)).reports()[3]["labels"] == 0
+    assert fed(nav_pvt(NOW_S, fix=0), nav_timeutc(NOW_S)).reports()[3]["labels"] == 1
 
 
 def test_tim_tp_names_the_pulse_to_come_in_utc_or_by_the_leap_seconds_told() -> None:
-    label = fed(tim_tp(NOW_S + 1)).told()[0]
+    label = fed(tim_tp(NOW_S + 1)).reports()[0]
     assert (label["utc_s"], label["of_next_pulse"]) == (NOW_S + 1, 1)
-    assert fed(tim_tp(NOW_S + 1, utc=False)).told()[3]["labels"] == 0
-    label = fed(nav_timels(NOW_S), tim_tp(NOW_S + 1, utc=False)).told()[0]
+    assert fed(tim_tp(NOW_S + 1, utc=False)).reports()[3]["labels"] == 0
+    label = fed(nav_timels(NOW_S), tim_tp(NOW_S + 1, utc=False)).reports()[0]
     assert label["utc_s"] == NOW_S + 1
 
 
 def test_timels_announces_the_second_that_follows_the_change() -> None:
-    leap = fed(nav_timels(NEW_YEAR_S - 50, leap_seconds=17, change=1, at_s=NEW_YEAR_S)).told()[2]
+    leap = fed(nav_timels(NEW_YEAR_S - 50, leap_seconds=17, change=1, at_s=NEW_YEAR_S)).reports()[2]
     assert leap == {"utc_s": NEW_YEAR_S, "change": 1, "leap_seconds": 17}
-    leap = fed(nav_timels(NOW_S)).told()[2]
+    leap = fed(nav_timels(NOW_S)).reports()[2]
     assert leap == {"utc_s": 0, "change": 0, "leap_seconds": 18}
-    leap = fed(nav_timels(NOW_S, source=0)).told()[2]
+    leap = fed(nav_timels(NOW_S, source=0)).reports()[2]
     assert leap == {"utc_s": 0, "change": 2, "leap_seconds": 18}  # says nothing of what is ahead
 
 
 def test_timels_without_a_date_means_the_midnight_nearest_to_what_is_left() -> None:
     for left_s in (49, 50, 51):
-        told = nav_timels(NEW_YEAR_S - left_s, leap_seconds=17, change=1, at_s=NEW_YEAR_S, dated=False)
-        leap = fed(nav_pvt(NEW_YEAR_S - 50), told).told()[2]
+        message = nav_timels(NEW_YEAR_S - left_s, leap_seconds=17, change=1, at_s=NEW_YEAR_S, dated=False)
+        leap = fed(nav_pvt(NEW_YEAR_S - 50), message).reports()[2]
         assert leap == {"utc_s": NEW_YEAR_S, "change": 1, "leap_seconds": 17}
-    assert fed(told).told()[2]["change"] == 2  # what is left, from when on?
+    assert fed(message).reports()[2]["change"] == 2  # what is left, from when on?
 
 
 def test_ubx_damage_is_counted_and_the_next_message_is_read() -> None:
@@ -123,11 +123,11 @@ def test_ubx_damage_is_counted_and_the_next_message_is_read() -> None:
     flipped[40] ^= 4
     endless = b"\xb5\x62\x01\x07\xff\xff"
     long = ubx(0x02, 0x15, bytes(600))
-    counts = fed(bytes(flipped) + good + endless + good + long + good + b"\xb5" + good).told()[3]
+    counts = fed(bytes(flipped) + good + endless + good + long + good + b"\xb5" + good).reports()[3]
     assert counts["labels"] == 4
     assert (counts["ubx_checksums"], counts["ubx_malformed"], counts["skipped"]) == (1, 1, 1)
 
 
 def test_both_languages_may_be_mixed_on_the_line() -> None:
-    counts = fed(rmc(NOW_S) + nav_pvt(NOW_S) + zda(NOW_S) + nav_timels(NOW_S)).told()[3]
+    counts = fed(rmc(NOW_S) + nav_pvt(NOW_S) + zda(NOW_S) + nav_timels(NOW_S)).reports()[3]
     assert (counts["labels"], counts["leaps"]) == (3, 1)

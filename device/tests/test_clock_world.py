@@ -83,14 +83,14 @@ def fuzz(first_seed: int, inputs: int) -> dict[str, int]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, int] = json.loads(done.stdout)
-    return told
+    reported: dict[str, int] = json.loads(done.stdout)
+    return reported
 
 
-def check_fuzz(told: dict[str, int]) -> None:
-    assert told["back"] == 0
+def check_fuzz(reported: dict[str, int]) -> None:
+    assert reported["back"] == 0
     for counter in ("labels", "fixes", "leaps", "sentences", "nmea_bad", "messages", "ubx_bad", "pulses"):
-        assert told[counter] > 0, counter
+        assert reported[counter] > 0, counter
 
 
 def test_a_receiver_gone_mad_breaks_nothing() -> None:
@@ -110,6 +110,6 @@ def test_a_stamp_read_while_pieces_are_published_is_of_one_piece() -> None:
         optimise="-O2",
     )
     done = subprocess.run([str(built), "1"], capture_output=True, text=True, timeout=120, check=True)
-    told = json.loads(done.stdout)
-    assert told["published"] > 1000 and told["read"] - told["old"] > 1000
-    assert told["torn"] == 0
+    reported = json.loads(done.stdout)
+    assert reported["published"] > 1000 and reported["read"] - reported["old"] > 1000
+    assert reported["torn"] == 0

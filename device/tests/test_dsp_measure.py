@@ -1,6 +1,6 @@
 """The Box's features against opq_measure: the errors stated in cmodules/dsp/README.md hold.
 
-Both are told the same counts; opq_measure sees the whole signal at once, the Box one block after the other.
+Both get the same counts; opq_measure gets the whole signal at once, the Box one block after the other.
 """
 
 import json
@@ -101,7 +101,7 @@ def test_a_real_dip_is_measured_as_opq_measure_does(name: str) -> None:
     assert off.thd < 0.001
     assert off.rms < 3e-4
     assert off.trans < 2e-4
-    assert off.half_rms < 0.005  # while the phase steps: edges are foretold over two cycles
+    assert off.half_rms < 0.005  # while the phase steps: edges are predicted over two cycles
     assert off.edge < 1.5
 
 

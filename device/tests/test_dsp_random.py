@@ -68,21 +68,23 @@ def is_sure(share: Any, span: Span, kind: int) -> bool:
 
 
 def compare(seed: int) -> int:
-    """How many sure crossings the Box told as they are wanted."""
+    """How many sure crossings the Box reported as they are wanted."""
     counts, nominal_hz = signal(seed)
-    told = [(c.kind, c.entering, c.sample) for c in features(counts, nominal_hz=nominal_hz).crossings]
+    reported = [(c.kind, c.entering, c.sample) for c in features(counts, nominal_hz=nominal_hz).crossings]
     all_wanted = wanted(counts, nominal_hz)
     half = RATE_HZ / nominal_hz / 2
     sure = [crossing for crossing in all_wanted if crossing[3]]
     for kind, entering, sample, _ in sure:
-        near = [c for c in told if c[0] == kind and c[1] == entering and abs(c[2] - sample) <= 1.2 * half]
-        assert near, f"seed {seed}: no {kind} {entering} at {sample:.0f}; told {told}, wanted {all_wanted}"
-    for kind, entering, sample in told:
+        near = [c for c in reported if c[0] == kind and c[1] == entering and abs(c[2] - sample) <= 1.2 * half]
+        assert near, (
+            f"seed {seed}: no {kind} {entering} at {sample:.0f}; reported {reported}, wanted {all_wanted}"
+        )
+    for kind, entering, sample in reported:
         near_by = [
             c for c in all_wanted if c[0] == kind and c[1] == entering and abs(c[2] - sample) <= 4 * half
         ]
         near_limit = not near_by
-        if near_limit:  # told, but not in opq_measure's: only where it came near to the limit
+        if near_limit:  # reported, but not in opq_measure's: only where it came near to the limit
             edges = half_cycle_edges(counts, RATE_HZ, nominal_hz)
             share = half_cycle_rms_v(counts, edges) * 0.01 / 120
             close = share[np.abs(edges[:-2] - sample) <= 3 * half]

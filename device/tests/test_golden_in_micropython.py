@@ -56,7 +56,7 @@ def judge(all_cases: list[Case]) -> None:
     wrong = []
     for case in all_cases:
         try:
-            case.judge(case.said)
+            case.judge(case.printed)
         except (AssertionError, ValueError) as problem:
             wrong.append(f"{case.name}: {problem}")
     assert not wrong, "\n".join(wrong)

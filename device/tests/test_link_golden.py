@@ -220,5 +220,5 @@ def test_c_writes_the_losses_as_the_golden_frame_has_them(c: Any, name: str) -> 
 
 
 def test_what_the_c_counts_has_its_name_at_its_place() -> None:
-    told = (LINK / "messages.h").read_text().partition("opq_lost_t")[0].rpartition("typedef enum")[2]
-    assert [name.lower() for name in re.findall(r"OPQ_LOST_(\w+),", told)] == list(LOSSES)
+    reported = (LINK / "messages.h").read_text().partition("opq_lost_t")[0].rpartition("typedef enum")[2]
+    assert [name.lower() for name in re.findall(r"OPQ_LOST_(\w+),", reported)] == list(LOSSES)

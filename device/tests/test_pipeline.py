@@ -331,17 +331,17 @@ def test_lost_samples_advance_the_index_and_the_next_block_says_so(world: World)
 
 def test_a_dip_is_told_within_two_cycles_of_its_begin_with_the_time_of_its_cycle(world: World) -> None:
     dip = np.concatenate((sine(24_000), sine(12_000, rms_v=60.0, first=24_000)))
-    told = None
+    reported = None
     for at in range(0, len(dip), HALF):
         world.feed(dip[at : at + HALF])
-        if world.of(m.Crossing) and told is None:
-            told = at + HALF
+        if world.of(m.Crossing) and reported is None:
+            reported = at + HALF
     first = world.of(m.Crossing)[0]
     assert (first.kind, first.entering) == (m.CrossingKind.DIP, True)
     assert first.limit_v == pytest.approx(108.0)
-    assert told is not None
-    print(f"dip told {(told - 24_000) / 12:.1f} ms after its first sample")
-    assert told - 24_000 <= 600
+    assert reported is not None
+    print(f"dip reported {(reported - 24_000) / 12:.1f} ms after its first sample")
+    assert reported - 24_000 <= 600
     assert 23_600 <= first.sample <= 24_200
     assert first.t_ns - T0_NS == pytest.approx(first.sample / 12_000 * 1e9, abs=60)
 

@@ -13,14 +13,14 @@ MS = 1_000_000
 AT_PROMPT = ((REPL_PIN, 0, False),)
 
 
-def asked(*statements: tuple[str, int], folder: Path) -> list[str]:
+def lines_printed(*statements: tuple[str, int], folder: Path) -> list[str]:
     said, end_ns = typed(list(statements))
     world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, said=tuple(said), pins=AT_PROMPT)
     return played(world, folder)[1]
 
 
 def test_a_box_says_who_it_is_and_why_it_started(tmp_path: Path) -> None:
-    lines = asked(
+    lines = lines_printed(
         ("import board, gc; print('#', board.NAME, board.reset_cause(), board.clock_source())", 20 * MS),
         (
             "print('#', len(board.unique_id()), board.boot_id() > 0, board.crash(), gc.mem_free() > 30000)",
@@ -30,11 +30,13 @@ def test_a_box_says_who_it_is_and_why_it_started(tmp_path: Path) -> None:
         ("print('#', board.supply_is_low(), 1 / 3)", 20 * MS),
         folder=tmp_path,
     )
-    told = [line[2:] for line in lines if line.startswith("# ")]
-    assert told[0] == "opqbox 1 0"  # power came on; HSE runs
-    assert told[1] == "12 True None True"
-    assert 84_000 * 100 <= int(told[2]) < 84_000 * 102  # ticks of 84 MHz; SysTick ends each wait within 1 ms
-    assert told[3] == "False 0.3333333"
+    answers = [line[2:] for line in lines if line.startswith("# ")]
+    assert answers[0] == "opqbox 1 0"  # power came on; HSE runs
+    assert answers[1] == "12 True None True"
+    assert (
+        84_000 * 100 <= int(answers[2]) < 84_000 * 102
+    )  # ticks of 84 MHz; SysTick ends each wait within 1 ms
+    assert answers[3] == "False 0.3333333"
 
 
 def test_a_fault_is_written_down_and_told_after_the_reset(tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_a_fault_is_written_down_and_told_after_the_reset(tmp_path: Path) -> Non
     assert (kind, count) == (1, 1)
     assert 0x08020200 <= pc < 0x08080000
     assert cfsr & 1 << 9 and cfsr & 1 << 15
-    assert "# 4 None" in lines  # a software reset; a crash is told once
+    assert "# 4 None" in lines  # a software reset; a crash is reported once
     assert [cause for _, cause in run.report["resets"]] == ["software"]
 
 
@@ -105,8 +107,10 @@ def test_temperature_and_reference_are_read_beside_the_mains_on(board: str, tmp_
     twelve_bits = {"amplitude_lsb": 1500, "offset_lsb": 2048} if built.image.converter == INTERNAL else {}
     world = World(end_ns=3 * SECOND, mains=Sine(built.image.converter, **twelve_bits), gps=None)
     run = backend.run(built.image, world, tmp_path, wall_limit_s=100)
-    told = run.capture.of(Health)[-1]
-    assert told.temperature_c is not None and 20 < told.temperature_c < 30  # the world's chip has 25 degrees
+    health = run.capture.of(Health)[-1]
+    assert (
+        health.temperature_c is not None and 20 < health.temperature_c < 30
+    )  # the world's chip has 25 degrees
     adc = run.report["adc1"]
     assert adc["injected"] > 500 and adc["missed"] == adc["preempted"] == 0  # one each 3.3 ms
-    assert told.missing_samples == told.overruns == 0
+    assert health.missing_samples == health.overruns == 0

@@ -41,11 +41,13 @@ def test_a_pll_that_does_not_lock_leaves_16_mhz_and_lines_that_still_talk() -> N
 
 
 def test_flash_writes_lock_again_refuse_what_is_outside_and_always_end() -> None:
-    said = probe("flash")
-    if said == "no memory there":
+    answer = probe("flash")
+    if answer == "no memory there":
         pytest.skip("this machine has something at 0x08000000")
     # opq_nor_status_t: 0 OK, 1 bad argument, 2 low power, 3 timeout, 4 failed
-    assert said == ("program 0 reads 12345678 locked 1 outside 1 odd 1 erase 0 sector 1 flag 4 low 2 busy 3")
+    assert answer == (
+        "program 0 reads 12345678 locked 1 outside 1 odd 1 erase 0 sector 1 flag 4 low 2 busy 3"
+    )
 
 
 def test_a_line_counts_what_it_loses_and_doubts() -> None:

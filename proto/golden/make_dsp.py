@@ -13,7 +13,7 @@ RATE_HZ = 12_000
 V_PER_LSB = 0.01
 HYSTERESIS_PU = 0.02
 LIMITS_PU = {1: 0.9, 2: 1.1, 3: 0.1}  # dip, swell, interruption
-CROSSING_SAMPLES = 20  # where the edges are foretold across a step; a half cycle is 100
+CROSSING_SAMPLES = 20  # where the edges are predicted across a step; a half cycle is 100
 DSP_SOURCE = (
     "amplitudes in closed form; IEC 61000-4-30:2015 5.1, 5.2, 5.4; IEC 61000-4-7:2002 3.3.3 (subgroups)"
 )

@@ -20,20 +20,20 @@ def unique_id() -> bytes:
     """12 bytes."""
 
 def boot_id() -> int:
-    """31 bits, another one at each start."""
+    """31 bits, different at each start."""
 
 def led(which: int, on: bool) -> None: ...
 def repl_wanted() -> bool:
-    """The REPL pin is low, or the REPL was asked for before this reset."""
+    """Whether the REPL pin is low, or the REPL was requested before this reset."""
 
 def repl() -> NoReturn:
     """Hands USART1 to the prompt until the next reset."""
 
 def crash() -> tuple[int, int, int, int, int, int] | None:
-    """(kind, pc, lr, cfsr, hfsr, count): what made the firmware reset itself before this start."""
+    """Why the firmware reset itself before this start: (kind, pc, lr, cfsr, hfsr, count)."""
 
 def supply_is_low() -> bool:
-    """PVD: VDD below 2.9 V, flash must not be written."""
+    """Whether VDD is below 2.9 V (PVD); then flash must not be written."""
 
 def watchdog_start() -> None: ...
 def watchdog_feed() -> None: ...

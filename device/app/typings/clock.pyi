@@ -14,13 +14,13 @@ def configure(
     baud: int = 9600,
     label_offset_s: int = 0,
 ) -> None:
-    """`receiver`: nmea, ubx or none. At the start, and again when settings change."""
+    """Called at the start and when settings change. `receiver`: nmea, ubx or none."""
 
 def poll() -> None:
-    """Takes what came from the receiver and the pulses into the clock; at least each 100 ms."""
+    """Passes bytes of the receiver and pulses to the clock; to be called at least every 100 ms."""
 
 def second(temperature_c: float) -> int:
-    """Once a second, after poll; the state now. NaN: no temperature."""
+    """To be called once a second, after poll; returns the state. NaN: no temperature."""
 
 def sync(t_ns: int, uncertainty_ns: int, ntp: bool) -> None:
     """The gateway's time, valid now."""
@@ -33,7 +33,7 @@ def seen() -> tuple[int, int, int]:
     """Satellites, latitude and longitude in 1e-7 degrees."""
 
 def learnt() -> tuple[float, float] | None:
-    """The crystal's ppb per kelvin and its sigma, once it is worth keeping."""
+    """The crystal's ppb per kelvin and its sigma; None until they are known well enough to be saved."""
 
 def status(buffer: bytearray = ...) -> int:
     """opq_clock_status_t into the buffer, for the prompt; its size."""

@@ -7,7 +7,7 @@ def poll() -> tuple[int, int, int, str | bytes] | None:
     """The oldest (COMMAND, command_id, operation, argument) or (UPDATE_DATA, command_id, offset, bytes)."""
 
 def acknowledge(command_id: int, status: int, detail: str = "") -> bool:
-    """As all that send: False when the outbox is full."""
+    """Returns False if the outbox is full, as all functions that send."""
 
 def hello(
     box_id: int,
@@ -19,23 +19,23 @@ def hello(
     hardware: str,
     firmware: str,
 ) -> bool:
-    """Rate, block and ring are the build's."""
+    """Sends Hello; rate, block and ring are fixed in the build."""
 
 def settings(sequence: int, items: list[tuple[str, str]]) -> bool: ...
 def gps_status(satellites: int, latitude_e7: int, longitude_e7: int) -> bool:
-    """State, time, uncertainty, pulses are the clock's."""
+    """Sends GpsStatus; state, time, uncertainty and pulses come from the clock."""
 
 def health(
     temperature_c: float, supply_v: float, battery_v: float, heap_free_bytes: int, reset_cause: int
 ) -> bool:
-    """Uptime, load and counters are the pipeline's and the acquisition's."""
+    """Sends Health; uptime, load and counters come from the pipeline and the acquisition."""
 
 def losses(gps_damaged: int, again: bool) -> bool:
-    """All that was lost since the start; what is as last time only `again`. Whether it was sent."""
+    """Sends all counts of losses since the start if one changed or `again`; returns whether it did."""
 
 def log(code: int, a: int, b: int) -> bool: ...
 def restart() -> None:
-    """Before acquire.start: indices begin anew."""
+    """To be called before acquire.start: sample indices begin at 0 again."""
 
 def features(
     nominal_v: float,
@@ -47,17 +47,17 @@ def features(
     hysteresis_pu: float,
 ) -> None: ...
 def limits(dip_pu: float, swell_pu: float, interruption_pu: float, hysteresis_pu: float) -> None:
-    """0: not watched."""
+    """Sets the limits of crossings; 0: not watched."""
 
 def hold(held: bool) -> None:
-    """True: USART1 is the REPL's; nothing is sent or read any more."""
+    """Holds the line: while True, nothing is sent or read."""
 
 def idle() -> bool:
-    """Nothing waits to be sent."""
+    """Whether nothing waits to be sent."""
 
 def counters() -> tuple[int, ...]:
     """blocks, dropped, tx_dropped_bytes, resent, gone, refused, crossings, measurements, inbox_refused;
-    of the decoder frames, crc_errors, malformed, oversize, bytes_skipped, sequence_gaps."""
+    then the decoder's frames, crc_errors, malformed, oversize, bytes_skipped, sequence_gaps."""
 
 def stage(name: str) -> tuple[int, int, int, int]:
-    """calls, least, mean, most cycles of decimate, stamp, frame, features, receive, resend, total."""
+    """Calls; minimum, mean, maximum of cycles: decimate, stamp, frame, features, receive, resend, total."""

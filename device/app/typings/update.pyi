@@ -1,4 +1,4 @@
-"""Firmware into the other slot: `device/cmodules/update/module.c`."""
+"""Writes firmware into the other slot: `device/cmodules/update/module.c`."""
 
 OK: int
 BUSY: int
@@ -15,26 +15,26 @@ def step() -> int:
     """While BUSY: erases one sector (1 to 2 s; sampling goes on)."""
 
 def end() -> int:
-    """Verifies and marks for trial; a reset tries it."""
+    """Verifies the image and marks it for trial, which begins with a reset."""
 
 def next() -> int:
     """Offset of the next byte wanted."""
 
 def verdict() -> int:
-    """Why it was refused (opq_image_verdict_t)."""
+    """Why the image was refused (opq_image_verdict_t)."""
 
 def slot() -> int:
-    """The one that would be written: 0 A, 1 B."""
+    """The slot that an update writes: 0 A, 1 B."""
 
 def on_trial() -> bool:
-    """The running image has not been confirmed yet."""
+    """Whether the running image has not been confirmed yet."""
 
 def confirm() -> int:
-    """The running image is healthy; 0: done (opq_nor_status_t)."""
+    """Confirms the running image as healthy; returns 0 if done (opq_nor_status_t)."""
 
 def boot() -> tuple[int, int, int, int, int, int, int, int, int] | None:
-    """What the boot loader says: slot, trials, watchdog resets in a row, verdicts of A and B, lowest version,
+    """The boot loader's report: slot, trials, watchdog resets in a row, verdicts of A and B, lowest version,
     its own version, check_us, starts."""
 
 def rolled_back() -> bool:
-    """This start is of the older image: the newer one was rejected."""
+    """Whether the newer image was rejected and the older one runs."""

@@ -5,25 +5,25 @@
 #include "decimate.h"
 #include "ring.h"
 
-// An interrupt later than this share of a half buffer finds the converter too near behind: the half is given up.
+// If an interrupt is later than this share of a half buffer, the converter is about to overwrite the half: it is lost.
 enum { LATE_NUMERATOR = 3, LATE_DENOMINATOR = 4 };
 
 static int16_t ring_samples[OPQ_RING_SAMPLES];
 static uint8_t ring_clipped[OPQ_RING_SAMPLES / OPQ_BLOCK_SAMPLES];
-static uint16_t conversions[2 * OPQ_HALF_COUNTS]; // the DMA's
+static uint16_t conversions[2 * OPQ_HALF_COUNTS]; // written by DMA
 
 static opq_ring_t ring;
 static opq_decimator_t decimator;
 static opq_acquire_config_t settings;
 static const opq_converter_t *running;
-static _Atomic bool filled; // the ring is there to be read, also after a stop
+static _Atomic bool filled; // the ring can be read, also after a stop
 
-// The interrupt's; all of it in RAM, for flash may be busy.
+// Used by the interrupt; all of it in RAM, because flash may be busy.
 static struct {
     _Atomic bool on;
     uint32_t oversampling, raw_ticks, half_counts;
     int32_t to_first_ticks; // from a run's first trigger to the tick of its first sample
-    uint32_t part;          // half expected next
+    uint32_t part;          // the half that is expected next
     int64_t half_tick;      // trigger of its first conversion
     uint32_t skip;          // samples of a new run still to leave out
     _Atomic uint32_t changes;
@@ -56,7 +56,7 @@ opq_acquire_status_t opq_acquire_start(const opq_converter_t *converter, uint32_
         return status;
     }
     state.half_tick = now_tick + (int32_t)(first - (uint32_t)now_tick);
-    atomic_store(&filled, false); // PendSV may come between
+    atomic_store(&filled, false); // PendSV may interrupt here
     opq_ring_init(&ring, ring_samples, ring_clipped, OPQ_RING_SAMPLES, state.half_tick + state.to_first_ticks);
     atomic_store(&filled, true);
     running = converter;
@@ -75,8 +75,8 @@ void opq_acquire_stop(void) {
 const opq_converter_t *opq_acquire_converter(void) { return running; }
 uint32_t opq_acquire_oversampling(void) { return running != NULL ? state.oversampling : 0; }
 
-// Interrupt context: integers only, no loop. The half expected lies `lost` sample times later than it did. What the
-// run before had still to skip was never counted as made, so it is not missing twice.
+// Interrupt context: integers only, no loop. The expected half begins `lost` sample times later. Samples that the
+// run before had yet to skip were never counted as made, so they are not counted as missing either.
 OPQ_RAMFUNC static void begin_run(uint32_t lost) {
     uint32_t skip = opq_decimator_skipped(&decimator);
     lost += skip - state.skip;
@@ -105,8 +105,8 @@ OPQ_RAMFUNC static void take_half(void) {
 
 // Interrupt context: integers only, bounded by take_half.
 //
-// `lag` counts the conversions triggered since the expected half was full: below a half buffer in good times. If
-// it is more, the DMA has gone on into (or round to) what should be read now, and that is lost.
+// `lag` counts the conversions triggered since the expected half was full; normally it is below a half buffer. If
+// it is more, the DMA has begun to overwrite the half that should be read now, and that half is lost.
 OPQ_RAMFUNC void opq_acquire_on_half(uint32_t part, uint32_t trigger_tick) {
     if (!atomic_load_explicit(&state.on, memory_order_acquire)) {
         return;
@@ -119,7 +119,7 @@ OPQ_RAMFUNC void opq_acquire_on_half(uint32_t part, uint32_t trigger_tick) {
         state.counters.grid_errors++;
     }
     if (lag_ticks < 0) {
-        return; // the flag of a half that was given up
+        return; // the flag of a half that is lost already
     }
     uint32_t halves = lag / state.half_counts;
     if (lag - halves * state.half_counts > state.half_counts * LATE_NUMERATOR / LATE_DENOMINATOR) {
@@ -132,7 +132,7 @@ OPQ_RAMFUNC void opq_acquire_on_half(uint32_t part, uint32_t trigger_tick) {
     }
     if (state.part == part && lag >= halves * state.half_counts) {
         take_half();
-    } // else that half is not full yet, or the other one is: its own interrupt comes
+    } // else that half is not full yet, or the other one is: another interrupt follows
     atomic_fetch_add_explicit(&state.changes, 1, memory_order_release);
     if (settings.spent != NULL && settings.cycles != NULL) {
         settings.spent(settings.cycles() - begun);
@@ -142,8 +142,8 @@ OPQ_RAMFUNC void opq_acquire_on_half(uint32_t part, uint32_t trigger_tick) {
     }
 }
 
-// Interrupt context: integers only, no loop. The index goes on by the time that passed, to the nearest sample, and never
-// back: a restart within one sample time of the newest sample puts the next one closer behind it than 7000 ticks.
+// Interrupt context: integers only, no loop. The index advances by the time that passed, to the nearest sample, and
+// never goes back: after a restart within one sample time of the newest one, the next is less than 7000 ticks later.
 OPQ_RAMFUNC void opq_acquire_on_restart(uint32_t first_tick) {
     if (!atomic_load_explicit(&state.on, memory_order_acquire)) {
         return;
@@ -158,7 +158,7 @@ OPQ_RAMFUNC void opq_acquire_on_restart(uint32_t first_tick) {
 
 void opq_acquire_counters(opq_acquire_counters_t *out) {
     uint32_t before, after;
-    do { // an interrupt comes each 3.3 ms: twice at most
+    do { // an interrupt comes every 3.3 ms: two rounds at most
         before = atomic_load_explicit(&state.changes, memory_order_acquire);
         *out = state.counters;
         atomic_thread_fence(memory_order_acquire);

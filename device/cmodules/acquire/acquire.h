@@ -7,12 +7,12 @@
 // the captured tick T. Sample k of the run is the filter's output whose middle tap lies on conversion
 //     c(k) = (k + skipped + 1) * oversampling - 1 - (taps - 1) / 2
 // and its tick is T + aperture + c(k) * (7000 / oversampling) - delay. `skipped` outputs at the start
-// are left out, for their taps reach before the first conversion. The tap count is odd, so this is a whole
+// are left out, because their taps reach before the first conversion. The tap count is odd, so this is a whole
 // number of ticks: nothing is rounded. `aperture` (the converter's) is the time from its trigger to
 // where it holds the input; `delay` (a setting) is the analogue front end's.
 //
-// Missing samples advance the index. Whatever breaks the even grid of 7000 ticks ends a run; the
-// next one has its own first tick, and no block holds samples of two runs.
+// Missing samples advance the index. A run ends where the even grid of 7000 ticks is broken; the
+// next run has its own first tick, and no block has samples of two runs.
 #ifndef OPQ_ACQUIRE_H
 #define OPQ_ACQUIRE_H
 
@@ -25,7 +25,7 @@
 enum {
     OPQ_SAMPLE_TICKS = 7000,      // 84 MHz / 12 kS/s
     OPQ_BLOCK_SAMPLES = 200,      // one cycle at 60 Hz
-    OPQ_HALF_SAMPLES = 40,        // samples made per interrupt: one each 3.33 ms
+    OPQ_HALF_SAMPLES = 40,        // samples made per interrupt, every 3.33 ms
     OPQ_MAX_OVERSAMPLING = 10,
     OPQ_HALF_COUNTS = OPQ_HALF_SAMPLES * OPQ_MAX_OVERSAMPLING,
 };
@@ -37,12 +37,12 @@ enum {
 typedef enum {
     OPQ_ACQUIRE_OK,
     OPQ_ACQUIRE_BAD_OVERSAMPLING, // not one of the converter's
-    OPQ_ACQUIRE_BUSY,             // runs already
+    OPQ_ACQUIRE_BUSY,             // it runs already
     OPQ_ACQUIRE_NO_CLOCK,         // the timer's first trigger was not captured within its time
-    OPQ_ACQUIRE_NO_DEVICE,        // a register did not take what was written, or no such converter on this board
+    OPQ_ACQUIRE_NO_DEVICE,        // a register does not read back as written, or this board has no such converter
 } opq_acquire_status_t;
 
-// How raw counts of a converter become int16: (raw << shift) ^ flip. Its ends say that it clips.
+// How raw counts of a converter become int16: (raw << shift) ^ flip. A count at either end is clipped.
 typedef struct {
     uint8_t shift;
     uint16_t flip;
@@ -52,9 +52,9 @@ typedef struct {
 
 typedef struct opq_converter {
     const char *name;                  // as in settings: "internal", "external"
-    const char *part;                  // whose datasheet holds
+    const char *part;                  // the part whose datasheet applies
     uint8_t bits;                      // of the hardware
-    bool class_a;                      // claimed for it (IEC 61000-4-30)
+    bool class_a;                      // whether class A is claimed (IEC 61000-4-30)
     float enob;                        // of one conversion, from its datasheet
     float v_per_lsb;                   // of a sample, with the front end of device/WIRING.md
     opq_raw_form_t form;
@@ -66,16 +66,16 @@ typedef struct opq_converter {
     void (*stop)(void);
 } opq_converter_t;
 
-// The two of this firmware.
+// The two converters of this firmware.
 extern const opq_converter_t opq_internal_adc, opq_external_adc;
-const opq_converter_t *opq_converter(const char *name); // NULL: no such
+const opq_converter_t *opq_converter(const char *name); // NULL: unknown name
 
 bool opq_converter_allows(const opq_converter_t *converter, uint32_t oversampling);
 // Estimate: ENOB of one conversion + 0.5 bit per doubling (white noise), with the 16-bit word of a sample as a floor.
 float opq_effective_bits(const opq_converter_t *converter, uint32_t oversampling);
 
 typedef struct {
-    int16_t offset_lsb;       // taken off each sample, saturating; 0 leaves counts as they are
+    int16_t offset_lsb;       // subtracted from each sample, saturating
     int32_t delay_ticks;      // of the analogue front end (calibration "phase")
     // Interrupt context, in RAM (OPQ_RAMFUNC); each may be NULL.
     void (*wake)(void);                // a block may be complete: pend PendSV
@@ -84,24 +84,24 @@ typedef struct {
 } opq_acquire_config_t;
 
 typedef struct {
-    uint64_t samples;         // made, missing ones not among them
-    uint64_t missing;         // indices passed over: conversions lost, or an interrupt too late
+    uint64_t samples;         // made, without the missing ones
+    uint64_t missing;         // indices left out: conversions were lost, or an interrupt was too late
     uint64_t clipped;         // samples whose filter saw a count at the converter's end, or that saturated
     uint32_t overruns;        // times that samples went missing
-    uint32_t reader_overruns; // times that the reader came too late: the ring had gone round
+    uint32_t reader_overruns; // times that the reader was too late: its samples were overwritten
     uint32_t grid_errors;     // captured triggers off the grid of 7000 / oversampling ticks
 } opq_acquire_counters_t;
 
 typedef struct {
     uint64_t first_sample;
     int64_t first_tick;       // 64-bit TIM5 ticks, aperture, filter and front end taken into account
-    uint16_t count;           // 200, fewer only beside a gap; first_sample + count is a multiple of 200 or a gap's begin
+    uint16_t count;           // 200, fewer only at a gap; first_sample + count is a multiple of 200 or a gap starts
     bool clipped;
     bool overrun_before;      // samples are missing right before it
-    const int16_t *counts;    // in the ring: good for nearly OPQ_RING_SAMPLES more samples, see opq_acquire_holds
+    const int16_t *counts;    // in the ring: valid for nearly OPQ_RING_SAMPLES more samples, see opq_acquire_holds
 } opq_block_t;
 
-// Task context. Index, ring and counters begin anew. `now_tick`: 64-bit TIM5 time, less than 20 s off.
+// Task context. Index, ring and counters start from 0. `now_tick`: 64-bit TIM5 time, less than 20 s off.
 opq_acquire_status_t opq_acquire_start(const opq_converter_t *converter, uint32_t oversampling, int64_t now_tick,
                                        const opq_acquire_config_t *config);
 void opq_acquire_stop(void);
@@ -110,22 +110,22 @@ uint32_t opq_acquire_oversampling(void);
 // Task or PendSV context; a snapshot.
 void opq_acquire_counters(opq_acquire_counters_t *out);
 
-// The one reader's context (PendSV).
+// Context of the only reader (PendSV).
 bool opq_acquire_next(opq_block_t *block);
 // Task or PendSV context, all below.
-// False: the ring went round while the block was used; what was read of it is no good.
+// False: the block was overwritten while it was used; what was read of it is invalid.
 bool opq_acquire_holds(const opq_block_t *block);
-// Copies samples from `first` on, up to `count`, the first gap or the newest; 0 when `first` is no longer
-// (or not yet, or never was) there. What it returns was not overwritten while it was copied.
+// Copies samples from `first` on, up to `count`, the first gap or the newest sample; returns 0 if the ring does not
+// have `first`. The returned samples were not overwritten while they were copied.
 size_t opq_acquire_read(uint64_t first, size_t count, int16_t *out);
-// First index not yet made, and the oldest that is still held.
+// The next index to be made, and the oldest in the ring.
 uint64_t opq_acquire_head(void);
 uint64_t opq_acquire_tail(void);
 
 // Interrupt context, called by the converters' drivers. `part`: 0 the lower, 1 the upper half is full;
 // `trigger_tick`: TIM5's capture of the newest trigger.
 void opq_acquire_on_half(uint32_t part, uint32_t trigger_tick);
-// The converter was stopped by an error and runs again from the buffer's begin; `first_tick` as in start.
+// The converter was stopped by an error and runs again from the start of the buffer; `first_tick` as in start.
 void opq_acquire_on_restart(uint32_t first_tick);
 
 #endif

@@ -1,4 +1,4 @@
-// The converters of this firmware, and what is said of them.
+// The converters of this firmware and their properties.
 #include <string.h>
 
 #include "acquire.h"

@@ -41,8 +41,8 @@ OPQ_RAMFUNC uint32_t opq_decimator_first_middle(const opq_decimator_t *decimator
     return (opq_decimator_skipped(decimator) + 1) * decimator->oversampling - 1 - (decimator->tap_count - 1) / 2;
 }
 
-// Interrupt context, integers only: OPQ_HALF_SAMPLES * oversampling steps. Counts behind the past ones in the line; bit k
-// of the result: sample k sees a clipped one.
+// Interrupt context, integers only: OPQ_HALF_SAMPLES * oversampling steps. Appends the counts to the line;
+// bit k of the result: the filter of sample k contains a clipped count.
 OPQ_RAMINLINE uint64_t take(opq_decimator_t *decimator, const uint16_t *raw) {
     const uint32_t oversampling = decimator->oversampling, past = decimator->tap_count - 1;
     const uint32_t shift = decimator->form.shift, flip = decimator->form.flip;

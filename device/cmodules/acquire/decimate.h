@@ -25,18 +25,18 @@ typedef struct {
     opq_raw_form_t form;
     int16_t offset_lsb;
     uint32_t oversampling, tap_count, shift;
-    uint32_t clipping;                   // samples still to come that see a clipped conversion
-    uint32_t padded;                     // tap_count with the zeros behind: a multiple of OPQ_DOT_STEP
+    uint32_t clipping;                   // following samples whose filter contains a clipped conversion
+    uint32_t padded;                     // tap_count with zeros appended: a multiple of OPQ_DOT_STEP
     int16_t taps[OPQ_PADDED_TAPS];       // a copy in RAM
-    int16_t line[OPQ_PADDED_TAPS + OPQ_HALF_COUNTS]; // what is under the padding's zeros does not matter
+    int16_t line[OPQ_PADDED_TAPS + OPQ_HALF_COUNTS]; // values at the padding's zeros do not matter
 } opq_decimator_t;
 
 void opq_decimator_init(opq_decimator_t *decimator, const opq_filter_t *filter, opq_raw_form_t form, int16_t offset_lsb);
-// Forgets the past; the next `opq_decimator_skipped` samples do not count.
+// Clears the past; the next `opq_decimator_skipped` samples are invalid.
 void opq_decimator_begin(opq_decimator_t *decimator);
 // Samples of a run whose taps reach before its first conversion.
 uint32_t opq_decimator_skipped(const opq_decimator_t *decimator);
-// Conversions from a run's first to the one under the middle tap of its first whole sample.
+// Conversions from the first of a run to the one at the middle tap of its first valid sample.
 uint32_t opq_decimator_first_middle(const opq_decimator_t *decimator);
 // Interrupt context. OPQ_HALF_SAMPLES * oversampling counts in, OPQ_HALF_SAMPLES samples out; bit k of the
 // result: sample k is clipped.

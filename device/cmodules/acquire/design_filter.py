@@ -1,9 +1,9 @@
-"""The decimation filters: `python design_filter.py > decimate_taps.h`; a test holds the header to it.
+"""Designs the decimation filters: `python design_filter.py > decimate_taps.h`; a test compares the header.
 
 One linear-phase equiripple low pass per oversampling (Parks and McClellan 1972, SciPy's remez):
-pass band 0 to 3 kHz (order 50 at 60 Hz), stop band from 9 kHz on, which is what folds onto the pass
+pass band 0 to 3 kHz (order 50 at 60 Hz), stop band from 9 kHz on, which would alias onto the pass
 band at 12 kS/s. An odd number of taps, so that the delay is whole conversions. Rounded to 16 bits with
-the largest power of two that fits; the middle tap takes the rounding, so that DC passes exactly.
+the largest power of two that fits; the middle tap absorbs the rounding, so that DC passes exactly.
 """
 
 import sys
@@ -19,7 +19,7 @@ TAPS = {2: 19, 4: 41, 5: 51, 7: 69, 8: 79, 10: 97}
 
 
 def taps(oversampling: int) -> tuple[NDArray[np.int64], int]:
-    """The whole-number taps and the shift that undoes their scale."""
+    """Returns the whole-number taps and the shift that removes their scale."""
     rate_hz = RATE_HZ * oversampling
     bands = [0, PASS_HZ, STOP_HZ, rate_hz / 2]
     ideal = signal.remez(TAPS[oversampling], bands, [1, 0], fs=rate_hz)

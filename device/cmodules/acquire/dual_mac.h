@@ -9,8 +9,8 @@
 #ifdef __ARM_FEATURE_SIMD32
 #include <string.h>
 
-// `sum` + a[0] b[0] + a[1] b[1]; either may be unaligned. Assembly, for GCC 12 moves the sum's pair of registers around
-// each __smlald.
+// `sum` + a[0] b[0] + a[1] b[1]; either may be unaligned. Written in assembly, because GCC 12 moves the sum's pair of
+// registers around each __smlald.
 OPQ_RAMINLINE int64_t opq_dual_mac(int64_t sum, const int16_t *a, const int16_t *b) {
     uint32_t pair_a, pair_b;
     memcpy(&pair_a, a, sizeof pair_a); // one LDR
@@ -27,7 +27,7 @@ OPQ_RAMINLINE int64_t opq_dual_mac(int64_t sum, const int16_t *a, const int16_t 
 enum { OPQ_DOT_STEP = 8 };
 
 // `sum` + a[0] b[0] + ... of `count` products, a multiple of OPQ_DOT_STEP: two instructions each on the target,
-// unrolled by hand, for the firmware is built for size.
+// unrolled by hand, because the firmware is built for size.
 OPQ_RAMINLINE int64_t opq_dot(int64_t sum, const int16_t *a, const int16_t *b, uint32_t count) {
     for (const int16_t *end = b + count; b != end; a += OPQ_DOT_STEP, b += OPQ_DOT_STEP) {
         sum = opq_dual_mac(sum, a, b);

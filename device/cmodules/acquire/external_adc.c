@@ -7,7 +7,7 @@
 //
 // "CS mode, 3-wire, without busy indicator": SDI at VIO, CNV from PC6 (TIM3_CH1), SCK PB13, SDO PB14. Timings of its
 // datasheet (rev. E, tables 4 and 5, VDD 4.5 to 5.5 V, VIO above 2.3 V): t_CONV <= 2.2 us, t_ACQ >= 1.8 us,
-// t_CYC >= 4 us, t_EN <= 22 ns, t_SCK >= 15 ns. An AD7688 (500 kS/s) fits as well; an AD7980 (straight binary) wants
+// t_CYC >= 4 us, t_EN <= 22 ns, t_SCK >= 15 ns. An AD7688 (500 kS/s) fits as well; an AD7980 (straight binary) needs
 // `flip` 0x8000 in the form below, and its own enob and v_per_lsb.
 #include "acquire.h"
 #include "board.h"
@@ -40,7 +40,7 @@ OPQ_RAMFUNC static bool stream_off(uint32_t number) {
     return false;
 }
 
-// Interrupt or task context: both streams and SPI2 as at the start, whatever was under way.
+// Interrupt or task context: sets both streams and SPI2 as at the start, in any state.
 OPQ_RAMFUNC static bool arm(void) {
     SPI2->CR2 = 0;
     SPI2->CR1 = 0;
@@ -74,7 +74,7 @@ static opq_acquire_status_t start(uint32_t oversampling, uint16_t *buffer, size_
     spi.spi_cr1 = spi_cr1;
     RCC->AHB1ENR |= RCC_AHB1ENR_DMA1EN;
     RCC->APB1ENR |= RCC_APB1ENR_SPI2EN;
-    opq_trigger_prepare(oversampling); // the counter stands behind CNV_TICKS: CNV is low
+    opq_trigger_prepare(oversampling); // the counter is past CNV_TICKS: CNV is low
     TIM3->CCR1 = CNV_TICKS;
     TIM3->CCR2 = READ_TICKS;
     TIM3->CCMR1 = TIM_CCMR1_OC1M_PWM1; // CH1 high from the update to CCR1; CH2 only compares

@@ -66,8 +66,8 @@ void opq_slow_begin(bool beside_mains, uint32_t oversampling) {
 }
 
 // Interrupt context, integers only, waits 3.2 us at most. JSQR is written while no injected conversion runs: the one
-// before was started 3.3 ms ago. Interrupts are off between the look at TIM3 and the start, lest a late
-// start reach into the next conversion of the mains; when it is too late already, the next half will do.
+// before was started 3.3 ms ago. Interrupts are off from reading TIM3 to the start, because a late
+// start would reach into the next conversion of the mains; if it is too late already, the next half is used.
 OPQ_RAMFUNC void opq_slow_on_half(void) {
     if (ADC1->SR & ADC_SR_JEOC) {
         ADC1->SR = ~(ADC_SR_JEOC | ADC_SR_JSTRT);
@@ -77,7 +77,7 @@ OPQ_RAMFUNC void opq_slow_on_half(void) {
     uint32_t primask = opq_irq_disable();
     uint32_t since = TIM3->CNT;
     for (uint32_t turns = 0; adc.latest != 0 && since < adc.earliest && turns < OPQ_SAMPLE_TICKS; turns++) {
-        since = TIM3->CNT; // at most 3.2 us, until the mains' own conversion has surely ended; mostly some ticks
+        since = TIM3->CNT; // at most 3.2 us, until the conversion of the mains has ended for certain; mostly some ticks
     }
     if (adc.latest == 0 || (since >= adc.earliest && since <= adc.latest)) {
         ADC1->JSQR = adc.jsqr[adc.channel];
@@ -86,7 +86,7 @@ OPQ_RAMFUNC void opq_slow_on_half(void) {
     opq_irq_restore(primask);
 }
 
-// Interrupt or task context: the stream from the buffer's begin. Waits a bounded time for EN to fall (10.3.17).
+// Interrupt or task context: sets the stream to the start of the buffer. Waits a bounded time for EN to fall (10.3.17).
 OPQ_RAMFUNC static bool arm_dma(void) {
     DMA2->S[0].CR = 0;
     for (uint32_t turns = 0; DMA2->S[0].CR & DMA_SxCR_EN; turns++) {
@@ -133,11 +133,11 @@ static void stop(void) {
     ADC1->CR2 = 0;
 }
 
-// Interrupt context: waits at most 5 us for the first trigger. 13.8.2: DMA anew, OVR away, then trigger.
+// Interrupt context: waits at most 5 us for the first trigger. 13.8.2: set up DMA, clear OVR, then trigger.
 OPQ_RAMFUNC static void restart(void) {
     uint32_t first_tick;
     opq_trigger_stop();
-    ADC1->CR2 = REGULAR_CR2; // DMA off: after OVR it wants its bit to rise
+    ADC1->CR2 = REGULAR_CR2; // DMA off: after OVR its bit has to rise
     bool armed = arm_dma();
     ADC1->SR = 0;
     ADC1->CR2 = REGULAR_CR2 | ADC_CR2_DMA;
@@ -147,7 +147,7 @@ OPQ_RAMFUNC static void restart(void) {
     }
 }
 
-// Interrupt context: one half buffer (the other's flag brings it here again), integers only.
+// Interrupt context: one half buffer (the flag of the other half causes another interrupt), integers only.
 OPQ_RAMFUNC void DMA2_Stream0_IRQHandler(void) {
     uint32_t flags = DMA2->LISR & DMA_FLAGS;
     DMA2->LIFCR = flags;

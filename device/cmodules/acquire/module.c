@@ -75,7 +75,7 @@ static mp_obj_t acquire_counters(void) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(acquire_counters_obj, acquire_counters);
 
-static mp_obj_t acquire_read(mp_obj_t first, mp_obj_t into) { // copies int16 samples; how many were still there
+static mp_obj_t acquire_read(mp_obj_t first, mp_obj_t into) { // copies int16 samples; returns how many the ring had
     mp_buffer_info_t buffer;
     mp_get_buffer_raise(into, &buffer, MP_BUFFER_WRITE);
     mp_obj_t high = mp_binary_op(MP_BINARY_OP_RSHIFT, first, MP_OBJ_NEW_SMALL_INT(32)); // no 64-bit getter in 1.25

@@ -56,7 +56,7 @@ OPQ_RAMFUNC void opq_ring_gap(opq_ring_t *ring, uint32_t missing, int64_t first_
 
 uint64_t opq_ring_head(const opq_ring_t *ring) {
     uint32_t low, high, again;
-    do { // the upper word changes each 99 hours: twice at most
+    do { // the upper word changes every 99 hours: two rounds at most
         high = atomic_load_explicit(&ring->head[1], memory_order_acquire);
         low = atomic_load_explicit(&ring->head[0], memory_order_acquire);
         again = atomic_load_explicit(&ring->head[1], memory_order_acquire);
@@ -74,7 +74,7 @@ bool opq_ring_holds(const opq_ring_t *ring, uint64_t first) {
     return first >= oldest(ring, opq_ring_head(ring));
 }
 
-// A run's begin and end as they were at one moment. False: the writer has reused its place.
+// Start and end of a run, read at one moment. False: the writer has reused its place.
 static bool run_at(const opq_ring_t *ring, uint32_t number, uint64_t head, opq_run_t *run, uint64_t *end, bool *closed) {
     uint32_t count = atomic_load_explicit(&ring->run_count, memory_order_acquire);
     *run = ring->runs[number % OPQ_RUNS];
@@ -97,7 +97,7 @@ bool opq_ring_next(opq_ring_t *ring, opq_block_t *block) {
         bool closed;
         if (!run_at(ring, ring->run, head, &run, &end, &closed)) {
             uint32_t count = atomic_load_explicit(&ring->run_count, memory_order_acquire);
-            ring->run = count - OPQ_RUNS / 2; // all that was before is passed over
+            ring->run = count - OPQ_RUNS / 2; // all before is left out
             ring->reader_overruns++;
             ring->overrun = true;
             continue;
@@ -105,7 +105,7 @@ bool opq_ring_next(opq_ring_t *ring, opq_block_t *block) {
         if (ring->next < run.first) {
             skip_to(ring, run.first);
         }
-        uint64_t safe = oldest(ring, head + 2 * OPQ_BLOCK_SAMPLES); // two block times to use it in
+        uint64_t safe = oldest(ring, head + 2 * OPQ_BLOCK_SAMPLES); // two block times to use the block
         if (ring->next < safe && ring->next < end) {
             ring->reader_overruns++;
             uint64_t up = (safe + OPQ_BLOCK_SAMPLES - 1) / OPQ_BLOCK_SAMPLES * OPQ_BLOCK_SAMPLES;

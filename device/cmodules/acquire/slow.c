@@ -34,7 +34,7 @@ OPQ_RAMFUNC void opq_slow_take(uint32_t channel, uint16_t count) {
 
 void opq_slow_counts(opq_slow_counts_t *out) {
     uint32_t before, after;
-    do { // a reading comes each 3.3 ms: twice at most
+    do { // a reading comes every 3.3 ms: two rounds at most
         before = atomic_load_explicit(&changes, memory_order_acquire);
         *out = counts;
         atomic_thread_fence(memory_order_acquire);
@@ -57,7 +57,7 @@ void opq_slow_values(const opq_slow_counts_t *from, const opq_slow_scale_t *scal
     out->battery_v = (float)from->mean_q8[OPQ_SLOW_BATTERY] / 256.0f * v_per_count * scale->battery_divider;
     float sensor = (float)from->mean_q8[OPQ_SLOW_TEMPERATURE] / 256.0f;
     if (calibrated(scale->ts_cal1) && calibrated(scale->ts_cal2) && scale->ts_cal2 > scale->ts_cal1) {
-        float at_cal = sensor * out->vdda_v / CALIBRATED_AT_V; // as it would have read at the calibration's VDDA
+        float at_cal = sensor * out->vdda_v / CALIBRATED_AT_V; // as it would read at the VDDA of the calibration
         out->temperature_c = CALIBRATED_LOW_C + (CALIBRATED_HIGH_C - CALIBRATED_LOW_C) *
                                                     (at_cal - (float)scale->ts_cal1) /
                                                     (float)(scale->ts_cal2 - scale->ts_cal1);

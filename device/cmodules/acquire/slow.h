@@ -10,7 +10,7 @@ enum { OPQ_SLOW_SUPPLY, OPQ_SLOW_BATTERY, OPQ_SLOW_TEMPERATURE, OPQ_SLOW_VREFINT
 
 // Counts of the 12-bit converter: the newest, and a mean over about 0.2 s in 1/256 count.
 typedef struct {
-    uint32_t readings; // 0: none yet, the others mean nothing
+    uint32_t readings; // 0: none yet, the other fields are invalid
     uint16_t newest[OPQ_SLOW_CHANNELS];
     uint32_t mean_q8[OPQ_SLOW_CHANNELS];
 } opq_slow_counts_t;
@@ -28,7 +28,7 @@ typedef struct {
 void opq_slow_reset(void);
 void opq_slow_take(uint32_t channel, uint16_t count); // interrupt context
 void opq_slow_counts(opq_slow_counts_t *out);         // task context; of the running acquisition
-// Supply is the newest reading, the others their means.
+// Supply is the newest reading; the others are means.
 void opq_slow_values(const opq_slow_counts_t *counts, const opq_slow_scale_t *scale, opq_slow_values_t *out);
 
 #endif

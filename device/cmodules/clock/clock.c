@@ -3,7 +3,7 @@
 #include "discipline.h"
 
 #define NET_SIGMA_PPB 50000.0 // 50 ppm before anything is known
-#define NET_REFUSED 3u        // syncs in a row that contradict: the gateway's clock was set
+#define NET_REFUSED 3u        // contradicting syncs in a row after which the gateway's clock counts as set again
 #define RESTART_NS INT64_C(500000000)
 
 void opq_clock_config_default(opq_clock_config_t *config, bool tcxo) {
@@ -35,22 +35,22 @@ void opq_clock_init(opq_clock_t *clock, const opq_clock_config_t *config, int64_
 }
 
 void opq_clock_configure(opq_clock_t *clock, const opq_clock_config_t *config) {
-    // A delay that changes while locked moves the pulses by less than the gate, or they come back as a new train.
+    // A change of the delay while locked moves the pulses by less than the gate, or they become a new train.
     clock->config = *config;
     clock->thermometer.lag_s = (double)config->sensor_lag_s;
-    if (!clock->leap_heard) {
+    if (!clock->leap_received) {
         clock->status.leap_seconds = config->leap_seconds;
     }
 }
 
-void opq_clock_label(opq_clock_t *clock, const opq_label_t *told) {
-    opq_label_t label = *told;
+void opq_clock_label(opq_clock_t *clock, const opq_label_t *received) {
+    opq_label_t label = *received;
     label.utc_s += clock->config.label_offset_s;
     opq_clock_pass_leap(clock, label.arrival_tick);
     clock->status.labels += label.valid;
-    if (!clock->gps_running) { // no seconds to name yet; but whether there is a fix counts
+    if (!clock->gps_running) { // there are no seconds to name yet, but a fix counts
         label.valid = false;
-        if (told->valid) {
+        if (received->valid) {
             clock->seconds.invalid = 0;
             clock->seconds.any = true;
             return;
@@ -75,14 +75,14 @@ void opq_clock_label(opq_clock_t *clock, const opq_label_t *told) {
 
 void opq_clock_leap(opq_clock_t *clock, int64_t utc_s, int8_t change, int8_t leap_seconds) {
     clock->status.leap_seconds = leap_seconds;
-    clock->leap_heard = true;
-    if (change == OPQ_LEAP_NOT_TOLD) {
+    clock->leap_received = true;
+    if (change == OPQ_LEAP_UNKNOWN) {
         return;
     }
     // A receiver goes on announcing a leap second while it happens.
     clock->seconds.leap_utc_s = change == 0 || utc_s == clock->seconds.leap_done_s ? 0 : utc_s;
     clock->seconds.leap_change = change;
-    clock->seconds.leap_told = true;
+    clock->seconds.leap_reported = true;
 }
 
 void opq_clock_temperature(opq_clock_t *clock, int64_t tick, float celsius) {
@@ -92,7 +92,7 @@ void opq_clock_temperature(opq_clock_t *clock, int64_t tick, float celsius) {
 }
 
 void opq_clock_sync(opq_clock_t *clock, int64_t tick, int64_t t_ns, uint32_t uncertainty_ns, uint8_t source) {
-    double half_ns = (double)uncertainty_ns / 2.0 + 1000.0; // the figure is a bound; taken for two sigma
+    double half_ns = (double)uncertainty_ns / 2.0 + 1000.0; // the value is a bound; it is used as two sigma
     if (clock->net_syncs > 0 && tick <= clock->net_tick) {
         return;
     }

@@ -1,6 +1,6 @@
-// Clock: TIM5 ticks -> UTC. Pure: no registers, no allocation; the main thread feeds it, PendSV reads stamps from it.
+// Clock: TIM5 ticks -> UTC. Pure: no registers, no allocation. The main thread updates it, PendSV reads stamps from it.
 //
-//   opq_clock_pps          each captured pulse (glitches too: judging them is done here)
+//   opq_clock_pps          each captured pulse (glitches too: they are recognised here)
 //   opq_clock_label        each second that the receiver names (nmea.h, ubx.h)
 //   opq_clock_leap         what the receiver announces (UBX NAV-TIMELS)
 //   opq_clock_temperature  each reading, about one a second
@@ -21,7 +21,7 @@ void opq_clock_configure(opq_clock_t *clock, const opq_clock_config_t *config); 
 
 void opq_clock_pps(opq_clock_t *clock, int64_t tick);
 void opq_clock_label(opq_clock_t *clock, const opq_label_t *label);
-// `change` (1, -1) happens where second `utc_s` begins; 0: none is ahead; OPQ_LEAP_NOT_TOLD.
+// `change` (1, -1) happens where second `utc_s` begins; 0: none is ahead; OPQ_LEAP_UNKNOWN.
 void opq_clock_leap(opq_clock_t *clock, int64_t utc_s, int8_t change, int8_t leap_seconds);
 void opq_clock_temperature(opq_clock_t *clock, int64_t tick, float celsius); // NaN: the sensor failed
 // `source`: OPQ_SOURCE_NTP or OPQ_SOURCE_FREE.
@@ -29,7 +29,7 @@ void opq_clock_sync(opq_clock_t *clock, int64_t tick, int64_t t_ns, uint32_t unc
 void opq_clock_tick(opq_clock_t *clock, int64_t now_tick);
 void opq_clock_status(const opq_clock_t *clock, opq_clock_status_t *out);
 
-// Any context: integers only, bounded. Ticks up to 7 s back get the very stamp that they had.
+// Any context: integers only, bounded. Ticks up to 7 s back get the same stamp as before.
 void opq_clock_stamp(const opq_clock_t *clock, int64_t tick, opq_stamp_t *out);
 
 #endif

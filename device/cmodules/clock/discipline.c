@@ -1,20 +1,20 @@
-// Pulses: which to believe, and what happens when they stop and come back.
+// Pulses: which are accepted, and what happens when they stop and come back.
 #include "discipline.h"
 
-#define GATE_NS 400.0          // inside this, or six sigma, a pulse is believed as it comes
+#define GATE_NS 400.0          // within this, or six sigma, a pulse is accepted at once
 #define TRAIN_TO_BEGIN 6u      // pulses one second apart before the loop begins
-#define TRAIN_TO_RETURN 4u     // after holdover, where the train stands inside the stated bound
+#define TRAIN_TO_RETURN 4u     // after holdover, if the train is within the stated bound
 #define RETURN_NS 1000.0       // on top of that bound
-#define TRAIN_TO_OVERTHROW 64u // a train elsewhere contradicts an honest clock: believed when it stays for a minute
+#define TRAIN_TO_OVERTHROW 64u // a train elsewhere contradicts the clock: accepted if it lasts for a minute
 #define PULSES_TO_TRUST 10u
 #define TRUST_NS 400.0
-#define HINT_NS 250e6          // the gateway's time names seconds when it is good to a quarter of one
+#define HINT_NS 250e6          // the gateway's time decides which second it is if it is good to a quarter of one
 
 opq_bound_t opq_clock_net_bound(const opq_clock_t *clock, int64_t tick) {
     double age_s = (double)(tick - clock->net_tick) / (double)OPQ_TICK_HZ;
     double sigma_ppb = opq_root(clock->net.p_yy + OPQ_CLOCK_NET_WANDER_PPB2_S * (age_s > 0.0 ? age_s : 0.0));
     double growth_ppb = OPQ_CLOCK_SIGMAS * sigma_ppb;
-    // What is common to all syncs (a lopsided way) does not average out: the gateway's figure stands in full.
+    // An error common to all syncs (an asymmetric path) does not average out: the gateway's uncertainty counts in full.
     return (opq_bound_t){
         .bound_ns = (double)clock->net_uncertainty_ns + (age_s > 0.0 ? growth_ppb * age_s : 0.0),
         .growth_ppb = growth_ppb,
@@ -40,7 +40,7 @@ static int64_t nearest_second(int64_t t_ns) {
     return up - (rest < 0 ? rest + OPQ_CLOCK_SECOND_NS : rest);
 }
 
-// Truth minus model at a pulse, were it a good one.
+// Truth minus model at a pulse, if it is a good one.
 static int64_t innovation_ns(const opq_clock_t *clock, int64_t tick, int64_t *pulse_t_ns) {
     int64_t model_ns = opq_loop_at(&clock->gps, tick);
     *pulse_t_ns = nearest_second(model_ns - clock->config.pulse_delay_ns) + clock->config.pulse_delay_ns;
@@ -65,12 +65,12 @@ static void begin(opq_clock_t *clock, const opq_train_t *train) {
     double nominal_s = (double)length_ticks / (double)OPQ_TICK_HZ;
     double y_ppb = ((double)train->seconds - nominal_s) / nominal_s * 1e9;
     int64_t t_ns = clock->config.pulse_delay_ns;
-    if (clock->gps_running) { // keep counting, so that a name settled before can be compared
+    if (clock->gps_running) { // go on counting, so that the seconds settled before can be compared
         (void)innovation_ns(clock, train->last_tick, &t_ns);
     }
     opq_loop_start(&clock->gps, train->last_tick, t_ns, 2.0 * OPQ_CLOCK_PULSE_NS, y_ppb,
                    2.0 * OPQ_CLOCK_PULSE_NS / (double)train->seconds + 10.0);
-    opq_seconds_forget(&clock->seconds);
+    opq_seconds_reset(&clock->seconds);
     opq_tcxo_break(&clock->tcxo);
     clock->gps_running = true;
     clock->gps_trusted = false;
@@ -80,7 +80,7 @@ static void begin(opq_clock_t *clock, const opq_train_t *train) {
     opq_trains_clear(&clock->trains);
 }
 
-// Back from holdover: the phase is the pulse's, the frequency what holdover had it at.
+// Back from holdover: the phase is taken from the pulse, the frequency from holdover.
 static void come_back(opq_clock_t *clock, int64_t tick, int64_t pulse_t_ns, int64_t innovation) {
     double sigma_ppb = opq_root(opq_tcxo_variance_ppb(&clock->tcxo, &clock->thermometer));
     opq_loop_start(&clock->gps, tick, pulse_t_ns, 2.0 * OPQ_CLOCK_PULSE_NS, clock->gps.y_ppb, sigma_ppb + 10.0);
@@ -90,7 +90,7 @@ static void come_back(opq_clock_t *clock, int64_t tick, int64_t pulse_t_ns, int6
 }
 
 void opq_clock_pps(opq_clock_t *clock, int64_t tick) {
-    if (!opq_seconds_fix(&clock->seconds)) { // a receiver without a fix lets its pulse run free
+    if (!opq_seconds_fix(&clock->seconds)) { // without a fix the pulse of a receiver runs free
         clock->status.pulses_rejected++;
         opq_trains_clear(&clock->trains);
         return;
@@ -106,7 +106,7 @@ void opq_clock_pps(opq_clock_t *clock, int64_t tick) {
         clock->status.pulses_late++;
         return;
     }
-    if (tick - clock->good_tick < OPQ_TICK_HZ / 2) { // a double
+    if (tick - clock->good_tick < OPQ_TICK_HZ / 2) { // a double pulse
         clock->status.pulses_rejected++;
         return;
     }
@@ -141,7 +141,7 @@ void opq_clock_trust(opq_clock_t *clock) {
     if (clock->gps_trusted || !clock->gps_running || clock->holding || clock->gps_pulses < PULSES_TO_TRUST) {
         return;
     }
-    if (!clock->seconds.settled && !clock->seconds.any) { // pulses alone: the gateway's time may name them
+    if (!clock->seconds.settled && !clock->seconds.any) { // pulses alone: the gateway's time may give their seconds
         opq_seconds_hint_t hint = opq_clock_hint(clock, clock->gps.tick);
         clock->seconds.settled = hint.known;
         clock->seconds.offset_s = hint.offset_s;
@@ -154,10 +154,10 @@ void opq_clock_hold(opq_clock_t *clock, int64_t now_tick) {
     if (!clock->gps_running || now_tick - clock->good_tick <= OPQ_CLOCK_LOST_TICKS) {
         return;
     }
-    if (!clock->gps_trusted) { // never became a clock: begin anew
+    if (!clock->gps_trusted) { // it never became a clock: start again
         if (!clock->seconds.settled || now_tick - clock->good_tick > 20 * OPQ_TICK_HZ) {
             clock->gps_running = false;
-            opq_seconds_forget(&clock->seconds);
+            opq_seconds_reset(&clock->seconds);
         }
         return;
     }
@@ -167,7 +167,7 @@ void opq_clock_hold(opq_clock_t *clock, int64_t now_tick) {
         opq_loop_advance(&clock->gps, now_tick, OPQ_CLOCK_PHASE_NS2_S, OPQ_CLOCK_WANDER_PPB2_S);
         opq_tcxo_hold(&clock->tcxo, &clock->thermometer, &clock->gps);
     } else {
-        opq_loop_advance(&clock->gps, now_tick, 0.0, 0.0); // its doubt is the oscillator model's affair now
+        opq_loop_advance(&clock->gps, now_tick, 0.0, 0.0); // the oscillator model gives its uncertainty now
     }
     clock->gps.y_ppb = opq_tcxo_held_ppb(&clock->tcxo, &clock->thermometer, now_tick);
 }

@@ -9,7 +9,7 @@ double opq_root(double square) {
         return 0.0;
     }
     double root = square > 1.0 ? square : 1.0;
-    for (int i = 0; i < 64; i++) { // halves until near, then doubles its digits; 1e18 takes 36
+    for (int i = 0; i < 64; i++) { // halves until near, then doubles the digits; 1e18 takes 36 steps
         double next = 0.5 * (root + square / root);
         if (next >= root) {
             break;

@@ -13,8 +13,8 @@
 enum {
     RECEIVE = 1024,          // 90 ms of 115,200 baud; a receiver sends its 600 bytes once a second
     TRANSMIT = 64,           // three CFG-MSG
-    BYTES_AT_ONCE = RECEIVE, // bounded: a poll takes what was there, not what comes meanwhile
-    ASK_AGAIN_S = 10,        // a u-blox that lost its supply forgets what it was asked for
+    BYTES_AT_ONCE = RECEIVE, // bounded: a poll reads what is there at its start
+    CONFIGURE_EACH_S = 10,   // a u-blox that lost its supply loses its configuration
 };
 
 extern opq_clock_t opq_box_clock; // main.c
@@ -24,8 +24,8 @@ static opq_queue_t receive, transmit;
 static opq_nmea_t nmea;
 static opq_ubx_t ubx;
 static opq_fix_t fix;
-static bool started, listening, deaf, asking;
-static uint32_t silent_s, heard;
+static bool started, listening, pulses_only, configuring;
+static uint32_t silent_s, messages_seen;
 
 static void listen(mp_int_t baud) {
     static mp_int_t running_baud;
@@ -43,7 +43,7 @@ static void listen(mp_int_t baud) {
     running_baud = baud;
 }
 
-static void ask(void) {
+static void request_messages(void) {
     uint8_t message[OPQ_UBX_ENABLE];
     for (unsigned i = 0; opq_ubx_enable(i, message) > 0; i++) {
         (void)opq_queue_put(&transmit, message, sizeof message);
@@ -60,7 +60,7 @@ static mp_obj_t clock_configure(size_t n, const mp_obj_t *args) {
     config.pulse_delay_ns = (int32_t)mp_obj_get_int(args[2]);
     config.label_offset_s = n > 6 ? (int8_t)mp_obj_get_int(args[6]) : 0;
     float sigma = mp_obj_get_float_to_f(args[4]);
-    if (sigma > 0.0f) { // kept in flash from an earlier start
+    if (sigma > 0.0f) { // saved in flash by an earlier start
         config.tcxo_ppb_per_k = mp_obj_get_float_to_f(args[3]);
         config.tcxo_sigma_ppb_per_k = sigma;
     }
@@ -70,17 +70,17 @@ static mp_obj_t clock_configure(size_t n, const mp_obj_t *args) {
         opq_clock_init(&opq_box_clock, &config, opq_tick_now());
         started = true;
     }
-    deaf = strcmp(receiver, "none") == 0; // pulses may come all the same, and the gateway name them
-    if (!deaf) {
+    pulses_only = strcmp(receiver, "none") == 0; // pulses may still come, and the gateway gives their seconds
+    if (!pulses_only) {
         listen(n > 5 ? mp_obj_get_int(args[5]) : 9600);
     }
-    asking = strcmp(receiver, "ubx") == 0;
-    silent_s = ASK_AGAIN_S; // with the next second
+    configuring = strcmp(receiver, "ubx") == 0;
+    silent_s = CONFIGURE_EACH_S; // in the next second
     return mp_const_none;
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(clock_configure_obj, 5, 7, clock_configure);
 
-static void told(opq_gps_t what, const opq_label_t *label, const opq_leap_t *leap) {
+static void handle_message(opq_gps_t what, const opq_label_t *label, const opq_leap_t *leap) {
     if (what == OPQ_GPS_LABEL) {
         opq_clock_label(&opq_box_clock, label);
     } else if (what == OPQ_GPS_LEAP) {
@@ -93,7 +93,7 @@ static mp_obj_t clock_poll(void) {
     while (opq_tick_take_pps(&tick)) {
         opq_clock_pps(&opq_box_clock, tick);
     }
-    if (!listening || deaf) {
+    if (!listening || pulses_only) {
         return mp_const_none;
     }
     int64_t now_tick = opq_tick_now();
@@ -104,8 +104,8 @@ static mp_obj_t clock_poll(void) {
         }
         opq_label_t label;
         opq_leap_t leap;
-        told(opq_nmea_push(&nmea, (uint8_t)byte, now_tick, &label, &fix), &label, &leap);
-        told(opq_ubx_push(&ubx, (uint8_t)byte, now_tick, &label, &fix, &leap), &label, &leap);
+        handle_message(opq_nmea_push(&nmea, (uint8_t)byte, now_tick, &label, &fix), &label, &leap);
+        handle_message(opq_ubx_push(&ubx, (uint8_t)byte, now_tick, &label, &fix, &leap), &label, &leap);
     }
     return mp_const_none;
 }
@@ -115,10 +115,10 @@ static mp_obj_t clock_second(mp_obj_t temperature) {
     int64_t now_tick = opq_tick_now();
     opq_clock_temperature(&opq_box_clock, now_tick, mp_obj_get_float_to_f(temperature));
     opq_clock_tick(&opq_box_clock, now_tick);
-    silent_s = ubx.messages != heard ? 0 : silent_s + 1;
-    heard = ubx.messages;
-    if (asking && silent_s >= ASK_AGAIN_S) {
-        ask();
+    silent_s = ubx.messages != messages_seen ? 0 : silent_s + 1;
+    messages_seen = ubx.messages;
+    if (configuring && silent_s >= CONFIGURE_EACH_S) {
+        request_messages();
         silent_s = 0;
     }
     return MP_OBJ_NEW_SMALL_INT(opq_box_clock.status.state);
@@ -169,7 +169,7 @@ static mp_obj_t clock_learnt(void) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(clock_learnt_obj, clock_learnt);
 
-// status(buffer): the status struct as it is (clock.h), for tests and the prompt; its size when there is no buffer.
+// status(buffer): copies the status struct (clock.h), for tests and the prompt; without a buffer returns its size.
 static mp_obj_t clock_status(size_t n, const mp_obj_t *args) {
     opq_clock_status_t status;
     if (n > 0) {

@@ -20,7 +20,7 @@ static int hex(char c) {
                                   : -1;
 }
 
-// `*hh` at the end is the exclusive or of all between it and the dollar sign; it is cut off.
+// `*hh` at the end is the exclusive or of all between it and the dollar sign; it is removed.
 static bool checked(char *line, unsigned length) {
     if (length < 3 || line[length - 3] != '*' || hex(line[length - 2]) < 0 || hex(line[length - 1]) < 0) {
         return false;
@@ -138,7 +138,7 @@ static opq_gps_t rmc(opq_nmea_t *nmea, const fields_t *fields, opq_label_t *labe
         nmea->malformed++;
         return OPQ_GPS_NOTHING;
     }
-    nmea->fix_told = true;
+    nmea->fix_reported = true;
     nmea->fix = fields->at[2][0] == 'A' && (fields->count < 13 || fields->at[12][0] != 'N');
     time_of_day_t time;
     int32_t day, month, year;
@@ -148,7 +148,7 @@ static opq_gps_t rmc(opq_nmea_t *nmea, const fields_t *fields, opq_label_t *labe
     if (!dated) {
         nmea->malformed += nmea->fix; // without a fix the fields are empty
         *label = (opq_label_t){.arrival_tick = nmea->first_tick, .kind = OPQ_LABEL_NMEA};
-        return OPQ_GPS_LABEL; // and what it says is: no fix
+        return OPQ_GPS_LABEL; // it reports: no fix
     }
     if (nmea->fix) {
         (void)position(fields, 3, fix);
@@ -169,7 +169,7 @@ static opq_gps_t zda(opq_nmea_t *nmea, const fields_t *fields, opq_label_t *labe
         nmea->malformed += fields->count < 5 || fields->at[1][0] != 0;
         return OPQ_GPS_NOTHING;
     }
-    if (!time.whole || (nmea->fix_told && !nmea->fix)) {
+    if (!time.whole || (nmea->fix_reported && !nmea->fix)) {
         return OPQ_GPS_NOTHING;
     }
     fill(label, nmea, year, month, day, &time, true);
@@ -185,7 +185,7 @@ static opq_gps_t gga(opq_nmea_t *nmea, const fields_t *fields, opq_fix_t *fix) {
         nmea->malformed++;
         return OPQ_GPS_NOTHING;
     }
-    nmea->fix_told = true;
+    nmea->fix_reported = true;
     nmea->fix = fields->at[6][0] >= '1' && fields->at[6][0] <= '5'; // 0 none, 6 dead reckoning, 7 manual, 8 simulator
     fix->satellites = (uint8_t)satellites;
     if (nmea->fix) {
@@ -213,7 +213,7 @@ static opq_gps_t sentence(opq_nmea_t *nmea, opq_label_t *label, opq_fix_t *fix) 
 }
 
 opq_gps_t opq_nmea_push(opq_nmea_t *nmea, uint8_t byte, int64_t tick, opq_label_t *label, opq_fix_t *fix) {
-    if (byte == '$') { // also in the middle of one that was cut
+    if (byte == '$') { // also within a sentence that was cut
         nmea->checksums += nmea->inside;
         nmea->inside = true;
         nmea->length = 0;

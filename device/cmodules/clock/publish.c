@@ -1,20 +1,20 @@
 // Publishing: which clock the stamps follow, and how the timeline gets there without ever going back.
 #include "discipline.h"
 
-#define SLEW_NS INT64_C(1000000)            // up to here a difference is slewed away,
+#define SLEW_NS INT64_C(1000000)            // up to this a difference is slewed,
 #define SLEW_FACTOR 50000                   // at 20 ppm at most: 0.001 Hz of 50 Hz while it lasts
-#define CRAWL_NS (10 * OPQ_CLOCK_SECOND_NS) // back by more than this is a step: nobody waits for hours
-#define SETTLED_NS 200                      // still so far off: not GPS time yet
+#define CRAWL_NS (10 * OPQ_CLOCK_SECOND_NS) // back by more than this is a step, as the wait would take hours
+#define SETTLED_NS 200                      // with a larger difference it is not GPS time yet
 #define AGAIN_TICKS (OPQ_TICK_HZ * 9 / 20)  // at most two pieces a second, so that the timeline reaches 7 s back
 #define CRAWL_Q36 (INT64_C(68719476736) / 1000 * 999) // 2^36: the timeline does 1/1000 of its pace
-#define LEAP_AHEAD_NS (OPQ_CLOCK_SECOND_NS * 9 / 2) // an announced one is put in so early: the main thread may be busy
-#define LEAP_DOUBT_S 8      // from 23:59:54 on, where nobody announced whether there is a leap second
-#define LEAP_CONTESTED_S 24 // and so long where labels speak of one
-#define DOUBTED 10u         // labels in a row against the settled name
+#define LEAP_AHEAD_NS (OPQ_CLOCK_SECOND_NS * 9 / 2) // inserted so early: the main thread may be busy
+#define LEAP_DOUBT_S 8      // from 23:59:54 on, if it was not announced whether there is a leap second
+#define LEAP_CONTESTED_S 24 // and so long if labels contain one
+#define DOUBTED 10u         // labels in a row against the settled second
 
 typedef struct {
     bool known;
-    int64_t t_ns; // at the piece's beginning
+    int64_t t_ns; // at the start of the piece
     double y_ppb;
     opq_bound_t bound;
     uint8_t source;
@@ -42,18 +42,18 @@ static target_t choose(const opq_clock_t *clock, int64_t tick) {
     if (net.known) {
         net.bound = opq_clock_net_bound(clock, tick);
     }
-    if (gps.known && net.known) { // after long holdover the gateway may know better; twice better, so as not to flutter
+    if (gps.known && net.known) { // after long holdover the gateway may be better; twice, so that it does not alternate
         return clock->holding && 2.0 * net.bound.bound_ns < gps.bound.bound_ns ? net : gps;
     }
     return gps.known ? gps : net.known ? net : none;
 }
 
-// Extra doubt where the name of the second is in question.
+// Additional uncertainty while it is not certain which second it is.
 static double doubt_ns(const opq_clock_t *clock, const target_t *target, int64_t tick) {
     double extra = clock->seconds.against >= DOUBTED || tick < clock->leap_end_tick ? 1e9 : 0.0;
     int64_t utc_s = target->t_ns / OPQ_CLOCK_SECOND_NS;
     int64_t doubtful_s = clock->seconds.against > 0 ? LEAP_CONTESTED_S : LEAP_DOUBT_S;
-    if (!clock->seconds.leap_told && opq_seconds_near_leap(utc_s, doubtful_s)) {
+    if (!clock->seconds.leap_reported && opq_seconds_near_leap(utc_s, doubtful_s)) {
         extra = 1e9;
     }
     return extra;
@@ -65,14 +65,14 @@ static int64_t timeline_at(const opq_clock_t *clock, int64_t tick) {
     return stamp.t_ns;
 }
 
-// A piece from `from_ns` at its tick to the target: slewed, crawled or stepped.
+// A piece from `from_ns` at its tick to the target: a slew, a crawl or a step.
 static void aim(opq_clock_t *clock, opq_piece_t *piece, int64_t from_ns, int64_t target_ns) {
     int64_t off_ns = target_ns - from_ns;
     int64_t magnitude = off_ns < 0 ? -off_ns : off_ns;
     piece->t_ns = from_ns;
     clock->status.slewing_ns = magnitude < INT32_MAX ? (int32_t)off_ns : off_ns < 0 ? INT32_MIN : INT32_MAX;
     clock->crawling = off_ns < 0 && magnitude <= CRAWL_NS && magnitude > (clock->crawling ? SETTLED_NS : SLEW_NS);
-    if (clock->crawling) { // once begun it goes on to the end, or the last millisecond would take a minute
+    if (clock->crawling) { // once begun it goes on to the end; otherwise the last millisecond would take a minute
         piece->slew_ns = magnitude * 1000 / 999;
         piece->slew_q36 = -CRAWL_Q36;
     } else if (magnitude <= SLEW_NS) {
@@ -92,7 +92,7 @@ static void aim(opq_clock_t *clock, opq_piece_t *piece, int64_t from_ns, int64_t
     }
 }
 
-// The announced leap second, where this piece would run into it: a piece of its own, at its very tick.
+// The announced leap second, if it lies in this piece: a piece of its own at its exact tick.
 static void leap(opq_clock_t *clock, const opq_piece_t *before, const target_t *target) {
     opq_seconds_t *seconds = &clock->seconds;
     if (seconds->leap_utc_s == 0 || seconds->leap_change == 0 || target->source < OPQ_SOURCE_HOLDOVER) {
@@ -106,7 +106,7 @@ static void leap(opq_clock_t *clock, const opq_piece_t *before, const target_t *
     int8_t change = seconds->leap_change;
     seconds->leap_done_s = seconds->leap_utc_s;
     seconds->leap_utc_s = 0;
-    if (ahead_ns < -OPQ_CLOCK_SECOND_NS) { // announced too late; the labels will tell
+    if (ahead_ns < -OPQ_CLOCK_SECOND_NS) { // announced too late; the labels decide
         return;
     }
     ahead_ns = ahead_ns > 0 ? ahead_ns : 0;
@@ -115,7 +115,7 @@ static void leap(opq_clock_t *clock, const opq_piece_t *before, const target_t *
     if (piece.tick <= before->tick) {
         piece.tick = before->tick + 1;
     }
-    if (change > 0) { // Unix gives 23:59:60 the numbers of 00:00:00, here it stands still before them: a second apart
+    if (change > 0) { // Unix gives 23:59:60 the numbers of 00:00:00; here the time stands still before them
         piece.uncertainty_ns += OPQ_CLOCK_SECOND_NS;
     }
     int64_t from_ns = timeline_at(clock, piece.tick);
@@ -138,7 +138,7 @@ void opq_clock_pass_leap(opq_clock_t *clock, int64_t now_tick) {
 void opq_clock_publish(opq_clock_t *clock, int64_t now_tick) {
     int64_t tick = now_tick + OPQ_CLOCK_AHEAD_TICKS;
     if (tick < clock->published_tick + AGAIN_TICKS) {
-        return; // called too often, or a leap second's piece has yet to begin
+        return; // called too often, or the piece of a leap second has not begun
     }
     target_t target = choose(clock, tick);
     double doubt = target.known ? target.bound.bound_ns + doubt_ns(clock, &target, tick) : 1e18;

@@ -3,19 +3,19 @@
 #include "calendar.h"
 #include "ticks.h"
 
-#define SPREAD_MS 500        // a label comes so much sooner or later than is typical; a wrong one, 1000
-#define NEXT_VOTE_MS 600     // a receiver says each second several times; the first counts
+#define SPREAD_MS 500        // how much sooner or later than typical a label may come; a wrong one is 1000 off
+#define NEXT_VOTE_MS 600     // a receiver sends each second several times; the first one counts
 #define ENOUGH 13u           // of OPQ_VOTES
-#define TURN_OVER 30u        // labels in a row that overthrow what was settled
+#define TURN_OVER 30u        // contradicting labels in a row that replace the settled second
 #define TURN_OVER_AT_LEAP 3u // where a leap second may be
-#define RANK_S 10            // so long after the last label of a higher rank a lower one counts again
+#define RANK_S 10            // time after the last label of a higher rank until a lower one counts again
 #define NO_FIX 3u            // labels in a row
 
 void opq_seconds_start(opq_seconds_t *seconds) { *seconds = (opq_seconds_t){0}; }
 
 static void clear(opq_seconds_t *seconds) { seconds->voted = seconds->next = seconds->against = 0; }
 
-void opq_seconds_forget(opq_seconds_t *seconds) {
+void opq_seconds_reset(opq_seconds_t *seconds) {
     clear(seconds);
     seconds->settled = false;
 }
@@ -23,7 +23,7 @@ void opq_seconds_forget(opq_seconds_t *seconds) {
 bool opq_seconds_fix(const opq_seconds_t *seconds) { return seconds->invalid < NO_FIX; }
 
 bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s) {
-    opq_date_t day = opq_date(utc_s - 2 * 3600); // at 00:00:xx still the day before
+    opq_date_t day = opq_date(utc_s - 2 * 3600); // at 00:00:xx it is still the day before
     if (!((day.month == 6 && day.day == 30) || (day.month == 12 && day.day == 31))) {
         return false;
     }
@@ -32,7 +32,7 @@ bool opq_seconds_near_leap(int64_t utc_s, int64_t margin_s) {
 }
 
 void opq_seconds_leap(opq_seconds_t *seconds, int8_t change) {
-    seconds->offset_s -= change; // an inserted second is counted by the pulses and not by UTC as Unix has it
+    seconds->offset_s -= change; // the pulses count an inserted second, and Unix time does not
     for (unsigned i = 0; i < OPQ_VOTES; i++) {
         seconds->votes_ms[i] -= (int64_t)change * 1000;
     }
@@ -66,7 +66,7 @@ static bool elect(const opq_seconds_t *seconds, int64_t *offset_s, int64_t *late
 }
 
 static bool ranks(opq_seconds_t *seconds, const opq_label_t *label) {
-    bool silent = seconds->voted == 0 || label->arrival_tick - seconds->heard_tick > RANK_S * OPQ_TICK_HZ;
+    bool silent = seconds->voted == 0 || label->arrival_tick - seconds->rank_tick > RANK_S * OPQ_TICK_HZ;
     if (label->kind < seconds->kind && !silent) {
         return false;
     }
@@ -86,7 +86,7 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
         seconds->invalid += seconds->invalid < NO_FIX && !label->of_next_pulse;
         return OPQ_SECONDS_NOTHING;
     }
-    if (!label->of_next_pulse) { // TIM-TP says nothing of a fix
+    if (!label->of_next_pulse) { // TIM-TP does not report a fix
         seconds->invalid = 0;
     }
     int64_t model_ms = model_ns / 1000000;
@@ -94,9 +94,9 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
         (seconds->voted > 0 && model_ms - seconds->last_vote_ms < NEXT_VOTE_MS && model_ms >= seconds->last_vote_ms)) {
         return OPQ_SECONDS_NOTHING;
     }
-    seconds->heard_tick = label->arrival_tick;
+    seconds->rank_tick = label->arrival_tick;
     seconds->last_vote_ms = model_ms;
-    // Second 60 is given the name of the one before, so that 00:00:00 is right from its first sample on.
+    // Second 60 gets the number of the one before, so that 00:00:00 is right from its first sample on.
     int64_t utc_s = label->utc_s - (label->of_next_pulse ? 1 : 0) - (label->leap ? 1 : 0);
     int64_t vote_ms = (utc_s - seconds->bias_s) * 1000 - model_ms;
     seconds->votes_ms[seconds->next] = vote_ms;
@@ -112,7 +112,7 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
         }
         seconds->against++;
         int64_t off_s = (unusual_ms < 0 ? SPREAD_MS - unusual_ms : -unusual_ms - SPREAD_MS) /
-                        1000; // -1: the labels stay behind, a second was inserted
+                        1000; // -1: a second was inserted, and the labels are one late
         bool leap = (off_s == 1 || off_s == -1) && opq_seconds_near_leap(label->utc_s, 24);
         if (leap && (label->leap ? off_s == -1 : seconds->against >= TURN_OVER_AT_LEAP)) {
             opq_seconds_leap(seconds, (int8_t)-off_s);
@@ -128,7 +128,7 @@ opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t
         return seconds->settled ? OPQ_SECONDS_AGAINST : OPQ_SECONDS_VOTED;
     }
     if (hint.known && label->kind < OPQ_LABEL_UBX_CONFIRMED && offset_s != hint.offset_s) {
-        int64_t bias_s = offset_s - hint.offset_s; // names the next pulse, or lost 1024 weeks: learnt from the gateway
+        int64_t bias_s = offset_s - hint.offset_s; // the receiver labels the next pulse, or lost 1024 weeks
         seconds->bias_s += bias_s;
         for (unsigned i = 0; i < OPQ_VOTES; i++) {
             seconds->votes_ms[i] -= bias_s * 1000;

@@ -1,5 +1,5 @@
-// Seconds: which second of UTC a pulse is. The receiver's label comes over a serial line, late, at times a second late,
-// at times wrong; sixteen of them settle it. Also leap seconds.
+// Seconds: which second of UTC a pulse is. The receiver's label comes late over a serial line, sometimes a second
+// late, sometimes wrong; sixteen labels decide. Also leap seconds.
 #ifndef OPQ_SECONDS_H
 #define OPQ_SECONDS_H
 
@@ -16,44 +16,44 @@ typedef struct {
     uint32_t next;
     int64_t offset_s; // UTC minus the model's seconds
     bool settled;
-    uint32_t against; // labels in a row whose vote contradicts what is settled
-    int64_t bias_s;   // the receiver's labels minus UTC, where the gateway's time told
+    uint32_t against; // labels in a row whose vote contradicts the settled second
+    int64_t bias_s;   // the receiver's labels minus UTC, as found by the gateway's time
     int64_t last_vote_ms;
     uint8_t kind;       // rank of the votes
-    int64_t heard_tick; // last label of that rank
+    int64_t rank_tick; // last label of that rank
     int64_t any_tick;   // last label of any kind, valid or not
     bool any;
     uint32_t invalid;    // labels in a row without a fix
-    int64_t latency_ms;  // typical, of the votes that settled it
-    int64_t leap_done_s; // the last one that happened
+    int64_t latency_ms;  // typical latency of the votes that settled it
+    int64_t leap_done_s; // the last leap second that happened
     int64_t leap_utc_s;  // the change happens where this second begins; 0: none announced
     int8_t leap_change;
-    bool leap_told; // the receiver said whether one is ahead
+    bool leap_reported; // the receiver reported whether one is ahead
 } opq_seconds_t;
 
 typedef enum {
-    OPQ_SECONDS_NOTHING = 0, // not a vote: no fix, lower rank, second one of its second
+    OPQ_SECONDS_NOTHING = 0, // no vote: no fix, lower rank, or not the first label of its second
     OPQ_SECONDS_AGREES = 1,
-    OPQ_SECONDS_AGAINST = 2, // contradicts what is settled, so far without consequence
+    OPQ_SECONDS_AGAINST = 2, // contradicts the settled second, so far without effect
     OPQ_SECONDS_SETTLED = 3, // `offset_s` is new
     OPQ_SECONDS_VOTED = 4,   // nothing is settled yet
 } opq_seconds_result_t;
 
-// Whole seconds by another clock, good to a quarter of a second.
+// Whole seconds from another clock, right to a quarter of a second.
 typedef struct {
     bool known;
     int64_t offset_s;
 } opq_seconds_hint_t;
 
 void opq_seconds_start(opq_seconds_t *seconds);
-void opq_seconds_forget(opq_seconds_t *seconds); // the pulses began anew: names have to settle again
+void opq_seconds_reset(opq_seconds_t *seconds); // the pulses started again: the seconds have to be settled again
 
 // `model_ns`: the loop's time when the label arrived.
 opq_seconds_result_t opq_seconds_label(opq_seconds_t *seconds, const opq_label_t *label, int64_t model_ns,
                                        opq_seconds_hint_t hint);
-bool opq_seconds_fix(const opq_seconds_t *seconds); // no receiver says that it has none
+bool opq_seconds_fix(const opq_seconds_t *seconds); // false: the receiver reports that it has no fix
 bool opq_seconds_near_leap(int64_t utc_s,
                            int64_t margin_s); // within `margin_s` after 23:59:54 of 30 June or 31 December
-void opq_seconds_leap(opq_seconds_t *seconds, int8_t change); // the change happens
+void opq_seconds_leap(opq_seconds_t *seconds, int8_t change); // applies the change
 
 #endif

@@ -8,19 +8,19 @@
 #define PULSE_NS 42.0                // two pulses' noise, 30 ns each
 #define FLICKER_PPB 1.0              // of the oscillator itself, over minutes to an hour
 #define WANDER_PPB2_S (1.0 / 3600.0) // of the level: 1 ppb in an hour
-#define LAG_ERROR 0.15               // of the sensor's lag: not known better
+#define LAG_ERROR 0.15               // of the sensor's lag, an assumption
 #define CURVE_PPB_K2 0.5             // of the coefficient beyond the temperatures seen
 #define LONG_BLOCKS 84.0             // memory of the coefficient: 6 h
 #define SHORT_BLOCKS 14.0            // of the level: 1 h
 #define WHOLE_K2 0.002               // a block with so much noise in its temperature, or less, has weight 1
-#define CHANGE_K2 0.05               // less variance than this, a spread of 0.8 K, may be the sensor's own wander
+#define CHANGE_K2 0.05               // less variance (a spread of 0.8 K) may be wander of the sensor
 #define AGEING_PPB2_K2 0.01          // per block: 0.4 ppb/K in an hour, 2 in a day
 #define FIT_TO_LEARN_S 63.0          // shorter blocks count for the level alone
 #define LEARNT_K 2.6                 // of block means: 3 K from end to end, less what the means round off
 #define LEARNT_PPB_K 10.0
-#define UNSEEN_K_S (5.0 / 3600.0) // what a room does, where there is no sensor
-#define KINK_K_S UNSEEN_K_S       // the slope may have changed when the pulses stopped; the line sees it
-#define KINK_S 120.0              // so much later: its memory and the sensor's lag
+#define UNSEEN_K_S (5.0 / 3600.0) // assumed change of a room, if there is no sensor
+#define KINK_K_S UNSEEN_K_S       // the slope may have changed when the pulses stopped; the line shows it
+#define KINK_S 120.0              // only after this time: its memory and the lag of the sensor
 #define STALE_S 30.0
 
 void opq_tcxo_start(opq_tcxo_t *tcxo, double ppb_per_k, double sigma_ppb_per_k) {
@@ -46,21 +46,21 @@ static bool fresh(const opq_thermometer_t *thermometer, int64_t tick) {
     return thermometer->readings > 1 && (double)(tick - thermometer->tick) < STALE_S * (double)OPQ_TICK_HZ;
 }
 
-// Steepness squared, with its doubt: what one kelvin of error costs.
+// Slope squared plus its variance: the effect of one kelvin of error.
 static double ppb2_per_k2(const opq_tcxo_t *tcxo) {
     return tcxo->coefficient_ppb_k * tcxo->coefficient_ppb_k + tcxo->coefficient_variance;
 }
 
-// The regression's answer, weighed against what was believed before.
+// The result of the regression, weighted against the estimate before.
 static void solve(opq_tcxo_t *tcxo) {
     double blocks = tcxo->weight2 > 0.0 ? tcxo->long_weight * tcxo->long_weight / tcxo->weight2 : 1.0;
-    // Of the temperature's spread, what noise cannot have made: less its mean and two of its standard deviations.
+    // The part of the temperature's spread that is not noise: minus the noise's mean and two standard deviations.
     double noise_k2 = tcxo->noise_k2 * (1.0 + 2.0 * opq_root(2.0 / blocks));
     double signal_k2 = tcxo->square_k2 - tcxo->noise_k2;
     double sure_k2 = tcxo->square_k2 - noise_k2;
     double prior = 1.0 / (tcxo->sigma_ppb_k * tcxo->sigma_ppb_k + 1e-6);
     if (sure_k2 <= CHANGE_K2 * tcxo->long_weight ||
-        blocks < 2.0) { // nothing to learn from: what is known stays, and ages
+        blocks < 2.0) { // no new information: the estimate stays, and ages
         tcxo->coefficient_variance += AGEING_PPB2_K2;
         if (tcxo->coefficient_variance > 1.0 / prior) {
             tcxo->coefficient_variance = 1.0 / prior;
@@ -71,7 +71,7 @@ static void solve(opq_tcxo_t *tcxo) {
     double noise_ppb2 = slope * slope * tcxo->noise_k2 / tcxo->long_weight; // per unit of weight
     double residual_ppb2 = tcxo->spread_ppb2 + noise_ppb2;
     double information = sure_k2 / residual_ppb2;
-    // The regressor's own noise also moves the slope: its variance is not exactly what was taken out.
+    // Noise of the regressor also moves the slope: its true variance differs from the one subtracted.
     double loose = slope * tcxo->noise_k2 / signal_k2 * opq_root(2.0 / blocks);
     double variance = 1.0 / information + loose * loose;
     double total = 1.0 / variance + prior;
@@ -79,7 +79,7 @@ static void solve(opq_tcxo_t *tcxo) {
     tcxo->coefficient_variance = 1.0 / total;
 }
 
-// Weighted means and sums of squares about them, older blocks fading.
+// Weighted means and sums of squares about them; older blocks count less.
 static void gather(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_k2, double weight) {
     double keep = 1.0 - weight / LONG_BLOCKS;
     tcxo->long_weight = tcxo->long_weight * keep + weight;
@@ -106,7 +106,7 @@ static void learn(opq_tcxo_t *tcxo, double y_ppb, double celsius, double noise_k
     double quiet = FLICKER_PPB * FLICKER_PPB / noise_ppb2; // short blocks are noisy in frequency as well
     weight = quiet < weight ? quiet : weight;
     double off_ppb = y_ppb - (tcxo->level_ppb + tcxo->coefficient_ppb_k * (celsius - tcxo->middle_c));
-    if (tcxo->blocks > 1) { // how well the forecast did, beyond what the thermometer explains
+    if (tcxo->blocks > 1) { // error of the forecast beyond what the thermometer explains
         double explained = ppb2_per_k2(tcxo) * noise_k2 +
                            tcxo->coefficient_variance * (celsius - tcxo->middle_c) * (celsius - tcxo->middle_c);
         double unexplained = off_ppb * off_ppb - explained;
@@ -150,7 +150,7 @@ static void begin_warm(opq_tcxo_t *tcxo, double celsius) {
 static void close_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop,
                         double seconds) {
     int64_t ticks = loop->tick - tcxo->block_tick;
-    // Seconds told minus nominal ones; both whole parts are exact.
+    // The loop's seconds minus nominal ones; both whole parts are exact.
     double nominal_rest = (double)(ticks % 21) * (250.0 / 21.0);
     double gained_ns =
         (double)(loop->t_ns - tcxo->block_t_ns - ticks / 21 * 250) + loop->part_ns - tcxo->block_part_ns - nominal_rest;
@@ -160,7 +160,7 @@ static void close_block(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, 
         learn(tcxo, gained_ns / seconds, tcxo->middle_c, 0.0, noise_ppb2, false);
         return;
     }
-    // The sensor's mean lags the crystal's by what its two ends differ.
+    // The sensor's mean lags the crystal's by the difference of its two ends.
     double slope_k_s = (thermometer->sensor_c - tcxo->block_sensor_c) / seconds;
     double celsius = tcxo->block_sum_c / (double)tcxo->block_readings + thermometer->lag_s * slope_k_s;
     double lag_part = thermometer->lag_s / seconds;
@@ -186,7 +186,7 @@ void opq_tcxo_locked(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, con
 }
 
 void opq_tcxo_hold(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop) {
-    if (tcxo->blocks == 0) { // lost before anything was learnt: what the loop has
+    if (tcxo->blocks == 0) { // lost before anything was learnt: use the estimate of the loop
         double celsius = tcxo->middle_c;
         if (fresh(thermometer, loop->tick)) {
             celsius = opq_thermometer_crystal_c(thermometer, loop->tick);
@@ -230,7 +230,7 @@ double opq_tcxo_held_ppb(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer,
     return tcxo->level_ppb + tcxo->coefficient_ppb_k * kelvin;
 }
 
-// Of the level: its mean's own noise, and how it wandered within the hour it is a mean of.
+// Variance of the level: noise of the mean, and wander within the hour that it covers.
 static double level_variance(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer) {
     double weight = tcxo->weight > 0.0 ? tcxo->weight : 1.0;
     double one_ppb2 = tcxo->spread_ppb2 + ppb2_per_k2(tcxo) * WHOLE_K2 * thermometer->noise2_k2 * 4.0;
@@ -246,7 +246,7 @@ double opq_tcxo_variance(const opq_tcxo_t *tcxo, const opq_thermometer_t *thermo
     double late_k_s = LAG_ERROR * thermometer->lag_s * moved_k;
     double kink_s = s < KINK_S ? s : KINK_S;
     double kink_k_s = tcxo->warm ? KINK_K_S * kink_s * kink_s : 0.0;
-    // Integral of a white sensor noise, read once a second, and of the smoothed line it begins with.
+    // Variance of the integral of white sensor noise, read once a second, and of the smoothed line at its start.
     double sensor_k2_s2 = thermometer->noise2_k2 * s + late_k_s * late_k_s + kink_k_s * kink_k_s;
     double curve_ns = CURVE_PPB_K2 * (tcxo->hold_beyond + beyond * beyond * ahead_s);
     double blind_s = tcxo->hold_blind_s > 0.0 ? tcxo->hold_blind_s + ahead_s : 0.0;

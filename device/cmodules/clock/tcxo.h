@@ -1,5 +1,5 @@
-// TCXO: the oscillator's frequency as level + coefficient * temperature, learnt from blocks of locked time, and what
-// is known of its error after so many seconds without pulses.
+// TCXO: the oscillator's frequency as level + coefficient * temperature, learnt from blocks of locked time, and its
+// error after a time without pulses.
 #ifndef OPQ_TCXO_H
 #define OPQ_TCXO_H
 
@@ -16,26 +16,26 @@ typedef struct {
     double noise2_k2; // mean square of reading minus line
     double lag_s;
     uint32_t readings; // since start, up to a limit
-    uint32_t odd;      // in a row, too far off to be one
+    uint32_t odd;      // readings in a row that are too far off
 } opq_thermometer_t;
 
 void opq_thermometer_start(opq_thermometer_t *thermometer, double lag_s);
-bool opq_thermometer_push(opq_thermometer_t *thermometer, int64_t tick, double celsius); // false: not believed
-double opq_thermometer_variance_k2(const opq_thermometer_t *thermometer); // of the line's end, for the sensor
+bool opq_thermometer_push(opq_thermometer_t *thermometer, int64_t tick, double celsius); // false: rejected
+double opq_thermometer_variance_k2(const opq_thermometer_t *thermometer); // of the end of the line
 double opq_thermometer_crystal_c(const opq_thermometer_t *thermometer, int64_t tick);
 
 // Frequency = level + coefficient * (T - middle). The coefficient by a regression of block means over hours, in which
-// the sensor's noise is taken out of the temperature's variance (else it would pass for change, and the coefficient for
+// the sensor's noise is subtracted from the temperature's variance (else the coefficient would come out too
 // small); the level by means over the last hour, since it wanders.
 typedef struct {
     // hours: weighted means, and sums of squares about them
     double long_weight, long_c, long_ppb;
     double square_k2, product_ppb_k, noise_k2;
     double long_c_variance_k2;
-    double weight2; // sum of squared weights: how many blocks that is worth
+    double weight2; // sum of squared weights, for the effective number of blocks
     // the last hour
     double weight, middle_c, level_ppb;
-    double spread_ppb2; // of one whole block about the forecast, as seen
+    double spread_ppb2; // of one whole block about the forecast, as measured
     double prior_ppb_k, sigma_ppb_k;
     double coefficient_ppb_k, coefficient_variance;
     double lowest_c, highest_c; // seen while locked
@@ -65,7 +65,7 @@ void opq_tcxo_reading(opq_tcxo_t *tcxo, double celsius);
 
 // Locked, at the loop's anchor: closes a block when it is long enough, opens one when there is none.
 void opq_tcxo_locked(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer, const opq_loop_t *loop);
-void opq_tcxo_break(opq_tcxo_t *tcxo); // the block under way is not one of locked time
+void opq_tcxo_break(opq_tcxo_t *tcxo); // discards the open block: it is not all locked time
 
 void opq_tcxo_hold(opq_tcxo_t *tcxo, const opq_thermometer_t *thermometer,
                    const opq_loop_t *loop); // begins at the loop's anchor

@@ -3,10 +3,10 @@
 
 #define SMOOTHING_S 60.0 // the line's memory: noise of 0.5 K becomes 0.07 K, a change of slope is seen after 1 min
 #define NOISE_K 0.5      // assumed before it is measured (DS8626 table 69 states no figure; see README)
-#define ODD_K 5.0        // a reading so far off is a fault of the converter
-#define ODD_IN_A_ROW 10u // unless the sensor insists
+#define ODD_K 5.0        // a reading so far off is an error of the converter
+#define ODD_IN_A_ROW 10u // unless so many readings follow in a row
 #define WARM_UP 120u     // readings until the memory is full
-#define STALE_S 60.0     // the line is not drawn on for longer
+#define STALE_S 60.0     // the line is not extended for longer
 
 void opq_thermometer_start(opq_thermometer_t *thermometer, double lag_s) {
     *thermometer = (opq_thermometer_t){.lag_s = lag_s, .noise2_k2 = NOISE_K * NOISE_K};
@@ -33,7 +33,7 @@ bool opq_thermometer_push(opq_thermometer_t *thermometer, int64_t tick, double c
     if ((off_k > ODD_K || off_k < -ODD_K) && ++thermometer->odd < ODD_IN_A_ROW) {
         return false;
     }
-    if (thermometer->odd >= ODD_IN_A_ROW) { // it insists
+    if (thermometer->odd >= ODD_IN_A_ROW) { // too many in a row: accept
         thermometer->readings = 0;
         return opq_thermometer_push(thermometer, tick, celsius);
     }
@@ -61,7 +61,7 @@ bool opq_thermometer_push(opq_thermometer_t *thermometer, int64_t tick, double c
 double opq_thermometer_crystal_c(const opq_thermometer_t *thermometer, int64_t tick) {
     double s = (double)(tick - thermometer->tick) / (double)OPQ_TICK_HZ;
     s = s < 0.0 ? 0.0 : s > STALE_S ? STALE_S : s;
-    // Few readings give no slope: a line through ten of them with 0.5 K of noise is off by 0.05 K/s.
+    // Too few readings give no slope: a line through ten of them with 0.5 K of noise is off by 0.05 K/s.
     double trust = thermometer->readings >= WARM_UP ? 1.0 : (double)thermometer->readings / (double)WARM_UP;
     return thermometer->sensor_c + trust * thermometer->slope_k_s * (thermometer->lag_s + s);
 }

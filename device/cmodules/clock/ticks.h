@@ -10,20 +10,20 @@
 #define OPQ_TICK_HZ                                                                                                    \
     INT64_C(84000000) // TIM5's clock: APB1 timers, RM0090 figure 21, with HSE and PLL at their nominal frequency
 
-// How often the counter has passed a half of its range. Its lowest bit is the counter's highest as last seen.
+// Number of half ranges that the counter has passed. Its lowest bit is the highest bit of the last counter value.
 typedef struct {
     atomic_uint_least32_t halves;
 } opq_ticks_t;
 
 // 64-bit time of a counter value just read. `counter` must be read AFTER this function was entered or by the same
-// context without a wait of 25 s between; somebody must call it at least each 25 s (the DMA interrupt does, each 8 ms).
+// context without a wait of 25 s between; it must be called at least every 25 s (the DMA interrupt does, every 8 ms).
 // The interrupt that sees the half change first stores it; a slower reader with the old half computes the same.
 static inline int64_t opq_ticks_extend(opq_ticks_t *ticks, const volatile uint32_t *counter) {
     uint_least32_t halves = atomic_load_explicit(&ticks->halves, memory_order_acquire); // first, then the counter
     uint32_t low = *counter;
     if ((halves ^ (low >> 31)) & 1u) {
         uint_least32_t next = halves + 1u;
-        // Only forward: an interrupted reader must not put an old half back.
+        // Only forward: an interrupted reader must not store an old half.
         (void)atomic_compare_exchange_strong_explicit(&ticks->halves, &halves, next, memory_order_acq_rel,
                                                       memory_order_relaxed);
         halves = next;
@@ -41,7 +41,7 @@ static inline int64_t opq_ticks_near(int64_t now_tick, uint32_t captured) {
 
 #define OPQ_PULSES 16u // a power of two; at one pulse a second the main thread may sleep 16 s
 
-// One interrupt offers, the main thread takes.
+// An interrupt writes, the main thread reads.
 typedef struct {
     int64_t ticks[OPQ_PULSES];
     atomic_uint_least32_t head;

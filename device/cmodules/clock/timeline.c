@@ -6,12 +6,12 @@ static_assert((OPQ_PIECES & (OPQ_PIECES - 1u)) == 0, "slots are found by the low
 
 void opq_timeline_publish(opq_timeline_t *timeline, const opq_piece_t *piece) {
     uint_least32_t count = atomic_load_explicit(&timeline->count, memory_order_relaxed);
-    // The slot of the oldest piece, which no reader looks at: it stops one short.
+    // The slot of the oldest piece, which no reader uses: readers stop one before it.
     timeline->pieces[count % OPQ_PIECES] = *piece;
     atomic_store_explicit(&timeline->count, count + 1u, memory_order_release);
 }
 
-// floor(value * q / 2^36) for 0 <= value < 2^50 and |q| <= 2^36, in two steps since 64 bits are all there is.
+// floor(value * q / 2^36) for 0 <= value < 2^50 and |q| <= 2^36, in two steps that fit 64 bits.
 static int64_t times_q36(int64_t value, int64_t q36) {
     int64_t high = value >> 24;
     int64_t low = value & INT64_C(0xFFFFFF);
@@ -38,14 +38,14 @@ static void at(const opq_piece_t *piece, int64_t tick, opq_stamp_t *out) {
 }
 
 void opq_timeline_stamp(const opq_timeline_t *timeline, int64_t tick, opq_stamp_t *out) {
-    for (int tries = 0; tries < 3; tries++) { // on the Box the first one holds: PendSV is not interrupted by the writer
+    for (int tries = 0; tries < 3; tries++) { // on the Box the first try succeeds: the writer does not interrupt PendSV
         uint_least32_t count = atomic_load_explicit(&timeline->count, memory_order_acquire);
         uint_least32_t kept = count < OPQ_PIECES ? count : OPQ_PIECES - 1u;
         if (kept == 0) {
             break;
         }
         uint_least32_t back = 1u;
-        // A piece that begins later than a newer one was replaced before it began, and is passed over here.
+        // A piece that begins later than a newer one was replaced before it began, and is skipped here.
         while (back < kept && timeline->pieces[(count - back) % OPQ_PIECES].tick > tick) {
             back++;
         }

@@ -5,9 +5,9 @@
 
 #include "ticks.h"
 
-#define WORST_PPM 100    // a crystal's tolerance plus temperature; the first interval has nothing better to go by
-#define JITTER_TICKS 252 // 3 us: what a period may differ from the one before
-#define LONGEST_GAP_S 3  // missing pulses that do not end a train
+#define WORST_PPM 100    // a crystal's tolerance plus temperature; limit of the first interval
+#define JITTER_TICKS 252 // 3 us: how much a period may differ from the one before
+#define LONGEST_GAP_S 3  // gap that does not end a train
 
 static int64_t magnitude(int64_t value) { return value < 0 ? -value : value; }
 
@@ -30,7 +30,7 @@ static bool continues(const opq_train_t *train, int64_t tick, int64_t *seconds) 
     return magnitude(passed - count * train->period_ticks) <= count * JITTER_TICKS;
 }
 
-// The slot to give up: a free one, one that has ended, else the oldest single pulse, else the oldest.
+// The slot to reuse: a free one, one that has ended, else the oldest single pulse, else the oldest.
 static opq_train_t *slot(opq_trains_t *trains, int64_t tick) {
     opq_train_t *found = &trains->trains[0];
     int64_t worst = -1;

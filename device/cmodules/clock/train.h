@@ -1,4 +1,4 @@
-// Train: pulses that are one second apart, told from glitches. Four candidate trains run side by side.
+// Train: separates pulses that are one second apart from glitches. Four candidate trains are followed at a time.
 #ifndef OPQ_TRAIN_H
 #define OPQ_TRAIN_H
 

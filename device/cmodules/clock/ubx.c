@@ -10,7 +10,7 @@ enum { WAIT1, WAIT2, CLASS, ID, LENGTH1, LENGTH2, PAYLOAD, CHECK_A, CHECK_B };
 
 #define WEEK_S INT64_C(604800)
 #define DAY_S INT64_C(86400)
-#define EPOCH_NS 50000000 // a solution so far from the whole second is one of several in it
+#define EPOCH_NS 50000000 // a solution farther from the whole second is one of several in it
 
 void opq_ubx_start(opq_ubx_t *ubx) { *ubx = (opq_ubx_t){0}; }
 
@@ -45,7 +45,7 @@ static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
     const uint8_t *p = ubx->payload;
     uint8_t valid = p[11];                                      // 0 validDate, 1 validTime, 2 fullyResolved
     bool fixed = (p[21] & 1u) != 0 && p[20] >= 2 && p[20] <= 5; // gnssFixOK; 2D, 3D, with dead reckoning, time only
-    ubx->fix_told = true;
+    ubx->fix_reported = true;
     ubx->fix = fixed;
     fix->satellites = p[23];
     if (fixed && p[20] != 5) {
@@ -55,7 +55,7 @@ static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
     }
     if (!fixed || (valid & 3u) != 3u) {
         *label = (opq_label_t){.arrival_tick = ubx->first_tick, .kind = OPQ_LABEL_UBX};
-        return OPQ_GPS_LABEL; // what it says is: no fix
+        return OPQ_GPS_LABEL; // it reports: no fix
     }
     if (!label_at(ubx, p + 4, i32(p + 16), label)) {
         return OPQ_GPS_FIX;
@@ -70,7 +70,7 @@ static opq_gps_t pvt(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix) {
 static opq_gps_t timeutc(opq_ubx_t *ubx, opq_label_t *label) {
     const uint8_t *p = ubx->payload;
     uint8_t valid = p[19]; // 0 validTOW, 1 validWKN, 2 validUTC
-    if ((valid & 3u) != 3u || (ubx->fix_told && !ubx->fix) || !label_at(ubx, p + 12, i32(p + 8), label)) {
+    if ((valid & 3u) != 3u || (ubx->fix_reported && !ubx->fix) || !label_at(ubx, p + 12, i32(p + 8), label)) {
         return OPQ_GPS_NOTHING;
     }
     label->valid = true;
@@ -78,7 +78,7 @@ static opq_gps_t timeutc(opq_ubx_t *ubx, opq_label_t *label) {
     return OPQ_GPS_LABEL;
 }
 
-// The time of the pulse to come.
+// The time of the next pulse.
 static opq_gps_t tp(opq_ubx_t *ubx, opq_label_t *label) {
     const uint8_t *p = ubx->payload;
     bool utc_base = (p[14] & 1u) != 0;
@@ -91,7 +91,7 @@ static opq_gps_t tp(opq_ubx_t *ubx, opq_label_t *label) {
         .utc_s = OPQ_GPS_EPOCH_S + u16(p + 12) * WEEK_S + tow_s - (utc_base ? 0 : ubx->leap_seconds),
         .arrival_tick = ubx->first_tick,
         .kind = OPQ_LABEL_UBX_CONFIRMED,
-        .valid = !ubx->fix_told || ubx->fix,
+        .valid = !ubx->fix_reported || ubx->fix,
         .of_next_pulse = true,
     };
     return OPQ_GPS_LABEL;
@@ -103,12 +103,12 @@ static opq_gps_t timels(opq_ubx_t *ubx, opq_leap_t *leap) {
     if ((valid & 1u) == 0 || p[8] == 255) {
         return OPQ_GPS_NOTHING;
     }
-    ubx->leap_known = p[8] != 0; // 0: the firmware's default, not the sky's
+    ubx->leap_known = p[8] != 0; // 0: a default of the receiver, not from the satellites
     ubx->leap_seconds = i8(p[9]);
-    *leap = (opq_leap_t){.change = OPQ_LEAP_NOT_TOLD, .leap_seconds = ubx->leap_seconds};
+    *leap = (opq_leap_t){.change = OPQ_LEAP_UNKNOWN, .leap_seconds = ubx->leap_seconds};
     int8_t change = i8(p[11]);
     if ((valid & 2u) == 0 || p[10] == 0 || change < -1 || change > 1) {
-        return OPQ_GPS_LEAP; // says nothing of what is ahead
+        return OPQ_GPS_LEAP; // it does not say what is ahead
     }
     leap->change = 0;
     int32_t left_s = i32(p + 12);
@@ -116,10 +116,10 @@ static opq_gps_t timels(opq_ubx_t *ubx, opq_leap_t *leap) {
     if (change != 0 && left_s > 0) {
         if (day >= 1 && day <= 7) {
             leap->utc_s = OPQ_GPS_EPOCH_S + u16(p + 16) * WEEK_S + day * DAY_S;
-        } else if (ubx->named_s != 0 && u32(p) == ubx->named_tow) { // no date: the midnight nearest to what is left
+        } else if (ubx->named_s != 0 && u32(p) == ubx->named_tow) { // no date: the midnight nearest to the rest
             leap->utc_s = (ubx->named_s + left_s + DAY_S / 2) / DAY_S * DAY_S;
         } else {
-            leap->change = OPQ_LEAP_NOT_TOLD;
+            leap->change = OPQ_LEAP_UNKNOWN;
             return OPQ_GPS_LEAP;
         }
         leap->change = change;

@@ -10,20 +10,20 @@
 #include "nmea.h"
 
 #define OPQ_UBX_PAYLOAD 100u  // NAV-PVT has 92; longer messages are skipped
-#define OPQ_UBX_LONGEST 1024u // a length beyond it is no message: noise, and must not swallow the next minute
+#define OPQ_UBX_LONGEST 1024u // a larger length is noise: it must not consume the next minute
 #define OPQ_UBX_ENABLE 11u
 
 typedef struct {
     int64_t utc_s;       // the change happens where this second begins; 0: none ahead
-    int8_t change;       // 1 insertion, -1 deletion, 0 none, OPQ_LEAP_NOT_TOLD
+    int8_t change;       // 1 insertion, -1 deletion, 0 none, OPQ_LEAP_UNKNOWN
     int8_t leap_seconds; // GPS - UTC now
 } opq_leap_t;
 
 typedef struct {
     uint32_t messages; // good ones, of any kind
     uint32_t checksums;
-    uint32_t malformed; // right checksum, senseless fields
-    uint32_t skipped;   // longer than is kept here
+    uint32_t malformed; // right checksum, invalid fields
+    uint32_t skipped;   // longer than OPQ_UBX_PAYLOAD
     int64_t first_tick;
     uint16_t length;
     uint16_t got;
@@ -32,8 +32,8 @@ typedef struct {
     uint8_t first_a;
     uint8_t class_id;
     uint8_t message_id;
-    bool fix_told; // NAV-PVT came
-    bool fix;      // and said so; the timing messages do not
+    bool fix_reported; // NAV-PVT was received
+    bool fix;      // and reported a fix; the timing messages do not
     bool leap_known;
     int8_t leap_seconds; // of the last NAV-TIMELS
     int64_t named_s;     // by the last NAV-PVT,
@@ -43,11 +43,11 @@ typedef struct {
 
 void opq_ubx_start(opq_ubx_t *ubx);
 
-// `tick`: now. `label`, `fix` and `leap` are touched only as the result says; NAV-PVT renews `fix` as well.
+// `tick`: now. `label`, `fix` and `leap` change only as the result says; NAV-PVT updates `fix` too.
 opq_gps_t opq_ubx_push(opq_ubx_t *ubx, uint8_t byte, int64_t tick, opq_label_t *label, opq_fix_t *fix,
                        opq_leap_t *leap);
 
-// CFG-MSG: asks the receiver to send message `index` of those above each second on this port. 0: no such index.
+// CFG-MSG: requests message `index` of those above, each second on this port. 0: no such index.
 size_t opq_ubx_enable(unsigned index, uint8_t out[OPQ_UBX_ENABLE]);
 
 #endif

@@ -1,7 +1,7 @@
-"""The transient filter's taps: `python design_high_pass.py > transient_taps.h`; a test holds it to that.
+"""Designs the transient filter: `python design_high_pass.py > transient_taps.h`; a test compares the header.
 
 125 taps at 12 kS/s, 400 Hz, Kaiser window of 60 dB (beta 5.65 by Kaiser 1974): one minus a windowed sinc.
-Rounded to Q15; the middle tap takes the rounding, so that DC is gone exactly.
+Rounded to Q15; the middle tap absorbs the rounding, so that DC is removed exactly.
 """
 
 import sys
@@ -16,7 +16,7 @@ def taps() -> NDArray[np.int64]:
     offsets = np.arange(TAPS) - TAPS // 2
     low = np.sinc(2 * CUTOFF_HZ / RATE_HZ * offsets) * np.kaiser(TAPS, BETA)
     whole = np.rint(-low / low.sum() * 2**15).astype(np.int64)
-    whole[TAPS // 2] -= whole.sum()  # adds the one, and what rounding left
+    whole[TAPS // 2] -= whole.sum()  # adds the one, and the rest of the rounding
     return whole
 
 

@@ -3,10 +3,10 @@
 #include "dsp.h"
 #include "windows.h"
 
-enum { CHUNK = 40 }; // samples taken before anything is looked at: an edge is acted on 3.3 ms late at most
+enum { CHUNK = 40 }; // samples per step: an edge is processed 3.3 ms late at most
 #define WINDOW_S 0.2f // IEC 61000-4-30:2015, 4.4: 10 cycles at 50 Hz, 12 at 60 Hz
 
-// Dip, swell, interruption: on which side of its limit the rms is beyond it.
+// Dip, swell, interruption: on which side of the limit rms is beyond it.
 static const float crossing_signs[OPQ_CROSSING_KINDS] = {-1.0f, 1.0f, -1.0f};
 
 static bool is_good(const opq_features_config_t *config) {
@@ -70,7 +70,7 @@ static void put(opq_features_t *features, int16_t count) {
     opq_history_put(history, count);
 }
 
-// The samples around `position` are there; at most the history's length of steps back, usually below CHUNK.
+// Requires the samples around `position`; takes at most the history's length of steps back, usually below CHUNK.
 static opq_energy_t energy_at(const opq_features_t *features, opq_position_t position) {
     uint64_t index = opq_position_floor(position);
     const int16_t *counts = opq_history_from(&features->history, index);
@@ -124,7 +124,7 @@ static void half_cycle(opq_features_t *features) {
         .rms_v = rms,
     };
     if (features->half_head - features->half_tail > OPQ_HALF_CYCLES_KEPT) {
-        features->half_tail++; // nobody need ask for these
+        features->half_tail++; // half cycles need not be fetched
     }
     opq_feature_window_t *window = &features->window.found;
     window->half_cycle_min_v = fminf(window->half_cycle_min_v, rms);

@@ -50,13 +50,13 @@ void opq_harmonics_begin(opq_harmonics_t *harmonics, opq_position_t begin, uint3
     }
 }
 
-// Turns from the window's begin to a sample, in 2^-32; below 2^58 on the way.
+// Turns from the start of the window to a sample, in 2^-32; intermediate values below 2^58.
 static int64_t turned(const opq_harmonics_t *harmonics, uint64_t sample) {
     int64_t span = (int64_t)(sample << OPQ_POSITION_BITS) - harmonics->begin;
     return span * (int64_t)harmonics->step_q32 >> OPQ_POSITION_BITS;
 }
 
-// One piece around sample `middle`: each order turned to the window's begin, then on to the bins beside it.
+// One piece around sample `middle`: each order turned to the start of the window, then to the bins beside it.
 static void take(opq_harmonics_t *harmonics, const float *piece, uint64_t middle) {
     float even[OPQ_PIECE_REACH], odd[OPQ_PIECE_REACH], at_middle = piece[OPQ_PIECE_REACH];
     for (uint32_t k = 0; k < OPQ_PIECE_REACH; k++) {
@@ -92,7 +92,7 @@ static void take(opq_harmonics_t *harmonics, const float *piece, uint64_t middle
     }
 }
 
-// The share of sample k's stretch, k - 1/2 .. k + 1/2, that lies behind the window's begin.
+// The share of sample k's stretch, k - 1/2 .. k + 1/2, that lies after the start of the window.
 static float first_share(const opq_harmonics_t *harmonics, uint64_t sample) {
     return 0.5f - opq_position_span((opq_position_t)(sample << OPQ_POSITION_BITS), harmonics->begin);
 }
@@ -133,7 +133,7 @@ float opq_harmonics_end(opq_harmonics_t *harmonics, const opq_history_t *history
     float share = 0.5f + opq_position_span((opq_position_t)(last << OPQ_POSITION_BITS), end);
     take_piece(harmonics, history, (uint32_t)(last - harmonics->next) + 1, share);
     harmonics->open = false;
-    // What was taken out, A sin(phase + turned), has in its own bin (N A / 2) e^(j (phase - 90 degrees)).
+    // The subtracted fundamental, A sin(phase + turned), has in its own bin (N A / 2) e^(j (phase - 90 degrees)).
     float removed = 0.5f * harmonics->amplitude * opq_position_span(harmonics->begin, end);
     harmonics->bins[0][1].re += removed * opq_turns_sin(harmonics->phase_q32);
     harmonics->bins[0][1].im -= removed * opq_turns_cos(harmonics->phase_q32);

@@ -1,12 +1,12 @@
 // THD of a 10/12-cycle window: subgroups of orders 2 to 50 against the first (IEC 61000-4-7:2002, 3.3.3).
 //
 // The DFT of the bins h * cycles + {-1, 0, 1} at the tracked frequency. Samples are taken 25 at a time: turned by each
-// order at the piece's middle and added to its three bins, so the work follows the samples and nothing is left
-// to a window's end. Within a piece the neighbours' turn against the order (3.75 degrees at its ends) is
-// left out: their rms is 2e-4 of its value too high.
+// order at the piece's middle and added to its three bins, so the work is spread over the samples and none is left
+// for the end of a window. Within a piece the neighbours' turn against the order (3.75 degrees at its ends) is
+// neglected: their rms is 2e-4 of its value too high.
 //
-// A window is no whole number of samples, which would smear the fundamental over all bins. As it is known beforehand
-// it is taken out of each sample, and given back to its bin at the end.
+// A window is not a whole number of samples, which would spread the fundamental over all bins. As it is known before,
+// it is subtracted from each sample, and added to its bin at the end.
 #ifndef OPQ_HARMONICS_H
 #define OPQ_HARMONICS_H
 
@@ -28,21 +28,21 @@ typedef struct {
     uint32_t step_q32;           // of the window
     bool open;
     opq_position_t begin;
-    uint32_t phase_q32;          // of the fundamental at the begin
-    float amplitude;             // as it is taken out
-    uint64_t next;               // next sample to take
+    uint32_t phase_q32;          // of the fundamental at the start
+    float amplitude;             // as it is subtracted
+    uint64_t next;               // next sample to process
     opq_bin_t bins[OPQ_ORDERS][3];
     float cosine[OPQ_ORDERS][OPQ_PIECE_REACH];
     float sine[OPQ_ORDERS][OPQ_PIECE_REACH];
 } opq_harmonics_t;
 
 void opq_harmonics_init(opq_harmonics_t *harmonics, uint32_t cycles);
-// A window begins, with a fundamental that turns `step_q32` per sample and has `phase_q32` at the begin.
+// Begins a window whose fundamental turns `step_q32` per sample and has `phase_q32` at the start.
 void opq_harmonics_begin(opq_harmonics_t *harmonics, opq_position_t begin, uint32_t step_q32, uint32_t phase_q32,
                          float amplitude);
-// Takes whole pieces up to sample `until` (not included).
+// Processes whole pieces up to sample `until` (not included).
 void opq_harmonics_run(opq_harmonics_t *harmonics, const opq_history_t *history, uint64_t until);
-// Takes the rest and closes the window at `end`. NaN without a fundamental.
+// Processes the rest and closes the window at `end`; returns NaN without a fundamental.
 float opq_harmonics_end(opq_harmonics_t *harmonics, const opq_history_t *history, opq_position_t end);
 void opq_harmonics_stop(opq_harmonics_t *harmonics);
 

@@ -1,4 +1,4 @@
-// The newest samples of the mains, laid down twice so that any stretch of them is contiguous.
+// The newest samples of the mains, stored twice so that any part of them is contiguous.
 #ifndef OPQ_HISTORY_H
 #define OPQ_HISTORY_H
 
@@ -16,7 +16,7 @@ typedef struct {
     int16_t at[2 * OPQ_HISTORY];
 } opq_history_t;
 
-// Samples `first` .. first + OPQ_HISTORY - 1, as far as they are held: end - OPQ_HISTORY <= first < end.
+// Samples `first` .. first + OPQ_HISTORY - 1, as far as stored: end - OPQ_HISTORY <= first < end.
 static inline const int16_t *opq_history_from(const opq_history_t *history, uint64_t first) {
     return &history->at[first & (OPQ_HISTORY - 1)];
 }

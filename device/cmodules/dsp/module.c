@@ -1,4 +1,4 @@
-// `dsp` for MicroPython: features of samples handed in, for tests and golden vectors. The Box's own stream is computed in
+// `dsp` for MicroPython: features of given samples, for tests and golden vectors. The Box's own stream is computed in
 // `pipeline`, which has another instance. `Features` lives on the heap.
 //
 //     f = dsp.Features(rate_hz, nominal_hz, nominal_v, v_per_lsb, dip_pu, swell_pu, interruption_pu, hysteresis_pu)

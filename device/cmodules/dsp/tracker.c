@@ -16,10 +16,10 @@
 #define USUAL_FALL (1.0f / 2400.0f) // 10 s at 60 Hz: an interruption of seconds does not lower what is usual
 
 enum {
-    SURE_AFTER = OPQ_HOPS_PER_CYCLE,  // a phasor is judged when those of the cycle behind it are known
+    SURE_AFTER = OPQ_HOPS_PER_CYCLE,  // a phasor is judged when those of the next cycle are known
     SPAN = 2 * OPQ_HOPS_PER_CYCLE,    // hops over which the frequency is taken
-    PATIENCE = 60 * OPQ_HOPS_PER_CYCLE, // so long without a steady phasor, and a known one must do
-    EXACT_EACH = 16,                  // entries of a table between exact ones; turned in between
+    PATIENCE = 60 * OPQ_HOPS_PER_CYCLE, // after so long without a steady phasor, any known one is accepted
+    EXACT_EACH = 16,                  // distance of exact entries of a table; those between are turned
 };
 
 static uint32_t q32_per_sample(float hz, float rate_hz) { return (uint32_t)(hz / rate_hz * OPQ_Q32_PER_TURN + 0.5f); }
@@ -112,7 +112,7 @@ static void measure(opq_tracker_t *tracker, const opq_history_t *history, opq_ph
         square += (int64_t)after * after + (int64_t)before * before;
     }
     float count = (float)(2 * reach + 1), mean = (float)total / count, power = (float)square / count;
-    float alternating = fmaxf(power - mean * mean, 1e-6f * power + 1e-6f); // nothing but rounding beside DC
+    float alternating = fmaxf(power - mean * mean, 1e-6f * power + 1e-6f); // only rounding apart from DC
     float size_square = re * re + im * im;
     out->centre = tracker->next_centre;
     out->amplitude = 2.0f * sqrtf(size_square);
@@ -124,7 +124,7 @@ static void measure(opq_tracker_t *tracker, const opq_history_t *history, opq_ph
     tracker->usual += rise * (rise > 0.0f ? USUAL_RISE : USUAL_FALL);
 }
 
-// `judged` is SURE_AFTER hops old: not believed while the amplitude steps, for there DC and image leak in.
+// `judged` is SURE_AFTER hops old: rejected while the amplitude steps, because DC and image leak in there.
 static bool is_steady(opq_tracker_t *tracker, const opq_phasor_t *judged) {
     enum { BESIDE = OPQ_HOPS_PER_CYCLE / 2 };
     uint32_t oldest = least(tracker->hops - 1, 2 * SURE_AFTER);
@@ -137,14 +137,14 @@ static bool is_steady(opq_tracker_t *tracker, const opq_phasor_t *judged) {
     return judged->known && change < STEP * loudest && judged->amplitude > FAR_FAINT * loudest;
 }
 
-// By how much the signal turned more per sample than `step_q32` between two phasors.
+// How much more the signal turned per sample than `step_q32` between two phasors.
 static int32_t faster(const opq_phasor_t *from, const opq_phasor_t *to, uint32_t step_q32) {
     uint32_t samples = (uint32_t)(to->centre - from->centre);
     int32_t ahead = (int32_t)(to->phase_q32 - from->phase_q32 - step_q32 * samples);
     return ahead / (int32_t)samples;
 }
 
-// Half a cycle says which turn, two cycles say it finely.
+// Half a cycle gives the whole turn, two cycles give the fine value.
 static void follow(opq_tracker_t *tracker, const opq_phasor_t *judged) {
     uint32_t span = least(tracker->steady_run, SPAN);
     uint32_t step = tracker->step_q32;
@@ -159,7 +159,7 @@ static void follow(opq_tracker_t *tracker, const opq_phasor_t *judged) {
     tracker->amplitude = judged->amplitude;
     tracker->reference_centre = judged->centre;
     tracker->reference_phase_q32 = judged->phase_q32;
-    if (!tracker->locked && span >= OPQ_HOPS_PER_CYCLE) { // tables off the signal's frequency see its mirror image
+    if (!tracker->locked && span >= OPQ_HOPS_PER_CYCLE) { // detuned tables see its mirror image
         tracker->locked = !opq_tracker_retune(tracker);
         if (!tracker->locked) {
             tracker->hops = 0;
@@ -201,12 +201,12 @@ uint32_t opq_tracker_phase(const opq_tracker_t *tracker, opq_position_t position
 
 opq_position_t opq_tracker_next_edge(const opq_tracker_t *tracker, opq_position_t from) {
     int64_t half = (INT64_C(1) << (31 + OPQ_POSITION_BITS)) / (int64_t)tracker->step_q32;
-    int64_t foretold = from + half;
-    int64_t past = opq_tracker_phase(tracker, foretold) & INT32_MAX; // beyond a half-cycle boundary, 0 .. half a turn
+    int64_t predicted = from + half;
+    int64_t past = opq_tracker_phase(tracker, predicted) & INT32_MAX; // beyond a half-cycle boundary, 0 .. half a turn
     if (past >= INT64_C(1) << 30) {
         past -= INT64_C(1) << 31;
     }
-    return foretold - past * (INT64_C(1) << OPQ_POSITION_BITS) / (int64_t)tracker->step_q32;
+    return predicted - past * (INT64_C(1) << OPQ_POSITION_BITS) / (int64_t)tracker->step_q32;
 }
 
 opq_position_t opq_tracker_edge_before(const opq_tracker_t *tracker, uint64_t at) {

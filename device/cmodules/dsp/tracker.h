@@ -1,8 +1,8 @@
 // The fundamental, tracked by its phase: where half cycles begin and end, and how fast it turns.
 //
 // As opq_measure.timebase: a Hann window of two cycles every quarter cycle; DC and all harmonics fall into its
-// zeros. A phase is believed while the amplitude is steady; else boundaries go on evenly. Phases are known two
-// cycles late, so the boundaries in between are foretold: at 1 Hz/s that is 0.2 samples off.
+// zeros. A phase is accepted while the amplitude is steady; else boundaries go on evenly. Phases are known two
+// cycles late, so the boundaries in between are predicted, at 1 Hz/s with an error of 0.2 samples.
 #ifndef OPQ_TRACKER_H
 #define OPQ_TRACKER_H
 
@@ -13,7 +13,7 @@
 
 enum {
     OPQ_TRACKER_REACH = 320,   // one cycle at 37.5 Hz
-    OPQ_TRACKER_HOPS = 16,     // phasors kept; a power of two
+    OPQ_TRACKER_HOPS = 16,     // phasors stored; a power of two
     OPQ_HOPS_PER_CYCLE = 4,
 };
 
@@ -28,14 +28,14 @@ typedef struct {
     float rate_hz, nominal_hz;
     uint32_t nominal_q32, tuned_q32, step_q32; // turns per sample: nominal, of the tables, of the signal
     uint32_t reach, hop;                       // of the tables' window, samples
-    uint32_t hops;                             // phasors since the begin
+    uint32_t hops;                             // phasors since the start
     float usual;                               // amplitude that the signal usually has
-    bool locked;                               // a phase was believed since the begin
-    uint32_t steady_run, unsteady_run;         // believed phasors in a row, and not believed ones
+    bool locked;                               // a phase was accepted since the start
+    uint32_t steady_run, unsteady_run;         // accepted phasors in a row, and rejected ones
     uint64_t next_centre;
-    uint64_t reference_centre;                 // the newest believed phase, carried on where none is
+    uint64_t reference_centre;                 // the newest accepted phase, extrapolated if there is none
     uint32_t reference_phase_q32;
-    float amplitude;                           // of the newest believed phasor, counts
+    float amplitude;                           // of the newest accepted phasor, counts
     opq_phasor_t phasors[OPQ_TRACKER_HOPS];
     float cosine[OPQ_TRACKER_REACH + 1];
     float sine[OPQ_TRACKER_REACH + 1];
@@ -43,9 +43,9 @@ typedef struct {
 
 void opq_tracker_init(opq_tracker_t *tracker, float rate_hz, float nominal_hz);
 void opq_tracker_rate(opq_tracker_t *tracker, float rate_hz);
-// Behind a gap: phases begin anew, the frequency is kept.
+// After a gap: phases start again, the frequency is kept.
 void opq_tracker_begin(opq_tracker_t *tracker, uint64_t first_sample);
-// One phasor, when its samples are there; true when one was made. `*judged` is then the phasor of one cycle before,
+// Makes one phasor, if its samples are there; returns whether it did. `*judged` is then the phasor of one cycle before,
 // whose `steady` is decided by now, or NULL.
 bool opq_tracker_run(opq_tracker_t *tracker, const opq_history_t *history, const opq_phasor_t **judged);
 // The half-cycle boundary next to `from` + half a cycle, as it is known now. Only while locked.
@@ -54,7 +54,7 @@ opq_position_t opq_tracker_next_edge(const opq_tracker_t *tracker, opq_position_
 opq_position_t opq_tracker_edge_before(const opq_tracker_t *tracker, uint64_t at);
 // The fundamental's phase there, as it is known now; 0 where a rising zero crossing is.
 uint32_t opq_tracker_phase(const opq_tracker_t *tracker, opq_position_t position);
-// Tables follow the signal where it has moved by more than 0.1 %: true when they were made anew.
+// Computes the tables again if the signal has moved by more than 0.1 %; returns whether it did.
 bool opq_tracker_retune(opq_tracker_t *tracker);
 float opq_tracker_hz(const opq_tracker_t *tracker, uint32_t step_q32);
 

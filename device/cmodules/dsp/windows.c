@@ -4,7 +4,7 @@
 
 #include "turns.h"
 
-#define SEEN_SHARE 0.5f // of the window's phasors; less, and frequency and THD are not known
+#define SEEN_SHARE 0.5f // of the window's phasors; with fewer, frequency and THD are unknown
 
 float opq_energy_rms_v(const opq_features_t *features, opq_energy_t from, opq_energy_t to, float samples) {
     float doubled = (float)(int64_t)(to.whole - from.whole) + (to.rest - from.rest);
@@ -74,7 +74,7 @@ static void finish(opq_features_t *features) {
     window->open = false;
 }
 
-// Its phase against the nominal frequency, unwrapped; then into the window that it lies in.
+// The phasor's phase against the nominal frequency, unwrapped, is added to the window that it lies in.
 void opq_windows_phase(opq_features_t *features, const opq_phasor_t *phasor) {
     const opq_tracker_t *tracker = &features->tracker;
     if (phasor->steady && features->believed) {
@@ -102,7 +102,7 @@ void opq_windows_phase(opq_features_t *features, const opq_phasor_t *phasor) {
     }
 }
 
-// Transients of the samples that have the filter's reach behind them, for the windows that they lie in.
+// Transients of the samples for which the filter has all its input, for the windows that they lie in.
 void opq_windows_transients(opq_features_t *features) {
     uint64_t end = features->history.end;
     uint64_t upto = end > OPQ_HIGH_PASS_REACH + 1 ? end - OPQ_HIGH_PASS_REACH - 1 : 0;

@@ -14,7 +14,7 @@ size_t opq_frame_write(uint8_t *out, size_t room, uint8_t type, uint16_t sequenc
     if (most > room) {
         return 0;
     }
-    // The body goes to the end of the frame's own room and is encoded downwards from there: COBS writes at
+    // The body is put at the end of the frame's own room and is encoded downwards from there: COBS writes at
     // most `overhead` bytes more than it has read, so the writer never overtakes the reader.
     size_t overhead = raw / 254U + 1U;
     uint8_t *body = out + overhead;

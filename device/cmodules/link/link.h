@@ -1,8 +1,8 @@
-// Frames of the serial link; layout in proto/golden/README.md, which holds this to its vectors.
+// Frames of the serial link. proto/golden/README.md has the layout; its vectors test this code.
 //
 //     body  = type u8, sequence u16 LE, payload        frame = COBS(body + CRC-32 of body, u32 LE) + 0x00
 //
-// Pure: no registers, no clock, no allocation. Messages are messages.h's, bytes queues queue.h's.
+// Pure: no registers, no clock, no allocation. Messages are in messages.h, byte queues in queue.h.
 #ifndef OPQ_LINK_H
 #define OPQ_LINK_H
 
@@ -18,12 +18,12 @@ enum {
     OPQ_LINK_MAX_PAYLOAD = OPQ_LINK_MAX_FRAME - 1 - 9 - OPQ_LINK_HEAD - OPQ_LINK_CRC,  // 9: COBS of 2048
 };
 
-// CRC-32/ISO-HDLC, as zlib's: `crc` is 0 to begin, or what the bytes before gave.
+// CRC-32/ISO-HDLC, as zlib's: `crc` is 0 at the start, or the result for the bytes before.
 uint32_t opq_crc32(uint32_t crc, const uint8_t *data, size_t length);
 
 // Without the closing zero. `out` needs length + length / 254 + 1 bytes; returns how many it wrote.
 size_t opq_cobs_encode(const uint8_t *data, size_t length, uint8_t *out);
-// SIZE_MAX: not COBS. `out` may be `data`: the decoded is never longer than what was read.
+// SIZE_MAX: not COBS. `out` may be `data`: decoded bytes are never longer than the encoded ones.
 size_t opq_cobs_decode(const uint8_t *data, size_t length, uint8_t *out);
 
 // The whole frame with its closing zero into `out`; 0 when it does not fit `room` or MAX_FRAME.
@@ -38,7 +38,7 @@ typedef struct {
     size_t length;
 } opq_frame_t;
 
-// Counters as opq_proto.link.Decoder's: from 0, only rising.
+// The counters of opq_proto.link.Decoder: from 0, only rising.
 typedef struct {
     uint32_t frames;
     uint32_t crc_errors;     // COBS or CRC-32 wrong
@@ -58,7 +58,7 @@ typedef struct {
 
 void opq_decoder_init(opq_decoder_t *decoder);
 
-// One byte of the line. True: it ended a good frame, which `frame` now says.
+// Takes one byte of the line. True: it ended a good frame, which is now in `frame`.
 bool opq_decoder_push(opq_decoder_t *decoder, uint8_t byte, opq_frame_t *frame);
 
 #endif

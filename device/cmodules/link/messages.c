@@ -53,7 +53,7 @@ void opq_put_text(opq_writer_t *writer, opq_text_t text) {
     opq_put_bytes(writer, (const uint8_t *)text.bytes, text.length);
 }
 
-// Counts go out as they lie in memory.
+// Counts are sent in the byte order of the memory.
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the link is little endian");
 
 static size_t done(const opq_writer_t *writer) { return writer->failed ? 0 : writer->length; }

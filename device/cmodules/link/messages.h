@@ -1,6 +1,6 @@
 // The messages of the serial link: proto/golden/README.md, "The link's layout"; names as opq_proto.link_messages.
 //
-// Writers put a payload into the caller's buffer through an opq_writer_t; readers take one apart. Text
+// Writers put a payload into the caller's buffer through an opq_writer_t; readers parse one. Text
 // is a pointer and a length, never terminated. An unknown float is NaN.
 #ifndef OPQ_MESSAGES_H
 #define OPQ_MESSAGES_H
@@ -126,8 +126,8 @@ typedef struct {
     uint8_t reset_cause;
 } opq_health_t;
 
-// Losses: what the Box could not take or keep since its start, each a count. Wire order: new ones go to the end,
-// none is taken away (opq_proto.link_messages has the same names).
+// Losses: counts of what the Box could not receive or store since its start. Wire order: new ones are appended,
+// none is removed (opq_proto.link_messages has the same names).
 typedef enum {
     OPQ_LOST_LINK_OVERRUNS,  // times that USART1 lost bytes of the gateway: read too late
     OPQ_LOST_LINK_NOISE,     // its bytes with noise or without a stop bit
@@ -140,15 +140,15 @@ typedef enum {
     OPQ_LOST_GPS_NOISE,
     OPQ_LOST_GPS_REFUSED,
     OPQ_LOST_GPS_DAMAGED,    // its messages with a wrong checksum or content, cut or too long
-    OPQ_LOST_PPS_OVERTAKEN,  // pulses gone: the next came before they were read
+    OPQ_LOST_PPS_OVERTAKEN,  // lost pulses: the next came before they were read
     OPQ_LOST_PPS_DROPPED,    // pulses that found their queue full
-    OPQ_LOST_PPS_REJECTED,   // pulses not believed, or told too late
+    OPQ_LOST_PPS_REJECTED,   // pulses rejected, or read too late
     OPQ_LOST_BLOCKS,         // blocks that found the line's queue full; the ring has them still
     OPQ_LOST_RESENDS_GONE,   // blocks asked for again that the ring no longer had
     OPQ_LOST_RESENDS,        // spans asked for again beyond OPQ_RESENDS
-    OPQ_LOST_FIGURES,        // the Box's own figures and crossings overwritten before they were sent
+    OPQ_LOST_FIGURES,        // the Box's own measurements and crossings overwritten before they were sent
     OPQ_LOST_TRIGGERS,       // conversions triggered off the grid
-    OPQ_LOST_PRINTS,         // bytes printed (tracebacks) that gave way to newer ones before a prompt showed them
+    OPQ_LOST_PRINTS,         // bytes printed (tracebacks) and overwritten by newer ones before a prompt showed them
     OPQ_LOST,
 } opq_lost_t;
 
@@ -188,7 +188,7 @@ void opq_put_f64(opq_writer_t *writer, double value);
 void opq_put_text(opq_writer_t *writer, opq_text_t text);
 void opq_put_bytes(opq_writer_t *writer, const uint8_t *data, size_t length);
 
-// What a Box says. Each returns the payload's length, 0 when it does not fit.
+// Messages of a Box. Each function returns the payload's length, 0 when it does not fit.
 size_t opq_write_hello(uint8_t *out, size_t room, const opq_hello_t *hello);
 size_t opq_write_samples(uint8_t *out, size_t room, const opq_samples_t *samples);
 size_t opq_write_measurement(uint8_t *out, size_t room, const opq_box_measurement_t *measurement);
@@ -202,7 +202,7 @@ size_t opq_write_acknowledgement(uint8_t *out, size_t room, uint16_t command_id,
 // Settings: sequence and how many pairs, then the pairs by opq_put_text.
 void opq_write_settings_head(opq_writer_t *writer, uint32_t sequence, uint8_t count);
 
-// What a gateway says; the writers are for the tools and tests on the PC. False: no such payload.
+// Messages of a gateway; the writers are for the tools and tests on the PC. False: not a valid payload.
 bool opq_read_command(const uint8_t *payload, size_t length, opq_command_t *command);
 bool opq_read_resend(const uint8_t *payload, size_t length, opq_resend_t *resend);
 bool opq_read_update_data(const uint8_t *payload, size_t length, opq_update_data_t *data);

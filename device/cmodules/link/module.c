@@ -1,5 +1,5 @@
-// `link` for MicroPython: the codes of the serial link on their own, so that the golden vectors can be held to
-// the very C that the firmware runs. The line itself is `pipeline`'s.
+// `link` for MicroPython: the codes of the serial link alone, so that the golden vectors test the
+// same C code as in the firmware. `pipeline` has the line itself.
 #include <string.h>
 
 #include "link.h"

@@ -23,7 +23,7 @@ static bool refuse(opq_queue_t *queue, size_t length) {
     return false;
 }
 
-// Copies to `position` on, around the end; the caller has made sure of the room.
+// Copies to `position` on, around the end; the caller has checked the room.
 static uint32_t copy_in(opq_queue_t *queue, uint32_t position, const uint8_t *data, size_t length) {
     size_t at = position & queue->mask;
     size_t first = (size_t)queue->mask + 1U - at;

@@ -1,7 +1,7 @@
 // A queue of bytes between one producer and one consumer, e.g. a task and an interrupt; no locks.
 //
 // Each side owns one position; both count up for ever and wrap with uint32_t. The room is a power of
-// two, handed in once. A put is whole or not at all: a frame is never cut by a full queue.
+// two, given once. A put stores all or nothing: a frame is never cut by a full queue.
 #ifndef OPQ_QUEUE_H
 #define OPQ_QUEUE_H
 
@@ -25,15 +25,15 @@ void opq_queue_init(opq_queue_t *queue, uint8_t *bytes, uint32_t room);
 
 // The producer's side. All of `length` or nothing (then false, and counted).
 bool opq_queue_put(opq_queue_t *queue, const uint8_t *data, size_t length);
-OPQ_RAMFUNC bool opq_queue_put_byte(opq_queue_t *queue, uint8_t byte);  // from RAM: USART1 goes on in an erase
+OPQ_RAMFUNC bool opq_queue_put_byte(opq_queue_t *queue, uint8_t byte);  // from RAM: USART1 goes on during an erase
 size_t opq_queue_free(const opq_queue_t *queue);
 
 // The consumer's side. -1: empty.
 OPQ_RAMFUNC int opq_queue_take_byte(opq_queue_t *queue);
 size_t opq_queue_take(opq_queue_t *queue, uint8_t *data, size_t room);
 
-// A record is put with its length in front, and comes back whole. 0: none waits. A record longer
-// than `room` is taken away and given as 0 as well (the consumer's buffer is too small: a bug).
+// A record is put with its length in front, and read as a whole. 0: none waits. A record longer
+// than `room` is removed, and 0 is returned too (the consumer's buffer is too small: a bug).
 bool opq_queue_put_record(opq_queue_t *queue, uint8_t tag, const uint8_t *data, size_t length);
 bool opq_queue_take_record(opq_queue_t *queue, uint8_t *tag, uint8_t *data, size_t room, size_t *length);
 

@@ -1,4 +1,4 @@
-// Taking payloads apart: a table of what each message looks like, and what the Box itself reads.
+// Parses payloads: a table of the layout of each message, and the messages that the Box reads.
 #include "link.h"
 #include "messages.h"
 
@@ -66,7 +66,7 @@ static const char *const LAYOUTS[] = {
     [OPQ_LOSSES] = "N",
 };
 
-// What is left of a payload. Once something was missing or wrong, `bad` stays.
+// The rest of a payload. Once something was missing or wrong, `bad` stays.
 typedef struct {
     const uint8_t *at;
     size_t left;

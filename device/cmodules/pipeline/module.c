@@ -139,9 +139,9 @@ static mp_obj_t pipeline_health(size_t n, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(pipeline_health_obj, 5, 5, pipeline_health);
 
-// losses(gps_damaged, again) -> sent: all that was lost since the start; when it is as last time only if `again`.
+// losses(gps_damaged, again) -> sent: all losses since the start; unchanged counts are sent only if `again`.
 static mp_obj_t pipeline_losses(mp_obj_t gps_damaged, mp_obj_t again) {
-    static uint32_t told[OPQ_LOST];
+    static uint32_t reported[OPQ_LOST];
     opq_uart_counters_t line = opq_uart_counters(OPQ_UART_LINK), gps = opq_uart_counters(OPQ_UART_GPS);
     opq_pps_counters_t pps = opq_tick_pps_counters();
     opq_acquire_counters_t samples;
@@ -172,12 +172,12 @@ static mp_obj_t pipeline_losses(mp_obj_t gps_damaged, mp_obj_t again) {
         [OPQ_LOST_TRIGGERS] = samples.grid_errors,
         [OPQ_LOST_PRINTS] = opq_console_lost_bytes(),
     };
-    bool news = memcmp(told, now, sizeof told) != 0;
-    if ((!news && !mp_obj_is_true(again)) ||
+    bool changed = memcmp(reported, now, sizeof reported) != 0;
+    if ((!changed && !mp_obj_is_true(again)) ||
         !mp_obj_is_true(posted(OPQ_LOSSES, opq_write_losses(payload, sizeof payload, now, OPQ_LOST)))) {
         return mp_const_false;
     }
-    memcpy(told, now, sizeof told);
+    memcpy(reported, now, sizeof reported);
     return mp_const_true;
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(pipeline_losses_obj, pipeline_losses);

@@ -14,7 +14,7 @@ static opq_queue_t tx, rx, outbox, inbox;
 static opq_decoder_t decoder;
 static opq_stamps_t stamps;
 static opq_resends_t resends;
-static uint64_t done_to;   // first sample behind the newest block taken
+static uint64_t done_to;   // first sample after the newest block taken
 static uint16_t sequence;  // of the next frame; only PendSV numbers
 static uint8_t payload[OPQ_LINK_MAX_PAYLOAD];
 static uint8_t frame[OPQ_LINK_MAX_FRAME];
@@ -25,7 +25,7 @@ static uint32_t features_rate_millihz, features_lost_before;
 
 static _Atomic bool held;
 
-// What the main thread has put ready for the next run; each is taken once.
+// Values from the main thread for the next run; each is taken once.
 static struct {
     _Atomic bool features, limits;
     opq_features_config_t features_config;
@@ -42,7 +42,7 @@ void opq_pipeline_init(const opq_pipeline_config_t *with) {
     counters = (opq_pipeline_counters_t){0};
     opq_stages_reset();
     opq_queue_init(&tx, tx_bytes, sizeof tx_bytes);
-    (void)opq_queue_put_byte(&tx, 0);  // ends what a reset or the prompt left on the line: the first frame is whole
+    (void)opq_queue_put_byte(&tx, 0);  // ends a partial frame of a reset or the prompt: the first frame is whole
     opq_queue_init(&rx, rx_bytes, sizeof rx_bytes);
     opq_queue_init(&outbox, outbox_bytes, sizeof outbox_bytes);
     opq_queue_init(&inbox, inbox_bytes, sizeof inbox_bytes);
@@ -68,7 +68,7 @@ void opq_pipeline_restart(void) {
 void opq_pipeline_hold(bool hold) { atomic_store(&held, hold); }
 
 void opq_pipeline_features(const opq_features_config_t *with, bool send_measurements) {
-    atomic_store(&coming.features, false);  // PendSV may come between these lines: it takes whole or nothing
+    atomic_store(&coming.features, false);  // PendSV may interrupt here: it takes all or nothing
     coming.features_run = with != NULL;
     if (with != NULL) {
         coming.features_config = *with;
@@ -92,14 +92,14 @@ static uint32_t spent(opq_stage_t stage, uint32_t since) {
     return now;
 }
 
-// Interrupt context (PendSV): one frame onto the line's queue, whole or not at all.
+// Interrupt context (PendSV): puts one whole frame into the line's queue, or nothing.
 static bool send(uint8_t type, size_t length) {
     size_t bytes = opq_frame_write(frame, sizeof frame, type, sequence, payload, length);
     if (length == 0 || bytes == 0 || !opq_queue_put(&tx, frame, bytes)) {
         counters.tx_dropped_bytes += (uint32_t)bytes;
         return false;
     }
-    sequence++;  // only frames that go out are numbered: a gap on the line means a loss on the line
+    sequence++;  // only frames that are sent are numbered: a gap in the numbers is a loss on the line
     config.line_ready();
     return true;
 }
@@ -270,7 +270,7 @@ static void resend(void) {
 }
 
 // After a stall (an erase takes up to 2 s) blocks wait in the ring while the line has no room for one. When the
-// ring itself runs short they are taken and lost to the line, counted: the gateway may still ask for them.
+// ring itself gets full they are not sent, and counted; the gateway may still request them.
 static bool may_go_on(void) {
     return opq_queue_free(&tx) >= OPQ_PIPELINE_BLOCK_ROOM ||
            opq_acquire_head() - done_to > (uint64_t)OPQ_RING_SAMPLES * 3U / 4U;
@@ -328,7 +328,7 @@ bool opq_pipeline_is_idle(void) { return opq_queue_waiting(&outbox) == 0 && opq_
 
 void opq_pipeline_counters(opq_pipeline_counters_t *out) {
     uint32_t runs;
-    do {  // again when a run came between
+    do {  // again if a run came between
         runs = opq_stages_calls(OPQ_STAGE_TOTAL);
         *out = counters;
         atomic_thread_fence(memory_order_acquire);

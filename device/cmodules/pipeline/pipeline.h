@@ -1,4 +1,4 @@
-// The Box's main data path, run by PendSV: block -> stamp -> Samples -> line; features beside it.
+// The Box's main data path, run by PendSV: block -> stamp -> Samples -> line, and features.
 //
 //     acquire --blocks--> [run] --frames--> tx queue --USART1 ISR--> line
 //                          ^ |
@@ -6,11 +6,11 @@
 //                          +----messages---------------- outbox --main thread
 //
 // PendSV is the only producer of the tx queue and the only one that numbers frames. It is pended by
-// the acquisition's interrupt, by USART1 at each zero byte received, at a drained tx queue while
-// something is left to resend, and by the main thread after a post. Python may stall: this does not.
+// the acquisition's interrupt, by USART1 at each zero byte received and at an empty tx queue while
+// something has to be sent again, and by the main thread after a post. It goes on while Python stalls.
 //
 // Each run, in this order, bounded: received bytes (at most OPQ_PIPELINE_RX_PER_RUN), new blocks, the
-// crossings and measurements they gave, the outbox, resends while few bytes wait on the line.
+// their crossings and measurements, the outbox, resends while few bytes wait on the line.
 // A stamp is computed once, when the block is new, and kept as long as the ring keeps its samples.
 #ifndef OPQ_PIPELINE_H
 #define OPQ_PIPELINE_H
@@ -34,10 +34,10 @@ enum {
     OPQ_PIPELINE_OUTBOX_BYTES = 4096,  // the settings (2 KB) and a second's messages
     OPQ_PIPELINE_INBOX_BYTES = 4096,   // three pieces of an update
     OPQ_PIPELINE_RX_PER_RUN = 2048,
-    OPQ_PIPELINE_LOW_WATER = 1600,     // resends only below: a block time (16.7 ms) of the line, and some
+    OPQ_PIPELINE_LOW_WATER = 1600,     // resends only below this: a block time (16.7 ms) of the line, and some more
     OPQ_PIPELINE_BLOCKS_PER_RUN = 8,   // after a stall the rest waits for the next run
-    OPQ_PIPELINE_BLOCK_ROOM = 1024,    // frame of 200 counts (438) and what the features may say of it
-    OPQ_PIPELINE_ANSWER_ROOM = 2048,   // payloads of an acknowledgement (260) and the settings (1 KB), and some
+    OPQ_PIPELINE_BLOCK_ROOM = 1024,    // frame of 200 counts (438) and the messages of its features
+    OPQ_PIPELINE_ANSWER_ROOM = 2048,   // payloads of an acknowledgement (260) and the settings (1 KB), and some more
 };
 
 typedef struct {
@@ -50,15 +50,15 @@ typedef struct {
 
 typedef struct {
     uint64_t blocks;            // made into frames or counted as dropped
-    uint32_t blocks_dropped;    // fresh ones that the full tx queue refused (may be asked for again)
+    uint32_t blocks_dropped;    // new ones that found the tx queue full (may be requested again)
     uint32_t tx_dropped_bytes;  // Health.tx_dropped: all that could not be queued for the line
     uint32_t resent_blocks;
-    uint32_t resend_gone;       // blocks asked for that the ring no longer has
-    uint32_t resend_refused;    // spans asked for beyond OPQ_RESENDS
+    uint32_t resend_gone;       // requested blocks that the ring no longer has
+    uint32_t resend_refused;    // requested spans beyond OPQ_RESENDS
     uint32_t crossings;
     uint32_t measurements;
     uint32_t inbox_refused;     // commands that the main thread did not take in time
-    uint32_t features_lost;     // figures and crossings that were overwritten before they were sent
+    uint32_t features_lost;     // measurements and crossings that were overwritten before they were sent
     opq_link_counters_t link;
 } opq_pipeline_counters_t;
 
@@ -72,23 +72,23 @@ const opq_pipeline_config_t *opq_pipeline_config(void);
 void opq_pipeline_run(void);
 // For USART1's interrupt: true when the line ran low and something is left to send again.
 OPQ_RAMFUNC bool opq_pipeline_wants_line(void);
-// Main thread, before opq_acquire_start: blocks begin at sample 0 again; stamps and asks are forgotten.
+// Main thread, before opq_acquire_start: blocks begin at sample 0 again; stamps and requests are cleared.
 void opq_pipeline_restart(void);
-// Main thread. The features begin anew with these (from the next run on); NULL: no features.
+// Main thread. The features start again with these values in the next run; NULL: no features.
 // `measurements`: send a BoxMeasurement per window. Crossings are sent for limits that are not 0.
 void opq_pipeline_features(const opq_features_config_t *config, bool measurements);
 // Main thread. New limits for the running features.
 void opq_pipeline_limits(const float limit_pu[OPQ_CROSSING_KINDS], float hysteresis_pu);
-// USART1 belongs to someone else (REPL): nothing is put on the line any more, nothing is read.
+// True: USART1 has another user (REPL); nothing is sent or read any more.
 void opq_pipeline_hold(bool held);
 
 // Main thread. False: the outbox is full (counted in tx_dropped_bytes).
 bool opq_pipeline_post(uint8_t type, const uint8_t *payload, size_t length);
-// Main thread: the next Command or UpdateData. False: none, or the outbox has no room for its answer: a flood waits
-// in the inbox, and what that refuses is counted, so that nothing is done of which the answer is lost.
+// Main thread: the next Command or UpdateData. False: none, or the outbox has no room for its answer. Many commands
+// wait in the inbox, and further ones are refused and counted, so that no answer of an executed command is lost.
 bool opq_pipeline_receive(uint8_t *type, uint8_t *payload, size_t room, size_t *length);
 
-// Main thread: nothing waits to be sent.
+// Main thread: whether nothing waits to be sent.
 bool opq_pipeline_is_idle(void);
 // Main thread; snapshots.
 void opq_pipeline_counters(opq_pipeline_counters_t *out);

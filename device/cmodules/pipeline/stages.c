@@ -37,7 +37,7 @@ uint32_t opq_stages_calls(opq_stage_t stage) {
 
 void opq_stages_read(opq_stage_t stage, opq_stage_cycles_t *out) {
     uint32_t calls;
-    do {  // again when an interrupt came between
+    do {  // again if an interrupt came between
         calls = opq_stages_calls(stage);
         atomic_store_explicit(&out->calls, calls, memory_order_relaxed);
         out->min = stages[stage].min;

@@ -8,7 +8,7 @@
 #include "ramfunc.h"
 
 typedef enum {
-    OPQ_STAGE_DECIMATE,  // per half buffer, told by the acquisition's interrupt
+    OPQ_STAGE_DECIMATE,  // per half buffer, reported by the acquisition's interrupt
     OPQ_STAGE_STAMP,     // per block, as the next two
     OPQ_STAGE_FRAME,
     OPQ_STAGE_FEATURES,
@@ -19,7 +19,7 @@ typedef enum {
 } opq_stage_t;
 
 typedef struct {
-    _Atomic uint32_t calls;  // wraps after half a year of PendSV: a mean is the bench's, not a gauge
+    _Atomic uint32_t calls;  // wraps after half a year of PendSV: a mean is for the bench, no gauge
     uint32_t min;
     uint32_t max;
     uint64_t sum;  // 3,400 years of a busy core at 168 MHz
@@ -33,7 +33,7 @@ OPQ_RAMFUNC void opq_stages_decimated(uint32_t cycles);
 uint32_t opq_stages_calls(opq_stage_t stage);
 // Main thread; a snapshot.
 void opq_stages_read(opq_stage_t stage, opq_stage_cycles_t *out);
-// Busy cycles of PendSV and of decimation in each 1000 since the last call (at most 20 s ago); 0 at the first.
+// Busy cycles of PendSV and of decimation per 1000 since the last call (at most 20 s ago); 0 at the first.
 // `now`: the core's cycle counter.
 uint16_t opq_stages_cpu_permille(uint32_t now);
 

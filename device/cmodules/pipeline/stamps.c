@@ -8,7 +8,7 @@ void opq_stamps_add(opq_stamps_t *stamps, const opq_block_stamp_t *stamp) {
     stamps->count += stamps->count < OPQ_STAMPS ? 1U : 0U;
 }
 
-// Interrupt context (PendSV): integers only, at most nine looks.
+// Interrupt context (PendSV): integers only, at most nine steps.
 const opq_block_stamp_t *opq_stamps_from(const opq_stamps_t *stamps, uint64_t sample) {
     uint32_t oldest = stamps->next + OPQ_STAMPS - stamps->count;
     uint32_t low = 0;

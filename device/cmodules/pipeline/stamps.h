@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { OPQ_STAMPS = 208 };  // the ring's 192 blocks of 200, and some more for short blocks beside gaps
+enum { OPQ_STAMPS = 208 };  // the ring's 192 blocks of 200, and some more for short blocks at gaps
 
 typedef struct {
     uint64_t first_sample;
@@ -20,16 +20,16 @@ typedef struct {
 
 typedef struct {
     opq_block_stamp_t held[OPQ_STAMPS];
-    uint32_t next;   // place of the one to come; the oldest lies `count` places before it
-    uint32_t count;  // no number of all blocks ever: that would wrap after 2.3 years
+    uint32_t next;   // place of the next one; the oldest is `count` places before it
+    uint32_t count;  // at most OPQ_STAMPS; a count of all blocks would wrap after 2.3 years
 } opq_stamps_t;
 
 void opq_stamps_clear(opq_stamps_t *stamps);
 // Blocks come in rising order of first_sample.
 void opq_stamps_add(opq_stamps_t *stamps, const opq_block_stamp_t *stamp);
-// The first block that ends behind `sample`; NULL: none yet.
+// The first block that ends after `sample`; NULL: none yet.
 const opq_block_stamp_t *opq_stamps_from(const opq_stamps_t *stamps, uint64_t sample);
-// The time of a sample by its own block; false: its block is not held.
+// The time of a sample by its own block; false: its block is not stored.
 bool opq_stamps_time(const opq_stamps_t *stamps, uint64_t sample, int64_t *t_ns, const opq_block_stamp_t **by);
 
 #endif

@@ -9,7 +9,7 @@ static opq_settings_t values;
 static mp_obj_t settings_load(void) { return MP_OBJ_NEW_SMALL_INT(opq_settings_load(&values, opq_flash())); }
 static MP_DEFINE_CONST_FUN_OBJ_0(settings_load_obj, settings_load);
 
-// A text of the caller's without a zero in it, which our C would take for its end.
+// A text of the caller; it has no zero byte, which C would take for its end.
 static const char *text(mp_obj_t object) {
     size_t length;
     const char *found = mp_obj_str_get_data(object, &length);

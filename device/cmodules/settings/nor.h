@@ -1,13 +1,13 @@
-// NOR flash as settings, update and the boot loader see it: erase a sector to ones, program words 1 -> 0, read.
+// NOR flash for settings, update and the boot loader: erase a sector to ones, program words 1 -> 0, read.
 //
 // Three implementations: the STM32F405's (device/port/flash.c, and the boot loader's), and the model of the
 // tests (device/tests/nor_flash.c), which cuts the power in the middle of any word or sector.
 //
-// What the code above may count on (RM0090 3.6; the model behaves worse than this, never better):
-//   - a program that returned OK leaves exactly word AND what was there; programming a word again is allowed
-//     as long as bits only go 1 -> 0, and the same value again makes a doubtful word solid;
-//   - a program cut by the power leaves each bit that should have fallen 0, 1, or reading differently next time;
-//   - an erase cut by the power leaves anything at all in that sector, and only there.
+// Guarantees for the users of this interface (RM0090 3.6; the model behaves worse than this, never better):
+//   - a program that returned OK leaves exactly the word AND the value before; programming a word again is allowed
+//     as long as bits only go 1 -> 0, and the same value again makes an uncertain word certain;
+//   - a program cut by the power leaves each bit that should become 0 as 0, as 1, or reading differently each time;
+//   - an erase cut by the power leaves undefined contents in that sector, and only there.
 #ifndef OPQ_NOR_H
 #define OPQ_NOR_H
 
@@ -52,13 +52,13 @@ static inline const uint8_t *opq_nor_at(const opq_nor_t *nor, uint32_t address) 
 
 uint32_t opq_nor_word(const opq_nor_t *nor, uint32_t address);
 
-// Whole words of `data` from `address` on, the last one filled up with ones; each is read back.
+// Whole words of `data` from `address` on, the last one padded with ones; each is read back.
 opq_nor_status_t opq_nor_write(const opq_nor_t *nor, uint32_t address, const uint8_t *data, size_t length);
 
 // Whole words.
 bool opq_nor_is_erased(const opq_nor_t *nor, uint32_t address, uint32_t length);
 
-// The chip's own flash. The port gives it (flash.c); on a PC the tests do.
+// The chip's own flash, from the port (flash.c) or, on a PC, from the tests.
 const opq_nor_t *opq_flash(void);
 
 #endif

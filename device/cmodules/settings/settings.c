@@ -89,7 +89,7 @@ static opq_record_state_t begins(const opq_nor_t *nor, uint32_t sector, uint32_t
     return state;
 }
 
-// All good records of the sector, in order. Returns how it ends.
+// Reads all good records of the sector, in order. Returns how it ends.
 static opq_record_state_t replay(opq_settings_t *settings, uint32_t sector, bool *finished) {
     uint32_t end = sector_end(sector);
     settings->next = opq_nor_sector_address(sector);
@@ -103,7 +103,7 @@ static opq_record_state_t replay(opq_settings_t *settings, uint32_t sector, bool
         if (state != OPQ_RECORD_GOOD) {
             return state;
         }
-        if (!record.settled) {  // cut in its last words: all of it is there; finish it before it is believed
+        if (!record.settled) {  // cut in its last words: it is complete; finish it before it is used
             *finished = true;
             settings->nor_status = opq_record_settle(settings->nor, &record);
         }
@@ -152,7 +152,7 @@ static opq_nor_status_t write_record(opq_settings_t *settings, uint32_t address,
     return status;
 }
 
-// A snapshot into the sector that is not active. The active one is not touched, so a cut leaves the old values.
+// Writes a snapshot into the sector that is not active. The active one does not change, so a cut leaves the old values.
 static opq_nor_status_t write_snapshot(opq_settings_t *settings) {
     uint32_t sector = settings->sector == OPQ_SETTINGS_SECTOR_A ? OPQ_SETTINGS_SECTOR_B : OPQ_SETTINGS_SECTOR_A;
     opq_nor_status_t status = settings->nor->erase(settings->nor->context, sector);
@@ -181,12 +181,12 @@ opq_settings_status_t opq_settings_save(opq_settings_t *settings) {
             return OPQ_SETTINGS_FLASH;
         }
     }
-    settings->nor_status = write_snapshot(settings);  // full, untidy, first of all, or a word that does not take
+    settings->nor_status = write_snapshot(settings);  // full, untidy, the first save, or a word that cannot be written
     return settings->nor_status == OPQ_NOR_OK ? OPQ_SETTINGS_OK : OPQ_SETTINGS_FLASH;
 }
 
-// A snapshot cut right before its last words does not count today, but might at another start: away with it.
-// Anything else that is no copy is left alone; a passing fault of reading must not cost a copy.
+// A snapshot cut right before its last words does not count now, but might at another start: it is erased.
+// Anything else that is no copy stays; a temporary read error must not destroy a copy.
 static void clear_undone(opq_settings_t *settings, uint32_t sector, opq_record_state_t state) {
     if (state == OPQ_RECORD_UNDONE) {
         settings->nor_status = settings->nor->erase(settings->nor->context, sector);
@@ -214,10 +214,10 @@ opq_settings_source_t opq_settings_load(opq_settings_t *settings, const opq_nor_
     settings->source = finished || end != OPQ_RECORD_END ? OPQ_SETTINGS_REPAIRED : OPQ_SETTINGS_LOADED;
     if (end != OPQ_RECORD_END) {
         settings->untidy = true;
-        settings->nor_status = write_snapshot(settings);  // or its undone end might count at another start
+        settings->nor_status = write_snapshot(settings);  // otherwise its unfinished end might count at another start
     } else if (other != OPQ_RECORD_GOOD && other != OPQ_RECORD_END) {
         settings->source = OPQ_SETTINGS_SECOND_COPY;
-        settings->untidy = true;  // the next save replaces it, or it might outrank that save if it reads well again
+        settings->untidy = true;  // the next save replaces it, as it might outrank that save if read well later
     }
     return settings->source;
 }

@@ -1,10 +1,10 @@
 // Records of settings in a sector; not needed outside of this folder. Layout: settings.h.
 //
-// Why a cut cannot lie: the begin word is a constant, so a torn one is either not seen or made solid by the next
-// record's; the sum goes in after all it covers; the done word only after the sum. A record counts when its sum
-// is right AND at least one bit of done has fallen: then all before was programmed to its end and reads the same
-// for ever. Done itself may read 0 today and not tomorrow. So the settled word follows it: as long as that is not
-// 0, a start programs done once more before it believes the record.
+// Why a cut cannot mislead: the begin word is a constant, so a partly written one is not seen, or completed by
+// the next record; the sum is written after all it covers; the done word only after the sum. A record counts if its sum is
+// right AND at least one bit of done is 0: then all before was programmed to its end and always reads the same.
+// Done itself may read 0 now and not later. So the settled word follows it: as long as that is not
+// 0, a start programs done once more before it uses the record.
 #ifndef OPQ_SETTINGS_RECORD_H
 #define OPQ_SETTINGS_RECORD_H
 
@@ -19,14 +19,14 @@ typedef struct {
     uint32_t kind;
     uint32_t sequence;
     uint32_t done_address;
-    uint32_t next;  // address behind it
+    uint32_t next;  // address after it
     bool settled;
 } opq_record_t;
 
 typedef enum {
     OPQ_RECORD_GOOD = 0,
-    OPQ_RECORD_END = 1,     // nothing but ones from here on
-    OPQ_RECORD_UNDONE = 2,  // its sum is right, its done word untouched: it does not count, but might one day
+    OPQ_RECORD_END = 1,     // only ones from here on
+    OPQ_RECORD_UNDONE = 2,  // its sum is right, its done word not written: it does not count, but might later
     OPQ_RECORD_TORN = 3,    // anything else
 } opq_record_state_t;
 

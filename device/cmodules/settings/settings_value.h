@@ -1,4 +1,4 @@
-// Texts of settings against their table; not needed outside of this folder.
+// Checks texts of settings against their table; not needed outside of this folder.
 #ifndef OPQ_SETTINGS_VALUE_H
 #define OPQ_SETTINGS_VALUE_H
 

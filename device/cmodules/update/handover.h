@@ -1,5 +1,5 @@
-// What boot loader and app tell each other: 64 bytes at the end of CCM, which a reset keeps and a power cut loses;
-// and what the app may use of the boot loader: its public key and its signature check, at the end of S1.
+// Messages between boot loader and app: 64 bytes at the end of CCM, which a reset keeps and a power cut loses;
+// and the parts of the boot loader that the app may use: its public key and its signature check, at the end of S1.
 #ifndef OPQ_HANDOVER_H
 #define OPQ_HANDOVER_H
 
@@ -20,16 +20,16 @@ typedef struct {
     uint32_t magic;
     uint8_t wish;
     uint8_t slot;            // started: 0 A, 1 B
-    uint8_t trials;          // used up by the started image, this start included; 0: it is confirmed
-    uint8_t watchdog_resets; // in a row, without health reported between
+    uint8_t trials;          // trials used by the started image, with this start; 0: it is confirmed
+    uint8_t watchdog_resets; // in a row, without a report of health between
     uint8_t verdict_a;       // opq_image_verdict_t of each slot at the last start
     uint8_t verdict_b;
-    uint8_t rolled_back;     // 1: this start is of the older image, the newer was rejected
+    uint8_t rolled_back;     // 1: the newer image was rejected, and the older one was started
     uint8_t reserved;
     uint32_t reset_csr;      // RCC_CSR as the boot loader found it; it clears the flags
     uint32_t floor_version;
     uint32_t boot_version;
-    uint32_t check_us;       // judging both slots: header, signature, hash
+    uint32_t check_us;       // time to check both slots: header, signature, hash
     uint32_t starts;         // since power came on
     uint32_t spare[7];
     uint32_t crc32;          // of all before
@@ -42,7 +42,7 @@ typedef struct {
     uint8_t public_key[32];
     opq_signature_check_t *check;  // runs in place, uses only the caller's stack (device/boot/README.md)
     uint32_t spare[16];
-    uint32_t crc32;  // of nothing yet: 0; the whole boot loader is checked by who flashes it
+    uint32_t crc32;  // 0, not used yet; the tool that flashes the boot loader checks all of it
 } opq_boot_info_t;
 
 _Static_assert(sizeof(opq_handover_t) == 64, "the linker scripts leave 64 bytes");

@@ -58,8 +58,8 @@ opq_image_verdict_t opq_image_header(const uint8_t *header, uint32_t slot_addres
     return OPQ_IMAGE_GOOD;
 }
 
-// Stack pointer: in SRAM or CCM, or right behind (RM0090 2.3.1: 128 KB and 64 KB), by whole double words (AAPCS
-// 5.2.1.2). Reset vector: Thumb, inside of the body. Signed images only get here; this finds our own mistakes.
+// Stack pointer: in SRAM or CCM, or right after it (RM0090 2.3.1: 128 KB and 64 KB), by whole double words (AAPCS
+// 5.2.1.2). Reset vector: Thumb, inside of the body. Only signed images get here; this finds our own mistakes.
 static bool vectors_are_sane(const opq_image_t *image, const uint8_t *body) {
     uint32_t stack = u32(body), reset = u32(body + 4), begin = image->load_address + OPQ_IMAGE_HEADER_BYTES;
     bool in_sram = stack > UINT32_C(0x20000000) && stack <= UINT32_C(0x20020000);

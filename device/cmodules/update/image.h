@@ -1,5 +1,5 @@
 // A firmware image in a slot: 512-byte header, then the vector table and the rest. proto/golden/README.md
-// has the layout, its vectors hold this and opq_proto.firmware_image to the same verdicts.
+// has the layout; its vectors test this and opq_proto.firmware_image for the same verdicts.
 #ifndef OPQ_IMAGE_H
 #define OPQ_IMAGE_H
 
@@ -26,7 +26,7 @@ enum {
 typedef enum {
     OPQ_IMAGE_GOOD = 0,
     OPQ_IMAGE_NO_MAGIC = 1,
-    OPQ_IMAGE_HEADER_UNKNOWN = 2,   // a header version or size of another age
+    OPQ_IMAGE_HEADER_UNKNOWN = 2,   // an unknown header version or size
     OPQ_IMAGE_WRONG_HARDWARE = 3,
     OPQ_IMAGE_WRONG_ADDRESS = 4,    // linked for the other slot
     OPQ_IMAGE_BAD_LENGTH = 5,       // zero, not whole words, or more than a slot holds
@@ -59,12 +59,12 @@ typedef struct {
     opq_signature_check_t *check;
 } opq_image_rules_t;
 
-// The header alone: everything down to BAD_SIGNATURE. `image` is filled in as soon as the header is known.
+// Checks the header alone, down to BAD_SIGNATURE. `image` is filled in as soon as the header is known.
 opq_image_verdict_t opq_image_header(const uint8_t *header, uint32_t slot_address, const opq_image_rules_t *rules,
                                      opq_image_t *image);
-// The body behind a good header; `available` bytes are there.
+// Checks the body after a good header; `available` bytes are there.
 opq_image_verdict_t opq_image_body(const opq_image_t *image, const uint8_t *body, size_t available);
-// Both, in one go.
+// Checks both.
 opq_image_verdict_t opq_image_check(const uint8_t *bytes, size_t available, uint32_t slot_address,
                                     const opq_image_rules_t *rules, opq_image_t *image);
 

@@ -61,7 +61,7 @@ bool opq_update_handover(opq_handover_t *message) { return opq_handover_read(han
 
 void opq_update_wish(uint8_t wish) {
     opq_handover_t message;
-    (void)opq_handover_read(handover(), &message);  // all zero where there is none
+    (void)opq_handover_read(handover(), &message);  // all zero if there is none
     message.wish = wish;
     opq_handover_write(handover(), &message);
 }

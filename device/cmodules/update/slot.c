@@ -19,7 +19,7 @@ opq_slot_marks_t opq_slot_marks(const opq_nor_t *nor, opq_slot_t slot) {
     opq_slot_marks_t marks = {
         .sequence = sequence == OPQ_NOR_ERASED ? 0 : sequence,
         .installed = is_set(nor, slot, OPQ_MARK_INSTALLED),
-        // Rejected is the last word: a confirmation that was cut may begin to read as set after that.
+        // Rejected is final: a confirmation that was cut may read as set later.
         .confirmed = is_set(nor, slot, OPQ_MARK_CONFIRMED) && !is_set(nor, slot, OPQ_MARK_REJECTED),
         .rejected = is_set(nor, slot, OPQ_MARK_REJECTED),
     };
@@ -62,14 +62,14 @@ opq_nor_status_t opq_slot_claim(const opq_nor_t *nor, opq_slot_t slot, const opq
     uint32_t last_sector = opq_slot_first_sector(slot) + 2;
     if (opq_nor_word(nor, mark_address(slot, OPQ_MARK_TAG)) == tag_of(image)) {
         if (!opq_slot_is_solid(nor, slot, OPQ_MARK_TAG)) {
-            opq_slot_write_tag(nor, slot, image);  // if not today, at the next start
+            opq_slot_write_tag(nor, slot, image);  // if it fails, the next start tries again
         }
         return OPQ_NOR_OK;
     }
     if (!opq_nor_is_erased(nor, status_address, OPQ_SLOT_STATUS_BYTES)) {
         uint32_t image_end = opq_slot_address(slot) + OPQ_IMAGE_HEADER_BYTES + image->length;
         if (image_end > opq_nor_sector_address(last_sector)) {
-            return OPQ_NOR_FAILED;  // cannot be: who wrote this sector's image erased its marks
+            return OPQ_NOR_FAILED;  // impossible: writing an image erases the marks of its sector
         }
         opq_nor_status_t status = nor->erase(nor->context, last_sector);
         if (status != OPQ_NOR_OK) {

@@ -33,7 +33,7 @@ static opq_update_status_t refuse(opq_update_t *update, opq_image_verdict_t verd
     return OPQ_UPDATE_BAD_IMAGE;
 }
 
-// Low power passes: the same call works again later. Anything else is the end of this update.
+// Low power ends: the same call works later. Any other error ends this update.
 static opq_update_status_t flash_failed(opq_update_t *update, opq_nor_status_t status) {
     update->nor_status = status;
     if (status != OPQ_NOR_LOW_POWER) {
@@ -103,7 +103,7 @@ opq_update_status_t opq_update_data(opq_update_t *update, uint32_t offset, const
                                               : take_body(update, data + known, count - known);
 }
 
-// The header's sector goes first: once it is erased the slot holds nothing that starts, whatever the others hold.
+// The header's sector is erased first: then nothing in the slot can start, whatever the other sectors hold.
 opq_update_status_t opq_update_step(opq_update_t *update) {
     if (update->state != OPQ_UPDATE_ERASING) {
         return OPQ_UPDATE_OK;

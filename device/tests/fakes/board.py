@@ -14,7 +14,7 @@ crashed = None
 cause = 1
 clock = 0
 wanted = False
-asked = False
+repl_requested = False
 
 
 class Reset(BaseException):
@@ -42,8 +42,8 @@ def repl_wanted():
 
 
 def repl():
-    global asked
-    asked = True
+    global repl_requested
+    repl_requested = True
     raise SystemExit
 
 

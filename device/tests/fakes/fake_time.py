@@ -1,4 +1,4 @@
-"""A clock that only moves when told, or by sleep_ms."""
+"""A clock that moves only when a test moves it, or by sleep_ms."""
 
 now_ms = 1000
 

@@ -9,7 +9,7 @@ room = 1000
 held = False
 restarts = 0
 refused = 0
-losses_told = 0
+losses_sent = 0
 features_set = []
 limits_set = []
 
@@ -51,12 +51,12 @@ def health(*facts):
 
 
 def losses(gps_damaged, again):
-    global losses_told
-    if gps_damaged == losses_told and not again:
+    global losses_sent
+    if gps_damaged == losses_sent and not again:
         return False
     if not _send("losses", gps_damaged):
         return False
-    losses_told = gps_damaged
+    losses_sent = gps_damaged
     return True
 
 

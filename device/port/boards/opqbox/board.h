@@ -17,7 +17,7 @@
 #define OPQ_BOARD_GPS_RX OPQ_PIN(B, 11)
 #define OPQ_BOARD_PPS OPQ_PIN(A, 0)      // TIM5_CH1 AF2
 
-#define OPQ_BOARD_CONVERTER_INTERNAL 0   // what `converter` is when the settings do not say
+#define OPQ_BOARD_CONVERTER_INTERNAL 0   // default of the setting `converter`
 #define OPQ_BOARD_MAINS OPQ_PIN(C, 0)    // the second, coarse path: same divider, internal ADC
 #define OPQ_BOARD_MAINS_CHANNEL 10u      // ADC1_IN10 (DS8626 table 7)
 #define OPQ_BOARD_SUPPLY OPQ_PIN(C, 1)   // 5 V supply before the battery's switch, through a divider

@@ -1,4 +1,4 @@
-// A pyboard-class STM32F405RG board (pyboard v1.1 positions behind each pin): mains on the internal 12-bit ADC.
+// A pyboard-class STM32F405RG board (pyboard v1.1 positions after each pin): mains on the internal 12-bit ADC.
 // Its crystal is no TCXO: locked accuracy is the same, holdover is only as good as the stated bound.
 #ifndef OPQ_BOARD_H
 #define OPQ_BOARD_H
@@ -17,7 +17,7 @@
 #define OPQ_BOARD_GPS_RX OPQ_PIN(B, 11) // Y10
 #define OPQ_BOARD_PPS OPQ_PIN(A, 0)     // X1, TIM5_CH1 AF2
 
-#define OPQ_BOARD_CONVERTER_INTERNAL 1        // what `converter` is when the settings do not say
+#define OPQ_BOARD_CONVERTER_INTERNAL 1        // default of the setting `converter`
 #define OPQ_BOARD_MAINS OPQ_PIN(C, 0)         // X19
 #define OPQ_BOARD_MAINS_CHANNEL 10u           // ADC1_IN10 (DS8626 table 7)
 #define OPQ_BOARD_SUPPLY OPQ_PIN(C, 1)        // X20, supply before the battery's switch, through a divider
@@ -31,7 +31,7 @@
 #define OPQ_BOARD_SCK OPQ_PIN(B, 13) // Y6, SPI2 AF5
 #define OPQ_BOARD_SDO OPQ_PIN(B, 14) // Y7, SPI2_MISO
 
-#define OPQ_BOARD_LED_STATUS OPQ_PIN(A, 15) // yellow; red and green are on SWDIO and SWCLK, which stay a probe's
+#define OPQ_BOARD_LED_STATUS OPQ_PIN(A, 15) // yellow; red and green are on SWDIO and SWCLK, which are for a debug probe
 #define OPQ_BOARD_LED_TIME OPQ_PIN(B, 4)    // blue
 #define OPQ_BOARD_LED_FAULT OPQ_PIN_NONE
 #define OPQ_BOARD_LED_ON true               // high lights

@@ -1,4 +1,4 @@
-"""What the Box says unasked: Hello, status, log, LEDs (app_run.py)."""
+"""What the Box sends by itself: Hello, status, log, LEDs (app_run.py)."""
 
 import acquire
 import board
@@ -29,13 +29,13 @@ def case_gps_and_health_come_once_a_second():
 
 
 def case_what_is_lost_is_told_at_the_start_each_minute_and_when_it_rises():
-    told = []
+    reported = []
 
     def trouble():
         clock.damaged_messages = 7
 
     def look():
-        told.append(pipeline.named("losses"))
+        reported.append(pipeline.named("losses"))
 
     run = Run()
     run.later(30_500, trouble)
@@ -43,7 +43,7 @@ def case_what_is_lost_is_told_at_the_start_each_minute_and_when_it_rises():
         run.later(at_ms, look)
     run.for_ms(93_000)
     look()
-    assert told == [[(0,)], [(0,), (7,)], [(0,), (7,)], [(0,), (7,), (7,)]], told
+    assert reported == [[(0,)], [(0,), (7,)], [(0,), (7,)], [(0,), (7,), (7,)]], reported
 
 
 def case_a_converter_that_does_not_start_is_tried_each_second_and_told():
@@ -82,8 +82,8 @@ def case_a_line_that_takes_nothing_loses_nothing_but_what_is_too_old():
     run.later(20_000, free)
     run.for_ms(22_000)
     assert run.supervisor.exceptions == 0
-    told = logs(codes.SAMPLES_MISSING)
-    assert told == [(1, number) for number in range(1, 17)], told
+    reported = logs(codes.SAMPLES_MISSING)
+    assert reported == [(1, number) for number in range(1, 17)], reported
     assert logs(codes.LOG_LOST) == [(4, 0)]
 
 

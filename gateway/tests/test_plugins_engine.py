@@ -224,6 +224,49 @@ def test_what_is_only_looked_at_leaves_nothing_in_the_worker_and_holds_up_no_new
         engine.stop()
 
 
+SHUT = """
+from opq_plugins import sdk
+
+
+class Sink(sdk.Sink):
+    def configure(self, properties):
+        pass
+
+    def open(self, context):
+        raise PermissionError("shut")
+
+    def collect(self, context, data):
+        pass
+"""
+
+
+def test_a_deleted_rule_holds_no_plugin_back_neither_its_function_nor_a_sink_that_never_opened(
+    tmp_path: Path, plugins: RulePlugins
+) -> None:
+    files = {
+        "plugin.json": manifest("p", "1.0.0", symbols={"sinks": ["shut"], "functions": ["twice"]}),
+        "sinks/shut.py": SHUT,
+        "functions/twice.py": FUNCTION,
+    }
+    plugins.create("portable", "p", stored(plugins.uploads, zipped(files), "p.zip"))
+    engine = Engine(tmp_path / "engine", plugins)
+    plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
+    engine.start()
+    try:
+        assert engine.ready.wait(30)
+        engine.execute('CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="x")')
+        engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": [{"shut": {}}]})
+        engine.topics.publish("x", [{"n": 1}])
+        wait_for(lambda: "shut" in engine.views.rule_status("r")["degraded"], 30)
+        with pytest.raises(RuleError, match="used by r"):
+            plugins.delete("portable", "p")
+        engine.delete_rule("r")
+        assert plugins.status("p")["refCount"] == {}
+        plugins.delete("portable", "p")
+    finally:
+        engine.stop()
+
+
 def test_a_rule_whose_plugin_is_missing_at_the_start_begins_when_it_comes(
     tmp_path: Path, plugins: RulePlugins, rows: Path
 ) -> None:

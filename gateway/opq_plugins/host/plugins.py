@@ -103,9 +103,8 @@ class Plugins(PluginHost):
             running = self._running.get(name)
             users |= set(running.references()) if running else set()
             if users and not force:
-                raise PluginError(
-                    f"plug-in {name!r} is used by {', '.join(sorted(users)[:10])}; force=true deletes it"
-                )
+                named = ", ".join(sorted(users)[:10])
+                raise PluginError(f"plug-in {name!r} is used by {named}; --force or ?force=true deletes it")
             self._drop(name)
             self._installer.remove(name)
         if manifest is not None:

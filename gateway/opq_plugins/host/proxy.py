@@ -194,7 +194,13 @@ class PluginSink(Proxy, sdk.Sink):
 
 
 class PluginFunction(Proxy, sdk.Function):
+    """A function. One proxy serves all rules, so it belongs to none: the engine knows who calls it."""
+
     kind = "function"
+
+    @property
+    def rule_id(self) -> str:
+        return ""
 
     def validate(self, args: Sequence[Value]) -> str:
         with self._lock:

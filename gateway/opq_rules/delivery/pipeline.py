@@ -243,12 +243,10 @@ class Pipeline:
         except Exception as error:  # code of a plug-in; the old sink stays
             self._failed(error)
             return
-        if self._is_open:
-            self._is_open = False
-            try:
-                self._sink.close(self._sending)
-            except Exception as error:  # code of a plug-in; the old sink is abandoned
-                self._failed(error)
+        try:
+            self._end_sink()
+        except Exception as error:  # code of a plug-in; the old sink is abandoned
+            self._failed(error)
         self._sink = sink
         self._failed_in_row = 0
         if self._again_at_s is not None:
@@ -260,9 +258,14 @@ class Pipeline:
         if self._refused and self._properties.cleanCacheAtStop:
             self._refused.clear()
         self.counters.lost_total += len(self._refused.close())
+        self._end_sink()
+
+    def _end_sink(self) -> None:
         if self._is_open:
             self._is_open = False
             self._sink.close(self._sending)
+        else:  # it never opened, so there is nothing to close
+            discard(self._sink)
 
     def _flush(self) -> None:
         rows, row_ids, ids = self._rows, self._row_ids, tuple(self._ids)
@@ -374,3 +377,12 @@ class Pipeline:
         self.counters.exceptions_total += 1
         self.counters.last_exception = f"{type(error).__name__}: {error}"[:500]
         self.counters.last_exception_time = time.time_ns() // 1_000_000
+
+
+def discard(made: object) -> None:
+    """Releases a source or sink that was made or checked, and never opened; a plug-in's process frees its
+    part.
+    """
+    forget = getattr(made, "discard", None)
+    if callable(forget):
+        forget()

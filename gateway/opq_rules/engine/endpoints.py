@@ -16,6 +16,7 @@ import msgspec
 
 from opq_plugins.sdk import Function, LookupSource, Sink, Source
 from opq_rules.batch import JsonObject
+from opq_rules.delivery.pipeline import discard
 from opq_rules.delivery.transform import SinkProperties, divided, transformer
 from opq_rules.engine.connections import SINKS, SOURCES, Connections
 from opq_rules.engine.context import OperatorContext
@@ -176,7 +177,7 @@ class EndpointFactory:
         if definition.kind == "lookup":
             self.lookup_table(definition)
         else:
-            _discard(self.source(definition))
+            discard(self.source(definition))
 
     def check_offset(self, definition: StreamDefinition, offset: object) -> None:
         """Raises RuleError where the source cannot go back to `offset`."""
@@ -190,7 +191,7 @@ class EndpointFactory:
             why = f"{type(error).__name__}: {error}"
             raise RuleError(f"{where} does not take offset {offset!r:.80}: {why}", STREAM) from error
         finally:
-            _discard(source)
+            discard(source)
 
     def source(self, definition: StreamDefinition) -> Source:
         make: Callable[..., Source] = self._types.source(definition.type)
@@ -231,7 +232,7 @@ class EndpointFactory:
             source.configure(definition.datasource, properties)
             return sampling
         except Exception as error:
-            _discard(source)
+            discard(source)
             if not isinstance(error, ValueError | TypeError):
                 raise
             where = f"{definition.kind} {definition.name!r}, source {definition.type!r}"
@@ -243,7 +244,7 @@ class EndpointFactory:
         found = self._checked.get(action)
         if found is None:
             found, sink = self.sink(action)
-            _discard(sink)
+            discard(sink)
             if len(self._checked) < MAX_CHECKED:
                 self._checked[action] = found
         return found
@@ -260,15 +261,8 @@ class EndpointFactory:
             sink.configure(own)
             shared.check_for(getattr(sink, "wants", ""))
         except Exception as error:
-            _discard(sink)
+            discard(sink)
             if not isinstance(error, ValueError | TypeError | msgspec.ValidationError):
                 raise
             raise RuleError(f"sink {action.type!r}: {error}", CONFIGURATION) from error
         return shared, sink
-
-
-def _discard(made: Source | LookupSource | Sink) -> None:
-    """Releases an object that was made only to check it; a plug-in's process frees its part."""
-    discard = getattr(made, "discard", None)
-    if callable(discard):
-        discard()

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_cloud.mauka.joining.clusters import same
 from opq_cloud.mauka.joining.onset_rule import REACH_NS, one_onset
-from opq_cloud.mauka.joining.planning import plan_join, same
+from opq_cloud.mauka.joining.planning import plan_join
 from opq_cloud.mauka.measuring.sightings import family, is_steady, kept, whole
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incidents.join_plan import (
@@ -177,7 +178,7 @@ def test_an_incident_whose_first_finding_lies_before_what_is_read_again_stays_as
 @settings(max_examples=80, deadline=None)
 def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:
     together, in_parts = Table(PLACES), Table(PLACES)
-    with patch("opq_cloud.mauka.joining.planning.MAX_BEGINNINGS", chance.choice([1, 2, 12])):
+    with patch("opq_cloud.mauka.joining.preceding.MAX_BEGINNINGS", chance.choice([1, 2, 12])):
         if items:
             together.put(items)
         shuffled = [*items, *chance.sample(items, len(items) // 2)]

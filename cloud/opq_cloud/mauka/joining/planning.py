@@ -1,149 +1,34 @@
 """Joining: makes a plan of what to write from new findings. Pure; it reads the store through `JoinStore`.
 
-Findings of one Box and one family whose spans meet become one (`sightings.py` decides which).
+Findings of one Box and one family whose spans meet become one (`clusters.py`).
 Findings with a sharp onset are grouped by their onsets (`onset_rule.py`); a steady state of a Box is a
 separate incident, with all parts of it that were seen (`steady_placing.py`). The result depends on
 neither the order of arrival nor repetition, except for the numbers.
 
-A plan is made by reading the stored findings; `placing.py` finds where onsets belong, `incident_facts.py`
-makes the facts of each incident that changes.
+A plan is made by reading the stored findings (`near_findings.py`); `placing.py` finds where onsets belong,
+`incident_facts.py` makes the facts of each incident that changes, `preceding.py` finds which one it follows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from opq_cloud.mauka.joining.clusters import Cluster, holds, stored_cluster, united
 from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of, grown
-from opq_cloud.mauka.joining.onset_rule import (
-    COMPOUND_NS,
-    FOLLOWS_NS,
-    SAME_MOMENT_NS,
-    OnsetGroup,
-    OnsetKey,
-    follows,
-    last_change_ns,
-    onset_key,
-    same_moment,
-)
+from opq_cloud.mauka.joining.near_findings import NearFindings
+from opq_cloud.mauka.joining.onset_rule import OnsetGroup, onset_key
 from opq_cloud.mauka.joining.placing import PlacedOnset, place_onsets
+from opq_cloud.mauka.joining.preceding import PrecedingIncidents
 from opq_cloud.mauka.joining.steady_placing import place_steady
-from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS, family, is_steady, kept, reach, whole
-from opq_cloud.store.incidents.join_plan import (
-    FindingMove,
-    FindingOnset,
-    IncidentFacts,
-    JoinPlan,
-    KnownFinding,
-    onset,
-)
+from opq_cloud.mauka.measuring.sightings import is_steady
+from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, KnownFinding, onset
 from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
-
-AROUND_NS = FOLLOWS_NS + COMPOUND_NS
-"""A stored finding of the same Box may matter if it is at most this far from a new one."""
-
-MAX_BEGINNINGS = 12
-"""Of an incident of at most this many Boxes, all that saw its beginning show which incident it follows; of a
-larger one its first Box alone, so that it grows without being read."""
 
 
 def plan_join(reader: JoinStore, put: Sequence[Finding], event_id: int, place_of: PlaceOf) -> JoinPlan:
     """Plans how to add the findings `put` of one event to the stored ones."""
     return JoinPlanning(reader, event_id, place_of).plan(put)
-
-
-def gap_ns(one: Finding, other: Finding) -> int:
-    """Returns the time between two spans; 0 or less when they touch or overlap."""
-    return max(one.start_ns, other.start_ns) - min(one.end_ns, other.end_ns)
-
-
-def same(one: Finding, other: Finding) -> bool:
-    """Returns True if two findings are the same disturbance at the same Box."""
-    if one.box_id != other.box_id or family(one.kind) != family(other.kind):
-        return False
-    return gap_ns(one, other) <= min(one.uncertainty_ns + other.uncertainty_ns, SAME_CLOCK_LIMIT_NS)
-
-
-@dataclass(slots=True, eq=False)
-class Cluster:
-    """One disturbance of one Box: its stored findings and its new ones (`is_put`)."""
-
-    known: tuple[KnownFinding, ...]
-    sightings: tuple[Finding, ...]
-    event_ids: tuple[int, ...]
-    reach: Finding
-    is_put: bool
-    _place: KnownFinding | None = None
-
-    @classmethod
-    def of(
-        cls, known: tuple[KnownFinding, ...], seen: Iterable[Finding], event_ids: Iterable[int], is_put: bool
-    ) -> "Cluster":
-        sightings = kept(seen)
-        return cls(known, sightings, tuple(sorted(set(event_ids))), reach(sightings), is_put)
-
-    @property
-    def place(self) -> KnownFinding:
-        """The finding that the cluster becomes; its incident is set last."""
-        assert self._place is not None
-        return self._place
-
-    @place.setter
-    def place(self, place: KnownFinding) -> None:
-        self._place = place
-
-    def become(self, finding_id: int) -> None:
-        """Makes the finding with this number, at first in the incident that it was in."""
-        finding = whole(self.sightings)
-        pieces = () if self.sightings == (finding,) else self.sightings
-        first = min(self.known, key=lambda one: (not one.by_hand, one.finding_id), default=None)
-        if first is None:
-            self._place = KnownFinding(finding_id, 0, self.event_ids, finding, pieces)
-        else:
-            self._place = KnownFinding(
-                finding_id, first.incident_id, self.event_ids, finding, pieces, first.leads, first.by_hand
-            )
-
-    @property
-    def in_place(self) -> bool:
-        """Whether it is stored with the same onset, so that it stays in its incident."""
-        if len(self.known) != 1:
-            return False
-        was, now = self.known[0].finding, self.place.finding
-        return (was.start_ns, was.uncertainty_ns, was.clock_id) == (
-            now.start_ns, now.uncertainty_ns, now.clock_id,
-        )  # fmt: skip
-
-
-def _stored(known: KnownFinding) -> Cluster:
-    return Cluster.of((known,), known.pieces or (known.finding,), known.event_ids, False)
-
-
-def united(clusters: list[Cluster]) -> list[Cluster]:
-    """Unites clusters that are the same disturbance until there are no more such pairs."""
-    done: list[Cluster] = []
-    for cluster in clusters:
-        grown_now = True
-        while grown_now:
-            grown_now = False
-            for place, other in enumerate(done):
-                if same(cluster.reach, other.reach):
-                    cluster = Cluster.of(
-                        other.known + cluster.known,
-                        other.sightings + cluster.sightings,
-                        other.event_ids + cluster.event_ids,
-                        other.is_put or cluster.is_put,
-                    )
-                    del done[place]
-                    grown_now = True
-                    break
-        done.append(cluster)
-    return done
-
-
-def _holds(around: Finding, part: Finding) -> bool:
-    inside = around.start_ns <= part.start_ns and part.end_ns <= around.end_ns
-    return inside and around.box_id == part.box_id and family(around.kind) == family(part.kind)
 
 
 @dataclass(slots=True)
@@ -159,19 +44,9 @@ class JoinPlanning:
 
     def __init__(self, reader: JoinStore, event_id: int, place_of: PlaceOf) -> None:
         self._reader, self._event_id, self._place_of = reader, event_id, place_of
-        self._own: dict[str, dict[int, KnownFinding]] = {}
-        """By Box: its findings near the new ones, by number."""
-        self._ahead: dict[str, list[KnownFinding]] = {}
-        """By Box: its findings of the span `_ahead_ns`."""
-        self._ahead_ns = (0, 0)
-        self._moved: dict[int, FindingMove] = {}
-        self._removed: set[int] = set()
+        self._near = NearFindings(reader)
         self._gone: list[KnownFinding] = []
         """Stored findings that were not found again."""
-        self._read_facts: dict[int, IncidentFacts | None] = {}
-        self._members: dict[int, dict[int, KnownFinding]] = {}
-        self._since: dict[str, OnsetKey] = {}
-        """By Box: the first finding there that has changed."""
 
     def plan(self, put: Sequence[Finding]) -> JoinPlan:
         revision = self._reader.join_revision()
@@ -183,15 +58,15 @@ class JoinPlanning:
                 fresh -= 1
                 finding_id = fresh
             cluster.become(finding_id)
-            self._removed.update(one.finding_id for one in cluster.known if one.finding_id != finding_id)
-        self._removed.update(one.finding_id for one in self._gone)
+            self._near.removed.update(one.finding_id for one in cluster.known if one.finding_id != finding_id)
+        self._near.removed.update(one.finding_id for one in self._gone)
         changed = [each for each in clusters if each.known != (each.place,)]
         self._join([one for one in changed if not one.in_place], [one for one in changed if one.in_place])
         for each in changed:
-            self._note(each)
+            self._near.note(each)
         for one in self._gone:
-            self._changed_at(one.finding)
-            self._own[one.finding.box_id].pop(one.finding_id, None)
+            self._near.changed_at(one.finding)
+            self._near.of_box[one.finding.box_id].pop(one.finding_id, None)
         touched = self._touched(clusters, changed)
         of_box: dict[str, list[Cluster]] = {}
         for each in clusters:
@@ -200,20 +75,20 @@ class JoinPlanning:
         return JoinPlan(
             revision,
             self._event_id,
-            moved=tuple(self._moved.values()),
+            moved=tuple(self._near.moved.values()),
             written=tuple(sorted((each.place for each in changed), key=lambda one: one.finding_id < 0)),
-            removed=tuple(sorted(self._removed)),
+            removed=tuple(sorted(self._near.removed)),
             facts=facts,
             gone=gone,
             answer=tuple(
-                next(each.place for each in of_box[finding.box_id] if _holds(each.reach, finding))
+                next(each.place for each in of_box[finding.box_id] if holds(each.reach, finding))
                 for finding in put
             ),
         )
 
     def _united(self, put: Sequence[Finding]) -> list[Cluster]:
         """Returns the new findings, united with stored ones of the same disturbance, in time order."""
-        self._read_ahead(put)
+        self._near.read_ahead(put)
         found: list[Cluster] = []
         for box_id, own in groupby(sorted(put, key=lambda one: one.box_id), key=lambda one: one.box_id):
             found += self._united_of_box(box_id, list(own))
@@ -222,40 +97,14 @@ class JoinPlanning:
     def _united_of_box(self, box_id: str, put: list[Finding]) -> list[Cluster]:
         start_ns, end_ns = min(one.start_ns for one in put), max(one.end_ns for one in put)
         while True:
-            known = self._read_own(box_id, start_ns, end_ns)
+            known = self._near.read_box(box_id, start_ns, end_ns)
             fresh = [Cluster.of((), (one,), (self._event_id,), True) for one in put]
-            touched = [each for each in united([*map(_stored, known), *fresh]) if each.is_put]
+            touched = [each for each in united([*map(stored_cluster, known), *fresh]) if each.is_put]
             first = min(each.reach.start_ns for each in touched)
             last = max(each.reach.end_ns for each in touched)
             if first >= start_ns and last <= end_ns:
                 return touched
             start_ns, end_ns = min(first, start_ns), max(last, end_ns)
-
-    def _read_own(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
-        first_ns, last_ns = start_ns - AROUND_NS, end_ns + AROUND_NS
-        if box_id in self._ahead and self._ahead_ns[0] <= first_ns and last_ns <= self._ahead_ns[1]:
-            ahead = self._ahead[box_id]
-            known = [
-                one for one in ahead if one.finding.end_ns >= first_ns and one.finding.start_ns <= last_ns
-            ]
-        else:
-            known = self._reader.findings_of_box(box_id, first_ns, last_ns)
-        self._own[box_id] = {one.finding_id: one for one in known}
-        return known
-
-    def _read_ahead(self, put: Sequence[Finding]) -> None:
-        """Reads the stored findings of all Boxes at once, where the new ones are close in time."""
-        self._ahead = {one.box_id: [] for one in put}
-        self._ahead_ns = (
-            min((one.start_ns for one in put), default=0) - AROUND_NS,
-            max((one.end_ns for one in put), default=0) + AROUND_NS,
-        )
-        longest_ns = max((one.end_ns - one.start_ns for one in put), default=0)
-        if len(self._ahead) == 1 or self._ahead_ns[1] - self._ahead_ns[0] > longest_ns + 4 * AROUND_NS:
-            self._ahead = {}
-            return
-        for one in self._reader.findings_of_boxes(self._ahead, *self._ahead_ns):
-            self._ahead[one.finding.box_id].append(one)
 
     def _join(self, clusters: list[Cluster], in_place: list[Cluster]) -> None:
         """Finds the incident of each of `clusters`, which are new or have another onset.
@@ -273,7 +122,7 @@ class JoinPlanning:
                 sharp.append(one)
                 continue
             steady.append(each)
-        own = {box_id: [onset(one) for one in known.values()] for box_id, known in self._own.items()}
+        own = {box_id: [onset(one) for one in known.values()] for box_id, known in self._near.of_box.items()}
         places = place_onsets(self._reader, sharp, before, own, lambda box_id: self._place_of(box_id).grid)
         groups |= {each.one.finding_id: (each.group, each.leads) for each in places.placed_again}
         places.moved += self._placed_steady(steady, groups)
@@ -290,7 +139,7 @@ class JoinPlanning:
         for move in sorted(places.moved, key=lambda one: onset_key(one.one), reverse=True):
             each_moved = written.get(move.one.finding_id)
             if each_moved is None:
-                self._move(move)
+                self._near.move(move)
                 continue
             assert move.group.incident_id is not None
             each_moved.place = replace(each_moved.place, incident_id=move.group.incident_id, leads=move.leads)
@@ -326,58 +175,24 @@ class JoinPlanning:
         self, state: tuple[str, str], numbers: set[int]
     ) -> tuple[list[KnownFinding], list[KnownFinding]]:
         """Returns (stored parts of this state in these incidents and those nearby, their other findings)."""
-        own = [one for one in self._own[state[0]].values() if one.finding.kind == state[1]]
+        own = [one for one in self._near.of_box[state[0]].values() if one.finding.kind == state[1]]
         every = {one.finding_id: one for one in own}
         for number in numbers | {one.incident_id for one in own}:
             if number > 0:
-                every |= self._members_of(number)
+                every |= self._near.members_of(number)
         parts: list[KnownFinding] = []
         others: list[KnownFinding] = []
         for one in every.values():
             (parts if (one.finding.box_id, one.finding.kind) == state else others).append(one)
         return parts, others
 
-    def _move(self, move: PlacedOnset) -> None:
-        one, number = move.one, move.group.incident_id
-        assert number is not None
-        self._moved[one.finding_id] = FindingMove(one.finding_id, number, move.leads)
-        if one.finding_id not in self._own.get(one.box_id, {}):  # or read for another time
-            known = dict(self._own.get(one.box_id, {}))
-            self._read_own(one.box_id, one.start_ns, one.end_ns)
-            self._own[one.box_id] |= known
-        self._changed_at(one)
-
-    def _changed_at(self, one: FindingOnset | Finding) -> None:
-        key = onset_key(one)
-        self._since[one.box_id] = min(self._since.get(one.box_id, key), key)
-
-    def _note(self, cluster: Cluster) -> None:
-        own = self._own[cluster.place.finding.box_id]
-        for known in cluster.known:
-            self._changed_at(known.finding)
-            own.pop(known.finding_id, None)
-        own[cluster.place.finding_id] = cluster.place
-        self._changed_at(cluster.place.finding)
-
-    def _members_of(self, number: int) -> dict[int, KnownFinding]:
-        """Returns all findings of a stored incident; read once for placing and for the facts."""
-        if number not in self._members:
-            found = self._reader.findings_of_incident(number)
-            self._members[number] = {one.finding_id: one for one in found}
-        return self._members[number]
-
     # Facts of the incidents
-
-    def _known_facts(self, number: int) -> IncidentFacts | None:
-        if number not in self._read_facts:
-            self._read_facts[number] = self._reader.incident_facts(number)
-        return self._read_facts[number]
 
     def _touched(self, clusters: list[Cluster], changed: list[Cluster]) -> dict[int, _Touched]:
         touched: dict[int, _Touched] = {}
         for each in clusters:  # unchanged ones too: a crash may have come before their facts were written
             number = each.place.incident_id
-            facts = self._known_facts(number) if number > 0 else None
+            facts = self._near.facts_of(number) if number > 0 else None
             if number > 0 and number not in touched and (facts is None or not facts.witnesses):
                 touched[number] = _Touched(again=True)
         for each in changed:
@@ -390,10 +205,10 @@ class JoinPlanning:
                 touched.setdefault(known.incident_id, _Touched()).again = True
         for gone in self._gone:
             touched.setdefault(gone.incident_id, _Touched()).again = True
-        if not self._moved:
+        if not self._near.moved:
             return touched
-        before = {one.finding_id: one for own in self._own.values() for one in own.values()}
-        for move in self._moved.values():
+        before = {one.finding_id: one for own in self._near.of_box.values() for one in own.values()}
+        for move in self._near.moved.values():
             touched.setdefault(move.incident_id, _Touched()).again = True
             touched.setdefault(before[move.finding_id].incident_id, _Touched()).again = True
         return touched
@@ -405,7 +220,7 @@ class JoinPlanning:
         facts: dict[int, IncidentFacts] = {}
         gone: list[int] = []
         for number, each in touched.items():
-            known = None if number < 0 else self._known_facts(number)
+            known = None if number < 0 else self._near.facts_of(number)
             if not each.again and known is not None:
                 facts[number] = grown(known, each.added, self._new_boxes(number, each.added), self._place_of)
                 continue
@@ -415,7 +230,7 @@ class JoinPlanning:
                 facts[number] = replace(described, follows=None if known is None else known.follows)
             elif number > 0:
                 gone.append(number)
-        self._follow(facts, whole_ones, written)
+        PrecedingIncidents(self._reader, self._near, facts).set_follows(whole_ones, written)
         return tuple(facts[number] for number in sorted(facts, key=_number_key)), tuple(sorted(gone))
 
     def _whole_incidents(
@@ -425,13 +240,13 @@ class JoinPlanning:
         every: dict[int, KnownFinding] = {}
         for number in numbers:
             if number > 0:
-                every |= self._members_of(number)
-        for finding_id, move in self._moved.items():
+                every |= self._near.members_of(number)
+        for finding_id, move in self._near.moved.items():
             every[finding_id] = replace(every[finding_id], incident_id=move.incident_id, leads=move.leads)
         every |= written
         found: dict[int, list[KnownFinding]] = {}
         for one in every.values():
-            if one.finding_id not in self._removed:
+            if one.finding_id not in self._near.removed:
                 found.setdefault(one.incident_id, []).append(one)
         return {number: found[number] for number in numbers if number in found}
 
@@ -441,123 +256,10 @@ class JoinPlanning:
         return sum(
             not any(
                 one.incident_id == number and one.finding_id not in fresh
-                for one in self._own[box_id].values()
+                for one in self._near.of_box[box_id].values()
             )
             for box_id in {one.finding.box_id for one in added}
         )
-
-    def _follow(
-        self,
-        facts: dict[int, IncidentFacts],
-        whole_ones: dict[int, list[KnownFinding]],
-        written: dict[int, KnownFinding],
-    ) -> None:
-        """Sets the preceding incident of each incident for which it may have changed.
-
-        Args:
-            whole_ones: all findings of the incidents that were read.
-        """
-        leaders = self._changed_before(facts)
-        for number in whole_ones.keys() | leaders.keys() | self._now_large(facts):
-            known = self._facts_now(facts, number)
-            if known is None:
-                continue
-            leader = leaders.get(number)
-            if known.boxes > MAX_BEGINNINGS and leader is not None:
-                began = [leader]
-            else:
-                members = whole_ones.get(number) or self._grown_incident(number, written)
-                began = _beginnings(members, known.boxes)
-            if began and (before := self._preceding(number, began)) != known.follows:
-                facts[number] = replace(known, follows=before)
-
-    def _grown_incident(self, number: int, written: dict[int, KnownFinding]) -> list[KnownFinding]:
-        """Returns all findings of an incident to which this plan only adds."""
-        every = dict(self._members_of(number)) if number > 0 else {}
-        every |= {known.finding_id: known for known in written.values() if known.incident_id == number}
-        return [one for one in every.values() if one.finding_id not in self._removed]
-
-    def _now_large(self, facts: dict[int, IncidentFacts]) -> set[int]:
-        """Returns the incidents that have more than `MAX_BEGINNINGS` Boxes since this plan."""
-        before = {number: self._known_facts(number) for number in facts if number > 0}
-        return {
-            number
-            for number, known in before.items()
-            if known is not None and known.boxes <= MAX_BEGINNINGS < facts[number].boxes
-        }
-
-    def _changed_before(self, facts: dict[int, IncidentFacts]) -> dict[int, FindingOnset | None]:
-        """Returns the incidents that have another past at a Box, with their first onset if it is there."""
-        found: dict[int, FindingOnset | None] = {}
-        for box_id, since in self._since.items():
-            own = self._own[box_id].values()
-            later = [one for one in own if onset_key(one.finding) >= since]
-            if not any(self._shows_beginning(facts, one) for one in later):
-                continue  # as nearly all findings of a large incident
-            rows = self._as_moved(own)
-            for one in rows:
-                known = None if onset_key(one) < since else self._facts_now(facts, one.incident_id)
-                if known is None or (not one.leads and known.boxes > MAX_BEGINNINGS):
-                    continue
-                if known.follows is None and not any(follows(each, one) for each in rows):
-                    continue
-                found[one.incident_id] = one if one.leads else found.get(one.incident_id)
-        return found
-
-    def _preceding(self, number: int, began: Sequence[FindingOnset]) -> int | None:
-        """Returns what ended where this one began, else what changed last at its first Box."""
-        first_ns, last_ns = began[0].start_ns - AROUND_NS, began[0].start_ns + AROUND_NS
-        stored = self._reader.findings_of_boxes([one.box_id for one in began], first_ns, last_ns)
-        earlier: list[tuple[bool, int, OnsetKey, int]] = []
-        for one in began:
-            known = {each.finding_id: each for each in stored if each.finding.box_id == one.box_id}
-            known |= self._own.get(one.box_id, {})
-            for each in self._as_moved(known.values()):
-                if each.incident_id == number or not follows(each, one):
-                    continue
-                ended = abs(each.end_ns - one.start_ns) <= SAME_MOMENT_NS
-                if ended or one is began[0]:
-                    order_ns = -each.start_ns if ended else last_change_ns(each, one)
-                    earlier.append((ended, order_ns, onset_key(each), each.incident_id))
-        return max(earlier)[-1] if earlier else None
-
-    def _as_moved(self, known: Iterable[KnownFinding]) -> list[FindingOnset]:
-        """Returns the sharp onsets of findings in the incidents where they will be."""
-        rows = [
-            onset(one)
-            for one in known
-            if one.finding_id not in self._removed and not is_steady(one.finding.kind)
-        ]
-        return [
-            one if (move := self._moved.get(one.finding_id)) is None
-            else replace(one, incident_id=move.incident_id, leads=move.leads)
-            for one in rows
-        ]  # fmt: skip
-
-    def _facts_now(self, facts: dict[int, IncidentFacts], number: int) -> IncidentFacts | None:
-        return facts.get(number) or (None if number < 0 else self._known_facts(number))
-
-    def _shows_beginning(self, facts: dict[int, IncidentFacts], one: KnownFinding) -> bool:
-        if is_steady(one.finding.kind):
-            return False
-        if one.leads is not False or one.finding_id in self._moved:
-            return True
-        known = self._facts_now(facts, one.incident_id)
-        return known is not None and known.boxes <= MAX_BEGINNINGS
-
-
-def _beginnings(members: Iterable[KnownFinding], boxes: int) -> list[FindingOnset]:
-    """Returns the first onset of an incident, then those of other Boxes at the same moment if it has few."""
-    sharp = sorted((onset(one) for one in members if not is_steady(one.finding.kind)), key=onset_key)
-    leader = next((one for one in sharp if one.leads), None)
-    if leader is None:
-        return []
-    first = {leader.box_id: leader}
-    if boxes <= MAX_BEGINNINGS:
-        for one in sharp:
-            if onset_key(one) > onset_key(leader) and same_moment(leader, one):
-                first.setdefault(one.box_id, one)
-    return list(first.values())
 
 
 def _number_key(number: int) -> tuple[bool, int]:

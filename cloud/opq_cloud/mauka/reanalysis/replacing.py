@@ -8,8 +8,9 @@ rests on events which are not analysed again stays, and so do the findings of an
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from opq_cloud.mauka.joining.clusters import Cluster, gap_ns, same, united
 from opq_cloud.mauka.joining.incident_facts import PlaceOf
-from opq_cloud.mauka.joining.planning import Cluster, JoinPlanning, gap_ns, same, united
+from opq_cloud.mauka.joining.planning import JoinPlanning
 from opq_cloud.mauka.joining.steady_extent import with_extent
 from opq_cloud.mauka.measuring.sightings import is_steady
 from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS
@@ -109,7 +110,7 @@ class _Replacing(JoinPlanning):
     def _replaced_of_box(self, box_id: str, span: tuple[int, int]) -> list[Cluster]:
         start_ns, end_ns = span
         while True:
-            stored = self._read_own(box_id, start_ns, end_ns)
+            stored = self._near.read_box(box_id, start_ns, end_ns)
             gone, kept = self._parted(stored)
             fresh = [
                 Cluster.of((), (one,), (event.event_id,), True)

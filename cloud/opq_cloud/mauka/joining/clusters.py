@@ -1,0 +1,107 @@
+"""One disturbance of one Box: which stored and new findings are the same one, and what they become. Pure.
+
+Findings of one Box and one family whose spans meet are a cluster; `sightings.py` decides which of them make
+the finding that it becomes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS, family, kept, reach, whole
+from opq_cloud.store.incidents.join_plan import KnownFinding
+from opq_proto.messages import Finding
+
+
+def gap_ns(one: Finding, other: Finding) -> int:
+    """Returns the time between two spans; 0 or less when they touch or overlap."""
+    return max(one.start_ns, other.start_ns) - min(one.end_ns, other.end_ns)
+
+
+def same(one: Finding, other: Finding) -> bool:
+    """Returns True if two findings are the same disturbance at the same Box."""
+    if one.box_id != other.box_id or family(one.kind) != family(other.kind):
+        return False
+    return gap_ns(one, other) <= min(one.uncertainty_ns + other.uncertainty_ns, SAME_CLOCK_LIMIT_NS)
+
+
+@dataclass(slots=True, eq=False)
+class Cluster:
+    """One disturbance of one Box: its stored findings and its new ones (`is_put`)."""
+
+    known: tuple[KnownFinding, ...]
+    sightings: tuple[Finding, ...]
+    event_ids: tuple[int, ...]
+    reach: Finding
+    is_put: bool
+    _place: KnownFinding | None = None
+
+    @classmethod
+    def of(
+        cls, known: tuple[KnownFinding, ...], seen: Iterable[Finding], event_ids: Iterable[int], is_put: bool
+    ) -> "Cluster":
+        sightings = kept(seen)
+        return cls(known, sightings, tuple(sorted(set(event_ids))), reach(sightings), is_put)
+
+    @property
+    def place(self) -> KnownFinding:
+        """The finding that the cluster becomes; its incident is set last."""
+        assert self._place is not None
+        return self._place
+
+    @place.setter
+    def place(self, place: KnownFinding) -> None:
+        self._place = place
+
+    def become(self, finding_id: int) -> None:
+        """Makes the finding with this number, at first in the incident that it was in."""
+        finding = whole(self.sightings)
+        pieces = () if self.sightings == (finding,) else self.sightings
+        first = min(self.known, key=lambda one: (not one.by_hand, one.finding_id), default=None)
+        if first is None:
+            self._place = KnownFinding(finding_id, 0, self.event_ids, finding, pieces)
+        else:
+            self._place = KnownFinding(
+                finding_id, first.incident_id, self.event_ids, finding, pieces, first.leads, first.by_hand
+            )
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it is stored with the same onset, so that it stays in its incident."""
+        if len(self.known) != 1:
+            return False
+        was, now = self.known[0].finding, self.place.finding
+        return (was.start_ns, was.uncertainty_ns, was.clock_id) == (
+            now.start_ns, now.uncertainty_ns, now.clock_id,
+        )  # fmt: skip
+
+
+def stored_cluster(known: KnownFinding) -> Cluster:
+    return Cluster.of((known,), known.pieces or (known.finding,), known.event_ids, False)
+
+
+def united(clusters: list[Cluster]) -> list[Cluster]:
+    """Unites clusters that are the same disturbance until there are no more such pairs."""
+    done: list[Cluster] = []
+    for cluster in clusters:
+        grown_now = True
+        while grown_now:
+            grown_now = False
+            for place, other in enumerate(done):
+                if same(cluster.reach, other.reach):
+                    cluster = Cluster.of(
+                        other.known + cluster.known,
+                        other.sightings + cluster.sightings,
+                        other.event_ids + cluster.event_ids,
+                        other.is_put or cluster.is_put,
+                    )
+                    del done[place]
+                    grown_now = True
+                    break
+        done.append(cluster)
+    return done
+
+
+def holds(around: Finding, part: Finding) -> bool:
+    """Returns True if `part` is of the same Box and family, within the span of `around`."""
+    inside = around.start_ns <= part.start_ns and part.end_ns <= around.end_ns
+    return inside and around.box_id == part.box_id and family(around.kind) == family(part.kind)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from opq_cloud.mauka.analyses import phase_jump, rapid_voltage_change, rms_voltage
-from opq_cloud.mauka.causes.hypotheses import JUDGES, hypotheses_for
+from opq_cloud.mauka.causes.cause_evidence import JUDGES
+from opq_cloud.mauka.causes.hypotheses import hypotheses_for
 from opq_cloud.mauka.causes.sides import sides_of
 from opq_cloud.mauka.causes.signs import IncidentSigns, signs_of
 from opq_cloud.mauka.joining.incident_facts import facts_of

@@ -2,7 +2,9 @@
 
 import json
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -215,6 +217,30 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
     assert (nowhere.exit_code, nowhere.output.count("\n")) == (1, 1), nowhere.output
     assert "none/m.svg: cannot be written: No such file" in nowhere.output
     assert "Traceback" not in mauka.lines()
+
+
+def test_the_prompt_completes_a_name_and_a_failed_command_does_not_end_it(mauka):
+    terminal, inside = pty.openpty()
+    command = [sys.executable, "-m", "opq_tools.cli", "mauka", "--port-offset", str(mauka.offset)]
+    process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, close_fds=True)
+    os.close(inside)
+    said = ""
+    try:
+        for text, wanted in [
+            ("", "opq-mauka> "),
+            ("stop-pl\tNobody\n", "there is no plug-in Nobody.*opq-mauka> "),
+            ("status rms_v\t\n", '"name": "rms_voltage".*opq-mauka> '),
+            ("exit\n", "exit"),
+        ]:
+            os.write(terminal, text.encode())
+            while not re.search(wanted, said, re.DOTALL):
+                assert select.select([terminal], [], [], 60)[0], said
+                said += os.read(terminal, 4096).decode()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
 
 
 def test_kill_9_of_mauka_in_mid_analysis_analyses_once_after_the_restart(mauka, tmp_path, until):

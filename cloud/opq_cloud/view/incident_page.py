@@ -1,7 +1,8 @@
 """The page of one incident: what happened, what each Box of the event measured, what the curves say."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from markupsafe import Markup
 
@@ -445,7 +446,7 @@ def _as_a_whole(incident: Incident) -> list[tuple[str, list[str]]]:
         first_ns = incident.arrivals[0].start_ns
         shown = incident.arrivals[:ARRIVALS_SHOWN]
         compared = {each.aligned_to for each in incident.arrivals}
-        lines = [_arrival_line(each, first_ns, each.box_id in compared) for each in shown]
+        lines = _arrival_lines(shown, first_ns, compared)
         if len(incident.box_ids) > len(shown):
             lines.append(
                 ngettext("%(num)d more Box", "%(num)d more Boxes", len(incident.box_ids) - len(shown))
@@ -488,17 +489,32 @@ def _side_lines(sides: Sequence[BoxSide]) -> list[str]:
     ]
 
 
-def _arrival_line(arrival: BoxArrival, first_ns: int, is_reference: bool) -> str:
-    after = (arrival.start_ns - first_ns) / 1e6
-    when = _("first") if after == 0 else _("%(time)s later", time=f"{after:.3f}{words.THIN}ms")
-    doubt = words.uncertainty(arrival.uncertainty_ns)
-    return _(
-        "Box %(box_id)s: %(when)s, %(doubt)s%(clock_words)s",
-        box_id=arrival.box_id,
-        when=when,
-        doubt=doubt,
-        clock_words=words.clock_words(arrival, is_reference),
-    )
+def _arrival_lines(
+    arrivals: Sequence[BoxArrival], first_ns: int, compared: Collection[str | None]
+) -> list[str]:
+    """A line for each Box; those that follow each other with the same time and clock share one."""
+
+    def said(arrival: BoxArrival) -> tuple[str, str, str]:
+        after = (arrival.start_ns - first_ns) / 1e6
+        when = _("first") if after == 0 else _("%(time)s later", time=f"{after:.3f}{words.THIN}ms")
+        clock = words.clock_words(arrival, arrival.box_id in compared)
+        return when, words.uncertainty(arrival.uncertainty_ns), clock
+
+    lines = []
+    for (when, doubt, _clock), group in groupby(arrivals, said):
+        found = list(group)
+        ids = sorted((each.box_id for each in found), key=natural_order)
+        clock = words.clock_words(found[0], found[0].box_id in compared, len(found))
+        lines.append(
+            _(
+                "%(boxes)s: %(when)s, %(doubt)s%(clock_words)s",
+                boxes=words.boxes(ids),
+                when=when,
+                doubt=doubt,
+                clock_words=clock,
+            )
+        )
+    return lines
 
 
 def _time_lines(findings: Sequence[Finding], waves: Mapping[str, Waveform]) -> list[str]:

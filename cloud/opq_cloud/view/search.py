@@ -180,13 +180,15 @@ def _boxes(context: ViewContext, wanted: str) -> list[SearchHit]:
     found = []
     for box in context.boxes():
         place = places.get(box.box_id)
-        region = feeder = place_words = ""
+        region = feeder = place_words = place_shown = ""
         if place is not None:
             region = place.region or ""
             if context.visitor.sees_place(box.box_id):
                 at = locations.get(box.location or "")
                 feeder = place.feeder or ""
-                place_words = " ".join(filter(None, (box.location, at.description if at else "")))
+                description = at.description if at else ""
+                place_words = " ".join(filter(None, (box.location, description)))
+                place_shown = description or box.location or ""
         number = fit_of(plain, box.box_id)
         fit = max(
             number,
@@ -198,7 +200,7 @@ def _boxes(context: ViewContext, wanted: str) -> list[SearchHit]:
         if fit:
             detail = ", ".join(
                 part
-                for part in (region, place_words, feeder and _("feeder %(feeder)s", feeder=feeder))
+                for part in (region, place_shown, feeder and _("feeder %(feeder)s", feeder=feeder))
                 if part
             )
             found.append(SearchHit("Box", label(box), detail, f"/boxes/{quote(box.box_id)}", fit))

@@ -259,13 +259,19 @@ def uncertainty(value_ns: int | None) -> str:
     return f"±{THIN}{value_ns}{THIN}ns"
 
 
-def clock_words(arrival: BoxArrival, is_reference: bool) -> str:
-    """The clock that gives a Box its place in the order; `is_reference`: others were compared with it."""
+def clock_words(arrival: BoxArrival, is_reference: bool, boxes: int = 1) -> str:
+    """The clock by which one or several `boxes` have their place; others were compared with a reference."""
     if arrival.aligned_to not in (None, arrival.box_id):
         return _(", by its waveform beside that of Box %(box)s", box=arrival.aligned_to)
     if is_reference:
         return "" if arrival.disciplined else _("; the waveforms of others are compared with its own")
-    return "" if arrival.disciplined else _("; its clock is too poor to say who was first")
+    if arrival.disciplined:
+        return ""
+    return ngettext(
+        "; its clock is too poor to say who was first",
+        "; their clocks are too poor to say who was first",
+        boxes,
+    )
 
 
 def source(value: TimeSource) -> str:

@@ -191,8 +191,10 @@ def test_the_phases_of_one_place_show_the_type_and_the_sentence_says_it() -> Non
     assert (first.cause, dict(first.details)["dip_type"]) == ("fault", "D")
     assert dict(first.details)["clearing_ms"] == 120.0
     sentence = cause_sentence(first)
-    assert sentence.startswith("Very likely a short circuit (dip of type D, cleared after 120 ms)")
-    assert f"({100 * first.probability:.0f} %)" in sentence
+    share = f"{100 * first.probability:.0f} %"
+    assert sentence.startswith(
+        f"Very likely a short circuit ({share}; dip of type D, cleared after 120 ms): "
+    )
     assert all(line[0] in "+\N{MINUS SIGN}" for line in evidence_lines(first))
     assert "barn" not in str(first)
 

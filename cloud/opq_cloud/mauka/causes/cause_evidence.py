@@ -61,7 +61,7 @@ def _fault(signs: IncidentSigns) -> Signs:
         ),
         _sign(not moved, -4.0, "no_dip", "no Box saw a dip or a jump of its phase"),
         _sign(signs.low, 0.5, "dip", f"the voltage fell at {_boxes(signs)}"),
-        _sign(deep > 0, deep, "deep", f"it changed by {depth:.0f} %", depth, "%"),
+        _sign(deep > 0, deep, "deep", f"the voltage changed by {depth:.0f} %", depth, "%"),
         _sign(
             cycles is not None and cycles <= SHARP_CYCLES, 1.5, "sharp_end",
             f"the voltage came back within {cycles or 0:.1f} cycles", cycles, "cycles",

@@ -39,14 +39,16 @@ def cause_sentence(hypothesis: CauseHypothesis) -> str:
     if hypothesis.cause == UNKNOWN:
         return f"The cause is not known ({share}): {what} points to one."
     details = dict(hypothesis.details)
+    more = []
     if "dip_type" in details:
-        what += f" (dip of type {details['dip_type']}"
-        what += f", cleared after {details['clearing_ms']:.0f} ms)" if "clearing_ms" in details else ")"
-    elif "clearing_ms" in details:
-        what += f" (cleared after {details['clearing_ms']:.0f} ms)"
+        more.append(f"dip of type {details['dip_type']}")
+    if "clearing_ms" in details:
+        more.append(f"cleared after {details['clearing_ms']:.0f} ms")
     sure = "Very likely" if hypothesis.probability >= SURE else "Perhaps"
     because = "; ".join(evidence_clauses(hypothesis))
-    return f"{sure} {what} ({share})" + (f": {because}." if because else ".")
+    return f"{sure} {what} ({'; '.join(filter(None, (share, ', '.join(more))))})" + (
+        f": {because}." if because else "."
+    )
 
 
 def evidence_clauses(hypothesis: CauseHypothesis) -> Sequence[str]:

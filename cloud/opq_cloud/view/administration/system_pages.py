@@ -31,6 +31,8 @@ LOST_WORDS = (
 )
 """A counter with one of these in its name counts what was lost."""
 WAITING_WORDS = ("queue", "waiting", "pending", "backlog")
+PARTS_SHOWN = 12
+"""Above this number of parts, those that are well are folded."""
 ROWS_SHOWN = 60
 KEPT_WORDS = {
     "measurements": N_("Measurements"),
@@ -89,6 +91,7 @@ class SystemPages:
             "system",
             code=code,
             services=services,
+            parts_shown=PARTS_SHOWN,
             waiting=waiting(counts)[:ROWS_SHOWN],
             lost=lost(counts)[:ROWS_SHOWN],
             disk=disk_space(self._context.addresses.folder),

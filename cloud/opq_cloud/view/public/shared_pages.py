@@ -98,6 +98,7 @@ class SharedPages:
             "names": names,
             "sentence": words.sentence(incident, nominal_v, names),
             "scope_words": _(SCOPE_SHORT[incident.scope]) if incident.scope in SCOPE_SHORT else "",
+            "most_named": words.BOXES_LISTED,
             "spread": spread,
             "outline": outline_paths(spread.frame) if spread else None,
             "duration_words": words.duration((incident.end_ns - incident.start_ns) / 1e9),

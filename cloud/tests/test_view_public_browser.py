@@ -1,9 +1,10 @@
 """Map, grid, wall, spread, widget in a real browser: live, by keyboard, without script, in a frame."""
 
 import contextlib
+import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,55 @@ def test_a_map_is_sent_what_it_shows_and_asks_for_it_when_the_feed_is_lost(
         monkeypatch.setattr(LiveHub, "full", lambda _: True)
         monkeypatch.setattr(LiveHub, "page_parts", end)
     follows(scene, page, 120.0, "normal")
+
+
+def _window(page: "sync_api.Page") -> tuple[float, float, float]:
+    """Latitude, longitude and width of the window in the address."""
+    found = re.search(r"at=(-?[0-9.]+)(?:%2C|,)(-?[0-9.]+)&km=([0-9.]+)", page.url)
+    assert found, page.url
+    return float(found[1]), float(found[2]), float(found[3])
+
+
+def test_a_map_is_moved_by_hand_and_back_undoes_it(scene: demo.Scene, page: "sync_api.Page") -> None:
+    start = f"{scene.url}/map?at=21.3000,-157.8000&km=60.0"
+    page.goto(start)
+    box = page.locator(".map-drawing").bounding_box()
+    assert box
+    x, y = box["x"] + box["width"] * 0.05, box["y"] + box["height"] * 0.1  # where no mark is
+
+    def loads(url: str, act: Callable[[], object]) -> tuple[float, float, float]:
+        with page.expect_navigation():
+            act()
+        assert page.url != url
+        return _window(page)
+
+    def drag() -> None:
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + box["width"] / 8, y, steps=4)
+        page.mouse.move(x + box["width"] / 4, y, steps=4)
+        page.mouse.up()
+
+    latitude, longitude, km = loads(start, drag)
+    east_km = (longitude + 157.8) * 111.2 * math.cos(math.radians(21.3))
+    assert east_km == pytest.approx(-60 / 4, abs=0.4) and (latitude, km) == (21.3, 60.0)
+    nearer = loads(page.url, lambda: page.mouse.dblclick(box["x"] + box["width"] / 2, y))
+    assert nearer[2] == pytest.approx(30.0, abs=0.1) and nearer[0] > latitude, "what is above comes nearer"
+    page.go_back()
+    assert _window(page) == (latitude, longitude, km)
+    session = page.context.new_cdp_session(page)
+
+    def pinch() -> None:
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        for kind, apart in (("touchStart", 100), ("touchMove", 70), ("touchMove", 50), ("touchEnd", 0)):
+            points = [{"x": middle[0] + side * apart, "y": middle[1], "id": side + 1} for side in (-1, 1)]
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points if apart else []})
+
+    assert loads(page.url, pinch)[2] == pytest.approx(120.0, rel=0.02)
+    page.goto(f"{scene.url}/map")
+    publish(scene)
+    page.locator('[data-mark="box-21"] .map-shape').click()
+    page.wait_for_url("**/boxes/21")
 
 
 def test_a_wall_that_stands_for_weeks_does_not_grow(scene: demo.Scene, page: "sync_api.Page") -> None:

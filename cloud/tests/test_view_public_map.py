@@ -302,8 +302,12 @@ def test_each_box_has_its_mark_and_the_loudest_lies_on_top() -> None:
 def test_boxes_at_one_place_are_one_mark_that_counts_them() -> None:
     boxes = [replace(BOX, box_id=str(k), label=f"Box {k}", u_percent=100.0 + k) for k in range(5)]
     (mark,) = map_marks(boxes, (), frame_at(HONOLULU, 120.0), 2.0)
-    assert (mark.boxes, mark.label, mark.href, mark.u_percent) == (5, "5 Boxes", "", 102.0)
-    assert "5 of 5 Boxes report" in mark.text
+    assert (mark.boxes, mark.label, mark.pages, mark.u_percent) == (5, "5 Boxes", (), 102.0)
+    assert "5 of 5 Boxes report" in mark.text and mark.href.endswith("&km=30.0"), "a closer window"
+    (closest,) = map_marks(boxes, (), frame_at(HONOLULU, 5.0), 2.0)
+    assert closest.href == ""
+    (few,) = map_marks(boxes[:2], (), frame_at(HONOLULU, 120.0), 2.0)
+    assert few.href == f"#{few.mark_id}" and few.pages == (("Box 0", "/boxes/0"), ("Box 1", "/boxes/1"))
 
 
 def test_names_never_lie_on_one_another_and_the_loudest_keep_theirs() -> None:

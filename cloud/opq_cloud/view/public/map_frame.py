@@ -85,6 +85,11 @@ class MapFrame:
         """A window that is wider (factor above 1) or narrower around its middle."""
         return frame_at(self.middle, self.km * factor)
 
+    def around(self, x: float, y: float, factor: float) -> "MapFrame":
+        """The window around a point of the drawing, wider (factor above 1) or narrower."""
+        scale = self.wide / WIDTH
+        return frame_at(_place(self.left + x * scale, self.top + y * scale), self.km * factor)
+
     @property
     def query(self) -> str:
         """The address of this window."""

@@ -23,7 +23,7 @@ from opq_cloud.view.public.grid_now import (
     boxes_now,
     medians_of,
 )
-from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, MapFrame
+from opq_cloud.view.public.map_frame import HEIGHT, MIN_KM, WIDTH, MapFrame
 
 CELL_UNITS = 40.0
 """Boxes nearer than this on the drawing may share a mark."""
@@ -43,6 +43,9 @@ LISTED = 200
 """Rows of the table; further ones are only counted."""
 DOUBT_UNITS = 9.0
 """A circle of uncertainty smaller than a mark is not drawn."""
+MAX_NAMED = 3
+"""Boxes of one mark that are named; more are counted, and their mark leads to a closer window."""
+CLOSER = 0.25
 SHAPES = {
     "normal": "M-7 0a7 7 0 1 0 14 0a7 7 0 1 0-14 0Z",
     "low": "M-8.5-6H8.5L0 9Z",
@@ -69,7 +72,7 @@ class MapMark:
     u_percent: float | None
     f_hz: float | None
     href: str
-    """Empty where it has no page."""
+    """Its page, its row of the table, or a closer window; empty where it has none."""
     doubt_units: float
     """Radius of the circle that contains its Box; 0 where exact, or too small to draw."""
     rough: bool
@@ -78,6 +81,8 @@ class MapMark:
     """One of SIDES, the place of its name; empty where there is no room, or none was searched."""
     named_small: bool = False
     """Whether the name is also shown on a phone."""
+    pages: tuple[tuple[str, str], ...] = ()
+    """(name, address) of each Box, where they are few."""
 
     @property
     def name(self) -> str:
@@ -111,6 +116,7 @@ class _Cell:
     label: str
     boxes: int
     href: str
+    pages: tuple[tuple[str, str], ...]
     doubt_units: float
     rough: bool
 
@@ -181,7 +187,7 @@ def map_marks(
     marks = [
         MapMark(
             cell.mark_id, cell.x, cell.y, BY_LOUDNESS[tone], cell.label, cell.boxes, reporting, level,
-            frequency, cell.href, cell.doubt_units, cell.rough,
+            frequency, cell.href, cell.doubt_units, cell.rough, pages=cell.pages,
         )
         for cell, tone, reporting, level, frequency in rows
     ]  # fmt: skip
@@ -268,14 +274,16 @@ def _cell(
     if len(boxes) == 1:
         one = boxes[0]
         doubt = round(doubt, 1) if doubt > DOUBT_UNITS else 0.0
-        return _Cell(f"box-{one.box_id}", x, y, one.label, 1, f"/boxes/{one.box_id}", doubt, rough)
-    named = (
-        words.listed([each.label for each in boxes])
-        if len(boxes) <= 3
-        else ngettext("%(num)d Box", "%(num)d Boxes", len(boxes))
-    )
+        href = f"/boxes/{one.box_id}"
+        return _Cell(f"box-{one.box_id}", x, y, one.label, 1, href, ((one.label, href),), doubt, rough)
     doubt = round(doubt, 1) if doubt > max(DOUBT_UNITS, CELL_UNITS / 2) else 0.0
-    return _Cell(cell_id, x, y, named, len(boxes), "", doubt, rough)
+    if len(boxes) <= MAX_NAMED:
+        named = words.listed([each.label for each in boxes])
+        pages = tuple((each.label, f"/boxes/{each.box_id}") for each in boxes)
+        return _Cell(cell_id, x, y, named, len(boxes), f"#{cell_id}", pages, doubt, rough)
+    counted = ngettext("%(num)d Box", "%(num)d Boxes", len(boxes))
+    closer = "" if frame.km <= MIN_KM * 1.01 else f"?{frame.around(x, y, CLOSER).query}"
+    return _Cell(cell_id, x, y, counted, len(boxes), closer, (), doubt, rough)
 
 
 def _region_mark(region: GroupNow, frame: MapFrame) -> MapMark:

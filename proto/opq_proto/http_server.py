@@ -26,6 +26,8 @@ MAX_AT_ONCE = 16
 LONGEST_S = 60.0
 SILENT_S = 10.0
 MAX_FIELDS = 10
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Content-Type of Prometheus' text format."""
 ALL_ADDRESSES = ("", "*")
 
 Reply = tuple[int, str, bytes]

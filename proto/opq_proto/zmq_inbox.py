@@ -1,5 +1,6 @@
 """Reads waiting messages of a ZeroMQ socket, and sends, without blocking."""
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
@@ -10,6 +11,8 @@ EVENTS, POLLIN = zmq.EVENTS, int(zmq.POLLIN)
 _ZERO_COPY_RECEIVE = 10
 """ZMQ_ZERO_COPY_RECV of zmq.h; pyzmq has no name for it."""
 _MORE = zmq.NOBLOCK | zmq.SNDMORE
+MONITORED = struct.Struct("=Hi")
+"""Event and value: a monitor's first frame (zmq_socket_monitor(3)). pyzmq's own parser imports asyncio."""
 _receive, _send = PlainSocket.recv, PlainSocket.send  # the Python layer would double the cost
 
 

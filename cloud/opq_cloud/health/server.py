@@ -18,9 +18,8 @@ from opq_cloud.runner import ServiceBoard
 from opq_cloud.service import ServiceCounters
 from opq_cloud.stage_times import BOUNDS_S
 from opq_proto.errors import PortBusyError
-from opq_proto.http_server import HttpServer, Reply, ReplyHandler
+from opq_proto.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGE_LABELS = ("service", "stage")
 LABELS = ("service", "of")
 """`of`: the Box, key or plug-in that is counted, or empty."""
@@ -63,7 +62,7 @@ class HealthService:
         self.counters.add("requests")
         path = path.partition("?")[0]
         if path == "/metrics":
-            return HTTPStatus.OK, CONTENT_TYPE, generate_latest(self._registry)
+            return HTTPStatus.OK, METRICS_TYPE, generate_latest(self._registry)
         if path == "/status":
             return HTTPStatus.OK, "application/json", json.dumps(self._board.plugin_status()).encode()
         if path == "/connections":

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from opq_gateway.commands.claim_codes import ClaimCode, ClaimCodes
 from opq_gateway.counters import BoxCounters
 from opq_gateway.local.measured import Ledgers, measured
-from opq_gateway.local.metrics import CONTENT_TYPE, GatewayMetrics
+from opq_gateway.local.metrics import GatewayMetrics
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
 from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.box_losses import losses_text
 from opq_proto.errors import PortBusyError
-from opq_proto.http_server import HttpServer, Reply, ReplyHandler, target_of
+from opq_proto.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler, target_of
 from opq_proto.origin_guard import ip_address, page_refusal
 from opq_proto.rate_limit import RateLimitedLog
 
@@ -134,7 +134,7 @@ def pages_of(metrics: GatewayMetrics, ledgers: Ledgers) -> dict[str, Page]:
         return status, "application/json", json.dumps(document).encode()
 
     def text(_: Query) -> Reply:
-        return 200, CONTENT_TYPE, metrics.text()
+        return 200, METRICS_TYPE, metrics.text()
 
     return {"/metrics": text, "/measured": rows}
 

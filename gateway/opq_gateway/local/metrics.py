@@ -23,7 +23,6 @@ from opq_gateway.status import BoxStatus
 from opq_proto.box_losses import LOSS_WORDS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})
 LABEL_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 

@@ -25,6 +25,7 @@ from opq_gateway.measuring.figures import WindowFigures, rest_figures
 from opq_gateway.measuring.intervals import Intervals, half_cycles_of
 from opq_gateway.measuring.measurements import Measured, Measurements
 from opq_gateway.measuring.phasor_source import PhasorPlan, PhasorSource
+from opq_gateway.ring.waveform import CLOCK_STEP_NS
 from opq_measure.events.limits import Limits
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import Flickermeter
@@ -32,7 +33,7 @@ from opq_measure.frequency.rocof import Rocof
 from opq_measure.signal import SignalPiece
 from opq_measure.timebase.time_axis import TimeMark
 from opq_measure.timebase.window import Window, WindowTime
-from opq_measure.timebase.windows import Windows, push_samples_of_all
+from opq_measure.timebase.windows import RATE_CHANGE, Windows, push_samples_of_all
 from opq_measure.waveform.high_pass import tap_count
 from opq_proto import log
 from opq_proto.messages import Measurement, TimeSource
@@ -40,11 +41,6 @@ from opq_proto.messages import Measurement, TimeSource
 FLICKER_BEHIND_NS = 5 * 10**9
 """Pst is known up to two seconds after its ten minutes; with this delay it is always in the same
 Measurement."""
-CLOCK_STEP_NS = 1_000_000
-"""A time that differs by more from what the index gives was set: a Measurement across it would last an hour,
-or less than nothing. The ring uses the same limit."""
-RATE_CHANGE = 1e-3
-"""As a ratio; a rate that differs by more is another signal (as in `opq_measure`)."""
 
 
 @dataclass(frozen=True, slots=True)

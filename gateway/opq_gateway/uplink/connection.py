@@ -9,14 +9,13 @@ that what nobody receives is counted. All of it belongs to the uplink's thread.
 """
 
 import random
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import zmq
 
 from opq_proto.keys import KeyPair
-from opq_proto.zmq_inbox import try_send, waiting_messages
+from opq_proto.zmq_inbox import MONITORED, try_send, waiting_messages
 
 ANSWERS = 4
 """Answers in libzmq's own queue; one of 120 s is 9 MB."""
@@ -29,8 +28,6 @@ second, 2 s and 20 s after the broker went away. So each socket draws both waits
 300 return in one quarter of a second."""
 SUBSCRIBERS = 1000
 """Commands in libzmq's own queue."""
-MONITORED = struct.Struct("=Hi")
-"""Event and value: a monitor's first frame (zmq_socket_monitor(3)). pyzmq's own parser imports asyncio."""
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | REFUSED
 

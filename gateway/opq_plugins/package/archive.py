@@ -25,11 +25,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_plugins.package.manifest import PackageManifest, parse_manifest
+from opq_plugins.package.manifest import MANIFEST, PackageManifest, parse_manifest
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 
-MANIFEST, SIGNATURE = "plugin.json", "plugin.json.sig"
 PART = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|]{1,120}")
 MAX_MANIFEST_BYTES = 1 << 20
 UNPACK_S = 60.0
@@ -218,7 +217,7 @@ def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[st
     `sign`: makes the content of `plugin.json.sig` from the manifest's bytes. Raises PluginError: no manifest,
     a wrong one, or a private key among the files, which everyone would get.
     """
-    own = folder / "plugin.json"
+    own = folder / MANIFEST
     found = [own] if own.is_file() else [path for path in (folder / f"{folder.name}.json",) if path.is_file()]
     if not found:
         raise PluginError(f"{folder}: no plugin.json; `opq-tools plugin new` writes one")

@@ -16,6 +16,7 @@ from opq_plugins.sdk import API_VERSION, Value
 from opq_proto.errors import PluginError
 from opq_proto.settings import checked_config
 
+MANIFEST = "plugin.json"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 FOLDERS = {
@@ -26,6 +27,8 @@ FOLDERS = {
     "analysis": "analyses",
 }
 """Kind -> the key in `symbols`, and the folder with its files."""
+REST_KINDS = {**FOLDERS, "portable": "portables"}
+"""Kind -> its part of the engine's REST; portable: a plug-in of any kinds."""
 HIGHEST_LIMIT = 1 << 40
 MAX_SYMBOLS, MAX_REQUIREMENTS, LONGEST_REQUIREMENT, MAX_SHOWN = 500, 200, 200, 20
 FORM = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-([0-9A-Za-z.-]{1,64}))?(?:\+[0-9A-Za-z.-]{1,64})?")
@@ -185,7 +188,7 @@ def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
     Raises:
         PluginError: every problem.
     """
-    portable, own = file_name != "plugin.json", file_name.removesuffix(".json")
+    portable, own = file_name != MANIFEST, file_name.removesuffix(".json")
     try:
         facts = json.loads(raw)
         if not isinstance(facts, dict):

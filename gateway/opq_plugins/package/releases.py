@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from opq_plugins.package.manifest import NAME, PackageManifest, parse_manifest, parse_version
+from opq_plugins.package.manifest import MANIFEST, NAME, PackageManifest, parse_manifest, parse_version
 from opq_proto.errors import PluginError
 from opq_proto.sqlite_file import SqliteFile
 
@@ -144,7 +144,7 @@ def _checked(row: tuple[object, ...]) -> Release:
         raise PluginError(f"a plug-in is called {str(name)[:80]!r}")
     if not isinstance(version, str) or str(parse_version(version)) != version:
         raise PluginError(f"{name} has the version {str(version)[:80]!r}")
-    if not isinstance(manifest, str) or manifest not in ("plugin.json", f"{name}.json"):
+    if not isinstance(manifest, str) or manifest not in (MANIFEST, f"{name}.json"):
         raise PluginError(f"{name} {version} has the manifest {str(manifest)[:80]!r}")
     if not isinstance(sha256, str) or not isinstance(installed_ms, int):
         raise PluginError(f"{name} {version} has no sum or no time")

@@ -6,18 +6,12 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.package.manifest import REST_KINDS
 from opq_rules.api.bodies import FunctionNames, PackagePlace
 from opq_rules.batch import JsonObject
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 
-KINDS = {
-    "sources": "source",
-    "sinks": "sink",
-    "functions": "function",
-    "triggers": "trigger",
-    "analyses": "analysis",
-    "portables": "portable",
-}
+KINDS = {path: kind for kind, path in REST_KINDS.items()}
 
 
 def router(plugins: Plugins) -> APIRouter:

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from opq_proto import log
+from opq_proto.http_server import METRICS_TYPE
 from opq_proto.settings import configured
 from opq_rules.api.bodies import Free, ProcessSettings, SingleRequest
 from opq_rules.batch import JsonObject
@@ -101,7 +102,7 @@ def router(
     def metrics() -> Response:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Totals(engine, refused))
-        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(generate_latest(registry), media_type=METRICS_TYPE)
 
     @routes.get("/health")
     def health() -> JsonObject:

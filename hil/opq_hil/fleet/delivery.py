@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_gateway.uplink.backlog import CloudAcknowledgement
+from opq_gateway.uplink.backlog import IN_FLIGHT_S, CloudAcknowledgement
 from opq_gateway.uplink.resend_pace import ResendPace
 from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S, StoreAcknowledgements
 from opq_hil.fleet.connections import FleetConnections
@@ -26,8 +26,6 @@ from opq_hil.fleet.measurement_rows import IndexArray, sequence_tail, sequence_t
 from opq_proto import log
 from opq_proto.wire import topic
 
-IN_FLIGHT_S = 10.0
-"""A Measurement sent less long ago does not count as missing: the cloud acknowledges at least every 5 s."""
 MARK_S = 1.0
 UNACKNOWLEDGED_S = 60.0
 """Without an acknowledgement for this long, the broker is an original one (contracts.md, Acknowledgement) or

@@ -18,21 +18,21 @@ from opq_gateway.measuring.box_meter import MeasuringPlan
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.connections import FILES_PER_BOX
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import Uplink
+from opq_hil.box.box import BLOCK_SAMPLES
 from opq_hil.box.box_stamps import BoxStamps
 from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.fleet.connections import allow_files
 from opq_hil.fleet.outlets import FleetGrid
 from opq_hil.fleet.sample_crossings import SampleCrossings
-from opq_hil.fleet.source_store import BLOCK_SAMPLES, SourceStore
+from opq_hil.fleet.source_store import SourceStore
 from opq_hil.fleet.worker import LONGEST_REQUEST_S, FleetPlan
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyPair
 from opq_proto.link_messages import PROTOCOL, Health, Hello
 
-FILES_PER_BOX = 16
-"""The gateway's three sockets with their monitors (UplinkConnections)."""
 PIECE_S = 1.0
 SLICES = 10
 """Parts of the Boxes: each part makes its samples once per PIECE_S, one part at a time."""

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
+from opq_hil.box.box import BLOCK_SAMPLES
 from opq_hil.box.commands import BoxCrossings, parse_limits
 from opq_hil.mains.profiles import FloatArray
 from opq_proto.link_messages import Crossing
 
-BLOCK_SAMPLES = 200
 LIMITS = "dip=0.9,swell=1.1,interruption=0.1"
 """The limits of the gateway's default configuration (box_settings.limits)."""
 

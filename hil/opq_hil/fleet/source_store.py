@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_gateway.ring.ring import RingSpan
+from opq_hil.box.box import BLOCK_SAMPLES
 from opq_hil.box.box_stamps import BoxStamps
 from opq_hil.box.source import RunClock, SampleSource
 from opq_proto.messages import Gap, Waveform
@@ -18,8 +19,6 @@ from opq_proto.messages import Gap, Waveform
 HELD_S = 3600.0
 """Waveforms may be requested this far back, as with a small ring, but not before the run's start."""
 NO_SUPPLY = "the Box had no supply"
-BLOCK_SAMPLES = 200
-"""A Box sends whole blocks: the held span begins and ends with one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,12 @@ import numpy as np
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
 from opq_gateway.status import BoxStatus
-from opq_gateway.uplink.backlog import CloudAcknowledgement
+from opq_gateway.uplink.backlog import IN_FLIGHT_S, CloudAcknowledgement
 from opq_gateway.uplink.connection import Endpoints
 from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.connections import MAX_RECONNECT_MS, FleetConnections
-from opq_hil.fleet.delivery import IN_FLIGHT_S, Delivery
+from opq_hil.fleet.delivery import Delivery
 from opq_hil.fleet.disturbed_boxes import ordered
 from opq_hil.fleet.fleet_meter import FleetMeter
 from opq_hil.fleet.held_log import HeldLog

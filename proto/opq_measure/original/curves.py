@@ -15,7 +15,6 @@ from typing import Final
 
 from opq_measure.events.curves import IticVerdict
 
-CYCLES_PER_MS: Final = 0.06
 """The original assumes 60 Hz."""
 PROHIBITED: Final = ((0.01, 500.0), (0.06, 200.0), (0.18, 140.0), (0.18, 120.0), (30.0, 120.0), (30.0, 110.0))
 """(cycles, %) corners; above them is prohibited. Straight between them, level after the last."""

@@ -34,7 +34,6 @@ TASK_ENDS = (
 """Prefixes of Python's functions: Python checks its own depth, so our chains end there."""
 
 
-RAM = range(0x20000000, 0x20020000)
 FLASH = range(0x08000000, 0x08100000)
 ROOTS = (
     "TIM5_IRQHandler",

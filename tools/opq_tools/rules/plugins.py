@@ -8,16 +8,9 @@ from uuid import uuid4
 
 import click
 
+from opq_plugins.package.manifest import REST_KINDS as KINDS
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
 
-KINDS = {
-    "source": "sources",
-    "sink": "sinks",
-    "function": "functions",
-    "trigger": "triggers",
-    "analysis": "analyses",
-    "portable": "portables",
-}
 _KIND = click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 _KIND_OR_UDF = click.argument("kind", type=click.Choice([*KINDS, "udf"]), metavar="KIND")
 _ZIP = click.option(

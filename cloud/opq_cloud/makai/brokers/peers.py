@@ -7,7 +7,6 @@ in ZAP's request it is the one that gets READY after the answer. Bytes are count
 Source: ZMTP 3.1 and CurveZMQ (RFC 23, 26).
 """
 
-import struct
 import time
 from collections import Counter
 
@@ -23,12 +22,10 @@ from opq_cloud.tcp_connections import (
     shut_down,
     tcp_info,
 )
-from opq_proto.zmq_inbox import waiting_messages
+from opq_proto.zmq_inbox import MONITORED, waiting_messages
 
 FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _FAILURES, _ACCEPTED = int(FAILURES), int(zmq.EVENT_ACCEPTED)  # an Enum costs as much as all the rest
-MONITORED = struct.Struct("=Hi")
-"""A monitor's first frame: event, value (zmq_socket_monitor)."""
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED | FAILURES
 BEFORE_INITIATE_BYTES = 64 + 202
 """Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.excursions import backfilled_stream
+from opq_cloud.makai.judging.excursions import FORGOTTEN_NS, backfilled_stream
 from opq_cloud.makai.judging.quiet_rows import none_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
@@ -30,8 +30,6 @@ NOMINALS_KEPT = 1000
 BOX_LIMITS = ("dip_v", "swell_v", "low_hz", "high_hz", "thd_ratio", "nominal_v", "nominal_hz")
 """The keys of one Box in `Config.boxes`; a limit that is not there is off."""
 OTHERS = "*"
-FORGOTTEN_NS = 3600 * 10**9
-"""After a longer silence of the Box the end of its disturbance is not known, and no gateway has it."""
 END_NS = 10**9
 """The end of a long disturbance is requested from this long before it."""
 LATE_NS = 2 * 10**9

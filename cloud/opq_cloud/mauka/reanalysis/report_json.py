@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from opq_cloud.mauka.reanalysis.changes import FindingChange, IncidentChange, ReanalysisReport
+from opq_cloud.mauka.reanalysis.changes import ORIGIN, FindingChange, IncidentChange, ReanalysisReport
 from opq_cloud.mauka.reanalysis.join_overlay import FIRST_NUMBER
 from opq_cloud.store.incidents.join_plan import KnownFinding
 
-ORIGIN = ("analysis", "analysis_version", "settings_hash")
 SHOWN = {"added": "+", "gone": "-", "class": "~", "figures": "~"}
 
 

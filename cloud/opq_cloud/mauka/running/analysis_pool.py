@@ -28,11 +28,8 @@ from opq_cloud.mauka.running.analysis_worker import (
 from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store.store import EventRecord
 from opq_plugins.sandbox.process_tree import resident_bytes
-from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.messages import Event, Finding
-
-log = logs.get(service="mauka")
 
 JOBS_PER_WORKER = 2
 """Events per worker: one is analysed, the waveforms of the next are in memory. The others wait in the store.

@@ -23,6 +23,7 @@ from opq_cloud.store.embedded.schema import EmbeddedPart
 from opq_cloud.store.store import TREND_MS, Trend
 from opq_cloud.store.trends.histogram import HISTOGRAM_METRICS, TrendHistogram
 from opq_cloud.store.trends.pyramid import (
+    FILL_ROWS,
     HOUR_MS,
     LEVELS_MS,
     MINUTES_KEPT_S,
@@ -39,8 +40,6 @@ _PACKED = struct.Struct("<B12d4H")
 """Bits of the metrics present; min, max, average of each; bytes of each histogram, which follow."""
 SWEPT_ROWS = 20_000
 """Copied minutes that are deleted in one write."""
-FILL_ROWS = 1440
-"""Old minutes of a Box that one step of the first roll-up marks as due: a day."""
 
 Due = tuple[int, int, str]
 

@@ -13,7 +13,6 @@ from opq_cloud.store.incidents.join_plan import IncidentFacts
 from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
 
-NOTE_KINDS = ("note", "label", "split", "merge")
 NO_AUTHOR = "deleted"
 """Stands for an account that was deleted."""
 NOTE_CHARACTERS = 2000

@@ -28,7 +28,6 @@ from opq_cloud.store.mongo.server import MongoPart, MongoServer, store_errors, u
 from opq_proto.errors import StoreError
 
 FILLED = "incident_index"
-FILL_ROWS = 500
 _SORTED_BY = {"newest": "start_ns", "severe": "severity_key", "long": "length_ns"}
 _PLAIN = {"_id": 0}
 

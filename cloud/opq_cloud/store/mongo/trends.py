@@ -19,6 +19,7 @@ from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import TREND_MS, Trend
 from opq_cloud.store.trends.histogram import TrendHistogram
 from opq_cloud.store.trends.pyramid import (
+    FILL_ROWS,
     LEVELS_MS,
     SETTLE_MS,
     TEN_MINUTES_KEPT_S,
@@ -32,8 +33,6 @@ from opq_cloud.store.trends.pyramid import (
 MARKED_AHEAD_MS = 60_000
 """A mark due later than this still exists, once made: machines' clocks may differ by up to this."""
 MARKS_KNOWN = 50_000
-FILL_ROWS = 1440
-"""Old minutes of a Box that one step of the first roll-up marks as due: a day."""
 
 
 class MongoTrends(MongoPart):

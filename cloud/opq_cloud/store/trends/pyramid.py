@@ -22,6 +22,8 @@ LONGEST_MS = (MAX_ROWS - 1) * DAY_MS
 """Five and a half years: the longest span of one query."""
 SETTLE_MS = 90_000
 """The last minute of a Box that stopped is put 65 s after its end, by a service that wakes every 5 s."""
+FILL_ROWS = 1440
+"""Old minutes of a Box that one step of the first roll-up marks as due: a day."""
 OPEN_ROWS = 3
 """Rows after the last rolled-up one that a query makes from the level below."""
 MINUTES_KEPT_S = 90 * 86_400

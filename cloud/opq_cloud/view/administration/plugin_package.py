@@ -1,23 +1,13 @@
 """Pure: what an uploaded package states about itself. The engine unpacks and checks it."""
 
 import json
-import re
 import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 
 from opq_cloud.view.languages import _
+from opq_plugins.package.manifest import MANIFEST, NAME, REST_KINDS
 
-KINDS = {
-    "source": "sources",
-    "sink": "sinks",
-    "function": "functions",
-    "trigger": "triggers",
-    "analysis": "analyses",
-    "portable": "portables",
-}
-"""The `kind` of a manifest -> its part of the engine's REST."""
-NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MANIFEST_BYTES = 65_536
 MAX_ENTRIES = 10_000
 
@@ -42,7 +32,7 @@ def read_package(content: bytes) -> PackageFacts:
             if len(names) > MAX_ENTRIES:
                 raise ValueError(_("The package has more than %(most)s files.", most=MAX_ENTRIES))
             own = [name for name in names if name.endswith(".json") and "/" not in name]
-            file = "plugin.json" if "plugin.json" in own else own[0] if len(own) == 1 else ""
+            file = MANIFEST if MANIFEST in own else own[0] if len(own) == 1 else ""
             if not file:
                 raise ValueError(_("There is no plugin.json in it; `opq-tools plugin pack` makes a package."))
             with packed.open(file) as opened:
@@ -57,15 +47,15 @@ def read_package(content: bytes) -> PackageFacts:
         manifest = None
     if not isinstance(manifest, dict):
         raise ValueError(_("%(file)s is no JSON object.", file=file))
-    portable = file != "plugin.json"
+    portable = file != MANIFEST
     name = str(manifest.get("name") or file.removesuffix(".json"))
     kind = "portable" if portable else str(manifest.get("kind"))
-    if not NAME.fullmatch(name) or kind not in KINDS:
+    if not NAME.fullmatch(name) or kind not in REST_KINDS:
         raise ValueError(
             _(
                 "%(file)s wants a name of letters and digits, and a kind of %(list)s.",
                 file=file,
-                list=", ".join(KINDS),
+                list=", ".join(REST_KINDS),
             )
         )
     return PackageFacts(name, kind, str(manifest.get("version", ""))[:80])

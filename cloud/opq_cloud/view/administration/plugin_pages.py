@@ -14,10 +14,11 @@ from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.health_client import ServiceState, read_services
-from opq_cloud.view.administration.plugin_package import KINDS, NAME, read_package
+from opq_cloud.view.administration.plugin_package import read_package
 from opq_cloud.view.administration.rule_engine import CHANGE_S, EngineError, EngineRefusedError, RuleEngine
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
 from opq_cloud.view.languages import _
+from opq_plugins.package.manifest import NAME, REST_KINDS
 
 PACKAGE_BYTES = 32 * 2**20
 MAX_PACKAGES = 100
@@ -164,7 +165,7 @@ class PluginAdminPages:
             package = read_package(file.content)
         except ValueError as error:
             return self._page(str(error), 400)
-        path = f"/plugins/{KINDS[package.kind]}/{package.name}"
+        path = f"/plugins/{REST_KINDS[package.kind]}/{package.name}"
         try:
             before = _version(engine, package.name)
             place = engine.upload(file.content)
@@ -240,7 +241,7 @@ def _package(engine: RuleEngine, manifest: Mapping[str, object]) -> InstalledPac
     name = str(manifest.get("name"))
     status = engine.request("GET", f"/plugins/portables/{quote(name, safe='')}/status")
     facts = status if isinstance(status, Mapping) else {}
-    kinds = [kind for kind, folder in KINDS.items() if manifest.get(folder)]
+    kinds = [kind for kind, folder in REST_KINDS.items() if manifest.get(folder)]
     return InstalledPackage(
         name,
         ", ".join(kinds),

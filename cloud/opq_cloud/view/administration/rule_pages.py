@@ -15,7 +15,6 @@ from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.gate import request_facts
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
-from opq_cloud.view.administration.plugin_package import NAME
 from opq_cloud.view.administration.rule_engine import (
     CHANGE_S,
     EngineError,
@@ -45,6 +44,7 @@ from opq_cloud.view.administration.rule_trial import (
 from opq_cloud.view.languages import _
 from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.words import utc
+from opq_plugins.package.manifest import NAME
 from opq_proto.errors import StoreError
 
 SQL_CHARACTERS = 8000

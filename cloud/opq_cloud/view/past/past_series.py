@@ -14,7 +14,14 @@ from zoneinfo import ZoneInfo
 from opq_cloud.store.store import TREND_MS, ShownStore, Trend
 from opq_cloud.store.trends.histogram import bin_middle, bin_of
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, SETTLE_MS, TEN_MINUTES_MS, level_for
-from opq_cloud.view.box_history import MEASURED_MS, MEASURED_STEP_MS, METRICS, measured_rows, missing_spans
+from opq_cloud.view.box_history import (
+    MEASURED_MS,
+    MEASURED_STEP_MS,
+    METRICS,
+    SHARES,
+    measured_rows,
+    missing_spans,
+)
 from opq_cloud.view.past.local_weeks import (
     WEEK_MS,
     LocalSpan,
@@ -24,7 +31,6 @@ from opq_cloud.view.past.local_weeks import (
 )
 from opq_cloud.view.time_span import TimeSpan
 
-SHARES = (0.05, 0.5, 0.95)
 ROWS_DRAWN = 750
 """Rows of one Box."""
 ROWS_READ = 12_000

@@ -5,7 +5,7 @@ folder.
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -51,9 +51,6 @@ def limit(default: float, least: float, most: float) -> float:
     """A field of a cause: a number in a range."""
     made: float = field(default=default, metadata={"least": least, "most": most})
     return made
-
-
-Phase = Literal["a", "b", "c"]
 
 
 def phase_number(phase: str, kind: str) -> int:

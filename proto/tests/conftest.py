@@ -1,5 +1,7 @@
-"""What several tests of this room need: a reader that knows the original's fields only."""
+"""What several tests of this room need: a reader that knows the original's fields only; damaged messages."""
 
+import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,3 +31,26 @@ def original() -> dict[str, Any]:
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"opq.opqbox3.{name}"))
         for name in ("Measurement", "Cycle", "Response", "Command")
     }
+
+
+@pytest.fixture
+def damaged() -> Callable[[bytes], bytes]:
+    """Returns a message with bytes changed, cut off, doubled or added; the same ones in each run."""
+    draw = random.Random(17)
+
+    def made(data: bytes) -> bytes:
+        found = bytearray(data)
+        for _ in range(draw.randint(1, 6)):
+            at = draw.randrange(len(found) + 1)
+            match draw.randrange(4):
+                case 0 if at < len(found):
+                    found[at] = draw.randrange(256)
+                case 1:
+                    del found[at:]
+                case 2:
+                    found[at:at] = draw.randbytes(draw.randint(1, 9))
+                case _:
+                    found[at:at] = found[at : at + draw.randint(1, 30)]
+        return bytes(found) if draw.random() < 0.97 else draw.randbytes(draw.randrange(60))
+
+    return made

@@ -2,9 +2,11 @@
 
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from opq_proto import opqbox3_pb2 as pb
 from opq_proto import wire
 from opq_proto.errors import FrameError
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric, TimeSource
+from opq_proto.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric, TimeSource, Waveform
 
 NS = 1_700_000_000_000_000_000
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -160,6 +163,45 @@ def test_any_bytes_are_a_message_or_a_frame_error(data: bytes) -> None:
         wire.waveform_from_frames(data, [data], 0.01)
     except FrameError as error:
         assert "\n" not in str(error)
+
+
+def frame_of(parser: str) -> bytes:
+    """One sound frame for each parser."""
+    if parser in ("measurement", "arrays"):
+        metrics = {name: Metric(1.0, 3.0, 2.0) for name in ("f", "rms", "thd", "trans")}
+        return wire.measurement_to_wire(
+            Measurement("7", NS // 10**6, metrics, NS - 10**9, NS, 900, TimeSource.GPS, 5)
+        )
+    if parser == "command":
+        return wire.data_command("7", NS, NS + 10**9, "data_t_i", now_ms=5)
+    wave = Waveform("7", NS, 900, TimeSource.GPS, 12_000_000, 0.01, 5, np.arange(400, dtype=np.int16))
+    head, cycle, *_ = wire.waveform_to_frames(wave, "7", 9, 5, NS, NS + 10**9)
+    return cycle if parser == "cycle" else head
+
+
+@pytest.mark.parametrize("messages", [300, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("parser", ["measurement", "arrays", "command", "response", "head", "cycle"])
+def test_what_is_damaged_is_read_or_a_frame_error(
+    damaged: Callable[[bytes], bytes], parser: str, messages: int
+) -> None:
+    golden, head = frame_of(parser), frame_of("head")
+    read: dict[str, Callable[[bytes], object]] = {
+        "measurement": wire.measurement_from_wire,
+        "arrays": lambda data: MeasurementBatch().read([data] * MIN_EQUAL_LENGTH),
+        "command": lambda data: wire.command_name(wire.command_from_wire(data)),
+        "response": wire.response_from_wire,
+        "head": lambda data: wire.waveform_from_frames(data, [frame_of("cycle")], 0.01),
+        "cycle": lambda data: wire.waveform_from_frames(head, [data], 0.01),
+    }
+    read[parser](golden)
+    refused = 0
+    for _ in range(messages):
+        try:
+            read[parser](damaged(golden))
+        except FrameError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > messages / 10 or parser == "arrays"
 
 
 def test_a_data_command_covers_its_span_in_whole_milliseconds() -> None:

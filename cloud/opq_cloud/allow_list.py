@@ -95,6 +95,8 @@ class AllowList(OwnThread):
         self._owners: dict[str, tuple[str, ...]] = {}
         self._read: dict[str, tuple[str, ...]] = {}
         self._read_incoming: dict[str, str] = {}
+        self._of_folder: frozenset[str] = frozenset()
+        """Boxes of `_read` by the folder, not by the store."""
         self._problems: list[str] = []
 
     def start(self) -> None:
@@ -163,7 +165,16 @@ class AllowList(OwnThread):
                 self._stop.wait(CHECK_MS / 1000)
                 self._reload()
 
+    def _revoke_missing(self) -> None:
+        """Takes out Boxes without a file before all files are looked at, which takes long with 10,000."""
+        if missing := self._of_folder - self._folder.listed_boxes():
+            left = {
+                key: tuple(each for each in boxes if each not in missing) for key, boxes in self._read.items()
+            }
+            self._read = {key: boxes for key, boxes in left.items() if boxes}
+
     def _reload(self) -> None:
+        self._revoke_missing()
         owners, problems = self._folder.owners()
         if problems and not self._stop.wait(SETTLE_S):
             owners, problems = self._folder.owners()
@@ -172,6 +183,7 @@ class AllowList(OwnThread):
                 self._counters.add("key_files_refused")
                 self._log.warning("keys.file_refused", problem=problem)
         self._problems = problems
+        self._of_folder = frozenset(box_id for boxes in owners.values() for box_id in boxes)
         self._add_registered(owners)
         read = {key.decode("ascii"): boxes for key, boxes in owners.items()}
         if read != self._read:
@@ -200,7 +212,8 @@ class AllowList(OwnThread):
 
 def _more(these: Mapping[str, tuple[str, ...]], those: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Returns each key with the Boxes that it has in `these` alone."""
-    more = {key: [each for each in boxes if each not in those.get(key, ())] for key, boxes in these.items()}
+    other = {key: boxes for key, boxes in these.items() if those.get(key) != boxes}  # few of 10,000
+    more = {key: [each for each in boxes if each not in those.get(key, ())] for key, boxes in other.items()}
     return {key: ", ".join(boxes) for key, boxes in more.items() if boxes}
 
 

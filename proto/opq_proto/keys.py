@@ -322,6 +322,15 @@ class KeyFolder:
         matches = ((pattern.fullmatch(path.name), path) for path in sorted(folder.iterdir()))
         return [(match.group(1), path) for match, path in matches if match is not None]
 
+    def listed_boxes(self) -> frozenset[str]:
+        """Returns Boxes that have a file in `public_keys`, by the names alone; empty if it cannot be read."""
+        try:
+            names = os.listdir(self.public_keys)  # noqa: PTH208 - texts, as in _read_keys
+        except OSError:
+            return frozenset()
+        found = (self._first_key.fullmatch(name) or self._incoming_key.fullmatch(name) for name in names)
+        return frozenset(match.group(1) for match in found if match is not None)
+
     def known_boxes(self) -> set[str]:
         """Returns Boxes that have a file: admitted, being exchanged, revoked, or not a valid key."""
         try:

@@ -1,5 +1,6 @@
 """Who gets through the CURVE sockets: only Boxes on the list, each under its own id."""
 
+import threading
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from opq_cloud.makai.brokers import peers
-from opq_proto.keys import KeyPair, write_public
+from opq_proto.keys import KeyFolder, KeyPair, write_public
 
 PATIENT_S = 20.0
 """For a READY on a slow machine: after 20 ms several handshakes at once would not be told apart."""
@@ -121,6 +122,29 @@ def test_a_revoked_box_is_cut_and_nobody_else_reconnects(makai: Any, monkeypatch
         assert gone.command(timeout_ms=300) is None
         assert [ends(each) for each in watched["4"]] == [0, 0, 0]
         makai.wait_for(lambda: brokers.triggering.counters.of("refused", gone.pair.public.decode()))
+
+
+def test_a_box_whose_file_is_gone_is_out_before_all_others_are_read(
+    makai: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers = makai.brokers()
+    read, reading, goes_on = KeyFolder.owners, threading.Event(), threading.Event()
+
+    def slowly(folder: KeyFolder) -> Any:
+        reading.set()
+        assert goes_on.wait(60)
+        return read(folder)
+
+    with makai.running(brokers.triggering):
+        box, client = makai.box(brokers, "1"), makai.client(brokers)
+        assert makai.arrives(box, client)
+        watched = watch(box.pub)
+        monkeypatch.setattr(KeyFolder, "owners", slowly)
+        brokers.keys.box_public("1").unlink()
+        assert reading.wait(60)
+        makai.wait_for(lambda: ends(watched))
+        goes_on.set()
+        makai.wait_for(lambda: brokers.triggering.counters.total("admitted_now") == 2)
 
 
 def test_a_box_that_is_listed_again_comes_back_by_itself(makai: Any) -> None:

@@ -142,6 +142,16 @@ def test_the_minute_that_no_store_has_yet_is_no_gap_but_silence_is(store: CloudS
     assert read_history(store, "1", span("now-1h"), NOW + 10 * MINUTE).gaps == ((NOW - 2 * MINUTE, NOW),)
 
 
+def test_a_span_that_ends_later_has_what_was_measured(store: CloudStore, client: TestClient) -> None:
+    put_minutes(store, 1, 61)
+    later = span("now-1d", str(NOW + 20 * DAY))
+    found = read_history(store, "1", later, NOW)
+    assert [row.start_ms for row in found.rows] == [NOW - HOUR]
+    assert found.gaps == ((later.start_ms, NOW - HOUR),)
+    trend = client.get(f"/api/v1/boxes/1/trend?from={later.start_ms}&to={later.end_ms}&level=1h").json()
+    assert [row["start_ms"] for row in trend["rows"]] == [NOW - HOUR]
+
+
 def test_a_minute_half_measured_counts_half(store: CloudStore) -> None:
     put_minutes(store, 1, 61, covered_ms=MINUTE // 2)
     assert read_history(store, "1", span("now-1h"), NOW).coverage == pytest.approx(0.5)

@@ -137,6 +137,17 @@ def test_an_hour_that_the_clock_skips_is_no_gap(store: CloudStore) -> None:
     assert skipped_places(week_span(at("2025-10-26T12:00"), BERLIN), BERLIN) == ()
 
 
+def test_the_present_hour_is_drawn_though_its_week_or_span_ends_later(store: CloudStore) -> None:
+    put_minutes(store, "1", range(NOW - 20 * MINUTE, NOW - 2 * MINUTE, MINUTE), 120.0)
+    week = week_span(NOW, BERLIN)
+    found = read_week_series(store, "x", {"1": 1.0}, "rms_v", week, BERLIN, NOW)
+    place = week_place_ms(NOW - HOUR_MS, week.first, BERLIN)
+    assert [row.at_ms for row in found.rows] == [place] and found.gaps == ((0, place),)
+    span = read_span("now-1d", str(NOW + 20 * DAY), NOW)
+    days = read_span_series(store, "x", {"1": 1.0}, "rms_v", span, HOUR_MS, NOW)
+    assert [row.at_ms for row in days.rows] == [NOW - HOUR_MS]
+
+
 # Rows of Boxes
 
 

@@ -192,8 +192,8 @@ class ShownStore(Protocol):
         """Returns rows of one level of the pyramid that begin in [start_ms rounded down to its length,
         end_ms).
 
-        Rows that are not over yet are made from the shorter levels; late data appears after the next
-        `roll_up`.
+        The last three rows before `end_ms` that are not rolled up yet are made from the shorter levels, so
+        `end_ms` is at most the present; late data appears after the next `roll_up`.
 
         Raises:
             ValueError: `length_ms` is not one of `pyramid.LEVELS_MS`.

@@ -59,7 +59,7 @@ def read_history(
     measured = measured_rows(store, box_id, span) if span.length_ms <= MEASURED_MS else None
     if measured is None:
         step_ms = level_for(span.start_ms, span.end_ms, rows)
-        trends = store.trend_rows(box_id, span.start_ms, span.end_ms, step_ms)
+        trends = store.trend_rows(box_id, span.start_ms, min(span.end_ms, now_ms), step_ms)
         found = tuple(_row(each) for each in trends)
         percentiles = _percentiles(trends)
     else:

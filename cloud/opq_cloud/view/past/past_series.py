@@ -95,7 +95,7 @@ def read_span_series(
         if measured:
             trends[box_id] = _trends_measured(store, box_id, metric, span)
         else:
-            trends[box_id] = store.trend_rows(box_id, span.start_ms, span.end_ms, step_ms)
+            trends[box_id] = store.trend_rows(box_id, span.start_ms, min(span.end_ms, now_ms), step_ms)
     late_ms = 2 * step_ms if measured else SETTLE_MS + TREND_MS
     newest_ms = max((rows[-1].start_ms + step_ms for rows in trends.values() if rows), default=0)
     until_ms = max(span.start_ms, min(span.end_ms, now_ms - late_ms), min(newest_ms, span.end_ms, now_ms))
@@ -122,7 +122,7 @@ def read_week_series(
     trends = {
         box_id: [
             row
-            for row in store.trend_rows(box_id, week.start_ms, week.end_ms, step_ms)
+            for row in store.trend_rows(box_id, week.start_ms, min(week.end_ms, now_ms), step_ms)
             if row.start_ms >= week.start_ms
         ]
         for box_id in factors

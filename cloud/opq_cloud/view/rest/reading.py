@@ -118,7 +118,8 @@ class ReadRoutes:
         level: Literal["auto", "1m", "10m", "1h", "1d"] = "auto",
     ) -> Response:
         """Any span by rows of one length: [min, mean, max] of each metric, null where it is not known."""
-        span = rest_span(start, end, self._context.now_ns())
+        now_ns = self._context.now_ns()
+        span = rest_span(start, end, now_ns)
         try:
             shortest_ms = level_for(span.start_ms, span.end_ms)
         except ValueError as error:
@@ -129,7 +130,8 @@ class ReadRoutes:
             raise RestProblemError(
                 400, f"level {level} has more than {MAX_ROWS} rows in this span; allowed: {', '.join(fits)}."
             )
-        rows = self._context.store.trend_rows(box_id, span.start_ms, span.end_ms, step_ms)
+        end_ms = min(span.end_ms, now_ns // NS_PER_MS)
+        rows = self._context.store.trend_rows(box_id, span.start_ms, end_ms, step_ms)
         facts = {"box_id": box_id, "from_ms": span.start_ms, "to_ms": span.end_ms, "step_ms": step_ms}
         return json_answer(request, {**facts, "rows": [_trend_json(each) for each in rows]})
 

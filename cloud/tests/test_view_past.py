@@ -9,6 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from opq_cloud.config import ViewSection
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, Trend, open_store
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor, Visitors
@@ -30,7 +31,7 @@ from opq_cloud.view.past.local_weeks import (
 from opq_cloud.view.past.past_chart import past_chart, shared_gaps
 from opq_cloud.view.past.past_series import read_span_series, read_week_series, step_for
 from opq_cloud.view.time_span import read_span
-from opq_proto.messages import Measurement, Metric
+from opq_proto.messages import Finding, Measurement, Metric, Trigger
 
 MINUTE, DAY = 60_000, 86_400_000
 NOW = 1_767_225_600_000 + 5 * HOUR_MS
@@ -250,6 +251,18 @@ def test_the_rows_of_a_chart_are_what_is_drawn(client: TestClient, store: CloudS
     weeks = client.get("/compare/rows?box=1&weeks=2&tz=Pacific/Honolulu").json()["series"]
     assert len(weeks) == 3 and all(0 <= row[0] < WEEK_MS for each in weeks for row in each["rows"])
     assert client.get("/compare/rows?box=77").status_code == 404
+
+
+def test_incidents_of_the_whole_week_are_marked_though_the_span_ends_before(
+    client: TestClient, store: CloudStore
+) -> None:
+    friday_ns = at("2025-12-26T12:00") * 10**6
+    event_id = store.open_event(Trigger("t", friday_ns, friday_ns + 10**9, ("1",), "1", "x"), "x")
+    sag = Finding("sag", "1", friday_ns, friday_ns + 10**8, 0, True, 84.0, 70.0, 6.0)
+    put_findings(store, event_id, [sag])
+    page = client.get("/compare?box=1&weeks=1&tz=Europe/Berlin&from=2025-12-23&to=2025-12-23T12:00").text
+    assert "1 incident marked" in page
+    assert "incident marked" not in client.get("/compare?box=1&from=2025-12-23&to=2025-12-23T12:00").text
 
 
 REFUSED = (

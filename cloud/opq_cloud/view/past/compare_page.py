@@ -182,8 +182,9 @@ class ComparePages:
             return []
         start_ms, end_ms = address.span.start_ms, address.span.end_ms
         if address.weeks:
-            end_ms = min(end_ms, self._context.now_ns() // 1_000_000)
-            start_ms = week_span(end_ms - 1, address.zone, address.weeks).start_ms
+            last_ms = min(end_ms, self._context.now_ns() // 1_000_000) - 1
+            start_ms = week_span(last_ms, address.zone, address.weeks).start_ms
+            end_ms = week_span(last_ms, address.zone).end_ms
         wanted = IncidentFilter(
             box_ids=address.choice.box_ids, start_ns=start_ms * 1_000_000, end_ns=end_ms * 1_000_000
         )

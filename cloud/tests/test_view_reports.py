@@ -203,7 +203,7 @@ def test_the_list_leads_to_what_a_report_needs(client: TestClient) -> None:
 
 def test_months_are_paged_and_a_region_names_its_boxes(client: TestClient) -> None:
     words = words_of(client, "/reports?region=north")
-    assert "The months of region north" in words and "Box 1, name-1 Box 2, name-2" in words
+    assert "The months of region north, 2 Boxes" in words and "Box 1, name-1 Box 2, name-2" in words
     assert "April" in words and "March 2026 16.1 % 3" in words, "two Boxes, one of them not measured"
     assert "December 2025 – 1" in words
     earlier = words_of(client, "/reports?box=1&until=2025-11")
@@ -217,6 +217,8 @@ def test_a_report_states_its_span_in_both_times_and_where_it_comes_from(client: 
     assert "2026-02-28 23:00:00 to 2026-03-31 22:00:00 UTC" in words
     assert "opq-toolkit" in words and "2026-04-02 12:00:00 UTC" in words and "are not made yet" in words
     assert "Voltage, V 118.00" in words and "Sag 1 100 ms 70.0" in words and "Nominal: 120 V" in words
+    assert "that other Boxes saw too counts with its figures at all of them" in words
+    assert "other Boxes saw too" not in words_of(client, "/reports/month?month=2026-03")
     present = words_of(client, "/reports/month?box=1")
     assert "the month is not over" in present and "April 2026" in present and "Month after" not in present
 

@@ -37,7 +37,7 @@ FOLLOWED_BOXES, FOLLOWED_SHOWN = 50, 3
 """Most Boxes that are searched for what came before, and most incidents that are named."""
 COMPARED_IN_PART = 50
 """Earlier incidents at its Boxes, and as many of its class, compared where the visitor sees only a part."""
-NO_SCOPE = N_("not known: no facts of its Boxes say it")
+NO_SCOPE = N_("not known of the Boxes seen here")
 NO_ORDER = N_("not known: none of its clocks is good enough to say who was first")
 SCOPE_WORDS = {
     "local": N_("local: Boxes of one place"),

@@ -191,7 +191,9 @@ class ReportPages:
             members = context.regions().get(region)
             if not members:
                 raise HTTPException(404, _("No region of this name has a Box."))
-            return ReportScope(members, region=region, words=_("region %(name)s", name=region))
+            counted = ngettext("%(num)d Box", "%(num)d Boxes", len(members))
+            named = _("region %(region)s, %(boxes)s", region=region, boxes=counted)
+            return ReportScope(members, region=region, words=named)
         if not box_id and len(every) != 1:
             sees_all = context.visitor.everything
             named = ngettext("all %(num)s Box", "all %(num)s Boxes", len(every))

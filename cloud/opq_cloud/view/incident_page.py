@@ -225,7 +225,7 @@ def _uneven(worst: StoredFinding | None) -> tuple[str, str, str] | None:
 
 
 def _others(incident: Incident, panels: Sequence[Panel]) -> str:
-    """One sentence about Boxes that were also requested and have no finding."""
+    """One sentence about Boxes that were also requested and have no finding in this incident."""
     found = []
     for panel in panels:
         if panel.box_id in incident.box_ids or panel.low_v is None or panel.high_v is None:
@@ -249,7 +249,7 @@ def _others(incident: Incident, panels: Sequence[Panel]) -> str:
         if len(found) <= 3
         else ngettext("%(num)d other Box", "%(num)d other Boxes", len(found))
     )
-    return _("Asked too, and without a finding: %(who)s.", who=who)
+    return _("Asked too, and no part of it: %(who)s.", who=who)
 
 
 def _doubt(incident: Incident, events: Sequence[Event]) -> str:

@@ -65,7 +65,7 @@ class EntryPages:
         return self._sign_in_page(wanted, _(MADE) if made else _(ENDED) if ended else "")
 
     def _sign_in_page(
-        self, wanted: str, notice: str = "", problem: str = "", code: int = 200
+        self, wanted: str, notice: str = "", problem: str = "", code: int = 200, email: str = ""
     ) -> HTMLResponse:
         visitor = VISITOR.get()
         config = self._context.visitors.config
@@ -76,6 +76,7 @@ class EntryPages:
             wanted=own_path(wanted),
             notice=notice,
             problem=problem,
+            email=email,
             any_account=self._context.people.any_account(),
             accounts_in_use=visitor.accounts_in_use,
             open_registration=config.registration == "open",
@@ -87,13 +88,13 @@ class EntryPages:
         email, wanted = form.text("email"), form.text("next", 1000)
         limits = self._context.sign_in.limits
         if not limits.spend(email, visitor.address):
-            answer = self._sign_in_page(wanted, problem=_(TOO_OFTEN), code=429)
+            answer = self._sign_in_page(wanted, problem=_(TOO_OFTEN), code=429, email=email)
             answer.headers["Retry-After"] = "60"
             return answer
         account = self._context.sign_in.account_of(email, form.secret("password"), form.text("code"))
         if account is None:
             self._context.note(visitor, "was refused at sign-in", "")
-            return self._sign_in_page(wanted, problem=_(WRONG), code=403)
+            return self._sign_in_page(wanted, problem=_(WRONG), code=403, email=email)
         limits.give_back(email, visitor.address)
         return self._context.enter(request, account, visitor, own_path(wanted))
 

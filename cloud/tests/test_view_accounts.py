@@ -325,6 +325,8 @@ def test_a_box_is_claimed_by_the_fingerprint_of_its_key_or_by_a_code(tmp_path: P
         assert facts["boxes"][0]["box"]["latitude"] == 21.3
         assert ada.post("/account/delete", "/account", present_password="wrong") == 403
         assert ada.post("/account/delete", "/account", present_password=PASSWORD) == 200
+        assert "Nothing of it is left" in ada.text and "Sign out" not in ada.text
+        assert "session.js" not in ada.text, "the page stays, though the session has ended"
         assert ada.get("/account") == 303
         box = running.store.box("1")
         assert box is not None and (box.name, box.region, box.location) == ("Box 1", None, None)

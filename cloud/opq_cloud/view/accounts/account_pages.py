@@ -67,7 +67,7 @@ class AccountPages:
         return router
 
     def account_page(self, saved: bool = False) -> Response:
-        return self._page(own_account(VISITOR.get()), notice="Saved." if saved else "")
+        return self._page(own_account(VISITOR.get()), notice=_("Saved.") if saved else "")
 
     def _page(
         self, account: Account, notice: str = "", problem: str = "", token: str = "", code: int = 200
@@ -319,7 +319,9 @@ class AccountPages:
             problem = _("You are the only administrator. Make another account one first, then delete yours.")
             return self._page(account, problem=problem, code=409)
         delete_account(self._context, account.account_id)
-        self._context.note(Visitor(), "an account was deleted", "")
+        nobody = Visitor()
+        self._context.note(nobody, "an account was deleted", "")
+        VISITOR.set(nobody)  # else the page names the account, and leaves as its session ended
         answer = self._context.page("deleted.html", here="sign-in")
         return end_in_browser(answer)
 

@@ -156,7 +156,7 @@ class BoxSettingsPages:
 
     # Settings
     def settings_page(self, box_id: str, saved: bool = False) -> Response:
-        return self._settings_page(self._own(box_id), notice="Saved." if saved else "")
+        return self._settings_page(self._own(box_id), notice=_("Saved.") if saved else "")
 
     def _settings_page(
         self,

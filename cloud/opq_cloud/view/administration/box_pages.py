@@ -100,7 +100,7 @@ class BoxAdminPages:
         visitor = self._context.require_reader()
         record = self._known(box_id)
         if not ask or not visitor.administers:
-            return self._box_page(record, notice="Saved." if saved else "")
+            return self._box_page(record, notice=_("Saved.") if saved else "")
         try:
             return self._box_page(record, said=self._box_client.read_info_and_settings(record.box_id))
         except BoxClientError as error:

@@ -182,16 +182,16 @@ def data_command(
     return command.SerializeToString()
 
 
-def info_command(box_id: str, identity: str, now_ms: int | None = None) -> bytes:
+def info_command(box_id: str, identity: str) -> bytes:
     """A Command that asks a Box who it is."""
-    command = _command(box_id, identity, now_ms)
+    command = _command(box_id, identity)
     command.info_command.SetInParent()
     return command.SerializeToString()
 
 
-def rate_command(box_id: str, cycles: int, identity: str, now_ms: int | None = None) -> bytes:
+def rate_command(box_id: str, cycles: int, identity: str) -> bytes:
     """A Command that sets the cycles per Measurement."""
-    command = _command(box_id, identity, now_ms)
+    command = _command(box_id, identity)
     try:
         command.sampling_rate_command.measurement_window_cycles = cycles
     except ValueError as error:
@@ -199,11 +199,9 @@ def rate_command(box_id: str, cycles: int, identity: str, now_ms: int | None = N
     return command.SerializeToString()
 
 
-def plugin_command(
-    box_id: str, plugin_name: str, message: str, identity: str, now_ms: int | None = None
-) -> bytes:
+def plugin_command(box_id: str, plugin_name: str, message: str, identity: str) -> bytes:
     """A Command for a plug-in of the Box, e.g. ACK_PLUGIN."""
-    command = _command(box_id, identity, now_ms)
+    command = _command(box_id, identity)
     command.send_command_to_plugin.plugin_name = plugin_name
     command.send_command_to_plugin.message = message
     return command.SerializeToString()
@@ -222,7 +220,7 @@ def claim_accepted(box_id: str) -> str:
     return f"Box {box_id} is claimed by this code"
 
 
-def _command(box_id: str, identity: str, now_ms: int | None) -> Command:
+def _command(box_id: str, identity: str, now_ms: int | None = None) -> Command:
     created_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     try:
         return Command(box_id=box_number(box_id), timestamp_ms=created_ms, identity=identity)

@@ -18,16 +18,16 @@ from opq_cloud.notifications.address_guard import DeliveryRefusedError
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRule
 
 KEEPALIVE_S = 30
+TIMEOUT_S = 10.0
+"""For the broker to answer, and to acknowledge a message."""
 EVENT_TYPES = ("incident", "incident_changed", "health", "rule", "test")
 
 
 class MqttChannel:
     """Publishes one message after the other; may be used from any thread."""
 
-    def __init__(self, section: NotificationMqttSection, timeout_s: float = 10.0) -> None:
-        """`timeout_s`: time limit for the broker to answer, and to acknowledge a message."""
+    def __init__(self, section: NotificationMqttSection) -> None:
         self._section = section
-        self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._client: paho.Client | None = None
         self._discovered: dict[str, bytes] = {}
@@ -105,9 +105,9 @@ class MqttChannel:
             sent = client.publish(topic, payload, qos=1, retain=retain)
             if sent.rc != paho.MQTT_ERR_SUCCESS:
                 raise ConnectionError(f"broker: {paho.error_string(sent.rc)}")
-            sent.wait_for_publish(self._timeout_s)
+            sent.wait_for_publish(TIMEOUT_S)
             if not sent.is_published():
-                raise TimeoutError(f"the broker took no message within {self._timeout_s:g} s")
+                raise TimeoutError(f"the broker took no message within {TIMEOUT_S:g} s")
         except (RuntimeError, ValueError) as error:
             self._drop()
             raise ConnectionError(f"broker: {error}") from error
@@ -122,7 +122,7 @@ class MqttChannel:
         self._drop()
         section = self._section
         client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
-        client.connect_timeout = self._timeout_s
+        client.connect_timeout = TIMEOUT_S
         if section.user:
             password = None
             if section.password_file is not None:
@@ -142,7 +142,7 @@ class MqttChannel:
         client.on_connect = on_connect
         client.connect(section.host or "", section.port, KEEPALIVE_S)
         client.loop_start()
-        if not answered.wait(self._timeout_s) or refusals:
+        if not answered.wait(TIMEOUT_S) or refusals:
             client.disconnect()
             client.loop_stop()
             raise ConnectionError(f"broker: {refusals[0] if refusals else 'it does not answer'}")

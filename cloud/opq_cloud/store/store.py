@@ -365,8 +365,8 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         `most_rounds` (`sample_requests.new_requests`). An expired event is not made again.
         """
 
-    def events_with_requests(self, limit: int = 100) -> list[EventRecord]:
-        """Returns events with an unanswered request, oldest first."""
+    def events_with_requests(self) -> list[EventRecord]:
+        """Returns events with an unanswered request, oldest first, at most REQUESTS_READ."""
 
     def answer_request(self, event_id: int, number: int, answer: SamplesAnswer) -> bool:
         """Stores which Boxes Makai asks because of a request; True for the call that answered it.

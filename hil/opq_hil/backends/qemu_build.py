@@ -71,7 +71,7 @@ class QemuBinary:
     """Why only the stock binary was found."""
 
 
-def find_qemu(report: Report = lambda text: None, *, build: bool = True) -> QemuBinary | None:
+def find_qemu(report: Report = lambda text: None) -> QemuBinary | None:
     """Our QEMU, built first if needed; else the machine's own, with the reason; None if there is neither.
 
     `OPQ_QEMU` names a binary that is used unchanged.
@@ -80,7 +80,7 @@ def find_qemu(report: Report = lambda text: None, *, build: bool = True) -> Qemu
     if given:
         return _probe(Path(given), "OPQ_QEMU")
     try:
-        return make(report, build=build)
+        return make(report)
     except (BuildError, SourceError) as problem:
         stock = shutil.which("qemu-system-arm")
         report(f"our QEMU is not to be had: {problem}")

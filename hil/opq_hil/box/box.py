@@ -87,7 +87,6 @@ class Box:
         hardware: str = "opq-hil simulated",
         measurements: bool = True,
         boot_id: int = 1,
-        ring_samples: int = RING_SAMPLES,
     ) -> None:
         if not (box_id.isdecimal() and 0 < int(box_id) <= 0xFFFF_FFFF):
             raise ValueError(f"box id is {box_id!r}; want a whole number from 1 to 4294967295")
@@ -107,7 +106,7 @@ class Box:
         self._sequence = 0
         self._zero = 0  # stream index of the Box's sample 0; moves at a reset
         self._next = 0  # stream index of the next block
-        self.ring = BoxRing(ring_samples // BLOCK_SAMPLES, BLOCK_SAMPLES)
+        self.ring = BoxRing(RING_SAMPLES // BLOCK_SAMPLES, BLOCK_SAMPLES)
         self._commanded = False
         self._hello_due_ns = 0
         self._second = 0

@@ -42,6 +42,7 @@ NUMBER_KEYS = ("depth", "cycles", "angle_deg", "hz", "degrees")
 EVENT_KEYS = ("do", "box", "kind", *NUMBER_KEYS)
 CAUSE_KEYS = ("do", "cause", "at", "values")
 SUPPLY_LOST, SUPPLY_KEYS = "supply_lost", ("do", "box", "kind", "seconds", "values")
+ANSWER_S = 5.0
 LOST_S = 30.0
 """Duration of a supply loss where the request gives none."""
 
@@ -279,7 +280,7 @@ def _short(folder: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def request_control(folder: Path, request: Mapping[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
+def request_control(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     """Sends a request to the Boxes that run in `folder` and returns their answer.
 
     Raises:
@@ -287,7 +288,7 @@ def request_control(folder: Path, request: Mapping[str, Any], timeout_s: float =
     """
     try:
         with _short(folder) as short, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(timeout_s)
+            connection.settimeout(ANSWER_S)
             connection.connect(short)
             connection.sendall(json.dumps(request).encode() + b"\n")
             line = connection.makefile("rb").readline(65536)

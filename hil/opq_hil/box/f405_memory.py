@@ -27,7 +27,7 @@ class F405Memory:
         write_protected: sectors that can be neither programmed nor erased.
     """
 
-    def __init__(self, *, flash_kib: int = 1024, uid: bytes = bytes(range(0x30, 0x3C))) -> None:
+    def __init__(self, *, flash_kib: int = 1024) -> None:
         if flash_kib not in (512, 1024):
             raise ValueError(f"flash of {flash_kib} KiB; an F405 has 512 or 1024")
         self.sectors = SECTOR_KIB if flash_kib == 1024 else SECTOR_KIB[:8]
@@ -36,7 +36,7 @@ class F405Memory:
         self.erases = [0] * len(self.sectors)
         self.write_protected: set[int] = set()
         page = bytearray(b"\xff" * 256)
-        page[UID - DEVICE_PAGE : UID - DEVICE_PAGE + 12] = uid
+        page[UID - DEVICE_PAGE : UID - DEVICE_PAGE + 12] = bytes(range(0x30, 0x3C))
         page[FLASH_SIZE - DEVICE_PAGE : FLASH_SIZE - DEVICE_PAGE + 2] = flash_kib.to_bytes(2, "little")
         self._page = bytes(page)
 

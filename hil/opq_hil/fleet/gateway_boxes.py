@@ -73,7 +73,6 @@ class GatewayBoxes:
         pairs: Sequence[KeyPair],
         plan: FleetPlan,
         clock: RunClock,
-        flicker: bool = False,
     ) -> None:
         """
         Raises:
@@ -112,7 +111,7 @@ class GatewayBoxes:
             status = BoxStatus(box.box_id, plan.cycles, hello=hello)
             self._statuses.append(status)
             numbers = source.nominal_v, source.nominal_hz, plan.cycles
-            measuring_plan = MeasuringPlan(box.box_id, *numbers, flicker=flicker, detectors=True, local=False)
+            measuring_plan = MeasuringPlan(box.box_id, *numbers, flicker=False, detectors=True, local=False)
             self._uplink.add(box.box_id, pair, counters, status)
             self._measuring.add(measuring_plan, counters, status, None)
             self._measuring.restart(box.box_id, hello)

@@ -18,9 +18,9 @@ PIECE = 1000
 class PhaseTable:
     """The phase from the start to the time given to `cover`, without what `discard_before` dropped."""
 
-    def __init__(self, phase: PhaseProfile, start_s: float = 0.0) -> None:
+    def __init__(self, phase: PhaseProfile) -> None:
         self._phase = phase
-        self._first = int(np.floor(start_s / STEP_S))
+        self._first = 0
         self._cycles = np.empty(0)
         self._moments_s = np.empty(0)
 

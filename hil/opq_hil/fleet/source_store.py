@@ -42,10 +42,9 @@ class SourceStore:
         rate_millihz: int,
         clock: RunClock,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
-        held_s: float = HELD_S,
     ) -> None:
         self._box_id, self._samples, self._rate_millihz = box_id, samples, rate_millihz
-        self._monotonic_ns, self._held_s = monotonic_ns, held_s
+        self._monotonic_ns = monotonic_ns
         self._stamps = BoxStamps(clock, samples())
 
     def span(self) -> RingSpan | None:
@@ -53,7 +52,7 @@ class SourceStore:
         end = self._taken()
         if end <= 0:
             return None
-        held = round(self._held_s * self._rate_millihz / 1000) // BLOCK_SAMPLES * BLOCK_SAMPLES
+        held = round(HELD_S * self._rate_millihz / 1000) // BLOCK_SAMPLES * BLOCK_SAMPLES
         first = max(0, end - held)
         return RingSpan(self._t_ns(first), self._t_ns(end))
 

@@ -19,6 +19,7 @@ from opq_hil.foreign.window_buffer import WindowBuffer
 WINDOWS_PER_MEASUREMENT = 60
 STORED_WINDOWS = 3000
 """50 s; `windows_in_storage_buffer` of the sample configuration."""
+ADDRESSES = ("127.0.0.1",)
 KINDS = {wire.INFO: "info", wire.DATA: "data", wire.RATE: "rate", wire.PLUGIN: "plugin"}
 
 
@@ -28,7 +29,6 @@ class CurBox:
     Args:
         calibration: counts per volt.
         public_key: Z85, part of the answer to an info command.
-        addresses: of its interfaces.
     Raises:
         ForeignBoxError: the id is no number of the wire.
     """
@@ -38,7 +38,6 @@ class CurBox:
         box_id: str,
         calibration: float,
         public_key: bytes,
-        addresses: tuple[str, ...] = ("127.0.0.1",),
         windows_per_measurement: int = WINDOWS_PER_MEASUREMENT,
     ) -> None:
         self.box_id = checked_number(box_id)
@@ -46,7 +45,7 @@ class CurBox:
         # more than 120 time-outs of 1000 ms in total, never reset by traffic: both are made again (A.11)
         self.sockets = ForeignSockets(f"{self.box_id}".encode("ascii"), None, 1.0, 121, True, True)
         self.rate_cycles = windows_per_measurement
-        self._public_key, self._addresses = public_key, addresses
+        self._public_key = public_key
         self._meter = ForeignMeter(calibration)
         self._windows = WindowBuffer(STORED_WINDOWS)
         self._gathered: dict[str, list[float]] = {}
@@ -98,7 +97,7 @@ class CurBox:
         """Number and body of the one-of, and the cycles after it."""
         if command.kind == wire.INFO:
             uptime_s = 0 if self._started_ns is None else (now_ns - self._started_ns) // 10**9
-            answer = wire.cur_info_answer(self._addresses, uptime_s, self._public_key, self.rate_cycles)
+            answer = wire.cur_info_answer(ADDRESSES, uptime_s, self._public_key, self.rate_cycles)
             return wire.INFO_RESPONSE, answer, []
         if command.kind == wire.RATE:
             old, self.rate_cycles = self.rate_cycles, command.cycles

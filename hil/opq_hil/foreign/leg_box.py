@@ -32,14 +32,13 @@ class LegBox:
         ForeignBoxError: the id is no number of the wire.
     """
 
-    def __init__(self, box_id: str, calibration: float, frames: int = FRAMES_PER_MEASUREMENT) -> None:
+    def __init__(self, box_id: str, calibration: float) -> None:
         self.box_id = checked_number(box_id)
         self.counts = ForeignCounts()
         # after 60 s of silence the SUB socket is made again (A.11)
         self.sockets = ForeignSockets(b"", wire.leg_topic(self.box_id), 60.0, 1, False, False)
-        self._frames = frames
         self._meter = ForeignMeter(calibration)
-        self._windows = WindowBuffer(STORED_MEASUREMENTS * frames)
+        self._windows = WindowBuffer(STORED_MEASUREMENTS * FRAMES_PER_MEASUREMENT)
         self._gathered: dict[str, list[float]] = {}
         self._last_hz = 0.0
         self._last_thd: float | None = None
@@ -49,7 +48,7 @@ class LegBox:
         self._windows.add(window, read_ms)
         for key, value in self._meter.values(self._windows).items():
             self._gathered.setdefault(key, []).append(value)
-        if self._windows.newest % self._frames:
+        if self._windows.newest % FRAMES_PER_MEASUREMENT:
             return None
         mean = {key: sum(values) / len(values) for key, values in self._gathered.items()}
         self._gathered = {}
@@ -91,5 +90,8 @@ class LegBox:
         ]
         self.counts.answers["resp"] += 1
         head = wire.leg_answer(wire.RESP, request.sequence_number, self.box_id, now_ms, len(cycles))
-        starts = range(0, len(cycles), self._frames)
-        return [head, *(wire.leg_data(self.box_id, cycles[at : at + self._frames]) for at in starts)]
+        starts = range(0, len(cycles), FRAMES_PER_MEASUREMENT)
+        return [
+            head,
+            *(wire.leg_data(self.box_id, cycles[at : at + FRAMES_PER_MEASUREMENT]) for at in starts),
+        ]

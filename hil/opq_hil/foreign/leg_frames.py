@@ -32,8 +32,6 @@ def leg_trigger(
     frequency_hz: float,
     rms_v: float,
     thd: float | None = None,
-    last_gps: int = 0,
-    current_count: int = 0,
 ) -> bytes:
     """TriggerMessage: id [1], time [2], frequency [3], rms [4], thd [5], last_gps [6], current_count [7]."""
     return (
@@ -42,18 +40,18 @@ def leg_trigger(
         + float_field(3, frequency_hz, presence=True)
         + float_field(4, rms_v, presence=True)
         + (b"" if thd is None else float_field(5, thd, presence=True))
-        + varint_field(6, last_gps, presence=True)
-        + varint_field(7, current_count, presence=True)
+        + varint_field(6, 0, presence=True)
+        + varint_field(7, 0, presence=True)
     )
 
 
-def leg_cycle(time_ms: int, counts: Sequence[int], last_gps: int = 0, current_count: int = 0) -> bytes:
+def leg_cycle(time_ms: int, counts: Sequence[int]) -> bytes:
     """Cycle: time [1], data [2] unpacked, last_gps [3], current_count [4]."""
     return (
         varint_field(1, time_ms, presence=True)
         + unpacked_samples(2, counts)
-        + varint_field(3, last_gps, presence=True)
-        + varint_field(4, current_count, presence=True)
+        + varint_field(3, 0, presence=True)
+        + varint_field(4, 0, presence=True)
     )
 
 

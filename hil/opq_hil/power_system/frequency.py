@@ -39,9 +39,7 @@ class PowerStep:
     lost_mw: float
 
 
-def system_frequency(
-    model: SwingModel, seed: int = 1, steps: Iterable[PowerStep] = (), phase_cycles: float = 0.0
-) -> Grid:
+def system_frequency(model: SwingModel, seed: int = 1, steps: Iterable[PowerStep] = ()) -> Grid:
     """The fundamental of a whole power system, from `t_s` = 0 on.
 
     It starts at a random point of its noise, given by `seed`. Memory: eight chunks of 2048 s, 4 MB, and
@@ -49,7 +47,7 @@ def system_frequency(
     """
     noise = (LoadNoise(model, seed),) if model.noise_hz else ()
     answers = tuple(StepAnswer(model, step) for step in steps)
-    return Grid(model.nominal_hz, phase_cycles=phase_cycles, profiles=(*noise, *answers))
+    return Grid(model.nominal_hz, profiles=(*noise, *answers))
 
 
 class _Pieces:

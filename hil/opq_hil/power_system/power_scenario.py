@@ -28,7 +28,7 @@ from opq_hil.power_system.frequency import system_frequency
 from opq_hil.power_system.map_places import MapPlaces
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.network_config import NetworkConfig
-from opq_hil.power_system.outlet_voltage import Outlet, SystemPhase
+from opq_hil.power_system.outlet_voltage import Outlet
 from opq_hil.power_system.power_system import PowerSystem
 from opq_hil.power_system.scenario_problems import HOURLY, NOMINAL_HZ, scenario_problems
 from opq_hil.power_system.swing_model import SwingModel, swing_model
@@ -276,20 +276,15 @@ def outlets_of(scenario: PowerScenario, seed: int = 1) -> tuple[Outlet, ...]:
     )
 
 
-def power_system_of(scenario: PowerScenario, seed: int = 1, phase: SystemPhase | None = None) -> PowerSystem:
-    """The whole system of a scenario, with all its causes.
-
-    Args:
-        phase: of the system; None: that of the table `grid`.
-    """
-    profile = phase or scenario_grid(scenario, seed)
+def power_system_of(scenario: PowerScenario, seed: int = 1) -> PowerSystem:
+    """The whole system of a scenario, with all its causes."""
     model = model_of(scenario)
     schedule = schedule_of(scenario, seed)
     named = {each.at: (each.latitude, each.longitude) for each in scenario.place}
     places = MapPlaces(scenario.network, named) if named else None
     return PowerSystem(
         power_network(scenario),
-        profile,
+        scenario_grid(scenario, seed),
         outlets_of(scenario, seed),
         seed,
         schedule,

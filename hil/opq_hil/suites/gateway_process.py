@@ -188,13 +188,13 @@ class GatewayProcess:
         blocks = self.blocks(box_id)
         return sum(after.first_sample - before.end_sample for before, after in pairwise(blocks))
 
-    def survive_kills(self, kills: int, seed: int = 1) -> "Kills":
+    def survive_kills(self, kills: int) -> "Kills":
         """Kills it again and again, each time after it has caught up, and starts it again.
 
         Raises:
             GatewayFailedError: it did not come back.
         """
-        chance = random.Random(seed)
+        chance = random.Random(1)
         self._wait_for_more()
         recovery_s: list[float] = []
         for _ in range(kills):

@@ -149,6 +149,7 @@ FULL = 4095
 VDDA_V = 3.3
 V25_V, V_PER_K = 0.76, 0.0025
 DIVIDER = 2.0
+CHIP_NOISE_K, CHIP_LAG_S = 0.5, 60.0
 
 
 def temperature_count(celsius: float) -> int:
@@ -161,16 +162,14 @@ def divided_count(volts: float) -> int:
     return round(min(volts / DIVIDER, VDDA_V) / VDDA_V * FULL)
 
 
-def temperature_readings(
-    oscillator: Oscillator, end_ns: int, noise_k: float = 0.5, lag_s: float = 60.0, seed: int = 1
-) -> tuple[tuple[int, int, int], ...]:
-    """One reading a second for `PowerScript.adc`; the chip lags the oscillator by `lag_s`, with noise."""
-    chance = random.Random(seed)
+def temperature_readings(oscillator: Oscillator, end_ns: int) -> tuple[tuple[int, int, int], ...]:
+    """One reading a second for `PowerScript.adc`; the chip lags the oscillator, with noise."""
+    chance = random.Random(1)
     chip_c = oscillator.celsius(0.0)
     found = []
     for second in range(end_ns // NS + 1):
-        found.append((TEMPERATURE, second * NS, temperature_count(chip_c + chance.gauss(0.0, noise_k))))
-        chip_c += (oscillator.celsius(second + 0.5) - chip_c) / lag_s
+        found.append((TEMPERATURE, second * NS, temperature_count(chip_c + chance.gauss(0.0, CHIP_NOISE_K))))
+        chip_c += (oscillator.celsius(second + 0.5) - chip_c) / CHIP_LAG_S
     return tuple(found)
 
 

@@ -20,14 +20,11 @@ LOW, HIGH = 0.65, 1.45
 """Searched range, as shares of the nominal frequency: 42.5 to 69 Hz from either nominal."""
 
 
-def one_second_hz(
-    volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0, near_hz: float | None = None
-) -> float:
+def one_second_hz(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) -> float:
     """Frequency of the fundamental over the whole of `volts`, meant for about a second of it.
 
     Args:
         volts: (n,) counts or volts, at least four nominal cycles.
-        near_hz: the frequency within 0.3 cycles per stretch, where it is known; saves the coarse search.
     Returns:
         Hz; NaN where the fundamental is less than a quarter of the alternating power.
     Raises:
@@ -39,8 +36,7 @@ def one_second_hz(
     check_signal(volts, rate_hz, nominal_hz)
     if len(volts) * nominal_hz < 4 * rate_hz:
         raise ValueError(f"{len(volts)} samples, want at least four cycles of {nominal_hz:g} Hz")
-    if near_hz is None:
-        near_hz = coarse_hz(np.asarray(volts, dtype=np.float64), rate_hz, nominal_hz)
+    near_hz = coarse_hz(np.asarray(volts, dtype=np.float64), rate_hz, nominal_hz)
     fit = fit_harmonics(volts, rate_hz, near_hz, ORDERS)
     if np.isfinite(fit.frequency_hz) and fit.residual < MISFIT * abs(fit.phasors[0]):
         return fit.frequency_hz

@@ -84,21 +84,19 @@ def constant_pieces(rms_v: FloatArray) -> list[ConstantPiece]:
     return found
 
 
-def change_points(
-    values: FloatArray, penalty: float = PENALTY, jump: int = JUMP, least: int = MIN_PIECE
-) -> list[int]:
-    """Ends of pieces of constant mean with the least sum of squares plus `penalty` per piece; the last is n.
+def change_points(values: FloatArray) -> list[int]:
+    """Ends of pieces of constant mean with the least sum of squares plus PENALTY per piece; the last is n.
 
     Source: R. Killick, P. Fearnhead, I. A. Eckley, J. Am. Stat. Assoc. 107 (2012), PELT; with the grid of
     `ruptures` 1.1 (jump, min_size), which the original uses. Without pruning the optimum is the same.
     """
     count = len(values)
-    if count < least:
+    if count < MIN_PIECE:
         return [count] if count else []
     sums = np.concatenate(([0.0], np.cumsum(values)))
     squares = np.concatenate(([0.0], np.cumsum(values * values)))
-    places = [*range(0, count, jump), count]
-    places = [place for place in places if place in (0, count) or place >= least]
+    places = [*range(0, count, JUMP), count]
+    places = [place for place in places if place in (0, count) or place >= MIN_PIECE]
     best = np.full(len(places), np.inf)
     best[0] = 0.0
     came = np.zeros(len(places), np.int64)
@@ -107,7 +105,7 @@ def change_points(
         length = places[at] - begin
         total = sums[places[at]] - sums[begin]
         cost = squares[places[at]] - squares[begin] - total * total / length
-        cost = best[:at] + np.where(length >= least, cost, np.inf) + penalty
+        cost = best[:at] + np.where(length >= MIN_PIECE, cost, np.inf) + PENALTY
         came[at] = int(np.argmin(cost))
         best[at] = float(cost[came[at]])
     ends, at = [], len(places) - 1

@@ -33,6 +33,8 @@ LOUD = 2.0
 median."""
 EVENT_SHARE = 0.2
 """The event is where the rms over a cycle of that difference exceeds this share of its maximum."""
+MIN_OVERLAP_S = 0.2
+"""How much of the two recordings has to overlap."""
 MIN_SIMILAR = 0.5
 """Least correlation of the differences at which the choice of the cycle is accepted."""
 
@@ -56,20 +58,13 @@ class Lag:
     next_best: float
 
 
-def lag_between(
-    first: SignalArray,
-    second: SignalArray,
-    rate_hz: float,
-    nominal_hz: float = 60.0,
-    least_overlap_s: float = 0.2,
-) -> Lag:
+def lag_between(first: SignalArray, second: SignalArray, rate_hz: float, nominal_hz: float = 60.0) -> Lag:
     """The lag of two recordings of the same event in the same grid.
 
     Args:
         first, second: (n,) and (m,) counts or volts, each with its own gain, of the seconds around a dip,
             swell, step or jump that both have recorded; held in memory as a whole.
         rate_hz: of both; a difference of 10 ppm is 0.1 samples in a second.
-        least_overlap_s: how much of the two has to overlap.
     Raises:
         ValueError: see `signal.check_signal`; shorter than 10 cycles; nothing happens in them that identifies
             the cycle; no steady stretch in both.
@@ -82,7 +77,7 @@ def lag_between(
     if min(len(each.edges(1)) for each in tracks) < 11:
         raise ValueError(f"want at least 10 cycles of {nominal_hz:g} Hz in both recordings")
     news = _news(first, tracks[0]), _news(second, tracks[1])
-    lags, similarity = _similarity(*news, round(least_overlap_s * rate_hz))
+    lags, similarity = _similarity(*news, round(MIN_OVERLAP_S * rate_hz))
     if len(lags) == 0 or not (best := float(similarity.max())) >= MIN_SIMILAR:
         raise ValueError(
             f"the two have nothing in common that shows which cycle it is (want a correlation of "

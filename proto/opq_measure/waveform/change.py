@@ -94,10 +94,8 @@ def change_near(
     near: float,
     first: float = 0.0,
     stop: float | None = None,
-    cycles: float = CYCLES,
-    reach: float = REACH,
 ) -> Change | None:
-    """The change of the wave within `reach` cycles of a position.
+    """The change of the wave within REACH cycles of a position.
 
     Args:
         volts: (n,) counts or volts that `tracked` was made of, at least 1.3 cycles to either side.
@@ -116,14 +114,14 @@ def change_near(
     stop -= MARGIN * period if stop < len(volts) else 0.0
     if not first < near < stop:
         return None
-    low, high = max(near - reach * period, first), min(near + reach * period, stop)
+    low, high = max(near - REACH * period, first), min(near + REACH * period, stop)
     if stop - near < 2 * MIN_CYCLES * period:  # little is left after it: search closer to it
         high = min(high, near + 0.4 * (stop - near))
     if near - first < 2 * MIN_CYCLES * period:
         low = max(low, near - 0.4 * (near - first))
     found = None
     for _ in range(2):
-        waves = _around(volts, tracked, first, low, high, stop, cycles * period)
+        waves = _around(volts, tracked, first, low, high, stop, CYCLES * period)
         if waves is None:
             return found
         position, uncertainty, rest = change_between(

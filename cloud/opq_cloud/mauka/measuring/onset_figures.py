@@ -46,16 +46,14 @@ def onset_figures(piece: MeasuredPiece, start_sample: float) -> Figures:
     return (*found, *_transients(analysis, start_sample))
 
 
-def hz_apart(
-    own: MeasuredPiece, start_ns: int, others: Sequence[MeasuredPiece], most: int = MAX_COMPARED
-) -> Figures:
+def hz_apart(own: MeasuredPiece, start_ns: int, others: Sequence[MeasuredPiece]) -> Figures:
     """Returns the difference of the frequency after a moment from the median of the others, and their number.
 
     The same figures for the time before it show the end of an island.
     """
     return (
-        *_apart(own, start_ns, others, most, (HZ_FROM_S, HZ_TO_S), ("hz_apart", "hz_compared")),
-        *_apart(own, start_ns, others, most, HZ_BEFORE_S, ("hz_apart_before", "hz_compared_before")),
+        *_apart(own, start_ns, others, (HZ_FROM_S, HZ_TO_S), ("hz_apart", "hz_compared")),
+        *_apart(own, start_ns, others, HZ_BEFORE_S, ("hz_apart_before", "hz_compared_before")),
     )
 
 
@@ -63,7 +61,6 @@ def _apart(
     own: MeasuredPiece,
     start_ns: int,
     others: Iterable[MeasuredPiece],
-    most: int,
     span_s: tuple[float, float],
     names: tuple[str, str],
 ) -> Figures:
@@ -74,7 +71,7 @@ def _apart(
     for other in others:
         if other.run.box_id != own.run.box_id and (hz := _hz_within(other, start_ns, *span_s)) is not None:
             there.append(hz)
-        if len(there) == most:
+        if len(there) == MAX_COMPARED:
             break
     if not there:
         return ()

@@ -15,6 +15,8 @@ NsSpan = tuple[int, int]
 """[start_ns, end_ns)."""
 WAITING, ASKED, REFUSED = "waiting", "asked", "refused"
 """States of a request: Makai has not answered; it has asked some Boxes; it has asked none."""
+REQUESTS_READ = 100
+"""Events that `events_with_requests` returns at most."""
 ANALYSIS_ASKED = "analysis"
 """The reason in the event's `asked_as` for Boxes that are asked because of a request."""
 LONGER = "a longer span is asked for"

@@ -25,6 +25,7 @@ from opq_cloud.store.documents.events import (
     widened,
 )
 from opq_cloud.store.documents.sample_requests import (
+    REQUESTS_READ,
     WAITING,
     SamplesAnswer,
     StoredSampleRequest,
@@ -235,8 +236,8 @@ class EmbeddedEvents(EmbeddedPart):
     def unanalysed_events(self) -> list[EventRecord]:
         return self._records("WHERE finished = 1 AND analysed = 0 ORDER BY event_id")
 
-    def events_with_requests(self, limit: int = 100) -> list[EventRecord]:
-        return self._records("WHERE requests > 0 ORDER BY event_id LIMIT ?", limit)
+    def events_with_requests(self) -> list[EventRecord]:
+        return self._records("WHERE requests > 0 ORDER BY event_id LIMIT ?", REQUESTS_READ)
 
     def event_record(self, event_id: int) -> EventRecord | None:
         return next(iter(self._records("WHERE event_id = ?", event_id)), None)

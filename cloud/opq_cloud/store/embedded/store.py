@@ -39,10 +39,8 @@ class EmbeddedStore(
 ):
     """`store.CloudStore` on the file at `path`; several processes may have it open at once."""
 
-    def __init__(
-        self, path: Path, ttls: Ttls | None = None, busy_s: float = BUSY_S, seal_rows: int = SEAL_ROWS
-    ) -> None:
-        super().__init__(open_database(path, busy_s), ttls or Ttls(), seal_rows)
+    def __init__(self, path: Path, *, busy_s: float = BUSY_S, seal_rows: int = SEAL_ROWS) -> None:
+        super().__init__(open_database(path, busy_s), Ttls(), seal_rows)
         self.people = AccountRecords(EmbeddedDocuments(path.with_name(ACCOUNTS_FILE), busy_s))
 
     def close(self) -> None:

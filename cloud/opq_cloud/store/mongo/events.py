@@ -32,6 +32,7 @@ from opq_cloud.store.documents.events import (
 from opq_cloud.store.documents.sample_requests import (
     ANALYSIS_ASKED,
     LONGER,
+    REQUESTS_READ,
     WAITING,
     SamplesAnswer,
     StoredSampleRequest,
@@ -112,8 +113,8 @@ class MongoEvents(MongoPart):
                 return len(new)
 
     @store_errors
-    def events_with_requests(self, limit: int = 100) -> list[EventRecord]:
-        found = self._events.find({"requests": {"$gt": 0}}).sort("event_id", ASCENDING).limit(limit)
+    def events_with_requests(self) -> list[EventRecord]:
+        found = self._events.find({"requests": {"$gt": 0}}).sort("event_id", ASCENDING).limit(REQUESTS_READ)
         return [event_record(document) for document in found]
 
     @store_errors

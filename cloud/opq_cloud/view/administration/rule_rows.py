@@ -157,9 +157,7 @@ def read_sample_rows(engine: RuleEngine, rule: str) -> RowsTaken:
         rows.close()
 
 
-async def row_events(
-    rows: RuleRows, may_go_on: Callable[[], Awaitable[bool]], longest_s: float = LONGEST_S
-) -> AsyncIterator[bytes]:
+async def row_events(rows: RuleRows, may_go_on: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
     """Yields server-sent events: `rows` once a second where some came, `end` with the reason.
 
     `state` states why the rule does not run, when that changes; it is empty when the rule runs again.
@@ -181,8 +179,8 @@ async def row_events(
             checked_s = now_s
             if not await may_go_on():
                 ended = _("You may not see them any more.")
-        if not ended and now_s - began_s >= longest_s:
-            ended = _("Ended after %(minutes)s minutes; begin again for more.", minutes=f"{longest_s / 60:g}")
+        if not ended and now_s - began_s >= LONGEST_S:
+            ended = _("Ended after %(minutes)s minutes; begin again for more.", minutes=f"{LONGEST_S / 60:g}")
         if ended:
             yield _event("end", {"text": ended})
             return

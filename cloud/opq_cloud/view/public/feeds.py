@@ -13,6 +13,7 @@ from opq_cloud.view import words
 from opq_proto.messages import Incident
 
 ATOM = "http://www.w3.org/2005/Atom"
+TITLE = "Power-quality incidents"
 NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 (production 2) cannot contain."""
 FOLD_BYTES = 75
@@ -39,11 +40,11 @@ def entry_of(incident: Incident, names: words.Names, scope_words: str) -> FeedEn
     return FeedEntry(incident.incident_id, incident.start_ns, incident.end_ns, title, text)
 
 
-def atom_feed(entries: Sequence[FeedEntry], base_url: str, title: str) -> bytes:
+def atom_feed(entries: Sequence[FeedEntry], base_url: str) -> bytes:
     """The feed; `base_url` is the start of the addresses in it, such as https://pq.example."""
     ElementTree.register_namespace("", ATOM)
     feed = ElementTree.Element(f"{{{ATOM}}}feed")
-    _add(feed, "title", title)
+    _add(feed, "title", TITLE)
     _add(feed, "id", _tag(base_url, "incidents"))
     newest_ns = max((each.end_ns for each in entries), default=0)
     _add(feed, "updated", words.utc_attribute(newest_ns))
@@ -63,14 +64,14 @@ def atom_feed(entries: Sequence[FeedEntry], base_url: str, title: str) -> bytes:
     return text
 
 
-def icalendar(entries: Iterable[FeedEntry], base_url: str, title: str) -> bytes:
+def icalendar(entries: Iterable[FeedEntry], base_url: str) -> bytes:
     """One VEVENT for each entry; it lasts at least a second, the resolution of a calendar."""
     lines = [
         "BEGIN:VCALENDAR",
         "VERSION:2.0",
         "PRODID:-//Open Power Quality//OPQ View//EN",
         "CALSCALE:GREGORIAN",
-        f"X-WR-CALNAME:{_escaped(title)}",
+        f"X-WR-CALNAME:{_escaped(TITLE)}",
         f"REFRESH-INTERVAL;VALUE=DURATION:{REFRESH}",
     ]
     for each in entries:

@@ -30,7 +30,6 @@ from opq_proto.messages import Incident
 IN_FEED = 50
 FEED_KEPT_S = 20.0
 """Feeds are requested by many and change seldom."""
-TITLE = "Power-quality incidents"
 
 
 class SharedPages:
@@ -127,11 +126,11 @@ class SharedPages:
 
     # Feeds
     def atom(self, request: Request) -> Response:
-        body = atom_feed(self._feed(), self._base_url(request), TITLE)
+        body = atom_feed(self._feed(), self._base_url(request))
         return feed_answer(request, body, "application/atom+xml")
 
     def calendar(self, request: Request) -> Response:
-        body = icalendar(self._feed(), self._base_url(request), TITLE)
+        body = icalendar(self._feed(), self._base_url(request))
         return feed_answer(request, body, "text/calendar; charset=utf-8")
 
     def _feed(self) -> tuple[FeedEntry, ...]:

@@ -9,7 +9,7 @@ A lost notification does not matter: the store is read at the start and twice a 
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -61,8 +61,8 @@ UNREAD_EVENTS = 1000
 
 class AnalysisRunner(MaukaPlugin):
     """Counters: `events`, `findings`, `incidents_begun` by one Box of a large event, `boxes_aligned`,
-    `incident_notices`, `unknown_events`, `forgotten_events`; by analysis `analysis_ms`, `not_asked`,
-    `unjudged`, `processes_ended`, `given_up`; the base's.
+    `incident_notices`, `unknown_events`, `forgotten_events`; by analysis `found`, `analysis_ms`,
+    `not_asked`, `unjudged`, `processes_ended`, `given_up`; the base's.
     """
 
     NAME = "AnalysisRunner"
@@ -316,6 +316,8 @@ class AnalysisRunner(MaukaPlugin):
             self._waiting.note_marked(event_id, now_ms)
         written = [(one, stored_ns) for done, stored_ns in stored for one in done.stored]
         self.counters.add("findings", len(written))
+        for name, count in Counter(item.finding.analysis or "" for item, _ in written).items():
+            self.counters.add("found", count, label=name)
         self._put_grown(self._open.note_findings([item for item, _ in written]))
         if "" in job.record.half_cycles.values():
             self._put_grown(self._open.note_half_cycles(event_id))
@@ -402,6 +404,10 @@ class AnalysisRunner(MaukaPlugin):
             if row["name"] in self.left_out:
                 row["stopped"] = True
         return rows
+
+    def flow_of(self, analysis: str) -> tuple[int, int]:
+        """Returns the events that an analysis was called for since the start, and its stored findings."""
+        return self._costs.calls(analysis), int(self.counters.of("found", analysis))
 
     def _run_analyses(
         self, analyses: Sequence[Analysis | InstalledAnalysis], event: Event, outcome: EventOutcome

@@ -360,6 +360,10 @@ def test_the_services_of_a_configuration_work_together(tmp_path, store, running,
     cost = until(has_subscriber)
     assert 0 < cost["handled_ms_mean"] <= cost["handled_ms_longest"]
     assert cost["memory_mb"] is None, "it is in Mauka's own process"
+    (analysis_runner,) = [service for service in made if hasattr(service, "flow_of")]
+    stored = sum(len(incident.findings) for incident in store.incidents())
+    assert analysis_runner.flow_of("rms_voltage") == (1, stored) and stored > 0
+    assert analysis_runner.flow_of("flicker") == (1, 0), "it was called and found nothing"
 
 
 class Hears(MaukaPlugin):

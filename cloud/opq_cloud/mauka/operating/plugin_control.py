@@ -119,7 +119,9 @@ class AnalysisPlugins:
         for one in self._runner.analyses:
             if one.name == plugin:
                 row["about"] = about(sys.modules.get(one.analyse.__module__))
-        return {**nouns, **row, "origin": origin, "enabled": self._states.enabled(plugin)}
+        events, findings = self._runner.flow_of(plugin)
+        flow = {"messages_received": events, "messages_published": findings}
+        return {**nouns, **row, **flow, "origin": origin, "enabled": self._states.enabled(plugin)}
 
     def _rows(self) -> Mapping[str, Facts]:
         return {str(row["name"]): row for row in self._runner.analysis_rows()}

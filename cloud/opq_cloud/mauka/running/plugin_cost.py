@@ -34,6 +34,11 @@ class PluginCosts:
             times.total_s += seconds
             times.longest_s = max(times.longest_s, seconds)
 
+    def calls(self, name: str) -> int:
+        """Returns the number of events or messages that it was called for."""
+        with self._lock:
+            return self._times[name].calls if name in self._times else 0
+
     def row(self, name: str, pid: int = 0) -> dict[str, object]:
         """Returns `handled_ms_mean`, `handled_ms_longest`, `memory_mb`; null: not known."""
         with self._lock:

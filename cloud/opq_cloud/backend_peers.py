@@ -193,7 +193,10 @@ class BackendPeers:
         self._checked_s = now_s
         self._note_changes()
         if self._admission is not None and not self._admission.alive:
-            raise OpqError(f"{self._name}: what admits its peers has ended; no key could be revoked")
+            raise OpqError(
+                f"{self._name}: the thread that admits its peers has ended, so no key can "
+                "be revoked; start the service again"
+            )
         self._end_revoked()
         for number, peer in list(self._peers.items()):
             self._check_peer(number, peer, passed_s)

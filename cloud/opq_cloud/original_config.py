@@ -110,8 +110,8 @@ def read_config(
     config = build(CloudConfig, merged, where, overrides, partial(address_problems, CloudConfig))
     if config.further_brokers and not config.store.shared:
         raise ConfigError(
-            f"{where}: further_brokers wants store.shared = true: event services and Maukas that do not know "
-            "of each other ask Boxes and analyse events twice"
+            f"{where}: further_brokers needs store.shared = true: otherwise event services request samples "
+            "and Maukas analyse events twice"
         )
     if config.further_brokers and config.triggering_service.share is None:
         text = (

@@ -157,7 +157,7 @@ class ReanalysisJobs:
                     self._documents().remove(REANALYSES, _key(number))
             if running is not None:
                 raise ReanalysisBusyError(
-                    f"re-analysis {running} runs; one runs at a time: wait for it, or end it"
+                    f"re-analysis {running} runs; one runs at a time: wait for its end, or stop it"
                 )
             for old in kept[JOBS_KEPT - 1 :]:
                 self._documents().remove(REANALYSES, _key(old.number))

@@ -98,7 +98,7 @@ def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
     except zmq.ZMQError as error:
         if error.errno in (errno.EADDRINUSE, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL):
             raise PortBusyError(
-                f"{service} cannot bind {endpoint}: {error.strerror}; end what holds it, "
+                f"{service} cannot bind {endpoint}: {error.strerror}; end the program that uses it, "
                 f"set {key}, or use --port-offset"
             ) from error
         raise ConfigError(

@@ -16,7 +16,9 @@ def checked_url(text: str) -> SplitResult:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("write an address such as https://example.org/hook")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("an address with a password in it is shown in logs; the signature proves who sends")
+        raise ValueError(
+            "an address with a password would be shown in logs; leave it out, the signature shows the sender"
+        )
     if any(not 33 <= ord(character) < 127 for character in text):
         raise ValueError("an address has ASCII letters only, without spaces")
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -93,7 +93,7 @@ def test_a_rule_is_added_shown_changed_and_deleted(scene: demo.Scene, ids: dict[
         ({"box_ids": "1, 2"}, "You see no Box 2."),
         ({"box_ids": "99"}, "You see no Box 99."),
         ({"channel": "webhook", "url": "javascript:alert(1)"}, "write an address such as"),
-        ({"channel": "webhook", "url": "https://u:p@example.org/"}, "a password in it"),
+        ({"channel": "webhook", "url": "https://u:p@example.org/"}, "an address with a password"),
         ({"channel": "webhook", "url": "http://example.org:25/"}, "port 25 is of another service"),
         ({"channel": "webhook", "url": "http://example.org:99999/"}, "URL: "),
         ({"quiet_from": "22:00"}, "Quiet hours need a beginning and an end"),

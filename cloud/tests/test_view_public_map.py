@@ -84,8 +84,8 @@ def test_cells_give_no_direction_away() -> None:
         ((91.0, 0.0), SALT, 1.0, "no latitude"),
         ((float("nan"), 0.0), SALT, 1.0, "no latitude"),
         (HONOLULU, b"short", 1.0, "5 bytes"),
-        (HONOLULU, SALT, 0.0, "above 0"),
-        (HONOLULU, SALT, float("nan"), "above 0"),
+        (HONOLULU, SALT, 0.0, "more than 0"),
+        (HONOLULU, SALT, float("nan"), "more than 0"),
     ],
 )
 def test_what_would_hide_nothing_is_refused(at: Place, salt: bytes, radius_km: float, named: str) -> None:

@@ -29,44 +29,54 @@ class UplinkSection:
     """Where Makai listens; without a value: the original's port on loopback, plus --port-offset."""
 
     trigger_endpoint: Annotated[
-        str | None, Field(description="triggering broker, e.g. tcp://makai:9880", **AT_MAKAI)
+        str | None, Field(description="address of the triggering broker, e.g. tcp://makai:9880", **AT_MAKAI)
     ] = None
-    command_endpoint: Annotated[str | None, Field(description="acquisition broker, commands", **AT_MAKAI)] = (
-        None
-    )
-    response_endpoint: Annotated[str | None, Field(description="acquisition broker, answers", **AT_MAKAI)] = (
-        None
-    )
+    command_endpoint: Annotated[
+        str | None, Field(description="address for commands of the acquisition broker", **AT_MAKAI)
+    ] = None
+    response_endpoint: Annotated[
+        str | None, Field(description="address for answers to the acquisition broker", **AT_MAKAI)
+    ] = None
     queue_messages: Annotated[
-        int, Field(ge=10, le=1_000_000, description="measurements per Box on their way to disk and broker")
+        int, Field(ge=10, le=1_000_000, description="most measurements per Box that wait for disk and broker")
     ] = 1000
     queue_hours: Annotated[
         float,
         Field(gt=0, le=8784, description="age up to which unacknowledged measurements are kept on disk"),
     ] = 168.0
     queue_mb: Annotated[
-        int, Field(ge=1, le=1_000_000, description="and so much of them, of all Boxes; the oldest go first")
+        int,
+        Field(
+            ge=1, le=1_000_000, description="their size on disk for all Boxes; the oldest are deleted first"
+        ),
     ] = 1000
     backfill_per_s: Annotated[
         float,
-        Field(ge=1, le=10_000, description="measurements sent again, of all Boxes; new ones come first"),
+        Field(
+            ge=1, le=10_000, description="most measurements sent again for all Boxes; new ones have priority"
+        ),
     ] = 500.0
     unacknowledged_s: Annotated[
-        float, Field(gt=0, le=3600, description="nothing acknowledged for so long: an original broker")
+        float,
+        Field(
+            gt=0,
+            le=3600,
+            description="time without acknowledgement after which a broker counts as an original one",
+        ),
     ] = 60.0
     resend_s: Annotated[
         float,
-        Field(gt=0, le=3600, description="what is not acknowledged goes again after so long, without news"),
+        Field(gt=0, le=3600, description="time until unacknowledged measurements are sent again"),
     ] = 30.0
     in_flight_s: Annotated[
-        float, Field(ge=0, le=60, description="what was sent within this is not taken as missing")
+        float, Field(ge=0, le=60, description="measurements sent within this time do not count as missing")
     ] = 10.0
     heartbeat_s: Annotated[
         float | None,
-        Field(gt=0, le=3600, description="ZeroMQ's own; without a value 5 s, in the idle mode 60 s"),
+        Field(gt=0, le=3600, description="ZeroMQ heartbeat; without a value 5 s, in the idle mode 60 s"),
     ] = None
     reconnect_most_s: Annotated[
-        float, Field(ge=0.5, le=600, description="a broker that is away is looked for at least this often")
+        float, Field(ge=0.5, le=600, description="longest interval of attempts to reach a broker")
     ] = 8.0
     send: Annotated[
         tuple[str, ...],
@@ -80,7 +90,7 @@ class UplinkSection:
         ),
     ] = "auto"
     idle: Annotated[
-        bool, Field(description="send a Measurement only when a value left its dead-band, and a heartbeat")
+        bool, Field(description="send a Measurement only if a value leaves its dead-band, and heartbeats")
     ] = False
 
 
@@ -88,9 +98,9 @@ class UplinkSection:
 class IdleSection:
     """Dead-bands of the idle mode: a change beyond any of them is sent at once."""
 
-    heartbeat_s: Annotated[float, Field(ge=1, le=3600, description="one Measurement at least so often")] = (
-        60.0
-    )
+    heartbeat_s: Annotated[
+        float, Field(ge=1, le=3600, description="interval of a Measurement without changes")
+    ] = 60.0
     rms_percent: Annotated[float, Field(ge=0, le=100, description="of nominal voltage")] = 0.5
     f_hz: Annotated[float, Field(ge=0, le=10, description="hertz")] = 0.02
     thd_percent: Annotated[float, Field(ge=0, le=100, description="percentage points")] = 0.5
@@ -103,14 +113,17 @@ class RingSection:
 
     most_bytes: Annotated[
         int | None,
-        Field(ge=10_000_000, description="per Box; the oldest go first. Without a value: hours alone"),
+        Field(
+            ge=10_000_000,
+            description="size per Box; the oldest are deleted first. Without a value only ring_hours counts",
+        ),
     ] = None
     compress: Annotated[
         bool, Field(description="sealed segments are compressed in the background, losslessly")
     ] = True
     sync_s: Annotated[
         float,
-        Field(ge=0.1, le=60, description="samples reach the disk itself this often: a power cut's loss"),
+        Field(ge=0.1, le=60, description="interval of writing to disk: the most that a power cut can lose"),
     ] = 1.0
 
 
@@ -118,22 +131,28 @@ class RingSection:
 class MeasuringSection:
     """What is measured beside the Measurements that go up, and how long it is kept here."""
 
-    flicker: Annotated[bool, Field(description="Pst and Plt per Box")] = True
+    flicker: Annotated[bool, Field(description="measure Pst and Plt of each Box")] = True
     detectors: Annotated[
         bool,
-        Field(description="transients, notches, phase jumps, rapid changes, telegrams; sent as crossings"),
+        Field(description="find transients, notches, phase jumps, rapid changes, telegrams"),
     ] = True
-    values_days: Annotated[float, Field(gt=0, le=3660, description="3 s, 10 s, 10 min, 2 h values kept")] = (
-        30.0
-    )
-    windows_hours: Annotated[float, Field(ge=0, le=8784, description="10/12-cycle values kept")] = 24.0
+    values_days: Annotated[
+        float, Field(gt=0, le=3660, description="how long values of 3 s, 10 s, 10 min and 2 h are kept")
+    ] = 30.0
+    windows_hours: Annotated[
+        float, Field(ge=0, le=8784, description="how long 10/12-cycle values are kept")
+    ] = 24.0
     half_cycles_mb: Annotated[
         int,
         Field(
-            ge=0, le=100_000, description="Urms(1/2) of dips and swells kept, per Box, values_days at most"
+            ge=0,
+            le=100_000,
+            description="size of Urms(1/2) of dips and swells per Box, kept for values_days at most",
         ),
     ] = 64
-    dip_percent: Annotated[float, Field(gt=0, le=100, description="of nominal, on Urms(1/2)")] = 90.0
+    dip_percent: Annotated[
+        float, Field(gt=0, le=100, description="threshold in percent of nominal, on Urms(1/2)")
+    ] = 90.0
     swell_percent: Annotated[float, Field(ge=100, le=1000, description="of nominal")] = 110.0
     interruption_percent: Annotated[float, Field(gt=0, le=100, description="of nominal")] = 10.0
     hysteresis_percent: Annotated[float, Field(ge=0, le=50, description="of nominal")] = 2.0
@@ -143,7 +162,7 @@ class MeasuringSection:
 class GroupSection:
     """Three Boxes on the three phases of one place: unbalance is measured of them."""
 
-    name: Annotated[str, Field(description="of the place", pattern="^[A-Za-z0-9_-]{1,32}$")]
+    name: Annotated[str, Field(description="name of the place", pattern="^[A-Za-z0-9_-]{1,32}$")]
     boxes: Annotated[tuple[str, str, str], Field(description="ids of the Boxes on L1, L2, L3")]
 
 
@@ -156,9 +175,11 @@ class PhasorsSection:
     ] = None
     reports_per_s: Annotated[int, Field(ge=1, le=120, description="reports a second")] = 10
     pmu_class: Annotated[str, Field(description="P (fast) or M (accurate)", pattern="^[PM]$")] = "P"
-    id_code: Annotated[int, Field(ge=1, le=65534, description="of the stream; a Box's is its id")] = 7734
+    id_code: Annotated[int, Field(ge=1, le=65534, description="id code of the stream; a Box has its id")] = (
+        7734
+    )
     wait_s: Annotated[
-        float, Field(ge=0, le=10, description="a frame waits at most so long for a Box that is late")
+        float, Field(ge=0, le=10, description="longest time that a frame waits for a late Box")
     ] = 1.0
 
 
@@ -171,17 +192,22 @@ class MqttSection:
     user: Annotated[str | None, Field(description="user name")] = None
     password_file: Annotated[Path | None, Field(description="file that holds the password")] = None
     tls: Annotated[bool, Field(description="TLS")] = False
-    ca_file: Annotated[Path | None, Field(description="certificates to trust; without: the system's")] = None
+    ca_file: Annotated[
+        Path | None, Field(description="certificates to trust; without a value those of the system")
+    ] = None
     topic: Annotated[str, Field(description="prefix of all topics", pattern="^[^#+\\s]+$")] = "opq"
     discovery: Annotated[str, Field(description="Home Assistant's prefix", pattern="^[^#+\\s]*$")] = (
         "homeassistant"
     )
-    every_s: Annotated[float, Field(ge=1, le=3600, description="values of a Box are published so often")] = (
-        10.0
-    )
+    every_s: Annotated[
+        float, Field(ge=1, le=3600, description="interval at which values of a Box are published")
+    ] = 10.0
     name: Annotated[
         str | None,
-        Field(description="of this gateway in topics; without: the host's", pattern="^[A-Za-z0-9_-]{1,64}$"),
+        Field(
+            description="name of this gateway in topics; without a value that of the host",
+            pattern="^[A-Za-z0-9_-]{1,64}$",
+        ),
     ] = None
 
 
@@ -194,17 +220,19 @@ class SetupSection:
         Field(description="host:port, e.g. 0.0.0.0:8888 on a Raspberry Pi", **HOST_PORT),
     ] = None
     password_file: Annotated[
-        Path | None, Field(description="wanted beyond loopback and the access point; user opq")
+        Path | None, Field(description="password file, needed beyond loopback and the access point; user opq")
     ] = None
-    wifi: Annotated[bool, Field(description="look after Wi-Fi: access point when off line")] = False
-    ssid: Annotated[str, Field(description="of the access point", min_length=1, max_length=32)] = "OPQ"
+    wifi: Annotated[
+        bool, Field(description="manage Wi-Fi, with an access point when there is no network")
+    ] = False
+    ssid: Annotated[str, Field(description="name of the access point", min_length=1, max_length=32)] = "OPQ"
 
 
 @configuration.section
 class RulesSection:
     """Stream rules at the edge, with REST for them (extra "rules")."""
 
-    enabled: Annotated[bool, Field(description="rules run in the gateway's process")] = False
+    enabled: Annotated[bool, Field(description="run rules in the gateway's process")] = False
     endpoint: Annotated[
         str | None,
         Field(
@@ -212,14 +240,18 @@ class RulesSection:
             **HOST_PORT,
         ),
     ] = None
-    token_file: Annotated[Path | None, Field(description="SHA-256 of a token in each line")] = None
-    windows_endpoint: Annotated[
-        str | None,
-        Field(description="raw samples for rules elsewhere, in clear, e.g. tcp://127.0.0.1:9886", **AT_MAKAI),
-    ] = None
-    data_dir: Annotated[Path | None, Field(description="rules/ is below it; without a value: D/gateway")] = (
+    token_file: Annotated[Path | None, Field(description="file with the SHA-256 of a token in each line")] = (
         None
     )
+    windows_endpoint: Annotated[
+        str | None,
+        Field(
+            description="raw samples for other rule engines, in clear, e.g. tcp://127.0.0.1:9886", **AT_MAKAI
+        ),
+    ] = None
+    data_dir: Annotated[
+        Path | None, Field(description="folder that holds rules/; without a value D/gateway")
+    ] = None
 
 
 @configuration.section
@@ -229,11 +261,9 @@ class PowerSection:
     fail_input: Annotated[
         Path | None, Field(description="a file that reads 1 when power fails, e.g. a GPIO's value")
     ] = None
-    wait_s: Annotated[
-        float, Field(ge=0, le=3600, description="a failure that lasts shorter is no failure")
-    ] = 2.0
+    wait_s: Annotated[float, Field(ge=0, le=3600, description="shortest failure that counts")] = 2.0
     command: Annotated[
-        tuple[str, ...], Field(description="run when ended, e.g. systemctl poweroff; empty: none")
+        tuple[str, ...], Field(description="command to run at the end, e.g. systemctl poweroff; empty: none")
     ] = ()
 
 
@@ -242,7 +272,7 @@ class KeysSection:
     """CURVE key files (contracts.md, Keys)."""
 
     folder: Annotated[
-        Path | None, Field(description="holds private_keys/ and public_keys/; without a value: D/curve")
+        Path | None, Field(description="folder with private_keys/ and public_keys/; without a value D/curve")
     ] = None
 
 
@@ -269,13 +299,13 @@ class Config:
         Path | None, Field(description="D: ring, sequences, keys; without a value: ~/.local/share/opq")
     ] = None
     ring_hours: Annotated[
-        float, Field(gt=0, le=8784, description="raw samples kept; 97 MB per Box and hour")
+        float, Field(gt=0, le=8784, description="how long raw samples are kept; 97 MB per Box and hour")
     ] = 24.0
     measurement_cycles: Annotated[
         int, Field(ge=MIN_CYCLES, le=MAX_CYCLES, description="cycles per Measurement")
     ] = 60
     longest_request_s: Annotated[
-        float, Field(gt=0, le=3600, description="a data request is answered with so much at most")
+        float, Field(gt=0, le=3600, description="longest span with which a data request is answered")
     ] = 120.0
     health_endpoint: Annotated[
         str | None, Field(description="host:port; without a value: 127.0.0.1:8913", **HOST_PORT)
@@ -314,9 +344,7 @@ def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) 
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
             where = "configuration" if path is None else path.name
-            raise ConfigError(
-                f"{where}: box.{what} {', '.join(twice)} stands there twice, nothing was started"
-            )
+            raise ConfigError(f"{where}: box.{what} {', '.join(twice)} is given twice, nothing was started")
     try:
         return _filled(config, port_offset)
     except ValueError as error:

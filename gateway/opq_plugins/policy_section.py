@@ -14,7 +14,9 @@ class PluginRules:
     """What plug-ins may do."""
 
     require_signature: Annotated[bool, Field(description="install signed plug-ins only")] = False
-    require_sha256: Annotated[bool, Field(description="install only what names its files' sums")] = False
+    require_sha256: Annotated[
+        bool, Field(description="install only packages that list the sums of their files")
+    ] = False
     keys: Annotated[
         tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign plug-ins")
     ] = ()
@@ -23,9 +25,11 @@ class PluginRules:
         bool, Field(description="download plug-ins from private addresses too")
     ] = False
     writable: Annotated[
-        tuple[Path, ...], Field(description="folders where plug-ins may make files, as far as their user may")
+        tuple[Path, ...], Field(description="folders where plug-ins may make files, if their user may")
     ] = ()
-    memory_mb: Annotated[int, Field(ge=64, le=65_536, description="of one plug-in's process")] = 512
+    memory_mb: Annotated[int, Field(ge=64, le=65_536, description="memory of the process of one plug-in")] = (
+        512
+    )
     call_s: Annotated[float, Field(gt=0, le=600, description="longest call into a plug-in")] = 5.0
     function_s: Annotated[
         float, Field(gt=0, le=60, description="longest call of a function; all rules wait for it")

@@ -108,7 +108,7 @@ class Client:
             raise ConnectionError(f"no connection to {self._server}")
         sent = self._client.publish(topic, payload, qos, retain)
         if sent.rc == paho.MQTT_ERR_QUEUE_SIZE:
-            raise ConnectionError(f"{self._server} has not confirmed the message before")
+            raise ConnectionError(f"{self._server} has not confirmed the previous message")
         if sent.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
             raise ConnectionError(f"{self._server}: {paho.error_string(sent.rc)}")
         try:

@@ -62,7 +62,7 @@ def test_a_rule_at_the_edge_asks_makai_by_a_crossing_measurement(tmp_path: Path,
                     volts_seen(rest, tmp_path / "log", waves)
                     elsewhere = {**rule, "id": "elsewhere", "sql": SQL.replace("box,", "9 AS box,")}
                     assert rest.post("/rules", json=elsewhere).status_code == 201
-                    wait_for(lambda: "Box 9 is not here" in rest.get("/rules/elsewhere/status").text, 60)
+                    wait_for(lambda: "Box 9 is not connected" in rest.get("/rules/elsewhere/status").text, 60)
             finally:
                 gateway.send_signal(signal.SIGTERM)
                 assert gateway.wait(60) == 0, (tmp_path / "log").read_text()

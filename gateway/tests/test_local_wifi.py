@@ -114,7 +114,7 @@ def test_a_slow_a_failing_and_an_absent_networkmanager_say_so(world: World, tmp_
         nmcli(world, answer_s=0.3).devices()
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
-    with pytest.raises(WifiError, match="the gateway ends"):
+    with pytest.raises(WifiError, match="the gateway is ending"):
         nmcli(world, stop).devices()
     assert time.monotonic() - began < 20  # of the 30 s that the program takes
     world.change(slow_s=0, dies="Error: NetworkManager is not running.")

@@ -160,7 +160,7 @@ def ended_by(plugins: Plugins, text: str) -> str:
         ("struct.pack('!I', 17 << 20)", "a message of 17825792 bytes"),
         ("framed(b'\\x94\\xa6answer\\x01' + b'\\x91' * 200_000 + b'\\xc0\\x80')", "recursion"),
         ("framed(b'\\xdd' + struct.pack('!I', 15 << 20) + b'\\x90' * (15 << 20))", "lists and maps"),
-        ("framed(msgspec.msgpack.encode(['heartbeat'])) * 5_000", "answers to calls that nobody made"),
+        ("framed(msgspec.msgpack.encode(['heartbeat'])) * 5_000", "answered calls that were not made"),
         ("framed(msgspec.msgpack.encode(['ready', ['x'], '']))", "a second handshake"),
         ("framed(msgspec.msgpack.encode(['log', 1, 'event', 5]))", "Expected `object`, got `int`"),
         ("framed(msgspec.msgpack.encode(['call', 1, 1, 'exec', []]))", "Invalid value 'call'"),

@@ -161,7 +161,7 @@ def test_a_handshake_with_a_lie_of_another_type_is_none(plugins: RulePlugins) ->
 
 def test_a_function_in_another_case_is_the_same_function(plugins: RulePlugins) -> None:
     install(plugins, "first", "function", FUNCTION, symbols={"functions": {"Twice": "functions.first"}})
-    with pytest.raises(RuleError, match="function 'tWICE' is of plug-in 'first' already"):
+    with pytest.raises(RuleError, match="function 'tWICE' belongs to plug-in 'first' already"):
         install(plugins, "second", "function", FUNCTION, symbols={"functions": {"tWICE": "functions.second"}})
 
 

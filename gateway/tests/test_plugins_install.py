@@ -117,7 +117,7 @@ def test_a_version_that_does_not_load_or_takes_other_properties_leaves_the_old_o
 def test_a_symbol_has_one_owner(plugins: RulePlugins) -> None:
     plugins.create("sink", "m", inproc(plugins))
     two = zipped({"plugin.json": manifest("n", symbols={"sinks": ["m"]}), "sinks/m.py": SINK})
-    assert "of plug-in 'm' already" in refusal(plugins.create, "sink", "n", stored(plugins.uploads, two))
+    assert "to plug-in 'm' already" in refusal(plugins.create, "sink", "n", stored(plugins.uploads, two))
     built_in = stored(plugins.uploads, plugin_zip("mqtt"))
     assert "built in" in refusal(plugins.create, "sink", "mqtt", built_in)
     assert "has no source" in refusal(plugins.create, "source", "n", stored(plugins.uploads, plugin_zip("n")))

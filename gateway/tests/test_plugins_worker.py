@@ -283,7 +283,7 @@ def test_a_function_that_hangs_stops_the_rules_twice_and_then_no_more(
             function.exec([1000], Whose())
         wait_for(lambda: plugins.status("f")["status"] == "running")
     for _ in range(1000):
-        with pytest.raises(RowError, match=r"not asked for another .* exec took longer"):
+        with pytest.raises(RowError, match=r"not called for another .* exec took longer"):
             function.exec([1000], Whose())
     assert plugins.status("f")["crashes"] == 2
     plugins.close()

@@ -282,7 +282,7 @@ def test_what_a_slow_reader_of_a_rule_misses_is_said_and_readers_are_bounded(
     assert '"dropped":3' in state and given.count("data: ") == 5 and '{"n":3}' in given
     house.ask("POST", "/rules", RULE, 201)
     monkeypatch.setattr(taps, "MAX_TAPS", 0)
-    assert "readers of rules' rows" in house.ask("GET", "/query/r1", code=400)["message"]
+    assert "readers of rows are open" in house.ask("GET", "/query/r1", code=400)["message"]
 
 
 def test_a_long_body_without_a_length_is_told_to_be_too_long(tmp_path: Path) -> None:

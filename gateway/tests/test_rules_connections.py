@@ -293,8 +293,8 @@ def test_an_http_server_is_tried_before_it_is_used(house: House) -> None:
             tried(house, "sinks/connection/rest", {"url": peer.url}, str(peer.code))
     tried(house, "sinks/connection/rest", {"url": peer.url}, "ConnectError")
     tried(house, "sinks/connection/rest", {"url": "http://{{.host}}/"}, "template")
-    tried(house, "sinks/connection/log", {}, "nothing that can be tried")
-    tried(house, "sinks/connection/nosuch", {}, "nothing that can be tried")
+    tried(house, "sinks/connection/log", {}, "no connection to test")
+    tried(house, "sinks/connection/nosuch", {}, "no connection to test")
 
 
 def test_a_database_is_tried_before_it_is_used(

@@ -514,7 +514,7 @@ def test_that_the_file_that_was_read_is_gone_is_told(tmp_path: Path) -> None:
     (tmp_path / "new").write_text(lines(1))
     (tmp_path / "new").replace(path)
     rest = followed(path, offset, 1)
-    assert numbers(rest) == [1] and len(rest.errors) == 1 and "is not beside it" in rest.errors[0]
+    assert numbers(rest) == [1] and len(rest.errors) == 1 and "is not in its folder" in rest.errors[0]
 
 
 STEPS = st.one_of(

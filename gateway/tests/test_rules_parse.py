@@ -451,14 +451,14 @@ def test_depth_and_length_are_bounded_by_an_error() -> None:
         "NOT " * 5000 + "a",
         "f(" * 5000,
     ):
-        assert "in each other" in refused(f"SELECT {text} FROM s").message
+        assert "nested" in refused(f"SELECT {text} FROM s").message
     assert "operators deep" in refused("SELECT " + "a + " * 5000 + "a FROM s").message
     assert "operators deep" in refused("SELECT a" + "[0]" * 5000 + " FROM s").message
     wide = ", ".join(f"a{index}" for index in range(5000))
     assert len(select(f"SELECT {wide} FROM s").items) == 5000
     assert "characters" in refused("SELECT '" + "x" * MAX_CHARS + "' FROM s").message
     nested = "ARRAY(" * 1000 + "FLOAT" + ")" * 1000
-    assert "in each other" in refused(f"CREATE STREAM s (a {nested}) WITH ()").message
+    assert "nested" in refused(f"CREATE STREAM s (a {nested}) WITH ()").message
 
 
 def test_no_text_takes_quadratic_time() -> None:

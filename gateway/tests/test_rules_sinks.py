@@ -255,7 +255,7 @@ def test_what_a_sink_cannot_write_is_refused_with_the_rule(tmp_path: Path) -> No
         ("file", {"path": path, "compression": "gzip"}, "compression  gives no text"),
         ("file", {"path": path, "fileType": "csv", "dataTemplate": "x"}, "dataTemplate  gives no rows"),
         ("file", {"path": path, "idField": "id", "format": "delimited"}, "format  gives no rows"),
-        ("file", {"path": path + "{{.box}}"}, "holds no column"),
+        ("file", {"path": path + "{{.box}}"}, "cannot contain a column"),
         ("memory", {"topic": "t", "format": "delimited"}, "format  gives no rows"),
         ("sql", {"url": url, "table": "t", "compression": "zlib"}, "compression  gives no rows"),
         ("file", {"path": path, "fileType": "csv", "dataTemplate": "[]", "fields": ["a"]}, ""),
@@ -371,7 +371,7 @@ def test_zmq_pushes_to_a_peer_and_says_when_there_is_none(pull: tuple[zmq.Socket
     assert pull[0].recv() == b'[{"v":1}]'
     sink.close(Context())
     alone = opened(zmq_sink.Sink(), url=f"tcp://127.0.0.1:{free_port()}", type="push", timeout=50)
-    with pytest.raises(TimeoutError, match="nobody took it"):
+    with pytest.raises(TimeoutError, match="no peer received it"):
         alone.collect(Context(), [{"v": 1}])
     alone.close(Context())
 

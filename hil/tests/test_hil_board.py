@@ -32,7 +32,7 @@ def test_a_board_on_a_bench_boots_alone_and_the_other_is_not_asked_for(
         (other,) = play_all([wanting("pyboard_f405")], bench, flashed, tmp_path / "bench")
     assert verdict.outcome == "passed", verdict.reason
     assert [name for name in verdict.figures if "sampling" in name] == ["opqbox_sampling_s"]
-    assert other.outcome == "skipped" and "on the bench is opqbox" in other.reason
+    assert other.outcome == "skipped" and "the bench has opqbox" in other.reason
 
 
 def wanting(board: str) -> FirmwareScenario:

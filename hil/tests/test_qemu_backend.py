@@ -186,7 +186,7 @@ def test_the_time_of_a_qemu_is_read_between_its_events_and_an_older_machine_is_t
         with pytest.raises(BackendError, match=r"virtual-ns' not found.*build it again"):
             clock.read_s()
         qemus.close()
-        with pytest.raises(BackendError, match="QEMU does not say what time it is: "):
+        with pytest.raises(BackendError, match="QEMU does not report its time: "):
             clock.read_s()
 
 
@@ -237,7 +237,7 @@ def test_where_ours_cannot_be_built_the_machines_own_is_taken_and_the_reason_kep
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuses(*arguments: object, **options: object) -> QemuBinary:
-        raise BuildError("building QEMU needs more: sudo apt install flex")
+        raise BuildError("programs for building QEMU are missing: sudo apt install flex")
 
     stand_in = tmp_path / "qemu-system-arm"
     stand_in.write_text('#!/bin/sh\necho "QEMU emulator version 7.2"\n')

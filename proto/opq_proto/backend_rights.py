@@ -47,6 +47,7 @@ def read_rights(text: str) -> BackendRights:
             ports[int(words[0])] = tuple(word.encode() for word in words[1:])
         else:
             raise KeyFileError(
-                f"line {number} is {line.strip()!r:.80}; want `{READ}`, or a port and how its topics begin"
+                f"line {number} is {line.strip()!r:.80}; want `{READ}`, or a port and the beginnings "
+                "of its topics"
             )
     return BackendRights(read, ports)

@@ -77,7 +77,7 @@ class CommandClient:
             raise BoxRefusedError(f"Box {box_id}: {response.detail or 'refused'}")
         if not response.HasField("detail"):
             raise BoxRefusedError(
-                f"Box {box_id} is an original one: it answers yes to everything, and does nothing"
+                f"Box {box_id} is an original Box: it acknowledges every command and does nothing"
             )
         return response.detail
 
@@ -111,7 +111,7 @@ def _connect(socket: "zmq.Socket[bytes]", endpoint: str, connect_s: float) -> No
         backend_address(endpoint).connect(socket)
         if not monitor.poll(round(connect_s * 1000)):
             raise UnansweredError(
-                f"no acquisition broker at {endpoint}; is Makai running? It may want keys: "
+                f"no acquisition broker at {endpoint}; is Makai running? It may need keys: "
                 "docs/backend-keys.md"
             )
         recv_monitor_message(monitor)

@@ -291,7 +291,7 @@ def pack_bundle(images: Mapping[Slot, bytes]) -> bytes:
         ImageError: there is no image, or one was made for another slot.
     """
     if not images:
-        raise ImageError("a firmware file of no image")
+        raise ImageError("the firmware file has no image")
     offset = HEADER_BYTES
     head = _BUNDLE.pack(_BUNDLE_MAGIC, _BUNDLE_VERSION, len(images))
     body = b""
@@ -316,7 +316,7 @@ def read_bundle(data: bytes) -> dict[Slot, bytes]:
         address = read_header(data).load_address
         slots = {slot.address: slot for slot in Slot}
         if address not in slots:
-            raise ImageError(f"an image for 0x{address:08x}, where no slot is")
+            raise ImageError(f"an image for 0x{address:08x}, where there is no slot")
         return {slots[address]: data}
     if data[:4] != _BUNDLE_MAGIC or len(data) < HEADER_BYTES:
         raise ImageError("no firmware file: want a .opqfw, or an image that begins with OPQF")
@@ -327,7 +327,7 @@ def read_bundle(data: bytes) -> dict[Slot, bytes]:
         )
     end = _BUNDLE.size + count * _ENTRY.size
     if zlib.crc32(data[:end]) != int.from_bytes(data[end : end + 4], "little"):
-        raise ImageError("the firmware file is damaged: its table of contents does not add up")
+        raise ImageError("the firmware file is damaged: its table of contents is inconsistent")
     found = {}
     for entry in range(count):
         number, offset, length = _ENTRY.unpack_from(data, _BUNDLE.size + entry * _ENTRY.size)

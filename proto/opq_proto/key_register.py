@@ -99,7 +99,7 @@ class KeyRegister:
         if public is None and write_secret(folder.box_secret(box_id), pair, box_id):
             written.append(folder.box_secret(box_id))
         if not write_public(folder.box_public(box_id), pair, box_id, replace=False):
-            raise KeyFileError(f"{folder.owner} {box_id} was admitted by somebody else just now")
+            raise KeyFileError(f"{folder.owner} {box_id} was admitted by another program at the same time")
         folder.box_revoked(box_id).unlink(missing_ok=True)
         return [*written, folder.box_public(box_id)]
 
@@ -134,8 +134,9 @@ class KeyRegister:
         incoming = folder.box_incoming(box_id)
         if os.path.lexists(incoming) and not force:
             raise KeyFileError(
-                f"{folder.owner} {box_id} has not yet spoken with the key of its last exchange ({incoming}); "
-                "--force makes another one and shuts that out"
+                f"{folder.owner} {box_id} has not yet connected with the key of its last exchange "
+                f"({incoming}); "
+                "--force makes another one and revokes that one"
             )
         self._refuse_a_key_twice(box_id, public)
         pair = KeyPair(public) if public is not None else generate()

@@ -76,7 +76,7 @@ def measurement_from_trigger(data: bytes) -> bytes:
     """
     trigger = _parsed(TriggerMessage, data)
     if trigger is None:
-        raise FrameError("no TriggerMessage")
+        raise FrameError("the frame is no TriggerMessage")
     if trigger.id < 0 or not 0 <= trigger.time < LARGEST_TIME_MS:
         raise FrameError(f"TriggerMessage of Box {trigger.id} with an impossible id or time")
     made = Measurement(box_id=trigger.id, timestamp_ms=trigger.time)

@@ -53,7 +53,7 @@ def read_private(path: Path) -> PrivateKeyTypes:
         raise SigningError(f"{path}: {error.strerror}") from None
     except TypeError:
         raise SigningError(
-            f"{path} is encrypted; take the password off first: openssl pkey -in … -out …"
+            f"{path} is encrypted; remove the password first: openssl pkey -in … -out …"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise SigningError(f"{path} is no private key in PEM (opq-tools sign --new-key makes one)") from None
@@ -85,7 +85,7 @@ def firmware_key(path: Path) -> Ed25519PrivateKey:
     """
     key = read_private(path)
     if not isinstance(key, Ed25519PrivateKey):
-        raise SigningError(f"{path}: firmware is signed by an Ed25519 key, this is another kind")
+        raise SigningError(f"{path}: firmware is signed with an Ed25519 key, but this key is of another kind")
     return key
 
 
@@ -102,7 +102,7 @@ def firmware_public_key(path: Path) -> PublicKey:
     """
     key = read_public(path)
     if not isinstance(key, Ed25519PublicKey):
-        raise SigningError(f"{path}: firmware is signed by an Ed25519 key, this is another kind")
+        raise SigningError(f"{path}: firmware is signed with an Ed25519 key, but this key is of another kind")
     return public_of(key)
 
 

@@ -148,16 +148,18 @@ def run(
     """
     if seeded := [name for name in names if name in FAULTS]:
         if len(names) > 1:
-            raise click.UsageError(f"{seeded[0]} is played alone")
+            raise click.UsageError(f"{seeded[0]} cannot be combined with scenarios")
         log = None if seed_log is None else SeedLog(seed_log, FAULTS[seeded[0]].drawn)
         wanted = range(1 if first is None else first, (1 if first is None else first) + (seeds or 12))
         all_well = _play_faults(seeded[0], wanted, side_by_side, log, _made(out or _dated()), as_json)
         sys.exit(0 if all_well else 1)
     if any(each is not None for each in (seeds, first, side_by_side, seed_log)):
-        raise click.UsageError(f"--seeds, --first, --side-by-side and --log are of {' and '.join(FAULTS)}")
+        raise click.UsageError(f"--seeds, --first, --side-by-side and --log belong to {' and '.join(FAULTS)}")
     by_digest = keep_digests is not None or digests is not None
     if by_digest and (backend_name == "board" or suite or soak):
-        raise click.UsageError("digests are of runs in an emulator; neither board nor --suite nor --soak")
+        raise click.UsageError(
+            "digests are made by runs in an emulator; leave out --backend board, --suite and --soak"
+        )
     kept = read_digests(digests) if digests else None
     found_digests: dict[str, Digest] = {}
     scenarios = (
@@ -166,7 +168,7 @@ def run(
         else chosen(names, suite, soak)
     )
     if backend_name == "board" and not port:
-        raise click.UsageError("--backend board: at which --port is it?")
+        raise click.UsageError("--backend board needs --port, the serial port of the board")
     found = backend(backend_name, port, board)
     folder = _made(out or _dated())  # checked before minutes of work
     click.echo(f"backend: {found.version}", err=True)
@@ -175,7 +177,9 @@ def run(
     else:
         firmware = dict(firmware_for(firmware_dir, report=lambda text: click.echo(text, err=True)))
     if by_digest and BOARD not in firmware:
-        raise click.UsageError(f"digests are of {BOARD}; build it: opq-tools firmware build --board {BOARD}")
+        raise click.UsageError(
+            f"digests are made for {BOARD}; build it: opq-tools firmware build --board {BOARD}"
+        )
     if kept and kept["firmware"] != firmware_identity(firmware[BOARD]):
         click.echo(
             f"{digests}: made with another firmware ({kept['firmware']['image_sha256'][:12]}; this is "

@@ -22,7 +22,7 @@ def read_input(path: Path | str, largest_bytes: int = LARGEST_BYTES) -> bytes:
     except OSError as error:
         raise InputFileError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(content) > largest_bytes:
-        raise InputFileError(f"{path} holds more than {largest_bytes >> 20} MiB; want a smaller file")
+        raise InputFileError(f"{path} has more than {largest_bytes >> 20} MiB; want a smaller file")
     return content
 
 

@@ -53,6 +53,6 @@ def command(out: Path, server: bool, boxes: str, force: bool) -> None:
     """
     ids = box_ids(boxes)
     if not server and not ids:
-        raise click.UsageError("nothing to make: say --server, --boxes 1,2 or both")
+        raise click.UsageError("nothing to make: give --server, --boxes 1,2 or both")
     for path in KeyFolder(out).create(server=server, box_ids=ids, force=force):
         click.echo(path)

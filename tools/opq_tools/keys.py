@@ -159,7 +159,7 @@ def revoke(place: KeyPlace, boxes: tuple[str, ...]) -> None:
 
     def one(box_id: str) -> list[Path]:
         if not register.revoke(box_id):
-            raise KeyFileError(f"Box {box_id} has no key that is admitted; nothing to revoke")
+            raise KeyFileError(f"Box {box_id} has no admitted key; nothing to revoke")
         return []
 
     _report(_each(boxes, one, KeyLog(place, register, "revoked a key", "box")), place)
@@ -193,7 +193,7 @@ def _key_of(boxes: tuple[str, ...], text: str | None) -> bytes | None:
     if text is None:
         return None
     if len(boxes) != 1:
-        raise click.UsageError("--public-key is one Box's; name one Box")
+        raise click.UsageError("--public-key is for one Box; name one Box")
     if Path(text).is_file():
         return read_key_file(text).public
     try:

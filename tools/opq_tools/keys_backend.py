@@ -135,7 +135,7 @@ def revoke_service(place: KeyPlace, names: tuple[str, ...]) -> None:
     log = KeyLog(place, register, "revoked the key of services", "services")
     unknown = [name for name in names if name not in before or before[name].state == "revoked"]
     if unknown:
-        raise KeyFileError(f"{', '.join(unknown)}: no key that is admitted; nothing was changed")
+        raise KeyFileError(f"{', '.join(unknown)}: no admitted key; nothing was changed")
     for name in names:
         register.revoke(name)
         click.echo(f"{name} is shut out")

@@ -119,7 +119,7 @@ def set_limits(
     """
     if box_id is not None and trigger is not None:
         raise click.UsageError(
-            "--box and --trigger: a trigger's settings hold for all Boxes; say one of them"
+            "--box and --trigger: a trigger's settings hold for all Boxes; give one of the two options"
         )
     given = _given(values)
     if trigger is not None:
@@ -152,9 +152,9 @@ def remove_limits(
               opq-tools limits remove --all
     """
     if sum((box_id is not None, trigger is not None, everything)) != 1:
-        raise click.UsageError("say one of --box, --trigger and --all")
+        raise click.UsageError("give one of --box, --trigger and --all")
     if names and trigger is None:
-        raise click.UsageError(f"{names[0]}: single names are those of a --trigger")
+        raise click.UsageError(f"{names[0]}: single names are only for a --trigger")
 
     def change(config: MakaiConfig | None) -> MakaiConfig | None:
         if config is None or everything:
@@ -210,7 +210,8 @@ def _limit_change(box_id: str | None, given: Mapping[str, float]) -> Change:
             raise click.UsageError("there are no limits of all Boxes yet; set those first, without --box")
         if not limited and (missing := [name for name in REFERENCES if name not in given]):
             raise click.UsageError(
-                f"the first limits hold for all: say {' and '.join(missing)} too, as in ref_v=230 ref_hz=50"
+                f"the first limits hold for all Boxes: give {' and '.join(missing)} too, as in "
+                "ref_v=230 ref_hz=50"
             )
         before = config or MakaiConfig(AS_BUILT_IN)
         default = before.default if limited else AS_BUILT_IN

@@ -86,7 +86,7 @@ def command(
         _show_jobs(mongo_uri, data_dir, as_json)
         return
     if start_ns is None:
-        raise click.UsageError("say from when on, e.g. --from 2026-11-20; or --jobs to list jobs")
+        raise click.UsageError("want a start, e.g. --from 2026-11-20; or --jobs to list jobs")
     config = read_config(paths, {}, None, []) if paths else CloudConfig()
     folder = data_dir or default_data_dir()
     store_of = replace(config.store, mongo_uri=mongo_uri, data_dir=folder)

@@ -125,7 +125,7 @@ def fetch(facts: Mapping[str, object], folder: Path, base_url: str, *, force: bo
                 return f"{path}: was here already, checked"
             if not force:
                 raise DownloadError(
-                    f"{path}: another file of this name is there; move it away or say --force"
+                    f"{path}: another file of this name is there; move it away or give --force"
                 )
         url = f"{base_url}/{quote(str(facts['source_path']))}"
         content = _checked(_download(url, 2 * int(str(facts["samples"]))), facts, url)

@@ -64,7 +64,7 @@ def command(key: Path, file: Path | None, out: Path | None, detached: bool, make
         click.echo(f"{key}\n{new_key(key)}")
     if file is None:
         if not make_key:
-            raise click.UsageError("FILE is missing: what is to be signed?")
+            raise click.UsageError("FILE is missing: name the file to be signed")
         return
     data = _read(file)
     if data.startswith(FIRMWARE) and not detached:

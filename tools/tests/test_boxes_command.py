@@ -87,14 +87,14 @@ def test_a_gain_is_volts_per_count_or_the_originals_counts_per_volt(tmp_path: Pa
     assert row["v_per_lsb"] == pytest.approx(1 / 146)
     both = run(tmp_path, "set", "1", "--v-per-lsb", "1", "--calibration-constant", "1")
     assert both.exit_code == 2
-    assert "one figure" in both.output
+    assert "the same value" in both.output
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["set", "1"], "at least one"),
-        (["set", "1", "--lat", "1"], "say both"),
+        (["set", "1", "--lat", "1"], "give both"),
         (["set", "1", "--lat", "91", "--lon", "0"], "no number from -90 to 90"),
         (["set", "1", "--lat", "nan", "--lon", "0"], "no number from -90 to 90"),
         (["set", "1", "--location", "nowhere"], "is not known"),

@@ -307,7 +307,7 @@ def test_a_wrong_option_of_the_build_ends_with_two_and_says_what_is_allowed(
 def test_a_path_that_make_cannot_take_is_told_before_it_tries(
     tools: toolchain.Toolchain, tmp_path: Path
 ) -> None:
-    with pytest.raises(FirmwareBuildError, match="make takes no blank"):
+    with pytest.raises(FirmwareBuildError, match="cannot contain a blank"):
         build(BOARD, tools, out=tmp_path / "my firmware", version="1.0.0")
 
 

@@ -140,7 +140,7 @@ def test_a_bare_file_wants_to_be_allowed_and_knows_its_place(tmp_path: Path) -> 
     chip = F405Memory()
     data = boot_loader()
     assert "--allow-unsigned" in refused(flash(tmp_path, data, chip, name="x.bin"))
-    assert "wants --address" in refused(flash(tmp_path, b"\0" * 64, chip, "--allow-unsigned", name="x.bin"))
+    assert "needs --address" in refused(flash(tmp_path, b"\0" * 64, chip, "--allow-unsigned", name="x.bin"))
     assert flash(tmp_path, data, chip, "--allow-unsigned", name="x.bin").exit_code == 0
     assert bytes(chip.flash[: len(data)]) == data
     there = ("--address", "0x08100000", "--allow-unsigned")

@@ -125,7 +125,7 @@ def test_nobody_at_the_port_is_one_clear_line(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(in_place, "HELLO_S", 0.3)
     with UpdatingBox(falls_silent_at=0) as box:
         text = refused(flash(tmp_path, box, bundle()))
-    assert "no Box says hello" in text and "Nothing was written" in text
+    assert "no Box sends Hello" in text and "Nothing was written" in text
 
 
 def test_who_tells_board_and_firmware() -> None:

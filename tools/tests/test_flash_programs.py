@@ -82,7 +82,11 @@ def test_an_update_file_goes_into_slot_a_and_is_read_back(bench: Bench, program:
 def test_a_byte_that_is_wrong_on_the_chip_is_found(bench: Bench, program: str) -> None:
     bench.set(flips="1")
     text = refused(bench.flash(bundle(), *WAYS[program]))
-    assert "differs from byte 0" in text and "half-written" in text and "same command again" in text
+    assert (
+        "differs from what was written, from byte 0" in text
+        and "half-written" in text
+        and "same command again" in text
+    )
 
 
 def test_a_program_that_fails_is_quoted(bench: Bench, program: str) -> None:

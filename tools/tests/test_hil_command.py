@@ -26,9 +26,9 @@ def test_the_list_as_json_is_one_document_with_every_scenario() -> None:
 
 
 def test_faults_by_seed_are_played_alone_and_their_options_are_theirs() -> None:
-    assert "played alone" in hil("run", "gateway-faults", "cold_start").output
-    assert "played alone" in hil("run", "cold_start", "cloud-faults").output
-    assert "are of gateway-faults and cloud-faults" in hil("run", "cold_start", "--seeds", "3").output
+    assert "cannot be combined" in hil("run", "gateway-faults", "cold_start").output
+    assert "cannot be combined" in hil("run", "cold_start", "cloud-faults").output
+    assert "belong to gateway-faults and cloud-faults" in hil("run", "cold_start", "--seeds", "3").output
 
 
 def test_seeds_that_are_in_the_log_are_not_played_again(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from opq_tools.input_file import LARGEST_BYTES, InputFileError, read_input, read
 
 
 def test_a_device_that_never_ends_is_refused() -> None:
-    with pytest.raises(InputFileError, match=r"^/dev/zero holds more than 64 MiB; want a smaller file$"):
+    with pytest.raises(InputFileError, match=r"^/dev/zero has more than 64 MiB; want a smaller file$"):
         read_input("/dev/zero")
 
 

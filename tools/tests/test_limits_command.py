@@ -86,7 +86,7 @@ def test_settings_of_a_trigger_alone_set_no_limits(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("set", "percent_v_low=10"), "say ref_v and ref_hz too"),
+        (("set", "percent_v_low=10"), "give ref_v and ref_hz too"),
         (("set", "--box", "4", "ref_v=230"), "set those first, without --box"),
         (("set", "ref_v=230", "ref_hz=50", "percent_v_low=0"), "percent_v_low is '0'; want a number above 0"),
         (("set", "ref_v=230", "ref_hz=nan"), "ref_hz is 'nan'; want"),
@@ -99,8 +99,8 @@ def test_settings_of_a_trigger_alone_set_no_limits(folder: Path) -> None:
             ("set", "--trigger", "flicker", "windows=1"),
             "windows  is 1; want from 2 to 60",
         ),
-        (("set", "--trigger", "flicker", "--box", "4", "windows=4"), "say one of them"),
-        (("remove",), "say one of --box, --trigger and --all"),
+        (("set", "--trigger", "flicker", "--box", "4", "windows=4"), "give one of the two"),
+        (("remove",), "give one of --box, --trigger and --all"),
         (("remove", "--trigger", "flicker"), "nothing happened"),
     ],
 )

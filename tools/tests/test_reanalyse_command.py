@@ -107,7 +107,7 @@ def test_jobs_that_were_ordered_over_rest_are_listed(folder: Path) -> None:
         CliRunner().invoke(tools, ["reanalyse", "--jobs", "--json", "--data-dir", str(folder)]).stdout
     )
     assert (found["id"], found["state"], found["resumed"], found["report"]) == (7, "done", 2, None)
-    assert "say from when on" in CliRunner().invoke(tools, ["reanalyse", "--data-dir", str(folder)]).output
+    assert "want a start" in CliRunner().invoke(tools, ["reanalyse", "--data-dir", str(folder)]).output
 
 
 def test_a_wrong_name_or_setting_is_refused_with_what_is_allowed(folder: Path) -> None:

@@ -105,11 +105,11 @@ def test_the_fixture_hosts_boxes_of_both_generations_until_the_test_ends(
 @pytest.mark.parametrize(
     ("words", "code", "wanted"),
     [
-        (("1", "--foreign", "cur"), 1, "opqserver.key is missing: whose brokers?"),
+        (("1", "--foreign", "cur"), 1, "opqserver.key is missing, so the brokers"),
         (("1", "--foreign", "leg", "--first-id", "2147483648"), 2, "2147483647"),
         (("2", "--foreign", "leg", "--scenario", "sag_230v_50hz"), 1, "230 V would be clipped"),
         (("1", "--fifo", "x"), 2, "--control-port, too"),
-        (("2", "--first-id", "5"), 2, "of Boxes of the original; give --foreign"),
+        (("2", "--first-id", "5"), 2, "for Boxes of the original; give --foreign"),
         (("1", "--control-port", "0", "--scenario", "village"), 2, "one of them"),
     ],
 )

@@ -121,7 +121,7 @@ def test_a_folder_with_another_store_is_refused(tmp_path: Path) -> None:
     refused = history(tmp_path)
     _, errors = refused.communicate()
     assert refused.returncode == 2
-    assert "holds a store already" in errors
+    assert "has a store already" in errors
 
 
 def test_a_history_that_goes_on_has_the_measurements_of_one_that_was_never_stopped(tmp_path: Path) -> None:

@@ -85,9 +85,9 @@ def test_wrong_use_ends_with_one_clear_message(words: tuple[str, ...], code: int
 
 def test_a_lost_supply_takes_its_own_options_alone():
     for words, wanted in (
-        (("supply_lost", "--box", "1", "--depth", "0.5"), "--seconds or --set alone"),
+        (("supply_lost", "--box", "1", "--depth", "0.5"), "either --seconds or --set"),
         (("supply_lost", "--at", "mv"), "give --box"),
-        (("sag", "--box", "1", "--seconds", "5"), "--seconds is of supply_lost"),
+        (("sag", "--box", "1", "--seconds", "5"), "--seconds is for supply_lost"),
     ):
         done = run_in_process("sim", "event", *words)
         assert done.returncode == 2 and wanted in done.stderr

@@ -46,7 +46,7 @@ class HealthService:
             server = HttpServer("health", self._endpoint, self._handler())
         except PortBusyError as error:
             raise PortBusyError(
-                f"{error}; end what holds it, set the service's health_endpoint (in `all`: "
+                f"{error}; end the program that uses it, set the service's health_endpoint (in `all`: "
                 "health.whole_endpoint), or use --port-offset"
             ) from error
         server.start()

@@ -273,7 +273,7 @@ class EventService:
             box_id = str(response_from_wire(frames[1]).box_id)
             response, wave = waveform_from_frames(frames[1], frames[2:], self._gains.v_per_lsb(box_id))
             if response.WhichOneof("response") != "get_data_response":
-                raise FrameError("answers something else than a data command")
+                raise FrameError("the Response does not answer a data command")
         except (FrameError, UnicodeDecodeError) as error:
             self.counters.add("malformed")
             self._limited.warning("answer.malformed", error=str(error))

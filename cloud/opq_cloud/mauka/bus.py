@@ -295,7 +295,7 @@ def inject(messages: Iterable[tuple[str, bytes]], endpoint: str = BUS_ENDPOINT, 
     # the context has ended: it waited, at most LINGER_MS, until all was on the wire
     if counters.total("dropped"):
         raise NobodyListensError(
-            f"the bus at {endpoint} did not take {counters.total('dropped'):.0f} messages"
+            f"the bus at {endpoint} did not receive {counters.total('dropped'):.0f} messages"
         )
     return int(counters.total("published"))
 

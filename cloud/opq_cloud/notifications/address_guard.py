@@ -80,7 +80,7 @@ class AddressGuard:
         allowed = [each for each in found if host.lower() in self._private or public_address(each)]
         if not allowed:
             raise DeliveryRefusedError(
-                f"{host} leads to this machine or a private network; an administrator allows it by name "
+                f"{host} is on this machine or in a private network; an administrator may allow it by name "
                 "in [notifications] private_hosts"
             )
         failure: OSError | None = None

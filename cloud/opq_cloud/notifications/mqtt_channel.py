@@ -45,7 +45,7 @@ class MqttChannel:
             OSError: the broker is out of reach, refuses the connection or does not answer.
         """
         if not self.ready:
-            raise DeliveryRefusedError("no broker is set; an administrator does in [notifications.mqtt]")
+            raise DeliveryRefusedError("no broker is set; an administrator sets it in [notifications.mqtt]")
         payload = {
             "event_type": entry.kind,
             "id": entry.entry_id,
@@ -107,7 +107,7 @@ class MqttChannel:
                 raise ConnectionError(f"broker: {paho.error_string(sent.rc)}")
             sent.wait_for_publish(TIMEOUT_S)
             if not sent.is_published():
-                raise TimeoutError(f"the broker took no message within {TIMEOUT_S:g} s")
+                raise TimeoutError(f"the broker confirmed no message within {TIMEOUT_S:g} s")
         except (RuntimeError, ValueError) as error:
             self._drop()
             raise ConnectionError(f"broker: {error}") from error

@@ -186,7 +186,9 @@ class NotificationOutbox:
         match rule.channel:
             case "mail":
                 if not self._channels.mail.ready:
-                    raise DeliveryRefusedError("no mail server is set; an administrator does in [view.mail]")
+                    raise DeliveryRefusedError(
+                        "no mail server is set; an administrator sets it in [view.mail]"
+                    )
                 message = mail_of(
                     list(zip(entries, links, strict=True)),
                     account.email,

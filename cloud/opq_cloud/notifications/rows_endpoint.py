@@ -38,7 +38,7 @@ class SentRow:
             raise ValueError('want an object such as {"text": "..."}')
         self.text = self._text(found, "text", TEXT_CHARACTERS)
         if not self.text:
-            raise ValueError("text is missing: what people read")
+            raise ValueError("text is missing: the words that people read")
         self.row_id = self._text(found, "id", ID_CHARACTERS)
         self.rule = self._text(found, "rule", ID_CHARACTERS)
         self.box_id = self._text(found, "box_id", 32)

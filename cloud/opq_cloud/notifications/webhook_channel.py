@@ -70,7 +70,7 @@ class WebhookChannel:
                 connection.request("POST", target, body, headers)
                 status = connection.getresponse().status
             except http.client.HTTPException as error:
-                raise ConnectionError(f"no answer that is HTTP: {type(error).__name__}") from error
+                raise ConnectionError(f"the answer is no HTTP: {type(error).__name__}") from error
             finally:
                 cut.cancel()
         if status in RETRY_STATUSES or status >= RETRY_FROM_STATUS:

@@ -90,7 +90,7 @@ def read_page_boxes(query: Mapping[str, str]) -> frozenset[str] | None:
     """
     beside = [name for name in ("box", "region", "rate") if name in query]
     if beside:
-        raise ValueError(f"values stands without {beside[0]}: a page is sent what it shows once a second")
+        raise ValueError(f"values needs {beside[0]}: a page is sent what it shows once a second")
     if query["values"] == ALL_BOXES:
         return None
     return _named_boxes(query["values"])

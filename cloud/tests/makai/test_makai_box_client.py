@@ -123,7 +123,7 @@ def test_a_box_says_its_versions_and_its_rate_is_set_and_logged(
         "measurement_cycles": "30",
         "confirmed": "no",
     }
-    assert ada.get(f"{page}?ask=1") == 200 and "is an original one" in ada.text
+    assert ada.get(f"{page}?ask=1") == 200 and "is an original Box" in ada.text
     assert ada.get("/boxes/1") == 200 and "Ask the Box" in ada.text and LOST[0] not in ada.text
     answering.ours = True
     assert ada.get("/boxes/1?ask=1") == 200 and f"since its start: {'; '.join(LOST)}." in ada.text
@@ -165,5 +165,5 @@ def test_a_setting_that_the_box_keeps_is_changed_and_the_box_judges_it(
         assert ada.post(f"{page}/settings", page, key=key, value=value) == 409 and why in ada.text, key
     answering.ours = False
     assert ada.post(f"{page}/settings", page, key="led", value="on") == 409
-    assert "is an original one" in ada.text and answering.settings["led"] == "off"
+    assert "is an original Box" in ada.text and answering.settings["led"] == "off"
     assert scene.store.people.changes.entries(limit=1)[0].key == entry.key, "nothing else was changed"

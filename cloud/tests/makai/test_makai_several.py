@@ -316,5 +316,5 @@ def test_brokers_of_others_want_a_store_that_knows_of_them(tmp_path: Path) -> No
     file = tmp_path / "cloud.toml"
     addresses = "".join(f'{key}_endpoint = "tcp://b:1"\n' for key in ("measurement", "request", "answer"))
     file.write_text(f"[[further_brokers]]\n{addresses}")
-    with pytest.raises(ConfigError, match="further_brokers wants store"):
+    with pytest.raises(ConfigError, match="further_brokers needs store"):
         read_config([file])

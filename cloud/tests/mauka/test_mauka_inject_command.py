@@ -89,4 +89,4 @@ def test_wrong_use_ends_with_2_and_says_what_is_wanted(arguments):
 
 def test_a_device_that_never_ends_is_not_published(bus):
     result = CliRunner().invoke(command, ["Mine", "--file", "/dev/zero", "--endpoint", bus.sub])
-    assert "/dev/zero holds more than 64 MiB" in str(result.exception)
+    assert "/dev/zero has more than 64 MiB" in str(result.exception)

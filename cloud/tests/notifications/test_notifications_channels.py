@@ -67,7 +67,7 @@ def test_a_name_is_resolved_once_and_no_address_of_it_that_is_private_is_connect
             return ["127.0.0.1", "::1", "169.254.169.254"]
 
         guard = AddressGuard((), resolve)
-        with pytest.raises(DeliveryRefusedError, match=r"rebinding\.example leads to this machine"):
+        with pytest.raises(DeliveryRefusedError, match=r"rebinding\.example is on this machine"):
             guard.connection(f"http://rebinding.example:{port}/", 1.0)
         assert asked == ["rebinding.example"]
         with pytest.raises(BlockingIOError):

@@ -85,7 +85,7 @@ def read_status(endpoint: str, port_offset: int) -> dict[str, Any]:
     gateway = RunningGateway(endpoint, port_offset)
     (_, health), (_, codes) = (gateway.request("GET", path) for path in ("/", "/claim-codes"))
     if not isinstance(health, dict) or health.get("name") != "gateway":
-        raise OpqError(f"{gateway.address} answers, and is no gateway")
+        raise OpqError(f"{gateway.address} answers, but is no gateway")
     return {
         "boxes": health.get("subcomponents") or [],
         "gps_comparison": health.get("gps_comparison"),

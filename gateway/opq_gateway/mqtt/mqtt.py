@@ -160,7 +160,7 @@ class MqttPublisher:
                     if stop.is_set():
                         return
                     if time.monotonic() > until_s:
-                        raise TimeoutError(f"the broker took no message within {self._timeout_s:g} s")
+                        raise TimeoutError(f"the broker confirmed no message within {self._timeout_s:g} s")
             if counted:
                 for message in batch:
                     self._board.published(message, time.monotonic())

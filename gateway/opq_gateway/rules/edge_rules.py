@@ -29,7 +29,7 @@ try:
     from opq_rules.wave_windows import WavePiece
 except ImportError as error:
     raise ConfigError(
-        f"rules.enabled  wants packages that are not here ({error.name});"
+        f"rules.enabled  needs packages that are not installed ({error.name});"
         " pip install 'opq-toolkit[gateway,rules]', or set it to false"
     ) from error
 
@@ -109,7 +109,10 @@ class EdgeRules:
         """Sends a request to Makai, from a sink's thread. ValueError: no such Box here."""
         status = self._statuses.get(request.box_id)
         if status is None:
-            raise ValueError(f"Box {request.box_id} is not here; there are {', '.join(self._statuses)}")
+            raise ValueError(
+                f"Box {request.box_id} is not connected to this gateway; there are "
+                f"{', '.join(self._statuses)}"
+            )
         self._counters.add("rule_requests")
         self._send(request.box_id, measurement_of(request, status))
         return True

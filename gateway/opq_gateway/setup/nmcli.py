@@ -121,7 +121,9 @@ class Nmcli:
                 env={**os.environ, "LC_ALL": "C"},
             )
         except OSError as error:
-            raise WifiError("no nmcli here; NetworkManager is wanted: apt install network-manager") from error
+            raise WifiError(
+                "nmcli is not installed; install NetworkManager: apt install network-manager"
+            ) from error
         try:
             out, errors = self._wait(process, stdin, self._answer_s if patience_s is None else patience_s)
         finally:
@@ -143,7 +145,7 @@ class Nmcli:
             except subprocess.TimeoutExpired:
                 given = None
             if self._stop.is_set():
-                raise WifiError("the gateway ends")
+                raise WifiError("the gateway is ending")
             if time.monotonic() >= until_s:
                 raise WifiError(f"NetworkManager did not answer within {patience_s:g} s")
 

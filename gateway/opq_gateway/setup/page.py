@@ -124,7 +124,7 @@ class SetupPage:
         try:
             settings = json.loads(text) if isinstance(text, str) else text
             if not isinstance(settings, dict):
-                raise ValueError("no object")
+                raise ValueError("want a JSON object")
             known = self._shown.box_config(str(settings["box_id"]) if "box_id" in settings else None)
         except (ValueError, RecursionError):
             return error("box_config: want the JSON text of an object")

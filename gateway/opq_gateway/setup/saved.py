@@ -91,7 +91,9 @@ def with_settings(config: Config, document: Mapping[str, Any]) -> Config:
         raise ConfigError("box_config: want an object")
     foreign = sorted(key for key in document if key not in NAMES and key != CYCLES)
     if foreign:
-        raise ConfigError(f"{', '.join(map(str, foreign))}: not set here but in the gateway's own file")
+        raise ConfigError(
+            f"{', '.join(map(str, foreign))}: cannot be set here; set it in the gateway's own file"
+        )
     ours = {NAMES[key]: value for key, value in document.items() if key in NAMES}
     uplink = configuration.build(gateway_config.UplinkSection, ours, "box_config")
     cycles = document.get(CYCLES, config.measurement_cycles)

@@ -88,7 +88,7 @@ class SymbolTable:
             if its == "function":  # SQL function names ignore case
                 owner, _ = self.function(symbol) or (owner, symbol)
             if owner != manifest.name:
-                raise PluginError(f"{its} {symbol!r} is of plug-in {owner!r} already")
+                raise PluginError(f"{its} {symbol!r} belongs to plug-in {owner!r} already")
 
 
 Answer = TypeVar("Answer")

@@ -62,7 +62,7 @@ class Proxy:
         if self._configuration:
             self._configure_inside(runtime, inside, self._configuration)
         if callable(getattr(inside, "selftest", None)) and (wrong := inside.selftest()):
-            raise PluginError(f"{self.kind} {self.symbol!r}: its selftest says: {wrong}")
+            raise PluginError(f"{self.kind} {self.symbol!r}: its selftest reports: {wrong}")
         return inside
 
     def swap(self, inside: Inside, runtime: Runtime | None) -> tuple[Inside, Runtime | None, float]:

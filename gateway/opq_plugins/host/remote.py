@@ -220,7 +220,7 @@ class RemoteFunction(Remote):
         """Raises RowError, also while the circuit is open."""
         if wait_s := self._circuit.wait_s():
             why = self._supervisor.last_error or "it failed twice in a row"
-            raise sdk.RowError(f"{self._symbol}: not asked for another {wait_s:.1f} s: {why}")
+            raise sdk.RowError(f"{self._symbol}: not called for another {wait_s:.1f} s: {why}")
         try:
             answer = self._call_worker(list(args), context)
         except OSError as error:

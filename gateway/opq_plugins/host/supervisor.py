@@ -282,7 +282,7 @@ class WorkerSupervisor:
             case frames.Heartbeat():
                 self._sending.count_unasked()  # unrequested ones: ten a second are no problem
             case _:
-                raise ValueError("a second handshake")
+                raise ValueError("the plug-in sent a second handshake")
 
     def _accept_handshake(self, process: WorkerProcess, ready: frames.Ready) -> None:
         if ready.error:

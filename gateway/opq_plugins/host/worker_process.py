@@ -92,7 +92,7 @@ class WorkerLimits:
     def count_unasked(self) -> None:
         """Counts an unrequested frame. Raises ValueError where there are too many to be an accident."""
         if not self._unrequested.spend(None):
-            raise ValueError("answers to calls that nobody made")
+            raise ValueError("the plug-in answered calls that were not made")
 
     def may_report(self) -> bool:
         may = self._reports.spend(None)

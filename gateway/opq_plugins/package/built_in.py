@@ -53,7 +53,7 @@ def load(kind: str, name: str, settings: Mapping[str, Value], folders: Sequence[
     that is not kept, wrong settings.
     """
     if kind not in KINDS:
-        raise PluginError(f"{kind!r} is no kind of plug-in; there are {', '.join(KINDS)}")
+        raise PluginError(f"{kind!r} is no kind of plug-in; want one of {', '.join(KINDS)}")
     files = available(folders)
     path = files.get(name)
     if path is None:

@@ -187,7 +187,7 @@ def _text(buffer: ctypes.Array[ctypes.c_char]) -> str:
 
 def _json(buffer: ctypes.Array[ctypes.c_char], size: int, what: str) -> Value:
     if size > len(buffer):
-        raise ValueError(f"{what} says {size} bytes; there is room for {len(buffer)}")
+        raise ValueError(f"{what} returned {size} bytes; there is room for {len(buffer)}")
     try:
         return json.loads(buffer.raw[:size])
     except ValueError:

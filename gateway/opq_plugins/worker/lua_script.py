@@ -204,4 +204,4 @@ def load_lua(
 
 
 def _no_attribute(owner: object, name: str, is_setting: bool) -> str:
-    raise AttributeError("Python's objects are closed to Lua")
+    raise AttributeError("Lua cannot use Python objects")

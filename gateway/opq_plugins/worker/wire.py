@@ -173,7 +173,7 @@ class Wire(Generic[Incoming]):
         view = memoryview(LENGTH.pack(len(body)) + body)
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         if not self._sending.acquire(timeout=-1 if timeout_s is None else timeout_s):
-            raise TimeoutError("the other end accepts nothing")
+            raise TimeoutError("the other end reads nothing")
         try:
             while view:
                 try:
@@ -184,7 +184,7 @@ class Wire(Generic[Incoming]):
                     poll.register(self._end, select.POLLOUT)
                     if not poll.poll(left_ms):
                         # half a message may have been sent: this wire cannot be used any more
-                        raise TimeoutError("the other end accepts nothing") from None
+                        raise TimeoutError("the other end reads nothing") from None
         finally:
             self._sending.release()
 
@@ -195,7 +195,7 @@ class Wire(Generic[Incoming]):
         except BlockingIOError:
             return []
         if not chunk:
-            raise ConnectionResetError("the other end is gone")
+            raise ConnectionResetError("the other end has closed the connection")
         self._in += chunk
         found, at = [], 0
         while len(self._in) - at >= LENGTH.size:

@@ -21,17 +21,18 @@ _HASH = re.compile(r"[0-9a-fA-F]{64}")
 class Config:
     """The service."""
 
-    data_dir: Annotated[Path | None, Field(description="rules, state, plug-ins are below it, in rules/")] = (
-        None
-    )
+    data_dir: Annotated[
+        Path | None, Field(description="folder that holds rules/ with rules, state and plug-ins")
+    ] = None
     endpoint: Annotated[
         str,
         Field(description="address of REST; beyond loopback it needs token_file", pattern=r"^\S+:\d{1,5}$"),
     ] = f"127.0.0.1:{DEFAULT_PORT}"
     token_file: Annotated[
-        Path | None, Field(description="SHA-256 of a token in each line, hexadecimal; # begins a comment")
+        Path | None,
+        Field(description="file with the SHA-256 of a token in each line, hexadecimal; # begins a comment"),
     ] = None
-    most_body_mb: Annotated[int, Field(ge=1, le=1024, description="of a form; others: 4 MiB")] = 64
+    most_body_mb: Annotated[int, Field(ge=1, le=1024, description="largest form; other bodies: 4 MiB")] = 64
     plugins: PluginRules = PluginRules()
 
 

@@ -145,7 +145,7 @@ def _content(body: NewSchema | Schema, plugins: Plugins) -> SchemaContent:
     if body.soFile:
         raise RuleError("soFile: a Go library cannot be loaded here", CONFIGURATION)
     if (body.content is None) == (body.file is None):
-        raise RuleError("want content or file, and one of them", CONFIGURATION)
+        raise RuleError("want either content or file", CONFIGURATION)
     if body.content is not None:
         text = body.content
         return _read(lambda: schemas.of_text(text))

@@ -26,7 +26,7 @@ def router(plugins: Plugins) -> APIRouter:
     def function(name: str) -> dict[str, str]:
         owner = plugins.functions().get(name)
         if owner is None:
-            raise RuleError(f"function {name[:80]!r} is of no plug-in", NOT_FOUND, 404)
+            raise RuleError(f"function {name[:80]!r} belongs to no plug-in", NOT_FOUND, 404)
         return {"name": name, "plugin": owner}
 
     @routes.post("/functions/{name}/register")

@@ -164,7 +164,7 @@ def json_of_yaml(text: str) -> bytes:
                 raise RuleError(f"content: line {line}: *{event.anchor} stands for something else", ENCODING)
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                raise RuleError(f"content: more than {DEEPEST} objects in each other", ENCODING)
+                raise RuleError(f"content: more than {DEEPEST} nested objects", ENCODING)
         return msgspec.json.encode(yaml.load(text, Loader=loader))
     except (yaml.YAMLError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise RuleError(f"content is no YAML: {' '.join(str(error).split())[:300]}", ENCODING) from None

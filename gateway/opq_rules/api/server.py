@@ -64,7 +64,7 @@ def router(
     @routes.post("/stop")
     def end() -> PlainTextResponse:
         if stop is None:
-            raise RuleError("this engine is part of another service; end that", CONFIGURATION)
+            raise RuleError("this engine is part of another service; stop that service", CONFIGURATION)
         stop()
         return PlainTextResponse("the server is stopping")
 

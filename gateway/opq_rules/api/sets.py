@@ -261,7 +261,7 @@ def _of_yaml(raw: bytes, uploads: Path) -> Sections:
 def _content(body: RuleSet, uploads: Path) -> str:
     """The text in the body, or in an uploaded file."""
     if (body.content is None) == (body.file is None):
-        raise RuleError("want content or file, and one of them", CONFIGURATION)
+        raise RuleError("want either content or file", CONFIGURATION)
     if body.content is not None:
         return body.content
     path = Path((body.file or "").removeprefix("file://"))

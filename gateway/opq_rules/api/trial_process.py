@@ -62,7 +62,7 @@ def run_apart(case: object) -> list[bytes]:
         raise _too_long()
     if done.returncode == _NO_MEMORY:
         limits = f"{MEMORY_BYTES >> 20} MiB of memory, or {MAX_BYTES >> 20} MiB of answer"
-        raise RuleError(f"the trial wants more than {limits}", CONFIGURATION)
+        raise RuleError(f"the trial needs more than {limits}", CONFIGURATION)
     if done.returncode:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise RuleError(f"the trial failed: {''.join(last)[:300]}", CONFIGURATION)

@@ -42,7 +42,7 @@ async def uploaded(request: Request) -> Uploaded:
     except ValidationError as error:
         raise RequestValidationError(error.errors()) from error
     if (read.content is None) == (read.file is None):
-        raise RuleError("want content or file, and one of them", CONFIGURATION)
+        raise RuleError("want either content or file", CONFIGURATION)
     return Uploaded(read.name, (read.content or "").encode(), read.file)
 
 

@@ -136,7 +136,7 @@ class _Reader:
 
     def _pipeline(self, tokens: list[tuple[str, str]], depth: int) -> tuple[str, list[tuple[str, str]]]:
         if depth > _DEEPEST:
-            raise ValueError("too many parentheses in each other")
+            raise ValueError("too many nested parentheses")
         value, tokens = self._call(tokens, None, depth)
         while tokens and tokens[0][1] == "|":
             value, tokens = self._call(tokens[1:], value, depth)

@@ -40,7 +40,7 @@ def writer(message_class: type[Message]) -> Callable[[object], bytes]:
         except EncodeError as error:
             raise ValueError(f"no {name}: {error}") from None
         except RecursionError:
-            raise ValueError(f"no {name}: too many objects in each other") from None
+            raise ValueError(f"no {name}: too many nested objects") from None
 
     return write
 

@@ -56,14 +56,14 @@ def _check(node: nodes.Node, loops: int = 0) -> None:
     """Raises ValueError for the first part that is not allowed in a template."""
     where = f"dataTemplate, line {node.lineno}"
     if not isinstance(node, _PARTS) or (isinstance(node, nodes.For) and node.recursive):
-        raise ValueError(f"{where}: {type(node).__name__.lower()} is not for templates")
+        raise ValueError(f"{where}: {type(node).__name__.lower()} is not allowed in templates")
     if isinstance(node, nodes.Call) and not (
         isinstance(node.node, nodes.Getattr) and node.node.attr in METHODS
     ):
         raise ValueError(f"{where}: only methods can be called: {', '.join(sorted(METHODS))}")
     loops += isinstance(node, nodes.For)
     if loops > MAX_LOOPS:
-        raise ValueError(f"{where}: more than {MAX_LOOPS} loops in each other")
+        raise ValueError(f"{where}: more than {MAX_LOOPS} nested loops")
     for each in node.iter_child_nodes():
         _check(each, loops)
 
@@ -155,7 +155,7 @@ def compiled_template(text: str) -> Callable[[object], str]:
         count_rounds(tree)
         template = Template.from_code(_SANDBOX, _SANDBOX.compile(tree), _SANDBOX.make_globals(None))
     except RecursionError:
-        raise ValueError("dataTemplate: too many parts in each other") from None
+        raise ValueError("dataTemplate: too many nested parts") from None
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         where = f", line {line}" if line else ""

@@ -76,7 +76,7 @@ class Rehearsal:
 
 
 def _no_lookup(name: str) -> Lookup:
-    raise RuleError(f"table {name} cannot be asked in a rehearsal")
+    raise RuleError(f"table {name} cannot be queried in a trial")
 
 
 TRIAL_S = 5.0
@@ -176,11 +176,11 @@ class ConnectionAdmin:
         given = self._connections.resolved(kind, type_name, name if isinstance(name, str) else "", properties)
         fitting = (type_name,) if kind == CONNECTIONS else connections_of(kind, type_name)
         if not fitting:
-            raise RuleError(f"{kind} {type_name[:80]}: connects to nothing that can be tried", CONFIGURATION)
+            raise RuleError(f"{kind} {type_name[:80]}: has no connection to test", CONFIGURATION)
         own = _own_of_connection(known_connection(fitting[0]), kind, type_name, given)
         connection = check_properties(fitting[0], own, f"{kind} {type_name}")
         if not self._trials.acquire(blocking=False):
-            raise RuleError(f"{MAX_TRIALS} connections are being tried; wait for them", CONFIGURATION)
+            raise RuleError(f"{MAX_TRIALS} connections are being tested; wait for them", CONFIGURATION)
         wrong: list[str] = []
 
         def run() -> None:

@@ -148,7 +148,7 @@ class RuleLifecycle:
             self.loop.call(run)
         except sqlite3.Error as error:
             self.sinks.leave(sinks)
-            raise RuleError(f"the rules' database refuses: {error}", IO_ERROR) from error
+            raise RuleError(f"the rules' database cannot be written: {error}", IO_ERROR) from error
         self.units[chosen.key] = unit
         if unit.durable:
             interval_s = max(definition.options.checkpointInterval / 1000, SHORTEST_CHECKPOINT_S)

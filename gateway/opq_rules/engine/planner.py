@@ -92,7 +92,7 @@ class Planner:
         for origin in planned.origins:
             if self.streams[origin.stream].temp and not rule.temporary:
                 raise RuleError(
-                    f"{origin.stream} is TEMP, and ends with the server; so is its rule to be: temp true",
+                    f"{origin.stream} is TEMP and ends with the server; its rule needs temp true too",
                     RULE,
                 )
         if may_split and found.key not in self._shapes and len(self._shapes) < MAX_SHAPES:

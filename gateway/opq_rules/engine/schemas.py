@@ -112,7 +112,9 @@ class SchemaAdmin:
             _not_built_in(name)
             for user, message in () if alone else self._usage.of_schema(name):
                 if message not in content.messages:
-                    raise RuleError(f"schema {name}: {user} uses {message}, which it has not", CONFIGURATION)
+                    raise RuleError(
+                        f"schema {name}: {user} uses {message}, which the new schema lacks", CONFIGURATION
+                    )
 
     def delete(self, name: str) -> None:
         """Deletes a schema; refused while a stream or sink uses it."""

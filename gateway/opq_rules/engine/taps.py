@@ -27,7 +27,7 @@ class RuleTaps:
         """Adds a reader. Raises RuleError where there are MAX_TAPS already."""
         with self._lock:
             if sum(map(len, self.by_rule.values())) >= MAX_TAPS:
-                raise RuleError(f"{MAX_TAPS} readers of rules' rows are there; end one of them", RULE)
+                raise RuleError(f"{MAX_TAPS} readers of rows are open already; close one of them", RULE)
             self.by_rule = {**self.by_rule, rule_id: (*self.by_rule.get(rule_id, ()), tap)}
 
     def leave(self, rule_id: str, tap: Tap) -> None:

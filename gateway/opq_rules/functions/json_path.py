@@ -25,7 +25,7 @@ def _path(path: str) -> tuple[Callable[[Value], list[Value]], bool]:
     except jsonpath.JSONPathError as error:
         raise ValueError(f"path {path!r}: {str(error).splitlines()[0]}") from None
     if not isinstance(compiled, jsonpath.JSONPath):
-        raise ValueError(f"path {path!r}: one path, without | and &")
+        raise ValueError(f"path {path!r}: want one path, without | and &")
 
     def search(data: Value) -> list[Value]:
         try:

@@ -35,7 +35,7 @@ def _real(work: Callable[..., float]) -> Callable[..., float | None]:
 def _cot(value: float) -> float:
     tangent = math.tan(value)
     if tangent == 0:
-        raise ValueError("cot of a multiple of pi")
+        raise ValueError("cot is not defined for a multiple of pi")
     return 1 / tangent
 
 
@@ -45,7 +45,7 @@ def _log(*values: Value) -> float:
         return math.log10(values[0])
     base, value = values
     if base <= 1:
-        raise ValueError("base from 1 up")
+        raise ValueError("base is below 1; want 1 or more")
     return math.log(value) / math.log(base)
 
 

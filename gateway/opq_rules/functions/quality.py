@@ -83,7 +83,7 @@ def _signal(value: Value) -> "FloatArray":
     except (TypeError, ValueError):
         raise TypeError(f"want an array of numbers, not {shown(value)}") from None
     if found.ndim != 1 or not np.isfinite(found).all():
-        raise TypeError("want an array of numbers alone")
+        raise TypeError("want an array that has only numbers")
     return found
 
 

@@ -54,7 +54,7 @@ def event_times(
             definition = origin.definition
             if definition.timestamp is None:
                 raise RuleError(
-                    f"isEventTime: stream {origin.stream} does not tell its time",
+                    f"isEventTime: stream {origin.stream} has no time; give it the option TIMESTAMP",
                     SQL_PLAN,
                     hint='create it WITH (TIMESTAMP="column")',
                 )

@@ -46,7 +46,7 @@ class Sink(SinkOfSdk):
         if "\0" in config.path or not Path(config.path).name:
             raise ValueError(f"path  is {config.path!r}; want a file's path")
         if "{{" in config.path:
-            raise ValueError(f"path  is {config.path!r}; a file's path holds no column")
+            raise ValueError(f"path  is {config.path!r}; a file's path cannot contain a column")
         if config.idField and config.fileType not in ("lines", "json"):
             raise ValueError("idField  is for fileType lines")
         if config.fileType == "parquet":

@@ -84,7 +84,7 @@ class Sink(SinkOfSdk):
                 f"collection  is {config.collection!r}; want 1 to 200 characters without $, not system."
             )
         if bool(config.rowkindField) != bool(config.keyField):
-            raise ValueError("rowkindField and keyField  go together: what to do, and with which document")
+            raise ValueError("rowkindField and keyField  go together: the operation, and the document's key")
         self._config, self._database = config, database
 
     def open(self, context: Context) -> None:

@@ -36,7 +36,7 @@ class Sink(SinkOfSdk):
         self._config: Config = configured(Config, properties)
         check_url(self._config.url)
         if not self._config.token.startswith("opq_"):
-            raise ValueError("token  is none of ours; want opq_..., made in View under Notifications")
+            raise ValueError("token  is no token; want opq_..., made in View under Notifications")
         self._text = per_row(self._config.text)
 
     def open(self, context: Context) -> None:

@@ -49,7 +49,7 @@ class Connection:
         server errors.
         """
         if "{{" in self.url or "{%" in self.url:
-            raise ValueError(f"url  is {self.url!r}; a template has no address before there is a row")
+            raise ValueError(f"url  is {self.url!r}; a template cannot be tested without a row")
         timeout_s = min(wait_s, self.timeout / 1000)
         try:
             with http_client(timeout_s, self.headers, self.insecureSkipVerify) as client:

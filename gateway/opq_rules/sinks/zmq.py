@@ -88,7 +88,7 @@ class Sink(SinkOfSdk):
                 self._socket.send(payload)
         except zmq.Again as error:
             raise TimeoutError(
-                f"{self._config.url}: nobody took it within {self._config.timeout} ms"
+                f"{self._config.url}: no peer received it within {self._config.timeout} ms"
             ) from error
 
     def close(self, context: Context) -> None:

@@ -123,7 +123,7 @@ class Source(SourceOfSdk):
         current, known = rotation.left_in(path, self._mark, ignored)
         if self._mark and not known:
             if current.inode != self._mark.inode:
-                report(f"{path}: is another file, and the one that was read is not beside it")
+                report(f"{path}: is a new file, and the file that was read before is not in its folder")
             self._done, self._mark = ("", 0), None
         taken = self._done[1]
         while True:

@@ -98,7 +98,7 @@ class Source(SourceOfSdk):
         self._context.emit_many(rows, [{"topic": topic}] * len(rows))
 
     def open(self, context: SourceContext) -> None:
-        raise NotImplementedError("the engine attaches it")
+        raise NotImplementedError("the engine attaches a memory source itself")
 
 
 class LookupSource(LookupSourceOfSdk):

@@ -74,7 +74,10 @@ def _read(path: Path, start_ms: int | None) -> WavePiece:
     if counts.ndim != 1 or counts.dtype != np.int16 or not len(counts):
         raise ValueError(f"DATASOURCE  {path} holds {counts.dtype} of shape {counts.shape}; want int16 (n,)")
     if round(rate_hz * 1000) not in RATES_MILLIHZ or not 0 < v_per_lsb < 1e6:
-        raise ValueError(f"DATASOURCE  {beside}: rate_hz {rate_hz}, volts_per_lsb {v_per_lsb} make no sense")
+        raise ValueError(
+            f"DATASOURCE  {beside}: rate_hz {rate_hz}, volts_per_lsb {v_per_lsb} are "
+            "invalid; want positive numbers"
+        )
     began = facts.get("start")
     if start_ms is None:
         start_ms = began if isinstance(began, int) and began >= 0 else 0

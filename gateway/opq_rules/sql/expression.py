@@ -92,7 +92,7 @@ def _expression(cursor: Cursor, least: int) -> syntax.Expression:
     """Parse as long as operators bind tighter than `least`."""
     cursor.depth += 1
     if cursor.depth > MAX_DEPTH:
-        cursor.fail(f"more than {MAX_DEPTH} parentheses, functions or signs in each other")
+        cursor.fail(f"more than {MAX_DEPTH} parentheses, functions or signs are nested")
     kinds = cursor.kinds
     left = _operand(cursor)
     while True:

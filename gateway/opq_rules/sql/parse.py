@@ -158,7 +158,7 @@ def _fields(cursor: Cursor, nesting: int) -> tuple[Field, ...]:
 
 def _type(cursor: Cursor, nesting: int) -> Type:
     if nesting > MAX_NESTING:
-        cursor.fail(f"more than {MAX_NESTING} types in each other")
+        cursor.fail(f"more than {MAX_NESTING} nested types")
     written = str(cursor.values[cursor.index]) if cursor.kinds[cursor.index] == "word" else ""
     name = next((each for each in TYPES if each == written.lower()), None)
     if name is None:

@@ -143,7 +143,7 @@ def protobuf_reader(message_class: type[Message]) -> Callable[[bytes], JsonObjec
         except DecodeError as error:
             raise ValueError(f"no {name}: {error}") from None
         except RecursionError:
-            raise ValueError(f"no {name}: too many messages in each other") from None
+            raise ValueError(f"no {name}: too many nested messages") from None
         return row
 
     return read

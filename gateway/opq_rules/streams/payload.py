@@ -32,10 +32,12 @@ class Payload:
 
     def __post_init__(self) -> None:
         if bool(self.payloadField) != bool(self.payloadFormat):
-            raise ValueError("payloadField and payloadFormat  go together: which column, and what is in it")
+            raise ValueError(
+                "payloadField and payloadFormat  go together: the column, and the format of its content"
+            )
         if not self.payloadFormat:
             if self.payloadBatchField or self.payloadSchemaId:
-                raise ValueError("payloadFormat  missing: what the payload is")
+                raise ValueError("payloadFormat  missing: the format of the payload")
         elif self.payloadFormat not in FORMATS:
             raise ValueError(f"payloadFormat  is {self.payloadFormat!r}; want one of {', '.join(FORMATS)}")
         if (self.payloadFormat == "protobuf") != bool(self.payloadSchemaId):

@@ -88,7 +88,9 @@ def mirror(etc: Path = Path("/etc")) -> Mirror:
     """
     release = (etc / "os-release").read_text() if (etc / "os-release").exists() else ""
     if not re.search(r'^ID="?debian"?$', release, re.MULTILINE):
-        raise SourceError("this machine is no Debian: its package mirror has no Debian source packages")
+        raise SourceError(
+            "this machine does not run Debian: its package mirror has no Debian source packages"
+        )
     apt = etc / "apt"
     lists = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*.list"))]
     for path in sorted((apt / "sources.list.d").glob("*.sources")):
@@ -161,7 +163,7 @@ def _fetch_now(folder: Path, package: str, suite: str) -> SourceTree:
     for program, brings in (("apt-get", "apt"), ("dpkg-source", "dpkg-dev")):
         if shutil.which(program) is None:
             raise SourceError(
-                f"{program} is not here, {package} cannot be fetched: sudo apt install {brings}"
+                f"{program} is not installed, {package} cannot be fetched: sudo apt install {brings}"
             )
     source = mirror()
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{package}-") as temporary:

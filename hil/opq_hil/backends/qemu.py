@@ -170,11 +170,11 @@ class QmpClock:
                 self._ready = True
             answer = self._execute("qom-get", path="/machine", property=CLOCK)
         except (OSError, ValueError) as error:
-            raise BackendError(f"QEMU does not say what time it is: {error}") from error
+            raise BackendError(f"QEMU does not report its time: {error}") from error
         if not isinstance(answer.get("return"), int):
             why = answer.get("error", answer)
             raise BackendError(
-                f"QEMU does not say what time it is: {why}; if its machine is an older one, "
+                f"QEMU does not report its time: {why}; if its machine is an older one, "
                 "build it again: python -m opq_hil.backends.qemu_build"
             )
         return int(answer["return"]) / NS

@@ -164,7 +164,9 @@ def _check_tools() -> None:
             if subprocess.run(test, check=False, capture_output=True).returncode:
                 missing.append(package)
     if missing:
-        raise MissingToolError(f"building QEMU needs more: sudo apt install {' '.join(missing)}")
+        raise MissingToolError(
+            f"programs for building QEMU are missing: sudo apt install {' '.join(missing)}"
+        )
 
 
 def _build(source: SourceTree, binary: Path, report: Report) -> None:

@@ -92,7 +92,7 @@ class Renode:
         if find_renode() is None:
             return f"no Renode here ({VARIABLE}, or renode on PATH); hil/renode/README.md says whence"
         if not SCRIPT.exists():
-            return f"{SCRIPT} is not here: run from a checkout of the project"
+            return f"{SCRIPT} is not found: run from a checkout of the project"
         return None
 
     def run(
@@ -213,7 +213,7 @@ class RenodeSession:
         answer = self._execute("emulation GetTimeSourceInfo")
         found = _TIME.search(answer)
         if found is None:
-            raise BackendError(f"Renode does not say what time it is: {answer!r}")
+            raise BackendError(f"Renode does not report its time: {answer!r}")
         hours, minutes, rest = found.groups()
         return (int(hours) * 60 + int(minutes)) * 60 + float(rest)
 

@@ -198,7 +198,7 @@ class Box:
         else:
             supply = known.losing(at_s, for_s)
         if source is None and supply.config.outlet_dead:
-            raise ValueError(f"box {self.box_id} hangs on no network: outlet_dead wants a scenario with one")
+            raise ValueError(f"box {self.box_id} has no network: outlet_dead needs a scenario with one")
         if source is not None:
             source.supply = supply
         self._stamps.supply = supply

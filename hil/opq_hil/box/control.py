@@ -158,7 +158,7 @@ class Control:
         _allow(request, CAUSE_KEYS)
         system = power_system_under(self._host.boxes.values())
         if system is None:
-            raise ValueError("these Boxes hang on no network; give a scenario with one, or a kind and a box")
+            raise ValueError("these Boxes have no network; give a scenario with one, or a kind and a box")
         values = request.get("values", {})
         if not isinstance(values, dict):
             raise ValueError(f"values is {values!r}; want a table")
@@ -295,7 +295,7 @@ def request_control(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     except OSError as error:
         raise OpqError(
             f"no Boxes answer at {folder / NAME} ({error.strerror or error}); start some with "
-            "`opq-tools up --sim 3` or `opq-tools sim 3`, or name those that run by --data-dir"
+            "`opq-tools up --sim 3` or `opq-tools sim 3`, or name the folder of running ones by --data-dir"
         ) from error
     try:
         answer = json.loads(line)

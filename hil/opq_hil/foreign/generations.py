@@ -51,7 +51,8 @@ def foreign_host(
     """
     if not keys.server_public.exists():
         raise ForeignBoxError(
-            f"{keys.server_public} is missing: whose brokers? Start `opq-tools up` or `opq-cloud all` "
+            f"{keys.server_public} is missing, so the brokers are unknown. Start `opq-tools up` or "
+            "`opq-cloud all` "
             "with this --data-dir first, or make the keys with opq-tools keygen --server"
         )
     for box_id, source in sources.items():

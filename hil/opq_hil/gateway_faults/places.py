@@ -33,7 +33,7 @@ def free_offset(number: int, count: int = 2) -> list[int]:
             found.append(offset)
         if len(found) == count:
             return found
-    raise PortBusyError("no free ports for a world of brokers; end what listens on 127.0.0.1")
+    raise PortBusyError("no free ports for a world of brokers; end programs that listen on 127.0.0.1")
 
 
 def held_ports(offsets: Iterable[int]) -> contextlib.ExitStack:

@@ -54,19 +54,22 @@ class EventConfig:
     ] = Field(
         description="profile: half_cycle_rms_v as given; the others as `opq-tools sim event` makes them"
     )
-    after_s: float = Field(default=0.0, ge=0.0, le=3600.0, description="later than the play's start")
+    after_s: float = Field(default=0.0, ge=0.0, le=3600.0, description="seconds after the start of the play")
     depth: float | None = Field(
         default=None,
         gt=0.0,
         le=10.0,
-        description="share of the voltage lost, added or changed; else as usual",
+        description="share of the voltage that is lost, added or changed; else the default",
     )
-    cycles: float | None = Field(default=None, gt=0.0, le=36_000.0, description="length; else as usual")
+    cycles: float | None = Field(default=None, gt=0.0, le=36_000.0, description="length; else the default")
     angle_deg: float = Field(default=0.0, ge=0.0, lt=360.0, description="point on wave of the start")
     hz: float | None = Field(
-        default=None, ge=-5000.0, le=5000.0, description="of a tone, a ringing, flicker, a deviation"
+        default=None,
+        ge=-5000.0,
+        le=5000.0,
+        description="frequency of a tone, ringing or flicker, or a deviation",
     )
-    degrees: float | None = Field(default=None, ge=-180.0, le=180.0, description="of a phase jump")
+    degrees: float | None = Field(default=None, ge=-180.0, le=180.0, description="angle of a phase jump")
     half_cycle_rms_v: tuple[float, ...] = Field(default=(), description="profile: volts of each half cycle")
     recovery: tuple[tuple[float, float], ...] = Field(
         default=(), description="profile: (cycles after the list, volts), straight lines between"
@@ -82,16 +85,18 @@ class BoxConfig:
     fundamental_v: float = Field(default=120.0, ge=0.0, le=1000.0, description="rms of the fundamental")
     dc_v: float = Field(default=0.0, ge=-100.0, le=100.0, description="DC offset")
     noise_v: float = Field(default=0.014, ge=0.0, le=100.0, description="rms of white noise")
-    effective_bits: float = Field(default=14.0, gt=0.0, le=16.0, description="what hello says")
+    effective_bits: float = Field(default=14.0, gt=0.0, le=16.0, description="text in Hello")
     harmonics: tuple[tuple[int, float, float], ...] = Field(
         default=(), description="(order, percent of the fundamental, phase in degrees)"
     )
     event: tuple[EventConfig, ...] = Field(default=(), description="disturbances of every play")
-    place: str = Field(default="", max_length=60, description="made up, for maps; else one is chosen")
-    latitude: float | None = Field(default=None, ge=-85.0, le=85.0, description="of the place, degrees north")
-    longitude: float | None = Field(default=None, ge=-180.0, le=180.0, description="degrees east")
-    feeder: str = Field(default="", max_length=60, description="which feeds it; else not known")
-    phase: str = Field(default="", pattern=r"^[abc]?$", description="a, b or c; else not known")
+    place: str = Field(default="", max_length=60, description="position for maps; else one is chosen")
+    latitude: float | None = Field(
+        default=None, ge=-85.0, le=85.0, description="latitude of the place, degrees"
+    )
+    longitude: float | None = Field(default=None, ge=-180.0, le=180.0, description="longitude, degrees")
+    feeder: str = Field(default="", max_length=60, description="feeder that supplies it; else unknown")
+    phase: str = Field(default="", pattern=r"^[abc]?$", description="phase a, b or c; else unknown")
 
 
 @section
@@ -113,9 +118,9 @@ class MainsScenario:
     title: str = Field(default="", description="one line")
     nominal_v: float = Field(default=120.0, gt=0.0, le=1000.0, description="declared voltage")
     nominal_hz: float = Field(default=60.0, ge=50.0, le=60.0, description="50 or 60")
-    lead_s: float = Field(default=10.0, ge=0.5, le=86_400.0, description="steady before the first play")
-    every_s: float = Field(default=60.0, ge=1.0, le=86_400.0, description="from play to play")
-    region: str = Field(default="", max_length=60, description="of its Boxes; else the file's name")
+    lead_s: float = Field(default=10.0, ge=0.5, le=86_400.0, description="steady time before the first play")
+    every_s: float = Field(default=60.0, ge=1.0, le=86_400.0, description="time from play to play")
+    region: str = Field(default="", max_length=60, description="region of its Boxes; else the file's name")
     grid: GridConfig = Field(default=GridConfig(), description="the common fundamental")
     box: tuple[BoxConfig, ...] = Field(default=(), description="the Boxes")
 

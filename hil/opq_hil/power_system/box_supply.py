@@ -15,8 +15,10 @@ class BoxSupplyConfig:
     lost: tuple[tuple[float, float], ...] = Field(
         min_length=1, description="[at_s, for_s] of each loss, rising, without overlap"
     )
-    battery_s: float = Field(default=0.0, ge=0.0, le=1e6, description="it is carried so long; 0: no battery")
-    outlet_dead: bool = Field(default=False, description="what it measures is dead, too: the mains is lost")
+    battery_s: float = Field(
+        default=0.0, ge=0.0, le=1e6, description="time that the battery carries it; 0: no battery"
+    )
+    outlet_dead: bool = Field(default=False, description="the measured mains is lost too")
 
 
 def supply_problems(config: BoxSupplyConfig) -> list[str]:

@@ -24,7 +24,7 @@ Neutral = tuple[float, float]
 class SupplyConfig:
     """The grid above: an ideal voltage behind an impedance."""
 
-    bus: str = Field(description="where it feeds", examples=["hv"])
+    bus: str = Field(description="bus at which it feeds", examples=["hv"])
     short_circuit_mva: float = Field(
         default=500.0, gt=0.0, le=1e6, description="three-phase short-circuit power there"
     )
@@ -76,7 +76,7 @@ class FeederConfig:
     from_bus: str = Field(description="a place: the side of the supply", examples=["mv"])
     to_bus: str = Field(default="", description="a bus; empty: it ends at the place id/<km>km")
     km: float = Field(gt=0.0, le=1000.0, description="its length", examples=[5.0])
-    kind: Literal["overhead", "cable"] = Field(default="overhead", description="what it is made of")
+    kind: Literal["overhead", "cable"] = Field(default="overhead", description="type of the line")
     r_ohm_per_km: float | None = Field(default=None, gt=0.0, le=100.0, description="positive sequence")
     x_ohm_per_km: float | None = Field(default=None, ge=0.0, le=10.0, description="positive sequence")
     r0_ohm_per_km: float | None = Field(default=None, gt=0.0, le=100.0, description="zero sequence")
@@ -112,8 +112,8 @@ class GenerationConfig:
     id: str = Field(pattern=ID, description="its name", examples=["diesel"])
     bus: str = Field(description="a place", examples=["lv1"])
     rating_kva: float = Field(gt=0.0, le=1e6, description="of three phases", examples=[250.0])
-    kw: float = Field(default=0.0, ge=0.0, le=1e6, description="what it gives")
-    kvar: float = Field(default=0.0, ge=-1e6, le=1e6, description="what it gives")
+    kw: float = Field(default=0.0, ge=0.0, le=1e6, description="power that it feeds in")
+    kvar: float = Field(default=0.0, ge=-1e6, le=1e6, description="power that it feeds in")
     x_pu: float = Field(default=0.2, gt=0.01, le=10.0, description="its reactance; 1 or so: an inverter")
     earthed: bool = Field(default=False, description="true: its star point is earthed")
 

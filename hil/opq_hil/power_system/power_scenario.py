@@ -48,15 +48,17 @@ class OutletConfig:
     id: str = Field(pattern=r"^[1-9][0-9]{0,8}$", description="Box id, a whole number")
     at: str = Field(description="a place", examples=["lv1", "feeder1/2.5km"])
     phase: str = Field(default="a", pattern=r"^[abc]$", description="a, b or c, to neutral")
-    nominal_v: float | None = Field(default=None, gt=0.0, le=100_000.0, description="else the scenario's")
+    nominal_v: float | None = Field(
+        default=None, gt=0.0, le=100_000.0, description="own nominal voltage; else the scenario's"
+    )
     v_per_lsb: float | None = Field(
-        default=None, gt=0.0, le=10.0, description="else twice nominal is full scale"
+        default=None, gt=0.0, le=10.0, description="full scale; else twice nominal"
     )
     gain_error: float = Field(default=0.0, ge=-0.1, le=0.1, description="0.001 reads 0.1 % too high")
     offset_v: float = Field(default=0.0, ge=-100.0, le=100.0, description="of the converter")
     noise_v: float = Field(default=0.014, ge=0.0, le=100.0, description="rms of white noise")
-    effective_bits: float = Field(default=14.0, gt=0.0, le=16.0, description="what hello says")
-    clock_ppm: float = Field(default=0.0, ge=-500.0, le=500.0, description="how much too fast it samples")
+    effective_bits: float = Field(default=14.0, gt=0.0, le=16.0, description="text in Hello")
+    clock_ppm: float = Field(default=0.0, ge=-500.0, le=500.0, description="error of the sampling rate")
     drift_ppm_per_s: float = Field(default=0.0, ge=-1.0, le=1.0, description="of the clock")
     jitter_ns: float = Field(default=0.0, ge=0.0, le=100_000.0, description="rms, of each sample's moment")
     harmonics: tuple[tuple[int, float, float], ...] | None = Field(
@@ -64,10 +66,10 @@ class OutletConfig:
     )
     dc_v: float = Field(default=0.0, ge=-100.0, le=100.0, description="DC offset of the outlet")
     clock: TimekeepingConfig | None = Field(
-        default=None, description="what its stamps rest on; else the run's own clock"
+        default=None, description="clock of its stamps; else the clock of the run"
     )
     supply: BoxSupplyConfig | None = Field(
-        default=None, description="when its own supply is lost; else never"
+        default=None, description="times of loss of its own supply; else never"
     )
     recording: str | None = Field(
         default=None, description="an .i16 that is played there instead of the network's voltage"
@@ -88,11 +90,11 @@ class ScenarioPlaceConfig:
 class ScheduledCauseConfig:
     """A cause at a known time."""
 
-    kind: str = Field(description="which cause", examples=["fault"])
+    kind: str = Field(description="name of the cause", examples=["fault"])
     at: str = Field(description="a place; for taps the transformer", examples=["feeder2/3.1km"])
     at_s: float = Field(ge=0.0, le=1e9, description="seconds after the start", examples=[30.0])
-    every_s: float = Field(default=0.0, ge=0.0, le=1e9, description="and again; 0: once")
-    values: dict[str, float | str | bool] = Field(default_factory=dict, description="what is set of it")
+    every_s: float = Field(default=0.0, ge=0.0, le=1e9, description="interval of repetition; 0: once")
+    values: dict[str, float | str | bool] = Field(default_factory=dict, description="settings of the cause")
 
 
 @section
@@ -111,14 +113,16 @@ class HourlyLoadConfig:
 class RandomCauseConfig:
     """A cause at random: a Poisson process, during some hours of the day."""
 
-    kind: str = Field(description="which cause", examples=["fault"])
-    at: tuple[str, ...] = Field(min_length=1, description="places, one of them by chance")
-    per_hour: float = Field(ge=1e-6, le=3600.0, description="how often, while it may happen", examples=[2.0])
-    hours: tuple[float, float] = Field(default=(0.0, 24.0), description="from, to; 22 to 6 is the night")
-    seed: int = Field(default=0, ge=0, le=2**31, description="another course of chance")
-    values: dict[str, float | str | bool] = Field(default_factory=dict, description="what is set of it")
+    kind: str = Field(description="name of the cause", examples=["fault"])
+    at: tuple[str, ...] = Field(min_length=1, description="places, of which one is drawn")
+    per_hour: float = Field(ge=1e-6, le=3600.0, description="rate while it may happen", examples=[2.0])
+    hours: tuple[float, float] = Field(
+        default=(0.0, 24.0), description="hours from, to; 22 to 6 is the night"
+    )
+    seed: int = Field(default=0, ge=0, le=2**31, description="seed of the random numbers")
+    values: dict[str, float | str | bool] = Field(default_factory=dict, description="settings of the cause")
     between: dict[str, tuple[float, float]] = Field(
-        default_factory=dict, description="numbers that are drawn between two"
+        default_factory=dict, description="settings that are drawn between two numbers"
     )
 
 
@@ -126,7 +130,7 @@ class RandomCauseConfig:
 class SystemFrequencyConfig:
     """The frequency of a whole power system by its swing equation."""
 
-    preset: str = Field(description="which system", examples=["continental_50"])
+    preset: str = Field(description="preset of the power system", examples=["continental_50"])
 
 
 @section
@@ -141,15 +145,15 @@ class PowerScenario:
     frequency: SystemFrequencyConfig | None = Field(
         default=None, description="a whole system instead of the table grid"
     )
-    network: NetworkConfig = Field(description="what stands where")
-    region: str = Field(default="", max_length=60, description="of its Boxes; else the file's name")
+    network: NetworkConfig = Field(description="loads and sources by place")
+    region: str = Field(default="", max_length=60, description="region of its Boxes; else the file's name")
     place: tuple[ScenarioPlaceConfig, ...] = Field(
-        default=(), description="where its buses stand on a map; else points are chosen"
+        default=(), description="places of its buses on a map; else points are chosen"
     )
     box: tuple[OutletConfig, ...] = Field(default=(), description="the Boxes")
-    cause: tuple[ScheduledCauseConfig, ...] = Field(default=(), description="what happens, and when")
+    cause: tuple[ScheduledCauseConfig, ...] = Field(default=(), description="causes with their times")
     hourly: tuple[HourlyLoadConfig, ...] = Field(default=(), description="loads by the hour of the day")
-    process: tuple[RandomCauseConfig, ...] = Field(default=(), description="what happens at random")
+    process: tuple[RandomCauseConfig, ...] = Field(default=(), description="causes at random times")
 
 
 def has_network(path: Path) -> bool:

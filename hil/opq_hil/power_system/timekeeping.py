@@ -33,11 +33,11 @@ class TimekeepingConfig:
         default=(), description="[at_s, for_s] of each loss of GPS, rising, without overlap"
     )
     holdover_ppb: float = Field(default=20.0, ge=-1e6, le=1e6, description="error of the rate in holdover")
-    holdover_ageing_ppb_per_h: float = Field(default=1.0, ge=-1e6, le=1e6, description="and its growth")
+    holdover_ageing_ppb_per_h: float = Field(default=1.0, ge=-1e6, le=1e6, description="growth of that error")
     bound_ppb: float = Field(default=50.0, ge=0.0, le=1e6, description="growth of the stated bound")
-    bound_ageing_ppb_per_h: float = Field(default=5.0, ge=0.0, le=1e6, description="and its growth")
+    bound_ageing_ppb_per_h: float = Field(default=5.0, ge=0.0, le=1e6, description="growth of that error")
     ntp_wander_ms: float = Field(default=2.0, ge=0.0, le=1000.0, description="largest error with NTP")
-    ntp_wander_s: float = Field(default=900.0, ge=1.0, le=1e6, description="how slowly it comes and goes")
+    ntp_wander_s: float = Field(default=900.0, ge=1.0, le=1e6, description="period of its wander")
 
 
 def timekeeping_problems(config: TimekeepingConfig) -> list[str]:

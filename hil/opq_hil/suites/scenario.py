@@ -61,7 +61,7 @@ class Bench:
             SkippedError: it was not built, or another board is on the bench.
         """
         if board not in self.backend.boards:
-            raise SkippedError(f"wants {board}; on the bench is {', '.join(self.backend.boards)}")
+            raise SkippedError(f"needs {board}; the bench has {', '.join(self.backend.boards)}")
         if board not in self._firmware:
             raise SkippedError(f"no firmware for {board}: opq-tools firmware build --board {board}")
         return self._firmware[board]

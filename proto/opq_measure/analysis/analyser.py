@@ -81,7 +81,7 @@ class Analyser:
             raise ValueError(f"v_per_lsb is {samples.v_per_lsb:g}, want a positive number (to {MAX_V:g})")
         piece = replace(samples, first_sample=samples.first_sample - self._first.first_sample)
         if piece.first_sample < self._end:
-            raise ValueError(f"sample {samples.first_sample} comes again")
+            raise ValueError(f"sample {samples.first_sample} was pushed before")
         if piece.first_sample > self._end:
             self._gaps.append(MissingSamples(self._end, piece.first_sample - self._end))
         self._end = piece.end_sample
@@ -101,7 +101,7 @@ class Analyser:
             ValueError: nothing was pushed.
         """
         if self._first is None:
-            raise ValueError("no samples were pushed, so there is nothing to say of them")
+            raise ValueError("no samples were pushed, so there is no result")
         self._end_run(self._cutter.end())
         self._tens += self._ten_seconds.end()
         self._aggregates += self._windows.end()

@@ -117,7 +117,7 @@ class Detector:
             ValueError: edges do not rise or lie after the samples; the run has ended.
         """
         if self._ended:
-            raise ValueError("the run has ended; a new run wants a new Detector")
+            raise ValueError("the run has ended; make a new Detector for a new run")
         self._recent.add(volts, half_edges)
         return self._advance()
 

@@ -130,7 +130,7 @@ def command(
         recording = read_recording(file, given, channel)
         analysis = measured(recording, limits)
     except KeyboardInterrupt as error:
-        raise StoppedError(f"{file}: stopped before the end, nothing is said of it") from error
+        raise StoppedError(f"{file}: stopped before the end, there is no result") from error
     if plot is not None:
         from opq_tools.analyze.figure import save_figure
 

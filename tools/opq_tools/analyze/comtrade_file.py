@@ -116,7 +116,7 @@ def _part(path: Path, suffix: str) -> Path:
     for name in (path, path.with_suffix(suffix), path.with_suffix(suffix.upper())):
         if name.suffix.lower() == suffix and name.is_file():
             return name
-    raise RecordingError(f"{path}: its {suffix} file is not beside it")
+    raise RecordingError(f"{path}: its {suffix} file is missing; put both into one folder")
 
 
 def _chosen(path: Path, channels: list[Any], wanted: str | None) -> int:

@@ -119,7 +119,7 @@ def settings(
     if (assignment or "").partition("=")[0] == NUMBER and not force:
         raise click.ClickException(
             f"{assignment} makes it another Box: its gateway takes no samples of it until its configuration "
-            "and a key name that number; --force does it all the same"
+            "and a key have that number; --force does it anyway"
         )
     answer = _order(connection, box_id, "opq-settings", assignment or "")
     if assignment is None:

@@ -140,7 +140,7 @@ def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str 
               opq-tools boxes set 7 --v-per-lsb 0.006557
     """
     if all(value is None for value in given.values()):
-        raise click.UsageError("nothing to set: say at least one of the options")
+        raise click.UsageError("nothing to set: give at least one of the options")
     with opened_store(mongo_uri, data_dir, make=True) as store:
         place = given.pop("latitude"), given.pop("longitude"), given.pop("location")
         location = put_place(store, box_id, *place)

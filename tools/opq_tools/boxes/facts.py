@@ -46,7 +46,7 @@ def _text(context: click.Context, parameter: click.Parameter, text: str | None) 
 def _name(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     found = _text(context, parameter, text)
     if found == "":
-        raise click.BadParameter("a Box needs a name; Box 7 is what it has without you")
+        raise click.BadParameter("a Box needs a name; without one of yours it is called Box 7")
     return found
 
 
@@ -123,7 +123,7 @@ def box_facts(box_id: str, location: str | None, **given: Any) -> BoxRecord:
     facts: Mapping[str, Any] = {key: value for key, value in given.items() if key != "v_per_lsb"}
     constant, v_per_lsb = given.get("calibration_constant"), given.get("v_per_lsb")
     if constant is not None and v_per_lsb is not None:
-        raise click.UsageError("--v-per-lsb and --calibration-constant are one figure; say one of them")
+        raise click.UsageError("--v-per-lsb and --calibration-constant are the same value; give one of them")
     if v_per_lsb is not None:
         constant = 1 / v_per_lsb
     retired_ms = 0 if given.get("unplugged") is False else None
@@ -146,13 +146,13 @@ def put_place(
         click.UsageError: only one coordinate is given, or the slug is unknown and has no coordinates.
     """
     if (latitude is None) != (longitude is None):
-        raise click.UsageError("--lat and --lon belong together; say both")
+        raise click.UsageError("--lat and --lon belong together; give both")
     known = store.locations()
     if latitude is None or longitude is None:
         if slug and slug not in known:
             names = ", ".join(sorted(known)[:20]) or "none"
             raise click.UsageError(
-                f"location {slug!r} is not known: say --lat and --lon too, or one of: {names}"
+                f"location {slug!r} is not known: give --lat and --lon too, or one of: {names}"
             )
         return slug
     if not slug:
@@ -170,4 +170,4 @@ def _slug_of_its_own(
         there = known.get(slug)
         if there is None or (there.latitude, there.longitude) == (latitude, longitude):
             return slug
-    raise click.UsageError(f"Box {box_id} has stood at {PLACES_TRIED} places; name this one with --location")
+    raise click.UsageError(f"Box {box_id} has been at {PLACES_TRIED} places; name this one with --location")

@@ -103,20 +103,20 @@ def correct(
     """
     if reading.rms_v < NEAR * reference_v:
         raise CalibrationError(
-            f"the Box reads {reading.rms_v:.2f} V where the reference says {reference_v:g} V: "
+            f"the Box reads {reading.rms_v:.2f} V while the reference reads {reference_v:g} V: "
             "is the reference on the Box's terminals?"
         )
     gain = now.gain * reference_v / reading.rms_v
     if not GAIN[0] <= gain <= GAIN[1]:
         raise CalibrationError(
             f"the gain would be {gain:.3f}, and the Box takes {GAIN[0]:g} to {GAIN[1]:g}: "
-            "divider, board or reference are not what they should be"
+            "divider, board or reference are wrong; check them"
         )
     phase_ns = now.phase_ns
     if reference_angle_deg is not None:
         if reading.angle_deg is None:
             raise CalibrationError(
-                "no phase can be calibrated: the Box wants GPS time, and the source a whole number of Hz"
+                "the phase cannot be calibrated: the Box needs GPS time, and the source a whole number of Hz"
             )
         behind_deg = (reference_angle_deg - reading.angle_deg + 180.0) % 360.0 - 180.0
         phase_ns += behind_deg / 360.0 / reading.f_hz * 1e9

@@ -67,7 +67,7 @@ class CalibrationLink:
             for message in self._messages(ANSWER_S):
                 if isinstance(message, Hello):
                     return message
-        raise CalibrationError(f"no Box says hello on {self._name}; does a gateway hold the port?")
+        raise CalibrationError(f"no Box sends Hello on {self._name}; does a gateway hold the port?")
 
     def settings(self) -> dict[str, str]:
         for _ in range(TRIES):
@@ -113,7 +113,7 @@ class CalibrationLink:
             if got_s >= seconds:
                 return blocks
         raise CalibrationError(
-            f"no {seconds:g} s of samples without a hole ({got_s:.1f} s at last): is the line sound?"
+            f"no {seconds:g} s of samples without a hole ({got_s:.1f} s at the end): check the line"
         )
 
     def _send(self, operation: Operation, argument: str = "") -> int:
@@ -181,7 +181,7 @@ def command(
       opq-tools calibrate /dev/ttyUSB0 --reference-v 120.00 --reference-angle-deg -90 --yes --json
     """
     if as_json and not yes:
-        raise CalibrateUsageError("--json asks nothing, so it wants --yes")
+        raise CalibrateUsageError("--json does not ask, so it needs --yes")
     talk = CalibrationLink(port)
     try:
         result = _calibrate(talk, reference_v, reference_angle_deg, seconds, yes, as_json)

@@ -74,7 +74,7 @@ def list_call(path: str, kind: type[T], **values: str | int | float | None) -> R
 
     def read(answer: object) -> ListPage[T]:
         if not isinstance(answer, Mapping) or not isinstance(answer.get("items"), list):
-            raise AnswerNotReadError("the answer is no list of items; is a View at this address?")
+            raise AnswerNotReadError("the answer is no list of items; check that a View runs at this address")
         following = answer.get("next")
         items = tuple(read_record(kind, each) for each in answer["items"])
         return ListPage(items, following if isinstance(following, str) else None)
@@ -116,7 +116,7 @@ def measurements_call(
 def trend_call(box_id: str, start: str, end: str, level: str) -> RestCall[tuple[RemoteTrendRow, ...]]:
     def read(answer: object) -> tuple[RemoteTrendRow, ...]:
         if not isinstance(answer, Mapping) or not isinstance(answer.get("rows"), list):
-            raise AnswerNotReadError("the answer is no trend; is a View at this address?")
+            raise AnswerNotReadError("the answer is no trend; check that a View runs at this address")
         return tuple(read_record(RemoteTrendRow, each) for each in answer["rows"])
 
     return RestCall(
@@ -139,7 +139,9 @@ def read_answer(answer: httpx.Response, call: RestCall[T]) -> T:
     try:
         found: object = answer.json()
     except ValueError:
-        raise AnswerNotReadError(f"{answer.url}: the answer is no JSON; is a View there?") from None
+        raise AnswerNotReadError(
+            f"{answer.url}: the answer is no JSON; check that a View runs there"
+        ) from None
     return call.read(found)
 
 

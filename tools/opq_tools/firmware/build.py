@@ -97,7 +97,8 @@ def build(
     for path in (folder, device, tools.micropython.path, tools.monocypher.path):
         if re.search(r"[\s:#$]", str(path)):
             raise FirmwareBuildError(
-                f"{str(path)!r}: make takes no blank and none of : # $ in a path; use another place"
+                f"{str(path)!r}: a path for make cannot contain a blank or one of : # $ in a path; "
+                "use another place"
             )
     objects = folder / "obj"
     try:

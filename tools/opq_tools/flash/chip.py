@@ -69,7 +69,7 @@ def check_dev_id(dev_id: int) -> None:
     """
     if dev_id != DEV_ID:
         raise FlashError(
-            f"this chip says device id 0x{dev_id:03X}; our firmware is for the STM32F405 (0x{DEV_ID:03X}). "
+            f"this chip has device id 0x{dev_id:03X}; our firmware is for the STM32F405 (0x{DEV_ID:03X}). "
             "Nothing was written"
         )
 

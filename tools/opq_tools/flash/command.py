@@ -94,7 +94,7 @@ def command(
     if sum([port is not None, dfu, probe is not None, link is not None]) != 1:
         raise click.UsageError("want exactly one of --port, --dfu, --probe and --link")
     if (file is None) != who:
-        raise click.UsageError("want a FILE, or --who and none")
+        raise click.UsageError("want a FILE; only --who needs none")
     firmware = None if file is None else read_firmware(file, _address(address))
     allowed = Allowed(board, allow_unsigned, allow_downgrade, other_board, public_key)
 

@@ -149,7 +149,7 @@ def _whole_flash(path: Path, data: bytes) -> FlashImage | None:
 
 def _elf(path: Path, data: bytes, address: int | None) -> tuple[ImagePart, ...]:
     if address is not None:
-        raise FlashError(f"{path.name} is an ELF file and knows its addresses; leave --address out")
+        raise FlashError(f"{path.name} is an ELF file and has its own addresses; leave --address out")
     inside = [(at, part) for at, part in load_segments(path.name, data) if not _in_ram(at)]
     if not inside:
         raise FlashError(f"{path.name} has nothing for the flash in it")
@@ -170,7 +170,7 @@ def check_vectors(name: str, data: bytes) -> None:
         raise FlashError(
             f"{name} is no firmware of an STM32F405 for 0x{FLASH:08X}: its first words are "
             f"0x{stack:08X} (stack) and 0x{reset:08X} (reset handler). A part for "
-            "another place wants --address. Nothing was written"
+            "another place needs --address. Nothing was written"
         )
 
 

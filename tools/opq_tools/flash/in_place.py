@@ -86,8 +86,8 @@ class BoxLink:
                 return answer
         good, bad = self._decoder.frames, self._decoder.crc_errors
         raise FlashError(
-            f"{self._line.name}: no Box says hello within {within_s:g} s ({good} good and {bad} bad frames "
-            "came). Nothing was written; without working firmware it wants its recovery jumper, "
+            f"{self._line.name}: no Box sends Hello within {within_s:g} s ({good} good and {bad} bad frames "
+            "came). Nothing was written; without working firmware set its recovery jumper, "
             "or --port for its ROM"
         )
 
@@ -246,17 +246,17 @@ def _new_start(box: BoxLink, before: Hello) -> Hello:
         if found.boot_id != before.boot_id:
             return found
     raise FlashError(
-        f"the Box took the new firmware and did not say hello from it within {RESTART_S:g} s; its "
-        "boot loader goes back to the old one after three starts without health. Look again with --who"
+        f"the Box accepted the new firmware, but sent no Hello from it within {RESTART_S:g} s; its "
+        "boot loader goes back to the old one after three starts without health. Check it later with --who"
     )
 
 
 def _slot(images: Mapping[Slot, bytes], detail: str) -> Slot:
     """The slot whose image the Box wants, as named in its answer."""
     if detail not in Slot.__members__:
-        raise FlashError(f"the Box did not say which slot's image it wants, but {detail!r}")
+        raise FlashError(f"the Box did not name the slot whose image it wants; it answered {detail!r}")
     if Slot[detail] not in images:
-        raise FlashError(f"the Box wants the image for slot {detail}, which the file does not hold")
+        raise FlashError(f"the Box wants the image for slot {detail}, which the file does not have")
     return Slot[detail]
 
 

@@ -38,7 +38,7 @@ class Probe(programs.Programmer):
             raise FlashError(f"{self.name} did not report which chip it is. Nothing was written") from error
         if kib not in (512, 1024):
             raise FlashError(
-                f"the chip says {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"
+                f"the chip reports {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"
             )
         return Chip(words[IDCODE] & 0xFFF, kib, uid)
 

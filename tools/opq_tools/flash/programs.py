@@ -69,7 +69,9 @@ def compare(name: str, path: Path, wanted: bytes) -> None:
     if found[: len(wanted)] == wanted:
         return
     where = next((at for at, (a, b) in enumerate(zip(found, wanted, strict=False)) if a != b), len(found))
-    raise FlashError(f"{name}: what was read back differs from byte {where} of {len(wanted)} on")
+    raise FlashError(
+        f"{name}: the flash differs from what was written, from byte {where} of {len(wanted)} on"
+    )
 
 
 class Programmer(ABC):

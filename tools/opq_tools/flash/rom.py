@@ -98,7 +98,7 @@ class RomLoader:
         kib = int.from_bytes(page[FLASH_SIZE - DEVICE_PAGE :][:2], "little")
         if kib not in (512, 1024):
             raise FlashError(
-                f"the chip says {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"
+                f"the chip reports {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"
             )
         return Chip(dev_id, kib, page[UID - DEVICE_PAGE :][:12].hex())
 

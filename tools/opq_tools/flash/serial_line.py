@@ -29,7 +29,7 @@ class SerialLine:
         try:
             self._port.write(data)
         except OSError as error:
-            raise LineError(f"{self.name} takes no bytes: {error}") from error
+            raise LineError(f"{self.name} accepts no bytes: {error}") from error
 
     def read(self, count: int = 1) -> bytes:
         """Reads exactly `count` bytes.

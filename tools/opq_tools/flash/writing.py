@@ -59,7 +59,7 @@ def sector_ranges(chip: Chip, part: ImagePart) -> tuple[SectorRange, ...]:
         if low != sector.address:
             raise FlashError(
                 f"{part.name} begins at 0x{low:08X}, within sector {sector.number}: writing would erase what "
-                "stands before it. Nothing was written"
+                "is before it. Nothing was written"
             )
         if data.strip(b"\xff") or sector.end <= part.clear_to:
             found.append(SectorRange(sector, low, data + bytes((ERASED,)) * (-len(data) % 4)))
@@ -88,7 +88,8 @@ def write_parts(target: Target, chip: Chip, parts: Sequence[ImagePart], steps: F
         except (LineError, FlashError) as error:
             raise HalfWrittenError(
                 f"{part.name}: {error}. The chip is half-written: sectors {_listed(touched)} were "
-                f"touched, and {part.name} is not whole. Its boot loader in ROM is: keep BOOT0 high, "
+                f"touched, and {part.name} is not complete. Its boot loader in ROM still works: keep "
+                "BOOT0 high, "
                 "press reset and run the same command again"
             ) from error
     return total

@@ -51,7 +51,7 @@ def family(what: str) -> click.Group:
         sql = statement(name, text_of(definition, file, "the definition"))
         match = _NAME.match(sql)
         if name is not None and match is not None and match[1] != name:
-            raise click.UsageError(f"the statement is of {match[1]!r}, not of {name!r}")
+            raise click.UsageError(f"the statement is for {match[1]!r}, not of {name!r}")
         answer = server.request("POST", path, {"sql": sql}, sql)
         click.echo(f"{what} {name} created" if name else answer)
 

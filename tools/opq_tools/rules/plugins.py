@@ -45,7 +45,7 @@ def _package(
     except ValueError as error:
         raise ServerRefusedError(f"the plug-in is no JSON: {error}") from error
     if body.setdefault("name", name) != name:
-        raise click.UsageError(f"the JSON is of {body['name']!r}, not of {name!r}")
+        raise click.UsageError(f"the JSON is for {body['name']!r}, not of {name!r}")
     yield body
 
 

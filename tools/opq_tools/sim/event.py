@@ -90,13 +90,13 @@ def command(
     set_of_cause = {name: value for name, value in of_cause.items() if value is not None}
     if kind == SUPPLY_LOST:
         if box_id is None or at is not None or given or fault_type is not None or clear_ms is not None:
-            raise click.UsageError(f"{kind} is of one Box: give --box, and --seconds or --set alone")
+            raise click.UsageError(f"{kind} is for one Box: give --box, and either --seconds or --set")
         lost = {} if seconds is None else {"seconds": seconds}
         request = {"do": "event", "box": box_id, "kind": kind, "values": _settings(settings), **lost}
         click.echo(f"box {box_id}: {request_control(folder, request)['words']}")
         return
     if seconds is not None:
-        raise click.UsageError(f"--seconds is of {SUPPLY_LOST}; --cycles of what else happens at a Box")
+        raise click.UsageError(f"--seconds is for {SUPPLY_LOST}; other kinds at a Box take --cycles")
     if kind in CAUSES:
         if at is None or box_id is not None:
             raise click.UsageError(
@@ -107,7 +107,7 @@ def command(
         return
     if box_id is None or at is not None or set_of_cause:
         raise click.UsageError(
-            f"{kind} is of one Box: give --box, such as --box 1, and no --at, --type, --clear-ms or --set"
+            f"{kind} is for one Box: give --box, such as --box 1, and no --at, --type, --clear-ms or --set"
         )
     answer = request_control(folder, {"do": "event", "box": box_id, "kind": kind, **given})
     click.echo(f"box {box_id}: {answer['words']}")

@@ -132,7 +132,7 @@ def command(
         raise click.UsageError("network outages are drawn for Boxes in closed form; leave out --samples")
     path = None if scenario is None else scenario_path(scenario)
     if path is not None and not has_network(path):
-        raise ConfigError(f"{path.name} has no network; a fleet wants a scenario with a table [network]")
+        raise ConfigError(f"{path.name} has no network; a fleet needs a scenario with a table [network]")
     per_process = SAMPLED_PER_PROCESS if samples else BOXES_PER_PROCESS
     spec = FleetSpec(
         data_dir=str((data_dir or default_data_dir()).absolute()),

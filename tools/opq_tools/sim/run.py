@@ -84,7 +84,7 @@ def command(
     """
     if foreign is None and (first_id is not None or port_offset):
         raise ConfigError(
-            "--first-id and --port-offset are of Boxes of the original; give --foreign cur or leg"
+            "--first-id and --port-offset are for Boxes of the original; give --foreign cur or leg"
         )
     log.configure("boxes", "warning")
     folder = ports_folder(data_dir, ports_dir)

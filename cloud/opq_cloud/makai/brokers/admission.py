@@ -155,7 +155,9 @@ class ZapHandler:
                 "peer.handshake_failed", reason="ended without a CURVE handshake", total=failed
             )
         if not self._allowed.alive:
-            raise OpqError("the watcher of the key folder has ended; no key could be revoked")
+            raise OpqError(
+                "the watcher of the key folder has ended, so no key can be revoked; start the service again"
+            )
 
     @property
     def admitted(self) -> frozenset[str]:

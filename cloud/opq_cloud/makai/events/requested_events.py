@@ -66,7 +66,7 @@ class RequestedEvents:
         """
         request = read_event_request(data)
         if request is None:
-            raise FrameError("no RequestEventMessage")
+            raise FrameError("the message is no RequestEventMessage")
         boxes = request.box_ids or _reporting(store, now_ms)
         if self._begun is None or self._begun[0] != data:
             self._open = {token for token in self._open if is_open(token)}

@@ -111,7 +111,7 @@ def read_message(
         if kind == END:
             decision = _decision(fields[2])
             if decision is None or decision.span_ns is None:
-                raise ValueError("no end")
+                raise ValueError("a message has no end")
             return HandedEnd(_whole(fields[0]), str(box_number(str(fields[1]))), decision)
         if kind == SHARES:
             if len(fields[0]) > MAX_SHARES:
@@ -131,7 +131,7 @@ def _read_received(data: bytes) -> NDArray[np.int64]:
     received = np.frombuffer(data, "<i8").astype(np.int64).reshape(-1, RECEIVED_COLUMNS)
     numbers = received[:, 0]
     if len(received) > MAX_RECEIVED or bool(((numbers < 0) | (numbers >= 2**31)).any()):
-        raise ValueError("too many Boxes, or one that cannot be")
+        raise ValueError("too many Boxes, or an invalid Box id")
     np.clip(received[:, 2:], 0, MAX_WINDOW_NS, out=received[:, 2:])
     return received
 
@@ -147,7 +147,7 @@ def _decision(fields: object) -> Decision | None:
     if fields is None:
         return None
     if not isinstance(fields, list) or len(fields) != 6:
-        raise ValueError("no decision")
+        raise ValueError("a message has no decision")
     metric, value, limit, because, span_ns, since_ns = fields
     span = None if span_ns is None else (_whole(span_ns[0]), _whole(span_ns[1]))
     since = None if since_ns is None else _whole(since_ns)

@@ -189,7 +189,7 @@ class PluginControl:
 
     def unload(self, plugin: str) -> str:
         if self._group(plugin) is not self._originals:
-            raise PluginError(f"{plugin} was not deployed here; disable-plugin {plugin} stops it for good")
+            raise PluginError(f"{plugin} was not deployed here; disable-plugin {plugin} stops it permanently")
         return self._original_ones().unload(plugin)
 
     def load_settings(self, path: Path) -> int:

@@ -80,7 +80,7 @@ class OriginalPlugins:
                 other = self._deployed.get(plugin)
                 if other is not None and other.name != name:
                     raise PluginError(
-                        f"plug-in {plugin} is of the folder {other.name} already; unload it first"
+                        f"plug-in {plugin} belongs to the folder {other.name} already; unload it first"
                     )
             loaded, wrong = [], []
             for plugin in deployment.plugins:

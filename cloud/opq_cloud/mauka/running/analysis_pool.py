@@ -119,7 +119,7 @@ class AnalysisProcess:
         try:
             message = self.pipe.recv()
         except UnpicklingError as error:
-            raise EOFError("half a message") from error
+            raise EOFError("a message was cut off") from error
         self.since_s = self._clock()
         if isinstance(message, WorkerResult | FirstFindings):
             return message

@@ -78,7 +78,7 @@ class InstalledAnalysis:
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
         """Returns its findings. Raises ConnectionError while it rests; otherwise whatever it raises."""
         if rest_s := self.rest_s:
-            raise ConnectionError(f"not asked for {rest_s:.1f} s more: {self.trouble}")
+            raise ConnectionError(f"not called for {rest_s:.1f} s more: {self.trouble}")
         began_s = time.monotonic()
         found: list[Finding] = []
         try:

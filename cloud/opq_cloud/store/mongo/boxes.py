@@ -136,7 +136,7 @@ class MongoMakai(MongoPart):
         upsert(lambda: counters.update_one({"_id": IDENTITY}, first, upsert=True))
         found = counters.find_one({"_id": IDENTITY})
         if found is None:
-            raise StoreError("opq_counters: the name that was just drawn is not there")
+            raise StoreError("opq_counters: the name that was just created is missing")
         return f"{int(found['value']):016x}"
 
     @store_errors

@@ -34,7 +34,7 @@ from opq_proto.messages import Incident
 MAX_BOXES = 50
 MAX_SAMPLES = 10_000_000
 """Samples of one answer; they are held in memory together, two bytes each."""
-Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MAX_BOXES, description="of these alone")]
+Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MAX_BOXES, description="these only")]
 Data = Annotated[DataForm, Query(description="how COMTRADE and CFF keep samples")]
 KEPT_BY = {"Vary": "Cookie, Authorization"}
 BINARY_ANSWER = {"schema": {"type": "string", "format": "binary"}}
@@ -59,8 +59,10 @@ def chosen_incidents(
     box: Annotated[str, Query(max_length=32, examples=["1"])] = "",
     region: Annotated[str, Query(max_length=200)] = "",
     scope: Annotated[str, Query(max_length=20, examples=["local"])] = "",
-    severity: Annotated[str, Query(max_length=7, description="this or more", examples=["4"])] = "",
-    words: Annotated[str, Query(max_length=WORDS_CHARACTERS, description="all of them in notes")] = "",
+    severity: Annotated[str, Query(max_length=7, description="at least this", examples=["4"])] = "",
+    words: Annotated[
+        str, Query(max_length=WORDS_CHARACTERS, description="words that must all be in notes")
+    ] = "",
     cell: Annotated[str, Query(max_length=7, description="a field of `/incidents`")] = "",
 ) -> dict[str, str]:
     """The values of a filter under their names in an address of the list of incidents."""

@@ -89,7 +89,7 @@ def command(
     )
     known = read_progress(folder)
     if known is None and (folder / STORE_NAME).exists():
-        raise ConfigError(f"--into: {folder} holds a store already; give an empty folder")
+        raise ConfigError(f"--into: {folder} has a store already; give an empty folder")
     progress = wanted if known is None else resumed(known, wanted, end_ns is not None)
     folder.mkdir(parents=True, exist_ok=True)
     write_progress(folder, progress)
@@ -133,7 +133,7 @@ def _wanted(
     digest = ""
     if path is not None:
         if not has_network(path):
-            raise ConfigError(f"{path.name}: a history wants a scenario with a table [network]")
+            raise ConfigError(f"{path.name}: a history needs a scenario with a table [network]")
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     count = boxes or (3 if path is None else len(load_power_scenario(path).box))
     start_ns = (time.time_ns() if end_ns is None else end_ns) - round(days * 86_400e9)

@@ -4,6 +4,7 @@ One of each as a rule; several where several Makais share a store (`[[further_br
 them: a command goes to the broker of its last Measurement, and to all where none has come.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
@@ -12,12 +13,16 @@ import zmq
 from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.makai.shares.own_boxes import Frames
 from opq_cloud.own_keys import OwnKeys
-from opq_cloud.sockets import Context, Socket, open_socket
+from opq_cloud.sockets import BURST, Context, Socket, open_socket
 from opq_proto.errors import FrameError
 from opq_proto.measurement_turns import request_turns, waiting_measurements
 from opq_proto.wire import command_from_wire, topic
 from opq_proto.zmq_inbox import try_send
 
+GATHERED = 400
+"""This many Measurements are judged without further waiting."""
+STEP_S = 0.001
+"""While Measurements are gathered, a pressing one is seen after this time."""
 MAX_PLACES = 100_000
 """Limit of Boxes with a known broker; beyond it, all are learnt again."""
 
@@ -49,19 +54,16 @@ class MeasurementLinks:
         self.at: dict[bytes, int] = {}
         self._sockets = sockets
         self._poller = zmq.Poller()
-        self.register(self._poller)
+        for socket in sockets:
+            self._poller.register(socket, zmq.POLLIN)
 
-    def register(self, poller: zmq.Poller) -> None:
-        for socket in self._sockets:
-            poller.register(socket, zmq.POLLIN)
+    def wake_for(self, socket: Socket) -> None:
+        """A message at this socket ends waiting for Measurements, too."""
+        self._poller.register(socket, zmq.POLLIN)
 
-    def poll(self, timeout_ms: int, poller: zmq.Poller | None = None) -> bool:
-        """Waits, with a `poller` also for its other sockets; returns whether a Measurement is there."""
-        return any(socket in self._sockets for socket, _ in (poller or self._poller).poll(timeout_ms))
-
-    def has_only_measurements(self, ready: Sequence[tuple[object, int]]) -> bool:
-        """Returns True if a poller has found Measurements and nothing else."""
-        return bool(ready) and all(socket in self._sockets for socket, _ in ready)
+    def poll(self, timeout_ms: int) -> bool:
+        """Waits; returns whether a Measurement is there."""
+        return any(socket in self._sockets for socket, _ in self._poller.poll(timeout_ms))
 
     def subscribe(self, beginning: bytes) -> None:
         for socket in self._sockets:
@@ -90,6 +92,29 @@ class MeasurementLinks:
                 self.at.update(senders)
             received += new
         return received, pressing
+
+    def gather(self, until_s: float, came_s: float) -> tuple[list[list[Frames]], float]:
+        """Reads messages until `until_s` (monotonic), a pressing one, or a message at another socket.
+
+        came_s: when the first was there. Returns the messages of Boxes with a pressing one, and the others;
+        and since when they wait: the first, or the pressing one.
+        """
+        messages, pressing = self.receive(BURST)
+        new_s = came_s
+        while len(messages) < GATHERED:
+            if pressing:
+                own = [frames for frames in messages if frames[0] in pressing]
+                return [own, [frames for frames in messages if frames[0] not in pressing]], new_s
+            if (left_s := until_s - time.monotonic()) <= 0:
+                break
+            time.sleep(min(left_s, STEP_S))
+            ready = self._poller.poll(max(0, round((until_s - time.monotonic()) * 1e3)))
+            if not ready or any(socket not in self._sockets for socket, _ in ready):
+                break
+            new_s = time.monotonic()
+            new, pressing = self.receive(BURST)
+            messages += new
+        return [messages], came_s
 
 
 class CommandLinks:

@@ -19,12 +19,13 @@ from functools import partial
 import zmq
 
 from opq_cloud.backend_admission import backend_context
-from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.config import EventServiceSection, FurtherBrokers
 from opq_cloud.makai.boxes import BoxGains
 from opq_cloud.makai.broker_links import CommandLinks, linked
+from opq_cloud.makai.events.announcements import EventAnnouncements
 from opq_cloud.makai.events.answer_inbox import AnswerInbox
 from opq_cloud.makai.events.answers import AnswerReach, reach_of
+from opq_cloud.makai.events.event_ids import EventIds
 from opq_cloud.makai.events.event_requests import (
     FRUITLESS,
     PREFIX,
@@ -38,7 +39,7 @@ from opq_cloud.makai.events.half_cycle_requests import PREFIX as HALF_CYCLES
 from opq_cloud.makai.events.requested_events import EVENT_REQUEST, RequestedEvents
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
-from opq_cloud.sockets import POLL_MS, Socket, bind, open_socket, service_context
+from opq_cloud.sockets import POLL_MS, Socket, service_context
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Trigger, Waveform
@@ -49,22 +50,17 @@ from opq_proto.wire import (
     response_from_wire,
     waveform_from_frames,
 )
-from opq_proto.zmq_inbox import try_send
 
 REFRESH_S = 0.25
 """How often the store is read for events that no Box has answered yet."""
 RECEIVE_QUEUE = 200
 """Answers that libzmq keeps in addition to our own inbox: 0.1 MB each, with unknown origin."""
-EVENT_KEY, EVENT_ID_KEY = "event_service.event_endpoint", "event_service.event_id_endpoint"
 ANSWERS_AT_ONCE = 20
 STORE_PAUSE_S = 0.25
 STORE_TRIES = 40
 """An answer that the store refuses for 10 s is dropped, and its Box asked again."""
-IDS_AT_ONCE = 20
-"""Each id is a write to the disk; a client that requests endlessly must not delay the answers."""
 LATE_KEPT = 10_000
 """Finished tokens remembered, to distinguish a late answer from an original makai's new event."""
-ANNOUNCE_LATEST_S = 5.0
 FIRST_REQUEST_S = 0.25
 """After a restart: by then Boxes are connecting again; a command to a Box not yet connected is lost."""
 
@@ -84,7 +80,6 @@ class EventService:
         self._lease = shared.lease(self.name)
         self._works = False
         """False while another process' event service works."""
-        self._unannounced: list[int] = []
         self._instance = str(uuid.uuid4())
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
@@ -118,22 +113,16 @@ class EventService:
             self._half_cycles = self._no_half_cycles()
             addresses = config.event_endpoint, config.event_id_endpoint
             backend = opened.enter_context(backend_context(context, addresses, self.counters))
-            made = backend.context
-            self._events = opened.enter_context(closing(open_socket(made, zmq.XPUB, xpub_verbose=1)))
-            ids = opened.enter_context(closing(open_socket(made, zmq.REP)))
-            self._listeners, self._id_peers = (
-                opened.enter_context(
-                    closing(BackendPeers(made, socket, key, self.counters, None, backend.admission))
-                )
-                for socket, key in ((self._events, EVENT_KEY), (ids, EVENT_ID_KEY))
-            )
-            bind(self._events, config.event_endpoint, self.name, EVENT_KEY)
-            bind(ids, config.event_id_endpoint, self.name, EVENT_ID_KEY)
-            self._id_owed = self._works = False
+            shared = backend, self._store, self.counters
+            self._announcements = opened.enter_context(closing(EventAnnouncements(*shared)))
+            self._announcements.bind(config.event_endpoint, self.name)
+            self._ids = opened.enter_context(closing(EventIds(*shared)))
+            self._ids.bind(config.event_id_endpoint, self.name)
+            self._works = False
             self._follow_lease(answers)
             if ready is not None:
                 ready.set()
-            self._loop(stop, answers, ids)
+            self._loop(stop, answers)
 
     def _follow_lease(self, answers: Sequence[Socket]) -> None:
         """Starts where no other works, or stops: the one that works then requests missing answers again."""
@@ -148,7 +137,7 @@ class EventService:
         else:
             self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
             self._inbox, self._half_cycles = AnswerInbox(), self._no_half_cycles()
-            self._unannounced = []
+            self._announcements.put_off("", ())
 
     def _no_half_cycles(self) -> HalfCycleAnswers:
         return HalfCycleAnswers(self._store, self._requests, self._instance, self.counters)
@@ -165,12 +154,12 @@ class EventService:
         for record in newest:
             if record.finished:
                 self._remember(record.token, record.event_id)
-        self._unannounced = [record.event_id for record in self._store.unanalysed_events()]
-        self._announce_until_s = now + ANNOUNCE_LATEST_S
+        unanalysed = [record.event_id for record in self._store.unanalysed_events()]
+        self._announcements.put_off(self._instance, unanalysed)
 
-    def _loop(self, stop: threading.Event, answers: Sequence[Socket], ids: Socket) -> None:
+    def _loop(self, stop: threading.Event, answers: Sequence[Socket]) -> None:
         poller = zmq.Poller()
-        for socket in (*answers, self._events, ids):
+        for socket in (*answers, self._announcements.socket, self._ids.socket):
             poller.register(socket, zmq.POLLIN)
         refresh = time.monotonic() + REFRESH_S
         while not stop.is_set():
@@ -178,10 +167,11 @@ class EventService:
             now = time.monotonic()
             due = self._inbox and now >= self._store_again_s
             poller.poll(0 if due else POLL_MS)
-            self._listeners.check()
-            self._id_peers.check()
-            self._reply_ids(ids)
-            self._read_subscriptions()
+            try:
+                self._ids.advance()
+            except StoreError as error:
+                self._store_failed(error)
+            self._announcements.advance()
             self._inbox.receive(*answers)
             if not self._works:  # left from before it was another's turn
                 self._inbox = AnswerInbox()
@@ -207,31 +197,6 @@ class EventService:
                 self.counters.set("answers_waiting_bytes_now", self._inbox.size_bytes)
             for event in self._open.remove_finished(now, self._inbox.may_hold):
                 self._finish(event, now)
-
-    def _reply_ids(self, ids: Socket) -> None:
-        """Answers any request with an id, "exit" too (the original stops; opq-interop H.8)."""
-        for _ in range(IDS_AT_ONCE):
-            try:
-                if not self._id_owed and next(self._id_peers.messages(1), None) is None:
-                    return
-                self._id_owed = True
-                number = self._store.next_event_id()
-            except StoreError as error:  # the client waits until the store answers
-                self._store_failed(error)
-                return
-            ids.send(str(number).encode("ascii"))
-            self._id_owed = False
-            self.counters.add("ids_given")
-
-    def _read_subscriptions(self) -> None:
-        """Once somebody subscribes, announces unanalysed events (to Mauka, after both were away)."""
-        requests = [data[:1] for data in self._listeners.subscriptions()]
-        listening = b"\x01" in requests
-        self.counters.add("subscriptions", requests.count(b"\x01"))
-        if self._unannounced and (listening or time.monotonic() >= self._announce_until_s):
-            for event_id in self._unannounced:
-                self._announce(self._instance, event_id)
-            self._unannounced = []
 
     def _read_oldest_answer(self) -> bool:
         """Stores the oldest answer; False when none waits, or it has to wait for the store."""
@@ -328,7 +293,7 @@ class EventService:
             self._gains.read_response(box_id, response)
         if event.foreign and not event.announced:  # as in the original: with the first answer
             event.announced = True
-            self._announce(instance, event.event_id)
+            self._announcements.announce(instance, event.event_id)
 
     def _request_rest(self, event: OpenEvent, box_id: str, reach: AnswerReach, new: bool) -> bool:
         """Returns True if the Box is asked again: its answer was short, and may be longer next time."""
@@ -360,7 +325,7 @@ class EventService:
             self.counters.add("answers_late", label=box_id)
             if wave is not None and self._store.put_waveform(self._finished[token], wave):
                 self._log.info("event.late_waveform", event_id=self._finished[token], box_id=box_id)
-                self._announce(instance, self._finished[token])
+                self._announcements.announce(instance, self._finished[token])
             return None
         if wave is None:
             self.counters.add("answers_empty", label=box_id)
@@ -410,32 +375,7 @@ class EventService:
         missing = {} if record is None else dict(record.missing)
         self._log.info("event.finished", event_id=event.event_id, boxes=boxes, missing=missing)
         if not event.announced:
-            self._announce(event.instance or self._instance, event.event_id)
-
-    def _announce(self, instance: str, event_id: int) -> None:
-        """Announces an event unless it completes another, or has grown.
-
-        An original Mauka would store its disturbance again. Ours finds it in the store, joins both, and
-        needs no announcement.
-        """
-        if what := self._known_already(event_id):
-            self.counters.add(what)
-            return
-        self.counters.add("events_announced")
-        if not try_send(self._events, [instance.encode(), str(event_id).encode("ascii")]):
-            self.counters.add("announcements_dropped")
-
-    def _known_already(self, event_id: int) -> str | None:
-        """Returns the counter it belongs to, when it has a disturbance that was announced before."""
-        try:
-            record = self._store.event_record(event_id)
-        except StoreError:
-            return None
-        if record is None:
-            return None
-        if record.completes is not None:
-            return "completions_finished"
-        return "events_grown" if record.analysed_ns is not None and record.more else None
+            self._announcements.announce(event.instance or self._instance, event.event_id)
 
     def _request_again(self, due: Iterable[tuple[OpenEvent, str]]) -> None:
         for event, box_id in due:

@@ -13,8 +13,7 @@ restart in the middle of a dip, or just after it, loses neither its beginning no
 import threading
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from opq_cloud.makai.judging.limits_follower import LimitsFollower
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.measurements.last_minutes import LastMinutes
 from opq_cloud.makai.measurements.measurement_inbox import MeasurementInbox
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter, ages_s
 from opq_cloud.makai.openings.openings import EventOpenings
@@ -40,10 +40,9 @@ from opq_cloud.makai.shares.own_boxes import Frames
 from opq_cloud.makai.shares.shared_boxes import SharedBoxes
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
-from opq_cloud.sockets import BURST, POLL_MS, service_context
+from opq_cloud.sockets import POLL_MS, service_context
 from opq_cloud.store.documents.makai import MakaiConfig
 from opq_cloud.store.records.lease import StoreLease
-from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_proto import log
 from opq_proto.decision import Nominal
 from opq_proto.errors import PortBusyError, StoreError
@@ -64,63 +63,10 @@ GATHER_S = 0.025
 """Interval between turns while Measurements arrive: judging a hundred together costs as much as twenty one
 by one. A pressing one, and the first one after a pause, is judged at once.
 """
-GATHERED = 400
-"""This many are judged without further waiting."""
-STEP_S = 0.001
-"""While Measurements are gathered, a pressing one is seen after this time."""
 NOMINAL_REFRESH_S = 30.0
 JOIN_S = 3.0
 WITHOUT_SHARE = "it hears brokers of others too, and has no triggering_service.share: one judges for all"
 SAME_SHARE = "another service has this share already; give each its own, or let this one wait as a spare"
-LAST_MEASUREMENTS = 5000
-"""Limit of those on their way into the store; older ones are stored, unless the disk is away."""
-
-
-class LastMinutes:
-    """The last minutes' Measurements, for a trigger that begins: stored, or on their way there."""
-
-    def __init__(self, seconds: float) -> None:
-        self._back_ms = round(seconds * 1000)
-        self._newest: deque[Measurement] = deque(maxlen=LAST_MEASUREMENTS)
-        self._columns: deque[NumberedColumns] = deque()
-        self._rows = 0
-        """Rows in `_columns`."""
-
-    def add_measurement(self, measurement: Measurement) -> None:
-        """Adds a Measurement that the triggers have judged."""
-        self._newest.append(measurement)
-
-    def add_columns(self, columns: NumberedColumns) -> None:
-        """Adds each of these."""
-        self._columns.append(columns)
-        self._rows += len(columns)
-        while self._rows - len(self._columns[0]) >= LAST_MEASUREMENTS:
-            self._rows -= len(self._columns.popleft())
-
-    def rows(
-        self, store: CloudStore, wanted: Callable[[str], bool] = lambda box_id: True
-    ) -> Iterator[Measurement]:
-        """Yields Measurements, Box by Box in the order of time, each once. Raises StoreError.
-
-        The store is read in one pass: a query for each Box costs five times as much, and nothing is judged
-        meanwhile.
-        """
-        waiting: dict[str, list[Measurement]] = {}
-        for row in (*self._newest, *(row for each in self._columns for row in each.measurements())):
-            waiting.setdefault(row.box_id, []).append(row)
-        for stored in store.last_minutes(self._back_ms, QUERY_ROWS):
-            if wanted(box_id := stored[0].box_id):
-                yield from self._merged(stored, waiting.pop(box_id, ()))
-        for box_id, rows in waiting.items():
-            if wanted(box_id):
-                yield from self._merged((), rows)
-
-    def _merged(self, stored: Sequence[Measurement], waiting: Iterable[Measurement]) -> list[Measurement]:
-        """Returns one Box's Measurements of the last minutes, each once, in the order of time."""
-        newest = [*stored, *(row for row in waiting if not row.backfilled)]
-        begin_ms = max((row.timestamp_ms for row in newest), default=0) - self._back_ms
-        found = {_identity(row): row for row in newest if row.timestamp_ms >= begin_ms}
-        return sorted(found.values(), key=lambda row: row.timestamp_ms)
 
 
 class TriggeringService:
@@ -283,11 +229,9 @@ class TriggeringService:
                 lambda box_id, text: self._acknowledge(acknowledgements, box_id, text),
             )
             sharing, accept = self._sharing, writer.accept_measurement
-            self._poller = poller = zmq.Poller()
-            measurements.register(poller)
             if sharing is not None:
                 others = opened.enter_context(sharing.opened(context, config.share_endpoint))
-                poller.register(others, zmq.POLLIN)
+                measurements.wake_for(others)
                 accept = sharing.accept
                 sharing.begin(
                     measurements,
@@ -337,12 +281,12 @@ class TriggeringService:
             began_s = time.monotonic()
             if self._further is not None and self._further.may_be_first(began_s):
                 return
-            there = self._wait(measurements)
+            there = measurements.poll(POLL_MS)
             received, woken_s = 0, time.monotonic()
             self._triggers.note_idle(woken_s - began_s)
             parts: list[list[Frames]] = [[]]
             if there:
-                parts, woken_s = self._gather(measurements, turn_s + GATHER_S, woken_s)
+                parts, woken_s = measurements.gather(turn_s + GATHER_S, woken_s)
             turn_s = time.monotonic()
             self._keys.follow()
             if self._sharing is not None:
@@ -370,36 +314,6 @@ class TriggeringService:
                 self._refresh_nominals()
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
-
-    def _gather(
-        self, measurements: MeasurementLinks, until_s: float, came_s: float
-    ) -> tuple[list[list[Frames]], float]:
-        """Reads messages until `until_s` (monotonic), a pressing one, or a message of another share.
-
-        came_s: when the first was there. Returns the messages of Boxes with a pressing one, and the others;
-        and since when they wait: the first, or the pressing one.
-        """
-        messages, pressing = measurements.receive(BURST)
-        new_s = came_s
-        while len(messages) < GATHERED:
-            if pressing:
-                own = [frames for frames in messages if frames[0] in pressing]
-                return [own, [frames for frames in messages if frames[0] not in pressing]], new_s
-            if (left_s := until_s - time.monotonic()) <= 0:
-                break
-            time.sleep(min(left_s, STEP_S))
-            if not measurements.has_only_measurements(
-                self._poller.poll(max(0, round((until_s - time.monotonic()) * 1e3)))
-            ):
-                break
-            new_s = time.monotonic()
-            new, pressing = measurements.receive(BURST)
-            messages += new
-        return [messages], came_s
-
-    def _wait(self, measurements: MeasurementLinks) -> bool:
-        """Waits for a Measurement, or for another share's message; returns whether a Measurement is there."""
-        return measurements.poll(POLL_MS, None if self._sharing is None else self._poller)
 
     def _use_limits(self) -> None:
         if self._follower.config is not self._makai_config:
@@ -497,7 +411,3 @@ class TriggeringService:
         self.counters.add("acknowledgements", label=box_id)
         if not links.send([plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self._store_name}_store")]):
             self.counters.add("commands_dropped")  # the next acknowledgement has it too
-
-
-def _identity(row: Measurement) -> tuple[int, int | None, bool]:
-    return row.timestamp_ms, row.start_ns, row.crossing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud.makai.triggering_service import LastMinutes
+from opq_cloud.makai.measurements.last_minutes import LastMinutes
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.messages import Measurement, Metric, TimeSource
 

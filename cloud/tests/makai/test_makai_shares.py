@@ -20,6 +20,7 @@ from opq_cloud.config import EventServiceSection as EventConfig
 from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.measurements.last_minutes import LastMinutes
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.shares.box_shares import (
@@ -44,7 +45,7 @@ from opq_cloud.makai.shares.share_messages import (
     settled_frames,
     shares_frames,
 )
-from opq_cloud.makai.triggering_service import LastMinutes, TriggeringService
+from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log

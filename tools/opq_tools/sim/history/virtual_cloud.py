@@ -15,9 +15,9 @@ from opq_cloud.config import CloudConfig
 from opq_cloud.makai.boxes import BoxNominals, BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.measurements.last_minutes import LastMinutes
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.makai.triggering_service import LastMinutes
 from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
 from opq_cloud.mauka.outages.plugin import OutagePlugin
 from opq_cloud.mauka.runner import AnalysisRunner

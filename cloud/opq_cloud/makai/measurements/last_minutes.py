@@ -1,0 +1,62 @@
+"""The last minutes' Measurements, for triggers that begin: those stored, and those on their way there."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from opq_cloud.store.store import QUERY_ROWS, CloudStore
+from opq_proto.measurement_columns import NumberedColumns
+from opq_proto.messages import Measurement
+
+LAST_MEASUREMENTS = 5000
+"""Limit of those on their way into the store; older ones are stored, unless the disk is away."""
+
+
+class LastMinutes:
+    """The last minutes' Measurements, for a trigger that begins: stored, or on their way there."""
+
+    def __init__(self, seconds: float) -> None:
+        self._back_ms = round(seconds * 1000)
+        self._newest: deque[Measurement] = deque(maxlen=LAST_MEASUREMENTS)
+        self._columns: deque[NumberedColumns] = deque()
+        self._rows = 0
+        """Rows in `_columns`."""
+
+    def add_measurement(self, measurement: Measurement) -> None:
+        """Adds a Measurement that the triggers have judged."""
+        self._newest.append(measurement)
+
+    def add_columns(self, columns: NumberedColumns) -> None:
+        """Adds each of these."""
+        self._columns.append(columns)
+        self._rows += len(columns)
+        while self._rows - len(self._columns[0]) >= LAST_MEASUREMENTS:
+            self._rows -= len(self._columns.popleft())
+
+    def rows(
+        self, store: CloudStore, wanted: Callable[[str], bool] = lambda box_id: True
+    ) -> Iterator[Measurement]:
+        """Yields Measurements, Box by Box in the order of time, each once. Raises StoreError.
+
+        The store is read in one pass: a query for each Box costs five times as much, and nothing is judged
+        meanwhile.
+        """
+        waiting: dict[str, list[Measurement]] = {}
+        for row in (*self._newest, *(row for each in self._columns for row in each.measurements())):
+            waiting.setdefault(row.box_id, []).append(row)
+        for stored in store.last_minutes(self._back_ms, QUERY_ROWS):
+            if wanted(box_id := stored[0].box_id):
+                yield from self._merged(stored, waiting.pop(box_id, ()))
+        for box_id, rows in waiting.items():
+            if wanted(box_id):
+                yield from self._merged((), rows)
+
+    def _merged(self, stored: Sequence[Measurement], waiting: Iterable[Measurement]) -> list[Measurement]:
+        """Returns one Box's Measurements of the last minutes, each once, in the order of time."""
+        newest = [*stored, *(row for row in waiting if not row.backfilled)]
+        begin_ms = max((row.timestamp_ms for row in newest), default=0) - self._back_ms
+        found = {_identity(row): row for row in newest if row.timestamp_ms >= begin_ms}
+        return sorted(found.values(), key=lambda row: row.timestamp_ms)
+
+
+def _identity(row: Measurement) -> tuple[int, int | None, bool]:
+    return row.timestamp_ms, row.start_ns, row.crossing

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plugin_zips import Whose, manifest, stored, zipped
+from plugin_zips import FUNCTION, SOURCE, Whose, manifest, stored, zipped
 from waiting import wait_for
 
 from opq_plugins.policy import Policy, ProcessLimits
@@ -15,36 +15,7 @@ from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
 from opq_rules.rule_plugins import RulePlugins
 
-SOURCE = """
-from opq_plugins import sdk
-
-
-class Source(sdk.Source):
-    next = 0
-
-    def configure(self, datasource, properties):
-        pass
-
-    def rewind(self, offset):
-        self.next = offset
-
-    def open(self, context):
-        while not context.wait(0.0005):
-            if not context.emit({"n": self.next}, offset=self.next + 1):
-                return
-            self.next += 1
-"""
-FUNCTION = """
-from opq_plugins import sdk
-
-
-class Function(sdk.Function):
-    def validate(self, args):
-        return "" if len(args) == 1 else "want one argument"
-
-    def exec(self, args, context):
-        return args[0] * 2
-"""
+SLOW_SOURCE = SOURCE.replace("not context.stopped", "not context.wait(0.0005)")
 SINK = """
 import json
 
@@ -66,7 +37,7 @@ def version_of(plugins: RulePlugins, number: int) -> str:
     symbols = {"sources": ["counter"], "functions": ["twice"], "sinks": ["lines"]}
     files = {
         "plugin.json": manifest("three", f"1.0.{number}", symbols=symbols),
-        "sources/counter.py": SOURCE,
+        "sources/counter.py": SLOW_SOURCE,
         "functions/twice.py": FUNCTION,
         "sinks/lines.py": SINK.replace("VERSION", f"1.0.{number}"),
         "sinks/lines.json": '{"properties": {"path": {"type": "string", "required": true}}}',

@@ -18,7 +18,7 @@ import click
 
 from opq_gateway.lean import lean
 from opq_gateway.serial_side.early_ports import early_ports
-from opq_proto.command_line import CommandGroup, port_offset_option
+from opq_proto.command_line import CommandGroup, json_option, port_offset_option
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
@@ -78,16 +78,20 @@ def run(
     sys.exit(_run(config_path, data_dir or outer[1], outer[2] if port_offset is None else port_offset))
 
 
-@main.command("claim-code", short_help="Show a code by which its owner claims BOX in View.")
-@click.argument("box_id", metavar="BOX")
-@click.option(
+_endpoint = click.option(
     "--endpoint",
     default="127.0.0.1:8913",
     show_default=True,
     help="Address of the running gateway: its `health_endpoint`.",
 )
-@port_offset_option("Number that the running gateway adds to every port.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+_running_offset = port_offset_option("Number that the running gateway adds to every port.")
+
+
+@main.command("claim-code", short_help="Show a code by which its owner claims BOX in View.")
+@click.argument("box_id", metavar="BOX")
+@_endpoint
+@_running_offset
+@json_option
 def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> None:
     """Show a code by which its owner claims BOX in View, valid for ten minutes and one use.
 
@@ -104,14 +108,9 @@ def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> N
 
 
 @main.command("status", short_help="Boxes, clocks, GPS and claim codes of the running gateway.")
-@click.option(
-    "--endpoint",
-    default="127.0.0.1:8913",
-    show_default=True,
-    help="Address of the running gateway: its `health_endpoint`.",
-)
-@port_offset_option("Number that the running gateway adds to every port.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@_endpoint
+@_running_offset
+@json_option
 def status(endpoint: str, port_offset: int, as_json: bool) -> None:
     """Show Boxes, their clocks, GPS and open claim codes of the gateway that runs on this machine.
 

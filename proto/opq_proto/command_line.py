@@ -61,6 +61,10 @@ def run_installed(command: str, module: str, extra: str) -> None:
     main()
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+"""The option of every command that can print its result as one document."""
+
+
 def port_offset_option(text: str, default: int | None = 0) -> Callable[[FC], FC]:
     """Returns the option `--port-offset` with `text` as its help, from 0 to MAX_OFFSET."""
     return click.option("--port-offset", type=click.IntRange(0, MAX_OFFSET), default=default, help=text)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from opq_proto.command_line import json_option
 from opq_proto.errors import OpqError
 
 FOLDER = Path(__file__).resolve().parents[1] / "bench"
@@ -110,7 +111,7 @@ class NoBenchmarksError(OpqError):
 @click.argument("name", required=False)
 @click.option("--list", "list_all", is_flag=True, help="List all benchmarks.")
 @click.option("--quick", is_flag=True, help="Make fewer runs, less than a minute.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> None:
     """Run one benchmark and print the result next to its baseline.
 

@@ -16,6 +16,7 @@ import click
 
 from opq_gateway.surroundings import Found
 from opq_proto import log
+from opq_proto.command_line import json_option
 from opq_proto.config import read_document
 from opq_proto.config_fields import fields_of
 from opq_proto.config_sample import sample_toml
@@ -199,7 +200,7 @@ def command() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Data folder that its service will get.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @click.option(
     "--sample",
     type=click.Choice(SAMPLES),

@@ -20,6 +20,7 @@ from opq_hil.suites.digests import scenarios as digest_scenarios
 from opq_hil.suites.run_digest import Digest
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.updates import BOARD
+from opq_proto.command_line import json_option
 from opq_tools.built_firmware import firmware_for
 
 FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD}
@@ -35,7 +36,7 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def list_scenarios(as_json: bool) -> None:
     """List every scenario and what it shows.
 
@@ -119,7 +120,7 @@ def list_scenarios(as_json: bool) -> None:
     metavar="FILE",
     help="For these two: file for a JSON line per finished seed; seeds in it are not played again.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1)
 def run(
     backend_name: str,
@@ -204,7 +205,7 @@ def run(
 @command.command("compare", short_help="Show how two kept runs of one world differ.")
 @click.argument("run_a", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("run_b", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def compare_runs(run_a: Path, run_b: Path, as_json: bool) -> None:
     """Show how two kept runs of one world differ; exit code 1 if they do.
 

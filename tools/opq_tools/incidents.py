@@ -12,8 +12,9 @@ from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
 from opq_cloud.view.words import CLASS_PHRASES, headline
+from opq_proto.command_line import json_option
 from opq_proto.messages import Incident
-from opq_tools.boxes.command import json_option, store_command
+from opq_tools.boxes.command import store_command
 from opq_tools.moment import from_option, to_option
 
 MAX_LISTED = 10_000

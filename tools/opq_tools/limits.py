@@ -29,9 +29,10 @@ from opq_cloud.store.documents.makai import (
     makai_config_document,
     makai_config_from_document,
 )
+from opq_proto.command_line import json_option
 from opq_proto.errors import OpqError, PluginError
 from opq_proto.keys import checked_box_id
-from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
+from opq_tools.boxes.command import data_option, mongo_option, opened_store
 
 F = TypeVar("F", bound=Callable[..., object])
 LIMIT_NAMES = tuple(each.name for each in fields(TriggeringLimits))
@@ -171,7 +172,7 @@ def remove_limits(
 
 @command.command("triggers")
 @click.argument("names", nargs=-1, metavar="[TRIGGER]...")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def list_triggers(names: tuple[str, ...], as_json: bool) -> None:
     """List the settings of built-in triggers: default, range, meaning.
 

@@ -17,8 +17,9 @@ from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, run_reanalysis
 from opq_cloud.original_config import read_config
 from opq_cloud.reanalysis_jobs import ReanalysisJobs, job_json
 from opq_cloud.reanalysis_order import ReanalysisOrder
+from opq_proto.command_line import json_option
 from opq_proto.config import default_data_dir
-from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
+from opq_tools.boxes.command import data_option, mongo_option, opened_store
 from opq_tools.moment import from_option, to_option
 from opq_tools.progress import shown_progress
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding,
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from opq_proto.command_line import json_option
 from opq_proto.firmware_image import (
     VERDICT_WORDS,
     ImageError,
@@ -101,7 +102,7 @@ def _write(path: Path, data: bytes) -> None:
 @click.argument("pubkey", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("sig", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def verify_command(pubkey: Path, file: Path, sig: Path | None, as_json: bool) -> None:
     """Check the signature of FILE with PUBKEY (PEM; a private key's file works too).
 

@@ -11,6 +11,7 @@ import click
 from opq_cloud.original_config import read_config
 from opq_cloud.store import opened_people
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords
+from opq_proto.command_line import json_option
 from opq_proto.config import default_data_dir
 from opq_proto.errors import OpqError
 
@@ -24,7 +25,7 @@ from opq_proto.errors import OpqError
 )
 @click.option("--account", default="", help="E-mail of one account.  [default: all]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def notifications_log(
     paths: tuple[Path, ...], data_dir: Path | None, account: str, limit: int, as_json: bool
 ) -> None:

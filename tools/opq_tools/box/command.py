@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from opq_proto.command_client import CommandClient
-from opq_proto.command_line import port_offset_option
+from opq_proto.command_line import json_option, port_offset_option
 from opq_proto.firmware_image import describe_firmware
 from opq_proto.firmware_transfer import follow_update, send_firmware
 from opq_proto.wire import info_command, rate_command
@@ -69,7 +69,6 @@ def _number(context: click.Context, parameter: click.Parameter, text: str) -> st
 
 
 box_argument = click.argument("box_id", metavar="BOX", callback=_number)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
 @command.command()

@@ -19,6 +19,7 @@ from opq_cloud.command_audit import note_command
 from opq_cloud.store import FILE_NAME, BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.store import box_order
+from opq_proto.command_line import json_option
 from opq_proto.config import default_data_dir
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder, checked_box_id
@@ -40,7 +41,6 @@ def _box_id(context: click.Context, parameter: click.Parameter, text: str) -> st
 
 
 box_argument = click.argument("box_id", metavar="BOX", callback=_box_id)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 data_option = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),

@@ -15,9 +15,10 @@ from opq_cloud.store.incidents.as_json import cause_json, found_by, source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.store import EventRecord
 from opq_cloud.view.words import class_phrase
+from opq_proto.command_line import json_option
 from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
-from opq_tools.boxes.command import json_option, store_command
+from opq_tools.boxes.command import store_command
 from opq_tools.events.trace import step_rows, traced_steps
 from opq_tools.moment import from_option, to_option
 

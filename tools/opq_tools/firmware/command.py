@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from opq_proto.command_line import json_option
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import version_number
 from opq_tools.firmware.build import Built, boards, build
@@ -62,7 +63,7 @@ def _three_numbers(_context: click.Context, _option: click.Parameter, version: s
     "--out", type=click.Path(path_type=Path), help="Folder for the results. Default: build/firmware."
 )
 @click.option("--refresh", is_flag=True, help="Ask the mirror for a newer point release of the sources.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def build_command(
     chosen: tuple[str, ...],
     key: Path | None,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from opq_proto.command_line import json_option
 from opq_tools.flash import in_place, progress
 from opq_tools.flash.chip import FlashError
 from opq_tools.flash.dfu import Dfu
@@ -60,7 +61,7 @@ ROM_BAUD = 115_200
 @click.option("--serial", default="", help="Serial number of the USB device, where several are in DFU mode.")
 @click.option("--interface", help="openocd's interface file.  [default: interface/stlink.cfg]")
 @click.option("--no-start", is_flag=True, help="Do not start the firmware afterwards.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def command(
     file: Path | None,
     port: str | None,

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from opq_proto.command_line import json_option
 from opq_tools.plan.site import Demand, PlanRow, SitePlan, plan_site
 
 TABLE_BOXES = (1_000, 10_000, 100_000, 1_000_000)
@@ -52,7 +53,7 @@ _STANDARD = Demand(1)
     show_default=True, help="Days for which events and their waveforms are kept.",
 )  # fmt: skip
 @click.option("--table", is_flag=True, help="Print the table of docs/plan.md.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def command(
     boxes: int | None, rate: float, makais: int | None, table: bool, as_json: bool, **more: float
 ) -> None:

@@ -13,6 +13,7 @@ from opq_plugins.host.plugins import Plugins
 from opq_plugins.package.archive import pack
 from opq_plugins.policy import Policy
 from opq_plugins.sdk import RowError
+from opq_proto.command_line import json_option
 from opq_proto.errors import PluginError
 from opq_tools.input_file import read_input
 from opq_tools.plugin.trial_context import TrialContext
@@ -46,7 +47,7 @@ FOLDERS = {
     "60 Hz; prints precision and recall.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the recordings.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def command(
     plugin: Path, samples: Path | None, seconds: float, per_class: int | None, seed: int, as_json: bool
 ) -> None:

@@ -14,6 +14,7 @@ import click
 import numpy as np
 
 from opq_measure.events.limits import Limits
+from opq_proto.command_line import json_option
 from opq_proto.messages import Measurement, Metric
 from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.definition import options
@@ -59,7 +60,7 @@ class BacktestRule:
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder with the store in it."
 )
 @click.option("--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @server_command
 def command(
     server: RuleServer,

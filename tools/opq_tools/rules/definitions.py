@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from opq_proto.command_line import json_option
 from opq_tools.rules.server import RuleServer, server_command, text_of
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
 def family(what: str) -> click.Group:
@@ -68,7 +68,7 @@ def family(what: str) -> click.Group:
         click.echo(server.request("PUT", f"{path}/{name}", {"sql": sql}, sql))
 
     @group.command("list", help=help_text(f"Names of all {what}s.", "list"))
-    @_JSON
+    @json_option
     @server_command
     def names(server: RuleServer, as_json: bool) -> None:
         found = server.request("GET", path)
@@ -76,7 +76,7 @@ def family(what: str) -> click.Group:
 
     @group.command("show", help=help_text(f"Columns and options of a {what}.", "show demo"))
     @click.argument("name")
-    @_JSON
+    @json_option
     @server_command
     def show(server: RuleServer, name: str, as_json: bool) -> None:
         if as_json:

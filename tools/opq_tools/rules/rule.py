@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from opq_proto.command_line import json_option
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 
 LATE = {
@@ -15,7 +16,6 @@ LATE = {
     "backtest": "opq_tools.rules.backtest",
 }
 """Commands that have files of their own."""
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
 class _Group(click.Group):
@@ -117,7 +117,7 @@ def validate(server: RuleServer, name: str, rule: str | None, file: str | None) 
 
 
 @command.command("list")
-@_JSON
+@json_option
 @server_command
 def rules(server: RuleServer, as_json: bool) -> None:
     """List all rules with their state.
@@ -145,7 +145,7 @@ def show_rule(server: RuleServer, name: str) -> None:
 
 @command.command("status")
 @click.argument("name")
-@_JSON
+@json_option
 @server_command
 def rule_status(server: RuleServer, name: str, as_json: bool) -> None:
     """Show state and counters of a rule.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from opq_proto.command_line import json_option
 from opq_tools.input_file import read_input, read_input_text
 from opq_tools.rules.server import RuleServer, server_command
 
@@ -56,7 +57,7 @@ def update_schema(server: RuleServer, name: str, file: Path, version: str) -> No
 
 
 @command.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @server_command
 def list_schemas(server: RuleServer, as_json: bool) -> None:
     """List all schemas, also the built-in ones.
@@ -69,7 +70,7 @@ def list_schemas(server: RuleServer, as_json: bool) -> None:
 
 @command.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @server_command
 def show_schema(server: RuleServer, name: str, as_json: bool) -> None:
     """Show a schema's messages (as in SCHEMAID) and its users.

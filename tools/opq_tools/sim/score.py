@@ -12,6 +12,7 @@ from opq_cloud.store import open_store
 from opq_hil.score.figures import ScoreFigures, score
 from opq_hil.score.records import OPEN_NS, BoxSpan, FoundIncident
 from opq_hil.score.truth_file import read_truth
+from opq_proto.command_line import json_option
 from opq_proto.config import default_data_dir
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Incident
@@ -32,7 +33,7 @@ MAX_INCIDENTS = 1_000_000
 @click.option("--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq.")
 @from_option("Only incidents from this time on (UTC).")
 @to_option("Only incidents before this time (UTC).")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 def command(
     folder: Path,
     data_dir: Path | None,

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from opq_hil.box.control import request_control
+from opq_proto.command_line import json_option
 from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
 
 
 @click.command("status", short_help="Show the Boxes of a running `sim` or `up`, and what has happened.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@json_option
 @data_dir_option
 @ports_dir_option
 def command(as_json: bool, data_dir: Path | None, ports_dir: Path | None) -> None:

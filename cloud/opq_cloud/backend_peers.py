@@ -8,9 +8,10 @@ counted (`backend_ended` by reason) and logged. A program of ZeroMQ connects aga
 Where the address has keys, a connection is ended when its key is not admitted any more.
 """
 
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import zmq
@@ -18,7 +19,16 @@ from zmq.utils.monitor import parse_monitor_message
 
 from opq_cloud.backend_admission import AdmittedPeer, BackendAdmission, backend_context
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import Context, Socket, bind, open_monitor, open_socket, receive, service_context
+from opq_cloud.sockets import (
+    POLL_MS,
+    Context,
+    Socket,
+    bind,
+    open_monitor,
+    open_socket,
+    receive,
+    service_context,
+)
 from opq_cloud.tcp_connections import (
     BYTES_RECEIVED_AT,
     bytes_at,
@@ -318,11 +328,16 @@ class BackendPeers:
         self._log.warning("backend.ended", key=(self._name, reason), **facts)
 
 
-@contextmanager
-def reply_socket(
-    endpoint: str, service: str, key: str, counters: ServiceCounters
-) -> Iterator[tuple[Socket, BackendPeers]]:
-    """Yields a bound REP of its own context; read its requests with the peers' `messages`.
+def answer_requests(
+    endpoint: str,
+    service: str,
+    key: str,
+    counters: ServiceCounters,
+    stop: threading.Event,
+    ready: threading.Event | None,
+    answer: Callable[[Socket, list[bytes]], None],
+) -> None:
+    """Binds a REP of its own context, and calls `answer` with it and each request's frames until `stop`.
 
     Raises:
         PortBusyError, ConfigError, KeyFileError: as `sockets.bind`.
@@ -334,7 +349,13 @@ def reply_socket(
         peers = BackendPeers(backend.context, socket, key, counters, admission=backend.admission)
         opened.enter_context(closing(peers))
         bind(socket, endpoint, service, key)
-        yield socket, peers
+        if ready is not None:
+            ready.set()
+        while not stop.is_set():
+            socket.poll(POLL_MS)
+            for frames in peers.messages(1):
+                answer(socket, frames)
+            peers.check()
 
 
 def _descriptor(first: zmq.Frame) -> int | None:

@@ -236,6 +236,18 @@ def whole_id(text: str, noun: str) -> int:
     return int(text)
 
 
+BOXES_A_PAGE = 100
+
+
+def pages_of_boxes(count: int, page: int) -> int:
+    """The number of pages that show so many Boxes; HTTPException 404 where `page` is none of them."""
+    pages = max(1, -(-count // BOXES_A_PAGE))
+    if page > pages:
+        text = _("There is no page %(page)s of the Boxes; the last one is %(pages)s.", page=page, pages=pages)
+        raise HTTPException(404, text)
+    return pages
+
+
 def label(box: ShownBox) -> str:
     """`Box 1`, or with its name: `Box 1, kitchen`."""
     plain = f"Box {box.box_id}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -17,7 +17,7 @@ from opq_cloud.view import incident_page, languages, words
 from opq_cloud.view.accounts.account_context import marked_time
 from opq_cloud.view.administration.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.view.alike_incidents import READ_FOR_EACH_ROW, fold
-from opq_cloud.view.context import ShownBox, ViewContext, label
+from opq_cloud.view.context import BOXES_A_PAGE, ShownBox, ViewContext, label, pages_of_boxes
 from opq_cloud.view.edit_pages import remark_values
 from opq_cloud.view.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.examine.page import ExaminePages
@@ -60,7 +60,6 @@ ON_FRONT_PAGE = 5
 """Rows of incidents, above the Boxes."""
 CARDS = 24
 """More Boxes than this are rows of a table."""
-BOXES_A_PAGE = 100
 BOXES_OFFERED = 200
 """Boxes in a list to choose from; where there are more, the number is typed."""
 ON_BOX_PAGE = 10
@@ -157,16 +156,7 @@ class Pages:
         ids = context.box_ids()
         live = context.hub.live_boxes(context.now_ns() // 1_000_000)
         many = len(ids) > CARDS
-        pages = max(1, -(-len(ids) // BOXES_A_PAGE)) if many else 1
-        if page > pages:
-            raise HTTPException(
-                404,
-                _(
-                    "There is no page %(page)s of the Boxes; the last one is %(pages)s.",
-                    page=page,
-                    pages=pages,
-                ),
-            )
+        pages = pages_of_boxes(len(ids) if many else 0, page)
         first = (page - 1) * BOXES_A_PAGE
         shown: Iterable[str] = ids
         if many:  # silent Boxes first, each group by number

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import zmq
 
-from opq_cloud.backend_peers import reply_socket
+from opq_cloud.backend_peers import answer_requests
 from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.bus import NobodyListensError
 from opq_cloud.mauka.operating.plugin_control import Facts, PluginControl
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import POLL_MS, Socket, connect, open_monitor, open_socket, service_context
+from opq_cloud.sockets import Socket, connect, open_monitor, open_socket, service_context
 from opq_proto import log as logs
 from opq_proto.errors import OpqError
 
@@ -101,14 +101,7 @@ class PluginCommands:
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Runs until `stop`; raises PortBusyError when the address is taken."""
         key = "mauka.plugin_manager_endpoint"
-        with reply_socket(self._endpoint, self.name, key, self.counters) as (socket, peers):
-            if ready is not None:
-                ready.set()
-            while not stop.is_set():
-                socket.poll(POLL_MS)
-                for frames in peers.messages(1):
-                    self._answer(socket, frames)
-                peers.check()
+        answer_requests(self._endpoint, self.name, key, self.counters, stop, ready, self._answer)
 
     def _answer(self, socket: Socket, frames: list[bytes]) -> None:
         try:

@@ -6,12 +6,13 @@ service needs the address alone: an original service on the same machine has to 
 """
 
 import threading
+from functools import partial
 
-from opq_cloud.backend_peers import reply_socket
+from opq_cloud.backend_peers import answer_requests
 from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.messages import LARGEST_ID, new_message, read_body
 from opq_cloud.service import CloudContext, ServiceCounters
-from opq_cloud.sockets import POLL_MS, Socket
+from opq_cloud.sockets import Socket
 from opq_proto import log as logs
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.rate_limit import RateLimitedLog
@@ -35,17 +36,10 @@ class IncidentIds:
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Runs until `stop`; raises PortBusyError when the address is taken."""
-        key = "mauka.incident_id_endpoint"
-        with reply_socket(self._endpoint, self.name, key, self.counters) as (socket, peers):
-            if ready is not None:
-                ready.set()
-            while not stop.is_set():
-                socket.poll(POLL_MS)
-                for frames in peers.messages(1):
-                    self._answer(socket, frames, stop)
-                peers.check()
+        key, answer = "mauka.incident_id_endpoint", partial(self._answer, stop)
+        answer_requests(self._endpoint, self.name, key, self.counters, stop, ready, answer)
 
-    def _answer(self, socket: Socket, frames: list[bytes], stop: threading.Event) -> None:
+    def _answer(self, stop: threading.Event, socket: Socket, frames: list[bytes]) -> None:
         """Answers each request, an invalid one empty: without an answer the original hangs for good."""
         try:
             if len(frames) != 1:

@@ -20,7 +20,7 @@ from opq_cloud.view import history_chart as drawing
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.box_history import INCIDENTS_SHOWN
-from opq_cloud.view.context import ViewContext, label
+from opq_cloud.view.context import BOXES_A_PAGE, ViewContext, label, pages_of_boxes
 from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.past.calendar_page import month_of_address
 from opq_cloud.view.past.compare_address import query_zone
@@ -43,7 +43,6 @@ from opq_cloud.view.time_span import input_words
 BOXES_READ = 5
 """Boxes of a group whose rows are read: a month has 744 hours of each."""
 MONTHS_LISTED = 12
-BOXES_A_PAGE = 100
 WORST_LISTED = 5
 MAX_EXPORTED = 50
 """Boxes of one export of Measurements."""
@@ -107,16 +106,7 @@ class ReportPages:
             months.append(LocalMonth.of(month_before(months[-1].first), zone))
         read = sampled(scope.box_ids, BOXES_READ)
         lines, counted = read_month_lines(context.store, read, scope.of_incidents, months[::-1], now_ms)
-        pages = max(1, -(-len(scope.box_ids) // BOXES_A_PAGE))
-        if page > pages:
-            raise HTTPException(
-                404,
-                _(
-                    "There is no page %(page)s of the Boxes; the last one is %(pages)s.",
-                    page=page,
-                    pages=pages,
-                ),
-            )
+        pages = pages_of_boxes(len(scope.box_ids), page)
         first = (page - 1) * BOXES_A_PAGE
         until = f"{last.first:%Y-%m}"
         following = last.first

@@ -1,4 +1,4 @@
-"""Facts about each Box: when it was heard, its nominal values, its gain."""
+"""The Boxes of the triggering service: when each was heard, its windows, its nominal values."""
 
 import math
 import time
@@ -10,16 +10,12 @@ from numpy.typing import NDArray
 from opq_cloud.makai.judging.quiet_rows import ids_of
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.makai.shares.share_messages import RECEIVED_COLUMNS
-from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
+from opq_cloud.service import STALE_S, HealthReport
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.store import BoxRecord, CloudStore, box_order
-from opq_proto import log
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns, NumberedColumns
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
-from opq_proto.wire import Response
-
-_log = log.get(service="event-service")
 
 RHYTHM_HALVES_S = 300.0
 """The remembered longest window halves in this time: a change in idle mode is a second at a time, for
@@ -30,8 +26,6 @@ ALIVE_S = 0.5
 """Live Boxes are counted at most this often: there may be ten thousand of them."""
 MAX_BOXES = 200_000
 """Limit of Boxes over all shares; those that another share reports beyond this number are not asked."""
-MIN_V, MAX_V = 1e-9, 1e9
-"""A gain outside this range is invalid, as is one that is not finite."""
 
 
 class BoxRegister:
@@ -197,130 +191,3 @@ class BoxRegister:
                 info = None if quiet_s < stale_s else f"nothing heard for {quiet_s:.0f} s"
                 found.append(HealthReport(box_id, info is None, self._last_ms[box_id] // 1000, info))
         return found
-
-
-class BoxNominals:
-    """Keeps `opq_boxes.nominal_v` and `nominal_hz` at the values that the Boxes send, for Mauka and View.
-
-    The store is written only when a Box's nominal values are first seen or changed, not at every Measurement.
-    """
-
-    def __init__(self, store: CloudStore) -> None:
-        self._store = store
-        self._known: dict[str, tuple[float | None, float | None]] = {}
-        self._boxes: MeasuredBoxes | None = None
-        self._seen: NDArray[np.bool_] = np.zeros(0, np.bool_)
-        """(boxes,) of `_boxes`: whether its values are stored."""
-
-    def read_measurements(self, rows: Iterable[Measurement]) -> int:
-        """Stores the values in the newest of these, where they are new; returns how many Boxes were written.
-
-        A Measurement from a Box's disk is from another time and is ignored. The record of a Box that
-        sends no values (the original) stays as it is.
-        """
-        declared: dict[str, tuple[float | None, float | None]] = {}
-        for row in rows:
-            nominal = row.nominal_v, row.nominal_hz
-            if nominal != (None, None) and not row.backfilled:
-                declared[row.box_id] = nominal
-        return self._read(declared)
-
-    def read_columns(self, columns: MeasurementColumns) -> int:
-        """Does the same for the Boxes of these columns."""
-        if columns.backfilled:
-            return 0
-        boxes = columns.boxes
-        if boxes is not self._boxes:
-            self._boxes, self._seen = boxes, np.zeros(len(boxes.ids), np.bool_)
-        which, first = np.unique(columns.which, return_index=True)
-        if (new := ~self._seen[which]).any():
-            declared: dict[str, tuple[float | None, float | None]] = {}
-            for box, at in zip(which[new].tolist(), first[new].tolist(), strict=True):
-                volts, hz = boxes.nominals[box].volts, boxes.nominals[box].hz
-                if isinstance(columns, NumberedColumns):
-                    own = columns.declared[at].tolist()
-                    volts, hz = own[0] or None, own[1] or None
-                if (volts, hz) != (None, None):
-                    declared[boxes.ids[box]] = volts, hz
-            written = self._read(declared)
-            self._seen[which] = True
-            return written
-        return 0
-
-    def _read(self, declared: dict[str, tuple[float | None, float | None]]) -> int:
-        written = 0
-        for box_id, nominal in declared.items():
-            if self._known.get(box_id) != nominal:
-                written += self._write(box_id, *nominal)
-                self._known[box_id] = nominal
-        return written
-
-    def _write(self, box_id: str, volts: float | None, hz: float | None) -> bool:
-        record = self._store.box(box_id)
-        if record is not None and volts in (None, record.nominal_v) and hz in (None, record.nominal_hz):
-            return False
-        self._store.put_box(BoxRecord(box_id, "", nominal_v=volts, nominal_hz=hz))  # the rest stays
-        return True
-
-
-class BoxGains:
-    """Keeps the gain that a Box's answers state in the store; for answers without a gain it comes from there.
-
-    `opq_boxes.calibration_constant` = 1 / volts_per_lsb (contracts.md, Replay).
-    """
-
-    def __init__(
-        self, store: Callable[[], CloudStore], v_per_lsb_fallback: float, counters: ServiceCounters
-    ) -> None:
-        """`v_per_lsb_fallback`: volts per count of a Box that is not calibrated."""
-        self._store = store
-        self._fallback = v_per_lsb_fallback
-        self._counters = counters
-        self._known: dict[str, float] = {}
-        self._uncalibrated: frozenset[str] = frozenset()
-        self._warned: set[str] = set()
-
-    def v_per_lsb(self, box_id: str) -> float:
-        """The gain of a Box that does not send it: from the store's calibration, else the configured one."""
-        record = self._store().box(box_id)
-        if record is not None and record.calibration_constant:
-            self._uncalibrated -= {box_id}
-            self._warned.discard(box_id)
-            return 1 / record.calibration_constant
-        self._uncalibrated |= {box_id}
-        return self._fallback
-
-    def read_response(self, box_id: str, response: Response) -> None:
-        """Stores the gain in an answer when it is new; warns when it is unknown. Call after `v_per_lsb`."""
-        header = response.get_data_response
-        if not header.HasField("volts_per_lsb") or not MIN_V < header.volts_per_lsb < MAX_V:
-            if box_id in self._uncalibrated:
-                self._warn(box_id)
-            return
-        self._uncalibrated -= {box_id}
-        constant = 1 / header.volts_per_lsb
-        if self._known.get(box_id) == constant:
-            return
-        record = self._store().box(box_id)
-        if record is None or record.calibration_constant != constant:
-            self._store().put_box(BoxRecord(box_id, "", calibration_constant=constant))  # the rest stays
-        self._known[box_id] = constant
-
-    def health(self) -> list[HealthReport]:
-        """Returns a line per Box whose last waveform was scaled by the fallback; `ok`, because it works."""
-        return [
-            HealthReport(f"gain of Box {box_id}", True, info=self._advice(box_id))
-            for box_id in sorted(self._uncalibrated & self._warned, key=box_order)
-        ]
-
-    def _warn(self, box_id: str) -> None:
-        self._counters.add("waveforms_scaled_by_fallback", label=box_id)
-        if box_id not in self._warned:
-            self._warned.add(box_id)
-            _log.warning("box.gain_unknown", box_id=box_id, advice=self._advice(box_id))
-
-    def _advice(self, box_id: str) -> str:
-        return (
-            f"not known: {1 / self._fallback:g} counts per volt are assumed, which may be 5 % wrong; "
-            f"say opq-tools boxes set {box_id} --calibration-constant COUNTS_PER_VOLT"
-        )

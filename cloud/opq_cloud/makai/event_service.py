@@ -20,11 +20,11 @@ import zmq
 
 from opq_cloud.backend_admission import backend_context
 from opq_cloud.config import EventServiceSection, FurtherBrokers
-from opq_cloud.makai.boxes import BoxGains
 from opq_cloud.makai.broker_links import CommandLinks, linked
 from opq_cloud.makai.events.announcements import EventAnnouncements
 from opq_cloud.makai.events.answer_inbox import AnswerInbox
 from opq_cloud.makai.events.answers import AnswerReach, reach_of
+from opq_cloud.makai.events.box_gains import BoxGains
 from opq_cloud.makai.events.event_ids import EventIds
 from opq_cloud.makai.events.event_requests import (
     FRUITLESS,

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from opq_cloud.config import TriggeringServiceSection
-from opq_cloud.makai.boxes import BoxNominals, BoxRegister
+from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.measurements import measurement_inbox
+from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.measurement_inbox import BoxTable, MeasurementInbox
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
 from opq_cloud.makai.measurements.trends import Trends

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import structlog
 
-from opq_cloud.makai.boxes import BoxGains, BoxNominals, BoxRegister
+from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.events.box_gains import BoxGains
+from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord, CloudStore

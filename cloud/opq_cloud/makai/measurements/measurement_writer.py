@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.config import TriggeringServiceSection
-from opq_cloud.makai.boxes import BoxNominals
+from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue, ReleasedBoxes
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
 from opq_cloud.makai.measurements.trends import Trends, trend_of

@@ -12,9 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from opq_cloud.config import CloudConfig
-from opq_cloud.makai.boxes import BoxNominals, BoxRegister
+from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.last_minutes import LastMinutes
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings

@@ -1,0 +1,76 @@
+"""Gains of Boxes: those in their answers go into the store, the others come from there."""
+
+from collections.abc import Callable
+
+from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.store.store import BoxRecord, CloudStore, box_order
+from opq_proto import log
+from opq_proto.wire import Response
+
+_log = log.get(service="event-service")
+
+MIN_V, MAX_V = 1e-9, 1e9
+"""A gain outside this range is invalid, as is one that is not finite."""
+
+
+class BoxGains:
+    """Keeps the gain that a Box's answers state in the store; for answers without a gain it comes from there.
+
+    `opq_boxes.calibration_constant` = 1 / volts_per_lsb (contracts.md, Replay).
+    """
+
+    def __init__(
+        self, store: Callable[[], CloudStore], v_per_lsb_fallback: float, counters: ServiceCounters
+    ) -> None:
+        """`v_per_lsb_fallback`: volts per count of a Box that is not calibrated."""
+        self._store = store
+        self._fallback = v_per_lsb_fallback
+        self._counters = counters
+        self._known: dict[str, float] = {}
+        self._uncalibrated: frozenset[str] = frozenset()
+        self._warned: set[str] = set()
+
+    def v_per_lsb(self, box_id: str) -> float:
+        """The gain of a Box that does not send it: from the store's calibration, else the configured one."""
+        record = self._store().box(box_id)
+        if record is not None and record.calibration_constant:
+            self._uncalibrated -= {box_id}
+            self._warned.discard(box_id)
+            return 1 / record.calibration_constant
+        self._uncalibrated |= {box_id}
+        return self._fallback
+
+    def read_response(self, box_id: str, response: Response) -> None:
+        """Stores the gain in an answer when it is new; warns when it is unknown. Call after `v_per_lsb`."""
+        header = response.get_data_response
+        if not header.HasField("volts_per_lsb") or not MIN_V < header.volts_per_lsb < MAX_V:
+            if box_id in self._uncalibrated:
+                self._warn(box_id)
+            return
+        self._uncalibrated -= {box_id}
+        constant = 1 / header.volts_per_lsb
+        if self._known.get(box_id) == constant:
+            return
+        record = self._store().box(box_id)
+        if record is None or record.calibration_constant != constant:
+            self._store().put_box(BoxRecord(box_id, "", calibration_constant=constant))  # the rest stays
+        self._known[box_id] = constant
+
+    def health(self) -> list[HealthReport]:
+        """Returns a line per Box whose last waveform was scaled by the fallback; `ok`, because it works."""
+        return [
+            HealthReport(f"gain of Box {box_id}", True, info=self._advice(box_id))
+            for box_id in sorted(self._uncalibrated & self._warned, key=box_order)
+        ]
+
+    def _warn(self, box_id: str) -> None:
+        self._counters.add("waveforms_scaled_by_fallback", label=box_id)
+        if box_id not in self._warned:
+            self._warned.add(box_id)
+            _log.warning("box.gain_unknown", box_id=box_id, advice=self._advice(box_id))
+
+    def _advice(self, box_id: str) -> str:
+        return (
+            f"not known: {1 / self._fallback:g} counts per volt are assumed, which may be 5 % wrong; "
+            f"say opq-tools boxes set {box_id} --calibration-constant COUNTS_PER_VOLT"
+        )

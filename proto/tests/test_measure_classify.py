@@ -1,6 +1,7 @@
 """The class of a signal: one of each kind, several at once, nothing, and what cannot be said."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.level_steps import step_places
+from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import classify
 from opq_measure.classification.edge_transients import edge_transient
@@ -18,6 +20,7 @@ from opq_measure.classification.faint_jump import faint_jump
 from opq_measure.classification.faint_transients import faint_transient
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.severity import DEVIATION_SHARE, LASTING, severity_of_part
+from opq_measure.classification.short_change import begun_at_step
 
 RATE_HZ, PEAK_V = 12_000.0, 120 * math.sqrt(2)
 Floats = NDArray[np.float64]
@@ -119,6 +122,38 @@ def test_a_load_on_and_off_again_is_no_flicker(seconds: float, on_s: float, off_
     assert classify(volts, RATE_HZ).kind == "none"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "first_s", "again_s"), [(2.15, 1.05, 1.7), (3.1, 0.1, 0.8), (3.1, 0.03, 0.7)]
+)
+def test_a_distant_fault_that_comes_back_is_no_flicker(
+    seconds: float, first_s: float, again_s: float
+) -> None:
+    dips = during(seconds, first_s, first_s + 0.26) | during(seconds, again_s, again_s + 0.26)
+    volts = mains(seconds, noise_db=50.0) * np.where(dips, 0.965, 1.0)
+    assert classify(volts, RATE_HZ).kind == "none"
+
+
+@pytest.mark.parametrize("jump_s", [1.5, 1.503, 1.504])
+def test_the_rms_of_a_cycle_with_a_jump_in_it_is_no_rapid_change(jump_s: float) -> None:
+    """An island that is closed again: 79 degrees, and 3.6 % more voltage afterwards."""
+    before = at_s(3.0) < jump_s
+    angle = 2 * np.pi * 60 * at_s(3.0) - np.where(before, 0.0, np.radians(79.0))
+    assert classify(PEAK_V * np.where(before, 0.964, 1.0) * np.sin(angle), RATE_HZ).kind == "phase_jump"
+
+
+def test_a_rapid_change_does_not_begin_at_a_step_after_its_end() -> None:
+    volts = mains(3.0, noise_db=60.0) * np.where(at_s(3.0) < 1.5, 1.0, 0.93)
+    signal = MeasuredSignal(volts, analyze(volts, RATE_HZ))
+    figures = {"steady_change_percent": -7.0, "largest_change_percent": -7.0}
+    change = Occurrence(
+        kind="rapid_voltage_change", start_sample=18_100.0, end_sample=18_300.0, rate_hz=RATE_HZ,
+        nominal_hz=60.0, confidence=1.0, because="", figures=figures,
+    )  # fmt: skip
+    assert begun_at_step(change, signal).start_sample == pytest.approx(18_000, abs=2)
+    early = replace(change, start_sample=17_950.0, end_sample=17_990.0)
+    assert begun_at_step(early, signal) == early
+
+
 @given(st.floats(0.0, 2 * math.pi), st.integers(3, 6), st.booleans())
 def test_three_periods_are_no_steps(phase: float, periods: int, is_square: bool) -> None:
     swing = np.sin(2 * np.pi * periods * np.arange(240) / 240 + phase)
@@ -134,6 +169,7 @@ def test_steps_are_placed() -> None:
     level = np.concatenate((np.full(90, 1.0), np.full(40, 0.96), np.full(110, 1.0)))
     assert step_places(level) == (90, 130)
     assert step_places(level[:130] + np.linspace(0.0, 0.02, 130)) == (90,)
+    assert step_places(np.concatenate((level, level))) == (90, 130, 330, 370)
 
 
 @pytest.mark.parametrize(("stop_s", "kinds"), [(2.0, ["mains_signalling"]), (3.1, [])])

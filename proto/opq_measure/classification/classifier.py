@@ -117,7 +117,7 @@ def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tu
         *levels,
         *(each for each in candidates_in(signal, limits) if isinstance(each, Occurrence)),
     ]
-    kept = [each for each in found if not _explained(each, found, signal)]
+    kept = [each for each in found if not _explained(each, found, signal, limits)]
     parts = [judged(each, details.get(id(each), ()), noise_pu, limits) for each in kept]
     return tuple(sorted(parts, key=lambda part: (part.found.start_sample, part.kind)))
 
@@ -129,7 +129,7 @@ def noise_ratio(signal: MeasuredSignal) -> float:
     return ratio if math.isfinite(ratio) else 0.0
 
 
-def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
+def _explained(each: Found, found: list[Found], signal: MeasuredSignal, limits: ClassLimits) -> bool:
     """Whether another disturbance causes what was found as this one."""
     jumps = [one for one in found if isinstance(one, Occurrence) and one.kind == "phase_jump"]
     if isinstance(each, Disturbance):  # the rms over a cycle with a jump in it is higher or lower
@@ -143,6 +143,10 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
             )
             for one in jumps
         )
+    if each.kind == "rapid_voltage_change":  # the same, where the voltage afterwards is nearly that before
+        short = each.end_sample - each.start_sample < PASSES_CYCLES * signal.cycle
+        stays = abs(each.figures["steady_change_percent"]) >= limits.change_percent
+        return short and not stays and any(_within(one, each, signal.cycle) for one in jumps)
     if each.kind == "phase_jump":  # with no voltage left there is no phase
         return any(
             isinstance(one, Disturbance)

@@ -69,8 +69,9 @@ def short_change_in(
 
 
 def begun_at_step(change: Occurrence, signal: MeasuredSignal, late_cycles: float = LATE_CYCLES) -> Occurrence:
-    """A rapid voltage change with its start moved to the step in the samples; unchanged if they show no step.
+    """A rapid voltage change with its start moved to the step in the samples.
 
+    Unchanged if they show no step, or one after its end.
     Urms(1/2) places the start 5 to 16 ms late, the step within 0.1 ms at 40 dB of noise and better.
     """
     analysis, cycle = signal.analysis, signal.cycle
@@ -81,6 +82,6 @@ def begun_at_step(change: Occurrence, signal: MeasuredSignal, late_cycles: float
         return change
     half_v = change.figures["largest_change_percent"] / 200 * analysis.nominal_v
     at = change_at(signal.volts, near, cycle, float(np.median(before_v)) + half_v)
-    if at is None or abs(at - near) > NEAR_CYCLES * cycle:
+    if at is None or at > change.end_sample or abs(at - near) > NEAR_CYCLES * cycle:
         return change
     return replace(change, start_sample=at)

@@ -15,6 +15,7 @@ from opq_cloud.mauka.causes.hypotheses import hypotheses_for
 from opq_cloud.mauka.causes.sides import sides_of
 from opq_cloud.mauka.causes.signs import IncidentSigns, signs_of
 from opq_cloud.mauka.joining.incident_facts import facts_of
+from opq_cloud.mauka.measuring.sightings import kept, whole
 from opq_cloud.store.box_place import BoxPlace, phase_letter
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.cause_words import CAUSE_WORDS, UNKNOWN, cause_sentence, evidence_lines
@@ -235,6 +236,26 @@ def test_the_end_of_an_island_brings_how_far_its_frequency_was_from_the_others()
     assert figures["hz_apart_before"] == pytest.approx(0.4, abs=0.02)
     assert figures["hz_apart"] == pytest.approx(0.0, abs=0.02)
     assert figures["hz_compared_before"] == 2.0
+
+
+def test_an_island_is_compared_with_boxes_outside_whatever_event_shows_most_of_it() -> None:
+    """Its own five Boxes come first in one event, and are alone in the longer other one."""
+    island = [beating(str(number), 50.4) for number in range(1, 6)]
+    others = [beating(str(number), 50.0) for number in range(6, 16)]
+    config = phase_jump.Config(230.0, 50.0)
+
+    def found(*waves: Waveform) -> Finding:
+        (one, *_) = phase_jump.analyse(Event(1, 0, 3 * 10**9, waves), config)
+        return one
+
+    wide, alone = found(*island, *others), found(*island)
+    assert dict(wide.figures)["hz_apart_before"] == pytest.approx(0.4, abs=0.02)
+    assert dict(alone.figures)["hz_apart_before"] == pytest.approx(0.0, abs=0.02)
+    longer = replace(alone, start_ns=wide.start_ns - 10**6, end_ns=wide.end_ns + 10**9)
+    for seen in ((wide, longer), (longer, wide)):
+        one = whole(kept(kept(seen[:1]) + seen[1:]))
+        assert one.end_ns == longer.end_ns
+        assert dict(one.figures)["hz_apart_before"] == pytest.approx(0.4, abs=0.02)
 
 
 def test_what_happens_in_an_overvoltage_is_measured_against_the_voltage_just_before() -> None:

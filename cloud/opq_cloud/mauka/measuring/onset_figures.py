@@ -24,6 +24,8 @@ HZ_FROM_S, HZ_TO_S = 0.2, 2.0
 HZ_BEFORE_S = (-2.0, -0.22)
 """Windows that begin in this time are over before the onset: 10/12 cycles are 0.2 s."""
 MAX_COMPARED = 8
+"""A frequency is compared with so many other Boxes of the event, or up to twice as many."""
+COMPARED = ("hz_compared", "hz_compared_before")
 Figures = tuple[tuple[str, float], ...]
 
 
@@ -52,8 +54,8 @@ def hz_apart(own: MeasuredPiece, start_ns: int, others: Sequence[MeasuredPiece])
     The same figures for the time before it show the end of an island.
     """
     return (
-        *_apart(own, start_ns, others, (HZ_FROM_S, HZ_TO_S), ("hz_apart", "hz_compared")),
-        *_apart(own, start_ns, others, HZ_BEFORE_S, ("hz_apart_before", "hz_compared_before")),
+        *_apart(own, start_ns, others, (HZ_FROM_S, HZ_TO_S), ("hz_apart", COMPARED[0])),
+        *_apart(own, start_ns, others, HZ_BEFORE_S, ("hz_apart_before", COMPARED[1])),
     )
 
 
@@ -67,12 +69,9 @@ def _apart(
     here = _hz_within(own, start_ns, *span_s)
     if here is None:
         return ()
-    there: list[float] = []
-    for other in others:
-        if other.run.box_id != own.run.box_id and (hz := _hz_within(other, start_ns, *span_s)) is not None:
-            there.append(hz)
-        if len(there) == MAX_COMPARED:
-            break
+    elsewhere = [each for each in others if each.run.box_id != own.run.box_id]
+    step = max(1, len(elsewhere) // MAX_COMPARED)  # the first ones may all be of the same island
+    there = [hz for each in elsewhere[::step] if (hz := _hz_within(each, start_ns, *span_s)) is not None]
     if not there:
         return ()
     return (names[0], here - float(np.median(there))), (names[1], float(len(there)))

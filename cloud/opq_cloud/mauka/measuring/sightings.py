@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from opq_cloud.mauka.measuring.onset_figures import COMPARED
 from opq_measure.analysis.conditions import RISEN_FROM
 from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
 from opq_proto.messages import Finding
@@ -73,8 +74,8 @@ def goes_on(earlier: Finding, later: Finding) -> bool:
 def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Returns the sightings that no other one covers, in time order: usually one.
 
-    The greatest of a partial order (start, end, closed, uncertainty; equal ones by their figures), so
-    `kept(kept(a) + b) == kept(a + b)`.
+    The greatest of a partial order (start, end, closed, uncertainty, compared Boxes; equal ones by their
+    figures), so `kept(kept(a) + b) == kept(a + b)`.
     """
     given = tuple(sightings)
     if len(given) == 1:
@@ -119,8 +120,27 @@ def whole(sightings: Iterable[Finding]) -> Finding:
     ]
     if covering:
         best = max(covering, key=lambda one: (one.closed, one.end_ns - one.start_ns, _order(one)))
-        return replace(best, uncertainty_ns=span.uncertainty_ns)
-    return _together(every, span)
+        return _compared_best(replace(best, uncertainty_ns=span.uncertainty_ns), every)
+    return _compared_best(_together(every, span), every)
+
+
+def _compared_best(finding: Finding, every: Iterable[Finding]) -> Finding:
+    """Returns the finding with the frequency figures of the sighting that was compared with most Boxes.
+
+    The longest waveforms of a disturbance are often those of its own Boxes alone. Within an island, these
+    have one frequency; the Boxes outside are in another event.
+    """
+    best = max(every, key=lambda one: (_compared(one), _order(one)))
+    if _compared(best) <= _compared(finding):
+        return finding
+    names = {*(name for name, _ in best.figures if name.startswith("hz_"))}
+    own = tuple(each for each in finding.figures if each[0] not in names)
+    return replace(finding, figures=(*own, *(each for each in best.figures if each[0] in names)))
+
+
+def _compared(finding: Finding) -> float:
+    """Returns how many other Boxes the frequency at the onset was compared with."""
+    return sum(value for name, value in finding.figures if name in COMPARED)
 
 
 def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
@@ -178,8 +198,8 @@ def _cycles_per_s(finding: Finding) -> float | None:
 
 
 def _covers(one: Finding, other: Finding) -> bool:
-    mine = (-one.start_ns, one.end_ns, one.closed, one.uncertainty_ns)
-    its = (-other.start_ns, other.end_ns, other.closed, other.uncertainty_ns)
+    mine = (-one.start_ns, one.end_ns, one.closed, one.uncertainty_ns, _compared(one))
+    its = (-other.start_ns, other.end_ns, other.closed, other.uncertainty_ns, _compared(other))
     if mine == its:
         return _order(one) > _order(other)
     return all(more >= less for more, less in zip(mine, its, strict=True))

@@ -1,5 +1,7 @@
 """The rms_voltage analysis on waveforms whose truth is known in closed form."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,6 +76,16 @@ def test_swells_and_interruptions_come_out_of_the_same_pass(analysis, factor, ki
     (found,) = look(analysis, wave(steps=[(1.0, 1.2, factor)]))
     assert found.kind == kind
     assert found.residual_percent == pytest.approx(percent, abs=0.05)
+
+
+def test_the_rms_of_a_cycle_with_a_jump_in_it_is_no_sag(analysis):
+    t_s = np.arange(36_000) / 12_000
+    angle = 2 * np.pi * 60 * t_s + np.where(t_s < 1.502, 0.0, np.radians(79.0))
+    counts = np.round(120 * np.sqrt(2) * np.where(t_s < 1.502, 0.964, 1.0) * np.sin(angle) / 0.0068)
+    joined = replace(wave(), counts=counts.astype(np.int16))
+    (measured,) = find_disturbances(joined.volts, 12_000.0, 120.0, 60.0, Limits())
+    assert measured.kind == "sag" and measured.duration_cycles < 1, "by Urms(1/2) alone it is one"
+    assert look(analysis, joined) == ()
 
 
 def test_a_sag_that_deepens_to_nothing_is_one_interruption(analysis):

@@ -20,6 +20,7 @@ from opq_cloud.store.documents.sample_requests import SamplesAnswer, StoredSampl
 from opq_cloud.store.store import PERSON_ASKED
 from opq_plugins.sdk import nouns
 from opq_plugins.sdk.modules import AnalysisModule
+from opq_plugins.sdk.nouns import checked_requests
 from opq_proto.decision import Nominal
 from opq_proto.messages import Event, Finding, SampleRequest, TimeSource, Trigger, Waveform
 
@@ -57,6 +58,15 @@ def test_a_dip_that_lasts_to_the_end_of_its_waveform_asks_for_as_long_again() ->
     (request,) = wanted_of(sine("1", (1.0, 9.0, 0.6)), sine("2"), sine("3"))
     assert (request.box_ids, request.start_ns, request.end_ns) == (("1",), START_NS, START_NS + 6 * S)
     assert "the sag at Box 1" in request.because
+
+
+def test_many_boxes_with_one_dip_are_one_request() -> None:
+    boxes = [str(number) for number in range(1, 31)]
+    lasting, _ = checked_requests(wanted_of(*(sine(box_id, (1.0, 9.0, 0.6)) for box_id in boxes)))
+    assert lasting.box_ids == tuple(boxes) and "Box 1 " in lasting.because
+    changed = event_of(*(sine(box_id, (1.4, 2.4, 0.93)) for box_id in boxes))
+    (steady,) = checked_requests(rapid_voltage_change.wants(changed, (), rapid_voltage_change.Config()))
+    assert steady.box_ids == tuple(boxes)
 
 
 def test_a_dip_that_is_over_or_had_begun_before_asks_for_nothing() -> None:

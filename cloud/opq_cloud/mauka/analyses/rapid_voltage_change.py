@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from opq_cloud.mauka.measuring.box_requests import together
 from opq_cloud.mauka.measuring.results import (
     EVENT_LIMITS,
     RESULTS,
@@ -52,7 +53,7 @@ def wants(event: Event, findings: Sequence[Finding], config: Config) -> tuple[Sa
         for piece in measured_runs(event, config, EVENT_LIMITS.rms)
         if piece.run.box_id not in found
     )
-    return tuple(each for each in requests if each is not None)
+    return together(each for each in requests if each is not None)
 
 
 def _steady_second(piece: MeasuredRun, config: Config) -> SampleRequest | None:

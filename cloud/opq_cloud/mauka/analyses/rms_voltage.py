@@ -9,9 +9,16 @@ duration); ITIC curve of 2000 and SEMI F47-0706 as in contracts.md.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from opq_cloud.mauka.measuring.results import NominalConfig, measured_runs, with_onset
+from opq_cloud.mauka.measuring.box_requests import together
+from opq_cloud.mauka.measuring.results import (
+    EVENT_LIMITS,
+    RESULTS,
+    NominalConfig,
+    measured_runs,
+    with_onset,
+)
 from opq_cloud.mauka.original.compat_findings import original_voltages
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbances import Disturbance, Limits
@@ -55,17 +62,24 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """Returns every disturbance that any Box saw; one open at the end of its waveform has `closed=False`.
 
     A gap ends a piece of waveform: a disturbance that lasts over the gap is found on both sides. Nothing can
-    be found in a piece shorter than two cycles. Raises ValueError when a waveform cannot be measured.
+    be found in a piece shorter than two cycles. What `classify` takes for the effect of a phase jump or of
+    noise is no finding. Raises ValueError when a waveform cannot be measured.
     """
     if config.compat:
         return original_voltages(event)
     found = []
     pieces = measured_runs(event, config, config.limits())
+    limits = replace(EVENT_LIMITS, rms=config.limits())
     for piece in pieces:
+        if not piece.analysis.disturbances:
+            continue
+        parts = RESULTS.parts_of(piece, limits)
+        shown = {part.found.start_sample for part in parts if isinstance(part.found, Disturbance)}
         with_them = zip(piece.analysis.disturbances, piece.analysis.details, strict=True)
         found += [
             with_onset(_finding(disturbance, details, piece.run), piece, disturbance, pieces)
             for disturbance, details in with_them
+            if disturbance.start_sample in shown
         ]
     return tuple(sorted(found, key=lambda finding: finding.start_ns))
 
@@ -76,17 +90,16 @@ def wants(event: Event, findings: Sequence[Finding], config: Config) -> tuple[Sa
     Where most Boxes saw a dip, it also requests neighbours.
     """
     waves = {wave.box_id: wave for wave in event.waveforms}
-    longer = [
-        _longer(waves[each.box_id], each)
-        for each in findings
-        if not each.closed and _runs_out(waves[each.box_id], each)
-    ]
+    lasting = {
+        each.box_id: each for each in findings if not each.closed and _runs_out(waves[each.box_id], each)
+    }
+    longer = together(_longer(waves[box_id], each) for box_id, each in lasting.items())
     depths: dict[str, float] = {}
     for each in findings:
         if each.kind in DIPS and each.residual_percent is not None:
             depths[each.box_id] = min(each.residual_percent, depths.get(each.box_id, 100.0))
     if len(depths) < 2 or len(depths) < BORDER_SHARE * len(waves):
-        return tuple(longer)
+        return longer
     shallow = sorted(depths, key=lambda box_id: (-depths[box_id], len(box_id), box_id))
     because = f"{len(depths)} of {len(waves)} Boxes saw the dip, so its border is not seen"
     return (

@@ -50,9 +50,10 @@ def test_no_command_number_comes_twice_whenever_the_broker_is_killed(tmp_path: P
 
 
 def test_a_file_of_numbers_that_holds_something_else_is_named(tmp_path: Path) -> None:
-    (tmp_path / "numbers").write_text("twelve")
-    with pytest.raises(CommandNumbersError, match="holds 'twelve'; want a whole number below"):
-        CommandNumbers(tmp_path / "numbers")
+    for wrong in (b"twelve", b"\x98\xff\x00", b"9" * 5000, b""):
+        (tmp_path / "numbers").write_bytes(wrong)
+        with pytest.raises(CommandNumbersError, match=r"holds '.*'; want a whole number .* or remove it"):
+            CommandNumbers(tmp_path / "numbers")
 
 
 def test_numbers_that_cannot_be_kept_are_given_out_all_the_same(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from opq_proto.whole_file import write_whole_file
 
 NUMBERS = 2**32
 """Command.seq is a uint32."""
+DIGITS = 10
 BLOCK = 1 << 16
 """Size of a reserved block: one write to the disk per this many commands."""
 FILE_NAME = "command_numbers"
@@ -57,12 +58,12 @@ class CommandNumbers:
         if self._path is None:
             return None
         try:
-            text = self._path.read_text(encoding="ascii").strip()
+            text = self._path.read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             return None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise CommandNumbersError(f"{self._path}: cannot be read: {error}") from error
-        if not text.isdigit() or int(text) >= NUMBERS:
+        if not text.isdigit() or len(text) > DIGITS or int(text) >= NUMBERS:
             raise CommandNumbersError(
                 f"{self._path}: holds {text[:40]!r}; want a whole number below 2**32, or remove it"
             )

@@ -50,8 +50,11 @@ def test_the_store_is_all_or_nothing_and_there_again(tmp_path: Path) -> None:
     assert store.get("rule", "a") is None
     store.close()
     (tmp_path / "file").write_text("")
-    with pytest.raises(RuleError, match="cannot be used"):
+    with pytest.raises(RuleError, match="cannot be opened"):
         RuleStore(tmp_path / "file" / "rules.sqlite3")
+    (tmp_path / "rules.sqlite3").write_bytes(bytes(100))
+    with pytest.raises(RuleError, match=r"rules\.sqlite3: .*damaged or no database; restore a copy"):
+        RuleStore(tmp_path / "rules.sqlite3")
 
 
 def test_a_commit_is_whole(tmp_path: Path) -> None:

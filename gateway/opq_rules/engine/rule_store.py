@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from opq_proto.errors import StoreError
-from opq_proto.sqlite_file import SqliteFile
+from opq_proto.sqlite_file import FILE_ERRORS, SqliteFile, store_error
 from opq_rules.batch import JsonObject
 from opq_rules.engine.definition import RuleDefinition, definition, no_rule
 from opq_rules.errors import IO_ERROR, RuleError
@@ -141,8 +141,9 @@ def open_engine_file(path: Path, migrations: Sequence[str]) -> SqliteFile:
     """Opens a file of the engine's. It may hold passwords (rules) and measured values (emissions)."""
     try:
         return SqliteFile(path, migrations)
-    except (OSError, sqlite3.Error, StoreError) as error:
-        raise RuleError(f"{path} cannot be used: {error}", IO_ERROR) from error
+    except (*FILE_ERRORS, StoreError) as error:
+        named = error if isinstance(error, StoreError) else store_error(path, error)
+        raise RuleError(str(named), IO_ERROR) from error
 
 
 def lock_folder(data_dir: Path) -> int:

@@ -1,6 +1,7 @@
 """What a source gave, as batches: nothing lost, in order, each row with its own time and meta."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from rules_engine import Idle
 
 from opq_plugins.sdk import Source
 from opq_rules.engine import stream_input
+from opq_rules.engine.rule import QueryUnit
 from opq_rules.engine.source_runner import SourceEntry, SourceRunner
 from opq_rules.engine.stream_input import StreamInput
 from opq_rules.sql.parse import parse
@@ -26,11 +28,11 @@ def unheard(*_: Any) -> None:
     """No rule wants errors sent."""
 
 
-def of_stream() -> StreamInput:
+def of_stream(direct: bool = False) -> StreamInput:
     statement = parse('CREATE STREAM s () WITH (DATASOURCE="x", FORMAT="json")')
     assert isinstance(statement, Create)
     feed = SourceRunner("s", "", Source, 1024, False, Idle())
-    return StreamInput(feed, "feed s", StreamDecoder(definition_of(statement)), False, None)
+    return StreamInput(feed, "feed s", StreamDecoder(definition_of(statement)), direct, None)
 
 
 def entry(first: int, count: int, coded: bool, told: bool, own_times: bool, ms: int) -> SourceEntry:
@@ -82,3 +84,15 @@ def test_payloads_that_are_none_cost_the_others_of_their_batch_nothing() -> None
     assert [row["k"] for row in batch.rows] == [1, 2, 3, 4]
     assert batch.meta is not None and [meta and meta["m"] for meta in batch.meta] == [0, 2, 2, 4]
     assert made.runner.errors == 2
+
+
+def test_a_memory_topic_at_qos_1_is_bounded_and_counts_what_it_drops() -> None:
+    """Rules that feed each other fill it faster than the engine empties it."""
+    made, unit = of_stream(direct=True), Mock(spec=QueryUnit)
+    made.enter(unit, (), durable=True)
+    thousand = [{"k": 1}] * 1000
+    for _ in range(stream_input.MAX_DURABLE_TOPIC_RECORDS // 1000):
+        made.runner.emit_many(thousand)
+    assert (made.runner.waiting, made.runner.dropped) == (stream_input.MAX_DURABLE_TOPIC_RECORDS, 0)
+    made.runner.emit_many(thousand)
+    assert (made.runner.waiting, made.runner.dropped) == (stream_input.MAX_DURABLE_TOPIC_RECORDS, 1000)

@@ -16,8 +16,12 @@ MAX_BATCH_RECORDS = 512
 """Records of one batch. They stay in the processor's cache, and are too few to cause a garbage collection,
 which would scan all of them.
 """
-UNBOUNDED = 1 << 40
-"""The limit of memory topics at qos >= 1: they are emptied before the engine takes anything else."""
+MAX_DURABLE_TOPIC_RECORDS = 200_000
+"""The limit of memory topics at qos >= 1, some 170 MB of small rows.
+
+The engine's own thread fills and empties them, so it cannot wait for room. Only rules that feed each other
+come here: the oldest records are then dropped and counted.
+"""
 
 
 class StreamInput:
@@ -61,8 +65,8 @@ class StreamInput:
 
     def _changed(self, durable: int) -> None:
         self.durable += durable
-        if self.direct:  # the engine's own thread cannot wait, and nothing may be dropped
-            self.runner.limit = UNBOUNDED if self.durable else self._limit
+        if self.direct:
+            self.runner.limit = max(self._limit, MAX_DURABLE_TOPIC_RECORDS) if self.durable else self._limit
         elif self._waits is None:
             self.runner.blocks = self.durable > 0
         if self.decoder.strict:  # STRICT_VALIDATION checks only columns that some unit reads

@@ -19,6 +19,7 @@ from opq_cloud.store.incidents.announcements import BY_HAND, IncidentAnnouncemen
 from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError, IncidentNote
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFinding
 from opq_cloud.store.store import CloudStore, JoinStore
+from opq_proto.plain_text import one_line
 
 TRIES_S = 30.0
 CLASS_PARTS = 4
@@ -67,8 +68,8 @@ class IncidentEditor:
         self._announcements.add_changed(BY_HAND, number)
 
     def note_incident(self, number: int, text: str, account_id: str = "") -> None:
-        """Add a note to the incident."""
-        words = text.strip()
+        """Add a note to the incident, as one line."""
+        words = one_line(text)
         if not words or len(words) > NOTE_CHARACTERS:
             raise IncidentEditError(f"the note has {len(words)} characters; want 1 to {NOTE_CHARACTERS}")
         self._note(number, account_id, "note", words)

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from opq_proto.errors import FrameError
 from opq_proto.opq_pb2 import DataMessage, RequestDataMessage, RequestEventMessage, TriggerMessage
 from opq_proto.opqbox3_pb2 import Cycle, Measurement, Response
+from opq_proto.plain_text import one_line
 from opq_proto.wire_waveforms import CYCLE_SAMPLES
 
 LEG_TOPIC = b"evget"
@@ -197,9 +198,9 @@ def _cycle(box_id: str, time_ms: int, counts: Sequence[int], before_ms: int) -> 
 
 
 def _text(found: str | bytes) -> str:
-    """Returns a text, cut; proto2 gives bytes where it is not UTF-8."""
+    """Returns a text as one line, cut; proto2 gives bytes where it is not UTF-8."""
     text = found if isinstance(found, str) else found.decode(errors="replace")
-    return text[:MAX_TEXT]
+    return one_line(text[:MAX_TEXT])
 
 
 def _is_response(data: bytes) -> bool:

@@ -68,7 +68,7 @@ def requested(**changes: object) -> bytes:
     values: dict[str, object] = {
         "start_timestamp_ms_utc": T_MS, "end_timestamp_ms_utc": T_MS + 2000,
         "trigger_type": RequestEventMessage.VOLTAGE_SAG, "percent_magnitude": 12.5, "box_ids": [3, 4, 3],
-        "requestee": "mauka", "description": "a dip", "request_data": True,
+        "requestee": "mauka", "description": "a \x1bdip", "request_data": True,
     }  # fmt: skip
     return RequestEventMessage(**{**values, **changes}).SerializeToString()  # type: ignore[arg-type]
 
@@ -93,7 +93,8 @@ def test_a_request_for_an_event_is_told_from_a_command() -> None:
         read_event_request(requested(end_timestamp_ms_utc=T_MS))
     with pytest.raises(FrameError, match="1001 Boxes"):
         read_event_request(requested(box_ids=range(1001)))
-    broken = read_event_request(requested().replace(b"a dip", b"\xff\xfedip").replace(b"mauka", b"mauk\xff"))
+    no_utf8 = requested().replace(b"a \x1bd", b"\xff\xfe\x1bd").replace(b"mauka", b"mauk\xff")
+    broken = read_event_request(no_utf8)
     assert broken is not None
     assert (broken.requestee, broken.description) == ("mauk\ufffd", "\ufffd\ufffddip")  # proto2 gives bytes
 

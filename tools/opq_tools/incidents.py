@@ -14,6 +14,7 @@ from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, I
 from opq_cloud.view.words import CLASS_PHRASES, headline
 from opq_proto.command_line import json_option
 from opq_proto.messages import Incident
+from opq_proto.plain_text import one_line
 from opq_tools.boxes.command import store_command
 from opq_tools.moment import from_option, to_option
 
@@ -221,7 +222,7 @@ def _percent(share: float | None) -> str:
 
 def _note_line(one: IncidentNote, names: Mapping[str, str]) -> str:
     who = names.get(one.account_id, "an account that is gone") if one.account_id else "command line"
-    return f"{_utc(one.at_ms)}  {who}  {one.kind}: {one.text or '(taken back)'}"
+    return f"{_utc(one.at_ms)}  {who}  {one.kind}: {one_line(one.text) or '(taken back)'}"
 
 
 def _utc(at_ms: int) -> str:

@@ -232,6 +232,12 @@ def test_what_cannot_be_split_or_merged_is_said(store: CloudStore) -> None:
     assert found(store) == [number]
 
 
+def test_a_note_is_one_line_and_steers_no_terminal(store: CloudStore) -> None:
+    number = put(store, finding("1", 0.0))[0]
+    IncidentEditor(store).note_incident(number, " the crane\r\nagain\x1b[31m\u202e\x07 ")
+    assert [each.text for each in store.notes(number)] == ["the crane again[31m"]
+
+
 def test_notes_of_an_incident_that_another_takes_in_go_with_it(store: CloudStore) -> None:
     first, second = *put(store, finding("1", 0.0)), *put(store, finding("2", 0.3))
     assert first != second

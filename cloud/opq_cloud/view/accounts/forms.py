@@ -17,14 +17,11 @@ from starlette.requests import ClientDisconnect
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE, VISITOR, Visitor
 from opq_cloud.view.languages import N_, _
+from opq_proto.plain_text import one_line
 
 MAX_FORM_BYTES = 16_384
 MAX_FIELDS = 64
 FORM_TYPE = "application/x-www-form-urlencoded"
-NO_CONTROL = dict.fromkeys(
-    (*range(32), *range(127, 160), 0x200B, *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF)
-)
-"""Characters of control, without a shape, and those that turn the direction of text (Unicode, UAX 9)."""
 AT_ONCE, MAX_WAITING = 4, 64
 """Forms of visitors without a session: so many run at once and so many wait, each for a password's 30 ms."""
 BUSY, BUSY_S = N_("Many are signing in at this moment. Try again in a few seconds."), 5
@@ -45,8 +42,8 @@ class SentForm:
         return self._fields
 
     def text(self, name: str, most: int = 200) -> str:
-        """The field, stripped; empty where absent. HTTPException 400 when longer than `most`."""
-        found = self._fields.get(name, "").translate(NO_CONTROL).strip()
+        """The field as one line; empty where absent. HTTPException 400 when longer than `most`."""
+        found = one_line(self._fields.get(name, ""))
         if len(found) > most:
             raise HTTPException(
                 400,

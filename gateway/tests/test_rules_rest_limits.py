@@ -52,6 +52,13 @@ def test_a_body_has_4_mib_and_a_form_more(house: House, path: str) -> None:
     assert house.http.post("/config/uploads", files=form).status_code == 201
 
 
+def test_a_form_that_is_too_long_names_the_setting(house: House) -> None:
+    head = f"POST /config/uploads HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {65 << 20}\r\n"
+    with connected(house, f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode()) as sent:
+        answer = sent.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413 ") and b"most_body_mb sets this limit" in answer
+
+
 def test_a_set_that_was_uploaded_has_16_mib(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sets, "MAX_FILE_BYTES", 100)
     form = {"uploadFile": ("set.json", b"{}" + b" " * 99)}

@@ -59,9 +59,8 @@ class RequestGuard:
         headers = {name.lower(): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         is_form = headers.get(b"content-type", "").lower().startswith("multipart/")
         most_bytes = self._most_form_bytes if is_form else min(MAX_JSON_BYTES, self._most_form_bytes)
-        too_long = (
-            f"the body is longer than {most_bytes} bytes; a larger file goes to /config/uploads as a form"
-        )
+        advice = "most_body_mb sets this limit" if is_form else "upload it to /config/uploads as a form"
+        too_long = f"the body is longer than {most_bytes} bytes; {advice}"
         refusal = self._refusal(scope, headers)
         length = headers.get(b"content-length", "0")
         if not length.isdigit() or int(length) > most_bytes:

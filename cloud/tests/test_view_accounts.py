@@ -103,7 +103,7 @@ def test_voltages_are_in_the_unit_of_the_account_where_an_address_names_none(
         assert said is not None and 84 < float(said[1]) < float(said[2]) < 110
 
 
-def test_a_session_begins_anew_at_sign_in_and_ends_at_sign_out(
+def test_a_session_starts_again_at_sign_in_and_ends_at_sign_out(
     scene: demo.Scene, browser: FormBrowser
 ) -> None:
     add_people(scene, ada="admin")

@@ -65,7 +65,7 @@ def test_a_strange_last_event_id_is_as_good_as_none() -> None:
         assert page is not None and hub.waiting_messages(page) == []
 
 
-def test_an_incident_is_told_once_and_again_when_it_changes() -> None:
+def test_an_incident_is_reported_once_and_again_when_it_changes() -> None:
     hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: None, None)
     assert page is not None
@@ -161,7 +161,7 @@ def _window(end_ms: int, seconds: float = 1.0) -> Measurement:
     return replace(row, start_ns=end_ms * 10**6 - round(seconds * 1e9), end_ns=end_ms * 10**6)
 
 
-def test_a_window_that_a_crossing_overtook_is_told_and_kept_in_its_place() -> None:
+def test_a_window_that_a_crossing_overtook_is_reported_and_kept_in_its_place() -> None:
     hub = LiveHub(ServiceCounters())
     page = hub.subscribe(lambda: None, None)
     assert page is not None

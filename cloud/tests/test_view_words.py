@@ -38,7 +38,7 @@ def _incident(*findings: Finding, kind: str = "sag", closed: bool = True) -> Inc
     )
 
 
-def test_a_sag_is_told_in_one_sentence() -> None:
+def test_a_sag_is_reported_in_one_sentence() -> None:
     incident = _incident(SAG, replace(SAG, box_id="4", residual_v=105.6, residual_percent=88.0))
     assert words.headline(incident) == f"Sag to 85.2{THIN}% at Boxes 1 and 4"
     assert words.sentence(incident, 120.0) == (

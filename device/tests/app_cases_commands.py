@@ -16,7 +16,7 @@ def case_hello_is_acknowledged_and_answered_by_a_hello():
     assert "hello" in kinds[kinds.index("ack") :]
 
 
-def case_settings_are_told_with_their_sequence():
+def case_settings_are_reported_with_their_sequence():
     assert acknowledgement(codes.GET_SETTINGS) == (codes.DONE, "")
     sequence, items = pipeline.named("settings")[0]
     assert sequence == 0 and ("nominal_v", "120") in items
@@ -30,7 +30,7 @@ def case_a_setting_is_put_saved_logged_and_used():
     assert len(acquire.starts) == 1
 
 
-def case_an_offset_starts_the_sampling_anew_with_another_boot_id():
+def case_an_offset_starts_the_sampling_again_with_another_boot_id():
     boot_ids = [None]
     run = Run()
     run.later(900, lambda: boot_ids.append(pipeline.named("hello")[0][1]))
@@ -170,7 +170,7 @@ def case_a_time_beyond_2096_is_none():
     assert clock.synced == []
 
 
-def case_commands_that_found_no_place_are_told_once_a_second_with_their_count():
+def case_commands_that_found_no_place_are_reported_once_a_second_with_their_count():
     def flood():
         pipeline.refused += 7
 

@@ -24,7 +24,7 @@ def cell(volts):
     return change
 
 
-def case_a_lost_supply_is_told_and_its_return_too():
+def case_a_lost_supply_is_reported_and_its_return_too():
     run = Run()
     run.later(2000, supply(0.3))
     run.later(12_000, supply(5.0))
@@ -42,7 +42,7 @@ def case_a_dip_of_the_supply_is_no_switch_to_battery():
     assert logs(codes.ON_BATTERY) == []
 
 
-def case_an_empty_battery_is_an_orderly_stop_and_the_supply_begins_anew():
+def case_an_empty_battery_is_an_orderly_stop_and_the_supply_starts_again():
     run = Run()
     run.later(2000, supply(0.3))
     run.later(5000, cell(3.3))
@@ -109,7 +109,7 @@ def case_an_update_that_ends_while_stopped_leaves_the_box_excused_from_samples()
     assert board.fed_longest_ms <= 25 and board.fed_last_ms > 40_900
 
 
-def case_an_app_built_anew_while_the_line_was_held_speaks():
+def case_an_app_built_again_while_the_line_was_held_speaks():
     run = Run()
 
     def broken():

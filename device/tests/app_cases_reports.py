@@ -28,7 +28,7 @@ def case_gps_and_health_come_once_a_second():
     assert clock.polls > 500
 
 
-def case_what_is_lost_is_told_at_the_start_each_minute_and_when_it_rises():
+def case_what_is_lost_is_reported_at_the_start_each_minute_and_when_it_rises():
     reported = []
 
     def trouble():
@@ -46,7 +46,7 @@ def case_what_is_lost_is_told_at_the_start_each_minute_and_when_it_rises():
     assert reported == [[(0,)], [(0,), (7,)], [(0,), (7,)], [(0,), (7,), (7,)]], reported
 
 
-def case_a_converter_that_does_not_start_is_tried_each_second_and_told():
+def case_a_converter_that_does_not_start_is_tried_each_second_and_reported():
     acquire.status = acquire.NO_CLOCK
     Run().for_ms(5000)
     assert 4 <= len(acquire.starts) <= 7, acquire.starts
@@ -87,7 +87,7 @@ def case_a_line_that_takes_nothing_loses_nothing_but_what_is_too_old():
     assert logs(codes.LOG_LOST) == [(4, 0)]
 
 
-def case_the_clocks_states_are_told_at_their_edges_only():
+def case_the_clocks_states_are_reported_at_their_edges_only():
     run = Run()
 
     def become(state):
@@ -103,7 +103,7 @@ def case_the_clocks_states_are_told_at_their_edges_only():
     assert logs(codes.CLOCK_STATE) == [(0, 1), (1, 2), (2, 3)]
 
 
-def case_a_wrong_second_label_is_told_with_its_count():
+def case_a_wrong_second_label_is_reported_with_its_count():
     run = Run()
 
     def mislead():

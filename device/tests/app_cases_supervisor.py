@@ -65,7 +65,7 @@ def case_the_watchdog_is_not_fed_when_samples_stay_away():
     assert len(acquire.starts) >= 6
 
 
-def case_an_exception_in_a_step_is_counted_told_and_the_rest_goes_on():
+def case_an_exception_in_a_step_is_counted_reported_and_the_rest_goes_on():
     def break_once():
         clock.poll = broken
 
@@ -87,7 +87,7 @@ def case_an_exception_in_a_step_is_counted_told_and_the_rest_goes_on():
     assert len(pipeline.named("health")) == 5
 
 
-def case_a_step_that_fails_on_and_on_makes_the_app_anew_and_the_watchdog_is_fed_on():
+def case_a_step_that_fails_on_and_on_builds_the_app_again_and_the_watchdog_is_fed_on():
     def broken():
         raise ValueError("for ever")
 

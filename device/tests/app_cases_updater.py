@@ -110,7 +110,7 @@ def case_a_trial_is_confirmed_after_ten_seconds_of_samples():
     assert logs(codes.UPDATE_CONFIRMED) == [(0, 0)]
 
 
-def case_a_lost_sample_begins_the_trials_ten_seconds_anew():
+def case_a_lost_sample_begins_the_trials_ten_seconds_again():
     def lose():
         acquire.missing = 400
 

@@ -117,7 +117,7 @@ def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_th
     assert not any(block.flags & FLAG_OVERRUN_BEFORE for block in capture.of(Samples))
 
 
-def test_an_empty_battery_stops_in_order_a_falling_vdd_at_once_and_both_begin_anew(hil_bench: Bench) -> None:
+def test_an_empty_battery_stops_in_order_a_falling_vdd_at_once_and_both_start_again(hil_bench: Bench) -> None:
     adc = (
         (SUPPLY, 0, count(5.0)),
         (BATTERY, 0, count(3.9)),

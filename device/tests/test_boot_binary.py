@@ -213,7 +213,7 @@ def test_the_recovery_pin_holds_a_good_image_back(boot: bytes, app: Place, play:
     assert names(run) == []
 
 
-def test_recovery_that_wrote_something_ends_its_silence_with_a_reset_and_judges_anew(
+def test_recovery_that_wrote_something_ends_its_silence_with_a_reset_and_judges_again(
     boot: bytes, app: Place, play: Play
 ) -> None:
     """A rejected image gets 30 s of help; a helper who goes away after his first piece costs 30 s more."""

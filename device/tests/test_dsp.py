@@ -22,7 +22,7 @@ def counts(volts: Any) -> Any:
     return np.rint(volts).clip(-32768, 32767).astype(np.int16)
 
 
-def test_the_first_half_cycle_is_told_within_eight_cycles_and_the_first_window_within_twenty() -> None:
+def test_the_first_half_cycle_is_reported_within_eight_cycles_and_the_first_window_within_twenty() -> None:
     found = features(counts(sine(4000)))
     assert found.half_cycles[0].sample < 8 * 200
     assert found.windows[0].first_sample < 8 * 200
@@ -83,7 +83,7 @@ def test_mains_that_come_back_at_another_phase_and_frequency_are_found_again_wit
     assert found.windows[-1].f_hz == pytest.approx(60.4, abs=1e-3)
 
 
-def test_a_gap_begins_anew_and_nothing_is_computed_across_it() -> None:
+def test_a_gap_starts_again_and_nothing_is_computed_across_it() -> None:
     dsp = Dsp()
     dsp.push(counts(sine(7000)))
     found = dsp.push(counts(sine(8000, first=7777)), first=7777)
@@ -140,7 +140,7 @@ def test_a_limit_of_zero_is_not_watched() -> None:
     assert features(counts(volts), limits=(0.0, 1.1, 0.1)).crossings == []
 
 
-def test_a_crossing_is_told_with_the_block_that_ends_its_cycle() -> None:
+def test_a_crossing_is_reported_with_the_block_that_ends_its_cycle() -> None:
     volts = sine(14_000)
     volts[6000:9000] *= 0.5
     found = features(counts(volts), block=40)

@@ -105,7 +105,7 @@ def test_a_real_dip_is_measured_as_opq_measure_does(name: str) -> None:
     assert off.edge < 1.5
 
 
-def test_the_real_dip_has_its_residual_and_duration_and_is_told_within_a_block_of_its_cycle() -> None:
+def test_the_real_dip_has_its_residual_and_duration_and_is_reported_within_a_block_of_its_cycle() -> None:
     counts, v_per_lsb = recording("event_9354_box1")
     found = features(counts, v_per_lsb=v_per_lsb)
     assert [(crossing.kind, crossing.entering) for crossing in found.crossings] == [(1, True), (1, False)]
@@ -117,7 +117,7 @@ def test_the_real_dip_has_its_residual_and_duration_and_is_told_within_a_block_o
         assert known_at - (crossing.sample + 200) <= 200 + 2  # of the cycle's end
 
 
-def test_no_crossing_is_told_of_a_dip_that_stays_above_its_limit() -> None:
+def test_no_crossing_is_reported_of_a_dip_that_stays_above_its_limit() -> None:
     counts, v_per_lsb = recording("event_9354_box4")
     found = features(counts, v_per_lsb=v_per_lsb)
     assert found.crossings == []

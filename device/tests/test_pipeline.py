@@ -329,7 +329,7 @@ def test_lost_samples_advance_the_index_and_the_next_block_says_so(world: World)
     assert after.t_ns - T0_NS == pytest.approx(after.first_sample / 12_000 * 1e9, abs=25)
 
 
-def test_a_dip_is_told_within_two_cycles_of_its_begin_with_the_time_of_its_cycle(world: World) -> None:
+def test_a_dip_is_reported_within_two_cycles_of_its_begin_with_the_time_of_its_cycle(world: World) -> None:
     dip = np.concatenate((sine(24_000), sine(12_000, rms_v=60.0, first=24_000)))
     reported = None
     for at in range(0, len(dip), HALF):

@@ -39,7 +39,7 @@ def test_a_box_says_who_it_is_and_why_it_started(tmp_path: Path) -> None:
     assert answers[3] == "False 0.3333333"
 
 
-def test_a_fault_is_written_down_and_told_after_the_reset(tmp_path: Path) -> None:
+def test_a_fault_is_written_down_and_reported_after_the_reset(tmp_path: Path) -> None:
     """Reading where nothing is: a bus fault (PM0214 4.4.10: CFSR bit 9, PRECISERR, and 15, BFARVALID)."""
     first, at_ns = typed([("import machine; machine.mem32[0x0A000000]", 800 * MS)])
     after, end_ns = typed(

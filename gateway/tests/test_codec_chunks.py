@@ -208,7 +208,7 @@ SOUND = [
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10**9), st.integers(1, 255))
-def test_a_changed_byte_is_told(at: int, change: int) -> None:
+def test_a_changed_byte_is_reported(at: int, change: int) -> None:
     data = bytearray(SOUND[0])
     data[at % len(data)] ^= change
     with pytest.raises(ValueError):
@@ -237,14 +237,14 @@ def test_damage_that_the_crc_does_not_see_gives_samples_or_a_value_error(
     assert found.dtype == np.int16 and len(found) <= MAX_SAMPLES
 
 
-def test_a_torn_chunk_is_told() -> None:
+def test_a_torn_chunk_is_reported() -> None:
     data = SOUND[2]
     for length in range(len(data)):
         with pytest.raises(ValueError):
             unpack(data[:length])
 
 
-def test_a_head_that_promises_too_much_is_told() -> None:
+def test_a_head_that_promises_too_much_is_reported() -> None:
     rest = struct.pack("<BI", RAW, MAX_SAMPLES + 1)
     with pytest.raises(ValueError, match="samples"):
         unpack(struct.pack("<I", zlib.crc32(rest)) + rest)

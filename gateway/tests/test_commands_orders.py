@@ -182,7 +182,7 @@ def test_how_the_trial_of_the_new_firmware_ended_is_the_boxs_own_word(code: int,
     assert bench.order("opq-update", f"begin 10 {'0' * 64}") == (True, "0") and bench.status["state"] != end
 
 
-def test_progress_is_told_while_the_box_is_written() -> None:
+def test_progress_is_reported_while_the_box_is_written() -> None:
     bench = Bench(Box(silent=1))
     bench.collect(pack_bundle(IMAGES))
     bench.order("opq-update", "install")
@@ -227,7 +227,7 @@ def test_a_box_that_goes_away_ends_the_update_with_the_reason() -> None:
     assert bench.status["state"] == "failed" and "port is not open" in str(bench.status["reason"])
 
 
-def test_a_box_that_refuses_the_image_is_told_in_words() -> None:
+def test_a_box_that_refuses_the_image_is_reported_in_words() -> None:
     bench = Bench(Box(refuse=BoxAnswer(Status.FAILED, "verdict 3")))
     bench.collect(pack_bundle(IMAGES))
     bench.order("opq-update", "install")

@@ -185,6 +185,6 @@ def test_the_hello_comes_first_and_no_arrival_counts() -> None:
     assert all(one.flags & FLAG_RESENT for one in found if isinstance(one, Samples))
 
 
-def test_the_hello_of_a_new_start_stays_where_the_indices_begin_anew() -> None:
+def test_the_hello_of_a_new_start_stays_where_the_indices_start_again() -> None:
     messages = list(enumerate([block(400), HELLO, block(0), block(200)]))
     assert [type(message) for _, message in in_arrears(messages)] == [Samples, Hello, Samples, Samples]

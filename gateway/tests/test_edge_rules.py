@@ -150,7 +150,7 @@ def _said(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_address_follows_the_port_offset_and_wrong_settings_are_told(tmp_path: Path) -> None:
+def test_the_address_follows_the_port_offset_and_wrong_settings_are_reported(tmp_path: Path) -> None:
     config = tmp_path / "gateway.toml"
     config.write_text(BOX.format(port="/dev/null") + "[rules]\nenabled = true\n")
     assert load(config, port_offset=100).rules.endpoint == "127.0.0.1:9181"

@@ -55,7 +55,7 @@ def process(path: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def test_a_refused_key_is_told_once_and_works_as_soon_as_it_is_admitted(
+def test_a_refused_key_is_reported_once_and_works_as_soon_as_it_is_admitted(
     tmp_path: Path, keys: KeyFolder, peer: Any
 ) -> None:
     admitted: set[bytes] = set()
@@ -90,7 +90,7 @@ def made_and_not_sent(gateway: Gateway) -> float:
     return counted["measurements"] - counted["measurements_sent"] - counted["measurements_unheard"]
 
 
-def test_a_box_that_is_unplugged_and_started_anew_goes_on(tmp_path: Path, makai: Any) -> None:
+def test_a_box_that_is_unplugged_and_started_again_goes_on(tmp_path: Path, makai: Any) -> None:
     port = tmp_path / "ports" / "box1"
     path = written(tmp_path, makai, {"1": str(port)})
     with running(path) as gateway:

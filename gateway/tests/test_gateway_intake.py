@@ -179,7 +179,7 @@ def test_a_new_boot_is_a_new_stream(bench: Bench) -> None:
     assert bench.counters["samples"] == 48_800
 
 
-def test_indices_that_begin_anew_without_a_hello_are_noticed(bench: Bench) -> None:
+def test_indices_that_start_again_without_a_hello_are_noticed(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(20_000, 30_000)
     for at in range(0, 10_000, 200):
@@ -398,7 +398,7 @@ def test_a_boot_loaders_hello_is_refused_as_what_it_is_until_firmware_runs(bench
     assert bench.status.problem(0.0) == "no samples yet"
 
 
-def test_other_nominal_hertz_begin_anew_and_other_volts_do_not(bench: Bench) -> None:
+def test_other_nominal_hertz_start_again_and_other_volts_do_not(bench: Bench) -> None:
     fifty = replace(HELLO, nominal_v=230.0, nominal_hz=50.0)
     for hello in (fifty, replace(fifty, nominal_v=400.0), replace(fifty, nominal_hz=60.0)):
         bench.intake.accept_message(hello)

@@ -57,7 +57,7 @@ def test_what_a_box_cannot_hold_any_more_is_excused_and_of_an_emulated_one_0_4_s
         ({"early_s": 0.0}, 7.0),
     ],
 )
-def test_how_long_a_box_was_not_asked_is_told_by_its_samples(
+def test_how_long_a_box_was_not_asked_is_reported_by_its_samples(
     tmp_path: Path, asked: dict[str, float], recovery_s: float
 ) -> None:
     opened = {"event": "serial.opened", "box_id": "1", **asked}

@@ -239,7 +239,7 @@ def test_each_socket_draws_its_own_waits_so_that_a_broker_is_not_met_by_all_at_o
     assert all(100 <= first <= 500 and 4000 <= longest <= 8000 for first, longest in waits)
 
 
-def test_numbers_of_another_gateway_with_this_boxs_key_are_told_and_nothing_is_dropped_or_used_twice(
+def test_numbers_of_another_gateway_with_this_boxs_key_are_reported_and_nothing_is_dropped_or_used_twice(
     bench: Bench, makai: Any
 ) -> None:
     with bench.running():

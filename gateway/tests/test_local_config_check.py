@@ -34,7 +34,7 @@ def test_a_right_file_is_fine(tmp_path: Path, curve: KeyFolder) -> None:
     assert (told.exit_code, told.stdout) == (0, f"{path}: fine (gateway)\n")
 
 
-def test_all_that_the_machine_lacks_is_told_at_once_and_nothing_is_made(tmp_path: Path) -> None:
+def test_all_that_the_machine_lacks_is_reported_at_once_and_nothing_is_made(tmp_path: Path) -> None:
     more = '[uplink]\nsend = ["rms", "volts"]\n[setup]\nendpoint = "0.0.0.0:8888"\n'
     more += "[measuring]\ndip_percent = 5.0\n"
     more += (
@@ -117,7 +117,7 @@ def test_a_file_of_up_is_judged_table_by_table(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["up.toml"]
 
 
-def test_an_original_boxs_file_is_told_as_ours_without_its_keys(tmp_path: Path) -> None:
+def test_an_original_boxs_file_is_reported_as_ours_without_its_keys(tmp_path: Path) -> None:
     path = tmp_path / "triggering.json"
     document = {
         "cmd_sub_ep": "tcp://opq:8194",
@@ -172,7 +172,7 @@ def test_a_gateway_is_not_started_to_serve_nobody(tmp_path: Path, curve: KeyFold
         ('[[box]]\nid = "9999999999"\nport = "socket://other:7"', "box.id 9999999999"),
     ],
 )
-def test_an_address_or_number_that_cannot_be_is_told_before_a_start(
+def test_an_address_or_number_that_cannot_be_is_reported_before_a_start(
     tmp_path: Path, curve: KeyFolder, more: str, key: str
 ) -> None:
     path = gateway_file(tmp_path, more)

@@ -56,7 +56,7 @@ def test_rows_of_a_span_come_with_their_time_and_its_doubt(ledger: Ledger) -> No
     assert json.loads(json.dumps(one))["harmonics_v"] == [120.0, 0.5]
 
 
-def test_without_times_the_last_day_is_told_and_seconds_are_times_too(ledger: Ledger) -> None:
+def test_without_times_the_last_day_is_reported_and_seconds_are_times_too(ledger: Ledger) -> None:
     assert len(asked(ledger, "box=1")[1]["rows"]) == 6
     assert len(asked(ledger, f"box=1&from={NOON_NS / 1e9 + 3000}")[1]["rows"]) == 1
     assert asked(ledger, "box=1&kind=2h")[1]["rows"] == []

@@ -50,7 +50,7 @@ def notifier(tmp_path: Path, **more: str) -> Notifier:
     return Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), **more})
 
 
-def test_what_is_told_arrives_line_by_line(tmp_path: Path, manager: Manager) -> None:
+def test_what_is_reported_arrives_line_by_line(tmp_path: Path, manager: Manager) -> None:
     told = notifier(tmp_path)
     told.ready()
     told.status("2 Boxes well")

@@ -132,7 +132,7 @@ def test_a_claim_code_is_made_for_a_box_of_this_gateway_alone(rig: Rig) -> None:
     assert rig.ask("/claim_code")[0] == 404, "a look makes none"
 
 
-def test_what_each_box_does_is_told_with_its_newest_values(rig: Rig) -> None:
+def test_what_each_box_does_is_reported_with_its_newest_values(rig: Rig) -> None:
     assert MEANING.keys() >= ORDINARY
     rig.counters["1"].add("gaps", 3)
     rig.counters["1"].add("samples", 3)
@@ -156,7 +156,7 @@ def test_no_route_tells_a_secret(rig: Rig) -> None:
         assert SECRET not in text and "secret_key" not in text and "secret-key" not in text
 
 
-def test_connect_is_asked_for_and_wrong_wishes_are_told(rig: Rig) -> None:
+def test_connect_is_asked_for_and_wrong_wishes_are_reported(rig: Rig) -> None:
     rig.world.hears(b"home", secret="x")
     rig.ask("/ssids")
     assert rig.ask("/connect", {"ssid": "home", "password": "long enough"})[:2] == (200, {"state": "joining"})
@@ -214,7 +214,7 @@ def test_an_update_says_how_it_is_done_here(rig: Rig) -> None:
     assert status == 500 and "opq-tools flash" in said["error"]
 
 
-def test_broken_bodies_are_told(rig: Rig) -> None:
+def test_broken_bodies_are_reported(rig: Rig) -> None:
     assert rig.ask("/connect", b"{")[0] == 500
     assert rig.ask("/connect", b"[" * 60_000)[0] == 500
     assert rig.ask("/connect", b"\xff")[0] == 500
@@ -333,7 +333,7 @@ def test_more_requests_than_places_are_closed_and_places_come_back(rig: Rig) -> 
     wait_for(answers)
 
 
-def test_an_address_that_is_taken_is_told(rig: Rig) -> None:
+def test_an_address_that_is_taken_is_reported(rig: Rig) -> None:
     with pytest.raises(PortBusyError, match="set-up: address"):
         SetupServer(
             f"127.0.0.1:{rig.server.port}",

@@ -211,7 +211,7 @@ class Broken:
         raise OSError(5, "Input/output error")
 
 
-def test_a_ring_that_cannot_be_read_is_told_once_and_live_samples_are_measured() -> None:
+def test_a_ring_that_cannot_be_read_is_reported_once_and_live_samples_are_measured() -> None:
     volts, _ = mains(4, RATE_HZ)
     held = [Segment(Path("gone.seg"), start_ns=T0_NS - 10**10, end_ns=T0_NS)]
     bench = Bench(backlog=lambda _: RingBacklog(Broken(), T0_NS - 10**10, held))

@@ -114,7 +114,7 @@ def test_windows_that_are_not_kept_are_not_written(tmp_path: Path) -> None:
     assert [len(list(ledger.read(kind, 0, 2**62))) for kind in KINDS] == [0, 1, 1, 1, 1, 1]
 
 
-def test_a_disk_that_takes_nothing_is_told_and_the_next_flush_goes_on(tmp_path: Path) -> None:
+def test_a_disk_that_takes_nothing_is_reported_and_the_next_flush_goes_on(tmp_path: Path) -> None:
     folder = tmp_path / "ledger"
     ledger = Ledger(folder, "1", 24.0, 30.0)
     folder.rmdir()

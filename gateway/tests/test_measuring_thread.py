@@ -127,7 +127,7 @@ def test_steady_mains_give_their_own_numbers() -> None:
     assert three and three[0].values["thd_ratio"] == pytest.approx(0.03, abs=1e-4)
 
 
-def test_a_dip_is_told_when_it_begins_and_when_it_ends_and_flags_its_windows() -> None:
+def test_a_dip_is_reported_when_it_begins_and_when_it_ends_and_flags_its_windows() -> None:
     volts, _ = mains(6, RATE_HZ, disturbances=[Sag(depth=0.3, start_s=2.0, cycles=30)])
     bench = Bench().feed(blocks_of(volts)).end()
     begun, ended = [each for each in bench.told_in.take_all() if isinstance(each, DisturbanceNotice)]
@@ -141,7 +141,7 @@ def test_a_dip_is_told_when_it_begins_and_when_it_ends_and_flags_its_windows() -
     assert lowest == pytest.approx(84.0, rel=2e-3)
 
 
-def test_an_interruption_is_told_within_its_dip() -> None:
+def test_an_interruption_is_reported_within_its_dip() -> None:
     volts, _ = mains(6, RATE_HZ, disturbances=[Interruption(start_s=2.0, cycles=60)])
     bench = Bench().feed(blocks_of(volts)).end()
     told = [
@@ -206,7 +206,7 @@ def test_what_leaves_for_the_cloud_is_the_same_where_nothing_else_is_made() -> N
     assert made[0] == made[1] and len(made[0]) > 6
 
 
-def test_at_a_utc_tick_measurements_begin_anew_with_the_windows() -> None:
+def test_at_a_utc_tick_measurements_start_again_with_the_windows() -> None:
     tick_ns = 2_833_334 * 600 * 10**9
     volts, _ = mains(6, RATE_HZ, frequency_hz=60.07)
     bench = Bench().feed(blocks_of(volts, tick_ns - 2_600_000_000)).end()

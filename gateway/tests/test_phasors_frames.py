@@ -201,7 +201,7 @@ def test_after_garbage_and_a_wrong_checksum_the_next_frame_is_found() -> None:
         (UNKNOWN_UNCERTAINTY_NS, 7, 15),
     ],
 )
-def test_uncertainty_is_told_in_the_standards_codes(
+def test_uncertainty_is_reported_in_the_standards_codes(
     uncertainty_ns: int, of_data: int, of_message: int
 ) -> None:
     assert data_quality(uncertainty_ns) == of_data

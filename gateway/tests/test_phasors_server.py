@@ -174,7 +174,7 @@ def test_a_late_box_is_filled_and_marked_and_the_others_are_not_held_up_for_long
         assert served.counters["4"]["phasors_absent"] >= 1
 
 
-def test_time_that_is_not_good_enough_and_disturbances_are_told_in_the_status() -> None:
+def test_time_that_is_not_good_enough_and_disturbances_are_reported_in_the_status() -> None:
     with serving() as served, Client(served.port, 7734) as client:
         config = client.config()
         client.ask(2)
@@ -259,7 +259,7 @@ def test_a_client_whose_machine_is_gone_gives_its_place_back() -> None:
         assert all(peer.getsockopt(socket.IPPROTO_TCP, option) == value for option, value in KEEPALIVE)
 
 
-def test_a_box_at_50_hz_changes_the_configuration_and_that_is_told() -> None:
+def test_a_box_at_50_hz_changes_the_configuration_and_that_is_reported() -> None:
     with serving() as served, Client(served.port, 7734) as client:
         before = client.config()
         hello = Box("4", Generator(MainsSignal(nominal_hz=50.0))).hello()
@@ -275,7 +275,7 @@ def test_a_box_at_50_hz_changes_the_configuration_and_that_is_told() -> None:
         assert data_of(client.next(), after)[1].stat & 0x400
 
 
-def test_a_taken_address_is_told_before_anything_starts() -> None:
+def test_a_taken_address_is_reported_before_anything_starts() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         served = Served()
         with pytest.raises(PortBusyError, match=r"phasors\.endpoint"):

@@ -169,7 +169,7 @@ def test_a_version_that_fails_on_trial_is_taken_back_here_and_stays_away(pair: P
     assert call()[0] == "1.0.0"
 
 
-def test_deleted_and_installed_anew_under_the_same_number_is_another_code(pair: Pair) -> None:
+def test_deleted_and_installed_again_under_the_same_number_is_another_code(pair: Pair) -> None:
     pair.install("1.0.0")
     pair.following.poll()
     pair.host.delete("function", "f")
@@ -178,7 +178,7 @@ def test_deleted_and_installed_anew_under_the_same_number_is_another_code(pair: 
     assert pair.use()() == ["other", 1]
 
 
-def test_a_book_that_cannot_be_read_changes_nothing_and_is_told(pair: Pair) -> None:
+def test_a_book_that_cannot_be_read_changes_nothing_and_is_reported(pair: Pair) -> None:
     pair.install("1.0.0")
     pair.following.poll()
     call = pair.use()

@@ -57,7 +57,7 @@ def test_the_first_folder_wins(folder: Path, tmp_path_factory: pytest.TempPathFa
     assert load("trigger", "good", {"limit": 5}, [other, folder]).module.version == "9"
 
 
-def test_all_wrong_settings_are_told_at_once(folder: Path) -> None:
+def test_all_wrong_settings_are_reported_at_once(folder: Path) -> None:
     text = problems(folder, limti=1, count=1.5, on="yes", boxes="1", label=3)
     for line in (
         'limti  unknown key; did you mean "limit"?',
@@ -81,7 +81,7 @@ def test_a_number_that_is_not_finite_or_is_a_truth_value_is_none(folder: Path) -
     assert "want a number" in problems(folder, limit=True)
 
 
-def test_an_unknown_name_is_told_with_a_near_one(folder: Path) -> None:
+def test_an_unknown_name_is_reported_with_a_near_one(folder: Path) -> None:
     assert 'did you mean "good"?' in problems(folder, "goood")
     assert "there are: good" in problems(folder, "zzz")
 
@@ -91,7 +91,7 @@ def test_a_name_never_leaves_the_folder(folder: Path, name: str) -> None:
     assert "not found" in problems(folder, name)
 
 
-def test_a_contract_that_is_not_kept_is_told_in_full(folder: Path) -> None:
+def test_a_contract_that_is_not_kept_is_reported_in_full(folder: Path) -> None:
     (folder / "bad.py").write_text("name = 'other'\napi = 7\nclass Config: pass\n")
     text = problems(folder, "bad")
     assert "no `begin`" in text
@@ -114,7 +114,7 @@ def test_what_is_no_plug_in_name_is_not_offered(folder: Path) -> None:
     assert list(available([folder])) == ["good"]
 
 
-def test_an_unknown_kind_is_told(folder: Path) -> None:
+def test_an_unknown_kind_is_reported(folder: Path) -> None:
     assert "no kind of plug-in" in problems(folder, kind="gadget")
 
 
@@ -129,7 +129,7 @@ def test_the_host_imports_nothing_of_the_rules_extra() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_crash_is_told_and_answered_with_a_longer_and_longer_pause() -> None:
+def test_a_crash_is_reported_and_answered_with_a_longer_and_longer_pause() -> None:
     now = [0.0]
     told: list[float] = []
     guard = CrashGuard(lambda error, pause_s: told.append(pause_s), lambda: now[0])

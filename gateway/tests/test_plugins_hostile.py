@@ -122,7 +122,7 @@ def test_what_does_not_fit_its_rows_ends_the_process_that_sent_it(
         ("emit_bytes([b'x'], ['a'])", "meta: want a dict or None for each message"),
     ],
 )
-def test_a_source_that_errs_is_told_and_no_rule_stops(
+def test_a_source_that_errs_is_reported_and_no_rule_stops(
     tmp_path: Path, plugins: RulePlugins, name: str, sent: str, told: str
 ) -> None:
     install(plugins, name, "source", CARELESS.replace("SENT", sent), mode="inproc")

@@ -284,7 +284,7 @@ def test_wheels_are_unpacked_within_one_bound_and_a_broken_one_is_refused(tmp_pa
     plugins.close()
 
 
-def test_a_server_that_drips_keeps_four_waiting_and_the_others_are_told(tmp_path: Path) -> None:
+def test_a_server_that_drips_keeps_four_waiting_and_the_others_are_reported(tmp_path: Path) -> None:
     plugins = RulePlugins(tmp_path, Policy(download_s=30.0))
     told: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as silent:

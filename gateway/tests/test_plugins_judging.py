@@ -140,7 +140,7 @@ def test_what_cannot_begin_is_not_installed_and_what_wants_settings_is(plugins: 
         plugins.trigger("loud")().configure({})
 
 
-def test_a_crash_and_a_hang_end_the_worker_and_the_next_one_begins_anew(
+def test_a_crash_and_a_hang_end_the_worker_and_the_next_one_starts_again(
     plugins: Plugins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trigger = installed(plugins, {"limit": 100})

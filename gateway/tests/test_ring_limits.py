@@ -75,7 +75,7 @@ def test_boxes_that_begin_together_do_not_change_files_together(tmp_path: Path) 
     assert len(ends) > 30
 
 
-def test_a_reader_in_another_place_sees_what_is_new_without_being_opened_anew(tmp_path: Path) -> None:
+def test_a_reader_in_another_place_sees_what_is_new_without_being_opened_again(tmp_path: Path) -> None:
     reader = Ring(tmp_path, "1", 0.01)
     ring = Ring(tmp_path, "1", 0.01)  # segments of 3 s
     for first in range(0, 12_000 * 40, 4000):
@@ -145,7 +145,7 @@ def beheaded(folder: Path, at: int) -> Path:
     return path
 
 
-def test_a_segment_that_lost_its_head_goes_when_its_turn_comes_and_is_told_once(tmp_path: Path) -> None:
+def test_a_segment_that_lost_its_head_goes_when_its_turn_comes_and_is_reported_once(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 0.02)  # 72 s, segments of 6 s
     ring.append_all(blocks(0, 12_000 * 30))
     ring.close()

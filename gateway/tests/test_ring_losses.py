@@ -40,7 +40,7 @@ def accounted(ring: Ring, end: int, boot: int = 7) -> bool:
     return bool((seen == 1).all())
 
 
-def test_a_gap_that_was_told_is_read_with_its_reason_and_time(tmp_path: Path) -> None:
+def test_a_gap_that_was_reported_is_read_with_its_reason_and_time(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(0))
     ring.gap(Gap(200, 400, "the cat sat on the cable"))
@@ -70,7 +70,7 @@ def test_holes_that_nobody_told_are_recorded_with_what_is_known_of_them(tmp_path
     assert ring.lost_records == 1
 
 
-def test_a_hole_is_told_in_parts_where_only_a_part_of_it_has_a_reason(tmp_path: Path) -> None:
+def test_a_hole_is_reported_in_parts_where_only_a_part_of_it_has_a_reason(tmp_path: Path) -> None:
     ring = Ring(tmp_path, "1", 1.0)
     ring.append(block(0))
     ring.gap(Gap(400, 200, "told"))

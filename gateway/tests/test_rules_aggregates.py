@@ -125,7 +125,7 @@ WRONG: list[tuple[str, Any, tuple[Any, ...], str]] = [
 
 
 @pytest.mark.parametrize(("name", "value", "constants", "words"), WRONG)
-def test_a_value_that_does_not_fit_is_told_and_leaves_nothing_behind(
+def test_a_value_that_does_not_fit_is_reported_and_leaves_nothing_behind(
     name: str, value: Any, constants: tuple[Any, ...], words: str
 ) -> None:
     accumulator = aggregate(name).start(*constants)
@@ -136,7 +136,7 @@ def test_a_value_that_does_not_fit_is_told_and_leaves_nothing_behind(
     assert (accumulator.value(), repr(accumulator.state())) == before
 
 
-def test_values_of_kinds_that_clash_are_told() -> None:
+def test_values_of_kinds_that_clash_are_reported() -> None:
     with pytest.raises(RowError, match="do not compare"):
         value_of("max", [1, "x"])
 

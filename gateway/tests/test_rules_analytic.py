@@ -113,7 +113,7 @@ def test_every_analytic_function_is_in_the_table_above() -> None:
         ("consecutive_count", (7,), "is not a condition"),
     ],
 )
-def test_what_cannot_be_computed_is_told_and_the_state_stays(
+def test_what_cannot_be_computed_is_reported_and_the_state_stays(
     name: str, record: tuple[Any, ...], words: str
 ) -> None:
     analysis = analytic(name).start()

@@ -419,7 +419,7 @@ def test_an_address_beyond_loopback_needs_tokens(tmp_path: Path) -> None:
         configuration.load(config)
 
 
-def test_an_address_or_a_folder_in_use_is_told(house: House, tmp_path: Path) -> None:
+def test_an_address_or_a_folder_in_use_is_reported(house: House, tmp_path: Path) -> None:
     taken = configuration.Config(data_dir=tmp_path / "x", endpoint=f"127.0.0.1:{house.service.port}")
     with pytest.raises(PortBusyError, match=str(house.service.port)):
         RulesService(taken)

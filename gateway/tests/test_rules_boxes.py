@@ -159,7 +159,7 @@ def test_opqbox_subscribes_over_curve(tmp_path: Path) -> None:
         (recording.Source, "/nowhere.i16", {}, "nowhere"),
     ],
 )
-def test_wrong_properties_are_told(source: Any, datasource: str, properties: Any, why: str) -> None:
+def test_wrong_properties_are_reported(source: Any, datasource: str, properties: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         source().configure(datasource, properties)
 
@@ -190,7 +190,7 @@ def test_a_recording_comes_in_windows_and_goes_on_where_it_was(tmp_path: Path) -
     assert again.rows[0]["samples"][0] == pytest.approx(24.0)
 
 
-def test_a_broken_recording_is_told(tmp_path: Path) -> None:
+def test_a_broken_recording_is_reported(tmp_path: Path) -> None:
     path = recorded(tmp_path, 10)
     good = path.with_suffix(".json").read_text()
     for text, why in (

@@ -245,7 +245,7 @@ class Counting(Source):
             self.next += 1
 
 
-def test_a_source_that_is_opened_anew_while_it_waits_for_room_loses_no_record() -> None:
+def test_a_source_that_is_opened_again_while_it_waits_for_room_loses_no_record() -> None:
     source = Counting()
     feed = SourceRunner("s", "", lambda: source, 2, True, Idle())
     feed.start()

@@ -35,7 +35,7 @@ BAD = (b'{"k":"\xff"}', b"[" * 100_000, b"[1]", b" " * 300_000, b"?", b"1" * 5_0
 
 
 @pytest.mark.parametrize("packed", ["", "gzip"])
-def test_a_line_that_cannot_be_read_is_told_with_its_number_and_the_rest_comes(
+def test_a_line_that_cannot_be_read_is_reported_with_its_number_and_the_rest_comes(
     tmp_path: Path, packed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
@@ -80,7 +80,7 @@ def test_a_followed_file_goes_on_behind_a_line_that_cannot_be_read(
     assert [each.split(":")[0] for each in stream.errors] == [f"{path}, line {1 + 2 * k}" for k in range(6)]
 
 
-def test_a_row_of_csv_that_cannot_be_read_is_told_and_the_rest_comes(
+def test_a_row_of_csv_that_cannot_be_read_is_reported_and_the_rest_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
@@ -185,7 +185,7 @@ def test_a_file_that_is_written_without_end_holds_up_its_folder_for_a_while_only
     assert stream.rows == [{"k": 3}]
 
 
-def test_a_broken_file_by_itself_is_told_once_and_read_when_it_has_changed(
+def test_a_broken_file_by_itself_is_reported_once_and_read_when_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file, "_POLL_S", 0.001)
@@ -288,7 +288,7 @@ def test_file_follows_a_log_that_is_rotated(tmp_path: Path, way: str) -> None:
     assert not stream.errors
 
 
-def test_file_that_is_begun_anew_has_its_head_skipped_whenever_that_comes(tmp_path: Path) -> None:
+def test_file_that_is_started_again_has_its_head_skipped_whenever_that_comes(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.touch()
     context: Any = SimpleNamespace(wait=lambda seconds: False)
@@ -507,7 +507,7 @@ def test_a_packed_file_between_is_named(tmp_path: Path) -> None:
     assert len(rest.errors) == 1 and str(packed) in rest.errors[0]
 
 
-def test_that_the_file_that_was_read_is_gone_is_told(tmp_path: Path) -> None:
+def test_that_the_file_that_was_read_is_gone_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text(lines(0))
     offset = followed(path, None, 1).offset
@@ -562,7 +562,7 @@ def test_each_line_of_a_log_comes_once_whatever_happens_to_it_while_nobody_reads
     assert got == [k for k in range(last) if k not in lost]
 
 
-def test_a_file_that_is_missing_is_told_and_waited_for(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_is_reported_and_waited_for(tmp_path: Path) -> None:
     stream = Stream()
     with running(made(file.Source(), str(tmp_path / "later.json")), stream):
         wait_for(lambda: stream.up is False)

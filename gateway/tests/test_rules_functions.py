@@ -430,7 +430,7 @@ def test_what_unpacks_to_more_than_the_limit_is_refused() -> None:
         evaluated('decompress(x, "gzip")', {"x": base64.b64encode(bomb).decode()})
 
 
-def test_names_are_found_in_any_case_and_near_ones_are_told() -> None:
+def test_names_are_found_in_any_case_and_near_ones_are_reported() -> None:
     assert find("ABS") is built_in()["abs"]
     assert find("absolute") is None
     assert near("cardinalty") == 'did you mean "cardinality"?'

@@ -86,7 +86,7 @@ def test_properties_read_durations_and_words_in_any_case() -> None:
         configured(Mqtt, {"topic": "t", "qos": True})
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(RuleError) as told:
         options({"qos": 3, "lateTolerance": -1, "isEventtime": True, "restartStrategy": {"attempts": "x"}})
     text = str(told.value)

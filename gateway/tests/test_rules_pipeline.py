@@ -349,7 +349,7 @@ def test_any_tag_is_read_or_refused(inner: str) -> None:
             compiled_template(text)([{"a": 1}])
 
 
-def test_loops_in_each_other_end_each_emission_anew() -> None:
+def test_loops_in_each_other_end_each_emission_again() -> None:
     written = compiled_template(
         "{% for a in rows %}{% for b in rows %}{% for c in rows %}{% endfor %}{% endfor %}{% endfor %}"
     )

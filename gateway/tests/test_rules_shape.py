@@ -112,7 +112,7 @@ def test_any_text_has_a_shape_or_a_rule_error(text: str) -> None:
     assert len(found.literals) == sum(found.key.count(mark) for mark in ("\0i", "\0f", "\0s"))
 
 
-def test_a_number_that_is_too_large_is_told_with_its_place() -> None:
+def test_a_number_that_is_too_large_is_reported_with_its_place() -> None:
     with pytest.raises(RuleError, match="64 bits") as told:
         shape("SELECT a,\n  99999999999999999999 FROM s")
     assert (told.value.line, told.value.column) == (2, 3)

@@ -161,7 +161,7 @@ def test_mains_cycle_windows_are_200_ms_and_3_s_behind_the_ten_minute_tick() -> 
     assert rows[0]["z"] % 600_000 % 3_000 == 0
 
 
-def test_an_error_within_an_aggregate_is_told_when_the_window_ends() -> None:
+def test_an_error_within_an_aggregate_is_reported_when_the_window_ends() -> None:
     sql = "SELECT sum(v) AS t FROM s GROUP BY TUMBLINGWINDOW(ss, 1)"
     records = [(0, {"v": 1}), (1, {"v": "x"}), (1_500, {"v": 2})]
     out = emissions(sql, *records, end_ms=2_000, sendError=True)

@@ -284,7 +284,7 @@ def test_a_box_that_followed_the_systems_clock_still_does_while_a_busy_machine_r
     assert world.clock.shared
 
 
-def test_a_box_whose_own_time_is_set_is_compared_anew_also_while_the_machine_is_busy() -> None:
+def test_a_box_whose_own_time_is_set_is_compared_again_also_while_the_machine_is_busy() -> None:
     world = World(delay_ns=1e6, state=FREE)
     own_time(world, 5)
     world.delay_ns = 60e6

@@ -85,7 +85,7 @@ def test_what_is_not_answered_is_repeated_once_and_then_given_up(bench: Bench) -
 
 
 @pytest.mark.parametrize("operation", [Operation.RESET, Operation.UPDATE_END, Operation.SYNC_TIME])
-def test_what_starts_the_box_anew_or_is_late_is_sent_once(bench: Bench, operation: Operation) -> None:
+def test_what_starts_the_box_again_or_is_late_is_sent_once(bench: Bench, operation: Operation) -> None:
     bench.ask(operation)
     bench.passes(3.0)
     assert bench.sent == [Command(1, operation)] and bench.answers[0].status is None
@@ -99,7 +99,7 @@ def test_pieces_of_an_image_are_acknowledged_like_commands(bench: Bench) -> None
     assert bench.answers == [BoxAnswer(Status.BUSY, "1024")]
 
 
-def test_without_a_port_nothing_is_taken_and_what_waited_is_told(bench: Bench) -> None:
+def test_without_a_port_nothing_is_taken_and_what_waited_is_reported(bench: Bench) -> None:
     assert bench.ask(Operation.RESET) and bench.ask(Operation.HELLO)
     bench.commands.tick()
     bench.commands.lost()
@@ -132,7 +132,7 @@ class Limits:
         return self.bench.sent[before:]
 
 
-def test_the_limits_are_told_once_per_start_of_the_box(bench: Bench) -> None:
+def test_the_limits_are_sent_once_per_start_of_the_box(bench: Bench) -> None:
     side = Limits(bench)
     [command] = side.hello()
     assert isinstance(command, Command)
@@ -146,7 +146,7 @@ def test_the_limits_are_told_once_per_start_of_the_box(bench: Bench) -> None:
     assert side.hello(boot_id=6)
 
 
-def test_the_limits_are_told_again_when_unanswered_or_when_a_setting_was_changed(bench: Bench) -> None:
+def test_the_limits_are_sent_again_when_unanswered_or_when_a_setting_was_changed(bench: Bench) -> None:
     side = Limits(bench)
     assert side.hello()
     bench.passes(2.5)

@@ -251,7 +251,7 @@ def test_a_link_that_leads_elsewhere_is_followed_though_the_old_tty_lives(
         wait_for(lambda: gateway.behind.count("1") == 200)
 
 
-def test_a_port_on_which_nobody_says_anything_is_opened_anew(
+def test_a_port_on_which_nobody_says_anything_is_opened_again(
     tmp_path: Path, ptys: Callable[[str], Pty], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(station_module, "SILENT_S", 0.1)

@@ -112,7 +112,7 @@ for number in range(100_000):
 """
 
 
-def test_after_kill_9_every_number_that_was_told_is_there_and_none_comes_twice(tmp_path: Path) -> None:
+def test_after_kill_9_every_number_that_was_reported_is_there_and_none_comes_twice(tmp_path: Path) -> None:
     told: list[int] = []
     for life in range(3):
         command = [sys.executable, "-c", WRITER, str(tmp_path), str(Path(__file__).parent)]

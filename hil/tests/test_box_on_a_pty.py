@@ -112,7 +112,7 @@ def test_its_start_and_a_hello_come_first_and_a_command_is_acknowledged_and_answ
     assert len(reader.of(Hello)) >= 2
 
 
-def test_a_reset_changes_the_boot_id_and_starts_sample_numbers_anew():
+def test_a_reset_changes_the_boot_id_and_starts_sample_numbers_again():
     with BoxHost([Box("1")]) as host:
         reader = Reader(host.ports["1"])
         reader.read(60.0, lambda: bool(reader.of(Samples)))
@@ -251,7 +251,7 @@ def test_an_event_is_sent_before_its_samples_can_be_read():
         port.close()
 
 
-def test_crossings_are_told_once_limits_are_set():
+def test_crossings_are_reported_once_limits_are_set():
     with BoxHost([Box("1")]) as host:
         reader = Reader(host.ports["1"])
         reader.ask(Command(1, Operation.CROSSING_LIMITS, "dip=0.9,interruption=0.1"))

@@ -66,7 +66,7 @@ def test_all_samples_in_the_ring_leave_no_problem() -> None:
     assert (account.sent, account.in_ring, account.problems) == (600, 600, [])
 
 
-def test_a_sample_that_is_nowhere_is_told_by_its_index() -> None:
+def test_a_sample_that_is_nowhere_is_reported_by_its_index() -> None:
     account = accounts.samples("1", 600, [block(0, 200), block(400, 200)], [], truth)
     assert "200 samples are neither" in account.problems[0] and "200..399" in account.problems[0]
 
@@ -81,7 +81,7 @@ def test_the_last_samples_are_missed_too() -> None:
     assert "400..599" in accounts.samples("1", 600, [block(0, 400)], [], truth).problems[0]
 
 
-def test_a_wrong_count_and_a_block_kept_twice_are_told() -> None:
+def test_a_wrong_count_and_a_block_kept_twice_are_reported() -> None:
     wrong = replace(block(0, 200), counts=truth(1, 200))
     account = accounts.samples("1", 400, [wrong, block(200, 200), block(200, 200)], [], truth)
     assert "200 samples in the ring are not what was sent" in account.problems[0]
@@ -96,7 +96,7 @@ def test_a_gap_whose_samples_the_box_could_have_sent_again_needs_an_excuse() -> 
     assert "400000 samples" in unexplained_gaps(FaultSchedule(1, ()), {BEFORE_CONTACT: 400_000}, 0.0)[0]
 
 
-def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_told() -> None:
+def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_reported() -> None:
     moved = replace(block(200, 200), t_ns=block(200, 200).t_ns + 1)
     own = [block(0, 200), moved]
     problems = accounts.stamps("1", own, lambda sample: 10**18 + sample * 10**12 // RATE_MILLIHZ)
@@ -104,7 +104,7 @@ def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_told() -> None:
     assert accounts.revised("1", [block(200, 200)], own) and not accounts.revised("1", own, own)
 
 
-def test_a_measurement_heard_and_not_stored_or_stored_twice_is_told() -> None:
+def test_a_measurement_heard_and_not_stored_or_stored_twice_is_reported() -> None:
     first, second = measured(1, 0, 100), measured(2, 100, 200)
     heard = {("1", 1): first, ("1", 2): second}
     assert not accounts.once([first, second], heard)
@@ -113,19 +113,19 @@ def test_a_measurement_heard_and_not_stored_or_stored_twice_is_told() -> None:
     assert "another time" in accounts.once([first, measured(2, 100, 201)], heard)[0]
 
 
-def test_a_measurement_that_was_queued_and_never_stored_is_told() -> None:
+def test_a_measurement_that_was_queued_and_never_stored_is_reported() -> None:
     assert (
         "1 Measurements were queued" in accounts.kept_promise([measured(1, 0, 100)], [("1", 1), ("1", 2)])[0]
     )
 
 
-def test_windows_that_overlap_are_told_and_crossings_are_none() -> None:
+def test_windows_that_overlap_are_reported_and_crossings_are_none() -> None:
     both = [measured(1, 0, 100), measured(2, 90, 190)]
     assert "10.000 ms" in accounts.overlaps("1", both, 1000)[0]
     assert not accounts.overlaps("1", [both[0], replace(both[1], crossing=True)], 1000)
 
 
-def test_samples_in_the_ring_that_no_measurement_covers_are_told() -> None:
+def test_samples_in_the_ring_that_no_measurement_covers_are_reported() -> None:
     blocks = [block(first, 1200) for first in range(0, 12_000, 1200)]  # one second
     whole = [measured(number, 100 * number, 100 * number + 100) for number in range(10)]
     assert not accounts.unmeasured("1", blocks, whole, 1000, 1000)

@@ -117,7 +117,7 @@ def test_a_run_without_an_emulator_ends_with_what_did_not_run_in_capitals() -> N
     assert "not run: hil/tests/test_hil_binary.py::test_the_binary_shows[boots]" in done.stdout
 
 
-def test_soaks_are_left_out_until_asked_for_and_unknown_names_are_told() -> None:
+def test_soaks_are_left_out_until_asked_for_and_unknown_names_are_reported() -> None:
     assert not any(scenario.soak for scenario in chosen([]))
     assert any(scenario.soak for scenario in chosen([], soaks=True))
     assert {scenario.suite for scenario in chosen([], suite="B")} == {"B"}

@@ -112,7 +112,7 @@ def test_a_run_that_somebody_ended_is_no_verdict_on_the_box(
     killer.join(60)
 
 
-def test_a_bad_world_is_told_with_its_line(backend: Qemu, image: Image, tmp_path: Path) -> None:
+def test_a_bad_world_is_reported_with_its_line(backend: Qemu, image: Image, tmp_path: Path) -> None:
     world = World(NS, pins=(("Z9", 0, True),), **QUIET)
     with pytest.raises(BackendError, match=r"world.txt:2: pin: 'Z9'"):
         backend.run(image, world, tmp_path / "run", wall_limit_s=30)
@@ -173,7 +173,7 @@ def test_a_live_box_that_was_late_catches_up_by_a_quarter_of_time_at_most(
     assert now_s - first_s <= 1.25 * ran_s + 2 * 0.2  # two sprints of 0.2 s, in part outside
 
 
-def test_the_time_of_a_qemu_is_read_between_its_events_and_an_older_machine_is_told() -> None:
+def test_the_time_of_a_qemu_is_read_between_its_events_and_an_older_machine_is_reported() -> None:
     ours, qemus = socket.socketpair()
     with ours, qemus:
         clock = QmpClock(ours)

@@ -63,7 +63,7 @@ def test_uses_are_found_however_they_are_written() -> None:
     assert found == wanted
 
 
-def test_a_register_that_no_model_has_is_told() -> None:
+def test_a_register_that_no_model_has_is_reported() -> None:
     foreign = ChipRegister("TIM9", "CR1", 0x4001_4000, 0x4001_4000)
     assert registers.renode().has(foreign) == "" and registers.qemu().has(foreign) == ""
     assert registers.renode().has(ChipRegister("RCC", "CR", 0x4002_3800, 0x4002_3800)) == "yes"

@@ -107,7 +107,7 @@ def test_a_world_is_played_in_slices_and_its_files_are_read(bench: Path) -> None
     assert run.flash == bench / "run" / "flash.bin"
 
 
-def test_what_renode_refuses_is_told_in_its_own_words_and_tiered_compilation_is_off(
+def test_what_renode_refuses_is_reported_in_its_own_words_and_tiered_compilation_is_off(
     bench: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(renode.TIERED, raising=False)

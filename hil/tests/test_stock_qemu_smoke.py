@@ -157,7 +157,7 @@ def test_a_hello_framed_on_the_box_is_read_here(prompt: StockBox) -> None:
     assert isinstance(message, Hello) and (message.box_id, message.hardware) == (1003, "opqbox external")
 
 
-def test_a_fault_is_written_down_and_told_after_the_reset(prompt: StockBox) -> None:
+def test_a_fault_is_written_down_and_reported_after_the_reset(prompt: StockBox) -> None:
     """Reading where nothing is: PM0214 4.4.10: CFSR bit 9, PRECISERR, and 15, BFARVALID."""
     assert prompt.run("import board; print(board.crash(), board.clock_source())") == f"None {SLOW}\r\n"
     prompt.type(b"import machine; machine.mem32[0x0A000000]\x04", b">>> ", 20)

@@ -74,7 +74,7 @@ def problems(document: dict[str, Any], cls: type = Gateway) -> list[str]:
     return [" ".join(line.split()) for line in lines]
 
 
-def test_the_houses_example_is_told_word_for_word(tmp_path: Path) -> None:
+def test_the_houses_example_is_reported_word_for_word(tmp_path: Path) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text('[uplink]\nendpont = "x"\nqueue_windows = "many"\n[clock]\nholdover_s = 1e9\n')
     with pytest.raises(ConfigError) as caught:

@@ -140,7 +140,7 @@ OTHER_SECRET = b"JTKVSB%%)fK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"  # of the pair in lib
         (b"x" * 100_000, "more than 65536 bytes"),
     ],
 )
-def test_a_bad_file_is_told_in_one_line(content: bytes, says: str, tmp_path: Path) -> None:
+def test_a_bad_file_is_reported_in_one_line(content: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.key"
     path.write_bytes(content)
     with pytest.raises(KeyFileError) as caught:
@@ -151,7 +151,7 @@ def test_a_bad_file_is_told_in_one_line(content: bytes, says: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "fifo", "dangling", "loop", "device"])
-def test_what_is_no_file_is_told_in_one_line_and_never_hangs(kind: str, tmp_path: Path) -> None:
+def test_what_is_no_file_is_reported_in_one_line_and_never_hangs(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "k"
     if kind == "folder":
         path.mkdir()

@@ -55,7 +55,7 @@ def test_the_lag_is_told_to_a_tenth_of_a_sample(
     assert 0.1 < found.uncertainty_samples < 0.5
 
 
-def test_at_30_db_pairs_are_told_within_20_us_rms() -> None:
+def test_at_30_db_pairs_are_reported_within_20_us_rms() -> None:
     rng = np.random.default_rng(20_261)
     off_us = []
     for pair in range(8):

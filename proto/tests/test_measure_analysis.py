@@ -91,7 +91,7 @@ def test_a_dip_a_ringing_and_a_jump_are_three_events_at_their_places() -> None:
         assert 0.5 <= other["confidence"] <= 1.0 and other["because"]
 
 
-def test_a_phase_jump_that_comes_with_a_dip_is_told_with_it() -> None:
+def test_a_phase_jump_that_comes_with_a_dip_is_reported_with_it() -> None:
     volts = mains(3.0)
     volts[18_000:20_000] = 0.7 * mains(3.0, ahead=30.0)[18_000:20_000]
     (event,) = analyze(volts, RATE_HZ).contract("x")["events"]  # type: ignore[misc]
@@ -189,7 +189,7 @@ def test_a_step_between_two_steady_levels_is_a_rapid_voltage_change() -> None:
     assert event["start_s"] == pytest.approx(3.0, abs=1 / 60)
 
 
-def test_a_gap_is_told_and_nothing_is_closed_up() -> None:
+def test_a_gap_is_reported_and_nothing_is_closed_up() -> None:
     volts = mains(6.0)
     analyser = Analyser()
     analyser.push_samples(SignalPiece(volts[:30_000], 1_000_000, RATE_HZ))
@@ -224,7 +224,7 @@ def test_of_nothing_there_is_nothing_to_say() -> None:
 
 
 @pytest.mark.parametrize("hz", [0.0, 400.0])
-def test_without_a_fundamental_nothing_is_told_in_percent_of_it(hz: float) -> None:
+def test_without_a_fundamental_nothing_is_reported_in_percent_of_it(hz: float) -> None:
     at = np.arange(round(6 * RATE_HZ)) / RATE_HZ
     noise = np.random.default_rng(1).normal(0, 0.1, len(at))
     found = analyze(PEAK_V * np.cos(2 * np.pi * hz * at) + noise, RATE_HZ)

@@ -98,7 +98,7 @@ def test_any_blocks_give_the_same_events_to_the_last_bit(sizes: list[int]) -> No
     assert [each.kind for each in whole] == ["sag", "sag", "interruption", "swell", "sag"]
 
 
-def test_an_event_is_told_when_it_begins_and_when_it_is_over() -> None:
+def test_an_event_is_reported_when_it_begins_and_when_it_is_over() -> None:
     volts = mains(lambda t: between(t, (2.0, 8.0, 0.5)), 10.0)
     tracker, detector = Tracker(RATE_HZ, 60.0), Detector(RATE_HZ)
     told: list[tuple[float, Notice]] = []
@@ -383,7 +383,7 @@ def test_what_cannot_be_is_refused() -> None:
         detector.push_volts(np.zeros(1), np.empty(0))
 
 
-def test_windows_may_begin_within_a_run_and_one_that_is_missing_is_told() -> None:
+def test_windows_may_begin_within_a_run_and_one_that_is_missing_is_reported() -> None:
     cut = Windows(60.0)
     windows = cut.push_samples(SignalPiece(eventful(), 5_000, RATE_HZ, None)) + cut.end()
     detector = Detector(RATE_HZ)

@@ -139,7 +139,7 @@ def test_the_rate_need_be_no_multiple_of_anything(rate_hz: float, hz: float, cyc
     assert found.bin_hz[0] == pytest.approx(hz / cycles)
 
 
-def test_phases_are_told_against_the_fundamental() -> None:
+def test_phases_are_reported_against_the_fundamental() -> None:
     shares = {2: 0.003, 3: 0.02, 5: 0.02, 11: 0.01, 25: 0.01, 50: 0.01}
     for first in (1, 4):  # the same, whichever window
         volts, phases = drifting(57.3, shares)

@@ -87,7 +87,7 @@ def test_an_interharmonic_is_not_smeared_over_the_harmonics_when_it_is_on_a_bin(
 
 
 @pytest.mark.parametrize("noise", [1e-3, 1e-2])
-def test_the_floor_of_white_noise_is_told_beside_harmonics_and_lines(noise: float) -> None:
+def test_the_floor_of_white_noise_is_reported_beside_harmonics_and_lines(noise: float) -> None:
     """White noise of a given rms has 2 / samples of its power in each bin."""
     found = noise_floor(seen(60.3, {95.0: 0.01, 333.0: 0.02}, noise=noise, windows=20))
     true = noise * math.sqrt(2 * 60.3 / 12 / RATE_HZ)

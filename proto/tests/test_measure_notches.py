@@ -94,7 +94,7 @@ def test_a_notch_below_zero_is_deeper_than_a_hundred_percent() -> None:
     assert found.deepest.depth_percent == pytest.approx(140.0, abs=5.0)
 
 
-def test_notches_that_add_to_the_wave_are_told_as_such() -> None:
+def test_notches_that_add_to_the_wave_are_reported_as_such() -> None:
     turn = phase(60.1, 0.4)
     (found, *_) = found_in(notched(turn, 2, 50.0, 10.0, -0.3) + noise(1))
     assert not found.deepest.toward_zero

@@ -112,7 +112,7 @@ def test_the_waves_of_nothing_are_unknown() -> None:
 
 
 @pytest.mark.parametrize("level", [0.6, 0.9, 0.97])
-def test_clipped_tops_are_told_with_their_level_and_share(level: float) -> None:
+def test_clipped_tops_are_reported_with_their_level_and_share(level: float) -> None:
     volts = np.clip(mains(12_000, 60.0) / PEAK_V, -1.1 * level, level) * PEAK_V
     found = clipping_in(volts, RATE_HZ, 60.0)
     assert found.high == pytest.approx(level * PEAK_V)

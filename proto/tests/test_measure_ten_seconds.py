@@ -67,7 +67,7 @@ def test_cycles_that_two_windows_share_at_a_tick_count_once() -> None:
     assert all(each.frequency_hz == pytest.approx(60.37, abs=1e-5) for each in found)
 
 
-def test_a_gap_is_in_neither_count_nor_duration_and_an_empty_interval_is_not_told() -> None:
+def test_a_gap_is_in_neither_count_nor_duration_and_an_empty_interval_is_not_reported() -> None:
     volts, _ = mains(60.0, RATE_HZ, frequency_hz=59.8)
     ns = round(NS / RATE_HZ)
     pieces = [
@@ -108,7 +108,7 @@ def test_a_flag_is_kept_and_so_is_time_without_utc() -> None:
     assert found[0].frequency_hz == pytest.approx(60.0, abs=1e-6)
 
 
-def test_a_clock_that_is_set_back_begins_anew() -> None:
+def test_a_clock_that_is_set_back_starts_again() -> None:
     volts, _ = mains(30.0, RATE_HZ)
     pieces = [
         SignalPiece(volts[:93_750], 0, RATE_HZ, TICK_NS),

@@ -67,14 +67,14 @@ def told(disturbances: list[MainsDisturbance], seed: int) -> Counter[str]:
     ],
     ids=lambda value: value.kind if isinstance(value, MainsDisturbance) else "",
 )
-def test_each_kind_is_told_by_its_own_primitive_alone(
+def test_each_kind_is_recognised_by_its_own_primitive_alone(
     kind: MainsDisturbance, expected: dict[str, int], seed: int
 ) -> None:
     assert told([kind], seed) == expected
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_notching_is_told_in_each_of_its_windows(seed: int) -> None:
+def test_notching_is_reported_in_each_of_its_windows(seed: int) -> None:
     found = told([PeriodicNotching(start_s=0.6, seconds=0.6)], seed)
     assert found["notching"] in (3, 4)  # of 0.2 s
     assert found["jump"] == found["clipped"] == found["impulsive"] == 0

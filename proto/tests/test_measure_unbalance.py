@@ -65,7 +65,7 @@ def test_magnitudes_of_nothing_are_unknown() -> None:
     assert magnitude_unbalance_percent(np.array([109.0, 120.0, 120.0])) == pytest.approx(100 * 22 / 349)
 
 
-def test_swapped_phases_are_told_and_do_not_change_the_unbalance() -> None:
+def test_swapped_phases_are_reported_and_do_not_change_the_unbalance() -> None:
     right, wrong = unbalance(phases(110, 120, 125)), unbalance(phases(110, 120, 125)[[0, 2, 1]])
     assert (right.rotation, wrong.rotation) == ("abc", "acb")
     assert wrong.u2_percent == pytest.approx(right.u2_percent)
@@ -235,7 +235,7 @@ def test_a_window_without_utc_joins_nobody_and_an_unknown_fundamental_is_unknown
     assert math.isnan(unknown.phasor.real)
 
 
-def test_a_clock_that_is_set_back_begins_its_phase_anew() -> None:
+def test_a_clock_that_is_set_back_begins_its_phase_again() -> None:
     group, found = Group(), []
     for k in (10, 11, 3, 4):
         found += group.push_window(0, a_window(k))
@@ -246,7 +246,7 @@ def test_a_clock_that_is_set_back_begins_its_phase_anew() -> None:
     assert group.unmatched == 2
 
 
-def test_a_clock_that_is_late_shows_as_unbalance_of_the_size_that_is_told() -> None:
+def test_a_clock_that_is_late_shows_as_unbalance_of_the_size_that_is_reported() -> None:
     group, found = Group(), []
     late_s = 10e-6
     for phase, phasor in enumerate(phases(1, cmath.exp(2j * np.pi * 60 * late_s), 1)):

@@ -148,7 +148,7 @@ def test_a_box_without_gain_needs_a_calibration_from_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("gain", [0.0, -1.0, math.nan, math.inf])
-def test_a_gain_that_is_no_positive_number_counts_as_not_told(gain: float) -> None:
+def test_a_gain_that_is_no_positive_number_counts_as_not_reported(gain: float) -> None:
     header = pb.Response(box_id=7, get_data_response=pb.GetDataResponseHeader(volts_per_lsb=gain))
     _, got = wire.waveform_from_frames(header.SerializeToString(), [unpacked([1] * 200, 5)], 0.25)
     assert got is not None

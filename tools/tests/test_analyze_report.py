@@ -37,7 +37,7 @@ def test_the_report_names_the_dip_and_draws_it(tmp_path: Path) -> None:
     assert "Too short" in run(as_i16(tmp_path, mains(0.01))).output
 
 
-def test_of_many_events_forty_are_told_and_the_others_counted(tmp_path: Path) -> None:
+def test_of_many_events_forty_are_reported_and_the_others_counted(tmp_path: Path) -> None:
     volts = mains(30.0)
     at = np.arange(len(volts)) % 6000  # a dip of six cycles each half second
     dips = np.where((at >= 2000) & (at < 3200), 0.7, 1.0)
@@ -58,7 +58,7 @@ def test_many_dips_leave_room_for_what_else_there_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nominal_hz", [400.0, 16.7])
-def test_a_wrong_nominal_frequency_is_told_in_one_line(nominal_hz: float, tmp_path: Path) -> None:
+def test_a_wrong_nominal_frequency_is_reported_in_one_line(nominal_hz: float, tmp_path: Path) -> None:
     lines_told = run(as_i16(tmp_path, mains(), nominal_hz=nominal_hz)).output.splitlines()
     (line,) = [each for each in lines_told if "known fundamental" in each]
     assert f"nominal {nominal_hz:g} Hz" in line and "0.65 to 1.45" in line

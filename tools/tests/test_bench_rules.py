@@ -22,6 +22,6 @@ def test_every_event_passes_every_rule_once() -> None:
     assert (found.events, found.emissions, found.dropped) == (2_000, 0, 0)
 
 
-def test_latency_is_told_of_every_event() -> None:
+def test_latency_is_reported_of_every_event() -> None:
     p50, p99 = latency_rows(0.2, 1, None)
     assert 0 < p50.value <= p99.value

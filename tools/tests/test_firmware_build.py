@@ -284,7 +284,7 @@ def test_a_board_that_is_none_is_answered_with_those_there_are(tmp_path: Path) -
         build("nucleo", None, out=tmp_path, version="1.0.0")  # type: ignore[arg-type]
 
 
-def test_a_key_that_is_none_is_told_before_minutes_are_spent(
+def test_a_key_that_is_none_is_reported_before_minutes_are_spent(
     tools: toolchain.Toolchain, tmp_path: Path
 ) -> None:
     with pytest.raises(SigningError, match="no such key"):
@@ -304,7 +304,7 @@ def test_a_wrong_option_of_the_build_ends_with_two_and_says_what_is_allowed(
     assert option in done.stderr and why in done.stderr
 
 
-def test_a_path_that_make_cannot_take_is_told_before_it_tries(
+def test_a_path_that_make_cannot_take_is_reported_before_it_tries(
     tools: toolchain.Toolchain, tmp_path: Path
 ) -> None:
     with pytest.raises(FirmwareBuildError, match="cannot contain a blank"):

@@ -112,7 +112,7 @@ def test_what_is_refused_says_why_and_which_option_overrules_it(
     assert flash(tmp_path, data, chip, option).exit_code == 0
 
 
-def test_all_that_speaks_against_a_file_is_told_at_once(tmp_path: Path) -> None:
+def test_all_that_speaks_against_a_file_is_reported_at_once(tmp_path: Path) -> None:
     text = refused(flash(tmp_path, bundle("0.1.0", hardware="other", signed_by=None), memory(BOX)))
     for word in ("--other-board", "--allow-downgrade", "--allow-unsigned"):
         assert word in text

@@ -62,7 +62,7 @@ def test_a_box_whose_image_is_on_trial_is_waited_for(tmp_path: Path) -> None:
         (bundle(signed_by=None), "image B is not signed (--allow-unsigned)"),
     ],
 )
-def test_what_speaks_against_it_is_told_before_anything_is_sent(
+def test_what_speaks_against_it_is_reported_before_anything_is_sent(
     tmp_path: Path, data: bytes, words: str
 ) -> None:
     with UpdatingBox() as box:
@@ -79,7 +79,7 @@ def test_what_speaks_against_it_is_told_before_anything_is_sent(
         (bundle(signed_by="somebody"), "--allow-unsigned", "signed by another key"),
     ],
 )
-def test_what_the_box_itself_refuses_is_told_in_words_and_its_firmware_stays(
+def test_what_the_box_itself_refuses_is_reported_in_words_and_its_firmware_stays(
     tmp_path: Path, data: bytes, option: str, words: str
 ) -> None:
     with UpdatingBox() as box:

@@ -190,7 +190,7 @@ def test_the_real_openocd_takes_our_script_as_far_as_the_missing_probe() -> None
     assert "open failed" in done.stderr or "no device" in done.stderr.lower()
 
 
-def test_without_a_probe_the_real_openocd_is_told_in_one_sentence(tmp_path: Path) -> None:
+def test_without_a_probe_the_real_openocd_is_reported_in_one_sentence(tmp_path: Path) -> None:
     if shutil.which("openocd") is None:
         pytest.skip("no openocd here: apt install openocd")
     result = CliRunner().invoke(command, ["--who", "--probe", "openocd"])

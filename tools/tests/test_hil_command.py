@@ -80,7 +80,7 @@ def test_what_a_board_cannot_be_given_is_skipped_or_fails_at_its_port_by_name(
     assert f"skipped {name}" in done.stderr or "no such port" in done.stderr or "no firmware" in done.stderr
 
 
-def test_a_folder_that_cannot_be_made_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "out"
     done = hil("run", "--backend", "board", "--port", "/dev/null", "--out", out, "live_commands")

@@ -73,7 +73,7 @@ def test_what_does_not_go_as_the_samples_say_is_exit_code_1(tmp_path: Path) -> N
     assert code == 1 and "ZeroDivisionError" in said
 
 
-def test_a_trigger_or_analysis_that_judges_otherwise_is_told(tmp_path: Path) -> None:
+def test_a_trigger_or_analysis_that_judges_otherwise_is_reported(tmp_path: Path) -> None:
     for kind, folder_of, old, new in (
         ("trigger", "triggers", '"decides": true', '"decides": false'),
         ("analysis", "analyses", '"finds": 1', '"finds": 2'),

@@ -254,7 +254,7 @@ def test_a_schema_is_made_shown_and_replaced(engine: Engine, tmp_path: Path) -> 
     assert "lab is deleted" in engine.tools("schema", "delete", "lab")
 
 
-def test_plugins_are_listed_and_unknown_ones_told(engine: Engine) -> None:
+def test_plugins_are_listed_and_unknown_ones_reported(engine: Engine) -> None:
     assert engine.tools("plugin", "list", "sink") == "no sinks\n"
     assert "not found" in engine.tools("plugin", "show", "sink", "mysql", code=1)
     assert engine.tools("plugin", "list", "portable") == "no portables\n"

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(600)
 RATE_HZ = 12_000
 
 
-def test_a_sag_of_a_230_v_scenario_is_told_in_percent_of_230_v(tmp_path: Path) -> None:
+def test_a_sag_of_a_230_v_scenario_is_reported_in_percent_of_230_v(tmp_path: Path) -> None:
     done = run_up(tmp_path, "--scenario", "sag_230v_50hz", "--until-incident", "--json", "--timeout-s", "200")
     assert done.returncode == 0, done.stderr
     found = incident_document(done.stdout)

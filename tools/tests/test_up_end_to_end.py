@@ -140,7 +140,7 @@ def test_wrong_use_is_one_clear_message_and_no_traceback(
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_all_problems_of_a_configuration_are_told_at_once_and_nothing_is_started(tmp_path: Path) -> None:
+def test_all_problems_of_a_configuration_are_reported_at_once_and_nothing_is_started(tmp_path: Path) -> None:
     config = tmp_path / "house.toml"
     config.write_text("[gateway]\nring_hour = 1\nmeasurement_cycles = 0\n[cloud.event_service]\nfoo = 1\n")
     done = refused(tmp_path / "data", "--sim", "1", "--config", str(config))

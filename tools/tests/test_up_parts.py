@@ -123,7 +123,7 @@ def test_a_child_that_gives_several_reasons_is_heard_out(tmp_path: Path) -> None
     end_all([it])
 
 
-def test_of_a_traceback_only_the_last_line_is_told(tmp_path: Path) -> None:
+def test_of_a_traceback_only_the_last_line_is_reported(tmp_path: Path) -> None:
     it, _ = child(tmp_path, "1 / 0")
     it.start()
     assert wait_for(lambda: it.ended() == 1)
@@ -273,7 +273,7 @@ def test_a_log_that_cannot_be_written_says_so_and_is_tried_again(tmp_path: Path)
         ({"event": "it.ended"}, "it.ended"),
     ],
 )
-def test_trouble_is_told_in_one_line_with_its_reason(facts: dict[str, object], line: str) -> None:
+def test_trouble_is_reported_in_one_line_with_its_reason(facts: dict[str, object], line: str) -> None:
     assert trouble(facts) == line
 
 

@@ -79,7 +79,7 @@ def test_lines_without_a_moment_or_a_known_name_are_passed_over() -> None:
     assert trace.seen({"id": 1}, 1) is None
 
 
-def test_a_stage_is_told_in_words_and_other_lines_are_not() -> None:
+def test_a_stage_is_reported_in_words_and_other_lines_are_not() -> None:
     facts = {"box_id": "1", "because": "Box 1, threshold: rms 102.2 V below 108", "boxes": ["1", "4"]}
     sentence = "trigger: Box 1, threshold: rms 102.2 V below 108; asking Boxes 1, 4"
     assert stage_line(line("trigger.decided", 1, **facts)) == ("makai", sentence)

@@ -160,7 +160,7 @@ def test_a_box_that_is_listed_again_comes_back_by_itself(makai: Any) -> None:
         assert makai.arrives(box, client)
 
 
-def test_a_second_connection_with_one_key_is_told_and_a_reconnect_is_none(makai: Any) -> None:
+def test_a_second_connection_with_one_key_is_reported_and_a_reconnect_is_none(makai: Any) -> None:
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         client, counters = makai.client(brokers), brokers.triggering.counters

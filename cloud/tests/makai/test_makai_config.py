@@ -178,12 +178,12 @@ def test_client_certs_names_the_folder_of_the_admitted(tmp_path: Path) -> None:
     assert str(CloudKeys(config.keys, tmp_path).public_keys) == "/keys/boxes"
 
 
-def test_an_original_address_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_an_original_address_that_is_no_text_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"interface is 9880; want an address"):
         read_config(written(tmp_path, triggering=TRIGGERING | {"interface": 9880}))
 
 
-def test_all_problems_of_a_toml_file_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_toml_file_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "cloud.toml"
     path.write_text(
         "[triggering_broker]\nbox_endpont = 'x'\ntrace = 1\n"
@@ -198,7 +198,7 @@ def test_all_problems_of_a_toml_file_are_told_at_once(tmp_path: Path) -> None:
     assert "answer_timeout_s" in text
 
 
-def test_an_address_without_a_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_an_address_without_a_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
     path = tmp_path / "cloud.toml"
     path.write_text(
         'further_brokers = [{measurement_endpoint = "b", request_endpoint = "tcp://b:9884", answer_endpoint = "tcp://b:x"}]\n'
@@ -251,6 +251,6 @@ def vars_of(section: object) -> dict[str, str]:
     }
 
 
-def test_an_offset_that_leaves_the_port_range_is_told() -> None:
+def test_an_offset_that_leaves_the_port_range_is_reported() -> None:
     with pytest.raises(ConfigError, match="port"):
         with_port_offset(CloudConfig(), 60_000)

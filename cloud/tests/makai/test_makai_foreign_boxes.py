@@ -165,7 +165,7 @@ def test_cur_answers_every_command_of_a_client(makai: Any, running: Any) -> None
     assert host.boxes["4"].peer.counts.answers.total() == 5
 
 
-def test_a_cur_box_makes_its_command_sockets_anew_after_121_silences_and_answers_again(
+def test_a_cur_box_makes_its_command_sockets_again_after_121_silences_and_answers_again(
     makai: Any, running: Any
 ) -> None:
     brokers, client, stack = running

@@ -148,7 +148,7 @@ def test_neighbours_that_were_not_asked_come_to_the_event(store: CloudStore) -> 
         ({"most_boxes_of_event": 2}, "bound"),
     ],
 )
-def test_budgets_hold_and_a_refusal_is_told_and_counted(
+def test_budgets_hold_and_a_refusal_is_reported_and_counted(
     store: CloudStore, asking: dict[str, int], reason: str
 ) -> None:
     grid = AskingGrid(store, **asking)

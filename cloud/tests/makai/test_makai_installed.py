@@ -405,7 +405,7 @@ def test_the_name_of_a_built_in_trigger_stays_its_own(makai_with: Callable[..., 
     assert "built in" in str(refused)
 
 
-def test_what_is_neither_built_in_nor_installed_is_told_at_the_start(tmp_path: Path) -> None:
+def test_what_is_neither_built_in_nor_installed_is_reported_at_the_start(tmp_path: Path) -> None:
     for enabled, why in ((True, "'lound' is not there; built in: .*threshold"), (False, "lound")):
         shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
         config = TriggeringServiceSection(

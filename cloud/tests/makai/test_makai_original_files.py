@@ -190,7 +190,7 @@ def test_a_makai_whose_file_names_no_trigger_says_so(tmp_path: Path) -> None:
     assert "no event is ever opened" in said(notices, "plugins")
 
 
-def test_two_files_that_name_two_stores_are_told(tmp_path: Path) -> None:
+def test_two_files_that_name_two_stores_are_reported(tmp_path: Path) -> None:
     paths = []
     for name, document in (
         ("tb.json", BROKER | {"mongo_host": "a"}),

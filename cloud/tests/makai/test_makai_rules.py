@@ -172,7 +172,7 @@ def test_a_statement_with_a_window_decides_when_the_window_ends() -> None:
     assert [k for k, fired in enumerate(decisions(sql, values)) if fired] == [10]
 
 
-def test_rows_that_a_statement_cannot_compute_are_counted_and_told_in_health() -> None:
+def test_rows_that_a_statement_cannot_compute_are_counted_and_reported_in_health() -> None:
     counters = ServiceCounters()
     sql = "SELECT box, thd FROM boxes WHERE abs(box) > 0 AND thd > 0.05"
     with structlog.testing.capture_logs() as lines:
@@ -185,7 +185,7 @@ def test_rows_that_a_statement_cannot_compute_are_counted_and_told_in_health() -
     assert [line["event"] for line in lines] == ["plugin.row_failed"]
 
 
-def test_a_statement_that_cannot_run_is_told_at_the_start() -> None:
+def test_a_statement_that_cannot_run_is_reported_at_the_start() -> None:
     for sql, why in (("SELECT FROM", "sql"), ("SELECT a FROM others", "others"), ("SHOW STREAMS", "SELECT")):
         with pytest.raises(ConfigError, match=why):
             load_triggers([PluginEntry(name="sql", settings={"sql": sql})], ServiceCounters(), log.get())

@@ -130,7 +130,7 @@ def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> Non
     ended(runner)
 
 
-def test_neighbours_are_asked_and_one_that_is_down_or_old_is_told(makai: Any) -> None:
+def test_neighbours_are_asked_and_one_that_is_down_or_old_is_reported(makai: Any) -> None:
     there, here = ServiceBoard(), ServiceBoard()
     runner = ServiceRunner(there)
     port = makai.free_port()

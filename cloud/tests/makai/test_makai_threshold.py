@@ -112,7 +112,7 @@ def test_a_limit_can_be_turned_off() -> None:
     assert onsets(loaded(dip_percent=None), [rms(10)]) == []
 
 
-def test_wrong_settings_are_all_told_at_once() -> None:
+def test_wrong_settings_are_all_reported_at_once() -> None:
     with pytest.raises(PluginError) as caught:
         loaded(dip_precent=90, swell_percent="high", hysteresis_percent=50)
     text = str(caught.value)
@@ -146,7 +146,7 @@ def test_when_a_dip_is_over_its_whole_span_is_told_once() -> None:
     assert (decision.value, decision.limit) == (60, 108)
 
 
-def test_of_a_long_dip_the_end_is_told_and_since_when_hours_later_too() -> None:
+def test_of_a_long_dip_the_end_is_reported_and_since_when_hours_later_too() -> None:
     dip = [window(k, 60 if 2 <= k < 9000 else 120) for k in range(9003)]
     assert spans(loaded(), dip) == [(9000, (8999, 9000))]
     decision = fired(loaded(), dip)[9000]
@@ -168,7 +168,7 @@ def test_after_an_hour_of_silence_the_end_of_a_dip_is_not_known() -> None:
     assert spans(loaded(), [window(0, 60), window(3000, 120)]) == [(1, (2990, 3000))]
 
 
-def test_a_swell_behind_a_dip_is_an_onset_and_the_dip_is_told_next() -> None:
+def test_a_swell_behind_a_dip_is_an_onset_and_the_dip_is_reported_next() -> None:
     values = [window(0, 60), window(1, 60), window(2, 119, 140), window(3, 120)]
     assert onsets(loaded(), values) == [0, 2]
     assert spans(loaded(), values) == [(3, (0, 3))]
@@ -193,7 +193,7 @@ def crossing(at_s: float, value: float) -> Measurement:
     return Measurement("1", 0, metrics, start_ns=start_ns, end_ns=start_ns + S // 60, crossing=True)
 
 
-def test_windows_that_a_crossing_overtook_begin_no_disturbance_anew() -> None:
+def test_windows_that_a_crossing_overtook_begin_no_disturbance_again() -> None:
     told = [
         window(0, 120),
         crossing(1.3, 60),

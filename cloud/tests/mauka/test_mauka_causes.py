@@ -427,7 +427,7 @@ def seen_by(box_id: str, kind: str, start_s: float, residual: float | None, **fi
 
 
 @pytest.mark.parametrize("renewed", [{}, {"onset_change_percent": 0.6, "onset_after_percent": 1.1}])
-def test_an_overvoltage_that_begins_anew_after_a_disturbance_says_nothing_of_its_cause(
+def test_an_overvoltage_that_starts_again_after_a_disturbance_says_nothing_of_its_cause(
     renewed: dict[str, float],
 ) -> None:
     """A motor starts at 117 % of nominal: the overvoltage of each Box is over, and begins again."""

@@ -204,7 +204,7 @@ def test_each_of_many_events_is_analysed_by_one_version_whole_and_none_is_missed
     assert runner.counters.total("failures") == 0
 
 
-def test_a_version_that_does_not_start_is_told_and_the_old_one_goes_on(house, mauka, until):
+def test_a_version_that_does_not_start_is_reported_and_the_old_one_goes_on(house, mauka, until):
     follower, _ = mauka(settings={"marks": {"kind": "mine"}})
     house.install("1.0.0", code("one"))
     assert until(follower.status)
@@ -453,7 +453,7 @@ def test_signed_ones_only_means_those_of_our_keys(house, mauka, until):
     assert until(house.done), "it is not to be run: nothing waits for it"
 
 
-def test_keys_without_cryptography_are_told_at_the_start(tmp_path, free_endpoint, monkeypatch):
+def test_keys_without_cryptography_are_reported_at_the_start(tmp_path, free_endpoint, monkeypatch):
     monkeypatch.setattr("opq_cloud.mauka.service.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="needs cryptography"):
         services(config_of(tmp_path, free_endpoint, keys=(tmp_path / "k.pem",)), CloudContext(lambda: None))

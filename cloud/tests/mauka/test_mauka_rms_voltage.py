@@ -136,7 +136,7 @@ def test_the_numbers_are_those_of_the_measurement_core(analysis):
     assert found.start_ns == one.time_ns(measured.start_sample)
 
 
-def test_limits_come_from_the_settings_and_impossible_ones_are_told():
+def test_limits_come_from_the_settings_and_impossible_ones_are_reported():
     (strict,) = load_analyses([("rms_voltage", {"sag_percent": 95.0, "nominal_v": 127.0})])
     assert [one.kind for one in strict.findings_in(event(wave()), Nominal(120.0, 60.0), {})] == [
         "sag"

@@ -156,7 +156,9 @@ def test_a_phase_that_nobody_knows_gives_no_verdict_and_says_why(
     assert status["unjudged"] == 1 and why in status["unjudged_because"]
 
 
-def test_a_box_on_another_phase_than_the_registry_says_is_told_and_no_unbalance(store: CloudStore) -> None:
+def test_a_box_on_another_phase_than_in_the_registry_is_reported_and_no_unbalance(
+    store: CloudStore,
+) -> None:
     first, second, _ = waves()
     third = Waveform(
         "3", second.start_ns, GPS_NS, second.source, second.rate_millihz, V_PER_LSB, 0, second.counts

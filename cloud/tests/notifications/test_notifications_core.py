@@ -80,7 +80,7 @@ def test_three_boxes_that_join_later_give_no_second_message() -> None:
     assert kinds_said(replace(RULE, updates=True), grown) == ["incident"]
 
 
-def test_a_worse_level_is_told_where_the_rule_asks_for_it_and_nothing_better_is() -> None:
+def test_a_worse_level_is_reported_where_the_rule_asks_for_it_and_nothing_better_is() -> None:
     course = [incident_of((1,), severity=each) for each in (2.0, 3.9, 4.0, 2.0, 6.9, 8.0, 9.0, 4.0)]
     assert kinds_said(RULE, course) == ["incident"]
     assert kinds_said(replace(RULE, updates=True), course) == ["incident"] + ["incident_changed"] * 2
@@ -94,7 +94,7 @@ def test_findings_that_move_to_an_incident_of_another_number_stay_told() -> None
 
 
 @given(st.data())
-def test_any_order_repetition_and_grouping_is_told_once(data: st.DataObject) -> None:
+def test_any_order_repetition_and_grouping_is_reported_once(data: st.DataObject) -> None:
     """Snapshots of one disturbance's growth as they come, late ones too, under any number."""
     boxes = data.draw(st.permutations(range(1, 9)))
     sizes = data.draw(st.lists(st.integers(1, 8), min_size=1, max_size=8))
@@ -233,7 +233,7 @@ def report(component: HealthComponent, ok: bool, at_s: int) -> tuple[HealthCompo
     return component, HealthReport(component.name, ok, at_s)
 
 
-def test_a_silent_box_is_told_after_its_time_and_once_for_each_silence() -> None:
+def test_a_silent_box_is_reported_after_its_time_and_once_for_each_silence() -> None:
     outages, said = ComponentOutages(), dict[str, int]()
     told = []
     for at_s, heard_s in ((1000, 1000), (1100, 1000), (1299, 1000), (1300, 1000), (1400, 1000), (1500, 1200)):

@@ -93,7 +93,7 @@ class MqttListener:
 
 
 @pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)")
-def test_a_sag_is_told_once_by_each_channel_though_boxes_join_later(
+def test_a_sag_is_reported_once_by_each_channel_though_boxes_join_later(
     tmp_path: Path, mail: MailSink, hook: HookReceiver, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Broker(tmp_path) as broker:
@@ -146,7 +146,7 @@ def test_a_sag_is_told_once_by_each_channel_though_boxes_join_later(
         print(f"\nincident stored -> mail, webhook and MQTT: {took_s * 1000:.0f} ms")
 
 
-def test_edits_by_hand_are_told_only_where_they_are_news(tmp_path: Path, hook: HookReceiver) -> None:
+def test_edits_by_hand_are_reported_only_where_they_are_news(tmp_path: Path, hook: HookReceiver) -> None:
     with notification_scene(tmp_path) as scene:
         ada = scene.add_account("ada", "admin")
         scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)

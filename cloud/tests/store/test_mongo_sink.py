@@ -123,7 +123,7 @@ def test_a_row_that_cannot_be_a_document_takes_no_other_along(
     assert rows.count_documents({}) == 0
 
 
-def test_a_row_that_the_collection_refuses_is_told(opened: Callable[..., Sink], rows: Collection) -> None:
+def test_a_row_that_the_collection_refuses_is_reported(opened: Callable[..., Sink], rows: Collection) -> None:
     rows.create_index("box", unique=True)
     sink = opened(exactlyOnce=True)
     sink.collect(Whose("r:1/0"), {"box": 1})

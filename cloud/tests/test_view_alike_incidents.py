@@ -18,14 +18,14 @@ def _known(number: int, kind: str, after_s: float) -> Known:
     return Known(number, kind, BASE_NS + round(after_s * 1e9))
 
 
-def test_steady_states_that_began_within_a_second_are_one_row_in_the_place_of_the_first() -> None:
+def test_steady_states_that_began_within_seconds_are_one_row_in_the_place_of_the_first() -> None:
     rows = fold(
         [
             _known(9, "sag", 2.0),
             _known(8, "flicker", 1.0),
             _known(7, "harmonics", 0.9),
             _known(6, "flicker", 0.0),
-            _known(5, "flicker", -0.1),
+            _known(5, "flicker", -2.1),
         ],
         9,
     )
@@ -43,7 +43,7 @@ def test_a_row_that_stands_for_several_leads_to_all_of_them() -> None:
     alone, several = fold([_known(4, "sag", 0.0), *(_known(each, "flicker", 0.25) for each in (3, 2, 1))], 9)
     assert alone.address == "/incidents/4"
     assert several.address == (
-        "/incidents?class=flicker&from=2026-11-24T05%3A59%3A59&to=2026-11-24T06%3A00%3A09"
+        "/incidents?class=flicker&from=2026-11-24T05%3A59%3A57&to=2026-11-24T06%3A00%3A07"
     )
 
 

@@ -19,8 +19,8 @@ STEADY_STATES = frozenset(
     }
 )  # fmt: skip
 """Classes, as Mauka's, that are incidents of one Box each, and may last for hours."""
-TOGETHER_NS = 10**9
-"""They began together if within this time, as by Mauka's scope of a steady state."""
+TOGETHER_NS = 3 * 10**9
+"""They began together if within this time: Boxes notice a telegram up to two seconds apart."""
 READ_FOR_EACH_ROW = 6
 """Incidents that are read for each row of a list that folds them."""
 

@@ -11,7 +11,7 @@ const SPARK_JOINT_MS = 500; // windows less apart than that follow on each other
 const NORMAL_PERCENT = [90, 110]; // each scale of the sparklines has at least this, of nominal
 const SHOWN_PERCENT = [0, 200]; // and reaches no further
 const SPARK_MARGIN = 0.05;
-const TOGETHER_MS = 1000; // steady states that began within this are one row
+const TOGETHER_MS = 3000; // steady states that began within this are one row
 const LISTED_MS = 10_000; // the span of the list to which such a row leads
 const DIGITS = { rms_v: 2, f_hz: 3, thd_percent: 2, trans_v: 1 };
 

@@ -184,12 +184,12 @@ def test_one_that_a_configuration_names_is_deleted_by_force_only(plugins: Plugin
     assert trigger.decide(measured(), NOMINAL) is not None
 
 
-def test_a_library_in_c_cannot_judge(plugins: Plugins) -> None:
+def test_a_trigger_whose_library_does_not_load_is_not_installed(plugins: Plugins) -> None:
     files = {
         "plugin.json": manifest("loud", kind="trigger", language="c", executable="libloud.so"),
         "libloud.so": b"\x7fELF",
     }
-    with pytest.raises(PluginError):
+    with pytest.raises(PluginError, match=r"libloud\.so does not load"):
         plugins.create("trigger", "loud", stored(plugins.uploads, zipped(files)))
     assert plugins.types("trigger") == []
 

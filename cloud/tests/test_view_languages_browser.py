@@ -60,3 +60,20 @@ def test_a_chosen_language_is_that_of_pages_scripts_and_live_words(
     page.locator("#feed:not([hidden])").wait_for()
     assert OPEN not in page.locator("body").inner_text()
     assert wrong == []
+
+
+def test_longer_words_fit_a_phone_and_an_axis_runs_from_left_to_right(
+    scene: demo.Scene, browser: "sync_api.Browser"
+) -> None:
+    page = browser.new_context(viewport={"width": 390, "height": 844}, locale=TAG).new_page()
+    page.set_default_timeout(60_000)
+    page.goto(scene.url + "/sign-in?next=/boxes/1")
+    page.fill("#email", "ada@example.org")
+    page.fill("#password", PASSWORD)
+    page.locator("main button.primary").click()
+    page.locator('h1:has-text("Box 1")').wait_for()
+    assert OPEN in page.locator(".main-nav").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.evaluate("document.documentElement.dir = 'rtl'")
+    of = "(tag) => getComputedStyle(document.querySelector('main ' + tag)).direction"
+    assert [page.evaluate(of, tag) for tag in ("h1", "svg", "time")] == ["rtl", "ltr", "ltr"]

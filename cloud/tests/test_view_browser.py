@@ -281,6 +281,17 @@ def test_without_a_connection_a_page_says_how_old_it_is_and_not_who_reports(
         assert page.locator('[data-box="1"] .state-silent').count() == 1
 
 
+def test_scripts_that_come_late_know_the_servers_time(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page()
+    held: list[sync_api.Route] = []
+    page.route("**/words.js", lambda route, _request: held.append(route))
+    page.goto(scene.url + "/wall", wait_until="commit")
+    page.wait_for_function("() => performance.now() > 4000")
+    held[0].continue_()
+    lead_ms = page.evaluate("import('/static/words.js').then((words) => words.serverNowMs() - Date.now())")
+    assert -3000 < lead_ms < 1000
+
+
 def test_twelve_tabs_are_live_at_once(fresh: demo.Scene, open_page: NewPage) -> None:
     first = open_page(390)
     tabs = [first, *(first.context.new_page() for _ in range(11))]

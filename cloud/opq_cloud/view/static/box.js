@@ -4,9 +4,8 @@
 
 import { axis, chart, colour, failed, fetchJson, readout } from "./charts.js";
 import { timeBeside } from "./times.js";
-import { fixed } from "./words.js";
+import { fixed, serverNowMs } from "./words.js";
 
-const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now(); // an axis goes on to now: silence is seen
 const REFRESH_MS = 30_000;
 const places = [...document.querySelectorAll("[data-hour]")];
 const plots = new Map();
@@ -49,7 +48,7 @@ function draw(place, rows, bucketMs) {
       {
         padding: [12, 28, 0, 0], // half of the last label, with its seconds
         cursor: { drag: { x: false, y: false }, sync: { key: "hour" }, y: false, points: { size: 7 } },
-        scales: { x: { range: (_, low, high) => [low, Math.max(high, (Date.now() + serverLeadMs) / 1000)] }, y: { range: (_, low, high) => padded(low, high, 4 * 10 ** -Number(digits)) } },
+        scales: { x: { range: (_, low, high) => [low, Math.max(high, serverNowMs() / 1000)] }, y: { range: (_, low, high) => padded(low, high, 4 * 10 ** -Number(digits)) } }, // an axis goes on to now: silence is seen
         axes: [
           axis({ size: 34, space: 64, values: (_, splits, __, ___, increment) => splits.map((t) => clock(t, increment)) }),
           axis({ size: 64 }),

@@ -3,7 +3,7 @@
 
 import { openMap } from "./feed.js";
 import { _ } from "./texts.js";
-import { lost, showStale } from "./words.js";
+import { lost, serverNowMs, showStale } from "./words.js";
 
 const EVERY_MS = 1000;
 const SENT_MS = 4000; // so long after a state was sent none is asked for
@@ -14,7 +14,6 @@ const RELOAD_AFTER_MS = 20_000; // a page loads itself again no sooner than this
 const root = document.querySelector("[data-live-state]");
 const stays = "stays" in root.dataset; // a wall or a widget: nobody is there to load it again
 const began = performance.now();
-const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now();
 let missed = 0;
 let lostAt = null;
 let sentAt = -Infinity;
@@ -135,7 +134,7 @@ function showFeed(text, lost) {
 }
 
 function showClock() {
-  put(root.querySelector("[data-clock]"), new Date(Date.now() + serverLeadMs).toISOString().slice(11, 19));
+  put(root.querySelector("[data-clock]"), new Date(serverNowMs()).toISOString().slice(11, 19));
 }
 
 let reloading = false;

@@ -3,7 +3,7 @@
 
 import { openFeed } from "./feed.js";
 import { _, ngettext } from "./texts.js";
-import { ago, fixed, lost, reporting, showStale, stale, state, utc } from "./words.js";
+import { ago, fixed, lost, reporting, serverNowMs, showStale, stale, state, utc } from "./words.js";
 
 const FRESH_MS = 10_000; // younger than this, a value's age is not worth a word
 const SPARK_MS = 300_000;
@@ -17,7 +17,6 @@ const DIGITS = { rms_v: 2, f_hz: 3, thd_percent: 2, trans_v: 1 };
 
 document.documentElement.classList.add("scripted");
 const after = document.querySelector("script[data-after]").dataset.after;
-const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now();
 const heard = new Map(); // box id -> { at: performance.now(), silentAfterMs, newestMs }
 const recent = new Map(); // box id -> [[end_ms, min, mean, max, window_ms], …]
 const reached = new Map(); // box id -> its lowest and highest of these, percent of nominal
@@ -67,7 +66,7 @@ function showFeed() {
   const lostMs = away ? performance.now() - lostAt : 0;
   if (lostMs > LOST_AFTER_MS) saysLost = true;
   if (lostMs > LOST_AFTER_MS) showStale(lost(lostMs));
-  else if (silent && document.querySelector("[data-box]")) showStale(stale(Math.max(others?.newest_ms ?? 0, ...[...heard.values()].map((last) => last.newestMs)), Date.now() + serverLeadMs));
+  else if (silent && document.querySelector("[data-box]")) showStale(stale(Math.max(others?.newest_ms ?? 0, ...[...heard.values()].map((last) => last.newestMs)), serverNowMs()));
   else if (!away && (known || saysLost)) showStale(null);
 }
 
@@ -135,7 +134,7 @@ function showState(box) {
 }
 
 function showAges() {
-  const nowMs = Date.now() + serverLeadMs;
+  const nowMs = serverNowMs();
   for (const place of document.querySelectorAll("[data-ago]")) place.textContent = ago(Number(place.dataset.ago), nowMs);
   for (const box of document.querySelectorAll("[data-box]")) showState(box);
   showFeed();
@@ -175,7 +174,7 @@ function showIncident(incident) {
     time.dateTime = new Date(incident.start_ms).toISOString();
     const age = row.querySelector("[data-ago]");
     age.dataset.ago = Math.floor(incident.start_ms);
-    age.textContent = ago(incident.start_ms, Date.now() + serverLeadMs);
+    age.textContent = ago(incident.start_ms, serverNowMs());
     if (old) {
       if (old.querySelector(".incident-outline").textContent === incident.show.outline) return;
       old.replaceWith(row);

@@ -3,6 +3,14 @@
 import { _, ngettext } from "./texts.js";
 
 export const UNKNOWN = "–";
+const [load] = performance.getEntriesByType("navigation");
+const madeMs = performance.timeOrigin + (load?.responseStart || performance.now()); // scripts may come seconds later
+const serverLeadMs = Number(document.documentElement.dataset.nowMs) - madeMs;
+
+/** The server's time, by what the page says it is and when its first byte came. */
+export function serverNowMs() {
+  return Date.now() + serverLeadMs;
+}
 
 export function fixed(value, digits) {
   if (value === null || value === undefined || !Number.isFinite(value)) return UNKNOWN;

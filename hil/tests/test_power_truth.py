@@ -71,6 +71,15 @@ def test_the_residual_is_what_opq_measure_finds_in_the_samples(cause, tmp_path):
         assert begun_ns == pytest.approx(seen["arrival_ns"], abs=12e6)
 
 
+def test_a_phase_that_only_the_breaker_makes_dead_is_reached_when_that_opens(tmp_path):
+    phases = [replace(LV[1], box_id=str(phase), phase=phase) for phase in range(3)]
+    fault = ClearedFault(at="feeder2/7km", type="LG", clear_ms=300.0, breaker="feeder2", recloses=1.0)
+    (line,) = truth_of(tmp_path, fresh(fault, outlets=phases), 3.0)
+    late_ms = sorted((seen["arrival_ns"] - line["start_ns"]) / 1e6 for seen in line["boxes"].values())
+    assert late_ms == pytest.approx([0.0, 0.0, 300.0], abs=0.1)
+    assert {seen["class"] for seen in line["boxes"].values()} == {"interruption"}
+
+
 def test_a_line_has_the_keys_of_the_contract_and_who_saw_what(tmp_path):
     fault = ClearedFault(at="feeder2/3.1km", type="LLL", clear_ms=120.0, breaker="feeder2", recloses=1.0)
     (line,) = truth_of(tmp_path, fresh(fault, outlets=LV), 3.0)

@@ -64,7 +64,8 @@ class OutletTruth:
     phase_jump_deg: float
     """Jump of the fundamental's phase at the begin; positive: ahead."""
     arrival_s: float
-    """Arrival of the first part that its class names. For an island without one: when it is closed again."""
+    """Arrival of the first part that its class names. For an island without one: when it is closed again. For
+    a phase that only the breaker makes dead: when that opens."""
     downstream: bool
     """True if it is fed through the place of the cause."""
 
@@ -83,12 +84,13 @@ def outlet_truth(
         return None
     profile = _Factors.of(terms, index, nominal_v, hz)
     kinds = set[str]()
-    residual_pu = None
+    residual_pu, beyond_s = None, 0.0
     if len(profile.factors):
         least, most = profile.extremes(hz)
         residual_pu = before_pu * (least if 1 - least >= most - 1 else most)
         sag_pu, swell_pu = _limits_pu(before_pu)
         kind = _rms_kind(residual_pu, sag_pu, swell_pu, profile.longest_beyond_s(before_pu, sag_pu, swell_pu))
+        beyond_s = profile.beyond_after_s(before_pu, sag_pu, swell_pu)
         if kind is None:
             kind, residual_pu = _change_kind(profile, before_pu, max(1 - least, most - 1)), None
         if kind:
@@ -96,8 +98,10 @@ def outlet_truth(
     jump_deg = profile.jump_deg
     if residual_pu is None and abs(jump_deg) >= JUMP_DEG:
         kinds.add("phase_jump")
-    kinds |= _added_kinds(terms, index, nominal_v, hz)
-    arrival_s, back_s = moments_s[0], _jump_back_s(terms, index)
+    added = _added_kinds(terms, index, nominal_v, hz)
+    kinds |= added
+    is_first = residual_pu is None or abs(jump_deg) >= JUMP_DEG or bool(added)
+    arrival_s, back_s = moments_s[0] + (0.0 if is_first else beyond_s), _jump_back_s(terms, index)
     if back_s is not None:
         arrival_s = arrival_s if kinds else back_s
         kinds.add("phase_jump")
@@ -229,6 +233,12 @@ class _Factors:
         """Longest time in a row below or above the limits of sag and swell."""
         sizes = before_pu * np.abs(self.factors)
         return _longest((sizes < sag_pu) | (sizes > swell_pu), self.seconds)
+
+    def beyond_after_s(self, before_pu: float, sag_pu: float, swell_pu: float) -> float:
+        """Time from the begin until it is beyond the limits of sag or swell; 0 if it never is."""
+        sizes = before_pu * np.abs(self.factors)
+        first = int(np.argmax((sizes < sag_pu) | (sizes > swell_pu)))
+        return float(self.seconds[:first].sum())
 
     def largest_step(self) -> float:
         """Largest change from the previous steady state, relative to the first; IEC 61000-4-30:2015, 5.11."""

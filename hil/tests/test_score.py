@@ -295,6 +295,15 @@ def test_it_joins_as_the_store_does() -> None:
     assert together == same
 
 
+def test_a_disturbance_is_judged_by_what_began_with_it_and_not_by_its_end() -> None:
+    sag = FoundIncident(1, "sag", "feeder", {"1": BoxSpan("sag", 3_000, 10**9)}, cause="fault")
+    end = FoundIncident(2, "phase_jump", "local", {"1": BoxSpan("phase_jump", 10**9, 10**9)}, 1, "load")
+    true = TrueDisturbance("1", "sag", "feeder", {"1": BoxSpan("sag", 0, 10**9)}, "fault")
+    told = score([true], [end, sag])
+    assert (told["cause_right"], told["scope_right"], told["confusion"]) == (1.0, 1.0, {"sag": {"sag": 1}})
+    assert told["start_error_ms"]["median"] == 0.003
+
+
 def test_what_the_rule_calls_several_incidents_is_not_wrongly_split() -> None:
     def at(number: int, kind: str, start_s: int, follows: int | None = None) -> FoundIncident:
         span = BoxSpan(kind, start_s * 10**9, start_s * 10**9 + 10**8)
@@ -317,3 +326,7 @@ def test_what_the_rule_calls_several_incidents_is_not_wrongly_split() -> None:
     assert figures(at(1, "sag", 1), other, at(3, "sag", 40, follows=5)) == (1, 0)
     assert figures(at(1, "sag", 1), other, at(3, "sag", 80, follows=5)) == (1, 1)  # long after
     assert figures(at(1, "harmonics", 1), at(3, "harmonics", 9)) == (1, 1)
+    later = BoxSpan("sag", 5 * 10**8, 10**9)  # of a phase that the breaker makes dead
+    true = TrueDisturbance("1", "sag", "local", {"1": BoxSpan("sag", 0, 10**9), "0": later})
+    told = score([true], [at(1, "sag", 0), FoundIncident(2, "sag", None, {"0": later})])
+    assert (told["split"], told["wrongly_split"]) == (1, 0)

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TypedDict
 
 import numpy as np
@@ -89,7 +90,10 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
         "incidents": len(found),
         "false": false,
         "split": sum(1 for each in match.of_truth if len(each) > 1),
-        "wrongly_split": sum(1 for each in match.of_truth if _wrongly_split([found[f] for f in each], every)),
+        "wrongly_split": sum(
+            _wrongly_split(one, [found[f] for f in each], every)
+            for one, each in zip(truth, match.of_truth, strict=True)
+        ),
         "joined": sum(1 for each in match.of_found if len(each) > 1),
         "wrongly_joined": sum(1 for each in match.of_found if _wrongly_joined([truth[t] for t in each])),
         "recall": _share(seen, len(truth)),
@@ -110,14 +114,26 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
     }
 
 
-def _wrongly_split(incidents: Sequence[FoundIncident], every: Mapping[int, FoundIncident]) -> bool:
+def _wrongly_split(
+    one: TrueDisturbance, incidents: Sequence[FoundIncident], every: Mapping[int, FoundIncident]
+) -> bool:
     """True if one disturbance has more incidents than the rule requires.
 
-    The rule requires one per Box and class of a steady state, and one for each part that follows another.
+    The rule requires one per Box and class of a steady state, one for each part that follows another, and one
+    for Boxes that it reaches more than 200 ms after the others, such as phases that the breaker makes dead.
     """
     begun = [each for each in incidents if not each.steady and not _follows(each, incidents, every)]
     steady = [(each.kind, box_id) for each in incidents if each.steady for box_id in each.boxes]
-    return len(begun) > 1 or len(set(steady)) < len(steady)
+    onsets_ns = sorted(_true_onset_ns(one, each) for each in begun)
+    together = any(later - earlier <= JOIN_NS for earlier, later in pairwise(onsets_ns))
+    return together or len(set(steady)) < len(steady)
+
+
+def _true_onset_ns(one: TrueDisturbance, incident: FoundIncident) -> int:
+    """Returns when the disturbance reaches the first Box of the incident, or else the first of all."""
+    reached = {box_id: span.start_ns for box_id, span in one.boxes.items()}
+    own = [reached[box_id] for box_id in incident.boxes if box_id in reached]
+    return min(own or reached.values())
 
 
 def _follows(

@@ -25,16 +25,16 @@ from opq_hil.score.records import EDGE_NS, LONGEST_NS, BoxSpan, FoundIncident, T
 MEET, NEAR, MEET_OTHER, NEAR_OTHER = range(4)
 FAR_NS = 10_000_000_000
 """The longest waveform that is asked for."""
-Fit = tuple[int, int]
-"""(rank, distance of the onsets in ns): smaller is better."""
+Fit = tuple[int, int, bool]
+"""(rank, distance of the onsets in ns, whether it begins at the disturbance's end): smaller is better."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreMatch:
     """The assignment, by position in the two sequences.
 
-    `of_truth[t]` are the incidents of disturbance t, the best first; `of_found[f]` the disturbances of
-    incident f, its own first. Empty: missed; false.
+    `of_truth[t]` are the incidents of disturbance t, the best first, those of its end last. `of_found[f]` are
+    the disturbances of incident f, its own first. Empty: missed; false.
     """
 
     of_truth: tuple[tuple[int, ...], ...]
@@ -57,7 +57,7 @@ def match_incidents(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncid
     of_found: list[list[int]] = [[t] if t is not None else [] for t in own]
     covering: dict[int, list[int]] = defaultdict(list)
     for f, each in enumerate(fits):
-        for t, (rank, _) in each.items():
+        for t, (rank, *_) in each.items():
             if rank == MEET and not of_truth[t]:
                 covering[t].append(f)
     for t, over in covering.items():
@@ -66,7 +66,7 @@ def match_incidents(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncid
         of_found[best].append(t)
     return ScoreMatch(
         tuple(
-            tuple(sorted(each, key=lambda f, t=t: (fits[f][t], found[f].number, f)))  # type: ignore[misc]
+            tuple(sorted(each, key=lambda f, t=t: (fits[f][t][2], fits[f][t], found[f].number, f)))  # type: ignore[misc]
             for t, each in enumerate(of_truth)
         ),
         tuple(tuple(each) for each in of_found),
@@ -113,13 +113,13 @@ def _fit(true: BoxSpan, found: BoxSpan) -> Fit | None:
         return None
     since_end_ns = abs(found.start_ns - true.end_ns)
     if since_end_ns <= EDGE_NS:
-        return MEET, min(distance_ns, since_end_ns)
+        return MEET, min(distance_ns, since_end_ns), since_end_ns < distance_ns
     family = bool(true.families & found.families)
     if meet:
-        return (MEET if family else MEET_OTHER, distance_ns)
-    return (NEAR if family else NEAR_OTHER, distance_ns)
+        return (MEET if family else MEET_OTHER, distance_ns, False)
+    return (NEAR if family else NEAR_OTHER, distance_ns, False)
 
 
 def _is_far(fit: Fit) -> bool:
-    rank, distance_ns = fit
+    rank, distance_ns, _ = fit
     return rank == MEET_OTHER and distance_ns > FAR_NS

@@ -3,7 +3,6 @@
 curl -F uploadFile=@mysqlSink.zip http://127.0.0.1:9081/config/uploads
 """
 
-import os
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from typing import Annotated
@@ -14,6 +13,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import ValidationError
 
 from opq_plugins.host.plugins import Plugins
+from opq_proto.whole_file import write_whole_file
 from opq_rules.api.bodies import UploadText
 from opq_rules.engine.definition import checked_id
 from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
@@ -64,14 +64,11 @@ def router(plugins: Plugins) -> APIRouter:
     def upload(body: Annotated[Uploaded, Depends(uploaded)]) -> PlainTextResponse:
         path = folder / _file_name(body.name)
         content = plugins.fetched(body.file, LARGEST_BYTES) if body.file is not None else body.content
-        part = folder / f".{path.name}.{os.urandom(6).hex()}.part"  # clients may upload one name at once
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content)
-            part.replace(path)
+            write_whole_file(path, [content])
         except OSError as error:
-            part.unlink(missing_ok=True)
-            raise RuleError(f"{path.name} cannot be stored: {error.strerror}", IO_ERROR) from error
+            raise RuleError(f"{path.name} cannot be stored: {error.strerror or error}", IO_ERROR) from error
         return PlainTextResponse(str(path), 201)
 
     @routes.get("/config/uploads")

@@ -194,14 +194,14 @@ def test_a_set_goes_out_and_in_as_yaml(house: House, tmp_path: Path) -> None:
     ("text", "part"),
     [
         ("streams: &a {x: 1}\ntables: *a", "line 2: *a"),
-        ("rules: " + "[" * 60, "50 objects"),
+        ("rules: " + "[" * 60, "50 nested objects"),
         ("rules: !!python/object/apply:os.system ['true']", "no YAML"),
         ("a: b: c", "no YAML"),
         ("? [a]\n: b", "no YAML"),
         ("at: 2026-99-99", "no YAML"),
         ("- a", "want an object"),
         ("nonsense: {a: 1}", "nonsense"),
-        ("content: a\nfile: b", "one of them"),
+        ("content: a\nfile: b", "either content or file"),
         ("x" * (sections.MAX_YAML + 1), "longer"),
     ],
 )
@@ -213,7 +213,7 @@ def test_yaml_that_is_none_or_too_much_is_refused(text: str, part: str) -> None:
 
 def test_yaml_of_a_hundred_thousand_levels_is_refused() -> None:
     """From version 6.0.4 on PyYAML itself refuses more than 1,000 levels; before, our limit of 50 does."""
-    with pytest.raises(RuleError, match=r"50 objects|maximum nesting depth"):
+    with pytest.raises(RuleError, match=r"50 nested objects|maximum nesting depth"):
         sets._of_yaml(b"rules: " + b"[" * 100_000, Path("/nowhere"))
 
 

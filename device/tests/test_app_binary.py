@@ -297,5 +297,5 @@ def test_a_jumper_on_the_repl_pin_gives_the_prompt_from_the_start(hil_bench: Ben
     world = World(at(2), gps=None, pins=(("C9", 0, False),), said=((at(1), b"print(6 * 7)\r\n"),))
     run = hil_bench.run(world)
     assert b"MicroPython" in run.capture.data and b"42\r\n" in run.capture.data
-    assert run.capture.heard == ()
+    assert run.capture.received == ()
     assert run.report["resets"] == []

@@ -96,7 +96,7 @@ def test_a_command_hands_the_line_to_the_prompt_which_shows_what_was_printed_bef
     world = World(end_ns=end_ns + 50 * MS, gps=None, said=((repl_ns, Command(5, Operation.REPL, "")), *said))
     run, lines = played(world, tmp_path)
     assert "# here" in lines
-    last_ns = max(heard.t_ns for heard in run.capture.heard)
+    last_ns = max(received.t_ns for received in run.capture.received)
     assert repl_ns < last_ns < repl_ns + SECOND // 2  # acknowledged, and no frame after that
     assert run.report["resets"] == []
 

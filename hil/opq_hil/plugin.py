@@ -4,7 +4,7 @@ pytest --hil-backend board --hil-port /dev/ttyUSB0 --hil-firmware DIR
 
 def test_my_idea(hil_bench):
     run = hil_bench.run(World(10 * NS))
-    assert when(run.capture.heard, "sampling") < 2 * NS
+    assert when(run.capture.received, "sampling") < 2 * NS
 
 def test_my_broker(foreign_boxes):
     foreign_boxes("cur", {"1": Generator(seed=1)}, KeyFolder(data_dir / "curve"), port_offset=100)

@@ -99,12 +99,12 @@ def flash_image(*, jumper: bool, more: Mapping[int, bytes]) -> bytes:
 
 
 class StockBox:
-    """A running one. `data` is all that it said, as it is; `heard` its messages."""
+    """A running one. `data` is all that it said, as it is; `received` its messages."""
 
     def __init__(self, line: socket.socket, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
         self.data = b""
-        self.heard: list[TimedMessage] = []
+        self.received: list[TimedMessage] = []
         self._line = line
         self._decoder = link.Decoder()
         self._sequence = 0
@@ -124,7 +124,7 @@ class StockBox:
                 raise AssertionError(f"not within {timeout_s:g} s; QEMU {self.process.poll()}; said {said!r}")
             now_ns = time.monotonic_ns() - self._began_ns
             self.data += data
-            self.heard += [
+            self.received += [
                 TimedMessage(now_ns, number, message) for number, message in self._decoder.feed(data)
             ]
 
@@ -145,12 +145,12 @@ class StockBox:
 
         def found() -> bool:
             nonlocal at
-            while at < len(self.heard) and not such(self.heard[at].message):
+            while at < len(self.received) and not such(self.received[at].message):
                 at += 1
-            return at < len(self.heard)
+            return at < len(self.received)
 
         self.read(found, timeout_s)
-        return self.heard[at].message
+        return self.received[at].message
 
     def type(self, data: bytes, answer: bytes, timeout_s: float = 10) -> bytes:
         """Bytes in; what came out up to and with `answer`."""

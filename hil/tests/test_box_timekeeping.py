@@ -182,10 +182,10 @@ class Wire:
 
     def __init__(self) -> None:
         self._decoder = link.Decoder()
-        self.heard: list[LinkMessage] = []
+        self.received: list[LinkMessage] = []
 
     def send(self, data: bytes) -> None:
-        self.heard += [message for _, message in self._decoder.feed(data)]
+        self.received += [message for _, message in self._decoder.feed(data)]
 
     def flush(self, now_ns: int) -> None:
         """Nothing waits."""
@@ -208,24 +208,24 @@ def test_a_box_on_a_line_is_silent_without_supply_and_boots_when_it_is_back(
     tmp_path: Path, step_s: float
 ) -> None:
     wire = lived(scenario(tmp_path, "supply = { lost = [[2.0, 1.5]] }\n"), 15.0, step_s)
-    blocks = [each for each in wire.heard if isinstance(each, Samples)]
+    blocks = [each for each in wire.received if isinstance(each, Samples)]
     first_again = next(at for at, each in enumerate(blocks) if at and each.first_sample == 0)
     assert blocks[first_again].t_ns >= START_NS + 3.5 * S
     assert blocks[first_again].t_ns - (START_NS + 3.5 * S) < 20e6
     if step_s < 1:
         assert START_NS + 1.8 * S < blocks[first_again - 1].t_ns < START_NS + 2.0 * S
     assert all(not START_NS + 2.0 * S <= each.t_ns < START_NS + 3.5 * S for each in blocks)
-    boots = [each.boot_id for each in wire.heard if isinstance(each, Hello)]
+    boots = [each.boot_id for each in wire.received if isinstance(each, Hello)]
     assert sorted(set(boots)) == [1, 2] and boots == sorted(boots)
-    causes = {each.reset_cause for each in wire.heard if isinstance(each, Health)}
+    causes = {each.reset_cause for each in wire.received if isinstance(each, Health)}
     assert causes == {RESET_POWER}
 
 
 def test_a_box_on_a_line_rides_through_on_its_battery_and_says_so(tmp_path: Path) -> None:
     wire = lived(scenario(tmp_path, "supply = { lost = [[2.0, 4.0]], battery_s = 60.0 }\n"), 9.0)
-    blocks = [each for each in wire.heard if isinstance(each, Samples)]
+    blocks = [each for each in wire.received if isinstance(each, Samples)]
     assert [each.first_sample for each in blocks] == list(range(0, 200 * len(blocks), 200))
-    said = [(each.supply_v, each.battery_v) for each in wire.heard if isinstance(each, Health)]
+    said = [(each.supply_v, each.battery_v) for each in wire.received if isinstance(each, Health)]
     assert said[0] == (5.0, pytest.approx(4.1))
     assert {supply_v for supply_v, _ in said} == {0.0, 5.0} and said[-1][0] == 5.0
     carried = [battery_v for supply_v, battery_v in said if supply_v == 0.0]
@@ -247,10 +247,10 @@ def test_a_dead_outlet_is_measured_on_the_battery_and_is_the_truths_outage(tmp_p
 
 def test_a_box_on_a_line_says_when_it_holds_over(tmp_path: Path) -> None:
     wire = lived(scenario(tmp_path, 'clock = { source = "gps", gps_lost = [[2.0, 3.0]] }\n'), 14.0)
-    states = [each.state for each in wire.heard if isinstance(each, GpsStatus)]
+    states = [each.state for each in wire.received if isinstance(each, GpsStatus)]
     assert states[0] == states[-1] == GpsState.LOCKED
     assert states.count(GpsState.HOLDOVER) >= 5
-    blocks = [each for each in wire.heard if isinstance(each, Samples)]
+    blocks = [each for each in wire.received if isinstance(each, Samples)]
     assert {each.source for each in blocks} == {TimeSource.GPS, TimeSource.HOLDOVER}
 
 

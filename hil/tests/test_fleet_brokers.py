@@ -1,4 +1,4 @@
-"""A fleet against the real brokers and triggering service, with real keys: heard, stored, answered."""
+"""A fleet against the real brokers and triggering service, with real keys: received, stored, answered."""
 
 import json
 import os

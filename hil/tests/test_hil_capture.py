@@ -20,7 +20,7 @@ def test_a_log_of_bytes_becomes_messages_with_the_time_of_their_last_byte(tmp_pa
     path = tmp_path / "log"
     path.write_text(f"100 {frame[:4].hex()}\n200 {frame[4:].hex()}\n300 {frame[:-3].hex()}00\n")
     capture = read_log(path)
-    assert [(heard.t_ns, heard.sequence, heard.message) for heard in capture.heard] == [
+    assert [(received.t_ns, received.sequence, received.message) for received in capture.received] == [
         (200, 5, Log(3, 1, 2, 10))
     ]
     assert capture.counters["crc_errors"] == 1 and capture.counters["frames"] == 1

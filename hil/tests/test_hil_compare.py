@@ -180,7 +180,7 @@ def played(folder: Path, world: World = WORLD) -> tuple[FirmwareRun, Firmware]:
 def with_changed(run: FirmwareRun, change: Callable[[LinkMessage], LinkMessage | None]) -> FirmwareRun:
     log = [
         (entry.t_ns, link.encode(message, number))
-        for number, entry in enumerate(run.capture.heard)
+        for number, entry in enumerate(run.capture.received)
         if (message := change(entry.message)) is not None
     ]
     return replace(run, capture=Capture(log))

@@ -48,15 +48,15 @@ def test_samples_are_the_filtered_conversions_bit_for_bit(
     converter = "adc1" if internal else "spi2"
     world = World(RUN_S * NS, mains=Played(counts, converter, 12_000_000 * oversampling), gps=None)
     run = hil_bench.run(world, board)
-    heard = waveform(run.capture.of(Samples))
-    assert heard.missing == 0 and len(heard.counts) > 3 * 12_000
+    received = waveform(run.capture.of(Samples))
+    assert received.missing == 0 and len(received.counts) > 3 * 12_000
     wide = counts.astype(np.int64)
     expected = filtered((wide << 4) - 32_768 if internal else wide, oversampling)
-    first = heard.counts[:40].astype(np.int64)
+    first = received.counts[:40].astype(np.int64)
     places = [
         at for at in np.flatnonzero(expected == first[0])
         if np.array_equal(expected[at : at + 40 * oversampling : oversampling], first)
     ]  # fmt: skip
     assert len(places) == 1, "the first 40 samples are nowhere among the filtered conversions"
-    ours = expected[places[0] :: oversampling][: len(heard.counts)]
-    assert np.array_equal(ours, heard.counts)
+    ours = expected[places[0] :: oversampling][: len(received.counts)]
+    assert np.array_equal(ours, received.counts)

@@ -1,4 +1,4 @@
-"""States of a Box: judged on what was heard, and reached on a line. The Box here is the simulated one."""
+"""States of a Box: judged on what was received, and reached on a line. The Box here is the simulated one."""
 
 from pathlib import Path
 
@@ -35,10 +35,15 @@ def block(t_ns: int) -> TimedMessage:
 
 
 def test_a_state_is_reached_when_all_its_parts_hold_together() -> None:
-    heard = [status(1, GpsState.LOCKED), status(2, GpsState.HOLDOVER), block(3), status(4, GpsState.LOCKED)]
-    assert when(heard, "locked") == 1
-    assert when(heard, "sampling, locked") == 4
-    assert when(heard, "locked", after_ns=2) == 4
+    received = [
+        status(1, GpsState.LOCKED),
+        status(2, GpsState.HOLDOVER),
+        block(3),
+        status(4, GpsState.LOCKED),
+    ]
+    assert when(received, "locked") == 1
+    assert when(received, "sampling, locked") == 4
+    assert when(received, "locked", after_ns=2) == 4
 
 
 def test_a_state_that_was_not_reached_says_what_was_missing() -> None:

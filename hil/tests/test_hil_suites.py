@@ -151,10 +151,10 @@ def test_a_captured_line_ends_in_the_ring_of_a_real_gateway(tmp_path: Path) -> N
     run = ModelBox().run(
         Image("opqbox", tmp_path, "spi2"), World(25 * NS, mains=world_mains), tmp_path, wall_limit_s=1
     )
-    heard = run.capture.fresh
-    kept = recordings.through_gateway(tmp_path, run.capture.data, len(heard))
+    received = run.capture.fresh
+    kept = recordings.through_gateway(tmp_path, run.capture.data, len(received))
     assert np.array_equal(
         np.concatenate([block.counts for block in kept]),
-        np.concatenate([block.counts for block in heard]),
+        np.concatenate([block.counts for block in received]),
     )
-    assert [block.t_ns for block in kept[-60:]] == [block.t_ns for block in heard[-60:]]
+    assert [block.t_ns for block in kept[-60:]] == [block.t_ns for block in received[-60:]]

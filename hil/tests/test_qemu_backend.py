@@ -138,14 +138,14 @@ def test_a_live_box_answers_on_its_pty_and_keeps_to_the_wall_clock(
         time.sleep(0.3)
         began = time.monotonic()
         port.write(text)
-        heard = b""
-        while len(heard) < len(text) and time.monotonic() - began < 120:
-            heard += port.read(len(text) - len(heard))
+        received = b""
+        while len(received) < len(text) and time.monotonic() - began < 120:
+            received += port.read(len(text) - len(received))
         took_s = time.monotonic() - began
         while box.now_s() == opened_s:  # raises when it stands still
             time.sleep(0.05)
         assert 0 <= opened_s < box.now_s() < took_s + 120
-    assert heard == text
+    assert received == text
     assert took_s > 0.8 * len(text) * 10 / 921_600  # no faster than the line
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["end"] == "stopped"

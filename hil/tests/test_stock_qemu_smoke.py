@@ -60,10 +60,10 @@ def prompt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StockBox]:
 
 def test_without_a_clock_the_box_says_so_and_samples_nothing(box: StockBox) -> None:
     def healths() -> list[Health]:
-        return [heard.message for heard in box.heard if isinstance(heard.message, Health)]
+        return [received.message for received in box.received if isinstance(received.message, Health)]
 
     box.read(lambda: len(healths()) >= 3, 20)
-    said = [heard.message for heard in box.heard]
+    said = [received.message for received in box.received]
     logs = [(CODES[message.code].name, message) for message in said if isinstance(message, Log)]
     told = dict(reversed(logs))  # the first of each
     assert [name for name, _ in logs[:4]] == ["STARTED", "NO_HSE", "SETTINGS_DEFAULT", "CONVERTER_FAILED"]
@@ -77,7 +77,7 @@ def test_without_a_clock_the_box_says_so_and_samples_nothing(box: StockBox) -> N
     times = [message for message in said if isinstance(message, GpsStatus)]
     assert {(time.state, time.uncertainty_ns) for time in times} == {(GpsState.FREE, 2**32 - 1)}
     assert [health.temperature_c for health in healths()] == [None] * len(healths())  # not measured: not told
-    assert [heard.sequence for heard in box.heard] == list(range(len(box.heard)))
+    assert [received.sequence for received in box.received] == list(range(len(box.received)))
 
 
 def test_commands_are_answered_and_settings_are_the_standard_ones(box: StockBox) -> None:
@@ -105,9 +105,9 @@ def test_a_damaged_frame_is_counted_and_the_next_one_answered(box: StockBox) -> 
     answer = box.wait_for(lambda message: isinstance(message, Acknowledgement) and message.command_id == 44)
     assert isinstance(answer, Acknowledgement) and answer.status == Status.DONE
     box.wait_for(
-        lambda message: isinstance(message, Health) and message.crc_errors == 1, since=len(box.heard)
+        lambda message: isinstance(message, Health) and message.crc_errors == 1, since=len(box.received)
     )
-    asked = [heard.message for heard in box.heard if isinstance(heard.message, Acknowledgement)]
+    asked = [received.message for received in box.received if isinstance(received.message, Acknowledgement)]
     assert 43 not in [acknowledgement.command_id for acknowledgement in asked]
 
 
@@ -117,12 +117,14 @@ def test_the_prompt_can_be_asked_for_over_the_link_and_left_by_a_reset(tmp_path:
         box.tell(Command(45, Operation.REPL))
         box.raw_mode()
         assert box.run("print(6 * 7)") == "42\r\n"
-        seen = len(box.heard)
+        seen = len(box.received)
         box.write(b"import board; board.reset()\x04")
         again = box.wait_for(lambda message: isinstance(message, Log), 20, since=seen)
         assert isinstance(again, Log) and CODES[again.code].name == "STARTED"
-        box.wait_for(lambda message: isinstance(message, Health), 20, since=len(box.heard))
-    names = [CODES[heard.message.code].name for heard in box.heard if isinstance(heard.message, Log)]
+        box.wait_for(lambda message: isinstance(message, Health), 20, since=len(box.received))
+    names = [
+        CODES[received.message.code].name for received in box.received if isinstance(received.message, Log)
+    ]
     assert "CRASHED" not in names
 
 

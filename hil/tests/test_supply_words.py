@@ -70,7 +70,7 @@ def test_a_fleets_box_says_at_both_depths_that_its_battery_carries_it(tmp_path: 
 def test_what_was_measured_while_a_network_was_out_comes_afterwards() -> None:
     ids, out_s = ["1", "2"], list[float]()
 
-    def heard(outages: NetworkOutages | None) -> list[Measurement]:
+    def received(outages: NetworkOutages | None) -> list[Measurement]:
         boxes, rows = VirtualBoxes(plain_grid(ids), START_NS, outages=outages), list[Measurement]()
         for at_s in range(1, 121):
             columns, some = boxes.measured(float(at_s))
@@ -87,9 +87,9 @@ def test_what_was_measured_while_a_network_was_out_comes_afterwards() -> None:
     def in_order(rows: list[Measurement]) -> list[Measurement]:
         return sorted(rows, key=lambda each: (each.box_id, each.end_ns or 0))
 
-    whole = heard(None)
+    whole = received(None)
     assert out_s == []
-    with_outages = heard(NetworkOutages(ids, 40.0, 20.0, 1))
+    with_outages = received(NetworkOutages(ids, 40.0, 20.0, 1))
     assert len(out_s) > 10 and sum(each.backfilled for each in with_outages) > 20
     last_ns = {box_id: max(r.end_ns or 0 for r in with_outages if r.box_id == box_id) for box_id in ids}
     expected = [each for each in whole if (each.end_ns or 0) <= last_ns[each.box_id]]

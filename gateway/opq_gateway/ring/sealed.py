@@ -72,12 +72,12 @@ def rows_of_bytes(data: bytes) -> tuple[NDArray[np.void], tuple[Lost, ...]]:
         ValueError: damaged.
     """
     try:
-        count, told_bytes = _ROWS_HEAD.unpack_from(data)
-        if count > MAX_ROWS or told_bytes > MAX_LOSSES_BYTES:
+        count, reasons_bytes = _ROWS_HEAD.unpack_from(data)
+        if count > MAX_ROWS or reasons_bytes > MAX_LOSSES_BYTES:
             raise ValueError(f"{count} rows cannot be")
         size = 8 * len(_NAMES) * count
-        plain = zlib.decompressobj(_NO_FRAME).decompress(data[_ROWS_HEAD.size :], size + told_bytes + 1)
-        if len(plain) != size + told_bytes:
+        plain = zlib.decompressobj(_NO_FRAME).decompress(data[_ROWS_HEAD.size :], size + reasons_bytes + 1)
+        if len(plain) != size + reasons_bytes:
             raise ValueError(f"{len(plain)} bytes for {count} rows")
         lost = tuple(_losses(plain[size:]))
     except (struct.error, zlib.error) as error:

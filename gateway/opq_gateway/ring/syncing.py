@@ -31,7 +31,7 @@ class Syncing:
         self._rings = rings
         self._counters = counters
         self._every_s = every_s
-        self._told_unreadable: set[str] = set()
+        self._logged_unreadable: set[str] = set()
         self._by_disk: dict[int, list[str]] = {}
         self._log = log.get(service="gateway")
         self._lines = RateLimitedLog(self._log)
@@ -57,8 +57,8 @@ class Syncing:
             counters.set("ring_deleted_segments", ring.deleted_segments)
             counters.set("ring_lost_records", ring.lost_records)
             counters.set("ring_unreadable_files", ring.unreadable_files)
-            if ring.unreadable_files and box_id not in self._told_unreadable:
-                self._told_unreadable.add(box_id)
+            if ring.unreadable_files and box_id not in self._logged_unreadable:
+                self._logged_unreadable.add(box_id)
                 self._log.warning("ring.unreadable_files", box_id=box_id, files=ring.unreadable_files)
 
     def _sync_one(self, box_id: str) -> None:

@@ -37,7 +37,7 @@ class Greeting:
         self._monotonic_s = monotonic_s
         self._request = request
         self._requested_s: float | None = None
-        self._told_foreign = 0
+        self._logged_foreign = 0
 
     def opened(self) -> None:
         """The port was opened; requests a hello."""
@@ -59,7 +59,7 @@ class Greeting:
         elif not plausible(hello):
             self._refuse(hello)
         else:
-            self._status.foreign_box = self._told_foreign = 0
+            self._status.foreign_box = self._logged_foreign = 0
             self._status.in_recovery = False
             self.hello = self._status.hello = hello
             return True
@@ -69,8 +69,8 @@ class Greeting:
     def _foreign(self, hello: Hello) -> None:
         self._counters.add("foreign_box")
         self._status.foreign_box = hello.box_id
-        if self._told_foreign != hello.box_id:
-            self._told_foreign = hello.box_id
+        if self._logged_foreign != hello.box_id:
+            self._logged_foreign = hello.box_id
             facts = {"found_box_id": hello.box_id, "configured": self._status.box_id}
             self._lines.error("box.foreign", key=hello.box_id, **facts)
 

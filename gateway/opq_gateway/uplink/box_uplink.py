@@ -85,7 +85,7 @@ class BoxUplink:
     pace: ResendPace = field(default_factory=ResendPace)
     _waits_since_s: float | None = None
     """Since when something sent is waiting for its acknowledgement."""
-    _told_ahead: bool = False
+    _logged_ahead: bool = False
     _again: bool = False
     """The unacknowledged part was sent once more, and no acknowledgement has come since."""
 
@@ -253,9 +253,9 @@ class BoxUplink:
         if self.queue.skip(self.box_id, upto + 1):  # the file was lost, and the clock was not right
             log.get(service="gateway").warning("uplink.numbers_skipped", box_id=self.box_id, to=upto + 1)
             return
-        if self._told_ahead:
+        if self._logged_ahead:
             return
-        self._told_ahead = True
+        self._logged_ahead = True
         log.get(service="gateway").warning(
             "uplink.acknowledged_ahead",
             box_id=self.box_id,

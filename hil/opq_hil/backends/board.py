@@ -106,11 +106,13 @@ def _reset(line: BenchLine) -> int:
     """Restarts the Box; returns how many bytes of the line's log came before its new hello."""
 
     def hello() -> TimedMessage | None:
-        answers = (at for at, heard in enumerate(line.heard) if isinstance(heard.message, Acknowledgement))
-        behind = line.heard[next(answers, len(line.heard)) :]
-        return next((heard for heard in behind if isinstance(heard.message, Hello)), None)
+        answers = (
+            at for at, received in enumerate(line.received) if isinstance(received.message, Acknowledgement)
+        )
+        behind = line.received[next(answers, len(line.received)) :]
+        return next((received for received in behind if isinstance(received.message, Hello)), None)
 
-    line.read(UP_S, lambda: any(isinstance(heard.message, Health) for heard in line.heard))
+    line.read(UP_S, lambda: any(isinstance(received.message, Health) for received in line.received))
     try:
         line.send_command(Operation.RESET, timeout_s=RESET_S)
     except NoAnswerError as error:

@@ -171,12 +171,16 @@ class Control:
     def _supply_lost(self, request: Mapping[str, Any], box_id: str) -> dict[str, Any]:
         """Takes a Box's own supply away."""
         _allow(request, SUPPLY_KEYS)
-        box, values, told_s = self._host.boxes[box_id], request.get("values", {}), _number(request, "seconds")
+        box, values, given_s = (
+            self._host.boxes[box_id],
+            request.get("values", {}),
+            _number(request, "seconds"),
+        )
         if not isinstance(values, dict):
             raise ValueError(f"values is {values!r}; want a table")
         if not isinstance(box, Box) or box_id not in self._host.ports:
             raise ValueError(f"box {box_id} has no supply of its own; want one that runs on a pty")
-        for_s = LOST_S if told_s is None else told_s
+        for_s = LOST_S if given_s is None else given_s
         at_s, supply = box.lose_supply(for_s, values)
         self._log.info("supply.lost", box_id=box_id, at_s=at_s, seconds=for_s)
         words = f"supply lost for {for_s:g} s, {supply.words}"

@@ -127,7 +127,7 @@ def run_fleet(
     ]
     for reader in readers:
         reader.start()
-    told_s, failed = began_s, False
+    reported_s, failed = began_s, False
     standing_s: float | None = None
     try:
         while not stop.wait(0.2) and not failed:
@@ -136,8 +136,8 @@ def run_fleet(
                 standing_s = time.monotonic() - began_s
             if witness is not None:
                 witness.advance((time.monotonic_ns() - clock.monotonic_ns) / 1e9)
-            if time.monotonic() - told_s >= REPORT_S:
-                told_s += REPORT_S
+            if time.monotonic() - reported_s >= REPORT_S:
+                reported_s += REPORT_S
                 on_report(total_of(latest))
     finally:
         _end(running)

@@ -112,11 +112,11 @@ class SampleClock:
 
     def t_s(self, samples: FloatArray, rate_hz: float) -> FloatArray:
         """(n,) true seconds at which fractional samples are taken, without jitter; exact."""
-        told_s = samples / rate_hz
+        given_s = samples / rate_hz
         if not (self.offset_ppm or self.drift_ppm_per_s):
-            return told_s
+            return given_s
         speed, drift = 1 + self.offset_ppm * 1e-6, self.drift_ppm_per_s * 1e-6
-        return np.asarray(2 * told_s / (speed + np.sqrt(speed * speed + 2 * drift * told_s)))
+        return np.asarray(2 * given_s / (speed + np.sqrt(speed * speed + 2 * drift * given_s)))
 
     def position(self, t_s: FloatArray, rate_hz: float) -> FloatArray:
         """(n,) fractional samples at true seconds; the inverse of `t_s`."""

@@ -37,27 +37,27 @@ class BoxStart:
     """The messages of a Box between two starts of its app."""
 
     boot_id: int
-    heard: list[TimedMessage] = field(default_factory=list)
+    received: list[TimedMessage] = field(default_factory=list)
 
     @property
     def blocks(self) -> dict[int, tuple[int, Samples]]:
         """First sample -> (virtual time, block), as first sent, without those sent again."""
         return {
             block.first_sample: (entry.t_ns, block)
-            for entry in self.heard
+            for entry in self.received
             if isinstance(block := entry.message, Samples) and not block.flags & FLAG_RESENT
         }
 
     def waveform(self) -> CapturedWaveform | None:
         """All samples by their index, with those sent again; None if there are none."""
-        blocks = [entry.message for entry in self.heard if isinstance(entry.message, Samples)]
+        blocks = [entry.message for entry in self.received if isinstance(entry.message, Samples)]
         return waveform(blocks) if blocks else None
 
 
-def starts_of(heard: Sequence[TimedMessage]) -> list[BoxStart]:
+def starts_of(received: Sequence[TimedMessage]) -> list[BoxStart]:
     """Splits messages by start of the Box, at its hellos; earlier messages belong to the first start."""
     found: list[BoxStart] = []
-    for entry in heard:
+    for entry in received:
         if isinstance(entry.message, Hello) and (
             not found or found[-1].boot_id not in (0, entry.message.boot_id)
         ):
@@ -66,14 +66,14 @@ def starts_of(heard: Sequence[TimedMessage]) -> list[BoxStart]:
             found.append(BoxStart(0))
         if isinstance(entry.message, Hello):
             found[-1].boot_id = entry.message.boot_id
-        found[-1].heard.append(entry)
+        found[-1].received.append(entry)
     return found
 
 
-def states_of(heard: Sequence[TimedMessage]) -> list[tuple[str, int]]:
+def states_of(received: Sequence[TimedMessage]) -> list[tuple[str, int]]:
     """Each change of the clock's state: (state, virtual time of the report that first has it)."""
     found: list[tuple[str, int]] = []
-    for entry in heard:
+    for entry in received:
         if isinstance(entry.message, GpsStatus):
             name = entry.message.state.name.lower()
             if not found or found[-1][0] != name:
@@ -93,7 +93,7 @@ class SavedRun:
 
     folder: Path
     world: bytes
-    heard: tuple[TimedMessage, ...]
+    received: tuple[TimedMessage, ...]
     link_counters: Mapping[str, int]
     report: Mapping[str, Any]
     flash: bytes
@@ -118,7 +118,7 @@ def read_saved_run(folder: Path) -> SavedRun:
 
     report = json.loads(content("report.json") or b"{}")
     return SavedRun(
-        folder, content("world.txt"), capture.heard, capture.counters, report, content("flash.bin")
+        folder, content("world.txt"), capture.received, capture.counters, report, content("flash.bin")
     )
 
 
@@ -136,8 +136,8 @@ def compare(a: SavedRun, b: SavedRun) -> tuple[ComparisonRow, ...]:
     rows = [
         ComparisonRow("world", a.world == b.world, "" if a.world == b.world else "not the same world file")
     ]
-    starts = list(zip(starts_of(a.heard), starts_of(b.heard), strict=False))
-    count = (len(starts_of(a.heard)), len(starts_of(b.heard)))
+    starts = list(zip(starts_of(a.received), starts_of(b.received), strict=False))
+    count = (len(starts_of(a.received)), len(starts_of(b.received)))
     if count[0] != count[1]:
         rows.append(ComparisonRow("starts", False, f"{count[0]} starts of the Box in A, {count[1]} in B"))
     rows += [_samples(starts), _stamps(starts), _states(a, b), _counters(a, b), _log(a, b), _flash(a, b)]
@@ -196,7 +196,7 @@ def _stamps(starts: Sequence[tuple[BoxStart, BoxStart]]) -> ComparisonRow:
 
 
 def _states(a: SavedRun, b: SavedRun) -> ComparisonRow:
-    ours, theirs = states_of(a.heard), states_of(b.heard)
+    ours, theirs = states_of(a.received), states_of(b.received)
     if [name for name, _ in ours] != [name for name, _ in theirs]:
         lines = (" ".join(f"{name} {at / NS:.3f} s" for name, at in states) for states in (ours, theirs))
         return ComparisonRow("states", False, "; B: ".join(("A: " + next(lines), next(lines))))
@@ -220,7 +220,7 @@ def _counters(a: SavedRun, b: SavedRun) -> ComparisonRow:
 
 def _counted(run: SavedRun) -> Iterator[tuple[str, Any]]:
     """Counters of the Box, the link and the emulator's models, without those that only one emulator has."""
-    health = [entry.message for entry in run.heard if isinstance(entry.message, Health)]
+    health = [entry.message for entry in run.received if isinstance(entry.message, Health)]
     if health:
         yield from ((f"box.{name}", getattr(health[-1], name)) for name in COUNTED)
     yield from ((f"link.{name}", value) for name, value in run.link_counters.items())
@@ -237,7 +237,7 @@ def _leaves(place: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _log(a: SavedRun, b: SavedRun) -> ComparisonRow:
     ours, theirs = (
-        [_words(entry.message) for entry in run.heard if isinstance(entry.message, Log)] for run in (a, b)
+        [_words(entry.message) for entry in run.received if isinstance(entry.message, Log)] for run in (a, b)
     )
     differ = [
         f"only in {'A' if line[0] == '-' else 'B'}: {line[2:]}"

@@ -41,7 +41,7 @@ def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[s
     ask: Said = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
     run = bench.run(World(OBSERVED_NS, gps=None, said=ask), BOARD, name="after", flash=flash)
     try:
-        when(run.capture.heard, "running, sampling")
+        when(run.capture.received, "running, sampling")
     except NotReachedError as error:
         require(False, f"bricked by {what}: {error}; see {run.folder}")
     found = run.capture.of(Settings)

@@ -77,7 +77,7 @@ def corrupted_line(bench: Bench) -> Figures:
 
 def frames_lost(run: FirmwareRun) -> int:
     """Frames that are missing by their sequence numbers."""
-    numbers = [heard.sequence for heard in run.capture.heard]
+    numbers = [received.sequence for received in run.capture.received]
     return sum((after - before - 1) & 0xFFFF for before, after in pairwise(numbers))
 
 

@@ -70,7 +70,9 @@ def dip(bench: Bench) -> Figures:
     blocks = run.capture.of(Samples)
     row = waveform(blocks)
     start = place(row.counts, counts)
-    require(start >= 0, f"the {len(counts)} samples of the recording are not in the {len(row.counts)} heard")
+    require(
+        start >= 0, f"the {len(counts)} samples of the recording are not in the {len(row.counts)} received"
+    )
     kept = through_gateway(run.folder, run.capture.data, len(blocks))
     ring_row = np.concatenate([block.counts for block in kept])
     ring_start = place(ring_row, counts)

@@ -64,7 +64,7 @@ class DigestScope:
 
 def digest_of(run: FirmwareRun, scope: DigestScope, firmware: Firmware) -> Digest:
     """The digest of a run; JSON values only."""
-    starts = starts_of(run.capture.heard)
+    starts = starts_of(run.capture.received)
     lengths = set[int]()
     if scope.flash:
         lengths = {len(image) for image in read_bundle(firmware.update.read_bytes()).values()}
@@ -75,7 +75,7 @@ def digest_of(run: FirmwareRun, scope: DigestScope, firmware: Firmware) -> Diges
         "samples": [
             samples_digest(start, run.world, *span) for start, span in zip(starts, scope.spans, strict=True)
         ],
-        "states": [[name, round(at / NS, 3)] for name, at in states_of(run.capture.heard)],
+        "states": [[name, round(at / NS, 3)] for name, at in states_of(run.capture.received)],
         "leap_seconds": [status.leap_seconds for status in run.capture.of(GpsStatus)][-1:],
         "log": [list(_unmasked(lengths, *log_line(line))) for line in run.capture.of(Log)],
         "answers": _last_answers(run, lengths),
@@ -156,10 +156,10 @@ def _played(recording: NDArray[np.int16], counts: NDArray[np.int64]) -> NDArray[
 
 def stamps_digest(start: BoxStart, world: World, at_s: tuple[int, ...]) -> Digest:
     """Minimum and maximum error of the stamps in each second, ns, and their sources of time."""
-    heard, blocks = zip(*_agreeing(list(start.blocks.values())), strict=True)
+    received, blocks = zip(*_agreeing(list(start.blocks.values())), strict=True)
     timed = [block for block in blocks if block.source is not TimeSource.FREE]
     require(bool(timed), "no stamp names a source of time")
-    moments = ticks.settle(ticks.moments(blocks, heard), world, timed)
+    moments = ticks.settle(ticks.moments(blocks, received), world, timed)
     seconds: dict[int, list[Samples]] = {second: [] for second in at_s}
     for block in blocks:
         second = int(moments.virtual_ns(block.first_sample) // NS)

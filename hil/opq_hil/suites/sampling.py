@@ -45,7 +45,7 @@ def boots(bench: Bench) -> Figures:
 def _board_boots(bench: Bench, board: str) -> Figures:
     mains = Sine() if board == "opqbox" else Sine("adc1", amplitude_lsb=1500, offset_lsb=2048)
     run = bench.run(World(8 * NS, mains=mains), board, name=board)
-    sampling_s = when(run.capture.heard, "running, sampling") / NS
+    sampling_s = when(run.capture.received, "running, sampling") / NS
     require(sampling_s < BOOT_S, f"sampled after {sampling_s:.2f} s; want {BOOT_S} s")
     hello = run.capture.of(Hello)[-1]
     require(hello.rate_millihz == RATE_HZ * 1000, f"says {hello.rate_millihz} mHz")

@@ -32,7 +32,7 @@ def watchdog(bench: Bench) -> Figures:
     said = typed(round((HANG_S - 0.5) * NS), hang)
     run = bench.run(World(round((HANG_S + WATCHDOG_S + 4) * NS), said=said))
     after_ns = round((HANG_S + 1) * NS)
-    again_s = when(run.capture.heard, "sampling", after_ns=after_ns) / NS
+    again_s = when(run.capture.received, "sampling", after_ns=after_ns) / NS
     took_s = again_s - HANG_S
     require(
         took_s < WATCHDOG_S + 1.0, f"samples again {took_s:.1f} s after the hang; want {WATCHDOG_S + 1:.1f} s"

@@ -54,7 +54,7 @@ def stamp_errors(bench: Bench, world: World) -> StampErrors:
     nothing_missed(run.capture, since_s=5.0, end_s=world.end_ns / NS)
     pairs = run.capture.timed(Samples)
     blocks = tuple(block for _, block in pairs)
-    found = ticks.moments(blocks, [heard for heard, _ in pairs])
+    found = ticks.moments(blocks, [received for received, _ in pairs])
     locked = [block for block in blocks if block.source is TimeSource.GPS]
     found = ticks.settle(found, world, locked or blocks)
     errors = np.array([found.late_ns(block, world) for block in blocks])
@@ -75,7 +75,7 @@ def held(
     require(tuple(passed) == states, f"states were: {names}")
     figures: dict[str, float | int | str] = {"states": names}
     if GpsState.LOCKED in states:
-        locked_s = when(found.run.capture.heard, "locked") / NS
+        locked_s = when(found.run.capture.received, "locked") / NS
         errors = found.of(TimeSource.GPS, since_s=locked_s + SETTLE_S)
         require(len(errors) > 0, f"no stamp by GPS after {locked_s + SETTLE_S:.0f} s")
         rms, most = float(np.sqrt(np.mean(errors**2))), float(np.max(np.abs(errors)))
@@ -157,7 +157,7 @@ def leap_second(bench: Bench) -> Figures:
 def _leap(bench: Bench, world: World) -> Figures:
     """As `held`, but around midnight only the stated bound counts: POSIX time has one second twice."""
     found = stamp_errors(bench, world)
-    locked_s = when(found.run.capture.heard, "locked") / NS
+    locked_s = when(found.run.capture.received, "locked") / NS
     midnight_s = 39.7  # virtual, where 23:59:60 begins
     around = (found.virtual_s > midnight_s - 1) & (found.virtual_s < midnight_s + 2)
     # Within 23:59:60 two readings are usual: that of the next second (POSIX's formula, the truth used here),

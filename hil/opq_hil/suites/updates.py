@@ -135,7 +135,7 @@ def good_update(bench: Bench) -> Figures:
     slots = [line.a for line in logged(run, "box.update_confirmed")]
     require(slots == [Slot.B], f"confirmed slots: {slots}; want [1]")
     refused(run, 21, Verdict.DOWNGRADE)
-    started_ns = when(run.capture.heard, "sampling", after_ns=newer.end_ns)
+    started_ns = when(run.capture.received, "sampling", after_ns=newer.end_ns)
     before = [block for block in run.capture.fresh if block.t_ns >= 0]
     return {
         "sending_s": (newer.end_ns - BOOT_NS) / NS,
@@ -186,7 +186,7 @@ def bad_updates(bench: Bench) -> Figures:
     health = run.capture.of(Health)[-1]
     require(health.missing_samples == 0 == health.overruns, f"{health.missing_samples} samples not taken")
     again = bench.run(World(4 * NS), BOARD, name="again", flash=run.flash)
-    when(again.capture.heard, "running, sampling")
+    when(again.capture.received, "running, sampling")
     return {
         "refused": len(heads) + 2,
         "flash_operations": int(run.report.get("flash", {}).get("operations", 0)),

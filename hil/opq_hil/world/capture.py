@@ -49,7 +49,7 @@ class Capture:
     def __init__(self, log: Sequence[tuple[int, bytes]] | Path) -> None:
         self._log = log
         decoder = link.Decoder()
-        self.heard = tuple(
+        self.received = tuple(
             TimedMessage(t_ns, sequence, message)
             for t_ns, data in self.entries()
             for sequence, message in decoder.feed(data)
@@ -69,14 +69,18 @@ class Capture:
     def of(self, kind: type[Kind], after_ns: int = 0) -> list[Kind]:
         """Messages of one kind, in order, received from a virtual time on."""
         return [
-            heard.message
-            for heard in self.heard
-            if isinstance(heard.message, kind) and heard.t_ns >= after_ns
+            received.message
+            for received in self.received
+            if isinstance(received.message, kind) and received.t_ns >= after_ns
         ]
 
     def timed(self, kind: type[Kind]) -> list[tuple[int, Kind]]:
         """(virtual time, message) of one kind, in order."""
-        return [(heard.t_ns, heard.message) for heard in self.heard if isinstance(heard.message, kind)]
+        return [
+            (received.t_ns, received.message)
+            for received in self.received
+            if isinstance(received.message, kind)
+        ]
 
     @property
     def fresh(self) -> list[Samples]:

@@ -36,7 +36,7 @@ class BenchLine:
     def __init__(self, port: str | Path, now_s: Callable[[], float] = time.monotonic) -> None:
         self.port = str(port)
         self.now_s = now_s
-        self.heard: list[TimedMessage] = []
+        self.received: list[TimedMessage] = []
         self.log: list[tuple[int, bytes]] = []
         self._decoder = link.Decoder()
         self._sequence = 0
@@ -73,7 +73,7 @@ class BenchLine:
             if data:
                 t_ns = round((self.now_s() - self._start_s) * NS)
                 self.log.append((t_ns, data))
-                self.heard += [
+                self.received += [
                     TimedMessage(t_ns, number, message) for number, message in self._decoder.feed(data)
                 ]
 
@@ -85,16 +85,16 @@ class BenchLine:
         Raises:
             NoAnswerError: none came within the time; the text names what came instead.
         """
-        seen = len(self.heard)
+        seen = len(self.received)
 
         def found() -> Kind | None:
-            new = (heard.message for heard in self.heard[seen:])
+            new = (received.message for received in self.received[seen:])
             return next((message for message in new if isinstance(message, kind) and such(message)), None)
 
         self.read(timeout_s, lambda: found() is not None)
         message = found()
         if message is None:
-            names = sorted({type(heard.message).__name__ for heard in self.heard[seen:]})
+            names = sorted({type(received.message).__name__ for received in self.received[seen:]})
             raise NoAnswerError(
                 f"{self.port}: no {kind.__name__} within {timeout_s:g} s; "
                 f"came: {', '.join(names) or 'nothing'}"

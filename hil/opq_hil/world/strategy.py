@@ -21,14 +21,14 @@ class NotReachedError(OpqError):
 
 
 def _clock(state: GpsState) -> Condition:
-    def condition(heard: TimedMessage) -> bool | None:
-        return heard.message.state is state if isinstance(heard.message, GpsStatus) else None
+    def condition(received: TimedMessage) -> bool | None:
+        return received.message.state is state if isinstance(received.message, GpsStatus) else None
 
     return condition
 
 
 def _once(kind: type) -> Condition:
-    return lambda heard: True if isinstance(heard.message, kind) else None
+    return lambda received: True if isinstance(received.message, kind) else None
 
 
 STATES: Mapping[str, Condition] = {
@@ -55,7 +55,7 @@ def named(state: str) -> tuple[str, ...]:
     return parts
 
 
-def when(heard: Sequence[TimedMessage], state: str, after_ns: int = 0) -> int:
+def when(received: Sequence[TimedMessage], state: str, after_ns: int = 0) -> int:
     """Virtual time at which all parts of a state first held together.
 
     Raises:
@@ -64,7 +64,7 @@ def when(heard: Sequence[TimedMessage], state: str, after_ns: int = 0) -> int:
     parts = named(state)
     holds = dict.fromkeys(parts, False)
     ever: set[str] = set()
-    for entry in heard:
+    for entry in received:
         if entry.t_ns < after_ns:
             continue
         for part in parts:
@@ -76,7 +76,7 @@ def when(heard: Sequence[TimedMessage], state: str, after_ns: int = 0) -> int:
             return entry.t_ns
     missing = [part for part in parts if part not in ever]
     raise NotReachedError(
-        f"{state!r} not reached in {len(heard)} messages: "
+        f"{state!r} not reached in {len(received)} messages: "
         + (f"never {', '.join(missing)}" if missing else "each part, but never together")
     )
 

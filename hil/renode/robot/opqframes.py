@@ -117,7 +117,7 @@ def no_sample_is_missing(folder: str, since_s: float, end_s: float) -> int:
 
 def first_second_of(folder: str, state: str, after_s: float = 0) -> float:
     """When a state such as "sampling, locked" was first reached."""
-    return when(_capture(folder).heard, state, round(float(after_s) * NS)) / NS
+    return when(_capture(folder).received, state, round(float(after_s) * NS)) / NS
 
 
 def largest_stamp_step_ns(folder: str) -> int:

@@ -2,13 +2,18 @@
 
 import pytest
 
-from bench.triggers.judged import onsets
+from bench.triggers.judged import default_triggers, onsets
 from bench.triggers.trials import SIZES, trial
-from opq_cloud.config import CloudConfig
+from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_hil.data_sets.magnitudes import MAGNITUDES
 
 START_NS = 1_735_689_600 * 10**9
 HZ = {kind: (50, 60)[number % 2] for number, kind in enumerate(SIZES)}
+
+
+@pytest.fixture(scope="module")
+def triggers() -> TriggersInUse:
+    return default_triggers()
 
 
 def test_every_class_of_a_data_set_has_a_size() -> None:
@@ -16,11 +21,23 @@ def test_every_class_of_a_data_set_has_a_size() -> None:
 
 
 @pytest.mark.parametrize("kind", SIZES)
-def test_the_weakest_of_a_class_is_an_onset_of_a_default_trigger(kind: str) -> None:
+def test_the_weakest_of_a_class_is_an_onset_of_a_default_trigger(kind: str, triggers: TriggersInUse) -> None:
     rows, from_ns, to_ns = trial(kind, HZ[kind], 0, 60.0, START_NS)
-    assert onsets(rows, from_ns, to_ns + 10**9, CloudConfig()).first
+    assert onsets(rows, from_ns, to_ns + 10**9, triggers).first
 
 
-def test_nothing_is_no_onset_of_any() -> None:
+def test_nothing_is_no_onset_of_any(triggers: TriggersInUse) -> None:
     rows, from_ns, to_ns = trial("none", 50, 0, 60.0, START_NS)
-    assert onsets(rows, from_ns, to_ns + 10**10, CloudConfig()).all == {}
+    assert onsets(rows, from_ns, to_ns + 10**10, triggers).all == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "hz", "index"), [("interharmonics", 50, 50002), ("mains_signalling", 60, 30056)]
+)
+def test_a_line_that_no_measurement_of_a_second_shows_is_an_onset_by_the_gateways_detector(
+    kind: str, hz: int, index: int, triggers: TriggersInUse
+) -> None:
+    rows, from_ns, to_ns = trial(kind, hz, index, 60.0, START_NS)
+    assert onsets(rows, from_ns, to_ns + 10**9, triggers).first == "edge_rule"
+    without = [row for row in rows if not any(name.startswith("edge_") for name in row.metrics)]
+    assert onsets(without, from_ns, to_ns + 10**9, triggers).first is None

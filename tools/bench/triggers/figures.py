@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from bench.result import Baseline, BenchCase, BenchResult, case
-from bench.triggers.judged import CountedJudge, judge_without_store, onsets
+from bench.triggers.judged import CountedJudge, default_triggers, judge_without_store, onsets
 from bench.triggers.trials import SIZES, trial
 from opq_cloud.config import CloudConfig, PluginEntry
 from opq_hil.fleet.outlets import FleetGrid, network_grid, plain_grid
@@ -59,14 +59,14 @@ def run(quick: bool) -> BenchResult:
 
 
 def _recall(trials: int) -> Iterator[BenchCase]:
-    config = CloudConfig()
+    triggers = default_triggers()
     for kind in SIZES:
         click.echo(f"{kind}: {2 * trials} trials ...", err=True)
         first: list[str | None] = []
         for hz in (50, 60):
             for index in range(trials):
                 rows, from_ns, to_ns = trial(kind, hz, index, SNR_DB, START_NS)
-                first.append(onsets(rows, from_ns, to_ns + 10**9, config).first)
+                first.append(onsets(rows, from_ns, to_ns + 10**9, triggers).first)
         found = [float(each is not None) for each in first]
         names = sorted({each for each in first if each is not None}, key=first.count, reverse=True)
         by = ", ".join(f"{name} {first.count(name)}" for name in names)
@@ -112,12 +112,12 @@ def _events(grid: FleetGrid, hours: float) -> list[str]:
 
 def _sampled(trials: int, seconds: float) -> BenchCase:
     """Onsets in windows without a disturbance, measured from samples."""
-    config, windows, found = CloudConfig(), 0, 0
+    triggers, windows, found = default_triggers(), 0, 0
     for hz in (50, 60):
         for index in range(trials):
             rows, _, _ = trial("none", hz, index, SNR_DB, START_NS, seconds)
             windows += len(rows)
-            found += sum(onsets(rows, 0, 1 << 62, config).all.values())
+            found += sum(onsets(rows, 0, 1 << 62, triggers).all.values())
     months = windows / 3600 / MONTH_H
     name = f"nothing, {windows} windows from samples: onsets"
     return case(name, "", [float(found)], because=f"{months:.2g} Box-months")

@@ -29,15 +29,22 @@ class JudgedOnsets:
     all: Counter[str] = field(default_factory=Counter)
 
 
-def onsets(rows: Sequence[Measurement], from_ns: int, to_ns: int, config: CloudConfig) -> JudgedOnsets:
-    """Finds the default triggers that decide an onset between the two moments, and the first of them.
+def default_triggers() -> TriggersInUse:
+    """Loads the triggers that run by default."""
+    return TriggersInUse(CloudConfig().triggering_service, ServiceCounters(), log.get())
 
-    Windows that end before `from_ns` are repeated before the rows: every trigger then knows the usual values.
+
+def onsets(rows: Sequence[Measurement], from_ns: int, to_ns: int, triggers: TriggersInUse) -> JudgedOnsets:
+    """Finds the triggers that decide an onset between the two moments, and the first of them.
+
+    They forget what they know. Windows that end before `from_ns` are repeated before the rows: every trigger
+    then knows the usual values.
     """
-    triggers = TriggersInUse(config.triggering_service, ServiceCounters(), log.get())
+    for trigger in triggers.all:
+        trigger.begin_again()
     quiet = [row for row in rows if not row.crossing and _full(row) and window_ns(row)[1] < from_ns][1:]
     found = JudgedOnsets()
-    boxes = BoxRegister(config.nominal)
+    boxes = BoxRegister(CloudConfig().nominal)
     for row in (*earlier_windows(quiet, PRIMED_WINDOWS), *rows):
         nominal = boxes.nominal_of(row)
         start_ns, end_ns = window_ns(row)

@@ -1,6 +1,7 @@
 """One trial: a disturbance at the weakest magnitude of docs/sim.md, measured by the gateway's own code.
 
-    table of magnitudes, each size at its least --> samples, 60 dB --> BoxMeter, crossings --> Measurements
+    table of magnitudes, each size at its least --> samples, 60 dB
+        --> BoxMeter with its detectors, crossings of the Box --> Measurements
 
 What a class is drawn with beside its size (point on wave, frequency, length, background) is drawn as in a
 data set. `REST_S` of the same steady voltage come before it.
@@ -116,7 +117,8 @@ def measured(
     nominal_hz: float,
     start_ns: int,
 ) -> list[Measurement]:
-    """What a gateway sends of these samples: a Measurement a second and crossings, in order of their ends."""
+    """What a gateway sends of these samples, in order of their ends: a Measurement a second, the crossings of
+    its Box, and what its detectors find."""
     made: list[Measurement] = []
 
     def keep(each: Measured) -> None:
@@ -125,8 +127,11 @@ def measured(
     def drop(*_: object) -> None:
         return
 
-    plan = MeasuringPlan("1", nominal_v, nominal_hz, cycles=round(nominal_hz), flicker=False)
-    meter = BoxMeter(plan, Sinks(keep, drop, drop, drop, drop, lambda: False))
+    def keep_edge(found: Measurement, _: int) -> None:
+        made.append(found)
+
+    plan = MeasuringPlan("1", nominal_v, nominal_hz, cycles=round(nominal_hz), flicker=False, detectors=True)
+    meter = BoxMeter(plan, Sinks(keep, drop, drop, drop, drop, lambda: False, keep_edge))
     crossings = SampleCrossings(nominal_v, nominal_hz)
     rate_millihz = RATE_HZ * 1000
     for first in range(0, len(counts), RATE_HZ):

@@ -141,7 +141,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.makai.shares.box_shares import configured_share
     from opq_cloud.original_config import ConfigNotice, read_config
-    from opq_cloud.start_check import backend_findings, missing_keys, missing_secrets
+    from opq_cloud.start_check import backend_findings, missing_keys, missing_secrets, missing_translations
 
     notices: list[ConfigNotice] = []
     overrides = None if data_dir is None else {"data_dir": str(data_dir)}
@@ -149,7 +149,8 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     judged_triggers(config.triggering_service)
     configured_share(config.triggering_service)
     backend_keys, findings = backend_findings(config)
-    missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
+    missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config)]
+    missing += [*missing_translations(config), *backend_keys]
     if config.store.mongo_uri and not config.store.mongo_uri.startswith(MONGO_SCHEMES):
         missing.append(("store.mongo_uri", "is no address; want mongodb://host:port/database"))
     notes = [*((each.key, each.text) for each in notices), *findings]

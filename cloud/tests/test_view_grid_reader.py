@@ -1,6 +1,7 @@
 """What an audience sees of all Boxes now: by columns, read again only where something has changed."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -144,6 +145,37 @@ def test_what_many_ask_for_at_once_is_made_once() -> None:
 
     assert asyncio.run(ask()) == [7] * 50
     assert len(made) == 2
+
+
+def test_where_many_ask_none_waits_for_the_next_and_who_asks_seldom_gets_a_new_one() -> None:
+    now_s, made, go_on = [0.0], [0], threading.Event()
+    kept: AnswerCache[int] = AnswerCache(0.2, 4, lambda: now_s[0])
+
+    def make() -> int:
+        assert go_on.wait(60)
+        made[0] += 1
+        if made[0] == 3:
+            raise ValueError("the store")
+        return made[0]
+
+    async def ask() -> None:
+        go_on.set()
+        assert await kept.of_all("a", make, 1.0) == 1
+        go_on.clear()
+        now_s[0] = 0.3  # one of many: the next is begun, and nobody waits for it
+        assert [await kept.of_all("a", make, 1.0) for _ in range(3)] == [1, 1, 1]
+        now_s[0] = 0.99
+        assert await kept.of_all("a", make, 1.0) == 1
+        now_s[0] = 1.0
+        last = asyncio.ensure_future(kept.of_all("a", make, 1.0))
+        go_on.set()
+        assert await last == 2
+        now_s[0] = 2.0  # long after the last one: it waits, and hears of a failure
+        with pytest.raises(ValueError, match="the store"):
+            await kept.of_all("a", make, 1.5)
+        assert await kept.of_all("a", make, 1.5) == 4
+
+    asyncio.run(ask())
 
 
 def test_who_says_nothing_of_themselves_is_known_without_the_store(grid: Grid) -> None:

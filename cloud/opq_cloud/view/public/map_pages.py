@@ -42,6 +42,8 @@ ZOOM = 2.0
 DAY_KEPT_S = 10.0
 """The page `/grid` is made again after this time; its script updates the present figures."""
 THEMES = ("", "light", "dark")
+LATE_S = 1.0
+"""While the next state is made, many maps get the one before if it is younger than this."""
 PACKED = 5
 PATHS = ("/map/state", "/embed/state")
 
@@ -75,7 +77,7 @@ class MapStates:
     async def now(self, frame: MapFrame | None) -> MapState:
         """The present state. Raises StoreError."""
         key = (LANGUAGE.get().tag, self._reader.audience, frame)
-        return await self._answers.of_all(key, lambda: self._made(frame))
+        return await self._answers.of_all(key, lambda: self._made(frame), LATE_S)
 
     async def answer(self, request: Request, frame: MapFrame | None) -> Response:
         state = await self.now(frame)

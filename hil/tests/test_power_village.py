@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from itertools import takewhile
 from pathlib import Path
 
@@ -52,6 +53,17 @@ def test_the_random_village_is_the_village_with_each_of_its_causes_three_times_a
     planned = [list(takewhile(lambda item: item[0] < 36000, schedule_of(random, seed))) for seed in (1, 2)]
     assert planned[0] != planned[1]
     assert all(len(each) == pytest.approx(900, abs=150) for each in planned)  # five standard deviations
+
+
+def test_the_random_town_has_a_hundred_boxes_and_all_causes_some_360_times_a_day():
+    town = load_power_scenario(scenario_path("town_random"))
+    system = power_system_of(town)
+    feeders = Counter(system.feeder_of(box.at) for box in town.box)
+    assert sum(feeders.values()) == 100 and len(feeders) == 6
+    assert {each.at for each in town.place} == {box.at for box in town.box}
+    planned = list(takewhile(lambda item: item[0] < 86400, schedule_of(town, 1)))
+    assert {cause.name for _, cause in planned} == set(CAUSES) - {"uneven_load"}
+    assert len(planned) == pytest.approx(360, abs=95)  # five standard deviations
 
 
 def test_its_truth_has_the_classes_of_the_contract_and_is_the_same_twice(village, tmp_path):

@@ -197,7 +197,7 @@ def test_a_broken_recording_is_reported(tmp_path: Path) -> None:
         ("{", "Expecting"),
         ("[]", "lacks"),
         ("{}", "lacks"),
-        (good.replace("12000", "0"), "sense"),
+        (good.replace("12000", "0"), "want positive numbers"),
     ):
         path.with_suffix(".json").write_text(text)
         with pytest.raises(ValueError, match=why):

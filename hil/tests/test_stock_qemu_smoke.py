@@ -139,7 +139,7 @@ def test_every_golden_vector_holds_at_the_prompt(prompt: StockBox) -> None:
         collect([case], said)
         try:
             assert "Traceback" not in said, said[-300:]
-            case.judge(case.said)
+            case.judge(case.printed)
         except (AssertionError, ValueError) as problem:
             wrong.append(f"{case.name}: {problem}")
     assert len(scripts) == len(all_cases)

@@ -12,5 +12,5 @@ _ONE_LINE = {**_NO_CONTROL, **_LINE_BREAKS}
 
 
 def one_line(text: str) -> str:
-    """The text without control characters and without white space at its ends; a line break is a space."""
-    return text.replace("\r\n", "\n").translate(_ONE_LINE).strip()
+    """The text without control characters; line breaks and several spaces in a row are one space."""
+    return " ".join(word for word in text.translate(_ONE_LINE).split(" ") if word).strip()

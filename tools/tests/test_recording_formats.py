@@ -230,7 +230,7 @@ BROKEN: list[tuple[str, bytes, list[str], str]] = [
     ("odd.wav", wav(1, 2)[:701], FLAGS, "cut short"),
     ("noise.wav", b"RIFFhello", FLAGS, "readable"),
     ("empty.wav", b"", FLAGS, "readable"),
-    ("lonely.cfg", b"x", [], "beside"),
+    ("lonely.cfg", b"x", [], "its .dat file is missing"),
     ("noise.cff", b"hello", [], "COMTRADE"),
 ]
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from typing import TypeVar
 
 from opq_proto import log
@@ -124,10 +124,14 @@ class EngineLoop:
                 done.set_exception(error)
 
         self._inbox.put(run)
-        while not wait([done], 1.0).done:
-            if not self._thread.is_alive():
-                return work()
-        return done.result()
+        while True:
+            try:
+                return done.result(1.0)
+            except TimeoutError:  # also the work's own
+                if done.done():
+                    return done.result()
+                if not self._thread.is_alive():
+                    return work()
 
     def record_sent(self, runner: SinkRunner, rows: list[int]) -> None:
         """Called by a sink's thread: these rows of the outbox have been handled."""

@@ -37,9 +37,7 @@ class PluginRules:
 
 
 def policy_of(rules: PluginRules, on_loopback: bool) -> Policy:
-    """The policy of a section. `on_loopback`: the server listens on loopback; downloads from there are then
-    allowed.
-    """
+    """The policy of a section. `on_loopback`: the server listens there, and may download from there."""
     return Policy(
         require_signature=rules.require_signature,
         require_sha256=rules.require_sha256,

@@ -1,7 +1,4 @@
-"""Errors of the rule engine, with the code, HTTP status and place that its users know.
-
-Source: reference/rules.md, A.0.
-"""
+"""Errors of the rule engine, with code, HTTP status and place. Source: reference/rules.md, A.0."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -29,9 +29,7 @@ def answered(client: httpx.Client, method: str, url: str, **request: Any) -> htt
 
 
 def check_accepted(answer: httpx.Response, url: str) -> None:
-    """Raises ConnectionError for answers after which to try again (408, 425, 429, 5xx), ValueError for
-    refusals.
-    """
+    """Raises ConnectionError: try again (408, 425, 429, 5xx); ValueError: a refusal."""
     if answer.status_code in _AGAIN or answer.status_code >= 500:
         raise ConnectionError(f"{url} answered {answer.status_code}")
     if answer.status_code >= 300:

@@ -1,7 +1,4 @@
-"""Hides secrets: passwords and tokens among properties of sources, sinks and connections.
-
-Source: reference/rules.md, A.0.
-"""
+"""Hides secrets of sources, sinks and connections. Source: reference/rules.md, A.0."""
 
 import re
 from typing import Any
@@ -9,9 +6,7 @@ from typing import Any
 HIDDEN = frozenset({"password", "token"})
 """Keys, in any case of letters."""
 ADDRESSES = frozenset({"url", "server"})
-"""Keys of addresses that may contain a password: `scheme://user:word@host`,
-`user:word@tcp(host:port)/base`.
-"""
+"""Keys of addresses that may contain a password: `scheme://user:word@host`, `user:word@tcp(...)/base`."""
 MASK = "******"
 _WORD = re.compile(r"(?P<user>(?:://|^)[^/:@\s]*:)(?!//)[^/@\s]*(?=@)")
 
@@ -29,9 +24,7 @@ def without_password(text: str) -> str:
 
 
 def with_secrets(value: Any, stored: Any) -> Any:
-    """A copy of JSON in which `******` is replaced by the secret of `stored`, so that shown JSON can be sent
-    back.
-    """
+    """A copy of JSON with the secrets of `stored` for `******`, so that shown JSON can be sent back."""
     if isinstance(value, dict):
         before = stored if isinstance(stored, dict) else {}
         return {key: _unmasked(key, each, before) for key, each in value.items()}

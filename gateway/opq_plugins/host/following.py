@@ -106,10 +106,7 @@ class Following(PluginHost):
         }
 
     def kill(self, kind: str, symbol: str) -> int:
-        """Kills the process of the plug-in that has the symbol; a new one is started.
-
-        Returns its pid, or 0.
-        """
+        """Kills the process of the plug-in that has the symbol, which starts again; returns its pid, or 0."""
         running = self._running.get(self._symbols.owner(kind, symbol) or "")
         runtime = running.runtime if running is not None else None
         return runtime.kill() if runtime is not None else 0

@@ -1,6 +1,4 @@
-"""PluginHost runs the plug-ins that are installed in one folder: factories by type name, and exchange while
-they run.
-"""
+"""PluginHost runs the plug-ins that are installed in one folder, and exchanges their versions meanwhile."""
 
 import functools
 import threading
@@ -33,10 +31,7 @@ class NotInstalledError(PluginError):
 
 
 class SymbolTable:
-    """The symbols of the current versions of all plug-ins.
-
-    `manifests` is replaced as a whole, so that any thread may read it.
-    """
+    """The symbols of the current versions of all plug-ins; any thread may read `manifests`."""
 
     def __init__(self) -> None:
         self.manifests: Mapping[str, PackageManifest] = {}
@@ -71,10 +66,7 @@ class SymbolTable:
         functions: Sequence[str],
         reserved: Collection[tuple[str, str]],
     ) -> None:
-        """Raises PluginError where symbols are missing that were requested, or belong to another plug-in.
-
-        `kind` "portable": any.
-        """
+        """Raises PluginError: a requested symbol is missing, or is another's. `kind` "portable": any."""
         if kind != "portable" and not manifest.of_kind(kind):
             has = ", ".join(f"{its} {symbol}" for its, symbol in manifest.symbols)
             raise PluginError(f"{manifest.name} has no {kind}; its symbols: {has}")

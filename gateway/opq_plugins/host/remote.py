@@ -56,9 +56,7 @@ class Remote:
         self._make_first()
 
     def call(self, method: str, *arguments: Any) -> Value:
-        """Raises OSError: its process is gone, or took too long; ValueError, PluginError: what the method
-        raised.
-        """
+        """Raises OSError (process gone or too slow), ValueError or PluginError (raised by the method)."""
         at = context_at(self.kind, method)
         given = list(arguments)
         if at is not None:
@@ -164,9 +162,7 @@ class Remote:
             call("open", [], caller=self._caller())
 
     def _make_first(self) -> None:
-        """Makes it; waits a little for a process that is just being started again. Raises ValueError,
-        PluginError.
-        """
+        """Makes it, after a short wait for a process that is starting. Raises ValueError, PluginError."""
         self._supervisor.wait_up(self._supervisor.limits.call_s)
         try:
             self._made()
@@ -198,9 +194,7 @@ class Remote:
 
 
 class RemoteFunction(Remote):
-    """A function. After failures of its process it is not called for a while, because all rules stand still
-    meanwhile.
-    """
+    """A function. After failures of its process it is not called for a while: all rules stand still then."""
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)

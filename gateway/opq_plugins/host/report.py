@@ -23,9 +23,7 @@ LONGEST = 2_000
 
 
 class _Report(msgspec.Struct):
-    """`versions`: analysis -> the version that runs; `troubles`: plug-in or analysis -> what is wrong with
-    it.
-    """
+    """`versions`: analysis -> running version; `troubles`: plug-in or analysis -> what is wrong with it."""
 
     versions: dict[str, str]
     troubles: dict[str, str]
@@ -49,9 +47,7 @@ class FollowerReport:
     # -- for the follower
 
     def write(self, versions: Mapping[str, str], troubles: Mapping[str, str]) -> None:
-        """Writes analysis -> running version, and plug-in or analysis -> what is wrong with it. Raises
-        OSError.
-        """
+        """Writes analysis -> running version, and plug-in or analysis -> its trouble. Raises OSError."""
         cut = {name: why[:LONGEST] for name, why in troubles.items()}
         text = msgspec.json.encode(_Report(dict(versions), cut))
         now_s = self._now()

@@ -168,9 +168,7 @@ class RunningPlugin:
     def _exchange(
         self, prepared: list[tuple[Proxy, Inside]], runtime: Runtime | None
     ) -> tuple[list[tuple[Proxy, Inside, Runtime | None]], list[float]]:
-        """Returns proxies with their old insides and runtimes, and the pauses in ms. PluginError: none has
-        changed.
-        """
+        """Returns proxies with old insides and runtimes, and pauses in ms. PluginError: nothing changed."""
         done: list[tuple[Proxy, Inside, Runtime | None]] = []
         pauses: list[float] = []
         for proxy, inside in prepared:

@@ -77,9 +77,7 @@ class PrintedOutput:
 
 
 class WorkerLimits:
-    """Limits of what one plug-in sends, across all its processes. Called only by the thread that reads the
-    worker.
-    """
+    """Limits of what one plug-in sends, across its processes. Used by the one thread that reads it."""
 
     def __init__(self) -> None:
         self.dropped = 0
@@ -112,11 +110,7 @@ class WorkerLimits:
 
 @dataclass(frozen=True, slots=True)
 class KeeperReport:
-    """The keeper's report.
-
-    `refused`: why the worker was not started; `ended`: why the keeper ended it; `survivors`: processes that
-    it left.
-    """
+    """`refused`: why no worker was started; `ended`: why it was ended; `survivors`: what it left."""
 
     protections: dict[str, str] = field(default_factory=dict)
     refused: str = ""

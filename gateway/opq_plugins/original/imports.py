@@ -58,10 +58,7 @@ class OriginalModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def install(folder: Path) -> None:
-    """Installs the imports, once in a worker, before the plug-in is imported.
-
-    `folder` contains `plugins/`.
-    """
+    """Installs the imports before the plug-in is imported; `folder` contains `plugins/`."""
     sys.path.insert(0, str(folder))
     sys.meta_path.insert(0, OriginalModules(ALWAYS))
     sys.meta_path.append(OriginalModules(BESIDE))

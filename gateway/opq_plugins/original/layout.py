@@ -62,10 +62,7 @@ def listed_plugins(folder: Path) -> dict[str, str]:
 
 
 def plugin_files(folder: Path) -> list[Path]:
-    """The files to deploy: all but hidden ones, links, caches and tests.
-
-    Raises PluginError: too many files, or too large.
-    """
+    """The files to deploy, without hidden ones, links, caches, tests. PluginError: too many, or too large."""
     found, size = [], 0
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts

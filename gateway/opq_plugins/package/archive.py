@@ -59,11 +59,7 @@ class PluginPackage:
 
 
 def read_package(path: Path, name: str | None, policy: Policy) -> PluginPackage:
-    """Reads and checks a zip. `name`: the required name of the plug-in, or None: the manifest's.
-
-    Raises:
-        PluginError: what is wrong with it.
-    """
+    """Reads and checks a zip. `name`: what the plug-in must be called, or None. Raises PluginError."""
     size = path.stat().st_size
     if size > policy.max_zip_bytes:
         raise PluginError(f"the zip has {size} bytes; the limit is {policy.max_zip_bytes}")
@@ -98,10 +94,7 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def zip_contents(zipped: bytes, policy: Policy, unreadable: str) -> dict[str, bytes]:
-    """Name -> bytes of every file.
-
-    PluginError: more than the policy allows, or `unreadable` with the reason.
-    """
+    """Name -> bytes of every file. PluginError: more than is allowed, or `unreadable` with the reason."""
     at, found = -1, 0  # 64 MiB hold a million entries, and zipfile makes 400 bytes of each before it counts
     while (at := zipped.find(b"PK\x01\x02", at + 1)) >= 0:  # by marks: the declared number may be wrong
         found += 1

@@ -156,9 +156,7 @@ class _Written:
 
 @dataclass(frozen=True, kw_only=True)
 class PackageManifest(_Written):
-    """A checked manifest. `portable`: in eKuiper's form, where `executable` registers the symbols when it
-    runs.
-    """
+    """A checked manifest. `portable`: eKuiper's form, whose `executable` registers the symbols as it runs."""
 
     portable: bool
 
@@ -183,11 +181,7 @@ def file_of_plugin(folder: Path, name: str) -> Path | None:
 
 
 def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
-    """Reads a manifest. `file_name`: plugin.json, or <name>.json for a portable one.
-
-    Raises:
-        PluginError: every problem.
-    """
+    """Reads plugin.json, or <name>.json of a portable plug-in. Raises PluginError with every problem."""
     portable, own = file_name != MANIFEST, file_name.removesuffix(".json")
     try:
         facts = json.loads(raw)

@@ -34,10 +34,7 @@ MAX_VALUES = 10_000
 
 
 def read_properties(folder: Path, kind_folder: str, symbol: str) -> Properties:
-    """Name -> {"type"?, "default"?, "required"?, "help"?}; empty where there is no file.
-
-    Raises PluginError.
-    """
+    """Name -> {"type"?, "default"?, "required"?, "help"?}; empty without a file. Raises PluginError."""
     for ending in ("json", "yaml", "yml"):
         for path in (folder / kind_folder / f"{symbol}.{ending}", folder / f"{symbol}.{ending}"):
             if path.is_file() and path.name != "plugin.json" and not _is_manifest(path):

@@ -38,10 +38,7 @@ class Release:
 
 
 class ReleaseFolder:
-    """The folders `<name>/<version>/` in one folder `plugins/`.
-
-    It may be another host's: nothing is written.
-    """
+    """The folders `<name>/<version>/` in one folder `plugins/`, which may be another host's: read only."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

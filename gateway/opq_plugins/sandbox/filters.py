@@ -50,9 +50,7 @@ SOCKET = {"x86_64": 41, "aarch64": 198}
 FAMILIES = (1, 2, 10, 16, 29)
 """Socket families that a plug-in may use: files, IPv4, IPv6, netlink (needed to look up names), CAN."""
 NEW_SPACES = 0x7E020000
-"""The flags of clone that make name spaces; a name space of users would give back all privileges within
-it.
-"""
+"""The flags of clone that make name spaces; one of users would give back all privileges within it."""
 
 
 def stay_below(writable: Sequence[Path], *, own_user: bool) -> str:

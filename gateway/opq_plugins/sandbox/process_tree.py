@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 
 TOKEN = "OPQ_PLUGIN_WORKER"
-"""In the environment of the worker and of all that it starts: survivors are found by it without name
-spaces.
-"""
+"""In the environment of a worker and all that it starts: finds survivors without name spaces."""
 OWN = 2
 """Numbers in a name space up to this are its first process, which reaps, and the worker."""
 
@@ -32,9 +30,7 @@ def resident_bytes(pids: list[int], enough_bytes: int) -> int:
 
 
 def started_by(child: int, space: str | None) -> list[int]:
-    """Living processes that the worker started: those of its name space, or else our descendants without the
-    worker.
-    """
+    """Living processes that the worker started: those of its name space, or our other descendants."""
     if space is None:
         return _descendants(os.getpid(), child)
     found = []

@@ -130,9 +130,7 @@ def _bind(handle: int, path: Path, read_only: bool) -> str:
 
 
 def own_scratch(size_bytes: int) -> str:
-    """Mounts a small folder in memory over SCRATCH, where anybody could otherwise fill the machine's
-    memory.
-    """
+    """Mounts a small folder in memory over SCRATCH, where anybody could fill the machine's memory."""
     if not SCRATCH.is_dir():
         return f"off: there is no {SCRATCH}"
     data = f"mode=1777,size={size_bytes},nr_inodes=4096"

@@ -29,16 +29,11 @@ beyond it all other records would be late for ever.
 
 
 class RowError(OpqError):
-    """One record cannot be computed (types clash, division by zero): it is counted, and the rule
-    continues.
-    """
+    """One record cannot be computed (types clash, division by zero): counted, and the rule continues."""
 
 
 class Context(Protocol):
-    """Identifies the caller.
-
-    State is JSON, stored with the rule's checkpoint and given to the next version.
-    """
+    """Identifies the caller. State is JSON, stored with the rule's checkpoint; the next version gets it."""
 
     @property
     def rule_id(self) -> str: ...
@@ -52,9 +47,7 @@ class Context(Protocol):
 
 
 class SourceContext(Context, Protocol):
-    """`emit*` block while the stream's queue is full (back pressure); they return False when the source has
-    to end.
-    """
+    """`emit*` block while the stream's queue is full; they return False when the source has to end."""
 
     @property
     def stopped(self) -> bool: ...
@@ -66,15 +59,11 @@ class SourceContext(Context, Protocol):
     def emit_many(
         self, messages: Messages, meta: Metas = None, offset: Value = None, arrived_ms: Arrivals = None
     ) -> bool:
-        """Emits many at once. `offset`: where to continue after the last; `arrived_ms`: a replay's own times,
-        Unix ms.
-        """
+        """`offset`: where to continue after the last; `arrived_ms`: a replay's own times, Unix ms."""
         ...
 
     def emit_bytes(self, payloads: Sequence[bytes], meta: Metas = None, offset: Value = None) -> bool:
-        """Emits payloads as received; the stream's FORMAT decodes them, and those that cannot be decoded are
-        counted.
-        """
+        """Emits payloads as received; the stream's FORMAT decodes them, and counts unreadable ones."""
         ...
 
     def emit_error(self, text: str) -> None: ...
@@ -91,9 +80,7 @@ class Source(ABC):
         """Raises ValueError that names each wrong property and what is allowed."""
 
     def rewind(self, offset: Value) -> None:
-        """Called before `open`: continue after `offset`, which this source once emitted. For replayable
-        sources.
-        """
+        """Called before `open` of a replayable source: continue after `offset`, which it once emitted."""
         raise NotImplementedError
 
     @abstractmethod

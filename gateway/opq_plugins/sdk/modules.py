@@ -48,10 +48,7 @@ def about(module: ModuleType | None) -> str:
 
 
 class TriggerModule:
-    """A trigger's module.
-
-    After an exception it loses its memory and begins again with the next Measurement.
-    """
+    """A trigger's module. After an exception it begins again, without memory, at the next Measurement."""
 
     def __init__(
         self,
@@ -120,9 +117,7 @@ class TriggerModule:
         self._begun = False
 
     def problems(self) -> tuple[int, str]:
-        """Number and last reason of what it could not judge, since it began; (0, "") where it does not report
-        them.
-        """
+        """Number and last reason of what it could not judge since it began; (0, ""): it reports none."""
         if not (self.says_problems and self._begun):
             return 0, ""
         count, why = self._module.problems(self._state)

@@ -34,17 +34,12 @@ Noun = TypeVar("Noun")
 
 
 def to_plain(value: object) -> Value:
-    """Converts to dicts, lists, numbers, text; counts of a waveform to bytes, int16, little-endian. Raises
-    TypeError.
-    """
+    """Dicts, lists, numbers, text; counts of a waveform as bytes (int16, little-endian). Raises TypeError."""
     return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_plain_number)
 
 
 def from_plain(plain: Value, noun: type[Noun]) -> Noun:
-    """Converts back from `to_plain`.
-
-    Raises msgspec.ValidationError, a ValueError, where it is no such noun.
-    """
+    """The inverse of `to_plain`. Raises msgspec.ValidationError, a ValueError: it is no such noun."""
     return msgspec.convert(plain, noun, dec_hook=_counts)
 
 
@@ -61,9 +56,7 @@ def findings_from(plain: Value, event: Event) -> tuple[Finding, ...]:
 
 
 def checked_decision(decision: object) -> Decision | None:
-    """The decision with plain numbers. Raises TypeError, ValueError: no Decision, or a field out of its
-    bounds.
-    """
+    """The decision with plain numbers. TypeError, ValueError: no Decision, or a field out of bounds."""
     if decision is None:
         return None
     if not isinstance(decision, Decision):
@@ -79,9 +72,7 @@ def checked_decision(decision: object) -> Decision | None:
 
 
 def checked_findings(findings: Iterable[object], event: Event) -> tuple[Finding, ...]:
-    """Checks findings of Boxes of this event. Raises TypeError, ValueError: too many, a field out of its
-    bounds.
-    """
+    """The findings, all of Boxes of this event. TypeError, ValueError: too many, or out of bounds."""
     found: list[Finding] = []
     findings = list(findings)
     if len(findings) > MAX_FINDINGS:
@@ -117,10 +108,7 @@ def requests_from(plain: Value) -> tuple[SampleRequest, ...]:
 
 
 def checked_requests(requests: Iterable[object]) -> tuple[SampleRequest, ...]:
-    """Checks requests, which name Boxes and a span.
-
-    Raises TypeError, ValueError: a field out of its bounds.
-    """
+    """The requests, which name Boxes and a span. TypeError, ValueError: too many, or out of bounds."""
     found: list[SampleRequest] = []
     for request in requests:
         if not isinstance(request, SampleRequest):

@@ -86,9 +86,7 @@ class PortableContext:
         return logging.getLogger("opq.plugin")
 
     def emit(self, message: Row, meta: Row | None = None) -> None:
-        """Emits a message. Raises SystemExit when the source has to end, because eKuiper's sources loop for
-        ever.
-        """
+        """Emits a message. SystemExit: the source has to end, and eKuiper's sources loop for ever."""
         if not self._context.emit(message, meta):
             raise SystemExit(0)
 

@@ -26,9 +26,7 @@ POLL_MS = 250
 
 
 def main() -> None:
-    """`worker WIRE REPORT`: file descriptors of the wire and of the keeper's report; stdin has the facts as
-    JSON.
-    """
+    """`worker WIRE REPORT`: two file descriptors, the second for the keeper; stdin has the facts as JSON."""
     wire_fd, report_fd = int(sys.argv[1]), int(sys.argv[2])
     facts: dict[str, Value] = json.loads(sys.stdin.buffer.readline())
     protections: dict[str, str] = {}
@@ -87,9 +85,7 @@ def _home_folder() -> Path:
 
 
 def _copied(folder: Path) -> Path:
-    """A copy that the worker's user can read, because the data folder is closed and cannot be mounted
-    elsewhere.
-    """
+    """A copy that the worker's user can read: the data folder is closed, and cannot be mounted elsewhere."""
     copy = Path(tempfile.mkdtemp(prefix="opq-plugin-"))
     shutil.copytree(folder, copy / "plugin")
     copy.chmod(0o755)

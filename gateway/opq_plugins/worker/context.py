@@ -24,9 +24,7 @@ def context_at(kind: str, method: str) -> int | None:
 
 
 class WorkerContext(sdk.BatchEmitter):
-    """An sdk.Context, SourceContext and SinkContext. `stored_state(instance, key)` gets the engine's stored
-    value.
-    """
+    """Every context of the sdk in one. `stored_state(instance, key)` gets the engine's stored value."""
 
     def __init__(self, wire: Wire[OfHost], number: int, stored_state: Callable[[int, str], Value]) -> None:
         self._wire, self._number, self._stored_state = wire, number, stored_state

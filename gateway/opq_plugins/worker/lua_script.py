@@ -157,10 +157,7 @@ class LuaSource(LuaSymbol):
 
 
 class LuaTrigger(LuaSymbol):
-    """A trigger.
-
-    Measurement and Nominal are plain; a table with metric, value, limit, because is a Decision.
-    """
+    """A trigger. A table with metric, value, limit and because is a Decision."""
 
     def decide(self, measurement: Value, nominal: Value) -> Value:
         return self._script.call("decide", measurement, nominal) or None

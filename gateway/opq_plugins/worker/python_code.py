@@ -47,9 +47,7 @@ def load_python(
 
 
 def forget(folder: Path, manifest: PackageManifest) -> None:
-    """Removes the modules of a version from the interpreter's tables; they are freed with their last
-    object.
-    """
+    """Removes a version's modules from the interpreter's tables; they are freed with their last object."""
     package = package_name(manifest)
     for name in [each for each in list(sys.modules) if each == package or each.startswith(package + ".")]:
         del sys.modules[name]

@@ -34,10 +34,7 @@ _COUNTS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
 
 class WireFrame(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """A frame.
-
-    `number`: of a call or question, for its answer; `instance`: the source, sink or other symbol.
-    """
+    """`number`: of a call or question, for its answer; `instance`: the source, sink or other symbol."""
 
 
 class Caller(WireFrame):
@@ -76,18 +73,14 @@ class InstanceSignal(WireFrame, tag="signal"):
 
 
 class Ready(WireFrame, tag="ready"):
-    """The handshake. `replaying`: sources that can continue after an offset; `error`: why it cannot work at
-    all.
-    """
+    """The handshake. `replaying`: sources that can go back to an offset; `error`: why it cannot work."""
 
     replaying: list[str] = []
     error: str = ""
 
 
 class Answer(WireFrame, tag="answer"):
-    """`state`: values that the call has put; `failure`: "", a key of the supervisor's FAILURES, or
-    "other".
-    """
+    """`state`: values that the call has put; `failure`: "", a key of the supervisor's FAILURES, "other"."""
 
     number: int
     value: Value
@@ -164,9 +157,7 @@ class Wire(Generic[Incoming]):
         return self._end.fileno()
 
     def send(self, frame: WireFrame, timeout_s: float | None = None) -> None:
-        """Raises TypeError where MessagePack has no form for a value, TimeoutError while the other end is
-        full.
-        """
+        """Raises TypeError: MessagePack has no form for a value; TimeoutError: the other end is full."""
         body = self._encoder.encode(frame)
         if len(body) > self._most_out:
             raise TypeError(f"a message of {len(body)} bytes; the limit is {self._most_out}")

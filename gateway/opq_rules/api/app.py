@@ -31,9 +31,7 @@ def create_app(
     stop: Callable[[], None] | None = None,
     refused: Callable[[], int] = lambda: 0,
 ) -> FastAPI:
-    """Makes the application. `stop`: carries out POST /stop; None: that is refused. `refused`: gives a count
-    of refusals.
-    """
+    """The application. `stop` carries out POST /stop (None: refused); `refused` gives a count of refusals."""
     app = FastAPI(title="OPQ stream rules", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     add_errors(app)
     app.add_middleware(JsonBodies)

@@ -1,7 +1,4 @@
-"""Bodies of requests that have a fixed shape; rules and configurations are free objects.
-
-Source: reference/rules.md, A.1 to A.5.
-"""
+"""Bodies of requests that have a fixed shape. Source: reference/rules.md, A.1 to A.5."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal

@@ -64,9 +64,7 @@ def run(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command; returns 0 after SIGTERM, 1 where an address or folder is in use, 2 for a wrong
-    configuration.
-    """
+    """Returns 0 after SIGTERM, 1: an address or folder is in use, 2: a wrong configuration."""
     try:
         code = run.main(list(arguments), prog_name="opq-gateway rules", standalone_mode=False)
     except click.UsageError as error:

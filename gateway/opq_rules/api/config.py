@@ -39,10 +39,7 @@ class Config:
 def load(
     path: Path | None, data_dir: Path | None = None, host: str | None = None, port: int | None = None
 ) -> Config:
-    """Loads the configuration; flags win over the file.
-
-    Raises ConfigError with all problems, also where an address beyond loopback has no tokens.
-    """
+    """The configuration; arguments win over the file. Raises ConfigError with all problems."""
     config = configuration.load(Config, path) if path is not None else Config()
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)

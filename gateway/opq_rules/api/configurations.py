@@ -1,7 +1,4 @@
-"""/metadata, /connections and /schemas: named sets of properties, connections, and messages of protobuf.
-
-Source: reference/rules.md, A.5.
-"""
+"""/metadata, /connections and /schemas. Source: reference/rules.md, A.5."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal

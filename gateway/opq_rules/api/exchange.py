@@ -202,10 +202,7 @@ def _wipe(engine: Engine, there: Mapping[str, Collection[str]]) -> None:
 
 
 def needed(found: Sections, engine: Engine, plugins: Plugins, ids: Collection[str]) -> Sections:
-    """The part of `found`, which is everything, that the rules `ids` need.
-
-    Streams that the rules read through topics of memory are not included.
-    """
+    """The part of `found` that the rules need, without what reaches them by topics of memory."""
     rules = [definition(body(rule_id, text)) for rule_id, text in _of(found["rules"], ids).items()]
     read = {name for rule in rules for name in parse_select(rule.sql).streams}
     definitions = {name: sql for what in ("streams", "tables") for name, sql in found[what].items()}

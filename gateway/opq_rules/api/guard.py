@@ -137,9 +137,7 @@ def uid_of(client: Address, server: Address, proc: Path = PROC) -> int | None:
 
 
 def connection_of_users(uids: Callable[[], Collection[int]]) -> IsWorker:
-    """Makes a function that checks whether one of these users has a connection; without users it reads
-    nothing.
-    """
+    """Whether one of these users has a connection; without users nothing is read."""
 
     def is_one(client: Address | None, server: Address | None) -> bool:
         wanted = uids()

@@ -141,9 +141,7 @@ def router(engine: Engine) -> APIRouter:
 
 
 class _Events(StreamingResponse):
-    """Calls `end()` when the client has disconnected; an iterator's own `finally` would wait for the
-    collector.
-    """
+    """Calls `end()` as soon as the client has disconnected; an iterator's `finally` would come later."""
 
     def __init__(self, events: AsyncIterator[str], end: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream")

@@ -60,9 +60,7 @@ def everything(engine: Engine, plugins: Plugins) -> Sections:
 
 
 def read(text: str | bytes) -> Sections:
-    """Reads a set. Raises RuleError with every problem: no JSON, unknown sections, statements that do not
-    parse.
-    """
+    """Reads a set. Raises RuleError with every problem: no JSON, unknown sections, wrong statements."""
     try:
         document = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

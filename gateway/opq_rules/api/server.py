@@ -125,9 +125,7 @@ async def _one_of_batch(client: httpx.AsyncClient, single: SingleRequest) -> Jso
 
 
 def health_of(engine: Engine) -> JsonObject:
-    """The health, as in contracts.md; not ok while rules load, where one has failed, or where the disk
-    refuses.
-    """
+    """As in contracts.md; not ok while rules load, where one has failed, or where the disk refuses."""
     now_s = time.time()
     names = [f"rule {each['id']}" for each in engine.views.rules() if each["status"] == "stopped by error"]
     failed = [{"name": name, "ok": False, "timestamp": now_s, "subcomponents": []} for name in names]

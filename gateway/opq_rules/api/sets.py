@@ -68,9 +68,7 @@ class Tasks:
         return task.id
 
     def get(self, name: str) -> JsonObject:
-        """`{"id", "status", "message", "result"}`; status is pending, running, finished, failed or
-        cancelled.
-        """
+        """`{"id", "status", "message", "result"}`; status: pending, running, finished, failed, cancelled."""
         with self._lock:
             task = self._one(name)
             return {"id": task.id, "status": task.status, "message": task.message, "result": task.result}

@@ -14,9 +14,7 @@ from opq_rules.sql.syntax import Create
 
 
 class _Name(Convertor[str]):
-    """Old names may contain a /, but not at the end: `/streams/` is redirected to `/streams`, as all paths
-    are.
-    """
+    """Old names may contain a /, but not at the end: `/streams/` is redirected to `/streams`."""
 
     regex = "[^/]+(?:/[^/]+)*"
 

@@ -39,10 +39,7 @@ class _Answer(msgspec.Struct):
 
 
 def run_apart(case: object) -> list[bytes]:
-    """Runs a case; returns its emissions as JSON.
-
-    Raises RuleError like `run_case`, and for an endless trial.
-    """
+    """Its emissions as JSON. Raises RuleError like `run_case`, and for an endless trial."""
     if not _ROOM.acquire(timeout=QUEUE_S):
         raise RuleError(f"{AT_A_TIME} trials are running; try again", CONFIGURATION)
     try:

@@ -380,9 +380,7 @@ class Pipeline:
 
 
 def discard(made: object) -> None:
-    """Releases a source or sink that was made or checked, and never opened; a plug-in's process frees its
-    part.
-    """
+    """Releases a source or sink that was never opened; a plug-in's process frees its part."""
     forget = getattr(made, "discard", None)
     if callable(forget):
         forget()

@@ -93,9 +93,7 @@ def _rounded(value: float, precision: int = 0, method: str = "common") -> float:
 
 
 def numbered(values: Mapping[object, object] | Iterable[object] | None) -> Iterable[tuple[object, object]]:
-    """What Go's range iterates over: places and elements, or keys and values sorted by key; nothing for
-    null.
-    """
+    """What Go's range iterates over: places and elements, or keys and values by key; nothing for null."""
     if isinstance(values, Mapping):
         return sorted(values.items(), key=lambda pair: str(pair[0]))
     return enumerate(values if values is not None else ())
@@ -144,10 +142,7 @@ for _name in ("lipsum", "range"):  # these make text or loops from nothing; loop
 
 
 def compiled_template(text: str) -> Callable[[object], str]:
-    """The template as a function of an emission (a list of rows), or of one row.
-
-    Raises ValueError, with the line, where the template does not parse.
-    """
+    """The template as a function of rows, or of one row. Raises ValueError: it does not parse."""
     try:
         source = as_jinja(text)
         tree = _SANDBOX.parse(source)

@@ -1,7 +1,4 @@
-"""The properties that every sink has, and their effect on rows: pick, template, encode, compress, encrypt.
-
-Source: reference/rules.md, E.3.
-"""
+"""The properties of every sink, and their effect on rows. Source: reference/rules.md, E.3."""
 
 import csv
 import io
@@ -23,10 +20,7 @@ from opq_rules.streams.schemas import Schemas
 
 @dataclass(frozen=True, slots=True)
 class SinkProperties:
-    """Properties of an action that every type of sink has, named as users write them.
-
-    Times in ms, sizes in messages.
-    """
+    """Properties that every type of sink has, named as users write them. Times in ms, sizes in messages."""
 
     sendSingle: bool = False  # row by row instead of the emission as one array
     omitIfEmpty: bool = False
@@ -55,10 +49,7 @@ class SinkProperties:
     resourceId: str = ""
 
     def check_for(self, wants: str) -> None:
-        """Raises ValueError where the result is not what a sink can use.
-
-        `wants`: "rows", "text" (rows too) or "" (bytes too).
-        """
+        """Raises ValueError: no result for a sink that `wants` "rows", "text" (rows too), "" (bytes too)."""
         made_bytes = ["encryption", "compression", *(["format"] if self.format == "protobuf" else [])]
         made_text = ["format"] if self.format == "delimited" else []
         if not self.dataField and not self.fields:  # those read the text as JSON
@@ -72,10 +63,7 @@ NAMES = frozenset(each.name for each in fields(SinkProperties))
 
 
 def divided(properties: Mapping[str, object]) -> tuple[SinkProperties, JsonObject]:
-    """Separates the common properties of all sinks from the sink's own.
-
-    Raises ValueError with every wrong property.
-    """
+    """The common properties of all sinks, and the sink's own. Raises ValueError with every problem."""
     shared = {key: value for key, value in properties.items() if key in NAMES}
     own = {key: value for key, value in properties.items() if key not in NAMES}
     config = configured(SinkProperties, shared)

@@ -31,10 +31,7 @@ from opq_rules.streams.definition import (
 
 
 class StreamCatalogue:
-    """The defined streams and tables: `definitions` by name; all but TEMP ones are stored too.
-
-    Called under the engine's lock.
-    """
+    """The streams and tables, `definitions` by name; stored unless TEMP. Called under the engine's lock."""
 
     def __init__(self, store: ObjectStore, factory: EndpointFactory) -> None:
         self.definitions: dict[str, StreamDefinition] = {}
@@ -158,9 +155,7 @@ class UsageGraph:
         return found
 
     def of_type(self, kind: str, symbol: str) -> list[str]:
-        """Ids of the rules that have this sink or call this function; for a source, names of the streams that
-        use it.
-        """
+        """Ids of the rules with this sink or function; of a source, names of the streams that use it."""
         if kind == "source":
             return [name for name, each in self._catalogue.definitions.items() if each.type == symbol]
         found = []

@@ -105,10 +105,7 @@ class Outbox:
         return int(found[0]) if found else 0
 
     def readdress(self, rule: str, sinks: Sequence[str]) -> int:
-        """Moves emissions for sinks that the rule no longer has to its first sink, after all that wait there.
-
-        Returns how many were moved.
-        """
+        """Moves emissions for sinks that the rule no longer has to its first one; returns how many."""
         marks = ", ".join("?" * len(sinks))
         with self._file.transaction() as database:
             rows = database.execute(
@@ -233,9 +230,7 @@ class Checkpoint:
         return self._outbox.state(name)
 
     def open_sinks(self, rule_id: str, runners: Sequence[SinkRunner], new: Sequence[SinkRunner]) -> None:
-        """Gives the sinks of a starting rule what waits in the outbox, and what its former sinks did not
-        send.
-        """
+        """Gives the sinks of a starting rule what waits, and what its former sinks did not send."""
         moved = self._outbox.readdress(rule_id, [runner.key for runner in runners]) if runners else 0
         for runner in new:
             with self._sent_lock:
@@ -251,9 +246,7 @@ class Checkpoint:
             self.read_on(runners[0])
 
     def read_on(self, runner: SinkRunner) -> None:
-        """Hands the runner the next page of the outbox where more waits there, and the runner has nothing
-        left.
-        """
+        """Hands the runner the next page of the outbox, where it has nothing left and more waits there."""
         if not runner.spilled or runner.waiting:
             return
         rows = self._outbox.waiting(runner.key, runner.last_row, PAGE)
@@ -289,10 +282,7 @@ class Checkpoint:
         return self._last_s + wait_s - self._clock.monotonic_s()
 
     def commit(self) -> bool:
-        """Stores everything that waits in one transaction, then gives it to the sinks.
-
-        False: the disk refused, and everything still waits.
-        """
+        """Stores what waits in one transaction, then gives it to the sinks. False: the disk refused."""
         began_s = self._clock.monotonic_s()
         states = self._states()
         with self._sent_lock:

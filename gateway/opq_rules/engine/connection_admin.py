@@ -85,10 +85,7 @@ MAX_TRIALS = 10
 
 
 class ConnectionAdmin:
-    """Thread-safe. RuleError: 404 where an id is not found, else 400.
-
-    `rehearsal` makes a Rehearsal of the present definitions.
-    """
+    """Thread-safe. RuleError: 404 where an id is not found, else 400. `rehearsal` makes a Rehearsal."""
 
     def __init__(
         self,
@@ -124,9 +121,7 @@ class ConnectionAdmin:
             self._connections.put(kind, name, properties)
 
     def put(self, kind: str, name: str, properties: Mapping[str, object]) -> None:
-        """Creates a connection or changes its properties; RuleError, with nothing changed, where a user
-        refuses them.
-        """
+        """Creates or changes a connection. RuleError: a user refuses it, and nothing has changed."""
         with self._store.changing():
             users = self.dry_run(self._rehearsal(), kind, name, properties)
             self._connections.put(kind, name, properties)
@@ -138,10 +133,7 @@ class ConnectionAdmin:
     def dry_run(
         self, rehearsal: Rehearsal, kind: str, name: str, properties: Mapping[str, object]
     ) -> ConnectionUsers:
-        """Puts the connection into the rehearsal and configures its present users with it.
-
-        Raises RuleError where one of them refuses it.
-        """
+        """Puts the connection into the rehearsal, with its present users. RuleError: one refuses it."""
         with self._store.changing():
             rehearsal.connections.put(kind, name, properties)
             users = self._users(name)
@@ -168,10 +160,7 @@ class ConnectionAdmin:
             self._connections.delete(name)
 
     def try_out(self, kind: str, type_name: str, properties: Mapping[str, object]) -> None:
-        """Connects a source, sink or connection for real, then disconnects.
-
-        Raises RuleError 400 with the reason, after five seconds at most.
-        """
+        """Connects for real, then disconnects. RuleError 400 with the reason, within five seconds."""
         name = properties.get("resourceId") if kind == SINKS else ""
         given = self._connections.resolved(kind, type_name, name if isinstance(name, str) else "", properties)
         fitting = (type_name,) if kind == CONNECTIONS else connections_of(kind, type_name)
@@ -213,9 +202,7 @@ class ConnectionAdmin:
         }
 
     def _status(self, users: ConnectionUsers) -> tuple[str, str]:
-        """State of its users: connected, connecting, disconnected (with the reason), or unused where none
-        runs.
-        """
+        """The state of its users, with the reason of a disconnection; unused: none of them runs."""
         runners = self._streams.runners_of({each.name for each in users.streams})
         states = [(runner.connection, runner.last_exception) for runner in runners]
         for sink in list(self._sinks.by_key.values()):

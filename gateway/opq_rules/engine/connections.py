@@ -63,9 +63,7 @@ class Configurations:
         self._changed()
 
     def named(self, kind: str, type_name: str, name: str) -> JsonObject:
-        """The set with its secrets. For streams a missing "default" is empty: they name it without having
-        one.
-        """
+        """The set with its secrets. A missing "default" is empty for streams, which name it in any case."""
         body = self._store.get(f"{kind} {type_name}", name)
         if body is None:
             if kind == SINKS or name != "default":

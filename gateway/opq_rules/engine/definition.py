@@ -20,9 +20,7 @@ from opq_rules.errors import NOT_FOUND, RULE, UNDEFINED, RuleError
 
 @dataclass(frozen=True, slots=True)
 class RestartStrategy:
-    """Makes up to `attempts` in a row (0: none). Waits grow by `multiplier` up to `maxDelay`, +-
-    jitterFactor.
-    """
+    """Up to `attempts` in a row (0: none); waits grow by `multiplier` to `maxDelay`, +- jitterFactor."""
 
     attempts: int = field(default=0, metadata={"minimum": 0, "maximum": 1_000_000})
     delay: int = field(default=1000, metadata={"minimum": 1, "maximum": 86_400_000, "ms": True})
@@ -70,10 +68,7 @@ class Options:
 
 
 def options(given: Mapping[str, object] | None) -> Options:
-    """The checked options; rules with equal options get the same object.
-
-    Raises RuleError 400 with every problem.
-    """
+    """The options; equal ones are the same object. Raises RuleError 400 with every problem."""
     return _options(msgspec.json.encode(given or {}))
 
 
@@ -119,9 +114,7 @@ def checked_id(what: str, name: object, code: int = UNDEFINED) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One sink with the properties that the rule gives it, as sorted JSON text: rules with equal ones can
-    share it.
-    """
+    """A sink's type and the rule's properties for it, as sorted JSON: rules with equal ones share it."""
 
     type: str
     properties_json: str

@@ -92,9 +92,7 @@ class Engine:
         self._delayed.soon(self._load)
 
     def stop(self) -> list[str]:
-        """Ends sources, then the loop with a last commit, then sinks. Returns names of what does not end in
-        time.
-        """
+        """Ends sources, the loop with a last commit, sinks; returns names of what does not end in time."""
         late = [] if self._delayed.stop() else ["delayed calls"]
         with self._store.changing():
             late += self._lifecycle.stop_all()
@@ -196,9 +194,7 @@ class Engine:
         return made.id
 
     def create_rules(self, bodies: Sequence[object]) -> dict[str, str]:
-        """Creates many rules, each independently; returns the problems by id (or place), {} when all were
-        created.
-        """
+        """Creates many rules, each independently; returns the problems by id (or place)."""
         problems: dict[str, str] = {}
         created: list[RuleDefinition] = []
         with self._store.changing(), self._lifecycle.holding():
@@ -324,9 +320,7 @@ class Engine:
             self._lifecycle.trace(rule, self._store.rule(rule_id), strategy)
 
     def tap(self, rule_id: str, tap: Tap) -> None:
-        """Calls `tap` with all emissions of a rule until `leave`. RuleError: unknown rule, or too many
-        readers.
-        """
+        """Calls `tap` with a rule's emissions until `leave`. RuleError: unknown rule, or too many readers."""
         self._lifecycle.rule(rule_id)
         self._loop.taps.enter(rule_id, tap)
 

@@ -22,9 +22,7 @@ KeyedValue = bool | int | float | str
 
 
 class KeyedValues:
-    """Thread-safe. Values are kept in the rules' store, so that they survive a restart; every query reads
-    `values`.
-    """
+    """Thread-safe. The values are stored, so that they survive a restart; queries read `values`."""
 
     def __init__(self, store: RuleStore) -> None:
         self._store = store

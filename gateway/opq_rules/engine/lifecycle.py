@@ -59,9 +59,7 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 }
 """State of a rule -> the states that may follow."""
 LONGEST_WAIT_S = 60.0
-"""Longest time between two checks of a schedule: the wall clock or summer time may change. A check takes 0.3
-ms.
-"""
+"""Longest time between two checks (0.3 ms each) of a schedule: the clock or summer time may change."""
 SHORTEST_CHECKPOINT_S = 0.02
 
 
@@ -184,9 +182,7 @@ class RuleLifecycle:
     # -- stop
 
     def stop(self, rule: Rule, status: str = STOPPED, message: str = "") -> None:
-        """Stops a rule; its state is stored (qos >= 1). Waits up to two seconds each for its sources and
-        sinks.
-        """
+        """Stops a rule; its state is stored (qos >= 1). Waits up to 2 s each for its sources and sinks."""
         unit, sinks = rule.unit, rule.sinks
         if unit is None or sinks is None:
             self._enter(rule, status)
@@ -231,9 +227,7 @@ class RuleLifecycle:
 
     @contextmanager
     def replacing(self, rule: Rule) -> Iterator[None]:
-        """While a rule is replaced its sources keep running and their records wait: the new version loses
-        none.
-        """
+        """Keeps the sources running while a rule is replaced: records wait, and none is lost."""
         pinned = self.streams.running(list(rule.unit.inputs.values())) if rule.unit is not None else []
         self.streams.pin(pinned, 1)
         try:
@@ -243,9 +237,7 @@ class RuleLifecycle:
             self.streams.close_unused(pinned)
 
     def stop_all(self) -> list[str]:
-        """Stops everything: sources, then the loop with its commit, then sinks. Returns names of what does
-        not end.
-        """
+        """Stops sources, the loop with its commit, sinks; returns names of what does not end."""
         late = self.streams.stop()
         for unit in self.units.values():
             self.loop.call(partial(self.loop.checkpoint.add_unit, unit))

@@ -30,9 +30,7 @@ TAKE = 4096
 FIRST, MAX_BYTES_AT_ONCE = 8, 1 << 20
 """Entries taken from one source at first (doubled while time is left), and most bytes at once."""
 DRAIN_S = 0.1
-"""How long one turn may take, because changes of rules wait for it. A record can be a body of thousands of
-rows.
-"""
+"""Longest turn, because changes of rules wait for it; a record can be a body of thousands of rows."""
 TURNS = 64
 """Sources and calls that are handled between two checks of the timers."""
 HOPS = 32
@@ -71,9 +69,7 @@ class UnitTimers:
 
 
 class EngineLoop:
-    """The engine's thread. `unit_failed(unit, error)` is called when a unit raises; the lifecycle stops its
-    rules.
-    """
+    """The engine's thread. `unit_failed(unit, error)` is called when a unit raises, and stops its rules."""
 
     def __init__(self, clock: RuleClock, checkpoint: Checkpoint) -> None:
         self.turns = 0
@@ -180,10 +176,7 @@ class EngineLoop:
                 tap(emissions)
 
     def commit(self) -> bool:
-        """Commits everything that waits.
-
-        Records between rules over topics of memory are processed first, or they would be lost.
-        """
+        """Commits what waits, after the records between rules over topics of memory, which would be lost."""
         for _ in range(HOPS):
             for _ in range(len(self._direct)):  # each of very many rules may have its own input
                 self._drain(self._direct.popleft())
@@ -195,9 +188,7 @@ class EngineLoop:
         return done
 
     def run_once(self, wait_s: float) -> None:
-        """Does what is to be done, and waits up to `wait_s` where there is nothing. Called by the thread and
-        by tests.
-        """
+        """Does what is to be done; waits up to `wait_s` for something to do. Tests call it too."""
         item: SourceRunner | Callable[[], None] | None = None
         if self._direct:
             wait_s = 0.0  # rules that feed each other in a ring never end: calls must have their turn too
@@ -307,10 +298,7 @@ class EngineLoop:
             self.checkpoint.add_input(found)
 
     def _deliver_error(self, rule: Rule, emissions: Sequence[Emission]) -> None:
-        """Delivers an error, and saves the unit's state with the sequence number.
-
-        A commit of the number alone would overwrite the state with none.
-        """
+        """Delivers an error and saves the unit's state, which the sequence number alone would clear."""
         self.deliver(rule, emissions)
         if rule.unit is not None:
             self.checkpoint.add_unit(rule.unit)

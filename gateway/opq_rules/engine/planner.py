@@ -30,9 +30,7 @@ MAX_SHAPES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`key` names the unit, `build` makes it where it does not run yet; `constants`: the rule's own within
-    the unit.
-    """
+    """`key` names the unit, `build` makes it; `constants`: the rule's own within the unit."""
 
     key: Hashable
     streams: tuple[str, ...]
@@ -100,10 +98,7 @@ class Planner:
         return self._alone(rule, planned, may_share)
 
     def plan(self, sql: str, typed: bool = True) -> QueryPlan:
-        """The plan of a statement.
-
-        `typed`: types are checked; once per shape is enough, except where a cast names a type.
-        """
+        """The plan. `typed`: check types; once per shape is enough, unless a cast names a type."""
         return plan(parse_select(sql), self.streams, self._functions(), typed=typed)
 
     def described(self, planned: QueryPlan) -> Described:

@@ -44,10 +44,7 @@ def kept_as(content: SchemaContent, version: str) -> str:
 
 
 def content_of(kept: object) -> tuple[SchemaContent, str]:
-    """Reads an exported or hand-written schema: `{"content", "set", "version"}`, with one of the first two.
-
-    Raises ValueError.
-    """
+    """Reads an exported schema, `{"content", "set", "version"}` with one of the first two. ValueError."""
     if not isinstance(kept, dict) or not all(isinstance(each, str) for each in kept.values()):
         raise ValueError("want an object with content, set and version as texts")
     text, descriptors = kept.get("content", ""), kept.get("set", "")

@@ -93,9 +93,7 @@ class SinkRunner(OperatorContext):
         self._rows: dict[str, int] = {}
         self._watched: dict[str, tuple[Callable[[str, bool], None], int, int]] = {}
         self._lock = threading.RLock()
-        """The lock of `_change`, also used directly: entering it needs no call, which matters for each
-        emission.
-        """
+        """The lock of `_change`: for each emission it is entered directly, without a call."""
         self._change = threading.Condition(self._lock)
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -266,9 +264,7 @@ UNBOUNDED = 1 << 40
 
 @dataclass(slots=True, eq=False)
 class RuleSinks:
-    """The sinks that rules with equal options and actions share. `runners` are open while one of the rules
-    runs.
-    """
+    """The sinks that rules with equal options and actions share; open while one of these rules runs."""
 
     key: Hashable
     options: Options

@@ -1,7 +1,4 @@
-"""StreamInput: a running source with the units that it feeds; makes batches of its entries.
-
-It belongs to the engine's thread, except `runner`.
-"""
+"""StreamInput: a running source and its units. All but `runner` belongs to the engine's thread."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,9 +10,7 @@ from opq_rules.engine.source_runner import SourceEntry, SourceRunner
 from opq_rules.streams.decoding import StreamDecoder
 
 MAX_BATCH_RECORDS = 512
-"""Records of one batch. They stay in the processor's cache, and are too few to cause a garbage collection,
-which would scan all of them.
-"""
+"""Records of a batch: they fit into the processor's cache, and cause no garbage collection."""
 MAX_DURABLE_TOPIC_RECORDS = 200_000
 """The limit of memory topics at qos >= 1, some 170 MB of small rows.
 
@@ -40,9 +35,7 @@ class StreamInput:
         """Number of rules of qos >= 1 that it feeds."""
         self.sinks: dict[SinkRunner, int] = {}
         self.pinned = 0
-        """Above 0 while a rule that it feeds is replaced: records wait, and the input stays even without
-        units.
-        """
+        """Above 0 while a rule is replaced: records wait, and the input stays even without units."""
         self._waits, self._limit = waits, runner.limit
 
     def enter(self, unit: QueryUnit, sinks: Sequence[SinkRunner], durable: bool) -> None:

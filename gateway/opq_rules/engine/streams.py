@@ -121,9 +121,7 @@ class StreamInputs:
 
 
 class LookupTables:
-    """The open tables. Called under the engine's lock; the function from `lookup` runs in the engine's
-    thread.
-    """
+    """The open tables. Called under the engine's lock; `lookup`'s function runs in the engine's thread."""
 
     def __init__(self, definitions: Mapping[str, StreamDefinition], factory: EndpointFactory) -> None:
         self._definitions, self._factory = definitions, factory

@@ -248,9 +248,7 @@ class ThresholdIndex(QueryUnit):
                     deliver(rule, emissions)
 
     def _hits(self, rows: Sequence[Row]) -> list[int]:
-        """Records for which some rule's first comparison may hold; values of a wrong kind are counted as
-        errors.
-        """
+        """Records for which a first comparison may hold; values of a wrong kind are counted as errors."""
         free, edge = self.split.free[0], self._index.edge
         column, kinds = free.column, {str} if free.text else NUMBERS
         if free.operator == "=":

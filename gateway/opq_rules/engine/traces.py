@@ -93,9 +93,7 @@ class RuleTrace:
 
 
 class Traces:
-    """The traces of a rule. `on`: it is traced now; existing traces stay readable. `sinks`: names of its sink
-    nodes.
-    """
+    """The traces of a rule. `on`: it is traced now. `sinks`: names of its sink nodes."""
 
     def __init__(self, rule_id: str) -> None:
         self.rule_id = rule_id
@@ -161,9 +159,7 @@ def traced_value(value: object, depth: int = 0) -> JsonValue:
 
 
 def operator_names(operators: Sequence[str]) -> list[str]:
-    """Names of the operators' nodes, the same as eKuiper's (reference/rules.md, A.3), so that dashboards
-    work.
-    """
+    """Names of the operators' nodes: eKuiper's (reference/rules.md, A.3), so that dashboards work."""
     return [f"op_{k}_{name}" for k, name in enumerate(operators, start=2)]
 
 

@@ -151,9 +151,7 @@ class Tracing:
         span.end_ns = base_ns + time.perf_counter_ns()
 
     def _filtered(self, trace: RuleTrace, began_ns: int, passed: bool, error: str) -> None:
-        """Adds the filter's span: an index finds its rules before the query, and may run the query for
-        another rule.
-        """
+        """Adds the filter's span, because an index finds its rules before the query runs."""
         source, *others = trace.spans
         others = [span for span in others if span.name != self._names["filter"]] if passed else []
         ended_ns = others[0].start_ns if others else self.now_ns()
@@ -214,9 +212,7 @@ class Tracing:
         return {rule_id: rule.traces for rule_id, rule in self.rules.items() if rule.traces is not None}
 
     def _set_clock(self) -> None:
-        """Sets the base of `now_ns`: the engine's clock, refined by the performance counter within one
-        record.
-        """
+        """Sets the base of `now_ns`: the engine's clock, and the performance counter within one record."""
         self._base_ns = self._clock.now_ms() * NS_PER_MS - time.perf_counter_ns()
 
     def _remember(self, row: Row, message: Message) -> None:

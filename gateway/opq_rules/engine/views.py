@@ -280,9 +280,7 @@ def _sink_node(rule: Rule, runner: SinkRunner | None) -> JsonObject:
 
 
 def _query_nodes(rule: Rule, names: Sequence[str]) -> dict[str, JsonObject]:
-    """Metrics of the operators. One query does the work of all: the first shows its input, the last its
-    output.
-    """
+    """Metrics of the operators, which are one query: the first shows its input, the last its output."""
     unit = rule.unit
     if unit is None:
         return {name: dict(_NODE) for name in names}

@@ -28,11 +28,7 @@ FUNCTION_ERRORS = (RowError, ValueError, TypeError, ArithmeticError, RecursionEr
 def compile_call(
     node: FunctionCall, compile_argument: Callable[[Expression], Compiled], functions: Functions | None
 ) -> Compiled:
-    """Compile one call.
-
-    Raises RuleError for an unknown function, a wrong number of arguments, wrong constants, or a function that
-    is not allowed here.
-    """
+    """Compiles one call. RuleError: unknown, not allowed here, or its arguments are wrong."""
     function = _scalar(node, checked_definition(node, functions))
     if function.path:
         arguments: list[Compiled] = [_path(node.arguments[0])]
@@ -47,10 +43,7 @@ def compile_call(
 
 
 def checked_definition(node: FunctionCall, functions: Functions | None = None) -> Definition:
-    """The definition of the called function, with the number of arguments checked.
-
-    Raises RuleError with the place of the call.
-    """
+    """The called function. RuleError: it is unknown, or takes another number of arguments."""
     found = find(node.name, functions)
     if found is None:
         raise refused(node.at, f"function {node.written} not found", near(node.name, functions))
@@ -63,10 +56,7 @@ def checked_definition(node: FunctionCall, functions: Functions | None = None) -
 def check_constants(
     node: FunctionCall, found: Scalar | AggregateFunction | Analytic, constants: Sequence[Value]
 ) -> None:
-    """Check the constants against the kinds that the function takes, then with the definition's `check`.
-
-    Raises RuleError that names the function.
-    """
+    """Checks constants by kind, then by the definition's `check`. RuleError names the function."""
     wrong = _wrong_kind(node.name, constants) or (found.check(constants) if found.check else "")
     if wrong:
         raise refused(node.at, f"{node.written}: {wrong}")

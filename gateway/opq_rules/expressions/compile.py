@@ -57,10 +57,7 @@ def compile_expression(
 def compile_condition(
     node: syntax.Expression, resolver: Resolver, functions: Functions | None = None
 ) -> Evaluate:
-    """The closure of WHERE and the like: it returns True or False, and null counts as false.
-
-    Raises RuleError as `compile_expression` does.
-    """
+    """The closure of WHERE and the like, which gives True or False (null is false). Raises RuleError."""
     evaluate, value = _Compiler(resolver, functions).compile(node)
     if value is not UNKNOWN and type(value) not in (bool, type(None)):
         raise refused(node.at, *values.no_condition(value))

@@ -53,20 +53,14 @@ class Scope(Protocol):
 
 
 class Inference:
-    """Infers types; `passed_by` lists the clashes that a record may skip.
-
-    Use it on expressions that compile.
-    """
+    """Infers types of what compiles; `passed_by` lists the clashes that a record may skip."""
 
     def __init__(self, functions: Functions | None) -> None:
         self._functions = functions
         self.passed_by: list[RuleError] = []
 
     def type_of(self, node: syntax.Expression, scope: Scope) -> ValueType:
-        """The type of an expression.
-
-        Raises RuleError (SQL_PLAN) for a clash that every record without null values reaches.
-        """
+        """The type. Raises RuleError (SQL_PLAN): a clash that every record without null values reaches."""
         return _KINDS[type(node)](self, node, scope)
 
     def condition(self, node: syntax.Expression, scope: Scope) -> None:

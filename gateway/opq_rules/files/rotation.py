@@ -46,9 +46,7 @@ class Mark:
 
 
 class Generation:
-    """One file of the log. `ignored`: lines at its head that are skipped. Raises OSError where `found` is no
-    plain file.
-    """
+    """A file of the log. `ignored`: lines at its head that are skipped. OSError: it is no plain file."""
 
     def __init__(self, found: Path, ignored: int) -> None:
         self._file = open_plain_file(found)
@@ -93,9 +91,7 @@ class Generation:
     def come(
         self, context: SourceContext, ended: Callable[["Generation"], bool]
     ) -> Iterator[bytes | str | None]:
-        """Yields new lines, and PAUSE between two checks, until the file is cut, has `ended`, or the source
-        ends.
-        """
+        """Yields new lines, and PAUSE between checks, until it is cut, has `ended`, or the source ends."""
         is_last = False
         for line in self.lines:
             if line is not PAUSE:
@@ -127,9 +123,7 @@ class Generation:
 
 
 def _behind(file: int, lines: int, at: int, number: int) -> tuple[int, int]:
-    """The position after the first `lines`, counted on from byte `at` after `number` of them; and how many
-    there are.
-    """
+    """The position after the first `lines`, from byte `at` and `number` of them on; and their number."""
     while number < lines and (chunk := os.pread(file, 1 << 16, at)):
         ends = chunk.count(b"\n")
         if number + ends < lines:

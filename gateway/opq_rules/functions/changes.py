@@ -1,7 +1,4 @@
-"""Analytic functions that report what changed from one record to the next.
-
-Source: reference/rules.md, D.5, Analytic.
-"""
+"""Analytic functions that report changes. Source: reference/rules.md, D.5, Analytic."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar

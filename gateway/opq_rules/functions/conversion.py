@@ -1,7 +1,4 @@
-"""Functions that convert one kind into another: cast, base 64, hexadecimal, compression, time zones.
-
-Source: reference/rules.md, D.5, Conversion.
-"""
+"""Conversions: cast, base 64, hexadecimal, compression. Source: reference/rules.md, D.5, Conversion."""
 
 import base64
 import gzip
@@ -150,10 +147,7 @@ def _zstd() -> Value:
 
 
 def compressor(method: str) -> Callable[[bytes], bytes]:
-    """The compressor for zlib, gzip, flate or zstd, to be used by one thread.
-
-    Raises ValueError for another method or a missing package.
-    """
+    """The compressor, for one thread. ValueError: another method, or a missing package."""
     if method == "gzip":
         return partial(gzip.compress, mtime=0)
     if method == "zstd":

@@ -128,10 +128,7 @@ class ExactMoments(Sum):
             self._squares += other._squares << 2 * (self._bits - other._bits)
 
     def variance(self, sample: bool) -> float | None:
-        """The variance of all values, or with `sample` the sample variance, which needs at least two values.
-
-        Raises OverflowError.
-        """
+        """The variance, or with `sample` that of a sample of at least two values. Raises OverflowError."""
         divisor = self.count * (self.count - 1 if sample else self.count)
         if divisor <= 0:
             return None

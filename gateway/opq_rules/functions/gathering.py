@@ -1,7 +1,4 @@
-"""Aggregates that return values of the group's records unchanged: collect, first_value, deduplicate ...
-
-Source: reference/rules.md, D.5, Aggregate.
-"""
+"""Aggregates that return values unchanged. Source: reference/rules.md, D.5, Aggregate."""
 
 from collections.abc import Sequence
 
@@ -30,10 +27,7 @@ class Collection(KeepsState):
 
 
 class Merged(KeepsState):
-    """merge_agg: one object with the keys of all; a later one wins.
-
-    Values that are not objects add nothing.
-    """
+    """merge_agg: one object with the keys of all; a later one wins. Other values add nothing."""
 
     __slots__ = KEEPS = ("_found",)
 

@@ -1,7 +1,4 @@
-"""Numbers. A result that is not real (sqrt(-1), ln(0)) is null; a value too large for a float is an error.
-
-Source: reference/rules.md, D.5, Math.
-"""
+"""Numbers; sqrt(-1) is null, a value too large is an error. Source: reference/rules.md, D.5, Math."""
 
 import math
 import random

@@ -1,7 +1,4 @@
-"""Functions on objects (struct). None of them changes the object that it is given.
-
-Source: reference/rules.md, D.5, Object.
-"""
+"""Objects (struct): functions that change none of them. Source: reference/rules.md, D.5, Object."""
 
 from collections.abc import Sequence
 

@@ -201,9 +201,7 @@ class Emitter:
 
 
 class Plain:
-    """A rule without memory. `project(row, context)`: the row that SELECT makes. Its time is that of the last
-    record.
-    """
+    """A rule without memory. `project(row, context)`: SELECT's row; its time is the last record's."""
 
     def __init__(
         self, plan: QueryPlan, project: Evaluate, context: QueryContext, faults: QueryErrors

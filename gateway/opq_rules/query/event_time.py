@@ -67,9 +67,7 @@ def event_times(
 
 
 def event_time_of(column: str, pattern: str | None) -> Callable[[Value], int]:
-    """A function row -> Unix ms. It raises RowError for a record without a time; ValueError where `pattern`
-    is wrong.
-    """
+    """A function row -> Unix ms, or RowError: it has no time. ValueError: `pattern` is wrong."""
     read = _reader(pattern) if pattern else None
 
     def event_time_ms(row: Value) -> int:

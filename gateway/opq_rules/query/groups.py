@@ -83,10 +83,7 @@ class Grouping:
 
 
 class RecordGroups:
-    """The groups of a window.
-
-    `report(error)` gets the error of a record without a group, which is left out.
-    """
+    """The groups of a window. `report(error)` gets the error of a record that has no group."""
 
     __slots__ = ("_calls", "_context", "_grouping", "_report", "by_key")
 
@@ -195,9 +192,7 @@ class RecordGroups:
 
 @dataclass(slots=True, eq=False)
 class GroupEntry:
-    """A record of a sliding window in its group. `given`: its arguments per aggregate; None where it had
-    none.
-    """
+    """A record of a sliding window in its group. `given`: its arguments per aggregate, or None."""
 
     number: int
     record: Record

@@ -150,9 +150,7 @@ _WORTH_IT = 64
 def _looked_up(
     lefts: Sequence[Joined], step: JoinStep, lookup: Lookup, context: QueryContext
 ) -> list[Joined]:
-    """Joins a lookup table, which is queried per row; a null key never matches. ON is computed for the rows
-    found.
-    """
+    """Joins a lookup table, queried per row; a null key never matches. ON is computed for the rows found."""
     index, on = step.index, step.on
     keys = [key for key, _ in step.keys]
     found: list[Joined] = []
@@ -212,9 +210,7 @@ MAX_ROWS = 1_000_000
 
 
 class Scans:
-    """Rows of scan tables, by number in FROM. `retain`: rows that a table keeps, by name, over its
-    definition.
-    """
+    """Rows of scan tables, by number in FROM. `retain`: rows to keep, by name, over the definition."""
 
     def __init__(self, tables: Iterable[Origin], retain: Mapping[str, int]) -> None:
         self._tables = {table.index: table for table in tables}

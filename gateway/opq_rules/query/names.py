@@ -66,10 +66,7 @@ class Names:
         self._expanded = 0
 
     def origins_of(self, node: Expression, seen: tuple[str, ...] = ()) -> set[int]:
-        """Numbers of the origins whose columns it reads, also through aliases.
-
-        A column that several origins could have counts for the first.
-        """
+        """The origins whose columns it reads, also through aliases; of several possible ones the first."""
         if isinstance(node, Column):
             name = node.name.lower()
             item = self.aliases.get(name) if node.stream is None and name not in seen else None

@@ -46,9 +46,7 @@ class Origin:
         return self.declared(name) if self.is_strict else UNKNOWN_TYPE
 
     def computed(self, name: str) -> ValueType:
-        """The type for computing: the declared one, or bigint where the source is known to give whole
-        numbers.
-        """
+        """The type for computing: the declared one, or bigint where the source gives whole numbers."""
         if self.columns is not None:
             return self.declared(name)
         whole = self.definition.whole_columns
@@ -92,10 +90,7 @@ def column_of_row(key: str) -> Evaluate:
 
 
 def column_of_joined(key: str, indices: Sequence[int]) -> Evaluate:
-    """A column in joins: `row` has a dict or None per origin.
-
-    The first value of `indices` that is not null.
-    """
+    """A column in joins, where `row` has a dict or None per origin: the first value that is not null."""
     if len(indices) == 1:
         (index,) = indices
 

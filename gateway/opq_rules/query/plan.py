@@ -1,7 +1,4 @@
-"""A SELECT, checked once against streams, tables and functions, and compiled. Shared by all that run it.
-
-Source: reference/rules.md, D.1 to D.3.
-"""
+"""A SELECT, checked once and compiled; shared by all that run it. Source: reference/rules.md, D.1 to D.3."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -75,9 +75,7 @@ class Projection:
     rows: tuple[str, Evaluate] | None
 
     def project(self, send_nil: bool) -> Project:
-        """A function of one row that makes a row; null columns are left out unless `send_nil`. It raises
-        RowError.
-        """
+        """A function row -> row without null columns, unless `send_nil`; it raises RowError."""
         if len(self.stars) == 1 and not self.named and not self.columns and not self.stars[0].replace:
             return _star_alone(self.stars[0], send_nil)
         if not self.stars and not self.columns:
@@ -103,9 +101,7 @@ class Projection:
         return project
 
     def spread(self, send_nil: bool) -> Spread:
-        """A function that makes a row for each element of unnest's array; objects in it win over equal
-        columns.
-        """
+        """A function that makes a row of each element of unnest's array; objects win over equal columns."""
         assert self.rows is not None
         project, (name, array) = self.project(send_nil), self.rows
 
@@ -222,9 +218,7 @@ def _spreads(node: Expression, names: Compiler) -> str | None:
 
 
 def _as_ordinary(node: Expression, names: Compiler) -> Functions:
-    """The functions, where the spreading one that `node` calls is an ordinary one; its arguments may not call
-    it.
-    """
+    """The functions with the spreading one of `node` as an ordinary one; its arguments may not call it."""
     functions = built_in() if names.functions is None else names.functions
     assert isinstance(node, FunctionCall)
     found = find(node.name, functions)
@@ -252,9 +246,7 @@ def _null(row: Value, context: Value) -> None:
 
 
 def used_columns(select: Select, names: Names) -> dict[str, frozenset[str] | None]:
-    """Columns that are read, by stream, in lower case; None: all. A column of unclear origin counts for each
-    one.
-    """
+    """Columns read, by stream, in lower case; None: all. One of unclear origin counts for each."""
     found: dict[str, set[str]] = {origin.stream: set() for origin in names.origins}
     whole: set[str] = set()
     for expression in expressions_of(select):

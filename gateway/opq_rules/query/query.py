@@ -95,9 +95,7 @@ class Query:
         return self._counted(out)
 
     def refuse(self, why: str, now_ms: int) -> list[Emission]:
-        """Counts a record that could not be read, and reports it where errors are sent; windows do not get
-        it.
-        """
+        """Counts and reports a record that could not be read; windows do not get it."""
         out: list[Emission] = []
         self._context.now_ms = max(self._context.now_ms, now_ms)
         self._faults.report(RowError(why), out)

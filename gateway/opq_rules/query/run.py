@@ -29,9 +29,7 @@ class RuleFacts:
 
     @classmethod
     def of(cls, rule_id: str, start_ms: int, options: dict[str, Value]) -> "RuleFacts":
-        """Makes it from `Options.for_query()`, with names as users write them; missing ones have their
-        default.
-        """
+        """From `Options.for_query()`, with names as users write them; missing ones have their default."""
         named = {field: options[key] for key, field in _OPTIONS.items() if key in options}
         return cls(rule_id, start_ms, **named)
 

@@ -20,9 +20,7 @@ WHERE = Clause("WHERE")
 
 
 def split_where(select: Select, names: Compiler) -> tuple[dict[int, Evaluate], Evaluate | None]:
-    """The parts of WHERE that read one stream, by origin, for before window and join; and the rest, for after
-    the join.
-    """
+    """WHERE by origin, as far as it reads one stream, for before window and join; and the rest, for after."""
     if select.where is None:
         return {}, None
     if not names.joined:

@@ -124,10 +124,7 @@ class Sink(SinkOfSdk):
         self._client.close()
 
     def _read(self, row: Row, row_id: str) -> tuple[str, JsonObject]:
-        """The operation and its document.
-
-        ValueError for what MongoDB cannot store, before anything is sent.
-        """
+        """The operation and its document. ValueError, before anything is sent: MongoDB cannot store it."""
         import bson
 
         config = self._config
@@ -165,9 +162,7 @@ class Sink(SinkOfSdk):
             self._check_errors(dict(error.details))
 
     def _check_errors(self, details: JsonObject) -> None:
-        """Raises the error of a refused insert, unless all refused rows are stored already under their own
-        ids.
-        """
+        """Raises the error of a refused insert, unless all refused rows are stored under their own ids."""
         waiting = details.get("writeConcernErrors") or ()
         refused = details.get("writeErrors") or ()
         again = [each["op"]["_id"] for each in refused if each.get("code") == 11000]

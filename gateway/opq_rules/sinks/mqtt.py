@@ -17,9 +17,7 @@ class Connection(Login):
     """The address of a broker, and our credentials there."""
 
     def check(self, wait_s: float) -> None:
-        """Connects under another client id, because a broker disconnects the older of two clients with the
-        same id.
-        """
+        """Connects under another client id: a broker disconnects the older of two clients of one id."""
         try:
             client = Client(replace(self, clientid=""))
         except OSError as error:  # wrong TLS files

@@ -24,9 +24,7 @@ MAX_BOX_ID = 2**31 - 1
 """The largest number in opq.proto."""
 MAX_VALUE = 1e308
 BURST = 150
-"""Requests allowed at once where a minute's share is less: half a minute of a rule's findings, window by
-window.
-"""
+"""Requests at once where a minute's share is less: half a minute of a rule's findings."""
 MAX_KEYS = 10_000
 _PAD = {"minimum": 0, "maximum": 60_000, "ms": True}
 

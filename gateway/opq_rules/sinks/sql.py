@@ -25,9 +25,7 @@ from opq_rules.delivery.transform import rows_of
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _GO_MYSQL = re.compile(r"(?:(?P<user>[^:@/]*)(?::(?P<word>[^@]*))?@)?tcp\((?P<at>[^)]+)\)/(?P<base>[^?]*)")
 _MYSQL_PASSING = frozenset({1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 2002, 2003, 2006, 2013, 2055})
-"""Server errors that may be temporary: too many connections, shutdown, connection, a lock. MariaDB's error
-list.
-"""
+"""MariaDB's errors that may be temporary: too many connections, shutdown, connection, a lock."""
 
 _TAKEN = sqlalchemy.Table(
     "opq_rules_taken",

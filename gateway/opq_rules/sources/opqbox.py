@@ -119,10 +119,7 @@ def read_published(
     rows: Callable[[Sequence[bytes]], list[Row]],
     context: SourceContext,
 ) -> None:
-    """Emits received messages until the source has to end.
-
-    `rows`: makes rows of a message's frames; raises FrameError where it is no `what`.
-    """
+    """Emits received messages. `rows`: makes rows of a message's frames, or raises FrameError."""
     while not context.stopped:
         if not socket.poll(round(POLL_S * 1000)):
             continue

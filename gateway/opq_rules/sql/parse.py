@@ -29,10 +29,7 @@ class StatementShape:
 
 
 def shape(text: str) -> StatementShape:
-    """The shape of any text; `parse` tells whether it is a statement.
-
-    Raises RuleError as the tokenizer does.
-    """
+    """The shape of any text; `parse` tells whether it is a statement. Raises RuleError."""
     check_text(text)
     pieces = _PIECE.split(text)
     if len(pieces) == 1:
@@ -60,10 +57,7 @@ _NAMED = {"DESCRIBE": "describe", "DROP": "drop", "EXPLAIN": "explain"}
 
 
 def parse(text: str) -> Statement:
-    """One statement: SELECT, CREATE, SHOW, DESCRIBE, DROP or EXPLAIN; it may end with `;`.
-
-    Raises RuleError, and never anything else.
-    """
+    """One statement: SELECT, CREATE, SHOW, DESCRIBE, DROP or EXPLAIN. Raises nothing but RuleError."""
     cursor = Cursor(text)
     if cursor.kinds[0] == "SELECT":
         return select(cursor)

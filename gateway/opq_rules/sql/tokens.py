@@ -51,11 +51,7 @@ class Tokens:
     __slots__ = ("_lines", "ends", "kinds", "slots", "starts", "text", "values")
 
     def __init__(self, text: str) -> None:
-        """Split the text into tokens.
-
-        Raises RuleError for a text that is too long, an unknown character, or a text or comment that does not
-        end.
-        """
+        """Raises RuleError: too long, an unknown character, or a text or comment that does not end."""
         check_text(text)
         self.text = text
         self.kinds: list[str] = []

@@ -93,9 +93,7 @@ def _one_by_one(
     make: Callable[[Item], list[Row]],
     why_not: Callable[[Item, ValueError], str],
 ) -> Decoded:
-    """The rows of each item, with its meta; an item for which `make` raises ValueError is counted and left
-    out.
-    """
+    """The rows of each item, with its meta; an item that `make` refuses is counted and left out."""
     rows: list[Row] = []
     kept: list[Mapping[str, Any] | None] = []
     errors, why = 0, ""

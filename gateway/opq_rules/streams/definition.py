@@ -72,10 +72,7 @@ def _properties(value: str) -> Mapping[str, object]:
 
 
 def _option(name: str, read: Callable[[str], object], default: object = None) -> Any:
-    """A field that is set in WITH (...).
-
-    `read`: returns its value, or raises ValueError with what is wanted.
-    """
+    """A field set in WITH (...). `read`: gives its value, or raises ValueError with what is wanted."""
     return field(default=default, metadata={"option": name, "read": read})
 
 

@@ -48,10 +48,7 @@ NAMES = frozenset(each.name for each in fields(Payload))
 
 
 def divided_payload(properties: Mapping[str, object]) -> tuple[Payload | None, JsonObject]:
-    """The properties of payloads (None: none), and the others.
-
-    Raises ValueError with every wrong property.
-    """
+    """The properties of payloads (None: none), and the others. Raises ValueError with every problem."""
     own = {key: value for key, value in properties.items() if key not in NAMES}
     if len(own) == len(properties):
         return None, own
@@ -60,10 +57,7 @@ def divided_payload(properties: Mapping[str, object]) -> tuple[Payload | None, J
 
 
 def unpacker(payload: Payload, schemas: Schemas) -> Unpack:
-    """A function record -> records, with the payload's content. It raises ValueError.
-
-    An unknown schema raises ValueError at once.
-    """
+    """A function record -> records, or ValueError. Raises ValueError: an unknown schema."""
     if payload.payloadSchemaId:
         schemas.message(payload.payloadSchemaId)
     read = reader(payload.payloadFormat, payload.payloadSchemaId, payload.payloadDelimiter, None, schemas)

@@ -270,9 +270,7 @@ class Schemas:
         self._by_name = {each: found for each, found in self._by_name.items() if each != name}
 
     def by(self, schema_id: str, make: Callable[[type[Message]], Callable[[T], R]]) -> Callable[[T], R]:
-        """A function that `make` makes from the message; it is made again at the first call after a
-        replacement.
-        """
+        """What `make` makes of the message; it is made again at the first call after a replacement."""
         made: tuple[type[Message], Callable[[T], R]] | None = None
         seen: Mapping[str, Messages] | None = None
 

@@ -28,9 +28,7 @@ from opq_rules.query.windows.window import (
 
 
 class CountWindow:
-    """`holds(record)`: WHERE. With every = n no record is in two windows, so that content need not keep
-    records.
-    """
+    """`holds(record)`: WHERE. With every = n no two windows share a record: it need not be kept."""
 
     def __init__(self, size: int, every: int, fresh: Fresh, holds: Callable[[Record], bool]) -> None:
         self._size = size

@@ -109,10 +109,7 @@ class Sliding:
 
 
 class SlidingGroups:
-    """`Sliding` with running groups.
-
-    A cut holds these groups themselves: read them before the next record.
-    """
+    """`Sliding` with running groups; a cut holds these themselves: read them before the next record."""
 
     def __init__(
         self, length_ms: int, triggers: Callable[[Record], bool] | None, fresh: Callable[[], RunningGroups]

@@ -12,10 +12,7 @@ from typing import NamedTuple, Protocol
 from opq_rules.batch import State, Value
 
 MAX_EMPTY_WINDOWS = 10_000
-"""Windows without a record that are cut at once.
-
-More come from a clock that was set, or from a long silence.
-"""
+"""Windows without a record that are cut at once; more come from a set clock, or a long silence."""
 
 LeftOut = Callable[[int, int], None]
 """Called with a span, Unix ms, whose windows without a record exceed MAX_EMPTY_WINDOWS, and are not cut."""
@@ -89,10 +86,7 @@ def joined_records(parts: Sequence[WindowContent]) -> WindowRecords:
 
 @dataclass(slots=True)
 class Cut:
-    """A window that has ended.
-
-    `trigger_ms`: time of the record that triggered a sliding window, else None.
-    """
+    """A window that has ended. `trigger_ms`: the time that triggered a sliding window."""
 
     content: WindowContent
     start_ms: int

@@ -4,14 +4,17 @@ The label is the truth here. Each part of a combination counts separately.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.store.incidents.label_vote import labelled_incident, left_out
 from opq_cloud.store.store import CloudStore
 from opq_proto.messages import Incident
 
 PAGE = 1000
+LEFT_OUT = 1000
+"""Labels that are compared with each other, the newest ones: a million comparisons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,9 @@ class ClassScore:
 
 def labelled_incidents(store: CloudStore) -> Iterator[Incident]:
     """Yields labelled incidents, newest first; `kind` is the label, `machine_kind` the analyses' class."""
-    wanted, beyond = IncidentFilter(), None
+    wanted, beyond = IncidentFilter(labelled=True), None
     while page := store.find_incidents(wanted, PAGE, beyond):
-        for entry in page:
-            if entry.label is not None and (incident := store.incident(entry.incident_id)) is not None:
-                yield incident
+        yield from store.incidents_of([entry.incident_id for entry in page])
         beyond = page[-1].place(wanted.order)
 
 
@@ -58,6 +59,19 @@ def class_scores(pairs: Iterable[tuple[str, str]]) -> Mapping[str, ClassScore]:
         named.update(answer)
         both.update(truth & answer)
     return {kind: ClassScore(labelled[kind], named[kind], both[kind]) for kind in sorted(labelled | named)}
+
+
+def learned_classes(labelled: Sequence[Incident]) -> list[tuple[str, str]]:
+    """Returns (label, the class by the other labels) of the newest incidents, each left out in turn.
+
+    Where the other labels suggest nothing it is the analyses' class, as on the page of an incident.
+    """
+    newest = [labelled_incident(each) for each in labelled[:LEFT_OUT]]
+    machine = ("+".join(sorted(each.traits.kinds)) for each in newest)
+    return [
+        (each.label, kind if found is None else found.kind)
+        for each, found, kind in zip(newest, left_out(newest), machine, strict=True)
+    ]
 
 
 def label_row(incident: Incident) -> dict[str, object]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from opq_cloud.incident_edits import IncidentEditor
-from opq_cloud.label_set import class_scores, label_row, labelled_incidents
+from opq_cloud.label_set import class_scores, label_row, labelled_incidents, learned_classes
 from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
@@ -144,12 +144,21 @@ def labels(store: CloudStore, as_json: bool) -> None:
     found = list(labelled_incidents(store))
     scores = class_scores((each.kind, each.machine_kind or each.kind) for each in found)
     agree = sum(each.kind == each.machine_kind for each in found)
+    learned = learned_classes(found)
+    learned_agree = sum(label == kind for label, kind in learned)
     if as_json:
-        by_class = {kind: score.as_json() for kind, score in scores.items()}
-        rows = [label_row(each) for each in found]
-        click.echo(
-            json.dumps({"labelled": len(rows), "agree": agree, "by_class": by_class, "incidents": rows})
-        )
+        row = {
+            "labelled": len(found),
+            "agree": agree,
+            "by_class": {kind: score.as_json() for kind, score in scores.items()},
+            "learned": {
+                "compared": len(learned),
+                "agree": learned_agree,
+                "by_class": {kind: score.as_json() for kind, score in class_scores(learned).items()},
+            },
+            "incidents": [label_row(each) for each in found],
+        }
+        click.echo(json.dumps(row))
         return
     for each in found:
         click.echo(_line(each))
@@ -161,6 +170,11 @@ def labels(store: CloudStore, as_json: bool) -> None:
         if found
         else "no incident has a label; `opq-tools incidents label` gives it one"
     )
+    if found:
+        click.echo(
+            f"{learned_agree} of {len(learned)} are what the labels of similar incidents say, "
+            "each left out in turn"
+        )
 
 
 @command.command("split", short_help="Split findings off an incident into a new one.")

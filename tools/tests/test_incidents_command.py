@@ -51,7 +51,23 @@ def test_labels_come_out_with_their_figures_and_a_score(folder: Path) -> None:
     rows = {row["incident_id"]: row for row in told["incidents"]}
     assert (rows[1]["label"], rows[1]["machine_class"]) == ("mains_signalling", "sag")
     assert [one["box_id"] for one in rows[1]["findings"]] == ["1", "4"]
+    assert told["learned"]["compared"] == 2 and told["learned"]["agree"] == 1, "two labels suggest nothing"
     assert "1 of 2 labels are what the analyses say" in run(folder, "labels")
+
+
+def test_the_labels_themselves_have_a_score_each_left_out_in_turn(tmp_path: Path) -> None:
+    store = open_store(None, tmp_path)
+    for row in range(5):
+        start_ns = ZERO_NS + row * 86_400 * S
+        found = Finding("sag", "1", start_ns, start_ns + S // 10, 1000, True, residual_percent=80.0 + row)
+        put_findings(store, row + 1, [found])
+    store.close()
+    for row in range(5):
+        run(tmp_path, "label", str(row + 1), "sag" if row == 4 else "rapid_voltage_change")
+    learned = json.loads(run(tmp_path, "labels", "--json"))["learned"]
+    assert (learned["compared"], learned["agree"]) == (5, 4), "the analyses alone agree with one of five"
+    assert learned["by_class"]["rapid_voltage_change"]["recall"] == 1.0
+    assert "4 of 5 are what the labels of similar incidents say" in run(tmp_path, "labels")
 
 
 def test_incidents_are_found_by_their_span(folder: Path) -> None:

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from opq_cloud.incident_past import COMPARED, IncidentPast, past_of, recurrence_sentences
+from opq_cloud.incident_past import COMPARED, IncidentPast, label_sentence, past_of, recurrence_sentences
 from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.store.store import EventRecord
@@ -143,6 +143,9 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
         "more_findings": findings[FINDINGS_SHOWN:],
         "past": (past := past_before(context, incident)),
         "recurrences": recurrence_sentences(past),
+        "suggestion": None
+        if past.suggested is None
+        else label_sentence(past.suggested, words.class_phrase(past.suggested.kind)),
         "followed": followed_at_boxes(context, incident, names),
         "causes": [(cause_sentence(each), evidence_lines(each)) for each in incident.hypotheses],
         "half_cycles": _half_cycles(records),

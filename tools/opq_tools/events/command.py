@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from opq_cloud.incident_past import IncidentPast, past_of, recurrence_sentences
+from opq_cloud.incident_past import IncidentPast, label_sentence, past_of, recurrence_sentences
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.sample_requests import request_json
 from opq_cloud.store.incidents.as_json import cause_json, found_by, source_words
@@ -195,12 +195,15 @@ def _event_words(record: EventRecord, incident_ids: list[int]) -> list[tuple[str
 
 
 def _past_lines(past: IncidentPast) -> list[str]:
-    """Lines about recurrence and the most similar incidents."""
-    return recurrence_sentences(past) + [
+    """Lines about labels of similar incidents, recurrence and the most similar incidents."""
+    label = past.suggested
+    similar = [
         f"incident {each.incident.incident_id} ({class_phrase(each.incident.kind)}), "
         f"{_when(each.incident.start_ns)}: alike by {each.likeness.alike:.0%}, {each.because}"
         for each in past.similar
     ]
+    suggested = [] if label is None else [label_sentence(label, class_phrase(label.kind))]
+    return [*suggested, *recurrence_sentences(past), *similar]
 
 
 def _record(store: CloudStore, event_id: int) -> EventRecord:

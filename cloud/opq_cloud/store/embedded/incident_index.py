@@ -27,7 +27,10 @@ FILL_ROWS = 500
 """Incidents of an older version that are indexed in one write."""
 FEW_SINCE = 10_000
 """If fewer incidents end after a moment, a search since then starts at the earliest start of these."""
-ENTRY = "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label"
+ENTRY = (
+    "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label, "
+    "i.machine_kind"
+)
 _SORTED_BY = {"severe": "coalesce(i.severity, 0)", "long": "coalesce(i.length_ns, 0)"}
 SINCE = (
     f"SELECT CASE WHEN count(*) < {FEW_SINCE} THEN min(start_ns) ELSE 0 END FROM "
@@ -169,6 +172,8 @@ def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
         if value is not None:
             parts.append(text)
             values.append(value)
+    if wanted.labelled:
+        parts.append("i.label IS NOT NULL")
     for word in wanted.searched:
         parts.append("i.words != '' AND instr(i.words, ?) > 0")
         values.append(word)

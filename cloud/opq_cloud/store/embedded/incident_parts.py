@@ -22,7 +22,7 @@ _FILLED, _FILLED_TO = "incident_boxes", "incident_boxes_to"
 _PART = (
     "b.box_id, b.start_ns, b.end_ns, b.kind, b.residual_percent, b.length_ns, b.worst_start_ns, b.worst_id"
 )
-_ENTRY_FIELDS = 8
+_ENTRY_FIELDS = 9
 
 Pair = tuple[int, str]
 

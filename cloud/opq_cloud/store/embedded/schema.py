@@ -192,6 +192,9 @@ MIGRATIONS = (
         transient_min REAL, transient_max REAL, transient_average REAL,
         other TEXT, covered_ms INTEGER, PRIMARY KEY (start_ms, box_id)) WITHOUT ROWID;
     """,
+    """
+    CREATE INDEX incident_index_labelled ON incident_index (start_ns) WHERE label IS NOT NULL;
+    """,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

@@ -69,6 +69,8 @@ class IncidentFilter:
     """The incident began at this moment or later."""
     words: str = ""
     """Each of these words is in a note."""
+    labelled: bool = False
+    """A person gave the incident a class."""
     cell: int | None = None
     """A field of the magnitude-duration plane."""
     order: str = "newest"
@@ -101,6 +103,8 @@ class IndexedIncident:
     severity: float | None
     scope: str | None
     label: str | None = None
+    machine_kind: str | None = None
+    """The class that the analyses gave; None for the part that a visitor sees."""
 
     def place(self, order: str) -> "IndexPlace":
         """Returns the incident's place in a list in this order."""

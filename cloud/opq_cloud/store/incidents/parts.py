@@ -51,7 +51,7 @@ class IndexedParts:
     def seen(self) -> IndexedIncident:
         """Returns the entry for a person who sees these Boxes only: nothing of other Boxes or the whole."""
         if self.whole:
-            return self.entry if self.entry.label is None else replace(self.entry, label=None)
+            return replace(self.entry, label=None, machine_kind=None)
         worst = max(self.parts, key=lambda part: part.rank)
         return IndexedIncident(
             self.entry.incident_id,
@@ -80,6 +80,7 @@ class IndexedParts:
                 wanted.cell is None
                 or wanted.cell == cell_of(seen.residual_percent, seen.start_ns, seen.end_ns)
             )
+            and (not wanted.labelled or seen.label is not None)
             and (not wanted.words or (self.whole and all(word in self.words for word in wanted.searched)))
         )
 

@@ -261,6 +261,8 @@ def _query(wanted: IncidentFilter) -> Document:
         every.append({"start_ns": {"$gte": Int64(wanted.began_ns)}})
     if wanted.cell is not None:
         every.append({"cell": wanted.cell})
+    if wanted.labelled:
+        every.append({"label": {"$gt": ""}})
     every += [{"words": {"$regex": re.escape(word)}} for word in wanted.searched]
     return {"$and": every} if every else {}
 
@@ -269,6 +271,7 @@ def entry_of_document(document: Document) -> IndexedIncident:
     return IndexedIncident(
         int(document["_id"]), int(document["start_ns"]), int(document["end_ns"]), str(document["kind"]),
         document["residual_percent"], document["severity"], document["scope"], document.get("label"),
+        document.get("machine_kind"),
     )  # fmt: skip
 
 

@@ -81,8 +81,8 @@ def _traffic(
 def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.triggering_service import TriggeringService
 
-    own = config.triggering_service
-    return [TriggeringService(own, shared, config.nominal, data_dir, config.further_brokers)]
+    own, bus = config.triggering_service, config.mauka.bus_pub_endpoint
+    return [TriggeringService(own, shared, config.nominal, data_dir, config.further_brokers, bus)]
 
 
 def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:

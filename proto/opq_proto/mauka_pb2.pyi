@@ -236,7 +236,7 @@ class IncidentIdResp(_message.Message):
     def __init__(self, resp_id: _Optional[int] = ..., incident_id: _Optional[int] = ...) -> None: ...
 
 class MaukaMessage(_message.Message):
-    __slots__ = ("timestamp_ms", "source", "payload", "heartbeat", "makai_event", "measurement", "makai_trigger", "laha", "trigger_request", "triggered_event", "threshold_optimization_request", "box_optimization_request", "box_measurement_rate_request", "box_measurement_rate_response", "incident_id_req", "incident_id_resp", "incident_json")
+    __slots__ = ("timestamp_ms", "source", "payload", "heartbeat", "makai_event", "measurement", "makai_trigger", "laha", "trigger_request", "triggered_event", "threshold_optimization_request", "box_optimization_request", "box_measurement_rate_request", "box_measurement_rate_response", "incident_id_req", "incident_id_resp", "incident_json", "analysis_json")
     TIMESTAMP_MS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -254,6 +254,7 @@ class MaukaMessage(_message.Message):
     INCIDENT_ID_REQ_FIELD_NUMBER: _ClassVar[int]
     INCIDENT_ID_RESP_FIELD_NUMBER: _ClassVar[int]
     INCIDENT_JSON_FIELD_NUMBER: _ClassVar[int]
+    ANALYSIS_JSON_FIELD_NUMBER: _ClassVar[int]
     timestamp_ms: int
     source: str
     payload: Payload
@@ -271,4 +272,5 @@ class MaukaMessage(_message.Message):
     incident_id_req: IncidentIdReq
     incident_id_resp: IncidentIdResp
     incident_json: str
-    def __init__(self, timestamp_ms: _Optional[int] = ..., source: _Optional[str] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., makai_event: _Optional[_Union[MakaiEvent, _Mapping]] = ..., measurement: _Optional[_Union[Measurement, _Mapping]] = ..., makai_trigger: _Optional[_Union[MakaiTrigger, _Mapping]] = ..., laha: _Optional[_Union[Laha, _Mapping]] = ..., trigger_request: _Optional[_Union[TriggerRequest, _Mapping]] = ..., triggered_event: _Optional[_Union[TriggeredEvent, _Mapping]] = ..., threshold_optimization_request: _Optional[_Union[ThresholdOptimizationRequest, _Mapping]] = ..., box_optimization_request: _Optional[_Union[BoxOptimizationRequest, _Mapping]] = ..., box_measurement_rate_request: _Optional[_Union[BoxMeasurementRateRequest, _Mapping]] = ..., box_measurement_rate_response: _Optional[_Union[BoxMeasurementRateResponse, _Mapping]] = ..., incident_id_req: _Optional[_Union[IncidentIdReq, _Mapping]] = ..., incident_id_resp: _Optional[_Union[IncidentIdResp, _Mapping]] = ..., incident_json: _Optional[str] = ...) -> None: ...
+    analysis_json: str
+    def __init__(self, timestamp_ms: _Optional[int] = ..., source: _Optional[str] = ..., payload: _Optional[_Union[Payload, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., makai_event: _Optional[_Union[MakaiEvent, _Mapping]] = ..., measurement: _Optional[_Union[Measurement, _Mapping]] = ..., makai_trigger: _Optional[_Union[MakaiTrigger, _Mapping]] = ..., laha: _Optional[_Union[Laha, _Mapping]] = ..., trigger_request: _Optional[_Union[TriggerRequest, _Mapping]] = ..., triggered_event: _Optional[_Union[TriggeredEvent, _Mapping]] = ..., threshold_optimization_request: _Optional[_Union[ThresholdOptimizationRequest, _Mapping]] = ..., box_optimization_request: _Optional[_Union[BoxOptimizationRequest, _Mapping]] = ..., box_measurement_rate_request: _Optional[_Union[BoxMeasurementRateRequest, _Mapping]] = ..., box_measurement_rate_response: _Optional[_Union[BoxMeasurementRateResponse, _Mapping]] = ..., incident_id_req: _Optional[_Union[IncidentIdReq, _Mapping]] = ..., incident_id_resp: _Optional[_Union[IncidentIdResp, _Mapping]] = ..., incident_json: _Optional[str] = ..., analysis_json: _Optional[str] = ...) -> None: ...

@@ -81,8 +81,14 @@ class TriggeringService:
         nominal: Nominal,
         data_dir: Path | None = None,
         further: Sequence[FurtherBrokers] = (),
+        bus_endpoint: str | None = None,
     ) -> None:
-        """Raises ConfigError when a plug-in cannot be loaded or configured. `data_dir` holds the rules."""
+        """Raises ConfigError when a plug-in cannot be loaded or configured.
+
+        Args:
+            data_dir: holds the rules.
+            bus_endpoint: of Mauka's bus, for rules that read it; None: its default.
+        """
         self._brokers: list[TriggeringServiceSection | FurtherBrokers] = [config, *further]
         share = configured_share(config)
         self._lease: StoreLease | None = None
@@ -114,7 +120,7 @@ class TriggeringService:
         self._judged: list[Measurement] = []
         """Measurements judged in this turn."""
         self._writer: MeasurementWriter | None = None
-        self._data_dir = data_dir
+        self._data_dir, self._bus_endpoint = data_dir, bus_endpoint
         self._rules: RuleHost | None = None
 
     def _use_role(self, first: bool) -> None:
@@ -325,7 +331,7 @@ class TriggeringService:
             return None
         from opq_cloud.makai.judging.rules import RuleHost  # loads FastAPI: only where rules are enabled
 
-        made = RuleHost(self._config.rules, self._data_dir, self.counters, self._triggers)
+        made = RuleHost(self._config.rules, self._data_dir, self.counters, self._triggers, self._bus_endpoint)
         return opened.enter_context(closing(made))
 
     def _refresh_nominals(self) -> None:

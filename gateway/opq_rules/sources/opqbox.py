@@ -5,7 +5,7 @@ of them, it subscribes to a triggering broker (PUB of the original: topic, proto
 files, over CURVE. The columns: measurement_row.py; the gateway's own: `opq_gateway/rules`.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import zmq
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
+from opq_proto.backend_keys import BackendAddress
 from opq_proto.errors import FrameError, KeyFileError
 from opq_proto.keys import read_key_file, read_secret_file
 from opq_proto.settings import configured
@@ -79,7 +80,8 @@ class Source(SourceOfSdk):
             socket.setsockopt(zmq.RCVHWM, WAITING)
             if self._keys is not None:
                 socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self._keys
-            subscribe(socket, self._config.url or DEFAULT_URL, self._boxes)
+            address = BackendAddress(self._config.url or DEFAULT_URL)
+            subscribe(socket, address, topics_of(self._boxes))
             read_published(socket, "Measurement", rows, context)
 
 
@@ -104,13 +106,18 @@ def read_here(
         local.leave(channel)
 
 
-def subscribe(socket: "zmq.Socket[bytes]", url: str, boxes: Collection[str] | None) -> None:
-    """Subscribes to these Boxes; None: to all."""
+def topics_of(boxes: Collection[str] | None) -> list[bytes]:
+    """The topics of these Boxes; None: of all."""
+    return [b""] if boxes is None else [topic(box) for box in sorted(boxes)]
+
+
+def subscribe(socket: "zmq.Socket[bytes]", address: BackendAddress, topics: Iterable[bytes]) -> None:
+    """Subscribes to topics at an address, with its keys. Raises KeyFileError."""
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_BYTES)
-    for prefix in [b""] if boxes is None else [topic(box) for box in sorted(boxes)]:
+    for prefix in topics:
         socket.setsockopt(zmq.SUBSCRIBE, prefix)
-    socket.connect(url)
+    address.connect(socket)
 
 
 def read_published(

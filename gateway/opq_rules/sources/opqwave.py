@@ -12,10 +12,11 @@ import zmq
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
+from opq_proto.backend_keys import BackendAddress
 from opq_proto.settings import configured
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
-from opq_rules.sources.opqbox import boxes_of, read_here, read_published, subscribe
+from opq_rules.sources.opqbox import boxes_of, read_here, read_published, subscribe, topics_of
 from opq_rules.wave_windows import WavePiece, WaveWindows, piece_of
 
 
@@ -50,5 +51,5 @@ class Source(SourceOfSdk):
             read_here(self._local, rows, None, context)
             return
         with zmq.Context() as own, own.socket(zmq.SUB) as socket:
-            subscribe(socket, self._config.url, self._boxes)
+            subscribe(socket, BackendAddress(self._config.url), topics_of(self._boxes))
             read_published(socket, "samples", lambda frames: rows([piece_of(frames)]), context)

@@ -25,6 +25,7 @@ try:
     from opq_rules.local_feed import LocalFeed
     from opq_rules.measurement_row import row_of
     from opq_rules.sinks.request_waveform import Request, Sink
+    from opq_rules.sources import opqmauka
     from opq_rules.sources.opqbox import Source
 except ImportError as error:
     raise ConfigError(
@@ -46,8 +47,11 @@ class RuleHost:
         data_dir: Path | None,
         counters: ServiceCounters,
         triggers: TriggersInUse,
+        bus_endpoint: str | None = None,
     ) -> None:
         """`triggers` has the plug-ins installed in the engine's host until `close`.
+
+        `bus_endpoint`: where streams of type `opqmauka` read Mauka's bus, unless they have a `url`.
 
         Raises:
             PortBusyError, ConfigError, RuleError: the address or the folder cannot be used.
@@ -65,6 +69,7 @@ class RuleHost:
         )
         own: dict[tuple[str, str], Callable[[], object]] = {
             ("source", "opqbox"): partial(Source, self._feed, _rows),
+            ("source", "opqmauka"): partial(opqmauka.Source, bus_endpoint or opqmauka.DEFAULT_URL),
             ("sink", "request_waveform"): partial(Sink, self._requests.offer),
         }
         self._service = RulesService(settings, own=own)

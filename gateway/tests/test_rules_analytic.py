@@ -128,8 +128,6 @@ def test_what_cannot_be_computed_is_reported_and_the_state_stays(
     [
         ("lag", [UNKNOWN, 1.5], "offset"),
         ("lag", [UNKNOWN, UNKNOWN], "a constant"),
-        ("lag", [UNKNOWN, 1, None, "x"], "true or false"),
-        ("changed_col", [1, UNKNOWN], "true or false"),
         ("acc_sum", [UNKNOWN, UNKNOWN], "one argument, or three"),
     ],
 )

@@ -403,7 +403,7 @@ REFUSED = [
     ('date_calc(ts, "1 fortnight")', "duration"),
     ("mqtt(device)", "want topic or messageid"),
     ('object_construct("a", 1, "b")', "pairs"),
-    ('get_keyed_state("k", "set", 1)', "type set"),
+    ('get_keyed_state("k", "set", 1)', 'is string "set"; want one of bigint'),
 ]
 
 

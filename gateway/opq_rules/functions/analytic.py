@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 
 from opq_rules.batch import Value
 from opq_rules.functions.aggregates import CountAccumulator, Extreme
-from opq_rules.functions.arguments import both
-from opq_rules.functions.changes import checked_flag
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import Analytic, AnalyticState, Definition, KeepsState
 from opq_rules.values import condition, shown, whole_as_int
@@ -158,7 +156,7 @@ def _real_mean(kept: Sum) -> float | None:
 
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Analytic("lag", LagValue, 1, 4, check=both(_check_offset, checked_flag(3))),
+    Analytic("lag", LagValue, 1, 4, check=_check_offset),
     Analytic("latest", Latest, 1, 2),
     _running("sum", Sum, lambda kept: kept.total() or 0),
     _running("avg", Sum, _real_mean),

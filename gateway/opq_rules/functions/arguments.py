@@ -118,8 +118,3 @@ def reads(place: int, read: Callable[[Value], object]) -> Check:
         return ""
 
     return check
-
-
-def both(*checks: Check) -> Check:
-    """A check that returns the first complaint of several checks."""
-    return lambda constants: next((wrong for check in checks if (wrong := check(constants))), "")

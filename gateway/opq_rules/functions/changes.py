@@ -1,10 +1,10 @@
 """Analytic functions that report changes. Source: reference/rules.md, D.5, Analytic."""
 
-from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from opq_rules.batch import Value
-from opq_rules.functions.registry import MANY, UNKNOWN, Analytic, Definition, KeepsState
+from opq_rules.functions.arguments import boolean, reads
+from opq_rules.functions.registry import MANY, Analytic, Definition, KeepsState
 from opq_rules.values import condition, identity
 
 
@@ -117,22 +117,10 @@ class ChangeCapture(KeepsState):
         return self._kept
 
 
-def checked_flag(place: int) -> Callable[[Sequence[Value]], str]:
-    """A check that the constant at `place` (from 0), if there is one, is true or false."""
-
-    def check(constants: Sequence[Value]) -> str:
-        flag = constants[place] if place < len(constants) else False
-        if type(flag) is bool or flag is UNKNOWN:
-            return ""
-        return f"argument {place + 1} is whether to ignore null: true or false"
-
-    return check
-
-
 FUNCTIONS: tuple[Definition, ...] = (
-    Analytic("changed_col", ChangedCol, 2, 2, check=checked_flag(0)),
-    Analytic("had_changed", HadChanged, 2, MANY, check=checked_flag(0), star=True),
-    Analytic("changed_cols", ChangedCols, 3, MANY, spread=True, check=checked_flag(1)),
-    Analytic("change_to", ChangeTo, 2, 3, check=checked_flag(2)),
-    Analytic("change_capture", ChangeCapture, 3, 4, check=checked_flag(3)),
+    Analytic("changed_col", ChangedCol, 2, 2),
+    Analytic("had_changed", HadChanged, 2, MANY, star=True),
+    Analytic("changed_cols", ChangedCols, 3, MANY, spread=True),
+    Analytic("change_to", ChangeTo, 2, 3, check=reads(2, boolean)),
+    Analytic("change_capture", ChangeCapture, 3, 4, check=reads(3, boolean)),
 )

@@ -5,13 +5,12 @@ Source: reference/rules.md, D.5, Aggregate (percentile_cont as in the SQL standa
 
 import bisect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from opq_rules.batch import Value
 from opq_rules.functions.arguments import number, whole
 from opq_rules.functions.exact import SlopeSums
 from opq_rules.functions.registry import (
-    UNKNOWN,
     Accumulator,
     AggregateFunction,
     Definition,
@@ -77,16 +76,6 @@ def _share(value: Value) -> float:
     return float(value)
 
 
-def _check_percentile(constants: Sequence[Value]) -> str:
-    if constants[1] is UNKNOWN:
-        return "argument 2 is the percentile: a constant from 0.0 to 1.0"
-    try:
-        _share(constants[1])
-    except (TypeError, ValueError) as error:
-        return f"{error}; a constant from 0.0 to 1.0"
-    return ""
-
-
 class Histogram(KeepsState):
     """Counts the numbers in equal bins of low .. high; those below low or from high up separately."""
 
@@ -127,16 +116,6 @@ class Histogram(KeepsState):
         return {"counts": list(self._bins), "below": self._below, "above": self._above}
 
 
-def _check_histogram(constants: Sequence[Value]) -> str:
-    if UNKNOWN in constants[1:]:
-        return "low, high and the number of bins are constants"
-    try:
-        Histogram(*constants[1:])
-    except (TypeError, ValueError) as error:
-        return str(error)
-    return ""
-
-
 class Slope(KeepsState):
     """slope(y, x), or slope(y) for the slope per record. Pairs with null are left out."""
 
@@ -157,13 +136,13 @@ class Slope(KeepsState):
 
 
 def _percentile(name: str, start: Callable[..., Accumulator]) -> AggregateFunction:
-    return AggregateFunction(name, start, 2, 2, 1, merge=merged, remove=True, check=_check_percentile)
+    return AggregateFunction(name, start, 2, 2, 1, merge=merged, remove=True)
 
 
 FUNCTIONS: tuple[Definition, ...] = (
     AggregateFunction("median", lambda: Ranked(_median), 1, 1, merge=merged, remove=True),
     *renamed(_percentile("percentile_cont", _percentile_cont), "percentile"),
     _percentile("percentile_disc", _percentile_disc),
-    AggregateFunction("histogram", Histogram, 4, 4, 3, merge=merged, remove=True, check=_check_histogram),
+    AggregateFunction("histogram", Histogram, 4, 4, 3, merge=merged, remove=True),
     AggregateFunction("slope", Slope, 1, 2),
 )

@@ -1,7 +1,5 @@
 """Aggregates that return values unchanged. Source: reference/rules.md, D.5, Aggregate."""
 
-from collections.abc import Sequence
-
 from opq_rules.batch import State, Value
 from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, KeepsState, merged
 from opq_rules.values import identity
@@ -102,16 +100,11 @@ class Distinct:
         self._latest = state[1]
 
 
-def _check_ignore(constants: Sequence[Value]) -> str:
-    flag = constants[1] if len(constants) > 1 else True
-    return "" if type(flag) is bool else "argument 2 is whether to ignore null: true or false, a constant"
-
-
 def _one_value(name: str, first: bool) -> AggregateFunction:
     def start(ignore_null: bool = True) -> Accumulator:
         return OneValue(first, ignore_null)
 
-    return AggregateFunction(name, start, 1, 2, 1, merge=merged, check=_check_ignore)
+    return AggregateFunction(name, start, 1, 2, 1, merge=merged)
 
 
 FUNCTIONS: tuple[Definition, ...] = (
@@ -119,5 +112,5 @@ FUNCTIONS: tuple[Definition, ...] = (
     AggregateFunction("merge_agg", Merged, 1, 1, merge=merged, star=True),
     _one_value("last_value", first=False),
     _one_value("first_value", first=True),
-    AggregateFunction("deduplicate", Distinct, 2, 2, 1, check=_check_ignore, whole_row=True),
+    AggregateFunction("deduplicate", Distinct, 2, 2, 1, whole_row=True),
 )

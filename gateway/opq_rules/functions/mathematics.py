@@ -7,8 +7,8 @@ from collections.abc import Callable
 from opq_rules import values
 from opq_rules.arithmetic import ARITHMETIC
 from opq_rules.batch import Value
-from opq_rules.functions.arguments import number, whole
-from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
+from opq_rules.functions.arguments import number, reads, whole
+from opq_rules.functions.registry import Definition, Scalar, renamed
 from opq_rules.values import shown
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -48,11 +48,9 @@ def _log(*values: Value) -> float:
 
 def rounded(value: Value, places: Value = 0) -> Value:
     """The value rounded half away from zero, as in SQL; a bigint stays a bigint."""
-    places = whole(places)
+    places = _places(places)
     if type(number(value)) is int and places >= 0:
         return value
-    if abs(places) > 300:
-        raise ValueError(f"places is {places}; want -300 to 300")
     scale = 10.0**places
     scaled = abs(value) * scale
     if math.isinf(scaled):
@@ -61,6 +59,12 @@ def rounded(value: Value, places: Value = 0) -> Value:
     nearest = below + (scaled - below >= 0.5)  # scaled + 0.5 would round 0.49999999999999994 up
     found = math.copysign(nearest / scale, value)
     return int(found) if type(value) is int else found
+
+
+def _places(value: Value) -> int:
+    if abs(whole(value)) > 300:
+        raise ValueError(f"places is {value}; want -300 to 300")
+    return int(value)
 
 
 def _towards(work: Callable[[float], int]) -> Callable[[Value], Value]:
@@ -89,11 +93,6 @@ def _conv(value: Value, source: Value, target: Value) -> str:
     return f"-{digits}" if left < 0 else digits
 
 
-def _check_round(constants: Value) -> str:
-    places = constants[1] if len(constants) > 1 else UNKNOWN
-    return "" if type(places) is not int or abs(places) <= 300 else f"places is {places}; want -300 to 300"
-
-
 def _sign(value: Value) -> int:
     return int(number(value) > 0) - int(value < 0)
 
@@ -112,7 +111,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("floor", _towards(math.floor), 1, 1),
     Scalar("sign", _sign, 1, 1),
     Scalar("log", _real(_log), 1, 2),
-    Scalar("round", rounded, 1, 2, check=_check_round),
+    Scalar("round", rounded, 1, 2, check=reads(1, _places)),
     Scalar("bitand", lambda a, b: whole(a) & whole(b), 2, 2),
     Scalar("bitor", lambda a, b: whole(a) | whole(b), 2, 2),
     Scalar("bitxor", lambda a, b: whole(a) ^ whole(b), 2, 2),

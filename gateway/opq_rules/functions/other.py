@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
 from opq_rules.batch import Value
-from opq_rules.functions.arguments import boolean, number, octets, text, time, whole
-from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Planned, RunContext, Scalar
+from opq_rules.functions.arguments import boolean, number, octets, one_of, text, time, whole
+from opq_rules.functions.registry import MANY, Definition, Planned, RunContext, Scalar
 
 
 def _digest(name: str) -> Callable[[Value], str]:
@@ -20,6 +20,7 @@ def _digest(name: str) -> Callable[[Value], str]:
 
 _MQTT = ("topic", "messageid")
 _STATE_KINDS = {"bigint": whole, "float": number, "string": text, "boolean": boolean, "datetime": time}
+_CHECK_KIND = one_of(1, *_STATE_KINDS)
 
 
 def _coalesce(*values: Value) -> Value:
@@ -56,13 +57,6 @@ def _keyed_state(context: RunContext, key: Value, kind: Value, default: Value) -
     return default if value is None else _STATE_KINDS[text(kind).lower()](value)
 
 
-def _check_state(constants: Sequence[Value]) -> str:
-    kind = constants[1]
-    if kind is UNKNOWN or (isinstance(kind, str) and kind.lower() in _STATE_KINDS):
-        return ""
-    return f"type {kind}; want one of {', '.join(_STATE_KINDS)}"
-
-
 FUNCTIONS: tuple[Definition, ...] = (
     *[Scalar(name, _digest(name), 1, 1) for name in ("md5", "sha1", "sha256", "sha384", "sha512")],
     Scalar("crc32", lambda value: f"{zlib.crc32(octets(value)):x}", 1, 1),
@@ -76,7 +70,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("window_end", lambda context: context.window_end_ms, 0, 0, context=True),
     Scalar("rule_id", lambda context: context.rule_id, 0, 0, context=True),
     Scalar("rule_start", lambda context: context.rule_start_ms, 0, 0, context=True),
-    Scalar("get_keyed_state", _keyed_state, 3, 3, null_in_null_out=False, context=True, check=_check_state),
+    Scalar("get_keyed_state", _keyed_state, 3, 3, null_in_null_out=False, context=True, check=_CHECK_KIND),
     Planned("row_number", 0, 0),
     Planned("window_trigger", 0, 0),
     Planned("last_hit_count", 0, 0),

@@ -8,7 +8,7 @@ and is called for every record, before WHERE.
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from typing import ClassVar, Literal, Protocol, TypeVar
@@ -22,25 +22,22 @@ MANY = 1_000
 """Largest number of arguments, for functions without a limit."""
 
 
-class RunContext(Protocol):
-    """What functions may know of the record, its window and its rule, beside arguments. Times in Unix ms."""
+@dataclass(slots=True, eq=False)
+class RunContext:
+    """What functions may know of the record, its window and its rule, beside arguments. Times in Unix ms.
 
-    @property
-    def now_ms(self) -> int: ...
-    @property
-    def event_ms(self) -> int: ...
-    @property
-    def window_start_ms(self) -> int: ...
-    @property
-    def window_end_ms(self) -> int: ...
-    @property
-    def meta(self) -> Value: ...
-    @property
-    def rule_id(self) -> str: ...
-    @property
-    def rule_start_ms(self) -> int: ...
-    @property
-    def keyed_state(self) -> Mapping[str, Value]: ...
+    `meta` is the record's; in joins one mapping per name in FROM.
+    """
+
+    rule_id: str
+    rule_start_ms: int
+    now_ms: int = field(init=False)
+    event_ms: int = field(init=False)
+    window_start_ms: int = 0
+    window_end_ms: int = 0
+    meta: Value = None
+    keyed_state: Mapping[str, Value] = field(default_factory=dict)
+    """What `get_keyed_state` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,8 @@ class Accumulator(Protocol):
 @dataclass(frozen=True, slots=True)
 class AggregateFunction:
     """`start()` gives a fresh Accumulator; with `constants` > 0 `start(*constants)`: what stands after the
-    first `most - constants` arguments is constant (percentile_cont(c, 0.5)), and `split` parts them.
+    first `most - constants` arguments is constant (percentile_cont(c, 0.5)), and `split` parts them. For
+    wrong constants `start` raises TypeError or ValueError, and the rule is refused.
 
     `merge(a, b)`: b into a; None where panes of a hopping window cannot be joined.
     `remove`: the accumulator has `remove(*values)`, the exact inverse of `add` in any order; sliding windows

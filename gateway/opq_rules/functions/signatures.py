@@ -258,8 +258,8 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
     ("histogram", "number", _HISTOGRAM),
     ("collect", "any", _array_of_first),
     ("merge_agg", "any", STRUCT),
-    ("first_value last_value", "any", _same),
-    ("deduplicate", "any", joined([array_of(STRUCT), STRUCT])),
+    ("first_value last_value", "any boolean", _same),
+    ("deduplicate", "any boolean", joined([array_of(STRUCT), STRUCT])),
     # analytic; with a begin and a reset, acc_... takes values only in between
     ("lag", "any any any boolean", _or_default),
     ("latest", "any", _any_of),

@@ -135,9 +135,14 @@ class _Resolver:
         known = [_constant(argument, names.functions) for argument in node.arguments]
         check_constants(node, found, known)
         taken, constants = found.split(node.arguments)
-        for argument in constants:
-            if _constant(argument, names.functions) is UNKNOWN:
+        _, values = found.split(known)
+        for argument, value in zip(constants, values, strict=True):
+            if value is UNKNOWN or value is None:
                 raise refused(argument.at, f"{node.written}: want a constant here")
+        try:
+            found.start(*values)
+        except (TypeError, ValueError) as error:
+            raise refused(node.at, f"{node.written}: {error}") from None
         inner = _Resolver(names, self.clause, self.defining, node.written)
         evaluates: list[Evaluate] = []
         if found.whole_row:
@@ -155,11 +160,10 @@ class _Resolver:
             condition = compile_condition(
                 node.filter, _Resolver(names, filtered, self.defining), names.functions
             )
-        values = tuple(_constant(argument, names.functions) for argument in constants)
         if found.uncut is not None and not all(map(inner.is_whole, taken)):
             found = replace(found, start=found.uncut)
         give, take = _giving(evaluates, condition), _taking(evaluates, condition)
-        return AggregateCall(node.written, found, values, give, take)
+        return AggregateCall(node.written, found, tuple(values), give, take)
 
     def _analytic(self, node: FunctionCall, found: Analytic) -> Evaluate | None:
         names = self.names

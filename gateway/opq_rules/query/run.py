@@ -1,7 +1,7 @@
 """The data of a running query: rule and options, the present record, counters, errors, state as JSON."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from opq_rules.batch import Emission, Value
 from opq_rules.errors import RowError
+from opq_rules.functions.registry import RunContext
 from opq_rules.query.windows.window import MAX_EMPTY_WINDOWS
 
 
@@ -46,27 +47,16 @@ _OPTIONS = {
 
 
 @dataclass(slots=True, eq=False)
-class QueryContext:
-    """The context of every closure (functions.registry.RunContext); one per query, set before each call.
+class QueryContext(RunContext):
+    """The context of every closure; one per query, set before each call."""
 
-    `meta` is the record's; in joins one mapping per name in FROM. `values` are those of a group's aggregates.
-    """
-
-    rule_id: str
-    rule_start_ms: int
-    now_ms: int = field(init=False)
-    event_ms: int = field(init=False)
-    window_start_ms: int = 0
-    window_end_ms: int = 0
     window_trigger_ms: int = 0
     """Time of the record that triggered a sliding window; the end of another window."""
-    meta: Value = None
     values: list[Value] = field(default_factory=list)
+    """Those of a group's aggregates."""
     row_number: int = 1
     late: dict[str, Value] = field(default_factory=dict)
     """Values of the analytic calls over the aggregates of the present group."""
-    keyed_state: Mapping[str, Value] = field(default_factory=dict)
-    """What `get_keyed_state` reads."""
     kept: dict[str, Value] = field(default_factory=dict)
     """Values of volatile aliases for the present row."""
     hit_count: int = 0

@@ -9,11 +9,11 @@ import binascii
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import EncodeError, Message
 
-Fill = Callable[[Any, object], None]
-"""(message, value of the row): sets the field."""
+from opq_rules.values import whole_as_int
+
 _WHOLE = frozenset(
     getattr(FieldDescriptor, f"CPPTYPE_{name}") for name in ("INT32", "INT64", "UINT32", "UINT64")
 )
@@ -26,7 +26,6 @@ def writer(message_class: type[Message]) -> Callable[[object], bytes]:
     descriptor: Any = message_class.DESCRIPTOR
     name = descriptor.full_name
     known = frozenset(field.name for field in descriptor.fields)
-    fill = _message(descriptor, {})
 
     def write(row: object) -> bytes:
         if not isinstance(row, Mapping):
@@ -35,7 +34,7 @@ def writer(message_class: type[Message]) -> Callable[[object], bytes]:
             raise ValueError(f"no column of {', '.join(map(str, row))} is a field of {name}"[:300])
         message = message_class()
         try:
-            fill(message, row)
+            _fill(message, row)
             return bytes(message.SerializeToString())
         except EncodeError as error:
             raise ValueError(f"no {name}: {error}") from None
@@ -45,153 +44,90 @@ def writer(message_class: type[Message]) -> Callable[[object], bytes]:
     return write
 
 
-def _message(descriptor: Descriptor, made: dict[str, Fill]) -> Fill:
-    """`made`: writers by the message's name; a recursive message finds the unfinished one there."""
-    name = descriptor.full_name
-    if name in made:
-        return made[name]
-
-    def later(message: Any, row: object) -> None:
-        made[name](message, row)
-
-    made[name] = later
-    fields = {field.name: _field(field, made) for field in descriptor.fields}
-
-    def fill(message: Any, row: object) -> None:
-        if not isinstance(row, Mapping):
-            raise ValueError(f"want an object, not {type(row).__name__}")
-        for column, value in row.items():
-            put = fields.get(column)
-            if put is None or value is None:
-                continue
-            try:
-                put(message, value)
-            except (ValueError, TypeError, OverflowError) as error:
-                raise ValueError(f"{column}: {error}"[:300]) from None
-
-    made[name] = fill
-    return fill
+def _fill(message: Any, row: object) -> None:
+    fields = message.DESCRIPTOR.fields_by_name
+    for column, value in _object(row).items():
+        field = fields.get(column)
+        if field is None or value is None:
+            continue
+        try:
+            _put(message, field, value)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(f"{column}: {error}"[:300]) from None
 
 
-def _field(field: FieldDescriptor, made: dict[str, Fill]) -> Fill:
-    name, kind = field.name, field.message_type
-    if kind is not None and kind.GetOptions().map_entry:
-        return _map(name, kind, made)
-    if kind is not None:
-        return _submessage(field, _message(kind, made))
-    one = _scalar(field)
-    if field.is_repeated:
-
-        def extend(message: Any, value: object) -> None:
-            getattr(message, name).extend([one(each) for each in _list(value)])
-
-        return extend
-    return lambda message, value: setattr(message, name, one(value))
-
-
-def _submessage(field: FieldDescriptor, fill: Fill) -> Fill:
-    name = field.name
-
-    def add(message: Any, value: object) -> None:
-        for each in _list(value):
-            fill(getattr(message, name).add(), each)
-
-    def set_one(message: Any, value: object) -> None:
-        inner = getattr(message, name)
-        inner.SetInParent()
-        fill(inner, value)
-
-    return add if field.is_repeated else set_one
+def _put(message: Any, field: Any, value: object) -> None:
+    inside = getattr(message, field.name)
+    if field.message_type is None and not field.is_repeated:
+        setattr(message, field.name, _scalar(field, value))
+    elif field.message_type is None:
+        inside.extend([_scalar(field, each) for each in _array(value)])
+    elif field.message_type.GetOptions().map_entry:
+        _put_entries(inside, field.message_type.fields_by_name, _object(value))
+    elif field.is_repeated:
+        for each in _array(value):
+            _fill(inside.add(), each)
+    else:
+        inside.SetInParent()
+        _fill(inside, value)
 
 
-def _map(name: str, kind: Descriptor, made: dict[str, Fill]) -> Fill:
-    key_field, value_field = kind.fields_by_name["key"], kind.fields_by_name["value"]
-    key = _key(key_field)
-    fill = _message(value_field.message_type, made) if value_field.message_type is not None else None
-    one = _scalar(value_field) if fill is None else None
-
-    def put(message: Any, value: object) -> None:
-        if not isinstance(value, Mapping):
-            raise ValueError(f"want an object, not {type(value).__name__}")
-        entries = getattr(message, name)
-        for text, each in value.items():
-            if each is None:
-                continue
-            if fill is not None:
-                fill(entries[key(text)], each)
-            elif one is not None:
-                entries[key(text)] = one(each)
-
-    return put
+def _put_entries(entries: Any, pair: Any, given: Mapping[str, object]) -> None:
+    """Fills a map. `pair`: the fields of its entries, "key" and "value"."""
+    for text, each in given.items():
+        key = _key(pair["key"], text)
+        if each is None:
+            continue
+        if pair["value"].message_type is not None:
+            _fill(entries[key], each)
+        else:
+            entries[key] = _scalar(pair["value"], each)
 
 
-def _key(field: FieldDescriptor) -> Callable[[str], object]:
+def _key(field: Any, text: str) -> object:
     if field.cpp_type in _WHOLE:
-        return int
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        return lambda text: _BOOLEANS[text.lower()]
-    return str
+        return int(text)
+    return _BOOLEANS[text.lower()] if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL else text
 
 
-def _scalar(field: FieldDescriptor) -> Callable[[object], object]:
+def _scalar(field: Any, value: object) -> object:
+    kind = field.cpp_type
     if field.enum_type is not None:
-        numbers = {value.name: value.number for value in field.enum_type.values}
-        return lambda value: _enum(value, numbers)
-    if field.cpp_type in _WHOLE:
-        return _whole
-    if field.cpp_type in _BROKEN:
-        return _number
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        return _boolean
-    return _bytes if field.type == FieldDescriptor.TYPE_BYTES else _text
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise ValueError(f"want an array, not {type(value).__name__}")
+        names = field.enum_type.values_by_name
+        wanted = f"one of {', '.join(names)}"
+        value = names[value].number if isinstance(value, str) and value in names else value
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    elif kind in _WHOLE:
+        value, wanted = whole_as_int(value), "a whole number"
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    elif kind in _BROKEN:
+        fits, wanted = isinstance(value, int | float) and not isinstance(value, bool), "a number"
+    elif kind == FieldDescriptor.CPPTYPE_BOOL:
+        fits, wanted = isinstance(value, bool), "true or false"
+    elif field.type == FieldDescriptor.TYPE_BYTES:
+        value = _bytes_of(value) if isinstance(value, str) else value
+        fits, wanted = isinstance(value, bytes), "bytes"
+    else:
+        fits, wanted = isinstance(value, str), "a text"
+    if not fits:
+        raise ValueError(f"is {value!r}; want {wanted}")
     return value
 
 
-def _enum(value: object, numbers: Mapping[str, int]) -> int:
-    if isinstance(value, str) and value in numbers:
-        return numbers[value]
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError(f"is {value!r}; want one of {', '.join(numbers)}")
+def _bytes_of(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("is a text and no base64; want bytes") from None
 
 
-def _whole(value: object) -> int:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError(f"is {value!r}; want a whole number")
+def _object(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"want an object, not {type(value).__name__}")
+    return value
 
 
-def _number(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    raise ValueError(f"is {value!r}; want a number")
-
-
-def _boolean(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise ValueError(f"is {value!r}; want true or false")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    raise ValueError(f"is {value!r}; want a text")
-
-
-def _bytes(value: object) -> bytes:
-    if isinstance(value, str):
-        try:
-            return base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError("is a text and no base64; want bytes") from None
-    if isinstance(value, bytes):
-        return value
-    raise ValueError(f"is {value!r}; want bytes")
+def _array(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError(f"want an array, not {type(value).__name__}")
+    return value

@@ -12,6 +12,7 @@ found. It belongs to the engine's thread; nothing here blocks.
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 from opq_rules.batch import Batch, Row
@@ -20,7 +21,7 @@ from opq_rules.expressions.closures import lookup
 from opq_rules.functions.registry import Scalar, find
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.query import Query
-from opq_rules.query.where import MIRRORED, conjuncts, together
+from opq_rules.query.where import MIRRORED, conjuncts, sieve, together
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, FunctionCall, Literal, Select, Unary
 from opq_rules.sql.walk import calls_in
 from opq_rules.values import COMPARISONS, NUMBERS
@@ -159,16 +160,11 @@ class SortedThresholds:
         return self._members[bisect_left(self._keys, value) :]
 
     @property
-    def edge(self) -> Any:
-        """The constant that most values pass, None for =; a record that does not pass it concerns no rule."""
-        if self._sign == "=" or not self._keys:
-            return None
-        return self._keys[0] if self._sign in (">", ">=") else self._keys[-1]
-
-    @property
-    def keys(self) -> Any:
-        """For =: the constants, for a test by `in`."""
-        return self._equal
+    def edge(self) -> tuple[str, Any]:
+        """Sign and constant of the comparison that holds for every value that concerns a rule."""
+        if self._sign == "=":
+            return "in", self._equal
+        return self._sign, self._keys[0] if self._sign in (">", ">=") else self._keys[-1]
 
 
 class ThresholdIndex(QueryUnit):
@@ -249,35 +245,9 @@ class ThresholdIndex(QueryUnit):
 
     def _hits(self, rows: Sequence[Row]) -> list[int]:
         """Records for which a first comparison may hold; values of a wrong kind are counted as errors."""
-        free, edge = self.split.free[0], self._index.edge
-        column, kinds = free.column, {str} if free.text else NUMBERS
-        if free.operator == "=":
-            equal = self._index.keys
-            found = [
-                k
-                for k, row in enumerate(rows)
-                if (value := row.get(column)).__class__ not in kinds or value in equal
-            ]
-        elif free.operator == ">":
-            found = [
-                k
-                for k, row in enumerate(rows)
-                if (value := row.get(column)).__class__ not in kinds or value > edge
-            ]
-        elif free.operator == "<":
-            found = [
-                k
-                for k, row in enumerate(rows)
-                if (value := row.get(column)).__class__ not in kinds or value < edge
-            ]
-        else:
-            holds = HOLDS[free.operator]
-            found = [
-                k
-                for k, row in enumerate(rows)
-                if (value := row.get(column)).__class__ not in kinds or holds(value, edge)
-            ]
-        return [k for k in found if self._of_kind(lookup(rows[k], column), free.text)]
+        free = self.split.free[0]
+        found = compress(range(len(rows)), sieve(free.column, *self._index.edge, free.text)(rows))
+        return [k for k in found if self._of_kind(lookup(rows[k], free.column), free.text)]
 
     def _of_kind(self, value: object, text: bool) -> bool:
         if value is None or value != value:  # null, NaN: no comparison holds

@@ -80,7 +80,7 @@ MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 
 def _made(kinds: frozenset[type]) -> dict[str, Callable[[str, Value], Sieve]]:
     made = {}
-    for sign in COMPARISONS:
+    for sign in (*COMPARISONS, "in"):
         names: dict[str, Value] = {"kinds": kinds}
         exec(_SIEVE.format(sign="==" if sign == "=" else sign), names)  # the template above, with our signs
         made[sign] = names["make"]
@@ -88,6 +88,11 @@ def _made(kinds: frozenset[type]) -> dict[str, Callable[[str, Value], Sieve]]:
 
 
 _OF_NUMBERS, _OF_TEXT = _made(NUMBERS), _made(_TEXT)
+
+
+def sieve(column: str, sign: str, constant: Value, text: bool) -> Sieve:
+    """The sieve of `column sign constant`, for texts or numbers; with the sign "in" of a set of them."""
+    return (_OF_TEXT if text else _OF_NUMBERS)[sign](column, constant)
 
 
 def sieve_of(select: Select) -> Sieve | None:
@@ -104,9 +109,8 @@ def sieve_of(select: Select) -> Sieve | None:
     if not isinstance(column, Column) or column.name.lower() in aliases:
         return None
     constant = _constant(other)
-    if type(constant) is str:
-        return _OF_TEXT[sign](column.name, constant)
-    return _OF_NUMBERS[sign](column.name, constant) if type(constant) in NUMBERS else None
+    text = type(constant) is str
+    return sieve(column.name, sign, constant, text) if text or type(constant) in NUMBERS else None
 
 
 def _constant(node: Expression) -> Value:

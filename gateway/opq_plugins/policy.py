@@ -1,7 +1,4 @@
-"""The server's policy for plug-ins: their origin, size, allowed signers, and what they may use.
-
-It is passed in from the configuration; nothing is looked up here.
-"""
+"""The server's policy for plug-ins, passed in: origins, sizes, signers, and what they may use."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,6 @@
 """The data of the engine: batches of records of one stream in, emissions of a rule out.
 
-A record is a plain dict as it was decoded; missing and null are the same. Records come in batches, so that
-they share the cost of queues and locks.
+A record is a plain dict; missing and null are the same. Batches share the cost of queues and locks.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,5 +1,4 @@
-"""A host that follows another one: it runs the versions that the other host has switched to, without a
-restart.
+"""A host that follows another one: it runs the versions that the other one has switched to.
 
 The other host may be in this process or in any other; both read the same folder. This one installs nothing
 and writes nothing there: its own release store is in memory, and holds what it runs.
@@ -85,10 +84,7 @@ class Following(PluginHost):
         return unknown + [name for name in refused if name not in self._barred]
 
     def status_of(self, kind: str, symbol: str) -> dict[str, Value]:
-        """The plug-in that has the symbol: version, installed_ms, mode, calls, crashes, pid, trouble.
-
-        Empty where it does not run, and after `close`.
-        """
+        """Version, mode, pid, trouble and more of the symbol's plug-in; {} where it does not run."""
         owner = self._symbols.owner(kind, symbol)
         manifest, running = self._symbols.manifests.get(owner or ""), self._running.get(owner or "")
         runtime = running.runtime if running is not None else None
@@ -145,10 +141,7 @@ class Following(PluginHost):
         return manifest
 
     def _checked_release(self, installed: Release) -> Release:
-        """The release with its signer by our own policy, not the other host's.
-
-        Raises NotAllowedError where our policy requires a signature that it has not.
-        """
+        """The release with its signer by our own policy. NotAllowedError: the policy requires another."""
         raw, signature = self._releases.raw_manifest(installed), self._releases.signature(installed)
         return replace(installed, signed_by=allowed_signer(raw, signature, self._policy))
 

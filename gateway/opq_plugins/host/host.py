@@ -223,11 +223,7 @@ class PluginHost:
         self._trouble.pop(name, None)
 
     def _users(self, manifest: PackageManifest) -> set[str]:
-        """Names of the rules that use one of its symbols.
-
-        The rule engine knows them and overrides this. The host alone counts rules that share an instance as
-        one.
-        """
+        """Names of the rules that use one of its symbols; the rule engine overrides this."""
         return set()
 
     def _replaced(self, manifest: PackageManifest, old: str, pauses: Pauses) -> Replaced:

@@ -58,8 +58,7 @@ class Plugins(PluginHost):
     def create(
         self, kind: str, name: str, file: str, *, functions: Sequence[str] = (), downgrade: bool = False
     ) -> Replaced | None:
-        """Installs a plug-in from a URL (http, https, file). A higher version replaces the installed one
-        while it runs.
+        """Installs a plug-in from a URL; a higher version replaces the installed one while it runs.
 
         Returns None for a new plug-in. PluginError has every problem; then nothing has changed.
         """
@@ -119,11 +118,7 @@ class Plugins(PluginHost):
 
     @refusing
     def describe(self, kind: str, name: str) -> dict[str, Value]:
-        """Returns `{"name", "version"}` as the tutorial shows it.
-
-        The `version` of an analysis is the one installed last; `running`, `status`, `errMsg` come from
-        Mauka's report.
-        """
+        """`{"name", "version"}`; of an analysis also `running`, `status`, `errMsg` by Mauka's report."""
         owner = self._owner(kind, name)
         manifest = self._symbols.manifests.get(owner)
         if manifest is None:
@@ -138,11 +133,10 @@ class Plugins(PluginHost):
 
     @refusing
     def status(self, name: str) -> dict[str, Value]:
-        """`{"refCount", "status", "errMsg", "pid"}`; ours in addition: version, versions, mode, protections,
-        counters.
+        """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters.
 
-        Analyses do not run here: their `running`, `status` and `errMsg` are what Mauka has reported; `status`
-        "installed" means that Mauka has reported nothing. Readers do not wait for an installation.
+        Analyses do not run here: `running`, `status`, `errMsg` are what Mauka has reported; "installed":
+        it has reported nothing. Readers do not wait for an installation.
         """
         current, versions = self._store.currents().get(name), self._store.versions(name)
         if current is None or current[0] not in versions:  # it may be just in deletion

@@ -53,8 +53,7 @@ class Proxy:
     def prepare(self, runtime: Runtime) -> Inside:
         """Makes and tests an inside of this version with our properties; nothing has changed yet.
 
-        Returns None where there are no properties yet: the inside is made with them. Raises ValueError and
-        PluginError where it refuses the properties.
+        None: there are no properties yet. Raises ValueError and PluginError where it refuses them.
         """
         if not self._configuration and self.kind != "function":
             return None

@@ -32,8 +32,7 @@ BEGIN_S = 5.0
 class Remote:
     """One instance in a process of the worker; it is made again in the next process.
 
-    Other methods are those of the sdk and of `sdk.modules`: the context stays here, all other arguments go
-    over the wire.
+    Other methods are those of the sdk: the context stays here, all other arguments go over the wire.
     """
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:

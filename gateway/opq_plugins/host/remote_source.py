@@ -1,5 +1,4 @@
-"""A source between its worker and the engine; after a loss of its process it is opened again after its last
-offset.
+"""A source between its worker and the engine; a new process of it continues after its last offset.
 
 `emit` returns False where the message was not accepted. Once an exchange is requested, nothing is accepted
 from the source any more, except what a worker had sent before.
@@ -85,11 +84,7 @@ class SourceGate(sdk.BatchEmitter):
 
 
 class RemoteSource(Remote):
-    """A source in a worker. `open` runs in the source's thread of the engine; it passes on what the worker
-    emits.
-
-    The worker may be BATCHES_AHEAD batches ahead.
-    """
+    """A source in a worker, which may be BATCHES_AHEAD batches ahead; `open` passes on what it emits."""
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)

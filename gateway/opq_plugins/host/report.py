@@ -68,11 +68,9 @@ class FollowerReport:
     # -- for the installing host
 
     def of(self, manifest: PackageManifest) -> dict[str, str | None]:
-        """The state of a plug-in's analyses.
+        """The state of a plug-in's analyses. `running`: the version that runs, None: none is known.
 
-        `running`: the version that runs, None where none is known. `status`: "running"; "error" where Mauka
-        reports a problem; else "installed": another version runs or none, or nothing is known. `errMsg` gives
-        the reason.
+        `status`: "running", "error" (Mauka reports a problem), else "installed"; `errMsg` gives the reason.
         """
         report = self._read()
         if isinstance(report, str):

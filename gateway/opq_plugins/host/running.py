@@ -1,7 +1,6 @@
 """Installed plug-ins that are in use: their runtimes, and the proxies that their users hold.
 
-`RunningPlugin.replace` is the exchange while they run: nothing is lost or doubled, and any failure leaves all
-as it was.
+`RunningPlugin.replace` exchanges them: nothing is lost or doubled, and a failure leaves all as it was.
 """
 
 import statistics
@@ -96,10 +95,7 @@ class RunningPlugin:
         return dict(Counter(proxy.rule_id for proxy in self.proxies() if proxy.rule_id))
 
     def replace(self, runtime: Runtime | None) -> Pauses:
-        """Lets all proxies take over to `runtime` (None: to nothing); the old runtime is not closed.
-
-        Raises PluginError: then all continue with the old one.
-        """
+        """Lets all proxies take over to `runtime` (None: to nothing). PluginError: all keep the old one."""
         with self._lock:
             proxies = self.proxies()
             prepared = self._prepare(proxies, runtime)
@@ -114,8 +110,7 @@ class RunningPlugin:
         return Pauses(rules, round(statistics.median(pauses), 3), round(max(pauses), 3))
 
     def switch(self, runtime: Runtime, on_trial: bool) -> Pauses:
-        """Lets all take over to `runtime`, and ends the old one. PluginError: all is as it was, and `runtime`
-        has ended.
+        """Lets all take over to `runtime`, and ends the old one; PluginError: all is as it was.
 
         `on_trial`: during the policy's trial time failures bring the old version back.
         """

@@ -113,10 +113,7 @@ class InProcessRuntime(Runtime):
 
 
 def dry_run(runtime: Runtime) -> None:
-    """Configures each trigger and analysis with its defaults, as a check; one that needs settings is skipped.
-
-    Raises PluginError where one cannot begin.
-    """
+    """Configures each trigger and analysis with its defaults, if it can. PluginError: one cannot begin."""
     for kind, symbol in runtime.manifest.symbols:
         if kind not in python_code.JUDGING:
             continue

@@ -80,10 +80,7 @@ class HostedPlugin:
         return [plugin.name, [str(each) for each in plugin.subscriptions]]
 
     def handle(self, topic: str, body: bytes) -> Value:
-        """Handles one message; returns what it produced, as [topic, body] each.
-
-        Returns None where it wants a MaukaMessage and this is none. Raises whatever its `on_message` raises.
-        """
+        """Handles one message; gives [topic, body] of each that it produced; None: it is no MaukaMessage."""
         plugin = self._running()
         message: object
         if plugin.as_messages:

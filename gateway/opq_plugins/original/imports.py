@@ -1,8 +1,7 @@
 """Provides what a plug-in of the original imports: `plugins.base` and the modules beside `plugins/`.
 
-`plugins.base` and `plugins.base_plugin` are always ours, even if the folder has the original's: those open
-their own sockets and databases, and fork. `config`, `constants`, `log` and `protobuf` are ours only where the
-folder has none.
+`plugins.base` and `plugins.base_plugin` are always ours: the original's open their own sockets and databases,
+and fork. `config`, `constants`, `log` and `protobuf` are ours only where the folder has none.
 """
 
 import importlib

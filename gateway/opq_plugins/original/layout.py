@@ -26,10 +26,7 @@ MISPRINT = re.compile(r"\s*def\s+(\w+)\(\s*plugins\.base")
 
 
 def listed_plugins(folder: Path) -> dict[str, str]:
-    """Plug-in -> its path below `plugins`: "MyFancyPlugin", or "my_plugin.MyPlugin".
-
-    Raises PluginError: what is missing in the folder, or the file and line that is not valid Python.
-    """
+    """Plug-in -> its path below `plugins`: "MyPlugin", or "my_plugin.MyPlugin". Raises PluginError."""
     package = folder / "plugins"
     if not package.is_dir():
         raise PluginError(f"{folder}: no folder `plugins`; want plugins/__init__.py and plugins/NAME.py")

@@ -47,11 +47,7 @@ def available(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def load(kind: str, name: str, settings: Mapping[str, Value], folders: Sequence[Path]) -> Plugin:
-    """The plug-in `name` of `kind` from the first of `folders` that has it.
-
-    Raises PluginError, with every problem: unknown name, code that does not load, a contract
-    that is not kept, wrong settings.
-    """
+    """The plug-in `name` of `kind` from the first of `folders`. PluginError has every problem."""
     if kind not in KINDS:
         raise PluginError(f"{kind!r} is no kind of plug-in; want one of {', '.join(KINDS)}")
     files = available(folders)

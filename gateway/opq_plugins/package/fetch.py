@@ -1,7 +1,6 @@
 """Fetches a plug-in's zip by http, https or file, within limits of size, time, redirects and addresses.
 
-It connects to the address that was checked: if the name resolves to another one meanwhile (DNS rebinding),
-that has no effect.
+It connects to the address that was checked, even if the name resolves to another one meanwhile.
 """
 
 import http.client
@@ -25,11 +24,7 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def fetch(url: str, target: Path, policy: Policy, roots: Sequence[Path]) -> None:
-    """Fetches `url` into the new file `target`. `roots`: folders below which file:// may read.
-
-    Raises:
-        PluginError: the address is refused, or the file cannot be read, is too large or takes too long.
-    """
+    """Fetches `url` into the new file `target`, or raises PluginError. `roots`: folders for file://."""
     download = _Download(target, policy)
     for _ in range(policy.max_redirects + 1):
         parts = _split(url)

@@ -67,10 +67,7 @@ class Installer(ReleaseFolder):
         return package, allowed_signer(package.raw_manifest, package.signature, self._policy)
 
     def unpack(self, package: PluginPackage, signed_by: str | None) -> Release:
-        """Unpacks into the version's folder; what was there is put aside until `commit` or `take_back`.
-
-        Raises PluginError; then nothing is left on disk.
-        """
+        """Unpacks into the version's folder, and puts aside what was there. PluginError: nothing is left."""
         manifest = package.manifest
         version = str(manifest.version)
         staged = Path(tempfile.mkdtemp(dir=self._staging)) / "unpacked"

@@ -1,7 +1,4 @@
-"""The manifest of an installed plug-in: `plugin.json`, or the `<name>.json` of eKuiper's portable ones.
-
-Source: reference/rules.md, F.2 and F.4.
-"""
+"""The manifest, `plugin.json` or eKuiper's `<name>.json`. Source: reference/rules.md, F.2 and F.4."""
 
 import json
 import re

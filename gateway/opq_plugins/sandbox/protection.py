@@ -22,8 +22,7 @@ PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 38, 36
 
 
 def own_name_spaces() -> str:
-    """Gives our children name spaces of their own for processes, mounts and IPC; all end with the first
-    process.
+    """Gives our children name spaces for processes, mounts and IPC; all end with the first process.
 
     Without root it also needs a name space of users, in which we keep our number; not every kernel permits
     that to everybody. It is tried in a child first, because a failure half way cannot be undone.

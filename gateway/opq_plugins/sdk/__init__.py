@@ -1,5 +1,4 @@
-"""The classes that a plug-in of the rule engine is written against: Source, Sink, Function and their
-contexts.
+"""The classes of a plug-in of the rule engine: Source, Sink, Function and their contexts.
 
 The shapes are those of eKuiper's portable plug-ins (reference/rules.md, E.4): a plug-in written for them runs
 after a change of its import. No I/O; importable without any extra.
@@ -158,12 +157,7 @@ class Function(ABC):
 
 
 def check_emission(count: int, meta: object, arrived_ms: Value) -> None:
-    """Checks the metadata and times of messages: as many as messages, and of the right type. Rules rely on
-    it.
-
-    Raises:
-        ValueError: `meta` or `arrived_ms` does not fit `count` messages.
-    """
+    """Checks that metadata and times fit `count` messages; rules rely on it. Raises ValueError."""
     if meta is not None:
         if not isinstance(meta, Sequence) or len(meta) != count:
             raise ValueError(f"meta: want a list, one for each of the {count} messages")

@@ -189,10 +189,9 @@ class Analysis:
         return replace(self.config, **{name: value for name, value in values.items() if name in known})
 
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, State]) -> tuple[Finding, ...]:
-        """Its findings in `event`; an analysis with memory stores its state in `states`, per nominal values.
+        """Its findings in `event`; an analysis with memory keeps its state in `states`, per nominal values.
 
-        Raises whatever the analysis raises, and TypeError or ValueError where its result is not findings of
-        this event.
+        Raises whatever it raises, and TypeError or ValueError where these are no findings of this event.
         """
         config = self.for_nominal(nominal)
         if self.begin is None:
@@ -212,10 +211,7 @@ class Analysis:
     def requests_in(
         self, event: Event, findings: Sequence[Finding], nominal: Nominal
     ) -> tuple[SampleRequest, ...]:
-        """The samples that it requests beyond `event`, given its `findings` in it.
-
-        Raises whatever the module raises, and TypeError or ValueError where its result is not requests.
-        """
+        """The samples that it requests beyond `event`. Raises what it raises, TypeError or ValueError."""
         if self.wants is None:
             return ()
         return checked_requests(self.wants(event, tuple(findings), self.for_nominal(nominal)))

@@ -95,8 +95,7 @@ def _copied(folder: Path) -> Path:
 def _reap(wire_fd: int, report_fd: int) -> None:
     """Runs the first process of a name space, which ignores signals and reaps orphans, and does nothing else.
 
-    Returns in the worker, which is the second process. When that ends, the first one ends, and with it all
-    others.
+    Returns in the worker, the second process; when that ends, the first one ends, and with it all others.
     """
     worker = os.fork()
     if worker == 0:

@@ -1,7 +1,6 @@
 """Frames between host and worker: MessagePack arrays that begin with their tag; their length precedes them.
 
-They go over a socket pair. A frame without the fields of its type, or with wrong types, is refused: the host
-does not trust a worker.
+A frame without the fields of its type, or with wrong types, is refused: the host does not trust a worker.
 """
 
 import select

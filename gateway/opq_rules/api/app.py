@@ -88,8 +88,7 @@ def add_errors(app: FastAPI) -> None:
 
 
 class JsonBodies:
-    """Treats every body as JSON, whatever its content type: `curl -d`, which eKuiper's users write, sends
-    form data.
+    """Treats every body as JSON: `curl -d`, which eKuiper's users write, sends form data.
 
     A form of several parts stays a form: a file of POST /config/uploads. Bodies that a web page in a browser
     could send are refused before, by the RequestGuard.

@@ -36,10 +36,9 @@ def take_over(
     beside: bool,
     stopped: Callable[[], bool] = lambda: False,
 ) -> dict[str, int]:
-    """Imports all of `sections` or, where the engine refuses a part, nothing. `beside`: existing objects
-    stay.
+    """Imports all of `sections`, or nothing where the engine refuses a part.
 
-    `stopped()` is called while nothing has changed yet; if it returns True, nothing will change.
+    `beside`: existing objects stay. `stopped()`, called before anything has changed: True cancels the import.
     """
     new = dry_run(engine, plugins, sections, beside, stopped)
     before = everything(engine, plugins)

@@ -1,7 +1,6 @@
 """POST /query: a SELECT as a temporary rule; GET /query/{rule_id}: the rows of an existing rule.
 
-Rows are sent as server-sent events until the client disconnects. It is ours: eKuiper's CLI does this over its
-own port.
+Rows are sent as server-sent events until the client disconnects. It is ours, and not eKuiper's.
 """
 
 import asyncio
@@ -33,8 +32,7 @@ _GONE = 'event: state\ndata: {"status":"deleted"}\n\n'
 class _Rows:
     """Rows on their way from the engine's thread to a client.
 
-    No thread waits for rows: REST has 40 threads, and as many clients of quiet rules would occupy all of
-    them.
+    No thread waits for rows: REST has 40 threads, and as many clients of quiet rules would occupy them.
     """
 
     def __init__(self) -> None:

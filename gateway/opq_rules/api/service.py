@@ -1,7 +1,6 @@
 """RulesService: engine, plug-in host and REST in one; a process of its own, or inside another service.
 
-REST answers before the rules are loaded. At the end it stops first, then the engine with a last checkpoint,
-then the plug-ins' processes.
+REST answers before the rules are loaded, and stops first; then engine and plug-ins' processes end.
 """
 
 import socket

@@ -1,7 +1,6 @@
 """/ruleset and /data: export and import of whole sets, as JSON or YAML, at once or as a task.
 
-Tasks may take longer than a request; they run one after another, and each has an id. Source:
-reference/rules.md, A.5.
+Tasks, which may take long, run one after another. Source: reference/rules.md, A.5.
 """
 
 import threading

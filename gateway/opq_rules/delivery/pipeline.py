@@ -42,8 +42,7 @@ class Parcel:
 class RefusedParcels:
     """A queue of Parcels that survives a restart. Used by one thread.
 
-    `path` None: memory only. Parcels on disk are never older than those in memory: while there is one on
-    disk, new ones go there too.
+    `path` None: memory only. While there is a parcel on disk, new ones go there too, so that order is kept.
     """
 
     def __init__(self, path: Path | None, memory_limit: int, disk_limit: int) -> None:
@@ -163,8 +162,7 @@ class SinkSending:
 
 
 class Pipeline:
-    """Sends emissions of one action. `done(ids)` gets every emission that has been handled: sent, dropped or
-    lost.
+    """Sends emissions of one action. `done(ids)`: these emissions were sent, dropped or lost.
 
     `refused` holds what the sink refuses; the caller sets its limits. `send` and `tick` are called by one
     thread; neither raises an error of the sink.

@@ -1,7 +1,6 @@
 """Writes a row as a message of protobuf: columns by the fields' names; columns without a field are left out.
 
-It accepts the values that reading a message gives: enums by name, maps with text keys, bytes (or their
-base64).
+It accepts what reading a message gives: enums by name, maps with text keys, bytes (or their base64).
 """
 
 import base64

@@ -173,10 +173,7 @@ def compiled_template(text: str) -> Callable[[object], str]:
 
 
 def per_row(text: str) -> Callable[[object], str]:
-    """A property such as `topic: "boxes/{{.box}}"`: `text`, or its template's result for the (first) row.
-
-    Raises ValueError where the template does not parse.
-    """
+    """A property such as `topic: "boxes/{{.box}}"`, as a function of rows. ValueError: it does not parse."""
     if "{{" not in text and "{%" not in text:
         return lambda data: text
     render = compiled_template(text)

@@ -1,7 +1,4 @@
-"""StreamCatalogue: the streams and tables that are defined, and the statements that change them.
-
-UsageGraph: which rules and streams use a stream, a type, a connection or a schema.
-"""
+"""StreamCatalogue: the defined streams and tables. UsageGraph: who uses what of a definition."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress

@@ -1,7 +1,4 @@
-"""Time for the rule engine: the one clock that all parts use, and delayed calls.
-
-The wall clock gives the time of arrival; waits are measured by a monotonic clock.
-"""
+"""The one clock of the rule engine (wall clock for arrivals, monotonic for waits), and delayed calls."""
 
 import heapq
 import itertools

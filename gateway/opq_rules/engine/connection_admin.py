@@ -40,10 +40,9 @@ from opq_rules.streams.definition import StreamDefinition
 
 
 class Rehearsal:
-    """Checks definitions before they are made. Each method raises the RuleError that the engine would raise.
+    """Checks definitions before they are made; raises the RuleError that the engine would raise.
 
-    Attributes: `configurations`, `connections`, `schemas`: copies that may be changed freely; the stored ones
-    are not written.
+    `configurations`, `connections`, `schemas` are copies that may be changed freely.
     """
 
     def __init__(

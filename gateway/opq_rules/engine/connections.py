@@ -120,10 +120,9 @@ class Connections:
         return found if isinstance(found, str) and found and connections_of(kind, type_name) else None
 
     def resolved(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
-        """The properties that a source or sink gets: of its connection, of the set `name` ("": none), its
-        own.
+        """The properties of a connection, of the set `name` ("": none), and its own; later ones win.
 
-        Later ones win. A plug-in's type also gets its `connectionSelector`.
+        A plug-in's type also gets its `connectionSelector`.
         """
         found = self._merged(kind, type_name, name, own)
         if SELECTOR not in found or not (fitting := connections_of(kind, type_name)):

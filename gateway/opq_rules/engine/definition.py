@@ -40,11 +40,7 @@ IDLE = ("concurrency", "debug", "logFilename", "enableRuleTracer", "notifySub", 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Times in ms.
-
-    `idleTimeout` (not eKuiper's): after so long without records a stream no longer holds the watermark back;
-    0: never.
-    """
+    """Times in ms. `idleTimeout` (ours): after so long a silent stream holds the watermark no more."""
 
     isEventTime: bool = False
     lateTolerance: int = field(default=1000, metadata={"ms": True})

@@ -1,8 +1,6 @@
-"""EndpointFactory makes configured sources, lookup tables and sinks for streams and rules. It starts none of
-them.
+"""EndpointFactory makes configured sources, lookup tables and sinks, and starts none of them.
 
-TypeRegistry provides their types and the functions; PluginFunctions adds functions of plug-ins to those of
-SQL.
+TypeRegistry provides their types, PluginFunctions the functions of SQL and of plug-ins.
 
 A type's properties come from its connection, its named set and its own; properties that all types have
 (payloads, down-sampling, templates, batches) are handled here.

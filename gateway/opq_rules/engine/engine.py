@@ -145,8 +145,7 @@ class Engine:
     # -- streams and tables
 
     def execute(self, sql: str, what: str | None = None) -> JsonValue:
-        """Executes a statement about streams or tables: returns text for CREATE and DROP, JSON for SHOW and
-        DESCRIBE.
+        """Executes a statement; returns text for CREATE and DROP, JSON for SHOW and DESCRIBE.
 
         `what`: "stream" or "table" where the statement has to be about one of those.
         """
@@ -364,10 +363,7 @@ class Engine:
     # -- plug-ins
 
     def plugin_changed(self, kind: str, symbol: str) -> None:
-        """Called when a type was installed, removed or replaced (the plug-in host itself swaps running ones).
-
-        Rules that were stopped because the type was missing start.
-        """
+        """Called when a type came, went or was replaced; rules that had stopped for it start again."""
         with self._store.changing():
             self._functions.changed()
             self._factory.changed()

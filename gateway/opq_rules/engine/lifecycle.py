@@ -279,10 +279,9 @@ class RuleLifecycle:
     # -- schedules
 
     def _follow_schedule(self, rule: Rule, made: RuleDefinition, turn: int, ran: bool | None) -> None:
-        """Starts or stops a rule as its schedule requires.
+        """Starts or stops a rule as its schedule requires. `ran`: what the last check found.
 
-        `ran`: what the last check found. Between two changes of the schedule a rule is left as it is, even if
-        it failed.
+        Between two changes of the schedule a rule is left as it is, even if it failed.
         """
         schedule = made.options.schedule
         if schedule is None or rule.more.schedule != turn or self.rules.get(rule.id) is not rule:

@@ -1,5 +1,4 @@
-"""EngineLoop: the engine's one thread. It takes records from the sources, runs the units, passes emissions
-on.
+"""EngineLoop: the engine's one thread; takes records from sources, runs units, passes emissions on.
 
 Changes of what runs arrive as calls (`call`), so that nothing here needs a lock.
 """

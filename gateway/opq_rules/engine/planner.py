@@ -1,5 +1,4 @@
-"""Planner: from a rule's text to the unit that will run it, shared with other rules where results stay the
-same.
+"""Planner: from a rule's text to its unit, shared with other rules where results stay the same.
 
 A text whose shape is known is not parsed: only its constants are read.
 """

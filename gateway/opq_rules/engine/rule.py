@@ -37,8 +37,7 @@ class RuleDetails:
 class Rule:
     """One rule. `unit` None: it does not run.
 
-    `joined_*`: the unit's counts when the rule joined, so that a record that does not concern a rule costs
-    that rule nothing.
+    `joined_*`: the unit's counts when it joined, so that a record that does not concern it costs nothing.
     """
 
     id: str
@@ -91,8 +90,7 @@ class UnitFollower(Protocol):
 class QueryUnit:
     """One query and the rules that get its result; several rules only where they ask for the same.
 
-    `key`: what rules must have in common to share it. `inputs`: stream -> key of its input. `make` makes a
-    new query.
+    `key`: what these rules have in common. `inputs`: stream -> key of its input. `make` makes a new query.
     """
 
     remembers = True

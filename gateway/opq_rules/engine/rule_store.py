@@ -1,5 +1,4 @@
-"""RuleStore: definitions (streams, tables, rules, settings, schemas) in SQLite, so that they survive a
-restart.
+"""RuleStore: streams, tables, rules, settings and schemas in SQLite.
 
 One row per object: (kind, name) -> body. Durable when a call returns (WAL, fsync per commit).
 """

@@ -66,10 +66,7 @@ class EmissionGiver(Protocol):
 
 
 class SinkRunner(OperatorContext):
-    """One running sink; also its `sdk.Context`.
-
-    `make(runner, done)` makes the pipeline on the runner's thread. `durable`: its rules have qos >= 1.
-    """
+    """One running sink and its `sdk.Context`. `make(runner, done)` makes the pipeline on its thread."""
 
     def __init__(
         self, key: str, action: Action, make: MakePipeline, limit: int, giver: EmissionGiver, durable: bool
@@ -138,8 +135,7 @@ class SinkRunner(OperatorContext):
         return self._waiting >= self.limit
 
     def offer(self, sender: EmissionSender, first: int, emissions: Sequence[Emission], waits: bool) -> None:
-        """Queues emissions at qos 0. `waits`: their source waits for the sink, so that they are never
-        dropped.
+        """Queues emissions at qos 0. `waits`: their source waits for the sink, so none is ever dropped.
 
         Emissions of the present turn are not dropped: the sink had no chance to take them yet.
         """
@@ -224,8 +220,7 @@ class SinkRunner(OperatorContext):
     def watch(self, emission_id: str, done: Callable[[str, bool], None]) -> None:
         """Calls `done(error, lost)` on the sink's thread when the emission has been handled.
 
-        Only the last MAX_WATCHED emissions are watched. `error`: what the sink raised last since this call,
-        or "".
+        Only the last MAX_WATCHED emissions are watched. `error`: what the sink raised last since then.
         """
         counters = self.pipeline.counters if self.pipeline is not None else None
         before = (counters.exceptions_total, counters.lost_total) if counters is not None else (0, 0)
@@ -290,10 +285,7 @@ class SinkPool:
             self._factory.check_sink(action)
 
     def of(self, rule: RuleDefinition) -> RuleSinks:
-        """The sinks of a rule, shared by rules with equal options and actions.
-
-        Actions that write into memory or collect batches are not shared.
-        """
+        """The sinks of a rule; equal ones are shared, unless they write to memory or collect batches."""
         shares = all(action.type != MEMORY and self._is_shared(action) for action in rule.actions)
         key: Hashable = (rule.options, rule.actions, "" if shares else rule.id)
         found = self._shared.get(key)

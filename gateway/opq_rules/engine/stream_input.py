@@ -68,11 +68,9 @@ class StreamInput:
             self.decoder.use_columns(frozenset().union(*known) if len(known) == len(read) else None)
 
     def batches(self, entries: Iterable[SourceEntry], deliver: Deliver) -> Iterator[Batch]:
-        """The entries as batches, in order. The next one is decoded when the caller is done with the one
-        before.
+        """The entries as batches, in order; the next one is decoded when the caller is done with one.
 
-        Unreadable records are counted, and sent as errors to the rules that want them; windows do not get
-        them.
+        Unreadable records are counted, and sent as errors to rules that want them, but into no window.
         """
         for run in _runs(entries):
             meta = run[0].meta

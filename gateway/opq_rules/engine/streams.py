@@ -1,7 +1,4 @@
-"""StreamInputs: the running inputs: one for all rules of a SHARED stream, else one per rule.
-
-LookupTables: the open tables, one for all rules that query it.
-"""
+"""StreamInputs: running inputs, one for all rules of a SHARED stream. LookupTables: the open tables."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial

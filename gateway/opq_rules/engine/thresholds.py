@@ -109,8 +109,7 @@ def _has_no_memory(call: FunctionCall) -> bool:
 
 
 class SortedThresholds:
-    """Rules sorted by `Rule.constants`, which are in the order of `free`; a single constant is not in a
-    tuple.
+    """Rules sorted by `Rule.constants`: a tuple in the order of `free`, or the only constant.
 
     `first` takes O(log n) and the rules found.
     """

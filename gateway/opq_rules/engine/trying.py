@@ -1,7 +1,4 @@
-"""`rule try`: runs rules on given records under a virtual clock, with the same query as running rules. Pure.
-
-Source: contracts.md, `opq-tools rule try`.
-"""
+"""`rule try`: runs rules on given records under a virtual clock. Pure. Source: contracts.md."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""RuleViews: an engine's answers about its rules: definitions, status, plans, usage. It changes nothing.
-
-Metrics have eKuiper's names (reference/rules.md, A.3).
-"""
+"""RuleViews: answers about rules, which change nothing. Metrics: reference/rules.md, A.3."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -249,8 +246,7 @@ def _source_node(runner: SourceRunner) -> JsonObject:
 def _sink_node(rule: Rule, runner: SinkRunner | None) -> JsonObject:
     """Metrics of a sink; every rule that shares a sink shows its errors.
 
-    `runner` None: a topic of memory, which takes emissions at once. Emissions that wait in the queue or in
-    the sink's cache do not count as sent.
+    `runner` None: a topic of memory, which takes all at once. What waits does not count as sent.
     """
     if runner is None:
         return _NODE | {"records_in_total": rule.out, "records_out_total": rule.out, "connection_status": 1}

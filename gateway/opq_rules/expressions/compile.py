@@ -47,9 +47,8 @@ def compile_expression(
 ) -> Evaluate:
     """The closure of an expression; it raises nothing but RowError.
 
-    `functions`: the functions beside those that `resolver.call` handles; None: those of the toolkit.
-
-    Raises RuleError (SQL_PLAN) for an expression that can never be computed.
+    `functions`: those beside what `resolver.call` handles; None: the toolkit's. RuleError (SQL_PLAN): it can
+    never be computed.
     """
     return _Compiler(resolver, functions).compile(node)[0]
 

@@ -1,7 +1,4 @@
-"""Aggregates on the distribution of numbers: median, percentiles, histogram, slope.
-
-Source: reference/rules.md, D.5, Aggregate (percentile_cont as in the SQL standard).
-"""
+"""Aggregates: median, percentiles, histogram, slope. Source: reference/rules.md, D.5, Aggregate."""
 
 import bisect
 import math

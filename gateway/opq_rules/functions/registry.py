@@ -70,8 +70,7 @@ class Scalar:
 class KeepsState:
     """`state` and `restore` of an aggregate or analytic function, from the attributes named in KEEPS.
 
-    The state is the value of the single attribute, or a list of the values of several; for an attribute that
-    has a state itself it is that state.
+    The value of the only attribute, or a list of values; an attribute that has a state gives that state.
     """
 
     __slots__ = ()

@@ -1,5 +1,4 @@
 """One running SELECT, without I/O, clock or thread: records in, emissions out.
 
-`plan` checks a statement once and gives a plan; `Query` runs it. The same class serves running rules, virtual
-time, backtests and restarts after a kill.
+`plan` checks a statement once; `Query` runs the plan: live, in virtual time, and again after a kill.
 """

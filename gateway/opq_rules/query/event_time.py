@@ -42,10 +42,9 @@ _PIECE = re.compile(r"'([^']*)'|([A-Za-z])\2*|([^A-Za-z']+)")
 def event_times(
     origins: Sequence[Origin], joined: bool
 ) -> tuple[dict[int, Callable[[Value], int]], dict[int, int]]:
-    """Each stream's function of its time, and its number among the streams that move the watermark.
+    """Each stream's function of its time, and its number among those that move the watermark.
 
-    Both by number in FROM. Raises RuleError (SQL_PLAN) for a stream without TIMESTAMP, or with a wrong
-    format.
+    Both by number in FROM. Raises RuleError (SQL_PLAN): no TIMESTAMP, or a wrong format.
     """
     times: dict[int, Callable[[Value], int]] = {}
     numbers: dict[int, int] = {}

@@ -1,8 +1,7 @@
-"""Joins of the records of one window, and of records with tables.
+"""Joins of the records of one window, and of records with tables. Source: reference/rules.md, D.3.
 
 Input and output are tuples with one dict or None per origin. LEFT keeps the order of the left side, RIGHT
-that of the right; FULL gives the left rows first, then the unmatched right ones. Source: reference/rules.md,
-D.3.
+that of the right; FULL gives the left rows first, then the unmatched right ones.
 """
 
 from collections import deque
@@ -121,8 +120,7 @@ def _candidates(
 ) -> Iterable[Collection[int]]:
     """Per left row the numbers of right rows for which ON is computed: all, or those of equal value.
 
-    Equal values are used only where all are numbers or all are texts, because values of clashing types must
-    be an error.
+    Values of clashing types must be an error, so all have to be numbers, or all texts.
     """
     everything: list[Collection[int]] = [range(len(rights))] * len(lefts)
     if step.equal is None or len(lefts) * len(rights) < _WORTH_IT:

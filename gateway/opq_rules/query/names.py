@@ -167,10 +167,7 @@ class Names:
 
 @dataclass(slots=True)
 class NameScope:
-    """inference.Scope of one clause; names mean the same as in the compiler (`query.resolver`).
-
-    `types`: gives the type of an origin's column.
-    """
+    """inference.Scope of one clause, as in the compiler. `types`: the type of an origin's column."""
 
     names: Names
     types: Callable[[Origin, str], ValueType]

@@ -1,7 +1,4 @@
-"""SELECT's items: how they are compiled, the row that they make, and which columns a statement reads.
-
-An item is a star, a named value, or a call that spreads as columns or rows.
-"""
+"""SELECT's items (a star, a named value, a call that spreads), the row that they make, what they read."""
 
 from collections import ChainMap
 from collections.abc import Callable, Sequence

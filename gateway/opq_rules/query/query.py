@@ -1,7 +1,6 @@
 """A running plan: records and the passing of time in, emissions out; its state survives a kill.
 
-No I/O, no clock, no thread. A record that cannot be computed is counted and reported, and the query
-continues.
+No I/O, clock or thread. A record that cannot be computed is counted and reported.
 """
 
 import itertools

@@ -1,7 +1,6 @@
 """Traced: a query that reports each step of each record. It does the same work, without short cuts.
 
-A running query is turned into one, and back afterwards, with all of its state; a query that is not traced has
-no extra cost.
+A running query becomes one, and is itself again afterwards, with all of its state.
 """
 
 from collections.abc import Sequence

@@ -23,10 +23,7 @@ _DATABASE = re.compile(r'[^/\\. "$*<>:|?\x00]{1,63}')
 _COLLECTION = re.compile(r"(?!system\.)[^$\x00]{1,200}")
 _COLUMN = re.compile(r"[^$.\x00][^.\x00]*")
 _PASSING = frozenset({6, 7, 64, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436, 14031})
-"""Server errors that may be temporary: connection, a new primary, shutdown, a write conflict, a full disk.
-
-From MongoDB's list of error codes.
-"""
+"""Server errors that may be temporary (connection, new primary, shutdown), from MongoDB's list."""
 
 T = TypeVar("T")
 

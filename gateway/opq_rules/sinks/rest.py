@@ -1,7 +1,6 @@
 """rest: an HTTP request per emission (or per row with sendSingle).
 
-Without an answer, and after 408, 425, 429 and 5xx, it is sent again. Other refusals drop the emission,
-counted.
+It is sent again without an answer, and after 408, 425, 429 and 5xx; other refusals drop it, counted.
 """
 
 from collections.abc import Mapping
@@ -45,8 +44,7 @@ class Connection:
     def check(self, wait_s: float) -> None:
         """Sends HEAD, or GET where the server has no HEAD.
 
-        A missing path may be created by a later POST, so every answer is accepted, except refused access and
-        server errors.
+        A later POST may create the path, so only refused access and server errors are not accepted.
         """
         if "{{" in self.url or "{%" in self.url:
             raise ValueError(f"url  is {self.url!r}; a template cannot be tested without a row")

@@ -56,10 +56,7 @@ def compiler() -> list[str] | None:
 
 @functools.lru_cache(maxsize=4)  # an import compiles each three times: check, rehearsal, storing
 def compiled_schema(text: str) -> bytes:
-    """The descriptor set of a text with its imports, which may only be Google's own files.
-
-    Raises ValueError: there is no compiler, or it refuses the text, with line and column.
-    """
+    """The descriptor set of a text. ValueError: no compiler, or what it refuses, with line and column."""
     command = compiler()
     if command is None:
         raise ValueError(f"a .proto text needs protobuf's compiler: {INSTEAD}")
@@ -108,10 +105,7 @@ _GOOGLES = {
 
 
 def messages_of(content: bytes) -> dict[str, type[Message]]:
-    """Name below its package (`Library.Book`) -> class; also by the full name where there is a package.
-
-    Raises ValueError: no descriptor set, a file that it imports is missing, too much.
-    """
+    """Name below its package (`Library.Book`), and full name -> class. ValueError: it cannot be used."""
     if len(content) > MAX_BYTES:
         raise ValueError(f"{len(content)} bytes; want at most {MAX_BYTES}")
     try:

@@ -126,8 +126,7 @@ class Tumbling:
 
 
 class Hopping:
-    """A window at every hop, [end - length, end). With a hop above the length the records in between are
-    dropped.
+    """A window at every hop, [end - length, end); records between shorter windows are dropped.
 
     Records go into panes that no window boundary divides; a window is its panes merged.
     """

@@ -200,6 +200,26 @@ def test_a_silent_box_is_cut_though_its_handshake_was_one_of_too_many(
         assert [ends(watched[each]) for each in ids[1:]] == [0] * (len(ids) - 1)
 
 
+def test_one_turn_examines_only_some_of_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    examined: list[int] = []
+    monkeypatch.setattr(peers, "EXAMINED_AT_ONCE", 2)
+    monkeypatch.setattr(peers, "bytes_sent", lambda number: examined.append(number) or 1000)
+    with zmq.Context() as context, ExitStack() as opened:
+        watched = opened.enter_context(context.socket(zmq.PULL))
+        port = watched.bind_to_random_port("tcp://127.0.0.1")
+        found = peers.Peers(context, watched, "many", candidates=0)
+        opened.callback(found.close)
+        for _ in range(5):
+            opened.enter_context(socket.create_connection(("127.0.0.1", port)))
+        while len(found.unknown) < 5:
+            found.drain()
+        assert found.admitted_connection("127.0.0.1") is None, "it is unclear which one it is"
+        for done in (2, 4, 5):
+            found.remove_finished()
+            assert len(examined) == len(found.unplaced) == done
+        assert not found.unknown
+
+
 def test_a_box_with_an_address_of_its_own_is_known_however_many_others_are_in_handshake(makai: Any) -> None:
     brokers = makai.brokers()
     host, port = brokers.acquisition_config.response_endpoint.removeprefix("tcp://").split(":")

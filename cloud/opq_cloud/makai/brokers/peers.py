@@ -9,6 +9,8 @@ Source: ZMTP 3.1 and CurveZMQ (RFC 23, 26).
 
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import zmq
 
@@ -38,6 +40,8 @@ handshake would look at all of them, and one costs 3 us. A socket of the second 
 WATCH_S, READY_S = 0.02, 0.0005
 """Longest wait for READY after ZAP's answer, and the first one; each is twice the one before."""
 SETTLE_PERIOD_S = 1.0
+EXAMINED_AT_ONCE = 256
+"""Connections that one turn examines, 3 us each: thousands at once would delay a revoked key."""
 READY_BEFORE_S = 0.1
 """READY goes out after ZAP's answer; the kernel's clock for it ticks in steps of up to 10 ms."""
 SUSPECTED_S = 0.3
@@ -68,6 +72,10 @@ class Peers:
         self._unclear_s: float | None = None
         """When an answer went to a connection that was not found: the next READY may be that one's."""
         self._settle_s = 0.0
+        self._examined_s = -1.0
+        """When the present examination began."""
+        self._examined: Iterator[int] = iter(())
+        """Connections that it has not reached yet."""
         self._watched = socket
         self.monitor = open_monitor(context, socket, name, EVENTS)
 
@@ -135,26 +143,30 @@ class Peers:
     def remove_finished(self) -> None:
         """Removes, once a second after an unclear answer, the connections that have finished their handshake.
 
-        ZAP's next request can be about any of the rest.
+        Each call examines EXAMINED_AT_ONCE of them. ZAP's next request can be about any of the rest.
         """
         now_s = time.monotonic()
         if self._unclear_s is None or now_s < self._settle_s:
             return
-        self._settle_s = now_s + SETTLE_PERIOD_S
-        self._set_aside_finished(now_s)
-        if now_s > self._unclear_s + SUSPECTED_S:
-            self._unclear_s = None
+        if self._examined_s < self._settle_s:
+            self._examined_s, self._examined = now_s, iter(list(self.unknown))
+        examined = list(islice(self._examined, EXAMINED_AT_ONCE))
+        self._set_aside_finished(examined, now_s)
+        if len(examined) < EXAMINED_AT_ONCE:
+            self._settle_s = now_s + SETTLE_PERIOD_S
+            if self._examined_s > self._unclear_s + SUSPECTED_S:
+                self._unclear_s = None
 
-    def _set_aside_finished(self, now_s: float) -> None:
-        for number in list(self.unknown):
-            if (bytes_sent(number) or 0) > BEFORE_READY_BYTES:
+    def _set_aside_finished(self, numbers: Iterable[int], now_s: float) -> None:
+        for number in numbers:
+            if number in self.unknown and (bytes_sent(number) or 0) > BEFORE_READY_BYTES:
                 self._discard_unknown(number)
                 self.unplaced[number] = now_s - sent_ago_s(tcp_info(number))
 
     def end_unplaced(self, address: str, answered_s: float) -> int:
         """Ends connections from `address` whose handshake ended at about that time and that sent nothing."""
         self.drain()
-        self._set_aside_finished(time.monotonic())
+        self._set_aside_finished(list(self._unknown_from.get(address, ())), time.monotonic())
         return sum(
             self._shut_down(number)
             for number, ready_s in list(self.unplaced.items())

@@ -199,14 +199,14 @@ class AcquisitionBroker:
             self._log.info("broker.listening", boxes=config.command_endpoint, backend=config.request_endpoint)
             if ready is not None:
                 ready.set()
-            looked_s = 0.0
+            served_s = 0.0
             while not stop.is_set():
                 idle = not poller.poll(POLL_MS) and not zap.keys_changed
-                if idle and not self._pending and time.monotonic() < looked_s + IDLE_S:
+                if idle and not self._pending and time.monotonic() < served_s + IDLE_S:
                     clients.check()
                     answers.check()
                     continue
-                looked_s = time.monotonic()
+                served_s = time.monotonic()
                 zap.handle_peers()
                 answers.read_subscriptions()
                 for message in receive(commands.socket, BURST):

@@ -1,4 +1,4 @@
-"""The Boxes of the triggering service: when each was heard, its windows, its nominal values."""
+"""The Boxes of the triggering service: when each last sent, its windows, its nominal values."""
 
 import math
 import time
@@ -29,7 +29,7 @@ MAX_BOXES = 200_000
 
 
 class BoxRegister:
-    """Boxes that were heard lately; written by the triggering service's loop, read by health."""
+    """Boxes that sent lately; written by the triggering service's loop, read by health."""
 
     def __init__(self, default: Nominal, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._default = default
@@ -56,7 +56,7 @@ class BoxRegister:
 
     @property
     def appeared(self) -> int:
-        """How often an unknown Box was heard; never falls."""
+        """How often an unknown Box appeared; never falls."""
         return len(self._received_s) + self._forgotten
 
     def note_received(self, box_id: str, timestamp_ms: int) -> None:
@@ -73,11 +73,11 @@ class BoxRegister:
         if length_ns > self._alive_longest_ns:
             self._alive_longest_ns = length_ns
         length_s = length_ns / 1e9
-        kept = 0.5 ** (length_s / RHYTHM_HALVES_S)
-        self._rhythm_s[box_id] = max(length_s, self._rhythm_s.get(box_id, 0.0) * kept)
+        decay = 0.5 ** (length_s / RHYTHM_HALVES_S)
+        self._rhythm_s[box_id] = max(length_s, self._rhythm_s.get(box_id, 0.0) * decay)
 
     def note_columns(self, columns: MeasurementColumns) -> None:
-        """Notes that each of these was heard now, with its window."""
+        """Notes that each of these arrived now, with its window."""
         if not columns.once:
             spans = zip(columns.start_ns.tolist(), columns.end_ns.tolist(), strict=True)
             for box_id, timestamp_ms, window_ns in zip(
@@ -99,7 +99,7 @@ class BoxRegister:
         self._rhythm_s.update(zip(ids, rhythms_s.tolist(), strict=True))
 
     def received_since(self, since_s: float) -> NDArray[np.int64]:
-        """Returns (n, RECEIVED_COLUMNS) the Boxes heard after `since_s`, for the first share."""
+        """Returns (n, RECEIVED_COLUMNS) the Boxes that sent after `since_s`, for the first share."""
         rows = [
             (
                 int(box_id),
@@ -124,7 +124,7 @@ class BoxRegister:
             self._rhythm_s[box_id] = longest_ns / 1e9
 
     def remove_boxes(self, box_ids: Iterable[str]) -> None:
-        """Removes Boxes that another share hears from now on."""
+        """Removes Boxes whose Measurements another share receives from now on."""
         for box_id in box_ids:
             self._forgotten += self._received_s.pop(box_id, None) is not None
             for known in (self._last_ms, self._window_ns, self._rhythm_s):
@@ -132,7 +132,7 @@ class BoxRegister:
         self._alive_found = (0.0, -math.inf)
 
     def alive(self, within_s: float) -> tuple[str, ...]:
-        """Ids of the Boxes heard within `within_s` plus the time that one of their measurements covers."""
+        """Ids of the Boxes that sent within `within_s` plus the time that one of their measurements covers."""
         self._find_alive(within_s)
         return self._alive_ids
 
@@ -181,7 +181,7 @@ class BoxRegister:
         return known if (volts, hz) == (known.volts, known.hz) else Nominal(volts, hz)
 
     def health(self) -> list[HealthReport]:
-        """One report per Box heard today; `timestamp` is its last measurement's, as in the original."""
+        """One report per Box that sent today; `timestamp` is its last measurement's, as in the original."""
         now = self._now()
         found = []
         for box_id, at in sorted(self._received_s.items(), key=lambda item: box_order(item[0])):

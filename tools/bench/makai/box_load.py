@@ -69,7 +69,7 @@ class BoxLoad:
         self._crossings = 0
         """Crossings so far; each is half a minute after the one before."""
         self._before, self._answered_s = self._sequences.copy(), np.full(boxes, np.nan)
-        """By Box: sequence before `heard`, and monotonic time of the first acknowledgement of a later one."""
+        """By Box: sequence before `acknowledged`, and when a later one was acknowledged first, monotonic."""
 
     def connect(self) -> dict[str, float]:
         """Connects all Boxes to the triggering broker; returns the seconds that it took."""
@@ -121,7 +121,7 @@ class BoxLoad:
             "latencies_s": found,
         }
 
-    def heard(self, rate_hz: float) -> dict[str, list[float]]:
+    def acknowledged(self, rate_hz: float) -> dict[str, list[float]]:
         """Seconds until each Box has an acknowledgement of a Measurement sent from now on."""
         self._before, began_s = self._sequences.copy(), time.monotonic()
         self._answered_s = np.full(len(self._before), np.nan)
@@ -182,8 +182,8 @@ class BoxLoad:
                 self._answered_s[box] = time.monotonic()
         if box != crossed.box or crossed.requested_s:
             return
-        asked = command.data_command  # all fields are 0 in other commands
-        if asked.start_ms <= crossed.at_ms <= asked.end_ms:
+        span = command.data_command  # all fields are 0 in other commands
+        if span.start_ms <= crossed.at_ms <= span.end_ms:
             crossed.requested_s = time.monotonic()
 
 
@@ -191,7 +191,7 @@ def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     load = BoxLoad(plan["boxes"], Path(plan["curve"]), Endpoints(**plan["endpoints"]))
     orders: dict[str, Callable[..., Mapping[str, object]]] = {
-        "connect": load.connect, "run": load.run, "cross": load.cross, "heard": load.heard,
+        "connect": load.connect, "run": load.run, "cross": load.cross, "acknowledged": load.acknowledged,
     }  # fmt: skip
     for line in sys.stdin:
         order = json.loads(line)

@@ -95,13 +95,13 @@ def _of_boxes(makai: MakaiProcesses, load_s: float, crossings: int) -> Iterator[
     yield from _crossings(
         f"{boxes} Boxes: crossing to its command", made | {"crossings": min(crossings, boxes)}
     )
-    first_s = load.answer(order="heard", rate_hz=1.0)["latencies_s"]
+    first_s = load.answer(order="acknowledged", rate_hz=1.0)["latencies_s"]
     yield case(
         f"{boxes} Boxes at 1/s: sent and acknowledged, the last Box", "s", first_s, max(first_s, default=0.0)
     )
     makai.restart("triggering-broker", "acquisition-broker")
-    again_s = load.answer(order="heard", rate_hz=1.0)["latencies_s"]
-    why = f"{boxes - len(again_s)} of {boxes} not heard" if len(again_s) < boxes else ""
+    again_s = load.answer(order="acknowledged", rate_hz=1.0)["latencies_s"]
+    why = f"{boxes - len(again_s)} of {boxes} not acknowledged" if len(again_s) < boxes else ""
     name = f"{boxes} Boxes at 1/s: acknowledged again after both brokers were killed and are back, the last"
     yield case(name, "s", again_s, max(again_s, default=0.0), limit=10.0, because=why)
 

@@ -117,7 +117,7 @@ class MakaiProcesses:
         return ProcessFigures(cpu_s, rss, values, stages)
 
     def boxes_reporting(self) -> int:
-        """Boxes that the triggering service has heard lately, by its health; 0 where it does not answer."""
+        """Boxes that sent lately, by the health of the triggering service; 0 where it does not answer."""
         try:
             text = self._read("triggering-service", "/")
         except OSError:

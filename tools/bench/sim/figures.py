@@ -135,13 +135,13 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
     rate, limit = 60 // cycles, WHOLE_1 if cycles == 60 else WHOLE_6
     name = f"(c) at {rate}/s"
     click.echo(f"{boxes} Boxes in closed form at {rate}/s ...", err=True)
-    asked, unanswered, why = None, 0, ""
+    answering, unanswered, why = None, 0, ""
     with fleet(boxes, cycles, start_s=left_s - watch_s * (1 + waveforms)) as up:
         found = up.cost(watch_s)
         if waveforms:
             up.traffic(WAVEFORMS_PER_S / PROCESSES)
             time.sleep(ANSWERED_S)
-            asked = up.cost(watch_s, WAVEFORMS_PER_S / PROCESSES)
+            answering = up.cost(watch_s, WAVEFORMS_PER_S / PROCESSES)
             time.sleep(ANSWERED_S)
             in_all = up.traffic()
             unanswered = in_all.asked - in_all.answers
@@ -158,9 +158,9 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
         case(f"{name}: start, CPU per Box", "ms", [found.start_cpu_s / boxes * 1e3]),
         _lost(name, found),
     ]
-    if asked is not None:
-        answered = asked.traffic.answers / asked.elapsed_s
-        each_ms = (asked.cpu_s_per_s - found.cpu_s_per_s) / max(answered, 1e-9) * 1e3
+    if answering is not None:
+        answered = answering.traffic.answers / answering.elapsed_s
+        each_ms = (answering.cpu_s_per_s - found.cpu_s_per_s) / max(answered, 1e-9) * 1e3
         rows += [
             case("(c) waveforms of 3 s beside, six processes", "1/s", [answered * PROCESSES]),
             case(
@@ -171,7 +171,11 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
                 because=why,
             ),
             case("(c) a waveform of 3 s", "ms", [each_ms]),
-            case("(c) samples of a waveform", "", [asked.traffic.samples / max(asked.traffic.answers, 1)]),
+            case(
+                "(c) samples of a waveform",
+                "",
+                [answering.traffic.samples / max(answering.traffic.answers, 1)],
+            ),
         ]
     return rows
 

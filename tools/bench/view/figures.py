@@ -71,10 +71,10 @@ def run(quick: bool) -> BenchResult:
 
 @contextmanager
 def store_folder() -> Iterator[Path]:
-    """Folder of the store: a kept one where the environment names it, or else a temporary one."""
-    if kept := os.environ.get("OPQ_BENCH_VIEW_STORE"):
-        Path(kept).mkdir(parents=True, exist_ok=True)
-        yield Path(kept)
+    """Folder of the store: the one that the environment names, or else a temporary one."""
+    if folder_name := os.environ.get("OPQ_BENCH_VIEW_STORE"):
+        Path(folder_name).mkdir(parents=True, exist_ok=True)
+        yield Path(folder_name)
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
@@ -143,7 +143,7 @@ def paths(incidents: int, days: int) -> Mapping[str, str]:
 
 def open_maps(server: Server, maps: int) -> BenchCase:
     """CPU of the server while `maps` maps are open, each requesting changes."""
-    stop_s, asked, lock = time.monotonic() + MAPS_S, [0], threading.Lock()
+    stop_s, answers, lock = time.monotonic() + MAPS_S, [0], threading.Lock()
 
     def watch(number: int) -> None:
         etag = ""
@@ -156,7 +156,7 @@ def open_maps(server: Server, maps: int) -> BenchCase:
                 answer.read()
                 etag = answer.getheader("ETag") or etag
                 with lock:
-                    asked[0] += 1
+                    answers[0] += 1
                 time.sleep(MAP_EVERY_S)
 
     cpu_s, began_s = server.cpu_s(), time.monotonic()
@@ -166,7 +166,7 @@ def open_maps(server: Server, maps: int) -> BenchCase:
     for each in threads:
         each.join(MAPS_S + 60)
     used = (server.cpu_s() - cpu_s) / (time.monotonic() - began_s)
-    return case(f"{maps} maps open ({asked[0]} answers): CPU of the server", "cores", [used], limit=0.5)
+    return case(f"{maps} maps open ({answers[0]} answers): CPU of the server", "cores", [used], limit=0.5)
 
 
 def _rows(name: str, asked: Asked) -> list[BenchCase]:

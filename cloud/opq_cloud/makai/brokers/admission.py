@@ -276,8 +276,8 @@ class ZapHandler:
             if peers.note_verdict(found, key if admitted else None):
                 self._report_second_connection(key)
         elif admitted:
-            kept = self._unplaced.setdefault(key, deque(maxlen=UNPLACED_KEPT))
-            kept.append(UnplacedHandshake(address, time.monotonic()))
+            handshakes = self._unplaced.setdefault(key, deque(maxlen=UNPLACED_KEPT))
+            handshakes.append(UnplacedHandshake(address, time.monotonic()))
 
     def _verdict(self, request: list[bytes]) -> tuple[str, str | None, str]:
         """Returns the key in Z85 and the Box it admits, or None and the reason."""

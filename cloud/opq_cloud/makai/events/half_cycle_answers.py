@@ -46,8 +46,8 @@ class HalfCycleAnswers:
         Raises:
             StoreError: a Box that was given up is not recorded, and asked after a restart.
         """
-        ask, given_up = self._requests.due(now)
-        for each in ask:
+        due, given_up = self._requests.due(now)
+        for each in due:
             identity = half_cycle_identity(each.token, self._instance)
             try:
                 question = half_cycles_question(*each.span_ns)

@@ -47,15 +47,15 @@ class MeasurementQueue:
         with self._changed:
             self._items.append(item)
             self._rows += _rows(item)
-            kept: list[Waiting] = []
+            without_rows: list[Waiting] = []
             while self._rows > self._limit and len(self._items) > 1:
                 oldest = self._items.popleft()
                 gone = _rows(oldest)
                 if not gone:
-                    kept.append(oldest)
+                    without_rows.append(oldest)
                 self._rows -= gone
                 self.dropped += gone
-            self._items.extendleft(reversed(kept))
+            self._items.extendleft(reversed(without_rows))
             if self._rows >= self._wanted:
                 self._changed.notify()
 

@@ -41,10 +41,10 @@ class RequestedBoxes:
         """All asked Boxes, the one that saw it first."""
         return tuple(box_id for _, box_ids in self.by_reason for box_id in box_ids)
 
-    def only(self, kept: Iterable[str]) -> "RequestedBoxes":
-        """Returns the asked Boxes that are among `kept`."""
-        some = frozenset(kept)
-        rows = ((reason, tuple(box for box in boxes if box in some)) for reason, boxes in self.by_reason)
+    def only(self, box_ids: Iterable[str]) -> "RequestedBoxes":
+        """Returns the asked Boxes that are among `box_ids`."""
+        chosen = frozenset(box_ids)
+        rows = ((reason, tuple(box for box in boxes if box in chosen)) for reason, boxes in self.by_reason)
         return RequestedBoxes(tuple((reason, boxes) for reason, boxes in rows if boxes), self.left_out)
 
 
@@ -98,20 +98,20 @@ class BoxPlaces:
         return self._places.get(box_id) or BoxPlace()
 
     def requested_boxes(self, box_id: str, reporting: Sequence[str], limits: AskingSection) -> RequestedBoxes:
-        """Returns the Boxes to ask about what `box_id` saw, among the Boxes heard lately."""
+        """Returns the Boxes to ask about what `box_id` saw, among `reporting`."""
         if tuple(reporting) != self._reporting:
             self._reporting, self._facts = tuple(reporting), self._facts_of(sorted(reporting, key=box_order))
         facts = self._facts
         ids, own = facts.ids, bisect_left(facts.ids, box_order(box_id), key=box_order)
-        is_heard = own < len(ids) and ids[own] == box_id
-        others, room = len(ids) - is_heard, limits.most_boxes - 1
+        is_alive = own < len(ids) and ids[own] == box_id
+        others, room = len(ids) - is_alive, limits.most_boxes - 1
         if not others or not room:
             return RequestedBoxes(((SAW, (box_id,)),), others)
         tier, distance_km = self._tiers(box_id, facts, limits.near_km)
         # where nothing else distinguishes Boxes, those whose numbers follow this one's come first
-        ring = (np.arange(len(ids)) - own - is_heard) % len(ids)
+        ring = (np.arange(len(ids)) - own - is_alive) % len(ids)
         order = np.lexsort((ring, distance_km, tier))
-        if is_heard:
+        if is_alive:
             order = order[order != own]
         nearest = order[tier[order] < REASONS.index(NO_PLACE)]
         elsewhere = order[tier[order] == REASONS.index(WITNESS)]
@@ -122,8 +122,8 @@ class BoxPlaces:
         chosen: dict[str, list[str]] = {SAW: [box_id]}
         for k in (*neighbours.tolist(), *maybe.tolist(), *witnesses):
             chosen.setdefault(REASONS[int(tier[k])], []).append(facts.ids[k])
-        asked = tuple((reason, tuple(boxes)) for reason, boxes in chosen.items())
-        return RequestedBoxes(asked, others + 1 - sum(len(boxes) for _, boxes in asked))
+        by_reason = tuple((reason, tuple(boxes)) for reason, boxes in chosen.items())
+        return RequestedBoxes(by_reason, others + 1 - sum(len(boxes) for _, boxes in by_reason))
 
     def _facts_of(self, ids: list[str]) -> _Facts:
         rows = np.array([self._codes.get(box_id, self._nowhere) for box_id in ids], dtype=np.float64)

@@ -99,7 +99,7 @@ class FirstShare:
             self._present, self._taken, self._opening = {}, OrderedDict(), {}
             self._settled.clear()
             self.shares = ()
-            self._began_s = self._looked_s = time.monotonic()
+            self._began_s = self._advanced_s = time.monotonic()
             self._openings.lose = self._lose
             yield socket
 
@@ -127,10 +127,10 @@ class FirstShare:
         for frames in self._peers.messages(BURST):
             if len(frames) > 1:
                 self._read(frames[0], frames[1:], now_s)
-        if now_s - self._looked_s > STOOD_S:
+        if now_s - self._advanced_s > STOOD_S:
             for present in self._present.values():
                 present.received_s = now_s
-        self._looked_s = now_s
+        self._advanced_s = now_s
         for number, present in list(self._present.items()):
             if now_s > present.received_s + LEASE_S:
                 self._leave(number, now_s, "silent")

@@ -107,10 +107,6 @@ class Following(PluginHost):
         runtime = running.runtime if running is not None else None
         return runtime.kill() if runtime is not None else 0
 
-    def close(self) -> None:
-        super().close()
-        self._index.close()
-
     # -- how
 
     def _due(self, name: str, installed: Release) -> bool:

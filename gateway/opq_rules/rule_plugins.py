@@ -1,7 +1,7 @@
 """The rule engine's plug-in host: built-in sources and sinks first, errors as RuleErrors."""
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,15 @@ CODES = {"sink": RULE, "source": STREAM}
 class RulePlugins(Plugins):
     """Errors are RuleErrors: 404 where a plug-in is unknown, else 400."""
 
-    def __init__(self, data_dir: Path, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        policy: Policy | None = None,
+        own: Mapping[tuple[str, str], Callable[[], Any]] | None = None,
+    ) -> None:
+        """`own`: (kind, type) -> factory of a source or sink of the service that the engine is part of."""
         super().__init__(data_dir, policy)
+        self._own = own or {}
         self.reserved = frozenset((kind, name) for kind in KINDS for name in types_of(kind))
 
     def source(self, type_name: str) -> Callable[[], sdk.Source]:
@@ -55,4 +62,5 @@ class RulePlugins(Plugins):
 
     def _built_in(self, kind: str, type_name: str) -> Any:
         module = module_of(kind, type_name)
-        return None if module is None else getattr(module, CLASSES[kind])
+        built_in = None if module is None else getattr(module, CLASSES[kind])
+        return self._own.get((kind, type_name), built_in)

@@ -26,7 +26,6 @@ with atheris.instrument_imports(include=["opq_rules"]):
     from opq_rules.api.app import create_app
     from opq_rules.api.guard import RequestGuard
     from opq_rules.built_in import types_of
-    from opq_rules.engine.endpoints import OwnTypes
     from opq_rules.engine.engine import Engine
     from opq_rules.engine.trying import run_case
     from opq_rules.rule_plugins import RulePlugins
@@ -131,8 +130,8 @@ class Rest:
             for each in types_of(kind)
             if each not in ("memory", "nop")
         }
-        self.plugins = RulePlugins(FOLDER, Policy(server_on_loopback=False))
-        self.engine = Engine(FOLDER, OwnTypes(own, self.plugins))
+        self.plugins = RulePlugins(FOLDER, Policy(server_on_loopback=False), own)
+        self.engine = Engine(FOLDER, self.plugins)
         self.engine.start()
         self.app = RequestGuard(create_app(self.engine, self.plugins), [], 1 << 20)
         self.loop = asyncio.new_event_loop()

@@ -15,7 +15,6 @@ from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, address, folder, policy, tokens
 from opq_rules.api.guard import RequestGuard, connection_of_users
 from opq_rules.engine.clock import ended
-from opq_rules.engine.endpoints import OwnTypes
 from opq_rules.engine.engine import Engine
 from opq_rules.rule_plugins import RulePlugins
 
@@ -43,8 +42,8 @@ class RulesService:
         self._socket = _bound(host.strip("[]"), port)
         self.port: int = self._socket.getsockname()[1]
         try:
-            self.plugins = RulePlugins(folder(config), policy(config))
-            self.engine = Engine(folder(config), OwnTypes(own or {}, self.plugins))
+            self.plugins = RulePlugins(folder(config), policy(config), own or {})
+            self.engine = Engine(folder(config), self.plugins)
         except BaseException:
             self._socket.close()
             raise

@@ -7,8 +7,8 @@ A type's properties come from its connection, its named set and its own; propert
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -40,30 +40,13 @@ from opq_rules.streams.schemas import Schemas
 
 
 class TypeRegistry(Protocol):
-    """`rule_plugins.RulePlugins`, or OwnTypes, which looks up a service's own types first."""
+    """The types that there are: `rule_plugins.RulePlugins`."""
 
     def source(self, type_name: str) -> Callable[[], Source]: ...
     def lookup(self, type_name: str) -> Callable[[], LookupSource]: ...
     def sink(self, type_name: str) -> Callable[[], Sink]: ...
     def function(self, name: str) -> Callable[[], Function] | None: ...
     def functions(self) -> dict[str, str]: ...
-
-
-class OwnTypes:
-    """Types of the service that the engine is embedded in; they take precedence over those of plug-ins.
-
-    `own`: ("source" or "sink", type) -> factory of one; everything else comes from `others`.
-    """
-
-    def __init__(self, own: Mapping[tuple[str, str], Callable[[], Any]], others: TypeRegistry) -> None:
-        self._own, self._others = own, others
-        self.lookup, self.function, self.functions = others.lookup, others.function, others.functions
-
-    def source(self, type_name: str) -> Callable[[], Source]:
-        return self._own.get(("source", type_name)) or self._others.source(type_name)
-
-    def sink(self, type_name: str) -> Callable[[], Sink]:
-        return self._own.get(("sink", type_name)) or self._others.sink(type_name)
 
 
 def has_type(types: TypeRegistry, kind: str, symbol: str) -> bool:

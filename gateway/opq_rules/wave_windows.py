@@ -5,11 +5,10 @@ A row: `box`, `start_ms`, `end_ms`, `start_ns`, `uncertainty_ns`, `source`, `rat
 little endian.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,20 +57,21 @@ class WavePiece:
         )
 
     def frames(self) -> list[bytes]:
-        head = {name: getattr(self, name) for name in _HEAD}
-        return [topic(self.box_id), json.dumps(head).encode(), self.counts.astype("<i2").tobytes()]
+        head = {name: getattr(self, name) for name in _Head.__struct_fields__}
+        return [topic(self.box_id), msgspec.json.encode(head), self.counts.astype("<i2").tobytes()]
 
 
-_HEAD = {
-    "box_id": str,
-    "axis": int,
-    "first_sample": int,
-    "start_ns": int,
-    "uncertainty_ns": int,
-    "source": str,
-    "rate_millihz": int,
-    "v_per_lsb": float,
-}
+class _Head(msgspec.Struct):
+    """A piece without its samples, as JSON."""
+
+    box_id: str
+    axis: int
+    first_sample: int
+    start_ns: int
+    uncertainty_ns: int
+    source: str
+    rate_millihz: int
+    v_per_lsb: float
 
 
 def piece_of(frames: Sequence[bytes]) -> WavePiece:
@@ -79,14 +79,13 @@ def piece_of(frames: Sequence[bytes]) -> WavePiece:
     if len(frames) != 3 or not frames[2] or len(frames[2]) % 2:
         raise FrameError(f"{len(frames)} frames; want a topic, a header and whole samples")
     try:
-        head: Mapping[str, Any] = json.loads(frames[1])
-        given = {name: head[name] for name in _HEAD}
-    except (ValueError, TypeError, KeyError) as error:
+        head = msgspec.json.decode(frames[1], type=_Head)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise FrameError(f"a header of samples that cannot be read: {error}") from error
-    wrong = [name for name, kind in _HEAD.items() if type(given[name]) is not kind]
-    if wrong or given["rate_millihz"] not in RATES_MILLIHZ or not 0 < given["v_per_lsb"] < 1e6:
-        raise FrameError(f"a header of samples with a wrong {', '.join(wrong) or 'rate or gain'}")
-    return WavePiece(counts=np.frombuffer(frames[2], "<i2").astype(np.int16), **given)
+    if head.rate_millihz not in RATES_MILLIHZ or not 0 < head.v_per_lsb < 1e6:
+        raise FrameError("a header of samples with a wrong rate or gain")
+    counts = np.frombuffer(frames[2], "<i2").astype(np.int16)
+    return WavePiece(counts=counts, **msgspec.structs.asdict(head))
 
 
 class WaveWindows:

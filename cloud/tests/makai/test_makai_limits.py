@@ -44,7 +44,7 @@ def threshold(**settings: object) -> TriggerModule:
 
 
 def with_limits(trigger: TriggerModule, config: MakaiConfig | None) -> None:
-    trigger.exchange_config(replace(trigger.config, boxes={} if config is None else limits_of(config)))
+    trigger.config = replace(trigger.config, boxes={} if config is None else limits_of(config))
 
 
 def onset(trigger: TriggerModule, measurement: Measurement) -> bool:
@@ -135,7 +135,7 @@ def test_a_steady_state_under_way_stays_one_when_its_settings_change() -> None:
         return decision is not None and decision.span_ns is None
 
     assert thd(0.06, 1000)
-    trigger.exchange_config(replace(plugin.config, thd_percent=3.0))
+    trigger.config = replace(plugin.config, thd_percent=3.0)
     assert not thd(0.06, 2000) and not thd(0.01, 3000)
     assert thd(0.04, 60_000)
 

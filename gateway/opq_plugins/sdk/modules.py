@@ -57,7 +57,9 @@ class TriggerModule:
         check: Callable[[object], Decision | None] = checked_decision,
     ) -> None:
         """`check`: applied to each decision; in a worker the host does that instead."""
-        self._module, self._config, self._check = module, config, check
+        self._module, self._check = module, check
+        self.config = config
+        """Another one applies from the next Measurement on; its memory stays."""
         self._state: State = None
         self._begun = False
         self.about = about(module)
@@ -68,22 +70,14 @@ class TriggerModule:
 
     def configure(self, settings: Mapping[str, Value]) -> None:
         """Raises ValueError with all that is wrong, or whatever its `begin` raises."""
-        self._config = configured(self._module.Config, settings)
+        self.config = configured(self._module.Config, settings)
         self._begin()
-
-    @property
-    def config(self) -> Config:
-        return self._config
-
-    def exchange_config(self, config: Config) -> None:
-        """Uses another Config from the next Measurement on; its memory stays."""
-        self._config = config
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         if not self._begun:
             self._begin()
         self._begun = False
-        decision, state = self._module.decide(measurement, nominal, self._config, self._state)
+        decision, state = self._module.decide(measurement, nominal, self.config, self._state)
         checked = None if decision is None else self._check(decision)
         self._state, self._begun = state, True
         return checked
@@ -92,7 +86,7 @@ class TriggerModule:
         """Whether a trigger that compares Boxes needs `decide` for this Measurement; it stores nothing."""
         if not self._begun:
             self._begin()
-        return bool(self._module.concerns(measurement, nominal, self._config))
+        return bool(self._module.concerns(measurement, nominal, self.config))
 
     def is_quiet(self, columns: MeasurementColumns) -> bool:
         """Whether none of these needs `decide`."""
@@ -101,7 +95,7 @@ class TriggerModule:
     def quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_]:
         """(n,) whether each needs no `decide`; all False where the module cannot say."""
         is_quiet = getattr(self._module, "is_quiet", None)
-        quiet = is_quiet is not None and self._begun and is_quiet(columns, self._config, self._state)
+        quiet = is_quiet is not None and self._begun and is_quiet(columns, self.config, self._state)
         if isinstance(quiet, np.ndarray) and quiet.dtype == np.bool_ and quiet.shape == (len(columns),):
             return quiet  # nearly all modules return this; the line below costs more than most triggers
         return np.broadcast_to(np.asarray(quiet, np.bool_), len(columns))
@@ -110,7 +104,7 @@ class TriggerModule:
         """Lets it store what it would store if `decide` were called for each; all of them were quiet."""
         note = getattr(self._module, "note_quiet", None)
         if note is not None:
-            note(columns, self._config, self._state)
+            note(columns, self.config, self._state)
 
     def forget(self) -> None:
         """Drops its memory; it begins again with the next Measurement."""
@@ -133,14 +127,14 @@ class TriggerModule:
         take = getattr(self._module, "import_state", None)
         if take is None:
             return False
-        self._state, self._begun = take(version, data, self._config), True
+        self._state, self._begun = take(version, data, self.config), True
         return True
 
     def selftest(self) -> str:
         return _selftest(self._module)
 
     def _begin(self) -> None:
-        self._state = self._module.begin(self._config)
+        self._state = self._module.begin(self.config)
         self._begun = True
 
 

@@ -86,7 +86,8 @@ class SinkRunner(OperatorContext):
         self._remake: Callable[[], Sink] | None = None
         self._make, self._giver = make, giver
         self._queue: deque[_Chunk] = deque()
-        self._waiting = 0
+        self.waiting = 0
+        """Emissions that the sink has not received yet."""
         self._rows: dict[str, int] = {}
         self._watched: dict[str, tuple[Callable[[str, bool], None], int, int]] = {}
         self._lock = threading.RLock()
@@ -125,14 +126,9 @@ class SinkRunner(OperatorContext):
                 self._change.notify()
 
     @property
-    def waiting(self) -> int:
-        """Emissions that the sink has not received yet."""
-        return self._waiting
-
-    @property
     def full(self) -> bool:
         """Whether sources that can wait have to wait."""
-        return self._waiting >= self.limit
+        return self.waiting >= self.limit
 
     def offer(self, sender: EmissionSender, first: int, emissions: Sequence[Emission], waits: bool) -> None:
         """Queues emissions at qos 0. `waits`: their source waits for the sink, so none is ever dropped.
@@ -141,18 +137,18 @@ class SinkRunner(OperatorContext):
         """
         turn = self._giver.turns
         with self._lock:
-            if self._waiting > self.limit and not waits and self._queue and self._queue[0][_TURN] == FOREVER:
+            if self.waiting > self.limit and not waits and self._queue and self._queue[0][_TURN] == FOREVER:
                 self._drop(sender, len(emissions))
                 return
             self._append((sender, first, emissions, (), FOREVER if waits else turn))
-            while self._waiting > self.limit and self._queue[0][_TURN] < turn:
+            while self.waiting > self.limit and self._queue[0][_TURN] < turn:
                 gone_sender, _, gone, _, _ = self._queue.popleft()
-                self._waiting -= len(gone)
+                self.waiting -= len(gone)
                 self._drop(gone_sender, len(gone))
 
     def post(self, rule_id: str, first: int, emissions: Sequence[Emission], rows: Sequence[int]) -> None:
         """Queues emissions at qos >= 1, after their commit, in order of the rows."""
-        if self.spilled or self._waiting + len(emissions) > MAX_DURABLE:
+        if self.spilled or self.waiting + len(emissions) > MAX_DURABLE:
             self.spilled = True
             return
         self.last_row = rows[-1]
@@ -165,7 +161,7 @@ class SinkRunner(OperatorContext):
         if not self._queue:  # with something in it the thread is not waiting
             self._change.notify()
         self._queue.append(chunk)
-        self._waiting += len(chunk[2])
+        self.waiting += len(chunk[2])
 
     def _drop(self, sender: EmissionSender, count: int) -> None:
         self.dropped += count
@@ -212,8 +208,8 @@ class SinkRunner(OperatorContext):
         self.last_ms = self._giver.clock.now_ms()
         with self._lock:
             was_full = self.full
-            self._waiting -= len(emissions)
-            has_room = (was_full or not self._waiting) and self._waiting <= self.limit // 2
+            self.waiting -= len(emissions)
+            has_room = (was_full or not self.waiting) and self.waiting <= self.limit // 2
         if has_room:
             self._giver.record_room(self)
 

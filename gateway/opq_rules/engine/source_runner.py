@@ -78,7 +78,8 @@ class SourceRunner(OperatorContext):
         """The engine does not take from it because one of its sinks is full."""
         self._make, self._taker = make, taker
         self._queue: deque[SourceEntry] = deque()
-        self._records = self._bytes = 0
+        self.waiting = self._bytes = 0
+        """Records in the queue, and the bytes of their payloads."""
         self._reported = False
         """The taker has been woken for what is in the queue."""
         self._emitted_offset: object = None
@@ -121,11 +122,6 @@ class SourceRunner(OperatorContext):
         """False: the source does not end within two seconds, and is abandoned."""
         return ended(self._thread)
 
-    @property
-    def waiting(self) -> int:
-        """Records in the queue."""
-        return self._records
-
     def take_entries(self, most: int, most_bytes: int = MAX_BYTES) -> list[SourceEntry]:
         """Takes the oldest entries, of about `most` records. The caller calls `rest` afterwards."""
         taken: list[SourceEntry] = []
@@ -136,7 +132,7 @@ class SourceRunner(OperatorContext):
                 count += entry.count
                 size += entry.size
                 taken.append(entry)
-            self._records -= count
+            self.waiting -= count
             self._bytes -= size
             self._room.notify_all()
         if taken and taken[-1].offset is not None:
@@ -212,7 +208,7 @@ class SourceRunner(OperatorContext):
             entry.size = size
         with self._room:
             if self.blocks:
-                while self._records and not self._has_room(entry.count, size):
+                while self.waiting and not self._has_room(entry.count, size):
                     self._room.wait(1.0)
                     if self._ending:
                         return False
@@ -221,16 +217,16 @@ class SourceRunner(OperatorContext):
             else:
                 entry.arrived_ms, self.own_time = arrived_ms, True
             self._queue.append(entry)
-            self._records += entry.count
+            self.waiting += entry.count
             self._bytes += size
             self.records_in += entry.count
             while (
-                (self._records > self.limit or self._bytes > MAX_BYTES)
+                (self.waiting > self.limit or self._bytes > MAX_BYTES)
                 and not self.blocks
                 and len(self._queue) > 1
             ):
                 oldest = self._queue.popleft()
-                self._records -= oldest.count
+                self.waiting -= oldest.count
                 self._bytes -= oldest.size
                 self.dropped += oldest.count
             self._emitted_offset = entry.offset if entry.offset is not None else self._emitted_offset
@@ -240,7 +236,7 @@ class SourceRunner(OperatorContext):
         return True
 
     def _has_room(self, count: int, size: int) -> bool:
-        return self._records + count <= self.limit and self._bytes + size <= MAX_BYTES
+        return self.waiting + count <= self.limit and self._bytes + size <= MAX_BYTES
 
     def _run(self) -> None:
         clock, backoff = self._taker.clock, Backoff(WAITS_S, steady_s=STEADY_S, jitter=0.2)

@@ -10,6 +10,7 @@ from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
 from opq_proto.settings import configured
 from opq_rules.delivery.template import compiled_template
+from opq_rules.delivery.transform import rows_of
 from opq_rules.sources.memory import Topics
 
 
@@ -36,12 +37,7 @@ class Sink(SinkOfSdk):
         self._of_row = compiled_template(config.topic) if "{{" in config.topic else None
 
     def collect(self, context: SinkContext, data: object) -> None:
-        given = data if isinstance(data, list) else [data]
-        rows = [row for row in given if isinstance(row, dict)]
-        if given and not rows:
-            raise ValueError(
-                f"memory wants rows, not {type(given[0]).__name__}; leave out dataTemplate and format"
-            )
+        rows = rows_of("memory", data)
         if self._of_row is None:
             self._topics.publish(self._topic, rows)
             return

@@ -7,7 +7,6 @@ Source: reference/rules.md, E.1.
 """
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
@@ -93,5 +92,5 @@ def _bytes(value: object) -> bytes:
         raise ValueError(f"is {type(value).__name__}; want bytes, or their base64")
     try:
         return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return value.encode()

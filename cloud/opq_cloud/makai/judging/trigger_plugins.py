@@ -125,8 +125,7 @@ class TriggerPlugin:
             config = configured(type(config), {**own, **settings})
         if boxes:
             config = replace(config, boxes={**config.boxes, **boxes})
-        if config != self._trigger.config:
-            self._trigger.exchange_config(config)
+        self._trigger.config = config
 
     def quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_] | None:
         """Returns (n,) whether it has no decision on each of these; None: `decide` has to be called for each.

@@ -33,7 +33,7 @@ _TYPES = {
 class Connection:
     """The address of an HTTP server, for this sink and the source httppull."""
 
-    url: str
+    url: str = field(metadata={"help": "http(s)://..., may hold {{.column}}"})
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
     headers: JsonObject = field(default_factory=dict)
     insecureSkipVerify: bool = False
@@ -64,20 +64,15 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    url: str = field(metadata={"help": "http(s)://..., may hold {{.column}}"})
+class Config(Connection):
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] = "POST"
     bodyType: Literal["none", "json", "text", "html", "xml", "javascript", "form"] = "json"
-    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
-    headers: JsonObject = field(default_factory=dict)
-    insecureSkipVerify: bool = False
     debugResp: bool = False
 
 
 class Sink(SinkOfSdk):
     def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
-        check_url(self._config.url)
         self._url = per_row(self._config.url)
 
     def open(self, context: Context) -> None:

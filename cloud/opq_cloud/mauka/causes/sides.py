@@ -38,7 +38,7 @@ MIN_CONTRAST = 0.03
 ALIKE, ALIKE_SHARE = 0.02, 0.1
 """A Box at most this far from the deepest counts as equally deep: share of the voltage before, and of the way
 from the busbar to the deepest; the larger of both counts."""
-OFF_LINE, OFF_LINE_SHARE = 0.01, 0.05
+OFF_LINE, OFF_LINE_SHARE = 0.005, 0.022
 """A Box this far from the line between busbar and deepest place, as shares of the same two, is off the line.
 """
 REST, LARGEST_REST, REST_DEGREES = 0.015, 0.1, 3.0
@@ -73,39 +73,37 @@ def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
     ]
     if not depths or max(each.moved for each in depths) < MIN_DEPTH:
         return ()
-    contrasts = {
-        each.box_id: contrast for each in depths if (contrast := _contrast(each, depths)) is not None
-    }
     by_feeder: dict[str, list[_Depth]] = {}
     for each in depths:
         by_feeder.setdefault(each.feeder, []).append(each)
-    if len(by_feeder) < 2 or not contrasts:
-        return ()
+    busbars = {feeder: _busbar(by_feeder, feeder) for feeder in by_feeder}
     most = {
-        feeder: max((contrasts[each.box_id] for each in there if each.box_id in contrasts), default=0.0)
+        feeder: max(
+            (each.moved - abs(busbars[feeder][each.phase] - 1) for each in there
+             if each.phase in busbars[feeder]),
+            default=0.0,
+        )
         for feeder, there in by_feeder.items()
-    }
+    }  # fmt: skip
     faulted = max(most, key=lambda feeder: (most[feeder], feeder))
     if most[faulted] < MIN_CONTRAST:
         return ()
     found = {each.box_id: (UPSTREAM, ELSEWHERE) for each in depths if each.feeder != faulted}
-    found |= _on_feeder(by_feeder[faulted], _busbar(depths, faulted))
+    found |= _on_feeder(by_feeder[faulted], busbars[faulted])
     return tuple(BoxSide(box_id, *found[box_id]) for box_id in sorted(found))
 
 
-def _contrast(one: _Depth, depths: Sequence[_Depth]) -> float | None:
-    """Returns how much deeper it is than Boxes of the same phase on other feeders."""
-    others = [each.moved for each in depths if each.feeder != one.feeder and each.phase == one.phase]
-    return one.moved - median(others) if others else None
-
-
-def _busbar(depths: Sequence[_Depth], faulted: str) -> dict[str | None, complex]:
-    """Returns by phase the voltage of other feeders, which is that of the busbar."""
+def _busbar(by_feeder: Mapping[str, Sequence[_Depth]], faulted: str) -> dict[str | None, complex]:
+    """Returns by phase the voltage of the busbar: that of the deepest other feeder, as further ones may be of
+    another busbar.
+    """
     found: dict[str | None, complex] = {}
-    for phase in {each.phase for each in depths}:
-        others = [each.phasor for each in depths if each.feeder != faulted and each.phase == phase]
-        if others:
-            found[phase] = complex(median(each.real for each in others), median(each.imag for each in others))
+    for feeder in sorted(by_feeder.keys() - {faulted}):
+        for phase in {each.phase for each in by_feeder[feeder]}:
+            same = [each.phasor for each in by_feeder[feeder] if each.phase == phase]
+            level = complex(median(each.real for each in same), median(each.imag for each in same))
+            if phase not in found or abs(level - 1) > abs(found[phase] - 1):
+                found[phase] = level
     return found
 
 
@@ -118,10 +116,13 @@ def _on_feeder(there: Sequence[_Depth], busbar: Mapping[str | None, complex]) ->
     behind: dict[str, list[bool]] = {}
     before: set[str] = set()
     places = {each.place for each in there}
+    lined = {each.place for each in there if each.phase in busbar}
     for one in there:
         same = [each for each in there if each.phase == one.phase]
         if len(same) == 1 and len(places) > 1:
             continue
+        if one.phase not in busbar and one.place in lined:
+            continue  # its other phases show more
         deepest = max(same, key=lambda each: each.moved)
         behind.setdefault(one.place, []).append(_is_behind(one.phasor, deepest.phasor, busbar.get(one.phase)))
         if _has_rest(one.phasor, busbar.get(one.phase)):

@@ -336,7 +336,7 @@ def polar(size: float, degrees: float) -> complex:
 
 
 def test_a_small_power_station_behind_the_fault_holds_its_place_little_off_the_line() -> None:
-    """Phases b and a of a Sim's two-phase fault; at other feeders phase a moved too little to be a witness."""
+    """Phases b and a of a Sim's two-phase fault; elsewhere phase a moved too little to be a witness."""
     found = side_by_box(
         ("1", "f1", polar(0.5161, -19.9), "b"),
         ("2", "f3", polar(0.3439, -19.9), "b"),

@@ -230,7 +230,7 @@ class JoinPlanning:
                 facts[number] = replace(described, follows=None if known is None else known.follows)
             elif number > 0:
                 gone.append(number)
-        PrecedingIncidents(self._reader, self._near, facts).set_follows(whole_ones, written)
+        PrecedingIncidents(self._reader, self._near, facts).set_follows(whole_ones)
         return tuple(facts[number] for number in sorted(facts, key=_number_key)), tuple(sorted(gone))
 
     def _whole_incidents(

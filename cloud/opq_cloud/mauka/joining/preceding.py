@@ -1,9 +1,11 @@
 """Which incident each one follows: what ended where it began, or what changed last at its first Box.
 
+It began where the first Boxes in its order of arrival saw it at the same moment. An incident's facts name
+them, so that one of 10,000 Boxes is not read for it.
 Pure; it reads the store through `NearFindings`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from opq_cloud.mauka.joining.near_findings import AROUND_NS, NearFindings
@@ -15,13 +17,8 @@ from opq_cloud.mauka.joining.onset_rule import (
     onset_key,
     same_moment,
 )
-from opq_cloud.mauka.measuring.sightings import is_steady
-from opq_cloud.store.incidents.join_plan import FindingOnset, IncidentFacts, KnownFinding, onset
+from opq_cloud.store.incidents.join_plan import FindingOnset, IncidentFacts
 from opq_cloud.store.store import JoinStore
-
-MAX_BEGINNINGS = 12
-"""Of an incident of at most this many Boxes, all that saw its beginning show which incident it follows; of a
-larger one its first Box alone, so that it grows without being read."""
 
 
 class PrecedingIncidents:
@@ -31,71 +28,48 @@ class PrecedingIncidents:
         """`facts`: those of the plan, by incident; `follows` is set in them."""
         self._reader, self._near, self._facts = reader, near, facts
 
-    def set_follows(
-        self, whole_ones: dict[int, list[KnownFinding]], written: dict[int, KnownFinding]
-    ) -> None:
+    def set_follows(self, again: Iterable[int]) -> None:
         """Sets the preceding incident of each incident for which it may have changed.
 
         Args:
-            whole_ones: all findings of the incidents that were read.
+            again: incidents whose facts are made from all of their findings.
         """
-        leaders = self._changed_before()
-        for number in whole_ones.keys() | leaders.keys() | self._now_large():
+        for number in {*again, *self._changed_before()}:
             known = self._facts_now(number)
-            if known is None:
-                continue
-            leader = leaders.get(number)
-            if known.boxes > MAX_BEGINNINGS and leader is not None:
-                began = [leader]
-            else:
-                members = whole_ones.get(number) or self._grown_incident(number, written)
-                began = _beginnings(members, known.boxes)
-            if began and (before := self._preceding(number, began)) != known.follows:
+            if known is not None and (before := self._preceding(known)) != known.follows:
                 self._facts[number] = replace(known, follows=before)
 
-    def _grown_incident(self, number: int, written: dict[int, KnownFinding]) -> list[KnownFinding]:
-        """Returns all findings of an incident to which this plan only adds."""
-        every = dict(self._near.members_of(number)) if number > 0 else {}
-        every |= {known.finding_id: known for known in written.values() if known.incident_id == number}
-        return [one for one in every.values() if one.finding_id not in self._near.removed]
-
-    def _now_large(self) -> set[int]:
-        """Returns the incidents that have more than `MAX_BEGINNINGS` Boxes since this plan."""
-        before = {number: self._near.facts_of(number) for number in self._facts if number > 0}
-        return {
-            number
-            for number, known in before.items()
-            if known is not None and known.boxes <= MAX_BEGINNINGS < self._facts[number].boxes
-        }
-
-    def _changed_before(self) -> dict[int, FindingOnset | None]:
-        """Returns the incidents that have another past at a Box, with their first onset if it is there."""
-        found: dict[int, FindingOnset | None] = {}
+    def _changed_before(self) -> set[int]:
+        """Returns the incidents that have another past or another beginning at one of their first Boxes."""
+        found: set[int] = set()
         for box_id, since in self._near.since.items():
-            own = self._near.of_box[box_id].values()
-            later = [one for one in own if onset_key(one.finding) >= since]
-            if not any(self._shows_beginning(one) for one in later):
-                continue  # as nearly all findings of a large incident
-            rows = self._near.as_moved(own)
+            rows = self._near.as_moved(self._near.of_box[box_id].values())
             for one in rows:
                 known = None if onset_key(one) < since else self._facts_now(one.incident_id)
-                if known is None or (not one.leads and known.boxes > MAX_BEGINNINGS):
+                if known is None or all(each.box_id != box_id for each in known.arrivals):
                     continue
-                if known.follows is None and not any(follows(each, one) for each in rows):
-                    continue
-                found[one.incident_id] = one if one.leads else found.get(one.incident_id)
+                if known.follows is not None or any(follows(each, one) for each in rows):
+                    found.add(one.incident_id)
         return found
 
-    def _preceding(self, number: int, began: Sequence[FindingOnset]) -> int | None:
+    def _preceding(self, incident: IncidentFacts) -> int | None:
         """Returns what ended where this one began, else what changed last at its first Box."""
-        first_ns, last_ns = began[0].start_ns - AROUND_NS, began[0].start_ns + AROUND_NS
-        stored = self._reader.findings_of_boxes([one.box_id for one in began], first_ns, last_ns)
+        moment_ns = incident.start_ns - SAME_MOMENT_NS, incident.start_ns + SAME_MOMENT_NS
+        there = self._onsets({each.box_id for each in incident.arrivals}, *moment_ns)
+        began: list[FindingOnset] = []
+        for one in sorted(there, key=onset_key):
+            is_own = one.incident_id == incident.incident_id
+            if is_own and (not began or same_moment(began[0], one)):
+                began.append(one)
+        if not began:
+            return None
         earlier: list[tuple[bool, int, OnsetKey, int]] = []
         for one in began:
-            known = {each.finding_id: each for each in stored if each.finding.box_id == one.box_id}
-            known |= self._near.of_box.get(one.box_id, {})
-            for each in self._near.as_moved(known.values()):
-                if each.incident_id == number or not follows(each, one):
+            rows = there
+            if one is began[0]:
+                rows = self._onsets([one.box_id], one.start_ns - AROUND_NS, one.start_ns)
+            for each in rows:
+                if each.box_id != one.box_id or each.incident_id == one.incident_id or not follows(each, one):
                     continue
                 ended = abs(each.end_ns - one.start_ns) <= SAME_MOMENT_NS
                 if ended or one is began[0]:
@@ -103,27 +77,16 @@ class PrecedingIncidents:
                     earlier.append((ended, order_ns, onset_key(each), each.incident_id))
         return max(earlier)[-1] if earlier else None
 
+    def _onsets(self, box_ids: Collection[str], first_ns: int, last_ns: int) -> list[FindingOnset]:
+        """Returns the sharp onsets of these Boxes' findings within this span, as they will be."""
+        known = {one.finding_id: one for one in self._reader.findings_of_boxes(box_ids, first_ns, last_ns)}
+        for box_id in box_ids:
+            known |= self._near.of_box.get(box_id, {})
+        return [
+            one
+            for one in self._near.as_moved(known.values())
+            if one.end_ns >= first_ns and one.start_ns <= last_ns
+        ]
+
     def _facts_now(self, number: int) -> IncidentFacts | None:
         return self._facts.get(number) or (None if number < 0 else self._near.facts_of(number))
-
-    def _shows_beginning(self, one: KnownFinding) -> bool:
-        if is_steady(one.finding.kind):
-            return False
-        if one.leads is not False or one.finding_id in self._near.moved:
-            return True
-        known = self._facts_now(one.incident_id)
-        return known is not None and known.boxes <= MAX_BEGINNINGS
-
-
-def _beginnings(members: Iterable[KnownFinding], boxes: int) -> list[FindingOnset]:
-    """Returns the first onset of an incident, then those of other Boxes at the same moment if it has few."""
-    sharp = sorted((onset(one) for one in members if not is_steady(one.finding.kind)), key=onset_key)
-    leader = next((one for one in sharp if one.leads), None)
-    if leader is None:
-        return []
-    first = {leader.box_id: leader}
-    if boxes <= MAX_BEGINNINGS:
-        for one in sharp:
-            if onset_key(one) > onset_key(leader) and same_moment(leader, one):
-                first.setdefault(one.box_id, one)
-    return list(first.values())

@@ -132,7 +132,7 @@ class BoxRegister:
         self._alive_found = (0.0, -math.inf)
 
     def alive(self, within_s: float) -> tuple[str, ...]:
-        """Ids of the Boxes that sent within `within_s` plus the time that one of their measurements covers."""
+        """Ids of the Boxes that sent within `within_s` plus the time that one of their Measurements spans."""
         self._find_alive(within_s)
         return self._alive_ids
 

@@ -1,8 +1,7 @@
 """What `import plugins.base` and `import plugins.base_plugin` give a plug-in of the original.
 
 The names, signatures and meanings are the original's. Sockets, process and heartbeat are the host's, so that
-a plug-in is confined, and can be replaced without a lost message. `on_message` had two forms, one after the
-other:
+a plug-in is confined, and can be replaced without a lost message. `on_message` had two forms:
 
     plugins.base           the developer guide's: `message` as it was published, text or bytes
     plugins.base_plugin    the later one: a `MaukaMessage`

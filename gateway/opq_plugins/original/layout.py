@@ -1,5 +1,4 @@
-"""Lists the plug-ins of a folder that is laid out as in the original's developer guide; none of its code is
-run.
+"""Lists the plug-ins of a folder that is laid out as in the original's guide; none of its code is run.
 
     DIR/OpqMauka.py            the list: `plugins.MyFancyPlugin`, or `register_plugin(plugins.my.MyPlugin)`
     DIR/plugins/__init__.py    from plugins import MyFancyPlugin

@@ -1,9 +1,7 @@
-"""What `import protobuf.pb_util` gives a plug-in of the original: functions that build, read and classify
-messages.
+"""What `import protobuf.pb_util` gives a plug-in of the original: to build, read and classify messages.
 
 `build_<message>` and `is_<message>` are made from the tables below; the names and the order of arguments are
-the original's (mauka/protobuf/pb_util.py). Unlike there, a message gets its time when it is built, and not
-when the module was imported.
+the original's (mauka/protobuf/pb_util.py). But a message gets its time when it is built.
 """
 
 import time

@@ -122,8 +122,7 @@ class Sink(ABC):
     """A receiver of emissions. Calls come one after another from one thread.
 
     An `open` that fails is tried again. `collect` raises OSError (ConnectionError, TimeoutError ...) for a
-    temporary failure: the emission is stored and sent again, in order. Any other exception drops the
-    emission, counted.
+    temporary failure: the emission is stored and sent again, in order. Any other exception drops it, counted.
     """
 
     @abstractmethod

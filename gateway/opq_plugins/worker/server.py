@@ -1,8 +1,7 @@
 """In the worker: the instances of a plug-in's symbols, and the frames for them.
 
 Calls of one instance run one after another, those of several instances in parallel, on a few threads. The
-main thread only reads the wire, so that a heartbeat is answered while a call runs. An open source has its own
-thread.
+main thread only reads the wire, so a heartbeat is answered while a call runs. A source has its own thread.
 """
 
 import collections

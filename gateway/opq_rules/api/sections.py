@@ -1,8 +1,6 @@
-"""A whole set of streams, tables, rules and properties as text: writes it, and reads it with all its
-problems.
+"""A whole set of streams, tables, rules and properties as text, written and read with all problems.
 
-JSON, or YAML without Python's tags, not nested too deep and without aliases (with an alias a few lines can
-stand for a large document).
+JSON, or YAML without Python's tags, deep nesting or aliases (a few lines of these can stand for a lot).
 
 Source: reference/rules.md, A.5.
 """

@@ -1,8 +1,7 @@
 """When a rule runs: cron and duration, ranges of time. Pure: from a time to the next change.
 
 `cron` (5 fields, 6 with seconds first, or a name such as @daily) starts the rule, `duration` later it stops.
-`cronDatetimeRange`, alone or with cron, gives the spans in which it may run at all. Times are local, as
-people write them.
+`cronDatetimeRange`, alone or with cron, gives the spans in which it may run at all. Times are local.
 
 Source: reference/rules.md, C.2.
 """

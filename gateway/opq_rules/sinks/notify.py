@@ -1,8 +1,7 @@
 """notify: notifies people of rows, through the cloud's notifications (docs/notifications.md).
 
 Each row is posted with the token of an account, made in View under Notifications; the account's rules for
-rows of stream rules determine how people are notified. A retry has the same row id, so that they are notified
-once.
+rows of stream rules determine how people are notified. A retry has the same row id: one notification.
 """
 
 from collections.abc import Mapping

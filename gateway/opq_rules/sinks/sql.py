@@ -2,8 +2,7 @@
 
 Values are bound, never written into the text; names of tables and columns are checked. With `exactlyOnce`
 (for rules with qos 1 or 2) the number of each rule's last emission is stored in the table `opq_rules_taken`,
-in the transaction of the rows, so that repeated rows are not stored again. The common property `fields` picks
-the columns.
+in the transaction of the rows, so that repeated rows are not stored again.
 """
 
 import re

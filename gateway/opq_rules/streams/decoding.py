@@ -24,11 +24,9 @@ class Decoded(NamedTuple):
 
 
 class StreamDecoder:
-    """The decoder of one stream. `used`: columns that its rules read (STRICT_VALIDATION checks no others);
-    None: all.
+    """The decoder of one stream. `used`: columns to check with STRICT_VALIDATION; None: all.
 
-    `schemas`: where SCHEMAID is looked up; None: only the built-in ones. `unpack`: adds what a payload in a
-    column contains to its record.
+    `schemas`: where SCHEMAID is looked up; None: only the built-in ones. `unpack`: unpacks a payload.
     """
 
     __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "_unpack", "strict")

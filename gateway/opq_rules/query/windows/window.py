@@ -1,8 +1,7 @@
 """The common part of all windows: records in, cuts out, in a time that only goes forward.
 
 A window has no clock. `advance(ms)` cuts what ends until then; `add(records)` takes records of one time and
-cuts what they complete. In processing time these are times of arrival, in event time the records' own, which
-the watermark brings in order.
+cuts what they complete. In processing time these are times of arrival, in event time the records' own.
 """
 
 from collections.abc import Callable, Sequence

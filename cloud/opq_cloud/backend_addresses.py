@@ -31,7 +31,13 @@ BOUND = {
 CONNECTED = {
     "triggering_service": ("measurement_endpoint", "request_endpoint"),
     "event_service": ("answer_endpoint", "request_endpoint"),
-    "mauka": ("event_endpoint", "event_id_endpoint", "request_endpoint", "answer_endpoint"),
+    "mauka": (
+        "event_endpoint",
+        "measurement_endpoint",
+        "event_id_endpoint",
+        "request_endpoint",
+        "answer_endpoint",
+    ),
     "view": ("measurement_endpoint", "bus_endpoint"),
     "notifications": ("bus_endpoint",),
 }

@@ -338,6 +338,9 @@ class MaukaSection:
     bus_pub_endpoint: Annotated[str, Field(description="bus: plug-ins subscribe here")] = (
         "tcp://127.0.0.1:9883"
     )
+    measurement_endpoint: Annotated[
+        str, Field(description="triggering broker (SUB), read while an analysis takes Measurements")
+    ] = "tcp://127.0.0.1:9881"
     event_id_endpoint: Annotated[str, Field(description="event ids (REQ), for TriggerPlugin")] = (
         "tcp://127.0.0.1:10001"
     )

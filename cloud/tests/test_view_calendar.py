@@ -10,12 +10,12 @@ from fastapi.testclient import TestClient
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store import BoxRecord, CloudStore, Trend, open_store
+from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.past.day_quality import read_days
-from opq_proto.messages import Finding, Trigger
+from opq_proto.messages import Finding, Trend, Trigger
 
 BERLIN, HONOLULU, UTC_ZONE = (ZoneInfo(name) for name in ("Europe/Berlin", "Pacific/Honolulu", "UTC"))
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from opq_cloud.store import Trend
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
+from opq_proto.messages import Trend
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")

@@ -7,7 +7,6 @@ from math import isnan
 import numpy as np
 import pytest
 
-from opq_cloud.store.store import Trend
 from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.public.day_page import day_chart
 from opq_cloud.view.public.day_trends import (
@@ -19,6 +18,7 @@ from opq_cloud.view.public.day_trends import (
     medians,
     sampled,
 )
+from opq_proto.messages import Trend
 
 NOW_MS = 1_795_000_000_000
 FIRST_MS = first_row_ms(NOW_MS)

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from opq_cloud.config import ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store import BoxRecord, CloudStore, Trend, open_store
+from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.index import IndexedIncident
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor, Visitors
 from opq_cloud.view.app import create_app
@@ -23,7 +23,7 @@ from opq_cloud.view.live import LiveHub
 from opq_cloud.view.past import month_report
 from opq_cloud.view.past.month_report import LocalMonth, read_month_lines, read_month_report, summary_of
 from opq_cloud.view.past.report_pages import ReportPages
-from opq_proto.messages import Finding, Trigger
+from opq_proto.messages import Finding, Trend, Trigger
 
 BERLIN, UTC_ZONE = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000

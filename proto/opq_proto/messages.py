@@ -8,9 +8,12 @@ travel with the time they belong to. The wire forms are in `opq_proto.wire`.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from opq_proto.trend_histogram import TrendHistogram
 
 UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
 """The largest value of the 32-bit wire fields: saturated, or not known."""
@@ -69,6 +72,35 @@ class Measurement:
     nominal_hz: float | None = None
     clock_id: int | None = None
     """The clock of the time stamps, where that is not GPS: Measurements with one number share its error."""
+
+
+TREND_MS = 60_000
+"""Length of the shortest trend, one minute; longer ones are levels of the pyramid in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Minimum, maximum and mean of a Box's metrics over one whole minute, or 10, an hour, a day (UTC)."""
+
+    box_id: str
+    start_ms: int
+    metrics: dict[str, tuple[float, float, float]]
+    """Wire key (`rms`, `f`, `thd`, `trans`) -> min, max, average weighted by time."""
+    length_ms: int = TREND_MS
+    covered_ms: int | None = None
+    """Time that its Measurements cover; above `length_ms` where one began before it; None where unknown."""
+    histograms: dict[str, TrendHistogram] = field(default_factory=dict)
+    """Histograms of its one-minute means, by wire key; a minute has none."""
+
+    @property
+    def coverage(self) -> float:
+        """Share of the time that is covered, 0 to 1."""
+        return min(1.0, self.time_ms / self.length_ms)
+
+    @property
+    def time_ms(self) -> int:
+        """Time that it covers; `length_ms` where that is unknown."""
+        return self.length_ms if self.covered_ms is None else self.covered_ms
 
 
 def nominal_or_none(value: float, limits: tuple[float, float]) -> float | None:
@@ -235,6 +267,19 @@ class Finding:
     """Other Boxes that `because` and `figures` concern; only people who see all of them see these two."""
     also_at: tuple[str, ...] = ()
     """For a steady state: other Boxes that showed the same, enough to tell how far it reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What an analysis publishes on Mauka's bus; it is not stored.
+
+    Attributes:
+        values: name -> what JSON has.
+        box_id: the Box that it is about; None: several, or none.
+    """
+
+    values: Mapping[str, Any]
+    box_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

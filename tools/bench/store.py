@@ -17,7 +17,6 @@ from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.store import TREND_MS, Trend
 from opq_cloud.store.trends.pyramid import DAY_MS, MAX_ROWS, level_for
 from opq_cloud.view.box_history import read_history
 from opq_cloud.view.context import ViewContext
@@ -27,7 +26,7 @@ from opq_cloud.view.pages import Pages
 from opq_cloud.view.time_span import read_span
 from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
-from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.messages import TREND_MS, Measurement, Metric, TimeSource, Trend
 
 NOW_MS = 1_767_225_600_000
 BOXES = 300

@@ -394,7 +394,7 @@ class AnalysisRunner(MaukaPlugin):
             }
             for one in self.analyses
         ]
-        rows = own + (self._installed.status() if self._installed is not None else [])
+        rows = own + (self._installed.status(of_items=False) if self._installed is not None else [])
         for row in rows:
             row |= self._costs.row(str(row["name"]), int(str(row.get("pid", 0))))
             row["failures"] = int(self.counters.of("failures", f"analysis {row['name']}"))

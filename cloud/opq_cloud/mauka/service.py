@@ -3,6 +3,7 @@
 Built-in analyses are loaded by name and settings from this folder's `analyses/`.
 """
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,14 +25,19 @@ from opq_cloud.mauka.outages.plugin import OutagePlugin
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY, PluginConfig
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.analysis_pool import AnalysisPool
+from opq_cloud.mauka.running.analysis_worker import WorkerSetup
 from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, built_in, load_analyses
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.plugin_states import PluginStates
-from opq_cloud.mauka_settings import InstalledAnalysesSection
+from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis
+from opq_cloud.mauka.stream_runner import StreamRunner
+from opq_cloud.mauka_settings import AnalysisWorkersSection, InstalledAnalysesSection
 from opq_cloud.service import CloudContext, CloudService
 from opq_plugins.policy import Policy, ProcessLimits
+from opq_plugins.sdk.modules import Analysis
 from opq_proto.config import default_data_dir
 from opq_proto.errors import ConfigError
+from opq_proto.messages import Event
 
 BusPlugin = (
     AnalysisRunner
@@ -39,6 +45,7 @@ BusPlugin = (
     | MakaiEventPlugin
     | OutagePlugin
     | PrintPlugin
+    | StreamRunner
     | SystemStatsPlugin
     | ThresholdOptimizationPlugin
     | TriggerRequestPlugin
@@ -99,7 +106,9 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     may_be_installed = config.triggering_service.rules.enabled or (folder / "plugins").is_dir()
     if mauka.plugins.enabled and may_be_installed:
         others = {name: settings for name, settings in entries if name not in own}
-    analyses = load_analyses([entry for entry in entries if entry[0] not in others])
+    chosen = [(name, dict(values)) for name, values in entries if name not in others]
+    analyses = load_analyses(chosen, events_only=False)
+    of_events = [one for one in analyses if one.takes == Event.__name__]
     installed = None
     if mauka.plugins.enabled:
         installed = InstalledAnalyses(folder, policy_of(mauka.plugins), others, own)
@@ -107,17 +116,25 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     runner = AnalysisRunner(
         settings,
         lambda: context.store,
-        analyses,
+        of_events,
         config.nominal,
         installed=installed,
         asking=mauka.asking,
         lease=lease,
     )
     if mauka.workers.count:
-        chosen = [(name, dict(values)) for name, values in entries if name not in others]
         runner.pool = AnalysisPool(mauka.workers, chosen, (BUILT_IN,), runner.note_ended)
+    streams = StreamRunner(
+        settings,
+        lambda: context.store,
+        [_of_items(one, dict(chosen), mauka.workers) for one in analyses if one not in of_events],
+        [mauka.measurement_endpoint, *(each.measurement_endpoint for each in config.further_brokers)],
+        config.nominal,
+        installed,
+        lease,
+    )
     flat = {**original_settings(config), **settings}
-    plugins: list[BusPlugin] = [runner]
+    plugins: list[BusPlugin] = [runner, streams]
     if mauka.outages.enabled:
         plugins.append(
             OutagePlugin(settings, lambda: context.store, mauka.outages, config.nominal, lease=lease)
@@ -139,7 +156,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         originals = OriginalPlugins(own_folder, flat, policy_of(mauka.plugins), states)
     groups: list[PluginGroup] = [
         BusPlugins([status, *plugins], states),
-        AnalysisPlugins(runner, installed, states),
+        AnalysisPlugins([runner, streams], installed, states),
     ]
     return [
         BusBroker(mauka),
@@ -151,6 +168,17 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         *([originals] if originals is not None else []),
         PluginCommands(mauka, PluginControl(groups, originals, states)),
     ]
+
+
+def _of_items(
+    analysis: Analysis, settings: Mapping[str, dict[str, object]], workers: AnalysisWorkersSection
+) -> BuiltInItemAnalysis:
+    """Returns a built-in analysis of single items, in a watched process where `workers` has any."""
+    setup = None
+    if workers.count:
+        entry = (analysis.name, settings.get(analysis.name, {}))
+        setup = WorkerSetup((entry,), (BUILT_IN,), workers.memory_mb << 20)
+    return BuiltInItemAnalysis(analysis, setup, workers.call_s)
 
 
 def analysis_entries(mauka: MaukaSection, own: frozenset[str]) -> list[tuple[str, PluginConfig]]:

@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from opq_cloud.store.records.accounts import AccountRecords
-from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, LocationRecord, Trend
+from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, LocationRecord
 
 __all__ = [
     "FILE_NAME",
@@ -13,7 +13,6 @@ __all__ = [
     "CloudStore",
     "EventRecord",
     "LocationRecord",
-    "Trend",
     "open_store",
     "opened_people",
 ]

@@ -22,10 +22,9 @@ from opq_cloud.store.incidents.join_plan import (
 )
 from opq_cloud.store.incidents.parts import IndexedParts
 from opq_cloud.store.records.accounts import AccountRecords
-from opq_cloud.store.trends.histogram import TrendHistogram
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
-from opq_proto.messages import Event, Incident, Measurement, Trigger, Waveform
+from opq_proto.messages import Event, Incident, Measurement, Trend, Trigger, Waveform
 
 QUERY_ROWS = 100_000
 """Most Measurements that one query returns, unless its `limit` is higher."""
@@ -142,33 +141,6 @@ PERSON_ASKED = "requested"
 """A reason of `asked_as`: the Box has not been asked yet; the event service asks it at once."""
 MAUKA_ASKED = "mauka"
 """A reason of `asked_as`: Mauka asks the Box; the event service does so only if Mauka has ended meanwhile."""
-TREND_MS = 60_000
-"""Length of the shortest trend, one minute; longer ones are levels of the pyramid (`pyramid.LEVELS_MS`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """Minimum, maximum and mean of a Box's metrics over one whole minute, or 10, an hour, a day (UTC)."""
-
-    box_id: str
-    start_ms: int
-    metrics: dict[str, tuple[float, float, float]]
-    """Wire key (`rms`, `f`, `thd`, `trans`) -> min, max, average weighted by time."""
-    length_ms: int = TREND_MS
-    covered_ms: int | None = None
-    """Time that its Measurements cover; above `length_ms` where one began before it; None where unknown."""
-    histograms: dict[str, TrendHistogram] = field(default_factory=dict)
-    """Histograms of its one-minute means, by wire key; a minute has none."""
-
-    @property
-    def coverage(self) -> float:
-        """Share of the time that is covered, 0 to 1."""
-        return min(1.0, self.time_ms / self.length_ms)
-
-    @property
-    def time_ms(self) -> int:
-        """Time that it covers; `length_ms` where that is unknown."""
-        return self.length_ms if self.covered_ms is None else self.covered_ms
 
 
 def box_order(box_id: str) -> tuple[int, str]:

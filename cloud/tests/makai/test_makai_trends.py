@@ -11,9 +11,8 @@ from opq_cloud.makai.measurements import trends
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
-from opq_cloud.store.store import Trend
 from opq_proto import log
-from opq_proto.messages import Measurement, Metric
+from opq_proto.messages import Measurement, Metric, Trend
 
 
 def measured(second: int, volts: float, backfilled: bool) -> Measurement:

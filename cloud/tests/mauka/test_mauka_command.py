@@ -40,7 +40,7 @@ def test_the_command_serves_its_bus_and_status_and_ends_on_sigterm(tmp_path, off
         while True:
             try:
                 rows = {row["plugin_name"]: row for row in get(f"{base}/status")}
-                if len(rows) == 8 and rows["AnalysisRunner"]["messages_recv"]:
+                if len(rows) == 9 and rows["AnalysisRunner"]["messages_recv"]:
                     break
             except OSError:
                 pass
@@ -52,6 +52,7 @@ def test_the_command_serves_its_bus_and_status_and_ends_on_sigterm(tmp_path, off
             "MakaiEventPlugin",
             "OutagePlugin",
             "StatusPlugin",
+            "StreamRunner",
             "SystemStatsPlugin",
             "ThresholdOptimizationPlugin",
             "TriggerPlugin",

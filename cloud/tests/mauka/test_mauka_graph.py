@@ -52,3 +52,36 @@ def test_the_drawing_is_svg_with_a_box_for_each_and_no_markup_of_a_name():
     for box in root.iter("{http://www.w3.org/2000/svg}rect"):
         assert float(box.get("x", 0)) + float(box.get("width")) <= width
         assert float(box.get("y", 0)) + float(box.get("height")) <= height
+
+
+def test_nouns_go_from_where_they_are_made_to_their_runner_and_to_the_analyses():
+    nodes = read_nodes(
+        [
+            row("AnalysisRunner", "bus", ["MakaiEvent"], ["incident"]),
+            row("StreamRunner", "bus", ["incident"], ["incident"]),
+            row("rms_voltage", "built-in", ["Event"], ["Finding"]),
+            row("low", "installed", ["Measurement"], ["Finding"]),
+            row("news", "installed", ["Incident"], ["analysis.news"]),
+            row("minutes", "installed", ["Trend"], ["Finding"], running=False),
+            row("Mine", "original", ["analysis."], []),
+        ]
+    )
+    assert {(edge.start, edge.end): edge.what for edge in edges_of(nodes)} == {
+        ("event service", "AnalysisRunner"): ("MakaiEvent",),
+        ("AnalysisRunner", "StreamRunner"): ("incident",),
+        ("AnalysisRunner", "rms_voltage"): ("Event",),
+        ("triggering broker", "StreamRunner"): ("Measurement",),
+        ("store: incidents", "StreamRunner"): ("Incident",),
+        ("StreamRunner", "low"): ("Measurement",),
+        ("StreamRunner", "minutes"): ("Trend",),
+        ("StreamRunner", "news"): ("Incident",),
+        ("rms_voltage", "store: incidents"): ("Finding",),
+        ("low", "store: incidents"): ("Finding",),
+        ("minutes", "store: incidents"): ("Finding",),
+        ("news", "Mine"): ("analysis.news",),
+    }
+    assert "store: incidents  takes Finding\n    --Incident--> StreamRunner\n" in graph_text(nodes)
+    ElementTree.fromstring(graph_svg(nodes))
+    assert "StreamRunner (bus)  takes incident\n" in graph_text(
+        read_nodes([row("StreamRunner", "bus", ["incident"], [])])
+    )

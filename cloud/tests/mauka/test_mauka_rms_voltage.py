@@ -162,5 +162,5 @@ def test_an_analysis_that_takes_something_else_is_refused(tmp_path):
         "from dataclasses import dataclass\ntakes, gives = int, str\n"
         "@dataclass(frozen=True)\nclass Config:\n    x: int = 0\ndef analyse(event, config):\n    return ()\n"
     )
-    with pytest.raises(PluginError, match="want Event and Finding"):
+    with pytest.raises(PluginError, match="an analysis takes Measurement, Trend, Event, Finding or Incident"):
         load_analyses([("odd", {})], [tmp_path])

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from store_cases import NOW_MS, SAG, TRIGGER, measured, wave
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.store import CloudStore, Trend
+from opq_cloud.store import CloudStore
+from opq_proto.messages import Trend
 
 
 def test_what_is_due_goes_in_slices_and_trends_stay(store: CloudStore) -> None:

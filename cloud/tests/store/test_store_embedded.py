@@ -29,9 +29,8 @@ from opq_cloud.store.rows import (
     row_from_measurement,
     unpack_block,
 )
-from opq_cloud.store.store import Trend
 from opq_proto.errors import StoreError
-from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trend, Trigger, Waveform
 
 NOW_MS = 1_765_792_486_013
 TRIGGER = Trigger("t", 0, 10**9, ("1", "2"), "1", "x")

@@ -14,15 +14,14 @@ import pytest
 from pymongo import MongoClient, monitoring
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.store import BoxRecord, CloudStore, Trend
+from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.documents.makai import BrokerTraffic
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace
 from opq_cloud.store.mongo.store import MongoStore
-from opq_cloud.store.store import TREND_MS
 from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_proto import sqlite_database
-from opq_proto.messages import Finding, Measurement, Metric, Trigger
+from opq_proto.messages import TREND_MS, Finding, Measurement, Metric, Trend, Trigger
 
 NOW_MS = 1_767_225_600_000
 NOW_NS = NOW_MS * 1_000_000

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from store_cases import NOW_MS, NOW_NS, SECOND_NS, measured, numbered, stored_rows
 
-from opq_cloud.store import CloudStore, Trend
-from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_cloud.store import CloudStore
+from opq_proto.messages import Measurement, Metric, TimeSource, Trend
 
 
 def test_columns_with_numbers_are_stored_with_single_rows_and_come_back_exactly(store: CloudStore) -> None:

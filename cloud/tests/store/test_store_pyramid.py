@@ -6,9 +6,7 @@ from math import isclose
 
 import pytest
 
-from opq_cloud.store import BoxRecord, CloudStore, Trend
-from opq_cloud.store.store import TREND_MS
-from opq_cloud.store.trends.histogram import TrendHistogram, bin_of, quantile
+from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.trends.pyramid import (
     DAY_MS,
     HOUR_MS,
@@ -20,6 +18,8 @@ from opq_cloud.store.trends.pyramid import (
     level_for,
     merged,
 )
+from opq_proto.messages import TREND_MS, Trend
+from opq_proto.trend_histogram import TrendHistogram, bin_of, quantile
 
 DAY = 1_767_225_600_000 // DAY_MS * DAY_MS
 """2026-01-01, UTC."""

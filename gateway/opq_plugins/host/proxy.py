@@ -16,6 +16,7 @@ from opq_plugins.sdk import Row, Value
 from opq_proto.errors import OpqError, PluginError
 
 if TYPE_CHECKING:  # NumPy comes with them; a host of sinks and functions needs none
+    from opq_plugins.sdk.nouns import BatchResult, ItemBatch
     from opq_proto.decision import Decision, Nominal
     from opq_proto.messages import Event, Finding, Measurement, SampleRequest
 
@@ -282,6 +283,17 @@ class PluginAnalysis(PluginModule):
         """Raises whatever the analysis raises; OSError: its process is gone, or takes too long."""
         findings: tuple[Finding, ...] = self._call("analyse", event, nominal_v, nominal_hz)
         return findings
+
+    def analyse_items(self, batch: "ItemBatch", nominal_v: float, nominal_hz: float) -> "BatchResult":
+        """The results for single items. Raises as `analyse`."""
+        result: BatchResult = self._call("analyse_items", batch, nominal_v, nominal_hz)
+        return result
+
+    def declared(self) -> tuple[str, str]:
+        """The nouns that it takes and gives. OSError: its process is gone."""
+        with self._lock:
+            takes, gives = self._ready().declared()
+        return str(takes), str(gives)
 
     def alone(self) -> bool:
         """Whether it may analyse single Boxes of an event: it has no memory. OSError: its process is gone."""

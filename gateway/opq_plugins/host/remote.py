@@ -19,6 +19,7 @@ from opq_plugins.worker.context import context_at
 from opq_proto.errors import PluginError
 
 if TYPE_CHECKING:  # NumPy comes with it
+    from opq_plugins.sdk.nouns import ItemBatch
     from opq_proto.messages import Event, Finding
 
 RESTART_S = 1.0
@@ -78,6 +79,12 @@ class Remote:
         from opq_plugins.sdk import nouns
 
         return nouns.findings_from(self.call("analyse", nouns.to_plain(event), *nominal), event)
+
+    def analyse_items(self, batch: "ItemBatch", *nominal: float) -> object:
+        """Returns the checked results of an analysis of single items."""
+        from opq_plugins.sdk import nouns
+
+        return nouns.result_from(self.call("analyse_items", nouns.to_plain(batch), *nominal), batch)
 
     def wants(self, event: "Event", findings: "Sequence[Finding]", *nominal: float) -> object:
         """Returns the further samples that an analysis requests, checked."""

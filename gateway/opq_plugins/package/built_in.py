@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,16 @@ KINDS: dict[str, tuple[str, ...]] = {
     "analysis": ("Config", "takes", "gives", "analyse"),
 }
 """Kind -> names that its module must have."""
+TAKES = ("Measurement", "Trend", "Event", "Finding", "Incident")
+"""Nouns of `opq_proto.messages` that an analysis may take, in the order in which data flows."""
+GIVES = ("Finding", "Message")
+MADE_BY = {
+    "Measurement": "gateways make Measurements",
+    "Trend": "Makai makes Trends from Measurements",
+    "Event": "Makai makes Events; an analysis of Events may request more samples with `wants`",
+    "Incident": "Incidents are made by joining Findings",
+}
+"""Noun that no analysis gives -> the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +106,33 @@ def problems_of(module: ModuleType, kind: str, name: str) -> list[str]:
         if (given := getattr(module, key, want)) != want:
             problems.append(f"its `{key}` is {given!r}; want {want!r}")
     if kind == "analysis" and not problems:
-        nouns = importlib.import_module("opq_proto.messages")
-        if (module.takes, module.gives) != (nouns.Event, nouns.Finding):
-            problems = [f"it takes {module.takes!r} and gives {module.gives!r}; want Event and Finding"]
+        problems = list(_wrong_nouns(module, name))
     return problems
+
+
+def _wrong_nouns(module: ModuleType, name: str) -> Iterator[str]:
+    """Yields what is wrong with the nouns that an analysis takes and gives."""
+    takes, gives = _noun(module.takes), _noun(module.gives)
+    if takes not in TAKES:
+        yield f"it takes {takes or repr(module.takes)}; an analysis takes {_any_of(TAKES)}"
+    allowed = GIVES[:1] if takes == "Event" else GIVES
+    if gives not in allowed:
+        reason = MADE_BY.get(gives, "")
+        if takes == "Event" and gives == "Message":
+            reason = "let another analysis publish Messages about the Findings"
+        yield (
+            f"it gives {gives or repr(module.gives)}; an analysis of {takes or 'a noun'} gives "
+            f"{_any_of(allowed)}" + (f" ({reason})" if reason else "")
+        )
+    if hasattr(module, "wants") and takes != "Event":
+        yield f"it has `wants`, which is for an analysis of Events; it takes {takes or 'something else'}"
+
+
+def _noun(given: object) -> str:
+    """Returns the name of a noun of `opq_proto.messages`; "" for anything else."""
+    name = getattr(given, "__name__", "")
+    return name if given is getattr(importlib.import_module("opq_proto.messages"), name, None) else ""
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

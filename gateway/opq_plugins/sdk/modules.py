@@ -12,6 +12,8 @@ trigger   name, Config, begin(config) -> state
           Boxes; only one that compares Boxes has it, and is asked where all Boxes meet      optional
 analysis  name, Config, takes, gives, analyse(event, config) -> findings
           with begin(config) -> state: analyse(event, config, state) -> (findings, state)
+          `takes` is Event, or one of Measurement, Trend, Finding, Incident, which come one by one;
+          `gives` is Finding, or Message, which is published and not stored (not of Events)
           wants(event, findings, config) -> SampleRequests: further Boxes or a longer span that it needs;
           `findings` are its own of this event. Pure; when they have come it sees the event again  optional
           unjudged(event, config) -> what it cannot say anything about, and why, or ""; asked where it found
@@ -29,13 +31,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_plugins.sdk import Value
-from opq_plugins.sdk.nouns import checked_decision, checked_findings, checked_requests
+from opq_plugins.sdk.nouns import (
+    BatchResult,
+    ItemBatch,
+    boxes_in,
+    boxes_of,
+    checked_decision,
+    checked_findings,
+    checked_messages,
+    checked_requests,
+)
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement_columns import MeasurementColumns
-from opq_proto.messages import Event, Finding, Measurement, SampleRequest
+from opq_proto.messages import Event, Finding, Measurement, Message, SampleRequest
 from opq_proto.settings import configured
 
 DEFAULT_NOMINAL = Nominal(120.0, 60.0)
+DERIVING = ("Finding", "Incident")
+"""Nouns from which an analysis makes findings of its own class only."""
 Config: TypeAlias = Any
 """A frozen dataclass of the module's own."""
 State: TypeAlias = Any
@@ -189,13 +202,51 @@ class Analysis:
         """
         config = self.for_nominal(nominal)
         if self.begin is None:
-            return checked_findings(self.analyse(event, config), event)
+            return checked_findings(self.analyse(event, config), boxes_in(event))
         key = (self.name, nominal)
         state = states[key] if key in states else self.begin(config)
         findings, state = self.analyse(event, config, state)
-        found = checked_findings(findings, event)
+        found = checked_findings(findings, boxes_in(event))
         states[key] = state
         return found
+
+    def results_of(self, batch: ItemBatch, nominal: Nominal, states: dict[Any, State]) -> BatchResult:
+        """Its results for each item in turn; `states` as in `findings_in`.
+
+        An item on which it raises is counted, and those after it are analysed. Raises MemoryError.
+        """
+        config, key = self.for_nominal(nominal), (self.name, nominal)
+        findings: list[Finding] = []
+        messages: list[Message] = []
+        failed, error = 0, ""
+        for item in batch.items:
+            try:
+                if self.begin is None:
+                    given = self.analyse(item, config)
+                else:
+                    before = states[key] if key in states else self.begin(config)
+                    given, states[key] = self.analyse(item, config, before)
+                if self.gives == Finding.__name__:
+                    findings += self._own_findings(checked_findings(given, boxes_of(item)))
+                else:
+                    messages += checked_messages(given, boxes_of(item))
+            except MemoryError:
+                raise
+            except Exception as problem:  # an analysis may be third-party code
+                failed, error = failed + 1, f"{type(problem).__name__}: {problem}"
+        return BatchResult(findings, messages, failed, error)
+
+    def _own_findings(self, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        """Findings made from findings are of the analysis' own class: no such analysis is given them again.
+
+        Raises ValueError.
+        """
+        if self.takes in DERIVING and (other := {one.kind for one in findings} - {self.name}):
+            raise ValueError(
+                f"it takes {self.takes} and gave a Finding of class {min(other)!r}; want its own name, "
+                f"{self.name!r}"
+            )
+        return findings
 
     @property
     def asks(self) -> bool:
@@ -225,6 +276,13 @@ class AnalysisModule:
 
     def analyse(self, event: Event, nominal_v: float, nominal_hz: float) -> tuple[Finding, ...]:
         return self._configured().findings_in(event, Nominal(nominal_v, nominal_hz), self._states)
+
+    def analyse_items(self, batch: ItemBatch, nominal_v: float, nominal_hz: float) -> BatchResult:
+        return self._configured().results_of(batch, Nominal(nominal_v, nominal_hz), self._states)
+
+    def declared(self) -> tuple[str, str]:
+        """The nouns that it takes and gives."""
+        return self._module.takes.__name__, self._module.gives.__name__
 
     def alone(self) -> bool:
         """Whether it may analyse single Boxes of an event: it has no memory."""

@@ -3,17 +3,18 @@
 A worker is not trusted: its answers are converted by type and checked against bounds. Pickle is never used.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
 
 from opq_plugins.sdk import Value
 from opq_proto.decision import Decision
-from opq_proto.messages import Event, Finding, SampleRequest
+from opq_proto.messages import Event, Finding, Incident, Measurement, Message, SampleRequest, Trend
 
 COUNTS = np.dtype("<i2")
 INT64 = range(-(2**63), 2**63)
@@ -28,9 +29,52 @@ MAX_REQUESTS, MAX_ASKED = 20, 100
 """Requests for more samples of one event, and Boxes in one of them."""
 MAX_NAME, MAX_TEXT = 64, 2000
 """Characters of a name (metric, kind, class) and of a sentence."""
+MAX_MESSAGE = 65_536
+"""Bytes of the values of a Message, as JSON."""
 MEASUREMENT_TYPES = ("VOLTAGE", "FREQUENCY", "THD", "TRANSIENT", "HEALTH")
 
 Noun = TypeVar("Noun")
+Item: TypeAlias = Measurement | Trend | Finding | Incident
+"""What an analysis takes one by one; an Event is handed over alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemBatch:
+    """Items for an analysis, in their order. All are of one noun; the other lists are empty."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    trends: list[Trend] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, noun: str, items: Sequence[Item]) -> "ItemBatch":
+        """Makes the batch. `noun`: the name of their class."""
+        given: dict[str, Value] = {f"{noun.lower()}s": list(items)}
+        return cls(**given)
+
+    @property
+    def items(self) -> Sequence[Item]:
+        return self.measurements or self.trends or self.findings or self.incidents
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """The results of an analysis for a batch.
+
+    Attributes:
+        failed, error: number of items on which it raised, and the last error.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    failed: int = 0
+    error: str = ""
+
+
+def boxes_of(item: Item) -> tuple[str, ...]:
+    """The Boxes that an item is about."""
+    return item.box_ids if isinstance(item, Incident) else (item.box_id,)
 
 
 def to_plain(value: object) -> Value:
@@ -52,7 +96,15 @@ def decision_from(plain: Value) -> Decision | None:
 
 def findings_from(plain: Value, event: Event) -> tuple[Finding, ...]:
     """The checked findings of a worker's answer. Raises ValueError."""
-    return checked_findings(_given(plain, list[Finding], "Findings"), event)
+    return checked_findings(_given(plain, list[Finding], "Findings"), boxes_in(event))
+
+
+def result_from(plain: Value, batch: ItemBatch) -> BatchResult:
+    """The checked results of a worker's answer. Raises ValueError."""
+    result = _given(plain, BatchResult, "BatchResult")
+    boxes = {box_id for item in batch.items for box_id in boxes_of(item)}
+    found = checked_findings(result.findings, boxes)
+    return replace(result, findings=list(found), messages=list(checked_messages(result.messages, boxes)))
 
 
 def checked_decision(decision: object) -> Decision | None:
@@ -71,22 +123,24 @@ def checked_decision(decision: object) -> Decision | None:
     return replace(decision, value=float(decision.value), limit=float(decision.limit), span_ns=span_ns)
 
 
-def checked_findings(findings: Iterable[object], event: Event) -> tuple[Finding, ...]:
-    """The findings, all of Boxes of this event. TypeError, ValueError: too many, or out of bounds."""
+def boxes_in(event: Event) -> frozenset[str]:
+    """The Boxes with a waveform in the event."""
+    return frozenset(wave.box_id for wave in event.waveforms)
+
+
+def checked_findings(findings: Iterable[object], boxes: Collection[str]) -> tuple[Finding, ...]:
+    """The findings, all at these Boxes. TypeError, ValueError: too many, or out of bounds."""
     found: list[Finding] = []
     findings = list(findings)
     if len(findings) > MAX_FINDINGS:
-        raise ValueError(f"gave {len(findings)} findings of one event; at most {MAX_FINDINGS}")
-    boxes = {wave.box_id for wave in event.waveforms}
+        raise ValueError(f"gave {len(findings)} findings at once; at most {MAX_FINDINGS}")
     names = dict.fromkeys(("kind", "box_id", "ieee1159", "itic", "semi_f47"), MAX_NAME)
     for finding in findings:
         if not isinstance(finding, Finding):
             raise TypeError(f"it gave a {type(finding).__name__}; want Finding")
         _check_length(finding, names | {"because": MAX_TEXT})
         if finding.box_id not in boxes:
-            raise ValueError(
-                f"it gave a finding of Box {finding.box_id!r}, which has no waveform in the event"
-            )
+            raise ValueError(f"it gave a finding of Box {finding.box_id!r}, of which it was given nothing")
         _check_finite(finding, ("residual_v", "residual_percent", "duration_cycles", "confidence"))
         for name in ("start_ns", "end_ns", "uncertainty_ns"):
             if getattr(finding, name) not in INT64:
@@ -99,6 +153,28 @@ def checked_findings(findings: Iterable[object], event: Event) -> tuple[Finding,
             kind, want = finding.measurement_type[:80], ", ".join(MEASUREMENT_TYPES)
             raise ValueError(f"gave a finding of measurement_type {kind!r}; want {want}")
         found.append(finding)
+    return tuple(found)
+
+
+def checked_messages(messages: Iterable[object], boxes: Collection[str]) -> tuple[Message, ...]:
+    """The messages, all about these Boxes. TypeError, ValueError: no JSON, too many, or too long."""
+    found: list[Message] = []
+    for message in messages:
+        if not isinstance(message, Message):
+            raise TypeError(f"it gave a {type(message).__name__}; want Message")
+        if message.box_id is not None and message.box_id not in boxes:
+            raise ValueError(f"it gave a Message about Box {message.box_id!r}, of which it was given nothing")
+        if not isinstance(message.values, Mapping):
+            raise TypeError(f"it gave a Message with {type(message.values).__name__}; want names with values")
+        try:
+            size = len(json.dumps(dict(message.values), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"it gave a Message with values that are no JSON: {error}") from None
+        if size > MAX_MESSAGE:
+            raise ValueError(f"it gave a Message of {size} bytes; at most {MAX_MESSAGE}")
+        found.append(message)
+    if len(found) > MAX_FINDINGS:
+        raise ValueError(f"gave {len(found)} Messages at once; at most {MAX_FINDINGS}")
     return tuple(found)
 
 

@@ -26,7 +26,7 @@ from opq_proto.errors import OpqError
 Symbols = dict[tuple[str, str], Callable[[], Any]]
 """(kind, name) -> factory."""
 THREADS = 8
-NOUNS = ("decide", "analyse", "wants")
+NOUNS = ("decide", "analyse", "analyse_items", "wants")
 """Methods whose arguments and answers are nouns of `opq_proto.messages`."""
 ORIGINAL = "OpqMauka.py"
 """Given in place of a manifest: a folder of plug-ins of the original Mauka."""

@@ -19,12 +19,12 @@ from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue, Rel
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
 from opq_cloud.makai.measurements.trends import Trends, trend_of
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.store import TREND_MS, CloudStore, Trend
+from opq_cloud.store.store import CloudStore
 from opq_proto.decision import window_ns
 from opq_proto.errors import StoreError
 from opq_proto.log import BoundLogger
 from opq_proto.measurement_columns import NumberedColumns, joined_numbered
-from opq_proto.messages import Measurement
+from opq_proto.messages import TREND_MS, Measurement, Trend
 
 RETRY_S = 1.0
 WAIT_S = 0.2

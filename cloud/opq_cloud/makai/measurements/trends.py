@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.measurements.minute_columns import MinuteColumns, OpenMetrics
-from opq_cloud.store.store import TREND_MS, Trend
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
-from opq_proto.messages import Measurement
+from opq_proto.messages import TREND_MS, Measurement, Trend
 
 LATE_S = 5.0
 """After the Box's next minute began, its last one stays open this long."""

@@ -1,16 +1,20 @@
 """What runs in Mauka and what flows where: the graph, as text and as SVG. Pure; the caller brings the rows.
 
-A plug-in that gives a topic or noun is joined to each that takes it; a topic that nobody takes ends at the
-bus.
+A plug-in that gives a topic is joined to each that takes it; a topic that nobody takes ends at the bus. Nouns
+go from where they are made to the runner that reads them, from there to the analyses that take them, and
+findings from these to the store.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
 BRIDGE, RUNNER, STORE = "event service", "AnalysisRunner", "store: incidents"
-NOUNS = frozenset({"Measurement", "Trend", "Event", "Finding", "Incident"})
+BROKER, STREAMS, TRENDS = "triggering broker", "StreamRunner", "store: Trends"
+READ_FROM = {"Measurement": BROKER, "Trend": TRENDS, "Finding": STORE, "Incident": STORE}
+"""Noun that StreamRunner reads -> where from."""
+NOUNS = frozenset({*READ_FROM, "Event"})
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 190, 30, 180, 12, 20
 COLOURS = {
     "bus": "#dbe7f3",
@@ -44,7 +48,10 @@ class GraphEdge:
 
 
 def read_nodes(rows: Sequence[Mapping[str, Any]]) -> list[GraphNode]:
-    """Returns the nodes in the answer to `graph`, and the two ends that are no plug-ins."""
+    """Returns the nodes in the answer to `graph`, and the ends that are no plug-ins.
+
+    StreamRunner takes and gives the nouns that an analysis takes which runs.
+    """
     nodes = [
         GraphNode(
             row["name"],
@@ -56,30 +63,53 @@ def read_nodes(rows: Sequence[Mapping[str, Any]]) -> list[GraphNode]:
         )
         for row in rows
     ]
-    first = GraphNode(BRIDGE, "", True, (), ("MakaiEvent",))
-    return [first, *nodes, GraphNode(STORE, "", True, ("Finding",), ())]
+    taken = {noun for node in nodes if node.running and _is_analysis(node) for noun in node.takes}
+    read = tuple(noun for noun in READ_FROM if noun in taken)
+    nodes = [replace(node, takes=(*node.takes, *read)) if node.name == STREAMS else node for node in nodes]
+    first = [GraphNode(BRIDGE, "", True, (), ("MakaiEvent",))]
+    first += [
+        GraphNode(end, "", True, (), (noun,))
+        for noun, end in READ_FROM.items()
+        if noun in read and end != STORE
+    ]
+    given = tuple(noun for noun in read if READ_FROM[noun] == STORE)
+    return [*first, *nodes, GraphNode(STORE, "", True, ("Finding",), given)]
 
 
 def edges_of(nodes: Sequence[GraphNode]) -> list[GraphEdge]:
-    """Returns the edges between nodes; AnalysisRunner also gives events to the analyses."""
+    """Returns the edges between nodes."""
     found = []
     for start in nodes:
-        gives = (*start.gives, "Event") if start.name == RUNNER else start.gives
         for end in nodes:
-            what = sorted({each for each in gives if _takes(end, each)})
+            what = sorted({each for each in _given_by(start) if _flows(start, end, each)})
             if what and start.name != end.name:
                 found.append(GraphEdge(start.name, end.name, tuple(what)))
     return found
 
 
-def _takes(node: GraphNode, what: str) -> bool:
-    """Returns True if the node takes it.
+def _is_analysis(node: GraphNode) -> bool:
+    return node.origin in ("built-in", "installed")
+
+
+def _given_by(node: GraphNode) -> tuple[str, ...]:
+    """Returns what it gives: the runners also give nouns to the analyses."""
+    runners = {RUNNER: ("Event",), STREAMS: tuple(READ_FROM)}
+    return (*node.gives, *runners.get(node.name, ()))
+
+
+def _flows(start: GraphNode, end: GraphNode, what: str) -> bool:
+    """Returns True if `what`, which the one gives, goes to the other.
 
     A noun is handed over within Mauka; a topic is on the bus, and matched by its beginning.
     """
-    if what in NOUNS:
-        return what in node.takes
-    return bool(node.takes) and what.startswith(node.takes)
+    if what not in NOUNS:
+        topics = tuple(each for each in end.takes if each not in NOUNS)
+        return bool(topics) and what.startswith(topics)
+    if what not in end.takes:
+        return False
+    if start.name in (RUNNER, STREAMS):
+        return _is_analysis(end)
+    return end.name == (STORE if _is_analysis(start) else STREAMS)
 
 
 def graph_text(nodes: Sequence[GraphNode]) -> str:
@@ -87,7 +117,7 @@ def graph_text(nodes: Sequence[GraphNode]) -> str:
     edges, lines = edges_of(nodes), []
     by_name = {node.name: node for node in nodes}
     for node in nodes:
-        if node.name == STORE:
+        if node.name == STORE and not node.gives:
             continue
         mark = "" if node.running else " [stopped]"
         origin = f" ({node.origin})" if node.origin else ""

@@ -18,6 +18,7 @@ from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.plugin_states import PluginStates
+from opq_cloud.mauka.stream_runner import StreamRunner
 from opq_plugins.sdk.modules import about
 from opq_proto.errors import PluginError
 
@@ -86,45 +87,49 @@ class BusPlugins:
 
 
 class AnalysisPlugins:
-    """Analyses that AnalysisRunner runs: those of this toolkit, and installed ones."""
+    """Analyses of this toolkit, and installed ones: those of events and those of single items."""
 
     def __init__(
-        self, runner: AnalysisRunner, installed: InstalledAnalyses | None, states: PluginStates
+        self,
+        runners: Sequence[AnalysisRunner | StreamRunner],
+        installed: InstalledAnalyses | None,
+        states: PluginStates,
     ) -> None:
-        self._runner, self._installed, self._states = runner, installed, states
-        runner.left_out |= states.disabled
+        self._runners, self._installed, self._states = runners, installed, states
+        for runner in runners:
+            runner.left_out |= states.disabled
 
     def names(self) -> list[str]:
         return sorted(self._rows())
 
     def running(self, plugin: str) -> bool:
-        return plugin not in self._runner.left_out
+        return not any(plugin in runner.left_out for runner in self._runners)
 
     def start(self, plugin: str) -> None:
-        self._runner.left_out -= {plugin}
+        for runner in self._runners:
+            runner.left_out -= {plugin}
 
     def stop(self, plugin: str) -> None:
         """Stops an analysis: events are analysed without it, and none waits for it."""
-        self._runner.left_out |= {plugin}
+        for runner in self._runners:
+            runner.left_out |= {plugin}
 
     def kill(self, plugin: str) -> int:
-        if self._installed is None or self._rows()[plugin]["runs"] != "worker":
+        if self._installed is None or self._rows()[plugin][0]["runs"] != "worker":
             raise PluginError(f"{plugin} runs in Mauka's process; stop-plugin {plugin} leaves it out")
         return self._installed.kill(plugin)
 
     def status(self, plugin: str) -> Facts:
-        row = self._rows()[plugin]
+        row, runner = self._rows()[plugin]
         origin = "built-in" if row["runs"] == "built in" else "installed"
-        nouns = {"takes": ["Event"], "gives": ["Finding"], "trouble": None}
-        for one in self._runner.analyses:
-            if one.name == plugin:
-                row["about"] = about(sys.modules.get(one.analyse.__module__))
-        events, findings = self._runner.flow_of(plugin)
-        flow = {"messages_received": events, "messages_published": findings}
-        return {**nouns, **row, **flow, "origin": origin, "enabled": self._states.enabled(plugin)}
+        if origin == "built-in":
+            row["about"] = about(sys.modules.get(f"opq_plugin_analysis_{plugin}"))
+        taken, given = runner.flow_of(plugin)
+        flow = {"trouble": None, "messages_received": taken, "messages_published": given}
+        return {**flow, **row, "origin": origin, "enabled": self._states.enabled(plugin)}
 
-    def _rows(self) -> Mapping[str, Facts]:
-        return {str(row["name"]): row for row in self._runner.analysis_rows()}
+    def _rows(self) -> Mapping[str, tuple[Facts, AnalysisRunner | StreamRunner]]:
+        return {str(row["name"]): (row, runner) for runner in self._runners for row in runner.analysis_rows()}
 
 
 class PluginControl:

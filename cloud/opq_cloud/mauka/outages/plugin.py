@@ -11,7 +11,7 @@ from functools import partial
 
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.incident_notice import INCIDENT
-from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
+from opq_cloud.mauka.joining.finding_writer import NO_EVENT, FindingWriter, carry_out_plan
 from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of
 from opq_cloud.mauka.joining.onset_rule import onset_key
 from opq_cloud.mauka.measuring.sightings import is_steady
@@ -33,8 +33,6 @@ log = logs.get(service="mauka")
 
 OUTAGES = "outages"
 """Name of the analysis in its findings."""
-NO_EVENT = -1
-"""An outage has no waveform; this is the original's event id of its outages."""
 
 
 class OutagePlugin(MaukaPlugin):

@@ -20,6 +20,7 @@ from pickle import UnpicklingError
 
 from opq_cloud.mauka.running.analysis_worker import (
     READY,
+    BatchTask,
     FirstFindings,
     WorkerResult,
     WorkerSetup,
@@ -28,6 +29,7 @@ from opq_cloud.mauka.running.analysis_worker import (
 from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store.store import EventRecord
 from opq_plugins.sandbox.process_tree import resident_bytes
+from opq_plugins.sdk.nouns import BatchResult
 from opq_proto.decision import Nominal
 from opq_proto.messages import Event, Finding
 
@@ -128,6 +130,28 @@ class AnalysisProcess:
         else:
             self.analysis = str(message)
         return None
+
+    def call(self, task: BatchTask, call_s: float) -> BatchResult:
+        """Has a batch analysed.
+
+        Raises:
+            TimeoutError: there was no answer within `call_s`, after the start; end the process then.
+            EOFError, OSError: the process has ended.
+        """
+        while not self.ready:
+            self._wait(START_S)
+            self.read()
+        self.pipe.send(task)
+        self._wait(call_s)
+        try:
+            result: BatchResult = self.pipe.recv()
+        except UnpicklingError as error:
+            raise EOFError("a message was cut off") from error
+        return result
+
+    def _wait(self, limit_s: float) -> None:
+        if not self.pipe.poll(limit_s):
+            raise TimeoutError(f"no answer for {limit_s:.0f} s")
 
     def is_overdue(self, call_s: float) -> bool:
         """Returns True if it has sent nothing for longer than an analysis of its event may take."""

@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_parts, first_findings, unjudged_by
 from opq_cloud.mauka.running.provenance import provenance_of
 from opq_plugins.sandbox.protection import end_with_parent
+from opq_plugins.sdk.modules import Analysis
+from opq_plugins.sdk.nouns import BatchResult, ItemBatch
 from opq_proto.decision import Nominal
 from opq_proto.messages import Event, Finding
 
@@ -51,6 +54,15 @@ class WorkerTask:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchTask:
+    """Single items for one analysis; the answer is a BatchResult."""
+
+    analysis: str
+    batch: ItemBatch
+    nominal: Nominal
+
+
+@dataclass(frozen=True, slots=True)
 class FirstFindings:
     """The findings of one Box of an event; the result follows."""
 
@@ -71,16 +83,20 @@ class WorkerResult:
 def run_worker(pipe: Connection) -> None:
     """Analyses events until the socket is closed."""
     setup: WorkerSetup = pipe.recv()
-    analyses = load_analyses(setup.entries, setup.folders)
+    analyses = load_analyses(setup.entries, setup.folders, events_only=False)
     resource.setrlimit(resource.RLIMIT_DATA, (setup.memory_bytes, setup.memory_bytes))
     pipe.send(READY)
+    states: dict[Any, Any] = {}
     while True:
-        task: WorkerTask = pipe.recv()
+        task: WorkerTask | BatchTask = pipe.recv()
+        if isinstance(task, BatchTask):
+            pipe.send(_batch_result(analyses, task, states))
+            continue
         findings: list[Finding] = []
         failed: dict[str, str] = {}
         spent_s: dict[str, float] = {}
         unjudged: dict[str, str] = {}
-        chosen = [analysis for analysis in analyses if analysis.name not in task.left_out]
+        chosen = [one for one in analyses if one.takes == Event.__name__ and one.name not in task.left_out]
         try:
             first = first_findings(task.parts, task.order, chosen, pipe.send)
         except MemoryError:
@@ -100,6 +116,14 @@ def run_worker(pipe: Connection) -> None:
                 unjudged[analysis.name] = why
             spent_s[analysis.name] = time.perf_counter() - began_s
         pipe.send(WorkerResult(tuple(findings), failed, spent_s, unjudged))
+
+
+def _batch_result(analyses: Sequence[Analysis], task: BatchTask, states: dict[Any, Any]) -> BatchResult:
+    analysis = next(each for each in analyses if each.name == task.analysis)
+    try:
+        return analysis.results_of(task.batch, task.nominal, states)
+    except MemoryError:
+        os._exit(1)  # the end of the process frees whatever it holds
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from opq_plugins.host.guard import PAUSES_S
 from opq_plugins.host.proxy import PluginAnalysis
 from opq_plugins.host.report import FollowerReport
 from opq_plugins.policy import Policy
+from opq_plugins.sdk.nouns import BatchResult, ItemBatch
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError, PluginError
@@ -28,7 +29,7 @@ from opq_proto.messages import Event, Finding, SampleRequest, Waveform
 log = logs.get(service="mauka")
 
 CHECK_S = 1.0
-KIND = "analysis"
+KIND, EVENT = "analysis", "Event"
 WHERE = {"inproc": "in process", "process": "worker"}
 PATIENCE = 4.0
 """After a call that ended its process, an analysis rests for this multiple of the call's time: one that hangs
@@ -54,6 +55,13 @@ class InstalledAnalysis:
         """How often in a row its process ended, plus 1: the first rest gives a new one time to start."""
         self._resting_until_s = 0.0
         self.trouble = ""
+        self.nouns = (EVENT, "Finding")
+        """What it takes and gives; set by `read_nouns`."""
+
+    def read_nouns(self) -> None:
+        """Reads what its version takes and gives; while its process does not answer, the last ones stay."""
+        with suppress(OSError, ValueError, PluginError):
+            self.nouns = self._plugin.declared()
 
     @property
     def rest_s(self) -> float:
@@ -77,13 +85,25 @@ class InstalledAnalysis:
 
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
         """Returns its findings. Raises ConnectionError while it rests; otherwise whatever it raises."""
+        with self._patience():
+            found: list[Finding] = []
+            for part in self._parts(event):
+                found += self._plugin.analyse(part, nominal.volts, nominal.hz)
+        return tuple(found)
+
+    def results_of(self, batch: ItemBatch, nominal: Nominal) -> BatchResult:
+        """Returns its results for single items. Raises as `findings_in`."""
+        with self._patience():
+            return self._plugin.analyse_items(batch, nominal.volts, nominal.hz)
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Has it rest after a call that ended its process; raises ConnectionError while it rests."""
         if rest_s := self.rest_s:
             raise ConnectionError(f"not called for {rest_s:.1f} s more: {self.trouble}")
         began_s = time.monotonic()
-        found: list[Finding] = []
         try:
-            for part in self._parts(event):
-                found += self._plugin.analyse(part, nominal.volts, nominal.hz)
+            yield
         except OSError as error:
             now_s = time.monotonic()
             pause_s = max(PAUSES_S[min(self._ended, len(PAUSES_S) - 1)], PATIENCE * (now_s - began_s))
@@ -92,7 +112,6 @@ class InstalledAnalysis:
             self.trouble = str(error)
             raise
         self.reset()
-        return tuple(found)
 
     @property
     def asks(self) -> bool:
@@ -169,13 +188,19 @@ class InstalledAnalyses:
         self._wrong: dict[str, tuple[str, float]] = {}
         """Analysis -> why it is not in use, and when to try again."""
         self._logged: dict[str, str] = {}
+        self._takes: dict[str, str] = {}
+        """Analysis -> what its last version that ran here took: no event waits for one of other nouns."""
 
     @contextmanager
     def steady(self) -> Iterator[tuple[InstalledAnalysis, ...]]:
-        """Yields all in use; none is changed or replaced until the end. Waits for the first check."""
+        """Yields those of events in use; none changes until the end. Waits for the first check."""
         self._checked.wait()
         with self._between:
-            yield tuple(self._in_use.values())
+            yield tuple(one for one in self._in_use.values() if one.nouns[0] == EVENT)
+
+    def of_items(self) -> tuple[InstalledAnalysis, ...]:
+        """Returns those in use that take single items and no events."""
+        return tuple(one for one in self._in_use.values() if one.nouns[0] != EVENT)
 
     def new_since_ms(self) -> int | None:
         """Returns since when (UTC) a new analysis is installed, only once; None: there is no new one."""
@@ -206,10 +231,15 @@ class InstalledAnalyses:
             with suppress(OSError):
                 self._report.withdraw()
 
-    def status(self) -> list[dict[str, object]]:
-        """Returns a row for each in use: name, version, place, calls, crashes and pid of its worker."""
+    def status(self, of_items: bool | None = None) -> list[dict[str, object]]:
+        """Returns a row for each in use: name, version, place, calls, crashes and pid of its worker.
+
+        `of_items`: only those of single items, or (False) only those of events.
+        """
         following, rows = self._following, []
         for name, analysis in self._in_use.items():
+            if of_items is not None and of_items is (analysis.nouns[0] == EVENT):
+                continue
             state = following.status_of(KIND, name) if following is not None else {}
             rows.append(
                 {
@@ -219,6 +249,8 @@ class InstalledAnalyses:
                     "calls": state.get("calls", 0),
                     "crashes": state.get("crashes", 0),
                     "pid": state.get("pid", 0),
+                    "takes": [analysis.nouns[0]],
+                    "gives": [analysis.nouns[1]],
                     "trouble": analysis.trouble or state.get("trouble") or None,
                 }
             )
@@ -266,7 +298,8 @@ class InstalledAnalyses:
             if name not in self._wrong or time.monotonic() >= self._wrong[name][1]:
                 self._begin(following, name)
         self._wrong = {name: wrong for name, wrong in self._wrong.items() if name in known}
-        lacking = frozenset([*following.lacking(), *self._wrong])
+        unknown = [*following.lacking(), *self._wrong]
+        lacking = frozenset(name for name in unknown if self._takes.get(name, EVENT) == EVENT)
         if lacking != self.lacking:
             with self._between:
                 self.lacking = lacking
@@ -285,6 +318,7 @@ class InstalledAnalyses:
         elif name in self._in_use:
             with self._between:
                 self._in_use[name].reset()
+                self._read_nouns(self._in_use[name])
                 self.generation += 1
             self._count(following, name)
         else:
@@ -307,11 +341,18 @@ class InstalledAnalyses:
             return
         self._wrong.pop(name, None)
         installed_ms = following.status_of(KIND, name).get("installed_ms", 0)
+        analysis = InstalledAnalysis(name, plugin, settings)
+        self._read_nouns(analysis)
         with self._between:
-            self._new_since_ms = min(installed_ms, self._new_since_ms or installed_ms)
-            self._in_use = {**self._in_use, name: InstalledAnalysis(name, plugin, settings)}
+            if analysis.nouns[0] == EVENT:
+                self._new_since_ms = min(installed_ms, self._new_since_ms or installed_ms)
+            self._in_use = {**self._in_use, name: analysis}
             self.generation += 1
         self._count(following, name)
+
+    def _read_nouns(self, analysis: InstalledAnalysis) -> None:
+        analysis.read_nouns()
+        self._takes[analysis.name] = analysis.nouns[0]
 
     def _leave(self, name: str) -> None:
         with self._between:

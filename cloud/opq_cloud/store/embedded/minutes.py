@@ -11,8 +11,8 @@ import sqlite3
 
 from opq_cloud.store.embedded.events import box_location
 from opq_cloud.store.rows import METRIC_FIELDS
-from opq_cloud.store.store import TREND_MS, Trend
 from opq_cloud.store.trends.pyramid import HOUR_MS, MINUTES_KEPT_S, TEN_MINUTES_MS, merged
+from opq_proto.messages import TREND_MS, Trend
 
 _COLUMNS = [f"{field}_{part}" for field in METRIC_FIELDS.values() for part in ("min", "max", "average")]
 _MINUTE = f"start_ms, length_ms, covered_ms, {', '.join(_COLUMNS)}, other"

@@ -20,8 +20,6 @@ from opq_cloud.store.embedded.minutes import (
     widen,
 )
 from opq_cloud.store.embedded.schema import EmbeddedPart
-from opq_cloud.store.store import TREND_MS, Trend
-from opq_cloud.store.trends.histogram import HISTOGRAM_METRICS, TrendHistogram
 from opq_cloud.store.trends.pyramid import (
     FILL_ROWS,
     HOUR_MS,
@@ -35,6 +33,8 @@ from opq_cloud.store.trends.pyramid import (
     merged,
     read_level,
 )
+from opq_proto.messages import TREND_MS, Trend
+from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram
 
 _PACKED = struct.Struct("<B12d4H")
 """Bits of the metrics present; min, max, average of each; bytes of each histogram, which follow."""

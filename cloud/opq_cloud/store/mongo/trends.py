@@ -16,8 +16,6 @@ from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.retention import FOR_EVER_S
 from opq_cloud.store.mongo.server import ROLLUPS_FILL, MongoPart, MongoServer, store_errors, upsert
 from opq_cloud.store.rows import METRIC_FIELDS
-from opq_cloud.store.store import TREND_MS, Trend
-from opq_cloud.store.trends.histogram import TrendHistogram
 from opq_cloud.store.trends.pyramid import (
     FILL_ROWS,
     LEVELS_MS,
@@ -29,6 +27,8 @@ from opq_cloud.store.trends.pyramid import (
     merged,
     read_level,
 )
+from opq_proto.messages import TREND_MS, Trend
+from opq_proto.trend_histogram import TrendHistogram
 
 MARKED_AHEAD_MS = 60_000
 """A mark due later than this still exists, once made: machines' clocks may differ by up to this."""

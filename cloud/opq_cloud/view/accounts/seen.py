@@ -15,14 +15,14 @@ from itertools import islice
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.seen import incident_at
-from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord, Trend
+from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.live import LiveHub, newest_of
 from opq_cloud.view.live_messages import LiveMessage, incident_message
 from opq_cloud.view.recent import NewestMeasurement
 from opq_proto.half_cycles import HalfCycleRms
-from opq_proto.messages import Event, Incident, Measurement
+from opq_proto.messages import Event, Incident, Measurement, Trend
 
 
 @dataclass(frozen=True)

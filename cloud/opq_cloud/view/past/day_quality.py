@@ -11,10 +11,11 @@ from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.store.store import TREND_MS, ShownStore, Trend
+from opq_cloud.store.store import ShownStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, SETTLE_MS
 from opq_cloud.view.past.local_weeks import day_span
 from opq_cloud.view.past.past_series import Factors, rows_together
+from opq_proto.messages import TREND_MS, Trend
 
 MONTH_DAYS = 31
 """The figures of more days than this are by UTC days."""

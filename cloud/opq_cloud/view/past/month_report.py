@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 from opq_cloud.store.incidents.index import IndexedIncident
-from opq_cloud.store.store import ShownStore, Trend
+from opq_cloud.store.store import ShownStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS
 from opq_cloud.view.box_history import missing_spans
 from opq_cloud.view.past.day_quality import (
@@ -29,6 +29,7 @@ from opq_cloud.view.past.day_quality import (
 )
 from opq_cloud.view.past.local_weeks import midnight_ms
 from opq_cloud.view.past.past_series import Factors, PastFigures, PastSeries, rows_together
+from opq_proto.messages import Trend
 
 BANDS = (2.0, 4.0, 6.0, 8.0)
 """Where the second to the last band of severity begin."""

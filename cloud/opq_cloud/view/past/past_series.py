@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from opq_cloud.store.store import TREND_MS, ShownStore, Trend
-from opq_cloud.store.trends.histogram import bin_middle, bin_of
+from opq_cloud.store.store import ShownStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, SETTLE_MS, TEN_MINUTES_MS, level_for
 from opq_cloud.view.box_history import (
     MEASURED_MS,
@@ -30,6 +29,8 @@ from opq_cloud.view.past.local_weeks import (
     whole_hours,
 )
 from opq_cloud.view.time_span import TimeSpan
+from opq_proto.messages import TREND_MS, Trend
+from opq_proto.trend_histogram import bin_middle, bin_of
 
 ROWS_DRAWN = 750
 """Rows of one Box."""

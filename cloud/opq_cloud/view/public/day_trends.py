@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.store.store import CloudStore, Trend
+from opq_cloud.store.store import CloudStore
 from opq_cloud.view.public.grid_now import FEWEST_REGIONAL
+from opq_proto.messages import Trend
 
 ROW_MS = 600_000
 DAY_ROWS = 144

@@ -12,7 +12,7 @@ from opq_cloud.export.selection import event_records, finding_row, measurement_r
 from opq_cloud.store.documents.sample_requests import request_json
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IndexPlace
-from opq_cloud.store.store import TREND_MS, EventRecord, Trend
+from opq_cloud.store.store import EventRecord
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
 from opq_cloud.view.accounts.seen import seen_record
 from opq_cloud.view.box_history import METRICS
@@ -24,7 +24,7 @@ from opq_cloud.view.rest.answers import cursor_place, cursor_text, json_answer, 
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.words import headline, worst
 from opq_proto.decision import NS_PER_MS
-from opq_proto.messages import Incident, Measurement
+from opq_proto.messages import TREND_MS, Incident, Measurement, Trend
 
 LEVELS_MS = {"1m": TREND_MS, "10m": TEN_MINUTES_MS, "1h": HOUR_MS, "1d": DAY_MS}
 MAX_MEASUREMENTS = 1000

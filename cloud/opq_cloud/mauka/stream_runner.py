@@ -1,0 +1,292 @@
+"""StreamRunner: runs the analyses of Measurements, Trends, findings and incidents, and stores what they find.
+
+    brokers --Measurement--> [ each analysis in a thread of its own ] --Finding--> joining, as of events
+    store --Trend, Finding, Incident-->                               --Message--> bus, topic analysis.NAME
+
+It reads a noun only while an analysis takes it: without such analyses it does nothing.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from queue import Empty, Queue
+
+from opq_cloud.mauka.bus import Stop
+from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
+from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
+from opq_cloud.mauka.joining.finding_writer import NO_EVENT, FindingWriter
+from opq_cloud.mauka.messages import LAHA_GC, gc_update, new_message
+from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
+from opq_cloud.mauka.running.event_analysis import nominal_of_box
+from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
+from opq_cloud.mauka.running.item_feeds import IncidentFeed, MeasurementFeed, TrendFeed
+from opq_cloud.mauka.running.plugin_cost import PluginCosts
+from opq_cloud.mauka.running.provenance import VERSION
+from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis, StreamAnalysis, StreamResult
+from opq_cloud.store.records.lease import StoreLease
+from opq_cloud.store.store import CloudStore
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL, DERIVING
+from opq_plugins.sdk.nouns import Item
+from opq_proto import log as logs
+from opq_proto.decision import Nominal
+from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
+from opq_proto.messages import Finding, Incident, Message
+
+log = logs.get(service="mauka")
+
+ANALYSIS = "analysis."
+"""The topic of an analysis' messages is this and its name."""
+RESULTS = 100
+"""Results that wait to be stored; the analyses wait where there are more."""
+NOMINAL_S = 10.0
+"""Nominal values of Boxes are read again after this time."""
+
+
+class StreamRunner(MaukaPlugin):
+    """Counters: `findings`, `messages`, `incident_notices`; `measurements`, `measurements_unseen`; by
+    analysis `items`, `found`, `analysis_ms`, `dropped_items`, `given_up`, `processes_ended`; the base's.
+    """
+
+    NAME = "StreamRunner"
+    GIVES = (LAHA_GC, INCIDENT)
+
+    def __init__(
+        self,
+        config: PluginConfig,
+        store: Callable[[], CloudStore],
+        built_in: Sequence[BuiltInItemAnalysis],
+        measurements: Sequence[str],
+        nominal: Nominal = DEFAULT_NOMINAL,
+        installed: InstalledAnalyses | None = None,
+        lease: StoreLease | None = None,
+    ) -> None:
+        """`measurements`: addresses of the triggering brokers; `lease`: as that of AnalysisRunner."""
+        super().__init__(config, [INCIDENT], StreamRunner.NAME)
+        self.built_in = tuple(built_in)
+        for one in built_in:
+            one.on_ended = self.note_ended
+        self.left_out: frozenset[str] = frozenset()
+        """Analyses that an operator has stopped: they are given nothing."""
+        self._store, self._nominal = store, nominal
+        self._installed, self._lease = installed, lease
+        self._writer = FindingWriter(store)
+        self._announcer = IncidentAnnouncer(self, store, time.monotonic)
+        self._measurements = MeasurementFeed(measurements, self.counters)
+        self._trends = TrendFeed(store, time.monotonic)
+        self._incidents = IncidentFeed(store, time.monotonic)
+        self._running: dict[str, StreamAnalysis] = {}
+        self._results: Queue[StreamResult] = Queue(RESULTS)
+        self._unstored: list[Finding] = []
+        self._nominals: dict[str, Nominal] = {}
+        self._nominals_until_s = 0.0
+        self._costs = PluginCosts()
+
+    def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
+        """Handles a notice: the incident is read."""
+        if self._taken() & set(DERIVING):
+            number = read_notice(mauka_message).incident["id"]
+            if isinstance(number, int):
+                self._incidents.note_named(number)
+
+    def on_idle(self) -> bool:
+        """Gives new items to the analyses, and stores their results."""
+        if self._lease is not None and not self._lease.held():
+            self._end_all()
+            return False
+        self._use_analyses()
+        self.guard("results", self._handle_results)
+        taken = self._taken()
+        more = False
+        if "Measurement" in taken:
+            self._measurements.open()
+            rows = self._measurements.read()
+            self._offer("Measurement", rows)
+            more = bool(rows)
+        else:
+            self._measurements.close()
+        if "Trend" in taken:
+            self.guard("Trends", lambda: self._offer("Trend", self._trends.read()))
+        if taken & set(DERIVING):
+            self.guard("incidents", lambda: self._offer_incidents(self._incidents.read()))
+        return more or not self._results.empty()
+
+    def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
+        """Runs until `stop`; what the analyses have not finished is read again at the next start."""
+        try:
+            super().run(stop, ready)
+        finally:
+            self._end_all()
+
+    def analysis_rows(self) -> list[dict[str, object]]:
+        """A row per analysis: as AnalysisRunner's, and what waits for it."""
+        own: list[dict[str, object]] = [
+            {
+                "name": one.name,
+                "version": VERSION,
+                "runs": "built in",
+                "takes": [one.nouns[0]],
+                "gives": [one.nouns[1]],
+                "pid": one.pid,
+            }
+            for one in self.built_in
+        ]
+        running = self._running
+        rows = own + (self._installed.status(of_items=True) if self._installed is not None else [])
+        for row in rows:
+            name = str(row["name"])
+            row |= self._costs.row(name, int(str(row.get("pid", 0))))
+            row["failures"] = int(self.counters.of("failures", f"analysis {name}"))
+            if name in running:
+                row["waiting"], row["busy_s"] = len(running[name].waiting), round(running[name].busy_s, 3)
+                row["dropped_items"] = running[name].waiting.dropped
+            if row["gives"] == [Message.__name__]:
+                row["gives"] = [ANALYSIS + name]
+            if name in self.left_out:
+                row["stopped"] = True
+        return rows
+
+    def status(self) -> dict[str, object]:
+        """Returns the base's status, and `analyses`."""
+        return {**super().status(), "analyses": self.analysis_rows()}
+
+    def flow_of(self, analysis: str) -> tuple[int, int]:
+        """Returns the items that an analysis was given since the start, and its results."""
+        return int(self.counters.of("items", analysis)), int(self.counters.of("found", analysis))
+
+    # -- analyses
+
+    def _taken(self) -> set[str]:
+        return {each.takes for each in self._running.values()}
+
+    def _derived(self, nouns: Iterable[str]) -> set[str]:
+        """Returns the classes of the findings that analyses of these nouns make."""
+        return {each.analysis.name for each in self._running.values() if each.takes in nouns}
+
+    def _use_analyses(self) -> None:
+        """Begins analyses that are new, and ends those that are gone or take something else now."""
+        present: list[BuiltInItemAnalysis | InstalledAnalysis] = [*self.built_in]
+        present += () if self._installed is None else self._installed.of_items()
+        wanted = {one.name: one for one in present if one.name not in self.left_out}
+        for name, running in list(self._running.items()):
+            if wanted.get(name) is not running.analysis or running.nouns != wanted[name].nouns:
+                running.close()
+                del self._running[name]
+        new = [one for name, one in wanted.items() if name not in self._running]
+        for one in new:
+            begun = StreamAnalysis(one, self._nominal_of, self._results)
+            begun.start()
+            self._running = {**self._running, one.name: begun}
+        for one in new:
+            self.guard("earlier items", partial(self._offer_earlier, self._running[one.name]))
+
+    def _end_all(self) -> None:
+        if not self._running:
+            return
+        for running in self._running.values():
+            running.close()
+        for one in self.built_in:
+            one.close()
+        self._running, self._unstored = {}, []
+        self._results = Queue(RESULTS)
+        self._measurements.close()
+        self._trends = TrendFeed(self._store, time.monotonic)
+        self._incidents = IncidentFeed(self._store, time.monotonic)
+
+    def _nominal_of(self, box_id: str) -> Nominal:
+        now_s = time.monotonic()
+        if now_s >= self._nominals_until_s:
+            self._nominals, self._nominals_until_s = {}, now_s + NOMINAL_S
+        if box_id not in self._nominals:
+            self._nominals[box_id] = nominal_of_box(self._store(), box_id, self._nominal)
+        return self._nominals[box_id]
+
+    # -- items
+
+    def _offer(self, noun: str, items: Sequence[Item]) -> None:
+        for each in self._running.values():
+            if each.takes == noun:
+                each.offer(items)
+
+    def _offer_incidents(self, incidents: Iterable[Incident]) -> None:
+        derived, own = self._derived(DERIVING), self._derived([Incident.__name__])
+        for incident in incidents:
+            self._offer(Finding.__name__, self._incidents.new_findings(incident, derived))
+            if (changed := self._incidents.changed_incident(incident, own)) is not None:
+                self._offer(Incident.__name__, [changed])
+
+    def _offer_earlier(self, begun: StreamAnalysis) -> None:
+        """Gives an analysis that begins what is stored of the last hour: it may have been ended meanwhile."""
+        if begun.takes == "Trend":
+            begun.offer(self._trends.recent())
+        if begun.takes not in DERIVING:
+            return
+        derived, own = self._derived(DERIVING), self._derived([Incident.__name__])
+        for incident in self._incidents.recent(derived, own):
+            if begun.takes == Incident.__name__:
+                begun.offer([incident])
+            else:
+                begun.offer([one.finding for one in incident.findings if one.finding.kind not in derived])
+
+    # -- results
+
+    def _handle_results(self) -> None:
+        """Stores and publishes results; while the store fails, further ones wait. Raises StoreError."""
+        self._store_findings()
+        while True:
+            try:
+                self._handle_result(self._results.get_nowait())
+            except Empty:
+                break
+        self._store_findings()
+        for name, running in self._running.items():
+            if dropped := running.newly_dropped():
+                self.counters.add("dropped_items", dropped, label=name)
+                self._limited.warning("items.dropped", key=name, analysis=name, items=dropped)
+
+    def _handle_result(self, given: StreamResult) -> None:
+        name, result, what = given.name, given.result, f"analysis {given.name}"
+        self.counters.add("items", given.items, label=name)
+        self.counters.add("analysis_ms", 1000 * given.spent_s, label=name)
+        self._costs.add(name, given.spent_s)
+        if result.failed:
+            self.counters.add("failures", result.failed, label=what)
+            self._errors[what] = f"{what}: {result.error}"
+            self._limited.error("plugin.failed", key=what, plugin=self.name, what=what, why=result.error)
+        else:
+            self._errors.pop(what, None)
+        if given.given_up:
+            self.counters.add("given_up", given.given_up, label=name)
+        self._unstored += given.provenance.stamped(result.findings)
+        self.counters.add("found", len(result.findings) + len(result.messages), label=name)
+        for message in result.messages:
+            self._publish(given, message)
+
+    def _publish(self, given: StreamResult, message: Message) -> None:
+        bus_message = new_message(self.name)
+        bus_message.analysis_json = json.dumps(
+            {
+                "analysis": given.name,
+                "version": given.provenance.version,
+                "box_id": message.box_id,
+                "values": dict(message.values),
+            }
+        )
+        self.produce(ANALYSIS + given.name, bus_message)
+        self.counters.add("messages")
+
+    def _store_findings(self) -> None:
+        if not self._unstored:
+            return
+        done = self._writer.put_findings(NO_EVENT, self._unstored)
+        self._unstored = []
+        self._announcer.announce(done)
+        self.counters.add("findings", len(done.stored))
+        for item in done.stored:
+            self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
+
+    def note_ended(self, analysis: str, why: str) -> None:
+        """Counts and logs a process of a built-in analysis that ended, or had to be ended."""
+        self.counters.add("processes_ended", label=analysis)
+        log.warning("analysis.process_ended", analysis=analysis, why=why)

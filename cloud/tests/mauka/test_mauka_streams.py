@@ -1,0 +1,321 @@
+"""Analyses of Measurements, Trends, findings and incidents: each edge runs, and none in a circle."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from plugin_zips import stored, zipped
+from waiting import wait_for
+
+from opq_cloud.mauka.joining.finding_writer import NO_EVENT, put_findings
+from opq_cloud.mauka.running.analysis_worker import WorkerSetup
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
+from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.running.item_feeds import BACK_MS
+from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis
+from opq_cloud.mauka.stream_runner import StreamRunner
+from opq_cloud.store import open_store
+from opq_plugins.host.plugins import Plugins
+from opq_plugins.policy import Policy, ProcessLimits
+from opq_plugins.sdk.nouns import ItemBatch
+from opq_proto.decision import Nominal
+from opq_proto.errors import PluginError
+from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.messages import TREND_MS, Finding, Measurement, Metric, TimeSource, Trend
+from opq_proto.wire import measurement_to_wire, topic
+
+START_MS = 1_700_000_040_000
+S = 10**9
+CODE = '''
+"""An analysis."""
+import time
+from dataclasses import dataclass
+
+from opq_proto.messages import Event, Finding, Incident, Measurement, Message, Trend, Waveform
+
+name = "NAME"
+takes, gives = TAKES, GIVES
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    nominal_v: float = 120.0
+
+
+def analyse(item, config):
+    LINE
+'''
+FOUND = 'return [Finding("{kind}", {box}, {start}, {end}, 1_000_000, because=f"{{config.nominal_v:g}} V")]'
+OF_ROW = FOUND.format(kind="low", box="item.box_id", start="item.start_ns", end="item.end_ns")
+OF_MINUTE = FOUND.format(
+    kind="minute", box="item.box_id", start="item.start_ms * 10**6", end="(item.start_ms + 60_000) * 10**6"
+)
+OF_FINDING = FOUND.format(kind="echo", box="item.box_id", start="item.start_ns + 1", end="item.end_ns")
+OF_INCIDENT = FOUND.format(kind="storm", box="item.box_ids[0]", start="item.start_ns", end="item.end_ns")
+ALL = {
+    "low": ("Measurement", "Finding", f'if item.metrics["rms"].average > 100: return []\n    {OF_ROW}'),
+    "minute": ("Trend", "Finding", f'if item.metrics["rms"][0] > 100: return []\n    {OF_MINUTE}'),
+    "echo": ("Finding", "Finding", OF_FINDING),
+    "storm": ("Incident", "Finding", OF_INCIDENT),
+    "news": (
+        "Incident",
+        "Message",
+        'return [Message({"id": item.incident_id, "kind": item.kind}, item.box_ids[0])]',
+    ),
+}
+"""Analysis -> what it takes and gives, and the body of `analyse`."""
+
+
+def code(name, takes, gives, line):
+    text = CODE.replace("NAME", name).replace("TAKES", takes)
+    return text.replace("GIVES", gives).replace("LINE", line)
+
+
+class House:
+    """Makai's host, the store, and a triggering broker."""
+
+    def __init__(self, folder, wire, endpoint):
+        self.folder, self.endpoint = folder / "rules", endpoint
+        self.host = Plugins(self.folder, Policy(trusted=frozenset({"streams"})))
+        self.store = open_store(None, folder)
+        self.broker = wire.bound_publisher(endpoint)
+
+    def install(self, analyses, version="1.0.0", **more):
+        plugin = {"name": "streams", "version": version, "symbols": {"analyses": list(analyses)}, **more}
+        files = {f"analyses/{name}.py": code(name, *what) for name, what in analyses.items()}
+        raw = zipped({"plugin.json": json.dumps(plugin), **files})
+        self.host.create("portable", "streams", stored(self.host.uploads, raw))
+
+    def publish(self, number, rms_v, box_id="1"):
+        end_ms = START_MS + 1000 * number
+        span = {"start_ns": (end_ms - 1000) * 10**6, "end_ns": end_ms * 10**6}
+        metrics = {"rms": Metric(rms_v, rms_v, rms_v)}
+        row = Measurement(box_id, end_ms, metrics, **span, sequence=number, source=TimeSource.GPS)
+        self.broker.send_multipart([topic(box_id), measurement_to_wire(row)])
+        return row
+
+    def found(self):
+        """(class, Box) of all stored findings, sorted."""
+        return sorted(
+            (one.finding.kind, one.finding.box_id)
+            for incident in self.store.incidents(limit=1000)
+            for one in incident.findings
+        )
+
+
+def sag(box_id="1", at_s=0, kind="sag"):
+    start_ns = START_MS * 10**6 + at_s * S
+    return Finding(kind, box_id, start_ns, start_ns + S // 10, 1000, residual_percent=50.0)
+
+
+@pytest.fixture
+def house(tmp_path, wire, free_endpoint):
+    made = House(tmp_path, wire, free_endpoint())
+    yield made
+    made.host.close()
+    made.store.close()
+
+
+@pytest.fixture
+def until():
+    """As everywhere, and with time for a process to start on a busy machine."""
+    return lambda ask: wait_for(ask, 100)
+
+
+@pytest.fixture
+def mauka(house, bus, running):
+    def start(built_in=(), **policy):
+        follower = InstalledAnalyses(house.folder, Policy(**policy), {}, frozenset(), 0.02)
+        running.start(follower)
+        runner = StreamRunner(
+            bus.settings, lambda: house.store, built_in, [house.endpoint], installed=follower
+        )
+        running.start(runner)
+        return runner
+
+    return start
+
+
+INSIDE = {"trusted": frozenset({"streams"})}
+
+
+@pytest.mark.parametrize("policy", [{}, INSIDE], ids=["in a process", "inside"])
+def test_every_edge_runs_and_findings_join_incidents(house, mauka, bus, wire, until, policy, monkeypatch):
+    monkeypatch.setattr("opq_cloud.mauka.running.item_feeds.TRENDS_S", 0.1)
+    reader = wire.subscriber(bus, "analysis.")
+    house.install(ALL, mode="inproc" if policy else "process")
+    runner = mauka(**policy)
+    wire.joined(house.broker)  # it reads Measurements now that an analysis takes them
+    house.publish(1, 120.0)
+    row = house.publish(2, 60.0)
+    house.publish(5, 120.0, "1")
+    until(lambda: ("low", "1") in house.found())
+    house.store.append_measurements([row, Measurement("1", START_MS + 180_000, {}, sequence=9)])
+    low_v, well_v = {"rms": (50.0, 121.0, 119.0)}, {"rms": (119.0, 119.0, 119.0)}
+    house.store.put_trends([Trend("1", START_MS, low_v), Trend("1", START_MS + TREND_MS, well_v)])
+    put_findings(house.store, 7, [sag("2", 20)])
+    until(lambda: {("minute", "1"), ("echo", "2"), ("storm", "2")} <= set(house.found()))
+    topic_name, body = reader.recv_multipart()
+    assert topic_name == b"analysis.news"
+    content = json.loads(MaukaMessage.FromString(body).analysis_json)
+    assert (content["analysis"], content["version"], content["box_id"]) == ("news", "1.0.0", "1")
+    assert content["values"]["kind"] == "low"
+    found = {
+        (one.finding.kind, one.finding.box_id): (incident, one)
+        for incident in house.store.incidents()
+        for one in incident.findings
+    }
+    low = found["low", "1"][1]
+    assert (low.event_id, low.finding.analysis, low.finding.analysis_version) == (NO_EVENT, "low", "1.0.0")
+    assert (low.finding.start_ns, low.finding.because) == (row.start_ns, "120 V")
+    assert found["echo", "2"][0].incident_id == found["sag", "2"][0].incident_id, "joined by their onsets"
+    until(lambda: runner.counters.of("measurements_unseen", "") == 2)
+    rows = {row["name"]: row for row in runner.analysis_rows()}
+    assert (rows["low"]["takes"], rows["low"]["gives"]) == (["Measurement"], ["Finding"])
+    assert rows["news"]["gives"] == ["analysis.news"] and rows["low"]["handled_ms_mean"] > 0
+    assert runner.counters.total("failures") == 0
+
+
+def test_nothing_goes_round_in_a_circle(house, mauka, until):
+    grown = OF_INCIDENT.replace("item.end_ns", "item.end_ns + 5 * 10**9")
+    before = OF_FINDING.replace("+ 1", "- 5 * 10**9")
+    analyses = {"echo": ("Finding", "Finding", before), "storm": ("Incident", "Finding", grown)}
+    house.install(analyses, mode="inproc")
+    runner = mauka(**INSIDE)
+    put_findings(house.store, 1, [sag("1", 100)])
+    until(lambda: {"echo", "storm"} <= {kind for kind, _ in house.found()})
+
+    def settled():
+        before = runner.counters.snapshot()["items"]
+        put_findings(house.store, NO_EVENT, [sag("9", 10_000 + int(time.monotonic() * 10))])
+        until(lambda: runner.counters.of("items", "storm") > before["storm"])
+        return before
+
+    settled()
+    count = dict(runner.counters.snapshot()["items"])
+    settled()
+    after = runner.counters.snapshot()["items"]
+    assert after["echo"] - count["echo"] <= 2 and after["storm"] - count["storm"] <= 3
+
+
+def test_what_was_not_handled_when_it_ended_is_given_again(house, mauka, running, until):
+    put_findings(house.store, 1, [sag("1", 0)])
+    put_findings(house.store, 2, [sag("2", 10)])
+    far = START_MS * 10**6 - 2 * BACK_MS * 10**6
+    put_findings(house.store, 3, [Finding("sag", "3", far, far + S, 0)])
+    house.install({"echo": ALL["echo"]}, mode="inproc")
+    mauka(**INSIDE)
+    until(lambda: {("echo", "1"), ("echo", "2")} <= set(house.found()))
+    running.end()
+    running.threads.clear()
+    runner = mauka(**INSIDE)
+    until(lambda: runner.counters.of("items", "echo") >= 2)
+    assert [kind for kind, _ in house.found()].count("echo") in (2, 3), "given twice, stored once"
+
+
+def test_one_that_hangs_is_ended_its_item_left_out_and_others_go_on(house, mauka, until, monkeypatch):
+    monkeypatch.setattr("opq_cloud.mauka.running.stream_analysis.TRIES", 2)
+    hangs = 'if item.box_id == "4": time.sleep(3600)\n    ' + OF_FINDING
+    house.install({"echo": ("Finding", "Finding", hangs)})
+    fast = {"name": "quick", "version": "1.0.0", "symbols": {"analyses": ["other"]}}
+    other = code("other", "Finding", "Finding", OF_FINDING.replace("echo", "other"))
+    raw = zipped({"plugin.json": json.dumps(fast), "analyses/other.py": other})
+    house.host.create("portable", "quick", stored(house.host.uploads, raw, "quick.zip"))
+    runner = mauka(limits=ProcessLimits(call_s=0.5))
+    put_findings(house.store, 1, [sag("4", 0), sag("5", 60), sag("6", 120)])
+    until(lambda: ("other", "6") in house.found())
+    until(lambda: {("echo", "5"), ("echo", "6")} <= set(house.found()))
+    assert ("echo", "4") not in house.found() and runner.counters.of("given_up", "echo") == 1
+
+
+def test_one_that_raises_is_counted_and_the_next_items_are_analysed(house, mauka, until):
+    raises = 'assert item.box_id != "4"\n    ' + OF_FINDING
+    house.install({"echo": ("Finding", "Finding", raises)}, mode="inproc")
+    runner = mauka(**INSIDE)
+    put_findings(house.store, 1, [sag("4", 0), sag("5", 60)])
+    until(lambda: ("echo", "5") in house.found())
+    until(lambda: runner.counters.of("failures", "analysis echo") == 1)
+    assert "AssertionError" in str(runner.last_error)
+
+
+def test_a_built_in_one_that_hangs_or_is_killed_is_ended_and_starts_again(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        code("slow", "Measurement", "Finding", f'if item.box_id == "4": time.sleep(3600)\n    {OF_ROW}')
+    )
+    (analysis,) = load_analyses([("slow", {})], [tmp_path], events_only=False)
+    assert load_analyses([("slow", {})], [tmp_path]) == []
+    ended = []
+    slow = BuiltInItemAnalysis(analysis, WorkerSetup((("slow", {}),), (tmp_path,), 512 << 20), call_s=1.0)
+    slow.on_ended = lambda name, why: ended.append((name, why))
+
+    def given(box_id):
+        row = Measurement(box_id, 1000, {}, 0, S)
+        return slow.results_of(ItemBatch(measurements=[row]), Nominal(230.0, 50.0))
+
+    try:
+        assert [one.because for one in given("1").findings] == ["230 V"]
+        with pytest.raises(TimeoutError, match="no answer for 1 s"):
+            given("4")
+        assert given("1").findings
+        os.kill(slow.pid, signal.SIGKILL)
+        with pytest.raises(ConnectionError):
+            given("1")
+        assert given("1").findings and [name for name, _ in ended] == ["slow", "slow"]
+    finally:
+        slow.close()
+
+
+@pytest.mark.parametrize(
+    ("takes", "gives", "why"),
+    [
+        ("Waveform", "Finding", "Waveform; an analysis takes Measurement, Trend, Event, Finding or Incident"),
+        ("int", "str", "takes <class 'int'>"),
+        ("Measurement", "Event", r"an analysis of Measurement gives Finding or Message \(Makai makes Events"),
+        ("Trend", "Measurement", "gateways make Measurements"),
+        ("Finding", "Incident", "Incidents are made by joining Findings"),
+        ("Event", "Message", r"an analysis of Event gives Finding \(let another analysis publish"),
+    ],
+)
+def test_nonsense_is_refused_with_what_is_allowed(tmp_path, takes, gives, why):
+    (tmp_path / "odd.py").write_text(code("odd", takes, gives, "return ()"))
+    with pytest.raises(PluginError, match=why):
+        load_analyses([("odd", {})], [tmp_path], events_only=False)
+    asking = "\n\ndef wants(event, findings, config):\n    return ()\n"
+    (tmp_path / "odd.py").write_text(code("odd", "Trend", "Finding", "return ()") + asking)
+    with pytest.raises(PluginError, match="`wants`, which is for an analysis of Events"):
+        load_analyses([("odd", {})], [tmp_path], events_only=False)
+
+
+@pytest.mark.parametrize(
+    ("takes", "gives", "line", "why"),
+    [
+        ("Finding", "Finding", 'return [Finding("sag", item.box_id, 0, 1, 0)]', "want its own name, 'odd'"),
+        ("Measurement", "Finding", 'return [Finding("x", "2", 0, 1, 0)]', "of which it was given nothing"),
+        ("Measurement", "Finding", "return [Message({})]", "want Finding"),
+        ("Measurement", "Message", 'return [Message({"a": float("nan")})]', "no JSON"),
+        ("Measurement", "Message", 'return [Message({"a": "x" * 70_000})]', "at most 65536"),
+        ("Measurement", "Message", 'return [Message({}, "other")]', "of which it was given nothing"),
+    ],
+)
+def test_results_are_checked(tmp_path, takes, gives, line, why):
+    (tmp_path / "odd.py").write_text(code("odd", takes, gives, line))
+    (analysis,) = load_analyses([("odd", {})], [tmp_path], events_only=False)
+    item = sag() if takes == "Finding" else Measurement("1", 1000, {})
+    result = analysis.results_of(ItemBatch.of(takes, [item]), Nominal(120.0, 60.0), {})
+    assert (result.failed, result.findings, result.messages) == (1, [], []) and why in result.error
+
+
+def test_memory_is_kept_from_item_to_item_per_nominal_voltage(tmp_path):
+    body = code("odd", "Measurement", "Message", "return [Message({'n': state + 1})], state + 1")
+    body = body.replace("analyse(item, config)", "analyse(item, config, state)")
+    (tmp_path / "odd.py").write_text(body + "\n\ndef begin(config):\n    return 0\n")
+    (analysis,) = load_analyses([("odd", {})], [tmp_path], events_only=False)
+    states = {}
+    rows = ItemBatch.of("Measurement", [Measurement("1", 1000, {})] * 2)
+    values = [
+        [message.values["n"] for message in analysis.results_of(rows, Nominal(volts, 60.0), states).messages]
+        for volts in (120.0, 120.0, 230.0)
+    ]
+    assert values == [[1, 2], [3, 4], [1, 2]]

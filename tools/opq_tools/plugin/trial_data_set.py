@@ -1,23 +1,30 @@
 """`opq-tools plugin test --data-set`: how well an analysis classifies the Sim's recordings.
 
-Each recording is one Event of one Box. A recording is found when the analysis gives a finding of a class that
-it looks for, or of its own name; that is right when such a class is in the recording. It may wrongly find
-recordings of other classes, and of `none`.
+Each recording is one Event of one Box, or its Measurements, as the analysis takes it. A recording is found
+when the analysis gives a finding of a class that it looks for, or of its own name; that is right when such a
+class is in the recording. It may wrongly find recordings of other classes, and of `none`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from opq_hil.data_sets.folder import ALL_CLASSES, DataSetPlan
 from opq_hil.data_sets.labelled import BOX_ID, labelled_recording
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.host.proxy import PluginAnalysis
+from opq_plugins.sdk.nouns import ItemBatch
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
-from opq_proto.messages import Event, Finding, TimeSource, Waveform
+from opq_proto.messages import Event, Finding, Measurement, TimeSource, Waveform
+from opq_tools.analyze.recordings import RecordingFile
+from opq_tools.rules.backtest import measurements_of
 
 CLASSES = ALL_CLASSES
 """Classes of the recordings."""
+_SCORED = (("Event", "Finding"), ("Measurement", "Finding"))
+"""Nouns of the analyses that are scored."""
 SNR_DB = 30.0
 SEED = 1
 
@@ -141,13 +148,36 @@ def try_data_set(
     analysis.configure(about.get("settings", {}))
     tried = []
     try:
+        nouns = analysis.declared()
+        if nouns not in _SCORED:
+            raise PluginError(
+                f"analysis {name} takes {nouns[0]} and gives {nouns[1]}; a data set is recordings, for "
+                "analyses of Event or Measurement that give Finding"
+            )
         for number, (event, nominal, kind) in enumerate(_events(plan), start=1):
-            found = analysis.analyse(event, nominal.volts, nominal.hz)
+            if nouns[0] == Measurement.__name__:
+                found = _found_in_measurements(analysis, event, nominal)
+            else:
+                found = analysis.analyse(event, nominal.volts, nominal.hz)
             tried.append(TriedRecording(kind, frozenset(_classes(found, name, finds))))
             show(number)
     finally:
         analysis.close()
     return score_of(tried, finds)
+
+
+def _found_in_measurements(analysis: PluginAnalysis, event: Event, nominal: Nominal) -> Sequence[Finding]:
+    """Returns the findings in the Measurements of a recording, as a gateway makes them."""
+    (wave,) = event.waveforms
+    recording = RecordingFile(
+        Path("recording"), wave.counts, wave.v_per_lsb, wave.rate_hz, nominal.volts, nominal.hz, wave.box_id,
+        wave.start_ns,
+    )  # fmt: skip
+    rows = ItemBatch(measurements=list(measurements_of(recording)))
+    result = analysis.analyse_items(rows, nominal.volts, nominal.hz)
+    if result.failed:
+        raise ValueError(result.error)
+    return result.findings
 
 
 def _classes(found: Iterable[Finding], name: str, finds: tuple[str, ...]) -> Iterator[str]:

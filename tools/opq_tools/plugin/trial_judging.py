@@ -1,15 +1,28 @@
-"""`opq-tools plugin test` for triggers and analyses: Measurements and Events as the samples describe them."""
+"""`opq-tools plugin test` for triggers and analyses: what they take, as the samples describe it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.sdk.nouns import Item, ItemBatch
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
-from opq_proto.messages import Event, Measurement, Metric, TimeSource, Waveform
+from opq_proto.messages import (
+    TREND_MS,
+    Event,
+    Finding,
+    Incident,
+    Measurement,
+    Message,
+    Metric,
+    StoredFinding,
+    TimeSource,
+    Trend,
+    Waveform,
+)
 
 RATE_HZ = 12_000
 V_PER_LSB = 0.02
@@ -37,23 +50,39 @@ def trial_trigger(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict[
 
 
 def trial_analysis(plugins: Plugins, symbol: str, about: dict[str, Any]) -> dict[str, str]:
-    """Tests an analysis with its cases in order: one Event of one Box each."""
+    """Tests an analysis with its cases in order: one Event of one Box each, or one item of what it takes."""
     what, nominal = f"analysis {symbol}", _nominal(about)
     results = _refusals(what, plugins.analysis(symbol), about)
     analysis = plugins.analysis(symbol)()
     if wrong := _wrong(lambda: analysis.configure(about.get("settings", {}))):
         return results | {f"{what} configures": wrong}
+    takes, gives = analysis.declared()
     for number, case in enumerate(about.get("cases", [])):
 
         def finds(number: int = number, case: dict[str, Any] = case) -> str:
-            found = analysis.analyse(event_of(case, number, nominal.hz), nominal.volts, nominal.hz)
-            want = int(case.get("finds", 0))
-            findings = "; ".join(f"{each.kind}: {each.because}" for each in found)
-            return "" if len(found) == want else f"gave {len(found)} findings ({findings}); want {want}"
+            if takes == Event.__name__:
+                found = analysis.analyse(event_of(case, number, nominal.hz), nominal.volts, nominal.hz)
+                return _differs(found, case)
+            batch = ItemBatch.of(takes, [_ITEMS[takes](case, number)])
+            result = analysis.analyse_items(batch, nominal.volts, nominal.hz)
+            if result.failed:
+                return result.error
+            return _differs(result.findings if gives == Finding.__name__ else result.messages, case)
 
-        results[f"{what}, event {number + 1}"] = _result_of(finds)
+        results[f"{what}, {takes.lower()} {number + 1}"] = _result_of(finds)
     analysis.close()
     return results
+
+
+def _differs(found: Sequence[Finding | Message], case: dict[str, Any]) -> str:
+    """Returns what is wrong with the results of a case; "" where nothing is."""
+    want = int(case.get("finds", 0))
+    if len(found) == want:
+        return ""
+    shown = "; ".join(
+        f"{one.kind}: {one.because}" if isinstance(one, Finding) else json.dumps(one.values) for one in found
+    )
+    return f"gave {len(found)} ({shown}); want {want}"
 
 
 def measurement_of(case: dict[str, Any], number: int) -> Measurement:
@@ -66,6 +95,45 @@ def measurement_of(case: dict[str, Any], number: int) -> Measurement:
     end_ns = start_ns + WINDOW_NS
     box_id = str(case.get("box", 1))
     return Measurement(box_id, end_ns // 10**6, metrics, start_ns, end_ns, source=TimeSource.GPS)
+
+
+def trend_of(case: dict[str, Any], number: int) -> Trend:
+    """Makes the minute of a case; `metrics` and `box` as in `measurement_of`."""
+    row = measurement_of(case, number)
+    metrics = {key: (one.min, one.max, one.average) for key, one in row.metrics.items()}
+    return Trend(row.box_id, START_NS // 10**6 // TREND_MS * TREND_MS + number * TREND_MS, metrics)
+
+
+def finding_of(case: dict[str, Any], number: int) -> Finding:
+    """Makes the finding of a case: `kind`, `box`, `start_s` and `end_s`, `residual_percent`."""
+    start_s = float(case.get("start_s", number))
+    start_ns, end_ns = (
+        START_NS + round(1e9 * float(at_s)) for at_s in (start_s, case.get("end_s", start_s + 0.1))
+    )
+    return Finding(
+        str(case.get("kind", "sag")), str(case.get("box", 1)), start_ns, end_ns, 1000,
+        residual_percent=case.get("residual_percent"),
+    )  # fmt: skip
+
+
+def incident_of(case: dict[str, Any], number: int) -> Incident:
+    """Makes the incident of a case: one finding as in `finding_of` at each of `boxes`."""
+    boxes = tuple(str(box) for box in case.get("boxes", [1]))
+    found = [finding_of({**case, "box": box}, number) for box in boxes]
+    stored = tuple(StoredFinding(at + 1, number + 1, number + 1, one) for at, one in enumerate(found))
+    first = found[0]
+    return Incident(
+        number + 1, first.kind, boxes, (number + 1,), first.start_ns, first.end_ns, True,
+        first.residual_percent, stored, severity=case.get("severity"),
+    )  # fmt: skip
+
+
+_ITEMS: dict[str, Callable[[dict[str, Any], int], Item]] = {
+    "Measurement": measurement_of,
+    "Trend": trend_of,
+    "Finding": finding_of,
+    "Incident": incident_of,
+}
 
 
 def event_of(case: dict[str, Any], number: int, hz: float) -> Event:

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from functools import partial
 
@@ -22,8 +23,8 @@ from opq_cloud.backend_admission import backend_context
 from opq_cloud.config import EventServiceSection, FurtherBrokers
 from opq_cloud.makai.broker_links import CommandLinks, linked
 from opq_cloud.makai.events.announcements import EventAnnouncements
-from opq_cloud.makai.events.answer_inbox import AnswerInbox
-from opq_cloud.makai.events.answers import AnswerReach, reach_of
+from opq_cloud.makai.events.answer_inbox import AnswerInbox, WaitingAnswer
+from opq_cloud.makai.events.answers import AnswerReach, DataAnswer, reach_of
 from opq_cloud.makai.events.box_gains import BoxGains
 from opq_cloud.makai.events.event_ids import EventIds
 from opq_cloud.makai.events.event_requests import (
@@ -177,6 +178,7 @@ class EventService:
                 self._inbox = AnswerInbox()
             if not self._inbox.behind:
                 self._keys.follow()
+            self._begin_waveforms()
             for _ in range(ANSWERS_AT_ONCE):
                 if not self._read_oldest_answer():
                     break
@@ -198,14 +200,34 @@ class EventService:
             for event in self._open.remove_finished(now, self._inbox.may_hold):
                 self._finish(event, now)
 
+    def _begin_waveforms(self) -> None:
+        """Begins to store the waveforms of the oldest answers: one commit for all, not one for each.
+
+        It ends at an answer that needs more than that, and at a second one of a Box.
+        """
+        waiting = self._inbox.oldest_answers(ANSWERS_AT_ONCE)
+        if time.monotonic() < self._store_again_s or len(waiting) < 2:
+            return
+        boxes: set[str] = set()
+        for each in waiting:
+            try:
+                answer = each.parsed = each.parsed or self._parse_answer(each.frames)
+                event = self._open.get(answer.token)
+                if event is None or answer.wave is None or answer.box_id not in event.waiting.keys() - boxes:
+                    return
+                boxes.add(answer.box_id)
+                each.stored = each.stored or self._store.begin_waveform(event.event_id, answer.wave)
+            except (FrameError, StoreError, UnicodeDecodeError):
+                return  # reported in its turn
+
     def _read_oldest_answer(self) -> bool:
         """Stores the oldest answer; False when none waits, or it has to wait for the store."""
-        frames = self._inbox.oldest
+        answer = self._inbox.oldest
         now = time.monotonic()
-        if frames is None or now < self._store_again_s:
+        if answer is None or now < self._store_again_s:
             return False
         try:
-            self._read_answer(frames)
+            self._read_answer(answer)
         except StoreError as error:
             self._store_failed(error)
             self._refused += 1
@@ -217,12 +239,13 @@ class EventService:
         self._inbox.remove_oldest()
         return True
 
-    def _read_answer(self, frames: list[bytes]) -> None:
+    def _read_answer(self, waiting: WaitingAnswer) -> None:
         """Stores one answer.
 
         Raises:
             StoreError: the store cannot take it.
         """
+        frames = waiting.frames
         try:
             if frames[0] == EVENT_REQUEST and len(frames) == 2:
                 self._open_requested(frames[1])
@@ -231,19 +254,24 @@ class EventService:
             if identity.startswith(HALF_CYCLES):
                 self._half_cycles.accept_answer(identity, frames)
                 return
-            parsed = parse_identity(identity)
-            if parsed is None or len(frames) < 2:
-                raise FrameError("identity is not data_<token>_<instance>, or there is no Response")
-            token, instance = parsed
-            box_id = str(response_from_wire(frames[1]).box_id)
-            response, wave = waveform_from_frames(frames[1], frames[2:], self._gains.v_per_lsb(box_id))
-            if response.WhichOneof("response") != "get_data_response":
-                raise FrameError("the Response does not answer a data command")
+            answer = waiting.parsed or self._parse_answer(frames)
         except (FrameError, UnicodeDecodeError) as error:
             self.counters.add("malformed")
             self._limited.warning("answer.malformed", error=str(error))
             return
-        self._store_answer(token, instance, box_id, response, wave)
+        stored, waiting.stored = waiting.stored, None
+        self._store_answer(answer, stored)
+
+    def _parse_answer(self, frames: list[bytes]) -> DataAnswer:
+        """Raises FrameError, UnicodeDecodeError: it is none. StoreError: the Box's gain cannot be read."""
+        parsed = parse_identity(frames[0].decode("utf-8"))
+        if parsed is None or len(frames) < 2:
+            raise FrameError("identity is not data_<token>_<instance>, or there is no Response")
+        box_id = str(response_from_wire(frames[1]).box_id)
+        response, wave = waveform_from_frames(frames[1], frames[2:], self._gains.v_per_lsb(box_id))
+        if response.WhichOneof("response") != "get_data_response":
+            raise FrameError("the Response does not answer a data command")
+        return DataAnswer(*parsed, box_id, response, wave)
 
     def _open_requested(self, data: bytes) -> None:
         """Opens a requested event. Raises FrameError, StoreError: it was not opened."""
@@ -261,39 +289,41 @@ class EventService:
             if not self._requests.send(frames):
                 self.counters.add("commands_dropped")  # the Boxes are asked again
 
-    def _store_answer(
-        self, token: str, instance: str, box_id: str, response: Response, wave: Waveform | None
-    ) -> None:
-        event = self._event_of(token, instance, box_id, wave)
+    def _store_answer(self, answer: DataAnswer, stored: Future[bool] | None) -> None:
+        """Stores it, or waits for `stored`; notes what the Box still owes. Raises StoreError."""
+        box_id, wave = answer.box_id, answer.wave
+        event = self._event_of(answer.token, answer.instance, box_id, wave)
         if event is None:
             return
-        event.instance = instance
+        event.instance = answer.instance
         if not event.foreign and box_id not in event.waiting and box_id not in event.received:
             # it was just added to the event, or added again
             self._open.refresh(self._store.unfinished_events(), time.monotonic(), time.time_ns())
             if box_id not in event.waiting:
                 self.counters.add("answers_not_asked_for", label=box_id)
                 return
-        new = wave is not None and self._store.put_waveform(event.event_id, wave)
+        if stored is None and wave is not None:
+            stored = self._store.begin_waveform(event.event_id, wave)
+        new = stored is not None and stored.result()
         if wave is None:
             self.counters.add("answers_empty", label=box_id)
         else:
             event.received.add(box_id)
             self.counters.add("waveforms_stored" if new else "answers_doubled", label=box_id)
-        reach = reach_of(response, wave, *event.span_of(box_id))
+        reach = reach_of(answer.response, wave, *event.span_of(box_id))
         owing = box_id in event.waiting and event.answers_last(box_id, wave)
         if owing and not self._request_rest(event, box_id, reach, new):
             if box_id not in event.received:
-                self._store.mark_missing(event.event_id, box_id, _why_empty(response))
+                self._store.mark_missing(event.event_id, box_id, _why_empty(answer.response))
             del event.waiting[box_id]
         if wave is not None and new:
             self._log.info(
                 "event.waveform_stored", event_id=event.event_id, box_id=box_id, samples=len(wave.counts)
             )
-            self._gains.read_response(box_id, response)
+            self._gains.read_response(box_id, answer.response)
         if event.foreign and not event.announced:  # as in the original: with the first answer
             event.announced = True
-            self._announcements.announce(instance, event.event_id)
+            self._announcements.announce(answer.instance, event.event_id)
 
     def _request_rest(self, event: OpenEvent, box_id: str, reach: AnswerReach, new: bool) -> bool:
         """Returns True if the Box is asked again: its answer was short, and may be longer next time."""

@@ -7,6 +7,7 @@ All raise `StoreError` with one clear line where the database fails or the reque
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -352,6 +353,9 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         Idempotent by (event_id, box_id). Parts that a Box sends are joined
         (`waveform_parts.joined_waveform`). An event that was analysed without it has to be analysed again.
         """
+
+    def begin_waveform(self, event_id: int, wave: Waveform) -> Future[bool]:
+        """Begins to do the same, in the order of the calls; those that wait together may share a commit."""
 
     def put_half_cycles(self, event_id: int, found: HalfCycleRms) -> bool:
         """Stores Urms(1/2) of a Box once, on disk when it returns; True where it is new.

@@ -3,7 +3,8 @@
 Real brokers with CURVE, plain Boxes, a real store; what is awaited is a fact, never a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -281,15 +282,15 @@ def test_what_waits_for_a_store_that_fails_is_stored_once_and_asked_for_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event_id, box = world.open_event("1"), world.box()
-    put, refused = world.store.put_waveform, []
+    begin, refused = world.store.begin_waveform, []
 
-    def slow(event: int, wave: Waveform) -> bool:
+    def slow(event: int, wave: Waveform) -> Future[bool]:
         if len(refused) < 8:  # 2 s, ten times ask_again_s
             refused.append(wave.box_id)
             raise StoreError("the disk is full")
-        return bool(put(event, wave))
+        return begin(event, wave)
 
-    monkeypatch.setattr(world.store, "put_waveform", slow)
+    monkeypatch.setattr(world.store, "begin_waveform", slow)
     world.start()
     box.push.send_multipart(original_answer("1", box.command(30_000), END_MS + 500))
     world.makai.wait_for(lambda: refused)
@@ -297,6 +298,48 @@ def test_what_waits_for_a_store_that_fails_is_stored_once_and_asked_for_once(
     world.finished(event_id)
     assert world.service.counters.of("asked_again", "1") == asked
     assert world.service.counters.of("waveforms_stored", "1") == 1
+
+
+@pytest.mark.parametrize("fails", [0, 3])
+def test_waveforms_that_wait_together_are_stored_together_and_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    ids = ["1", "4", "10"]
+    event_id, boxes = world.open_event(*ids), [world.box(box_id) for box_id in ids]
+    counters, begin, refused = world.service.counters, world.store.begin_waveform, []
+    stored_before = []
+
+    def begun(event: int, wave: Waveform) -> Future[bool]:
+        if wave.box_id == "4" and len(refused) < fails:
+            refused.append(wave.box_id)
+            raise StoreError("the disk is full")
+        stored_before.append(counters.total("waveforms_stored"))
+        return begin(event, wave)
+
+    monkeypatch.setattr(world.store, "begin_waveform", begun)
+    monkeypatch.setattr(AnswerInbox, "receive", receive_all(AnswerInbox.receive, len(ids)))
+    world.start()
+    for box_id, box in zip(ids, boxes, strict=True):
+        box.push.send_multipart(original_answer(box_id, box.command(30_000), END_MS + 500))
+    world.finished(event_id)
+    assert len(stored_before) == len(ids) and len(refused) == fails
+    assert fails or stored_before == [0, 0, 0]
+    assert [counters.of("waveforms_stored", box_id) for box_id in ids] == [1] * len(ids)
+    assert [wave.box_id for wave in world.store.event(event_id).waveforms] == ids
+
+
+def receive_all(receive: Callable[..., None], count: int) -> Callable[..., None]:
+    """Shows an inbox nothing before `count` answers have arrived."""
+    held = AnswerInbox()
+
+    def received(inbox: AnswerInbox, *sockets: Any) -> None:
+        receive(held, *sockets)
+        if len(held) >= count:
+            for answer in held.oldest_answers(count):
+                inbox.add_message(answer.frames)
+                held.remove_oldest()
+
+    return received
 
 
 def test_an_inbox_is_bounded_and_knows_whose_answers_wait() -> None:
@@ -315,7 +358,7 @@ def test_an_inbox_is_bounded_and_knows_whose_answers_wait() -> None:
         assert inbox.holds_answer("token1", "1") and not inbox.holds_answer("token1", "2")
         assert inbox.may_hold("token4"), "it may be in the socket"
         for number in range(3):
-            assert inbox.oldest is not None and inbox.oldest[0].startswith(b"data_token%d" % number)
+            assert inbox.oldest is not None and inbox.oldest.frames[0].startswith(b"data_token%d" % number)
             inbox.remove_oldest()
         inbox.receive(sink)
         assert (len(inbox), inbox.behind) == (2, False)
@@ -340,7 +383,7 @@ def test_an_inbox_that_is_full_takes_from_each_broker_in_turn() -> None:
         for _ in range(8):
             inbox.receive(*sinks)
             assert inbox.oldest is not None and len(inbox) <= 2
-            came += inbox.oldest[0]
+            came += inbox.oldest.frames[0]
             inbox.remove_oldest()
         assert (came.count(b"a"), came.count(b"b")) == (4, 4)
 

@@ -46,7 +46,8 @@ else:
     from opq_cloud.config import EventServiceSection
     from opq_cloud.makai.event_service import EventService
     if where == "stored":
-        store.put_waveform = hanging(store.put_waveform)
+        begin = store.begin_waveform
+        store.begin_waveform = hanging(lambda *values: begin(*values).result())
     else:
         store.finish_event = hanging(store.finish_event)
     service = EventService(EventServiceSection(**facts), shared)

@@ -6,7 +6,11 @@ because the origin of the messages in the socket is unknown.
 """
 
 from collections import Counter, deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import islice
 
+from opq_cloud.makai.events.answers import DataAnswer
 from opq_cloud.makai.events.event_requests import parse_identity
 from opq_cloud.sockets import Socket
 from opq_proto.errors import FrameError
@@ -23,13 +27,28 @@ Origin = tuple[str, str]
 """The token of a request and the Box that answers."""
 
 
+@dataclass(slots=True)
+class WaitingAnswer:
+    """Frames of one answer."""
+
+    origin: Origin | None
+    frames: list[bytes]
+    parsed: DataAnswer | None = None
+    stored: Future[bool] | None = None
+    """The storing of its waveform, where that was begun; consumed once."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.frames))
+
+
 class AnswerInbox:
     """First in, first out."""
 
     def __init__(self, limit_bytes: int = INBOX_BYTES) -> None:
         self._limit = limit_bytes
         self._bytes = 0
-        self._messages: deque[tuple[Origin | None, list[bytes]]] = deque()
+        self._answers: deque[WaitingAnswer] = deque()
         self._origins: Counter[Origin] = Counter()
         self._tokens: Counter[str] = Counter()
         self._turn = 0
@@ -37,7 +56,7 @@ class AnswerInbox:
         """More may wait in the socket."""
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self._answers)
 
     @property
     def size_bytes(self) -> int:
@@ -54,7 +73,7 @@ class AnswerInbox:
 
     def _has_emptied(self, socket: Socket) -> bool:
         for _ in range(READ_AT_ONCE):
-            if self._messages and self._bytes >= self._limit:
+            if self._answers and self._bytes >= self._limit:
                 return False
             frames = next(waiting_messages(socket, 1), None)
             if frames is None:
@@ -64,20 +83,25 @@ class AnswerInbox:
 
     def add_message(self, frames: list[bytes]) -> None:
         origin = _origin(frames)
-        self._messages.append((origin, frames))
-        self._bytes += sum(map(len, frames))
+        self._answers.append(answer := WaitingAnswer(origin, frames))
+        self._bytes += answer.size_bytes
         if origin is not None:
             self._origins[origin] += 1
             self._tokens[origin[0]] += 1
 
     @property
-    def oldest(self) -> list[bytes] | None:
-        """Frames of the oldest answer; None when nothing waits."""
-        return self._messages[0][1] if self._messages else None
+    def oldest(self) -> WaitingAnswer | None:
+        """The oldest answer; None when nothing waits."""
+        return self._answers[0] if self._answers else None
+
+    def oldest_answers(self, count: int) -> list[WaitingAnswer]:
+        """The oldest `count` answers, or all where fewer wait."""
+        return list(islice(self._answers, count))
 
     def remove_oldest(self) -> None:
-        origin, frames = self._messages.popleft()
-        self._bytes -= sum(map(len, frames))
+        answer = self._answers.popleft()
+        origin = answer.origin
+        self._bytes -= answer.size_bytes
         if origin is not None:
             self._origins[origin] -= 1
             self._tokens[origin[0]] -= 1

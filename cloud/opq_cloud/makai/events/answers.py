@@ -19,6 +19,17 @@ CLOCK_KNOWN_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
+class DataAnswer:
+    """An answer to a data command, with the token and the instance of its request."""
+
+    token: str
+    instance: str
+    box_id: str
+    response: Response
+    wave: Waveform | None
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerReach:
     """How far an answer goes, and why no further."""
 

@@ -8,6 +8,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.events import (
@@ -125,6 +126,9 @@ class EmbeddedEvents(EmbeddedPart):
         return self._database.write(job)
 
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:
+        return self.begin_waveform(event_id, wave).result()
+
+    def begin_waveform(self, event_id: int, wave: Waveform) -> Future[bool]:
         data = counts_to_bytes(wave)
 
         def job(connection: sqlite3.Connection) -> bool:
@@ -153,7 +157,7 @@ class EmbeddedEvents(EmbeddedPart):
             connection.execute("UPDATE events SET analysed = 0 WHERE event_id = ?", (event_id,))
             return True
 
-        return self._database.write(job)
+        return self._database.submit(job)
 
     def put_half_cycles(self, event_id: int, found: HalfCycleRms) -> bool:
         data, filename = half_cycles_bytes(found), half_cycles_name(event_id, found.box_id)

@@ -7,6 +7,7 @@ event's lists. If the process is killed between them, putting the waveform again
 import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from itertools import islice
 
 from bson.int64 import Int64
@@ -159,6 +160,14 @@ class MongoEvents(MongoPart):
         }
         self._events.update_one(where, change)
         return new
+
+    def begin_waveform(self, event_id: int, wave: Waveform) -> Future[bool]:
+        stored: Future[bool] = Future()
+        try:
+            stored.set_result(self.put_waveform(event_id, wave))
+        except StoreError as error:
+            stored.set_exception(error)
+        return stored
 
     def _claim(self, event_id: int, wave: Waveform, key: str) -> bool | None:
         """Puts a Box's first part; None where another process was faster."""

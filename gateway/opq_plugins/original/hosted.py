@@ -9,7 +9,7 @@ import inspect
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -33,12 +33,6 @@ CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127])
 """Characters that text does not contain: all controls but tab, line feed and carriage return."""
 
 
-class PublishingContext(Protocol):
-    """Sends to the host what is produced outside of a call."""
-
-    def publish(self, topic: bytes, body: bytes) -> None: ...
-
-
 def load_original(folder: Path) -> dict[tuple[str, str], Callable[[], "HostedPlugin"]]:
     """(KIND, plug-in) -> factory. Raises PluginError."""
     imports.install(folder)
@@ -56,13 +50,14 @@ class HostedPlugin:
         """`path`: its path below the package `plugins`."""
         self._path = path
         self._plugin: base.MaukaPlugin | None = None
-        self._context: PublishingContext | None = None
+        self._publish_outside: Callable[[bytes, bytes], None] | None = None
         self._produced: list[list[bytes]] = []
         self._bytes = 0
         self._calling: int | None = None
 
-    def attach(self, context: PublishingContext) -> None:
-        self._context = context
+    def attach(self, publish: Callable[[bytes, bytes], None]) -> None:
+        """`publish(topic, body)` sends to the host what is produced outside of a call."""
+        self._publish_outside = publish
 
     def configure(self, settings: Mapping[str, Value]) -> None:
         """Imports and makes the plug-in. Raises whatever that raises, PluginError where it is no plug-in."""
@@ -147,8 +142,8 @@ class HostedPlugin:
                 most = base.MAX_PRODUCED_BYTES >> 20
                 raise ValueError(f"one message made it produce more than {most} MiB")
             self._produced.append([topic, body])
-        elif self._context is not None:
-            self._context.publish(topic, body)
+        elif self._publish_outside is not None:
+            self._publish_outside(topic, body)
 
 
 def as_published(topic: str, body: bytes) -> base.PublishedText | bytes:

@@ -192,7 +192,7 @@ class WorkerInstance:
         made = self._server.make(kind, symbol)
         self._kind, self._made = kind, made
         if hasattr(made, "attach"):  # a plug-in of the original also publishes outside of calls
-            made.attach(self.context)
+            made.attach(self.context.publish)
         of_ekuiper = portable.Source | portable.Sink | portable.Function
         self._portable = not hasattr(type(made), "__abstractmethods__") and isinstance(made, of_ekuiper)
         if kind != "function":

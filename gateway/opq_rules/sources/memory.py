@@ -4,9 +4,9 @@ Topics connect rules with rules. Metadata: `topic`. As a lookup table it keeps t
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from opq_plugins.sdk import Context, SourceContext
 from opq_plugins.sdk import LookupSource as LookupSourceOfSdk
@@ -14,9 +14,8 @@ from opq_plugins.sdk import Source as SourceOfSdk
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject, Row
 
-
-class TopicListener(Protocol):
-    def __call__(self, topic: str, rows: Sequence[Row]) -> None: ...
+TopicListener = Callable[[str, Sequence[Row]], None]
+"""Gets a topic, and the rows that were sent to it."""
 
 
 class Topics:

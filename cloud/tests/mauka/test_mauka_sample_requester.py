@@ -44,6 +44,14 @@ def sine(
     return Waveform(box_id, start_ns, 1000, TimeSource.GPS, 12_000_000, 0.0068, round(at_s * 12_000), counts)
 
 
+def inrush(box_id: str) -> Waveform:
+    """7.5 % lower from 2.5 s on, a third of that three cycles later: their mean is by less than 5 %."""
+    wave = sine(box_id)
+    t_s = np.arange(len(wave.counts)) / 12_000 - 2.5
+    low = np.where(t_s < 0, 0.0, 0.075 * np.exp(-np.maximum(t_s, 0.0) / 0.045))
+    return replace(wave, counts=np.round(wave.counts * (1 - low)).astype(np.int16))
+
+
 def event_of(*waves: Waveform) -> Event:
     return Event(1, START_NS, START_NS + 3 * S, waves)
 
@@ -91,6 +99,8 @@ def test_a_rapid_change_asks_for_the_steady_second_that_its_waveform_lacks() -> 
     assert request.end_ns == pytest.approx(START_NS + 3.6 * S, abs=0.05 * S)
     (request,) = wanted(sine("1", (0.5, 0.9, 0.93)))
     assert request.start_ns == pytest.approx(START_NS - 0.7 * S, abs=0.05 * S)
+    (request,) = wanted(inrush("1"))
+    assert request.end_ns > START_NS + 3 * S
     whole = sine("1", (1.4, 1.9, 0.93), seconds=4.0)
     assert wanted(whole) == () and wanted(sine("1"), sine("2", (1.0, 2.0, 0.6))) == ()
 

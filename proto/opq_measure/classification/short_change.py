@@ -43,29 +43,39 @@ class ShortChange:
 
 
 def short_change_in(
-    half_rms_v: FloatArray, usable: BoolArray, nominal_v: float, nominal_hz: float, threshold_percent: float
+    half_rms_v: FloatArray,
+    usable: BoolArray,
+    nominal_v: float,
+    nominal_hz: float,
+    threshold_percent: float,
+    together: int = TOGETHER,
 ) -> ShortChange | None:
-    """The change, if there is one. `usable` (h,) marks the `half_rms_v` (h,) outside of dips and jumps."""
+    """The change, if there is one.
+
+    Args:
+        usable: (h,) marks the `half_rms_v` (h,) outside of dips and jumps.
+        together: number of `half_rms_v` in each mean that is compared with the voltage before.
+    """
     percent = 100 * half_rms_v / nominal_v
     known = usable & np.isfinite(percent)
     steady = round(STEADY_S * 2 * nominal_hz)
     if np.count_nonzero(known) != len(known) or len(percent) < 2 * steady:
         return None
-    smooth = np.convolve(percent, np.ones(TOGETHER) / TOGETHER, "valid")
+    smooth = np.convolve(percent, np.ones(together) / together, "valid")
     before = float(np.median(percent[:steady]))
     off = smooth - before
     beyond = np.flatnonzero(np.abs(off) >= threshold_percent)
-    if len(beyond) < TOGETHER // 2 + 1 or beyond[0] < steady - TOGETHER:
+    if len(beyond) < together // 2 + 1 or beyond[0] < steady - together:
         return None
     scatter = 1.4826 * float(np.median(np.abs(percent[:steady] - before)))
     largest = float(off[np.argmax(np.abs(off))])
     if scatter > MAX_SCATTER * abs(largest):
         return None
     left = np.flatnonzero(np.abs(off) > threshold_percent / 2)
-    back = bool(left[-1] + TOGETHER < len(off))
+    back = bool(left[-1] + together < len(off))
     after = float(np.median(percent[-steady:])) - before
-    stop = int(left[-1]) + TOGETHER if back else len(percent) - 1
-    return ShortChange(int(left[0]) + TOGETHER // 2, stop, largest, after, scatter, back)
+    stop = int(left[-1]) + together if back else len(percent) - 1
+    return ShortChange(int(left[0]) + together // 2, stop, largest, after, scatter, back)
 
 
 def begun_at_step(change: Occurrence, signal: MeasuredSignal, late_cycles: float = LATE_CYCLES) -> Occurrence:

@@ -62,7 +62,7 @@ def _steady_second(piece: MeasuredRun, config: Config) -> SampleRequest | None:
         return None
     known = np.isfinite(analysis.half_rms_v)
     change = short_change_in(
-        analysis.half_rms_v, known, analysis.nominal_v, config.nominal_hz, config.least_percent
+        analysis.half_rms_v, known, analysis.nominal_v, config.nominal_hz, config.least_percent, together=1
     )
     if change is None:
         return None

@@ -136,6 +136,19 @@ def test_a_unit_that_trips_takes_everybody_along_at_the_textbook_rate():
         system_with().check(trip)
 
 
+@pytest.mark.parametrize(
+    ("mw", "hz", "seen"), [(200.0, 50.0, True), (200.0, 50.2, False), (140.0, 50.0, False)]
+)
+def test_a_lost_unit_is_a_deviation_where_the_frequency_is_off_nominal_for_a_second(mw, hz, seen) -> None:
+    """The first falls by 0.79 Hz, the third by 0.55 Hz and for 0.9 s only."""
+    trip = UnitTrip(at="hv", mw=mw)
+    system = PowerSystem(
+        small_network(), Grid(hz), OUTLETS, scheduled=[(0.5, trip)], model=swing_model("island")
+    )
+    kinds = {each.kind for each in outlet_truths(solved(system)).values()}
+    assert kinds == ({"frequency_deviation"} if seen else set())
+
+
 def test_a_load_between_two_phases_makes_u2_of_its_share_of_the_short_circuit_power():
     outlets = [Outlet(str(phase), "mv", phase, 11_547.0, 50.0) for phase in range(3)]
 

@@ -18,11 +18,13 @@ from opq_hil.power_system.causes.lightning import Lightning
 from opq_hil.power_system.causes.lost_neutral import LostNeutral
 from opq_hil.power_system.causes.motor_start import MotorStart
 from opq_hil.power_system.causes.tap_changer import TapChange
+from opq_hil.power_system.causes.transformer_energising import TransformerEnergising
 from opq_hil.power_system.disturbance_truth import TruthFiles
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.network_config import NetworkConfig
 from opq_hil.power_system.power_source import PowerSource
 from opq_hil.power_system.power_system import PowerSystem
+from opq_measure.analysis.analyser import analyze
 from opq_measure.events.disturbances import find_disturbances
 from opq_proto.config import build
 
@@ -69,6 +71,21 @@ def test_the_residual_is_what_opq_measure_finds_in_the_samples(cause, tmp_path):
         assert 100 * found.residual_v / NOMINAL_V == pytest.approx(seen["residual_percent"], abs=0.05)
         begun_ns = START_NS + round(found.start_sample / RATE_HZ * 1e9)
         assert begun_ns == pytest.approx(seen["arrival_ns"], abs=12e6)
+
+
+@pytest.mark.parametrize(("kva", "kinds"), [(4200.0, set()), (4600.0, {"rapid_voltage_change"})])
+def test_an_inrush_just_beyond_the_limit_is_a_change_where_the_half_cycles_of_a_box_show_it(
+    kva, kinds, tmp_path
+):
+    """A cycle that lies best for it changes by 5.1 and 5.4 % of nominal."""
+    system = system_with(TransformerEnergising(at="feeder2/7km", rating_kva=kva), at_s=2.0, outlets=[LV[1]])
+    source = PowerSource(system, system.voltages["2"], Converter(16, 2 * NOMINAL_V), noise_v=0.01)
+    volts = source.counts(0, 60_000) * source.v_per_lsb
+    found = analyze(volts, RATE_HZ, NOMINAL_V, 50.0).occurrences
+    assert {each.kind for each in found} & {"rapid_voltage_change"} == kinds
+    fresh_one = fresh(TransformerEnergising(at="feeder2/7km", rating_kva=kva), outlets=[LV[1]])
+    (line,) = truth_of(tmp_path, fresh_one, 3.0)
+    assert {seen["class"] for seen in line["boxes"].values()} == kinds
 
 
 def test_a_phase_that_only_the_breaker_makes_dead_is_reached_when_that_opens(tmp_path):

@@ -57,6 +57,7 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
     """The effect of a disturbance by Box id, without Boxes that see nothing of it."""
     system, terms, place = found.system, found.solved.terms, found.solved.place
     hz = system.network.config.nominal_hz
+    off_hz = float(system.hz(np.array([found.start_s]))[0]) - hz
     truths: dict[str, OutletTruth] = {}
     downstream = {bus: system.feeds(place, bus) for bus in {outlet.bus for outlet in system.outlets}}
     known: dict[tuple[object, ...], OutletTruth | None] = {}
@@ -66,7 +67,7 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
         if key not in known:  # thousands of Boxes may share some hundred outlets
             before_v = abs(complex(found.before_v[index])) * factor
             behind = downstream[outlet.bus]
-            known[key] = outlet_truth(terms, index, before_v, outlet.nominal_v, hz, behind)
+            known[key] = outlet_truth(terms, index, before_v, outlet.nominal_v, hz, behind, off_hz)
         seen = known[key]
         if seen is not None:
             truths[outlet.box_id] = seen

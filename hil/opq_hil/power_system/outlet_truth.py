@@ -21,6 +21,7 @@ from opq_hil.power_system.disturbance_terms import (
     ImpulseTerm,
     ModulationProfile,
     RingingTerm,
+    SlipTerm,
     ToneTerm,
 )
 from opq_measure.flicker.lamps import lamp_for
@@ -44,6 +45,9 @@ SIGNAL_PU = 0.003
 """The lowest level that a meter must find; IEC 61000-4-30:2015, 5.10."""
 DEVIATION_SHARE = 0.01
 """Share of nominal frequency; EN 50160:2010, 4.2.1."""
+DEVIATION_BACK, DEVIATION_S = 0.9, 1.2
+"""Until it is below this share of the limit again, for so long: the second of `opq_measure`'s conditions,
+wherever its windows of a fifth of a second lie."""
 PST = 1.0
 DEAD_PU = 1e-3
 EXAMINED_S, EXAMINED_STEP_S = 120.0, 0.05
@@ -71,13 +75,20 @@ class OutletTruth:
 
 
 def outlet_truth(
-    terms: DisturbanceTerms, index: int, before_v: float, nominal_v: float, hz: float, downstream: bool
+    terms: DisturbanceTerms,
+    index: int,
+    before_v: float,
+    nominal_v: float,
+    hz: float,
+    downstream: bool,
+    off_hz: float = 0.0,
 ) -> OutletTruth | None:
     """The effect of a disturbance at an outlet; None: nothing that a Box would report.
 
     Args:
         before_v, nominal_v: rms at the outlet before, and declared.
         hz: nominal frequency.
+        off_hz: how far the frequency was off it before.
     """
     moments_s, before_pu = terms.moments_s(index), before_v / nominal_v
     if not moments_s or before_pu < DEAD_PU:
@@ -92,13 +103,15 @@ def outlet_truth(
         kind = _rms_kind(residual_pu, sag_pu, swell_pu, profile.longest_beyond_s(before_pu, sag_pu, swell_pu))
         beyond_s = profile.beyond_after_s(before_pu, sag_pu, swell_pu)
         if kind is None:
-            kind, residual_pu = _change_kind(profile, before_pu, max(1 - least, most - 1)), None
+            kind, residual_pu = _change_kind(profile, before_pu, profile.seen_change(hz)), None
         if kind:
             kinds.add(kind)
     jump_deg = profile.jump_deg
     if residual_pu is None and abs(jump_deg) >= JUMP_DEG:
         kinds.add("phase_jump")
     added = _added_kinds(terms, index, nominal_v, hz)
+    if any(_deviates(slip, hz, off_hz) for slip in terms.slips if slip.affects(index)):
+        added.add("frequency_deviation")
     kinds |= added
     is_first = residual_pu is None or abs(jump_deg) >= JUMP_DEG or bool(added)
     arrival_s, back_s = moments_s[0] + (0.0 if is_first else beyond_s), _jump_back_s(terms, index)
@@ -137,16 +150,16 @@ def _rms_kind(residual_pu: float, sag_pu: float, swell_pu: float, seconds: float
     return None
 
 
-def _change_kind(profile: "_Factors", before_pu: float, of_a_cycle: float) -> str | None:
-    """`of_a_cycle`: largest difference of any one cycle's rms from the voltage before, relative to it."""
+def _change_kind(profile: "_Factors", before_pu: float, seen: float) -> str | None:
+    """`seen`: the change that any Box sees, relative to the voltage before."""
     if profile.pst >= PST:
         return "flicker"
-    change = min(profile.largest_step(), of_a_cycle)
+    change = min(profile.largest_step(), seen)
     return "rapid_voltage_change" if before_pu * change >= RAPID_CHANGE_PU else None
 
 
 def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: float) -> set[str]:
-    """Classes of the added voltages and of another frequency."""
+    """Classes of the added voltages."""
     kinds: set[str] = set()
     distortion_v2 = 0.0
     for term in terms.added:
@@ -169,12 +182,19 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
             distortion_v2 += abs(term.volts[index]) ** 2 if term.order > 1 else 0.0
     if math.sqrt(distortion_v2) >= THD_PU * nominal_v:
         kinds.add("harmonics")
-    for slip in terms.slips:
-        if slip.affects(index):
-            seen_s = np.arange(0.0, min(slip.end_s - slip.start_s, EXAMINED_S), EXAMINED_STEP_S)
-            if np.abs(slip.profile.hz(seen_s)).max(initial=0.0) >= DEVIATION_SHARE * hz:
-                kinds.add("frequency_deviation")
     return kinds
+
+
+def _deviates(slip: SlipTerm, hz: float, off_hz: float) -> bool:
+    """True if it takes the frequency across the limit for long enough, with what it was off before."""
+    at_s = np.arange(0.0, min(slip.end_s - slip.start_s, EXAMINED_S), EXAMINED_STEP_S)
+    off = np.abs(off_hz + slip.profile.hz(at_s)) / (DEVIATION_SHARE * hz)
+    first = int(np.argmax(off >= 1.0))
+    if not len(off) or off[first] < 1.0:
+        return False
+    back = np.flatnonzero(off[first:] < DEVIATION_BACK)
+    last = int(back[0]) if len(back) else len(off) - first
+    return last * EXAMINED_STEP_S >= DEVIATION_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,17 +237,37 @@ class _Factors:
 
     def extremes(self, hz: float) -> tuple[float, float]:
         """Minimum and maximum rms of any one cycle, relative to the voltage before."""
+        at_s, _ = self._energy(hz)
+        rms = self._cycle_rms(at_s[at_s >= 1 / hz], hz)
+        return float(rms.min()), float(rms.max())
+
+    def seen_change(self, hz: float) -> float:
+        """The largest change that Urms(1/2) show wherever their half cycles lie.
+
+        Each is compared with the mean of a second that it is part of, with another one on its way there.
+        """
+        step_s = 1 / (STEPS_PER_CYCLE * hz)
+        at_s, _ = self._energy(hz)
+        halves = math.ceil((at_s[-1] * hz - 1) * 2) + 1
+        stops_s = 1 / hz + np.arange(halves * (STEPS_PER_CYCLE // 2)) * step_s
+        change = np.abs(self._cycle_rms(stops_s, hz) - 1).reshape(halves, STEPS_PER_CYCLE // 2)
+        return float(change.max(axis=0).min()) * (1 - 1 / hz)
+
+    def _cycle_rms(self, stops_s: FloatArray, hz: float) -> FloatArray:
+        """(n,) rms of the cycle that ends at each of `stops_s`, relative to the voltage before."""
+        at_s, energy = self._energy(hz)
+        of_cycle = np.interp(stops_s, at_s, energy) - np.interp(stops_s - 1 / hz, at_s, energy)
+        found: FloatArray = np.sqrt(of_cycle * hz)
+        return found
+
+    def _energy(self, hz: float) -> tuple[FloatArray, FloatArray]:
+        """(moments, sum of the squares until then), with a cycle before and one after; long steps cut."""
         cycle_s = 1 / hz
         squares = np.concatenate(([1.0], np.abs(self.factors) ** 2, [1.0]))
         ends_s = np.concatenate(([cycle_s], cycle_s + np.cumsum(np.minimum(self.seconds, 10 * cycle_s))))
         ends_s = np.append(ends_s, ends_s[-1] + cycle_s)
         energy = np.concatenate(([0.0], np.cumsum(squares * np.diff(ends_s, prepend=0.0))))
-        at_s = np.concatenate(([0.0], ends_s))
-        stops_s = at_s[at_s >= cycle_s]
-        rms = np.sqrt(
-            (np.interp(stops_s, at_s, energy) - np.interp(stops_s - cycle_s, at_s, energy)) / cycle_s
-        )
-        return float(rms.min()), float(rms.max())
+        return np.concatenate(([0.0], ends_s)), energy
 
     def longest_beyond_s(self, before_pu: float, sag_pu: float, swell_pu: float) -> float:
         """Longest time in a row below or above the limits of sag and swell."""

@@ -336,6 +336,18 @@ def test_a_pause_of_3_s_is_none_nor_are_those_of_a_telegram() -> None:
     assert [incidents("mains_signalling", pause_s) for pause_s in (10, 11)] == [1, 2]
 
 
+def test_pulses_of_a_telegram_of_which_no_waveform_shows_the_keying_are_one_line() -> None:
+    def incidents(*lines_hz: float) -> int:
+        table = Table()
+        for number, line_hz in enumerate(lines_hz):
+            pulse = state(6 * number, 6 * number + 1, False, True)
+            table.put([replace(pulse, kind="interharmonics", figures=(("interharmonic_hz", line_hz),))])
+        return len(table.incidents())
+
+    assert incidents(175.0, 175.01, 174.99) == 1
+    assert incidents(175.0, 216.7) == incidents(175.0, 216.7, 216.7) == 2
+
+
 def test_a_part_that_shows_an_end_between_two_others_parts_them_again() -> None:
     first, end, last = state(0, 5, False, True), state(12, 15, True, False), state(30, 36, False, False)
     for order in permutations([first, end, last]):

@@ -30,6 +30,8 @@ TELEGRAM_PAUSE_NS = 10_000_000_000
 """A mains signal is recorded through its pauses (IEC 61000-4-30:2015, 5.10, up to 120 s after the first
 pulse); in a telegram of pulses of a second they are some seconds long.
 """
+SAME_LINE_HZ = 0.5
+"""Two interharmonics at most this far apart are one line: a second of samples tells lines no better apart."""
 
 LOW, HIGH = "low voltage", "high voltage"
 _FAMILY = {
@@ -60,15 +62,22 @@ def goes_on(earlier: Finding, later: Finding) -> bool:
     """Returns True if two parts of one Box and class are one steady state.
 
     One that lasts to the end of its waveform continues at the beginning of a later waveform: no data exist
-    between them. One that pauses for a moment, as a telegram does between its pulses, continues too. A
-    part that rises on top of it is another one.
+    between them. One that pauses for a moment, as a telegram does between its pulses, continues too,
+    also where no waveform showed enough pulses to name it. A part that rises on top of it is another one.
     """
     if any(name == RISEN_FROM for name, _ in later.figures):
         return False
     gap_ns = later.start_ns - earlier.end_ns
-    if gap_ns <= (TELEGRAM_PAUSE_NS if later.kind == "mains_signalling" else PAUSE_NS):
+    pulses = later.kind == "mains_signalling" or _same_line(earlier, later)
+    if gap_ns <= (TELEGRAM_PAUSE_NS if pulses else PAUSE_NS):
         return True
     return not earlier.closed and not later.onset_seen and gap_ns <= UNSEEN_NS
+
+
+def _same_line(one: Finding, other: Finding) -> bool:
+    """Returns True if two interharmonics are one line of the spectrum."""
+    lines_hz = [dict(each.figures).get("interharmonic_hz", math.nan) for each in (one, other)]
+    return abs(lines_hz[0] - lines_hz[1]) <= SAME_LINE_HZ
 
 
 def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -102,8 +102,9 @@ class Sensation:
         return volts
 
     def _pinst(self, volts: FloatArray) -> FloatArray:
-        volts = self._without_offset(volts)
-        square = self._faded_in(self._thinned(volts * volts))
+        """Pinst of `volts`, which it overwrites: each further array of two seconds takes 0.2 MB."""
+        self._remove_offset(volts)
+        square = self._faded_in(self._thinned(np.square(volts, out=volts)))
         self._done += len(square)
         low = self._low.run(square)
         eye = self._weigh.run(low / self._mean_square(low) - 1.0)
@@ -111,17 +112,15 @@ class Sensation:
         found: FloatArray = np.maximum(pinst, 0.0)
         return found
 
-    def _without_offset(self, volts: FloatArray) -> FloatArray:
-        """Removes DC, as a transformer would: squaring turns it into a fluctuation at the mains frequency.
-        A Hann-weighted mean over the chunk contains nothing of the mains, at any mains frequency."""
+    def _remove_offset(self, volts: FloatArray) -> None:
+        """Removes DC in place, as a transformer would: squared, it is a fluctuation at the mains frequency. A
+        Hann-weighted mean over the chunk contains nothing of the mains, at any mains frequency."""
         if len(volts) == self._chunk:
             offset = float(self._hann @ volts)
         else:  # the last of the run
             offset = float(volts.mean()) if self._offset is None else self._offset
-        series = np.linspace(offset if self._offset is None else self._offset, offset, len(volts))
+        volts -= np.linspace(offset if self._offset is None else self._offset, offset, len(volts))
         self._offset = offset
-        found: FloatArray = volts - series
-        return found
 
     def _thinned(self, square: FloatArray) -> FloatArray:
         """Low-passed, one value for each `group` of samples."""
@@ -131,7 +130,7 @@ class Sensation:
         if len(self._past) == 0:
             self._past = np.full(reach, square.mean())
         held = np.concatenate((self._past, square)).reshape(-1, self.group)
-        self._past = held.reshape(-1)[-reach:]
+        self._past = held.reshape(-1)[-reach:].copy()  # a view would hold all of it
         parts = held @ self._taps.reshape(-1, self.group).T
         found: FloatArray = parts[: len(square) // self.group, 0].copy()
         for at in range(1, parts.shape[1]):

@@ -17,6 +17,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.median import median
+
 BUCKET_S = 5.0
 BUCKETS = 120
 """Ten minutes: a crystal's rate wanders by some 0.01 ppm meanwhile, 6 us."""
@@ -106,7 +108,7 @@ class Arrivals:
             return self._flat(points[-1][0], x, y, float(left[y.argmin()]))
         hull, slope = _lower_edge(x, y)
         above = y - hull
-        near = above <= NEAR_NS + 2 * np.median(above)
+        near = above <= NEAR_NS + 2 * median(above)
         x_near, y_near = x[near] - x[near].mean(), y[near] - y[near].mean()
         if np.count_nonzero(near) >= SLOPE_BUCKETS // 2:
             slope = float(x_near @ y_near / (x_near @ x_near))
@@ -129,7 +131,7 @@ class Arrivals:
     def _left_ns(self) -> float:
         """How late the bucket's earliest block may be, judged by the lateness of its others."""
         assert self._low is not None
-        late_ns = float(np.median(self._late_ns)) - self._low[1]
+        late_ns = float(median(np.array(self._late_ns))) - self._low[1]
         return max(FIRST_NS, LEFT * late_ns) / len(self._late_ns)
 
     def _flat(self, sample: int, x: NDArray[np.float64], y: NDArray[np.float64], left_ns: float) -> Fit:

@@ -14,6 +14,7 @@ import numpy as np
 from opq_measure.events.curves import LINE_PERCENT
 from opq_measure.events.ends import SHORT_WINDOWS
 from opq_measure.events.limits import Limits, SlidingReference
+from opq_measure.median import median
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.cycles import cycles_per_window
 
@@ -153,7 +154,7 @@ def cycle_lengths(half_edges: FloatArray, first: int, stop: int) -> FloatArray:
 
 def usual_length(half_edges: FloatArray) -> float:
     """Samples: the median length of a cycle."""
-    return float(np.median(half_edges[2:] - half_edges[:-2]))
+    return float(median(half_edges[2:] - half_edges[:-2]))
 
 
 def one_cycle_rms(volts: FloatArray, starts: FloatArray, ends: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ import numpy as np
 
 from opq_measure.harmonics.resampling import ComplexArray
 from opq_measure.harmonics.spectrum import ORDERS, Spectrum
+from opq_measure.median import median
 from opq_measure.signal import BoolArray, FloatArray
 
 MEDIAN_OF_POWER: Final = math.log(2)
@@ -79,8 +80,9 @@ def noise_floor(spectrum: Spectrum) -> FloatArray:
         return np.full(len(spectrum), np.nan)
     lines = _under_hann(spectrum)[:, inner]
     power = lines.real**2 + lines.imag**2
-    middle = np.median if np.isfinite(power).all() else np.nanmedian  # nanmedian is 10 times slower
-    found: FloatArray = np.sqrt(middle(power, axis=1) / (MEDIAN_OF_POWER * HANN_POWER))
+    finite = np.isfinite(power).all()
+    middle = median(power) if finite else np.nanmedian(power, axis=1)  # nanmedian is 10 times slower
+    found: FloatArray = np.sqrt(middle / (MEDIAN_OF_POWER * HANN_POWER))
     return found
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from opq_measure.median import median
 from opq_measure.signal import (
     BLOCK_SAMPLES,
     FloatArray,
@@ -228,7 +229,7 @@ class _Run:
         if reach < 1:
             return TURN * self._nominal_hz / self._axis.rate_hz(self._base)
         return float(
-            np.median((phase_rad[reach:] - phase_rad[:-reach]) / (position[reach:] - position[:-reach]))
+            median((phase_rad[reach:] - phase_rad[:-reach]) / (position[reach:] - position[:-reach]))
         )
 
     def _rest(self, whole: Track, cycle: int, last_half: int) -> Window | None:

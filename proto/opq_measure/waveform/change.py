@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from opq_measure.median import median
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.cycles import Track
 from opq_measure.waveform.steady import FREE_CYCLES, MIN_CYCLES, Steady, steady_wave
@@ -261,7 +262,7 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
     edges = tracked.edges(1)
     if len(edges) < 4:
         return []
-    period = float(np.median(np.diff(edges)))
+    period = float(median(np.diff(edges)))
     size = math.ceil(period)
     part = np.asarray(volts, dtype=np.float64)
     periods = np.interp(np.arange(len(part)), edges[1:], _smooth(np.diff(edges)))
@@ -273,7 +274,7 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
     at = here[0] + np.arange(len(strength)) + half / 2
     usual = np.interp(at, tracked.positions, tracked.amplitude)
     loudest = float(tracked.amplitude.max(initial=0.0))
-    noise = OVER_NOISE * float(np.median(strength)) if len(strength) else 0.0
+    noise = OVER_NOISE * float(median(strength)) if len(strength) else 0.0
     beyond = strength > np.maximum(0.7 * least * np.maximum(usual, 0.1 * loudest), noise)
     bounds = np.flatnonzero(np.diff(np.concatenate(([False], beyond, [False])).astype(np.int8)))
     near: list[float] = []
@@ -319,5 +320,5 @@ def _fundamental_steps(part: FloatArray, size: int, period: float) -> FloatArray
 def _smooth(periods: FloatArray) -> FloatArray:
     """The median of nine neighbours: a jump of the phase is no change of the period."""
     padded = np.pad(periods, 4, "edge")
-    smooth: FloatArray = np.median(np.lib.stride_tricks.sliding_window_view(padded, 9), axis=1)
+    smooth: FloatArray = median(np.lib.stride_tricks.sliding_window_view(padded, 9))
     return smooth

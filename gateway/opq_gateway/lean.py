@@ -2,9 +2,10 @@
 
 Our own code imports such modules where it uses them. These come with libraries, which offer no other way:
 rich, greenlet and asyncio with structlog; ssl, html and mimetypes with http.server; secrets and zipfile with
-pydantic; protobuf's Python half, msgspec's schemas and NumPy's help with themselves. Together they take 12 MB
-of 66: asyncio 6, OpenSSL 4 (with ssl or secrets), rich 3, each other less than 1. Only the process of the
-service does this, before it imports them; tests, hil and tools have their modules as they are.
+pydantic; bz2 and lzma with zipfile; calendar and email.header with email; protobuf's Python half, msgspec's
+schemas and NumPy's help with themselves. Together they take 12 MB of 65: asyncio 6, OpenSSL 4 (with ssl or
+secrets), rich 3, each other less than 1. Only the process of the service does this, before it imports them;
+tests, hil and tools have their modules as they are.
 """
 
 import ctypes
@@ -17,9 +18,13 @@ ABSENT = ("greenlet", "rich")
 """An import of these fails as if they were not installed, and the libraries do without."""
 LATE = (
     "asyncio",
+    "bz2",
+    "calendar",
     "csv",
+    "email.header",
     "google.protobuf.internal.python_message",
     "html",
+    "lzma",
     "mimetypes",
     "msgspec.inspect",
     "numpy._core._add_newdocs",

@@ -1,46 +1,80 @@
 """What libraries import for nothing stays out of the service's process, and works for whoever needs it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Barrier, Thread
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import wait_for
 
 from opq_gateway.lean import LATE, _late
 from opq_gateway.local.metrics import Family, exposition, process
+from opq_hil.box.box import Box
+from opq_hil.box.host import BoxHost
+from opq_proto.keys import KeyFolder
 
 SERVICE = """
-import json, os, sys
-os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+import json, sys
+from pathlib import Path
+from threading import Event, Thread
+import opq_gateway.__main__
 from opq_gateway.lean import lean
 lean()
-import opq_gateway.gateway, opq_gateway.setup.saved
+from opq_gateway.gateway import Gateway
+from opq_gateway.setup.saved import load_saved
+stop = Event()
+service = Thread(target=Gateway(load_saved(Path(sys.argv[1]), None, 0)).run, args=(stop,))
+service.start()
+sys.stdin.readline()
 heavy = ["rich", "asyncio.events", "_ssl", "_hashlib", "html.entities", "prometheus_client", "_lzma"]
-heavy += ["google.protobuf.text_format"]
+heavy += ["google.protobuf.text_format", "numpy.ma", "difflib"]
+heavy += ["opq_gateway.ring.codec", "opq_measure.synchrophasor"]
 found = [name for name in heavy if sys.modules.get(name) is not None]
 found += [line.split()[-1] for line in open("/proc/self/maps") if "libcrypto" in line]
+stop.set()
+service.join()
 import asyncio, html, secrets, ssl
 from opq_gateway.mqtt.mqtt import MqttPublisher
 from google.protobuf.internal import python_message
-async def told():
+async def escaped():
     return html.escape("<")
-used = [asyncio.run(told()), len(secrets.token_hex(6)), ssl.create_default_context().check_hostname]
+used = [asyncio.run(escaped()), len(secrets.token_hex(6)), ssl.create_default_context().check_hostname]
 used += [python_message.__name__, sys.modules["asyncio"].__name__]
 print(json.dumps([found, *used]))
 """
 
 
-def test_the_service_holds_none_of_it_and_it_is_there_when_used() -> None:
-    said = subprocess.run(
-        [sys.executable, "-c", SERVICE], capture_output=True, text=True, timeout=120, check=True
-    )
-    found, *used = json.loads(said.stdout)
+def test_a_gateway_that_measures_holds_none_of_it_and_it_is_there_when_used(
+    tmp_path: Path, makai: Any, keys: KeyFolder
+) -> None:
+    config = tmp_path / "gateway.toml"
+    addresses = "".join(f'{name} = "{address}"\n' for name, address in makai.endpoints.items())
+    with BoxHost([Box("1")]) as host:
+        box = f'[[box]]\nid = "1"\nport = "{host.ports["1"]}"\n'
+        top = f'data_dir = "{tmp_path}"\nhealth_endpoint = "127.0.0.1:0"\n'
+        config.write_text(f"{top}{box}[uplink]\n{addresses}")
+        with subprocess.Popen(
+            [sys.executable, "-c", SERVICE, str(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYDANTIC_DISABLE_PLUGINS": "__all__"},
+        ) as service:
+            try:
+                wait_for(lambda: makai.measurements or service.poll() is not None)
+                answer, _ = service.communicate("\n", timeout=120)
+            finally:
+                service.kill()
+    assert service.returncode == 0
+    found, *used = json.loads(answer.splitlines()[-1])
     assert found == []
     assert used == ["&lt;", 12, True, "google.protobuf.internal.python_message", "asyncio"]
 

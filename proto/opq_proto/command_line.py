@@ -4,7 +4,6 @@ Click reports a wrong option in four lines and a range as `0<=x<=200`. All comma
 CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number from 0 to 200`.
 """
 
-import difflib
 import importlib
 import re
 import sys
@@ -98,6 +97,8 @@ def _words(error: click.UsageError) -> str:
         return _parameter_words(error)
     unknown = _NO_COMMAND.match(error.message)
     if unknown and error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        import difflib  # for a command that is misspelt; no running service needs it
+
         names = error.ctx.command.list_commands(error.ctx)
         close = difflib.get_close_matches(unknown[1], names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"

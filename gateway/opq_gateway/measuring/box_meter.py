@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +25,6 @@ from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures, rest_figures
 from opq_gateway.measuring.intervals import Intervals, half_cycles_of
 from opq_gateway.measuring.measurements import Measured, Measurements
-from opq_gateway.measuring.phasor_source import PhasorPlan, PhasorSource
 from opq_gateway.ring.waveform import CLOCK_STEP_NS
 from opq_measure.events.limits import Limits
 from opq_measure.flicker.lamps import lamp_for
@@ -37,6 +37,9 @@ from opq_measure.timebase.windows import RATE_CHANGE, Windows, push_samples_of_a
 from opq_measure.waveform.high_pass import tap_count
 from opq_proto import log
 from opq_proto.messages import Measurement, TimeSource
+
+if TYPE_CHECKING:
+    from opq_gateway.measuring.phasor_source import PhasorPlan, PhasorSource
 
 FLICKER_BEHIND_NS = 5 * 10**9
 """Pst is known up to two seconds after its ten minutes; with this delay it is always in the same
@@ -54,7 +57,7 @@ class MeasuringPlan:
     send: tuple[str, ...] = ("rms", "f", "thd", "trans")
     limits: Limits = field(default_factory=Limits)
     flicker: bool = True
-    phasors: PhasorPlan | None = None
+    phasors: "PhasorPlan | None" = None
     detectors: bool = False
     local: bool = True
     """Whether to make also what never leaves for the cloud: Values of windows and intervals, notices of dips
@@ -316,10 +319,12 @@ def cut_all(meters: Sequence[BoxMeter]) -> None:
             meter.accept_windows(piece.samples, windows)
 
 
-def _phasors(plan: MeasuringPlan, sinks: Sinks) -> PhasorSource | None:
+def _phasors(plan: MeasuringPlan, sinks: Sinks) -> "PhasorSource | None":
     """None where the plan has no phasors, or the Box's nominal frequency allows no such reports."""
     if plan.phasors is None:
         return None
+    from opq_gateway.measuring.phasor_source import PhasorSource  # only for a gateway that serves phasors
+
     try:
         return PhasorSource(plan.box_id, plan.nominal_hz, plan.phasors, sinks.phasors_wanted)
     except ValueError as error:

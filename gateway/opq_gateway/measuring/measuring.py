@@ -27,13 +27,10 @@ from opq_gateway.measuring.inbox import StreamRestart
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import Job, MeasuredBox, Outside
 from opq_gateway.measuring.measurements import METRICS
-from opq_gateway.measuring.phasor_source import PIECE_S as PHASOR_PIECE_S
-from opq_gateway.measuring.phasor_source import PhasorPlan
 from opq_gateway.ring.ring import Ring
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.uplink import Uplink
 from opq_measure.events.limits import Limits
-from opq_measure.synchrophasor.filter import PmuClass
 from opq_proto import log
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
@@ -44,6 +41,9 @@ PIECE_S_PER_BOX = 0.02
 WAITED_S = 1.0
 """Samples that wait longer are measured even if they are less than a piece: a Box that stopped, a gap."""
 LONGEST_PAUSE_S = 0.1
+PHASOR_PIECE_S = 0.1
+"""Length of a piece while phasors are read: at most a tenth of a second late, in addition to the filter's own
+delay."""
 TOGETHER_S = 64.0
 """Seconds of signal measured at once: a second of 64 Boxes is 30 MB, and more gains nothing."""
 _Job = tuple[MeasuredBox, Job]
@@ -246,6 +246,10 @@ def measuring_of(
     section = config.phasors
     phasors = None
     if section.endpoint is not None:
+        # 0.3 MB, only for a gateway that serves phasors
+        from opq_gateway.measuring.phasor_source import PhasorPlan
+        from opq_measure.synchrophasor.filter import PmuClass
+
         phasors = PhasorPlan(section.reports_per_s, PmuClass(section.pmu_class))
     unknown = sorted(set(config.uplink.send) - METRICS)
     if unknown:

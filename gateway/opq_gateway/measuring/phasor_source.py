@@ -10,10 +10,6 @@ from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Pmu
 from opq_proto.messages import TimeSource
 
-PIECE_S = 0.1
-"""Length of a piece while phasors are read: at most a tenth of a second late, in addition to the filter's own
-delay."""
-
 
 @dataclass(frozen=True, slots=True)
 class PhasorPlan:

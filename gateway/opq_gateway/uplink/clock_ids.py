@@ -9,7 +9,7 @@ gateway's. Which Boxes share the gateway's clock is stored next to the number: w
 after a restart was stamped under that earlier state. Any other unsynchronised time has no number.
 """
 
-import secrets
+import os
 import zlib
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def _read_number(path: Path) -> int:
             return int(text)
     except (OSError, ValueError):
         pass  # the first start, or the file is not text
-    drawn = secrets.randbelow(LARGEST) + 1
+    drawn = int.from_bytes(os.urandom(8)) >> 1 or 1  # `secrets` would load OpenSSL
     _write(path, f"{drawn}\n")
     return drawn
 

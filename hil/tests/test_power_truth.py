@@ -73,11 +73,11 @@ def test_the_residual_is_what_opq_measure_finds_in_the_samples(cause, tmp_path):
         assert begun_ns == pytest.approx(seen["arrival_ns"], abs=12e6)
 
 
-@pytest.mark.parametrize(("kva", "kinds"), [(4200.0, set()), (4600.0, {"rapid_voltage_change"})])
+@pytest.mark.parametrize(("kva", "kinds"), [(4200.0, set()), (5200.0, {"rapid_voltage_change"})])
 def test_an_inrush_just_beyond_the_limit_is_a_change_where_the_half_cycles_of_a_box_show_it(
     kva, kinds, tmp_path
 ):
-    """A cycle that lies best for it changes by 5.1 and 5.4 % of nominal."""
+    """A cycle that lies best for it changes by 5.0 and 5.9 % of nominal, one that lies worst 0.5 % less."""
     system = system_with(TransformerEnergising(at="feeder2/7km", rating_kva=kva), at_s=2.0, outlets=[LV[1]])
     source = PowerSource(system, system.voltages["2"], Converter(16, 2 * NOMINAL_V), noise_v=0.01)
     volts = source.counts(0, 60_000) * source.v_per_lsb

@@ -249,7 +249,7 @@ class _Factors:
         step_s = 1 / (STEPS_PER_CYCLE * hz)
         at_s, _ = self._energy(hz)
         halves = math.ceil((at_s[-1] * hz - 1) * 2) + 1
-        stops_s = 1 / hz + np.arange(halves * (STEPS_PER_CYCLE // 2)) * step_s
+        stops_s = np.minimum(1 / hz + np.arange(halves * (STEPS_PER_CYCLE // 2)) * step_s, at_s[-1])
         change = np.abs(self._cycle_rms(stops_s, hz) - 1).reshape(halves, STEPS_PER_CYCLE // 2)
         return float(change.max(axis=0).min()) * (1 - 1 / hz)
 

@@ -33,7 +33,7 @@ class AnalysisWorkersSection:
 
     count: Annotated[
         int, Field(ge=0, le=64, description="events analysed at a time; 0: one, in Mauka's own process")
-    ] = 0
+    ] = 1
     memory_mb: Annotated[int, Field(ge=256, le=65_536, description="memory of one process")] = 1024
     call_s: Annotated[
         float,

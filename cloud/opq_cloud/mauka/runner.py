@@ -144,6 +144,8 @@ class AnalysisRunner(MaukaPlugin):
         if self.pool is not None and self._serve_pool(self.pool):
             return True
         self._note_changes()
+        if self.pool is not None and self._waiting.is_poll_due and self._store().unfinished_events():
+            self.pool.prepare()
         following = self._waiting.next_turn(self._is_in_hand, announced=self._out is not None)
         if following is not None:
             self._analyse_turn(following)

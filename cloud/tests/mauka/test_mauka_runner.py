@@ -338,6 +338,7 @@ def test_the_services_of_a_configuration_work_together(tmp_path, store, running,
         "MakaiEventPlugin",
         "OutagePlugin",
         "StatusPlugin",
+        "StreamRunner",
         "SystemStatsPlugin",
         "ThresholdOptimizationPlugin",
         "TriggerPlugin",
@@ -346,10 +347,10 @@ def test_the_services_of_a_configuration_work_together(tmp_path, store, running,
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
     events.send_multipart([b"instance", str(event_id).encode()])
     assert until(lambda: store.event_record(event_id).analysed)
-    assert until(lambda: [part.ok for part in status.health()] == [True] * 8)
+    assert until(lambda: [part.ok for part in status.health()] == [True] * 9)
     runner, _, payloads, *_ = status.plugin_status()
     assert set(payloads) == {"plugin_name", "messages_recv", "bytes_recv", "last_recv", "plugin_state"}
-    assert set(runner) == {*payloads, "analyses"}
+    assert set(runner) == {*payloads, "analyses", "processes", "workers"}
     (analysis,) = [row for row in runner["analyses"] if row["name"] == "rms_voltage"]
     assert (analysis["name"], analysis["runs"], analysis["failures"]) == ("rms_voltage", "built in", 0)
 
@@ -359,8 +360,8 @@ def test_the_services_of_a_configuration_work_together(tmp_path, store, running,
 
     cost = until(has_subscriber)
     assert 0 < cost["handled_ms_mean"] <= cost["handled_ms_longest"]
-    assert cost["memory_mb"] is None, "it is in Mauka's own process"
-    (analysis_runner,) = [service for service in made if hasattr(service, "flow_of")]
+    assert cost["memory_mb"] is None, "all built-in ones share a process"
+    (analysis_runner,) = [service for service in made if service.name == "AnalysisRunner"]
     stored = sum(len(incident.findings) for incident in store.incidents())
     assert analysis_runner.flow_of("rms_voltage") == (1, stored) and stored > 0
     assert analysis_runner.flow_of("flicker") == (1, 0), "it was called and found nothing"

@@ -15,7 +15,7 @@ import pytest
 from opq_cloud.config import CloudConfig, MaukaSection
 from opq_cloud.mauka.operating.graph import graph_text, read_nodes
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.running.analysis_pool import AnalysisJob, AnalysisPool
+from opq_cloud.mauka.running.analysis_pool import IDLE_S, AnalysisJob, AnalysisPool
 from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
 from opq_cloud.mauka.running.event_analysis import by_nominal
 from opq_cloud.mauka.service import services
@@ -25,6 +25,7 @@ from opq_cloud.store import open_store
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.messages import TimeSource, Trigger, Waveform
 
+START_NS = 1_700_000_000_000_000_000
 END_S = 120.0
 HEAD = """
 import time
@@ -173,6 +174,30 @@ def test_a_killed_process_costs_nothing_and_what_raises_is_said(store, pool_of):
     assert gone(pid)
 
 
+def test_a_process_without_work_ends_and_one_is_ready_before_its_event(store, pool_of, bus):
+    put_events(store, 1)
+    pool, clock, lost = pool_of("answer")
+    pool.add(job_of(store, 1))
+    assert len(wait_job(pool).result.findings) == 1
+    (row,) = pool.rows()
+    clock.now_s += IDLE_S
+    pool.finished(0.0)
+    assert pool.rows() == [row], "not yet"
+    clock.now_s += 1
+    pool.finished(0.0)
+    assert (pool.rows(), lost) == ([], []) and gone(row["pid"])
+    assert store.mark_analysed(1)
+    runner = AnalysisRunner(bus.settings, lambda: store, [])
+    runner.pool = pool
+    runner._begin()
+    runner.on_idle()
+    assert pool.rows() == []
+    store.open_event(Trigger("open", START_NS, START_NS + 10**9, ("1",), "1", "test"), "test")
+    runner._begin()
+    runner.on_idle()
+    assert len(pool.rows()) == 1
+
+
 @pytest.mark.slow
 def test_what_eats_memory_is_ended_and_the_event_done_without_it(store, pool_of):
     put_events(store, 2)
@@ -237,12 +262,14 @@ def test_the_number_of_processes_is_a_setting(store, tmp_path):
     config = CloudConfig(mauka=MaukaSection(workers=AnalysisWorkersSection(count=3)), data_dir=tmp_path)
     made = [one for one in services(config, CloudContext(lambda: store)) if isinstance(one, AnalysisRunner)]
     assert [one.pool.count for one in made] == [3]
-    (alone,) = [
-        one
-        for one in services(CloudConfig(data_dir=tmp_path), CloudContext(lambda: store))
-        if isinstance(one, AnalysisRunner)
-    ]
-    assert alone.pool is None
+
+    def runner_with(**mauka):
+        config = CloudConfig(mauka=MaukaSection(**mauka), data_dir=tmp_path)
+        made = services(config, CloudContext(lambda: store))
+        return next(one for one in made if isinstance(one, AnalysisRunner))
+
+    assert runner_with().pool.count == 1, "the default: an analysis that hangs is ended"
+    assert runner_with(workers=AnalysisWorkersSection(count=0)).pool is None
     row = {"name": "AnalysisRunner", "origin": "bus", "running": True, "takes": [], "gives": []}
     assert "AnalysisRunner (bus), 3 processes" in graph_text(read_nodes([{**row, "processes": 3}]))
 

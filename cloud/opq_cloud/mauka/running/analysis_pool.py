@@ -42,6 +42,8 @@ STARTS = 3
 """Starts of processes that end before they begin any analysis; after these, the event has failed."""
 START_S = 120.0
 """Time limit for a new process to become ready, with its imports."""
+IDLE_S = 60.0
+"""A process without work ends after this time, and its memory is free."""
 PROGRAM = "import sys; from opq_cloud.mauka.running.analysis_worker import main; sys.exit(main(sys.argv[1:]))"
 ENOUGH_BYTES = 1 << 62
 STARTING = "start"
@@ -218,6 +220,11 @@ class AnalysisPool:
         """Whether another event may be added."""
         return len(self._jobs()) < JOBS_PER_WORKER * self._section.count
 
+    def prepare(self) -> None:
+        """Starts a process where there is none: an event is about to come."""
+        if not self._processes:
+            self._processes.append(AnalysisProcess(self._setup, self._clock))
+
     def add(self, job: AnalysisJob) -> None:
         """Begins an event, or queues it until a process is free."""
         self._waiting.append(job)
@@ -234,6 +241,7 @@ class AnalysisPool:
             if each.is_overdue(self._section.call_s):
                 self._lose(each, f"no answer for {self._clock() - each.since_s:.0f} s")
         self._hand_out()
+        self._end_idle()
         found, self._finished = self._finished, []
         return found
 
@@ -268,6 +276,12 @@ class AnalysisPool:
         while len(self._waiting) > starting and len(self._processes) < self._section.count:
             self._processes.append(AnalysisProcess(self._setup, self._clock))
             starting += 1
+
+    def _end_idle(self) -> None:
+        for each in list(self._processes):
+            if each.ready and each.job is None and self._clock() - each.since_s > IDLE_S:
+                self._processes.remove(each)
+                each.end()
 
     def _read(self, each: AnalysisProcess) -> None:
         try:

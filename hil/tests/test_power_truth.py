@@ -73,19 +73,21 @@ def test_the_residual_is_what_opq_measure_finds_in_the_samples(cause, tmp_path):
         assert begun_ns == pytest.approx(seen["arrival_ns"], abs=12e6)
 
 
-@pytest.mark.parametrize(("kva", "kinds"), [(4200.0, set()), (5200.0, {"rapid_voltage_change"})])
-def test_an_inrush_just_beyond_the_limit_is_a_change_where_the_half_cycles_of_a_box_show_it(
-    kva, kinds, tmp_path
+@pytest.mark.parametrize(
+    ("kva", "found", "named"), [(4200, False, False), (4500, True, False), (5200, True, True)]
+)
+def test_an_inrush_just_beyond_the_limit_is_a_change_where_any_half_cycles_show_it(
+    kva, found, named, tmp_path
 ):
-    """A cycle that lies best for it changes by 5.0 and 5.9 % of nominal, one that lies worst 0.5 % less."""
-    system = system_with(TransformerEnergising(at="feeder2/7km", rating_kva=kva), at_s=2.0, outlets=[LV[1]])
+    """A cycle that lies best for it changes by 5.0, 5.3 and 5.9 % of nominal, one that lies worst 0.6 % less."""
+    inrush = TransformerEnergising(at="feeder2/7km", rating_kva=float(kva))
+    system = system_with(inrush, at_s=2.0, outlets=[LV[1]])
     source = PowerSource(system, system.voltages["2"], Converter(16, 2 * NOMINAL_V), noise_v=0.01)
     volts = source.counts(0, 60_000) * source.v_per_lsb
-    found = analyze(volts, RATE_HZ, NOMINAL_V, 50.0).occurrences
-    assert {each.kind for each in found} & {"rapid_voltage_change"} == kinds
-    fresh_one = fresh(TransformerEnergising(at="feeder2/7km", rating_kva=kva), outlets=[LV[1]])
-    (line,) = truth_of(tmp_path, fresh_one, 3.0)
-    assert {seen["class"] for seen in line["boxes"].values()} == kinds
+    occurrences = analyze(volts, RATE_HZ, NOMINAL_V, 50.0).occurrences
+    assert ("rapid_voltage_change" in {each.kind for each in occurrences}) == found
+    (line,) = truth_of(tmp_path, fresh(inrush, outlets=[LV[1]]), 3.0)
+    assert [seen["class"] for seen in line["boxes"].values()] == ["rapid_voltage_change"] * named
 
 
 def test_a_phase_that_only_the_breaker_makes_dead_is_reached_when_that_opens(tmp_path):

@@ -79,7 +79,7 @@ def test_the_residual_is_what_opq_measure_finds_in_the_samples(cause, tmp_path):
 def test_an_inrush_just_beyond_the_limit_is_a_change_where_any_half_cycles_show_it(
     kva, found, named, tmp_path
 ):
-    """A cycle that lies best for it changes by 5.0, 5.3 and 5.9 % of nominal, one that lies worst 0.6 % less."""
+    """A cycle that lies best changes by 5.0, 5.3 and 5.9 % of nominal, one that lies worst 0.6 % less."""
     inrush = TransformerEnergising(at="feeder2/7km", rating_kva=float(kva))
     system = system_with(inrush, at_s=2.0, outlets=[LV[1]])
     source = PowerSource(system, system.voltages["2"], Converter(16, 2 * NOMINAL_V), noise_v=0.01)

@@ -29,6 +29,15 @@ def test_a_step_is_found_between_its_samples(at: int, jump_rad: float, decibels:
         assert found == pytest.approx(at - 0.5, abs=1.0 if decibels > 60 else 4.0)
 
 
+@pytest.mark.parametrize("at", [1000, 1025, 1050, 1075])
+def test_the_impulse_of_the_lightning_that_causes_a_fault_does_not_hide_the_step(at: int) -> None:
+    t = np.arange(3000)
+    impulse = np.where(t < at, 0.0, 2.8 * np.exp(-np.maximum(t - at, 0) / 1.5))
+    assert change_at(mixed((t >= at).astype(float)) + impulse, at - 40, CYCLE, 0.9) == pytest.approx(
+        at - 0.5, abs=3.0
+    )
+
+
 @pytest.mark.parametrize("length", [20, 50, 90, 150, 220, 300])
 def test_a_ramp_is_found_where_its_rms_passes_the_level(length: int) -> None:
     """From 1 V to 0.5 V: 0.9 V is a fifth of the way."""

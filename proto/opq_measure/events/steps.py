@@ -22,6 +22,8 @@ SHARP = 0.25
 """A ramp of up to so many cycles counts as a step: the signal after it need not be steady."""
 CLEARLY = 0.5
 """A longer ramp is accepted if it leaves less than this share of what a shorter one leaves."""
+IMPULSE_CYCLES = 0.05
+"""Cycles before and after the peak of an impulse, as of the lightning that causes a fault, that are left out."""
 REACHES = (
     (0.5, (0.06, 0.08, 0.1, 0.12, 0.15, 0.19, 0.23, 0.28, 0.33, 0.39, 0.46, 0.54)),
     (1.5, (0.6, 0.7, 0.85, 1, 1.2, 1.4, 1.65)),
@@ -59,6 +61,7 @@ def _change(
     if first - carry < 0 or last + carry > len(volts) - 1:
         return np.inf, 0.0
     before, now, after = (_carried(volts, first, last, by * carry) for by in (-1, 0, 1))
+    now = _without_impulse(now, before, after, cycle)
     apart, left = after - before, now - before
     gone = np.concatenate(([0.0], np.cumsum(left * left)))
     rest = np.concatenate(([0.0], np.cumsum((now - after) ** 2)))
@@ -79,6 +82,20 @@ def _change(
     if not (0 < found < len(now) and best <= most and energy > 0):
         return np.inf, 0.0
     return best / energy, first + found - 0.5
+
+
+def _without_impulse(now: FloatArray, before: FloatArray, after: FloatArray, cycle: float) -> FloatArray:
+    """`now` with a spike that is further from both waveforms than they are from each other brought back."""
+    lowest, highest = np.minimum(before, after), np.maximum(before, after)
+    inside = np.clip(now, lowest, highest)
+    beyond = np.abs(now - inside)
+    at, reach = int(np.argmax(beyond)), round(IMPULSE_CYCLES * cycle)
+    if beyond[at] <= np.max(highest - lowest):
+        return now
+    near = slice(max(0, at - reach), at + reach)
+    found = now.copy()
+    found[near] = inside[near]
+    return found
 
 
 def _unlike(volts: FloatArray, first: int, last: int, carry: float, cycle: float) -> float:

@@ -23,7 +23,9 @@ SHARP = 0.25
 CLEARLY = 0.5
 """A longer ramp is accepted if it leaves less than this share of what a shorter one leaves."""
 IMPULSE_CYCLES = 0.05
-"""Cycles before and after the peak of an impulse, as of the lightning that causes a fault, that are left out."""
+"""Cycles before and after the peak of an impulse, as of a fault's lightning, that are left out."""
+FOOT = 0.25
+"""Share of the largest difference of both waveforms; an impulse lasts while it is further off both."""
 REACHES = (
     (0.5, (0.06, 0.08, 0.1, 0.12, 0.15, 0.19, 0.23, 0.28, 0.33, 0.39, 0.46, 0.54)),
     (1.5, (0.6, 0.7, 0.85, 1, 1.2, 1.4, 1.65)),
@@ -85,17 +87,19 @@ def _change(
 
 
 def _without_impulse(now: FloatArray, before: FloatArray, after: FloatArray, cycle: float) -> FloatArray:
-    """`now` with a spike that is further from both waveforms than they are from each other brought back."""
+    """`now` as `after` where it has a spike, further from both than they are from each other.
+
+    A fault's lightning comes with it, so the change is where the spike begins.
+    """
     lowest, highest = np.minimum(before, after), np.maximum(before, after)
-    inside = np.clip(now, lowest, highest)
-    beyond = np.abs(now - inside)
-    at, reach = int(np.argmax(beyond)), round(IMPULSE_CYCLES * cycle)
-    if beyond[at] <= np.max(highest - lowest):
+    beyond = np.maximum(now - highest, lowest - now)
+    at, reach, most = int(np.argmax(beyond)), round(IMPULSE_CYCLES * cycle), float(np.max(highest - lowest))
+    if beyond[at] <= most:
         return now
-    near = slice(max(0, at - reach), at + reach)
-    found = now.copy()
-    found[near] = inside[near]
-    return found
+    inside = np.flatnonzero(beyond <= FOOT * most)
+    first = max(int(inside[inside < at][-1]) + 1 if (inside < at).any() else 0, at - reach)
+    last = min(int(inside[inside > at][0]) if (inside > at).any() else len(now), at + reach)
+    return np.concatenate((now[:first], after[first:last], now[last:]))
 
 
 def _unlike(volts: FloatArray, first: int, last: int, carry: float, cycle: float) -> float:

@@ -1,7 +1,9 @@
 """The parts of `bench triggers`: the weakest disturbance of each class is seen, and nothing is not."""
 
+import numpy as np
 import pytest
 
+from bench.triggers import figures
 from bench.triggers.judged import default_triggers, onsets
 from bench.triggers.trials import SIZES, trial
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
@@ -29,6 +31,22 @@ def test_the_weakest_of_a_class_is_an_onset_of_a_default_trigger(kind: str, trig
 def test_nothing_is_no_onset_of_any(triggers: TriggersInUse) -> None:
     rows, from_ns, to_ns = trial("none", 50, 0, 60.0, START_NS)
     assert onsets(rows, from_ns, to_ns + 10**10, triggers).all == {}
+
+
+@pytest.mark.parametrize("preset", figures.PRESETS)
+def test_a_quiet_grid_has_60_db_of_noise_in_its_closed_form_and_in_its_samples(preset: str) -> None:
+    outlet = figures._grid(preset).outlets[0]
+    samples = outlet.samples()
+    volts = samples.counts(0, 12_000) * samples.v_per_lsb
+    above_3500_hz = np.abs(np.fft.rfft(volts * np.hanning(len(volts)))[3500:5900]) ** 2  # no harmonic there
+    noise_v = np.sqrt(np.mean(above_3500_hz) / np.sum(np.hanning(len(volts)) ** 2))
+    for each in (outlet.noise_v, noise_v):
+        assert 20 * np.log10(samples.nominal_v / each) == pytest.approx(60.0, abs=0.5)
+
+
+def test_an_event_is_counted_for_the_trigger_that_opened_it() -> None:
+    assert figures._trigger_of("Box 5, threshold: rms 100.2 V below 108") == "threshold"
+    assert figures._trigger_of("Box 1, baseline: scheduled every 24 h at 3 h UTC") == "baseline"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Mauka's plug-in manager for View's pages: every plug-in, what runs where, and commands for one.
+"""Mauka for View: its plug-in manager (every plug-in, what runs where, commands), and messages onto its bus.
 
 A file outside the rooms, as `incident_edits.py`: Mauka defines the names of its commands and the drawing
 of its graph, and View imports neither. Mauka's files are loaded by the first request, not by the start of
@@ -7,7 +7,7 @@ View.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from opq_proto.errors import OpqError
@@ -80,3 +80,26 @@ class PluginManager:
             return query_manager(command, self._endpoint, wait_s)
         except OpqError as error:
             raise PluginManagerError(str(error)) from error
+
+
+def publish_on_bus(endpoint: str, topic: str, body: bytes) -> None:
+    """Publishes any message on Mauka's bus, as it is; raises PluginManagerError where nobody listens."""
+    _publish([(topic, body)], endpoint)
+
+
+def publish_events(endpoint: str, event_ids: Iterable[int]) -> None:
+    """Has stored events analysed again; raises as `publish_on_bus`."""
+    from opq_cloud.mauka.bus import event_message
+
+    _publish([event_message(event_id) for event_id in event_ids], endpoint)
+
+
+def _publish(messages: list[tuple[str, bytes]], endpoint: str) -> None:
+    from opq_cloud.mauka.bus import NobodyListensError, inject
+
+    if not endpoint:
+        raise PluginManagerError("this View knows no Mauka")
+    try:
+        inject(messages, endpoint)
+    except NobodyListensError as error:
+        raise PluginManagerError(str(error)) from None

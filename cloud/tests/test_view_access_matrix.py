@@ -82,7 +82,7 @@ LINES = {
     ),
     "token that writes": (
         "POST /api/v1/boxes/{box_id}/waveforms", "POST /api/v1/reanalyses",
-        "POST /api/v1/reanalyses/{number}/end",
+        "POST /api/v1/reanalyses/{number}/end", "POST /api/v1/injections",
     ),
     "everybody": (
         "GET /health", "GET /metrics", "GET /theme/{file}", "GET /api/curves", "GET /sign-in", "GET /reset",

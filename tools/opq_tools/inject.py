@@ -7,10 +7,13 @@ import click
 
 from opq_cloud.mauka.bus import event_message, inject
 from opq_cloud.mauka.messages import LARGEST_ID, MAKAI_EVENT
+from opq_cloud.mauka.original.settings import read_settings
+from opq_cloud.mauka.plugin import PUB_KEY
 from opq_cloud.store import FILE_NAME, open_store
 from opq_cloud.store.store import CloudStore
 from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
+from opq_proto.errors import ConfigError
 from opq_tools.input_file import read_input
 from opq_tools.moment import from_option, to_option
 from opq_tools.service_address import service_address
@@ -20,8 +23,7 @@ MAX_EVENTS = 100_000
 
 
 @click.command("inject")
-@click.argument("topic")
-@click.argument("message", required=False)
+@click.argument("words", nargs=-1, required=True, metavar="[CONFIG] TOPIC [MESSAGE]")
 @click.option(
     "--event-id",
     "event_ids",
@@ -48,8 +50,7 @@ MAX_EVENTS = 100_000
 )
 @port_offset_option("Number that the running system adds to every port (its own --port-offset).")
 def command(
-    topic: str,
-    message: str | None,
+    words: tuple[str, ...],
     event_ids: tuple[int, ...],
     path: Path | None,
     start_ns: int | None,
@@ -61,6 +62,7 @@ def command(
 ) -> None:
     """Publish on TOPIC of Mauka's bus: the text MESSAGE, a file, stored events or a range of them.
 
+    With three words, as in the original, CONFIG is a mauka.config.json that has the address of the bus.
     An event that is injected again is analysed again, and each finding is stored once. With --endpoint but no
     store, --event-id is published without a check.
 
@@ -68,7 +70,15 @@ def command(
     Examples: opq-tools inject MakaiEvent --event-id 1
               opq-tools inject MakaiEvent --from 2026-11-20 --data-dir D
               opq-tools inject AnalysisRunner EXIT
+              opq-tools inject mauka.config.json foo "some text"
     """
+    if len(words) > 3:
+        raise click.UsageError("want [CONFIG] TOPIC [MESSAGE]; put a message of several words in quotes")
+    if len(words) == 3:
+        if endpoint is not None:
+            raise click.UsageError("want CONFIG or --endpoint, not both")
+        endpoint, words = address_in(Path(words[0])), words[1:]
+    topic, message = words[0], words[1] if len(words) == 2 else None
     ranged = start_ns is not None or end_ns is not None
     if sum([message is not None, path is not None, bool(event_ids), ranged]) != 1:
         raise click.UsageError("want exactly one of MESSAGE, --file, --event-id and --from/--to")
@@ -89,6 +99,14 @@ def command(
     where = endpoint or service_address("mauka_in", port_offset)
     count = inject(messages, where)
     click.echo(f"published {count} message{'s' if count != 1 else ''} on {topic} at {where}")
+
+
+def address_in(config: Path) -> str:
+    """The address where plug-ins publish, from a mauka.config.json. Raises ConfigError."""
+    endpoint = read_settings(config).get(PUB_KEY)
+    if not isinstance(endpoint, str):
+        raise ConfigError(f"{config} has no {PUB_KEY}, the address where plug-ins publish")
+    return endpoint
 
 
 def stored_events(

@@ -1,9 +1,12 @@
 """`opq-tools inject`, as a user types it."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
 from opq_cloud.store import open_store
+from opq_proto.errors import ConfigError
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Trigger
 from opq_tools.inject import command
@@ -90,3 +93,26 @@ def test_wrong_use_ends_with_2_and_says_what_is_wanted(arguments):
 def test_a_device_that_never_ends_is_not_published(bus):
     result = CliRunner().invoke(command, ["Mine", "--file", "/dev/zero", "--endpoint", bus.sub])
     assert "/dev/zero has more than 64 MiB" in str(result.exception)
+
+
+def test_the_original_s_form_takes_the_address_from_its_configuration(bus, reader, tmp_path, monkeypatch):
+    config = tmp_path / "mauka.config.json"
+    config.write_text(json.dumps({"zmq.mauka.plugin.pub.interface": bus.sub}))
+    result = CliRunner().invoke(command, [str(config), "foo", "some text"])
+    assert result.output == f"published 1 message on foo at {bus.sub}\n"
+    assert reader.recv_multipart() == [b"foo", b"some text"]
+    monkeypatch.setenv("MAUKA_BUS", bus.sub)
+    config.write_text(json.dumps({"zmq.mauka.plugin.pub.interface": "?MAUKA_BUS"}))
+    assert CliRunner().invoke(command, [str(config), "foo", ""]).exit_code == 0
+    assert reader.recv_multipart() == [b"foo", b""]
+    for words, why in (
+        ([str(config), "foo", "text", "--endpoint", bus.sub], "CONFIG or --endpoint, not both"),
+        ([str(config), "foo", "two", "words"], "in quotes"),
+        ([], "Missing argument"),
+    ):
+        result = CliRunner().invoke(command, words)
+        assert result.exit_code == 2 and why in result.output
+    config.write_text("{}")
+    result = CliRunner().invoke(command, [str(config), "foo", "text"])
+    assert isinstance(result.exception, ConfigError)
+    assert "has no zmq.mauka.plugin.pub.interface" in str(result.exception)

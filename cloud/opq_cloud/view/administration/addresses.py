@@ -20,6 +20,8 @@ class ServiceAddresses:
     """(name, URL of its health), the whole cloud first: where that answers, no other is requested."""
     plugin_manager: str = ""
     """Mauka's endpoint for commands about plug-ins (ZeroMQ)."""
+    bus: str = ""
+    """The endpoint where Mauka's bus receives messages (ZeroMQ)."""
     commands: str = ""
     """The acquisition broker's endpoint for commands to Boxes (ZeroMQ); `answers` is that for the answers."""
     answers: str = ""
@@ -52,6 +54,7 @@ def service_addresses(config: CloudConfig) -> ServiceAddresses:
     return ServiceAddresses(
         health=tuple((name, health_url(endpoint)) for name, endpoint in sections),
         plugin_manager=reachable(config.mauka.plugin_manager_endpoint),
+        bus=reachable(config.mauka.bus_sub_endpoint),
         commands=reachable(config.acquisition_broker.request_endpoint),
         answers=reachable(config.acquisition_broker.answer_endpoint),
         engines=tuple(named) or (own,),

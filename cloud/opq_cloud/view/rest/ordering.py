@@ -1,9 +1,11 @@
-"""The orders of `/api/v1`: stored events to be analysed again, as a job, and raw samples of a Box.
+"""The orders of `/api/v1`: a re-analysis, as a job, raw samples of a Box, and messages for Mauka's bus.
 
 All of them need a token with the scope `write`; browsers have pages for it. An administrator's token orders
-any re-analysis, a researcher's only a dry run. Both roles read all jobs, because they see every Box anyway.
+any re-analysis, a researcher's only a dry run; messages are an administrator's. Both roles read all jobs,
+because they see every Box anyway.
 """
 
+from base64 import b64decode
 from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
@@ -11,6 +13,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from opq_cloud.plugin_manager import PluginManagerError, publish_events, publish_on_bus
 from opq_cloud.reanalysis_jobs import ReanalysisBusyError, ReanalysisJob, ReanalysisJobs, job_json
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.view.accounts.forms import visitor_after_body
@@ -22,6 +25,8 @@ from opq_cloud.view.rest.answers import limit_key, rest_span
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError
 from opq_cloud.view.waveform_requests import LONGEST_S, SHORTEST_S, WaveformRefusedError, WaveformRequests
 
+EVENT_TOPIC = "MakaiEvent"
+"""The topic on which events are announced."""
 Body = TypeVar("Body", bound=BaseModel)
 Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
 JobNumber = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
@@ -199,6 +204,102 @@ def _job_json(job: ReanalysisJob) -> dict[str, Any]:
 
 def _answer(facts: dict[str, Any]) -> Response:
     return JSONResponse(facts, 200, {"Cache-Control": "no-store"})
+
+
+class InjectionAsk(BaseModel):
+    """One message, or stored events to be announced again: one of text, base64, event_ids, and from."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    topic: Annotated[str, Field(min_length=1, max_length=200, examples=["MakaiEvent"])] = EVENT_TOPIC
+    text: Annotated[str | None, Field(max_length=1_000_000)] = None
+    base64: Annotated[str | None, Field(max_length=1_400_000)] = None
+    """Any bytes, such as a serialized MaukaMessage."""
+    event_ids: Annotated[list[Annotated[int, Field(ge=1, le=LARGEST_ID)]], Field(max_length=10_000)] = []
+    start: Annotated[str | None, Field(alias="from", max_length=40, examples=["now-1d"])] = None
+    end: Annotated[str, Field(alias="to", max_length=40)] = "now"
+
+
+class InjectionShape(BaseModel):
+    topic: str
+    published: int
+    """Number of messages on the bus."""
+
+
+class InjectionRoutes:
+    """One POST, for administrators: what `opq-tools inject` does."""
+
+    def __init__(self, context: ViewContext) -> None:
+        self._context = context
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        router.add_api_route(
+            "/injections", self.inject, methods=["POST"], status_code=202, response_model=InjectionShape,
+            openapi_extra=body_of(InjectionAsk), responses=refusals(403, 413),
+        )  # fmt: skip
+        return router
+
+    async def inject(self, request: Request) -> Response:
+        """Publish a message on Mauka's bus as it is, or have stored events analysed again."""
+        _check_administers(self._context.visitor)
+        wanted = await read_request_body(request, InjectionAsk, 1_500_000)
+        visitor = await visitor_after_body(request)
+        _check_administers(visitor)
+        given = (
+            wanted.text is not None,
+            wanted.base64 is not None,
+            bool(wanted.event_ids),
+            bool(wanted.start),
+        )
+        if sum(given) != 1:
+            raise RestProblemError(400, "Give one of text, base64, event_ids and from.")
+        if (wanted.event_ids or wanted.start) and wanted.topic != EVENT_TOPIC:
+            raise RestProblemError(400, f"Stored events go with the topic {EVENT_TOPIC}.")
+        try:
+            count = await anyio.to_thread.run_sync(self._published, wanted)
+        except PluginManagerError as error:
+            raise RestProblemError(503, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+        account_id = visitor.account.account_id if visitor.account else ""
+        people = self._context.whole_store.people
+        subject = f"topic {wanted.topic}, {count} messages"
+        people.changes.add(account_id, visitor.address, "injected into Mauka by a token", subject)
+        return JSONResponse({"topic": wanted.topic, "published": count}, 202, {"Cache-Control": "no-store"})
+
+    def _published(self, wanted: InjectionAsk) -> int:
+        bus = self._context.addresses.bus
+        if wanted.text is not None:
+            publish_on_bus(bus, wanted.topic, wanted.text.encode())
+            return 1
+        if wanted.base64 is not None:
+            try:
+                body = b64decode(wanted.base64, validate=True)
+            except ValueError as error:
+                raise RestProblemError(400, f"base64: {error}.") from None
+            publish_on_bus(bus, wanted.topic, body)
+            return 1
+        event_ids = self._event_ids(wanted)
+        publish_events(bus, event_ids)
+        return len(event_ids)
+
+    def _event_ids(self, wanted: InjectionAsk) -> list[int]:
+        """The events that are named, or those of the span, oldest first. Raises RestProblemError."""
+        store = self._context.whole_store
+        if wanted.start is None:
+            if missing := [str(each) for each in wanted.event_ids if store.event_record(each) is None]:
+                raise RestProblemError(404, f"There is no event {', '.join(missing[:10])}.")
+            return wanted.event_ids
+        span = rest_span(wanted.start, wanted.end, self._context.now_ns())
+        found = store.events(span.start_ms * MS, span.end_ms * MS, MAX_EVENTS)
+        if not found:
+            raise RestProblemError(404, "No event is stored in that time.")
+        return [each.event_id for each in reversed(found)]
+
+
+def _check_administers(visitor: Visitor) -> None:
+    """Raises RestProblemError 403 for a visitor who may not inject."""
+    if not visitor.writes or not visitor.admin:
+        raise RestProblemError(403, "This needs a token with the scope write of an administrator.")
 
 
 class WaveformAsk(BaseModel):

@@ -81,7 +81,14 @@ def test_nouns_go_from_where_they_are_made_to_their_runner_and_to_the_analyses()
         ("news", "Mine"): ("analysis.news",),
     }
     assert "store: incidents  takes Finding\n    --Incident--> StreamRunner\n" in graph_text(nodes)
-    ElementTree.fromstring(graph_svg(nodes))
+    root = ElementTree.fromstring(graph_svg(nodes))
+    groups = list(root.iter("{http://www.w3.org/2000/svg}g"))
+    x_of = {"".join(group.itertext()): float(group[0].get("x")) for group in groups}
+    assert x_of["AnalysisRunner"] == x_of["StreamRunner"] < x_of["low"] < x_of["store: incidents"]
+    for label in root.iter("{http://www.w3.org/2000/svg}text"):
+        assert float(label.get("x")) + 6 * len(label.text) <= float(root.get("width")) or not label.get(
+            "stroke"
+        )
     assert "StreamRunner (bus)  takes incident\n" in graph_text(
         read_nodes([row("StreamRunner", "bus", ["incident"], [])])
     )

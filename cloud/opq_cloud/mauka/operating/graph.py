@@ -147,7 +147,8 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
         for x, names in enumerate(columns)
         for y, name in enumerate(names)
     }
-    width = 2 * MARGIN + len(columns) * (WIDTH + GAP_X) - GAP_X
+    labelled = any(edge.start in columns[-1] for edge in edges)
+    width = 2 * MARGIN + len(columns) * (WIDTH + GAP_X) - (0 if labelled else GAP_X)
     height = 2 * MARGIN + max(map(len, columns)) * (HEIGHT + GAP_Y)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
@@ -193,16 +194,20 @@ def _short(text: str) -> str:
 
 
 def _columns(nodes: Sequence[GraphNode], edges: Sequence[GraphEdge]) -> list[list[str]]:
-    """Places a plug-in right of the first that reaches it; those that nothing reaches are in column 0."""
-    depth = {BRIDGE: 0}
+    """Places a plug-in right of the first that reaches it; those that nothing reaches are in column 0.
+
+    The runners are beside each other, and the store is the last column.
+    """
+    depth = {BRIDGE: 0} | {node.name: 1 for node in nodes if node.name == STREAMS}
     while True:
-        reached = {edge.end: depth[edge.start] + 1 for edge in edges if edge.start in depth}
+        known = [edge for edge in edges if edge.start in depth and edge.start != STORE]
+        reached = {edge.end: depth[edge.start] + 1 for edge in known}
         new = {name: at for name, at in reached.items() if name not in depth}
         if not new:
             break
         depth |= new
-    last = max(depth.values()) + (0 if STORE in depth else 1)
-    depth[STORE] = last
+    depth.pop(STORE, None)
+    depth[STORE] = last = max(depth.values()) + 1
     columns: list[list[str]] = [[] for _ in range(last + 1)]
     for node in nodes:
         columns[depth.get(node.name, 0)].append(node.name)

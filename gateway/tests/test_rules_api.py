@@ -16,7 +16,7 @@ from waiting import wait_for
 
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_rules.api import config as configuration
-from opq_rules.api import server, trial_process
+from opq_rules.api import request_batch, trial_process
 from opq_rules.api.service import RulesService
 from opq_rules.errors import RuleError
 
@@ -216,7 +216,7 @@ def test_a_batch_asks_for_nothing_without_end_and_its_answers_have_a_bound(
         "POST", "/batch/req", [{"method": "POST", "path": path, "body": body} for path in paths]
     )
     assert [each["code"] for each in answers] == [400] * len(paths)
-    monkeypatch.setattr(server, "MAX_ANSWER_CHARACTERS", 100_000)
+    monkeypatch.setattr(request_batch, "MAX_ANSWER_CHARACTERS", 100_000)
     many = house.ask("POST", "/batch/req", [{"method": "GET", "path": "/openapi.json"}] * 100)
     codes = [each["code"] for each in many]
     assert codes == sorted(codes) and set(codes) == {200, 413}

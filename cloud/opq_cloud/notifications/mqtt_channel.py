@@ -9,13 +9,14 @@ import json
 import ssl
 import threading
 from collections.abc import Iterable, Mapping
-
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from typing import TYPE_CHECKING
 
 from opq_cloud.notification_settings import NotificationMqttSection
 from opq_cloud.notifications.address_guard import DeliveryRefusedError
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRule
+
+if TYPE_CHECKING:
+    import paho.mqtt.client as paho
 
 KEEPALIVE_S = 30
 TIMEOUT_S = 10.0
@@ -100,6 +101,8 @@ class MqttChannel:
         return json.dumps(facts, sort_keys=True).encode()
 
     def _send(self, topic: str, payload: bytes, retain: bool) -> None:
+        import paho.mqtt.client as paho  # with dnspython 3 MB, only where a broker is set
+
         try:
             client = self._connected()
             sent = client.publish(topic, payload, qos=1, retain=retain)
@@ -115,8 +118,11 @@ class MqttChannel:
             self._drop()
             raise
 
-    def _connected(self) -> paho.Client:
+    def _connected(self) -> "paho.Client":
         """Returns a connected client. Raises OSError: the broker is out of reach or refuses it."""
+        import paho.mqtt.client as paho  # see `_send`
+        from paho.mqtt.enums import CallbackAPIVersion
+
         if self._client is not None and self._client.is_connected():
             return self._client
         self._drop()

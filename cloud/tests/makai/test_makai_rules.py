@@ -193,11 +193,17 @@ def test_a_statement_that_cannot_run_is_reported_at_the_start() -> None:
 
 def test_the_address_moves_with_the_port_offset_and_nothing_is_imported_unless_enabled() -> None:
     assert with_port_offset(CloudConfig(), 100).triggering_service.rules.http_endpoint == "127.0.0.1:9181"
-    code = "import sys; import opq_cloud.makai.triggering_service; print('opq_rules.api' in sys.modules)"
+    code = """if True:
+        import sys
+        import opq_cloud.makai.triggering_service
+        print("opq_rules.api" in sys.modules)
+        import opq_cloud.makai.judging.rules, opq_cloud.notifications.service
+        print([name for name in ("httpx", "paho", "rich") if name in sys.modules])
+    """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    assert done.stdout.strip() == "False"
+    assert done.stdout.split() == ["False", "[]"]
 
 
 def test_an_address_beyond_loopback_needs_tokens(makai: Any, tmp_path: Path) -> None:

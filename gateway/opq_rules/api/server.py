@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import httpx
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CollectorRegistry, generate_latest
@@ -30,10 +29,6 @@ from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 
 MAX_IN_BATCH = 10_000
-MAX_ANSWER_CHARACTERS = 64 << 20
-"""Characters of all answers to a batch; beyond that its other requests are not made."""
-_NOT_IN_BATCH = ("batch", "stop", "test", "query")
-"""Batches in batches, the end of the server, and requests whose answers take minutes or do not end."""
 
 
 def router(
@@ -84,19 +79,9 @@ def router(
     async def batch(body: list[SingleRequest], request: Request) -> list[JsonObject]:
         if len(body) > MAX_IN_BATCH:
             raise RuleError(f"{len(body)} requests; want at most {MAX_IN_BATCH}", CONFIGURATION)
-        answers: list[JsonObject] = []
-        characters = 0
-        inside = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=inside, base_url="http://127.0.0.1") as client:
-            for each in body:
-                if characters > MAX_ANSWER_CHARACTERS:
-                    answers.append(
-                        {"code": 413, "response": f"the answers have {characters} characters already"}
-                    )
-                    continue
-                answers.append(await _one_of_batch(client, each))
-                characters += len(answers[-1]["response"])
-        return answers
+        from opq_rules.api.request_batch import answers_of  # 6 MB, only for those who send one
+
+        return await answers_of(app, body)
 
     @routes.get("/metrics")
     def metrics() -> Response:
@@ -109,19 +94,6 @@ def router(
         return health_of(engine)
 
     return routes
-
-
-async def _one_of_batch(client: httpx.AsyncClient, single: SingleRequest) -> JsonObject:
-    """Makes one request of a batch. Its path is checked as the routes will see it: decoded, without dots."""
-    try:
-        content = single.body.encode() if single.body else None
-        request = client.build_request(single.method, "/" + single.path.lstrip("/"), content=content)
-    except (httpx.InvalidURL, UnicodeError) as error:
-        return {"code": 400, "response": f"path: {error}"}
-    if request.url.path.split("/")[1] in _NOT_IN_BATCH:
-        return {"code": 400, "response": f"{request.url.path[:200]} is not for a batch"}
-    response = await client.send(request)
-    return {"code": response.status_code, "response": response.text}
 
 
 def health_of(engine: Engine) -> JsonObject:

@@ -113,11 +113,11 @@ def _serve(
         if time.monotonic() - began < min(at_s, end_s):
             continue  # no emulator is faster than real time, and a request costs 8 ms of a core
         now_s = box.now_s()
-        if now_s >= end_s:
-            return
         if now_s >= at_s:
             logger.info("box.event_sent", monotonic_ns=time.monotonic_ns() - round((now_s - at_s) * NS))
             at_s += every_s
+        if now_s >= end_s:
+            return
 
 
 if __name__ == "__main__":

@@ -168,6 +168,8 @@ def test_a_sag_within_harmonics_of_its_box_is_matched_by_class() -> None:
     told = score(truth, [stored(1, "harmonics", 900, 600_000, "1"), stored(2, "sag", 5004, 5110, "1")])
     assert (told["found"], told["joined"], told["split"]) == (2, 0, 0)
     assert told["start_error_ms"]["median"] == 452.0
+    assert told["start_error_ms_sharp"]["median"] == told["start_error_ms_by_class"]["sag"]["median"] == 4.0
+    assert told["start_error_ms_by_class"]["harmonics"]["within_1_ms"] == 0.0
 
 
 def test_a_transient_without_length_is_found_beside_a_long_one_although_its_stamp_is_late() -> None:

@@ -1,7 +1,7 @@
 """The figures of a score as in contracts.md: recall and precision by class, splits, joins, errors."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TypedDict
 
@@ -55,6 +55,8 @@ class ScoreFigures(TypedDict):
     by_class: dict[str, ClassFigures]
     confusion: dict[str, dict[str, int]]
     start_error_ms: StartError
+    start_error_ms_sharp: StartError
+    start_error_ms_by_class: dict[str, StartError]
     scope_right: float | None
     scope_right_sharp: float | None
     cause_right: float | None
@@ -67,7 +69,8 @@ class ScoreFigures(TypedDict):
 
 `truth`: disturbances; `found`: those with an incident, whatever its class; `false`: incidents without one;
 `split`: disturbances with several, `wrongly_split`: with more than the rule requires; `joined`: incidents of
-several, `wrongly_joined`: of several that the rule separates. `scope_right`: of found ones whose incident
+several, `wrongly_joined`: of several that the rule separates. `start_error_ms_sharp`: without steady states;
+`start_error_ms_by_class`: by true class. `scope_right`: of found ones whose incident
 has a scope; `scope_right_sharp`: without steady states, each of which is an incident of one Box by the rule.
 `cause_right`: of found ones whose incident was judged, by the first cause that it names. `side_right`: of the
 `sides`, the Boxes of found ones for which the incident states whether they are downstream. `place_error_km`:
@@ -81,7 +84,11 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
     seen = sum(1 for each in match.of_truth if each)
     false = sum(1 for each in match.of_found if not each)
     every = {each.number: each for each in found}
-    errors_ms = _start_errors_ms(truth, found, match)
+    errors_ms = list(_start_errors_ms(truth, found, match))
+    sharp_ms = [off for _, best, off in errors_ms if not best.steady]
+    by_class_ms: dict[str, list[float]] = defaultdict(list)
+    for one, _, off in errors_ms:
+        by_class_ms[one.kind].append(off)
     sides = _sides_right(truth, found, match)
     return {
         "truth": len(truth),
@@ -100,11 +107,9 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
         "precision": _share(len(found) - false, len(found)),
         "by_class": _by_class(truth, found, match),
         "confusion": _confusion(truth, found, match),
-        "start_error_ms": {
-            "median": round(float(np.median(errors_ms)), 3) if errors_ms else None,
-            "p99": round(float(np.percentile(errors_ms, 99)), 3) if errors_ms else None,
-            "within_1_ms": _share(sum(each <= 1.0 for each in errors_ms), len(errors_ms)),
-        },
+        "start_error_ms": _start_error([off for _, _, off in errors_ms]),
+        "start_error_ms_sharp": _start_error(sharp_ms),
+        "start_error_ms_by_class": {kind: _start_error(by_class_ms[kind]) for kind in sorted(by_class_ms)},
         "scope_right": _scope_right(truth, found, match, steady=True),
         "scope_right_sharp": _scope_right(truth, found, match, steady=False),
         "cause_right": _cause_right(truth, found, match),
@@ -221,16 +226,24 @@ def _confusion(
 
 def _start_errors_ms(
     truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
-) -> list[float]:
+) -> Iterator[tuple[TrueDisturbance, FoundIncident, float]]:
     """For each found one: earliest stored onset less earliest arrival, on the Boxes that both have."""
-    errors = []
-    for t, incidents in enumerate(match.of_truth):
+    for one, incidents in zip(truth, match.of_truth, strict=True):
         if incidents:
-            true, stored = truth[t].boxes, found[incidents[0]].boxes
-            shared = true.keys() & stored.keys()
-            first = min(true[box].start_ns for box in shared)
-            errors.append(abs(min(stored[box].start_ns for box in shared) - first) / 1e6)
-    return errors
+            best = found[incidents[0]]
+            shared = one.boxes.keys() & best.boxes.keys()
+            first = min(one.boxes[box].start_ns for box in shared)
+            yield one, best, abs(min(best.boxes[box].start_ns for box in shared) - first) / 1e6
+
+
+def _start_error(errors_ms: Sequence[float]) -> StartError:
+    if not errors_ms:
+        return {"median": None, "p99": None, "within_1_ms": None}
+    return {
+        "median": round(float(np.median(errors_ms)), 3),
+        "p99": round(float(np.percentile(errors_ms, 99)), 3),
+        "within_1_ms": _share(sum(each <= 1.0 for each in errors_ms), len(errors_ms)),
+    }
 
 
 def _sides_right(

@@ -145,11 +145,13 @@ def _show(figures: ScoreFigures, nothing: int) -> None:
     if off["median"] is not None:
         within = f"90 % within {off['p90']:g} km, of {off['incidents']} incidents"
         console.print(f"place error: median {off['median']:g} km, {within}")
-    table = Table("class", "precision", "recall", "f1", "found as")
+    table = Table("class", "precision", "recall", "f1", "starts within 1 ms", "found as")
     for kind in sorted({*figures["by_class"], *figures["confusion"]}):
         row = figures["by_class"].get(kind, {"precision": None, "recall": None, "f1": None})
         shares = ["-" if value is None else f"{value:.3f}" for value in row.values()]
         seen = figures["confusion"].get(kind, {})
+        start = figures["start_error_ms_by_class"].get(kind)
+        shares.append("-" if start is None else _percent(start["within_1_ms"]))
         table.add_row(kind, *shares, ", ".join(f"{name} {count}" for name, count in seen.items()))
     console.print(table)
 

@@ -76,7 +76,7 @@ def test_the_residual_is_what_opq_measure_finds_in_the_samples(cause, tmp_path):
 @pytest.mark.parametrize(
     ("kva", "found", "named"), [(4200, False, False), (4500, True, False), (5200, True, True)]
 )
-def test_an_inrush_just_beyond_the_limit_is_a_change_where_any_half_cycles_show_it(
+def test_an_inrush_just_beyond_the_limit_is_a_change_where_the_half_cycles_show_it(
     kva, found, named, tmp_path
 ):
     """A cycle that lies best changes by 5.0, 5.3 and 5.9 % of nominal, one that lies worst 0.6 % less."""

@@ -60,6 +60,7 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
     off_hz = float(system.hz(np.array([found.start_s]))[0]) - hz
     truths: dict[str, OutletTruth] = {}
     downstream = {bus: system.feeds(place, bus) for bus in {outlet.bus for outlet in system.outlets}}
+    turns = found.start_cycles + terms.delays_s * hz + np.angle(found.before_v) / (2 * math.pi)
     known: dict[tuple[object, ...], OutletTruth | None] = {}
     for index, outlet in enumerate(system.outlets):
         factor = round(outlet.harmonic_factor, 4)
@@ -67,7 +68,8 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
         if key not in known:  # thousands of Boxes may share some hundred outlets
             before_v = abs(complex(found.before_v[index])) * factor
             behind = downstream[outlet.bus]
-            known[key] = outlet_truth(terms, index, before_v, outlet.nominal_v, hz, behind, off_hz)
+            turn = float(turns[index])
+            known[key] = outlet_truth(terms, index, before_v, outlet.nominal_v, hz, behind, off_hz, turn)
         seen = known[key]
         if seen is not None:
             truths[outlet.box_id] = seen

@@ -30,6 +30,8 @@ SAG_PU, SWELL_PU, INTERRUPTION_PU = 0.9, 1.1, 0.1
 """IEC 61000-4-30:2015, 5.4; IEEE 1159-2019, table 2."""
 RAPID_CHANGE_PU = 0.05
 """Change between steady states within the limits above; IEC 61000-4-30:2015, 5.11."""
+CHANGE_MARGIN = 0.001
+"""A change is so much beyond it: the harmonics of an inrush raise the rms that a Box measures."""
 STEADY_S = 1.0
 """A state that lasts this long is steady: the steps of a tap changer each count alone."""
 LASTING_S = 60.0
@@ -82,6 +84,7 @@ def outlet_truth(
     hz: float,
     downstream: bool,
     off_hz: float = 0.0,
+    turn: float = 0.0,
 ) -> OutletTruth | None:
     """The effect of a disturbance at an outlet; None: nothing that a Box would report.
 
@@ -89,6 +92,7 @@ def outlet_truth(
         before_v, nominal_v: rms at the outlet before, and declared.
         hz: nominal frequency.
         off_hz: how far the frequency was off it before.
+        turn: cycles of its fundamental, a sine, when the disturbance begins there.
     """
     moments_s, before_pu = terms.moments_s(index), before_v / nominal_v
     if not moments_s or before_pu < DEAD_PU:
@@ -103,7 +107,7 @@ def outlet_truth(
         kind = _rms_kind(residual_pu, sag_pu, swell_pu, profile.longest_beyond_s(before_pu, sag_pu, swell_pu))
         beyond_s = profile.beyond_after_s(before_pu, sag_pu, swell_pu)
         if kind is None:
-            kind, residual_pu = _change_kind(profile, before_pu, profile.seen_change(hz)), None
+            kind, residual_pu = _change_kind(profile, before_pu, profile.seen_change(hz, turn)), None
         if kind:
             kinds.add(kind)
     jump_deg = profile.jump_deg
@@ -151,11 +155,11 @@ def _rms_kind(residual_pu: float, sag_pu: float, swell_pu: float, seconds: float
 
 
 def _change_kind(profile: "_Factors", before_pu: float, seen: float) -> str | None:
-    """`seen`: the change that any Box sees, relative to the voltage before."""
+    """`seen`: the change that a Box sees, relative to the voltage before."""
     if profile.pst >= PST:
         return "flicker"
     change = min(profile.largest_step(), seen)
-    return "rapid_voltage_change" if before_pu * change >= RAPID_CHANGE_PU else None
+    return "rapid_voltage_change" if before_pu * change >= RAPID_CHANGE_PU + CHANGE_MARGIN else None
 
 
 def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: float) -> set[str]:
@@ -241,17 +245,18 @@ class _Factors:
         rms = self._cycle_rms(at_s[at_s >= 1 / hz], hz)
         return float(rms.min()), float(rms.max())
 
-    def seen_change(self, hz: float) -> float:
-        """The largest change that Urms(1/2) show wherever their half cycles lie.
+    def seen_change(self, hz: float, turn: float) -> float:
+        """The largest distance of a Urms(1/2) from the mean of a second that holds it and the one before.
 
-        Each is compared with the mean of a second that it is part of, with another one on its way there.
+        Args:
+            turn: cycles of the fundamental at the begin; the half cycles of a Box begin where it is zero.
         """
-        step_s = 1 / (STEPS_PER_CYCLE * hz)
         at_s, _ = self._energy(hz)
-        halves = math.ceil((at_s[-1] * hz - 1) * 2) + 1
-        stops_s = np.minimum(1 / hz + np.arange(halves * (STEPS_PER_CYCLE // 2)) * step_s, at_s[-1])
-        change = np.abs(self._cycle_rms(stops_s, hz) - 1).reshape(halves, STEPS_PER_CYCLE // 2)
-        return float(change.max(axis=0).min()) * (1 - 1 / hz)
+        first_s = 1 / hz + (math.ceil(2 * turn) - 2 * turn) / (2 * hz)
+        stops_s = np.arange(first_s, at_s[-1], 1 / (2 * hz))
+        off = self._cycle_rms(stops_s, hz) - 1
+        own = np.convolve(off, (1.0, 1.0))[: len(off)] / (2 * hz)
+        return float(np.abs(off - own).max(initial=0.0))
 
     def _cycle_rms(self, stops_s: FloatArray, hz: float) -> FloatArray:
         """(n,) rms of the cycle that ends at each of `stops_s`, relative to the voltage before."""

@@ -40,6 +40,8 @@ class GridDisturbance:
     solved: SolvedCause
     before_v: ComplexArray
     """(outlets,) phasors of the network before it, V rms."""
+    start_cycles: float
+    """Phase of the system at its begin, as `PowerSystem.cycles`."""
     system: "PowerSystem"
 
     @property
@@ -168,7 +170,9 @@ class PowerSystem:
 
     def cycles(self, t_s: FloatArray) -> FloatArray:
         """(n,) phase of the system at rising moments, with disturbances of the whole system."""
-        disturbances = self.before(float(t_s[-1]) if len(t_s) else 0.0)  # first: it may settle lasting ones
+        return self._cycles(self.before(float(t_s[-1]) if len(t_s) else 0.0), t_s)
+
+    def _cycles(self, disturbances: Sequence[DisturbanceTerms], t_s: FloatArray) -> FloatArray:
         total = self._settled_cycles + self.phase.cycles(t_s)
         for slip in (each for terms in disturbances for each in terms.slips if each.whole_system):
             inside = (t_s >= slip.start_s) & (t_s < slip.end_s)
@@ -243,11 +247,12 @@ class PowerSystem:
                 self.on_refusal(self.refused[-1])
             return
         self._discard_before(at_s - self._keep_s)
+        start_cycles = float(self._cycles(self._terms, np.array([solved.terms.start_s]))[0])
         self._terms = (*self._terms, solved.terms)
         if solved.state_after is not None:
             self._state = solved.state_after
         self.happened += 1
-        self.latest = GridDisturbance(number, cause, solved, site.before_v, self)
+        self.latest = GridDisturbance(number, cause, solved, site.before_v, start_cycles, self)
         if self._on_disturbance is not None:
             self._on_disturbance(self.latest)
 

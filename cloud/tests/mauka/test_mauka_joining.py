@@ -264,6 +264,17 @@ def test_the_gap_that_still_joins_is_200_ms_plus_both_uncertainties() -> None:
     assert not one_onset(by_one_clock, right(0, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, clock_id=6))
 
 
+def test_a_frequency_that_some_boxes_show_a_second_later_is_one_deviation() -> None:
+    def incidents(first: str, later: str, apart_ms: int) -> int:
+        table = Table()
+        table.put([sag(0, 5000, "1", kind=first), sag(apart_ms, 5000, "2", kind=later)])
+        return len(table.incidents())
+
+    assert incidents("frequency_deviation", "frequency_deviation", 1200) == 1
+    assert incidents("frequency_deviation", "frequency_deviation", 1201) == 2
+    assert incidents("frequency_deviation", "sag", 201) == incidents("sag", "frequency_deviation", 201) == 2
+
+
 def test_overlap_is_no_reason() -> None:
     table = Table()
     table.put([sag(0, 60_000, "1", kind="undervoltage"), sag(3000, 9000, "2", kind="overvoltage")])

@@ -4,8 +4,8 @@ Findings with a sharp onset are read in the order of time. Each one joins, of th
 
     of its own Box   one that began at this Box at most 1 s earlier (a compound disturbance), unless another
                      incident began elsewhere at the same moment, which is a disturbance by itself,
-    of its grid      else the nearest whose onset is at most 200 ms and both uncertainties away (2 s at most; a
-                     second more between two frequency deviations),
+    of its grid      else the nearest whose onset is at most 200 ms and both uncertainties away (2 s at most;
+                     a second more between two frequency deviations),
 
 or begins a new one. An incident's onset is that of its first finding, so there are no chains; and a later
 finding never changes the result of earlier ones, so a scan may begin anywhere. Uncertainties: Boxes
@@ -32,8 +32,8 @@ COMPOUND_NS = 1_000_000_000
 FOLLOWS_NS = 60_000_000_000
 """An incident within this time at one Box names the earlier one as its predecessor."""
 FREQUENCY_NS = 1_000_000_000
-"""Between two frequency deviations in addition: the frequency passes its limit slowly, is known for windows of
-a fifth of a second, and a phase jump beside it hides some of them."""
+"""Between two frequency deviations in addition: the frequency passes its limit slowly, is known for windows
+of a fifth of a second, and a phase jump beside it hides some of them."""
 OUTAGE_NS = 1_000_000_000
 """An outage begins within the Measurement that never came; no clock shows when."""
 REACH_NS = LONGEST_NS + COMPOUND_NS

@@ -41,7 +41,11 @@ BENCHMARKS = {
     ),
     "gateway": (
         "bench.gateway.figures",
-        "CPU and memory per Box, ring and codec, uplink's bytes, raw requests, crossing to request.",
+        "CPU and memory per Box, ring and codec, uplink's bytes, raw requests.",
+    ),
+    "crossing": (
+        "bench.crossing",
+        "64 Boxes behind one gateway: a dip to its command, and to its stored waveforms.",
     ),
     "compression": (
         "bench.compression",

@@ -12,6 +12,7 @@ from itertools import count, pairwise
 import numpy as np
 import pytest
 
+from bench.crossing import crossing_times
 from bench.gateway import disk
 from bench.gateway.boxes import SAG_CYCLES, PlainBox, RepeatedSource
 from bench.gateway.figures import requests_ms
@@ -22,6 +23,7 @@ from opq_proto.link_messages import (
     FLAG_RESENT,
     Acknowledgement,
     Command,
+    Crossing,
     Hello,
     LinkMessage,
     Operation,
@@ -39,14 +41,16 @@ def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:
         120.0, rel=1e-3
     )
     source.sag()
-    assert source.marks(24_000, 200) == (24_000,) and source.marks(24_200, 200) == ()
+    end = 24_000 + SAG_CYCLES * 200
+    assert [source.enters(first) for first in (24_000, 24_200, end)] == [True, None, False]
     during = source.counts(24_000, 200)
     assert np.abs(during - 0.6 * blocks[0]).max() <= 1
-    assert np.array_equal(source.counts(24_000 + SAG_CYCLES * 200, 200), blocks[12])
+    assert np.array_equal(source.counts(end, 200), blocks[12])
 
 
-def test_a_plain_box_talks_once_it_is_asked_and_sends_again() -> None:
-    box = PlainBox(7, RepeatedSource(1), RunClock.now())
+def test_a_plain_box_talks_once_it_is_asked_sends_again_and_reports_a_sag() -> None:
+    source = RepeatedSource(1)
+    box = PlainBox(7, source, RunClock.now())
     decoder, sequence = Decoder(), count()
     gateway = os.open(box.port.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
 
@@ -76,6 +80,11 @@ def test_a_plain_box_talks_once_it_is_asked_and_sends_again() -> None:
         said = until(lambda said: sum(is_again(message) for message in said) == 2)
         again = [message for message in said if isinstance(message, Samples) and is_again(message)]
         assert [replace(message, flags=0) for message in again] == live[:2]
+        source.sag()
+        said = until(lambda said: sum(isinstance(message, Crossing) for message in said) == 2)
+        begin, end = (message for message in said if isinstance(message, Crossing))
+        assert (begin.entering, end.entering) == (True, False) and begin.rms_v == 0.6 * 120.0
+        assert end.sample - begin.sample == SAG_CYCLES * 200
     finally:
         os.close(gateway)
         box.port.close()
@@ -115,6 +124,13 @@ def test_a_house_of_two_boxes_loses_nothing_and_answers() -> None:
         assert 0 < cost.cpu_ms_per_s < 1000 and cost.resident_bytes > 1e7
         assert up.counted("missing_samples") == 0
     assert len(requests_ms(5)) == 5
+
+
+@pytest.mark.soak
+def test_a_dip_at_two_boxes_is_requested_and_stored() -> None:
+    times = crossing_times(2, 2, 1)
+    assert (times.crossings, len(times.command_ms), times.events, times.missing) == (2, 2, 1, 0)
+    assert len(times.stored_ms) == 2
 
 
 def test_a_bare_relay_ends_with_its_block() -> None:

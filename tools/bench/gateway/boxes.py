@@ -1,15 +1,15 @@
 """Cheap Boxes in a process of their own, so that many can run next to the measured gateway.
 
-    python -m bench.gateway.boxes COUNT PORTS_DIR SAG_EVERY_S
+    python -m bench.gateway.boxes COUNT PORTS_DIR SAG_EVERY_S AT_ONCE
 
 Each sends at its real-time rate, with its own crystal; its waveform is one second of mains with harmonics and
-noise of 2 LSB, made once and repeated. Every SAG_EVERY_S the next Box's voltage drops to 60 % for 12 cycles;
-the simulated Box reports it by itself, and the moment is logged. With 0 there is no sag, and the Boxes are
-plain ones.
+noise of 2 LSB, made once and repeated. Every SAG_EVERY_S the voltage of the next AT_ONCE Boxes drops to 60 %
+for 12 cycles; each sends a Crossing with the first block of it, and the moment is logged. With 0 there is no
+sag.
 
 A plain Box sends what a Box sends in steady operation, for a third of a simulated Box's CPU, so that 64 keep
 pace: samples on time, hello, state each second, figures of its own. It answers every command "done" and sends
-requested samples again. It detects no crossings and has no settings and no updates.
+requested samples again. It has no settings and no updates.
 """
 
 import os
@@ -19,16 +19,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from itertools import count
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.box.box import BLOCK_SAMPLES, HELLO_S, RING_SAMPLES, Box
-from opq_hil.box.host import BoxHost
+from opq_hil.box.box import BLOCK_SAMPLES, HELLO_S, RING_SAMPLES
 from opq_hil.box.port import PtyPort
-from opq_hil.box.source import RunClock, SampleSource
+from opq_hil.box.source import RunClock
 from opq_hil.mains import MIX_3_PERCENT
 from opq_hil.mains.voltage import Mains
 from opq_hil.mains.wave import Wave, harmonics_of
@@ -40,6 +39,7 @@ from opq_proto.link_messages import (
     BoxMeasurement,
     Command,
     Crossing,
+    CrossingKind,
     GpsState,
     GpsStatus,
     Health,
@@ -54,7 +54,7 @@ from opq_proto.link_messages import (
 RATE = 12_000
 V_PER_LSB = 0.0068
 NOISE_LSB = 2.0
-DEPTH_LEFT, SAG_CYCLES = 0.6, 12
+DEPTH_LEFT, SAG_CYCLES, LIMIT = 0.6, 12, 0.9
 
 
 class RepeatedSource:
@@ -79,39 +79,31 @@ class RepeatedSource:
         self._sag = range(self._read, self._read + SAG_CYCLES * 200)
 
     def counts(self, first: int, count: int) -> NDArray[np.int16]:
-        self._read = first + count
+        self._read = max(self._read, first + count)  # a block may be sent again
         counts = self._twice[first % RATE : first % RATE + count]
         return (counts * DEPTH_LEFT).astype(np.int16) if first in self._sag else counts
 
-    def marks(self, first: int, count: int) -> tuple[int, ...]:
-        return (self._sag.start,) if self._sag and first == self._sag.start else ()
+    def enters(self, first: int) -> bool | None:
+        """True: the block from `first` on begins the sag; False: it follows the sag; None: neither."""
+        return True if self._sag and first == self._sag.start else False if first == self._sag.stop else None
 
 
-class LoggingBox(Box):
-    """Logs when a Crossing has been sent."""
-
-    def send(self, message: LinkMessage) -> None:
-        super().send(message)
-        if isinstance(message, Crossing) and message.entering:
-            self.port.flush(time.monotonic_ns())
-            log.get(service="boxes").info("box.crossing_sent", box_id=self.box_id)
-
-
-def main(boxes: int, ports_dir: Path, sag_every_s: float) -> None:
+def main(boxes: int, ports_dir: Path, sag_every_s: float, at_once: int) -> None:
     """Runs the Boxes until SIGTERM."""
     log.configure("boxes")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     sources = [RepeatedSource(number) for number in range(1, boxes + 1)]
-    if not sag_every_s:
-        serve(sources, ports_dir, stop)
-        return
-    logging_boxes = [LoggingBox(str(number), source) for number, source in enumerate(sources, start=1)]
-    with BoxHost(logging_boxes, ports_dir=ports_dir):
-        for number in count():
-            if stop.wait(sag_every_s):
-                return
-            sources[number % boxes].sag()
+
+    def sag() -> None:
+        next_ones = cycle(sources)
+        while not stop.wait(sag_every_s):
+            for source in islice(next_ones, at_once):
+                source.sag()
+
+    if sag_every_s:
+        threading.Thread(target=sag, name="sag", daemon=True).start()
+    serve(sources, ports_dir, stop)
 
 
 MAX_WAITING_BYTES = 32_768
@@ -124,7 +116,7 @@ PACE_S = 0.01
 class PlainBox:
     """One Box on its pty."""
 
-    def __init__(self, box_id: int, source: SampleSource, clock: RunClock) -> None:
+    def __init__(self, box_id: int, source: RepeatedSource, clock: RunClock) -> None:
         self.port = PtyPort()
         self._box_id, self._source, self._clock = box_id, source, clock
         self._decoder = link.Decoder()
@@ -139,8 +131,14 @@ class PlainBox:
         if self._next is None:
             return
         taken = (now_ns - self._clock.monotonic_ns) * self._source.rate_millihz // 10**12
+        crossed = False
         while self._next + BLOCK_SAMPLES <= taken:
-            self._send(self._samples(self._next, 0))
+            samples = self._samples(self._next, 0)
+            self._send(samples)
+            enters = self._source.enters(self._next)
+            if enters is not None:
+                self._send(self._crossing(samples, enters))
+                crossed |= enters
             self._next += BLOCK_SAMPLES
         for _ in range(min(RESENT_PER_TICK, len(self._again))):
             self._send(self._samples(self._again.popleft(), FLAG_RESENT))
@@ -149,6 +147,8 @@ class PlainBox:
             self._second = second
             self._each_second(second, self._next)
         self._write()
+        if crossed:
+            log.get(service="boxes").info("box.crossing_sent", box_id=str(self._box_id))
 
     def receive(self) -> None:
         """Reads and answers the gateway's messages."""
@@ -181,6 +181,13 @@ class PlainBox:
         t_ns = clock.t_ns(first, source.rate_millihz, source.offset_ns)
         counts = source.counts(first, BLOCK_SAMPLES)
         return Samples(first, t_ns, clock.uncertainty_ns, clock.source, source.rate_millihz, flags, counts)
+
+    def _crossing(self, samples: Samples, enters: bool) -> Crossing:
+        nominal_v = self._source.nominal_v
+        return Crossing(
+            samples.first_sample, samples.t_ns, samples.uncertainty_ns, samples.source, CrossingKind.DIP,
+            enters, nominal_v * (DEPTH_LEFT if enters else 1.0), nominal_v * LIMIT,
+        )  # fmt: skip
 
     def _newest(self) -> int:
         """Number of samples taken by now."""
@@ -215,7 +222,7 @@ class PlainBox:
         )
 
 
-def serve(sources: Sequence[SampleSource], ports_dir: Path, stop: threading.Event) -> None:
+def serve(sources: Sequence[RepeatedSource], ports_dir: Path, stop: threading.Event) -> None:
     """Runs a PlainBox per source, ids from 1, until `stop`."""
     clock = RunClock.now()
     boxes = [PlainBox(number, source, clock) for number, source in enumerate(sources, start=1)]
@@ -231,4 +238,4 @@ def serve(sources: Sequence[SampleSource], ports_dir: Path, stop: threading.Even
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))

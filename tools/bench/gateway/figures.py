@@ -8,7 +8,7 @@ ZeroMQ, timers) is "CPU at no Box". Samples that were lost, or never came becaus
 they make the figure too good. On a machine whose cores are busy the same work takes up to twice the CPU time
 (shared caches, two threads on a core).
 
-Baseline: one bare CurveZMQ hop of a Measurement's size in the same run, the least latency of a crossing.
+Baseline: one bare CurveZMQ hop of a Measurement's size in the same run, of which a request needs two.
 """
 
 import statistics
@@ -34,7 +34,6 @@ SETTLE_S, WATCH_S, QUICK_WATCH_S = 8.0, 30.0, 10.0
 APART_BOXES = 16
 """Number of Boxes for the cost of single features, switched on or off."""
 REQUESTS, QUICK_REQUESTS = 300, 40
-SAGS, QUICK_SAGS = 50, 5
 UPLINK_S, QUICK_UPLINK_S = 60.0, 30.0
 HEARTBEAT_S = 60.0
 """Heartbeat of the idle mode (config.Idle); its bytes are counted over whole heartbeats."""
@@ -44,7 +43,7 @@ SLOPE_MS = 2.5
 """Limit of CPU per Box and second: 400 Boxes on a core."""
 RESIDENT_MB, BOX_MB = 60.0, 2.0
 """Limits of memory, without SciPy."""
-REQUEST_MS, CROSSING_MS, ACCESS_MS = 20.0, 100.0, 5.0
+REQUEST_MS, ACCESS_MS = 20.0, 5.0
 USUAL: dict[str, Any] = {"ring": {"compress": False}}
 PLAIN: dict[str, Any] = {**USUAL, "measuring": {"flicker": False}}
 PACE = 0.99
@@ -52,29 +51,16 @@ PACE = 0.99
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes some 14 minutes; `quick` some 6."""
+    """Takes some 11 minutes; `quick` some 5."""
     bare = bare_hop_ms(HOPS)
     rows = [*_costs(quick), *_apart(quick), *_uplink(quick), *_disk(quick)]
     click.echo("raw requests of 10 s ...", err=True)
     request_ms = requests_ms(QUICK_REQUESTS if quick else REQUESTS)
     rows.append(case("raw request of 10 s: median", "ms", request_ms))
     rows.append(case("raw request of 10 s: p99", "ms", request_ms, percentile(request_ms, 0.99), REQUEST_MS))
-    sags = QUICK_SAGS if quick else SAGS
-    click.echo(f"crossings, {sags} sags, some {sags * APART_S:.0f} s ...", err=True)
-    back_ms = crossings_ms(sags)
-    rows.append(case("crossing at the Box to request at the gateway: median", "ms", back_ms))
-    rows.append(
-        case(
-            "crossing at the Box to request at the gateway: p99",
-            "ms",
-            back_ms,
-            percentile(back_ms, 0.99),
-            CROSSING_MS,
-        )
-    )
     floor = statistics.median(bare)
-    name = "crossing to request, median: one bare CURVE hop (pyzmq)"
-    return BenchResult(tuple(rows), Baseline(name, floor, "ms"), statistics.median(back_ms) / floor)
+    name = "raw request of 10 s, median: one bare CURVE hop (pyzmq)"
+    return BenchResult(tuple(rows), Baseline(name, floor, "ms"), statistics.median(request_ms) / floor)
 
 
 def _costs(quick: bool) -> list[BenchCase]:
@@ -185,11 +171,6 @@ def _accesses(name: str, sample_ms: list[float], second_ms: list[float]) -> list
 
 REQUEST_S = 10
 PAUSE_S = 0.05
-APART_S = 4.37
-"""Time from sag to sag: longer than an event's span, and not a whole number of windows."""
-SAG_BOXES = 4
-SOON_S = 3.0
-"""A request that comes later is not counted as the answer to the crossing."""
 
 
 def requests_ms(count: int) -> list[float]:
@@ -215,26 +196,6 @@ def requests_ms(count: int) -> list[float]:
                 case "answer.handed_on" if wanted and line.facts["frames"] > REQUEST_S * 60:
                     found.append((int(line.facts["monotonic_ns"]) - received) / 1e6)
                     wanted = False
-        return found
-
-
-def crossings_ms(sags: int) -> list[float]:
-    """Milliseconds from a Box's Crossing to the arrival of the waveform request at the gateway."""
-    with house(SAG_BOXES, sag_every_s=APART_S, debug=True) as up:
-        open_ns: dict[str, int] = {}
-        found: list[float] = []
-        until = time.monotonic() + (sags + 5) * APART_S
-        while len(found) < sags and time.monotonic() < until:
-            line = up.line(0.1)
-            if line is None:
-                continue
-            box_id, event = str(line.facts.get("box_id")), line.facts.get("event")
-            if event == "box.crossing_sent":
-                open_ns[box_id] = int(line.facts["monotonic_ns"])
-            elif event == "request.received" and box_id in open_ns:
-                waited_s = (int(line.facts["monotonic_ns"]) - open_ns.pop(box_id)) / 1e9
-                if waited_s < SOON_S:
-                    found.append(waited_s * 1e3)
         return found
 
 

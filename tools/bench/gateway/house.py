@@ -117,16 +117,19 @@ class BenchHouse:
         lines: "queue.Queue[ChildLine]",
         offset: int,
         boxes: int,
+        folder: Path,
         relays: Sequence[MeteredRelay],
     ) -> None:
+        """`folder`: has everything of gateway and cloud."""
         self._children = children
         self._lines = lines
         self._relays = relays
         self.offset = offset
         self.boxes = boxes
+        self.folder = folder
 
     def pid(self, name: str) -> int:
-        """The process id of boxes, cloud or gateway."""
+        """The process id of boxes, gateway or a service of the cloud."""
         return next(child.pid for child in self._children if child.name == name and child.pid is not None)
 
     def wait(self) -> None:
@@ -191,6 +194,8 @@ def house(
     boxes: int,
     *,
     sag_every_s: float = 0.0,
+    at_once: int = 1,
+    services: Sequence[str] = ("all",),
     debug: bool = False,
     metered: bool = False,
     config: Mapping[str, Any] | None = None,
@@ -198,7 +203,9 @@ def house(
     """Runs the given number of Boxes, all connected, in a folder that is removed after the block.
 
     Args:
-        sag_every_s: time between sags, each at the next Box; 0: none.
+        sag_every_s: time between sags; 0: none.
+        at_once: each is at so many Boxes, the next one at those that follow.
+        services: the cloud's services, each as a process.
         debug: the gateway logs commands and answers.
         metered: the uplink's bytes are counted.
         config: laid over the gateway's.
@@ -213,7 +220,7 @@ def house(
         }
         laid_over = merged({"uplink": uplink}, config or {})
         lines: queue.Queue[ChildLine] = queue.Queue(LINES)
-        commands = _commands(Path(folder), boxes, sag_every_s, offset, debug, laid_over)
+        commands = _commands(Path(folder), boxes, (sag_every_s, at_once), services, offset, debug, laid_over)
         children = [
             Child(name, command, Path(folder) / "log" / f"{name}.log", lines)
             for name, command in commands.items()
@@ -221,7 +228,7 @@ def house(
         for child in children:
             child.start()
         try:
-            running = BenchHouse(children, lines, offset, boxes, relays)
+            running = BenchHouse(children, lines, offset, boxes, Path(folder), relays)
             running.wait()
             yield running
         finally:
@@ -229,7 +236,13 @@ def house(
 
 
 def _commands(
-    folder: Path, boxes: int, sag_every_s: float, offset: int, debug: bool, config: Mapping[str, Any]
+    folder: Path,
+    boxes: int,
+    sags: tuple[float, int],
+    services: Sequence[str],
+    offset: int,
+    debug: bool,
+    config: Mapping[str, Any],
 ) -> dict[str, list[str]]:
     ids = [str(number) for number in range(1, boxes + 1)]
     KeyFolder(folder / "curve").ensure(ids)
@@ -241,9 +254,9 @@ def _commands(
     python = [sys.executable, "-m"]
     level = ["/usr/bin/env", f"OPQ_LOG={'debug' if debug else 'info'}"]
     run = [*level, *python, "opq_gateway", "run", "--config", str(folder / "gateway.toml")]
-    makai = [*python, "opq_cloud", "all", "--config", str(folder / "cloud.toml")]
+    places = ["--config", str(folder / "cloud.toml"), "--port-offset", str(offset)]
     return {
-        "boxes": [*python, "bench.gateway.boxes", str(boxes), str(ports), str(sag_every_s)],
-        "cloud": [*makai, "--port-offset", str(offset)],
+        "boxes": [*python, "bench.gateway.boxes", str(boxes), str(ports), *map(str, sags)],
+        **{name: [*python, "opq_cloud", name, *places] for name in services},
         "gateway": [*run, "--port-offset", str(offset)],
     }

@@ -319,3 +319,17 @@ def test_memory_is_kept_from_item_to_item_per_nominal_voltage(tmp_path):
         for volts in (120.0, 120.0, 230.0)
     ]
     assert values == [[1, 2], [3, 4], [1, 2]]
+
+
+def test_a_new_version_may_take_another_noun(house, mauka, wire, until):
+    house.install({"echo": ALL["echo"]}, mode="inproc")
+    runner = mauka(**INSIDE)
+    put_findings(house.store, 1, [sag("1", 0)])
+    until(lambda: ("echo", "1") in house.found())
+    house.install({"echo": ("Measurement", "Finding", OF_ROW)}, "1.0.1", mode="inproc")
+    wire.joined(house.broker)
+    put_findings(house.store, 2, [sag("2", 60)])
+    until(lambda: house.publish(1, 60.0, "3") and ("low", "3") in house.found())
+    assert ("echo", "2") not in house.found()
+    (row,) = runner.analysis_rows()
+    assert (row["version"], row["takes"], row["failures"]) == ("1.0.1", ["Measurement"], 0)

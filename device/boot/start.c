@@ -47,7 +47,8 @@ _Static_assert(sizeof OPQ_BOARD_NAME <= OPQ_IMAGE_HARDWARE_BYTES, "the name is r
 
 static opq_handover_t *const handover = (opq_handover_t *)(uintptr_t)OPQ_HANDOVER_ADDRESS;
 
-// A check takes some 0.1 s at 168 MHz and 1 s at 16 MHz, a hash of a full slot as much; the watchdog is fed between them.
+// A check takes some 0.1 s at 168 MHz and 1 s at 16 MHz, a hash of a full slot as much; the watchdog is fed
+// between them.
 static bool check_and_feed(const uint8_t signature[64], const uint8_t public_key[32], const uint8_t *message,
                            size_t length) {
     opq_watchdog_feed();

@@ -7,10 +7,10 @@
 #define FLASH_ERRORS (FLASH_SR_OPERR | FLASH_SR_WRPERR | FLASH_SR_PGAERR | FLASH_SR_PGPERR | FLASH_SR_PGSERR)
 
 // Erasing takes up to 2 s for a sector of 128 KB (DS8626 table 46, x32), option bytes less: SR is read every
-// PAUSE_TURNS turns of two instructions in SRAM. A turn is 3 cycles or more (Cortex-M4 TRM 3.3.1: SUBS 1, a taken B 1 + 1
-// to 3, and the waits of the fetches), so a pause is 20 us or somewhat more at 168 MHz, 210 us at 16 MHz; interrupts of
-// priority 0 to 2 come in between. Counted and not timed, because reading a counter in a loop costs an emulator as much
-// as reading SR. A program of a word takes 100 us at most and is polled without a pause (10 cycles or more).
+// PAUSE_TURNS turns of two instructions in SRAM. A turn is 3 cycles or more (Cortex-M4 TRM 3.3.1: SUBS 1, a taken B 1 +
+// 1 to 3, and the waits of the fetches), so a pause is 20 us or somewhat more at 168 MHz, 210 us at 16 MHz; interrupts
+// of priority 0 to 2 come in between. Counted and not timed, because reading a counter in a loop costs an emulator as
+// much as reading SR. A program of a word takes 100 us at most and is polled without a pause (10 cycles or more).
 // Both limits are 4 s or more, twice the longest erase.
 enum { PAUSE_TURNS = 1120, ERASE_LOOKS = 200000, PROGRAM_LOOKS = 67200000 };
 

@@ -14,7 +14,8 @@ static opq_queue_t out, *in; // `in` belonged to the link: 2 KB
 static bool has_line;
 static uint32_t lost_bytes;
 
-// Interrupt context: Ctrl-C stops the running line at the next byte code. In flash: at the prompt an erase may stall it.
+// Interrupt context: Ctrl-C stops the running line at the next byte code. In flash: at the prompt an erase may
+// stall it.
 static void on_prompt_byte(uint8_t byte) {
     if (byte == mp_interrupt_char) {
         mp_sched_keyboard_interrupt();

@@ -21,7 +21,8 @@ typedef enum {
     OPQ_RESET_LOW_POWER = 6,
 } opq_reset_cause_t;
 
-// Clocks of GPIO, SYSCFG and PWR, then HSE -> PLL -> 168 MHz; every wait is bounded, `opq_power_clock` gives the result.
+// Clocks of GPIO, SYSCFG and PWR, then HSE -> PLL -> 168 MHz; every wait is bounded, `opq_power_clock` gives
+// the result.
 void opq_power_start(void);
 opq_clock_source_t opq_power_clock(void);
 uint32_t opq_power_pclk1_hz(void);

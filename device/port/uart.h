@@ -22,7 +22,8 @@ typedef struct {
     void (*drained)(void);
 } opq_uart_events_t;
 
-// Task context. Pins, 8N1, baud from the real clock, interrupts on. A second call with other queues loses bytes under way.
+// Task context. Pins, 8N1, baud from the real clock, interrupts on. A second call with other queues loses bytes
+// under way.
 void opq_uart_start(opq_uart_t uart, uint32_t baud, opq_queue_t *transmit, opq_queue_t *receive,
                     const opq_uart_events_t *events);
 // Any context: the transmit queue is no longer empty.

@@ -1,8 +1,8 @@
 // The converters' drivers on the PC, on register blocks that are memory. `acquire_registers internal|external OSR`.
 //
-// Prints "<when> <block> <offset> <value>" of every register that is not 0 after the start, after interrupts and after an
-// error. Registers whose flags are cleared by writing 0 keep what was not written (RM0090 "rc_w0"); TIM5 counts a few
-// ticks per look at it and captures the first trigger OPQ_TRIGGER_LEAD ticks after TIM3 was started.
+// Prints "<when> <block> <offset> <value>" of every register that is not 0 after the start, after interrupts and after
+// an error. Registers whose flags are cleared by writing 0 keep what was not written (RM0090 "rc_w0"); TIM5 counts a
+// few ticks per look at it and captures the first trigger OPQ_TRIGGER_LEAD ticks after TIM3 was started.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-// DS8626, "Temperature sensor characteristics" and "Embedded internal reference voltage", with their calibration values.
+// DS8626, "Temperature sensor characteristics" and "Embedded internal reference voltage", with their calibration
+// values.
 #define CALIBRATED_AT_V 3.3f
 #define CALIBRATED_LOW_C 30.0f
 #define CALIBRATED_HIGH_C 110.0f

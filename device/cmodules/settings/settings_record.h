@@ -1,8 +1,8 @@
 // Records of settings in a sector; not needed outside of this folder. Layout: settings.h.
 //
 // Why a cut cannot mislead: the begin word is a constant, so a partly written one is not seen, or completed by
-// the next record; the sum is written after all it covers; the done word only after the sum. A record counts if its sum is
-// right AND at least one bit of done is 0: then all before was programmed to its end and always reads the same.
+// the next record; the sum is written after all it covers; the done word only after the sum. A record counts if its
+// sum is right AND at least one bit of done is 0: then all before was programmed to its end and always reads the same.
 // Done itself may read 0 now and not later. So the settled word follows it: as long as that is not
 // 0, a start programs done once more before it uses the record.
 #ifndef OPQ_SETTINGS_RECORD_H

@@ -43,6 +43,7 @@ def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:
     source.sag()
     end = 24_000 + SAG_CYCLES * 200
     assert [source.enters(first) for first in (24_000, 24_200, end)] == [True, None, False]
+    assert source.marks(24_000, 200) == (24_000,) and source.marks(24_200, 200) == (), "as a Box asks it"
     during = source.counts(24_000, 200)
     assert np.abs(during - 0.6 * blocks[0]).max() <= 1
     assert np.array_equal(source.counts(end, 200), blocks[12])

@@ -83,6 +83,9 @@ class RepeatedSource:
         counts = self._twice[first % RATE : first % RATE + count]
         return (counts * DEPTH_LEFT).astype(np.int16) if first in self._sag else counts
 
+    def marks(self, first: int, count: int) -> tuple[int, ...]:
+        return (self._sag.start,) if self._sag and first == self._sag.start else ()
+
     def enters(self, first: int) -> bool | None:
         """True: the block from `first` on begins the sag; False: it follows the sag; None: neither."""
         return True if self._sag and first == self._sag.start else False if first == self._sag.stop else None

@@ -263,7 +263,12 @@ class EventService:
         self._store_answer(answer, stored)
 
     def _parse_answer(self, frames: list[bytes]) -> DataAnswer:
-        """Raises FrameError, UnicodeDecodeError: it is none. StoreError: the Box's gain cannot be read."""
+        """Reads an answer to a data command.
+
+        Raises:
+            FrameError, UnicodeDecodeError: the frames are no such answer.
+            StoreError: the gain of the Box cannot be read.
+        """
         parsed = parse_identity(frames[0].decode("utf-8"))
         if parsed is None or len(frames) < 2:
             raise FrameError("identity is not data_<token>_<instance>, or there is no Response")

@@ -221,7 +221,7 @@ class AnalysisPool:
         return len(self._jobs()) < JOBS_PER_WORKER * self._section.count
 
     def prepare(self) -> None:
-        """Starts a process where there is none: an event is about to come."""
+        """Starts a process if none runs, so that it is ready when the next event comes."""
         if not self._processes:
             self._processes.append(AnalysisProcess(self._setup, self._clock))
 

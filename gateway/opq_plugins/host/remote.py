@@ -146,7 +146,7 @@ class Remote:
     # -- how
 
     def _made(self) -> WorkerProcess:
-        """The process, with this instance made in it. OSError: there is none, or it is not made in time."""
+        """Returns the process with this instance. Raises OSError if it does not run or takes too long."""
         process = self._supervisor.running()
         if process is self._process:
             return process

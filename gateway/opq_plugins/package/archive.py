@@ -249,7 +249,7 @@ class NotAllowedError(PluginError):
 
 
 def allowed_signer(manifest: bytes, signature: bytes | None, policy: Policy) -> str | None:
-    """The `signer` by the policy's keys. NotAllowedError: the policy requires one, and there is none."""
+    """The `signer` by the policy's keys. Raises NotAllowedError if one is required and missing."""
     signed_by = signer(manifest, signature, policy.keys)
     if signed_by is None and policy.require_signature:
         why = "has no signature" if signature is None else "is signed by none of the allowed keys"

@@ -44,7 +44,7 @@ class KeyedValues:
             self._values[key] = value  # type: ignore[assignment]
 
     def delete(self, key: str) -> None:
-        """Deletes a value. RuleError 404: there is none."""
+        """Deletes a value. Raises RuleError 404 if it does not exist."""
         with self._store.changing():
             if checked_id("key", key, CONFIGURATION) not in self._values:
                 raise RuleError(f"key {key} is not found", NOT_FOUND, 404)

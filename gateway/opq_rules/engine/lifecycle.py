@@ -84,7 +84,7 @@ class RuleLifecycle:
         loop.unit_failed = self.record_unit_failed
 
     def rule(self, rule_id: str) -> Rule:
-        """The rule. RuleError 404: there is none."""
+        """Returns the rule. Raises RuleError 404 if it does not exist."""
         found = self.rules.get(rule_id)
         if found is None:
             raise no_rule(rule_id)

@@ -89,7 +89,7 @@ class RuleStore:
             self.delete(RULE_KIND, [rule_id])
 
     def rule_body(self, rule_id: str) -> JsonObject:
-        """The rule as it was given, with its secrets. RuleError 404: there is none."""
+        """Returns the rule as it was given, with its secrets. Raises RuleError 404 if it is unknown."""
         text = self._temporary.get(rule_id) or self.get(RULE_KIND, rule_id)
         if text is None:
             raise no_rule(rule_id)

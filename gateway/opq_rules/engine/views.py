@@ -72,7 +72,7 @@ class RuleViews:
         return answer
 
     def run_state(self, rule_id: str) -> JsonObject:
-        """`status` as in `rules`, and `message`: why it does not run. RuleError 404: there is none."""
+        """`status` as in `rules`, `message`: why it does not run. Raises RuleError 404: unknown rule."""
         rule = self._lifecycle.rule(rule_id)
         return {"status": rule.status, "message": rule.details.message if rule.details is not None else ""}
 

@@ -157,7 +157,7 @@ class _Compiler:
         return folded(evaluate, node.at, left_known, right_known)
 
     def _fast(self, node: syntax.BinaryOperation, left_known: Value, right_known: Value) -> Evaluate | None:
-        """The fast form of `column sign constant`, in either order; None if there is none."""
+        """Returns the fast form of `column sign constant`, in either order, else None."""
         if isinstance(node.left, syntax.Column) and right_known is not UNKNOWN:
             key = self._resolver.key(node.left)
             return None if key is None else closures.of_key(node.operator, key, right_known)

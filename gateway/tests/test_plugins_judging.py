@@ -1,6 +1,7 @@
 """Triggers and analyses in the plug-in host: in this process and in a worker they are the same."""
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from judging_plugins import HANDING_ON, TRIGGER, analysis_zip, heard, measured, trigger_zip
+from judging_plugins import ANALYSIS, HANDING_ON, TRIGGER, analysis_zip, heard, measured, trigger_zip
 from plugin_zips import manifest, stored, zipped
 from waiting import wait_for
 
 from opq_plugins.host import remote
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.host.proxy import PluginTrigger
+from opq_plugins.host.supervisor import WorkerTimeoutError
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import nouns
 from opq_proto.decision import Decision, Nominal
@@ -318,3 +320,55 @@ def test_the_examples_of_the_guide_work(plugins: Plugins) -> None:
     (found,) = analysis.analyse(heard(), 120.0, 60.0)
     assert found.because == "0.88 times the crest of a sine"
     assert analysis.analyse(heard(), 230.0, 50.0) == ()
+
+
+HANGS = """
+    end_s = time.monotonic() + 20
+    while event.event_id == 16 and time.monotonic() < end_s:
+        try:
+            sum(range(1000))
+        except Exception:
+            pass
+    if event.event_id == 17:
+        WAIT.wait()
+    found = []
+"""
+
+
+def test_an_analysis_in_this_process_that_hangs_is_ended_and_one_that_waits_is_named(tmp_path: Path) -> None:
+    """Neither does a loop that catches every Exception escape, nor does the end come after the call."""
+    policy = Policy(trusted=frozenset({"peak"}), limits=ProcessLimits(call_s=0.2))
+    plugins = Plugins(tmp_path, policy)
+    try:
+        code = ANALYSIS.replace("    found = []\n", HANGS[1:]).replace(
+            "import os\n", "import os, threading, time\n"
+        )
+        code += "WAIT = threading.Event()\n"
+        plugins.create("analysis", "peak", analysis_zip(plugins.uploads, mode="inproc", code=code))
+        analysis = plugins.analysis("peak")()
+        analysis.configure({})
+        with pytest.raises(TimeoutError, match=r"peak: analyse took longer than 0\.2 s"):
+            analysis.analyse(heard(16), 120.0, 60.0)
+        assert analysis.analyse(heard(1), 120.0, 60.0)
+        told = plugins.status("peak")
+        assert (told["crashes"], told["failures"], told["errMsg"]) == (1, 1, "")
+        caught: list[BaseException] = []
+
+        def wait_inside() -> None:
+            try:
+                analysis.analyse(heard(17), 120.0, 60.0)
+            except BaseException as error:
+                caught.append(error)
+
+        thread = threading.Thread(target=wait_inside)
+        thread.start()
+        try:
+            wait_for(lambda: "takes longer than 0.2 s" in str(plugins.status("peak")["errMsg"]))
+        finally:
+            analysis._inside._module.WAIT.set()
+            thread.join()
+        assert [type(error) for error in caught] == [WorkerTimeoutError]
+        assert plugins.status("peak")["errMsg"] == ""
+        assert analysis.analyse(heard(1), 120.0, 60.0)
+    finally:
+        plugins.close()

@@ -227,14 +227,18 @@ SECOND = f"if wave.start_ns == {START_NS + MINUTE_NS}:"
 
 
 @pytest.mark.parametrize(
-    "line, why",
-    [(f"{SECOND} os._exit(3)", "exit code 3"), (f"{SECOND} time.sleep(60)", "took longer than 0.5 s")],
-    ids=["crashes", "hangs"],
+    "line, why, policy",
+    [
+        (f"{SECOND} os._exit(3)", "exit code 3", {}),
+        (f"{SECOND} time.sleep(60)", "took longer than 0.5 s", {}),
+        (f"{SECOND} all(True for _ in range(10**8))", "took longer than 0.5 s", INSIDE),
+    ],
+    ids=["crashes", "hangs", "hangs in process"],
 )
 def test_what_crashes_or_hangs_is_ended_counted_and_shown_and_holds_up_no_other_event(
-    house, mauka, until, line, why
+    house, mauka, until, line, why, policy
 ):
-    follower, runner = mauka(limits=ProcessLimits(call_s=0.5 if "longer" in why else 60.0))
+    follower, runner = mauka(limits=ProcessLimits(call_s=0.5 if "longer" in why else 60.0), **policy)
     house.install("1.0.0", code("one", line))
     assert until(follower.status)
     house.event()

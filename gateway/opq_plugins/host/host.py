@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from opq_plugins import sdk
 from opq_plugins.host.proxy import PluginAnalysis, PluginTrigger
 from opq_plugins.host.running import Pauses, Replaced, RunningPlugin
-from opq_plugins.host.runtime import InProcessRuntime, ProcessRuntime, Runtime
+from opq_plugins.host.runtime import InProcessRuntime, ProcessRuntime, Runtime, narrowed
 from opq_plugins.host.source_proxy import SourceFactory
 from opq_plugins.package.manifest import FOLDERS, PackageManifest
 from opq_plugins.package.properties import Properties, read_properties
@@ -288,5 +288,5 @@ class PluginHost:
         folder = self._releases.folder(installed.name, installed.version)
         trusted = installed.signed_by is not None or installed.name in self._policy.trusted
         if manifest.mode == "inproc" and trusted:
-            return InProcessRuntime(folder, manifest)
+            return InProcessRuntime(folder, manifest, narrowed(self._policy.limits, manifest.limits))
         return ProcessRuntime(folder, manifest, installed.manifest, self._policy, running.crashed)

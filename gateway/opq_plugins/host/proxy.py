@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
-from opq_plugins.host.runtime import Inside, Runtime
+from opq_plugins.host.runtime import InProcessRuntime, Inside, Runtime
 from opq_plugins.host.supervisor import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.sdk import Row, Value
 from opq_proto.errors import OpqError, PluginError
@@ -277,7 +277,20 @@ class PluginTrigger(PluginModule):
 
 
 class PluginAnalysis(PluginModule):
+    """In the server's process too, its calls end when their time is over."""
+
     kind = "analysis"
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        runtime = self._runtime
+        if not isinstance(runtime, InProcessRuntime):
+            return super()._call(method, *arguments)
+        try:
+            with runtime.deadline.limited(method):
+                return super()._call(method, *arguments)
+        except WorkerTimeoutError:
+            self._on_result(True)  # no supervisor counts it
+            raise
 
     def analyse(self, event: "Event", nominal_v: float, nominal_hz: float) -> "tuple[Finding, ...]":
         """Raises whatever the analysis raises; OSError: its process is gone, or takes too long."""

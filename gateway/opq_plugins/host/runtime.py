@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from opq_plugins.host.call_deadline import CallDeadline
 from opq_plugins.host.remote import Remote, RemoteFunction
 from opq_plugins.host.remote_source import RemoteSource
 from opq_plugins.host.supervisor import WorkerSupervisor
@@ -97,16 +98,25 @@ class InProcessRuntime(Runtime):
 
     mode = "inproc"
 
-    def __init__(self, folder: Path, manifest: PackageManifest) -> None:
+    def __init__(self, folder: Path, manifest: PackageManifest, limits: ProcessLimits) -> None:
         if manifest.language != "python" or manifest.portable:
             raise PluginError(f"{manifest.name}: only Python of our own form runs in the server's process")
         super().__init__(folder, manifest)
         self._folder = folder
         self._factories = python_code.load_python(folder, manifest)
         self.replaying = replaying(self._factories)
+        self.deadline = CallDeadline(manifest.name, limits.call_s)
+        """For calls that nothing else watches: those of analyses."""
 
     def status(self) -> dict[str, Value]:
-        return {"status": "running", "errMsg": "", "pid": 0, "protections": {}, "crashes": 0}
+        late = self.deadline
+        return {
+            "status": "running",
+            "errMsg": late.trouble,
+            "pid": 0,
+            "protections": {},
+            "crashes": late.ended,
+        }
 
     def close(self) -> None:
         python_code.forget(self._folder, self.manifest)

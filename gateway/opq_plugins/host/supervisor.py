@@ -41,7 +41,7 @@ class WorkerEndedError(ConnectionError):
 
 
 class WorkerTimeoutError(TimeoutError):
-    """The call took too long, and its process was ended."""
+    """The call took too long; its process, or in this process the call, was ended."""
 
 
 class HostHalf(Protocol):

@@ -1,9 +1,11 @@
 """Built-in sources against real peers: files, HTTP, a broker; and how they go on after a restart."""
 
 import http.client
+import re
 import socket
 import threading
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -120,14 +122,16 @@ def test_httppush_does_not_wait_for_half_a_request(monkeypatch: pytest.MonkeyPat
         assert "cut" in stream.errors[0]
 
 
-def test_httppull_asks_again_and_leaves_out_what_has_not_changed() -> None:
-    answers = [(200, b'{"k":1}'), (200, b'{"k":1}'), (500, b""), (200, b'{"k":2}')]
-    asked: list[str] = []
+@contextmanager
+def answering(answers: Sequence[tuple[int, bytes]]) -> Iterator[tuple[str, list[str]]]:
+    """Yields the address of a server that gives these answers, then the last again; and the paths of its
+    requests."""
+    paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
-            code, body = answers[min(len(asked), len(answers)) - 1]
+            paths.append(self.path)
+            code, body = answers[min(len(paths), len(answers)) - 1]
             self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -138,16 +142,44 @@ def test_httppull_asks_again_and_leaves_out_what_has_not_changed() -> None:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", paths
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_httppull_asks_again_and_leaves_out_what_has_not_changed() -> None:
+    answers = [(200, b'{"k":1}'), (200, b'{"k":1}'), (500, b""), (200, b'{"k":2}')]
     stream = Stream()
-    url = f"http://127.0.0.1:{server.server_port}"
-    with running(made(httppull.Source(), "/rms", url=url, interval=5, incremental=True), stream):
-        wait_for(lambda: len(asked) > 5)
-    server.shutdown()
-    server.server_close()
-    thread.join()
-    assert asked[0] == "/rms"
+    with (
+        answering(answers) as (url, paths),
+        running(made(httppull.Source(), "/rms", url=url, interval=5, incremental=True), stream),
+    ):
+        wait_for(lambda: len(paths) > 5)
+    assert paths[0] == "/rms"
     assert stream.payloads == [b'{"k":1}', b'{"k":2}']
     assert stream.errors == [f"{url}/rms: answered 500 Internal Server Error"]
+
+
+def test_httppull_with_response_type_body_wants_a_code_of_success_in_the_answer() -> None:
+    good = [b'{"code":200,"k":1}', b'[{"code":201},{"code":299}]']
+    bad = [b'{"code":503}', b'{"ok":true}', b'[{"code":200},{"code":"200"}]', b"busy"]
+    last = b'{"code":200,"k":2}'
+    stream = Stream()
+    with (
+        answering([(200, answer) for answer in [*good, *bad, last]]) as (url, _),
+        running(made(httppull.Source(), "", url=url, interval=5, responseType="body"), stream),
+    ):
+        wait_for(lambda: last in stream.payloads)
+    assert stream.payloads[:3] == [*good, last]
+    assert [re.sub(r"(no JSON): .*", r"\1", error.removeprefix(f"{url}: ")) for error in stream.errors] == [
+        "answered with code 503 in its body; want a number from 200 to 299",
+        "answered with code None in its body; want a number from 200 to 299",
+        "answered with code '200' in its body; want a number from 200 to 299",
+        "no JSON",
+    ]
 
 
 # -- mqtt

@@ -11,6 +11,7 @@ from opq_plugins.sdk import SourceContext
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject
 from opq_rules.http_client import check_url, http_client
+from opq_rules.streams.formats import json_rows
 
 _LARGEST_BYTES = 16 << 20
 
@@ -25,7 +26,7 @@ class Config:
     body: str = ""
     bodyType: Literal["none", "json", "text"] = "none"
     headers: JsonObject = field(default_factory=dict)
-    responseType: Literal["code", "body"] = "code"  # body: {"ok": false} in it is a refusal
+    responseType: Literal["code", "body"] = "code"  # body: `code` in each object of the answer counts, too
     insecureSkipVerify: bool = False
 
 
@@ -63,4 +64,14 @@ class Source(SourceOfSdk):
                 taken += piece
                 if len(taken) > _LARGEST_BYTES:
                     raise ValueError(f"the answer is longer than {_LARGEST_BYTES} bytes")
+        if self._config.responseType == "body":
+            _check_codes(bytes(taken))
         return bytes(taken)
+
+
+def _check_codes(answer: bytes) -> None:
+    """Raises ValueError unless each object of the answer holds a `code` of success, as eKuiper checks it."""
+    for row in json_rows(answer):
+        code = row.get("code")
+        if not (isinstance(code, int) and 200 <= code < 300):
+            raise ValueError(f"answered with code {code!r} in its body; want a number from 200 to 299")

@@ -49,11 +49,11 @@ def reader(
             read = schemas.by(schema_id, protobuf_reader)
             return lambda payload: [read(payload)]
         case _:
-            return _json
+            return json_rows
 
 
-def _json(payload: bytes) -> list[Row]:
-    """Reads an object, or an array of objects."""
+def json_rows(payload: bytes) -> list[Row]:
+    """Reads an object, or an array of objects; raises ValueError for anything else."""
     try:
         found = _decode_json(payload)
     except JSON_ERRORS as error:

@@ -371,8 +371,8 @@ def test_rows_of_the_api_and_of_files_are_of_boxes_that_the_role_sees(cast: Cast
         assert bool(json.loads(browser.text)["incidents"]) == (box_id in SEES[role]), box_id
 
 
-def heard(cast: Cast) -> int:
-    """Publishes one Measurement of each Box, 4 last; when it was of, in ms."""
+def published_ms(cast: Cast) -> int:
+    """Publishes one Measurement of each Box, 4 last, until View has received them; returns their time, ms."""
     counters = cast.scene.view.counters
     stop_s = time.monotonic() + 60
     while time.monotonic() < stop_s:  # a PUB drops what it sends before its subscriber has joined
@@ -384,7 +384,7 @@ def heard(cast: Cast) -> int:
             if counters.total("measurements") >= before + len(outlets):
                 return t_ms
             time.sleep(0.01)
-    raise AssertionError("no Measurement was heard")
+    raise AssertionError("View received no Measurement")
 
 
 @pytest.mark.parametrize("values", ["?values=*", "?values=1,2,4", ""])
@@ -406,7 +406,7 @@ def test_the_live_feed_holds_what_the_role_sees_and_nothing_else(cast: Cast, rol
             if field != "data":
                 continue
             facts = json.loads(text)
-            t_ms = t_ms or heard(cast)  # the feed is open; what comes of the others comes before Box 4
+            t_ms = t_ms or published_ms(cast)  # the feed is open; what comes of the others comes before Box 4
             if name == "reporting":
                 reporting.append(facts["reporting"])
             if name == "measurement":

@@ -136,6 +136,8 @@ def test_a_view_is_saved_by_its_name(scene: demo.Scene, page: "sync_api.Page") -
     _sound(page)
     page.get_by_role("link", name="Sags").press("Enter")
     page.wait_for_url("**/incidents?class=sag")
+    assert page.locator("select[name=class]").input_value() == "sag"
+    assert page.locator("tr[data-incident]").count() > 0
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ THD = "SELECT box, start_ms, end_ms, thd FROM boxes WHERE thd > 0.08"
 STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")'
 
 
-def told(box: Any, thd: float, **more: Any) -> list[bytes]:
+def measurement_frames(box: Any, thd: float, **more: Any) -> list[bytes]:
     """A Measurement's frames with rms and thd over the last 200 ms."""
     at_ms = time.time_ns() // 1_000_000
     topic, body = box.measurement(120.0, at_ms, start_ns=(at_ms - 200) * 10**6, end_ns=at_ms * 10**6, **more)
@@ -62,13 +62,12 @@ def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callab
     house.ask("POST", "/rules", rule, 201)
 
     def arrived() -> bool:
-        box.pub.send_multipart(told(box, 0.02))
-        time.sleep(0.05)
+        box.pub.send_multipart(measurement_frames(box, 0.02))
         return bool(house.ask("GET", "/rules/distorted/status")["source_boxes_0_records_in_total"])
 
     house.wait_for(arrived)
     assert house.shared.store.unfinished_events() == []
-    frames = told(box, 0.09)
+    frames = measurement_frames(box, 0.09)
     box.pub.send_multipart(frames)
     command = data_command(box)
     (record,) = house.shared.store.unfinished_events()
@@ -98,8 +97,7 @@ def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Pa
             box = makai.box(brokers, "1")
 
             def sent() -> float:
-                box.pub.send_multipart(told(box, 0.01))
-                time.sleep(0.02)
+                box.pub.send_multipart(measurement_frames(box, 0.01))
                 return float(forwarded.total("received"))
 
             makai.wait_for(sent, 30)
@@ -111,7 +109,9 @@ def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Pa
     )
     service = Slow(config, shared, NOMINAL, tmp_path)
     with makai.running(brokers.triggering), makai.running(service):
-        makai.wait_for(lambda: service.counters.total("received") == forwarded.total("received"), 30)
+        assert makai.wait_for(
+            lambda: 0 < forwarded.total("received") == service.counters.total("received"), 30
+        )
     shared.close()
 
 
@@ -123,8 +123,7 @@ def test_a_row_without_a_span_is_counted_and_asks_for_nothing(makai_with: Callab
     house.ask("POST", "/rules", wrong, 201)
 
     def failed() -> bool:
-        box.pub.send_multipart(told(box, 0.5))
-        time.sleep(0.05)
+        box.pub.send_multipart(measurement_frames(box, 0.5))
         status = house.ask("GET", "/rules/wrong/status")
         return any("lacks start_ms, end_ms" in str(value) for value in status.values())
 
@@ -137,7 +136,7 @@ def test_a_rule_of_a_gateway_opens_an_event_over_the_wire(makai_with: Callable[.
     box = house.box("1")
 
     def sent() -> bool:
-        topic, body = told(box, 0.01)
+        topic, body = measurement_frames(box, 0.01)
         wire = Wire.FromString(body)
         wire.crossing = True
         metric = wire.metrics["rule_edge-thd"]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 
 import pytest
 from free_ports import free_offset
@@ -23,7 +24,7 @@ def get(url):
         return json.load(answer)
 
 
-def test_the_command_serves_its_bus_and_status_and_ends_on_sigterm(tmp_path, offset):
+def test_the_command_serves_its_bus_and_status_and_ends_on_sigterm(tmp_path, offset, until):
     process = subprocess.Popen(
         [sys.executable, "-m", "opq_cloud", "mauka", "--data-dir", tmp_path, "--port-offset", str(offset)],
         stderr=subprocess.PIPE,
@@ -37,16 +38,15 @@ def test_the_command_serves_its_bus_and_status_and_ends_on_sigterm(tmp_path, off
             except NobodyListensError:
                 assert time.monotonic() < end_s
         base = f"http://127.0.0.1:{8911 + offset}"
-        while True:
-            try:
-                rows = {row["plugin_name"]: row for row in get(f"{base}/status")}
-                if len(rows) == 9 and rows["AnalysisRunner"]["messages_recv"]:
-                    break
-            except OSError:
-                pass
-            assert time.monotonic() < end_s
-            time.sleep(0.1)
-        assert set(rows) == {
+
+        def rows():
+            with suppress(OSError):
+                return {row["plugin_name"]: row for row in get(f"{base}/status")}
+            return {}
+
+        assert until(lambda: rows().get("AnalysisRunner", {}).get("messages_recv"))
+        assert until(lambda: len(rows()) == 9)
+        assert set(rows()) == {
             "AnalysisRunner",
             "BoxOptimizationPlugin",
             "MakaiEventPlugin",

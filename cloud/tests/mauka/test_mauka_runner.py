@@ -135,9 +135,10 @@ def test_injecting_an_event_again_looks_again_and_doubles_nothing(bus, runner, r
 
 
 def test_a_lost_notification_is_healed_within_seconds(runner, running, store, until):
+    before = put_event(store, sine("1", (1.0, 1.1, 0.6)))
     running.start(runner)
-    time.sleep(0.3)
-    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
+    assert until(lambda: store.event_record(before).analysed), "found at the start"
+    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6), START_NS + 60 * 10**9))
     assert until(lambda: store.event_record(event_id).analysed)
 
 
@@ -154,7 +155,9 @@ def test_an_event_without_disturbance_or_waveform_is_analysed_all_the_same(runne
     assert store.event_record(clean).analysed
 
 
-def test_an_analysis_that_fails_takes_no_other_finding_with_it_and_is_tried_again(bus, running, store, until):
+def test_an_analysis_that_fails_takes_no_other_finding_with_it_and_is_tried_again(
+    bus, running, store, until, monkeypatch
+):
     broken = threading.Event()
     broken.set()
 
@@ -173,8 +176,11 @@ def test_an_analysis_that_fails_takes_no_other_finding_with_it_and_is_tried_agai
     assert [record.event_id for record in store.unanalysed_events()] == [first, second]
     assert until(lambda: runner.last_error) == "analysis sometimes: RuntimeError: broken"
     assert until(lambda: runner.counters.total("failures") == 2)
-    time.sleep(0.3)
-    assert runner.counters.total("failures") == 2  # not before its time
+    searched, search = [], store.unanalysed_events
+    monkeypatch.setattr(store, "unanalysed_events", lambda: searched.append(now_s[0]) or search())
+    for now_s[0] in (0.6, 1.2, 1.8):  # a search begins once what the last one found is over
+        assert until(lambda: now_s[0] in searched)
+    assert runner.counters.total("failures") == 2, "not before its time"
     broken.clear()
     now_s[0] = 10.0
     assert until(lambda: not store.unanalysed_events())

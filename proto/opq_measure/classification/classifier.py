@@ -15,6 +15,7 @@ from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.candidates import candidates_in
 from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.first_sample import from_first_sample
 from opq_measure.classification.judgement import Found, calibrated, judged
 from opq_measure.classification.measured_signal import NOISE_SIGMAS, TRANSIENTS, MeasuredSignal
 from opq_measure.classification.noise_candidates import without_noise
@@ -118,7 +119,10 @@ def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tu
         *(each for each in candidates_in(signal, limits) if isinstance(each, Occurrence)),
     ]
     kept = [each for each in found if not _explained(each, found, signal, limits)]
-    parts = [judged(each, details.get(id(each), ()), noise_pu, limits) for each in kept]
+    parts = [
+        judged(from_first_sample(each, signal, limits), details.get(id(each), ()), noise_pu, limits)
+        for each in kept
+    ]
     return tuple(sorted(parts, key=lambda part: (part.found.start_sample, part.kind)))
 
 

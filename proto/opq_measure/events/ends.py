@@ -2,8 +2,9 @@
 
 Urms(1/2) spans a whole cycle, so by the standard's time stamps a dip of d cycles lasts d to d + 1.1 cycles
 (5.4.5.2 allows an error of a cycle). Urms(1/2) alone decides which events there are and how deep they are.
-Their start and end are then found where the waveform changes (`events.steps`) or, where it changes slowly,
-from the rms over half a cycle, moved sample by sample.
+Their start and end are then found where the waveform changes (`events.steps`), a start that is no step by its
+first sample (`waveform.departure`) or, where it changes slowly, from the rms over half a cycle, moved sample
+by sample.
 
 Source: IEC 61000-4-30:2015, 5.4.
 """
@@ -15,10 +16,14 @@ import numpy as np
 from opq_measure.events.steps import change_at, dip_between
 from opq_measure.median import median
 from opq_measure.signal import FloatArray
+from opq_measure.waveform.departure import departure_in
 
 SHORT_WINDOWS = 5
 """A span of so few Urms(1/2) may be an event below 1.5 cycles, too short to contain a whole cycle next to its
 step; a shallow event may have 3.5 cycles."""
+EARLY_CYCLES, AGREES_CYCLES = 0.75, 0.02
+"""The half-cycle rms may pass its threshold so long before or after the first sample that leaves the wave, as
+of a ringing that lifts it. No event begins before that sample; a step this near to it is known better."""
 REACH = 16
 """Half edges that are used before and after an end: for DC, for the length of a cycle."""
 
@@ -63,6 +68,11 @@ class Surroundings:
         """Position of a start (`which` 0) or end (-1): a step or short ramp there, else the slow crossing."""
         near = self.crossing(level, sign, which)
         changed = change_at(self.volts, near, self.cycle, level)
+        if which == 0:
+            reach = EARLY_CYCLES * self.cycle
+            left = departure_in(self.volts, self.cycle, 1.0, near - reach, near + reach)
+            if left is not None and (changed is None or changed < left - AGREES_CYCLES * self.cycle):
+                return left
         return self.crossing(level, sign, which, smooth=True) if changed is None else changed
 
     def dip(self, begin: float, end: float) -> tuple[float, float] | None:

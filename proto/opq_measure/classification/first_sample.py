@@ -1,0 +1,104 @@
+"""The start of a part, finer than the windows or half cycles in which it was found.
+
+A lasting condition is found in windows of 0.2 s, and a voltage change by half cycles. Most of them begin at
+an instant: a furnace, a rectifier, a telegram or a transformer that is switched in. They begin with the first
+sample that leaves the wave before. A frequency leaves its limit by itself, so a deviation begins when the
+frequency passes the limit, by the zero crossings around.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.judgement import Found
+from opq_measure.classification.measured_signal import MeasuredSignal
+from opq_measure.events.disturbance import Disturbance
+from opq_measure.waveform.departure import departure_in
+
+WINDOW_CYCLES = (-13.0, 13.0)
+"""A window of 10/12 cycles shows a condition that begins in it, or only the next one does."""
+SPANS_CYCLES = {
+    "harmonics": WINDOW_CYCLES,
+    "interharmonics": WINDOW_CYCLES,
+    "mains_signalling": WINDOW_CYCLES,
+    "periodic_notching": WINDOW_CYCLES,
+    "flicker": (-5.0, 5.0),
+    "rapid_voltage_change": (-1.25, 0.75),
+    "phase_jump": (-0.5, 0.25),
+    "impulsive_transient": (-0.5, 0.1),
+    "oscillatory_transient": (-0.5, 0.1),
+}
+"""Class -> where its first sample may lie, from the start that was found."""
+AGREES_S = 0.0004
+"""A start this near remains: where one wave becomes another, that is known better than the first sample."""
+CYCLES_BEFORE = 9
+"""Cycles whose median frequency is used."""
+LINE_FIGURES = {"mains_signalling": "signal_percent", "interharmonics": "interharmonic_percent"}
+"""Class of a line that is found in the whole signal, where its beginning may be -> the figure of its size."""
+FAINT = 0.3
+"""Share of a line that is left in the wave before its beginning at most."""
+MEAN_HALF_CYCLES, FIT_HALF_CYCLES = 10, 15
+"""Half cycles whose mean frequency shows where the limit is passed, and that a cubic is fitted to on either
+side of this place."""
+NEARLY_REAL = 1e-6
+
+
+def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits) -> Found:
+    """`found` with its start at its first sample; unchanged where the noise hides that."""
+    if isinstance(found, Disturbance) or (found.open_at_start and found.kind not in LINE_FIGURES):
+        return found
+    if found.kind == "frequency_deviation":
+        return _from_passing(found, signal, limits.deviation_percent)
+    if found.kind not in SPANS_CYCLES:
+        return found
+    early, late = SPANS_CYCLES[found.kind]
+    span = found.start_sample + early * signal.cycle, found.start_sample + late * signal.cycle
+    most_rest_v = math.inf
+    if found.open_at_start:
+        span = CYCLES_BEFORE * signal.cycle, found.end_sample
+        most_rest_v = FAINT * found.figures[LINE_FIGURES[found.kind]] / 100 * signal.usual_rms_v
+    hz = _hz_before(signal, span[0])
+    at = None if hz is None else departure_in(signal.volts, found.rate_hz, hz, *span, most_rest_v)
+    if at is None or abs(at - found.start_sample) <= AGREES_S * found.rate_hz:
+        return found
+    return replace(found, start_sample=at, end_sample=max(at, found.end_sample), open_at_start=False)
+
+
+def _from_passing(found: Occurrence, signal: MeasuredSignal, limit_percent: float) -> Occurrence:
+    """A frequency deviation from the moment at which the frequency passes the limit and stays beyond it."""
+    analysis, edges, mean = signal.analysis, signal.analysis.half_starts, MEAN_HALF_CYCLES
+    sign = math.copysign(1.0, found.figures["deviation_hz"])
+    limit_hz = analysis.nominal_hz * (1 + sign * limit_percent / 100)
+    early, late = (found.start_sample + cycles * signal.cycle for cycles in WINDOW_CYCLES)
+    low, high = np.searchsorted(edges, (early, late)).tolist()
+    near = edges[low:high]
+    if len(near) <= mean:
+        return found
+    within = sign * (mean / 2 * found.rate_hz / (near[mean:] - near[:-mean]) - limit_hz) < 0
+    if within[-1] or not within.any():
+        return found
+    middle = low + int(np.flatnonzero(within)[-1]) + 1 + mean // 2
+    fitted = edges[max(0, middle - FIT_HALF_CYCLES) : middle + FIT_HALF_CYCLES + 1]
+    if len(fitted) <= 2 * FIT_HALF_CYCLES or not np.isfinite(fitted).all():
+        return found
+    counts = np.arange(-FIT_HALF_CYCLES, FIT_HALF_CYCLES + 1) / FIT_HALF_CYCLES
+    places = np.polynomial.Polynomial.fit(counts, fitted, 3, domain=(-1, 1))
+    half_cycle = found.rate_hz / (2 * limit_hz) * FIT_HALF_CYCLES
+    passes = [each.real for each in (places.deriv() - half_cycle).roots() if abs(each.imag) < NEARLY_REAL]
+    at = min(passes, key=abs, default=np.inf)
+    if abs(at) > 1:
+        return found
+    start = float(places(at))
+    return replace(found, start_sample=start, end_sample=max(start, found.end_sample))
+
+
+def _hz_before(signal: MeasuredSignal, sample: float) -> float | None:
+    """Median frequency of the cycles before a sample; None where none is known."""
+    analysis = signal.analysis
+    last = int(np.searchsorted(analysis.cycle_starts, sample))
+    known = analysis.frequency_hz[max(0, last - CYCLES_BEFORE) : last]
+    known = known[np.isfinite(known)]
+    return float(np.median(known)) if len(known) else None

@@ -10,13 +10,16 @@ from power_system_under_test import DOCUMENT, NOMINAL_V, OUTLETS, RATE_HZ, small
 
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.sampling import Converter
+from opq_hil.power_system.causes.arc_furnace import ArcFurnace
 from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
 from opq_hil.power_system.causes.cause import Cause
+from opq_hil.power_system.causes.converter_loads import ConverterLoad
 from opq_hil.power_system.causes.fault import ClearedFault
 from opq_hil.power_system.causes.islanding import Islanding
 from opq_hil.power_system.causes.lightning import Lightning
 from opq_hil.power_system.causes.lost_neutral import LostNeutral
 from opq_hil.power_system.causes.motor_start import MotorStart
+from opq_hil.power_system.causes.ripple_control import RippleControl
 from opq_hil.power_system.causes.tap_changer import TapChange
 from opq_hil.power_system.causes.transformer_energising import TransformerEnergising
 from opq_hil.power_system.disturbance_truth import TruthFiles
@@ -133,6 +136,32 @@ def test_classes_and_scope_follow_from_what_outlets_get(cause, kinds, scope, tmp
     assert {seen["class"] for seen in line["boxes"].values()} == kinds
     assert line["scope"] == scope
     assert line["class"] in (kinds or {"none"})
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        ArcFurnace(at="feeder2/4km", mva=4.0),
+        CapacitorSwitching(at="mv", kvar=1200.0),
+        ConverterLoad(at="lv2", kw=300.0, seconds=5.0),
+        Lightning(at="feeder2/7.5km", distance_m=100.0),
+        MotorStart(at="lv2", kw=110.0),
+        RippleControl(at="mv"),
+        TransformerEnergising(at="feeder2/7km", rating_kva=6000.0),
+    ],
+    ids=lambda cause: cause.name,
+)
+def test_a_disturbance_arrives_with_the_first_moment_at_which_the_voltage_is_another(cause, tmp_path):
+    """Whatever its class; a wave that begins at zero needs some tenths of a millisecond."""
+    system, undisturbed = fresh(cause, outlets=LV), fresh(outlets=LV)
+    (line,) = truth_of(tmp_path, system, 3.0)
+    assert line["boxes"]
+    for box_id, seen in line["boxes"].items():
+        arrival_s = (seen["arrival_ns"] - START_NS) / 1e9
+        t_s = arrival_s + np.arange(-0.02, 0.02, 1e-5)
+        apart_v = np.abs(system.voltages[box_id].volts(t_s) - undisturbed.voltages[box_id].volts(t_s))
+        first_s = t_s[np.argmax(apart_v > 0.002 * NOMINAL_V)] - arrival_s
+        assert 0 <= first_s + 1e-5 < 0.4e-3
 
 
 def test_one_seed_gives_the_same_truth_to_the_byte_however_it_is_read(tmp_path):

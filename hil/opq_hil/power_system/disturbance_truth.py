@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -16,7 +17,8 @@ import numpy as np
 from opq_hil.mains.profiles import FloatArray
 from opq_hil.power_system.box_times import BoxOutage
 from opq_hil.power_system.causes.catalogue import CauseValue
-from opq_hil.power_system.outlet_truth import OutletTruth, outlet_truth
+from opq_hil.power_system.disturbance_terms import SlipTerm
+from opq_hil.power_system.outlet_truth import OutletTruth, frequency_deviations, outlet_truth
 from opq_hil.power_system.power_system import GridDisturbance, PowerSystem
 from opq_measure.aggregation.unbalance import unbalance
 
@@ -57,7 +59,7 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
     """The effect of a disturbance by Box id, without Boxes that see nothing of it."""
     system, terms, place = found.system, found.solved.terms, found.solved.place
     hz = system.network.config.nominal_hz
-    off_hz = float(system.hz(np.array([found.start_s]))[0]) - hz
+    deviations = frequency_deviations(terms.slips, hz, partial(_hz_in, system))
     truths: dict[str, OutletTruth] = {}
     downstream = {bus: system.feeds(place, bus) for bus in {outlet.bus for outlet in system.outlets}}
     turns = found.start_cycles + terms.delays_s * hz + np.angle(found.before_v) / (2 * math.pi)
@@ -69,7 +71,7 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
             before_v = abs(complex(found.before_v[index])) * factor
             behind = downstream[outlet.bus]
             turn = float(turns[index])
-            known[key] = outlet_truth(terms, index, before_v, outlet.nominal_v, hz, behind, off_hz, turn)
+            known[key] = outlet_truth(terms, index, before_v, outlet.nominal_v, hz, behind, deviations, turn)
         seen = known[key]
         if seen is not None:
             truths[outlet.box_id] = seen
@@ -78,6 +80,12 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
         own = truths.get(box_id) or OutletTruth("", None, 0.0, start_s, behind)
         truths[box_id] = replace(own, kind="+".join(sorted({*own.kind.split("+"), "unbalance"} - {""})))
     return truths
+
+
+def _hz_in(system: PowerSystem, slip: SlipTerm, t_s: FloatArray) -> FloatArray:
+    """(n,) frequency in a part of the network; an island has its own in addition."""
+    own = 0.0 if slip.whole_system else slip.profile.hz(t_s - slip.start_s)
+    return system.hz(t_s) + own
 
 
 def _unbalanced(found: GridDisturbance, truths: Mapping[str, OutletTruth]) -> Iterator[tuple[int, float]]:

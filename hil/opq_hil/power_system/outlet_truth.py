@@ -6,6 +6,7 @@ any one cycle of the disturbance's own factor on the fundamental. Limits are tho
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -50,10 +51,12 @@ DEVIATION_SHARE = 0.01
 DEVIATION_BACK, DEVIATION_S = 0.9, 1.2
 """Until it is below this share of the limit again, for so long: the second of `opq_measure`'s conditions,
 wherever its windows of a fifth of a second lie."""
+PASSING_STEPS = 5000
+"""Steps of 10 us in which the passing of the limit is searched."""
 PST = 1.0
 DEAD_PU = 1e-3
 EXAMINED_S, EXAMINED_STEP_S = 120.0, 0.05
-"""Span and step in which a slip is searched for its largest speed."""
+"""Span and step in which the frequency is searched for the passing of its limit."""
 STEPS_PER_CYCLE = 16
 PST_OF_PINST = 0.714
 """Pst of a steady Pinst of 1: sqrt(0.5096); IEC 61000-4-15:2010, 5.7."""
@@ -70,10 +73,20 @@ class OutletTruth:
     phase_jump_deg: float
     """Jump of the fundamental's phase at the begin; positive: ahead."""
     arrival_s: float
-    """Arrival of the first part that its class names. For an island without one: when it is closed again. For
-    a phase that only the breaker makes dead: when that opens."""
+    """When the first part that its class names begins here: the first moment at which the voltage differs
+    from the undisturbed one; for a slow dip or swell and for a frequency, the moment at which it passes its
+    limit. For an island that only jumps: when it is closed again. For a phase that only the breaker makes
+    dead: when that opens."""
     downstream: bool
     """True if it is fed through the place of the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrequencyDeviation:
+    """A slip by which the frequency passes its limit at `at_s`, at the place of its cause."""
+
+    slip: SlipTerm
+    at_s: float
 
 
 def outlet_truth(
@@ -83,7 +96,7 @@ def outlet_truth(
     nominal_v: float,
     hz: float,
     downstream: bool,
-    off_hz: float = 0.0,
+    deviations: Sequence[FrequencyDeviation] = (),
     turn: float = 0.0,
 ) -> OutletTruth | None:
     """The effect of a disturbance at an outlet; None: nothing that a Box would report.
@@ -91,7 +104,7 @@ def outlet_truth(
     Args:
         before_v, nominal_v: rms at the outlet before, and declared.
         hz: nominal frequency.
-        off_hz: how far the frequency was off it before.
+        deviations: of its slips.
         turn: cycles of its fundamental, a sine, when the disturbance begins there.
     """
     moments_s, before_pu = terms.moments_s(index), before_v / nominal_v
@@ -114,11 +127,14 @@ def outlet_truth(
     if residual_pu is None and abs(jump_deg) >= JUMP_DEG:
         kinds.add("phase_jump")
     added = _added_kinds(terms, index, nominal_v, hz)
-    if any(_deviates(slip, hz, off_hz) for slip in terms.slips if slip.affects(index)):
-        added.add("frequency_deviation")
-    kinds |= added
-    is_first = residual_pu is None or abs(jump_deg) >= JUMP_DEG or bool(added)
-    arrival_s, back_s = moments_s[0] + (0.0 if is_first else beyond_s), _jump_back_s(terms, index)
+    passes = [each.at_s + float(terms.delays_s[index]) for each in deviations if each.slip.affects(index)]
+    begins_s = list(passes)
+    if residual_pu is not None:
+        begins_s.append(moments_s[0] + beyond_s)
+    if added or (kinds and residual_pu is None) or abs(jump_deg) >= JUMP_DEG:
+        begins_s.append(moments_s[0])
+    kinds |= added | ({"frequency_deviation"} if passes else set())
+    arrival_s, back_s = min(begins_s, default=moments_s[0]), _jump_back_s(terms, index)
     if back_s is not None:
         arrival_s = arrival_s if kinds else back_s
         kinds.add("phase_jump")
@@ -189,16 +205,35 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
     return kinds
 
 
-def _deviates(slip: SlipTerm, hz: float, off_hz: float) -> bool:
-    """True if it takes the frequency across the limit for long enough, with what it was off before."""
-    at_s = np.arange(0.0, min(slip.end_s - slip.start_s, EXAMINED_S), EXAMINED_STEP_S)
-    off = np.abs(off_hz + slip.profile.hz(at_s)) / (DEVIATION_SHARE * hz)
-    first = int(np.argmax(off >= 1.0))
-    if not len(off) or off[first] < 1.0:
-        return False
-    back = np.flatnonzero(off[first:] < DEVIATION_BACK)
-    last = int(back[0]) if len(back) else len(off) - first
-    return last * EXAMINED_STEP_S >= DEVIATION_S
+def frequency_deviations(
+    slips: Sequence[SlipTerm], hz: float, hz_in: Callable[[SlipTerm, FloatArray], FloatArray]
+) -> tuple[FrequencyDeviation, ...]:
+    """The slips that take the frequency across the limit for long enough.
+
+    Args:
+        hz_in: frequency of a slip's part of the network at moments, with all that moves it.
+    """
+    found = ((slip, _passes_limit_s(slip, hz, hz_in)) for slip in slips)
+    return tuple(FrequencyDeviation(slip, at_s) for slip, at_s in found if at_s is not None)
+
+
+def _passes_limit_s(
+    slip: SlipTerm, hz: float, hz_in: Callable[[SlipTerm, FloatArray], FloatArray]
+) -> float | None:
+    def off(at_s: FloatArray) -> FloatArray:
+        return np.asarray(np.abs(hz_in(slip, at_s) - hz) / (DEVIATION_SHARE * hz))
+
+    at_s = slip.start_s + np.arange(0.0, min(slip.end_s - slip.start_s, EXAMINED_S), EXAMINED_STEP_S)
+    seen = off(at_s)
+    first = int(np.argmax(seen >= 1.0))
+    if not len(seen) or seen[first] < 1.0:
+        return None
+    back = np.flatnonzero(seen[first:] < DEVIATION_BACK)
+    last = int(back[0]) if len(back) else len(seen) - first
+    if last * EXAMINED_STEP_S < DEVIATION_S:
+        return None
+    fine_s = np.linspace(at_s[max(0, first - 1)], at_s[first], PASSING_STEPS + 1)
+    return float(fine_s[int(np.argmax(off(fine_s) >= 1.0))])
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,6 +172,27 @@ def test_a_sag_within_harmonics_of_its_box_is_matched_by_class() -> None:
     assert told["start_error_ms_by_class"]["harmonics"]["within_1_ms"] == 0.0
 
 
+def test_the_incident_that_began_with_a_disturbance_stands_for_it() -> None:
+    """Phases that only the breaker makes dead come later, and their incident is as near to the truth."""
+    fault = true("a", "interruption", 0, 900, "1", "2", "3")
+    late = BoxSpan("interruption", 380 * MS, 900 * MS)
+    fault = replace(fault, boxes={**fault.boxes, "4": late, "5": late})
+    dead = stored(1, "interruption", 380, 900, "4", "5")
+    own = stored(2, "interruption", 0.02, 900, "1", "2")
+    jump = stored(3, "phase_jump", 0.01, 0.01, "3")
+    for found in ([dead, own, jump], [jump, dead, own]):
+        told = score([fault], found)
+        assert told["start_error_ms"]["median"] == 0.02
+
+
+def test_the_start_of_a_steady_state_is_the_median_of_its_boxes() -> None:
+    lamp = true("a", "flicker", 0, 9000, "1", "2", "3")
+    pairs = (("1", 0.5), ("2", 40), ("3", 30))
+    found = [stored(n, "flicker", at_ms, 9000, box_id) for n, (box_id, at_ms) in enumerate(pairs)]
+    again = stored(7, "flicker", 8000, 9000, "1")
+    assert score([lamp], [*found, again])["start_error_ms"]["median"] == 30.0
+
+
 def test_a_transient_without_length_is_found_beside_a_long_one_although_its_stamp_is_late() -> None:
     truth = [true("a", "flicker", 0, 60_000, "1"), true("b", "impulsive_transient", 5000, 5000, "1")]
     told = score(

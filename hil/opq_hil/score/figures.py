@@ -9,7 +9,7 @@ import numpy as np
 
 from opq_hil.power_system.map_places import distance_km
 from opq_hil.score.matching import ScoreMatch, match_incidents
-from opq_hil.score.records import COMPOUND_NS, FOLLOWS_NS, JOIN_NS, FoundIncident, TrueDisturbance
+from opq_hil.score.records import COMPOUND_NS, FOLLOWS_NS, JOIN_NS, OPEN_NS, FoundIncident, TrueDisturbance
 
 MISSED, NOTHING = "missed", "none"
 """Confusion matrix: a disturbance without an incident; the row of incidents without a disturbance."""
@@ -227,13 +227,30 @@ def _confusion(
 def _start_errors_ms(
     truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
 ) -> Iterator[tuple[TrueDisturbance, FoundIncident, float]]:
-    """For each found one: earliest stored onset less earliest arrival, on the Boxes that both have."""
+    """For each found one: earliest stored onset less earliest arrival, on the Boxes that both have.
+
+    A steady state has an incident for each Box: the median over its Boxes of the first one's error.
+    """
     for one, incidents in zip(truth, match.of_truth, strict=True):
-        if incidents:
-            best = found[incidents[0]]
-            shared = one.boxes.keys() & best.boxes.keys()
-            first = min(one.boxes[box].start_ns for box in shared)
-            yield one, best, abs(min(best.boxes[box].start_ns for box in shared) - first) / 1e6
+        if not incidents:
+            continue
+        best = found[incidents[0]]
+        if best.steady:
+            yield one, best, float(np.median(list(_box_errors_ms(one, [found[f] for f in incidents]))))
+            continue
+        shared = one.boxes.keys() & best.boxes.keys()
+        first = min(one.boxes[box].start_ns for box in shared)
+        yield one, best, abs(min(best.boxes[box].start_ns for box in shared) - first) / 1e6
+
+
+def _box_errors_ms(one: TrueDisturbance, incidents: Sequence[FoundIncident]) -> Iterator[float]:
+    """By Box of the steady state: the earliest stored onset less the arrival."""
+    first_ns: dict[str, int] = {}
+    for each in incidents:
+        for box_id in each.boxes.keys() & one.boxes.keys():
+            first_ns[box_id] = min(first_ns.get(box_id, OPEN_NS), each.boxes[box_id].start_ns)
+    for box_id, start_ns in first_ns.items():
+        yield abs(start_ns - one.boxes[box_id].start_ns) / 1e6
 
 
 def _start_error(errors_ms: Sequence[float]) -> StartError:

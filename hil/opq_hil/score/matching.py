@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from opq_hil.score.records import EDGE_NS, LONGEST_NS, BoxSpan, FoundIncident, TrueDisturbance
+from opq_hil.score.records import EDGE_NS, JOIN_NS, LONGEST_NS, BoxSpan, FoundIncident, TrueDisturbance
 
 MEET, NEAR, MEET_OTHER, NEAR_OTHER = range(4)
 FAR_NS = 10_000_000_000
@@ -33,7 +33,7 @@ Fit = tuple[int, int, bool]
 class ScoreMatch:
     """The assignment, by position in the two sequences.
 
-    `of_truth[t]` are the incidents of disturbance t, the best first, those of its end last. `of_found[f]` are
+    `of_truth[t]` are the incidents of disturbance t, its own first, those of its end last. `of_found[f]` are
     the disturbances of incident f, its own first. Empty: missed; false.
     """
 
@@ -64,13 +64,23 @@ def match_incidents(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncid
         best = min(over, key=lambda f: (fits[f][t], found[f].number, f))
         of_truth[t].append(best)
         of_found[best].append(t)
-    return ScoreMatch(
-        tuple(
-            tuple(sorted(each, key=lambda f, t=t: (fits[f][t][2], fits[f][t], found[f].number, f)))  # type: ignore[misc]
-            for t, each in enumerate(of_truth)
-        ),
-        tuple(tuple(each) for each in of_found),
-    )
+    of_truth = [
+        sorted(each, key=lambda f, t=t: (*_order(truth[t], found[f], fits[f][t]), f))  # type: ignore[misc]
+        for t, each in enumerate(of_truth)
+    ]
+    return ScoreMatch(tuple(map(tuple, of_truth)), tuple(map(tuple, of_found)))
+
+
+def _order(true: TrueDisturbance, found: FoundIncident, fit: Fit) -> tuple[bool, int, int, int, int, int]:
+    """Sort key of the incidents of a disturbance: first the one that began with it and has most of its Boxes.
+
+    Boxes that it reaches later, as phases that the breaker makes dead, may have an incident of their own.
+    """
+    rank, distance_ns, at_end = fit
+    shared = true.boxes.keys() & found.boxes.keys()
+    began_ns = min((found.boxes[box_id].start_ns for box_id in shared), default=0)
+    first_ns = min(span.start_ns for span in true.boxes.values())
+    return at_end, rank, abs(began_ns - first_ns) // JOIN_NS, -len(shared), distance_ns, found.number
 
 
 class _BoxIndex:

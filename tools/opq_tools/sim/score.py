@@ -135,7 +135,11 @@ def _show(figures: ScoreFigures, nothing: int) -> None:
     )
     error = figures["start_error_ms"]
     if error["median"] is not None:
-        console.print(f"start error: median {error['median']:g} ms, p99 {error['p99']:g} ms")
+        sharp_within = _percent(figures["start_error_ms_sharp"]["within_1_ms"])
+        console.print(
+            f"start error: median {error['median']:g} ms, p99 {error['p99']:g} ms, "
+            f"within 1 ms {_percent(error['within_1_ms'])}, without steady states {sharp_within}"
+        )
     right, sharp = figures["scope_right"], figures["scope_right_sharp"]
     console.print(f"scope right: {_percent(right)}, without steady states {_percent(sharp)}")
     console.print(f"first cause right: {_percent(figures['cause_right'])}")

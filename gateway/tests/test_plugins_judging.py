@@ -297,6 +297,13 @@ def test_a_span_that_no_box_can_be_asked_for_is_none(span: tuple[int, int]) -> N
         nouns.checked_decision(Decision("rms", 1.0, 2.0, "so", span))
 
 
+@pytest.mark.parametrize("kind", ["", "<b>sag</b>", "sag+swell", "sag swell", "sag\n", "k" * 65])
+def test_a_class_that_is_no_name_is_refused(kind: str) -> None:
+    assert nouns.checked_findings([Finding("deep_dip-2.x", "4", 0, 1, 0)], {"4"})
+    with pytest.raises(ValueError, match="kind"):
+        nouns.checked_findings([Finding(kind, "4", 0, 1, 0)], {"4"})
+
+
 def test_events_and_measurements_cross_whole() -> None:
     event = heard()
     again = nouns.from_plain(nouns.to_plain(event), Event)

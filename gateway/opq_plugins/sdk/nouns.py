@@ -4,6 +4,7 @@ A worker is not trusted: its answers are converted by type and checked against b
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -29,6 +30,8 @@ MAX_REQUESTS, MAX_ASKED = 20, 100
 """Requests for more samples of one event, and Boxes in one of them."""
 MAX_NAME, MAX_TEXT = 64, 2000
 """Characters of a name (metric, kind, class) and of a sentence."""
+CLASS_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+"""The kind of a finding: several are joined by `+`, and pages turn `_` into a blank."""
 MAX_MESSAGE = 65_536
 """Bytes of the values of a Message, as JSON."""
 MEASUREMENT_TYPES = ("VOLTAGE", "FREQUENCY", "THD", "TRANSIENT", "HEALTH")
@@ -139,6 +142,10 @@ def checked_findings(findings: Iterable[object], boxes: Collection[str]) -> tupl
         if not isinstance(finding, Finding):
             raise TypeError(f"it gave a {type(finding).__name__}; want Finding")
         _check_length(finding, names | {"because": MAX_TEXT})
+        if not CLASS_NAME.fullmatch(finding.kind):
+            raise ValueError(
+                f"gave a finding of kind {finding.kind!r}; want letters, digits, _, . and - only"
+            )
         if finding.box_id not in boxes:
             raise ValueError(f"it gave a finding of Box {finding.box_id!r}, of which it was given nothing")
         _check_finite(finding, ("residual_v", "residual_percent", "duration_cycles", "confidence"))

@@ -257,6 +257,23 @@ def test_what_crashes_or_hangs_is_ended_counted_and_shown_and_holds_up_no_other_
     assert house.kinds() == ["one", "two", "one"]
 
 
+def test_one_that_raises_is_named_and_one_that_fails_late_rests(house, mauka, until, monkeypatch):
+    for name, value in (("SLOW_S", 0.0), ("PATIENCE", 1e9)):
+        monkeypatch.setattr(f"opq_cloud.mauka.running.installed_analyses.{name}", value)
+    follower, runner = mauka(**INSIDE)
+    house.install("1.0.0", code("one", f"{SECOND} raise KeyError('x')"))
+    assert until(follower.status)
+    house.event(("1", "2"))
+    assert until(house.done)
+    assert [part.ok for part in follower.health()] == [True, True]
+    house.event(("1", "2"))
+    assert until(lambda: runner.counters.of("failures", "analysis marks"))
+    assert [(part.ok, "KeyError: 'x'" in part.info) for part in follower.health()][1] == (False, True)
+    house.event(("1", "2"))
+    assert until(lambda: runner.counters.of("not_asked", "marks"))
+    assert runner.counters.of("failures", "analysis marks") == 1, "no Box alone, as that would take as long"
+
+
 def test_a_version_that_fails_is_taken_back_here_and_its_events_are_for_the_old_one(house, mauka, until):
     follower, runner = mauka(**INSIDE)
     house.install("1.0.0", code("one"))

@@ -32,9 +32,10 @@ CHECK_S = 1.0
 KIND, EVENT = "analysis", "Event"
 WHERE = {"inproc": "in process", "process": "worker"}
 PATIENCE = 4.0
-"""After a call that ended its process, an analysis rests for this multiple of the call's time: one that hangs
-gets a fifth of the runner's time, the other analyses get the rest.
+"""After a call that ended its process, or failed after `SLOW_S`, an analysis rests for this multiple of the
+call's time: one that hangs gets a fifth of the runner's time, the other analyses get the rest.
 """
+SLOW_S = 5.0
 
 LARGEST_BYTES = 48 << 20
 """Limit of the counts in one call; a message to a worker has 64 MiB at most."""
@@ -98,18 +99,25 @@ class InstalledAnalysis:
 
     @contextmanager
     def _patience(self) -> Iterator[None]:
-        """Has it rest after a call that ended its process; raises ConnectionError while it rests."""
+        """Has it rest after a call that ended its process or failed late; notes what was raised.
+
+        Raises ConnectionError while it rests.
+        """
         if rest_s := self.rest_s:
             raise ConnectionError(f"not called for {rest_s:.1f} s more: {self.trouble}")
         began_s = time.monotonic()
         try:
             yield
-        except OSError as error:
+        except Exception as error:  # an analysis may raise any
             now_s = time.monotonic()
-            pause_s = max(PAUSES_S[min(self._ended, len(PAUSES_S) - 1)], PATIENCE * (now_s - began_s))
-            self._ended += 1
+            spent_s = now_s - began_s
+            pause_s = PATIENCE * spent_s if spent_s > SLOW_S else 0.0
+            self.trouble = f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError):
+                pause_s = max(PAUSES_S[min(self._ended, len(PAUSES_S) - 1)], pause_s)
+                self._ended += 1
+                self.trouble = str(error)
             self._resting_until_s = now_s + pause_s
-            self.trouble = str(error)
             raise
         self.reset()
 

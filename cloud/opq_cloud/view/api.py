@@ -19,7 +19,8 @@ from opq_cloud.view.context import LARGEST_ID, ViewContext, label, read_incident
 from opq_cloud.view.half_cycle_lines import whole_line
 from opq_cloud.view.history_page import From, To, query_span
 from opq_cloud.view.incident_list import place_of
-from opq_cloud.view.incident_page import corners, past_before
+from opq_cloud.view.incident_page import past_before
+from opq_cloud.view.itic_curve import corners
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.pages import HOUR_MS
 from opq_cloud.view.registry import BOX_ID

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.view import words
-from opq_cloud.view.incident_page import CURVE_FIRST_S, CURVE_LAST_S, corners
+from opq_cloud.view.itic_curve import CURVE_FIRST_S, CURVE_LAST_S, corners
 from opq_cloud.view.languages import _
 from opq_measure.events.curves import SEMI_F47
 from opq_proto.messages import Incident

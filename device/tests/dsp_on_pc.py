@@ -52,7 +52,7 @@ class Results(ctypes.Structure):
 
 @dataclass
 class Found:
-    """What the Box said of the signals pushed so far."""
+    """What the Box reported of the signals pushed so far."""
 
     windows: list[Window] = field(default_factory=list)
     crossings: list[Crossing] = field(default_factory=list)

@@ -33,12 +33,12 @@ def firmware(board: str = "opqbox"):  # type: ignore[no-untyped-def]
 
 def typed(statements: list[tuple[str, int]], begin_ns: int = START_NS) -> tuple[list[tuple[int, bytes]], int]:
     """What to send for (statement, ns that it may take) in raw mode, and when the last one has ended."""
-    said, at_ns = [(begin_ns, RAW)], begin_ns + 1_000_000
+    messages, at_ns = [(begin_ns, RAW)], begin_ns + 1_000_000
     for statement, takes_ns in statements:
         data = statement.encode() + RUN
-        said.append((at_ns, data))
+        messages.append((at_ns, data))
         at_ns += len(data) * BYTE_NS + takes_ns
-    return said, at_ns
+    return messages, at_ns
 
 
 def played(world: World, folder: Path, wall_limit_s: float = 100):  # type: ignore[no-untyped-def]

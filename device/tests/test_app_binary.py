@@ -68,7 +68,7 @@ def events(run) -> list[str]:
 def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_the_line(
     hil_bench: Bench,
 ) -> None:
-    said = (
+    messages = (
         (at(2.0), Command(1, Operation.HELLO)),
         (at(2.2), Command(2, Operation.PUT_SETTING, "gain=1.05")),
         (at(2.8), Command(3, Operation.PUT_SETTING, "no_such=1")),
@@ -82,7 +82,9 @@ def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_th
         (at(7.3), b"import pipeline\r\nprint('total', pipeline.stage('total')[0] > 100)\r\n"),
     )
     dips = ((at(3.5), at(3.7), 0.5),)
-    run = hil_bench.run(World(at(9), gps=None, said=said, mains=Sine(amplitude_lsb=MAINS_LSB, dips=dips)))
+    run = hil_bench.run(
+        World(at(9), gps=None, messages=messages, mains=Sine(amplitude_lsb=MAINS_LSB, dips=dips))
+    )
     capture = run.capture
 
     assert {a.command_id: (a.status, a.detail) for a in capture.of(Acknowledgement)} == {
@@ -161,14 +163,14 @@ def test_a_hang_is_ended_by_the_watchdog_and_a_fault_by_a_reset_that_says_where(
     stop_systick = b"import machine\r\nmachine.mem32[0xE000E010] = 0\r\n"
     count_resets = b"import update\r\nprint('in a row', update.boot()[2])\r\n"
     read_nothing = b"import machine\r\nmachine.mem32[0x60000000]\r\n"  # no such memory: a bus fault
-    said = (
+    messages = (
         (at(13.0), Command(1, Operation.REPL)),  # the image is confirmed by then
         (at(13.5), stop_systick),
         (at(34.0), Command(2, Operation.REPL)),
         (at(35.0), count_resets),
         (at(36.0), read_nothing),
     )
-    run = hil_bench.run(World(at(39), gps=None, said=said))
+    run = hil_bench.run(World(at(39), gps=None, messages=messages))
     resets = [(why, at_ns / NS) for at_ns, why in run.report["resets"]]
     assert [why for why, _ in resets] == ["iwdg", "software"]
     assert 5.5 < resets[0][1] - 13.5 < 15.5  # 8.2 s at 32 kHz, LSI 17..47 kHz (DS8626 table 42)
@@ -213,23 +215,23 @@ def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(
         "18446744073709551616,1",
     ]
     operations = [op for op in Operation if op not in (Operation.RESET, Operation.REPL, Operation.UPDATE_END)]
-    said: list[tuple[int, LinkMessage | bytes]] = []
-    said.append((at(2), Command(1000, Operation.PUT_SETTING, "gain=1.01")))  # erases; no flood meanwhile
+    messages: list[tuple[int, LinkMessage | bytes]] = []
+    messages.append((at(2), Command(1000, Operation.PUT_SETTING, "gain=1.01")))  # erases; no flood meanwhile
     for number in range(count):
         at_ns = at(3) + number * at(0.01)
         kind = dice.random()
         if kind < 0.7:
-            said.append((at_ns, Command(number, dice.choice(operations), dice.choice(words))))
+            messages.append((at_ns, Command(number, dice.choice(operations), dice.choice(words))))
         elif kind < 0.9:
-            said.append(
+            messages.append(
                 (at_ns, UpdateData(number, dice.randrange(2**32), dice.randbytes(dice.randrange(1025))))
             )
         else:
-            said.append((at_ns, b"\0" + dice.randbytes(100) + b"\0"))
-    run = hil_bench.run(World(at(5 + count / 100), gps=None, said=tuple(said)))
+            messages.append((at_ns, b"\0" + dice.randbytes(100) + b"\0"))
+    run = hil_bench.run(World(at(5 + count / 100), gps=None, messages=tuple(messages)))
     answered = {answer.command_id for answer in run.capture.of(Acknowledgement)}
-    asked = {message.command_id for _, message in said if not isinstance(message, bytes)}
-    assert asked - answered == set()
+    sent = {message.command_id for _, message in messages if not isinstance(message, bytes)}
+    assert sent - answered == set()
     assert "box.exception" not in events(run)
     assert run.report["resets"] == []
     last = run.capture.of(Health)[-1]
@@ -251,7 +253,7 @@ def test_floods_at_the_lines_full_rate_cost_no_sample_and_no_answer_and_the_next
         at(end_s + 1),
         Command(60_000, Operation.PUT_SETTING, "oversampling=3"),
     )  # 7000 / 3: no whole ticks
-    run = hil_bench.run(World(at(end_s + 8), gps=None, said=(*pieces, last)))
+    run = hil_bench.run(World(at(end_s + 8), gps=None, messages=(*pieces, last)))
     capture = run.capture
     answers = [a for a in capture.of(Acknowledgement) if a.command_id == 60_000]
     assert [answer.status for answer in answers] == [Status.BAD_ARGUMENT]
@@ -282,8 +284,8 @@ class Ringing(World):
 
 
 def test_a_pulse_line_that_rings_costs_no_sample_and_no_command(hil_bench: Bench) -> None:
-    said = ((at(2.05), Command(1, Operation.HELLO)),)
-    run = hil_bench.run(Ringing(at(4), gps=None, said=said))
+    messages = ((at(2.05), Command(1, Operation.HELLO)),)
+    run = hil_bench.run(Ringing(at(4), gps=None, messages=messages))
     blocks = run.capture.of(Samples)
     assert [block.first_sample for block in blocks] == [200 * n for n in range(len(blocks))]
     assert [answer.status for answer in run.capture.of(Acknowledgement)] == [Status.DONE]
@@ -294,7 +296,7 @@ def test_a_pulse_line_that_rings_costs_no_sample_and_no_command(hil_bench: Bench
 
 
 def test_a_jumper_on_the_repl_pin_gives_the_prompt_from_the_start(hil_bench: Bench) -> None:
-    world = World(at(2), gps=None, pins=(("C9", 0, False),), said=((at(1), b"print(6 * 7)\r\n"),))
+    world = World(at(2), gps=None, pins=(("C9", 0, False),), messages=((at(1), b"print(6 * 7)\r\n"),))
     run = hil_bench.run(world)
     assert b"MicroPython" in run.capture.data and b"42\r\n" in run.capture.data
     assert run.capture.received == ()

@@ -110,7 +110,7 @@ def play(tmp_path: Path) -> Play:
     def run(
         flash: bytes,
         seconds: float,
-        *said: tuple[int, LinkMessage | bytes],
+        *messages: tuple[int, LinkMessage | bytes],
         name: str = "run",
         cut: int | None = None,
         recovery: bool = False,
@@ -125,7 +125,7 @@ def play(tmp_path: Path) -> Play:
             mains=None,
             gps=None,
             power=PowerScript(cut_after=cut),
-            said=said,
+            messages=messages,
             pins=(("C8", 0, not recovery), ("C9", 0, True)),
             seed=seed,
         )
@@ -138,23 +138,23 @@ def play(tmp_path: Path) -> Play:
 
 
 def names(run: FirmwareRun) -> list[str]:
-    """What the images said of themselves, in order."""
+    """What the images printed about themselves, in order."""
     text = b"".join(data for _, data in run.capture.entries())
     return [name.decode() for name in re.findall(rb"([a-z]+)\n", text)]
 
 
 def update_messages(image: bytes, start_ns: int) -> tuple[tuple[int, LinkMessage | bytes], ...]:
     """An update that looks at no answer; it waits for the erasure and sends every piece again after it."""
-    said: list[tuple[int, LinkMessage | bytes]] = [
+    messages: list[tuple[int, LinkMessage | bytes]] = [
         (start_ns, Command(1, Operation.UPDATE_BEGIN, str(len(image)))),
         (start_ns + S // 10, UpdateData(2, 0, image[:PIECE_BYTES])),
         (start_ns + S // 5, UpdateData(3, 512, image[512 : 512 + PIECE_BYTES])),
     ]
     at_ns = start_ns + ERASE_NS
     for offset in range(0, len(image), PIECE_BYTES):
-        said.append((at_ns, UpdateData(4, offset, image[offset : offset + PIECE_BYTES])))
+        messages.append((at_ns, UpdateData(4, offset, image[offset : offset + PIECE_BYTES])))
         at_ns += S // 50
-    return (*said, (at_ns + S // 10, Command(5, Operation.UPDATE_END)))
+    return (*messages, (at_ns + S // 10, Command(5, Operation.UPDATE_END)))
 
 
 def test_an_image_runs_a_tenth_of_a_second_after_power_comes(boot: bytes, app: Place, play: Play) -> None:

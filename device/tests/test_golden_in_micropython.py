@@ -84,9 +84,13 @@ STATEMENT_NS = 12_000_000
 def test_the_firmware_holds_every_golden_vector_at_its_prompt(tmp_path: Path) -> None:
     all_cases = cases()
     statements = [PRELUDE, *(line for case in all_cases for line in case.statements)]
-    said, end_ns = typed([(statement, STATEMENT_NS) for statement in statements])
+    messages, end_ns = typed([(statement, STATEMENT_NS) for statement in statements])
     world = World(
-        end_ns=end_ns + 100_000_000, mains=None, gps=None, said=tuple(said), pins=((REPL_PIN, 0, False),)
+        end_ns=end_ns + 100_000_000,
+        mains=None,
+        gps=None,
+        messages=tuple(messages),
+        pins=((REPL_PIN, 0, False),),
     )
     _, lines = played(world, tmp_path, wall_limit_s=280)
     assert not [line for line in lines if "Error" in line]

@@ -1,4 +1,4 @@
-"""The port, asked at its prompt on the emulated board: who it is, why it started, what it keeps."""
+"""The port at its prompt on the emulated board: who it is, why it started, what it keeps."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ AT_PROMPT = ((REPL_PIN, 0, False),)
 
 
 def lines_printed(*statements: tuple[str, int], folder: Path) -> list[str]:
-    said, end_ns = typed(list(statements))
-    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, said=tuple(said), pins=AT_PROMPT)
+    messages, end_ns = typed(list(statements))
+    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, messages=tuple(messages), pins=AT_PROMPT)
     return played(world, folder)[1]
 
 
@@ -49,7 +49,7 @@ def test_a_fault_is_written_down_and_reported_after_the_reset(tmp_path: Path) ->
         ],
         at_ns,
     )
-    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, said=(*first, *after), pins=AT_PROMPT)
+    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, messages=(*first, *after), pins=AT_PROMPT)
     run, lines = played(world, tmp_path)
     kind, pc, _, cfsr, _, count = (
         int(word, 16) for word in next(x for x in lines if x.startswith("# 0x"))[2:].split()
@@ -62,10 +62,10 @@ def test_a_fault_is_written_down_and_reported_after_the_reset(tmp_path: Path) ->
 
 
 def test_ctrl_c_ends_an_endless_loop_and_the_watchdog_leaves_a_person_alone(tmp_path: Path) -> None:
-    said, at_ns = typed([("while True: pass", 12 * SECOND)])  # the watchdog's time is 8.2 s
-    said.append((at_ns, b"\x03"))
+    messages, at_ns = typed([("while True: pass", 12 * SECOND)])  # the watchdog's time is 8.2 s
+    messages.append((at_ns, b"\x03"))
     more, end_ns = typed([("print('#', 6 * 7)", 20 * MS)], at_ns + 50 * MS)
-    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, said=(*said, *more), pins=AT_PROMPT)
+    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, messages=(*messages, *more), pins=AT_PROMPT)
     run, lines = played(world, tmp_path)
     assert any("KeyboardInterrupt" in line for line in lines) and "# 42" in lines
     assert run.report["resets"] == []
@@ -84,7 +84,7 @@ def test_settings_that_were_saved_are_there_after_a_reset(tmp_path: Path) -> Non
     after, end_ns = typed(
         [("import settings; settings.load(); print('#', settings.integer('box_id'))", 50 * MS)], at_ns
     )
-    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, said=(*first, *after), pins=AT_PROMPT)
+    world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, messages=(*first, *after), pins=AT_PROMPT)
     run, lines = played(world, tmp_path)
     assert "# 0 0" in lines and "# 7" in lines
     assert run.report["flash"]["errors"] == 0 and not run.report["violations"]
@@ -92,8 +92,10 @@ def test_settings_that_were_saved_are_there_after_a_reset(tmp_path: Path) -> Non
 
 def test_a_command_hands_the_line_to_the_prompt_which_shows_what_was_printed_before(tmp_path: Path) -> None:
     repl_ns = 3 * SECOND
-    said, end_ns = typed([("print('#', 'here')", 20 * MS)], repl_ns + SECOND)
-    world = World(end_ns=end_ns + 50 * MS, gps=None, said=((repl_ns, Command(5, Operation.REPL, "")), *said))
+    messages, end_ns = typed([("print('#', 'here')", 20 * MS)], repl_ns + SECOND)
+    world = World(
+        end_ns=end_ns + 50 * MS, gps=None, messages=((repl_ns, Command(5, Operation.REPL, "")), *messages)
+    )
     run, lines = played(world, tmp_path)
     assert "# here" in lines
     last_ns = max(received.t_ns for received in run.capture.received)

@@ -47,8 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def hil_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder in which runs leave their world, log and report."""
-    kept = request.config.getoption("--hil-keep")
-    return kept.absolute() if kept else tmp_path_factory.mktemp("hil")
+    folder = request.config.getoption("--hil-keep")
+    return folder.absolute() if folder else tmp_path_factory.mktemp("hil")
 
 
 @pytest.fixture(scope="session")

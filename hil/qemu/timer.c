@@ -2,7 +2,7 @@
  * Registers of TIM2..TIM5 (RM0090 18.4): counting up, update, compare, PWM, input capture, capture of TRC. The counter
  * is computed from virtual time; only moments at which something happens are visited, in order.
  *
- * Not here: counting down or centred, slave modes, the encoder, DMA bursts (kept, and told in the report).
+ * Not here: counting down or centred, slave modes, the encoder, DMA bursts (kept, and named in the report).
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

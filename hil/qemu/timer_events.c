@@ -82,7 +82,7 @@ uint32_t opq_timer_count_at(const OpqTimer *timer, int64_t tick)
     if (!opq_timer_counting(timer)) {
         return timer->count;
     }
-    if (tick < timer->base) { /* an event of the outside, told a little late: still in the last round */
+    if (tick < timer->base) { /* an event of the outside, reported a little late: still in the last round */
         int64_t back = (timer->base - tick + opq_timer_step(timer) - 1) / opq_timer_step(timer);
         return (uint32_t)((timer->count + (int64_t)timer->arr_now + 1 - back) % ((int64_t)timer->arr_now + 1));
     }

@@ -2,7 +2,7 @@
  * USART1 and USART3 (RM0090 30): 8N1 at the baud rate in BRR, both ways in time. Bytes into the Box come from
  * the world file at their times or from the character device (live), never faster than the line.
  *
- * Not here: parity, 9 bits, break, mute, hardware flow, DMA; told in the report when asked for.
+ * Not here: parity, 9 bits, break, mute, hardware flow, DMA; named in the report when asked for.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@ enum { PE = 1, FE = 2, NF = 4, ORE = 8, IDLE = 16, RXNE = 32, TC = 64, TXE = 128
 enum { RE = 4, TE = 8, UE = 0x2000 };
 #define INCOMING_LIMIT 4096 /* of a live line: beyond it the sender waits */
 
-typedef struct { int64_t t_ns; guint at, size; } Said; /* a line of the world: a piece of `scripted` */
+typedef struct { int64_t t_ns; guint at, size; } ScriptedPiece; /* a line of the world: a piece of `scripted` */
 
 static const uint8_t irq_of[] = { 37, 39 };
 
@@ -86,7 +86,7 @@ static void rx_plan(OpqBox *box, int index)
         }
         qemu_chr_fe_accept_input(&usart->chr);
     } else if (usart->script_at < usart->script->len) {
-        Said *next = &g_array_index(usart->script, Said, usart->script_at);
+        ScriptedPiece *next = &g_array_index(usart->script, ScriptedPiece, usart->script_at);
         if (next->t_ns > now) {
             timer_mod(usart->rx_timer, next->t_ns);
             return;
@@ -237,17 +237,17 @@ void opq_usart_reset(OpqBox *box, int index)
 void opq_usart_script(OpqBox *box, int index, int64_t t_ns, const uint8_t *bytes, size_t size)
 {
     OpqUsart *usart = &box->usart[index];
-    Said said = { t_ns, usart->scripted->len, size };
+    ScriptedPiece piece = { t_ns, usart->scripted->len, size };
 
     if (size) {
         g_byte_array_append(usart->scripted, bytes, size);
-        g_array_append_val(usart->script, said);
+        g_array_append_val(usart->script, piece);
     }
 }
 
 static gint by_time(gconstpointer a, gconstpointer b)
 {
-    const Said *first = a, *second = b;
+    const ScriptedPiece *first = a, *second = b;
 
     return first->t_ns < second->t_ns ? -1 : first->t_ns > second->t_ns;
 }
@@ -269,7 +269,7 @@ void opq_usart_init(OpqBox *box)
         OpqUsart *usart = &box->usart[index];
         usart->incoming = g_byte_array_new();
         usart->outgoing = g_byte_array_new();
-        usart->script = g_array_new(false, false, sizeof(Said));
+        usart->script = g_array_new(false, false, sizeof(ScriptedPiece));
         usart->scripted = g_byte_array_new();
         usart->tx_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, tx[index], box);
         usart->rx_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, rx[index], box);

@@ -69,15 +69,15 @@ static char *beside(const Reader *reader, const char *name)
 static void bytes(const Reader *reader, int index, int64_t t_ns, const char *hex)
 {
     size_t size = strlen(hex) / 2;
-    g_autofree uint8_t *said = g_malloc(size + 1);
+    g_autofree uint8_t *data = g_malloc(size + 1);
 
     if (strlen(hex) % 2 || strspn(hex, "0123456789abcdefABCDEF") != strlen(hex)) {
         wrong(reader, "bytes: '%.20s' is no even number of hexadecimal digits", hex);
     }
     for (size_t n = 0; n < size; n++) {
-        said[n] = g_ascii_xdigit_value(hex[2 * n]) << 4 | g_ascii_xdigit_value(hex[2 * n + 1]);
+        data[n] = g_ascii_xdigit_value(hex[2 * n]) << 4 | g_ascii_xdigit_value(hex[2 * n + 1]);
     }
-    opq_usart_script(reader->box, index, t_ns, said, size);
+    opq_usart_script(reader->box, index, t_ns, data, size);
 }
 
 static void do_mains(const Reader *reader)

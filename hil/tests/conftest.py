@@ -48,7 +48,7 @@ def verdicts(
         if terminal:
             terminal.write_line(f"hil: {line}")
 
-    def told(verdict: ScenarioVerdict) -> None:
+    def report(verdict: ScenarioVerdict) -> None:
         line = f"{verdict.outcome} {verdict.scenario.name}, {verdict.wall_s:.1f} s"
         if verdict.virtual_s:
             line += f" for {verdict.virtual_s:.0f} s virtual"
@@ -58,5 +58,5 @@ def verdicts(
 
     say(hil_backend.version)
     scenarios = [SCENARIOS[name] for name in dict.fromkeys(names)]
-    played = play_all(scenarios, hil_backend, hil_firmware, hil_folder, told)
+    played = play_all(scenarios, hil_backend, hil_firmware, hil_folder, report)
     return {verdict.scenario.name: verdict for verdict in played}

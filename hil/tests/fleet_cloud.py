@@ -123,8 +123,8 @@ class FleetClient:
         while time.monotonic() < until_s:
             self.requests.send(command)
             if self.answers.poll(1000):
-                told, header, *cycles = self.answers.recv_multipart()
-                if told == identity.encode():
+                topic, header, *cycles = self.answers.recv_multipart()
+                if topic == identity.encode():
                     return waveform_from_frames(header, cycles)
         raise AssertionError(f"no answer within {WAIT_S:g} s")
 

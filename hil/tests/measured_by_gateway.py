@@ -25,8 +25,8 @@ def by_gateway(
         numbers = source.nominal_v, source.nominal_hz, cycles
         plan = MeasuringPlan(box_id, *numbers, flicker=False, detectors=detectors)
         measuring.add(plan, BoxCounters(), BoxStatus(box_id, cycles), None)
-        told = source.rate_millihz, source.v_per_lsb, source.nominal_v, source.nominal_hz
-        measuring.restart(box_id, Hello(1, int(box_id), 1, *told, 14.0, 200, 38_400, "", ""))
+        facts = source.rate_millihz, source.v_per_lsb, source.nominal_v, source.nominal_hz
+        measuring.restart(box_id, Hello(1, int(box_id), 1, *facts, 14.0, 200, 38_400, "", ""))
     for second in range(seconds):
         for box_id, source in sources.items():
             for first in range(12_000 * second, 12_000 * (second + 1), 2_400):

@@ -1,7 +1,7 @@
 """A backend for tests of the suites themselves: a Box by formula, with faults on request; no emulator.
 
-It samples the world's waveform each 7000 ticks, stamps by the truth, and says so in frames. What is asked of
-it goes wrong: samples lost with or without a word, stamps off, bounds too small, bytes that differ.
+It samples the world's waveform each 7000 ticks, stamps by the truth, and reports it in frames. On request
+these go wrong: samples lost with or without a word, stamps off, bounds too small, bytes that differ.
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ class ModelBox:
 
     lost: tuple[int, int] | None = None
     """(block, blocks) that never come."""
-    told: bool = True
+    reports_losses: bool = True
     """Whether it admits them."""
     stamp_error_ns: int = 0
     bound_ns: int = 500
@@ -69,12 +69,12 @@ class ModelBox:
         self.runs += 1
         log = []
         for sequence, (t_ns, message) in enumerate(
-            sorted(self._says(world, image), key=lambda said: said[0])
+            sorted(self._says(world, image), key=lambda entry: entry[0])
         ):
             log.append((t_ns, link.encode(message, sequence)))
-        kept = folder / "flash.bin"
-        kept.write_bytes(b"")
-        return FirmwareRun(world, folder, Capture(log), {"end": "end"}, kept, 0.1)
+        flash = folder / "flash.bin"
+        flash.write_bytes(b"")
+        return FirmwareRun(world, folder, Capture(log), {"end": "end"}, flash, 0.1)
 
     @contextmanager
     def live(
@@ -101,11 +101,11 @@ class ModelBox:
             "model",
         )
         yield START_NS, hello
-        for at_ns, said in world.said:
-            if isinstance(said, Command):
+        for at_ns, message in world.messages:
+            if isinstance(message, Command):
                 yield (
                     at_ns + 1000,
-                    Acknowledgement(said.command_id, Status.BAD_ARGUMENT if self.refuses else Status.DONE),
+                    Acknowledgement(message.command_id, Status.BAD_ARGUMENT if self.refuses else Status.DONE),
                 )
         missing = 0
         for number in range(10**9):
@@ -117,7 +117,9 @@ class ModelBox:
             if self.lost and self.lost[0] <= number < sum(self.lost):
                 missing += BLOCK
                 continue
-            flags = FLAG_OVERRUN_BEFORE if self.told and self.lost and number == sum(self.lost) else 0
+            flags = (
+                FLAG_OVERRUN_BEFORE if self.reports_losses and self.lost and number == sum(self.lost) else 0
+            )
             yield end_ns, self._block(world, first, tick, flags)
         for second in range(1, world.end_ns // NS):
             state = self._state(world, second * 1.0)
@@ -125,7 +127,18 @@ class ModelBox:
             yield (
                 second * NS,
                 Health(
-                    second * 1000, None, None, None, 100, 0, 0, missing if self.told else 0, 0, 0, 40_000, 1
+                    second * 1000,
+                    None,
+                    None,
+                    None,
+                    100,
+                    0,
+                    0,
+                    missing if self.reports_losses else 0,
+                    0,
+                    0,
+                    40_000,
+                    1,
                 ),
             )
 

@@ -7,8 +7,8 @@ blocked. Virtual time begins slowly and goes at half of real time. The Box in it
 answers to a setting after the erase of a sector.
 
 OPQ_STAND_IN names a folder; files in it: `refuses` holds a word, commands with it fail; `hangs` a word,
-commands with it never end and SIGTERM does nothing; `speed`, `start_s` numbers. It writes `said.jsonl` and
-`environment.json`.
+commands with it never end and SIGTERM does nothing; `speed`, `start_s` numbers. It writes `commands.jsonl`
+and `environment.json`.
 """
 
 import json
@@ -33,12 +33,12 @@ SAMPLING_NS = 170_000_000
 ERASE_NS = 1_300_000_000
 
 
-def told(name: str, default: float) -> float:
+def number_in_file(name: str, default: float) -> float:
     path = FOLDER / name
     return float(path.read_text()) if path.exists() else default
 
 
-SPEED = told("speed", 0.5)
+SPEED = number_in_file("speed", 0.5)
 
 
 class Wire:
@@ -143,8 +143,8 @@ def run_keyword(name: str, arguments: list[str]) -> dict[str, Any]:
     text = arguments[0]
     if "GetTimeSourceInfo" in text:
         return _done(text)
-    with (FOLDER / "said.jsonl").open("a") as said:
-        said.write(json.dumps([name, *arguments]) + "\n")
+    with (FOLDER / "commands.jsonl").open("a") as log:
+        log.write(json.dumps([name, *arguments]) + "\n")
     for what in ("refuses", "hangs"):
         path = FOLDER / what
         if path.exists() and path.read_text() in text:
@@ -198,7 +198,7 @@ def main() -> None:
     signal.signal(
         signal.SIGTERM, signal.SIG_IGN if deaf else lambda *_: (world.stop(), flush_log(), os._exit(0))
     )
-    time.sleep(told("start_s", 0.3))
+    time.sleep(number_in_file("start_s", 0.3))
     port = int(sys.argv[sys.argv.index("--robot-server-port") + 1])
     server = SimpleXMLRPCServer(("127.0.0.1", port), logRequests=False, allow_none=True)
     server.register_function(lambda: ["ExecuteCommand"], "get_keyword_names")

@@ -52,13 +52,13 @@ def stock_firmware() -> bytes:
         from opq_tools.built_firmware import firmware_for
         from opq_tools.firmware import build, toolchain
 
-        told = os.environ.pop("OPQ_FIRMWARE_DIR", None)  # a folder that was named has no objects
+        named = os.environ.pop("OPQ_FIRMWARE_DIR", None)  # a folder that was named has no objects
         try:
             firmware_for(boards=("opqbox",))
             tools = toolchain.find_toolchain()
         finally:
-            if told is not None:
-                os.environ["OPQ_FIRMWARE_DIR"] = told
+            if named is not None:
+                os.environ["OPQ_FIRMWARE_DIR"] = named
     except OpqError as problem:
         pytest.skip(str(problem))
     folder = cache_folder() / "firmware" / "opqbox"
@@ -99,7 +99,7 @@ def flash_image(*, jumper: bool, more: Mapping[int, bytes]) -> bytes:
 
 
 class StockBox:
-    """A running one. `data` is all that it said, as it is; `received` its messages."""
+    """A running one. `data` is all that it sent, as it is; `received` its messages."""
 
     def __init__(self, line: socket.socket, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
@@ -120,8 +120,10 @@ class StockBox:
             except TimeoutError:
                 data = b""
             if not data:
-                said = self.data[-400:]
-                raise AssertionError(f"not within {timeout_s:g} s; QEMU {self.process.poll()}; said {said!r}")
+                last = self.data[-400:]
+                raise AssertionError(
+                    f"not within {timeout_s:g} s; QEMU {self.process.poll()}; it sent {last!r}"
+                )
             now_ns = time.monotonic_ns() - self._began_ns
             self.data += data
             self.received += [
@@ -165,8 +167,8 @@ class StockBox:
 
     def run(self, statement: str, timeout_s: float = 10) -> str:
         """What a statement printed, its traceback too (MicroPython's raw mode)."""
-        said = self.type(statement.encode() + b"\x04", b"\x04>", timeout_s)
-        return said.removeprefix(b"OK").replace(b"\x04", b"").removesuffix(b">").decode()
+        output = self.type(statement.encode() + b"\x04", b"\x04>", timeout_s)
+        return output.removeprefix(b"OK").replace(b"\x04", b"").removesuffix(b">").decode()
 
 
 @contextmanager

@@ -35,11 +35,15 @@ FLOOD = bytes(8192)
 
 
 class RingingAndFlooded(World):
-    """At each time of `said` the pulse line rings at 6.7 MHz for 20 ms."""
+    """At each time of `messages` the pulse line rings at 6.7 MHz for 20 ms."""
 
     def lines(self, folder: Path) -> Iterator[str]:
         *lines, end = super().lines(folder)
-        yield from (*lines, *(f"pps_train {at_ns} 150 1 {RINGS_NS // 150}" for at_ns, _ in self.said), end)
+        yield from (
+            *lines,
+            *(f"pps_train {at_ns} 150 1 {RINGS_NS // 150}" for at_ns, _ in self.messages),
+            end,
+        )
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def slow_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bytes_and_pulses_that_a_box_loses_stand_in_the_gateways_pages(
     hil_bench: Bench, tmp_path: Path
 ) -> None:
-    run = hil_bench.run(RingingAndFlooded(round(3.2 * NS), gps=None, said=((2 * NS, FLOOD),)))
+    run = hil_bench.run(RingingAndFlooded(round(3.2 * NS), gps=None, messages=((2 * NS, FLOOD),)))
     first, *_, last = (box_losses(None, losses) for losses in run.capture.of(Losses))
     assert first == dict.fromkeys(LOSSES, 0)  # known from the start, not guessed
     assert 0 < last["link_overruns"] <= run.report["usart1"]["overruns"]
@@ -76,8 +80,8 @@ def test_bytes_and_pulses_that_a_box_loses_stand_in_the_gateways_pages(
 @pytest.mark.usefixtures("slow_processor")
 def test_they_reach_a_real_gateway_while_they_happen(hil_bench: Bench) -> None:
     """In real time, over a pty: what `opq-gateway status` and Prometheus read."""
-    said = tuple((second * NS, FLOOD) for second in (5, 10, 15, 20, 30, 45))
-    world = RingingAndFlooded(3600 * NS, gps=None, said=said)
+    messages = tuple((second * NS, FLOOD) for second in (5, 10, 15, 20, 30, 45))
+    world = RingingAndFlooded(3600 * NS, gps=None, messages=messages)
     with (
         hil_bench.live(world) as box,
         GatewayProcess({"1": box.port}, hil_bench.folder / "gateway", box.now_s) as running,
@@ -85,7 +89,7 @@ def test_they_reach_a_real_gateway_while_they_happen(hil_bench: Bench) -> None:
         config = tomllib.loads((running.folder / "gateway.toml").read_text())
         url = f"http://{config['health_endpoint']}"
 
-        def told() -> dict[str, Any]:
+        def health_document() -> dict[str, Any]:
             try:
                 with urllib.request.urlopen(url, timeout=5) as answer:
                     found: dict[str, Any] = json.loads(answer.read())
@@ -94,12 +98,12 @@ def test_they_reach_a_real_gateway_while_they_happen(hil_bench: Bench) -> None:
             return found
 
         def lost() -> dict[str, int]:
-            return dict(told().get("subcomponents", [{}])[0].get("lost", {}))
+            return dict(health_document().get("subcomponents", [{}])[0].get("lost", {}))
 
         running.wait_until(lambda: lost().get("link_overruns", 0) > 0, 120.0, "bytes lost in the Box")
         assert lost()["pps_overtaken"] > 0 and lost()["pps_dropped"] > 0
         [line, *_] = status_words(
-            {"boxes": told()["subcomponents"], "gps_comparison": None, "claim_codes": []}
+            {"boxes": health_document()["subcomponents"], "gps_comparison": None, "claim_codes": []}
         )
         assert "lost in the Box since its start" in line and "GPS pulses that found their queue full" in line
         with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:

@@ -76,7 +76,7 @@ def test_blocks_come_at_the_true_rate_and_do_not_drift():
     with BoxHost([Box("1")]) as host:
         reader = Reader(host.ports["1"])
         until = time.monotonic() + 60
-        # where the machine stood still for seconds, the next ones are asked
+        # where the machine stood still for seconds, the next ones are requested
         while len(late_s) < 240 or abs(drift_s()) >= 0.01:
             assert time.monotonic() < until, f"drift of {drift_s()} s in 3 s"
             seen = len(reader.of(Samples))
@@ -214,13 +214,13 @@ def test_an_event_on_demand_arrives_within_a_tenth_of_a_second():
         reader.read(60.0, lambda: bool(reader.of(Samples)))
         late_ns: list[int] = []
         until = time.monotonic() + 60
-        # where the machine stood still just then, the next one is asked
+        # where the machine stood still just then, the next one is requested
         while not late_ns or (late_ns[-1] >= 150_000_000 and time.monotonic() < until):
             sent, first = len(box.events_sent), reader.of(Samples)[-1].first_sample
             host.add_event("1", disturbance("sag", depth=0.4, cycles=3))
-            asked = time.monotonic_ns()
+            requested_ns = time.monotonic_ns()
             reader.read(60.0, lambda sent=sent: len(box.events_sent) > sent)
-            late_ns.append(box.events_sent[-1] - asked)
+            late_ns.append(box.events_sent[-1] - requested_ns)
             end = reader.of(Samples)[-1].first_sample + 12_000
             reader.read(60.0, lambda end=end: reader.of(Samples)[-1].first_sample > end)
         os.close(reader.fd)

@@ -100,8 +100,8 @@ def test_holdover_grows_as_its_rate_and_ageing_say() -> None:
 
 
 def test_stamps_of_a_fast_oscillator_stay_at_true_time_and_the_rate_is_stated(tmp_path: Path) -> None:
-    told = scenario(tmp_path, 'clock_ppm = 80.0\nclock = { source = "gps" }\n')
-    source = power_sources(told, power_system_of(told))["1"]
+    planned = scenario(tmp_path, 'clock_ppm = 80.0\nclock = { source = "gps" }\n')
+    source = power_sources(planned, power_system_of(planned))["1"]
     clock = BoxStamps(RUN, source)
     for sample in (0, 12_000, 43_200_000):
         true_ns = START_NS + round(sample / (12_000 * (1 + 80e-6)) * 1e9)
@@ -110,8 +110,8 @@ def test_stamps_of_a_fast_oscillator_stay_at_true_time_and_the_rate_is_stated(tm
         assert stamp.rate_millihz == 12_000_960
         assert clock.taken(clock.due_ns(sample) + 1_000) == sample
         assert abs(clock.sample_at(stamp.t_ns) - sample) <= 1
-    told = scenario(tmp_path, "")
-    plain = BoxStamps(RUN, power_sources(told, power_system_of(told))["1"])
+    planned = scenario(tmp_path, "")
+    plain = BoxStamps(RUN, power_sources(planned, power_system_of(planned))["1"])
     assert plain.stamp(12_000).t_ns == START_NS + S
     assert (plain.stamp(0).uncertainty_ns, plain.stamp(0).source) == (77, TimeSource.FREE)
 
@@ -119,13 +119,13 @@ def test_stamps_of_a_fast_oscillator_stay_at_true_time_and_the_rate_is_stated(tm
 def test_measurements_of_a_fleet_say_what_their_time_rests_on_and_are_right(
     tmp_path: Path,
 ) -> None:
-    told = scenario(
+    planned = scenario(
         tmp_path,
         "clock_ppm = 20.0\n"
         'clock = { source = "gps", gps_lost = [[4.0, 6.0]], holdover_ppb = -900.0, bound_ppb = 1000.0 }\n',
     )
     clock = RunClock(0, START_NS, 77, TimeSource.FREE)
-    grid = network_grid(told, ["1"])
+    grid = network_grid(planned, ["1"])
     meter = FleetMeter(grid, clock, cycles=50, seed=1)
     meter.begin(0, 0.0)
     found = []
@@ -148,9 +148,9 @@ def test_measurements_of_a_fleet_say_what_their_time_rests_on_and_are_right(
 
 
 def test_a_box_without_battery_measures_nothing_while_its_supply_is_lost(tmp_path: Path) -> None:
-    told = scenario(tmp_path, "supply = { lost = [[3.0, 4.0]] }\n")
+    planned = scenario(tmp_path, "supply = { lost = [[3.0, 4.0]] }\n")
     clock = RunClock(0, START_NS, 77, TimeSource.GPS)
-    grid = network_grid(told, ["1"])
+    grid = network_grid(planned, ["1"])
     meter = FleetMeter(grid, clock, cycles=50, seed=1)
     meter.begin(0, 0.0)
     found = []
@@ -191,9 +191,9 @@ class Wire:
         """Nothing waits."""
 
 
-def lived(told: PowerScenario, seconds: float, step_s: float = 0.1) -> Wire:
+def lived(planned: PowerScenario, seconds: float, step_s: float = 0.1) -> Wire:
     """A Box on a line for so long, its process awake every `step_s`."""
-    wire, box = Wire(), Box("1", power_sources(told, power_system_of(told))["1"])
+    wire, box = Wire(), Box("1", power_sources(planned, power_system_of(planned))["1"])
     box.start(wire, RUN)  # type: ignore[arg-type]
     for tick in range(1, round(seconds / step_s) + 1):
         now_ns = RUN.monotonic_ns + round(tick * step_s * 1e9)
@@ -225,21 +225,21 @@ def test_a_box_on_a_line_rides_through_on_its_battery_and_says_so(tmp_path: Path
     wire = lived(scenario(tmp_path, "supply = { lost = [[2.0, 4.0]], battery_s = 60.0 }\n"), 9.0)
     blocks = [each for each in wire.received if isinstance(each, Samples)]
     assert [each.first_sample for each in blocks] == list(range(0, 200 * len(blocks), 200))
-    said = [(each.supply_v, each.battery_v) for each in wire.received if isinstance(each, Health)]
-    assert said[0] == (5.0, pytest.approx(4.1))
-    assert {supply_v for supply_v, _ in said} == {0.0, 5.0} and said[-1][0] == 5.0
-    carried = [battery_v for supply_v, battery_v in said if supply_v == 0.0]
+    supply = [(each.supply_v, each.battery_v) for each in wire.received if isinstance(each, Health)]
+    assert supply[0] == (5.0, pytest.approx(4.1))
+    assert {supply_v for supply_v, _ in supply} == {0.0, 5.0} and supply[-1][0] == 5.0
+    carried = [battery_v for supply_v, battery_v in supply if supply_v == 0.0]
     assert len(carried) >= 3 and carried == sorted(carried, reverse=True)
 
 
 def test_a_dead_outlet_is_measured_on_the_battery_and_is_the_truths_outage(tmp_path: Path) -> None:
     own = "supply = { lost = [[2.0, 20.0]], battery_s = 60.0, outlet_dead = true }\n"
-    told = scenario(tmp_path, own)
-    source = power_sources(told, power_system_of(told))["1"]
+    planned = scenario(tmp_path, own)
+    source = power_sources(planned, power_system_of(planned))["1"]
     rms_v = [np.std(source.counts(at_s * 12_000, 2400)) * source.v_per_lsb for at_s in (1, 2, 21, 22)]
     assert rms_v == pytest.approx([rms_v[0], 0.0, 0.0, rms_v[0]], abs=2.0) and rms_v[0] > 200
     assert outages_of(box_times_of({"1": Box("1", source)})) == (BoxOutage(2.0, 22.0, ("1",)),)
-    alone = BoxSupplyConfig(lost=((2.0, 90.0),), battery_s=5.0)  # its adaptor, and it said so
+    alone = BoxSupplyConfig(lost=((2.0, 90.0),), battery_s=5.0)  # its adaptor, and it reports so
     assert outages_of({"1": BoxTimes(None, alone)}) == ()
     shipped = load_power_scenario(scenario_path("outages"))
     assert [bool(box.supply and box.supply.battery_s) for box in shipped.box] == [True, False, True, False]
@@ -293,21 +293,21 @@ def recording(folder: Path, hz: float = 50.0) -> Path:
     volts[9_600:12_480] *= 0.6
     path = folder / "dip.i16"
     np.rint(volts / 0.02).astype("<i2").tofile(path)
-    told = {"rate_hz": 12_000, "volts_per_lsb": 0.02, "nominal_volts": 230.0, "nominal_hz": hz}
-    path.with_suffix(".json").write_text(json.dumps(told))
+    facts = {"rate_hz": 12_000, "volts_per_lsb": 0.02, "nominal_volts": 230.0, "nominal_hz": hz}
+    path.with_suffix(".json").write_text(json.dumps(facts))
     return path
 
 
 def test_a_recording_is_played_at_a_box_of_a_network_and_measured_there(tmp_path: Path) -> None:
     path = recording(tmp_path)
-    told = scenario(tmp_path, f'[[box]]\nid = "2"\nat = "street"\nrecording = "{path.name}"\n')
+    planned = scenario(tmp_path, f'[[box]]\nid = "2"\nat = "street"\nrecording = "{path.name}"\n')
     boxes = {box.box_id: box for box in plan_fleet(scenario=tmp_path / "street.toml", lead_s=2.0).boxes()}
     assert isinstance(boxes["1"].source, PowerSource) and isinstance(boxes["2"].source, Replay)
     begin = boxes["2"].source.play_start(0)
     counts = boxes["2"].source.counts(0, begin + 19_200)[begin:]
     np.testing.assert_array_equal(counts, np.fromfile(path, "<i2"))
-    assert "2" not in power_system_of(told).voltages  # and so in no line of the network's truth
-    grid = network_grid(told, ["1", "2"])
+    assert "2" not in power_system_of(planned).voltages  # and so in no line of the network's truth
+    grid = network_grid(planned, ["1", "2"])
     meter = FleetMeter(grid, RunClock(0, START_NS, 77, TimeSource.GPS), cycles=50, seed=1)
     for box in (0, 1):
         meter.begin(box, 0.0)
@@ -339,8 +339,8 @@ def test_what_cannot_be_is_refused_with_its_key(tmp_path: Path, box: str, wrong:
 
 
 def test_a_battery_carries_a_box_and_is_empty_at_its_end(tmp_path: Path) -> None:
-    told = scenario(tmp_path, "supply = { lost = [[3.0, 10.0]], battery_s = 6.0 }\n")
-    supply = power_sources(told, power_system_of(told))["1"].supply
+    planned = scenario(tmp_path, "supply = { lost = [[3.0, 10.0]], battery_s = 6.0 }\n")
+    supply = power_sources(planned, power_system_of(planned))["1"].supply
     assert supply is not None
     assert supply.silent_s == ((9.0, 13.0),)
     assert supply.volts(2.0) == (5.0, 4.1)

@@ -94,9 +94,9 @@ def agree(grid: FleetGrid, least: int) -> None:
                 assert ours.t_ns == pytest.approx(theirs.t_ns, abs=half_ns)
                 assert ours.rms_v == pytest.approx(theirs.rms_v, rel=1e-6)
         assert len(fleet[outlet.box_id]) == len(wire)
-        for (start_ns, rms_v), told in zip(fleet[outlet.box_id], wire, strict=True):
-            assert start_ns == pytest.approx(told.t_ns, abs=half_ns)
-            assert rms_v == pytest.approx(told.rms_v, rel=1e-6)
+        for (start_ns, rms_v), crossing in zip(fleet[outlet.box_id], wire, strict=True):
+            assert start_ns == pytest.approx(crossing.t_ns, abs=half_ns)
+            assert rms_v == pytest.approx(crossing.rms_v, rel=1e-6)
 
 
 @dataclass(frozen=True, slots=True)

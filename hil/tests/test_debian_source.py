@@ -1,4 +1,4 @@
-"""Source packages: which mirror is taken, what is told when there is none, and one real fetch."""
+"""Source packages: which mirror is taken, what is reported when there is none, and one real fetch."""
 
 import json
 import shutil
@@ -67,7 +67,7 @@ def kept_tree(cache: Path, checked_s: float) -> None:
 
 def test_a_tree_of_today_needs_no_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept_tree(tmp_path, time.time())
-    monkeypatch.setattr(debian_source.subprocess, "run", lambda *_, **__: pytest.fail("asked the mirror"))
+    monkeypatch.setattr(debian_source.subprocess, "run", lambda *_, **__: pytest.fail("read the mirror"))
     assert fetch("hello", "trixie", cache=tmp_path).version == "1"
 
 

@@ -94,7 +94,7 @@ def test_twenty_boxes_are_stored_acknowledged_and_answer_and_lose_nothing_when_b
     assert counts["unheard"] > 200
     assert counts["backfilled"] >= counts["unheard"]
     assert (counts["expired"], counts["not_held"], counts["answers_dropped"]) == (0, 0, 0)
-    assert counts["commands_foreign"] == 0  # a Box whose id begins another's is asked for itself alone
+    assert counts["commands_foreign"] == 0  # a Box whose id begins another's gets its own requests alone
     lengths = {
         round((row.end_ns - row.start_ns) * 60e-9)
         for row in cloud.shared.store.measurements("7", 0, 2**42)
@@ -148,9 +148,9 @@ def test_sampled_boxes_send_what_a_gateway_makes_of_their_samples(tmp_path):
         by_end = {each.end_ns: each for each in reference[box_id]}
         for ours in stored[box_id]:
             theirs = by_end[ours.end_ns]
-            told = measurement_from_wire(measurement_to_wire(theirs))  # floats of the wire
-            told = replace(told, nominal_v=None, nominal_hz=None)  # the store keeps them with the Box
-            assert replace(ours, sequence=None, oldest_sequence=None, backfilled=False) == told
+            sent = measurement_from_wire(measurement_to_wire(theirs))  # floats of the wire
+            sent = replace(sent, nominal_v=None, nominal_hz=None)  # the store keeps them with the Box
+            assert replace(ours, sequence=None, oldest_sequence=None, backfilled=False) == sent
     cloud.close()
 
 
@@ -186,7 +186,7 @@ def test_the_command_ends_on_sigterm_and_says_what_it_counted(tmp_path):
                 running.communicate()
     cloud.close()
     assert running.returncode == 0, errors
-    told = json.loads(out)
-    assert told["boxes"] == 3 and told["processes"] == 2 and told["made"] >= 18
-    assert told["sent"] + told["unheard"] == told["made"]
-    assert told["all_standing_after_s"] > 0 and told["cpu_s"] > 0 and told["memory_kb"] > 0
+    counted = json.loads(out)
+    assert counted["boxes"] == 3 and counted["processes"] == 2 and counted["made"] >= 18
+    assert counted["sent"] + counted["unheard"] == counted["made"]
+    assert counted["all_standing_after_s"] > 0 and counted["cpu_s"] > 0 and counted["memory_kb"] > 0

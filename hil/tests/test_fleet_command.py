@@ -80,10 +80,10 @@ def test_a_fault_of_the_truth_is_in_the_stored_measurements_of_each_box(
                     for line in truth_of(truth):
                         for row in shown(rows, line["start_ns"], line["end_ns"]):
                             percent = 100 * row.metrics["rms"].min / 230.0
-                            told = line["boxes"][box_id]
-                            assert told["class"] == "sag"
+                            found = line["boxes"][box_id]
+                            assert found["class"] == "sag"
                             # the phase jumps: for some cycles the edges are not those of the voltage
-                            assert percent == pytest.approx(told["residual_percent"], abs=2.0)
+                            assert percent == pytest.approx(found["residual_percent"], abs=2.0)
                             agreed.add(box_id)
                 return len(agreed) == 2
 
@@ -101,7 +101,7 @@ def test_a_fault_of_the_truth_is_in_the_stored_measurements_of_each_box(
 
 
 def test_a_fleet_that_is_stopped_before_its_processes_listen_ends_well(tmp_path: Path) -> None:
-    """As with Ctrl-C in the first second: they are asked to end while Python still starts."""
+    """As with Ctrl-C in the first second: they are to end while Python still starts."""
     KeyFolder(tmp_path / "curve").create(True, ["1"])
     stop = threading.Event()
     stop.set()

@@ -17,11 +17,11 @@ def ordinary(
     box_id: str, start_ns: int, end_ns: int, metrics: np.ndarray, clock: tuple[int, TimeSource]
 ) -> bytes:
     """Protobuf's own bytes, the map in the order of its keys."""
-    told = {name: Metric(*row) for name, row in zip(METRIC_NAMES, metrics.tolist(), strict=True)}
+    named = {name: Metric(*row) for name, row in zip(METRIC_NAMES, metrics.tolist(), strict=True)}
     measurement = Measurement(
         box_id,
         (end_ns + 500_000) // 1_000_000,
-        told,
+        named,
         start_ns,
         end_ns,
         *clock,
@@ -44,13 +44,13 @@ def test_the_bytes_are_those_of_protobuf(clock):
     rows = MeasurementRows(IDS, np.full(5, 120.0), np.full(5, 60.0), *clock)
     made = rows.bodies(np.arange(5), start_ns, end_ns, metrics)
     for at, (box_id, body) in enumerate(zip(IDS, made, strict=True)):
-        told = ordinary(box_id, int(start_ns[at]), int(end_ns[at]), metrics[at], clock)
+        expected = ordinary(box_id, int(start_ns[at]), int(end_ns[at]), metrics[at], clock)
         if at == 4:
             assert "thd" not in measurement_from_wire(body).metrics
             body = WireMeasurement.FromString(body).SerializeToString(deterministic=True)
         if at == 3:
             body = WireMeasurement.FromString(body).SerializeToString(deterministic=True)
-        assert body == told, box_id
+        assert body == expected, box_id
 
 
 def test_sequences_follow_as_the_gateway_appends_them():

@@ -65,17 +65,17 @@ def test_a_cur_box_sends_rms_and_thd_for_four_seconds_then_all_four() -> None:
     counts = windows(
         9, frequency_hz=59.9, harmonics={5: 3.0, 7: 4.0}, tones=(), voltage_v=118.0, random_phases=True
     )
-    told = [(at, Measurement.FromString(message[1])) for at, message in played(cur(), counts)]
-    assert [at for at, _ in told] == [60 * (k + 1) for k in range(len(told))]
-    keys = [set(each.metrics) for _, each in told]
+    sent = [(at, Measurement.FromString(message[1])) for at, message in played(cur(), counts)]
+    assert [at for at, _ in sent] == [60 * (k + 1) for k in range(len(sent))]
+    keys = [set(each.metrics) for _, each in sent]
     assert keys[:4] == [{"rms", "thd"}] * 4
     assert all(each == {"rms", "thd", "f", "trans"} for each in keys[4:])  # window 262 is in the fifth second
-    last = told[-1][1]
+    last = sent[-1][1]
     assert last.metrics["rms"].average == pytest.approx(118.0 * math.hypot(1, 0.05), rel=2e-3)
     assert last.metrics["f"].average == pytest.approx(59.9, abs=0.01)
     assert last.metrics["f"].min <= last.metrics["f"].average <= last.metrics["f"].max
     assert last.metrics["thd"].average == pytest.approx(0.05, abs=0.01)  # 59.9 Hz leaks into bins of 60
-    assert last.timestamp_ms == (START_NS + told[-1][0] * NS_PER_WINDOW) // 10**6
+    assert last.timestamp_ms == (START_NS + sent[-1][0] * NS_PER_WINDOW) // 10**6
 
 
 def test_thd_of_the_nominal_frequency_is_exact_and_a_ringing_shows_in_trans() -> None:
@@ -138,17 +138,17 @@ def test_any_plug_in_is_ok_and_info_tells_uptime_in_seconds() -> None:
     response, _ = ask(box, lambda command: setattr(command.send_command_to_plugin, "plugin_name", "opq-ack"))
     assert response.command_to_plugin_response.ok
     response, _ = ask(box, lambda command: command.info_command.SetInParent())
-    told = response.info_response
-    assert (told.uptime, told.measurement_rate, told.pub_key, told.mac_addr) == (5, 60, "k" * 40, "")
-    assert told.calibration_constant == 0 and told.ip == "127.0.0.1:0\n"
+    info = response.info_response
+    assert (info.uptime, info.measurement_rate, info.pub_key, info.mac_addr) == (5, 60, "k" * 40, "")
+    assert info.calibration_constant == 0 and info.ip == "127.0.0.1:0\n"
 
 
 def test_a_leg_box_measures_every_ten_windows_with_an_unpadded_topic() -> None:
     box = LegBox("7", CALIBRATION)
-    told = played(box, windows(5, voltage_v=121.0, frequency_hz=60.05))
-    assert [at for at, _ in told[:3]] == [10, 20, 30]
-    assert told[0][1][0] == b"7"
-    first, last = (TriggerMessage.FromString(told[k][1][1]) for k in (0, -1))
+    sent = played(box, windows(5, voltage_v=121.0, frequency_hz=60.05))
+    assert [at for at, _ in sent[:3]] == [10, 20, 30]
+    assert sent[0][1][0] == b"7"
+    first, last = (TriggerMessage.FromString(sent[k][1][1]) for k in (0, -1))
     assert (first.id, first.frequency) == (7, 0.0)  # required; not yet known
     assert first.rms == pytest.approx(121.0, rel=2e-3)
     assert last.frequency == pytest.approx(60.05, abs=0.02)

@@ -140,8 +140,8 @@ def check_with(message: type[Any], name: str, package: str) -> None:
             0,
         )
     if name == "cur_answer_info":
-        told = found.info_response
-        assert (told.ip, told.uptime, told.pub_key) == ("127.0.0.1:0\n", 5, TEST_KEY.decode())
+        info = found.info_response
+        assert (info.ip, info.uptime, info.pub_key) == ("127.0.0.1:0\n", 5, TEST_KEY.decode())
     if name == "cur_answer_data":
         assert (found.get_data_response.start_ts, found.get_data_response.end_ts) == (T17, T34)
     if name == "leg_trigger":

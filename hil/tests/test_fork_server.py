@@ -11,8 +11,8 @@ SERVICE = """
 import json, os, signal, sys, time
 DEFAULT = time.time_ns
 if __name__ == "__main__":
-    told = {"argv": sys.argv[1:], "off_s": round(DEFAULT() / 1e9 - time.monotonic()), "pid": os.getpid()}
-    print(json.dumps(told), file=sys.stderr, flush=True)
+    reported = {"argv": sys.argv[1:], "off_s": round(DEFAULT() / 1e9 - time.monotonic()), "pid": os.getpid()}
+    print(json.dumps(reported), file=sys.stderr, flush=True)
     print("nobody hears this")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     while True:
@@ -29,10 +29,10 @@ clock = Path(sys.argv[1])
 put_step_ns(clock, 3600 * 10**9)
 here_s = round(time.time() - time.monotonic())
 first, second, third = (server.start(clock, ["forked_service", name]) for name in "abc")
-told = [json.loads(each.stderr.readline()) for each in (first, second, third)]
-assert [each["argv"] for each in told] == [["a"], ["b"], ["c"]], told
-assert [each["pid"] for each in told] == [first.pid, second.pid, third.pid]
-assert all(3598 <= each["off_s"] - here_s <= 3602 for each in told), (told, here_s)
+reported = [json.loads(each.stderr.readline()) for each in (first, second, third)]
+assert [each["argv"] for each in reported] == [["a"], ["b"], ["c"]], reported
+assert [each["pid"] for each in reported] == [first.pid, second.pid, third.pid]
+assert all(3598 <= each["off_s"] - here_s <= 3602 for each in reported), (reported, here_s)
 assert first.poll() is None and second.poll() is None
 first.kill()
 second.send_signal(signal.SIGTERM)

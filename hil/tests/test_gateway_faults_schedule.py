@@ -104,13 +104,13 @@ def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_reported() -> None:
     assert accounts.revised("1", [block(200, 200)], own) and not accounts.revised("1", own, own)
 
 
-def test_a_measurement_heard_and_not_stored_or_stored_twice_is_reported() -> None:
+def test_a_measurement_received_and_not_stored_or_stored_twice_is_reported() -> None:
     first, second = measured(1, 0, 100), measured(2, 100, 200)
-    heard = {("1", 1): first, ("1", 2): second}
-    assert not accounts.once([first, second], heard)
-    assert "1 Measurements were heard and not stored" in accounts.once([first], heard)[0]
-    assert "1 Measurements are stored twice" in accounts.once([first, second, second], heard)[0]
-    assert "another time" in accounts.once([first, measured(2, 100, 201)], heard)[0]
+    received = {("1", 1): first, ("1", 2): second}
+    assert not accounts.once([first, second], received)
+    assert "1 Measurements were received and not stored" in accounts.once([first], received)[0]
+    assert "1 Measurements are stored twice" in accounts.once([first, second, second], received)[0]
+    assert "another time" in accounts.once([first, measured(2, 100, 201)], received)[0]
 
 
 def test_a_measurement_that_was_queued_and_never_stored_is_reported() -> None:
@@ -219,7 +219,7 @@ def test_a_lossy_wire_is_late_and_loses_nothing() -> None:
         assert arrived == data and wire.lost > 0
 
 
-def test_a_service_is_started_again_and_says_how_long_nobody_was_heard(tmp_path: Path) -> None:
+def test_a_service_is_started_again_and_says_how_long_nothing_was_received(tmp_path: Path) -> None:
     put_step_ns(tmp_path / "clock", 0)
     (tmp_path / "talks.py").write_text(
         "import sys, time\n"
@@ -285,7 +285,7 @@ def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
     starved = figures.get("bytes_unread")  # on a machine that is too busy to read a line, or to play a Box
     assert [each for each in verdict.problems if not (starved and "in gaps without need" in each)] == []
     assert int(figures["samples_in_ring"]) + int(figures["samples_in_gaps"]) == figures["samples_sent"]
-    assert int(figures["stored"]) >= int(figures["heard"]) > 60
+    assert int(figures["stored"]) >= int(figures["received"]) > 60
     assert [figures[f"holes_{box_id}"] for box_id in BOX_IDS] == [0, 0, 0]
 
 

@@ -27,7 +27,7 @@ from opq_tools.hil import command
 
 KEPT = Path(__file__).parents[1] / "digests" / "qemu.json"
 BLOCK, BLOCKS = 200, 12
-Said = list[LinkMessage | None]
+Messages = list[LinkMessage | None]
 """None: a frame that was lost."""
 HELLO = Hello(1, 7, 42, 12_000_000, 0.0158, 120.0, 60.0, 15.0, BLOCK, 38_400, "opqbox", "0.1.0")
 
@@ -42,7 +42,7 @@ def status(state: GpsState) -> GpsStatus:
     return GpsStatus(state, 9, 0, 0, 0, 0, 0, 0, 18)
 
 
-def messages() -> Said:
+def all_messages() -> Messages:
     health = Health(900, 25.0, 5.0, 4.0, 30, 0, 0, 0, 0, 0, 34_000, 1)
     blocks = [block(number) for number in range(BLOCKS)]
     lines = [Log(1, 42, 1, 5), Log(10, 2, 1, 7), Log(20, 0, 1, 900)]
@@ -50,13 +50,16 @@ def messages() -> Said:
     return [HELLO, *lines[:2], states[0], *blocks[:6], states[1], lines[2], *blocks[6:], states[2], health]
 
 
-def kept(
-    folder: Path, said: Sequence[LinkMessage | None], flash: bytes = bytes(0x100000), step_ns: int = NS // 60
+def saved(
+    folder: Path,
+    messages: Sequence[LinkMessage | None],
+    flash: bytes = bytes(0x100000),
+    step_ns: int = NS // 60,
 ) -> Path:
     folder.mkdir()
     lines = (
         f"{number * step_ns} {link.encode(message, number).hex()}\n"
-        for number, message in enumerate(said)
+        for number, message in enumerate(messages)
         if message is not None
     )
     (folder / "uart1.log").write_text("".join(lines))
@@ -68,43 +71,46 @@ def kept(
 
 def test_two_runs_that_are_the_same_differ_in_nothing(tmp_path: Path) -> None:
     rows = compare(
-        read_saved_run(kept(tmp_path / "a", messages())), read_saved_run(kept(tmp_path / "b", messages()))
+        read_saved_run(saved(tmp_path / "a", all_messages())),
+        read_saved_run(saved(tmp_path / "b", all_messages())),
     )
     assert [row.what for row in rows] == ["world", "samples", "stamps", "states", "counters", "log", "flash"]
     assert all(row.equal for row in rows)
 
 
-def changed_sample(said: Said) -> Said:
+def changed_sample(messages: Messages) -> Messages:
     at = next(
-        n for n, message in enumerate(said) if isinstance(message, Samples) and message.first_sample == 800
+        n
+        for n, message in enumerate(messages)
+        if isinstance(message, Samples) and message.first_sample == 800
     )
     counts = block(4).counts.copy()
     counts[17] += 1
-    return [*said[:at], replace(block(4), counts=counts), *said[at + 1 :]]
+    return [*messages[:at], replace(block(4), counts=counts), *messages[at + 1 :]]
 
 
-def late_stamp(said: Said) -> Said:
+def late_stamp(messages: Messages) -> Messages:
     return [
         block(4, 50) if isinstance(message, Samples) and message.first_sample == 800 else message
-        for message in said
+        for message in messages
     ]
 
 
-def lost_line(said: Said) -> Said:
-    return [None if isinstance(m, Log) and m.code == 20 else m for m in said]
+def lost_line(messages: Messages) -> Messages:
+    return [None if isinstance(m, Log) and m.code == 20 else m for m in messages]
 
 
-def lost_block(said: Said) -> Said:
-    return [None if isinstance(m, Samples) and m.first_sample == 800 else m for m in said]
+def lost_block(messages: Messages) -> Messages:
+    return [None if isinstance(m, Samples) and m.first_sample == 800 else m for m in messages]
 
 
-def another_state(said: Said) -> Said:
+def another_state(messages: Messages) -> Messages:
     free = status(GpsState.FREE)
-    return [free if isinstance(m, GpsStatus) and m.state is GpsState.LOCKED else m for m in said]
+    return [free if isinstance(m, GpsStatus) and m.state is GpsState.LOCKED else m for m in messages]
 
 
-def overrun(said: Said) -> Said:
-    return [replace(m, overruns=1) if isinstance(m, Health) else m for m in said]
+def overrun(messages: Messages) -> Messages:
+    return [replace(m, overruns=1) if isinstance(m, Health) else m for m in messages]
 
 
 @pytest.mark.parametrize(
@@ -119,22 +125,24 @@ def overrun(said: Said) -> Said:
     ],
 )
 def test_one_change_is_reported_in_its_row(
-    change: Callable[[Said], Said], row: str, text: str, tmp_path: Path
+    change: Callable[[Messages], Messages], row: str, text: str, tmp_path: Path
 ) -> None:
-    a, b = kept(tmp_path / "a", messages()), kept(tmp_path / "b", change(messages()))
+    a, b = saved(tmp_path / "a", all_messages()), saved(tmp_path / "b", change(all_messages()))
     rows = {found.what: found for found in compare(read_saved_run(a), read_saved_run(b))}
     assert not rows[row].equal and rows[row].text.startswith(text)
-    others = {"counters"} if any(m is None for m in change(messages())) else set()  # a frame less on the line
+    others = (
+        {"counters"} if any(m is None for m in change(all_messages())) else set()
+    )  # a frame less on the line
     assert {what for what, found in rows.items() if not found.equal} - others == {row}
 
 
 def test_sampling_that_began_later_is_a_median_beside_the_stamps(tmp_path: Path) -> None:
     later = [
         replace(m, t_ns=m.t_ns + 1234 + 3 * (m.first_sample == 800)) if isinstance(m, Samples) else m
-        for m in messages()
+        for m in all_messages()
     ]
     rows = compare(
-        read_saved_run(kept(tmp_path / "a", messages())), read_saved_run(kept(tmp_path / "b", later))
+        read_saved_run(saved(tmp_path / "a", all_messages())), read_saved_run(saved(tmp_path / "b", later))
     )
     assert rows[2].text.endswith(
         "largest difference 1237 ns at sample 800 of start 0; 3 ns beside their median, 1234 ns"
@@ -144,13 +152,13 @@ def test_sampling_that_began_later_is_a_median_beside_the_stamps(tmp_path: Path)
 def test_bytes_of_flash_are_named_by_their_area(tmp_path: Path) -> None:
     flash = bytearray(0x100000)
     flash[0x9000] = flash[0x90000] = 1
-    a, b = kept(tmp_path / "a", messages()), kept(tmp_path / "b", messages(), bytes(flash))
+    a, b = saved(tmp_path / "a", all_messages()), saved(tmp_path / "b", all_messages(), bytes(flash))
     row = compare(read_saved_run(a), read_saved_run(b))[-1]
     assert row.text == "2 bytes differ (settings 1, slot B 1), the first at 0x08009000"
 
 
 def test_the_command_ends_with_1_when_something_differs(tmp_path: Path) -> None:
-    a, b = kept(tmp_path / "a", messages()), kept(tmp_path / "b", lost_line(messages()))
+    a, b = saved(tmp_path / "a", all_messages()), saved(tmp_path / "b", lost_line(all_messages()))
     same = CliRunner().invoke(command, ["compare", str(a), str(a)])
     assert same.exit_code == 0 and "DIFFERS" not in same.output
     found = CliRunner().invoke(command, ["compare", str(a), str(b)])

@@ -1,4 +1,4 @@
-"""Each kind of disturbance: what it adds is what its closed form says, where it was asked for."""
+"""Each kind of disturbance: what it adds is what its closed form says, where it was requested."""
 
 import math
 

@@ -12,9 +12,9 @@ from opq_hil.world.world import Played
 
 def volts_of(board: str, lead_s: float, every_s: int) -> "np.typing.NDArray[np.float64]":
     facts = BOARDS[board]
-    told = world(facts, 0, lead_s, every_s)
-    assert isinstance(told.mains, Played) and told.mains.loop and told.end_ns == LONGEST_NS
-    return (told.mains.counts - facts.zero) * facts.counts_per_lsb * facts.v_per_lsb
+    made = world(facts, 0, lead_s, every_s)
+    assert isinstance(made.mains, Played) and made.mains.loop and made.end_ns == LONGEST_NS
+    return (made.mains.counts - facts.zero) * facts.counts_per_lsb * facts.v_per_lsb
 
 
 def test_mains_is_nominal_with_one_dip_each_turn_at_the_converter_of_each_board() -> None:

@@ -1,4 +1,4 @@
-"""The faulty wire: deterministic by seed, as often wrong as asked, as slow as asked."""
+"""The faulty wire: deterministic by seed, as often wrong and as slow as configured."""
 
 import contextlib
 import os

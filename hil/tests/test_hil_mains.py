@@ -1,4 +1,4 @@
-"""Mains with truth: blocks, noise, converter and clock against what was asked for."""
+"""Mains with truth: blocks, noise, converter and clock against what was configured."""
 
 import math
 

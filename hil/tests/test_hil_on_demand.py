@@ -19,11 +19,11 @@ from opq_hil.mains.scenario import EventConfig, generators, load_scenario
 QUIET = MainsSignal(noise_v=0.0, v_per_lsb=0.02)
 
 
-def live(kind: str, told: dict[str, float] | None = None) -> tuple[Generator, int]:
+def live(kind: str, numbers: dict[str, float] | None = None) -> tuple[Generator, int]:
     """A generator with one event of a kind, and the sample at which it begins to count."""
     generator = Generator(QUIET, Grid(60.0))
     generator.counts(0, 6000)
-    generator.add(on_demand(kind, numbers_for(kind, told or {}), 120.0, 60.0))
+    generator.add(on_demand(kind, numbers_for(kind, numbers or {}), 120.0, 60.0))
     marks = generator.marks(0, 24_000)
     return generator, marks[0] if marks else 6000
 
@@ -73,13 +73,13 @@ def test_a_scenario_of_new_kinds_is_played_at_its_time(tmp_path: Path) -> None:
 
 
 def test_the_shipped_scenario_of_every_class_holds_every_class() -> None:
-    told = load_scenario("every_class")
-    kinds = [event.kind for event in told.box[0].event]
+    scenario = load_scenario("every_class")
+    kinds = [event.kind for event in scenario.box[0].event]
     assert sorted(kinds) == sorted(set(KINDS) - {"transient", "mains_signalling"})
-    for event, later in pairwise(told.box[0].event):
+    for event, later in pairwise(scenario.box[0].event):
         numbers = numbers_for(event.kind, {"cycles": event.cycles} if event.cycles else {})
         assert later.after_s - event.after_s > numbers.cycles / 60 + 0.5
-    assert told.every_s > told.box[0].event[-1].after_s + 61
+    assert scenario.every_s > scenario.box[0].event[-1].after_s + 61
 
 
 def test_a_scenario_with_an_impossible_number_says_which(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_the_phase_of_jumps_long_over_is_not_forgotten() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "numbers"),
     [
         ("quake", {}),
         ("sag", {"depth": 1.2}),
@@ -132,8 +132,8 @@ def test_the_phase_of_jumps_long_over_is_not_forgotten() -> None:
         ("swell", {"angle_deg": math.inf}),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_what_is_wanted(kind: str, told: dict[str, float]) -> None:
+def test_what_cannot_be_done_is_refused_with_what_is_wanted(kind: str, numbers: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="want"):
-        numbers_for(kind, told)
+        numbers_for(kind, numbers)
     with pytest.raises(ValueError, match="want"):
         on_demand("quake", EventNumbers(), 120.0, 60.0)

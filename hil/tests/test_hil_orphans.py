@@ -24,8 +24,10 @@ def test_an_emulated_box_that_is_killed_takes_its_emulator_along(
     tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
 ) -> None:
     words = {"box-id": "1", "flash": hil_firmware["opqbox"].image.flash, "port": tmp_path / "p"}
-    told = [f"--{name}={value}" for name, value in {**words, "folder": tmp_path / "f"}.items()]
-    box = subprocess.Popen([sys.executable, "-m", "opq_hil.backends.emulated", *told], stderr=subprocess.PIPE)
+    options = [f"--{name}={value}" for name, value in {**words, "folder": tmp_path / "f"}.items()]
+    box = subprocess.Popen(
+        [sys.executable, "-m", "opq_hil.backends.emulated", *options], stderr=subprocess.PIPE
+    )
     try:
         until((tmp_path / "p").is_symlink, 60, "the link to the pty")
         assert len(processes_with(str(tmp_path / "f"))) == 2
@@ -53,9 +55,9 @@ def test_an_interrupt_ends_a_long_scenario_at_once_and_its_emulator_with_it(
     try:
         until((tmp_path / "f/one_hour/run/uart1.log").is_file, 60, "the emulator's log")
         hil.send_signal(signal.SIGINT)
-        said, _ = hil.communicate(timeout=120)
+        output, _ = hil.communicate(timeout=120)
     finally:
         hil.kill()
         hil.wait()
-    assert said == "" and hil.returncode != 0
+    assert output == "" and hil.returncode != 0
     assert processes_with(str(tmp_path / "f")) == []

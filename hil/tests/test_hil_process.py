@@ -43,7 +43,7 @@ def wait_for(path: Path) -> None:
 
 
 def lines_of(process: subprocess.Popen[str], last: str) -> list[dict]:
-    """What it logs until the event `last` and, told to end, after it."""
+    """What it logs until the event `last` and, on a request to end, after it."""
     assert process.stderr is not None
     lines = []
     while not lines or lines[-1]["event"] != last:

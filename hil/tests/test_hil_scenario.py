@@ -31,8 +31,8 @@ def boxes() -> dict[str, tuple[Generator, np.ndarray]]:
 
 @pytest.mark.parametrize("box_id", ["1", "4"])
 def test_the_half_cycles_of_the_file_give_the_published_rms_per_cycle(box_id: str):
-    (told,) = next(box.event for box in load_scenario().box if box.id == box_id)
-    halves = told.half_cycle_rms_v
+    (planned,) = next(box.event for box in load_scenario().box if box.id == box_id)
+    halves = planned.half_cycle_rms_v
     pairs = [math.sqrt((a * a + b * b) / 2) for a, b in zip(halves[::2], halves[1::2], strict=True)]
     assert pairs == pytest.approx([float(text) for text in PUBLISHED_V[box_id].split()], abs=0.01)
 
@@ -42,8 +42,8 @@ def test_box_1_sees_one_sag_at_90_percent_like_the_recording(boxes):
     assert sag.kind == "sag"
     assert sag.residual_v == pytest.approx(102.2, abs=0.1)
     assert sag.residual_percent == pytest.approx(85.2, abs=0.1)
-    (told,) = next(box.event for box in load_scenario().box if box.id == "1")
-    below = [level_v < 108.0 for level_v in told.half_cycle_rms_v]
+    (planned,) = next(box.event for box in load_scenario().box if box.id == "1")
+    below = [level_v < 108.0 for level_v in planned.half_cycle_rms_v]
     assert sag.duration_cycles == pytest.approx(
         sum(below) / 2, abs=0.05
     )  # the event ends where the voltage steps

@@ -53,8 +53,8 @@ def test_a_piece_carries_the_true_rate_and_the_stamp_of_its_clock() -> None:
     assert two.start_ns - one.start_ns == pytest.approx(120_000 / mean_hz * 1e9, abs=3.0)
     assert one.volts.dtype == np.int16
     assert one.v_per_lsb == 400 / 2048
-    told = next(pieces(made, 10, measured=False))
-    assert told.rate_hz == 12_000.0
+    piece = next(pieces(made, 10, measured=False))
+    assert piece.rate_hz == 12_000.0
 
 
 def test_a_piece_of_nothing_is_refused() -> None:

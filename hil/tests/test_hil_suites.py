@@ -38,8 +38,8 @@ def verdict(name: str, box: ModelBox, folder: Path) -> ScenarioVerdict:
 def test_an_ideal_box_passes(name: str, tmp_path: Path) -> None:
     found = verdict(name, ModelBox(), tmp_path)
     assert found.outcome == "passed", found.reason
-    kept = json.loads((tmp_path / name / "verdict.json").read_text())
-    assert kept["figures"] == found.figures and kept["outcome"] == "passed"
+    stored = json.loads((tmp_path / name / "verdict.json").read_text())
+    assert stored["figures"] == found.figures and stored["outcome"] == "passed"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_an_ideal_box_passes(name: str, tmp_path: Path) -> None:
     [
         ("boots", broken(lost=(100, 2)), "1 holes, the first at sample 20000"),
         ("boots", broken(unsteady=True), "other bytes"),
-        ("cold_start", broken(lost=(100, 2), told=False), "1 holes"),
+        ("cold_start", broken(lost=(100, 2), reports_losses=False), "1 holes"),
         ("cold_start", broken(stamp_error_ns=1500), "off by 1500 ns"),
         ("cold_start", broken(stamp_error_ns=150, bound_ns=100), "inside the stated bound"),
         ("cold_start", broken(tick_slip=21), "not 7000 ticks apart"),
@@ -85,12 +85,12 @@ def test_boots_has_a_verdict_per_board(tmp_path: Path) -> None:
 
 
 def test_scenarios_run_two_at_a_time_and_come_back_in_order(tmp_path: Path) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     names = ["cold_start", "without_gps", "boots"]
     verdicts = play_all(
-        chosen(names), ModelBox(), firmware(tmp_path), tmp_path, lambda v: told.append(v.scenario.name)
+        chosen(names), ModelBox(), firmware(tmp_path), tmp_path, lambda v: reported.append(v.scenario.name)
     )
-    assert [found.scenario.name for found in verdicts] == names and sorted(told) == sorted(names)
+    assert [found.scenario.name for found in verdicts] == names and sorted(reported) == sorted(names)
     assert all(found.outcome == "passed" for found in verdicts)
 
 
@@ -152,9 +152,9 @@ def test_a_captured_line_ends_in_the_ring_of_a_real_gateway(tmp_path: Path) -> N
         Image("opqbox", tmp_path, "spi2"), World(25 * NS, mains=world_mains), tmp_path, wall_limit_s=1
     )
     received = run.capture.fresh
-    kept = recordings.through_gateway(tmp_path, run.capture.data, len(received))
+    stored = recordings.through_gateway(tmp_path, run.capture.data, len(received))
     assert np.array_equal(
-        np.concatenate([block.counts for block in kept]),
+        np.concatenate([block.counts for block in stored]),
         np.concatenate([block.counts for block in received]),
     )
-    assert [block.t_ns for block in kept[-60:]] == [block.t_ns for block in received[-60:]]
+    assert [block.t_ns for block in stored[-60:]] == [block.t_ns for block in received[-60:]]

@@ -125,13 +125,13 @@ def test_the_file_of_a_world_has_a_line_for_everything_in_it(tmp_path: Path) -> 
         mains=Sine(INTERNAL, 50.0, 1500, 2048, 0.5, dips=((10**9, 1_100_000_000, 0.4),)),
         gps=Gps(utc_start_ns=START_UTC_S * NS),
         power=PowerScript(adc=((8, 0, 2000),), pvd=((5, True),), cut_ns=1_500_000_000),
-        said=((700, b"\1\2"), (500, hello)),
+        messages=((700, b"\1\2"), (500, hello)),
         noise=(BitNoise(1e-4, True, 3),),
         pins=(("B2", 0, True),),
         seed=7,
     )
-    told = lines(world, tmp_path)
-    assert told == [
+    written = lines(world, tmp_path)
+    assert written == [
         "seed 7",
         "mains_sine adc1 50000000 1500 2048 500",
         "dip 1000000000 1100000000 400",
@@ -152,6 +152,6 @@ def test_the_file_of_a_world_has_a_line_for_everything_in_it(tmp_path: Path) -> 
 
 def test_played_counts_are_in_a_file_beside_the_world(tmp_path: Path) -> None:
     counts = np.array([-32768, 0, 32767], np.int16)
-    told = lines(World(NS, Played(counts, start_ns=5, loop=True), gps=None), tmp_path)
-    assert told[1] == "mains spi2 mains.i16 12000000 5 1"
+    written = lines(World(NS, Played(counts, start_ns=5, loop=True), gps=None), tmp_path)
+    assert written[1] == "mains spi2 mains.i16 12000000 5 1"
     assert (tmp_path / "mains.i16").read_bytes() == bytes.fromhex("00800000ff7f")

@@ -1,4 +1,4 @@
-"""Monocypher's source: only the archive that we know is unpacked; what is missing is said."""
+"""Monocypher's source: only the archive that we know is unpacked; what is missing is reported."""
 
 import subprocess
 from pathlib import Path
@@ -46,8 +46,8 @@ def test_what_was_fetched_once_is_not_fetched_again(tmp_path: Path, monkeypatch:
         raise AssertionError("pip was called")
 
     monkeypatch.delenv("MONOCYPHER_DIR", raising=False)
-    kept = tmp_path / "sources" / f"pymonocypher-{monocypher_source.SHA256[:16]}"
-    kept.mkdir(parents=True)
+    folder = tmp_path / "sources" / f"pymonocypher-{monocypher_source.SHA256[:16]}"
+    folder.mkdir(parents=True)
     monkeypatch.setattr(monocypher_source.subprocess, "run", fetched)
     found = monocypher(tmp_path)
-    assert (found.path, found.version) == (kept, "4.0.3")
+    assert (found.path, found.version) == (folder, "4.0.3")

@@ -327,9 +327,9 @@ HANGING: list[tuple[dict[str, object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("tables", "said"), HANGING)
-def test_a_network_that_hangs_in_the_air_is_refused(tables: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+@pytest.mark.parametrize(("tables", "problem"), HANGING)
+def test_a_network_that_hangs_in_the_air_is_refused(tables: dict[str, object], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
         network(**tables)
 
 

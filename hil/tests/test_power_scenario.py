@@ -131,7 +131,7 @@ def test_all_problems_are_reported_at_once_with_their_keys(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "problem"),
     [
         ("at_s = 2.0", "at_s = 2.0\nevery_s = 0.001", r"cause\[0\].every_s .*is 0.001; want 0 for once"),
         ("[22.0, 6.0]", "[5.0, 5.0]", r"process\[0\].hours .*is \[5, 5\]; want two different hours"),
@@ -152,10 +152,10 @@ def test_all_problems_are_reported_at_once_with_their_keys(tmp_path):
         ("[[box]]", HOURLY + "[[box]]", r"hourly\[0\].shares\[0\] .*is 1e\+20; converter_load: kw"),
     ],
 )
-def test_what_would_stop_or_mislead_a_run_is_refused_before(old, new, said, tmp_path):
+def test_what_would_stop_or_mislead_a_run_is_refused_before(old, new, problem, tmp_path):
     """Each was taken before: some never returned, some failed at the moment when it happened."""
     text = (FIFTEEN_LINES + MORE.replace("every_s = 5.0\n", "")).replace(old, new, 1)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=problem):
         load_power_scenario(written(tmp_path, text))
 
 

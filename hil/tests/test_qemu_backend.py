@@ -1,4 +1,4 @@
-"""The QEMU backend: worlds played, a Box on a pty, and what is said when QEMU cannot go on."""
+"""The QEMU backend: worlds played, a Box on a pty, and what is reported when QEMU cannot go on."""
 
 import json
 import shutil
@@ -48,7 +48,7 @@ def image(tmp_path: Path) -> Image:
 
 
 def test_a_world_is_played_to_its_end(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    world = World(NS // 10, said=((NS // 20, b"Hello"), (NS // 25, b"first ")), **QUIET)
+    world = World(NS // 10, messages=((NS // 20, b"Hello"), (NS // 25, b"first ")), **QUIET)
     run = backend.run(image, world, tmp_path / "run", wall_limit_s=30)
     assert run.capture.data == b"first Hello"
     assert (run.ended, run.report["virtual_ns"]) == ("end", pytest.approx(NS // 10, abs=10))
@@ -62,7 +62,7 @@ def test_a_world_is_played_to_its_end(backend: Qemu, image: Image, tmp_path: Pat
 
 
 def test_the_same_world_gives_the_same_bytes(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    world = World(NS // 10, said=((NS // 20, bytes(range(256)) * 4),), **QUIET)
+    world = World(NS // 10, messages=((NS // 20, bytes(range(256)) * 4),), **QUIET)
     runs = [backend.run(image, world, tmp_path / str(n), wall_limit_s=30) for n in range(3)]
     assert len({run.capture.log for run in runs}) == 1
     assert len({json.dumps(run.report) for run in runs}) == 1
@@ -180,8 +180,8 @@ def test_the_time_of_a_qemu_is_read_between_its_events_and_an_older_machine_is_r
         event = b'{"event": "RESET"}\n'
         qemus.sendall(b'{"QMP": {}}\n{"return": {}}\n' + event + b'{"return": 1500000000}\n')
         assert clock.read_s() == 1.5
-        asked = [json.loads(line) for line in qemus.recv(9999).splitlines()]
-        assert [each["execute"] for each in asked] == ["qmp_capabilities", "qom-get"]
+        requests = [json.loads(line) for line in qemus.recv(9999).splitlines()]
+        assert [each["execute"] for each in requests] == ["qmp_capabilities", "qom-get"]
         qemus.sendall(b'{"error": {"desc": "Property \'machine.virtual-ns\' not found"}}\n')
         with pytest.raises(BackendError, match=r"virtual-ns' not found.*build it again"):
             clock.read_s()
@@ -202,7 +202,7 @@ def test_time_that_stands_still_is_an_error_only_when_it_has_stood_for_long() ->
 
 
 def test_a_live_box_ends_when_nobody_listens(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    world = World(3600 * NS, **(QUIET | {"said": ((NS // 50, bytes(1000)),)}))
+    world = World(3600 * NS, **(QUIET | {"messages": ((NS // 50, bytes(1000)),)}))
     with backend.live(image, world, tmp_path / "run"):
         time.sleep(0.5)
     assert (tmp_path / "run" / "report.json").exists()
@@ -245,12 +245,12 @@ def test_where_ours_cannot_be_built_the_machines_own_is_taken_and_the_reason_kep
     monkeypatch.setattr(qemu_build, "make", refuses)
     monkeypatch.delenv("OPQ_QEMU", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    told: list[str] = []
-    found = qemu_build.find_qemu(told.append)
+    reports: list[str] = []
+    found = qemu_build.find_qemu(reports.append)
     assert found is not None
     assert (found.path, found.kind) == (stand_in, "stock")
     assert "sudo apt install flex" in found.why
-    assert "sudo apt install flex" in told[0]
+    assert "sudo apt install flex" in reports[0]
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert qemu_build.find_qemu() is None
 

@@ -22,9 +22,9 @@ WALL_LIMIT_S = 600
 
 @dataclass(frozen=True)
 class Ran:
-    said: Mapping[str, int]
+    printed: Mapping[str, int]
     order: list[tuple[str, int]]
-    """Everything said, also what came twice."""
+    """Everything printed, also what came twice."""
     text: str
     report: Mapping[str, Any]
     log: str
@@ -72,7 +72,7 @@ def counts(path: Path, values: range) -> Path:
 
 def test_a_program_finds_an_stm32f405_at_168_mhz(run: Callable[..., Ran]) -> None:
     ran = run("boots", f"end {S // 10}", options=",uid=0102030405060708090a0b0c")
-    assert ran.said == {
+    assert ran.printed == {
         "causes": 0b1110, "idcode": 0x413, "uid0": 0x04030201, "uid2": 0x0C0B0A09, "flash_kb": 1024,
         "data": 1, "ccm": 1, "alias": 1, "bitband": 1, "fpu": 1_000_000,
         "cycles_per_tick_x1000": pytest.approx(2000, abs=1), "ten_ms_in_us": pytest.approx(10_000, abs=1),
@@ -89,14 +89,14 @@ def test_pulses_are_captured_in_ticks_of_84_mhz_without_drift(run: Callable[...,
     pulses = [value for name, value in ran.order if name == "pulse"]
     assert pulses[1:] == [ticks[k + 1] - ticks[k] for k in range(3)]
     assert [value for name, value in ran.order if name == "overcaptured"] == [0, 1]  # two went by unread
-    assert ran.said["cleared"] == 1
+    assert ran.printed["cleared"] == 1
 
 
 def test_the_trigger_of_timer_3_lands_in_timer_5_on_a_grid_of_7000(run: Callable[..., Ran]) -> None:
     ran = run("captures", f"pps_train {S // 20} {S // 10} 1 9", f"end {S}")
     for name in ("trigger_fresh", "start_within_100", "update", "compare", "done"):
-        assert ran.said[name] == 1, name
-    assert ran.said["triggers_off_grid"] == 0
+        assert ran.printed[name] == 1, name
+    assert ran.printed["triggers_off_grid"] == 0
 
 
 def test_the_internal_converter_takes_every_count_of_a_staircase(
@@ -106,7 +106,7 @@ def test_the_internal_converter_takes_every_count_of_a_staircase(
     ran = run(
         "internal", f"mains adc1 {stairs} 60000000 0 1", "adc 11 0 2500", "adc 16 0 940", f"end {6 * S // 5}"
     )
-    assert ran.said == {
+    assert ran.printed == {
         "bad": 0, "late": 0, "overrun": 1, "injected_done": 1, "supply": 2500, "temperature": 940,
         "stopped_says_so": 1, "done": 1,
     }  # fmt: skip
@@ -147,7 +147,7 @@ def test_a_sine_and_its_dip_are_the_formula(run: Callable[..., Ran]) -> None:
             off = max(off, abs(value - count))
         return off
 
-    # when TIM5 began is not told: one unknown for 40 points
+    # when TIM5 began is not printed: one unknown for 40 points
     assert min(worst(began_ns) for began_ns in range(2_200_000, 2_800_000, 1000)) < 1.5
 
 
@@ -167,8 +167,8 @@ def test_a_recording_holds_each_count_until_the_next_is_due(run: Callable[..., R
 def test_triggers_too_fast_are_missed_and_dma_reaches_no_ccm(run: Callable[..., Ran]) -> None:
     ran = run("probe", f"end {S // 10}")
     names = ("conversion_ticks_off", "transfer_error", "stream_off", "whole", "off_again", "done")
-    assert [ran.said[name] for name in names] == [1] * len(names)
-    assert ran.said["left"] == 0
+    assert [ran.printed[name] for name in names] == [1] * len(names)
+    assert ran.printed["left"] == 0
     # 1000 triggers of 100 ticks, conversions of 108: every other one is taken
     assert ran.report["adc1"]["missed"] == pytest.approx(500, abs=2)
     assert [entry["what"] for entry in ran.report["violations"]] == [
@@ -179,7 +179,7 @@ def test_triggers_too_fast_are_missed_and_dma_reaches_no_ccm(run: Callable[..., 
 def test_the_external_converter_comes_in_bit_exact(run: Callable[..., Ran], tmp_path: Path) -> None:
     ramp = counts(tmp_path / "ramp.i16", range(-32768, 32768))
     ran = run("external", f"mains spi2 {ramp} 60000000 0 1", f"end {6 * S // 5}")
-    assert ran.said == {"bad": 0, "overrun": 0, "done": 1}
+    assert ran.printed == {"bad": 0, "overrun": 0, "done": 1}
     spi = ran.report["spi2"]
     assert spi["conversions"] == pytest.approx(60_000, abs=2)
     assert spi["overruns"] == spi["too_early"] == spi["unread"] == 0
@@ -191,7 +191,7 @@ def test_a_timer_reset_lets_the_converter_go_and_a_short_start_is_seen_in_its_wo
 ) -> None:
     ran = run("restart", "mains_sine spi2 0 0 12000 0", f"end {S // 10}")
     # CNV low before t_CONV: the busy indicator comes before the MSB (AD7687 rev. E, "with busy indicator")
-    assert ran.said == {"whole": 12000, "short": 12000 >> 1, "done": 1}
+    assert ran.printed == {"whole": 12000, "short": 12000 >> 1, "done": 1}
     assert [entry["times"] for entry in ran.report["violations"]] == [1]
 
 
@@ -206,22 +206,22 @@ def test_bytes_take_their_time_and_those_nobody_takes_overrun(run: Callable[...,
     assert ran.text.startswith("0123456789\n")
     assert "Hello!!!" in ran.text
     expected_us = 10 * 10 * 91 / 84  # ten bytes of ten bits of 91 clocks of 84 MHz
-    assert ran.said["ten_bytes_us"] == pytest.approx(expected_us, abs=1)
-    assert (ran.said["heard"], ran.said["idles"], ran.said["errors"]) == (8, 2, 0)
-    assert (ran.said["overrun"], ran.said["kept"], ran.said["cleared"]) == (1, ord("A"), 1)
+    assert ran.printed["ten_bytes_us"] == pytest.approx(expected_us, abs=1)
+    assert (ran.printed["received"], ran.printed["idles"], ran.printed["errors"]) == (8, 2, 0)
+    assert (ran.printed["overrun"], ran.printed["first"], ran.printed["cleared"]) == (1, ord("A"), 1)
     assert ran.report["usart3"]["overruns"] == 3
 
 
 def test_noise_flips_one_bit_of_a_share_of_the_bytes(run: Callable[..., Ran]) -> None:
-    said = bytes(range(256)) * 8
-    world = (f"bytes usart1 {S // 50} {said.hex()}", f"end {S // 10}")
+    sent = bytes(range(256)) * 8
+    world = (f"bytes usart1 {S // 50} {sent.hex()}", f"end {S // 10}")
     ran = run("echo", "noise usart1 tx 100000000 7", *world)
-    heard = ran.text.encode("latin-1")
-    flips = [bin(a ^ b).count("1") for a, b in zip(said, heard, strict=True) if a != b]
+    received = ran.text.encode("latin-1")
+    flips = [bin(a ^ b).count("1") for a, b in zip(sent, received, strict=True) if a != b]
     assert set(flips) == {1}
-    assert len(flips) == ran.report["usart1"]["noised_tx"] == pytest.approx(len(said) / 10, rel=0.25)
+    assert len(flips) == ran.report["usart1"]["noised_tx"] == pytest.approx(len(sent) / 10, rel=0.25)
     inwards = run("echo", "noise usart1 rx 100000000 7", *world)
-    assert inwards.report["usart1"]["noised_rx"] == pytest.approx(len(said) / 10, rel=0.25)
+    assert inwards.report["usart1"]["noised_rx"] == pytest.approx(len(sent) / 10, rel=0.25)
     assert run("echo", "noise usart1 tx 100000000 7", *world).text == ran.text
     assert run("echo", "noise usart1 tx 100000000 8", *world).text != ran.text
 
@@ -237,7 +237,7 @@ def test_the_log_of_the_link_has_the_time_of_each_last_byte(run: Callable[..., R
 
 def test_flash_obeys_keys_sectors_and_one_to_zero(run: Callable[..., Ran]) -> None:
     ran = run("flash", f"end {3 * S}")
-    assert ran.said == {
+    assert ran.printed == {
         "before": 255, "locked": 1, "open": 1, "erase_ms": 250, "erased": 1, "program_us": 16,
         "programmed": 1, "only_down": 1, "wrong_size": 1, "shut": 1, "wrong_key_shuts": 1, "done": 1,
     }  # fmt: skip
@@ -249,7 +249,7 @@ def test_flash_obeys_keys_sectors_and_one_to_zero(run: Callable[..., Ran]) -> No
 
 def test_an_erase_stalls_what_runs_from_flash_and_not_what_runs_from_ram(run: Callable[..., Ran]) -> None:
     ran = run("stall", f"end {S}")
-    assert ran.said == {"ram_ms": 250, "ram_turns": 1, "flash_ms": 250, "flash_turns": 0, "done": 1}
+    assert ran.printed == {"ram_ms": 250, "ram_turns": 1, "flash_ms": 250, "flash_turns": 0, "done": 1}
     assert ran.report["flash"]["stalls"] == 1
     assert ran.report["flash"]["stall_ns"] == pytest.approx(S / 4, rel=0.001)
 
@@ -281,8 +281,8 @@ def test_a_cut_in_an_erase_leaves_a_mixture_and_nothing_outside(run: Callable[..
 def test_a_run_goes_on_from_the_flash_of_the_last(run: Callable[..., Ran]) -> None:
     first = run("flash", f"end {3 * S}")
     again = run("flash", f"end {3 * S}", flash=first.flash)
-    assert again.said["before"] == 0xF0F0F0F0 & 0x0FF00FF0 & 0xFF
-    assert again.said["erased"] == 1
+    assert again.printed["before"] == 0xF0F0F0F0 & 0x0FF00FF0 & 0xFF
+    assert again.printed["erased"] == 1
 
 
 def test_resets_have_their_causes_and_the_watchdog_its_time(run: Callable[..., Ran]) -> None:
@@ -291,12 +291,12 @@ def test_resets_have_their_causes_and_the_watchdog_its_time(run: Callable[..., R
     # RCC_CSR bits 31..24: power, pin, brown-out; software, pin; watchdog, pin
     assert causes == [0b00001110, 0b00010100, 0b00100100]
     assert [value for name, value in ran.order if name == "forgotten"] == [0, 0, 0]
-    assert ran.said["update_us"] == pytest.approx(5e6 / 32_000, abs=2)
+    assert ran.printed["update_us"] == pytest.approx(5e6 / 32_000, abs=2)
     fed, (barked_ns, cause) = ran.text.count("."), ran.report["resets"][1]
     assert cause == "iwdg"
     assert 9 <= fed <= 11  # (99 + 1) x 32 / 32 kHz = 100 ms, one dot each 10 ms
     assert barked_ns > S  # and not while it was fed
-    assert ran.said["done"] == 1
+    assert ran.printed["done"] == 1
 
 
 def test_edges_and_levels_from_outside_arrive(run: Callable[..., Ran]) -> None:
@@ -308,24 +308,24 @@ def test_edges_and_levels_from_outside_arrive(run: Callable[..., Ran]) -> None:
         f"pvd {35 * S // 100} 0",
         f"end {6 * S // 10}",
     )
-    assert ran.said == {"up": 1, "pulled": 2, "pulses": 3, "falls": 1, "rises": 1, "done": 1}
+    assert ran.printed == {"up": 1, "pulled": 2, "pulses": 3, "falls": 1, "rises": 1, "done": 1}
     assert [(pin, level) for _, pin, level in ran.report["pins"]] == [("B0", n % 2) for n in (1, 0, 1, 0, 1)]
 
 
 def test_what_silicon_would_not_forgive_stands_in_the_report(run: Callable[..., Ran]) -> None:
     ran = run("mistakes", f"end {S // 2}")
-    assert ran.said["unclocked"] == 0
-    assert ran.said["pll_runs"] == 1
-    assert ran.said["stream"] == 0
-    assert ran.said["fault"] != 0
+    assert ran.printed["unclocked"] == 0
+    assert ran.printed["pll_runs"] == 1
+    assert ran.printed["stream"] == 0
+    assert ran.printed["fault"] != 0
     assert {entry["address"] for entry in ran.report["unmodelled"]} == {
         "0x40002850",
         "0x40011060",
         "0xE0000000",
     }
-    told = " ".join(entry["what"] for entry in ran.report["violations"])
+    violations = " ".join(entry["what"] for entry in ran.report["violations"])
     for what in ("TIM3 touched while RCC does not clock it", "RCC_PLLCFGR", "NDTR 0"):
-        assert what in told
+        assert what in violations
 
 
 def test_a_core_that_locks_up_ends_the_run(run: Callable[..., Ran]) -> None:
@@ -346,7 +346,7 @@ def test_three_runs_give_the_same_bytes(run: Callable[..., Ran], tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "problem"),
     [
         ("bogus 4", "world.txt:2: 'bogus' is no word of a world file"),
         ("pin Z3 4 1", "world.txt:2: pin: 'Z3' is no pin such as B2"),
@@ -357,10 +357,12 @@ def test_three_runs_give_the_same_bytes(run: Callable[..., Ran], tmp_path: Path)
         ("bytes usart1 4 abc", "world.txt:2: bytes: 'abc' is no even number of hexadecimal digits"),
     ],
 )
-def test_a_bad_line_of_a_world_is_one_clear_error(qemu: Path, tmp_path: Path, line: str, said: str) -> None:
+def test_a_bad_line_of_a_world_is_one_clear_error(
+    qemu: Path, tmp_path: Path, line: str, problem: str
+) -> None:
     (tmp_path / "world.txt").write_text(f"seed 1\n{line}\n")
     command = [str(qemu), "-M", "opqbox,world=world.txt", "-display", "none", "-monitor", "none"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert problem in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -27,8 +27,8 @@ def test_offsets_are_those_that_the_header_says_beside_each_member() -> None:
     checked = 0
     for header in registers.HEADERS:
         for body, name in re.findall(r"typedef struct \{(.*?)\} (\w+);", header.read_text(), re.DOTALL):
-            for member, said in re.findall(r"(\w+)(?:\[\d+\])?;\s*// (0x[0-9A-F]+)", body):
-                assert registers.structs()[name][member][0] == int(said, 16), f"{name}.{member}"
+            for member, offset in re.findall(r"(\w+)(?:\[\d+\])?;\s*// (0x[0-9A-F]+)", body):
+                assert registers.structs()[name][member][0] == int(offset, 16), f"{name}.{member}"
                 checked += 1
     assert checked > 100
 

@@ -73,8 +73,8 @@ def alive(pid: int) -> bool:
     return False
 
 
-def said(bench: Path) -> list[str]:
-    return [json.loads(line)[1] for line in (bench / "said.jsonl").read_text().splitlines()]
+def commands(bench: Path) -> list[str]:
+    return [json.loads(line)[1] for line in (bench / "commands.jsonl").read_text().splitlines()]
 
 
 def image(bench: Path) -> Image:
@@ -95,7 +95,7 @@ def live_box(bench: Path) -> contextlib.AbstractContextManager[LiveBox]:
 def test_a_world_is_played_in_slices_and_its_files_are_read(bench: Path) -> None:
     (bench / "speed").write_text("50")
     run = Renode().run(image(bench), World(2 * NS + 7, gps=None), bench / "run", wall_limit_s=30)
-    log, world, flash, include, *played = said(bench)
+    log, world, flash, include, *played = commands(bench)
     assert log == f"logFile @{bench}/run/renode.log"
     assert world == f"$world=@{bench}/run/world.txt" and flash == f"$firmware=@{bench}/flash.bin"
     assert include.startswith("include @") and include.endswith("/hil/renode/box.resc")
@@ -121,8 +121,8 @@ def test_what_renode_refuses_is_reported_in_its_own_words_and_tiered_compilation
 
 def test_a_run_that_takes_too_long_says_how_far_it_came(bench: Path) -> None:
     (bench / "speed").write_text("20")
-    told = r"^Renode ran longer than 1.5 s: [\d.]+ of 3600 s virtual, [\d.]+ x real time; see .*/run$"
-    with pytest.raises(WallLimitError, match=told):
+    problem = r"^Renode ran longer than 1.5 s: [\d.]+ of 3600 s virtual, [\d.]+ x real time; see .*/run$"
+    with pytest.raises(WallLimitError, match=problem):
         Renode().run(image(bench), LONG, bench / "run", wall_limit_s=1.5)
 
 
@@ -142,7 +142,7 @@ def test_a_live_box_is_a_pty_of_ours_and_renodes_is_raw_before_anything_is_sent(
             with path.open("rb", buffering=0) as port:
                 iflag, oflag, _, lflag, *_ = termios.tcgetattr(port)
                 assert (iflag, oflag, lflag) == (0, 0, 0), path
-    *_, create, connect, start, pause, save = said(bench)
+    *_, create, connect, start, pause, save = commands(bench)
     assert create == f'emulation CreateUartPtyTerminal "gateway" "{terminal}" true'
     assert connect == "connector Connect sysbus.usart1 gateway"
     assert (start, pause, save) == ("start", "pause", f'sysbus.world Save "{bench}/run"')
@@ -177,8 +177,8 @@ def test_without_a_reader_the_world_goes_on_and_what_nobody_takes_is_counted(ben
         until(lambda: box.now_s() > 2.2, "two seconds without a reader: twice what a pty holds")
         counters = dict(box.counters())
     assert counters["dropped_bytes"] == counters["from_box_bytes"] > 40_000
-    kept = json.loads((bench / "run" / "report.json").read_text())["relay"]
-    assert kept["dropped_bytes"] >= counters["dropped_bytes"] and kept["to_box_bytes"] == 0
+    relay = json.loads((bench / "run" / "report.json").read_text())["relay"]
+    assert relay["dropped_bytes"] >= counters["dropped_bytes"] and relay["to_box_bytes"] == 0
 
 
 def test_a_gateway_that_was_killed_reads_on_after_its_next_start(bench: Path) -> None:
@@ -248,8 +248,13 @@ def test_whoever_is_killed_takes_renode_along(bench: Path) -> None:
 
 def test_the_emulated_box_of_up_reports_dips_and_lost_bytes_and_ends_with_its_world(bench: Path) -> None:
     (bench / "speed").write_text("1")
-    told = {"backend": "renode", "box-id": 1, "flash": bench / "flash.bin", "port": bench / "ports" / "box1"}
-    words = [f"--{name}={value}" for name, value in {**told, "folder": bench / "f", "lead-s": 0.4}.items()]
+    options = {
+        "backend": "renode",
+        "box-id": 1,
+        "flash": bench / "flash.bin",
+        "port": bench / "ports" / "box1",
+    }
+    words = [f"--{name}={value}" for name, value in {**options, "folder": bench / "f", "lead-s": 0.4}.items()]
     program = "from opq_hil.backends import emulated; emulated.LONGEST_NS = 12 * 10**8; emulated.main()"
     line = [sys.executable, "-c", program, *words]
     done = subprocess.run(line, capture_output=True, text=True, timeout=LATE_S, check=True)

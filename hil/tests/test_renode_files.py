@@ -325,8 +325,8 @@ def test_the_robot_library_writes_worlds_and_reads_logs(tmp_path: Path) -> None:
     assert "pps" not in quiet
     (tmp_path / "uart1.log").write_text("44332 01020300\n")
     assert opqframes.bad_frames_of(str(tmp_path)) == 1 and opqframes.blocks_of(str(tmp_path)) == 0
-    asked = opqframes.write_world(str(tmp_path / "ask"), 5.0, gps="none", get_settings=True)
-    assert link.encode(Command(99, Operation.GET_SETTINGS), 0).hex() in Path(asked).read_text()
+    written = opqframes.write_world(str(tmp_path / "ask"), 5.0, gps="none", get_settings=True)
+    assert link.encode(Command(99, Operation.GET_SETTINGS), 0).hex() in Path(written).read_text()
     with pytest.raises(AssertionError, match="no settings"):
         opqframes.settings_of(str(tmp_path))
     old = {"nominal_hz": "60", "gain": "1"}

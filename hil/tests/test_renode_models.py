@@ -62,9 +62,9 @@ def test_a_recording_comes_through_the_external_converter_bit_exact(program: Pat
     counts.tofile(tmp_path / "mains.i16")
     (tmp_path / "world").write_text("mains spi2 mains.i16 12000000 0 1\n")
     found = drive(program, "external", str(tmp_path / "world"))
-    heard = [int(count) for count in found["counts"].split(",")]
-    begins = {int(at) for at in np.flatnonzero(counts == heard[0])}
-    assert any(heard == list(counts[at : at + 200]) for at in begins)
+    sampled = [int(count) for count in found["counts"].split(",")]
+    begins = {int(at) for at in np.flatnonzero(counts == sampled[0])}
+    assert any(sampled == list(counts[at : at + 200]) for at in begins)
     assert found["frames"] in (found["conversions"], found["conversions"] - 1)
     assert (found["too_early"], found["unread"], found["report"]["violations"]) == (0, 0, [])
 
@@ -85,8 +85,8 @@ def test_bytes_take_their_time_on_the_line(program: Path, tmp_path: Path) -> Non
     (tmp_path / "world").write_text("bytes usart1 2000 a1a2a3\n")
     found = drive(program, "uart", str(tmp_path / "world"), str(tmp_path))
     byte_ns = 91 * 10 * 10**9 // 84_000_000
-    times = [int(each.split(":")[0]) for each in found["heard"].split(",")]
-    assert [each.split(":")[1] for each in found["heard"].split(",")] == ["a1", "a2", "a3"]
+    times = [int(each.split(":")[0]) for each in found["received"].split(",")]
+    assert [each.split(":")[1] for each in found["received"].split(",")] == ["a1", "a2", "a3"]
     assert times[1] - times[0] == times[2] - times[1] == byte_ns
     # four bytes, begun at 1000 ns
     assert (tmp_path / "uart1.log").read_text() == f"{1000 + 4 * byte_ns} 01020300\n"
@@ -96,7 +96,7 @@ def test_bytes_take_their_time_on_the_line(program: Path, tmp_path: Path) -> Non
 def test_the_watchdog_resets_after_its_time_and_the_cause_says_so(program: Path) -> None:
     found = drive(program, "watchdog")
     # (4095 + 1) * 64 / 32 kHz = 8.192 s, to the nanosecond in Drive.cs
-    assert (found["before"], found["after"], found["asked"], found["stays"]) == (0, 1, 1, 1)
+    assert (found["before"], found["after"], found["requested"], found["stays"]) == (0, 1, 1, 1)
     assert found["csr_power"] == 1 << 25 | 1 << 26 | 1 << 27
     assert found["csr_cleared"] == 0
     assert found["csr_watchdog"] == 1 << 29 | 1 << 26

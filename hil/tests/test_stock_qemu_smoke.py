@@ -63,20 +63,20 @@ def test_without_a_clock_the_box_says_so_and_samples_nothing(box: StockBox) -> N
         return [received.message for received in box.received if isinstance(received.message, Health)]
 
     box.read(lambda: len(healths()) >= 3, 20)
-    said = [received.message for received in box.received]
-    logs = [(CODES[message.code].name, message) for message in said if isinstance(message, Log)]
-    told = dict(reversed(logs))  # the first of each
+    messages = [received.message for received in box.received]
+    logs = [(CODES[message.code].name, message) for message in messages if isinstance(message, Log)]
+    first = dict(reversed(logs))  # the first of each
     assert [name for name, _ in logs[:4]] == ["STARTED", "NO_HSE", "SETTINGS_DEFAULT", "CONVERTER_FAILED"]
-    assert told["NO_HSE"].a == SLOW
-    assert told["SETTINGS_DEFAULT"].a == NEW_FLASH
-    assert told["CONVERTER_FAILED"].b == NO_CLOCK
-    assert not {"CRASHED", "EXCEPTION", "CONVERTER_STARTED"} & set(told)
+    assert first["NO_HSE"].a == SLOW
+    assert first["SETTINGS_DEFAULT"].a == NEW_FLASH
+    assert first["CONVERTER_FAILED"].b == NO_CLOCK
+    assert not {"CRASHED", "EXCEPTION", "CONVERTER_STARTED"} & set(first)
     assert not [
-        message for message in said if isinstance(message, Samples | Hello)
+        message for message in messages if isinstance(message, Samples | Hello)
     ]  # it has nothing to offer
-    times = [message for message in said if isinstance(message, GpsStatus)]
+    times = [message for message in messages if isinstance(message, GpsStatus)]
     assert {(time.state, time.uncertainty_ns) for time in times} == {(GpsState.FREE, 2**32 - 1)}
-    assert [health.temperature_c for health in healths()] == [None] * len(healths())  # not measured: not told
+    assert [health.temperature_c for health in healths()] == [None] * len(healths())  # not measured: absent
     assert [received.sequence for received in box.received] == list(range(len(box.received)))
 
 
@@ -107,8 +107,10 @@ def test_a_damaged_frame_is_counted_and_the_next_one_answered(box: StockBox) -> 
     box.wait_for(
         lambda message: isinstance(message, Health) and message.crc_errors == 1, since=len(box.received)
     )
-    asked = [received.message for received in box.received if isinstance(received.message, Acknowledgement)]
-    assert 43 not in [acknowledgement.command_id for acknowledgement in asked]
+    acknowledgements = [
+        received.message for received in box.received if isinstance(received.message, Acknowledgement)
+    ]
+    assert 43 not in [acknowledgement.command_id for acknowledgement in acknowledgements]
 
 
 def test_the_prompt_can_be_asked_for_over_the_link_and_left_by_a_reset(tmp_path: Path) -> None:
@@ -135,10 +137,10 @@ def test_every_golden_vector_holds_at_the_prompt(prompt: StockBox) -> None:
         assert prompt.run(statement) == ""
     wrong = []
     for case, statements in scripts:
-        said = "".join(prompt.run(statement, 60) for statement in statements)
-        collect([case], said)
+        output = "".join(prompt.run(statement, 60) for statement in statements)
+        collect([case], output)
         try:
-            assert "Traceback" not in said, said[-300:]
+            assert "Traceback" not in output, output[-300:]
             case.judge(case.printed)
         except (AssertionError, ValueError) as problem:
             wrong.append(f"{case.name}: {problem}")
@@ -164,8 +166,8 @@ def test_a_fault_is_written_down_and_reported_after_the_reset(prompt: StockBox) 
     assert prompt.run("import board; print(board.crash(), board.clock_source())") == f"None {SLOW}\r\n"
     prompt.type(b"import machine; machine.mem32[0x0A000000]\x04", b">>> ", 20)
     prompt.type(b"\x01", b"raw REPL; CTRL-B to exit\r\n>")
-    said = prompt.run("import board; print(*board.crash()); print(board.crash())").split()
-    kind, pc, _, cfsr, _, count, again = said
+    output = prompt.run("import board; print(*board.crash()); print(board.crash())").split()
+    kind, pc, _, cfsr, _, count, again = output
     assert (int(kind), int(count), again) == (FAULT, 1, "None")
     assert 0x08020200 <= int(pc) < 0x08080000
     assert int(cfsr) & 1 << 9 and int(cfsr) & 1 << 15

@@ -46,7 +46,7 @@ def test_a_fleets_box_says_at_both_depths_that_its_battery_carries_it(tmp_path: 
     for at_s in range(1, 15):
         columns, some = boxes.measured(float(at_s))
         rows += [*some, *(columns.measurements() if columns is not None else ())]
-    said = {
+    reported = {
         box_id: [
             (row.end_ns / S - START_NS / S, supply_word(row.metrics))
             for row in rows
@@ -54,16 +54,16 @@ def test_a_fleets_box_says_at_both_depths_that_its_battery_carries_it(tmp_path: 
         ]
         for box_id in ("1", "2", "3")
     }
-    low = [at_s for at_s, word in said["1"] if word is SupplyWord.ON_BATTERY]
+    low = [at_s for at_s, word in reported["1"] if word is SupplyWord.ON_BATTERY]
     assert len(low) >= 4 and low[0] == pytest.approx(3.5, abs=0.6) and max(low) <= 7.0
-    words = [word for _, word in said["1"]]
+    words = [word for _, word in reported["1"]]
     assert (words[0], words[1]) == (SupplyWord.WELL, None), "and once a minute"
     assert words[words.index(SupplyWord.ON_BATTERY) :].count(SupplyWord.WELL) == 1, "it is back"
-    assert not any(3.0 < at_s < 9.0 for at_s, _ in said["2"]), "without a battery it is silent"
-    assert {word for box_id in ("2", "3") for _, word in said[box_id]} == {None}
+    assert not any(3.0 < at_s < 9.0 for at_s, _ in reported["2"]), "without a battery it is silent"
+    assert {word for box_id in ("2", "3") for _, word in reported[box_id]} == {None}
     clock = RunClock(0, START_NS, 100, TimeSource.GPS)
-    told = [SampledBox(one.box_id, one.samples(), clock).health(4 * S) for one in grid.outlets]
-    volts = [None if each is None else (each.supply_v, each.battery_v) for each in told]
+    healths = [SampledBox(one.box_id, one.samples(), clock).health(4 * S) for one in grid.outlets]
+    volts = [None if each is None else (each.supply_v, each.battery_v) for each in healths]
     assert volts == [(0.0, pytest.approx(3.9)), (0.0, None), None], "as its gateway hears it"
 
 
@@ -103,8 +103,8 @@ def ask(host: BoxHost, folder: Path, **request: object) -> dict[str, object]:
 
 
 def test_a_supply_is_lost_on_demand_and_stands_in_the_truth(tmp_path: Path) -> None:
-    told = street(tmp_path, "", "supply = { lost = [[900.0, 5.0]], battery_s = 60.0 }")
-    sources = power_sources(told, power_system_of(told))
+    planned = street(tmp_path, "", "supply = { lost = [[900.0, 5.0]], battery_s = 60.0 }")
+    sources = power_sources(planned, power_system_of(planned))
     host = BoxHost([*(Box(box_id, source) for box_id, source in sources.items()), Box("7", Generator())])
     assert "runs on a pty" in str(ask(host, tmp_path, box="1")["error"]), "not before it runs"
     with truth_written(host, tmp_path / "truth"), host:
@@ -136,13 +136,13 @@ def test_a_supply_is_lost_on_demand_and_stands_in_the_truth(tmp_path: Path) -> N
 
 
 def test_a_box_without_a_network_is_silent_and_boots_again() -> None:
-    box, said = Box("7", Generator()), list[bytes]()
+    box, frames = Box("7", Generator()), list[bytes]()
 
     class Wire:
         waiting_bytes = lost_bytes = 0
 
         def send(self, data: bytes) -> None:
-            said.append(data)
+            frames.append(data)
 
         def flush(self, now_ns: int) -> None:
             """Nothing waits."""
@@ -153,11 +153,11 @@ def test_a_box_without_a_network_is_silent_and_boots_again() -> None:
     sent = list[int]()
     for tenth in range(int(10 * at_s) + 40):
         now_ns = box.clock.monotonic_ns + tenth * S // 10
-        before = len(said)
+        before = len(frames)
         box.tick(now_ns)
         while box.due_ns() <= now_ns:
             box.tick(now_ns)
-        sent.append(len(said) - before)
+        sent.append(len(frames) - before)
     dark = range(int(10 * at_s) + 1, int(10 * (at_s + 2.0)))
     assert not any(sent[tenth] for tenth in dark) and all(sent[-10:])
     assert box.hello().boot_id == 2

@@ -65,7 +65,7 @@ def stages(bench: Bench, board: str) -> tuple[dict[str, StageInstructions], floa
     mains = Sine()
     if BOARDS[board].converter == INTERNAL:
         mains = Sine(INTERNAL, amplitude_lsb=1500, offset_lsb=BOARDS[board].zero)
-    world = World((TO_S + 2) * NS, mains=mains, said=typed(TO_S * NS, lines))
+    world = World((TO_S + 2) * NS, mains=mains, messages=typed(TO_S * NS, lines))
     run = bench.run(world, board, name=board)
     found = {}
     for text in printed(run.capture, "stage "):

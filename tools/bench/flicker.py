@@ -47,7 +47,7 @@ def run(quick: bool) -> BenchResult:
     peer_ms = min(peers, default=None)
     rows.append(case("cpu", "ms/s", ours, min(ours), limit=CPU_MS_PER_S, peer=peer_ms))
     if peer_ms is None:
-        base = Baseline("cpu: what was asked for (no peer installed)", CPU_MS_PER_S, "ms/s")
+        base = Baseline("cpu: the limit (no peer installed)", CPU_MS_PER_S, "ms/s")
     else:
         base = Baseline("cpu: pqopen-lib's flickermeter", peer_ms, "ms/s")
     return BenchResult(tuple(rows), base, min(ours) / base.value)

@@ -47,14 +47,14 @@ def _cpu_s() -> float:
 def _turn(bench: Bench, found: EraseCpu) -> None:
     flash = confirmed(bench)
     image = read_bundle(bench.firmware(BOARD).update.read_bytes())[Slot.B]
-    script = update_script(image, BOOT_NS, 10, send_bytes=PIECE_BYTES).said
-    begun = tuple((at, said) for at, said in script if not isinstance(said, Resend))
-    for said, figures in ((begun, found.with_erases), ((), found.without)):
+    script = update_script(image, BOOT_NS, 10, send_bytes=PIECE_BYTES).messages
+    begun = tuple((at, message) for at, message in script if not isinstance(message, Resend))
+    for messages, figures in ((begun, found.with_erases), ((), found.without)):
         before = _cpu_s()
-        run = bench.run(World(END_NS, gps=None, said=said), BOARD, flash=flash)
+        run = bench.run(World(END_NS, gps=None, messages=messages), BOARD, flash=flash)
         figures.append(_cpu_s() - before)
         erased = run.report["flash"]["erases"]
-        if erased != (ERASES if said else 0):
+        if erased != (ERASES if messages else 0):
             raise OpqError(f"{erased} sectors were erased; see {run.folder}")
         bench.delete_runs(run)
 

@@ -161,10 +161,10 @@ def run(
         raise click.UsageError(
             "digests are made by runs in an emulator; leave out --backend board, --suite and --soak"
         )
-    kept = read_digests(digests) if digests else None
+    stored = read_digests(digests) if digests else None
     found_digests: dict[str, Digest] = {}
     scenarios = (
-        digest_scenarios(names, kept["worlds"] if kept else None, found_digests)
+        digest_scenarios(names, stored["worlds"] if stored else None, found_digests)
         if by_digest
         else chosen(names, suite, soak)
     )
@@ -181,9 +181,9 @@ def run(
         raise click.UsageError(
             f"digests are made for {BOARD}; build it: opq-tools firmware build --board {BOARD}"
         )
-    if kept and kept["firmware"] != firmware_identity(firmware[BOARD]):
+    if stored and stored["firmware"] != firmware_identity(firmware[BOARD]):
         click.echo(
-            f"{digests}: made with another firmware ({kept['firmware']['image_sha256'][:12]}; this is "
+            f"{digests}: made with another firmware ({stored['firmware']['image_sha256'][:12]}; this is "
             f"{firmware_identity(firmware[BOARD])['image_sha256'][:12]}): a difference may be the firmware's",
             err=True,
         )

@@ -212,8 +212,8 @@ def merge(store: CloudStore, incident_ids: tuple[int, ...]) -> None:
 
     Example: opq-tools incidents merge 17 18
     """
-    kept = IncidentEditor(store).merge_incidents(incident_ids)
-    click.echo(_line(_known(store, kept)))
+    merged = IncidentEditor(store).merge_incidents(incident_ids)
+    click.echo(_line(_known(store, merged)))
 
 
 def _known(store: CloudStore, incident_id: int) -> Incident:

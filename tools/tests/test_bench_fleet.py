@@ -59,5 +59,5 @@ def test_a_small_fleet_loses_nothing_and_is_answered() -> None:
     found = {row.case: row for row in run(quick=True).results}
     assert all(row.value <= row.limit for row in found.values() if row.limit is not None), found
     assert found["Measurements made meanwhile"].value > 600
-    assert found["waveforms asked for"].value > 10
+    assert found["requested waveforms"].value > 10
     assert found["each Box is heard again after all services were killed"].runs == 1

@@ -4,8 +4,8 @@ import socket
 
 import pytest
 
-from bench.view.asking import CLAIM, free_offset, held_offset
 from bench.view.live_boxes import feeding_boxes
+from bench.view.timed_requests import CLAIM, free_offset, held_offset
 from opq_hil.gateway_faults.places import OFFSETS
 from opq_proto.ports import PORTS
 
@@ -21,7 +21,7 @@ def test_a_feed_whose_port_is_taken_is_said_and_ends() -> None:
 
 def test_benches_that_see_the_same_free_ports_do_not_take_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     free = [*free_offset(0), *free_offset(99)]
-    monkeypatch.setattr("bench.view.asking.free_offset", lambda number, _: [free[number]])
+    monkeypatch.setattr("bench.view.timed_requests.free_offset", lambda number, _: [free[number]])
     with held_offset() as first, held_offset() as second:
         assert first == free[0] and second == free[1]
     assert CLAIM % OFFSETS.step not in {port % OFFSETS.step for port in PORTS.values()}, (

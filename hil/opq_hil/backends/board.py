@@ -81,7 +81,7 @@ class BoardBackend:
         with BenchLine(self.port) as line:
             started = _reset(line)
             began = time.monotonic()
-            for sequence, (at_ns, message) in enumerate(sorted(world.said, key=lambda entry: entry[0])):
+            for sequence, (at_ns, message) in enumerate(sorted(world.messages, key=lambda entry: entry[0])):
                 line.read(at_ns / 1e9 - (time.monotonic() - began))
                 line.write(message if isinstance(message, bytes) else b"\0" + link.encode(message, sequence))
             line.read(world.end_ns / 1e9 - (time.monotonic() - began))

@@ -69,16 +69,16 @@ def fetch(package: str, suite: str, *, cache: Path | None = None, refresh: bool 
     except OSError as problem:
         raise SourceError(f"{folder} cannot be made: {problem.strerror}; set XDG_CACHE_HOME") from None
     with locked(folder / f"{package}-{suite}.lock"):
-        kept = _read_record(folder, package, suite)
-        if kept is not None and not refresh and time.time() - kept[1] < RECHECK_S:
-            return kept[0]
+        record = _read_record(folder, package, suite)
+        if record is not None and not refresh and time.time() - record[1] < RECHECK_S:
+            return record[0]
         try:
             return _fetch_now(folder, package, suite)
         except SourceError as problem:
-            if kept is None:
+            if record is None:
                 raise
-            old = kept[0]
-            note = f"the mirror was not asked again: {problem}"
+            old = record[0]
+            note = f"the mirror was not read again: {problem}"
             return SourceTree(package, old.path, old.version, old.sha256, old.files, note)
 
 

@@ -86,9 +86,9 @@ def main(
             # the Box's GPS is wrong by the rest of this, and by the delay of a slow emulator
             plan = world(BOARDS[board], time.time_ns() + round(found.start_s * NS), lead_s, every_s)
             image = Image(board, flash, BOARDS[board].converter)
-            kept = folder / "flash.bin"
+            flash_file = folder / "flash.bin"
             with (
-                found.live(image, plan, folder, flash=kept if kept.exists() else None) as box,
+                found.live(image, plan, folder, flash=flash_file if flash_file.exists() else None) as box,
                 linked(port, box.port),
             ):
                 logger.info("box.started", port=str(port), emulator=found.version)

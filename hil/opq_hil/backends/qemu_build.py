@@ -93,19 +93,19 @@ def make(report: Report = lambda text: None, *, build: bool = True) -> QemuBinar
     Raises:
         BuildError, SourceError: it is not available.
     """
-    kept = cache_folder()
-    source = fetch("qemu", SUITE) if build else _fetched_before(kept)
+    cache = cache_folder()
+    source = fetch("qemu", SUITE) if build else _fetched_before(cache)
     if source.note:
         report(source.note)
-    binary = kept / f"qemu-{_key(source)}" / "qemu-system-arm"
+    binary = cache / f"qemu-{_key(source)}" / "qemu-system-arm"
     if not binary.exists():
         if not build:
             raise BuildError("not built yet: python -m opq_hil.backends.qemu_build")
         _check_tools()
-        with locked(kept / "qemu-build.lock"):
+        with locked(cache / "qemu-build.lock"):
             if not binary.exists():
                 _build(source, binary, report)
-                _tidy(kept, source, binary)
+                _tidy(cache, source, binary)
     os.utime(binary.parent)
     return QemuBinary(
         binary,
@@ -128,8 +128,8 @@ def _probe(path: Path, why: str) -> QemuBinary | None:
     return QemuBinary(path, kind, version.splitlines()[0].replace(" emulator version", ""), why)
 
 
-def _fetched_before(kept: Path) -> SourceTree:
-    record = kept / "sources" / f"qemu-{SUITE}.json"
+def _fetched_before(cache: Path) -> SourceTree:
+    record = cache / "sources" / f"qemu-{SUITE}.json"
     if not record.exists():
         raise BuildError("the source package was never fetched: python -m opq_hil.backends.qemu_build")
     return fetch("qemu", SUITE)
@@ -256,7 +256,7 @@ def _has_meson(python: Path) -> bool:
 def _ninja(build: Path, report: Report) -> None:
     log = build / "ninja.log"
     with (
-        log.open("w") as kept,
+        log.open("w") as log_file,
         subprocess.Popen(
             ("ninja", "-j", str(os.cpu_count() or 2), "qemu-system-arm"),
             cwd=build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -265,7 +265,7 @@ def _ninja(build: Path, report: Report) -> None:
         reported_s = 0.0
         lines: list[str] = []
         for line in process.stdout or ():
-            kept.write(line)
+            log_file.write(line)
             lines = [*lines[-400:], line]
             step = re.match(r"\[(\d+)/(\d+)\]", line)
             if step and time.monotonic() - reported_s > 10:
@@ -290,13 +290,13 @@ def _run(command: tuple[str, ...], folder: Path, what: str) -> None:
         raise BuildError(f"{what} ended with {done.returncode}: {wrong[0]}")
 
 
-def _tidy(kept: Path, source: SourceTree, binary: Path) -> None:
+def _tidy(cache: Path, source: SourceTree, binary: Path) -> None:
     """Removes older trees and all but the last few binaries."""
-    for old in kept.glob("qemu-build-*"):
+    for old in cache.glob("qemu-build-*"):
         if old.is_dir() and old.name != _tree_name(source):
             shutil.rmtree(old, ignore_errors=True)
     binaries = [
-        path for path in kept.glob("qemu-*") if (path / "qemu-system-arm").exists() and path != binary.parent
+        path for path in cache.glob("qemu-*") if (path / "qemu-system-arm").exists() and path != binary.parent
     ]
     for path in sorted(binaries, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT_BINARIES - 1 :]:
         shutil.rmtree(path, ignore_errors=True)

@@ -181,7 +181,7 @@ def plan_fleet(
     named += [box.id for box in scenario_config.box] if scenario_config else []
     twice = sorted({box_id for box_id in named if named.count(box_id) > 1}, key=int)
     if twice:
-        raise ConfigError(f"{_boxes(twice)}: asked for twice, by recordings or scenario; give each once")
+        raise ConfigError(f"{_boxes(twice)}: given twice, by recordings or scenario; give each once")
     free = iter(_free_ids(named, len(recordings) + (sim or 0)))
     replayed = tuple(
         (recording.box_id or next(free), Path(path), recording)

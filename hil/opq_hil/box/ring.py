@@ -1,4 +1,4 @@
-"""The blocks that a Box sent last, and which of them it was asked to send again."""
+"""The blocks that a Box sent last, and which of them it has to send again."""
 
 from collections import deque
 from dataclasses import replace

@@ -47,7 +47,7 @@ class PeerSockets:
 
 
 @dataclass(slots=True)
-class HostileWishes:
+class HostileTraffic:
     """The peers that are active now; set from any thread."""
 
     garbage: bool = False
@@ -83,7 +83,7 @@ class HostilePeers(OwnThread):
     ) -> None:
         """`own`: an admitted key, of the Box `own_id`, which sends only bad messages."""
         super().__init__("hostile")
-        self.wishes = HostileWishes()
+        self.traffic = HostileTraffic()
         self.sent = {"garbage": 0, "unknown_key": 0, "borrowed_id": 0, "repeated": 0}
         self.overheard = 0
         self._backend, self._brokers, self._server_key = backend, brokers, server_key
@@ -101,12 +101,12 @@ class HostilePeers(OwnThread):
         roles = {name: _Role(self._own_id) for name in self.sent}
         turn_s = 0.0
         while not self._stop.is_set():
-            wishes, own_id = replace(self.wishes), self._own_id
+            traffic, own_id = replace(self.traffic), self._own_id
             wanted = {
-                "garbage": (own_id, self._own if wishes.garbage else None),
-                "unknown_key": (own_id, self._stranger if wishes.unknown_key else None),
-                "borrowed_id": (own_id, self._own if wishes.borrowed_id else None),
-                "repeated": wishes.repeated or (own_id, None),
+                "garbage": (own_id, self._own if traffic.garbage else None),
+                "unknown_key": (own_id, self._stranger if traffic.unknown_key else None),
+                "borrowed_id": (own_id, self._own if traffic.borrowed_id else None),
+                "repeated": traffic.repeated or (own_id, None),
             }
             for name, role in roles.items():
                 self._connect(name, role, *wanted[name])
@@ -114,7 +114,7 @@ class HostilePeers(OwnThread):
                 self._check_received(listener.recv_multipart(), roles["repeated"])
             if time.monotonic() - turn_s >= POLL_MS / 1000:
                 turn_s = time.monotonic()
-                self._volleys(roles, wishes)
+                self._volleys(roles, traffic)
         for role in roles.values():
             if role.sockets is not None:
                 role.sockets.close()
@@ -169,7 +169,7 @@ class HostilePeers(OwnThread):
                 self._send("repeated", role.sockets, each)
             role.held_back.clear()
 
-    def _volleys(self, roles: dict[str, _Role], wishes: HostileWishes) -> None:
+    def _volleys(self, roles: dict[str, _Role], traffic: HostileTraffic) -> None:
         for name, role in roles.items():
             sockets = role.sockets
             if sockets is None:
@@ -184,7 +184,7 @@ class HostilePeers(OwnThread):
                     self._send(name, sockets, self._garbage())
                     self._answer(name, sockets, self._garbage())
                 else:
-                    whose = wishes.borrowed_id if name == "borrowed_id" else None
+                    whose = traffic.borrowed_id if name == "borrowed_id" else None
                     for frames in self._forged(whose):
                         self._send(name, sockets, frames)
 

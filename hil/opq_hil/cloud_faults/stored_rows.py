@@ -27,7 +27,7 @@ class StoredEvent:
     event_id: int
     start_ns: int
     end_ns: int
-    asked: tuple[str, ...]
+    requested: tuple[str, ...]
     received: tuple[str, ...]
     missing: Mapping[str, str]
     """Box -> why it has no waveform, or one that does not cover the span."""
@@ -99,11 +99,11 @@ def incident_of_findings(number: int, findings: list[dict[str, Any]]) -> FoundIn
 
 def _event(document: dict[str, Any], finished: int, analysed: int) -> StoredEvent:
     received = tuple(map(str, document["boxes_received"]))
-    asked = tuple(map(str, document["boxes_triggered"]))
+    requested = tuple(map(str, document["boxes_triggered"]))
     missing = {str(box_id): str(why) for box_id, why in document["missing"].items()}
     span = int(document["start_ns"]), int(document["end_ns"])
     return StoredEvent(
-        int(document["event_id"]), *span, asked, received, missing, bool(finished), bool(analysed)
+        int(document["event_id"]), *span, requested, received, missing, bool(finished), bool(analysed)
     )
 
 

@@ -242,7 +242,7 @@ class CloudWorld:
             self._run(TICK_S)
 
     def _act(self, fault: Fault, begins: bool) -> None:
-        wishes = self._hostile.wishes
+        traffic = self._hostile.traffic
         match fault.kind:
             case "database_locked":
                 self._lock.locked = begins
@@ -260,14 +260,14 @@ class CloudWorld:
             case "slow_box":
                 self._slow_wire.silent = begins
             case "garbage_box":
-                wishes.garbage = begins
+                traffic.garbage = begins
             case "unknown_key":
-                wishes.unknown_key = begins
+                traffic.unknown_key = begins
             case "borrowed_id":
-                wishes.borrowed_id = fault.box_id if begins else None
+                traffic.borrowed_id = fault.box_id if begins else None
             case "frames_repeated":
                 box_id = fault.box_id or ""
-                wishes.repeated = (box_id, self._pair(box_id)) if begins else None
+                traffic.repeated = (box_id, self._pair(box_id)) if begins else None
             case "second_makai" | "other_makai":
                 guest = fault.kind.removesuffix("_makai")
                 (self.services.join if begins else self.services.leave)(guest)

@@ -55,7 +55,7 @@ def checked_classes(names: str) -> tuple[str, ...]:
         if len(levels) > 1:
             raise DataSetError(f"class {name.strip()}: {' and '.join(levels)} exclude each other")
         if "+".join(parts) in found:
-            raise DataSetError(f"class {'+'.join(parts)} is asked for twice")
+            raise DataSetError(f"class {'+'.join(parts)} is given twice")
         found.append("+".join(parts))
     return tuple(found)
 

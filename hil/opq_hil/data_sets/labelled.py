@@ -67,10 +67,10 @@ def labelled_recording(
     parts = [] if kind == "none" else kind.split("+")
     level = background["voltage"] / 100
     numbers = {part: draw_numbers(part, draws, hz, nominal_v, level) for part in parts}
-    wished = _laid_out(
+    disturbances = _laid_out(
         [MAKERS[part](numbers[part]) for part in parts], background["before the disturbance"], draws
     )
-    mains = Mains(rate_hz=RATE_HZ, grid=grid, wave=wave, disturbances=tuple(wished))
+    mains = Mains(rate_hz=RATE_HZ, grid=grid, wave=wave, disturbances=tuple(disturbances))
     ends_s = [one.stop_s + one.disturbance.tail_s() for one in mains.placed]
     seconds = max(ends_s, default=background["before the disturbance"]) + background["after it"]
     count = 200 * math.ceil(seconds * RATE_HZ / 200)

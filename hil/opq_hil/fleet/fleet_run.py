@@ -86,17 +86,17 @@ def check_fleet(spec: FleetSpec) -> None:
             f"{keys.root}: {what} are missing; make them: "
             f"opq-tools keygen --out {keys.root}{server} --boxes {spec.first_box}-{last}"
         )
-    kept = Path(spec.data_dir) / "fleet" / SPREAD
+    spread = Path(spec.data_dir) / "fleet" / SPREAD
     layout = {"processes": spec.processes, "first_box": spec.first_box}
-    if kept.exists() and json.loads(kept.read_text()) != layout:
-        before = json.loads(kept.read_text())
+    if spread.exists() and json.loads(spread.read_text()) != layout:
+        before = json.loads(spread.read_text())
         raise ConfigError(
-            f"{kept.parent} is of a fleet with --processes {before['processes']} --first-box "
+            f"{spread.parent} is of a fleet with --processes {before['processes']} --first-box "
             f"{before['first_box']}; "
             "use these, or delete the folder with what was never acknowledged"
         )
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(layout))
+    spread.parent.mkdir(parents=True, exist_ok=True)
+    spread.write_text(json.dumps(layout))
 
 
 def run_fleet(

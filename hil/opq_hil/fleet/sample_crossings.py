@@ -44,8 +44,8 @@ class SampleCrossings:
         if self._beyond or ((shares < 0.9) | (shares > 1.1)).any():
             for end, share in zip(ends, shares.tolist(), strict=True):
                 found += self._at(block, end - cycle, share)
-        kept = max(0, len(self._counts) - cycle - BLOCK_SAMPLES)
-        self._counts, self._first = self._counts[kept:], self._first + kept
+        dropped = max(0, len(self._counts) - cycle - BLOCK_SAMPLES)
+        self._counts, self._first = self._counts[dropped:], self._first + dropped
         return found
 
     def _at(self, block: SampleBlock, sample: int, share: float) -> list[Crossing]:

@@ -110,7 +110,9 @@ def once(stored: Sequence[Measurement], received: Mapping[tuple[str, int], Measu
         problems.append(f"{len(doubled)} Measurements are stored twice: {shown(map(str, doubled))}")
     missing = sorted(key for key in received if key not in numbers)
     if missing:
-        problems.append(f"{len(missing)} Measurements were heard and not stored: {shown(map(str, missing))}")
+        problems.append(
+            f"{len(missing)} Measurements were received and not stored: {shown(map(str, missing))}"
+        )
     other = []
     for each in stored:
         first = received.get((each.box_id, each.sequence or 0))

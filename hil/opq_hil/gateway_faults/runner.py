@@ -107,7 +107,7 @@ GATEWAY = SeededWorld(
     "opq_hil.gateway_faults",
     lambda seed: draw(seed, BOX_IDS).document(),
     2,  # a world takes 0.4 of a core; late threads on a busy machine would act as faults that nobody drew
-    ("samples_sent", "samples_in_ring", "samples_in_gaps", "heard", "stored", "copies",
+    ("samples_sent", "samples_in_ring", "samples_in_gaps", "received", "stored", "copies",
      "repeated_by_duplicate"),
     "{samples_in_ring} + {samples_in_gaps} of {samples_sent} samples in ring + gaps, "
     "{stored} Measurements stored",

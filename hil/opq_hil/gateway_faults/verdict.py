@@ -117,7 +117,7 @@ def unexplained_gaps(schedule: FaultSchedule, in_gaps: Mapping[str, int], recove
     """
     problems = []
     if in_gaps.get(BEFORE_CONTACT, 0) > CONTACT_SAMPLES:
-        problems.append(f"{in_gaps[BEFORE_CONTACT]} samples had come before the first was heard")
+        problems.append(f"{in_gaps[BEFORE_CONTACT]} samples had come before the first was received")
     lost = {reason: count for reason, count in in_gaps.items() if count and reason != BEFORE_CONTACT}
     full = any(fault.kind == "disk_full" for fault in schedule.faults)
     if lost and not full and recovery_s < RESENT_S:

@@ -227,7 +227,7 @@ class FaultWorld:
         absent = [
             box_id for box_id in BOX_IDS if not any(key[0] == box_id for key in list(self._listener.received))
         ]
-        return f"nothing heard of Boxes {', '.join(absent)}" if absent else None
+        return f"nothing received from Boxes {', '.join(absent)}" if absent else None
 
     def _settling(self) -> Callable[[], str | None]:
         """Makes a condition that names what still changes, or is not acknowledged."""
@@ -258,8 +258,8 @@ class FaultWorld:
         one, and the verdict checks that it is stored.
         """
         received = list(self._listener.received.items())
-        heard_ns = max((each.end_ns or 0 for (name, _), each in received if name == box_id), default=0)
-        return max(heard_ns, queued_to_ns(self._disk.folder, box_id))
+        received_ns = max((each.end_ns or 0 for (name, _), each in received if name == box_id), default=0)
+        return max(received_ns, queued_to_ns(self._disk.folder, box_id))
 
     def _ring_ns(self, box_id: str) -> int:
         return newest_ns(self._disk.folder, box_id) - UNMEASURED_NS
@@ -274,7 +274,7 @@ class FaultWorld:
             "bytes_corrupted": sum(cable.corrupted_bytes for cable in cables),
             "bytes_unplugged": sum(cable.unplugged_bytes for cable in cables),
             "bytes_unread": sum(cable.lost_bytes for cable in cables),
-            "heard": len(self._listener.received),
+            "received": len(self._listener.received),
             "unnumbered": self._listener.unnumbered,
             "copies": self._listener.copies,
             "repeated_by_duplicate": self._listener.repeated,

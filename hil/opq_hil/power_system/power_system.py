@@ -258,15 +258,17 @@ class PowerSystem:
 
     def _discard_before(self, before_s: float) -> None:
         """Drops disturbances that ended before a moment; lasting ones become part of the steady state."""
-        kept = [terms for terms in self._terms if terms.last_s >= before_s]
-        while kept and _settled(kept[0], before_s):
+        remaining = [terms for terms in self._terms if terms.last_s >= before_s]
+        while remaining and _settled(remaining[0], before_s):
             for voltage in self.voltages.values():
-                voltage.add_lasting(kept[0])
+                voltage.add_lasting(remaining[0])
             self._settled_cycles += sum(
-                float(slip.cycles(np.array([SETTLED_S]))[0]) for slip in kept[0].slips if slip.whole_system
+                float(slip.cycles(np.array([SETTLED_S]))[0])
+                for slip in remaining[0].slips
+                if slip.whole_system
             )
-            kept.pop(0)
-        self._terms = tuple(kept)
+            remaining.pop(0)
+        self._terms = tuple(remaining)
 
     def _site(self, at_s: float, number: int) -> Site:
         chance = np.random.Generator(np.random.PCG64((self._seed, CAUSE_STREAM, number)))

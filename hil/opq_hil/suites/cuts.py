@@ -9,7 +9,7 @@ from pathlib import Path
 from opq_hil.backends.backend import FirmwareRun
 from opq_hil.suites.faults import logged
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
-from opq_hil.suites.updates import BOARD, BOOT_NS, Said, Versions, confirmed, update_script
+from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, Versions, confirmed, update_script
 from opq_hil.world.strategy import NotReachedError, when
 from opq_hil.world.world import NS, PowerScript, World
 from opq_proto.firmware_image import Slot
@@ -38,8 +38,8 @@ def spread(first: int, last: int, count: int) -> Iterator[tuple[int, int]]:
 
 def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[str, str]]:
     """Starts from a torn flash; the Box must sample and report its settings."""
-    ask: Said = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
-    run = bench.run(World(OBSERVED_NS, gps=None, said=ask), BOARD, name="after", flash=flash)
+    ask: ScriptedMessages = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
+    run = bench.run(World(OBSERVED_NS, gps=None, messages=ask), BOARD, name="after", flash=flash)
     try:
         when(run.capture.received, "running, sampling")
     except NotReachedError as error:
@@ -51,8 +51,8 @@ def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[s
 
 def _settings(bench: Bench, cuts: int) -> Figures:
     flash = confirmed(bench)
-    put: Said = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
-    whole = bench.run(World(OBSERVED_NS, gps=None, said=put), BOARD, name="whole", flash=flash)
+    put: ScriptedMessages = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
+    whole = bench.run(World(OBSERVED_NS, gps=None, messages=put), BOARD, name="whole", flash=flash)
     idle, before = looked_at(bench, flash, "nothing")
     first, last = operations(idle) + 1, operations(whole)
     if first > last:
@@ -60,7 +60,7 @@ def _settings(bench: Bench, cuts: int) -> Figures:
     old = new = 0
     for operation, seed in spread(first, last, cuts):
         what = f"a cut in operation {operation} of a save (seed {seed})"
-        world = World(OBSERVED_NS, gps=None, said=put, power=PowerScript(cut_after=operation), seed=seed)
+        world = World(OBSERVED_NS, gps=None, messages=put, power=PowerScript(cut_after=operation), seed=seed)
         torn = bench.run(world, BOARD, name="cut", flash=flash)
         require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")
         assert torn.flash is not None
@@ -77,7 +77,9 @@ def _settings(bench: Bench, cuts: int) -> Figures:
 def _update(bench: Bench, cuts: int) -> Figures:
     flash = confirmed(bench)
     update = update_script(Versions(bench.firmware(BOARD)).image(Slot.B, step=1), BOOT_NS, 10)
-    whole = bench.run(World(update.end_ns + NS, gps=None, said=update.said), BOARD, name="whole", flash=flash)
+    whole = bench.run(
+        World(update.end_ns + NS, gps=None, messages=update.messages), BOARD, name="whole", flash=flash
+    )
     idle, before = looked_at(bench, flash, "nothing")
     first, last = operations(idle) + 1, operations(whole)
     if first > last:
@@ -88,7 +90,11 @@ def _update(bench: Bench, cuts: int) -> Figures:
     for operation, seed in places:
         what = f"a cut in operation {operation} of an update (seed {seed})"
         world = World(
-            update.end_ns + NS, gps=None, said=update.said, power=PowerScript(cut_after=operation), seed=seed
+            update.end_ns + NS,
+            gps=None,
+            messages=update.messages,
+            power=PowerScript(cut_after=operation),
+            seed=seed,
         )
         torn = bench.run(world, BOARD, name="cut", flash=flash)
         require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")

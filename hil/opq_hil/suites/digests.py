@@ -21,7 +21,7 @@ from opq_hil.suites.cuts import OBSERVED_NS, operations
 from opq_hil.suites.run_digest import LEFT_OUT, Digest, DigestScope, differences, digest_of
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.suites.timekeeping import MIDNIGHT_S
-from opq_hil.suites.updates import BOARD, BOOT_NS, Said, confirmed, update_script
+from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, confirmed, update_script
 from opq_hil.world.world import NS, BitNoise, Played, PowerScript, World, temperature_readings
 from opq_proto.errors import ConfigError
 from opq_proto.firmware_image import Slot, read_bundle, read_header
@@ -86,31 +86,33 @@ def update(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """The build's own image is written to the other slot and tried, which needs no key."""
     image = read_bundle(bench.firmware(BOARD).update.read_bytes())[Slot.B]
     script = update_script(image, BOOT_NS, 10)
-    return _run(bench, World(script.end_ns + 5 * NS // 2, gps=None, said=script.said), confirmed(bench))
+    return _run(
+        bench, World(script.end_ns + 5 * NS // 2, gps=None, messages=script.messages), confirmed(bench)
+    )
 
 
 def cut_in_a_save(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """Power fails in the fifth flash operation of a save; the next start is judged."""
     flash = confirmed(bench)
-    save: Said = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
+    save: ScriptedMessages = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
     idle = bench.run(World(OBSERVED_NS, gps=None), BOARD, name="idle", flash=flash)
     cut_at = operations(idle) + 5
-    world = World(OBSERVED_NS, gps=None, said=save, power=PowerScript(cut_after=cut_at), seed=15)
+    world = World(OBSERVED_NS, gps=None, messages=save, power=PowerScript(cut_after=cut_at), seed=15)
     torn = bench.run(world, BOARD, name="cut", flash=flash)
     require(torn.ended == "cut" and torn.flash is not None, f"the cut did not happen: {torn.ended}")
-    ask: Said = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
-    run, _ = _run(bench, World(2 * OBSERVED_NS, gps=None, said=ask), torn.flash)
+    ask: ScriptedMessages = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
+    run, _ = _run(bench, World(2 * OBSERVED_NS, gps=None, messages=ask), torn.flash)
     found = run.capture.of(Settings)
     return run, {"cut_at_operation": cut_at, "settings": dict(found[-1].values) if found else {}}
 
 
 def line_noise(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """One byte in a thousand from the gateway has a flipped bit: which commands are answered, and how."""
-    said: Said = tuple(
+    messages: ScriptedMessages = tuple(
         (3 * NS + number * NS // 10, Command(100 + number, Operation.PUT_SETTING, "x" * 200))
         for number in range(60)
     )
-    run, _ = _run(bench, World(10 * NS, gps=None, said=said, noise=(BitNoise(1e-3, True, 15),)))
+    run, _ = _run(bench, World(10 * NS, gps=None, messages=messages, noise=(BitNoise(1e-3, True, 15),)))
     return run, {}
 
 
@@ -155,7 +157,7 @@ WORLDS: Mapping[str, DigestWorld] = {
 
 
 def scenarios(
-    names: Sequence[str], kept: Mapping[str, Digest] | None, found: dict[str, Digest]
+    names: Sequence[str], stored: Mapping[str, Digest] | None, found: dict[str, Digest]
 ) -> tuple[FirmwareScenario, ...]:
     """The worlds as scenarios (all without names): each puts its digest into `found` and compares it with the
     saved one.
@@ -163,21 +165,21 @@ def scenarios(
     Raises:
         ConfigError: no such world, or the file has none of that name.
     """
-    known = WORLDS if kept is None else {name: WORLDS[name] for name in WORLDS if name in kept}
+    known = WORLDS if stored is None else {name: WORLDS[name] for name in WORLDS if name in stored}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ConfigError(f"world {', '.join(unknown)}: no digest; there are {', '.join(known)}")
-    return tuple(_scenario(known[name], kept, found) for name in names or known)
+    return tuple(_scenario(known[name], stored, found) for name in names or known)
 
 
 def _scenario(
-    world: DigestWorld, kept: Mapping[str, Digest] | None, found: dict[str, Digest]
+    world: DigestWorld, stored: Mapping[str, Digest] | None, found: dict[str, Digest]
 ) -> FirmwareScenario:
     def play(bench: Bench) -> Figures:
         run, more = world.play(bench)
         digest = {**digest_of(run, world.scope, bench.firmware(BOARD)), **more}
         found[world.name] = digest = json.loads(json.dumps(digest))
-        wrong = differences(kept[world.name], digest) if kept is not None else []
+        wrong = differences(stored[world.name], digest) if stored is not None else []
         require(not wrong, f"{'; '.join(wrong)}; see {run.folder}")
         return {"samples": sum(part["count"] for part in digest["samples"]), "log_lines": len(digest["log"])}
 

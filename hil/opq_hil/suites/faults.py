@@ -36,16 +36,16 @@ def corrupted_line(bench: Bench) -> Figures:
     them or not. So the Box resends at twice the real rate while it sends the fresh samples.
     """
     seconds = 28
-    said: list[tuple[int, LinkMessage | bytes]] = []
+    messages: list[tuple[int, LinkMessage | bytes]] = []
     for second in range(6, seconds - 2):
-        said += [  # long ones, so that the line towards the Box is hit too; none changes a setting
+        messages += [  # long ones, so that the line towards the Box is hit too; none changes a setting
             (second * NS + part * NS // 10, Command(second * 10 + part, Operation.PUT_SETTING, "x" * 200))
             for part in range(10)
         ]
         newest = second * RATE_HZ - RATE_HZ // 2  # sampling begins 0.14 s after power-on
-        said += [(second * NS, Resend(newest - age * RATE_HZ, RATE_HZ)) for age in (2, 1)]
+        messages += [(second * NS, Resend(newest - age * RATE_HZ, RATE_HZ)) for age in (2, 1)]
     noise = (BitNoise(1e-4, False, 5), BitNoise(1e-4, True, 6))
-    run = bench.run(World(seconds * NS, said=tuple(said), noise=noise))
+    run = bench.run(World(seconds * NS, messages=tuple(messages), noise=noise))
     requested = range(4 * RATE_HZ, (seconds - 5) * RATE_HZ)
     blocks = [block for block in run.capture.of(Samples) if block.first_sample in requested]
     whole = waveform(blocks)
@@ -61,10 +61,10 @@ def corrupted_line(bench: Bench) -> Figures:
     )
     health = run.capture.of(Health)[-1]
     acknowledged = {answer.command_id for answer in run.capture.of(Acknowledgement)}
-    asked = {message.command_id for _, message in said if isinstance(message, Command)}
-    silent = len(asked - acknowledged)
+    sent = {message.command_id for _, message in messages if isinstance(message, Command)}
+    silent = len(sent - acknowledged)
     require(health.crc_errors > 0, "no bad frame counted by the Box")
-    require(silent < len(asked) // 5, f"{silent} of {len(asked)} commands without an answer")
+    require(silent < len(sent) // 5, f"{silent} of {len(sent)} commands without an answer")
     require(health.overruns == 0 and health.missing_samples == 0, "samples were lost before the line")
     return {
         "samples": len(whole.counts),
@@ -95,12 +95,12 @@ def silent_spell(bench: Bench) -> Figures:
 def _silent(bench: Bench, silent_s: int) -> tuple[FirmwareRun, Figures]:
     request_s = 7 + silent_s
     requested = (request_s - 3) * RATE_HZ + RATE_HZ // 2  # of the ring's 3.2 s
-    said: tuple[tuple[int, LinkMessage | bytes], ...] = (
+    messages: tuple[tuple[int, LinkMessage | bytes], ...] = (
         (6 * NS, Command(1, Operation.HELLO)),
         (request_s * NS, Command(2, Operation.HELLO)),
         (request_s * NS, Resend(requested, 2 * RATE_HZ)),
     )
-    run = bench.run(World((request_s + 5) * NS, said=said))
+    run = bench.run(World((request_s + 5) * NS, messages=messages))
     nothing_missed(run.capture, since_s=5.0, end_s=request_s + 5)
     answers = [answer.status for answer in run.capture.of(Acknowledgement)]
     require(answers == [Status.DONE, Status.DONE], f"commands ended as {answers}")
@@ -111,7 +111,7 @@ def _silent(bench: Bench, silent_s: int) -> tuple[FirmwareRun, Figures]:
         and have.first_sample == requested
         and len(have.counts) == 2 * RATE_HZ
         and not have.missing,
-        f"of 24000 samples asked for, {0 if have is None else len(have.counts) - have.missing} came again",
+        f"of 24000 requested samples, {0 if have is None else len(have.counts) - have.missing} came again",
     )
     require(waveform(run.capture.of(Samples)).conflicts == 0, "what came again differs from what came first")
     return run, {"resent_blocks": len(again)}

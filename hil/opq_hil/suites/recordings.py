@@ -73,11 +73,11 @@ def dip(bench: Bench) -> Figures:
     require(
         start >= 0, f"the {len(counts)} samples of the recording are not in the {len(row.counts)} received"
     )
-    kept = through_gateway(run.folder, run.capture.data, len(blocks))
-    ring_row = np.concatenate([block.counts for block in kept])
+    stored = through_gateway(run.folder, run.capture.data, len(blocks))
+    ring_row = np.concatenate([block.counts for block in stored])
     ring_start = place(ring_row, counts)
     require(ring_start >= 0, f"the recording is not in the gateway's ring ({len(ring_row)} samples)")
-    error_ns = utc_error_ns(kept, ring_start, gps.utc_ns(LEAD_S * NS))
+    error_ns = utc_error_ns(stored, ring_start, gps.utc_ns(LEAD_S * NS))
     # A count holds from its time until the next: the converter may read it up to one sample later.
     require(
         -1000 <= error_ns < SAMPLE_NS + 1000, f"the first sample of the recording is {error_ns:.0f} ns off"
@@ -85,9 +85,9 @@ def dip(bench: Bench) -> Figures:
     return {"samples": len(counts), "ring_samples": len(ring_row), "taken_after_ns": error_ns}
 
 
-def utc_error_ns(kept: list[SampleBlock], start: int, true_ns: int) -> float:
+def utc_error_ns(stored: list[SampleBlock], start: int, true_ns: int) -> float:
     """UTC of sample `start` of the ring less the true one."""
-    for block in kept:
+    for block in stored:
         if start < len(block.counts):
             require(
                 block.source is TimeSource.GPS,

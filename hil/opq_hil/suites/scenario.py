@@ -98,7 +98,7 @@ class Bench:
         """Deletes runs without a fault: out of hundreds, only the faulty ones are kept."""
         for run in runs:
             with self._lock:
-                self.runs = [kept for kept in self.runs if kept is not run]
+                self.runs = [other for other in self.runs if other is not run]
             shutil.rmtree(run.folder, ignore_errors=True)
 
     def prepared(self, board: str = "opqbox", seconds: int = 0, **settings: str) -> Path:
@@ -133,7 +133,7 @@ class Bench:
             for number, (key, value) in enumerate(sorted(settings.items()))
         )
         end_ns = max(seconds * NS, PREPARE_S * NS + len(puts) * NS // 5 + NS)
-        run = self.run(World(end_ns, gps=None, said=puts), board, name="prepare")
+        run = self.run(World(end_ns, gps=None, messages=puts), board, name="prepare")
         done = {
             answer.command_id for answer in run.capture.of(Acknowledgement) if answer.status is Status.DONE
         }

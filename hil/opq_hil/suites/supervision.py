@@ -29,8 +29,8 @@ the low-water mark records each such case. One block lost per minute would be 5,
 def watchdog(bench: Bench) -> Figures:
     """At the prompt, SysTick, which feeds the watchdog there, is switched off and a loop entered."""
     hang = (f"import machine; machine.mem32[{SYSTICK_CONTROL}] = 0", "while True: pass", "")
-    said = typed(round((HANG_S - 0.5) * NS), hang)
-    run = bench.run(World(round((HANG_S + WATCHDOG_S + 4) * NS), said=said))
+    messages = typed(round((HANG_S - 0.5) * NS), hang)
+    run = bench.run(World(round((HANG_S + WATCHDOG_S + 4) * NS), messages=messages))
     after_ns = round((HANG_S + 1) * NS)
     again_s = when(run.capture.received, "sampling", after_ns=after_ns) / NS
     took_s = again_s - HANG_S

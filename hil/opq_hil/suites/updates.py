@@ -44,14 +44,14 @@ CONFIRM_S = 14
 """From power-on until an image is confirmed: boot, and 10 s of samples without a loss."""
 BOOT_NS = 3 * NS // 2
 
-Said = tuple[tuple[int, LinkMessage | bytes], ...]
+ScriptedMessages = tuple[tuple[int, LinkMessage | bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateScript:
     """An update as the gateway's script, and the time of its end."""
 
-    said: Said
+    messages: ScriptedMessages
     end_ns: int
 
 
@@ -61,7 +61,7 @@ def update_script(image: bytes, start_ns: int, first_id: int, send_bytes: int | 
     While it erases, the Box sends nothing. So every half second the script requests two seconds of earlier
     samples. `send_bytes`: stop after this many, for a truncated image.
     """
-    said: list[tuple[int, LinkMessage | bytes]] = [
+    messages: list[tuple[int, LinkMessage | bytes]] = [
         (start_ns, Command(first_id, Operation.UPDATE_BEGIN, str(len(image)))),
         (start_ns + NS // 20, UpdateData(first_id + 1, 0, image[:HEADER_BYTES])),
         (start_ns + NS // 4, UpdateData(first_id + 1, HEADER_BYTES, image[HEADER_BYTES:PIECE_BYTES])),
@@ -69,13 +69,13 @@ def update_script(image: bytes, start_ns: int, first_id: int, send_bytes: int | 
     at_ns = start_ns + ERASE_NS
     for request_ns in range(start_ns + NS, at_ns + NS, NS // 2):
         newest = (request_ns - NS // 5) * RATE_HZ // NS
-        said.append((request_ns, Resend(max(0, newest - 5 * RATE_HZ // 2), 2 * RATE_HZ)))
+        messages.append((request_ns, Resend(max(0, newest - 5 * RATE_HZ // 2), 2 * RATE_HZ)))
     body = image[:send_bytes]
     for offset in range(HEADER_BYTES, len(body), PIECE_BYTES):
-        said.append((at_ns, UpdateData(first_id + 1, offset, body[offset : offset + PIECE_BYTES])))
+        messages.append((at_ns, UpdateData(first_id + 1, offset, body[offset : offset + PIECE_BYTES])))
         at_ns += PIECE_NS
-    said.append((at_ns + NS // 4, Command(first_id + 2, Operation.UPDATE_END)))
-    return UpdateScript(tuple(said), at_ns + NS // 2)
+    messages.append((at_ns + NS // 4, Command(first_id + 2, Operation.UPDATE_END)))
+    return UpdateScript(tuple(messages), at_ns + NS // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,12 @@ def good_update(bench: Bench) -> Figures:
     newer = update_script(versions.image(Slot.B, step=1), BOOT_NS, 10)
     older_ns = newer.end_ns + (CONFIRM_S + 1) * NS
     older = versions.image(Slot.A)
-    said = (
-        *newer.said,
+    messages = (
+        *newer.messages,
         (older_ns, Command(20, Operation.UPDATE_BEGIN, str(len(older)))),
         (older_ns + NS // 20, UpdateData(21, 0, older[:PIECE_BYTES])),
     )
-    run = bench.run(World(older_ns + NS, said=said), BOARD, flash=flash)
+    run = bench.run(World(older_ns + NS, messages=messages), BOARD, flash=flash)
     answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
     end = answers.get(12)
     require(end is not None and end.status is Status.DONE, f"the update ended as {end}")
@@ -167,16 +167,16 @@ def bad_updates(bench: Bench) -> Figures:
         (Verdict.WRONG_ADDRESS, versions.image(Slot.A, step=1)),
         (Verdict.NO_MAGIC, bytes(PIECE_BYTES)),
     )
-    said: list[tuple[int, LinkMessage | bytes]] = []
+    messages: list[tuple[int, LinkMessage | bytes]] = []
     at_ns = BOOT_NS
     for number, (_, image) in enumerate(heads):
-        said.append((at_ns, Command(100 + 2 * number, Operation.UPDATE_BEGIN, str(len(image)))))
-        said.append((at_ns + NS // 10, UpdateData(101 + 2 * number, 0, image[:PIECE_BYTES])))
+        messages.append((at_ns, Command(100 + 2 * number, Operation.UPDATE_BEGIN, str(len(image)))))
+        messages.append((at_ns + NS // 10, UpdateData(101 + 2 * number, 0, image[:PIECE_BYTES])))
         at_ns += NS
     cut_off = update_script(good, at_ns, 200, send_bytes=len(good) // 2)
     changed = update_script(flipped(good, len(good) // 2), cut_off.end_ns + NS, 300)
-    said += [*cut_off.said, *changed.said]
-    run = bench.run(World(changed.end_ns + NS, said=tuple(said)), BOARD, flash=confirmed(bench))
+    messages += [*cut_off.messages, *changed.messages]
+    run = bench.run(World(changed.end_ns + NS, messages=tuple(messages)), BOARD, flash=confirmed(bench))
     for number, (verdict, _) in enumerate(heads):
         refused(run, 101 + 2 * number, verdict)
     refused(run, 202, Verdict.TRUNCATED)

@@ -120,7 +120,7 @@ COMMAND_ID = 900
 
 
 def typed(start_ns: int, lines: Sequence[str]) -> tuple[tuple[int, LinkMessage | bytes], ...]:
-    """For `World.said`: requests the prompt, then types lines, one each LINE_NS. Only a reset ends it."""
+    """For `World.messages`: requests the prompt, then types lines, one each LINE_NS. Only a reset ends it."""
     command = (start_ns, Command(COMMAND_ID, Operation.REPL))
     keys = (
         (start_ns + NS // 2 + number * LINE_NS, (line + "\r").encode()) for number, line in enumerate(lines)

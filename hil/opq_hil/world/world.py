@@ -107,7 +107,7 @@ class World:
     """None: no receiver is fitted."""
     oscillator: Oscillator = field(default_factory=Oscillator)
     power: PowerScript = field(default_factory=PowerScript)
-    said: tuple[tuple[int, LinkMessage | bytes], ...] = ()
+    messages: tuple[tuple[int, LinkMessage | bytes], ...] = ()
     """(ns, message or bytes from the gateway); numbered in order of time."""
     noise: tuple[BitNoise, ...] = ()
     pins: tuple[tuple[str, int, bool], ...] = ()
@@ -129,11 +129,11 @@ class World:
         if self.gps is not None:
             yield from (f"pps {edge}" for edge in self.gps.pulses(self.oscillator, self.end_ns))
             text = self.gps.text(self.oscillator, self.end_ns)
-            contents = "".join(f"{at} {said.hex()}\n" for at, said in text)
+            contents = "".join(f"{at} {sentence.hex()}\n" for at, sentence in text)
             (folder / "gps.txt").write_text(contents, encoding="ascii")
             yield "bytes_file usart3 gps.txt"
-        for sequence, (at_ns, said) in enumerate(sorted(self.said, key=lambda entry: entry[0])):
-            frame = said if isinstance(said, bytes) else b"\0" + link.encode(said, sequence)
+        for sequence, (at_ns, message) in enumerate(sorted(self.messages, key=lambda entry: entry[0])):
+            frame = message if isinstance(message, bytes) else b"\0" + link.encode(message, sequence)
             yield f"bytes usart1 {at_ns} {frame.hex()}"
         yield from self.power.lines()
         yield from (f"pin {pin} {at_ns} {int(level)}" for pin, at_ns, level in self.pins)

@@ -144,7 +144,7 @@ namespace Antmicro.Renode.Peripherals.Opq
 
         public IEnumerable<KeyValuePair<string, ulong>> ViolationTexts
         {
-            get { return told; }
+            get { return reported; }
         }
 
         // Counters for the report, by name.
@@ -189,11 +189,11 @@ namespace Antmicro.Renode.Peripherals.Opq
         {
             Violations++;
             ulong before;
-            if(!told.TryGetValue(what, out before))
+            if(!reported.TryGetValue(what, out before))
             {
                 this.Log(LogLevel.Error, "violation: {0}", what);
             }
-            told[what] = before + 1;
+            reported[what] = before + 1;
         }
 
         protected static KeyValuePair<string, ulong> Counter(string name, ulong value)
@@ -216,6 +216,6 @@ namespace Antmicro.Renode.Peripherals.Opq
         private readonly Dictionary<long, uint> values = new Dictionary<long, uint>();
         private readonly Dictionary<long, uint> writable = new Dictionary<long, uint>();
         private readonly Dictionary<long, ulong> touched = new Dictionary<long, ulong>();
-        private readonly Dictionary<string, ulong> told = new Dictionary<string, ulong>();
+        private readonly Dictionary<string, ulong> reported = new Dictionary<string, ulong>();
     }
 }

@@ -430,7 +430,7 @@ namespace Antmicro.Renode.Peripherals.Opq
             {
                 return count;
             }
-            if(tick < start) // an event of the outside, told a little late: still in the round before
+            if(tick < start) // an event of the outside, reported a little late: still in the round before
             {
                 var back = (start - tick + Step - 1) / Step;
                 return (uint)((count + (long)arrNow + 1 - back) % ((long)arrNow + 1));

@@ -1,5 +1,5 @@
 *** Settings ***
-Documentation    The line, a hang, a power cut: told, counted, survived.
+Documentation    The line, a hang, a power cut: reported, counted, survived.
 Resource         ${CURDIR}/box.resource
 Test Timeout     20 minutes
 

@@ -63,12 +63,12 @@ def write_world(
     if gps != "none":
         spans = tuple(tuple(float(at) for at in span.split("-")) for span in outage.split(",") if span)
         receiver = Gps(jitter_ns=20.0, outages=spans)  # type: ignore[arg-type]
-    said = [
+    messages = [
         (3 * NS + 50_000_000 * number, Command(100 + number, Operation.PUT_SETTING, setting))
         for number, setting in enumerate(filter(None, put.split(",")))
     ]
     if get_settings:
-        said.append((3 * NS, Command(99, Operation.GET_SETTINGS)))
+        messages.append((3 * NS, Command(99, Operation.GET_SETTINGS)))
     return _written(
         folder,
         World(
@@ -78,7 +78,7 @@ def write_world(
             oscillator=Oscillator(offset_ppb=float(ppb)),
             power=PowerScript(cut_after=int(cut_after) or None),
             noise=(BitNoise(float(noise), False, 5), BitNoise(float(noise), True, 6)) if float(noise) else (),
-            said=tuple(said),
+            messages=tuple(messages),
         ),
     )
 
@@ -89,7 +89,7 @@ def write_update_world(folder: str, update: str, flip: int = -1, send_bytes: int
     sent = image if int(flip) < 0 else flipped(image, int(flip))
     telling = update_script(sent, UPDATE_AT_S * NS, 200, int(send_bytes) or None)
     end_ns = telling.end_ns + 20 * NS
-    return _written(folder, World(end_ns, said=telling.said)), f"{end_ns / NS:.3f}"
+    return _written(folder, World(end_ns, messages=telling.messages)), f"{end_ns / NS:.3f}"
 
 
 def _written(folder: str, world: World) -> str:
@@ -106,7 +106,7 @@ def hello_of(folder: str) -> Hello:
 
 
 def starts_of(folder: str) -> int:
-    """How many different starts said hello."""
+    """How many different starts sent a hello."""
     return len({hello.boot_id for hello in _capture(folder).of(Hello)})
 
 

@@ -1,7 +1,7 @@
 // The chip's identity, clocks and memories as RM0090 and DS8626 have them.
 #include "program.h"
 
-static volatile uint32_t kept[2] = {0x12345678, 0x9ABCDEF0};
+static volatile uint32_t initialised[2] = {0x12345678, 0x9ABCDEF0};
 
 int main(void) {
     uint32_t causes = RCC->CSR >> 24;
@@ -12,7 +12,7 @@ int main(void) {
     say("uid0", UID[0]);
     say("uid2", UID[2]);
     say("flash_kb", FLASH_SIZE_KB);
-    say("data", kept[0] == 0x12345678 && kept[1] == 0x9ABCDEF0);
+    say("data", initialised[0] == 0x12345678 && initialised[1] == 0x9ABCDEF0);
     *(volatile uint32_t *)0x10000000 = 0xC0FFEE;
     *(volatile uint32_t *)0x1000FFFC = 0xC0FFEE;
     say("ccm", *(volatile uint32_t *)0x10000000 == 0xC0FFEE && *(volatile uint32_t *)0x1000FFFC == 0xC0FFEE);

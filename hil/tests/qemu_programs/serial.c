@@ -1,8 +1,8 @@
-// USART1 by interrupt gives back what USART3 heard; bytes that nobody takes are overruns.
+// USART1 by interrupt gives back what USART3 received; bytes that nobody takes are overruns.
 #include "program.h"
 
 static uint8_t queue[4096];
-static volatile uint32_t head, tail, heard, errors, idles;
+static volatile uint32_t head, tail, received, errors, idles;
 
 void usart3_handler(void) {
     uint32_t status = USART3->SR;
@@ -11,7 +11,7 @@ void usart3_handler(void) {
     errors += (status & USART_SR_ORE) != 0;
     if (status & USART_SR_RXNE) {
         queue[head++ % sizeof(queue)] = byte;
-        heard++;
+        received++;
         USART1->CR1 |= USART_CR1_TXEIE;
     }
 }
@@ -45,13 +45,13 @@ int main(void) {
     irq_enable(USART1_IRQn, 2);
     wait_ticks(84000000 / 10);
     USART1->CR1 &= ~USART_CR1_TXEIE;
-    say("\nheard", heard);
+    say("\nreceived", received);
     say("idles", idles);
     say("errors", errors);
     irq_off(USART3_IRQn); // nobody takes the next
     wait_ticks(84000000 / 10);
     say("overrun", (USART3->SR & USART_SR_ORE) != 0);
-    say("kept", USART3->DR); // the first of them
+    say("first", USART3->DR); // the first of them
     say("cleared", (USART3->SR & (USART_SR_ORE | USART_SR_RXNE)) == 0);
     say("done", 1);
     return 0;

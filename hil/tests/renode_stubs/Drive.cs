@@ -101,15 +101,15 @@ public static class Drive
         box.Tim3.WriteDoubleWord(0x18, 6u << 4);
         box.Tim3.WriteDoubleWord(0x20, 1u);
         box.Tim3.WriteDoubleWord(0x0C, 1u << 10);
-        var kept = new List<string>();
+        var counts = new List<string>();
         var halves = box.Serve(box.Dma1, 3, 0x08, 0x3Du << 22, delegate { });
         box.Timer(box.Tim3, 6999u, 6990u); // CNV is low until the update
         box.Clock.RunFor(30000000); // 360 samples
         for(var at = 0; at < 200; at++)
         {
-            kept.Add(((short)box.Machine.Bus.ReadWord((ulong)(0x20000000 + 2 * at))).ToString());
+            counts.Add(((short)box.Machine.Bus.ReadWord((ulong)(0x20000000 + 2 * at))).ToString());
         }
-        Console.WriteLine("counts " + String.Join(",", kept.ToArray()));
+        Console.WriteLine("counts " + String.Join(",", counts.ToArray()));
         box.Clock.RunFor(10000000000 - 30000000);
         Print("conversions", box.Spi.ConversionCount);
         Print("frames", box.Spi.Frames);
@@ -158,40 +158,40 @@ public static class Drive
         box.Load(world);
         box.Link.WriteDoubleWord(0x08, 91u);
         box.Link.WriteDoubleWord(0x0C, 1u << 13 | 1u << 3 | 1u << 2 | 1u << 5);
-        var said = new Queue<byte>(new byte[] { 1, 2, 3, 0 });
-        var heard = new List<string>();
+        var sent = new Queue<byte>(new byte[] { 1, 2, 3, 0 });
+        var received = new List<string>();
         box.Link.IRQ.Changed += delegate(bool level)
         {
             if(level)
             {
-                box.Later(delegate { Interrupt(box, said, heard); });
+                box.Later(delegate { Interrupt(box, sent, received); });
             }
         };
         box.Clock.RunFor(1000);
         box.Link.WriteDoubleWord(0x0C, box.Link.ReadDoubleWord(0x0C) | 1u << 7); // TXEIE
-        Interrupt(box, said, heard);
+        Interrupt(box, sent, received);
         box.Clock.RunFor(10000000);
-        Console.WriteLine("heard " + String.Join(",", heard.ToArray()));
+        Console.WriteLine("received " + String.Join(",", received.ToArray()));
         Print("tx", box.Link.TxBytes);
         Print("overruns", box.Link.Overruns);
         box.World.Save(folder);
         box.Finish();
     }
 
-    private static void Interrupt(Box box, Queue<byte> said, List<string> heard)
+    private static void Interrupt(Box box, Queue<byte> sent, List<string> received)
     {
         while(box.Link.IRQ.IsSet)
         {
             var status = box.Link.ReadDoubleWord(0x00);
             if((status & 0x28) != 0)
             {
-                heard.Add(box.Now + ":" + box.Link.ReadDoubleWord(0x04).ToString("x2"));
+                received.Add(box.Now + ":" + box.Link.ReadDoubleWord(0x04).ToString("x2"));
             }
             if((status & 0x80) != 0)
             {
-                if(said.Count > 0)
+                if(sent.Count > 0)
                 {
-                    box.Link.WriteDoubleWord(0x04, said.Dequeue());
+                    box.Link.WriteDoubleWord(0x04, sent.Dequeue());
                 }
                 else
                 {
@@ -217,7 +217,7 @@ public static class Drive
         Print("before", box.Iwdg.Resets);
         box.Clock.RunFor(1);
         Print("after", box.Iwdg.Resets);
-        Print("asked", (ulong)box.Machine.ResetsAsked);
+        Print("requested", (ulong)box.Machine.ResetsAsked);
         box.Rcc.Reset();
         box.Iwdg.Reset();
         Print("csr_watchdog", box.Rcc.ReadDoubleWord(0x74));

@@ -124,7 +124,7 @@ class FleetWatch:
         requests = self._requests
         if requests is not None:
             latencies_ms = [1e3 * each for each in requests.latencies_s] or [0.0]
-            yield case("waveforms asked for", "", [float(requests.requested)])
+            yield case("requested waveforms", "", [float(requests.requested)])
             yield case("... answered, p99", "ms", latencies_ms, percentile(latencies_ms, 0.99))
             yield case("... not answered", "", [float(len(requests.unanswered))], limit=0.0,
                        because="; ".join(requests.unanswered[:NAMED]))  # fmt: skip
@@ -245,7 +245,7 @@ class WaveformLoad(OwnThread):
                     self._request(client, box_id)
                 except OpqError as error:
                     self.unanswered.append(
-                        f"Box {box_id}, asked after {requested_s - began_s:.0f} s: {error}"
+                        f"Box {box_id}, requested after {requested_s - began_s:.0f} s: {error}"
                     )
                 if self._stop.wait(max(0.0, requested_s + EVERY_S - time.monotonic())):
                     return

@@ -37,7 +37,7 @@ PTY_BOXES, QUICK_PTY_BOXES = 16, 8
 WATCH_S, QUICK_WATCH_S = 30.0, 7.0
 WAVEFORMS_PER_S = 100.0
 ANSWERED_S = 2.0
-"""Waveforms are asked for so long before they are counted, and what was asked is answered so long after."""
+"""Requests of waveforms begin so long before they are counted, and the last are answered so long after."""
 HISTORY_BOXES, HISTORY_S, QUICK_HISTORY_S = 100, 3600.0, 720.0
 WHOLE_1, WHOLE_6 = 0.6, 2.5
 """CPU seconds per second of 10,000 Boxes at one and at six Measurements a second."""
@@ -144,7 +144,7 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
             answering = up.cost(watch_s, WAVEFORMS_PER_S / PROCESSES)
             time.sleep(ANSWERED_S)
             in_all = up.traffic()
-            unanswered = in_all.asked - in_all.answers
+            unanswered = in_all.requested - in_all.answers
             why = _not_answered(up.counts()[2]) if unanswered else ""
     whole = 10_000 / boxes
     traffic = found.traffic.measurements / (boxes * rate * found.elapsed_s)
@@ -152,7 +152,7 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
         case(f"{name}: a Box", "ms/s", [found.cpu_s_per_s / boxes * 1e3]),
         case(f"{name}: a Measurement", "us", [found.cpu_s_per_s / boxes / rate * 1e6]),
         case(f"{name}: 10,000 Boxes", "CPU s/s", [found.cpu_s_per_s * whole], limit=limit),
-        case(f"{name}: heard of what is wanted", "", [traffic]),
+        case(f"{name}: received of what is wanted", "", [traffic]),
         case(f"{name}: memory per Box, process apart", "kB", [found.boxes_kb / boxes], limit=BOX_KB),
         case(f"{name}: memory per Box, all", "kB", [found.memory_kb / boxes]),
         case(f"{name}: start, CPU per Box", "ms", [found.start_cpu_s / boxes * 1e3]),
@@ -164,7 +164,7 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
         rows += [
             case("(c) waveforms of 3 s beside, six processes", "1/s", [answered * PROCESSES]),
             case(
-                "(c) of waveforms asked at 100 a second, unanswered",
+                "(c) of waveforms requested at 100 a second, unanswered",
                 "",
                 [float(unanswered)],
                 limit=0.0,

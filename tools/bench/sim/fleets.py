@@ -127,7 +127,7 @@ class BenchFleet:
             after.boxes,
             after.measurements - traffic.measurements,
             after.missing - traffic.missing,
-            after.asked - traffic.asked,
+            after.requested - traffic.requested,
             after.answers - traffic.answers,
             after.samples - traffic.samples,
         )

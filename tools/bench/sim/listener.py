@@ -30,7 +30,7 @@ class ListenerCounts:
     measurements: int = 0
     missing: int = 0
     """Sequence numbers that were skipped."""
-    asked: int = 0
+    requested: int = 0
     """Requested waveforms."""
     answers: int = 0
     samples: int = 0
@@ -57,7 +57,7 @@ class PlainBrokers:
         self._waveforms_per_s = 0.0
         self._newest: dict[int, int] = {}
         self._due: deque[int] = deque()
-        self._asked_s = self._acknowledged_s = time.monotonic()
+        self._requested_s = self._acknowledged_s = time.monotonic()
 
     def run_once(self) -> None:
         """Reads some waiting messages, and sends what is due."""
@@ -72,19 +72,19 @@ class PlainBrokers:
         for _ in range(min(200, len(self._due))):
             box = self._due.popleft()
             self._send(box, plugin_command(str(box), ACK_PLUGIN, str(self._newest[box]), "ack"))
-        wanted = int(self._waveforms_per_s * (now_s - self._asked_s))
+        wanted = int(self._waveforms_per_s * (now_s - self._requested_s))
         if wanted and boxes:
-            self._asked_s += wanted / self._waveforms_per_s  # the fraction counts in the next turn
+            self._requested_s += wanted / self._waveforms_per_s  # the fraction counts in the next turn
             end_ns = time.time_ns() - round(LATE_S * 1e9)
             for number in range(wanted):
-                box = boxes[(self.counted.asked + number) % len(boxes)]  # each in turn, answered or not
+                box = boxes[(self.counted.requested + number) % len(boxes)]  # each in turn, answered or not
                 start_ns = end_ns - round(WAVEFORM_S * 1e9)
                 self._send(box, data_command(str(box), start_ns, end_ns, "bench", wait=False))
-            self.counted = replace(self.counted, asked=self.counted.asked + wanted)
+            self.counted = replace(self.counted, requested=self.counted.requested + wanted)
 
-    def ask_waveforms(self, per_s: float) -> None:
+    def request_waveforms(self, per_s: float) -> None:
         """Requests `per_s` waveforms a second from now on."""
-        self._waveforms_per_s, self._asked_s = per_s, time.monotonic()
+        self._waveforms_per_s, self._requested_s = per_s, time.monotonic()
 
     def close(self) -> None:
         self._context.destroy(linger=0)
@@ -133,5 +133,5 @@ def serve(pipe: Connection, public: bytes, secret: bytes) -> None:
             if message == "end":
                 brokers.close()
                 return
-            brokers.ask_waveforms(float(message))
+            brokers.request_waveforms(float(message))
             pipe.send(brokers.counted)

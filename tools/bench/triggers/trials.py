@@ -91,11 +91,11 @@ def trial(
     wave = Wave(nominal_v * ground["voltage"] / 100, tuple(orders))
     grid = Grid(hz + ground["frequency"], phase_cycles=ground["phase at sample 0"] / 360)
     begins_s = REST_S + draws.uniform()
-    wished = []
+    disturbances = []
     if kind != "none":
         numbers = weakest(kind, draw_numbers(kind, draws, hz, nominal_v, ground["voltage"] / 100))
-        wished = [replace(MAKERS[kind](numbers), start_s=begins_s)]
-    mains = Mains(rate_hz=RATE_HZ, grid=grid, wave=wave, disturbances=tuple(wished))
+        disturbances = [replace(MAKERS[kind](numbers), start_s=begins_s)]
+    mains = Mains(rate_hz=RATE_HZ, grid=grid, wave=wave, disturbances=tuple(disturbances))
     end_s = max([one.stop_s + one.disturbance.tail_s() for one in mains.placed], default=begins_s)
     count = round((end_s + after_s) * RATE_HZ)
     t_s = np.arange(count) / RATE_HZ

@@ -20,9 +20,9 @@ from contextlib import closing
 from pathlib import Path
 
 from bench.result import Baseline, BenchCase, BenchResult, case
-from bench.view.asking import Server, view_server
 from bench.view.filled import fill_boxes, fill_incidents
 from bench.view.live_boxes import feeding_boxes
+from bench.view.timed_requests import Server, view_server
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.view.accounts.passwords import secret_hash
 from opq_cloud.view.accounts.sign_in import SignIn

@@ -24,8 +24,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
-from bench.view.asking import HEADERS, Asked, Server, ask, bare_server, view_server
 from bench.view.filled import fill_boxes, fill_days, fill_incidents, fill_measurements
+from bench.view.timed_requests import HEADERS, PageFigures, Server, bare_server, page_figures, view_server
 from opq_cloud.store import open_store
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
@@ -49,17 +49,19 @@ def run(quick: bool) -> BenchResult:
     with store_folder() as folder:
         rows = fill(folder, sizes)
         with bare_server() as server:
-            bare = ask(server, "/", runs)
+            bare = page_figures(server, "/", runs)
         with view_server(folder) as server:
             rows.append(case("from the start of View to its first page", "s", [server.started_s]))
             for name, path in paths(sizes["INCIDENTS"], sizes["DAYS"]).items():
                 if name != EXPORT:
-                    rows += _rows(name, ask(server, path, runs))
+                    rows += _rows(name, page_figures(server, path, runs))
                 elif not quick:
-                    rows += _rows(name, ask(server, path, EXPORTS, EXPORT_PAUSE_S))
+                    rows += _rows(name, page_figures(server, path, EXPORTS, EXPORT_PAUSE_S))
             with viewer_of_a_tenth(folder, sizes["BOXES"]) as cookie:
                 for name, path in paths_of_a_part().items():
-                    rows += _rows(f"a tenth of the Boxes, {name}", ask(server, path, runs, cookie=cookie))
+                    rows += _rows(
+                        f"a tenth of the Boxes, {name}", page_figures(server, path, runs, cookie=cookie)
+                    )
             if sizes["MAPS"]:
                 rows.append(open_maps(server, sizes["MAPS"]))
             rows.append(case("resident memory of View", "bytes", [server.resident_bytes()]))
@@ -169,12 +171,12 @@ def open_maps(server: Server, maps: int) -> BenchCase:
     return case(f"{maps} maps open ({answers[0]} answers): CPU of the server", "cores", [used], limit=0.5)
 
 
-def _rows(name: str, asked: Asked) -> list[BenchCase]:
-    whole, p99_first = asked.whole_ms, percentile(asked.first_ms, 0.99)
+def _rows(name: str, page: PageFigures) -> list[BenchCase]:
+    whole, p99_first = page.whole_ms, percentile(page.first_ms, 0.99)
     return [
-        case(f"{name}: first byte, p99", "ms", asked.first_ms, p99_first, limit=FIRST_BYTE_LIMIT_MS),
+        case(f"{name}: first byte, p99", "ms", page.first_ms, p99_first, limit=FIRST_BYTE_LIMIT_MS),
         case(f"{name}: whole, p50", "ms", whole, percentile(whole, 0.5)),
         case(f"{name}: whole, p99", "ms", whole, percentile(whole, 0.99), limit=WHOLE_LIMIT_MS),
-        case(f"{name}: CPU of the server", "ms", [asked.cpu_ms]),
-        case(f"{name}: on the wire", "bytes", [asked.wire_bytes]),
+        case(f"{name}: CPU of the server", "ms", [page.cpu_ms]),
+        case(f"{name}: on the wire", "bytes", [page.wire_bytes]),
     ]

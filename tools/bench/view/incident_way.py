@@ -19,7 +19,7 @@ import click
 
 from bench.mauka_events import put_waveforms
 from bench.result import BenchCase, case, percentile
-from bench.view.asking import cloud_server
+from bench.view.timed_requests import cloud_server
 from opq_cloud.mauka.bus import Publisher, subscriber
 from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
 from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event

@@ -48,7 +48,7 @@ def feeding_boxes(endpoint: str, boxes: int) -> Iterator[None]:
     """Runs `boxes` Boxes, numbered from 1; a tenth sends each 100 ms, and values change every second.
 
     Raises:
-        RuntimeError: it cannot bind its endpoint, or it ended before it was asked to.
+        RuntimeError: it cannot bind its endpoint, or it ended too early.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", FEED, endpoint, str(boxes)], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -25,9 +25,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile, row_text
-from bench.view.asking import Server, streaming_server, view_server
 from bench.view.filled import fill_boxes
 from bench.view.live_boxes import feeding_boxes
+from bench.view.timed_requests import Server, streaming_server, view_server
 from bench.view.viewers import ViewCost, Watched, watch
 from opq_cloud.store import open_store
 from opq_proto.ports import PORTS

@@ -211,13 +211,13 @@ def check_build(folder: Path, objects: Path, port: Path, board: str) -> BuildFig
         *Path(__file__).parent.glob("*.py"),
     ]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(inputs))).hexdigest()
-    kept = folder / "checked.json"
-    if kept.exists():
-        known = json.loads(kept.read_text())
+    record = folder / "checked.json"
+    if record.exists():
+        known = json.loads(record.read_text())
         if known.pop("digest") == digest:
             return BuildFigures(**{**known, "excesses": tuple(known["excesses"])})
     figures = _check(folder, objects, _budgets(budget_file), tomllib.loads(pointer_file.read_text()))
-    kept.write_text(json.dumps({"digest": digest, **asdict(figures)}, indent=1))
+    record.write_text(json.dumps({"digest": digest, **asdict(figures)}, indent=1))
     return figures
 
 

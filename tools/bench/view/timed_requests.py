@@ -53,7 +53,7 @@ uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PageFigures:
     """Figures of one page, requested many times: milliseconds, and bytes on the wire."""
 
     first_ms: list[float]
@@ -144,7 +144,7 @@ def _running(command: list[str], port: int, path: str = "/") -> Iterator[Server]
         end_process(process)
 
 
-def ask(server: Server, path: str, runs: int, pause_s: float = 0.0, cookie: str = "") -> Asked:
+def page_figures(server: Server, path: str, runs: int, pause_s: float = 0.0, cookie: str = "") -> PageFigures:
     """Requests the page `runs` times over one connection, after one request that is not counted.
 
     REST is requested as often as its rate limit permits: REST_PAUSE_S.
@@ -162,7 +162,7 @@ def ask(server: Server, path: str, runs: int, pause_s: float = 0.0, cookie: str 
             first_ms, whole_ms, size = _get(connection, path, headers)
             first.append(first_ms)
             whole.append(whole_ms)
-        return Asked(first, whole, (server.cpu_s() - cpu_s) / runs * 1e3, size)
+        return PageFigures(first, whole, (server.cpu_s() - cpu_s) / runs * 1e3, size)
 
 
 def _get(

@@ -6,7 +6,7 @@ little endian.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import msgspec
 import numpy as np
@@ -23,8 +23,8 @@ RATES_MILLIHZ = range(1_000_000, 1_000_000_001)
 
 
 @dataclass(frozen=True, slots=True)
-class WavePiece:
-    """Consecutive samples of one Box; `axis` names the sample counter of `first_sample`."""
+class PieceHead:
+    """A piece without its samples; `axis` names the sample counter of `first_sample`."""
 
     box_id: str
     axis: int
@@ -34,6 +34,12 @@ class WavePiece:
     source: str
     rate_millihz: int
     v_per_lsb: float
+
+
+@dataclass(frozen=True, slots=True)
+class WavePiece(PieceHead):
+    """Consecutive samples of one Box."""
+
     counts: NDArray[np.int16]
 
     def part(self, first: int, end: int) -> "WavePiece":
@@ -57,21 +63,8 @@ class WavePiece:
         )
 
     def frames(self) -> list[bytes]:
-        head = {name: getattr(self, name) for name in _Head.__struct_fields__}
+        head = {field.name: getattr(self, field.name) for field in fields(PieceHead)}
         return [topic(self.box_id), msgspec.json.encode(head), self.counts.astype("<i2").tobytes()]
-
-
-class _Head(msgspec.Struct):
-    """A piece without its samples, as JSON."""
-
-    box_id: str
-    axis: int
-    first_sample: int
-    start_ns: int
-    uncertainty_ns: int
-    source: str
-    rate_millihz: int
-    v_per_lsb: float
 
 
 def piece_of(frames: Sequence[bytes]) -> WavePiece:
@@ -79,13 +72,13 @@ def piece_of(frames: Sequence[bytes]) -> WavePiece:
     if len(frames) != 3 or not frames[2] or len(frames[2]) % 2:
         raise FrameError(f"{len(frames)} frames; want a topic, a header and whole samples")
     try:
-        head = msgspec.json.decode(frames[1], type=_Head)
+        head = msgspec.json.decode(frames[1], type=PieceHead)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise FrameError(f"a header of samples that cannot be read: {error}") from error
     if head.rate_millihz not in RATES_MILLIHZ or not 0 < head.v_per_lsb < 1e6:
         raise FrameError("a header of samples with a wrong rate or gain")
     counts = np.frombuffer(frames[2], "<i2").astype(np.int16)
-    return WavePiece(counts=counts, **msgspec.structs.asdict(head))
+    return WavePiece(counts=counts, **asdict(head))
 
 
 class WaveWindows:

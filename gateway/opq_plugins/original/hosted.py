@@ -147,7 +147,7 @@ class HostedPlugin:
 
 
 def as_published(topic: str, body: bytes) -> base.PublishedText | bytes:
-    """`body` as text where it is text and the topic is none of protobuf messages; else the bytes."""
+    """Returns `body` as text if it is UTF-8 text of a topic without protobuf messages; else as it is."""
     if topic in MESSAGE_TOPICS or body[:1] == b"\n":  # a protobuf message may begin so, text does not
         return body
     try:

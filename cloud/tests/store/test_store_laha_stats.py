@@ -5,8 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pymongo import MongoClient
 
+from opq_cloud.mauka.bus_plugins import system_stats
 from opq_cloud.mauka.bus_plugins.system_stats import KEPT_S, SystemStatsPlugin
 from opq_cloud.mauka.messages import heartbeat, new_message
 from opq_cloud.mauka_settings import SystemStatsSection
@@ -85,8 +87,27 @@ def test_a_document_has_every_key_of_the_originals_readers(store: CloudStore, tm
     (limits,) = laha["box_triggering_thresholds"]
     assert limits.keys() == LIMITS and (limits["box_id"], limits["ref_v"]) == ("1", 230.0)
     assert found["other_stats"]["ground_truth"] == {"count": 0, "size_bytes": 0}
-    assert plugin.counters.total("unheard") == 1, "it asks Boxes for their rates"
     assert json.dumps(found)
+
+
+def test_rates_are_requested_in_turn_and_a_known_one_not_for_15_minutes(
+    store: CloudStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, requested = [0.0], list[list[str]]()
+    plugin = SystemStatsPlugin({}, lambda: store, SystemStatsSection(), tmp_path, lambda: now_s[0])
+    monkeypatch.setattr(system_stats, "REQUESTED_EACH", 2)
+    monkeypatch.setattr(
+        plugin, "produce", lambda _, made: requested.append([*made.box_measurement_rate_request.box_ids])
+    )
+    later_ms = time.time_ns() // 10**6 + 60_000
+    store.append_measurements([Measurement(each, later_ms, {}, sequence=1) for each in "123"])
+    for minute in range(1, 18):
+        now_s[0] = 60.0 * minute
+        plugin.on_idle()
+        for box_id in requested[-1] if len(requested) == minute else ():
+            if box_id != "3":  # one of the original's, whose answers are lost
+                plugin.on_message("BoxMeasurementRateResponse", rate(box_id, 60))
+    assert requested == [["1", "2"], *[["3"]] * 14, ["1", "2"], ["3"]]
 
 
 def test_mongo_has_it_as_the_originals_collection(mongo_uri: str, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ class BoxOptimizationPlugin(BoxCommandPlugin):
                 self._refuse(str(error))
                 continue
             self.send_command(command)
-        log.info("rates.asked" if cycles is None else "rates.set", boxes=list(box_ids), cycles=cycles)
+        log.info("rates.requested" if cycles is None else "rates.set", boxes=list(box_ids), cycles=cycles)
 
     def _refuse(self, why: str) -> None:
         self.counters.add("requests_refused")

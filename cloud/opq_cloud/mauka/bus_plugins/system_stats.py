@@ -32,6 +32,8 @@ ACTIVE_MS = 5_000
 """A Box is active if it sent a Measurement within this time, as in the original."""
 REQUESTED_EACH = 100
 """Number of Boxes whose rate is requested per document, in turn."""
+RATE_KNOWN_S = 900.0
+"""A Box that reported its rate is not asked again for this time: question and answer are 440 B of radio."""
 MAX_RATES = 100_000
 PLUGIN_KEYS = ("messages_received", "messages_published", "bytes_received", "bytes_published")
 DOMAINS = {
@@ -63,8 +65,9 @@ class SystemStatsPlugin(MaukaPlugin):
         self._plugins: dict[str, dict[str, int]] = {}
         self._gone = dict.fromkeys(DOMAINS.values(), 0)
         self._rates: dict[str, int] = {}
-        self._unread: list[str] = []
-        """Boxes whose rate is still to be requested in this round."""
+        self._reported_s: dict[str, float] = {}
+        self._requested_s: dict[str, float] = {}
+        """By Box: when it reported its rate, and when that was requested; monotonic seconds."""
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         kind = mauka_message.WhichOneof("message")
@@ -74,6 +77,7 @@ class SystemStatsPlugin(MaukaPlugin):
             response = mauka_message.box_measurement_rate_response
             if len(self._rates) < MAX_RATES or response.box_id in self._rates:
                 self._rates[response.box_id] = response.measurement_rate
+                self._reported_s[response.box_id] = self._clock()
         elif kind == "laha" and mauka_message.laha.WhichOneof("laha_type") == "gc_stat":
             domain = DOMAINS.get(mauka_message.laha.gc_stat.gc_domain)
             if domain is not None:
@@ -157,12 +161,13 @@ class SystemStatsPlugin(MaukaPlugin):
             documents.remove(LAHA_STATS, _key(int(old["timestamp_s"])))
 
     def _request_rates(self, active: Collection[str]) -> None:
-        if not self._unread:
-            self._unread = sorted(active)
-        now, self._unread = self._unread[:REQUESTED_EACH], self._unread[REQUESTED_EACH:]
-        if now:
+        now_s = self._clock()
+        due = [each for each in active if now_s - self._reported_s.get(each, -math.inf) >= RATE_KNOWN_S]
+        due.sort(key=lambda box_id: (self._requested_s.get(box_id, -math.inf), box_id))
+        if wanted := due[:REQUESTED_EACH]:
+            self._requested_s.update(dict.fromkeys(wanted, now_s))
             message = new_message(self.name)
-            message.box_measurement_rate_request.box_ids.extend(now)
+            message.box_measurement_rate_request.box_ids.extend(wanted)
             self.produce(RATE_REQUEST, message)
 
 

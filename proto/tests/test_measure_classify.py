@@ -157,19 +157,34 @@ def test_a_rapid_change_does_not_begin_at_a_step_after_its_end() -> None:
 @given(st.floats(0.0, 2 * math.pi), st.integers(3, 6), st.booleans())
 def test_three_periods_are_no_steps(phase: float, periods: int, is_square: bool) -> None:
     swing = np.sin(2 * np.pi * periods * np.arange(240) / 240 + phase)
-    assert step_places(np.sign(swing) if is_square else swing) == ()
+    assert step_places(np.sign(swing) if is_square else swing, 120.0) == ()
 
 
 @pytest.mark.parametrize("level", [np.zeros(3), np.zeros(100), np.full(8, 3.0), np.linspace(1.0, 2.0, 50)])
 def test_a_level_without_a_swing_has_no_steps(level: Floats) -> None:
-    assert step_places(level) == ()
+    assert step_places(level, 120.0) == ()
 
 
 def test_steps_are_placed() -> None:
     level = np.concatenate((np.full(90, 1.0), np.full(40, 0.96), np.full(110, 1.0)))
-    assert step_places(level) == (90, 130)
-    assert step_places(level[:130] + np.linspace(0.0, 0.02, 130)) == (90,)
-    assert step_places(np.concatenate((level, level))) == (90, 130, 330, 370)
+    assert step_places(level, 120.0) == (90, 130)
+    assert step_places(level[:130] + np.linspace(0.0, 0.02, 130), 120.0) == (90,)
+    assert step_places(np.concatenate((level, level)), 120.0) == (90, 130, 330, 370)
+
+
+@pytest.mark.parametrize(
+    "dips", [[(1.5, 2.05), (2.45, 3.0), (5.0, 5.55)], [(1, 1.1), (1.5, 1.6), (3.6, 3.7), (6, 6.1)]]
+)
+def test_a_distant_fault_that_is_closed_on_again_is_no_flicker(dips: list[tuple[float, float]]) -> None:
+    is_low = np.any([during(7.0, *dip) for dip in dips], axis=0)
+    found = classify(mains(7.0, noise_db=60.0) * np.where(is_low, 0.962, 1.0), RATE_HZ).parts
+    assert [part.kind for part in found if part.kind == "flicker"] == []
+
+
+def test_a_load_that_is_switched_twice_a_second_is_flicker() -> None:
+    is_low = np.sin(2 * np.pi * 1.0 * at_s(7.0)) < 0
+    (part,) = classify(mains(7.0, noise_db=60.0) * np.where(is_low, 0.962, 1.0), RATE_HZ).parts
+    assert (part.kind, part.found.open) == ("flicker", True)
 
 
 @pytest.mark.parametrize(("stop_s", "kinds"), [(2.0, ["mains_signalling"]), (3.1, [])])

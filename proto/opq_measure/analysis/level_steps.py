@@ -1,17 +1,21 @@
-"""Steps in a level: one or two, from a load that is switched on and perhaps off; four, from a distant fault
-that comes back when its line is closed again.
+"""Steps in a level: one or two, from a load that is switched on and perhaps off; four, six or eight, from a
+distant fault that comes back each time its line is closed again, three times at most.
 
-Steps are no fluctuation, but the level between them may fluctuate.
+Steps are no fluctuation, but the level between them may fluctuate. A rectangular fluctuation has more steps
+than that, or they follow each other faster.
 """
 
 import numpy as np
 
 from opq_measure.signal import FloatArray
 
-ONE_STEP, TWO_STEPS, FOUR_STEPS = 0.5, 0.8, 0.88
+ONE_STEP, TWO_STEPS, FOUR_STEPS, MORE_STEPS = 0.5, 0.8, 0.88, 0.95
 """Least shares of the power of a swing that so many steps explain. For three periods of a sine, one
 explains 0.15, two 0.58 and four 0.69; for three square waves, 0.18, 0.73 and 0.82. Two explain 0.9 of a load
 on and off, four 0.98 of two dips of a quarter of a second within two or three seconds."""
+MORE = 6, 8
+MORE_APART_S = 0.4
+"""Least mean time between the steps if there are more than four: 1.25 Hz is slower than lines of flicker."""
 LESS_BY_SECOND = 0.5
 """Further steps count if they leave less than this share of what the first one leaves."""
 ROUNDS = 4
@@ -23,11 +27,11 @@ ROUNDING = 1e-20
 """Share of the level's power below which a swing is only the rounding of doubles."""
 
 
-def step_places(level: FloatArray) -> tuple[int, ...]:
-    """Indices, rising, of the first values after the steps (one, two or four) that explain `level` (n,).
+def step_places(level: FloatArray, per_s: float) -> tuple[int, ...]:
+    """Indices, rising, of the first values after the steps that explain `level`: (n,), `per_s` each second.
 
-    Empty where steps explain too little. Steps, mean and slope are fitted together by least squares, one step
-    after the other, in O(n).
+    They are one, two, four, six or eight; empty where steps explain too little. Steps, mean and slope are
+    fitted together by least squares, one step after the other, in O(n).
     """
     count = len(level)
     if count < MIN_VALUES:
@@ -51,18 +55,23 @@ def step_places(level: FloatArray) -> tuple[int, ...]:
         if is_less and beside_two < (1 - TWO_STEPS) * whole:
             return tuple(sorted((place + 1, other + 1)))
         place, one = other, _step_after(other, line)
-    places, beside_four = _four_places(plain, line)
+    places, beside_four = _places(4, plain, line)
     is_less = beside_one > nothing and beside_four < LESS_BY_SECOND * beside_one
     if is_less and beside_four < (1 - FOUR_STEPS) * whole:
         return tuple(each + 1 for each in places)
+    for steps in MORE:
+        places, left = _places(steps, plain, line)
+        is_slow = places[-1] - places[0] >= (steps - 1) * MORE_APART_S * per_s
+        if is_slow and left < (1 - MORE_STEPS) * whole:
+            return tuple(each + 1 for each in places)
     return (first + 1,) if beside_one < (1 - ONE_STEP) * whole else ()
 
 
-def _four_places(plain: FloatArray, line: list[FloatArray]) -> tuple[list[int], float]:
-    """Returns the places of the four steps that explain most, and the power that they leave."""
+def _places(steps: int, plain: FloatArray, line: list[FloatArray]) -> tuple[list[int], float]:
+    """Returns the places of so many steps that explain most, and the power that they leave."""
     places = list[int]()
-    for turn in range(4 * (1 + ROUNDS)):
-        kept = places[1:] if turn >= 4 else places  # the oldest one is placed again
+    for turn in range(steps * (1 + ROUNDS)):
+        kept = places[1:] if turn >= steps else places  # the oldest one is placed again
         known = list(line)
         for place in kept:
             known.append(_step_after(place, known))

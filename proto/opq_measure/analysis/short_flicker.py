@@ -125,8 +125,8 @@ def _steps_in(analysis: SignalAnalysis, run: slice) -> list[tuple[float, float]]
     """Spans (samples) of Urms(1/2) values that contain the switching of a load."""
     inside = (analysis.half_starts >= run.start) & (analysis.half_starts < run.stop)
     inside &= np.isfinite(analysis.half_rms_v)
-    cycle = analysis.rate_hz / analysis.nominal_hz
-    places = analysis.half_starts[inside][list(step_places(analysis.half_rms_v[inside]))]
+    cycle, level = analysis.rate_hz / analysis.nominal_hz, analysis.half_rms_v[inside]
+    places = analysis.half_starts[inside][list(step_places(level, 2 * analysis.nominal_hz))]
     return [(float(each) - cycle, float(each) + cycle) for each in places]
 
 

@@ -81,7 +81,7 @@ def envelope_flicker(
     """
     longest = _longest(usable & np.isfinite(half_rms_v))
     found = EnvelopeFlicker(0.0, np.nan, longest)
-    steps = [longest.start + each for each in step_places(half_rms_v[longest])]
+    steps = [longest.start + each for each in step_places(half_rms_v[longest], 2 * nominal_hz)]
     for first, stop in pairwise([longest.start, *steps, longest.stop]):
         after, before = first in steps, stop in steps
         begin = first + OF_STEP * after

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -132,6 +132,7 @@ def test_two_impulses_are_two_and_their_energy_is_their_own() -> None:
 
 @settings(max_examples=12)
 @given(**alignments, share=st.floats(0.0, 0.9), cycles=st.floats(1.0, 8.0), jump=st.floats(-0.5, 0.5))
+@example(hz=57.0, phase=0.0, at=2800.0, seed=0, share=1e-272, cycles=2.0, jump=0.0)
 def test_the_edges_of_a_dip_are_no_transients(
     hz: float, phase: float, at: float, seed: int, share: float, cycles: float, jump: float
 ) -> None:

@@ -51,10 +51,10 @@ class Pulse:
 
 
 def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None:
-    """The shape of the largest pulse of a residual; None where the residual is zero."""
+    """The shape of the largest pulse of a residual; None where it is zero, or its square is."""
     largest = int(np.argmax(np.abs(residual)))
     peak = float(residual[largest])
-    if peak == 0:
+    if peak * peak == 0:
         return None
     level = max(END * abs(peak), min(SIGMAS * noise, 0.9 * abs(peak)))
     low, high = _extent(np.abs(residual) > level, largest, round(GAP_S * rate_hz))

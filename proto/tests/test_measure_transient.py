@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.timebase.cycles import track
+from opq_measure.waveform.between_waves import residuals_between
 from opq_measure.waveform.high_pass import cycle_peaks_v, high_pass, transient_peak_v
 from opq_measure.waveform.oscillation import oscillation
+from opq_measure.waveform.steady import steady_wave
 from opq_measure.waveform.transients import Transient, transients_in
 
 RATE_HZ = 12_000.0
@@ -158,6 +160,35 @@ def test_harmonics_that_begin_are_no_transient() -> None:
     turn = 2 * np.pi * 60.2 * np.arange(6000) / RATE_HZ
     volts = PEAK_V * (np.sin(turn) + 0.1 * np.sin(11 * turn) * (np.arange(6000) > 3000))
     assert found_in(volts) == ()
+
+
+def some_load(hz: float, at: float, samples: int) -> Floats:
+    """Orders that peak together at sample `at`: 3.8 % rms, 7 % of the fundamental's peak."""
+    turn = 2 * np.pi * hz * (np.arange(samples) - at) / RATE_HZ
+    orders = {3: 0.02, 5: 0.026, 7: 0.016, 11: 0.008, 13: 0.008}
+    return PEAK_V * np.sum([share * np.cos(order * turn) for order, share in orders.items()], axis=0)
+
+
+@pytest.mark.parametrize("is_off", [False, True])
+def test_a_load_that_is_switched_in_the_last_cycle_is_no_transient(is_off: bool) -> None:
+    stop = 3145
+    is_on = (np.arange(stop) < 3000) == is_off
+    volts = mains(60.2, 0.0, stop) + np.where(is_on, some_load(60.2, 3000.0, stop), 0.0)
+    assert found_in(volts) == ()
+    (ring,) = found_in(volts + ringing(stop, 3000.0, 420.0, 0.003, 0.4 * PEAK_V))
+    assert ring.frequency_hz == pytest.approx(420.0, rel=0.05)
+
+
+def test_between_waves_of_other_harmonics_nothing_is_left_but_a_ringing_is() -> None:
+    load = np.where(np.arange(6000) < 3000, some_load(60.0, 3000.0, 6000), 0.0)
+    ring = ringing(6000, 3000.0, 420.0, 0.003, 0.1 * PEAK_V)
+    for added, least, most in ((load, 0.0, 0.01), (ring, 0.05, 0.11), (load + ring, 0.05, 0.16)):
+        volts = mains(60.0, 0.4) + added
+        before = steady_wave(volts, RATE_HZ, 1800, 3000, 60.0)
+        behind = steady_wave(volts, RATE_HZ, 3200, 4400, 60.0)
+        assert before is not None and behind is not None
+        (left, *_) = residuals_between(volts, before, behind, 2950, 3150)
+        assert least <= np.abs(left).max() / PEAK_V < most
 
 
 @pytest.mark.parametrize(("left", "found"), [(0.0, 1), (0.1, 1), (0.5, 0), (0.7, 0)])

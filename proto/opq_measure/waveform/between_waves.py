@@ -21,6 +21,8 @@ STEP = 0.02
 """Change of the fundamental from which the waves before and after are switched instead of blended."""
 HARMONIC_STEP = 0.04
 """The same for the harmonics, as a load switches them; what a ringing leaves in six cycles is less."""
+SMALL_HARMONIC_STEP, LEFT = 0.01, 1 / 16
+"""A smaller step of the harmonics, too, if switching leaves at most this share of the residual's energy."""
 GRAIN = 3
 """Samples around a switch in which a sampler's filter rings: there only what is beyond both waves counts."""
 RINGS = 0.3
@@ -79,17 +81,26 @@ def residuals_between(
     middle = (first + stop) / 2
     turn = cmath.exp(1j * (behind.phase_rad(middle) - before.phase_rad(middle)))
     most = max(before.amplitude, behind.amplitude)
-    steps = abs(behind.amplitude * turn - before.amplitude) >= STEP * most
-    if not steps and _harmonics_apart(before, behind, middle) < HARMONIC_STEP * most:
-        if (stop - first) * before.hz < CARRIED_CYCLES * before.rate_hz:
-            return [part - early]  # the wave after may contain the tail of a ringing
-        share = np.linspace(0.0, 1.0, stop - first)
-        return [part - (1 - share) * early - share * late]
+    apart = _harmonics_apart(before, behind, middle)
+    is_step = abs(behind.amplitude * turn - before.amplitude) >= STEP * most or apart >= HARMONIC_STEP * most
+    if not is_step and apart < SMALL_HARMONIC_STEP * most:
+        return [_unswitched(part, early, late, before)]
     position = round(change_between(volts, before, behind, first, stop)[0] + 0.5) - first
+    if not is_step:
+        switched, whole = _switched(part, early, late, position), part - early
+        is_load = float(switched @ switched) <= LEFT * float(whole @ whole)
+        return [switched if is_load else _unswitched(part, early, late, before)]
     left = np.flatnonzero(np.abs(part - early) > ONSET_SIGMAS * before.rest)
     onset = int(left[0]) if len(left) else position
     places = [position] if onset >= position or position - onset > len(part) / 4 else [position, onset]
     return [_switched(part, early, late, place) for place in places]
+
+
+def _unswitched(part: FloatArray, early: FloatArray, late: FloatArray, before: Steady) -> FloatArray:
+    if len(part) * before.hz < CARRIED_CYCLES * before.rate_hz:
+        return part - early  # the wave after may contain the tail of a ringing
+    share = np.linspace(0.0, 1.0, len(part))
+    return part - (1 - share) * early - share * late
 
 
 def _harmonics_apart(before: Steady, behind: Steady, position: float) -> float:

@@ -36,6 +36,9 @@ ALIKE, LEFT = 0.5, 0.25
 -0.5), and each is at least this share of the one before."""
 QUIET_S = 0.004
 """Deviations closer together than this are one transient; the original's max.lull.ms."""
+MIRRORED_CYCLES, MIRRORED = 0.1, 0.05
+"""A load's harmonics, mostly odd, come again half a cycle later with the other sign: least length for which
+this is seen, and largest share of the energy that may differ."""
 LONGEST_S = 0.5
 """Longer than any transient; a signal that is never quiet is cut here, so that memory is bounded."""
 
@@ -134,9 +137,24 @@ def transients_in(
         )
         waves = waves_around(volts, tracked, begin, end, beside, steps)
         measured = _measured(volts, tracked, begin, end, waves, least_pu, peak)
+        if measured is not None and waves[1] is None and _is_load(volts, waves[0], measured.start):
+            break
         if measured is not None and not (found and _tail(found[-1], measured)):
             found.append(measured)
     return tuple(found)
+
+
+def _is_load(volts: SignalArray, before: Steady | None, start: float) -> bool:
+    """Whether what begins at `start` and lasts to the end are the harmonics of a load that was switched."""
+    if before is None:
+        return False
+    first, half = math.ceil(start), round(before.rate_hz / before.hz / 2)
+    left = np.asarray(volts[first:], dtype=np.float64) - before.volts(first, len(volts))
+    early, late = left[:-half], left[half:]
+    if len(early) < 2 * half * MIRRORED_CYCLES:
+        return False
+    both = early + late
+    return bool(both @ both <= MIRRORED * (early @ early + late @ late))
 
 
 def _tail(before: Transient, measured: Transient) -> bool:

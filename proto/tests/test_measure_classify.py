@@ -206,6 +206,15 @@ def test_a_step_at_an_end_leaves_no_stretch_that_holds_a_dip(place: int, at_end:
     assert envelope_flicker(level, usable, 120.0, 60.0).pst < 0.01
 
 
+def test_flicker_that_begins_as_a_change_of_some_percent_is_flicker() -> None:
+    burning, deep = during(7.0, 1.9, 7.0), during(7.0, 2.9, 3.2)
+    swing = 1 + 0.02 * np.sin(2 * np.pi * 8.8 * at_s(7.0))
+    level = np.where(burning, np.where(deep, 0.945, 0.975) * swing, 1.0)
+    (part,) = classify(mains(7.0, noise_db=60.0) * level, RATE_HZ).parts
+    assert (part.kind, part.found.open) == ("flicker", True)
+    assert part.found.start_s == pytest.approx(1.9, abs=0.05)
+
+
 def test_flicker_that_ends_with_its_load_is_flicker_until_then() -> None:
     burning = during(4.0, 0.0, 2.0)
     swing = 1 + 0.5 * 4 * 0.321 / 100 * np.sin(2 * np.pi * 8.8 * at_s(4.0))

@@ -42,17 +42,19 @@ PST_SHORT_SIGMA = 0.1
 
 
 def short_flicker_in(
-    volts: SignalArray, analysis: SignalAnalysis, pst_limit: float = MAX_PST
+    volts: SignalArray, analysis: SignalAnalysis, pst_limit: float = MAX_PST, changes: Iterable[float] = ()
 ) -> list[Occurrence]:
     """At most one occurrence, from where flicker begins to where it ends.
 
     Args:
         volts: (n,) of `analysis`, without gaps; the result is empty for less than 5 s.
+        changes: samples at which the level changes, in addition to those of `analysis`.
     """
     rate_hz = analysis.rate_hz
     if len(volts) < MIN_S * rate_hz or rate_hz < MIN_RATE * analysis.nominal_hz:
         return []
-    sudden = list(_sudden(analysis))
+    cycle = rate_hz / analysis.nominal_hz
+    sudden = [*_sudden(analysis), *((each - cycle, each + cycle) for each in changes)]
     for run in list(_runs_between(sudden, len(volts), SETTLE_S * rate_hz)):
         sudden += _steps_in(analysis, run)
     runs = list(_runs_between(sudden, len(volts), SETTLE_S * rate_hz))

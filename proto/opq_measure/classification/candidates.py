@@ -7,7 +7,7 @@ envelope --> flicker of a second ----------------------------------+
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -69,8 +69,8 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     tones = [each for each in tones if _line(each) > _line_limit(each, limits)]
     found += list(tone_in_noise(signal, cycles, bool(tones), limits)) or tones
     changes = list(_change(signal, limits))
-    found += changes if limits.short_changes else []
-    found += [] if changes else _flicker(signal, cycles, limits)  # a step makes the envelope swing, too
+    flickers = list(_flicker(signal, cycles, limits, changes))
+    found += flickers or (changes if limits.short_changes else [])  # flicker leaves nothing steady to change
     found += _of_mean_cycle(signal, cycles, sudden, limits, _is_steady(found))
     if not _is_steady(found):
         return found
@@ -140,21 +140,25 @@ def _lies_in(each: Occurrence, one: Occurrence) -> bool:
     return one.start_sample - slack <= each.start_sample and each.end_sample <= one.end_sample + slack
 
 
-def _flicker(signal: MeasuredSignal, cycles: AlikeCycles, limits: ClassLimits) -> Iterable[Occurrence]:
+def _flicker(
+    signal: MeasuredSignal, cycles: AlikeCycles, limits: ClassLimits, changes: Sequence[Occurrence]
+) -> Iterable[Occurrence]:
     """Flicker by the flickermeter where it has settled, else by the envelope.
 
-    The envelope is not used where there are notches: whole samples of them move it. The meter also responds
-    to noise, over all frequencies; a line that this hides may stand out in the envelope.
+    A change makes the envelope swing, too; the meter starts again after it. The envelope is not used where
+    there are notches: whole samples of them move it. The meter also responds to noise, over all frequencies;
+    a line that this hides may stand out in the envelope.
     """
     analysis = signal.analysis
     notching = [each for each in analysis.occurrences if each.kind == "periodic_notching"]
     flickers: list[Occurrence] = []
     is_long = analysis.duration_s >= LONGEST_ENVELOPE_S
     if is_long:
-        every = chain(analysis.occurrences, short_flicker_in(signal.volts, analysis, limits.pst))
+        at = [each.start_sample for each in changes] + [each.end_sample for each in changes]
+        every = chain(analysis.occurrences, short_flicker_in(signal.volts, analysis, limits.pst, at))
         flickers = [each for each in every if each.kind == "flicker"]
         flickers = [each for each in flickers if not any(_lies_in(each, one) for one in notching)]
-    if notching or (is_long and not is_hidden_by_noise(analysis, limits.pst)) or cycles.notching:
+    if notching or changes or (is_long and not is_hidden_by_noise(analysis, limits.pst)) or cycles.notching:
         yield from flickers
         return
     clear = signal.clear_of(analysis.half_starts)

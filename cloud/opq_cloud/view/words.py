@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
+from opq_cloud.store.incidents.join_plan import worst_rank
 from opq_cloud.view.languages import N_, _, ngettext
 from opq_measure.events.curves import INSTANTANEOUS_CYCLES
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident, StoredFinding, TimeSource
@@ -316,13 +317,9 @@ def named(box_id: str, names: Names) -> str:
 
 
 def worst(incident: Incident, box_id: str | None = None) -> StoredFinding | None:
-    """The finding (of one Box) furthest from nominal; without residuals one of the incident's class."""
+    """The finding, of one Box or any, that names the incident or would if it were alone."""
     found = [item for item in incident.findings if box_id in (None, item.finding.box_id)]
-    with_residual = [item for item in found if item.finding.residual_percent is not None]
-    if not with_residual:
-        same_class = [item for item in found if item.finding.kind == incident.kind]
-        return next(iter(same_class or found), None)
-    return max(with_residual, key=lambda item: abs((item.finding.residual_percent or 100.0) - 100.0))
+    return max(found, key=lambda item: worst_rank(item.finding), default=None)
 
 
 def headline(incident: Incident, names: Names = NO_NAMES) -> str:

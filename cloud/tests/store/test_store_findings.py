@@ -18,8 +18,9 @@ from opq_cloud.store.documents.findings import incident_document, known_from_doc
 from opq_cloud.store.incidents.as_json import found_by, incident_json
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote
-from opq_cloud.store.incidents.join_plan import KnownFinding
+from opq_cloud.store.incidents.join_plan import CLASSES, KnownFinding
 from opq_cloud.store.incidents.seen import incident_at
+from opq_cloud.view import words
 from opq_proto.messages import Finding
 
 
@@ -40,6 +41,23 @@ def test_one_disturbance_at_two_boxes_is_one_incident(store: CloudStore) -> None
     assert incident.closed
     assert [f.finding for f in incident.findings] == [SAG, milder]
     assert store.incident(2) is None
+
+
+def test_a_class_of_an_installed_analysis_names_an_incident_only_without_another(store: CloudStore) -> None:
+    own = replace(SAG, kind="low_v", analysis="low_v", residual_percent=40.0, end_ns=SAG.end_ns + SECOND_NS)
+    event_id = store.open_event(TRIGGER, "x")
+    for findings, kind in (([own], "low_v"), ([SAG], "sag"), ([replace(own, box_id="4")], "sag")):
+        put_findings(store, event_id, findings)
+        (incident,) = store.incidents()
+        (listed,) = store.find_incidents(IncidentFilter(), 10)
+        (part,) = store.incident_parts(["1"], IncidentFilter())
+        assert [each.kind for each in (incident, listed, part.seen())] == [kind] * 3
+    worst = words.worst(incident)
+    assert worst is not None and worst.finding == SAG
+    assert incident.residual_percent == listed.residual_percent == SAG.residual_percent
+    seen = incident_at(incident, lambda box_id: box_id == "4")
+    assert seen is not None and seen.kind == "low_v"
+    assert words.CLASS_PHRASES.keys() == CLASSES
 
 
 def test_the_same_findings_again_change_nothing(

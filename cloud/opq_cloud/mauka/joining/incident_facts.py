@@ -19,7 +19,13 @@ from opq_cloud.mauka.causes.sides import sides_of
 from opq_cloud.mauka.causes.signs import shows_onset, signs_of
 from opq_cloud.mauka.measuring.sightings import is_steady
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.incidents.join_plan import IncidentFacts, KnownFinding, severity_key, worst_rank
+from opq_cloud.store.incidents.join_plan import (
+    LESS,
+    IncidentFacts,
+    KnownFinding,
+    severity_key,
+    worst_rank,
+)
 from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.incidents.witness import IncidentWitness, heaviest
 from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
@@ -27,8 +33,6 @@ from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
 ARRIVALS = 50
 """Largest number of Boxes in the order of arrival."""
 AT_ONCE = 100
-LESS = 1e6
-"""Lowers the rank of a witness without an onset; no finding is further from nominal, in percent."""
 _KEPT = 3
 """Different names that are kept: two, and perhaps the mark of an unknown one."""
 
@@ -80,7 +84,7 @@ def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
     reached = [place, *map(place_of, one.also_at)]
     weights = (0, 0, 0)
     if place.latitude is not None and place.longitude is not None:
-        weight = 1 + round(max(rank[0], 0.0))
+        weight = 1 + round(max(severity_key(one)[0], 0.0))
         micro = round(place.latitude * 1e6), round(place.longitude * 1e6)
         weights = weight, weight * micro[0], weight * micro[1]
     return IncidentFacts(
@@ -109,7 +113,7 @@ def _arrival(one: Finding) -> BoxArrival:
 def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:
     off, length_ns = severity_key(one)
     if not shows_onset(one.kind, one.residual_percent, dict(one.figures)):
-        off -= LESS
+        off -= LESS  # it shows the cause less
     return IncidentWitness(
         one.box_id, one.kind, one.start_ns, one.end_ns, (off, length_ns, -one.start_ns, one.kind),
         one.residual_percent, place.place, place.feeder, place.phase, one.uncertainty_ns, one.figures,

@@ -18,6 +18,18 @@ from opq_cloud.store.incidents.witness import (
 )
 from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding, Incident, StoredFinding
 
+CLASSES = frozenset(
+    {
+        "sag", "swell", "interruption", "undervoltage", "overvoltage", "impulsive_transient",
+        "oscillatory_transient", "periodic_notching", "harmonics", "interharmonics", "flicker",
+        "frequency_deviation", "phase_jump", "dc_offset", "noise", "rapid_voltage_change",
+        "mains_signalling", "unbalance", "outage",
+    }
+)  # fmt: skip
+"""Classes that name an incident before a class of an installed analysis, and so do their combinations."""
+LESS = 1e6
+"""Lowers a rank; no finding is further from nominal, in percent."""
+
 
 @dataclass(frozen=True, slots=True)
 class KnownFinding:
@@ -242,11 +254,22 @@ def severity_key(finding: Finding) -> tuple[float, int]:
 
 
 def worst_rank(finding: Finding) -> tuple[float, int, int, str]:
-    """Returns a rank, the higher the worse: by `severity_key`, then the earlier start, then Box and class.
+    """Returns the rank of a finding by `rank_of`."""
+    length_ns = finding.end_ns - finding.start_ns
+    return rank_of(finding.kind, finding.residual_percent, length_ns, finding.start_ns, finding.box_id)
 
-    An incident's facts, index and page all use it, so that they name it alike, also at exact ties.
+
+def rank_of(
+    kind: str, residual_percent: float | None, length_ns: int, start_ns: int, box_id: str
+) -> tuple[float, int, int, str]:
+    """Returns a rank, the higher the worse: of a class in `CLASSES`, then further from nominal, then longer.
+
+    Then the earlier start, then Box and class. An incident's facts, index and page all use it, so that they
+    name it alike, also at exact ties.
     """
-    return (*severity_key(finding), -finding.start_ns, f"{finding.box_id}\n{finding.kind}")
+    off = -1.0 if residual_percent is None else abs(residual_percent - 100.0)
+    known = CLASSES.issuperset(kind.split("+"))
+    return off if known else off - LESS, length_ns, -start_ns, f"{box_id}\n{kind}"
 
 
 def worst_of(findings: Sequence[Finding]) -> Finding:

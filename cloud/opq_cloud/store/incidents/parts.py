@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from itertools import islice
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
-from opq_cloud.store.incidents.join_plan import KnownFinding, worst_rank
+from opq_cloud.store.incidents.join_plan import KnownFinding, rank_of, worst_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,7 @@ class BoxPart:
     @property
     def rank(self) -> tuple[float, int, int, str]:
         """The same rank as `join_plan.worst_rank`."""
-        off = -1.0 if self.residual_percent is None else abs(self.residual_percent - 100.0)
-        return off, self.length_ns, -self.worst_start_ns, f"{self.box_id}\n{self.kind}"
+        return rank_of(self.kind, self.residual_percent, self.length_ns, self.worst_start_ns, self.box_id)
 
 
 @dataclass(frozen=True, slots=True)

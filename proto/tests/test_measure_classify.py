@@ -206,6 +206,15 @@ def test_a_step_at_an_end_leaves_no_stretch_that_holds_a_dip(place: int, at_end:
     assert envelope_flicker(level, usable, 120.0, 60.0).pst < 0.01
 
 
+@pytest.mark.parametrize("off", [False, True])
+def test_flicker_goes_on_over_the_dip_of_a_distant_fault(off: bool) -> None:
+    """A dip of 4.5 % after 1.2 s, and 0.8 s after it: too short for lines, but it swings as before."""
+    swing = 1 + 0.006 * np.sin(2 * np.pi * 8.8 * at_s(2.3)) * np.where(off, during(2.3, 0.0, 1.2), 1.0)
+    volts = mains(2.3, noise_db=55.0) * swing * np.where(during(2.3, 1.2, 1.5), 0.955, 1.0)
+    (part,) = classify(volts, RATE_HZ).parts
+    assert (part.kind, part.found.open_at_start, part.found.open) == ("flicker", True, not off)
+
+
 def test_flicker_that_begins_as_a_change_of_some_percent_is_flicker() -> None:
     burning, deep = during(7.0, 1.9, 7.0), during(7.0, 2.9, 3.2)
     swing = 1 + 0.02 * np.sin(2 * np.pi * 8.8 * at_s(7.0))

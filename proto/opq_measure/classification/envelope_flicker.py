@@ -43,6 +43,9 @@ BESIDE = 2
 """Bins on either side that belong to a line, because of the Hann window."""
 OF_STEP = 2
 """Values of Urms(1/2) on either side of a step that contain part of it."""
+ALIKE, MIN_SWING_S = 0.5, 0.2
+"""Least Pst, or swing of a short stretch, as a share of the strongest, where it goes on; a shorter one shows
+nothing."""
 PST_OF_STEADY = 0.5096
 """Pst^2 of a Pinst that is always 1: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08; 4-15, 5.7."""
 
@@ -70,7 +73,7 @@ def envelope_flicker(
     noise_v: float = 0.0,
     rate_hz: float = 12_000.0,
 ) -> EnvelopeFlicker:
-    """The strongest flicker of the stretches between steps of the level.
+    """The strongest flicker of the stretches between steps of the level, from the first to the last with it.
 
     Args:
         half_rms_v: (h,) Urms(1/2).
@@ -80,20 +83,52 @@ def envelope_flicker(
     Error: 5 % of Pst for one sine of 4 to 16 Hz at 40 dB (test_measure_classify.py).
     """
     longest = _longest(usable & np.isfinite(half_rms_v))
-    found = EnvelopeFlicker(0.0, np.nan, longest)
     steps = [longest.start + each for each in step_places(half_rms_v[longest], 2 * nominal_hz)]
+    found = EnvelopeFlicker(0.0, np.nan, longest)
+    stretches: list[EnvelopeFlicker] = []
     for first, stop in pairwise([longest.start, *steps, longest.stop]):
         after, before = first in steps, stop in steps
         begin = first + OF_STEP * after
-        stretch = slice(begin, max(begin, stop - OF_STEP * before))
-        for part in _parts(stretch, round(LONGEST_S * 2 * nominal_hz)):
-            tries = (stretch.stop - stretch.start) * QUIET_HZ_SHARE
+        own = EnvelopeFlicker(0.0, np.nan, slice(begin, max(begin, stop - OF_STEP * before)), after, before)
+        for part in _parts(own.stretch, round(LONGEST_S * 2 * nominal_hz)):
+            tries = (own.stretch.stop - own.stretch.start) * QUIET_HZ_SHARE
             pst, hz = _pst_of(half_rms_v[part], nominal_v, nominal_hz, noise_v, rate_hz, tries)
-            if pst > found.pst:
-                found = EnvelopeFlicker(pst, hz, stretch, after, before)
-    if found.stretch.stop - found.stretch.start >= MIN_PLACED_S * 2 * nominal_hz and found.pst > 0:
+            if pst > own.pst:
+                own = replace(own, pst=pst, hz=hz)
+        stretches.append(own)
+        found = own if own.pst > found.pst else found
+    if found.pst == 0:
+        return found
+    alike = [each for each in stretches if _goes_on(each, found, half_rms_v, nominal_hz)]
+    if len(alike) > 1:
+        whole = slice(alike[0].stretch.start, alike[-1].stretch.stop)
+        return replace(found, stretch=whole, begins=alike[0].begins, ends=alike[-1].ends)
+    if found.stretch.stop - found.stretch.start >= MIN_PLACED_S * 2 * nominal_hz:
         return _placed(found, half_rms_v[found.stretch], 2 * nominal_hz)
     return found
+
+
+def _goes_on(
+    each: EnvelopeFlicker, found: EnvelopeFlicker, half_rms_v: FloatArray, nominal_hz: float
+) -> bool:
+    """Whether the flicker found is in this stretch, too, or the stretch is too short to show that it is not.
+
+    One too short for lines has to swing as much.
+    """
+    count = each.stretch.stop - each.stretch.start
+    if count >= MIN_S * 2 * nominal_hz:
+        return each.pst >= ALIKE * found.pst
+    if count < MIN_SWING_S * 2 * nominal_hz:
+        return True
+    swing, usual = (float(_swing(half_rms_v[one.stretch]).std()) for one in (each, found))
+    return swing >= ALIKE * usual
+
+
+def _swing(values: FloatArray) -> FloatArray:
+    """(n,) what is left of the values over their mean without a straight line."""
+    at = np.linspace(-1.0, 1.0, len(values))
+    share: FloatArray = values / values.mean()
+    return np.asarray(share - np.polyval(np.polyfit(at, share, 1), at))
 
 
 def _parts(stretch: slice, longest: int) -> list[slice]:
@@ -127,9 +162,7 @@ def _pst_of(
     per_s = 2 * nominal_hz
     if len(values) < MIN_S * per_s:
         return 0.0, np.nan
-    at = np.linspace(-1.0, 1.0, len(values))
-    mean = float(values.mean())
-    off = values / mean - np.polyval(np.polyfit(at, values / mean, 1), at)
+    mean, off = float(values.mean()), _swing(values)
     window = np.hanning(len(values) + 2)[1:-1]
     lines = np.abs(np.fft.rfft(off * window)) ** 2
     hz: FloatArray = np.fft.rfftfreq(len(values), 1 / per_s).astype(np.float64)

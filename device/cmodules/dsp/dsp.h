@@ -88,10 +88,10 @@ typedef struct {
     uint32_t edge_count;              // since the start, 3 at most
     opq_position_t next_edge;
     opq_window_t window, closing;
-    uint64_t believed_centre;         // phase of the newest accepted phasor, unwrapped against nominal
-    uint32_t believed_phase_q32;
-    int64_t believed_turns_q32;
-    bool believed;
+    uint64_t accepted_centre;         // phase of the newest accepted phasor, unwrapped against nominal
+    uint32_t accepted_phase_q32;
+    int64_t accepted_turns_q32;
+    bool accepted;
     uint64_t peak_next;               // first sample not yet searched for transients
     uint64_t clipped_until;           // samples before this index may have been clipped
     uint8_t beyond;                   // bit k: beyond the limit of kind k + 1

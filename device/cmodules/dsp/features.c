@@ -24,7 +24,7 @@ static void begin(opq_features_t *features, uint64_t first_sample) {
     features->doubled = 0;
     features->edge_count = 0;
     features->window.open = features->closing.open = false;
-    features->believed = false;
+    features->accepted = false;
     features->peak_next = first_sample + OPQ_HIGH_PASS_REACH;
     opq_harmonics_stop(&features->harmonics);
     opq_tracker_begin(&features->tracker, first_sample);

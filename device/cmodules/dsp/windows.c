@@ -39,11 +39,11 @@ static void add_phase(opq_features_t *features, opq_window_t *window, const opq_
         return;
     }
     if (window->steady++ == 0) {
-        window->turns_q32 = features->believed_turns_q32;
+        window->turns_q32 = features->accepted_turns_q32;
     }
     int64_t from_begin = (int64_t)(phasor->centre << OPQ_POSITION_BITS) - window->begin;
     float x = (float)from_begin * (1.0f / (1 << OPQ_POSITION_BITS)) * 1e-3f; // thousands of samples: of the order of 1
-    float y = (float)(features->believed_turns_q32 - window->turns_q32) * OPQ_TURNS_PER_Q32;
+    float y = (float)(features->accepted_turns_q32 - window->turns_q32) * OPQ_TURNS_PER_Q32;
     window->sum_x += x;
     window->sum_y += y;
     window->sum_xx += x * x;
@@ -77,17 +77,17 @@ static void finish(opq_features_t *features) {
 // The phasor's phase against the nominal frequency, unwrapped, is added to the window that it lies in.
 void opq_windows_phase(opq_features_t *features, const opq_phasor_t *phasor) {
     const opq_tracker_t *tracker = &features->tracker;
-    if (phasor->steady && features->believed) {
-        uint32_t samples = (uint32_t)(phasor->centre - features->believed_centre);
-        int32_t ahead = (int32_t)(phasor->phase_q32 - features->believed_phase_q32 - tracker->step_q32 * samples);
+    if (phasor->steady && features->accepted) {
+        uint32_t samples = (uint32_t)(phasor->centre - features->accepted_centre);
+        int32_t ahead = (int32_t)(phasor->phase_q32 - features->accepted_phase_q32 - tracker->step_q32 * samples);
         int64_t faster = (int64_t)tracker->step_q32 - (int64_t)tracker->nominal_q32;
-        features->believed_turns_q32 += ahead + faster * samples;
+        features->accepted_turns_q32 += ahead + faster * samples;
     }
     if (phasor->steady) {
-        features->believed_turns_q32 = features->believed ? features->believed_turns_q32 : 0;
-        features->believed = true;
-        features->believed_centre = phasor->centre;
-        features->believed_phase_q32 = phasor->phase_q32;
+        features->accepted_turns_q32 = features->accepted ? features->accepted_turns_q32 : 0;
+        features->accepted = true;
+        features->accepted_centre = phasor->centre;
+        features->accepted_phase_q32 = phasor->phase_q32;
     }
     int64_t at = (int64_t)(phasor->centre << OPQ_POSITION_BITS);
     if (features->closing.open && at < features->closing.end) {

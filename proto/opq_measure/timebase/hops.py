@@ -111,19 +111,19 @@ def neighbour_hops(count: int) -> tuple[IndexArray, IndexArray, FloatArray, Floa
 
 def carried(
     positions: FloatArray,
-    believed: FloatArray,
+    accepted: FloatArray,
     phase_rad: FloatArray,
     per_sample: float,
     anchor: tuple[float, float] | None,
 ) -> FloatArray:
-    """(m,) phases of all hops: interpolated between the `believed` ones, by `per_sample` beyond them."""
+    """(m,) phases of all hops: interpolated between the `accepted` ones, by `per_sample` beyond them."""
     first, last = positions[0], positions[-1]
     if anchor is None:
-        anchor = (first, phase_rad[0] - per_sample * (believed[0] - first))
-    after = phase_rad[-1] + per_sample * (last - believed[-1])
+        anchor = (first, phase_rad[0] - per_sample * (accepted[0] - first))
+    after = phase_rad[-1] + per_sample * (last - accepted[-1])
     found: FloatArray = np.interp(
         positions,
-        np.concatenate(((anchor[0],), believed, (last,))),
+        np.concatenate(((anchor[0],), accepted, (last,))),
         np.concatenate(((anchor[1],), phase_rad, (after,))),
     )
     return found

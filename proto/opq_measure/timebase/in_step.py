@@ -76,7 +76,7 @@ def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
     blocks = np.array([block for block, _ in chunks])
     hop = blocks.shape[2]
     count = blocks.shape[1] - tuned.pieces + 1
-    looked, believed, first, usual, since, anchor_rad, highest_rad = (
+    looked, accepted, first, usual, since, anchor_rad, highest_rad = (
         np.array(each) for each in zip(*(tracker.row() for tracker in trackers), strict=True)
     )
     phase, size, share = hop_phasors(blocks, count, tuned)
@@ -94,7 +94,7 @@ def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
     raw = _unwrapped(final[:, 0], final[:, 1], per_hop, since[:, np.newaxis], anchor_rad[:, np.newaxis])
     newly = np.stack((final[:, 0], raw, final[:, 4]), axis=1)
     phase_rad, gain, smooth = _corrected(
-        np.concatenate((believed[:, :, -CONTEXT:], newly), axis=2), hop, per_hop
+        np.concatenate((accepted[:, :, -CONTEXT:], newly), axis=2), hop, per_hop
     )
     quiet &= smooth
     hops = np.empty((len(trackers), 4, count))

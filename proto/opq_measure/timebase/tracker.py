@@ -86,7 +86,7 @@ class Tracker:
         self._anchor: tuple[float, float] | None = None  # position and phase of the last reported hop
         self._highest_rad = -np.inf
         self._begun = False
-        self._believed = np.empty((3, 0))  # position, raw phase, tuned: a chunk of hops reported before
+        self._accepted = np.empty((3, 0))  # position, raw phase, tuned: a chunk of hops reported before
         self._lead = np.empty((4, 0))  # hops reported before, the context of the next piece
 
     def push_volts(self, volts: SignalArray) -> Track:
@@ -152,7 +152,7 @@ class Tracker:
     def pace(self) -> tuple[float, float, float] | None:
         """Values that trackers must share to process a chunk together; None until the tracker has settled."""
         at_rest = self._measured.shape[1] == 2 * AROUND and self._reported == AROUND
-        if not (at_rest and self._believed.shape[1] == self._chunk):
+        if not (at_rest and self._accepted.shape[1] == self._chunk):
             return None
         return self._like_hz, self.nominal_hz, self._tuned_hz
 
@@ -166,19 +166,19 @@ class Tracker:
         """Hops processed, those used, first new position, usual size, anchor (two values), highest phase."""
         position, phase_rad = self._anchor or (0.0, 0.0)
         first = float(self._next * self._hop)
-        return self._measured, self._believed, first, self._usual, position, phase_rad, self._highest_rad
+        return self._measured, self._accepted, first, self._usual, position, phase_rad, self._highest_rad
 
     def set_row(
         self,
         looked: FloatArray,
-        believed: FloatArray,
+        accepted: FloatArray,
         hz: float,
         usual: float,
         anchor: tuple[float, float],
         highest_rad: float,
     ) -> None:
         """Stores the result of a chunk that was processed elsewhere."""
-        self._measured, self._believed, self._hz, self._usual = looked, believed, hz, usual
+        self._measured, self._accepted, self._hz, self._usual = looked, accepted, hz, usual
         self._anchor, self._highest_rad = anchor, highest_rad
         self._passed(self._next + self._chunk)
 
@@ -284,18 +284,18 @@ class Tracker:
         since, phase = (0.0, -np.pi / 2) if self._anchor is None else self._anchor
         return phase + per_sample * (position - since), np.empty(0)
 
-    def _corrected(self, believed: FloatArray, per_sample: float) -> tuple[FloatArray, FloatArray]:
+    def _corrected(self, accepted: FloatArray, per_sample: float) -> tuple[FloatArray, FloatArray]:
         """`hops.corrected` of these hops, with those reported before as context."""
-        joined = np.concatenate((self._believed, believed), axis=1)
-        before = min(self._believed.shape[1], CONTEXT)
-        position, raw, tuned = joined[:, self._believed.shape[1] - before :]
-        self._believed = joined[:, -self._chunk :]
+        joined = np.concatenate((self._accepted, accepted), axis=1)
+        before = min(self._accepted.shape[1], CONTEXT)
+        position, raw, tuned = joined[:, self._accepted.shape[1] - before :]
+        self._accepted = joined[:, -self._chunk :]
         phase_rad, gain = corrected(position, raw, tuned, self._hop, per_sample)
         return phase_rad[before:], gain[before:]
 
     def _per_sample(self, whole: bool) -> float:
         """Rise of the phase, rad; where it is interpolated, that of the last chunk's worth of steady hops."""
-        usual = None if whole else usual_slope(self._believed[0], self._believed[1], self._hop)
+        usual = None if whole else usual_slope(self._accepted[0], self._accepted[1], self._hop)
         return TURN * self._hz / self._like_hz if usual is None else usual
 
     def _steady(self, count: int) -> BoolArray:

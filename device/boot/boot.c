@@ -97,8 +97,8 @@ opq_boot_plan_t opq_boot_plan(const opq_nor_t *nor, const opq_boot_facts_t *fact
         recover(&plan, OPQ_BOOT_BECAUSE_PIN, OPQ_BOOT_FOR_EVER);
     } else if (plan.slot == OPQ_SLOT_NONE) {
         recover(&plan, OPQ_BOOT_BECAUSE_NO_IMAGE, OPQ_BOOT_FOR_EVER);
-    } else if (facts->recovery_wish) {
-        recover(&plan, OPQ_BOOT_BECAUSE_WISH, OPQ_BOOT_WISH_MS);
+    } else if (facts->recovery_requested) {
+        recover(&plan, OPQ_BOOT_BECAUSE_REQUEST, OPQ_BOOT_REQUEST_MS);
     } else if (only_rejected) {
         recover(&plan, OPQ_BOOT_BECAUSE_REJECTED, OPQ_BOOT_HELP_MS);
     } else if (facts->watchdog_resets >= OPQ_BOOT_WATCHDOG_LIMIT) {

@@ -18,7 +18,7 @@
 enum {
     OPQ_BOOT_WATCHDOG_LIMIT = 8,      // watchdog resets in a row, after which recovery waits before the next start
     OPQ_BOOT_HELP_MS = 30000,         // of silence, if there is an image to start
-    OPQ_BOOT_WISH_MS = 300000,        // if recovery was requested; both count from the last step of an update
+    OPQ_BOOT_REQUEST_MS = 300000,     // if recovery was requested; both count from the last step of an update
 };
 #define OPQ_BOOT_FOR_EVER UINT32_MAX
 
@@ -33,7 +33,7 @@ typedef enum {  // reason for recovery
     OPQ_BOOT_BECAUSE_REJECTED = 2,   // only images that never reported health
     OPQ_BOOT_BECAUSE_WATCHDOG = 3,
     OPQ_BOOT_BECAUSE_PIN = 4,
-    OPQ_BOOT_BECAUSE_WISH = 5,
+    OPQ_BOOT_BECAUSE_REQUEST = 5,
 } opq_boot_because_t;
 
 typedef struct {
@@ -41,7 +41,7 @@ typedef struct {
     const uint8_t *public_key;
     opq_signature_check_t *check;
     bool recovery_pin;
-    bool recovery_wish;
+    bool recovery_requested;
     uint32_t watchdog_resets;  // in a row, with this one
 } opq_boot_facts_t;
 

@@ -9,7 +9,7 @@ static const char *const WHY[] = {
     [OPQ_BOOT_BECAUSE_REJECTED] = OPQ_BOOT_NAME ": image never reported health",
     [OPQ_BOOT_BECAUSE_WATCHDOG] = OPQ_BOOT_NAME ": watchdog resets in a row",
     [OPQ_BOOT_BECAUSE_PIN] = OPQ_BOOT_NAME ": recovery pin",
-    [OPQ_BOOT_BECAUSE_WISH] = OPQ_BOOT_NAME ": asked for",
+    [OPQ_BOOT_BECAUSE_REQUEST] = OPQ_BOOT_NAME ": requested",
 };
 
 static opq_text_t text(const char *words) { return (opq_text_t){words, strlen(words)}; }

@@ -146,7 +146,7 @@ static void __attribute__((noreturn)) boot(void) {
     bool by_watchdog = (csr & RCC_CSR_IWDGRSTF) != 0;
     now.watchdog_resets = by_watchdog && has_message && before.watchdog_resets < UINT8_MAX ? before.watchdog_resets : 0;
     now.watchdog_resets = (uint8_t)(now.watchdog_resets + (by_watchdog ? 1u : 0u));
-    now.wish = has_message ? before.wish : (uint8_t)OPQ_WISH_NOTHING;
+    now.request = has_message ? before.request : (uint8_t)OPQ_REQUEST_NOTHING;
     now.starts = has_message ? before.starts + 1u : 1u;
     now.reset_csr = csr;
     now.boot_version = OPQ_BOOT_VERSION;
@@ -157,7 +157,7 @@ static void __attribute__((noreturn)) boot(void) {
         .public_key = info.public_key,
         .check = check_and_feed,
         .recovery_pin = recovery_pin(),
-        .recovery_wish = now.wish == OPQ_WISH_RECOVERY,
+        .recovery_requested = now.request == OPQ_REQUEST_RECOVERY,
         .watchdog_resets = now.watchdog_resets,
     };
     await_power();
@@ -165,12 +165,12 @@ static void __attribute__((noreturn)) boot(void) {
     opq_boot_plan_t plan = opq_boot_plan(nor, &facts);
     now.check_us = opq_micros() - from_us;
     if (plan.action == OPQ_BOOT_RECOVERY) {
-        opq_handover_t fresh = now;  // a reset from recovery clears the wish and the watchdog count
-        fresh.wish = OPQ_WISH_NOTHING;
+        opq_handover_t fresh = now;  // a reset from recovery clears the request and the watchdog count
+        fresh.request = OPQ_REQUEST_NOTHING;
         fresh.watchdog_resets = 0;
         opq_handover_write(handover, &fresh);
         recover(nor, &facts, &plan);
-        now.wish = now.wish == OPQ_WISH_RECOVERY ? (uint8_t)OPQ_WISH_NOTHING : now.wish;
+        now.request = now.request == OPQ_REQUEST_RECOVERY ? (uint8_t)OPQ_REQUEST_NOTHING : now.request;
         now.watchdog_resets = 0;
     }
     opq_boot_begin(nor, &plan);

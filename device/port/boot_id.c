@@ -23,8 +23,8 @@ uint32_t opq_boot_id(void) {
     static uint32_t id;
     if (id == 0) {
         opq_handover_t message;
-        bool told = opq_handover_read((const opq_handover_t *)OPQ_HANDOVER_ADDRESS, &message);
-        id = mix(mix(noise, told ? message.starts : 0), (uint32_t)opq_power_reset_cause());
+        bool has_message = opq_handover_read((const opq_handover_t *)OPQ_HANDOVER_ADDRESS, &message);
+        id = mix(mix(noise, has_message ? message.starts : 0), (uint32_t)opq_power_reset_cause());
         for (uint32_t word = 0; word < 3u; word++) {
             id = mix(id, UID[word]);
         }

@@ -92,8 +92,8 @@ opq_reset_cause_t opq_power_reset_cause(void) {
     };
     if (reset_csr == 0) {
         opq_handover_t message;
-        bool told = opq_handover_read((const opq_handover_t *)OPQ_HANDOVER_ADDRESS, &message);
-        reset_csr = told && message.reset_csr != 0 ? message.reset_csr : RCC->CSR;
+        bool has_message = opq_handover_read((const opq_handover_t *)OPQ_HANDOVER_ADDRESS, &message);
+        reset_csr = has_message && message.reset_csr != 0 ? message.reset_csr : RCC->CSR;
         RCC->CSR |= RCC_CSR_RMVF;
     }
     for (uint32_t n = 0; n < sizeof order / sizeof order[0]; n++) {

@@ -8,7 +8,7 @@ static bool requested;
 bool opq_repl_wanted(void) {
     opq_handover_t message;
     bool has_message = opq_handover_read((const opq_handover_t *)OPQ_HANDOVER_ADDRESS, &message);
-    return requested || opq_pin_repl() || (has_message && message.wish == OPQ_WISH_REPL);
+    return requested || opq_pin_repl() || (has_message && message.request == OPQ_REQUEST_REPL);
 }
 
 void opq_repl_request(void) { requested = true; }

@@ -1,4 +1,4 @@
-// Whether the prompt is requested: by the pin, by a wish from before the reset, or by the app.
+// Whether the prompt is requested: by the pin, by a message from before the reset, or by the app.
 #ifndef OPQ_REPL_H
 #define OPQ_REPL_H
 

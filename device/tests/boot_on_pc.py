@@ -84,9 +84,9 @@ class BoxOnPc:
     def flip(self, address: int) -> None:
         self.c.probe_bytes()[address - 0x0800_0000] ^= 0x10
 
-    def start(self, *, pin: bool = False, wish: bool = False, watchdog_resets: int = 0) -> "Plan":
+    def start(self, *, pin: bool = False, request: bool = False, watchdog_resets: int = 0) -> "Plan":
         """A reset; the trial is counted where one begins."""
-        action = self.c.probe_plan(int(pin), int(wish), watchdog_resets)
+        action = self.c.probe_plan(int(pin), int(request), watchdog_resets)
         values = [self.c.probe_of_plan(what) for what in range(9)]
         if action == START:
             self.c.probe_begin()

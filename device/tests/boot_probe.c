@@ -21,7 +21,7 @@ uint32_t probe_operations(void);
 uint32_t probe_outside(void);
 void probe_low_power(int low);
 void probe_writable(uint32_t sectors);
-int probe_plan(int pin, int wish, uint32_t watchdog_resets);
+int probe_plan(int pin, int request, uint32_t watchdog_resets);
 uint32_t probe_of_plan(int what);
 void probe_begin(void);
 int probe_confirm(int slot);
@@ -45,9 +45,9 @@ uint32_t probe_outside(void) { return flash.outside; }
 void probe_low_power(int low) { flash.low_power = low != 0; }
 void probe_writable(uint32_t sectors) { flash.writable = sectors; }
 
-int probe_plan(int pin, int wish, uint32_t watchdog_resets) {
+int probe_plan(int pin, int request, uint32_t watchdog_resets) {
     facts.recovery_pin = pin != 0;
-    facts.recovery_wish = wish != 0;
+    facts.recovery_requested = request != 0;
     facts.watchdog_resets = watchdog_resets;
     plan = opq_boot_plan(&flash.nor, &facts);
     return (int)plan.action;

@@ -5,7 +5,7 @@ from boot_on_pc import NONE, RECOVERY, START, BoxOnPc, image
 
 from opq_proto.firmware_image import Slot, Verdict
 
-NOTHING, NO_IMAGE, REJECTED, WATCHDOG, PIN, WISH = range(6)
+NOTHING, NO_IMAGE, REJECTED, WATCHDOG, PIN, REQUEST = range(6)
 FOR_EVER = 0xFFFFFFFF
 S7, S10 = 0x0806_0000, 0x080C_0000
 """The last sector of slot A and of slot B: the marks are in them."""
@@ -118,18 +118,18 @@ def test_an_image_for_the_other_slot_never_starts(box: BoxOnPc) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "because", "wait_ms"),
+    ("requested", "because", "wait_ms"),
     [
         ({"pin": True}, PIN, FOR_EVER),
-        ({"wish": True}, WISH, 300_000),
+        ({"request": True}, REQUEST, 300_000),
         ({"watchdog_resets": 8}, WATCHDOG, 30_000),
     ],
 )
 def test_recovery_is_entered_when_asked_for_and_keeps_the_good_image(
-    box: BoxOnPc, asked: dict[str, int], because: int, wait_ms: int
+    box: BoxOnPc, requested: dict[str, int], because: int, wait_ms: int
 ) -> None:
     confirmed(box)
-    plan = box.start(**asked)  # type: ignore[arg-type]
+    plan = box.start(**requested)  # type: ignore[arg-type]
     assert (plan.action, plan.because, plan.wait_ms) == (RECOVERY, because, wait_ms)
     assert (plan.slot, plan.target) == (Slot.A, Slot.B)
     assert box.start(watchdog_resets=7).action == START

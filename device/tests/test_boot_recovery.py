@@ -123,7 +123,7 @@ def on_trial_in_recovery() -> Line:
     box.start()
     box.confirm(Slot.A)
     box.programmer(Slot.B, image(6, Slot.B))
-    assert (box.start().slot, box.start(wish=True).action) == (Slot.B, RECOVERY)
+    assert (box.start().slot, box.start(request=True).action) == (Slot.B, RECOVERY)
     return Line(box)
 
 

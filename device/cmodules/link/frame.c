@@ -44,15 +44,15 @@ static bool read_frame(opq_decoder_t *decoder, size_t length, opq_frame_t *frame
     opq_link_counters_t *count = &decoder->counters;
     uint8_t *body = decoder->bytes;
     size_t raw = opq_cobs_decode(body, length, body);
-    uint32_t said = 0;
+    uint32_t received_crc = 0;
     bool whole = raw != SIZE_MAX && raw >= OPQ_LINK_HEAD + OPQ_LINK_CRC;
     if (whole) {
         raw -= OPQ_LINK_CRC;
         for (size_t i = 0; i < OPQ_LINK_CRC; i++) {
-            said |= (uint32_t)body[raw + i] << (8U * i);
+            received_crc |= (uint32_t)body[raw + i] << (8U * i);
         }
     }
-    if (!whole || opq_crc32(0, body, raw) != said) {
+    if (!whole || opq_crc32(0, body, raw) != received_crc) {
         count->crc_errors++;
         count->bytes_skipped += (uint32_t)length;
         return false;

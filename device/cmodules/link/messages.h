@@ -144,8 +144,8 @@ typedef enum {
     OPQ_LOST_PPS_DROPPED,    // pulses that found their queue full
     OPQ_LOST_PPS_REJECTED,   // pulses rejected, or read too late
     OPQ_LOST_BLOCKS,         // blocks that found the line's queue full; the ring has them still
-    OPQ_LOST_RESENDS_GONE,   // blocks asked for again that the ring no longer had
-    OPQ_LOST_RESENDS,        // spans asked for again beyond OPQ_RESENDS
+    OPQ_LOST_RESENDS_GONE,   // blocks requested again that the ring no longer had
+    OPQ_LOST_RESENDS,        // spans requested again beyond OPQ_RESENDS
     OPQ_LOST_FIGURES,        // the Box's own measurements and crossings overwritten before they were sent
     OPQ_LOST_TRIGGERS,       // conversions triggered off the grid
     OPQ_LOST_PRINTS,         // bytes printed (tracebacks) and overwritten by newer ones before a prompt showed them

@@ -106,11 +106,11 @@ bool opq_queue_take_record(opq_queue_t *queue, uint8_t *tag, uint8_t *data, size
     }
     uint32_t tail = atomic_load_explicit(&queue->tail, memory_order_relaxed);
     tail = copy_out(queue, tail, head_bytes, RECORD_HEAD);
-    size_t said = (size_t)(head_bytes[0] | (uint32_t)head_bytes[1] << 8);
-    bool fits = said <= room;
-    tail = fits ? copy_out(queue, tail, data, said) : tail + (uint32_t)said;
+    size_t size = (size_t)(head_bytes[0] | (uint32_t)head_bytes[1] << 8);
+    bool fits = size <= room;
+    tail = fits ? copy_out(queue, tail, data, size) : tail + (uint32_t)size;
     atomic_store_explicit(&queue->tail, tail, memory_order_release);
     *tag = head_bytes[2];
-    *length = fits ? said : 0;
+    *length = fits ? size : 0;
     return fits;
 }

@@ -217,7 +217,7 @@ static void receive(void) {
     bool any = false;
     for (int bytes = 0; bytes < OPQ_PIPELINE_RX_PER_RUN; bytes++) {
         opq_frame_t got;
-        opq_resend_t asked;
+        opq_resend_t resend;
         int byte = opq_queue_take_byte(&rx);
         if (byte < 0) {
             break;
@@ -226,8 +226,8 @@ static void receive(void) {
         if (!opq_decoder_push(&decoder, (uint8_t)byte, &got)) {
             continue;
         }
-        if (got.type == OPQ_RESEND && opq_read_resend(got.payload, got.length, &asked)) {
-            opq_resends_ask(&resends, asked.first_sample, asked.count, done_to);
+        if (got.type == OPQ_RESEND && opq_read_resend(got.payload, got.length, &resend)) {
+            opq_resends_ask(&resends, resend.first_sample, resend.count, done_to);
         } else if (got.type == OPQ_COMMAND || got.type == OPQ_UPDATE_DATA) {
             if (!opq_queue_put_record(&inbox, got.type, got.payload, got.length)) {
                 counters.inbox_refused++;

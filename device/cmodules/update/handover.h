@@ -10,15 +10,15 @@
 #define OPQ_HANDOVER_MAGIC UINT32_C(0x4F51504F)     // "OPQO"
 #define OPQ_BOOT_INFO_MAGIC UINT32_C(0x4951504F)    // "OPQI"
 
-enum {  // opq_handover_t.wish, app to boot loader, for one reset
-    OPQ_WISH_NOTHING = 0,
-    OPQ_WISH_RECOVERY = 1,  // stay in the boot loader, wait for an image on USART1
-    OPQ_WISH_REPL = 2,      // passed back to the app: start into the REPL
+enum {  // opq_handover_t.request, app to boot loader, for one reset
+    OPQ_REQUEST_NOTHING = 0,
+    OPQ_REQUEST_RECOVERY = 1,  // stay in the boot loader, wait for an image on USART1
+    OPQ_REQUEST_REPL = 2,      // passed back to the app: start into the REPL
 };
 
 typedef struct {
     uint32_t magic;
-    uint8_t wish;
+    uint8_t request;
     uint8_t slot;            // started: 0 A, 1 B
     uint8_t trials;          // trials used by the started image, with this start; 0: it is confirmed
     uint8_t watchdog_resets; // in a row, without a report of health between

@@ -82,11 +82,11 @@ static mp_obj_t update_boot(void) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(update_boot_obj, update_boot);
 
-static mp_obj_t update_wish(mp_obj_t wish) {
-    opq_update_wish((uint8_t)mp_obj_get_int(wish));
+static mp_obj_t update_request(mp_obj_t request) {
+    opq_update_request((uint8_t)mp_obj_get_int(request));
     return mp_const_none;
 }
-static MP_DEFINE_CONST_FUN_OBJ_1(update_wish_obj, update_wish);
+static MP_DEFINE_CONST_FUN_OBJ_1(update_request_obj, update_request);
 
 static const mp_rom_map_elem_t update_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR___name__), MP_ROM_QSTR(MP_QSTR_update)},
@@ -102,7 +102,7 @@ static const mp_rom_map_elem_t update_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_confirm), MP_ROM_PTR(&update_confirm_obj)},
     {MP_ROM_QSTR(MP_QSTR_rolled_back), MP_ROM_PTR(&update_rolled_back_obj)},
     {MP_ROM_QSTR(MP_QSTR_boot), MP_ROM_PTR(&update_boot_obj)},
-    {MP_ROM_QSTR(MP_QSTR_wish), MP_ROM_PTR(&update_wish_obj)},
+    {MP_ROM_QSTR(MP_QSTR_request), MP_ROM_PTR(&update_request_obj)},
     {MP_ROM_QSTR(MP_QSTR_OK), MP_ROM_INT(OPQ_UPDATE_OK)},
     {MP_ROM_QSTR(MP_QSTR_BUSY), MP_ROM_INT(OPQ_UPDATE_BUSY)},
     {MP_ROM_QSTR(MP_QSTR_WRONG_OFFSET), MP_ROM_INT(OPQ_UPDATE_WRONG_OFFSET)},
@@ -111,8 +111,8 @@ static const mp_rom_map_elem_t update_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_NOT_BEGUN), MP_ROM_INT(OPQ_UPDATE_NOT_BEGUN)},
     {MP_ROM_QSTR(MP_QSTR_ON_TRIAL), MP_ROM_INT(OPQ_UPDATE_ON_TRIAL)},
     {MP_ROM_QSTR(MP_QSTR_BAD_LENGTH), MP_ROM_INT(OPQ_UPDATE_BAD_LENGTH)},
-    {MP_ROM_QSTR(MP_QSTR_WISH_RECOVERY), MP_ROM_INT(OPQ_WISH_RECOVERY)},
-    {MP_ROM_QSTR(MP_QSTR_WISH_REPL), MP_ROM_INT(OPQ_WISH_REPL)},
+    {MP_ROM_QSTR(MP_QSTR_REQUEST_RECOVERY), MP_ROM_INT(OPQ_REQUEST_RECOVERY)},
+    {MP_ROM_QSTR(MP_QSTR_REQUEST_REPL), MP_ROM_INT(OPQ_REQUEST_REPL)},
 };
 static MP_DEFINE_CONST_DICT(update_globals, update_globals_table);
 

@@ -59,9 +59,9 @@ opq_nor_status_t opq_update_confirm_running(const opq_nor_t *nor) {
 
 bool opq_update_handover(opq_handover_t *message) { return opq_handover_read(handover(), message); }
 
-void opq_update_wish(uint8_t wish) {
+void opq_update_request(uint8_t request) {
     opq_handover_t message;
     (void)opq_handover_read(handover(), &message);  // all zero if there is none
-    message.wish = wish;
+    message.request = request;
     opq_handover_write(handover(), &message);
 }

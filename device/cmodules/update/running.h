@@ -13,7 +13,7 @@ void opq_update_init_running(opq_update_t *update, const opq_nor_t *nor);
 opq_nor_status_t opq_update_confirm_running(const opq_nor_t *nor);
 // The message of the boot loader for this start. False: there is none.
 bool opq_update_handover(opq_handover_t *message);
-// For the boot loader at the next reset: OPQ_WISH_RECOVERY or OPQ_WISH_REPL.
-void opq_update_wish(uint8_t wish);
+// For the boot loader at the next reset: OPQ_REQUEST_RECOVERY or OPQ_REQUEST_REPL.
+void opq_update_request(uint8_t request);
 
 #endif

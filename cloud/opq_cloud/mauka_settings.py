@@ -1,8 +1,9 @@
-"""Sections below `[mauka]`: installed analyses, processes for built-in ones, outages, asking, statistics."""
+"""Sections of Mauka: `[mauka]`, and below it installed analyses, processes, outages, asking, statistics."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+from opq_cloud.plugin_entry import PluginEntry
 from opq_proto.config import Field, section
 
 
@@ -80,3 +81,52 @@ class MoreSamplesSection:
             gt=0, le=600, description="longest time before and after an event's span that may be requested"
         ),
     ] = 30.0
+
+
+@section
+class MaukaSection:
+    event_endpoint: Annotated[str, Field(description="PUB address of the event service")] = (
+        "tcp://127.0.0.1:10000"
+    )
+    incident_id_endpoint: Annotated[
+        str, Field(description="numbers for incidents of original plug-ins (REP)")
+    ] = "tcp://127.0.0.1:9777"
+    plugin_manager_endpoint: Annotated[
+        str, Field(description="text commands for plug-ins (REP); everybody who reaches it can stop them")
+    ] = "tcp://127.0.0.1:12000"
+    bus_sub_endpoint: Annotated[str, Field(description="bus: plug-ins publish here")] = "tcp://127.0.0.1:9882"
+    bus_pub_endpoint: Annotated[str, Field(description="bus: plug-ins subscribe here")] = (
+        "tcp://127.0.0.1:9883"
+    )
+    measurement_endpoint: Annotated[
+        str, Field(description="triggering broker (SUB), read while an analysis takes Measurements")
+    ] = "tcp://127.0.0.1:9881"
+    event_id_endpoint: Annotated[str, Field(description="event ids (REQ), for TriggerPlugin")] = (
+        "tcp://127.0.0.1:10001"
+    )
+    request_endpoint: Annotated[str, Field(description="commands to Boxes (PUSH), for its plug-ins")] = (
+        "tcp://127.0.0.1:9884"
+    )
+    answer_endpoint: Annotated[str, Field(description="Boxes' answers (SUB), for its plug-ins")] = (
+        "tcp://127.0.0.1:9899"
+    )
+    heartbeat_s: Annotated[
+        float, Field(gt=0, le=3600, description="interval of heartbeats of plug-ins; original: 60")
+    ] = 10.0
+    analyses: Annotated[
+        tuple[PluginEntry, ...],
+        Field(description="analyses with settings; without a built-in one all of them run"),
+    ] = ()
+    analysis_settings: Annotated[
+        dict[str, dict[str, Any]],
+        Field(description="settings of analyses by name; mauka.analyses has priority"),
+    ] = Field(default_factory=dict)
+    plugins: InstalledAnalysesSection = Field(default_factory=InstalledAnalysesSection)
+    workers: AnalysisWorkersSection = Field(default_factory=AnalysisWorkersSection)
+    outages: OutageSection = Field(default_factory=OutageSection)
+    asking: MoreSamplesSection = Field(default_factory=MoreSamplesSection)
+    stats: SystemStatsSection = Field(default_factory=SystemStatsSection)
+    payloads: Annotated[
+        bool, Field(description="put waveforms on the bus, for plug-ins of the original form")
+    ] = True
+    health_endpoint: str = "127.0.0.1:8911"

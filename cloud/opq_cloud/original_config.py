@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig
+from opq_cloud.config import CloudConfig
 from opq_cloud.endpoint_ports import address_problems, port_of
+from opq_cloud.makai_settings import DEFAULT_TRIGGERS
 from opq_cloud.original_analyses import NUMBER_KEYS, analysis_settings
 from opq_cloud.original_keys import (
     ADDRESSES,

@@ -1,4 +1,4 @@
-"""Sections below `[view]`: mail, signing in by OpenID Connect, rule engines that its administration shows."""
+"""Sections of View: `[view]`, and below it mail, signing in by OpenID Connect, rule engines to administer."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -52,3 +52,63 @@ class RuleEngineEntry:
         str, Field(pattern="^https?://", description="address of its REST, e.g. http://127.0.0.1:9081")
     ]
     token_file: Annotated[Path | None, Field(description="file with its token, if it needs one")] = None
+
+
+@section
+class ViewSection:
+    http_endpoint: str = "127.0.0.1:8888"
+    measurement_endpoint: str = "tcp://127.0.0.1:9881"
+    bus_endpoint: str = "tcp://127.0.0.1:9883"
+    poll_s: Annotated[
+        float, Field(gt=0, le=60, description="interval at which the store is read, in addition to the bus")
+    ] = 1.0
+    live_streams: Annotated[
+        int, Field(ge=1, le=100_000, description="live feeds open at once; the next is refused with 503")
+    ] = 600
+    allowed_hosts: Annotated[
+        tuple[str, ...], Field(description="allowed host names in addresses, besides loopback; * for all")
+    ] = ()
+    sign_in: Annotated[
+        Literal["beyond_loopback", "always", "never"],
+        Field(
+            description="who must sign in: everybody once there is an account, before that users of "
+            "another machine; always; or never, behind a proxy that checks itself"
+        ),
+    ] = "beyond_loopback"
+    registration: Annotated[
+        Literal["closed", "invitation", "open"], Field(description="who may make an account")
+    ] = "invitation"
+    public_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/]+$",
+            description="address for people, used in mails; with https, secure cookies",
+        ),
+    ] = None
+    map_radius_km: Annotated[
+        float,
+        Field(ge=0.1, le=100, description="least distance of a public Box from its shown place"),
+    ] = 2.0
+    tile_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?/[^\s'\"<>;,]*$",
+            description="map tiles, with {z}, {x} and {y}; none: outlines only",
+        ),
+    ] = None
+    tile_attribution: Annotated[
+        str, Field(max_length=200, description="credit of the tiles' owner, shown below the map")
+    ] = ""
+    embed_in: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^(\*|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]+)?)$")], ...],
+        Field(description="sites that may frame /embed/map, such as https://pq.example; * for all"),
+    ] = ()
+    languages: Annotated[
+        Path | None, Field(description="folder of translations such as de.po; none: English only")
+    ] = None
+    mail: MailSection = Field(default_factory=MailSection)
+    openid: OpenIdSection | None = None
+    rule_engines: Annotated[
+        tuple[RuleEngineEntry, ...],
+        Field(description="rule engines on the pages of administration; none: Makai's, without token"),
+    ] = ()

@@ -17,7 +17,7 @@ from aiosmtpd.controller import Controller
 from free_ports import free_port
 from in_thread import in_thread
 
-from opq_cloud.config import CloudConfig, StoreSection, ViewSection
+from opq_cloud.config import CloudConfig, StoreSection
 from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.mauka.incident_notice import INCIDENT, announced_notices, notices
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
@@ -28,7 +28,7 @@ from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents.announcements import IncidentAnnouncements
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
-from opq_cloud.view_settings import MailSection
+from opq_cloud.view_settings import MailSection, ViewSection
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Finding, Trigger
 

@@ -13,13 +13,13 @@ from account_scene import FormBrowser, add_people
 from click.testing import CliRunner
 
 from opq_cloud.__main__ import cloud
-from opq_cloud.config import ViewSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view import demo, languages
 from opq_cloud.view.catalogues import read_languages, script_texts, template_catalogue
 from opq_cloud.view.languages import ENGLISH, LANGUAGE, Language, Languages, _, accepted_tags, ngettext
 from opq_cloud.view.live_messages import LiveMessage, incident_message
 from opq_cloud.view.service import _languages
+from opq_cloud.view_settings import ViewSection
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Incident
 

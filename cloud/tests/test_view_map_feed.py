@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from opq_cloud.config import ViewSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.view import demo
@@ -21,6 +20,7 @@ from opq_cloud.view.public import map_feed
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_drawing import live_state
 from opq_cloud.view.public.map_feed import MapFeeds, MapPosition, read_windows
+from opq_cloud.view_settings import ViewSection
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement, Metric
 

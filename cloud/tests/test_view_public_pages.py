@@ -12,7 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from opq_cloud.config import ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
@@ -27,7 +26,7 @@ from opq_cloud.view.guard import ViewGuard
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.public.fuzz import distance_km
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, frame_at
-from opq_cloud.view_settings import MailSection
+from opq_cloud.view_settings import MailSection, ViewSection
 from opq_proto.messages import Finding, Incident, WaveformAlignment
 
 PUBLIC = ("21", "22", "27")

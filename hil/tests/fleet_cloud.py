@@ -9,10 +9,14 @@ import zmq
 from free_ports import free_offset
 from in_thread import in_thread
 
-from opq_cloud.config import AcquisitionBrokerSection, TriggeringBrokerSection, TriggeringServiceSection
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import (
+    AcquisitionBrokerSection,
+    TriggeringBrokerSection,
+    TriggeringServiceSection,
+)
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_gateway.uplink.connection import Endpoints

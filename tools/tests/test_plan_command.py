@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from opq_cloud.__main__ import HELP
 from opq_cloud.backend_peers import BackendLimits
-from opq_cloud.config import AskingSection
+from opq_cloud.makai_settings import AskingSection
 from opq_tools.bench import BENCHMARKS
 from opq_tools.plan import figures
 from opq_tools.plan.command import command, plan_table

@@ -15,8 +15,8 @@ import zmq
 from free_ports import free_offset
 from in_thread import in_thread
 
-from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.makai.triggering_broker import TriggeringBroker
+from opq_cloud.makai_settings import TriggeringBrokerSection
 from opq_hil.box.control import request_control
 from opq_hil.mains.generator import Generator
 from opq_proto.errors import OpqError

@@ -23,13 +23,13 @@ import zmq
 
 from opq_cloud.backend_admission import backend_context
 from opq_cloud.backend_peers import BackendLimits, BackendPeers
-from opq_cloud.config import AcquisitionBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
 from opq_cloud.makai.brokers.command_numbers import CommandNumbers
 from opq_cloud.makai.brokers.leg_boxes import LegBoxes
 from opq_cloud.makai.brokers.registered_keys import StoreOfBoxes, registered_in
 from opq_cloud.makai.events.requested_events import EVENT_REQUEST
+from opq_cloud.makai_settings import AcquisitionBrokerSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import (
     BURST,

@@ -20,7 +20,6 @@ from functools import partial
 import zmq
 
 from opq_cloud.backend_admission import backend_context
-from opq_cloud.config import EventServiceSection, FurtherBrokers
 from opq_cloud.makai.broker_links import CommandLinks, linked
 from opq_cloud.makai.events.announcements import EventAnnouncements
 from opq_cloud.makai.events.answer_inbox import AnswerInbox, WaitingAnswer
@@ -38,6 +37,7 @@ from opq_cloud.makai.events.event_requests import (
 from opq_cloud.makai.events.half_cycle_answers import HalfCycleAnswers
 from opq_cloud.makai.events.half_cycle_requests import PREFIX as HALF_CYCLES
 from opq_cloud.makai.events.requested_events import EVENT_REQUEST, RequestedEvents
+from opq_cloud.makai_settings import EventServiceSection, FurtherBrokers
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import POLL_MS, Socket, service_context

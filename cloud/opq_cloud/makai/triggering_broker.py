@@ -15,11 +15,11 @@ import zmq
 
 from opq_cloud.backend_admission import backend_context
 from opq_cloud.backend_peers import BackendLimits
-from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
 from opq_cloud.makai.brokers.receive_queue import MESSAGE_BYTES, BoxBudget, Received, ReceiveQueue
 from opq_cloud.makai.brokers.registered_keys import StoreOfBoxes, registered_in
+from opq_cloud.makai_settings import TriggeringBrokerSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS, service_context
 from opq_proto import log

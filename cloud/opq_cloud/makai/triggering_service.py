@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from opq_cloud.config import FurtherBrokers, TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.broker_links import CommandLinks, MeasurementLinks, linked
 from opq_cloud.makai.judging.hang_watch import HangWatch
@@ -38,6 +37,7 @@ from opq_cloud.makai.shares.first_share import FirstShare
 from opq_cloud.makai.shares.further_share import FurtherShare
 from opq_cloud.makai.shares.own_boxes import Frames
 from opq_cloud.makai.shares.shared_boxes import SharedBoxes
+from opq_cloud.makai_settings import FurtherBrokers, TriggeringServiceSection
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import POLL_MS, service_context

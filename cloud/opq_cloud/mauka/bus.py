@@ -18,8 +18,8 @@ import zmq
 
 from opq_cloud.backend_admission import BackendAdmission, backend_context
 from opq_cloud.backend_peers import BackendLimits, BackendPeers
-from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
+from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import (

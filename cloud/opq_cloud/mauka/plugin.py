@@ -24,9 +24,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
-from opq_cloud.config import MaukaSection
 from opq_cloud.mauka import messages
 from opq_cloud.mauka.bus import HWM, Publisher, Stop, subscriber
+from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import POLL_MS, Socket, service_context

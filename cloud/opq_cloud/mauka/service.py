@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from opq_cloud.config import CloudConfig, MaukaSection
+from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.bus import BusBroker, EventBridge
 from opq_cloud.mauka.bus_plugins.box_commands import BoxOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
@@ -31,7 +31,7 @@ from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.plugin_states import PluginStates
 from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis
 from opq_cloud.mauka.stream_runner import StreamRunner
-from opq_cloud.mauka_settings import AnalysisWorkersSection, InstalledAnalysesSection
+from opq_cloud.mauka_settings import AnalysisWorkersSection, InstalledAnalysesSection, MaukaSection
 from opq_cloud.service import CloudContext, CloudService
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk.modules import Analysis

@@ -21,13 +21,13 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from opq_cloud.config import ViewSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.demo_grid import ISLAND, fill_island, island_measurement
 from opq_cloud.view.service import View
+from opq_cloud.view_settings import ViewSection
 from opq_measure.events.disturbances import find_disturbances
 from opq_proto import mauka_pb2, wire
 from opq_proto.errors import OpqError

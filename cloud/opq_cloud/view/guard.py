@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-from opq_cloud.config import ViewSection
 from opq_cloud.service import ServiceCounters
+from opq_cloud.view_settings import ViewSection
 from opq_proto.errors import ConfigError
 from opq_proto.origin_guard import LOOPBACK_NAMES, host_name, page_refusal
 

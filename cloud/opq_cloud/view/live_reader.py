@@ -20,7 +20,7 @@ import structlog
 import zmq
 from google.protobuf.message import DecodeError
 
-from opq_cloud.config import FurtherBrokers, ViewSection
+from opq_cloud.makai_settings import FurtherBrokers
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS
@@ -30,6 +30,7 @@ from opq_cloud.view.feed_decoding import FeedDecoder
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.recent import RECENT_MEASUREMENTS, RECENT_MS
 from opq_cloud.view.words import Names
+from opq_cloud.view_settings import ViewSection
 from opq_proto import mauka_pb2
 from opq_proto.errors import StoreError
 from opq_proto.measurement_turns import request_turns, waiting_measurements

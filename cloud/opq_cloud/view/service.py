@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
-from opq_cloud.config import CloudConfig, CloudKeys, FurtherBrokers, ViewSection
+from opq_cloud.config import CloudConfig, CloudKeys
+from opq_cloud.makai_settings import FurtherBrokers
 from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.view.accounts.mail import Mailer
@@ -25,6 +26,7 @@ from opq_cloud.view.languages import NO_BABEL, NO_LANGUAGES, Languages
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
 from opq_cloud.view.reanalysis_beginning import note_end
+from opq_cloud.view_settings import ViewSection
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import default_data_dir
 from opq_proto.decision import Nominal

@@ -15,13 +15,14 @@ import zmq
 from free_ports import free_endpoint, free_port
 from in_thread import in_thread
 
-from opq_cloud.config import AcquisitionBrokerSection as AcquisitionConfig
-from opq_cloud.config import CloudRulesSection, PluginEntry
-from opq_cloud.config import TriggeringBrokerSection as TriggeringBrokerConfig
-from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import AcquisitionBrokerSection as AcquisitionConfig
+from opq_cloud.makai_settings import CloudRulesSection
+from opq_cloud.makai_settings import TriggeringBrokerSection as TriggeringBrokerConfig
+from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.plugin_entry import PluginEntry
 from opq_cloud.service import CloudContext, CloudService
 from opq_cloud.store import open_store
 from opq_plugins.policy_section import PluginRules

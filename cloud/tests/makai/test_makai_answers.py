@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import zmq
 
-from opq_cloud.config import EventServiceSection as EventConfig
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.answer_inbox import AnswerInbox
 from opq_cloud.makai.events.answers import reach_of
+from opq_cloud.makai_settings import EventServiceSection as EventConfig
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.errors import StoreError

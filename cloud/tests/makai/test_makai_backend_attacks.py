@@ -13,8 +13,9 @@ import zmq
 
 from opq_cloud.backend_addresses import in_clear
 from opq_cloud.backend_peers import BackendLimits
-from opq_cloud.config import CloudConfig, TriggeringBrokerSection
+from opq_cloud.config import CloudConfig
 from opq_cloud.fanout_socket import FanoutSocket
+from opq_cloud.makai_settings import TriggeringBrokerSection
 from opq_cloud.runner import ServiceBoard
 from opq_cloud.service import ServiceCounters
 

@@ -21,8 +21,9 @@ from free_ports import free_offset
 from zmq.utils.monitor import recv_monitor_message
 
 from opq_cloud.backend_addresses import BOUND, CONNECTED, missing_backend_keys, with_backend_keys
-from opq_cloud.config import BackendKeysSection, CloudConfig, FurtherBrokers
+from opq_cloud.config import BackendKeysSection, CloudConfig
 from opq_cloud.endpoint_ports import with_port_offset
+from opq_cloud.makai_settings import FurtherBrokers
 from opq_cloud.mauka.bus import event_message, inject
 from opq_cloud.original_config import read_config
 from opq_cloud.store import open_store

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import zmq
 
-from opq_cloud.config import TriggeringBrokerSection as TriggeringConfig
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.triggering_broker import TriggeringBroker
+from opq_cloud.makai_settings import TriggeringBrokerSection as TriggeringConfig
 from opq_cloud.service import ServiceCounters
 from opq_proto.errors import PortBusyError
 from opq_proto.measurement_turns import request_turns, waiting_measurements

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 import zmq
 
-from opq_cloud.config import EventServiceSection, MaukaSection
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.event_requests import OpenEvents
+from opq_cloud.makai_settings import EventServiceSection
 from opq_cloud.mauka.bus import BusBroker
 from opq_cloud.mauka.bus_plugins import trigger_requests
 from opq_cloud.mauka.bus_plugins.box_commands import DATA_KEY, TRIGGER_KEY, BoxOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.trigger_requests import EVENT_ID_KEY, TriggerRequestPlugin
 from opq_cloud.mauka.messages import new_message
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY, MaukaPlugin
+from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.store import MAUKA_ASKED

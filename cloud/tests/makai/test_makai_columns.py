@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import opq_cloud.makai as makai_room
-from opq_cloud.config import PluginEntry, TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.excursions import is_flagged
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
@@ -18,6 +17,8 @@ from opq_cloud.makai.judging.quiet_rows import unflagged
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
+from opq_cloud.makai_settings import TriggeringServiceSection
+from opq_cloud.plugin_entry import PluginEntry
 from opq_cloud.service import ServiceCounters
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from free_ports import free_offset
 
-from opq_cloud.config import AcquisitionBrokerSection, CloudConfig, TriggeringBrokerSection
+from opq_cloud.config import CloudConfig
 from opq_cloud.endpoint_ports import with_port_offset
+from opq_cloud.makai_settings import AcquisitionBrokerSection, TriggeringBrokerSection
 from opq_cloud.store import open_store
 from opq_proto.keys import KeyFolder, read_secret_file
 

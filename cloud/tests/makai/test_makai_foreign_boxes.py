@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import zmq
 
-from opq_cloud.config import EventServiceSection as EventConfig
-from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import EventServiceSection as EventConfig
+from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_hil.foreign.cur_box import CurBox

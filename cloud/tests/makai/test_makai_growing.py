@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.config import AskingSection, EventServiceSection, TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.event_requests import OpenEvents
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import AskingSection, EventServiceSection, TriggeringServiceSection
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses

@@ -19,7 +19,7 @@ NOBODY = "tcp://127.0.0.1:9"
 SCRIPT = """
 import json, sys, threading, time
 from pathlib import Path
-from opq_cloud.config import *
+from opq_cloud.makai_settings import *
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.openings.growing_events import GrowingEvents

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.config import EventServiceSection
 from opq_cloud.makai import event_service
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events import half_cycle_requests
@@ -19,6 +18,7 @@ from opq_cloud.makai.events.half_cycle_requests import (
 )
 from opq_cloud.makai.openings.completions import Completions
 from opq_cloud.makai.openings.recent_events import RecentEvents
+from opq_cloud.makai_settings import EventServiceSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.decision import Decision

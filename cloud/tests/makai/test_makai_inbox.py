@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
@@ -18,6 +17,7 @@ from opq_cloud.makai.measurements.measurement_inbox import BoxTable, Measurement
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
+from opq_cloud.makai_settings import TriggeringServiceSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import BoxRecord
 from opq_proto import log, measurement_batch

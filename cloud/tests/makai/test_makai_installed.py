@@ -14,11 +14,12 @@ import pytest
 from judging_plugins import TRIGGER, measured, trigger_zip
 from plugin_zips import manifest, stored, zipped
 
-from opq_cloud.config import CloudRulesSection, PluginEntry, TriggeringServiceSection
 from opq_cloud.makai import triggers
 from opq_cloud.makai.judging import trigger_plugins
 from opq_cloud.makai.judging.trigger_plugins import SHOWN_AGAIN_S, InstalledTrigger, TimeShare, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import CloudRulesSection, TriggeringServiceSection
+from opq_cloud.plugin_entry import PluginEntry
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_plugins.host import remote

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.config import EventServiceSection as EventConfig
-from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.brokers.leg_boxes import LegBoxes
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.requested_events import RequestedEvents
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import EventServiceSection as EventConfig
+from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_hil.foreign.cur_box import CurBox

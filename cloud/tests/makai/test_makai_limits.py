@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 import opq_cloud.makai as makai_room
-from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.judging import limits_follower
 from opq_cloud.makai.judging.limits_follower import limits_of
 from opq_cloud.makai.judging.trigger_settings import (
@@ -19,6 +18,7 @@ from opq_cloud.makai.judging.trigger_settings import (
 )
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits

@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from in_thread import in_thread
 
 from opq_cloud.__main__ import _opened_store, cloud
-from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig
+from opq_cloud.config import CloudConfig
 from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
+from opq_cloud.makai_settings import DEFAULT_TRIGGERS
 from opq_cloud.original_config import ConfigNotice, read_config
 from opq_cloud.original_keys import ADDRESSES, LIMITS_ELSEWHERE
 from opq_cloud.original_places import original_sources

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import zmq
 
-from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai import triggering_broker, triggering_service
 from opq_cloud.makai.brokers import receive_queue
 from opq_cloud.makai.brokers.receive_queue import ReceiveQueue
 from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import TriggeringServiceSection
 from opq_cloud.service import CloudContext
 from opq_cloud.sockets import BURST
 from opq_cloud.store import open_store

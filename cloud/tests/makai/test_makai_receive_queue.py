@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import zmq
 
-from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.makai.brokers.receive_queue import MESSAGE_BYTES, BoxBudget, ReceiveQueue
 from opq_cloud.makai.triggering_broker import TriggeringBroker
+from opq_cloud.makai_settings import TriggeringBrokerSection
 from opq_cloud.service import ServiceCounters
 from opq_proto.opqbox3_pb2 import Measurement
 

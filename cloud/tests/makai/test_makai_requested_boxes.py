@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud.config import AskingSection, TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.openings.request_budget import BYTES_PER_S, RequestBudget, bytes_of_half_cycles
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
+from opq_cloud.makai_settings import AskingSection, TriggeringServiceSection
 from opq_cloud.original_config import read_config
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store

@@ -13,15 +13,12 @@ from typing import Any
 import pytest
 import structlog
 
-from opq_cloud.config import (
-    CloudConfig,
-    CloudRulesSection,
-    PluginEntry,
-    TriggeringServiceSection,
-)
+from opq_cloud.config import CloudConfig
 from opq_cloud.endpoint_ports import with_port_offset
 from opq_cloud.makai.judging.triggers_in_use import load_triggers
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import CloudRulesSection, TriggeringServiceSection
+from opq_cloud.plugin_entry import PluginEntry
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log

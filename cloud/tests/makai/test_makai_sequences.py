@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from in_thread import in_thread
 from store_cases import numbered
 
-from opq_cloud.config import TriggeringServiceSection as Config
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai.measurements.sequence_tracker import MAX_RANGES, SequenceTracker
+from opq_cloud.makai_settings import TriggeringServiceSection as Config
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log

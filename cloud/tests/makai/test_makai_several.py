@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import zmq
 
-from opq_cloud.config import EventServiceSection as EventConfig
-from opq_cloud.config import FurtherBrokers
-from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.broker_links import CommandLinks, MeasurementLinks
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import EventServiceSection as EventConfig
+from opq_cloud.makai_settings import FurtherBrokers
+from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.built_in_analyses import load_analyses

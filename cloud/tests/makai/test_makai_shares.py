@@ -15,9 +15,6 @@ import numpy as np
 import pytest
 import zmq
 
-from opq_cloud.config import CloudRulesSection
-from opq_cloud.config import EventServiceSection as EventConfig
-from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.measurements.last_minutes import LastMinutes
@@ -46,6 +43,9 @@ from opq_cloud.makai.shares.share_messages import (
     shares_frames,
 )
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import CloudRulesSection
+from opq_cloud.makai_settings import EventServiceSection as EventConfig
+from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log

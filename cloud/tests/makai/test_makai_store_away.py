@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import zmq
 
-from opq_cloud.config import EventServiceSection as EventConfig
-from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai import triggering_service
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import EventServiceSection as EventConfig
+from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal

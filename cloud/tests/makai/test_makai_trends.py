@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from in_thread import in_thread
 
-from opq_cloud.config import TriggeringServiceSection as Config
 from opq_cloud.makai.measurements import trends
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
+from opq_cloud.makai_settings import TriggeringServiceSection as Config
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud.config import DEFAULT_TRIGGERS, TriggeringServiceSection
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse, configured_triggers
+from opq_cloud.makai_settings import DEFAULT_TRIGGERS, TriggeringServiceSection
 from opq_cloud.original_config import from_original, read_config
 from opq_cloud.service import ServiceCounters
 from opq_hil.data_sets.magnitudes import MAGNITUDES, NOT_HERE

@@ -13,12 +13,13 @@ import psutil
 import pytest
 import zmq
 
-from opq_cloud.config import TriggeringServiceSection, ViewSection
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import TriggeringServiceSection
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
+from opq_cloud.view_settings import ViewSection
 from opq_proto.decision import Nominal
 from opq_proto.measurement_turns import PRESSING, TURN, request_turns, turn_message, waiting_measurements
 from opq_proto.messages import Measurement, Metric, TimeSource

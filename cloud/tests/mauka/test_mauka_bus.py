@@ -6,7 +6,6 @@ import time
 import pytest
 import zmq
 
-from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.bus import (
     BusBroker,
     EventBridge,
@@ -16,6 +15,7 @@ from opq_cloud.mauka.bus import (
     read_notification,
 )
 from opq_cloud.mauka.messages import makai_event
+from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.service import ServiceCounters
 from opq_proto.errors import FrameError, PortBusyError
 from opq_proto.mauka_pb2 import MaukaMessage

@@ -5,9 +5,9 @@ import threading
 import pytest
 import zmq
 
-from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.original.incident_ids import IncidentIds
+from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.errors import PortBusyError, StoreError

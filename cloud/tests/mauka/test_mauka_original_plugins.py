@@ -10,10 +10,10 @@ import free_ports
 import pytest
 from original_folders import GUIDE, PRODUCING, original_plugins, plugin_code, write_folder
 
-from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.messages import makai_event
 from opq_cloud.mauka.original.incident_ids import IncidentIds
 from opq_cloud.mauka.original.settings import INCIDENT_ID_KEY
+from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_plugins.original.layout import listed_plugins

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from opq_cloud.config import CloudConfig, MaukaSection
+from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.bus import EventBridge, event_message, inject
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
 from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
@@ -18,6 +18,7 @@ from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.provenance import VERSION
 from opq_cloud.mauka.service import load_analyses, services
+from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord

@@ -22,7 +22,8 @@ import click
 from bench.result import Baseline, BenchCase, BenchResult, case
 from bench.triggers.judged import CountedJudge, default_triggers, judge_without_store, onsets
 from bench.triggers.trials import SIZES, trial
-from opq_cloud.config import CloudConfig, PluginEntry
+from opq_cloud.config import CloudConfig
+from opq_cloud.plugin_entry import PluginEntry
 from opq_hil.box.source import SampleSource
 from opq_hil.fleet.outlets import FleetGrid, FleetOutlet, network_grid, plain_grid
 from opq_hil.fleet.virtual_boxes import VirtualBoxes

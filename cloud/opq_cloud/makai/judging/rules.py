@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from opq_cloud.config import CloudRulesSection
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai_settings import CloudRulesSection
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_proto.channel import Channel
 from opq_proto.config import default_data_dir

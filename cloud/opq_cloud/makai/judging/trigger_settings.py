@@ -9,8 +9,8 @@ from dataclasses import MISSING, dataclass, fields
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from opq_cloud.config import DEFAULT_TRIGGERS
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN
+from opq_cloud.makai_settings import DEFAULT_TRIGGERS
 from opq_cloud.store.documents.makai import SettingValue
 from opq_plugins.package.built_in import available
 from opq_proto.errors import PluginError

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opq_cloud.config import PluginEntry, TriggeringServiceSection
 from opq_cloud.makai.judging.limits_follower import limits_of
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerPlugin
 from opq_cloud.makai.judging.trigger_settings import NOT_LIVE
+from opq_cloud.makai_settings import TriggeringServiceSection
+from opq_cloud.plugin_entry import PluginEntry
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.documents.makai import MakaiConfig, SettingValue
 from opq_plugins.package.built_in import available, load

@@ -13,11 +13,11 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue, ReleasedBoxes
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
 from opq_cloud.makai.measurements.trends import Trends, trend_of
+from opq_cloud.makai_settings import TriggeringServiceSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import window_ns

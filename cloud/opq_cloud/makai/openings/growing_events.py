@@ -10,12 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from opq_cloud.config import AskingSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings.completions import BOUND, Completions
 from opq_cloud.makai.openings.recent_events import RecentEvents
 from opq_cloud.makai.openings.request_budget import RequestBudget, bytes_of_span
 from opq_cloud.makai.openings.requested_boxes import FEEDER, NEAR, NO_PLACE, REGION
+from opq_cloud.makai_settings import AskingSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.documents.sample_requests import (
     ANALYSIS_ASKED,

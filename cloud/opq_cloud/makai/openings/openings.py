@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.events.event_requests import new_token, request_identity
 from opq_cloud.makai.openings.brief_onsets import BriefOnsets, HeldOnset
@@ -22,6 +21,7 @@ from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
 from opq_cloud.makai.openings.request_budget import RequestBudget, bytes_of_half_cycles, bytes_of_span
 from opq_cloud.makai.openings.request_span import SHOWN_BY_TRANSIENTS, located, request_span_ns
 from opq_cloud.makai.openings.requested_boxes import SAW, RequestedBoxes
+from opq_cloud.makai_settings import TriggeringServiceSection
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.store import CloudStore, EventRecord, box_order
 from opq_proto import log

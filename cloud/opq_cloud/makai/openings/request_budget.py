@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from opq_cloud.config import AskingSection
+from opq_cloud.makai_settings import AskingSection
 from opq_proto.half_cycles import MAX_POINTS
 from opq_proto.rate_limit import TokenBuckets
 

@@ -11,7 +11,7 @@ Source: Thaler and Ravishankar 1998, IEEE/ACM Trans. Networking 6(1), 1-14; the 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opq_cloud.config import TriggeringServiceSection
+from opq_cloud.makai_settings import TriggeringServiceSection
 from opq_proto.errors import ConfigError
 from opq_proto.wire import topic
 

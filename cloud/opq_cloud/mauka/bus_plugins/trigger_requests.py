@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from opq_cloud.config import EventServiceSection
+from opq_cloud.makai_settings import EventServiceSection
 from opq_cloud.mauka.bus_plugins.box_commands import BoxCommandPlugin
 from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
 from opq_cloud.mauka.plugin import PluginConfig

@@ -15,9 +15,9 @@ from pathlib import Path
 import zmq
 
 from opq_cloud.backend_peers import answer_requests
-from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.bus import NobodyListensError
 from opq_cloud.mauka.operating.plugin_control import Facts, PluginControl
+from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import Socket, connect, open_monitor, open_socket, service_context
 from opq_proto import log as logs

@@ -9,8 +9,8 @@ import threading
 from functools import partial
 
 from opq_cloud.backend_peers import answer_requests
-from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.messages import LARGEST_ID, new_message, read_body
+from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.sockets import Socket
 from opq_proto import log as logs

@@ -10,7 +10,6 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.config import ViewSection
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
@@ -25,6 +24,7 @@ from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, tile_origin
 from opq_cloud.view.public.map_pages import THEMES, At, Km, MapStates, map_values, query_frame, state_path
 from opq_cloud.view.public.outline import outline_paths
 from opq_cloud.view.public.spread import incident_spread
+from opq_cloud.view_settings import ViewSection
 from opq_proto.messages import Incident
 
 IN_FEED = 50

@@ -1,8 +1,9 @@
 """The graph of what runs: who gives what to whom, as text and as a drawing."""
 
+import re
 from xml.etree import ElementTree
 
-from opq_cloud.mauka.operating.graph import GAP_X, WIDTH, edges_of, graph_svg, graph_text, read_nodes
+from opq_cloud.mauka.operating.graph import GAP_X, MARGIN, WIDTH, edges_of, graph_svg, graph_text, read_nodes
 
 
 def row(name, origin, takes, gives, running=True):
@@ -92,3 +93,21 @@ def test_nouns_go_from_where_they_are_made_to_their_runner_and_to_the_analyses()
     assert "StreamRunner (bus)  takes incident\n" in graph_text(
         read_nodes([row("StreamRunner", "bus", ["incident"], [])])
     )
+
+
+def test_no_edge_goes_through_a_plugin_of_its_own_column():
+    """Rates are asked for and answered within the first column: both edges stay right of it."""
+    rate, response = "BoxMeasurementRateRequest", "BoxMeasurementRateResponse"
+    nodes = read_nodes(
+        [
+            row("Ask", "bus", [response], [rate]),
+            row("Between", "bus", [], []),
+            row("Answer", "bus", [rate], [response]),
+        ]
+    )
+    root = ElementTree.fromstring(graph_svg(nodes))
+    paths = [each for each in root.iter("{http://www.w3.org/2000/svg}path") if each.get("marker-end")]
+    assert len(paths) == 2
+    for path in paths:
+        numbers = [float(each) for each in re.findall(r"[\d.]+", path.get("d"))]
+        assert min(numbers[::2]) >= MARGIN + WIDTH

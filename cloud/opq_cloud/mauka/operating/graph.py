@@ -24,7 +24,9 @@ COLOURS = {
     "": "#eeeeee",
 }
 """Origin -> fill colour; "" stands for the ends of the graph."""
-LONGEST_LABEL = 26
+LONGEST_LABEL = 27
+BULGE = 60
+"""How far an edge within a column, or back to one, goes to the right of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ def graph_text(nodes: Sequence[GraphNode]) -> str:
             continue
         mark = "" if node.running else " [stopped]"
         origin = f" ({node.origin})" if node.origin else ""
-        origin += f", {node.processes} processes" if node.processes else ""
+        plural = "" if node.processes == 1 else "es"
+        origin += f", {node.processes} process{plural}" if node.processes else ""
         lines.append(
             f"{node.name}{origin}{mark}" + (f"  takes {', '.join(node.takes)}" if node.takes else "")
         )
@@ -153,16 +156,22 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" font-family="sans-serif" font-size="12" aria-label="plug-ins of Mauka">',
+        '<defs><marker id="end" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" '
+        'orient="auto"><path d="M0,1L8,4L0,7z" fill="#8a8a8a"/></marker></defs>',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
     for edge in edges:
         (x1, y1), (x2, y2) = place[edge.start], place[edge.end]
         x1, y1, y2 = x1 + WIDTH, y1 + HEIGHT // 2, y2 + HEIGHT // 2
-        bend = max(40, abs(x2 - x1) // 2)
+        if x2 < x1:  # to the right side of a plug-in in this column, or before it
+            x2 += WIDTH
+            bends = x1 + BULGE, x2 + BULGE
+        else:
+            bends = x1 + (x2 - x1) // 2, x2 - (x2 - x1) // 2
         title = escape(f"{edge.start} to {edge.end}: {', '.join(edge.what)}")
         parts.append(
-            f'<path d="M{x1},{y1} C{x1 + bend},{y1} {x2 - bend},{y2} {x2},{y2}" fill="none" stroke="#8a8a8a">'
-            f"<title>{title}</title></path>"
+            f'<path d="M{x1},{y1} C{bends[0]},{y1} {bends[1]},{y2} {x2},{y2}" fill="none" stroke="#8a8a8a" '
+            f'marker-end="url(#end)"><title>{title}</title></path>'
         )
     for start in {edge.start for edge in edges}:
         x, y = place[start]
@@ -179,18 +188,20 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
         x, y = place[node.name]
         dash = "" if node.running else ' stroke-dasharray="4 3" opacity="0.6"'
         fill = COLOURS.get(node.origin, COLOURS[""])
-        state = f" x {node.processes}" if node.processes else ""
+        state = f" x {node.processes}" if node.processes > 1 else ""
         state += "" if node.running else " (stopped)"
         parts.append(
             f'<g{dash}><rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="{fill}" '
             f'stroke="#555"/><text x="{x + WIDTH // 2}" y="{y + 19}" text-anchor="middle">'
-            f"{escape(_short(node.name) + state)}</text></g>"
+            f"{escape(_short(node.name, len(state)) + state)}</text></g>"
         )
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 3] + "..."
+def _short(text: str, beside: int = 0) -> str:
+    """Returns the text, cut where it is too long for its box with `beside` more characters."""
+    most = LONGEST_LABEL - beside
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _columns(nodes: Sequence[GraphNode], edges: Sequence[GraphEdge]) -> list[list[str]]:

@@ -153,7 +153,8 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     states = PluginStates(own_folder / "plugins.json")
     originals = None
     if mauka.plugins.enabled:
-        originals = OriginalPlugins(own_folder, flat, policy_of(mauka.plugins), states)
+        reserved = {*own, *(plugin.name for plugin in (status, *plugins))}
+        originals = OriginalPlugins(own_folder, flat, policy_of(mauka.plugins), states, reserved)
     groups: list[PluginGroup] = [
         BusPlugins([status, *plugins], states),
         AnalysisPlugins([runner, streams], installed, states),

@@ -168,12 +168,15 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
     assert rows["rms_voltage"]["origin"] == "built-in" and rows["MakaiEventPlugin"]["origin"] == "bus"
     assert rows["flicker"]["about"] == "Flicker: the voltage swings so that lamps flicker."
     assert rows["MakaiEventPlugin"]["about"].startswith("Waveforms on the bus, so that")
-    for name in ("rms_voltage", "MakaiEventPlugin"):
+    for name, why in (
+        ("rms_voltage", "has no process of its own"),
+        ("MakaiEventPlugin", "runs in Mauka's process"),
+    ):
         assert mauka.ask(f"stop-plugin {name}") == f"\x1b[1;32mOK\x1b[0;0m. Plugin {name} stopped"
         assert not mauka.status(name)["running"]
         assert succeeded(mauka.ask(f"start-plugin {name}"))
         assert "runs already" in mauka.ask(f"start-plugin {name}")
-        assert "runs in Mauka's process" in mauka.ask(f"kill-plugin {name}")
+        assert why in mauka.ask(f"kill-plugin {name}")
         assert succeeded(mauka.ask(f"disable-plugin {name}"))
         assert "is disabled" in mauka.ask(f"start-plugin {name}")
     for wrong, why in [
@@ -188,6 +191,10 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
     ]:
         answer = mauka.ask(wrong)
         assert not succeeded(answer) and why in answer, answer
+    twin = write_folder(tmp_path / "twin", MakaiEventPlugin=plugin_code("MakaiEventPlugin", "pass"))
+    refused = run(["opq-tools", "plugin", "push", str(twin)], mauka.offset, tmp_path)
+    assert refused.exit_code == 1 and "Mauka has one of this name" in refused.output
+    assert mauka.ask("completions").split(",").count("MakaiEventPlugin") == 1
     folder = write_folder(
         tmp_path / "mine", Echo=plugin_code("Echo", 'self.produce("x", str(self.config_get("a")))')
     )

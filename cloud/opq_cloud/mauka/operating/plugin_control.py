@@ -116,7 +116,7 @@ class AnalysisPlugins:
 
     def kill(self, plugin: str) -> int:
         if self._installed is None or self._rows()[plugin][0]["runs"] != "worker":
-            raise PluginError(f"{plugin} runs in Mauka's process; stop-plugin {plugin} leaves it out")
+            raise PluginError(f"{plugin} has no process of its own; stop-plugin {plugin} leaves it out")
         return self._installed.kill(plugin)
 
     def status(self, plugin: str) -> Facts:

@@ -7,7 +7,7 @@ The reader only writes messages to disk, so that no plug-in delays another one's
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,22 @@ class OriginalPlugins:
     name = "mauka.original-plugins"
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Any], policy: Policy, states: PluginStates
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        policy: Policy,
+        states: PluginStates,
+        reserved: Collection[str] = (),
     ) -> None:
-        """`folder`: <data>/mauka. `settings`: the flat keys that each plug-in gets as its `config`."""
+        """`folder`: <data>/mauka. `settings`: the flat keys that each plug-in gets as its `config`.
+
+        `reserved`: names of Mauka's own plug-ins, which no other one may have.
+        """
         self.counters = ServiceCounters()
         self.deployments = PluginDeployments(folder / "plugins")
         self.settings = dict(settings)
         self._folder, self._policy, self._states = folder, policy, states
+        self._reserved = frozenset(reserved)
         self._plugins: dict[str, OriginalPlugin] = {}
         self._deployed: dict[str, PluginDeployment] = {}
         """Plug-in -> the deployment it was loaded from."""
@@ -353,6 +362,8 @@ class OriginalPlugins:
         return self._plugins[name]
 
     def _load(self, plugin: str, deployment: PluginDeployment) -> str:
+        if plugin in self._reserved:
+            raise PluginError(f"plug-in {plugin} is not run: Mauka has one of this name; give yours another")
         new = plugin not in self._plugins
         if new:
             self._plugins[plugin] = OriginalPlugin(

@@ -1,118 +1,28 @@
 """The joining rule: the same result in any order, and nothing new from a repeat."""
 
-from collections.abc import Collection
 from dataclasses import replace
-from itertools import count, permutations
+from itertools import permutations
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joining_table import MS, Table, sag
 
 from opq_cloud.mauka.joining.clusters import same
 from opq_cloud.mauka.joining.onset_rule import REACH_NS, one_onset
-from opq_cloud.mauka.joining.planning import plan_join
-from opq_cloud.mauka.measuring.sightings import family, is_steady, kept, whole
+from opq_cloud.mauka.measuring.sightings import family, is_steady, kept
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incidents.join_plan import (
     FindingOnset,
-    GivenNumbers,
-    IncidentFacts,
-    JoinPlan,
     KnownFinding,
-    carried_out,
     incident_of,
     onset,
 )
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
 
-MS = 1_000_000
 CYCLE_NS = 20 * MS
-
-
-def sag(start_ms: int, end_ms: int, box_id: str = "1", uncertainty_ms: int = 0, **more: object) -> Finding:
-    finding = Finding("sag", box_id, start_ms * MS, end_ms * MS, uncertainty_ms * MS)
-    return replace(finding, **more)  # type: ignore[arg-type]
-
-
-class Table:
-    """Findings in memory: read for a plan, and written as it says."""
-
-    def __init__(self, places: dict[str, BoxPlace] | None = None) -> None:
-        self.known: dict[int, KnownFinding] = {}
-        self.facts: dict[int, IncidentFacts] = {}
-        self._findings, self._incidents = count(1), count(1)
-        self._places = places or {}
-        self.read = 0
-
-    def join_revision(self) -> int:
-        return 0
-
-    def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
-        every = [one for one in self.known.values() if one.finding.box_id == box_id]
-        return [one for one in every if one.finding.end_ns >= start_ns and one.finding.start_ns <= end_ns]
-
-    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
-        return [one for box_id in box_ids for one in self.findings_of_box(box_id, start_ns, end_ns)]
-
-    def findings_of_incident(self, incident_id: int) -> list[KnownFinding]:
-        return [one for one in self.known.values() if one.incident_id == incident_id]
-
-    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
-        every = [onset(one) for one in self.known.values()]
-        found = [one for one in every if start_ns <= one.start_ns <= end_ns]
-        self.read += len(found)
-        return [one for one in found if one.leads is not False or not leading]
-
-    def incident_facts(self, incident_id: int) -> IncidentFacts | None:
-        return self.facts.get(incident_id)
-
-    def place_of(self, box_id: str) -> BoxPlace:
-        return self._places.get(box_id, BoxPlace())
-
-    def put(self, findings: list[Finding], event_id: int = 1) -> JoinPlan:
-        plan = plan_join(self, findings, event_id, self.place_of)
-        numbers = GivenNumbers(
-            [next(self._findings) for _ in range(plan.new_findings())],
-            [next(self._incidents) for _ in range(plan.new_incidents())],
-        )
-        for move in plan.moved:
-            place = numbers.incident(move.incident_id)
-            known = self.known[move.finding_id]
-            self.known[move.finding_id] = replace(known, incident_id=place, leads=move.leads)
-        for known in map(numbers.known, plan.written):
-            self.known[known.finding_id] = known
-        for gone in plan.removed:
-            del self.known[gone]
-        for facts in map(numbers.facts, plan.facts):
-            self.facts[facts.incident_id] = facts
-        for number in plan.gone:
-            del self.facts[number]
-        assert set(self.facts) == {known.incident_id for known in self.known.values()}
-        self.answer = carried_out(plan, numbers)
-        return plan
-
-    def incidents(self) -> set[frozenset[Finding]]:
-        return set(self._groups().values())
-
-    def _groups(self) -> dict[int, frozenset[Finding]]:
-        groups: dict[int, set[Finding]] = {}
-        for known in self.known.values():
-            groups.setdefault(known.incident_id, set()).add(known.finding)
-        return {number: frozenset(group) for number, group in groups.items()}
-
-    def told(self) -> set[tuple[frozenset[Finding], frozenset[Finding] | None, IncidentFacts]]:
-        """Each incident, the one that it follows, and what is said of it; without numbers."""
-        groups = self._groups()
-        return {
-            (
-                groups[number],
-                None if facts.follows is None else groups[facts.follows],
-                replace(facts, incident_id=0, follows=None),
-            )
-            for number, facts in self.facts.items()
-        }
 
 
 findings = st.builds(
@@ -154,7 +64,7 @@ def test_what_moves_may_lie_a_minute_from_what_is_put_at_its_box() -> None:
     table.put([sag(0, 0, "2"), sag(61_101, 61_101, "1")], 2)
     other = Table()
     other.put([sag(0, 0, "2"), sag(1, 1, "1"), sag(61_101, 61_101, "1")])
-    assert table.told() == other.told()
+    assert table.contents() == other.contents()
 
 
 def test_what_is_seen_again_and_moved_by_another_in_one_plan_goes_where_it_belongs() -> None:
@@ -163,7 +73,7 @@ def test_what_is_seen_again_and_moved_by_another_in_one_plan_goes_where_it_belon
     together.put([early, middle, replace(late, closed=True)])
     in_parts.put([late, middle])
     in_parts.put([early, replace(late, closed=True)])
-    assert in_parts.told() == together.told()
+    assert in_parts.contents() == together.contents()
     assert frozenset({replace(late, closed=True)}) in in_parts.incidents()
 
 
@@ -187,7 +97,7 @@ def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding],
             some = chance.randint(1, 3)
             in_parts.put(shuffled[:some])
             del shuffled[:some]
-    assert in_parts.told() == together.told()
+    assert in_parts.contents() == together.contents()
 
 
 @given(st.lists(findings, min_size=1, max_size=10))
@@ -285,100 +195,6 @@ def test_a_dip_during_an_hour_of_harmonics_does_not_join_it() -> None:
     table = Table()
     table.put([sag(0, 3_600_000, kind="harmonics"), sag(100, 200)])
     assert len(table.incidents()) == 2
-
-
-def state(start_s: int, end_s: int, closed: bool, onset_seen: bool, box_id: str = "1") -> Finding:
-    return Finding(
-        "flicker", box_id, start_s * 1000 * MS, end_s * 1000 * MS, 0, closed=closed, onset_seen=onset_seen
-    )
-
-
-def test_a_steady_state_that_goes_on_between_its_waveforms_is_one_incident() -> None:
-    first, second, last = state(0, 5, False, True), state(30, 40, False, False), state(65, 70, True, False)
-    other_box = state(30, 40, False, False, "2")
-    for order in permutations([first, second, last, other_box]):
-        table = Table()
-        for one in order:
-            table.put([one])
-        assert table.incidents() == {frozenset({first, second, last}), frozenset({other_box})}
-        (facts,) = (each for each in table.facts.values() if each.start_ns == 0)
-        assert (facts.end_ns, facts.closed, facts.boxes) == (70_000 * MS, True, 1)
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (state(0, 5, True, True), state(30, 40, False, False)),  # its end was seen
-        (state(0, 5, False, True), state(30, 40, False, True)),  # its beginning was
-        (state(0, 5, False, True), state(36, 40, False, False)),  # for too long nobody looked
-        (state(0, 5, False, True), replace(state(30, 40, False, False), kind="noise")),
-    ],
-)
-def test_a_steady_state_that_ended_or_was_not_looked_at_is_two(before: Finding, after: Finding) -> None:
-    table = Table()
-    table.put([after])
-    table.put([before])
-    assert table.incidents() == {frozenset({before}), frozenset({after})}
-
-
-def test_harmonics_that_rise_above_lasting_ones_are_an_incident_of_their_own() -> None:
-    """And what goes on after them goes on with them."""
-    lasting = Finding("harmonics", "1", 0, 5000 * MS, 0, closed=False)
-    before = replace(lasting, start_ns=12_000 * MS, end_ns=14_000 * MS, closed=True, onset_seen=False)
-    risen = replace(
-        lasting, start_ns=14_200 * MS, end_ns=16_000 * MS, figures=(("thd_percent_before", 11.0),)
-    )
-    after = replace(before, start_ns=30_000 * MS, end_ns=31_000 * MS)
-    for order in permutations([lasting, before, risen, after]):
-        table = Table()
-        for one in order:
-            table.put([one])
-        assert table.incidents() == {frozenset({lasting, before}), frozenset({risen, after})}
-
-
-def test_a_pause_of_3_s_is_none_nor_are_those_of_a_telegram() -> None:
-    def incidents(kind: str, pause_s: int) -> int:
-        table = Table()
-        for one in (state(0, 5, True, True), state(5 + pause_s, 20, True, True)):
-            table.put([replace(one, kind=kind)])
-        return len(table.incidents())
-
-    assert [incidents("flicker", pause_s) for pause_s in (3, 4)] == [1, 2]
-    assert [incidents("mains_signalling", pause_s) for pause_s in (10, 11)] == [1, 2]
-
-
-def test_pulses_of_a_telegram_of_which_no_waveform_shows_the_keying_are_one_line() -> None:
-    def incidents(*lines_hz: float) -> int:
-        table = Table()
-        for number, line_hz in enumerate(lines_hz):
-            pulse = state(6 * number, 6 * number + 1, False, True)
-            table.put([replace(pulse, kind="interharmonics", figures=(("interharmonic_hz", line_hz),))])
-        return len(table.incidents())
-
-    assert incidents(175.0, 175.01, 174.99) == 1
-    assert incidents(175.0, 216.7) == incidents(175.0, 216.7, 216.7) == 2
-
-
-def test_a_part_that_shows_an_end_between_two_others_parts_them_again() -> None:
-    first, end, last = state(0, 5, False, True), state(12, 15, True, False), state(30, 36, False, False)
-    for order in permutations([first, end, last]):
-        table = Table()
-        for one in order:
-            table.put([one])
-        assert table.incidents() == {frozenset({first, end}), frozenset({last})}
-
-
-def test_parts_of_a_steady_state_that_were_placed_by_hand_stay_and_take_what_goes_on_with_them() -> None:
-    first, second, third = (state(start, start + 5, False, start == 0) for start in (0, 30, 60))
-    table = Table()
-    table.put([first, second])
-    (one, other) = sorted(table.known.values(), key=lambda known: known.finding.start_ns)
-    table.known[other.finding_id] = replace(other, incident_id=7, by_hand=True)
-    table.known[one.finding_id] = replace(one, by_hand=True)
-    table.facts[7] = table.facts[one.incident_id]
-    table.put([third])
-    assert table.incidents() == {frozenset({first}), frozenset({second, third})}
-    assert {known.incident_id for known in table.known.values()} == {1, 7}
 
 
 def test_joining_does_not_chain() -> None:
@@ -560,70 +376,3 @@ def test_an_incident_is_as_bad_as_its_worst_finding_and_open_while_one_is() -> N
     assert incident.event_ids == (1, 2, 3)
     assert (incident.residual_percent, incident.closed) == (60.0, False)
     assert (incident.start_ns, incident.end_ns) == (0, 300 * MS)
-
-
-PART = {
-    "kind": "sag", "residual_percent": 70.0, "residual_v": 84.0, "duration_cycles": 60.0,
-    "ieee1159": "momentary sag", "itic": "no_damage", "semi_f47": "pass", "because": "the onset",
-    "closed": False,
-}  # fmt: skip
-WHOLE = {
-    "kind": "interruption", "residual_percent": 2.0, "residual_v": 2.4, "duration_cycles": 300.0,
-    "ieee1159": "temporary interruption", "itic": "no_damage", "semi_f47": "not_applicable",
-    "because": "all of it", "closed": True,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("onset_first", [True, False])
-def test_a_dip_seen_open_and_then_whole_is_told_by_the_one_that_saw_all(onset_first: bool) -> None:
-    onset = sag(1000, 2000, **PART)
-    all_of_it = sag(1001, 6000, **WHOLE)  # its stamps are a millisecond off
-    table = Table()
-    table.put([onset if onset_first else all_of_it], 1)
-    table.put([all_of_it if onset_first else onset], 2)
-    (known,) = table.known.values()
-    assert (known.finding_id, known.incident_id, known.event_ids) == (1, 1, (1, 2))
-    assert known.finding == all_of_it
-    assert table.put([onset], 1).written == ()
-
-
-def test_an_open_end_within_a_cycle_of_the_recovery_does_not_hold_a_dip_open() -> None:
-    closed = sag(0, 1500, duration_cycles=90.0)
-    table = Table()
-    table.put([sag(0, 1508, closed=False, duration_cycles=90.5)])
-    table.put([closed])
-    assert [known.finding for known in table.known.values()] == [closed]
-
-
-def test_pieces_that_nobody_saw_whole_get_the_figures_of_their_common_span() -> None:
-    first = sag(0, 1000, closed=False, residual_percent=40.0, residual_v=48.0, duration_cycles=50.0,
-                ieee1159="momentary sag", itic="no_damage", semi_f47="fail")  # fmt: skip
-    last = sag(800, 4000, residual_percent=75.0, residual_v=90.0, duration_cycles=160.0,
-               ieee1159="temporary sag", itic="no_damage", semi_f47="not_applicable")  # fmt: skip
-    table = Table()
-    table.put([first], 1)
-    table.put([last], 2)
-    (known,) = table.known.values()
-    finding = known.finding
-    assert (finding.start_ns, finding.end_ns, finding.closed) == (0, 4000 * MS, True)
-    assert finding.duration_cycles == pytest.approx(200.0)  # 4 s of 50 Hz
-    # 40 % for 4 s: IEEE 1159 momentary to 3 s; ITIC 80 % to 10 s; F47 draws no line beyond 1 s
-    verdicts = ("temporary sag", "no_damage", "not_applicable")
-    assert (finding.ieee1159, finding.itic, finding.semi_f47) == verdicts
-    assert finding.residual_percent == 40.0
-    assert finding.because.startswith("put together from 2 overlapping waveforms")
-    assert known.pieces == (first, last)
-
-
-def test_pieces_of_more_than_a_minute_are_an_undervoltage_or_an_interruption() -> None:
-    def pieces(kind: str) -> list[Finding]:
-        return [sag(0, 40_000, closed=False), replace(sag(35_000, 70_000), kind=kind)]
-
-    assert whole(pieces("sag")).kind == "undervoltage"
-    assert whole(pieces("interruption")).kind == "interruption"
-
-
-def test_a_sag_and_a_swell_at_one_time_stay_two_findings() -> None:
-    table = Table()
-    table.put([sag(0, 100, closed=False), replace(sag(50, 150), kind="swell")])
-    assert sorted(known.finding.kind for known in table.known.values()) == ["sag", "swell"]

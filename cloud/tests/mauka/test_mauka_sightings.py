@@ -1,0 +1,75 @@
+"""One disturbance that several waveforms of a Box show is one finding, with the figures of the best."""
+
+from dataclasses import replace
+
+import pytest
+from joining_table import MS, Table, sag
+
+from opq_cloud.mauka.measuring.sightings import whole
+from opq_proto.messages import Finding
+
+PART = {
+    "kind": "sag", "residual_percent": 70.0, "residual_v": 84.0, "duration_cycles": 60.0,
+    "ieee1159": "momentary sag", "itic": "no_damage", "semi_f47": "pass", "because": "the onset",
+    "closed": False,
+}  # fmt: skip
+WHOLE = {
+    "kind": "interruption", "residual_percent": 2.0, "residual_v": 2.4, "duration_cycles": 300.0,
+    "ieee1159": "temporary interruption", "itic": "no_damage", "semi_f47": "not_applicable",
+    "because": "all of it", "closed": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("onset_first", [True, False])
+def test_a_dip_seen_open_and_then_whole_is_told_by_the_one_that_saw_all(onset_first: bool) -> None:
+    onset = sag(1000, 2000, **PART)
+    all_of_it = sag(1001, 6000, **WHOLE)  # its stamps are a millisecond off
+    table = Table()
+    table.put([onset if onset_first else all_of_it], 1)
+    table.put([all_of_it if onset_first else onset], 2)
+    (known,) = table.known.values()
+    assert (known.finding_id, known.incident_id, known.event_ids) == (1, 1, (1, 2))
+    assert known.finding == all_of_it
+    assert table.put([onset], 1).written == ()
+
+
+def test_an_open_end_within_a_cycle_of_the_recovery_does_not_hold_a_dip_open() -> None:
+    closed = sag(0, 1500, duration_cycles=90.0)
+    table = Table()
+    table.put([sag(0, 1508, closed=False, duration_cycles=90.5)])
+    table.put([closed])
+    assert [known.finding for known in table.known.values()] == [closed]
+
+
+def test_pieces_that_nobody_saw_whole_get_the_figures_of_their_common_span() -> None:
+    first = sag(0, 1000, closed=False, residual_percent=40.0, residual_v=48.0, duration_cycles=50.0,
+                ieee1159="momentary sag", itic="no_damage", semi_f47="fail")  # fmt: skip
+    last = sag(800, 4000, residual_percent=75.0, residual_v=90.0, duration_cycles=160.0,
+               ieee1159="temporary sag", itic="no_damage", semi_f47="not_applicable")  # fmt: skip
+    table = Table()
+    table.put([first], 1)
+    table.put([last], 2)
+    (known,) = table.known.values()
+    finding = known.finding
+    assert (finding.start_ns, finding.end_ns, finding.closed) == (0, 4000 * MS, True)
+    assert finding.duration_cycles == pytest.approx(200.0)  # 4 s of 50 Hz
+    # 40 % for 4 s: IEEE 1159 momentary to 3 s; ITIC 80 % to 10 s; F47 draws no line beyond 1 s
+    verdicts = ("temporary sag", "no_damage", "not_applicable")
+    assert (finding.ieee1159, finding.itic, finding.semi_f47) == verdicts
+    assert finding.residual_percent == 40.0
+    assert finding.because.startswith("put together from 2 overlapping waveforms")
+    assert known.pieces == (first, last)
+
+
+def test_pieces_of_more_than_a_minute_are_an_undervoltage_or_an_interruption() -> None:
+    def pieces(kind: str) -> list[Finding]:
+        return [sag(0, 40_000, closed=False), replace(sag(35_000, 70_000), kind=kind)]
+
+    assert whole(pieces("sag")).kind == "undervoltage"
+    assert whole(pieces("interruption")).kind == "interruption"
+
+
+def test_a_sag_and_a_swell_at_one_time_stay_two_findings() -> None:
+    table = Table()
+    table.put([sag(0, 100, closed=False), replace(sag(50, 150), kind="swell")])
+    assert sorted(known.finding.kind for known in table.known.values()) == ["sag", "swell"]

@@ -100,7 +100,7 @@ def notes(store: CloudStore, incident_id: int, as_json: bool) -> None:
     for each in found:
         click.echo(_note_line(each, names))
     if not found:
-        click.echo(f"nobody has said anything of incident {incident_id}")
+        click.echo(f"there are no notes on incident {incident_id}")
 
 
 @command.command("note", short_help="Add a note to an incident.")

@@ -118,7 +118,7 @@ def test_each_silence_has_its_verdict(tmp_path: Path) -> None:
         begun = until(lambda: (found := outages())["1"] and found["2"] and found, 60, "both outages")
         assert begun["1"][0]["event"] == "outage.begun", "it is heard, and has no supply"
         assert "its supply failed, and that its battery carries it" in begun["1"][0]["because"]
-        assert "of nominal while it is heard" in begun["1"][0]["because"]
+        assert "of nominal while it sends" in begun["1"][0]["because"]
         over = until(lambda: all(len(o := outages()[each]) > 1 for each in "12") and o, 60, "their ends")
         assert over
         wire.cut = False

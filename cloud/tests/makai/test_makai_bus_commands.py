@@ -131,7 +131,7 @@ def test_a_trigger_request_becomes_an_event_of_both_boxes_and_a_makai_event(mauk
     record = store.event_record(3)
     assert record is not None and record.finished and record.boxes_received
     assert sorted(record.boxes_received) == ["1", "4"]
-    assert record.because == "MyPlugin asked for it, for incident 7"
+    assert record.because == "MyPlugin requested it, for incident 7"
 
 
 def test_a_box_without_samples_is_missing_and_no_id_service_is_needed(

@@ -143,7 +143,7 @@ def test_balanced_phases_are_nothing(store: CloudStore) -> None:
 @pytest.mark.parametrize(
     ("phases", "why"),
     [
-        ({"3": ""}, "cellar: no Box on phase c; nobody said on which phase Box 3 is"),
+        ({"3": ""}, "cellar: no Box on phase c; the phase of Box 3 is not known"),
         ({"3": "L2"}, "cellar: no Box on phase c; two are on one phase"),
     ],
 )

@@ -76,7 +76,7 @@ class BoxOrders:
             self._later(partial(reply, *words(answer)))
 
         if not self._line.send_command(operation, argument, ANSWER_S, done):
-            reply(False, "the Box's port is not open, or too much is asked of it already")
+            reply(False, "the Box's port is not open, or too many commands wait for it already")
 
 
 def words(answer: BoxAnswer) -> tuple[bool, str]:

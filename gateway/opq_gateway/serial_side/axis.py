@@ -114,7 +114,7 @@ class Axis:
         is_timed = crossing.source != TimeSource.FREE or crossing.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS
         stamp = None if is_timed else self.clock.at(crossing.sample)
         if stamp is None:
-            return crossing if is_timed or self.clock.believed else None
+            return crossing if is_timed or self.clock.uses_own_time else None
         return replace(crossing, t_ns=stamp.t_ns, uncertainty_ns=stamp.uncertainty_ns, source=stamp.source)
 
     def _hold(self, samples: Samples) -> list[Output]:

@@ -106,7 +106,7 @@ class BoxClock:
         self._before = before
         self._kept = False
         """Whether the ring's time is continued although the system's clock differs."""
-        self._believed: bool | None = None
+        self._uses_own_time: bool | None = None
         self._last_timed: Samples | None = None  # the last live block with a known time
         self._gps: deque[tuple[int, int]] = deque()  # (sample, UTC), at least a second apart
         self._arrivals: Arrivals | None = None
@@ -129,10 +129,10 @@ class BoxClock:
             if live:
                 self._passes(samples, now_s)
             return samples
-        if self._believed is None:
+        if self._uses_own_time is None:
             near = abs(samples.t_ns - self._clocks.now_ns()) < PLAUSIBLE_NS or self._as_before(samples)
-            self._believed = near and self._last_timed is None
-        if self._believed:
+            self._uses_own_time = near and self._last_timed is None
+        if self._uses_own_time:
             if live:
                 self._comparison.compare(samples, self._clocks.now_ns(), now_s)
             if not live or not self._leaves_own_time(samples, now_s):
@@ -147,12 +147,12 @@ class BoxClock:
         if self._by_gps:
             left_ns = self._steering.piece(self._newest).left_ns(self._newest)
             return left_ns + self._arrivals_bound_ns <= SHARED_ERROR_NS
-        return self._steering.begun or (bool(self._believed) and self._comparison.follows)
+        return self._steering.begun or (bool(self._uses_own_time) and self._comparison.follows)
 
     @property
-    def believed(self) -> bool:
+    def uses_own_time(self) -> bool:
         """Whether the Box's own time is used although it states no bound."""
-        return bool(self._believed)
+        return bool(self._uses_own_time)
 
     @property
     def by_gps(self) -> bool:
@@ -200,7 +200,7 @@ class BoxClock:
                 self._stepped(by_ns, "the Box knows the time")
             self._steering = Steering()
         self._arrivals = self._system = None
-        self._believed = None
+        self._uses_own_time = None
         self._by_gps = False
         if samples.source is not TimeSource.GPS:
             return
@@ -235,7 +235,7 @@ class BoxClock:
             samples.first_sample, samples.t_ns, period_ns, None, 0.0, TimeSource.FREE, samples.rate_millihz
         )
         self._steering.steer_to(own)
-        self._believed = False
+        self._uses_own_time = False
         self._steer(samples.first_sample)
         return True
 

@@ -153,7 +153,7 @@ class Nmcli:
 def _reason(errors: str) -> str:
     """nmcli's last words, shortened; those for a wrong password in clearer ones."""
     line = next(
-        (line for line in reversed(errors.splitlines()) if line.strip()), "nmcli failed and said nothing"
+        (line for line in reversed(errors.splitlines()) if line.strip()), "nmcli failed and printed nothing"
     )
     if "secrets were required" in errors.lower():
         return "the password was not accepted"

@@ -231,7 +231,7 @@ class WorkerProcess:
         code = self.process.returncode if report.code is None else report.code
         why = self.why if self.why and self.why != GONE else f"ended with {_meaning(code)}"
         if not self.ready and (tail := output_end.strip()):
-            why += f"; it said: {tail[-600:]}"
+            why += f"; its output: {tail[-600:]}"
         if report.survivors:
             why += f"; {report.survivors} processes that it had started were ended"
         return why

@@ -4,19 +4,19 @@ trigger   name, Config, begin(config) -> state
           decide(measurement, nominal, config, state) -> (Decision or None, state)
           problems(state) -> (how many things it could not judge so far, the last reason)    optional
           is_quiet(columns, config, state) -> whether `decide` would answer None to each of these
-          Measurements in turn, for all together or (n,) for each, when it is asked for those
+          Measurements in turn, for all together or (n,) for each, when it is called for those
           alone; changes nothing, and is False where it does not know. All of them are live, or
           all `backfilled`: then they are a stream of their own                              optional
           note_quiet(columns, config, state): what `decide` would have changed in the state  optional
           concerns(measurement, nominal, config) -> whether it compares this one with those of other
-          Boxes; only one that compares Boxes has it, and is asked where all Boxes meet      optional
+          Boxes; only one that compares Boxes has it, and it is called where all Boxes meet  optional
 analysis  name, Config, takes, gives, analyse(event, config) -> findings
           with begin(config) -> state: analyse(event, config, state) -> (findings, state)
           `takes` is Event, or one of Measurement, Trend, Finding, Incident, which come one by one;
           `gives` is Finding, or Message, which is published and not stored (not of Events)
           wants(event, findings, config) -> SampleRequests: further Boxes or a longer span that it needs;
           `findings` are its own of this event. Pure; when they have come it sees the event again  optional
-          unjudged(event, config) -> what it cannot say anything about, and why, or ""; asked where it found
+          unjudged(event, config) -> what it cannot say anything about, and why, or ""; called if it found
           nothing. Built-in ones only                                                        optional
 both      export_state(state) -> what JSON has; import_state(version, data, config) -> state   optional
           selftest() -> "" or what is wrong                                                  optional

@@ -117,7 +117,7 @@ class Child:
                 words = [str(facts[key]) for key in ("event", "error", "exception") if facts.get(key)]
                 return ": ".join(words).strip().splitlines()[-1]
             return text
-        return "it said nothing"
+        return "it printed nothing"
 
     def terminate(self) -> None:
         if self._process and self._process.poll() is None:

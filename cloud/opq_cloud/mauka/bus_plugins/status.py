@@ -137,5 +137,5 @@ class StatusPlugin(MaukaPlugin):
             parts.append(HealthReport(name, trouble is None, last_s, trouble))
         for name in self._expected:
             if name not in heartbeats and now_s - self._started_s > GRACE_S:
-                parts.append(HealthReport(name, False, info="never heard on the bus"))
+                parts.append(HealthReport(name, False, info="sent nothing on the bus yet"))
         return parts

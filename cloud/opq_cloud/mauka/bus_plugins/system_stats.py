@@ -33,7 +33,7 @@ ACTIVE_MS = 5_000
 REQUESTED_EACH = 100
 """Number of Boxes whose rate is requested per document, in turn."""
 RATE_KNOWN_S = 900.0
-"""A Box that reported its rate is not asked again for this time: question and answer are 440 B of radio."""
+"""A Box that reported its rate gets no request for this time: request and answer are 440 B of radio."""
 MAX_RATES = 100_000
 PLUGIN_KEYS = ("messages_received", "messages_published", "bytes_received", "bytes_published")
 DOMAINS = {

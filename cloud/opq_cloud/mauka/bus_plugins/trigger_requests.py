@@ -90,7 +90,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
             end_ns=request.end_timestamp_ms * NS_PER_MS,
             box_ids=boxes,
             opened_by=boxes[0],
-            because=f"{mauka_message.source or 'a plug-in'} asked for it"
+            because=f"{mauka_message.source or 'a plug-in'} requested it"
             + (f", for incident {request.incident_id}" if request.incident_id else ""),
             asked_as=((MAUKA_ASKED, boxes),),
             decided_ns=time.time_ns(),

@@ -98,7 +98,7 @@ def phase_places(event: Event) -> tuple[list[PhasePlace], list[str]]:
             found.append(PhasePlace(name, (of["a"], of["b"], of["c"])))
             continue
         unknown = sorted((box_id for box_id, letter in letters.items() if letter is None), key=len)
-        why = f"nobody said on which phase Box {unknown[0]} is" if unknown else "two are on one phase"
+        why = f"the phase of Box {unknown[0]} is not known" if unknown else "two are on one phase"
         lacking = ", ".join(letter for letter in PHASES if letter not in of)
         problems.append(f"{name}: no Box on phase {lacking}; {why} (opq-tools boxes set ID --phase)")
     return found, problems

@@ -137,7 +137,7 @@ class PluginCommands:
             self.counters.add("refused")
             return error(str(problem))
         if command not in ("completions", "help", "list-plugins", "status", "graph", "plugin-folder"):
-            log.info("plugin.command", command=command, arguments=arguments, said=answer_text)
+            log.info("plugin.command", command=command, arguments=arguments, answer=answer_text)
         return answer_text
 
     def _call(self, command: str, arguments: Sequence[str]) -> str:

@@ -204,7 +204,7 @@ class OriginalPlugin:
         except (OSError, ValueError, TypeError, PluginError) as error:
             output = supervisor.status()["output_tail"]
             supervisor.close()
-            tail = f"; it said: {str(output).strip()[-600:]}" if output else ""
+            tail = f"; its output: {str(output).strip()[-600:]}" if output else ""
             raise PluginError(f"plug-in {self.name} does not start: {error}{tail}") from None
         return PluginVersion(deployed, number, supervisor, remote, own_name or self.name, tuple(topics))
 

@@ -109,15 +109,15 @@ def _supply(signs: SilenceSigns) -> CauseEvidence | None:
     if word is SupplyWord.WELL:
         if signs.over:  # its numbers are better evidence: a gateway without supply is silent, too
             return None
-        words = "it has a battery, and said to the last that its supply is well"
+        words = "it has a battery, and reported to the last that its supply is well"
         return CauseEvidence("supply_well", words, None, "", -1.5)
     what = "its gateway's own supply" if word is SupplyWord.GATEWAY_FAILING else "its supply"
     if percent is not None and percent >= DIP_PERCENT:
-        words = f"it said that {what} failed, while the voltage that it measures was well"
+        words = f"it reported that {what} failed, while the voltage that it measures was well"
         return CauseEvidence("supply_alone", words, percent, "%", -6.0)
     carried = ", and that its battery carries it" if word is SupplyWord.ON_BATTERY else ""
     weight = 2.5 if word is SupplyWord.GATEWAY_FAILING else 4.0
-    return CauseEvidence(word.value, f"it said that {what} failed{carried}", None, "", weight)
+    return CauseEvidence(word.value, f"it reported that {what} failed{carried}", None, "", weight)
 
 
 def _numbers(signs: SilenceSigns) -> CauseEvidence | None:
@@ -144,7 +144,7 @@ def _last_voltage(signs: SilenceSigns) -> CauseEvidence | None:
     percent = signs.last_percent
     if percent is None or percent >= DIP_PERCENT:
         return None
-    saw, when = ("saw", "just before") if signs.silent else ("measures", "while it is heard")
+    saw, when = ("saw", "just before") if signs.silent else ("measures", "while it sends")
     words = f"it {saw} {percent:.1f} % of nominal {when}"
     dead = percent < DEAD_PERCENT
     return CauseEvidence("dead" if dead else "dip", words, percent, "%", 5.0 if dead else 1.5)
@@ -154,7 +154,7 @@ def _signs_around(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
     silent = [each.box_id for each in signs.neighbours if each.silent]
     reporting = [each for each in signs.neighbours if not each.silent and each.lowest_percent is not None]
     if signs.silent and not signs.over and not reporting and not signs.others_report:
-        words = "no other Box is heard either"
+        words = "no other Box sends either"
         return (CauseEvidence("nobody_heard", words, None, "", -2.0),)
     together = None
     if silent:

@@ -43,7 +43,7 @@ from opq_proto.errors import OpqError
 from opq_proto.messages import Event, Finding
 
 FOLDER = "reanalysis"
-Said = Mapping[str, Any]
+Changes = Mapping[str, Any]
 
 
 class BulkProgress:
@@ -67,7 +67,7 @@ class BulkProgress:
         for other in {*self.path.parent.glob("*.jsonl")} - {self.path}:
             other.unlink(missing_ok=True)
         self._done: set[int] = set()
-        self._results: list[tuple[list[int], Said]] = []
+        self._results: list[tuple[list[int], Changes]] = []
         text = self.path.read_text() if self.path.exists() else ""
         for line in text.splitlines(keepends=True):
             if line.endswith("\n"):  # otherwise the process ended while it wrote the line
@@ -79,12 +79,12 @@ class BulkProgress:
         """Returns True if all of these were replaced by an earlier run that did not end."""
         return self._done.issuperset(event_ids)
 
-    def results_of(self, event_ids: Collection[int]) -> list[Said]:
+    def results_of(self, event_ids: Collection[int]) -> list[Changes]:
         """Returns the changes of these events, as `note_done` got them."""
         wanted = frozenset(event_ids)
         return [result for numbers, result in self._results if wanted.issuperset(numbers)]
 
-    def note_done(self, event_ids: Sequence[int], result: Said) -> None:
+    def note_done(self, event_ids: Sequence[int], result: Changes) -> None:
         """Notes that these were replaced and stored; `result` are the changes, as JSON."""
         line = {"events": list(event_ids), "said": dict(result)}
         with self.path.open("a") as file:

@@ -178,7 +178,7 @@ def sample_requests(
 
 
 def left_out(record: EventRecord) -> bool:
-    """Returns True if the record shows Boxes that were not asked for this event."""
+    """Returns True if the record shows Boxes that got no request for this event."""
     not_asked = sum(count for reason, count in record.not_asked.items() if reason != "saw")
     return not_asked > 0 or PERSON_ASKED in record.asked_as
 

@@ -117,6 +117,15 @@ def test_a_file_of_up_is_judged_table_by_table(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["up.toml"]
 
 
+@pytest.mark.parametrize("table", ["", "cloud."])
+def test_settings_of_analyses_are_checked_as_by_mauka(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text(f"[{table}mauka.analysis_settings.harmonics]\nthd_percent = -3\nthd_precent = 5\n")
+    told = check(path)
+    assert told.exit_code == 2 and "thd_percent  is -3; want from 0.1 to 1000" in told.output
+    assert 'thd_precent  unknown key; did you mean "thd_percent"?' in told.output
+
+
 def test_an_original_boxs_file_is_reported_as_ours_without_its_keys(tmp_path: Path) -> None:
     path = tmp_path / "triggering.json"
     document = {

@@ -112,6 +112,7 @@ def _up(path: Path) -> Checked:
         ConfigError: with all problems of both.
     """
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
+    from opq_cloud.mauka.service import judged_analyses
     from opq_cloud.original_config import ConfigNotice, read_config
     from opq_tools.up.plan import HardwareBox, UpPlan
     from opq_tools.up.plan import read_config as read_tables
@@ -124,6 +125,7 @@ def _up(path: Path) -> Checked:
         if not found:
             config = read_config([Path(folder) / "config" / "cloud.toml"], {}, notify=notices.append)
             judged_triggers(config.triggering_service)
+            judged_analyses(config)
     lines = []
     for room, text in found.items():
         head, *rest = text.splitlines()
@@ -137,9 +139,10 @@ def _up(path: Path) -> Checked:
 
 
 def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
-    """Checks a file as `opq-cloud` does at its start: corrected or ignored values, keys, triggers."""
+    """Checks a file as `opq-cloud` does at its start: corrected or ignored values, keys, plug-ins."""
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.makai.shares.box_shares import configured_share
+    from opq_cloud.mauka.service import judged_analyses
     from opq_cloud.original_config import ConfigNotice, read_config
     from opq_cloud.start_check import backend_findings, missing_keys, missing_secrets, missing_translations
 
@@ -147,6 +150,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     overrides = None if data_dir is None else {"data_dir": str(data_dir)}
     config = read_config([path], overrides, notify=notices.append)
     judged_triggers(config.triggering_service)
+    judged_analyses(config)
     configured_share(config.triggering_service)
     backend_keys, findings = backend_findings(config)
     missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config)]

@@ -6,6 +6,7 @@ Built-in analyses are loaded by name and settings from this folder's `analyses/`
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.bus import BusBroker, EventBridge
@@ -36,7 +37,7 @@ from opq_cloud.service import CloudContext, CloudService
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.config import default_data_dir
-from opq_proto.errors import ConfigError
+from opq_proto.errors import ConfigError, PluginError
 from opq_proto.messages import Event
 
 BusPlugin = (
@@ -54,12 +55,15 @@ __all__ = [
     "BUILT_IN",
     "analysis_entries",
     "built_in",
+    "judged_analyses",
     "load_analyses",
     "plugin_settings",
     "policy_of",
     "rules_folder",
     "services",
 ]
+Settings: TypeAlias = dict[str, PluginConfig]
+"""Analysis -> its settings."""
 TRIAL_S = 300.0
 """For this long after a replacement, failures bring the old version back. Events are rare."""
 
@@ -92,6 +96,25 @@ def rules_folder(config: CloudConfig) -> Path:
     return (folder or default_data_dir()).absolute() / "rules"
 
 
+def _chosen_analyses(config: CloudConfig) -> tuple[list[tuple[str, dict[str, object]]], Settings]:
+    """Returns the entries of built-in analyses, and the settings of those that may be installed."""
+    mauka, own = config.mauka, built_in()
+    entries = analysis_entries(mauka, own)
+    others: Settings = {}
+    may_be_installed = config.triggering_service.rules.enabled or (rules_folder(config) / "plugins").is_dir()
+    if mauka.plugins.enabled and may_be_installed:
+        others = {name: settings for name, settings in entries if name not in own}
+    return [(name, dict(values)) for name, values in entries if name not in others], others
+
+
+def judged_analyses(config: CloudConfig) -> None:
+    """Checks names and settings of the analyses as a start does. Raises ConfigError."""
+    try:
+        load_analyses(_chosen_analyses(config)[0], events_only=False)
+    except PluginError as error:
+        raise ConfigError(str(error)) from None
+
+
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     """Makes bus, bridge, incident ids, installed analyses, runner, payloads, status, originals, commands.
 
@@ -101,12 +124,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     mauka = config.mauka
     settings = plugin_settings(mauka)
     folder, own = rules_folder(config), built_in()
-    entries = analysis_entries(mauka, own)
-    others: dict[str, PluginConfig] = {}
-    may_be_installed = config.triggering_service.rules.enabled or (folder / "plugins").is_dir()
-    if mauka.plugins.enabled and may_be_installed:
-        others = {name: settings for name, settings in entries if name not in own}
-    chosen = [(name, dict(values)) for name, values in entries if name not in others]
+    chosen, others = _chosen_analyses(config)
     analyses = load_analyses(chosen, events_only=False)
     of_events = [one for one in analyses if one.takes == Event.__name__]
     installed = None

@@ -6,7 +6,8 @@ that may connect, and both change together.
 
 import time
 
-from opq_cloud.store.store import BoxRecord, CloudStore
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.store import CloudStore
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from functools import cache
 
-from opq_cloud.store.store import EventRecord, ShownStore
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.store import ShownStore
 from opq_proto.messages import Finding
 
 MIN_PERCENT = 5.0

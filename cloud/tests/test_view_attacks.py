@@ -25,9 +25,10 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.documents.sample_requests import StoredSampleRequest
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.keyed_documents import OriginalUser
-from opq_cloud.store.store import CloudStore, EventRecord
+from opq_cloud.store.store import CloudStore
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.account_context import checked_email
 from opq_cloud.view.accounts.forms import own_path

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.store.store import BoxRecord, LocationRecord
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.view import demo
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")

@@ -6,7 +6,7 @@ import pytest
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
-from opq_cloud.store.store import LocationRecord
+from opq_cloud.store.box_record import LocationRecord
 from opq_cloud.view.accounts.visitors import OPEN, VISITOR, Visitor
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub

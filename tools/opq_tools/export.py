@@ -18,8 +18,9 @@ from opq_cloud.export.selection import (
     measurement_table,
 )
 from opq_cloud.export.tables import ExportTable, TableForm, table_pieces
+from opq_cloud.store.box_record import box_order
 from opq_cloud.store.incidents.index import IncidentFilter
-from opq_cloud.store.store import CloudStore, box_order
+from opq_cloud.store.store import CloudStore
 from opq_cloud.view.words import CLASS_PHRASES
 from opq_proto.whole_file import write_whole_file
 from opq_tools.boxes.command import store_command

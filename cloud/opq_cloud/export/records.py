@@ -13,7 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.store.store import BoxRecord, EventRecord
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.event_record import EventRecord
 from opq_proto.errors import OpqError
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Waveform

@@ -10,9 +10,10 @@ from dataclasses import asdict, replace
 from opq_cloud.export.records import ExportError, WaveformRecord, known_uncertainty_ns, software_name
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
 from opq_cloud.judged_nominal import judged_in_event
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
-from opq_cloud.store.store import BoxRecord, ShownStore
+from opq_cloud.store.store import ShownStore
 from opq_proto.messages import Incident, Measurement, StoredFinding
 
 PAGE_ROWS = 5000

@@ -12,7 +12,8 @@ from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.makai.shares.share_messages import RECEIVED_COLUMNS
 from opq_cloud.service import STALE_S, HealthReport
 from opq_cloud.store.box_place import box_place
-from opq_cloud.store.store import BoxRecord, CloudStore, box_order
+from opq_cloud.store.box_record import BoxRecord, box_order
+from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement

@@ -42,9 +42,10 @@ from opq_cloud.mauka.running.sample_requester import SampleRequester
 from opq_cloud.mauka.running.waiting_events import EventTurn, WaitingEvents
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import HealthReport, turn_health
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.join_plan import CarriedOut
 from opq_cloud.store.records.lease import StoreLease
-from opq_cloud.store.store import CloudStore, EventRecord
+from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs
 from opq_proto.decision import Nominal

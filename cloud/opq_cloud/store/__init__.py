@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.records.accounts import AccountRecords
-from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, LocationRecord
+from opq_cloud.store.store import CloudStore
 
 __all__ = [
     "FILE_NAME",

@@ -6,7 +6,7 @@ Separate from `documents/boxes.py` because it reads records, not documents.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opq_cloud.store.store import BoxRecord, LocationRecord
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
 
 DEFAULT_GRID = "1"
 """The grid of a Box for which none is set (contracts.md, Findings and incidents)."""

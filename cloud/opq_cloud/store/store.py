@@ -8,11 +8,13 @@ All raise `StoreError` with one clear line where the database fails or the reque
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig
-from opq_cloud.store.documents.sample_requests import NsSpan, SamplesAnswer, StoredSampleRequest
+from opq_cloud.store.documents.sample_requests import SamplesAnswer, StoredSampleRequest
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexedIncident, IndexPlace
 from opq_cloud.store.incidents.join_plan import (
     CarriedOut,
@@ -40,113 +42,6 @@ class Ttls:
     """None means for ever (minutes for 90 days, then hours)."""
     events: int = 2_592_000
     incidents: int = 31_536_000
-
-
-@dataclass(frozen=True, slots=True)
-class BoxRecord:
-    """What is known of a Box (the original's `opq_boxes`).
-
-    None means unknown; a field that is put as None keeps its stored value. A text that is put as "" is
-    removed, except `name`, which then keeps its value and is, for example, "Box 7" for a new Box.
-    """
-
-    box_id: str
-    name: str
-    location: str | None = None
-    """Slug of its location (`LocationRecord`)."""
-    calibration_constant: float | None = None
-    """Counts per volt; 1 / v_per_lsb."""
-    nominal_v: float | None = None
-    """Nominal voltage, volts; where it is unknown, a service uses its own default."""
-    nominal_hz: float | None = None
-    unplugged: bool | None = None
-    """True where it is not expected to send anything; unknown counts as False."""
-    description: str | None = None
-    region: str | None = None
-    """The Box's own region; without it the region of its location holds (`box_place.box_place`)."""
-    feeder: str | None = None
-    phase: str | None = None
-    grid: str | None = None
-    """Boxes of one grid have one frequency; unknown is grid "1" (contracts.md, Findings and incidents)."""
-    public_key: str | None = None
-    """Z85; the original makes its allow-list from it."""
-    location_start_time_ms: int | None = None
-    location_archive: tuple[tuple[str, int | None], ...] = ()
-    """Former locations: (location, beginning in ms); where it is put empty, the stored value stays."""
-    retired_ms: int | None = None
-    """When it was taken out of service for good; where it is put as 0, the Box is in service again."""
-
-
-@dataclass(frozen=True, slots=True)
-class LocationRecord:
-    """A place where Boxes are (the original's `locations`), in degrees, WGS 84."""
-
-    slug: str
-    latitude: float
-    longitude: float
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EventRecord:
-    """An event without its samples."""
-
-    event_id: int
-    token: str
-    start_ns: int
-    end_ns: int
-    boxes_triggered: tuple[str, ...]
-    boxes_received: tuple[str, ...]
-    missing: dict[str, str]
-    finished: bool
-    analysed: bool
-    because: str
-    short: dict[str, str] = field(default_factory=dict)
-    """Box -> why its waveform does not cover the span; these Boxes are in `boxes_received` too."""
-    revision: int = 0
-    """Rises with everything that is put into the event, so that an analysis knows whether it had all data."""
-    completes: int | None = None
-    """The event of the same disturbance's onset; the original's services do not read this one."""
-    opened_by: str = ""
-    """The Box that detected it first."""
-    asked_as: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Reason -> Boxes that are asked for it."""
-    not_asked: dict[str, int] = field(default_factory=dict)
-    """Reason -> number of Boxes that are not asked; `saw` counts Boxes that detected it too."""
-    onset_ns: tuple[int, int] | None = None
-    """[start, end) of the Measurement on which the trigger decided."""
-    decided_ns: int | None = None
-    finished_ns: int | None = None
-    analysed_ns: int | None = None
-    """When (UTC) it was decided, finished and analysed; None where it was not, or by an older version."""
-    more: dict[int, StoredSampleRequest] = field(default_factory=dict)
-    """Number -> request of an analysis for more samples."""
-    owed: dict[str, NsSpan] = field(default_factory=dict)
-    """Box -> the span it was asked for because of such a request, where this is not the event's own span."""
-    half_cycles_ns: NsSpan | None = None
-    """The span whose Urms(1/2) the Boxes are asked for, after a long dip or swell."""
-    half_cycles: dict[str, str] = field(default_factory=dict)
-    """Box -> why it sent none; "" where it is stored (`CloudStore.half_cycles`)."""
-
-    def span_of(self, box_id: str) -> NsSpan:
-        """Returns the span for which a Box was asked last."""
-        return self.owed.get(box_id, (self.start_ns, self.end_ns))
-
-    @property
-    def original(self) -> bool:
-        """Whether an original event service or Mauka wrote it, so that nothing marks it as complete."""
-        return not self.token
-
-
-PERSON_ASKED = "requested"
-"""A reason of `asked_as`: the Box has not been asked yet; the event service asks it at once."""
-MAUKA_ASKED = "mauka"
-"""A reason of `asked_as`: Mauka asks the Box; the event service does so only if Mauka has ended meanwhile."""
-
-
-def box_order(box_id: str) -> tuple[int, str]:
-    """Returns a sort key that puts Box 2 before Box 10."""
-    return len(box_id), box_id
 
 
 class ShownStore(Protocol):

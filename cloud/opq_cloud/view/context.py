@@ -10,8 +10,9 @@ from opq_cloud.judged_nominal import JudgedNominals
 from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
-from opq_cloud.store.store import BoxRecord, CloudStore, ShownStore
+from opq_cloud.store.store import CloudStore, ShownStore
 from opq_cloud.view.accounts.gate import current_visitor
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.openid_provider import OpenIdProvider

@@ -5,8 +5,8 @@ from itertools import groupby
 
 from markupsafe import Markup
 
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.as_json import source_words
-from opq_cloud.store.store import EventRecord
 from opq_cloud.view import words
 from opq_cloud.view.incident_panels import shared_ns
 from opq_cloud.view.languages import N_, _, ngettext

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_cloud.incident_past import COMPARED, IncidentPast, label_sentence, past_of, recurrence_sentences
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
-from opq_cloud.store.store import EventRecord
 from opq_cloud.view import words
 from opq_cloud.view.alike_incidents import is_steady
 from opq_cloud.view.context import ViewContext

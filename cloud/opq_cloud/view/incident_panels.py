@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.judged_nominal import JudgedNominals
-from opq_cloud.store.store import EventRecord
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.view import charts, words
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.half_cycle_lines import whole_line

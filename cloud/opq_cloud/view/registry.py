@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from opq_cloud.store.box_place import BoxPlace, box_place
-from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
+from opq_cloud.store.store import CloudStore
 
 BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 """What an address or a form may name as a Box."""

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opq_cloud.store.store import PERSON_ASKED, CloudStore, EventRecord
+from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
+from opq_cloud.store.store import CloudStore
 from opq_cloud.view.languages import N_, _
 from opq_cloud.view.time_span import read_time_ms
 from opq_proto.errors import OpqError

@@ -20,7 +20,8 @@ from opq_cloud.makai.events.event_requests import (
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.completions import Completions
 from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
-from opq_cloud.store.store import PERSON_ASKED, BoxRecord, EventRecord
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement, Metric
 

@@ -21,7 +21,7 @@ from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY, MaukaPlugin
 from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
-from opq_cloud.store.store import MAUKA_ASKED
+from opq_cloud.store.event_record import MAUKA_ASKED
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Trigger
 from opq_proto.opqbox3_pb2 import Command, Response

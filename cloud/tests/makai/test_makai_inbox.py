@@ -19,7 +19,7 @@ from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai_settings import TriggeringServiceSection
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.store import BoxRecord
+from opq_cloud.store.box_record import BoxRecord
 from opq_proto import log, measurement_batch
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement_columns import NumberedColumns, joined_numbered

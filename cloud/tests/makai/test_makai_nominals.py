@@ -12,7 +12,8 @@ from opq_cloud.makai.events.box_gains import BoxGains
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
-from opq_cloud.store.store import BoxRecord, CloudStore
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement
 from opq_proto.opqbox3_pb2 import Response

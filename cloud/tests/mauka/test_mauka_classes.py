@@ -16,8 +16,8 @@ from opq_cloud.mauka.measuring import results as measuring
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import open_store
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.documents.findings import classifications
-from opq_cloud.store.store import BoxRecord
 from opq_cloud.view import words
 from opq_hil.data_sets.labelled import NOMINAL_V, LabelledRecording, labelled_recording
 from opq_proto.messages import Finding, Incident, TimeSource, Trigger, Waveform

@@ -18,7 +18,7 @@ from opq_cloud.mauka_settings import InstalledAnalysesSection, MaukaSection
 from opq_cloud.plugin_entry import PluginEntry
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
-from opq_cloud.store.store import BoxRecord
+from opq_cloud.store.box_record import BoxRecord
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_proto.errors import ConfigError, PluginError

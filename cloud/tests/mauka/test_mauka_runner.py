@@ -21,7 +21,7 @@ from opq_cloud.mauka.service import load_analyses, services
 from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
-from opq_cloud.store.store import BoxRecord
+from opq_cloud.store.box_record import BoxRecord
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_measure.original.cycles import window_rms_v
 from opq_plugins.sdk.modules import Analysis

@@ -17,7 +17,7 @@ from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.store.documents.sample_requests import SamplesAnswer, StoredSampleRequest
-from opq_cloud.store.store import PERSON_ASKED
+from opq_cloud.store.event_record import PERSON_ASKED
 from opq_plugins.sdk import nouns
 from opq_plugins.sdk.modules import AnalysisModule
 from opq_plugins.sdk.nouns import checked_requests

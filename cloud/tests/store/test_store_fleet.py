@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.store import CloudStore
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.store import BoxRecord, LocationRecord
 from opq_proto.messages import Measurement, Metric
 
 Another = Callable[[], CloudStore]

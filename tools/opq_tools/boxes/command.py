@@ -18,7 +18,7 @@ from opq_cloud.box_service import box_of_name, retire_box
 from opq_cloud.command_audit import note_command
 from opq_cloud.store import FILE_NAME, BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import box_place
-from opq_cloud.store.store import box_order
+from opq_cloud.store.box_record import box_order
 from opq_proto.command_line import json_option
 from opq_proto.config import default_data_dir
 from opq_proto.errors import OpqError

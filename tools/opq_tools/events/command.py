@@ -11,9 +11,9 @@ import click
 from opq_cloud.incident_past import IncidentPast, label_sentence, past_of, recurrence_sentences
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.sample_requests import request_json
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.as_json import cause_json, found_by, source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
-from opq_cloud.store.store import EventRecord
 from opq_cloud.view.words import class_phrase
 from opq_proto.command_line import json_option
 from opq_proto.errors import OpqError

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from opq_cloud.store.box_record import box_order
 from opq_cloud.store.documents.sample_requests import WAITING
-from opq_cloud.store.store import EventRecord, box_order
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.view.words import class_phrase
 from opq_proto.messages import Incident
 

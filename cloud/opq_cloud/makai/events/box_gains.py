@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.store.store import BoxRecord, CloudStore, box_order
+from opq_cloud.store.box_record import BoxRecord, box_order
+from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.wire import Response
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from opq_cloud.makai.events.answers import AnswerReach
-from opq_cloud.store.store import MAUKA_ASKED, PERSON_ASKED, EventRecord
+from opq_cloud.store.event_record import MAUKA_ASKED, PERSON_ASKED, EventRecord
 from opq_proto.messages import Waveform
 
 ALPHABET = string.ascii_letters + string.digits

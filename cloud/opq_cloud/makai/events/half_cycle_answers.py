@@ -15,7 +15,8 @@ from opq_cloud.makai.events.half_cycle_requests import (
     parse_half_cycle_identity,
 )
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.store import CloudStore, EventRecord
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_from_wire, half_cycles_question

@@ -11,7 +11,7 @@ again. Times are passed in, in monotonic seconds.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opq_cloud.store.store import EventRecord
+from opq_cloud.store.event_record import EventRecord
 
 PREFIX = "half_"
 """Prefix that the event service subscribes to in addition to `event_requests.PREFIX`."""

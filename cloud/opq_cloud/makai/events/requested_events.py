@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from opq_cloud.makai.events.event_requests import new_token, request_identity
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.store import CloudStore, box_order
+from opq_cloud.store.box_record import box_order
+from opq_cloud.store.store import CloudStore
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError
 from opq_proto.leg_wire import NEW_EVENT, EventRequest, read_event_request

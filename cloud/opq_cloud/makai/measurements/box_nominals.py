@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.store.store import BoxRecord, CloudStore
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.store import CloudStore
 from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement
 

@@ -24,7 +24,8 @@ from opq_cloud.store.documents.sample_requests import (
     SamplesAnswer,
     StoredSampleRequest,
 )
-from opq_cloud.store.store import CloudStore, EventRecord
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.errors import StoreError
 from opq_proto.rate_limit import RateLimitedLog

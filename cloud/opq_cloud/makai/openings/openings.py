@@ -23,7 +23,9 @@ from opq_cloud.makai.openings.request_span import SHOWN_BY_TRANSIENTS, located, 
 from opq_cloud.makai.openings.requested_boxes import SAW, RequestedBoxes
 from opq_cloud.makai_settings import TriggeringServiceSection
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.store.store import CloudStore, EventRecord, box_order
+from opq_cloud.store.box_record import box_order
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.decision import NS_PER_MS, Decision, window_ns
 from opq_proto.errors import StoreError

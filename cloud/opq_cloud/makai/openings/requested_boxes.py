@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai_settings import AskingSection
 from opq_cloud.store.box_place import DEFAULT_GRID, BoxPlace
-from opq_cloud.store.store import box_order
+from opq_cloud.store.box_record import box_order
 
 EARTH_KM = 6371.0
 """Mean radius, IUGG."""

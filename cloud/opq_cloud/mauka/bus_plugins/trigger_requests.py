@@ -20,7 +20,9 @@ from opq_cloud.mauka.bus_plugins.box_commands import BoxCommandPlugin
 from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
 from opq_cloud.mauka.plugin import PluginConfig
 from opq_cloud.sockets import connect, open_socket
-from opq_cloud.store.store import MAUKA_ASKED, CloudStore, box_order
+from opq_cloud.store.box_record import box_order
+from opq_cloud.store.event_record import MAUKA_ASKED
+from opq_cloud.store.store import CloudStore
 from opq_proto import log as logs
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError

@@ -17,8 +17,9 @@ from opq_cloud.mauka.joining.steady_extent import with_extent
 from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS
 from opq_cloud.mauka.running.event_analysis import EventResult
 from opq_cloud.store.box_place import BoxPlace, box_place
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
-from opq_cloud.store.store import BoxRecord, CloudStore, JoinStore, LocationRecord
+from opq_cloud.store.store import CloudStore, JoinStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, StoredFinding, WaveformAlignment
 

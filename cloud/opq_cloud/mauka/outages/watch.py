@@ -27,7 +27,8 @@ from opq_cloud.mauka.outages.judgement import (
 from opq_cloud.mauka.outages.stored_spans import StoredSpans
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.store import BoxRecord, CloudStore
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.store import CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement

@@ -18,9 +18,10 @@ from opq_cloud.mauka.reanalysis.replacing import (
     plan_replacement,
 )
 from opq_cloud.mauka.running.event_analysis import EventResult
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.announcements import BY_REANALYSIS, IncidentAnnouncements
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFinding, worst_of
-from opq_cloud.store.store import CloudStore, EventRecord, JoinStore
+from opq_cloud.store.store import CloudStore, JoinStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding
 

@@ -27,7 +27,7 @@ from opq_cloud.mauka.running.analysis_worker import (
     WorkerTask,
 )
 from opq_cloud.mauka_settings import AnalysisWorkersSection
-from opq_cloud.store.store import EventRecord
+from opq_cloud.store.event_record import EventRecord
 from opq_plugins.sandbox.process_tree import resident_bytes
 from opq_plugins.sdk.nouns import BatchResult
 from opq_proto.decision import Nominal

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from opq_cloud.mauka.running.event_analysis import EventOutcome
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.store import CloudStore, EventRecord
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.store import CloudStore
 from opq_proto import log as logs
 
 log = logs.get(service="mauka")

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from opq_cloud.store.store import BoxRecord, LocationRecord
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, nominal_or_none
 
 _TEXTS = ("description", "region", "feeder", "phase", "grid", "public_key")

@@ -10,10 +10,11 @@ from dataclasses import asdict
 
 import numpy as np
 
+from opq_cloud.store.box_record import box_order
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.rows import METRIC_FIELDS
-from opq_cloud.store.store import EventRecord, box_order
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.half_cycles import HalfCycleRms, half_cycles_from_wire, half_cycles_to_wire

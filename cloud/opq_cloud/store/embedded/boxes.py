@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.documents.boxes import (
     REVISION,
     box_changes,
@@ -28,7 +29,6 @@ from opq_cloud.store.documents.makai import (
 )
 from opq_cloud.store.embedded.schema import EmbeddedPart, next_number
 from opq_cloud.store.embedded.sealing import counter
-from opq_cloud.store.store import BoxRecord, LocationRecord
 
 
 class EmbeddedBoxes(EmbeddedPart):

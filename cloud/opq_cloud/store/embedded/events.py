@@ -37,8 +37,8 @@ from opq_cloud.store.documents.sample_requests import (
 )
 from opq_cloud.store.embedded.schema import EmbeddedPart, next_number
 from opq_cloud.store.embedded.sealing import counter
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IndexPlace
-from opq_cloud.store.store import EventRecord
 from opq_cloud.store.waveform_parts import joined_waveform
 from opq_proto.errors import StoreError
 from opq_proto.half_cycles import HalfCycleRms

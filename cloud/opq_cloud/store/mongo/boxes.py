@@ -10,6 +10,7 @@ from functools import partial
 from bson.int64 import Int64
 from pymongo import ASCENDING
 
+from opq_cloud.store.box_record import BoxRecord, LocationRecord, box_order
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.boxes import (
     REVISION,
@@ -29,7 +30,6 @@ from opq_cloud.store.documents.makai import (
     traffic_from_document,
 )
 from opq_cloud.store.mongo.server import MongoPart, store_errors, upsert
-from opq_cloud.store.store import BoxRecord, LocationRecord, box_order
 from opq_proto.errors import StoreError
 
 FOREIGN_S = 5.0

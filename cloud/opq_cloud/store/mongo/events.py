@@ -42,9 +42,9 @@ from opq_cloud.store.documents.sample_requests import (
     request_document,
     requests_of,
 )
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IndexPlace
 from opq_cloud.store.mongo.server import MongoPart, MongoServer, store_errors
-from opq_cloud.store.store import EventRecord
 from opq_cloud.store.waveform_parts import joined_waveform
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.store.box_record import box_order
 from opq_cloud.store.records.accounts import Account, AccountSession
 from opq_cloud.store.records.saved_views import SavedViewRecords
-from opq_cloud.store.store import box_order
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.box_settings import forget_box
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN

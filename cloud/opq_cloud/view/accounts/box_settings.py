@@ -12,8 +12,9 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.box_service import box_of_name
+from opq_cloud.store.box_record import BoxRecord, LocationRecord, box_order
 from opq_cloud.store.records.accounts import PRIVACIES
-from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord, box_order
+from opq_cloud.store.store import CloudStore
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other

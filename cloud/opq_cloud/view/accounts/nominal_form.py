@@ -7,7 +7,8 @@ owner's values must fit what is measured now, and the frequency must be that of 
 import math
 import time
 
-from opq_cloud.store.store import BoxRecord, CloudStore
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.store import CloudStore
 from opq_cloud.view.accounts.forms import SentForm
 from opq_cloud.view.languages import _
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, Measurement

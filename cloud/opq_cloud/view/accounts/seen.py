@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.seen import incident_at
-from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord
+from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.live import LiveHub, newest_of

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.records.accounts import PRIVACIES
-from opq_cloud.store.store import BoxRecord, LocationRecord
 from opq_cloud.view import words
 from opq_cloud.view.accounts.box_settings import read_place
 from opq_cloud.view.accounts.forms import SentForm

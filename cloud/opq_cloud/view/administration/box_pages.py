@@ -9,8 +9,8 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.box_service import box_of_name, retire_box, return_box
+from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.records.audit import AuditFilter
-from opq_cloud.store.store import BoxRecord, box_order
 from opq_cloud.view.accounts.box_settings import (
     OWNERS_FIELDS,
     PRIVACY_WORDS,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_cloud.judged_nominal import JudgedNominals
-from opq_cloud.store.store import EventRecord, box_order
+from opq_cloud.store.box_record import box_order
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_cloud.view.charts import known_metric, window_ms
 from opq_cloud.view.context import ShownBox, ViewContext

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from opq_cloud.store.store import CloudStore, EventRecord
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.store import CloudStore
 from opq_cloud.view.charts import MIN_SAMPLES_PER_CYCLE, FloatArray
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import Track, track

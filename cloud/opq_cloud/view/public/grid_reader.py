@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.store import BoxRecord
+from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ShownBox, ViewContext, label

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from opq_cloud.export.selection import event_records, finding_row, measurement_row
 from opq_cloud.store.documents.sample_requests import request_json
+from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IndexPlace
-from opq_cloud.store.store import EventRecord
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
 from opq_cloud.view.accounts.seen import seen_record
 from opq_cloud.view.box_history import METRICS

@@ -24,7 +24,8 @@ from opq_cloud.mauka.outages.plugin import OutagePlugin
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.store import CloudStore, EventRecord
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.errors import ConfigError
 from opq_proto.measurement_columns import MeasurementColumns, joined_columns

@@ -1,0 +1,62 @@
+"""What the store knows of an event beside its samples: which Boxes, why, and how far it is."""
+
+from dataclasses import dataclass, field
+
+from opq_cloud.store.documents.sample_requests import NsSpan, StoredSampleRequest
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """An event without its samples."""
+
+    event_id: int
+    token: str
+    start_ns: int
+    end_ns: int
+    boxes_triggered: tuple[str, ...]
+    boxes_received: tuple[str, ...]
+    missing: dict[str, str]
+    finished: bool
+    analysed: bool
+    because: str
+    short: dict[str, str] = field(default_factory=dict)
+    """Box -> why its waveform does not cover the span; these Boxes are in `boxes_received` too."""
+    revision: int = 0
+    """Rises with everything that is put into the event, so that an analysis knows whether it had all data."""
+    completes: int | None = None
+    """The event of the same disturbance's onset; the original's services do not read this one."""
+    opened_by: str = ""
+    """The Box that detected it first."""
+    asked_as: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Reason -> Boxes that are asked for it."""
+    not_asked: dict[str, int] = field(default_factory=dict)
+    """Reason -> number of Boxes that are not asked; `saw` counts Boxes that detected it too."""
+    onset_ns: tuple[int, int] | None = None
+    """[start, end) of the Measurement on which the trigger decided."""
+    decided_ns: int | None = None
+    finished_ns: int | None = None
+    analysed_ns: int | None = None
+    """When (UTC) it was decided, finished and analysed; None where it was not, or by an older version."""
+    more: dict[int, StoredSampleRequest] = field(default_factory=dict)
+    """Number -> request of an analysis for more samples."""
+    owed: dict[str, NsSpan] = field(default_factory=dict)
+    """Box -> the span it was asked for because of such a request, where this is not the event's own span."""
+    half_cycles_ns: NsSpan | None = None
+    """The span whose Urms(1/2) the Boxes are asked for, after a long dip or swell."""
+    half_cycles: dict[str, str] = field(default_factory=dict)
+    """Box -> why it sent none; "" where it is stored (`CloudStore.half_cycles`)."""
+
+    def span_of(self, box_id: str) -> NsSpan:
+        """Returns the span for which a Box was asked last."""
+        return self.owed.get(box_id, (self.start_ns, self.end_ns))
+
+    @property
+    def original(self) -> bool:
+        """Whether an original event service or Mauka wrote it, so that nothing marks it as complete."""
+        return not self.token
+
+
+PERSON_ASKED = "requested"
+"""A reason of `asked_as`: the Box has not been asked yet; the event service asks it at once."""
+MAUKA_ASKED = "mauka"
+"""A reason of `asked_as`: Mauka asks the Box; the event service does so only if Mauka has ended meanwhile."""

@@ -62,16 +62,16 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
     deviations = frequency_deviations(terms.slips, hz, partial(_hz_in, system))
     truths: dict[str, OutletTruth] = {}
     downstream = {bus: system.feeds(place, bus) for bus in {outlet.bus for outlet in system.outlets}}
-    turns = found.start_cycles + terms.delays_s * hz + np.angle(found.before_v) / (2 * math.pi)
+    cycles = found.start_cycles + terms.delays_s * hz
     known: dict[tuple[object, ...], OutletTruth | None] = {}
     for index, outlet in enumerate(system.outlets):
         factor = round(outlet.harmonic_factor, 4)
         key = (outlet.bus, outlet.phase, outlet.nominal_v, factor)
         if key not in known:  # thousands of Boxes may share some hundred outlets
-            before_v = abs(complex(found.before_v[index])) * factor
+            before_v = complex(found.before_v[index]) * factor
             behind = downstream[outlet.bus]
-            turn = float(turns[index])
-            known[key] = outlet_truth(terms, index, before_v, outlet.nominal_v, hz, behind, deviations, turn)
+            begun = float(cycles[index])
+            known[key] = outlet_truth(terms, index, before_v, outlet.nominal_v, hz, behind, deviations, begun)
         seen = known[key]
         if seen is not None:
             truths[outlet.box_id] = seen

@@ -5,6 +5,7 @@ any one cycle of the disturbance's own factor on the fundamental. Limits are tho
 `opq_measure`.
 """
 
+import cmath
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,10 @@ SAG_PU, SWELL_PU, INTERRUPTION_PU = 0.9, 1.1, 0.1
 """IEC 61000-4-30:2015, 5.4; IEEE 1159-2019, table 2."""
 RAPID_CHANGE_PU = 0.05
 """Change between steady states within the limits above; IEC 61000-4-30:2015, 5.11."""
-CHANGE_MARGIN = 0.001
-"""A change is so much beyond it: the harmonics of an inrush raise the rms that a Box measures."""
+CHANGE_MARGIN = 0.0005
+"""A change is so much beyond it: harmonics that were there before change the rms that a Box measures."""
+INRUSH_S, STEPS_OF_WAVE = 0.5, 128
+"""Seconds of an inrush in which its largest change lies, and steps per cycle in which it is looked for."""
 STEADY_S = 1.0
 """A state that lasts this long is steady: the steps of a tap changer each count alone."""
 LASTING_S = 60.0
@@ -60,6 +63,9 @@ EXAMINED_S, EXAMINED_STEP_S = 120.0, 0.05
 STEPS_PER_CYCLE = 16
 PST_OF_PINST = 0.714
 """Pst of a steady Pinst of 1: sqrt(0.5096); IEC 61000-4-15:2010, 5.7."""
+
+Energy = tuple[FloatArray, FloatArray]
+"""Moments, and the integral of the square of the voltage until then; 1 in each second before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +98,22 @@ class FrequencyDeviation:
 def outlet_truth(
     terms: DisturbanceTerms,
     index: int,
-    before_v: float,
+    before_v: complex,
     nominal_v: float,
     hz: float,
     downstream: bool,
     deviations: Sequence[FrequencyDeviation] = (),
-    turn: float = 0.0,
+    cycles: float = 0.0,
 ) -> OutletTruth | None:
     """The effect of a disturbance at an outlet; None: nothing that a Box would report.
 
     Args:
-        before_v, nominal_v: rms at the outlet before, and declared.
+        before_v, nominal_v: rms at the outlet before, with its angle, and declared.
         hz: nominal frequency.
         deviations: of its slips.
-        turn: cycles of its fundamental, a sine, when the disturbance begins there.
+        cycles: of the grid when the disturbance begins there.
     """
-    moments_s, before_pu = terms.moments_s(index), before_v / nominal_v
+    moments_s, before_pu = terms.moments_s(index), abs(before_v) / nominal_v
     if not moments_s or before_pu < DEAD_PU:
         return None
     profile = _Factors.of(terms, index, nominal_v, hz)
@@ -120,7 +126,9 @@ def outlet_truth(
         kind = _rms_kind(residual_pu, sag_pu, swell_pu, profile.longest_beyond_s(before_pu, sag_pu, swell_pu))
         beyond_s = profile.beyond_after_s(before_pu, sag_pu, swell_pu)
         if kind is None:
-            kind, residual_pu = _change_kind(profile, before_pu, profile.seen_change(hz, turn)), None
+            turn = cycles + cmath.phase(before_v) / (2 * math.pi)
+            seen = profile.seen_change(hz, turn, _energy_of_wave(terms, index, before_v, hz, cycles))
+            kind, residual_pu = _change_kind(profile, before_pu, seen), None
         if kind:
             kinds.add(kind)
     jump_deg = profile.jump_deg
@@ -276,32 +284,25 @@ class _Factors:
 
     def extremes(self, hz: float) -> tuple[float, float]:
         """Minimum and maximum rms of any one cycle, relative to the voltage before."""
-        at_s, _ = self._energy(hz)
-        rms = self._cycle_rms(at_s[at_s >= 1 / hz], hz)
+        energy = self._energy(hz)
+        rms = _cycle_rms(energy[0][energy[0] >= 1 / hz], energy, hz)
         return float(rms.min()), float(rms.max())
 
-    def seen_change(self, hz: float, turn: float) -> float:
+    def seen_change(self, hz: float, turn: float, energy: Energy | None = None) -> float:
         """The largest distance of a Urms(1/2) from the mean of a second that holds it and the one before.
 
         Args:
             turn: cycles of the fundamental at the begin; the half cycles of a Box begin where it is zero.
+            energy: of the whole wave; None: of the fundamental alone.
         """
-        at_s, _ = self._energy(hz)
+        energy = energy or self._energy(hz)
         first_s = 1 / hz + (math.ceil(2 * turn) - 2 * turn) / (2 * hz)
-        stops_s = np.arange(first_s, at_s[-1], 1 / (2 * hz))
-        off = self._cycle_rms(stops_s, hz) - 1
+        off = _cycle_rms(np.arange(first_s, energy[0][-1], 1 / (2 * hz)), energy, hz) - 1
         own = np.convolve(off, (1.0, 1.0))[: len(off)] / (2 * hz)
         return float(np.abs(off - own).max(initial=0.0))
 
-    def _cycle_rms(self, stops_s: FloatArray, hz: float) -> FloatArray:
-        """(n,) rms of the cycle that ends at each of `stops_s`, relative to the voltage before."""
-        at_s, energy = self._energy(hz)
-        of_cycle = np.interp(stops_s, at_s, energy) - np.interp(stops_s - 1 / hz, at_s, energy)
-        found: FloatArray = np.sqrt(of_cycle * hz)
-        return found
-
-    def _energy(self, hz: float) -> tuple[FloatArray, FloatArray]:
-        """(moments, sum of the squares until then), with a cycle before and one after; long steps cut."""
+    def _energy(self, hz: float) -> Energy:
+        """With a cycle before, and one after; long steps cut."""
         cycle_s = 1 / hz
         squares = np.concatenate(([1.0], np.abs(self.factors) ** 2, [1.0]))
         ends_s = np.concatenate(([cycle_s], cycle_s + np.cumsum(np.minimum(self.seconds, 10 * cycle_s))))
@@ -337,6 +338,43 @@ class _Factors:
         if not len(self.factors) or abs(self.factors[0]) < 0.01:
             return 0.0
         return math.degrees(float(np.angle(self.factors[0])))
+
+
+def _energy_of_wave(
+    terms: DisturbanceTerms, index: int, before_v: complex, hz: float, cycles: float
+) -> Energy | None:
+    """Of an inrush with its harmonics: they fade within a cycle, and so raise or lower what it has in all.
+
+    None where no harmonics fade.
+    """
+    fading = [
+        term
+        for term in terms.added
+        if isinstance(term, HarmonicTerm) and not term.profile.constant and term.affects(index)
+    ]
+    if not fading:
+        return None
+    ends_s = np.arange(round((INRUSH_S * hz + 1) * STEPS_OF_WAVE) + 1) / (STEPS_OF_WAVE * hz)
+    since_s = (ends_s[:-1] + ends_s[1:]) / 2 - 1 / hz
+    grid = cycles + hz * since_s
+    at_s, on = terms.start_s + since_s, since_s >= 0
+    factor = np.ones(len(at_s), dtype=np.complex128)
+    for each in terms.fundamental:
+        inside = on & (at_s >= each.start_s) & (at_s < each.end_s)
+        factor[inside] *= each.factor(at_s[inside] - each.start_s, index)
+    volts = math.sqrt(2) * (before_v * factor * np.exp(2j * math.pi * grid)).imag
+    for term in fading:
+        inside = on & (at_s >= term.start_s) & (at_s < term.end_s)
+        volts[inside] += term.volts_at(at_s[inside] - term.start_s, grid[inside], index)
+    energy = np.concatenate(([0.0], np.cumsum((volts / abs(before_v)) ** 2 * np.diff(ends_s))))
+    return ends_s, energy
+
+
+def _cycle_rms(stops_s: FloatArray, energy: Energy, hz: float) -> FloatArray:
+    """(n,) rms of the cycle that ends at each of `stops_s`, relative to the voltage before."""
+    of_cycle = np.interp(stops_s, *energy) - np.interp(stops_s - 1 / hz, *energy)
+    found: FloatArray = np.sqrt(of_cycle * hz)
+    return found
 
 
 def _longest(which: NDArray[np.bool_], seconds: FloatArray) -> float:

@@ -40,7 +40,7 @@ LINE_FIGURES = {"mains_signalling": "signal_percent", "interharmonics": "interha
 """Class of a line that is found in the whole signal, where its beginning may be -> the figure of its size."""
 FAINT = 0.3
 """Share of a line that is left in the wave before its beginning at most."""
-MEAN_HALF_CYCLES, FIT_HALF_CYCLES = 10, 15
+MEAN_HALF_CYCLES, FIT_HALF_CYCLES = 10, 7
 """Half cycles whose mean frequency shows where the limit is passed, and that a cubic is fitted to on either
 side of this place."""
 NEARLY_REAL = 1e-6
@@ -64,7 +64,9 @@ def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits)
     at = None if hz is None else departure_in(signal.volts, found.rate_hz, hz, *span, most_rest_v)
     if at is None or abs(at - found.start_sample) <= AGREES_S * found.rate_hz:
         return found
-    return replace(found, start_sample=at, end_sample=max(at, found.end_sample), open_at_start=False)
+    instant = found.end_sample == found.start_sample
+    end = at if instant else max(at, found.end_sample)
+    return replace(found, start_sample=at, end_sample=end, open_at_start=False)
 
 
 def _from_passing(found: Occurrence, signal: MeasuredSignal, limit_percent: float) -> Occurrence:

@@ -14,6 +14,7 @@ import pytest
 import zmq
 from free_ports import free_endpoint, free_port
 from in_thread import in_thread
+from zmq.utils.monitor import recv_monitor_message
 
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.triggering_broker import TriggeringBroker
@@ -51,6 +52,18 @@ def running(service: CloudService) -> Iterator[CloudService]:
     """The service in a thread, ended at the end; its exception is the test's."""
     with in_thread(service.run, until_ready=True):
         yield service
+
+
+def ends(watched: "zmq.Socket[bytes]") -> int:
+    """How often the watched socket's connection ended since the last call."""
+    count = 0
+    while watched.poll(0):
+        count += recv_monitor_message(watched)["event"] == zmq.EVENT_DISCONNECTED
+    return count
+
+
+def watch(opened: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
+    return opened.get_monitor_socket(zmq.EVENT_DISCONNECTED)
 
 
 class Peer:
@@ -285,6 +298,8 @@ class Harness:
     free_endpoint = staticmethod(free_endpoint)
     running = staticmethod(running)
     arrives = staticmethod(arrives)
+    ends = staticmethod(ends)
+    watch = staticmethod(watch)
     generate = staticmethod(generate)
 
     def __init__(self, folder: Path) -> None:

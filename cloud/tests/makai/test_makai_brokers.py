@@ -361,10 +361,12 @@ def test_a_frame_of_100_mb_and_an_endless_topic_are_not_taken_and_the_next_comma
         makai.wait_for(lambda: counters.of("boxes_listening", "1") and counters.total("subscriptions"))
         topics = counters.total("subscriptions")
         blob = bytes(100_000_000)
+        cut = [makai.watch(each) for each in (rude.requests, box.push)]
         rude.requests.send(blob, copy=False)
         rude.answers.subscribe(b"x" * 5000)
         box.push.send_multipart([b"", blob], copy=False)
-        time.sleep(0.3)
+        for each in cut:
+            makai.wait_for(lambda each=each: makai.ends(each))
         client.ask("1", "mine_1_2")
         command = box.command()
         assert command is not None

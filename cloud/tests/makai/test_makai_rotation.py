@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import zmq
 from click.testing import CliRunner
-from zmq.utils.monitor import recv_monitor_message
 
 from opq_cloud.makai.brokers import peers
 from opq_cloud.makai.triggering_broker import TriggeringBroker
@@ -24,18 +23,6 @@ from opq_tools import keys as key_command
 
 ROTATED = 1000
 STORM = 1500
-
-
-def ends(watched: "zmq.Socket[bytes]") -> int:
-    """How often the watched socket's connection ended since the last call."""
-    count = 0
-    while watched.poll(0):
-        count += recv_monitor_message(watched)["event"] == zmq.EVENT_DISCONNECTED
-    return count
-
-
-def watch(opened: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
-    return opened.get_monitor_socket(zmq.EVENT_DISCONNECTED)
 
 
 def key_of(brokers: Any, box_id: str) -> str:
@@ -51,7 +38,7 @@ def test_the_old_key_holds_until_the_new_one_has_spoken(makai: Any) -> None:
         assert makai.arrives(old, client)
         assert makai.arrives(other, client)
         makai.wait_for(lambda: brokers.acquisition.counters.total("boxes_listening") >= 2)
-        cut, stays = [watch(each) for each in (old.pub, old.sub)], watch(other.pub)
+        cut, stays = [makai.watch(each) for each in (old.pub, old.sub)], makai.watch(other.pub)
         register.rotate("1")
         new_pair = read_secret_file(brokers.keys.box_secret("1"))
         makai.wait_for(lambda: brokers.triggering.counters.total("admitted_now") == 4)
@@ -60,14 +47,14 @@ def test_the_old_key_holds_until_the_new_one_has_spoken(makai: Any) -> None:
         new = makai.box(brokers, "1", new_pair)
         assert makai.arrives(new, client, timestamp_ms=3)
         for watched in cut:
-            makai.wait_for(lambda watched=watched: ends(watched))
+            makai.wait_for(lambda watched=watched: makai.ends(watched))
         makai.wait_for(lambda: key_of(brokers, "1") == new_pair.public.decode())
         assert not makai.arrives(old, client, seconds=0.3, timestamp_ms=4)
         assert makai.arrives(new, client, timestamp_ms=5)
         assert brokers.triggering.counters.of("rotations", "1") + brokers.acquisition.counters.of(
             "rotations", "1"
         ) == 1  # fmt: skip
-        assert ends(stays) == 0
+        assert makai.ends(stays) == 0
         assert register.entries()[0][0].state == "admitted"
 
 
@@ -104,10 +91,10 @@ def test_a_handshake_that_is_under_way_when_a_key_is_admitted_goes_on(
         KeyRegister(brokers.keys).rotate("1")
         assert admitted.wait(20)
         box = makai.box(brokers, "4")
-        watched = watch(box.sub)
+        watched = makai.watch(box.sub)
         assert on_its_way.wait(20)
         makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "4"))
-        assert ends(watched) == 0
+        assert makai.ends(watched) == 0
         makai.client(brokers).ask("4", "who")
         assert box.command() is not None
 
@@ -190,14 +177,14 @@ def test_a_silent_box_is_cut_though_its_handshake_was_one_of_too_many(
         pairs = {each: brokers.pair(each) for each in ids}
         opened = storm(makai, brokers, {each: pairs[each] for each in ids[:1]}, "127.0.0.2")
         opened |= storm(makai, brokers, {each: pairs[each] for each in ids[1:]}, "127.0.0.3")
-        watched = {box_id: watch(each) for box_id, each in opened.items()}
+        watched = {box_id: makai.watch(each) for box_id, each in opened.items()}
         counters = brokers.acquisition.counters
         makai.wait_for(lambda: counters.total("handshakes") >= len(ids))
         makai.wait_for(lambda: counters.total("connections_now") >= len(ids))
         assert brokers.acquisition.connections() == {"unknown": len(ids)}, "nobody's connection is known"
         KeyRegister(brokers.keys).revoke(ids[0])
-        makai.wait_for(lambda: ends(watched[ids[0]]))
-        assert [ends(watched[each]) for each in ids[1:]] == [0] * (len(ids) - 1)
+        makai.wait_for(lambda: makai.ends(watched[ids[0]]))
+        assert [makai.ends(watched[each]) for each in ids[1:]] == [0] * (len(ids) - 1)
 
 
 def test_one_turn_examines_only_some_of_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,12 +234,12 @@ def test_a_silent_box_is_cut_within_a_second_in_a_storm(makai: Any) -> None:
         first = dict(list(pairs.items())[: STORM // 2])
         others = storm(makai, brokers, first, "127.0.0.3")
         gone = storm(makai, brokers, {"1": brokers.pair("1")}, "127.0.0.2")["1"]
-        watched = watch(gone)
+        watched = makai.watch(gone)
         others |= storm(makai, brokers, dict(list(pairs.items())[STORM // 2 :]), "127.0.0.4")
         makai.wait_for(lambda: counters.total("handshakes") >= STORM // 2 + 50, 120)
         KeyRegister(brokers.keys).revoke("1")
         began_s = time.monotonic()
-        makai.wait_for(lambda: ends(watched), 30)
+        makai.wait_for(lambda: makai.ends(watched), 30)
         took_s = time.monotonic() - began_s
         print(f"cut after {took_s:.3f} s, {counters.total('handshakes'):.0f} of {STORM + 1} handshakes done")
         makai.wait_for(lambda: counters.total("handshakes") >= STORM, 120)
@@ -276,7 +263,7 @@ def lost_in_rotations(makai: Any, count: int) -> dict[str, set[int]]:
         boxes = {box_id: makai.box(brokers, box_id) for box_id in seen}
         for box_id, box in boxes.items():
             assert makai.arrives(box, client, timestamp_ms=1), box_id
-        bystander = watch(boxes["77"].pub)
+        bystander = makai.watch(boxes["77"].pub)
         sent = dict.fromkeys(seen, 0)
 
         def read() -> None:
@@ -313,7 +300,7 @@ def lost_in_rotations(makai: Any, count: int) -> dict[str, set[int]]:
         finally:
             stop.set()
             reader.join()
-        assert ends(bystander) == 0
+        assert makai.ends(bystander) == 0
         assert all(entry.state == "admitted" for entry in register.entries()[0])
     missing = {box_id: set(range(1001, 1001 + sent[box_id])) - seen[box_id] for box_id in seen}
     return {box_id: lost for box_id, lost in missing.items() if lost}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -302,6 +303,27 @@ def test_a_class_that_is_no_name_is_refused(kind: str) -> None:
     assert nouns.checked_findings([Finding("deep_dip-2.x", "4", 0, 1, 0)], {"4"})
     with pytest.raises(ValueError, match="kind"):
         nouns.checked_findings([Finding(kind, "4", 0, 1, 0)], {"4"})
+
+
+@pytest.mark.parametrize("span", [(-1, 5), (0, 2**62), (2**63 - 2, 2**63 - 1)])
+def test_a_finding_at_a_time_that_no_store_can_hold_with_its_surroundings_is_refused(
+    span: tuple[int, int],
+) -> None:
+    with pytest.raises(ValueError, match=r"_ns .* want 0 to 4611686018427387903"):
+        nouns.checked_findings([Finding("sag", "4", *span, 0)], {"4"})
+    with pytest.raises(ValueError, match="uncertainty_ns"):
+        nouns.checked_findings([Finding("sag", "4", 0, 1, 2**62)], {"4"})
+
+
+def test_a_time_of_numpy_is_taken_and_one_with_a_fraction_is_refused() -> None:
+    """Neither is looked up in a range, which would compare it with each number there."""
+    at: Any = np.int64(10**18)
+    (found,) = nouns.checked_findings([Finding("sag", "4", at, at + 5, np.uint32(7))], {"4"})
+    assert (found.start_ns, found.end_ns, found.uncertainty_ns) == (10**18, 10**18 + 5, 7)
+    assert {type(each) for each in (found.start_ns, found.end_ns, found.uncertainty_ns)} == {int}
+    for wrong in (1e18, None, "5"):
+        with pytest.raises(TypeError, match=r"start_ns .* want a whole number of ns"):
+            nouns.checked_findings([Finding("sag", "4", wrong, 5, 0)], {"4"})
 
 
 def test_events_and_measurements_cross_whole() -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from numbers import Integral
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -18,9 +19,9 @@ from opq_proto.decision import Decision
 from opq_proto.messages import Event, Finding, Incident, Measurement, Message, SampleRequest, Trend
 
 COUNTS = np.dtype("<i2")
-INT64 = range(-(2**63), 2**63)
 MAX_NS = 2**62
 """Small enough that a request for some time around a span fits into 64 bits too."""
+TIMES = ("start_ns", "end_ns", "uncertainty_ns")
 LONGEST_NS = 3600 * 10**9
 MAX_FINDINGS = 10_000
 """Findings in one event."""
@@ -149,9 +150,8 @@ def checked_findings(findings: Iterable[object], boxes: Collection[str]) -> tupl
         if finding.box_id not in boxes:
             raise ValueError(f"it gave a finding of Box {finding.box_id!r}, of which it was given nothing")
         _check_finite(finding, ("residual_v", "residual_percent", "duration_cycles", "confidence"))
-        for name in ("start_ns", "end_ns", "uncertainty_ns"):
-            if getattr(finding, name) not in INT64:
-                raise ValueError(f"gave a finding with {name} {getattr(finding, name)}; want 64 bits")
+        start_ns, end_ns, uncertainty_ns = (_whole_ns(finding, name) for name in TIMES)
+        finding = replace(finding, start_ns=start_ns, end_ns=end_ns, uncertainty_ns=uncertainty_ns)
         if finding.start_ns > finding.end_ns:
             late_ns = finding.start_ns - finding.end_ns
             raise ValueError(f"it gave a finding that ends {late_ns} ns before its start")
@@ -256,6 +256,18 @@ def _check_finite(given: object, names: Iterable[str]) -> None:
         value = getattr(given, name)
         if value is not None and not isfinite(value):
             raise ValueError(f"gave a {type(given).__name__} with {name} {value}; want a number")
+
+
+def _whole_ns(finding: Finding, name: str) -> int:
+    """The time as a plain number; raises TypeError, ValueError. NumPy's integers are no `int`."""
+    value: object = getattr(finding, name)
+    if not isinstance(value, Integral):
+        raise TypeError(
+            f"gave a finding with {name} {value!r}; want a whole number of ns, such as int({name})"
+        )
+    if not 0 <= int(value) < MAX_NS:
+        raise ValueError(f"gave a finding with {name} {value}; want 0 to {MAX_NS - 1}")
+    return int(value)
 
 
 def _check_length(given: object, most: Mapping[str, int]) -> None:

@@ -57,7 +57,7 @@ def write_world(
     """Write a world file; its path.
 
     `gps`: good or none; `outage`: "30-60", seconds without sky; `put`: settings such as oversampling=1,
-    separated by commas, sent at 3 s; `get_settings`: asked for at 3 s.
+    separated by commas, sent at 3 s; `get_settings`: requested at 3 s.
     """
     receiver = None
     if gps != "none":

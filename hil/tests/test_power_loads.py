@@ -52,6 +52,18 @@ def test_a_rectifier_puts_its_currents_over_the_networks_impedance():
     assert system.voltages["3"].steady(6.0, 6.2).thd == 0.0
 
 
+def test_harmonics_keep_their_angle_to_the_fundamental_while_the_grid_slips():
+    load, model = ConverterLoad(at="lv2", kw=60.0, firing_deg=0.0, seconds=5.0), swing_model("island")
+    t_s, fifths_v = 3.0 + np.arange(2400) / 12_000, []
+    for causes in ((load,), (UnitTrip(at="hv", mw=100.0), load)):
+        scheduled = [(0.5, cause) for cause in causes]
+        system = PowerSystem(small_network(), Grid(50.0), OUTLETS, scheduled=scheduled, model=model)
+        system.before(4.0)
+        turn = np.exp(-10j * math.pi * system.voltages["3"].cycles(t_s)) * np.hanning(len(t_s))
+        fifths_v.append(complex(4 * np.mean(system.voltages["3"].volts(t_s) * turn)))
+    assert fifths_v[1] == pytest.approx(fifths_v[0], rel=0.01)
+
+
 def test_a_furnace_flickers_about_its_mean_and_a_larger_one_more():
     kinds = {}
     for mva in (0.02, 4.0):

@@ -203,9 +203,10 @@ class AddedTerm(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HarmonicTerm:
-    """An added harmonic: sqrt(2) Im(volts course exp(2 pi j order cycles)), with the cycles of the grid.
+    """An added harmonic: sqrt(2) Im(volts course exp(2 pi j order cycles)).
 
-    Order 0 is a direct voltage: Re(volts course).
+    The cycles are those of the grid there, with what it has slipped. Order 0 is a direct voltage:
+    Re(volts course).
     """
 
     start_s: float

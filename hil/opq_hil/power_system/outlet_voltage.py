@@ -75,6 +75,7 @@ class OutletVoltage:
         self._base_v = base_v
         self._size_v = abs(base_v)
         self._turned = float(np.angle(base_v)) / (2 * math.pi)
+        self._slipped = 0.0
         self._phase = phase
         self._record = record
         self._ratios = np.zeros(ORDERS, dtype=np.complex128)
@@ -97,7 +98,7 @@ class OutletVoltage:
                 self._base_v *= complex(factor[0])
         for slip in terms.slips:
             if math.isinf(slip.end_s) and slip.affects(self._index):
-                self._turned = float((self._turned + slip.cycles(np.array([SETTLED_S])))[0])
+                self._slipped += float(slip.cycles(np.array([SETTLED_S]))[0])
 
     def volts(self, t_s: FloatArray) -> FloatArray:
         """(n,) instantaneous volts at `t_s`, (n,) rising seconds after the run's start."""
@@ -105,8 +106,8 @@ class OutletVoltage:
             return np.empty(0)
         if len(t_s) == 1:  # NumPy multiplies a single complex number differently, which changes the last bit
             return self.volts(np.repeat(t_s, 2))[:1]
-        grid = self._phase.cycles(t_s)
-        size_v, turned = self._fundamental(t_s)
+        size_v, turned, slipped = self._fundamental(t_s)
+        grid = self._phase.cycles(t_s) + slipped
         total = size_v * shape(self.outlet.harmonics, grid + turned, fundamental=True)
         total *= math.sqrt(2)
         total += self.outlet.dc_v
@@ -122,7 +123,8 @@ class OutletVoltage:
         """(n,) phase of its fundamental in cycles; it jumps where the fundamental's does."""
         if len(t_s) == 0:
             return np.empty(0)
-        return np.asarray(self._phase.cycles(t_s) + self._fundamental(t_s)[1])
+        _, turned, slipped = self._fundamental(t_s)
+        return np.asarray(self._phase.cycles(t_s) + slipped + turned)
 
     def steady(self, start_s: float, end_s: float) -> SteadyVoltage | None:
         """The voltage of [start_s, end_s); None: something begins, ends or changes within it, or it is in an
@@ -177,11 +179,14 @@ class OutletVoltage:
             if terms.last_s > start_s - JITTER_S:
                 yield terms, float(terms.delays_s[self._index])
 
-    def _fundamental(self, t_s: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
-        """(n,) rms of the fundamental, and the cycles by which it leads the grid's phase."""
+    def _fundamental(
+        self, t_s: FloatArray
+    ) -> tuple[FloatArray | float, FloatArray | float, FloatArray | float]:
+        """(n,) rms of the fundamental, the cycles of its own angle, and those that its grid has gained."""
         touching = list(self._during(float(t_s[0]), float(t_s[-1])))  # first: see `steady`
         size: FloatArray | float = self._size_v
         turned: FloatArray | float = self._turned
+        slipped: FloatArray | float = self._slipped
         index = self._index
         for terms, delay_s in touching:
             turning: tuple[FundamentalTerm | SlipTerm, ...] = (*terms.fundamental, *terms.slips)
@@ -197,10 +202,11 @@ class OutletVoltage:
                     sizes[span] = np.abs(factor)
                     size = size * sizes
                     gained[span] = np.angle(factor) / (2 * math.pi)
+                    turned = turned + gained
                 else:
                     gained[span] = term.cycles(since_s)
-                turned = turned + gained
-        return size, turned
+                    slipped = slipped + gained
+        return size, turned, slipped
 
 
 def _inside(t_s: FloatArray, start_s: float, end_s: float) -> np.ndarray | None:

@@ -239,6 +239,12 @@ def test_taps_multiply_what_is_behind_and_stay():
     assert "t9" in reasons[0].reason and list(refused.refused) == reasons
 
 
+def test_a_tap_that_would_leave_its_band_goes_the_other_way():
+    system = system_with(TapChange(at="t0", steps=2.0, step_percent=1.5, within_percent=2.0))
+    before_v = rms_v(system, "3", 0.4)
+    assert rms_v(system, "3", 500.0) / before_v == pytest.approx(0.97, rel=1e-3)
+
+
 def test_a_lost_neutral_raises_the_light_phase_and_lowers_the_heavy_one():
     system = system_with(LostNeutral(at="lv2", seconds=2.0))
     heavy, light = rms_v(system, "2", 1.0), rms_v(system, "3", 1.0)

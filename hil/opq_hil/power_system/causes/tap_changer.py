@@ -23,6 +23,11 @@ class TapChange(Cause):
     """Up (a higher voltage downstream) or, below 0, down."""
     step_percent: float = limit(1.5, 0.1, 5.0)
     every_s: float = limit(5.0, 0.1, 600.0)
+    within_percent: float = limit(100.0, 0.1, 100.0)
+    """A change that would end farther than this from the network's own tap goes the other way instead.
+
+    A regulator keeps the voltage near nominal, so random changes must not add up to a low voltage for hours.
+    """
 
     def solved(self, site: Site) -> SolvedCause:
         transformers = {each.id: each for each in site.network.config.transformer}
@@ -33,10 +38,14 @@ class TapChange(Cause):
         if not count:
             raise ValueError("tap_change: steps is 0; want at least one up or down")
         taps = dict(site.state.switching.taps_pu)
-        at_pu = taps.get(self.at, transformers[self.at].tap_pu)
+        own_pu = transformers[self.at].tap_pu
+        at_pu = taps.get(self.at, own_pu)
+        step_pu = math.copysign(self.step_percent / 100, self.steps)
+        if abs(at_pu + count * step_pu - own_pu) > self.within_percent / 100 + 1e-9:
+            step_pu = -step_pu
         state, before_v, terms = site.state, site.before_v, []
         for number in range(count):
-            at_pu += math.copysign(self.step_percent / 100, self.steps)
+            at_pu += step_pu
             taps[self.at] = at_pu
             state = replace(state, switching=replace(state.switching, taps_pu=tuple(sorted(taps.items()))))
             after_v = site.volts_of(state)
@@ -45,7 +54,7 @@ class TapChange(Cause):
             before_v = after_v
         place = transformers[self.at].to_bus
         end_s = site.start_s + (count - 1) * self.every_s + 1 / site.nominal_hz
-        way = "up" if self.steps > 0 else "down"
+        way = "up" if step_pu > 0 else "down"
         words = f"{self.at}: {count} tap{'s' * (count > 1)} {way}, now {at_pu:.4g} pu"
         return SolvedCause(
             DisturbanceTerms(site.start_s, site.delays_s(place), tuple(terms)), end_s, words, place, state

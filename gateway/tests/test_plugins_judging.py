@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,27 @@ def test_a_finding_at_a_time_that_no_store_can_hold_with_its_surroundings_is_ref
         nouns.checked_findings([Finding("sag", "4", *span, 0)], {"4"})
     with pytest.raises(ValueError, match="uncertainty_ns"):
         nouns.checked_findings([Finding("sag", "4", 0, 1, 2**62)], {"4"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("residual_percent", 1e308, "want a number below 1e"),
+        ("duration_cycles", float("nan"), "want a number below 1e"),
+        ("confidence", -0.1, "want 0 to 1"),
+        ("figures", (("x", 1e13),), "at most 1e"),
+        ("start_ns", 0, "more than 1 h from its waveforms"),
+        ("end_ns", 2**62 - 1, "more than 1 h from its waveforms"),
+    ],
+)
+def test_figures_and_times_that_would_spoil_other_findings_are_refused(
+    field: str, value: Any, why: str
+) -> None:
+    """A mean of 1e308 twice is no number, and a sag from 1970 on would take in each later one."""
+    good = Finding("sag", "4", 10**18, 10**18 + 5, 0, residual_percent=50.0, confidence=1.0)
+    assert nouns.findings_of_event([good], heard()) == (good,)
+    with pytest.raises(ValueError, match=why):
+        nouns.findings_of_event([replace(good, **{field: value})], heard())
 
 
 def test_a_time_of_numpy_is_taken_and_one_with_a_fraction_is_refused() -> None:

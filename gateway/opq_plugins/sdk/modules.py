@@ -34,12 +34,12 @@ from opq_plugins.sdk import Value
 from opq_plugins.sdk.nouns import (
     BatchResult,
     ItemBatch,
-    boxes_in,
     boxes_of,
     checked_decision,
     checked_findings,
     checked_messages,
     checked_requests,
+    findings_of_event,
 )
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement_columns import MeasurementColumns
@@ -202,11 +202,11 @@ class Analysis:
         """
         config = self.for_nominal(nominal)
         if self.begin is None:
-            return checked_findings(self.analyse(event, config), boxes_in(event))
+            return findings_of_event(self.analyse(event, config), event)
         key = (self.name, nominal)
         state = states[key] if key in states else self.begin(config)
         findings, state = self.analyse(event, config, state)
-        found = checked_findings(findings, boxes_in(event))
+        found = findings_of_event(findings, event)
         states[key] = state
         return found
 

@@ -27,6 +27,8 @@ MAX_FINDINGS = 10_000
 """Findings in one event."""
 MAX_FIGURES = 64
 """Figures of one finding."""
+LARGEST = 1e12
+"""Size of any number of a finding or decision: means and squares of several are still finite."""
 MAX_REQUESTS, MAX_ASKED = 20, 100
 """Requests for more samples of one event, and Boxes in one of them."""
 MAX_NAME, MAX_TEXT = 64, 2000
@@ -100,7 +102,7 @@ def decision_from(plain: Value) -> Decision | None:
 
 def findings_from(plain: Value, event: Event) -> tuple[Finding, ...]:
     """The checked findings of a worker's answer. Raises ValueError."""
-    return checked_findings(_given(plain, list[Finding], "Findings"), boxes_in(event))
+    return findings_of_event(_given(plain, list[Finding], "Findings"), event)
 
 
 def result_from(plain: Value, batch: ItemBatch) -> BatchResult:
@@ -132,6 +134,19 @@ def boxes_in(event: Event) -> frozenset[str]:
     return frozenset(wave.box_id for wave in event.waveforms)
 
 
+def findings_of_event(findings: Iterable[object], event: Event) -> tuple[Finding, ...]:
+    """The findings, all at its Boxes and about its time. TypeError, ValueError as `checked_findings`."""
+    found = checked_findings(findings, boxes_in(event))
+    first_ns = min((wave.start_ns for wave in event.waveforms), default=0) - LONGEST_NS
+    last_ns = max((wave.end_ns for wave in event.waveforms), default=0) + LONGEST_NS
+    for one in found:
+        if one.start_ns < first_ns or one.end_ns > last_ns:
+            raise ValueError(
+                f"gave a finding from {one.start_ns} to {one.end_ns} ns, more than 1 h from its waveforms"
+            )
+    return found
+
+
 def checked_findings(findings: Iterable[object], boxes: Collection[str]) -> tuple[Finding, ...]:
     """The findings, all at these Boxes. TypeError, ValueError: too many, or out of bounds."""
     found: list[Finding] = []
@@ -150,6 +165,8 @@ def checked_findings(findings: Iterable[object], boxes: Collection[str]) -> tupl
         if finding.box_id not in boxes:
             raise ValueError(f"it gave a finding of Box {finding.box_id!r}, of which it was given nothing")
         _check_finite(finding, ("residual_v", "residual_percent", "duration_cycles", "confidence"))
+        if finding.confidence is not None and not 0 <= finding.confidence <= 1:
+            raise ValueError(f"gave a finding with confidence {finding.confidence}; want 0 to 1")
         start_ns, end_ns, uncertainty_ns = (_whole_ns(finding, name) for name in TIMES)
         finding = replace(finding, start_ns=start_ns, end_ns=end_ns, uncertainty_ns=uncertainty_ns)
         if finding.start_ns > finding.end_ns:
@@ -235,8 +252,10 @@ def _check_figures(figures: object) -> None:
     for pair in figures:
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
             raise TypeError(f"gave a finding with the figure {str(pair)[:80]}; want a name and a number")
-        if len(pair[0]) > MAX_NAME or not isfinite(pair[1]):
-            raise ValueError(f"gave a finding with the figure {str(pair)[:80]}; want a short name, finite")
+        if len(pair[0]) > MAX_NAME or not (isfinite(pair[1]) and abs(pair[1]) <= LARGEST):
+            raise ValueError(
+                f"gave a finding with the figure {str(pair)[:80]}; want a short name, at most {LARGEST:g}"
+            )
 
 
 def _plain_number(value: object) -> Value:
@@ -254,8 +273,10 @@ def _counts(kind: type, value: bytes) -> object:
 def _check_finite(given: object, names: Iterable[str]) -> None:
     for name in names:
         value = getattr(given, name)
-        if value is not None and not isfinite(value):
-            raise ValueError(f"gave a {type(given).__name__} with {name} {value}; want a number")
+        if value is not None and not (isfinite(value) and abs(value) <= LARGEST):
+            raise ValueError(
+                f"gave a {type(given).__name__} with {name} {value}; want a number below {LARGEST:g}"
+            )
 
 
 def _whole_ns(finding: Finding, name: str) -> int:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from opq_measure.analysis import level_steps
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.level_steps import step_places
 from opq_measure.analysis.occurrence import Occurrence
@@ -163,6 +164,15 @@ def test_three_periods_are_no_steps(phase: float, periods: int, is_square: bool)
 @pytest.mark.parametrize("level", [np.zeros(3), np.zeros(100), np.full(8, 3.0), np.linspace(1.0, 2.0, 50)])
 def test_a_level_without_a_swing_has_no_steps(level: Floats) -> None:
     assert step_places(level, 120.0) == ()
+
+
+def test_in_noise_no_more_than_four_steps_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    places, tried = level_steps._places, []
+    monkeypatch.setattr(
+        level_steps, "_places", lambda steps, *rest: tried.append(steps) or places(steps, *rest)
+    )
+    assert step_places(np.random.default_rng(1).standard_normal(700), 120.0) == ()
+    assert tried == [4]
 
 
 def test_steps_are_placed() -> None:

@@ -13,7 +13,9 @@ ONE_STEP, TWO_STEPS, FOUR_STEPS, MORE_STEPS = 0.5, 0.8, 0.88, 0.95
 """Least shares of the power of a swing that so many steps explain. For three periods of a sine, one
 explains 0.15, two 0.58 and four 0.69; for three square waves, 0.18, 0.73 and 0.82. Two explain 0.9 of a load
 on and off, four 0.98 of two dips of a quarter of a second within two or three seconds."""
-MORE = 6, 8
+MORE, FOUR_OF_MORE = (6, 8), 0.35
+"""Numbers of steps that are tried after four, and the share that four have to explain for that: at least 0.40
+of three or four dips, 0.05 of noise."""
 MORE_APART_S = 0.4
 """Least mean time between the steps if there are more than four: 1.25 Hz is slower than lines of flicker."""
 LESS_BY_SECOND = 0.5
@@ -59,7 +61,7 @@ def step_places(level: FloatArray, per_s: float) -> tuple[int, ...]:
     is_less = beside_one > nothing and beside_four < LESS_BY_SECOND * beside_one
     if is_less and beside_four < (1 - FOUR_STEPS) * whole:
         return tuple(each + 1 for each in places)
-    for steps in MORE:
+    for steps in MORE if beside_four < (1 - FOUR_OF_MORE) * whole else ():
         places, left = _places(steps, plain, line)
         is_slow = places[-1] - places[0] >= (steps - 1) * MORE_APART_S * per_s
         if is_slow and left < (1 - MORE_STEPS) * whole:

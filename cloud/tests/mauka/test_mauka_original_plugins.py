@@ -81,6 +81,24 @@ def test_it_produces_text_and_is_replaced_while_messages_flow_and_none_is_lost(
     assert service.counters.total("failures") == 0
 
 
+def test_what_is_refused_leaves_the_version_before_it_also_for_a_restart(tmp_path, service):
+    folder = write_folder(tmp_path / "mine", Mine=plugin_code("Mine", "pass"))
+    deploy(service, folder)
+    write_folder(folder, Mine="import nothere\n" + plugin_code("Mine", "pass"))
+    for _ in range(3):  # more than are kept
+        with pytest.raises(PluginError, match="No module named 'nothere'"):
+            deploy(service, folder)
+    first = write_folder(tmp_path / "first", First="import nothere\n" + plugin_code("First", "pass"))
+    with pytest.raises(PluginError, match="No module named 'nothere'"):
+        deploy(service, first, "first")
+    write_folder(folder, Mine=plugin_code("Mine", "pass"))
+    with pytest.raises(PluginError, match="belongs to the folder mine already"):
+        deploy(service, folder, "other")
+    assert service.deployments.names() == ["mine"]
+    assert service.deployments.current("mine").number == service.status("Mine")["version"] == 1
+    assert deploy(service, folder) == ["Mine 2 replaced 1"]
+
+
 def test_text_also_answers_as_bytes_do(tmp_path, service, bus, wire):
     body = (
         'assert message == "ab" and message == b"ab" and message.decode() == "ab"\n'

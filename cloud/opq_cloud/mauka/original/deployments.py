@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,6 +94,12 @@ class PluginDeployments:
         for old in _numbers(place)[:-KEPT]:
             shutil.rmtree(place / str(old), ignore_errors=True)
         return PluginDeployment(name, number, place / str(number), plugins)
+
+    def remove(self, deployment: PluginDeployment) -> None:
+        """Removes a deployment, so that the one before it is the current one."""
+        shutil.rmtree(deployment.folder, ignore_errors=True)
+        with suppress(OSError):  # others are there
+            (self.folder / deployment.name).rmdir()
 
 
 def _moved(staged: Path, place: Path) -> int:

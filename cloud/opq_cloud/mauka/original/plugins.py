@@ -63,6 +63,8 @@ class OriginalPlugins:
         self._plugins: dict[str, OriginalPlugin] = {}
         self._deployed: dict[str, PluginDeployment] = {}
         """Plug-in -> the deployment it was loaded from."""
+        self._tried: dict[str, int] = {}
+        """Folder -> its deployment that was loaded last, or failed at the start; no new one."""
         self._troubles: dict[str, str] = {}
         """Folder -> why it is not loaded; INBOX -> why it is not open."""
         self._changing = threading.RLock()
@@ -81,13 +83,17 @@ class OriginalPlugins:
     def load_folder(self, name: str) -> list[str]:
         """Runs the plug-ins that the current deployment of a folder lists; unloads those it no longer lists.
 
-        Returns a sentence for each. Raises PluginError with all that do not start; the others run.
+        Returns a sentence for each. Raises PluginError with all that do not start; the others run. A new
+        deployment of which none runs is removed, so that the one before it also runs after a restart.
         """
         with self._changing:
             deployment = self.deployments.current(name)
+            is_new = self._tried.get(name) != deployment.number
             for plugin in deployment.plugins:
                 other = self._deployed.get(plugin)
                 if other is not None and other.name != name:
+                    if is_new:
+                        self.deployments.remove(deployment)
                     raise PluginError(
                         f"plug-in {plugin} belongs to the folder {other.name} already; unload it first"
                     )
@@ -97,6 +103,10 @@ class OriginalPlugins:
                     loaded.append(self._load(plugin, deployment))
                 except PluginError as error:
                     wrong.append(str(error))
+            if is_new and not loaded:
+                self.deployments.remove(deployment)
+                raise PluginError("; ".join(wrong))
+            self._tried[name] = deployment.number
             gone = [its for its, one in self._deployed.items() if one.name == name]
             for plugin in sorted(set(gone) - set(deployment.plugins)):
                 loaded.append(self.unload(plugin))
@@ -230,6 +240,7 @@ class OriginalPlugins:
                 except PluginError as error:
                     self._note_trouble(name, str(error))
                     continue
+                self._tried[name] = deployment.number
                 wrong = []
                 for plugin in deployment.plugins:
                     if stop.is_set():

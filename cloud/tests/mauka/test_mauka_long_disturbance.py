@@ -33,8 +33,9 @@ class LongDip:
         end_s: float,
         level_v: float = 90.0,
         box_ids: tuple[str, ...] = ("1",),
+        back_v: float = NOMINAL_V,
     ) -> None:
-        self.box_ids = box_ids
+        self.box_ids, self.back_v = box_ids, back_v
         self.store, self.begin_s, self.end_s, self.level_v = store, begin_s, end_s, level_v
         self.now_s = 0.0
         self.runner = self.started()
@@ -45,7 +46,8 @@ class LongDip:
 
     def event(self, start_s: float, stop_s: float) -> None:
         t_s = start_s + np.arange(round((stop_s - start_s) * RATE_HZ)) / RATE_HZ
-        peak_v = np.where((t_s >= self.begin_s) & (t_s < self.end_s), self.level_v, NOMINAL_V) * np.sqrt(2)
+        after_v = np.where(t_s < self.end_s, self.level_v, self.back_v)
+        peak_v = np.where(t_s < self.begin_s, NOMINAL_V, after_v) * np.sqrt(2)
         counts = np.rint(peak_v * np.sin(2 * np.pi * 60 * t_s) / V_PER_LSB).astype(np.int16)
         start_ns = ZERO_NS + round(start_s * S)
         wave = Waveform(
@@ -63,8 +65,9 @@ class LongDip:
         rows = []
         for k in range(first_s, last_s):
             inside = self.begin_s < k + 1 and k < self.end_s
-            least_v = self.level_v if inside else NOMINAL_V
-            most_v = self.level_v if self.begin_s <= k and k + 1 <= self.end_s else NOMINAL_V
+            outside_v = NOMINAL_V if k < self.begin_s else self.back_v
+            least_v = self.level_v if inside else outside_v
+            most_v = self.level_v if self.begin_s <= k and k + 1 <= self.end_s else outside_v
             most_v = NOMINAL_V if k in high else most_v
             end_ns = ZERO_NS + (k + 1) * S
             rms = Metric(least_v, most_v, least_v)
@@ -181,6 +184,34 @@ def test_without_a_waveform_of_its_end_the_measurements_close_it_on_a_second(sto
     incident = dip.only()
     assert incident.closed and lasted_s(incident) == pytest.approx(190.3, abs=1.0)
     assert "its end is known to a second" in incident.findings[0].finding.because
+
+
+@pytest.mark.parametrize(("level_v", "back_v"), [(90.0, 109.2), (140.0, 130.8)])
+def test_within_its_limit_for_a_minute_it_is_over_without_the_hysteresis(
+    store: CloudStore, level_v: float, back_v: float
+) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=30.6, level_v=level_v, back_v=back_v)
+    dip.measure(0, 80)
+    dip.event(9.0, 12.0)
+    dip.idle()
+    assert not dip.only().closed, "49 seconds are not a minute: it may fall again"
+    dip.measure(80, 100)
+    dip.idle()
+    incident = dip.only()
+    assert incident.closed and lasted_s(incident) == pytest.approx(20.3, abs=1.0)
+    assert incident.findings[0].finding.residual_v == pytest.approx(level_v, rel=0.001)
+
+
+def test_a_fall_within_the_minute_goes_on_with_the_dip(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=30.6, back_v=109.2)
+    dip.measure(0, 70)
+    dip.event(9.0, 12.0)
+    dip.begin_s, dip.end_s = 70.0, 75.7
+    dip.measure(70, 90)
+    dip.idle()
+    dip.begin_s = 10.3
+    incident = dip.only()
+    assert not incident.closed and lasted_s(incident) == pytest.approx(76 - 10.3, abs=0.02)
 
 
 def test_an_end_that_the_store_refuses_is_put_again(

@@ -9,7 +9,9 @@ within a second.
 The gateway's stored half cycles, where they arrive, show the same to a half cycle, also where
 Measurements are missing.
 
-Source: IEC 61000-4-30:2015, 5.4 (a dip ends where Urms(1/2) is back at the limit and the hysteresis).
+Source: IEC 61000-4-30:2015, 5.4 (a dip ends where Urms(1/2) is back at the limit and the hysteresis). The
+hysteresis is for fluctuation at the limit: where Measurements show the voltage within the limit for a
+minute, it was over at the beginning of that minute. Otherwise a dip would never end at 91 % of nominal.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +36,10 @@ LEDGER_HOLE_NS = 30_000_000
 PATIENCE_NS = 60 * 10**9
 """How long a finding stays open after the last Measurement that showed it: a waveform of its end arrives
 sooner, or never.
+"""
+WITHIN_NS = 60 * 10**9
+"""Within its limit for this long, though not beyond the hysteresis, it is over: a long disturbance of
+IEEE 1159-2019, table 2, is beyond its limit for a minute and more.
 """
 GROW_NS = 60 * 10**9
 """A finding is written again when it has grown by this much."""
@@ -78,24 +84,35 @@ class FollowedFinding:
 
     def accept_measurements(self, rows: Iterable[Measurement], limits: Limits) -> None:
         """Adds its Box's Measurements from `reach_ns` on, in time order; those after a hole are ignored."""
-        low = self.finding.kind in LOW
+        low, within = self.finding.kind in LOW, list[Measurement]()
         for row in rows:
             start_ns, end_ns = window_ns(row)
             rms = row.metrics.get("rms")
             if row.crossing or rms is None or end_ns <= self.reach_ns:
                 continue
             self.newest_ns = max(self.newest_ns, end_ns)
-            if self.over or start_ns - self.reach_ns > HOLE_NS:
+            reach_ns = window_ns(within[-1])[1] if within else self.reach_ns
+            if self.over or start_ns - reach_ns > HOLE_NS:
                 continue
             if not (rms.max < self.leave_v(limits) if low else rms.min > self.leave_v(limits)):
+                self._lasted_for(within, low)
                 self.over = True
                 self.reach_ns = max(self.reach_ns, start_ns)
+            elif rms.min >= self.limit_v(limits) if low else rms.max <= self.limit_v(limits):
+                within.append(row)
+                self.over = end_ns - max(self.reach_ns, window_ns(within[0])[0]) >= WITHIN_NS
             else:
-                f = row.metrics.get("f")
-                self.cycles += 0.0 if f is None else f.average * (end_ns - self.reach_ns) / 1e9
-                self.reach_ns = end_ns
-                self.worst_v = min(self.worst_v, rms.min) if low else max(self.worst_v, rms.max)
-                self.windows += 1
+                self._lasted_for([*within, row], low)
+                within = []
+
+    def _lasted_for(self, rows: Iterable[Measurement], low: bool) -> None:
+        for row in rows:
+            end_ns = window_ns(row)[1]
+            rms, f = row.metrics["rms"], row.metrics.get("f")
+            self.cycles += 0.0 if f is None else f.average * (end_ns - self.reach_ns) / 1e9
+            self.reach_ns = end_ns
+            self.worst_v = min(self.worst_v, rms.min) if low else max(self.worst_v, rms.max)
+            self.windows += 1
 
     def accept_half_cycles(self, half: HalfCycleRms, limits: Limits) -> None:
         """Adds the half cycles from `reach_ns` on, up to a hole in them."""
@@ -117,6 +134,11 @@ class FollowedFinding:
         self.over = self.exact = bool(len(back))
         self.reach_ns = max(self.reach_ns, int(t_ns[lasted if self.over else count - 1]))
         self.newest_ns = max(self.newest_ns, self.reach_ns)
+
+    def limit_v(self, limits: Limits) -> float:
+        """Returns the voltage beyond which it is one."""
+        percent = limits.sag_percent if self.finding.kind in LOW else limits.swell_percent
+        return self.nominal_v * percent / 100
 
     def leave_v(self, limits: Limits) -> float:
         """Returns the voltage at which it is over."""

@@ -175,6 +175,12 @@ def test_in_noise_no_more_than_four_steps_are_tried(monkeypatch: pytest.MonkeyPa
     assert tried == [4]
 
 
+@pytest.mark.filterwarnings("error")
+def test_few_values_with_many_steps_have_no_more_than_they_hold() -> None:
+    levels = np.round(np.random.default_rng(1).uniform(0.0, 1.0, (200, 12)))
+    assert all(len(step_places(each[: 8 + at % 5], 120.0)) <= 4 for at, each in enumerate(levels))
+
+
 def test_steps_are_placed() -> None:
     level = np.concatenate((np.full(90, 1.0), np.full(40, 0.96), np.full(110, 1.0)))
     assert step_places(level, 120.0) == (90, 130)

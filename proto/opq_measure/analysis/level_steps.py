@@ -62,9 +62,11 @@ def step_places(level: FloatArray, per_s: float) -> tuple[int, ...]:
     if is_less and beside_four < (1 - FOUR_STEPS) * whole:
         return tuple(each + 1 for each in places)
     for steps in MORE if beside_four < (1 - FOUR_OF_MORE) * whole else ():
+        least = (steps - 1) * MORE_APART_S * per_s
+        if count <= least:
+            break
         places, left = _places(steps, plain, line)
-        is_slow = places[-1] - places[0] >= (steps - 1) * MORE_APART_S * per_s
-        if is_slow and left < (1 - MORE_STEPS) * whole:
+        if places[-1] - places[0] >= least and left < (1 - MORE_STEPS) * whole:
             return tuple(each + 1 for each in places)
     return (first + 1,) if beside_one < (1 - ONE_STEP) * whole else ()
 
@@ -102,9 +104,10 @@ def _best_place(rest: FloatArray, known: list[FloatArray]) -> int:
 
 
 def _step_after(place: int, known: list[FloatArray]) -> FloatArray:
-    """(n,) a step after value `place`, orthogonal to `known` and of power 1."""
+    """(n,) a step after value `place`, orthogonal to `known` and of power 1; 0 where `known` holds it."""
     step = _less((np.arange(len(known[0])) > place).astype(np.float64), known)
-    found: FloatArray = step / np.sqrt(float(step @ step))
+    power = _power(step)
+    found: FloatArray = step / np.sqrt(power) if power > MIN_POWER else np.zeros(len(step))
     return found
 
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from opq_measure.analysis.analyser import analyze
+from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import classify
+from opq_measure.classification.first_sample import from_first_sample
+from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.events.disturbances import find_disturbances
 from opq_measure.waveform.departure import departure_in
 
@@ -107,6 +112,16 @@ def test_a_condition_begins_with_a_sample_and_not_with_a_window(kind: str, begin
     (part,) = (each for each in classify(120 * volts, RATE_HZ, 120.0, 50.0).parts if each.kind == kind)
     assert not part.found.open_at_start
     assert part.found.start_s == pytest.approx(begin_s, abs=1e-3)
+
+
+@pytest.mark.parametrize("off_s", [-0.5, 0.3])
+def test_a_flicker_that_a_second_of_envelope_places_is_moved_to_its_first_sample(off_s: float) -> None:
+    on = T_S >= 1.2
+    volts = 120 * mains(50 * T_S, 60.0) * (1 - on * (0.01 + 0.02 * np.sin(2 * np.pi * 3 * since(1.2)) ** 2))
+    signal = MeasuredSignal(volts, analyze(volts, RATE_HZ, 120.0, 50.0))
+    placed = Occurrence("flicker", (1.2 + off_s) * RATE_HZ, 36_000.0, RATE_HZ, 50.0, 1.0, "")
+    moved = from_first_sample(placed, signal, ClassLimits())
+    assert moved.start_sample == pytest.approx(1.2 * RATE_HZ, abs=6)
 
 
 def test_a_telegram_that_windows_do_not_show_begins_where_it_begins() -> None:

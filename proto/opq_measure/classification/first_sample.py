@@ -25,13 +25,14 @@ SPANS_CYCLES = {
     "interharmonics": WINDOW_CYCLES,
     "mains_signalling": WINDOW_CYCLES,
     "periodic_notching": WINDOW_CYCLES,
-    "flicker": (-5.0, 5.0),
+    "flicker": (-30.0, 30.0),
     "rapid_voltage_change": (-1.25, 0.75),
     "phase_jump": (-0.5, 0.25),
     "impulsive_transient": (-0.5, 0.1),
     "oscillatory_transient": (-0.5, 0.1),
 }
-"""Class -> where its first sample may lie, from the start that was found."""
+"""Class -> where its first sample may lie, from the start that was found; for flicker that may be placed by
+means of a second."""
 AGREES_S = 0.0004
 """A start this near remains: where one wave becomes another, that is known better than the first sample."""
 CYCLES_BEFORE = 9

@@ -29,6 +29,10 @@ SOON_S = 0.5
 WAITING_EVENTS = 1000
 RECENT_EVENTS = 100
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
+LONGEST_FAILED_S = 3600.0
+"""Longest wait where an analysis fails or rests: each try runs all others again, and thousands of events may
+wait for one that always fails. A new version of it is tried at once.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +161,13 @@ class WaitingEvents:
     def note_outcome(self, event_id: int, outcome: EventOutcome, done: bool) -> None:
         """Retries a failed event at growing intervals; one that waits for an analysis, after its rest."""
         before = self._retries.pop(event_id, None)
+        longest_s = LONGEST_FAILED_S if done else LONGEST_RETRY_S
         if outcome.failed or not done:
-            wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, LONGEST_RETRY_S)
+            wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, longest_s)
             self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s)
         elif outcome.rest_s:
-            wait_s = FIRST_RETRY_S / 2 if before is None else before.wait_s
-            self._retries[event_id] = _Retry(self._clock() + outcome.rest_s, wait_s)
+            wait_s = FIRST_RETRY_S / 2 if before is None else min(2 * before.wait_s, longest_s)
+            self._retries[event_id] = _Retry(self._clock() + max(outcome.rest_s, wait_s), wait_s)
         elif outcome.lacking:
             self._retries[event_id] = _Retry(math.inf, FIRST_RETRY_S)  # until something changes
 

@@ -58,14 +58,17 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     jumps = list(jump_in_noise(signal, sudden, limits))
     found += jumps
     cycles = AlikeCycles(signal, [*sudden, *jumps])
-    found += dc_offset_in(series, analysis.nominal_v, limits.dc)
-    found += noise_in(_between(signal, TRANSIENTS), limits.noise)
-    found += frequency_deviations_in(_between(signal, ("phase_jump",)), limits.deviation_percent)
+    without_jumps = _between(signal, ("phase_jump",))
+    found += dc_offset_in(without_jumps, analysis.nominal_v, limits.dc)
+    found += noise_in(_between(signal, (*TRANSIENTS, "phase_jump")), limits.noise)
+    found += frequency_deviations_in(without_jumps, limits.deviation_percent)
     if len(analysis.cycle_starts) > 1:
         found += frequency_between(signal, cycles.usable, limits)
     least = min(limits.line_percent, limits.signal_percent)
     tones = [each for each in analysis.occurrences if each.kind in ("interharmonics", "mains_signalling")]
     tones = tones if least == MAX_INTERHARMONIC_PERCENT else tones_in(series, least)
+    if not signal.windows_without(("phase_jump",)).any():
+        tones = []  # in the only window, a jump has a line, too
     tones = [each for each in tones if _line(each) > _line_limit(each, limits)]
     found += list(tone_in_noise(signal, cycles, bool(tones), limits)) or tones
     changes = list(_change(signal, limits))
@@ -85,12 +88,14 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
 def _between(signal: MeasuredSignal, kinds: tuple[str, ...]) -> WindowSeries:
     """The course, with NaN in windows that are touched by an occurrence of these kinds.
 
-    Only noise and frequency are replaced: a transient's spectrum is as wide as that of noise, and a jump of
-    the phase looks like another frequency.
+    A transient's spectrum is as wide as that of noise; a jump of the phase looks like another frequency, and
+    half a cycle of it like noise, harmonics and direct voltage.
     """
     series, clear = signal.analysis.series, signal.windows_without(kinds)
     return replace(
         series,
+        thd=np.where(clear, series.thd, np.nan),
+        dc_v=np.where(clear, series.dc_v, np.nan),
         noise=np.where(clear, series.noise, np.nan),
         frequency_hz=np.where(clear, series.frequency_hz, np.nan),
     )
@@ -226,8 +231,8 @@ def _of_mean_cycle(
     signal: MeasuredSignal, cycles: AlikeCycles, sudden: list[Occurrence], limits: ClassLimits, steady: bool
 ) -> Iterable[Occurrence]:
     """Notching, harmonics without the part that notches cause, and transients in the noise."""
-    analysis, series = signal.analysis, signal.analysis.series
-    harmonics = list(harmonics_in(series, limits.thd_percent))
+    analysis, without_jumps = signal.analysis, _between(signal, ("phase_jump",))
+    harmonics = list(harmonics_in(without_jumps, limits.thd_percent))
     notching = [each for each in analysis.occurrences if each.kind == "periodic_notching"]
     mean = cycles.mean
     if mean is None:

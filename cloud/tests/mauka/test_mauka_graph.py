@@ -111,3 +111,18 @@ def test_no_edge_goes_through_a_plugin_of_its_own_column():
     for path in paths:
         numbers = [float(each) for each in re.findall(r"[\d.]+", path.get("d"))]
         assert min(numbers[::2]) >= MARGIN + WIDTH
+
+
+def test_what_goes_back_to_an_earlier_column_passes_below_all_plugins():
+    nodes = read_nodes(
+        [row("StreamRunner", "bus", ["incident"], []), row("storm", "installed", ["Incident"], ["Finding"])]
+    )
+    root = ElementTree.fromstring(graph_svg(nodes))
+    (back,) = [
+        each
+        for each in root.iter("{http://www.w3.org/2000/svg}path")
+        if "".join(each.itertext()).startswith("store: incidents to StreamRunner")
+    ]
+    boxes = [each for each in root.iter("{http://www.w3.org/2000/svg}rect") if each.get("rx")]
+    lowest = max(float(each.get("y")) + float(each.get("height")) for each in boxes)
+    assert max(float(each) for each in re.findall(r",([\d.]+)", back.get("d"))) > lowest

@@ -152,7 +152,8 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
     }
     labelled = any(edge.start in columns[-1] for edge in edges)
     width = 2 * MARGIN + len(columns) * (WIDTH + GAP_X) - (0 if labelled else GAP_X)
-    height = 2 * MARGIN + max(map(len, columns)) * (HEIGHT + GAP_Y)
+    lowest = MARGIN + max(map(len, columns)) * (HEIGHT + GAP_Y)
+    height = lowest + MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" font-family="sans-serif" font-size="12" aria-label="plug-ins of Mauka">',
@@ -163,14 +164,10 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
     for edge in edges:
         (x1, y1), (x2, y2) = place[edge.start], place[edge.end]
         x1, y1, y2 = x1 + WIDTH, y1 + HEIGHT // 2, y2 + HEIGHT // 2
-        if x2 < x1:  # to the right side of a plug-in in this column, or before it
-            x2 += WIDTH
-            bends = x1 + BULGE, x2 + BULGE
-        else:
-            bends = x1 + (x2 - x1) // 2, x2 - (x2 - x1) // 2
+        line = _edge_line(x1, y1, x2, y2, lowest)
         title = escape(f"{edge.start} to {edge.end}: {', '.join(edge.what)}")
         parts.append(
-            f'<path d="M{x1},{y1} C{bends[0]},{y1} {bends[1]},{y2} {x2},{y2}" fill="none" stroke="#8a8a8a" '
+            f'<path d="{line}" fill="none" stroke="#8a8a8a" '
             f'marker-end="url(#end)"><title>{title}</title></path>'
         )
     for start in {edge.start for edge in edges}:
@@ -196,6 +193,22 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
             f"{escape(_short(node.name, len(state)) + state)}</text></g>"
         )
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _edge_line(x1: int, y1: int, x2: int, y2: int, lowest: int) -> str:
+    """The line of an edge: from a right side to a left one, or to the right one of the same column or before.
+
+    One to an earlier column goes round below `lowest`, where no plug-in is.
+    """
+    if x2 >= x1:
+        middle = x1 + (x2 - x1) // 2
+        return f"M{x1},{y1} C{middle},{y1} {middle},{y2} {x2},{y2}"
+    right = x2 + WIDTH
+    bend = right + BULGE
+    if right == x1:
+        return f"M{x1},{y1} C{bend},{y1} {bend},{y2} {right},{y2}"
+    below = f"C{x1 + BULGE},{y1} {x1 + BULGE},{lowest} {x1},{lowest} L{right + 2 * BULGE},{lowest}"
+    return f"M{x1},{y1} {below} C{bend},{lowest} {bend},{y2} {right},{y2}"
 
 
 def _short(text: str, beside: int = 0) -> str:

@@ -163,6 +163,8 @@ def transient_in_noise(
         return
     if any(each.kind in TRANSIENTS for each in sudden):
         return
+    if not signal.windows_without(("phase_jump",)).any():
+        return  # the noise is not known
     residual, cycle = cycles.residual
     first = math.ceil(analysis.cycle_starts[0])
     quiet = np.convolve(~cycles.usable, np.ones(2 * UNSURE_CYCLES + 1), "same") == 0

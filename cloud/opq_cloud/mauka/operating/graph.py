@@ -164,10 +164,10 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
     for edge in edges:
         (x1, y1), (x2, y2) = place[edge.start], place[edge.end]
         x1, y1, y2 = x1 + WIDTH, y1 + HEIGHT // 2, y2 + HEIGHT // 2
-        line = _edge_line(x1, y1, x2, y2, lowest)
+        drawn = _edge_line(x1, y1, x2, y2, lowest)
         title = escape(f"{edge.start} to {edge.end}: {', '.join(edge.what)}")
         parts.append(
-            f'<path d="{line}" fill="none" stroke="#8a8a8a" '
+            f'<path d="{drawn}" fill="none" stroke="#8a8a8a" '
             f'marker-end="url(#end)"><title>{title}</title></path>'
         )
     for start in {edge.start for edge in edges}:

@@ -58,6 +58,8 @@ log = logs.get(service="mauka")
 POOL_WAIT_S = 0.02
 """Longest wait for a process to finish an event, before the bus is read again."""
 UNREAD_EVENTS = 1000
+OF_ANALYSIS = "analysis "
+"""How the errors of an analysis begin; its name follows."""
 
 
 class AnalysisRunner(MaukaPlugin):
@@ -167,6 +169,10 @@ class AnalysisRunner(MaukaPlugin):
         if self._installed is None or self._installed.generation == self._generation:
             return
         self._generation = self._installed.generation
+        here = {str(row["name"]) for row in self.analysis_rows()}
+        for what in [what for what in self._errors if what.startswith(OF_ANALYSIS)]:
+            if what.removeprefix(OF_ANALYSIS) not in here:
+                self._errors.pop(what, None)  # it was deleted: nothing else would end its error
         self._waiting.retry_all()
         since_ms = self._installed.new_since_ms()
         if since_ms is not None:

@@ -173,6 +173,7 @@ class StreamRunner(MaukaPlugin):
             if wanted.get(name) is not running.analysis or running.nouns != wanted[name].nouns:
                 running.close()
                 del self._running[name]
+                self._errors.pop(f"analysis {name}", None)
         new = [one for name, one in wanted.items() if name not in self._running]
         for one in new:
             begun = StreamAnalysis(one, self._nominal_of, self._results)
@@ -252,7 +253,8 @@ class StreamRunner(MaukaPlugin):
         self._costs.add(name, given.spent_s)
         if result.failed:
             self.counters.add("failures", result.failed, label=what)
-            self._errors[what] = f"{what}: {result.error}"
+            if name in self._running:  # a result may come after its end
+                self._errors[what] = f"{what}: {result.error}"
             self._limited.error("plugin.failed", key=what, plugin=self.name, what=what, why=result.error)
         else:
             self._errors.pop(what, None)

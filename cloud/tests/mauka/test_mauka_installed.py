@@ -273,6 +273,9 @@ def test_one_that_raises_is_named_and_one_that_fails_late_rests(house, mauka, un
     house.event(("1", "2"))
     assert until(lambda: runner.counters.of("not_asked", "marks"))
     assert runner.counters.of("failures", "analysis marks") == 1, "no Box alone, as that would take as long"
+    assert "KeyError" in runner.last_error
+    house.host.delete("analysis", "marks")
+    assert until(house.done) and until(lambda: runner.last_error is None), "with it its error is gone"
 
 
 def test_a_version_that_fails_is_taken_back_here_and_its_events_are_for_the_old_one(house, mauka, until):

@@ -18,6 +18,7 @@ from opq_cloud.plugin_manager import PluginManager, PluginManagerError
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.administration.plugin_pages import shown_engine
 from opq_cloud.view.administration.rule_engine import EngineAddress
 from opq_proto.errors import PluginError
 
@@ -97,6 +98,22 @@ def test_a_package_is_installed_replaced_and_rolled_back_and_mauka_obeys(
         ):  # fmt: skip
             assert text in log, text
         page.context.close()
+
+
+class TwoPackages:
+    """A rule engine with a sink and an analysis; neither has been called there."""
+
+    address = EngineAddress("makai", "http://127.0.0.1:9081")
+
+    def request(self, method: str, path: str) -> object:
+        if path.endswith("/status"):
+            return {"version": "1.0.0", "status": "running", "calls": 0, "failures": 0}
+        return [{"name": "keep", "sinks": ["keep"]}, {"name": "peak", "analyses": ["peak"]}]
+
+
+def test_an_analysis_has_no_counts_of_the_engine_which_does_not_call_it() -> None:
+    packages = shown_engine(TwoPackages()).packages  # type: ignore[arg-type]
+    assert [(each.name, each.counts) for each in packages] == [("keep", "0 calls, 0 failed"), ("peak", "–")]
 
 
 @pytest.fixture

@@ -242,6 +242,9 @@ def _package(engine: RuleEngine, manifest: Mapping[str, object]) -> InstalledPac
     status = engine.request("GET", f"/plugins/portables/{quote(name, safe='')}/status")
     facts = status if isinstance(status, Mapping) else {}
     kinds = [kind for kind, folder in REST_KINDS.items() if manifest.get(folder)]
+    counts = _(
+        "%(calls)s calls, %(failures)s failed", calls=facts.get("calls", 0), failures=facts.get("failures", 0)
+    )
     return InstalledPackage(
         name,
         ", ".join(kinds),
@@ -249,11 +252,7 @@ def _package(engine: RuleEngine, manifest: Mapping[str, object]) -> InstalledPac
         str(facts.get("previous") or ""),
         str(facts.get("status") or _("not known")),
         str(facts.get("errMsg") or ""),
-        _(
-            "%(calls)s calls, %(failures)s failed",
-            calls=facts.get("calls", 0),
-            failures=facts.get("failures", 0),
-        ),
+        counts if kinds != ["analysis"] else "–",  # Mauka calls it, and this engine does not count that
         _names(manifest.get("triggers")),
         str(manifest.get("help") or "")[:MAX_HELP],
     )

@@ -21,6 +21,7 @@ from opq_measure.analysis.sudden import sudden_after
 from opq_measure.analysis.tones import MAX_INTERHARMONIC_PERCENT, tones_in
 from opq_measure.classification.alike_cycles import AlikeCycles
 from opq_measure.classification.between_levels import frequency_between, harmonics_between, offset_between
+from opq_measure.classification.by_chance import ODDS_ALONE, posterior
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.envelope_flicker import envelope_flicker
 from opq_measure.classification.judgement import Found
@@ -169,17 +170,24 @@ def _flicker(
     clear = signal.clear_of(analysis.half_starts)
     noise_v = analysis.noise_v if math.isfinite(analysis.noise_v) else 0.0
     found = envelope_flicker(
-        analysis.half_rms_v, clear, analysis.nominal_v, analysis.nominal_hz, noise_v, analysis.rate_hz
-    )
+        analysis.half_rms_v, clear, analysis.nominal_v, analysis.nominal_hz, noise_v, analysis.rate_hz,
+        ENVELOPE_MARGIN * limits.pst,
+    )  # fmt: skip
     if flickers:  # noise may hide a line between harmonics; the beat frequency identifies it
         yield from (replace(each, figures={**each.figures, "modulation_hz": found.hz}) for each in flickers)
     if flickers or not found.pst > ENVELOPE_MARGIN * limits.pst:
         return
     whole = signal.throughout(
         "flicker",
-        confidence_of(found.pst, limits.pst, 4 * PST_SIGMA * found.pst),
+        confidence_of(found.pst, limits.pst, 4 * PST_SIGMA * found.pst)
+        * posterior(found.sigmas, found.by_chance, ODDS_ALONE),
         f"the rms swings with {found.hz:.1f} Hz, Pst {found.pst:.2f} if it goes on for ten minutes",
-        {"pst_of_seen": found.pst, "modulation_hz": found.hz},
+        {
+            "pst_of_seen": found.pst,
+            "modulation_hz": found.hz,
+            "sigmas": found.sigmas,
+            "by_chance": found.by_chance,
+        },
     )
     starts, stretch = analysis.half_starts, found.stretch
     yield replace(

@@ -13,6 +13,7 @@ import numpy as np
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.classification.by_chance import likely
 from opq_measure.classification.candidates import candidates_in
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.first_sample import from_first_sample
@@ -118,7 +119,7 @@ def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tu
         *levels,
         *(each for each in candidates_in(signal, limits) if isinstance(each, Occurrence)),
     ]
-    kept = [each for each in found if not _explained(each, found, signal, limits)]
+    kept = likely([each for each in found if not _explained(each, found, signal, limits)], noise_pu)
     parts = [
         judged(from_first_sample(each, signal, limits), details.get(id(each), ()), noise_pu, limits)
         for each in kept

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from opq_measure.analysis.level_steps import step_places
+from opq_measure.classification.by_chance import CHANCE, LEVEL_SIGMAS
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.signal import BoolArray, FloatArray
 
@@ -27,18 +28,19 @@ MIN_MEDIAN = 0.5
 """Least median of the swing over its rms: 1 for a sine, 0.67 for noise, little for one dip in calm."""
 HIGHEST_HZ_SHARE, QUIET_HZ_SHARE = 0.8, 0.45
 """Shares of the mains frequency: a cycle's rms hardly shows faster lines; between both none flickers."""
-CHANCE = 0.02
-"""The chance that noise gives a line in a whole signal if its level were known; with the larger of two
-estimates of the level it is one in 400."""
+TRIES_PER_BIN = 3.5
+"""Independent lines per bin that the search between the bins tries, at 8 times the mean power."""
+ROUNDING = 1e-20
+"""Least power of the envelope's noise; doubles are no more exact."""
 LONGEST_S = 10.0
 """A longer stretch is analysed in parts of this length that overlap by half: flicker may end."""
 SMOOTH_S = 1.0
 """Length over which a line is averaged to find where it begins and ends."""
 FINER = 4
 """Searched frequencies per bin: between two of them, a line loses no more than a twentieth of its power."""
-EDGE_SHARE = 0.2
-"""Share of the stretch that is faded in and out in the search for lines: it costs a line a tenth of its power
-against noise; a Hann window costs a third."""
+EDGE_SHARE = 0.1
+"""Share of the stretch that is faded in and out in the search for lines: it costs a line a twentieth of its
+power against noise; a Hann window costs a third."""
 BESIDE = 2
 """Bins on either side that belong to a line, because of the Hann window."""
 OF_STEP = 2
@@ -60,6 +62,9 @@ class EnvelopeFlicker:
     """Frequency of the strongest line."""
     stretch: slice
     """The values of the envelope in which it was found."""
+    sigmas: float = math.nan
+    by_chance: float = 0.0
+    """Of the strongest line: how far it stands out, and the chance that noise has one like it."""
     begins: bool = False
     ends: bool = False
     """Whether its beginning and its end were found: at a step of the level or within a long stretch."""
@@ -72,6 +77,7 @@ def envelope_flicker(
     nominal_hz: float,
     noise_v: float = 0.0,
     rate_hz: float = 12_000.0,
+    least_pst: float = 0.0,
 ) -> EnvelopeFlicker:
     """The strongest flicker of the stretches between steps of the level, from the first to the last with it.
 
@@ -79,9 +85,20 @@ def envelope_flicker(
         half_rms_v: (h,) Urms(1/2).
         usable: (h,) those outside of dips, steps and jumps; the longest stretch of them counts.
         noise_v: rms of white noise in the samples, which moves the rms of a cycle by
-            noise / sqrt(samples of a cycle); the scatter of few bins may underestimate it.
+            noise / sqrt(samples of a cycle).
+        least_pst: a line with less does not count.
     Error: 5 % of Pst for one sine of 4 to 16 Hz at 40 dB (test_measure_classify.py).
     """
+
+    def strongest(stretch: slice, least_pst: float) -> EnvelopeFlicker:
+        own = EnvelopeFlicker(0.0, np.nan, stretch)
+        for part in _parts(stretch, round(LONGEST_S * 2 * nominal_hz)):
+            share = (stretch.stop - stretch.start) / max(1, part.stop - part.start)
+            seen = _lines_of(half_rms_v[part], nominal_v, nominal_hz, noise_v, rate_hz, least_pst, share)
+            if seen is not None and seen.pst > own.pst:
+                own = replace(seen, stretch=stretch)
+        return own
+
     longest = _longest(usable & np.isfinite(half_rms_v))
     steps = [longest.start + each for each in step_places(half_rms_v[longest], 2 * nominal_hz)]
     found = EnvelopeFlicker(0.0, np.nan, longest)
@@ -89,17 +106,17 @@ def envelope_flicker(
     for first, stop in pairwise([longest.start, *steps, longest.stop]):
         after, before = first in steps, stop in steps
         begin = first + OF_STEP * after
-        own = EnvelopeFlicker(0.0, np.nan, slice(begin, max(begin, stop - OF_STEP * before)), after, before)
-        for part in _parts(own.stretch, round(LONGEST_S * 2 * nominal_hz)):
-            tries = (own.stretch.stop - own.stretch.start) * QUIET_HZ_SHARE
-            pst, hz = _pst_of(half_rms_v[part], nominal_v, nominal_hz, noise_v, rate_hz, tries)
-            if pst > own.pst:
-                own = replace(own, pst=pst, hz=hz)
+        stretch = slice(begin, max(begin, stop - OF_STEP * before))
+        own = replace(strongest(stretch, least_pst), begins=after, ends=before)
         stretches.append(own)
         found = own if own.pst > found.pst else found
     if found.pst == 0:
         return found
-    alike = [each for each in stretches if _goes_on(each, found, half_rms_v, nominal_hz)]
+    fainter = [
+        each if each.pst else replace(each, pst=strongest(each.stretch, ALIKE * found.pst).pst)
+        for each in stretches
+    ]
+    alike = [each for each in fainter if _goes_on(each, found, half_rms_v, nominal_hz)]
     if len(alike) > 1:
         whole = slice(alike[0].stretch.start, alike[-1].stretch.stop)
         return replace(found, stretch=whole, begins=alike[0].begins, ends=alike[-1].ends)
@@ -155,57 +172,101 @@ def _placed(found: EnvelopeFlicker, values: FloatArray, per_s: float) -> Envelop
     return replace(found, stretch=slice(start, stop), begins=begins or found.begins, ends=ends or found.ends)
 
 
-def _pst_of(
-    values: FloatArray, nominal_v: float, nominal_hz: float, noise_v: float, rate_hz: float, tries: float
-) -> tuple[float, float]:
-    """Pst and frequency of the strongest line of a stretch of Urms(1/2); `tries`: bins searched in all."""
+def _lines_of(
+    values: FloatArray,
+    nominal_v: float,
+    nominal_hz: float,
+    noise_v: float,
+    rate_hz: float,
+    least_pst: float,
+    stretches: float,
+) -> EnvelopeFlicker | None:
+    """The flicker lines of a stretch of Urms(1/2), if any stands out; `stretches`: number of such in all."""
     per_s = 2 * nominal_hz
     if len(values) < MIN_S * per_s:
-        return 0.0, np.nan
+        return None
     mean, off = float(values.mean()), _swing(values)
-    window = np.hanning(len(values) + 2)[1:-1]
-    lines = np.abs(np.fft.rfft(off * window)) ** 2
-    hz: FloatArray = np.fft.rfftfreq(len(values), 1 / per_s).astype(np.float64)
-    inside = hz < HIGHEST_HZ_SHARE * nominal_hz
-    hz, lines = hz[inside], lines[inside] / np.sinc(hz[inside] / nominal_hz) ** 2  # a mean over one cycle
-    fast = hz > QUIET_HZ_SHARE * nominal_hz
     of_noise = (
         2 * (noise_v / mean) ** 2 * nominal_hz / rate_hz
     )  # factor 2: consecutive cycles overlap by half
-    quiet = max(float(np.median(lines[fast])) / np.log(2), of_noise * float(np.sum(window * window)))
-    out = _stand_out(off, hz, per_s, nominal_hz, of_noise, math.log(max(tries, 1.0) / CHANCE))
+    seen = _stand_out(off, per_s, nominal_v, nominal_hz, of_noise, least_pst, stretches)
     swing = float(np.median(np.abs(off))) >= MIN_MEDIAN * float(off.std())
-    if not (out.any() and swing):
-        return 0.0, np.nan
-    near = np.convolve(out, np.ones(2 * BESIDE + 1), "same") > 0
-    # amplitude^2 of (1 + a sin) from the power of all bins of its line; the lamp's square makes it 2 a
-    square = 4 * np.maximum(lines[near] - quiet, 0.0) / (float(np.sum(window * window)) * len(values))
-    lamp = lamp_for(nominal_v, nominal_hz)
-    pinst = 2 * square * np.abs(lamp.response(hz[near])) ** 2 * lamp.scale()
-    return float(np.sqrt(PST_OF_STEADY * pinst.sum())), float(hz[near][np.argmax(pinst)])
+    if seen is None or not swing:
+        return None
+    window = np.hanning(len(values) + 2)[1:-1]
+    lines = np.abs(np.fft.rfft(off * window)) ** 2
+    hz: FloatArray = np.fft.rfftfreq(len(values), 1 / per_s).astype(np.float64)
+    near = np.zeros(len(hz), dtype=np.bool_)
+    near[np.minimum(np.round(seen.hz * len(values) / per_s).astype(np.int64), len(hz) - 1)] = True
+    near = (np.convolve(near, np.ones(2 * BESIDE + 1), "same") > 0) & (hz < HIGHEST_HZ_SHARE * nominal_hz)
+    power = float(np.sum(window * window))
+    # amplitude^2 of (1 + a sin) from the power of all bins of its line
+    square = 4 * np.maximum(lines[near] / np.sinc(hz[near] / nominal_hz) ** 2 - seen.quiet * power, 0.0)
+    parts = square / (power * len(values)) * _pst_squared(hz[near], nominal_v, nominal_hz)
+    pst = max(float(np.sqrt(parts.sum())), seen.pst)  # the wider window is more exact for a faint line
+    return EnvelopeFlicker(pst, float(hz[near][np.argmax(parts)]), slice(0, 0), seen.sigmas, seen.by_chance)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What stands out: `hz` (k,) of all such frequencies; the strongest line's Pst, sigmas and chance."""
+
+    hz: FloatArray
+    pst: float
+    sigmas: float
+    by_chance: float
+    quiet: float
+    """Mean power of noise in a bin of a window of power 1."""
 
 
 def _stand_out(
-    off: FloatArray, hz: FloatArray, per_s: float, nominal_hz: float, of_noise: float, least: float
-) -> BoolArray:
-    """(k,) whether a line in or near each bin of `hz` has more than `least` times the mean power of noise.
+    off: FloatArray,
+    per_s: float,
+    nominal_v: float,
+    nominal_hz: float,
+    of_noise: float,
+    least_pst: float,
+    stretches: float,
+) -> _Seen | None:
+    """The lines that noise has by chance in few signals only, and each of which would count as flicker.
 
-    The search uses a window that hardly fades, and frequencies between bins, too.
+    The search uses a window that hardly fades, and frequencies between bins, too. White noise of the samples
+    is a mean of two half cycles, so its spectrum is a squared cosine; a swing's is a squared sinc, as long as
+    it is slower than half the rate of the half cycles.
     """
     count = len(off)
     edge = np.minimum(np.arange(1, count + 1), np.arange(count, 0, -1)) / (EDGE_SHARE / 2 * count)
     fade = np.sin(np.pi / 2 * np.minimum(edge, 1.0)) ** 2
-    lines = np.abs(np.fft.rfft(off * fade, FINER * count)) ** 2
-    at_hz: FloatArray = np.fft.rfftfreq(FINER * count, 1 / per_s).astype(np.float64)
-    inside = at_hz < HIGHEST_HZ_SHARE * nominal_hz
-    at_hz, lines = at_hz[inside], lines[inside] / np.sinc(at_hz[inside] / nominal_hz) ** 2
-    quiet = float(np.median(lines[at_hz > QUIET_HZ_SHARE * nominal_hz])) / np.log(2)
-    quiet = max(quiet, of_noise * float(np.sum(fade * fade)))
-    slowest = max(SLOWEST_HZ, MIN_PERIODS * per_s / count)
-    out = (at_hz >= slowest) & (at_hz <= QUIET_HZ_SHARE * nominal_hz) & (lines > least * quiet)
-    found = np.zeros(len(hz), dtype=np.bool_)
-    found[np.minimum(np.round(at_hz[out] * count / per_s).astype(np.int64), len(hz) - 1)] = True
-    return found
+    weight = float(np.sum(fade * fade))
+    lines = np.abs(np.fft.rfft(off * fade, FINER * count)) ** 2 / weight
+    hz: FloatArray = np.fft.rfftfreq(FINER * count, 1 / per_s).astype(np.float64)
+    lines, hz = lines[hz < HIGHEST_HZ_SHARE * nominal_hz], hz[hz < HIGHEST_HZ_SHARE * nominal_hz]
+    power = lines / np.cos(np.pi / 2 * hz / nominal_hz) ** 2
+    fast = hz > QUIET_HZ_SHARE * nominal_hz
+    quiet = float(np.median(power[fast])) / math.log(2)
+    scatter = 1 / (math.log(2) * math.sqrt(np.count_nonzero(fast) / FINER))
+    if quiet < of_noise * (1 + LEVEL_SIGMAS * scatter):
+        quiet = of_noise
+    quiet = max(quiet, ROUNDING)
+    slow = (hz >= max(SLOWEST_HZ, MIN_PERIODS * per_s / count)) & ~fast
+    power, lines, hz = power[slow] / quiet, lines[slow] / np.sinc(hz[slow] / nominal_hz) ** 2, hz[slow]
+    to_pst = np.sqrt(4 / weight * _pst_squared(hz, nominal_v, nominal_hz))
+    tries = max(1.0, TRIES_PER_BIN / FINER * stretches * len(hz))
+    faintest = to_pst * math.sqrt(quiet * math.log(tries / CHANCE))
+    tries = TRIES_PER_BIN / FINER * stretches * max(1, int(np.count_nonzero(faintest >= least_pst)))
+    pst = to_pst * np.sqrt(np.maximum(lines - quiet, 0.0))
+    out = np.flatnonzero((power > math.log(tries / CHANCE)) & (pst >= least_pst))
+    if not len(out):
+        return None
+    strongest = int(out[np.argmax(power[out])])
+    most = float(power[strongest])
+    return _Seen(hz[out], float(pst[strongest]), math.sqrt(2 * most), tries * math.exp(-most), quiet)
+
+
+def _pst_squared(hz: FloatArray, nominal_v: float, nominal_hz: float) -> FloatArray:
+    """Pst^2 of sine fluctuations of amplitude 1; the lamp's square makes it 2."""
+    lamp = lamp_for(nominal_v, nominal_hz)
+    return np.asarray(PST_OF_STEADY * 2 * np.abs(lamp.response(hz)) ** 2 * lamp.scale())
 
 
 def _longest(usable: BoolArray) -> slice:

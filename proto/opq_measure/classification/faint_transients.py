@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.classification.by_chance import CHANCE, LEVEL_SIGMAS, posterior
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.waveform.transients import CUTOFF_HZ
 
@@ -25,8 +26,14 @@ IMPULSE_DECAY_S = 0.0002
 FRAME_S = 0.0105
 STEP_S = 0.0007
 """Time between the tried beginnings: that of a ringing is off by half of it at most."""
-CHANCE = 0.001
-"""Accepted chance that noise gives a transient in a whole signal."""
+FINE_CELLS, FINE_SAMPLES, FINER = 8, 2, 4
+FINE_DECAYS_S = (0.0016, 0.0036)
+"""So many of the strongest cells of the coarse grid are searched again at each second sample, at four
+frequencies per bin and with these decays."""
+COARSE_LOSS = 1.5
+"""The best of them has up to so many times the energy of its cell."""
+TRIES_PER_CELL = 0.8
+"""Independent ringings that the search tries per sample and bin, at 16 times the mean power."""
 BELOW_HALF_HZ = 500.0
 """Ringing is searched so far below half the sampling rate: nearer, a line of noise meets its own image."""
 IN_CACHE = 512
@@ -43,6 +50,12 @@ class FaintTransient:
     frequency_hz: float
     """NaN for an impulse."""
     sigmas: float
+    log_chance: float
+    """Logarithm of the chance that noise has one like it anywhere."""
+
+    def posterior(self, odds: float) -> float:
+        """See `by_chance.posterior`."""
+        return posterior(self.sigmas, math.exp(self.log_chance), odds)
 
 
 def faint_transient(
@@ -68,7 +81,7 @@ def faint_transient(
     ]
     if not found:
         return None
-    _, best = min(found, key=lambda each: each[0])
+    best = min(found, key=lambda each: each.log_chance)
     return replace(best, peak=best.peak * sigma)
 
 
@@ -102,42 +115,76 @@ class RingingTest:
         )
 
 
-def _ringing(clean: FloatArray, rate_hz: float, is_white: bool) -> tuple[float, FaintTransient] | None:
-    """The most likely ringing, with the logarithm of its chance."""
+def _ringing(clean: FloatArray, rate_hz: float, is_white: bool) -> FaintTransient | None:
+    """The most likely ringing: of a coarse grid, then of a fine one."""
     size, step = max(16, round(FRAME_S * rate_hz)), max(1, round(STEP_S * rate_hz))
     shape = np.exp(-np.arange(size) / (RING_DECAY_S * rate_hz))
-    own = float(np.sum(shape * shape))
     hz = np.fft.rfftfreq(size, 1 / rate_hz)
     first, last = np.searchsorted(hz, (CUTOFF_HZ, rate_hz / 2 - BELOW_HALF_HZ)).tolist()
     if len(clean) < 2 * size or last <= first:
         return None
-    frames = np.lib.stride_tricks.sliding_window_view(clean, size)[::step]
+    frames = np.lib.stride_tricks.sliding_window_view(clean, size)
+    coarse = frames[::step]
     test = RingingTest.of(shape)
-    power = np.empty((len(frames), last - first))
-    for begin in range(0, len(frames), IN_CACHE):
-        lines = np.fft.rfft(frames[begin : begin + IN_CACHE] * shape, axis=1)
+    power = np.empty((len(coarse), last - first))
+    for begin in range(0, len(coarse), IN_CACHE):
+        lines = np.fft.rfft(coarse[begin : begin + IN_CACHE] * shape, axis=1)
         power[begin : begin + IN_CACHE] = test.energy(lines, slice(first, last))
-    tries = power.size * step / (RING_DECAY_S * rate_hz) * 4
+    tries = len(clean) * (last - first) * TRIES_PER_CELL
     least = math.log(tries / CHANCE)
-    columns = np.flatnonzero(power.max(axis=0) >= least)  # a noisy line weighs less, never more
+    columns = np.flatnonzero(power.max(axis=0) >= least / COARSE_LOSS)  # a noisy line weighs less, never more
     if len(columns) == 0:
         return None
     power = power[:, columns]
-    power /= 1.0 if is_white else np.maximum(np.median(power, axis=0) / math.log(2), 1.0)
-    row, column = np.unravel_index(int(np.argmax(power)), power.shape)
-    most = float(power[row, column])
-    if most < least:
+    usual = np.ones(len(columns))
+    if not is_white:
+        scatter = 1 / (math.log(2) * math.sqrt(len(clean) / (RING_DECAY_S * rate_hz)))
+        median = np.median(power, axis=0) / math.log(2)
+        usual = np.where(median > 1 + LEVEL_SIGMAS * scatter, median, 1.0)
+    power /= usual
+    best = np.argpartition(power, -min(FINE_CELLS, power.size), axis=None)[-FINE_CELLS:]
+    found: FaintTransient | None = None
+    most = 0.0
+    for row, column in zip(*np.unravel_index(best, power.shape), strict=True):
+        begin = max(0, int(row) * step - step)
+        near = frames[begin : int(row) * step + step + 1 : FINE_SAMPLES]
+        fine, energy = _best_of(near, float(hz[first + columns[column]]), rate_hz)
+        if energy / usual[column] > most:
+            most = energy / float(usual[column])
+            start = begin + fine.start
+            stop = min(len(clean), start + fine.stop - fine.start)
+            found = replace(fine, start=start, stop=stop, sigmas=math.sqrt(2 * most))
+    if found is None or most < least:
         return None
-    line = first + int(columns[column])
-    peak = 2 * float(np.abs(np.fft.rfft(frames[row] * shape)[line])) / own
-    start = int(row) * step
-    stop = min(len(clean), start + round(2.3 * RING_DECAY_S * rate_hz))
-    found = FaintTransient(start, stop, peak, float(hz[line]), math.sqrt(2 * most))
-    return math.log(tries) - most, found
+    return replace(found, log_chance=math.log(tries) - most)
 
 
-def _impulse(clean: FloatArray, rate_hz: float, is_white: bool) -> tuple[float, FaintTransient] | None:
-    """The most likely impulse, with the logarithm of its chance."""
+def _best_of(frames: FloatArray, near_hz: float, rate_hz: float) -> tuple[FaintTransient, float]:
+    """The strongest ringing near a frequency at the beginning of one of `frames` (f, s), with its energy.
+
+    Its `start` counts from the first frame, in samples; frames are `FINE_SAMPLES` apart.
+    """
+    size, count = frames.shape[1], FINER * frames.shape[1]
+    hz = np.fft.rfftfreq(count, 1 / rate_hz)
+    beside = rate_hz / size
+    columns = slice(*np.searchsorted(hz, (max(CUTOFF_HZ, near_hz - beside), near_hz + beside)).tolist())
+    best, most = FaintTransient(0, 0, 0.0, math.nan, 0.0, 0.0), -1.0
+    for decay_s in FINE_DECAYS_S:
+        shape = np.exp(-np.arange(size) / (decay_s * rate_hz))
+        lines = np.fft.rfft(frames * shape, count, axis=1)
+        energy = RingingTest.of(np.append(shape, np.zeros(count - size))).energy(lines, columns)
+        row, column = np.unravel_index(int(np.argmax(energy)), energy.shape)
+        if energy[row, column] > most:
+            most, line = float(energy[row, column]), columns.start + int(column)
+            peak = 2 * float(np.abs(lines[row, line])) / float(shape @ shape)
+            start = int(row) * FINE_SAMPLES
+            stop = start + round(2.3 * decay_s * rate_hz)
+            best = FaintTransient(start, stop, peak, float(hz[line]), math.sqrt(2 * most), 0.0)
+    return best, most
+
+
+def _impulse(clean: FloatArray, rate_hz: float, is_white: bool) -> FaintTransient | None:
+    """The most likely impulse."""
     size = max(2, round(3 * IMPULSE_DECAY_S * rate_hz))
     shape = np.exp(-np.arange(size) / (IMPULSE_DECAY_S * rate_hz))
     weighed = np.correlate(clean, shape, "valid") / math.sqrt(float(np.sum(shape * shape)))
@@ -147,11 +194,11 @@ def _impulse(clean: FloatArray, rate_hz: float, is_white: bool) -> tuple[float, 
     if len(clean) * math.erfc(most / math.sqrt(2)) > CHANCE:
         return None
     peak = float(weighed[at]) / math.sqrt(float(np.sum(shape * shape)))
-    by_chance = math.log(len(clean)) + _log_erfc(most / math.sqrt(2))
-    return by_chance, FaintTransient(at, at + size, peak, math.nan, most)
+    log_chance = math.log(len(clean)) + log_erfc(most / math.sqrt(2))
+    return FaintTransient(at, at + size, peak, math.nan, most, log_chance)
 
 
-def _log_erfc(value: float) -> float:
+def log_erfc(value: float) -> float:
     """The logarithm of erfc, also where that is too small for a double: Abramowitz and Stegun 7.1.23."""
     if value < 5.0:
         return math.log(math.erfc(value))

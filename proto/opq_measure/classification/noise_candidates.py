@@ -14,6 +14,7 @@ from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.analysis.tones import OVER_NOISE
 from opq_measure.classification.alike_cycles import AlikeCycles
+from opq_measure.classification.by_chance import ODDS_ALONE, ODDS_AT_EDGE
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.edge_transients import BESIDE_CYCLES as BESIDE_EDGE_CYCLES
 from opq_measure.classification.edge_transients import edge_transient
@@ -31,8 +32,6 @@ FAINT_FROM_PU = 0.012
 """Noise (share of the fundamental's peak) from which single samples no longer show a transient of 0.1."""
 EDGE_FROM_PU = 0.003
 """The same at the edge of a dip, where single samples show an impulse together with the step."""
-SURE_SIGMAS = 3.0
-"""A shape that stands out by so much is as likely noise as not; none is reported below 3.5, few below 5."""
 HIDDEN = 0.8
 """Share of a line's limit: where one window needs more than this to be sure, the whole signal is searched."""
 NEAR_S = 0.012
@@ -150,7 +149,7 @@ def with_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLi
             level.kind == "interruption",
         )  # fmt: skip
         if found is not None and abs(found.peak) >= limits.transient_pu * peak_v:
-            sudden = [*others, _faint_occurrence(analysis, found, 0, peak_v)]
+            sudden = [*others, _faint_occurrence(analysis, found, 0, peak_v, ODDS_AT_EDGE)]
     return sudden
 
 
@@ -171,7 +170,8 @@ def transient_in_noise(
     found = faint_transient(residual, quiet[cycle], analysis.rate_hz)
     if found is None or abs(found.peak) < limits.transient_pu * mean.peak_v:
         return
-    yield _faint_occurrence(analysis, found, first, mean.peak_v)
+    faint = _faint_occurrence(analysis, found, first, mean.peak_v, ODDS_ALONE)
+    yield replace(faint, figures={**faint.figures, "by_chance": math.exp(found.log_chance)})
 
 
 def is_alone(each: Occurrence, found: list[Found]) -> bool:
@@ -208,11 +208,11 @@ def by_whole_energy(each: Occurrence, signal: MeasuredSignal, cycles: AlikeCycle
     found = faint_transient(part, np.ones(len(part), np.bool_), each.rate_hz, float(quiet.std()))
     if found is None or not math.isfinite(found.frequency_hz):
         return each
-    return _faint_occurrence(analysis, found, first + begin, mean.peak_v)
+    return _faint_occurrence(analysis, found, first + begin, mean.peak_v, ODDS_ALONE)
 
 
 def _faint_occurrence(
-    analysis: SignalAnalysis, found: FaintTransient, first: int, peak_v: float
+    analysis: SignalAnalysis, found: FaintTransient, first: int, peak_v: float, odds: float
 ) -> Occurrence:
     peak_pu = abs(found.peak) / peak_v
     rings = math.isfinite(found.frequency_hz)
@@ -223,7 +223,7 @@ def _faint_occurrence(
         end_sample=float(first + found.stop),
         rate_hz=analysis.rate_hz,
         nominal_hz=analysis.nominal_hz,
-        confidence=confidence_of(found.sigmas, SURE_SIGMAS, 1.0),
+        confidence=found.posterior(odds),
         because=(
             f"{found.peak:+.4g} V{ringing}, {100 * peak_pu:.1f} % of the fundamental's peak, "
             f"{found.sigmas:.1f} sigma of the noise by its whole energy"

@@ -35,6 +35,7 @@ from opq_cloud.mauka.running.event_analysis import (
     with_wiring,
 )
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
+from opq_cloud.mauka.running.installed_stage import AnalysedEvent, InstalledStage, Parts
 from opq_cloud.mauka.running.open_disturbances import MAX_FOLLOWED, OpenDisturbances
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
 from opq_cloud.mauka.running.provenance import VERSION, provenance_of
@@ -57,6 +58,8 @@ log = logs.get(service="mauka")
 
 POOL_WAIT_S = 0.02
 """Longest wait for a process to finish an event, before the bus is read again."""
+NO_ROOM_S = 1.0
+"""An event for which the installed analyses have no room is tried again after this, at growing intervals."""
 UNREAD_EVENTS = 1000
 OF_ANALYSIS = "analysis "
 """How the errors of an analysis begin; its name follows."""
@@ -95,6 +98,7 @@ class AnalysisRunner(MaukaPlugin):
         self._unread: deque[tuple[int, bool, bool]] = deque()
         """Events that wait while the pool has no room: event id, again, complete."""
         self._installed = installed
+        self._stage = None if installed is None else InstalledStage(installed, self._call_installed)
         self._writer = FindingWriter(store)
         self._announcer = IncidentAnnouncer(self, store, clock)
         self._requester = SampleRequester(store, asking or MoreSamplesSection(), self.counters, clock)
@@ -144,6 +148,8 @@ class AnalysisRunner(MaukaPlugin):
         self.guard("answers to requests", self._requester.note_answers)
         self.guard("announcements", self._announcer.announce_others)
         self._waiting.take_originals()
+        if self._stage is not None:
+            self._finish_seen(self._stage)
         if self.pool is not None and self._serve_pool(self.pool):
             return True
         self._note_changes()
@@ -152,14 +158,14 @@ class AnalysisRunner(MaukaPlugin):
         following = self._waiting.next_turn(self._is_in_hand, announced=self._out is not None)
         if following is not None:
             self._analyse_turn(following)
-        return self._waiting.more or (self.pool is not None and self.pool.busy)
+        return self._waiting.more or any(each is not None and each.busy for each in (self.pool, self._stage))
 
     def grow_open_disturbances(self, at_once: bool = False) -> None:
         """Extends dips and swells that lasted beyond their waveform, by the Measurements stored since."""
         self.guard("open disturbances", lambda: self._put_grown(self._open.due(at_once)))
 
     def _is_in_hand(self, event_id: int) -> bool:
-        return self.pool is not None and event_id in self.pool
+        return any(each is not None and event_id in each for each in (self.pool, self._stage))
 
     def _analyse_turn(self, turn: EventTurn) -> None:
         self._attempt(turn.event_id, turn.again, turn.complete)
@@ -183,7 +189,8 @@ class AnalysisRunner(MaukaPlugin):
         """Analyses events until `stop`; first those that were not finished when the process crashed."""
         self._begin()
         try:
-            super().run(stop, ready)
+            with self._stage or nullcontext():
+                super().run(stop, ready)
         finally:
             if self.pool is not None:
                 self.pool.close()
@@ -208,6 +215,8 @@ class AnalysisRunner(MaukaPlugin):
 
         One that only has to wait for an analysis that rests is retried when the rest is over.
         """
+        if self._is_in_hand(event_id):
+            return  # where samples came meanwhile it is not marked, and found again
         if self.pool is None:
             self._run_guarded(event_id, lambda outcome: self._analyse(event_id, again, complete, outcome))
         elif self.pool.has_room:
@@ -220,7 +229,8 @@ class AnalysisRunner(MaukaPlugin):
     def _run_guarded(self, event_id: int, call: Callable[[EventOutcome], None]) -> None:
         outcome = EventOutcome()
         done = self.guard("event", lambda: call(outcome), event_id=event_id)
-        self._waiting.note_outcome(event_id, outcome, done)
+        if not self._is_in_hand(event_id):
+            self._waiting.note_outcome(event_id, outcome, done)
 
     def _analyse(self, event_id: int, again: bool, complete: bool, outcome: EventOutcome) -> None:
         """Analyses an event in this process."""
@@ -299,30 +309,52 @@ class AnalysisRunner(MaukaPlugin):
         log.warning("analysis.process_ended", analysis=analysis, event_id=event_id, why=why)
 
     def _finish(self, job: AnalysisJob, findings: Sequence[Finding], outcome: EventOutcome) -> None:
-        """Stores the findings; marks the event if all analyses ran, it is complete and nothing new came."""
-        store, event_id = self._store(), job.event_id
-        stored: list[tuple[CarriedOut, int]] = []
-        steady = self._installed.steady() if self._installed is not None else nullcontext(())
-        with steady as installed:
-            now_ms = time.time_ns() // 1_000_000
-            lacking = self._installed.lacking if self._installed is not None else frozenset()
-            for name in lacking - self.left_out:
+        """Stores the findings of the built-in analyses; then the installed ones see the event."""
+        alignments = self._clock_alignments(job.event, findings)
+        found, stored = stamped(findings, alignments), list[tuple[CarriedOut, int]]()
+        self._store_findings(job.event_id, found, stored)
+        parts = by_nominal(job.event, self._nominal_of)
+        now_ms = time.time_ns() // 1_000_000
+        event = AnalysedEvent(job, parts, outcome, alignments, list(found), stored, began_ms=now_ms)
+        if self._stage is not None and self._installed is not None:
+            names = self._installed.of_events if self._stage.alive else ()
+            if names and self._stage.add(event):
+                return
+            for name in names:
                 self.counters.add("not_asked", label=name)
-                outcome.lacking = True
-            by = self._clock_alignments(job.event, findings)
-            found = stamped(findings, by)
-            self._store_findings(event_id, found, stored)
-            if installed:  # they may be slow: the others' findings are stored already
-                theirs = stamped(self._run_analyses(installed, job.event, outcome), by)
-                self._store_findings(event_id, theirs, stored)
-                found += theirs
-            if job.complete and outcome.complete:
-                running: list[Analysis | InstalledAnalysis] = [*self.analyses, *installed]
-                running = [one for one in running if one.name not in self.left_out]
-                parts = by_nominal(job.event, self._nominal_of)
-                self._requester.request_samples(job.record, parts, found, running, self.guard)
-        if job.complete and outcome.complete and store.mark_analysed(event_id, job.record.revision):
-            self._waiting.note_marked(event_id, now_ms)
+                outcome.rest_s = max(outcome.rest_s, NO_ROOM_S)
+            if not names:
+                self._stage.show(event)
+        self._complete(event)
+
+    def _finish_seen(self, stage: InstalledStage) -> None:
+        """Completes the events that the installed analyses have seen."""
+        is_waiting = stage.busy and (self.pool is None or not self.pool.busy)
+        for event in stage.seen(POOL_WAIT_S if is_waiting else 0.0):
+            event_id = event.job.event_id
+            done = self.guard("event", partial(self._complete, event), event_id=event_id)
+            self._waiting.note_outcome(event_id, event.outcome, done)
+
+    def _complete(self, event: AnalysedEvent) -> None:
+        """Stores what installed analyses found; marks the event if all ran and nothing new came.
+
+        It is not marked where one of them was installed meanwhile: that one sees it then.
+        """
+        job, event_id, outcome, stored = event.job, event.job.event_id, event.outcome, event.stored
+        for name in event.lacking - self.left_out:
+            self.counters.add("not_asked", label=name)
+            outcome.lacking = True
+        if event.theirs:
+            self._store_findings(event_id, event.theirs, stored)
+        if job.complete and outcome.complete:
+            running: list[Analysis | InstalledAnalysis] = [*self.analyses, *event.analyses]
+            running = [one for one in running if one.name not in self.left_out]
+            found = [*event.found, *event.theirs]
+            self._requester.request_samples(job.record, event.parts, found, running, self.guard)
+            now_there = () if self._installed is None else self._installed.of_events
+            all_saw = {one.name for one in event.analyses}.issuperset(now_there)
+            if all_saw and self._store().mark_analysed(event_id, job.record.revision):
+                self._waiting.note_marked(event_id, event.began_ms)
         written = [(one, stored_ns) for done, stored_ns in stored for one in done.stored]
         self.counters.add("findings", len(written))
         for name, count in Counter(item.finding.analysis or "" for item, _ in written).items():
@@ -335,7 +367,7 @@ class AnalysisRunner(MaukaPlugin):
         first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(written)}
         for incident_id, stored_ns in sorted(first_ns.items()):
             at_ns = job.begun_ns.get(incident_id, stored_ns)
-            self._log_incident(store, incident_id, at_ns, job.again)
+            self._log_incident(self._store(), incident_id, at_ns, job.again)
         log.info("event.analysed", event_id=event_id, findings=len(written), again=job.again)
         self.counters.add("events")
 
@@ -419,28 +451,42 @@ class AnalysisRunner(MaukaPlugin):
         return self._costs.calls(analysis), int(self.counters.of("found", analysis))
 
     def _run_analyses(
-        self, analyses: Sequence[Analysis | InstalledAnalysis], event: Event, outcome: EventOutcome
+        self, analyses: Sequence[Analysis], event: Event, outcome: EventOutcome
     ) -> list[Finding]:
-        """Returns the findings of all analyses; those of the others remain where one fails."""
+        """Returns the findings of all these analyses; those of the others remain where one fails."""
         parts = by_nominal(event, self._nominal_of)
         findings: list[Finding] = []
         for analysis in analyses:
             if analysis.name in self.left_out:
                 continue
-            if analysis.rest_s:
-                self.counters.add("not_asked", label=analysis.name)
-                outcome.rest_s = max(outcome.rest_s, analysis.rest_s)
-                continue
-            started_s = time.perf_counter()
-            before = len(findings)
-            done = [self._run_analysis(analysis, part, nominal, findings) for nominal, part in parts.items()]
-            outcome.failed |= not all(done)
-            if all(done) and len(findings) == before and (why := unjudged_by(analysis, parts.items())):
+            found, its_outcome = self._call_analysis(analysis, parts, event.event_id)
+            if not (found or its_outcome.failed) and (why := unjudged_by(analysis, parts.items())):
                 self._note_unjudged(analysis.name, why, event.event_id)
-            spent_s = time.perf_counter() - started_s
-            self.counters.add("analysis_ms", 1000 * spent_s, label=analysis.name)
-            self._costs.add(analysis.name, spent_s)
+            findings += found
+            outcome.add(its_outcome)
         return findings
+
+    def _call_installed(
+        self, analysis: InstalledAnalysis, parts: Parts, event_id: int
+    ) -> tuple[list[Finding], EventOutcome]:
+        if analysis.name in self.left_out:
+            return [], EventOutcome()
+        if rest_s := analysis.rest_s:
+            self.counters.add("not_asked", label=analysis.name)
+            return [], EventOutcome(rest_s=rest_s)
+        return self._call_analysis(analysis, parts, event_id)
+
+    def _call_analysis(
+        self, analysis: Analysis | InstalledAnalysis, parts: Parts, event_id: int
+    ) -> tuple[list[Finding], EventOutcome]:
+        """Returns the findings of one analysis; from any thread, but for those with memory."""
+        findings: list[Finding] = []
+        started_s = time.perf_counter()
+        done = [self._run_analysis(analysis, part, nominal, findings) for nominal, part in parts.items()]
+        spent_s = time.perf_counter() - started_s
+        self.counters.add("analysis_ms", 1000 * spent_s, label=analysis.name)
+        self._costs.add(analysis.name, spent_s)
+        return findings, EventOutcome(failed=not all(done))
 
     def _run_analysis(
         self, analysis: Analysis | InstalledAnalysis, part: Event, nominal: Nominal, findings: list[Finding]

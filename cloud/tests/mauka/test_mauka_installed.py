@@ -12,8 +12,9 @@ from waiting import wait_for
 from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.bus_plugins.status import StatusPlugin
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running import installed_stage
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
-from opq_cloud.mauka.service import built_in, services
+from opq_cloud.mauka.service import built_in, load_analyses, services
 from opq_cloud.mauka_settings import InstalledAnalysesSection, MaukaSection
 from opq_cloud.plugin_entry import PluginEntry
 from opq_cloud.service import CloudContext
@@ -123,10 +124,10 @@ def house(tmp_path):
 def mauka(house, bus, running):
     """Starts follower and runner with this policy and these settings."""
 
-    def start(settings=None, look_s=0.02, **policy):
+    def start(settings=None, look_s=0.02, analyses=(), **policy):
         follower = InstalledAnalyses(house.folder, Policy(**policy), settings or {}, built_in(), look_s)
         running.start(follower)
-        runner = AnalysisRunner(bus.settings, lambda: house.store, [], clock=quick, installed=follower)
+        runner = AnalysisRunner(bus.settings, lambda: house.store, analyses, clock=quick, installed=follower)
         running.start(runner)
         return follower, runner
 
@@ -203,6 +204,56 @@ def test_each_of_many_events_is_analysed_by_one_version_whole_and_none_is_missed
         assert len({kind for its, _, kind, _ in marks if its == event}) == 1, "one version, the whole event"
     assert {kind for _, _, kind, _ in marks} == {"one", "two"}
     assert runner.counters.total("failures") == 0
+
+
+def gate(path):
+    """A line that waits for a file."""
+    return f"while not os.path.exists({str(path)!r}): time.sleep(0.01)"
+
+
+def test_a_slow_one_delays_no_built_in_finding_and_no_event_is_lost(
+    house, mauka, until, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(installed_stage, "MAX_EVENTS", 2)
+    house.install("1.0.0", code("late", gate(tmp_path / "open")))
+    follower, runner = mauka(analyses=load_analyses([("rms_voltage", {})]), **INSIDE)
+    assert until(lambda: follower.of_events)
+    for _ in range(4):
+        house.event()
+    assert until(lambda: house.kinds() == ["interruption"] * 4), "the built-in one has seen all"
+    assert until(lambda: runner.counters.of("not_asked", "marks") >= 2), "two events have no room"
+    assert len(house.store.unanalysed_events()) == 4
+    (tmp_path / "open").touch()
+    assert until(house.done)
+    assert sorted(house.kinds()) == ["interruption"] * 4 + ["late"] * 4
+
+
+def test_several_see_an_event_at_the_same_time(house, mauka, until, tmp_path):
+    for name, other in (("marks", "signs"), ("signs", "marks")):
+        wait = f"open({str(tmp_path / name)!r}, 'w').close(); " + gate(tmp_path / other).replace(
+            "while", "time.sleep(0)\n        while"
+        )
+        house.install("1.0.0", code(name, wait, name), name)
+    follower, _ = mauka(trusted=frozenset({"marks", "signs"}))
+    assert until(lambda: len(follower.of_events) == 2)
+    house.event()
+    assert until(house.done), "each waits for the other"
+    assert house.kinds() == ["marks", "signs"]
+
+
+def test_one_that_comes_before_an_event_is_marked_sees_it_too(house, mauka, until, monkeypatch):
+    house.install("1.0.0", code("old", name="signs"), "signs")
+    follower, runner = mauka(trusted=frozenset({"marks", "signs"}))
+    assert until(lambda: follower.of_events)
+    finish = runner._finish_seen
+    monkeypatch.setattr(
+        runner, "_finish_seen", lambda stage: finish(stage) if len(follower.of_events) == 2 else None
+    )
+    event_id = house.event()
+    assert until(lambda: runner._is_in_hand(event_id))
+    house.install("1.0.0", code("new"))
+    assert until(house.done)
+    assert house.kinds() == ["new", "old"]
 
 
 def test_a_version_that_does_not_start_is_reported_and_the_old_one_goes_on(house, mauka, until):

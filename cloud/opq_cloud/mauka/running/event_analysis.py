@@ -54,6 +54,12 @@ class EventOutcome:
         """Whether every analysis has seen the whole event."""
         return not (self.failed or self.rest_s or self.lacking)
 
+    def add(self, other: "EventOutcome") -> None:
+        """Adds that of further analyses."""
+        self.failed |= other.failed
+        self.rest_s = max(self.rest_s, other.rest_s)
+        self.lacking |= other.lacking
+
 
 def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal) -> Nominal:
     """The nominal values of a Box from the store; `otherwise` for those that the store does not have."""

@@ -1,7 +1,7 @@
 """Analyses that are installed at Makai and run here, from the moment of their installation, replaced live.
 
 Makai's plug-in host may be in this process or in another one; its folder is read once a second. Changes
-happen between two events: the runner holds `steady` while it analyses one.
+happen between two events: `InstalledStage` holds `steady` while one is analysed.
 """
 
 import difflib
@@ -205,6 +205,11 @@ class InstalledAnalyses:
         self._checked.wait()
         with self._between:
             yield tuple(one for one in self._in_use.values() if one.nouns[0] == EVENT)
+
+    @property
+    def of_events(self) -> tuple[str, ...]:
+        """Names of those in use that take events."""
+        return tuple(one.name for one in self._in_use.values() if one.nouns[0] == EVENT)
 
     def of_items(self) -> tuple[InstalledAnalysis, ...]:
         """Returns those in use that take single items and no events."""

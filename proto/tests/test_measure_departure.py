@@ -124,6 +124,24 @@ def test_a_flicker_that_a_second_of_envelope_places_is_moved_to_its_first_sample
     assert moved.start_sample == pytest.approx(1.2 * RATE_HZ, abs=6)
 
 
+@pytest.mark.parametrize(
+    ("first_s", "last_s", "begins_s"), [(1.4, 3.0, 1.4035), (0.0, 3.0, None), (0.0, 2.0, None)]
+)
+def test_notches_of_the_mean_cycle_begin_where_they_begin(
+    first_s: float, last_s: float, begins_s: float | None
+) -> None:
+    """They are found in the mean of all cycles, as if they were in each."""
+    volts = mains(50 * T_S, 60.0)
+    is_notch = (T_S * 200 + 0.3) % 1 < 0.07  # the first one 3.5 ms after a multiple of 5 ms
+    volts -= 0.2 * PEAK * np.sign(volts) * is_notch * ((first_s <= T_S) & (last_s > T_S))
+    volts *= 120
+    signal = MeasuredSignal(volts, analyze(volts, RATE_HZ, 120.0, 50.0))
+    whole = Occurrence("periodic_notching", 0.0, 36_000.0, RATE_HZ, 50.0, 1.0, "", open_at_start=True)
+    moved = from_first_sample(whole, signal, ClassLimits())
+    assert moved.open_at_start is (begins_s is None)
+    assert moved.start_s == pytest.approx(begins_s or 0.0, abs=1e-3)
+
+
 def test_a_telegram_that_windows_do_not_show_begins_where_it_begins() -> None:
     """A weak line is found in the whole signal, as if it were there from the beginning on."""
     on = (T_S >= 1.4) & (np.floor((T_S - 1.4) / 0.25) % 2 == 0)

@@ -17,6 +17,7 @@ from opq_measure.classification.judgement import Found
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.waveform.departure import departure_in
+from opq_measure.waveform.steady import steady_wave
 
 WINDOW_CYCLES = (-13.0, 13.0)
 """A window of 10/12 cycles shows a condition that begins in it, or only the next one does."""
@@ -38,9 +39,12 @@ AGREES_S = 0.0004
 CYCLES_BEFORE = 9
 """Cycles whose median frequency is used."""
 LINE_FIGURES = {"mains_signalling": "signal_percent", "interharmonics": "interharmonic_percent"}
-"""Class of a line that is found in the whole signal, where its beginning may be -> the figure of its size."""
+"""Class of a line that is found in the whole signal, where its beginning may be -> the figure of its size.
+Notches of the mean cycle are the other class of which that is so."""
 FAINT = 0.3
 """Share of a line that is left in the wave before its beginning at most."""
+CLEARER, SIDE_CYCLES = 0.5, 4
+"""The wave before notches has at most this share of the distortion of that after; cycles on each side."""
 MEAN_HALF_CYCLES, FIT_HALF_CYCLES = 10, 7
 """Half cycles whose mean frequency shows where the limit is passed, and that a cubic is fitted to on either
 side of this place."""
@@ -49,7 +53,8 @@ NEARLY_REAL = 1e-6
 
 def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits) -> Found:
     """`found` with its start at its first sample; unchanged where the noise hides that."""
-    if isinstance(found, Disturbance) or (found.open_at_start and found.kind not in LINE_FIGURES):
+    is_anywhere = found.kind in LINE_FIGURES or found.kind == "periodic_notching"
+    if isinstance(found, Disturbance) or (found.open_at_start and not is_anywhere):
         return found
     if found.kind == "frequency_deviation":
         return _from_passing(found, signal, limits.deviation_percent)
@@ -60,14 +65,31 @@ def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits)
     most_rest_v = math.inf
     if found.open_at_start:
         span = CYCLES_BEFORE * signal.cycle, found.end_sample
-        most_rest_v = FAINT * found.figures[LINE_FIGURES[found.kind]] / 100 * signal.usual_rms_v
+        if found.kind in LINE_FIGURES:
+            most_rest_v = FAINT * found.figures[LINE_FIGURES[found.kind]] / 100 * signal.usual_rms_v
     hz = _hz_before(signal, span[0])
     at = None if hz is None else departure_in(signal.volts, found.rate_hz, hz, *span, most_rest_v)
     if at is None or abs(at - found.start_sample) <= AGREES_S * found.rate_hz:
         return found
+    if found.open_at_start and found.kind not in LINE_FIGURES and not _is_clearer_before(signal, at, hz):
+        return found
     instant = found.end_sample == found.start_sample
     end = at if instant else max(at, found.end_sample)
     return replace(found, start_sample=at, end_sample=end, open_at_start=False)
+
+
+def _is_clearer_before(signal: MeasuredSignal, at: float, hz: float | None) -> bool:
+    """Whether the wave is much less distorted before this sample than after it."""
+    size, gap = round(SIDE_CYCLES * signal.cycle), round(signal.cycle)
+    before, behind = round(at) - gap - size, round(at) + gap
+    if hz is None or before < 0 or behind + size > len(signal.volts):
+        return False
+    rates = signal.analysis.rate_hz
+    early, late = (steady_wave(signal.volts, rates, each, each + size, hz) for each in (before, behind))
+    first, second = (
+        math.hypot(each.thd, math.sqrt(2) * each.rest / each.amplitude) for each in (early, late)
+    )
+    return first <= CLEARER * second
 
 
 def _from_passing(found: Occurrence, signal: MeasuredSignal, limit_percent: float) -> Occurrence:

@@ -124,6 +124,21 @@ def test_a_flicker_that_a_second_of_envelope_places_is_moved_to_its_first_sample
     assert moved.start_sample == pytest.approx(1.2 * RATE_HZ, abs=6)
 
 
+@pytest.mark.parametrize("begins_s", [1.35, 1.95, 2.3])
+@pytest.mark.parametrize("noise_db", [80.0, 60.0, 45.0])
+def test_flicker_does_not_begin_with_a_capacitor_a_second_before_it(noise_db: float, begins_s: float) -> None:
+    """The flickermeter starts again after a step; what it then shows may begin later, or with the step."""
+    t_s = np.arange(9 * RATE_HZ) / RATE_HZ
+    switched, on = np.maximum(t_s - 1.35, 0.0), t_s >= begins_s
+    swing = sum(0.02 * np.sin(2 * np.pi * hz * (t_s - begins_s) + hz) for hz in (4.3, 8.8, 14.1))
+    volts = mains(50 * t_s, noise_db) * (1 + 0.01 * (t_s >= 1.35) - on * (0.03 + swing))
+    volts += (t_s >= 1.35) * 0.4 * np.cos(2 * np.pi * 540 * switched) * np.exp(-switched / 0.004)
+    found = classify(120 * volts, RATE_HZ, 120.0, 50.0)
+    assert found.kind == "flicker+oscillatory_transient"
+    (flicker,) = (each for each in found.parts if each.kind == "flicker")
+    assert flicker.found.start_s == pytest.approx(begins_s, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("first_s", "last_s", "begins_s"), [(1.4, 3.0, 1.4035), (0.0, 3.0, None), (0.0, 2.0, None)]
 )

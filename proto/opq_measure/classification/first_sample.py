@@ -43,6 +43,9 @@ LINE_FIGURES = {"mains_signalling": "signal_percent", "interharmonics": "interha
 Notches of the mean cycle are the other class of which that is so."""
 FAINT = 0.3
 """Share of a line that is left in the wave before its beginning at most."""
+UNSTEADY, PASSES_CYCLES, MAX_BEGINNINGS = 2.0, 2, 3
+"""Flicker leaves this many times as much of a fitted wave as before it; cycles in which something shorter,
+as a ringing, passes; beginnings that are tried at most."""
 CLEARER, SIDE_CYCLES = 0.5, 4
 """The wave before notches has at most this share of the distortion of that after; cycles on each side."""
 MEAN_HALF_CYCLES, FIT_HALF_CYCLES = 10, 7
@@ -69,6 +72,8 @@ def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits)
             most_rest_v = FAINT * found.figures[LINE_FIGURES[found.kind]] / 100 * signal.usual_rms_v
     hz = _hz_before(signal, span[0])
     at = None if hz is None else departure_in(signal.volts, found.rate_hz, hz, *span, most_rest_v)
+    if found.kind == "flicker" and hz is not None:
+        at = _unsteady_from(found.start_sample if at is None else at, found, signal, hz)
     if at is None or abs(at - found.start_sample) <= AGREES_S * found.rate_hz:
         return found
     if found.open_at_start and found.kind not in LINE_FIGURES and not _is_clearer_before(signal, at, hz):
@@ -76,6 +81,26 @@ def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits)
     instant = found.end_sample == found.start_sample
     end = at if instant else max(at, found.end_sample)
     return replace(found, start_sample=at, end_sample=end, open_at_start=False)
+
+
+def _unsteady_from(at: float, found: Occurrence, signal: MeasuredSignal, hz: float) -> float:
+    """Where flicker begins: not at a ringing or a step after which the wave is as steady as before it."""
+    size, gap = round(SIDE_CYCLES * signal.cycle), round(PASSES_CYCLES * signal.cycle)
+    for _ in range(MAX_BEGINNINGS):
+        before, behind = round(at - signal.cycle) - size, round(at) + gap
+        if before < 0 or behind + size > len(signal.volts):
+            break
+        rates = found.rate_hz
+        early, late = (steady_wave(signal.volts, rates, each, each + size, hz) for each in (before, behind))
+        most_rest_v = UNSTEADY * early.rest
+        if late.rest > most_rest_v:
+            break
+        first = behind + size + signal.cycle
+        later = departure_in(signal.volts, rates, hz, first, found.end_sample, most_rest_v)
+        if later is None:
+            break
+        at = later
+    return at
 
 
 def _is_clearer_before(signal: MeasuredSignal, at: float, hz: float | None) -> bool:

@@ -106,6 +106,29 @@ def test_a_jump_together_with_a_step_of_frequency_is_its_own_angle(
     assert jump.hz_after - jump.hz_before == pytest.approx(step_hz, abs=5e-3)
 
 
+@settings(max_examples=60)
+@given(
+    phase=st.floats(0, 2 * math.pi),
+    hz_per_s=st.floats(-1.5, 1.5),
+    degrees=st.floats(120.0, 240.0),
+    hz=st.floats(49.2, 50.8),
+    seed=st.integers(0, 10_000),
+)
+def test_an_island_that_is_closed_out_of_phase_jumps_once(
+    phase: float, hz_per_s: float, degrees: float, hz: float, seed: int
+) -> None:
+    """Its frequency wanders by more than the noise of a fit, and the jump spoils the track of some cycles."""
+    at, t = 1823, np.arange(3800)
+    before = hz * t / RATE_HZ + hz_per_s * ((t - at) / RATE_HZ) ** 2 / 2
+    after = hz * at / RATE_HZ + 50.04 * (t - at) / RATE_HZ + degrees / 360
+    turn = 2 * np.pi * np.where(t < at, before, after) + phase
+    noise = np.random.default_rng(seed).normal(scale=230.0 * 10 ** (-85 / 20), size=len(t))
+    volts = 230 * math.sqrt(2) * (np.sin(turn) + 0.02 * np.sin(5 * turn)) + noise
+    (jump,) = phase_jumps_in(volts, track(volts, RATE_HZ, 50.0), 6.0)
+    assert jump.position == pytest.approx(at, abs=2)
+    assert jump.degrees % 360 == pytest.approx(degrees, abs=2)
+
+
 def test_at_fifty_hertz_too() -> None:
     (jump,) = jumps(disturbed(49.8, 1.0, 4100.0, math.radians(-30.0)), 50.0)
     assert jump.degrees == pytest.approx(-30.0, abs=0.05)

@@ -16,7 +16,7 @@ from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.judgement import Found
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.events.disturbance import Disturbance
-from opq_measure.waveform.departure import departure_in
+from opq_measure.waveform.departure import ABRUPT, departure_in
 from opq_measure.waveform.steady import steady_wave
 
 WINDOW_CYCLES = (-13.0, 13.0)
@@ -43,6 +43,8 @@ LINE_FIGURES = {"mains_signalling": "signal_percent", "interharmonics": "interha
 Notches of the mean cycle are the other class of which that is so."""
 FAINT = 0.3
 """Share of a line that is left in the wave before its beginning at most."""
+SWINGS_FIRST = 0.1
+"""Least share of the largest swing of a cycle or two that flicker has in its first half cycle."""
 UNSTEADY, PASSES_CYCLES, MAX_BEGINNINGS = 2.0, 2, 3
 """Flicker leaves this many times as much of a fitted wave as before it; cycles in which something shorter,
 as a ringing, passes; beginnings that are tried at most."""
@@ -70,8 +72,9 @@ def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits)
         span = CYCLES_BEFORE * signal.cycle, found.end_sample
         if found.kind in LINE_FIGURES:
             most_rest_v = FAINT * found.figures[LINE_FIGURES[found.kind]] / 100 * signal.usual_rms_v
+    abrupt = SWINGS_FIRST if found.kind == "flicker" else ABRUPT
     hz = _hz_before(signal, span[0])
-    at = None if hz is None else departure_in(signal.volts, found.rate_hz, hz, *span, most_rest_v)
+    at = None if hz is None else departure_in(signal.volts, found.rate_hz, hz, *span, most_rest_v, abrupt)
     if found.kind == "flicker" and hz is not None:
         at = _unsteady_from(found.start_sample if at is None else at, found, signal, hz)
     if at is None or abs(at - found.start_sample) <= AGREES_S * found.rate_hz:
@@ -96,7 +99,7 @@ def _unsteady_from(at: float, found: Occurrence, signal: MeasuredSignal, hz: flo
         if late.rest > most_rest_v:
             break
         first = behind + size + signal.cycle
-        later = departure_in(signal.volts, rates, hz, first, found.end_sample, most_rest_v)
+        later = departure_in(signal.volts, rates, hz, first, found.end_sample, most_rest_v, SWINGS_FIRST)
         if later is None:
             break
         at = later

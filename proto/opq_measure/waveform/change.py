@@ -17,12 +17,14 @@ from itertools import pairwise
 import numpy as np
 
 from opq_measure.median import median
-from opq_measure.signal import FloatArray, SignalArray
+from opq_measure.signal import FloatArray, IndexArray, SignalArray
 from opq_measure.timebase.cycles import Track
 from opq_measure.waveform.steady import FREE_CYCLES, MIN_CYCLES, Steady, steady_wave
 
 CYCLES = 6.0
 """Cycles fitted on either side: 0.2 mHz and 0.005 degrees at 60 dB, and the mains is steady over 0.1 s."""
+FEW_CYCLES = 3.0
+"""Fitted where only one change or two have to be told apart: over six, a ramp of 1 Hz/s leaves 1 %."""
 REACH = 1.0
 """Cycles around the first estimate in which the instant is searched."""
 MARGIN = 0.06
@@ -37,12 +39,15 @@ FAR_CYCLES = 2 + REACH + CYCLES
 """A neighbour further away limits nothing."""
 SAME = 1.0
 """Samples by which a neighbour may move before the changes next to it are searched again."""
-EXPLAINED = 2.0
-"""Residual of a stretch over the noise next to it up to which it contains no other change."""
+EXPLAINED, OF_STEP = 2.0, 0.25
+"""Residual of a stretch, over the noise next to it or as a share of the least step, up to which it contains
+no other change."""
 OVER_NOISE = 1.5
 """Times the median difference from the cycle before: six scatters of noise over half a cycle."""
 TWO_STEPS = 0.35
 """A difference from the cycle before lasts a cycle after a step; when longer by this, there were two."""
+FAR_OFF = 5
+"""Cycles from a jump at which the median of nine has none of the cycles that the jump spoils."""
 SEEN = 0.4
 """Share of the least step that the fundamental of one cycle has to differ by from that of the cycle before,
 or nothing is fitted there: notches and noise differ from cycle to cycle, too."""
@@ -143,7 +148,7 @@ def changes_in(volts: SignalArray, tracked: Track, least: float = MIN_CHANGE) ->
         Changes with at least 1.05 cycles on either side, half a cycle or more apart. Slow changes
         (wander, ramps) and steps of frequency or of harmonics are not included.
     """
-    near = _without_doubles(volts, tracked, _candidates(volts, tracked, least))
+    near = _without_doubles(volts, tracked, _candidates(volts, tracked, least), least)
     found: list[Change] = []
     known: dict[float, tuple[float, float, Change]] = {}  # by position: the bounds between which it was found
     far = FAR_CYCLES * tracked.rate_hz / tracked.nominal_hz
@@ -175,7 +180,7 @@ def _real(change: Change, least: float) -> bool:
     return size >= max(least * max(before.amplitude, after.amplitude), before.rest, after.rest)
 
 
-def _without_doubles(volts: SignalArray, tracked: Track, near: list[float]) -> list[float]:
+def _without_doubles(volts: SignalArray, tracked: Track, near: list[float], least: float) -> list[float]:
     """Positions, with one instead of two that one change explains: a jump with a step of frequency."""
     period = tracked.rate_hz / tracked.nominal_hz
     kept: list[float] = []
@@ -184,11 +189,18 @@ def _without_doubles(volts: SignalArray, tracked: Track, near: list[float]) -> l
             before = kept[-2] if len(kept) > 1 else 0.0
             after = near[index + 1] if index + 1 < len(near) else float(len(volts))
             one = _change_across(volts, tracked, (before, kept[-1], at, after))
-            if one is not None and one.rest < EXPLAINED * max(one.before.rest, one.after.rest):
+            if one is not None and _explains_all(one, least):
                 kept[-1] = one.position
                 continue
         kept.append(at)
     return kept
+
+
+def _explains_all(change: Change, least: float) -> bool:
+    """Whether too little is left for another step: noise, or the wander of a wave in little noise."""
+    before, after = change.before, change.after
+    of_step = OF_STEP * least * min(before.amplitude, after.amplitude)
+    return change.rest < max(EXPLAINED * max(before.rest, after.rest), of_step)
 
 
 def _change_across(
@@ -198,7 +210,7 @@ def _change_across(
     before, low, high, after = places
     period = tracked.rate_hz / tracked.nominal_hz
     low, high = max(before, low - period / 2), min(after, high + period / 2)
-    waves = _around(volts, tracked, before, low, high, after, CYCLES * period)
+    waves = _around(volts, tracked, before, low, high, after, FEW_CYCLES * period)
     if waves is None:
         return None
     found = change_between(volts, *waves, math.ceil(low), math.floor(high))
@@ -265,12 +277,9 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
     period = float(median(np.diff(edges)))
     size = math.ceil(period)
     part = np.asarray(volts, dtype=np.float64)
-    periods = np.interp(np.arange(len(part)), edges[1:], _smooth(np.diff(edges)))
-    here = np.arange(size + 1, len(part))
-    change = part[here] - np.interp(here - periods[here], np.arange(len(part)), part)
     half = max(1, round(period / 2))
-    energy = np.concatenate(([0.0], np.cumsum(change**2)))
-    strength = np.sqrt(2 * np.maximum(energy[half:] - energy[:-half], 0.0) / half)  # peak over half a cycle
+    here = np.arange(size + 1, len(part))
+    strength = np.min([_strength(part, here, half, edges, each) for each in (0, -FAR_OFF, FAR_OFF)], axis=0)
     at = here[0] + np.arange(len(strength)) + half / 2
     usual = np.interp(at, tracked.positions, tracked.amplitude)
     loudest = float(tracked.amplitude.max(initial=0.0))
@@ -300,6 +309,19 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
         for each, low, least_v in zip(near, lows.tolist(), wanted.tolist(), strict=True)
         if moved[low : low + 2 * reach + 1].max() >= least_v
     ]
+
+
+def _strength(part: FloatArray, here: IndexArray, half: int, edges: FloatArray, off: int) -> FloatArray:
+    """(n,) rms of the difference from the cycle before over half a cycle, as a peak.
+
+    Its length is that of the cycles `off` further on: a jump spoils the track of two cycles on either side.
+    """
+    periods = _smooth(np.diff(edges))
+    periods = periods[np.clip(np.arange(len(periods)) + off, 0, len(periods) - 1)]
+    before = here - np.interp(here, edges[1:], periods)
+    change = part[here] - np.interp(before, np.arange(len(part)), part)
+    energy = np.concatenate(([0.0], np.cumsum(change**2)))
+    return np.asarray(np.sqrt(2 * np.maximum(energy[half:] - energy[:-half], 0.0) / half))
 
 
 def _fundamental_steps(part: FloatArray, size: int, period: float) -> FloatArray:

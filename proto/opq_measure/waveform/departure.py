@@ -34,7 +34,13 @@ ABRUPT = 0.5
 
 
 def departure_in(
-    volts: FloatArray, rate_hz: float, hz: float, first: float, last: float, most_rest: float = math.inf
+    volts: FloatArray,
+    rate_hz: float,
+    hz: float,
+    first: float,
+    last: float,
+    most_rest: float = math.inf,
+    abrupt: float = ABRUPT,
 ) -> float | None:
     """Position, between two samples, at which the signal leaves its wave between `first` and `last`.
 
@@ -42,6 +48,7 @@ def departure_in(
         volts: (n,) float64.
         hz: frequency before, accurate to 1 %.
         most_rest: largest rms of what the wave leaves before.
+        abrupt: least share of the largest rms of a half cycle that the first one has.
     Returns:
         None where nothing abrupt stands out of the noise, or too little signal is before it.
 
@@ -81,7 +88,7 @@ def departure_in(
             break
         noise2 = drifts2  # the frequency wanders, so that the wave leaves more the further it is extrapolated
     powers = (total[at + half :] - total[at:-half]) / half
-    if powers[0] < OVER_NOISE**2 * noise2 or powers[0] < ABRUPT**2 * powers.max():
+    if powers[0] < OVER_NOISE**2 * noise2 or powers[0] < abrupt**2 * powers.max():
         return None
     return begin + at - 0.5
 

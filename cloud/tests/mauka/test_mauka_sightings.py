@@ -41,6 +41,24 @@ def test_an_open_end_within_a_cycle_of_the_recovery_does_not_hold_a_dip_open() -
     assert [known.finding for known in table.known.values()] == [closed]
 
 
+@pytest.mark.parametrize("seen_first", [True, False])
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_dip_begins_where_a_waveform_shows_its_start_not_where_one_begins_in_it(
+    seen_first: bool, closed: bool
+) -> None:
+    """A waveform that begins milliseconds before a fault places it by a guess."""
+    seen, cut = sag(0, 1500, closed=closed), sag(-6, 1500, onset_seen=False, closed=closed)
+    table = Table()
+    table.put([seen if seen_first else cut], 1)
+    table.put([cut if seen_first else seen], 2)
+    (known,) = table.known.values()
+    assert (known.finding.start_ns, known.finding.onset_seen) == (0, True)
+    if not closed:
+        table.put([sag(1000, 4000, onset_seen=False)], 3)
+        (known,) = table.known.values()
+        assert (known.finding.start_ns, known.finding.end_ns) == (0, 4000 * MS)
+
+
 def test_pieces_that_nobody_saw_whole_get_the_figures_of_their_common_span() -> None:
     first = sag(0, 1000, closed=False, residual_percent=40.0, residual_v=48.0, duration_cycles=50.0,
                 ieee1159="momentary sag", itic="no_damage", semi_f47="fail")  # fmt: skip

@@ -83,8 +83,8 @@ def _same_line(one: Finding, other: Finding) -> bool:
 def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Returns the sightings that no other one covers, in time order: usually one.
 
-    The greatest of a partial order (start, end, closed, uncertainty, compared Boxes; equal ones by their
-    figures), so `kept(kept(a) + b) == kept(a + b)`.
+    The greatest of a partial order (start, end, closed, start seen, uncertainty, compared Boxes; equal ones
+    by their figures), so `kept(kept(a) + b) == kept(a + b)`.
     """
     given = tuple(sightings)
     if len(given) == 1:
@@ -115,7 +115,8 @@ def whole(sightings: Iterable[Finding]) -> Finding:
     """Returns the disturbance: the closed, longest sighting that covers all, or else the pieces together.
 
     A cycle at either end is ignored: stamps of two answers differ by that much at most, and a
-    waveform that ends within a cycle after the recovery shows none.
+    waveform that ends within a cycle after the recovery shows none. A waveform that begins less than a
+    cycle before the disturbance does not show its start: one that shows it is better.
     """
     every = tuple(sightings)
     if len(every) == 1:
@@ -128,7 +129,9 @@ def whole(sightings: Iterable[Finding]) -> Finding:
         and one.end_ns >= span.end_ns - SAME_CLOCK_LIMIT_NS
     ]
     if covering:
-        best = max(covering, key=lambda one: (one.closed, one.end_ns - one.start_ns, _order(one)))
+        best = max(
+            covering, key=lambda one: (one.closed, one.onset_seen, one.end_ns - one.start_ns, _order(one))
+        )
         return _compared_best(replace(best, uncertainty_ns=span.uncertainty_ns), every)
     return _compared_best(_together(every, span), every)
 
@@ -158,17 +161,17 @@ def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
     last = max(late, key=lambda one: (one.closed, one.end_ns))
     worst = max(pieces, key=_order)
     longest = max(pieces, key=lambda one: (one.end_ns - one.start_ns, _order(one)))
-    duration_s = (last.end_ns - span.start_ns) / 1e9
+    early = [one for one in pieces if one.start_ns <= span.start_ns + SAME_CLOCK_LIMIT_NS]
+    start_ns = min(one.start_ns for one in [each for each in early if each.onset_seen] or early)
+    duration_s = (last.end_ns - start_ns) / 1e9
     hz = _cycles_per_s(longest)
     finding = replace(
         worst,
         kind=_kind({one.kind for one in pieces}, duration_s),
-        start_ns=span.start_ns,
+        start_ns=start_ns,
         end_ns=last.end_ns,
         closed=last.closed,
-        onset_seen=any(
-            one.onset_seen for one in pieces if one.start_ns <= span.start_ns + SAME_CLOCK_LIMIT_NS
-        ),
+        onset_seen=any(one.onset_seen for one in early),
         uncertainty_ns=span.uncertainty_ns,
         duration_cycles=None if hz is None else duration_s * hz,
         because=f"put together from {len(pieces)} overlapping waveforms, the longest: {longest.because}",
@@ -207,8 +210,15 @@ def _cycles_per_s(finding: Finding) -> float | None:
 
 
 def _covers(one: Finding, other: Finding) -> bool:
-    mine = (-one.start_ns, one.end_ns, one.closed, one.uncertainty_ns, _compared(one))
-    its = (-other.start_ns, other.end_ns, other.closed, other.uncertainty_ns, _compared(other))
+    mine = (-one.start_ns, one.end_ns, one.closed, one.onset_seen, one.uncertainty_ns, _compared(one))
+    its = (
+        -other.start_ns,
+        other.end_ns,
+        other.closed,
+        other.onset_seen,
+        other.uncertainty_ns,
+        _compared(other),
+    )
     if mine == its:
         return _order(one) > _order(other)
     return all(more >= less for more, less in zip(mine, its, strict=True))

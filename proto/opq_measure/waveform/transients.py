@@ -29,7 +29,7 @@ MIN_PU = 0.05
 """Least peak over the fundamental's; the original's noise floor was 6 V of 170 V, 0.035."""
 SIGMAS = 6.0
 """Least peak over the noise: exceeded by chance once in 10^9 samples."""
-LONG_IMPULSE_CYCLES = 1 / 8
+LONG_IMPULSE_CYCLES = 1 / 16
 """A longer impulse is one only if the wave is steady after it; an inrush is not."""
 ALIKE, LEFT = 0.5, 0.25
 """Where a wave fades, the differences of successive cycles correlate by so much at least (those of noise by

@@ -21,6 +21,7 @@ from opq_hil.power_system.power_scenario import load_power_scenario
 from opq_hil.score.figures import score
 from opq_hil.score.truth_file import read_truth
 from opq_proto.messages import Measurement
+from opq_tools.data_folder import in_use_by_this
 from opq_tools.sim.history.history_run import measured_to_s, run_history
 from opq_tools.sim.history.progress_file import HistoryProgress, read_progress
 from opq_tools.sim.score import stored_incidents
@@ -122,6 +123,15 @@ def test_a_folder_with_another_store_is_refused(tmp_path: Path) -> None:
     _, errors = refused.communicate()
     assert refused.returncode == 2
     assert "has a store already" in errors
+
+
+def test_a_folder_in_which_another_command_works_is_refused(tmp_path: Path) -> None:
+    with in_use_by_this(tmp_path / "data"):
+        refused = history(tmp_path)
+        _, errors = refused.communicate()
+    assert refused.returncode == 1
+    assert f"another `opq-tools up` or `sim history` works in {tmp_path / 'data'}" in errors
+    assert not (tmp_path / "data" / "history.json").exists()
 
 
 def test_a_history_that_goes_on_has_the_measurements_of_one_that_was_never_stopped(tmp_path: Path) -> None:

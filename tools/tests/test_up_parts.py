@@ -18,9 +18,10 @@ from free_ports import free_offset
 from opq_hil.backends.backend import BackendError
 from opq_proto.backend_keys import BackendKeyFolder
 from opq_proto.errors import ConfigError, PortBusyError
+from opq_tools.data_folder import InUseError, in_use_by_this
 from opq_tools.keygen import box_ids
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
-from opq_tools.up.command import InUseError, claimed, command
+from opq_tools.up.command import command
 from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config, require_free
 from opq_tools.up.session import OPEN_NS, SETTLE_NS, UpSession
 from opq_tools.up.stages import trouble
@@ -278,7 +279,7 @@ def test_trouble_is_reported_in_one_line_with_its_reason(facts: dict[str, object
 
 
 def test_a_data_folder_whose_name_is_no_utf_8_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InUseError, match="no UTF-8"), claimed(tmp_path / "caf\udce9"):
+    with pytest.raises(InUseError, match="no UTF-8"), in_use_by_this(tmp_path / "caf\udce9"):
         pass
 
 

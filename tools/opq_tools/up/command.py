@@ -1,12 +1,9 @@
 """`opq-tools up`: runs Boxes, gateway, compact cloud and View in one command."""
 
-import fcntl
 import json
 import math
 import sys
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +13,8 @@ from opq_hil.box.fleet import Fleet, plan_fleet
 from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
-from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
+from opq_tools.data_folder import in_use_by_this
 from opq_tools.up.access import page_access
 from opq_tools.up.box_places import write_simulated_places
 from opq_tools.up.plan import UpPlan, hardware, read_config, require_free
@@ -34,10 +31,6 @@ NOT_OF_UP = {
     "update",
 }
 """Ports of opq_proto.ports that `up` does not bind, so that e.g. a web server on 8080 is no conflict."""
-
-
-class InUseError(OpqError):
-    """Another `up` uses the same data folder."""
 
 
 @click.command("up")
@@ -145,7 +138,7 @@ def command(
     where = (data_dir or default_data_dir()).expanduser().absolute()
     plan = UpPlan(where, port_offset, fleet, real, config, trace=until_incident)
     ports = {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}
-    with claimed(where):  # before the ports, which another `up` on the folder would hold
+    with in_use_by_this(where):  # before the ports, which another `up` on the folder would hold
         require_free(ports, port_offset, typed_command())
         emulators = {box.emulator for box in real if box.emulator}
         if emulators:
@@ -192,35 +185,3 @@ def typed_command() -> str:
         elif not word.startswith("--port-offset="):
             kept.append(word)
     return " ".join(["opq-tools", *(kept or ["up"])])
-
-
-@contextmanager
-def claimed(data_dir: Path) -> Iterator[None]:
-    """Locks the data folder for this run; refuses a second `up` on it.
-
-    Raises:
-        InUseError: another `up` holds it, it cannot be made or written, or its name is not UTF-8.
-    """
-    try:
-        str(data_dir).encode("utf-8")
-    except UnicodeEncodeError as error:  # configuration files could not name it
-        raise InUseError(
-            f"the data folder {str(data_dir)!r} cannot be used: its name is no UTF-8; "
-            "give another by --data-dir"
-        ) from error
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / "up.lock").open("a")
-    except OSError as error:
-        raise InUseError(
-            f"the data folder {data_dir} cannot be used: {error.strerror}; give another by --data-dir"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InUseError(
-                f"another `opq-tools up` works in {data_dir}: end it, or give another "
-                "--data-dir and --port-offset"
-            ) from error
-        yield

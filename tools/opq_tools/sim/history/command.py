@@ -24,6 +24,7 @@ from opq_hil.power_system.power_scenario import has_network, load_power_scenario
 from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
+from opq_tools.data_folder import in_use_by_this
 from opq_tools.moment import moment_ns
 from opq_tools.progress import shown_progress
 from opq_tools.sim.command import outage_options
@@ -87,11 +88,19 @@ def command(
     wanted = replace(
         _wanted(path, scenario, boxes, days, seed, end_ns), outage_every_s=outage_every_s, outage_s=outage_s
     )
+    with in_use_by_this(folder, "--into"):
+        progress, figures, counts = _run(path, wanted, folder, end_ns is not None, truth)
+    _report(progress, figures, counts, folder, as_json)
+
+
+def _run(
+    path: Path | None, wanted: HistoryProgress, folder: Path, end_given: bool, truth: Path | None
+) -> tuple[HistoryProgress, HistoryFigures, dict[str, int]]:
+    """Begins or resumes a history in its folder; returns its progress, figures and the store's counts."""
     known = read_progress(folder)
     if known is None and (folder / STORE_NAME).exists():
         raise ConfigError(f"--into: {folder} has a store already; give an empty folder")
-    progress = wanted if known is None else resumed(known, wanted, end_ns is not None)
-    folder.mkdir(parents=True, exist_ok=True)
+    progress = wanted if known is None else resumed(known, wanted, end_given)
     write_progress(folder, progress)
     grid = _grid(path, progress)
     stop = threading.Event()
@@ -100,15 +109,17 @@ def command(
         if path is not None:
             _put_boxes(store, path, progress)
         outages = None
-        if outage_every_s:
-            outages = NetworkOutages(_box_ids(progress), outage_every_s, outage_s, seed)
-        made = VirtualBoxes(grid, progress.start_ns, seed, measured_to_s(progress, store), outages)
+        if progress.outage_every_s:
+            outages = NetworkOutages(
+                _box_ids(progress), progress.outage_every_s, progress.outage_s, progress.seed
+            )
+        made = VirtualBoxes(grid, progress.start_ns, progress.seed, measured_to_s(progress, store), outages)
         with ExitStack() as opened:
             witness = None
             if truth is not None:  # from the beginning, also for a resumed history
                 ids = _box_ids(progress)
                 witness = opened.enter_context(
-                    closing(TruthWitness(path, ids, seed, truth, progress.start_ns))
+                    closing(TruthWitness(path, ids, progress.seed, truth, progress.start_ns))
                 )
             opened.enter_context(stopped_by_signals(stop))
             what = f"{progress.days:g} days of {progress.boxes} Boxes, seconds"
@@ -123,7 +134,7 @@ def command(
         counts = store.counts()
     finally:
         store.close()
-    _report(progress, figures, counts, folder, as_json)
+    return progress, figures, counts
 
 
 def _wanted(

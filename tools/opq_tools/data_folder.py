@@ -1,0 +1,47 @@
+"""A data folder has one writer: `up`, or a history that is made in it."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from opq_proto.errors import OpqError
+
+LOCK_NAME = "up.lock"
+
+
+class InUseError(OpqError):
+    """Another command writes to the same data folder, or nobody can."""
+
+
+@contextmanager
+def in_use_by_this(data_dir: Path, option: str = "--data-dir") -> Iterator[None]:
+    """Makes the data folder if there is none, and locks it; the lock ends with the process.
+
+    Raises:
+        InUseError: another `up` or `sim history` holds it, it cannot be made or written, or its name is not
+            UTF-8.
+    """
+    try:
+        str(data_dir).encode("utf-8")
+    except UnicodeEncodeError as error:  # configuration files could not name it
+        raise InUseError(
+            f"the data folder {str(data_dir)!r} cannot be used: its name is no UTF-8; "
+            f"give another by {option}"
+        ) from error
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / LOCK_NAME).open("a")
+    except OSError as error:
+        raise InUseError(
+            f"the data folder {data_dir} cannot be used: {error.strerror}; give another by {option}"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InUseError(
+                f"another `opq-tools up` or `sim history` works in {data_dir}: end it, "
+                f"or give another {option}"
+            ) from error
+        yield

@@ -59,6 +59,18 @@ def test_a_dip_begins_where_a_waveform_shows_its_start_not_where_one_begins_in_i
         assert (known.finding.start_ns, known.finding.end_ns) == (0, 4000 * MS)
 
 
+def test_a_telegram_begins_where_a_waveform_shows_it_not_with_one_that_begins_just_before() -> None:
+    cut = sag(-36, 3000, kind="mains_signalling", residual_percent=None, onset_seen=False, closed=False)
+    shown = replace(cut, start_ns=0, end_ns=2000 * MS, onset_seen=True)
+    longer = replace(cut, end_ns=6000 * MS, closed=True)
+    for pieces in ([cut, shown], [shown, longer], [longer, cut, shown]):
+        found = whole(pieces)
+        assert (found.start_ns, found.onset_seen, found.closed) == (0, True, longer in pieces)
+        assert found.end_ns == max(one.end_ns for one in pieces)
+    later = replace(shown, start_ns=500 * MS)  # a pulse of its own
+    assert whole([longer, later]).start_ns == -36 * MS
+
+
 def test_pieces_that_nobody_saw_whole_get_the_figures_of_their_common_span() -> None:
     first = sag(0, 1000, closed=False, residual_percent=40.0, residual_v=48.0, duration_cycles=50.0,
                 ieee1159="momentary sag", itic="no_damage", semi_f47="fail")  # fmt: skip

@@ -20,6 +20,10 @@ SAME_CLOCK_LIMIT_NS = 20_000_000
 counts, otherwise separate sags of a Box with a free-running clock (uncertainty 4.3 s) would be joined.
 """
 
+LATE_STEADY_NS = 300_000_000
+"""A steady state is found in windows of 10/12 cycles: one that begins in the first of a waveform looks as if
+it had been there before. Where another waveform shows a start so much later at most, that is the start.
+"""
 UNSEEN_NS = 30_000_000_000
 """Longest time that a steady state may last between two waveforms that show it. With a longer time a new one
 at the same place would be joined: notching and flicker are reported for a waveform as a whole.
@@ -115,25 +119,33 @@ def whole(sightings: Iterable[Finding]) -> Finding:
     """Returns the disturbance: the closed, longest sighting that covers all, or else the pieces together.
 
     A cycle at either end is ignored: stamps of two answers differ by that much at most, and a
-    waveform that ends within a cycle after the recovery shows none. A waveform that begins less than a
-    cycle before the disturbance does not show its start: one that shows it is better.
+    waveform that ends within a cycle after the recovery shows none. A waveform that begins shortly before
+    the disturbance does not show its start; one that does decides it.
     """
     every = tuple(sightings)
     if len(every) == 1:
         return every[0]
     span = reach(every)
+    span = replace(span, start_ns=_start_ns(every, span.start_ns))
     covering = [
         one
         for one in every
-        if one.start_ns <= span.start_ns + SAME_CLOCK_LIMIT_NS
+        if (one.onset_seen or one.start_ns >= span.start_ns)
+        and one.start_ns <= span.start_ns + SAME_CLOCK_LIMIT_NS
         and one.end_ns >= span.end_ns - SAME_CLOCK_LIMIT_NS
     ]
     if covering:
-        best = max(
-            covering, key=lambda one: (one.closed, one.onset_seen, one.end_ns - one.start_ns, _order(one))
-        )
+        best = max(covering, key=lambda one: (one.closed, one.end_ns - one.start_ns, _order(one)))
         return _compared_best(replace(best, uncertainty_ns=span.uncertainty_ns), every)
     return _compared_best(_together(every, span), every)
+
+
+def _start_ns(pieces: Iterable[Finding], earliest_ns: int) -> int:
+    """Returns the first start that a waveform shows near the earliest one, or else that one."""
+    every = tuple(pieces)
+    late_ns = LATE_STEADY_NS if is_steady(every[0].kind) else SAME_CLOCK_LIMIT_NS
+    shown = [one.start_ns for one in every if one.onset_seen and one.start_ns <= earliest_ns + late_ns]
+    return min(shown, default=earliest_ns)
 
 
 def _compared_best(finding: Finding, every: Iterable[Finding]) -> Finding:
@@ -161,17 +173,17 @@ def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
     last = max(late, key=lambda one: (one.closed, one.end_ns))
     worst = max(pieces, key=_order)
     longest = max(pieces, key=lambda one: (one.end_ns - one.start_ns, _order(one)))
-    early = [one for one in pieces if one.start_ns <= span.start_ns + SAME_CLOCK_LIMIT_NS]
-    start_ns = min(one.start_ns for one in [each for each in early if each.onset_seen] or early)
-    duration_s = (last.end_ns - start_ns) / 1e9
+    duration_s = (last.end_ns - span.start_ns) / 1e9
     hz = _cycles_per_s(longest)
     finding = replace(
         worst,
         kind=_kind({one.kind for one in pieces}, duration_s),
-        start_ns=start_ns,
+        start_ns=span.start_ns,
         end_ns=last.end_ns,
         closed=last.closed,
-        onset_seen=any(one.onset_seen for one in early),
+        onset_seen=any(
+            one.onset_seen for one in pieces if one.start_ns <= span.start_ns + SAME_CLOCK_LIMIT_NS
+        ),
         uncertainty_ns=span.uncertainty_ns,
         duration_cycles=None if hz is None else duration_s * hz,
         because=f"put together from {len(pieces)} overlapping waveforms, the longest: {longest.because}",

@@ -135,8 +135,9 @@ class Plugins(PluginHost):
     def status(self, name: str) -> dict[str, Value]:
         """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters.
 
-        Analyses do not run here: `running`, `status`, `errMsg` are what Mauka has reported; "installed":
-        it has reported nothing. Readers do not wait for an installation.
+        Triggers and analyses may not run here, and have no pid, mode and counters then; of an analysis
+        `running`, `status`, `errMsg` are what Mauka has reported; "installed": it has reported nothing.
+        Readers do not wait for an installation.
         """
         current, versions = self._store.currents().get(name), self._store.versions(name)
         if current is None or current[0] not in versions:  # it may be just in deletion
@@ -145,23 +146,28 @@ class Plugins(PluginHost):
         runtime = running.runtime if running else None
         symbols = manifest.symbols if manifest else ()
         elsewhere = manifest is not None and all(kind in JUDGING for kind, _ in symbols)
-        idle = {"status": "installed" if elsewhere else "initializing", "errMsg": "", "pid": 0}
         # also rules whose sink has had nothing to do yet
         rules = {
             user: 1 for kind, symbol in symbols if kind != "source" for user in self.used_by(kind, symbol)
         }
         facts: dict[str, Value] = {
-            **(runtime.status() if runtime is not None else idle),
+            "status": "installed" if elsewhere else "initializing",
+            "errMsg": "",
             "refCount": rules | (running.references() if running else {}),
             "name": name,
             "version": current[0],
             "previous": current[1],
             "versions": list(versions),
             "signed_by": versions[current[0]].signed_by,
-            "mode": runtime.mode if runtime is not None else None,
-            "calls": running.calls if running else 0,
-            "failures": running.failures if running else 0,
         }
+        if runtime is not None or not elsewhere:  # Makai and Mauka count the calls of their own
+            facts |= {
+                "pid": 0,
+                **(runtime.status() if runtime is not None else {}),
+                "mode": runtime.mode if runtime is not None else None,
+                "calls": running.calls if running else 0,
+                "failures": running.failures if running else 0,
+            }
         if manifest is not None and manifest.of_kind("analysis"):
             there = self._report.of(manifest)
             facts |= there if runtime is None else {"running": there["running"]}

@@ -38,13 +38,13 @@ def plugins(tmp_path: Path, limits: ProcessLimits) -> Iterator[Plugins]:
     made.close()
 
 
-def sink_that(plugins: Plugins, does: str, kind: str = "sink") -> Any:
+def sink_that(plugins: Plugins, does: str, name: str = "m") -> Any:
     """A sink whose `collect` does this first when a row has `bad`."""
     code = SINK.replace(
         "        with open(", f"        if data[0].get('bad'):\n            {does}\n        with open("
     )
-    plugins.create("sink", "m", stored(plugins.uploads, plugin_zip("m", code=code)))
-    sink = plugins.sink("m")()
+    plugins.create("sink", name, stored(plugins.uploads, plugin_zip(name, code=code)))
+    sink = plugins.sink(name)()
     sink.configure({"path": "/dev/null"})
     sink.open(Whose())
     return sink
@@ -110,12 +110,14 @@ def test_a_flood_on_stdout_is_bounded_and_counted(plugins: Plugins) -> None:
 @HANGS
 def test_a_fork_bomb_hits_its_limit_and_none_survives(plugins: Plugins) -> None:
     bomb = "exec('import os\\nwhile True:\\n try: os.fork()\\n except OSError: pass')"
-    sink = sink_that(plugins, bomb)
-    uid = int(plugins.status("m")["protections"]["user"].split()[1].rstrip(","))
+    sink = sink_that(
+        plugins, bomb, "bomb"
+    )  # the limit counts all processes of its user, whom its name decides
+    uid = int(plugins.status("bomb")["protections"]["user"].split()[1].rstrip(","))
     before = processes_of(uid)
     with pytest.raises(TimeoutError):
         sink.collect(Whose(), [{"bad": 1}])
-    killed = wait_for(lambda: plugins.status("m")["survivors_killed"], 60)
+    killed = wait_for(lambda: plugins.status("bomb")["survivors_killed"], 60)
     assert 10 <= killed <= 200  # the limit is 64 at once; without name spaces some are caught while they fork
     taken(sink, {"bad": 0}, "rule:2/0")
     wait_for(lambda: processes_of(uid) == before)

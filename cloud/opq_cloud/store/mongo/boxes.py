@@ -69,13 +69,14 @@ class MongoBoxes(MongoPart):
 
     @store_errors
     def boxes(self) -> list[BoxRecord]:
-        found = [box_from_document(d) for d in self._db.opq_boxes.find().sort("box_id", ASCENDING)]
+        every = self._db.opq_boxes.find().sort("box_id", ASCENDING)
+        found = self._readable.read_all("opq_boxes", box_from_document, every)
         return sorted(found, key=lambda box: box_order(box.box_id))
 
     @store_errors
     def box(self, box_id: str) -> BoxRecord | None:
         found = self._db.opq_boxes.find_one({"box_id": box_id})
-        return None if found is None else box_from_document(found)
+        return self._readable.read_one("opq_boxes", box_from_document, found)
 
     @store_errors
     def put_location(self, location: LocationRecord) -> None:
@@ -92,7 +93,8 @@ class MongoBoxes(MongoPart):
 
     @store_errors
     def locations(self) -> dict[str, LocationRecord]:
-        known = map(location_from_document, self._db.locations.find().sort("slug", ASCENDING))
+        every = self._db.locations.find().sort("slug", ASCENDING)
+        known = self._readable.read_all("locations", location_from_document, every)
         return {location.slug: location for location in known if location is not None}
 
     @store_errors

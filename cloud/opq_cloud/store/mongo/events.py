@@ -44,6 +44,7 @@ from opq_cloud.store.documents.sample_requests import (
 )
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IndexPlace
+from opq_cloud.store.mongo.readable import READ_ERRORS
 from opq_cloud.store.mongo.server import MongoPart, MongoServer, store_errors
 from opq_cloud.store.waveform_parts import joined_waveform
 from opq_proto.decision import NS_PER_MS
@@ -116,7 +117,7 @@ class MongoEvents(MongoPart):
     @store_errors
     def events_with_requests(self) -> list[EventRecord]:
         found = self._events.find({"requests": {"$gt": 0}}).sort("event_id", ASCENDING).limit(REQUESTS_READ)
-        return [event_record(document) for document in found]
+        return self._read_events(found)
 
     @store_errors
     def answer_request(self, event_id: int, number: int, answer: SamplesAnswer) -> bool:
@@ -291,13 +292,15 @@ class MongoEvents(MongoPart):
 
     @store_errors
     def _records(self, query: Document) -> list[EventRecord]:
-        found = self._events.find(query).sort("event_id", ASCENDING)
-        return [event_record(document) for document in found]
+        return self._read_events(self._events.find(query).sort("event_id", ASCENDING))
+
+    def _read_events(self, found: Iterable[Document]) -> list[EventRecord]:
+        return list(self._readable.read_all("events", event_record, found))
 
     @store_errors
     def event_record(self, event_id: int) -> EventRecord | None:
         document = self._events.find_one({"event_id": event_id})
-        return None if document is None else event_record(document)
+        return self._readable.read_one("events", event_record, document)
 
     @store_errors
     def waveform_times(self, event_id: int) -> dict[str, int]:
@@ -310,7 +313,7 @@ class MongoEvents(MongoPart):
     ) -> list[EventRecord]:
         """Selects by the original's milliseconds, which every event has, then by nanoseconds."""
         found = self._events.find(_span_query(start_ns, end_ns)).sort("event_id", DESCENDING)
-        return _met(found, start_ns, end_ns, limit)
+        return self._met(found, start_ns, end_ns, limit)
 
     @store_errors
     def events_by_start(
@@ -326,21 +329,23 @@ class MongoEvents(MongoPart):
             query[key] = {"$lte": min(start_ms, query.get(key, {}).get("$lte", start_ms))}
             query["$or"] = [{key: {"$lt": start_ms}}, {key: start_ms, "event_id": {"$lt": beyond.number}}]
         found = self._events.find(query).sort([(key, DESCENDING), ("event_id", DESCENDING)])
-        return _met(found, start_ns, end_ns, limit)
+        return self._met(found, start_ns, end_ns, limit)
 
     @store_errors
     def event(self, event_id: int) -> Event | None:
-        document = self._events.find_one({"event_id": event_id})
-        if document is None:
+        record = self.event_record(event_id)
+        if record is None:
             return None
-        record = event_record(document)
         missing = dict(record.missing)
         waves = []
         for part in self._parts.find({"event_id": event_id}):
             try:
                 waves.append(self._read_waveform(part))
             except StoreError as error:
-                missing[str(part["box_id"])] = str(error)
+                missing[str(part.get("box_id"))] = str(error)
+            except READ_ERRORS as error:
+                self._readable.note("box_events", part, error)
+                missing[str(part.get("box_id"))] = "its document in box_events cannot be read"
         return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), missing)
 
     def _read_waveform(self, part: Document) -> Waveform:
@@ -390,6 +395,12 @@ class MongoEvents(MongoPart):
             self._events.delete_one({"_id": event["_id"]})
         return len(due)
 
+    def _met(
+        self, found: Iterable[Document], start_ns: int | None, end_ns: int | None, limit: int
+    ) -> list[EventRecord]:
+        records = self._readable.read_all("events", event_record, found)
+        return list(islice((record for record in records if meets(record, start_ns, end_ns)), limit))
+
 
 def _span_query(start_ns: int | None, end_ns: int | None) -> Document:
     query: Document = {}
@@ -398,10 +409,3 @@ def _span_query(start_ns: int | None, end_ns: int | None) -> Document:
     if end_ns is not None:
         query["target_event_start_timestamp_ms"] = {"$lte": end_ns // NS_PER_MS}
     return query
-
-
-def _met(
-    found: Iterable[Document], start_ns: int | None, end_ns: int | None, limit: int
-) -> list[EventRecord]:
-    records = map(event_record, found)
-    return list(islice((record for record in records if meets(record, start_ns, end_ns)), limit))

@@ -6,7 +6,7 @@ and written, merged ones are removed, and the new facts are written last. A proc
 its event unanalysed; its next analysis completes the rest.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import groupby, islice
 from typing import Any
@@ -59,24 +59,26 @@ class MongoFindings(MongoEvents, MongoParts):
     @store_errors
     def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
         near = {"box_id": box_id, "end_ns": {"$gte": start_ns}, "start_ns": {"$lte": end_ns}}
-        return [known_from_document(document) for document in self._incidents.find(near, _NO_BULK)]
+        return self._read_findings(self._incidents.find(near, _NO_BULK))
 
     @store_errors
     def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
         near = {"box_id": {"$in": list(box_ids)}, "end_ns": {"$gte": start_ns}, "start_ns": {"$lte": end_ns}}
-        return [known_from_document(document) for document in self._incidents.find(near, _NO_BULK)]
+        return self._read_findings(self._incidents.find(near, _NO_BULK))
 
     @store_errors
     def findings_of_incident(self, incident_id: int) -> list[KnownFinding]:
-        found = self._incidents.find({"group_id": incident_id}, _NO_BULK)
-        return [known_from_document(document) for document in found]
+        return self._read_findings(self._incidents.find({"group_id": incident_id}, _NO_BULK))
+
+    def _read_findings(self, found: Iterable[Document]) -> list[KnownFinding]:
+        return list(self._readable.read_all("incidents", known_from_document, found))
 
     @store_errors
     def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
         near: Document = {"start_ns": {"$gte": start_ns, "$lte": end_ns}}
         if leading:
             near["leads"] = {"$ne": False}
-        return [onset(known_from_document(document)) for document in self._incidents.find(near, _NO_BULK)]
+        return [onset(known) for known in self._read_findings(self._incidents.find(near, _NO_BULK))]
 
     @store_errors
     def incident_facts(self, incident_id: int) -> IncidentFacts | None:
@@ -237,13 +239,11 @@ class MongoFindings(MongoEvents, MongoParts):
             for document in self._incidents.find(theirs):
                 groups.setdefault(int(document["incident_id"]), []).append(document)
         facts, given = self._facts(list(groups)), self._labels(list(groups))
+        known = {number: self._read_findings(groups.get(number, ())) for number in incident_ids}
         return [
-            with_label(
-                incident_of(list(map(known_from_document, groups[number])), facts.get(number)),
-                given.get(number),
-            )
-            for number in incident_ids
-            if number in groups
+            with_label(incident_of(findings, facts.get(number)), given.get(number))
+            for number, findings in known.items()
+            if findings
         ]
 
     @store_errors
@@ -254,8 +254,8 @@ class MongoFindings(MongoEvents, MongoParts):
         ours = self._incidents.find({"group_id": above}).sort("group_id", DESCENDING)
         theirs = self._incidents.find({"incident_id": above, "group_id": {"$exists": False}})
         newest_first = merge(
-            (known_from_document(document) for document in ours),
-            (known_from_document(document) for document in theirs.sort("incident_id", DESCENDING)),
+            self._readable.read_all("incidents", known_from_document, ours),
+            self._readable.read_all("incidents", known_from_document, theirs.sort("incident_id", DESCENDING)),
             key=lambda known: -known.incident_id,
         )
         found = (incident for incident in _grouped(newest_first) if meets(incident, start_ns, end_ns))

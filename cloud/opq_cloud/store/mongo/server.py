@@ -20,6 +20,7 @@ from pymongo.errors import ConnectionFailure, DuplicateKeyError, InvalidURI, Ope
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.retention import LiveTtls, ttls_document
+from opq_cloud.store.mongo.readable import ReadableDocuments
 from opq_cloud.store.store import Ttls
 from opq_proto.errors import StoreError
 
@@ -96,6 +97,7 @@ class MongoServer:
             self.client.close()
             raise
         self._live_ttls = LiveTtls(self._found_ttls, Ttls())
+        self.readable = ReadableDocuments()
 
     def _prepare(self) -> None:
         db = self.db
@@ -240,6 +242,7 @@ class MongoPart:
     def __init__(self, server: MongoServer) -> None:
         self._server = server
         self._db = server.db
+        self._readable = server.readable
 
     def _box_location(self, box_id: str) -> str:
         box = self._db.opq_boxes.find_one({"box_id": box_id}) or {}

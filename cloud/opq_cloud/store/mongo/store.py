@@ -6,6 +6,7 @@ incidents' index and those of accounts (`records.accounts.TABLES`). This module 
 trends, Boxes, events and findings have modules of their own.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
@@ -29,6 +30,8 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 
 COLLECTIONS = ("measurements", "trends", "events", "box_events", "incidents", "opq_boxes", "fs.files")
 DUPLICATE_KEY = 11000
+OLDER_ROWS = 10
+"""Rows of a Box that are tried for its latest Measurement, where the newest one cannot be read."""
 NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
 """The original's get_event_data.py reads all four from each row; a crossing Measurement has only `rms`."""
 
@@ -40,6 +43,11 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
         super().__init__(MongoServer(uri))
         self._rows = self._db.measurements
         self.people = AccountRecords(MongoDocuments(self._server))
+
+    @property
+    def unreadable(self) -> Counter[str]:
+        """Number of documents left out because they could not be read, by collection, since it was opened."""
+        return self._readable.unreadable
 
     def close(self) -> None:
         self._server.client.close()
@@ -73,17 +81,20 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
         self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
     ) -> list[Measurement]:
         span = {"box_id": box_id, "timestamp_ms": {"$gte": start_ms, "$lt": end_ms}}
-        found = self._rows.find(span, {"_id": 0}).sort("timestamp_ms", ASCENDING).limit(limit)
-        return [measurement_from_document(document) for document in found]
+        return self._read_rows(self._rows.find(span).sort("timestamp_ms", ASCENDING).limit(limit))
 
     @store_errors
     def latest_measurements(self) -> dict[str, Measurement]:
         """Makes one indexed query per Box, from the last Box to the first."""
         newest: dict[str, Measurement] = {}
         order = [("box_id", DESCENDING), ("timestamp_ms", DESCENDING)]
-        found = self._rows.find_one({}, sort=order)
+        found = self._rows.find_one({"box_id": {"$gte": ""}}, sort=order)  # no id that is no text
         while found is not None:
-            newest[str(found["box_id"])] = measurement_from_document(found)
+            older = self._rows.find({"box_id": found["box_id"]}).sort("timestamp_ms", DESCENDING)
+            every = chain([found], older.skip(1).limit(OLDER_ROWS))  # the others only if it cannot be read
+            row = next(self._readable.read_all("measurements", measurement_from_document, every), None)
+            if row is not None:
+                newest[row.box_id] = row
             found = self._rows.find_one({"box_id": {"$lt": found["box_id"]}}, sort=order)
         return newest
 
@@ -94,8 +105,10 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
     @store_errors
     def _last_of(self, box_id: str, newest_ms: int, length_ms: int, limit: int) -> list[Measurement]:
         span = {"box_id": box_id, "timestamp_ms": {"$gte": newest_ms - length_ms, "$lte": newest_ms}}
-        found = self._rows.find(span, {"_id": 0}).sort("timestamp_ms", DESCENDING).limit(limit)
-        return [measurement_from_document(document) for document in found][::-1]
+        return self._read_rows(self._rows.find(span).sort("timestamp_ms", DESCENDING).limit(limit))[::-1]
+
+    def _read_rows(self, found: Iterable[Document]) -> list[Measurement]:
+        return list(self._readable.read_all("measurements", measurement_from_document, found))
 
     @store_errors
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:

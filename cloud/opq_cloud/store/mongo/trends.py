@@ -103,7 +103,7 @@ class MongoTrends(MongoPart):
         """Searches by end time, because an original trend has only that."""
         span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
         found = self._trends.find({"box_id": box_id, "timestamp_ms": span}).sort("timestamp_ms", ASCENDING)
-        return [_trend(document) for document in found]
+        return list(self._readable.read_all("trends", _trend, found))
 
     @store_errors
     def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
@@ -116,7 +116,8 @@ class MongoTrends(MongoPart):
 
     def _rolled_up(self, box_id: str, length_ms: int, start_ms: int, end_ms: int) -> list[Trend]:
         where = {"box_id": box_id, "length_ms": length_ms, "start_ms": {"$gte": start_ms, "$lt": end_ms}}
-        return [_rollup(document) for document in self._rollups.find(where).sort("start_ms", ASCENDING)]
+        found = self._rollups.find(where).sort("start_ms", ASCENDING)
+        return list(self._readable.read_all("opq_rollups", _rollup, found))
 
     @store_errors
     def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:

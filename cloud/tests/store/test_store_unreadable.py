@@ -1,0 +1,86 @@
+"""A shared MongoDB with documents that cannot be read: the others of their collections are read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson.int64 import Int64
+from pymongo import MongoClient
+
+from opq_cloud.store import open_store
+from opq_cloud.store.mongo.store import MongoStore
+
+T_MS = 1_536_961_980_000
+GOOD: dict[str, dict[str, Any]] = {
+    "opq_boxes": {"box_id": "1", "name": "Box 1", "calibration_constant": 152.1},
+    "measurements": {"box_id": "1", "timestamp_ms": Int64(T_MS), "voltage": 120.5, "frequency": 60.02},
+    "trends": {
+        "box_id": "1", "timestamp_ms": Int64(T_MS), "voltage": {"min": 119.0, "max": 121.0, "average": 120.0},
+    },
+    "events": {
+        "event_id": 1, "boxes_triggered": ["1"], "boxes_received": ["1"],
+        "target_event_start_timestamp_ms": Int64(T_MS), "target_event_end_timestamp_ms": Int64(T_MS + 100),
+    },
+    "incidents": {
+        "incident_id": 1, "event_id": 1, "box_id": "1", "start_timestamp_ms": T_MS + 10.5,
+        "end_timestamp_ms": T_MS + 60.5, "classifications": ["VOLTAGE_SAG"],
+    },
+}  # fmt: skip
+"""Documents as the original leaves them (opq-interop, part D), with the keys that are read."""
+BROKEN: dict[str, list[dict[str, Any]]] = {
+    "opq_boxes": [{"name": "no id"}, {"box_id": "2", "location_archive": 7}],
+    "measurements": [
+        {"voltage": 1.0}, {"box_id": {"id": 1}, "timestamp_ms": Int64(T_MS)},
+        {"box_id": "1", "timestamp_ms": Int64(T_MS + 1), "voltage": "much"},
+    ],
+    "trends": [{"box_id": "1", "timestamp_ms": Int64(T_MS + 1), "voltage": 120.0}],
+    "events": [{"event_id": "two"}, {"event_id": 2, "boxes_triggered": 5}],
+    "incidents": [
+        {"incident_id": 2, "box_id": "1", "start_timestamp_ms": "late", "end_timestamp_ms": 1},
+        {"incident_id": 3, "box_id": "1"},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def store(mongo_uri: str, tmp_path: Path) -> Iterator[MongoStore]:
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        for name, document in GOOD.items():
+            client.get_default_database()[name].insert_many(
+                [document | {}, *(each | {} for each in BROKEN[name])]
+            )
+    found = open_store(mongo_uri, tmp_path)
+    assert isinstance(found, MongoStore)
+    yield found
+    found.close()
+
+
+def test_one_that_cannot_be_read_hides_no_other(store: MongoStore) -> None:
+    assert [box.box_id for box in store.boxes()] == ["1"]
+    (row,) = store.measurements("1", T_MS, T_MS + 10)
+    assert row.metrics["rms"].average == 120.5
+    (trend,) = store.trends("1", T_MS - 60_000, T_MS)
+    assert trend.metrics["rms"] == (119.0, 121.0, 120.0)
+    assert [record.event_id for record in store.events()] == [1]
+    assert store.event_record(2) is None and store.event(2) is None
+    assert [incident.incident_id for incident in store.incidents()] == [1]
+    assert store.incident(2) is None
+    assert {*store.unreadable} == {"opq_boxes", "measurements", "trends", "events", "incidents"}
+    assert min(store.unreadable.values()) >= 1
+
+
+def test_the_latest_measurement_is_the_newest_that_can_be_read(store: MongoStore) -> None:
+    """One of a Box whose id is no text comes first in the order of MongoDB."""
+    (row,) = store.latest_measurements().values()
+    assert (row.box_id, row.timestamp_ms) == ("1", T_MS)
+    assert store.unreadable["measurements"] == 1
+
+
+def test_a_waveform_whose_document_cannot_be_read_is_named_as_missing(store: MongoStore) -> None:
+    part = {"event_id": 1, "box_id": "1", "event_start_timestamp_ms": "then", "data_fs_filename": "event_1_1"}
+    store._db.box_events.insert_one(part)
+    store._server.fs.put(b"\0\1" * 400, filename="event_1_1")
+    event = store.event(1)
+    assert event is not None and event.waveforms == ()
+    assert event.missing == {"1": "its document in box_events cannot be read"}

@@ -23,8 +23,8 @@ from opq_measure.waveform.steady import FREE_CYCLES, MIN_CYCLES, Steady, steady_
 
 CYCLES = 6.0
 """Cycles fitted on either side: 0.2 mHz and 0.005 degrees at 60 dB, and the mains is steady over 0.1 s."""
-FEW_CYCLES = 3.0
-"""Fitted where only one change or two have to be told apart: over six, a ramp of 1 Hz/s leaves 1 %."""
+FEW_CYCLES, SPOILS = 3.0, 1.0
+"""Fitted around a jump that spoils the track, 60 degrees and more: over six, a ramp of 1 Hz/s leaves 1 %."""
 REACH = 1.0
 """Cycles around the first estimate in which the instant is searched."""
 MARGIN = 0.06
@@ -40,8 +40,8 @@ FAR_CYCLES = 2 + REACH + CYCLES
 SAME = 1.0
 """Samples by which a neighbour may move before the changes next to it are searched again."""
 EXPLAINED, OF_STEP = 2.0, 0.25
-"""Residual of a stretch, over the noise next to it or as a share of the least step, up to which it contains
-no other change."""
+"""Residual of a stretch up to which it contains no other change: over the noise next to it, or beside a jump
+that spoils the track as a share of the least step."""
 OVER_NOISE = 1.5
 """Times the median difference from the cycle before: six scatters of noise over half a cycle."""
 TWO_STEPS = 0.35
@@ -188,29 +188,36 @@ def _without_doubles(volts: SignalArray, tracked: Track, near: list[float], leas
         if kept and at - kept[-1] < 3 * period:
             before = kept[-2] if len(kept) > 1 else 0.0
             after = near[index + 1] if index + 1 < len(near) else float(len(volts))
-            one = _change_across(volts, tracked, (before, kept[-1], at, after))
-            if one is not None and _explains_all(one, least):
+            one = _only_change(volts, tracked, (before, kept[-1], at, after), least)
+            if one is not None:
                 kept[-1] = one.position
                 continue
         kept.append(at)
     return kept
 
 
-def _explains_all(change: Change, least: float) -> bool:
-    """Whether too little is left for another step: noise, or the wander of a wave in little noise."""
-    before, after = change.before, change.after
-    of_step = OF_STEP * least * min(before.amplitude, after.amplitude)
-    return change.rest < max(EXPLAINED * max(before.rest, after.rest), of_step)
+def _only_change(
+    volts: SignalArray, tracked: Track, places: tuple[float, float, float, float], least: float
+) -> Change | None:
+    """The one change between the second and third of the places, if it leaves too little for two."""
+    one = _change_across(volts, tracked, places, CYCLES)
+    if one is not None and one.rest < EXPLAINED * max(one.before.rest, one.after.rest):
+        return one
+    one = _change_across(volts, tracked, places, FEW_CYCLES)
+    if one is None or abs(one.step - 1) < SPOILS:
+        return None
+    of_step = OF_STEP * least * min(one.before.amplitude, one.after.amplitude)
+    return one if one.rest < of_step else None
 
 
 def _change_across(
-    volts: SignalArray, tracked: Track, places: tuple[float, float, float, float]
+    volts: SignalArray, tracked: Track, places: tuple[float, float, float, float], cycles: float
 ) -> Change | None:
     """One change between the second and third of the places, with nothing else between first and last."""
     before, low, high, after = places
     period = tracked.rate_hz / tracked.nominal_hz
     low, high = max(before, low - period / 2), min(after, high + period / 2)
-    waves = _around(volts, tracked, before, low, high, after, FEW_CYCLES * period)
+    waves = _around(volts, tracked, before, low, high, after, cycles * period)
     if waves is None:
         return None
     found = change_between(volts, *waves, math.ceil(low), math.floor(high))

@@ -15,9 +15,12 @@ class InUseError(OpqError):
 
 
 @contextmanager
-def in_use_by_this(data_dir: Path, option: str = "--data-dir") -> Iterator[None]:
+def in_use_by_this(data_dir: Path, option: str = "--data-dir", beside: str = "") -> Iterator[None]:
     """Makes the data folder if there is none, and locks it; the lock ends with the process.
 
+    Args:
+        option: the command's option for the folder.
+        beside: what a second run beside this one needs in addition, for its error.
     Raises:
         InUseError: another `up` or `sim history` holds it, it cannot be made or written, or its name is not
             UTF-8.
@@ -42,6 +45,6 @@ def in_use_by_this(data_dir: Path, option: str = "--data-dir") -> Iterator[None]
         except BlockingIOError as error:
             raise InUseError(
                 f"another `opq-tools up` or `sim history` works in {data_dir}: end it, "
-                f"or give another {option}"
+                f"or give another {option}{beside}"
             ) from error
         yield

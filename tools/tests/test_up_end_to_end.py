@@ -80,7 +80,8 @@ def test_the_default_scenario_is_a_sag_told_stage_by_stage_a_second_up_is_refuse
         assert answering == set(PORTS) - NOT_OF_UP  # what the check before the start asks for, and no more
         again = up_command(tmp_path, up.offset, "--sim", "1")  # the same ports too: just typed twice
         done = subprocess.run(again, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 1 and "another `opq-tools up` works in" in done.stderr
+        assert done.returncode == 1 and "another `opq-tools up` or `sim history` works in" in done.stderr
+        assert "give another --data-dir and --port-offset" in done.stderr
         assert up.end() == 0
         assert processes_with(str(tmp_path)) == []
 

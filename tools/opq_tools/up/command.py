@@ -138,7 +138,8 @@ def command(
     where = (data_dir or default_data_dir()).expanduser().absolute()
     plan = UpPlan(where, port_offset, fleet, real, config, trace=until_incident)
     ports = {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}
-    with in_use_by_this(where):  # before the ports, which another `up` on the folder would hold
+    # before the ports, which another `up` on the folder would hold
+    with in_use_by_this(where, beside=" and --port-offset"):
         require_free(ports, port_offset, typed_command())
         emulators = {box.emulator for box in real if box.emulator}
         if emulators:

@@ -102,6 +102,14 @@ def test_a_sag_open_at_the_end_is_returned_open(analysis):
     assert "still open" in found.because
 
 
+def test_a_waveform_shows_an_onset_that_two_cycles_precede(analysis):
+    """With a cycle before it the edge is fitted milliseconds early: 60 Hz, 24 ms and 36 ms before it."""
+    for start_s, seen in ((0.024, False), (0.036, True)):
+        (found,) = look(analysis, wave(steps=[(start_s, 0.5, 0.6)]))
+        assert found.onset_seen is seen
+        assert found.closed and "had begun before" not in found.because
+
+
 def test_findings_of_all_boxes_come_in_time_order(analysis):
     found = look(
         analysis, wave("2", [(1.0, 1.1, 0.6)]), wave("1", [(0.5, 0.6, 0.6), (2.0, 2.1, 1.2)]), wave("3")

@@ -59,6 +59,15 @@ def test_a_dip_begins_where_a_waveform_shows_its_start_not_where_one_begins_in_i
         assert (known.finding.start_ns, known.finding.end_ns) == (0, 4000 * MS)
 
 
+@pytest.mark.parametrize("cut_ms", [-4, 0, 7])
+def test_a_longer_waveform_that_does_not_show_the_onset_changes_only_the_end(cut_ms: int) -> None:
+    seen, longer = sag(0, 1000, closed=False), sag(cut_ms, 4000, onset_seen=False)
+    for pieces in ([seen, longer], [longer, seen]):
+        found = whole(pieces)
+        assert (found.start_ns, found.end_ns) == (0, 4000 * MS)
+        assert found.onset_seen and found.closed
+
+
 def test_a_telegram_begins_where_a_waveform_shows_it_not_with_one_that_begins_just_before() -> None:
     cut = sag(-36, 3000, kind="mains_signalling", residual_percent=None, onset_seen=False, closed=False)
     shown = replace(cut, start_ns=0, end_ns=2000 * MS, onset_seen=True)

@@ -15,8 +15,10 @@ from opq_cloud.mauka.measuring.box_requests import together
 from opq_cloud.mauka.measuring.results import (
     EVENT_LIMITS,
     RESULTS,
+    MeasuredRun,
     NominalConfig,
     measured_runs,
+    shows_onset,
     with_onset,
 )
 from opq_cloud.mauka.original.compat_findings import original_voltages
@@ -77,7 +79,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
         shown = {part.found.start_sample for part in parts if isinstance(part.found, Disturbance)}
         with_them = zip(piece.analysis.disturbances, piece.analysis.details, strict=True)
         found += [
-            with_onset(_finding(disturbance, details, piece.run), piece, disturbance, pieces)
+            with_onset(_finding(disturbance, details, piece), piece, disturbance, pieces)
             for disturbance, details in with_them
             if disturbance.start_sample in shown
         ]
@@ -123,7 +125,8 @@ def _longer(wave: Waveform, finding: Finding) -> SampleRequest:
     )
 
 
-def _finding(disturbance: Disturbance, details: tuple[Occurrence, ...], run: Waveform) -> Finding:
+def _finding(disturbance: Disturbance, details: tuple[Occurrence, ...], piece: MeasuredRun) -> Finding:
+    run = piece.run
     return Finding(
         kind=disturbance.kind,
         box_id=run.box_id,
@@ -131,7 +134,7 @@ def _finding(disturbance: Disturbance, details: tuple[Occurrence, ...], run: Wav
         end_ns=run.end_ns if disturbance.open else run.time_ns(disturbance.end_sample),
         uncertainty_ns=run.uncertainty_ns,
         closed=not disturbance.open,
-        onset_seen=not disturbance.open_at_start,
+        onset_seen=shows_onset(disturbance, run, piece.analysis.nominal_hz),
         residual_v=disturbance.residual_v,
         residual_percent=disturbance.residual_percent,
         duration_cycles=disturbance.duration_cycles,

@@ -42,6 +42,8 @@ MAX_DIGESTS = 256
 STANDS_S, STANDS_PU = 0.1, 0.02
 """A voltage is steady if it varies by no more than the hysteresis (share of nominal) for this time."""
 DEFAULT_LIMITS = Limits()
+ONSET_CYCLES = 2.0
+"""A waveform shows an onset if so much precedes it: what is normal before it is not measured in less."""
 EVENT_LIMITS = ClassLimits(short_changes=False)
 """Limits of `classify`, but rapid voltage changes need the second of 61000-4-30, 5.11."""
 
@@ -230,6 +232,12 @@ def with_onset(
     return replace(finding, figures=(*finding.figures, *shown))
 
 
+def shows_onset(found: Disturbance | Occurrence, run: Waveform, nominal_hz: float) -> bool:
+    """Returns True if the waveform begins long enough before the disturbance to show where it begins."""
+    before_s = found.start_sample / run.rate_hz
+    return not found.open_at_start and before_s * nominal_hz >= ONSET_CYCLES
+
+
 def finding_of(part: ClassifiedPart, run: Waveform, measurement_type: str = "VOLTAGE") -> Finding:
     """Makes a finding of a part that is no dip or swell: with its figures, without residual and verdict."""
     each = part.found
@@ -242,7 +250,7 @@ def finding_of(part: ClassifiedPart, run: Waveform, measurement_type: str = "VOL
         end_ns=run.end_ns if each.open else run.time_ns(each.end_sample),
         uncertainty_ns=run.uncertainty_ns,
         closed=not each.open,
-        onset_seen=not each.open_at_start,
+        onset_seen=shows_onset(each, run, each.nominal_hz),
         duration_cycles=each.duration_s * each.nominal_hz,
         confidence=part.confidence,
         because=part.because,

@@ -7,7 +7,7 @@ order nor repetition matters.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from opq_cloud.mauka.measuring.onset_figures import COMPARED
@@ -126,7 +126,8 @@ def whole(sightings: Iterable[Finding]) -> Finding:
     if len(every) == 1:
         return every[0]
     span = reach(every)
-    span = replace(span, start_ns=_start_ns(every, span.start_ns))
+    shown = _shown_starts(every, span.start_ns)
+    span = replace(span, start_ns=min(shown, default=span.start_ns))
     covering = [
         one
         for one in every
@@ -136,16 +137,16 @@ def whole(sightings: Iterable[Finding]) -> Finding:
     ]
     if covering:
         best = max(covering, key=lambda one: (one.closed, one.end_ns - one.start_ns, _order(one)))
+        if shown and not best.onset_seen:
+            best = replace(best, start_ns=min(shown), onset_seen=True)
         return _compared_best(replace(best, uncertainty_ns=span.uncertainty_ns), every)
     return _compared_best(_together(every, span), every)
 
 
-def _start_ns(pieces: Iterable[Finding], earliest_ns: int) -> int:
-    """Returns the first start that a waveform shows near the earliest one, or else that one."""
-    every = tuple(pieces)
+def _shown_starts(every: Sequence[Finding], earliest_ns: int) -> list[int]:
+    """Returns the starts near the earliest one that a waveform shows."""
     late_ns = LATE_STEADY_NS if is_steady(every[0].kind) else SAME_CLOCK_LIMIT_NS
-    shown = [one.start_ns for one in every if one.onset_seen and one.start_ns <= earliest_ns + late_ns]
-    return min(shown, default=earliest_ns)
+    return [one.start_ns for one in every if one.onset_seen and one.start_ns <= earliest_ns + late_ns]
 
 
 def _compared_best(finding: Finding, every: Iterable[Finding]) -> Finding:

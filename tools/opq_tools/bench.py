@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from opq_proto import log
 from opq_proto.command_line import json_option
 from opq_proto.errors import OpqError
 
@@ -135,6 +136,7 @@ def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> Non
         )
     from bench.result import BenchResult, commit, machine, row_text
 
+    log.configure("bench", "warning")  # what is measured may log; stdout is for the result
     result: BenchResult = importlib.import_module(BENCHMARKS[name][0]).run(quick)
     if as_json:
         click.echo(json.dumps({"bench": name, "machine": machine(), "commit": commit(), **asdict(result)}))

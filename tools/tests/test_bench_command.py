@@ -1,0 +1,29 @@
+"""`opq-tools bench`: its result alone is on stdout, whatever the measured code logs."""
+
+import json
+import sys
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+from bench.result import Baseline, BenchResult, case
+from opq_proto import log
+from opq_tools import bench
+
+
+def _measured_code_that_logs(quick: bool) -> BenchResult:
+    log.get(service="mauka").info("event.analysed", event_id=1)
+    log.get(service="mauka").warning("event.lost", event_id=2)
+    return BenchResult((case("one event", "ms", [2.0]),), Baseline("none", 2.0, "ms"), 1.0)
+
+
+def test_json_is_one_document_on_stdout_beside_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("bench_that_logs")
+    module.run = _measured_code_that_logs  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(bench.BENCHMARKS, "logs", (module.__name__, ""))
+    ran = CliRunner().invoke(bench.command, ["logs", "--quick", "--json"])
+    assert ran.exit_code == 0
+    assert json.loads(ran.stdout)["results"][0]["case"] == "one event"
+    assert "event.lost" in ran.stderr and "event.analysed" not in ran.stderr

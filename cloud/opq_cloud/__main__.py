@@ -168,7 +168,7 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     for key, problem in missing_backend_keys(command, config):
         return KeyFileError(f"{key}: {problem}")
     shared = CloudContext(lambda: _opened_store(config, data_dir), config.store.shared)
-    board = ServiceBoard()
+    board = ServiceBoard(shared.unreadable)
     board.note = in_clear(command, config)
     if board.note is not None:
         log.get().warning("backend.in_clear", note=board.note)

@@ -9,7 +9,7 @@ import resource
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from opq_cloud.service import (
@@ -56,7 +56,9 @@ class ServiceEntry:
 class ServiceBoard:
     """The runner's record of its services, in the order of their start; health reads it."""
 
-    def __init__(self) -> None:
+    def __init__(self, unreadable: Callable[[], Mapping[str, int]] = dict) -> None:
+        """`unreadable`: see `CloudContext`; counted as of the store."""
+        self._unreadable = unreadable
         self.entries: list[ServiceEntry] = []
         self.note: str | None = None
         """A note for the operator about the whole, even if all is well."""
@@ -101,6 +103,8 @@ class ServiceBoard:
                 for counter, row in entry.service.counters.snapshot().items():
                     for label, value in row.items():
                         yield name, counter, label, value
+        for collection, count in self._unreadable().items():
+            yield "store", "documents_unreadable", collection, count
 
     def stages(self) -> Iterator[tuple[str, str, list[int], float]]:
         """Yields (service, stage, cumulative counts, sum in seconds), as `StageTimes.snapshot`."""

@@ -169,6 +169,11 @@ class CloudContext:
             self._leases[name].start()
         return self._leases[name]
 
+    def unreadable(self) -> Mapping[str, int]:
+        """Returns `CloudStore.unreadable` of the store; nothing while it is not open."""
+        store = self._store  # no lock: health must not wait while it opens
+        return {} if store is None else store.unreadable
+
     def close(self) -> None:
         for lease in self._leases.values():
             lease.close()

@@ -132,6 +132,10 @@ class CloudStore(ShownStore, JoinStore, Protocol):
     def people(self) -> AccountRecords:
         """Accounts, sessions, who may see which Box, and the log of changes."""
 
+    @property
+    def unreadable(self) -> Mapping[str, int]:
+        """Documents of others left out because they could not be read: collection -> how often; a copy."""
+
     def close(self) -> None: ...
 
     # Boxes

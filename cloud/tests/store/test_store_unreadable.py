@@ -8,6 +8,9 @@ import pytest
 from bson.int64 import Int64
 from pymongo import MongoClient
 
+from opq_cloud.health.server import HealthService
+from opq_cloud.runner import ServiceBoard
+from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.mongo.store import MongoStore
 
@@ -68,6 +71,15 @@ def test_one_that_cannot_be_read_hides_no_other(store: MongoStore) -> None:
     assert store.incident(2) is None
     assert {*store.unreadable} == {"opq_boxes", "measurements", "trends", "events", "incidents"}
     assert min(store.unreadable.values()) >= 1
+
+
+def test_metrics_count_them_by_collection(store: MongoStore) -> None:
+    context = CloudContext(lambda: store)
+    health = HealthService("127.0.0.1:0", ServiceBoard(context.unreadable), "opq")
+    assert b"unreadable" not in health.reply("/metrics")[2], "the store is not open yet"
+    assert context.store.boxes()
+    text = health.reply("/metrics")[2].decode()
+    assert 'opq_documents_unreadable_total{of="opq_boxes",service="store"} 2.0' in text
 
 
 def test_the_latest_measurement_is_the_newest_that_can_be_read(store: MongoStore) -> None:

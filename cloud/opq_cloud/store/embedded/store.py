@@ -43,6 +43,11 @@ class EmbeddedStore(
         super().__init__(open_database(path, busy_s), Ttls(), seal_rows)
         self.people = AccountRecords(EmbeddedDocuments(path.with_name(ACCOUNTS_FILE), busy_s))
 
+    @property
+    def unreadable(self) -> dict[str, int]:
+        """Returns nothing: no other program writes its documents."""
+        return {}
+
     def close(self) -> None:
         self.people.close()
         super().close()

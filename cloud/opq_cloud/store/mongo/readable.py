@@ -23,7 +23,7 @@ class ReadableDocuments:
     """Makes records of documents; from any thread.
 
     Attributes:
-        unreadable: number of readings that failed, by collection.
+        unreadable: number of readings that failed, by collection, since the store was opened.
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,6 @@ incidents' index and those of accounts (`records.accounts.TABLES`). This module 
 trends, Boxes, events and findings have modules of their own.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
@@ -45,9 +44,8 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
         self.people = AccountRecords(MongoDocuments(self._server))
 
     @property
-    def unreadable(self) -> Counter[str]:
-        """Number of documents left out because they could not be read, by collection, since it was opened."""
-        return self._readable.unreadable
+    def unreadable(self) -> dict[str, int]:
+        return dict(self._readable.unreadable)
 
     def close(self) -> None:
         self._server.client.close()

@@ -95,7 +95,9 @@ def test_weak_evidence_counts_where_nothing_else_explains_the_waveform() -> None
     noise, harmonics = occurrence("noise"), occurrence("harmonics")
     step = replace(occurrence("rapid_voltage_change"), open_at_start=False)
     assert likely([weak], 0.1) == [weak] and likely([noise, weak], 0.1) == [noise, weak]
-    assert likely([harmonics, weak], 0.1) == [harmonics] and likely([weak, sure], 0.1) == [sure]
+    offset = occurrence("dc_offset")
+    assert likely([offset, weak], 0.1) == [offset] and likely([weak, sure], 0.1) == [sure]
+    assert likely([harmonics, weak], 0.1) == [harmonics, weak], "an arc furnace has both"
     assert likely([weak], 0.04) == [], "26 dB and better hide little"
     assert likely([step, sure], 0.01) == [step, sure]
     weaker, likelier = occurrence("flicker", 4.0, 0.02), occurrence("oscillatory_transient", 5.6, 0.0008)

@@ -73,7 +73,15 @@ def test_what_is_not_believed_hides_no_line_and_makes_none() -> None:
 def test_a_signal_that_is_too_short_or_hardly_believed_says_nothing() -> None:
     part = line(183.0, 5.0)
     assert found_in(part[:3000]) is None
-    assert faint_tone(part, T_S < 1.0, RATE_HZ, 1.0, 50.0) is None
+    assert faint_tone(part, T_S < 0.45, RATE_HZ, 1.0, 50.0) is None
+
+
+def test_a_line_beside_a_dip_of_most_of_the_signal_is_found() -> None:
+    dip = (T_S > 0.3) & (T_S < 2.0)
+    assert faint_tone(noise(5), ~dip, RATE_HZ, 1.0, 50.0) is None
+    found = faint_tone(noise(5) + line(389.0, 1.7), ~dip, RATE_HZ, 1.0, 50.0)
+    assert found is not None and not found.keyed
+    assert found.hz == pytest.approx(389.0, abs=0.5) and found.percent == pytest.approx(1.7, rel=0.15)
 
 
 @pytest.mark.parametrize(("bits", "kind"), [(True, "mains_signalling"), (False, "interharmonics")])

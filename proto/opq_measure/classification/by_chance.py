@@ -3,8 +3,8 @@
 A waveform was fetched because something triggered. So where it has nothing else, nothing at all and a faint
 disturbance (an impulse, a ringing or flicker) are taken as equally probable: each of the three has odds of 1
 to 3 against nothing. A disturbance that lasts from end to end explains the trigger in part, a sudden one
-wholly: a second one that has nothing to do with it would be a coincidence. A transient at the edge of a dip
-is none: a flashover or a switch often causes both.
+wholly: a second one that has nothing to do with it would be a coincidence. Flicker beside harmonics is none:
+an arc furnace or a welder causes both. Nor is a transient at the edge of a dip, with a flashover or a switch.
 
 With sizes spread evenly in their logarithm over a factor of ten, a share of 1 / (t log 10) of them stands out
 of the noise by t sigma, per sigma. Noise does so with the density t times the chance that it exceeds t
@@ -39,9 +39,16 @@ def likely(found: Sequence[Found], noise_pu: float) -> list[Found]:
     others = [each for each in sure if each.kind != "noise"]
     if noise_pu < ALONE_FROM_PU or not all(each.open and each.open_at_start for each in others):
         return sure
-    odds = ODDS_LASTING if others else ODDS_ALONE
-    weak = [each for each in found if _posterior(each, odds) > 0.5 and each not in sure]
-    return [*sure, *sorted(weak, key=lambda each: _posterior(each, odds))[-1:]]
+    kinds = {each.kind for each in others}
+    weak = [(_posterior(each, _odds(each, kinds)), each) for each in found if each not in sure]
+    probable = [one for one in weak if one[0] > 0.5]
+    return [*sure, max(probable, key=lambda one: one[0])[1]] if probable else sure
+
+
+def _odds(each: Found, beside: set[str]) -> float:
+    """Odds of a faint disturbance beside others from end to end of these classes."""
+    from_one_load = each.kind == "flicker" and "harmonics" in beside
+    return ODDS_LASTING if beside and not from_one_load else ODDS_ALONE
 
 
 def _posterior(each: Found, odds: float) -> float:

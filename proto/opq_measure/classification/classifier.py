@@ -263,6 +263,7 @@ def _is_turned_by_line(jump: Occurrence, level: Disturbance, found: list[Found])
         (one.figures.get("interharmonic_percent_max", 0.0) for one in found if _is_line(one)), default=0.0
     )
     most = math.degrees(math.asin(min(1.0, percent / level.residual_percent)))
+    most += NOISE_SIGMAS * jump.figures["uncertainty_degrees"]
     return abs(jump.figures["phase_jump_degrees"]) <= most
 
 

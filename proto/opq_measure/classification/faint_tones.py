@@ -34,7 +34,9 @@ KEYED = 0.35
 """Scatter of the power beyond a steady line's, over its square; a line on for 74 % of the time has it."""
 MIN_ON_SHARE = 0.25
 """Least share of the time that a telegram is on."""
-MIN_SHARE = 0.7
+MIN_S = 0.3
+MIN_SHARE = 0.2
+"""Share of a signal that has to be usable, as beside a long dip: some tenths of a second show a line."""
 BETWEEN = 0.6
 """Share of the way from one harmonic to the next; beyond it the next one is nearer."""
 BESIDE_HZ = 2.0
@@ -61,7 +63,6 @@ def faint_tone(
     fundamental_v: float,
     mains_hz: float,
     least_percent: float = 0.0,
-    least_share: float = MIN_SHARE,
 ) -> FaintTone | None:
     """The strongest line, if one stands out.
 
@@ -69,10 +70,9 @@ def faint_tone(
         residual: (n,) volts, what the mean cycle leaves; usable (n,): where it is valid.
         fundamental_v: rms of the fundamental; mains_hz: its frequency.
         least_percent: of the fundamental; smaller lines are ignored, if on for a quarter of the time or more.
-        least_share: of the residual that has to be usable.
     """
     count = len(residual)
-    if count < 0.3 * rate_hz or np.count_nonzero(usable) < least_share * count or not fundamental_v > 0:
+    if count < MIN_S * rate_hz or np.count_nonzero(usable) < MIN_SHARE * count or not fundamental_v > 0:
         return None
     clean = np.where(usable, residual, 0.0)
     window = np.hanning(count + 2)[1:-1] * usable

@@ -19,7 +19,7 @@ from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.edge_transients import BESIDE_CYCLES as BESIDE_EDGE_CYCLES
 from opq_measure.classification.edge_transients import edge_transient
 from opq_measure.classification.faint_jump import faint_jump
-from opq_measure.classification.faint_tones import MIN_SHARE, faint_tone
+from opq_measure.classification.faint_tones import faint_tone
 from opq_measure.classification.faint_transients import FRAME_S, FaintTransient, faint_transient
 from opq_measure.classification.judgement import Found
 from opq_measure.classification.measured_signal import TRANSIENTS, MeasuredSignal
@@ -36,8 +36,6 @@ HIDDEN = 0.8
 """Share of a line's limit: where one window needs more than this to be sure, the whole signal is searched."""
 NEAR_S = 0.012
 """Length of the residual before and after a transient that distinguishes a ringing from an impulse."""
-BESIDE_SHARE = 0.2
-"""Share of a signal that has to be clear of a dip to search it for lines, where the dip leaves no window."""
 LONGEST_TONE_S = 20.0
 """A longer signal is not searched for a line as a whole: that takes 0.1 s of CPU and 100 bytes per sample."""
 
@@ -63,8 +61,7 @@ def tone_in_noise(
         return
     residual, cycle = cycles.residual
     hz = (len(starts) - 1) * analysis.rate_hz / float(starts[-1] - starts[0])
-    share = BESIDE_SHARE if is_flagged else MIN_SHARE
-    tone = faint_tone(residual, cycles.usable[cycle], analysis.rate_hz, fundamental_v, hz, least, share)
+    tone = faint_tone(residual, cycles.usable[cycle], analysis.rate_hz, fundamental_v, hz, least)
     if tone is None or tone.mirrored:
         return
     limit = limits.signal_percent if tone.keyed else limits.line_percent

@@ -71,6 +71,8 @@ LENGTHS_S = {
     "mains_signalling": (2.0, 3.0),
     "flicker": (1.5, 3.0),
 }
+LOWEST_SAG, HIGHEST_SAG = 0.12, 0.88
+"""Residual of a sag; the limits are 0.1 and 0.9. With harmonics, its rms is the highest at most."""
 FOREVER_S = 10.0
 NEAR_HARMONIC_HZ = 8.0
 """A harmonic's subgroup includes the bins beside it, 7.5 Hz (61000-4-7); a line in it is no interharmonic."""
@@ -140,7 +142,7 @@ def short_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> La
     )
     made = [_made(part, draws, hz, nominal_v, seconds) for part in parts if part != "frequency_deviation"]
     if len(made) > 1:  # sudden parts belong at the beginning of levels
-        made = _together(made, draws)
+        made = _together(_below_limit(made), draws)
     mains = Mains(rate_hz=RATE_HZ, grid=grid, wave=wave, disturbances=tuple(made))
     count = round(seconds * RATE_HZ)
     t_s = np.arange(count) / RATE_HZ
@@ -152,6 +154,21 @@ def short_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> La
     v_per_lsb = FULL_SCALE * nominal_v / 32768
     counts = np.clip(np.rint(volts / v_per_lsb), -32768, 32767).astype(np.int16)
     return LabelledSignal(kind, counts, v_per_lsb, nominal_v, float(hz))
+
+
+def _below_limit(made: list[MainsDisturbance]) -> list[MainsDisturbance]:
+    """Makes sags deeper where a load's harmonics, which stay, would raise their rms beyond a sag's limit."""
+    shares = [
+        each.percent / 100 for one in made if isinstance(one, HarmonicDistortion) for each in one.harmonics
+    ]
+    highest = math.sqrt(HIGHEST_SAG**2 - sum(share**2 for share in shares))
+    part = (highest - LOWEST_SAG) / (HIGHEST_SAG - LOWEST_SAG)
+    return [
+        replace(one, depth=1 - LOWEST_SAG - part * (1 - one.depth - LOWEST_SAG))
+        if isinstance(one, Sag)
+        else one
+        for one in made
+    ]
 
 
 def _together(made: list[MainsDisturbance], draws: KeyedDraws) -> list[MainsDisturbance]:
@@ -183,8 +200,8 @@ def _made(kind: str, draws: KeyedDraws, hz: int, nominal_v: float, seconds: floa
         cycles = between(1.0 if kind == "interruption" else 0.5, most)
         at_s = between(MARGIN_S, seconds - MARGIN_S - (cycles + 1) / hz)
         if kind == "sag":  # Urms(1/2) sees only a part of half a cycle
-            deepest = between(12.0, 88.0) if cycles >= 1.5 else between(12.0, 50.0)
-            return Sag(depth=1 - deepest / 100, cycles=cycles, start_s=at_s, angle_deg=angle)
+            left = between(LOWEST_SAG, HIGHEST_SAG) if cycles >= 1.5 else between(LOWEST_SAG, 0.5)
+            return Sag(depth=1 - left, cycles=cycles, start_s=at_s, angle_deg=angle)
         if kind == "swell":
             highest = between(114.0, 180.0) if cycles >= 1.5 else between(135.0, 180.0)
             return Swell(rise=highest / 100 - 1, cycles=cycles, start_s=at_s, angle_deg=angle)

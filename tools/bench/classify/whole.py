@@ -21,7 +21,17 @@ from pathlib import Path
 import click
 
 import opq_measure
-from bench.classify.figures import MINUTE, MINUTE_PER_CLASS, NOISY_DB, PER_CLASS, SEEDS, WANTED, answer_of
+from bench.classify.figures import (
+    MINUTE,
+    MINUTE_PER_CLASS,
+    NOISY_DB,
+    PER_CLASS,
+    SEEDS,
+    TOGETHER,
+    TOGETHER_NAME,
+    WANTED,
+    answer_of,
+)
 from bench.classify.recordings import ALL_HZ, COMBINED, LONG, SHORT, SNR_DB, long_signal, short_signal
 from bench.classify.scores import Judged, calibration_error, class_scores, macro_f1
 
@@ -97,6 +107,8 @@ def table(done: dict[RecordingKey, Judged]) -> str:
     groups: dict[tuple[str, float], list[Judged]] = defaultdict(list)
     for key, judged in done.items():
         groups[key.set, key.snr_db].append(judged)
+        if key.set in TOGETHER:
+            groups[TOGETHER_NAME, key.snr_db].append(judged)
     lines = [
         f"{'set':<10}{'noise':>7}{'recordings':>12}{'macro F1':>10}{'wanted':>8}{'calibration error':>19}"
     ]

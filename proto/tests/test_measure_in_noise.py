@@ -102,6 +102,22 @@ def test_what_noise_adds_to_the_edge_of_a_jump_is_no_impulse() -> None:
         assert kinds(PEAK_V * wave + noise(1.0, seed), 50.0) == {"harmonics", "phase_jump"}
 
 
+def test_what_harmonics_add_to_a_jump_is_no_impulse() -> None:
+    seconds, orders = at_s(1.0), ((3, 0.12, 0.3), (5, 0.14, 1.5), (7, 0.1, 4.0), (11, 0.09, 2.2))
+    turn = 2 * np.pi * 60 * seconds + np.where(seconds >= 0.4 + 21 / 2400, math.radians(42), 0.0)
+    wave = np.sin(turn) + sum(size * np.sin(order * turn + phase) for order, size, phase in orders)
+    assert kinds(PEAK_V * wave + noise(1.0, 1)) == {"harmonics", "phase_jump"}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_jump_that_remains_after_a_dip_of_two_cycles_is_found(seed: int) -> None:
+    since = at_s(1.2) - 0.52
+    dip = np.where((since >= 0) & (since < 0.03), 0.15, 1.0)
+    for degrees, found in ((0, {"sag"}), (12, {"phase_jump", "sag"})):
+        turn = 2 * np.pi * 60 * since + np.where(since >= 0, math.radians(degrees), 0.0)
+        assert kinds(PEAK_V * dip * np.sin(turn) + noise(1.2, seed)) == found
+
+
 @pytest.mark.parametrize(("seed", "hz", "width"), [(0, 49.951, 3.7), (9, 50.03, 3.7), (13, 49.97, 5.0)])
 def test_notches_that_only_the_mean_cycle_shows_do_not_flicker(seed: int, hz: float, width: float) -> None:
     angle = (360 * hz * at_s(2.7) + 10 * seed) % 60

@@ -176,7 +176,7 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal, limits: 
     ):  # an edge found off by parts of a sample leaves less than the step, plus the noise
         near = NEAR_S * each.rate_hz
         noise_v = signal.analysis.noise_v if math.isfinite(signal.analysis.noise_v) else 0.0
-        peak_v = abs(each.figures["peak_v"]) - NOISE_SIGMAS * noise_v
+        peak_v = abs(each.figures["peak_v"]) - NOISE_SIGMAS * noise_v - _turned_harmonics_v(found, signal)
         return any(
             abs(one.start_sample - each.start_sample) <= near
             and (each.figures["peak_pu"] <= _step(one) or peak_v <= _step_v(one, signal))
@@ -252,6 +252,12 @@ def _step_v(jump: Occurrence, signal: MeasuredSignal) -> float:
     return math.sqrt(2) * float(np.median(before_v)) * _step(jump) if len(before_v) else 0.0
 
 
+def _turned_harmonics_v(found: list[Found], signal: MeasuredSignal) -> float:
+    """What harmonics add at most to a step of the phase, peak volts: a jump can turn them to the opposite."""
+    thd = max((one.figures["thd_percent"] for one in found if _is_of(one, "harmonics")), default=0.0) / 100
+    return 2 * math.sqrt(2) * thd * signal.usual_rms_v if thd > 0 else 0.0
+
+
 def _is_turned_by_line(jump: Occurrence, level: Disturbance, found: list[Found]) -> bool:
     """Whether a line between harmonics can turn the phase by so much in a dip of some cycles.
 
@@ -260,15 +266,16 @@ def _is_turned_by_line(jump: Occurrence, level: Disturbance, found: list[Found])
     if level.duration_cycles >= TURNED_CYCLES or level.residual_percent <= 0:
         return False
     percent = max(
-        (one.figures.get("interharmonic_percent_max", 0.0) for one in found if _is_line(one)), default=0.0
+        (one.figures.get("interharmonic_percent_max", 0.0) for one in found if _is_of(one, "interharmonics")),
+        default=0.0,
     )
     most = math.degrees(math.asin(min(1.0, percent / level.residual_percent)))
     most += NOISE_SIGMAS * jump.figures["uncertainty_degrees"]
     return abs(jump.figures["phase_jump_degrees"]) <= most
 
 
-def _is_line(one: Found) -> TypeGuard[Occurrence]:
-    return isinstance(one, Occurrence) and one.kind == "interharmonics"
+def _is_of(one: Found, kind: str) -> TypeGuard[Occurrence]:
+    return isinstance(one, Occurrence) and one.kind == kind
 
 
 def _within(each: Occurrence, one: Found, slack: float) -> bool:

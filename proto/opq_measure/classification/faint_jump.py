@@ -2,7 +2,7 @@
 
 A jump of six degrees moves all the cycles after it by twenty times as much as noise of 20 dB moves the mean
 of six. So two straight lines are fitted to the beginnings of the cycles on both sides; their distance where
-they meet is the jump.
+they meet is the jump. So it is where a dip of few cycles lies between them.
 
 Source: change point of a line in white noise; the limit is that of `phase_jump`.
 """
@@ -18,6 +18,8 @@ SIDE_CYCLES = 6
 MIN_CYCLES = 4
 SMEARED_CYCLES = 1
 """Cycles left out on either side of a jump, as the tracker's window covers both sides."""
+ACROSS_CYCLES = 12
+"""Cycles fitted on each side of a dip: the further apart the sides are, the more of them show the slope."""
 SIGMAS = 6.0
 
 
@@ -59,6 +61,36 @@ def faint_jump(starts: FloatArray, rms_v: FloatArray, usable: BoolArray) -> Fain
     before, after = rms_v[max(0, at - span) : at - SMEARED_CYCLES], rms_v[at + SMEARED_CYCLES + 1 :]
     ratio = float(np.median(after[:SIDE_CYCLES]) / np.median(before))
     return FaintJump(float(starts[at]), float(degrees[at]), float(sigma[at]), ratio)
+
+
+def jump_across(
+    starts: FloatArray, rms_v: FloatArray, usable: BoolArray, position: float
+) -> FaintJump | None:
+    """The step in the phase that remains after a dip at `position`, if it stands out of the noise.
+
+    The dip is too short to show its own phase. Arguments as in `faint_jump`.
+    """
+    at = int(np.searchsorted(starts, position))
+    begin = int(np.flatnonzero(usable[:at])[-1]) + 1 if usable[:at].any() else 0
+    stop = at + int(np.argmax(usable[at:])) if usable[at:].any() else len(starts)
+    before, after = (
+        np.arange(max(0, begin - ACROSS_CYCLES), begin),
+        np.arange(stop, min(len(starts), stop + ACROSS_CYCLES)),
+    )
+    cycles = np.concatenate((before, after))
+    if min(len(before), len(after)) < MIN_CYCLES or not usable[cycles].all():
+        return None
+    basis = np.column_stack((np.ones(len(cycles)), cycles - begin, cycles >= stop)).astype(np.float64)
+    inverse = np.linalg.inv(basis.T @ basis)
+    values = starts[cycles] - starts[before[0]]
+    _, period, late = (solved := inverse @ basis.T @ values)
+    rest = values - basis @ solved
+    sigma = 360.0 / period * float(np.sqrt(rest @ rest / (len(cycles) - 3) * inverse[2, 2]))
+    degrees = float(np.remainder(-360.0 * late / period + 180.0, 360.0)) - 180.0
+    if not abs(degrees) > SIGMAS * sigma:
+        return None
+    ratio = float(np.median(rms_v[after[:-1]]) / np.median(rms_v[before]))
+    return FaintJump(position, degrees, sigma, ratio)
 
 
 def _steps(starts: FloatArray, places: IndexArray) -> tuple[FloatArray, FloatArray]:

@@ -18,7 +18,7 @@ from opq_measure.classification.by_chance import ODDS_ALONE, ODDS_AT_EDGE
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.edge_transients import BESIDE_CYCLES as BESIDE_EDGE_CYCLES
 from opq_measure.classification.edge_transients import edge_transient
-from opq_measure.classification.faint_jump import faint_jump
+from opq_measure.classification.faint_jump import faint_jump, jump_across
 from opq_measure.classification.faint_tones import faint_tone
 from opq_measure.classification.faint_transients import FRAME_S, FaintTransient, faint_transient
 from opq_measure.classification.judgement import Found
@@ -32,6 +32,8 @@ FAINT_FROM_PU = 0.012
 """Noise (share of the fundamental's peak) from which single samples no longer show a transient of 0.1."""
 EDGE_FROM_PU = 0.003
 """The same at the edge of a dip, where single samples show an impulse together with the step."""
+SHORT_DIP_CYCLES = 3.5
+"""In a shorter dip no stretch between its edges shows the phase in much noise."""
 HIDDEN = 0.8
 """Share of a line's limit: where one window needs more than this to be sure, the whole signal is searched."""
 NEAR_S = 0.012
@@ -100,7 +102,11 @@ def jump_in_noise(
     if not FAINT_FROM_PU * math.sqrt(2) * signal.usual_rms_v < analysis.noise_v:
         return
     starts = analysis.cycle_starts
-    found = faint_jump(starts, analysis.rms_v, signal.clear_of(starts))
+    usable = signal.clear_of(starts)
+    found = faint_jump(starts, analysis.rms_v, usable)
+    for each in analysis.disturbances:
+        if found is None and each.kind != "interruption" and each.duration_cycles < SHORT_DIP_CYCLES:
+            found = jump_across(starts, analysis.rms_v, usable, each.start_sample)
     if found is None or abs(found.degrees) < limits.jump_degrees:
         return
     yield Occurrence(

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,49 @@ def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.CONNECT_S", 0.2)
     with pytest.raises(BulkError, match="no Dask scheduler answers at tcp"), bulk_client("tcp://127.0.0.1:9"):
         pass
+
+
+@contextmanager
+def dask_process(module: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", f"distributed.cli.{module}", "--host", "127.0.0.1", *options]
+    process = subprocess.Popen([*command, "--no-dashboard"], stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_killed_scheduler_ends_the_run_with_one_line(tmp_path, until, monkeypatch, capfd) -> None:
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.EVENTS_PER_CALL", 1)
+    put_events(tmp_path, 9).close()
+    file = tmp_path / "scheduler.json"
+    with (
+        dask_process("dask_scheduler", "--port", "0", "--scheduler-file", str(file)) as scheduler,
+        dask_process("dask_worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-nanny"),
+    ):
+        assert until(lambda: file.exists() and file.read_text().endswith("}"))
+        address = json.loads(file.read_text())["address"]
+        with distributed.Client(address) as client:
+            client.wait_for_workers(1, timeout=60)
+        lost = pytest.raises(BulkError, match=f"the Dask scheduler at {address} was lost; start the same")
+        with lost, bulk_client(address) as client:
+            results = analyse_in_bulk(client, rms_alone(tmp_path), list(range(1, 10)))
+            next(results)
+            scheduler.kill()
+            list(results)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_scheduler_without_workers_ends_the_run(tmp_path, cluster, monkeypatch) -> None:
+    monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.CHECK_S", 0.1)
+    monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.NO_WORKER_S", 0.3)
+    with bulk_client(cluster) as client:
+        client.retire_workers(list(client.nthreads()))
+        results = analyse_in_bulk(client, rms_alone(tmp_path), [1])
+        with pytest.raises(BulkError, match="no worker for"):
+            next(results)
 
 
 @pytest.mark.slow

@@ -9,8 +9,10 @@ belong in a network of their own.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -25,14 +27,17 @@ from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 LOCAL = "local"
 EVENTS_PER_CALL = 8
 """Limit per call: a call costs 5 ms of CPU at the caller and 4 ms at its worker, whatever it contains."""
 CALLS_PER_WORKER = 3
 """Calls under way at once: one is analysed, the others are in transit."""
-CONNECT_S = 30.0
+CONNECT_S = 10.0
+"""Also how long a run waits for a lost scheduler before it ends."""
+CHECK_S, NO_WORKER_S = 5.0, 60.0
+"""A call may take minutes; so often it is checked whether there are workers, and they may be gone so long."""
 RETRIES = 2
 """Further tries of a call whose worker was lost."""
 
@@ -106,32 +111,57 @@ def analyse_in_bulk(client: "Client", work: BulkWork, event_ids: Sequence[int]) 
     """Yields the result of each event once, in the order of arrival.
 
     Raises:
-        BulkError: there are no workers any more.
+        BulkError: the scheduler was lost, or there are no workers any more.
     """
-    from distributed import as_completed
-
+    scheduler = client.scheduler.address
     most = CALLS_PER_WORKER * max(1, sum(client.nthreads().values()))
     events = max(1, min(EVENTS_PER_CALL, len(event_ids) // (2 * most)))  # a few events are divided evenly
     ahead = iter([event_ids[n : n + events] for n in range(0, len(event_ids), events)])
-    given = {}
+    under_way: dict[Future, Sequence[int]] = {}
 
-    def submit(call: Sequence[int]) -> object:
-        future = client.submit(analyse_events, work, tuple(call), pure=False, retries=RETRIES)
-        given[future.key] = call
-        return future
+    def submit(calls: Iterable[Sequence[int]]) -> None:
+        for call in calls:
+            under_way[client.submit(analyse_events, work, tuple(call), pure=False, retries=RETRIES)] = call
 
-    under_way = as_completed([submit(call) for call in islice(ahead, most)])
-    for future in under_way:
-        call = given.pop(future.key)
-        if future.status == "finished":
-            yield from future.result()
-        else:
-            why = f"{type(future.exception()).__name__}: {future.exception()}"
-            yield from (EventResult(event_id, (), (), {"worker": why}) for event_id in call)
-        future.release()
-        following = next(ahead, None)
-        if following is not None:
-            under_way.add(submit(following))
+    submit(islice(ahead, most))
+    try:
+        while under_way:
+            for future in _first_done(client, under_way):
+                results = _results(future, under_way.pop(future))
+                future.release()
+                submit(islice(ahead, 1))
+                yield from results
+    except (CancelledError, OSError) as error:  # all calls are cancelled when the connection breaks
+        raise BulkError(
+            f"the Dask scheduler at {scheduler} was lost; start the same command again"
+        ) from error
+
+
+def _first_done(client: "Client", under_way: Collection["Future"]) -> "set[Future]":
+    """Waits for the first calls that are done.
+
+    Raises:
+        BulkError: the scheduler has had no worker for a while.
+        CancelledError, OSError: it was lost.
+    """
+    from distributed import wait
+
+    without_s = 0.0
+    while without_s < NO_WORKER_S:
+        with suppress(TimeoutError):
+            return set(wait([*under_way], timeout=CHECK_S, return_when="FIRST_COMPLETED").done)
+        without_s = 0.0 if client.nthreads() else without_s + CHECK_S
+    raise BulkError(
+        f"the Dask scheduler has had no worker for {NO_WORKER_S:g} s; start some, then the same command again"
+    )
+
+
+def _results(future: "Future", call: Sequence[int]) -> list[EventResult]:
+    """Returns what the worker returned for the call's events, or for each of them why it has failed."""
+    if future.status == "finished":
+        return list(future.result())
+    why = f"{type(future.exception()).__name__}: {future.exception()}"
+    return [EventResult(event_id, (), (), {"worker": why}) for event_id in call]
 
 
 @contextmanager
@@ -148,6 +178,7 @@ def bulk_client(scheduler: str) -> Iterator["Client"]:
         raise BulkError(
             f"this needs {error.name}, which is not installed: pip install 'opq-toolkit[bulk]'"
         ) from error
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # BulkError reports a lost scheduler
     name, _, count = scheduler.partition(":")
     if name == LOCAL:
         if count and not (count.isdecimal() and int(count) > 0):

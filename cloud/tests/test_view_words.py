@@ -58,6 +58,12 @@ def test_a_box_that_has_a_name_is_named() -> None:
     assert words.boxes([str(k) for k in range(7)], names) == "7 Boxes"
 
 
+def test_a_class_that_people_gave_has_no_level_if_it_is_none_of_voltage() -> None:
+    labelled = _incident(SAG, kind="harmonics")
+    assert words.headline(labelled) == "Harmonics at Box 1"
+    assert words.outline(labelled) == f"for 150{THIN}ms at Box 1"
+
+
 def test_boxes_of_which_the_same_is_said_stand_together_and_those_that_differ_come_first() -> None:
     said = [(str(k), "refused" if k == 7 else "arrived") for k in range(1, 13)]
     (one, refused), (rest, arrived) = words.alike(said)

@@ -325,9 +325,9 @@ def worst(incident: Incident, box_id: str | None = None) -> StoredFinding | None
 def headline(incident: Incident, names: Names = NO_NAMES) -> str:
     """`Sag to 85.2 % at Box 1`."""
     where, what = boxes(incident.box_ids, names), class_words(incident.kind)
-    if incident.residual_percent is None:
+    level = _level(incident)
+    if level is None:
         return _("%(what)s at %(where)s", what=what, where=where)
-    level = number(incident.residual_percent, 1, "%")
     return _("%(what)s to %(level)s at %(where)s", what=what, level=level, where=where)
 
 
@@ -337,10 +337,17 @@ def outline(incident: Incident, names: Names = NO_NAMES) -> str:
     lasting = duration((incident.end_ns - incident.start_ns) / 1e9)
     if not incident.closed:
         lasting = _("%(time)s so far, without an end", time=lasting)
-    if incident.residual_percent is None:
+    level = _level(incident)
+    if level is None:
         return _("for %(time)s at %(where)s", time=lasting, where=where)
-    level = number(incident.residual_percent, 1, "%")
     return _("to %(level)s for %(time)s at %(where)s", level=level, time=lasting, where=where)
+
+
+def _level(incident: Incident) -> str | None:
+    """The voltage that it fell or rose to; None for a class without one, as where people labelled it so."""
+    if incident.residual_percent is None or incident.kind not in DOWNWARD | UPWARD:
+        return None
+    return number(incident.residual_percent, 1, "%")
 
 
 def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> str:

@@ -118,6 +118,15 @@ def test_a_jump_that_remains_after_a_dip_of_two_cycles_is_found(seed: int) -> No
         assert kinds(PEAK_V * dip * np.sin(turn) + noise(1.2, seed)) == found
 
 
+@pytest.mark.parametrize("line_hz", [35.0, 64.3])
+def test_a_line_near_the_fundamental_turns_the_edges_of_a_long_dip_and_is_no_jump(line_hz: float) -> None:
+    seconds = at_s(1.3)
+    dip = np.where((seconds >= 0.5) & (seconds < 0.924), 0.26, 1.0)
+    line = 0.072 * np.sin(2 * np.pi * line_hz * seconds)
+    volts = PEAK_V * (dip * np.sin(2 * np.pi * 50 * seconds + 0.7) + line) + noise(1.3, 1, 30.0)
+    assert kinds(volts, 50.0) == {"interharmonics", "sag"}
+
+
 @pytest.mark.parametrize(("seed", "hz", "width"), [(0, 49.951, 3.7), (9, 50.03, 3.7), (13, 49.97, 5.0)])
 def test_notches_that_only_the_mean_cycle_shows_do_not_flicker(seed: int, hz: float, width: float) -> None:
     angle = (360 * hz * at_s(2.7) + 10 * seed) % 60

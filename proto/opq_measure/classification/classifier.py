@@ -36,8 +36,10 @@ OWN_WAVE = 2.0
 """Times the fundamental's frequency: below this nothing is a ringing (ringing is searched above 240 Hz)."""
 AS_LONG_CYCLES = 0.3
 """A longer deviation that does not swing is no impulse beside a dip of half a cycle, but the dip itself."""
-TURNED_CYCLES = 3.5
+TURNED_CYCLES = 3.6
 """In a shorter dip no stretch between its edges is long enough to separate a line from the fundamental."""
+TURNED_BY = 0.6
+"""In a longer one, lines this near to the fundamental, as a share of its frequency, turn its phase."""
 BEFORE_CYCLES = 4
 """Cycles before a jump whose median rms gives its step in volts."""
 BEAT_HZ = 1.5
@@ -259,16 +261,18 @@ def _turned_harmonics_v(found: list[Found], signal: MeasuredSignal) -> float:
 
 
 def _is_turned_by_line(jump: Occurrence, level: Disturbance, found: list[Found]) -> bool:
-    """Whether a line between harmonics can turn the phase by so much in a dip of some cycles.
+    """Whether a line between harmonics can turn the phase by so much in a dip.
 
-    Over so few cycles it cannot be separated from the fundamental, and it is large against a small residual.
+    In the few cycles beside its edges a line near the fundamental cannot be separated from it, in a dip of
+    few cycles no line can; and it is large against a small residual.
     """
-    if level.duration_cycles >= TURNED_CYCLES or level.residual_percent <= 0:
+    lines = [one for one in found if _is_of(one, "interharmonics")]
+    if level.duration_cycles >= TURNED_CYCLES:
+        off_hz = TURNED_BY * jump.nominal_hz
+        lines = [one for one in lines if abs(one.figures["interharmonic_hz"] - jump.nominal_hz) <= off_hz]
+    if not lines or level.residual_percent <= 0:
         return False
-    percent = max(
-        (one.figures.get("interharmonic_percent_max", 0.0) for one in found if _is_of(one, "interharmonics")),
-        default=0.0,
-    )
+    percent = max(one.figures["interharmonic_percent_max"] for one in lines)
     most = math.degrees(math.asin(min(1.0, percent / level.residual_percent)))
     most += NOISE_SIGMAS * jump.figures["uncertainty_degrees"]
     return abs(jump.figures["phase_jump_degrees"]) <= most

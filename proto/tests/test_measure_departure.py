@@ -124,6 +124,19 @@ def test_a_flicker_that_a_second_of_envelope_places_is_moved_to_its_first_sample
     assert moved.start_sample == pytest.approx(1.2 * RATE_HZ, abs=6)
 
 
+@pytest.mark.parametrize("begins_s", [None, 0.3])
+def test_flicker_begins_in_the_seconds_in_which_the_meter_settles(begins_s: float | None) -> None:
+    """Or it is there from the first sample on."""
+    seconds = np.arange(round(7.0 * RATE_HZ)) / RATE_HZ
+    swings = np.sin(2 * np.pi * 8.9 * np.maximum(seconds - (begins_s or -0.3), 0.0))
+    volts = 230 * PEAK * np.sin(2 * np.pi * 50.02 * seconds + 0.7) * (1 - 0.012 * swings)
+    volts += np.random.default_rng(3).normal(0, 0.023, len(volts))
+    (part,) = classify(volts, RATE_HZ, 230.0, 50.0).parts
+    assert part.kind == "flicker"
+    assert part.found.open_at_start is (begins_s is None)
+    assert part.found.start_sample / RATE_HZ == pytest.approx(begins_s or 0.0, abs=1e-3)
+
+
 @pytest.mark.parametrize("begins_s", [1.35, 1.95, 2.3])
 @pytest.mark.parametrize("noise_db", [80.0, 60.0, 45.0])
 def test_flicker_does_not_begin_with_a_capacitor_a_second_before_it(noise_db: float, begins_s: float) -> None:

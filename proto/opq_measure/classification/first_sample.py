@@ -40,7 +40,7 @@ CYCLES_BEFORE = 9
 """Cycles whose median frequency is used."""
 LINE_FIGURES = {"mains_signalling": "signal_percent", "interharmonics": "interharmonic_percent"}
 """Class of a line that is found in the whole signal, where its beginning may be -> the figure of its size.
-Notches of the mean cycle are the other class of which that is so."""
+Notches of the mean cycle are another class of which that is so, and flicker is one, as the meter settles."""
 FAINT = 0.3
 """Share of a line that is left in the wave before its beginning at most."""
 SWINGS_FIRST = 0.1
@@ -48,6 +48,8 @@ SWINGS_FIRST = 0.1
 UNSTEADY, PASSES_CYCLES, MAX_BEGINNINGS = 2.0, 2, 3
 """Flicker leaves this many times as much of a fitted wave as before it; cycles in which something shorter,
 as a ringing, passes; beginnings that are tried at most."""
+STEADIER = 4.0
+"""The range of Urms(1/2) during flicker over that before it, at least; a line's beat swings all the time."""
 CLEARER, SIDE_CYCLES = 0.5, 4
 """The wave before notches has at most this share of the distortion of that after; cycles on each side."""
 MEAN_HALF_CYCLES, FIT_HALF_CYCLES = 10, 7
@@ -58,7 +60,7 @@ NEARLY_REAL = 1e-6
 
 def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits) -> Found:
     """`found` with its start at its first sample; unchanged where the noise hides that."""
-    is_anywhere = found.kind in LINE_FIGURES or found.kind == "periodic_notching"
+    is_anywhere = found.kind in LINE_FIGURES or found.kind in ("periodic_notching", "flicker")
     if isinstance(found, Disturbance) or (found.open_at_start and not is_anywhere):
         return found
     if found.kind == "frequency_deviation":
@@ -79,7 +81,7 @@ def from_first_sample(found: Found, signal: MeasuredSignal, limits: ClassLimits)
         at = _unsteady_from(found.start_sample if at is None else at, found, signal, hz)
     if at is None or abs(at - found.start_sample) <= AGREES_S * found.rate_hz:
         return found
-    if found.open_at_start and found.kind not in LINE_FIGURES and not _is_clearer_before(signal, at, hz):
+    if found.open_at_start and not _begins_at(at, found, signal, hz):
         return found
     instant = found.end_sample == found.start_sample
     end = at if instant else max(at, found.end_sample)
@@ -104,6 +106,25 @@ def _unsteady_from(at: float, found: Occurrence, signal: MeasuredSignal, hz: flo
             break
         at = later
     return at
+
+
+def _begins_at(at: float, found: Occurrence, signal: MeasuredSignal, hz: float | None) -> bool:
+    """Whether what is found throughout begins at this sample."""
+    if found.kind in LINE_FIGURES:
+        return True  # their size before it was a condition of `departure_in`
+    if found.kind == "flicker":
+        return _swings_only_after(signal, at)
+    return _is_clearer_before(signal, at, hz)
+
+
+def _swings_only_after(signal: MeasuredSignal, at: float) -> bool:
+    """Whether Urms(1/2) varies little before this sample, beside what it does after it."""
+    level, starts = signal.analysis.half_rms_v, signal.analysis.half_starts
+    early, late = level[starts < at - signal.cycle], level[starts >= at]
+    early, late = early[np.isfinite(early)], late[np.isfinite(late)]
+    if len(early) < 2 * CYCLES_BEFORE or not len(late):
+        return False
+    return STEADIER * float(np.ptp(early)) <= float(np.ptp(late))
 
 
 def _is_clearer_before(signal: MeasuredSignal, at: float, hz: float | None) -> bool:

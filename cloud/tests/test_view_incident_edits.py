@@ -78,7 +78,7 @@ def test_a_class_by_hand_is_shown_with_what_the_analyses_say_and_can_be_taken_ba
     page = f"/incidents/{number}"
     assert rita.post(f"{page}/label", page, **{"class": "mains_signalling"}) == 303
     rita.get(page)
-    assert "<h1>Mains signalling to" in rita.text
+    assert "<h1>Mains signalling at" in rita.text
     assert "the analyses say “Sag”" in rita.text
     rita.get(f"/api/incidents/{number}")
     found = json.loads(rita.text)

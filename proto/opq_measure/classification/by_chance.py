@@ -1,4 +1,4 @@
-"""What noise may have made by chance: how strong the evidence for a faint disturbance has to be.
+"""How strong the evidence of a faint disturbance has to be, because noise makes some by chance.
 
 A waveform was fetched because something triggered. So where it has nothing else, nothing at all and a faint
 disturbance (an impulse, a ringing or flicker) are taken as equally probable: each of the three has odds of 1

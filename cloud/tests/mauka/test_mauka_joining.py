@@ -12,7 +12,7 @@ from joining_table import MS, Table, sag
 
 from opq_cloud.mauka.joining.clusters import same
 from opq_cloud.mauka.joining.onset_rule import REACH_NS, one_onset
-from opq_cloud.mauka.measuring.sightings import family, is_steady, kept
+from opq_cloud.mauka.measuring.sightings import LATE_STEADY_NS, family, is_steady, kept
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incidents.join_plan import (
     FindingOnset,
@@ -126,10 +126,11 @@ def test_what_is_stored_is_apart_and_covers_what_was_put(items: list[Finding]) -
                 near = abs(one.finding.start_ns - other.finding.start_ns) <= REACH_NS
                 assert same_state if is_steady(one.finding.kind) or is_steady(other.finding.kind) else near
     for item in items:
+        late_ns = LATE_STEADY_NS if is_steady(item.kind) and not item.onset_seen else CYCLE_NS
         holders = [
             known for known in stored
             if known.finding.box_id == item.box_id and family(known.finding.kind) == family(item.kind)
-            and known.finding.start_ns - CYCLE_NS <= item.start_ns
+            and known.finding.start_ns - late_ns <= item.start_ns
             and item.end_ns <= known.finding.end_ns + CYCLE_NS
         ]  # fmt: skip
         assert len(holders) >= 1

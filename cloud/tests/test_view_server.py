@@ -466,11 +466,11 @@ def test_a_page_says_scope_severity_order_of_arrival_and_what_it_follows(tmp_pat
         ]  # fmt: skip
         text = _get(scene, "/incidents/1")[1]
         assert 'id="why"' in text and "Perhaps a short circuit" in text
-        assert "several places of one feeder" in text and f"2.500{THIN}ms later" in text
+        assert "several places of one feeder" in text and f"2.5{THIN}ms later" in text
         assert "its clock is too poor to say who was first" in text
         put_findings(scene.store, 1, [replace(late, box_id=box_id) for box_id in ("4", "10", "3")])
         text = _get(scene, "/incidents/1")[1]
-        assert f"Boxes 2, 3, 4 and 10: 2.500{THIN}ms later" in text and "their clocks are too poor" in text
+        assert f"Boxes 2, 3, 4 and 10: 2.5{THIN}ms later" in text and "their clocks are too poor" in text
         text = _get(scene, "/incidents/2")[1]
         assert 'It follows <a href="/incidents/1">incident #1</a>' in text
 

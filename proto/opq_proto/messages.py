@@ -339,7 +339,8 @@ class BoxArrival:
     """When a disturbance arrived at one Box.
 
     Where waveforms were compared, `aligned_to` is the Box whose clock gives `start_ns`, and `uncertainty_ns`
-    that of the comparison; otherwise it is that of the Box's own clock.
+    has that of the comparison; otherwise it has that of the Box's own clock. Either includes the time by
+    which the waveform may hide the beginning, where that is known.
     """
 
     box_id: str

@@ -6,6 +6,7 @@ from itertools import groupby
 from markupsafe import Markup
 
 from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.incidents.arrival_order import may_be_first
 from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.view import words
 from opq_cloud.view.incident_panels import shared_ns
@@ -111,10 +112,9 @@ def _as_a_whole(incident: Incident) -> list[tuple[str, list[str]]]:
     if len(incident.arrivals) > 1 and not any(each.disciplined for each in incident.arrivals):
         facts.append((_("Order of arrival"), [_(NO_ORDER)]))
     elif len(incident.arrivals) > 1:
-        first_ns = incident.arrivals[0].start_ns
         shown = incident.arrivals[:ARRIVALS_SHOWN]
         compared = {each.aligned_to for each in incident.arrivals}
-        lines = _arrival_lines(shown, first_ns, compared)
+        lines = _arrival_lines(shown, compared)
         if len(incident.box_ids) > len(shown):
             lines.append(
                 ngettext("%(num)d more Box", "%(num)d more Boxes", len(incident.box_ids) - len(shown))
@@ -180,29 +180,26 @@ def _side_lines(sides: Sequence[BoxSide]) -> list[str]:
     ]
 
 
-def _arrival_lines(
-    arrivals: Sequence[BoxArrival], first_ns: int, compared: Collection[str | None]
-) -> list[str]:
+def _arrival_lines(arrivals: Sequence[BoxArrival], compared: Collection[str | None]) -> list[str]:
     """A line for each Box; those that follow each other with the same time and clock share one."""
 
-    def time_and_clock(arrival: BoxArrival) -> tuple[str, str, str]:
-        after = (arrival.start_ns - first_ns) / 1e6
-        when = _("first") if after == 0 else _("%(time)s later", time=f"{after:.3f}{words.THIN}ms")
-        clock = words.clock_words(arrival, arrival.box_id in compared)
-        return when, words.uncertainty(arrival.uncertainty_ns), clock
+    first_ns, firsts = arrivals[0].start_ns, may_be_first(arrivals)
+
+    def time_and_clock(arrival: BoxArrival) -> tuple[str, str]:
+        when = words.arrived(arrival, first_ns, arrival.box_id in firsts)
+        return when, words.clock_words(arrival, arrival.box_id in compared)
 
     lines = []
-    for (when, doubt, _clock), group in groupby(arrivals, time_and_clock):
+    for (when, _clock), group in groupby(arrivals, time_and_clock):
         found = list(group)
         ids = sorted((each.box_id for each in found), key=natural_order)
-        clock = words.clock_words(found[0], found[0].box_id in compared, len(found))
         lines.append(
             _(
                 "%(boxes)s: %(when)s, %(doubt)s%(clock_words)s",
                 boxes=words.boxes(ids),
                 when=when,
-                doubt=doubt,
-                clock_words=clock,
+                doubt=words.uncertainty(max(each.uncertainty_ns for each in found)),
+                clock_words=words.clock_words(found[0], found[0].box_id in compared, len(found)),
             )
         )
     return lines

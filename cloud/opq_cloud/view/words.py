@@ -260,6 +260,16 @@ def uncertainty(value_ns: int | None) -> str:
     return f"±{THIN}{value_ns}{THIN}ns"
 
 
+def arrived(arrival: BoxArrival, first_ns: int, may_be_first: bool) -> str:
+    """The time after the first arrival, as finely as it is known; `first` for all that may have been it."""
+    after_ns = arrival.start_ns - first_ns
+    if may_be_first or after_ns == 0:
+        return _("first")
+    if arrival.uncertainty_ns < 50_000 and after_ns < 1_000_000:
+        return _("%(time)s later", time=f"{after_ns / 1000:.0f}{THIN}µs")
+    return _("%(time)s later", time=f"{after_ns / 1e6:,.1f}{THIN}ms")
+
+
 def clock_words(arrival: BoxArrival, is_reference: bool, boxes: int = 1) -> str:
     """The clock by which one or several `boxes` have their place; others were compared with a reference."""
     if arrival.aligned_to not in (None, arrival.box_id):

@@ -9,6 +9,7 @@ several of one feeder: feeder; several feeders: region; several regions, or a fr
 share: wide_area.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -17,6 +18,7 @@ from itertools import chain
 from opq_cloud.mauka.causes.hypotheses import hypotheses_for
 from opq_cloud.mauka.causes.sides import sides_of
 from opq_cloud.mauka.causes.signs import shows_onset, signs_of
+from opq_cloud.mauka.measuring.onset_figures import WITHIN_MS
 from opq_cloud.mauka.measuring.sightings import is_steady
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incidents.join_plan import (
@@ -28,7 +30,7 @@ from opq_cloud.store.incidents.join_plan import (
 )
 from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.store.incidents.witness import IncidentWitness, heaviest
-from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, BoxSide, CauseHypothesis, Finding
 
 ARRIVALS = 50
 """Largest number of Boxes in the order of arrival."""
@@ -101,13 +103,22 @@ def _of_one(incident_id: int, one: Finding, place_of: PlaceOf) -> IncidentFacts:
 
 
 def _arrival(one: Finding) -> BoxArrival:
-    """Returns the arrival, by the clock of the Box that its waveform was compared with, if any."""
+    """Returns the arrival, by the clock of the Box that its waveform was compared with, if any.
+
+    Where the waveform shows how finely it is known, that adds to the clock's uncertainty.
+    """
     by = one.alignment
-    if by is None:
-        return BoxArrival(one.box_id, one.start_ns, one.uncertainty_ns)
-    if by.box_id == one.box_id:
-        return BoxArrival(one.box_id, one.start_ns, one.uncertainty_ns, one.box_id)
-    return BoxArrival(one.box_id, one.start_ns + by.offset_ns, by.uncertainty_ns, by.box_id)
+    shown_ns = round(1e6 * dict(one.figures).get(WITHIN_MS, 0.0))
+    if by is None or by.box_id == one.box_id:
+        within_ns = _both(one.uncertainty_ns, shown_ns)
+        return BoxArrival(one.box_id, one.start_ns, within_ns, None if by is None else one.box_id)
+    within_ns = _both(by.uncertainty_ns, shown_ns)
+    return BoxArrival(one.box_id, one.start_ns + by.offset_ns, within_ns, by.box_id)
+
+
+def _both(clock_ns: int, shown_ns: int) -> int:
+    """Returns two independent uncertainties together; that of an unknown clock stays unknown."""
+    return clock_ns if clock_ns >= UNKNOWN_UNCERTAINTY_NS else math.ceil(math.hypot(clock_ns, shown_ns))
 
 
 def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:

@@ -1,7 +1,8 @@
 """Figures of a finding's onset, which show its cause in the waveform. Pure.
 
 In: a measured piece and a moment.  Out: (name, value) pairs: the traits of `opq_measure.causes.onset_traits`,
-the transients within a cycle and a half, and how far the frequency is from that of the event's other Boxes.
+how finely the waveform shows the moment, the transients within a cycle and a half, and how far the frequency
+is from that of the event's other Boxes.
 """
 
 import math
@@ -14,6 +15,7 @@ import numpy as np
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.causes.onset_traits import onset_traits
+from opq_measure.waveform.hidden_onset import hidden_onset_s
 from opq_proto.messages import Waveform
 
 BESIDE_CYCLES = 1.5
@@ -25,6 +27,8 @@ HZ_BEFORE_S = (-2.0, -0.22)
 """Windows that begin in this time are over before the onset: 10/12 cycles are 0.2 s."""
 MAX_COMPARED = 8
 """A frequency is compared with so many other Boxes of the event, or up to twice as many."""
+WITHIN_MS = "onset_within_ms"
+"""Figure: the time by which the moment may be off, as the waveform shows it."""
 COMPARED = ("hz_compared", "hz_compared_before")
 Figures = tuple[tuple[str, float], ...]
 
@@ -43,9 +47,13 @@ def onset_figures(piece: MeasuredPiece, start_sample: float) -> Figures:
     """Returns traits and transients at a moment of one piece; traits need a known wave before it."""
     run, analysis = piece.run, piece.analysis
     hz = _hz_before(analysis, start_sample)
-    traits = None if hz is None else onset_traits(run.counts, run.rate_hz, hz, start_sample)
+    if hz is None:
+        return _transients(analysis, start_sample)
+    traits = onset_traits(run.counts, run.rate_hz, hz, start_sample)
     found = () if traits is None else traits.figures()
-    return (*found, *_transients(analysis, start_sample))
+    hidden_s = hidden_onset_s(run.counts, run.rate_hz, hz, start_sample)
+    within: Figures = () if hidden_s is None else ((WITHIN_MS, 1e3 * hidden_s),)
+    return (*found, *within, *_transients(analysis, start_sample))
 
 
 def hz_apart(own: MeasuredPiece, start_ns: int, others: Sequence[MeasuredPiece]) -> Figures:

@@ -88,7 +88,7 @@ def arrival_json(arrival: BoxArrival, first_ns: int) -> dict[str, object]:
 
     `disciplined` is false where the Box's clock is too inaccurate for the order of arrivals. `aligned_to` is
     the Box whose clock the time refers to, within `uncertainty_ms`; null for its own clock, or that of a Box
-    that is not seen.
+    that is not seen. `uncertainty_ms` is that of the clock and of the beginning in the waveform, together.
     """
     unknown = arrival.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS
     return {

@@ -1,13 +1,14 @@
 """The spread of an incident over the map: where it came first, and in which order, from stored arrivals.
 
 Pure. Times are those of the disturbance at each Box, with their uncertainty; a Box whose clock cannot give
-the order is marked as such.
+the order is marked as such. Boxes that are not later than the first beyond doubt are all first.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from opq_cloud.store.incidents.arrival_order import may_be_first
 from opq_cloud.view import words
 from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.public.fuzz import Place
@@ -16,7 +17,8 @@ from opq_proto.messages import Incident
 
 FRAMES = 6
 """Pictures of the small multiples."""
-SAME_MS = 0.1
+FIRST_NAMED = 3
+"""Boxes that were first are named in the sentence up to so many, and else counted."""
 APART_UNITS = 62.0
 """The least distance of two marks of the drawing, so that their numbers can be read on a phone too."""
 MAX_SPREAD_BOXES = 60
@@ -36,6 +38,8 @@ class Arrival:
 
     number: int
     """Counts from 1."""
+    rank: int
+    """Its place in the order; 1 for all that may have been first."""
     box_id: str
     name: str
     after_ms: float
@@ -76,26 +80,27 @@ def incident_spread(
 
     `places`: the public place of each Box, the only one that is used; `labels`: its name.
     """
-    found = sorted(incident.arrivals, key=lambda each: (each.start_ns, each.box_id))
-    if len(found) < 2:
+    stamped = sorted(incident.arrivals, key=lambda each: (each.start_ns, each.box_id))
+    if len(stamped) < 2:
         return None
-    frame = frame_of(places[each.box_id] for each in found if each.box_id in places)
-    first_ns = found[0].start_ns
+    frame = frame_of(places[each.box_id] for each in stamped if each.box_id in places)
+    first_ns, firsts = stamped[0].start_ns, may_be_first(stamped)
+    references = {each.aligned_to for each in stamped}
     arrivals = []
-    for number, each in enumerate(found, start=1):
+    for number, each in enumerate(sorted(stamped, key=lambda each: each.box_id not in firsts), start=1):
         at = places.get(each.box_id)
         x, y = (0.0, 0.0) if at is None else frame.units(at)
-        after_ms = (each.start_ns - first_ns) / 1e6
+        is_first = each.box_id in firsts
         doubt = words.uncertainty(each.uncertainty_ns)
-        poor = words.clock_words(each, any(other.aligned_to == each.box_id for other in found))
         arrivals.append(
             Arrival(
                 number,
+                1 if is_first else number,
                 each.box_id,
                 labels.get(each.box_id, f"Box {each.box_id}"),
-                after_ms,
-                _after_words(after_ms, each.uncertainty_ns),
-                doubt + poor,
+                0.0 if is_first else (each.start_ns - first_ns) / 1e6,
+                words.arrived(each, first_ns, is_first),
+                doubt + words.clock_words(each, each.box_id in references),
                 round(x, 1),
                 round(y, 1),
                 at is not None,
@@ -103,26 +108,14 @@ def incident_spread(
         )
     arrivals = _apart(arrivals)
     lasts_ms = arrivals[-1].after_ms
-    known = any(each.disciplined for each in found)
     return IncidentSpread(
         frame,
         tuple(arrivals),
         _frames(arrivals),
         lasts_ms,
-        _slower(lasts_ms) if known else "",
-        _sentence(incident, arrivals) if known else _(NO_ORDER),
+        _slower(lasts_ms) if firsts and arrivals[-1].rank > 1 else "",
+        _sentence(incident, arrivals) if firsts else _(NO_ORDER),
     )
-
-
-def _after_words(after_ms: float, uncertainty_ns: int) -> str:
-    """The time after the first arrival; its digits follow the uncertainty: microseconds below SAME_MS."""
-    if after_ms == 0:
-        return _("first")
-    if uncertainty_ns < SAME_MS * 1e6 and after_ms < 1.0:
-        return _("%(time)s later", time=f"{after_ms * 1000:.0f}{words.THIN}\u00b5s")
-    if after_ms < SAME_MS / 2:
-        return _("less than %(time)s later", time=words.plain(SAME_MS, "ms"))
-    return _("%(time)s later", time=f"{after_ms:,.1f}{words.THIN}ms")
 
 
 def _apart(arrivals: Sequence[Arrival]) -> list[Arrival]:
@@ -175,8 +168,6 @@ def _frames(arrivals: Sequence[Arrival]) -> tuple[SpreadFrame, ...]:
 
 
 def _slower(lasts_ms: float) -> str:
-    if lasts_ms < SAME_MS:
-        return _("All of them saw it within the same tenth of a millisecond.")
     times = PLAYED_S * 1000 / lasts_ms
     if times < 1:
         return _("Played %(times)s times as fast as it was.", times=f"{1 / times:,.2g}")
@@ -184,16 +175,18 @@ def _slower(lasts_ms: float) -> str:
 
 
 def _sentence(incident: Incident, arrivals: Sequence[Arrival]) -> str:
-    first, last = arrivals[0], arrivals[-1]
-    if last.after_ms >= SAME_MS:
+    first = [each.name for each in arrivals if each.rank == 1]
+    count = len(first)
+    names = words.listed(first) if count <= FIRST_NAMED else ngettext("%(num)d Box", "%(num)d Boxes", count)
+    if count == len(arrivals):
+        sentence = _("It came to all of them at once, as finely as their waveforms and clocks show")
+    else:
         sentence = _(
             "It came to %(first)s first and to %(last)s %(later)s",
-            first=first.name,
-            last=last.name,
-            later=last.after_words,
+            first=names,
+            last=arrivals[-1].name,
+            later=arrivals[-1].after_words,
         )
-    else:
-        sentence = _("It came to %(first)s first, and to the others with it", first=first.name)
     more = len(incident.box_ids) - len(arrivals)
     if more <= 0:
         return f"{sentence}."

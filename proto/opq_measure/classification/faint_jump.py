@@ -83,7 +83,8 @@ def jump_across(
     basis = np.column_stack((np.ones(len(cycles)), cycles - begin, cycles >= stop)).astype(np.float64)
     inverse = np.linalg.inv(basis.T @ basis)
     values = starts[cycles] - starts[before[0]]
-    _, period, late = (solved := inverse @ basis.T @ values)
+    solved = inverse @ basis.T @ values
+    _, period, late = solved
     rest = values - basis @ solved
     sigma = 360.0 / period * float(np.sqrt(rest @ rest / (len(cycles) - 3) * inverse[2, 2]))
     degrees = float(np.remainder(-360.0 * late / period + 180.0, 360.0)) - 180.0

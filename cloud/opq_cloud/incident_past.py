@@ -1,7 +1,7 @@
 """Finds what came before an incident: the earlier incidents most like it, whether its class recurs at an
 hour of the day or after an interval, and the class that people gave to incidents like it.
 
-A file outside the rooms, as `incident_edits.py`: pages, API and `opq-tools events show` give the same
+A file outside the rooms, as `incident_edits.py`: pages, API and `opq-tools incidents show` give the same
 result. It reads through the same interface as View's visitors, so that nobody sees an incident without the
 right to it.
 """

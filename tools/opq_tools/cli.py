@@ -22,7 +22,7 @@ COMMANDS = {
     "keygen": ("opq_tools.keygen", "Make CURVE key pairs for the server and for Boxes."),
     "keys": ("opq_tools.keys", "Keys of Boxes and services: list, add, revoke and exchange, live."),
     "sim": ("opq_tools.sim.command", "Simulated Boxes; disturbances on demand."),
-    "incidents": ("opq_tools.incidents", "Find, note, label, split and merge incidents."),
+    "incidents": ("opq_tools.incidents.command", "Find, show, note, label, split and merge incidents."),
     "reanalyse": ("opq_tools.reanalyse", "Analyse stored events again; show the changes, or make them."),
     "inject": ("opq_tools.inject", "Publish a message or a stored event into Mauka."),
     "mauka": ("opq_tools.mauka", "Plug-ins of a running Mauka: list, start, stop, replace, at a prompt."),

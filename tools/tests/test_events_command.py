@@ -66,11 +66,11 @@ def test_one_event_says_whom_it_asked_and_why(tmp_path: Path) -> None:
     source = {"analysis": "rms_voltage", "version": "0.1", "settings_hash": "5f3a", "findings": 1}
     assert row["found_by"] == {"1": [source]}
     text = asked(tmp_path, "show", "1").stdout
-    assert "found by 1       rms_voltage 0.1 (settings 5f3a, 1 finding)" in text
+    assert "found by 1           rms_voltage 0.1 (settings 5f3a, 1 finding)" in text
     for line in (
-        "asked            3 Boxes: 1, 2, 10", "asked because    saw: 1; feeder: 2, 10",
-        "not asked        bound: 4", "answered         2 of 3",
-        "missing          Box 10: no answer within 20 s", "incidents        1",
+        "asked                3 Boxes: 1, 2, 10", "asked because        saw: 1; feeder: 2, 10",
+        "not asked            bound: 4", "answered             2 of 3",
+        "missing              Box 10: no answer within 20 s", "incidents            1",
     ):  # fmt: skip
         assert line in text
     assert "[" not in text and "{" not in text

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_proto.messages import Finding
-from opq_tools.incidents import command
+from opq_tools.incidents.command import command
 from opq_tools.moment import moment_ns
 
 S = 10**9
@@ -36,6 +36,24 @@ def run(folder: Path, *words: str) -> str:
     if found.exception is not None and not isinstance(found.exception, SystemExit):
         return f"error: {found.exception}"
     return found.output
+
+
+def test_one_incident_is_shown_with_its_order_its_causes_and_its_findings(folder: Path) -> None:
+    told = json.loads(run(folder, "show", "1", "--json"))
+    assert (told["id"], told["class"], told["similar"]) == (1, "sag", [])
+    assert [each["box_id"] for each in told["findings"]] == ["1", "4"]
+    lines = run(folder, "show", "1").splitlines()
+    assert lines[0] == "incident             1: Sag to 70.0\u202f% at Boxes 1 and 4"
+    names = [line.split("  ")[0] for line in lines if line[0] != " "]
+    assert names == [
+        "incident", "start", "scope", "severity", "order of arrival", "why", "found by", "events", "findings"
+    ]  # fmt: skip
+    assert (
+        lines[4].endswith("Box 1: first, \u00b1\u202f1.0\u202f\u00b5s") and "10.0\u202fms later" in lines[5]
+    )
+    run(folder, "label", "1", "mains_signalling")
+    assert "by hand; the analyses say sag" in run(folder, "show", "1")
+    assert run(folder, "show", "9").startswith("error: there is no incident 9;")
 
 
 def test_labels_come_out_with_their_figures_and_a_score(folder: Path) -> None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import JSONResponse
 
 from opq_cloud.judged_nominal import judged_in_event
-from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.store.incidents.as_json import finding_json, incident_json
 from opq_cloud.store.trends.pyramid import MAX_ROWS
 from opq_cloud.view import charts
 from opq_cloud.view.box_history import METRICS, read_history
@@ -27,7 +27,7 @@ from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.sparkline import spark_steps
 from opq_cloud.view.words import headline
 from opq_measure.events.curves import SEMI_F47
-from opq_proto.messages import Event, StoredFinding, Waveform
+from opq_proto.messages import Event, Waveform
 
 BUCKET_MS = 10_000
 MAX_MINUTES = 24 * 60
@@ -163,7 +163,7 @@ class Api:
 
     def incident(self, incident_id: str) -> JSONResponse:
         found = self._context.incident(incident_id, "/api/incidents/{}")
-        findings = [_finding_json(item) for item in found.findings]
+        findings = [finding_json(item) for item in found.findings]
         summary = headline(found, self._context.names([found]))
         before = past_before(self._context, found).as_json()
         return JSONResponse({**incident_json(found), "summary": summary, "findings": findings, **before})
@@ -257,11 +257,3 @@ def _wave_json(wave: Waveform, event_id: str, origin_ns: int) -> dict[str, objec
         "samples": len(wave.counts),
         "gaps": [asdict(gap) for gap in wave.gaps],
     }
-
-
-def _finding_json(item: StoredFinding) -> dict[str, object]:
-    facts = asdict(item.finding)
-    facts["class"] = facts.pop("kind")
-    del facts["onset_seen"], facts["beside"], facts["also_at"]  # they serve joining and visibility
-    facts["figures"] = dict(item.finding.figures)
-    return {"finding_id": item.finding_id, "event_id": item.event_id, **facts}

@@ -50,7 +50,7 @@ def facts_table(
         ),
         (_("Start"), [_moment(incident.start_ns)]),
         (_("End"), [end]),
-        *_as_a_whole(incident),
+        *facts_of_whole(incident),
         (_("Time of each Box"), _time_lines([item.finding for item in incident.findings], waves)),
     ]
     if finding and finding.residual_v is not None:
@@ -95,7 +95,7 @@ def facts_table(
     return facts
 
 
-def _as_a_whole(incident: Incident) -> list[tuple[str, list[str]]]:
+def facts_of_whole(incident: Incident) -> list[tuple[str, list[str]]]:
     """Facts of the whole incident: scope, severity, order of arrival, sides, centre."""
     severity = (
         _("not judged")

@@ -8,18 +8,18 @@ from typing import Any
 
 import click
 
-from opq_cloud.incident_past import IncidentPast, label_sentence, past_of, recurrence_sentences
+from opq_cloud.incident_past import past_of
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.sample_requests import request_json
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.as_json import cause_json, found_by, source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
-from opq_cloud.view.words import class_phrase
 from opq_proto.command_line import json_option
 from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
 from opq_tools.boxes.command import store_command
 from opq_tools.events.trace import step_rows, traced_steps
+from opq_tools.incidents.lines import echo_lines, past_lines
 from opq_tools.moment import from_option, to_option
 
 MAX_EVENTS = 10_000
@@ -102,15 +102,12 @@ def show_event(store: CloudStore, event_id: int, as_json: bool) -> None:
         click.echo(json.dumps(row, indent=1))
         return
     for name, text in _event_words(record, [incident.incident_id for incident in incidents]):
-        click.echo(f"{name:<16} {text}")
+        echo_lines(name, [text])
     for incident in incidents:
-        for first, each in enumerate(incident.hypotheses):
-            name = "" if first else f"why {incident.incident_id}"
-            click.echo(f"{name:<16} {cause_sentence(each)}")
-        click.echo(f"{f'found by {incident.incident_id}':<16} {source_words(incident)}")
-        for row_number, line in enumerate(_past_lines(pasts[incident.incident_id])):
-            name = "" if row_number else f"before {incident.incident_id}"
-            click.echo(f"{name:<16} {line}")
+        number = incident.incident_id
+        echo_lines(f"why {number}", [cause_sentence(each) for each in incident.hypotheses])
+        echo_lines(f"found by {number}", [source_words(incident)])
+        echo_lines(f"before {number}", past_lines(pasts[number]))
 
 
 @command.command("trace", short_help="Show one event's steps from the limit crossing to the incident.")
@@ -192,18 +189,6 @@ def _event_words(record: EventRecord, incident_ids: list[int]) -> list[tuple[str
         ("incidents", ", ".join(map(str, incident_ids))),
     ]
     return [(name, text.replace("_", " ")) for name, text in rows if text]
-
-
-def _past_lines(past: IncidentPast) -> list[str]:
-    """Lines about labels of similar incidents, recurrence and the most similar incidents."""
-    label = past.suggested
-    similar = [
-        f"incident {each.incident.incident_id} ({class_phrase(each.incident.kind)}), "
-        f"{_when(each.incident.start_ns)}: alike by {each.likeness.alike:.0%}, {each.because}"
-        for each in past.similar
-    ]
-    suggested = [] if label is None else [label_sentence(label, class_phrase(label.kind))]
-    return [*suggested, *recurrence_sentences(past), *similar]
 
 
 def _record(store: CloudStore, event_id: int) -> EventRecord:

@@ -1,10 +1,17 @@
 """An incident as JSON with the contract's keys, for pages, tools, the bus and webhooks."""
 
 from collections import Counter
+from dataclasses import asdict
 
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.witness import hypothesis_document
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, CauseHypothesis, Incident
+from opq_proto.messages import (
+    UNKNOWN_UNCERTAINTY_NS,
+    BoxArrival,
+    CauseHypothesis,
+    Incident,
+    StoredFinding,
+)
 
 
 def incident_json(incident: Incident) -> dict[str, object]:
@@ -81,6 +88,15 @@ def source_words(incident: Incident) -> str:
         f"{each['findings']} finding{'' if each['findings'] == 1 else 's'})"
         for each in found_by(incident)
     )
+
+
+def finding_json(item: StoredFinding) -> dict[str, object]:
+    """Returns a finding as JSON, without what serves only joining and visibility."""
+    facts = asdict(item.finding)
+    facts["class"] = facts.pop("kind")
+    del facts["onset_seen"], facts["beside"], facts["also_at"]
+    facts["figures"] = dict(item.finding.figures)
+    return {"finding_id": item.finding_id, "event_id": item.event_id, **facts}
 
 
 def arrival_json(arrival: BoxArrival, first_ns: int) -> dict[str, object]:

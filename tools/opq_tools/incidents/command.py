@@ -1,4 +1,4 @@
-"""`opq-tools incidents`: lists, labels, splits and merges incidents of a running or stopped cloud."""
+"""`opq-tools incidents`: its subcommands read and edit the store, whether a cloud runs or not."""
 
 import json
 from collections.abc import Mapping
@@ -7,15 +7,17 @@ from datetime import UTC, datetime
 import click
 
 from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.incident_past import past_of
 from opq_cloud.label_set import class_scores, label_row, labelled_incidents, learned_classes
 from opq_cloud.store import CloudStore
-from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.store.incidents.as_json import finding_json, incident_json
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
 from opq_cloud.view.words import CLASS_PHRASES, headline
 from opq_proto.command_line import json_option
 from opq_proto.messages import Incident
 from opq_proto.plain_text import one_line
 from opq_tools.boxes.command import store_command
+from opq_tools.incidents.lines import echo_lines, incident_lines
 from opq_tools.moment import from_option, to_option
 
 MAX_LISTED = 10_000
@@ -25,10 +27,11 @@ class_type = click.Choice(tuple(CLASS_PHRASES))
 
 @click.group("incidents", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Find the store's incidents; note, label, split and merge them.
+    """Find the store's incidents; show, note, label, split and merge them.
 
     \b
     Examples: opq-tools incidents list --class sag --box 1
+              opq-tools incidents show 17
               opq-tools incidents split 17 --box 4
               opq-tools incidents label 17 mains_signalling
               opq-tools incidents labels
@@ -79,6 +82,28 @@ def list_incidents(
         click.echo(_line(each))
     if not found:
         click.echo("no incident is stored for that")
+
+
+@command.command("show", short_help="Show one incident: what, where, in which order, why, and before.")
+@incident_argument
+@json_option
+@store_command
+def show(store: CloudStore, incident_id: int, as_json: bool) -> None:
+    """Show one incident: its class, reach, order of arrival, causes, what came before it, and its findings.
+
+    With --json all of it, as /api/incidents/ID.
+
+    Example: opq-tools incidents show 17
+    """
+    found = _known(store, incident_id)
+    past = past_of(store, found, UTC, "UTC")
+    if as_json:
+        findings = [finding_json(each) for each in found.findings]
+        row = {**incident_json(found), "summary": headline(found), "findings": findings, **past.as_json()}
+        click.echo(json.dumps(row, indent=1))
+        return
+    for name, lines in incident_lines(found, past):
+        echo_lines(name, lines)
 
 
 @command.command("notes", short_help="List an incident's notes and edits by people.")

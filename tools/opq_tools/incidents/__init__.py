@@ -1,0 +1,1 @@
+"""`opq-tools incidents`: what an incident is, and what people make of it: notes, labels, splits, merges."""

@@ -45,6 +45,8 @@ def test_the_doubt_of_an_arrival_is_that_of_clock_and_waveform_together() -> Non
     assert arrival_of(Finding("sag", "1", START_NS, START_NS + 10**8, 300_000)).uncertainty_ns == 300_000
     unknown = Finding("sag", "1", START_NS, START_NS + 10**8, UNKNOWN, figures=shown)
     assert arrival_of(unknown).uncertainty_ns == UNKNOWN
+    absurd = Finding("sag", "1", START_NS, START_NS + 10**8, 1000, figures=(("onset_within_ms", -1e300),))
+    assert arrival_of(absurd).uncertainty_ns == UNKNOWN, "a figure of somebody's own analysis"
     aligned = WaveformAlignment("2", -1_000, 30_000, 100, 7, "by their waveforms")
     compared = Finding("sag", "1", START_NS, START_NS + 10**8, UNKNOWN, figures=shown, alignment=aligned)
     assert arrival_of(compared) == BoxArrival("1", START_NS - 1_000, 401_124, "2")

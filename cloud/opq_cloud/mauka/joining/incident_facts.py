@@ -108,7 +108,7 @@ def _arrival(one: Finding) -> BoxArrival:
     Where the waveform shows how finely it is known, that adds to the clock's uncertainty.
     """
     by = one.alignment
-    shown_ns = round(1e6 * dict(one.figures).get(WITHIN_MS, 0.0))
+    shown_ns = 1e6 * dict(one.figures).get(WITHIN_MS, 0.0)
     if by is None or by.box_id == one.box_id:
         within_ns = _both(one.uncertainty_ns, shown_ns)
         return BoxArrival(one.box_id, one.start_ns, within_ns, None if by is None else one.box_id)
@@ -116,9 +116,9 @@ def _arrival(one: Finding) -> BoxArrival:
     return BoxArrival(one.box_id, one.start_ns + by.offset_ns, within_ns, by.box_id)
 
 
-def _both(clock_ns: int, shown_ns: int) -> int:
-    """Returns two independent uncertainties together; that of an unknown clock stays unknown."""
-    return clock_ns if clock_ns >= UNKNOWN_UNCERTAINTY_NS else math.ceil(math.hypot(clock_ns, shown_ns))
+def _both(clock_ns: int, shown_ns: float) -> int:
+    """Returns two independent uncertainties together; beyond the largest, it is not known."""
+    return math.ceil(min(math.hypot(clock_ns, shown_ns), UNKNOWN_UNCERTAINTY_NS))
 
 
 def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:

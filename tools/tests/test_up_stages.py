@@ -1,13 +1,19 @@
 """The stages of a disturbance, put together from log lines."""
 
 import io
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from opq_cloud.mauka.joining.finding_writer import put_findings
+from opq_cloud.store import open_store
+from opq_proto.messages import Finding
 from opq_tools.up.children import ChildLine
 from opq_tools.up.live import SilenceWatch
 from opq_tools.up.plan import UpPlan
+from opq_tools.up.plan_store import newest_incident
 from opq_tools.up.run import UpRun
+from opq_tools.up.session import PAGE
 from opq_tools.up.stages import KEPT, LATENCIES, IncidentTrace, Newest, stage_line
 
 MS = 1_000_000
@@ -53,6 +59,23 @@ def test_a_waveform_that_an_analysis_asked_for_afterwards_is_no_stage_of_the_inc
 
 def test_an_incident_without_a_trigger_of_this_run_has_no_way() -> None:
     assert a_way().seen({"id": 2}, 5000 * MS) is None
+
+
+def test_an_incident_of_an_earlier_run_that_grows_is_not_the_one_that_is_awaited(tmp_path: Path) -> None:
+    plan = UpPlan(tmp_path, 0, None, (), {}, trace=False)
+    plan.prepare()
+    assert newest_incident(plan) == 0
+    with closing(open_store(None, tmp_path)) as store:
+        put_findings(store, 1, [Finding("sag", "1", 10**18, 10**18 + 10**8, 1000)])
+    assert newest_incident(plan) == 1
+    for known, awaited in ((3, None), (2, 3)):
+        run = UpRun(plan, "http://127.0.0.1:1", 60.0, io.StringIO(), after_incident=known)
+        run._session.trace = a_way()
+        page = {"incident": {"id": 3, "end_ms": 1.0}, "monotonic_ns": 1820 * MS}
+        run._session.lines.put(ChildLine(PAGE, page))
+        run._session.next_line(1.0)
+        seen = run._first_seen()
+        assert (seen.incident["id"] if seen else None) == awaited
 
 
 def test_what_was_not_seen_is_null_and_never_a_guess() -> None:

@@ -7,13 +7,13 @@ unchanged field follows the scenario, and is removed when a real Box gets the nu
 
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 
 from opq_hil.box.simulated_places import PLACE_MADE_UP, SimulatedPlace, simulated_places
 from opq_proto.errors import OpqError
 from opq_proto.whole_file import write_whole_file
 from opq_tools.up.plan import UpPlan
+from opq_tools.up.plan_store import store_of
 
 NOTED = "simulated_boxes.json"
 """File in the data folder: Box id -> field -> text that `up` wrote."""
@@ -28,12 +28,10 @@ def write_simulated_places(plan: UpPlan) -> None:
     box_ids = [box.box_id for box in plan.boxes]
     if not places and not any(box_id in noted for box_id in box_ids):
         return
-    from opq_cloud.original_config import read_config
-    from opq_cloud.store import BoxRecord, LocationRecord, open_store
+    from opq_cloud.store import BoxRecord, LocationRecord
 
     try:
-        config = read_config([plan.data_dir / "config" / "cloud.toml"], {}, None)
-        with closing(open_store(config.store.mongo_uri, config.store.data_dir or plan.data_dir)) as store:
+        with store_of(plan) as store:
             locations = store.locations()
             known = {box.box_id: box for box in store.boxes()}
             for box_id in box_ids:

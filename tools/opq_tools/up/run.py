@@ -47,12 +47,18 @@ class UpRun:
         timeout_s: float | None,
         chatter: TextIO,
         access: PageAccess = NO_ACCESS,
+        after_incident: int = 0,
     ) -> None:
+        """`after_incident`: number of the newest incident of earlier runs, which is none of this one.
+
+        Samples that an earlier run did not finish are sent and analysed first, and change its incidents.
+        """
         self.stop = threading.Event()
         self._plan = plan
         self._view_url = view_url
         self._timeout_s = timeout_s
         self._chatter = chatter
+        self._after_incident = after_incident
         self._session = UpSession(plan, view_url, access.token)
         self._first_admin_link = access.first_admin_link
         self._began = time.monotonic()
@@ -164,7 +170,8 @@ class UpRun:
 
     def _first_seen(self) -> SeenIncident | None:
         now_ns = time.monotonic_ns()
-        ways = (self._session.seen(incident_id, now_ns) for incident_id in self._session.incident_ids)
+        new = (each for each in self._session.incident_ids if each > self._after_incident)
+        ways = (self._session.seen(incident_id, now_ns) for incident_id in new)
         return next((seen for seen in ways if seen), None)
 
     def _done(self, seen: SeenIncident) -> UpOutcome:

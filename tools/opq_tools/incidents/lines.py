@@ -1,7 +1,6 @@
 """An incident as lines of a terminal: what happened, where, in which order, why, and what came before."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import click
 
@@ -10,7 +9,7 @@ from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.view.facts_table import facts_of_whole
-from opq_cloud.view.words import F47_WORDS, ITIC_WORDS, class_phrase, duration, headline, worst
+from opq_cloud.view.words import F47_WORDS, ITIC_WORDS, class_phrase, duration, headline, utc, worst
 from opq_proto.messages import Incident, StoredFinding
 from opq_proto.plain_text import one_line
 
@@ -32,7 +31,7 @@ def incident_lines(incident: Incident, past: IncidentPast) -> list[tuple[str, li
     rows = [
         ("incident", [f"{incident.incident_id}: {headline(incident)}"]),
         ("labelled", [f"by hand; the analyses say {incident.machine_kind}"] if incident.machine_kind else []),
-        ("start", [f"{_when(incident.start_ns, 6)}, {lasts}{'' if incident.closed else ' and longer'}"]),
+        ("start", [f"{utc(incident.start_ns, 6)} UTC, {lasts}{'' if incident.closed else ' and longer'}"]),
         ("verdicts", _verdicts(incident)),
         *((name.lower(), lines) for name, lines in facts_of_whole(incident)),
         ("follows", [] if incident.follows is None else [f"incident {incident.follows}"]),
@@ -51,7 +50,7 @@ def past_lines(past: IncidentPast) -> list[str]:
     label = past.suggested
     similar = [
         f"incident {each.incident.incident_id} ({class_phrase(each.incident.kind)}), "
-        f"{_when(each.incident.start_ns)}: alike by {each.likeness.alike:.0%}, {each.because}"
+        f"{utc(each.incident.start_ns, 0)} UTC: alike by {each.likeness.alike:.0%}, {each.because}"
         for each in past.similar
     ]
     suggested = [] if label is None else [label_sentence(label, class_phrase(label.kind))]
@@ -72,9 +71,3 @@ def _finding_line(item: StoredFinding) -> str:
     one = item.finding
     sure = "" if one.confidence is None else f" ({one.confidence:.0%})"
     return f"Box {one.box_id}: {class_phrase(one.kind)}{sure}: {one_line(one.because)}"
-
-
-def _when(at_ns: int, digits: int = 0) -> str:
-    moment = datetime.fromtimestamp(at_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    part = f".{at_ns % 10**9 // 10 ** (9 - digits):0{digits}d}" if digits else ""
-    return f"{moment}{part} UTC"

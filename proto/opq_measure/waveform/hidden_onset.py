@@ -8,8 +8,8 @@ to its peak in a quarter of a cycle, so that it is hidden for
 and nothing is known more finely than a sample. `peak` is the largest difference from the wave before,
 extrapolated, in the half cycle after the beginning; noise is what that wave leaves before it.
 
-Source: ours. Of 960 beginnings of dips, jumps, impulses and ringings 97 % lie within it, 93 % at least of any
-kind and size, at 30 to 60 dB (test_measure_hidden_onset.py has a part of them).
+Source: ours. Of 2,389 beginnings of dips, jumps, impulses and ringings at 30 to 60 dB 99.1 % lie within it;
+of dips of 15 % at 30 dB 88 % (2026-11-25; test_measure_hidden_onset.py has a part of them).
 """
 
 import math

@@ -86,7 +86,7 @@ def test_a_scenario_plays_on_a_port_as_on_an_emulator(tmp_path: Path) -> None:
     with BoxHost([Box("1")]) as host:
         image = Image("opqbox", tmp_path / "none", "spi2")
         run = BoardBackend(host.ports["1"]).run(
-            image, World(NS, messages=ask), tmp_path / "run", wall_limit_s=5
+            image, World(3 * NS, messages=ask), tmp_path / "run", wall_limit_s=10
         )
     assert run.ended == "end" and run.capture.of(Samples)
     (settings,) = run.capture.of(Settings)

@@ -43,6 +43,7 @@ MEANING = MappingProxyType(
         "resend_asked": "requests to the Box to send samples again",
         "samples_recovered": "missing samples that a Resend brought back",
         "duplicate_samples": "samples that came twice, dropped",
+        "stalls": "times this gateway stood still for more than half a second",
         "gaps": "gaps that could not be filled, marked",
         "missing_samples": "samples inside marked gaps",
         "reorder_overflow": "blocks dropped because too many waited after a hole",
@@ -74,6 +75,7 @@ MEANING = MappingProxyType(
         "box_figures_dropped": "the Box's own figures dropped: too many waited to be measured",
         "box_figures_checked": "the Box's own figures compared with ours",
         "box_figures_differ": "of these, those that differed by more than the tolerance",
+        "box_figures_refused": "the Box's own figures refused: their span has samples that the Box lost",
         # uplink
         "measurements_sent": "measurements sent to the uplink's socket at once",
         "measurements_unheard": "measurements made without a connected broker: stored, and sent later",

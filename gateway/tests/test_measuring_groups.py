@@ -14,10 +14,11 @@ from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.status import BoxStatus
 from opq_hil.mains import mains
+from opq_proto.continuity import RESTART
 from opq_proto.link_messages import Health, Log
 from opq_proto.log_codes import STARTED
 from opq_proto.messages import Measurement
-from opq_proto.supply_word import MISSING, RESTART, SupplyWord, supply_word
+from opq_proto.supply_word import SupplyWord, supply_word
 from opq_proto.wire import measurement_from_wire, measurement_to_wire
 
 SEND = ("rms", "unbalance")
@@ -101,7 +102,7 @@ def test_the_word_of_a_supply_is_said_while_it_is_low_and_with_a_battery_each_mi
         bench.status.health = Health(0, None, supply_v, battery_v, 0, 0, 0, 0, 0, 0, 0, 0)
         bench.status.gateway_failing = failing
         before = len(bench.measurements)
-        bench.feed(blocks_of(volts[:RATE_HZ], T0_NS + number * 10**9, first=number * RATE_HZ))
+        bench.feed(blocks_of(volts[:RATE_HZ], first=number * RATE_HZ))
         for each in bench.measurements[before:]:
             back = measurement_from_wire(measurement_to_wire(each))  # the map is the original's own
             said.append(set(back.metrics) - {"rms", "f", "thd", "trans"})
@@ -143,26 +144,6 @@ def test_why_a_box_began_again_is_said_soon_after_and_no_more() -> None:
     again = said.index(4.0)
     assert said[again : again + 5] == [4.0] * 5 and set(said[again + 5 :]) == {None}
     assert len(said) > again + 6 and bench.measurements[again + 4].start_ns >= T0_NS + 6 * 10**9
-
-
-@pytest.mark.parametrize(
-    ("skipped", "battery_v", "restarts", "missing"),
-    [(12, None, 0, [12.0]), (12, 4.1, 0, []), (12, None, 1, []), (0.5, None, 0, [])],
-    ids=["same start", "with a battery", "another start", "half a second"],
-)
-def test_samples_that_a_box_took_and_that_did_not_arrive_are_reported_once(
-    skipped: float, battery_v: float | None, restarts: int, missing: list[float]
-) -> None:
-    bench, (volts, _) = Bench(), mains(8, RATE_HZ, voltage_v=120.0, frequency_hz=60.0)
-    bench.status.health = Health(0, None, 5.0, battery_v, 0, 0, 0, 0, 0, 0, 0, 0)
-    bench.feed(blocks_of(volts[: 4 * RATE_HZ], T0_NS))
-    first = round((4 + skipped) * RATE_HZ)
-    after = blocks_of(volts[4 * RATE_HZ :], T0_NS + first * 10**9 // RATE_HZ, first=first)
-    bench.feed([replace(block, boot_id=block.boot_id + restarts) for block in after])
-    found = [each for each in bench.measurements if MISSING in each.metrics]
-    assert [each.metrics[MISSING].average for each in found] == pytest.approx(missing)
-    later = [each for each in bench.measurements if (each.start_ns or 0) >= T0_NS + 4 * 10**9]
-    assert len(later) >= 3 and found in ([], later[:1])
 
 
 def test_pst_of_ten_minutes_is_in_the_ledgers_values_and_sent_once_when_chosen() -> None:

@@ -18,6 +18,7 @@ from opq_gateway.measuring.box_meter import MeasuringPlan
 from opq_gateway.measuring.feed import KINDS, DisturbanceNotice, MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measuring import Measuring
+from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.mains.rms_events import Interruption, Sag
@@ -59,6 +60,7 @@ class Bench:
         hello: Hello = HELLO,
         backlog: Callable[[str], RingBacklog | None] = lambda _: None,
         edge: Callable[[str, Measurement], None] = lambda *_: None,
+        ring_end: Callable[[str], Segment | None] = lambda _: None,
     ) -> None:
         self.measurements: list[Measurement] = []
         self.now_s = 0.0
@@ -75,6 +77,7 @@ class Bench:
             piece_s=0.0,
             monotonic_s=lambda: self.now_s,
             edge=edge,
+            ring_end=ring_end,
         )
         self.measuring.add(plan or MeasuringPlan("1", 1.0, 10.0), self.counters, self.status, self.ledger)
         self.measuring.restart("1", hello)

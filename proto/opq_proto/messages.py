@@ -72,6 +72,8 @@ class Measurement:
     nominal_hz: float | None = None
     clock_id: int | None = None
     """The clock of the time stamps, where that is not GPS: Measurements with one number share its error."""
+    gateway_id: int | None = None
+    """The gateway that sends it; in a Box's first Measurement after the gateway's start, and once an hour."""
 
 
 TREND_MS = 60_000

@@ -29,7 +29,7 @@ class Metric(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., average: _Optional[float] = ...) -> None: ...
 
 class Measurement(_message.Message):
-    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence", "nominal_v", "nominal_hz", "clock_id")
+    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence", "nominal_v", "nominal_hz", "clock_id", "gateway_id")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +51,7 @@ class Measurement(_message.Message):
     NOMINAL_V_FIELD_NUMBER: _ClassVar[int]
     NOMINAL_HZ_FIELD_NUMBER: _ClassVar[int]
     CLOCK_ID_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     box_id: int
     timestamp_ms: int
     metrics: _containers.MessageMap[str, Metric]
@@ -65,7 +66,8 @@ class Measurement(_message.Message):
     nominal_v: float
     nominal_hz: float
     clock_id: int
-    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ..., nominal_v: _Optional[float] = ..., nominal_hz: _Optional[float] = ..., clock_id: _Optional[int] = ...) -> None: ...
+    gateway_id: int
+    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ..., nominal_v: _Optional[float] = ..., nominal_hz: _Optional[float] = ..., clock_id: _Optional[int] = ..., gateway_id: _Optional[int] = ...) -> None: ...
 
 class GetInfoCommand(_message.Message):
     __slots__ = ()

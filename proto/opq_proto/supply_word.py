@@ -3,27 +3,17 @@ them.
 
 `supply_v` and `battery_v` are a Box's own, as in its Health; `gateway_supply` is 0 while the gateway's supply
 fails. They are in each Measurement while a supply is low, in the first one after, and once a minute for a Box
-with a battery (`SupplyTeller`). `restart_cause` shows whether a Box restarted because its supply was lost,
-`missing_s` that it did not restart. This is separate from `messages.py`; gateways (also simulated ones) and
-the cloud use it.
+with a battery (`SupplyTeller`). This is separate from `messages.py`; gateways (also simulated ones) and the
+cloud use it.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 
-from opq_proto.log_codes import RESET_CAUSES
 from opq_proto.messages import Metric
 
 SUPPLY, BATTERY, GATEWAY = "supply_v", "battery_v", "gateway_supply"
 SUPPLY_METRICS = frozenset((SUPPLY, BATTERY, GATEWAY))
-RESTART = "restart_cause"
-"""A code of `log_codes.RESET_CAUSES`, in the first Measurements after a start that reached the gateway."""
-MISSING = "missing_s"
-"""Seconds of samples that the Box took and that did not reach the gateway; in the first Measurement after."""
-SAMPLED_SHARE = 0.5
-"""Share of a silence: a Box that took samples or measured for longer had its supply."""
-SUPPLIED_CAUSES = ("pin", "software", "watchdog")
-"""Causes of a restart during which the supply was present."""
 WELL_EVERY_NS = 60 * 10**9
 """Interval of Measurements that report the supply of a Box with a battery; all do so while it is low."""
 SUPPLY_LOW_V = 4.4
@@ -51,26 +41,12 @@ def supply_word(metrics: Mapping[str, Metric]) -> SupplyWord | None:
     return SupplyWord.WELL if supply is not None and BATTERY in metrics else None
 
 
-def supplied_restart(metrics: Mapping[str, Metric]) -> str:
-    """Returns why the Box restarted, if its supply was present: one of SUPPLIED_CAUSES; else ""."""
-    restart = metrics.get(RESTART)
-    cause = "" if restart is None else RESET_CAUSES.get(restart.average, "")  # type: ignore[call-overload]
-    return cause if cause in SUPPLIED_CAUSES else ""
-
-
-def sampled_on_s(metrics: Mapping[str, Metric], silent_s: float) -> float | None:
-    """Returns for how long the Box took samples in a silence, if that shows that its supply was present."""
-    missing = metrics.get(MISSING)
-    if missing is None or missing.average <= SAMPLED_SHARE * silent_s:
-        return None
-    return missing.average
-
-
 class SupplyTeller:
     """Decides which Measurements of a Box report supplies: while one is low, at a change, once a minute."""
 
     def __init__(self) -> None:
-        self._word: SupplyWord | None = None
+        self.word: SupplyWord | None = None
+        """What was reported last."""
         self._due_ns = 0
 
     def metrics(
@@ -92,7 +68,7 @@ class SupplyTeller:
         metrics = {name: Metric(value, value, value) for name, value in found.items()}
         word = supply_word(metrics)
         due = word is not None and (word is not SupplyWord.WELL or end_ns >= self._due_ns)
-        if word == self._word and not due:
+        if word == self.word and not due:
             return {}
-        self._word, self._due_ns = word, end_ns + WELL_EVERY_NS
+        self.word, self._due_ns = word, end_ns + WELL_EVERY_NS
         return metrics

@@ -103,6 +103,8 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
             message.nominal_hz = measurement.nominal_hz
         if measurement.clock_id:
             message.clock_id = measurement.clock_id
+        if measurement.gateway_id:
+            message.gateway_id = measurement.gateway_id
         return message.SerializeToString()
     except (ValueError, TypeError, EncodeError) as error:
         raise FrameError(f"Box {measurement.box_id}: measurement does not fit the wire: {error}") from error
@@ -111,8 +113,8 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
 def measurement_from_wire(data: bytes) -> Measurement:
     """Reads a protobuf Measurement, the original's or this project's.
 
-    Metrics that are not finite, impossible nominal values and a clock_id beyond 2**63 - 1 are left out; an
-    unknown time source counts as FREE.
+    Metrics that are not finite, impossible nominal values and a clock_id or gateway_id beyond 2**63 - 1 are
+    left out; an unknown time source counts as FREE.
 
     Raises:
         FrameError: not a Measurement, empty, a time before 1970 or after 2116, a window longer than
@@ -155,6 +157,7 @@ def measurement_from_wire(data: bytes) -> Measurement:
         nominal_or_none(message.nominal_v, NOMINAL_V),  # absent reads as 0, not believed
         nominal_or_none(message.nominal_hz, NOMINAL_HZ),
         message.clock_id if 0 < message.clock_id <= _LARGEST else None,
+        message.gateway_id if 0 < message.gateway_id <= _LARGEST else None,
     )
 
 

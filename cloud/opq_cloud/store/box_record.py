@@ -34,6 +34,8 @@ class BoxRecord:
     location_start_time_ms: int | None = None
     location_archive: tuple[tuple[str, int | None], ...] = ()
     """Former locations: (location, beginning in ms); where it is put empty, the stored value stays."""
+    gateway_id: int | None = None
+    """Number of the gateway that sends its Measurements (contracts.md, field 1013)."""
     retired_ms: int | None = None
     """When it was taken out of service for good; where it is put as 0, the Box is in service again."""
 

@@ -19,7 +19,6 @@ from opq_proto import log
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric
-from opq_proto.supply_word import MISSING, RESTART
 
 S = 10**9
 AT = Nominal(230.0, 50.0)
@@ -198,31 +197,36 @@ def test_small_changes_of_three_boxes_at_one_moment_are_one_event() -> None:
     assert decided("coincidence", unknown) == {}
 
 
+def after_a_gap(**metrics: float) -> list[Measurement]:
+    """Calm rows, a silence of a minute, and a first row after it that reports these metrics."""
+    first, *later = calm(5, 80)
+    reported = {name: Metric(value, value, value) for name, value in metrics.items()}
+    rows = [*calm(20), replace(first, metrics={**first.metrics, **reported}), *later]
+    return [replace(row, sequence=number) for number, row in enumerate(rows)]
+
+
 def test_a_box_that_was_without_supply_is_asked_for_what_came_before() -> None:
-    rows = [replace(row, sequence=k) for k, row in enumerate([*calm(20), *calm(5, 80)])]
-    found = decided("silence", rows)
+    found = decided("silence", after_a_gap(missing_dark_s=60.0))
     assert {at: each.span_ns for at, each in found.items()} == {20: (15 * S, 20 * S)}
-    original = [*calm(20), *calm(5, 80)]
-    assert list(decided("silence", original)) == [20]
 
 
-def test_a_box_that_began_again_on_order_is_not_asked() -> None:
-    ordered = {**calm(1)[0].metrics, RESTART: Metric(4.0, 4.0, 4.0)}
-    rows = [*calm(20), *(replace(row, metrics=ordered) for row in calm(3, 80)), *calm(5, 83)]
-    assert decided("silence", rows) == {}
-
-
-@pytest.mark.parametrize(("seconds", "asked"), [(60.0, False), (2.0, True)])
-def test_a_box_whose_samples_only_did_not_arrive_is_not_asked(seconds: float, asked: bool) -> None:
-    first, *later = [replace(row, sequence=20 + k) for k, row in enumerate(calm(5, 80))]
-    back = replace(first, metrics={**first.metrics, MISSING: Metric(seconds, seconds, seconds)})
-    before = [replace(row, sequence=k) for k, row in enumerate(calm(20))]
-    assert list(decided("silence", [*before, back, *later])) == ([20] if asked else [])
-
-
-def test_a_box_whose_network_was_away_is_not_asked() -> None:
-    rows = [replace(row, sequence=row.end_ns // S) for row in [*calm(20), *calm(5, 80)]]
-    assert decided("silence", rows) == {}
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        {"missing_dark_s": 9.0},
+        {"missing_dark_s": 90_000.0},
+        {"missing_dark_s": 60.0, "clock_set_s": 50.0},
+        *({f"missing_{reason}_s": 60.0} for reason in ("overrun", "line", "gateway", "restart")),
+        {"clock_set_s": 60.0},
+        {"clock_set_s": 10_796.0},
+        {"restart_cause": 4.0},
+        {"missing_s": 60.0},
+    ],
+    ids=lambda metrics: "+".join(metrics) or "nothing",
+)
+def test_a_silence_for_another_reason_is_not_followed_up(metrics: dict[str, float]) -> None:
+    assert decided("silence", after_a_gap(**metrics)) == {}
 
 
 def test_a_snapshot_is_due_at_its_hour_and_not_at_a_start() -> None:

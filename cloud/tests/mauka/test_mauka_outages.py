@@ -1,6 +1,7 @@
 """Outages: a Box without supply is told apart from one without network, stored, joined, named, withdrawn."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,6 +18,7 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents.findings import classifications
 from opq_cloud.store.records.lease import StoreLease
+from opq_proto.continuity import GapReason
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
 from opq_proto.log_codes import RESET_CAUSES
@@ -40,7 +42,12 @@ class SilentGrid:
         for box_id, feeder in feeders.items():
             store.put_box(
                 BoxRecord(
-                    box_id, f"Box {box_id}", location=f"house {box_id}", feeder=feeder, nominal_v=NOMINAL_V
+                    box_id,
+                    f"Box {box_id}",
+                    location=f"house {box_id}",
+                    feeder=feeder,
+                    nominal_v=NOMINAL_V,
+                    gateway_id=int(box_id) * 1000,
                 )
             )
         self.section = OutageSection(**settings)  # type: ignore[arg-type]
@@ -68,11 +75,27 @@ class SilentGrid:
             self.next[box_id] += 1
         return rows
 
-    def pass_seconds(self, first: int, last: int, silent: tuple[str, ...] = (), heard: bool = True) -> None:
-        """Second by second: every Box but the silent ones is heard, and it is looked every two."""
+    def pass_seconds(
+        self,
+        first: int,
+        last: int,
+        silent: tuple[str, ...] = (),
+        heard: bool = True,
+        back: tuple[str, ...] = (),
+        **metrics: float,
+    ) -> None:
+        """Second by second: every Box but the silent ones is heard, and it is looked every two.
+
+        The first Measurements of the Boxes in `back` report `metrics`.
+        """
         for k in range(first, last):
             rows = [
-                row for box_id in self.next if box_id not in silent for row in self.measure(box_id, k, k + 1)
+                row
+                for box_id in self.next
+                if box_id not in silent
+                for row in self.measure(
+                    box_id, k, k + 1, **(metrics if k == first and box_id in back else {})
+                )
             ]
             self.store.append_measurements(rows if heard else [])
             self.now_s += 1.0
@@ -93,12 +116,12 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 FEEDERS = {"1": "north", "2": "north", "3": "north", "4": "south", "5": "south"}
 
 
-def test_a_box_whose_numbers_go_on_where_they_stopped_had_no_supply(store: CloudStore) -> None:
+def test_a_box_whose_gateway_reports_that_it_had_no_supply_is_an_outage(store: CloudStore) -> None:
     grid = SilentGrid(store, FEEDERS)
     grid.pass_seconds(0, 20)
     grid.pass_seconds(20, 60, silent=("4",))
     assert grid.incidents() == [], "a silence alone says nothing while it lasts"
-    grid.pass_seconds(60, 66)
+    grid.pass_seconds(60, 66, back=("4",), missing_dark_s=40.0)
     (incident,) = grid.incidents()
     assert (incident.kind, incident.box_ids, incident.closed) == ("outage", ("4",), True)
     assert (incident.scope, incident.severity, incident.event_ids) == ("local", 10.0, (NO_EVENT,))
@@ -108,7 +131,104 @@ def test_a_box_whose_numbers_go_on_where_they_stopped_had_no_supply(store: Cloud
     assert item.finding.measurement_type == "HEALTH" and item.finding.analysis == "outages"
     assert abs(item.finding.start_ns - (ZERO_NS + 20 * S)) <= item.finding.uncertainty_ns
     assert item.finding.end_ns == ZERO_NS + 60 * S
-    assert "measured nothing for 40.0 s" in item.finding.because
+    assert "had no supply for 40.0 s" in item.finding.because
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        {},
+        {"missing_overrun_s": 40.0},
+        {"missing_line_s": 40.0},
+        {"missing_gateway_s": 37.0},
+        {"missing_restart_s": 40.0},
+        {"clock_set_s": 40.0},
+        {"missing_s": 40.0},
+    ],
+    ids=lambda reported: next(iter(reported), "an older gateway"),
+)
+@pytest.mark.parametrize("gateway_ids", ["one", "many"])
+def test_a_silence_for_any_other_reason_is_never_an_outage(
+    store: CloudStore, reported: dict[str, float], gateway_ids: str
+) -> None:
+    """As a gateway that stands still, a hub that is reset, a cable, a busy machine: all Boxes at once."""
+    grid = SilentGrid(store, FEEDERS)
+    if gateway_ids == "one":
+        for box_id in FEEDERS:
+            store.put_box(BoxRecord(box_id, "", gateway_id=7))
+    grid.pass_seconds(0, 20)
+    silent = tuple(FEEDERS) if gateway_ids == "one" else ("1",)
+    grid.pass_seconds(20, 60, silent=silent)
+    assert grid.incidents() == []
+    grid.pass_seconds(60, 80, back=silent, **reported)
+    assert grid.incidents() == []
+    assert grid.plugin.watch.open_outages == {}
+
+
+@pytest.mark.parametrize("by_s", [-400_000.0, -10.0, 13.0, 10_796.0, 3e8])
+@pytest.mark.parametrize("says", [True, False], ids=["reported", "older gateway"])
+def test_a_clock_that_is_set_is_no_silence(store: CloudStore, by_s: float, says: bool) -> None:
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    for k in range(20, 60):
+        metrics = {"clock_set_s": by_s} if says and k == 20 else {}
+        rows = [replace(row, source=TimeSource.NTP) for row in grid.measure("4", k, k + 1, **metrics)]
+        off_ns = round(by_s * S)
+        store.append_measurements(
+            replace(
+                row,
+                timestamp_ms=row.timestamp_ms + off_ns // 10**6,
+                start_ns=(row.start_ns or 0) + off_ns,
+                end_ns=(row.end_ns or 0) + off_ns,
+            )
+            for row in rows
+        )
+        grid.pass_seconds(k, k + 1, silent=("4",))
+    status = grid.plugin.status()
+    assert grid.incidents() == [] and status["silences"] == {} and grid.plugin.watch.network_losses == 0
+
+
+@pytest.mark.parametrize("behind_s", [0.0, 10_000.0])
+def test_a_loss_of_supply_has_its_true_length_when_the_clock_is_set(
+    store: CloudStore, behind_s: float
+) -> None:
+    """The gateway, too, was off: it begins with the time at which it went off, or an older one."""
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 100, silent=("4",))
+    off_ns = round((70.0 + behind_s) * S)
+    for k in range(100, 130):
+        metrics = {"missing_dark_s": max(0.0, 10.0 - behind_s)} if k == 100 else {}
+        store.append_measurements(
+            replace(
+                row,
+                timestamp_ms=row.timestamp_ms - off_ns // 10**6,
+                start_ns=(row.start_ns or 0) - off_ns,
+                end_ns=(row.end_ns or 0) - off_ns,
+                source=TimeSource.FREE,
+            )
+            for row in grid.measure("4", k, k + 1, **metrics)
+        )
+        grid.pass_seconds(k, k + 1, silent=("4",))
+    grid.pass_seconds(130, 140, back=("4",), missing_dark_s=80.0, clock_set_s=70.0 + behind_s)
+    (finding,) = [one.finding for each in grid.incidents() for one in each.findings]
+    assert (finding.kind, finding.box_id, finding.closed) == ("outage", "4", True)
+    assert abs(finding.start_ns - (ZERO_NS + 20 * S)) <= finding.uncertainty_ns
+    assert finding.end_ns == ZERO_NS + 100 * S
+
+
+def test_a_loss_of_supply_that_comes_later_from_the_gateways_disk_is_found(store: CloudStore) -> None:
+    """The router had no supply, too: what was measured meanwhile comes after what is new."""
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    late = [*grid.measure("4", 60, 61, missing_dark_s=40.0), *grid.measure("4", 61, 120)]
+    grid.pass_seconds(20, 120, silent=("4",))
+    grid.pass_seconds(120, 130)
+    assert grid.incidents() == []
+    store.append_measurements(late)
+    grid.pass_seconds(130, 160)
+    (finding,) = [one.finding for each in grid.incidents() for one in each.findings]
+    assert (finding.kind, finding.end_ns) == ("outage", ZERO_NS + 60 * S)
 
 
 def test_what_was_found_before_the_store_failed_is_put_after(
@@ -126,24 +246,25 @@ def test_what_was_found_before_the_store_failed_is_put_after(
 
     monkeypatch.setattr(store, "box", refusing)
     with pytest.raises(StoreError):
-        grid.pass_seconds(60, 64, silent=("1",))
+        grid.pass_seconds(60, 64, silent=("1",), back=("4",), missing_dark_s=40.0)
     grid.now_s += 10.0
     grid.plugin.on_idle()
     assert [each.box_ids for each in grid.incidents()] == [("4",)]
 
 
-@pytest.mark.parametrize(("goes_on", "lost"), [((), set()), (("5",), {"1", "2", "3", "4"})])
+@pytest.mark.parametrize(("goes_on", "dark"), [((), False), (("5",), False), ((), True), (("5",), True)])
 def test_a_house_that_was_stopped_lost_no_supply(
-    store: CloudStore, goes_on: tuple[str, ...], lost: set[str]
+    store: CloudStore, goes_on: tuple[str, ...], dark: bool
 ) -> None:
-    """Mauka was away; who was heard meanwhile tells whether the cloud was away too."""
-    grid = SilentGrid(store, FEEDERS)
+    """Mauka was away, as in a house where cloud and Boxes have one supply."""
+    grid, lost = SilentGrid(store, FEEDERS), set(FEEDERS) - set(goes_on) if dark else set()
     grid.pass_seconds(0, 20)
     for box_id in goes_on:
         store.append_measurements(grid.measure(box_id, 20, 100))
     grid.plugin = grid.started()
     grid.plugin.on_idle()
-    grid.pass_seconds(100, 110)
+    reported = {"missing_dark_s": 80.0} if dark else {"missing_gateway_s": 80.0}
+    grid.pass_seconds(100, 110, back=tuple(sorted(set(FEEDERS) - set(goes_on))), **reported)
     assert {box_id for each in grid.incidents() for box_id in each.box_ids} == lost
 
 
@@ -170,7 +291,7 @@ def test_a_feeder_without_supply_is_one_open_incident_that_ends_when_it_is_back(
     assert any("3 other Boxes of the same feeder or place fell silent with it" in each for each in told)
     grid.plugin = grid.started()  # a restart: what is open goes on
     grid.pass_seconds(40, 100, silent=("1", "2", "3", "6"))
-    grid.pass_seconds(100, 106)
+    grid.pass_seconds(100, 106, back=("1", "2", "3", "6"), missing_dark_s=80.0)
     (incident,) = grid.incidents()
     assert incident.closed and len(incident.findings) == 4
     assert {one.finding.end_ns for one in incident.findings} == {ZERO_NS + 100 * S}
@@ -190,22 +311,6 @@ def test_a_box_that_began_again_on_order_lost_no_supply(store: CloudStore, cause
     assert [each.box_ids for each in grid.incidents()] == ([("4",)] if lost else [])
     watch = grid.plugin.watch
     assert (watch.box_restarts, watch.network_losses) == (int(not lost), 0)
-
-
-@pytest.mark.parametrize(("missing_s", "lost"), [(11.0, False), (3.0, True)])
-def test_boxes_that_took_samples_in_their_silence_lost_no_supply(
-    store: CloudStore, missing_s: float, lost: bool
-) -> None:
-    """As simulated Boxes on a machine that is too busy, or a cable that is out: all of a place at once."""
-    grid = SilentGrid(store, FEEDERS)
-    grid.pass_seconds(0, 20)
-    silent = ("1", "2", "3")
-    grid.pass_seconds(20, 32, silent=silent)
-    rows = [row for box_id in silent for row in grid.measure(box_id, 32, 33, missing_s=missing_s)]
-    store.append_measurements(rows)
-    grid.pass_seconds(33, 43)
-    assert [set(each.box_ids) for each in grid.incidents()] == ([set(silent)] if lost else [])
-    assert grid.plugin.watch.network_losses == (0 if lost else 3)
 
 
 def test_what_was_taken_for_an_outage_and_was_the_network_is_withdrawn(store: CloudStore) -> None:
@@ -239,7 +344,7 @@ def test_boxes_of_one_clock_that_states_no_uncertainty_lose_their_supply_togethe
     grid.clock_id, grid.uncertainty_ns = 7, None
     grid.pass_seconds(0, 20)
     grid.pass_seconds(20, 60, silent=("1", "2"))
-    grid.pass_seconds(60, 66)
+    grid.pass_seconds(60, 66, back=("1", "2"), missing_dark_s=40.0)
     (incident,) = grid.incidents()
     assert incident.box_ids == ("1", "2")
 
@@ -361,14 +466,17 @@ def test_a_silence_is_judged_by_the_last_word_of_its_supply(
 @pytest.mark.parametrize(
     ("signs", "likely"),
     [
-        (SilenceSigns(20.0, True, 0.0, 100.0, (), 3), True),
-        (SilenceSigns(20.0, True, 19.0, 2.0, (), 3), False),  # it measured on, at 2 %: an interruption
-        (SilenceSigns(20.0, False, None, 100.0, (), 3), False),
-        (SilenceSigns(20.0, False, None, 2.0, (), 3), True),
-        (SilenceSigns(20.0, False, None, 2.0, (), 0), True),
-        (SilenceSigns(20.0, False, None, None, (), 0), False),
-        (SilenceSigns(20.0, False, None, 60.0, (NeighbourSight("2", False, 5.0),), 0), True),
-        (SilenceSigns(20.0, False, None, 100.0, (NeighbourSight("2", False, 100.0),), 0), False),
+        (SilenceSigns(20.0, True, 0.0, 20.0, 100.0, (), 3), True),
+        (SilenceSigns(20.0, True, 0.0, None, 100.0, (), 3), False),
+        (SilenceSigns(20.0, True, 19.0, None, 2.0, (), 3), False),  # it measured on, at 2 %: an interruption
+        (SilenceSigns(20.0, True, 0.0, None, 2.0, (), 3, ((GapReason.LINE, 20.0),)), False),
+        (SilenceSigns(20.0, False, None, None, 100.0, (), 3), False),
+        (SilenceSigns(20.0, False, None, None, 2.0, (), 3), True),
+        (SilenceSigns(20.0, False, None, None, 2.0, (), 0), True),
+        (SilenceSigns(20.0, False, None, None, None, (), 0), False),
+        (SilenceSigns(20.0, False, None, None, 60.0, (NeighbourSight("2", False, 5.0),), 0), False),
+        (SilenceSigns(20.0, False, None, None, 60.0, (NeighbourSight("2", True, 5.0),), 3, gateways=2), True),
+        (SilenceSigns(20.0, False, None, None, 100.0, (NeighbourSight("2", False, 100.0),), 0), False),
     ],
 )
 def test_signs_are_weighed(signs: SilenceSigns, likely: bool) -> None:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from opq_gateway.blocks import SampleBlock
+from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.segment import Segment
+from opq_proto.messages import Gap
 
 LEAD_NS = 1_000_000_000
 """Samples before the first cycle that counts: three windows for tracking the phase."""
@@ -29,6 +31,10 @@ class Blocks(Protocol):
 
     def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[SampleBlock]:
         """The blocks of [start_ns, end_ns) in a segment, in the order of writing."""
+        ...
+
+    def read_lost(self, start_ns: int, end_ns: int) -> list[Lost]:
+        """Every recorded loss that touches [start_ns, end_ns)."""
         ...
 
 
@@ -95,6 +101,21 @@ class RingBacklog:
         """Whether a block was returned already."""
         last = self._last
         return last is not None and last.boot_id == block.boot_id and block.end_sample <= last.end_sample
+
+    def gaps_between(self, before: SampleBlock, block: SampleBlock) -> list[Gap]:
+        """The recorded losses between two blocks of one start of the Box.
+
+        Raises:
+            OSError: the ring cannot be read.
+        """
+        start_ns, end_ns = sorted((before.end_ns, block.t_ns))
+        return [
+            Gap(one.first_sample, one.samples, one.reason)
+            for one in self._ring.read_lost(start_ns, end_ns + 1)
+            if one.boot_id == before.boot_id == block.boot_id
+            and before.end_sample <= one.first_sample
+            and one.end_sample <= block.first_sample
+        ]
 
     def holds(self, start_ns: int, end_ns: int) -> bool:
         """Whether a Measurement lies in one of `spans`."""

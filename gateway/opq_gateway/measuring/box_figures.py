@@ -4,7 +4,8 @@ elsewhere.
 The Box computes on a microcontroller, on windows of its own, with other filters and wider tolerances. So
 where samples are missing, each figure counts only for the missing part of its window (Fallback), and only a
 value far outside of ours counts as a difference (CrossCheck): a wrong gain, a lost byte, a broken firmware.
-What the Box does not know is absent. Pure; one Box.
+What the Box does not know is absent. Figures whose span overlaps samples that the Box itself lost are
+refused, whoever sends them: no figure crosses a hole. Pure; one Box.
 """
 
 from collections import deque
@@ -13,8 +14,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from opq_gateway.measuring.measurements import Measured
+from opq_gateway.ring.lost import GAP_REASONS
+from opq_proto.continuity import GapReason
 from opq_proto.link_messages import BoxMeasurement
-from opq_proto.messages import Measurement, Metric
+from opq_proto.messages import Gap, Measurement, Metric
 
 KEPT = 64
 """Most figures that wait for a gap to be known: a minute."""
@@ -26,7 +29,10 @@ class Fallback:
     """Takes Measurements and figures, returns Measurements for gaps; all on one axis of sample indices."""
 
     def __init__(self) -> None:
+        self.refused = 0
+        """Figures whose span overlaps a hole in the Box's own samples."""
         self._figures: deque[BoxMeasurement] = deque(maxlen=KEPT)
+        self._not_sampled: deque[Gap] = deque(maxlen=KEPT)
         self._before: Measured | None = None
         self._hole: tuple[Measured, Measured] | None = None
 
@@ -34,6 +40,11 @@ class Fallback:
         """Takes the Box's own figures; they may come after the gap that they cover."""
         self._figures.append(figures)
         return self._filled()
+
+    def accept_gap(self, gap: Gap) -> None:
+        """Takes a gap; what the Box did not sample has no figures."""
+        if GAP_REASONS.get(gap.reason) is GapReason.OVERRUN:
+            self._not_sampled.append(gap)
 
     def accept_measured(self, measured: Measured) -> list[Measurement]:
         """Takes a Measurement of samples; it ends the hole after the one before."""
@@ -47,10 +58,18 @@ class Fallback:
     def restart(self) -> None:
         """Sample indices begin again."""
         self._figures.clear()
+        self._not_sampled.clear()
         self._before = self._hole = None
 
     def _reach(self) -> float:
         return 4.0 * max((each.samples for each in self._figures), default=0)
+
+    def _crosses_hole(self, figures: BoxMeasurement) -> bool:
+        end = figures.first_sample + figures.samples
+        return any(
+            gap.first_sample < end and figures.first_sample < gap.first_sample + gap.samples
+            for gap in self._not_sampled
+        )
 
     def _filled(self) -> list[Measurement]:
         if self._hole is None:
@@ -58,6 +77,10 @@ class Fallback:
         found = []
         before, after = self._hole
         for figures in list(self._figures):
+            if self._crosses_hole(figures):
+                self._figures.remove(figures)
+                self.refused += 1
+                continue
             first = max(float(figures.first_sample), before.end_sample)
             end = min(float(figures.first_sample + figures.samples), after.first_sample)
             if figures.first_sample + figures.samples <= before.end_sample:

@@ -12,7 +12,7 @@ handed in. Pure except for its sinks.
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +77,9 @@ class Sinks:
     phasors_wanted: Callable[[], bool]
     edge: Callable[[Measurement, int], None] = lambda *_: None
     """Takes what a detector found, as a crossing Measurement, and how many it has left out so far."""
+    broken: Callable[[SampleBlock, SampleBlock], None] = lambda *_: None
+    """Takes two blocks where the second does not follow the first: samples are missing, or the time was
+    set."""
 
 
 @dataclass(slots=True)
@@ -84,6 +87,8 @@ class RunEnd:
     """The end of a run of samples; `rest` holds the cycles after its last window."""
 
     rest: Window | None
+    missing: bool
+    """Whether samples are missing after it; otherwise their time was set."""
 
 
 Step = Window | RunEnd
@@ -100,14 +105,21 @@ class Piece:
 class BoxMeter:
     """Measures one Box; every method runs in the measuring thread."""
 
-    def __init__(self, plan: MeasuringPlan, sinks: Sinks) -> None:
+    def __init__(self, plan: MeasuringPlan, sinks: Sinks, before: SampleBlock | None = None) -> None:
+        """`before`: the Box's last block before this meter."""
         self._plan, self._sinks = plan, sinks
         self.nominal_v = plan.nominal_v
         self.cutter = Windows(plan.nominal_hz)
         self._clock_line = ClockLine()
         self._disturbances: Disturbances | None = None
         self.measurements = Measurements(
-            plan.box_id, plan.nominal_v, plan.nominal_hz, plan.cycles, plan.send, self._clock_line.over
+            plan.box_id,
+            plan.nominal_v,
+            plan.nominal_hz,
+            plan.cycles,
+            plan.send,
+            self._clock_line.over,
+            tuple(plan.nominal_v * plan.limits.threshold_percent(sign) / 100 for sign in (-1, 1)),
         )
         self._intervals = Intervals(plan.box_id, plan.nominal_v, plan.nominal_hz)
         self._rocof = Rocof()
@@ -118,9 +130,12 @@ class BoxMeter:
         self._edges: EdgeDetectors | None = None
         if plan.detectors:
             self._edges = EdgeDetectors(plan.nominal_v, plan.nominal_hz, plan.limits)
-        self._waiting: deque[Piece | None] = deque()  # None marks the end of a run
+        self._waiting: deque[Piece | RunEnd] = deque()
         self._steps: list[Step] = []
         self._last: SampleBlock | None = None
+        """The block before, in the same run."""
+        self.newest = before
+        """The newest block of a run that has ended."""
         self._previous: Window | None = None
         self._unsettled: deque[tuple[WindowFigures, float, tuple[int, TimeSource]]] = deque()
         self.due_sample: float | None = None
@@ -134,10 +149,12 @@ class BoxMeter:
             if not len(block.counts):
                 continue
             off_ns, is_timed = self._clock_line.accept_block(block)
-            if self._last is not None and not _follows(self._last, block, off_ns):
+            if self._last is None or not _follows(self._last, block, off_ns):
                 self._wait(run, clock)
                 run, clock = [], []
-                self.gap()
+                self.gap(block)
+                if self.newest is not None:
+                    self._sinks.broken(self.newest, block)
             if is_timed or not run:
                 t_ns = block.t_ns if is_timed else block.t_ns - off_ns  # the same result however it is cut
                 clock.append(TimeMark(block.first_sample, block.rate_millihz / 1000, t_ns))
@@ -145,11 +162,12 @@ class BoxMeter:
             self._last = block
         self._wait(run, clock)
 
-    def gap(self) -> None:
-        """Samples are missing after the last pushed ones."""
+    def gap(self, block: SampleBlock | None = None) -> None:
+        """The run ends with the last pushed block; `block` is the next one, where that is known."""
         if self._last is not None:
-            self._waiting.append(None)
-            self._last = None
+            missing = block is None or block.first_sample != self._last.end_sample
+            self._waiting.append(RunEnd(None, missing))
+            self.newest, self._last = self._last, None
 
     def steps(self) -> list[Step]:
         """The windows and ends of runs since the last call, for `finish`."""
@@ -160,7 +178,7 @@ class BoxMeter:
         """Continues measuring; `figures` gives those of the steps' windows in order."""
         for step in steps:
             if isinstance(step, RunEnd):
-                self._end_run(step.rest)
+                self._end_run(step.rest, step.missing)
             else:
                 self._window(next(figures))
 
@@ -214,10 +232,10 @@ class BoxMeter:
         """The next piece to cut, after it has handled the ends of runs before it; None: nothing waits."""
         while self._waiting:
             piece = self._waiting.popleft()
-            if piece is not None:
+            if isinstance(piece, Piece):
                 return piece
             self._steps += self.cutter.end()
-            self._steps.append(RunEnd(self.cutter.rest))
+            self._steps.append(replace(piece, rest=self.cutter.rest))
             self.cutter.rest = None
         return None
 
@@ -266,10 +284,10 @@ class BoxMeter:
                 edge_measurement(each, self._plan.box_id, window, clock, self.nominal_v), limited
             )
 
-    def _end_run(self, rest: Window | None) -> None:
+    def _end_run(self, rest: Window | None, missing: bool) -> None:
         self.report_edges()
         figures = None if rest is None else rest_figures(rest)
-        for measured in self.measurements.end(figures):
+        for measured in self.measurements.end(figures, missing):
             self._sinks.measured(measured)
         if self._disturbances is not None:
             at = rest if rest is not None else self._previous

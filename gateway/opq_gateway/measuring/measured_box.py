@@ -8,24 +8,31 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
+
+import numpy as np
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.box_figures import CrossCheck, Fallback
 from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, Step
+from opq_gateway.measuring.continuity import Continuity
 from opq_gateway.measuring.feed import KINDS, MeasuredFeed, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures
 from opq_gateway.measuring.inbox import Inbox, Item, StreamRestart
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measurements import Measured
+from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
 from opq_measure.timebase.window import Window
+from opq_proto.continuity import DARK_CAUSES, FLAGGED, RESTART, TOUCHES_GAP, GapReason, missing_s, single
 from opq_proto.link_messages import BoxMeasurement, Hello, Log
-from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.supply_word import MISSING, RESTART, SupplyTeller
+from opq_proto.log_codes import RESET_CAUSES
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource
+from opq_proto.supply_word import SUPPLY_LOW_V, SupplyTeller, SupplyWord
 
 BACKLOG_INBOX_S = 300.0
 """Most live samples that wait while those of the ring are measured: 7 MB."""
@@ -33,8 +40,8 @@ BESIDE_NS = 1_000_000
 """Rows that begin this little before the newest on disk count as after it."""
 RESTART_SAID = 5
 """Measurements after a start that report its cause: the last ones from before it come among them."""
-MISSING_NS = 10**9
-"""Samples of a shorter time that did not arrive are not reported."""
+BOOT_BITS = 0x7FFF_FFFF
+"""A Box's log line has its boot id as a signed integer."""
 OF_WINDOWS = ("window", "half")
 """Kinds that show up to where the ledger was written; the others cover longer intervals."""
 
@@ -65,6 +72,8 @@ class Outside:
     """Takes what a detector found, to be sent at once."""
     backlog: Callable[[str], RingBacklog | None]
     """Returns what the ring held unmeasured when the gateway began."""
+    ring_end: Callable[[str], Segment | None]
+    """Returns the ring's newest segment when the gateway began."""
 
 
 class MeasuredBox:
@@ -101,10 +110,9 @@ class MeasuredBox:
         self._supply = SupplyTeller()
         self._started: Log | None = None
         self._restart_left = 0
-        self._newest: SampleBlock | None = None
-        """The block that was measured last."""
-        self._missing: tuple[int, int] | None = None
-        """Samples that the Box took and that did not arrive: their end and duration, ns."""
+        self._continuity = Continuity(self._reason_of_start)
+        self._meters = 0
+        """Number of the present meter."""
 
     @property
     def has_backlog(self) -> bool:
@@ -176,7 +184,9 @@ class MeasuredBox:
             return
         if isinstance(item, StreamRestart):
             self._restart(item.hello, jobs)
-        elif self._meter is not None:
+        elif isinstance(item, Gap) and self._meter is not None:
+            self._continuity.accept_gap(item)
+            self._fallback.accept_gap(item)
             self._meter.gap()
 
     def _measure_blocks(self, blocks: Sequence[SampleBlock], jobs: list[Job]) -> None:
@@ -187,19 +197,31 @@ class MeasuredBox:
             if self._boot_id not in (None, boot_id):  # the ring holds no hellos
                 self._begin_meter(jobs)
             self._boot_id = boot_id
-            run = list(part)
-            self._note_missing(run[0])
-            self._meter.push_blocks(run)
-            self._newest = run[-1]
+            self._meter.push_blocks(list(part))
 
-    def _note_missing(self, block: SampleBlock) -> None:
-        """Notes samples that are missing before a block of the same start of the Box."""
-        newest = self._newest
-        if newest is None or newest.boot_id != block.boot_id:
-            return
-        missing_ns = (block.first_sample - newest.end_sample) * 10**12 // block.rate_millihz
-        if missing_ns >= MISSING_NS:
-            self._missing = block.t_ns, missing_ns
+    def _broken(self, before: SampleBlock, block: SampleBlock) -> None:
+        """Notes what lies between two blocks that do not follow each other."""
+        if self._backlog is not None:
+            for gap in self._backlog.gaps_between(before, block):
+                self._continuity.accept_gap(gap)
+        supplied = self._supply.word not in (SupplyWord.ON_BATTERY, SupplyWord.FAILING) and not self._is_low()
+        self._continuity.accept_break(self._meters, before, block, supplied)
+
+    def _is_low(self) -> bool:
+        """Whether the Box reports that its supply is low."""
+        health = self.status.health
+        return health is not None and health.supply_v is not None and health.supply_v < SUPPLY_LOW_V
+
+    def _reason_of_start(self, boot_id: int) -> GapReason | None:
+        """Why the Box did not sample before this start, by its log or its health; None: not known (yet)."""
+        started, health = self.status.started, self.status.health
+        if started is not None and started.a & BOOT_BITS == boot_id & BOOT_BITS:
+            cause = RESET_CAUSES.get(started.b, "")
+        elif health is not None and self.status.hello is not None and self.status.hello.boot_id == boot_id:
+            cause = RESET_CAUSES.get(health.reset_cause, "")
+        else:
+            return None
+        return GapReason.DARK if cause in DARK_CAUSES else GapReason.RESTART
 
     def _restart(self, hello: Hello, jobs: list[Job]) -> None:
         if self._started is not self.status.started:
@@ -210,24 +232,30 @@ class MeasuredBox:
             nominal_hz=hello.nominal_hz,
             cycles=self.status.measurement_cycles,
         )
-        meter = self._begin_meter(jobs)
         if not self._begun:
             self._begun = True
-            self._begin_backlog(meter)
+            self._begin_backlog(self._begin_meter(jobs), hello)
+        else:
+            self._begin_meter(jobs)
 
     def _begin_meter(self, jobs: list[Job]) -> BoxMeter:
+        before: SampleBlock | None = None
         if self._meter is not None:
             self._meter.gap()
+            before = self._meter.newest
             jobs.append(Job(self._meter, over=True))
         self._crosscheck.restart()
         self._fallback.restart()
         self._boot_id = None
-        self._meter = BoxMeter(self.plan, self._sinks())
+        self._meters += 1
+        self._meter = BoxMeter(self.plan, self._sinks(self._meters), before)
         return self._meter
 
-    def _begin_backlog(self, meter: BoxMeter) -> None:
+    def _begin_backlog(self, meter: BoxMeter, hello: Hello) -> None:
         backlog = self._outside.backlog(self.plan.box_id)
         if backlog is None:
+            end = self._outside.ring_end(self.plan.box_id)
+            meter.newest = None if end is None else _end_block(end, hello.rate_millihz)
             return
         self._backlog = backlog
         self._backfilled = backlog
@@ -251,10 +279,11 @@ class MeasuredBox:
                 item for item in waiting if not (isinstance(item, SampleBlock) and backlog.covers(item))
             )
 
-    def _sinks(self) -> Sinks:
+    def _sinks(self, meter: int) -> Sinks:
         outside = self._outside
         return Sinks(
-            measured=self._measured,
+            measured=partial(self._measured, meter),
+            broken=self._broken,
             values=self._values,
             notice=outside.feed.offer,
             edge=self._edge,
@@ -272,8 +301,8 @@ class MeasuredBox:
             self.plan.box_id, found if self._backlog is None else replace(found, backfilled=True)
         )
 
-    def _measured(self, measured: Measured) -> None:
-        measurement = measured.measurement
+    def _measured(self, meter: int, measured: Measured) -> None:
+        measurement = self._with_continuity(measured, meter)
         if self._backfilled is not None:
             if self._backfilled.holds(measurement.start_ns or 0, measurement.end_ns or 0):
                 measurement = replace(measurement, backfilled=True)
@@ -284,11 +313,12 @@ class MeasuredBox:
         self._crosscheck.accept_window(measured, measurement.metrics)
         self.counters.set("box_figures_checked", self._crosscheck.checked)
         self.counters.set("box_figures_differ", self._crosscheck.differing)
+        self.counters.set("box_figures_refused", self._fallback.refused)
         self.counters.add("measurements")
         self.status.measurement_ms = measurement.timestamp_ms
         self._published_ns = measurement.end_ns or 0
         if not measurement.backfilled:
-            measurement = self._with_missing(self._with_restart(self._with_supply(measurement)))
+            measurement = self._with_restart(self._with_supply(measurement))
         self._outside.publish(self.plan.box_id, measurement)
 
     def _with_supply(self, measurement: Measurement) -> Measurement:
@@ -305,22 +335,18 @@ class MeasuredBox:
             return measurement
         self._restart_left -= 1
         cause = float(self._started.b)
-        return replace(measurement, metrics={**measurement.metrics, RESTART: Metric(cause, cause, cause)})
+        return replace(measurement, metrics={**measurement.metrics, RESTART: single(cause)})
 
-    def _with_missing(self, measurement: Measurement) -> Measurement:
-        """The first measurement after missing samples, with their seconds if the Box has no battery.
-
-        A Box with a battery takes samples without its supply, too.
-        """
-        if self._missing is None or (measurement.end_ns or 0) <= self._missing[0]:
+    def _with_continuity(self, measured: Measured, meter: int) -> Measurement:
+        """The measurement, with what lies before it; after missing samples it is flagged."""
+        measurement = measured.measurement
+        found = self._continuity.metrics(meter, measured.end_sample)
+        if not found:
             return measurement
-        seconds = self._missing[1] / 1e9
-        self._missing = None
-        health = self.status.health
-        if health is None or health.battery_v is not None:
-            return measurement
-        missing = {MISSING: Metric(seconds, seconds, seconds)}
-        return replace(measurement, metrics={**measurement.metrics, **missing})
+        if missing_s(found):
+            flags = int(measurement.metrics[FLAGGED].max) if FLAGGED in measurement.metrics else 0
+            found[FLAGGED] = single(flags | TOUCHES_GAP)
+        return replace(measurement, metrics={**measurement.metrics, **found})
 
     def _publish_fallback(self, measurements: Sequence[Measurement]) -> None:
         for measurement in measurements:
@@ -349,3 +375,10 @@ class MeasuredBox:
         if values.kind == "half":
             return values.end_ns <= kept_ns + BESIDE_NS
         return values.start_ns < kept_ns - BESIDE_NS
+
+
+def _end_block(end: Segment, rate_millihz: int) -> SampleBlock:
+    """A block without samples at the end of a segment."""
+    nothing = np.empty(0, np.int16)
+    known = end.boot_id, end.v_per_lsb, end.end_sample, end.end_ns
+    return SampleBlock(*known, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, rate_millihz, nothing)

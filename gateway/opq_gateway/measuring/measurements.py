@@ -12,7 +12,8 @@ Each as minimum, maximum and mean. A Measurement has N cycles from edge to edge 
 ended; its f and thd are those of the 10/12-cycle windows of its cycles, weighted by the number of cycles: a
 window that two Measurements share, where N is no multiple of 10 or 12, counts in both. At a UTC tick of ten
 minutes the windows begin again (61000-4-30, 4.5) and Measurements with them: the one before the tick is
-shorter, as is the last before a gap.
+shorter, as is the last before a gap. One that ends at a gap, or has a window with a dip, swell or
+interruption, is flagged (61000-4-30, 4.7; `opq_proto.continuity`).
 
 With `prompt`, a Measurement may not wait until its last window is tracked: it is made as soon as its samples
 are there, its last cycles by evenly continued edges (`accept_untracked`). Their window comes later and adds
@@ -20,6 +21,7 @@ only f, thd and the like, to the next Measurement. In this mode Measurements do 
 Pure.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ from opq_gateway.measuring.figures import WindowFigures
 from opq_measure.harmonics.spectrum import ORDERS
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import Window
+from opq_proto.continuity import FLAGGED, TOUCHES_EVENT, TOUCHES_GAP, single
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 METRICS = frozenset(
@@ -69,6 +72,8 @@ class _Span:
     """Rms values of the cycles that lie within the Measurement."""
     trans_v: FloatArray
     per_window: Mapping[str, float]
+    event: bool
+    """Whether the window has a dip, swell or interruption."""
 
 
 @dataclass(slots=True)
@@ -93,8 +98,11 @@ class Measurements:
         cycles: int,
         send: tuple[str, ...],
         clock: Clock,
+        limits_v: tuple[float, ...] = (0.0, math.inf),
     ) -> None:
+        """`limits_v`: rms below the first is a dip, above the second a swell."""
         self.cycles = cycles
+        self._least_v, self._most_v = limits_v
         self._box_id, self._nominal_v, self._nominal_hz = box_id, nominal_v, nominal_hz
         self._send = frozenset(send)
         self._orders = [int(name[1:]) for name in sorted(self._send & METRICS) if name[0] == "h"]
@@ -152,8 +160,11 @@ class Measurements:
             return found
         return found + self._cycles_until(figures, self._per_window(figures, rocof_hz_s))
 
-    def end(self, rest: WindowFigures | None) -> list[Measured]:
-        """Ends the run with the cycles of `rest`; the last Measurement is shorter than the others."""
+    def end(self, rest: WindowFigures | None, missing: bool = False) -> list[Measured]:
+        """Ends the run with the cycles of `rest`; the last Measurement is shorter than the others.
+
+        `missing`: samples are missing after the run.
+        """
         found: list[Measured] = []
         if self._over_tick is not None:
             until = np.inf if rest is None else _edge(rest.window, 0)
@@ -163,7 +174,7 @@ class Measurements:
             if rest.window.tick and self._taken_to is None:
                 found += self._close()
             found += self._cycles_until(rest, self._per_window(rest, np.nan))
-        found += self._close()
+        found += self._close(TOUCHES_GAP if missing else 0)
         self._ended = self._taken_to = None
         self._run_begins = True
         return found
@@ -198,7 +209,7 @@ class Measurements:
         found: list[Measured] = []
         at = 0 if self.not_before_ns is None else self._first_new(figures, last)
         if self._taken_to is not None:
-            at = max(at, self._first_untaken(window, self._taken_to, last, per_window))
+            at = max(at, self._first_untaken(figures, self._taken_to, last, per_window))
         while at < last:
             way = self._under_way or self._begin(window, at)
             self._under_way = way
@@ -206,9 +217,8 @@ class Measurements:
             first = 2 * at if way.cycles else 2 * at + 1
             if first == 0 and np.isnan(figures.urms_v[0]):  # after a skipped tick
                 first = 1
-            way.spans.append(
-                _Span(stop - at, figures.urms_v[first : 2 * stop], figures.trans_v[at:stop], per_window)
-            )
+            urms_v, trans_v = figures.urms_v[first : 2 * stop], figures.trans_v[at:stop]
+            way.spans.append(_Span(stop - at, urms_v, trans_v, per_window, self._has_event(figures)))
             way.cycles += stop - at
             way.end_sample, way.end_ns = _edge(window, stop), _edge_ns(window, stop)
             if way.cycles >= way.wanted:
@@ -235,17 +245,21 @@ class Measurements:
         self._passed_ns = _edge_ns(window, last)
         return last
 
+    def _has_event(self, figures: WindowFigures) -> bool:
+        return figures.extent.least_v < self._least_v or figures.extent.most_v > self._most_v
+
     def _first_untaken(
-        self, window: Window, taken_to: float, last: int, per_window: Mapping[str, float]
+        self, figures: WindowFigures, taken_to: float, last: int, per_window: Mapping[str, float]
     ) -> int:
         """The first of a window's cycles not taken ahead of it; the edges may differ a little."""
+        window = figures.window
         half = float(window.edges[-1] - window.edges[0]) / (len(window.edges) - 1) / 2
         at = int(window.edges.searchsorted(taken_to - window.first_sample - half))
         if at < last:
             self._taken_to = None
         else:
             spans = self._late if self._under_way is None else self._under_way.spans
-            spans.append(_Span(last, _NONE, _NONE, per_window))
+            spans.append(_Span(last, _NONE, _NONE, per_window, self._has_event(figures)))
         return at
 
     def _begin(self, window: Window, at: int) -> _UnderWay:
@@ -253,7 +267,7 @@ class Measurements:
         late, self._late = self._late, []
         return _UnderWay(sample, start_ns, sample, start_ns, self.cycles, spans=late)
 
-    def _close(self) -> list[Measured]:
+    def _close(self, flags: int = 0) -> list[Measured]:
         way, self._under_way = self._under_way, None
         if way is None or not way.cycles or way.end_ns <= way.start_ns:
             return []
@@ -262,7 +276,7 @@ class Measurements:
         measurement = Measurement(
             box_id=self._box_id,
             timestamp_ms=(way.end_ns + 500_000) // 1_000_000,
-            metrics=self._metrics(way),
+            metrics=self._metrics(way, flags),
             start_ns=way.start_ns,
             end_ns=way.end_ns,
             uncertainty_ns=uncertainty_ns,
@@ -272,7 +286,7 @@ class Measurements:
         )
         return [Measured(measurement, way.first_sample, way.end_sample)]
 
-    def _metrics(self, way: _UnderWay) -> dict[str, Metric]:
+    def _metrics(self, way: _UnderWay, flags: int) -> dict[str, Metric]:
         spans = way.spans
         found = {}
         if "rms" in self._send:
@@ -297,6 +311,10 @@ class Measurements:
             _, name, value = self._beside.popleft()
             beside.setdefault(name, []).append(value)
         found.update((name, _metric(np.array(values))) for name, values in beside.items())
+        if any(span.event for span in spans):
+            flags |= TOUCHES_EVENT
+        if flags:
+            found[FLAGGED] = single(flags)
         return found
 
 

@@ -28,6 +28,7 @@ from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import Job, MeasuredBox, Outside
 from opq_gateway.measuring.measurements import METRICS
 from opq_gateway.ring.ring import Ring
+from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.uplink import Uplink
 from opq_measure.events.limits import Limits
@@ -67,6 +68,7 @@ class Measuring:
         piece_s: float | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
         edge: Callable[[str, Measurement], None] = lambda *_: None,
+        ring_end: Callable[[str], Segment | None] = lambda _: None,
     ) -> None:
         """
         Args:
@@ -76,13 +78,14 @@ class Measuring:
             places: ledgers of groups, by name.
             backlog: returns what is in a Box's ring and was not measured; called at its first hello.
             piece_s: seconds of a Box's samples measured at once; None: chosen by the number of Boxes.
+            ring_end: returns where a Box's ring ended at the start.
         """
         self.crossing = crossing
         self.ledgers = LedgerWriter()
         self._feed = feed
         self._places = places
         self._groups = GroupMeters(groups, self._of_group, self._unbalanced)
-        self._outside = Outside(publish, feed, self._groups.accept_window, edge, backlog)
+        self._outside = Outside(publish, feed, self._groups.accept_window, edge, backlog, ring_end)
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
@@ -273,7 +276,14 @@ def measuring_of(
             return backlog_of(rings[box_id], held[box_id], partial(last_end_ns, box_id))
 
         measuring = Measuring(
-            uplink.publish, uplink.crossing, feed, config.group, places, backlog, edge=uplink.publish_at_once
+            uplink.publish,
+            uplink.crossing,
+            feed,
+            config.group,
+            places,
+            backlog,
+            edge=uplink.publish_at_once,
+            ring_end=lambda box_id: held[box_id][-1] if held[box_id] else None,
         )
         for box_id, status in statuses.items():
             plan = MeasuringPlan(

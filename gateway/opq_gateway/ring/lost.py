@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from opq_proto.continuity import GapReason
 from opq_proto.messages import Gap
 
 NOT_RUNNING = "the gateway was not running, or ended before it could keep them"
@@ -16,7 +17,10 @@ BEFORE_CONTACT = "sampled before the gateway heard this start of the Box"
 OVERRUN = "the Box's converter overran"
 NOT_RESENT = "lost between Box and gateway; the Box did not send them again"
 ENDED = "lost between Box and gateway, which ended before the Box had sent them again"
+STOOD_STILL = "lost between Box and gateway while the gateway stood still"
 NOT_HELD = "not on the disk: damaged, or not written back before a power cut"
+GAP_REASONS = {OVERRUN: GapReason.OVERRUN, NOT_RESENT: GapReason.LINE}
+"""Where samples with a text were lost; with any other text the gateway lost them."""
 _PAYLOAD = struct.Struct("<IQqqH")
 
 

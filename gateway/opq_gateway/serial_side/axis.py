@@ -4,16 +4,17 @@ It gives each block its time, finds where the run begins (after a restart of the
 and notices when the indices begin again. Pure; the clocks are handed in.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.ring.lost import NOT_RESENT
+from opq_gateway.ring.lost import NOT_RESENT, NOT_RUNNING, STOOD_STILL
 from opq_gateway.ring.segment import Segment
 from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.reassembly import Output, Reassembly
 from opq_proto.link_messages import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, FLAG_RESENT, Crossing, Hello, Samples
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
 
 BACKWARD_BLOCKS = 3
 """A line keeps the order. So this many live blocks in a row from before the expected index mean that the
@@ -22,6 +23,9 @@ SAME_AXIS_NS = 1_000_000_000
 """A restarted gateway continues the ring's axis when a block's time agrees with its index to within this."""
 LONGEST_SILENCE_S = 20.0
 """Where the line brings no samples, blocks after a hole wait at most this long."""
+OWN_HOLES = 16
+STALL_BESIDE_S = 1.0
+"""A port's buffer holds some data from before a standstill ended."""
 HELD_BLOCKS = 1024
 """Most blocks held while the run's time is not known yet (clock.START_S): 17 s."""
 
@@ -41,6 +45,8 @@ class Axis:
         self._received_s = 0.0
         self.too_old = 0
         """Samples left out because they lie before the run's first."""
+        self._own_holes: deque[tuple[int, int, str]] = deque(maxlen=OWN_HOLES)
+        """[first, end) samples that the Box sent while this gateway did not listen, and why it did not."""
         self.line = Reassembly(hello.ring_samples)
 
     def straight(self, run: Sequence[Samples], hello: Hello) -> list[SampleBlock]:
@@ -95,10 +101,18 @@ class Axis:
             return out + (self._place(samples, stamp, live) or [])
         return self._place(samples, stamp, live)
 
+    def stalled(self, seconds: float) -> None:
+        """The gateway stood still until now; holes from this time on are its own."""
+        first = self.line.expected
+        if first is not None:
+            first = max(first, self.line.newest_end)
+            samples = round((seconds + STALL_BESIDE_S) * self._hello.rate_millihz / 1000)
+            self._own_holes.append((first, first + samples, STOOD_STILL))
+
     def tick(self) -> list[Output]:
         """Gives up a hole after LONGEST_SILENCE_S without samples, so that the blocks after it leave."""
         silent = self.line.waiting and self._clocks.monotonic_s() - self._received_s >= LONGEST_SILENCE_S
-        return self.line.flush() if silent else []
+        return self._explained(self.line.flush()) if silent else []
 
     def flush(self, reason: str = NOT_RESENT) -> list[Output]:
         """Ends the axis: stamps the blocks that wait for their time, and gives up every hole."""
@@ -107,7 +121,18 @@ class Axis:
             self.clock.begin_stamping()
             held, self._held = self._held, []
             out = [each for one in held for each in self._again(one)]
-        return out + self.line.flush(reason)
+        return self._explained(out + self.line.flush(reason))
+
+    def _explained(self, outputs: list[Output]) -> list[Output]:
+        """The outputs; a gap that the line seems to have made is this gateway's where it did not listen."""
+        return [self._explained_gap(each) if isinstance(each, Gap) else each for each in outputs]
+
+    def _explained_gap(self, gap: Gap) -> Gap:
+        if gap.reason == NOT_RESENT:
+            for first, end, reason in self._own_holes:
+                if first < gap.first_sample + gap.samples and gap.first_sample < end:
+                    return replace(gap, reason=reason)
+        return gap
 
     def stamped(self, crossing: Crossing) -> Crossing | None:
         """The crossing, with this axis' time where the Box has none; None where the time is not known yet."""
@@ -146,7 +171,7 @@ class Axis:
             self._backward = self._backward + 1 if block.end_sample <= expected else 0
             if self._backward >= BACKWARD_BLOCKS:
                 return None
-        return line.accept_block(block)
+        return self._explained(line.accept_block(block))
 
     def _block(self, samples: Samples, stamp: SampleTime | Samples) -> SampleBlock:
         flags = samples.flags
@@ -178,5 +203,6 @@ class Axis:
             since_ns = (block.first_sample - ring.end_sample) * 10**12 // block.rate_millihz
             if not own_time or abs(block.t_ns - ring.end_ns - since_ns) < SAME_AXIS_NS:
                 self.line.expect(ring.end_sample)
+                self._own_holes.append((ring.end_sample, block.first_sample, NOT_RUNNING))
                 return True
         return not resent

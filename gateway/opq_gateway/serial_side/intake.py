@@ -120,6 +120,11 @@ class Intake:
         if run:
             self._run(run)
 
+    def stalled(self, seconds: float) -> None:
+        """The gateway stood still until now: what its ports lost meanwhile is not the line's fault."""
+        if self._axis is not None:
+            self._axis.stalled(seconds)
+
     def tick(self) -> None:
         """Runs what is due by time; call it at least every 100 ms."""
         if self._axis is not None:
@@ -187,7 +192,7 @@ class Intake:
         self._lines.info("box.hello", **facts)
         if before is not None:
             self._counters.add("restarts")
-            self._status.losses = None
+            self._status.losses = self._status.health = None
         self._restart(hello)
 
     def _losses(self, losses: Losses) -> None:

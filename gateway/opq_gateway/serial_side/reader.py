@@ -27,6 +27,9 @@ by 0.5 ms."""
 PROMPT_ROUND_S = 0.047 / 3
 """Period where a Measurement leaves at its window's end: 47 fiftieths of a block."""
 MIN_PAUSE_S = 0.001
+STALL_S = 0.5
+"""A longer time between two rounds is a standstill of the gateway: what is lost in it is not the line's
+fault. A tty holds 0.7 s of a Box's data, so shorter ones lose nothing."""
 END_S = 1.0
 """At the end of the gateway, what is being sent again may take this long."""
 LONG_S = 0.05
@@ -58,6 +61,8 @@ class SerialReader:
         self._rests_until_s: dict[BoxStation, float] = {}
         self._poll = select.poll()
         self._stations: list[BoxStation] = []
+        self._ended_s = math.inf
+        """When the last round ended."""
         self._log = log.get(service="gateway")
 
     def add(self, station: BoxStation, intake: StationListener) -> None:
@@ -90,6 +95,11 @@ class SerialReader:
 
     def round(self, now_s: float) -> None:
         """Serves every port once."""
+        stalled_s = now_s - self._ended_s
+        if stalled_s > STALL_S:
+            self._log.warning("gateway.stalled", seconds=round(stalled_s, 1))
+            for station in self._stations:
+                station.stalled(stalled_s)
         ready = dict(self._poll.poll(0))
         rests = self._rests_until_s
         before_s = self._cpu_s()
@@ -107,6 +117,7 @@ class SerialReader:
             elif rests:
                 rests.pop(station, None)
             before_s = after_s
+        self._ended_s = self._monotonic_s()
 
     def _failed(self, station: BoxStation) -> None:
         station.counters.add("failures")

@@ -80,6 +80,11 @@ class Reassembly:
         return self._expected
 
     @property
+    def newest_end(self) -> int:
+        """End of the newest block that waits; 0 where none does."""
+        return self._waiting[self._order[-1]].end_sample if self._order else 0
+
+    @property
     def waiting(self) -> int:
         """Number of blocks held after a hole."""
         return len(self._waiting)

@@ -49,6 +49,8 @@ class StationListener(Protocol):
 
     def tick(self) -> None: ...
 
+    def stalled(self, seconds: float) -> None: ...
+
     def lost(self) -> None: ...
 
     def close(self) -> None: ...
@@ -111,6 +113,12 @@ class BoxStation:
             if data or self._arrears:
                 self._accept_data(data, now_s)
         self._intake.tick()
+
+    def stalled(self, seconds: float) -> None:
+        """The gateway stood still until now."""
+        self.counters.add("stalls")
+        if self._intake is not None:
+            self._intake.stalled(seconds)
 
     def failed(self) -> None:
         """The handling of a message raised: closes the port, which is opened again with back-off."""

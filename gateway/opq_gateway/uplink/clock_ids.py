@@ -7,6 +7,9 @@ Box's GPS share a second number, for the gateway's own clock may be seconds away
 stamps pass through, or that is in holdover at its own rate, has a number of its own, derived from the
 gateway's. Which Boxes share the gateway's clock is stored next to the number: what is measured from the ring
 after a restart was stamped under that earlier state. Any other unsynchronised time has no number.
+
+The number of its own clock is also the gateway's (field 1013): Boxes with the same one fall silent together
+when their gateway stands still.
 """
 
 import os
@@ -18,6 +21,7 @@ from opq_proto import log
 from opq_proto.messages import Measurement, TimeSource
 from opq_proto.whole_file import write_whole_file
 
+SAID_EVERY_NS = 3600 * 10**9
 LARGEST = 2**63 - 1
 """Also fits a database's signed integer."""
 
@@ -33,6 +37,17 @@ class ClockIds:
         self._shared_before = _read_boxes(self._sharing_path)
         self._sharing = set(self._shared_before)
         self._of_boxes: dict[str, int] = {}
+        self._said_ns: dict[str, int] = {}
+        """By Box, the end of the last Measurement that had the gateway's number."""
+
+    def gateway_of(self, measurement: Measurement) -> int | None:
+        """The gateway's number where it has to be sent: at first, and once an hour."""
+        said_ns, end_ns = self._said_ns.get(measurement.box_id), measurement.end_ns or 0
+        recent = said_ns is not None and 0 <= end_ns - said_ns < SAID_EVERY_NS
+        if recent or measurement.crossing or measurement.backfilled:
+            return None
+        self._said_ns[measurement.box_id] = end_ns
+        return self._own
 
     def of(self, measurement: Measurement, status: BoxStatus) -> int | None:
         """The clock's id; None for GPS, which all share, and for an unknown clock."""

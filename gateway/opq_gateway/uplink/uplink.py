@@ -158,8 +158,13 @@ class Uplink:
         self._wake(box_id)
 
     def _with_clock(self, line: BoxUplink, measurement: Measurement) -> Measurement:
-        clock_id = None if self._clock_ids is None else self._clock_ids.of(measurement, line.status)
-        return measurement if clock_id is None else replace(measurement, clock_id=clock_id)
+        ids = self._clock_ids
+        if ids is None:
+            return measurement
+        clock_id, gateway_id = ids.of(measurement, line.status), ids.gateway_of(measurement)
+        if clock_id is None and gateway_id is None:
+            return measurement
+        return replace(measurement, clock_id=clock_id, gateway_id=gateway_id)
 
     def _offer(self, line: BoxUplink, measurements: list[Measurement]) -> None:
         before = line.measurements.dropped

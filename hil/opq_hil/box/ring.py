@@ -72,9 +72,17 @@ class BoxRing:
         return np.concatenate([block.counts for block in blocks])[-count:].astype(np.float64)
 
     def figures(self, rate_hz: float, v_per_lsb: float, nominal_hz: float) -> BoxMeasurement | None:
-        """The Box's own measurement of the last FIGURES_S, by the definitions of opq_measure."""
-        blocks = list(self._held)[-round(rate_hz * FIGURES_S / self._block) :]
-        if not blocks:
+        """The Box's own measurement of the last FIGURES_S, by the definitions of opq_measure.
+
+        It begins again after a jump of the indices, as the firmware's does (cmodules/dsp/features.c); None
+        until the time after it is long enough.
+        """
+        wanted = round(rate_hz * FIGURES_S / self._block)
+        blocks = list(self._held)[-wanted:]
+        if (
+            len(blocks) < wanted
+            or blocks[-1].first_sample - blocks[0].first_sample != (wanted - 1) * self._block
+        ):
             return None
         volts = np.concatenate([block.counts for block in blocks]) * v_per_lsb
         return BoxMeasurement(

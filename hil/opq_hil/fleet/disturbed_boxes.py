@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, cut_all
+from opq_gateway.measuring.continuity import Continuity
 from opq_gateway.measuring.edge_detectors import EVERY_S
 from opq_gateway.measuring.figures import figures_of
 from opq_gateway.measuring.measurements import Measured
@@ -22,6 +23,7 @@ from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.fleet.sample_crossings import SampleCrossings
 from opq_measure.timebase.hops import HOPS_PER_CYCLE
 from opq_measure.timebase.window import Window
+from opq_proto.continuity import GapReason
 from opq_proto.messages import Measurement
 from opq_proto.supply_word import SupplyTeller
 
@@ -71,15 +73,23 @@ class DisturbedBoxes:
         """
         made: list[Measurement] = []
         stamps, teller = BoxStamps(self._clock, source), SupplyTeller()
+        continuity = Continuity(lambda _: GapReason.DARK)
         begin_ns = self._clock.start_ns + round(begin_s * 1e9)
 
         def measured(each: Measured) -> None:
-            row = each.measurement
+            row, found = each.measurement, continuity.metrics(0, each.end_sample)
+            if found:
+                row = replace(row, metrics={**row.metrics, **found})
             if stamps.supply is not None:
                 end_ns = row.end_ns or 0
                 volts = stamps.supply.volts((end_ns - self._clock.start_ns) / 1e9)
                 row = replace(row, metrics={**row.metrics, **teller.metrics(end_ns, *volts)})
             made.append(row)
+
+        def broken(before: SampleBlock, block: SampleBlock) -> None:
+            continuity.accept_break(
+                0, before, block, supplied=False
+            )  # samples are missing for no other reason
 
         def found(edge: Measurement, limited: int) -> None:
             start_ns, key = edge.start_ns or 0, (box, next(iter(edge.metrics)))
@@ -89,7 +99,7 @@ class DisturbedBoxes:
 
         numbers = source.nominal_v, source.nominal_hz, cycles
         plan = MeasuringPlan(box_id, *numbers, flicker=False, detectors=True, local=False)
-        meter = BoxMeter(plan, _sinks(measured, found))
+        meter = BoxMeter(plan, _sinks(measured, found, broken))
         meter.measurements.not_before_ns = begin_ns
         hop = round(source.rate_millihz / 1000 / source.nominal_hz / HOPS_PER_CYCLE)
         hops = round(window_s * source.rate_millihz / 1000 / hop) - HOPS_PER_CYCLE // 2
@@ -151,8 +161,12 @@ def _crossed(each: DisturbedBox, block: SampleBlock) -> list[Measurement]:
     return found
 
 
-def _sinks(measured: Callable[[Measured], None], edge: Callable[[Measurement, int], None]) -> Sinks:
-    """Sinks for Measurements and the detectors' findings only."""
+def _sinks(
+    measured: Callable[[Measured], None],
+    edge: Callable[[Measurement, int], None],
+    broken: Callable[[SampleBlock, SampleBlock], None],
+) -> Sinks:
+    """Sinks for Measurements, the detectors' findings and losses of supply only."""
 
     def nothing(*_: object) -> None:
         return
@@ -165,6 +179,7 @@ def _sinks(measured: Callable[[Measured], None], edge: Callable[[Measurement, in
         phasor=nothing,
         phasors_wanted=lambda: False,
         edge=edge,
+        broken=broken,
     )
 
 

@@ -1,4 +1,4 @@
-"""Nominal values that Boxes send with their Measurements, into the store."""
+"""What Boxes declare of themselves with their Measurements, into the store: nominal values, their gateway."""
 
 from collections.abc import Iterable
 
@@ -12,14 +12,15 @@ from opq_proto.messages import Measurement
 
 
 class BoxNominals:
-    """Keeps `opq_boxes.nominal_v` and `nominal_hz` at the values that the Boxes send, for Mauka and View.
+    """Keeps `opq_boxes.nominal_v`, `nominal_hz` and `gateway_id` at what the Boxes send, for Mauka and View.
 
-    The store is written only when a Box's nominal values are first seen or changed, not at every Measurement.
+    The store is written only when a Box's values are first seen or changed, not at every Measurement.
     """
 
     def __init__(self, store: CloudStore) -> None:
         self._store = store
         self._known: dict[str, tuple[float | None, float | None]] = {}
+        self._gateways: dict[str, int] = {}
         self._boxes: MeasuredBoxes | None = None
         self._seen: NDArray[np.bool_] = np.zeros(0, np.bool_)
         """(boxes,) of `_boxes`: whether its values are stored."""
@@ -33,8 +34,13 @@ class BoxNominals:
         declared: dict[str, tuple[float | None, float | None]] = {}
         for row in rows:
             nominal = row.nominal_v, row.nominal_hz
-            if nominal != (None, None) and not row.backfilled:
+            if row.backfilled:
+                continue
+            if nominal != (None, None):
                 declared[row.box_id] = nominal
+            if row.gateway_id is not None and self._gateways.get(row.box_id) != row.gateway_id:
+                self._store.put_box(BoxRecord(row.box_id, "", gateway_id=row.gateway_id))
+                self._gateways[row.box_id] = row.gateway_id
         return self._read(declared)
 
     def read_columns(self, columns: MeasurementColumns) -> int:

@@ -1,28 +1,21 @@
-"""Silence: a Box that was silent is back; the time before its silence is requested.
+"""Silence: a Box that had no supply is back; the time before its supply was lost is requested.
 
-In: Measurement.  Out: at most one Decision, a span that is over.  State: per Box, its last window. Without
-supply a Box measures nothing, and its sequence continues where it was. A Box whose network or whose cloud
-was away continued to measure: its sequence has increased, its Measurements arrive later, and nothing is
-requested. An original Box has no sequence; for it time alone counts. A Box that was restarted by a
-command, as for new firmware, had its supply, and so had one whose samples only did not arrive.
+In: Measurement.  Out: at most one Decision, a span that is over.  State: none. The gateway reports with the
+first Measurement after a gap why samples are missing, and for how long (`opq_proto.continuity`). Only
+`missing_dark_s` counts here: samples that were lost on the way, a gateway that stood still, a network that
+was away and a clock that was set are no loss of supply. A Box of the original reports nothing of this, so
+its silence is not followed up here.
 """
 
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from opq_cloud.makai.judging.quiet_rows import ids_of
+from opq_proto.continuity import CLOCK_SET, dark_s
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
-from opq_proto.supply_word import sampled_on_s, supplied_restart
 
 name = "silence"
 kind = "trigger"
-
-NEVER_NS = 2**62
-"""A Box that was not heard before has no silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,74 +33,33 @@ class Config:
     )
 
 
-@dataclass(slots=True)
-class LastWindow:
-    """End of the last Measurement of one Box, and its sequence number."""
-
-    end_ns: int
-    sequence: int | None
-
-
-def begin(config: Config) -> dict[str, LastWindow]:
-    """Begins without Boxes."""
-    return {}
+def begin(config: Config) -> None:
+    """Begins without a state."""
 
 
 def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: dict[str, LastWindow]
-) -> tuple[Decision | None, dict[str, LastWindow]]:
-    """Decides at the first window after a silence."""
-    if measurement.crossing or measurement.backfilled:
+    measurement: Measurement, nominal: Nominal, config: Config, state: None
+) -> tuple[Decision | None, None]:
+    """Decides at the first window after a loss of supply.
+
+    One that corrects the duration after the clock was set comes again, and is left out: its times before
+    the loss are those of another clock.
+    """
+    silent_s = dark_s(measurement.metrics)
+    if silent_s is None or measurement.backfilled or CLOCK_SET in measurement.metrics:
         return None, state
-    box_id = measurement.box_id
-    last = state.get(box_id)
-    end_ns = measurement.end_ns
-    start_ns = measurement.start_ns
-    if end_ns is None or start_ns is None:
-        start_ns, end_ns = window_ns(measurement)
-    if last is None:
-        state[box_id] = LastWindow(end_ns, measurement.sequence)
-        return None, state
-    before_ns, before = last.end_ns, last.sequence
-    last.end_ns, last.sequence = end_ns, measurement.sequence
-    silent_s = (start_ns - before_ns) / 1e9
     if not config.silence_s <= silent_s <= config.longest_h * 3600:
         return None, state
-    if before is not None and measurement.sequence is not None:
-        measured_s = (measurement.sequence - before - 1) * (end_ns - start_ns) / 1e9
-        if measurement.sequence < before or measured_s > silent_s / 2:
-            return None, state
-    if supplied_restart(measurement.metrics) or sampled_on_s(measurement.metrics, silent_s) is not None:
-        return None, state
-    span_ns = max(0, before_ns - round(config.before_s * 1e9)), before_ns
-    because = f"{name}: nothing was measured for {silent_s:.1f} s; this came before"
+    before_ns = window_ns(measurement)[0] - round(silent_s * 1e9)
+    span_ns = max(0, before_ns - round(config.before_s * 1e9)), max(0, before_ns)
+    because = f"{name}: the Box had no supply for {silent_s:.1f} s; this came before"
     return Decision(name, silent_s, config.silence_s, because, span_ns), state
 
 
-def is_quiet(
-    columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]
-) -> bool | NDArray[np.bool_]:
-    """Returns True where each follows its Box's last."""
-    if columns.backfilled:
-        return True
-    if not columns.once:
-        return False
-    last_ns = [NEVER_NS if (last := state.get(box_id)) is None else last.end_ns for box_id in ids_of(columns)]
-    quiet: NDArray[np.bool_] = (columns.start_ns - np.array(last_ns, np.int64)) / 1e9 < config.silence_s
-    return quiet
+def is_quiet(columns: MeasurementColumns, config: Config, state: None) -> bool:
+    """Returns True: Measurements in columns report nothing beside the four metrics."""
+    return True
 
 
-def note_quiet(columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]) -> None:
-    """Notes the last of each."""
-    if columns.backfilled:
-        return
-    numbers = columns.sequences
-    sequences = [None] * len(columns) if numbers is None else numbers.tolist()
-    rows = zip(ids_of(columns), columns.end_ns.tolist(), sequences, strict=True)
-    for box_id, end_ns, number in rows:
-        sequence = None if number is None or number < 0 else number
-        last = state.get(box_id)
-        if last is None:
-            state[box_id] = LastWindow(end_ns, sequence)
-        else:
-            last.end_ns, last.sequence = end_ns, sequence
+def note_quiet(columns: MeasurementColumns, config: Config, state: None) -> None:
+    """Notes nothing."""

@@ -1,9 +1,11 @@
 """Whether a silent Box has lost its supply, or only its network: a probability with its evidence. Pure.
 
-A Box that lost its network continues to measure: its Measurements arrive later, and their numbers
-(`sequence`) have increased meanwhile. A Box without supply measures nothing: its numbers continue where
-they stopped. So a silence that is over is judged by its numbers. One that lasts is judged by what came
-before it, by the last report of its battery and of its gateway's supply, and by the Boxes around it.
+A silence that is over is judged by what the gateway reports with the first Measurement after it: whether
+samples are missing, and why (`opq_proto.continuity`). One that lasts is judged by what came before it, by
+the last report of its battery and of its gateway's supply, and by the Boxes around it. Without any sign
+that the Box had no supply there is no outage: a gateway that stands still, a cable, a network and a busy
+machine make silences, too. Such a sign is the gateway's report, the Box's own voltage or its report of its
+supply just before, or Boxes of several gateways at several places that fall silent together.
 
 The weights are ours: logarithms of how much likelier a sign makes a lost supply.
 """
@@ -12,8 +14,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from opq_proto.continuity import GapReason
 from opq_proto.messages import CauseEvidence
-from opq_proto.supply_word import SAMPLED_SHARE, SupplyWord
+from opq_proto.supply_word import SupplyWord
 
 PRIOR = -1.0
 """Networks of Boxes fail more often than their supply."""
@@ -23,6 +26,14 @@ LONG_S = 60.0
 """A gateway that restarts is back within this time."""
 DEAD_PERCENT, DIP_PERCENT = 10.0, 90.0
 MAX_TOGETHER = 3
+MEASURED_SHARE = 0.5
+"""Share of a silence: a Box that measured for longer had its supply."""
+LOST_WORDS = {
+    GapReason.OVERRUN: "were lost in the Box",
+    GapReason.LINE: "were lost between the Box and its gateway",
+    GapReason.GATEWAY: "were lost in its gateway, which stood still or was not running",
+    GapReason.RESTART: "were not taken while it restarted with its supply",
+}
 RESTART_WORDS = {
     "software": "by a command, for new firmware, or by itself",
     "pin": "by its reset pin",
@@ -50,13 +61,17 @@ class SilenceSigns:
     """The Box sends again."""
     measured_s: float | None
     """Part of the silence for which its numbers increased; None: it has no numbers, or is still silent."""
+    dark_s: float | None
+    """For how long its gateway reports that it had no supply; None: it does not."""
     last_percent: float | None
     """Its lowest rms of the last two seconds before, in percent of nominal."""
     neighbours: Sequence[NeighbourSight]
     others_report: int
     """Number of Boxes that are no neighbours and sent Measurements after it began."""
-    sampled_on_s: float | None = None
-    """For how long the Box took samples that did not arrive, if that shows that its supply was there."""
+    lost: tuple[tuple[GapReason, float], ...] = ()
+    """Seconds of samples that are missing for other reasons."""
+    gateways: int = 0
+    """Gateways, each at another place, whose Boxes fell silent with it; 0 where its own is not known."""
     restart: str = ""
     """Why the Box restarted at the end of the silence while its supply was there; empty: not known."""
     supply: SupplyWord | None = None
@@ -92,7 +107,19 @@ def judge_silence(signs: SilenceSigns) -> SilenceJudgement:
 
 
 def _own_signs(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
-    return _numbers(signs), _sampled_on(signs), _restart(signs), _last_voltage(signs), _supply(signs)
+    return (
+        _dark(signs), _measured_on(signs), _lost(signs), _restart(signs), _last_voltage(signs),
+        _supply(signs), _no_sign(signs),
+    )  # fmt: skip
+
+
+def _no_sign(signs: SilenceSigns) -> CauseEvidence | None:
+    dead = signs.last_percent is not None and signs.last_percent < DEAD_PERCENT
+    low = signs.supply not in (None, SupplyWord.WELL)
+    if signs.dark_s is not None or dead or low or signs.gateways > 1:
+        return None
+    words = "nothing shows that it had no supply"
+    return CauseEvidence("no_sign", words, None, "", -6.0)
 
 
 def _restart(signs: SilenceSigns) -> CauseEvidence | None:
@@ -120,24 +147,30 @@ def _supply(signs: SilenceSigns) -> CauseEvidence | None:
     return CauseEvidence(word.value, f"it reported that {what} failed{carried}", None, "", weight)
 
 
-def _numbers(signs: SilenceSigns) -> CauseEvidence | None:
+def _dark(signs: SilenceSigns) -> CauseEvidence | None:
+    dark_s = signs.dark_s
+    if dark_s is None:
+        return None
+    words = f"its gateway reports that it had no supply for {dark_s:.1f} s"
+    return CauseEvidence("dark", words, dark_s, "s", 5.0 if dark_s >= LONG_S else 3.0)
+
+
+def _measured_on(signs: SilenceSigns) -> CauseEvidence | None:
     measured_s = signs.measured_s
-    if measured_s is None:
+    if measured_s is None or measured_s <= MEASURED_SHARE * signs.silent_s:
         return None
-    if measured_s > SAMPLED_SHARE * signs.silent_s:
-        words = f"it measured on for {measured_s:.0f} of {signs.silent_s:.0f} s"
-        return CauseEvidence("measured_on", words, measured_s, "s", -9.0)
-    weight = 5.0 if signs.silent_s >= LONG_S else 3.0
-    words = f"it measured nothing for {signs.silent_s:.1f} s: its Measurements' numbers stop and go on there"
-    return CauseEvidence("not_measured", words, measured_s, "s", weight)
+    words = f"it measured on for {measured_s:.0f} of {signs.silent_s:.0f} s"
+    return CauseEvidence("measured_on", words, measured_s, "s", -9.0)
 
 
-def _sampled_on(signs: SilenceSigns) -> CauseEvidence | None:
-    sampled_s = signs.sampled_on_s
-    if sampled_s is None:
+def _lost(signs: SilenceSigns) -> CauseEvidence | None:
+    """Samples that were lost on the way: the Box took them, or could not, with its supply."""
+    lost = [(seconds, reason) for reason, seconds in signs.lost]
+    if not lost or signs.dark_s is not None:
         return None
-    words = f"it took samples for {sampled_s:.1f} of {signs.silent_s:.1f} s, and they did not arrive"
-    return CauseEvidence("sampled_on", words, sampled_s, "s", -9.0)
+    seconds, reason = max(lost)
+    words = f"{seconds:.1f} s of its samples {LOST_WORDS[reason]}"
+    return CauseEvidence("lost", words, seconds, "s", -9.0)
 
 
 def _last_voltage(signs: SilenceSigns) -> CauseEvidence | None:

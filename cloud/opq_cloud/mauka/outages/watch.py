@@ -4,9 +4,14 @@
                                                                              \\--> withdrawn: it was the
                                                                                  network
 
-A silence that lasts is judged at each check. One that is over is judged once more by its numbers, which
-decide. The stored Measurements of a Box that sends again are read, unless the caller that stored them has
-passed them to `note_stored`.
+A silence that lasts is judged at each check. One that is over is judged once more by what its gateway reports
+with the first Measurement after it, which decides. The stored Measurements of a Box that sends again are
+read, unless the caller that stored them has passed them to `note_stored`. Where numbers are missing between
+two of them, they may still come from the gateway's disk: then that silence is judged again, Measurement by
+Measurement, when they are there.
+
+The order is that of the numbers, not of the times: a clock that is set moves the times of a Box that goes on
+measuring.
 
 A Box that was silent before the first check is judged when it sends again. Where no Box sent anything
 meanwhile, the cloud was down too, and there is no judgement: stopping a whole installation is no loss of
@@ -14,7 +19,7 @@ supply.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from opq_cloud.mauka.outages.judgement import (
@@ -29,10 +34,20 @@ from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.store import CloudStore
+from opq_proto.continuity import (
+    CLOCK_SET,
+    DARK_CAUSES,
+    GapReason,
+    dark_s,
+    goes_on,
+    missing_s,
+    restart_cause,
+    supplied_restart,
+)
 from opq_proto.decision import NS_PER_MS, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
-from opq_proto.supply_word import SUPPLY, SupplyWord, sampled_on_s, supplied_restart, supply_word
+from opq_proto.supply_word import SUPPLY, SupplyWord, supply_word
 
 S = 10**9
 AROUND_NS = 2 * S
@@ -52,6 +67,10 @@ WELL_NS = 70 * S
 LOOK_BACK_NS = 60 * S
 """Measurements are read for this time before, to find when the voltage went or came back."""
 MAX_INCIDENTS = 1000
+COMPLETE_S = 900.0
+"""Measurements from a gateway's disk are awaited for this long."""
+MAX_INCOMPLETE = 20
+"""Silences of one Box that wait for them."""
 
 
 @dataclass(slots=True)
@@ -67,6 +86,28 @@ class _NewestMeasurement:
     """It has sent nothing since the first check."""
     silent_from_ns: int | None = None
     """Beginning of its last silence that is over."""
+    sequence: int | None = None
+    """Number of its newest Measurement, crossings included."""
+    dark_before: Measurement | None = None
+    """The Measurement before its last loss of supply, for a clock that is set later."""
+    incomplete: list["_IncompleteSilence"] = field(default_factory=list)
+
+    def is_new(self, row: Measurement) -> bool:
+        """Whether a Measurement came after the newest one."""
+        if row.sequence is not None and self.sequence is not None:
+            return row.sequence > self.sequence
+        return _end_ns(row) != self.end_ns
+
+
+@dataclass(slots=True)
+class _IncompleteSilence:
+    """Two Measurements between which others may still come."""
+
+    before: Measurement
+    after: Measurement
+    since_s: float
+    due_s: float
+    """When the store is read again: after as long again as it has lasted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +177,11 @@ class OutageWatch:
             if known is None:
                 first = self._first_since(row) if self._looked else self._last_before(box_id, row)
                 self._newest[box_id] = known = _NewestMeasurement(
-                    first, _end_ns(first), now_s, True, not self._looked
+                    first, _end_ns(first), now_s, True, not self._looked, sequence=first.sequence
                 )
-            if end_ns <= known.end_ns:
+            if not known.is_new(row):
                 continue
-            was_silent = end_ns - known.end_ns >= self._config.silence_s * S
+            was_silent = not 0 < end_ns - known.end_ns < self._config.silence_s * S
             if self._is_dark(row):
                 self._dark.setdefault(box_id, known.row)
             if box_id in self._dark:
@@ -153,6 +194,7 @@ class OutageWatch:
         self._stored.clear()
         for box_id, row in back:
             changes += self._judge_back(store, box_id, row, now_s)
+        changes += self._judge_completed(store, now_s)
         changes += self._judge_dark(store)
         changes += self._judge_silent(store, now_s)
         self._changes = []
@@ -177,7 +219,7 @@ class OutageWatch:
         return before[-1] if before else row
 
     def _note_measurement(self, known: _NewestMeasurement, row: Measurement, now_s: float) -> None:
-        known.end_ns = _end_ns(row)
+        known.end_ns, known.sequence = _end_ns(row), row.sequence
         known.at_s, known.judged, known.of_old = now_s, False, False
         if not row.crossing:
             known.row = row
@@ -190,15 +232,13 @@ class OutageWatch:
     def _judge_back(
         self, store: CloudStore, box_id: str, row: Measurement, now_s: float
     ) -> Iterable[OutageChange]:
-        """Judges each silence since the last check of a Box that sends again, by its numbers."""
+        """Judges each silence since the last check of a Box that sends again."""
         known = self._newest[box_id]
-        for before, after in pairwise(self._rows_since(store, box_id, known.row, _end_ns(row))):
-            silent_ns = window_ns(after)[0] - _end_ns(before)
-            if silent_ns < self._config.silence_s * S:
-                continue
-            known.silent_from_ns = _end_ns(before)
-            if silent_ns <= self._config.longest_h * 3600 * S or box_id in self._open:
-                yield from self._judge_over(store, box_id, before, after)
+        rows = self._rows_since(store, known.row, row)
+        for before, after in pairwise(rows):
+            if not _is_next(before, after) and len(known.incomplete) < MAX_INCOMPLETE:
+                known.incomplete.append(_IncompleteSilence(before, after, now_s, now_s))
+        yield from self._judge_pairs(store, rows)
         if row.crossing:
             return  # its first whole window is still to come
         self._note_measurement(known, row, now_s)
@@ -207,36 +247,108 @@ class OutageWatch:
             return  # or the row is what its gateway kept of the window in which it fell silent
         yield self._lit_again(store, self._open.pop(box_id), was.start_ns, row)  # it measured on, or was dark
 
-    def _rows_since(
-        self, store: CloudStore, box_id: str, first: Measurement, end_ns: int
-    ) -> Iterator[Measurement]:
-        """Yields a Box's Measurements from one on, in time order, without crossings."""
+    def _judge_pairs(self, store: CloudStore, rows: Sequence[Measurement]) -> Iterable[OutageChange]:
+        for before, after in pairwise(row for row in rows if not row.crossing):
+            yield from self._judge_pair(store, before, after)
+
+    def _judge_pair(
+        self, store: CloudStore, before: Measurement, after: Measurement
+    ) -> Iterable[OutageChange]:
+        """Judges the silence between two Measurements, if there was one."""
+        box_id, known = after.box_id, self._newest[after.box_id]
+        from_ns, to_ns = _end_ns(before), window_ns(after)[0]
+        reported_s = self._dark_s(before, after)
+        if reported_s is not None and CLOCK_SET in after.metrics and known.dark_before is not None:
+            before = known.dark_before  # the clock shows now how long the loss of supply was
+            from_ns = _end_ns(before)
+            to_ns = from_ns + round(reported_s * S)
+        elif goes_on(before, after):
+            return
+        elif reported_s is not None:
+            known.dark_before = before
+        if to_ns - from_ns < self._config.silence_s * S:
+            return
+        known.silent_from_ns = from_ns
+        if to_ns - from_ns <= self._config.longest_h * 3600 * S or box_id in self._open:
+            yield from self._judge_over(store, before, after, to_ns, reported_s)
+
+    def _dark_s(self, before: Measurement, after: Measurement) -> float | None:
+        """For how long the Box had no supply between two Measurements, as its gateway reports it; None: it
+        does not. An older gateway reports only that the Box began again after its supply was lost."""
+        if self._lossless:
+            return (window_ns(after)[0] - _end_ns(before)) / S
+        reported_s = dark_s(after.metrics)
+        if reported_s is None and not missing_s(after.metrics):
+            by_power = restart_cause(after.metrics) in DARK_CAUSES and not restart_cause(before.metrics)
+            reported_s = (window_ns(after)[0] - _end_ns(before)) / S if by_power else None
+        return reported_s
+
+    def _judge_completed(self, store: CloudStore, now_s: float) -> Iterator[OutageChange]:
+        """Judges what lies between two Measurements when those between them have come, or come no more."""
+        for known in self._newest.values():
+            for each in [one for one in known.incomplete if now_s >= one.due_s]:
+                rows = self._rows_since(store, each.before, each.after)
+                each.due_s = now_s + max(self._config.look_s, now_s - each.since_s)
+                if all(_is_next(*pair) for pair in pairwise(rows)) or now_s - each.since_s >= COMPLETE_S:
+                    known.incomplete.remove(each)
+                    if len(rows) > 2:
+                        yield from self._judge_pairs(store, rows)
+
+    def _rows_since(self, store: CloudStore, first: Measurement, last: Measurement) -> Sequence[Measurement]:
+        """Returns a Box's Measurements from one to another, in the order of their numbers."""
+        if _end_ns(first) < _end_ns(last):
+            found = list(self._rows_until(store, first, _end_ns(last)))
+        else:  # the clock was set back between them
+            length_ns = max(1, _end_ns(last) - window_ns(last)[0])
+            count = 2 if last.sequence is None or first.sequence is None else last.sequence - first.sequence
+            since_ns = max(0, _end_ns(last) - min(ROWS, count + 1) * length_ns)
+            rows = store.measurements(last.box_id, since_ns // NS_PER_MS, _after_ms(_end_ns(last)), ROWS)
+            found = [first, *(row for row in rows if row != first)]
+        since, until = first.sequence, last.sequence
+        if since is None or until is None:
+            return found
+        numbered = [(row.sequence, row) for row in found if row.sequence is not None]
+        within = {number: row for number, row in numbered if since <= number <= until}
+        return [within[number] for number in sorted(within)]
+
+    def _rows_until(self, store: CloudStore, first: Measurement, end_ns: int) -> Iterator[Measurement]:
+        """Yields a Box's Measurements from one to a time, in time order."""
+        box_id = first.box_id
         yield first
         reached_ns = _end_ns(first)
         while True:
             rows = store.measurements(box_id, reached_ns // NS_PER_MS, _after_ms(end_ns), ROWS)
-            later = [row for row in rows if not row.crossing and _end_ns(row) > reached_ns]
+            later = [row for row in rows if _end_ns(row) > reached_ns]
             yield from later
             if not later or len(rows) < ROWS:
                 return
             reached_ns = _end_ns(later[-1])
 
     def _judge_over(
-        self, store: CloudStore, box_id: str, before: Measurement, after: Measurement
+        self,
+        store: CloudStore,
+        before: Measurement,
+        after: Measurement,
+        end_ns: int,
+        reported_s: float | None,
     ) -> Iterable[OutageChange]:
+        box_id = after.box_id
         was = self._open.pop(box_id, None)
         if was is None and not self._is_expected(store.box(box_id)):
             return
-        start_ns, end_ns = _end_ns(before), window_ns(after)[0]
+        start_ns = _end_ns(before)
         of_old = was is None and self._newest[box_id].of_old
-        if of_old and not self._lossless and not self._anybody_reported(store, box_id, start_ns, end_ns):
+        known = reported_s is not None  # a house whose cloud has the same supply is back with all of it
+        if of_old and not known and not self._anybody_reported(store, box_id, start_ns, end_ns):
             return
         measured = 0.0 if self._lossless else measured_s(before, after)
         around, word = self._around(store, box_id, before), supply_word(before.metrics)
         restart = supplied_restart(after.metrics)
         silent_s = (end_ns - start_ns) / S
-        sampled_s = sampled_on_s(after.metrics, silent_s)
-        signs = SilenceSigns(silent_s, True, measured, *around, sampled_s, restart=restart, supply=word)
+        lost = tuple(each for each in missing_s(after.metrics).items() if each[0] is not GapReason.DARK)
+        signs = SilenceSigns(
+            silent_s, True, measured, reported_s, *around, lost, restart=restart, supply=word
+        )
         judged = judge_silence(signs)
         if judged.probability >= self._config.least_probability or self._by_original(signs):
             finding = self._finding(box_id, before, judged.because, judged.probability, end_ns)
@@ -260,20 +372,20 @@ class OutageWatch:
         opened = 0
         for box_id, lit in list(self._dark.items()):
             known = self._newest[box_id]
-            dark_s = (known.end_ns - _end_ns(lit)) / S
+            unlit_s = (known.end_ns - _end_ns(lit)) / S
             if not self._is_dark(known.row):
                 del self._dark[box_id]
                 if (was := self._open.pop(box_id, None)) is not None:
                     since_ns = max(was.start_ns, known.end_ns - LOOK_BACK_NS)
                     yield self._lit_again(store, was, since_ns, known.row)
-            elif box_id not in self._open and dark_s >= self._config.silence_s and opened < MAX_JUDGED:
+            elif box_id not in self._open and unlit_s >= self._config.silence_s and opened < MAX_JUDGED:
                 opened += 1
                 before = self._rows_between(store, box_id, _end_ns(lit) - LOOK_BACK_NS, known.end_ns)
                 whole = [row for row in before if not self._is_dead(row, row.metrics["rms"].min)]
                 lit = self._dark[box_id] = whole[-1] if whole else lit
                 around = self._around(store, box_id, lit)
                 word = supply_word(known.row.metrics)
-                signs = SilenceSigns(dark_s, False, None, *around, supply=word, silent=False)
+                signs = SilenceSigns(unlit_s, False, None, None, *around, supply=word, silent=False)
                 judged = judge_silence(signs)
                 likely = judged.probability >= self._config.least_probability
                 if likely and self._is_expected(store.box(box_id)):
@@ -325,7 +437,8 @@ class OutageWatch:
                 continue
             row = self._dark.get(box_id, self._newest[box_id].row)
             around = self._around(store, box_id, row)
-            signs = SilenceSigns(silent_s, False, None, *around, supply=self._last_word(store, box_id))
+            word, gateways = self._last_word(store, box_id), self._gateways_together(store, row)
+            signs = SilenceSigns(silent_s, False, None, None, *around, supply=word, gateways=gateways)
             judged = judge_silence(signs)
             if judged.probability >= self._config.least_probability or self._by_original(signs):
                 because = judged.because or f"nothing came for {silent_s:.0f} s"
@@ -333,7 +446,8 @@ class OutageWatch:
                 self._open[box_id] = finding
                 yield OutageChange(finding)
             else:
-                likely = f"its network, or the Box itself ({100 * (1 - judged.probability):.0f} %)"
+                likely_percent = min(99.0, 100 * (1 - judged.probability))
+                likely = f"its network, or the Box itself ({likely_percent:.0f} %)"
                 self.silences[box_id] = f"{likely}: {judged.against}"
 
     def _last_word(self, store: CloudStore, box_id: str) -> SupplyWord | None:
@@ -343,6 +457,25 @@ class OutageWatch:
             return word
         before = self._rows_between(store, box_id, _end_ns(last) - WELL_NS, _end_ns(last))
         return SupplyWord.WELL if SupplyWord.WELL in map(supply_word, (r.metrics for r in before)) else None
+
+    def _gateways_together(self, store: CloudStore, row: Measurement) -> int:
+        """Number of gateways at different places whose Boxes fell silent together with this one; 0 where its
+        own is not known. Boxes of one place share a network, and an original Box is its own gateway."""
+        if self._gateway_of(store, row) is None:
+            return 0
+        at_ns = self._newest[row.box_id].end_ns
+        places: dict[str, set[object]] = {}
+        for other_id, other in self._newest.items():
+            gateway = self._gateway_of(store, other.row)
+            if gateway is not None and (other_id == row.box_id or self._together(other, at_ns)):
+                places.setdefault(gateway, set()).add(self._place_of(other_id).place)
+        return len({min(map(str, each)) for each in places.values()})
+
+    def _gateway_of(self, store: CloudStore, row: Measurement) -> str | None:
+        if row.sequence is None:
+            return f"box {row.box_id}"
+        box = store.box(row.box_id)
+        return None if box is None or box.gateway_id is None else str(box.gateway_id)
 
     def _by_original(self, signs: SilenceSigns) -> bool:
         return self._config.compat and signs.silent_s >= ORIGINAL_S
@@ -421,6 +554,13 @@ def measured_s(before: Measurement, after: Measurement) -> float | None:
         return None
     start_ns, end_ns = window_ns(after)
     return (after.sequence - before.sequence - 1) * (end_ns - start_ns) / S
+
+
+def _is_next(before: Measurement, after: Measurement) -> bool:
+    """Whether no number is missing between two Measurements."""
+    if before.sequence is None or after.sequence is None:
+        return True
+    return after.sequence <= before.sequence + 1
 
 
 def _after_ms(end_ns: int) -> int:

@@ -1,8 +1,8 @@
 """Converts Boxes and their locations to the original's documents and back (opq-interop, D.8).
 
 `opq_boxes`, `locations` and `regions` keep the original's fields; `nominal_*`, `region`, `feeder`, `phase`,
-`grid` and `retired_ms` of a Box are ours. Both stores use these functions: in MongoDB they make the
-documents, in the embedded store its JSON columns.
+`grid`, `gateway_id` and `retired_ms` of a Box are ours. Both stores use these functions: in MongoDB they make
+the documents, in the embedded store its JSON columns.
 """
 
 import math
@@ -27,6 +27,7 @@ def box_document(box: BoxRecord) -> dict[str, Any]:
         "location": box.location, "calibration_constant": box.calibration_constant,
         "nominal_v": box.nominal_v, "nominal_hz": box.nominal_hz,
         "location_start_time_ms": box.location_start_time_ms, "retired_ms": box.retired_ms,
+        "gateway_id": box.gateway_id,
         **{name: getattr(box, name) for name in _TEXTS},
     }  # fmt: skip
     if box.location_archive:
@@ -78,6 +79,7 @@ def box_from_document(document: Mapping[str, Any]) -> BoxRecord:
             if isinstance(entry, Mapping) and entry.get("location")
         ),
         retired_ms=_whole(document.get("retired_ms")) or None,
+        gateway_id=_whole(document.get("gateway_id")) or None,
         **{name: str(document.get(name) or "") or None for name in _TEXTS},
     )
 

@@ -114,9 +114,9 @@ class MongoBoxes(MongoPart):
 
 
 def _widths(document: Document) -> Document:
-    """Converts times in milliseconds to 64-bit integers, as the original has them."""
+    """Converts times in milliseconds, as the original has them, and numbers to 64-bit integers."""
     found = dict(document)
-    for name in ("location_start_time_ms", "retired_ms"):
+    for name in ("location_start_time_ms", "retired_ms", "gateway_id"):
         if name in found:
             found[name] = Int64(found[name])
     if "location_archive" in found:

@@ -1,0 +1,109 @@
+"""Continuity: what lies between the samples of one Box's Measurements, for `opq_proto.continuity`'s metrics.
+
+    gaps of the serial side or the ring --+
+    two blocks that do not follow --------+--> notes --> metrics of the first Measurement after
+
+Samples that lie between two blocks are missing for the reasons that were given; for the rest the gateway
+itself was too slow. Seconds of one reason add up until a Measurement reports them. Pure; one Box.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.ring.lost import GAP_REASONS
+from opq_gateway.ring.waveform import CLOCK_STEP_NS
+from opq_proto.continuity import CLOCK_SET, GapReason, single
+from opq_proto.messages import Gap, Metric, TimeSource
+
+CAUSE_WAITS = 10
+"""Measurements that a start waits for its cause, which comes with the Box's health within seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """Something that lies before a sample of a meter; `reason` None: the clock was set."""
+
+    meter: int
+    sample: int
+    reason: GapReason | None
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Start:
+    """A start of the Box, with the time since the start before as the clocks show it."""
+
+    boot_id: int
+    source: TimeSource
+    """Of its first block."""
+    seconds: float
+    meter: int
+    sample: int
+    reported: bool = False
+    waited: int = 0
+
+
+class Continuity:
+    """Notes of one Box; a Measurement belongs to a meter by number, because sample indices begin again."""
+
+    def __init__(self, reason_of_start: Callable[[int], GapReason | None]) -> None:
+        """`reason_of_start`: why the Box did not sample before the start with a boot id; None: not known."""
+        self._reason_of_start = reason_of_start
+        self._gaps: dict[GapReason, int] = {}
+        self._notes: list[_Note] = []
+        self._start: _Start | None = None
+
+    def accept_gap(self, gap: Gap) -> None:
+        """Takes samples that are missing before the next block, with their reason."""
+        reason = GAP_REASONS.get(gap.reason, GapReason.GATEWAY)
+        self._gaps[reason] = self._gaps.get(reason, 0) + gap.samples
+
+    def accept_break(self, meter: int, before: SampleBlock, block: SampleBlock, supplied: bool) -> None:
+        """Takes two blocks that do not follow each other; `supplied`: the Box had its supply between them."""
+        gaps, self._gaps = self._gaps, {}
+        if before.boot_id != block.boot_id:
+            seconds = (block.t_ns - before.end_ns) / 1e9
+            self._start = _Start(block.boot_id, block.source, seconds, meter, block.first_sample)
+            return
+        missing = block.first_sample - before.end_sample
+        for reason, known in (*gaps.items(), (GapReason.GATEWAY, missing)):
+            part = min(known, missing)
+            if part > 0:
+                missing -= part
+                reason = reason if supplied else GapReason.DARK
+                self._note(meter, block, reason, part * 1000 / block.rate_millihz)
+        off_ns = block.t_ns - before.time_ns(block.first_sample)
+        if not -CLOCK_STEP_NS <= off_ns <= CLOCK_STEP_NS:
+            self._note(meter, block, None, off_ns / 1e9)
+            self._correct_start(meter, block, off_ns / 1e9)
+
+    def metrics(self, meter: int, end_sample: float) -> dict[str, Metric]:
+        """Returns what a Measurement of a meter up to a sample has to report; each note once."""
+        found: dict[str, float] = {}
+        due = [note for note in self._notes if (note.meter, note.sample) < (meter, end_sample)]
+        for note in due:
+            self._notes.remove(note)
+            name = CLOCK_SET if note.reason is None else note.reason.metric
+            found[name] = found.get(name, 0.0) + note.seconds
+        start = self._start
+        if start is not None and not start.reported and (start.meter, start.sample) < (meter, end_sample):
+            reason = self._reason_of_start(start.boot_id)
+            start.waited += 1
+            if reason is not None or start.waited >= CAUSE_WAITS:
+                start.reported = True
+                found[(reason or GapReason.RESTART).metric] = max(0.0, start.seconds)
+        return {name: single(seconds) for name, seconds in found.items()}
+
+    def _correct_start(self, meter: int, block: SampleBlock, by_s: float) -> None:
+        """A better clock shows how much time really passed before this start: reports that, once more."""
+        start = self._start
+        if start is None or start.boot_id != block.boot_id:
+            return
+        start.seconds += by_s
+        if start.reported and block.source > start.source:
+            start.reported, start.meter, start.sample = False, meter, block.first_sample
+            start.source = block.source
+
+    def _note(self, meter: int, block: SampleBlock, reason: GapReason | None, seconds: float) -> None:
+        self._notes.append(_Note(meter, block.first_sample, reason, seconds))

@@ -1,0 +1,108 @@
+"""What lies between a Measurement and the one before it: missing samples by reason, and a clock that was set.
+
+Metrics in addition to the original's four, in the first Measurement after; readers of the original skip them:
+
+    missing_overrun_s   the Box's converter, or the Box itself, lost them
+    missing_line_s      lost between Box and gateway
+    missing_gateway_s   the gateway stood still, was stopped or started again, or could not measure them
+    missing_dark_s      the Box had no supply
+    missing_restart_s   the Box restarted while its supply was there
+    clock_set_s         seconds by which the time axis was set; positive: forward. The samples go on by index
+    flagged             the values touch a gap (bit 1), or a dip, swell or interruption (bit 2);
+                        IEC 61000-4-30:2015, 4.7
+
+What a network held up is not missing: it comes later, with its number (`Measurement.sequence`). Only a Box
+without supply can be an outage. Gateways (also simulated ones) and the cloud use this module.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from opq_proto.log_codes import RESET_CAUSES
+from opq_proto.messages import Measurement, Metric
+
+CLOCK_SET = "clock_set_s"
+FLAGGED = "flagged"
+TOUCHES_GAP, TOUCHES_EVENT = 1, 2
+"""Bits of `flagged`."""
+RESTART = "restart_cause"
+"""A code of `log_codes.RESET_CAUSES`, in the first Measurements after a start that reached the gateway."""
+FORMER_MISSING = "missing_s"
+"""Of gateways before the reasons: seconds of samples that such a Box took and that did not arrive."""
+SUPPLIED_CAUSES = ("pin", "software", "watchdog")
+"""Causes of a restart during which the supply was present."""
+DARK_CAUSES = ("power", "brown-out")
+"""Causes of a restart that show that the supply was lost."""
+
+
+class GapReason(StrEnum):
+    """Where missing samples were lost."""
+
+    OVERRUN = "overrun"
+    LINE = "line"
+    GATEWAY = "gateway"
+    DARK = "dark"
+    RESTART = "restart"
+
+    @property
+    def metric(self) -> str:
+        """The metric with the seconds that are missing for this reason."""
+        return f"missing_{self.value}_s"
+
+
+CONTINUITY_METRICS = frozenset((CLOCK_SET, FLAGGED, *(reason.metric for reason in GapReason)))
+
+
+def single(value: float) -> Metric:
+    """A metric with one value."""
+    return Metric(value, value, value)
+
+
+def restart_cause(metrics: Mapping[str, Metric]) -> str:
+    """Returns the word for the cause of a restart that a Measurement reports; "" where it reports none."""
+    restart = metrics.get(RESTART)
+    return "" if restart is None else RESET_CAUSES.get(restart.average, "")  # type: ignore[call-overload]
+
+
+def supplied_restart(metrics: Mapping[str, Metric]) -> str:
+    """Returns why the Box restarted, if its supply was present: one of SUPPLIED_CAUSES; else ""."""
+    cause = restart_cause(metrics)
+    return cause if cause in SUPPLIED_CAUSES else ""
+
+
+def missing_s(metrics: Mapping[str, Metric]) -> dict[GapReason, float]:
+    """Returns the seconds of missing samples before a Measurement, by reason."""
+    return {reason: metrics[reason.metric].average for reason in GapReason if reason.metric in metrics}
+
+
+def dark_s(metrics: Mapping[str, Metric]) -> float | None:
+    """Returns for how long the Box had no supply before a Measurement; None: no such thing is reported."""
+    metric = metrics.get(GapReason.DARK.metric)
+    return None if metric is None else metric.average
+
+
+def clock_set_s(metrics: Mapping[str, Metric]) -> float | None:
+    """Returns by how much the time axis was set before a Measurement; None: it was not."""
+    metric = metrics.get(CLOCK_SET)
+    return None if metric is None else metric.average
+
+
+def is_flagged(metrics: Mapping[str, Metric], bit: int) -> bool:
+    """Whether a Measurement is flagged with TOUCHES_GAP or TOUCHES_EVENT."""
+    metric = metrics.get(FLAGGED)
+    return metric is not None and bool(int(metric.max) & bit)
+
+
+def goes_on(before: Measurement, after: Measurement) -> bool:
+    """Whether nothing was missed between two Measurements of a Box, whatever their times say.
+
+    Either the gateway reports that the clock was set, or (an older one) their numbers follow each other
+    while the source or the number of the clock changed.
+    """
+    if missing_s(after.metrics):
+        return False
+    if clock_set_s(after.metrics) is not None:
+        return True
+    if before.sequence is None or after.sequence != before.sequence + 1:
+        return False
+    return (before.source, before.clock_id) != (after.source, after.clock_id)

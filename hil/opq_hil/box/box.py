@@ -247,14 +247,14 @@ class Box:
         until_s = supply.silent_until_s((now_ns - self.clock.monotonic_ns) / 1e9)
         if until_s is not None and self._silent_until_s is None:
             self._log.info("box.supply_lost")
-        self._silent_until_s = until_s
+        was_silent, self._silent_until_s = self._silent_until_s is not None, until_s
         if until_s is None:
-            self._came_back()
+            self._came_back(self._stamps.taken(now_ns) - self._next if was_silent else BLOCK_SAMPLES)
         return until_s is not None
 
-    def _came_back(self) -> bool:
-        """True if the next block falls into a time without supply; then the Box skips that time and boots."""
-        silent = self._stamps.silent(self._next, self._next + BLOCK_SAMPLES)
+    def _came_back(self, within: int = BLOCK_SAMPLES) -> bool:
+        """True if the next samples fall into a time without supply; then the Box skips it and boots."""
+        silent = self._stamps.silent(self._next, self._next + within)
         if not silent:
             return False
         back = self._stamps.end_of_silence(silent[-1][1])

@@ -279,7 +279,7 @@ class OutageWatch:
             return (window_ns(after)[0] - _end_ns(before)) / S
         reported_s = dark_s(after.metrics)
         if reported_s is None and not missing_s(after.metrics):
-            by_power = restart_cause(after.metrics) in DARK_CAUSES and not restart_cause(before.metrics)
+            by_power = restart_cause(after.metrics) in DARK_CAUSES
             reported_s = (window_ns(after)[0] - _end_ns(before)) / S if by_power else None
         return reported_s
 

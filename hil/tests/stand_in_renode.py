@@ -1,24 +1,32 @@
 """Stands in for Renode as it was seen to behave, and is never kinder.
 
-Its robot server has three methods, does one thing at a time, and records the commands. Its pty is not raw
-(Renode copies the terminal settings of its standard input, and /dev/null has none) and stays open at both
-ends; writes to it block, and with them virtual time. At SIGTERM it waits for the world, for ever when that is
-blocked. Virtual time begins slowly and goes at half of real time. The Box in it is the simulated one, which
-answers to a setting after the erase of a sector.
+Its robot server has two methods, does one thing at a time, and records the commands. With port 0 it takes
+the first free one from 49152 on and writes the number into its temporary folder, once it listens. When it was
+given a port that is taken, it ends with 0 and without a word. Its pty is not raw (Renode copies the terminal
+settings of its standard input, and /dev/null has none) and stays open at both ends; writes to it block, and
+with them virtual time. At SIGTERM it waits for the world, for ever when that is blocked. Virtual time begins
+slowly and goes at half of real time. The Box in it is the simulated one, which answers to a setting after the
+erase of a sector.
 
 OPQ_STAND_IN names a folder; files in it: `refuses` holds a word, commands with it fail; `hangs` a word,
-commands with it never end and SIGTERM does nothing; `speed`, `start_s` numbers. It writes `commands.jsonl`
-and `environment.json`.
+commands with it never end and SIGTERM does nothing; `speed`, `start_s` numbers. With `takes_port` another
+program takes the port (with 0: the first) just before it listens; with `no_port` none is free; with
+`everywhere` it listens on all addresses, as Renode always does. It writes `commands.jsonl`,
+`environment.json`, `port` and `taken`.
 """
 
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
 import sys
+import tempfile
 import termios
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from xmlrpc.server import SimpleXMLRPCServer
@@ -189,6 +197,29 @@ def _done(text: str) -> dict[str, Any]:
     return {"status": "PASS", "return": answer}
 
 
+def listen(wanted: int) -> SimpleXMLRPCServer | None:
+    """The server at a port, or with 0 at the first free one, whose number is in a file then."""
+    if (FOLDER / "no_port").exists():
+        return None
+    ports: Iterable[int] = (wanted,) if wanted else range(49152, 65536)
+    address = "0.0.0.0" if (FOLDER / "everywhere").exists() else "127.0.0.1"
+    others: list[socket.socket] = []
+    for port in ports:
+        if (FOLDER / "takes_port").exists() and not others:
+            with contextlib.suppress(OSError):
+                others.append(socket.create_server((address, port)))
+                with (FOLDER / "taken").open("a") as taken:
+                    taken.write(f"{port}\n")
+        with contextlib.suppress(OSError):
+            server = SimpleXMLRPCServer((address, port), logRequests=False, allow_none=True)
+            place = Path(tempfile.gettempdir()) / f"renode-{os.getpid()}"
+            place.mkdir()
+            (place / "robot_port").write_text(str(port))
+            (FOLDER / "port").write_text(str(port))
+            return server
+    return None
+
+
 def main() -> None:
     if "--version" in sys.argv:
         print("Renode v0.0 (stand-in)")
@@ -199,9 +230,9 @@ def main() -> None:
         signal.SIGTERM, signal.SIG_IGN if deaf else lambda *_: (world.stop(), flush_log(), os._exit(0))
     )
     time.sleep(number_in_file("start_s", 0.3))
-    port = int(sys.argv[sys.argv.index("--robot-server-port") + 1])
-    server = SimpleXMLRPCServer(("127.0.0.1", port), logRequests=False, allow_none=True)
-    server.register_function(lambda: ["ExecuteCommand"], "get_keyword_names")
+    server = listen(int(sys.argv[sys.argv.index("--robot-server-port") + 1]))
+    if server is None:
+        return
     server.register_function(run_keyword, "run_keyword")
     server.register_function(
         lambda: threading.Thread(target=server.shutdown).start() or True, "stop_remote_server"

@@ -7,12 +7,17 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -52,6 +57,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "flash.bin").write_bytes(b"\xff")
     monkeypatch.setenv("RENODE", str(program))
     monkeypatch.setenv("OPQ_STAND_IN", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     yield tmp_path
     until(lambda: processes_of(tmp_path) == [], "no process is left")  # what was killed takes a moment to go
 
@@ -75,6 +82,10 @@ def alive(pid: int) -> bool:
 
 def commands(bench: Path) -> list[str]:
     return [json.loads(line)[1] for line in (bench / "commands.jsonl").read_text().splitlines()]
+
+
+def commands_so_far(bench: Path) -> list[str]:
+    return commands(bench) if (bench / "commands.jsonl").exists() else []
 
 
 def image(bench: Path) -> Image:
@@ -105,6 +116,71 @@ def test_a_world_is_played_in_slices_and_its_files_are_read(bench: Path) -> None
     assert run.capture.data == b"\1\2\3\0" and run.ended == "end"
     assert run.report["unmodelled"] == [{"address": "0x40014000", "block": "", "times": 1}]
     assert run.flash == bench / "run" / "flash.bin"
+
+
+def test_two_runs_side_by_side_go_on_when_other_programs_take_their_ports(bench: Path) -> None:
+    """Renode ends with 0 and prints nothing when its port is taken between our look and its start."""
+    (bench / "takes_port").touch()
+    (bench / "speed").write_text("50")
+    world = World(NS // 2, gps=None)
+    with ThreadPoolExecutor(2) as pool:
+        folders = [bench / "run1", bench / "run2"]
+        runs = list(pool.map(lambda at: Renode().run(image(bench), world, at, wall_limit_s=30), folders))
+    assert [run.ended for run in runs] == ["end", "end"]
+    assert len((bench / "taken").read_text().splitlines()) == 2
+    assert list(bench.glob("opq-renode-*")) == []  # each run's own temporary folder
+
+
+def test_a_renode_that_ends_with_0_and_without_a_word_is_reported_with_the_reason(bench: Path) -> None:
+    (bench / "no_port").touch()
+    reason = r"ended with 0 before its robot server listened; see .*/run/renode.out. .* no port from 49152 on"
+    with pytest.raises(BackendError, match=reason):
+        Renode().run(image(bench), LONG, bench / "run", wall_limit_s=30)
+
+
+def test_nothing_connects_to_a_port_before_renode_listens_on_it(
+    bench: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection to a local port on which nobody listens may become one with itself, and hold the port."""
+    (bench / "start_s").write_text("1")
+    (bench / "speed").write_text("50")
+    connected = []
+
+    def connect(address: tuple[str, int], *rest: Any, **options: Any) -> socket.socket:
+        listens = [each.laddr.port for each in psutil.net_connections("tcp") if each.status == "LISTEN"]
+        connected.append((address[1], address[1] in listens))
+        return found(address, *rest, **options)
+
+    found = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", connect)
+    Renode().run(image(bench), World(1, gps=None), bench / "run", wall_limit_s=30)
+    assert connected and all(port >= 49152 and listens for port, listens in connected), connected
+
+
+def test_in_a_network_namespace_nobody_outside_reaches_renodes_server(bench: Path) -> None:
+    """The command of hil/renode/README.md; the stand-in listens on all addresses, as Renode does."""
+    closed = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    if subprocess.run([*closed, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no network namespaces for this user, or no unshare or ip here")
+    (bench / "everywhere").touch()
+    firmware = bench / "firmware" / "opqbox" / "flash.bin"
+    firmware.parent.mkdir(parents=True)
+    firmware.touch()
+    words = ["hil", "run", "--backend", "renode", f"--firmware={firmware.parents[1]}", "--out", bench / "out"]
+    program = "from opq_tools.cli import main; main()"
+    line = [*closed, sys.executable, "-c", program, *words, "live_commands"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as run:
+        until(lambda: "start" in commands_so_far(bench), "a Box is live")
+        [stand_in] = [each for each in processes_of(bench) if "stand_in" in each.cmdline()[1]]
+        inside = Path(f"/proc/{stand_in.pid}/net/tcp").read_text()
+        outside = Path("/proc/self/net/tcp").read_text()
+        assert run.stderr is not None
+        first, *others = run.stderr.read().splitlines()
+    [path] = bench.glob("port")
+    every = f" 00000000:{int(path.read_text()):04X} "
+    assert every in inside and every not in outside
+    assert first.startswith("backend: Renode v0.0 (stand-in); Renode's robot server listens on all addresses")
+    assert "live_commands" in others[0] and "backend failed" not in others[0]
 
 
 def test_what_renode_refuses_is_reported_in_its_own_words_and_tiered_compilation_is_off(
@@ -294,6 +370,25 @@ def test_the_robot_runner_leaves_soaks_out_and_says_when_there_is_no_renode(
     monkeypatch.delenv("RENODE", raising=False)
     assert renode_robot.main([]) == renode_robot.NO_RENODE
     assert "no renode-test here" in capsys.readouterr().err
+
+
+def test_results_of_the_robot_suites_are_in_a_folder_that_git_ignores_or_in_the_one_of_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "renode-test").write_text('#!/bin/sh\nwhile [ "$1" != -r ]; do shift; done; mkdir "$2"\n')
+    (tmp_path / "renode-test").chmod(0o755)
+    flash = tmp_path / "firmware" / "opqbox" / "flash.bin"
+    flash.parent.mkdir(parents=True)
+    flash.touch()
+    monkeypatch.setenv("RENODE", str(tmp_path / "renode"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    firmware = f"--firmware={tmp_path / 'firmware'}"
+    assert renode_robot.main([firmware, "prompt"]) == 0
+    assert renode_robot.main([firmware, "--out", str(tmp_path / "out"), "prompt"]) == 0
+    [made] = (tmp_path / "here").iterdir()
+    ignore = (Path(__file__).parents[2] / ".gitignore").read_text().splitlines()
+    assert any(fnmatch(f"{made.name}/", line) for line in ignore) and (tmp_path / "out").is_dir()
 
 
 @pytest.mark.timeout(600)

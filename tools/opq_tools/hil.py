@@ -4,12 +4,11 @@ import json
 import sys
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from opq_hil.backends.backend import BACKENDS, BackendError, backend
+from opq_hil.backends.backend import BACKENDS, WARNINGS, BackendError, backend, dated_folder
 from opq_hil.backends.firmware import BOARDS, board_firmware
 from opq_hil.cloud_faults.runner import CLOUD
 from opq_hil.gateway_faults.runner import GATEWAY, Document, SeedLog
@@ -152,7 +151,7 @@ def run(
             raise click.UsageError(f"{seeded[0]} cannot be combined with scenarios")
         log = None if seed_log is None else SeedLog(seed_log, FAULTS[seeded[0]].drawn)
         wanted = range(1 if first is None else first, (1 if first is None else first) + (seeds or 12))
-        all_well = _play_faults(seeded[0], wanted, side_by_side, log, _made(out or _dated()), as_json)
+        all_well = _play_faults(seeded[0], wanted, side_by_side, log, _made(out or dated_folder()), as_json)
         sys.exit(0 if all_well else 1)
     if any(each is not None for each in (seeds, first, side_by_side, seed_log)):
         raise click.UsageError(f"--seeds, --first, --side-by-side and --log belong to {' and '.join(FAULTS)}")
@@ -171,8 +170,9 @@ def run(
     if backend_name == "board" and not port:
         raise click.UsageError("--backend board needs --port, the serial port of the board")
     found = backend(backend_name, port, board)
-    folder = _made(out or _dated())  # checked before minutes of work
-    click.echo(f"backend: {found.version}", err=True)
+    folder = _made(out or dated_folder())  # checked before minutes of work
+    head = [f"backend: {found.version}", *filter(None, [WARNINGS.get(backend_name)])]
+    click.echo("; ".join(head), err=True)
     if backend_name == "board":  # its firmware was flashed before
         firmware = {board: board_firmware(Path(), board)}
     else:
@@ -226,10 +226,6 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise BackendError(f"--keep-digests {path}: {error.strerror}") from None
-
-
-def _dated() -> Path:
-    return Path(f"hil-{datetime.now(UTC):%Y%m%dT%H%M%S}")
 
 
 def _made(folder: Path) -> Path:

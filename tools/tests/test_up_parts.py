@@ -1,6 +1,7 @@
 """The parts of `up` that need no house: ports, children, configuration, Box ids."""
 
 import contextlib
+import io
 import os
 import queue
 import signal
@@ -23,6 +24,7 @@ from opq_tools.keygen import box_ids
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
 from opq_tools.up.command import command
 from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config, require_free
+from opq_tools.up.run import UpRun
 from opq_tools.up.session import OPEN_NS, SETTLE_NS, UpSession
 from opq_tools.up.stages import trouble
 
@@ -214,6 +216,16 @@ def test_an_incident_that_reached_the_page_while_it_lasted_is_reported_with_its_
     session.next_line(0)
     found = session.seen(3, 10 + SETTLE_NS + 1)
     assert found is not None and found.incident["end_ms"] == 99 and found.moments_ns[-1] == 10
+
+
+@pytest.mark.parametrize(("emulator", "warns"), [("qemu", False), ("renode", True)])
+def test_the_first_line_says_who_can_reach_renode(tmp_path: Path, emulator: str, warns: bool) -> None:
+    plan = UpPlan(tmp_path, 0, None, hardware([f"{emulator}:1", f"{emulator}:2"], ()), {}, trace=False)
+    text = io.StringIO()
+    UpRun(plan, "http://127.0.0.1:1", None, text)._announce()
+    first = text.getvalue().splitlines()[0]
+    assert first.startswith("Box 1: its firmware in an emulator, a dip after")
+    assert first.count("robot server listens on all addresses of this machine") == warns
 
 
 def test_a_box_in_renode_without_renode_is_one_clear_error(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -186,6 +187,16 @@ BACKENDS: Mapping[str, tuple[str, str]] = {
     "board": ("opq_hil.backends.board", "BoardBackend"),
 }
 """Name -> module and class. Imported on request, so that one backend does not need another's packages."""
+WARNINGS: Mapping[str, str] = {
+    "renode": "Renode's robot server listens on all addresses of this machine and does what anybody asks, "
+    "files and Python included; hil/renode/README.md shows how to close it",
+}
+"""Name -> what a user has to know before it runs; stands in the first line of a run."""
+
+
+def dated_folder() -> Path:
+    """Where runs leave their files when no folder is named: in the current folder, ignored by git."""
+    return Path(f"hil-{datetime.now(UTC):%Y%m%dT%H%M%S}")
 
 
 def backend(name: str, port: str = "", board: str = "opqbox") -> Backend:

@@ -2,7 +2,8 @@
 
 Renode is driven by its robot server (XML-RPC): the commands of box.resc, virtual time in slices, and the
 files that World.cs writes. Live, a `PtyRelay` stands between it and the gateway. Few machines have Renode, so
-every run names the places where it was searched.
+every run names the places where it was searched. Renode chooses the port of its server itself and writes it
+into a file, because it ends with 0 and without a word when a port that it was given is taken.
 """
 
 import contextlib
@@ -11,8 +12,8 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
+import tempfile
 import time
 import xmlrpc.client
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,9 @@ END_ANSWER_LIMIT_S = 10.0
 STOP_LIMIT_S = 10.0
 """Limit from its server's end to its own."""
 WALL_FACTOR = 6.0
-"""Measured on 2 cores: two at a time run at 0.6 x real time (QEMU: 2.3), and 1.3 s of erase take 16 s."""
+"""On 2 cores two at a time run at 0.5 to 0.9 x real time (QEMU: 2.3); alone, sampling runs at 2.1 to 2.4 and
+an erase at 0.6 to 0.9 (2026-11-26, both versions, hil/renode/README.md).
+"""
 TIERED = "DOTNET_TieredCompilation"
 _TIME = re.compile(r"Elapsed Virtual Time: (\d+):(\d+):(\d+\.\d+)")
 _OUTSIDE = re.compile(r"non existing peripheral at (0x[0-9A-F]+)")
@@ -186,14 +189,6 @@ class RenodeSession:
             f"http://127.0.0.1:{port}/", transport=self._transport, allow_none=True
         )
 
-    def answers(self) -> bool:
-        """True if the server answers."""
-        try:
-            self._server.get_keyword_names()
-        except (OSError, xmlrpc.client.Error, http.client.HTTPException):
-            return False
-        return True
-
     def run_command(self, command: str, limit_s: float | None = None) -> str:
         """Runs a monitor command; returns its output, stripped.
 
@@ -262,13 +257,16 @@ def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]
     if any(" " in str(path) for path in (folder, flash, SCRIPT)):
         raise BackendError(f"{folder}: Renode's commands take no path with a space")
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
-    command = [str(binary), "--disable-gui", "--hide-log", "--robot-server-port", str(port)]
-    with (folder / "renode.out").open("w") as out:
+    command = [str(binary), "--disable-gui", "--hide-log", "--robot-server-port", "0"]
+    # in the system's own folder: .NET puts a socket into it, and the path of a socket holds 107 bytes
+    with (
+        tempfile.TemporaryDirectory(prefix="opq-renode-", ignore_cleanup_errors=True) as temporary,
+        (folder / "renode.out").open("w") as out,
+    ):
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(),
+            env={**environment(), "TMPDIR": temporary},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -276,7 +274,7 @@ def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]
         )
         try:
             with guarded(process):
-                session = _started(process, port, folder)
+                session = RenodeSession(_chosen_port(process, Path(temporary), folder))
                 session.run_command(f"logFile @{folder / 'renode.log'}")
                 session.run_command(f"$world=@{world.write(folder)}")
                 session.run_command(f"$firmware=@{flash.absolute()}")
@@ -289,15 +287,24 @@ def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]
             end_group(process)
 
 
-def _started(process: subprocess.Popen[bytes], port: int, folder: Path) -> RenodeSession:
-    session = RenodeSession(port)
+def _chosen_port(process: subprocess.Popen[bytes], temporary: Path, folder: Path) -> int:
+    """The port of Renode's server, from the file that it writes once it listens: nothing connects before.
+
+    The number in the name of the file's folder is that of the .NET process, not of the script that began it.
+    """
     end = time.monotonic() + START_LIMIT_S
     while time.monotonic() < end:
-        if process.poll() is not None:
-            raise BackendError(f"Renode ended with {process.returncode}; see {folder / 'renode.out'}")
-        if session.answers():
-            return session
-        time.sleep(0.2)
+        ended = process.poll()
+        for path in temporary.glob("renode-*/robot_port"):
+            if (text := path.read_text(encoding="ascii").strip()).isdecimal():
+                return int(text)
+        if ended is not None:
+            raise BackendError(
+                f"Renode ended with {ended} before its robot server listened; see {folder / 'renode.out'}. "
+                "It ends with 0 and prints nothing when no port from 49152 on is free, or when it cannot "
+                f"write into {temporary}"
+            )
+        time.sleep(0.1)
     raise BackendError(
         f"Renode opened no robot server within {START_LIMIT_S:g} s; see {folder / 'renode.out'}"
     )
@@ -309,10 +316,3 @@ def _end_live(session: RenodeSession, folder: Path, relay: PtyRelay) -> None:
     path = folder / "report.json"
     report = {**json.loads(path.read_text(encoding="utf-8")), "relay": relay.counters()}
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port

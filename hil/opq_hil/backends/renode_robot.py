@@ -1,6 +1,7 @@
 """The robot suites in hil/renode/robot, by `renode-test`: `python -m opq_hil.backends.renode_robot [SUITE…]`.
 
 Exit codes are renode-test's own: 0 all passed, 1 a test failed, 2 Renode crashed; 3: there is no renode-test.
+Results are in --out, or in a folder with the date in its name, as those of `opq-tools hil run`.
 """
 
 import argparse
@@ -11,10 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from opq_hil.backends.backend import dated_folder
 from opq_hil.backends.renode import environment
 
 ROBOT = Path(__file__).resolve().parents[2] / "renode" / "robot"
-SUITES = ("boot", "timing", "clock", "faults", "update", "soak")
+SUITES = ("boot", "timing", "clock", "faults", "update", "prompt", "soak")
 NO_RENODE = 3
 TEST_LIMIT = "30 min"
 """Limit of real time for one test; timeouts inside are virtual and stand still when Renode does."""
@@ -31,7 +33,7 @@ def find_renode_test() -> Path | None:
 
 
 def command(
-    program: Path, firmware: Path, results: Path, suites: Sequence[str], include: Sequence[str] = ()
+    program: Path, firmware: Path, out: Path, suites: Sequence[str], include: Sequence[str] = ()
 ) -> list[str]:
     """The command to run; soaks are left out unless their tag is requested."""
     wanted = [part for tag in include for part in ("--include", tag)]
@@ -39,7 +41,7 @@ def command(
         str(program),
         *(str(ROBOT / f"{suite}.robot") for suite in suites),
         "-r",
-        str(results),
+        str(out),
         *(wanted or ["--exclude", "soak"]),
         "--variable",
         f"OPQ_FIRMWARE_DIR:{firmware}",
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--firmware", type=Path, default=os.environ.get("OPQ_FIRMWARE_DIR"), help="folder of the build"
     )
-    parser.add_argument("--results", type=Path, default=Path("renode-results"))
+    parser.add_argument("--out", type=Path, help="folder for the results [./hil-DATE]")
     parser.add_argument("--include", action="append", default=[], metavar="TAG")
     options = parser.parse_args(arguments)
     program = find_renode_test()
@@ -69,8 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.firmware is None or not (options.firmware / "opqbox" / "flash.bin").exists():
         parser.error("--firmware: want the folder that `opq-tools firmware build` makes")
     suites = options.suites or (SUITES if "soak" in options.include else SUITES[:-1])
-    line = command(program, options.firmware.absolute(), options.results.absolute(), suites, options.include)
-    return subprocess.run(line, env=environment(), check=False).returncode
+    out = (options.out or dated_folder()).absolute()
+    line = command(program, options.firmware.absolute(), out, suites, options.include)
+    code = subprocess.run(line, env=environment(), check=False).returncode
+    print(f"the results are in {out}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from opq_cloud.view.words import class_phrase
+from opq_hil.backends.backend import WARNINGS
 from opq_hil.backends.emulated import EVERY_S, LEAD_S
 from opq_tools.up.access import NO_ACCESS, PageAccess
 from opq_tools.up.children import ChildLine
@@ -91,7 +92,9 @@ class UpRun:
             else f"Box {box.box_id} on {box.port}"
             for box in self._plan.hardware
         ]
-        self._write(f"{'; '.join(parts)}. Page: {self._view_url}. Ctrl-C ends everything.\n")
+        warnings = {WARNINGS[box.emulator]: None for box in self._plan.hardware if box.emulator in WARNINGS}
+        sentences = ["; ".join(parts), f"Page: {self._view_url}", "Ctrl-C ends everything", *warnings]
+        self._write(f"{'. '.join(sentences)}.\n")
         self._print("up", f"keys, data and logs in {self._plan.data_dir}")
         if self._first_admin_link:
             self._print("up", f"no account yet; the first administrator: {self._first_admin_link}")

@@ -93,6 +93,23 @@ def test_bytes_take_their_time_on_the_line(program: Path, tmp_path: Path) -> Non
     assert (tmp_path / "flash.bin").stat().st_size == 1 << 20
 
 
+def test_a_cpu_that_looks_at_its_lines_at_the_next_limit_loses_no_byte_no_pulse_and_no_sample(
+    program: Path, tmp_path: Path
+) -> None:
+    """Renode sleeps on to the next limit when a line rises in the instant in which WFI ends a block."""
+    (tmp_path / "world").write_text(
+        f"mains_sine adc1 60000000 1500 2048 0\nbytes usart1 2000 {'5a' * 3000}\n"
+        "pps 300000123\npps 300400123\npvd 500020000 1\npvd 500120000 0\n"
+    )
+    found = drive(program, "asleep", str(tmp_path / "world"))
+    assert (found["bytes"], found["overruns"]) == (3000, 0) and found["byte_late_ns"] <= 1000
+    assert found["ticks"] == f"{300_000_123 * 21 // 250},{300_400_123 * 21 // 250}"
+    assert found["overcaptures"] == 0
+    assert found["dips"] == 1 and found["dip_late_ns"] <= 1000  # of 0.1 ms
+    assert found["halves"] == 299 and found["half_late_ns"] <= 1_000_000  # the firmware's limit is 2,500,000
+    assert (found["unserviced"], found["adc_rises"]) == (0, 0)
+
+
 def test_the_watchdog_resets_after_its_time_and_the_cause_says_so(program: Path) -> None:
     found = drive(program, "watchdog")
     # (4095 + 1) * 64 / 32 kHz = 8.192 s, to the nanosecond in Drive.cs

@@ -430,6 +430,9 @@ namespace Antmicro.Renode.Peripherals.Opq
             return SampleTicks(of) + (12 - 2 * (this[(long)Registers.CR1] >> 24 & 3)) * Prescaler;
         }
 
+        // The firmware enables OVR alone. DMA takes every conversion here, so the line does not rise while it samples; if it
+        // rose, the converter would stand still already, and a wake-up that is a SysTick (1 ms) late would make a hole that
+        // is counted from ticks at most 12 samples longer.
         private void UpdateIrq()
         {
             var cr1 = this[(long)Registers.CR1];

@@ -288,6 +288,8 @@ namespace Antmicro.Renode.Peripherals.Opq
             UpdateIrq(n);
         }
 
+        // A wake-up that is a SysTick (1 ms) late loses nothing: a full half stays as it is until DMA is through with the
+        // other one, 3.33 ms, and the firmware takes it up to three quarters of that.
         private void UpdateIrq(int n)
         {
             var cr = Stream(n, Registers.S0CR);

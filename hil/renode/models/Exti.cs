@@ -13,6 +13,7 @@ namespace Antmicro.Renode.Peripherals.Opq
         public Exti(IMachine machine, Chain chain) : base(machine, chain, 0x400)
         {
             PVD = new GPIO();
+            wakeUp = new WakeUp(machine, this);
             Define((long)Registers.IMR, 0x0, 0x007FFFFF);
             Define((long)Registers.EMR, 0x0, 0x007FFFFF);
             Define((long)Registers.RTSR, 0x0, 0x007FFFFF);
@@ -28,6 +29,7 @@ namespace Antmicro.Renode.Peripherals.Opq
             {
                 this[(long)Registers.PR] |= 1u << line;
                 UpdateIrq();
+                wakeUp.Plan(); // a dip of the supply that is over when the handler looks at it is not counted
             }
         }
 
@@ -58,6 +60,8 @@ namespace Antmicro.Renode.Peripherals.Opq
         {
             PVD.Set((this[(long)Registers.PR] & this[(long)Registers.IMR] & 1u << 16) != 0);
         }
+
+        private readonly WakeUp wakeUp;
 
         private enum Registers : long
         {

@@ -5,6 +5,8 @@ using System.Collections.Generic;
 using Antmicro.Renode.Core;
 using Antmicro.Renode.Logging;
 using Antmicro.Renode.Peripherals.Bus;
+using Antmicro.Renode.Peripherals.Timers;
+using Antmicro.Renode.Time;
 
 namespace Antmicro.Renode.Peripherals.Opq
 {
@@ -60,6 +62,30 @@ namespace Antmicro.Renode.Peripherals.Opq
         }
 
         private ulong state;
+    }
+
+    // Ends the CPU's sleep 1 us after a line rose. Renode (1.16.1 and 06854d4d) goes on to the next limit of a timer when a
+    // block of instructions ended with WFI, and does not look at a line that rose in that very instant. This timer's limit
+    // is such a limit, and its handler has nothing to do. Where no other comes first, the next one is SysTick's, at most
+    // 1 ms later: a model whose line may wait that long says so beside it.
+    public class WakeUp
+    {
+        public WakeUp(IMachine machine, IPeripheral owner)
+        {
+            timer = new LimitTimer(machine.ClockSource, 1000000000, owner, "wake up", DelayNs,
+                direction: Direction.Ascending, eventEnabled: true, workMode: WorkMode.OneShot);
+            timer.LimitReached += delegate { };
+        }
+
+        public void Plan()
+        {
+            timer.Value = 0;
+            timer.Enabled = true;
+        }
+
+        private const ulong DelayNs = 1000;
+
+        private readonly LimitTimer timer;
     }
 
     // Registers by offset: each Define line names one, its reset value and the bits that a write may change.

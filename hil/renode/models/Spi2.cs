@@ -252,6 +252,8 @@ namespace Antmicro.Renode.Peripherals.Opq
             }
         }
 
+        // The firmware enables none of these (CR2 is RXDMAEN alone, DMA takes each word): this line does not rise, and no
+        // wake-up can be late.
         private void UpdateIrq()
         {
             var cr2 = this[(long)Registers.CR2];

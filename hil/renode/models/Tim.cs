@@ -448,6 +448,8 @@ namespace Antmicro.Renode.Peripherals.Opq
             return (Mode(channel) & 3) == 0;
         }
 
+        // TIM5's capture alone interrupts. A wake-up that is late loses no pulse: CCR1 keeps the tick until the next edge,
+        // and there is a limit before that, where the pulse falls (World.cs). TIM3 has no interrupt enabled.
         private void UpdateIrq()
         {
             IRQ.Set((this[(long)Registers.SR] & this[(long)Registers.DIER] & 0x5F) != 0);

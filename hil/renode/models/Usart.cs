@@ -28,6 +28,7 @@ namespace Antmicro.Renode.Peripherals.Opq
             transmitter.LimitReached += Transmitted;
             receiver = NewTimer(machine, "receive");
             receiver.LimitReached += Received;
+            wakeUp = new WakeUp(machine, this);
             Define((long)Registers.SR, 0xC0, 0x00000000);
             Define((long)Registers.DR, 0x0, 0x00000000);
             Define((long)Registers.BRR, 0x0, 0x0000FFFF);
@@ -290,7 +291,14 @@ namespace Antmicro.Renode.Peripherals.Opq
                 this[(long)Registers.DR] = value;
                 this[(long)Registers.SR] |= Rxne;
             }
-            UpdateIrq();
+            if(UpdateIrq())
+            {
+                // Seen in an update: RXNE rose in the instant in which WFI ended a block (12.255 091 510 s), and Renode
+                // looked at it at the next limit, the next byte's, 10.833 us later. One byte of 227,781 was lost so (ORE),
+                // and with it the update. A wake-up that is late for TXE loses nothing: what is to be sent stays in the
+                // firmware's queue, and the line idles.
+                wakeUp.Plan();
+            }
             PlanReception();
         }
 
@@ -336,12 +344,15 @@ namespace Antmicro.Renode.Peripherals.Opq
             }
         }
 
-        private void UpdateIrq()
+        // Whether the line is up.
+        private bool UpdateIrq()
         {
             var cr1 = this[(long)Registers.CR1];
             var wanted = ((cr1 & 0x10) != 0 ? Idle : 0) | ((cr1 & 0x20) != 0 ? Rxne | Ore : 0)
                 | ((cr1 & 0x40) != 0 ? Tc : 0) | ((cr1 & 0x80) != 0 ? Txe : 0);
-            IRQ.Set((cr1 & Ue) != 0 && (this[(long)Registers.SR] & wanted) != 0);
+            var up = (cr1 & Ue) != 0 && (this[(long)Registers.SR] & wanted) != 0;
+            IRQ.Set(up);
+            return up;
         }
 
         private LimitTimer NewTimer(IMachine machine, string name)
@@ -397,6 +408,7 @@ namespace Antmicro.Renode.Peripherals.Opq
         private readonly bool logged;
         private readonly LimitTimer transmitter;
         private readonly LimitTimer receiver;
+        private readonly WakeUp wakeUp;
         private readonly Queue<byte> incoming = new Queue<byte>();
         private readonly Queue<KeyValuePair<long, byte>> script = new Queue<KeyValuePair<long, byte>>();
         private readonly StringBuilder log = new StringBuilder();

@@ -26,6 +26,9 @@ public static class Drive
         case "uart":
             Uart(box, arguments[1], arguments[2]);
             break;
+        case "asleep":
+            Asleep(box, arguments[1]);
+            break;
         case "watchdog":
             Watchdog(box);
             break;
@@ -201,6 +204,67 @@ public static class Drive
         }
     }
 
+    // Bytes, pulses, a dip of the supply and half buffers, with a CPU that is late wherever Renode may be.
+    private static void Asleep(Box box, string world)
+    {
+        box.Load(world);
+        var tick = new Antmicro.Renode.Peripherals.Timers.LimitTimer(box.Clock, 1000000000, box.Chain, "SysTick", 1000000,
+            direction: Antmicro.Renode.Time.Direction.Ascending, eventEnabled: true);
+        tick.Enabled = true;
+        var received = new List<string>();
+        box.Link.WriteDoubleWord(0x08, 91u);
+        box.Link.WriteDoubleWord(0x0C, 1u << 13 | 1u << 3 | 1u << 2 | 1u << 5);
+        var bytes = new Sleeper(box, box.Link.IRQ, delegate { Interrupt(box, new Queue<byte>(), received); });
+        box.GpioA.WriteDoubleWord(0x00, 2u);
+        box.GpioA.WriteDoubleWord(0x20, 2u);
+        box.Tim5.WriteDoubleWord(0x2C, UInt32.MaxValue);
+        box.Tim5.WriteDoubleWord(0x18, 1u);
+        box.Tim5.WriteDoubleWord(0x20, 1u);
+        box.Tim5.WriteDoubleWord(0x14, 1u);
+        box.Tim5.WriteDoubleWord(0x10, 0u);
+        box.Tim5.WriteDoubleWord(0x0C, 2u);
+        box.Tim5.WriteDoubleWord(0x00, 1u);
+        var ticks = new List<string>();
+        new Sleeper(box, box.Tim5.IRQ, delegate { ticks.Add(box.Tim5.ReadDoubleWord(0x34).ToString()); });
+        var dips = 0UL;
+        box.Exti.WriteDoubleWord(0x00, 1u << 16);
+        box.Exti.WriteDoubleWord(0x08, 1u << 16);
+        box.Exti.WriteDoubleWord(0x0C, 1u << 16);
+        box.Pwr.WriteDoubleWord(0x00, 0x40F0u);
+        var supply = new Sleeper(box, box.Exti.PVD, delegate
+        {
+            box.Exti.WriteDoubleWord(0x14, 1u << 16);
+            dips += box.Pwr.ReadDoubleWord(0x04) >> 2 & 1;
+        });
+        box.Adc.WriteDoubleWord(0x304, 2u << 16);
+        box.Adc.WriteDoubleWord(0x0C, 2u);
+        box.Adc.WriteDoubleWord(0x34, 10u);
+        box.Adc.WriteDoubleWord(0x04, 1u << 26);
+        box.Adc.WriteDoubleWord(0x08, 1u);
+        box.Clock.RunFor(10000);
+        box.Dma2.WriteDoubleWord(0x18, 0x4001204Cu);
+        box.Dma2.WriteDoubleWord(0x1C, 0x20000000u);
+        box.Dma2.WriteDoubleWord(0x14, 80u); // two halves of 40 samples, as the firmware's
+        box.Dma2.WriteDoubleWord(0x24, 0u);
+        box.Dma2.WriteDoubleWord(0x10, 3u << 16 | 1u << 13 | 1u << 11 | 1u << 10 | 1u << 8 | 0x1Fu);
+        box.Adc.WriteDoubleWord(0x08, 1u | 1u << 8 | 1u << 9 | 8u << 24 | 1u << 28);
+        var halves = new Sleeper(box, (GPIO)box.Dma2.Connections[0], delegate { box.Dma2.WriteDoubleWord(0x08, 0x3Du); });
+        var risen = new Sleeper(box, box.Adc.IRQ, delegate { });
+        box.Timer(box.Tim3, 6999u);
+        box.Clock.RunFor(1000000000);
+        Print("bytes", (ulong)received.Count);
+        Print("overruns", box.Link.Overruns);
+        Print("byte_late_ns", bytes.LatestNs);
+        Console.WriteLine("ticks " + String.Join(",", ticks.ToArray()));
+        Print("overcaptures", box.Tim5.OvercapturesOf(1));
+        Print("dips", dips);
+        Print("dip_late_ns", supply.LatestNs);
+        Print("halves", halves.Rises);
+        Print("half_late_ns", halves.LatestNs);
+        Print("unserviced", box.Dma2.UnservicedHalf);
+        Print("adc_rises", risen.Rises);
+    }
+
     private static void Watchdog(Box box)
     {
         Print("csr_power", box.Rcc.ReadDoubleWord(0x74));
@@ -333,6 +397,37 @@ public static class Drive
     {
         Console.WriteLine(name + " " + value);
     }
+}
+
+// A CPU that always sleeps in the worst instant: it looks at a line when the next limit is reached after its rise, whatever
+// timer that is, SysTick's each ms at the latest.
+public class Sleeper
+{
+    public Sleeper(Box box, GPIO line, Action handler)
+    {
+        line.Changed += delegate(bool level)
+        {
+            if(level)
+            {
+                Rises++;
+                roseNs = box.Now;
+            }
+        };
+        box.Clock.AfterLimit += delegate
+        {
+            if(line.IsSet && box.Now > roseNs)
+            {
+                LatestNs = Math.Max(LatestNs, box.Now - roseNs);
+                handler();
+            }
+        };
+    }
+
+    public ulong Rises { get; private set; }
+
+    public ulong LatestNs { get; private set; }
+
+    private ulong roseNs;
 }
 
 // The entries of box_f405.repl, by hand.

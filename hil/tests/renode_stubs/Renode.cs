@@ -136,9 +136,15 @@ namespace Antmicro.Renode.Time
                 }
                 now = first.DueNs;
                 first.Reached();
+                if(AfterLimit != null)
+                {
+                    AfterLimit();
+                }
             }
             now = end;
         }
+
+        public event Action AfterLimit;
 
         public readonly List<Peripherals.Timers.LimitTimer> Timers = new List<Peripherals.Timers.LimitTimer>();
 

@@ -1,16 +1,21 @@
 """What can be held of the Renode files without Renode: syntax, names, references, numbers of the manuals."""
 
+import importlib
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
-from opq_hil.backends import registers
+from opq_hil.backends import registers, renode_robot
 from opq_proto import link
-from opq_proto.link_messages import Command, Operation, Settings
+from opq_proto.link_messages import Command, Health, Operation, Samples, Settings
+from opq_proto.messages import TimeSource
 
 HIL = Path(__file__).resolve().parents[1]
 FOLDER = HIL / "renode"
@@ -285,7 +290,10 @@ def test_the_robot_suites_use_keywords_that_exist_with_their_arguments(tmp_path:
     )
     suites = sorted((FOLDER / "robot").glob("*.robot"))
     for suite in suites:
-        (tmp_path / suite.name).write_text(suite.read_text())
+        text = suite.read_text()
+        alone = "box.resource" not in text  # Renode adds its own keywords to a suite by itself
+        head = f"*** Settings ***\n{stub}\n" if alone else "*** Settings ***\n"
+        (tmp_path / suite.name).write_text(text.replace("*** Settings ***\n", head, 1))
     line = [
         sys.executable,
         "-m",
@@ -301,7 +309,7 @@ def test_the_robot_suites_use_keywords_that_exist_with_their_arguments(tmp_path:
     ]
     done = subprocess.run(line, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout
-    assert len(suites) == 6
+    assert sorted(suite.stem for suite in suites) == sorted(renode_robot.SUITES)
     for suite in suites:
         text = suite.read_text()
         tests = re.findall(r"^Should .*$", text, re.MULTILINE)
@@ -311,12 +319,15 @@ def test_the_robot_suites_use_keywords_that_exist_with_their_arguments(tmp_path:
             assert re.fullmatch(r"\d+\.\d+|\$\{seconds\}", run), f"{suite.name}: {run}"
 
 
-def test_the_robot_library_writes_worlds_and_reads_logs(tmp_path: Path) -> None:
-    sys.path.insert(0, str(FOLDER / "robot"))
-    try:
-        import opqframes
-    finally:
-        sys.path.pop(0)
+def robot_library(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(FOLDER / "robot")
+    return importlib.import_module("opqframes")
+
+
+def test_the_robot_library_writes_worlds_and_reads_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opqframes = robot_library(monkeypatch)
     world = Path(
         opqframes.write_world(str(tmp_path), 3.0, outage="1-2", ppb=20, put="gain=1.5", cut_after=3)
     ).read_text()
@@ -338,3 +349,62 @@ def test_the_robot_library_writes_worlds_and_reads_logs(tmp_path: Path) -> None:
             opqframes.one_setting_changed(old, torn, "nominal_hz", "50")
     (tmp_path / "report.json").write_text('{"flash": {"operations": 11}}')
     assert opqframes.flash_operations_of(str(tmp_path)) == 11
+
+
+@pytest.mark.parametrize(
+    ("missing", "off_ns", "counted", "refused"),
+    [
+        (569, 0, 569, ""),  # as Renode played it: 640 samples after 5.850625009 s it is 5.903958343 s
+        (609, 12, 609, ""),
+        (569, 13, 569, "off across the hole"),
+        (569, -83_333, 569, "off across the hole"),
+        (569, 0, 568, "Health"),
+        (489, 0, 489, "489"),
+        (680, 0, 680, "680"),
+    ],
+)
+def test_a_hole_is_one_only_with_the_boxs_count_and_with_stamps_that_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int, off_ns: int, counted: int, refused: str
+) -> None:
+    """Calls the keyword with the limits that faults.robot gives it."""
+    [(least, most)] = re.findall(
+        r"One Hole Is Reported +\S+ +(\d+) +(\d+)", (FOLDER / "robot" / "faults.robot").read_text()
+    )
+    after = 71 + missing
+    times_ns = (5_850_625_009, 5_850_625_009 + after * 10**12 // 12_000_000 + off_ns)
+    messages = [
+        Samples(first, t_ns, 0xFFFF_FFFF, TimeSource.FREE, 12_000_000, 0, np.zeros(71, np.int16))
+        for first, t_ns in zip((60_000, 60_000 + after), times_ns, strict=True)
+    ]
+    health = Health(6000, None, None, None, 10, 1, 0, counted, 0, 0, 9000, 1)
+    frames = b"".join(link.encode(message, number) for number, message in enumerate([*messages, health]))
+    (tmp_path / "uart1.log").write_text(f"5 {frames.hex()}\n")
+    wrong = pytest.raises(AssertionError, match=refused) if refused else nullcontext()
+    with wrong:
+        robot_library(monkeypatch).one_hole_is_reported(str(tmp_path), least, most)
+
+
+def test_what_halts_the_processor_starts_it_again_and_relies_on_no_reset_for_it() -> None:
+    """A machine's reset ends `IsHalted true` in the newest Renode and not in 1.16.1."""
+    text = (FOLDER / "robot" / "faults.robot").read_text()
+    tests = re.split(r"^(?=\S)", text, flags=re.MULTILINE)
+    halts = [test for test in tests if "IsHalted" in test]
+    assert len(halts) == 2
+    for test in halts:
+        assert re.findall(r"sysbus\.cpu IsHalted ?(\w*)", test) == ["true", "false"], test
+
+
+def test_the_suite_in_the_idiom_names_the_pins_and_the_pace_of_the_box() -> None:
+    text = (FOLDER / "robot" / "prompt.robot").read_text()
+    device = HIL.parent / "device"
+    board = (device / "port" / "boards" / "opqbox" / "board.h").read_text()
+    pins = {}
+    for name in ("REPL", "LED_STATUS"):
+        [(port, number)] = re.findall(rf"#define OPQ_BOARD_{name} OPQ_PIN\((\w), (\d+)\)", board)
+        pins[name] = (port, number)
+    port, number = pins["REPL"]
+    assert f"sysbus.gpioPort{port} Drive {number} false" in text
+    port, number = pins["LED_STATUS"]
+    assert f'"gpioPort{port}: {{ {number} -> led@0 }}"' in text
+    assert "SLOW_MS = 1000\n" in (device / "app" / "leds.py").read_text()
+    assert "onDuration=1    offDuration=1 " in text

@@ -8,6 +8,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,6 +35,8 @@ from opq_proto.link_messages import (  # noqa: E402
 )
 
 ROBOT_LIBRARY_SCOPE = "TEST"
+TICK_NS = 12
+"""One tick of 84 MHz, rounded up."""
 UPDATE_AT_S = 15
 """The image that runs must have confirmed itself before it takes another: 10 s of samples."""
 
@@ -178,9 +181,17 @@ def flash_differs_outside_slot_b(before: str, after: str) -> bool:
 
 
 def one_hole_is_reported(folder: str, least: str, most: str) -> None:
-    """One hole of so many samples, and the Box's own account of it is the same."""
+    """One hole of so many samples; the Box's own account of it is the same, and stamps go on across it."""
     capture = _capture(folder)
     gaps = holes(capture.fresh)
     assert len(gaps) == 1 and int(least) <= gaps[0][1] <= int(most), gaps
+    [(before, after)] = [
+        (before, after)
+        for before, after in pairwise(capture.fresh)
+        if after.first_sample > before.first_sample + len(before.counts)
+    ]
+    samples = after.first_sample - before.first_sample
+    off_ns = after.t_ns - before.t_ns - samples * 10**12 // before.rate_millihz
+    assert abs(off_ns) <= TICK_NS, f"the stamps are {off_ns} ns off across the hole of {gaps[0][1]} samples"
     health = capture.of(Health)[-1]
     assert (health.missing_samples, health.overruns) == (gaps[0][1], 1), health

@@ -6,6 +6,8 @@ With a real Renode (RENODE, or on PATH) and OPQ_FIRMWARE_DIR the last test boots
 import contextlib
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -159,7 +161,9 @@ def test_nothing_connects_to_a_port_before_renode_listens_on_it(
 
 def test_in_a_network_namespace_nobody_outside_reaches_renodes_server(bench: Path) -> None:
     """The command of hil/renode/README.md; the stand-in listens on all addresses, as Renode does."""
-    closed = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+    page = (renode.SCRIPT.parent / "README.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^    (unshare .*) opq-tools hil run --backend renode", page, re.MULTILINE)
+    closed = shlex.split(shown)
     if subprocess.run([*closed, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no network namespaces for this user, or no unshare or ip here")
     (bench / "everywhere").touch()

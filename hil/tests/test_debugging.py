@@ -1,0 +1,61 @@
+"""GDB at the firmware in QEMU, by the commands that docs/debugging.md shows."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from free_ports import free_port
+from house_under_test import until
+
+from opq_hil.backends.backend import Backend
+from opq_hil.backends.firmware import Firmware
+from opq_hil.backends.qemu import Qemu
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")
+TIME = "monitor qom-get /machine virtual-ns"
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_gdb_stops_the_firmware_in_qemu_as_the_page_says(
+    tmp_path: Path, hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
+) -> None:
+    if shutil.which("gdb-multiarch") is None:
+        pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
+    if not isinstance(hil_backend, Qemu) or hil_backend.binary is None:
+        pytest.skip("for QEMU alone")
+    port = free_port()
+    place = hil_firmware["opqbox"].image.flash.parent
+    [qemu] = re.findall(r"^    (cp build.*\n    \$\(python.*\\\n.*)$", PAGE, re.MULTILINE)
+    given = {
+        "$(python -m opq_hil.backends.qemu_build)": f"exec {hil_backend.binary.path}",
+        "build/firmware/opqbox": str(place),
+        "/tmp/flash.bin": str(tmp_path / "flash.bin"),
+        "3399": str(port),
+    }
+    commands = [*re.findall(r"^    \(gdb\) (.*)$", PAGE, re.MULTILINE), "shell sleep 0.2", TIME, "kill"]
+    for text, ours in given.items():
+        assert text in qemu
+        qemu = qemu.replace(text, ours)
+        commands = [command.replace(text, ours) for command in commands]
+    words = [word for command in commands for word in ("-ex", command)]
+    with (
+        (tmp_path / "out").open("w") as out,
+        subprocess.Popen(["sh", "-c", qemu], cwd=ROOT, stdout=out, stderr=out) as machine,
+    ):
+        try:
+            until(lambda: f":{port:04X} " in Path("/proc/net/tcp").read_text(), 30, "QEMU listens")
+            line = ["gdb-multiarch", "-q", "-batch", "-nx", *words, str(place / "firmware_a.elf")]
+            done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        finally:
+            machine.terminate()
+    said = done.stdout + done.stderr
+    frames = ["Hardware assisted breakpoint 1", "opq_acquire_on_half (", "DMA1_Stream3_IRQHandler ("]
+    frames += ["<signal handler called>", "mp_execute_bytecode (", "pyexec_frozen_module (", "main ("]
+    places = [said.find(frame) for frame in frames]
+    assert -1 not in places and places == sorted(places), said
+    first_ns, second_ns = re.findall(r"^(\d{9,})$", said, re.MULTILINE)
+    assert first_ns == second_ns, "virtual time stands still while GDB holds the core"

@@ -5,7 +5,6 @@ import re
 import shutil
 import time
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -110,48 +109,47 @@ def test_no_page_scrolls_sideways(scene: demo.Scene, open_page: NewPage, width: 
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
-@pytest.mark.parametrize("width", [390, 1440])
-def test_all_charts_of_an_incident_are_drawn(scene: demo.Scene, open_page: NewPage, width: int) -> None:
-    page = open_page(width)
-    page.goto(scene.url + "/incidents/1")
-    assert _drawn(page, ".plot") > 2000
-    assert page.locator(".plot [role=img]").count() == 5  # three waveforms, the envelope, the curve
-
-
 def test_the_charts_of_a_box_are_drawn(scene: demo.Scene, open_page: NewPage) -> None:
     page = open_page()
     page.goto(scene.url + "/boxes/1")
     assert _drawn(page, ".plot") > 1000
 
 
-def test_zooming_in_fetches_the_samples_themselves(scene: demo.Scene, open_page: NewPage) -> None:
+def test_zooming_in_draws_the_samples_themselves_and_the_address_stays(
+    scene: demo.Scene, open_page: NewPage
+) -> None:
     page = open_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
     page.goto(scene.url + "/incidents/1")
-    _drawn(page, ".plot-wave")
-    page.get_by_role("button", name="Recording").click()
-    assert page.get_by_role("button", name="Recording").get_attribute("aria-pressed") == "true"
-    place = page.locator(".plot-wave .u-over").first.bounding_box()
-    assert place
-    asked.clear()
-    page.mouse.move(place["x"] + 300, place["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(place["x"] + 360, place["y"] + 40, steps=4)
-    page.mouse.up()
-    for _ in range(1200):
-        page.wait_for_timeout(50)
-        zoomed = [
-            re.search(r"start_ms=[-.0-9]+", url) for url in asked
-        ]  # "Recording" may still be asking too
-        if 3 in Counter(found[0] for found in zoomed if found).values():  # every Box follows
-            break
-    else:
-        raise AssertionError(asked)
-    assert page.get_by_role("button", name="Recording").get_attribute("aria-pressed") == "false"
-    page.get_by_role("button", name="Zoom out").click()
-    page.get_by_role("button", name="Incident").click()
-    assert page.get_by_role("button", name="Incident").get_attribute("aria-pressed") == "true"
+    body = page.locator("#examine")
+    assert page.locator(".examine-chart").count() == 4  # rms, and three waveforms
+    assert page.locator("#panel-wave").is_visible()
+    before = [body.get_attribute(name) for name in ("data-start", "data-end")]
+    page.locator('[data-step-to="in"]').click()
+    page.locator(f'#examine:not([data-start="{before[0]}"])').wait_for()
+    assert page.url.endswith("/incidents/1") and page.locator(".examine-chart").count() == 4
+    page.locator(".examine-chart").first.focus()
+    page.keyboard.press("0")
+    page.locator(f'#examine[data-start="{before[0]}"][data-end="{before[1]}"]').wait_for()
+    page.locator(".examine-chart").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.locator(f'#examine:not([data-start="{before[0]}"])').wait_for()
+
+
+def test_the_page_of_a_long_incident_is_two_screens(fresh: demo.Scene, open_page: NewPage) -> None:
+    start_ns = time.time_ns() - 900 * 10**9
+    for number in range(20):
+        wave = demo.waveform_of(demo.OUTLETS[0], start_ns + number * 30 * 10**9)
+        dip = Finding("sag", "1", start_ns, start_ns + 600 * 10**9, 1000, True, 90.0, 75.0, 36_000.0)
+        incident = demo.put_event(
+            fresh.store,
+            [wave],
+            f"part-{number}",
+            lambda store, event, _, dip=dip: put_findings(store, event, [dip]),
+        )
+    assert incident is not None
+    page = open_page()
+    page.goto(f"{fresh.url}/incidents/{incident.incident_id}")
+    assert page.evaluate("document.documentElement.scrollHeight") <= 2 * 900
 
 
 def test_a_finding_of_a_long_class_and_name_is_as_wide_as_a_phone(
@@ -164,6 +162,7 @@ def test_a_finding_of_a_long_class_and_name_is_as_wide_as_a_phone(
     fresh.store.put_box(replace(box, name="Kitchen of a very long house name at the end of the road 123"))
     page = open_page(390)
     page.goto(f"{fresh.url}/incidents/{number}")
+    page.locator("#findings").click()
     frame = page.get_by_role("region", name="Table of findings")
     assert frame.evaluate("it => it.scrollWidth - it.clientWidth") == 0
 
@@ -317,19 +316,6 @@ def test_twelve_tabs_are_live_at_once(fresh: demo.Scene, open_page: NewPage) -> 
     for tab in tabs[1:]:
         tab.locator('#incidents li[data-incident="2"]').wait_for()
     assert fresh.view.counters.snapshot()["clients_now"] == {"": 1}  # one stream for all of them
-
-
-def test_arrow_keys_read_a_chart(scene: demo.Scene, open_page: NewPage) -> None:
-    page = open_page()
-    page.goto(scene.url + "/incidents/1")
-    _drawn(page, ".plot-rms")
-    chart, readout = page.locator(".plot-rms [role=img]"), page.locator(".plot-rms .readout")
-    chart.focus()
-    page.keyboard.press("Home")
-    first = readout.text_content()
-    page.keyboard.press("ArrowRight")
-    assert readout.is_visible()
-    assert readout.text_content() not in ("", first)
 
 
 def test_any_span_of_a_box_is_chosen_and_read_by_keyboard(scene: demo.Scene, open_page: NewPage) -> None:
@@ -525,10 +511,12 @@ def test_every_page_can_be_read_without_javascript(scene: demo.Scene, open_page:
     page.get_by_text("Minute by minute").click()
     assert page.locator("table tbody tr").count() >= 6
     page.goto(scene.url + "/incidents/1")
-    assert "The chart needs JavaScript" in page.locator("main").inner_text()
-    page.get_by_text("Box 1, half cycle by half cycle", exact=True).click()
+    assert page.locator(".examine-chart .trace").first.is_visible()
+    page.locator("#half-cycles").click()
+    page.locator("details.rows summary").first.click()
     assert page.locator("table.compact").first.is_visible()
-    assert page.locator(".tools").is_hidden()
+    page.locator('[data-step-to="in"]').click()
+    page.wait_for_url("**/incidents/1/examine?t=*")
     page.goto(scene.url + "/incidents")
     page.select_option("select[name=class]", "swell")
     page.get_by_role("button", name="Show").click()

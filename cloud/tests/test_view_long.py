@@ -49,10 +49,15 @@ def test_the_incident_is_one_closed_sag_of_thirty_seconds(scene: demo.Scene) -> 
     assert item.finding.ieee1159 == "temporary sag"  # 3 s to 1 min
 
 
-def test_its_page_draws_the_event_that_has_all_of_it(scene: demo.Scene) -> None:
+def test_its_page_draws_the_samples_of_both_events_once_as_examine_does(scene: demo.Scene) -> None:
     text, seconds = fetched(scene, "/incidents/1")
-    assert "/api/events/2/waveform/1" in text and "/api/events/2/rms/1" in text
-    assert "/api/events/1/" not in text
+    traces = re.findall(r'class="trace trace-0" d="(M[^"]*)"', text)
+    assert len(traces) == 2 and all(trace.count("M") <= 2 for trace in traces), (
+        "one chart of rms, one of samples"
+    )
+    examined, _ = fetched(scene, "/incidents/1/examine?panel=wave,rms")
+    assert sorted(re.findall(r'class="trace trace-0" d="(M[^"]*)"', examined)) == sorted(traces)
+    assert "/api/events/" not in text
     assert seconds < 10.0  # 0.1 s on an idle machine
 
 
@@ -100,7 +105,7 @@ def test_between_the_ends_of_a_long_dip_its_half_cycles_are_drawn(two_ends: demo
     (incident,) = two_ends.store.incidents()
     assert incident.event_ids == (1, 2)
     text, _ = fetched(two_ends, "/incidents/1")
-    assert "/api/events/2/rms/1" in text and "as its gateway kept it" in text and "/api/events/1/" not in text
+    assert "the half cycles that the Box&#39;s gateway has kept" in text
     assert "lowest 30.0" in text and "between them the half-cycle rms that its gateway kept" in text
     assert "/api/v1/incidents/1/export?format=half-cycles" in text
     line = json.loads(fetched(two_ends, "/api/events/2/rms/1")[0])

@@ -53,23 +53,23 @@ def put_wide_sag(context: ViewContext) -> Incident:
 def test_an_incident_of_many_boxes_draws_the_most_affected_and_the_others_small(context: ViewContext) -> None:
     incident = put_wide_sag(context)
     path = f"/incidents/{incident.incident_id}"
-    folded, whole = (answer.text for answer in pages(context, path, f"{path}?draw=all"))
-    assert folded.count("data-waveform=") == 3 and folded.count("data-envelope-of=") == 3
+    (answer,) = pages(context, path)
+    folded = answer.text
+    assert folded.count('class="trace trace-') == 8  # four Boxes
     small = re.findall(r'id="small-(\d+)".*?small-line" d="(M[^"]+)"', folded, re.DOTALL)
-    assert len(small) == 9 and all(line.count("L") > 10 for _, line in small)
-    assert 'data-name="Box 1"' in folded  # scaled down the most
-    assert whole.count("data-waveform=") == 12 and "small-pictures" not in whole
+    assert len(small) == 8 and all(line.count("L") > 10 for _, line in small)
+    assert "<strong>Box 1</strong> time by" in folded  # scaled down the most
     table, more = folded.split("more findings", 1)
     assert table.count('href="/boxes/') == 6 and more.count('href="/boxes/') == len(incident.findings) - 6
     assert f"{len(incident.box_ids)} Boxes, all alike" in folded  # one line for their time
 
 
 def test_an_incident_says_which_boxes_are_fed_through_its_place(context: ViewContext) -> None:
-    from opq_cloud.view.incident_page import page
+    from opq_cloud.view.facts_table import facts_of_whole
 
     incident = put_wide_sag(context)
     sides = (BoxSide("10", "upstream", 0.97), BoxSide("2", "upstream", 0.97), BoxSide("7", "downstream", 0.7))
-    facts = dict(page(context, replace(incident, sides=sides))["facts"])  # type: ignore[call-overload]
+    facts = dict(facts_of_whole(replace(incident, sides=sides)))
     assert facts["Seen from its place"] == [
         "downstream, fed through it: Box 7 (70%)",
         "upstream, not fed through it: Boxes 2 and 10 (97%)",

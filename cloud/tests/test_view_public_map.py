@@ -302,7 +302,7 @@ def test_each_box_has_its_mark_and_the_loudest_lies_on_top() -> None:
 def test_boxes_at_one_place_are_one_mark_that_counts_them() -> None:
     boxes = [replace(BOX, box_id=str(k), label=f"Box {k}", u_percent=100.0 + k) for k in range(5)]
     (mark,) = map_marks(boxes, (), frame_at(HONOLULU, 120.0), 2.0)
-    assert (mark.boxes, mark.label, mark.pages, mark.u_percent) == (5, "5 Boxes", (), 102.0)
+    assert (mark.boxes, mark.label, mark.pages, mark.u_percent) == (5, "5 Boxes", (), 104.0)
     assert "5 of 5 Boxes report" in mark.text and mark.href.endswith("&km=30.0"), "a closer window"
     (closest,) = map_marks(boxes, (), frame_at(HONOLULU, 5.0), 2.0)
     assert closest.href == ""

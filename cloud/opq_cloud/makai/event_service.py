@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime
 from functools import partial
 
 import zmq
@@ -438,5 +439,10 @@ class EventService:
 def _why_empty(response: Response) -> str:
     header = response.get_data_response
     if header.HasField("available_start_ns") and header.HasField("available_end_ns"):
-        return f"no samples of this span; it has [{header.available_start_ns}, {header.available_end_ns}) ns"
+        first, last = (_utc(at_ns) for at_ns in (header.available_start_ns, header.available_end_ns))
+        return f"no samples of this span; its gateway holds {first} to {last} UTC"
     return "no samples of this span"
+
+
+def _utc(t_ns: int) -> str:
+    return datetime.fromtimestamp(t_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S")

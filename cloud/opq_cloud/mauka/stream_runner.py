@@ -16,7 +16,7 @@ from queue import Empty, Queue
 from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
-from opq_cloud.mauka.joining.finding_writer import NO_EVENT, FindingWriter
+from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.mauka.messages import LAHA_GC, gc_update, new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.event_analysis import nominal_of_box
@@ -25,6 +25,7 @@ from opq_cloud.mauka.running.item_feeds import IncidentFeed, MeasurementFeed, Tr
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
 from opq_cloud.mauka.running.provenance import VERSION
 from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis, StreamAnalysis, StreamResult
+from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, DERIVING

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from opq_cloud.store.documents.sample_requests import NsSpan, StoredSampleRequest
 
+NO_EVENT = -1
+"""In place of an event of findings that have no waveform; the original's outages have this number too."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:

@@ -83,13 +83,11 @@ def waveform_line(
 def envelope_line(wave: Waveform, origin_ns: int, nominal_hz: float) -> ChartLine:
     """Urms(1/2) of `wave` (IEC 61000-4-30, 5.4), each value at the middle of its cycle."""
     found = _rms_runs(wave, origin_ns, nominal_hz)
-    return joined([reduce_min_max(t_ms, rms_v, MAX_ENVELOPE_POINTS) for _, _, t_ms, rms_v in found])
+    return joined([reduce_min_max(t_ms, rms_v, MAX_ENVELOPE_POINTS) for t_ms, rms_v in found])
 
 
-def _rms_runs(
-    wave: Waveform, origin_ns: int, nominal_hz: float
-) -> Iterator[tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
-    """Yields each contiguous piece with a whole cycle: volts, half-cycle edges, times in ms, Urms(1/2)."""
+def _rms_runs(wave: Waveform, origin_ns: int, nominal_hz: float) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Yields each contiguous piece with a whole cycle: times in ms, Urms(1/2)."""
     for run in wave.runs():
         volts = run.volts
         edges = _half_edges(run, volts, nominal_hz)
@@ -97,7 +95,7 @@ def _rms_runs(
             continue
         rms_v = half_cycle_rms_v(volts, edges)
         middle = edges[1 : 1 + len(rms_v)]
-        yield volts, edges, (run.start_ns - origin_ns) / 1e6 + middle * (1e6 / run.rate_millihz), rms_v
+        yield (run.start_ns - origin_ns) / 1e6 + middle * (1e6 / run.rate_millihz), rms_v
 
 
 def _half_edges(run: Waveform, volts: FloatArray, nominal_hz: float) -> FloatArray:
@@ -135,37 +133,6 @@ class HalfCycle:
     rms_v: float
     low_v: float
     high_v: float
-
-
-def half_cycle_table(
-    wave: Waveform, origin_ns: int, nominal_hz: float, start_ms: float, end_ms: float, rows: int
-) -> tuple[HalfCycle, ...]:
-    """The half cycles between two moments, as a table.
-
-    Where there are more than `rows`, only those with the lowest and highest rms of each stretch stay.
-    """
-    found = []
-    for volts, edges, t_ms, rms_v in _rms_runs(wave, origin_ns, nominal_hz):
-        (shown,) = np.nonzero((t_ms >= start_ms) & (t_ms <= end_ms))
-        for k in shown[peaks(rms_v[shown], rows)]:
-            cycle = volts[int(np.ceil(edges[k])) : int(np.ceil(edges[k + 2]))]
-            found.append(HalfCycle(float(t_ms[k]), float(rms_v[k]), float(cycle.min()), float(cycle.max())))
-    return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Extremes:
-    """The lowest and highest Urms(1/2) of a Box in an event, volts; None without a whole cycle."""
-
-    low_v: float | None
-    high_v: float | None
-
-
-def extremes(line: ChartLine) -> Extremes:
-    known = line.values[~np.isnan(line.values)]
-    if not len(known):
-        return Extremes(None, None)
-    return Extremes(float(known.min()), float(known.max()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from opq_cloud.view import words
 from opq_cloud.view.incident_panels import shared_ns
 from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.registry import natural_order
-from opq_proto.messages import BoxArrival, BoxSide, Event, Finding, Incident, Waveform
+from opq_proto.messages import BoxArrival, BoxSide, Finding, Incident, Waveform
 
 ARRIVALS_SHOWN = 12
 LONG_NS = 10 * 10**9
@@ -30,12 +30,11 @@ SIDE_WORDS = {"downstream": N_("downstream, fed through it"), "upstream": N_("up
 
 
 def facts_table(
-    incident: Incident, nominal_v: float, events: Sequence[Event], records: Sequence[EventRecord]
+    incident: Incident, nominal_v: float, waves: Mapping[str, Waveform], records: Sequence[EventRecord]
 ) -> list[tuple[str, list[str]]]:
     """(name, lines) of the facts table."""
     worst = words.worst(incident)
     finding = worst.finding if worst else None
-    waves: Mapping[str, Waveform] = {wave.box_id: wave for event in events for wave in event.waveforms}
     end = _moment(incident.end_ns) if incident.closed else _("open when the recording ended")
     facts: list[tuple[str, list[str]]] = [
         (_("Class"), [words.class_words(incident.kind)]),

@@ -1,26 +1,27 @@
-"""The page of one incident: what happened, what each Box of the event measured, what the curves say."""
+"""The page of one incident: what happened, what each Box of its events measured, what the curves say."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from opq_cloud.incident_past import COMPARED, IncidentPast, label_sentence, past_of, recurrence_sentences
-from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.event_record import NO_EVENT, EventRecord
 from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.view import words
 from opq_cloud.view.alike_incidents import is_steady
 from opq_cloud.view.context import ViewContext
+from opq_cloud.view.examine.curves_chart import curves_chart
+from opq_cloud.view.examine.page import ExaminePages
 from opq_cloud.view.facts_table import facts_table, has_half_cycles
 from opq_cloud.view.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
-from opq_cloud.view.itic_curve import corners, itic_points, itic_sentence
+from opq_cloud.view.itic_curve import itic_sentence
 from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.live_messages import fingerprint
 from opq_cloud.view.past.compare_address import query_zone
 from opq_cloud.view.registry import natural_order
-from opq_measure.events.disturbances import Limits
-from opq_proto.messages import Event, Finding, Incident, StoredFinding
+from opq_proto.messages import Finding, Incident, StoredFinding, Waveform
 
 EVENTS_SHOWN = 4
 EVENTS_READ = 100
+GAPS_LISTED = 4
 FINDINGS_SHOWN = 6
 """Rows of the table; the others are folded."""
 
@@ -33,41 +34,35 @@ COMPARED_IN_PART = 50
 """Earlier incidents at its Boxes, and as many of its class, compared where the visitor sees only a part."""
 
 
-@dataclass(frozen=True, slots=True)
-class LimitWords:
-    """The thresholds drawn into the envelope, percent of nominal."""
-
-    sag: float
-    swell: float
-    interruption: float
-
-
 HIDDEN_WAVEFORM = N_(
     "The raw waveforms of this Box are not shown to you. Its owner can share the Box with your account, "
     "or show its waveforms to everybody."
 )
+WITHOUT_EVENT = N_(
+    "No waveform was requested for it: it was found in the Measurements, or in their absence, and not in an "
+    "event."
+)
 
 
-def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> dict[str, object]:
-    """Everything that `incident.html` shows; `draw_all` gives every Box charts, not only the first few."""
-    limits = Limits()
+def page(context: ViewContext, incident: Incident, examine: ExaminePages) -> dict[str, object]:
+    """Everything that `incident.html` shows."""
     records = _records(context, incident)
-    events = _events(context, records)
-    judged = context.judged(incident)
-    panels = incident_panels(context, incident, events, judged, draw_all)
+    charts, found, series = examine.embedded(incident, BOXES_SHOWN)
+    panels = incident_panels(incident, found, series)
     worst = words.worst(incident)
+    judged = found.judged
     nominal_v = context.judged_box(worst.finding.box_id, judged).nominal_v if worst else context.nominal.volts
-    points = itic_points(incident, {panel.box_id: row for row, panel in enumerate(panels)})
     names = context.names([incident])
     findings = sorted(incident.findings, key=_least_bad)
-    return {
+    waves = {box_id: signal.runs[0].wave for box_id, signal in found.signals.items() if signal.runs}
+    return charts | {
         "incident": incident,
         "fingerprint": fingerprint(incident),
         "names": names,
         "sentence": words.sentence(incident, nominal_v, names),
         "others": _others(incident, _unnamed(context, worst, panels)),
         "uneven": _uneven(worst),
-        "doubt": _doubt(incident, events),
+        "doubt": _doubt(incident, waves),
         "worst": worst.finding if worst else None,
         "residual_v": worst.finding.residual_v if worst else None,
         "nominal_v": nominal_v,
@@ -76,16 +71,19 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
         ),
         "duration_words": _duration(incident),
         "cycle_words": _cycles(incident, worst.finding if worst else None),
-        "panels": [panel for panel in panels if panel.picture is None],
+        "drawn": [panel for panel in panels if panel.picture is None],
         "small": [panel for panel in panels if panel.picture is not None],
         "small_what": _("Waveform") if incident.residual_percent is None else _("Half-cycle rms voltage"),
-        "not_drawn": sum(len(event.waveforms) for event in events) > BOXES_SHOWN,
-        "no_waveform": _no_waveform(context, events, records),
-        "limits": LimitWords(limits.sag_percent, limits.swell_percent, limits.interruption_percent),
-        "points": points,
-        "curves": {_("upper line"): corners()["upper"], _("lower line"): corners()["lower"]},
+        "not_drawn": len(found.candidates) - len(panels),
+        "no_waveform": _no_waveform(context, incident, records),
+        "gaps": [
+            _("Box %(box_id)s: %(why)s", box_id=panel.box_id, why=gap)
+            for panel in panels
+            for gap in panel.gaps[:GAPS_LISTED]
+        ],
+        "curves": curves_chart(incident, series),
         "itic_sentence": itic_sentence(worst.finding if worst else None),
-        "facts": facts_table(incident, nominal_v, events, records),
+        "facts": facts_table(incident, nominal_v, waves, records),
         "findings": findings[:FINDINGS_SHOWN],
         "more_findings": findings[FINDINGS_SHOWN:],
         "past": (past := past_before(context, incident)),
@@ -147,11 +145,6 @@ def _records(context: ViewContext, incident: Incident) -> list[EventRecord]:
     return sorted(best, key=lambda record: record.event_id)
 
 
-def _events(context: ViewContext, records: Sequence[EventRecord]) -> list[Event]:
-    found = [context.store.event(record.event_id) for record in records]
-    return [event for event in found if event is not None]
-
-
 def _unnamed(context: ViewContext, worst: StoredFinding | None, panels: Sequence[Panel]) -> list[Panel]:
     """The panels without the Boxes on the phases of an unbalance, whose sentence has their voltages."""
     own = context.store.box(worst.finding.box_id) if worst is not None and _uneven(worst) else None
@@ -202,13 +195,13 @@ def _others(incident: Incident, panels: Sequence[Panel]) -> str:
     return _("Asked too, and no part of it: %(who)s.", who=who)
 
 
-def _doubt(incident: Incident, events: Sequence[Event]) -> str:
+def _doubt(incident: Incident, waves: Mapping[str, Waveform]) -> str:
     """The uncertainty of the start, and the source of its time."""
     finding = incident.findings[0].finding if incident.findings else None
     if finding is None:
         return ""
-    waves = [wave for event in events for wave in event.waveforms if wave.box_id == finding.box_id]
-    by = _(", by %(source)s", source=words.source(waves[0].source)) if waves else ""
+    wave = waves.get(finding.box_id)
+    by = "" if wave is None else _(", by %(source)s", source=words.source(wave.source))
     return f"{words.uncertainty(finding.uncertainty_ns)}{by}"
 
 
@@ -234,7 +227,7 @@ def _cycles(incident: Incident, finding: Finding | None) -> str:
     )
 
 
-def _no_waveform(context: ViewContext, events: Sequence[Event], records: Sequence[EventRecord]) -> str:
+def _no_waveform(context: ViewContext, incident: Incident, records: Sequence[EventRecord]) -> str:
     """Why the page shows none. Whether a waveform that the visitor may not see exists is not said."""
     boxes = {box_id for record in records for box_id in record.boxes_triggered}
     if boxes and not any(map(context.visitor.sees_waveform, boxes)):
@@ -246,7 +239,9 @@ def _no_waveform(context: ViewContext, events: Sequence[Event], records: Sequenc
     ]
     if missing:
         return "; ".join(missing) + "."
-    if not events:
+    if {*incident.event_ids} <= {NO_EVENT}:
+        return _(WITHOUT_EVENT)
+    if not records:
         return _("Its event is no longer in the store: waveforms are kept for a shorter time than incidents.")
     return _("The event holds no samples of any Box.")
 

@@ -231,13 +231,9 @@ class Pages:
             after=_after(context, found) + 1,
         )
 
-    def incident(
-        self, request: Request, incident_id: str, draw: Annotated[str, Query(max_length=8)] = ""
-    ) -> HTMLResponse:
-        """The page of an incident; `draw=all` gives every Box charts, not only the most affected."""
+    def incident(self, request: Request, incident_id: str) -> HTMLResponse:
         found = self._context.incident(incident_id)
-        values = incident_page.page(self._context, found, draw == "all")
-        values.update(self.examine.whole_course(found))
+        values = incident_page.page(self._context, found, self.examine)
         values.update(remark_values(self._context, found))
         address = read_list_address(self._context, request.query_params)
         values.update(neighbours(self._context, address, found))

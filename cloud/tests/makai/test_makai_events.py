@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zmq
 
-from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.event_service import EventService, _why_empty
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.makai_settings import EventServiceSection as EventConfig
 from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
@@ -25,7 +25,7 @@ from opq_cloud.view.waveform_requests import WaveformRequests, request_state
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform
 from opq_proto.opqbox3_pb2 import Command
-from opq_proto.wire import waveform_to_frames
+from opq_proto.wire import Response, waveform_to_frames
 
 NOMINAL = Nominal(120.0, 60.0)
 
@@ -321,6 +321,17 @@ def test_a_box_without_samples_of_the_span_is_missing_at_once(cloud: Cloud) -> N
         cloud.makai.wait_for(lambda: [record for record in cloud.store.events() if record.finished])
         (record,) = cloud.store.events()
         assert record.missing == {"1": "no samples of this span"}
+
+
+def test_a_person_reads_a_time_and_not_nanoseconds_where_a_gateway_holds_other_samples() -> None:
+    empty = Response()
+    empty.get_data_response.available_start_ns, empty.get_data_response.available_end_ns = (
+        10**18,
+        10**18 + 10**13,
+    )
+    assert _why_empty(empty) == (
+        "no samples of this span; its gateway holds 2001-09-09 01:46:40 to 2001-09-09 04:33:20 UTC"
+    )
 
 
 def test_an_event_of_before_a_restart_is_asked_for_again_and_finished(cloud: Cloud) -> None:

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.mauka.outages.judgement import NeighbourSight, SilenceSigns, judge_silence
-from opq_cloud.mauka.outages.plugin import NO_EVENT, OutagePlugin
+from opq_cloud.mauka.outages.plugin import OutagePlugin
 from opq_cloud.mauka.outages.watch import OutageWatch
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents.findings import classifications
+from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.records.lease import StoreLease
 from opq_proto.continuity import GapReason
 from opq_proto.decision import Nominal

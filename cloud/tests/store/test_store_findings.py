@@ -10,11 +10,12 @@ from store_cases import NOW_MS, NOW_NS, SAG, SECOND_NS, TRIGGER
 
 from opq_cloud.mauka.joining.finding_writer import MANY_BOXES, FindingWriter, put_findings
 from opq_cloud.mauka.joining.planning import plan_join
-from opq_cloud.mauka.outages.plugin import NO_EVENT, plan_withdrawal
+from opq_cloud.mauka.outages.plugin import plan_withdrawal
 from opq_cloud.mauka.reanalysis.replacing import ReplacedEvent, Replacement, plan_replacement
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents.findings import incident_document, known_from_document
+from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.incidents.as_json import found_by, incident_json
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote

@@ -34,8 +34,6 @@ CLOCK_MS = 3000
 """A Box's clock is taken from a Measurement at most this far away."""
 CLOCK_ROWS = 8
 MAX_CLOCKS = 100_000
-NO_EVENT = -1
-"""In place of an event of findings that have no waveform; the original's outages have this number too."""
 STILL_CLOCK_MS, STILL_CLOCK_ROWS = 30_000, 400
 """Limits of the wider search where near Measurements are missing or late, as on an overloaded machine."""
 

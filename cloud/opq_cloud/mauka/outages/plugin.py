@@ -11,7 +11,7 @@ from functools import partial
 
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.incident_notice import INCIDENT
-from opq_cloud.mauka.joining.finding_writer import NO_EVENT, FindingWriter, carry_out_plan
+from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of
 from opq_cloud.mauka.joining.onset_rule import onset_key
 from opq_cloud.mauka.measuring.sightings import is_steady
@@ -20,6 +20,7 @@ from opq_cloud.mauka.outages.watch import OutageChange, OutageWatch
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.provenance import VERSION, Provenance, settings_hash
 from opq_cloud.mauka_settings import OutageSection
+from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.incidents.join_plan import CarriedOut, FindingMove, JoinPlan, KnownFinding, onset
 from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore, JoinStore

@@ -1,6 +1,6 @@
 """The page of an event on one time axis, `/incidents/{id}/examine`, and the part that a script replaces."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -13,14 +13,16 @@ from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.examine import drawing, figures
 from opq_cloud.view.examine.address import PANELS, UNITS, ExamineAddress, moment, read_address
 from opq_cloud.view.examine.curves_chart import curves_chart
-from opq_cloud.view.examine.panels import PanelMaker, TimePanel
-from opq_cloud.view.examine.reading import EventSignals, read_signals
+from opq_cloud.view.examine.panels import SERIES, PanelMaker, TimePanel
+from opq_cloud.view.examine.reading import BOXES_FIRST, EventSignals, read_signals
 from opq_cloud.view.examine.signals import SignalCache
 from opq_cloud.view.half_cycle_lines import rms_at
 from opq_cloud.view.languages import _
 from opq_proto.messages import Incident
 
 TABLE_ROWS = 120
+EMBEDDED = ("rms", "wave")
+"""The charts of an incident's own page."""
 BEFORE_MS = 20.0
 """The window before the incident ends this long before it, because its edge is not exact to the cycle."""
 Field = Annotated[str, Query(max_length=200)]
@@ -54,7 +56,7 @@ class HarmonicBars:
 
 
 class ExaminePages:
-    """Two routes: the page, and its replaceable part."""
+    """The page, its replaceable part, and the charts that an incident's own page embeds."""
 
     def __init__(self, context: ViewContext, render: PageMaker) -> None:
         self._context = context
@@ -65,6 +67,7 @@ class ExaminePages:
         router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
         router.add_api_route("/incidents/{incident_id}/examine", self.page)
         router.add_api_route("/incidents/{incident_id}/examine/part", self.part)
+        router.add_api_route("/incidents/{incident_id}/examine/charts", self.charts)
         return router
 
     def page(
@@ -83,64 +86,88 @@ class ExaminePages:
         values = self._values(found, t, a, b, show, panel, y)
         return self._render("examine_part.html", "incidents", 200, **values)
 
-    def whole_course(self, incident: Incident) -> dict[str, object]:
-        """Values for `incident.html`: Urms(1/2) of a whole incident that is stored in several pieces.
+    def charts(self, incident_id: str, t: Field = "", show: Fields = None, y: Field = "") -> HTMLResponse:
+        """The charts of an incident's own page, as its script reloads them."""
+        found = self._context.incident(incident_id, "/incidents/{}/examine/charts")
+        address = self._address(found, t, "", "", show, EMBEDDED, y)
+        signals = read_signals(self._context, self._cache, found, address)
+        values = self._embedded_values(found, address, signals)
+        return self._render("examine_charts.html", "incidents", 200, incident=found, **values)
 
-        `course` is None where one piece has all of it.
-        """
+    def embedded(
+        self, incident: Incident, most: int
+    ) -> tuple[dict[str, object], EventSignals, Mapping[str, int]]:
+        """For `incident.html`: values of its charts, `most` Boxes, the colours of those drawn."""
+        address = self._address(incident, "", "", "", None, EMBEDDED, "")
+        found = read_signals(self._context, self._cache, incident, address, most)
+        drawn = replace(found, shown=found.shown[:BOXES_FIRST])
+        series = {box.box_id: row % SERIES for row, box in enumerate(drawn.shown)}
+        return self._embedded_values(incident, address, drawn), found, series
+
+    def _address(
+        self, incident: Incident, t: str, a: str, b: str, show: Sequence[str] | None,
+        panel: Sequence[str] | None, y: str,
+    ) -> ExamineAddress:  # fmt: skip
         length_ms = (incident.end_ns - incident.start_ns) / 1e6
-        address = read_address(length_ms)
-        found = read_signals(self._context, self._cache, incident, address)
-        if not any(
-            len(each.runs) > 1 and each.gaps_ms(0.0, length_ms, incident.start_ns)
-            for each in found.signals.values()
-        ):
-            return {"course": None}
+        try:
+            unit = y or self._context.visitor.voltage_unit
+            return read_address(length_ms, t, a, b, ",".join(show or ()), ",".join(panel or ()), unit)
+        except ValueError as error:
+            raise HTTPException(
+                400, _("The address has a value that cannot be used: %(error)s.", error=error)
+            ) from None
+
+    def _embedded_values(
+        self, incident: Incident, address: ExamineAddress, found: EventSignals
+    ) -> dict[str, object]:
+        address = replace(address, box_ids=tuple(box.box_id for box in found.shown))
+        maker = PanelMaker(self._context, incident, address, found)
+        return self._chart_values(incident, address, found, maker) | {"cursors": []}
+
+    def _chart_values(
+        self, incident: Incident, address: ExamineAddress, found: EventSignals, maker: PanelMaker
+    ) -> dict[str, object]:
+        """What the charts on the time axis and the tables of their half cycles need."""
+        length_ms = (incident.end_ns - incident.start_ns) / 1e6
         span = (address.start_ms, address.end_ms)
         return {
-            "course": PanelMaker(self._context, incident, address, found).together("rms"),
-            "course_end": f"{moment(length_ms - 150.0)}..{moment(length_ms + 50.0)}",
+            "address": address,
+            "moment": moment,
+            "panels": [_time_panel(maker, name) for name in address.panels if name in TIME_PANELS],
             "axis": drawing.time_axis(*span),
-            "cursors": [],
             "zero_percent": drawing.percent_of(0.0, span),
             "ends_percent": drawing.percent_of(length_ms, span),
             "length_ms": length_ms,
+            "steps": _steps(address, length_ms),
+            "events_left_out": found.events_left_out,
+            "sample_ms": max(
+                (1e6 / each.runs[0].wave.rate_millihz for each in found.signals.values() if each.runs),
+                default=0.1,
+            ),
+            "cycle_ms": 1e3 / found.shown[0].nominal_hz if found.shown else 1e3 / 60,
+            "tables": _tables(incident, address, found),
         }
 
     def _values(
         self, incident: Incident, t: str, a: str, b: str, show: Sequence[str] | None,
         panel: Sequence[str] | None, y: str,
     ) -> dict[str, object]:  # fmt: skip
-        length_ms = (incident.end_ns - incident.start_ns) / 1e6
-        try:
-            unit = y or self._context.visitor.voltage_unit
-            address = read_address(length_ms, t, a, b, ",".join(show or ()), ",".join(panel or ()), unit)
-        except ValueError as error:
-            raise HTTPException(
-                400, _("The address has a value that cannot be used: %(error)s.", error=error)
-            ) from None
+        address = self._address(incident, t, a, b, show, panel, y)
         found = read_signals(self._context, self._cache, incident, address)
         address = replace(address, box_ids=tuple(box.box_id for box in found.shown))
         maker = PanelMaker(self._context, incident, address, found)
         span = (address.start_ms, address.end_ms)
         rows = self._cursor_rows(incident, address, found, maker)
         names = self._context.names([incident])
-        return {
+        return self._chart_values(incident, address, found, maker) | {
             "incident": incident,
             "headline": words.headline(incident, names),
-            "address": address,
-            "moment": moment,
-            "panels": [_time_panel(maker, name) for name in address.panels if name in TIME_PANELS],
-            "axis": drawing.time_axis(*span),
             "cursors": [
                 (name, at, drawing.percent_of(at, span))
                 for name, at in (("A", address.a_ms), ("B", address.b_ms))
             ],
             "cursor_rows": rows,
             "apart_ms": address.b_ms - address.a_ms,
-            "zero_percent": drawing.percent_of(0.0, span),
-            "ends_percent": drawing.percent_of(length_ms, span),
-            "length_ms": length_ms,
             "choices": [
                 (label(self._context.box(box_id)), box_id in address.box_ids,
                  address.with_box(box_id, address.box_ids).query)
@@ -154,7 +181,6 @@ class ExaminePages:
                 (_(words_), unit == address.unit, replace(address, unit=unit).query)
                 for unit, words_ in UNITS.items()
             ],
-            "steps": _steps(address, length_ms),
             "present_nominal": words.present_nominal(
                 (
                     (box.box_id, box.nominal_v)
@@ -163,17 +189,10 @@ class ExaminePages:
                 ),
                 names,
             ),
-            "events_left_out": found.events_left_out,
             "pixel_words": words.duration(address.length_ms / 1e3 / (drawing.POINTS / 2)),
-            "sample_ms": max(
-                (1e6 / each.runs[0].wave.rate_millihz for each in found.signals.values() if each.runs),
-                default=0.1,
-            ),
-            "cycle_ms": 1e3 / found.shown[0].nominal_hz if found.shown else 1e3 / 60,
             "harmonics": _harmonics(incident, address, found, maker) if "harmonics" in address.panels else [],
             "phasors": "phasors" in address.panels and any(row.a.rms_v is not None for row in rows),
             "curves": curves_chart(incident, maker.series) if "curves" in address.panels else None,
-            "tables": _tables(incident, address, found),
             "itic_words": words.ITIC_WORDS,
             "f47_words": words.F47_WORDS,
         }  # fmt: skip

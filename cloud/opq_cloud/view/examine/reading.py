@@ -43,9 +43,13 @@ class EventSignals:
 
 
 def read_signals(
-    context: ViewContext, cache: SignalCache, incident: Incident, address: ExamineAddress
+    context: ViewContext,
+    cache: SignalCache,
+    incident: Incident,
+    address: ExamineAddress,
+    most: int = BOXES_FIRST,
 ) -> EventSignals:
-    """The signals of the Boxes in the address, or else of those that were disturbed most."""
+    """The signals of the Boxes in the address, or else of those `most` that were disturbed most."""
     records = [context.store.event_record(event_id) for event_id in _listed(incident.event_ids)]
     known = [record for record in records if record is not None]
     may = context.visitor.sees_waveform
@@ -53,7 +57,7 @@ def read_signals(
     own = [box_id for box_id in incident.box_ids if box_id in received]
     candidates = (*own, *sorted(received - {*own}, key=box_order))
     first = [*sorted(own, key=lambda box_id: -_deviation(incident, box_id)), *candidates[len(own) :]]
-    wanted = [box_id for box_id in address.box_ids if box_id in received] or first[:BOXES_FIRST]
+    wanted = [box_id for box_id in address.box_ids if box_id in received] or first[:most]
     judged = context.judged(incident)
     shown = tuple(context.judged_box(box_id, judged) for box_id in wanted)
     requested = [record for record in known if {*wanted} & {*record.boxes_received}]

@@ -17,7 +17,7 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.charts import MIN_SAMPLES_PER_CYCLE, FloatArray
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import Track, track
-from opq_proto.messages import Event, Waveform
+from opq_proto.messages import Event, Gap, Waveform
 
 MAX_BYTES = 64_000_000
 """Samples and their measures; 10^6 samples are 2 MB, held twice, and 0.6 MB of measures."""
@@ -75,6 +75,8 @@ class BoxSignal:
 
     box_id: str
     runs: tuple[SignalRun, ...]
+    gaps: tuple[Gap, ...] = ()
+    """The samples that its gateway states as missing, with the reason."""
 
     def gaps_ms(self, start_ms: float, end_ms: float, origin_ns: int) -> list[tuple[float, float]]:
         """The stretches of a span without a stored sample."""
@@ -168,6 +170,7 @@ class SignalCache:
                     self._run(event_id, revisions[event_id], run, nominal_hz[box_id])
                     for event_id, run in without_overlap(found)
                 ),
+                tuple(dict.fromkeys(gap for _, wave in found for gap in wave.gaps)),
             )
             for box_id, found in waves.items()
         }

@@ -18,6 +18,7 @@ from opq_cloud.view.public.grid_now import (
     Boxes,
     BoxNow,
     FixedBoxes,
+    Floats,
     GroupNow,
     Whole,
     boxes_now,
@@ -70,6 +71,7 @@ class MapMark:
     boxes: int
     reporting: int
     u_percent: float | None
+    """Of several Boxes, the one furthest from nominal, as `tone`; of a region, the median."""
     f_hz: float | None
     href: str
     """Its page, its row of the table, or a closer window; empty where it has none."""
@@ -180,7 +182,7 @@ def map_marks(
         plan.cells,
         loudest.tolist(),
         np.bincount(plan.which[~now.silent[plan.members]], minlength=count).tolist(),
-        medians_of(plan.which[~np.isnan(u_percent)], u_percent[~np.isnan(u_percent)], count),
+        _worst_of(plan.which[~np.isnan(u_percent)], u_percent[~np.isnan(u_percent)], count),
         medians_of(plan.which[~np.isnan(f_hz)], f_hz[~np.isnan(f_hz)], count),
         strict=True,
     )
@@ -193,6 +195,14 @@ def map_marks(
     ]  # fmt: skip
     marks += [_region_mark(each, frame) for each in regions if _is_mark(each, frame)]
     return tuple(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
+
+
+def _worst_of(which: Whole, percents: Floats, count: int) -> list[float | None]:
+    """The voltage of each mark that is furthest from nominal, as its tone is; None where none is known."""
+    order = np.argsort(np.abs(percents - 100.0), kind="stable")  # a later one replaces an earlier one
+    found = np.full(count, np.nan)
+    found[which[order]] = percents[order]
+    return [None if np.isnan(each) else float(each) for each in found]
 
 
 def with_names(marks: Sequence[MapMark]) -> tuple[MapMark, ...]:

@@ -98,27 +98,6 @@ export function readout(write) {
   };
 }
 
-/** A dashed level with its name, drawn over the chart. */
-export function level(plot, value, name, hue) {
-  const { ctx, bbox } = plot;
-  const y = Math.round(plot.valToPos(value, "y", true)) + 0.5;
-  if (y < bbox.top || y > bbox.top + bbox.height) return;
-  const dpr = devicePixelRatio;
-  ctx.save();
-  ctx.strokeStyle = ctx.fillStyle = hue;
-  ctx.lineWidth = dpr;
-  ctx.setLineDash([2 * dpr, 3 * dpr]);
-  ctx.beginPath();
-  ctx.moveTo(bbox.left, y);
-  ctx.lineTo(bbox.left + bbox.width, y);
-  ctx.stroke();
-  ctx.font = FONT.replace("12px", `${12 * dpr}px`);
-  ctx.textAlign = "left";
-  ctx.textBaseline = "bottom"; // on the left, where a recording begins at its steady voltage
-  ctx.fillText(name, bbox.left + 6 * dpr, y - 3 * dpr);
-  ctx.restore();
-}
-
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const plot of charts) plot.redraw(false, true);
 });

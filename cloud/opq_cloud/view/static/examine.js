@@ -7,6 +7,7 @@ const NEAR_PX = 14;
 const STEPS = { z: "out", ArrowLeft: "back", ArrowRight: "forward" };
 const SHORTEST_MS = 0.5;
 let body = document.getElementById("examine");
+const embedded = "embedded" in body.dataset; // on an incident's own page, whose address stays
 let view = stateOf(body); // what is shown now: start, end, a, b
 let active = "A";
 let prefix = false;
@@ -71,7 +72,7 @@ async function renew(query, push = true) {
   const mine = (asked = new AbortController());
   body.classList.add("waiting");
   try {
-    const answer = await fetch(`${body.dataset.here}/part?${query}`, { signal: mine.signal });
+    const answer = await fetch(`${body.dataset.part}?${query}`, { signal: mine.signal });
     if (!answer.ok) throw new Error(`${answer.url}: ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("examine");
     if (mine !== asked || busy()) return;
@@ -84,7 +85,7 @@ async function renew(query, push = true) {
     view = stateOf(body);
     listen();
     focused?.()?.focus({ preventScroll: true });
-    if (push) history.pushState(null, "", `${body.dataset.here}?${body.dataset.query}`);
+    if (push && !embedded) history.pushState(null, "", `${body.dataset.here}?${body.dataset.query}`);
   } catch (error) {
     if (mine === asked) body.classList.remove("waiting");
     if (error.name === "AbortError") return;
@@ -117,7 +118,7 @@ function begin(event) {
   pointers.set(event.pointerId, event.clientX);
   const box = plot.getBoundingClientRect();
   const near = ["A", "B"].map((name) => [Math.abs(((view[name] - view.start) / (view.end - view.start)) * box.width + box.left - event.clientX), name]).sort((one, other) => one[0] - other[0])[0];
-  const cursor = pointers.size === 1 && near[0] <= NEAR_PX ? near[1] : null;
+  const cursor = !embedded && pointers.size === 1 && near[0] <= NEAR_PX ? near[1] : null;
   if (cursor) active = cursor;
   grip = { box, cursor, from: { ...view }, xs: [...pointers.values()] };
 }
@@ -188,6 +189,13 @@ function listen() {
 /** Arrow keys move the active cursor by a sample, with Shift by a cycle; Home and End to the edges. */
 function walk(event) {
   if (prefix) return;
+  if (embedded) {
+    const go = { ArrowLeft: "back", ArrowRight: "forward", Home: "start", End: "end" }[event.key];
+    if (!go) return;
+    event.preventDefault();
+    body.querySelector(`[data-step-to="${go}"]`).click();
+    return;
+  }
   const step = Number(event.shiftKey ? body.dataset.cycle : body.dataset.sample);
   const to = { ArrowLeft: view[active] - step, ArrowRight: view[active] + step, Home: view.start, End: view.end }[event.key];
   if (to === undefined) return;
@@ -224,6 +232,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 addEventListener("popstate", () => {
+  if (embedded) return;
   chosen = null;
   renew(location.search.slice(1), false);
 });

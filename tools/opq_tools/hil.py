@@ -12,6 +12,7 @@ from opq_hil.backends.backend import BACKENDS, WARNINGS, BackendError, backend, 
 from opq_hil.backends.firmware import BOARDS, board_firmware
 from opq_hil.cloud_faults.runner import CLOUD
 from opq_hil.gateway_faults.runner import GATEWAY, Document, SeedLog
+from opq_hil.silence_faults.runner import SILENCE
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.comparison import compare, read_saved_run
 from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests
@@ -22,7 +23,7 @@ from opq_hil.suites.updates import BOARD
 from opq_proto.command_line import json_option
 from opq_tools.built_firmware import firmware_for
 
-FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD}
+FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD, "silence-faults": SILENCE}
 """Schedules of faults by seed, which run without firmware."""
 
 
@@ -104,20 +105,22 @@ def list_scenarios(as_json: bool) -> None:
 @click.option(
     "--seeds",
     type=click.IntRange(1),
-    help="For gateway-faults and cloud-faults: number of schedules.  [default: 12]",
+    help="For gateway-faults, cloud-faults and silence-faults: number of schedules.  [default: 12]",
 )
 @click.option(
-    "--first", type=click.IntRange(0), help="For these two: seed of the first schedule.  [default: 1]"
+    "--first", type=click.IntRange(0), help="For these three: seed of the first schedule.  [default: 1]"
 )
 @click.option(
-    "--side-by-side", type=click.IntRange(1, 64), help="For these two: schedules at once.  [default: 2; 4]"
+    "--side-by-side",
+    type=click.IntRange(1, 64),
+    help="For these three: schedules at once.  [default: 2; 4; 1]",
 )
 @click.option(
     "--log",
     "seed_log",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="For these two: file for a JSON line per finished seed; seeds in it are not played again.",
+    help="For these three: file for a JSON line per finished seed; seeds in it are not played again.",
 )
 @json_option
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1)
@@ -141,8 +144,8 @@ def run(
     """Play scenarios; without names, all except soaks. Exit code 1 if one failed.
 
     With --digests or --keep-digests the names are those of the short worlds (hil/README.md).
-    `gateway-faults` and `cloud-faults`, each alone, play schedules of faults at a real gateway or cloud,
-    without firmware.
+    `gateway-faults`, `cloud-faults` and `silence-faults`, each alone, play schedules of faults at a real
+    gateway or cloud, without firmware.
 
     Example: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
     """

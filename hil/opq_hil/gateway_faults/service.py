@@ -78,6 +78,12 @@ class ServiceProcess:
             stderr=subprocess.PIPE,
         )
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        running = self._process is not None and self._process.poll() is None
+        return self._process.pid if running and self._process is not None else None
+
     def limit_files(self, most_bytes: int | None) -> None:
         """Makes a write beyond this size of a file fail from now on (EFBIG)."""
         self.file_limit = most_bytes

@@ -8,8 +8,8 @@ metric) has its whole document as JSON there. A block contains rows of one Box.
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,27 @@ class MeasurementRow(NamedTuple):
     thd: float | None
     transient: float | None
     more: bytes
+
+
+Written = TypeVar("Written", Measurement, MeasurementRow)
+
+
+def newest_written(rows: Iterable[Written]) -> Written:
+    """Returns the row of a Box that was written last, from at least one, in the order of writing.
+
+    The sequence numbers decide, and where no row has one, the order: after the Box's clock was set back the
+    newest row is not the one with the latest time. Between rows with and without a number the time decides.
+    """
+    numbered = plain = None
+    for row in rows:
+        if row.sequence is None:
+            plain = row
+        elif numbered is None or numbered.sequence is None or row.sequence > numbered.sequence:
+            numbered = row
+    if numbered is None or (plain is not None and plain.timestamp_ms > numbered.timestamp_ms):
+        numbered = plain
+    assert numbered is not None, "no rows"
+    return numbered
 
 
 def row_from_measurement(m: Measurement) -> MeasurementRow:

@@ -182,7 +182,10 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         """Appends these Measurements likewise; for a minute or so of its Boxes it costs a tenth."""
 
     def latest_measurements(self) -> dict[str, Measurement]:
-        """Returns Box -> its newest Measurement."""
+        """Returns Box -> the Measurement that was written last: by sequence number, where it has one.
+
+        After a clock was set back that is not the one with the latest time.
+        """
 
     def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
         """Yields for each Box its Measurements of the last `length_ms` before its newest, oldest first.

@@ -6,6 +6,7 @@ import numpy as np
 from store_cases import NOW_MS, NOW_NS, SECOND_NS, measured, numbered, stored_rows
 
 from opq_cloud.store import CloudStore
+from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.messages import Measurement, Metric, TimeSource, Trend
 
 
@@ -91,11 +92,53 @@ def test_every_double_of_a_measurement_comes_back_exactly(store: CloudStore) -> 
     assert np.isnan(second.metrics["rms"].average)
 
 
-def test_the_latest_of_each_box_is_the_newest_in_time(store: CloudStore) -> None:
+def test_the_latest_of_each_box_is_the_one_with_the_highest_number(store: CloudStore) -> None:
     assert store.latest_measurements() == {}
     store.append_measurements([measured(5), measured(9, "2"), measured(7), measured(6)])
     store.append_measurements([measured(2, backfilled=True)])
     assert store.latest_measurements() == {"1": measured(7), "2": measured(9, "2")}
+
+
+def set_back(sequence: int | None, at_s: int, box_id: str = "1") -> Measurement:
+    """One whose clock has another time than its number says."""
+    at_ms = NOW_MS + 1000 * at_s
+    whole = measured(sequence, box_id, start_ns=at_ms * 1_000_000 - SECOND_NS, end_ns=at_ms * 1_000_000)
+    return replace(whole, timestamp_ms=at_ms)
+
+
+def test_after_a_step_back_the_latest_is_the_one_written_last(store: CloudStore) -> None:
+    """Box 1 has numbers, Box 9 is an original one; the rows before are in parcels, blocks and the table."""
+    store.append_measurements([set_back(None, at_s, "9") for at_s in (98, 99, 100)], [numbered(98, 30)])
+    assert store.latest_measurements()["9"] == set_back(None, 100, "9")
+    assert store.latest_measurements()["1"].sequence == 127
+    later = [(128, 20), (129, 21), (140, 22), (141, 23)]
+    for at, (sequence, at_s) in enumerate(later):
+        store.append_measurements([set_back(sequence, at_s), set_back(None, 40 + at, "9")])
+        newest = store.latest_measurements()
+        assert newest["1"] == set_back(sequence, at_s), "140: after numbers that never came"
+        assert newest["9"] == set_back(None, 40 + at, "9")
+        assert newest["2"].sequence == 127
+    if isinstance(store, EmbeddedStore):
+        store.seal()
+        assert store.latest_measurements() == newest
+    last_minutes = {rows[-1].box_id: rows for rows in store.last_minutes(10_000, 100)}
+    assert last_minutes["1"] == [
+        set_back(n, at_s) for n, at_s in [(128, 20), (129, 21), (140, 22), (141, 23)]
+    ]
+    assert last_minutes["9"][-1] == set_back(None, 43, "9")
+    store.append_measurements([set_back(None, 101, "9")])
+    assert store.latest_measurements()["9"] == set_back(None, 101, "9"), (
+        "its time is beyond the old ones again"
+    )
+    store.append_measurements([set_back(None, 101, "9"), set_back(None, 43, "9"), set_back(None, 102, "9")])
+    assert store.latest_measurements()["9"] == set_back(None, 102, "9"), "repeats change nothing"
+
+
+def test_a_step_back_within_one_batch_is_found_at_the_first_question(store: CloudStore) -> None:
+    store.append_measurements(
+        [set_back(7, 500), set_back(None, 500, "9"), set_back(8, 3), set_back(None, 3, "9")]
+    )
+    assert store.latest_measurements() == {"1": set_back(8, 3), "9": set_back(None, 3, "9")}
 
 
 def test_sequences_show_what_is_stored_and_where_the_holes_are(store: CloudStore) -> None:

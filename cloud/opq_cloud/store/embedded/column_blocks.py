@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, next_number
-from opq_cloud.store.embedded.sealing import EVER
-from opq_cloud.store.rows import FIXED_FLAGS, FIXED_ROW, METRIC_ORDER, fixed_head, unpack_block
+from opq_cloud.store.embedded.sealing import newer_block
+from opq_cloud.store.rows import FIXED_FLAGS, FIXED_ROW, METRIC_ORDER, fixed_head
 from opq_proto.measurement_columns import MeasurementColumns
 
 MIN_ROWS = 30
@@ -109,10 +109,9 @@ def put_column_blocks(
     )
     for number, each in zip(numbers, blocks, strict=True):
         (known,) = connection.execute("SELECT newest FROM box_marks WHERE box = ?", (number,)).fetchone()
-        newer = known is not None and any(unpack_block("", known, each.last_ms + 1, EVER))
         connection.execute(
             "UPDATE box_marks SET plain_high_ms = max(coalesce(plain_high_ms, ?1), ?1), newest = ?2"
             " WHERE box = ?3",
-            (each.last_ms, known if newer else each.newest, number),
+            (each.last_ms, newer_block(known, each.newest), number),
         )
     return next_number(connection, "seal_generation")

@@ -21,10 +21,10 @@ from opq_cloud.store.embedded.parcels import (
     ParcelRows,
     fitting,
     measurements_of,
+    newest_by_box,
     pack_parcel,
     parcel_row,
     parcel_rows,
-    rows_by_box,
     rows_of_box,
     unpack_parcel,
     within,
@@ -42,7 +42,14 @@ from opq_cloud.store.embedded.sealing import (
     set_counter,
 )
 from opq_cloud.store.embedded.sequence_runs import SequenceRuns
-from opq_cloud.store.rows import MeasurementRow, measurement_from_row, row_from_measurement, unpack_block
+from opq_cloud.store.rows import (
+    MeasurementRow,
+    measurement_from_row,
+    newest_written,
+    row_from_measurement,
+    unpack_block,
+    unpacked_measurement,
+)
 from opq_cloud.store.store import QUERY_ROWS, Ttls
 from opq_proto import log
 from opq_proto.errors import StoreError
@@ -318,20 +325,20 @@ class MeasurementLog(EmbeddedPart):
                 if packed is not None:
                     newest[box_id] = next(unpack_block(box_id, packed, -EVER, EVER))
             tail = connection.execute(  # with max(), SQLite takes the other columns from its row
-                f"SELECT box, max(timestamp_ms), {COLUMNS} FROM measurements GROUP BY box"
+                f"SELECT box, max(coalesce(sequence, id)), {COLUMNS} FROM measurements "
+                "GROUP BY box, sequence IS NULL"
             )
             for number, _, *columns in tail:
                 latest = measurement_from_row(names[number], MeasurementRow(*columns))
                 known = newest.get(latest.box_id)
-                if known is None or latest.timestamp_ms >= known.timestamp_ms:
-                    newest[latest.box_id] = latest
+                newest[latest.box_id] = latest if known is None else newest_written((known, latest))
             parcels = connection.execute(
                 f"SELECT boxes, packed FROM parcels WHERE {LIVE} ORDER BY parcel"
             ).fetchall()
-        for number, rows in rows_by_box(parcels).items():
-            known = newest.get(names[number])
-            if known is None or int(rows["timestamp_ms"][-1]) >= known.timestamp_ms:
-                newest[names[number]] = next(measurements_of(names[number], rows[-1:]))
+        for number, timestamp_ms, row in newest_by_box(parcels):
+            latest = unpacked_measurement(names[number], timestamp_ms, row[1], row)
+            known = newest.get(latest.box_id)
+            newest[latest.box_id] = latest if known is None else newest_written((known, latest))
         return newest
 
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:

@@ -14,6 +14,7 @@ schema 9 and before has no `boxes`: its rows contain the Box.
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,6 +167,27 @@ def rows_by_box(parcels: Sequence[tuple[bytes | None, bytes]]) -> dict[int, Parc
     rows = rows[np.lexsort((rows["timestamp_ms"], rows["box"]))]
     begins = np.flatnonzero(np.diff(rows["box"].astype(np.int64), prepend=-1))
     return dict(zip(rows["box"][begins].tolist(), np.split(rows, begins[1:]), strict=True))
+
+
+def newest_by_box(
+    parcels: Sequence[tuple[bytes | None, bytes]],
+) -> Iterator[tuple[int, int, tuple[Any, ...]]]:
+    """Yields the Box, time and numbers (for `unpacked_measurement`) of each Box's row written last."""
+    if not parcels:
+        return
+    rows = np.concatenate([unpack_parcel(*each) for each in parcels])
+    rows = rows[np.lexsort((rows["row"]["sequence"], rows["box"]))]
+    last = rows[np.flatnonzero(np.diff(rows["box"].astype(np.int64), append=-1))]
+    yield from zip(
+        last["box"].tolist(), last["timestamp_ms"].tolist(), unpacked_rows(last["row"]), strict=True
+    )
+
+
+def newest_of(rows: ParcelRows) -> ParcelRows:
+    """Returns the row of one Box that was written last, as an array."""
+    at = int(rows["row"]["sequence"].argmax())
+    found: ParcelRows = rows[at : at + 1]
+    return found
 
 
 def within(rows: ParcelRows, start_ms: int, end_ms: int) -> ParcelRows:

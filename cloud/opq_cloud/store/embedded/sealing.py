@@ -20,6 +20,7 @@ from opq_cloud.store.embedded.parcel_slots import LIVE, seal_parcels
 from opq_cloud.store.embedded.parcels import (
     ParcelRows,
     measurements_of,
+    newest_of,
     parcel_block,
     rows_by_box,
     within,
@@ -29,6 +30,7 @@ from opq_cloud.store.embedded.sequence_runs import SequenceRuns
 from opq_cloud.store.rows import (
     MeasurementRow,
     measurement_from_row,
+    newest_written,
     pack_block,
     row_from_measurement,
     unpack_block,
@@ -56,7 +58,7 @@ class BoxBlock:
     rows: int
     packed: bytes
     newest: bytes
-    """The last row, as a block of its own."""
+    """The row that was written last, as a block of its own."""
     sequences: list[int]
     plain_high_ms: int | None
     """The newest time of rows without a sequence number."""
@@ -87,7 +89,7 @@ def seal(
             box: rest
             for box, *rest in connection.execute("SELECT box, spans, plain_high_ms, newest FROM box_marks")
         }
-        tail = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, timestamp_ms")
+        tail = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, id")
         single = {
             box: [MeasurementRow(*columns) for _, *columns in group]
             for box, group in groupby(tail, key=itemgetter(0))
@@ -151,24 +153,25 @@ def _put_blocks(database: SqliteDatabase, blocks: list[Block]) -> None:
 
 
 def _block(single: list[MeasurementRow], of_parcels: ParcelRows | None) -> BoxBlock:
-    """Makes the block of one Box from rows of the append table, of parcels, or both, each in time order."""
+    """Makes the block of one Box from rows of the append table, in the order of writing, and of parcels."""
     if of_parcels is not None and not single:
-        packed, newest = parcel_block(of_parcels), parcel_block(of_parcels[-1:])
+        packed, newest = parcel_block(of_parcels), parcel_block(newest_of(of_parcels))
         if packed is not None and newest is not None:
             timestamp_ms, sequences = of_parcels["timestamp_ms"], of_parcels["row"]["sequence"].tolist()
             return BoxBlock(
                 int(timestamp_ms[0]), int(timestamp_ms[-1]), len(of_parcels), packed, newest, sequences, None
             )
     if of_parcels is not None:
-        both = [*single, *map(row_from_measurement, measurements_of("", of_parcels))]
-        single = sorted(both, key=lambda row: row.timestamp_ms)
+        single = [*single, *map(row_from_measurement, measurements_of("", of_parcels))]
+    newest_row = newest_written(single)
+    single = sorted(single, key=lambda row: row.timestamp_ms)
     plain = [row.timestamp_ms for row in single if row.sequence is None]
     return BoxBlock(
         single[0].timestamp_ms,
         single[-1].timestamp_ms,
         len(single),
         pack_block(single),
-        pack_block(single[-1:]),
+        pack_block([newest_row]),
         [row.sequence for row in single if row.sequence is not None],
         max(plain, default=None),
     )
@@ -180,9 +183,16 @@ def _mark(box: int, made: BoxBlock, spans: bytes, plain_high_ms: int | None, new
     for sequence in made.sequences:
         stored.add(sequence)
     plain = [each for each in (plain_high_ms, made.plain_high_ms) if each is not None]
-    if newest is None or not any(unpack_block("", newest, made.last_ms + 1, EVER)):
-        newest = made.newest
+    newest = newer_block(newest, made.newest)
     return stored.pack(), max(plain, default=None), newest, box
+
+
+def newer_block(known: bytes | None, made: bytes) -> bytes:
+    """Returns which of two blocks of one row each, the second packed later, has the row written last."""
+    if known is None:
+        return made
+    rows = [next(unpack_block("", each, -EVER, EVER)) for each in (known, made)]
+    return known if newest_written(rows) is rows[0] else made
 
 
 def expire(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
@@ -269,28 +279,32 @@ def last_minutes(connection: sqlite3.Connection, length_ms: int, limit: int) -> 
     starts_ms = np.array([each[1] for each in segments], np.int64)
     ends_ms = np.array([each[2] for each in segments], np.int64)
     marks = connection.execute("SELECT box, box_id, newest FROM box_marks ORDER BY box").fetchall()
-    tail = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, timestamp_ms")
+    tail = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, id")
     groups = groupby(tail, key=itemgetter(0))
     waiting = next(groups, None)
     of_parcels = rows_by_box(
         connection.execute(f"SELECT boxes, packed FROM parcels WHERE {LIVE} ORDER BY parcel").fetchall()
     )
     for number, box_id, packed in marks:
-        rows: list[Measurement] = []
+        newest = [] if packed is None else [next(unpack_block(box_id, packed, -EVER, EVER))]
+        single: list[MeasurementRow] = []
         if waiting is not None and waiting[0] == number:
-            of_box = [columns for _, *columns in waiting[1]]
-            rows = [measurement_from_row(box_id, MeasurementRow._make(each)) for each in of_box[-limit:]]
+            single = [MeasurementRow._make(columns) for _, *columns in waiting[1]]
+            newest.append(measurement_from_row(box_id, newest_written(single)))
             waiting = next(groups, None)
         if number in of_parcels:
-            packed_rows = of_parcels[number]
-            last_ms = int(packed_rows["timestamp_ms"][-1])
-            near_rows = within(packed_rows, last_ms - length_ms, last_ms + 1)
+            newest.extend(measurements_of(box_id, newest_of(of_parcels[number])))
+        if not newest:
+            continue
+        newest_ms = newest_written(newest).timestamp_ms
+        start_ms = newest_ms - length_ms
+        single = [each for each in single if start_ms <= each.timestamp_ms <= newest_ms]
+        single.sort(key=lambda each: each.timestamp_ms)
+        rows = [measurement_from_row(box_id, each) for each in single[-limit:]]
+        if number in of_parcels:
+            near_rows = within(of_parcels[number], start_ms, newest_ms + 1)
             rows.extend(measurements_of(box_id, near_rows[-limit:]))
             rows.sort(key=lambda each: each.timestamp_ms)
-        newest_ms = rows[-1].timestamp_ms if rows else -EVER
-        if packed is not None:
-            newest_ms = max(newest_ms, next(unpack_block(box_id, packed, -EVER, EVER)).timestamp_ms)
-        start_ms = newest_ms - length_ms
         near = np.flatnonzero((ends_ms >= start_ms) & (starts_ms <= newest_ms))
         for place in near[::-1]:
             if len(rows) >= limit and ends_ms[place] < rows[-limit].timestamp_ms:

@@ -1,13 +1,14 @@
 """The store in MongoDB: the original's collections, fields and file names (opq-interop, part D).
 
 An original database can be opened unchanged, and original tools can read this store's. This project adds
-fields, and the collections `opq_counters`, `opq_locks`, `opq_rollups`, `opq_rollups_due`, those of the
-incidents' index and those of accounts (`records.accounts.TABLES`). This module has Measurements (D.1);
-trends, Boxes, events and findings have modules of their own.
+fields, and the collections `opq_counters`, `opq_locks`, `opq_rollups`, `opq_rollups_due`, `opq_set_back`,
+those of the incidents' index and those of accounts (`records.accounts.TABLES`). This module has Measurements
+(D.1); trends, Boxes, events and findings have modules of their own.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 
 from bson.int64 import Int64
@@ -19,7 +20,7 @@ from opq_cloud.store.documents.events import measurement_fields
 from opq_cloud.store.mongo.accounts import MongoDocuments
 from opq_cloud.store.mongo.boxes import MongoBoxes, MongoMakai
 from opq_cloud.store.mongo.findings import MongoFindings
-from opq_cloud.store.mongo.server import MongoServer, store_errors
+from opq_cloud.store.mongo.server import MongoServer, store_errors, upsert
 from opq_cloud.store.mongo.trends import MongoTrends
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.rows import METRIC_FIELDS
@@ -41,6 +42,10 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
     def __init__(self, uri: str) -> None:
         super().__init__(MongoServer(uri))
         self._rows = self._db.measurements
+        self._set_back = self._db.opq_set_back
+        """By Box without numbers whose clock was set back: time of its last row, and its latest time."""
+        self._numbers: dict[str, int] = {}
+        """By Box the number of its latest row, at the last call of `latest_measurements`."""
         self.people = AccountRecords(MongoDocuments(self._server))
 
     @property
@@ -57,19 +62,43 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
         expire_at = self._server.expires(self._server.ttls.measurements)
         all_rows = chain(rows, *(each.measurements() for each in columns))
         fresh = {d["_id"]: d for d in (_document(row, expire_at) for row in all_rows)}
-        plain = [d for d in fresh.values() if "sequence" not in d]
-        for document in plain:  # an original row has another _id, so search by time
-            key = {"box_id": document["box_id"], "timestamp_ms": document["timestamp_ms"]}
-            if self._rows.find_one({**key, "sequence": {"$exists": False}}, {"_id": 1}) is not None:
-                del fresh[document["_id"]]
+        set_back = self._drop_repeated(fresh)
         if not fresh:
             return 0
+        for box_id, place in set_back.items():
+            upsert(partial(self._set_back.replace_one, {"_id": box_id}, place, upsert=True))
         try:
             return len(self._rows.insert_many(fresh.values(), ordered=False).inserted_ids)
         except BulkWriteError as error:
             if any(write["code"] != DUPLICATE_KEY for write in error.details["writeErrors"]):
                 raise
             return int(error.details["nInserted"])
+
+    def _drop_repeated(self, fresh: dict[str, Document]) -> dict[str, Document]:
+        """Drops stored rows without a number; returns the place of Boxes whose last row is not their latest.
+
+        An original row has another `_id`, so they are searched by time.
+        """
+        latest_ms: dict[str, int] = {}
+        set_back: dict[str, Document] = {}
+        for document in [each for each in fresh.values() if "sequence" not in each]:
+            box_id, at_ms = document["box_id"], int(document["timestamp_ms"])
+            plain = {"box_id": box_id, "sequence": {"$exists": False}}
+            since = {**plain, "timestamp_ms": {"$gte": at_ms}}
+            found = self._rows.find_one(since, {"timestamp_ms": 1}, sort=[("timestamp_ms", DESCENDING)])
+            stored_ms = at_ms - 1 if found is None else int(found["timestamp_ms"])
+            if stored_ms == at_ms or (stored_ms > at_ms and self._has({**plain, "timestamp_ms": at_ms})):
+                del fresh[document["_id"]]
+                continue
+            known_ms = latest_ms[box_id] = max(stored_ms, latest_ms.get(box_id, at_ms), at_ms)
+            if known_ms > at_ms:
+                set_back[box_id] = {"timestamp_ms": Int64(at_ms), "latest_ms": Int64(known_ms)}
+            else:
+                set_back.pop(box_id, None)
+        return set_back
+
+    def _has(self, wanted: Document) -> bool:
+        return self._rows.find_one(wanted, {"_id": 1}) is not None
 
     def append_columns(self, columns: MeasurementColumns) -> int:
         return self.append_measurements(columns.measurements())
@@ -94,7 +123,32 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
             if row is not None:
                 newest[row.box_id] = row
             found = self._rows.find_one({"box_id": {"$lt": found["box_id"]}}, sort=order)
+        self._use_order_of_writing(newest)
         return newest
+
+    def _use_order_of_writing(self, newest: dict[str, Measurement]) -> None:
+        """Replaces latest rows after which others with earlier times were written: the clock was set back.
+
+        One query looks for the next numbers of all Boxes. A Box is searched by itself where it has that, or
+        still the latest row of the last call: there numbers may be missing.
+        """
+        numbers = {row.box_id: row.sequence for row in newest.values() if row.sequence is not None}
+        following = [f"{box_id}:{number + 1}" for box_id, number in numbers.items()]
+        later = {str(d["box_id"]) for d in self._rows.find({"_id": {"$in": following}}, {"box_id": 1})}
+        known, self._numbers = self._numbers, numbers
+        later |= {box_id for box_id, number in numbers.items() if known.get(box_id, number) == number}
+        order = [("sequence", DESCENDING)]
+        for box_id in later:
+            after = {"box_id": box_id, "sequence": {"$gt": Int64(numbers[box_id])}}
+            for row in self._read_rows(self._rows.find(after).sort(order).limit(1)):
+                newest[box_id] = row
+        for place in self._set_back.find():
+            latest = newest.get(str(place["_id"]))
+            if latest is None or latest.sequence is not None or latest.timestamp_ms > place["latest_ms"]:
+                continue
+            plain = {"box_id": latest.box_id, "timestamp_ms": place["timestamp_ms"]}
+            for row in self._read_rows(self._rows.find({**plain, "sequence": {"$exists": False}}).limit(1)):
+                newest[row.box_id] = row
 
     def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
         for box_id, newest in self.latest_measurements().items():

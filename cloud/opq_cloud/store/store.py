@@ -198,10 +198,17 @@ class CloudStore(ShownStore, JoinStore, Protocol):
 
     def highest_sequence(self, box_id: str) -> int | None: ...
 
-    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
+    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> set[tuple[str, int]]:
         """Inserts minutes, or widens existing ones, by (box_id, start_ms); their roll-up is then due again.
 
-        Without `location` a new minute has the location of its Box.
+        Without `location` a new minute has the location of its Box. Returns the key of each that existed.
+        """
+
+    def replace_trends(self, trends: Iterable[Trend]) -> None:
+        """Writes minutes as they are, narrower than the stored ones or not; their roll-up is then due again.
+
+        For minutes that are made again of all their Measurements. One that is part of a stored hour by now
+        stays as it is there.
         """
 
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:

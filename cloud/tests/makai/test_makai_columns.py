@@ -15,6 +15,7 @@ from opq_cloud.makai.judging.excursions import is_flagged
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.quiet_rows import unflagged
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.measurements.minute_columns import MAX_MINUTES
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai_settings import TriggeringServiceSection
@@ -188,3 +189,31 @@ def test_columns_give_every_field_of_their_measurements() -> None:
     assert first.timestamp_ms == round(int(columns.end_ns[2]) / 1e6)
     assert first.metrics["rms"].max == float(columns.metrics[2, 1, 1])
     assert (first.uncertainty_ns, first.source, first.sequence) == (100, TimeSource.GPS, None)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.sampled_from([1.0, 1.0, 1.0, -7.4, -70.0, -0.6, 25.0]), min_size=5, max_size=40), st.data()
+)
+def test_minutes_that_come_again_are_found_in_columns_as_in_single_measurements(
+    steps_s: list[float], data: st.DataObject
+) -> None:
+    """The clock of all Boxes is set back and forth; which minutes are made again is the same."""
+    of_rows, of_rounds, of_columns = Trends(), Trends(), Trends()
+    at_s, parts = 0.0, []
+    for number, step_s in enumerate(steps_s):
+        at_s += step_s
+        one = second(number, seed=3)
+        shift_ns = round((at_s - number) * S)
+        parts.append(replace(one, start_ns=one.start_ns + shift_ns, end_ns=one.end_ns + shift_ns))
+    for part in parts:
+        of_rounds.add_round(part, 1.0)
+        for row in part.measurements():
+            of_rows.add(row, 1.0)
+    cut = data.draw(st.integers(1, len(parts) - 1))
+    for some in (parts[:cut], parts[cut:]):
+        of_columns.add_columns(joined_columns(some), np.full(3 * len(some), 1.0))
+    wanted = sorted(of_rows.over(1e3), key=lambda each: (each[0].box_id, each[0].start_ms))
+    assert _sorted(of_columns, 1e3) == wanted
+    if len(wanted) <= 3 * MAX_MINUTES:
+        assert _sorted(of_rounds, 1e3) == wanted

@@ -1,5 +1,8 @@
-"""A minute cut by an outage: its trend is of both parts, when the second comes late."""
+"""A minute that comes in parts: cut by an outage, or twice, because the Box's clock was set back."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,20 @@ from opq_cloud.makai.measurements import trends
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai_settings import TriggeringServiceSection as Config
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store import open_store
+from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.trends.pyramid import merged
 from opq_proto import log
-from opq_proto.messages import Measurement, Metric, Trend
+from opq_proto.flagged import FLAGGED, flags_of_trend
+from opq_proto.messages import Measurement, Metric, TimeSource, Trend
+
+MINUTE_MS = 7_200_000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[CloudStore]:
+    opened = open_store(None, tmp_path)
+    yield opened
+    opened.close()
 
 
 def measured(second: int, volts: float, backfilled: bool) -> Measurement:
@@ -38,3 +52,120 @@ def test_a_minute_that_was_backfilled_has_the_mean_of_all_of_it(
     (trend,) = store.trends("1", 0, 200_000)
     store.close()
     assert trend.metrics["rms"] == (89.0, 121.0, pytest.approx(110.0))
+
+
+def seconds(
+    first: int, ends_s: list[float], volts: float, source: TimeSource, flagged: float = 0.0
+) -> list[Measurement]:
+    """Measurements of one second each, which end so long after the minute began; numbers from `first` on."""
+    metrics = {"rms": Metric(volts - 1, volts + 1, volts), "f": Metric(59.0, 61.0, 60.0)}
+    if flagged:
+        metrics |= {FLAGGED: Metric(flagged, flagged, flagged)}
+    found = []
+    for sequence, end_s in enumerate(ends_s, first):
+        end_ns = MINUTE_MS * 10**6 + round(end_s * 10**9)
+        times = end_ns - 10**9, end_ns, 100, source, sequence, 0
+        found.append(Measurement("1", end_ns // 10**6, metrics, *times))
+    return found
+
+
+def minute_of(
+    makai: Any, store: CloudStore, parts: list[list[Measurement]], wanted: Trend, apart: bool = False
+) -> None:
+    """Stores the parts, `apart` each after the minute of the one before was closed; waits for the trend."""
+    counters = ServiceCounters()
+    config = Config(batch_ms=20, ack_interval_s=0.1)
+    writer = MeasurementWriter(store, config, counters, log.get(), lambda box_id, text: None)
+    with in_thread(writer.run):
+        sent = 0
+        for rows in parts:
+            for row in rows:
+                writer.accept_measurement(row)
+            sent += len(rows)
+            makai.wait_for(partial(lambda total: counters.total("measurements_stored") == total, sent))
+            makai.wait_for(lambda: not apart or bool(store.trends("1", MINUTE_MS, MINUTE_MS + 60_000)))
+        makai.wait_for(lambda: store.trends("1", MINUTE_MS, MINUTE_MS + 60_000) == [wanted])
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "the first part is stored"])
+@pytest.mark.parametrize(
+    ("old", "new", "rms"),
+    [
+        (TimeSource.NTP, TimeSource.GPS, (99.0, 121.0, (20 * 100 + 40 * 120) / 60)),
+        (TimeSource.FREE, TimeSource.FREE, (99.0, 121.0, (20 * 100 + 40 * 120) / 60)),
+        (TimeSource.GPS, TimeSource.NTP, (99.0, 121.0, (30 * 100 + 30 * 120) / 60)),
+    ],
+)
+def test_seconds_that_come_again_after_a_step_back_count_once(
+    makai: Any,
+    store: CloudStore,
+    monkeypatch: pytest.MonkeyPatch,
+    apart: bool,
+    old: TimeSource,
+    new: TimeSource,
+    rms: tuple[float, float, float],
+) -> None:
+    """30 s, then the clock is set back by 10.3 s: the better source counts, of equals the later one."""
+    if apart:
+        monkeypatch.setattr(trends, "SILENT_S", 0.0)
+    monkeypatch.setattr(trends, "LATE_S", 0.0)
+    before = seconds(0, [1.0 + n for n in range(30)], 100.0, old)
+    after = seconds(30, [20.7 + n for n in range(40)], 120.0, new)
+    beyond = seconds(70, [60.7], 120.0, new)  # the next minute begins, so this one is over
+    minute = Trend("1", MINUTE_MS, {"rms": rms, "f": (59.0, 61.0, 60.0)}, covered_ms=60_000)
+    minute_of(makai, store, [before, [*after, *beyond]], minute, apart)
+
+
+def test_a_whole_minute_that_comes_again_an_hour_later_is_the_later_one(
+    makai: Any, store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock was an hour ahead for 30 s; the minute has nothing of them, not even their limits."""
+    monkeypatch.setattr(trends, "SILENT_S", 0.0)
+    monkeypatch.setattr(trends, "LATE_S", 0.0)
+    before = seconds(0, [1.0 + n for n in range(30)], 100.0, TimeSource.NTP)
+    between = seconds(30, [-3570.3 + n for n in range(30)], 120.0, TimeSource.GPS)
+    after = seconds(60, [0.7 + n for n in range(61)], 120.0, TimeSource.GPS)
+    metrics = {"rms": (119.0, 121.0, 120.0), "f": (59.0, 61.0, 60.0)}
+    minute_of(makai, store, [before, between, after], Trend("1", MINUTE_MS, metrics, covered_ms=60_000), True)
+
+
+@pytest.mark.parametrize(("flagged", "low_v"), [(1.0, 119.0), (2.0, 59.0), (3.0, 119.0)])
+def test_a_flagged_measurement_widens_no_limits_but_counts_in_the_mean(flagged: float, low_v: float) -> None:
+    """A dip (2) widens those of rms; what touches a gap (1) none; the trend has the highest number."""
+    well = [
+        replace(row, metrics={**row.metrics, "f": Metric(59.5, 60.5, 60.0)})
+        for row in seconds(0, [1.0 + n for n in range(45)], 120.0, TimeSource.GPS)
+    ]
+    spoilt = seconds(45, [46.0 + n for n in range(14)], 60.0, TimeSource.GPS, flagged)
+    open_minutes = trends.Trends()
+    for row in (*well[:20], *spoilt, *well[20:]):
+        open_minutes.add(row, 0.0)
+    (trend,) = open_minutes.due(1e3)
+    assert trend.metrics["rms"] == (low_v, 121.0, pytest.approx((45 * 120 + 14 * 60) / 59))
+    assert trend.metrics["f"] == (59.5, 60.5, 60.0)
+    assert flags_of_trend(trend.metrics) == flagged
+    whole = merged("1", 0, 600_000, [trend, replace(trend, metrics={"rms": (1.0, 2.0, 1.5)})])
+    assert flags_of_trend(whole.metrics) == flagged
+
+
+def test_a_minute_of_flagged_measurements_alone_has_its_means_as_limits() -> None:
+    open_minutes = trends.Trends()
+    for row in seconds(0, [1.0 + n for n in range(20)], 60.0, TimeSource.GPS, 1.0):
+        open_minutes.add(row, 0.0)
+    (trend,) = open_minutes.due(1e3)
+    means = {"rms": (60.0, 60.0, 60.0), "f": (60.0, 60.0, 60.0), FLAGGED: (1.0, 1.0, 1.0)}
+    assert trend == Trend("1", MINUTE_MS, means, covered_ms=20_000)
+
+
+def test_the_time_of_a_minute_is_never_longer_than_the_minute() -> None:
+    """In idle mode a window of a minute ends a second after one that was sent alone."""
+    open_minutes = trends.Trends()
+    alone, *_ = seconds(0, [1.0], 120.0, TimeSource.GPS)
+    open_minutes.add(alone, 0.0)
+    start_ns = (MINUTE_MS - 1000) * 10**6
+    open_minutes.add(
+        replace(alone, timestamp_ms=MINUTE_MS + 59_000, start_ns=start_ns, end_ns=start_ns + 60 * 10**9), 0.0
+    )
+    ((trend, again),) = open_minutes.over(1e3)
+    assert trend.covered_ms == 60_000
+    assert again, "it is made again of the stored ones"

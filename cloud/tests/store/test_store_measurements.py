@@ -159,3 +159,23 @@ def test_a_trend_put_twice_is_widened_not_doubled(store: CloudStore) -> None:
     assert store.trends("1", minute_ms, minute_ms + 60_000) == [Trend("1", minute_ms, widened)]
     assert store.trends("1", minute_ms + 60_000, minute_ms + 120_000) == []
     assert store.trends("2", minute_ms, minute_ms + 60_000) == []
+
+
+def test_a_minute_says_that_it_existed_and_may_be_replaced_by_a_narrower_one(store: CloudStore) -> None:
+    minute_ms = NOW_MS // 60_000 * 60_000
+    key, span = ("1", minute_ms), (minute_ms, minute_ms + 60_000)
+    first = {"rms": (119.0, 121.0, 120.0), "thd": (0.01, 0.03, 0.02), "flagged": (1.0, 3.0, 2.0)}
+    assert store.put_trends([Trend("1", minute_ms, first, covered_ms=60_000)]) == set()
+    assert store.put_trends([Trend("1", minute_ms, {"rms": (110.0, 120.0, 119.0)})]) == {key}
+    (widened,) = store.trends("1", *span)
+    assert widened.metrics == {**first, "rms": (110.0, 121.0, 119.0)}
+    again = Trend(
+        "1", minute_ms, {"rms": (119.5, 120.5, 120.25), "h5": (0.0, 0.25, 0.125)}, covered_ms=40_000
+    )
+    other = Trend("1", minute_ms + 60_000, {"flagged": (2.0, 2.0, 2.0)}, covered_ms=60_000)
+    store.replace_trends([again, other])
+    assert store.trends("1", minute_ms, minute_ms + 120_000) == [again, other]
+    store.roll_up(minute_ms + 86_400_000)
+    (ten,) = store.trend_rows("1", minute_ms // 600_000 * 600_000, minute_ms + 120_000, 600_000)[:1]
+    assert ten.metrics["rms"] == (119.5, 120.5, 120.25)
+    assert ten.metrics["flagged"] == (2.0, 2.0, 2.0), "the highest number of the flagged minutes"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue, ReleasedBoxes
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
-from opq_cloud.makai.measurements.trends import Trends, trend_of
+from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, Trends, trend_of
 from opq_cloud.makai_settings import TriggeringServiceSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
@@ -30,7 +30,7 @@ RETRY_S = 1.0
 WAIT_S = 0.2
 """Interval of the checks where nothing arrives."""
 CORRECTING_S = 0.1
-"""Time per `ack_interval_s` for minutes that came in two parts."""
+"""Time per `ack_interval_s` for minutes that came in two parts, or twice."""
 HALVES_KEPT = 100_000
 PRIME_LIMIT = 200_000
 """Stored numbers of a Box that are read after a restart."""
@@ -290,8 +290,9 @@ class MeasurementWriter:
 
     def _put_trends(self, now: float, everything: bool = False) -> None:
         over = self._trends.over(now, everything)
-        if over and self._stored_trends([trend for trend, _ in over]):
-            halves = ((trend.box_id, trend.start_ms) for trend, partial in over if partial)
+        widened = self._stored_trends([trend for trend, _ in over]) if over else None
+        if widened is not None:
+            halves = {(trend.box_id, trend.start_ms) for trend, partial in over if partial} | widened
             self._halves |= dict.fromkeys(islice(halves, max(0, HALVES_KEPT - len(self._halves))))
         while self._taken and len(self._halves) < HALVES_KEPT:
             self._halves[self._taken.popleft()] = None
@@ -300,19 +301,25 @@ class MeasurementWriter:
             self._correct(*self._halves.popitem()[0])
 
     def _correct(self, box_id: str, start_ms: int) -> None:
-        """Corrects a minute that came in two parts: the store has both."""
+        """Makes a minute again that came in two parts, or twice: the store has all its Measurements."""
         try:
-            rows = self._store.measurements(box_id, start_ms, start_ms + TREND_MS)
+            around = start_ms - NEIGHBOUR_MS, start_ms + TREND_MS + NEIGHBOUR_MS
+            trend, came_twice = trend_of(box_id, start_ms, self._store.measurements(box_id, *around))
         except StoreError:  # the stored values stay: the limits are right, the mean is of one part
             self._counters.add("store_errors")
             return
-        if rows and self._stored_trends([trend_of(box_id, start_ms, rows)]):
+        put = self._store.replace_trends if came_twice else self._store.put_trends
+        if trend.metrics and self._stored_trends([trend], put) is not None:
             self._counters.add("trends_corrected")
 
-    def _stored_trends(self, trends: Sequence[Trend]) -> bool:
-        """Stores trends; False: the store refused them, and they are lost."""
+    def _stored_trends(
+        self,
+        trends: Sequence[Trend],
+        put: Callable[[Sequence[Trend]], set[tuple[str, int]] | None] | None = None,
+    ) -> set[tuple[str, int]] | None:
+        """Stores trends; returns minutes that were stored before. None: the store refused, they are lost."""
         try:
-            self._store.put_trends(trends)
+            widened = (put or self._store.put_trends)(trends)
         except StoreError as error:
             self._counters.add("trends_lost", len(trends))
             first = trends[0]
@@ -323,6 +330,6 @@ class MeasurementWriter:
                 start_ms=first.start_ms,
                 error=str(error),
             )
-            return False
+            return None
         self._counters.add("trends_stored", len(trends))
-        return True
+        return widened or set()

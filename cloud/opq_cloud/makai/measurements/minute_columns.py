@@ -15,10 +15,10 @@ from opq_proto.messages import TREND_MS
 OpenMetrics = dict[str, tuple[float, float, float, int]]
 """Wire key -> min, max, sum of averages times nanoseconds, nanoseconds."""
 Closed = tuple[str, int, float, bool, OpenMetrics]
-"""Box, start of the minute in ms, when it was last touched, whether it may be a part, its metrics."""
+"""Box, start of the minute in ms, when it was last touched, whether it is to be made again, its metrics."""
 MAX_MINUTES = 8
 """Open at once: clocks of Boxes are seconds apart. Further minutes are handled as single Measurements."""
-NEVER_MS = -(2**62)
+NEVER_MS = NEVER_NS = -(2**62)
 
 
 class MinuteColumns:
@@ -89,6 +89,8 @@ class _Minute:
         self._high = np.full((count, len(METRIC_NAMES)), -inf)
         self._sums = np.zeros((count, len(METRIC_NAMES)))
         self._time_ns = np.zeros(count, np.int64)
+        self._end_ns = np.full(count, NEVER_NS)
+        """The latest end of a window: one that begins before it comes again, after its clock was set back."""
 
     @property
     def there(self) -> NDArray[np.bool_]:
@@ -103,7 +105,9 @@ class _Minute:
         self._sums[which] += metrics[:, :, 2] * length_ns[:, np.newaxis]
         self._time_ns[which] += length_ns
         self.touched_s[which] = now_s
-        self.partial[which] |= first
+        before_ns = self._end_ns[which]
+        self.partial[which] |= first | (before_ns - columns.start_ns >= (length_ns + 1) // 2)
+        self._end_ns[which] = np.maximum(before_ns, columns.end_ns)
 
     def pop(self, places: NDArray[np.int64]) -> list[OpenMetrics]:
         """Removes and returns the metrics of these Boxes."""
@@ -113,6 +117,6 @@ class _Minute:
             {name: (lows[at], highs[at], sums[at], time_ns) for at, name in enumerate(METRIC_NAMES)}
             for lows, highs, sums, time_ns in rows
         ]
-        self.touched_s[places], self.partial[places] = -inf, False
+        self.touched_s[places], self.partial[places], self._end_ns[places] = -inf, False, NEVER_NS
         self._low[places], self._high[places], self._sums[places], self._time_ns[places] = inf, -inf, 0.0, 0
         return found

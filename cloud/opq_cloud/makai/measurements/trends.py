@@ -2,19 +2,23 @@
 
 Pure. Each measurement counts in its own minute, also when it comes late (the store widens a
 minute that it has). A mean is weighted by the time that each covers: in idle mode one is a second,
-the next a minute. The original loses a maximum that comes with a new minimum (opq-interop
-H.15), and the last minute of a Box that stops (H.16).
+the next a minute. A flagged one widens no limits (`opq_proto.flagged`); a metric of which all are flagged has
+its mean as both. Where a Box's clock was set back, so that seconds come again, the minute is a part: once it
+is over, `trend_of` makes it of the stored ones, each second once. The original loses a maximum that comes
+with a new minimum (opq-interop H.15), and the last minute of a Box that stops (H.16).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.measurements.minute_columns import MinuteColumns, OpenMetrics
+from opq_cloud.makai.measurements.minute_columns import NEVER_NS, MinuteColumns, OpenMetrics
+from opq_proto.counted_once import counted_once
 from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.flagged import flags_of, widens_limits
 from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import TREND_MS, Measurement, Trend
 
@@ -23,6 +27,10 @@ LATE_S = 5.0
 SILENT_S = 65.0
 """The minute of a Box that stopped is closed after this."""
 MAX_OPEN = 10_000
+OVERFULL_NS = 62 * 10**9
+"""A minute with more has some seconds twice, or a long window of idle mode: it is made again."""
+NEIGHBOUR_MS = 2_000
+"""Of the Measurements around a minute, those that may have seconds of it."""
 
 
 @dataclass(slots=True)
@@ -33,18 +41,27 @@ class OpenMinute:
     partial: bool = False
     """The store may have others of this minute."""
     metrics: OpenMetrics = field(default_factory=dict)
+    end_ns: int = NEVER_NS
+    """The latest end of a window."""
 
     def add(self, measurement: Measurement) -> None:
         start_ns, end_ns = window_ns(measurement)
         length_ns = max(1, end_ns - start_ns)
+        self.partial |= 2 * (self.end_ns - start_ns) >= length_ns
+        self.end_ns = max(self.end_ns, end_ns)
+        flags = flags_of(measurement.metrics)
         for key, metric in measurement.metrics.items():
-            low, high, total, time_ns = self.metrics.get(key, (metric.min, metric.max, 0.0, 0))
-            self.metrics[key] = (
-                min(low, metric.min),
-                max(high, metric.max),
-                total + metric.average * length_ns,
-                time_ns + length_ns,
-            )
+            low, high, total, time_ns = self.metrics.get(key, (inf, -inf, 0.0, 0))
+            if not flags or widens_limits(flags, key):
+                first = high == -inf
+                low = metric.min if first else min(low, metric.min)
+                high = metric.max if first else max(high, metric.max)
+            self.metrics[key] = low, high, total + metric.average * length_ns, time_ns + length_ns
+
+    @property
+    def time_ns(self) -> int:
+        """Time that its Measurements cover, some of it perhaps twice."""
+        return max((time_ns for _, _, _, time_ns in self.metrics.values()), default=0)
 
 
 class Trends:
@@ -78,14 +95,20 @@ class Trends:
         length_ns = np.maximum(1, columns.end_ns - columns.start_ns)
         time_ns = np.add.reduceat(length_ns[order], begins).tolist()
         weighted = columns.metrics[:, :, 2].astype(np.float64) * length_ns[:, np.newaxis]
-        windows = [
-            self._window(columns.boxes.ids[box], start_ms, at_s)
-            for box, start_ms, at_s in zip(
-                columns.which[first].tolist(), starts_ms[first].tolist(), came_s, strict=True
-            )
-        ]
-        for window in windows if columns.backfilled else ():
-            window.partial = True
+        whose, minutes_ms = columns.which[first].tolist(), starts_ms[first].tolist()
+        opened = {  # in the order in which the minutes come
+            at: self._window(columns.boxes.ids[whose[at]], minutes_ms[at], came_s[at])
+            for at in np.argsort(first).tolist()
+        }
+        windows = [opened[at] for at in range(len(groups))]
+        ends_ns, starts_ns = columns.end_ns[order], columns.start_ns[order]
+        before_ns = np.roll(ends_ns, 1)
+        before_ns[begins] = [window.end_ns for window in windows]
+        again = np.logical_or.reduceat(before_ns - starts_ns >= (length_ns[order] + 1) // 2, begins).tolist()
+        latest_ns = np.maximum.reduceat(ends_ns, begins).tolist()
+        for window, comes_again, end_ns in zip(windows, again, latest_ns, strict=True):
+            window.partial |= comes_again or columns.backfilled
+            window.end_ns = max(window.end_ns, end_ns)
         for place, name in enumerate(METRIC_NAMES):  # sums in the order of `add`, after the existing ones
             before = [window.metrics.get(name, (inf, -inf, 0.0, 0)) for window in windows]
             sums = np.bincount(
@@ -162,25 +185,33 @@ class Trends:
             rest = (item for item in self._open.items() if item[0] not in set(over))
             over += [key for key, _ in sorted(rest, key=lambda item: item[1].touched_s)[:excess]]
         windows = of_columns + [(key, self._open.pop(key)) for key in over]
-        return [(_trend(key, window), window.partial) for key, window in windows]
+        return [
+            (_trend(key, window), window.partial or window.time_ns > OVERFULL_NS) for key, window in windows
+        ]
 
     def _over(self, key: tuple[str, int], window: OpenMinute, now_s: float) -> bool:
         quiet_s = now_s - window.touched_s
         return quiet_s > SILENT_S or (self._newest[key[0]] > key[1] and quiet_s > LATE_S)
 
 
-def trend_of(box_id: str, start_ms: int, rows: Iterable[Measurement]) -> Trend:
-    """Returns the trend of all Measurements of one minute."""
+def trend_of(box_id: str, start_ms: int, rows: Sequence[Measurement]) -> tuple[Trend, bool]:
+    """Returns the trend of one minute from all Measurements of it and of NEIGHBOUR_MS around it.
+
+    Also returns whether some are left out, because others have their time: then a stored trend has them.
+    """
     window = OpenMinute(0.0)
-    for row in rows:
-        if not row.crossing:
+    counted = counted_once(rows)
+    for row in counted:
+        if row.timestamp_ms // TREND_MS * TREND_MS == start_ms:
             window.add(row)
-    return _trend((box_id, start_ms), window)
+    return _trend((box_id, start_ms), window), len(counted) < sum(not row.crossing for row in rows)
 
 
 def _trend(key: tuple[str, int], window: OpenMinute) -> Trend:
     metrics = {
-        name: (low, high, total / time_ns) for name, (low, high, total, time_ns) in window.metrics.items()
+        name: (mean, mean, mean) if low == inf and high == -inf else (low, high, mean)
+        for name, (low, high, total, time_ns) in window.metrics.items()
+        for mean in [total / time_ns]
     }
-    covered_ms = max((time_ns for _, _, _, time_ns in window.metrics.values()), default=0) // NS_PER_MS
+    covered_ms = min(TREND_MS, window.time_ns // NS_PER_MS)
     return Trend(key[0], key[1], metrics, covered_ms=covered_ms)

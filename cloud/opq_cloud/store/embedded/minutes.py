@@ -85,18 +85,24 @@ def _trend(
     return Trend(box_id, start_ms, metrics, length_ms, covered_ms)
 
 
-def widen(connection: sqlite3.Connection, trend: Trend, location: str | None) -> None:
-    known = read_minutes(connection, trend.box_id, trend.start_ms, trend.start_ms + 1)
-    if known and known[0].length_ms > TREND_MS:  # the hour is one row already
-        trend = merged(trend.box_id, trend.start_ms, known[0].length_ms, [known[0], trend])
-    elif known:
-        covered = [each.covered_ms for each in (known[0], trend) if each.covered_ms is not None]
-        metrics = widen_metrics(known[0].metrics, trend.metrics)
-        trend = Trend(trend.box_id, trend.start_ms, metrics, covered_ms=max(covered) if covered else None)
-    _put(connection, trend, location or box_location(connection, trend.box_id) or "unknown")
+def widened(trend: Trend, known: Trend | None) -> Trend:
+    """Returns a minute that is widened by the stored one, or the stored hour with it."""
+    if known is None:
+        return trend
+    if known.length_ms > TREND_MS:  # the hour is one row already
+        return merged(trend.box_id, trend.start_ms, known.length_ms, [known, trend])
+    covered = [each.covered_ms for each in (known, trend) if each.covered_ms is not None]
+    metrics = widen_metrics(known.metrics, trend.metrics)
+    return Trend(trend.box_id, trend.start_ms, metrics, covered_ms=max(covered) if covered else None)
 
 
-def _put(connection: sqlite3.Connection, trend: Trend, location: str) -> None:
+def replace_minute(connection: sqlite3.Connection, trend: Trend, known: Trend | None) -> None:
+    if known is None or known.length_ms == TREND_MS:
+        put_minute(connection, trend, None)
+
+
+def put_minute(connection: sqlite3.Connection, trend: Trend, location: str | None) -> None:
+    location = location or box_location(connection, trend.box_id) or "unknown"
     other = other_metrics(trend)
     values = [value for key in METRIC_FIELDS for value in trend.metrics.get(key, (None, None, None))]
     head = (trend.box_id, location, trend.start_ms, trend.length_ms, trend.covered_ms)
@@ -149,5 +155,5 @@ def merge_hour(connection: sqlite3.Connection, box_id: str, start_ms: int) -> in
     (location,) = connection.execute(f"SELECT max(location) FROM trends WHERE {_OF_BOX}", span).fetchone()
     for table in ("trends", "trends_new"):
         connection.execute(f"DELETE FROM {table} WHERE {_OF_BOX}", span)
-    _put(connection, merged(box_id, start_ms, HOUR_MS, rows), location)
+    put_minute(connection, merged(box_id, start_ms, HOUR_MS, rows), location)
     return len(rows) - 1

@@ -8,16 +8,18 @@ writes the row and deletes its mark, so that a killed process leaves the mark or
 import json
 import sqlite3
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from opq_cloud.store.embedded.minutes import (
     expire_minutes,
     merge_hour,
     other_metrics,
+    put_minute,
     read_minutes,
+    replace_minute,
     settle,
     sweep_settled,
-    widen,
+    widened,
 )
 from opq_cloud.store.embedded.schema import EmbeddedPart
 from opq_cloud.store.trends.pyramid import (
@@ -42,6 +44,8 @@ SWEPT_ROWS = 20_000
 """Copied minutes that are deleted in one write."""
 
 Due = tuple[int, int, str]
+PutMinute = Callable[[sqlite3.Connection, Trend, Trend | None], object]
+"""(connection, the minute, the stored one)."""
 
 
 class EmbeddedTrends(EmbeddedPart):
@@ -49,18 +53,28 @@ class EmbeddedTrends(EmbeddedPart):
 
     _swept_hour: int | None = None
 
-    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
-        rows = list(trends)
+    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> set[tuple[str, int]]:
+        return self._put_minutes(
+            trends, lambda connection, row, known: put_minute(connection, widened(row, known), location)
+        )
 
-        rows.sort(key=lambda row: (row.start_ms, row.box_id))  # the order of the table
+    def replace_trends(self, trends: Iterable[Trend]) -> None:
+        self._put_minutes(trends, replace_minute)
 
-        def job(connection: sqlite3.Connection) -> None:
+    def _put_minutes(self, trends: Iterable[Trend], put: PutMinute) -> set[tuple[str, int]]:
+        rows = sorted(trends, key=lambda row: (row.start_ms, row.box_id))  # the order of the table
+
+        def job(connection: sqlite3.Connection) -> set[tuple[str, int]]:
+            existed = set()
             for row in rows:
-                widen(connection, row, location)
+                known = next(iter(read_minutes(connection, row.box_id, row.start_ms, row.start_ms + 1)), None)
+                put(connection, row, known)
                 _mark_due(connection, row.box_id, TEN_MINUTES_MS, row.start_ms)
+                if known is not None:
+                    existed.add((row.box_id, row.start_ms))
+            return existed
 
-        if rows:
-            self._database.write(job)
+        return self._database.write(job) if rows else set()
 
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
         with self._database.read() as connection:

@@ -50,12 +50,12 @@ def store_errors(call: Callable[P, T]) -> Callable[P, T]:
     return inner
 
 
-def upsert(call: Callable[[], object]) -> None:
+def upsert(call: Callable[[], T]) -> T:
     """Calls an upsert, again after a duplicate key: two processes may both find nothing and both insert."""
     try:
-        call()
+        return call()
     except DuplicateKeyError:
-        call()
+        return call()
 
 
 def explain(error: PyMongoError) -> StoreError:

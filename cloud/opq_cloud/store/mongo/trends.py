@@ -6,7 +6,7 @@ minute was put while its row was made, so that a process may be killed at any st
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from bson.binary import Binary
 from bson.int64 import Int64
@@ -47,34 +47,38 @@ class MongoTrends(MongoPart):
         """Spans of ten minutes that this process marked, and that no process can have rolled up yet."""
 
     @store_errors
-    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
+    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> set[tuple[str, int]]:
         """Widens trends with the server's own operators, so that two processes may put the same minute."""
+        return self._put_minutes(trends, location, _widening)
+
+    @store_errors
+    def replace_trends(self, trends: Iterable[Trend]) -> None:
+        self._put_minutes(trends, None, _replacing)
+
+    def _put_minutes(
+        self, trends: Iterable[Trend], location: str | None, change_of: Callable[[Trend], Document]
+    ) -> set[tuple[str, int]]:
         rows = list(trends)
         places = {} if location else self._box_locations({row.box_id for row in rows})
+        existed = set()
         for row in rows:
-            self._put_trend(row, location or places.get(row.box_id) or "unknown")
+            if self._put_trend(row, location or places.get(row.box_id) or "unknown", change_of(row)):
+                existed.add((row.box_id, row.start_ms))
             self._mark_minutes(row)
+        return existed
 
-    def _put_trend(self, trend: Trend, location: str) -> None:
-        lowest, highest, mean = {}, {}, {}
-        for key, (low, high, average) in trend.metrics.items():
-            field = METRIC_FIELDS.get(key, f"other.{key}")
-            lowest[f"{field}.min"], highest[f"{field}.max"] = float(low), float(high)
-            mean[f"{field}.average"] = float(average)
-        if trend.covered_ms is not None:
-            highest["covered_ms"] = Int64(trend.covered_ms)
+    def _put_trend(self, trend: Trend, location: str, change: Document) -> bool:
+        """Writes a minute; returns whether it existed."""
         ttl_s = self._server.ttls.trends
         fixed: Document = {
             "box_id": trend.box_id, "timestamp_ms": Int64(trend.start_ms + TREND_MS),
             "start_ms": Int64(trend.start_ms), "location": location,
             "expire_at": self._server.expires(FOR_EVER_S if ttl_s is None else ttl_s),
         }  # fmt: skip
-        change: Document = {"$setOnInsert": fixed}
-        change.update(
-            {op: part for op, part in (("$min", lowest), ("$max", highest), ("$set", mean)) if part}
-        )
         key = f"{trend.box_id}/{trend.start_ms}"
-        upsert(lambda: self._trends.update_one({"_id": key}, change, upsert=True))
+        whole = {"$setOnInsert": fixed, **change}
+        done = upsert(lambda: self._trends.update_one({"_id": key}, whole, upsert=True))
+        return done.matched_count > 0
 
     def _mark_minutes(self, trend: Trend) -> None:
         """Marks the ten minutes as due, only once while they last: such a mark cannot be deleted yet."""
@@ -189,6 +193,33 @@ class MongoTrends(MongoPart):
             position = {"box_id": found[-1]["box_id"], "timestamp_ms": last_ms}
         counters.update_one({"_id": ROLLUPS_FILL}, {"$set": position})
         return len(found)
+
+
+def _widening(trend: Trend) -> Document:
+    """Returns the operators that widen a minute."""
+    lowest, highest, mean = {}, {}, {}
+    for key, (low, high, average) in trend.metrics.items():
+        field = METRIC_FIELDS.get(key, f"other.{key}")
+        lowest[f"{field}.min"], highest[f"{field}.max"] = float(low), float(high)
+        mean[f"{field}.average"] = float(average)
+    if trend.covered_ms is not None:
+        highest["covered_ms"] = Int64(trend.covered_ms)
+    return {op: part for op, part in (("$min", lowest), ("$max", highest), ("$set", mean)) if part}
+
+
+def _replacing(trend: Trend) -> Document:
+    """Returns the operators that write a minute as it is."""
+    values: Document = {}
+    for key, (low, high, average) in trend.metrics.items():
+        three = {"min": float(low), "max": float(high), "average": float(average)}
+        if key in METRIC_FIELDS:
+            values[METRIC_FIELDS[key]] = three
+        else:
+            values.setdefault("other", {})[key] = three
+    if trend.covered_ms is not None:
+        values["covered_ms"] = Int64(trend.covered_ms)
+    gone = dict.fromkeys({*METRIC_FIELDS.values(), "other", "covered_ms"} - values.keys(), "")
+    return {op: part for op, part in (("$set", values), ("$unset", gone)) if part}
 
 
 def _start_ms(document: Document) -> int:

@@ -1,0 +1,34 @@
+"""Flagged Measurements (IEC 61000-4-30, 4.7): their values touch a gap, or a dip, swell or interruption.
+
+A module of its own, because gateway, store and pages decide by the same two bits of the metric `flagged`.
+"""
+
+from collections.abc import Mapping
+
+from opq_proto.messages import Metric
+
+FLAGGED = "flagged"
+"""A metric whose three values are the sum of the bits below; absent where nothing is flagged."""
+TOUCHES_GAP, TOUCHES_EVENT = 1, 2
+_SPOILT = frozenset({"f", "thd", "rocof", "pst", "unbalance", *(f"h{order}" for order in range(2, 51))})
+"""Metrics that a dip, swell or interruption makes wrong. Its rms and transients are what a trend shows."""
+
+
+def flags_of(metrics: Mapping[str, Metric]) -> int:
+    """Returns the bits of a Measurement; 0 where it is not flagged."""
+    flagged = metrics.get(FLAGGED)
+    return _bits(0.0 if flagged is None else flagged.max)
+
+
+def flags_of_trend(metrics: Mapping[str, tuple[float, float, float]]) -> int:
+    """Returns the highest number of the Measurements in a trend; 0 where none is flagged."""
+    return _bits(metrics.get(FLAGGED, (0.0, 0.0, 0.0))[1])
+
+
+def _bits(value: float) -> int:
+    return int(value) if value in (1.0, 2.0, 3.0) else 0
+
+
+def widens_limits(flags: int, key: str) -> bool:
+    """Whether a Measurement with these flags may widen the minimum and maximum of a metric."""
+    return not flags or key == FLAGGED or not (flags & TOUCHES_GAP or key in _SPOILT)

@@ -140,6 +140,27 @@ def test_the_edges_of_a_dip_are_the_dips_own(name: str) -> None:
     assert [at for at, each in decided(name, rows).items() if each.span_ns is None] == []
 
 
+RISING = {"rms": (229.5, 230.5, 230.0), "f": (49.97, 50.03, 50.0)}
+
+
+@pytest.mark.parametrize(
+    ("change", "onsets"),
+    [((150.0, 230.0, 190.0), []), ((210.0, 230.0, 225.0), [200]), ((60.0, 240.0, 190.0), [])],
+)
+def test_a_voltage_that_comes_back_for_seconds_belongs_to_its_dip_or_step(
+    change: tuple[float, float, float], onsets: list[int]
+) -> None:
+    rows = [*calm(200), window(200, rms=change), *(window(201 + k, **RISING) for k in range(6))]
+    found = decided("statistical", [*rows, *calm(20, 207), window(227, **RISING), *calm(3, 228)])
+    assert list(found) == [*onsets, 227, 228], "nothing is completed; what comes later is unusual again"
+
+
+def test_what_is_still_unusual_ten_seconds_after_a_dip_is_an_onset() -> None:
+    rows = [*calm(200), *(window(200 + k, rms=(150.0, 230.0, 190.0)) for k in range(2))]
+    found = decided("statistical", [*rows, *(window(202 + k, thd=0.06) for k in range(20)), *calm(3, 222)])
+    assert [at for at, each in found.items() if each.span_ns is None] == [212]
+
+
 @pytest.mark.parametrize("volts", [258.0, 200.0])
 @pytest.mark.parametrize(
     ("name", "beyond"),

@@ -5,7 +5,9 @@ figures: the rms' range in the window, the frequency's range, the largest THD, t
 So it finds disturbances without a fixed limit: the edges of a direct voltage, a weak interharmonic, ripple
 control. z is (figure - 90th percentile) / (90th percentile - median): 8 is beyond once in 10^7 windows where
 extremes have Gumbel's law, far rarer for Gaussian noise. A value that lasts for half an hour becomes usual.
-A window with a dip or a swell is not judged. Nothing is decided in a Box's first `warm_up_windows`.
+A window with a dip or a swell is not judged. What follows a dip, a swell or a step without a usual window
+between them belongs to it for 10 s: the voltage that comes back, the frequency after a fault. Nothing is
+decided in a Box's first `warm_up_windows`.
 Source: ours; the percentiles follow by steps (Robbins and Monro, 1951), rolling by their constant size.
 """
 
@@ -17,7 +19,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged
+from opq_cloud.makai.judging.excursions import SHORT_NS, Excursions, WatchedLimit, is_flagged
 from opq_cloud.makai.judging.quiet_rows import ids_of, nominal_of, none_of, unflagged, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
@@ -34,10 +36,14 @@ EVERY = 16
 """Windows from one step of the percentiles to the next; each window is judged."""
 STEP = 0.05
 """Size of a step, in units of the scale."""
+LEAVE = 4
+"""A figure is usual again below this part of the limit."""
 QUIET_S = 120.0
 """A figure that is unusual again within this time flaps, and waits longer; each figure separately, so that a
 keyed tone is not missed because a motor started at the same Box some minutes before.
 """
+STEP_PU = 0.05
+"""A range of the rms beyond this share of nominal is a step: EN 50160:2010, 4.2.3.1."""
 HOUR_NS = 3600 * 10**9
 UNKNOWN = [float("inf")] * len(FIGURES)
 
@@ -73,6 +79,8 @@ class StatisticalState:
 
     boxes: dict[str, UsualFigures] = field(default_factory=dict)
     excursions: Excursions = field(default_factory=lambda: Excursions(30.0, calm_s=QUIET_S, with_tail=False))
+    steps_ns: dict[str, int] = field(default_factory=dict)
+    """Boxes without a usual window since a dip, a swell or a step: the end of its last window."""
 
 
 def begin(config: Config) -> StatisticalState:
@@ -105,9 +113,11 @@ def decide(
         and trans.max <= limits[3]
         and limits is not UNKNOWN
         and (not active or measurement.box_id not in active)
+        and (not state.steps_ns or measurement.box_id not in state.steps_ns)
     ):
         return None, state
     if is_flagged(rms, nominal):
+        state.steps_ns[measurement.box_id] = window_ns(measurement)[1]
         return None, state
     figures = (rms_v, f_hz, thd.max, trans.max)
     if any(each != each for each in figures):
@@ -126,7 +136,7 @@ def is_quiet(
     known = map(state.boxes.get, ids_of(columns))
     of_all = chain.from_iterable(UNKNOWN if usual is None else usual.limits for usual in known)
     limits = np.fromiter(of_all, np.float64, len(columns) * len(FIGURES)).reshape(-1, len(FIGURES))
-    undisturbed = none_of(columns, state.excursions.active) & unflagged(columns)
+    undisturbed = none_of(columns, state.excursions.active, state.steps_ns) & unflagged(columns)
     quiet: NDArray[np.bool_] = undisturbed & (_figures_of(columns) <= limits).all(axis=1)
     return quiet
 
@@ -174,11 +184,21 @@ def _judged(
     if usual.count % EVERY == 0:
         _update_limits(usual, figures, config, floors, end_ns)
     worst = max(range(len(far)), key=far.__getitem__)
+    box_id, is_active = measurement.box_id, measurement.box_id in state.excursions.active
+    if (step_ns := state.steps_ns.get(box_id)) is not None:
+        if far[worst] > config.z / LEAVE and 0 <= end_ns - step_ns <= SHORT_NS:
+            if not is_active:
+                return None
+        else:
+            del state.steps_ns[box_id]
     metric, unit = FIGURES[worst]
     value = f"{metric}{' range' if worst < 2 else ''} {figures[worst]:.4g} {unit}".rstrip()
-    limit = WatchedLimit(name, metric, "", config.z, config.z / 4, f"{value}, unusual by z =")
-    pause_key = measurement.box_id, metric
-    return state.excursions.follow(measurement.box_id, measurement, far[worst], limit, pause_key)
+    limit = WatchedLimit(name, metric, "", config.z, config.z / LEAVE, f"{value}, unusual by z =")
+    decision = state.excursions.follow(box_id, measurement, far[worst], limit, (box_id, metric))
+    if not is_active and figures[0] > STEP_PU * nominal.volts and box_id in state.excursions.active:
+        state.excursions.remove(box_id)
+        state.steps_ns[box_id] = end_ns
+    return decision
 
 
 def _update_limits(

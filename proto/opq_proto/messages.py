@@ -293,7 +293,7 @@ class WaveformAlignment:
         offset_ns: to be added to the Box's time stamps to get those of the reference's clock.
         uncertainty_ns: standard uncertainty of the offset.
         reference_ns: uncertainty of the reference's own clock.
-        common_id: the same for all that were compared with that reference in that event.
+        common_id: the same for all that were compared with that reference.
         because: a sentence with the reason.
     """
 

@@ -20,13 +20,13 @@ from opq_cloud.store.incidents.join_plan import (
     incident_of,
     onset,
 )
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, WaveformAlignment
 
 CYCLE_NS = 20 * MS
 
 
 findings = st.builds(
-    lambda kind, box_id, start, length, uncertainty, percent, cycles, closed, seen, clock: replace(
+    lambda kind, box_id, start, length, uncertainty, percent, cycles, closed, seen, clock, by: replace(
         sag(start, start + length, box_id, uncertainty),
         kind=kind,
         residual_percent=percent,
@@ -37,6 +37,7 @@ findings = st.builds(
         because=f"{percent}",
         clock_id=clock,
         uncertainty_ns=UNKNOWN_UNCERTAINTY_NS if uncertainty > 1000 else uncertainty * MS,
+        alignment=by,
     ),
     st.sampled_from(["sag", "interruption", "undervoltage", "swell", "phase_jump", "harmonics", "harmonics"]),
     st.sampled_from(["1", "2", "3", "4"]),
@@ -48,6 +49,7 @@ findings = st.builds(
     st.booleans(),
     st.booleans(),
     st.sampled_from([None, None, 7]),
+    st.none() | st.sampled_from([1, 5 * MS]).map(lambda ns: WaveformAlignment("1", 0, ns, 0, 9, "compared")),
 )
 PLACES = {
     "1": BoxPlace("1", "mill", "feeder1", "valley", 46.5, 7.25),
@@ -314,6 +316,28 @@ def test_what_is_said_of_many_findings_depends_on_neither_their_order_nor_how_ma
         (facts,) = table.facts.values()
         said.add(facts)
     assert len(said) == 1 and facts.boxes == 230 and not facts.closed
+
+
+@pytest.mark.parametrize("reference_ns", [0, UNKNOWN_UNCERTAINTY_NS])
+def test_a_box_stays_in_its_incident_when_a_longer_event_of_it_alone_comes(reference_ns: int) -> None:
+    """Clocks are unknown: the first event's waveforms were compared, the completing one has one Box."""
+    unknown = {"uncertainty_ns": UNKNOWN_UNCERTAINTY_NS}
+    by = WaveformAlignment("1", 40_000, 4_800_000, reference_ns, 77, "by their waveforms")
+    if reference_ns:
+        shown = {**unknown, "clock_id": 77, "alignment": by}
+        first = sag(0, 150, "1", **shown)
+    else:
+        shown = {"uncertainty_ns": 5 * MS, "alignment": by}
+        first = sag(0, 150, "1")
+    compared = [first, sag(3, 160, "4", closed=False, **shown)]
+    longer = sag(3, 6000, "4", **unknown)
+    for order in permutations([compared, [longer], [longer]]):
+        table = Table()
+        for number, findings_of_event in enumerate(order):
+            table.put(findings_of_event, number)
+        (incident,) = table.incidents()
+        assert {(one.box_id, one.end_ns // MS) for one in incident} == {("1", 150), ("4", 6000)}
+        assert max(one.uncertainty_ns for one in incident) == max(one.uncertainty_ns for one in compared)
 
 
 def test_two_sags_of_one_box_with_a_poor_clock_stay_two() -> None:

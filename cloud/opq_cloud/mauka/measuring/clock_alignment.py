@@ -67,7 +67,7 @@ def clock_alignments(
         if tried > MAX_PAIRS:
             break
         pair = first[reference], first[box_id]
-        alignment = _aligned(pair, (waves[reference], waves[box_id]), hz, floor_ns, event)
+        alignment = _aligned(pair, (waves[reference], waves[box_id]), hz, floor_ns)
         if alignment is not None and alignment.uncertainty_ns < first[box_id].uncertainty_ns:
             found[box_id] = alignment
     if found and first[reference].uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS:
@@ -108,7 +108,7 @@ def _floor_ns(reference: str | None, other: str | None, hz: float) -> float | No
 
 
 def _aligned(
-    first: tuple[Finding, Finding], waves: tuple[Waveform, Waveform], hz: float, floor_ns: float, event: Event
+    first: tuple[Finding, Finding], waves: tuple[Waveform, Waveform], hz: float, floor_ns: float
 ) -> WaveformAlignment | None:
     """Returns None where the two do not show which cycle it is."""
     parts = [_around(wave, one.start_ns) for wave, one in zip(waves, first, strict=True)]
@@ -136,7 +136,7 @@ def _aligned(
         offset_ns=offset_ns,
         uncertainty_ns=math.ceil(uncertainty_ns),
         reference_ns=first[0].uncertainty_ns,
-        common_id=_common_id(box_id, event),
+        common_id=_common_id(box_id),
         because=_because(box_id, offset_ns, uncertainty_ns, lag, floor_ns > 1e9 / hz / 8),
     )
 
@@ -154,9 +154,11 @@ def _around(wave: Waveform, at_ns: int) -> Waveform | None:
     return None
 
 
-def _common_id(box_id: str, event: Event) -> int:
-    """An id that is the same for all Boxes compared with this one in this event, and for no others."""
-    digest = blake2b(f"{box_id}\n{event.start_ns}".encode(), digest_size=8).digest()
+def _common_id(box_id: str) -> int:
+    """An id that is the same for all Boxes compared with this one, whichever event showed it: a disturbance
+    has several. Only onsets within a fifth of a second join by it.
+    """
+    digest = blake2b(box_id.encode(), digest_size=8).digest()
     return int.from_bytes(digest) >> 1 | 1
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from opq_cloud.mauka.measuring.onset_figures import COMPARED
 from opq_measure.analysis.conditions import RISEN_FROM
 from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
-from opq_proto.messages import Finding
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
 
 SAME_CLOCK_LIMIT_NS = 20_000_000
 """One Box has one clock, whose error is common to its findings: at most a cycle of 50 Hz
@@ -87,8 +87,8 @@ def _same_line(one: Finding, other: Finding) -> bool:
 def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Returns the sightings that no other one covers, in time order: usually one.
 
-    The greatest of a partial order (start, end, closed, start seen, uncertainty, compared Boxes; equal ones
-    by their figures), so `kept(kept(a) + b) == kept(a + b)`.
+    The greatest of a partial order (start, end, closed, start seen, uncertainty, clock, compared Boxes; equal
+    ones by their figures), so `kept(kept(a) + b) == kept(a + b)`.
     """
     given = tuple(sightings)
     if len(given) == 1:
@@ -139,8 +139,8 @@ def whole(sightings: Iterable[Finding]) -> Finding:
         best = max(covering, key=lambda one: (one.closed, one.end_ns - one.start_ns, _order(one)))
         if shown and not best.onset_seen:
             best = replace(best, start_ns=min(shown), onset_seen=True)
-        return _compared_best(replace(best, uncertainty_ns=span.uncertainty_ns), every)
-    return _compared_best(_together(every, span), every)
+        return _with_clock(_compared_best(replace(best, uncertainty_ns=span.uncertainty_ns), every), every)
+    return _with_clock(_compared_best(_together(every, span), every), every)
 
 
 def _shown_starts(every: Sequence[Finding], earliest_ns: int) -> list[int]:
@@ -161,6 +161,28 @@ def _compared_best(finding: Finding, every: Iterable[Finding]) -> Finding:
     names = {*(name for name, _ in best.figures if name.startswith("hz_"))}
     own = tuple(each for each in finding.figures if each[0] not in names)
     return replace(finding, figures=(*own, *(each for each in best.figures if each[0] in names)))
+
+
+def _with_clock(finding: Finding, every: Sequence[Finding]) -> Finding:
+    """Returns the finding with what any of the sightings shows of the Box's clock.
+
+    A Box has one clock. The event that is compared with other Boxes is often not the one that covers all of
+    the disturbance: without this the Box would leave their incident when the longer event comes.
+    """
+    shown = [one for one in every if one.clock_id is not None or one.alignment is not None]
+    if not shown:
+        return finding
+    best = max(shown, key=lambda one: (one.clock_id is not None, _certainty(one), _order(one)))
+    known_ns = [one.uncertainty_ns for one in shown if one.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS]
+    uncertainty_ns = finding.uncertainty_ns
+    if uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS and best.alignment is not None and known_ns:
+        uncertainty_ns = max(known_ns)
+    return replace(finding, clock_id=best.clock_id, alignment=best.alignment, uncertainty_ns=uncertainty_ns)
+
+
+def _certainty(finding: Finding) -> float:
+    """Returns a larger number for a clock that was compared more exactly."""
+    return -math.inf if finding.alignment is None else -float(finding.alignment.uncertainty_ns)
 
 
 def _compared(finding: Finding) -> float:
@@ -223,18 +245,16 @@ def _cycles_per_s(finding: Finding) -> float | None:
 
 
 def _covers(one: Finding, other: Finding) -> bool:
-    mine = (-one.start_ns, one.end_ns, one.closed, one.onset_seen, one.uncertainty_ns, _compared(one))
-    its = (
-        -other.start_ns,
-        other.end_ns,
-        other.closed,
-        other.onset_seen,
-        other.uncertainty_ns,
-        _compared(other),
-    )
+    mine, its = _ranks(one), _ranks(other)
     if mine == its:
         return _order(one) > _order(other)
     return all(more >= less for more, less in zip(mine, its, strict=True))
+
+
+def _ranks(one: Finding) -> tuple[float, ...]:
+    """Returns what a sighting has to show at least as well as another one to cover it."""
+    clock = one.clock_id is not None, _certainty(one)
+    return -one.start_ns, one.end_ns, one.closed, one.onset_seen, one.uncertainty_ns, *clock, _compared(one)
 
 
 def _order(finding: Finding) -> tuple[float, float, float, int, int, str]:
@@ -245,5 +265,11 @@ def _order(finding: Finding) -> tuple[float, float, float, int, int, str]:
     """
     percent = finding.residual_percent
     off = -1.0 if percent is None else abs(percent - 100.0)
-    certainty = -math.inf if finding.alignment is None else -float(finding.alignment.uncertainty_ns)
-    return off, -(percent or 0.0), certainty, len(finding.also_at), len(finding.figures), repr(finding)
+    return (
+        off,
+        -(percent or 0.0),
+        _certainty(finding),
+        len(finding.also_at),
+        len(finding.figures),
+        repr(finding),
+    )

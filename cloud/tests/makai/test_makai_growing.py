@@ -115,14 +115,23 @@ def test_a_request_is_granted_and_its_boxes_are_asked_for_just_that(store: Cloud
     assert grid.answers()[2] == ("asked", ("2",), {}), "another Box has a span of its own"
 
 
-def test_what_another_event_has_is_not_asked_for_twice(store: CloudStore) -> None:
+def test_what_another_event_has_whole_is_not_asked_for_twice(store: CloudStore) -> None:
     grid = AskingGrid(store)
-    other = Trigger("o" * 30, OWN[1], LATER[1] + S, ("1",), "1", "completes it")
+    other = Trigger("o" * 30, OWN[0], LATER[1] + S, ("1",), "1", "completes it")
     store.open_event(other, "test")
     grid.start()
     grid.ask(replace(LONGER, spans={"1": (OWN[1], LATER[1])}))
     assert grid.answers() == [("refused", (), {"in_event": 1})]
     assert grid.commands == []
+
+
+def test_what_only_two_events_together_have_is_asked_for(store: CloudStore) -> None:
+    """A change at the end of an event needs a steady second after it, though a second dip begins there."""
+    grid = AskingGrid(store)
+    store.open_event(Trigger("o" * 30, OWN[1] - S, LATER[1] + S, ("1",), "1", "the next dip"), "test")
+    grid.start()
+    grid.ask(replace(LONGER, spans={"1": (OWN[1], LATER[1])}))
+    assert grid.answers() == [("asked", ("1",), {})]
 
 
 def test_neighbours_that_were_not_asked_come_to_the_event(store: CloudStore) -> None:

@@ -38,7 +38,7 @@ LATEST_NS = 3600 * 10**9
 """A request without an answer for an hour is refused."""
 NOT_HEARD, IN_EVENT, NO_NEIGHBOUR, TOO_LATE = "not_heard", "in_event", "no_neighbour", "too_late"
 """Reasons of refusal, in addition to BOUND and those of `request_budget`: the Box is not heard; another
-event has the samples, or will have; no neighbour is left to ask; the request is an hour old.
+event has all that this one would have, or will have; no neighbour is left to ask; the request is an hour old.
 """
 NEIGHBOUR_REASONS = (FEEDER, NEAR, REGION, NO_PLACE)
 
@@ -131,7 +131,7 @@ class GrowingEvents:
         for box_id, span in wanted.items():
             if box_id not in reporting:
                 refused[NOT_HEARD] += 1
-            elif self._recent.covering(box_id, *span) or self._completions.is_requested(box_id, *span):
+            elif self._shows_it(box_id, _joined(span, record.span_of(box_id) if box_id in known else span)):
                 refused[IN_EVENT] += 1
             elif box_id not in known and len(known) >= self._limits.most_boxes_of_event:
                 refused[BOUND] += 1
@@ -141,6 +141,14 @@ class GrowingEvents:
                 spans[box_id] = span
                 known.add(box_id)
         return spans
+
+    def _shows_it(self, box_id: str, span: NsSpan) -> bool:
+        """Returns True if one event shows all of the span at this Box, or will.
+
+        Where another one has only the missing part, neither shows the disturbance whole.
+        """
+        covering = self._recent.covering(box_id, *span)
+        return covering is not None or self._completions.is_requested(box_id, *span)
 
     def _neighbours(
         self, record: EventRecord, request: StoredSampleRequest, reporting: frozenset[str]
@@ -164,3 +172,7 @@ class GrowingEvents:
     def _nearest(self, box_id: str, others: Iterable[str], most: int) -> list[str]:
         rows = dict(self._boxes.places.requested_boxes(box_id, tuple(others), self._limits).by_reason)
         return [each for reason in NEIGHBOUR_REASONS for each in rows.get(reason, ())][:most]
+
+
+def _joined(one: NsSpan, other: NsSpan) -> NsSpan:
+    return min(one[0], other[0]), max(one[1], other[1])

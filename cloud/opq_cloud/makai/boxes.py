@@ -14,7 +14,7 @@ from opq_cloud.service import STALE_S, HealthReport
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.store import CloudStore
-from opq_proto.decision import Nominal
+from opq_proto.decision import NS_PER_MS, Nominal
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 
@@ -136,6 +136,15 @@ class BoxRegister:
         """Ids of the Boxes that sent within `within_s` plus the time that one of their Measurements spans."""
         self._find_alive(within_s)
         return self._alive_ids
+
+    def are_late(self, box_ids: Iterable[str], until_ns: int, within_s: float) -> bool:
+        """Returns True if one of these that sends has Measurements of before `until_ns` on their way, as its
+        last one ends at most `within_s` before.
+        """
+        until_ms = until_ns // NS_PER_MS
+        first_ms = until_ms - round(within_s * 1000)
+        last_ms = self._last_ms.get
+        return any(first_ms <= last_ms(box_id, 0) < until_ms for box_id in box_ids)
 
     def longest_alive_ns(self, within_s: float) -> int:
         """Returns the longest window of those, in nanoseconds."""

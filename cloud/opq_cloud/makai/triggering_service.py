@@ -10,6 +10,7 @@ Boxes that saw it (`openings.py`). At the start the plug-ins see the last stored
 restart in the middle of a dip, or just after it, loses neither its beginning nor its completion.
 """
 
+import math
 import threading
 import time
 import uuid
@@ -28,6 +29,7 @@ from opq_cloud.makai.judging.limits_follower import LimitsFollower
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
+from opq_cloud.makai.judging.window_order import WindowOrder
 from opq_cloud.makai.measurements.last_minutes import LastMinutes
 from opq_cloud.makai.measurements.measurement_inbox import MeasurementInbox
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter, ages_s
@@ -106,6 +108,7 @@ class TriggeringService:
         self._triggers = TriggersInUse(config, self.counters, self._log)
         self._boxes = BoxRegister(nominal)
         self._inbox = MeasurementInbox(self._boxes)
+        self._order = WindowOrder(self.counters)
         self._openings = EventOpenings(config, self.instance, self._boxes, self.counters)
         self._further: FurtherShare | None = None
         self._sharing: SharedBoxes | None = None
@@ -303,6 +306,8 @@ class TriggeringService:
                     self._read_measurements(messages, writer, woken_s)
             self._use_limits()
             now_s = time.monotonic()
+            for row in self._order.due(now_s):
+                self._judge_measurement(row, writer, now_s)
             if self._judged or received:
                 self.counters.add("received", received)
                 self.counters.stages.add_all("measurement_judged", ages_s(self._judged, time.time_ns()))
@@ -320,6 +325,8 @@ class TriggeringService:
                 self._refresh_nominals()
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
+        for row in self._order.due(math.inf):
+            self._judge_measurement(row, writer, time.monotonic())
 
     def _use_limits(self) -> None:
         if self._follower.config is not self._makai_config:
@@ -351,16 +358,23 @@ class TriggeringService:
             self._limited.warning("measurement.malformed", error=str(error))
         self._show_new_triggers()
         for columns in read.rounds:
-            left = writer.without_stored(columns) if columns.backfilled else columns
-            if columns.backfilled and self._further is not None:
-                left = self._further.without_held(left)
+            if columns.backfilled:
+                left = writer.without_stored(columns)
+                if self._further is not None:
+                    left = self._further.without_held(left)
+            else:
+                left, free = columns, self._order.in_order(columns)
+                if not free.all():
+                    left = columns.part(free)
+                    read.rows[:0] = columns.part(~free).measurements()
             if len(left):
                 self._judge_columns(left, writer, woken_s)
         for row in read.rows:
             if row.backfilled and writer.has_stored(row):
                 continue
-            self._show_new_triggers()
-            self._judge_measurement(row, writer, woken_s)
+            for each in self._order.accept(row, woken_s):
+                self._show_new_triggers()
+                self._judge_measurement(each, writer, woken_s)
 
     def _judge_columns(self, columns: NumberedColumns, writer: MeasurementWriter, woken_s: float) -> None:
         if self._rules is not None and self._rules.wants_measurements:

@@ -124,7 +124,7 @@ def test_what_waits_is_bounded() -> None:
     row = Measurement("1", 1000, JUMPED)
     assert all(brief.hold(row, RATE, True, 1.0) for _ in range(MAX_HELD))
     assert not brief.hold(row, RATE, True, 1.0)
-    assert len(brief.due(1.0)) == MAX_HELD and not brief.due(2.0)
+    assert len(brief.due(1.0, lambda held: False)) == MAX_HELD and not brief.due(2.0, lambda held: False)
 
 
 @pytest.mark.parametrize(("windows", "completes"), [(2, False), (8, True)])

@@ -21,6 +21,8 @@ STANDS_PU, DEAD_PU = 0.02, 0.1
 """A voltage is steady if it varies by no more than the hysteresis; below the second limit this is unknown."""
 SHORT_NS = 10 * 10**9
 """An excursion up to this length is requested whole; of a longer one only the end, its onset has an event."""
+NEXT_WINDOW_NS = 1_500_000_000
+"""An original Box's next window ends so much later at most: it has a second, and a clock of milliseconds."""
 FORGOTTEN_NS = 3600 * 10**9
 """After a longer silence of the Box the end of its excursion is not known, and no gateway has it."""
 
@@ -193,6 +195,36 @@ def is_flagged(rms: Metric, nominal: Nominal) -> bool:
         return False
     stands = rms.min >= DEAD_PU * nominal.volts and rms.max - rms.min <= STANDS_PU * nominal.volts
     return not stands
+
+
+@dataclass(slots=True)
+class FlaggedWindows:
+    """The windows with a dip or a swell, and what the next one of an original Box still shows of it.
+
+    Its frequency and `trans` come every 7 cycles and are filtered, so the first values of a window cover up to
+    0.2 s before it; the rms does not.
+
+    Source: opq-interop G.4.
+    """
+
+    ends_ns: dict[str, int] = field(default_factory=dict)
+    """Stream of an original Box -> the end of its last window that is flagged."""
+
+    def covers(self, key: str, measurement: Measurement, nominal: Nominal) -> bool:
+        """Returns True if the figures of this window show a dip or a swell."""
+        rms = measurement.metrics.get("rms")
+        if rms is None:
+            return False
+        if is_flagged(rms, nominal):
+            if measurement.start_ns is None:
+                self.ends_ns[key] = window_ns(measurement)[1]
+            return True
+        if not self.ends_ns or (last_ns := self.ends_ns.get(key)) is None:
+            return False
+        if 0 < window_ns(measurement)[1] - last_ns <= NEXT_WINDOW_NS:
+            return True
+        del self.ends_ns[key]
+        return False
 
 
 def stream_of(measurement: Measurement) -> str:

@@ -1,6 +1,6 @@
 """Onsets that may be a phase jump or a change of the frequency; they wait for neighbours' Measurements. Pure.
 
-    rate of change, or one window of the frequency beyond its limits  --> held for a window's length
+    rate of change, or one window of the frequency beyond its limits  --> held for a window's length, and for late Boxes
         an event of the same disturbance is there, or has come --> it belongs to that
         most Boxes of its grid saw it                          --> the frequency: 10 s
         else                                                   --> a separate phase jump: requested as a dip
@@ -9,13 +9,15 @@ The edges of a dip move the phase, so every Box near by measures a rate of chang
 second event for one disturbance. A lasting disturbance is reported again when it is over (`completions`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from opq_proto.decision import Decision, window_ns
 from opq_proto.messages import Measurement
 
 RATE_METRIC = "rocof"
+LATEST_S = 5.0
+"""Longest wait for Boxes whose Measurements of that moment are on their way, after a window's length."""
 MAX_HELD = 10_000
 """Each with its Measurement, some 2 kB; beyond this limit an onset is decided at once."""
 
@@ -48,11 +50,19 @@ class BriefOnsets:
         self.held.append(HeldOnset(measurement, decision, stored, due_s))
         return True
 
-    def due(self, now_s: float) -> list[HeldOnset]:
-        """Returns the onsets whose time has come, the oldest first, and removes them."""
-        found = [each for each in self.held if now_s >= each.due_s]
+    def due(self, now_s: float, may_wait: Callable[[HeldOnset], bool]) -> list[HeldOnset]:
+        """Returns the onsets whose time has come, the oldest first, and removes them.
+
+        One that `may_wait` for Boxes that are late waits for LATEST_S more at most.
+        """
+        found = [
+            each
+            for each in self.held
+            if now_s >= each.due_s and (now_s >= each.due_s + LATEST_S or not may_wait(each))
+        ]
         if found:
-            self.held = [each for each in self.held if now_s < each.due_s]
+            left = set(map(id, found))
+            self.held = [each for each in self.held if id(each) not in left]
         return found
 
     def is_shared(self, span_ns: tuple[int, int], box_ids: Iterable[str], tolerance_ns: int) -> bool:

@@ -1,9 +1,10 @@
 """Disturbances that outlasted their event: when they are over, the part in no event is requested."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from opq_cloud.makai.events.event_requests import new_token
+from opq_cloud.makai.openings.brief_onsets import LATEST_S
 from opq_cloud.makai.openings.recent_events import RecentEvents
 from opq_cloud.makai.openings.requested_boxes import SAW
 from opq_proto.decision import Decision
@@ -21,6 +22,8 @@ class _OverSpan:
     end_ns: int
     decision: Decision
     due_s: float
+    tolerance_ns: int
+    """Longest window of a Box: others show the same end in a window that ends so much later."""
     box_ids: dict[str, None] = field(default_factory=dict)
     left_out: int = 0
 
@@ -58,7 +61,7 @@ class Completions:
                 else:
                     known.box_ids[box_id] = None
                 return
-        self._waiting.append(_OverSpan(start_ns, end_ns, decision, due_s, {box_id: None}))
+        self._waiting.append(_OverSpan(start_ns, end_ns, decision, due_s, tolerance_ns, {box_id: None}))
 
     def is_requested(self, box_id: str, start_ns: int, end_ns: int) -> bool:
         """Returns True if a waiting span will ask this Box for all of [start_ns, end_ns)."""
@@ -69,19 +72,39 @@ class Completions:
             for over in self._waiting
         )
 
-    def due(self, now_s: float) -> Iterator[tuple[Trigger, Decision]]:
+    def due(
+        self, now_s: float, are_late: Callable[[Iterable[str], int], bool]
+    ) -> Iterator[tuple[Trigger, Decision]]:
         """Yields the triggers that are due, without Boxes that another event covers meanwhile.
 
         The caller makes an event of each before it takes the next.
+
+        Args:
+            are_late: whether Measurements of before that time, of these Boxes, are on their way: then a span
+                waits for LATEST_S more at most, because they may show the same end.
         """
         if not self._waiting:
             return
-        due = [over for over in self._waiting if now_s >= over.due_s]
-        self._waiting = [over for over in self._waiting if now_s < over.due_s]
+        due = [
+            over for over in self._waiting if now_s >= over.due_s and self._is_known(over, now_s, are_late)
+        ]
+        left = set(map(id, due))
+        self._waiting = [over for over in self._waiting if id(over) not in left]
         for over in due:
             trigger = self._trigger(over)
             if trigger is not None:
                 yield trigger, over.decision
+
+    def _is_known(
+        self, over: _OverSpan, now_s: float, are_late: Callable[[Iterable[str], int], bool]
+    ) -> bool:
+        """Returns True if all Boxes of its event have reported, or have had the time for it."""
+        if now_s >= over.due_s + LATEST_S:
+            return True
+        since_ns = over.start_ns if over.decision.since_ns is None else over.decision.since_ns
+        onset = self._recent.covering(next(iter(over.box_ids)), since_ns, since_ns)
+        boxes = over.box_ids.keys() if onset is None else over.box_ids.keys() | onset.box_ids
+        return not are_late(boxes, over.end_ns + 2 * over.tolerance_ns)
 
     def _between(self, over: _OverSpan) -> tuple[int, int] | None:
         """The span for the gateways' ledgers: all of a dip or swell of which only the end is sampled."""

@@ -1,4 +1,6 @@
-"""Requests of analyses for more samples: read from the store, granted within the budgets, sent to the Boxes.
+"""Requests for more samples of an event: read from the store, granted within the budgets, sent to the Boxes.
+
+Analyses make them, and Makai itself where a disturbance ends less than a window's length after its event.
 
 A request waits in its event's document (`opq_cloud.store.documents.sample_requests`). The answer is written
 first: from then on the event waits for the granted Boxes' samples, so that the event service asks them again
@@ -19,6 +21,8 @@ from opq_cloud.makai_settings import AskingSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.documents.sample_requests import (
     ANALYSIS_ASKED,
+    BY_MAKAI,
+    MANY_ROUNDS,
     WAITING,
     NsSpan,
     SamplesAnswer,
@@ -66,6 +70,12 @@ class GrowingEvents:
     def begin(self, store: CloudStore, send: Send, recent: RecentEvents, completions: Completions) -> None:
         """Begins; called at each start of the service."""
         self._store, self._send, self._recent, self._completions = store, send, recent, completions
+
+    def ask_more(self, event_id: int, spans: Mapping[str, NsSpan], because: str) -> None:
+        """Asks these Boxes for more of an event, as an analysis would. Raises StoreError."""
+        wanted = StoredSampleRequest(BY_MAKAI, because, spans=spans, requested_ns=time.time_ns())
+        self._store.request_samples(event_id, [wanted], MANY_ROUNDS)
+        self.answer_requests()
 
     def advance(self, now_s: float) -> None:
         """Answers waiting requests of the store, every POLL_S."""

@@ -8,7 +8,7 @@ that the store refused are tried again.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -40,6 +40,8 @@ LONGEST_PAD_NS = 2 * 10**9
 """An event waits for its end; Boxes with longer windows may see one disturbance as two events."""
 WINDOWS_DIFFER = 1.05
 """Windows of a fixed number of cycles follow the frequency: the next may exceed the longest so far."""
+OVERLAP_NS = 500 * NS_PER_MS
+"""An original Box's samples are joined where both parts have the same."""
 SETTLE_S = 0.5
 """Added for a Measurement on its way, to the length of the window that it was measured over."""
 NOTE_S = 1.0
@@ -138,10 +140,16 @@ class EventOpenings:
 
     def advance(self, now_s: float) -> None:
         """Opens events that are due or were refused; stores in events how many Boxes were not asked."""
-        for held in self._brief.due(now_s):
+        for held in self._brief.due(now_s, self._may_wait):
             if not self._open_brief(held) and held.stored:
                 self._accept(held.measurement)
-        for trigger, decision in self._completions.due(now_s):
+        for trigger, decision in self._completions.due(now_s, self._are_late):
+            if (there := self._recent.around(*self._span_within(trigger), False)) is not None:
+                self._join_late(there, trigger, decision)  # these Boxes report the same end after the others
+                continue
+            if (onset := self._just_before(trigger)) is not None:
+                self._grow(onset, trigger)
+                continue
             size = _bytes_of(trigger)
             affordable, refused = self._budget.spend(trigger.box_ids, (), size)
             requested = RequestedBoxes(trigger.asked_as).only(affordable)
@@ -157,6 +165,18 @@ class EventOpenings:
         if self._changed and now_s >= self._note_s:
             self._note_s = now_s + NOTE_S
             self._note_not_asked()
+
+    def _are_late(self, box_ids: Iterable[str], until_ns: int) -> bool:
+        return self._boxes.are_late(box_ids, until_ns, self._config.alive_s)
+
+    def _may_wait(self, held: HeldOnset) -> bool:
+        """Returns True if a Box of its grid has not sent yet what it measured at that moment."""
+        places, box_id = self._boxes.places, held.measurement.box_id
+        grid = places.place(box_id).grid
+        alive = self._boxes.alive(self._config.alive_s)
+        return self._are_late(
+            (each for each in alive if places.place(each).grid == grid), window_ns(held.measurement)[1]
+        )
 
     def _open_brief(self, held: HeldOnset) -> bool:
         """Works as `open_at_onset` for one that has waited: an event near it may have it, too."""
@@ -251,6 +271,43 @@ class EventOpenings:
                 self._counters.add("boxes_not_asked", label=f"saw_{reason}")
             return False
         return self._widen(there, part, measurement, decision, stored)
+
+    def _span_within(self, trigger: Trigger) -> tuple[int, int]:
+        """Returns the span of a disturbance that is over, without what is asked for on both sides."""
+        pre_ns, post_ns = self._config.pre_ms * NS_PER_MS, self._config.post_ms * NS_PER_MS
+        return trigger.start_ns + pre_ns, trigger.end_ns - post_ns
+
+    def _join_late(self, there: EventSpan, trigger: Trigger, decision: Decision) -> None:
+        start_ns, end_ns = self._span_within(trigger)
+        for box_id in trigger.box_ids:
+            shown = Measurement(box_id, end_ns // NS_PER_MS, {}, start_ns, end_ns)
+            self._join(there, shown, decision, stored=False)
+
+    def _just_before(self, trigger: Trigger) -> EventSpan | None:
+        """Returns the event of its onset if that lacks less than a window's length of the disturbance.
+
+        Another Box, whose windows begin earlier, opened it: this one's two windows with a short dip reach
+        further. With whichever Box was first, one dip is one event.
+        """
+        if trigger.completes is None or trigger.half_cycles_ns is not None:
+            return None
+        start_ns, end_ns = self._span_within(trigger)
+        onset = self._recent.event(trigger.completes)
+        if onset is None or start_ns < onset.start_ns or end_ns - onset.end_ns > self._pad_ns():
+            return None
+        return onset if set(trigger.box_ids) <= onset.box_ids else None
+
+    def _grow(self, onset: EventSpan, trigger: Trigger) -> None:
+        """Asks for the end of a disturbance as a part of its event; called again where the store refuses."""
+        span_ns = onset.end_ns - OVERLAP_NS, trigger.end_ns
+        try:
+            self.growing.ask_more(onset.event_id, dict.fromkeys(trigger.box_ids, span_ns), trigger.because)
+        except StoreError as error:
+            self._counters.add("triggers_delayed")
+            self._limited.error("event.not_grown", error=str(error), event_id=onset.event_id)
+            self._try_again(partial(self._grow, onset, trigger), None)
+            return
+        self._counters.add("completions_grown", label=trigger.opened_by)
 
     def _widen(
         self, there: EventSpan, part: str, measurement: Measurement, decision: Decision, stored: bool

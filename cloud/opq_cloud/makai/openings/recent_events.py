@@ -56,6 +56,10 @@ class RecentEvents:
     def add_event(self, span: EventSpan) -> None:
         self._spans.append(span)
 
+    def event(self, event_id: int) -> EventSpan | None:
+        """Returns the event with this number, where it is still among these."""
+        return next((span for span in reversed(self._spans) if span.event_id == event_id), None)
+
     def covering(self, box_id: str, start_ns: int, end_ns: int, transients: bool = True) -> EventSpan | None:
         """Returns the newest event that asked this Box for all of [start_ns, end_ns).
 
@@ -68,9 +72,9 @@ class RecentEvents:
 
     def extend(self, event_id: int, box_ids: Iterable[str], start_ns: int, end_ns: int) -> None:
         """Adds Boxes' longer spans to an event, where that is still among these."""
-        for span in self._spans:
-            if span.event_id == event_id:
-                span.extend(box_ids, start_ns, end_ns)
+        span = self.event(event_id)
+        if span is not None:
+            span.extend(box_ids, start_ns, end_ns)
 
     def locating(self, box_id: str, start_ns: int, end_ns: int) -> EventSpan | None:
         """Returns the newest event of a transient that this Box's gateway found within [start_ns, end_ns)."""

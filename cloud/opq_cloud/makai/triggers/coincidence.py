@@ -7,6 +7,7 @@ Boxes' places, so the distance is `distance_km`. A Box whose uncertainty is unkn
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,7 @@ kind = "trigger"
 
 KM_PER_S = 290_000.0
 CHANGES_KEPT = 2000
+DECIDED_KEPT = 20
 LONGEST_WINDOW_NS = 5 * 10**9
 """A longer Measurement does not show the time well enough."""
 WHOLE = "all Boxes"
@@ -58,8 +60,8 @@ class CoincidenceState:
 
     changes: deque[SmallChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
     excursions: Excursions = field(default_factory=Excursions)
-    until_ns: int = 0
-    """Changes up to this time belong to the coincidence that was decided."""
+    decided_ns: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=DECIDED_KEPT))
+    """The spans of the coincidences that were decided: small changes near one belong to it."""
 
 
 def begin(config: Config) -> CoincidenceState:
@@ -82,24 +84,39 @@ def concerns(measurement: Measurement, nominal: Nominal, config: Config) -> bool
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: CoincidenceState
 ) -> tuple[Decision | None, CoincidenceState]:
-    """Decides at the Box that completes the number."""
+    """Decides at the Box that completes the number, its own or that of a change near it."""
     if not concerns(measurement, nominal, config):
         return None, state
     start_ns, end_ns = window_ns(measurement)
     own = SmallChange(measurement.box_id, start_ns, end_ns, measurement.uncertainty_ns or 0)
     way_ns = round(config.distance_km / KM_PER_S * 1e9)
-    together = {own.box_id} | {each.box_id for each in state.changes if _can_coincide(own, each, way_ns)}
+    near = [each for each in state.changes if _can_coincide(own, each, way_ns)]
     state.changes.append(own)
-    if len(together) < config.boxes:
+    count = len({own.box_id, *(each.box_id for each in near)})
+    if count < config.boxes and len(near) > 1:  # in another order the one in the middle would be the last
+        count = max(_together(each, state.changes, way_ns) for each in near)
+    if count < config.boxes:
         return None, state
     limit = WatchedLimit(name, "rms", "Boxes", config.boxes, config.boxes, "the rms changed at")
-    goes_on = start_ns <= state.until_ns + LONGEST_WINDOW_NS
-    state.until_ns = max(state.until_ns, end_ns)
-    if goes_on and WHOLE in state.excursions.active:
-        state.excursions.go_on(WHOLE, measurement, float(len(together)))
+    if _goes_on(state, start_ns, end_ns) and WHOLE in state.excursions.active:
+        state.excursions.go_on(WHOLE, measurement, float(count))
         return None, state
     state.excursions.remove(WHOLE)
-    return state.excursions.begin(WHOLE, measurement, float(len(together)), limit), state
+    return state.excursions.begin(WHOLE, measurement, float(count), limit), state
+
+
+def _together(one: SmallChange, changes: Iterable[SmallChange], way_ns: int) -> int:
+    return len({each.box_id for each in changes if _can_coincide(one, each, way_ns)})
+
+
+def _goes_on(state: CoincidenceState, start_ns: int, end_ns: int) -> bool:
+    """Returns True if the span belongs to a coincidence that was decided, which it widens."""
+    for at, (first_ns, last_ns) in enumerate(state.decided_ns):
+        if start_ns <= last_ns + LONGEST_WINDOW_NS and first_ns <= end_ns + LONGEST_WINDOW_NS:
+            state.decided_ns[at] = min(first_ns, start_ns), max(last_ns, end_ns)
+            return True
+    state.decided_ns.append((start_ns, end_ns))
+    return False
 
 
 def is_quiet(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
+from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, WatchedLimit, stream_of
 from opq_cloud.makai.judging.quiet_rows import ids_of, nominals_of, none_of, values_of
 from opq_cloud.makai.openings.brief_onsets import RATE_METRIC
 from opq_proto.decision import Decision, Nominal, window_ns
@@ -57,6 +57,7 @@ class FrequencyState:
     """Stream -> mean of its last Measurement, hertz, and its end."""
     deviations: Excursions = field(default_factory=Excursions)
     rates: Excursions = field(default_factory=lambda: Excursions(first_s=2.0, with_tail=False))
+    flagged: FlaggedWindows = field(default_factory=FlaggedWindows)
 
 
 def begin(config: Config) -> FrequencyState:
@@ -95,10 +96,10 @@ def decide(
         and (not deviations or key not in deviations)
         and (not rates or key not in rates)
         and "rocof" not in metrics
+        and measurement.start_ns is not None  # an original Box's dip is noted in any case
     ):
         return None, state
-    rms = metrics.get("rms")
-    if rms is not None and is_flagged(rms, nominal):
+    if state.flagged.covers(key, measurement, nominal):
         del state.last[key]  # the window after it begins again
         return None, state
     rate_hz_s = (most_hz - least_hz) / max(SHORTEST_S, _length_s(measurement, last))

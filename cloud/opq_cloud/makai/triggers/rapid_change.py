@@ -85,7 +85,7 @@ def decide(
         and level.volts - rms.min <= step_v
     ):
         level.volts = rms.average
-        level.end_ns = measurement.end_ns or 0
+        level.end_ns = measurement.end_ns or window_ns(measurement)[1]
         return None, state
     return _changed(measurement, nominal, config, state, key), state
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
+from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, WatchedLimit, stream_of
 from opq_cloud.makai.judging.quiet_rows import ids_of, none_of, values_of
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
@@ -43,6 +43,7 @@ class TransientState:
 
     usual_v: dict[str, float] = field(default_factory=dict)
     excursions: Excursions = field(default_factory=lambda: Excursions(first_s=2.0))
+    flagged: FlaggedWindows = field(default_factory=FlaggedWindows)
 
 
 def begin(config: Config) -> TransientState:
@@ -61,10 +62,13 @@ def decide(
     usual_v = state.usual_v.get(key, trans.min)
     state.usual_v[key] = usual_v + FOLLOWS * (trans.average - usual_v)
     rise_v = _rise_v(nominal, config)
-    if trans.max - usual_v <= rise_v and key not in state.excursions.active:
+    if (
+        trans.max - usual_v <= rise_v
+        and key not in state.excursions.active
+        and measurement.start_ns is not None  # an original Box's dip is noted in any case
+    ):
         return None, state
-    rms = measurement.metrics.get("rms")
-    if rms is not None and is_flagged(rms, nominal):
+    if state.flagged.covers(key, measurement, nominal):
         return None, state
     limit = WatchedLimit(name, "trans", "V", rise_v, 0.7 * rise_v, "above 400 Hz, more than usual by")
     return state.excursions.follow(key, measurement, trans.max - usual_v, limit), state

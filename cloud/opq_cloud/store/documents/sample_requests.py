@@ -17,6 +17,10 @@ WAITING, ASKED, REFUSED = "waiting", "asked", "refused"
 """States of a request: Makai has not answered; it has asked some Boxes; it has asked none."""
 REQUESTS_READ = 100
 """Events that `events_with_requests` returns at most."""
+BY_MAKAI = "makai"
+"""`analysis` of a request that Makai makes itself: its disturbance ended just after the event."""
+MANY_ROUNDS = 1 << 30
+"""Its requests are limited by the disturbances; they are no rounds of the analyses."""
 ANALYSIS_ASKED = "analysis"
 """The reason in the event's `asked_as` for Boxes that are asked because of a request."""
 LONGER = "a longer span is asked for"
@@ -108,7 +112,9 @@ def new_requests(
     A Box is asked once for a span, whichever analysis wants it; so are the neighbours of the same Boxes.
     Nothing is added beyond `most_rounds`.
     """
-    answered = [each.round for each in known.values() if each.state != WAITING]
+    answered = [
+        each.round for each in known.values() if each.state != WAITING and each.analysis != BY_MAKAI
+    ]
     this_round = max(answered, default=0) + 1
     if this_round > most_rounds:
         return {}

@@ -1,0 +1,127 @@
+"""A Box's windows are judged in the order of their samples' time; a missing one is waited for, for a while."""
+
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_cloud.makai.judging.window_order import MAX_WAITING, WAIT_S, WindowOrder
+from opq_cloud.service import ServiceCounters
+from opq_proto.decision import Nominal
+from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+S, MS = 10**9, 10**6
+START_NS = 1_795_000_000 * S
+
+
+def window(k: float, box_id: str = "1", original: bool = False, **fields: Any) -> Measurement:
+    end_ns = START_NS + round((k + 1) * S)
+    span: dict[str, Any] = {} if original else {"start_ns": end_ns - S, "end_ns": end_ns}
+    return Measurement(box_id, end_ns // MS, {"rms": Metric(119.0, 121.0, 120.0)}, **span, **fields)
+
+
+def judged(order: WindowOrder, arrivals: Iterable[tuple[float, Measurement]]) -> list[tuple[str, int]]:
+    """Box and second of each window, in the order in which they are judged."""
+    found: list[Measurement] = []
+    for at_s, row in sorted(arrivals, key=lambda each: each[0]):
+        found += order.due(at_s)
+        found += order.accept(row, at_s)
+    found += order.due(float("inf"))
+    return [(row.box_id, round((row.timestamp_ms * MS - START_NS) / S)) for row in found]
+
+
+@given(st.randoms(use_true_random=False), st.booleans(), st.booleans(), st.sampled_from([1, 3]))
+@settings(max_examples=50, deadline=None)
+def test_windows_that_come_within_the_bound_are_judged_in_the_order_of_time(
+    chance: random.Random, original: bool, numbered: bool, apart: int
+) -> None:
+    """`apart`: seconds from one window to the next; an original Box does not state the length of its windows."""
+    rows = [
+        window(apart * k, box_id, original, sequence=500 + k if numbered else None)
+        for k in range(12)
+        for box_id in ("1", "2")
+    ]
+    late_s = [
+        0.0 if k < 6 else chance.uniform(0, WAIT_S - 0.01) for k in range(len(rows))
+    ]  # not before the first
+    arrivals = [
+        (apart * (at // 2) + late, row) for at, (late, row) in enumerate(zip(late_s, rows, strict=True))
+    ]
+    found = judged(order := WindowOrder(counters := ServiceCounters()), arrivals)
+    for box_id in ("1", "2"):
+        assert [second for each, second in found if each == box_id] == [apart * k + 1 for k in range(12)]
+    assert counters.total("windows_late") == 0 and not list(order.due(float("inf")))
+
+
+def test_what_follows_does_not_wait_and_what_is_lost_is_waited_for_once() -> None:
+    order = WindowOrder(counters := ServiceCounters())
+    assert [order.accept(window(k), 0.0) for k in range(3)] == [[window(0)], [window(1)], [window(2)]]
+    assert order.accept(window(5), 1.0) == [] and order.accept(window(4), 1.5) == []
+    assert list(order.due(1.0 + WAIT_S - 0.01)) == []
+    assert list(order.due(1.0 + WAIT_S)) == [window(4), window(5)]
+    assert order.accept(window(6), 4.0) == [window(6)]
+    assert order.accept(window(3), 4.1) == [window(3)] and counters.of("windows_late", "1") == 1
+    assert order.accept(window(7), 5.0) == [window(7)]
+
+
+def test_a_hole_in_the_samples_is_none_in_the_numbers() -> None:
+    order = WindowOrder(ServiceCounters())
+    for k, number in ((0, 7), (40, 8), (41, 9)):
+        assert order.accept(window(k, sequence=number), 0.0)
+    assert order.accept(window(43, sequence=11), 1.0) == []
+    assert [each.sequence for each in order.accept(window(42, sequence=10), 1.1)] == [10, 11]
+
+
+def test_a_crossing_and_what_is_sent_again_do_not_wait() -> None:
+    order = WindowOrder(ServiceCounters())
+    order.accept(window(0, sequence=1), 0.0)
+    crossing, again = window(9, sequence=9, crossing=True), window(5, sequence=5, backfilled=True)
+    assert order.accept(crossing, 0.1) == [crossing] and order.accept(again, 0.1) == [again]
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_a_clock_that_is_set_back_or_numbers_that_begin_again_hold_nothing_up(numbered: bool) -> None:
+    order = WindowOrder(counters := ServiceCounters())
+    for k, second in enumerate((100, 101, 40, 41, 42)):
+        assert order.accept(window(second, sequence=k if numbered else None), 0.0)
+    assert order.accept(window(43, sequence=0 if numbered else None), 0.0)
+    assert counters.total("windows_late") == 0
+
+
+def test_what_waits_is_bounded() -> None:
+    order = WindowOrder(ServiceCounters())
+    order.accept(window(0), 0.0)
+    found = [order.accept(window(10 + 2 * k), 0.0) for k in range(MAX_WAITING + 1)]
+    assert [len(each) for each in found if each] == [MAX_WAITING + 1]
+
+
+def test_columns_are_judged_at_once_where_they_follow_and_noted_as_single_windows_are() -> None:
+    rows = [window(k, box_id, sequence=100 + k) for box_id in ("1", "2", "3", "4") for k in (0, 1, 3)]
+
+    def columns(*chosen: Measurement) -> NumberedColumns:
+        ids = tuple(row.box_id for row in chosen)
+        numbers = np.array([row.sequence for row in chosen], np.int64)
+        ends = np.array([row.end_ns for row in chosen], np.int64)
+        none = np.zeros(len(chosen), np.int64)
+        return NumberedColumns(
+            MeasuredBoxes(ids, (Nominal(120.0, 60.0),) * len(ids)), np.arange(len(ids)), ends - S, ends,
+            np.zeros((len(ids), 4, 3), np.float32), 0, TimeSource.GPS, ends // MS, numbers, none - 1, none,
+            none, none, np.zeros((len(ids), 2), np.float32),
+        )  # fmt: skip
+
+    order = WindowOrder(ServiceCounters())
+    assert order.in_order(columns(*rows[::3])).all()
+    late = replace(rows[10], sequence=105)
+    assert order.in_order(columns(rows[1], rows[4], rows[8], late)).tolist() == [True, True, False, False]
+    assert order.accept(rows[8], 0.0) == []
+    assert order.accept(rows[2], 0.0) == [] and order.accept(rows[5], 0.0) == []
+    assert order.in_order(columns(rows[7])).tolist() == [False], "one of its windows waits"
+    waited = order.accept(window(2, "3", sequence=102), 0.1)
+    assert waited == [], "number 101 is still missing"
+    assert [row.sequence for row in order.accept(rows[7], 0.2)] == [101, 102, 103]

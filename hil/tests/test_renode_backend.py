@@ -167,6 +167,7 @@ def test_in_a_network_namespace_nobody_outside_reaches_renodes_server(bench: Pat
     if subprocess.run([*closed, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no network namespaces for this user, or no unshare or ip here")
     (bench / "everywhere").touch()
+    (bench / "speed").write_text("4")
     firmware = bench / "firmware" / "opqbox" / "flash.bin"
     firmware.parent.mkdir(parents=True)
     firmware.touch()

@@ -16,6 +16,9 @@ from opq_hil.backends import registers, renode_robot
 from opq_proto import link
 from opq_proto.link_messages import Command, Health, Operation, Samples, Settings
 from opq_proto.messages import TimeSource
+from opq_tools.hil import compare_runs
+from opq_tools.hil import run as hil_run
+from opq_tools.up.command import command as up
 
 HIL = Path(__file__).resolve().parents[1]
 FOLDER = HIL / "renode"
@@ -382,6 +385,29 @@ def test_a_hole_is_one_only_with_the_boxs_count_and_with_stamps_that_go_on(
     wrong = pytest.raises(AssertionError, match=refused) if refused else nullcontext()
     with wrong:
         robot_library(monkeypatch).one_hole_is_reported(str(tmp_path), least, most)
+
+
+def test_the_commands_of_the_page_have_options_and_files_that_exist(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (FOLDER / "README.md").read_text()
+    with pytest.raises(SystemExit):
+        renode_robot.main(["--help"])
+    options = {"opq_hil.backends.renode_robot": set(re.findall(r"--[a-z-]+", capsys.readouterr().out))}
+    for name, found in (("hil run", hil_run), ("hil compare", compare_runs), ("up", up)):
+        options[f"opq-tools {name}"] = {option for each in found.params for option in each.opts}
+    checked = 0
+    for line in re.findall(r"^    (.*)$", page, re.MULTILINE):
+        words = line.split("#")[0].split()
+        for program, known in options.items():
+            if program in " ".join(words):
+                used = {word for word in words if word.startswith("--")}
+                assert used <= known, f"{line}: {used - known}"
+                checked += 1
+        for word in words:
+            if re.match(r"hil/.*\.\w+$", word):
+                assert (HIL.parent / word).exists(), f"{line}: {word}"
+    assert checked >= 9
 
 
 def test_what_halts_the_processor_starts_it_again_and_relies_on_no_reset_for_it() -> None:

@@ -74,13 +74,18 @@ namespace Antmicro.Renode.Peripherals.Opq
         {
             timer = new LimitTimer(machine.ClockSource, 1000000000, owner, "wake up", DelayNs,
                 direction: Direction.Ascending, eventEnabled: true, workMode: WorkMode.OneShot);
-            timer.LimitReached += delegate { };
+            timer.LimitReached += Reached;
         }
 
         public void Plan()
         {
             timer.Value = 0;
             timer.Enabled = true;
+        }
+
+        // The limit has ended the sleep by itself.
+        private void Reached()
+        {
         }
 
         private const ulong DelayNs = 1000;

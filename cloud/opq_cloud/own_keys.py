@@ -1,4 +1,4 @@
-"""Connections of one loop that use keys: they follow the private file when it is replaced.
+"""Connections of one loop: each is watched, and one with keys follows the private file when it is replaced.
 
     another file --> SETTLE_S --> a second connection with it --> it is admitted --> BOTH_S --> the first ends
 
@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
+from opq_cloud.peer_watch import PeerWatch
 from opq_cloud.sockets import Socket, connect, connectable
 from opq_proto import log
 from opq_proto.backend_keys import BackendAddress, backend_address
@@ -37,11 +37,11 @@ class _KeyedConnection:
     keys: tuple[bytes, KeyPair]
     mark: Mark
     """State of the files that `keys` were read from, or of the last files that were checked."""
+    watch: PeerWatch
     changed_s: float | None = None
     """When other files were seen."""
-    monitor: Socket | None = None
-    """Set while there is a second connection."""
     next_keys: tuple[bytes, KeyPair] | None = None
+    """Set while there is a second connection."""
     joined_s: float | None = None
     """When the second one was admitted."""
 
@@ -53,7 +53,7 @@ class _KeyedConnection:
             self.mark, self.changed_s = mark, now_s
             if self.joined_s is None:
                 self._end_second()
-        if self.monitor is not None:
+        if self.next_keys is not None:
             self._exchange(now_s)
         elif self.changed_s is not None and now_s >= self.changed_s + SETTLE_S:
             self.changed_s = None
@@ -67,34 +67,31 @@ class _KeyedConnection:
             return
         if keys == self.keys:
             return
-        self.monitor, self.next_keys = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED), keys
+        self.next_keys = keys
         server, own = keys
         own.secure(self.socket, server)
         self.socket.connect(_other_spelling(self.endpoint))
 
     def _exchange(self, now_s: float) -> None:
-        assert self.monitor is not None and self.next_keys is not None
-        while self.joined_s is None and self.monitor.poll(0):
-            if recv_monitor_message(self.monitor)["endpoint"] == _other_spelling(self.endpoint).encode():
-                self.joined_s = now_s
+        assert self.next_keys is not None
+        if self.joined_s is None and self.watch.has_met(_other_spelling(self.endpoint)):
+            self.joined_s = now_s
         if self.joined_s is None or now_s < self.joined_s + BOTH_S:
             return
-        self.socket.disconnect(self.endpoint)
+        self._end(self.endpoint)
         self.endpoint, self.keys = _other_spelling(self.endpoint), self.next_keys
-        self._close_monitor()
+        self.next_keys = self.joined_s = None
         log.get().info("backend.key_exchanged", address=self.address.endpoint, name=self.address.name)
 
     def _end_second(self) -> None:
         """Ends the second connection, which was not admitted, because the files have changed again."""
-        if self.monitor is not None:
-            self.socket.disconnect(_other_spelling(self.endpoint))
-            self._close_monitor()
+        if self.next_keys is not None:
+            self._end(_other_spelling(self.endpoint))
+            self.next_keys = self.joined_s = None
 
-    def _close_monitor(self) -> None:
-        assert self.monitor is not None
-        self.socket.disable_monitor()
-        self.monitor.close(linger=0)
-        self.monitor = self.next_keys = self.joined_s = None
+    def _end(self, endpoint: str) -> None:
+        self.socket.disconnect(endpoint)
+        self.watch.forget(endpoint)
 
 
 class OwnKeys:
@@ -107,21 +104,31 @@ class OwnKeys:
 
     def __init__(self) -> None:
         self._made: list[_KeyedConnection] = []
+        self._watches: list[PeerWatch] = []
         self._next_s = 0.0
 
     def connect(self, socket: Socket, endpoint: str, key: str) -> None:
         """Connects as `sockets.connect` does; the connection follows its keys."""
         address = backend_address(connectable(endpoint))
         mark = _mark(address)
+        watch = PeerWatch(socket, address.endpoint, key)
+        self._watches.append(watch)
         connect(socket, endpoint, key)
         if address.folder is not None:
             keys = address.client_keys()
-            self._made.append(_KeyedConnection(socket, address, address.endpoint, keys, mark))
+            self._made.append(_KeyedConnection(socket, address, address.endpoint, keys, mark, watch))
+
+    @property
+    def problem(self) -> str | None:
+        """Which connections have no peer, and why; None: all have one. From any thread."""
+        return "; ".join(watch.problem for watch in self._watches if watch.problem) or None
 
     def follow(self) -> None:
-        """Replaces connections whose keys were replaced; most calls do nothing."""
-        if self._made and (now_s := time.monotonic()) >= self._next_s:
+        """Replaces connections whose keys were replaced, and watches their peers; most calls do nothing."""
+        if self._watches and (now_s := time.monotonic()) >= self._next_s:
             self._next_s = now_s + CHECK_S
+            for watch in self._watches:
+                watch.read(now_s)
             for each in self._made:
                 each.follow(now_s)
 

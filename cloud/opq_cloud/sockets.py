@@ -41,7 +41,7 @@ def service_context() -> Iterator[Context]:
     try:
         yield context
     finally:
-        context.term()
+        context.destroy()  # monitors are open still
 
 
 def open_socket(context: Context, kind: int, **options: int) -> Socket:

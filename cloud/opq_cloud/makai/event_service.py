@@ -88,6 +88,7 @@ class EventService:
         self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
         self._gains = BoxGains(lambda: shared.store, config.v_per_lsb_fallback, self.counters)
         self._inbox = AnswerInbox()
+        self._keys = OwnKeys()
         self._requested = RequestedEvents(
             self.counters, self._instance, config.most_requested, config.noted_per_min
         )
@@ -98,8 +99,9 @@ class EventService:
         self._finished_order: deque[str] = deque()
 
     def health(self) -> list[HealthReport]:
-        """Reports Boxes with an unknown gain, and which of several event services works."""
-        return [*self._gains.health(), *turn_health(self.name, self._lease)]
+        """Reports missing brokers, Boxes with an unknown gain, and which of several event services works."""
+        own = HealthReport(self.name, self._keys.problem is None, info=self._keys.problem)
+        return [own, *self._gains.health(), *turn_health(self.name, self._lease)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config

@@ -21,7 +21,7 @@ from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
 from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.own_keys import OwnKeys
-from opq_cloud.service import ServiceCounters
+from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.sockets import (
     BURST,
     LARGEST_TOPIC_BYTES,
@@ -233,6 +233,11 @@ class EventBridge:
         self._config = config
         self.counters = ServiceCounters()
         self._limited = RateLimitedLog(log, MALFORMED_LOG_S)
+        self._keys = OwnKeys()
+
+    def health(self) -> list[HealthReport]:
+        """Reports a missing event service."""
+        return [HealthReport(self.name, self._keys.problem is None, info=self._keys.problem)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Runs until `stop`. An event that was announced while the bus was away is found in the store."""
@@ -241,7 +246,7 @@ class EventBridge:
             out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
             source = opened.enter_context(closing(subscriber(context, HWM, [""])))
             out.connect(self._config.bus_sub_endpoint, "mauka.bus_sub_endpoint")
-            keys = OwnKeys()
+            self._keys = keys = OwnKeys()
             keys.connect(source, self._config.event_endpoint, "mauka.event_endpoint")
             if ready is not None:
                 ready.set()

@@ -25,6 +25,7 @@ from opq_cloud.mauka.running.item_feeds import IncidentFeed, MeasurementFeed, Tr
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
 from opq_cloud.mauka.running.provenance import VERSION
 from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis, StreamAnalysis, StreamResult
+from opq_cloud.service import HealthReport
 from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore
@@ -83,6 +84,11 @@ class StreamRunner(MaukaPlugin):
         self._nominals: dict[str, Nominal] = {}
         self._nominals_until_s = 0.0
         self._costs = PluginCosts()
+
+    def health(self) -> list[HealthReport]:
+        """Reports a missing triggering broker."""
+        problem = self._measurements.problem
+        return [HealthReport(self.name, problem is None, info=problem)]
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         """Handles a notice: the incident is read."""

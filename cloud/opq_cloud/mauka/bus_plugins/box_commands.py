@@ -17,6 +17,7 @@ from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.messages import new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.own_keys import OwnKeys
+from opq_cloud.service import HealthReport
 from opq_cloud.sockets import Context, Socket, open_socket, service_context
 from opq_proto import log as logs
 from opq_proto.errors import FrameError
@@ -45,6 +46,11 @@ class BoxCommandPlugin(MaukaPlugin):
         self._requests: Socket | None = None
         self._answers: Socket | None = None
         self._command_context: Context | None = None
+        self._keys = OwnKeys()
+
+    def health(self) -> list[HealthReport]:
+        """Reports a missing acquisition broker."""
+        return [HealthReport(self.name, self._keys.problem is None, info=self._keys.problem)]
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Runs as the base does, with both sockets in addition to the bus."""

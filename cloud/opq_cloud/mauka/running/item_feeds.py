@@ -49,6 +49,11 @@ class MeasurementFeed:
         self._keys = OwnKeys()
         self._sequences: dict[str, int] = {}
 
+    @property
+    def problem(self) -> str | None:
+        """Which brokers are missing; None: none is, or it is closed."""
+        return None if self._opened is None else self._keys.problem
+
     def open(self) -> None:
         """Subscribes; does nothing where it has. Raises ConfigError."""
         if self._opened is not None:

@@ -1,0 +1,119 @@
+"""A service whose connection has no peer, or the wrong one, is not ok within 10 s, and names the address."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from free_ports import free_endpoint
+
+from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai_settings import EventServiceSection, TriggeringServiceSection
+from opq_cloud.own_keys import OwnKeys
+from opq_cloud.runner import ServiceBoard
+from opq_cloud.service import CloudContext, HealthReport
+from opq_cloud.sockets import service_context
+from opq_cloud.store import open_store
+from opq_proto.decision import Nominal
+
+LIMIT_S = 10.0
+
+
+def own(service: Any) -> HealthReport:
+    return next(part for part in service.health() if part.name == service.name)
+
+
+def refused(makai: Any, service: Any) -> str:
+    """Its problem, which has to be there within LIMIT_S of the start."""
+    began_s = time.monotonic()
+    report = makai.wait_for(lambda: None if own(service).ok else own(service))
+    assert time.monotonic() - began_s < LIMIT_S
+    return str(report.info)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Any:
+    shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
+    with closing(shared):
+        yield shared
+
+
+def triggering(makai: Any, context: CloudContext, brokers: Any, **endpoints: str) -> TriggeringService:
+    right = {
+        "measurement_endpoint": brokers.triggering_config.backend_endpoint,
+        "request_endpoint": brokers.acquisition_config.request_endpoint,
+    }
+    return TriggeringService(TriggeringServiceSection(**{**right, **endpoints}), context, Nominal(120, 60))
+
+
+@pytest.mark.parametrize(
+    ("request_at", "why"),
+    [
+        (lambda _: free_endpoint(), "nobody is there"),
+        (lambda brokers: brokers.triggering_config.backend_endpoint, "another kind of socket"),
+        (lambda brokers: brokers.acquisition_config.answer_endpoint, "another kind of socket"),
+        (lambda brokers: brokers.acquisition_config.response_endpoint, "it refuses the connection"),
+    ],
+    ids=["nobody", "measurements", "answers", "with keys"],
+)
+def test_commands_that_go_nowhere_are_not_ok(
+    makai: Any, context: CloudContext, request_at: Callable[[Any], str], why: str
+) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering), makai.running(brokers.acquisition):
+        endpoint = request_at(brokers)
+        service = triggering(makai, context, brokers, request_endpoint=endpoint)
+        with makai.running(service):
+            problem = refused(makai, service)
+            assert f"triggering_service.request_endpoint {endpoint} (PUSH): {why}" in problem
+            assert "measurement_endpoint" not in problem
+            board = ServiceBoard()
+            board.add(service).up = True
+            assert not board.health("opq").ok
+
+
+def test_swapped_addresses_of_the_event_service_are_both_named(makai: Any, context: CloudContext) -> None:
+    brokers = makai.brokers()
+    config = EventServiceSection(
+        answer_endpoint=brokers.acquisition_config.request_endpoint,
+        request_endpoint=brokers.acquisition_config.answer_endpoint,
+        event_endpoint=free_endpoint(),
+        event_id_endpoint=free_endpoint(),
+    )
+    service = EventService(config, context)
+    with makai.running(brokers.acquisition), makai.running(service):
+        problem = refused(makai, service)
+        assert "event_service.answer_endpoint" in problem
+        assert "event_service.request_endpoint" in problem
+
+
+def test_a_broker_that_comes_back_makes_it_well_again(makai: Any, context: CloudContext) -> None:
+    brokers = makai.brokers()
+    service = triggering(makai, context, brokers)
+    with makai.running(brokers.triggering), makai.running(service):
+        with makai.running(brokers.acquisition):
+            makai.wait_for(
+                lambda: service._keys._watches[1].has_met(brokers.acquisition_config.request_endpoint)
+            )
+        assert "nobody is there" in refused(makai, service)
+        with makai.running(brokers.acquisition):
+            makai.wait_for(lambda: own(service).ok)
+
+
+def test_a_loop_that_did_not_read_its_monitor_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long start is no missing peer: what the monitor holds is read first."""
+    with service_context() as context:
+        listener, sender = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        keys, endpoint = OwnKeys(), free_endpoint()
+        listener.bind(endpoint)
+        keys.connect(sender, endpoint, "key")
+        sender.send(b"")
+        assert listener.recv() == b""
+        now_s = time.monotonic() + 60.0
+        monkeypatch.setattr("opq_cloud.own_keys.time.monotonic", lambda: now_s)
+        keys.follow()
+        assert keys.problem is None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.config import CloudConfig
-from opq_cloud.endpoint_ports import address_problems, port_of
+from opq_cloud.endpoint_ports import address_problems
 from opq_cloud.makai_settings import DEFAULT_TRIGGERS
 from opq_cloud.original_analyses import NUMBER_KEYS, analysis_settings
 from opq_cloud.original_keys import (
@@ -30,6 +30,7 @@ from opq_cloud.original_keys import (
     is_obeyed,
     why_without_effect,
 )
+from opq_cloud.original_ports import BrokerPorts, MakaiAddresses, broker_ports, corrected
 from opq_cloud.sockets import beyond_loopback
 from opq_proto import log
 from opq_proto.config import build, read_document
@@ -40,11 +41,8 @@ Document = Mapping[str, object]
 Values = dict[str, Any]
 """Our sections and keys, nested, as `opq_proto.config.build` reads them."""
 
-PUBLISHED_PORT, PULL_PORT, PUB_PORT = 9881, 9884, 9899
-"""Where Measurements are published, commands are accepted, answers are published. The makai.config.json
-that the original ships has the last two swapped (H.21); its guide sends commands to the first (C.3).
-"""
 TREND_S = 60
+BROKER_PORTS = BrokerPorts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +80,22 @@ def read_config(
     embedded: Path | None = None,
     sources: Sequence[ConfigSource] = (),
     notify: Notify = log_notice,
+    brokers: Sequence[ConfigSource] = (),
 ) -> CloudConfig:
     """Builds the configuration: later paths over earlier ones, files over `sources`, `overrides` over all.
 
-    `embedded` is the folder of the embedded store and replaces a configured MongoDB.
+    `embedded` is the folder of the embedded store and replaces a configured MongoDB. `brokers`: files of
+    brokers that run apart; only their ports are used, to check an original makai.conf.
     Raises ConfigError with every problem.
     """
     merged: Values = {}
     every = [*sources, *(ConfigSource(path.name, read_document(path)) for path in paths)]
+    ports = broker_ports(source.document for source in (*brokers, *every))
     for source in every:
         kind = kind_of(source.document) or source.kind
         part: Document = source.document
         if kind is not None:
-            part = from_original(kind, source.document, source.name, notify)
+            part = from_original(kind, source.document, source.name, notify, ports)
         named, known = _mongo_of(part), _mongo_of(merged)
         if None not in (named, known) and named != known:
             text = (
@@ -136,7 +137,13 @@ def kind_of(document: Document) -> str | None:
     return next((kind for kind, keys in KNOWN_BY.items() if any(key in document for key in keys)), None)
 
 
-def from_original(kind: str, document: Document, where: str, notify: Notify = log_notice) -> Values:
+def from_original(
+    kind: str,
+    document: Document,
+    where: str,
+    notify: Notify = log_notice,
+    ports: BrokerPorts = BROKER_PORTS,
+) -> Values:
     """Translates the keys and values of an original file into ours.
 
     Raises ConfigError: an address is not a text, or a number is not a number.
@@ -172,7 +179,7 @@ def from_original(kind: str, document: Document, where: str, notify: Notify = lo
     if kind == "health":
         _put(found, "health.services", _watched(document.get("services")))
     if kind == "makai":
-        _makai(document, found, where, notify)
+        _makai(document, found, where, notify, ports)
     if kind == "mauka":
         _mauka(document, found)
     return found
@@ -278,8 +285,8 @@ def _without_password(uri: str | None) -> str:
     return re.sub(r"//.*@", "//…@", uri or "")
 
 
-def _makai(document: Document, found: Values, where: str, notify: Notify) -> None:
-    requests = _corrected_ports(found, where, notify)
+def _makai(document: Document, found: Values, where: str, notify: Notify, ports: BrokerPorts) -> None:
+    requests = _broker_addresses(found, where, notify, ports)
     if requests:
         _put(found, "event_service.request_endpoint", requests)
     trend_s = document.get("mongo_trends_update_interval_seconds", TREND_S)
@@ -292,30 +299,25 @@ def _makai(document: Document, found: Values, where: str, notify: Notify) -> Non
         _put(found, "triggering_service.plugins", _plugins(plugins, found, where, notify))
 
 
-def _corrected_ports(found: Values, where: str, notify: Notify) -> str:
-    """Corrects the ports of commands and answers; returns the address for commands."""
-    requests = str(found.get("triggering_service", {}).get("request_endpoint", ""))
-    measurements = str(found.get("triggering_service", {}).get("measurement_endpoint", ""))
-    answers = str(found.get("event_service", {}).get("answer_endpoint", ""))
-    problem = ""
-    if port_of(requests) == PUB_PORT and port_of(answers) == PULL_PORT:
-        problem = (
-            f"zmq_acquisition_endpoint ({requests}) and zmq_data_endpoint ({answers}) are swapped; "
-            f"commands go to {PULL_PORT}, answers come from {PUB_PORT}"
-        )
-        requests, answers = answers, requests
-    elif port_of(requests) == PUBLISHED_PORT and port_of(measurements) in (PUBLISHED_PORT, None):
-        problem = (
-            f"{requests} is where Measurements are published, and no command would arrive; "
-            f"commands go to {PULL_PORT}"
-        )
-        requests = f"{requests[: requests.rindex(':')]}:{PULL_PORT}"
-    if problem:
-        notify(ConfigNotice("config.corrected", where, "zmq_acquisition_endpoint", problem))
-        _put(found, "triggering_service.request_endpoint", requests)
-        if answers:
-            _put(found, "event_service.answer_endpoint", answers)
-    return requests
+def _broker_addresses(found: Values, where: str, notify: Notify, ports: BrokerPorts) -> str:
+    """Corrects the addresses of the brokers; returns the one for commands."""
+    service, events = found.get("triggering_service", {}), found.get("event_service", {})
+    given = MakaiAddresses(
+        str(service.get("measurement_endpoint", "")),
+        str(service.get("request_endpoint", "")),
+        str(events.get("answer_endpoint", "")),
+    )
+    used, differences, problem = corrected(given, ports)
+    if problem is not None:
+        event = "config.wrong_address" if used.commands == given.commands else "config.corrected"
+        notify(ConfigNotice(event, where, "zmq_acquisition_endpoint", problem))
+    for key, text in differences.items():
+        notify(ConfigNotice("config.broker_differs", where, key, text))
+    if used.commands:
+        _put(found, "triggering_service.request_endpoint", used.commands)
+    if used.answers:
+        _put(found, "event_service.answer_endpoint", used.answers)
+    return used.commands
 
 
 def _plugins(entries: list[object], found: Values, where: str, notify: Notify) -> list[Values]:

@@ -5,7 +5,8 @@ An environment variable holds the whole JSON text and wins over the file of the 
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from opq_cloud.original_config import ConfigSource
@@ -54,6 +55,24 @@ def original_sources(command: str, environment: Mapping[str, str] | None = None)
             found.append(ConfigSource(f"${variable}", _from_text(variable, variables[variable]), kind))
         elif folder is not None and file is not None and (folder / file).is_file():
             found.append(ConfigSource(str(folder / file), read_document(folder / file), kind))
+    return found
+
+
+def broker_sources(files: Sequence[Path], environment: Mapping[str, str] | None = None) -> list[ConfigSource]:
+    """Returns the brokers' configuration for a service that reads only their ports.
+
+    Their files beside `files` come last, so they win over the variables and /etc/opq. A broker reports
+    itself what cannot be read: here it is left out.
+    """
+    found: list[ConfigSource] = []
+    for command in ("triggering-broker", "acquisition-broker"):
+        with suppress(ConfigError):
+            found += original_sources(command, environment)
+    names = [file for kind, _, file in PLACES if file is not None and kind != "makai"]
+    for path in (each.parent / name for each in files for name in names):
+        if path not in files and path.is_file():
+            with suppress(ConfigError):
+                found.append(ConfigSource(str(path), read_document(path)))
     return found
 
 

@@ -144,11 +144,12 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     from opq_cloud.makai.shares.box_shares import configured_share
     from opq_cloud.mauka.service import judged_analyses
     from opq_cloud.original_config import ConfigNotice, read_config
+    from opq_cloud.original_places import broker_sources
     from opq_cloud.start_check import backend_findings, missing_keys, missing_secrets, missing_translations
 
     notices: list[ConfigNotice] = []
     overrides = None if data_dir is None else {"data_dir": str(data_dir)}
-    config = read_config([path], overrides, notify=notices.append)
+    config = read_config([path], overrides, notify=notices.append, brokers=broker_sources([path]))
     judged_triggers(config.triggering_service)
     judged_analyses(config)
     configured_share(config.triggering_service)

@@ -16,7 +16,7 @@ from opq_cloud.__main__ import _opened_store, cloud
 from opq_cloud.config import CloudConfig
 from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
 from opq_cloud.makai_settings import DEFAULT_TRIGGERS
-from opq_cloud.original_config import ConfigNotice, read_config
+from opq_cloud.original_config import ConfigNotice, ConfigSource, read_config
 from opq_cloud.original_keys import ADDRESSES, LIMITS_ELSEWHERE
 from opq_cloud.original_places import original_sources
 from opq_cloud.service import CloudContext, ServiceCounters
@@ -132,6 +132,62 @@ def test_the_guides_acquisition_endpoint_is_put_right_and_its_script_named(tmp_p
     elsewhere = {"zmq_trigger_endpoint": "tcp://a:7000", "zmq_acquisition_endpoint": "tcp://b:9881"}
     config, notices = read(tmp_path, GUIDE | elsewhere)  # a broker that does listen there
     assert config.triggering_service.request_endpoint == "tcp://b:9881"
+
+
+def test_the_correction_follows_the_brokers_own_files(tmp_path: Path) -> None:
+    """The guide's form, and the swapped one, on ports that only the brokers' files name."""
+    brokers = [
+        ConfigSource("tb.json", BROKER | {"backend": "tcp://*:7881"}),
+        ConfigSource("ab.json", {"backend_pull": "tcp://*:7884", "backend_pub": "tcp://*:7899"}),
+    ]
+    guide = GUIDE | {
+        "zmq_trigger_endpoint": "tcp://localhost:7881",
+        "zmq_acquisition_endpoint": "tcp://localhost:7881",
+    }
+    swapped = {
+        "zmq_acquisition_endpoint": "tcp://localhost:7899",
+        "zmq_data_endpoint": "tcp://localhost:7884",
+    }
+    endpoints = {"request_endpoint": "tcp://127.0.0.1:7884", "answer_endpoint": "tcp://127.0.0.1:7899"}
+    ours = ConfigSource("cloud.toml", {"acquisition_broker": endpoints})
+    path = tmp_path / "makai.conf"
+    for document, beside in ((guide, brokers), (guide | swapped, brokers), (guide, [ours])):
+        path.write_text(json.dumps(document))
+        notices: list[ConfigNotice] = []
+        config = read_config([path], notify=notices.append, brokers=beside)
+        assert config.triggering_service.request_endpoint == "tcp://localhost:7884"
+        assert config.event_service.request_endpoint == "tcp://localhost:7884"
+        assert config.event_service.answer_endpoint == "tcp://localhost:7899"
+        assert "commands go to 7884" in said(notices, "zmq_acquisition_endpoint")
+    config, notices = read(
+        tmp_path, guide
+    )  # no file of a broker: the port cannot be known, and none is guessed
+    assert config.triggering_service.request_endpoint == "tcp://localhost:7881"
+    assert "name the acquisition broker's address" in said(notices, "zmq_acquisition_endpoint")
+    notices = []
+    path.write_text(json.dumps(MAKAI))
+    read_config([path], notify=notices.append, brokers=brokers)
+    assert "has port 7884 in its file (backend_pull)" in said(notices, "zmq_acquisition_endpoint")
+
+
+def test_config_check_reads_the_brokers_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = GUIDE | {
+        "zmq_trigger_endpoint": "tcp://localhost:7881",
+        "zmq_acquisition_endpoint": "tcp://localhost:7881",
+    }
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "makai.conf").write_text(json.dumps(guide))
+    (here / "triggering_broker.json").write_text(json.dumps(BROKER | {"backend": "tcp://*:7881"}))
+    (here / "acquisition_broker_config.json").write_text(json.dumps({"backend_pull": "tcp://*:7884"}))
+    assert "commands go to 7884" in checked(here / "makai.conf").output
+    assert "name the acquisition broker's address" in checked(there / "makai.conf").output
+    monkeypatch.setenv("OPQ_CONFIG_FOLDER", str(here))
+    assert "commands go to 7884" in checked(there / "makai.conf").output
+    monkeypatch.setenv("OPQ_CONFIG_FOLDER", str(there))
+    (there / "acquisition_broker_config.json").write_text("{")  # the broker's own start reports it
+    assert "name the acquisition broker's address" in checked(there / "makai.conf").output
 
 
 def test_every_key_of_the_original_is_obeyed_or_named(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ class BoxStatus:
     Uplink."""
     held_sequences: tuple[int, int] | None = None
     """The oldest unacknowledged sequence, and the next; None: nothing is held. Uplink."""
+    ledger_problem: str = ""
+    """Why the disk takes no measured values; the ledgers' writer."""
     queue_problem: str = ""
     """Why the disk takes no Measurements; uplink."""
 
@@ -104,6 +106,8 @@ class BoxStatus:
             return f"its GPS time contradicts the others here by {self.gps_apart_ns / 1e9:+.3f} s"
         if self.ring_problem:
             return f"samples are measured and not kept: {self.ring_problem}"
+        if self.ledger_problem:
+            return f"measured values are not kept: {self.ledger_problem}"
         if self.queue_problem:
             return f"measurements wait in memory: {self.queue_problem}"
         return None if self.connected else "no uplink"

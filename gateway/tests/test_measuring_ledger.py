@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from opq_gateway.commands.half_cycles import read_half_cycles
 from opq_gateway.counters import BoxCounters
+from opq_gateway.local.health import health
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import MAX_WAITING, Ledger, LedgerWriter
+from opq_gateway.status import BoxStatus
 from opq_proto.half_cycles import half_cycles_from_wire, half_cycles_to_wire
 from opq_proto.messages import TimeSource
 
@@ -130,7 +132,7 @@ def test_a_disk_that_takes_nothing_is_reported_and_the_next_flush_goes_on(tmp_pa
 def test_a_disk_that_stands_still_holds_up_nobody_and_what_has_no_room_is_counted(tmp_path: Path) -> None:
     pipe = tmp_path / "ledger" / f"w-{T0_NS:019d}.led"
     ledger, counters, writer = Ledger(pipe.parent, "1", 24.0, 30.0), BoxCounters(), LedgerWriter()
-    writer.add(counters, ledger)
+    writer.add(counters, ledger, BoxStatus("1", 10))
     ledger.append(row(0))
     writer.write()
     pipe.unlink()
@@ -153,6 +155,32 @@ def test_a_disk_that_stands_still_holds_up_nobody_and_what_has_no_room_is_counte
     assert kept == [row(number).start_ns for number in range(MAX_WAITING + 7)][-MAX_WAITING:]
 
 
+def test_a_full_disk_makes_the_box_not_ok_until_something_is_written_again(tmp_path: Path) -> None:
+    writer, counters = LedgerWriter(), BoxCounters()
+    status = BoxStatus("1", 10, serial_open=True, sample_monotonic_s=0.0, connected=True)
+    of_box, of_group = (Ledger(tmp_path / name, "1", 24.0, 30.0) for name in ("box", "group"))
+    for ledger in (of_box, of_group):
+        writer.add(counters, ledger, status)
+    full = tmp_path / "box" / f"w-{T0_NS:019d}.led"
+    of_box.append(row(0))
+    writer.write()
+    assert status.problem(1.0) is None
+    full.unlink()
+    full.symlink_to("/dev/full")
+    of_box.append(row(1))
+    of_group.append(row(1))
+    for _ in range(2):  # a turn without rows shows nothing about the disk
+        writer.write()
+        assert status.problem(1.0) == "measured values are not kept: No space left on device"
+        part = health({"1": status}, 1.0, 1e9)
+        assert part["ok"] is False
+    assert counters["ledger_failed"] == 1
+    full.unlink()
+    of_box.append(row(2))
+    writer.write()
+    assert status.problem(1.0) is None
+
+
 def half_row(number: int) -> Values:
     """A window of a dip; whole single-precision numbers, as they are kept."""
     at_s = tuple(place / 128 for place in range(24))
@@ -163,7 +191,7 @@ def half_row(number: int) -> Values:
 
 def test_half_cycles_are_bounded_in_bytes_and_what_goes_is_counted(tmp_path: Path) -> None:
     ledger, counters, writer = Ledger(tmp_path, "1", 24.0, 30.0, 60_000), BoxCounters(), LedgerWriter()
-    writer.add(counters, ledger)
+    writer.add(counters, ledger, BoxStatus("1", 10))
     for hour in range(10):
         for number in range(40):
             ledger.append(half_row(hour * 18_000 + number))

@@ -17,6 +17,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,7 @@ import msgspec
 
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import KINDS, Values
+from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.messages import TimeSource
@@ -90,8 +92,8 @@ class Ledger:
         wait."""
         return 2 * len(self._waiting) >= MAX_WAITING
 
-    def flush(self) -> None:
-        """Writes the rows that wait.
+    def flush(self) -> bool:
+        """Writes the rows that wait; False: there were none.
 
         Raises:
             OSError: the disk is full or gone; the waiting rows are lost.
@@ -107,6 +109,7 @@ class Ledger:
             starts[series] = min(starts.get(series, rows[0].start_ns), rows[0].start_ns)
         for series, parts in records.items():
             self._write(series, starts[series], b"".join(parts))
+        return bool(records)
 
     def read(self, kind: str, start_ns: int, end_ns: int) -> Iterator[Values]:
         """The rows of a kind that overlap [start_ns, end_ns), in the order of writing.
@@ -265,15 +268,25 @@ def _values(box_id: str, kind: str, row: tuple[int, int, int, int, bool, dict[st
 EVERY_S = 1.0
 
 
+@dataclass(slots=True)
+class _Written:
+    counters: BoxCounters
+    ledger: Ledger
+    status: BoxStatus
+    """Where its problem is reported."""
+    dropped: int = 0
+    problem: str = ""
+
+
 class LedgerWriter:
     """Writes all ledgers; call `add` before `run`."""
 
     def __init__(self) -> None:
-        self._ledgers: list[tuple[BoxCounters, Ledger, int]] = []
+        self._ledgers: list[_Written] = []
         self._lines = RateLimitedLog(log.get(service="gateway"))
 
-    def add(self, counters: BoxCounters, ledger: Ledger) -> None:
-        self._ledgers.append((counters, ledger, 0))
+    def add(self, counters: BoxCounters, ledger: Ledger, status: BoxStatus) -> None:
+        self._ledgers.append(_Written(counters, ledger, status))
 
     def run(self, stop: threading.Event) -> None:
         """Writes once a second until `stop`, and once more then."""
@@ -282,14 +295,22 @@ class LedgerWriter:
         self.write()
 
     def write(self) -> None:
-        """Writes what waits; counts and logs what is lost because the disk refuses it, or too much waited."""
-        for at, (counters, ledger, dropped) in enumerate(self._ledgers):
-            if ledger.dropped > dropped:
-                counters.add("ledger_dropped", ledger.dropped - dropped)
-                self._ledgers[at] = (counters, ledger, ledger.dropped)
+        """Writes what waits; counts, logs and reports what is lost because the disk refuses it, or too much
+        waited."""
+        for each in self._ledgers:
+            ledger, counters = each.ledger, each.counters
+            lost = ledger.dropped - each.dropped
+            each.dropped = ledger.dropped
+            if lost:
+                counters.add("ledger_dropped", lost)
             try:
-                ledger.flush()
+                if ledger.flush():
+                    each.problem = f"the disk is too slow: {lost} rows lost" if lost else ""
             except OSError as error:
                 counters.add("ledger_failed")
-                self._lines.error("ledger.failed", reason=error.strerror or str(error))
+                each.problem = error.strerror or str(error)
+                self._lines.error("ledger.failed", reason=each.problem)
             counters.set("half_cycles_deleted", ledger.deleted_bytes)
+        for status in {id(each.status): each.status for each in self._ledgers}.values():
+            own = (each.problem for each in self._ledgers if each.status is status and each.problem)
+            status.ledger_problem = next(own, "")

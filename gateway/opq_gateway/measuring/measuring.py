@@ -101,9 +101,9 @@ class Measuring:
         box.taken_s = self._monotonic_s()
         if not self._boxes:
             for place in self._places.values():
-                self.ledgers.add(counters, place)
+                self.ledgers.add(counters, place, status)
         if ledger is not None:
-            self.ledgers.add(counters, ledger)
+            self.ledgers.add(counters, ledger, status)
         self._boxes[plan.box_id] = box
 
     def accept_block(self, box_id: str, block: SampleBlock) -> None:

@@ -110,14 +110,17 @@ class HealthSection:
         str, Field(description="address of the health of the whole system in `all`")
     ] = "127.0.0.1:8911"
     gateway_endpoint: Annotated[
-        str, Field(description="the gateway that `opq-cloud health` asks when it runs alone")
-    ] = "127.0.0.1:8913"
+        str | None,
+        Field(
+            description="a gateway that `opq-cloud health` asks too, e.g. 127.0.0.1:8913; none: no gateway"
+        ),
+    ] = None
     interval_s: Annotated[
         float, Field(ge=0.1, le=3600, description="interval at which services are asked")
     ] = 5.0
     services: Annotated[
         tuple[WatchedService, ...],
-        Field(description="services that `health` asks; none: each at its own address"),
+        Field(description="services that `health` asks, and no others; none: each of the cloud's"),
     ] = ()
 
 

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import structlog
 
+from opq_cloud.__main__ import _neighbours
+from opq_cloud.config import CloudConfig
 from opq_cloud.health.neighbours import Neighbours, health_from_json
 from opq_cloud.health.server import HealthService
 from opq_cloud.runner import ServiceBoard, ServiceRunner
 from opq_cloud.service import MAX_LABELS, HealthReport, ServiceCounters
+from opq_proto.config import build
 from opq_proto.errors import PortBusyError, StoreError
 
 
@@ -128,6 +131,21 @@ def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> Non
     assert health.reply("/nothing")[0] == HTTPStatus.NOT_FOUND
     assert HealthService("127.0.0.1:0", board, "mauka", any_path=True).reply("/x")[0] == HTTPStatus.OK
     ended(runner)
+
+
+def test_health_asks_the_services_of_the_cloud_and_a_gateway_only_where_one_is_configured() -> None:
+    def asked(**section: Any) -> list[str]:
+        config = build(CloudConfig, {"health": section}, "cloud.toml")
+        return [name for name, _ in _neighbours(config)._services]
+
+    own = [
+        *("triggering-broker", "acquisition-broker", "makai", "event-service", "mauka", "view"),
+        "notifications",
+    ]
+    assert asked() == own
+    assert asked(gateway_endpoint="127.0.0.1:8913") == [*own, "gateway"]
+    named = {"name": "makai", "url": "http://makai:8080"}
+    assert asked(services=[named]) == ["makai"]
 
 
 def test_neighbours_are_asked_and_one_that_is_down_or_old_is_reported(makai: Any) -> None:

@@ -52,7 +52,7 @@ def service_addresses(config: CloudConfig) -> ServiceAddresses:
     named = [EngineAddress(each.name, each.url, each.token_file) for each in config.view.rule_engines]
     folder = config.store.data_dir or config.data_dir or default_data_dir()
     return ServiceAddresses(
-        health=tuple((name, health_url(endpoint)) for name, endpoint in sections),
+        health=tuple((name, health_url(endpoint)) for name, endpoint in sections if endpoint),
         plugin_manager=reachable(config.mauka.plugin_manager_endpoint),
         bus=reachable(config.mauka.bus_sub_endpoint),
         commands=reachable(config.acquisition_broker.request_endpoint),

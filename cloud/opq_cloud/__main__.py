@@ -19,7 +19,7 @@ from opq_cloud.health.neighbours import Neighbours, url_of
 from opq_cloud.health.server import HealthService
 from opq_cloud.notifications.log_command import notifications_log
 from opq_cloud.original_config import read_config
-from opq_cloud.original_places import original_sources
+from opq_cloud.original_places import broker_sources, original_sources
 from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
 from opq_cloud.service import CloudContext, CloudService, Retention
 from opq_cloud.store import CloudStore, open_store, opened_people
@@ -134,8 +134,9 @@ def _neighbours(config: CloudConfig) -> Neighbours:
         ("mauka", url_of(config.mauka.health_endpoint)),
         ("view", url_of(config.view.http_endpoint, "/health")),
         ("notifications", url_of(config.notifications.health_endpoint)),
-        ("gateway", url_of(config.health.gateway_endpoint)),
     ]
+    if config.health.gateway_endpoint:
+        services.append(("gateway", url_of(config.health.gateway_endpoint)))
     return Neighbours(services, config.health.interval_s)
 
 
@@ -275,7 +276,8 @@ def _command(name: str) -> click.Command:
             sources = [] if named else original_sources(name)
             for source in sources:
                 log.get().info("config.found", file=source.name)
-            config = with_port_offset(read_config(named, overrides, embedded, sources), port_offset)
+            config = read_config(named, overrides, embedded, sources, brokers=broker_sources(named))
+            config = with_port_offset(config, port_offset)
             where = config.data_dir or default_data_dir()
             config = with_backend_keys(config, where)
             if scheduler is not None:

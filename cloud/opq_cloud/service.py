@@ -174,6 +174,11 @@ class CloudContext:
         store = self._store  # no lock: health must not wait while it opens
         return {} if store is None else store.unreadable
 
+    def store_problem(self) -> str | None:
+        """Returns `CloudStore.problem`; None while the store is not open."""
+        store = self._store  # no lock, as above
+        return None if store is None else store.problem
+
     def close(self) -> None:
         for lease in self._leases.values():
             lease.close()
@@ -194,6 +199,11 @@ class Retention:
     def __init__(self, shared: CloudContext) -> None:
         self.counters = ServiceCounters()
         self._shared = shared
+
+    def health(self) -> list[HealthReport]:
+        """Reports a store whose file is gone, or was replaced."""
+        problem = self._shared.store_problem()
+        return [HealthReport(self.name, problem is None, info=problem)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         store = self._shared.store

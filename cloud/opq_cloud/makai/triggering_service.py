@@ -123,6 +123,7 @@ class TriggeringService:
         self._judged: list[Measurement] = []
         """Measurements judged in this turn."""
         self._writer: MeasurementWriter | None = None
+        self._keys = OwnKeys()
         self._data_dir, self._bus_endpoint = data_dir, bus_endpoint
         self._rules: RuleHost | None = None
 
@@ -139,9 +140,9 @@ class TriggeringService:
         )
 
     def health(self) -> Iterable[HealthReport]:
-        problem = self._writer.problem if self._writer is not None else None
+        problem = (self._writer and self._writer.problem) or self._shared.store_problem()
         shares = [] if self._sharing is None else [self._others_share() or self._sharing.health()]
-        problem = problem or next((part.info for part in shares if not part.ok), None)
+        problem = problem or next((part.info for part in shares if not part.ok), None) or self._keys.problem
         own = HealthReport(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
         parts = [*self._boxes.health(), *self._triggers.health(), *self._follower.health()]

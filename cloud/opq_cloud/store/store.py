@@ -136,6 +136,10 @@ class CloudStore(ShownStore, JoinStore, Protocol):
     def unreadable(self) -> Mapping[str, int]:
         """Documents of others left out because they could not be read: collection -> how often; a copy."""
 
+    @property
+    def problem(self) -> str | None:
+        """What happened to the store's file while it is open; None: nothing, or it is no file."""
+
     def close(self) -> None: ...
 
     # Boxes

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.store import open_store
+from opq_cloud.service import CloudContext, Retention
+from opq_cloud.store import open_store, opened_people
 from opq_cloud.store.documents.findings import incident_document
-from opq_cloud.store.embedded import schema
+from opq_cloud.store.embedded import lost_store, schema
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.embedded.sequence_runs import RUN_LIMIT, SequenceRuns
 from opq_cloud.store.embedded.store import EmbeddedStore
@@ -29,6 +30,7 @@ from opq_cloud.store.rows import (
     row_from_measurement,
     unpack_block,
 )
+from opq_cloud.view.accounts.links import make_ticket
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trend, Trigger, Waveform
 
@@ -482,3 +484,54 @@ def test_a_closed_store_says_so(path: Path) -> None:
         store.next_event_id()
     with pytest.raises(StoreError, match="closed"):
         store.boxes()
+
+
+def test_a_store_of_0_bytes_is_reported_and_not_made_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost_store, "BEING_MADE_S", 0.1)
+    path.touch()
+    with pytest.raises(StoreError, match=r"opq\.db: is empty \(0 bytes\)"):
+        EmbeddedStore(path)
+    assert path.stat().st_size == 0
+    path.unlink()
+    EmbeddedStore(path).close()
+
+
+def test_a_file_that_another_process_is_just_making_is_waited_for(path: Path) -> None:
+    path.touch()
+    made = threading.Timer(0.2, lambda: sqlite3.connect(path).execute("PRAGMA journal_mode=WAL"))
+    made.start()
+    EmbeddedStore(path).close()
+    made.join()
+
+
+def test_a_store_that_is_gone_beside_its_accounts_is_reported(path: Path) -> None:
+    with opened_people(None, path.parent) as people:  # an invitation before the first start shows no loss
+        make_ticket(people, "first_admin", 60, role="admin")
+    store = EmbeddedStore(path)
+    store.people.add_account("a@example.org", "A", "admin", "x")
+    store.close()
+    path.unlink()
+    with pytest.raises(StoreError, match=r"is gone, and accounts\.db beside it shows that there was one"):
+        EmbeddedStore(path)
+    assert not path.exists()
+    path.with_name("accounts.db").unlink()
+    EmbeddedStore(path).close()
+
+
+def test_a_file_that_goes_while_it_is_in_use_is_not_ok(path: Path) -> None:
+    context = CloudContext(lambda: open_store(None, path.parent))
+    retention = Retention(context)
+    assert [part.ok for part in retention.health()] == [True]
+    assert context.store.problem is None
+    for happens, text in (
+        (lambda: path.rename(path.with_name("moved")), "No such file or directory"),
+        (path.touch, "was replaced by another file"),
+        (lambda: path.with_name("moved").rename(path), None),
+    ):
+        happens()
+        [report] = retention.health()
+        assert report.ok is (text is None)
+        assert text is None or text in str(report.info)
+    context.close()

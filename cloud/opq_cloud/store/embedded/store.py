@@ -12,6 +12,7 @@ from opq_cloud.store.embedded.events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded.findings import EmbeddedFindings, expire_findings
 from opq_cloud.store.embedded.incident_index import EmbeddedIndex
 from opq_cloud.store.embedded.incident_parts import EmbeddedParts
+from opq_cloud.store.embedded.lost_store import lost_while_open, refuse_lost
 from opq_cloud.store.embedded.measurement_log import SEAL_ROWS, MeasurementLog
 from opq_cloud.store.embedded.minutes import ALL_MINUTES
 from opq_cloud.store.embedded.parcel_slots import LIVE
@@ -40,13 +41,19 @@ class EmbeddedStore(
     """`store.CloudStore` on the file at `path`; several processes may have it open at once."""
 
     def __init__(self, path: Path, *, busy_s: float = BUSY_S, seal_rows: int = SEAL_ROWS) -> None:
+        refuse_lost(path)
         super().__init__(open_database(path, busy_s), Ttls(), seal_rows)
+        self._path, self._inode = path, path.stat().st_ino
         self.people = AccountRecords(EmbeddedDocuments(path.with_name(ACCOUNTS_FILE), busy_s))
 
     @property
     def unreadable(self) -> dict[str, int]:
         """Returns nothing: no other program writes its documents."""
         return {}
+
+    @property
+    def problem(self) -> str | None:
+        return lost_while_open(self._path, self._inode)
 
     def close(self) -> None:
         self.people.close()

@@ -52,6 +52,11 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
     def unreadable(self) -> dict[str, int]:
         return dict(self._readable.unreadable)
 
+    @property
+    def problem(self) -> str | None:
+        """Returns None: it is no file of this machine, and each call reports what fails."""
+        return None
+
     def close(self) -> None:
         self._server.client.close()
 

@@ -1,0 +1,58 @@
+"""A store's file that is empty or gone is reported; without these checks SQLite makes an empty one instead.
+
+Separate from `store.py`: what it reads of another file is its own matter.
+"""
+
+import contextlib
+import sqlite3
+import time
+from pathlib import Path
+
+from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
+from opq_cloud.store.records.accounts import TABLES, TICKETS
+from opq_proto.errors import StoreError
+
+BEING_MADE_S = 5.0
+"""A file that another process is just making is empty for an instant."""
+RESTORE = "restore a copy (docs/administration.md, Copies), or, to begin with an empty store, move"
+
+
+def refuse_lost(path: Path) -> None:
+    """Raises StoreError if the file is empty, or missing where `accounts.db` shows that there was one."""
+    until_s = time.monotonic() + BEING_MADE_S
+    while path.is_file() and not path.stat().st_size:
+        if time.monotonic() > until_s:
+            raise StoreError(f"{path}: is empty (0 bytes), so its data is lost; {RESTORE} it away")
+        time.sleep(0.02)
+    accounts = path.with_name(ACCOUNTS_FILE)
+    if not path.exists() and accounts.exists() and _was_in_use(accounts):
+        raise StoreError(
+            f"{path}: is gone, and {ACCOUNTS_FILE} beside it shows that there was one; {RESTORE} "
+            f"{ACCOUNTS_FILE} away"
+        )
+
+
+def lost_while_open(path: Path, inode: int) -> str | None:
+    """Returns what happened to the file that was opened; None: it is still there."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"{path}: {error.strerror}: what is stored now is lost when this process ends"
+    if status.st_ino != inode:
+        return f"{path}: was replaced by another file while it is in use; start this process again"
+    return None if status.st_size else f"{path}: is empty (0 bytes) while it is in use; restore a copy"
+
+
+def _was_in_use(accounts: Path) -> bool:
+    """Whether it has anything but invitations: `--first-admin` writes one before there is a store."""
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{accounts.absolute().as_uri()}?mode=ro", uri=True)
+        ) as opened:
+            tables = {
+                name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
+            used = tables.intersection(TABLES) - {TICKETS}
+            return any(opened.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone() for name in used)
+    except sqlite3.Error:
+        return False  # its own use reports what is wrong with it

@@ -220,8 +220,12 @@ class EventServiceSection:
         float, Field(gt=0, le=3600, description="time until a Box is asked again after a restart or silence")
     ] = 5.0
     v_per_lsb_fallback: Annotated[
-        float, Field(gt=0, description="gain of an original Box without calibration in the store")
-    ] = 1 / 152.5  # opq-interop G.1: the sample configuration's counts per volt
+        float | None,
+        Field(
+            gt=0,
+            description="gain of an original Box without calibration in the store; none: unknown, not judged",
+        ),
+    ] = None
     most_requested: Annotated[
         int, Field(ge=1, le=10_000, description="most requested events that wait for their Boxes")
     ] = 20

@@ -355,6 +355,25 @@ def test_an_incident_without_a_waveform_says_so_and_shows_no_empty_chart(
     assert all(each not in page for each in ("Cursor", "not drawn", "every time axis"))
 
 
+def test_pages_and_json_say_which_command_states_an_unknown_gain(
+    store: CloudStore, client: TestClient
+) -> None:
+    wave = replace(wave_of(sine(2.0, hz=57.0)), gain_known=False)
+    event_id = put_wave(store, wave, "unknown")
+    finding = Finding("frequency_deviation", "1", wave.start_ns, wave.end_ns, 1000)
+    (stored,) = put_findings(store, event_id, [finding])
+    order = "opq-tools boxes set 1 --calibration-constant COUNTS_PER_VOLT"
+    incident = f"/incidents/{stored.incident_id}"
+    for page in (f"/events/{event_id}", incident, f"{incident}/examine"):
+        assert order in client.get(page).text
+    found = client.get(f"/api/v1/events/{event_id}/waveforms/1").json()
+    assert found["volts_per_lsb"] is None and order in found["problem"]
+    store.put_box(BoxRecord("1", "Box 1", calibration_constant=100.0))
+    assert order not in client.get(f"/events/{event_id}").text
+    found = client.get(f"/api/v1/events/{event_id}/waveforms/1").json()
+    assert (found["volts_per_lsb"], found["problem"]) == (0.01, None)
+
+
 @pytest.mark.parametrize(("events", "said"), [(13, "1 event of this incident is"), (14, "2 events of this")])
 def test_events_that_are_not_drawn_are_counted_in_words(
     store: CloudStore, client: TestClient, events: int, said: str

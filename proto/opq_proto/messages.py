@@ -163,6 +163,8 @@ class Waveform:
     first_sample: int
     counts: NDArray[np.int16]
     gaps: tuple[Gap, ...] = ()
+    gain_known: bool = True
+    """False: nobody stated the gain; `v_per_lsb` is assumed, and nothing may be judged by volts."""
 
     @property
     def rate_hz(self) -> float:

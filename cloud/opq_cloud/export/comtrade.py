@@ -107,7 +107,8 @@ def hdr_text(record: WaveformRecord) -> str:
         f"Event {facts['event_id']}, Box {facts['box_id']} ({facts['box_name']}): {facts['because']}",
         f"First sample {facts['start_utc']}, clock {facts['time_source']}, "
         + ("uncertainty not known" if doubt is None else f"uncertain by {doubt / 1e6:g} ms"),
-        f"{facts['volts_per_lsb']} V per count, {facts['rate_hz']} Hz as measured",
+        f"{record.wave.v_per_lsb} V per count, {facts['rate_hz']} Hz as measured",
+        *(() if record.wave.gain_known else ("The gain is assumed: nobody stated it",)),
         f"Written by {facts['software']}; licence: {facts['licence'] or 'not stated'}",
     )
     return "".join(f"{_one_line(line)}\r\n" for line in lines)

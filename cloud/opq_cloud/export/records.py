@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import EventRecord
+from opq_cloud.unknown_gain import gain_advice
 from opq_proto.errors import OpqError
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Waveform
@@ -75,7 +76,8 @@ class WaveformRecord:
             "nominal_hz": box.nominal_hz,
             "rate_hz": wave.rate_hz,
             "rate_millihz": wave.rate_millihz,
-            "volts_per_lsb": wave.v_per_lsb,
+            "volts_per_lsb": wave.v_per_lsb if wave.gain_known else None,
+            "problem": None if wave.gain_known else gain_advice(wave.box_id),
             "start_ns": wave.start_ns,
             "start_utc": utc_text(wave.start_ns),
             "uncertainty_ns": known_uncertainty_ns(wave.uncertainty_ns),

@@ -42,6 +42,7 @@ from opq_cloud.makai_settings import EventServiceSection, FurtherBrokers
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import POLL_MS, Socket, service_context
+from opq_cloud.unknown_gain import answered_waveform
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Trigger, Waveform
@@ -50,7 +51,6 @@ from opq_proto.wire import (
     Response,
     data_command,
     response_from_wire,
-    waveform_from_frames,
 )
 
 REFRESH_S = 0.25
@@ -276,7 +276,7 @@ class EventService:
         if parsed is None or len(frames) < 2:
             raise FrameError("identity is not data_<token>_<instance>, or there is no Response")
         box_id = str(response_from_wire(frames[1]).box_id)
-        response, wave = waveform_from_frames(frames[1], frames[2:], self._gains.v_per_lsb(box_id))
+        response, wave = answered_waveform(frames[1:], self._gains.v_per_lsb(box_id))
         if response.WhichOneof("response") != "get_data_response":
             raise FrameError("the Response does not answer a data command")
         return DataAnswer(*parsed, box_id, response, wave)

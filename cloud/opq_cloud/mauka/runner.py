@@ -22,6 +22,7 @@ from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.incident_notice import INCIDENT, MAX_BOXES
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.mauka.measuring.clock_alignment import Alignments, clock_alignments, stamped
+from opq_cloud.mauka.measuring.unknown_gain import UnknownGains
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.analysis_pool import AnalysisJob, AnalysisPool
@@ -29,6 +30,7 @@ from opq_cloud.mauka.running.event_analysis import (
     EventOutcome,
     analysis_order,
     by_nominal,
+    findings_in,
     first_findings,
     nominal_of_box,
     unjudged_by,
@@ -114,12 +116,13 @@ class AnalysisRunner(MaukaPlugin):
         self._open = OpenDisturbances(store, rms.limits(), clock)
         self._grown: deque[tuple[int, Finding]] = deque(maxlen=MAX_FOLLOWED)
         """Events and findings that are to be stored."""
+        self._gains = UnknownGains()
         self._lease = lease
         self._had_turn = True
 
     def health(self) -> list[HealthReport]:
-        """Reports which of several Maukas works."""
-        return turn_health("mauka", self._lease)
+        """Reports which of several Maukas works, and Boxes whose volts are not judged."""
+        return [*turn_health("mauka", self._lease), *self._gains.health()]
 
     def _has_turn(self) -> bool:
         return self._lease is None or self._lease.held()
@@ -259,6 +262,7 @@ class AnalysisRunner(MaukaPlugin):
         if event is None or record is None:
             self.counters.add("unknown_events")
             return None
+        self._gains.note_event(event)
         return with_wiring(event, self._writer.place_of), record
 
     def _hand_over(self, pool: AnalysisPool, event_id: int, again: bool, complete: bool) -> None:
@@ -498,7 +502,7 @@ class AnalysisRunner(MaukaPlugin):
         def analyse(event: Event) -> bool:
             return self.guard(
                 what,
-                lambda: findings.extend(source.stamped(analysis.findings_in(event, nominal, self._states))),
+                lambda: findings.extend(source.stamped(findings_in(analysis, event, nominal, self._states))),
                 event_id=event.event_id,
                 box_ids=[wave.box_id for wave in event.waveforms],
             )

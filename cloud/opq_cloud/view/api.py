@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from opq_cloud.judged_nominal import judged_in_event
 from opq_cloud.store.incidents.as_json import finding_json, incident_json
 from opq_cloud.store.trends.pyramid import MAX_ROWS
+from opq_cloud.unknown_gain import gain_advice
 from opq_cloud.view import charts
 from opq_cloud.view.box_history import METRICS, read_history
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label, read_incidents, whole_id
@@ -253,7 +254,8 @@ def _wave_json(wave: Waveform, event_id: str, origin_ns: int) -> dict[str, objec
         "uncertainty_ns": wave.uncertainty_ns,
         "source": wave.source.name.lower(),
         "rate_hz": wave.rate_hz,
-        "volts_per_lsb": wave.v_per_lsb,
+        "volts_per_lsb": wave.v_per_lsb if wave.gain_known else None,
+        "problem": None if wave.gain_known else gain_advice(wave.box_id),
         "samples": len(wave.counts),
         "gaps": [asdict(gap) for gap in wave.gaps],
     }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.unknown_gain import gain_command
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import AccountContext, PageMaker
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
@@ -86,6 +87,11 @@ class EventPages:
             states=self._states(record, now_ns),
             waiting=bool(waiting_boxes(record, now_ns)),
             waves=[draw_wave(label(context.box(wave.box_id)), k, wave) for k, wave in enumerate(waves)],
+            unknown_gains=[
+                (label(context.box(wave.box_id)), gain_command(wave.box_id))
+                for wave in stored
+                if not wave.gain_known
+            ],
             not_drawn=len(stored) - len(waves),
             hidden=bool(record.boxes_received) and not waves,
             incidents=incidents,

@@ -10,6 +10,7 @@ import structlog
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.events.box_gains import BoxGains
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
+from opq_cloud.makai_settings import EventServiceSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
@@ -97,12 +98,24 @@ def test_a_waveform_of_a_box_without_a_gain_is_warned_of_once_and_until_somebody
     (report,) = gains.health()
     assert report.ok
     assert report.info is not None
-    assert "152.5 counts per volt are assumed" in report.info
+    assert "152.5 counts per volt are used, as configured" in report.info
     store.put_box(BoxRecord("1", "", calibration_constant=146.0))
     assert gains.v_per_lsb("1") == 1 / 146.0
     gains.read_response("1", original)
     assert gains.health() == []
     assert counters.of("waveforms_scaled_by_fallback", "1") == 3
+
+
+def test_a_gain_that_nobody_stated_is_not_ok_and_the_command_stands_beside_it(store: CloudStore) -> None:
+    gains = BoxGains(lambda: store, EventServiceSection().v_per_lsb_fallback, ServiceCounters())
+    assert gains.v_per_lsb("7") is None
+    original = Response(box_id=7)
+    original.get_data_response.start_ts = 1
+    gains.read_response("7", original)
+    (report,) = gains.health()
+    assert not report.ok
+    assert "nothing that rests on its volts is judged" in str(report.info)
+    assert "opq-tools boxes set 7 --calibration-constant COUNTS_PER_VOLT" in str(report.info)
 
 
 def test_the_measurement_is_believed_first_then_the_store_then_the_configuration() -> None:

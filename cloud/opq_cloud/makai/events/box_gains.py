@@ -5,6 +5,7 @@ from collections.abc import Callable
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.store import CloudStore
+from opq_cloud.unknown_gain import gain_advice, gain_command
 from opq_proto import log
 from opq_proto.wire import Response
 
@@ -21,9 +22,9 @@ class BoxGains:
     """
 
     def __init__(
-        self, store: Callable[[], CloudStore], v_per_lsb_fallback: float, counters: ServiceCounters
+        self, store: Callable[[], CloudStore], v_per_lsb_fallback: float | None, counters: ServiceCounters
     ) -> None:
-        """`v_per_lsb_fallback`: volts per count of a Box that is not calibrated."""
+        """`v_per_lsb_fallback`: volts per count of a Box that is not calibrated; None: unknown."""
         self._store = store
         self._fallback = v_per_lsb_fallback
         self._counters = counters
@@ -31,8 +32,11 @@ class BoxGains:
         self._uncalibrated: frozenset[str] = frozenset()
         self._warned: set[str] = set()
 
-    def v_per_lsb(self, box_id: str) -> float:
-        """The gain of a Box that does not send it: from the store's calibration, else the configured one."""
+    def v_per_lsb(self, box_id: str) -> float | None:
+        """The gain of a Box that does not send it: from the store's calibration, else the configured one.
+
+        None: nobody stated it.
+        """
         record = self._store().box(box_id)
         if record is not None and record.calibration_constant:
             self._uncalibrated -= {box_id}
@@ -58,9 +62,9 @@ class BoxGains:
         self._known[box_id] = constant
 
     def health(self) -> list[HealthReport]:
-        """Returns a line per Box whose last waveform was scaled by the fallback; `ok`, because it works."""
+        """Returns a line per Box whose last waveform had no gain; not ok where none is configured either."""
         return [
-            HealthReport(f"gain of Box {box_id}", True, info=self._advice(box_id))
+            HealthReport(f"gain of Box {box_id}", self._fallback is not None, info=self._advice(box_id))
             for box_id in sorted(self._uncalibrated & self._warned, key=box_order)
         ]
 
@@ -71,7 +75,9 @@ class BoxGains:
             _log.warning("box.gain_unknown", box_id=box_id, advice=self._advice(box_id))
 
     def _advice(self, box_id: str) -> str:
+        if self._fallback is None:
+            return gain_advice(box_id)
         return (
-            f"not known: {1 / self._fallback:g} counts per volt are assumed, which may be 5 % wrong; "
-            f"say opq-tools boxes set {box_id} --calibration-constant COUNTS_PER_VOLT"
+            f"its own is unknown: {1 / self._fallback:g} counts per volt are used, as configured "
+            f"(event_service.v_per_lsb_fallback); state it with `{gain_command(box_id)}`"
         )

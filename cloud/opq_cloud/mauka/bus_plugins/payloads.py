@@ -84,6 +84,8 @@ class MakaiEventPlugin(MaukaPlugin):
             (RMS_WINDOWED_VOLTAGE, mauka_pb2.VOLTAGE_RMS_WINDOWED, window_rms_v(volts)),
             (WINDOWED_FREQUENCY, mauka_pb2.FREQUENCY_WINDOWED, fitted_cycles_hz(volts, run.rate_hz)),
         )
+        if not run.gain_known:  # an original plug-in judges these volts
+            parts = tuple(part for part in parts if part[0] not in (RAW_VOLTAGE, RMS_WINDOWED_VOLTAGE))
         span_ms = (run.start_ns // 1_000_000, run.end_ns // 1_000_000)
         for topic, kind, data in parts:
             self.produce(topic, payload(event_id, run.box_id, data, kind, span_ms, self.name))

@@ -23,13 +23,14 @@ from opq_cloud.sockets import connect, open_socket
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.event_record import MAUKA_ASKED
 from opq_cloud.store.store import CloudStore
+from opq_cloud.unknown_gain import answered_waveform
 from opq_proto import log as logs
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError
 from opq_proto.mauka_pb2 import MaukaMessage, TriggerRequest
 from opq_proto.messages import Trigger
 from opq_proto.rate_limit import TokenBuckets
-from opq_proto.wire import Response, data_command, info_command, waveform_from_frames
+from opq_proto.wire import Response, data_command, info_command
 
 log = logs.get(service="mauka")
 
@@ -67,9 +68,9 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         self,
         config: PluginConfig,
         store: Callable[[], CloudStore],
-        v_per_lsb_fallback: float = EventServiceSection().v_per_lsb_fallback,
+        v_per_lsb_fallback: float | None = EventServiceSection().v_per_lsb_fallback,
     ) -> None:
-        """`v_per_lsb_fallback`: for a Box that does not report its gain and is not in the store."""
+        """`v_per_lsb_fallback`: for a Box that reports no gain and has none in the store; None: unknown."""
         super().__init__(config, [TRIGGER_REQUEST], TriggerRequestPlugin.NAME, [PREFIX])
         self._store, self._fallback = store, v_per_lsb_fallback
         self._open: dict[str, _OpenRequest] = {}
@@ -130,7 +131,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         store = self._store()
         box = store.box(box_id)
         known = box.calibration_constant if box is not None else None
-        _, wave = waveform_from_frames(frames[0], frames[1:], 1 / known if known else self._fallback)
+        _, wave = answered_waveform(frames, 1 / known if known else self._fallback)
         if wave is None:
             store.mark_missing(each.event_id, box_id, "no samples of this span")
             self.counters.add("boxes_missing")

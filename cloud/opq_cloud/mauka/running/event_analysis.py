@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from opq_cloud.mauka.measuring.clock_alignment import clock_alignments, stamped
+from opq_cloud.mauka.measuring.unknown_gain import at_nominal, judged
 from opq_cloud.mauka.running.provenance import Provenance, provenance_of
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.store import CloudStore
@@ -106,6 +107,13 @@ class InstalledOne(Protocol):
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]: ...
 
 
+def findings_in(
+    analysis: Analysis | InstalledOne, event: Event, nominal: Nominal, states: dict[Any, Any]
+) -> tuple[Finding, ...]:
+    """Returns the findings of one analysis, without those that rest on an unknown gain; raises as it does."""
+    return judged(event, analysis.findings_in(at_nominal(event, nominal.volts), nominal, states))
+
+
 def analyse_parts(
     analysis: Analysis | InstalledOne, parts: Iterable[tuple[Nominal, Event]], states: dict[Any, Any]
 ) -> tuple[list[Finding], Exception | None]:
@@ -121,7 +129,7 @@ def analyse_parts(
             pieces += [replace(part, waveforms=(wave,)) for wave in part.waveforms]
         for piece in pieces:
             try:
-                found += analysis.findings_in(piece, nominal, states)
+                found += findings_in(analysis, piece, nominal, states)
             except Exception as error:  # an analysis may be third-party code
                 failed = error
             else:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from opq_cloud.mauka.measuring.unknown_gain import at_nominal
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.documents.sample_requests import ASKED, WAITING, NsSpan, StoredSampleRequest
@@ -90,7 +91,7 @@ class SampleRequester:
             for nominal, part in parts.items():
                 boxes = {wave.box_id for wave in part.waveforms}
                 seen = [each for each in own if each.box_id in boxes]
-                requests_of = partial(analysis.requests_in, part, seen, nominal)
+                requests_of = partial(analysis.requests_in, at_nominal(part, nominal.volts), seen, nominal)
                 more = partial(_add_requests, wanted, analysis.name, requests_of, part, record, self._section)
                 guard(f"requests of {analysis.name}", more)
         if not wanted:

@@ -15,6 +15,7 @@ from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.unknown_gain import DRAWN_V_PER_LSB
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.half_cycles import HalfCycleRms, half_cycles_from_wire, half_cycles_to_wire
@@ -168,7 +169,7 @@ def waveform_document(event_id: int, wave: Waveform, location: str) -> Document:
         "start_ns": wave.start_ns, "uncertainty_ns": wave.uncertainty_ns,
         "time_source": int(wave.source), "rate_millihz": wave.rate_millihz,
         "v_per_lsb": wave.v_per_lsb, "first_sample": wave.first_sample,
-        "gaps": [asdict(gap) for gap in wave.gaps],
+        "gaps": [asdict(gap) for gap in wave.gaps], **({} if wave.gain_known else {"gain_assumed": True}),
     }  # fmt: skip
 
 
@@ -180,26 +181,29 @@ def counts_to_bytes(wave: Waveform) -> bytes:
 def waveform_from_document(document: Document, data: bytes, calibration_constant: float | None) -> Waveform:
     """Returns the samples with their time.
 
-    A document of the original has 12 kS/s, the Box's calibration and an unknown uncertainty.
+    A document of the original has 12 kS/s, the Box's calibration and an unknown uncertainty. One of ours
+    whose gain was assumed has the Box's calibration too, as soon as there is one.
     """
     counts = np.frombuffer(data, dtype="<i2").astype(np.int16)
     start_ms = int(document.get("event_start_timestamp_ms", 0))
     v_per_lsb = document.get("v_per_lsb")
-    if v_per_lsb is None:
-        v_per_lsb = 1.0 / calibration_constant if calibration_constant else 1.0
+    gain_known = v_per_lsb is not None and not document.get("gain_assumed")
+    if not gain_known and calibration_constant:
+        v_per_lsb, gain_known = 1.0 / calibration_constant, True
     return Waveform(
         box_id=str(document["box_id"]),
         start_ns=int(document.get("start_ns", start_ms * NS_PER_MS)),
         uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
         source=TimeSource(int(document.get("time_source", 0))),
         rate_millihz=int(document.get("rate_millihz", 12_000_000)),
-        v_per_lsb=float(v_per_lsb),
+        v_per_lsb=DRAWN_V_PER_LSB if v_per_lsb is None else float(v_per_lsb),
         first_sample=int(document.get("first_sample", 0)),
         counts=counts,
         gaps=tuple(
             Gap(int(gap["first_sample"]), int(gap["samples"]), str(gap["reason"]))
             for gap in document.get("gaps", ())
         ),
+        gain_known=gain_known,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 
 from opq_cloud.store.documents import Document
+from opq_cloud.store.documents.boxes import box_from_document
 from opq_cloud.store.documents.events import (
     by_box,
     counts_to_bytes,
@@ -295,7 +296,7 @@ class EmbeddedEvents(EmbeddedPart):
                 except StoreError as error:
                     missing[document["box_id"]] = str(error)
                     continue
-                waves.append(waveform_from_document(document, data, None))
+                waves.append(_waveform(connection, document, data))
         return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), missing)
 
 
@@ -320,7 +321,17 @@ def _stored_waveform(connection: sqlite3.Connection, event_id: int, box_id: str)
         data = read_file(connection, document["data_fs_filename"])
     except StoreError:
         return None
-    return waveform_from_document(document, data, None)
+    return _waveform(connection, document, data)
+
+
+def _waveform(connection: sqlite3.Connection, document: Document, data: bytes) -> Waveform:
+    box, constant = None, None
+    if document.get("gain_assumed"):
+        query = "SELECT document FROM opq_boxes WHERE box_id = ?"
+        box = connection.execute(query, (document["box_id"],)).fetchone()
+    if box is not None:
+        constant = box_from_document(json.loads(box[0])).calibration_constant
+    return waveform_from_document(document, data, constant)
 
 
 def _record(row: tuple[str, int, int]) -> EventRecord:

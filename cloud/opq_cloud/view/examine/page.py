@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.unknown_gain import gain_command
 from opq_cloud.view import charts, words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ShownBox, ViewContext, label
@@ -140,6 +141,11 @@ class ExaminePages:
             "length_ms": length_ms,
             "steps": _steps(address, length_ms),
             "events_left_out": found.events_left_out,
+            "unknown_gains": [
+                (label(self._context.box(box_id)), gain_command(box_id))
+                for box_id, signal in found.signals.items()
+                if any(not run.wave.gain_known for run in signal.runs)
+            ],
             "sample_ms": max(
                 (1e6 / each.runs[0].wave.rate_millihz for each in found.signals.values() if each.runs),
                 default=0.1,

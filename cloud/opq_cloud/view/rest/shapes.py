@@ -136,12 +136,14 @@ class MeasurementShape(_Shape):
 
 
 class WaveformShape(_Shape):
-    """Converter counts with gain and time: volts = counts x volts_per_lsb."""
+    """Converter counts with gain and time: volts = counts x volts_per_lsb; null: nobody stated the gain, and
+    `problem` says what to do."""
 
     event_id: int
     box_id: str
     rate_hz: float
-    volts_per_lsb: float
+    volts_per_lsb: float | None
+    problem: str | None
     start_ns: int
     uncertainty_ns: int | None
     time_source: Literal["gps", "holdover", "ntp", "free"]

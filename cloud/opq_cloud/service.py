@@ -179,6 +179,11 @@ class CloudContext:
         store = self._store  # no lock, as above
         return None if store is None else store.problem
 
+    def numbers_problem(self) -> str | None:
+        """Returns `CloudStore.numbers_problem`; None while the store is not open."""
+        store = self._store  # no lock, as above
+        return None if store is None else store.numbers_problem
+
     def close(self) -> None:
         for lease in self._leases.values():
             lease.close()

@@ -137,6 +137,10 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         """Documents of others left out because they could not be read: collection -> how often; a copy."""
 
     @property
+    def numbers_problem(self) -> str | None:
+        """Whether another service numbers incidents too, and what to change; None: it does not."""
+
+    @property
     def problem(self) -> str | None:
         """What happened to the store's file while it is open; None: nothing, or it is no file."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 from account_scene import PASSWORD, FormBrowser, meteors_hash
 from bson.int64 import Int64
 from gridfs import GridFS
@@ -198,8 +199,57 @@ def test_ids_go_on_above_those_of_the_original_and_of_one_that_still_runs(store:
     (known,) = put_findings(store, 9401, [sag])
     assert (known.finding_id, known.incident_id) == (42, 42), "an original incident is left as it is"
     assert "group_id" not in db.incidents.find_one({"incident_id": 41})
+
+
+def test_numbers_of_another_service_are_noticed_left_room_and_never_overwritten(
+    store: MongoStore, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An original Mauka with its own id service gives the numbers after the highest stored, one by one."""
+
+    def put(second: int) -> tuple[int, int]:
+        start_ns = (T_MS + 1000 * 100 * second) * 1_000_000
+        sag = Finding("sag", "1", start_ns, start_ns + 50_000_000, 0, residual_percent=80.0)
+        (known,) = put_findings(store, 9354, [sag])
+        return known.finding_id, known.incident_id
+
+    def theirs(number: int) -> None:
+        db.incidents.insert_one({"incident_id": number, "event_id": -1, "box_id": "9", "annotations": []})
+
+    assert put(1) == (42, 42)
+    assert store.numbers_problem is None
+    theirs(43)
+    with structlog.testing.capture_logs() as lines:
+        ours = put(2)
+    assert ours == (1_000_044, 1_000_044), "its next numbers are left to it, as incidents too"
+    assert "zmq.incident_id_provider.req.interface" in str(store.numbers_problem)
+    assert [line["event"] for line in lines] == ["incident_numbers.foreign"]
+    for number in range(44, 60):
+        theirs(number)
+    assert put(3) == (1_000_045, 1_000_045)
+    theirs(1_000_046)  # it started again, above the highest number
+    assert put(4) == (2_000_047, 2_000_047)
+
+    given = store._server.next_number
+
+    def taken_meanwhile(name: str, *args: Any, **options: Any) -> int:
+        number = given(name, *args, **options)
+        if name == "incident_id" and number == 2_000_048:
+            theirs(number)
+        return number
+
+    monkeypatch.setattr(store._server, "next_number", taken_meanwhile)
+    before = db.incidents.count_documents({})
+    found = put(5)
+    assert found[0] > 2_000_048
+    assert db.incidents.count_documents({}) == before + 2, "theirs and ours"
+    assert db.incidents.find_one({"incident_id": 2_000_048})["box_id"] == "9"
+    assert store.incident(found[1]) is not None
+
+
+def test_the_first_number_after_the_originals_is_the_next(store: MongoStore, db: Any) -> None:
     db.incidents.insert_one({"incident_id": 50, "event_id": -1, "box_id": "1"})
     assert store.next_finding_id() == 51
+    assert store.numbers_problem is None
 
 
 def test_a_database_with_doubled_event_ids_opens_too(db: Any, mongo_uri: str) -> None:

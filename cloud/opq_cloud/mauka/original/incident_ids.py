@@ -11,7 +11,7 @@ from functools import partial
 from opq_cloud.backend_peers import answer_requests
 from opq_cloud.mauka.messages import LARGEST_ID, new_message, read_body
 from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.service import CloudContext, ServiceCounters
+from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.sockets import Socket
 from opq_proto import log as logs
 from opq_proto.errors import FrameError, StoreError
@@ -33,6 +33,11 @@ class IncidentIds:
         self._endpoint = config.incident_id_endpoint
         self._shared = shared
         self._limited = RateLimitedLog(log)
+
+    def health(self) -> list[HealthReport]:
+        """Reports another service that numbers incidents in this store."""
+        problem = self._shared.numbers_problem()
+        return [HealthReport(self.name, problem is None, info=problem)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Runs until `stop`; raises PortBusyError when the address is taken."""

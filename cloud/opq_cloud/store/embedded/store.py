@@ -52,6 +52,11 @@ class EmbeddedStore(
         return {}
 
     @property
+    def numbers_problem(self) -> str | None:
+        """Returns None: no other program numbers incidents in it."""
+        return None
+
+    @property
     def problem(self) -> str | None:
         return lost_while_open(self._path, self._inode)
 

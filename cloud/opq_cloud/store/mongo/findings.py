@@ -13,6 +13,7 @@ from typing import Any
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
+from pymongo.errors import DuplicateKeyError
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.events import counts_to_bytes, meets
@@ -42,6 +43,10 @@ _NO_BULK = {"measurements": 0}
 """Leaves out the field that may be large and is not needed."""
 _OURS_ALONE = ("annotations", "metadata")
 """Fields that are kept when a finding is written again; people fill them."""
+
+
+class NumberTakenError(Exception):
+    """Another service has stored its own incident with a number that was just given to a finding of ours."""
 
 
 class MongoFindings(MongoEvents, MongoParts):
@@ -102,7 +107,7 @@ class MongoFindings(MongoEvents, MongoParts):
                 )
                 self._write_plan(plan, numbers, lock)
                 return carried_out(plan, numbers)
-        except LockLostError:
+        except (LockLostError, NumberTakenError):
             return None  # the steps done stay valid; the next plan completes the rest
 
     def _count_join(self) -> None:
@@ -114,7 +119,9 @@ class MongoFindings(MongoEvents, MongoParts):
     @store_errors
     def next_finding_id(self) -> int:
         highest = self._server.highest
-        return self._server.next_number("incident_id", lambda: highest("incidents", "incident_id"))
+        return self._server.next_number(
+            "incident_id", lambda: highest("incidents", "incident_id"), ours_alone=True
+        )
 
     def _next_incident(self) -> int:
         """Returns a new incident's number, above those of the original too, which have no group."""
@@ -125,6 +132,7 @@ class MongoFindings(MongoEvents, MongoParts):
                 highest("incidents", "group_id"),
                 highest("incidents", "incident_id", group_id={"$exists": False}),
             ),
+            apart=self._server.foreign,
         )
 
     def _write_plan(self, plan: JoinPlan, numbers: GivenNumbers, lock: StoreLock) -> None:
@@ -142,11 +150,16 @@ class MongoFindings(MongoEvents, MongoParts):
             lock.beat()
             place = {"group_id": numbers.incident(move.incident_id), "leads": move.leads}
             self._incidents.update_one({"incident_id": move.finding_id}, {"$set": place})
-        for known in map(numbers.known, plan.written):
+        for planned in plan.written:
+            known = numbers.known(planned)
+            exists = self._incidents.find_one({"incident_id": known.finding_id}, {"_id": 1}) is not None
+            if exists and planned.finding_id <= 0:
+                self._server.note_foreign(known.finding_id)
+                raise NumberTakenError
             document = self._document(known, expire_at)
             lock.beat()
-            if self._incidents.find_one({"incident_id": known.finding_id}, {"_id": 1}) is None:
-                self._incidents.insert_one(document)
+            if not exists:
+                self._insert(document)
                 continue
             changes = {key: value for key, value in document.items() if key not in _OURS_ALONE}
             self._incidents.update_one({"incident_id": known.finding_id}, {"$set": changes})
@@ -170,6 +183,13 @@ class MongoFindings(MongoEvents, MongoParts):
         self._events.update_many(
             {"event_id": {"$in": [plan.event_id, *plan.more_events]}}, {"$max": {"expire_at": expire_at}}
         )  # the events of an incident are kept as long as the incident
+
+    def _insert(self, document: Document) -> None:
+        try:
+            self._incidents.insert_one(document)
+        except DuplicateKeyError:
+            self._server.note_foreign(int(document["incident_id"]))
+            raise NumberTakenError from None
 
     def _left_by(self, plan: JoinPlan) -> set[int]:
         """Returns the incidents of the findings that a plan changes, whose Boxes may change."""

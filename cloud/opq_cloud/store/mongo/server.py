@@ -22,7 +22,9 @@ from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.retention import LiveTtls, ttls_document
 from opq_cloud.store.mongo.readable import ReadableDocuments
 from opq_cloud.store.store import Ttls
+from opq_proto import log
 from opq_proto.errors import StoreError
+from opq_proto.rate_limit import RateLimitedLog
 
 DEFAULT_DATABASE = "opq"
 ANSWER_MS = 5000
@@ -32,7 +34,15 @@ ROLLUPS_FILL = "rollups_fill"
 LEASE_S = 5.0
 """A lock that its holder did not renew for this time may be taken over."""
 LOCK_WAIT_S = 30.0
+LEAP, LARGEST_NUMBER = 1_000_000, 2**31 - 1
+"""Once another service numbers incidents too, ours leave it this many numbers; it gives them one by one."""
+FOREIGN_SHOWN_S = 3600.0
 
+FOREIGN_NUMBERS = (
+    "another service numbers incidents in this store too, and either may lose one to the other's number; end "
+    "it, or let its plug-ins ask here: zmq.incident_id_provider.req.interface = the address of this "
+    "mauka.incident_id_endpoint, and its own id service off"
+)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -96,6 +106,12 @@ class MongoServer:
         except PyMongoError:
             self.client.close()
             raise
+        self.foreign = False
+        """Whether another service has given numbers of incidents since this process gave its first."""
+        self._numbered: set[str] = set()
+        """Counters of which this process gave a number."""
+        self._foreign_seen: tuple[int, float] | None = None
+        self._limited = RateLimitedLog(log.get(service="store"))
         self._live_ttls = LiveTtls(self._found_ttls, Ttls())
         self.readable = ReadableDocuments()
 
@@ -189,11 +205,14 @@ class MongoServer:
             first = {"$setOnInsert": {"ttls": ttls_document(Ttls())}}
             upsert(lambda: self.db.laha_config.update_one({"_id": "ttls"}, first, upsert=True))
 
-    def next_number(self, name: str, highest: Callable[[], int]) -> int:
+    def next_number(
+        self, name: str, highest: Callable[[], int], *, ours_alone: bool = False, apart: bool = False
+    ) -> int:
         """Returns the next number of a counter, above all numbers that other programs have stored.
 
-        `highest` reads the largest number in use, so that a first run continues where the original stopped,
-        and an original service may run at the same time.
+        `highest` reads the largest number in use, so that a first run continues where the original stopped.
+        `ours_alone`: a stored number that the counter did not give is another service's, which is noted; from
+        then on, and with `apart`, LEAP numbers are left to it.
         """
         counters = self.db.opq_counters
         while True:
@@ -204,8 +223,25 @@ class MongoServer:
             value = int(document["value"]) if document is not None else 0
             in_use = highest()
             if in_use < value:
+                self._numbered.add(name)
                 return value
+            if name in self._numbered and (ours_alone or apart):
+                if ours_alone:
+                    self.note_foreign(in_use)
+                in_use += LEAP if in_use + LEAP <= LARGEST_NUMBER else 0
             counters.update_one({"_id": name}, {"$max": {"value": Int64(in_use)}})
+
+    def note_foreign(self, number: int) -> None:
+        """Notes a number of an incident that our counter did not give."""
+        self.foreign, self._foreign_seen = True, (number, time.monotonic())
+        self._limited.warning("incident_numbers.foreign", number=number, problem=FOREIGN_NUMBERS)
+
+    @property
+    def numbers_problem(self) -> str | None:
+        seen = self._foreign_seen
+        if seen is None or time.monotonic() > seen[1] + FOREIGN_SHOWN_S:
+            return None
+        return f"{FOREIGN_NUMBERS} (number {seen[0]})"
 
     def highest(self, collection: str, field: str, **where: object) -> int:
         """Returns the largest number in a field, of any BSON type; 0 if no document has a number there."""

@@ -53,6 +53,10 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
         return dict(self._readable.unreadable)
 
     @property
+    def numbers_problem(self) -> str | None:
+        return self._server.numbers_problem
+
+    @property
     def problem(self) -> str | None:
         """Returns None: it is no file of this machine, and each call reports what fails."""
         return None

@@ -5,8 +5,12 @@
 its mean under its name, and its extremes as in `rms_min`, `rms_max`.
 """
 
+import re
+
 from opq_proto.messages import Measurement
+from opq_proto.supply_word import MISSING, RESTART, SUPPLY_METRICS
 from opq_rules.batch import Row
+from opq_rules.streams.columns import KnownColumns
 
 NS_PER_MS = 1_000_000
 WHOLE_COLUMNS = frozenset({"timestamp_ms", "start_ms", "end_ms", "start_ns", "uncertainty_ns"}) | {
@@ -15,6 +19,18 @@ WHOLE_COLUMNS = frozenset({"timestamp_ms", "start_ms", "end_ms", "start_ns", "un
     "samples",
 }
 """Columns of opqbox, opqwave and recording that are BIGINT; their other numbers are FLOAT."""
+
+METRICS = ("rms", "f", "thd", "trans", "rocof", "pst", "unbalance", *sorted(SUPPLY_METRICS), RESTART, MISSING)
+"""Metrics that a gateway of ours may send; `h2` to `h50`, `rule_<id>` and `edge_<class>` too."""
+_METRIC = rf"(?:{'|'.join(METRICS)}|h[0-9]{{1,2}}|(?:rule|edge)_\w+)"
+MEASUREMENT_COLUMNS = KnownColumns(
+    (
+        *("box", "timestamp_ms", "start_ms", "end_ms", "uncertainty_ns", "source", "sequence", "crossing"),
+        *("backfilled", "nominal_v", "nominal_hz"),
+        *(f"{metric}{end}" for metric in METRICS for end in ("", "_min", "_max")),
+    ),
+    re.compile(rf"{_METRIC}(?:_min|_max)?"),
+)
 
 
 def row_of(measurement: Measurement) -> Row:

@@ -15,9 +15,16 @@ from numpy.typing import NDArray
 from opq_proto.errors import FrameError
 from opq_proto.wire import topic
 from opq_rules.batch import Row
+from opq_rules.streams.columns import KnownColumns
 
 NS_PER_MS = 1_000_000
 MAX_BOXES = 1000
+COLUMNS = KnownColumns(
+    (
+        *("box", "start_ms", "end_ms", "start_ns", "uncertainty_ns", "source", "rate_hz", "volts_per_lsb"),
+        *("first_sample", "samples"),
+    )
+)
 RATES_MILLIHZ = range(1_000_000, 1_000_000_001)
 """1 kHz to 1 MHz; a header with another rate is refused."""
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,25 @@ from hypothesis import strategies as st
 from plugin_zips import Whose
 from waiting import wait_for
 
+from opq_gateway.measuring import intervals
+from opq_gateway.measuring.figures import QUANTITIES
+from opq_gateway.measuring.intervals import _known_statistics
+from opq_gateway.measuring.measurements import METRICS
+from opq_gateway.rules.streams import EDGE_COLUMNS
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder, read_secret_file
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire import measurement_to_wire, topic
 from opq_rules.api import config as rules_config
 from opq_rules.api.service import RulesService
+from opq_rules.errors import RuleError
 from opq_rules.local_feed import LocalFeed
+from opq_rules.measurement_row import MEASUREMENT_COLUMNS
 from opq_rules.sinks import request_waveform
 from opq_rules.sinks.request_waveform import Config as Asks
 from opq_rules.sinks.request_waveform import Request, request_of
 from opq_rules.sources import opqbox, opqwave, recording
+from opq_rules.streams.columns import KnownColumns
 from opq_rules.wave_windows import WavePiece, WaveWindows, piece_of
 
 START_NS = 1_765_792_486_013_000_000
@@ -313,3 +322,76 @@ def test_a_rule_over_a_recording_goes_on_after_a_restart_and_doubles_nothing(tmp
     finally:
         assert second.stop() == []
     assert lines() == list(range(0, 24_000, 120))
+
+
+@contextmanager
+def engine_of(folder: Path, source: Any) -> Iterator[Any]:
+    config = rules_config.Config(data_dir=folder, endpoint="127.0.0.1:0")
+    service = RulesService(config, own={("source", "opqbox"): source})
+    service.start()
+    try:
+        assert service.engine.ready.wait(60)
+        yield service.engine
+    finally:
+        assert service.stop() == []
+
+
+BOXES = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox")'
+
+
+@pytest.mark.parametrize(
+    ("columns", "known", "unknown"),
+    [
+        (
+            MEASUREMENT_COLUMNS,
+            "box RMS rms_min f_max thd h5 h50_max rule_x edge_impulse_max missing_s restart_cause sequence",
+            {
+                "rms_mn": 'did you mean "rms_min"?',
+                "harmonics_v": "there are box, ",
+                "kind": "there are box, ",
+            },
+        ),
+        (
+            EDGE_COLUMNS,
+            "box kind rms rms_v harmonics_v[1] u2_ratio entering flagged",
+            {
+                "harmonic_v": 'did you mean "harmonics_v"?',
+                "rms_max": "did you mean",
+                "backfilled": "there are",
+            },
+        ),
+    ],
+    ids=["makai", "gateway"],
+)
+def test_a_column_that_no_row_can_have_is_refused(
+    tmp_path: Path, columns: KnownColumns, known: str, unknown: dict[str, str]
+) -> None:
+    feed: LocalFeed[Any] = LocalFeed("rules")
+    with engine_of(tmp_path, lambda: opqbox.Source(feed, list, columns)) as engine:
+        engine.execute(BOXES)
+        engine.execute(BOXES.replace("boxes ()", "own (my_metric FLOAT)"))
+        for place, name in enumerate(known.split()):
+            engine.create_rule(
+                {"id": f"r{place}", "sql": f"SELECT {name} FROM boxes", "actions": [{"nop": {}}]}
+            )
+        for name, hint in unknown.items():
+            for sql in (f"SELECT {name} FROM boxes", f"SELECT box FROM boxes WHERE {name} > 5"):
+                with pytest.raises(RuleError, match=f"unknown column {name} of boxes") as refused:
+                    engine.create_rule({"id": "wrong", "sql": sql, "actions": [{"nop": {}}]})
+                assert str(refused.value.hint).startswith(hint)
+        engine.create_rule({"id": "own", "sql": "SELECT my_metric FROM own", "actions": [{"nop": {}}]})
+        with pytest.raises(RuleError, match="TIMESTAMP column timestamp is not among the columns") as late:
+            engine.execute(BOXES.replace("boxes", "late").replace('box")', 'box", TIMESTAMP="timestamp")'))
+        assert late.value.hint
+    with (
+        engine_of(tmp_path, lambda: opqbox.Source(feed, list, columns)) as again,  # as read from the disk
+        pytest.raises(RuleError, match="unknown column rms_mn"),
+    ):
+        again.create_rule({"id": "wrong", "sql": "SELECT rms_mn FROM boxes", "actions": [{"nop": {}}]})
+
+
+def test_every_metric_and_quantity_of_a_gateway_is_a_known_column() -> None:
+    assert all(MEASUREMENT_COLUMNS.has(f"{name}{end}") for name in METRICS for end in ("", "_min", "_max"))
+    statistics = {each.name: SimpleNamespace(mean=1.0, min=1.0, max=1.0) for each in QUANTITIES}
+    names = {*_known_statistics(statistics, 120.0), *intervals._NAMES}
+    assert names <= {*EDGE_COLUMNS.names}

@@ -22,7 +22,7 @@ from opq_rules.errors import RowError, RuleError
 from opq_rules.expressions import compile, inference
 from opq_rules.expressions.compile import compile_expression
 from opq_rules.expressions.inference import Inference
-from opq_rules.functions.registry import Planned, Scalar, built_in
+from opq_rules.functions.registry import AggregateFunction, Analytic, Planned, Scalar, built_in
 from opq_rules.functions.signatures import _table, signature
 from opq_rules.query.plan import plan
 from opq_rules.query.typing_pass import described
@@ -269,6 +269,35 @@ def test_a_function_that_is_refused_never_works_and_gives_what_it_is_said_to_giv
                 str(told),
                 rows,
             )
+
+
+@pytest.mark.parametrize(
+    ("clause", "kind"), [("OVER (PARTITION BY s)", Analytic), ("FILTER (WHERE b)", AggregateFunction)]
+)
+def test_what_a_function_would_ignore_is_refused(clause: str, kind: type) -> None:
+    """`last_hit_time() OVER (PARTITION BY box)` was taken, its OVER ignored, and alarms were missed."""
+    accepted, refused = set(), set()
+    for name, found in built_in().items():
+        for call in calls_of(name):
+            for sql in (f"SELECT {call} AS r FROM s", f"SELECT {call} AS r FROM s GROUP BY COUNTWINDOW(2)"):
+                if "error" in try_case({"sql": sql, "stream_ddl": BARE, "input": []}):
+                    continue
+                after = try_case(
+                    {"sql": sql.replace(" AS r", f" {clause} AS r"), "stream_ddl": BARE, "input": []}
+                )
+                (refused if "error" in after else accepted).add(name)
+            break
+        if isinstance(found, kind) and name not in accepted:
+            assert name not in refused, name
+    assert accepted and all(isinstance(built_in()[name], kind) for name in accepted)
+    assert {"last_hit_time", "last_hit_count", "row_number", "window_trigger"} <= refused
+
+
+def test_a_call_of_the_rules_own_values_with_over_says_why() -> None:
+    sql = "SELECT box, last_hit_time() OVER (PARTITION BY box) AS before FROM s"
+    error = try_case({"sql": sql, "stream_ddl": BARE, "input": []})["error"]
+    assert error["message"] == "OVER after last_hit_time: the rule has one value for all partitions"
+    assert (error["code"], error["column"], error["hint"]) == (2101, 13, "OVER belongs to analytic functions")
 
 
 def test_every_function_has_its_types() -> None:

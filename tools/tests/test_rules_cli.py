@@ -169,6 +169,9 @@ def test_an_error_points_at_its_place_in_the_statement(engine: Engine) -> None:
     told = engine.tools("rule", "create", "r", "SELECT v\nFRM demo", code=1)
     assert "line 2, column 1" in told
     assert "\n  FRM demo\n  ^" in told
+    engine.tools("stream", "create", "boxes", '() WITH (DATASOURCE="*", TYPE="opqbox")')
+    told = engine.tools("rule", "create", "r", "SELECT box FROM boxes WHERE rms_mn < 100", code=1)
+    assert 'unknown column rms_mn of boxes; did you mean "rms_min"?' in told
     told = engine.tools("rule", "validate", "r", "SELECT nope(v) FROM demo", code=1)
     assert "nope" in told
     assert "is not found" in engine.tools("rule", "show", "none", code=1)

@@ -56,6 +56,10 @@ def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callab
     box = house.box("4")
     house.ask("POST", "/streams", {"sql": STREAM}, 201)
     rule = {"id": "distorted", "sql": THD, "actions": [{"request_waveform": {"afterMs": 100}}]}
+    for name, hint in (("thdd", 'did you mean "thd"?'), ("harmonics_v", "there are box, ")):
+        refused = house.ask("POST", "/rules", {**rule, "sql": THD.replace("thd >", f"{name} >")}, 400)
+        assert refused["message"].startswith(f"unknown column {name} of boxes")
+        assert refused["hint"].startswith(hint)
     house.ask("POST", "/rules", rule, 201)
 
     def arrived() -> bool:
@@ -182,7 +186,11 @@ def test_rows_that_a_statement_cannot_compute_are_counted_and_reported_in_health
 
 
 def test_a_statement_that_cannot_run_is_reported_at_the_start() -> None:
-    for sql, why in (("SELECT FROM", "sql"), ("SELECT a FROM others", "others"), ("SHOW STREAMS", "SELECT")):
+    misspelt = "SELECT box FROM boxes WHERE rms_mn < 100"
+    for sql, why in (
+        *(("SELECT FROM", "sql"), ("SELECT a FROM others", "others"), ("SHOW STREAMS", "SELECT")),
+        (misspelt, "unknown column rms_mn of boxes"),
+    ):
         with pytest.raises(ConfigError, match=why):
             load_triggers([PluginEntry(name="sql", settings={"sql": sql})], ServiceCounters(), log.get())
 

@@ -19,7 +19,7 @@ from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 try:
-    from opq_gateway.rules.streams import SampleTap, WavePublisher, rows_of
+    from opq_gateway.rules.streams import EDGE_COLUMNS, SampleTap, WavePublisher, rows_of
     from opq_rules.api import config as rules_config
     from opq_rules.api.service import RulesService
     from opq_rules.local_feed import LocalFeed
@@ -74,7 +74,7 @@ class EdgeRules:
             )
         )
         own: dict[tuple[str, str], Callable[[], Any]] = {
-            ("source", "opqbox"): partial(Source, self._measured, rows_of),
+            ("source", "opqbox"): partial(Source, self._measured, rows_of, EDGE_COLUMNS),
             ("source", "opqwave"): partial(WaveSource, self._waves),
             ("sink", "request_waveform"): partial(Sink, self._request_waveform),
         }

@@ -20,6 +20,7 @@ from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
+from opq_rules.streams.columns import KnownColumns
 from opq_rules.wave_windows import WavePiece
 
 WAITING = 1000
@@ -91,6 +92,16 @@ class WavePublisher:
 
 
 NS_PER_MS = 1_000_000
+EDGE_COLUMNS = KnownColumns(
+    (
+        *("box", "kind", "timestamp_ms", "start_ms", "end_ms", "uncertainty_ns", "source", "flagged"),
+        *("entering", "rms", "f", "thd", "trans"),
+        *("rms_v", "urms_min_v", "urms_max_v", "f_hz", "thd_ratio", "trans_v", "rocof_hz_per_s"),
+        *("harmonics_v", "interharmonics_v", "rms_min_v", "rms_max_v", "f_min_hz", "f_max_hz"),
+        *("thd_max_ratio", "under_ratio", "over_ratio", "coverage_ratio", "pst", "pinst_max", "plt"),
+        *("u2_ratio", "u0_ratio", "positive_v", "clock_ratio"),
+    )
+)
 AS_MEASUREMENT = {"rms_v": "rms", "f_hz": "f", "thd_ratio": "thd", "trans_v": "trans"}
 
 

@@ -36,6 +36,7 @@ class StreamCatalogue:
         for name, text in {**store.all("stream"), **store.all("table")}.items():
             try:
                 self.definitions[name] = definition_of(parse_create(text))
+                self.definitions[name] = factory.with_columns(self.definitions[name])
             except RuleError as error:  # written by another version: rules that use it report it as missing
                 log.get(service="rules").error("stream.refused", stream=name, error=str(error))
 
@@ -83,6 +84,7 @@ class StreamCatalogue:
         new = definition_of(parse_create(sql))
         check_replacement(old, new)
         self._factory.check_stream(new)
+        new = self._factory.with_columns(new)
         self._store_definition(new)
         self.definitions[name] = new
         return f"{what.capitalize()} {name} is replaced."
@@ -97,6 +99,7 @@ class StreamCatalogue:
         if new.name in self.definitions:
             raise RuleError(f"{self.definitions[new.name].what} {new.name} already exists", STREAM)
         self._factory.check_stream(new)
+        new = self._factory.with_columns(new)
         self._store_definition(new)
         self.definitions[new.name] = new
         return f"{new.what.capitalize()} {new.name} is created."

@@ -8,6 +8,7 @@ A type's properties come from its connection, its named set and its own; propert
 
 from collections import ChainMap
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import msgspec
@@ -32,8 +33,9 @@ from opq_rules.functions.registry import (
 )
 from opq_rules.sources.memory import Topics
 from opq_rules.streams import payload
+from opq_rules.streams.columns import KnownColumns, near_column
 from opq_rules.streams.decoding import StreamDecoder
-from opq_rules.streams.definition import StreamDefinition
+from opq_rules.streams.definition import OF_BOXES, StreamDefinition
 from opq_rules.streams.formats import reader_of
 from opq_rules.streams.sampling import SampledSource, Sampling, sampling_of
 from opq_rules.streams.schemas import Schemas
@@ -159,6 +161,24 @@ class EndpointFactory:
             self.lookup_table(definition)
         else:
             discard(self.source(definition))
+
+    def with_columns(self, definition: StreamDefinition) -> StreamDefinition:
+        """The definition with what is known of its source's columns, where it declares none itself.
+
+        Raises RuleError: they do not have the column of TIMESTAMP.
+        """
+        if definition.fields is not None or definition.kind != "stream" or definition.type not in OF_BOXES:
+            return definition
+        source = self.source(definition)
+        found = getattr(source, "columns", None)
+        discard(source)
+        known = found if isinstance(found, KnownColumns) else None
+        if known is not None and definition.timestamp is not None and not known.has(definition.timestamp):
+            hint = near_column(definition.timestamp, known.names)
+            raise RuleError(
+                f"TIMESTAMP column {definition.timestamp} is not among the columns", STREAM, hint=hint
+            )
+        return replace(definition, known=known)
 
     def check_offset(self, definition: StreamDefinition, offset: object) -> None:
         """Raises RuleError where the source cannot go back to `offset`."""

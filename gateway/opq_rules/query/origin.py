@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.closures import lookup as lookup
 from opq_rules.query.analysis import MARK
 from opq_rules.sql.syntax import Column, FromItem
+from opq_rules.streams.columns import near_column
 from opq_rules.streams.definition import StreamDefinition, StreamKind
 from opq_rules.types import BIGINT, UNKNOWN_TYPE, WITHOUT_FRACTION, ValueType, of_column
 
@@ -56,7 +56,16 @@ class Origin:
 
     def has(self, name: str) -> bool:
         """Whether it may have the column."""
-        return self.columns is None or name.lower() in self.columns
+        if self.columns is None:
+            return self.definition.known is None or self.definition.known.has(name)
+        return name.lower() in self.columns
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that it declares, or that its source is known to have."""
+        if self.columns is not None:
+            return tuple(self.columns.values())
+        return () if self.definition.known is None else self.definition.known.names
 
 
 def found_among(origins: Sequence[Origin], node: Column) -> list[Origin]:
@@ -69,11 +78,9 @@ def found_among(origins: Sequence[Origin], node: Column) -> list[Origin]:
         named = list(origins)
     found = [origin for origin in named if origin.has(node.name)]
     if not found:
-        known = [column for origin in named for column in (origin.columns or {}).values()]
-        near = get_close_matches(node.name, known, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else f"there are {', '.join(known)}"
+        known = [column for origin in named for column in origin.names]
         where = " and ".join(origin.name for origin in named)
-        raise refused(node.at, f"unknown column {node.name} of {where}", hint)
+        raise refused(node.at, f"unknown column {node.name} of {where}", near_column(node.name, known))
     return found
 
 

@@ -230,6 +230,13 @@ class _Resolver:
 
     def _planned(self, node: FunctionCall) -> Evaluate:
         names, name = self.names, node.name
+        if node.filter is not None:
+            raise refused(node.at, f"FILTER after {node.written}", "FILTER belongs to aggregates")
+        if node.over is not None:
+            known = "the rule has one value for all partitions" if name in _HITS else "it has no partitions"
+            raise refused(
+                node.at, f"OVER after {node.written}: {known}", "OVER belongs to analytic functions"
+            )
         if name == "window_trigger":
             return lambda row, context: context.window_trigger_ms
         if name == "row_number":

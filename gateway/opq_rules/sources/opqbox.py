@@ -21,7 +21,8 @@ from opq_proto.wire import measurement_from_wire, topic
 from opq_proto.zmq_inbox import waiting_messages
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
-from opq_rules.measurement_row import row_of
+from opq_rules.measurement_row import MEASUREMENT_COLUMNS, row_of
+from opq_rules.streams.columns import KnownColumns
 
 ALL = "*"
 DEFAULT_URL = "tcp://127.0.0.1:9881"
@@ -58,15 +59,23 @@ def boxes_of(datasource: str) -> frozenset[str] | None:
 
 class Source(SourceOfSdk):
     def __init__(
-        self, local: LocalFeed[Any] | None = None, rows: Callable[[Sequence[Any]], list[Row]] = list
+        self,
+        local: LocalFeed[Any] | None = None,
+        rows: Callable[[Sequence[Any]], list[Row]] = list,
+        columns: KnownColumns = MEASUREMENT_COLUMNS,
     ) -> None:
-        """`rows`: makes rows of the items of `local`."""
-        self._local, self._rows = local, rows
+        """`rows`: makes rows of the items of `local`; `columns`: what these have."""
+        self._local, self._rows, self._columns = local, rows, columns
 
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         self._boxes = boxes_of(datasource)
         self._keys = _keys(self._config)
+
+    @property
+    def columns(self) -> KnownColumns:
+        """The columns of its rows, once it is configured."""
+        return MEASUREMENT_COLUMNS if self._local is None or self._config.url else self._columns
 
     def open(self, context: SourceContext) -> None:
         if self._local is not None and not self._config.url:

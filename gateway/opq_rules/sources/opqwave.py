@@ -17,7 +17,7 @@ from opq_proto.settings import configured
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.sources.opqbox import boxes_of, read_here, read_published, subscribe, topics_of
-from opq_rules.wave_windows import WavePiece, WaveWindows, piece_of
+from opq_rules.wave_windows import COLUMNS, WavePiece, WaveWindows, piece_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,8 @@ class Config:
 
 
 class Source(SourceOfSdk):
+    columns = COLUMNS
+
     def __init__(self, local: LocalFeed[WavePiece] | None = None) -> None:
         self._local = local
 

@@ -15,7 +15,7 @@ import numpy as np
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.settings import configured
-from opq_rules.wave_windows import NS_PER_MS, RATES_MILLIHZ, WavePiece, WaveWindows
+from opq_rules.wave_windows import COLUMNS, NS_PER_MS, RATES_MILLIHZ, WavePiece, WaveWindows
 
 MAX_BYTES = 1 << 30
 
@@ -29,6 +29,8 @@ class Config:
 
 
 class Source(SourceOfSdk):
+    columns = COLUMNS
+
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         self._whole = _read(Path(datasource), self._config.startMs)

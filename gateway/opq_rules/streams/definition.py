@@ -15,6 +15,7 @@ from opq_rules.errors import SQL_SYNTAX, STREAM, RuleError
 from opq_rules.measurement_row import WHOLE_COLUMNS
 from opq_rules.secrets import without_secrets
 from opq_rules.sql.syntax import ColumnType, Create, Field, TextPlace, Type
+from opq_rules.streams.columns import KnownColumns
 from opq_rules.types import of_column
 
 FORMATS = ("json", "binary", "delimited", "urlencoded", "protobuf")
@@ -78,8 +79,8 @@ def _option(name: str, read: Callable[[str], object], default: object = None) ->
 
 StreamKind = Literal["stream", "scan", "lookup"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(?:/[A-Za-z0-9_-]{1,128}){0,15}")
-_OF_BOXES = frozenset({"opqbox", "opqwave", "recording"})
-"""Source types whose whole-number columns are known."""
+OF_BOXES = frozenset({"opqbox", "opqwave", "recording"})
+"""Source types whose columns are known."""
 _TIMES = ("bigint", "float", "datetime", "string")
 """Types that a column of event time can have."""
 
@@ -118,12 +119,15 @@ class StreamDefinition:
         "BUFFER_FULL_POLICY", _one_of("block", "dropOldest")
     )
 
+    known: KnownColumns | None = None
+    """The columns that its source can have, where `fields` is None; None: any."""
+
     @property
     def whole_columns(self) -> frozenset[str] | None:
         """Undeclared columns that are BIGINT; None: all that contain whole numbers."""
         if self.format == "protobuf":  # its schema declares the types
             return None
-        return WHOLE_COLUMNS if self.type in _OF_BOXES else frozenset()
+        return WHOLE_COLUMNS if self.type in OF_BOXES else frozenset()
 
     @property
     def what(self) -> Literal["stream", "table"]:

@@ -5,13 +5,13 @@ windows. Time is that of the Measurements; those that a Box sends again from its
 and ignored. For rules that can be changed while Makai runs: [triggering_service.rules].
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
 from opq_rules.batch import Batch
 from opq_rules.errors import RuleError
-from opq_rules.measurement_row import row_of
+from opq_rules.measurement_row import MEASUREMENT_COLUMNS, row_of
 from opq_rules.query.plan import QueryPlan, plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
@@ -46,7 +46,7 @@ def planned(sql: str) -> QueryPlan:
     assert isinstance(stream, Create)
     if not isinstance(select, Select):
         raise RuleError("want a SELECT")
-    return plan(select, {STREAM: definition_of(stream)})
+    return plan(select, {STREAM: replace(definition_of(stream), known=MEASUREMENT_COLUMNS)})
 
 
 def begin(config: Config) -> Query | None:

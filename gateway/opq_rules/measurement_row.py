@@ -7,8 +7,9 @@ its mean under its name, and its extremes as in `rms_min`, `rms_max`.
 
 import re
 
+from opq_proto.continuity import CONTINUITY_METRICS, FORMER_MISSING, RESTART
 from opq_proto.messages import Measurement
-from opq_proto.supply_word import MISSING, RESTART, SUPPLY_METRICS
+from opq_proto.supply_word import SUPPLY_METRICS
 from opq_rules.batch import Row
 from opq_rules.streams.columns import KnownColumns
 
@@ -20,7 +21,10 @@ WHOLE_COLUMNS = frozenset({"timestamp_ms", "start_ms", "end_ms", "start_ns", "un
 }
 """Columns of opqbox, opqwave and recording that are BIGINT; their other numbers are FLOAT."""
 
-METRICS = ("rms", "f", "thd", "trans", "rocof", "pst", "unbalance", *sorted(SUPPLY_METRICS), RESTART, MISSING)
+METRICS = (
+    *("rms", "f", "thd", "trans", "rocof", "pst", "unbalance"),
+    *sorted({*SUPPLY_METRICS, *CONTINUITY_METRICS, RESTART, FORMER_MISSING}),
+)
 """Metrics that a gateway of ours may send; `h2` to `h50`, `rule_<id>` and `edge_<class>` too."""
 _METRIC = rf"(?:{'|'.join(METRICS)}|h[0-9]{{1,2}}|(?:rule|edge)_\w+)"
 MEASUREMENT_COLUMNS = KnownColumns(

@@ -344,7 +344,7 @@ BOXES = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox")'
     [
         (
             MEASUREMENT_COLUMNS,
-            "box RMS rms_min f_max thd h5 h50_max rule_x edge_impulse_max missing_gateway_s flagged restart_cause sequence",
+            "box RMS rms_min f_max thd h5 h50_max rule_x edge_impulse_max missing_gateway_s flagged sequence",
             {
                 "rms_mn": 'did you mean "rms_min"?',
                 "harmonics_v": "there are box, ",

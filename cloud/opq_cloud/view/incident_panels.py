@@ -86,7 +86,11 @@ def shared_ns(part: Waveform | EventRecord, incident: Incident) -> int:
 def _range_v(found: EventSignals, box_id: str) -> tuple[float | None, float | None]:
     """The lowest and highest Urms(1/2) of all samples of a Box, and of its gateway's half cycles."""
     parts = [np.asarray(run.rms_v, np.float64) for run in found.signals[box_id].runs]
-    parts += [np.asarray(each, np.float64) for half in found.halves.get(box_id, ()) for each in (half.least_v, half.most_v)]
+    parts += [
+        np.asarray(each, np.float64)
+        for half in found.halves.get(box_id, ())
+        for each in (half.least_v, half.most_v)
+    ]
     parts = [part for part in parts if len(part)]
     if not parts:
         return None, None

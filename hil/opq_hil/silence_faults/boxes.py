@@ -16,6 +16,18 @@ from opq_proto.own_thread import OwnThread
 RATE_HZ = 12_000
 
 
+class TrialBox(Box):
+    """A Box that counts all that it skipped, across its starts."""
+
+    skipped = 0
+
+    def _skip_what_is_too_old(self, now_ns: int) -> bool:
+        before = self.missing_samples
+        overrun = super()._skip_what_is_too_old(now_ns)
+        self.skipped += self.missing_samples - before
+        return overrun
+
+
 class TrialBoxes(OwnThread):
     """The Boxes of a world for the `with` block.
 
@@ -26,7 +38,9 @@ class TrialBoxes(OwnThread):
     def __init__(self, trials: tuple[SilenceTrial, ...], ports: Path) -> None:
         super().__init__("boxes")
         self._trials = trials
-        self.boxes = {box_id: Box(box_id) for trial in trials for box_id in trial.box_ids}
+        self.boxes = {
+            box_id: TrialBox(box_id, measurements=False) for trial in trials for box_id in trial.box_ids
+        }
         self.paths = {box_id: ports / f"box{box_id}" for box_id in self.boxes}
         self.dark_ns: dict[str, tuple[int, int]] = {}
         self._cables = {box_id: Cable(path) for box_id, path in self.paths.items()}

@@ -14,12 +14,12 @@ BESIDE_NS = 3 * S
 """A finding belongs to a loss of supply that it overlaps, or nearly."""
 REASONS = {
     "starved": {"gateway"},
-    "boxes_stopped": {"overrun"},
     "gateway_stopped": {"gateway"},
     "gateway_killed": {"gateway"},
     "line_pulled": {"line"},
 }
 """Kind -> reasons that its gaps may have; every other kind loses nothing, or is dark."""
+ROUNDED_S = 0.1
 WHOLE_SHARE = 0.2
 """A line out for 30 s, or a loss of supply without a battery, is reported with its length to this share."""
 
@@ -85,15 +85,18 @@ def _judge_gaps(
     if box_id in evidence.dark_ns and not trial.has_battery:
         allowed = {"dark"}
     where = f"Box {box_id}, {trial.kind} for {trial.for_s} s"
-    reported_s = 0.0
+    reported_s = overrun_s = 0.0
     for row in evidence.rows:
         if row.box_id != box_id or row.end_ns < evidence.begun_ns:
             continue
         for name, seconds in row.metrics.items():
             counts["gaps"] += 1
             reason = name.removeprefix("missing_").removesuffix("_s")
-            reported_s += seconds
-            if reason in allowed:
+            overrun_s += seconds * (reason == "overrun")
+            reported_s += seconds * (reason != "overrun")
+            if reason in allowed or (
+                reason == "overrun" and overrun_s < evidence.skipped_s[box_id] + ROUNDED_S
+            ):
                 counts["gaps_right"] += 1
             else:
                 verdict.problems.append(f"{where}: {name} is {seconds:.3f}")

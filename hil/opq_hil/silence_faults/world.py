@@ -18,7 +18,7 @@ from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.places import RELAYED, free_offset, held_ports
 from opq_hil.gateway_faults.service import ServiceError, ServiceProcess
 from opq_hil.gateway_faults.wire import FaultyRelay
-from opq_hil.silence_faults.boxes import TrialBoxes
+from opq_hil.silence_faults.boxes import RATE_HZ, TrialBoxes
 from opq_hil.silence_faults.evidence import FoundOutage, StoredRow, outage_lines, stored_outages, stored_rows
 from opq_hil.silence_faults.schedule import SilenceSchedule, SilenceTrial
 from opq_proto import ports
@@ -41,6 +41,8 @@ class SilenceEvidence:
     """Everything that a schedule left."""
 
     dark_ns: dict[str, tuple[int, int]] = field(default_factory=dict)
+    skipped_s: dict[str, float] = field(default_factory=dict)
+    """By Box, seconds of samples that it did not take, because it stood still for too long."""
     begun_ns: int = 0
     rows: list[StoredRow] = field(default_factory=list)
     outages: list[FoundOutage] = field(default_factory=list)
@@ -106,6 +108,7 @@ class SilenceWorld:
             evidence.problems.append(str(error))
         self._run(JUDGED_S)
         evidence.dark_ns = self._boxes.dark_ns
+        evidence.skipped_s = {box_id: box.skipped / RATE_HZ for box_id, box in self._boxes.boxes.items()}
         evidence.rows = stored_rows(self._data_dir)
         evidence.outages = stored_outages(self._data_dir)
         evidence.withdrawn = [
@@ -181,9 +184,16 @@ class SilenceWorld:
         return objection
 
     def _numbers_missing(self) -> str | None:
+        killed = {
+            box_id
+            for trial in self._schedule.trials
+            if trial.kind == "gateway_killed"  # what it had not stored is measured again, with new numbers
+            for box_id in trial.box_ids
+        }
         numbers: dict[str, list[int]] = {}
         for row in stored_rows(self._data_dir):
-            numbers.setdefault(row.box_id, []).append(row.sequence)
+            if row.box_id not in killed:
+                numbers.setdefault(row.box_id, []).append(row.sequence)
         holes = [box_id for box_id, own in numbers.items() if max(own) - min(own) + 1 != len(set(own))]
         return f"numbers are missing of Boxes {', '.join(holes)}" if holes else None
 

@@ -112,9 +112,7 @@ def new_requests(
     A Box is asked once for a span, whichever analysis wants it; so are the neighbours of the same Boxes.
     Nothing is added beyond `most_rounds`.
     """
-    answered = [
-        each.round for each in known.values() if each.state != WAITING and each.analysis != BY_MAKAI
-    ]
+    answered = [each.round for each in known.values() if each.state != WAITING and each.analysis != BY_MAKAI]
     this_round = max(answered, default=0) + 1
     if this_round > most_rounds:
         return {}

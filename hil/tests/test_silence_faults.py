@@ -1,4 +1,4 @@
-"""Boxes that fall silent for every reason: only a loss of supply is an outage, and each gap has its reason."""
+"""Boxes that fall silent for every reason: only a loss of supply is an outage; each gap has its reason."""
 
 from collections import Counter
 from pathlib import Path
@@ -30,7 +30,7 @@ def verdict_of(
     withdrawn: tuple[str, ...] = (),
     skipped_s: float = 0.0,
 ) -> ScheduleVerdict:
-    dark_ns = {box_id: (10 * S, 30 * S) for box_id in trial.dark_ids}
+    dark_ns = dict.fromkeys(trial.dark_ids, (10 * S, 30 * S))
     evidence = SilenceEvidence(
         dark_ns,
         dict.fromkeys(trial.box_ids, skipped_s),

@@ -55,7 +55,7 @@ def _contrast(first: str, second: str) -> float:
 def test_every_colour_keeps_the_contrast_of_wcag_aa(scheme: str) -> None:
     light, dark = re.findall(r":root \{(.*?)\n\s*\}", (ROOT / "static" / "view.css").read_text(), re.S)[:2]
     tokens = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light if scheme == "light" else dark))
-    texts = ("ink", "ink-soft", "ink-quiet", "accent", "good", "bad")
+    texts = ("ink", "ink-soft", "ink-quiet", "accent", "good", "bad", "warn")
     for text in texts:
         for ground in ("ground", "surface", "sunken"):
             assert _contrast(tokens[text], tokens[ground]) >= 4.5, (text, ground)

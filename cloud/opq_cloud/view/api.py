@@ -15,6 +15,7 @@ from opq_cloud.store.incidents.as_json import finding_json, incident_json
 from opq_cloud.store.trends.pyramid import MAX_ROWS
 from opq_cloud.unknown_gain import gain_advice
 from opq_cloud.view import charts
+from opq_cloud.view.availability import NOT_KNOWN, together
 from opq_cloud.view.box_history import METRICS, read_history
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label, read_incidents, whole_id
 from opq_cloud.view.half_cycle_lines import whole_line
@@ -46,6 +47,7 @@ class Api:
     def router(self) -> APIRouter:
         router = APIRouter(prefix="/api", default_response_class=JSONResponse)
         router.add_api_route("/boxes", self.boxes)
+        router.add_api_route("/availability", self.availability)
         router.add_api_route("/recent", self.recent)
         router.add_api_route("/boxes/{box_id}/measurements", self.measurements)
         router.add_api_route("/boxes/{box_id}/trend", self.trend)
@@ -60,6 +62,8 @@ class Api:
     def boxes(self) -> JSONResponse:
         """Each Box with its newest measurement, null where it was never heard."""
         latest = self._context.hub.latest()
+        boxes = self._context.boxes()
+        shares = self._context.measured_shares(boxes)
         return JSONResponse(
             [
                 {
@@ -69,12 +73,28 @@ class Api:
                     "nominal_v": record.nominal_v,
                     "nominal_hz": record.nominal_hz,
                     "unplugged": record.unplugged,
+                    "availability": shares.get(record.box_id, NOT_KNOWN).as_json(),
                     "measurement": measurement_json(latest[record.box_id])
                     if record.box_id in latest
                     else None,
                 }
-                for record in self._context.boxes()
+                for record in boxes
             ]
+        )
+
+    def availability(self, box: Annotated[list[str] | None, Query(max_length=200)] = None) -> JSONResponse:
+        """The measured share of the last hour, in words as pages show them, and of these Boxes."""
+        found = self._context.measured_shares()
+        shown = together(found.values())
+        return JSONResponse(
+            {
+                "summary": {"text": shown.text, "tone": shown.tone},
+                "boxes": {
+                    box_id: {name: {"text": text, "tone": tone} for name, text, tone in found[box_id].shown}
+                    for box_id in box or ()
+                    if box_id in found
+                },
+            }
         )
 
     def recent(self) -> JSONResponse:
@@ -101,7 +121,15 @@ class Api:
         width_ms = BUCKET_MS if minutes * 60_000 <= 2 * HOUR_MS else 60_000
         start_ms = now_ms - minutes * 60_000
         found = self._context.buckets(_box(box_id), width_ms, start_ms, now_ms + 60_000)
-        return JSONResponse({"box_id": box_id, "bucket_ms": width_ms, "rows": [asdict(row) for row in found]})
+        sees = self._context.visitor.sees(box_id)
+        return JSONResponse(
+            {
+                "box_id": box_id,
+                "bucket_ms": width_ms,
+                "first_heard_ms": self._context.availability.first_heard_ms(box_id) if sees else None,
+                "rows": [asdict(row) for row in found],
+            }
+        )
 
     def trend(
         self,

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Match
 
-from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.service import HealthReport
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.account_pages import AccountPages
 from opq_cloud.view.accounts.admin_pages import AdminPages
@@ -145,7 +145,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     live = LiveRoute(context, MapFeeds(reader, context.counters), heartbeat_s)
     app.include_router(live.router())
     app.mount(PREFIX, create_rest(context, pages.render, live.live, requests), name="rest")
-    app.include_router(StatusRoutes(context.counters).router())
+    app.include_router(StatusRoutes(context).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(  # from starlette 0.46 on, it leaves /live unchanged
         GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES, compresslevel=COMPRESSION
@@ -241,11 +241,15 @@ def unavailable_words(error: Exception, visitor: Visitor) -> str:
     )
 
 
+MEASURED_BOXES = 1000
+"""Of more Boxes than this, the metrics have only the first."""
+
+
 class StatusRoutes:
     """`/health` and `/metrics`; the counters are those of the service."""
 
-    def __init__(self, counters: ServiceCounters) -> None:
-        self._counters = counters
+    def __init__(self, context: ViewContext) -> None:
+        self._context, self._counters = context, context.counters
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -272,3 +276,16 @@ class StatusRoutes:
             for what, value in rows.items():
                 family.add_metric([what] if labels else [], value)
             yield family
+        yield self._measured()
+
+    def _measured(self) -> GaugeMetricFamily:
+        text = "measured share of the samples of the last hour and day, by Box"
+        family = GaugeMetricFamily("opq_view_measured_share", text, labels=["box", "span"])
+        context, records = self._context, self._context.whole_registry.now().records
+        ids = context.whole_registry.every_id(context.whole_hub.box_count(), context.whole_hub.box_ids)
+        expected = [each for each in ids if each not in records or not records[each].unplugged]
+        for box_id, found in context.availability.of(expected[:MEASURED_BOXES]).items():
+            for span, share in found.shares:
+                if share is not None:
+                    family.add_metric([box_id, span], share)
+        return family

@@ -46,17 +46,27 @@ class BoxHistory:
     gaps: tuple[tuple[int, int], ...]
     """Spans of whole rows without any Measurement, (start, end) in ms, except the last minutes before now."""
     coverage: float
-    """The measured share of the span, up to now."""
+    """The measured share of the span, from when the Box was first heard up to now."""
     incidents: tuple[IndexedIncident, ...]
     """The incidents of this Box, newest first, INCIDENTS_SHOWN at most."""
     percentiles: dict[str, tuple[float, float, float]]
     """The values with 5, 50, 95 % of the time at or below: of minute means, in short spans of 2-s means."""
+    first_heard_ms: int | None = None
+    """The moment within the span at which the Box was first heard: before it, it was not installed yet."""
 
 
 def read_history(
-    store: ShownStore, box_id: str, span: TimeSpan, now_ms: int, rows: int = MAX_ROWS
+    store: ShownStore,
+    box_id: str,
+    span: TimeSpan,
+    now_ms: int,
+    rows: int = MAX_ROWS,
+    first_heard_ms: float | None = 0.0,
 ) -> BoxHistory:
-    """Reads at most `rows` rows. Raises ValueError where no level has so few."""
+    """Reads at most `rows` rows; before `first_heard_ms` (None: never yet) there is no gap.
+
+    Raises ValueError where no level has so few.
+    """
     measured = measured_rows(store, box_id, span) if span.length_ms <= MEASURED_MS else None
     if measured is None:
         step_ms = level_for(span.start_ms, span.end_ms, rows)
@@ -70,15 +80,19 @@ def read_history(
     until_ms = max(span.start_ms, min(span.end_ms, now_ms - late_ms))
     if found:
         until_ms = max(until_ms, min(span.end_ms, now_ms, found[-1].start_ms + step_ms))
+    since_ms = min(
+        until_ms, max(span.start_ms, until_ms if first_heard_ms is None else round(first_heard_ms))
+    )
     wanted = IncidentFilter(box_id=box_id, start_ns=span.start_ms * 1_000_000, end_ns=span.end_ms * 1_000_000)
     return BoxHistory(
         span,
         step_ms,
         found,
-        missing_spans([row.start_ms for row in found], span.start_ms, until_ms, step_ms),
-        _coverage(found, span.start_ms, until_ms, step_ms),
+        missing_spans([row.start_ms for row in found], since_ms, until_ms, step_ms),
+        _coverage(found, since_ms, until_ms, step_ms),
         tuple(store.find_incidents(wanted, INCIDENTS_SHOWN)),
         _held_to_rows(percentiles, found),
+        since_ms if since_ms > span.start_ms else None,
     )
 
 

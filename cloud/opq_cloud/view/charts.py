@@ -144,6 +144,8 @@ class Bucket:
     rms_v: Spread | None
     f_hz: Spread | None
     thd_percent: Spread | None
+    coverage: float = 1.0
+    """The share of the stretch that its Measurements cover."""
 
 
 def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket, ...]:
@@ -159,9 +161,12 @@ def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket,
             for start_ms, weight in _shares(item, width_ms):
                 groups.setdefault(start_ms, []).append((item, weight))
     return tuple(
-        Bucket(start_ms, len(rows), _spread(rows, "rms"), _spread(rows, "f"), _spread(rows, "thd", 100.0))
+        Bucket(
+            start_ms, len(rows), _spread(rows, "rms"), _spread(rows, "f"), _spread(rows, "thd", 100.0),
+            round(min(1.0, sum(weight for _, weight in rows) / width_ms), 4),
+        )
         for start_ms, rows in sorted(groups.items())
-    )
+    )  # fmt: skip
 
 
 def window_ms(item: Measurement) -> float:

@@ -21,6 +21,7 @@ from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.firmware_jobs import FirmwareJobs
 from opq_cloud.view.answer_cache import AnswerCache
+from opq_cloud.view.availability import AvailabilityReader, BoxAvailability
 from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.charts import Bucket
 from opq_cloud.view.languages import N_, NO_LANGUAGES, Languages, _
@@ -81,11 +82,13 @@ class ViewContext:
     whole_registry: RegistryReader = field(init=False)
     seen: AnswerCache[SeenIncidents] = field(init=False)
     firmware: FirmwareJobs = field(init=False)
+    availability: AvailabilityReader = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "charts", BucketCache(self.whole_store))
         object.__setattr__(self, "whole_registry", RegistryReader(self.whole_store))
         object.__setattr__(self, "seen", AnswerCache(SEEN_S, SEEN_LISTS))
+        object.__setattr__(self, "availability", AvailabilityReader(self.whole_store, self.now_ns))
         object.__setattr__(self, "firmware", FirmwareJobs(self.addresses, self.whole_store))
 
     @property
@@ -171,6 +174,11 @@ class ViewContext:
         known = self.places()
         unlisted = [box_id for box_id in self.hub.box_ids() if box_id not in known]
         return sorted((*known, *unlisted), key=natural_order) if unlisted else list(known)
+
+    def measured_shares(self, boxes: Iterable[ShownBox] | None = None) -> Mapping[str, BoxAvailability]:
+        """How much of the last hour and day all Boxes measured, or these; without unplugged ones."""
+        shown = self.boxes() if boxes is None else boxes
+        return self.availability.of([box.box_id for box in shown if not box.unplugged])
 
     def knows(self, box_id: str) -> bool:
         """Whether the Box is visible to the visitor, and stored or known by its data."""

@@ -58,7 +58,8 @@ def history_values(
 ) -> dict[str, object]:
     """Values for `history.html`; `listed` are incidents that the page names elsewhere."""
     now_ms = context.now_ns() // 1_000_000
-    history = read_history(context.store, record.box_id, span, now_ms, ROWS_DRAWN)
+    since_ms = context.availability.first_heard_ms(record.box_id)
+    history = read_history(context.store, record.box_id, span, now_ms, ROWS_DRAWN, since_ms)
     shown = [each.incident_id for each in history.incidents[:INCIDENTS_LISTED]]
     incidents = context.store.incidents_of(shown)
     in_percent = context.visitor.voltage_unit == "percent"
@@ -82,6 +83,9 @@ def history_values(
         "history_box": record.box_id,
         "history_charts": [each for each in charts if each["chart"] is not None],
         "history_gaps": axis.gaps(history.gaps),
+        "not_installed": axis.gaps(
+            [(span.start_ms, history.first_heard_ms)] if history.first_heard_ms else ()
+        ),
         "history_coverage": axis.coverage(
             ((row.start_ms, row.coverage) for row in history.rows), history.step_ms
         ),

@@ -7,8 +7,9 @@ axes: they show the half-cycle rms, or the waveform where the class has no resid
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.view import words
@@ -85,12 +86,8 @@ def shared_ns(part: Waveform | EventRecord, incident: Incident) -> int:
 
 def _range_v(found: EventSignals, box_id: str) -> tuple[float | None, float | None]:
     """The lowest and highest Urms(1/2) of all samples of a Box, and of its gateway's half cycles."""
-    parts = [np.asarray(run.rms_v, np.float64) for run in found.signals[box_id].runs]
-    parts += [
-        np.asarray(each, np.float64)
-        for half in found.halves.get(box_id, ())
-        for each in (half.least_v, half.most_v)
-    ]
+    parts: list[NDArray[Any]] = [run.rms_v for run in found.signals[box_id].runs]
+    parts += [each for half in found.halves.get(box_id, ()) for each in (half.least_v, half.most_v)]
     parts = [part for part in parts if len(part)]
     if not parts:
         return None, None

@@ -17,6 +17,7 @@ from opq_cloud.view import incident_page, languages, words
 from opq_cloud.view.accounts.account_context import marked_time
 from opq_cloud.view.administration.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.view.alike_incidents import READ_FOR_EACH_ROW, fold
+from opq_cloud.view.availability import BoxAvailability, together
 from opq_cloud.view.context import BOXES_A_PAGE, ShownBox, ViewContext, label, pages_of_boxes
 from opq_cloud.view.edit_pages import remark_values
 from opq_cloud.view.error_page import RETRY_EVERY_S, error_ways
@@ -89,6 +90,8 @@ class Card:
     trans_v: float | None
     spark: Sparkline | None
     spark_span: str
+    measured: BoxAvailability | None
+    """None for a Box that is not expected to send."""
 
 
 class Pages:
@@ -171,6 +174,7 @@ class Pages:
             "boxes.html",
             here="boxes",
             cards=[self._card(each, steps.get(each.box_id, ()), scale) for each in records],
+            measured=together(context.measured_shares().values()),
             normal_y=scale.y(NORMAL_PERCENT[1]),
             normal_height=scale.y(NORMAL_PERCENT[0]) - scale.y(NORMAL_PERCENT[1]),
             normal_percent=NORMAL_PERCENT,
@@ -319,6 +323,7 @@ class Pages:
             trans_v=_float(values.get("trans_v")),
             spark=spark,
             spark_span=words.span(spark.seconds) if spark else "",
+            measured=self._context.measured_shares([record]).get(record.box_id),
         )
 
 

@@ -12,6 +12,7 @@ from opq_cloud.view.accounts.box_settings import read_place
 from opq_cloud.view.accounts.forms import SentForm
 from opq_cloud.view.accounts.nominal_form import nominal_misfit, read_number
 from opq_cloud.view.administration.health_client import ServiceCount
+from opq_cloud.view.availability import NOT_KNOWN, BoxAvailability, percent_words, tone_of
 from opq_cloud.view.languages import N_, _
 from opq_cloud.view.recent import FRESH_MS, NewestMeasurement
 from opq_proto.decision import Nominal
@@ -61,6 +62,7 @@ class AdminBox:
     """The largest error of its clock; 0 where it is not known."""
     misfit: str = ""
     """What it measures, where that cannot belong to its nominal values."""
+    measured: BoxAvailability = NOT_KNOWN
 
     @property
     def box_id(self) -> str:
@@ -91,6 +93,10 @@ class AdminBox:
                     self.bound_ns,
                 )
             )
+        hour = self.measured.hour
+        if self.live and hour is not None and tone_of(hour):
+            text = _("Measured: %(share)s of the last hour", share=percent_words(hour))
+            found.append(Trouble("measured", text, round(1000 * (1 - hour))))
         if self.live and self.misfit:
             found.append(Trouble("nominal", self.misfit))
         if self.key_state == "rotating":
@@ -108,6 +114,7 @@ def admin_box(
     connections: Mapping[str, int] | None,
     now_ms: int,
     nominal: Nominal,
+    measured: BoxAvailability = NOT_KNOWN,
 ) -> AdminBox:
     """Builds a Box's row. `last_ms`: time of its newest stored Measurement, where View has received none."""
     measurement = newest.measurement if newest else None
@@ -134,6 +141,7 @@ def admin_box(
         misfit="" if measurement is None else nominal_misfit(
             measurement, record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz
         ),
+        measured=measured,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from opq_cloud.view.administration.box_client import (
 )
 from opq_cloud.view.administration.box_facts import AdminBox, admin_box, counts_of, read_box_form, window_s
 from opq_cloud.view.administration.health_client import read_connections, read_counts, read_services
+from opq_cloud.view.availability import NOT_KNOWN
 from opq_cloud.view.languages import _
 from opq_cloud.view.registry import BOX_ID
 from opq_proto.errors import KeyFileError
@@ -270,13 +271,16 @@ def read_boxes(context: AdminContext) -> list[AdminBox]:
     records = {each.box_id: each for each in context.store.boxes()}
     for box_id in (*hub.latest(), *keys):
         records.setdefault(box_id, BoxRecord(box_id, f"Box {box_id}"))
-    now_ms = context.view.now_ns() // 1_000_000
+    now_ms, nominal = context.view.now_ns() // 1_000_000, context.view.nominal
+    expected = [each.box_id for each in records.values() if not each.unplugged and not each.retired_ms]
+    shares = context.view.availability.of(expected)
     return [
         admin_box(
-            records[box_id], hub.newest(box_id), None, keys.get(box_id), None, now_ms, context.view.nominal
+            records[box_id], hub.newest(box_id), None, keys.get(box_id), None, now_ms, nominal,
+            shares.get(box_id, NOT_KNOWN),
         )
         for box_id in sorted(records, key=box_order)
-    ]
+    ]  # fmt: skip
 
 
 def read_keys(context: AdminContext) -> Mapping[str, KeyEntry]:
@@ -297,7 +301,9 @@ def _with_connections(context: AdminContext, record: BoxRecord, urls: tuple[str,
         stored = context.store.latest_measurements().get(record.box_id)
         last_ms = stored.timestamp_ms if stored else None
     key = read_keys(context).get(record.box_id)
-    return admin_box(record, newest, last_ms, key, read_connections(urls), now_ms, context.view.nominal)
+    shares = {} if record.unplugged else context.view.availability.of((record.box_id,))
+    share, nominal = shares.get(record.box_id, NOT_KNOWN), context.view.nominal
+    return admin_box(record, newest, last_ms, key, read_connections(urls), now_ms, nominal, share)
 
 
 def _fits(box: AdminBox, words: str) -> bool:

@@ -13,6 +13,7 @@ from opq_cloud.view.administration.box_facts import AdminBox
 from opq_cloud.view.administration.box_pages import read_boxes
 from opq_cloud.view.administration.health_client import ServicesFound, read_services
 from opq_cloud.view.administration.system_pages import disk_space
+from opq_cloud.view.availability import together
 from opq_cloud.view.context import names_of
 from opq_cloud.view.languages import _
 from opq_proto.errors import KeyFileError
@@ -59,6 +60,7 @@ class AdminFrontPage:
             more=max(0, len(found) - MAX_SHOWN),
             box_count=len(in_service),
             live_count=sum(each.live for each in in_service),
+            measured=together(each.measured for each in in_service),
             key_count=sum(each.key_state in ("admitted", "rotating") for each in boxes),
             account_count=len(names),
             services=services,

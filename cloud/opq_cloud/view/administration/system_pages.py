@@ -14,6 +14,7 @@ from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.health_client import ServiceCount, read_counts, read_services
+from opq_cloud.view.availability import together
 from opq_cloud.view.languages import N_, _
 
 DAY_S = 86_400
@@ -91,6 +92,7 @@ class SystemPages:
             "system",
             code=code,
             services=services,
+            measured=together(self._context.view.measured_shares().values()),
             parts_shown=PARTS_SHOWN,
             waiting=waiting(counts)[:ROWS_SHOWN],
             lost=lost(counts)[:ROWS_SHOWN],

@@ -167,6 +167,15 @@ class BoxesNow:
     """(boxes,) as in `BoxNow`; NaN where unknown or silent."""
     f_hz: Floats
     silent: NDArray[np.bool_]
+    hour_share: Floats | None = None
+    """(boxes,) measured share of the last hour; NaN where unknown. None where nobody has read it."""
+
+    @cached_property
+    def measured(self) -> Floats:
+        """`hour_share` of the Boxes that are shown themselves; NaN of regional ones."""
+        if self.hour_share is None:
+            return np.full(len(self), np.nan)
+        return np.where(self.fixed.regional, np.nan, self.hour_share)
 
     def __len__(self) -> int:
         return len(self.fixed.boxes)

@@ -23,6 +23,8 @@ from opq_cloud.view.registry import BoxRegistry, natural_order
 
 SEEN_S = 0.2
 """Short enough that a map with a request each second is at most about one second late."""
+SHARES_S = 10.0
+"""Measured shares of an hour change slowly."""
 AUDIENCES = 64
 SALT_NAME = "map"
 
@@ -60,6 +62,7 @@ class GridReader:
         self.radius_km = radius_km
         self._fuzzed: dict[str, tuple[Place, Place | None]] = {}
         self._seen: AnswerCache[BoxesNow] = AnswerCache(SEEN_S, AUDIENCES, monotonic_s)
+        self._shares: AnswerCache[Floats] = AnswerCache(SHARES_S, AUDIENCES, monotonic_s)
         self._values: AnswerCache[_NewestValues] = AnswerCache(SEEN_S, 1, monotonic_s)
         self._cached: OrderedDict[Audience, _CachedBoxes] = OrderedDict()
         self._salt: bytes | None = None
@@ -109,7 +112,15 @@ class GridReader:
         live = (kept.place >= 0) & values.live[kept.place]
         volts = np.where(live, values.volts[kept.place], np.nan)
         hertz = np.where(live, values.hertz[kept.place], np.nan)
-        return BoxesNow(kept.fixed, volts / kept.fixed.nominal_v * 100.0, hertz, ~live)
+        shares = self._shares.of(audience, lambda: self._read_shares(kept.fixed))
+        known = shares if len(shares) == len(kept.fixed.boxes) else None
+        return BoxesNow(kept.fixed, volts / kept.fixed.nominal_v * 100.0, hertz, ~live, known)
+
+    def _read_shares(self, fixed: FixedBoxes) -> Floats:
+        """The measured shares of the last hour, of Boxes that are shown themselves."""
+        found = self._context.availability.of([each.box_id for each in fixed.boxes if not each.regional])
+        hours = [found[each.box_id].hour if each.box_id in found else None for each in fixed.boxes]
+        return np.array(hours, np.float64)  # None becomes NaN
 
     def _read_values(self) -> _NewestValues:
         """Reads the hub once for all audiences; the last row stands for Boxes without data."""

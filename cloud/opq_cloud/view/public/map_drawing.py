@@ -15,6 +15,13 @@ import numpy as np
 
 from opq_cloud.view import words
 from opq_cloud.view.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
+from opq_cloud.view.availability import (
+    BoxAvailability,
+    FleetAvailability,
+    percent_words,
+    together,
+    tone_of,
+)
 from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.public.fuzz import MAX_RADII
 from opq_cloud.view.public.grid_now import (
@@ -59,6 +66,7 @@ class MapDrawing:
     """(address, x, y, size) of a tile server's images."""
     attribution: str
     summary: str
+    measured: FleetAvailability
     outside: int
     """Boxes with a place that is not in the window."""
     unplaced: int
@@ -85,6 +93,7 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
         tiles=_tiles(config.tile_url, frame),
         attribution=config.tile_attribution if config.tile_url else "",
         summary=map_summary(boxes),
+        measured=measured_now(boxes),
         outside=plan.outside,
         unplaced=plan.unplaced,
         rough_words=_rough_words(marks, reader.radius_km),
@@ -126,7 +135,7 @@ def silent_words(boxes: BoxesNow) -> tuple[str, str] | None:
 def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
     """The state with which open pages replace theirs; only this function makes its words and tones."""
     boxes = reader.boxes()
-    regions = regions_now(boxes)
+    regions, measured = regions_now(boxes), measured_now(boxes)
     if frame is None:
         frame = _whole_frame(boxes)
     figures: dict[str, str] = {}
@@ -137,6 +146,8 @@ def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
     return {
         "version": page_version(),
         "summary": map_summary(boxes),
+        "measured": measured.text,
+        "measured_tone": measured.tone,
         "silent": silent_words(boxes) is not None,
         "marks": {
             mark.mark_id: {
@@ -173,7 +184,19 @@ def mark_figures(mark: MapMark) -> dict[str, str]:
             boxes=mark.boxes,
             state=state,
         )
-    return {"u": words.number(mark.u_percent, 1, "%"), "f": words.number(mark.f_hz, 3, "Hz"), "state": state}
+    return {
+        "u": words.number(mark.u_percent, 1, "%"),
+        "f": words.number(mark.f_hz, 3, "Hz"),
+        "measured": percent_words(mark.hour_share),
+        "measured_tone": tone_of(mark.hour_share),
+        "state": state,
+    }
+
+
+def measured_now(boxes: BoxesNow) -> FleetAvailability:
+    """The measured share of the last hour of all Boxes that are shown themselves."""
+    known = boxes.measured[~np.isnan(boxes.measured)]
+    return together(BoxAvailability(hour=share) for share in known.tolist())
 
 
 def incident_lines(reader: GridReader) -> list[dict[str, object]]:

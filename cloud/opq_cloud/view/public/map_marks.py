@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from opq_cloud.view import words
+from opq_cloud.view.availability import percent_words
+from opq_cloud.view.availability import tone_of as tone_of_share
 from opq_cloud.view.languages import LANGUAGE, _, ngettext
 from opq_cloud.view.public.fuzz import MAX_RADII
 from opq_cloud.view.public.grid_now import (
@@ -73,6 +75,8 @@ class MapMark:
     u_percent: float | None
     """Of several Boxes, the one furthest from nominal, as `tone`; of a region, the median."""
     f_hz: float | None
+    hour_share: float | None
+    """Measured share of the last hour, of several Boxes the lowest; None where unknown, and of a region."""
     href: str
     """Its page, its row of the table, or a closer window; empty where it has none."""
     doubt_units: float
@@ -95,6 +99,14 @@ class MapMark:
     @property
     def text(self) -> str:
         """The mark in words, for a pointer and a screen reader."""
+        text = self._state_text
+        if not tone_of_share(self.hour_share):
+            return text
+        share = percent_words(self.hour_share)
+        return _("%(text)s; measured: %(share)s of the last hour", text=text, share=share)
+
+    @property
+    def _state_text(self) -> str:
         level = words.number(self.u_percent, 1, "%")
         if self.boxes == 1 and not self.mark_id.startswith("region"):
             state = _(TONES[self.tone])
@@ -184,14 +196,15 @@ def map_marks(
         np.bincount(plan.which[~now.silent[plan.members]], minlength=count).tolist(),
         _worst_of(plan.which[~np.isnan(u_percent)], u_percent[~np.isnan(u_percent)], count),
         medians_of(plan.which[~np.isnan(f_hz)], f_hz[~np.isnan(f_hz)], count),
+        _lowest_of(plan.which, now.measured[plan.members], count),
         strict=True,
     )
     marks = [
         MapMark(
             cell.mark_id, cell.x, cell.y, BY_LOUDNESS[tone], cell.label, cell.boxes, reporting, level,
-            frequency, cell.href, cell.doubt_units, cell.rough, pages=cell.pages,
+            frequency, share, cell.href, cell.doubt_units, cell.rough, pages=cell.pages,
         )
-        for cell, tone, reporting, level, frequency in rows
+        for cell, tone, reporting, level, frequency, share in rows
     ]  # fmt: skip
     marks += [_region_mark(each, frame) for each in regions if _is_mark(each, frame)]
     return tuple(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
@@ -203,6 +216,13 @@ def _worst_of(which: Whole, percents: Floats, count: int) -> list[float | None]:
     found = np.full(count, np.nan)
     found[which[order]] = percents[order]
     return [None if np.isnan(each) else float(each) for each in found]
+
+
+def _lowest_of(which: Whole, shares: Floats, count: int) -> list[float | None]:
+    """The lowest share of each mark; None where none is known."""
+    found = np.full(count, np.inf)
+    np.fmin.at(found, which, shares)
+    return [None if np.isinf(each) else float(each) for each in found]
 
 
 def with_names(marks: Sequence[MapMark]) -> tuple[MapMark, ...]:
@@ -302,5 +322,5 @@ def _region_mark(region: GroupNow, frame: MapFrame) -> MapMark:
     return MapMark(
         f"region-{region.name}", round(x, 1), round(y, 1), region.tone,
         _("Region %(region)s", region=region.name),
-        region.boxes, region.reporting, region.u_percent, region.f_hz, "", 0.0, True,
+        region.boxes, region.reporting, region.u_percent, region.f_hz, None, "", 0.0, True,
     )  # fmt: skip

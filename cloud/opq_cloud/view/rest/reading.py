@@ -15,6 +15,7 @@ from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IndexPlace
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
 from opq_cloud.view.accounts.seen import seen_record
+from opq_cloud.view.availability import NOT_KNOWN, BoxAvailability
 from opq_cloud.view.box_history import METRICS
 from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, check_class, label, read_incidents
 from opq_cloud.view.incident_page import past_before
@@ -73,7 +74,9 @@ class ReadRoutes:
     def boxes(self, request: Request) -> Response:
         """Each Box that you may see, in the order of their numbers."""
         latest = self._context.hub.latest()
-        items = [self._box_json(box, latest.get(box.box_id)) for box in self._context.boxes()]
+        boxes = self._context.boxes()
+        shares = self._context.measured_shares(boxes)
+        items = [self._box_json(box, latest.get(box.box_id), shares.get(box.box_id)) for box in boxes]
         return json_answer(request, {"items": items, "next": None})
 
     def box(self, request: Request, box_id: BoxId) -> Response:
@@ -82,7 +85,9 @@ class ReadRoutes:
             raise RestProblemError(404, f"There is no Box {box_id} that you may see.")
         latest = self._context.hub.newest(box_id)
         shown = self._context.box(box_id)
-        return json_answer(request, self._box_json(shown, None if latest is None else latest.measurement))
+        share = self._context.measured_shares([shown]).get(box_id)
+        newest = None if latest is None else latest.measurement
+        return json_answer(request, self._box_json(shown, newest, share))
 
     def measurements(
         self,
@@ -235,7 +240,9 @@ class ReadRoutes:
             "incidents", int(last.value), last.number
         )
 
-    def _box_json(self, box: ShownBox, newest: Measurement | None) -> dict[str, object]:
+    def _box_json(
+        self, box: ShownBox, newest: Measurement | None, share: BoxAvailability | None
+    ) -> dict[str, object]:
         """A Box that the visitor sees, as JSON."""
         return {
             "box_id": box.box_id,
@@ -245,6 +252,7 @@ class ReadRoutes:
             "nominal_v": box.nominal_v,
             "nominal_hz": box.nominal_hz,
             "unplugged": box.unplugged,
+            "availability": (share or NOT_KNOWN).as_json(),
             "measurement": None if newest is None else measurement_json(newest),
         }
 

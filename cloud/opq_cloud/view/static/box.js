@@ -9,6 +9,9 @@ import { fixed, serverNowMs } from "./words.js";
 const REFRESH_MS = 30_000;
 const places = [...document.querySelectorAll("[data-hour]")];
 const plots = new Map();
+const UNFINISHED_MS = 15_000; // a stretch this near to now is not complete yet
+const HOUR_MS = 3_600_000;
+let holes = []; // [start, end, share] of what was not measured, in seconds
 
 /** A step is as wide as its stretch; nothing is drawn where nothing was measured. */
 function columns(rows, { metric, factor = 1 }, bucketMs) {
@@ -25,6 +28,42 @@ function columns(rows, { metric, factor = 1 }, bucketMs) {
     for (const part of values) part.push(null);
   });
   return [times, ...values];
+}
+
+/** What was not measured since the Box was first heard, up to now. */
+function holesIn(rows, bucketMs, firstHeardMs) {
+  const now = serverNowMs();
+  if (firstHeardMs === null) return [];
+  const found = [];
+  let after = Math.max(firstHeardMs, now - HOUR_MS);
+  for (const { start_ms: start, coverage } of rows) {
+    if (start > after) found.push([after / 1000, start / 1000, 1]);
+    if (coverage < 0.99 && start >= firstHeardMs && start + bucketMs < now - UNFINISHED_MS) found.push([start / 1000, (start + bucketMs) / 1000, 1 - coverage]);
+    after = Math.max(after, start + bucketMs);
+  }
+  if (after < now - UNFINISHED_MS) found.push([after / 1000, now / 1000, 1]);
+  return found;
+}
+
+/** Hatches them, each as high as the share that is missing. */
+function hatchHoles(plot) {
+  const { ctx, bbox } = plot;
+  ctx.save();
+  ctx.beginPath();
+  for (const [start, end, share] of holes) {
+    const [left, right] = [start, end].map((t) => Math.min(Math.max(plot.valToPos(t, "x", true), bbox.left), bbox.left + bbox.width));
+    ctx.rect(left, bbox.top + bbox.height * (1 - share), Math.max(right - left, 0), bbox.height * share);
+  }
+  ctx.clip();
+  ctx.strokeStyle = colour("line-strong");
+  ctx.lineWidth = 2 * devicePixelRatio;
+  ctx.beginPath();
+  for (let x = bbox.left - bbox.height; x < bbox.left + bbox.width; x += 7 * devicePixelRatio) {
+    ctx.moveTo(x, bbox.top + bbox.height);
+    ctx.lineTo(x + bbox.height, bbox.top);
+  }
+  ctx.stroke();
+  ctx.restore();
 }
 
 const clock = (t, increment) => new Date(t * 1000).toISOString().slice(11, increment < 60 ? 19 : 16);
@@ -56,6 +95,7 @@ function draw(place, rows, bucketMs) {
         series: [{}, edge, { stroke: hue, width: 1.75, points: { show: false }, paths }, edge],
         bands: [{ series: [3, 1], fill: soft }],
         plugins: [text],
+        hooks: { drawClear: [hatchHoles] },
       },
       columns(rows, place.dataset, bucketMs),
     ),
@@ -69,13 +109,14 @@ function padded(low, high, least) {
 }
 
 async function refresh() {
-  let rows, bucketMs;
+  let rows, bucketMs, firstHeardMs;
   try {
-    ({ rows, bucket_ms: bucketMs } = await fetchJson(places[0].dataset.hour));
+    ({ rows, bucket_ms: bucketMs, first_heard_ms: firstHeardMs } = await fetchJson(places[0].dataset.hour));
   } catch (error) {
     if (!plots.size) for (const place of places) failed(place, error);
     return;
   }
+  holes = holesIn(rows, bucketMs, firstHeardMs);
   for (const place of places) {
     if (plots.has(place)) plots.get(place).setData(columns(rows, place.dataset, bucketMs));
     else draw(place, rows, bucketMs);

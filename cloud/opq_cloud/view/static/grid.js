@@ -65,10 +65,18 @@ function again(inMs) {
 /** Puts a state into the page; the tests of a wall that stands for weeks call it too. */
 export function showState(state) {
   put(root.querySelector("[data-summary]"), state.summary);
+  const measured = root.querySelector("[data-measured-together]");
+  if (measured) {
+    put(measured, state.measured);
+    measured.hidden = !state.measured;
+    measured.className = measuredTone(state.measured_tone);
+  }
   for (const place of root.querySelectorAll("[data-figure]")) put(place, state.figures[place.dataset.figure] ?? "–");
   for (const row of root.querySelectorAll("[data-row]")) {
     const mark = state.marks[row.dataset.row];
-    if (mark) for (const cell of row.querySelectorAll("[data-cell]")) put(cell, mark[cell.dataset.cell]);
+    if (!mark) continue;
+    for (const cell of row.querySelectorAll("[data-cell]")) put(cell, mark[cell.dataset.cell]);
+    row.querySelector("[data-cell='measured']").className = measuredTone(mark.measured_tone);
   }
   const marks = root.querySelectorAll("[data-mark]");
   for (const place of marks) if (state.marks[place.dataset.mark]) showMark(place, state.marks[place.dataset.mark]);
@@ -76,6 +84,8 @@ export function showState(state) {
   const other = root.querySelector(".map-drawing") && (marks.length !== Object.keys(state.marks).length || [...marks].some((place) => !state.marks[place.dataset.mark]));
   if (other || (stays && state.version !== root.dataset.version)) reload();
 }
+
+const measuredTone = (tone) => (tone ? `measured measured-${tone}` : "measured");
 
 function showMark(place, mark) {
   const shape = place.querySelector(".map-shape");

@@ -1,0 +1,137 @@
+"""The measured share of the last hour and day: pure, and as View reads it from a store."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.trends.availability import CLOCK_SET, CoveredSpan, measured_share
+from opq_cloud.view.availability import (
+    AvailabilityReader,
+    BoxAvailability,
+    percent_words,
+    together,
+    tone_of,
+)
+from opq_proto.messages import Measurement, Metric, Trend
+
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
+NOW_MS = 1_795_000_040_000
+"""20 s after a whole minute."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[CloudStore]:
+    with closing(open_store(None, tmp_path)) as opened:
+        yield opened
+
+
+def minutes(count: int, covered_ms: int = MINUTE_MS, until_ms: int = NOW_MS) -> list[Trend]:
+    """The last whole minutes."""
+    last_ms = until_ms // MINUTE_MS * MINUTE_MS
+    starts = range(last_ms - count * MINUTE_MS, last_ms, MINUTE_MS)
+    return [
+        Trend("1", start_ms, {"rms": (119.0, 121.0, 120.0)}, covered_ms=covered_ms) for start_ms in starts
+    ]
+
+
+def seconds(first_ms: int, count: int) -> list[Measurement]:
+    return [
+        Measurement(
+            "1", first_ms + (k + 1) * 1000, {"rms": Metric(119.0, 121.0, 120.0)},
+            (first_ms + k * 1000) * 10**6, (first_ms + (k + 1) * 1000) * 10**6, sequence=first_ms // 1000 + k,
+        )
+        for k in range(count)
+    ]  # fmt: skip
+
+
+def read(store: CloudStore, now_ms: int = NOW_MS) -> BoxAvailability:
+    return AvailabilityReader(store, lambda: now_ms * 10**6).of(("1",))["1"]
+
+
+def test_a_share_is_covered_over_expected_and_never_more_than_one() -> None:
+    spans = [CoveredSpan(0, 60_000, 60_000), CoveredSpan(60_000, 120_000, 30_000)]
+    assert measured_share(spans, 0, 120_000, 0) == 0.75
+    assert measured_share(spans, 0, 240_000, 0) == 0.375  # the rest is a hole
+    assert measured_share(spans, 90_000, 120_000, 0) == 0.5  # half of a row has half of its time
+    assert measured_share([CoveredSpan(0, 60_000, 61_000)], 0, 60_000, 0) == 1.0
+
+
+def test_time_before_a_box_was_first_heard_is_no_hole() -> None:
+    assert measured_share([CoveredSpan(60_000, 120_000, 60_000)], 0, 120_000, 60_000) == 1.0
+    assert measured_share([], 0, 120_000, 120_000) is None
+
+
+def test_time_that_the_axis_jumped_over_is_no_hole() -> None:
+    jumped = [CoveredSpan(0, 60_000, 60_000), CoveredSpan(120_000, 180_000, 60_000, skipped_ms=60_000)]
+    assert measured_share(jumped, 0, 180_000, 0) == 1.0
+    from_1970 = [CoveredSpan(120_000, 180_000, 60_000, skipped_ms=1e12)]
+    assert measured_share(from_1970, 0, 180_000, 0) == 1.0
+
+
+def test_a_starved_box_has_the_share_of_its_minutes(store: CloudStore) -> None:
+    store.put_trends(minutes(40, covered_ms=9600))
+    found = read(store)
+    assert found.hour == pytest.approx(0.16, abs=0.01) and found.day == found.hour
+    assert [tone for *_, tone in found.shown] == ["bad", "bad"]
+
+
+def test_a_new_box_without_a_loss_has_all_and_its_first_minute_counts_from_its_first_sample(
+    store: CloudStore,
+) -> None:
+    first, *others = minutes(8)
+    half = Trend("1", first.start_ms, first.metrics, covered_ms=21_000)
+    store.put_trends([half, *others])
+    store.append_measurements(seconds(NOW_MS // MINUTE_MS * MINUTE_MS, 19))
+    assert read(store) == BoxAvailability(1.0, 1.0)
+
+
+def test_before_the_first_minute_is_stored_its_measurements_count(store: CloudStore) -> None:
+    store.append_measurements(seconds(NOW_MS - 12_000, 5) + seconds(NOW_MS - 4000, 3))
+    assert read(store).hour == pytest.approx(8 / 11, abs=0.001)
+
+
+def test_a_silent_hour_is_a_hole_and_a_box_never_heard_has_no_share(store: CloudStore) -> None:
+    assert read(store) == BoxAvailability(None, None)
+    store.put_trends(minutes(60, until_ms=NOW_MS - 2 * HOUR_MS))
+    found = read(store)
+    assert found.hour == 0.0 and found.day == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_a_clock_that_was_set_forward_makes_no_hole(store: CloudStore) -> None:
+    old, new = minutes(20, until_ms=NOW_MS - HOUR_MS // 2), minutes(10)
+    new[0].metrics[CLOCK_SET] = (1200.0, 1200.0, 1200.0)
+    store.put_trends([*old, *new])
+    store.append_measurements(seconds(NOW_MS // MINUTE_MS * MINUTE_MS, 19))
+    assert read(store).hour == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_share_is_rounded_down_and_several_boxes_are_counted_by_limit() -> None:
+    assert percent_words(0.98999).startswith("98.9") and percent_words(None) == "\u2013"
+    assert [tone_of(each) for each in (None, 1.0, 0.99, 0.9899, 0.9, 0.8999)] == [
+        "",
+        "",
+        "",
+        "low",
+        "low",
+        "bad",
+    ]
+    found = together([BoxAvailability(1.0), BoxAvailability(0.95), BoxAvailability(0.1), BoxAvailability()])
+    assert (found.low, found.bad, found.tone) == (1, 1, "bad") and "1 Box less than 90" in found.text
+    assert "less" not in together([BoxAvailability(1.0)]).text
+
+
+def test_figures_are_kept_for_a_while(store: CloudStore) -> None:
+    now_s, now_ms = [time.monotonic()], [NOW_MS]
+    reader = AvailabilityReader(store, lambda: now_ms[0] * 10**6, lambda: now_s[0])
+    store.put_trends(minutes(10))
+    before = reader.of(("1",))["1"]
+    now_ms[0] += 10 * MINUTE_MS  # and it was silent
+    assert reader.of(("1",))["1"] == before == BoxAvailability(1.0, 1.0)
+    now_s[0] += 30
+    assert reader.of(("1",))["1"].hour == pytest.approx(0.49, abs=0.01)
+    assert reader.first_heard_ms("1") == minutes(10)[0].start_ms
+    assert reader.first_heard_ms("2") is None

@@ -23,9 +23,17 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.local.feed_readers import FeedReaders
 from opq_gateway.local.health import HealthServer, pages_of
 from opq_gateway.local.measured import ledgers_of
-from opq_gateway.local.metrics import GatewayMetrics, show_feed, show_gps, show_rings, show_threads
+from opq_gateway.local.metrics import (
+    GatewayMetrics,
+    show_feed,
+    show_gps,
+    show_rings,
+    show_shares,
+    show_threads,
+)
 from opq_gateway.local.power import PowerFail
 from opq_gateway.local.watchdog import Heartbeats, Notifier, Watchdog
+from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.measuring.measuring import Measuring, measuring_of
 from opq_gateway.ring.ring import Ring
@@ -82,7 +90,9 @@ class Gateway:
         self.claims = ClaimCodes(self.statuses)
         self.feed = MeasuredFeed()
         self.heartbeats = Heartbeats()
+        self.shares = MeasuredShares(self.counters)
         self.metrics = GatewayMetrics(self.statuses, self.counters)
+        show_shares(self.metrics, self.shares)
         self._log = log.get(service="gateway")
         self._clock_watch = ClockWatch()
         self._gps = GpsComparison(system=self._clock_watch.state, on_contradiction=self._gps_contradicts)
@@ -109,7 +119,7 @@ class Gateway:
                 self.counters[self.config.box[0].id],
             )
             held.callback(health.close)
-            readers = FeedReaders(self.config, self.feed, self.statuses, self.counters)
+            readers = FeedReaders(self.config, self.feed, self.statuses, self.counters, self.shares)
             held.callback(readers.close)
             setup = self._setup(stop)
             held.callback(setup.close)
@@ -176,7 +186,7 @@ class Gateway:
         notifier.ready()
         if ready is not None:
             ready.set()
-        stop.wait()
+        self.shares.run(stop)
         notifier.stopping()
         if rules is not None:
             rules.close()

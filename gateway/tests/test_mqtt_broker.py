@@ -26,6 +26,7 @@ from waiting import wait_for
 
 from opq_gateway.config import MqttSection as Section
 from opq_gateway.counters import BoxCounters
+from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
 from opq_gateway.mqtt.mqtt import MqttPublisher
 from opq_gateway.status import BoxStatus
@@ -105,6 +106,7 @@ class House:
 
     def __init__(self, section: Section, timeout_s: float = 5.0) -> None:
         self.feed, self.counters = MeasuredFeed(), BoxCounters()
+        self.box_counters = BoxCounters()
         self.status = BoxStatus("3", 60, hello=Box("3").hello(), sample_monotonic_s=time.monotonic())
         self.mqtt = MqttPublisher(
             section,
@@ -112,6 +114,7 @@ class House:
             ["home"],
             self.feed,
             self.counters,
+            MeasuredShares({"3": self.box_counters}),
             waits_s=(0.1, 0.3),
             timeout_s=timeout_s,
         )
@@ -200,6 +203,15 @@ def test_values_disturbances_and_who_is_there_reach_whoever_comes_later(broker: 
             wait_for(lambda: listener.newest["opq/attic/status"] == b"offline")
 
 
+def test_the_measured_share_of_hour_and_day_is_published(broker: Broker) -> None:
+    with listening(broker) as listener, living(section(broker)) as house:
+        assert listener.json("opq/attic/box3/measured") == {}, "nothing was counted yet"
+        house.box_counters.add("samples", 16_000)
+        house.box_counters.add("missing_samples", 84_000)
+        house.mqtt._board._shares_due_s = 0.0  # it is looked at twice a minute
+        wait_for(lambda: listener.json("opq/attic/box3/measured") == {"hour": 0.16, "day": 0.16})
+
+
 def test_home_assistant_finds_one_device_per_box_with_units_and_availability(broker: Broker) -> None:
     with listening(broker) as listener, living(section(broker)) as house:
         topic = "homeassistant/sensor/opq_attic_box3/rms_v/config"
@@ -264,9 +276,11 @@ def test_when_the_gateway_dies_the_broker_says_so(broker: Broker) -> None:
         "from opq_gateway.config import MqttSection as Section\n"
         "from opq_gateway.counters import BoxCounters\n"
         "from opq_gateway.mqtt.mqtt import MqttPublisher\n"
+        "from opq_gateway.measured_shares import MeasuredShares\n"
         "from opq_gateway.measuring.feed import MeasuredFeed\n"
         f"section = Section(host='127.0.0.1', port={broker.port}, name='attic')\n"
-        "MqttPublisher(section, {}, [], MeasuredFeed(), BoxCounters()).run(threading.Event())\n"
+        "shares = MeasuredShares({})\n"
+        "MqttPublisher(section, {}, [], MeasuredFeed(), BoxCounters(), shares).run(threading.Event())\n"
     )
 
     with listening(broker) as listener, subprocess.Popen([sys.executable, "-c", program]) as process:

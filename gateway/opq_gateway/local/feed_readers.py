@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from opq_gateway.config import Config
 from opq_gateway.counters import BoxCounters
+from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.status import BoxStatus
 
@@ -20,6 +21,7 @@ class FeedReaders:
         feed: MeasuredFeed,
         statuses: Mapping[str, BoxStatus],
         counters: Mapping[str, BoxCounters],
+        shares: MeasuredShares,
     ) -> None:
         """Subscribes and binds.
 
@@ -42,7 +44,7 @@ class FeedReaders:
             from opq_gateway.mqtt.mqtt import MqttPublisher
 
             groups = [group.name for group in config.group]
-            self.runs["mqtt"] = MqttPublisher(config.mqtt, statuses, groups, feed, first).run
+            self.runs["mqtt"] = MqttPublisher(config.mqtt, statuses, groups, feed, first, shares).run
 
     def close(self) -> None:
         """Frees the addresses, after the end of the threads."""

@@ -16,6 +16,7 @@ from typing import Literal
 
 from opq_gateway.counters import MEANING, BoxCounters
 from opq_gateway.local.watchdog import Heartbeats
+from opq_gateway.measured_shares import SPANS, MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
@@ -246,6 +247,13 @@ def show_gps(metrics: GatewayMetrics, gps: GpsComparison) -> None:
         "rate of the machine's monotonic clock less that of GPS; absent for the first minute",
         of(lambda state: state.drift_ppm),
     )
+
+
+def show_shares(metrics: GatewayMetrics, shares: MeasuredShares) -> None:
+    """Adds the measured share of the samples of the last hour and day."""
+    for span in SPANS:
+        meaning = f"measured share of the samples of the last {span}, 0 to 1"
+        metrics.add(f"box_measured_share_{span}", meaning, partial(shares.shares, span))
 
 
 def show_threads(metrics: GatewayMetrics, heartbeats: Heartbeats) -> None:

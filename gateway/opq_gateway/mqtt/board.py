@@ -2,6 +2,7 @@
 
     <topic>/<gateway>/status                    online, offline (by the broker's will when we cannot)
     <topic>/<gateway>/box3/status               online while the Box samples
+    <topic>/<gateway>/box3/measured             measured share of the last hour and day, JSON
     <topic>/<gateway>/box3/3s 10s 10min 2h      the newest values of that kind, JSON
     <topic>/<gateway>/box3/10min_flicker ...    Pst, Plt
     <topic>/<gateway>/box3/disturbance          the last dip, swell, interruption, and whether any lasts, JSON
@@ -19,6 +20,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from opq_gateway.measured_shares import SPANS, MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, Values
 from opq_gateway.status import BoxStatus
 
@@ -28,6 +30,8 @@ SILENT_S = 5.0
 """A Box without samples for this long is offline."""
 FLICKER = frozenset(("pst", "pinst_max", "plt"))
 PASSING = ("3s", "10s")
+SHARES_S = 30.0
+"""Measured shares are published this often at most, where they have changed."""
 ONLINE, OFFLINE = b"online", b"offline"
 
 
@@ -58,7 +62,9 @@ class MqttTopics:
             disturbances beyond MAX_DISTURBANCES.
     """
 
-    def __init__(self, base: str, boxes: Mapping[str, BoxStatus], every_s: float) -> None:
+    def __init__(
+        self, base: str, boxes: Mapping[str, BoxStatus], every_s: float, shares: MeasuredShares
+    ) -> None:
         self.base = base
         self.dropped = 0
         self._boxes = boxes
@@ -68,6 +74,10 @@ class MqttTopics:
         self._last: dict[str, MqttMessage] = {}
         self._ongoing: dict[str, set[str]] = {}
         self._statuses: dict[str, bytes] = {}
+        """Topic -> what the broker has, of the topics that are published only when they change."""
+        self._shares = shares
+        self._shares_due_s = -math.inf
+        self._measured: list[MqttMessage] = []
 
     def accept_items(self, items: Iterable[Item], connected: bool) -> None:
         """Takes items from the feed."""
@@ -107,6 +117,10 @@ class MqttTopics:
             for box_id, status in self._boxes.items()
             if (message := self._status(box_id, status, now_s)) is not None
         ]
+        if now_s >= self._shares_due_s:
+            self._shares_due_s = now_s + SHARES_S
+            self._measured = [self._share(box_id) for box_id in self._boxes]
+        messages += [each for each in self._measured if self._statuses.get(each.topic) != each.payload]
         messages += self._disturbances
         for topic, newest in self._newest.items():
             if newest.waits and now_s - newest.published_s >= self._every_s:
@@ -122,7 +136,7 @@ class MqttTopics:
             newest.waits = newest.values is not newest.given
         elif self._disturbances and self._disturbances[0] is message:
             self._disturbances.popleft()
-        elif message.payload in (ONLINE, OFFLINE):
+        elif message.payload in (ONLINE, OFFLINE) or message in self._measured:
             self._statuses[message.topic] = message.payload
 
     def _status(self, box_id: str, status: BoxStatus, now_s: float) -> MqttMessage | None:
@@ -130,6 +144,12 @@ class MqttTopics:
         payload = ONLINE if seen_s is not None and now_s - seen_s < SILENT_S else OFFLINE
         topic = f"{self.base}/{self._place(box_id)}/status"
         return None if self._statuses.get(topic) == payload else MqttMessage(topic, payload)
+
+    def _share(self, box_id: str) -> MqttMessage:
+        """The measured shares, rounded down; unknown ones are absent."""
+        found = {span: self._shares.share(box_id, span) for span in SPANS}
+        facts = {span: math.floor(share * 1e4) / 1e4 for span, share in found.items() if share is not None}
+        return MqttMessage(f"{self.base}/{self._place(box_id)}/measured", msgspec.json.encode(facts))
 
     def _disturbance(self, notice: DisturbanceNotice) -> MqttMessage:
         ongoing = self._ongoing.setdefault(notice.box_id, set())

@@ -67,6 +67,8 @@ BOX = (
         kind="binary_sensor",
     ),
     Entity("last", "Last disturbance", "disturbance", _value("kind")),
+    Entity("measured_hour", "Measured, last hour", "measured", _value("hour", " * 100"), "%", None, 1, True),
+    Entity("measured_day", "Measured, last day", "measured", _value("day", " * 100"), "%", None, 1, True),
     Entity("source", "Time source", "3s", _value("source"), diagnostic=True),
 )
 GROUP = (

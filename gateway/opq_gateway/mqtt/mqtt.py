@@ -19,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from opq_gateway.config import MqttSection as Section
 from opq_gateway.counters import BoxCounters
+from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
 from opq_gateway.mqtt.board import OFFLINE, ONLINE, MqttMessage, MqttTopics
 from opq_gateway.mqtt.discovery import Discovery
@@ -44,6 +45,7 @@ class MqttPublisher:
         groups: Sequence[str],
         feed: MeasuredFeed,
         counters: BoxCounters,
+        shares: MeasuredShares,
         *,
         waits_s: tuple[float, float] = (1.0, 60.0),
         timeout_s: float = 10.0,
@@ -59,7 +61,7 @@ class MqttPublisher:
         self._timeout_s = timeout_s
         self.name = section.name or _level(socket.gethostname())
         base = f"{section.topic}/{self.name}"
-        self._board = MqttTopics(base, boxes, section.every_s)
+        self._board = MqttTopics(base, boxes, section.every_s, shares)
         self._discovery = Discovery(section.discovery, self.name, base, boxes, groups)
         self._channel = feed.subscribe("mqtt", (Values, DisturbanceNotice), CHANNEL_ITEMS)
         self._dropped = 0

@@ -43,6 +43,7 @@ CHANGES = {"public": "", "viewer": "", "owner": "1", "researcher": "", "admin": 
 LINES = {
     "list": (
         "GET /", "GET /incidents", "GET /api/boxes", "GET /api/recent", "GET /api/incidents", "GET /live",
+        "GET /api/availability",
         "GET /map", "GET /map/state", "GET /grid", "GET /wall", "GET /compare", "GET /calendar",
         "GET /reports", "GET /reports/month",
         "GET /compare/rows",
@@ -56,6 +57,7 @@ LINES = {
         "GET /incidents/{incident_id}",
         "GET /incidents/{incident_id}/spread",
         "GET /incidents/{incident_id}/examine", "GET /incidents/{incident_id}/examine/part",
+        "GET /incidents/{incident_id}/examine/charts",
         "GET /api/incidents/{incident_id}", "GET /api/events/{event_id}", "GET /api/v1/boxes/{box_id}",
         "GET /api/v1/events/{event_id}", "GET /api/v1/incidents/{incident_id}",
         "GET /api/v1/incidents/{incident_id}/findings", "GET /api/v1/incidents/{incident_id}/findings/export",

@@ -19,6 +19,8 @@ import pytest
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.view import demo, service
+from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.machine_notice import MachineNotice, write_notice
 from opq_cloud.view.words import THIN
 from opq_proto import log
 from opq_proto.messages import Finding, StoredFinding, TimeSource, Trigger, Waveform
@@ -73,6 +75,14 @@ def test_an_empty_house_says_what_will_happen_next(scene: demo.Scene) -> None:
     assert "No Box has been heard yet" in front
     assert "Nothing has happened yet" in front
     assert "Nothing has happened yet" in incidents
+
+
+def test_a_machine_that_is_too_slow_is_said_on_the_first_page_and_in_administration(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path, addresses=ServiceAddresses(folder=tmp_path)) as scene:
+        for notice, said in ((MachineNotice(53, 0.16, 7), 1), (None, 0)):
+            write_notice(tmp_path, notice)
+            for path in ("/", "/admin"):
+                assert _get(scene, path)[1].count("This machine is too slow for 53 Boxes") == said
 
 
 def test_the_incident_page_tells_and_tabulates_everything(full: demo.Scene) -> None:

@@ -1,15 +1,20 @@
 """The stages of a disturbance, put together from log lines."""
 
 import io
+import threading
+import time
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
+from opq_cloud.view.machine_notice import read_notice
 from opq_proto.messages import Finding
 from opq_tools.up.children import ChildLine
 from opq_tools.up.live import SilenceWatch
+from opq_tools.up.machine_speed import SpeedWatch, counts_in, notice_between
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.plan_store import newest_incident
 from opq_tools.up.run import UpRun
@@ -135,10 +140,56 @@ def test_a_box_that_falls_silent_is_reported_once_and_again_when_it_is_back() ->
     assert watch.changes(14 * 10**9) == [("2", False)]
 
 
-def test_a_machine_that_is_too_busy_is_said_once_a_minute(tmp_path: Path) -> None:
+def metrics(measured: int, missing: int, boxes: int = 53) -> str:
+    rows = ["# HELP opq_gateway_samples_total samples measured, in order"]
+    for box in range(1, boxes + 1):
+        rows.append(f'opq_gateway_samples_total{{box_id="{box}"}} {measured}')
+        rows.append(f'opq_gateway_missing_samples_total{{box_id="{box}"}} {missing}')
+        rows.append(f'opq_gateway_unmeasured_samples_total{{box_id="{box}"}} 0')
+    return "\n".join([*rows, 'opq_gateway_samples_refused_total{box_id="1"} 7', "process_open_fds 9", ""])
+
+
+def test_a_window_in_which_most_samples_were_lost_says_how_many_boxes_would_fit() -> None:
+    before, now = counts_in(metrics(0, 0)), counts_in(metrics(38_400, 201_600))
+    assert (now.boxes, now.measured, now.missing) == (53, 53 * 38_400, 53 * 201_600)
+    notice = notice_between(before, now)
+    assert notice is not None and (notice.boxes, notice.fit) == (53, 7)
+    assert notice.text.startswith("This machine is too slow for 53 Boxes: it measured 16 % of their samples.")
+    assert "7 Boxes would not be too many" in notice.text
+    assert notice_between(before, counts_in(metrics(239_000, 1000))) is None
+    assert notice_between(now, before) is None, "the gateway started again"
+    assert notice_between(before, before) is None
+
+
+def test_a_machine_that_is_too_slow_is_said_once_on_the_terminal_and_stands_on_the_page(
+    tmp_path: Path,
+) -> None:
+    answers = [metrics(0, 0), *(metrics(1200 * k, 10_800 * k) for k in range(1, 100))]
+    served = iter(answers)
+
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(next(served).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
     chatter = io.StringIO()
     run = UpRun(UpPlan(tmp_path, 0, None, (), {}, trace=False), "http://127.0.0.1:1", None, chatter)
-    for box_id in ("1", "2"):
-        run._handle_line(line("box.overrun", 1, box_id=box_id, samples=127_200))
-    assert chatter.getvalue().endswith("boxes    this machine is too busy: Box 1 lost 127200 samples\n")
-    assert chatter.getvalue().count("\n") == 1
+    session = run._session
+    with ThreadingHTTPServer(("127.0.0.1", 0), Metrics) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/metrics"
+        with SpeedWatch(url, session._from_speed, window_s=0.01):
+            line_of = session.next_line(60.0)
+            assert line_of is not None
+            run._handle_line(line_of)
+            while session._slow and (notice := read_notice(tmp_path)) is None:
+                time.sleep(0.01)
+        server.shutdown()
+    assert notice is not None and (notice.boxes, round(notice.share, 3), notice.fit) == (53, 0.1, 4)
+    assert session.next_line(0.0) is None, "once"
+    assert chatter.getvalue().count("too slow for 53 Boxes") == 1
+    session._from_speed(None)
+    assert read_notice(tmp_path) is None

@@ -40,6 +40,7 @@ from opq_cloud.view.incident_list import (
 from opq_cloud.view.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
 from opq_cloud.view.languages import _
 from opq_cloud.view.live_messages import measurement_json
+from opq_cloud.view.machine_notice import read_notice
 from opq_cloud.view.page_language import marked_ngettext, marked_text
 from opq_cloud.view.past.calendar_page import CalendarPages
 from opq_cloud.view.past.compare_page import ComparePages
@@ -175,6 +176,7 @@ class Pages:
             here="boxes",
             cards=[self._card(each, steps.get(each.box_id, ()), scale) for each in records],
             measured=together(context.measured_shares().values()),
+            slow=read_notice(context.addresses.folder) if context.visitor.everything else None,
             normal_y=scale.y(NORMAL_PERCENT[1]),
             normal_height=scale.y(NORMAL_PERCENT[0]) - scale.y(NORMAL_PERCENT[1]),
             normal_percent=NORMAL_PERCENT,

@@ -12,14 +12,12 @@ from opq_hil.backends.emulated import EVERY_S, LEAD_S
 from opq_tools.up.access import NO_ACCESS, PageAccess
 from opq_tools.up.children import ChildLine
 from opq_tools.up.plan import UpPlan
-from opq_tools.up.session import PAGE, UpSession
+from opq_tools.up.session import MACHINE, PAGE, UpSession
 from opq_tools.up.stages import Newest, SeenIncident, stage_line, trouble
 
 START_S = 15.0
 """A process that ends this soon, or before the page is up, has reported why and is not restarted."""
 TICK_S = 0.05
-BUSY_EVERY_S = 60.0
-"""Time between reports that the machine is too busy, which slows all Boxes at once."""
 COUNTED = {
     "box.sampling": "Boxes sampling",
     "trigger.decided": "triggers",
@@ -66,7 +64,6 @@ class UpRun:
         self._real_ports = {box.port for box in plan.hardware if not box.emulated}
         self._reported_pages: Newest[int, None] = Newest()
         self._counted = dict.fromkeys(COUNTED, 0)
-        self._busy_shown_s = -BUSY_EVERY_S
         self._page_up = False
 
     def run(self, on_page: Callable[[], object] | None = None) -> UpOutcome:
@@ -129,13 +126,12 @@ class UpRun:
         if line.child == PAGE:
             self._report_page(line.facts["incident"])
             return
+        if line.child == MACHINE:
+            self._print("up", line.facts["slow"])
+            return
         name = line.facts.get("event")
         if name in self._counted:
             self._counted[name] += 1
-        if name == "box.overrun":
-            if self._elapsed_s() - self._busy_shown_s < BUSY_EVERY_S:
-                return
-            self._busy_shown_s = self._elapsed_s()
         stage = stage_line(line)
         if stage:
             self._print(*stage)

@@ -2,16 +2,22 @@
 
 import queue
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from opq_cloud.view.machine_notice import MachineNotice, write_notice
+from opq_proto.ports import GATEWAY_HEALTH
 from opq_tools.up.children import Child, ChildLine, end_all
 from opq_tools.up.live import LiveFeed, SilenceWatch
+from opq_tools.up.machine_speed import SpeedWatch
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.stages import IncidentTrace, Newest, SeenIncident
 
 LINES_LIMIT = 10_000
 PAGE = "page"
 """Child name of lines that come from the page's live feed."""
+MACHINE = "machine"
+"""Child name of the one line about a machine that is too slow."""
 SETTLE_NS = 1_000_000_000
 """Time that an incident on the page waits for the log lines of its stages."""
 OPEN_NS = 10_000_000_000
@@ -25,20 +31,28 @@ class UpSession:
         self.trace = IncidentTrace()
         self.lines: queue.Queue[ChildLine] = queue.Queue(LINES_LIMIT)
         self._dropped_pages = 0
+        self._slow = False
         self.children = [
             Child(name, command, plan.data_dir / "log" / f"{name}.log", self.lines)
             for name, command in plan.commands().items()
         ]
         self.silence = SilenceWatch()
+        self._folder = plan.data_dir
+        gateway = GATEWAY_HEALTH + plan.port_offset
+        self.speed = SpeedWatch(f"http://127.0.0.1:{gateway}/metrics", self._from_speed)
         self.feed = LiveFeed(view_url, self._from_page, token)
         self._pages: Newest[int, tuple[Mapping[str, Any], int]] = Newest()
 
     def start(self) -> None:
+        write_notice(self._folder, None)
         for child in self.children:
             child.start()
         self.feed.start()
+        self.speed.start()
 
     def stop(self) -> None:
+        self.speed.close()
+        write_notice(self._folder, None)
         self.feed.close()
         end_all(self.children)
 
@@ -48,6 +62,8 @@ class UpSession:
             line = self.lines.get(timeout=timeout_s)
         except queue.Empty:
             return None
+        if line.child == MACHINE:
+            return line
         if line.child == PAGE:
             incident = line.facts["incident"]  # its newest version, and the time of the first one
             _, first_ns = self._pages.get(incident["id"], (None, line.facts["monotonic_ns"]))
@@ -75,6 +91,15 @@ class UpSession:
     def incident_ids(self) -> list[int]:
         """Ids of the incidents that reached the page, in order of arrival."""
         return list(self._pages)
+
+    def _from_speed(self, notice: MachineNotice | None) -> None:
+        """Puts it onto the page, and once into the lines."""
+        write_notice(self._folder, notice)
+        if notice is None or self._slow:
+            return
+        self._slow = True
+        with suppress(queue.Full):
+            self.lines.put_nowait(ChildLine(MACHINE, {"slow": notice.text}))
 
     def _from_page(self, name: str, data: dict[str, Any], moment_ns: int) -> None:
         if name == "measurement":

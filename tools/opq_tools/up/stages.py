@@ -133,9 +133,6 @@ def stage_line(line: ChildLine) -> tuple[str, str] | None:
             return "gateway", f"{box} is sampling"
         case "box.event_sent":
             return box, "the voltage leaves its limits (first such sample sent)"
-        case "box.overrun":
-            lost = f"{box} lost {facts.get('samples')} samples"
-            return "boxes", f"this machine is too busy: {lost}"
         case "trigger.decided":
             box_words = ", ".join(map(str, facts.get("boxes") or ()))
             whom = f"; asking Boxes {box_words}" if box_words else ""

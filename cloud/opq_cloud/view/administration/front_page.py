@@ -16,6 +16,7 @@ from opq_cloud.view.administration.system_pages import disk_space
 from opq_cloud.view.availability import together
 from opq_cloud.view.context import names_of
 from opq_cloud.view.languages import _
+from opq_cloud.view.machine_notice import read_notice
 from opq_proto.errors import KeyFileError
 
 MAX_SHOWN = 20
@@ -68,7 +69,9 @@ class AdminFrontPage:
         )
 
     def _other_concerns(self) -> list[Concern]:
-        return [*self._disk_concerns(), *self._key_concerns(), *self._account_concerns()]
+        slow = read_notice(self._context.addresses.folder)
+        machine = [] if slow is None else [Concern(_("Machine"), slow.text, "/admin/system")]
+        return [*machine, *self._disk_concerns(), *self._key_concerns(), *self._account_concerns()]
 
     def _disk_concerns(self) -> list[Concern]:
         disk = disk_space(self._context.addresses.folder)

@@ -1,0 +1,85 @@
+"""Whether this machine is fast enough for its Boxes: samples measured against samples that real time brought.
+
+The gateway's counters say both. Each WINDOW_S they are compared; what a slow machine measured says how many
+Boxes would fit. The first window begins after the start, which is heavy.
+"""
+
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opq_cloud.view.machine_notice import MachineNotice
+from opq_proto.own_thread import OwnThread
+
+WINDOW_S = 20.0
+TOO_SLOW = 0.95
+"""A window with less than this share measured is too slow."""
+FIT = 0.9
+"""Share of what it measured that is offered as fitting: the rest is left for disturbances."""
+MEASURED = ("samples",)
+MISSING = ("missing_samples", "unmeasured_samples")
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCounts:
+    """Samples of all Boxes since the gateway's start."""
+
+    boxes: int
+    measured: float
+    missing: float
+
+
+def counts_in(metrics: str) -> SampleCounts:
+    """Reads the gateway's counters from its metrics in Prometheus' text format."""
+    totals: dict[str, dict[str, float]] = {}
+    for line in metrics.splitlines():
+        name, _, rest = line.removeprefix("opq_gateway_").partition('_total{box_id="')
+        box_id, _, value = rest.partition('"} ')
+        if value and line.startswith("opq_gateway_") and name in (*MEASURED, *MISSING):
+            totals.setdefault(name, {})[box_id] = float(value)
+    measured, missing = (
+        sum(sum(totals.get(name, {}).values()) for name in names) for names in (MEASURED, MISSING)
+    )
+    return SampleCounts(len(totals.get("samples", {})), measured, missing)
+
+
+def notice_between(before: SampleCounts, now: SampleCounts) -> MachineNotice | None:
+    """The notice of a window; None where the machine was fast enough, or nothing came."""
+    measured, missing = now.measured - before.measured, now.missing - before.missing
+    if now.boxes == 0 or measured < 0 or missing < 0 or measured + missing <= 0:
+        return None
+    share = measured / (measured + missing)
+    return MachineNotice(now.boxes, share, int(now.boxes * share * FIT)) if share < TOO_SLOW else None
+
+
+class SpeedWatch(OwnThread):
+    """Compares each WINDOW_S, and calls `on_window` with the notice, or None, in its own thread."""
+
+    _join_s = 2.0
+
+    def __init__(
+        self,
+        metrics_url: str,
+        on_window: Callable[[MachineNotice | None], object],
+        window_s: float = WINDOW_S,
+    ) -> None:
+        super().__init__("machine-speed")
+        self._url, self._on_window, self._window_s = metrics_url, on_window, window_s
+
+    def _run(self) -> None:
+        before: SampleCounts | None = None
+        while not self._stop.wait(self._window_s):
+            try:
+                with opener().open(self._url, timeout=self._window_s) as answer:
+                    now = counts_in(answer.read().decode("utf-8", "replace"))
+            except (OSError, ValueError):
+                before = None  # the gateway is not there, or too slow to answer
+                continue
+            if before is not None:
+                self._on_window(notice_between(before, now))
+            before = now
+
+
+def opener() -> urllib.request.OpenerDirector:
+    """Without a proxy: the gateway is on this machine."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))

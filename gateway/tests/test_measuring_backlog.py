@@ -183,7 +183,7 @@ def test_the_boxs_own_figures_stand_in_where_samples_are_missing() -> None:
     bench.feed([]).end()
     made = [each for each in bench.measurements if each.metrics["rms"].average == 118.0]
     assert bench.counters["fallback_measurements"] == 2 == len(made)
-    assert [set(each.metrics) for each in made] == [{"rms", "f", "thd"}] * 2
+    assert [set(each.metrics) for each in made] == [{"rms", "f", "thd", "flagged"}] * 2
     ours = [each for each in bench.measurements if each not in made]
     ends = max(each.end_ns or 0 for each in ours if (each.end_ns or 0) <= T0_NS + 3 * 10**9)
     begins = min(each.start_ns or 0 for each in ours if (each.start_ns or 0) >= T0_NS + 5 * 10**9)

@@ -25,7 +25,7 @@ from opq_proto.continuity import (
     is_flagged,
     missing_s,
 )
-from opq_proto.link_messages import Health, Log
+from opq_proto.link_messages import BoxMeasurement, Health, Log
 from opq_proto.log_codes import STARTED
 from opq_proto.messages import Gap, Measurement, TimeSource
 from opq_proto.wire import measurement_from_wire, measurement_to_wire
@@ -247,3 +247,22 @@ def test_values_that_touch_a_gap_or_have_a_dip_are_flagged() -> None:
     assert dips and all(row.metrics["rms"].min < 108 or row.metrics["f"].min for row in dips)
     quiet = [row for row in rows if row not in gap and row not in dips]
     assert len(quiet) >= 6 and np.ptp([row.metrics["f"].average for row in quiet]) < 0.002
+
+
+def test_figures_over_samples_that_the_box_lost_itself_are_refused() -> None:
+    """A Box that joins its samples over a hole states 48 to 52 Hz; no figure crosses a hole."""
+    bench, blocks = Bench(), blocks_of(VOLTS[: 10 * RATE_HZ])
+    before, after = cut(blocks, (4, 99)), cut(blocks, (0, 6))
+    bench.feed(before)
+    for first, f_hz in ((4 * RATE_HZ, 51.6), (3 * RATE_HZ, 48.2), (6 * RATE_HZ, 60.0)):
+        bench.measuring.figures(
+            "1",
+            BoxMeasurement(
+                first_sample=first, samples=RATE_HZ, rms_v=120.0, f_hz=f_hz, thd=0.06, trans_v=1.0
+            ),
+        )
+    bench.measuring.gap("1", Gap(before[-1].end_sample, 2 * RATE_HZ, OVERRUN))
+    bench.feed(after)
+    rows = sent(bench)
+    assert bench.counters["fallback_measurements"] == 0 and bench.counters["box_figures_refused"] == 1
+    assert all(abs(row.metrics["f"].average - 60.0) < 0.05 for row in rows if "f" in row.metrics)

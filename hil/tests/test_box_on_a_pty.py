@@ -15,6 +15,7 @@ from opq_hil.box.box import RING_SAMPLES, Box
 from opq_hil.box.faults import HARDWARE, LineFaults
 from opq_hil.box.host import BoxHost
 from opq_hil.box.port import PtyPort
+from opq_hil.box.ring import BoxRing
 from opq_hil.box.source import RunClock
 from opq_hil.mains.events import disturbance
 from opq_hil.mains.generator import Generator, Harmonic, MainsSignal
@@ -322,3 +323,24 @@ def test_whatever_comes_the_box_answers_each_command_once_and_goes_on(things: li
 def test_two_boxes_with_one_id_are_refused():
     with pytest.raises(ValueError, match="same id"):
         BoxHost([Box("1"), Box("1")])
+
+
+def test_a_boxs_own_figures_begin_again_after_a_hole() -> None:
+    """As the firmware's do; joined over a hole, the samples have another frequency."""
+    ring, rate_hz = BoxRing(192, 200), 12_000.0
+    at = np.arange(0, 40_000)
+    counts = np.round(18_000 * np.sin(2 * np.pi * 60.0 * at / rate_hz)).astype(np.int16)
+
+    def append(first: int) -> None:
+        ring.append(Samples(first, 0, 0, TimeSource.GPS, 12_000_000, 0, counts[first : first + 200]))
+
+    for first in range(0, 12_000, 200):
+        append(first)
+    whole = ring.figures(rate_hz, 0.01, 60.0)
+    assert whole is not None and whole.f_hz == pytest.approx(60.0, abs=0.01)
+    found = []
+    for first in range(20_050, 32_050, 200):  # a hole of 8,050 samples, no whole number of cycles
+        append(first)
+        found.append(ring.figures(rate_hz, 0.01, 60.0))
+    assert found[:29] == [None] * 29, "until half a second after the hole"
+    assert all(each is not None and each.f_hz == pytest.approx(60.0, abs=0.01) for each in found[29:])

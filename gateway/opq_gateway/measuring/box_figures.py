@@ -15,7 +15,7 @@ from typing import Protocol
 
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.ring.lost import GAP_REASONS
-from opq_proto.continuity import GapReason
+from opq_proto.continuity import FLAGGED, TOUCHES_GAP, GapReason, single
 from opq_proto.link_messages import BoxMeasurement
 from opq_proto.messages import Gap, Measurement, Metric
 
@@ -88,7 +88,7 @@ class Fallback:
             elif figures.samples and end - first >= MIN_SHARE * figures.samples:
                 self._figures.remove(figures)
                 found.append(_measurement(figures, before, after, first, end))
-        return [each for each in found if each.metrics]
+        return [each for each in found if len(each.metrics) > 1]
 
 
 def _measurement(
@@ -104,7 +104,10 @@ def _measurement(
     return replace(
         before.measurement,
         timestamp_ms=(end_ns + 500_000) // 1_000_000,
-        metrics={name: Metric(value, value, value) for name, value in values.items() if value is not None},
+        metrics={
+            **{name: single(value) for name, value in values.items() if value is not None},
+            FLAGGED: single(TOUCHES_GAP),
+        },
         start_ns=start_ns + round((first - before.end_sample) * per_sample),
         end_ns=end_ns,
         uncertainty_ns=max(uncertainties),

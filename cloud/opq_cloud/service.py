@@ -87,12 +87,16 @@ class HealthReport:
     timestamp_s: int = field(default_factory=lambda: int(time.time()))
     info: str | None = None
     subcomponents: tuple["HealthReport", ...] = ()
+    received_s: int | None = None
+    """Of a Box: when its last Measurement arrived, while `timestamp_s` is when that was measured."""
 
     def as_json(self) -> dict[str, object]:
+        received = {} if self.received_s is None else {"received": self.received_s}
         return {
             "name": self.name,
             "ok": self.ok,
             "timestamp": self.timestamp_s,
+            **received,
             "info": self.info,
             "subcomponents": [part.as_json() for part in self.subcomponents] or None,
         }

@@ -3,12 +3,15 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view import live, live_messages, live_streams
 from opq_cloud.view.accounts.seen import SeenHub
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_messages import LiveMessage
+from opq_cloud.view.words import state
 from opq_proto.messages import Incident, Measurement, Metric
 
 
@@ -141,8 +144,8 @@ def test_streams_of_one_network_are_bounded_and_those_that_ended_make_room() -> 
 def test_late_and_repeated_measurements_change_nothing() -> None:
     counters = ServiceCounters()
     hub = LiveHub(counters)
-    for t_ms in (2000, 2000, 1000):
-        hub.accept_measurement(_measurement("1", t_ms))
+    for t_ms, sequence in ((2000, 7), (2000, 7), (1000, 6)):
+        hub.accept_measurement(replace(_measurement("1", t_ms), sequence=sequence))
     assert len(hub.recent("1")) == 1
     assert counters.total("measurements_late") == 2
 
@@ -187,6 +190,74 @@ def test_a_clock_that_was_set_back_does_not_silence_its_box() -> None:
     assert hub.latest()["1"].timestamp_ms == 10**9 + 1000
     hub.accept_measurement(_window(10**8))
     assert [each.timestamp_ms for each in hub.recent("1")] == [10**8]
+
+
+@pytest.mark.parametrize("numbered", [True, False], ids=["with numbers", "an original Box"])
+@pytest.mark.parametrize("step_ms", [1200, 10_600, 299_000, 3_603_000])
+def test_after_a_step_back_the_page_goes_on_at_once_by_the_order_of_arrival(
+    step_ms: int, numbered: bool
+) -> None:
+    """The seconds that come again replace those of the old clock; nothing says that the Box is silent."""
+    now, counters = [10**9], ServiceCounters()
+    hub = LiveHub(counters, lambda: now[0])
+    page = hub.subscribe(lambda: None, None)
+    assert page is not None
+    sent: list[Measurement] = []
+    for number in range(40):
+        at_ms = 10**9 + 1000 * number - (step_ms if number >= 20 else 0)
+        sent.append(replace(_window(at_ms), sequence=number if numbered else None))
+    for number, row in enumerate(sent):
+        now[0] = 10**9 + 1000 * number
+        hub.accept_measurement(row)
+        assert hub.latest()["1"] == row
+        assert hub.live_boxes(now[0] + 5000) == {"1"}
+        (told,) = [json.loads(message.data) for message in hub.waiting_messages(page)]
+        assert told["timestamp_ms"] == told["newest_ms"] == row.timestamp_ms
+        hub.accept_measurement(sent[number])  # a repeat
+    assert hub.waiting_messages(page) == [] and counters.total("measurements_late") == 40
+    times = [row.timestamp_ms for row in hub.recent("1")]
+    assert times == sorted(times) and times[-20:] == [row.timestamp_ms for row in sent[20:]]
+    assert all(each < sent[20].timestamp_ms for each in times[:-20])
+
+
+def test_a_late_crossing_lies_in_its_window_and_sets_nothing_back() -> None:
+    hub = LiveHub(ServiceCounters())
+    for number in range(3):
+        hub.accept_measurement(replace(_window(10_000 + 1000 * number), sequence=number))
+    crossing = Measurement("1", 11_990, {"rms": Metric(1, 1, 1)}, sequence=3, crossing=True)
+    hub.accept_measurement(crossing)
+    assert [row.timestamp_ms for row in hub.recent("1")] == [10_000, 11_000, 12_000]
+
+
+def test_a_gateway_that_lost_its_numbers_is_heard_again() -> None:
+    hub = LiveHub(ServiceCounters())
+    hub.accept_measurement(replace(_window(10_000), sequence=900))
+    hub.accept_measurement(replace(_window(11_000), sequence=1))
+    assert hub.latest()["1"].sequence == 1
+    hub.accept_measurement(replace(_window(10_500), sequence=2))
+    assert hub.latest()["1"].sequence == 1, "late or repeated"
+
+
+def test_a_box_whose_data_come_later_and_later_is_late_and_silent_only_where_nothing_arrives() -> None:
+    """A second of an emulator takes ten; after 100 s its data come 90 s after their time."""
+    now = [0]
+    hub = LiveHub(ServiceCounters(), lambda: now[0])
+    page = hub.subscribe(lambda: None, None)
+    assert page is not None
+    for number in range(1, 11):
+        now[0] = 10_000 * number
+        hub.accept_measurement(replace(_window(1000 * number), sequence=number, uncertainty_ns=1000))
+        late_ms = 9000 * number if number > 1 else 0
+        told = json.loads(hub.waiting_messages(page)[-1].data)
+        assert told["late_ms"] == late_ms and told["silent_after_ms"] == 11_000 + min(late_ms, 60_000)
+        heard = hub.newest("1")
+        assert heard is not None and heard.late_ms == late_ms and heard.clock_known
+        assert hub.live_boxes(now[0] + 10_900) == {"1"}
+    assert state(True, 0, 10_000, 90_000) == "Late by 1\u202fmin"
+    assert state(True, 0, 10_000, 40_000) == "Late by 40\u202fs"
+    assert state(True, 0, 10_000, 40_000, clock_known=False) == "Late by 40\u202fs, by its clock"
+    assert hub.live_boxes(now[0] + 71_000) == set()
+    assert state(False, 71_000, 10_000, 90_000) == "Silent for 71\u202fs"
 
 
 def test_a_box_is_silent_later_than_its_own_rhythm_allows_and_not_before() -> None:

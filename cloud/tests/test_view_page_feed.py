@@ -191,8 +191,8 @@ def test_both_ways_of_writing_a_measurement_say_the_same() -> None:
     from opq_cloud.view.live_messages import _finite_text
 
     one = measured("1", 1234, 119.12345)
-    shown = {**measurement_json(one), "age_ms": 7, "silent_after_ms": 10_000}
-    assert json.loads(_finite_text(one, 7, 10_000)) == shown
+    state = {"age_ms": 7, "silent_after_ms": 10_000, "late_ms": 40_000, "newest_ms": 1300}
+    assert json.loads(_finite_text(one, *state.values())) == {**measurement_json(one), **state}
     nan = Measurement("1", 1, {**one.metrics, "f": Metric(0, 0, float("nan"))})
-    assert _finite_text(nan, 0, 0) == "" == _finite_text(Measurement("1", 1, {}), 0, 0)
+    assert _finite_text(nan, 0, 0, 0, 0) == "" == _finite_text(Measurement("1", 1, {}), 0, 0, 0, 0)
     assert LiveMessage("measurement", "{}").wire == b"event: measurement\ndata: {}\n\n"

@@ -22,7 +22,7 @@ from opq_cloud.view.public.fuzz import (
     fuzzed_place,
 )
 from opq_cloud.view.public.grid_now import BoxNow, countable, grids_now, regions_now, tone_of
-from opq_cloud.view.public.map_drawing import map_summary
+from opq_cloud.view.public.map_drawing import map_summary, mark_figures
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, WORLD, frame_at, frame_of, parse_frame
 from opq_cloud.view.public.map_marks import CELL_UNITS, LISTED, map_marks, rows_of, with_names
 from opq_cloud.view.public.outline import OutlinePaths, outline_paths
@@ -283,6 +283,14 @@ def test_the_summary_says_silence_and_what_is_off() -> None:
 
 
 # Marks
+def test_a_box_whose_data_come_late_says_so_on_the_map_and_in_its_table() -> None:
+    box = replace(BOX, box_id="1", at=(21.3, -157.8), u_percent=100.0, late_s=47.0)
+    (mark,) = map_marks([box], (), frame_at(HONOLULU, 120.0), 2.0)
+    assert mark.text == "Box 1: 100.0\u202f%, within 5 % of nominal, late by 40\u202fs"
+    assert mark_figures(mark)["state"] == "within 5 % of nominal, late by 40\u202fs"
+    assert mark.tone == "normal", "late is not silent"
+
+
 def test_each_box_has_its_mark_and_the_loudest_lies_on_top() -> None:
     boxes = [
         replace(BOX, box_id="1", at=(21.3, -157.8), silent=True, u_percent=None),

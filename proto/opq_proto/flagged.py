@@ -1,15 +1,13 @@
-"""Flagged Measurements (IEC 61000-4-30, 4.7): their values touch a gap, or a dip, swell or interruption.
+"""What flagged Measurements (IEC 61000-4-30, 4.7) do to the limits of trends and charts.
 
-A module of its own, because gateway, store and pages decide by the same two bits of the metric `flagged`.
+A module of its own: `continuity` has the bits, which the gateway sets; only the cloud decides by them.
 """
 
 from collections.abc import Mapping
 
+from opq_proto.continuity import FLAGGED, TOUCHES_GAP
 from opq_proto.messages import Metric
 
-FLAGGED = "flagged"
-"""A metric whose three values are the sum of the bits below; absent where nothing is flagged."""
-TOUCHES_GAP, TOUCHES_EVENT = 1, 2
 _SPOILT = frozenset({"f", "thd", "rocof", "pst", "unbalance", *(f"h{order}" for order in range(2, 51))})
 """Metrics that a dip, swell or interruption makes wrong. Its rms and transients are what a trend shows."""
 

@@ -5,8 +5,9 @@ from itertools import pairwise
 
 import pytest
 
+from opq_proto.continuity import FLAGGED
 from opq_proto.counted_once import counted_once
-from opq_proto.flagged import FLAGGED, flags_of, flags_of_trend, widens_limits
+from opq_proto.flagged import flags_of, flags_of_trend, widens_limits
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 S = 10**9

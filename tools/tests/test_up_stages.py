@@ -19,7 +19,7 @@ from opq_tools.up.plan import UpPlan
 from opq_tools.up.plan_store import newest_incident
 from opq_tools.up.run import UpRun
 from opq_tools.up.session import PAGE
-from opq_tools.up.stages import KEPT, LATENCIES, IncidentTrace, Newest, stage_line
+from opq_tools.up.stages import KEPT, LATENCIES, BoxStarts, IncidentTrace, Newest, stage_line
 
 MS = 1_000_000
 
@@ -134,10 +134,57 @@ def test_a_box_that_falls_silent_is_reported_once_and_again_when_it_is_back() ->
     watch.accept_measurement({"box_id": "3"}, 10**9)
     watch.accept_measurement({"box_id": "1", "age_ms": 500, "silent_after_ms": 10_000}, 9 * 10**9)
     assert watch.changes(11 * 10**9) == []
-    assert watch.changes(12 * 10**9) == [("2", True)]
+    assert watch.changes(12 * 10**9) == [("2", "has fallen silent")]
     assert watch.changes(13 * 10**9) == []
     watch.accept_measurement({"box_id": "2", "age_ms": 0, "silent_after_ms": 10_000}, 14 * 10**9)
-    assert watch.changes(14 * 10**9) == [("2", False)]
+    assert watch.changes(14 * 10**9) == [("2", "reports again")]
+
+
+def test_a_box_whose_data_come_later_and_later_is_late_with_the_number_and_never_silent() -> None:
+    """A slow emulator: the newest data are 1 s old at first, then later by 0.8 s in each second."""
+    watch, said = SilenceWatch(), []
+    for second in range(1, 300):
+        late_ms = max(0, 800 * second - 1000)
+        facts = {"age_ms": 0, "silent_after_ms": 11_000, "late_ms": late_ms if late_ms >= 10_000 else 0}
+        watch.accept_measurement({"box_id": "1", **facts}, second * 10**9)
+        said += watch.changes(second * 10**9)
+    assert [words.partition(":")[0] for _, words in said] == [
+        "is late by 10 s", "is late by 58 s", "is late by 117 s", "is late by 233 s",
+    ]  # fmt: skip
+    watch.accept_measurement({"box_id": "1", "age_ms": 0, "silent_after_ms": 10, "late_ms": 0}, 400 * 10**9)
+    assert watch.changes(400 * 10**9) == [("1", "is no longer late")]
+    assert watch.changes(401 * 10**9) == [("1", "has fallen silent")], "nothing arrives any more"
+
+
+def test_only_a_start_after_another_is_one_again() -> None:
+    """The firmware reports each start; its hello may come before it or after it."""
+    starts = BoxStarts()
+    first = {"box_id": "1", "boot_id": 1_000_000, "reset_cause": "power", "uptime_ms": 120}
+    assert not starts.is_again(first)
+    starts.accept_hello({"box_id": "1", "boot_id": 1_000_001})
+    assert not starts.is_again(first), "its sampling began once"
+    later = {**first, "boot_id": 0x7FFF_FFFF}
+    assert starts.is_again(later)
+    starts.accept_hello({"box_id": "1", "boot_id": 0})
+    assert starts.is_again(later), "its own hello came first"
+    assert not starts.is_again({**first, "box_id": "2"})
+
+
+def test_up_prints_no_restart_at_a_first_start(tmp_path: Path) -> None:
+    chatter = io.StringIO()
+    run = UpRun(UpPlan(tmp_path, 0, None, (), {}, trace=False), "http://127.0.0.1:1", None, chatter)
+    for name, facts in (
+        ("box.started", {"box_id": "1", "port": "/dev/pts/3"}),
+        ("box.started", {"box_id": "1", "boot_id": 7, "reset_cause": "power"}),
+        ("box.hello", {"box_id": "1", "boot_id": 8}),
+        ("box.sampling", {"box_id": "1"}),
+        ("box.started", {"box_id": "1", "boot_id": 5000, "reset_cause": "watchdog"}),
+    ):
+        run._handle_line(line(name, 1, **facts))
+    printed = chatter.getvalue().splitlines()
+    assert [text.split("  ")[-1].strip() for text in printed] == [
+        "on /dev/pts/3", "Box 1 is sampling", "has started again",
+    ]  # fmt: skip
 
 
 def metrics(measured: int, missing: int, boxes: int = 53) -> str:

@@ -64,17 +64,20 @@ def health_from_json(
 ) -> HealthReport:
     """A HealthReport from the original's JSON; a time stamp of the future is not old.
 
+    A Box is as old as its last arrival where its report has that: what comes late is not silent.
+
     Raises KeyError, TypeError or ValueError when it is no such document.
     """
     now_s = time.time() if now_s is None else now_s
     timestamp_s = int(document["timestamp"])
-    age_s = int(now_s) - timestamp_s
+    received_s = None if document.get("received") is None else int(document["received"])
+    age_s = int(now_s) - (timestamp_s if received_s is None else received_s)
     ok = document["ok"] is True and age_s < STALE_S
     info = document.get("info")
     if document["ok"] is True and not ok:
         info = f"last heard {age_s} s ago"
     parts = tuple(health_from_json(part, None, now_s) for part in document.get("subcomponents") or ())
-    return HealthReport(name or str(document["name"]), ok, timestamp_s, info, parts)
+    return HealthReport(name or str(document["name"]), ok, timestamp_s, info, parts, received_s)
 
 
 def url_of(endpoint: str, path: str = "/") -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.lateness import late_s, patience_s
 from opq_cloud.makai.judging.quiet_rows import ids_of
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.makai.shares.share_messages import RECEIVED_COLUMNS
@@ -25,6 +26,8 @@ minutes, and then a minute comes in one again.
 FORGOTTEN_S = 24 * 3600.0
 ALIVE_S = 0.5
 """Live Boxes are counted at most this often: there may be ten thousand of them."""
+CLOCK_MS = 1000
+"""This machine's clock is read again where it was set by more."""
 MAX_BOXES = 200_000
 """Limit of Boxes over all shares; those that another share reports beyond this number are not asked."""
 
@@ -32,9 +35,17 @@ MAX_BOXES = 200_000
 class BoxRegister:
     """Boxes that sent lately; written by the triggering service's loop, read by health."""
 
-    def __init__(self, default: Nominal, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        default: Nominal,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
         self._default = default
         self._now = monotonic_s
+        self._now_ms = now_ms
+        self._offset_ms = 0
+        """UTC minus the monotonic clock. It follows steps only, so that the time of an arrival stays."""
         self._received_s: dict[str, float] = {}
         self._forgotten = 0
         self._last_ms: dict[str, int] = {}
@@ -191,13 +202,25 @@ class BoxRegister:
         return known if (volts, hz) == (known.volts, known.hz) else Nominal(volts, hz)
 
     def health(self) -> list[HealthReport]:
-        """One report per Box that sent today; `timestamp` is its last measurement's, as in the original."""
+        """One report per Box that sent today; `timestamp` is its last measurement's, as in the original.
+
+        A Box is not well where nothing arrives; what arrives late is well, with the number.
+        """
         now = self._now()
+        offset_ms = self._now_ms() - round(1000 * now)
+        if abs(offset_ms - self._offset_ms) > CLOCK_MS:
+            self._offset_ms = offset_ms
         found = []
         for box_id, at in sorted(self._received_s.items(), key=lambda item: box_order(item[0])):
             quiet_s = now - at
-            if quiet_s < FORGOTTEN_S:
-                stale_s = STALE_S + self._rhythm_s.get(box_id, 0.0)
-                info = None if quiet_s < stale_s else f"nothing heard for {quiet_s:.0f} s"
-                found.append(HealthReport(box_id, info is None, self._last_ms[box_id] // 1000, info))
+            if quiet_s >= FORGOTTEN_S:
+                continue
+            received_ms, last_ms = self._offset_ms + round(1000 * at), self._last_ms[box_id]
+            late = late_s(received_ms, last_ms)
+            silent = quiet_s >= STALE_S + self._rhythm_s.get(box_id, 0.0) + patience_s(late)
+            info = f"late by {late:.0f} s, by its clock" if late else None
+            info = f"nothing heard for {quiet_s:.0f} s" if silent else info
+            found.append(
+                HealthReport(box_id, not silent, last_ms // 1000, info, received_s=received_ms // 1000)
+            )
         return found

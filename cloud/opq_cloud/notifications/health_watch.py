@@ -117,4 +117,5 @@ def _report(document: Mapping[str, object]) -> HealthReport:
         document["ok"] is True,
         int(str(document["timestamp"])),
         None if info is None else str(info),
+        received_s=None if document.get("received") is None else int(str(document["received"])),
     )

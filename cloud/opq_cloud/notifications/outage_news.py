@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from opq_cloud.service import HealthReport
 from opq_cloud.store.records.notifications import NotificationRule
 
+SAME_MS = 2000
+"""Two beginnings of a silence that are closer are one: the clock of the machine that reports it may move."""
+
 
 @dataclass(frozen=True, slots=True)
 class HealthComponent:
@@ -48,9 +51,10 @@ class ComponentOutages:
                 self._down.pop(component, None)
                 continue
             known = self._down.get(component)
-            # a Box's report has the time of its last Measurement, a service's report its own time
-            since_ms = min(now_ms, report.timestamp_s * 1000) if component.is_box else now_ms
-            if known is None or (component.is_box and since_ms > known.since_ms):
+            # a Box has the time of its last Measurement, in our reports also of its arrival
+            last_s = report.timestamp_s if report.received_s is None else report.received_s
+            since_ms = min(now_ms, last_s * 1000) if component.is_box else now_ms
+            if known is None or (component.is_box and since_ms > known.since_ms + SAME_MS):
                 self._down[component] = ComponentOutage(component, since_ms, report.info or "")
         return sorted(self._down.values(), key=lambda each: each.since_ms)
 
@@ -73,7 +77,8 @@ def outage_is_news(
     if not is_about(rule, outage.component):
         return False
     known_ms = reported.get(outage.component.subject)
-    if known_ms is not None and (not outage.component.is_box or known_ms == outage.since_ms):
+    same = known_ms is not None and abs(known_ms - outage.since_ms) <= SAME_MS
+    if known_ms is not None and (not outage.component.is_box or same):
         return False
     limit_ms = rule.after_s * 1000
     return now_ms - outage.since_ms >= limit_ms and outage.since_ms >= rule.since_ms - limit_ms

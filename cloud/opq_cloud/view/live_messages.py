@@ -76,23 +76,28 @@ def _rounded(value: float, digits: int) -> float | None:
 _FINITE_TEXT = (
     '{"box_id": %s, "timestamp_ms": %d, "rms_v": %.3f, "rms_min_v": %.3f, "rms_max_v": %.3f, "f_hz": %.4f, '
     '"thd_percent": %.3f, "trans_v": %.2f, "window_ms": %.1f, "uncertainty_ns": %s, "source": "%s", '
-    '"age_ms": %d, "silent_after_ms": %d}'
+    '"age_ms": %d, "silent_after_ms": %d, "late_ms": %d, "newest_ms": %d}'
 )
 
 
 def measurement_message(measurement: Measurement, newest: NewestMeasurement, now_ms: int) -> LiveMessage:
-    age_ms = max(0, now_ms - newest.received_ms)
+    """`newest_ms`: time of the Box's newest, which is later where a crossing came before its window."""
+    state = {
+        "age_ms": max(0, now_ms - newest.received_ms),
+        "silent_after_ms": newest.silent_after_ms,
+        "late_ms": newest.late_ms,
+        "newest_ms": newest.measurement.timestamp_ms,
+    }
     return LiveMessage(
         "measurement",
-        _finite_text(measurement, age_ms, newest.silent_after_ms)
-        or json.dumps(
-            {**measurement_json(measurement), "age_ms": age_ms, "silent_after_ms": newest.silent_after_ms}
-        ),
+        _finite_text(measurement, *state.values()) or json.dumps({**measurement_json(measurement), **state}),
         box_id=measurement.box_id,
     )
 
 
-def _finite_text(measurement: Measurement, age_ms: int, silent_after_ms: int) -> str:
+def _finite_text(
+    measurement: Measurement, age_ms: int, silent_after_ms: int, late_ms: int, newest_ms: int
+) -> str:
     """The text of `measurement_json` in a quarter of the time, where all values are known; else empty."""
     metrics, length_ms = measurement.metrics, window_ms(measurement)
     try:
@@ -107,7 +112,7 @@ def _finite_text(measurement: Measurement, age_ms: int, silent_after_ms: int) ->
     return _FINITE_TEXT % (
         json.dumps(measurement.box_id), measurement.timestamp_ms, rms.average, rms.min, rms.max, f.average,
         thd.average * 100, trans.max, length_ms, "null" if uncertainty is None else uncertainty,
-        measurement.source.name.lower(), age_ms, silent_after_ms,
+        measurement.source.name.lower(), age_ms, silent_after_ms, late_ms, newest_ms,
     )  # fmt: skip
 
 

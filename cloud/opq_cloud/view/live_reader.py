@@ -99,7 +99,7 @@ class LiveReader:
         boxes = max(1, len(self._store.boxes()))
         limit = max(MIN_SEEDED, min(RECENT_MEASUREMENTS, SEEDED // boxes))
         for rows in self._store.last_minutes(RECENT_MS, limit):
-            for item in rows:
+            for item in sorted(rows, key=lambda row: row.sequence or 0):  # in the order of arrival
                 self._hub.accept_measurement(item, received_ms=item.timestamp_ms)
         self._read_incidents(limit=100)
 

@@ -93,6 +93,14 @@ class Card:
     spark_span: str
     measured: BoxAvailability | None
     """None for a Box that is not expected to send."""
+    late: bool = False
+
+    @property
+    def state_class(self) -> str:
+        """The classes of its state, as `live.js` sets them."""
+        if not self.live:
+            return "state-silent"
+        return "state-live state-late" if self.late else "state-live"
 
 
 class Pages:
@@ -315,7 +323,10 @@ class Pages:
             nominal_v=record.nominal_v,
             nominal_hz=record.nominal_hz,
             live=live,
-            state=words.state(live, age_ms, FRESH_MS) if latest else _("Not heard yet"),
+            state=words.state(live, age_ms, FRESH_MS, latest.late_ms, latest.clock_known)
+            if latest
+            else _("Not heard yet"),
+            late=latest is not None and latest.late_ms > 0,
             time_words=words.utc(newest.timestamp_ms * 1_000_000, 0) if newest else words.UNKNOWN,
             time_ns=newest.timestamp_ms * 1_000_000 if newest else None,
             clock_words=_clock_words(newest),

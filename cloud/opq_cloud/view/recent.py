@@ -3,21 +3,27 @@
 A limit crossing is sent at once, so it comes before the window that contains it. Both are stored, and a
 crossing's missing values are those of the newest window. The sending rate of the Box follows from the
 windows: in idle mode one Measurement covers a minute or more.
+
+The order of arrival decides which is newer, by sequence numbers where there are any: after a Box's clock was
+set back, its Measurements have times that came before, and replace those.
 """
 
 from collections import deque
 from dataclasses import dataclass, replace
 from math import nan
 
+from opq_cloud.lateness import late_s, patience_s
 from opq_cloud.view.feed_decoding import WireMetrics
 from opq_proto.decision import NS_PER_MS
-from opq_proto.messages import Measurement
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
 
 RECENT_MEASUREMENTS = 300
 """Per Box, for the line of the last minutes (5 min at one a second)."""
 KEPT_TOGETHER, MIN_KEPT = 100_000, 10
 """Stored for all Boxes together, and for each at least: beyond 333 Boxes a shorter line. Each takes 1 kB."""
 RECENT_MS = 300_000
+CROSSING_MS = 3000
+"""A crossing that is older than the newest window by less than this lies in it, and came too late."""
 FRESH_MS = 10_000
 """A Box sends about once a second; the age of a value below this is not shown (live.js too)."""
 
@@ -29,6 +35,14 @@ class NewestMeasurement:
     measurement: Measurement
     received_ms: int
     silent_after_ms: int
+    late_ms: int = 0
+    """Its arrival minus its time; 0 where it is not late (`lateness.LATE_S`)."""
+
+    @property
+    def clock_known(self) -> bool:
+        """Whether its clock has a known bound; otherwise a clock that is behind looks late."""
+        bound_ns = self.measurement.uncertainty_ns
+        return bound_ns is not None and bound_ns < UNKNOWN_UNCERTAINTY_NS
 
 
 def kept_of_each(boxes: int) -> int:
@@ -42,8 +56,9 @@ class RecentMeasurements:
     def __init__(self) -> None:
         self._rows: deque[Measurement] = deque()
         self._window: Measurement | None = None  # the newest that is not a crossing
+        self._sequence: int | None = None  # the highest
         self._longest_ms, self._longest_at_ms = 0, 0
-        self._received_ms = 0
+        self._received_ms = self._late_ms = 0
         self.newest_ms = 0
         """Time of the newest Measurement."""
         self.silent_ms = 0
@@ -51,48 +66,73 @@ class RecentMeasurements:
 
     def accept(self, measurement: Measurement, received_ms: int, kept: int = RECENT_MEASUREMENTS) -> bool:
         """Adds a Measurement and keeps the newest `kept`. Returns False for a late or repeated one."""
-        before = self._rows[-1] if measurement.crossing and self._rows else self._window
-        if before is not None and measurement.timestamp_ms <= before.timestamp_ms:
-            if before.timestamp_ms - measurement.timestamp_ms <= RECENT_MS:
-                return False
-            self._clear()  # late data is marked as backfilled, so here the Box's clock was set back
-        came_first = []
-        while self._rows and self._rows[-1].timestamp_ms >= measurement.timestamp_ms:
-            came_first.append(self._rows.pop())
-            if came_first[-1].timestamp_ms - measurement.timestamp_ms > RECENT_MS:
-                came_first.pop()
+        if self._rows and not self._is_newer(measurement):
+            return False
+        came_first = self._rows_after(measurement)
         self._rows.append(measurement)
-        self._rows.extend(reversed(came_first))
+        self._rows.extend(came_first)
         while len(self._rows) > kept:
             self._rows.popleft()
+        if measurement.sequence is not None:
+            self._sequence = max(measurement.sequence, self._sequence or 0)
         self._received_ms = received_ms
+        self._late_ms = round(1000 * late_s(received_ms, measurement.timestamp_ms))
         if not measurement.crossing:
             self._window = measurement
             self._note_rhythm(measurement)
         self.newest_ms = self._rows[-1].timestamp_ms
-        self.silent_ms = received_ms + FRESH_MS + self._longest_ms
+        self.silent_ms = received_ms + self._silent_after_ms
         return True
+
+    def _is_newer(self, measurement: Measurement) -> bool:
+        at_ms, sequence = measurement.timestamp_ms, measurement.sequence
+        before = self._rows[-1] if measurement.crossing else self._window
+        if before is None or at_ms > before.timestamp_ms:
+            return True
+        if measurement.crossing and before.timestamp_ms - at_ms <= CROSSING_MS:
+            return False
+        if sequence is not None and self._sequence is not None:
+            return sequence > self._sequence or before.timestamp_ms - at_ms > RECENT_MS
+        return all(row.timestamp_ms != at_ms for row in self._rows)
+
+    def _rows_after(self, measurement: Measurement) -> list[Measurement]:
+        """Removes the rows that are not before a newer Measurement; returns those that stay after it.
+
+        These are crossings that came before their window. Where windows are among them, the Box's clock was
+        set back, and none stays.
+        """
+        at_ms, after = measurement.timestamp_ms, list[Measurement]()
+        while self._rows and self._rows[-1].timestamp_ms >= at_ms:
+            after.append(self._rows.pop())
+        if not after:
+            return after
+        if all(row.crossing for row in after) and not measurement.crossing:
+            return [row for row in reversed(after) if row.timestamp_ms - at_ms <= RECENT_MS]
+        if after[0].timestamp_ms - at_ms > RECENT_MS:
+            self._longest_ms = 0
+        self._longest_at_ms = min(self._longest_at_ms, at_ms)
+        return []
+
+    @property
+    def _silent_after_ms(self) -> int:
+        return FRESH_MS + self._longest_ms + round(1000 * patience_s(self._late_ms / 1000))
 
     def newest(self) -> NewestMeasurement:
         """The newest Measurement. Raises IndexError when nothing was accepted yet."""
-        return NewestMeasurement(self.filled(self._rows[-1]), self._received_ms, FRESH_MS + self._longest_ms)
+        newest = self.filled(self._rows[-1])
+        return NewestMeasurement(newest, self._received_ms, self._silent_after_ms, self._late_ms)
 
-    def values_now(self) -> tuple[float, float, int, int]:
-        """Newest volts and hertz (NaN where unknown), time of arrival and time until it is silent, in ms."""
+    def values_now(self) -> tuple[float, float, int, int, int]:
+        """Newest volts and hertz (NaN where unknown), arrival, time until it is silent, lateness, in ms."""
         newest = self._rows[-1]
-        silent_after_ms = FRESH_MS + self._longest_ms
         if isinstance(newest.metrics, WireMetrics):
-            return (
-                newest.metrics.average("rms"),
-                newest.metrics.average("f"),
-                self._received_ms,
-                silent_after_ms,
-            )
-        rms, f = newest.metrics.get("rms"), newest.metrics.get("f")
-        if newest.crossing and self._window is not None:
-            rms, f = rms or self._window.metrics.get("rms"), f or self._window.metrics.get("f")
-        volts, hertz = rms.average if rms else nan, f.average if f else nan
-        return volts, hertz, self._received_ms, silent_after_ms
+            volts, hertz = newest.metrics.average("rms"), newest.metrics.average("f")
+        else:
+            rms, f = newest.metrics.get("rms"), newest.metrics.get("f")
+            if newest.crossing and self._window is not None:
+                rms, f = rms or self._window.metrics.get("rms"), f or self._window.metrics.get("f")
+            volts, hertz = rms.average if rms else nan, f.average if f else nan
+        return volts, hertz, self._received_ms, self._silent_after_ms, self._late_ms
 
     def filled(self, measurement: Measurement) -> Measurement:
         """A crossing has only `rms`: its other values are those of the newest window."""
@@ -106,11 +146,6 @@ class RecentMeasurements:
             return []
         since_ms = self._rows[-1].timestamp_ms - RECENT_MS
         return [item for item in self._rows if item.timestamp_ms > since_ms]
-
-    def _clear(self) -> None:
-        self._rows.clear()
-        self._window = None
-        self._longest_ms = self._longest_at_ms = 0
 
     def _note_rhythm(self, window: Measurement) -> None:
         """Takes the longest window of the last minutes as the rhythm: idle mode adds shorter ones."""

@@ -217,10 +217,16 @@ def age(seconds: int) -> str:
     return ngettext("%(num)d day", "%(num)d days", seconds // 86400)
 
 
-def state(live: bool, age_ms: int, fresh_ms: int) -> str:
-    """`Live`; `Live, 42 s old`, where a Box sends less often; `Silent for 5 min`."""
+def state(live: bool, age_ms: int, fresh_ms: int, late_ms: int = 0, clock_known: bool = True) -> str:
+    """`Live`; `Live, 42 s old`, where a Box sends less often; `Late by 40 s`; `Silent for 5 min`.
+
+    Without a known bound of its clock it may be that the clock is behind: `Late by 40 s, by its clock`.
+    """
     if not live:
         return _("Silent for %(age)s", age=age(age_ms // 1000))
+    if late_ms:
+        late = age(late_ms // 1000)
+        return _("Late by %(age)s", age=late) if clock_known else _("Late by %(age)s, by its clock", age=late)
     return _("Live") if age_ms < fresh_ms else _("Live, %(age)s old", age=age(age_ms // 1000))
 
 

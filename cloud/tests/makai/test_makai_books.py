@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from opq_cloud.health.neighbours import health_from_json
 from opq_cloud.makai.acquisition_broker import PendingCommands, SharedBeginnings
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.brokers.command_numbers import CommandNumbers, CommandNumbersError
@@ -20,6 +21,7 @@ from opq_cloud.makai.events.event_requests import (
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.completions import Completions
 from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
+from opq_cloud.service import HealthReport
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
 from opq_proto.decision import Decision, Nominal
@@ -310,7 +312,7 @@ def test_identities_have_three_parts() -> None:
 
 def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
     clock = Clock()
-    boxes = BoxRegister(Nominal(120, 60), clock)
+    boxes = BoxRegister(Nominal(120, 60), clock, lambda: round(1000 * clock.now_s))
     boxes.note_received("10", 1_000)
     clock.now_s = 5
     boxes.note_received("2", 6_000)
@@ -327,9 +329,40 @@ def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
     ]
 
 
+def test_a_box_whose_data_come_late_is_well_with_the_number_as_long_as_they_come() -> None:
+    """A slow uplink: after 200 s what arrives is 100 s old. The time of its arrival goes with the report."""
+    clock, utc_ms = Clock(), 1_765_792_486_000
+    boxes = BoxRegister(Nominal(120, 60), clock, lambda: utc_ms + round(1000 * clock.now_s))
+    for second in range(0, 201, 10):
+        clock.now_s = second
+        boxes.note_received("1", utc_ms + 500 * second)
+        boxes.note_received("2", utc_ms + 1000 * second - 900)
+        late, well = boxes.health()
+        assert late.ok and late.timestamp_s == (utc_ms + 500 * second) // 1000
+        assert late.received_s == utc_ms // 1000 + second
+        assert late.info == (f"late by {second // 2} s, by its clock" if second >= 20 else None)
+        assert well.ok and well.info is None
+        assert all(health_from_json(each.as_json(), None, late.received_s + 1).ok for each in (late, well))
+    clock.now_s = 200 + 79
+    assert boxes.health()[0].ok, "what is late comes in bursts: 20 s, and a minute in addition"
+    clock.now_s = 200 + 81
+    late = boxes.health()[0]
+    assert not late.ok and late.info == "nothing heard for 81 s"
+    assert late.received_s == utc_ms // 1000 + 200
+
+
+def test_a_component_without_a_time_of_arrival_is_as_old_as_its_time_stamp() -> None:
+    """The original's services have none."""
+    report = HealthReport("1", True, 1000)
+    assert health_from_json(report.as_json(), None, 1010.0).ok
+    assert not health_from_json(report.as_json(), None, 1040.0).ok
+    assert "received" not in report.as_json()
+    assert health_from_json(replace(report, received_s=1030).as_json(), None, 1040.0).ok
+
+
 def test_a_box_that_sends_a_minute_in_one_is_alive_for_that_minute() -> None:
     clock = Clock()
-    boxes = BoxRegister(Nominal(120, 60), clock)
+    boxes = BoxRegister(Nominal(120, 60), clock, lambda: round(1000 * clock.now_s))
     boxes.note_received("1", 1_000)
     boxes.note_window("1", (0, 60 * 10**9))
     clock.now_s = 60

@@ -16,7 +16,8 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.trends.pyramid import merged
 from opq_proto import log
-from opq_proto.flagged import FLAGGED, flags_of_trend
+from opq_proto.continuity import FLAGGED
+from opq_proto.flagged import flags_of_trend
 from opq_proto.messages import Measurement, Metric, TimeSource, Trend
 
 MINUTE_MS = 7_200_000

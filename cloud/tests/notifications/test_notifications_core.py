@@ -244,6 +244,19 @@ def test_a_silent_box_is_reported_after_its_time_and_once_for_each_silence() -> 
     assert told == [(1300, 1000), (1500, 1200)]  # it was heard at 1200 and is silent again
 
 
+def test_a_box_whose_data_were_late_is_silent_since_they_arrived() -> None:
+    """Its clock is three hours behind; the time of arrival moves by a second with the machine's clock."""
+    outages = ComponentOutages()
+    silent = HealthReport("3", False, 1000, received_s=11_800)
+    (outage,) = outages.accept_reports([(BOX, silent)], 11_850_000)
+    assert outage.since_ms == 11_800_000
+    assert not outage_is_news(SILENCE, outage, {}, 11_850_000)
+    assert outage_is_news(SILENCE, outage, {}, 12_100_000)
+    (same,) = outages.accept_reports([(BOX, replace(silent, received_s=11_801))], 12_110_000)
+    assert not outage_is_news(SILENCE, same, {BOX.subject: 11_800_000}, 12_110_000)
+    assert not outage_is_news(SILENCE, outage, {BOX.subject: 11_801_000}, 12_110_000)
+
+
 def test_what_is_not_in_a_report_is_neither_down_nor_back() -> None:
     outages = ComponentOutages()
     assert outages.accept_reports([report(BOX, False, 1000)], 1_050_000) != []

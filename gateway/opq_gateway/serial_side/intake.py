@@ -189,7 +189,7 @@ class Intake:
                 self._restart(hello)
             return
         facts = {"hardware": hello.hardware, "firmware": hello.firmware, "v_per_lsb": hello.v_per_lsb}
-        self._lines.info("box.hello", **facts)
+        self._lines.info("box.hello", boot_id=hello.boot_id, **facts)
         if before is not None:
             self._counters.add("restarts")
             self._status.losses = self._status.health = None

@@ -97,17 +97,27 @@ MAX_BOXES = 1000
 """Most Boxes watched: a flood of unknown ids must not fill the memory."""
 
 
+LATENESS_EVERY_NS = 60 * 10**9
+
+
 @dataclass(slots=True)
 class _BoxSilence:
     """Last news and time limit of one Box; monotonic nanoseconds."""
 
     last_ns: int
     silent_after_ns: int
+    late_ms: int = 0
+    """How late its last Measurement came; 0 where it was not late."""
     silent: bool = False
+    late_reported_ms: int = 0
+    lateness_reported_ns: int = -LATENESS_EVERY_NS
 
 
 class SilenceWatch:
-    """Detects silent Boxes; the feed's thread calls `accept_measurement`, the main loop calls `changes`."""
+    """Detects silent and late Boxes.
+
+    The feed's thread calls `accept_measurement`, the main loop `changes`.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -116,25 +126,40 @@ class SilenceWatch:
     def accept_measurement(self, facts: Mapping[str, Any], moment_ns: int) -> None:
         """Notes a `measurement` of the live feed; ignores one without the required keys."""
         box_id, age_ms = facts.get("box_id"), facts.get("age_ms")
-        silent_after_ms = facts.get("silent_after_ms")
+        silent_after_ms, late_ms = facts.get("silent_after_ms"), facts.get("late_ms", 0)
         if not (isinstance(box_id, str) and isinstance(age_ms, int) and isinstance(silent_after_ms, int)):
+            return
+        if not isinstance(late_ms, int):
             return
         with self._lock:
             box = self._boxes.get(box_id)
             if box is None:
-                if len(self._boxes) < MAX_BOXES:
-                    self._boxes[box_id] = _BoxSilence(moment_ns - age_ms * 10**6, silent_after_ms * 10**6)
-                return
+                if len(self._boxes) >= MAX_BOXES:
+                    return
+                box = self._boxes[box_id] = _BoxSilence(moment_ns - age_ms * 10**6, 0)
             box.last_ns = max(box.last_ns, moment_ns - age_ms * 10**6)
-            box.silent_after_ns = silent_after_ms * 10**6
+            box.silent_after_ns, box.late_ms = silent_after_ms * 10**6, late_ms
 
-    def changes(self, now_ns: int) -> list[tuple[str, bool]]:
-        """(Box, whether it is silent now) of those that fell silent or report again since the last call."""
-        found = []
+    def changes(self, now_ns: int) -> list[tuple[str, str]]:
+        """(Box, what it does now) of those that fell silent, report again or are later than before."""
         with self._lock:
-            for box_id, box in self._boxes.items():
-                silent = now_ns - box.last_ns > box.silent_after_ns
-                if silent != box.silent:
-                    box.silent = silent
-                    found.append((box_id, silent))
-        return found
+            found = ((box_id, _change(box, now_ns)) for box_id, box in self._boxes.items())
+            return [(box_id, words) for box_id, words in found if words]
+
+
+def _change(box: _BoxSilence, now_ns: int) -> str:
+    """Notes the state of a Box; returns words where it changed: of lateness once a minute at most."""
+    was_silent, box.silent = box.silent, now_ns - box.last_ns > box.silent_after_ns
+    if box.silent:
+        return "" if was_silent else "has fallen silent"
+    if was_silent:
+        return "reports again"
+    if now_ns - box.lateness_reported_ns < LATENESS_EVERY_NS:
+        return ""
+    grew, ended = box.late_ms > 2 * box.late_reported_ms, not box.late_ms and box.late_reported_ms
+    if not (grew or ended):
+        return ""
+    box.lateness_reported_ns, box.late_reported_ms = now_ns, box.late_ms
+    if ended:
+        return "is no longer late"
+    return f"is late by {box.late_ms / 1000:.0f} s: its data arrive so long after their time"

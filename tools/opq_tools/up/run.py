@@ -13,7 +13,7 @@ from opq_tools.up.access import NO_ACCESS, PageAccess
 from opq_tools.up.children import ChildLine
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.session import MACHINE, PAGE, UpSession
-from opq_tools.up.stages import Newest, SeenIncident, stage_line, trouble
+from opq_tools.up.stages import BoxStarts, Newest, SeenIncident, stage_line, trouble
 
 START_S = 15.0
 """A process that ends this soon, or before the page is up, has reported why and is not restarted."""
@@ -64,6 +64,7 @@ class UpRun:
         self._real_ports = {box.port for box in plan.hardware if not box.emulated}
         self._reported_pages: Newest[int, None] = Newest()
         self._counted = dict.fromkeys(COUNTED, 0)
+        self._starts = BoxStarts()
         self._page_up = False
 
     def run(self, on_page: Callable[[], object] | None = None) -> UpOutcome:
@@ -132,6 +133,10 @@ class UpRun:
         name = line.facts.get("event")
         if name in self._counted:
             self._counted[name] += 1
+        if name == "box.hello":
+            self._starts.accept_hello(line.facts)
+        if name == "box.started" and "port" not in line.facts and not self._starts.is_again(line.facts):
+            return
         stage = stage_line(line)
         if stage:
             self._print(*stage)
@@ -163,8 +168,8 @@ class UpRun:
             if news:
                 self._print("up", news)
         if self._session.feed.connected.is_set():
-            for box_id, silent in self._session.silence.changes(time.monotonic_ns()):
-                self._print("view", f"Box {box_id} {'has fallen silent' if silent else 'reports again'}")
+            for box_id, words in self._session.silence.changes(time.monotonic_ns()):
+                self._print("view", f"Box {box_id} {words}")
         return None
 
     def _first_seen(self) -> SeenIncident | None:

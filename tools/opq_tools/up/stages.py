@@ -163,6 +163,30 @@ def stage_line(line: ChildLine) -> tuple[str, str] | None:
     return None
 
 
+BOOT_BITS = 0x7FFF_FFFF
+SAMPLING_STARTS = 1000
+"""A Box's hello has the number of its start, plus one each time that its sampling began since then."""
+
+
+class BoxStarts:
+    """Tells a Box's first start in this run from a later one, whichever of its lines comes first."""
+
+    def __init__(self) -> None:
+        self._greeted: dict[str, set[int]] = {}
+
+    def accept_hello(self, facts: Mapping[str, Any]) -> None:
+        if isinstance(facts.get("boot_id"), int):
+            self._greeted.setdefault(str(facts.get("box_id")), set()).add(facts["boot_id"])
+
+    def is_again(self, facts: Mapping[str, Any]) -> bool:
+        """Whether the Box that reports a start has said hello in this run with another start's number."""
+        boot_id = facts.get("boot_id")
+        greeted = self._greeted.get(str(facts.get("box_id")), set())
+        return isinstance(boot_id, int) and any(
+            (each - boot_id) & BOOT_BITS >= SAMPLING_STARTS for each in greeted
+        )
+
+
 OF_EVERY_LINE = {"event", "level", "service", "t", "monotonic_ns", "box_id", "exception", "count"}
 """Facts that do not explain an error."""
 

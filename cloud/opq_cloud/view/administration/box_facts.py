@@ -58,6 +58,8 @@ class AdminBox:
     """None where no broker answers."""
     age_ms: int = 0
     """The time since its newest Measurement arrived."""
+    late_ms: int = 0
+    """The time between its newest Measurement and its arrival; 0 where it is not late."""
     bound_ns: int = 0
     """The largest error of its clock; 0 where it is not known."""
     misfit: str = ""
@@ -97,6 +99,8 @@ class AdminBox:
         if self.live and hour is not None and tone_of(hour):
             text = _("Measured: %(share)s of the last hour", share=percent_words(hour))
             found.append(Trouble("measured", text, round(1000 * (1 - hour))))
+        if self.live and self.late_ms:
+            found.append(Trouble("late", self.state, self.late_ms))
         if self.live and self.misfit:
             found.append(Trouble("nominal", self.misfit))
         if self.key_state == "rotating":
@@ -127,7 +131,9 @@ def admin_box(
     return AdminBox(
         record=record,
         live=live,
-        state=words.state(live, age_ms, FRESH_MS) if newest else _("Not heard yet"),
+        state=words.state(live, age_ms, FRESH_MS, newest.late_ms, newest.clock_known)
+        if newest
+        else _("Not heard yet"),
         received_ns=None if received_ms is None else received_ms * 1_000_000,
         clock=_("not known") if measurement is None
         else f"{words.source(measurement.source)}, {words.uncertainty(bound_ns)}",
@@ -137,6 +143,7 @@ def admin_box(
         key_since_ms=key.since_ms if key else None,
         connected=None if connections is None else connections.get(record.box_id, 0) > 0,
         age_ms=age_ms,
+        late_ms=newest.late_ms if newest else 0,
         bound_ns=bound_ns or 0,
         misfit="" if measurement is None else nominal_misfit(
             measurement, record.nominal_v or nominal.volts, record.nominal_hz or nominal.hz

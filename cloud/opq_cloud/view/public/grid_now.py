@@ -57,6 +57,8 @@ class BoxNow:
     """Percent of its nominal voltage; also None while it is silent."""
     f_hz: float | None
     silent: bool
+    late_s: float = 0.0
+    """How late its newest values came; 0 where they are not late."""
 
     @property
     def tone(self) -> str:
@@ -167,6 +169,7 @@ class BoxesNow:
     """(boxes,) as in `BoxNow`; NaN where unknown or silent."""
     f_hz: Floats
     silent: NDArray[np.bool_]
+    late_s: Floats
     hour_share: Floats | None = None
     """(boxes,) measured share of the last hour; NaN where unknown. None where nobody has read it."""
 
@@ -202,6 +205,7 @@ def boxes_now(boxes: Boxes) -> BoxesNow:
         np.array([each.u_percent for each in boxes], np.float64),  # None becomes NaN
         np.array([each.f_hz for each in boxes], np.float64),
         np.array([each.silent for each in boxes], bool),
+        np.array([each.late_s for each in boxes], np.float64),
     )
 
 

@@ -40,6 +40,7 @@ class _NewestValues:
     volts: Floats
     hertz: Floats
     live: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    late_s: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +113,10 @@ class GridReader:
         live = (kept.place >= 0) & values.live[kept.place]
         volts = np.where(live, values.volts[kept.place], np.nan)
         hertz = np.where(live, values.hertz[kept.place], np.nan)
+        late_s = np.where(live, values.late_s[kept.place], 0.0)
         shares = self._shares.of(audience, lambda: self._read_shares(kept.fixed))
         known = shares if len(shares) == len(kept.fixed.boxes) else None
-        return BoxesNow(kept.fixed, volts / kept.fixed.nominal_v * 100.0, hertz, ~live, known)
+        return BoxesNow(kept.fixed, volts / kept.fixed.nominal_v * 100.0, hertz, ~live, late_s, known)
 
     def _read_shares(self, fixed: FixedBoxes) -> Floats:
         """The measured shares of the last hour, of Boxes that are shown themselves."""
@@ -126,12 +128,12 @@ class GridReader:
         """Reads the hub once for all audiences; the last row stands for Boxes without data."""
         rows = self._context.whole_hub.values_now()
         ids = tuple(self._context.whole_hub.box_ids())[: len(rows)]
-        table = np.array([*rows, (np.nan, np.nan, 0, 0)], np.float64)
-        volts, hertz, received_ms, silent_after_ms = table.T
+        table = np.array([*rows, (np.nan, np.nan, 0, 0, 0)], np.float64)
+        volts, hertz, received_ms, silent_after_ms, late_ms = table.T
         live = self._context.now_ns() // 1_000_000 - received_ms < silent_after_ms
         live[-1] = False
         table[~np.isfinite(table)] = np.nan
-        return _NewestValues(ids, volts, hertz, live)
+        return _NewestValues(ids, volts, hertz, live, late_ms / 1000)
 
     def _read_boxes(self, visitor: Visitor, registry: BoxRegistry) -> list[BoxNow]:
         """The Boxes without values, as silent ones."""

@@ -189,7 +189,7 @@ def mark_figures(mark: MapMark) -> dict[str, str]:
         "f": words.number(mark.f_hz, 3, "Hz"),
         "measured": percent_words(mark.hour_share),
         "measured_tone": tone_of(mark.hour_share),
-        "state": state,
+        "state": mark.with_lateness(state),
     }
 
 

@@ -60,6 +60,9 @@ SHAPES = {
 """The mark of each tone around (0, 0), an SVG path: shapes repeat what colours show."""
 
 
+LATE_STEP_S = 10
+
+
 @dataclass(frozen=True, slots=True)
 class MapMark:
     """One mark and its row of the table."""
@@ -89,6 +92,15 @@ class MapMark:
     """Whether the name is also shown on a phone."""
     pages: tuple[tuple[str, str], ...] = ()
     """(name, address) of each Box, where they are few."""
+    late_s: float = 0.0
+    """How late the values of its latest Box came; 0 where none is late."""
+
+    def with_lateness(self, state: str) -> str:
+        """A state in words, with how late it is, in steps: a page is not redrawn for each second more."""
+        if not self.late_s:
+            return state
+        late = words.age(int(self.late_s // LATE_STEP_S * LATE_STEP_S))
+        return _("%(state)s, late by %(age)s", state=state, age=late)
 
     @property
     def name(self) -> str:
@@ -110,14 +122,16 @@ class MapMark:
         level = words.number(self.u_percent, 1, "%")
         if self.boxes == 1 and not self.mark_id.startswith("region"):
             state = _(TONES[self.tone])
-            return f"{self.label}: {state if self.tone == 'silent' else f'{level}, {state}'}"
+            known = state if self.tone == "silent" else self.with_lateness(f"{level}, {state}")
+            return f"{self.label}: {known}"
         reporting = _(
             "%(what)s: %(live)d of %(boxes)d Boxes report",
             what=self.label,
             live=self.reporting,
             boxes=self.boxes,
         )
-        return reporting if self.u_percent is None else f"{reporting}, {level}, {_(TONES[self.tone])}"
+        state = reporting if self.u_percent is None else f"{reporting}, {level}, {_(TONES[self.tone])}"
+        return self.with_lateness(state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +204,8 @@ def map_marks(
     u_percent, f_hz, count = now.u_percent[plan.members], now.f_hz[plan.members], len(plan.cells)
     loudest = np.zeros(count, np.int64)
     np.maximum.at(loudest, plan.which, now.loudness[plan.members])
+    late_s = np.zeros(count)
+    np.maximum.at(late_s, plan.which, now.late_s[plan.members])
     rows = zip(
         plan.cells,
         loudest.tolist(),
@@ -197,14 +213,15 @@ def map_marks(
         _worst_of(plan.which[~np.isnan(u_percent)], u_percent[~np.isnan(u_percent)], count),
         medians_of(plan.which[~np.isnan(f_hz)], f_hz[~np.isnan(f_hz)], count),
         _lowest_of(plan.which, now.measured[plan.members], count),
+        late_s.tolist(),
         strict=True,
     )
     marks = [
         MapMark(
             cell.mark_id, cell.x, cell.y, BY_LOUDNESS[tone], cell.label, cell.boxes, reporting, level,
-            frequency, share, cell.href, cell.doubt_units, cell.rough, pages=cell.pages,
+            frequency, share, cell.href, cell.doubt_units, cell.rough, pages=cell.pages, late_s=late,
         )
-        for cell, tone, reporting, level, frequency, share in rows
+        for cell, tone, reporting, level, frequency, share, late in rows
     ]  # fmt: skip
     marks += [_region_mark(each, frame) for each in regions if _is_mark(each, frame)]
     return tuple(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))

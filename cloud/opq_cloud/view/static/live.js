@@ -7,6 +7,7 @@ import { ago, fixed, lost, reporting, serverNowMs, showStale, stale, state, utc 
 
 const FRESH_MS = 10_000; // younger than this, a value's age is not worth a word
 const SPARK_MS = 300_000;
+const UNKNOWN_UNCERTAINTY_NS = 4_294_967_295;
 const SPARK_JOINT_MS = 500; // windows less apart than that follow on each other
 const NORMAL_PERCENT = [90, 110]; // each scale of the sparklines has at least this, of nominal
 const SHOWN_PERCENT = [0, 200]; // and reaches no further
@@ -17,7 +18,7 @@ const DIGITS = { rms_v: 2, f_hz: 3, thd_percent: 2, trans_v: 1 };
 
 document.documentElement.classList.add("scripted");
 const after = document.querySelector("script[data-after]").dataset.after;
-const heard = new Map(); // box id -> { at: performance.now(), silentAfterMs, newestMs }
+const heard = new Map(); // box id -> { at: performance.now(), silentAfterMs, newestMs, lateMs, clockKnown }
 const recent = new Map(); // box id -> [[end_ms, min, mean, max, window_ms], …]
 const reached = new Map(); // box id -> its lowest and highest of these, percent of nominal
 let filled = false; // whether what was measured before this page is known, or cannot be had
@@ -84,14 +85,13 @@ function showMeasurement(measurement) {
   const boxes = document.querySelectorAll(`[data-box="${CSS.escape(measurement.box_id)}"]`);
   // A Box that this page does not know yet; the page is made anew with it, once.
   if (!boxes.length && showsAll) reloadSoon();
-  const { timestamp_ms: timeMs, age_ms: ageMs, silent_after_ms: silentAfterMs } = measurement;
+  const { timestamp_ms: timeMs, age_ms: ageMs, silent_after_ms: silentAfterMs, late_ms: lateMs, newest_ms: newestMs } = measurement;
   const before = heard.get(measurement.box_id);
+  if (before !== undefined && newestMs < before.newestMs) dropRecent(measurement.box_id, timeMs); // its clock was set back
   // A window may come after the crossing that lies behind its end: its voltage is the older one.
-  const setBack = before !== undefined && timeMs <= before.newestMs - SPARK_MS; // the Box's clock
-  const overtaken = before !== undefined && timeMs < before.newestMs && !setBack;
-  if (setBack) recent.delete(measurement.box_id);
-  const newestMs = overtaken ? before.newestMs : timeMs;
-  heard.set(measurement.box_id, { at: performance.now() - ageMs, told: performance.now(), silentAfterMs, newestMs });
+  const overtaken = timeMs < newestMs;
+  const clockKnown = (measurement.uncertainty_ns ?? UNKNOWN_UNCERTAINTY_NS) < UNKNOWN_UNCERTAINTY_NS;
+  heard.set(measurement.box_id, { at: performance.now() - ageMs, told: performance.now(), silentAfterMs, newestMs, lateMs, clockKnown });
   for (const box of boxes) {
     for (const [key, digits] of Object.entries(DIGITS)) {
       if (overtaken && key === "rms_v") continue;
@@ -129,7 +129,8 @@ function showState(box) {
   const live = reports(last);
   place.classList.toggle("state-live", live === true);
   place.classList.toggle("state-silent", live === false);
-  const text = state(live, ageMs, FRESH_MS);
+  place.classList.toggle("state-late", live === true && last.lateMs > 0);
+  const text = state(live, ageMs, FRESH_MS, last.lateMs, last.clockKnown);
   if (place.textContent !== text) place.textContent = text;
 }
 
@@ -271,6 +272,10 @@ function addRecent(boxId, rows) {
   if (!nominalV) return;
   const percent = (volts) => (volts / nominalV) * 100;
   reached.set(boxId, [percent(Math.min(...kept.map((row) => row[1]))), percent(Math.max(...kept.map((row) => row[3])))]);
+}
+
+function dropRecent(boxId, fromMs) {
+  recent.set(boxId, (recent.get(boxId) ?? []).filter((row) => row[0] < fromMs));
 }
 
 function commonScale() {

@@ -40,11 +40,13 @@ export function age(seconds) {
   return ngettext("%(num)d day", "%(num)d days", Math.floor(seconds / 86400));
 }
 
-/** `live` null: without a connection it is not known. */
-export function state(live, ageMs, freshMs) {
+/** `live` null: without a connection it is not known; `clockKnown`: there is a bound of its clock's error. */
+export function state(live, ageMs, freshMs, lateMs, clockKnown) {
   const words = { age: age(Math.floor(ageMs / 1000)) };
   if (live === null) return _("%(age)s old", words);
   if (!live) return _("Silent for %(age)s", words);
+  const late = { age: age(Math.floor(lateMs / 1000)) };
+  if (lateMs) return clockKnown ? _("Late by %(age)s", late) : _("Late by %(age)s, by its clock", late);
   return ageMs < freshMs ? _("Live") : _("Live, %(age)s old", words);
 }
 

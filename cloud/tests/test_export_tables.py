@@ -108,6 +108,25 @@ def test_rows_are_read_as_they_are_written(form: TableForm) -> None:
     assert drawn == 10 * ROWS_AT_ONCE
 
 
+def test_what_has_one_value_is_one_column(tmp_path: Path) -> None:
+    """A flagged Measurement, and one after a gap: their rare metrics are named, and are no quantities."""
+    one = Metric(1.0, 1.0, 1.0)
+    rms = {"rms": Metric(119.0, 121.0, 120.0)}
+    store = open_store(None, tmp_path)
+    store.append_measurements(
+        [
+            Measurement("1", T_MS, rms, sequence=1),
+            Measurement("1", T_MS + 1000, {**rms, "flagged": one, "missing_line_s": one}, sequence=2),
+        ]
+    )
+    table = measurement_table(store, ["1"], 0, 4 * 10**12)
+    rows = csv_rows(written(table, "csv"))
+    store.close()
+    assert [row["flagged"] for row in rows] == ["", "1.0"]
+    names = list(rows[0])
+    assert names[-5:] == ["rms_min", "rms_max", "rms_average", "flagged", "missing_line_s"]
+
+
 def test_measurements_are_the_same_in_all_forms(store: CloudStore) -> None:
     def asked(form: TableForm) -> bytes:
         return written(measurement_table(store, ["1", "9"], 0, 4 * 10**12, "CC0-1.0"), form)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view import charts
 from opq_cloud.view.bucket_cache import BucketCache
+from opq_proto.continuity import FLAGGED
 from opq_proto.messages import Gap, Measurement, Metric, TimeSource, Waveform
 
 START_NS = 1_795_164_307_000_000_000
@@ -106,6 +107,27 @@ def test_a_crossing_is_not_counted_beside_its_window() -> None:
     crossing = replace(_measurement(61_000, (100.0, 100.0, 100.0)), crossing=True)
     (bucket,) = charts.buckets([_measurement(60_500, (99.0, 119.0, 121.0)), crossing], 10_000)
     assert (bucket.windows, bucket.rms_v) == (1, (99.0, 119.0, 121.0))
+
+
+def test_flagged_measurements_widen_no_limits_of_a_bucket_and_seconds_count_once() -> None:
+    """A gap (1) counts in the mean alone, a dip (2) also in the limits of rms."""
+
+    def flagged(at_ms: int, three: tuple[float, float, float], flags: float) -> Measurement:
+        metrics = {"rms": Metric(*three), "f": Metric(*three)}
+        flag = {FLAGGED: Metric(flags, flags, flags)} if flags else {}
+        return Measurement("1", at_ms, {**metrics, **flag})
+
+    rows = [flagged(1000 * n, (119.0, 121.0, 120.0), 0.0) for n in (1, 2, 3, 4)]
+    gap, dip = flagged(5000, (0.0, 500.0, 100.0), 1.0), flagged(6000, (60.0, 120.0, 90.0), 2.0)
+    (bucket,) = charts.buckets([*rows, gap, dip], 10_000)
+    assert bucket.rms_v == (60.0, pytest.approx((4 * 120 + 100 + 90) / 6), 121.0)
+    assert bucket.f_hz == (119.0, pytest.approx((4 * 120 + 100 + 90) / 6), 121.0)
+    assert bucket.flagged == 2
+    (alone,) = charts.buckets([gap], 10_000)
+    assert alone.rms_v == (100.0, 100.0, 100.0) and alone.flagged == 1
+    again = [replace(row, source=TimeSource.GPS) for row in rows[1:3]]
+    (once,) = charts.buckets([*rows, *again], 10_000)
+    assert once.windows == 4 and once.flagged == 0
 
 
 def test_a_minute_in_one_measurement_fills_what_it_covers_and_weighs_as_long() -> None:

@@ -20,6 +20,7 @@ from opq_cloud.view.box_history import MEASURED_STEP_MS, read_history
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.time_span import PRESETS, TimeSpan, read_span
+from opq_proto.continuity import FLAGGED
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -61,6 +62,24 @@ def client(store: CloudStore) -> TestClient:
 
 def span(from_words: str, to_words: str = "now") -> TimeSpan:
     return read_span(from_words, to_words, NOW)
+
+
+def test_flagged_minutes_are_drawn_lighter_in_words_of_the_field_and_named_in_the_api(
+    store: CloudStore, client: TestClient
+) -> None:
+    put_minutes(store, 1, 60)
+    plain = client.get("/boxes/1/history?from=now-1h").text
+    assert 'class="bars bars-0 flagged"' not in plain and "Lighter: flagged" not in plain
+    spoilt = {"rms": (100.0, 121.0, 110.0), "f": (59.9, 60.1, 60.0), FLAGGED: (1.0, 3.0, 2.0)}
+    store.put_trends([Trend("1", NOW - 30 * MINUTE, spoilt, covered_ms=MINUTE)])
+    page = client.get("/boxes/1/history?from=now-1h").text
+    assert page.count('class="bars bars-0 flagged"') == 1
+    assert "Lighter: flagged (IEC 61000-4-30, 4.7)" in page
+    assert "flagged" not in plain and page.count("data-metric=") == 2, "no chart of its own"
+    found = client.get("/api/boxes/1/trend?from=now-1h").json()["rows"]
+    assert {row["start_ms"]: row["flagged"] for row in found if row["flagged"]} == {NOW - 30 * MINUTE: 3}
+    compared = client.get("/compare?box=1&from=now-1h").text
+    assert "Lighter: flagged (IEC 61000-4-30, 4.7)" in compared and 'class="past-bars flagged"' in compared
 
 
 # The address

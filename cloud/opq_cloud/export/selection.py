@@ -14,6 +14,7 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.store import ShownStore
+from opq_proto.continuity import CONTINUITY_METRICS
 from opq_proto.messages import Incident, Measurement, StoredFinding
 
 PAGE_ROWS = 5000
@@ -154,7 +155,11 @@ def measurement_table(
     columns = tuple(
         TableColumn(f"{name}_{part}", "number", ("metrics", name, part))
         for name in names
+        if name not in CONTINUITY_METRICS
         for part in METRIC_PARTS
+    )
+    columns += tuple(  # each has one value
+        TableColumn(name, "number", ("metrics", name, "max")) for name in names if name in CONTINUITY_METRICS
     )
     facts = _facts(licence, box_ids=list(box_ids), start_ms=start_ms, end_ms=end_ms)
     return ExportTable("measurements", MEASUREMENT_COLUMNS + columns, map(measurement_row, each()), facts)

@@ -156,6 +156,7 @@ class Api:
                     {
                         "start_ms": row.start_ms,
                         "coverage": round(row.coverage, 4),
+                        "flagged": row.flagged,
                         **{name: row.values.get(name) for name in METRICS},
                     }
                     for row in history.rows

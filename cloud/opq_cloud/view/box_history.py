@@ -12,6 +12,8 @@ from opq_cloud.store.store import ShownStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, MAX_ROWS, SETTLE_MS, level_for
 from opq_cloud.view.charts import Bucket, Spread, buckets, window_ms
 from opq_cloud.view.time_span import DEFAULT, PRESETS, TimeSpan, read_span
+from opq_proto.counted_once import counted_once
+from opq_proto.flagged import flags_of_trend
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import bin_of, quantile
 
@@ -34,6 +36,8 @@ class HistoryRow:
     coverage: float
     values: dict[str, Spread]
     """By the names of METRICS; unknown metrics are absent."""
+    flagged: int = 0
+    """The highest `continuity.FLAGGED` of its Measurements; 0: none is flagged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ def _row(trend: Trend) -> HistoryRow:
     for name, (key, scale) in METRICS.items():
         if (three := trend.metrics.get(key)) is not None:
             values[name] = (three[0] * scale, three[2] * scale, three[1] * scale)
-    return HistoryRow(trend.start_ms, trend.coverage, values)
+    return HistoryRow(trend.start_ms, trend.coverage, values, flags_of_trend(trend.metrics))
 
 
 def measured_rows(store: ShownStore, box_id: str, span: TimeSpan) -> tuple[HistoryRow, ...] | None:
@@ -134,13 +138,15 @@ def measured_rows(store: ShownStore, box_id: str, span: TimeSpan) -> tuple[Histo
         return None
     found = buckets(measurements, MEASURED_STEP_MS)
     covered_ms: dict[int, float] = {}
-    for each in measurements:
-        if not each.crossing:
-            start_ms = each.timestamp_ms // MEASURED_STEP_MS * MEASURED_STEP_MS
-            covered_ms[start_ms] = covered_ms.get(start_ms, 0.0) + window_ms(each)
+    for each in counted_once(measurements):
+        start_ms = each.timestamp_ms // MEASURED_STEP_MS * MEASURED_STEP_MS
+        covered_ms[start_ms] = covered_ms.get(start_ms, 0.0) + window_ms(each)
     return tuple(
         HistoryRow(
-            each.start_ms, min(1.0, covered_ms.get(each.start_ms, 0.0) / MEASURED_STEP_MS), _values(each)
+            each.start_ms,
+            min(1.0, covered_ms.get(each.start_ms, 0.0) / MEASURED_STEP_MS),
+            _values(each),
+            each.flagged,
         )
         for each in found
         if each.start_ms < span.end_ms

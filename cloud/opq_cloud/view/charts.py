@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import half_cycle_edges
+from opq_proto.counted_once import counted_once
 from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS
+from opq_proto.flagged import flags_of, widens_limits
 from opq_proto.messages import Measurement, Metric, Waveform
 from opq_proto.wire import MAX_WINDOW_NS
 
@@ -146,24 +148,30 @@ class Bucket:
     thd_percent: Spread | None
     coverage: float = 1.0
     """The share of the stretch that its Measurements cover."""
+    flagged: int = 0
+    """The highest `continuity.FLAGGED` among them; such ones widen no minimum or maximum."""
 
 
 def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket, ...]:
     """One bucket per `width_ms` (by UTC) that has a Measurement, in time order.
 
-    A crossing repeats its window and is left out. A Measurement counts where it ends. One that is longer than
-    a bucket (idle mode) counts in each bucket that it covers; in the mean, it has the weight of the covered
-    time.
+    Each second counts once (`counted_once`); a crossing repeats its window and is left out. A Measurement
+    counts where it ends. One that is longer than a bucket (idle mode) counts in each bucket that it covers;
+    in the mean, it has the weight of the covered time.
     """
     groups: dict[int, list[tuple[Measurement, float]]] = {}
-    for item in measurements:
-        if not item.crossing:
-            for start_ms, weight in _shares(item, width_ms):
-                groups.setdefault(start_ms, []).append((item, weight))
+    for item in counted_once(measurements):
+        for start_ms, weight in _shares(item, width_ms):
+            groups.setdefault(start_ms, []).append((item, weight))
     return tuple(
         Bucket(
-            start_ms, len(rows), _spread(rows, "rms"), _spread(rows, "f"), _spread(rows, "thd", 100.0),
+            start_ms,
+            len(rows),
+            _spread(rows, "rms"),
+            _spread(rows, "f"),
+            _spread(rows, "thd", 100.0),
             round(min(1.0, sum(weight for _, weight in rows) / width_ms), 4),
+            max(flags_of(item.metrics) for item, _ in rows),
         )
         for start_ms, rows in sorted(groups.items())
     )  # fmt: skip
@@ -198,9 +206,11 @@ def known_metric(measurement: Measurement, key: str) -> Metric | None:
 
 
 def _spread(rows: Sequence[tuple[Measurement, float]], key: str, scale: float = 1.0) -> Spread | None:
-    known = [(metric, weight) for row, weight in rows if (metric := known_metric(row, key))]
+    known = [(row, metric, weight) for row, weight in rows if (metric := known_metric(row, key))]
     if not known:
         return None
-    mean = sum(item.average * weight for item, weight in known) / sum(weight for _, weight in known)
-    low, high = min(item.min for item, _ in known), max(item.max for item, _ in known)
+    mean = sum(item.average * weight for _, item, weight in known) / sum(weight for *_, weight in known)
+    wide = [item for row, item, _ in known if widens_limits(flags_of(row.metrics), key)]
+    low = min((item.min for item in wide), default=mean)  # all are flagged: their mean
+    high = max((item.max for item in wide), default=mean)
     return (low * scale, mean * scale, high * scale)

@@ -60,6 +60,8 @@ class HistoryChart:
 
     name: str
     bars: str
+    flagged: str
+    """The bars of flagged rows, which are drawn lighter."""
     means: str
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
@@ -160,15 +162,24 @@ class ChartFrame:
 
 def history_chart(history: BoxHistory, name: str, nominal: float | None = None) -> HistoryChart | None:
     """The chart of a metric; None where no row has it."""
-    spreads = [(row.start_ms, *row.values[name]) for row in history.rows if name in row.values]
-    if not spreads:
+    rows = [row for row in history.rows if name in row.values]
+    spreads = [(row.start_ms, *row.values[name]) for row in rows]
+    if not rows:
         return None
     span, step_ms = history.span, history.step_ms
     axis = ChartTimeAxis(span.start_ms, span.end_ms)
     frame = ChartFrame.around(axis, min(each[1] for each in spreads), max(each[3] for each in spreads))
+
+    def bars(flagged: bool) -> str:
+        shown = (row for row in rows if bool(row.flagged) is flagged)
+        return frame.bars(
+            ((row.start_ms, row.values[name][0], row.values[name][2]) for row in shown), step_ms
+        )
+
     return HistoryChart(
         name,
-        frame.bars(((start_ms, low, high) for start_ms, low, _, high in spreads), step_ms),
+        bars(False),
+        bars(True),
         frame.steps(((start_ms, mean) for start_ms, _, mean, _ in spreads), step_ms),
         time_ticks(span.start_ms, span.end_ms),
         frame.level_ticks(),

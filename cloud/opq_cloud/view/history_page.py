@@ -86,6 +86,7 @@ def history_values(
         "not_installed": axis.gaps(
             [(span.start_ms, history.first_heard_ms)] if history.first_heard_ms else ()
         ),
+        "history_flagged": any(row.flagged for row in history.rows),
         "history_coverage": axis.coverage(
             ((row.start_ms, row.coverage) for row in history.rows), history.step_ms
         ),

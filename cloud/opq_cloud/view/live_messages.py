@@ -11,6 +11,7 @@ from opq_cloud.view.charts import window_ms
 from opq_cloud.view.languages import ENGLISH, Language
 from opq_cloud.view.recent import NewestMeasurement
 from opq_cloud.view.words import Names, class_tone, class_words, headline, outline
+from opq_proto.flagged import flags_of
 from opq_proto.messages import Incident, Measurement
 
 
@@ -61,6 +62,7 @@ def measurement_json(measurement: Measurement) -> dict[str, object]:
         "window_ms": _rounded(window_ms(measurement), 1),
         "uncertainty_ns": measurement.uncertainty_ns,
         "source": measurement.source.name.lower(),
+        "flagged": flags_of(measurement.metrics),
     }
 
 
@@ -76,7 +78,7 @@ def _rounded(value: float, digits: int) -> float | None:
 _FINITE_TEXT = (
     '{"box_id": %s, "timestamp_ms": %d, "rms_v": %.3f, "rms_min_v": %.3f, "rms_max_v": %.3f, "f_hz": %.4f, '
     '"thd_percent": %.3f, "trans_v": %.2f, "window_ms": %.1f, "uncertainty_ns": %s, "source": "%s", '
-    '"age_ms": %d, "silent_after_ms": %d, "late_ms": %d, "newest_ms": %d}'
+    '"flagged": %d, "age_ms": %d, "silent_after_ms": %d, "late_ms": %d, "newest_ms": %d}'
 )
 
 
@@ -112,7 +114,7 @@ def _finite_text(
     return _FINITE_TEXT % (
         json.dumps(measurement.box_id), measurement.timestamp_ms, rms.average, rms.min, rms.max, f.average,
         thd.average * 100, trans.max, length_ms, "null" if uncertainty is None else uncertainty,
-        measurement.source.name.lower(), age_ms, silent_after_ms, late_ms, newest_ms,
+        measurement.source.name.lower(), flags_of(metrics), age_ms, silent_after_ms, late_ms, newest_ms,
     )  # fmt: skip
 
 

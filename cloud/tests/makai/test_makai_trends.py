@@ -16,7 +16,7 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.trends.pyramid import merged
 from opq_proto import log
-from opq_proto.continuity import FLAGGED
+from opq_proto.continuity import CONTINUITY_METRICS, FLAGGED
 from opq_proto.flagged import flags_of_trend
 from opq_proto.messages import Measurement, Metric, TimeSource, Trend
 
@@ -156,6 +156,15 @@ def test_a_minute_of_flagged_measurements_alone_has_its_means_as_limits() -> Non
     (trend,) = open_minutes.due(1e3)
     means = {"rms": (60.0, 60.0, 60.0), "f": (60.0, 60.0, 60.0), FLAGGED: (1.0, 1.0, 1.0)}
     assert trend == Trend("1", MINUTE_MS, means, covered_ms=20_000)
+
+
+def test_what_happened_before_a_measurement_is_no_quantity_of_a_trend() -> None:
+    row, *_ = seconds(0, [1.0], 120.0, TimeSource.GPS)
+    rare = dict.fromkeys([*CONTINUITY_METRICS, "restart_cause", "missing_s"], Metric(1.0, 1.0, 1.0))
+    open_minutes = trends.Trends()
+    open_minutes.add(replace(row, metrics={**row.metrics, **rare}), 0.0)
+    (trend,) = open_minutes.due(1e3)
+    assert set(trend.metrics) == {"rms", "f", FLAGGED}
 
 
 def test_the_time_of_a_minute_is_never_longer_than_the_minute() -> None:

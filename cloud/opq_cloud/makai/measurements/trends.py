@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.measurements.minute_columns import NEVER_NS, MinuteColumns, OpenMetrics
+from opq_proto.continuity import CONTINUITY_METRICS, FLAGGED, FORMER_MISSING, RESTART
 from opq_proto.counted_once import counted_once
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.flagged import flags_of, widens_limits
@@ -27,6 +28,8 @@ LATE_S = 5.0
 SILENT_S = 65.0
 """The minute of a Box that stopped is closed after this."""
 MAX_OPEN = 10_000
+OF_ONE_MOMENT = (CONTINUITY_METRICS | {RESTART, FORMER_MISSING}) - {FLAGGED}
+"""Metrics that report what happened before a Measurement; they have no mean over a minute."""
 OVERFULL_NS = 62 * 10**9
 """A minute with more has some seconds twice, or a long window of idle mode: it is made again."""
 NEIGHBOUR_MS = 2_000
@@ -51,6 +54,8 @@ class OpenMinute:
         self.end_ns = max(self.end_ns, end_ns)
         flags = flags_of(measurement.metrics)
         for key, metric in measurement.metrics.items():
+            if key in OF_ONE_MOMENT:
+                continue
             low, high, total, time_ns = self.metrics.get(key, (inf, -inf, 0.0, 0))
             if not flags or widens_limits(flags, key):
                 first = high == -inf

@@ -12,6 +12,8 @@ from opq_cloud.view.context import ShownBox, ViewContext
 from opq_cloud.view.examine.address import ExamineAddress
 from opq_cloud.view.examine.signals import BoxSignal, SignalCache
 from opq_cloud.view.words import worst
+from opq_proto.counted_once import counted_once
+from opq_proto.flagged import flags_of, widens_limits
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Incident
 
@@ -107,11 +109,13 @@ def measured_between(
     origin_ms = origin_ns / NS_PER_MS
     found: list[tuple[float, float, float, float]] = []
     if end_ms - start_ms <= MEASUREMENTS_MS:
-        for item in context.store.measurements(box_id, first_ms, last_ms):
+        for item in counted_once(context.store.measurements(box_id, first_ms, last_ms)):
             metric = known_metric(item, "rms")
             if metric is not None:
                 begin_ms = max(item.timestamp_ms - window_ms(item) - origin_ms, start_ms)
-                found.append((begin_ms, item.timestamp_ms - origin_ms, metric.min, metric.max))
+                wide = widens_limits(flags_of(item.metrics), "rms")
+                limits = (metric.min, metric.max) if wide else (metric.average, metric.average)
+                found.append((begin_ms, item.timestamp_ms - origin_ms, *limits))
     if found:
         return _fewer(found)
     level_ms = next((each for each in LEVELS_MS if (end_ms - start_ms) / each <= ROWS_BETWEEN), LEVELS_MS[-1])

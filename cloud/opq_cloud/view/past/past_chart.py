@@ -20,6 +20,8 @@ class DrawnSeries:
     number: int
     words: str
     bars: str
+    flagged: str
+    """The bars of flagged rows, which are drawn lighter."""
     bands: str
     means: str
     coverage: str
@@ -35,6 +37,11 @@ class PastChart:
     y_ticks: tuple[Tick, ...]
     nominal_percent: float | None
 
+    @property
+    def is_flagged(self) -> bool:
+        """Whether any row is flagged."""
+        return any(each.flagged for each in self.series)
+
 
 def past_chart(
     series: Sequence[PastSeries], start_ms: int, end_ms: int, nominal: float | None
@@ -45,11 +52,17 @@ def past_chart(
         return None
     axis = ChartTimeAxis(start_ms, end_ms)
     frame = ChartFrame.around(axis, min(row.low for row in rows), max(row.high for row in rows))
+
+    def bars(series: PastSeries, flagged: bool) -> str:
+        shown = (row for row in series.rows if bool(row.flagged) is flagged)
+        return frame.bars(((row.at_ms, row.low, row.high) for row in shown), series.step_ms)
+
     drawn = tuple(
         DrawnSeries(
             number,
             each.words,
-            frame.bars(((row.at_ms, row.low, row.high) for row in each.rows), each.step_ms),
+            bars(each, False),
+            bars(each, True),
             frame.bars(((row.at_ms, *row.band) for row in each.rows if row.band is not None), each.step_ms)
             if len(series) == 1
             else "",

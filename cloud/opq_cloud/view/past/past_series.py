@@ -29,6 +29,8 @@ from opq_cloud.view.past.local_weeks import (
     whole_hours,
 )
 from opq_cloud.view.time_span import TimeSpan
+from opq_proto.continuity import FLAGGED
+from opq_proto.flagged import flags_of_trend
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.trend_histogram import bin_middle, bin_of
 
@@ -53,6 +55,8 @@ class PastRow:
     high: float
     band: tuple[float, float] | None
     """Nine tenths of the one-minute means lie between these."""
+    flagged: int = 0
+    """The highest `continuity.FLAGGED` of its Measurements; 0: none is flagged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +178,9 @@ def _trends_measured(store: ShownStore, box_id: str, metric: str, span: TimeSpan
     key, scale = METRICS[metric]
     return [
         Trend(
-            box_id, row.start_ms, {key: (low / scale, high / scale, mean / scale)}, MEASURED_STEP_MS,
-            round(row.coverage * MEASURED_STEP_MS),
+            box_id, row.start_ms,
+            {key: (low / scale, high / scale, mean / scale), FLAGGED: (float(row.flagged),) * 3},
+            MEASURED_STEP_MS, round(row.coverage * MEASURED_STEP_MS),
         )
         for row in measured_rows(store, box_id, span) or ()
         if metric in row.values
@@ -204,6 +209,7 @@ class _Place:
     weighted: float = 0.0
     weight: float = 0.0
     covered_ms: float = 0.0
+    flagged: int = 0
 
 
 def rows_together(
@@ -231,6 +237,7 @@ def rows_together(
             place.weighted += mean * weight
             place.weight += weight
             place.covered_ms += row.coverage * row.length_ms
+            place.flagged = max(place.flagged, flags_of_trend(row.metrics))
             _count(counts[at_ms], row, key, three[2], factor)
     step_ms = next((row.length_ms for rows in trends.values() for row in rows), TREND_MS)
     found = []
@@ -244,7 +251,15 @@ def rows_together(
         coverage = min(1.0, place.covered_ms / whole_ms)
         mean = place.weighted / place.weight
         found.append(
-            PastRow(at_ms, coverage, place.low, mean, place.high, (band[0], band[1]) if band else None)
+            PastRow(
+                at_ms,
+                coverage,
+                place.low,
+                mean,
+                place.high,
+                (band[0], band[1]) if band else None,
+                place.flagged,
+            )
         )
     if not found:
         return (), None

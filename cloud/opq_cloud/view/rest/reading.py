@@ -25,6 +25,7 @@ from opq_cloud.view.rest.answers import cursor_place, cursor_text, json_answer, 
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.words import headline, worst
 from opq_proto.decision import NS_PER_MS
+from opq_proto.flagged import flags_of_trend
 from opq_proto.messages import TREND_MS, Incident, Measurement, Trend
 
 LEVELS_MS = {"1m": TREND_MS, "10m": TEN_MINUTES_MS, "1h": HOUR_MS, "1d": DAY_MS}
@@ -295,4 +296,10 @@ def _trend_json(trend: Trend) -> dict[str, object]:
     for name, (key, scale) in METRICS.items():
         three = trend.metrics.get(key)
         values[name] = None if three is None else [three[0] * scale, three[2] * scale, three[1] * scale]
-    return {"start_ms": trend.start_ms, "coverage": round(trend.coverage, 4), **values}
+    flagged = flags_of_trend(trend.metrics)
+    return {
+        "start_ms": trend.start_ms,
+        "coverage": round(trend.coverage, 4),
+        "flagged": flagged,
+        **values,
+    }

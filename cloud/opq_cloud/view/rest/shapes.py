@@ -10,7 +10,7 @@ BOX_PATTERN = f"^{BOX_ID.pattern}$"
 NEWEST: dict[str, Any] = {
     "box_id": "1", "timestamp_ms": 1795000000000, "rms_v": 119.87, "rms_min_v": 119.7, "rms_max_v": 120.0,
     "f_hz": 59.983, "thd_percent": 2.98, "trans_v": 1.6, "window_ms": 1000.0, "uncertainty_ns": 1200000,
-    "source": "ntp",
+    "source": "ntp", "flagged": 0,
 }  # fmt: skip
 BOX: dict[str, Any] = {
     "box_id": "1", "name": "Box 1, kitchen", "location": None, "region": None, "nominal_v": 120.0,
@@ -160,6 +160,7 @@ class TrendRowShape(_Shape):
 
     start_ms: int
     coverage: float
+    flagged: int
     rms_v: list[float] | None
     f_hz: list[float] | None
     thd_percent: list[float] | None

@@ -228,6 +228,10 @@ class Event:
     """box id -> where it is plugged in; set where the event is analysed."""
 
 
+END_WITHIN_S = "end_within_s"
+"""Figure of a finding: it ended at `end_ns` or up to so much later, because nothing was measured there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A named disturbance at one Box, with the reasons for the name.
@@ -271,6 +275,11 @@ class Finding:
     """Other Boxes that `because` and `figures` concern; only people who see all of them see these two."""
     also_at: tuple[str, ...] = ()
     """For a steady state: other Boxes that showed the same, enough to tell how far it reaches."""
+
+    @property
+    def latest_end_ns(self) -> int:
+        """The latest moment at which it may have ended; `end_ns` where its end is known."""
+        return self.end_ns + round(dict(self.figures).get(END_WITHIN_S, 0.0) * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,3 +434,8 @@ class Incident:
     """The side of the disturbance on which a Box is, for each Box whose voltages show it."""
     machine_kind: str | None = None
     """The class that the analyses found, where a person gave it another class, which is then `kind`."""
+
+    @property
+    def latest_end_ns(self) -> int:
+        """The latest moment at which it may have ended; `end_ns` where its end is known."""
+        return max([self.end_ns, *(item.finding.latest_end_ns for item in self.findings)])

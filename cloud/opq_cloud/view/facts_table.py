@@ -48,7 +48,7 @@ def facts_table(
             [_(words.F47_WORDS.get((finding.semi_f47 if finding else None) or "", words.NOT_RATED))],
         ),
         (_("Start"), [_moment(incident.start_ns)]),
-        (_("End"), [end]),
+        (_("End"), [end, *_end_doubt(incident)]),
         *facts_of_whole(incident),
         (_("Time of each Box"), _time_lines([item.finding for item in incident.findings], waves)),
     ]
@@ -92,6 +92,12 @@ def facts_table(
         ]
         facts.append((_("Event %(event_id)s", event_id=record.event_id), lines))
     return facts
+
+
+def _end_doubt(incident: Incident) -> list[Markup]:
+    if not incident.closed or incident.latest_end_ns == incident.end_ns:
+        return []
+    return [Markup("{} {}").format(_("or later, up to"), _moment(incident.latest_end_ns))]
 
 
 def facts_of_whole(incident: Incident) -> list[tuple[str, list[str]]]:

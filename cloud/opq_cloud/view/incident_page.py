@@ -210,10 +210,12 @@ def _duration(incident: Incident) -> str:
         return _(
             "At least %(duration)s", duration=words.duration((incident.end_ns - incident.start_ns) / 1e9)
         )
-    return words.duration((incident.end_ns - incident.start_ns) / 1e9)
+    return words.span_of(incident)
 
 
 def _cycles(incident: Incident, finding: Finding | None) -> str:
+    if incident.latest_end_ns > incident.end_ns:
+        return _("nothing was measured around its end")
     if finding is None or finding.duration_cycles is None or words.has_parts(incident):
         return ""
     cycles = words.cycles(finding.duration_cycles)

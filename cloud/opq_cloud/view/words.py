@@ -347,10 +347,18 @@ def headline(incident: Incident, names: Names = NO_NAMES) -> str:
     return _("%(what)s to %(level)s at %(where)s", what=what, level=level, where=where)
 
 
+def span_of(incident: Incident) -> str:
+    """Its duration: `148 ms`, or `between 1.8 s and 12 s` where its end was not measured."""
+    least, most = ((end - incident.start_ns) / 1e9 for end in (incident.end_ns, incident.latest_end_ns))
+    if incident.latest_end_ns == incident.end_ns:
+        return duration(least)
+    return _("between %(least)s and %(most)s", least=duration(least), most=duration(most))
+
+
 def outline(incident: Incident, names: Names = NO_NAMES) -> str:
     """The text after the class in a list: `to 85.2 % for 148 ms at Box 1`."""
     where = boxes(incident.box_ids, names)
-    lasting = duration((incident.end_ns - incident.start_ns) / 1e9)
+    lasting = span_of(incident)
     if not incident.closed:
         lasting = _("%(time)s so far, without an end", time=lasting)
     level = _level(incident)
@@ -412,6 +420,8 @@ def _lasting(incident: Incident, found: StoredFinding | None) -> str:
         return _("and had not recovered when the recording ended, %(time)s after it began", time=so_far)
     one = found.finding if found and not has_parts(incident) else None
     first, last = (one.start_ns, one.end_ns) if one else (incident.start_ns, incident.end_ns)
+    if incident.latest_end_ns > incident.end_ns:
+        return _("for %(time)s", time=span_of(incident))
     length = duration((last - first) / 1e9)
     count = cycles(one.duration_cycles if one else None)
     return (

@@ -12,9 +12,11 @@ from opq_cloud.mauka.running.open_disturbances import PATIENCE_NS
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
+from opq_cloud.view import words
+from opq_proto.continuity import GapReason, single
 from opq_proto.errors import StoreError
 from opq_proto.half_cycles import HalfCycleRms
-from opq_proto.messages import Incident, Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_proto.messages import END_WITHIN_S, Incident, Measurement, Metric, TimeSource, Trigger, Waveform
 
 S = 10**9
 ZERO_NS = 1_795_000_000 * S
@@ -264,6 +266,63 @@ def test_a_hole_says_nothing_until_it_is_filled(store: CloudStore) -> None:
     dip.idle()
     assert lasted_s(dip.only()) == pytest.approx(300 - 10.3, abs=0.02)
     assert replace(dip.only(), closed=False) == dip.only()
+
+
+def gap_before(store: CloudStore, second: int, gap_s: float) -> None:
+    """The Measurement of this second reports that samples before it are missing."""
+    end_ns = ZERO_NS + (second + 1) * S
+    rms, lost = Metric(NOMINAL_V, NOMINAL_V, NOMINAL_V), single(gap_s)
+    metrics = {"rms": rms, GapReason.OVERRUN.metric: lost}
+    store.append_measurements(
+        [Measurement("1", end_ns // 10**6, metrics, end_ns - S, end_ns, sequence=10_000 + second)]
+    )
+
+
+def test_an_end_between_missing_measurements_is_bounded_and_the_incident_closes(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=14.6)
+    dip.measure(0, 10)
+    dip.event(9.0, 12.1)  # 1.8 s after its beginning the waveform ends; then ten seconds are lost
+    gap_before(store, 22, 10.0)
+    dip.measure(23, 30)
+    dip.idle()
+    assert not dip.only().closed, "a waveform of its end may still come"
+    dip.measure(30, 90)
+    dip.idle()
+    incident = dip.only()
+    finding = incident.findings[0].finding
+    assert incident.closed and lasted_s(incident) == pytest.approx(1.8, abs=0.02)
+    assert dict(finding.figures)[END_WITHIN_S] == pytest.approx(22 - 12.1, abs=0.02)
+    assert "it ended within 9.9 s after that: there its Measurements are missing" in finding.because
+    assert words.span_of(incident) == "between 1.80\u202fs and 11.70\u202fs"
+    assert len(dip.runner._open) == 0
+
+
+def test_what_still_lasts_after_a_reported_gap_lasted_through_it(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=60.6)
+    dip.measure(0, 13)
+    dip.event(9.0, 12.1)
+    dip.level_v, level_v = 90.0, dip.level_v
+    end_ns = ZERO_NS + 31 * S
+    low = Metric(level_v, level_v, level_v)
+    metrics = {"rms": low, GapReason.GATEWAY.metric: single(17.0)}
+    store.append_measurements([Measurement("1", end_ns // 10**6, metrics, end_ns - S, end_ns, sequence=9000)])
+    dip.measure(31, 130)
+    dip.idle()
+    incident = dip.only()
+    assert incident.closed and lasted_s(incident) == pytest.approx(50.3, abs=1.0)
+    assert END_WITHIN_S not in dict(incident.findings[0].finding.figures)
+
+
+def test_a_gap_that_nobody_reports_is_given_up_after_ten_minutes(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=14.6)
+    dip.event(9.0, 12.1)
+    dip.measure(30, 300)
+    dip.idle()
+    assert not dip.only().closed, "a network may have held them up"
+    dip.measure(300, 640)
+    dip.idle()
+    assert dip.only().closed
+    assert dict(dip.only().findings[0].finding.figures)[END_WITHIN_S] == pytest.approx(17.9, abs=0.02)
 
 
 def half_cycles_of(dip: LongDip, first_s: int, last_s: int, deep: bool = False) -> HalfCycleRms:

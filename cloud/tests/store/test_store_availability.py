@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.trends.availability import CLOCK_SET, CoveredSpan, measured_share
+from opq_cloud.store.trends.availability import CoveredSpan, measured_share
 from opq_cloud.view.availability import (
     AvailabilityReader,
     BoxAvailability,
@@ -16,6 +16,7 @@ from opq_cloud.view.availability import (
     together,
     tone_of,
 )
+from opq_proto.continuity import CLOCK_SET
 from opq_proto.messages import Measurement, Metric, Trend
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000

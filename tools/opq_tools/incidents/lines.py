@@ -9,7 +9,7 @@ from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.severity import severity_of
 from opq_cloud.view.facts_table import facts_of_whole
-from opq_cloud.view.words import F47_WORDS, ITIC_WORDS, class_phrase, duration, headline, utc, worst
+from opq_cloud.view.words import F47_WORDS, ITIC_WORDS, class_phrase, headline, span_of, utc, worst
 from opq_proto.messages import Incident, StoredFinding
 from opq_proto.plain_text import one_line
 
@@ -25,7 +25,7 @@ def echo_lines(name: str, lines: Sequence[str]) -> None:
 
 def incident_lines(incident: Incident, past: IncidentPast) -> list[tuple[str, list[str]]]:
     """(name, lines) of each known fact of an incident, the most important first."""
-    lasts = duration((incident.end_ns - incident.start_ns) / 1e9)
+    lasts = span_of(incident)
     found = sorted(incident.findings, key=lambda each: -severity_of(each.finding))
     more = len(found) - FINDINGS_SHOWN
     rows = [

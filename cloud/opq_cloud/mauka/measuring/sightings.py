@@ -13,7 +13,7 @@ from dataclasses import replace
 from opq_cloud.mauka.measuring.onset_figures import COMPARED
 from opq_measure.analysis.conditions import RISEN_FROM
 from opq_measure.events.curves import TEMPORARY_S, ieee1159, itic, semi_f47
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
+from opq_proto.messages import END_WITHIN_S, UNKNOWN_UNCERTAINTY_NS, Finding
 
 SAME_CLOCK_LIMIT_NS = 20_000_000
 """One Box has one clock, whose error is common to its findings: at most a cycle of 50 Hz
@@ -139,8 +139,22 @@ def whole(sightings: Iterable[Finding]) -> Finding:
         best = max(covering, key=lambda one: (one.closed, one.end_ns - one.start_ns, _order(one)))
         if shown and not best.onset_seen:
             best = replace(best, start_ns=min(shown), onset_seen=True)
-        return _with_clock(_compared_best(replace(best, uncertainty_ns=span.uncertainty_ns), every), every)
-    return _with_clock(_compared_best(_together(every, span), every), every)
+        found = replace(best, uncertainty_ns=span.uncertainty_ns)
+    else:
+        found = _together(every, span)
+    return _with_end(_with_clock(_compared_best(found, every), every), every)
+
+
+def _with_end(finding: Finding, every: Sequence[Finding]) -> Finding:
+    """Returns the finding closed where another sighting shows that it ended there, with that end's doubt."""
+    ends = [one for one in every if one.closed and one.end_ns >= finding.end_ns - SAME_CLOCK_LIMIT_NS]
+    if not ends:
+        return finding
+    best = min(ends, key=lambda one: (dict(one.figures).get(END_WITHIN_S, 0.0), _order(one)))
+    figures = [each for each in finding.figures if each[0] != END_WITHIN_S]
+    figures += [each for each in best.figures if each[0] == END_WITHIN_S]
+    because = finding.because if finding.closed else best.because
+    return replace(finding, closed=True, figures=tuple(figures), because=because)
 
 
 def _shown_starts(every: Sequence[Finding], earliest_ns: int) -> list[int]:

@@ -4,7 +4,8 @@ A long disturbance is requested as its two ends. Each Measurement holds the leas
 of its second, so that it shows whether the voltage stayed beyond its limit between them. The result is
 one more sighting of the finding (`mauka.sightings`): it grows while the disturbance lasts and includes its
 end, whenever that arrives. Where no waveform shows the end, the finding is closed by the Measurements, to
-within a second.
+within a second; where Measurements are missing after the last one that shows it, its end lies between that
+one and the first one that shows the voltage back (`END_WITHIN_S`).
 
 The gateway's stored half cycles, where they arrive, show the same to a half cycle, also where
 Measurements are missing.
@@ -22,15 +23,18 @@ import numpy as np
 from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS, VERSION, settings_hash
 from opq_cloud.store.store import CloudStore
 from opq_measure.events.limits import Limits
+from opq_proto.continuity import missing_s
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.errors import StoreError
 from opq_proto.half_cycles import HalfCycleRms
-from opq_proto.messages import Finding, Incident, Measurement, StoredFinding
+from opq_proto.messages import END_WITHIN_S, Finding, Incident, Measurement, StoredFinding
 
 LOW = frozenset({"sag", "interruption", "undervoltage"})
 HIGH = frozenset({"swell", "overvoltage"})
 HOLE_NS = 3 * 10**9
 """Where Measurements are missing for longer, it is unknown until they come whether it lasted."""
+LATE_NS = 600 * 10**9
+"""How long Measurements that are not reported as missing may still come, held up by a network."""
 LEDGER_HOLE_NS = 30_000_000
 """Half cycles further apart than this are not consecutive."""
 PATIENCE_NS = 60 * 10**9
@@ -78,32 +82,49 @@ class FollowedFinding:
     """From the end of its waveform to `reach_ns`; 0: no Measurement contains the frequency."""
     over: bool = False
     """A Measurement showed that it ended at `reach_ns`, within that second."""
+    over_by_ns: int | None = None
+    """The latest moment of its end, where Measurements are missing after `reach_ns`."""
     newest_ns: int = 0
     again_s: float = 0.0
     """Time when its Measurements are read again."""
 
     def accept_measurements(self, rows: Iterable[Measurement], limits: Limits) -> None:
-        """Adds its Box's Measurements from `reach_ns` on, in time order; those after a hole are ignored."""
+        """Adds its Box's Measurements from `reach_ns` on, in time order.
+
+        Those after a hole are ignored while the missing ones may still come. Then the hole is part of it
+        where the voltage is still beyond its limit after it; where it is back, its end lies in the hole.
+        """
         low, within = self.finding.kind in LOW, list[Measurement]()
-        for row in rows:
+        seen = [row for row in rows if not row.crossing and "rms" in row.metrics]
+        seen = [row for row in seen if window_ns(row)[1] > self.reach_ns]
+        self.newest_ns = max([self.newest_ns, *(window_ns(row)[1] for row in seen)])
+        hole = False
+        for row in () if self.over else seen:
             start_ns, end_ns = window_ns(row)
-            rms = row.metrics.get("rms")
-            if row.crossing or rms is None or end_ns <= self.reach_ns:
-                continue
-            self.newest_ns = max(self.newest_ns, end_ns)
+            rms = row.metrics["rms"]
             reach_ns = window_ns(within[-1])[1] if within else self.reach_ns
-            if self.over or start_ns - reach_ns > HOLE_NS:
-                continue
+            if start_ns - reach_ns > HOLE_NS:
+                hole = True
+                if not missing_s(row.metrics) and self.newest_ns - start_ns < LATE_NS:
+                    return
             if not (rms.max < self.leave_v(limits) if low else rms.min > self.leave_v(limits)):
                 self._lasted_for(within, low)
                 self.over = True
-                self.reach_ns = max(self.reach_ns, start_ns)
+                if hole:
+                    back = rms.min >= self.leave_v(limits) if low else rms.max <= self.leave_v(limits)
+                    self.over_by_ns = start_ns if back else end_ns
+                else:
+                    self.reach_ns = max(self.reach_ns, start_ns)
             elif rms.min >= self.limit_v(limits) if low else rms.max <= self.limit_v(limits):
                 within.append(row)
-                self.over = end_ns - max(self.reach_ns, window_ns(within[0])[0]) >= WITHIN_NS
+                since_ns = window_ns(within[0])[0]
+                self.over = end_ns - max(self.reach_ns, since_ns) >= WITHIN_NS
+                self.over_by_ns = since_ns if hole else None
             else:
                 self._lasted_for([*within, row], low)
-                within = []
+                within, hole = [], False
+            if self.over:
+                return
 
     def _lasted_for(self, rows: Iterable[Measurement], low: bool) -> None:
         for row in rows:
@@ -153,13 +174,21 @@ class FollowedFinding:
         start_ns = before.end_ns - 1
         if self.reach_ns <= before.end_ns and not closed:
             return None
+        end_ns = max(self.reach_ns, before.end_ns + closed)
+        within_s = (self.over_by_ns - end_ns) / 1e9 if closed and self.over_by_ns and not self.exact else 0.0
+        figures = tuple(each for each in before.figures if each[0] != END_WITHIN_S)
+        how = "; its end is known to a second" if closed and not self.exact else ""
+        if within_s > 0:
+            figures += ((END_WITHIN_S, within_s),)
+            how = f"; it ended within {within_s:.3g} s after that: there its Measurements are missing"
         cycles_per_ns = (before.duration_cycles or 0.0) / (before.end_ns - before.start_ns)
         side = "below" if before.kind in LOW else "above"
         return replace(
             before,
             start_ns=start_ns,
-            end_ns=max(self.reach_ns, before.end_ns + closed),
+            end_ns=end_ns,
             closed=closed,
+            figures=figures,
             residual_v=self.worst_v,
             residual_percent=100 * self.worst_v / self.nominal_v,
             duration_cycles=self.cycles or cycles_per_ns * (self.reach_ns - start_ns) or None,
@@ -171,8 +200,7 @@ class FollowedFinding:
             settings_hash=settings_hash(asdict(limits)),
             because=(
                 f"Urms(1/2) {side} {self.leave_v(limits):.4g} V in {self._evidence()}, "
-                f"{self.worst_v:.4g} V at worst"
-                f"{'; its end is known to a second' if closed and not self.exact else ''}"
+                f"{self.worst_v:.4g} V at worst{how}"
             ),
         )
 
@@ -180,7 +208,7 @@ class FollowedFinding:
         measurements = f"{self.windows} Measurements"
         ledger = f"{self.half_cycles} half cycles of its gateway's ledger"
         if not self.half_cycles:
-            return measurements
+            return measurements if self.windows else "its waveform"
         return f"{measurements} and {ledger}" if self.windows else ledger
 
 

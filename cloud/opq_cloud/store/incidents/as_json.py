@@ -17,7 +17,8 @@ from opq_proto.messages import (
 def incident_json(incident: Incident) -> dict[str, object]:
     """Returns the keys of contracts.md, `up --until-incident` and "Findings and incidents", and a few more.
 
-    `end_ms` is null while the incident is open. `cause` is the likeliest hypothesis, null without any.
+    `end_ms` is null while the incident is open; `end_by_ms` is the latest moment of its end. `cause` is the
+    likeliest hypothesis, null without any.
     """
     first_ns = incident.arrivals[0].start_ns if incident.arrivals else 0
     return {
@@ -26,6 +27,7 @@ def incident_json(incident: Incident) -> dict[str, object]:
         "box_ids": list(incident.box_ids),
         "start_ms": round(incident.start_ns / 1e6, 3),
         "end_ms": round(incident.end_ns / 1e6, 3) if incident.closed else None,
+        "end_by_ms": round(incident.latest_end_ns / 1e6, 3) if incident.closed else None,
         "residual_percent": incident.residual_percent,
         "event_ids": list(incident.event_ids),
         "closed": incident.closed,

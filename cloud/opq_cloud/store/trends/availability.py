@@ -7,11 +7,10 @@ hole. Time that a Box's axis jumped over when its clock was set (`clock_set_s`) 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from opq_proto.continuity import CLOCK_SET, clock_set_s
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.messages import Measurement, Trend
 
-CLOCK_SET = "clock_set_s"
-"""Metric: the Box's axis was set by so many seconds just before this Measurement; positive is forward."""
 LOW_SHARE, BAD_SHARE = 0.99, 0.90
 """Below these a share is shown in amber and in red."""
 LEAST_MS = 3000.0
@@ -40,8 +39,7 @@ def covered_by_trend(row: Trend) -> CoveredSpan:
 def covered_by_measurement(row: Measurement) -> CoveredSpan:
     """The span of a Measurement, which was all measured."""
     start_ms, end_ms = (each / NS_PER_MS for each in window_ns(row))
-    jumped = row.metrics.get(CLOCK_SET)
-    jumped_s = jumped.max if jumped is not None else 0.0
+    jumped_s = clock_set_s(row.metrics) or 0.0
     return CoveredSpan(start_ms, end_ms, end_ms - start_ms, max(0.0, jumped_s) * 1000)
 
 

@@ -100,6 +100,7 @@ MEANING = MappingProxyType(
         "commands_overflow": "commands dropped: too many wait to be answered",
         "responses_sent": "answers handed to the uplink's socket",
         "responses_dropped": "answers dropped: no broker, or it read too slowly",
+        "requests_moved": "data requests with times of a clock that was set since",
         "requests_shortened": "data requests longer than the limit, answered in part",
         "requests_unwaited": "data requests answered before their last samples came: too many waited already",
         "rate_refused": "measurement rates outside 1 to 600 cycles, ignored",

@@ -19,7 +19,7 @@ from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import MAX_WAITING, Ledger, LedgerWriter
 from opq_gateway.status import BoxStatus
 from opq_proto.half_cycles import half_cycles_from_wire, half_cycles_to_wire
-from opq_proto.messages import TimeSource
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 T0_NS = 1_700_000_000_000_000_000
 WINDOW_NS = 200_000_000
@@ -228,3 +228,34 @@ def test_an_answer_has_each_half_cycle_or_the_extremes_of_some(tmp_path: Path) -
     assert half_cycles_from_wire("1", half_cycles_to_wire(whole)).least_v.tolist() == whole.least_v.tolist()
     nothing = read_half_cycles(lambda: ledger, "1", (0, 10**9))
     assert not len(nothing.t_ns) and nothing.source is TimeSource.FREE
+
+
+def test_half_cycles_of_one_time_are_those_of_the_better_clock_and_of_equal_ones_the_later(
+    tmp_path: Path,
+) -> None:
+    """A dip under a free clock that is ahead, then another one with the same times by GPS."""
+
+    def dip(first: int, count: int, source: TimeSource, rms_v: float) -> list[Values]:
+        uncertainty_ns = 200 if source is TimeSource.GPS else UNKNOWN_UNCERTAINTY_NS
+        rows = [half_row(number) for number in range(first, first + count)]
+        for each in rows:
+            each.source, each.uncertainty_ns = source, uncertainty_ns
+            each.values = {**each.values, "urms_v": (rms_v,) * 24}
+        return rows
+
+    ledger = Ledger(tmp_path, "1", 24.0, 30.0)
+    by_gps = dip(12, 6, TimeSource.GPS, 90.0)
+    for each in dip(10, 5, TimeSource.FREE, 60.0) + by_gps + dip(14, 2, TimeSource.FREE, 70.0):
+        ledger.append(each)
+    ledger.flush()
+    whole = (T0_NS, T0_NS + 100 * WINDOW_NS)
+    found = read_half_cycles(lambda: ledger, "1", whole)
+    assert found.least_v.tolist() == [60.0] * 48 + [90.0] * 144
+    assert sorted(set(found.t_ns.tolist())) == found.t_ns.tolist() and found.source is TimeSource.FREE
+    only = read_half_cycles(lambda: ledger, "1", (by_gps[0].start_ns, by_gps[-1].end_ns))
+    assert only.source is TimeSource.GPS and only.uncertainty_ns == 200
+    for each in dip(9, 4, TimeSource.GPS, 80.0):
+        ledger.append(each)
+    ledger.flush()
+    again = read_half_cycles(lambda: ledger, "1", whole)
+    assert again.least_v.tolist() == [80.0] * 96 + [90.0] * 120

@@ -56,6 +56,11 @@ def protobuf_cases() -> dict[str, tuple[str, str, dict[str, object], bytes]]:
              "clock_id": "9223372036854775807"},
             number(1, 7) + number(2, 1_700_000_000_000) + rms_entry + number(1003, 1)
             + number(1012, 2**63 - 1)),
+        "measurement_sample": (box + "Measurement", "with the index and number of its samples",
+            {"box_id": 7, "timestamp_ms": "1700000000000", "metrics": {"rms": rms}, "first_sample": "360000",
+             "samples": 12000},
+            number(1, 7) + number(2, 1_700_000_000_000) + rms_entry + number(1020, 360_000)
+            + number(1021, 12_000)),
         "measurement_ours": (box + "Measurement", "with all of our fields (1008, 1009: see golden/README.md)",
             {"box_id": 1003, "timestamp_ms": "1700000000000", "metrics": {"rms": rms}, "start_ns": str(start),
              "end_ns": str(start + 10**9), "uncertainty_ns": 4294967295, "time_source": "GPS",
@@ -80,6 +85,11 @@ def protobuf_cases() -> dict[str, tuple[str, str, dict[str, object], bytes]]:
              "data_command": {"start_ms": "1000", "end_ms": "2000", "wait": True}},
             number(1, 7) + number(2, 1) + number(3, 5) + block(4, "data_abc_def")
             + block(6, number(1, 1000) + number(2, 2000) + number(3, 1))),
+        "command_data_sample": (box + "Command", "raw samples by the clock that gave a sample its time",
+            {"box_id": 1, "data_command": {"start_ms": "1000", "end_ms": "2000", "sample": "360000",
+                                           "sample_ns": "1500000000"}},
+            number(2, 1) + block(6, number(1, 1000) + number(2, 2000) + number(1000, 360_000)
+                                 + number(1001, 1_500_000_000))),
         "command_negative_box": (box + "Command", "box_id is a signed number",
             {"box_id": -1, "info_command": {}}, number(2, -1) + block(5, b"")),
         "command_ack": (box + "Command", "our acknowledgement in the original's plug-in command",
@@ -94,6 +104,9 @@ def protobuf_cases() -> dict[str, tuple[str, str, dict[str, object], bytes]]:
              "gap": [{"first_sample": "88120", "samples": "12", "reason": "ring was full"}],
              "available_start_ns": str(start), "available_end_ns": str(start + 10**9)}},
             number(1, 1) + block(6, header)),
+        "response_moved": (box + "Response", "the clock was set back by 10 s since the requested time",
+            {"box_id": 1, "get_data_response": {"moved_ns": "-10000000000"}},
+            number(1, 1) + block(6, number(1005, -(10**10)))),
         "response_rate": (box + "Response", "the field's name is the original's spelling",
             {"box_id": 2, "message_rate_reponse": {"old_rate_cycles": 60}},
             number(1, 2) + block(5, number(1, 60))),

@@ -31,7 +31,7 @@ _VARINT, _LENGTH, _FIXED32 = 0, 2, 5
 _ANY, _CONTINUES = 0x00, 0x80
 """Bits of a byte that are compared: none in a float, the top bit in a varint."""
 _WIDTHS = {1: 5, 2: 9, 1000: 9, 1001: 9, 1002: 5, 1003: 1, 1004: 9, 1005: 1, 1007: 9,
-           1012: 9}  # fmt: skip
+           1012: 9, 1020: 9, 1021: 5}  # fmt: skip
 """Field -> most bytes of its varint: nine hold 63 bits."""
 _NAMES = {name.encode(): place for place, name in enumerate(METRIC_NAMES)}
 _NEEDED = frozenset((1, 2, 1000, 1001, 1002))
@@ -62,6 +62,9 @@ class WireRows:
     """-1 where the sender gives none."""
     clock_id: NDArray[np.int64]
     """0 where the sender gives none."""
+    first_sample: NDArray[np.int64]
+    samples: NDArray[np.int64]
+    """-1 where the sender gives none."""
     backfilled: NDArray[np.int64]
     """1 where it was sent later, or again."""
     nominal_v: NDArray[np.float32]
@@ -76,8 +79,11 @@ class WireRows:
 
 _FIELDS = {1: "box", 2: "timestamp_ms", 1000: "start_ns", 1001: "end_ns", 1002: "uncertainty_ns",
            1003: "source", 1004: "sequence", 1005: "backfilled", 1007: "oldest",
-           1012: "clock_id"}  # fmt: skip
-_ABSENT = {"source": 0, "sequence": -1, "backfilled": 0, "oldest": -1, "clock_id": 0}
+           1012: "clock_id", 1020: "first_sample", 1021: "samples"}  # fmt: skip
+_ABSENT = {
+    "source": 0, "sequence": -1, "backfilled": 0, "oldest": -1, "clock_id": 0, "first_sample": -1,
+    "samples": -1,
+}  # fmt: skip
 
 
 class MeasurementBatch:
@@ -209,7 +215,7 @@ def _regular(found: Columns) -> NDArray[np.bool_]:
     fine = np.isfinite(found["metrics"]).all(axis=(1, 2))
     fine = fine & (found["box"] <= _LARGEST_U32) & (found["uncertainty_ns"] <= _LARGEST_U32)
     fine = fine & (found["source"] <= 3) & (found["timestamp_ms"] < _TIMES_NS // 1_000_000)
-    fine = fine & (found["backfilled"] <= 1)
+    fine = fine & (found["backfilled"] <= 1) & (found["samples"] <= _LARGEST_U32)
     fine = fine & (start_ns < _TIMES_NS) & (end_ns < _TIMES_NS) & (start_ns <= end_ns)
     return np.asarray(fine & (end_ns - start_ns <= MAX_WINDOW_NS), np.bool_)
 

@@ -143,6 +143,8 @@ class NumberedColumns(MeasurementColumns):
     sources: NDArray[np.int64]
     clock_ids: NDArray[np.int64]
     """(n,), 0 where the sender gives none."""
+    samples: NDArray[np.int64]
+    """(n, 2) index of the first sample and number of samples; -1 where the sender gives none."""
     declared: NDArray[np.float32]
     """(n, 2) nominal volts and hertz in the Measurement itself; 0 where it has none."""
     backfilled: bool = False
@@ -176,15 +178,17 @@ class NumberedColumns(MeasurementColumns):
                 nominal_v=nominal_v or None,
                 nominal_hz=nominal_hz or None,
                 clock_id=clock_id or None,
+                first_sample=None if first_sample < 0 else first_sample,
+                samples=None if samples < 0 else samples,
             )
             for box, start_ns, end_ns, values, timestamp_ms, sequence, oldest, uncertainty_ns, source,
-            clock_id, (nominal_v, nominal_hz) in rows
+            clock_id, (first_sample, samples), (nominal_v, nominal_hz) in rows
         ]  # fmt: skip
 
 
 _OF_ROWS = (
     "which", "start_ns", "end_ns", "metrics", "timestamps_ms", "sequence", "oldest", "uncertainties_ns",
-    "sources", "clock_ids", "declared",
+    "sources", "clock_ids", "samples", "declared",
 )  # fmt: skip
 
 

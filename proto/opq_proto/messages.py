@@ -74,6 +74,10 @@ class Measurement:
     """The clock of the time stamps, where that is not GPS: Measurements with one number share its error."""
     gateway_id: int | None = None
     """The gateway that sends it; in a Box's first Measurement after the gateway's start, and once an hour."""
+    first_sample: int | None = None
+    """Index of the sample that is taken at `start_ns`, from one start of the Box to the next."""
+    samples: int | None = None
+    """Number of samples from `start_ns` to `end_ns`: the next Measurement's index where none is missing."""
 
 
 TREND_MS = 60_000
@@ -131,6 +135,8 @@ class Trigger:
     """(reason, number of Boxes with recent data that are not asked)."""
     onset_ns: tuple[int, int] | None = None
     """[start, end) of the Measurement on which the trigger decided."""
+    onset_sample: int | None = None
+    """Index of its first sample, where the Box sends that."""
     decided_ns: int | None = None
     """When (UTC) the trigger decided."""
     half_cycles_ns: tuple[int, int] | None = None

@@ -105,6 +105,10 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
             message.clock_id = measurement.clock_id
         if measurement.gateway_id:
             message.gateway_id = measurement.gateway_id
+        if measurement.first_sample is not None:
+            message.first_sample = measurement.first_sample
+        if measurement.samples is not None:
+            message.samples = measurement.samples
         return message.SerializeToString()
     except (ValueError, TypeError, EncodeError) as error:
         raise FrameError(f"Box {measurement.box_id}: measurement does not fit the wire: {error}") from error
@@ -113,8 +117,8 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
 def measurement_from_wire(data: bytes) -> Measurement:
     """Reads a protobuf Measurement, the original's or this project's.
 
-    Metrics that are not finite, impossible nominal values and a clock_id or gateway_id beyond 2**63 - 1 are
-    left out; an unknown time source counts as FREE.
+    Metrics that are not finite, impossible nominal values and a clock_id, gateway_id or first_sample beyond
+    2**63 - 1 are left out; an unknown time source counts as FREE.
 
     Raises:
         FrameError: not a Measurement, empty, a time before 1970 or after 2116, a window longer than
@@ -158,6 +162,8 @@ def measurement_from_wire(data: bytes) -> Measurement:
         nominal_or_none(message.nominal_hz, NOMINAL_HZ),
         message.clock_id if 0 < message.clock_id <= _LARGEST else None,
         message.gateway_id if 0 < message.gateway_id <= _LARGEST else None,
+        message.first_sample if has("first_sample") and message.first_sample <= _LARGEST else None,
+        message.samples if has("samples") else None,
     )
 
 
@@ -172,9 +178,18 @@ def response_from_wire(data: bytes) -> Response:
 
 
 def data_command(
-    box_id: str, start_ns: int, end_ns: int, identity: str, wait: bool = True, now_ms: int | None = None
+    box_id: str,
+    start_ns: int,
+    end_ns: int,
+    identity: str,
+    wait: bool = True,
+    now_ms: int | None = None,
+    stamp: tuple[int, int] | None = None,
 ) -> bytes:
-    """A Command that asks for the samples of [start_ns, end_ns), widened to whole milliseconds."""
+    """A Command that asks for the samples of [start_ns, end_ns), widened to whole milliseconds.
+
+    `stamp`: a sample, and its time (ns) on the clock of these times; None: of the best clock.
+    """
     command = _command(box_id, identity, now_ms)
     try:
         command.data_command.start_ms = start_ns // 1_000_000
@@ -182,6 +197,8 @@ def data_command(
     except ValueError as error:
         raise FrameError(f"Box {box_id}: span {start_ns}..{end_ns} does not fit the wire: {error}") from error
     command.data_command.wait = wait
+    if stamp is not None:
+        command.data_command.sample, command.data_command.sample_ns = stamp
     return command.SerializeToString()
 
 

@@ -46,7 +46,8 @@ def objects(wire: WireRows) -> list[Measurement]:
     said = np.stack((wire.nominal_v, wire.nominal_hz), axis=1)
     rows = NumberedColumns(
         boxes, np.arange(len(wire)), wire.start_ns, wire.end_ns, wire.metrics, 0, TimeSource.FREE,
-        wire.timestamp_ms, wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id, said,
+        wire.timestamp_ms, wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id,
+        np.stack((wire.first_sample, wire.samples), axis=1), said,
     ).measurements()  # fmt: skip
     late = wire.backfilled.tolist()
     return [replace(row, backfilled=bool(each)) for row, each in zip(rows, late, strict=True)]
@@ -72,6 +73,8 @@ def strange(draw: random.Random) -> bytes:
         "sequence": lambda: draw.randrange(2 ** draw.randint(1, 64)),
         "oldest_sequence": lambda: draw.randrange(2 ** draw.randint(1, 64)),
         "clock_id": lambda: draw.randrange(2 ** draw.randint(1, 64)),
+        "first_sample": lambda: draw.randrange(2 ** draw.randint(1, 64)),
+        "samples": lambda: draw.randrange(2 ** draw.randint(1, 32)),
         "nominal_v": lambda: draw.choice([120.0, 0.5, 1e6, 1e7, math.nan, -1.0]),
         "nominal_hz": lambda: draw.choice([60.0, 9.9, 400.0, math.inf]),
         "backfilled": lambda: draw.random() < 0.5,

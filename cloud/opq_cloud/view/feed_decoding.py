@@ -76,6 +76,7 @@ def _measurements(wire: WireRows) -> list[Measurement]:
     columns = (
         wire.box, wire.timestamp_ms, wire.start_ns, wire.end_ns, wire.uncertainty_ns, wire.source,
         wire.sequence, wire.oldest, wire.backfilled, wire.nominal_v, wire.nominal_hz, wire.clock_id,
+        wire.first_sample, wire.samples,
     )  # fmt: skip
     floats = wire.metrics.tobytes()
     return [
@@ -83,10 +84,11 @@ def _measurements(wire: WireRows) -> list[Measurement]:
             str(box), timestamp_ms, WireMetrics(floats[first : first + _ROW_BYTES]),
             start_ns, end_ns, uncertainty_ns, _SOURCES[source], None if sequence < 0 else sequence,
             None if oldest < 0 else oldest, bool(backfilled), False, nominal_v or None, nominal_hz or None,
-            clock_id or None,
+            clock_id or None, first_sample=None if first_sample < 0 else first_sample,
+            samples=None if samples < 0 else samples,
         )
         for first, box, timestamp_ms, start_ns, end_ns, uncertainty_ns, source, sequence, oldest, backfilled,
-        nominal_v, nominal_hz, clock_id in zip(
+        nominal_v, nominal_hz, clock_id, first_sample, samples in zip(
             range(0, len(floats), _ROW_BYTES), *(column.tolist() for column in columns), strict=True
         )
     ]  # fmt: skip

@@ -192,12 +192,17 @@ class CommandHandler:
         start_ns, end_ns = data.start_ms * 1_000_000, data.end_ms * 1_000_000
         rate_hz = desk.status.rate_hz
         longest_ns = min(self._longest_ns, round(MAX_FRAMES * CYCLE_SAMPLES / rate_hz * 1e9))
-        whole = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns, inside=not data.wait)
-        request = limited(whole, desk.ring.span(), longest_ns)
+        stamp = (data.sample, data.sample_ns) if data.HasField("sample_ns") else None
+        whole = DataRequest(
+            desk.status.box_id, command.seq, start_ns, end_ns, inside=not data.wait, stamp=stamp
+        )
+        span = desk.ring.span()
+        request = limited(limited(whole, span, longest_ns).placed(desk.ring), span, longest_ns)
+        desk.counters.add("requests_moved", request.moved_ns != 0)
         desk.counters.add("requests_shortened", request.shortened)
         self._log.debug("request.received", box_id=request.box_id, start_ns=start_ns, end_ns=end_ns)
         ahead_s = self._ahead_s(desk.status, request.end_ns)
-        pointless = not data.wait or request.end_ns <= start_ns or ahead_s < -GRACE_S
+        pointless = not data.wait or request.end_ns <= request.start_ns or ahead_s < -GRACE_S
         if pointless or ready(desk.ring, request):
             self._answer_data(desk, request)
         elif len(self._waiting) >= WAITING:

@@ -1,6 +1,14 @@
-"""Half cycles: Urms(1/2) of a Box's dips and swells, from its ledger, as one answer of bounded size."""
+"""Half cycles: Urms(1/2) of a Box's dips and swells, from its ledger, as one answer of bounded size.
 
-from collections.abc import Callable, Iterator
+Where the Box's clock was set, rows of two axes may have one time: those of the better source and bound count,
+of equals those written later.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.ledger import Ledger
@@ -13,6 +21,8 @@ LONGEST_NS = 4 * 3600 * 10**9
 MIN_STEP_NS = 4_000_000
 """Windows overlap at a tick of ten minutes (61000-4-30, 4.5): a value that is not at least this much later is
 a repetition."""
+MAX_RUNS = 1000
+"""Most runs of rising times in one answer; of a clock that jumps more often, the newest rows are given."""
 
 
 def read_half_cycles(ledger: LedgerReader, box_id: str, span_ns: tuple[int, int]) -> HalfCycleRms:
@@ -24,15 +34,72 @@ def read_half_cycles(ledger: LedgerReader, box_id: str, span_ns: tuple[int, int]
     start_ns, end_ns = span_ns[0], min(span_ns[1], span_ns[0] + LONGEST_NS)
     series = HalfCycleSeries(start_ns, MAX_POINTS)
     uncertainty_ns, source = 0, TimeSource.GPS
-    found = False
-    for row in ledger().read("half", start_ns, end_ns):
-        for t_ns, rms_v in _points(row):
-            if start_ns <= t_ns < end_ns and t_ns >= series.newest_ns + MIN_STEP_NS:
-                series.add(t_ns, rms_v)
-        uncertainty_ns, source = max(uncertainty_ns, row.uncertainty_ns), min(source, row.source)
-        found = True
-    clock = (uncertainty_ns, source) if found else (UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE)
+    runs = _runs(ledger().read("half", start_ns, end_ns))
+    better: list[tuple[int, int]] = []
+    kept: list[tuple[int, float]] = []
+    for _, run in sorted(enumerate(runs), key=lambda one: (-one[1].source, one[1].uncertainty_ns, -one[0])):
+        points = [
+            (t_ns, rms_v)
+            for t_ns, rms_v in zip(run.t_ns, run.rms_v, strict=True)
+            if start_ns <= t_ns < end_ns and not _lies_in(better, t_ns)
+        ]
+        better = _joined([*better, (run.start_ns, run.end_ns)])
+        if points:
+            kept += points
+            uncertainty_ns, source = max(uncertainty_ns, run.uncertainty_ns), min(source, run.source)
+    for t_ns, rms_v in sorted(kept) if len(runs) > 1 else kept:
+        if t_ns >= series.newest_ns + MIN_STEP_NS:
+            series.add(t_ns, rms_v)
+    clock = (uncertainty_ns, source) if kept else (UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE)
     return series.ended(box_id, end_ns, *clock)
+
+
+def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans in time order; those that meet are one."""
+    found: list[tuple[int, int]] = []
+    for start_ns, end_ns in sorted(spans):
+        if found and start_ns <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end_ns)
+        else:
+            found.append((start_ns, end_ns))
+    return found
+
+
+def _lies_in(spans: Sequence[tuple[int, int]], t_ns: int) -> bool:
+    """Whether one of the spans, which are in time order, holds a moment."""
+    at = bisect_right(spans, t_ns, key=lambda span: span[0]) - 1
+    return at >= 0 and t_ns < spans[at][1]
+
+
+@dataclass(slots=True)
+class _Run:
+    """Rows whose times rise, with the source and bound of its newest."""
+
+    source: TimeSource
+    start_ns: int
+    last_ns: int
+    """Start of the newest row."""
+    end_ns: int
+    uncertainty_ns: int = 0
+    t_ns: "array[int]" = field(default_factory=lambda: array("q"))
+    rms_v: "array[float]" = field(default_factory=lambda: array("f"))
+
+    def add(self, row: Values) -> None:
+        self.last_ns, self.end_ns = row.start_ns, row.end_ns
+        self.source, self.uncertainty_ns = row.source, row.uncertainty_ns
+        for t_ns, rms_v in _points(row):
+            self.t_ns.append(t_ns)
+            self.rms_v.append(rms_v)
+
+
+def _runs(rows: Iterable[Values]) -> Sequence[_Run]:
+    """The rows, in the order of writing, in runs: another one begins where time falls back."""
+    runs: deque[_Run] = deque(maxlen=MAX_RUNS)
+    for row in rows:
+        if not runs or row.start_ns < runs[-1].last_ns:
+            runs.append(_Run(row.source, row.start_ns, row.start_ns, row.end_ns))
+        runs[-1].add(row)
+    return runs
 
 
 def _points(row: Values) -> Iterator[tuple[int, float]]:

@@ -1,6 +1,9 @@
 """Data requests: the samples of a span of time from the ring, in whole Cycles of 200.
 
-Pure except for reading the ring. An answer lists what it lacks, and why: a gap before, in or after the
+Pure except for reading the ring. Where a Box's clock was set, the ring says which samples are meant
+(ring/time_axes.py). That is decided when the request comes, and does not change while it waits: the clock may
+be set meanwhile. The answer has the times that the best clock gives them, and how far they are from those of
+the request. An answer lists what it lacks, and why: a gap before, in or after the
 samples. Samples next to a gap that fill no whole Cycle count as part of the gap.
 """
 
@@ -10,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from opq_gateway.ring.ring import RingSpan
+from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan
 from opq_proto.messages import Gap, Waveform
 from opq_proto.wire import CYCLE_SAMPLES, Response, waveform_to_frames
 from opq_proto.wire_waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
@@ -52,7 +56,21 @@ class SampleStore(Protocol):
         """The newest adjoining samples; None when empty."""
         ...
 
-    def read(self, start_ns: int, end_ns: int) -> Waveform | None:
+    def placed(
+        self,
+        start_ns: int,
+        end_ns: int,
+        place: AxisPlace | None = None,
+        stamp: tuple[int, int] | None = None,
+    ) -> PlacedSpan:
+        """The span with the times of the axis that stamps its samples best; see `Ring.placed`."""
+        ...
+
+    def passed(self, t_ns: int, place: AxisPlace | None) -> bool:
+        """Whether the samples up to a time of an axis are here, or will never come."""
+        ...
+
+    def read(self, start_ns: int, end_ns: int, place: AxisPlace | None = None) -> Waveform | None:
         """The samples that touch [start_ns, end_ns), with their gaps; None when nothing is there."""
         ...
 
@@ -70,6 +88,25 @@ class DataRequest:
     inside: bool = False
     """Whether only Cycles that end inside the span are wanted, as an original Box answers (opq-interop
     G.5)."""
+    place: AxisPlace | None = None
+    """The axis of the span's times; None: the one that is meant."""
+    stamp: tuple[int, int] | None = None
+    """A sample, and its time (ns) on the axis of the span's times, where the request names one."""
+    moved_ns: int = 0
+    """What was added to the requested times, to have them on this axis."""
+
+    def placed(self, ring: SampleStore) -> "DataRequest":
+        """The request with the times that the best axis gives its samples now."""
+        span = ring.placed(self.start_ns, self.end_ns, self.place, self.stamp)
+        moved_ns = self.moved_ns + span.start_ns - self.start_ns
+        return replace(
+            self,
+            start_ns=span.start_ns,
+            end_ns=span.end_ns,
+            place=span.axis,
+            stamp=self.stamp if span.axis is None else None,
+            moved_ns=moved_ns,
+        )
 
 
 def limited(request: DataRequest, span: RingSpan | None, longest_ns: int) -> DataRequest:
@@ -82,8 +119,7 @@ def limited(request: DataRequest, span: RingSpan | None, longest_ns: int) -> Dat
 
 def ready(ring: SampleStore, request: DataRequest) -> bool:
     """Whether the ring reaches far enough for the request."""
-    span = ring.span()
-    return span is not None and span.end_ns >= request.end_ns + _cycle_ns(ring)
+    return ring.passed(request.end_ns + _cycle_ns(ring), request.place)
 
 
 def answer(ring: SampleStore, request: DataRequest, now_ms: int) -> list[bytes]:
@@ -93,19 +129,20 @@ def answer(ring: SampleStore, request: DataRequest, now_ms: int) -> list[bytes]:
         OSError: the ring cannot be read.
     """
     span = ring.span()
+    request = request.placed(ring)
     wave = None
     if request.start_ns < request.end_ns:
         around = _cycle_ns(ring)
-        found = ring.read(request.start_ns - around, request.end_ns + around)
+        found = ring.read(request.start_ns - around, request.end_ns + around, request.place)
         cut = cycles_that_end_inside if request.inside else whole_cycles
         wave = cut(found, request.start_ns, request.end_ns) if found is not None else None
     start_ns = span.start_ns if span is not None else None
     end_ns = span.end_ns if span is not None else None
     if wave is None:
         frames = waveform_to_frames(None, request.box_id, request.seq, now_ms, start_ns, end_ns)
-        return _with_gaps(frames, (Gap(0, 0, _nothing(request, span)),), ())
+        return _completed(frames, request, (Gap(0, 0, _nothing(ring, request, span)),), ())
     frames = waveform_to_frames(wave, request.box_id, request.seq, now_ms, start_ns, end_ns)
-    return _with_gaps(frames, *_outer_gaps(wave, request, span))
+    return _completed(frames, request, *_outer_gaps(ring, wave, request, span))
 
 
 def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
@@ -175,7 +212,7 @@ def _cycle_ns(ring: SampleStore) -> int:
 
 
 def _outer_gaps(
-    wave: Waveform, request: DataRequest, span: RingSpan | None
+    ring: SampleStore, wave: Waveform, request: DataRequest, span: RingSpan | None
 ) -> tuple[tuple[Gap, ...], tuple[Gap, ...]]:
     """The parts of the request before and after the waveform, as gaps; indices below 0 do not exist."""
     before: tuple[Gap, ...] = ()
@@ -188,28 +225,33 @@ def _outer_gaps(
     wanted_end = _last_inside(wave, request.end_ns) if request.inside else None
     missing = (_sample_at(wave, request.end_ns, up=True) if wanted_end is None else wanted_end) - end
     if missing > 0:
-        late = span is None or request.end_ns > span.end_ns
-        behind = (Gap(end, missing, NOT_SAMPLED_YET if late else NOTHING),)
+        over = ring.passed(request.end_ns, request.place)
+        behind = (Gap(end, missing, NOTHING if over else NOT_SAMPLED_YET),)
     elif request.shortened:
         behind = (Gap(end, 1, REQUEST_TOO_LONG),)
     return before, behind
 
 
-def _nothing(request: DataRequest, span: RingSpan | None) -> str:
+def _nothing(ring: SampleStore, request: DataRequest, span: RingSpan | None) -> str:
     if span is None:
         return "the gateway has no samples of this Box yet"
     if request.end_ns <= request.start_ns:
         return "the span ends before it begins"
     if request.end_ns <= span.start_ns:
         return BEFORE_RING
-    return NOT_SAMPLED_YET if request.start_ns >= span.end_ns else NOTHING
+    return NOTHING if ring.passed(request.start_ns + 1, request.place) else NOT_SAMPLED_YET
 
 
-def _with_gaps(frames: list[bytes], before: tuple[Gap, ...], behind: tuple[Gap, ...]) -> list[bytes]:
-    """The answer, with the gaps outside of its samples added to its header."""
-    if not before and not behind:
+def _completed(
+    frames: list[bytes], request: DataRequest, before: tuple[Gap, ...], behind: tuple[Gap, ...]
+) -> list[bytes]:
+    """The answer, with the gaps outside of its samples, and how far its times are from those of the
+    request."""
+    if not before and not behind and not request.moved_ns:
         return frames
     response = Response.FromString(frames[0])
+    if request.moved_ns:
+        response.get_data_response.moved_ns = request.moved_ns
     inner = [Gap(gap.first_sample, gap.samples, gap.reason) for gap in response.get_data_response.gap]
     del response.get_data_response.gap[:]
     for gap in (*before, *inner, *behind):

@@ -112,6 +112,8 @@ def _measurement(
         end_ns=end_ns,
         uncertainty_ns=max(uncertainties),
         source=min(before.measurement.source, after.measurement.source),
+        first_sample=int(first),
+        samples=int(end) - int(first),
     )
 
 

@@ -25,7 +25,7 @@ from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures, rest_figures
 from opq_gateway.measuring.intervals import Intervals, half_cycles_of
 from opq_gateway.measuring.measurements import Measured, Measurements
-from opq_gateway.ring.waveform import CLOCK_STEP_NS
+from opq_gateway.ring.time_axes import CLOCK_STEP_NS
 from opq_measure.events.limits import Limits
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import Flickermeter

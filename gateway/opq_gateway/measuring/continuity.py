@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import GAP_REASONS
-from opq_gateway.ring.waveform import CLOCK_STEP_NS
+from opq_gateway.ring.time_axes import CLOCK_STEP_NS
 from opq_proto.continuity import CLOCK_SET, GapReason, single
 from opq_proto.messages import Gap, Metric, TimeSource
 

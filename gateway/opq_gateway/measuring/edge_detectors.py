@@ -216,6 +216,8 @@ def edge_measurement(
         crossing=True,
         nominal_v=nominal_v,
         nominal_hz=window.nominal_hz,
+        first_sample=max(0, int(found.start_sample)),
+        samples=round((end_ns - start_ns) * window.rate_hz / 1e9),
     )
 
 

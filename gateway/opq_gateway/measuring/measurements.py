@@ -283,6 +283,8 @@ class Measurements:
             source=source,
             nominal_v=self._nominal_v,
             nominal_hz=self._nominal_hz,
+            first_sample=int(way.first_sample),
+            samples=int(way.end_sample) - int(way.first_sample),
         )
         return [Measured(measurement, way.first_sample, way.end_sample)]
 

@@ -12,6 +12,7 @@
 | sealed.py | a sealed file; its stamps, compressed |
 | codec/ | its samples, compressed |
 | lost.py, pending.py | a loss with its reason; losses that wait for the block after them |
+| time_axes.py | which sample was taken when, also where the Box's clock was set |
 | waveform.py | makes a Waveform, or the holes, from records in columns |
 | sealing.py, sealer.py | the child process that seals; the thread that runs it |
 | syncing.py | makes the disk itself store everything, every `ring.sync_s` |

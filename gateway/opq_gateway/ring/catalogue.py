@@ -16,6 +16,7 @@ from pathlib import Path
 from opq_gateway.ring import raw, sealed
 from opq_gateway.ring.raw import HEAD_BYTES, SUFFIX, raw_layout, written
 from opq_gateway.ring.segment import RecordColumns, Segment
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 SEALING = ".sealing"
 """Suffix of a sealed file that has not yet replaced its raw one."""
@@ -276,3 +277,17 @@ def read_span(segment: Segment, start_ns: int, end_ns: int, counts: bool = True)
     except FileNotFoundError:
         return None
     return found if len(found.rows) or found.lost or found.bad else None
+
+
+def clock_of(segment: Segment) -> tuple[int, TimeSource]:
+    """Uncertainty and source of the last block of a segment; unknown where it cannot be read."""
+    if segment.clock is None:
+        try:
+            found = read_span(segment, segment.last_ns, segment.last_ns + 1, counts=False)
+        except OSError:
+            found = None
+        if found is None or not len(found.rows):
+            return UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE
+        last = found.rows[-1]
+        segment.clock = int(last["uncertainty_ns"]), TimeSource(int(last["source"]))
+    return segment.clock

@@ -16,6 +16,7 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring import raw, record
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.time_axes import CLOCK_STEP_NS
 
 FEWER = 16
 """On a disk without room for a whole segment, one with a sixteenth of the records is tried."""
@@ -103,8 +104,17 @@ class LiveSegment:
             or block.t_ns <= segment.last_ns
         )
 
+    def set_before(self, block: SampleBlock) -> bool:
+        """Whether the clock was set between what is written and a block that fits."""
+        segment = self.segment
+        if not segment.records:
+            return False
+        since_ns = (block.first_sample - segment.end_sample) * 10**12 // block.rate_millihz
+        return not -CLOCK_STEP_NS <= block.t_ns - segment.end_ns - since_ns <= CLOCK_STEP_NS
+
     def run(self, blocks: Sequence[SampleBlock], most: int) -> int:
-        """How many of `blocks` follow each other without a hole, at most `most`; the first one fits."""
+        """How many of `blocks` follow each other without a hole or a step of the clock, at most `most`; the
+        first one fits."""
         count = 1
         last = blocks[0]
         for block in blocks[1:most]:
@@ -114,6 +124,7 @@ class LiveSegment:
                 or block.v_per_lsb != last.v_per_lsb
                 or len(block.counts) > self.capacity
                 or not last.t_ns < block.t_ns < self._until_ns
+                or not -CLOCK_STEP_NS <= block.t_ns - last.end_ns <= CLOCK_STEP_NS
             ):
                 break
             count += 1

@@ -19,6 +19,7 @@ from typing import Final
 
 from opq_gateway.ring import record
 from opq_gateway.ring.segment import RecordColumns, Segment
+from opq_proto.messages import TimeSource
 
 SUFFIX: Final = ".seg"
 """Suffix of every file of a ring. The newest, which a killed gateway was writing, is a raw one."""
@@ -102,6 +103,7 @@ def describe_raw(path: Path, fd: int, found: RawLayout) -> Segment | None:
         size,
         found.at(records),
         may_seal=True,
+        clock=(int(end["uncertainty_ns"]), TimeSource(int(end["source"]))),
     )
 
 

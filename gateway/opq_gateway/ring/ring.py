@@ -4,7 +4,8 @@
 
 One writer; any number of readers, in this process or another, which read by time while it writes. What is
 written is never changed: a start begins a new segment, and so does another boot, another gain or a step of
-time backwards. The oldest segment is deleted when the later ones hold the wanted hours, or when all take more
+the clock. A read by time gives the samples that are meant where several axes of time hold the span
+(time_axes.py). The oldest segment is deleted when the later ones hold the wanted hours, or when all take more
 than the wanted bytes (`catalogue.due`).
 
 Every sample is in the ring or in a recorded loss with its reason (`read_lost`). A kill -9 at any byte loses
@@ -16,19 +17,20 @@ import errno
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.ring.catalogue import SegmentCatalogue, read_span
+from opq_gateway.ring.catalogue import SegmentCatalogue, clock_of, read_span
 from opq_gateway.ring.live import MIN_RECORDS, LiveSegment
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.pending import PendingLosses
 from opq_gateway.ring.raw import HEAD_BYTES
 from opq_gateway.ring.record import stride_bytes
 from opq_gateway.ring.segment import RecordColumns, Segment
+from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan, TimeAxes, TimeAxis
 from opq_gateway.ring.waveform import Holes, longest_waveform
 from opq_proto.messages import Gap, Waveform
 
@@ -47,6 +49,14 @@ Otherwise a Box whose clock jumps to and fro would make 30 files a second, until
 disk and for the other Boxes."""
 UNSTEADY_S = 10.0
 """The Box's samples are then refused for this time."""
+MAX_SET = 20
+"""A step of the clock forwards begins no segment while this many began early in BROKEN_S: the samples fit
+into the file in any case."""
+AROUND_NS = 1_000_000_000
+"""Records of an earlier axis are read this far around the wanted ones: their times are interpolated (as
+`SAME_STAMP_NS`)."""
+ROUNDED_NS = 20
+"""A span is this much shorter where its times come from an index, so that their rounding adds no block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,7 @@ class Ring:
         for ever."""
         self._monotonic_s = monotonic_s
         self._catalogue = SegmentCatalogue(folder)
+        self._axes = TimeAxes((), clock_of)
         self._lock = threading.Lock()
         self._live: LiveSegment | None = None
         self._pending: PendingLosses | None = None
@@ -164,6 +175,8 @@ class Ring:
             if live.broken_by(first):
                 self._break()
             live = None
+        elif live is not None and live.set_before(first) and self._has_room_for_axis():
+            live = None
         lost: Sequence[Lost] = ()
         if live is None or live.segment.end_sample != first.first_sample or not pending.none:
             lost = pending.before(first)
@@ -183,6 +196,14 @@ class Ring:
         if len(self._broken_s) == MAX_BROKEN and now_s - self._broken_s[0] < BROKEN_S:
             raise OSError(errno.EBUSY, "the Box's time, boot or gain changes with nearly every block")
         self._broken_s.append(now_s)
+
+    def _has_room_for_axis(self) -> bool:
+        """Whether a step forwards may begin a segment; counts it then."""
+        now_s = self._monotonic_s()
+        if sum(now_s - at_s < BROKEN_S for at_s in self._broken_s) >= MAX_SET:
+            return False
+        self._broken_s.append(now_s)
+        return True
 
     def _begin(self, block: SampleBlock, losses: int) -> LiveSegment:
         self.close()
@@ -222,11 +243,12 @@ class Ring:
             self._catalogue.ended(live.segment)
 
     def span(self) -> RingSpan | None:
-        """From the oldest to the newest sample; None when the ring is empty."""
-        held = self._catalogue.held()
-        if not held:
+        """From the oldest to the newest sample, by the axes that stamp them best; None when the ring is
+        empty."""
+        axes = self._time_axes()
+        if axes.in_force is None:
             return None
-        return RingSpan(min(s.start_ns for s in held), max(s.end_ns for s in held))
+        return RingSpan(axes.start_ns(), axes.in_force.end_ns)
 
     def newest(self) -> Segment | None:
         """The segment with the newest samples, which has boot, gain and last index; None when the ring is
@@ -259,13 +281,63 @@ class Ring:
         self.bad_records += stretch.bad
         return stretch.blocks()
 
-    def read(self, start_ns: int, end_ns: int) -> Waveform | None:
+    def read(self, start_ns: int, end_ns: int, place: AxisPlace | None = None) -> Waveform | None:
         """The blocks that touch [start_ns, end_ns) as one Waveform, with the gaps between them and why.
 
-        Where the span holds several boots of the Box, gains or settings of its clock, the longest
+        The times are those of the axis that is meant, or of the given one: then the earlier samples of its
+        boot have its times too. Where the span still holds several boots of the Box or gains, the longest
         part is given: one Waveform has one axis. None when nothing is there.
         """
-        return longest_waveform(self.box_id, list(self.stretches(start_ns, end_ns)))
+        axes = self._time_axes()
+        axis = axes.at(place)
+        if axis is not None:
+            first = axis.run[0].first_sample
+        else:
+            axis = axes.meant(start_ns, end_ns)
+            if axis is None:
+                return None
+            first = axis.best_from
+        found = self._earlier(axis, start_ns, end_ns, first)
+        found += self._read(axis.held(start_ns, end_ns), start_ns, end_ns)
+        return longest_waveform(self.box_id, found)
+
+    def placed(
+        self,
+        start_ns: int,
+        end_ns: int,
+        place: AxisPlace | None = None,
+        stamp: tuple[int, int] | None = None,
+    ) -> PlacedSpan:
+        """The span with the times of the axis that stamps its samples best.
+
+        Args:
+            place: the axis of these times; None: the one that is meant.
+            stamp: a sample and its time on the axis of these times, where that is known.
+        """
+        axes = self._time_axes()
+        axis = axes.at(place)
+        if axis is None and stamp is not None:
+            axis = axes.stamping(*stamp)
+        if axis is None:
+            axis = axes.meant(start_ns, end_ns)
+        if axis is None:
+            return PlacedSpan(start_ns, end_ns, None)
+        first = axis.sample_at(start_ns)
+        best = axis.best(first, axis.sample_at(end_ns))
+        if best is axis:
+            return PlacedSpan(start_ns, end_ns, best.place)
+        moved_ns = best.t_ns(first) - axis.t_ns(first)
+        return PlacedSpan(start_ns + moved_ns + ROUNDED_NS, end_ns + moved_ns - ROUNDED_NS, best.place)
+
+    def passed(self, t_ns: int, place: AxisPlace | None) -> bool:
+        """Whether the samples up to a time of an axis are here, or will never come."""
+        axes = self._time_axes()
+        axis, newest = axes.at(place), axes.in_force
+        if axis is None or newest is None:
+            return newest is not None and newest.end_ns >= t_ns
+        if axis is newest:
+            return axis.end_ns >= t_ns
+        return axis.run is not newest.run or axis.sample_at(t_ns) <= newest.end_sample
 
     def read_lost(self, start_ns: int, end_ns: int) -> list[Lost]:
         """Every loss that touches [start_ns, end_ns), in the order of recording.
@@ -283,9 +355,36 @@ class Ring:
         Raises:
             OSError: the disk could read none of it; where it can read a part, the rest is a hole.
         """
+        yield from self._read(self._catalogue.held(start_ns, end_ns), start_ns, end_ns, counts)
+
+    def _time_axes(self) -> TimeAxes:
+        held = self._catalogue.held()
+        axes = self._axes
+        if axes.segments != held:
+            axes = self._axes = TimeAxes(held, clock_of)
+        return axes
+
+    def _earlier(self, axis: TimeAxis, start_ns: int, end_ns: int, first: int) -> list[RecordColumns]:
+        """The records of the earlier axes of its run from sample `first` on, with the times of this one."""
+        found: list[RecordColumns] = []
+        if start_ns >= axis.start_ns or first >= axis.first_sample:
+            return found
+        begin, end = max(first, axis.sample_at(start_ns)), axis.sample_at(min(end_ns, axis.start_ns))
+        for earlier in axis.run[: axis.number]:
+            if earlier.end_sample <= begin or earlier.first_sample >= end:
+                continue
+            span_ns = earlier.t_ns(begin) - AROUND_NS, earlier.t_ns(end) + AROUND_NS
+            for part in self._read(earlier.held(*span_ns), *span_ns):
+                found.append(axis.stamped(part).touching(start_ns, end_ns))
+        return found
+
+    def _read(
+        self, segments: Iterable[Segment], start_ns: int, end_ns: int, counts: bool = True
+    ) -> Iterator[RecordColumns]:
+        """The records of these files that touch a span by their own times."""
         refused: OSError | None = None
         read = False
-        for segment in self._catalogue.held(start_ns, end_ns):
+        for segment in segments:
             try:
                 stretch = read_span(segment, start_ns, end_ns, counts)
             except OSError as error:

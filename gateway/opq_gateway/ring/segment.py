@@ -35,6 +35,8 @@ class Segment:
     """Bytes that are written; preallocated room lies after them."""
     may_seal: bool = False
     """Whether this is a raw segment that is not sealed yet."""
+    clock: tuple[int, TimeSource] | None = None
+    """Uncertainty and source of its last block; None: not read yet (`catalogue.clock_of`)."""
 
     @property
     def span_ns(self) -> int:
@@ -47,6 +49,7 @@ class Segment:
         if not self.end_ns:
             self.start_ns, self.first_sample = first.t_ns, first.first_sample
         self.last_ns = last.t_ns
+        self.clock = last.uncertainty_ns, last.source
         self.end_sample = end_sample = last.first_sample + len(last.counts)
         self.end_ns = last.time_ns(end_sample)
         self.records += len(blocks) + losses

@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 
 from opq_gateway.ring.lost import NOT_HELD, Lost, completed
 from opq_gateway.ring.segment import RecordColumns
+from opq_gateway.ring.time_axes import CLOCK_STEP_NS
 from opq_proto.messages import Gap, TimeSource, Waveform
 
-CLOCK_STEP_NS = 1_000_000
-"""Where stamps differ by more than this from what the index gives, the Box's clock was set. A millisecond is
-more than any clock discipline slews between two blocks (500 ppm of 16.7 ms: 8 us). A Measurement across
-such a step would last an hour, or less than nothing."""
 FIT_SAMPLES = 12_000
 """From this many samples on, the rate is fitted to the stamps; with fewer, their rounding would show."""
 

@@ -32,6 +32,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from opq_gateway.ring.time_axes import HOLDOVER_DRIFT
 from opq_gateway.serial_side.arrivals import CRYSTAL, Arrivals, Fit
 from opq_gateway.serial_side.clock_comparison import ClockComparison
 from opq_gateway.serial_side.gps_comparison import GpsComparison
@@ -51,12 +52,10 @@ LATE_NS, MAX_LATE_S = 50_000_000, 10.0
 """Where another Box's GPS shows that blocks arrive later than this, the first stamp waits until one does not;
 at most this long, as the Box's blocks are held meanwhile (axis.HELD_BLOCKS). Then the bound includes it."""
 PLAUSIBLE_NS = 60_000_000_000
-HOLDOVER_DRIFT = 10e-6
-"""Drift of a crystal over 10 K (AT cut, below 1 ppm/K); a TCXO stays far below."""
 RATE_S = 600.0
 """The rate against GPS is measured over this time, and over a tenth of it at least."""
 STEP_NS = 1_000_000
-"""Readers of the ring take a larger step for another axis (ring.CLOCK_STEP_NS)."""
+"""Readers of the ring take a larger step for another axis (time_axes.CLOCK_STEP_NS)."""
 GO_ON_NS = 1_000_000_000
 """A restarted gateway continues the ring's time if it agrees this well."""
 HURRIED_NS = 1_000_000_000

@@ -286,4 +286,5 @@ def crossing_measurement(
         crossing=True,
         nominal_v=nominal_v,
         nominal_hz=nominal_hz,
+        first_sample=crossing.sample,
     )

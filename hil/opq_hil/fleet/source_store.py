@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_gateway.ring.ring import RingSpan
+from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan
 from opq_hil.box.box import BLOCK_SAMPLES
 from opq_hil.box.box_stamps import BoxStamps
 from opq_hil.box.source import RunClock, SampleSource
@@ -64,7 +65,22 @@ class SourceStore:
         first = end - BLOCK_SAMPLES
         return NewestSamples(first, end, self._t_ns(end) - self._t_ns(first))
 
-    def read(self, start_ns: int, end_ns: int) -> Waveform | None:
+    def placed(
+        self,
+        start_ns: int,
+        end_ns: int,
+        place: AxisPlace | None = None,
+        stamp: tuple[int, int] | None = None,
+    ) -> PlacedSpan:
+        """The span as it is: the clock of the run is never set."""
+        return PlacedSpan(start_ns, end_ns, place)
+
+    def passed(self, t_ns: int, place: AxisPlace | None) -> bool:
+        """Whether the samples up to a time were taken."""
+        span = self.span()
+        return span is not None and span.end_ns >= t_ns
+
+    def read(self, start_ns: int, end_ns: int, place: AxisPlace | None = None) -> Waveform | None:
         """The samples that touch [start_ns, end_ns); None when none was taken then, or they are too old."""
         span = self.span()
         if span is None or end_ns <= span.start_ns or start_ns >= span.end_ns:

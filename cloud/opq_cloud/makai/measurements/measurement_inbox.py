@@ -165,5 +165,6 @@ def _columns(
 ) -> NumberedColumns:
     return NumberedColumns(
         boxes, which, wire.start_ns, wire.end_ns, wire.metrics, 0, TimeSource.FREE, wire.timestamp_ms,
-        wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id, declared,
+        wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id,
+        np.stack((wire.first_sample, wire.samples), axis=1), declared,
     )  # fmt: skip

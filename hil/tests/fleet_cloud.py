@@ -10,13 +10,16 @@ from free_ports import free_offset
 from in_thread import in_thread
 
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
+from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.makai_settings import (
     AcquisitionBrokerSection,
+    EventServiceSection,
     TriggeringBrokerSection,
     TriggeringServiceSection,
 )
+from opq_cloud.plugin_entry import PluginEntry
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_gateway.uplink.connection import Endpoints
@@ -50,6 +53,9 @@ class FleetCloud:
         self.endpoints = Endpoints(*(endpoint(name, self.offset) for name in names))
         self.shared = CloudContext(lambda: open_store(None, folder / "store"))
         self.queue_rows = 200_000
+        self.plugins: tuple[PluginEntry, ...] = ()
+        """Triggers; with any, the event service runs too."""
+        self.events: EventService | None = None
         self.service: TriggeringService | None = None
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
@@ -77,14 +83,23 @@ class FleetCloud:
         config = TriggeringServiceSection(
             measurement_endpoint=backend,
             request_endpoint=requests,
-            plugins=(),
+            plugins=self.plugins,
             batch_ms=20,
             ack_interval_s=0.3,
             queue_rows=self.queue_rows,
         )
         self.service = service = TriggeringService(config, self.shared, Nominal(120.0, 60.0), self.folder)
+        self.events = EventService(
+            EventServiceSection(
+                answer_endpoint=endpoint("response_backend", self.offset),
+                request_endpoint=requests,
+                event_endpoint=endpoint("events", self.offset),
+                event_id_endpoint=endpoint("event_ids", self.offset),
+            ),
+            self.shared,
+        )
         with ExitStack() as stack:
-            for each in (broker, acquisition, service):
+            for each in (broker, acquisition, service, *((self.events,) if self.plugins else ())):
                 stack.enter_context(in_thread(each.run, until_ready=True))
             yield
 

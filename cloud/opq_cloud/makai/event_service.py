@@ -310,6 +310,10 @@ class EventService:
             if box_id not in event.waiting:
                 self.counters.add("answers_not_asked_for", label=box_id)
                 return
+        moved_ns = answer.response.get_data_response.moved_ns
+        if moved_ns and box_id == event.opened_by and box_id not in event.owed:
+            self._store.move_event(event.event_id, moved_ns)
+            self.counters.add("events_moved", label=box_id)
         if stored is None and wave is not None:
             stored = self._store.begin_waveform(event.event_id, wave)
         new = stored is not None and stored.result()
@@ -318,7 +322,8 @@ class EventService:
         else:
             event.received.add(box_id)
             self.counters.add("waveforms_stored" if new else "answers_doubled", label=box_id)
-        reach = reach_of(answer.response, wave, *event.span_of(box_id))
+        asked = event.span_missing(box_id) if box_id in event.waiting else event.span_of(box_id)
+        reach = reach_of(answer.response, wave, *asked)
         owing = box_id in event.waiting and event.answers_last(box_id, wave)
         if owing and not self._request_rest(event, box_id, reach, new):
             if box_id not in event.received:
@@ -419,7 +424,8 @@ class EventService:
         for event, box_id in due:
             identity = request_identity(event.token, event.instance or self._instance)
             try:
-                command = data_command(box_id, *event.span_missing(box_id), identity)
+                stamp = event.stamp_of(box_id)
+                command = data_command(box_id, *event.span_missing(box_id), identity, stamp=stamp)
             except FrameError as error:  # a Box id in the store that does not fit the wire format
                 self._log.warning("event.cannot_ask", event_id=event.event_id, error=str(error))
                 continue

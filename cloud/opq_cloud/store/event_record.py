@@ -36,6 +36,8 @@ class EventRecord:
     """Reason -> number of Boxes that are not asked; `saw` counts Boxes that detected it too."""
     onset_ns: tuple[int, int] | None = None
     """[start, end) of the Measurement on which the trigger decided."""
+    onset_sample: int | None = None
+    """Index of the first sample of that Measurement, where the Box sends it."""
     decided_ns: int | None = None
     finished_ns: int | None = None
     analysed_ns: int | None = None
@@ -52,6 +54,13 @@ class EventRecord:
     def span_of(self, box_id: str) -> NsSpan:
         """Returns the span for which a Box was asked last."""
         return self.owed.get(box_id, (self.start_ns, self.end_ns))
+
+    @property
+    def onset_stamp(self) -> tuple[int, int] | None:
+        """A sample of the Box that opened it, and its time: this names the clock of the event's times."""
+        if self.onset_sample is None or self.onset_ns is None:
+            return None
+        return self.onset_sample, self.onset_ns[0]
 
     @property
     def original(self) -> bool:

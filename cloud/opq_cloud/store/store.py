@@ -248,6 +248,9 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         is not made again.
         """
 
+    def move_event(self, event_id: int, by_ns: int) -> None:
+        """Moves the times of an event: the clock of the Box that opened it was set by `by_ns` since. Once."""
+
     def request_samples(self, event_id: int, wanted: Sequence[StoredSampleRequest], most_rounds: int) -> int:
         """Adds requests of analyses for more samples; returns how many are new.
 

@@ -51,12 +51,13 @@ def original_answer(box_id: str, command: Command, last_ms: int, clock_ms: int |
 
 
 def our_answer(command: Command, samples: int, *reasons: str) -> list[bytes]:
-    """A gateway's: numbered samples from START_MS on, and a gap after them for each reason."""
+    """A gateway's: numbered samples from START_MS on, and the rest as a gap for each reason."""
     wave = Waveform("1", START_MS * 10**6, 900, TimeSource.GPS, 12_000_000, 0.02, 5_000_000, COUNTS[:samples])
     frames = waveform_to_frames(wave, "1", command.seq, END_MS, START_MS * 10**6, END_MS * 10**6)
     response = response_from_wire(frames[0])
     for reason in reasons:
-        response.get_data_response.gap.add(first_sample=5_000_000 + samples, samples=200, reason=reason)
+        gap = {"first_sample": 5_000_000 + samples, "samples": len(COUNTS) - samples}
+        response.get_data_response.gap.add(reason=reason, **gap)
     return [response.SerializeToString(), *frames[1:]]
 
 

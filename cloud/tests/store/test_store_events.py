@@ -84,6 +84,27 @@ def test_more_boxes_are_asked_for_an_event_and_open_it_again(store: CloudStore) 
     assert store.event_record(99) is None
 
 
+def test_an_event_whose_box_s_clock_was_set_is_moved_once(store: CloudStore) -> None:
+    onset_ns = TRIGGER.start_ns + 5, TRIGGER.start_ns + 25
+    trigger = replace(TRIGGER, onset_ns=onset_ns, onset_sample=360_000)
+    event_id = store.open_event(trigger, "Makai id x")
+    opened = store.event_record(event_id)
+    assert opened is not None and opened.onset_stamp == (360_000, onset_ns[0])
+    for _ in range(2):  # its answer came twice
+        store.move_event(event_id, -3_603_000_000_001)
+    record = store.event_record(event_id)
+    assert record is not None
+    assert (record.start_ns, record.end_ns) == (
+        TRIGGER.start_ns - 3_603_000_000_001,
+        TRIGGER.end_ns - 3_603_000_000_001,
+    )
+    assert record.onset_stamp == (360_000, onset_ns[0] - 3_603_000_000_001)
+    assert [each.event_id for each in store.events(record.start_ns, record.end_ns)] == [event_id]
+    assert store.events(TRIGGER.start_ns, TRIGGER.end_ns) == []
+    with pytest.raises(StoreError):
+        store.move_event(99, 1)
+
+
 def test_the_same_token_is_the_same_event(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
     event_id = store.open_event(TRIGGER, "Makai id x")
     assert store.open_event(TRIGGER, "Makai id x") == event_id

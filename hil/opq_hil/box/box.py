@@ -89,7 +89,10 @@ class Box:
         hardware: str = "opq-hil simulated",
         measurements: bool = True,
         boot_id: int = 1,
+        locks_after_s: float | None = None,
     ) -> None:
+        """`locks_after_s`: when its GPS locks, seconds after the start; None: it has the run's clock."""
+        self._locks_after_s = locks_after_s
         if not (box_id.isdecimal() and 0 < int(box_id) <= 0xFFFF_FFFF):
             raise ValueError(f"box id is {box_id!r}; want a whole number from 1 to 4294967295")
         self.box_id = box_id
@@ -118,7 +121,7 @@ class Box:
         """Goes online on `port`; sample 0 is taken at the clock's start."""
         self.port = port
         self.clock = clock
-        self._stamps = BoxStamps(clock, self.source)
+        self._stamps = BoxStamps(clock, self.source, self._locks_after_s)
         self._boot()
 
     def due_ns(self) -> int:
@@ -368,6 +371,8 @@ class Box:
 
     @property
     def _keeps_time(self) -> bool:
+        if self._locks_after_s is not None:
+            return True
         return isinstance(self.source, PowerSource) and self.source.timekeeping is not None
 
     def _health(self, now_ns: int) -> Health:

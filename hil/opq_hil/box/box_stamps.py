@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from opq_gateway.blocks import SampleBlock
 from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.power_system.power_source import PowerSource
-from opq_proto.messages import TimeSource
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+LOCKED_NS = 100
+"""Bound of a locked clock, as the firmware states it with GPS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,9 @@ class BoxStamps:
             add some.
     """
 
-    def __init__(self, run: RunClock, source: SampleSource) -> None:
+    def __init__(self, run: RunClock, source: SampleSource, locks_after_s: float | None = None) -> None:
+        """`locks_after_s`: when the Box's GPS locks; until then it counts from its start, without a time."""
+        self._locks_at = None if locks_after_s is None else round(locks_after_s * source.rate_millihz / 1000)
         self._run, self._rate_millihz, self._offset_ns = run, source.rate_millihz, source.offset_ns
         self._own = source.timekeeping if isinstance(source, PowerSource) else None
         self.supply = source.supply if isinstance(source, PowerSource) else None
@@ -34,6 +39,12 @@ class BoxStamps:
     def stamp(self, sample: int) -> SampleStamp:
         """The time stamp of a sample."""
         run = self._run
+        if self._locks_at is not None:
+            if sample < self._locks_at:
+                since_ns = sample * 10**12 // self._rate_millihz
+                return SampleStamp(since_ns, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, self._rate_millihz)
+            t_ns = run.t_ns(sample, self._rate_millihz, self._offset_ns)
+            return SampleStamp(t_ns, LOCKED_NS, TimeSource.GPS, self._rate_millihz)
         if self._own is None:
             t_ns = run.t_ns(sample, self._rate_millihz, self._offset_ns)
             return SampleStamp(t_ns, run.uncertainty_ns, run.source, self._rate_millihz)

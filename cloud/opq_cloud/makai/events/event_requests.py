@@ -80,6 +80,13 @@ class OpenEvent:
     announced: bool = False
     owed: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Spans that Boxes are asked for because of an analysis, where they differ from the event's own span."""
+    opened_by: str = ""
+    stamp: tuple[int, int] | None = None
+    """A sample of the Box that opened it, and its time by the clock of the event's times."""
+
+    def stamp_of(self, box_id: str) -> tuple[int, int] | None:
+        """Returns the stamp that a request to this Box names; an analysis asks by the waveform's times."""
+        return self.stamp if box_id == self.opened_by and box_id not in self.owed else None
 
     def span_of(self, box_id: str) -> tuple[int, int]:
         """Returns the span that a Box was last asked for."""
@@ -170,6 +177,8 @@ class OpenEvents:
                 give_up_s=give_up_s,
                 received=set(record.boxes_received),
                 owed=dict(record.owed),
+                opened_by=record.opened_by,
+                stamp=record.onset_stamp,
             )
 
     def note_short(

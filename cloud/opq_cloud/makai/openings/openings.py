@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.events.event_requests import new_token, request_identity
@@ -44,6 +45,7 @@ OVERLAP_NS = 500 * NS_PER_MS
 """An original Box's samples are joined where both parts have the same."""
 SETTLE_S = 0.5
 """Added for a Measurement on its way, to the length of the window that it was measured over."""
+NO_STAMPS: Mapping[str, tuple[int, int]] = MappingProxyType({})
 NOTE_S = 1.0
 """Interval of storing in an event how many Boxes saw it and are not asked."""
 
@@ -115,14 +117,14 @@ class EventOpenings:
             return False
         exact = located(measurement, decision)
         of_transient = exact or decision.metric in SHOWN_BY_TRANSIENTS
-        there = self._recent.covering(box_id, *span_ns, transients=of_transient)
+        there = self._recent.covering(box_id, *span_ns, transients=of_transient, measurement=measurement)
         if there is None and of_transient:
-            there = self._recent.locating(box_id, *span_ns)
+            there = self._recent.locating(box_id, *span_ns, measurement=measurement)
         if there is not None and not self._is_missing(there.event_id, box_id):
             self._counters.add("triggers_merged", label=box_id)
             self._log.info("trigger.merged", box_id=box_id, event_id=there.event_id, because=decision.because)
             return False
-        there = there or self._recent.around(start_ns, end_ns, exact)
+        there = there or self._recent.around(start_ns, end_ns, exact, measurement)
         if there is not None:
             return self._join(there, measurement, decision, stored)
         due_s = self._boxes.now_s() + self._pad_ns() / 1e9 + SETTLE_S
@@ -183,7 +185,7 @@ class EventOpenings:
         measurement, decision = held.measurement, held.decision
         box_id, (start_ns, end_ns) = measurement.box_id, window_ns(measurement)
         tolerance_ns = self._pad_ns()
-        there = self._recent.near(start_ns, end_ns, tolerance_ns)
+        there = self._recent.near(start_ns, end_ns, tolerance_ns, measurement)
         places = self._boxes.places
         grid = places.place(box_id).grid
         if there is not None and grid in {places.place(each).grid for each in there.box_ids}:
@@ -222,6 +224,7 @@ class EventOpenings:
             opened_by=box_id,
             because=f"Box {box_id}, {decision.because}",
             onset_ns=window_ns(measurement),
+            onset_sample=None if measurement.start_ns is None else measurement.first_sample,
         )
         return self._with_boxes(trigger, requested.only(affordable), not_asked)
 
@@ -327,11 +330,14 @@ class EventOpenings:
         there.box_ids.add(box_id)
         there.joined[part] = there.joined.get(part, 0) + 1
         there.onsets_ns[box_id] = window_ns(measurement)
+        stamp = _stamp(measurement.first_sample, window_ns(measurement))
+        if stamp is not None:
+            there.stamps[box_id] = stamp
         if stored:
             self._accept(measurement)
         self._counters.add("triggers_joined", label=box_id)
         self._log.info("trigger.joined", box_id=box_id, event_id=there.event_id, because=decision.because)
-        self._send_commands((box_id,), there.token, there.start_ns, there.end_ns, {SAW: 1})
+        self._send_commands((box_id,), there.token, there.start_ns, there.end_ns, {SAW: 1}, there.stamps)
         return stored
 
     def _open(
@@ -347,6 +353,8 @@ class EventOpenings:
             return True
         if measurement is not None:
             self._accept(measurement)
+        stamp = _stamp(trigger.onset_sample, trigger.onset_ns)
+        stamps = {} if stamp is None else {trigger.opened_by: stamp}
         self._recent.add_event(
             EventSpan(
                 event_id,
@@ -357,12 +365,13 @@ class EventOpenings:
                 exact,
                 {trigger.opened_by: trigger.onset_ns} if trigger.onset_ns else {},
                 dict(trigger.not_asked),
+                stamps=stamps,
             )
         )
         onset = decision.span_ns is None
         reasons = {reason: len(boxes) for reason, boxes in trigger.asked_as}
         who_saw_first = sorted(trigger.box_ids, key=lambda box_id: box_id != trigger.opened_by)
-        self._send_commands(who_saw_first, trigger.token, trigger.start_ns, trigger.end_ns, reasons)
+        self._send_commands(who_saw_first, trigger.token, trigger.start_ns, trigger.end_ns, reasons, stamps)
         self._log.info(
             "trigger.decided" if onset else "trigger.completes",
             box_id=trigger.opened_by,
@@ -392,14 +401,22 @@ class EventOpenings:
         self._refused.append((call, measurement))
 
     def _send_commands(
-        self, box_ids: Sequence[str], token: str, start_ns: int, end_ns: int, reasons: Mapping[str, int]
+        self,
+        box_ids: Sequence[str],
+        token: str,
+        start_ns: int,
+        end_ns: int,
+        reasons: Mapping[str, int],
+        stamps: Mapping[str, tuple[int, int]] = NO_STAMPS,
     ) -> None:
+        """Sends a command to each Box; `stamps` name the clocks of the Boxes that saw it."""
         for reason, count in reasons.items():
             self._counters.add("boxes_asked", count, label=reason)
         self._counters.add("asked_bytes", len(box_ids) * bytes_of_span(start_ns, end_ns))
         identity = request_identity(token, self._instance)
         for box_id in box_ids:
-            if not self._send(data_command(box_id, start_ns, end_ns, identity)):
+            command = data_command(box_id, start_ns, end_ns, identity, stamp=stamps.get(box_id))
+            if not self._send(command):
                 # the acquisition broker is away for long; the event service asks again
                 self._counters.add("commands_dropped")
 
@@ -423,6 +440,7 @@ class EventOpenings:
             short and onset_ns is not None,
             {record.opened_by: onset_ns} if onset_ns is not None else {},
             dict(record.not_asked),
+            stamps={} if record.onset_stamp is None else {record.opened_by: record.onset_stamp},
         )
         for box_id, span_ns in record.owed.items():
             known.extend((box_id,), *span_ns)
@@ -435,6 +453,11 @@ class EventOpenings:
         except StoreError:
             return False
         return record is None or box_id in record.missing
+
+
+def _stamp(sample: int | None, span_ns: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The first sample of a Measurement, and its time."""
+    return None if sample is None or span_ns is None else (sample, span_ns[0])
 
 
 def _bytes_of(trigger: Trigger) -> int:

@@ -1,8 +1,17 @@
-"""The newest events, so that one disturbance seen twice is one event."""
+"""The newest events, so that one disturbance seen twice is one event.
+
+Where a Box's clock was set since, another disturbance has the times of an earlier event: the index of its
+samples shows that.
+"""
 
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from opq_proto.messages import Measurement
+
+SET_NS = 500_000_000
+"""A smaller step does not matter: the span of an event is longer on both sides."""
 
 
 @dataclass(slots=True)
@@ -26,6 +35,20 @@ class EventSpan:
     """Number of Boxes of each feeder that joined it later."""
     longer: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Boxes that were asked for more than [start_ns, end_ns): their whole span."""
+    stamps: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By Box that saw it: a sample and its time then."""
+
+    def is_before_setting(self, measurement: Measurement | None) -> bool:
+        """Returns True if the Box's clock was set between its Measurement for this event and this one."""
+        if measurement is None or measurement.first_sample is None or not measurement.samples:
+            return False
+        stamp = self.stamps.get(measurement.box_id)
+        start_ns, end_ns = measurement.start_ns, measurement.end_ns
+        if stamp is None or start_ns is None or end_ns is None:
+            return False
+        since = measurement.first_sample - stamp[0]
+        since_ns = since * (end_ns - start_ns) // measurement.samples
+        return abs(stamp[1] + since_ns - start_ns) > SET_NS + abs(since_ns) // 100
 
     def covers(self, box_id: str, start_ns: int, end_ns: int) -> bool:
         """Returns True if this Box was asked for all of [start_ns, end_ns)."""
@@ -60,13 +83,22 @@ class RecentEvents:
         """Returns the event with this number, where it is still among these."""
         return next((span for span in reversed(self._spans) if span.event_id == event_id), None)
 
-    def covering(self, box_id: str, start_ns: int, end_ns: int, transients: bool = True) -> EventSpan | None:
+    def covering(
+        self,
+        box_id: str,
+        start_ns: int,
+        end_ns: int,
+        transients: bool = True,
+        measurement: Measurement | None = None,
+    ) -> EventSpan | None:
         """Returns the newest event that asked this Box for all of [start_ns, end_ns).
 
         Without `transients` it skips events of a transient, which are too short to show anything else.
+        `measurement`: that of the span, where it is one.
         """
         for span in reversed(self._spans):
-            if span.covers(box_id, start_ns, end_ns) and (transients or not span.located):
+            fits = span.covers(box_id, start_ns, end_ns) and (transients or not span.located)
+            if fits and not span.is_before_setting(measurement):
                 return span
         return None
 
@@ -76,28 +108,36 @@ class RecentEvents:
         if span is not None:
             span.extend(box_ids, start_ns, end_ns)
 
-    def locating(self, box_id: str, start_ns: int, end_ns: int) -> EventSpan | None:
+    def locating(
+        self, box_id: str, start_ns: int, end_ns: int, measurement: Measurement | None = None
+    ) -> EventSpan | None:
         """Returns the newest event of a transient that this Box's gateway found within [start_ns, end_ns)."""
         for span in reversed(self._spans):
             onset_ns = span.onsets_ns.get(box_id)
-            if span.located and onset_ns and start_ns <= onset_ns[0] and onset_ns[1] <= end_ns:
+            found = span.located and onset_ns and start_ns <= onset_ns[0] and onset_ns[1] <= end_ns
+            if found and not span.is_before_setting(measurement):
                 return span
         return None
 
-    def around(self, start_ns: int, end_ns: int, located: bool) -> EventSpan | None:
+    def around(
+        self, start_ns: int, end_ns: int, located: bool, measurement: Measurement | None = None
+    ) -> EventSpan | None:
         """Returns the newest event whose span holds all of [start_ns, end_ns), whichever Boxes it asked.
 
         Other onsets do not join a transient's event, which is too short for them.
         """
         for span in reversed(self._spans):
-            if span.start_ns <= start_ns and end_ns <= span.end_ns and (located or not span.located):
+            holds = span.start_ns <= start_ns and end_ns <= span.end_ns and (located or not span.located)
+            if holds and not span.is_before_setting(measurement):
                 return span
         return None
 
-    def near(self, start_ns: int, end_ns: int, within_ns: int) -> EventSpan | None:
+    def near(
+        self, start_ns: int, end_ns: int, within_ns: int, measurement: Measurement | None = None
+    ) -> EventSpan | None:
         """The newest event, not one of a transient, that is less than `within_ns` from [start_ns, end_ns)."""
         for span in reversed(self._spans):
             meets = span.start_ns < end_ns + within_ns and start_ns - within_ns < span.end_ns
-            if meets and not span.located:
+            if meets and not span.located and not span.is_before_setting(measurement):
                 return span
         return None

@@ -50,6 +50,7 @@ def event_document(event_id: int, trigger: Trigger, description: str, expire_at:
     more: Document = {
         "completes": trigger.completes,
         "onset_ns": None if trigger.onset_ns is None else list(trigger.onset_ns),
+        "onset_sample": trigger.onset_sample,
         "decided_ns": trigger.decided_ns,
         "asked_as": {reason: list(boxes) for reason, boxes in trigger.asked_as} or None,
         "not_asked": dict(trigger.not_asked) or None,
@@ -92,6 +93,7 @@ def event_record(document: Document) -> EventRecord:
         asked_as={reason: tuple(boxes) for reason, boxes in document.get("asked_as", {}).items()},
         not_asked=dict(document.get("not_asked", {})),
         onset_ns=None if onset_ns is None else (int(onset_ns[0]), int(onset_ns[1])),
+        onset_sample=document.get("onset_sample"),
         decided_ns=document.get("decided_ns"),
         finished_ns=document.get("finished_ns"),
         analysed_ns=document.get("analysed_ns"),
@@ -121,6 +123,19 @@ def widened(
         "boxes_triggered": triggered, "missing": missing, "asked_as": reasons, "not_asked": dict(not_asked)
     }  # fmt: skip
     return changes, owed
+
+
+def moved_fields(document: Document, by_ns: int) -> Document:
+    """Returns the changed fields of an event with times of a clock that was set by `by_ns` since."""
+    start_ns, end_ns = document["start_ns"] + by_ns, document["end_ns"] + by_ns
+    moved: Document = {
+        "start_ns": start_ns, "end_ns": end_ns, "moved_ns": by_ns,
+        "target_event_start_timestamp_ms": start_ns // NS_PER_MS,
+        "target_event_end_timestamp_ms": -(-end_ns // NS_PER_MS),
+    }  # fmt: skip
+    if (onset_ns := document.get("onset_ns")) is not None:
+        moved["onset_ns"] = [each + by_ns for each in onset_ns]
+    return moved
 
 
 def owing_fields(document: Document, spans: Mapping[str, NsSpan]) -> Document:

@@ -21,6 +21,7 @@ from opq_cloud.store.documents.events import (
     half_cycles_bytes,
     half_cycles_name,
     half_cycles_of_bytes,
+    moved_fields,
     owing_fields,
     waveform_document,
     waveform_from_document,
@@ -88,6 +89,20 @@ class EmbeddedEvents(EmbeddedPart):
             _replace(connection, event_id, document | changes)
             if owed:
                 connection.execute("UPDATE events SET finished = 0 WHERE event_id = ?", (event_id,))
+
+        self._database.write(job)
+
+    def move_event(self, event_id: int, by_ns: int) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            document = _document(connection, event_id)
+            if "moved_ns" in document:
+                return
+            changes = moved_fields(document, by_ns)
+            _replace(connection, event_id, document | changes)
+            connection.execute(
+                "UPDATE events SET start_ns = ?, end_ns = ? WHERE event_id = ?",
+                (changes["start_ns"], changes["end_ns"], event_id),
+            )
 
         self._database.write(job)
 

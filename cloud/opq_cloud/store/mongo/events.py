@@ -27,6 +27,7 @@ from opq_cloud.store.documents.events import (
     half_cycles_name,
     half_cycles_of_bytes,
     meets,
+    moved_fields,
     waveform_document,
     waveform_from_document,
 )
@@ -99,6 +100,13 @@ class MongoEvents(MongoPart):
                     owing = {**same, f"missing.{box_id}": {"$exists": True}}
                     self._events.update_one(owing, again | open_again)
         self._events.update_one(same, {"$set": {"not_asked": dict(not_asked)}})
+
+    @store_errors
+    def move_event(self, event_id: int, by_ns: int) -> None:
+        self._require(event_id)
+        document = self._events.find_one({"event_id": event_id}) or {}
+        same: Document = {"event_id": event_id, "moved_ns": {"$exists": False}}
+        self._events.update_one(same, {"$set": moved_fields(document, by_ns)})
 
     @store_errors
     def request_samples(self, event_id: int, wanted: Sequence[StoredSampleRequest], most_rounds: int) -> int:

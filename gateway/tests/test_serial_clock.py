@@ -300,6 +300,21 @@ def test_what_is_sent_again_late_gets_the_time_of_its_neighbours() -> None:
         assert world.clock.stamp(again, False, 2000.0) == stamp
 
 
+def test_what_is_sent_again_after_the_lock_gets_the_time_that_its_neighbours_had_before_it() -> None:
+    world = World(state=FREE, off_ns=-3600 * 10**9)
+    stamps = world.run(20)
+    world.gps(2)
+    for first, stamp in stamps[-60:]:
+        again = Samples(first, 0, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, RATE, 4, COUNTS)
+        assert world.clock.stamp(again, False, 2000.0) == stamp
+    own = World(state=FREE)
+    near = [Samples(at * 200, T0_NS + at, 2**32 - 1, TimeSource.FREE, RATE, 0, COUNTS) for at in range(5)]
+    assert [own.clock.stamp(each, True, 1000.0) for each in near] == near
+    own.next = 1000
+    own.gps(1)
+    assert own.clock.stamp(replace(near[3], flags=4), False, 2000.0) == replace(near[3], flags=4)
+
+
 def test_a_restarted_gateway_goes_on_with_the_rings_time() -> None:
     first = World(delay_ns=1e6)
     stamps = first.run(60)

@@ -111,6 +111,8 @@ class BoxClock:
         self._arrivals: Arrivals | None = None
         self._system: SystemTime | None = None
         self._steering = Steering()
+        self._former: tuple[int, Steering | None] | None = None
+        """The first sample whose time the Box knew, and what stamped those before; None: their own time."""
         self._began_s = 0.0
         self._rate_millihz = 0
         self._newest = 0
@@ -128,6 +130,9 @@ class BoxClock:
             if live:
                 self._passes(samples, now_s)
             return samples
+        if not live and self._former is not None and samples.first_sample < self._former[0]:
+            steering = self._former[1]
+            return samples if steering is None else _stamp(steering, samples.first_sample)
         if self._uses_own_time is None:
             near = abs(samples.t_ns - self._clocks.now_ns()) < PLAUSIBLE_NS or self._as_before(samples)
             self._uses_own_time = near and self._last_timed is None
@@ -160,13 +165,7 @@ class BoxClock:
 
     def at(self, sample: int) -> SampleTime | None:
         """The time of a sample where this clock gives it; otherwise None."""
-        if not self._steering.begun:
-            return None
-        piece = self._steering.piece(sample)
-        target = piece.target
-        return SampleTime(
-            piece.t_at(sample), piece.uncertainty_ns(sample), target.source, target.rate_millihz
-        )
+        return _stamp(self._steering, sample) if self._steering.begun else None
 
     def begin_stamping(self) -> None:
         """Starts stamping with what is known, since the run ends before START_S."""
@@ -197,7 +196,10 @@ class BoxClock:
             by_ns = samples.t_ns - self._steering.piece(samples.first_sample).t_at(samples.first_sample)
             if abs(by_ns) > STEP_NS:
                 self._stepped(by_ns, "the Box knows the time")
+            self._former = samples.first_sample, self._steering
             self._steering = Steering()
+        elif self._uses_own_time:
+            self._former = samples.first_sample, None
         self._arrivals = self._system = None
         self._uses_own_time = None
         self._by_gps = False
@@ -383,3 +385,9 @@ class BoxClock:
         sample, t_ns = self._before
         if abs(t_ns + (target.sample - sample) * target.period_ns - target.t_ns) < GO_ON_NS:
             self._steering.steer_to(replace(target, sample=sample, t_ns=t_ns))
+
+
+def _stamp(steering: Steering, sample: int) -> SampleTime:
+    piece = steering.piece(sample)
+    target = piece.target
+    return SampleTime(piece.t_at(sample), piece.uncertainty_ns(sample), target.source, target.rate_millihz)

@@ -194,6 +194,7 @@ def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
         more={number: replace(each, refused={}) for number, each in found.more.items() if whole},
         owed={box_id: span for box_id, span in found.owed.items() if sees(box_id)},
         onset_ns=found.onset_ns if whole else None,
+        onset_sample=found.onset_sample if whole else None,
         decided_ns=found.decided_ns if whole else None,
         token="",
         half_cycles_ns=found.half_cycles_ns if whole else None,

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import Any
@@ -57,6 +57,14 @@ def target_of(text: str) -> Target | None:
         return url.path, parse_qs(url.query, keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         return None
+
+
+def has_two_lengths(names: Collection[bytes]) -> bool:
+    """Whether a request's header names, in lower case, give its body two lengths (request smuggling).
+
+    A proxy may believe the other one, so the server has to close the connection. Source: RFC 9112, 6.1.
+    """
+    return b"content-length" in names and b"transfer-encoding" in names
 
 
 class HttpServer(ThreadingHTTPServer):

@@ -13,6 +13,7 @@ from typing import Any
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view_settings import ViewSection
 from opq_proto.errors import ConfigError
+from opq_proto.http_server import has_two_lengths
 from opq_proto.origin_guard import LOOPBACK_NAMES, host_name, page_refusal
 
 Scope = MutableMapping[str, Any]
@@ -32,6 +33,8 @@ MAX_TARGET_BYTES = 2048
 """Path and query of a request together."""
 MAX_HEAD_BYTES = 16_384
 """Names and values of its headers together."""
+
+TWO_LENGTHS = "A request has a Content-Length or a Transfer-Encoding, not both.\n"
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -110,11 +113,12 @@ class ViewGuard:
         refusal = self._refusal(scope)
         if refusal is not None:
             status, text = refusal
+            closing = () if text != TWO_LENGTHS else ((b"connection", b"close"),)
             if scope["path"].startswith(f"{V1}/"):
                 allow = ((b"allow", b"GET, HEAD"),) if status == 405 else ()
-                await send_problem(send, status, text.strip(), scope["path"], *allow, *HEADERS)
+                await send_problem(send, status, text.strip(), scope["path"], *allow, *closing, *HEADERS)
                 return
-            headers = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS]
+            headers = [(b"content-type", b"text/plain; charset=utf-8"), *closing, *HEADERS]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": text.encode()})
             return
@@ -131,6 +135,9 @@ class ViewGuard:
         await self._app(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        if has_two_lengths([name for name, _ in scope["headers"]]):
+            self._counters.add("requests_malformed")
+            return 400, TWO_LENGTHS
         if scope["method"] not in ("GET", "HEAD"):
             if scope["method"] != "POST" or not FORMS.fullmatch(scope["path"]):
                 return 405, "View only shows here; it changes nothing.\n"

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import Literal
 
 import numpy as np
@@ -70,6 +71,8 @@ def _read(path: Path, start_ms: int | None) -> WavePiece:
             raise ValueError(f"DATASOURCE  {path} is no .i16 (whole samples) and no .npy")
         facts = json.loads(beside.read_text())
         rate_hz, v_per_lsb = float(facts["rate_hz"]), float(facts["volts_per_lsb"])
+    except (EOFError, SyntaxError, OverflowError, MemoryError, TokenError) as error:  # the header of a .npy
+        raise ValueError(f"DATASOURCE  {path} has a broken header") from error
     except (OSError, KeyError, TypeError) as error:
         why = error if isinstance(error, OSError) else f"{beside} lacks rate_hz or volts_per_lsb"
         raise ValueError(f"DATASOURCE  {why}") from error

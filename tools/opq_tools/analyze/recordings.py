@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -224,7 +225,7 @@ def _read_i16(path: Path, _channel: str | None) -> _Content:
 def _read_npy(path: Path, _channel: str | None) -> _Content:
     try:
         samples = np.lib.format.open_memmap(path, mode="r")  # never unpickles: refuses objects
-    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+    except (ValueError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, TokenError) as error:
         raise RecordingError(f"{path}: is no readable .npy file: {_first_line(error)}") from error
     if samples.ndim != 1:
         raise RecordingError(f"{path}: has {samples.ndim} dimensions, want 1")
@@ -244,10 +245,12 @@ def _read_wav(path: Path, _channel: str | None) -> _Content:
             first = raw.tell()  # reading of the header ends where the samples begin
             if channels != 1 or width != 2:
                 raise RecordingError(f"{path}: has {channels} channels of {8 * width} bits, want 1 of 16")
-    except (wave.Error, EOFError, ValueError) as error:
+    except (wave.Error, EOFError, ValueError, RuntimeError) as error:  # RuntimeError: a chunk beyond its parent
         raise RecordingError(
-            f"{path}: is no readable .wav file: {_first_line(error) or 'cut short'}"
+            f"{path}: is no readable .wav file: {_first_line(error) or 'its header is broken'}"
         ) from error
+    if rate_hz <= 0:
+        raise RecordingError(f"{path}: is no readable .wav file: its rate is {rate_hz} Hz")
     there = (path.stat().st_size - first) // 2
     if there < frames:
         raise RecordingError(f"{path}: is cut short, {there} of {frames} samples are there")

@@ -4,6 +4,7 @@ A form is accepted if it was made for this browser (a token bound to its session
 before signing in) and comes from one of our pages (Origin, Sec-Fetch-Site; `guard.py`).
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +19,9 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE, VISITOR, Visitor
 from opq_cloud.view.languages import N_, _
 from opq_proto.plain_text import one_line
+
+_ENCODED_SLASH = re.compile("%(2f|5c)", re.IGNORECASE)
+_ENCODED_CONTROL = re.compile("%([01][0-9a-f]|7f)", re.IGNORECASE)
 
 MAX_FORM_BYTES = 16_384
 MAX_FIELDS = 64
@@ -144,16 +148,25 @@ def form_route(
 
 
 def own_path(text: str, otherwise: str = "/") -> str:
-    """A path of our own to redirect to; a text that could lead elsewhere becomes `otherwise`."""
-    if not text.startswith("/") or text.startswith(("//", "/\\")) or len(text) > 1000:
+    """A path of our own to redirect to; a text that could lead elsewhere becomes `otherwise`.
+
+    A proxy or a browser may decode the path before it follows it, so an encoded slash or backslash in it is
+    refused, and an encoded control character anywhere.
+    """
+    if not text.startswith("/") or text.startswith("//") or len(text) > 1000:
         return otherwise
-    if any(ord(character) < 33 or character in "\\\x7f" for character in text):
+    if any(character in " \\" or not character.isprintable() for character in text):
         return otherwise
     try:
         parts = urlsplit(text)
     except ValueError:
         return otherwise
-    return otherwise if parts.scheme or parts.netloc else text
+    path = parts.path
+    while "%25" in path:
+        path = path.replace("%25", "%")
+    if parts.scheme or parts.netloc or _ENCODED_SLASH.search(path) or _ENCODED_CONTROL.search(path + text):
+        return otherwise
+    return text
 
 
 def end_in_browser(answer: Response) -> Response:

@@ -17,8 +17,10 @@ from opq_cloud.view.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_cloud.view.languages import _
 from opq_proto.errors import StoreError
 
-FOR_ALL = ("/static/", "/theme/", "/texts/", "/health", "/metrics")
+FOR_ALL = ("/static/", "/theme/", "/texts/", "/health")
 """Paths that are answered without identifying the visitor."""
+METRICS = "/metrics"
+"""Without a session or token only for programs of this machine."""
 TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
 """Pages for visitors who have not signed in."""
 FOR_EVERYBODY = ("/embed", "/feeds", "/share")
@@ -28,7 +30,7 @@ WITH_REGIONS = ("/map", "/grid", "/wall")
 FORM_TYPES = (FORM_TYPE, "multipart/form-data")
 ENDED = b"event: ended\ndata: {}\n\n"
 """The answer to a live feed whose session has ended: an event source does not report why it was refused."""
-NO_PAGE = ("/api/", "/live", "/map/state", "/search/found")
+NO_PAGE = ("/api/", "/live", "/map/state", "/search/found", METRICS)
 
 
 class VisitorGate:
@@ -51,6 +53,10 @@ class VisitorGate:
         if scope["type"] != "http" or _under(scope["path"], FOR_ALL):
             await self._app(scope, receive, send)
             return
+        of_counters = _under(scope["path"], (METRICS,))
+        if of_counters and request_facts(scope).is_local:
+            await self._app(scope, receive, send)
+            return
         try:
             visitor_of = (
                 self._visitors.anonymous if _under(scope["path"], FOR_EVERYBODY) else self._visitors.of
@@ -66,11 +72,12 @@ class VisitorGate:
             await self._unavailable(scope, error)(scope, receive, send)
             return
         path = scope["path"]
-        if _under(path, NO_PAGE) and facts.bearer_token and not visitor.identified:
+        if not visitor.identified and (of_counters or (_under(path, NO_PAGE) and facts.bearer_token)):
             await _refuse(scope, send)
             return
         regions = bool(visitor.regional) and _under(path, WITH_REGIONS)
-        if not (visitor.sees_something or regions or _under(path, (*TO_SIGN_IN, *FOR_EVERYBODY))):
+        shown = visitor.sees_something or regions or of_counters
+        if not (shown or _under(path, (*TO_SIGN_IN, *FOR_EVERYBODY))):
             if _is_form(scope, facts) and not _under(path, NO_PAGE):
                 token = VISITOR.set(visitor)
                 try:

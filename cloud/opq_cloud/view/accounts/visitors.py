@@ -9,6 +9,7 @@ import functools
 import hashlib
 import hmac
 import ipaddress
+import re
 import secrets
 import threading
 import time
@@ -33,6 +34,7 @@ CACHED_S = 1.0
 EXPIRE_EVERY_S = 3600.0
 """Expired sessions, links and tokens are deleted this often."""
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_FORWARDED_FOR = re.compile(r'for="?\[?([^\s;,"\]]*)', re.IGNORECASE)
 ADDRESS_CHARACTERS = 45
 WHO = ("cookie", "authorization")
 """Headers that identify a visitor."""
@@ -210,6 +212,21 @@ class RequestFacts:
         named = host_name(self.headers.get("host", "localhost")) in LOOPBACK_NAMES
         handed_on = any(name in self.headers for name in PROXY_HEADERS)
         return peer is not None and peer.is_loopback and named and not handed_on
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the peer is loopback, and no proxy says that it passes on another address's request."""
+        peer = ip_address(self.peer)
+        stated = [
+            part
+            for name in ("x-forwarded-for", "x-real-ip")
+            if name in self.headers
+            for part in self.headers[name].split(",")
+        ]
+        if "forwarded" in self.headers:
+            stated += _FORWARDED_FOR.findall(self.headers["forwarded"]) or [""]
+        ends = [peer, *(ip_address(each.strip()) for each in stated)]
+        return all(end is not None and end.is_loopback for end in ends)
 
     @property
     def address(self) -> str:

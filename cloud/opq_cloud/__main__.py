@@ -168,7 +168,9 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     """Runs until a signal; returns the error where it could not."""
     for key, problem in missing_backend_keys(command, config):
         return KeyFileError(f"{key}: {problem}")
-    shared = CloudContext(lambda: _opened_store(config, data_dir), config.store.shared)
+    keys = CloudKeys(config.keys, data_dir)
+    private = data_dir, config.store.data_dir or data_dir, keys.root, keys.public_keys, keys.server_secret
+    shared = CloudContext(lambda: _opened_store(config, data_dir), config.store.shared, private)
     board = ServiceBoard(shared.unreadable)
     board.note = in_clear(command, config)
     if board.note is not None:

@@ -90,6 +90,14 @@ class CloudRulesSection:
     data_dir: Annotated[
         Path | None, Field(description="folder that holds rules/; none: the global data_dir")
     ] = None
+    file_roots: Annotated[
+        tuple[Path, ...],
+        Field(description="folders below which rules read and write files; none: exports in data_dir"),
+    ] = ()
+    private_networks: Annotated[
+        tuple[str, ...],
+        Field(description="private networks that rules may reach, e.g. 192.168.1.0/24; none by default"),
+    ] = ()
     queue_rows: Annotated[
         int, Field(ge=100, le=10_000_000, description="most measurements that wait for a stream's source")
     ] = 10_000

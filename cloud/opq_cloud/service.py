@@ -7,8 +7,9 @@ this file and the store, never each other.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from opq_cloud.stage_times import StageTimes
@@ -148,8 +149,11 @@ def turn_health(name: str, lease: StoreLease | None) -> list[HealthReport]:
 class CloudContext:
     """Shared by the services of one process: the store, opened when first needed."""
 
-    def __init__(self, open_store: Callable[[], CloudStore], several: bool = False) -> None:
-        """`several`: other processes do the same with this store."""
+    def __init__(
+        self, open_store: Callable[[], CloudStore], several: bool = False, private: Sequence[Path] = ()
+    ) -> None:
+        """`several`: other processes do the same with this store. `private`: folders with data and keys."""
+        self.private = tuple(private)
         self._open_store = open_store
         self._several = several
         self._lock = threading.Lock()

@@ -51,7 +51,10 @@ class RuleEngineEntry:
     url: Annotated[
         str, Field(pattern="^https?://", description="address of its REST, e.g. http://127.0.0.1:9081")
     ]
-    token_file: Annotated[Path | None, Field(description="file with its token, if it needs one")] = None
+    token_file: Annotated[
+        Path | None,
+        Field(description="file with its token; none: the one that an engine of this machine names"),
+    ] = None
 
 
 @section

@@ -1,6 +1,6 @@
 """The URLs that a webhook may have: View checks one when it is entered, notifications when it is called.
 
-The address behind the name is checked when the connection is made (`notifications/address_guard.py`).
+The address behind the name is checked when the connection is made (`opq_proto.address_guard`).
 """
 
 from urllib.parse import SplitResult, urlsplit

@@ -236,9 +236,10 @@ def test_numbers_of_others_lead_nowhere(scene: demo.Scene, ada: FormBrowser) -> 
     [
         "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example",
         "/%0d%0aSet-Cookie:x=1\r\nx", "/\t/evil.example", "evil.example", "", "///evil.example",
-        "/" + "x" * 2000, "javascript:alert(1)", "/%0d%0aSet-Cookie:x=1", "/%2fevil.example", "/%2F/evil.example",
-        "/%5cevil.example", "/%5C%5Cevil.example", "/%252fevil.example", "/%25255cevil.example", "/a/%2f%2fevil",
-        "/%00", "/%1b[2J", "/incidents?box=1%0a", "/%7f", "/\x85/evil.example", "/\u2028/evil.example",
+        "/" + "x" * 2000, "javascript:alert(1)", "/%0d%0aSet-Cookie:x=1", "/%2fevil.example",
+        "/%2F/evil.example", "/%5cevil.example", "/%5C%5Cevil.example", "/%252fevil.example",
+        "/%25255cevil.example", "/a/%2f%2fevil", "/%00", "/%1b[2J", "/incidents?box=1%0a", "/%7f",
+        "/\x85/evil.example", "/\u2028/evil.example",
     ],
 )  # fmt: skip
 def test_signing_in_leads_to_our_own_pages_only(wanted: str) -> None:

@@ -252,6 +252,14 @@ class RulesSection:
     data_dir: Annotated[
         Path | None, Field(description="folder that holds rules/; without a value D/gateway")
     ] = None
+    file_roots: Annotated[
+        tuple[Path, ...],
+        Field(description="folders below which rules read and write files; none: exports in data_dir"),
+    ] = ()
+    private_networks: Annotated[
+        tuple[str, ...],
+        Field(description="private networks that rules may reach, e.g. 192.168.1.0/24; none by default"),
+    ] = ()
 
 
 @configuration.section

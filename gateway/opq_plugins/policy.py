@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
+from opq_proto.address_guard import Network
+
 MIB = 1 << 20
 UIDS = (61184, 65519)
 """User ids of workers where the server is root: the range that systemd reserves for dynamic users."""
@@ -41,7 +43,9 @@ class Policy:
     trusted: frozenset[str] = frozenset()
     """Plug-ins that may run in this process; those signed by one of `keys` may too."""
     allow_private_addresses: bool = False
-    """Allows downloads from private addresses. Loopback is allowed where `server_on_loopback`."""
+    """Allows downloads from all private addresses. Loopback is allowed where `server_on_loopback`."""
+    private_networks: tuple[Network, ...] = ()
+    """Allows downloads from these."""
     server_on_loopback: bool = True
     file_roots: tuple[Path, ...] = ()
     """file:// is read only below these folders, and below the uploads folder."""

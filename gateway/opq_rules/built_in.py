@@ -1,8 +1,8 @@
 """The toolkit's own sources, sinks and types of connections: a source or sink is one file, found by its name.
 
 A type of connections is the class `Connection` in the file of a sink: its properties, which each of its users
-has too, and `check(wait_s)`, which connects for real and disconnects. It raises OSError where there is no
-answer or no access, ValueError for wrong properties.
+has too, and `check(wait_s, access)`, which connects for real and disconnects. It raises OSError where there
+is no answer or no access, ValueError for wrong properties.
 """
 
 import functools

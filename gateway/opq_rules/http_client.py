@@ -1,23 +1,70 @@
-"""HTTP for rules: the client of sources and sinks, and the meaning of answers."""
+"""HTTP for rules: the client of sources and sinks, and the meaning of answers.
 
-from collections.abc import Mapping
+Each connection goes to an address that the AddressGuard has checked.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpcore
 import httpx
+
+from opq_proto.address_guard import AddressGuard, AddressRefusedError
 
 _AGAIN = frozenset({408, 425, 429})
 
 
-def check_url(url: str) -> None:
-    """Raises ValueError where it is no HTTP address."""
+def check_url(url: str, hosts: AddressGuard | None = None) -> None:
+    """Raises ValueError where it is no HTTP address, or names an address that `hosts` refuses."""
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url  is {url!r}; want http://... or https://...")
+    if hosts is None:
+        return
+    try:
+        hosts.check_literal(urlsplit(url).hostname or "")
+    except AddressRefusedError as error:
+        raise ValueError(f"url  {error}") from error
 
 
-def http_client(timeout_s: float, headers: Mapping[str, object], insecure: bool = False) -> httpx.Client:
+def http_client(
+    timeout_s: float, headers: Mapping[str, object], hosts: AddressGuard, insecure: bool = False
+) -> httpx.Client:
     """A client that ignores proxies and other settings of the service's environment."""
     shown = {name: str(value) for name, value in headers.items()}
-    return httpx.Client(timeout=timeout_s, verify=not insecure, headers=shown, trust_env=False)
+    transport = _GuardedTransport(hosts, insecure)
+    return httpx.Client(timeout=timeout_s, transport=transport, headers=shown, trust_env=False)
+
+
+class _GuardedTransport(httpx.HTTPTransport):
+    def __init__(self, hosts: AddressGuard, insecure: bool) -> None:
+        context = httpx.create_ssl_context(verify=not insecure, trust_env=False)
+        super().__init__(verify=context)
+        self._pool = httpcore.ConnectionPool(ssl_context=context, network_backend=_GuardedNetwork(hosts))
+
+
+class _GuardedNetwork(httpcore.SyncBackend):
+    def __init__(self, hosts: AddressGuard) -> None:
+        self._hosts = hosts
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        try:
+            addresses = self._hosts.addresses(host, port)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        for address in addresses[:-1]:
+            try:
+                return super().connect_tcp(address, port, timeout, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                continue
+        return super().connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
 
 
 def answered(client: httpx.Client, method: str, url: str, **request: Any) -> httpx.Response:

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from opq_plugins.host.host import NotInstalledError, UnknownTypeError
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
+from opq_rules.access import NOTHING, Access, Guarded
 from opq_rules.built_in import CLASSES, KINDS, module_of, types_of
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, UNDEFINED, RuleError
 
@@ -25,9 +27,14 @@ class RulePlugins(Plugins):
         data_dir: Path,
         policy: Policy | None = None,
         own: Mapping[tuple[str, str], Callable[[], Any]] | None = None,
+        access: Access = NOTHING,
     ) -> None:
-        """`own`: (kind, type) -> factory of a source or sink of the service that the engine is part of."""
+        """`own`: (kind, type) -> factory of a source or sink of the service that the engine is part of.
+
+        `access`: the files and hosts that built-in sources and sinks may reach.
+        """
         super().__init__(data_dir, policy)
+        self.access = access
         self._own = own or {}
         self.reserved = frozenset((kind, name) for kind in KINDS for name in types_of(kind))
 
@@ -63,4 +70,6 @@ class RulePlugins(Plugins):
     def _built_in(self, kind: str, type_name: str) -> Any:
         module = module_of(kind, type_name)
         built_in = None if module is None else getattr(module, CLASSES[kind])
+        if built_in is not None and issubclass(built_in, Guarded):
+            built_in = partial(built_in, self.access)
         return self._own.get((kind, type_name), built_in)

@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["opq_rules"]):
     from opq_plugins.policy import Policy
     from opq_rules.api import trials
     from opq_rules.api.app import create_app
-    from opq_rules.api.guard import RequestGuard
+    from opq_rules.api.guard import AllowedTokens, RequestGuard
     from opq_rules.built_in import types_of
     from opq_rules.engine.engine import Engine
     from opq_rules.engine.trying import run_case
@@ -133,7 +133,7 @@ class Rest:
         self.plugins = RulePlugins(FOLDER, Policy(server_on_loopback=False), own)
         self.engine = Engine(FOLDER, self.plugins)
         self.engine.start()
-        self.app = RequestGuard(create_app(self.engine, self.plugins), [], 1 << 20)
+        self.app = RequestGuard(create_app(self.engine, self.plugins), AllowedTokens("fuzz", FOLDER), 1 << 20)
         self.loop = asyncio.new_event_loop()
         self.asked = 0
 
@@ -146,7 +146,11 @@ class Rest:
             **{"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method},
             **{"scheme": "http", "path": way, "raw_path": way.encode(), "query_string": query.encode()},
             **{"root_path": "", "server": ("127.0.0.1", 9081), "client": ("127.0.0.1", 1)},
-            "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
+            "headers": [
+                (b"host", b"127.0.0.1"),
+                (b"authorization", b"Bearer fuzz"),
+                (b"content-type", b"application/json"),
+            ],
         }
         parts = [{"type": "http.request", "body": body, "more_body": False}]
         status, answer = 0, b""

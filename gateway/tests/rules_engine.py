@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from opq_plugins.sdk import Context, Function, Sink, SinkContext, Source, SourceContext
+from opq_proto.address_guard import AddressGuard, networks_of
+from opq_proto.file_roots import FileRoots
+from opq_rules.access import Access
 from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.source_runner import SourceRunner
 from opq_rules.rule_plugins import RulePlugins
+
+EVERYWHERE = Access(FileRoots([Path("/")]), AddressGuard(networks=networks_of(["127.0.0.0/8", "::1"])))
+"""Every file, and this machine's addresses, as an operator could allow them."""
 
 
 class Hand(Source):
@@ -68,7 +74,7 @@ class Kept(Sink):
 
 class Hands(RulePlugins):
     def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir)
+        super().__init__(data_dir, access=EVERYWHERE)
         self.opened: list[SourceContext] = []
         self.rewound: list[Any] = []
         self.broken, self.failed = False, 0

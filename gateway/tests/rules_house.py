@@ -14,12 +14,16 @@ class House:
     """`alone`: as a process of its own, which may be ended; else as part of another service."""
 
     def __init__(self, folder: Path, alone: bool = False, **config: Any) -> None:
-        self.config = configuration.Config(data_dir=folder, endpoint="127.0.0.1:0", **config)
+        reach = {"file_roots": (folder,), "private_networks": ("127.0.0.0/8",)}
+        self.config = configuration.Config(
+            data_dir=folder / "data", endpoint="127.0.0.1:0", **(reach | config)
+        )
         self.ended = threading.Event()
         self.service = RulesService(self.config, self.ended.set if alone else None)
         self.service.start()
         self.url = f"http://127.0.0.1:{self.service.port}"
-        self.http = httpx.Client(base_url=self.url, timeout=200, trust_env=False)
+        headers = {"Authorization": f"Bearer {self.service.token}"}
+        self.http = httpx.Client(base_url=self.url, timeout=200, trust_env=False, headers=headers)
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
         answer = (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from patient_ends import end_patiently
+from rules_engine import EVERYWHERE
 
 from opq_plugins.sdk import Context, Sink, SinkContext
 from opq_proto import log
@@ -72,7 +73,7 @@ def rules(folder: Path) -> list[dict[str, Any]]:
 def main() -> None:
     log.configure("rules")
     folder = Path(sys.argv[1])
-    engine = Engine(folder / "data", Types(folder / "data"))
+    engine = Engine(folder / "data", Types(folder / "data", access=EVERYWHERE))
     engine.start()
     engine.ready.wait()
     path = folder / "numbers.jsonl"

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from engine_token import token_auth
 from free_ports import free_endpoint, free_port
 from waiting import wait_for
 
@@ -52,7 +53,8 @@ def test_a_rule_at_the_edge_asks_makai_by_a_crossing_measurement(tmp_path: Path,
         command = [sys.executable, "-m", "opq_gateway", "run", "--config", str(config)]
         with subprocess.Popen(command, stdout=log, stderr=log) as gateway:
             try:
-                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as rest:
+                url, auth = f"http://127.0.0.1:{port}", token_auth(tmp_path / "gateway")
+                with httpx.Client(base_url=url, timeout=30, trust_env=False, auth=auth) as rest:
                     wait_for(lambda: _answers(rest, gateway), 60)
                     assert rest.post("/streams", json={"sql": STREAM}).status_code == 201
                     actions = [{"request_waveform": {"value": "rms"}}]

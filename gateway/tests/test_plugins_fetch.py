@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from opq_plugins.package.fetch import fetch, refuse_private
+from opq_plugins.package.fetch import fetch, guard_of
 from opq_plugins.policy import Policy
+from opq_proto.address_guard import AddressRefusedError, networks_of
 from opq_proto.errors import PluginError
 
 
@@ -69,7 +70,7 @@ def test_a_zip_is_fetched_also_behind_a_redirect(server: str, tmp_path: Path) ->
         ("/none", "404"),
         ("/to?/to?/to?/good.zip", "redirects"),
         ("/to?file:///etc/passwd", "redirects to 'file"),
-        ("/to?http://10.0.0.1/x.zip", "a private address"),
+        ("/to?http://10.0.0.1/x.zip", "in a private network"),
         ("/to?", "redirects"),
     ],
 )
@@ -87,21 +88,17 @@ def test_what_is_no_url_of_a_zip_is_refused(tmp_path: Path, url: str) -> None:
 
 
 def test_private_addresses_are_refused_unless_allowed() -> None:
-    far = Policy(server_on_loopback=False)
-    for address in (
-        "127.0.0.1",
-        "10.1.2.3",
-        "192.168.0.1",
-        "169.254.169.254",
-        "::1",
-        "fe80::1%eth0",
-        "::ffff:10.0.0.1",
-    ):
-        with pytest.raises(PluginError, match="private address"):
-            refuse_private(address, "host", far)
-        refuse_private(address, "host", Policy(allow_private_addresses=True))
-    refuse_private("127.0.0.1", "host", Policy())
-    refuse_private("1.1.1.1", "host", far)
+    far = guard_of(Policy(server_on_loopback=False))
+    for address in ("127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fe80::1%eth0", "::ffff:10.0.0.1"):
+        with pytest.raises(AddressRefusedError, match="in a private network; upload the file"):
+            far.check_literal(address)
+        guard_of(Policy(allow_private_addresses=True)).check_literal(address)
+    guard_of(Policy()).check_literal("127.0.0.1")
+    for address in ("64:ff9b::7f00:1", "2002:7f00:1::1", "::127.0.0.1", "fec0::1", "10.1.2.3"):
+        with pytest.raises(AddressRefusedError):
+            guard_of(Policy()).check_literal(address)
+    guard_of(Policy(private_networks=networks_of(["10.1.0.0/16"]))).check_literal("10.1.2.3")
+    far.check_literal("1.1.1.1")
 
 
 def test_files_are_read_below_the_allowed_folders_only(tmp_path: Path) -> None:

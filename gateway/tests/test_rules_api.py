@@ -274,7 +274,7 @@ def test_what_an_upload_answers_can_be_named_where_the_data_folder_is_relative(
     made = House(Path("opq"))
     try:
         path = made.ask("POST", "/config/uploads", {"name": "set.json", "content": "{}"}, 201)
-        assert Path(path).is_absolute() and path == str(tmp_path / "opq/rules/uploads/set.json")
+        assert Path(path).is_absolute() and path == str(tmp_path / "opq/data/rules/uploads/set.json")
         made.ask("POST", "/ruleset/import", {"file": f"file://{path}"})
     finally:
         assert made.stop() == []

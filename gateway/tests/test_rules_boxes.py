@@ -15,6 +15,7 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 from plugin_zips import Whose
+from rules_engine import EVERYWHERE
 from waiting import wait_for
 
 from opq_gateway.measuring import intervals
@@ -183,14 +184,14 @@ def recorded(folder: Path, samples: int) -> Path:
 
 def test_a_recording_comes_in_windows_and_goes_on_where_it_was(tmp_path: Path) -> None:
     path = recorded(tmp_path, 5_000)
-    source = recording.Source()
+    source = recording.Source(EVERYWHERE)
     source.configure(str(path), {})
     with opened(source) as whose:
         wait_for(lambda: whose.offset == 5_000)
     assert [len(row["samples"]) for row in whose.rows] == [2_400, 2_400, 200]
     assert [row["start_ms"] for row in whose.rows] == [1_000_000, 1_000_200, 1_000_400]
     assert [sample for row in whose.rows for sample in row["samples"]] == list(range(5_000))
-    source = recording.Source()
+    source = recording.Source(EVERYWHERE)
     source.configure(str(path), {"unit": "volts"})
     source.rewind(2_400)
     with opened(source) as again:
@@ -210,14 +211,14 @@ def test_a_broken_recording_is_reported(tmp_path: Path) -> None:
     ):
         path.with_suffix(".json").write_text(text)
         with pytest.raises(ValueError, match=why):
-            recording.Source().configure(str(path), {})
+            recording.Source(EVERYWHERE).configure(str(path), {})
     path.with_suffix(".json").write_text(good)
     path.write_bytes(b"odd")
     with pytest.raises(ValueError, match="whole samples"):
-        recording.Source().configure(str(path), {})
+        recording.Source(EVERYWHERE).configure(str(path), {})
     np.save(path.with_suffix(".npy"), np.zeros((2, 2), np.int16))
     with pytest.raises(ValueError, match="shape"):
-        recording.Source().configure(str(path.with_suffix(".npy")), {})
+        recording.Source(EVERYWHERE).configure(str(path.with_suffix(".npy")), {})
 
 
 def test_a_request_names_box_span_and_what_the_rule_saw() -> None:
@@ -296,7 +297,7 @@ def test_a_rule_that_always_holds_asks_for_so_much_and_counts_the_rest() -> None
 
 def test_a_rule_over_a_recording_goes_on_after_a_restart_and_doubles_nothing(tmp_path: Path) -> None:
     path, out = recorded(tmp_path, 24_000), tmp_path / "out.jsonl"
-    config = rules_config.Config(data_dir=tmp_path / "data", endpoint="127.0.0.1:0")
+    config = rules_config.Config(data_dir=tmp_path / "data", endpoint="127.0.0.1:0", file_roots=(tmp_path,))
     stream = f'CREATE STREAM dip () WITH (DATASOURCE="{path}", TYPE="recording", CONF_KEY="slow")'
     sink = {"file": {"path": str(out), "fileType": "lines", "sendSingle": True, "idField": "row_id"}}
     rule = {"id": "r", "sql": "SELECT first_sample FROM dip", "actions": [sink], "options": {"qos": 1}}

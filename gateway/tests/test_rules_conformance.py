@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from engine_token import token_auth
 from waiting import wait_for
 
 from opq_rules.api import config as configuration
@@ -37,7 +38,7 @@ class House:
         self.service = RulesService(config)
         self.service.start()
         url = f"http://127.0.0.1:{self.service.port}"
-        self.http = httpx.Client(base_url=url, timeout=200, trust_env=False)
+        self.http = httpx.Client(base_url=url, timeout=200, trust_env=False, auth=token_auth(folder))
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200, **sent: Any) -> Any:
         if body is not None:

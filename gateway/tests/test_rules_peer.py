@@ -74,5 +74,6 @@ def test_a_worker_may_not_ask_for_a_stream_or_rule(service: RulesService) -> Non
     assert make is not None
     function, address = make(), f"http://127.0.0.1:{service.port}"
     assert function.exec([f"{address}/streams"], Whose()) == 403
-    with urllib.request.urlopen(f"{address}/streams", timeout=60) as answer:
+    asked = urllib.request.Request(f"{address}/streams", headers={"Authorization": service.token})
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         assert json.load(answer) == []

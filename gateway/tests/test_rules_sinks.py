@@ -18,7 +18,7 @@ import pytest
 import zmq
 from free_ports import free_port
 from mosquitto_of_ones_own import MOSQUITTO, Broker
-from rules_engine import running, stream
+from rules_engine import EVERYWHERE, running, stream
 from waiting import wait_for
 
 from opq_plugins.sdk import Sink
@@ -88,7 +88,7 @@ class Server:
 
 def test_rest_posts_json_to_an_address_made_of_the_row() -> None:
     with Server() as server:
-        sink = opened(rest.Sink(), url=server.url + "/boxes/{{.box}}", headers={"X-Key": 1})
+        sink = opened(rest.Sink(EVERYWHERE), url=server.url + "/boxes/{{.box}}", headers={"X-Key": 1})
         sink.collect(Context(), [{"box": "4", "v": 1.5}])
         sink.close(Context())
     assert server.got == [("POST", "/boxes/4", "application/json", b'[{"box":"4","v":1.5}]')]
@@ -97,7 +97,7 @@ def test_rest_posts_json_to_an_address_made_of_the_row() -> None:
 @pytest.mark.parametrize("code", [408, 429, 500, 503])
 def test_rest_takes_a_busy_server_as_one_that_may_be_asked_again(code: int) -> None:
     with Server(code) as server:
-        sink = opened(rest.Sink(), url=server.url)
+        sink = opened(rest.Sink(EVERYWHERE), url=server.url)
         with pytest.raises(ConnectionError, match=str(code)):
             sink.collect(Context(), [{"v": 1}])
         sink.collect(Context(), [{"v": 1}])
@@ -106,22 +106,22 @@ def test_rest_takes_a_busy_server_as_one_that_may_be_asked_again(code: int) -> N
 
 def test_rest_takes_a_refusal_as_final_and_nobody_there_as_passing() -> None:
     with Server(422) as server:
-        sink = opened(rest.Sink(), url=server.url)
+        sink = opened(rest.Sink(EVERYWHERE), url=server.url)
         with pytest.raises(ValueError, match="422"):
             sink.collect(Context(), [{"v": 1}])
         sink.close(Context())
-    gone = opened(rest.Sink(), url=f"http://127.0.0.1:{free_port()}")
+    gone = opened(rest.Sink(EVERYWHERE), url=f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ConnectionError):
         gone.collect(Context(), [{"v": 1}])
 
 
 def test_wrong_properties_are_named_with_what_is_allowed() -> None:
     with pytest.raises(ValueError, match=r"url  missing.*|methd  unknown key; did you mean"):
-        rest.Sink().configure({"methd": "GET"})
+        rest.Sink(EVERYWHERE).configure({"methd": "GET"})
     with pytest.raises(ValueError, match="want http://"):
-        rest.Sink().configure({"url": "ftp://x"})
+        rest.Sink(EVERYWHERE).configure({"url": "ftp://x"})
     with pytest.raises(ValueError, match="table  is 'a; DROP"):
-        sql.Sink().configure({"url": "sqlite://", "table": "a; DROP TABLE b"})
+        sql.Sink(EVERYWHERE).configure({"url": "sqlite://", "table": "a; DROP TABLE b"})
     with pytest.raises(ValueError, match="server is"):
         mqtt.Sink().configure({"server": "http://x", "topic": "t"})
         mqtt.Client(mqtt.Config(server="http://x"))
@@ -144,7 +144,7 @@ def rows_of(base: Path, text: str = "SELECT box, v, more FROM t ORDER BY rowid")
 
 
 def test_sql_binds_values_so_that_no_text_becomes_a_statement(base: Path) -> None:
-    sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="t")
+    sink = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}", table="t")
     evil = "x'); DROP TABLE t; --"
     sink.collect(Context(), [{"box": evil, "v": 1.5, "more": {"a": [1]}}, {"box": "2", "v": None}])
     sink.close(Context())
@@ -152,16 +152,16 @@ def test_sql_binds_values_so_that_no_text_becomes_a_statement(base: Path) -> Non
 
 
 def test_sql_refuses_a_column_whose_name_is_a_statement(base: Path) -> None:
-    sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="t")
+    sink = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}", table="t")
     with pytest.raises(ValueError, match="column  is"):
         sink.collect(Context(), [{"box) VALUES (1); --": 1}])
 
 
 def test_sql_says_what_will_not_pass_and_what_may(base: Path) -> None:
-    sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="nowhere")
+    sink = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}", table="nowhere")
     with pytest.raises(ValueError, match="no such table"):
         sink.collect(Context(), [{"v": 1}])
-    locked = opened(sql.Sink(), url=f"sqlite:///{base}?timeout=0.05", table="t")
+    locked = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}?timeout=0.05", table="t")
     with sqlite3.connect(base, isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(ConnectionError, match="locked"):
@@ -169,7 +169,7 @@ def test_sql_says_what_will_not_pass_and_what_may(base: Path) -> None:
 
 
 def test_sql_stores_once_what_is_sent_twice(base: Path) -> None:
-    sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="t", exactlyOnce=True)
+    sink = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}", table="t", exactlyOnce=True)
     first = Context(["r:1/0", "r:1/1"])
     for context, row in ((first, "1"), (first, "1"), (Context(["r:2/0", "r:2/1"]), "2"), (first, "1")):
         sink.collect(context, [{"box": row, "v": 0.0}, {"box": row, "v": 1.0}])
@@ -186,7 +186,7 @@ def test_sql_stores_once_what_is_sent_twice(base: Path) -> None:
 
 def test_sql_sinks_that_are_opened_together_on_a_new_base_all_open(tmp_path: Path) -> None:
     def open_at(path: Path, together: threading.Barrier) -> None:
-        sink = sql.Sink()
+        sink = sql.Sink(EVERYWHERE)
         sink.configure({"url": f"sqlite:///{path}", "table": "t", "exactlyOnce": True})
         together.wait()
         sink.open(Context())
@@ -203,11 +203,11 @@ def test_sql_sinks_that_are_opened_together_on_a_new_base_all_open(tmp_path: Pat
 def test_sql_tells_at_once_that_its_base_cannot_be_opened(tmp_path: Path) -> None:
     """What fails while it opens keeps what it was to take."""
     with pytest.raises((ConnectionError, ValueError), match="unable to open"):
-        opened(sql.Sink(), url=f"sqlite:///{tmp_path}/nowhere/base.sqlite", table="t")
+        opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{tmp_path}/nowhere/base.sqlite", table="t")
 
 
 def test_sql_updates_and_deletes_by_key(base: Path) -> None:
-    sink = opened(sql.Sink(), url=f"sqlite:///{base}", table="t", rowkindField="do", keyField="box")
+    sink = opened(sql.Sink(EVERYWHERE), url=f"sqlite:///{base}", table="t", rowkindField="do", keyField="box")
     for row in (
         {"box": "1", "v": 1.0},
         {"box": "2", "v": 2.0, "do": "insert"},
@@ -272,7 +272,7 @@ def test_what_a_sink_cannot_write_is_refused_with_the_rule(tmp_path: Path) -> No
 
 def test_file_writes_lines_and_rolls_by_size(tmp_path: Path) -> None:
     sink = opened(
-        file.Sink(),
+        file.Sink(EVERYWHERE),
         path=str(tmp_path / "deep" / "rows.jsonl"),
         rollingSize=10,
         keepFiles=2,
@@ -289,7 +289,7 @@ def test_file_that_cannot_be_rolled_now_stays_one_and_loses_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "rows.jsonl"
-    sink = opened(file.Sink(), path=str(path), rollingSize=1)
+    sink = opened(file.Sink(EVERYWHERE), path=str(path), rollingSize=1)
     sink.collect(Context(), [{"k": 0}])
     others = os.open(os.devnull, os.O_RDONLY)
     with monkeypatch.context() as patch:
@@ -312,7 +312,7 @@ def test_file_that_cannot_be_rolled_now_stays_one_and_loses_no_row(
 def test_file_with_ids_writes_once_what_is_sent_again_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     for ids in (["r:1/0"], ["r:1/0", "r:2/0"]):  # the second start sends the first one again
-        sink = opened(file.Sink(), path=str(path), idField="_id")
+        sink = opened(file.Sink(EVERYWHERE), path=str(path), idField="_id")
         for row_id in ids:
             sink.collect(Context([row_id]), [{"v": row_id}])
         sink.close(Context())
@@ -322,13 +322,13 @@ def test_file_with_ids_writes_once_what_is_sent_again_after_a_restart(tmp_path: 
 def test_file_does_not_wait_at_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="no plain file"):
-        opened(file.Sink(), path=str(tmp_path / "pipe"))
+        opened(file.Sink(EVERYWHERE), path=str(tmp_path / "pipe"))
 
 
 def test_file_goes_on_behind_half_a_line_that_a_power_cut_left(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"k":1}\n{"k"')
-    sink = opened(file.Sink(), path=str(path))
+    sink = opened(file.Sink(EVERYWHERE), path=str(path))
     sink.collect(Context(), [{"k": 2}])
     sink.close(Context())
     assert path.read_text().splitlines() == ['{"k":1}', '{"k"', '{"k":2}']
@@ -337,7 +337,7 @@ def test_file_goes_on_behind_half_a_line_that_a_power_cut_left(tmp_path: Path) -
 def test_file_writes_csv_with_one_header(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     for row in ({"a": 1, "b": 'x"y'}, {"a": 2, "c": 3}):
-        sink = opened(file.Sink(), path=str(path), fileType="csv", columns=["a", "b"])
+        sink = opened(file.Sink(EVERYWHERE), path=str(path), fileType="csv", columns=["a", "b"])
         sink.collect(Context(), [row])
         sink.close(Context())
     assert list(csv.reader(path.open())) == [["a", "b"], ["1", 'x"y'], ["2", ""]]
@@ -345,7 +345,7 @@ def test_file_writes_csv_with_one_header(tmp_path: Path) -> None:
 
 def test_file_writes_whole_parquet_files(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed (extra parquet)")
-    sink = opened(file.Sink(), path=str(tmp_path / "rows.parquet"), fileType="parquet")
+    sink = opened(file.Sink(EVERYWHERE), path=str(tmp_path / "rows.parquet"), fileType="parquet")
     sink.collect(Context(), [{"k": 1, "v": 0.5}, {"k": 2, "v": None}])
     sink.collect(Context(), [{"k": 3}])
     sink.close(Context())
@@ -366,11 +366,11 @@ def pull() -> Iterator[tuple[zmq.Socket[bytes], int]]:
 
 
 def test_zmq_pushes_to_a_peer_and_says_when_there_is_none(pull: tuple[zmq.Socket[bytes], int]) -> None:
-    sink = opened(zmq_sink.Sink(), url=f"tcp://127.0.0.1:{pull[1]}", type="push", bind=False)
+    sink = opened(zmq_sink.Sink(EVERYWHERE), url=f"tcp://127.0.0.1:{pull[1]}", type="push", bind=False)
     sink.collect(Context(), [{"v": 1}])
     assert pull[0].recv() == b'[{"v":1}]'
     sink.close(Context())
-    alone = opened(zmq_sink.Sink(), url=f"tcp://127.0.0.1:{free_port()}", type="push", timeout=50)
+    alone = opened(zmq_sink.Sink(EVERYWHERE), url=f"tcp://127.0.0.1:{free_port()}", type="push", timeout=50)
     with pytest.raises(TimeoutError, match="no peer received it"):
         alone.collect(Context(), [{"v": 1}])
     alone.close(Context())
@@ -378,7 +378,7 @@ def test_zmq_pushes_to_a_peer_and_says_when_there_is_none(pull: tuple[zmq.Socket
 
 def test_zmq_publishes_under_a_topic_of_the_row() -> None:
     port = free_port()
-    sink = opened(zmq_sink.Sink(), url=f"tcp://127.0.0.1:{port}", topic="box/{{.box}}")
+    sink = opened(zmq_sink.Sink(EVERYWHERE), url=f"tcp://127.0.0.1:{port}", topic="box/{{.box}}")
     ear = zmq.Context.instance().socket(zmq.SUB)
     ear.setsockopt(zmq.SUBSCRIBE, b"box/4")
     ear.connect(f"tcp://127.0.0.1:{port}")

@@ -14,6 +14,7 @@ import paho.mqtt.client as paho
 import pytest
 from free_ports import free_port
 from mosquitto_of_ones_own import MOSQUITTO, Broker
+from rules_engine import EVERYWHERE
 from source_streams import Stream, made, running
 from waiting import wait_for
 
@@ -155,7 +156,7 @@ def test_httppull_asks_again_and_leaves_out_what_has_not_changed() -> None:
     stream = Stream()
     with (
         answering(answers) as (url, paths),
-        running(made(httppull.Source(), "/rms", url=url, interval=5, incremental=True), stream),
+        running(made(httppull.Source(EVERYWHERE), "/rms", url=url, interval=5, incremental=True), stream),
     ):
         wait_for(lambda: len(paths) > 5)
     assert paths[0] == "/rms"
@@ -170,7 +171,7 @@ def test_httppull_with_response_type_body_wants_a_code_of_success_in_the_answer(
     stream = Stream()
     with (
         answering([(200, answer) for answer in [*good, *bad, last]]) as (url, _),
-        running(made(httppull.Source(), "", url=url, interval=5, responseType="body"), stream),
+        running(made(httppull.Source(EVERYWHERE), "", url=url, interval=5, responseType="body"), stream),
     ):
         wait_for(lambda: last in stream.payloads)
     assert stream.payloads[:3] == [*good, last]

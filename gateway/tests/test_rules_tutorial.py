@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from engine_token import token_auth
 from free_ports import free_port
 from mariadb_of_ones_own import MariaDb, reason_without, running
 from mosquitto_of_ones_own import MOSQUITTO, Broker
@@ -77,7 +78,8 @@ class Rules:
         folder.mkdir()
         with self.log.open("wb") as out:
             self._process = subprocess.Popen(command, stdout=out, stderr=out)
-        self._http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
+        url, auth = f"http://127.0.0.1:{port}", token_auth(folder)
+        self._http = httpx.Client(base_url=url, timeout=60, trust_env=False, auth=auth)
         wait_for(self._answers, 60)
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:

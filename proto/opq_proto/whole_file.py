@@ -16,6 +16,18 @@ class FileNotWrittenError(OpqError, OSError):
     """The file cannot be written; an existing one is unchanged."""
 
 
+def private_folder(path: Path) -> Path:
+    """Makes a folder of ours, and the missing ones above it, with mode 0700; an older one gets that mode."""
+    if not path.parent.is_dir():
+        private_folder(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    now = path.stat()
+    if now.st_mode & 0o077 and now.st_uid == os.geteuid():
+        path.chmod(0o700)
+    return path
+
+
 def write_whole_file(path: Path, pieces: Iterable[bytes], mode: int = 0o666) -> int:
     """Writes the pieces; returns how many bytes. Raises as `whole_file`, and what `pieces` raises."""
     with whole_file(path, mode) as file:

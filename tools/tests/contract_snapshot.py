@@ -317,7 +317,7 @@ def rules_texts(folder: Path) -> dict[str, str]:
         return {
             "rest/rules.txt": rest(house.http.get("/openapi.json").json()),
             "answers/rules.txt": _answers(house.http, RULES_REQUESTS),
-            "files/rules.txt": "".join(files_of(folder / "rules")),
+            "files/rules.txt": "".join(files_of(folder / "rules" / "data")),
         }
     finally:
         house.stop()
@@ -492,10 +492,10 @@ def system_text(folder: Path) -> str:
     with house(folder) as up:
         up.wait_for("on the page")
         end_s = time.monotonic() + ANSWERS_S
-        lines = _system_answers(up.offset)
+        lines = _system_answers(up.offset, folder)
         while not set(golden.splitlines()) <= set(lines) and time.monotonic() < end_s:
             time.sleep(1)
-            lines = _system_answers(up.offset)
+            lines = _system_answers(up.offset, folder)
         where = ("--data-dir", str(folder))
         exported = json.loads(_tools("export", "measurements", *where, "--box", "1", "--format", "json"))
         lines += ["export measurements", *sorted({f"  {x.partition(': ')[0]}" for x in keys_of(exported)})]
@@ -503,11 +503,13 @@ def system_text(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _system_answers(offset: int) -> list[str]:
+def _system_answers(offset: int, data_dir: Path) -> list[str]:
+    from engine_token import token_auth
+
     from opq_proto.ports import PORTS
 
-    lines = []
-    with httpx.Client(timeout=30, trust_env=False) as client:
+    lines, auth = [], token_auth(data_dir)
+    with httpx.Client(timeout=30, trust_env=False, auth=auth) as client:
         for port, path in SYSTEM_REQUESTS:
             answer = client.get(f"http://127.0.0.1:{PORTS[port] + offset}{path}")
             lines.append(f"{port} {path} -> {answer.status_code}")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from engine_token import token_auth
 from free_ports import free_port
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
@@ -25,6 +26,7 @@ from opq_proto.errors import OpqError
 from opq_proto.messages import Measurement, Metric
 from opq_proto.opq_pb2 import DESCRIPTOR
 from opq_proto.ports import PORTS
+from opq_proto.rest_token import named_token
 from opq_tools.cli import tools
 
 OPQ = DESCRIPTOR.serialized_pb
@@ -67,6 +69,14 @@ class Engine:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def exports(self) -> Path:
+        return self._folder / "D" / "exports"
+
+    @property
+    def auth(self) -> Callable[[httpx.Request], httpx.Request]:
+        return token_auth(self._folder / "D")
 
     def tools(self, *arguments: str, code: int = 0, given: str | None = None) -> str:
         done = run(*arguments, url=self.url, given=given)
@@ -116,7 +126,7 @@ def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def engine(one_engine: Engine) -> Iterator[Engine]:
     """The module's engine; each test leaves it without rules, streams and tables."""
     yield one_engine
-    with httpx.Client(base_url=f"http://127.0.0.1:{one_engine.port}", trust_env=False) as rest:
+    with httpx.Client(base_url=one_engine.url, trust_env=False, auth=one_engine.auth) as rest:
         until = time.monotonic() + 60
         while rules := rest.get("/rules").json():  # a query's own goes by itself, too
             for rule in rules:
@@ -130,7 +140,7 @@ def engine(one_engine: Engine) -> Iterator[Engine]:
 def simulated(engine: Engine) -> None:
     body = {"data": [{"v": 1}, {"v": 130}, {"v": 140}], "interval": 5}
     url = f"http://127.0.0.1:{engine.port}/metadata/sources/simulator/confKeys/three"
-    assert httpx.put(url, json=body, trust_env=False).status_code == 200
+    assert httpx.put(url, json=body, trust_env=False, auth=engine.auth).status_code == 200
     assert engine.tools("stream", "create", "demo", SIMULATED) == "stream demo created\n"
 
 
@@ -138,7 +148,7 @@ def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path)
     simulated(engine)
     assert engine.tools("stream", "list") == "demo\n"
     assert "TYPE: simulator" in engine.tools("stream", "show", "demo")
-    out = tmp_path / "out.jsonl"
+    out = engine.exports / "out.jsonl"
     action = json.dumps({"file": {"path": str(out)}})
     engine.tools("rule", "create", "deep", "SELECT v FROM demo WHERE v > 126", "--action", action)
     assert engine.tools("rule", "list") == "deep  running\n"
@@ -360,7 +370,9 @@ def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_pat
     run("plugin", "pack", str(folder), "--out", str(tmp_path / "twice.zip"))
     engine.tools("plugin", "create", "function", "twice", "-z", str(tmp_path / "twice.zip"))
     uploads = f"http://127.0.0.1:{engine.port}/config/uploads"
-    assert httpx.get(uploads, trust_env=False).json() == []  # what was uploaded has been cleared away
+    assert (
+        httpx.get(uploads, trust_env=False, auth=engine.auth).json() == []
+    )  # what was uploaded has been cleared away
     assert engine.json("plugin", "show", "function", "twice")["version"] == "1.0.0"
     assert engine.json("plugin", "status", "function", "twice")["name"] == "twice"
     assert engine.tools("plugin", "list", "udf") == "twice\n"
@@ -398,3 +410,17 @@ def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp
     assert done.returncode == 1
     assert "has no opq.db" in done.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_the_token_is_read_where_the_engine_names_it_or_from_a_file(engine: Engine, tmp_path: Path) -> None:
+    """Not for an address of another machine, and no other file whatever an engine names."""
+    engine.tools("rule", "list")
+    wrong = tmp_path / "wrong"
+    wrong.write_text("x" * 43)
+    refused = engine.tools("rule", "list", "--token-file", str(wrong), code=1)
+    assert "the token is in " in refused and refused.rstrip().endswith(
+        "--token-file names another file with one"
+    )
+    for path in (str(wrong), "rules/rest_token", "/etc/passwd", 3):
+        assert named_token(json.dumps({"token_file": path}).encode()) is None
+    assert named_token(b"[" * 100_000) is None and named_token(b"") is None

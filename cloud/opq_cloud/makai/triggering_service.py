@@ -339,7 +339,8 @@ class TriggeringService:
             return None
         from opq_cloud.makai.judging.rules import RuleHost  # loads FastAPI: only where rules are enabled
 
-        made = RuleHost(self._config.rules, self._data_dir, self.counters, self._triggers, self._bus_endpoint)
+        own, private = self._config.rules, self._shared.private
+        made = RuleHost(own, self._data_dir, self.counters, self._triggers, self._bus_endpoint, private)
         return opened.enter_context(closing(made))
 
     def _refresh_nominals(self) -> None:

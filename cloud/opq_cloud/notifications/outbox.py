@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.mail_server import MailServer
-from opq_cloud.notifications.address_guard import DeliveryRefusedError
 from opq_cloud.notifications.messages import mail_of
 from opq_cloud.notifications.mqtt_channel import MqttChannel
 from opq_cloud.notifications.send_time import zone_of
-from opq_cloud.notifications.webhook_channel import WebhookChannel
+from opq_cloud.notifications.webhook_channel import DeliveryRefusedError, WebhookChannel
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.incidents.seen import box_sight
 from opq_cloud.store.records.accounts import Account, AccountRecords

@@ -13,7 +13,6 @@ import zmq
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.mail_server import MailServer
-from opq_cloud.notifications.address_guard import AddressGuard
 from opq_cloud.notifications.health_watch import HealthWatch
 from opq_cloud.notifications.incident_watch import TOPIC, IncidentWatch
 from opq_cloud.notifications.mqtt_channel import MqttChannel
@@ -25,6 +24,7 @@ from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, CloudService, HealthReport, ServiceCounters, turn_health
 from opq_cloud.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
 from opq_proto import log as logs
+from opq_proto.address_guard import AddressGuard
 from opq_proto.errors import StoreError
 from opq_proto.http_server import HttpServer
 from opq_proto.own_thread import OwnThread
@@ -34,6 +34,7 @@ from opq_proto.zmq_inbox import waiting_messages
 log = logs.get(service="notifications")
 
 EXPIRE_EVERY_S = 3600.0
+ALLOW_BY = "; an administrator may allow it by name in [notifications] private_hosts"
 DISCOVERY_AGAIN_S = 30.0
 BUS_MESSAGES = 10_000
 """Messages that may wait on the bus; beyond that the newest are lost, but the store has their incidents."""
@@ -68,7 +69,7 @@ class Notifications:
         view_url = self._config.view.public_url or f"http://{self._config.view.http_endpoint}"
         with ExitStack() as opened:
             mqtt = opened.enter_context(closing(MqttChannel(section.mqtt)))
-            webhook = WebhookChannel(AddressGuard(section.private_hosts))
+            webhook = WebhookChannel(AddressGuard(section.private_hosts, advice=ALLOW_BY))
             channels = SendingChannels(MailServer(self._config.view.mail), webhook, mqtt, view_url)
             outbox = opened.enter_context(
                 closing(NotificationOutbox(store.people, channels, self.counters, section.claim_s))

@@ -10,13 +10,16 @@ import hmac
 import http.client
 import json
 import socket
+import ssl
 import threading
 import time
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
-from opq_cloud.notifications.address_guard import AddressGuard, DeliveryRefusedError
 from opq_cloud.store.records.notifications import NotificationEntry
+from opq_cloud.webhook_address import checked_url
+from opq_proto.address_guard import AddressGuard, AddressRefusedError
+from opq_proto.errors import OpqError
 
 CONNECT_S = 10.0
 WHOLE_S = 20.0
@@ -25,6 +28,10 @@ RETRY_FROM_STATUS = 500
 RETRY_STATUSES = frozenset({408, 425, 429})
 """Answers after which the request is tried again, in addition to those from RETRY_FROM_STATUS on."""
 SIGNATURE = "Opq-Signature"
+
+
+class DeliveryRefusedError(OpqError):
+    """The notification cannot be delivered; another try would fail too."""
 
 
 def signature(secret: str, at_s: int, body: bytes) -> str:
@@ -62,7 +69,7 @@ class WebhookChannel:
         }
         parts = urlsplit(to)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        with closing(self._guard.connection(to, CONNECT_S)) as connection:
+        with closing(opened(self._guard, to, CONNECT_S)) as connection:
             cut = threading.Timer(WHOLE_S, _cut, (connection.sock,))
             cut.daemon = True
             cut.start()
@@ -77,6 +84,34 @@ class WebhookChannel:
             raise ConnectionError(f"answered {status}")
         if not 200 <= status < 300:
             raise DeliveryRefusedError(f"answered {status}")
+
+
+def opened(guard: AddressGuard, url: str, timeout_s: float) -> http.client.HTTPConnection:
+    """Returns an open connection for one request; for https, the certificate is checked for the name.
+
+    Raises:
+        DeliveryRefusedError: the URL is invalid, or leads only to addresses that are not allowed.
+        OSError: the name cannot be resolved, or no address accepts the connection.
+    """
+    try:
+        parts = checked_url(url)
+    except ValueError as error:
+        raise DeliveryRefusedError(str(error)) from error
+    host = parts.hostname or ""
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    made = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    try:
+        plain = guard.connected(host, port, timeout_s)
+    except AddressRefusedError as error:
+        raise DeliveryRefusedError(str(error)) from error
+    try:
+        context = ssl.create_default_context()
+        made.sock = context.wrap_socket(plain, server_hostname=host) if secure else plain
+    except BaseException:
+        plain.close()
+        raise
+    return made
 
 
 def _cut(peer: socket.socket) -> None:

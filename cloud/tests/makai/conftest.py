@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import zmq
+from engine_token import token_auth
 from free_ports import free_endpoint, free_port
 from in_thread import in_thread
 from zmq.utils.monitor import recv_monitor_message
@@ -364,7 +365,8 @@ class House:
         )
         self.service = TriggeringService(config, self.shared, Nominal(120.0, 60.0), folder)
         self.uploads = folder / "rules/uploads"
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False)
+        url, auth = f"http://127.0.0.1:{self.port}", token_auth(folder)
+        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False, auth=auth)
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
         answer = self.http.request(method, path, json=body)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_cloud.notifications.address_guard import public_address
 from opq_cloud.notifications.incident_news import ReportedFindings, incident_news, mismatch
 from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponent, outage_is_news
 from opq_cloud.notifications.rows_endpoint import SentRow
@@ -51,22 +50,6 @@ def kinds_said(rule: NotificationRule, incidents: list[Incident]) -> list[str]:
             said.add(news.finding_ids, news.level)
             kinds.append(news.kind)
     return kinds
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "fec0::1",
-        "::ffff:127.0.0.1",
-        "64:ff9b::7f00:1",
-        "2002:7f00:1::",
-        "fe80::1%eth0",
-        "0.0.0.0",
-        "240.0.0.1",
-    ],
-)
-def test_what_leads_to_this_machine_or_its_network_is_not_public(address: str) -> None:
-    assert not public_address(address)
 
 
 def test_half_a_surrogate_pair_of_a_row_reaches_no_page() -> None:

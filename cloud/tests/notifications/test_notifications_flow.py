@@ -25,7 +25,6 @@ from waiting import wait_for
 
 from opq_cloud.mail_server import MailServer
 from opq_cloud.notification_settings import NotificationMqttSection
-from opq_cloud.notifications.address_guard import AddressGuard
 from opq_cloud.notifications.incident_watch import IncidentWatch
 from opq_cloud.notifications.mqtt_channel import MqttChannel
 from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
@@ -36,6 +35,7 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.store.records.notifications import NotificationEntry
 from opq_cloud.view_settings import MailSection
+from opq_proto.address_guard import AddressGuard
 from opq_proto.errors import StoreError
 
 SECOND_NS = 10**9

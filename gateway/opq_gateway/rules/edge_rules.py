@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from opq_gateway.config import Config, data_folder
+from opq_gateway.config import Config, data_folder, key_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, MeasuredFeed, Values
 from opq_gateway.serial_side.outputs import Outputs
@@ -71,6 +71,8 @@ class EdgeRules:
                 data_dir=wanted.data_dir or data_folder(config),
                 endpoint=wanted.endpoint or "",
                 token_file=wanted.token_file,
+                file_roots=wanted.file_roots,
+                private_networks=wanted.private_networks,
             )
         )
         own: dict[tuple[str, str], Callable[[], Any]] = {
@@ -78,7 +80,9 @@ class EdgeRules:
             ("source", "opqwave"): partial(WaveSource, self._waves),
             ("sink", "request_waveform"): partial(Sink, self._request_waveform),
         }
-        self._service = RulesService(settings, own=own)
+        assert config.data_dir is not None
+        private = config.data_dir, key_folder(config).root
+        self._service = RulesService(settings, own=own, private=private)
         self.port = self._service.port
         self._service.start()
 

@@ -4,10 +4,11 @@ It connects to the address that was checked, even if the name resolves to anothe
 """
 
 import http.client
-import ipaddress
+import os
 import shutil
 import socket
 import ssl
+import stat
 import threading
 import time
 from collections.abc import Sequence
@@ -16,8 +17,13 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from opq_plugins.policy import Policy
+from opq_proto.address_guard import AddressGuard, networks_of
 from opq_proto.errors import PluginError
+from opq_proto.file_roots import FileRoots
 
+ADVICE = "; upload the file, or allow such a network by private_networks"
+EVERYWHERE = networks_of(["0.0.0.0/0", "::/0"])
+LOOPBACK = networks_of(["127.0.0.0/8", "::1/128"])
 CHUNK_BYTES = 1 << 16
 CONNECT_S = 10.0
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -58,20 +64,19 @@ def _split(url: str) -> SplitResult:
 def _copy(parts: SplitResult, target: Path, policy: Policy, roots: Sequence[Path]) -> None:
     if parts.netloc not in ("", "localhost"):
         raise PluginError(f"file://{parts.netloc}…: want file:/// and a path of this machine")
-    if "\x00" in (text := unquote(parts.path)):
-        raise PluginError("a path with a zero byte is refused")
+    files, text = FileRoots(roots), unquote(parts.path)
     try:
-        path = Path(text).resolve(strict=True)
-    except (OSError, RuntimeError, UnicodeError):
-        path = None
-    if path is None or not any(path.is_relative_to(root.resolve()) for root in roots):
-        # one answer for both: it must not reveal which files exist
-        raise PluginError(
-            f"{text}: not there, or not below {', '.join(map(str, roots)) or 'any allowed folder'}"
-        )
-    if not path.is_file() or path.stat().st_size > policy.max_zip_bytes:
-        raise PluginError(f"{path}: no file of at most {policy.max_zip_bytes} bytes")
-    shutil.copyfile(path, target)
+        handle = files.open(files.checked(text), os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        # one answer for all: it must not reveal which files exist
+        allowed = ", ".join(map(str, roots)) or "any allowed folder"
+        raise PluginError(f"{text[:200]!r}: not there, or not below {allowed}") from None
+    with open(handle, "rb") as file:  # noqa: PTH123
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > policy.max_zip_bytes:
+            raise PluginError(f"{text}: no file of at most {policy.max_zip_bytes} bytes")
+        with target.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
 
 
 class _Download:
@@ -124,20 +129,19 @@ class _Download:
         return None
 
     def _connected(self, parts: SplitResult, host: str) -> socket.socket:
+        guard = guard_of(self._policy)
+        wait_s = max(0.1, min(CONNECT_S, self._end_s - time.monotonic()))
         try:
-            found = socket.getaddrinfo(host, _port(parts), type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            raise PluginError(f"{host}: {error}") from None
-        for *_, address in found:
-            refuse_private(str(address[0]), host, self._policy)
-        last: OSError | None = None
-        for *_, address in found:
-            wait_s = max(0.1, min(CONNECT_S, self._end_s - time.monotonic()))
-            try:
-                return socket.create_connection((str(address[0]), _port(parts)), wait_s)
-            except OSError as error:
-                last = error
-        raise PluginError(f"{parts.scheme}://{parts.netloc}: {last}")
+            return guard.connected(host, _port(parts), wait_s)
+        except OSError as error:
+            raise PluginError(f"{parts.scheme}://{parts.netloc}: {error}") from None
+
+
+def guard_of(policy: Policy) -> AddressGuard:
+    """The addresses from which this server may download."""
+    own = LOOPBACK if policy.server_on_loopback else ()
+    allowed = EVERYWHERE if policy.allow_private_addresses else (*own, *policy.private_networks)
+    return AddressGuard(networks=allowed, advice=ADVICE)
 
 
 def _end(sock: socket.socket) -> None:
@@ -147,16 +151,3 @@ def _end(sock: socket.socket) -> None:
 
 def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def refuse_private(address: str, host: str, policy: Policy) -> None:
-    """Raises PluginError where the policy does not let this server reach `address`."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    if policy.allow_private_addresses or (ip.is_loopback and policy.server_on_loopback):
-        return
-    if not ip.is_global or ip.is_multicast:
-        raise PluginError(
-            f"{host} is {ip}, a private address; put the zip into the uploads folder or allow such addresses"
-        )

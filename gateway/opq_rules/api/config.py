@@ -1,6 +1,7 @@
 """Configuration of the rule engine's service: TOML or JSON, all problems reported at once."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -10,8 +11,12 @@ from pydantic import Field
 from opq_plugins.policy import Policy
 from opq_plugins.policy_section import PluginRules, policy_of
 from opq_proto import config as configuration
+from opq_proto.address_guard import AddressGuard, Network, networks_of
 from opq_proto.errors import ConfigError
+from opq_proto.file_roots import FileRoots
 from opq_proto.origin_guard import is_loopback
+from opq_proto.whole_file import private_folder
+from opq_rules.access import Access
 
 DEFAULT_PORT = 9081
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
@@ -33,6 +38,14 @@ class Config:
         Field(description="file with the SHA-256 of a token in each line, hexadecimal; # begins a comment"),
     ] = None
     most_body_mb: Annotated[int, Field(ge=1, le=1024, description="largest form; other bodies: 4 MiB")] = 64
+    file_roots: Annotated[
+        tuple[Path, ...],
+        Field(description="folders below which rules read and write files; none: exports in data_dir"),
+    ] = ()
+    private_networks: Annotated[
+        tuple[str, ...],
+        Field(description="private networks that rules may reach, e.g. 192.168.1.0/24; none by default"),
+    ] = ()
     plugins: PluginRules = PluginRules()
 
 
@@ -52,6 +65,7 @@ def checked(config: Config) -> Config:
     _, port = address(config)
     if port > 65_535:
         raise ConfigError(f"endpoint has port {port}; want 0 to 65535")
+    networks(config)
     if not _on_loopback(config) and not tokens(config):
         raise ConfigError(
             f"endpoint is {config.endpoint}, beyond loopback; that needs token_file with a token's SHA-256"
@@ -91,9 +105,31 @@ def _on_loopback(config: Config) -> bool:
 
 
 def policy(config: Config) -> Policy:
-    return policy_of(config.plugins, _on_loopback(config))
+    return replace(policy_of(config.plugins, _on_loopback(config)), private_networks=networks(config))
+
+
+def networks(config: Config) -> tuple[Network, ...]:
+    """The networks of `private_networks`. Raises ConfigError: one is none."""
+    try:
+        return networks_of(config.private_networks)
+    except ValueError as error:
+        raise ConfigError(f"private_networks  {error}") from error
 
 
 def folder(config: Config) -> Path:
     """The folder, absolute, because clients append paths of /config/uploads to `file://`."""
-    return (config.data_dir or configuration.default_data_dir()).absolute() / "rules"
+    return data_folder(config) / "rules"
+
+
+def data_folder(config: Config) -> Path:
+    return (config.data_dir or configuration.default_data_dir()).absolute()
+
+
+def access(config: Config, private: Sequence[Path] = ()) -> Access:
+    """What rules may reach; makes the folder `exports`. Raises ConfigError: a root is in a private folder."""
+    data = data_folder(config)
+    exports = data / "exports"
+    files = FileRoots(config.file_roots or [exports], [data, *private], own=exports)
+    private_folder(exports)
+    advice = '; the setting private_networks of the rules allows one, e.g. ["192.168.1.0/24"]'
+    return Access(files, AddressGuard(networks=networks(config), advice=advice))

@@ -1,8 +1,8 @@
-"""Access to the REST: tokens, no writing by foreign web pages, a limit to bodies. A plain ASGI wrapper.
+"""Access to the REST: tokens, no requests of foreign web pages, a limit to bodies. A plain ASGI wrapper.
 
-Beyond loopback every request needs a token. On loopback none is needed, but a page in a browser may not write
-there (`opq_proto.origin_guard`), and a plug-in's worker may not send requests: a rule could write where only
-the server may. The kernel's table of sockets gives the user of a connection.
+Every request needs a token: the engine's own, or one of `token_file`. Without a `token_file` a page in a
+browser may not ask in any case (`opq_proto.origin_guard`), nor may a plug-in's worker: a rule could write
+where only the server may. The kernel's table of sockets gives the user of a connection.
 """
 
 import hashlib
@@ -11,13 +11,16 @@ import ipaddress
 import struct
 from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
 
-from opq_proto.origin_guard import page_refusal
-from opq_rules.errors import CONFIGURATION, UNDEFINED
+from opq_proto.http_server import has_two_lengths
+from opq_proto.origin_guard import ip_address, page_refusal
+from opq_proto.rest_token import KEY
+from opq_rules.errors import CONFIGURATION, ENCODING, UNDEFINED
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -30,19 +33,31 @@ IsWorker = Callable[[Address | None, Address | None], bool]
 
 OPEN = ("/ping", "/health")
 """Paths without a token: they only report that the service runs."""
+METRICS = "/metrics"
+"""Without a token from this machine: it only has totals."""
+PROXY_HEADERS = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 MAX_JSON_BYTES = 4 << 20
 """Limit of a body that is decoded; 4 MiB of `[],` become 200 MiB of lists. Larger files come as a form."""
 _LOCAL, _REMOTE, _UID = 1, 2, 7
 PROC = Path("/proc/net")
 
 
+@dataclass(frozen=True, slots=True)
+class AllowedTokens:
+    """`own`: the engine's token, and `file`, where it is. `listed`: SHA-256 of others, hexadecimal."""
+
+    own: str
+    file: Path
+    listed: Sequence[str] = ()
+
+
 class RequestGuard:
-    """`hashes`: SHA-256 of the allowed tokens, hexadecimal; without any, only loopback is served."""
+    """`tokens`: the allowed ones."""
 
     def __init__(
         self,
         app: App,
-        hashes: Sequence[str],
+        tokens: AllowedTokens,
         most_bytes: int,
         is_worker: IsWorker = lambda client, server: False,
     ) -> None:
@@ -50,7 +65,9 @@ class RequestGuard:
         self._is_worker = is_worker
         self.refused = 0
         self._app, self._most_form_bytes = app, most_bytes
-        self._hashes = [each.lower() for each in hashes]
+        self._tokens = tokens
+        own = hashlib.sha256(tokens.own.encode()).hexdigest()
+        self._hashes = [own, *(each.lower() for each in tokens.listed)]
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,9 +82,12 @@ class RequestGuard:
         length = headers.get(b"content-length", "0")
         if not length.isdigit() or int(length) > most_bytes:
             refusal = 413, CONFIGURATION, too_long
+        if has_two_lengths(headers.keys()):
+            refusal = 400, ENCODING, "want a Content-Length or a Transfer-Encoding, not both"
         if refusal is not None:
             self.refused += 1
-            await _answer(send, *refusal)
+            token_file = str(self._tokens.file) if refusal[0] == 401 and _is_local(scope, headers) else None
+            await _answer(send, *refusal, token_file=token_file)
             return
         received_bytes = 0
 
@@ -90,17 +110,21 @@ class RequestGuard:
             await _answer(send, 413, CONFIGURATION, too_long)
 
     def _refusal(self, scope: Message, headers: dict[bytes, str]) -> tuple[int, int, str] | None:
-        if self._hashes:
-            if scope["path"] in OPEN or self._knows(headers.get(b"authorization", "")):
-                return None
-            return 401, UNDEFINED, "Authorization: want one of the tokens of token_file"
-        if scope["path"] not in OPEN and self._is_worker(scope.get("client"), scope.get("server")):
-            return 403, UNDEFINED, "a plug-in's process may not ask here; token_file and a token allow it"
-        by_name = {name.decode("latin-1"): value for name, value in headers.items()}
-        foreign = page_refusal(by_name, on_loopback=True)
-        return None if foreign is None else (403, UNDEFINED, foreign)
+        path, is_local = scope["path"], _is_local(scope, headers)
+        if not self._tokens.listed:
+            if path not in OPEN and self._is_worker(scope.get("client"), scope.get("server")):
+                return 403, UNDEFINED, "a plug-in's process may not ask here; token_file and a token allow it"
+            by_name = {name.decode("latin-1"): value for name, value in headers.items()}
+            if (foreign := page_refusal(by_name, on_loopback=True)) is not None:
+                return 403, UNDEFINED, foreign
+        if path in OPEN or (path == METRICS and is_local) or self._knows(headers.get(b"authorization", "")):
+            return None
+        where = f"the token is in {self._tokens.file}" if is_local else "one of the tokens of token_file"
+        return 401, UNDEFINED, f"want the header Authorization: Bearer TOKEN; {where}"
 
     def _knows(self, header: str) -> bool:
+        if not header:
+            return False
         token = (header[7:] if header[:7].lower() == "bearer " else header).strip()
         digest = hashlib.sha256(token.encode()).hexdigest()
         return sum(hmac.compare_digest(digest, each) for each in self._hashes) > 0  # all: constant time
@@ -110,11 +134,21 @@ class TooLongError(Exception):
     """Raised in the application that reads a refused body; the RequestGuard then sends the answer."""
 
 
-async def _answer(send: Send, status: int, code: int, text: str) -> None:
-    body = msgspec.json.encode({"error": code, "message": text})
+def _is_local(scope: Message, headers: dict[bytes, str]) -> bool:
+    """Whether the request comes from this machine, and not through a proxy from another one."""
+    client = scope.get("client")
+    peer = ip_address(str(client[0])) if client else None
+    return peer is not None and peer.is_loopback and not any(name in headers for name in PROXY_HEADERS)
+
+
+async def _answer(send: Send, status: int, code: int, text: str, token_file: str | None = None) -> None:
+    named = {} if token_file is None else {KEY: token_file}
+    body = msgspec.json.encode({"error": code, "message": text, **named})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if status == 400:
+        headers.append((b"connection", b"close"))  # two lengths: what follows may be no request
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

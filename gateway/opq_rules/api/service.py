@@ -5,45 +5,52 @@ REST answers before the rules are loaded, and stops first; then engine and plug-
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from opq_proto.errors import PortBusyError
+from opq_proto.rest_token import NAME, made_token
 from opq_rules.api.app import create_app
-from opq_rules.api.config import Config, address, folder, policy, tokens
-from opq_rules.api.guard import RequestGuard, connection_of_users
+from opq_rules.api.config import Config, access, address, folder, policy, tokens
+from opq_rules.api.guard import AllowedTokens, RequestGuard, connection_of_users
 from opq_rules.engine.clock import ended
 from opq_rules.engine.engine import Engine
 from opq_rules.rule_plugins import RulePlugins
 
 
 class RulesService:
-    """Attributes: `engine`, `plugins`, `port` (the actual one, where 0 was configured)."""
+    """Attributes: `engine`, `plugins`, `port` (the actual one, where 0 was configured), `token` of REST."""
 
     def __init__(
         self,
         config: Config,
         stop: Callable[[], None] | None = None,
         own: Mapping[tuple[str, str], Callable[[], Any]] | None = None,
+        private: Sequence[Path] = (),
     ) -> None:
         """Opens everything; nothing runs yet.
 
         `own`: sources and sinks of the surrounding service, ("source" or "sink", type) -> factory.
+        `private`: its folders with keys and data, in which no rule reads or writes.
 
         Raises:
             RuleError: the data folder cannot be used, or another engine uses it.
             PortBusyError: the address is in use.
-            ConfigError: the tokens cannot be read.
+            ConfigError: the tokens cannot be read, or a folder of `file_roots` is private.
         """
         host, port = address(config)
         hashes = tokens(config)
+        allowed = access(config, private)
         self._socket = _bound(host.strip("[]"), port)
         self.port: int = self._socket.getsockname()[1]
         try:
-            self.plugins = RulePlugins(folder(config), policy(config), own or {})
+            self.plugins = RulePlugins(folder(config), policy(config), own or {}, allowed)
             self.engine = Engine(folder(config), self.plugins)
+            allowed_tokens = AllowedTokens(made_token(folder(config)), folder(config) / NAME, hashes)
+            self.token = allowed_tokens.own
         except BaseException:
             self._socket.close()
             raise
@@ -51,7 +58,7 @@ class RulesService:
         self.plugins.on_change = self.engine.plugin_changed
         app = create_app(self.engine, self.plugins, stop, lambda: guard.refused)
         is_worker = connection_of_users(self.plugins.worker_uids)
-        guard = RequestGuard(app, hashes, config.most_body_mb << 20, is_worker)
+        guard = RequestGuard(app, allowed_tokens, config.most_body_mb << 20, is_worker)
         settings = uvicorn.Config(
             guard, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
         )

@@ -53,6 +53,7 @@ class Rehearsal:
         functions: Callable[[], Functions],
     ) -> None:
         """`below`: the engine's store; `streams`: the existing streams and tables."""
+        self.access = types.access
         self.configurations = Configurations(Draft(below))
         self.connections = Connections(self.configurations)
         self.schemas = schemas_in(below)
@@ -165,6 +166,7 @@ class ConnectionAdmin:
         fitting = (type_name,) if kind == CONNECTIONS else connections_of(kind, type_name)
         if not fitting:
             raise RuleError(f"{kind} {type_name[:80]}: has no connection to test", CONFIGURATION)
+        access = self._rehearsal().access
         own = _own_of_connection(known_connection(fitting[0]), kind, type_name, given)
         connection = check_properties(fitting[0], own, f"{kind} {type_name}")
         if not self._trials.acquire(blocking=False):
@@ -173,7 +175,7 @@ class ConnectionAdmin:
 
         def run() -> None:
             try:
-                connection.check(TRIAL_S)
+                connection.check(TRIAL_S, access)
             except Exception as error:  # libraries raise anything where a peer behaves strangely
                 wrong.append(without_password(str(error) or type(error).__name__))
             finally:

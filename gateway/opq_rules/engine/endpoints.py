@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from opq_plugins.sdk import Function, LookupSource, Sink, Source
+from opq_rules.access import Access
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.pipeline import discard
 from opq_rules.delivery.transform import SinkProperties, divided, transformer
@@ -43,6 +44,8 @@ from opq_rules.streams.schemas import Schemas
 
 class TypeRegistry(Protocol):
     """The types that there are: `rule_plugins.RulePlugins`."""
+
+    access: Access
 
     def source(self, type_name: str) -> Callable[[], Source]: ...
     def lookup(self, type_name: str) -> Callable[[], LookupSource]: ...
@@ -203,7 +206,9 @@ class EndpointFactory:
         return SampledSource(source, sampling, reader_of(definition, self.schemas))
 
     def can_rewind(self, definition: StreamDefinition) -> bool:
-        return getattr(self._types.source(definition.type), "rewind", Source.rewind) is not Source.rewind
+        made = self._types.source(definition.type)
+        made = getattr(made, "func", made)  # a class with its first arguments
+        return getattr(made, "rewind", Source.rewind) is not Source.rewind
 
     def lookup_table(self, definition: StreamDefinition) -> LookupSource:
         make: Callable[..., LookupSource] = self._types.lookup(definition.type)

@@ -7,6 +7,8 @@ to LONGEST_BYTES, because a small packed file may contain more.
 import csv
 import errno
 import gzip
+import os
+import stat
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +20,7 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
+from opq_proto.file_roots import FileRoots
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject
 
@@ -39,7 +42,7 @@ class Config:
     decompression: Literal["", "gzip"] = ""
 
 
-def file_options(datasource: str, properties: Mapping[str, object]) -> tuple[Config, Path]:
+def file_options(datasource: str, properties: Mapping[str, object], files: FileRoots) -> tuple[Config, Path]:
     """Checks the options; returns them with the file or folder. Raises ValueError with what is wrong."""
     config: Config = configured(Config, properties)
     if config.actionAfterRead == "move" and not config.moveTo:
@@ -52,9 +55,9 @@ def file_options(datasource: str, properties: Mapping[str, object]) -> tuple[Con
         raise ValueError("DATASOURCE  is empty; want the file's name")
     base = Path(config.path) if config.path else Path()
     name = datasource.lstrip("/") if config.path else datasource
-    if config.path and ".." in Path(name).parts:
-        raise ValueError(f"DATASOURCE  is {datasource!r}; it may not leave {config.path}")
-    return config, base / name if name else base
+    if config.actionAfterRead == "move":
+        files.checked(config.moveTo)
+    return config, files.checked(str(base / name if name else base))
 
 
 LONGEST_BYTES = 256 << 20
@@ -64,11 +67,19 @@ PAUSE = "nothing more for now"
 _AT_ONCE_BYTES = 1 << 16
 
 
-def open_plain_file(path: Path) -> BinaryIO:
+Open = Callable[[Path], BinaryIO]
+
+
+def open_plain_file(files: FileRoots, path: Path) -> BinaryIO:
     """Opens a file. Raises OSError, also for a pipe or a device, which would never end."""
-    if not path.is_file():
+    try:
+        file = files.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise OSError(errno.ENOENT, "no plain file is there", str(path)) from None
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
         raise OSError(errno.ENOENT, "no plain file is there", str(path))
-    return path.open("rb")
+    return open(file, "rb")  # noqa: PTH123
 
 
 class Lines:
@@ -150,11 +161,11 @@ class BrokenFileError(Exception):
 
 
 def records(
-    path: Path, config: Config, taken: int, report: Report, stopped: Callable[[], bool]
+    path: Path, open_file: Open, config: Config, taken: int, report: Report, stopped: Callable[[], bool]
 ) -> Iterator[Record]:
     """The records of the whole file; the first `taken` are None. Raises OSError, BrokenFileError."""
     try:
-        with open_plain_file(path) as plain, gzip.open(plain) if config.decompression else plain as file:
+        with open_file(path) as plain, gzip.open(plain) if config.decompression else plain as file:
             if config.fileType == "json":
                 yield from _of_json(file, path, taken, report)
                 return

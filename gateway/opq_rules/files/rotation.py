@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from opq_plugins.sdk import SourceContext
-from opq_rules.files.records import PAUSE, Lines, open_plain_file
+from opq_rules.files.records import PAUSE, Lines, Open
 
 HEAD_BYTES = 1024
 _POLL_S = 0.02
@@ -48,8 +48,8 @@ class Mark:
 class Generation:
     """A file of the log. `ignored`: lines at its head that are skipped. OSError: it is no plain file."""
 
-    def __init__(self, found: Path, ignored: int) -> None:
-        self._file = open_plain_file(found)
+    def __init__(self, found: Path, open_file: Open, ignored: int) -> None:
+        self._file = open_file(found)
         self.inode = os.fstat(self._file.fileno()).st_ino
         self._ignored, self._begin = ignored, -1
         self._head_at = self._head_lines = 0
@@ -156,7 +156,7 @@ class _RotatedFile(NamedTuple):
     """The text before its number, and whether that is a date: `box_2` and `box.1` are different logs."""
 
 
-def left_in(path: Path, mark: Mark | None, ignored: int) -> tuple[Generation, bool]:
+def left_in(path: Path, open_file: Open, mark: Mark | None, ignored: int) -> tuple[Generation, bool]:
     """The file of `mark`, else the present `path`; and whether it starts as it did when it was read.
 
     False with the inode of `mark`: the file was cut since. Raises OSError.
@@ -166,13 +166,13 @@ def left_in(path: Path, mark: Mark | None, ignored: int) -> tuple[Generation, bo
             with suppress(FileNotFoundError):
                 if each.stat().st_ino != mark.inode:
                     continue
-                found = Generation(each, ignored)
+                found = Generation(each, open_file, ignored)
                 fits, suffix = found.fits(mark), _suffix(path, each)
                 its_own = each == path or (suffix and not suffix[2])
                 if fits or (its_own and found.inode == mark.inode):
                     return found, fits
                 found.close()
-    return Generation(path, ignored), False
+    return Generation(path, open_file, ignored), False
 
 
 def _looked_through(path: Path) -> Iterator[Path]:
@@ -191,12 +191,14 @@ def has_ended(path: Path, generation: Generation) -> bool:
         return False
 
 
-def after(path: Path, ended: Generation, ignored: int, tell: Callable[[str], None]) -> Generation:
+def after(
+    path: Path, open_file: Open, ended: Generation, ignored: int, tell: Callable[[str], None]
+) -> Generation:
     """The oldest file that is newer than `ended`. Raises OSError."""
     while True:
         newer = _between(path, ended)
         plain = next((each for each in newer if not each.packed), None)
-        found = Generation(plain.path if plain else path, ignored)
+        found = Generation(plain.path if plain else path, open_file, ignored)
         if plain is None or plain.inode == found.inode:
             for each in newer[: newer.index(plain) if plain else None]:
                 tell(f"{each.path}: is packed, and was not read before; it is passed over")

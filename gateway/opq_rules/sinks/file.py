@@ -10,8 +10,10 @@ import csv
 import errno
 import io
 import os
+import stat
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +23,7 @@ import msgspec
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
+from opq_rules.access import Guarded
 from opq_rules.delivery.transform import encoded, rows_of
 
 _TAIL_BYTES = 1 << 20
@@ -40,7 +43,7 @@ class Config:
     idField: str = ""
 
 
-class Sink(SinkOfSdk):
+class Sink(Guarded, SinkOfSdk):
     def configure(self, properties: Mapping[str, object]) -> None:
         config: Config = configured(Config, properties)
         if "\0" in config.path or not Path(config.path).name:
@@ -52,15 +55,17 @@ class Sink(SinkOfSdk):
         if config.fileType == "parquet":
             _parquet()
         self.wants = "rows" if config.idField or config.fileType in ("csv", "parquet") else "text"
-        self._config, self._path = config, Path(config.path)
+        self._config, self._path = config, self.access.files.checked(config.path)
         self._rolled_ms = 0
 
     def open(self, context: Context) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         self._columns: Sequence[str] = self._config.columns
         self._seen: set[str] = set()
-        if self._config.fileType != "parquet":
-            self._open_file()
+        with ExitStack() as opened:
+            self._folder = opened.enter_context(self.access.files.folder(self._path.parent, make=True))
+            if self._config.fileType != "parquet":
+                self._open_file()
+            self._opened = opened.pop_all()
 
     def collect(self, context: SinkContext, data: object) -> None:
         if self._config.fileType == "parquet":
@@ -79,16 +84,18 @@ class Sink(SinkOfSdk):
         self._bytes += written
 
     def close(self, context: Context) -> None:
-        if self._config.fileType != "parquet":
-            os.close(self._file)
+        with self._opened:
+            if self._config.fileType != "parquet":
+                os.close(self._file)
 
     def _open_file(self) -> None:
-        if self._path.exists() and not self._path.is_file():  # a pipe without a reader would block for ever
-            raise OSError(errno.EINVAL, "is no plain file", str(self._path))
-        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(self._path.name, flags, 0o600, dir_fd=self._folder)
         try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):  # a pipe without a reader would block for ever
+                raise OSError(errno.EINVAL, "is no plain file", str(self._path))
             size = os.fstat(file).st_size
-            tail = _tail(self._path, size)
+            tail = os.pread(file, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
             if tail and not tail.endswith(b"\n"):  # a power cut left half a line: it stays a line
                 size += os.write(file, b"\n")
         except OSError:
@@ -134,52 +141,63 @@ class Sink(SinkOfSdk):
 
     def _roll(self) -> None:
         """Renames the file with the time in its name, and begins a new one. OSError: all is as it was."""
-        full, target = self._file, self._rolled_path(time.time_ns() // 1_000_000)
-        self._path.rename(target)
+        full, target = self._file, self._rolled_name(time.time_ns() // 1_000_000)
+        self._rename(self._path.name, target)
         try:
             self._open_file()
         except OSError:
-            target.rename(self._path)
+            self._rename(target, self._path.name)
             raise
         os.close(full)
         if self._config.keepFiles:
             for old in self._rolled()[: -self._config.keepFiles]:
-                old.unlink(missing_ok=True)
+                self._remove(old)
 
-    def _rolled_path(self, now_ms: int) -> Path:
+    def _rename(self, name: str, target: str) -> None:
+        os.rename(name, target, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+
+    def _remove(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._folder)
+
+    def _rolled_name(self, now_ms: int) -> str:
         stem, suffix = self._path.stem, self._path.suffix
         now_ms = max(now_ms, self._rolled_ms + 1)  # names rise even where an older file was deleted
         while True:
-            path = self._path.with_name(f"{stem}_{now_ms}{suffix}")
-            if not path.exists():
+            name = f"{stem}_{now_ms}{suffix}"
+            try:
+                os.stat(name, dir_fd=self._folder, follow_symlinks=False)
+            except FileNotFoundError:
                 self._rolled_ms = now_ms
-                return path
+                return name
             now_ms += 1
 
-    def _rolled(self) -> list[Path]:
+    def _rolled(self) -> list[str]:
         """The rolled files, the oldest first."""
         stem, suffix = self._path.stem, self._path.suffix
         found = {
-            int(digits): path
-            for path in self._path.parent.iterdir()
-            if path.name.startswith(f"{stem}_")
-            and path.name.endswith(suffix)
-            and (digits := path.name.removeprefix(f"{stem}_").removesuffix(suffix)).isdecimal()
+            int(digits): name
+            for name in os.listdir(self._folder)  # noqa: PTH208  # of the folder that is open
+            if name.startswith(f"{stem}_")
+            and name.endswith(suffix)
+            and (digits := name.removeprefix(f"{stem}_").removesuffix(suffix)).isdecimal()
         }
-        return [path for _, path in sorted(found.items())]
+        return [name for _, name in sorted(found.items())]
 
     def _write_parquet(self, data: object) -> None:
         arrow, parquet = _parquet()
         rows = data if isinstance(data, list) else [data]
         if not rows:
             return
-        path = self._rolled_path(time.time_ns() // 1_000_000)
-        part = path.with_name(path.name + ".part")
+        name = self._rolled_name(time.time_ns() // 1_000_000)
+        part = f"{name}.part"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            parquet.write_table(arrow.Table.from_pylist(rows), part)
-            part.rename(path)
+            with open(os.open(part, flags, 0o600, dir_fd=self._folder), "wb") as file:  # noqa: PTH123
+                parquet.write_table(arrow.Table.from_pylist(rows), file)
+            self._rename(part, name)
         except OSError:
-            part.unlink(missing_ok=True)
+            self._remove(part)
             raise
 
 
@@ -190,12 +208,6 @@ def _parquet() -> tuple[Any, Any]:
     except ImportError as error:
         raise ValueError("fileType parquet needs pyarrow: pip install 'opq-toolkit[parquet]'") from error
     return pyarrow, pyarrow.parquet
-
-
-def _tail(path: Path, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, size - _TAIL_BYTES))
-        return file.read()
 
 
 def _ids(tail: bytes, name: str) -> set[str]:

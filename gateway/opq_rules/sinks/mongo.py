@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
+from opq_rules.access import Access
 from opq_rules.batch import JsonObject, Row
 from opq_rules.delivery.transform import rows_of
 
@@ -41,7 +42,7 @@ class Connection:
         if not self.url.startswith(("mongodb://", "mongodb+srv://")):
             raise ValueError("url  is no address; want mongodb://host:27017/database")
 
-    def check(self, wait_s: float) -> None:
+    def check(self, wait_s: float, access: Access) -> None:
         """Connects. ConnectionError: there is no answer, or no access."""
         try:
             import pymongo

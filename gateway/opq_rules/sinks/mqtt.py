@@ -7,6 +7,7 @@ from typing import Literal
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
+from opq_rules.access import Access
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
 from opq_rules.mqtt_client import Client, Login
@@ -16,7 +17,7 @@ from opq_rules.mqtt_client import Client, Login
 class Connection(Login):
     """The address of a broker, and our credentials there."""
 
-    def check(self, wait_s: float) -> None:
+    def check(self, wait_s: float, access: Access) -> None:
         """Connects under another client id: a broker disconnects the older of two clients of one id."""
         try:
             client = Client(replace(self, clientid=""))

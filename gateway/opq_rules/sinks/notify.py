@@ -2,14 +2,18 @@
 
 Each row is posted with the token of an account, made in View under Notifications; the account's rules for
 rows of stream rules determine how people are notified. A retry has the same row id: one notification.
+The cloud on this machine may always be reached: the path /notify belongs to nobody else.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
+from opq_proto.origin_guard import LOOPBACK_NAMES
 from opq_proto.settings import configured
+from opq_rules.access import Guarded
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded, rows_of
@@ -28,19 +32,21 @@ class Config:
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
 
 
-class Sink(SinkOfSdk):
+class Sink(Guarded, SinkOfSdk):
     wants = "rows"
 
     def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
-        check_url(self._config.url)
+        of_cloud = urlsplit(self._config.url).path == "/notify"
+        self._hosts = self.access.hosts.allowing(LOOPBACK_NAMES) if of_cloud else self.access.hosts
+        check_url(self._config.url, self._hosts)
         if not self._config.token.startswith("opq_"):
             raise ValueError("token  is no token; want opq_..., made in View under Notifications")
         self._text = per_row(self._config.text)
 
     def open(self, context: Context) -> None:
         headers = {"Authorization": f"Bearer {self._config.token}", "Content-Type": "application/json"}
-        self._client = http_client(self._config.timeout / 1000, headers)
+        self._client = http_client(self._config.timeout / 1000, headers, self._hosts)
 
     def collect(self, context: SinkContext, data: object) -> None:
         rows, url = rows_of("notify", data), self._config.url

@@ -12,6 +12,7 @@ import httpx
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
+from opq_rules.access import Access, Guarded
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
@@ -41,7 +42,7 @@ class Connection:
     def __post_init__(self) -> None:
         check_url(self.url)
 
-    def check(self, wait_s: float) -> None:
+    def check(self, wait_s: float, access: Access) -> None:
         """Sends HEAD, or GET where the server has no HEAD.
 
         A later POST may create the path, so only refused access and server errors are not accepted.
@@ -49,8 +50,9 @@ class Connection:
         if "{{" in self.url or "{%" in self.url:
             raise ValueError(f"url  is {self.url!r}; a template cannot be tested without a row")
         timeout_s = min(wait_s, self.timeout / 1000)
+        check_url(self.url, access.hosts)
         try:
-            with http_client(timeout_s, self.headers, self.insecureSkipVerify) as client:
+            with http_client(timeout_s, self.headers, access.hosts, self.insecureSkipVerify) as client:
                 code = client.head(self.url).status_code
                 if code in _NO_HEAD:
                     with client.stream("GET", self.url) as answer:
@@ -70,14 +72,17 @@ class Config(Connection):
     debugResp: bool = False
 
 
-class Sink(SinkOfSdk):
+class Sink(Guarded, SinkOfSdk):
     def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
+        check_url(self._config.url, self.access.hosts)
         self._url = per_row(self._config.url)
 
     def open(self, context: Context) -> None:
         config = self._config
-        self._client = http_client(config.timeout / 1000, config.headers, config.insecureSkipVerify)
+        self._client = http_client(
+            config.timeout / 1000, config.headers, self.access.hosts, config.insecureSkipVerify
+        )
 
     def collect(self, context: SinkContext, data: object) -> None:
         config, url = self._config, self._url(data)

@@ -5,6 +5,7 @@ Values are bound, never written into the text; names of tables and columns are c
 in the transaction of the rows, so that repeated rows are not stored again.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +18,21 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
+from opq_proto.file_roots import FileRoots
 from opq_proto.settings import configured
+from opq_rules.access import Access, Guarded
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.transform import rows_of
 
+MEMORY = ":memory:"
+_SERVERS = frozenset({"mysql", "mariadb", "postgresql"})
+"""Without a host these connect to a server of this machine."""
+_OF_SQLITE = ("timeout", "isolation_level")
+_READING = frozenset(
+    {"local_infile", "allow_local_infile", "read_default_file", "read_default_group", "option_files"}
+    | {"client_flag", "client_flags", "init_command", "passfile", "service", "servicefile"}
+)
+"""Options of a server's address by which it, or the driver, reads files of this machine."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _GO_MYSQL = re.compile(r"(?:(?P<user>[^:@/]*)(?::(?P<word>[^@]*))?@)?tcp\((?P<at>[^)]+)\)/(?P<base>[^?]*)")
 _MYSQL_PASSING = frozenset({1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 2002, 2003, 2006, 2013, 2055})
@@ -44,14 +56,14 @@ class Connection:
     def __post_init__(self) -> None:
         address_of(self.url)
 
-    def check(self, wait_s: float) -> None:
+    def check(self, wait_s: float, access: Access) -> None:
         """Connects. A file of SQLite must exist, because connecting would create it."""
-        url = address_of(self.url)
+        url = allowed_address(self.url, access.files)
         file = url.database if url.get_backend_name() == "sqlite" else None
-        if file and file != ":memory:" and not Path(file).is_file():
+        if file and file != MEMORY and not Path(file).is_file():
             raise FileNotFoundError(f"{file} is not there")
         try:
-            engine = sqlalchemy.create_engine(url)
+            engine = _engine(url, access.files)
             try:
                 with engine.connect() as connection:
                     connection.execute(sqlalchemy.text("SELECT 1"))
@@ -71,7 +83,7 @@ class Config(Connection):
     exactlyOnce: bool = False
 
 
-class Sink(SinkOfSdk):
+class Sink(Guarded, SinkOfSdk):
     wants = "rows"
 
     def configure(self, properties: Mapping[str, object]) -> None:
@@ -79,12 +91,12 @@ class Sink(SinkOfSdk):
         _checked("table", config.table)
         if config.rowkindField and not config.keyField:
             raise ValueError("keyField  missing: rowkindField needs the column that rows are found by")
-        self._url = address_of(config.url)
+        self._url = allowed_address(config.url, self.access.files)
         self._config = config
 
     def open(self, context: Context) -> None:
         try:
-            self._engine = sqlalchemy.create_engine(self._url, pool_pre_ping=True)
+            self._engine = _engine(self._url, self.access.files)
             with self._engine.connect():  # a wrong password is refused now, before any row is sent
                 pass
             if self._config.exactlyOnce:
@@ -169,6 +181,42 @@ def address_of(text: str) -> sqlalchemy.URL:
         return sqlalchemy.make_url(url_of(text))
     except (SQLAlchemyError, ValueError) as error:
         raise ValueError(f"url  is no database's address: {type(error).__name__}") from None
+
+
+def allowed_address(text: str, files: FileRoots) -> sqlalchemy.URL:
+    """The address; a file of SQLite is below the folders of rules' files. Raises ValueError."""
+    url = address_of(text)
+    kind, file = url.get_backend_name(), url.database or MEMORY
+    if kind == "sqlite":
+        if file.startswith("file:") or url.query.keys() - set(_OF_SQLITE):
+            raise ValueError(f"url  of SQLite is sqlite:///FILE, with {', '.join(_OF_SQLITE)} as options")
+        return url if file == MEMORY else url.set(database=str(files.checked(file)))
+    if kind not in _SERVERS and not url.host:
+        raise ValueError(f"url  of {kind} names no host; a file can only be SQLite's")
+    if reading := _READING.intersection(name.lower() for name in url.query):
+        raise ValueError(f"url  has {', '.join(sorted(reading))}, which would read files of this machine")
+    return url
+
+
+def _engine(url: sqlalchemy.URL, files: FileRoots) -> sqlalchemy.Engine:
+    """An engine; the place of a SQLite file is checked before and after each connection to it."""
+    engine = sqlalchemy.create_engine(url, pool_pre_ping=True)
+    file = url.database if url.get_backend_name() == "sqlite" else None
+    if file and file != MEMORY:
+
+        def check_before(*_: object) -> None:
+            try:
+                os.close(files.open(Path(file), os.O_RDWR | os.O_CREAT))
+            except OSError as error:
+                raise ConnectionError(f"unable to open {file}: {error.strerror or error}") from error
+
+        def check_opened(connection: Any, _: object) -> None:
+            for *_row, opened in connection.execute("PRAGMA database_list"):
+                files.checked(opened)  # SQLite has followed all links
+
+        sqlalchemy.event.listen(engine, "do_connect", check_before)
+        sqlalchemy.event.listen(engine, "connect", check_opened)
+    return engine
 
 
 def url_of(text: str) -> str:

@@ -14,6 +14,7 @@ from zmq.utils.monitor import recv_monitor_message
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
+from opq_rules.access import Access, Guarded
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
 
@@ -30,16 +31,22 @@ class Connection:
         if not self.url.startswith(("tcp://", "ipc://")):
             raise ValueError(f"url  is {self.url!r}; want tcp://host:port or ipc://file")
 
-    def check(self, wait_s: float) -> None:
+    def endpoint(self, access: Access) -> str:
+        """The url; the socket of ipc is a file below the folders of rules' files. Raises ValueError."""
+        kind, _, path = self.url.partition("://")
+        return self.url if kind == "tcp" or path.startswith("@") else f"ipc://{access.files.checked(path)}"
+
+    def check(self, wait_s: float, access: Access) -> None:
         """To bind: checks that the address is free. To connect: checks for a handshake with a ZeroMQ peer."""
+        url = self.endpoint(access)
         with zmq.Context() as own, own.socket(zmq.PUSH) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
             try:
                 if self.bind:
-                    socket.bind(self.url)
+                    socket.bind(url)
                     return
-                socket.connect(self.url)
+                socket.connect(url)
                 until_s = time.monotonic() + min(wait_s, self.timeout / 1000)
                 while (left_s := until_s - time.monotonic()) > 0:
                     if monitor.poll(max(1, round(left_s * 1000))):
@@ -58,13 +65,14 @@ class Config(Connection):
     topic: str = ""  # for pub; may contain {{.column}}
 
 
-class Sink(SinkOfSdk):
+class Sink(Guarded, SinkOfSdk):
     def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
+        self._config.endpoint(self.access)
         self._topic = per_row(self._config.topic)
 
     def open(self, context: Context) -> None:
-        config = self._config
+        config, url = self._config, self._config.endpoint(self.access)
         self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(
             zmq.PUB if config.type == "pub" else zmq.PUSH
         )
@@ -72,9 +80,9 @@ class Sink(SinkOfSdk):
         self._socket.setsockopt(zmq.SNDTIMEO, config.timeout)
         try:
             if config.bind:
-                self._socket.bind(config.url)
+                self._socket.bind(url)
             else:
-                self._socket.connect(config.url)
+                self._socket.connect(url)
         except zmq.ZMQError as error:
             self._socket.close()
             raise ConnectionError(f"{config.url}: {error}") from error

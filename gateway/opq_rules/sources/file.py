@@ -7,6 +7,7 @@ records read of it]`, with `follow` also the values that identify the file (`fil
 records are reported and skipped.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,9 +15,17 @@ from typing import Literal
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
+from opq_rules.access import Guarded
 from opq_rules.batch import JsonObject
 from opq_rules.files import rotation
-from opq_rules.files.records import BrokenFileError, Record, file_options, of_lines, records
+from opq_rules.files.records import (
+    BrokenFileError,
+    Record,
+    file_options,
+    of_lines,
+    open_plain_file,
+    records,
+)
 from opq_rules.files.records import Config as Config
 from opq_rules.files.rotation import Generation, Mark
 
@@ -29,9 +38,10 @@ _STILL_POLLS, _MAX_POLLS = 5, 60
 """A broken file of a folder delays the others for so many checks: unchanged ones, and all."""
 
 
-class Source(SourceOfSdk):
+class Source(Guarded, SourceOfSdk):
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
-        self._config, self._at = file_options(datasource, properties)
+        self._config, self._at = file_options(datasource, properties, self.access.files)
+        self._open_file = partial(open_plain_file, self.access.files)
         self._done: tuple[str, int] = ("", 0)
         self._mark: Mark | None = None
         self._why = ""
@@ -97,7 +107,9 @@ class Source(SourceOfSdk):
                 return False
             taken = self._done[1] if path.name == self._done[0] else 0
             try:
-                found = records(path, self._config, taken, context.emit_error, lambda: context.stopped)
+                found = records(
+                    path, self._open_file, self._config, taken, context.emit_error, lambda: context.stopped
+                )
                 return self._hand_on(path, found, context) == "ended"
             except (BrokenFileError, PermissionError) as error:
                 if path == self._at and isinstance(error, OSError):
@@ -120,7 +132,7 @@ class Source(SourceOfSdk):
             return
         path = self._at / self._done[0] if self._at.is_dir() and self._done[0] else files[0]
         ignored, report = self._config.ignoreStartLines, context.emit_error
-        current, known = rotation.left_in(path, self._mark, ignored)
+        current, known = rotation.left_in(path, self._open_file, self._mark, ignored)
         if self._mark and not known:
             if current.inode != self._mark.inode:
                 report(f"{path}: is a new file, and the file that was read before is not in its folder")
@@ -135,10 +147,10 @@ class Source(SourceOfSdk):
                     return
                 taken = 0
                 if how == "ended":
-                    following = rotation.after(path, current, ignored, report)
+                    following = rotation.after(path, self._open_file, current, ignored, report)
                 else:
                     self._done, self._mark = ("", 0), None
-                    following = Generation(path, ignored)
+                    following = Generation(path, self._open_file, ignored)
             current = following
 
     def _hand_on(
@@ -203,12 +215,15 @@ class Source(SourceOfSdk):
         return "stopped" if context.stopped else None
 
     def _after(self, path: Path) -> None:
-        if self._config.actionAfterRead == "remove":
-            path.unlink()
-        elif self._config.actionAfterRead == "move":
-            target = Path(self._config.moveTo)
-            target.mkdir(parents=True, exist_ok=True)
-            path.replace(target / path.name)
+        if self._config.actionAfterRead == "keep":
+            return
+        files = self.access.files
+        with files.folder(path.parent) as folder:
+            if self._config.actionAfterRead == "remove":
+                os.unlink(path.name, dir_fd=folder)
+                return
+            with files.folder(files.checked(self._config.moveTo), make=True) as target:
+                os.replace(path.name, path.name, src_dir_fd=folder, dst_dir_fd=target)
 
     def _up(self, context: SourceContext) -> None:
         self._why = ""

@@ -9,6 +9,7 @@ import httpx
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.settings import configured
+from opq_rules.access import Guarded
 from opq_rules.batch import JsonObject
 from opq_rules.http_client import check_url, http_client
 from opq_rules.streams.formats import json_rows
@@ -30,17 +31,18 @@ class Config:
     insecureSkipVerify: bool = False
 
 
-class Source(SourceOfSdk):
+class Source(Guarded, SourceOfSdk):
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         self._url = self._config.url + (datasource if datasource != "/$$TEST_CONNECTION$$" else "")
-        check_url(self._url)
+        check_url(self._url, self.access.hosts)
 
     def open(self, context: SourceContext) -> None:
         config, last = self._config, b""
         kind = {"json": "application/json", "text": "text/plain"}.get(config.bodyType)
         headers = config.headers | ({"Content-Type": kind} if kind else {})
-        with http_client(config.timeout / 1000, headers, config.insecureSkipVerify) as client:
+        hosts = self.access.hosts
+        with http_client(config.timeout / 1000, headers, hosts, config.insecureSkipVerify) as client:
             while not context.stopped:
                 try:
                     answer = self._fetch(client)

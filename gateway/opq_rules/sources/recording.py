@@ -5,17 +5,21 @@ can be rewound. The columns: wave_windows.py; a record's time of arrival is the 
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tokenize import TokenError
-from typing import Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.settings import configured
+from opq_rules.access import Guarded
+from opq_rules.files.records import Open, open_plain_file
 from opq_rules.wave_windows import COLUMNS, NS_PER_MS, RATES_MILLIHZ, WavePiece, WaveWindows
 
 MAX_BYTES = 1 << 30
@@ -29,12 +33,13 @@ class Config:
     startMs: int | None = field(default=None, metadata={"minimum": 0, "help": "else the .json's, else 0"})
 
 
-class Source(SourceOfSdk):
+class Source(Guarded, SourceOfSdk):
     columns = COLUMNS
 
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
-        self._whole = _read(Path(datasource), self._config.startMs)
+        files = self.access.files
+        self._whole = _read(files.checked(datasource), partial(open_plain_file, files), self._config.startMs)
         self._from = 0
 
     def rewind(self, offset: object) -> None:
@@ -57,22 +62,25 @@ class Source(SourceOfSdk):
             pass
 
 
-def _read(path: Path, start_ms: int | None) -> WavePiece:
+def _read(path: Path, open_file: Open, start_ms: int | None) -> WavePiece:
     """Reads a recording. Raises ValueError with what is wrong with the file or its .json."""
     beside = path.with_suffix(".json")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"DATASOURCE  {path} has more than {MAX_BYTES} bytes")
-        if path.suffix == ".npy":
-            counts = np.load(path, mmap_mode="r", allow_pickle=False)
-        elif path.suffix == ".i16" and path.stat().st_size % 2 == 0:
-            counts = np.fromfile(path, "<i2")
-        else:
-            raise ValueError(f"DATASOURCE  {path} is no .i16 (whole samples) and no .npy")
-        facts = json.loads(beside.read_text())
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_BYTES:
+                raise ValueError(f"DATASOURCE  {path} has more than {MAX_BYTES} bytes")
+            if path.suffix == ".npy":
+                counts = _mapped(file)
+            elif path.suffix == ".i16" and size % 2 == 0:
+                counts = np.fromfile(file, "<i2")
+            else:
+                raise ValueError(f"DATASOURCE  {path} is no .i16 (whole samples) and no .npy")
+        with open_file(beside) as file:
+            facts = json.load(file)
         rate_hz, v_per_lsb = float(facts["rate_hz"]), float(facts["volts_per_lsb"])
-    except (EOFError, SyntaxError, OverflowError, MemoryError, TokenError) as error:  # the header of a .npy
-        raise ValueError(f"DATASOURCE  {path} has a broken header") from error
+    except (EOFError, SyntaxError, OverflowError, MemoryError, RecursionError, TokenError) as error:
+        raise ValueError(f"DATASOURCE  {path}, or its .json, is broken") from error
     except (OSError, KeyError, TypeError) as error:
         why = error if isinstance(error, OSError) else f"{beside} lacks rate_hz or volts_per_lsb"
         raise ValueError(f"DATASOURCE  {why}") from error
@@ -88,3 +96,13 @@ def _read(path: Path, start_ms: int | None) -> WavePiece:
         start_ms = began if isinstance(began, int) and began >= 0 else 0
     box = str(facts.get("box_id", "0"))
     return WavePiece(box, 0, 0, start_ms * NS_PER_MS, 0, "free", round(rate_hz * 1000), v_per_lsb, counts)
+
+
+def _mapped(file: BinaryIO) -> Any:
+    """The array of a .npy file, read as it is used. Raises ValueError where there is none."""
+    first = np.lib.format.read_magic(file) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("DATASOURCE  holds objects; want int16 (n,)")
+    return np.memmap(file, dtype=dtype, mode="r", offset=file.tell(), shape=shape)

@@ -245,7 +245,12 @@ def _read_wav(path: Path, _channel: str | None) -> _Content:
             first = raw.tell()  # reading of the header ends where the samples begin
             if channels != 1 or width != 2:
                 raise RecordingError(f"{path}: has {channels} channels of {8 * width} bits, want 1 of 16")
-    except (wave.Error, EOFError, ValueError, RuntimeError) as error:  # RuntimeError: a chunk beyond its parent
+    except (
+        wave.Error,
+        EOFError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # RuntimeError: a chunk beyond its parent
         raise RecordingError(
             f"{path}: is no readable .wav file: {_first_line(error) or 'its header is broken'}"
         ) from error

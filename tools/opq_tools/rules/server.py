@@ -1,6 +1,6 @@
 """REST client of the rule engine for the commands: returns the answer or raises one clear error."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -9,7 +9,9 @@ import httpx
 
 from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
+from opq_proto.origin_guard import is_loopback
 from opq_proto.ports import with_offset
+from opq_proto.rest_token import named_token
 from opq_tools.input_file import read_input, read_input_text
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -19,15 +21,33 @@ class ServerRefusedError(OpqError):
     """The engine refuses the request, or does not answer."""
 
 
+class _EngineToken(httpx.Auth):
+    """Sends the token; where none was given, the one in the file that an engine of this machine names."""
+
+    def __init__(self, given: str | None) -> None:
+        self._token, self._is_given = given, given is not None
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self._sign(request)
+        answer = yield request
+        if answer.status_code == 401 and not self._is_given and is_loopback(request.url.netloc.decode()):
+            self._token = named_token(answer.read())
+            if self._token is not None:
+                self._sign(request)
+                yield request
+
+    def _sign(self, request: httpx.Request) -> None:
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+
+
 class RuleServer:
     """REST client. `sql`, where a call has it: the text in which an error's place is shown."""
 
     def __init__(self, url: str, token_file: Path | None) -> None:
         self._url = url.rstrip("/")
-        headers = {}
-        if token_file is not None:
-            headers["Authorization"] = f"Bearer {read_input_text(token_file).strip()}"
-        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=60.0, trust_env=False)
+        token = None if token_file is None else read_input_text(token_file).strip()
+        self._http = httpx.Client(base_url=self._url, auth=_EngineToken(token), timeout=60.0, trust_env=False)
 
     def request(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
         """Sends a request; returns JSON as objects, anything else as text. Raises ServerRefusedError."""
@@ -87,7 +107,7 @@ def _refusal(answer: httpx.Response, sql: str | None) -> str:
     if hint := body.get("hint"):
         text += f"; {hint}"
     if answer.status_code == 401:
-        text += "; --token-file names a file with it"
+        text += "; --token-file names another file with one"
     line, column = body.get("line"), body.get("column")
     if line is None or column is None:
         return text
@@ -120,7 +140,7 @@ def server_command(function: _F) -> _F:
         show_envvar=True,
         type=click.Path(path_type=Path, dir_okay=False),
         default=None,
-        help="File with the access token, where the rule engine requires one.",
+        help="File with the access token.  [default: the one that an engine of this machine names]",
     )
     return cast("_F", url(offset(token(with_server))))
 

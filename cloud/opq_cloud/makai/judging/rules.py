@@ -48,9 +48,11 @@ class RuleHost:
         counters: ServiceCounters,
         triggers: TriggersInUse,
         bus_endpoint: str | None = None,
+        private: Sequence[Path] = (),
     ) -> None:
         """`triggers` has the plug-ins installed in the engine's host until `close`.
 
+        `private`: folders in which no rule reads or writes.
         `bus_endpoint`: where streams of type `opqmauka` read Mauka's bus, unless they have a `url`.
 
         Raises:
@@ -64,6 +66,8 @@ class RuleHost:
                 data_dir=config.data_dir or data_dir or default_data_dir(),
                 endpoint=config.http_endpoint,
                 token_file=config.token_file,
+                file_roots=config.file_roots,
+                private_networks=config.private_networks,
                 plugins=config.plugins,
             )
         )
@@ -72,7 +76,7 @@ class RuleHost:
             ("source", "opqmauka"): partial(opqmauka.Source, bus_endpoint or opqmauka.DEFAULT_URL),
             ("sink", "request_waveform"): partial(Sink, self._requests.offer),
         }
-        self._service = RulesService(settings, own=own)
+        self._service = RulesService(settings, own=own, private=private)
         self.port = self._service.port
         self._triggers = triggers
         plugins, engine = self._service.plugins, self._service.engine

@@ -1,4 +1,6 @@
-"""A rule engine for View's pages: calls its REST with the token that the configuration names.
+"""A rule engine for View's pages: calls its REST with its token.
+
+The token is in the file that the configuration names, else in the one that an engine of this machine names.
 
 The requests are the same as those of `opq-tools plugin` and `opq-tools rule`.
 """
@@ -17,6 +19,8 @@ from urllib.parse import quote, urlsplit
 
 from opq_cloud.view.languages import _
 from opq_proto.errors import OpqError
+from opq_proto.origin_guard import is_loopback
+from opq_proto.rest_token import named_token
 
 ANSWER_S = 5.0
 CHANGE_S = 120.0
@@ -56,6 +60,8 @@ class RuleEngine:
 
     def __init__(self, address: EngineAddress) -> None:
         self.address = address
+        self._token: str | None = None
+        """The one that an engine of this machine has named."""
 
     def request(self, method: str, path: str, body: object = None, wait_s: float = ANSWER_S) -> object:
         """The engine's answer: a JSON answer as objects, any other as text."""
@@ -77,7 +83,7 @@ class RuleEngine:
     def _send(self, method: str, path: str, data: bytes | None, kind: str, wait_s: float) -> object:
         headers = {} if data is None else {"Content-Type": kind}
         try:
-            headers |= self._token()
+            headers |= self._authorization()
             url = self.address.url.rstrip("/") + path
             request = urllib.request.Request(url, data, headers, method=method)
             with urllib.request.urlopen(request, timeout=wait_s) as answer:
@@ -85,7 +91,10 @@ class RuleEngine:
                 is_json = str(answer.headers.get("Content-Type", "")).startswith("application/json")
                 return json.loads(content) if is_json else content.decode("utf-8", "replace")
         except urllib.error.HTTPError as error:
-            raise _refusal(error) from error
+            refused = _content(error)
+            if error.code == 401 and self._learns_token(refused):
+                return self._send(method, path, data, kind, wait_s)
+            raise refusal_of(error.code, refused) from error
         except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             raise EngineSilentError(
@@ -99,10 +108,14 @@ class RuleEngine:
         connection = kind(target.hostname or "", target.port, timeout=QUIET_S)
         try:
             path = f"{target.path.rstrip('/')}/query/{quote(rule, safe='')}"
-            connection.request("GET", path, headers=self._token())
+            connection.request("GET", path, headers=self._authorization())
             opened, answer = connection.sock, connection.getresponse()
             if answer.status != 200:
-                raise refusal_of(answer.status, answer.read(MAX_BYTES))
+                refused = answer.read(MAX_BYTES)
+                if answer.status == 401 and self._learns_token(refused):
+                    connection.close()
+                    return self.open_rows(rule)
+                raise refusal_of(answer.status, refused)
         except (HTTPException, OSError, ValueError) as error:
             connection.close()
             raise EngineSilentError(
@@ -113,10 +126,19 @@ class RuleEngine:
             raise
         return OpenRows(connection, opened, answer)
 
-    def _token(self) -> dict[str, str]:
-        if self.address.token_file is None:
-            return {}
-        return {"Authorization": f"Bearer {self.address.token_file.read_text().strip()}"}
+    def _authorization(self) -> dict[str, str]:
+        token, file = self._token, self.address.token_file
+        if file is not None:
+            token = file.read_text().strip()
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    def _learns_token(self, refused: bytes) -> bool:
+        """Reads the token in the file that an engine of this machine names; False: it is of no use."""
+        own = self.address.token_file is None and self._token is None
+        if own and is_loopback(urlsplit(self.address.url).netloc):
+            self._token = named_token(refused)
+            return self._token is not None
+        return False
 
 
 class OpenRows:
@@ -147,12 +169,11 @@ class OpenRows:
             self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _refusal(error: urllib.error.HTTPError) -> EngineRefusedError:
+def _content(error: urllib.error.HTTPError) -> bytes:
     try:
-        content = error.read(MAX_BYTES)
+        return error.read(MAX_BYTES)
     except OSError:
-        content = b""
-    return refusal_of(error.code, content)
+        return b""
 
 
 def refusal_of(code: int, content: bytes) -> EngineRefusedError:

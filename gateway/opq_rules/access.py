@@ -1,0 +1,24 @@
+"""What rules may reach: files below the operator's folders, and hosts that are public or named by him."""
+
+from dataclasses import dataclass, field
+
+from opq_proto.address_guard import AddressGuard
+from opq_proto.file_roots import FileRoots
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The default allows no file, and public hosts only."""
+
+    files: FileRoots = field(default_factory=lambda: FileRoots(()))
+    hosts: AddressGuard = field(default_factory=AddressGuard)
+
+
+NOTHING = Access()
+
+
+class Guarded:
+    """A source or sink of ours that opens files or connections; the plug-in host makes it with `access`."""
+
+    def __init__(self, access: Access = NOTHING) -> None:
+        self.access = access

@@ -56,6 +56,7 @@ from opq_gateway.uplink.uplink import Uplink
 from opq_proto import log
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
+from opq_proto.whole_file import open_private, private_folder
 
 if TYPE_CHECKING:
     from opq_gateway.rules.edge_rules import EdgeRules
@@ -321,8 +322,8 @@ def _check_there(keys: KeyFolder, box_ids: list[str]) -> None:
 def _lock(folder: Path) -> int:
     """Locks the data folder for one gateway: two writers would break ring and sequences."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        private_folder(folder)
+        fd = open_private(folder / "lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise OpqError(f"gateway: {folder} cannot be used: {error.strerror or error}") from error
     try:

@@ -19,6 +19,7 @@ import zmq
 from zmq.utils import z85
 
 from opq_proto.errors import KeyFileError
+from opq_proto.whole_file import private_folder
 
 _FileMark = tuple[int, int, int, int]
 SURELY_PAST_NS = 2_000_000_000
@@ -410,7 +411,8 @@ class KeyFolder:
     def make_folders(self) -> None:
         """Makes the folders. Raises KeyFileError where one cannot be made."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            private_folder(self.root.parent, ours=False)
+            self.root.mkdir(mode=0o755, exist_ok=True)
             self.private_keys.mkdir(mode=0o700, exist_ok=True)
             self.public_keys.mkdir(mode=0o755, exist_ok=True)
         except OSError as error:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
 from opq_proto.errors import OpqError
+from opq_proto.whole_file import write_whole_file
 
 PEM = serialization.Encoding.PEM
 
@@ -123,7 +124,7 @@ def new_key(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(secret)
-        public_path.write_bytes(public)
+        write_whole_file(public_path, [public], 0o644)
     except OSError as error:
         raise SigningError(f"{error.filename}: {error.strerror}") from None
     return public_path

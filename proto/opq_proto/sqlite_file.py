@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from opq_proto.errors import StoreError
+from opq_proto.whole_file import PRIVATE_MODE, private_folder
 
-PRIVATE_MODE = 0o600
 IN_MEMORY = ":memory:"
 """SQLite's name for a database in memory."""
 BUSY_S = 20.0
@@ -64,7 +64,7 @@ class SqliteFile:
         self.path = path
         self._lock = threading.RLock()
         self._synchronous, self._busy_s = synchronous, busy_s
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent, ours=False)
         self.read_only = path.is_file() and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
         if str(path) != IN_MEMORY and not self.read_only:
             _keep_private(path)

@@ -1,4 +1,4 @@
-"""Writes a file whole or not at all: under another name, flushed to the disk, then renamed.
+"""Writes a file whole or not at all: under another name, flushed to the disk, then renamed; private folders.
 
 A device, a pipe or a socket is written directly, because a rename would put a file in its place.
 """
@@ -16,16 +16,35 @@ class FileNotWrittenError(OpqError, OSError):
     """The file cannot be written; an existing one is unchanged."""
 
 
-def private_folder(path: Path) -> Path:
-    """Makes a folder of ours, and the missing ones above it, with mode 0700; an older one gets that mode."""
+PRIVATE_MODE = 0o600
+"""Mode of what a service writes into its data folder, whatever the process's umask is; folders: 0700."""
+_OTHERS = 0o077
+
+
+def private_folder(path: Path, ours: bool = True) -> Path:
+    """Makes a folder, and the missing ones above it, with mode 0700. Raises OSError.
+
+    `ours`: an existing one, which an older version may have made, gets that mode too; one that its operator
+    made, or of another user, stays as it is.
+    """
     if not path.parent.is_dir():
-        private_folder(path.parent)
-    with contextlib.suppress(FileExistsError):
+        private_folder(path.parent, ours=False)
+    try:
         path.mkdir(mode=0o700)
-    now = path.stat()
-    if now.st_mode & 0o077 and now.st_uid == os.geteuid():
-        path.chmod(0o700)
+    except FileExistsError:
+        now = path.stat()
+        if ours and now.st_mode & _OTHERS and now.st_uid == os.geteuid():
+            path.chmod(0o700)
     return path
+
+
+def open_private(path: Path | str, flags: int) -> int:
+    """Opens a file that only its owner may read, also where an older version made it. Raises OSError."""
+    file = os.open(path, flags | os.O_CLOEXEC, PRIVATE_MODE)
+    now = os.fstat(file)
+    if now.st_mode & _OTHERS and now.st_uid == os.geteuid():
+        os.fchmod(file, PRIVATE_MODE)
+    return file
 
 
 def write_whole_file(path: Path, pieces: Iterable[bytes], mode: int = 0o666) -> int:

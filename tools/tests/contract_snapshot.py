@@ -509,9 +509,10 @@ def _system_answers(offset: int, data_dir: Path) -> list[str]:
     from opq_proto.ports import PORTS
 
     lines, auth = [], token_auth(data_dir)
-    with httpx.Client(timeout=30, trust_env=False, auth=auth) as client:
+    with httpx.Client(timeout=30, trust_env=False) as client:
         for port, path in SYSTEM_REQUESTS:
-            answer = client.get(f"http://127.0.0.1:{PORTS[port] + offset}{path}")
+            url = f"http://127.0.0.1:{PORTS[port] + offset}{path}"
+            answer = client.get(url, auth=auth if port == "rules" else None)
             lines.append(f"{port} {path} -> {answer.status_code}")
             if path == "/metrics":
                 lines += [f"  {line}" for line in metrics(answer.text)]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from free_ports import free_offset
+from private_files import open_to_others
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.endpoint_ports import with_port_offset
@@ -238,3 +239,23 @@ def test_an_event_survives_a_kill_between_trigger_and_answer_and_is_one(
         assert len(store.measurements("1", 0, at_ms + 1)) == 1
     finally:
         store.close()
+
+
+def test_store_rules_and_accounts_are_for_their_user_alone(tmp_path: Path) -> None:
+    """By the program, not by the umask of its process."""
+    offset, data_dir = free_offset(), tmp_path / "D"
+    KeyFolder(data_dir / "curve").create(True, ["1"])
+    data_dir.chmod(0o700)
+    config = tmp_path / "cloud.toml"
+    config.write_text("[triggering_service.rules]\nenabled = true\n")
+    arguments = ["all", "--config", str(config), "--data-dir", str(data_dir), "--port-offset", str(offset)]
+    command = [sys.executable, "-m", "opq_cloud", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, umask=0) as cloud:
+        try:
+            answering(9081 + offset, "/health")
+            answering(8911 + offset)
+        finally:
+            cloud.send_signal(signal.SIGTERM)
+            assert cloud.wait(START_S) == 0
+    assert open_to_others(data_dir) == []
+    assert {"rules.sqlite3", "rest_token"} <= {each.name for each in data_dir.rglob("*")}

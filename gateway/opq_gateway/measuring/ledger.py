@@ -31,6 +31,7 @@ from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.messages import TimeSource
 from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.whole_file import open_private, private_folder
 
 HEAD = struct.Struct("<HBxIqqI")
 MAGIC = 0x4C51
@@ -74,7 +75,7 @@ class Ledger:
         """Bytes of half cycles that were deleted because they were too old or too many."""
         self._waiting: Channel[Values] = Channel(f"ledger {box_id}", MAX_WAITING)
         self._open: dict[str, tuple[Path, int, int]] = {}  # per series: file, begin and end of its time
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
 
     def append(self, values: Values) -> None:
         """Adds values, which the next `flush` writes. Never waits for the disk."""
@@ -149,7 +150,7 @@ class Ledger:
         path, begin_ns, until_ns = self._open.get(series, (None, 0, 0))
         if path is None or not begin_ns - LENGTH_NS[series] <= start_ns < until_ns:
             path = self._begin(series, start_ns)
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fd = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             written = os.write(fd, data)
         finally:

@@ -17,6 +17,7 @@ from opq_gateway.ring import raw, record
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.segment import Segment
 from opq_gateway.ring.time_axes import CLOCK_STEP_NS
+from opq_proto.whole_file import open_private
 
 FEWER = 16
 """On a disk without room for a whole segment, one with a sixteenth of the records is tried."""
@@ -45,7 +46,7 @@ class LiveSegment:
         self._epoch = int.from_bytes(os.urandom(4), "little")
         self._lock = threading.Lock()
         self._unsynced = True
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._fd = open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             self.records = self._allocated(records)
             head = raw.head(capacity, self.records, self._epoch, first.boot_id, first.v_per_lsb, box_id)

@@ -33,6 +33,7 @@ from opq_gateway.ring.segment import RecordColumns, Segment
 from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan, TimeAxes, TimeAxis
 from opq_gateway.ring.waveform import Holes, longest_waveform
 from opq_proto.messages import Gap, Waveform
+from opq_proto.whole_file import private_folder
 
 SEGMENT_S = 600
 """Longest segment: it takes 15.6 MB at 12 kS/s from the disk ahead of the samples."""
@@ -94,7 +95,7 @@ class Ring:
         Raises:
             OSError: the folder cannot be made or read.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         self.folder = folder
         self.box_id = box_id
         self._keep_ns = round(hours * 3600e9)

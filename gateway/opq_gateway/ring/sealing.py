@@ -18,6 +18,7 @@ from opq_gateway.ring import raw, sealed
 from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.record import BEFORE_SAMPLES
 from opq_gateway.ring.segment import RecordColumns
+from opq_proto.whole_file import open_private
 
 
 class NotSealableError(ValueError):
@@ -60,7 +61,7 @@ def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
             index += count
     beside = path.with_suffix(SEALING)
     try:
-        with beside.open("wb") as out:
+        with os.fdopen(open_private(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as out:
             out.write(sealed.sealed_file(segment, raw.box_id(head), chunks))
             out.flush()
             os.fsync(out.fileno())

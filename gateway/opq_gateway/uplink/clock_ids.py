@@ -19,7 +19,7 @@ from pathlib import Path
 from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.whole_file import write_whole_file
+from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 
 SAID_EVERY_NS = 3600 * 10**9
 LARGEST = 2**63 - 1
@@ -99,7 +99,7 @@ def _read_boxes(path: Path) -> frozenset[str]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole_file(path, [text.encode()])
+        private_folder(path.parent)
+        write_whole_file(path, [text.encode()], PRIVATE_MODE)
     except OSError as error:
         log.get(service="gateway").warning("clock_id.not_kept", path=str(path), reason=str(error))

@@ -18,6 +18,7 @@ from pathlib import Path
 from opq_gateway.uplink.disk import QueueDisk
 from opq_gateway.uplink.queue_file import BoxRow, Stored
 from opq_proto.messages import Measurement
+from opq_proto.whole_file import PRIVATE_MODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class ReservationMarker:
         if self._is_set:
             return
         try:
-            self._path.touch()
+            self._path.touch(PRIVATE_MODE)
         except OSError:
             return  # tried again with the next reservation
         self._is_set = True

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from opq_plugins.package.manifest import PackageManifest
+from opq_proto.whole_file import PRIVATE_MODE, write_whole_file
 
 FILE = "follower.json"
 """A file in `plugins/`; no plug-in can have this name."""
@@ -55,9 +56,7 @@ class FollowerReport:
             return
         if not self._path.parent.is_dir():  # nothing was ever installed there
             return
-        new = self._path.with_suffix(".new")
-        new.write_bytes(text)
-        new.replace(self._path)
+        write_whole_file(self._path, [text], PRIVATE_MODE)
         self._written, self._written_s = text, now_s
 
     def withdraw(self) -> None:

@@ -21,6 +21,7 @@ from opq_plugins.package.manifest import MANIFEST, PackageManifest, parse_versio
 from opq_plugins.package.releases import Release, ReleaseFolder
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
+from opq_proto.whole_file import private_folder
 
 MAX_AT_ONCE = 4
 """Zips that are fetched and read at a time: each may take a minute, and 256 MiB."""
@@ -40,7 +41,7 @@ class Installer(ReleaseFolder):
 
     def _clear(self) -> None:
         """Removes what a crash left."""
-        self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # it has rules with secrets
+        private_folder(self._folder.parent)  # it has rules with secrets
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True, exist_ok=True, mode=0o755)
         self._folder.chmod(0o755)

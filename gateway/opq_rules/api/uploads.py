@@ -13,7 +13,7 @@ from fastapi.responses import PlainTextResponse
 from pydantic import ValidationError
 
 from opq_plugins.host.plugins import Plugins
-from opq_proto.whole_file import write_whole_file
+from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_rules.api.bodies import UploadText
 from opq_rules.engine.definition import checked_id
 from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
@@ -65,8 +65,8 @@ def router(plugins: Plugins) -> APIRouter:
         path = folder / _file_name(body.name)
         content = plugins.fetched(body.file, LARGEST_BYTES) if body.file is not None else body.content
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_whole_file(path, [content])
+            private_folder(folder)
+            write_whole_file(path, [content], PRIVATE_MODE)
         except OSError as error:
             raise RuleError(f"{path.name} cannot be stored: {error.strerror or error}", IO_ERROR) from error
         return PlainTextResponse(str(path), 201)

@@ -16,6 +16,7 @@ import msgspec
 
 from opq_proto.errors import StoreError
 from opq_proto.sqlite_file import FILE_ERRORS, SqliteFile, store_error
+from opq_proto.whole_file import open_private, private_folder
 from opq_rules.batch import JsonObject
 from opq_rules.engine.definition import RuleDefinition, definition, no_rule
 from opq_rules.errors import IO_ERROR, RuleError
@@ -148,8 +149,8 @@ def open_engine_file(path: Path, migrations: Sequence[str]) -> SqliteFile:
 def lock_folder(data_dir: Path) -> int:
     """Locks the folder for this engine; the lock holds as long as the returned file descriptor is open."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        file = os.open(data_dir / "rules.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        private_folder(data_dir)
+        file = open_private(data_dir / "rules.lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise RuleError(f"{data_dir} cannot be used: {error.strerror or error}", IO_ERROR) from error
     try:

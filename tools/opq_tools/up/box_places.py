@@ -11,7 +11,7 @@ from pathlib import Path
 
 from opq_hil.box.simulated_places import PLACE_MADE_UP, SimulatedPlace, simulated_places
 from opq_proto.errors import OpqError
-from opq_proto.whole_file import write_whole_file
+from opq_proto.whole_file import PRIVATE_MODE, write_whole_file
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.plan_store import store_of
 
@@ -111,4 +111,4 @@ def read_noted(path: Path) -> dict[str, dict[str, str]]:
 
 def write_noted(path: Path, noted: Mapping[str, Facts]) -> None:
     """Writes the notes; raises OpqError where the folder cannot be written."""
-    write_whole_file(path, [json.dumps(noted, indent=1).encode()])
+    write_whole_file(path, [json.dumps(noted, indent=1).encode()], PRIVATE_MODE)

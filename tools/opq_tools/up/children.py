@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from opq_proto.backoff import Backoff
+from opq_proto.whole_file import open_private, private_folder
 
 STOP_S = 5.0
 """Time after SIGTERM at which a child that has not ended is killed."""
@@ -212,8 +213,10 @@ class LogFile:
             file.close()
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self._path.parent)
         if self._path.exists() and self._path.stat().st_size > self._limit_bytes // 2:
             self._path.replace(self._path.with_suffix(".old"))
-        self._file = self._path.open("ab", buffering=0)
+        self._file = os.fdopen(
+            open_private(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab", buffering=0
+        )
         self._bytes = self._path.stat().st_size

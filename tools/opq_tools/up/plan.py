@@ -20,7 +20,7 @@ from opq_proto.command_line import MAX_OFFSET
 from opq_proto.config import read_document
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyFolder
-from opq_proto.whole_file import write_whole_file
+from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_tools.keygen import box_ids
 
 ROOMS = ("gateway", "cloud")
@@ -108,10 +108,10 @@ class UpPlan:
             "triggering_service": {"rules": {"enabled": all(map(importlib.util.find_spec, OF_RULES))}},
         }
         folder = self.data_dir / "config"
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         for name, ours in (("gateway", gateway), ("cloud", cloud)):
             text = tomli_w.dumps(merged(ours, self.config.get(name, {})))
-            write_whole_file(folder / f"{name}.toml", [text.encode()])
+            write_whole_file(folder / f"{name}.toml", [text.encode()], PRIVATE_MODE)
 
     def check(self) -> None:
         """Has both rooms check the files that `prepare` wrote, before anything starts.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from opq_proto import log
 from opq_proto.errors import OpqError
-from opq_proto.whole_file import write_whole_file
+from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 
 NUMBERS = 2**32
 """Command.seq is a uint32."""
@@ -75,7 +75,7 @@ class CommandNumbers:
             return
         end = (self._next + self._block) % NUMBERS
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole_file(self._path, [f"{end}\n".encode()])
+            private_folder(self._path.parent, ours=False)
+            write_whole_file(self._path, [f"{end}\n".encode()], PRIVATE_MODE)
         except OSError as error:  # commands go on: a number may come twice after the next start
             self._log.error("numbers.not_reserved", path=str(self._path), error=str(error))

@@ -77,7 +77,8 @@ class PluginDeployments:
             raise PluginError(f"{name!r} is no name of a folder of plug-ins; want letters, digits, _ . -")
         listed_plugins(source)
         place = self.folder / name
-        place.mkdir(parents=True, exist_ok=True)
+        for each in (self.folder, place):
+            each.mkdir(parents=True, exist_ok=True, mode=0o755)  # workers of another user read it
         staged = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
         try:
             for path in plugin_files(source):

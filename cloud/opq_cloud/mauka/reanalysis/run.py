@@ -5,6 +5,7 @@ their own where Mauka's policy does not trust them.
 """
 
 import json
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -41,6 +42,7 @@ from opq_proto.config import default_data_dir
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
 from opq_proto.messages import Event, Finding
+from opq_proto.whole_file import open_private, private_folder
 
 FOLDER = "reanalysis"
 Changes = Mapping[str, Any]
@@ -63,7 +65,7 @@ class BulkProgress:
         """
         named = {one.analysis: f"{one.version} {one.settings_hash}" for one in sources}
         self.path = data_dir / "mauka" / FOLDER / f"{settings_hash(named)}.jsonl"
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.path.parent)
         for other in {*self.path.parent.glob("*.jsonl")} - {self.path}:
             other.unlink(missing_ok=True)
         self._done: set[int] = set()
@@ -87,7 +89,7 @@ class BulkProgress:
     def note_done(self, event_ids: Sequence[int], result: Changes) -> None:
         """Notes that these were replaced and stored; `result` are the changes, as JSON."""
         line = {"events": list(event_ids), "said": dict(result)}
-        with self.path.open("a") as file:
+        with os.fdopen(open_private(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a") as file:
             file.write(json.dumps(line) + "\n")
         self._done.update(event_ids)
 

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from opq_proto import log as logs
-from opq_proto.whole_file import write_whole_file
+from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 
 log = logs.get(service="mauka")
 
@@ -56,7 +56,7 @@ class PluginStates:
         with self._lock:
             if (disabled, unloaded) == (self._disabled, self._unloaded):
                 return
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self._path.parent, ours=False)
             text = json.dumps({"disabled": sorted(disabled), "unloaded": sorted(unloaded)}, indent=1)
-            write_whole_file(self._path, [text.encode(), b"\n"])
+            write_whole_file(self._path, [text.encode(), b"\n"], PRIVATE_MODE)
             self._disabled, self._unloaded = disabled, unloaded

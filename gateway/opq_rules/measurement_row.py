@@ -8,7 +8,7 @@ its mean under its name, and its extremes as in `rms_min`, `rms_max`.
 import re
 
 from opq_proto.continuity import CONTINUITY_METRICS, FORMER_MISSING, RESTART
-from opq_proto.messages import Measurement
+from opq_proto.messages import Measurement, known_uncertainty_ns
 from opq_proto.supply_word import SUPPLY_METRICS
 from opq_rules.batch import Row
 from opq_rules.streams.columns import KnownColumns
@@ -48,8 +48,13 @@ def row_of(measurement: Measurement) -> Row:
     for name, ns in (("start_ms", measurement.start_ns), ("end_ms", measurement.end_ns)):
         if ns is not None:
             row[name] = ns // NS_PER_MS
-    for name in ("uncertainty_ns", "sequence", "nominal_v", "nominal_hz"):
-        value = getattr(measurement, name)
+    bound_ns = known_uncertainty_ns(measurement.uncertainty_ns)
+    for name, value in (
+        ("uncertainty_ns", bound_ns),
+        ("sequence", measurement.sequence),
+        ("nominal_v", measurement.nominal_v),
+        ("nominal_hz", measurement.nominal_hz),
+    ):
         if value is not None:
             row[name] = value
     for name, metric in measurement.metrics.items():

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.errors import FrameError
+from opq_proto.messages import known_uncertainty_ns
 from opq_proto.wire import topic
 from opq_rules.batch import Row
 from opq_rules.streams.columns import KnownColumns
@@ -131,7 +132,7 @@ class WaveWindows:
             "start_ms": first.start_ns // NS_PER_MS,
             "end_ms": last.time_ns(len(last.counts)) // NS_PER_MS,
             "start_ns": first.start_ns,
-            "uncertainty_ns": max(each.uncertainty_ns for each in pieces),
+            "uncertainty_ns": known_uncertainty_ns(max(each.uncertainty_ns for each in pieces)),
             "source": first.source,
             "rate_hz": first.rate_millihz / 1000,
             "volts_per_lsb": first.v_per_lsb,

@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
@@ -104,17 +105,25 @@ class Listener:
 class House:
     """The gateway's MQTT side with one Box and a group, and what it is fed from."""
 
-    def __init__(self, section: Section, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        section: Section,
+        timeout_s: float = 5.0,
+        box_id: str = "3",
+        groups: tuple[str, ...] = ("home",),
+        topics_file: Path | None = None,
+    ) -> None:
         self.feed, self.counters = MeasuredFeed(), BoxCounters()
         self.box_counters = BoxCounters()
-        self.status = BoxStatus("3", 60, hello=Box("3").hello(), sample_monotonic_s=time.monotonic())
+        self.status = BoxStatus(box_id, 60, hello=Box(box_id).hello(), sample_monotonic_s=time.monotonic())
         self.mqtt = MqttPublisher(
             section,
-            {"3": self.status},
-            ["home"],
+            {box_id: self.status},
+            groups,
             self.feed,
             self.counters,
-            MeasuredShares({"3": self.box_counters}),
+            MeasuredShares({box_id: self.box_counters}),
+            topics_file=topics_file,
             waits_s=(0.1, 0.3),
             timeout_s=timeout_s,
         )
@@ -162,8 +171,8 @@ def listening(broker: Broker) -> Iterator[Listener]:
 
 
 @contextmanager
-def living(section: Section, timeout_s: float = 5.0) -> Iterator[House]:
-    house = House(section, timeout_s)
+def living(section: Section, timeout_s: float = 5.0, **more: Any) -> Iterator[House]:
+    house = House(section, timeout_s, **more)
     try:
         yield house
     finally:
@@ -173,6 +182,41 @@ def living(section: Section, timeout_s: float = 5.0) -> Iterator[House]:
 def section(broker: Broker, **more: object) -> Section:
     facts = {"host": "127.0.0.1", "port": broker.port, "name": "attic", "every_s": 1.0}
     return Section(**{**facts, **more})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("later", "of_it"),
+    [
+        ({"box_id": "4", "groups": ("home",)}, "box3"),
+        ({"box_id": "3", "groups": ()}, "group_home"),
+        ({"name": "cellar"}, "attic"),
+        ({"topic": "power"}, "opq/"),
+        ({"discovery": ""}, "homeassistant/"),
+    ],
+    ids=["box", "group", "name", "topic", "discovery"],
+)
+def test_what_is_configured_no_more_goes_from_the_broker(
+    broker: Broker, tmp_path: Path, later: dict[str, Any], of_it: str
+) -> None:
+    file = tmp_path / "mqtt_topics.json"
+    with living(section(broker), topics_file=file) as house:
+        house.values("3s", 0, rms_v=120.5)
+        house.values("3s", 0, "home", u2_ratio=0.011)
+        house.told(entering=True)
+        wait_for(lambda: house.counters["mqtt_published"] >= 14)
+    with listening(broker) as listener:
+        wait_for(lambda: any(of_it in topic for topic in listener.newest))
+    of_house = {key: later[key] for key in ("box_id", "groups") if key in later}
+    changed = {key: value for key, value in later.items() if key not in of_house}
+    with living(section(broker, **changed), topics_file=file, **of_house) as house:
+        wait_for(lambda: not [topic for topic in json.loads(file.read_text()).popitem()[1] if of_it in topic])
+        house.values("3s", 1, of_house.get("box_id", "3"), rms_v=119.5)
+        with listening(broker) as listener:
+            base = f"{later.get('topic', 'opq')}/{later.get('name', 'attic')}"
+            value = listener.json(f"{base}/box{of_house.get('box_id', '3')}/3s")
+            assert value["uncertainty_ns"] == 100
+            wait_for(lambda: listener.newest.get(f"{base}/status") == b"online")
+            assert not [topic for topic in listener.newest if of_it in topic]
 
 
 def test_values_disturbances_and_who_is_there_reach_whoever_comes_later(broker: Broker) -> None:

@@ -18,6 +18,14 @@ from opq_proto.trend_histogram import TrendHistogram
 UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
 """The largest value of the 32-bit wire fields: saturated, or not known."""
 
+
+def known_uncertainty_ns(uncertainty_ns: int | None) -> int | None:
+    """Returns None where it is saturated or not known: what people and scripts read has null there."""
+    if uncertainty_ns is None or uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS:
+        return None
+    return uncertainty_ns
+
+
 DISCIPLINED_NS = 10_000_000
 """Half a cycle: with a worse clock the order of arrivals is unknown."""
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = {"_ms": (10**11, 1e3), "_ns": (10**17, 1e-3)}
 """Suffix of a key -> (least value that is read as a time since 1970, which is in 1973; µs per unit)."""
@@ -20,7 +18,7 @@ def fact_words(key: str, value: object) -> str:
     """A value as text: yes or no, numbers with ten digits at most, times in UTC, lists without brackets."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if key == "uncertainty_ns" and value == UNKNOWN_UNCERTAINTY_NS:
+    if key == "uncertainty_ns" and value is None:
         return "not known"
     if isinstance(value, int | float):
         return _number_words(key, value)

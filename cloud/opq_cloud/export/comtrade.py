@@ -17,9 +17,8 @@ from opq_cloud.export.records import (
     ExportError,
     WaveformRecord,
     axis_pieces,
-    known_uncertainty_ns,
 )
-from opq_proto.messages import TimeSource, Waveform
+from opq_proto.messages import TimeSource, Waveform, known_uncertainty_ns
 
 DataForm = Literal["ascii", "binary", "binary32", "float32"]
 DATA_FORMS: tuple[DataForm, ...] = get_args(DataForm)

@@ -18,7 +18,7 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.unknown_gain import gain_advice
 from opq_proto.errors import OpqError
 from opq_proto.half_cycles import HalfCycleRms
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Waveform
+from opq_proto.messages import Waveform, known_uncertainty_ns
 
 PIECE_SAMPLES = 1 << 16
 """The number of samples that a writer holds as text at once."""
@@ -122,10 +122,6 @@ def _pieces(first: int, samples: int, counts: NDArray[np.int16] | None) -> Itera
     for at in range(0, samples, PIECE_SAMPLES):
         part = None if counts is None else counts[at : at + PIECE_SAMPLES]
         yield AxisPiece(first + at, min(PIECE_SAMPLES, samples - at), part)
-
-
-def known_uncertainty_ns(uncertainty_ns: int) -> int | None:
-    return None if uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS else uncertainty_ns
 
 
 def utc_text(t_ns: int) -> str:

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces, known_uncertainty_ns
+from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces
 from opq_cloud.export.tables import comment_lines, guarded
 from opq_proto.half_cycles import HalfCycleRms
+from opq_proto.messages import known_uncertainty_ns
 
 CSV_COLUMNS = ("box_id", "time_ns", "time_s", "sample", "counts", "volts")
 HALF_CYCLE_COLUMNS = ("box_id", "time_ns", "time_s", "least_v", "most_v", "half_cycles")

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 
-from opq_cloud.export.records import ExportError, WaveformRecord, known_uncertainty_ns, software_name
+from opq_cloud.export.records import ExportError, WaveformRecord, software_name
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
 from opq_cloud.judged_nominal import judged_in_event
 from opq_cloud.store.box_record import BoxRecord
@@ -15,7 +15,7 @@ from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.store import ShownStore
 from opq_proto.continuity import CONTINUITY_METRICS
-from opq_proto.messages import Incident, Measurement, StoredFinding
+from opq_proto.messages import Incident, Measurement, StoredFinding, known_uncertainty_ns
 
 PAGE_ROWS = 5000
 """Measurements held in memory at once."""
@@ -215,7 +215,7 @@ def measurement_row(measurement: Measurement) -> JsonRow:
         "timestamp_ms": measurement.timestamp_ms,
         "start_ns": measurement.start_ns,
         "end_ns": measurement.end_ns,
-        "uncertainty_ns": measurement.uncertainty_ns,
+        "uncertainty_ns": known_uncertainty_ns(measurement.uncertainty_ns),
         "source": measurement.source.name.lower(),
         "backfilled": measurement.backfilled,
         "crossing": measurement.crossing,

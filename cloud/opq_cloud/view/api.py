@@ -29,7 +29,7 @@ from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.sparkline import spark_steps
 from opq_cloud.view.words import headline
 from opq_measure.events.curves import SEMI_F47
-from opq_proto.messages import Event, Waveform
+from opq_proto.messages import Event, Waveform, known_uncertainty_ns
 
 BUCKET_MS = 10_000
 MAX_MINUTES = 24 * 60
@@ -280,7 +280,7 @@ def _wave_json(wave: Waveform, event_id: str, origin_ns: int) -> dict[str, objec
         "box_id": wave.box_id,
         "start_ns": wave.start_ns,
         "origin_ns": origin_ns,
-        "uncertainty_ns": wave.uncertainty_ns,
+        "uncertainty_ns": known_uncertainty_ns(wave.uncertainty_ns),
         "source": wave.source.name.lower(),
         "rate_hz": wave.rate_hz,
         "volts_per_lsb": wave.v_per_lsb if wave.gain_known else None,

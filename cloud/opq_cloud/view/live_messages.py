@@ -12,7 +12,7 @@ from opq_cloud.view.languages import ENGLISH, Language
 from opq_cloud.view.recent import NewestMeasurement
 from opq_cloud.view.words import Names, class_tone, class_words, headline, outline
 from opq_proto.flagged import flags_of
-from opq_proto.messages import Incident, Measurement
+from opq_proto.messages import Incident, Measurement, known_uncertainty_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def measurement_json(measurement: Measurement) -> dict[str, object]:
         "thd_percent": _rounded(thd.average * 100, 3) if thd else None,
         "trans_v": _rounded(trans.max, 2) if trans else None,
         "window_ms": _rounded(window_ms(measurement), 1),
-        "uncertainty_ns": measurement.uncertainty_ns,
+        "uncertainty_ns": known_uncertainty_ns(measurement.uncertainty_ns),
         "source": measurement.source.name.lower(),
         "flagged": flags_of(measurement.metrics),
     }
@@ -110,7 +110,7 @@ def _finite_text(
         rms.average + rms.min + rms.max + f.average + thd.average + trans.max + length_ms
     ):
         return ""
-    uncertainty = measurement.uncertainty_ns
+    uncertainty = known_uncertainty_ns(measurement.uncertainty_ns)
     return _FINITE_TEXT % (
         json.dumps(measurement.box_id), measurement.timestamp_ms, rms.average, rms.min, rms.max, f.average,
         thd.average * 100, trans.max, length_ms, "null" if uncertainty is None else uncertainty,

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 
-from opq_gateway.config import Config
+from opq_gateway.config import Config, data_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
@@ -44,7 +44,9 @@ class FeedReaders:
             from opq_gateway.mqtt.mqtt import MqttPublisher
 
             groups = [group.name for group in config.group]
-            self.runs["mqtt"] = MqttPublisher(config.mqtt, statuses, groups, feed, first, shares).run
+            topics = data_folder(config) / "mqtt_topics.json"
+            mqtt = MqttPublisher(config.mqtt, statuses, groups, feed, first, shares, topics_file=topics)
+            self.runs["mqtt"] = mqtt.run
 
     def close(self) -> None:
         """Frees the addresses, after the end of the threads."""

@@ -16,6 +16,7 @@ from opq_proto import log
 from opq_proto.box_losses import losses_text
 from opq_proto.errors import PortBusyError
 from opq_proto.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler, target_of
+from opq_proto.messages import known_uncertainty_ns
 from opq_proto.origin_guard import ip_address, page_refusal
 from opq_proto.rate_limit import RateLimitedLog
 
@@ -46,7 +47,7 @@ def _compared(state: GpsComparisonState) -> dict[str, object]:
     return {
         "box_id": state.box_id,
         "held": state.held,
-        "uncertainty_ns": state.uncertainty_ns,
+        "uncertainty_ns": known_uncertainty_ns(state.uncertainty_ns),
         "system_clock_off_ns": state.system_off_ns,
         "drift_ppm": state.drift_ppm,
         "apart_ns": dict(state.apart_ns),
@@ -70,7 +71,7 @@ def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, objec
         "acknowledged": status.acknowledging,
         "acknowledged_sequence": status.acknowledged_sequence,
         "time_source": None if status.sample_source is None else status.sample_source.name.lower(),
-        "uncertainty_ns": status.sample_uncertainty_ns,
+        "uncertainty_ns": known_uncertainty_ns(status.sample_uncertainty_ns),
         "supply_v": status.health.supply_v if status.health else None,
         "battery_v": status.health.battery_v if status.health else None,
         "lost": lost,

@@ -16,6 +16,7 @@ from typing import Any
 from opq_gateway.config import Config, box_folder, data_folder
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import Ledger
+from opq_proto.messages import known_uncertainty_ns
 
 MAX_ROWS = 10_000
 """Most rows of one answer; `next_from_ns` gives the start of the next."""
@@ -70,7 +71,7 @@ def _row(values: Values) -> dict[str, Any]:
     return {
         "start_ns": values.start_ns,
         "end_ns": values.end_ns,
-        "uncertainty_ns": values.uncertainty_ns,
+        "uncertainty_ns": known_uncertainty_ns(values.uncertainty_ns),
         "time_source": values.source.name.lower(),
         "flagged": values.flagged,
         **values.values,

@@ -23,6 +23,7 @@ import msgspec
 from opq_gateway.measured_shares import SPANS, MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, Values
 from opq_gateway.status import BoxStatus
+from opq_proto.messages import known_uncertainty_ns
 
 MAX_DISTURBANCES = 200
 """Most disturbances that wait for an absent broker; beyond it the oldest are dropped and counted."""
@@ -163,7 +164,7 @@ class MqttTopics:
             "ongoing": sorted(ongoing),
             "time": _iso(notice.t_ns),
             "t_ns": notice.t_ns,
-            "uncertainty_ns": notice.uncertainty_ns,
+            "uncertainty_ns": known_uncertainty_ns(notice.uncertainty_ns),
             "source": notice.source.name.lower(),
         }
         if notice.rms_v is not None and math.isfinite(notice.rms_v):
@@ -197,7 +198,7 @@ def _payload(values: Values) -> bytes:
         "time": _iso(values.end_ns),
         "start_ns": values.start_ns,
         "end_ns": values.end_ns,
-        "uncertainty_ns": values.uncertainty_ns,
+        "uncertainty_ns": known_uncertainty_ns(values.uncertainty_ns),
         "source": values.source.name.lower(),
         "flagged": values.flagged,
     }

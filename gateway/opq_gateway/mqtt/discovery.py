@@ -92,6 +92,19 @@ class Discovery:
         """Sends everything again, for a broker or a Home Assistant that has none of it."""
         self._sent.clear()
 
+    def topics(self) -> frozenset[str]:
+        """The topics of all entities of the present configuration."""
+        levels = ((self._boxes, BOX, True), (self._groups, GROUP, False))
+        return frozenset(
+            self._topic(place(name, is_box), entity)
+            for names, entities, is_box in levels
+            for name in (names if self._prefix else ())
+            for entity in entities
+        )
+
+    def _topic(self, level: str, entity: Entity) -> str:
+        return f"{self._prefix}/{entity.kind}/opq_{self._gateway}_{level}/{entity.key}/config"
+
     def due(self) -> list[MqttMessage]:
         """The messages to publish now; they count as published."""
         messages: list[MqttMessage] = []
@@ -118,7 +131,7 @@ class Discovery:
         topics = [f"{self._base}/status"] + ([f"{self._base}/{level}/status"] if has_status else [])
         return [
             MqttMessage(
-                f"{self._prefix}/{entity.kind}/{identity}/{entity.key}/config",
+                self._topic(level, entity),
                 msgspec.json.encode(
                     {
                         "name": entity.name,

@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -21,8 +22,9 @@ from opq_gateway.config import MqttSection as Section
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
-from opq_gateway.mqtt.board import OFFLINE, ONLINE, MqttMessage, MqttTopics
+from opq_gateway.mqtt.board import OFFLINE, ONLINE, MqttMessage, MqttTopics, place
 from opq_gateway.mqtt.discovery import Discovery
+from opq_gateway.mqtt.retained import RetainedTopics
 from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.backoff import Backoff, doubling
@@ -47,11 +49,13 @@ class MqttPublisher:
         counters: BoxCounters,
         shares: MeasuredShares,
         *,
+        topics_file: Path | None = None,
         waits_s: tuple[float, float] = (1.0, 60.0),
         timeout_s: float = 10.0,
     ) -> None:
         """
         Args:
+            topics_file: where published topics are noted (`retained.py`); None: nowhere.
             waits_s: before the first and, at the most, before a later attempt to connect.
             timeout_s: for the broker to take a message.
         """
@@ -63,6 +67,10 @@ class MqttPublisher:
         base = f"{section.topic}/{self.name}"
         self._board = MqttTopics(base, boxes, section.every_s, shares)
         self._discovery = Discovery(section.discovery, self.name, base, boxes, groups)
+        self._retained = RetainedTopics(topics_file, f"{section.host}:{section.port}")
+        places = (*(place(each, True) for each in boxes), *(place(each, False) for each in groups))
+        self._own = (f"{base}/status", *(f"{base}/{each}/" for each in places))
+        """The status, and beginnings of all other topics that may be published."""
         self._channel = feed.subscribe("mqtt", (Values, DisturbanceNotice), CHANNEL_ITEMS)
         self._dropped = 0
         self._connected = False
@@ -140,6 +148,7 @@ class MqttPublisher:
 
     def _publish(self, broker: "_Broker", stop: threading.Event) -> None:
         self._send(broker, [MqttMessage(f"{self._board.base}/status", ONLINE)], stop, counted=False)
+        self._delete_gone(broker, stop)
         while not stop.wait(POLL_S):
             self._gather()
             broker.is_connected()
@@ -148,10 +157,23 @@ class MqttPublisher:
             self._send(broker, self._discovery.due(), stop)
             self._send(broker, self._board.due(time.monotonic()), stop)
 
+    def _delete_gone(self, broker: "_Broker", stop: threading.Event) -> None:
+        """Deletes retained messages of Boxes, groups, names and discovery that are configured no more."""
+        entities = self._discovery.topics()
+        gone = self._retained.gone(lambda topic: topic in entities or topic.startswith(self._own))
+        if not gone:
+            return
+        gone.sort(key=lambda topic: not topic.endswith("/config"))  # first the entities, then their values
+        self._send(broker, [MqttMessage(topic, b"") for topic in gone], stop, counted=False)
+        if not stop.is_set():
+            self._retained.forget(gone)
+            self._log.info("mqtt.retained_deleted", topics=len(gone), first=gone[0])
+
     def _send(
         self, broker: "_Broker", messages: Sequence[MqttMessage], stop: threading.Event, counted: bool = True
     ) -> None:
         """Sends messages in order, several at once: a far broker answers each only a round trip later."""
+        self._retained.note(message.topic for message in messages)
         for at in range(0, len(messages), AT_ONCE):
             batch = messages[at : at + AT_ONCE]
             sent = [broker.publish(each) for each in batch]

@@ -17,7 +17,7 @@ from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.serial_side.outputs import Outputs
 from opq_proto.errors import PortBusyError
 from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
-from opq_proto.messages import Gap
+from opq_proto.messages import Gap, known_uncertainty_ns
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.streams.columns import KnownColumns
@@ -114,7 +114,7 @@ def _row(item: Values | DisturbanceNotice) -> Row:
     row: Row = {
         "box": item.box_id,
         "kind": item.kind,
-        "uncertainty_ns": item.uncertainty_ns,
+        "uncertainty_ns": known_uncertainty_ns(item.uncertainty_ns),
         "source": item.source.name.lower(),
     }
     if isinstance(item, DisturbanceNotice):

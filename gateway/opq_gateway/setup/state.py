@@ -17,6 +17,7 @@ from opq_gateway.setup.wifi import Wifi
 from opq_gateway.software_version import software_version
 from opq_gateway.status import BoxStatus
 from opq_proto.channel import Channel
+from opq_proto.messages import known_uncertainty_ns
 
 ROWS = 50
 """Most values per Box that wait for the page; only the newest are shown."""
@@ -137,7 +138,7 @@ class SetupState:
             "firmware": hello.firmware if hello else None,
             "nominal_v": hello.nominal_v if hello else None,
             "time_source": None if status.sample_source is None else status.sample_source.name.lower(),
-            "uncertainty_ns": status.sample_uncertainty_ns,
+            "uncertainty_ns": known_uncertainty_ns(status.sample_uncertainty_ns),
             "clock": gps.state.name.lower() if gps else None,
             "satellites": gps.satellites if gps else None,
             "supply_v": health.supply_v if health else None,

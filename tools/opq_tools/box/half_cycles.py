@@ -12,6 +12,7 @@ from opq_proto.half_cycles import (
     half_cycles_from_wire,
     half_cycles_question,
 )
+from opq_proto.messages import known_uncertainty_ns
 from opq_proto.wire import plugin_command
 
 HEADER = "time_ns,least_v,most_v,half_cycles\n"
@@ -63,7 +64,7 @@ def facts_of(answers: Sequence[HalfCycleRms]) -> dict[str, Any]:
         "last_ns": int(known[-1].t_ns[-1]) if known else None,
         "least_v": min((float(each.least_v.min()) for each in known), default=None),
         "most_v": max((float(each.most_v.max()) for each in known), default=None),
-        "uncertainty_ns": max((each.uncertainty_ns for each in known), default=None),
+        "uncertainty_ns": known_uncertainty_ns(max((each.uncertainty_ns for each in known), default=None)),
         "time_source": min(each.source for each in known).name.lower() if known else None,
     }
 

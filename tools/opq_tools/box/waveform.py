@@ -7,7 +7,7 @@ from typing import Any
 
 from opq_proto.command_client import CommandClient
 from opq_proto.errors import OpqError
-from opq_proto.messages import Waveform
+from opq_proto.messages import Waveform, known_uncertainty_ns
 from opq_proto.wire import Response, data_command, waveform_from_frames
 
 LONGEST_WAIT_S = 60.0
@@ -51,7 +51,7 @@ def write_recording(path: Path, response: Response, wave: Waveform) -> dict[str,
         "rate_hz": wave.rate_hz,
         "volts_per_lsb": wave.v_per_lsb,
         "start_ns": wave.start_ns,
-        "uncertainty_ns": wave.uncertainty_ns,
+        "uncertainty_ns": known_uncertainty_ns(wave.uncertainty_ns),
         "time_source": wave.source.name.lower(),
         "samples": len(wave.counts),
         "first_sample": wave.first_sample,

@@ -23,7 +23,7 @@ from opq_proto.command_line import json_option
 from opq_proto.config import default_data_dir
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder, checked_box_id
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
+from opq_proto.messages import known_uncertainty_ns
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
 from opq_tools.fact_line import fact_line
@@ -116,9 +116,8 @@ def show_box(store: CloudStore, box_id: str, as_json: bool) -> None:
     row = _row_of(store, box_id)
     newest = store.latest_measurements().get(box_id)
     if newest is not None:
-        bound_ns = newest.uncertainty_ns
-        unknown = bound_ns is None or bound_ns >= UNKNOWN_UNCERTAINTY_NS
-        row |= {"time_source": newest.source.name.lower(), "uncertainty_ns": None if unknown else bound_ns}
+        bound_ns = known_uncertainty_ns(newest.uncertainty_ns)
+        row |= {"time_source": newest.source.name.lower(), "uncertainty_ns": bound_ns}
     _echo(row, as_json)
 
 

@@ -78,21 +78,51 @@ def run(
     sys.exit(_run(config_path, data_dir or outer[1], outer[2] if port_offset is None else port_offset))
 
 
+DEFAULT_ENDPOINT = "127.0.0.1:8913"
 _endpoint = click.option(
     "--endpoint",
-    default="127.0.0.1:8913",
-    show_default=True,
-    help="Address of the running gateway: its `health_endpoint`.",
+    help=f"Address of the running gateway: its `health_endpoint`.  [default: {DEFAULT_ENDPOINT}]",
 )
-_running_offset = port_offset_option("Number that the running gateway adds to every port.")
+_running_folder = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Data folder of the running gateway, which has its address.",
+)
+_running_offset = port_offset_option("Number that the running gateway adds to every port.", default=None)
+
+
+def _address(
+    context: click.Context, endpoint: str | None, data_dir: Path | None, port_offset: int | None
+) -> tuple[str, int]:
+    """The address of the running gateway and its offset, by options of the command or of `opq-gateway`.
+
+    Raises OpqError: no gateway has this data folder.
+    """
+    from opq_gateway.local.running_gateway import address_in
+
+    _, outer_dir, outer_offset = context.obj
+    offset = outer_offset if port_offset is None else port_offset
+    folder = data_dir or outer_dir
+    if endpoint is None and folder is not None:
+        return address_in(folder), 0  # as it was bound, moved already
+    return endpoint or DEFAULT_ENDPOINT, offset
 
 
 @main.command("claim-code", short_help="Show a code by which its owner claims BOX in View.")
 @click.argument("box_id", metavar="BOX")
 @_endpoint
+@_running_folder
 @_running_offset
 @json_option
-def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> None:
+@click.pass_context
+def claim_code(
+    context: click.Context,
+    box_id: str,
+    endpoint: str | None,
+    data_dir: Path | None,
+    port_offset: int | None,
+    as_json: bool,
+) -> None:
     """Show a code by which its owner claims BOX in View, valid for ten minutes and one use.
 
     The gateway must run on this machine. Example: opq-gateway claim-code 1
@@ -100,7 +130,7 @@ def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> N
     from opq_gateway.local.running_gateway import claim_words, make_claim_code
 
     try:
-        made = make_claim_code(endpoint, port_offset, box_id)
+        made = make_claim_code(*_address(context, endpoint, data_dir, port_offset), box_id)
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         sys.exit(error.exit_code)
@@ -109,17 +139,25 @@ def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> N
 
 @main.command("status", short_help="Boxes, clocks, GPS and claim codes of the running gateway.")
 @_endpoint
+@_running_folder
 @_running_offset
 @json_option
-def status(endpoint: str, port_offset: int, as_json: bool) -> None:
+@click.pass_context
+def status(
+    context: click.Context,
+    endpoint: str | None,
+    data_dir: Path | None,
+    port_offset: int | None,
+    as_json: bool,
+) -> None:
     """Show Boxes, their clocks, GPS and open claim codes of the gateway that runs on this machine.
 
-    Example: opq-gateway status
+    Example: opq-gateway status --data-dir /var/lib/opq
     """
     from opq_gateway.local.running_gateway import read_status, status_words
 
     try:
-        found = read_status(endpoint, port_offset)
+        found = read_status(*_address(context, endpoint, data_dir, port_offset))
     except OpqError as error:
         click.echo(f"opq-gateway: {error}", err=True)
         sys.exit(error.exit_code)

@@ -32,6 +32,7 @@ from opq_gateway.local.metrics import (
     show_threads,
 )
 from opq_gateway.local.power import PowerFail
+from opq_gateway.local.running_gateway import note_address
 from opq_gateway.local.watchdog import Heartbeats, Notifier, Watchdog
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
@@ -120,6 +121,8 @@ class Gateway:
                 self.counters[self.config.box[0].id],
             )
             held.callback(health.close)
+            folder = data_folder(self.config)
+            held.callback(note_address(folder, health.port, self.config.health_endpoint))
             readers = FeedReaders(self.config, self.feed, self.statuses, self.counters, self.shares)
             held.callback(readers.close)
             setup = self._setup(stop)

@@ -5,6 +5,7 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,7 +16,7 @@ from opq_gateway.__main__ import main
 from opq_gateway.commands.claim_codes import ALPHABET, CODE_S, MAX_TRIES, ClaimCodes, as_digits
 from opq_gateway.local import health
 from opq_gateway.local.health import HealthServer
-from opq_gateway.local.running_gateway import status_words
+from opq_gateway.local.running_gateway import note_address, status_words
 from opq_gateway.status import BoxStatus
 
 
@@ -107,6 +108,29 @@ def test_status_shows_open_codes_clocks_and_gps(served: tuple[ClaimCodes, str]) 
     assert found["claim_codes"][0]["code"] == code and found["boxes"][0]["name"] == "1"
     done = CliRunner().invoke(main, ["status", "--endpoint", f"127.0.0.1:{free_port()}"])
     assert done.exit_code == 1 and "no gateway answers" in done.stderr
+
+
+def test_status_uses_the_data_folder_wherever_the_option_stands(
+    served: tuple[ClaimCodes, str], tmp_path: Path
+) -> None:
+    claims, address = served
+    folder = tmp_path / "gateway"
+    folder.mkdir()
+    host, _, port = address.rpartition(":")
+    remove = note_address(folder, int(port), f"{host}:0")
+    for words in (("status", "--data-dir", str(tmp_path)), ("--data-dir", str(tmp_path), "status")):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 0 and "Box 1: port not open" in done.output, done.output
+    done = CliRunner().invoke(main, ["--data-dir", str(tmp_path), "claim-code", "1", "--json"])
+    assert claims.spend("1", json.loads(done.stdout.splitlines()[-1])["code"])
+    offset = ("--port-offset", str(int(port) - 8913))
+    if int(port) >= 8913:
+        for words in (("status", *offset), (*offset, "status")):
+            assert CliRunner().invoke(main, words).exit_code == 0
+    remove()
+    for words in (("status", "--data-dir", str(tmp_path)), ("--data-dir", str(tmp_path), "status")):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 1 and f"no gateway runs with --data-dir {tmp_path}" in done.stderr
 
 
 def test_status_says_whose_gps_the_machine_follows_and_who_contradicts() -> None:

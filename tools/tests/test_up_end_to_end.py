@@ -58,11 +58,9 @@ def test_the_default_scenario_is_a_sag_told_stage_by_stage_a_second_up_is_refuse
     with house(tmp_path) as up:
         for stage in (
             "the page is up",
-            "leaves its limits",
-            "trigger: Box 1",
-            "waveform of Box 1",
-            "incident 1",
-            "on the page",
+            "Box 1 is sampling",
+            f"everything runs; the page: {up.view}",
+            "on the page: sag",
         ):
             up.wait_for(stage)
         assert "Boxes 1, 4" in up.lines[0] and up.view in up.lines[0]

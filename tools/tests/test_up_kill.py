@@ -70,7 +70,8 @@ def test_a_gateway_that_is_killed_loses_nothing_that_was_stored(tmp_path: Path) 
     (gateway/tests/test_gateway_faults.py); an incident, over a kill of the cloud (above).
     """
     with house(tmp_path) as up:
-        up.wait_for("leaves its limits")
+        boxes = tmp_path / "log" / "boxes.log"
+        until(lambda: boxes.exists() and "box.event_sent" in boxes.read_text(), 60, "the dip")
         os.kill(up.pid_of("opq_gateway"), signal.SIGKILL)
         up.wait_for("gateway runs again")
         (incident,) = until(lambda: at_box_1(up), 40, "the incident, from the ring of gateway and Box")

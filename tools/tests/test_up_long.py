@@ -81,7 +81,7 @@ def test_a_cloud_that_is_killed_in_mid_dip_still_tells_all_of_it(tmp_path: Path)
         up.wait_for("the page is up")
         until(lambda: get_json(f"{up.view}/api/boxes"), 20, "a Box is on the page")
         disturbed(up, "sag", "--depth", "0.5")
-        up.wait_for("incident 1: sag")
+        up.wait_for("on the page: sag")
         os.kill(up.pid_of("opq_cloud"), signal.SIGKILL)
         up.wait_for("cloud runs again")
         # what comes first after the start may be a later window: seen as an onset again, the same incident
@@ -99,7 +99,7 @@ def test_half_cycles_are_whole_though_gateway_and_cloud_are_killed_in_mid_dip(tm
         up.wait_for("the page is up")
         until(lambda: get_json(f"{up.view}/api/boxes"), 20, "a Box is on the page")
         disturbed(up, "sag", "--depth", "0.5", cycles=cycles)
-        up.wait_for("incident 1: sag")
+        up.wait_for("on the page: sag")
         for service in ("gateway", "cloud"):
             os.kill(up.pid_of(f"opq_{service}"), signal.SIGKILL)
             up.wait_for(f"{service} runs again")

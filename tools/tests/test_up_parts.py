@@ -23,7 +23,8 @@ from opq_tools.data_folder import InUseError, in_use_by_this
 from opq_tools.keygen import box_ids
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
 from opq_tools.up.command import command
-from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config, require_free
+from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config
+from opq_tools.up.port_claims import OffsetType, claimed_ports
 from opq_tools.up.run import UpRun
 from opq_tools.up.session import OPEN_NS, SETTLE_NS, UpSession
 from opq_tools.up.stages import trouble
@@ -50,20 +51,44 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_busy_port_is_named_with_an_offset_that_is_free() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(PortBusyError, match=rf"port {port} \(view\) busy.*--port-offset \d+"):
-            require_free({"view": port}, 0, "opq-tools up")
-
-
-def test_free_ports_pass() -> None:
+@pytest.fixture
+def free() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    require_free({"view": port}, 0, "opq-tools up")
+        return int(probe.getsockname()[1])
+
+
+def test_a_busy_port_is_named_with_a_command_that_finds_free_ones(free: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free))
+        taken.listen()
+        told = rf"port {free} \(view\) busy.*opq-tools up --port-offset auto"
+        with pytest.raises(PortBusyError, match=told), claimed_ports({"view": free}, 0, "opq-tools up"):
+            pass
+
+
+def test_ports_of_another_run_are_busy_before_anybody_has_bound_them(free: int) -> None:
+    """As offsets 4000 and 2000: events of one are the plug-in manager of the other."""
+    first, second = {"events": free - 4, "view": free - 900}, {"plugin_manager": free - 2}
+    with claimed_ports(first, 4, "up"):
+        told = rf"port {free} \(plugin_manager\) busy"
+        with pytest.raises(PortBusyError, match=told), claimed_ports(second, 2, "up"):
+            pass
+    with claimed_ports(
+        second, 2, "up"
+    ) as offset:  # a run that was refused holds nothing, one that ended neither
+        assert offset == 2
+
+
+def test_auto_takes_the_first_offset_whose_ports_are_all_free(free: int) -> None:
+    ports = {"view": free - 50, "events": free - 60}
+    with claimed_ports(ports, 0, "up"), claimed_ports(ports, None, "up") as offset:
+        assert offset >= 100 and offset % 100 == 0
+    assert OffsetType().convert("auto", None, None) is None
+    assert OffsetType().convert("2000", None, None) == 2000
+    for wrong in ("-1", "many", "60000", "1.5"):
+        with pytest.raises(click.BadParameter, match="want a whole number from 0 to 53535, or auto"):
+            OffsetType().convert(wrong, None, None)
 
 
 def test_json_lines_of_a_child_become_facts_and_others_text(tmp_path: Path) -> None:

@@ -8,16 +8,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_cloud.view.machine_notice import read_notice
+from opq_hil.box.fleet import plan_fleet
 from opq_proto.messages import Finding
 from opq_tools.up.children import ChildLine
 from opq_tools.up.live import SilenceWatch
 from opq_tools.up.machine_speed import SpeedWatch, counts_in, notice_between
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.plan_store import newest_incident
-from opq_tools.up.run import UpRun
+from opq_tools.up.run import STAGES, UpRun
 from opq_tools.up.session import PAGE
 from opq_tools.up.stages import KEPT, LATENCIES, BoxStarts, IncidentTrace, Newest, stage_line
 
@@ -117,6 +120,32 @@ def test_a_stage_is_reported_in_words_and_other_lines_are_not() -> None:
     found: dict[str, Any] = {"incident_id": 3, "box_ids": ["1"], "class": "oscillatory_transient+sag"}
     stored = line("incident.stored", 1, **found)
     assert stage_line(stored) == ("mauka", "incident 3: oscillatory transient and sag at Box 1")
+
+
+@pytest.mark.parametrize("timeout_s", [None, 60.0])
+def test_an_incident_is_one_line_on_the_terminal_unless_one_is_awaited(
+    tmp_path: Path, timeout_s: float | None
+) -> None:
+    fleet = plan_fleet(replays=(), sim=1, scenario=None, replay_every_s=60.0, truth=None)
+    plan = UpPlan(tmp_path, 300, fleet, (), {}, trace=False)
+    (box,) = plan.boxes
+    told, url = io.StringIO(), "http://127.0.0.1:9188"
+    run = UpRun(plan, url, timeout_s, told)
+    incident = {"id": 3, "class": "sag", "box_ids": ["1", "2", "4", "5"], "residual_percent": 85.24}
+    run._announce()
+    run._handle_line(line("box.sampling", 1, box_id=box.box_id))
+    for name in STAGES:
+        run._handle_line(line(name, 2, box_id="1", incident_id=3, event_id=1, boxes=["1"]))
+    for _ in range(2):  # it grows
+        run._handle_line(ChildLine(PAGE, {"incident": incident}))
+    lines = told.getvalue().splitlines()
+    assert "with --port-offset 300" in told.getvalue()
+    at = next(
+        number for number, each in enumerate(lines) if each.endswith(f"everything runs; the page: {url}")
+    )
+    after = [each.partition(" s  ")[2] for each in lines[at + 1 :]]
+    assert after[-1] == f"view     on the page: sag to 85.2 % at Boxes 1, 2, 4 and 1 more, {url}/incidents/3"
+    assert len(after) == (1 if timeout_s is None else 1 + len(STAGES))
 
 
 def test_only_the_newest_entries_are_remembered() -> None:

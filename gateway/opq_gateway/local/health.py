@@ -119,6 +119,11 @@ class HealthServer:
             raise PortBusyError(f"{error}; {more}") from error
         self._server.start()
 
+    @property
+    def port(self) -> int:
+        """The bound port."""
+        return self._server.port
+
     def close(self) -> None:
         """Stops serving and frees the address."""
         self._server.end()

@@ -5,15 +5,44 @@ Separate from `health.py`, which answers and imports NumPy.
 
 import http.client
 import json
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from opq_proto.errors import OpqError
 from opq_proto.http_server import address_of
+from opq_proto.whole_file import write_whole_file
 
+ADDRESS_FILE = "health_address"
 ANSWER_S = 10.0
 MAX_BYTES = 10_000_000
+
+
+def note_address(folder: Path, port: int, endpoint: str) -> Callable[[], None]:
+    """Writes where a gateway answers into its D/gateway; returns what removes it again."""
+    file = folder / ADDRESS_FILE
+    host, _ = address_of(endpoint, "health_endpoint")
+    try:
+        write_whole_file(file, [f"{host}:{port}\n".encode()], 0o600)
+    except OSError:
+        return lambda: None  # the disk is full: health reports that itself
+
+    def remove() -> None:
+        with suppress(OSError):
+            file.unlink()
+
+    return remove
+
+
+def address_in(data_dir: Path) -> str:
+    """The address of the gateway that has this data folder. Raises OpqError: none runs there."""
+    file = data_dir / "gateway" / ADDRESS_FILE
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise OpqError(f"no gateway runs with --data-dir {data_dir}: {file} is not there") from error
 
 
 class RunningGateway:

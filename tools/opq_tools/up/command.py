@@ -10,15 +10,15 @@ from pathlib import Path
 import click
 
 from opq_hil.box.fleet import Fleet, plan_fleet
-from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.ports import PORTS
 from opq_tools.data_folder import in_use_by_this
 from opq_tools.up.access import page_access
 from opq_tools.up.box_places import write_simulated_places
-from opq_tools.up.plan import UpPlan, hardware, read_config, require_free
+from opq_tools.up.plan import UpPlan, hardware, read_config
 from opq_tools.up.plan_store import newest_incident
+from opq_tools.up.port_claims import OffsetType, claimed_ports
 from opq_tools.up.run import UpOutcome, UpRun
 
 NOT_OF_UP = {
@@ -83,7 +83,13 @@ NOT_OF_UP = {
     default=None,
     help="Folder for keys, ring, database and logs. [${XDG_DATA_HOME:-~/.local/share}/opq]",
 )
-@port_offset_option("Add K to every port, so that a second system can run on this machine.")
+@click.option(
+    "--port-offset",
+    type=OffsetType(),
+    default=0,
+    metavar="K",
+    help="Add K to every port, for a second system on this machine; auto: the first free one.",
+)
 @click.option(
     "--replay-every-s",
     type=click.FloatRange(min=15.0),
@@ -111,7 +117,7 @@ def command(
     truth: Path | None,
     config_path: Path | None,
     data_dir: Path | None,
-    port_offset: int,
+    port_offset: int | None,
     replay_every_s: float,
     until_incident: bool,
     timeout_s: float,
@@ -137,11 +143,13 @@ def command(
         )
     real = hardware(boxes, fleet.box_ids if fleet else ())
     where = (data_dir or default_data_dir()).expanduser().absolute()
-    plan = UpPlan(where, port_offset, fleet, real, config, trace=until_incident)
     ports = {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}
-    # before the ports, which another `up` on the folder would hold
-    with in_use_by_this(where, beside=" and --port-offset"):
-        require_free(ports, port_offset, typed_command())
+    # the folder before the ports, which another `up` on the folder would hold
+    with (
+        in_use_by_this(where, beside=" and --port-offset"),
+        claimed_ports(ports, port_offset, typed_command()) as offset,
+    ):
+        plan = UpPlan(where, offset, fleet, real, config, trace=until_incident)
         emulators = {box.emulator for box in real if box.emulator}
         if emulators:
             from opq_tools.built_firmware import prepare  # takes minutes at first use: after all checks
@@ -151,7 +159,7 @@ def command(
         if config:
             plan.check()
         write_simulated_places(plan)
-        view_url = f"http://127.0.0.1:{PORTS['view'] + port_offset}"
+        view_url = f"http://127.0.0.1:{PORTS['view'] + offset}"
         run = UpRun(
             plan,
             view_url,

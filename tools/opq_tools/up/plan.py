@@ -1,7 +1,6 @@
 """Plan of a run of `opq-tools up`: the Boxes, their keys, two configurations, three processes."""
 
 import importlib.util
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,8 @@ from opq_hil.box.fleet import Fleet
 from opq_hil.box.simulated_places import three_phase_places
 from opq_proto.backend_keys import DEFAULT_NAME, BackendKeyFolder
 from opq_proto.backend_keys import FOLDER as BACKEND
-from opq_proto.command_line import MAX_OFFSET
 from opq_proto.config import read_document
-from opq_proto.errors import ConfigError, PortBusyError
+from opq_proto.errors import ConfigError
 from opq_proto.keys import KeyFolder
 from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_tools.keygen import box_ids
@@ -250,43 +248,3 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ..
         used.append(name)
         found.append(HardwareBox(name, url, emulator))
     return tuple(found)
-
-
-OFFSET_STEP = 100
-
-
-def busy(ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, int]:
-    """Those of `ports` (name -> number) that are already in use."""
-    found = {}
-    for name, port in ports.items():
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                found[name] = port
-    return found
-
-
-def require_free(ports: Mapping[str, int], offset: int, command: str) -> None:
-    """Checks that the default ports, moved by `offset`, are free.
-
-    Raises:
-        PortBusyError: one is in use; the text names it and the command to type instead.
-    """
-    taken = busy({name: port + offset for name, port in ports.items()})
-    if not taken:
-        return
-    free = free_offset(ports, unlike=offset)
-    names = ", ".join(f"{port} ({name})" for name, port in sorted(taken.items(), key=lambda item: item[1]))
-    noun = "port" if len(taken) == 1 else "ports"
-    advice = f"; this is free: {command} --port-offset {free}" if free else ""
-    raise PortBusyError(f"{noun} {names} busy{advice}")
-
-
-def free_offset(ports: Mapping[str, int], unlike: int = 0) -> int | None:
-    """The smallest offset other than `unlike` with all of `ports` free; None if there is no such offset."""
-    for offset in range(OFFSET_STEP, MAX_OFFSET + 1, OFFSET_STEP):
-        if offset != unlike and not busy({name: port + offset for name, port in ports.items()}):
-            return offset
-    return None

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -18,6 +18,16 @@ from opq_tools.up.stages import BoxStarts, Newest, SeenIncident, stage_line, tro
 START_S = 15.0
 """A process that ends this soon, or before the page is up, has reported why and is not restarted."""
 TICK_S = 0.05
+BOXES_NAMED = 3
+STAGES = {
+    "box.event_sent",
+    "event.finished",
+    "event.waveform_stored",
+    "incident.stored",
+    "trigger.completes",
+    "trigger.decided",
+}
+"""Stages of one incident; they are shown only where one incident is awaited."""
 COUNTED = {
     "box.sampling": "Boxes sampling",
     "trigger.decided": "triggers",
@@ -66,6 +76,8 @@ class UpRun:
         self._counted = dict.fromkeys(COUNTED, 0)
         self._starts = BoxStarts()
         self._page_up = False
+        self._sampling: set[str] = set()
+        self._all_reported = False
 
     def run(self, on_page: Callable[[], object] | None = None) -> UpOutcome:
         """Runs until stopped, timed out or done; calls `on_page` once, when the page answers."""
@@ -79,7 +91,10 @@ class UpRun:
                 self._print(
                     "up", f"{self._session.lost_lines} log lines were lost: the disk or a queue was full"
                 )
-            self._print("up", f"everything has ended; the data is in {self._plan.data_dir}")
+            self._print(
+                "up",
+                f"everything has ended; the data is in {self._plan.data_dir}; the page was {self._view_url}",
+            )
 
     def _announce(self) -> None:
         fleet = self._plan.fleet
@@ -94,6 +109,8 @@ class UpRun:
         sentences = ["; ".join(parts), f"Page: {self._view_url}", "Ctrl-C ends everything", *warnings]
         self._write(f"{'. '.join(sentences)}.\n")
         self._print("up", f"keys, data and logs in {self._plan.data_dir}")
+        if offset := self._plan.port_offset:
+            self._print("up", f"other commands find this system with --port-offset {offset}")
         if self._first_admin_link:
             self._print("up", f"no account yet; the first administrator: {self._first_admin_link}")
         for path in self._plan.revoked:
@@ -137,9 +154,15 @@ class UpRun:
             self._starts.accept_hello(line.facts)
         if name == "box.started" and "port" not in line.facts and not self._starts.is_again(line.facts):
             return
+        if name == "cloud.ready":
+            self._session.start_boxes()
+        if name in STAGES and self._timeout_s is None:
+            return  # one line for an incident, when it is on the page; the logs have the others
         stage = stage_line(line)
         if stage:
             self._print(*stage)
+            if name == "box.sampling":
+                self._note_sampling(str(line.facts.get("box_id")))
         elif name == "serial.absent" and line.facts.get("port") in self._real_ports:
             self._print(
                 "gateway", f"Box {line.facts.get('box_id')}: {line.facts.get('reason')}; it tries again"
@@ -155,8 +178,15 @@ class UpRun:
         residual = incident.get("residual_percent")
         much = f" to {residual:.1f} %" if isinstance(residual, int | float) else ""
         where = f"{self._view_url}/incidents/{incident_id}"
-        kind = class_phrase(str(incident.get("class")))
-        self._print("view", f"on the page: {kind}{much}, {where}")
+        kind, at = class_phrase(str(incident.get("class"))), boxes_at(incident.get("box_ids") or ())
+        self._print("view", f"on the page: {kind}{much}{at}, {where}")
+
+    def _note_sampling(self, box_id: str) -> None:
+        """Says again where the page is, after the last Box's first samples."""
+        self._sampling.add(box_id)
+        if len(self._sampling) == len(self._plan.boxes) and not self._all_reported:
+            self._all_reported = True
+            self._print("up", f"everything runs; the page: {self._view_url}")
 
     def _tick(self) -> UpOutcome | None:
         for child in self._session.children:
@@ -206,3 +236,12 @@ class UpRun:
             self._chatter.flush()
         except (OSError, ValueError):
             self.stop.set()  # the reader has gone, e.g. a closed pipe
+
+
+def boxes_at(box_ids: Sequence[object]) -> str:
+    """` at Box 1`, ` at Boxes 1, 4 and 3 more`; empty without a Box."""
+    if not box_ids:
+        return ""
+    shown = ", ".join(map(str, box_ids[:BOXES_NAMED]))
+    more = f" and {len(box_ids) - BOXES_NAMED} more" if len(box_ids) > BOXES_NAMED else ""
+    return f" at Box{'es' if len(box_ids) > 1 else ''} {shown}{more}"

@@ -14,6 +14,8 @@ from opq_tools.up.plan import UpPlan
 from opq_tools.up.stages import IncidentTrace, Newest, SeenIncident
 
 LINES_LIMIT = 10_000
+FIRST = ("cloud", "gateway")
+"""Children that bind ports."""
 PAGE = "page"
 """Child name of lines that come from the page's live feed."""
 MACHINE = "machine"
@@ -44,11 +46,19 @@ class UpSession:
         self._pages: Newest[int, tuple[Mapping[str, Any], int]] = Newest()
 
     def start(self) -> None:
+        """Starts cloud, gateway and feed; the Boxes follow when all ports are bound (`start_boxes`)."""
         write_notice(self._folder, None)
         for child in self.children:
-            child.start()
+            if child.name in FIRST:
+                child.start()
         self.feed.start()
         self.speed.start()
+
+    def start_boxes(self) -> None:
+        """Starts simulated and emulated Boxes; a second call does nothing."""
+        for child in self.children:
+            if child.pid is None:
+                child.start()
 
     def stop(self) -> None:
         self.speed.close()

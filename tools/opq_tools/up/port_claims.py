@@ -1,0 +1,95 @@
+"""The ports of a run, claimed before anything starts: two runs whose ports meet know it at once.
+
+A service binds its port seconds after the start; a second `up` that looked before that would find it free.
+So each run holds a name of the kernel (an abstract socket) for each of its ports, which ends with it.
+"""
+
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import click
+
+from opq_proto.command_line import MAX_OFFSET
+from opq_proto.errors import PortBusyError
+
+AUTO = "auto"
+OFFSET_STEP = 100
+
+
+class OffsetType(click.ParamType):
+    """A number from 0 to MAX_OFFSET, or `auto`: None."""
+
+    name = f"integer 0..{MAX_OFFSET} or {AUTO}"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or value == AUTO:
+            return None
+        if isinstance(value, int):
+            return value
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and int(text) <= MAX_OFFSET):
+            self.fail(
+                f"{text!r} is no offset; want a whole number from 0 to {MAX_OFFSET}, or {AUTO}", param, ctx
+            )
+        return int(text)
+
+
+@contextmanager
+def claimed_ports(ports: Mapping[str, int], offset: int | None, command: str) -> Iterator[int]:
+    """Claims the ports, moved by `offset`, until the end; yields the offset. None: the first that is free.
+
+    Raises:
+        PortBusyError: one is in use, or another run's; the text names it and the command to type instead.
+    """
+    with ExitStack() as held:
+        if offset is None:
+            offset = next((each for each in _offsets() if not _claim(held, _moved(ports, each))), None)
+            if offset is None:
+                raise PortBusyError(f"no --port-offset up to {MAX_OFFSET} has all ports free")
+        elif taken := _claim(held, _moved(ports, offset)):
+            names = ", ".join(
+                f"{port} ({name})" for name, port in sorted(taken.items(), key=lambda item: item[1])
+            )
+            noun = "port" if len(taken) == 1 else "ports"
+            raise PortBusyError(f"{noun} {names} busy; this finds free ones: {command} --port-offset {AUTO}")
+        yield offset
+
+
+def _offsets() -> range:
+    return range(0, MAX_OFFSET + 1, OFFSET_STEP)
+
+
+def _moved(ports: Mapping[str, int], offset: int) -> dict[str, int]:
+    return {name: port + offset for name, port in ports.items()}
+
+
+def _claim(held: ExitStack, ports: Mapping[str, int]) -> dict[str, int]:
+    """Claims all of `ports` and returns nothing, or none of them and returns those that cannot be had."""
+    with ExitStack() as claims:
+        taken = {name: port for name, port in ports.items() if not (_named(claims, port) and _is_free(port))}
+        if not taken:
+            held.push(claims.pop_all())
+        return taken
+
+
+def _named(claims: ExitStack, port: int) -> bool:
+    if sys.platform != "linux":
+        return True  # elsewhere a port counts as free until it is bound
+    name = claims.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    try:
+        name.bind(f"\0opq-port-{port}")
+    except OSError:
+        return False
+    return True
+
+
+def _is_free(port: int, host: str = "127.0.0.1") -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

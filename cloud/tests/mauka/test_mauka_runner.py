@@ -1,6 +1,7 @@
 """The runner on a real store: every event is analysed once, whatever is lost, doubled or broken."""
 
 import json
+import math
 import threading
 import time
 from dataclasses import replace
@@ -16,6 +17,7 @@ from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
 from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running import waiting_events
 from opq_cloud.mauka.running.provenance import VERSION
 from opq_cloud.mauka.service import load_analyses, services
 from opq_cloud.mauka_settings import MaukaSection
@@ -95,15 +97,16 @@ def test_an_event_left_by_a_crash_is_analysed_at_start(runner, running, store, u
 
 
 def test_a_notification_leads_to_an_incident_a_log_line_and_a_gc_update(
-    bus, runner, running, store, wire, free_endpoint, until
+    bus, runner, running, store, wire, free_endpoint, until, monkeypatch
 ):
+    monkeypatch.setattr(waiting_events, "POLL_S", math.inf)  # after the start, the notification alone
     endpoint = free_endpoint()
     events = wire.bound_publisher(endpoint)
     running.start(runner)
     running.start(EventBridge(MaukaSection(event_endpoint=endpoint, bus_sub_endpoint=bus.sub)))
     updates = wire.subscriber(bus, "laha_gc")
     wire.joined(events)
-    runner._next_look_s = float("inf")  # the notification alone
+    assert until(lambda: not runner._waiting.is_poll_due)
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), sine("2", (1.0, 1.1, 0.6)))
     with capture_logs() as lines:
         before_ns = time.monotonic_ns()

@@ -237,6 +237,39 @@ def test_a_crossing_that_overtakes_its_window_blanks_nothing_and_loses_nothing(
     assert xs == sorted(xs)
 
 
+def test_a_page_goes_on_after_a_step_back_and_says_how_late_data_come(
+    fresh: demo.Scene, open_page: NewPage
+) -> None:
+    """The clock was 10 s ahead; then the data come 40 s after their time, and later by an unknown clock."""
+    page = open_page()
+    page.goto(fresh.url)
+    page.wait_for_function(CONNECTED)
+    state = page.locator('[data-box="1"] [data-state]')
+    heard = fresh.view.counters.total("measurements")
+    now_ms = time.time_ns() // 1_000_000
+    ahead = demo.measurement_of(demo.OUTLETS[0], now_ms + 10_000, 10**6)
+    for _ in range(1200):  # a PUB drops what it sends before its subscriber has joined
+        fresh.publish(ahead)
+        page.wait_for_timeout(50)
+        if fresh.view.counters.total("measurements") > heard:
+            break
+    volts = "volts => document.querySelector('[data-box=\"1\"] [data-value=rms_v]').textContent === volts"
+    places = (1, 0, 101.5, ""), (2, 40_000, 102.5, "Late by 4"), (3, 600_000, 103.5, ", by its clock")
+    for number, back_ms, rms_v, words in places:
+        row = demo.measurement_of(demo.OUTLETS[0], now_ms - back_ms, 10**6 + number)
+        bound_ns = None if words.startswith(",") else 1000
+        fresh.publish(replace(row, metrics={"rms": Metric(rms_v, rms_v, rms_v)}, uncertainty_ns=bound_ns))
+        page.wait_for_function(volts, arg=f"{rms_v:.2f}")
+        assert words in state.text_content()
+        assert "state-live" in state.get_attribute("class")
+        assert ("state-late" in state.get_attribute("class")) is bool(words)
+    path = page.locator('[data-box="1"] .spark-line').get_attribute("d")
+    xs = [float(number) for number in re.findall("[MLH]([0-9.]+)", path)]
+    assert xs == sorted(xs), "seconds that came again were replaced"
+    page.reload()
+    assert "Late by 10\u202fmin, by its clock" in state.text_content()
+
+
 def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_is_missing(
     idle: demo.Scene, open_page: NewPage
 ) -> None:

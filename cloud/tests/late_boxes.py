@@ -1,4 +1,4 @@
-"""Boxes of the original's generation that see two dips, and a cloud that gets their Measurements in any order.
+"""Boxes of the original's generation that see two dips; a cloud that gets their Measurements in any order.
 
 Box 1 is at the place of the dips, Box 4 sees them less deep, and Box 10 sees a step only. After each dip the
 voltage comes back over five seconds, as in the scenario lightning_dip.

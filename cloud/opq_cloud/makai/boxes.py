@@ -148,14 +148,14 @@ class BoxRegister:
         self._find_alive(within_s)
         return self._alive_ids
 
-    def are_late(self, box_ids: Iterable[str], until_ns: int, within_s: float) -> bool:
-        """Returns True if one of these that sends has Measurements of before `until_ns` on their way, as its
-        last one ends at most `within_s` before.
+    def slowest_ns(self, box_ids: Iterable[str], within_s: float) -> int:
+        """Returns up to when all of these have sent their Measurements, UTC.
+
+        Those that are behind the first by more than `within_s` send nothing any more.
         """
-        until_ms = until_ns // NS_PER_MS
-        first_ms = until_ms - round(within_s * 1000)
-        last_ms = self._last_ms.get
-        return any(first_ms <= last_ms(box_id, 0) < until_ms for box_id in box_ids)
+        last_ms = [self._last_ms[box_id] for box_id in box_ids if box_id in self._last_ms]
+        newest_ms = max(last_ms, default=0)
+        return NS_PER_MS * min((each for each in last_ms if newest_ms - each <= within_s * 1000), default=0)
 
     def longest_alive_ns(self, within_s: float) -> int:
         """Returns the longest window of those, in nanoseconds."""

@@ -389,7 +389,7 @@ def test_a_long_dip_at_the_beginning_of_time_is_completed_from_1970_on() -> None
     completions = Completions(RecentEvents(10), pre_ns=10**9, post_ns=10**9)
     dip = Decision("rms", 50.0, 108.0, "a dip", span_ns=(5, 9 * 10**9))
     completions.add_span("1", dip, due_s=1.0, tolerance_ns=0)
-    ((trigger, _),) = completions.due(1.0)
+    ((trigger, _),) = completions.due(1.0, lambda boxes: 0)
     assert (trigger.start_ns, trigger.end_ns) == (0, 10 * 10**9)
     assert trigger.completes is None, "no event has its beginning"
 
@@ -399,7 +399,7 @@ def test_what_completes_an_event_names_it() -> None:
     completions = Completions(recent, pre_ns=10**9, post_ns=10**9)
     dip = Decision("rms", 50.0, 108.0, "a dip", span_ns=(10**9, 9 * 10**9))
     completions.add_span("1", dip, due_s=1.0, tolerance_ns=0)
-    ((trigger, _),) = completions.due(1.0)
+    ((trigger, _),) = completions.due(1.0, lambda boxes: 0)
     assert trigger.completes == 7
 
 

@@ -10,7 +10,7 @@ import pytest
 from bench.triggers.judged import PRIMED_WINDOWS, CountedJudge, earlier_windows
 from bench.triggers.trials import measured
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.openings.brief_onsets import MAX_HELD, BriefOnsets, is_brief
+from opq_cloud.makai.openings.brief_onsets import LATEST_S, MAX_HELD, BriefOnsets, is_brief
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.makai.triggers import frequency
@@ -95,6 +95,58 @@ def test_a_rate_that_few_share_is_a_phase_jump_and_of_most_the_frequency(heard: 
     for box_id in "435":
         heard.see(box_id, 100.0 + int(box_id) / 10)
     assert heard.advance(20.0) == [3.1, 10.0]
+
+
+def test_an_onset_that_may_be_a_phase_jump_waits_for_a_box_that_is_late(heard: HeardBoxes) -> None:
+    heard.see("2", 1.0)
+    heard.boxes.note_received("1", 999_500)  # half a second before that moment
+    heard.now_s = 3.0
+    heard.openings.advance(3.0)
+    assert heard.store.events() == []
+    heard.see("1", 0.9, DIP, length_s=0.02)
+    heard.boxes.note_received("1", 1_001_000)
+    heard.openings.advance(3.1)
+    assert [event.because for event in heard.store.events()] == ["Box 1, threshold: rms 90 V below 108"]
+    heard.see("3", 100.0)
+    heard.boxes.note_received("1", 1_099_500)
+    assert len(heard.store.events()) == 1
+    heard.openings.advance(3.1 + 2.0 + LATEST_S)
+    assert len(heard.store.events()) == 2, "it does not wait for ever"
+
+
+def over(start_s: float, end_s: float) -> Decision:
+    span_ns = round((1000 + start_s) * SECOND_NS), round((1000 + end_s) * SECOND_NS)
+    return Decision("rms", 90.0, 108.0, "lasted some seconds", span_ns)
+
+
+def test_an_end_that_a_late_box_reports_after_the_others_joins_their_event(heard: HeardBoxes) -> None:
+    heard.see("1", 0.9, DIP, length_s=0.02)
+    heard.openings.note_end("1", over(0.5, 6.0), 0.0)
+    heard.openings.note_end("2", over(0.1, 5.5), 0.5)
+    heard.boxes.note_received("3", 1_006_000)  # what it measured at the end is on its way
+    heard.openings.advance(3.0)
+    assert len(heard.store.events()) == 1
+    heard.advance(6.6)
+    heard.openings.note_end("4", over(0.3, 5.9), 6.6)
+    heard.advance(20.0)
+    first, completing = sorted(heard.store.events(), key=lambda event: event.event_id)
+    assert completing.completes == first.event_id
+    assert completing.boxes_triggered == ("1", "2", "4")
+
+
+def test_a_short_dip_that_ends_just_after_its_event_makes_that_longer(heard: HeardBoxes) -> None:
+    """Box 2, whose windows begin earlier, has opened it."""
+    heard.see("2", 1.0, DIP)
+    (event,) = heard.store.events()
+    heard.openings.note_end("1", over(0.8, 2.7), 0.0)
+    heard.advance(10.0)
+    (grown,) = heard.store.events()
+    assert grown.owed == {"1": (event.end_ns - SECOND_NS // 2, (1000 + 3.7) * SECOND_NS)}
+    assert [each.answer_words for each in grown.more.values()] == ["asked Box 1"]
+    assert heard.counters.of("completions_grown", "1") == 1
+    heard.openings.note_end("1", over(0.8, 2.7), 11.0)
+    heard.advance(20.0)
+    assert len(heard.store.events()) == 1 and len(heard.store.events()[0].more) == 1
 
 
 def test_one_of_another_grid_is_an_event_of_its_own(heard: HeardBoxes) -> None:

@@ -184,7 +184,7 @@ def test_only_a_long_dip_or_swell_is_asked_for_and_with_its_margins() -> None:
     for metric, since_ns, wanted in (("rms", 100 * S, True), ("f", 100 * S, False), ("rms", None, False)):
         completions = Completions(RecentEvents(10), S, 2 * S)
         completions.add_span("1", Decision(metric, 1.0, 2.0, "x", (170 * S, 173 * S), since_ns), 0.0, S)
-        [(trigger, _)] = completions.due(1.0)
+        [(trigger, _)] = completions.due(1.0, lambda boxes: 0)
         assert trigger.half_cycles_ns == ((99 * S, 175 * S) if wanted else None)
 
 

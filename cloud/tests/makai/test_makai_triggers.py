@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,29 @@ def test_the_edges_of_a_dip_are_the_dips_own(name: str) -> None:
     assert [at for at, each in decided(name, rows).items() if each.span_ns is None] == []
 
 
+def of_original(rows: Sequence[Measurement]) -> list[Measurement]:
+    """The same as a Box of the original's generation sends them."""
+    return [replace(row, start_ns=None, end_ns=None, uncertainty_ns=None) for row in rows]
+
+
+@pytest.mark.parametrize("name", ["frequency", "transient", "statistical"])
+def test_an_original_boxs_next_window_still_shows_the_end_of_a_dip(name: str) -> None:
+    """Its first values of frequency and transients cover a part of the window before."""
+    after = {"f": (49.6, 50.4, 50.0), "trans": (2.0, 90.0, 5.0)}
+    rows = [*calm(200), window(200, rms=(150.0, 230.0, 190.0)), window(201, **after), *calm(20, 202)]
+    assert decided(name, of_original(rows)) == {}
+    if name != "statistical":
+        assert next(iter(decided(name, rows))) == 201, "a Box of ours measures each window by itself"
+    rows[210] = window(210, **after)
+    assert list(decided(name, of_original(rows))) != []
+
+
+def test_an_original_boxs_voltage_has_a_level_too() -> None:
+    rows = [*calm(5), window(5, rms=(210.0, 230.0, 220.0)), *(window(6 + k, rms=210.0) for k in range(3))]
+    for sent in (rows, of_original(rows)):
+        assert list(decided("rapid_change", sent)) == [5]
+
+
 RISING = {"rms": (229.5, 230.5, 230.0), "f": (49.97, 50.03, 50.0)}
 
 
@@ -216,6 +240,18 @@ def test_small_changes_of_three_boxes_at_one_moment_are_one_event() -> None:
     assert decided("coincidence", apart) == {}
     unknown = [replace(each, uncertainty_ns=None) for each in boxes]
     assert decided("coincidence", unknown) == {}
+
+
+def test_a_coincidence_is_decided_once_in_any_order_of_arrival() -> None:
+    """The window in the middle meets both others, which do not meet; a later one of all is near it."""
+    small = window(10, rms=(226.0, 230.0, 229.5))
+    starts_ns = [10 * S, 10 * S + 600_000_000, 11 * S + 300_000_000, 14 * S]
+    rows = [
+        replace(small, box_id=str(k), start_ns=start_ns, end_ns=start_ns + S)
+        for k, start_ns in enumerate(starts_ns)
+    ]
+    for order in permutations(rows):
+        assert len(decided("coincidence", order)) == 1
 
 
 def after_a_gap(**metrics: float) -> list[Measurement]:

@@ -1,4 +1,4 @@
-"""A Box's windows are judged in the order of their samples' time; a missing one is waited for, for a while."""
+"""A Box's windows are judged in the order of their samples' time; a missing one is waited for."""
 
 import random
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def judged(order: WindowOrder, arrivals: Iterable[tuple[float, Measurement]]) ->
 def test_windows_that_come_within_the_bound_are_judged_in_the_order_of_time(
     chance: random.Random, original: bool, numbered: bool, apart: int
 ) -> None:
-    """`apart`: seconds from one window to the next; an original Box does not state the length of its windows."""
+    """`apart`: seconds from one window to the next; an original Box does not state their length."""
     rows = [
         window(apart * k, box_id, original, sequence=500 + k if numbered else None)
         for k in range(12)

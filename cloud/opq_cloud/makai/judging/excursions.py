@@ -201,8 +201,8 @@ def is_flagged(rms: Metric, nominal: Nominal) -> bool:
 class FlaggedWindows:
     """The windows with a dip or a swell, and what the next one of an original Box still shows of it.
 
-    Its frequency and `trans` come every 7 cycles and are filtered, so the first values of a window cover up to
-    0.2 s before it; the rms does not.
+    Its frequency and `trans` come every 7 cycles and are filtered, so the first values of a window cover up
+    to 0.2 s before it; the rms does not.
 
     Source: opq-interop G.4.
     """

@@ -1,4 +1,4 @@
-"""The order in which one Box's windows are judged: that of their samples' time, whatever the order of arrival.
+"""The order in which one Box's windows are judged: by their samples' time, whatever the order of arrival.
 
     follows the last one  --> judged at once, and after it those that waited for it
     after a hole          --> waits for the missing ones, WAIT_S at most

@@ -1,12 +1,13 @@
 """Onsets that may be a phase jump or a change of the frequency; they wait for neighbours' Measurements. Pure.
 
-    rate of change, or one window of the frequency beyond its limits  --> held for a window's length, and for late Boxes
+    rate of change, or one window of the frequency beyond its limits  --> held for a window's length
         an event of the same disturbance is there, or has come --> it belongs to that
         most Boxes of its grid saw it                          --> the frequency: 10 s
         else                                                   --> a separate phase jump: requested as a dip
 
 The edges of a dip move the phase, so every Box near by measures a rate of change: without this it would be a
-second event for one disturbance. A lasting disturbance is reported again when it is over (`completions`).
+second event for one disturbance. Where a Box's Measurement of that moment is on its way, an onset waits for
+LATEST_S more at most. A lasting disturbance is reported again when it is over (`completions`).
 """
 
 from collections.abc import Callable, Iterable

@@ -73,20 +73,20 @@ class Completions:
         )
 
     def due(
-        self, now_s: float, are_late: Callable[[Iterable[str], int], bool]
+        self, now_s: float, slowest_ns: Callable[[Iterable[str]], int]
     ) -> Iterator[tuple[Trigger, Decision]]:
         """Yields the triggers that are due, without Boxes that another event covers meanwhile.
 
         The caller makes an event of each before it takes the next.
 
         Args:
-            are_late: whether Measurements of before that time, of these Boxes, are on their way: then a span
-                waits for LATEST_S more at most, because they may show the same end.
+            slowest_ns: up to when all of these Boxes have sent their Measurements: for those of the same
+                end a span waits for LATEST_S more at most.
         """
         if not self._waiting:
             return
         due = [
-            over for over in self._waiting if now_s >= over.due_s and self._is_known(over, now_s, are_late)
+            over for over in self._waiting if now_s >= over.due_s and self._is_known(over, now_s, slowest_ns)
         ]
         left = set(map(id, due))
         self._waiting = [over for over in self._waiting if id(over) not in left]
@@ -95,16 +95,13 @@ class Completions:
             if trigger is not None:
                 yield trigger, over.decision
 
-    def _is_known(
-        self, over: _OverSpan, now_s: float, are_late: Callable[[Iterable[str], int], bool]
-    ) -> bool:
-        """Returns True if all Boxes of its event have reported, or have had the time for it."""
-        if now_s >= over.due_s + LATEST_S:
-            return True
+    def _is_known(self, over: _OverSpan, now_s: float, slowest_ns: Callable[[Iterable[str]], int]) -> bool:
+        """Returns True if the other Boxes of its event have sent what shows the end, or had time for it."""
         since_ns = over.start_ns if over.decision.since_ns is None else over.decision.since_ns
         onset = self._recent.covering(next(iter(over.box_ids)), since_ns, since_ns)
-        boxes = over.box_ids.keys() if onset is None else over.box_ids.keys() | onset.box_ids
-        return not are_late(boxes, over.end_ns + 2 * over.tolerance_ns)
+        others = set() if onset is None else onset.box_ids - over.box_ids.keys()
+        until_ns = over.end_ns + 2 * over.tolerance_ns
+        return not others or now_s >= over.due_s + LATEST_S or slowest_ns(others) >= until_ns
 
     def _between(self, over: _OverSpan) -> tuple[int, int] | None:
         """The span for the gateways' ledgers: all of a dip or swell of which only the end is sampled."""

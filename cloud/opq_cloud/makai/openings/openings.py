@@ -142,10 +142,10 @@ class EventOpenings:
 
     def advance(self, now_s: float) -> None:
         """Opens events that are due or were refused; stores in events how many Boxes were not asked."""
-        for held in self._brief.due(now_s, self._may_wait):
+        for held in self._brief.due(now_s, partial(self._may_wait, {})):
             if not self._open_brief(held) and held.stored:
                 self._accept(held.measurement)
-        for trigger, decision in self._completions.due(now_s, self._are_late):
+        for trigger, decision in self._completions.due(now_s, self._slowest_ns):
             if (there := self._recent.around(*self._span_within(trigger), False)) is not None:
                 self._join_late(there, trigger, decision)  # these Boxes report the same end after the others
                 continue
@@ -168,17 +168,20 @@ class EventOpenings:
             self._note_s = now_s + NOTE_S
             self._note_not_asked()
 
-    def _are_late(self, box_ids: Iterable[str], until_ns: int) -> bool:
-        return self._boxes.are_late(box_ids, until_ns, self._config.alive_s)
+    def _slowest_ns(self, box_ids: Iterable[str]) -> int:
+        return self._boxes.slowest_ns(box_ids, self._config.alive_s)
 
-    def _may_wait(self, held: HeldOnset) -> bool:
-        """Returns True if a Box of its grid has not sent yet what it measured at that moment."""
-        places, box_id = self._boxes.places, held.measurement.box_id
-        grid = places.place(box_id).grid
-        alive = self._boxes.alive(self._config.alive_s)
-        return self._are_late(
-            (each for each in alive if places.place(each).grid == grid), window_ns(held.measurement)[1]
-        )
+    def _may_wait(self, slowest_ns: dict[str, int], held: HeldOnset) -> bool:
+        """Returns True if a Box of its grid has not sent yet what it measured at that moment.
+
+        `slowest_ns`: grid -> up to when all of its Boxes have sent; found once for all that wait.
+        """
+        places = self._boxes.places
+        grid = places.place(held.measurement.box_id).grid
+        if grid not in slowest_ns:
+            alive = self._boxes.alive(self._config.alive_s)
+            slowest_ns[grid] = self._slowest_ns(each for each in alive if places.place(each).grid == grid)
+        return slowest_ns[grid] < window_ns(held.measurement)[1]
 
     def _open_brief(self, held: HeldOnset) -> bool:
         """Works as `open_at_onset` for one that has waited: an event near it may have it, too."""

@@ -93,7 +93,7 @@ def decide(
     near = [each for each in state.changes if _can_coincide(own, each, way_ns)]
     state.changes.append(own)
     count = len({own.box_id, *(each.box_id for each in near)})
-    if count < config.boxes and len(near) > 1:  # in another order the one in the middle would be the last
+    if count < config.boxes and near:  # in another order the one in the middle would be the last
         count = max(_together(each, state.changes, way_ns) for each in near)
     if count < config.boxes:
         return None, state

@@ -159,7 +159,11 @@ def test_an_original_boxs_next_window_still_shows_the_end_of_a_dip(name: str) ->
 
 
 def test_an_original_boxs_voltage_has_a_level_too() -> None:
-    rows = [*calm(5), window(5, rms=(210.0, 230.0, 220.0)), *(window(6 + k, rms=210.0) for k in range(3))]
+    rows = [
+        *calm(5, 900),
+        window(905, rms=(210.0, 230.0, 220.0)),
+        *(window(906 + k, rms=210.0) for k in range(3)),
+    ]
     for sent in (rows, of_original(rows)):
         assert list(decided("rapid_change", sent)) == [5]
 

@@ -88,7 +88,8 @@ class WindowOrder:
         numbers = columns.sequence
         numbered = (numbers >= 0) & (known[:, 1] >= 0)
         next_one = (columns.start_ns - known[:, 0] <= HOLE_NS) & (columns.end_ns > known[:, 0])
-        free = np.where(numbered, numbers == known[:, 1] + 1, next_one) | (known[:, 0] == 0)
+        free: NDArray[np.bool_] = np.where(numbered, numbers == known[:, 1] + 1, next_one)
+        free |= known[:, 0] == 0
         if self._waiting:
             free &= np.array([box_id not in self._waiting for box_id in ids], np.bool_)
         ends = zip(ids, zip(columns.end_ns.tolist(), numbers.tolist(), strict=True), strict=True)

@@ -117,7 +117,8 @@ def decide(
     ):
         return None, state
     if is_flagged(rms, nominal):
-        state.steps_ns[measurement.box_id] = window_ns(measurement)[1]
+        if limits is not UNKNOWN:
+            state.steps_ns[measurement.box_id] = window_ns(measurement)[1]
         return None, state
     figures = (rms_v, f_hz, thd.max, trans.max)
     if any(each != each for each in figures):

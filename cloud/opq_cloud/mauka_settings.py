@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from opq_cloud.plugin_entry import PluginEntry
+from opq_plugins.policy_section import Network, Readable, Trusted, Writable
 from opq_proto.config import Field, section
 
 
@@ -18,7 +19,10 @@ class InstalledAnalysesSection:
     ] = None
     require_signature: Annotated[bool, Field(description="run only signed analyses")] = False
     keys: Annotated[tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign them")] = ()
-    trusted: Annotated[tuple[str, ...], Field(description="plug-ins that may run inside this process")] = ()
+    trusted: Trusted = ()
+    readable: Readable = ()
+    writable: Writable = ()
+    network: Network = ()
     memory_mb: Annotated[int, Field(ge=64, le=65_536, description="memory of the process of one plug-in")] = (
         512
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from opq_plugins.policy_section import PluginRules
 from opq_proto import config as configuration
 from opq_proto import ports
 from opq_proto.errors import ConfigError
@@ -260,6 +261,7 @@ class RulesSection:
         tuple[str, ...],
         Field(description="private networks that rules may reach, e.g. 192.168.1.0/24; none by default"),
     ] = ()
+    plugins: PluginRules = PluginRules()
 
 
 @configuration.section

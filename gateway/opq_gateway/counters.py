@@ -128,6 +128,7 @@ MEANING = MappingProxyType(
         "mqtt_dropped": "values and disturbances not sent to the MQTT broker: it was away or too slow",
         # rules; counted with the first Box
         "rule_requests": "waveforms that rules of this gateway asked Makai for",
+        "plugins_unconfined": "refused starts of unsigned plug-ins: this machine cannot confine them",
         "rules_dropped": "values and disturbances that the rules did not get: they are too slow",
         # health and metrics; counted with the first Box
         "health_overflow": "requests for health and metrics closed unread or cut off: too many, or too slow",

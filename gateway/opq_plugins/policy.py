@@ -7,6 +7,11 @@ from zlib import crc32
 from opq_proto.address_guard import Network
 
 MIB = 1 << 20
+PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"
+NETWORK = rf"(tcp|listen):{PORT}|udp|unix|can"
+"""What a plug-in may be allowed to use: to connect to a TCP port, to listen on one, datagrams (names need
+them), sockets that are files, a CAN bus.
+"""
 UIDS = (61184, 65519)
 """User ids of workers where the server is root: the range that systemd reserves for dynamic users."""
 
@@ -41,7 +46,7 @@ class Policy:
     keys: tuple[Path, ...] = ()
     """Ed25519 public keys (PEM) that may sign manifests."""
     trusted: frozenset[str] = frozenset()
-    """Plug-ins that may run in this process; those signed by one of `keys` may too."""
+    """Plug-ins that may run in this process, or unconfined; those signed by one of `keys` may too."""
     allow_private_addresses: bool = False
     """Allows downloads from all private addresses. Loopback is allowed where `server_on_loopback`."""
     private_networks: tuple[Network, ...] = ()
@@ -63,10 +68,12 @@ class Policy:
     """Versions on disk, for each plug-in: the current one, the one before, and older ones."""
     worker_uid: int | None = None
     """Where started as root: the user of every worker. None: one of 61184..65519, by the plug-in's name."""
-    allow_root: bool = False
-    """Runs workers as root where the interpreter cannot be read by another user."""
+    readable: tuple[Path, ...] = ()
+    """Folders and files that workers may read, if their user may, besides their own folder and libraries."""
     writable: tuple[Path, ...] = ()
-    """Folders where workers may make and remove files, if their user may."""
+    """Folders and files that workers may read and write, if their user may; the first is their TMPDIR."""
+    network: tuple[str, ...] = ()
+    """What workers may use, each as in NETWORK; empty: no network."""
     limits: ProcessLimits = field(default_factory=ProcessLimits)
 
 

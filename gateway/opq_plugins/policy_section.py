@@ -5,8 +5,23 @@ from typing import Annotated
 
 from pydantic import Field
 
-from opq_plugins.policy import Policy, ProcessLimits
+from opq_plugins.policy import NETWORK, Policy, ProcessLimits
 from opq_proto.config import section
+
+Trusted = Annotated[
+    tuple[str, ...], Field(description="plug-ins that may run inside this process, or unconfined")
+]
+Readable = Annotated[
+    tuple[Path, ...],
+    Field(description="folders and files that plug-ins may read, besides their own and libraries"),
+]
+Writable = Annotated[
+    tuple[Path, ...], Field(description="folders and files that plug-ins may write, if their user may")
+]
+Network = Annotated[
+    tuple[Annotated[str, Field(pattern=f"^({NETWORK})$")], ...],
+    Field(description="what plug-ins may use: tcp:PORT, listen:PORT, udp (names need it), unix, can"),
+]
 
 
 @section
@@ -20,13 +35,13 @@ class PluginRules:
     keys: Annotated[
         tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign plug-ins")
     ] = ()
-    trusted: Annotated[tuple[str, ...], Field(description="plug-ins that may run inside this process")] = ()
+    trusted: Trusted = ()
     allow_private_addresses: Annotated[
         bool, Field(description="download plug-ins from private addresses too")
     ] = False
-    writable: Annotated[
-        tuple[Path, ...], Field(description="folders where plug-ins may make files, if their user may")
-    ] = ()
+    readable: Readable = ()
+    writable: Writable = ()
+    network: Network = ()
     memory_mb: Annotated[int, Field(ge=64, le=65_536, description="memory of the process of one plug-in")] = (
         512
     )
@@ -44,7 +59,9 @@ def policy_of(rules: PluginRules, on_loopback: bool) -> Policy:
         keys=rules.keys,
         trusted=frozenset(rules.trusted),
         allow_private_addresses=rules.allow_private_addresses,
+        readable=rules.readable,
         writable=rules.writable,
+        network=rules.network,
         server_on_loopback=on_loopback,
         limits=ProcessLimits(
             memory_bytes=rules.memory_mb << 20, call_s=rules.call_s, function_s=rules.function_s

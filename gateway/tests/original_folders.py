@@ -63,8 +63,10 @@ def plugin_code(name: str, body: str, topics: str = '["foo"]', head: str = "") -
     )
 
 
-def original_plugins(folder: Path, bus_settings: dict, call_s: float = 30.0) -> OriginalPlugins:
-    """The service, on `folder` as Mauka's data folder."""
-    policy = Policy(limits=ProcessLimits(call_s=call_s))
+def original_plugins(
+    folder: Path, bus_settings: dict, call_s: float = 30.0, network: tuple[str, ...] = ()
+) -> OriginalPlugins:
+    """The service, on `folder` as Mauka's data folder. `network`: what the plug-ins may use besides."""
+    policy = Policy(limits=ProcessLimits(call_s=call_s), network=network)
     states = PluginStates(folder / "mauka" / "plugins.json")
     return OriginalPlugins(folder / "mauka", {**DEFAULTS, **bus_settings}, policy, states)

@@ -46,8 +46,9 @@ def version_of(plugins: RulePlugins, number: int) -> str:
 
 
 @pytest.fixture
-def plugins(tmp_path: Path) -> Iterator[RulePlugins]:
-    made = RulePlugins(tmp_path / "data", Policy(limits=ProcessLimits(call_s=30.0, function_s=30.0)))
+def plugins(tmp_path: Path, rows: Path) -> Iterator[RulePlugins]:
+    limits = ProcessLimits(call_s=30.0, function_s=30.0)
+    made = RulePlugins(tmp_path / "data", Policy(limits=limits, writable=(rows.parent,)))
     yield made
     made.close()
 

@@ -24,18 +24,17 @@ from opq_rules.errors import RuleError
 from opq_rules.rule_plugins import RulePlugins
 
 RAW = """
-import os, select, struct
+import os, select, stat, struct
 
 import msgspec
 from opq_plugins import sdk
 
 
 def raw(*messages):
-    numbers = [int(each) for each in os.listdir("/proc/self/fd") if int(each) > 2]
     sockets = []
-    for number in sorted(numbers):
+    for number in range(3, 250):
         try:
-            if os.readlink(f"/proc/self/fd/{number}").startswith("socket"):
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
                 sockets.append(number)
         except OSError:
             continue

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
         yield made
 
 
+def plugins_for(folder: Path, port: int) -> RulePlugins:
+    """`port`: the only one to which they may connect."""
+    limits = ProcessLimits(call_s=30.0, function_s=30.0)
+    return RulePlugins(folder, Policy(limits=limits, network=(f"tcp:{port}",)))
+
+
 @pytest.fixture
-def plugins(tmp_path: Path) -> Iterator[RulePlugins]:
-    made = RulePlugins(tmp_path / "data", Policy(limits=ProcessLimits(call_s=30.0, function_s=30.0)))
+def plugins(tmp_path: Path, server: MariaDb) -> Iterator[RulePlugins]:
+    made = plugins_for(tmp_path / "data", server.port)
     yield made
     made.close()
 
@@ -99,9 +106,12 @@ def test_the_example_stores_each_row_once(server: MariaDb, plugins: RulePlugins)
             plugins.sink("mysql")().configure({"url": url, "table": "once"})
 
 
-def test_rows_wait_for_a_server_that_is_away(tmp_path: Path, plugins: RulePlugins) -> None:
-    plugins.create("sink", "mysql", stored(plugins.uploads, pack(EXAMPLE)[1]))
-    with running(tmp_path / "away") as server:
+def test_rows_wait_for_a_server_that_is_away(tmp_path: Path) -> None:
+    with (
+        running(tmp_path / "away") as server,
+        closing(plugins_for(tmp_path / "data", server.port)) as plugins,
+    ):
+        plugins.create("sink", "mysql", stored(plugins.uploads, pack(EXAMPLE)[1]))
         server.ask("CREATE TABLE away (id INT)")
         sink, whose = sink_of(plugins, {"url": f"root@tcp(127.0.0.1:{server.port})/opq", "table": "away"})
         sink.collect(whose, [{"id": 1}])

@@ -172,8 +172,9 @@ def swapped_under_load(plugins: Plugins, path: Path, mode: str, swaps: int) -> d
 
 
 @pytest.fixture
-def plugins(tmp_path: Path) -> Iterator[Plugins]:
+def plugins(tmp_path: Path, rows: Path) -> Iterator[Plugins]:
     policy = Policy(
+        writable=(rows.parent,),
         trusted=frozenset({"chain"}),
         limits=ProcessLimits(call_s=30.0, function_s=30.0, start_s=60.0),
         drain_s=60.0,

@@ -134,7 +134,7 @@ def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
         wait_for(lambda: "full" in engine.views.rule_status("r")["degraded"])
         wait_for(lambda: engine._lifecycle.streams.by_key["feed  s"].runner.held)
         assert engine.views.rule_status("free")["degraded"] == ""
-        health = health_of(engine)
+        health = health_of(engine, {})
         assert not health["ok"] and "full" in health["subcomponents"][0]["info"]
         assert len(hands.got) < total
         engine._loop.call(lambda: database.execute("PRAGMA max_page_count = 1000000000").fetchone())
@@ -142,7 +142,7 @@ def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
         wait_for(lambda: len(hands.got) >= total and engine.settled(), 200)
         assert hands.rows == [{"v": v} for v in range(total)]
         assert engine.views.rule_status("r")["degraded"] == ""
-        assert health_of(engine)["ok"]
+        assert health_of(engine, {})["ok"]
 
 
 def test_a_deleted_rule_leaves_nothing_behind(tmp_path: Path) -> None:

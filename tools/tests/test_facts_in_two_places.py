@@ -65,7 +65,7 @@ SAID: dict[str, list[str]] = {
         f"at most {nouns.MAX_REQUESTS} requests, with {nouns.MAX_ASKED} Boxes in each",
         f"{LIMITS.lua_memory_bytes // MIB} MiB and {LIMITS.lua_instructions // 10**6} million instructions",
         f"has another user ({UIDS[0]} to {UIDS[1]}, by its name)",
-        f"in `TMPDIR` ({LIMITS.file_bytes // MIB} MiB in memory",
+        f"but {LIMITS.file_bytes // MIB} MiB a file",
         f"is started again, after {', '.join(PAUSES)} s",
         f"hangs in a call ({LIMITS.call_s:g} s), or sends nothing for {worker_process.SILENCE_S:g} s",
         f"{LIMITS.processes} processes are the limit",

@@ -85,6 +85,9 @@ def policy_of(section: InstalledAnalysesSection) -> Policy:
         require_signature=section.require_signature,
         keys=section.keys,
         trusted=frozenset(section.trusted),
+        readable=section.readable,
+        writable=section.writable,
+        network=section.network,
         trial_s=TRIAL_S,
         limits=ProcessLimits(memory_bytes=section.memory_mb << 20, call_s=section.call_s),
     )

@@ -155,10 +155,7 @@ self.produce("numbers", str(found))
 """
 
 
-CONFINED = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user and name spaces")
-
-
-@pytest.mark.parametrize("with_keys", [False, pytest.param(True, marks=CONFINED)])
+@pytest.mark.parametrize("with_keys", [False, True])
 def test_a_confined_plugin_gets_numbers_of_incidents_where_no_key_is_asked_for(
     tmp_path, bus, running, wire, with_keys
 ):
@@ -182,8 +179,10 @@ def test_a_confined_plugin_gets_numbers_of_incidents_where_no_key_is_asked_for(
     store.close()
 
 
-def test_kill_9_of_a_plugin_in_mid_analysis_analyses_once_after_it(tmp_path, service, bus, wire, until):
+def test_kill_9_of_a_plugin_in_mid_analysis_analyses_once_after_it(tmp_path, running, bus, wire, until):
     port = free_ports.free_port()
+    service = original_plugins(tmp_path, bus.settings, call_s=60.0, network=(f"tcp:{port}",))
+    running.start(service)
     body = (
         "print('begins', message, flush=True)\n"
         f"while socket.socket().connect_ex(('127.0.0.1', {port})):\n    time.sleep(0.01)\n"

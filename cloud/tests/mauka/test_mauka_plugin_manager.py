@@ -37,6 +37,10 @@ class Mauka:
         self.folder, self.offset = folder, offset
         self.manager = f"tcp://127.0.0.1:{12000 + offset}"
         self.process = None
+        self.open_port = free_ports.free_port()
+        """The only one to which a plug-in may connect."""
+        self.config = folder / "cloud.toml"
+        self.config.write_text(f'[mauka.plugins]\nnetwork = ["tcp:{self.open_port}"]\n')
 
     def start(self):
         with (self.folder / "stderr").open("ab") as lines:
@@ -46,6 +50,8 @@ class Mauka:
                     "-m",
                     "opq_cloud",
                     "mauka",
+                    "--config",
+                    self.config,
                     "--data-dir",
                     self.folder,
                     "--port-offset",
@@ -251,7 +257,7 @@ def test_the_prompt_completes_a_name_and_a_failed_command_does_not_end_it(mauka)
 
 
 def test_kill_9_of_mauka_in_mid_analysis_analyses_once_after_the_restart(mauka, tmp_path, until):
-    port = free_ports.free_port()
+    port = mauka.open_port
     body = (
         f"while socket.socket().connect_ex(('127.0.0.1', {port})):\n    time.sleep(0.01)\n"
         'self.produce("done", message)'

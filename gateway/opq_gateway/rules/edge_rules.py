@@ -62,7 +62,7 @@ class EdgeRules:
         self._channel = feed.subscribe("rules", (Values, DisturbanceNotice), ITEMS)
         self._measured: LocalFeed[Item] = LocalFeed("rules")
         self._waves: LocalFeed[WavePiece] = LocalFeed("waves")
-        self._lost = 0
+        self._lost = self._refused = 0
         self._windows = (
             None if wanted.windows_endpoint is None else WavePublisher(wanted.windows_endpoint, self._waves)
         )
@@ -73,6 +73,7 @@ class EdgeRules:
                 token_file=wanted.token_file,
                 file_roots=wanted.file_roots,
                 private_networks=wanted.private_networks,
+                plugins=wanted.plugins,
             )
         )
         own: dict[tuple[str, str], Callable[[], Any]] = {
@@ -99,6 +100,9 @@ class EdgeRules:
                     self._measured.offer(item)
             if self._windows is not None:
                 self._windows.send()
+            if (refused := self._service.plugins.unconfined_refused) > self._refused:
+                self._counters.add("plugins_unconfined", refused - self._refused)
+                self._refused = refused
             lost = self._channel.dropped + self._measured.dropped + self._waves.dropped
             if lost > self._lost:
                 self._counters.add("rules_dropped", lost - self._lost)

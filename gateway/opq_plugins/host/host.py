@@ -11,6 +11,7 @@ from opq_plugins.host.proxy import PluginAnalysis, PluginTrigger
 from opq_plugins.host.running import Pauses, Replaced, RunningPlugin
 from opq_plugins.host.runtime import InProcessRuntime, ProcessRuntime, Runtime, narrowed
 from opq_plugins.host.source_proxy import SourceFactory
+from opq_plugins.host.supervisor import UnconfinedError
 from opq_plugins.package.manifest import FOLDERS, PackageManifest
 from opq_plugins.package.properties import Properties, read_properties
 from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseStore
@@ -133,6 +134,10 @@ class PluginHost:
         self._changing = threading.RLock()
         """Held while anything is started or exchanged."""
         self._ended = False
+        self.unconfined_refused = 0
+        """Starts that were refused because this machine cannot confine a plug-in."""
+        self.unconfined: Mapping[str, str] = {}
+        """Installed plug-ins that do not run for that reason -> the reason; any thread may read it."""
 
     def source(self, type_name: str) -> Callable[[], sdk.Source]:
         """The factory of sources of this type. Raises UnknownTypeError, which lists the known types."""
@@ -210,7 +215,7 @@ class PluginHost:
         """Starts a version and lets all proxies take it over. PluginError: everything stays as it was."""
         running = self._running_plugin(manifest.name)
         pauses = running.switch(self._started(manifest, to, running), on_trial)
-        self._trouble.pop(manifest.name, None)
+        self._forget_trouble(manifest.name)
         self._symbols.add(manifest)
         return pauses
 
@@ -220,7 +225,11 @@ class PluginHost:
             running.stop()
         self._store.drop(name)
         self._symbols.drop(name)
+        self._forget_trouble(name)
+
+    def _forget_trouble(self, name: str) -> None:
         self._trouble.pop(name, None)
+        self.unconfined = {its: why for its, why in self.unconfined.items() if its != name}
 
     def _users(self, manifest: PackageManifest) -> set[str]:
         """Names of the rules that use one of its symbols; the rule engine overrides this."""
@@ -289,4 +298,13 @@ class PluginHost:
         trusted = installed.signed_by is not None or installed.name in self._policy.trusted
         if manifest.mode == "inproc" and trusted:
             return InProcessRuntime(folder, manifest, narrowed(self._policy.limits, manifest.limits))
-        return ProcessRuntime(folder, manifest, installed.manifest, self._policy, running.crashed)
+        try:
+            return ProcessRuntime(
+                folder, manifest, installed.manifest, self._policy, trusted, running.crashed
+            )
+        except UnconfinedError as error:
+            self.unconfined_refused += 1
+            if self._store.currents().get(manifest.name, ("",))[0] == installed.version:
+                self._trouble[manifest.name] = str(error)
+                self.unconfined = {**self.unconfined, manifest.name: str(error)}
+            raise

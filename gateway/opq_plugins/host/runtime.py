@@ -71,11 +71,12 @@ class ProcessRuntime(Runtime):
         manifest: PackageManifest,
         manifest_name: str,
         policy: Policy,
+        trusted: bool,
         on_crash: Callable[[str], None],
     ) -> None:
         super().__init__(folder, manifest)
-        limits = narrowed(policy.limits, manifest.limits)
-        supervisor = WorkerSupervisor(manifest.name, folder, manifest_name, limits, policy, on_crash)
+        own = replace(policy, limits=narrowed(policy.limits, manifest.limits))
+        supervisor = WorkerSupervisor(manifest.name, folder, manifest_name, own, trusted, on_crash)
         supervisor.start()
         self.supervisor, self.replaying = supervisor, supervisor.replaying
         self._factories = {

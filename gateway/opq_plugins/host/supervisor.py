@@ -6,7 +6,6 @@ or TimeoutError, so that a sink's emission is sent again.
 
 import itertools
 import os
-import secrets
 import sys
 import threading
 import time
@@ -18,8 +17,7 @@ from typing import Protocol
 
 from opq_plugins.host.guard import PAUSES_S, STEADY_S
 from opq_plugins.host.worker_process import END_S, PendingCall, PrintedOutput, WorkerLimits, WorkerProcess
-from opq_plugins.policy import Policy, ProcessLimits, worker_uid
-from opq_plugins.sandbox.process_tree import TOKEN
+from opq_plugins.policy import Policy, worker_uid
 from opq_plugins.sdk import RowError, Value
 from opq_plugins.worker import wire as frames
 from opq_proto.backoff import Backoff
@@ -34,6 +32,10 @@ FAILURES: dict[str, type[Exception]] = {
 """`failure` of a worker's answer -> the exception to raise; anything else is a PluginError."""
 
 KILLED = "killed by an operator"
+
+
+class UnconfinedError(PluginError):
+    """A plug-in that nobody trusts was not started, because this machine cannot confine it."""
 
 
 class WorkerEndedError(ConnectionError):
@@ -63,26 +65,33 @@ class WorkerSupervisor:
         name: str,
         folder: Path,
         manifest_name: str,
-        limits: ProcessLimits,
         policy: Policy,
+        trusted: bool,
         on_crash: Callable[[str], None],
     ) -> None:
-        """`folder`: <data>/plugins/<name>/<version>; the worker can read nothing else of <data>."""
+        """
+        Args:
+            folder: <data>/plugins/<name>/<version>; the worker can read nothing else of <data>.
+            policy: its limits are those of this plug-in.
+            trusted: start it also where this machine cannot confine it.
+        """
         self.name = name
-        self.limits = limits
+        self.limits = policy.limits
         self.crashes = self.survivors = 0
         self.last_error = ""
         self._on_crash = on_crash
         self._sending = WorkerLimits()
         self._facts = {
             "folder": str(folder.resolve()),
-            "hidden": str(folder.resolve().parents[2]),
+            "readable": [str(each.resolve()) for each in policy.readable],
             "writable": [str(each.resolve()) for each in policy.writable],
+            "network": list(policy.network),
             "manifest": manifest_name,
-            "limits": asdict(limits),
+            "limits": asdict(policy.limits),
             "uid": policy.worker_uid if policy.worker_uid is not None else worker_uid(name),
-            "allow_root": policy.allow_root,
+            "trusted": trusted,
         }
+        self._scratch = {"TMPDIR": str(policy.writable[0].resolve())} if policy.writable else {}
         self._lock = threading.Lock()
         self._up = threading.Condition(self._lock)
         self.process: WorkerProcess | None = None
@@ -95,7 +104,7 @@ class WorkerSupervisor:
         self._numbers = itertools.count(1)
         self._closing = threading.Event()
         self._started = threading.Event()
-        self._first_failure = ""
+        self._first_failure = self._unconfined = ""
         self._thread = threading.Thread(target=self._run, name=f"plugin-{name}", daemon=True)
 
     # -- for any thread
@@ -107,6 +116,8 @@ class WorkerSupervisor:
         if self._first_failure or self.process is None:
             why = self._first_failure or f"no handshake within {self.limits.start_s:g} s"
             self.close()
+            if self._unconfined:
+                raise UnconfinedError(unconfined(self.name, self._unconfined))
             raise PluginError(f"plug-in {self.name} does not start: {why}")
 
     def running(self) -> WorkerProcess:
@@ -241,7 +252,7 @@ class WorkerSupervisor:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "OPENBLAS_NUM_THREADS": "1",
-            TOKEN: secrets.token_hex(16),
+            **self._scratch,
         }
         command = [sys.executable, "-P", "-m", "opq_plugins.worker"]
         try:
@@ -257,6 +268,7 @@ class WorkerSupervisor:
             self._output.read(process.output)
             report = process.close()
             self.survivors += report.survivors
+            self._unconfined = report.unconfined
             why = process.cause(report, self._output.tail())
             for pending in calls.values():
                 pending.answer.set_exception(WorkerEndedError(f"plug-in {self.name}: {why}"))
@@ -308,3 +320,11 @@ class WorkerSupervisor:
             pending.answer.set_exception(FAILURES.get(frame.failure, PluginError)(frame.text))
         else:
             pending.answer.set_result(frame.value)
+
+
+def unconfined(name: str, lacking: str) -> str:
+    """The sentence of UnconfinedError: what, why, and what to do."""
+    return (
+        f"plug-in {name} is not started: no key of `keys` has signed it, and this machine cannot confine it"
+        f" ({lacking}); mend that, have it signed by such a key, or name it in `trusted`"
+    )

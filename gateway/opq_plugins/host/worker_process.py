@@ -110,10 +110,10 @@ class WorkerLimits:
 
 @dataclass(frozen=True, slots=True)
 class KeeperReport:
-    """`refused`: why no worker was started; `ended`: why it was ended; `survivors`: what it left."""
+    """`unconfined`: why no worker was started; `ended`: why it was ended; `survivors`: what it left."""
 
     protections: dict[str, str] = field(default_factory=dict)
-    refused: str = ""
+    unconfined: str = ""
     ended: str = ""
     code: int | None = None
     survivors: int = 0
@@ -226,8 +226,8 @@ class WorkerProcess:
 
     def cause(self, report: KeeperReport, output_end: str) -> str:
         """The reason why it ended. `report`: from `close`; `output_end`: the end of its output."""
-        if report.refused or report.ended:
-            return report.refused or report.ended
+        if report.unconfined or report.ended:
+            return report.unconfined or report.ended
         code = self.process.returncode if report.code is None else report.code
         why = self.why if self.why and self.why != GONE else f"ended with {_meaning(code)}"
         if not self.ready and (tail := output_end.strip()):

@@ -36,7 +36,7 @@ def create_app(
     add_errors(app)
     app.add_middleware(JsonBodies)
     app.add_middleware(RequestLog)
-    app.include_router(server.router(app, engine, stop, refused))
+    app.include_router(server.router(app, engine, plugins, stop, refused))
     app.include_router(streams.router(engine))
     app.include_router(rules.router(engine))
     app.include_router(queries.router(engine))

@@ -9,7 +9,7 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from opq_plugins.host.plugins import Plugins
 from opq_proto import log
 from opq_proto.http_server import METRICS_TYPE
 from opq_proto.settings import configured
@@ -32,7 +33,11 @@ MAX_IN_BATCH = 10_000
 
 
 def router(
-    app: FastAPI, engine: Engine, stop: Callable[[], None] | None, refused: Callable[[], int]
+    app: FastAPI,
+    engine: Engine,
+    plugins: Plugins,
+    stop: Callable[[], None] | None,
+    refused: Callable[[], int],
 ) -> APIRouter:
     """`stop`: ends the service; None where the engine is embedded in another service."""
     routes = APIRouter(tags=["server"])
@@ -86,21 +91,29 @@ def router(
     @routes.get("/metrics")
     def metrics() -> Response:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Totals(engine, refused))
+        counts = {"rest_refused_total": refused(), "plugins_unconfined_total": plugins.unconfined_refused}
+        registry.register(_Totals(engine, counts))
         return Response(generate_latest(registry), media_type=METRICS_TYPE)
 
     @routes.get("/health")
     def health() -> JsonObject:
-        return health_of(engine)
+        return health_of(engine, plugins.unconfined)
 
     return routes
 
 
-def health_of(engine: Engine) -> JsonObject:
-    """As in contracts.md; not ok while rules load, where one has failed, or where the disk refuses."""
+def health_of(engine: Engine, unconfined: Mapping[str, str]) -> JsonObject:
+    """As in contracts.md; not ok while rules load, where one has failed, or where the disk refuses.
+
+    `unconfined`: installed plug-ins that do not run because this machine cannot confine them -> the reason.
+    """
     now_s = time.time()
     names = [f"rule {each['id']}" for each in engine.views.rules() if each["status"] == "stopped by error"]
     failed = [{"name": name, "ok": False, "timestamp": now_s, "subcomponents": []} for name in names]
+    failed += [
+        {"name": f"plug-in {name}", "ok": False, "timestamp": now_s, "info": why, "subcomponents": []}
+        for name, why in unconfined.items()
+    ]
     if refused := engine.views.refused:
         disk = {"name": "delivery", "ok": False, "timestamp": now_s, "info": refused, "subcomponents": []}
         failed.insert(0, disk)
@@ -113,11 +126,11 @@ def health_of(engine: Engine) -> JsonObject:
 
 
 class _Totals:
-    def __init__(self, engine: Engine, refused: Callable[[], int]) -> None:
-        self._engine, self._refused = engine, refused
+    def __init__(self, engine: Engine, counts: Mapping[str, int]) -> None:
+        self._engine, self._counts = engine, counts
 
     def collect(self) -> Any:
-        totals = self._engine.views.totals() | {"rest_refused_total": self._refused()}
+        totals = {**self._engine.views.totals(), **self._counts}
         for name, value in totals.items():
             make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             yield make(f"opq_rules_{name.removesuffix('_total')}", name.replace("_", " "), value=value)

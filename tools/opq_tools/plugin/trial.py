@@ -1,6 +1,7 @@
 """`opq-tools plugin test`: installs a plug-in as a server would, and runs it in the real worker."""
 
 import json
+import re
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import click
 
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.package.archive import pack
-from opq_plugins.policy import Policy
+from opq_plugins.policy import NETWORK, Policy
 from opq_plugins.sdk import RowError
 from opq_proto.command_line import json_option
 from opq_proto.errors import PluginError
@@ -47,9 +48,25 @@ FOLDERS = {
     "60 Hz; prints precision and recall.",
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the recordings.")
+@click.option(
+    "--network", multiple=True, metavar="WHAT", help="As in [plugins] of a server: tcp:3306, udp, unix."
+)
+@click.option(
+    "--writable",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder or file that it may read and write.",
+)
 @json_option
 def command(
-    plugin: Path, samples: Path | None, seconds: float, per_class: int | None, seed: int, as_json: bool
+    plugin: Path,
+    samples: Path | None,
+    seconds: float,
+    per_class: int | None,
+    seed: int,
+    network: tuple[str, ...],
+    writable: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
     """Test PLUGIN, a folder or a zip: start, handshake, configure, sample rows, inputs that must be refused.
 
@@ -58,8 +75,11 @@ def command(
     Example: opq-tools plugin test mysql-sink
     """
     data_set = None if per_class is None else (per_class, seed)
+    if wrong := [each for each in network if not re.fullmatch(NETWORK, each)]:
+        raise click.BadParameter(f"{wrong[0]!r}; want tcp:PORT, listen:PORT, udp, unix or can")
+    allowed = Policy(network=network, writable=writable)
     with tempfile.TemporaryDirectory(prefix="opq-plugin-") as here:
-        trial = try_plugin(plugin, samples, seconds, Path(here), data_set)
+        trial = try_plugin(plugin, samples, seconds, Path(here), data_set, allowed)
     good = all(result.startswith("ok") for result in trial.results.values())
     if as_json:
         result = {"good": good, "results": trial.results, "protections": trial.protections}
@@ -84,7 +104,12 @@ class PluginTrial:
 
 
 def try_plugin(
-    plugin: Path, samples: Path | None, seconds: float, here: Path, data_set: tuple[int, int] | None = None
+    plugin: Path,
+    samples: Path | None,
+    seconds: float,
+    here: Path,
+    data_set: tuple[int, int] | None = None,
+    policy: Policy | None = None,
 ) -> PluginTrial:
     """Installs a plug-in and tests all its symbols. Raises PluginError.
 
@@ -92,7 +117,7 @@ def try_plugin(
         data_set: (recordings of each class and frequency, seed), for its analyses.
     """
     raw = plugin.read_bytes() if plugin.is_file() else pack(plugin.resolve())[1]
-    plugins = Plugins(here, Policy())
+    plugins = Plugins(here, policy)
     try:
         plugins.uploads.mkdir()
         zipped = plugins.uploads / "plugin.zip"

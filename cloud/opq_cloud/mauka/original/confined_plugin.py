@@ -191,8 +191,8 @@ class OriginalPlugin:
     # -- internals
 
     def _made(self, folder: Path, deployed: str, number: int, settings: Mapping[str, Any]) -> PluginVersion:
-        limits, policy = self._policy.limits, self._policy
-        supervisor = WorkerSupervisor(self.name, folder, ORIGINAL, limits, policy, lambda why: None)
+        policy, trusted = self._policy, self.name in self._policy.trusted
+        supervisor = WorkerSupervisor(self.name, folder, ORIGINAL, policy, trusted, lambda why: None)
         supervisor.start()
         try:
             remote = RemotePlugin(supervisor, self.name, self._publish_one)

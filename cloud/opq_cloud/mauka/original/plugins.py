@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from opq_cloud.mauka.bus import HWM, Publisher, subscriber
 from opq_cloud.mauka.original.confined_plugin import OriginalPlugin
 from opq_cloud.mauka.original.deployments import PluginDeployment, PluginDeployments
 from opq_cloud.mauka.original.inbox import PluginInbox
+from opq_cloud.mauka.original.settings import network_of
 from opq_cloud.mauka.plugin import BUSY, CRASHED, HEARTBEAT_KEY, IDLE, PUB_KEY, STOPPED, SUB_KEY
 from opq_cloud.mauka.running.plugin_states import PluginStates
 from opq_cloud.own_keys import OwnKeys
@@ -377,8 +379,9 @@ class OriginalPlugins:
             raise PluginError(f"plug-in {plugin} is not run: Mauka has one of this name; give yours another")
         new = plugin not in self._plugins
         if new:
+            policy = replace(self._policy, network=(*self._policy.network, *network_of(self.settings)))
             self._plugins[plugin] = OriginalPlugin(
-                *(plugin, self._opened_inbox(), self._publish, self._policy, self.counters),
+                *(plugin, self._opened_inbox(), self._publish, policy, self.counters),
                 on_change=self._resubscribe.set,
             )
         before = self._deployed.get(plugin)

@@ -5,6 +5,7 @@ Addresses are those of this Mauka. Source: opq-interop C.4 (keys and values of t
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ def original_settings(config: CloudConfig) -> dict[str, Any]:
         INCIDENT_ID_KEY: config.mauka.incident_id_endpoint,
         "plugins.StatusPlugin.port": int(config.mauka.health_endpoint.rpartition(":")[2]),
     }
+
+
+def network_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns what each plug-in needs of the network (policy.NETWORK): the service that numbers incidents."""
+    found = re.match(r"tcp://[^/?]*:(\d+)", str(settings.get(INCIDENT_ID_KEY, "")))
+    return () if found is None else (f"tcp:{int(found.group(1))}",)
 
 
 def read_settings(path: Path) -> dict[str, Any]:

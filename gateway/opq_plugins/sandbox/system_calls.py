@@ -1,0 +1,163 @@
+"""A seccomp filter for the process of a plug-in: it refuses the system calls that no plug-in needs.
+
+Landlock does not see some calls that a process may make to files and processes of its own user: changing
+modes and owners, limits and priorities of others. They are refused here, and so are sockets beyond those that
+the server allows. What Landlock limits only in newer kernels (signals, cutting files by name) is refused here
+in older ones.
+
+Source: linux/audit.h, linux/filter.h, asm/unistd_64.h, asm-generic/unistd.h.
+"""
+
+import ctypes
+import os
+import platform
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+
+from opq_plugins.sandbox.protection import LIBC
+
+PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
+SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL = 0x7FFF0000, 0x00050000, 0x80000000
+EPERM, ENOSYS = 1, 38
+
+AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+"""Machine -> its number in seccomp_data.arch."""
+FORBIDDEN = """
+ptrace 101 117, pivot_root 155 41, chroot 161 51, acct 163 89, mount 165 40, umount2 166 39,
+swapon 167 224, reboot 169 142, sethostname 170 161, init_module 175 105, delete_module 176 106,
+add_key 248 217, request_key 249 218, keyctl 250 219, unshare 272 97, perf_event_open 298 241,
+open_by_handle_at 304 265, setns 308 268, process_vm_readv 310 270, process_vm_writev 311 271,
+finit_module 313 273, kexec_load 246 104, bpf 321 280, userfaultfd 323 282, io_uring_setup 425 425,
+kcmp 312 272, memfd_create 319 279, memfd_secret 447 447, shmget 29 194, msgget 68 186,
+semget 64 190, mq_open 240 180, open_tree 428 428, move_mount 429 429, fsopen 430 430, fsconfig 431 431,
+fsmount 432 432, fspick 433 433, pidfd_getfd 438 438, mount_setattr 442 442, quotactl 179 60,
+quotactl_fd 443 443, fanotify_init 300 262,
+truncate 76 45, chmod 90 -, fchmod 91 52, fchmodat 268 53, fchmodat2 452 452, chown 92 -, fchown 93 55,
+lchown 94 -, fchownat 260 54, setxattr 188 5, lsetxattr 189 6, fsetxattr 190 7, removexattr 197 14,
+lremovexattr 198 15, fremovexattr 199 16, setxattrat 463 463, removexattrat 466 466, utime 132 -,
+utimes 235 -, futimesat 261 -, utimensat 280 88, file_setattr 469 469,
+setpriority 141 140, sched_setaffinity 203 122, sched_setscheduler 144 119, sched_setparam 142 118,
+sched_setattr 314 274, ioprio_set 251 30, migrate_pages 256 238, move_pages 279 239,
+process_madvise 440 440, process_mrelease 448 448
+"""
+"""System calls that no plug-in needs, with their numbers on x86_64 and aarch64. They return EPERM.
+
+Memory without an address (memfd, System V) is among them, because the limit of addresses does not count it.
+"""
+SIGNALS = "tkill 200 130, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240, pidfd_send_signal 424 424"
+"""They are refused where Landlock does not limit signals, and so are these, but to the process itself."""
+OWN_SIGNALS = "kill 62 129, tgkill 234 131"
+CALLS = """
+clone 56 220, clone3 435 435, openat2 437 437, open 2 -, openat 257 56, socket 41 198, socketpair 53 199,
+sendto 44 206, sendmsg 46 211, sendmmsg 307 269, prlimit64 302 261
+"""
+"""Calls of which the arguments decide."""
+NEW_SPACES = 0x7E020000
+"""The flags of clone that make name spaces; one of users would give back all privileges within it."""
+READ_AND_CUT, CUT = os.O_ACCMODE | os.O_TRUNC, os.O_RDONLY | os.O_TRUNC
+"""A file that is opened for reading is not cut; Linux would do it, and so would Landlock before version 3."""
+SENDING = {"sendto": 3, "sendmsg": 2, "sendmmsg": 3}
+"""Call -> the place of its flags. MSG_FASTOPEN connects, and Landlock does not see that."""
+KIND_OF_SOCKET = 0xF
+TCP, UDP = (socket.IPPROTO_IP, socket.IPPROTO_TCP), (socket.IPPROTO_IP, socket.IPPROTO_UDP)
+"""Protocols of a stream and of datagrams: others, such as MPTCP, Landlock does not limit."""
+CAN = 29
+
+LOAD, EQUAL, ANY_BIT, AT_LEAST, MASK, GIVE = 0x20, 0x15, 0x45, 0x35, 0x54, 0x06
+ALLOW, NO = (GIVE, 0, 0, SECCOMP_ALLOW), (GIVE, 0, 0, SECCOMP_ERRNO | EPERM)
+Code = list[tuple[int, int, int, int]]
+"""BPF: (operation, jump if true, jump if false, operand)."""
+
+
+def restrict(network: Iterable[str], *, signals_are_limited: bool) -> str:
+    """Sets the filter in this and every later thread and child; "on: ..." or "off: ..." with the reason.
+
+    Args:
+        network: kinds of `policy.NETWORK` that are allowed: tcp, listen, udp, unix, can.
+        signals_are_limited: Landlock keeps signals within the plug-in.
+    """
+    machine = platform.machine()
+    if machine not in AUDIT or sys.maxsize < 2**32:
+        return f"off: no table of system calls for {machine}"
+    code = program(machine, frozenset(network), signals_are_limited)
+    packed = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in code))
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+    given = Program(len(code), ctypes.cast(packed, ctypes.c_void_p).value)
+    if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(given), 0, 0):
+        return f"off: seccomp: {os.strerror(ctypes.get_errno())}"
+    return f"on: {len(numbers(FORBIDDEN, machine))} calls refused"
+
+
+def numbers(table: str, machine: str) -> dict[str, int]:
+    """Call -> its number on one of AUDIT's machines, without those that it does not have."""
+    column = 1 + list(AUDIT).index(machine)
+    rows = [each.split() for each in table.split(",")]
+    return {row[0]: int(row[column]) for row in rows if row[column] != "-"}
+
+
+def program(machine: str, network: frozenset[str], signals_are_limited: bool) -> Code:
+    """The filter: a block for each call, which ends in an answer; all other calls are allowed."""
+    of = numbers(CALLS, machine)
+    blocks: dict[int, Code] = {number: [NO] for number in numbers(FORBIDDEN, machine).values()}
+    unknown = [(GIVE, 0, 0, SECCOMP_ERRNO | ENOSYS)]
+    # their flags are in memory, where no filter can read them; libraries then use clone and openat
+    blocks |= {of["clone3"]: unknown, of["openat2"]: unknown}
+    blocks[of["clone"]] = [_argument(0), (ANY_BIT, 0, 1, NEW_SPACES), NO, ALLOW]
+    for name, place in (("open", 1), ("openat", 2)):
+        if name in of:
+            blocks[of[name]] = [
+                _argument(place), (MASK, 0, 0, READ_AND_CUT), (EQUAL, 0, 1, CUT), NO, ALLOW
+            ]  # fmt: skip
+    for name, place in SENDING.items():
+        blocks[of[name]] = [_argument(place), (ANY_BIT, 0, 1, socket.MSG_FASTOPEN), NO, ALLOW]
+    blocks[of["prlimit64"]] = [_argument(0), (EQUAL, 0, 1, 0), ALLOW, NO]
+    if not signals_are_limited:
+        blocks |= {number: [NO] for number in numbers(SIGNALS, machine).values()}
+        own = [_argument(0), (EQUAL, 0, 1, os.getpid()), ALLOW, NO]
+        blocks |= dict.fromkeys(numbers(OWN_SIGNALS, machine).values(), own)
+    if "unix" not in network:  # one of datagrams can send to any socket that is a file
+        datagrams = (EQUAL, 0, 1, socket.SOCK_DGRAM)
+        blocks[of["socketpair"]] = [_argument(1), (MASK, 0, 0, KIND_OF_SOCKET), datagrams, NO, ALLOW]
+    blocks[of["socket"]] = _sockets(network)
+    code: Code = [
+        (LOAD, 0, 0, 4),  # seccomp_data.arch
+        (EQUAL, 1, 0, AUDIT[machine]),
+        (GIVE, 0, 0, SECCOMP_KILL),
+        (LOAD, 0, 0, 0),  # seccomp_data.nr
+    ]
+    if machine == "x86_64":
+        code += [(AT_LEAST, 0, 1, 0x40000000), NO]  # the x32 calls
+    for number, block in blocks.items():
+        code += [(EQUAL, 0, len(block), number), *block]
+    return [*code, ALLOW]
+
+
+def _sockets(network: frozenset[str]) -> Code:
+    """The block of socket(family, kind, protocol)."""
+    code: Code = []
+    internet = []
+    if network & {"tcp", "listen"}:
+        internet.append((socket.SOCK_STREAM, TCP))
+    if "udp" in network:
+        internet.append((socket.SOCK_DGRAM, UDP))
+    families = {"unix": socket.AF_UNIX, "can": CAN}
+    whole = [int(family) for name, family in families.items() if name in network]
+    if internet:
+        whole.append(socket.AF_NETLINK)  # libraries list the addresses of this machine before they connect
+    for family in whole:
+        code += [_argument(0), (EQUAL, 0, 1, family), ALLOW]
+    for kind, protocols in internet:
+        code += [_argument(0), (EQUAL, 1, 0, socket.AF_INET), (EQUAL, 0, 7, socket.AF_INET6)]
+        code += [_argument(1), (MASK, 0, 0, KIND_OF_SOCKET), (EQUAL, 0, 4, kind)]
+        code += [_argument(2), (EQUAL, 1, 0, protocols[0]), (EQUAL, 0, 1, protocols[1]), ALLOW]
+    return [*code, NO]
+
+
+def _argument(place: int) -> tuple[int, int, int, int]:
+    """Loads the lower half of an argument; the kernel takes no more of an int."""
+    return LOAD, 0, 0, 16 + 8 * place

@@ -1,5 +1,6 @@
 """The sandbox under the filter of the unit that we recommend, beside a data folder that is open to all."""
 
+import ctypes
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import pytest
 import unit_filter
 
 from opq_plugins.policy import ProcessLimits
-from opq_plugins.sandbox import landlock
+from opq_plugins.sandbox import landlock, system_calls
 
 UNIT = unit_filter.UNIT.read_text()
 USER = 60_717 if os.geteuid() == 0 else None
@@ -125,6 +126,9 @@ def attacks(data: Path, answer: dict[str, Any]) -> dict[str, str]:
         "runs a program": "subprocess.run(['/bin/true'])",
         "runs the interpreter": "subprocess.run([__import__('sys').executable, '-c', ''])",
         "stops the server": f"os.kill({pid}, signal.SIGSTOP)",
+        "slows the server": f"os.sched_setscheduler({pid}, os.SCHED_IDLE, os.sched_param(0))",
+        "binds the server to a core": f"os.sched_setaffinity({pid}, {{0}})",
+        "puts the server last": f"os.setpriority(os.PRIO_PROCESS, {pid}, 19)",
         "limits the server": f"__import__('resource').prlimit({pid}, 7, (3, 3))",
     }
     return found
@@ -146,6 +150,7 @@ def judged(server: Server, data: Path) -> None:
         "LIBC.prctl(39, 0, 0, 0, 0)": 1,  # PR_GET_NO_NEW_PRIVS
         "open('/dev/null', 'w').write('x')": 1,
         "len(os.urandom(4))": 4,
+        "(lambda zmq: zmq.Context().socket(zmq.REQ).context.destroy())(__import__('zmq'))": None,
     }
     assert {text: server.run(text) for text in works} == {
         text: ["gave", want] for text, want in works.items()
@@ -305,13 +310,36 @@ def test_without_landlock_the_protections_say_what_it_needs(tmp_path: Path) -> N
     assert states["files"].startswith("off: ")
 
 
-def test_a_data_folder_inside_of_an_environment_is_not_given_with_it(
+def test_neither_a_data_folder_in_an_environment_nor_where_it_was_started_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("bin", "lib", "var/curve", "var/rules/plugins/f/1.0.0"):
+    for name in ("bin", "lib", "var/curve", "var/rules/plugins/f/1.0.0", "room/opq_room", "x/site-packages"):
         (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "room/opq_room/__init__.py").touch()
+    (tmp_path / "home/.ssh").mkdir(parents=True)
+    own = tmp_path / "var/rules/plugins/f/1.0.0"
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    monkeypatch.setattr(sys, "path", [])
-    given = landlock.interpreter_without(tmp_path / "var/rules/plugins/f/1.0.0")
-    assert {tmp_path / "bin", tmp_path / "lib"} <= set(given)
-    assert not [path for path in given if path == tmp_path or path.name == "var"]
+    monkeypatch.setattr(sys, "base_prefix", str(tmp_path / "lib"))
+    started_in = [str(tmp_path / name) for name in ("var", "home", "room", "x/site-packages")]
+    monkeypatch.setattr(sys, "path", [*started_in, str(tmp_path / "nowhere.zip")])
+    given = [path.relative_to(tmp_path).as_posix() for path in landlock.interpreter_without(own)]
+    assert sorted({*given} - {"home", "room", "x"}) == ["bin", "lib", "x/site-packages"]
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "lib"))
+    given = [path.relative_to(tmp_path).as_posix() for path in landlock.interpreter_without(own)]
+    assert sorted({*given}) == ["lib", "room", "x/site-packages"]
+
+
+@needs_filter
+@pytest.mark.parametrize("machine", system_calls.AUDIT)
+def test_the_numbers_of_system_calls_are_those_of_libseccomp(machine: str) -> None:
+    """Calls that it does not know are newer than it, and at most a few."""
+    resolve = unit_filter.library().seccomp_syscall_resolve_name_arch
+    tables = (system_calls.FORBIDDEN, system_calls.SIGNALS, system_calls.OWN_SIGNALS, system_calls.CALLS)
+    ours = {name: at for table in tables for name, at in system_calls.numbers(table, machine).items()}
+    arch = ctypes.c_uint32(system_calls.AUDIT[machine])
+    theirs = {name: int(resolve(arch, name.encode())) for name in ours}
+    wrong = {name: (ours[name], at) for name, at in theirs.items() if at >= 0 and at != ours[name]}
+    assert wrong == {} and sum(at >= 0 for at in theirs.values()) > len(ours) - 9
+    other = next(each for each in system_calls.AUDIT if each != machine)
+    lacking = {name for table in tables for name in system_calls.numbers(table, other)} - {*ours}
+    assert [name for name in lacking if resolve(arch, name.encode()) >= 0] == []

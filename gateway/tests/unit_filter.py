@@ -67,8 +67,6 @@ def _expanded(name: str) -> set[str]:
 
 def apply(text: str, calls: set[str]) -> None:
     """Sets the filters of a unit for this process and its children. `calls`: from `allowed_calls`."""
-    library = ctypes.CDLL(ctypes.util.find_library("seccomp"), use_errno=True)
-    library.seccomp_init.restype = ctypes.c_void_p
     found = settings(text)
     refused: list[tuple[str, Comparison | None]] = []
     if found.get("RestrictNamespaces") == ["true"]:
@@ -83,21 +81,26 @@ def apply(text: str, calls: set[str]) -> None:
         refused += [("shmat", Comparison(2, EQUAL_MASKED, SHARED_EXECUTE, SHARED_EXECUTE))]
     families = {int(getattr(socket, name)) for name in found["RestrictAddressFamilies"][0].split()}
     refused += [("socket", Comparison(0, EQUAL, family, 0)) for family in range(46) if family not in families]
-    _load(library, ALLOW, EPERM, refused)
-    _load(library, EPERM, ALLOW, [(name, None) for name in sorted(calls)])
+    _load(ALLOW, EPERM, refused)
+    _load(EPERM, ALLOW, [(name, None) for name in sorted(calls)])
 
 
-def _load(
-    library: ctypes.CDLL, otherwise: int, action: int, rules: list[tuple[str, Comparison | None]]
-) -> None:
-    made = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(otherwise)))
+def library() -> ctypes.CDLL:
+    loaded = ctypes.CDLL(ctypes.util.find_library("seccomp"), use_errno=True)
+    loaded.seccomp_init.restype = ctypes.c_void_p
+    return loaded
+
+
+def _load(otherwise: int, action: int, rules: list[tuple[str, Comparison | None]]) -> None:
+    seccomp = library()
+    made = ctypes.c_void_p(seccomp.seccomp_init(ctypes.c_uint32(otherwise)))
     for name, comparison in rules:
-        number = library.seccomp_syscall_resolve_name(name.encode())
+        number = seccomp.seccomp_syscall_resolve_name(name.encode())
         if number < 0:  # of another machine
             continue
         count, first = (0, None) if comparison is None else (1, ctypes.byref(comparison))
-        failed = library.seccomp_rule_add_array(made, ctypes.c_uint32(action), number, count, first)
+        failed = seccomp.seccomp_rule_add_array(made, ctypes.c_uint32(action), number, count, first)
         assert not failed, (name, failed)
-    failed = library.seccomp_load(made)
-    library.seccomp_release(made)
+    failed = seccomp.seccomp_load(made)
+    seccomp.seccomp_release(made)
     assert not failed, failed

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_plugins.sandbox.protection import LIBC, is_there
+from opq_plugins.sandbox.protection import LIBC
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 VERSION_ONLY, PATH_BENEATH, NET_PORT = 1, 1, 2
@@ -122,15 +122,24 @@ def interpreter_without(folder: Path) -> list[Path]:
     """Where the interpreter and its packages are, but no folder that contains the plug-in's `folder`.
 
     A data folder may be inside of an environment (/opt/opq/var): of such a folder only the others are given.
+    The folder where somebody started the server is in `sys.path` too, and is not given.
     """
-    found: dict[Path, None] = {}
-    for path in dict.fromkeys(Path(each).resolve() for each in (sys.base_prefix, sys.prefix, *sys.path)):
+    found: list[Path] = []
+    for path in (Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve()):
         if path in folder.parents:
             with suppress(OSError):
-                found |= dict.fromkeys(each for each in path.iterdir() if each not in folder.parents)
-        elif is_there(path):
-            found[path] = None
-    return list(found)
+                found += [each for each in path.iterdir() if each not in folder.parents]
+        else:
+            found.append(path)
+    paths = [Path(each).resolve() for each in sys.path]
+    return found + [path for path in paths if path not in folder.parents and _has_packages(path)]
+
+
+def _has_packages(path: Path) -> bool:
+    """Whether packages are installed there, or ours are developed there."""
+    with suppress(OSError):
+        return path.name in ("site-packages", "dist-packages") or any(path.glob("opq_*/__init__.py"))
+    return False
 
 
 def _allow(rules: int, path: Path, rights: int) -> None:

@@ -38,7 +38,7 @@ truncate 76 45, chmod 90 -, fchmod 91 52, fchmodat 268 53, fchmodat2 452 452, ch
 lchown 94 -, fchownat 260 54, setxattr 188 5, lsetxattr 189 6, fsetxattr 190 7, removexattr 197 14,
 lremovexattr 198 15, fremovexattr 199 16, setxattrat 463 463, removexattrat 466 466, utime 132 -,
 utimes 235 -, futimesat 261 -, utimensat 280 88, file_setattr 469 469,
-setpriority 141 140, sched_setaffinity 203 122, sched_setscheduler 144 119, sched_setparam 142 118,
+setpriority 141 140, sched_setaffinity 203 122, sched_setparam 142 118,
 sched_setattr 314 274, ioprio_set 251 30, migrate_pages 256 238, move_pages 279 239,
 process_madvise 440 440, process_mrelease 448 448
 """
@@ -51,7 +51,7 @@ SIGNALS = "tkill 200 130, rt_sigqueueinfo 129 138, rt_tgsigqueueinfo 297 240, pi
 OWN_SIGNALS = "kill 62 129, tgkill 234 131"
 CALLS = """
 clone 56 220, clone3 435 435, openat2 437 437, open 2 -, openat 257 56, socket 41 198, socketpair 53 199,
-sendto 44 206, sendmsg 46 211, sendmmsg 307 269, prlimit64 302 261
+sendto 44 206, sendmsg 46 211, sendmmsg 307 269, prlimit64 302 261, sched_setscheduler 144 119
 """
 """Calls of which the arguments decide."""
 NEW_SPACES = 0x7E020000
@@ -116,6 +116,8 @@ def program(machine: str, network: frozenset[str], signals_are_limited: bool) ->
     for name, place in SENDING.items():
         blocks[of[name]] = [_argument(place), (ANY_BIT, 0, 1, socket.MSG_FASTOPEN), NO, ALLOW]
     blocks[of["prlimit64"]] = [_argument(0), (EQUAL, 0, 1, 0), ALLOW, NO]
+    # libzmq sets the usual one for each of its threads, and aborts where it cannot
+    blocks[of["sched_setscheduler"]] = [_argument(1), (EQUAL, 0, 1, os.SCHED_OTHER), ALLOW, NO]
     if not signals_are_limited:
         blocks |= {number: [NO] for number in numbers(SIGNALS, machine).values()}
         own = [_argument(0), (EQUAL, 0, 1, os.getpid()), ALLOW, NO]

@@ -35,10 +35,11 @@ function holesIn(rows, bucketMs, firstHeardMs) {
   const now = serverNowMs();
   if (firstHeardMs === null) return [];
   const found = [];
-  let after = Math.max(firstHeardMs, now - HOUR_MS);
+  const since = Math.max(firstHeardMs, now - HOUR_MS);
+  let after = since;
   for (const { start_ms: start, coverage } of rows) {
     if (start > after) found.push([after / 1000, start / 1000, 1]);
-    if (coverage < 0.99 && start >= firstHeardMs && start + bucketMs < now - UNFINISHED_MS) found.push([start / 1000, (start + bucketMs) / 1000, 1 - coverage]);
+    if (coverage < 0.99 && start >= since && start + bucketMs < now - UNFINISHED_MS) found.push([start / 1000, (start + bucketMs) / 1000, 1 - coverage]);
     after = Math.max(after, start + bucketMs);
   }
   if (after < now - UNFINISHED_MS) found.push([after / 1000, now / 1000, 1]);
@@ -87,7 +88,7 @@ function draw(place, rows, bucketMs) {
       {
         padding: [12, 28, 0, 0], // half of the last label, with its seconds
         cursor: { drag: { x: false, y: false }, sync: { key: "hour" }, y: false, points: { size: 7 } },
-        scales: { x: { range: (_, low, high) => [low, Math.max(high, serverNowMs() / 1000)] }, y: { range: (_, low, high) => padded(low, high, 4 * 10 ** -Number(digits)) } }, // an axis goes on to now: silence is seen
+        scales: { x: { range: (_, low, high) => [Math.min(low, holes[0]?.[0] ?? low), Math.max(high, serverNowMs() / 1000)] }, y: { range: (_, low, high) => padded(low, high, 4 * 10 ** -Number(digits)) } }, // an axis goes on to now: silence is seen
         axes: [
           axis({ size: 34, space: 64, values: (_, splits, __, ___, increment) => splits.map((t) => clock(t, increment)) }),
           axis({ size: 64 }),

@@ -96,18 +96,17 @@ def test_silence_is_said_on_the_page_and_on_its_tab(scene: demo.Scene, open_page
 def test_paper_is_light_whole_and_without_ways_to_go_on(scene: demo.Scene, open_page: NewPage) -> None:
     page = open_page("dark", 794)  # A4 at 96 dots an inch
     page.goto(f"{scene.url}/incidents/1")
-    page.wait_for_function("() => [...document.querySelectorAll('.plot')].every(each => each.dataset.drawn)")
     ink = "() => getComputedStyle(document.documentElement).getPropertyValue('--ink').trim()"
     assert page.evaluate(ink) == "#e9eeee"
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate(ink) == "#172023"
-    for hidden in (".main-nav", ".search-open", ".tools", ".links"):
+    for hidden in (".main-nav", ".search-open", ".spans", ".links"):
         assert page.locator(hidden).first.is_hidden(), hidden
     assert page.evaluate("document.documentElement.scrollWidth") <= 794
-    shares = """() => [...document.querySelectorAll('canvas')].map(
-        each => each.clientWidth / each.closest('.plot').clientWidth)"""
+    shares = """() => [...document.querySelectorAll('.history-plot')].map(
+        each => each.getBoundingClientRect().width / each.closest('figure').clientWidth)"""
     widths = page.evaluate(shares)
-    assert len(widths) == 5 and all(0.95 < width <= 1.0 for width in widths)
+    assert len(widths) == 5 and all(0.9 < width <= 1.0 for width in widths), "folded ones are on paper too"
     assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
 

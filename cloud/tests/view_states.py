@@ -13,6 +13,7 @@ PAGES = {
     "/": "/", "/incidents": "/incidents", "/incidents/{incident_id}": "/incidents/1",
     "/incidents/{incident_id}/examine": "/incidents/1/examine",
     "/incidents/{incident_id}/examine/part": "/incidents/1/examine/part",
+    "/incidents/{incident_id}/examine/charts": "/incidents/1/examine/charts",
     "/incidents/{incident_id}/spread": "/incidents/1/spread",
     "/share/incidents/{incident_id}": "/share/incidents/1", "/boxes/{box_id}": "/boxes/1",
     "/boxes/{box_id}/history": "/boxes/1/history", "/boxes/{box_id}/settings": "/boxes/1/settings",
@@ -33,7 +34,7 @@ PAGES = {
     "/admin/reanalyses": "/admin/reanalyses",
 }  # fmt: skip
 """Route -> an address of it that has something to show in the filled scene."""
-PARTS = {"/incidents/1/examine/part", "/boxes/1/history"}
+PARTS = {"/incidents/1/examine/part", "/incidents/1/examine/charts", "/boxes/1/history"}
 """Parts that a script puts into a page: no documents of their own."""
 WITHOUT_STATES = {
     "/sign-in", "/first-admin", "/register", "/reset", "/reset/new", "/embed/map", "/admin/changes",

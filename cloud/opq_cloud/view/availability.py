@@ -6,7 +6,7 @@ Minutes and hours come from the trends; the minute that no trend has yet comes f
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.store.store import CloudStore
@@ -22,9 +22,10 @@ from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, TEN_MINU
 from opq_cloud.view.languages import _, ngettext
 from opq_cloud.view.words import number
 from opq_proto.errors import StoreError
-from opq_proto.messages import TREND_MS, Trend
+from opq_proto.messages import TREND_MS, Measurement, Trend
 
 FRESH_S = 20.0
+HOURS_S = 600.0
 READ_S = 0.5
 """For this long one call reads Boxes whose figures are old; a call later reads the rest."""
 NEWEST_MS = 5000.0
@@ -127,8 +128,11 @@ class AvailabilityReader:
         store: CloudStore,
         now_ns: Callable[[], int] = time.time_ns,
         monotonic_s: Callable[[], float] = time.monotonic,
+        recent: Callable[[str], Sequence[Measurement]] = lambda box_id: (),
     ) -> None:
-        self._store, self._now_ns, self._monotonic_s = store, now_ns, monotonic_s
+        """`recent`: a Box's Measurements of the last minutes, where they are at hand, in order of time."""
+        self._store, self._now_ns, self._monotonic_s, self._recent = store, now_ns, monotonic_s, recent
+        self._hours: dict[str, tuple[float, int, list[Trend]]] = {}
         self._lock = threading.Lock()
         self._found: dict[str, tuple[float, BoxAvailability]] = {}
         self._since_ms: dict[str, float] = {}
@@ -162,13 +166,12 @@ class AvailabilityReader:
     def _read(self, box_id: str) -> BoxAvailability:
         store, now_ms = self._store, self._now_ns() // 1_000_000
         day_ms, hour_ms = now_ms - DAY_MS, (now_ms - HOUR_MS) // HOUR_MS * HOUR_MS
-        hours = store.trend_rows(box_id, day_ms, hour_ms, HOUR_MS)
+        hours = self._hours_of(box_id, day_ms, hour_ms)
         minutes = [
             row for row in store.trend_rows(box_id, hour_ms, now_ms, TREND_MS) if row.length_ms == TREND_MS
         ]
         stored_ms = minutes[-1].start_ms + TREND_MS if minutes else now_ms - TEN_MINUTES_MS
-        rows = store.measurements(box_id, int(stored_ms), now_ms + TREND_MS)
-        newest = [covered_by_measurement(row) for row in rows if not row.crossing]
+        newest = [covered_by_measurement(row) for row in self._rows_since(box_id, int(stored_ms), now_ms)]
         spans = [*map(covered_by_trend, hours), *map(covered_by_trend, minutes), *_apart(newest)]
         since_ms = self._first_heard_ms(box_id, day_ms, [*hours, *minutes], newest)
         if since_ms is None:
@@ -178,6 +181,21 @@ class AvailabilityReader:
             measured_share(spans, until_ms - HOUR_MS, until_ms, since_ms),
             measured_share(spans, until_ms - DAY_MS, until_ms, since_ms),
         )
+
+    def _hours_of(self, box_id: str, day_ms: int, hour_ms: int) -> list[Trend]:
+        """The hours of the last day before `hour_ms`; late data shows after HOURS_S."""
+        read_s, until_ms, rows = self._hours.get(box_id, (-math.inf, 0, []))
+        if until_ms != hour_ms or self._monotonic_s() - read_s >= HOURS_S:
+            rows = self._store.trend_rows(box_id, day_ms, hour_ms, HOUR_MS)
+            self._hours[box_id] = self._monotonic_s(), hour_ms, rows
+        return rows
+
+    def _rows_since(self, box_id: str, stored_ms: int, now_ms: int) -> list[Measurement]:
+        """The Measurements after the last stored minute: those at hand, or the store's."""
+        rows = self._recent(box_id)
+        if not rows or rows[0].timestamp_ms > stored_ms:
+            rows = self._store.measurements(box_id, stored_ms, now_ms + TREND_MS)
+        return [row for row in rows if not row.crossing and row.timestamp_ms >= stored_ms]
 
     def _first_heard_ms(
         self, box_id: str, day_ms: int, rows: list[Trend], newest: list[CoveredSpan]

@@ -88,7 +88,8 @@ class ViewContext:
         object.__setattr__(self, "charts", BucketCache(self.whole_store))
         object.__setattr__(self, "whole_registry", RegistryReader(self.whole_store))
         object.__setattr__(self, "seen", AnswerCache(SEEN_S, SEEN_LISTS))
-        object.__setattr__(self, "availability", AvailabilityReader(self.whole_store, self.now_ns))
+        shares = AvailabilityReader(self.whole_store, self.now_ns, recent=self.whole_hub.recent)
+        object.__setattr__(self, "availability", shares)
         object.__setattr__(self, "firmware", FirmwareJobs(self.addresses, self.whole_store))
 
     @property

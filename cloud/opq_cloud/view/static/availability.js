@@ -23,8 +23,9 @@ async function renew() {
       for (const span of place.querySelectorAll("[data-span]")) if (found[span.dataset.span]) toned(span, found[span.dataset.span]);
     }
   } catch (error) {
-    console.info("no availability:", error.message); // the page says itself that the connection is lost
+    console.info("no availability:", error.message);
   }
 }
 
-setInterval(() => document.hidden || renew(), EVERY_MS);
+// without a connection the page says so itself, and asks for nothing
+setInterval(() => document.hidden || document.querySelector(".feed-lost") || renew(), EVERY_MS);

@@ -118,6 +118,12 @@ class OwnKeys:
             keys = address.client_keys()
             self._made.append(_KeyedConnection(socket, address, address.endpoint, keys, mark, watch))
 
+    def close(self) -> None:
+        """Ends watching; for a context that does not end its sockets itself (`service_context` does)."""
+        for watch in self._watches:
+            watch.close()
+        self._watches.clear()
+
     @property
     def problem(self) -> str | None:
         """Which connections have no peer, and why; None: all have one. From any thread."""

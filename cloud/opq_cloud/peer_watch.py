@@ -47,6 +47,10 @@ class PeerWatch:
         """Notes that this loop has ended the connection itself: libzmq does not report that."""
         self._met.discard(endpoint)
 
+    def close(self) -> None:
+        """Ends watching, before the socket's context ends."""
+        self._monitor.close()
+
     def read(self, now_s: float) -> None:
         """Reads what happened since the last call. `now_s`: monotonic."""
         while self._monitor.poll(0):

@@ -144,6 +144,7 @@ class Publisher:
         with self._lock:
             if self._peers is not None:
                 self._peers.close()
+            self._keys.close()
             self.socket.close()
 
     def _read_subscriptions(self) -> None:

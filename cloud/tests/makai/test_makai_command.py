@@ -91,7 +91,8 @@ def test_all_runs_answers_for_the_whole_and_ends_on_a_signal(run: Any, data_dir:
     offset = free_offset()
     process = run("all", "--data-dir", str(data_dir), "--port-offset", str(offset))
     health = json.loads(answering(8911 + offset))
-    assert (health["name"], health["ok"]) == ("opq", True)
+    down = [part for part in health["subcomponents"] if not part["ok"]]
+    assert (health["name"], health["ok"], down) == ("opq", True, [])
     names = {part["name"] for part in health["subcomponents"]}
     assert {"triggering-broker", "acquisition-broker", "triggering-service", "event-service", "view"} <= names
     assert isinstance(json.loads(fetch(8911 + offset, "/status")), list)

@@ -28,6 +28,7 @@ class AwayStore:
         self.away = threading.Event()
         self.refused = 0
         self._store = open_store(None, folder)
+        self.problem = self.numbers_problem = None
 
     def close(self) -> None:
         self._store.close()
@@ -77,7 +78,7 @@ def test_measurements_wait_in_the_service_while_the_store_is_away(
     )
     service = TriggeringService(config, CloudContext(lambda: store), Nominal(120.0, 60.0))
     now_ms = time.time_ns() // 1_000_000
-    with makai.running(brokers.triggering), makai.running(service):
+    with makai.running(brokers.triggering), makai.running(brokers.acquisition), makai.running(service):
         one = makai.box(brokers, "1")
 
         def heard() -> bool:

@@ -25,7 +25,8 @@ from opq_hil.box.control import request_control
 from opq_hil.box.fleet import plan_fleet
 from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
-from opq_tools.up.plan import UpPlan, free_offset
+from opq_tools.up.plan import UpPlan
+from opq_tools.up.port_claims import free_offset
 from opq_tools.up.session import UpSession
 
 SAGS, QUICK_SAGS = 50, 8

@@ -13,6 +13,7 @@ from opq_cloud.view.live_messages import measurement_json, measurement_message
 from opq_cloud.view.recent import NewestMeasurement
 from opq_gateway.local.health import health
 from opq_gateway.local.measured import _row as measured_row
+from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_gateway.mqtt.board import MqttTopics
 from opq_gateway.rules.streams import rows_of
@@ -49,7 +50,7 @@ FINDING = StoredFinding(1, 1, 1, Finding("sag", "1", T_NS, T_NS + 1, UNKNOWN))
 
 
 def mqtt_payloads() -> list[Any]:
-    topics = MqttTopics("opq/attic", {}, 1.0)
+    topics = MqttTopics("opq/attic", {}, 1.0, MeasuredShares({}))
     topics.accept_items([VALUES, NOTICE], connected=True)
     return [json.loads(message.payload) for message in topics.due(1e9)]
 

@@ -24,7 +24,7 @@ from opq_tools.keygen import box_ids
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
 from opq_tools.up.command import command
 from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config
-from opq_tools.up.port_claims import OffsetType, claimed_ports
+from opq_tools.up.port_claims import claimed_ports, read_offset
 from opq_tools.up.run import UpRun
 from opq_tools.up.session import OPEN_NS, SETTLE_NS, UpSession
 from opq_tools.up.stages import trouble
@@ -84,11 +84,13 @@ def test_auto_takes_the_first_offset_whose_ports_are_all_free(free: int) -> None
     ports = {"view": free - 50, "events": free - 60}
     with claimed_ports(ports, 0, "up"), claimed_ports(ports, None, "up") as offset:
         assert offset >= 100 and offset % 100 == 0
-    assert OffsetType().convert("auto", None, None) is None
-    assert OffsetType().convert("2000", None, None) == 2000
+    option = click.Option(["--port-offset"])
+    context = click.Context(click.Command("up"))
+    assert read_offset(context, option, "auto") is None
+    assert read_offset(context, option, "2000") == 2000
     for wrong in ("-1", "many", "60000", "1.5"):
         with pytest.raises(click.BadParameter, match="want a whole number from 0 to 53535, or auto"):
-            OffsetType().convert(wrong, None, None)
+            read_offset(context, option, wrong)
 
 
 def test_json_lines_of_a_child_become_facts_and_others_text(tmp_path: Path) -> None:

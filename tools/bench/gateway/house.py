@@ -21,7 +21,8 @@ from opq_proto.keys import KeyFolder
 from opq_proto.own_thread import OwnThread
 from opq_proto.ports import PORTS
 from opq_tools.up.children import Child, ChildLine, end_all
-from opq_tools.up.plan import free_offset, merged
+from opq_tools.up.plan import merged
+from opq_tools.up.port_claims import free_offset
 
 START_S = 60.0
 LINES = 100_000

@@ -18,7 +18,7 @@ from opq_tools.up.access import page_access
 from opq_tools.up.box_places import write_simulated_places
 from opq_tools.up.plan import UpPlan, hardware, read_config
 from opq_tools.up.plan_store import newest_incident
-from opq_tools.up.port_claims import OffsetType, claimed_ports
+from opq_tools.up.port_claims import claimed_ports, read_offset
 from opq_tools.up.run import UpOutcome, UpRun
 
 NOT_OF_UP = {
@@ -85,8 +85,8 @@ NOT_OF_UP = {
 )
 @click.option(
     "--port-offset",
-    type=OffsetType(),
-    default=0,
+    callback=read_offset,
+    default="0",
     metavar="K",
     help="Add K to every port, for a second system on this machine; auto: the first free one.",
 )

@@ -18,22 +18,15 @@ AUTO = "auto"
 OFFSET_STEP = 100
 
 
-class OffsetType(click.ParamType):
-    """A number from 0 to MAX_OFFSET, or `auto`: None."""
-
-    name = f"integer 0..{MAX_OFFSET} or {AUTO}"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value is None or value == AUTO:
-            return None
-        if isinstance(value, int):
-            return value
-        text = str(value)
-        if not (text.isascii() and text.isdigit() and int(text) <= MAX_OFFSET):
-            self.fail(
-                f"{text!r} is no offset; want a whole number from 0 to {MAX_OFFSET}, or {AUTO}", param, ctx
-            )
-        return int(text)
+def read_offset(context: click.Context, param: click.Parameter, value: str) -> int | None:
+    """The number that an option states; None for `auto`. Raises BadParameter: it is neither."""
+    if value == AUTO:
+        return None
+    if not (value.isascii() and value.isdigit() and int(value) <= MAX_OFFSET):
+        raise click.BadParameter(
+            f"{value!r} is no offset; want a whole number from 0 to {MAX_OFFSET}, or {AUTO}"
+        )
+    return int(value)
 
 
 @contextmanager
@@ -55,6 +48,15 @@ def claimed_ports(ports: Mapping[str, int], offset: int | None, command: str) ->
             noun = "port" if len(taken) == 1 else "ports"
             raise PortBusyError(f"{noun} {names} busy; this finds free ones: {command} --port-offset {AUTO}")
         yield offset
+
+
+def free_offset(ports: Mapping[str, int]) -> int | None:
+    """An offset above 0 at which all ports are free now, for processes that claim none."""
+    for offset in _offsets():
+        with ExitStack() as held:
+            if offset and not _claim(held, _moved(ports, offset)):
+                return offset
+    return None
 
 
 def _offsets() -> range:

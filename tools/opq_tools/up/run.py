@@ -150,14 +150,12 @@ class UpRun:
         name = line.facts.get("event")
         if name in self._counted:
             self._counted[name] += 1
+        if name in STAGES and self._timeout_s is None:
+            return  # one line for an incident, when it is on the page; the logs have the others
         if name == "box.hello":
             self._starts.accept_hello(line.facts)
         if name == "box.started" and "port" not in line.facts and not self._starts.is_again(line.facts):
             return
-        if name == "cloud.ready":
-            self._session.start_boxes()
-        if name in STAGES and self._timeout_s is None:
-            return  # one line for an incident, when it is on the page; the logs have the others
         stage = stage_line(line)
         if stage:
             self._print(*stage)

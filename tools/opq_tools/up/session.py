@@ -46,7 +46,7 @@ class UpSession:
         self._pages: Newest[int, tuple[Mapping[str, Any], int]] = Newest()
 
     def start(self) -> None:
-        """Starts cloud, gateway and feed; the Boxes follow when all ports are bound (`start_boxes`)."""
+        """Starts cloud, gateway and feed; the Boxes follow when all ports are bound (`next_line` sees it)."""
         write_notice(self._folder, None)
         for child in self.children:
             if child.name in FIRST:
@@ -54,7 +54,7 @@ class UpSession:
         self.feed.start()
         self.speed.start()
 
-    def start_boxes(self) -> None:
+    def _start_boxes(self) -> None:
         """Starts simulated and emulated Boxes; a second call does nothing."""
         for child in self.children:
             if child.pid is None:
@@ -79,6 +79,8 @@ class UpSession:
             _, first_ns = self._pages.get(incident["id"], (None, line.facts["monotonic_ns"]))
             self._pages.put(incident["id"], (incident, first_ns))
         else:
+            if line.facts.get("event") == "cloud.ready":
+                self._start_boxes()
             self.trace.read_line(line)
         return line
 

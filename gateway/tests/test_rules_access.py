@@ -131,6 +131,19 @@ def test_what_is_open_stays_where_it_was_when_its_folder_becomes_a_link(tmp_path
         assert made.stop() == []
 
 
+def test_a_file_is_no_root_and_exports_is_no_link_to_the_keys(house: House, tmp_path: Path) -> None:
+    exports = tmp_path / "data" / "exports"
+    for path in (str(exports), "."):
+        assert "is not below" in house.ask("POST", "/rules", rule("r", file={"path": path}), 400)["message"]
+    with pytest.raises(IsADirectoryError):
+        house.service.plugins.access.files.open(exports, 0)
+    linked = tmp_path / "other" / "data"
+    (linked / "curve").mkdir(parents=True)
+    (linked / "exports").symlink_to(linked / "curve")
+    with pytest.raises(ConfigError, match="beside keys, rules and store"):
+        House(tmp_path / "other", file_roots=())
+
+
 @pytest.mark.parametrize("root", ["data", "data/curve", "data/rules"])
 def test_a_root_in_the_data_folder_is_refused_at_the_start(tmp_path: Path, root: str) -> None:
     with pytest.raises(ConfigError, match="beside keys, rules and store"):

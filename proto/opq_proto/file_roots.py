@@ -5,6 +5,7 @@ symbolic link: one that was swapped in meanwhile leads nowhere.
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,7 +43,7 @@ class FileRoots:
         self._roots = [_real(each) for each in roots]
         for root in self._roots:
             inside = any(root.is_relative_to(each) for each in self._private)
-            if inside and (own is None or root != _real(own)):
+            if inside and (own is None or root != _real(own.parent) / own.name):  # a link is no exception
                 raise ConfigError(
                     f"{key} has {root}, which is in a data folder, beside keys, rules and store;"
                     " want a folder outside of it"
@@ -57,6 +58,8 @@ class FileRoots:
     def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
         """Opens a file below a root, and returns its descriptor. Raises PathRefusedError, OSError."""
         root, real = self._place(path)
+        if real == root:
+            raise IsADirectoryError(errno.EISDIR, "is a folder", str(path))
         folder = _opened(root, real.parent, make=False)
         try:
             return os.open(real.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=folder)

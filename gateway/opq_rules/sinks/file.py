@@ -56,6 +56,7 @@ class Sink(Guarded, SinkOfSdk):
             _parquet()
         self.wants = "rows" if config.idField or config.fileType in ("csv", "parquet") else "text"
         self._config, self._path = config, self.access.files.checked(config.path)
+        self.access.files.checked(str(self._path.parent))  # a root itself is no file
         self._rolled_ms = 0
 
     def open(self, context: Context) -> None:

@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from account_scene import FormBrowser, add_people
+from rules_house import House
 
 from opq_cloud.makai.triggers import sql
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.administration.rule_engine import EngineAddress
+from opq_cloud.view.administration.rule_engine import EngineAddress, EngineRefusedError, RuleEngine
 from opq_cloud.view.administration.rule_pages import EXAMPLE, status_rows
 from opq_cloud.view.administration.rule_rows import MAX_OPEN, ROWS_A_SECOND
 from opq_cloud.view.administration.rule_trial import (
@@ -370,3 +372,20 @@ def test_rows_come_while_the_page_is_open_a_few_a_second_and_end_with_it(
         assert engine.reading == 0
     finally:
         engine.rules.clear()
+
+
+def test_the_pages_find_the_token_of_an_engine_of_this_machine(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    try:
+        engine = RuleEngine(EngineAddress("makai", house.url))
+        assert engine.request("GET", "/rules") == []
+        with pytest.raises(EngineRefusedError) as missing:
+            RuleEngine(EngineAddress("makai", house.url)).open_rows("nothing")
+        assert missing.value.code == 404
+        wrong = tmp_path / "wrong"
+        wrong.write_text("wrong")
+        with pytest.raises(EngineRefusedError, match="the token is in") as refused:
+            RuleEngine(EngineAddress("makai", house.url, wrong)).request("GET", "/rules")
+        assert refused.value.code == 401
+    finally:
+        assert house.stop() == []

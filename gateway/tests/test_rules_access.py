@@ -133,8 +133,8 @@ def test_what_is_open_stays_where_it_was_when_its_folder_becomes_a_link(tmp_path
 
 def test_a_file_is_no_root_and_exports_is_no_link_to_the_keys(house: House, tmp_path: Path) -> None:
     exports = tmp_path / "data" / "exports"
-    for path in (str(exports), "."):
-        assert "is not below" in house.ask("POST", "/rules", rule("r", file={"path": path}), 400)["message"]
+    refusal = house.ask("POST", "/rules", rule("r", file={"path": str(exports)}), 400)["message"]
+    assert "is not below" in refusal
     with pytest.raises(IsADirectoryError):
         house.service.plugins.access.files.open(exports, 0)
     linked = tmp_path / "other" / "data"

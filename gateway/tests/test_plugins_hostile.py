@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from plugin_zips import FUNCTION, SINK, Whose, manifest, plugin_zip, stored, zipped
+from rules_engine import EVERYWHERE
 from waiting import wait_for
 
 from opq_plugins.package.fetch import fetch
@@ -73,7 +74,7 @@ class Source(sdk.Source):
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> Iterator[RulePlugins]:
-    made = RulePlugins(tmp_path / "data", Policy(trusted=frozenset({"inside"})))
+    made = RulePlugins(tmp_path / "data", Policy(trusted=frozenset({"inside"})), access=EVERYWHERE)
     yield made
     made.close()
 

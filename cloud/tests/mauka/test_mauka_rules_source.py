@@ -31,7 +31,7 @@ def test_a_rule_selects_incidents_over_curve(running, wire, until, tmp_path):
     running.start(BusBroker(MaukaSection(bus_sub_endpoint=address["sub"], bus_pub_endpoint=address["pub"])))
     writer = wire.context.socket(zmq.PUB)
     BackendAddress(address["sub"].partition("?")[0], tmp_path / "backend").connect(writer)
-    house = House(tmp_path / "rules")
+    house = House(tmp_path / "rules", file_roots=(tmp_path,))
     try:
         options = f'DATASOURCE="incident", TYPE="opqmauka", EXTRA="{{\\"url\\": \\"{address["pub"]}\\"}}"'
         house.ask("POST", "/streams", {"sql": f"CREATE STREAM incidents () WITH ({options})"}, 201)

@@ -332,7 +332,8 @@ def test_listeners_of_a_trial_that_does_not_start_keep_nobody_waiting(house: Hou
             for _ in range(60)
         ]
         for each in listening:
-            each.sendall(b"GET /test/t HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            authorization = f"Authorization: Bearer {house.service.token}\r\n".encode()
+            each.sendall(b"GET /test/t HTTP/1.1\r\nHost: localhost\r\n" + authorization + b"\r\n")
         for each in listening:
             each.settimeout(30)
             assert each.recv(1 << 12).startswith(b"HTTP/1.1 200")
@@ -391,7 +392,8 @@ def test_tokens_are_asked_for_where_they_are_set(tmp_path: Path) -> None:
     file.write_text(f"# of the plant\n{hashlib.sha256(b'open sesame').hexdigest()}  # Ada\n{as_printed}")
     made = House(tmp_path / "data", token_file=file)
     try:
-        assert made.http.get("/rules").status_code == 401
+        assert made.http.get("/rules").status_code == 200  # the engine's own
+        assert made.http.get("/rules", headers={"Authorization": ""}).status_code == 401
         assert made.http.get("/rules", headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert made.http.get("/ping").status_code == 200
         for header in ("open sesame", "Bearer open sesame", "bearer open sesame", "by sha256sum"):

@@ -10,7 +10,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from opq_cloud.sockets import Socket, open_monitor
 
-WAITED_S = 5.0
+WAITED_S = 7.0
 """A connection without its peer for so long is reported."""
 EVENTS = (
     zmq.EVENT_CONNECTED

@@ -39,6 +39,7 @@ def check(config: Config) -> tuple[Found, ...]:
         *_files(config),
         *_addresses(config),
         *_setup(config),
+        *_plugins(config),
         *_saved(config),
     )
 
@@ -51,7 +52,8 @@ def refuse(config: Config) -> None:
     Raises:
         ConfigError: all problems in one text.
     """
-    found = [*_boxes(config), *_limits(config), *_files(config), *_addresses(config), *_setup(config)]
+    found = [*_boxes(config), *_limits(config), *_files(config), *_addresses(config)]
+    found += [*_setup(config), *_plugins(config)]
     fatal = [item for item in found if item.fatal]
     if fatal:
         width = max(len(item.key) for item in fatal) + 2
@@ -70,6 +72,15 @@ def _limits(config: Config) -> Iterator[Found]:
         )
     except ValueError as error:
         yield Found("measuring", str(error), True)
+
+
+def _plugins(config: Config) -> Iterator[Found]:
+    if not config.rules.enabled:
+        return
+    from opq_plugins.sandbox.landlock import why_not  # only where plug-ins may run
+
+    if why := why_not():
+        yield Found("rules.plugins", f"no unsigned plug-in starts here: {why}", False)
 
 
 def _keys(config: Config) -> Iterator[Found]:

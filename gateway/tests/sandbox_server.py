@@ -11,7 +11,6 @@ import json
 import os
 import struct
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from opq_plugins.sandbox.protection import CAPABILITY_HEADER, LIBC, readable_by
 from opq_plugins.sdk import RowError
 from opq_proto import log
 from opq_rules.api.config import Config
+from opq_rules.api.server import health_of
 from opq_rules.api.service import RulesService
 from opq_rules.errors import RuleError
 
@@ -70,20 +70,22 @@ def main() -> None:
     policy = PluginRules(function_s=60.0, **facts["policy"])
     service = RulesService(Config(data_dir=Path(facts["data"]), endpoint="127.0.0.1:0", plugins=policy))
     service.start()
-    made: Callable[[], Any] | None = None
+    function: Any = None
     plugins, refused = service.plugins, {}
     for name in facts["names"]:
         url = stored(plugins.uploads, plugin_zip(name, kind="function", code=CODE), f"{name}.zip")
         try:
-            plugins.create("function", name, url)
+            if name not in plugins.list("function"):
+                plugins.create("function", name, url)
             made = plugins.function(name)
+            function = made() if made is not None else None
         except RuleError as error:
             refused[name] = str(error)
     answer: dict[str, object] = {"port": service.port, "pid": os.getpid(), "refused": refused}
-    if made is not None:
-        answer |= {"protections": plugins.status(name)["protections"], "count": plugins.unconfined_refused}
+    answer |= {"count": plugins.unconfined_refused, "health": health_of(service.engine, plugins.unconfined)}
+    if name in plugins.list("function"):
+        answer["status"] = plugins.status(name)
     print(json.dumps(answer), flush=True)
-    function = None if made is None else made()
     for line in sys.stdin:
         assert function is not None
         try:

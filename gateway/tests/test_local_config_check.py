@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opq_gateway.__main__ import main
+from opq_plugins.sandbox import landlock
 from opq_proto.keys import KeyFolder
 from opq_tools.config import command
 
@@ -63,6 +64,19 @@ def test_an_absent_port_and_a_key_file_that_others_can_read_are_notes(
     told = check(path)
     assert told.exit_code == 0 and "fine" in told.stdout
     assert "chmod 600" in told.stdout and "it is waited for" in told.stdout
+
+
+def test_a_machine_that_cannot_confine_plugins_is_a_note_where_rules_run(
+    tmp_path: Path, curve: KeyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landlock, "why_not", lambda: "Landlock is off in this kernel")
+    path = gateway_file(tmp_path)
+    assert "Landlock" not in check(path).stdout
+    gateway_file(tmp_path, '[rules]\nenabled = true\n[rules.plugins]\nnetwork = ["tcp:3306"]\n')
+    told = check(path)
+    assert told.exit_code == 0 and "no unsigned plug-in starts here: Landlock is off" in told.stdout
+    gateway_file(tmp_path, '[rules.plugins]\nnetwork = ["tcp:70000"]\n')
+    assert check(path).exit_code == 2
 
 
 def test_wrong_keys_and_values_end_with_two(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def judged(server: Server, data: Path) -> None:
 def test_under_the_units_own_filter_a_plugin_reaches_nothing_of_the_gateway(data: Path) -> None:
     with Server(data, UNIT) as server:
         judged(server, data)
-        protections = server.answer["protections"]
+        protections = server.answer["status"]["protections"]
         assert not [what for what, state in protections.items() if not state.startswith(("on", "uid"))]
 
 
@@ -186,10 +186,17 @@ def test_where_a_filter_forbids_landlock_an_unsigned_plugin_is_refused_with_what
         assert "files: off: a filter of system calls forbids Landlock; a systemd unit allows it by" in refused
         assert refused.endswith("have it signed by such a key, or name it in `trusted`")
         assert server.answer["count"] == 1
-        states = server.answer["protections"]
+        states = server.answer["status"]["protections"]
         assert states["files"].startswith("off: a filter of system calls forbids Landlock")
         assert states["no new privileges"] == states["limits"] == "on"
         assert states["system calls"].startswith("on") and server.run("6 * 7") == ["gave", 42]
+    with Server(data, former, names=("g",)) as server:  # it is installed, and nobody trusts it any more
+        status, health = server.answer["status"], server.answer["health"]
+        assert (status["status"], status["errMsg"]) == ("error", server.answer["refused"]["g"])
+        assert [(part["name"], part["info"]) for part in health["subcomponents"]] == [
+            ("plug-in g", status["errMsg"])
+        ]
+        assert not health["ok"] and server.answer["count"] == 1
 
 
 def groups() -> str:

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,25 @@ def test_a_new_plugin_passes_its_tests_and_packs_to_the_same_bytes(tmp_path: Pat
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     code, said = run("test", tmp_path / "a.zip", "--seconds", 60)
     assert code == 0 and "mine 1.0.0: ok" in said
+
+
+def test_a_plugin_may_use_only_the_network_and_folders_that_its_test_names(tmp_path: Path) -> None:
+    folder, open_one = tmp_path / "mine", Path(tempfile.mkdtemp(dir=tmp_path))
+    open_one.chmod(0o777)
+    assert run("new", "sink", "mine", folder)[0] == 0
+    code = (folder / "sinks/mine.py").read_text()
+    (folder / "sinks/mine.py").write_text(
+        code.replace("import json", "import json\nimport socket", 1).replace(
+            "self._path = ", "socket.socket()\n        self._path = "
+        )
+    )
+    samples = (folder / "samples.json").read_text()
+    (folder / "samples.json").write_text(samples.replace("/dev/null", str(open_one / "rows")))
+    assert "Operation not permitted" in run("test", folder)[1]
+    assert "Permission denied" in run("test", folder, "--network", "tcp:3306")[1]
+    done, said = run("test", folder, "--network", "tcp:3306", "--writable", open_one)
+    assert done == 0 and len((open_one / "rows").read_text().splitlines()) == 2, said
+    assert run("test", folder, "--network", "tcp:99999")[0] == 2
 
 
 def test_new_does_not_write_over_files(tmp_path: Path) -> None:

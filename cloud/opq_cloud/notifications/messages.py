@@ -23,7 +23,7 @@ def incident_headline(incident: Incident, worse: bool = False) -> str:
     if incident.residual_percent is not None:
         words += f" to {incident.residual_percent:.1f} %"
     words += f" at {box_words(incident.box_ids)}"
-    words += f", {_duration((incident.end_ns - incident.start_ns) / 1e9)}" if incident.closed else ""
+    words += f", {_lasted(incident)}" if incident.closed else ""
     words += f", {SCOPE_WORDS[incident.scope]}" if incident.scope in SCOPE_WORDS else ""
     severity = shown_severity(incident)
     if severity is not None:
@@ -38,6 +38,13 @@ def box_words(box_ids: Sequence[str]) -> str:
     if len(box_ids) > BOXES_NAMED:
         return f"Boxes {', '.join(box_ids[:BOXES_NAMED])} and {len(box_ids) - BOXES_NAMED} more"
     return f"Boxes {', '.join(box_ids[:-1])} and {box_ids[-1]}"
+
+
+def _lasted(incident: Incident) -> str:
+    least, most = ((end - incident.start_ns) / 1e9 for end in (incident.end_ns, incident.latest_end_ns))
+    if incident.latest_end_ns == incident.end_ns:
+        return _duration(least)
+    return f"between {_duration(least)} and {_duration(most)}"
 
 
 def _duration(seconds: float) -> str:

@@ -197,6 +197,21 @@ def test_what_one_box_missed_is_its_gap_and_hatched_only_where_all_missed_it(sto
     assert shared_gaps([[(0, 4), (6, 9)], [(3, 7)]]) == ((3, 4), (6, 7))
 
 
+def test_before_a_box_was_first_heard_there_is_no_gap_and_nothing_is_missing(store: CloudStore) -> None:
+    put_minutes(store, "1", range(NOW - HOUR_MS, NOW - MINUTE, MINUTE), 120.0)
+    span = read_span("now-3h", "now", NOW)
+    heard = {"1": float(NOW - HOUR_MS)}
+    one = read_span_series(store, "1", {"1": 1.0}, "rms_v", span, 600_000, NOW, heard.get)
+    assert one.coverage > 0.95 and one.since_ms == NOW - HOUR_MS
+    chart = past_chart([one], span.start_ms, span.end_ms, 120.0)
+    assert chart is not None and chart.gaps == ()
+    (before,) = chart.not_installed
+    assert (before.percent, before.width) == (0.0, pytest.approx(200 / 3, abs=0.1))
+    never = read_span_series(store, "2", {"2": 1.0}, "rms_v", span, 600_000, NOW, heard.get)
+    both = past_chart([one, never], span.start_ms, span.end_ms, 120.0)
+    assert both is not None and both.not_installed == chart.not_installed
+
+
 def test_rows_are_few_whatever_the_span_and_the_boxes(store: CloudStore) -> None:
     for words, boxes, step_ms in (
         ("now-24h", 1, 10 * MINUTE), ("now-7d", 3, HOUR_MS), ("now-5y", 50, DAY), ("now-1h", 50, MINUTE)

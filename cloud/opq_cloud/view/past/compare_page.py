@@ -163,9 +163,12 @@ class ComparePages:
         if address.together and len(factors) > 1:
             lines = [(_group_words(choice), factors)]
         return [
-            read_span_series(context.store, name, each, address.metric, address.span, step_ms, now_ms)
+            read_span_series(
+                context.store, name, each, address.metric, address.span, step_ms, now_ms,
+                context.availability.first_heard_ms,
+            )
             for name, each in lines
-        ], len(read)
+        ], len(read)  # fmt: skip
 
     def _row(self, address: CompareAddress, number: int, series: PastSeries) -> SeriesRow:
         one = series.box_ids[0] if len(series.box_ids) == 1 else ""

@@ -34,6 +34,8 @@ class PastChart:
     series: tuple[DrawnSeries, ...]
     gaps: tuple[GapSpan, ...]
     """Hatched; with several series only the gaps that all have in common."""
+    not_installed: tuple[GapSpan, ...]
+    """The time before the first Box was heard: no gap."""
     y_ticks: tuple[Tick, ...]
     nominal_percent: float | None
 
@@ -71,8 +73,11 @@ def past_chart(
         )
         for number, each in enumerate(series)
     )
-    gaps = axis.gaps(shared_gaps([each.gaps for each in series]))
-    return PastChart(drawn, gaps, frame.level_ticks(), frame.nominal_percent(nominal))
+    since_ms = max(start_ms, min(each.since_ms for each in series))
+    common = shared_gaps([each.gaps for each in series])
+    gaps = axis.gaps((max(first, since_ms), last) for first, last in common if last > since_ms)
+    before = axis.gaps([(start_ms, since_ms)] if since_ms > start_ms else [])
+    return PastChart(drawn, gaps, before, frame.level_ticks(), frame.nominal_percent(nominal))
 
 
 def shared_gaps(gaps: Sequence[Iterable[tuple[int, int]]]) -> tuple[tuple[int, int], ...]:

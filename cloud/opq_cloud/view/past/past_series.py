@@ -84,6 +84,8 @@ class PastSeries:
     coverage: float
     figures: PastFigures | None
     """None where nothing is stored."""
+    since_ms: int = 0
+    """When the first of its Boxes was heard: before it, none was installed."""
 
 
 Factors = Mapping[str, float]
@@ -91,9 +93,19 @@ Factors = Mapping[str, float]
 
 
 def read_span_series(
-    store: ShownStore, words: str, factors: Factors, metric: str, span: TimeSpan, step_ms: int, now_ms: int
+    store: ShownStore,
+    words: str,
+    factors: Factors,
+    metric: str,
+    span: TimeSpan,
+    step_ms: int,
+    now_ms: int,
+    first_heard_ms: Callable[[str], float | None] = lambda box_id: 0.0,
 ) -> PastSeries:
-    """One series of all Boxes of `factors`, in rows of `step_ms`."""
+    """One series of all Boxes of `factors`, in rows of `step_ms`.
+
+    Each Box is expected from when it was first heard; None: never yet.
+    """
     measured = step_ms < TREND_MS
     trends: dict[str, list[Trend]] = {}
     for box_id in factors:
@@ -108,8 +120,11 @@ def read_span_series(
     starts = [row.at_ms for row in rows]
     gaps = missing_spans(starts, span.start_ms, until_ms, step_ms)
     covered = _covered_ms(trends, metric, span.start_ms, until_ms)
-    whole_ms = max(1, until_ms - span.start_ms) * max(1, len(factors))
-    return PastSeries(words, tuple(factors), step_ms, rows, gaps, min(1.0, covered / whole_ms), figures)
+    heard = [until_ms if at is None else round(at) for at in map(first_heard_ms, factors)]
+    since = [min(until_ms, max(span.start_ms, at_ms)) for at_ms in heard]
+    whole_ms = max(1, sum(until_ms - at_ms for at_ms in since))
+    share, first_ms = min(1.0, covered / whole_ms), min(since, default=span.start_ms)
+    return PastSeries(words, tuple(factors), step_ms, rows, gaps, share, figures, first_ms)
 
 
 def read_week_series(

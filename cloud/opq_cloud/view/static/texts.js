@@ -1,4 +1,4 @@
-// The texts of scripts in the language of the page: `_("Box %(box)s", { box })`, `ngettext(one, many, num)`. The
+// The texts of scripts in the language of the page: `_("%(age)s ago", { age })`, `ngettext(one, many, num)`. The
 // page names their catalogue; without one they are English, as they stand in the scripts.
 
 const { texts, forms } = await read(document.documentElement.dataset.texts);

@@ -1,5 +1,6 @@
 """A Box's clock is set: which samples a read and a request by time get; the counts say which they are."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealing import seal
+from opq_gateway.ring.segment import Segment
+from opq_gateway.ring.time_axes import TimeAxes
 from opq_gateway.status import BoxStatus
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource, Waveform
 from opq_proto.wire import Response, data_command, waveform_from_frames
@@ -156,6 +159,23 @@ def test_a_step_forwards_begins_a_file_and_a_clock_that_jumps_with_each_block_do
         recorder.write(TimeSource.FREE, 1 / 60, 0.005 * number)
     assert len(recorder.ring.segments()) <= 21
     assert sum(len(block.counts) for block in recorder.ring.read_blocks(0, 2**62)) == 600 * 200
+
+
+def test_a_clock_that_is_set_a_thousand_times_does_not_make_reads_slow(tmp_path: Path) -> None:
+    """A day of a Box whose clock is set every minute and a half; the rest of the ring is not read."""
+    segments = [
+        Segment(tmp_path, 7, 0.01, 1, T0_NS + at * 91 * S, T0_NS + (at * 91 + 90) * S) for at in range(1000)
+    ]
+    for at, segment in enumerate(segments):
+        segment.first_sample, segment.end_sample = at * 90 * RATE, (at + 1) * 90 * RATE
+        segment.clock = BOUNDS[TimeSource.NTP], TimeSource.NTP
+    began_s = time.process_time()
+    axes = TimeAxes(segments, lambda segment: segment.clock or (0, TimeSource.FREE))
+    assert len(axes.axes) == 1000
+    for at in range(20):
+        assert axes.meant(T0_NS + at * S, T0_NS + (at + 2) * S) is not None
+    assert axes.start_ns() == pytest.approx(T0_NS + 999 * S, abs=10 * S)  # all by the last one
+    assert time.process_time() - began_s < 2.0
 
 
 class Desk:

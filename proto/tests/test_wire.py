@@ -224,7 +224,8 @@ def test_the_other_commands_are_what_they_say() -> None:
 
 
 def test_an_original_reader_reads_our_command(original: dict[str, Any]) -> None:
-    read = original["Command"].FromString(wire.data_command("7", 0, 10**9, "data_t_i", now_ms=5))
+    command = wire.data_command("7", 0, 10**9, "data_t_i", now_ms=5, stamp=(360_000, 5 * 10**8))
+    read = original["Command"].FromString(command)
     assert (read.box_id, read.data_command.end_ms, read.data_command.wait) == (7, 1000, True)
 
 

@@ -112,7 +112,7 @@ def test_columns_are_judged_at_once_where_they_follow_and_noted_as_single_window
         return NumberedColumns(
             MeasuredBoxes(ids, (Nominal(120.0, 60.0),) * len(ids)), np.arange(len(ids)), ends - S, ends,
             np.zeros((len(ids), 4, 3), np.float32), 0, TimeSource.GPS, ends // MS, numbers, none - 1, none,
-            none, none, np.zeros((len(ids), 2), np.float32),
+            none, none, np.full((len(ids), 2), -1), np.zeros((len(ids), 2), np.float32),
         )  # fmt: skip
 
     order = WindowOrder(ServiceCounters())

@@ -292,7 +292,7 @@ class Ring:
         axes = self._time_axes()
         axis = axes.at(place)
         if axis is not None:
-            first = axis.run[0].first_sample
+            first = axis.run.axes[0].first_sample
         else:
             axis = axes.meant(start_ns, end_ns)
             if axis is None:
@@ -371,7 +371,7 @@ class Ring:
         if start_ns >= axis.start_ns or first >= axis.first_sample:
             return found
         begin, end = max(first, axis.sample_at(start_ns)), axis.sample_at(min(end_ns, axis.start_ns))
-        for earlier in axis.run[: axis.number]:
+        for earlier in axis.run.axes:
             if earlier.end_sample <= begin or earlier.first_sample >= end:
                 continue
             span_ns = earlier.t_ns(begin) - AROUND_NS, earlier.t_ns(end) + AROUND_NS

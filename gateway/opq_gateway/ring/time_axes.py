@@ -34,6 +34,8 @@ SAME_STAMP_NS = 2_000_000_000
 """A stamp that a request names is of an axis that gives this sample a time so near. The time within a file is
 interpolated here, and a hurried slewing is a second at most (steering.py)."""
 
+UNLIMITED = 2**63
+"""End of the samples of an axis that still grows."""
 REFUTED = -1
 """Rank of stamps for whose samples another axis has better ones; below every source."""
 
@@ -54,12 +56,41 @@ class PlacedSpan(NamedTuple):
 
 
 @dataclass(eq=False, slots=True)
+class AxisRun:
+    """The axes of one boot over which the index rises, in the order of writing."""
+
+    axes: "list[TimeAxis]" = field(default_factory=list)
+    _best: "dict[TimeAxis, tuple[int, int]]" = field(default_factory=dict)
+    _lasting: int = -1
+    """Length of the newest axis, in samples, when `_best` was computed."""
+
+    def best(self) -> "dict[TimeAxis, tuple[int, int]]":
+        """First and end of the samples that each axis stamps best, the newest axis first.
+
+        Axes that stamp none best are left out. Computed again while the newest axis is young, since its rate
+        is known better and better.
+        """
+        newest = self.axes[-1]
+        lasting = newest.end_sample - newest.first_sample
+        if lasting > 2 * self._lasting:
+            best: dict[TimeAxis, tuple[int, int]] = {}
+            limit = UNLIMITED
+            for at in range(len(self.axes) - 1, -1, -1):
+                axis = self.axes[at]
+                if axis.first_sample < limit:
+                    first = axis.better_from(self.axes[:at])
+                    best[axis] = first, min(limit, axis.end_sample if limit < UNLIMITED else limit)
+                    limit = first
+            self._best, self._lasting = best, lasting
+        return self._best
+
+
+@dataclass(eq=False, slots=True)
 class TimeAxis:
     """Adjoining files of one boot whose times agree with their indices; the last one may still grow."""
 
     segments: list[Segment]
-    run: "list[TimeAxis]"
-    """The axes over which the index rises, this one included, in the order of writing."""
+    run: AxisRun
     clock_of: Callable[[Segment], tuple[int, TimeSource]]
     """Returns uncertainty and source of the last block of a file."""
 
@@ -88,18 +119,17 @@ class TimeAxis:
         return AxisPlace(self.boot_id, self.end_sample - 1)
 
     @property
-    def number(self) -> int:
-        """Its place in `run`."""
-        return self.run.index(self)
-
-    @property
     def best_from(self) -> int:
-        """The first sample that this axis stamps better than the axes before it."""
+        """The first sample that it stamps best; its own first one where it stamps none best."""
+        return self.run.best().get(self, (self.first_sample, 0))[0]
+
+    def better_from(self, before: "Sequence[TimeAxis]") -> int:
+        """The first sample that it stamps better than the axes before it."""
         first = self.first_sample
-        if self.run[0] is self:
+        if not before:
             return first
         uncertainty_ns, source = self.clock_of(self.segments[0])
-        for earlier in reversed(self.run[: self.number]):
+        for earlier in reversed(before):
             was_ns, was_source = self.clock_of(earlier.segments[-1])
             refuted = was_source <= min(source, TimeSource.NTP) and (
                 abs(self.start_ns - earlier.t_ns(self.first_sample)) > was_ns + uncertainty_ns
@@ -114,11 +144,6 @@ class TimeAxis:
                 break
         return first
 
-    @property
-    def best_to(self) -> int:
-        """Index after the last sample that no later axis stamps better."""
-        return min((later.best_from for later in self.run[self.number + 1 :]), default=self.end_sample)
-
     def t_ns(self, sample: int) -> int:
         """The time of a sample of its run. Within a file it is interpolated."""
         at = max(0, bisect_right(self.segments, sample, key=lambda one: one.first_sample) - 1)
@@ -127,8 +152,8 @@ class TimeAxis:
 
     def holds(self, start_ns: int, end_ns: int) -> bool:
         """Whether it gives some of its run's samples times in [start_ns, end_ns)."""
-        first = self.run[0]
-        begin_ns = self.start_ns if first is self else self.t_ns(first.first_sample)
+        first = self.best_from
+        begin_ns = self.start_ns if first >= self.first_sample else self.t_ns(first)
         return begin_ns < end_ns and self.end_ns > start_ns
 
     def sample_at(self, t_ns: int) -> int:
@@ -139,8 +164,8 @@ class TimeAxis:
 
     def best(self, first: int, end: int) -> "TimeAxis":
         """The axis of its run that stamps samples first .. end - 1 best, all of them."""
-        for one in reversed(self.run):
-            if one.best_from <= first or one.first_sample < end:
+        for one, (best_from, _) in self.run.best().items():  # the newest one comes first
+            if best_from <= first or one.first_sample < end:
                 return one
         return self
 
@@ -203,8 +228,8 @@ class TimeAxes:
                 and last.boot_id == segment.boot_id
                 and last.end_sample <= segment.first_sample
             )
-            run = last.run if last is not None and follows else []
-            run.append(axis := TimeAxis([segment], run, self.clock_of))
+            run = last.run if last is not None and follows else AxisRun()
+            run.axes.append(axis := TimeAxis([segment], run, self.clock_of))
             self.axes.append(axis)
 
     @property
@@ -214,7 +239,8 @@ class TimeAxes:
 
     def start_ns(self) -> int:
         """The oldest sample's time by the axis that stamps it best."""
-        return min(axis.t_ns(axis.best_from) for axis in self.axes if axis.best_from < axis.best_to)
+        runs = {id(axis.run): axis.run for axis in self.axes}
+        return min(axis.t_ns(first) for run in runs.values() for axis, (first, _) in run.best().items())
 
     def at(self, place: AxisPlace | None) -> TimeAxis | None:
         """The axis of a place; None where its samples were deleted."""
@@ -231,7 +257,7 @@ class TimeAxes:
         near = [
             (abs(axis.t_ns(sample) - t_ns), -at, axis)
             for at, axis in enumerate(self.axes)
-            if axis.run[0].first_sample <= sample < axis.run[-1].end_sample
+            if axis.run.axes[0].first_sample <= sample < axis.run.axes[-1].end_sample
         ]
         return min(near)[2] if near and min(near)[0] <= SAME_STAMP_NS else None
 
@@ -257,7 +283,8 @@ class TimeAxes:
     ) -> Iterator[tuple[int, int, int, int, int, TimeAxis]]:
         """What each axis holds of a span of time, with its rank: (source, - uncertainty, order, from, to)."""
         for order, axis in enumerate(axes):
-            low, high = axis.best_from, axis.best_to
+            low, high = axis.run.best().get(axis, (0, 0))
+            high = min(high, axis.end_sample)
             worse = max(axis.first_sample, high)  # from here on a later one stamps better
             for begin, stop in ((low, high), (worse, axis.end_sample)):
                 if begin >= stop:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.lateness import late_s, patience_s
+from opq_cloud.lateness import PATIENCE_MS, late_ms
 from opq_cloud.makai.judging.quiet_rows import ids_of
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.makai.shares.share_messages import RECEIVED_COLUMNS
@@ -216,9 +216,10 @@ class BoxRegister:
             if quiet_s >= FORGOTTEN_S:
                 continue
             received_ms, last_ms = self._offset_ms + round(1000 * at), self._last_ms[box_id]
-            late = late_s(received_ms, last_ms)
-            silent = quiet_s >= STALE_S + self._rhythm_s.get(box_id, 0.0) + patience_s(late)
-            info = f"late by {late:.0f} s, by its clock" if late else None
+            late_s = late_ms(received_ms, last_ms) / 1000
+            patience_s = min(late_s, PATIENCE_MS / 1000)
+            silent = quiet_s >= STALE_S + self._rhythm_s.get(box_id, 0.0) + patience_s
+            info = f"late by {late_s:.0f} s, by its clock" if late_s else None
             info = f"nothing heard for {quiet_s:.0f} s" if silent else info
             found.append(
                 HealthReport(box_id, not silent, last_ms // 1000, info, received_s=received_ms // 1000)

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from math import nan
 
-from opq_cloud.lateness import late_s, patience_s
+from opq_cloud.lateness import PATIENCE_MS, late_ms
 from opq_cloud.view.feed_decoding import WireMetrics
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
@@ -36,7 +36,7 @@ class NewestMeasurement:
     received_ms: int
     silent_after_ms: int
     late_ms: int = 0
-    """Its arrival minus its time; 0 where it is not late (`lateness.LATE_S`)."""
+    """Its arrival minus its time; 0 where it is not late (`lateness.LATE_MS`)."""
 
     @property
     def clock_known(self) -> bool:
@@ -58,7 +58,7 @@ class RecentMeasurements:
         self._window: Measurement | None = None  # the newest that is not a crossing
         self._sequence: int | None = None  # the highest
         self._longest_ms, self._longest_at_ms = 0, 0
-        self._received_ms = self._late_ms = 0
+        self._received_ms = self._late_ms = self._silent_after_ms = 0
         self.newest_ms = 0
         """Time of the newest Measurement."""
         self.silent_ms = 0
@@ -66,21 +66,26 @@ class RecentMeasurements:
 
     def accept(self, measurement: Measurement, received_ms: int, kept: int = RECENT_MEASUREMENTS) -> bool:
         """Adds a Measurement and keeps the newest `kept`. Returns False for a late or repeated one."""
-        if self._rows and not self._is_newer(measurement):
+        rows, at_ms, sequence = self._rows, measurement.timestamp_ms, measurement.sequence
+        if not rows or at_ms > rows[-1].timestamp_ms:  # mostly
+            rows.append(measurement)
+        elif self._is_newer(measurement):
+            came_first = self._rows_after(measurement)
+            rows.append(measurement)
+            rows.extend(came_first)
+        else:
             return False
-        came_first = self._rows_after(measurement)
-        self._rows.append(measurement)
-        self._rows.extend(came_first)
-        while len(self._rows) > kept:
-            self._rows.popleft()
-        if measurement.sequence is not None:
-            self._sequence = max(measurement.sequence, self._sequence or 0)
+        while len(rows) > kept:
+            rows.popleft()
+        if sequence is not None and (self._sequence is None or sequence > self._sequence):
+            self._sequence = sequence
         self._received_ms = received_ms
-        self._late_ms = round(1000 * late_s(received_ms, measurement.timestamp_ms))
         if not measurement.crossing:
             self._window = measurement
             self._note_rhythm(measurement)
-        self.newest_ms = self._rows[-1].timestamp_ms
+        late = self._late_ms = late_ms(received_ms, at_ms)
+        self._silent_after_ms = FRESH_MS + self._longest_ms + min(late, PATIENCE_MS)
+        self.newest_ms = rows[-1].timestamp_ms
         self.silent_ms = received_ms + self._silent_after_ms
         return True
 
@@ -112,10 +117,6 @@ class RecentMeasurements:
             self._longest_ms = 0
         self._longest_at_ms = min(self._longest_at_ms, at_ms)
         return []
-
-    @property
-    def _silent_after_ms(self) -> int:
-        return FRESH_MS + self._longest_ms + round(1000 * patience_s(self._late_ms / 1000))
 
     def newest(self) -> NewestMeasurement:
         """The newest Measurement. Raises IndexError when nothing was accepted yet."""

@@ -32,7 +32,7 @@ FILES = {
     "gateway.toml": "the configuration",
     "ring/1/0001.raw": "a waveform",
     "gateway/ledger.sqlite3": "the ledger",
-    "rules/engine-token": "a token",
+    "rules/other_token": "a token",
     "rules/uploads/other.zip": "another package",
 }
 
@@ -101,6 +101,7 @@ def attacks(data: Path, answer: dict[str, Any]) -> dict[str, str]:
         found[f"lists D/{folder}"] = f"os.listdir({str(data / folder)!r})"
     key = str(data / "curve/private_keys/opqbox1_secret")
     found |= {
+        "reads the engine's token": f"open({str(data / 'rules/rest_token')!r}).read()",
         "admits a Box": f"open({str(data / 'curve/public_keys/opqbox9')!r}, 'w')",
         "changes the ledger": f"open({str(data / 'gateway/ledger.sqlite3')!r}, 'r+')",
         "cuts the ring": f"os.truncate({str(data / 'ring/1/0001.raw')!r}, 0)",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WIDTHS = {390: 844, 1440: 900}
 PAGES = {"boxes": "/", "incident": "/incidents/1"}
-TOP_PX = 1180
+TOP_PX = 1425
 """Height of the README's picture: as far as the first waveform."""
 
 

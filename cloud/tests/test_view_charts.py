@@ -160,3 +160,16 @@ def test_a_chart_that_many_look_at_is_read_once_and_then_what_is_new() -> None:
     rows[1800] = replace(rows[1800], metrics={"rms": Metric(60.0, 60.0, 60.0)})  # it comes late
     clock_s[0] = 301.0
     assert min(each.rms_v[0] for each in cache.read("1", 10_000, 100_000, 3_700_000) if each.rms_v) == 60.0
+
+
+def test_windows_that_meet_leave_nothing_unmeasured() -> None:
+    """A window of 1.2 s counts where it ends; what it covers lies in two stretches."""
+    zero_ms, windows = 1_700_000_000_000, list[Measurement]()
+    for end_ms in range(zero_ms + 1200, zero_ms + 70_000, 1200):
+        times = (end_ms - 1200) * 1_000_000, end_ms * 1_000_000
+        windows.append(Measurement("1", end_ms, {"rms": Metric(120.0, 120.0, 120.0)}, *times))
+    shares = [each.coverage for each in charts.buckets(windows, 10_000)]
+    assert len(shares) == 7 and shares[:-1] == [1.0] * 6
+    missing = [row for row in windows if not 20_000 < row.timestamp_ms - zero_ms < 24_000]
+    shares = [each.coverage for each in charts.buckets(missing, 10_000)]
+    assert sum(1 - share for share in shares[:-1]) == pytest.approx(0.36, abs=0.001)

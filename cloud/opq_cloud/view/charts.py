@@ -157,10 +157,13 @@ def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket,
 
     Each second counts once (`counted_once`); a crossing repeats its window and is left out. A Measurement
     counts where it ends. One that is longer than a bucket (idle mode) counts in each bucket that it covers;
-    in the mean, it has the weight of the covered time.
+    in the mean, it has the weight of the covered time. `coverage` is of the time that each really covers.
     """
     groups: dict[int, list[tuple[Measurement, float]]] = {}
+    covered_ms: dict[int, float] = {}
     for item in counted_once(measurements):
+        for start_ms, share_ms in _parts(item, width_ms):
+            covered_ms[start_ms] = covered_ms.get(start_ms, 0.0) + share_ms
         for start_ms, weight in _shares(item, width_ms):
             groups.setdefault(start_ms, []).append((item, weight))
     return tuple(
@@ -170,7 +173,7 @@ def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket,
             _spread(rows, "rms"),
             _spread(rows, "f"),
             _spread(rows, "thd", 100.0),
-            round(min(1.0, sum(weight for _, weight in rows) / width_ms), 4),
+            round(min(1.0, covered_ms.get(start_ms, 0.0) / width_ms), 4),
             max(flags_of(item.metrics) for item, _ in rows),
         )
         for start_ms, rows in sorted(groups.items())
@@ -185,13 +188,18 @@ def window_ms(item: Measurement) -> float:
 
 
 def _shares(item: Measurement, width_ms: int) -> list[tuple[int, float]]:
+    """(bucket, weight) of a Measurement."""
+    length_ms = window_ms(item)
+    if length_ms <= width_ms:
+        return [(item.timestamp_ms // width_ms * width_ms, length_ms)]
+    return _parts(item, width_ms)
+
+
+def _parts(item: Measurement, width_ms: int) -> list[tuple[int, float]]:
     """(bucket, milliseconds in it) of a Measurement."""
     end_ms = item.timestamp_ms
-    length_ms = window_ms(item)
+    begin_ms = end_ms - min(window_ms(item), LONGEST_MS)
     last = end_ms // width_ms * width_ms
-    if length_ms <= width_ms:
-        return [(last, length_ms)]
-    begin_ms = end_ms - min(length_ms, LONGEST_MS)
     starts = range(int(begin_ms // width_ms) * width_ms, last + 1, width_ms)
     shares = [(start, min(end_ms, start + width_ms) - max(begin_ms, start)) for start in starts]
     return [(start, share) for start, share in shares if share > 0]

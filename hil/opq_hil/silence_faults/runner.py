@@ -9,7 +9,7 @@ SILENCE: Final = SeededWorld(
     "Faults by seed that make Boxes silent: each outage found, none false, each gap with its reason.",
     "opq_hil.silence_faults",
     lambda seed: draw_silences(seed).document(),
-    1,  # eight gateways and sixteen Boxes take half a core
+    1,  # fifteen gateways and thirty Boxes take most of a core
     ("trials", "outages", "outages_found", "outages_false", "gaps", "gaps_right"),
     "{outages_found} of {outages} outages found, {outages_false} false, "
     "{gaps_right} of {gaps} gaps with the right reason, {trials} trials",

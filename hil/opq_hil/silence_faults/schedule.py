@@ -86,7 +86,7 @@ def box_ids_of(gateway: int) -> tuple[str, ...]:
     return tuple(str(gateway * BOXES_OF_GATEWAY + each) for each in range(1, BOXES_OF_GATEWAY + 1))
 
 
-def draw_silences(seed: int, gateways: int = 8, longest_s: float = 60.0) -> SilenceSchedule:
+def draw_silences(seed: int, gateways: int = 15, longest_s: float = 60.0) -> SilenceSchedule:
     """The schedule of a seed; always the same. Every sixth seed has a fault that concerns all gateways.
 
     `longest_s`: spans that may vary are cut to this.

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from plugin_zips import FUNCTION, Whose, plugin_zip, stored
 
+from opq_plugins.policy_section import PluginRules
 from opq_rules.api import config as rules_config
 from opq_rules.api.guard import connection_of_users, uid_of
 from opq_rules.api.service import RulesService
@@ -60,7 +61,13 @@ def test_the_user_of_a_connection_is_told(family: int, listens: str, asks: str) 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[RulesService]:
-    made = RulesService(rules_config.Config(data_dir=tmp_path / "data", endpoint="127.0.0.1:0"))
+    """A rule engine that opens its own port to plug-ins; as before Linux 6.7 any other port would."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    policy = PluginRules(network=(f"tcp:{port}",), function_s=60.0)
+    made = RulesService(
+        rules_config.Config(data_dir=tmp_path / "data", endpoint=f"127.0.0.1:{port}", plugins=policy)
+    )
     made.start()
     yield made
     made.stop()

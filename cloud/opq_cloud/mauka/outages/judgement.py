@@ -192,7 +192,7 @@ def _signs_around(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
     together = None
     if silent:
         count = len(silent)
-        others = "another Box" if count == 1 else f"{count} other Boxes"
+        others = "another Box" if count == 1 else "other Boxes"  # not all of them need have lost their supply
         words = f"{others} of the same feeder or place fell silent with it"
         together = CauseEvidence("together", words, count, "Boxes", float(min(count, MAX_TOGETHER)))
     return together, _neighbours_voltage(reporting)

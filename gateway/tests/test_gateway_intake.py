@@ -173,7 +173,11 @@ def test_an_overrun_of_the_box_is_named_as_the_reason(bench: Bench) -> None:
 def test_a_new_boot_is_a_new_stream(bench: Bench) -> None:
     bench.intake.accept_message(HELLO)
     bench.feed(0, 24_400)
+    assert bench.status.silent_before is None
+    bench.now_s += 14.5
+    bench.off_ns = -3600 * 10**9  # somebody sets the clock meanwhile
     bench.intake.accept_message(replace(HELLO, boot_id=6))
+    assert bench.status.silent_before == (6, pytest.approx(14.5, abs=0.02))
     bench.feed(0, 24_400, t_ns=T0_NS + 10**10)
     assert bench.counters["restarts"] == 1 and bench.counters["missing_samples"] == 0
     assert bench.counters["samples"] == 48_800

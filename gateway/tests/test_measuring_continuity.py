@@ -206,6 +206,26 @@ def test_a_clock_that_is_set_after_a_loss_of_supply_corrects_how_long_that_was(a
     assert clock_set_s(rows[1].metrics) == pytest.approx(10_800.0 - ahead_s, abs=0.02)
 
 
+@pytest.mark.parametrize("ahead_s", [10_800.0, 30.0, -6.0, -200.0])
+@pytest.mark.parametrize("source", [TimeSource.FREE, TimeSource.NTP])
+def test_a_clock_that_is_set_during_a_loss_of_supply_changes_not_how_long_that_was(
+    ahead_s: float, source: TimeSource
+) -> None:
+    """A gateway that ran all the time measured it itself."""
+    bench, blocks = Bench(), blocks_of(VOLTS[: 8 * RATE_HZ])
+    bench.feed([replace(each, source=source) for each in cut(blocks, (4, 99))])
+    bench.measuring.restart("1", replace(HELLO, boot_id=77))
+    bench.status.started, bench.status.silent_before = Log(STARTED, 77, 1, 120), (77, 14.5)
+    again = [replace(each, boot_id=77, source=source) for each in blocks]
+    later = [replace(each, t_ns=each.t_ns + round((4 + 14.5 + ahead_s) * 1e9)) for each in again[:240]]
+    bench.feed(later)
+    bench.feed([replace(each, t_ns=each.t_ns + 10**15, source=TimeSource.GPS) for each in again[240:]])
+    rows = [row for row in sent(bench) if dark_s(row.metrics) is not None]
+    wanted_s = 8.5 if source is TimeSource.NTP and ahead_s == -6.0 else 14.5  # a clock that knows the time
+    assert [dark_s(row.metrics) for row in rows][:1] == pytest.approx([wanted_s], abs=0.02)
+    assert len(rows) == 1 or wanted_s != 14.5, "the lock of the GPS corrects nothing that was measured"
+
+
 @pytest.mark.parametrize("boot_id", [5, 6])
 def test_a_gateway_that_started_again_knows_where_its_ring_ended(boot_id: int) -> None:
     end_sample = 3 * RATE_HZ

@@ -16,6 +16,8 @@ from opq_gateway.ring.time_axes import CLOCK_STEP_NS
 from opq_proto.continuity import CLOCK_SET, GapReason, single
 from opq_proto.messages import Gap, Metric, TimeSource
 
+LATE_S = 10.0
+"""A gateway on a busy machine reads a line this late; up to it, clocks that know the time are better."""
 CAUSE_WAITS = 10
 """Measurements that a start waits for its cause, which comes with the Box's health within seconds."""
 
@@ -38,6 +40,8 @@ class _Start:
     source: TimeSource
     """Of its first block."""
     seconds: float
+    measured: bool
+    """Whether the gateway measured these seconds itself, so that no clock corrects them."""
     meter: int
     sample: int
     reported: bool = False
@@ -59,12 +63,28 @@ class Continuity:
         reason = GAP_REASONS.get(gap.reason, GapReason.GATEWAY)
         self._gaps[reason] = self._gaps.get(reason, 0) + gap.samples
 
-    def accept_break(self, meter: int, before: SampleBlock, block: SampleBlock, supplied: bool) -> None:
-        """Takes two blocks that do not follow each other; `supplied`: the Box had its supply between them."""
+    def accept_break(
+        self,
+        meter: int,
+        before: SampleBlock,
+        block: SampleBlock,
+        supplied: bool,
+        silent_s: float | None = None,
+    ) -> None:
+        """Takes two blocks that do not follow each other.
+
+        Args:
+            supplied: whether the Box had its supply between them.
+            silent_s: for how long the gateway received nothing before a start of the Box; None: not known.
+        """
         gaps, self._gaps = self._gaps, {}
         if before.boot_id != block.boot_id:
             seconds = (block.t_ns - before.end_ns) / 1e9
-            self._start = _Start(block.boot_id, block.source, seconds, meter, block.first_sample)
+            timed = before.source is not TimeSource.FREE and block.source is not TimeSource.FREE
+            measured = silent_s is not None and not (timed and abs(seconds - silent_s) <= LATE_S)
+            if silent_s is not None and measured:
+                seconds = silent_s  # whatever the clocks were set to meanwhile
+            self._start = _Start(block.boot_id, block.source, seconds, measured, meter, block.first_sample)
             return
         missing = block.first_sample - before.end_sample
         for reason, known in (*gaps.items(), (GapReason.GATEWAY, missing)):
@@ -98,7 +118,7 @@ class Continuity:
     def _correct_start(self, meter: int, block: SampleBlock, by_s: float) -> None:
         """A better clock shows how much time really passed before this start: reports that, once more."""
         start = self._start
-        if start is None or start.boot_id != block.boot_id:
+        if start is None or start.boot_id != block.boot_id or start.measured:
             return
         start.seconds += by_s
         if start.reported and block.source > start.source:

@@ -205,7 +205,9 @@ class MeasuredBox:
             for gap in self._backlog.gaps_between(before, block):
                 self._continuity.accept_gap(gap)
         supplied = self._supply.word not in (SupplyWord.ON_BATTERY, SupplyWord.FAILING) and not self._is_low()
-        self._continuity.accept_break(self._meters, before, block, supplied)
+        boot_id, silent_s = self.status.silent_before or (None, None)
+        known_s = silent_s if boot_id == block.boot_id else None
+        self._continuity.accept_break(self._meters, before, block, supplied, known_s)
 
     def _is_low(self) -> bool:
         """Whether the Box reports that its supply is low."""

@@ -205,7 +205,7 @@ class Intake:
 
     def _restart(self, hello: Hello) -> None:
         """Begins a new axis; after a restart of the gateway it continues from the ring."""
-        newest = None
+        newest, last_s = None, self._status.sample_monotonic_s
         if self._axis is not None:
             self._handle(self._axis.flush())
             self._hand_on()
@@ -214,6 +214,8 @@ class Intake:
         self._axis = Axis(hello, newest, self._clocks)
         self._counted = (0, 0, 0, 0)
         self._time_for_gps.restart()
+        if last_s is not None:
+            self._status.silent_before = hello.boot_id, self._clocks.monotonic_s() - last_s
         self._status.sample_monotonic_s = None
         self._outputs.restart(self._status.box_id, hello)
 

@@ -168,7 +168,7 @@ def response_from_leg(answer: LegAnswer, box_id: str, frames: Sequence[bytes]) -
 
     Raises:
         FrameError: a frame is not a DataMessage of that Box, or its cycles are too many, do not have 200
-            counts of 16 bits, or do not rise in time.
+            counts of 16 bits, or have an impossible time. They need not rise in time: a clock may be set.
     """
     cycles: list[Cycle] = []
     for frame in frames if answer.kind == RequestDataMessage.RESP else ():
@@ -180,7 +180,7 @@ def response_from_leg(answer: LegAnswer, box_id: str, frames: Sequence[bytes]) -
         if len(cycles) + len(message.cycles) > MAX_CYCLES:
             raise FrameError(f"Box {box_id}: more than {MAX_CYCLES} cycles")
         for each in message.cycles:
-            cycles.append(_cycle(box_id, each.time, each.data, cycles[-1].timestamp_ms if cycles else 0))
+            cycles.append(_cycle(box_id, each.time, each.data))
     response = Response(box_id=int(box_id), seq=answer.number, timestamp_ms=answer.time_ms)
     response.get_data_response.SetInParent()
     if cycles:
@@ -189,11 +189,11 @@ def response_from_leg(answer: LegAnswer, box_id: str, frames: Sequence[bytes]) -
     return [response.SerializeToString(), *(cycle.SerializeToString() for cycle in cycles)]
 
 
-def _cycle(box_id: str, time_ms: int, counts: Sequence[int], before_ms: int) -> Cycle:
+def _cycle(box_id: str, time_ms: int, counts: Sequence[int]) -> Cycle:
     if len(counts) != CYCLE_SAMPLES or min(counts) < -32768 or max(counts) > 32767:
         raise FrameError(f"Box {box_id}: a cycle of {len(counts)} counts; want {CYCLE_SAMPLES} of 16 bits")
-    if not before_ms <= time_ms < LARGEST_TIME_MS:
-        raise FrameError(f"Box {box_id}: cycle at {time_ms} ms after one at {before_ms} ms")
+    if not 0 <= time_ms < LARGEST_TIME_MS:
+        raise FrameError(f"Box {box_id}: cycle at the impossible time {time_ms} ms")
     return Cycle(datapoints=counts, timestamp_ms=time_ms)
 
 

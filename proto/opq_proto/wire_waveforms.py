@@ -124,7 +124,8 @@ def waveform_from_frames(
     For Boxes of this project the time is the first Cycle's, with the largest uncertainty of all; missing
     samples between Cycles are gaps with the header's reason; Cycles that came twice count once. For an
     original Box Cycles are contiguous, the time of sample 0 is the first Cycle's time stamp minus its
-    length, the source is FREE with unknown uncertainty, the rate 12 kS/s.
+    length, the source is FREE with unknown uncertainty, the rate 12 kS/s. Where its clock was set back, its
+    answer holds Cycles of both clocks: those of the later one count.
 
     Args:
         v_per_lsb_fallback: gain of a Box that does not say its own, or says one that cannot be true.
@@ -155,6 +156,8 @@ def waveform_from_frames(
     box_id = str(response.box_id)
     if ours == {True}:
         return response, _ours(box_id, data, read, v_per_lsb, rate_millihz)
+    set_back = [at for at in range(1, len(read)) if read[at].timestamp_ms < read[at - 1].timestamp_ms]
+    read = read[set_back[-1] :] if set_back else read
     counts = np.concatenate([_counts(cycle) for cycle in read])
     end_ms = read[0].timestamp_ms or data.start_ts
     length_ns = len(read[0].datapoints) * 10**12 // rate_millihz

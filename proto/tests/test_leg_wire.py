@@ -138,12 +138,12 @@ def test_data_of_another_box_or_of_another_length_is_refused() -> None:
     del one.cycles[1]
     short = DataMessage.FromString(frames("leg_data")[0])
     del short.cycles[0].data[-1]
-    back = DataMessage.FromString(frames("leg_data")[0])
-    back.cycles[1].time = 5
+    late = DataMessage.FromString(frames("leg_data")[0])
+    late.cycles[1].time = 2**63
     loud = DataMessage.FromString(frames("leg_data")[0])
     loud.cycles[0].data[0] = 40_000
     for message, why in (
-        (short, "a cycle of 199 counts"), (back, "cycle at 5 ms after"), (loud, "want 200 of 16 bits"),
+        (short, "a cycle of 199 counts"), (late, "impossible time"), (loud, "want 200 of 16 bits"),
     ):  # fmt: skip
         with pytest.raises(FrameError, match=why):
             response_from_leg(resp, "3", [message.SerializeToString()])

@@ -128,6 +128,22 @@ def test_an_original_boxs_cycles_are_neighbours_and_begin_200_samples_before_the
     assert (got.rate_millihz, got.v_per_lsb, got.first_sample, got.gaps) == (12_000_000, 1 / 152.5, 0, ())
 
 
+@pytest.mark.parametrize("by_ms", [-34, -13_913, -60_371_200])
+def test_where_an_original_boxs_clock_was_set_back_the_later_cycles_count(by_ms: int) -> None:
+    """It answers with all that it read in the span, by whichever clock."""
+    t_ms = 1_795_667_563_000
+    times_ms = [t_ms + 17 * each for each in range(4)] + [t_ms + by_ms + 17 * each for each in range(4, 7)]
+    cycles = [
+        pb.Cycle(datapoints=[number] * 200, timestamp_ms=at).SerializeToString()
+        for number, at in enumerate(times_ms)
+    ]
+    header = pb.Response(box_id=3, seq=7)
+    header.get_data_response.SetInParent()
+    _, got = wire.waveform_from_frames(header.SerializeToString(), cycles, 0.01)
+    assert got is not None and list(got.counts[::200]) == [4, 5, 6]
+    assert got.start_ns == times_ms[4] * 10**6 - 16_666_666
+
+
 def test_packed_is_what_we_write() -> None:
     [cycle] = wire.waveform_to_cycles(wave([0] * 200))
     assert cycle.startswith(b"\x0a\xc8\x01" + bytes(200))

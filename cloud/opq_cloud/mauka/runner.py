@@ -34,6 +34,7 @@ from opq_cloud.mauka.running.event_analysis import (
     first_findings,
     nominal_of_box,
     unjudged_by,
+    with_earlier_times,
     with_wiring,
 )
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
@@ -263,7 +264,7 @@ class AnalysisRunner(MaukaPlugin):
             self.counters.add("unknown_events")
             return None
         self._gains.note_event(event)
-        return with_wiring(event, self._writer.place_of), record
+        return with_earlier_times(with_wiring(event, self._writer.place_of), record, self._store()), record
 
     def _hand_over(self, pool: AnalysisPool, event_id: int, again: bool, complete: bool) -> None:
         """Hands an event to a process; samples that arrive meanwhile prevent it from being marked."""

@@ -25,9 +25,12 @@ Counts = NDArray[np.int16]
 def joined_waveform(held: Waveform, more: Waveform) -> Waveform:
     """Returns `held` with what `more` adds to it; `held` itself where that is nothing.
 
-    Parts that cannot come from one recording are not joined: the longer one is returned.
+    Parts that cannot come from one recording are not joined: the longer one is returned; of an original Box,
+    whose clock was set back, the one that came first, which holds what was asked for.
     """
     place = _place(held, more)
+    if place is None and _unnumbered(held) and _unnumbered(more):
+        return held
     if place is None:
         return more if len(more.counts) > len(held.counts) else held
     shift = place - more.first_sample

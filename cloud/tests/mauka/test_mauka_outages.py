@@ -218,6 +218,41 @@ def test_a_loss_of_supply_has_its_true_length_when_the_clock_is_set(
     assert finding.end_ns == ZERO_NS + 100 * S
 
 
+@pytest.mark.parametrize("reported_s", [40.0, 0.0], ids=["a running gateway", "a gateway that started again"])
+@pytest.mark.parametrize("by_s", [-40_000.0, -60.0, -38.0, 0.0, 30_000.0])
+@pytest.mark.parametrize("set_s", [345, -5344])
+def test_a_clock_that_is_set_during_a_loss_of_supply_hides_and_makes_none(
+    store: CloudStore, by_s: float, reported_s: float, set_s: int
+) -> None:
+    """A gateway whose clock was set back while it was off reports 0 s; then the cloud's own clock counts."""
+    if reported_s == 0.0 and by_s >= 0.0:
+        pytest.skip("it reports what its clock shows")
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 60, silent=("4",))
+    by_ns = round(by_s * S)
+    set_at = 64 if by_s else 61  # 61: before the next check
+    for k in range(60, 75):
+        metrics = {"missing_dark_s": reported_s} if k == 60 else {"clock_set_s": set_s} if k == set_at else {}
+        if k < 65:
+            metrics["restart_cause"] = 1.0
+        store.append_measurements(
+            replace(
+                row,
+                timestamp_ms=row.timestamp_ms + by_ns // 10**6 + (k >= set_at) * set_s * 1000,
+                start_ns=(row.start_ns or 0) + by_ns + (k >= set_at) * set_s * S,
+                end_ns=(row.end_ns or 0) + by_ns + (k >= set_at) * set_s * S,
+            )
+            for row in grid.measure("4", k, k + 1, **metrics)
+        )
+        grid.pass_seconds(k, k + 1, silent=("4",))
+    (finding,) = [one.finding for each in grid.incidents() for one in each.findings]
+    assert (finding.kind, finding.box_id, finding.closed) == ("outage", "4", True)
+    assert abs(finding.start_ns - (ZERO_NS + 20 * S)) <= finding.uncertainty_ns
+    lost_s = (finding.end_ns - finding.start_ns) / S
+    assert lost_s == pytest.approx(40.0, abs=1.0 if reported_s else 4.0)
+
+
 def test_a_loss_of_supply_that_comes_later_from_the_gateways_disk_is_found(store: CloudStore) -> None:
     """The router had no supply, too: what was measured meanwhile comes after what is new."""
     grid = SilentGrid(store, FEEDERS)

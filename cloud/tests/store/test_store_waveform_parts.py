@@ -53,6 +53,13 @@ def test_an_original_box_s_parts_are_laid_where_their_samples_are_the_same(order
     assert held.gaps == ()
 
 
+def test_of_an_original_box_whose_clock_was_set_back_the_first_answer_is_kept() -> None:
+    """Later it has other samples with the same times, and more of them."""
+    later = np.roll(WHOLE, 5000)
+    held = original(0, 12_000)
+    assert joined_waveform(held, original(0, 24_000, 0, later)) is held
+
+
 def test_a_periodic_signal_is_laid_where_the_stamps_say() -> None:
     sine = np.round(20_000 * np.sin(2 * np.pi * np.arange(24_000) / 200)).astype(np.int16)
     held = joined_waveform(original(0, 12_000, 0, sine), original(10_000, 24_000, 5, sine))

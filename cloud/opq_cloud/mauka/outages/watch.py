@@ -18,6 +18,7 @@ meanwhile, the cloud was down too, and there is no judgement: stopping a whole i
 supply.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -86,6 +87,9 @@ class _NewestMeasurement:
     """It has sent nothing since the first check."""
     silent_from_ns: int | None = None
     """Beginning of its last silence that is over."""
+    pause_s: float = 0.0
+    """For how long nothing had come of it when its last silence ended, at `pause_end_s`."""
+    pause_end_s: float = -math.inf
     sequence: int | None = None
     """Number of its newest Measurement, crossings included."""
     dark_before: Measurement | None = None
@@ -182,6 +186,8 @@ class OutageWatch:
             if not known.is_new(row):
                 continue
             was_silent = not 0 < end_ns - known.end_ns < self._config.silence_s * S
+            if now_s - known.at_s >= self._config.silence_s:  # its clock may have been set back meanwhile
+                was_silent, known.pause_s, known.pause_end_s = True, now_s - known.at_s, now_s
             if self._is_dark(row):
                 self._dark.setdefault(box_id, known.row)
             if box_id in self._dark:
@@ -266,6 +272,8 @@ class OutageWatch:
             return
         elif reported_s is not None:
             known.dark_before = before
+            if dark_s(after.metrics) is not None:
+                to_ns = from_ns + round(reported_s * S)  # whatever the clock was set to meanwhile
         if to_ns - from_ns < self._config.silence_s * S:
             return
         known.silent_from_ns = from_ns
@@ -278,7 +286,11 @@ class OutageWatch:
         if self._lossless:
             return (window_ns(after)[0] - _end_ns(before)) / S
         reported_s = dark_s(after.metrics)
-        if reported_s is None and not missing_s(after.metrics):
+        if reported_s == 0.0 and not after.backfilled:  # its gateway's clock is behind where it ended
+            known = self._newest[after.box_id]
+            is_over = self._clock() - known.pause_end_s > self._config.silence_s
+            return 0.0 if is_over else max(0.0, known.pause_s - self._config.look_s)
+        if reported_s is None and not missing_s(after.metrics) and CLOCK_SET not in after.metrics:
             by_power = restart_cause(after.metrics) in DARK_CAUSES
             reported_s = (window_ns(after)[0] - _end_ns(before)) / S if by_power else None
         return reported_s
@@ -303,6 +315,10 @@ class OutageWatch:
             count = 2 if last.sequence is None or first.sequence is None else last.sequence - first.sequence
             since_ns = max(0, _end_ns(last) - min(ROWS, count + 1) * length_ns)
             rows = store.measurements(last.box_id, since_ns // NS_PER_MS, _after_ms(_end_ns(last)), ROWS)
+            if last.sequence is not None:  # and what came before it was set
+                longest_ns = round(self._config.longest_h * 3600 * S)
+                from_ms, until_ms = _end_ns(first) // NS_PER_MS, _after_ms(_end_ns(first) + longest_ns)
+                rows = [*rows, *store.measurements(last.box_id, from_ms, until_ms, ROWS)]
             found = [first, *(row for row in rows if row != first)]
         since, until = first.sequence, last.sequence
         if since is None or until is None:

@@ -10,6 +10,7 @@ import click
 
 from opq_hil.backends.backend import BACKENDS, WARNINGS, BackendError, backend, dated_folder
 from opq_hil.backends.firmware import BOARDS, board_firmware
+from opq_hil.clock_faults.runner import CLOCK
 from opq_hil.cloud_faults.runner import CLOUD
 from opq_hil.gateway_faults.runner import GATEWAY, Document, SeedLog
 from opq_hil.silence_faults.runner import SILENCE
@@ -23,7 +24,7 @@ from opq_hil.suites.updates import BOARD
 from opq_proto.command_line import json_option
 from opq_tools.built_firmware import firmware_for
 
-FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD, "silence-faults": SILENCE}
+FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD, "silence-faults": SILENCE, "clock-faults": CLOCK}
 """Schedules of faults by seed, which run without firmware."""
 
 
@@ -105,22 +106,20 @@ def list_scenarios(as_json: bool) -> None:
 @click.option(
     "--seeds",
     type=click.IntRange(1),
-    help="For gateway-faults, cloud-faults and silence-faults: number of schedules.  [default: 12]",
+    help="For gateway-faults, cloud-faults, silence-faults and clock-faults: number of seeds.  [default: 12]",
 )
-@click.option(
-    "--first", type=click.IntRange(0), help="For these three: seed of the first schedule.  [default: 1]"
-)
+@click.option("--first", type=click.IntRange(0), help="For these four: the first seed.  [default: 1]")
 @click.option(
     "--side-by-side",
     type=click.IntRange(1, 64),
-    help="For these three: schedules at once.  [default: 2; 4; 1]",
+    help="For these four: seeds at once.  [default: 2; 4; 1; 1]",
 )
 @click.option(
     "--log",
     "seed_log",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="For these three: file for a JSON line per finished seed; seeds in it are not played again.",
+    help="For these four: file for a JSON line per finished seed; seeds in it are not played again.",
 )
 @json_option
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1)
@@ -144,8 +143,8 @@ def run(
     """Play scenarios; without names, all except soaks. Exit code 1 if one failed.
 
     With --digests or --keep-digests the names are those of the short worlds (hil/README.md).
-    `gateway-faults`, `cloud-faults` and `silence-faults`, each alone, play schedules of faults at a real
-    gateway or cloud, without firmware.
+    `gateway-faults`, `cloud-faults`, `silence-faults` and `clock-faults`, each alone, play schedules of
+    faults at a real gateway or cloud, without firmware.
 
     Example: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
     """

@@ -21,7 +21,7 @@ def hil(*arguments: str | Path) -> Result:
 
 def test_the_list_as_json_is_one_document_with_every_scenario() -> None:
     rows = json.loads(hil("list", "--json").stdout)
-    assert [row["name"] for row in rows] == [*SCENARIOS, "gateway-faults", "cloud-faults"]
+    assert [row["name"] for row in rows] == [*SCENARIOS, "gateway-faults", "cloud-faults", "silence-faults", "clock-faults"]
     assert all(row["suite"] in "AB" and row["shows"] for row in rows)
 
 

@@ -4,15 +4,18 @@ import itertools
 import os
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from house_under_test import House, get_json, house, until
 
+from opq_cloud.store import open_store
 from opq_gateway.ring.ring import Ring
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.emulated import DIP_SHARE
+from opq_hil.clock_faults.evidence import dips_percent
 from opq_hil.suites.gateway_process import UNREAD_EMULATED_S, Kills, longest_s, recovery_since_s
 from opq_proto.errors import OpqError
 from opq_tools.built_firmware import prepare
@@ -43,6 +46,45 @@ def test_a_dip_at_the_emulated_box_is_a_sag_on_the_page_and_a_killed_gateway_los
         # stamped by the emulated GPS, which began with this machine's time
         assert before_s + 25 < incident["start_ms"] / 1000 < time.time()
         killed(up, 1)
+
+
+SHIFTED_CLOCK = """
+import sys, time
+def shifted(clock, by):
+    return lambda: clock() + by
+if any("opq_gateway" in word for word in sys.orig_argv):
+    time.time, time.time_ns = shifted(time.time, {by_s}), shifted(time.time_ns, round({by_s} * 10**9))
+"""
+"""The gateway's clock alone is wrong, as on a machine without a battery clock."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead_s", [-10_800.0, 10.6, 3600.0, -4.2])
+def test_nothing_false_is_told_when_the_boxs_gps_locks_and_the_dip_after_it_is_whole(
+    tmp_path: Path, hil_backend: Backend, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    """The GPS locks after 20 s, the first dip comes after 30 s."""
+    _prepared()
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(SHIFTED_CLOCK.format(by_s=ahead_s))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "clock"))
+    with house(tmp_path / "house", "--box", "qemu:1") as up:
+        incident = until(lambda: first_that_is_over(up), 300, "the incident is on the page, and over")
+        assert (incident["class"], incident["box_ids"]) == ("sag", ["1"])
+        assert incident["residual_percent"] == pytest.approx(100 * DIP_SHARE, abs=0.1)
+        assert abs(incident["start_ms"] / 1000 - time.time()) < 300, "in the time of the GPS"
+        with closing(open_store(None, up.data_dir)) as store:
+            rows = store.measurements("1", 0, 2**53, 10_000)
+            (set_s,) = [row.metrics["clock_set_s"].average for row in rows if "clock_set_s" in row.metrics]
+            assert set_s == pytest.approx(-ahead_s, abs=60.0), "an emulator lags"
+            assert [each.kind for each in store.incidents()] == ["sag"]
+            (record,) = store.events()
+            event = store.event(record.event_id)
+        assert event is not None and record.short == {} and "silence" not in record.because
+        (wave,) = event.waveforms
+        assert len(wave.counts) >= (record.end_ns - record.start_ns) * wave.rate_millihz // 10**12
+        assert wave.gaps == () and dips_percent(wave.volts) == (pytest.approx(100 * DIP_SHARE, abs=0.5),)
+        assert not [line for line in up.lines if "fallen silent" in line or "started again" in line]
 
 
 @pytest.mark.soak

@@ -124,6 +124,13 @@ class Box:
         self._stamps = BoxStamps(clock, self.source, self._locks_after_s)
         self._boot()
 
+    def set_clock(self, start_ns: int, uncertainty_ns: int, source: TimeSource) -> None:
+        """Sets the Box's clock, as when its GPS locks: the samples go on by index, the stamps of the next
+        ones are another clock's. `start_ns`: the time of sample 0 by it. Not for a Box with a clock of its
+        own (`PowerSource`)."""
+        self.clock = RunClock(self.clock.monotonic_ns, start_ns, uncertainty_ns, source)
+        self._stamps.set_clock(self.clock)
+
     def due_ns(self) -> int:
         """Monotonic time of the next `tick` that has something to do."""
         if self._silent_until_s is not None:
@@ -137,7 +144,7 @@ class Box:
         overrun = self._skip_what_is_too_old(now_ns)
         for _ in range(BLOCKS_PER_TICK):
             late_ns = now_ns - self.due_ns()
-            if late_ns < 0 or self._came_back():
+            if late_ns < 0 or self._came_back(now_ns):
                 break
             if late_ns > LATE_NS and self.port.waiting_bytes > BUFFER_BYTES // 2:
                 break  # it was this process that stood still: a wire would not have lost anything
@@ -257,15 +264,19 @@ class Box:
             self._log.info("box.supply_lost")
         was_silent, self._silent_until_s = self._silent_until_s is not None, until_s
         if until_s is None:
-            self._came_back(self._stamps.taken(now_ns) - self._next if was_silent else BLOCK_SAMPLES)
+            missed = self._stamps.taken(now_ns) - self._next
+            self._came_back(now_ns, missed if was_silent else BLOCK_SAMPLES)
         return until_s is not None
 
-    def _came_back(self, within: int = BLOCK_SAMPLES) -> bool:
-        """True if the next samples fall into a time without supply; then the Box skips it and boots."""
+    def _came_back(self, now_ns: int, within: int = BLOCK_SAMPLES) -> bool:
+        """True if the next samples fall into a time without supply that is over; then the Box skips it and
+        boots."""
         silent = self._stamps.silent(self._next, self._next + within)
         if not silent:
             return False
         back = self._stamps.end_of_silence(silent[-1][1])
+        if self._stamps.due_ns(back) > now_ns:
+            return False  # it begins only now
         self._next = -(-back // BLOCK_SAMPLES) * BLOCK_SAMPLES
         self._log.info("box.supply_back")
         self._restart(RESET_POWER)
@@ -361,19 +372,13 @@ class Box:
     def _each_second(self, now_ns: int) -> None:
         self.send(self._health(now_ns))
         stamp = self._stamps.stamp(self._next)
-        state = GPS_STATES.get(stamp.source, GpsState.FREE) if self._keeps_time else GpsState.FREE
+        state = GPS_STATES.get(stamp.source, GpsState.FREE)
         self.send(GpsStatus(state, 0, stamp.t_ns, stamp.uncertainty_ns, 0, 0, 0, 0, 0))
         if self.settings["measurements"] == "on":
             source = self.source
             figures = self.ring.figures(source.rate_millihz / 1000, self.v_per_lsb, source.nominal_hz)
             if figures is not None:
                 self.send(figures)
-
-    @property
-    def _keeps_time(self) -> bool:
-        if self._locks_after_s is not None:
-            return True
-        return isinstance(self.source, PowerSource) and self.source.timekeeping is not None
 
     def _health(self, now_ns: int) -> Health:
         since_ns = now_ns - self.clock.monotonic_ns

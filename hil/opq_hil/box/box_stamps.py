@@ -36,6 +36,10 @@ class BoxStamps:
         self._own = source.timekeeping if isinstance(source, PowerSource) else None
         self.supply = source.supply if isinstance(source, PowerSource) else None
 
+    def set_clock(self, run: RunClock) -> None:
+        """Stamps by another clock from now on; it began at the same moment."""
+        self._run = run
+
     def stamp(self, sample: int) -> SampleStamp:
         """The time stamp of a sample."""
         run = self._run

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import zmq
@@ -118,6 +118,10 @@ class ForeignHost:
         with self._lock:
             return source.add(event)
 
+    def step_clock(self, by_s: float) -> None:
+        """Sets the Boxes' own clock, which their samples go on through; any thread may call it."""
+        self.clock = replace(self.clock, start_ns=self.clock.start_ns + round(by_s * 1e9))
+
     def __enter__(self) -> "ForeignHost":
         opened = threading.Event()
         self._thread = threading.Thread(
@@ -142,17 +146,17 @@ class ForeignHost:
                 box.pub = self._connect(context, zmq.PUB, self._endpoints.measurements, box)
                 self._open_commands(context, box, poller)
                 box.push = self._connect(context, zmq.PUSH, self._endpoints.answers, box)
-            self.clock = clock = RunClock.now()
+            self.clock = RunClock.now()
             if self.on_open is not None:
                 self.on_open()
             if ready is not None:
                 ready.set()
             while not stop.is_set():
-                due_ns = self._read_windows(clock)
+                due_ns = self._read_windows(self.clock)
                 wait_ms = max(0.0, (due_ns - time.monotonic_ns()) / 1e6)
                 awake = dict(poller.poll(min(LONGEST_WAIT_MS, math.ceil(wait_ms))))
                 for box in self.boxes.values():
-                    self._read_commands(context, clock, box, poller, box.sub in awake)
+                    self._read_commands(context, self.clock, box, poller, box.sub in awake)
         finally:
             if ready is not None:
                 ready.set()

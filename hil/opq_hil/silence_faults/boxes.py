@@ -1,30 +1,47 @@
-"""Boxes of many gateways on cables, in one thread; they can stand still and lose their supply."""
+"""Boxes of many gateways on cables, in one thread; they stand still, go dark, and set their clocks."""
 
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from opq_hil.box.box import Box
 from opq_hil.box.source import RunClock
 from opq_hil.gateway_faults.boxes import GPS_UNCERTAINTY_NS, TICK_S, Cable
 from opq_hil.mains import events
-from opq_hil.mains.generator import Generator
-from opq_hil.silence_faults.schedule import SilenceTrial
+from opq_hil.mains.disturbance import PlacedDisturbance
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_proto.own_thread import OwnThread
 
-RATE_HZ = 12_000
+RATE_HZ, NOMINAL_HZ = 12_000, 60
+UNCERTAINTY_NS = {
+    TimeSource.GPS: GPS_UNCERTAINTY_NS,
+    TimeSource.NTP: 5_000_000,
+    TimeSource.FREE: UNKNOWN_UNCERTAINTY_NS,
+}
 
 
 class TrialBox(Box):
-    """A Box that counts all that it skipped, across its starts."""
+    """A Box that notes all that it skipped, across its starts.
 
-    skipped = 0
+    Attributes:
+        skips: [first, end) of the run's samples.
+    """
+
+    def __init__(self, box_id: str) -> None:
+        super().__init__(box_id, measurements=False)
+        self.skips: list[tuple[int, int]] = []
+
+    @property
+    def skipped(self) -> int:
+        """Number of samples that it skipped."""
+        return sum(end - first for first, end in self.skips)
 
     def _skip_what_is_too_old(self, now_ns: int) -> bool:
-        before = self.missing_samples
+        first = self._next
         overrun = super()._skip_what_is_too_old(now_ns)
-        self.skipped += self.missing_samples - before
+        if overrun:
+            self.skips.append((first, self._next))
         return overrun
 
 
@@ -35,12 +52,13 @@ class TrialBoxes(OwnThread):
         dark_ns: by Box, [from, to) without supply, UTC.
     """
 
-    def __init__(self, trials: tuple[SilenceTrial, ...], ports: Path) -> None:
+    def __init__(
+        self, box_ids: Sequence[str], ports: Path, with_gps: Iterable[str] = (), first_ns: int | None = None
+    ) -> None:
+        """`first_ns`: what a Box shows that is not in `with_gps`; None: the true time, without a bound."""
         super().__init__("boxes")
-        self._trials = trials
-        self.boxes = {
-            box_id: TrialBox(box_id, measurements=False) for trial in trials for box_id in trial.box_ids
-        }
+        self._with_gps, self._first_ns = frozenset(with_gps), first_ns
+        self.boxes = {box_id: TrialBox(box_id) for box_id in box_ids}
         self.paths = {box_id: ports / f"box{box_id}" for box_id in self.boxes}
         self.dark_ns: dict[str, tuple[int, int]] = {}
         self._cables = {box_id: Cable(path) for box_id, path in self.paths.items()}
@@ -50,12 +68,12 @@ class TrialBoxes(OwnThread):
     def start(self) -> None:
         monotonic_ns, now_ns = time.monotonic_ns(), time.time_ns()
         gps = RunClock(monotonic_ns, now_ns, GPS_UNCERTAINTY_NS, TimeSource.GPS)
-        free = RunClock(monotonic_ns, now_ns, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE)
-        self._start_ns, self._start_monotonic_ns = now_ns, monotonic_ns
-        for trial in self._trials:
-            for box_id in trial.box_ids:
-                self._cables[box_id].plug()
-                self.boxes[box_id].start(self._cables[box_id], gps if trial.has_gps else free)
+        first_ns = now_ns if self._first_ns is None else self._first_ns
+        free = RunClock(monotonic_ns, first_ns, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE)
+        self._start_ns = now_ns
+        for box_id, box in self.boxes.items():
+            self._cables[box_id].plug()
+            box.start(self._cables[box_id], gps if box_id in self._with_gps else free)
         super().start()
 
     def close(self) -> None:
@@ -74,19 +92,33 @@ class TrialBoxes(OwnThread):
             for box_id in box_ids:
                 (self._cables[box_id].unplug if out else self._cables[box_id].plug)()
 
-    def lose_supply(self, trial: SilenceTrial) -> None:
-        """Takes supply and mains from the trial's Boxes for `for_s`; a battery carries a Box through it."""
+    def lose_supply(self, box_ids: tuple[str, ...], for_s: float, has_battery: bool = False) -> None:
+        """Takes supply and mains from the Boxes for `for_s`; a battery carries a Box through it."""
         with self._lock:
-            for box_id in trial.dark_ids:
+            for box_id in box_ids:
                 box = self.boxes[box_id]
-                own = {"battery_s": 2 * trial.for_s} if trial.has_battery else {}
-                at_s, _ = box.lose_supply(trial.for_s, own)
-                source = box.source
-                assert isinstance(source, Generator)
-                if trial.has_battery:
-                    box.add_event(events.disturbance("interruption", 1.0, trial.for_s * 60.0, 0.0))
+                at_s, _ = box.lose_supply(for_s, {"battery_s": 2 * for_s} if has_battery else {})
+                if has_battery:
+                    box.add_event(events.disturbance("interruption", 1.0, for_s * 60.0, 0.0))
                 begin_ns = self._start_ns + round(at_s * 1e9)
-                self.dark_ns[box_id] = begin_ns, begin_ns + round(trial.for_s * 1e9)
+                self.dark_ns[box_id] = begin_ns, begin_ns + round(for_s * 1e9)
+
+    def dip(self, box_id: str, residual_percent: float, cycles: float) -> int:
+        """Makes a dip as soon as possible; returns its first sample, counted from the run's start."""
+        with self._lock:
+            placed = self.boxes[box_id].add_event(
+                events.disturbance("sag", 1.0 - residual_percent / 100.0, cycles)
+            )
+        assert not isinstance(placed, PlacedDisturbance)
+        return round(placed.start_cycles * RATE_HZ / NOMINAL_HZ)
+
+    def set_clock(self, box_id: str, source: TimeSource, ahead_s: float = 0.0) -> None:
+        """Sets a Box's clock: to the true time and some seconds; FREE: it knows no time, as after a start."""
+        start_ns = self._start_ns + round(ahead_s * 1e9)
+        if source is TimeSource.FREE and self._first_ns is not None:
+            start_ns = self._first_ns
+        with self._lock:
+            self.boxes[box_id].set_clock(start_ns, UNCERTAINTY_NS[source], source)
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_S):

@@ -22,7 +22,7 @@ class StoredRow:
     box_id: str
     start_ns: int
     end_ns: int
-    sequence: int
+    sequence: int | None
     metrics: dict[str, float]
 
 
@@ -51,10 +51,16 @@ def stored_rows(data_dir: Path) -> list[StoredRow]:
     if done.returncode:
         raise ServiceError(f"export of measurements: {done.stderr.strip()}")
     return [
-        StoredRow(str(row["box_id"]), int(row["start_ns"]), int(row["end_ns"]), int(row["sequence"]), more)
+        StoredRow(str(row["box_id"]), *_span_ns(row), row["sequence"], more)
         for row in json.loads(done.stdout)
         for more in ({} if row["crossing"] else _more(row),)
     ]
+
+
+def _span_ns(row: dict[str, Any]) -> tuple[int, int]:
+    """An original Box states only the end, in ms."""
+    end_ns = int(row["timestamp_ms"]) * 10**6 if row["end_ns"] is None else int(row["end_ns"])
+    return (end_ns if row["start_ns"] is None else int(row["start_ns"])), end_ns
 
 
 def _more(row: dict[str, Any]) -> dict[str, float]:

@@ -30,7 +30,7 @@ def play_silences(schedule: SilenceSchedule, folder: Path) -> ScheduleVerdict:
     verdict = ScheduleVerdict(schedule)
     try:
         with SilenceWorld(schedule, folder) as world:
-            judge(verdict, schedule, world.play())
+            judge(verdict, schedule, world.find_evidence())
     except (OpqError, OSError) as error:
         verdict.problems.append(f"{type(error).__name__}: {error}")
     verdict.figures["wall_s"] = round(time.monotonic() - begin_s, 1)

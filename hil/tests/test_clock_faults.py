@@ -1,0 +1,109 @@
+"""Clocks that are set in every way, with dips and losses of supply: each is found once, nothing else is."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from opq_hil.clock_faults.evidence import StoredEvents, StoredFinding, StoredWaveform, dips_percent
+from opq_hil.clock_faults.runner import CLOCK
+from opq_hil.clock_faults.schedule import (
+    APART_S,
+    AWAY_S,
+    KINDS,
+    SEEN_S,
+    STEP_S,
+    ClockDip,
+    ClockSchedules,
+    ClockStep,
+    ClockTrial,
+    draw_clocks,
+)  # fmt: skip
+from opq_hil.clock_faults.verdict import judge_clocks
+from opq_hil.clock_faults.world import ClockEvidence
+from opq_hil.gateway_faults.verdict import ScheduleVerdict
+from opq_hil.mains.events import disturbance
+from opq_hil.mains.generator import Generator
+
+S = 10**9
+
+
+def test_a_seed_always_draws_the_same_and_all_seeds_draw_every_way() -> None:
+    assert draw_clocks(7) == draw_clocks(7)
+    trials = [trial for seed in range(1, 26) for trial in draw_clocks(seed).trials]
+    kinds = Counter(trial.kind for trial in trials)
+    assert len(trials) == 200 and kinds.keys() == set(KINDS) and min(kinds.values()) >= 20
+    steps = [step.by_s for trial in trials for step in trial.steps]
+    assert min(map(abs, steps)) < 2 * STEP_S[0] and max(map(abs, steps)) > STEP_S[1] / 2
+    assert {step > 0 for step in steps} == {True, False} and {len(each.steps) for each in trials} == {1, 2}
+    for trial in trials:
+        moments = [dip.at_s for dip in trial.dips]
+        assert moments and all(b - a >= APART_S for a, b in pairwise(moments))
+        assert len({dip.residual_percent for dip in trial.dips}) == len(trial.dips)
+        if trial.dark is not None:
+            begin_s, end_s = trial.dark[0], sum(trial.dark)
+            assert not any(begin_s - AWAY_S[0] < at < end_s + AWAY_S[1] for at in moments)
+
+
+TRIAL = ClockTrial(
+    "gps_locks", 0, (ClockStep(5.0, -10.6),), (ClockDip(2.0, 60.0), ClockDip(7.0, 70.0)), (20.0, 14.0)
+)
+FOUND = (
+    StoredFinding("1", 1, "sag", 60.01, (1,), "", 0, S),
+    StoredFinding("1", 2, "sag", 69.99, (2,), "", 0, S),
+    StoredFinding("1", 3, "outage", None, (-1,), "", 0, S),
+)
+WAVES = {
+    (1, "1"): StoredWaveform(25_400, 25_800, 0, (60.0,)),
+    (2, "1"): StoredWaveform(25_400, 25_800, 0, (70.0, 40.0)),
+}
+
+
+def problems_of(
+    findings: tuple[StoredFinding, ...] = FOUND,
+    waves: dict[tuple[int, str], StoredWaveform] | None = None,
+    because: tuple[tuple[str, str], ...] = (("1", "silence: no supply"),),
+    withdrawn: tuple[str, ...] = (),
+) -> list[str]:
+    stored = StoredEvents(list(findings), WAVES if waves is None else WAVES | waves, list(because))
+    verdict = ScheduleVerdict(ClockSchedules(1, (TRIAL,)))
+    judge_clocks(verdict, (TRIAL,), ClockEvidence(stored, list(withdrawn)))
+    assert (verdict.figures["dips"], verdict.figures["outages"]) == (2, 1)
+    return verdict.problems
+
+
+def test_the_verdict_names_what_is_lost_doubled_false_or_has_other_samples() -> None:
+    assert problems_of() == []
+    again = replace(FOUND[1], incident=4)
+    for problems, wanted in (
+        (problems_of(FOUND[1:]), "dip to 60 % at 2 s: 0 incidents"),
+        (problems_of((*FOUND, again)), "dip to 70 % at 7 s: 2 incidents"),
+        (problems_of(FOUND[:2]), "its outage at 20 s is missing"),
+        (problems_of((*FOUND, replace(FOUND[2], incident=5, because="10796 s"))), "false: outage: 10796 s"),
+        (problems_of((*FOUND, replace(FOUND[0], incident=6, residual_percent=86.3))), "false: sag"),
+        (problems_of(withdrawn=("1",)), "reported and withdrawn"),
+        (problems_of(because=(("1", "silence: a"), ("1", "silence: b"))), "false trigger: silence: b"),
+        (problems_of(waves={(2, "1"): StoredWaveform(25_400, 25_800, 0, (60.0,))}), "show dips to [(60.0,)]"),
+        (problems_of(waves={(2, "1"): StoredWaveform(25_400, 13_000, 0, (70.0,))}), "13000 of 25400 samples"),
+        (problems_of((replace(FOUND[0], event_ids=(9,)), *FOUND[1:])), "no waveform is stored"),
+    ):
+        assert any(wanted in each for each in problems), (wanted, problems)
+
+
+def test_the_lowest_rms_of_a_waveform_is_that_of_its_dip() -> None:
+    made = Generator(seed=1)
+    made.add(disturbance("sag", 0.3, 10))
+    counts = made.counts(0, 12_000)
+    assert dips_percent(counts * made.v_per_lsb) == (pytest.approx(70.0, abs=0.1),)
+    assert dips_percent(counts[:200] * made.v_per_lsb) == ()
+
+
+def test_what_was_seen_with_a_real_box_is_right(tmp_path: Path) -> None:
+    """Each row of the table with the real gateway and cloud: two dips are two incidents, and nothing else."""
+    (document,) = CLOCK.play([0], tmp_path)
+    assert document["ok"], "\n".join(document["problems"])
+    figures = document["figures"]
+    assert (figures["dips_found"], figures["false"], figures["outages"]) == (2 * len(SEEN_S), 0, 0)
+    assert figures["clocks_set"] == len(SEEN_S)

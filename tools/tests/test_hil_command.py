@@ -12,7 +12,7 @@ from opq_hil.cloud_faults.schedule import draw_cloud
 from opq_hil.gateway_faults.runner import SeedLog
 from opq_hil.suites.catalogue import SCENARIOS
 from opq_proto.errors import ConfigError, OpqError
-from opq_tools.hil import command
+from opq_tools.hil import FAULTS, command
 
 
 def hil(*arguments: str | Path) -> Result:
@@ -21,7 +21,7 @@ def hil(*arguments: str | Path) -> Result:
 
 def test_the_list_as_json_is_one_document_with_every_scenario() -> None:
     rows = json.loads(hil("list", "--json").stdout)
-    assert [row["name"] for row in rows] == [*SCENARIOS, "gateway-faults", "cloud-faults", "silence-faults", "clock-faults"]
+    assert [row["name"] for row in rows] == [*SCENARIOS, *FAULTS]
     assert all(row["suite"] in "AB" and row["shows"] for row in rows)
 
 

@@ -244,7 +244,7 @@ def test_a_gateway_that_started_again_knows_where_its_ring_ended(boot_id: int) -
 
 
 @pytest.mark.parametrize("low_v", [0.0, 3.9])
-def test_samples_that_are_missing_while_the_box_is_on_its_battery_are_dark(low_v: float) -> None:
+def test_samples_that_a_gateway_lost_while_the_box_is_on_its_battery_are_dark(low_v: float) -> None:
     bench, blocks = Bench(), blocks_of(VOLTS[: 10 * RATE_HZ])
     bench.status.health = Health(0, None, low_v, 3.8, 0, 0, 0, 0, 0, 0, 0, 0)
     bench.feed(cut(blocks, (4, 99)))

@@ -91,7 +91,8 @@ class Continuity:
             part = min(known, missing)
             if part > 0:
                 missing -= part
-                reason = reason if supplied else GapReason.DARK
+                if reason is GapReason.GATEWAY and not supplied:
+                    reason = GapReason.DARK  # what took the Box's supply away took the gateway's, too
                 self._note(meter, block, reason, part * 1000 / block.rate_millihz)
         off_ns = block.t_ns - before.time_ns(block.first_sample)
         if not -CLOCK_STEP_NS <= off_ns <= CLOCK_STEP_NS:

@@ -96,7 +96,7 @@ def test_the_lowest_rms_of_a_waveform_is_that_of_its_dip() -> None:
     made = Generator(seed=1)
     made.add(disturbance("sag", 0.3, 10))
     counts = made.counts(0, 12_000)
-    assert dips_percent(counts * made.v_per_lsb) == (pytest.approx(70.0, abs=0.1),)
+    assert dips_percent(counts * made.v_per_lsb) == pytest.approx((70.0,), abs=0.1)
     assert dips_percent(counts[:200] * made.v_per_lsb) == ()
 
 

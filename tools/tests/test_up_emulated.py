@@ -83,7 +83,7 @@ def test_nothing_false_is_told_when_the_boxs_gps_locks_and_the_dip_after_it_is_w
         assert event is not None and record.short == {} and "silence" not in record.because
         (wave,) = event.waveforms
         assert len(wave.counts) >= (record.end_ns - record.start_ns) * wave.rate_millihz // 10**12
-        assert wave.gaps == () and dips_percent(wave.volts) == (pytest.approx(100 * DIP_SHARE, abs=0.5),)
+        assert wave.gaps == () and dips_percent(wave.volts) == pytest.approx((100 * DIP_SHARE,), abs=0.5)
         assert not [line for line in up.lines if "fallen silent" in line or "started again" in line]
 
 

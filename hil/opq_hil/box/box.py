@@ -262,10 +262,9 @@ class Box:
         until_s = supply.silent_until_s((now_ns - self.clock.monotonic_ns) / 1e9)
         if until_s is not None and self._silent_until_s is None:
             self._log.info("box.supply_lost")
-        was_silent, self._silent_until_s = self._silent_until_s is not None, until_s
+        self._silent_until_s = until_s
         if until_s is None:
-            missed = self._stamps.taken(now_ns) - self._next
-            self._came_back(now_ns, missed if was_silent else BLOCK_SAMPLES)
+            self._came_back(now_ns)
         return until_s is not None
 
     def _came_back(self, now_ns: int, within: int = BLOCK_SAMPLES) -> bool:
@@ -295,6 +294,8 @@ class Box:
         if late_ns <= STALL_S * 10**9:
             return False
         blocks = late_ns * self.source.rate_millihz // (10**12 * BLOCK_SAMPLES)
+        if self._came_back(now_ns, blocks * BLOCK_SAMPLES):
+            return False  # it had no supply for most of that time
         self._next += blocks * BLOCK_SAMPLES
         self.overruns += 1
         self.missing_samples += blocks * BLOCK_SAMPLES

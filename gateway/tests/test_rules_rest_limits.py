@@ -74,17 +74,23 @@ def test_queries_that_are_quiet_hold_nobody_up(house: House, monkeypatch: pytest
     monkeypatch.setattr(queries, "_PING_S", 60.0)
     house.ask("POST", "/streams", {"sql": 'CREATE STREAM d () WITH (TYPE="memory", DATASOURCE="d")'}, 201)
     query = b'{"sql": "SELECT * FROM d"}'
-    head = b"POST /query HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(query)
+    head = (
+        b"POST /query HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n"
+        % (
+            house.service.token.encode(),
+            len(query),
+        )
+    )
     with ExitStack() as open_ones:
         listening = [open_ones.enter_context(connected(house, head + query)) for _ in range(45)]
         for each in listening:
-            while b": begun" not in each.recv(4096):
-                pass
+            while b": begun" not in (received := each.recv(4096)):
+                assert received, "it ended the connection"
         assert len(house.ask("GET", "/rules")) == 45
         house.service.engine.topics.publish("d", [{"v": 1}])
         for each in listening:
-            while b'data: {"v":1}' not in each.recv(4096):
-                pass
+            while b'data: {"v":1}' not in (received := each.recv(4096)):
+                assert received, "it ended the connection"
     wait_for(lambda: house.ask("GET", "/rules") == [])
 
 

@@ -38,6 +38,8 @@ class Busy:
 
     def attach(self, *_: object) -> None: ...
 
+    def stalled(self, seconds: float) -> None: ...
+
     def round(self, events: int, now_s: float) -> None:
         self.rounds += 1
         self._clock[0] += self.takes_s

@@ -120,7 +120,9 @@ def test_with_an_account_its_rules_and_notifications_go(store: CloudStore) -> No
 
 
 def test_accounts_of_the_version_before_open(tmp_path: Path) -> None:
+    EmbeddedStore(tmp_path / "opq.db").close()  # accounts without their store are refused
     path = tmp_path / "accounts.db"
+    path.unlink(missing_ok=True)
     before = SqliteFile(path, ACCOUNTS_MIGRATIONS[:1], application_id=ACCOUNTS_APPLICATION_ID)
     account = {"account_id": "a", "email": "a@b.c", "name": "A", "role": "owner"}
     document = json.dumps({**account, "password_hash": "h", "created_ms": 1})

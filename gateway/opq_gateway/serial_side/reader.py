@@ -27,9 +27,11 @@ by 0.5 ms."""
 PROMPT_ROUND_S = 0.047 / 3
 """Period where a Measurement leaves at its window's end: 47 fiftieths of a block."""
 MIN_PAUSE_S = 0.001
-STALL_S = 0.5
+STALL_S = 0.25
 """A longer time between two rounds is a standstill of the gateway: what is lost in it is not the line's
-fault. A tty holds 0.7 s of a Box's data, so shorter ones lose nothing."""
+fault. It is the time of several rounds; a Box's own buffer and a tty may hold no more."""
+LOGGED_S = 1.0
+"""Shorter standstills are only counted."""
 END_S = 1.0
 """At the end of the gateway, what is being sent again may take this long."""
 LONG_S = 0.05
@@ -97,7 +99,8 @@ class SerialReader:
         """Serves every port once."""
         stalled_s = now_s - self._ended_s
         if stalled_s > STALL_S:
-            self._log.warning("gateway.stalled", seconds=round(stalled_s, 1))
+            if stalled_s > LOGGED_S:
+                self._log.warning("gateway.stalled", seconds=round(stalled_s, 1))
             for station in self._stations:
                 station.stalled(stalled_s)
         ready = dict(self._poll.poll(0))

@@ -62,13 +62,16 @@ class _Quiet(SimpleHTTPRequestHandler):
 class Rules:
     """`opq-gateway rules` as a process, its REST, and what it logs."""
 
-    def __init__(self, folder: Path) -> None:
-        port = free_port()
+    def __init__(self, folder: Path, database: MariaDb) -> None:
+        port, config = free_port(), folder.with_suffix(".toml")
+        config.write_text(f'[plugins]\nnetwork = ["tcp:{database.port}"]\n')
         command = [
             sys.executable,
             "-m",
             "opq_gateway",
             "rules",
+            "--config",
+            str(config),
             "--data-dir",
             str(folder),
             "--port",
@@ -114,8 +117,8 @@ class Rules:
 
 
 @pytest.fixture
-def rules(tmp_path: Path) -> Iterator[Rules]:
-    made = Rules(tmp_path / "rules")
+def rules(tmp_path: Path, database: MariaDb) -> Iterator[Rules]:
+    made = Rules(tmp_path / "rules", database)
     yield made
     made.kill()
 

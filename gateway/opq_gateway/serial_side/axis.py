@@ -105,9 +105,9 @@ class Axis:
         """The gateway stood still until now; holes from this time on are its own."""
         first = self.line.expected
         if first is not None:
-            first = max(first, self.line.newest_end)
             samples = round((seconds + STALL_BESIDE_S) * self._hello.rate_millihz / 1000)
-            self._own_holes.append((first, first + samples, STOOD_STILL))
+            end = max(first, self.line.newest_end) + samples
+            self._own_holes.append((first, end, STOOD_STILL))
 
     def tick(self) -> list[Output]:
         """Gives up a hole after LONGEST_SILENCE_S without samples, so that the blocks after it leave."""

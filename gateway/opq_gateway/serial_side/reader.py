@@ -63,8 +63,8 @@ class SerialReader:
         self._rests_until_s: dict[BoxStation, float] = {}
         self._poll = select.poll()
         self._stations: list[BoxStation] = []
-        self._ended_s = math.inf
-        """When the last round ended."""
+        self._began_s = math.inf
+        """When the last round began: it may itself have stood still."""
         self._log = log.get(service="gateway")
 
     def add(self, station: BoxStation, intake: StationListener) -> None:
@@ -97,7 +97,7 @@ class SerialReader:
 
     def round(self, now_s: float) -> None:
         """Serves every port once."""
-        stalled_s = now_s - self._ended_s
+        stalled_s, self._began_s = now_s - self._began_s, now_s
         if stalled_s > STALL_S:
             if stalled_s > LOGGED_S:
                 self._log.warning("gateway.stalled", seconds=round(stalled_s, 1))
@@ -120,7 +120,6 @@ class SerialReader:
             elif rests:
                 rests.pop(station, None)
             before_s = after_s
-        self._ended_s = self._monotonic_s()
 
     def _failed(self, station: BoxStation) -> None:
         station.counters.add("failures")

@@ -14,11 +14,12 @@ from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai_settings import TriggeringServiceSection as Config
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.trends.availability import covered_by_trend, measured_share
 from opq_cloud.store.trends.pyramid import merged
 from opq_proto import log
-from opq_proto.continuity import CONTINUITY_METRICS, FLAGGED
+from opq_proto.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED
 from opq_proto.flagged import flags_of_trend
-from opq_proto.messages import Measurement, Metric, TimeSource, Trend
+from opq_proto.messages import TREND_MS, Measurement, Metric, TimeSource, Trend
 
 MINUTE_MS = 7_200_000
 
@@ -164,7 +165,7 @@ def test_what_happened_before_a_measurement_is_no_quantity_of_a_trend() -> None:
     open_minutes = trends.Trends()
     open_minutes.add(replace(row, metrics={**row.metrics, **rare}), 0.0)
     (trend,) = open_minutes.due(1e3)
-    assert set(trend.metrics) == {"rms", "f", FLAGGED}
+    assert set(trend.metrics) == {"rms", "f", FLAGGED, CLOCK_SET}, "the time that was jumped over is no hole"
 
 
 def test_the_time_of_a_minute_is_never_longer_than_the_minute() -> None:
@@ -179,3 +180,20 @@ def test_the_time_of_a_minute_is_never_longer_than_the_minute() -> None:
     ((trend, again),) = open_minutes.over(1e3)
     assert trend.covered_ms == 60_000
     assert again, "it is made again of the stored ones"
+
+
+def test_the_time_that_a_clock_jumped_over_is_no_hole_once_its_minute_is_stored() -> None:
+    """Half an hour forward: a Box that went on measuring measured all of the hour."""
+    zero_ms, rows = 1_700_000_040_000 // TREND_MS * TREND_MS, list[Measurement]()
+    for second in (*range(0, 600), *range(2400, 3600)):
+        start_ns = (zero_ms + 1000 * second) * 1_000_000
+        step = {"clock_set_s": Metric(1800.0, 1800.0, 1800.0)} if second == 2400 else {}
+        metrics = {"rms": Metric(230.0, 230.0, 230.0), **step}
+        end_ms = zero_ms + 1000 * (second + 1)
+        rows.append(Measurement("1", end_ms, metrics, start_ns, start_ns + 10**9))
+    minutes: dict[int, list[Measurement]] = {}
+    for row in rows:
+        minutes.setdefault(row.timestamp_ms // TREND_MS * TREND_MS, []).append(row)
+    spans = [covered_by_trend(trends.trend_of("1", start_ms, own)[0]) for start_ms, own in minutes.items()]
+    share = measured_share(spans, zero_ms, zero_ms + 3_600_000, zero_ms)
+    assert share is not None and share >= 0.99

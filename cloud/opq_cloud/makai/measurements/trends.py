@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.measurements.minute_columns import NEVER_NS, MinuteColumns, OpenMetrics
-from opq_proto.continuity import CONTINUITY_METRICS, FLAGGED, FORMER_MISSING, RESTART
+from opq_proto.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED, FORMER_MISSING, RESTART
 from opq_proto.counted_once import counted_once
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.flagged import flags_of, widens_limits
@@ -28,8 +28,9 @@ LATE_S = 5.0
 SILENT_S = 65.0
 """The minute of a Box that stopped is closed after this."""
 MAX_OPEN = 10_000
-OF_ONE_MOMENT = (CONTINUITY_METRICS | {RESTART, FORMER_MISSING}) - {FLAGGED}
-"""Metrics that report what happened before a Measurement; they have no mean over a minute."""
+OF_ONE_MOMENT = (CONTINUITY_METRICS | {RESTART, FORMER_MISSING}) - {FLAGGED, CLOCK_SET}
+"""Metrics that report what happened before a Measurement; they have no mean over a minute. A clock that was
+set stays: the time that it jumped over is no hole (`store/trends/availability.py`)."""
 OVERFULL_NS = 62 * 10**9
 """A minute with more has some seconds twice, or a long window of idle mode: it is made again."""
 NEIGHBOUR_MS = 2_000

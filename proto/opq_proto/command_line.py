@@ -7,7 +7,7 @@ CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number fro
 import importlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -28,6 +28,11 @@ _EXTRA = re.compile(r"(?s)Got unexpected extra arguments? \((.*)\)$")
 
 class CommandGroup(click.Group):
     """A `click.Group`; wrong use of it, or of any command in it, ends with code 2 and one line."""
+
+    def __init__(self, *args: Any, removed: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        """`removed`: name of a command of an earlier version -> the sentence that says what to do instead."""
+        super().__init__(*args, **kwargs)
+        self.removed = removed or {}
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -97,6 +102,9 @@ def _words(error: click.UsageError) -> str:
         return _parameter_words(error)
     unknown = _NO_COMMAND.match(error.message)
     if unknown and error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        instead = getattr(error.ctx.command, "removed", {}).get(unknown[1])
+        if instead:
+            return f"{unknown[1]} was removed; {instead}"
         import difflib  # for a command that is misspelt; no running service needs it
 
         names = error.ctx.command.list_commands(error.ctx)

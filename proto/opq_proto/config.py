@@ -14,6 +14,7 @@ one line of help; `opq_proto.config_sample` prints the sample file from them.
         uplink: Uplink  # required, since a key in it is
         clock: Clock = Clock()  # a frozen default is shared safely
         box: tuple[Box, ...] = ()  # [[box]]
+        REMOVED: ClassVar = {"proxy": "give the proxy's address as uplink.endpoint"}
 """
 
 import dataclasses
@@ -137,11 +138,7 @@ def _known(
     kept: dict[str, Any] = {}
     for key, value in table.items():
         if key not in fields:
-            import difflib  # for a key that is misspelt; no running service needs it
-
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else "allowed: " + ", ".join(fields)
-            problems.append(Problem((*path, key), f"unknown key; {hint}"))
+            problems.append(Problem((*path, key), _unknown(cls, key, fields)))
             continue
         inner = table_of(fields[key].annotation)
         item = item_of(fields[key].annotation)
@@ -154,6 +151,18 @@ def _known(
             ]
         kept[key] = value
     return kept
+
+
+def _unknown(cls: type[Any], key: str, fields: Fields) -> str:
+    """Returns the text for a key that `cls` does not have, or had in an earlier version."""
+    instead = getattr(cls, "REMOVED", {}).get(key)
+    if instead:
+        return f"was removed; {instead}"
+    import difflib  # for a key that is misspelt; no running service needs it
+
+    near = difflib.get_close_matches(key, fields, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else "allowed: " + ", ".join(fields)
+    return f"unknown key; {hint}"
 
 
 def _plain(value: Any) -> Any:

@@ -163,10 +163,10 @@ def test_a_box_that_falls_silent_is_reported_once_and_again_when_it_is_back() ->
     watch.accept_measurement({"box_id": "3"}, 10**9)
     watch.accept_measurement({"box_id": "1", "age_ms": 500, "silent_after_ms": 10_000}, 9 * 10**9)
     assert watch.changes(11 * 10**9) == []
-    assert watch.changes(12 * 10**9) == [("2", "has fallen silent")]
+    assert watch.changes(12 * 10**9) == ["Box 2 has fallen silent"]
     assert watch.changes(13 * 10**9) == []
     watch.accept_measurement({"box_id": "2", "age_ms": 0, "silent_after_ms": 10_000}, 14 * 10**9)
-    assert watch.changes(14 * 10**9) == [("2", "reports again")]
+    assert watch.changes(14 * 10**9) == ["Box 2 reports again"]
 
 
 def test_a_box_whose_data_come_later_and_later_is_late_with_the_number_and_never_silent() -> None:
@@ -177,12 +177,26 @@ def test_a_box_whose_data_come_later_and_later_is_late_with_the_number_and_never
         facts = {"age_ms": 0, "silent_after_ms": 11_000, "late_ms": late_ms if late_ms >= 10_000 else 0}
         watch.accept_measurement({"box_id": "1", **facts}, second * 10**9)
         said += watch.changes(second * 10**9)
-    assert [words.partition(":")[0] for _, words in said] == [
-        "is late by 10 s", "is late by 58 s", "is late by 117 s", "is late by 233 s",
+    assert [line.partition(":")[0] for line in said] == [
+        "Box 1 is late by 10 s", "Box 1 is late by 58 s", "Box 1 is late by 117 s", "Box 1 is late by 233 s",
     ]  # fmt: skip
     watch.accept_measurement({"box_id": "1", "age_ms": 0, "silent_after_ms": 10, "late_ms": 0}, 400 * 10**9)
-    assert watch.changes(400 * 10**9) == [("1", "is no longer late")]
-    assert watch.changes(401 * 10**9) == [("1", "has fallen silent")], "nothing arrives any more"
+    assert watch.changes(400 * 10**9) == ["no Box is late any more"]
+    assert watch.changes(401 * 10**9) == ["Box 1 has fallen silent"], "nothing arrives any more"
+
+
+def test_boxes_that_a_slow_machine_delays_together_are_one_line() -> None:
+    watch, said = SilenceWatch(), []
+    for second in range(1, 300):
+        for box_id in range(1, 13):
+            late_ms = 100 * second * box_id if box_id > 3 else 0
+            facts = {"age_ms": 0, "silent_after_ms": 11_000, "late_ms": late_ms if late_ms >= 10_000 else 0}
+            watch.accept_measurement({"box_id": str(box_id), **facts}, second * 10**9)
+        said += watch.changes(second * 10**9)
+    assert [line.partition(":")[0] for line in said] == [
+        "Box 12 is late by 11 s", "9 of 12 Boxes are late by up to 83 s",
+        "9 of 12 Boxes are late by up to 167 s", "9 of 12 Boxes are late by up to 335 s",
+    ]  # fmt: skip
 
 
 def test_only_a_start_after_another_is_one_again() -> None:

@@ -109,8 +109,6 @@ class _BoxSilence:
     late_ms: int = 0
     """How late its last Measurement came; 0 where it was not late."""
     silent: bool = False
-    late_reported_ms: int = 0
-    lateness_reported_ns: int = -LATENESS_EVERY_NS
 
 
 class SilenceWatch:
@@ -122,6 +120,8 @@ class SilenceWatch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._boxes: dict[str, _BoxSilence] = {}
+        self._late_reported_ms = 0
+        self._lateness_reported_ns = -LATENESS_EVERY_NS
 
     def accept_measurement(self, facts: Mapping[str, Any], moment_ns: int) -> None:
         """Notes a `measurement` of the live feed; ignores one without the required keys."""
@@ -140,26 +140,34 @@ class SilenceWatch:
             box.last_ns = max(box.last_ns, moment_ns - age_ms * 10**6)
             box.silent_after_ns, box.late_ms = silent_after_ms * 10**6, late_ms
 
-    def changes(self, now_ns: int) -> list[tuple[str, str]]:
-        """(Box, what it does now) of those that fell silent, report again or are later than before."""
+    def changes(self, now_ns: int) -> list[str]:
+        """A line for each Box that fell silent or reports again, and one if they are later than before."""
         with self._lock:
             found = ((box_id, _change(box, now_ns)) for box_id, box in self._boxes.items())
-            return [(box_id, words) for box_id, words in found if words]
+            lines = [f"Box {box_id} {words}" for box_id, words in found if words]
+            lateness = self._lateness(now_ns)
+        return [*lines, lateness] if lateness else lines
+
+    def _lateness(self, now_ns: int) -> str:
+        """One line for all late Boxes, once a minute at most: a slow machine delays them together."""
+        late = {box_id: box.late_ms for box_id, box in self._boxes.items() if box.late_ms and not box.silent}
+        most_ms = max(late.values(), default=0)
+        grew, ended = most_ms > 2 * self._late_reported_ms, not late and self._late_reported_ms
+        if not (grew or ended) or now_ns - self._lateness_reported_ns < LATENESS_EVERY_NS:
+            return ""
+        self._late_reported_ms, self._lateness_reported_ns = most_ms, now_ns
+        if ended:
+            return "no Box is late any more"
+        who = (
+            f"Box {next(iter(late))} is" if len(late) == 1 else f"{len(late)} of {len(self._boxes)} Boxes are"
+        )
+        upto = "" if len(late) == 1 else "up to "
+        return f"{who} late by {upto}{most_ms / 1000:.0f} s: the data arrive so long after their time"
 
 
 def _change(box: _BoxSilence, now_ns: int) -> str:
-    """Notes the state of a Box; returns words where it changed: of lateness once a minute at most."""
+    """Notes whether a Box is silent; returns words where that changed."""
     was_silent, box.silent = box.silent, now_ns - box.last_ns > box.silent_after_ns
-    if box.silent:
-        return "" if was_silent else "has fallen silent"
-    if was_silent:
-        return "reports again"
-    if now_ns - box.lateness_reported_ns < LATENESS_EVERY_NS:
+    if box.silent == was_silent:
         return ""
-    grew, ended = box.late_ms > 2 * box.late_reported_ms, not box.late_ms and box.late_reported_ms
-    if not (grew or ended):
-        return ""
-    box.lateness_reported_ns, box.late_reported_ms = now_ns, box.late_ms
-    if ended:
-        return "is no longer late"
-    return f"is late by {box.late_ms / 1000:.0f} s: its data arrive so long after their time"
+    return "has fallen silent" if box.silent else "reports again"

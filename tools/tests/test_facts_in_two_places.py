@@ -16,7 +16,8 @@ from opq_cloud.makai.shares import further_share
 from opq_cloud.mauka.joining import onset_rule
 from opq_cloud.notifications import incident_watch, outbox, rows_endpoint, webhook_channel
 from opq_cloud.store.records import lease
-from opq_cloud.view import connections, waveform_requests
+from opq_cloud.view import service as view_service
+from opq_cloud.view import waveform_requests
 from opq_cloud.view.accounts import account_pages, forms, passwords, sign_in
 from opq_cloud.view.administration import box_client
 from opq_cloud.view.rest import answers, rest_app
@@ -51,7 +52,6 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 POLICY, LIMITS = Policy(), Policy().limits
 CLOUD, GATEWAY = CloudConfig(), GatewayConfig(box=(BoxSection(id="1", port="/dev/ttyUSB0"),))
 ASKING, EVENTS = CLOUD.triggering_service.asking, CLOUD.event_service
-VIEW = connections.ConnectionLimits()
 MIB, KIB, MB, S = 1 << 20, 1 << 10, 10**6, 10**9
 PAUSES = [f"{pause:g}" for pause in guard.PAUSES_S]
 SAID: dict[str, list[str]] = {
@@ -129,10 +129,7 @@ SAID: dict[str, list[str]] = {
     "security.md": [
         f"{passwords.MIN_CHARACTERS} characters or more",
         f"{forms.MAX_FORM_BYTES // KIB} kB for a form",
-        f"{VIEW.request_s:g} s for head and body, a second more for each "
-        f"{connections.BODY_BYTES_PER_S // KIB} kB of body",
-        f"{VIEW.most_waiting}, and {VIEW.most_between} answered ones",
-        f"{VIEW.most_beside_streams:,} in addition to the live feeds",
+        f"{view_service.CONNECTIONS_BESIDE_STREAMS:,} in addition to the live feeds",
         f"{sign_in.MAX_SESSIONS} per account",
     ],
     "gateway.md": [

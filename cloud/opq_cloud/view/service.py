@@ -19,7 +19,6 @@ from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.visitors import Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses, service_addresses
 from opq_cloud.view.app import create_app
-from opq_cloud.view.connections import ConnectionLimits, ViewConnections
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard, allowed_hosts, listen_address
 from opq_cloud.view.languages import NO_BABEL, NO_LANGUAGES, Languages
@@ -38,6 +37,8 @@ LAST_ANSWERS_S = 1
 """Requests that are being answered at the stop have this long."""
 SEND_BUFFER_BYTES = 131_072
 """The kernel's buffer for an answer that is not read (Linux doubles it); otherwise up to 4 MB."""
+CONNECTIONS_BESIDE_STREAMS = 1000
+"""Connections in addition to the live feeds; a request on a further one is answered with 503."""
 
 
 class View:
@@ -64,7 +65,7 @@ class View:
         self._addresses = addresses or ServiceAddresses()
         self._reanalyses = reanalyses
         self.counters = ServiceCounters()
-        self.limits = ConnectionLimits()
+        self.connections_beside_streams = CONNECTIONS_BESIDE_STREAMS
         self.url: str | None = None
         """The address of the page, known once the port is bound."""
 
@@ -94,7 +95,7 @@ class View:
             )
             over_tls = (self._config.public_url or "").startswith("https://")
             guarded = ViewGuard(create_app(context), allowed_hosts(self._config), over_tls, self.counters)
-            connections = ViewConnections(self.counters, self._config.live_streams, self.limits)
+            most_open = self._config.live_streams + self.connections_beside_streams
             ended = threading.Event()
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
                 reading = pool.submit(reader.run, _Either(stop, ended))
@@ -102,7 +103,7 @@ class View:
                 if self._reanalyses is not None:
                     self._reanalyses.watch(lambda job: note_end(store.people, job))
                 try:
-                    asyncio.run(_serve(guarded, listener, hub, connections, ended, stop, ready))
+                    asyncio.run(_serve(guarded, listener, hub, most_open, ended, stop, ready))
                 finally:
                     ended.set()
                     mailer.close()
@@ -135,7 +136,7 @@ async def _serve(
     app: ViewGuard,
     listener: socket.socket,
     hub: LiveHub,
-    connections: ViewConnections,
+    most_open: int,
     ended: threading.Event,
     stop: threading.Event,
     ready: threading.Event | None,
@@ -143,13 +144,14 @@ async def _serve(
     server = _Server(
         uvicorn.Config(
             app,
-            http=connections.protocol,  # type: ignore[arg-type]  # a class by its text; it is called alone
+            http="h11",
             ws="none",
             lifespan="off",
             log_config=None,
             log_level="critical",  # failed requests are logged by app.py
             access_log=False,
             server_header=False,
+            limit_concurrency=most_open,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=LAST_ANSWERS_S,
         )
@@ -158,7 +160,6 @@ async def _serve(
     while not (stop.is_set() or ended.is_set() or serving.done()):
         if server.started and ready is not None and not ready.is_set():
             ready.set()
-        connections.check()
         await asyncio.sleep(STOP_CHECK_S if server.started else 0.005)
     hub.close()
     server.should_exit = True

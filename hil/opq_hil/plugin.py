@@ -28,8 +28,6 @@ if TYPE_CHECKING:  # loaded by the tests that use them
     from opq_proto.keys import KeyFolder
 
 WALL_LIMIT_S = 900.0
-SMOKE = "test_stock_qemu_smoke.py"
-"""The tests that run on QEMU as distributions ship it."""
 _absent = pytest.StashKey[str]()
 
 
@@ -109,33 +107,14 @@ def foreign_boxes() -> Iterator[ForeignBoxes]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Reports what did not run because there is no emulator, since a skip is easily overlooked.
-
-    On stock QEMU the smoke suite runs (hil/README.md): the summary reports its result, and that the rest did
-    not run.
-    """
+    """Reports what did not run because there is no emulator, since a skip is easily overlooked."""
     why = config.stash.get(_absent, "")
-    reasons = (why, *ABSENT) if why else ABSENT
+    reasons = (why, ABSENT) if why else (ABSENT,)
     skipped = terminalreporter.stats.get("skipped", [])
     absent = [report for report in skipped if any(reason in str(report.longrepr) for reason in reasons)]
     if not why and not absent:
         return
-    smoke = {
-        outcome: sum(SMOKE in report.nodeid for report in terminalreporter.stats.get(outcome, []))
-        for outcome in ("passed", "failed", "error", "skipped")
-    }
-    ran = smoke["passed"] + smoke["failed"]
-    title = "THE FIRMWARE DID NOT RUN" + (" ON OUR QEMU: ONLY THE SMOKE SUITE DID" if ran else "")
-    terminalreporter.section(title, red=True)
-    terminalreporter.write_line(why or "no emulator with our machine")
-    if ran:
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in smoke.items() if count)
-        terminalreporter.write_line(
-            f"smoke suite on stock QEMU: {counts}; no sampling, no time, no update in it"
-        )
-    else:
-        terminalreporter.write_line(
-            "nor did the smoke suite on stock QEMU (hil/tests/test_stock_qemu_smoke.py)"
-        )
+    terminalreporter.section("THE FIRMWARE DID NOT RUN", red=True)
+    terminalreporter.write_line(why or ABSENT)
     for report in absent:
         terminalreporter.write_line(f"not run: {report.nodeid or report.longrepr[0]}")

@@ -208,14 +208,7 @@ def test_a_live_box_ends_when_nobody_listens(backend: Qemu, image: Image, tmp_pa
     assert (tmp_path / "run" / "report.json").exists()
 
 
-def test_a_qemu_without_our_machine_says_what_it_cannot(tmp_path: Path) -> None:
-    stock = QemuBinary(tmp_path / "qemu-system-arm", "stock", "QEMU 7.2", "no compiler")
-    why = Qemu(quiet=True, _found=[stock]).why_not(World(NS))
-    assert why == "only QEMU 7.2, without our machine: no compiler"
-    assert "cannot be built" in (Qemu(quiet=True, _found=[None]).why_not(None) or "")
-
-
-def test_a_given_binary_is_taken_and_known_for_what_it_is(
+def test_a_given_binary_without_our_machine_is_refused_with_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in = tmp_path / "qemu-system-arm"
@@ -224,35 +217,30 @@ def test_a_given_binary_is_taken_and_known_for_what_it_is(
     )
     stand_in.chmod(0o755)
     monkeypatch.setenv("OPQ_QEMU", str(stand_in))
-    found = qemu_build.find_qemu()
-    assert found is not None
-    assert (found.path, found.kind, found.version) == (
-        stand_in,
-        "stock",
-        "QEMU 9.9",
-    )
+    want = f"our QEMU is not here: OPQ_QEMU={stand_in} is QEMU 9.9, without our machine opqbox"
+    assert Qemu(quiet=True).why_not(World(NS)) == want
+    monkeypatch.setenv("OPQ_QEMU", str(tmp_path / "nothing"))
+    absent = Qemu(quiet=True)
+    assert "nothing does not run" in (absent.why_not(None) or "")
+    assert (absent.binary, absent.version) == (None, "no QEMU")
 
 
-def test_where_ours_cannot_be_built_the_machines_own_is_taken_and_the_reason_kept(
+def test_where_ours_cannot_be_built_the_reason_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    searches = []
+
     def refuses(*arguments: object, **options: object) -> QemuBinary:
+        searches.append(1)
         raise BuildError("programs for building QEMU are missing: sudo apt install flex")
 
-    stand_in = tmp_path / "qemu-system-arm"
-    stand_in.write_text('#!/bin/sh\necho "QEMU emulator version 7.2"\n')
-    stand_in.chmod(0o755)
     monkeypatch.setattr(qemu_build, "make", refuses)
     monkeypatch.delenv("OPQ_QEMU", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    reports: list[str] = []
-    found = qemu_build.find_qemu(reports.append)
-    assert found is not None
-    assert (found.path, found.kind) == (stand_in, "stock")
-    assert "sudo apt install flex" in found.why
-    assert "sudo apt install flex" in reports[0]
-    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert qemu_build.find_qemu() is None
+    backend = Qemu(quiet=True)
+    assert (backend.why_not(None) or "").endswith("sudo apt install flex")
+    with pytest.raises(BackendError, match=r"our QEMU is not here: .*sudo apt install flex"):
+        backend.run(Image("opqbox", tmp_path / "echo.bin", "spi2"), World(NS), tmp_path, wall_limit_s=1.0)
+    assert len(searches) == 1
 
 
 def test_missing_tools_are_one_apt_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,5 @@ def prepare(report: Callable[[str], None], emulators: Collection[str] = ("qemu",
     for name in sorted(set(emulators) - {"qemu"}):
         backend(name)  # found, not built
     if "qemu" in emulators:
-        binary = qemu_build.find_qemu(report)
-        if binary is None or binary.kind != qemu_build.MACHINE:
-            qemu_build.make(report)  # raises with the reason and what to install
+        qemu_build.find_qemu(report)
     return firmware_for(boards=(BOARD,), report=report)[BOARD].image.flash

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from opq_hil.backends.backend import BackendError, EmulatorClock, FirmwareRun, Image, LiveBox, WallLimitError
+from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.processes import end_group, ended_with_parent
-from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find_qemu
+from opq_hil.backends.qemu_build import MACHINE, BuildError, QemuBinary, find_qemu
 from opq_hil.world.capture import read_log
 from opq_hil.world.world import NS, World
 
@@ -35,8 +36,8 @@ CLOCK = "virtual-ns"
 """Property of our machine that holds its time."""
 STOPPED = "stopped"
 """End of a run in the report when neither the world nor the firmware ended it, but a signal."""
-ABSENT = ("there is no QEMU", "without our machine", "our QEMU is not here")
-"""Each reason for not having our emulator contains one of these."""
+ABSENT = "our QEMU is not here"
+"""Each reason for not having our emulator contains this."""
 _PTY = re.compile(r"char device redirected to (\S+) \(label serial0\)")
 
 
@@ -49,7 +50,8 @@ class Qemu:
     wall_factor: float = 1.0
     start_s: float = 0.15
     quiet: bool = False
-    _found: list[QemuBinary | None] = field(default_factory=list)
+    _found: list[QemuBinary | str] = field(default_factory=list)
+    """The binary, or why there is none, after the first search."""
 
     @property
     def boards(self) -> tuple[str, ...]:
@@ -57,23 +59,26 @@ class Qemu:
 
     @property
     def binary(self) -> QemuBinary | None:
-        """The binary to run; None if there is no QEMU at all."""
-        if not self._found:
-            self._found.append(find_qemu(_silent if self.quiet else _print))
-        return self._found[0]
+        """The binary to run; None where `why_not` has the reason."""
+        found = self._search()
+        return None if isinstance(found, str) else found
 
     @property
     def version(self) -> str:
         return self.binary.version if self.binary else "no QEMU"
 
     def why_not(self, world: World | None) -> str | None:
-        """The reason why no world can be played; stock QEMU lacks our machine."""
-        found = self.binary
-        if found is None:
-            given = os.environ.get("OPQ_QEMU")
-            lost = f"OPQ_QEMU={given} is none that runs" if given else "and ours cannot be built"
-            return f"{ABSENT[0]}, {lost}: python -m opq_hil.backends.qemu_build"
-        return f"only {found.version}, {ABSENT[1]}: {found.why}" if found.kind != MACHINE else None
+        """The reason why no world can be played."""
+        found = self._search()
+        return f"{ABSENT}: {found}" if isinstance(found, str) else None
+
+    def _search(self) -> QemuBinary | str:
+        if not self._found:
+            try:
+                self._found.append(find_qemu(_silent if self.quiet else _print))
+            except (BuildError, SourceError) as problem:
+                self._found.append(str(problem))
+        return self._found[0]
 
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
@@ -137,10 +142,10 @@ class Qemu:
                 _end(process)
 
     def _needed(self) -> QemuBinary:
-        why = self.why_not(None)
-        if why or self.binary is None:
-            raise BackendError(why or "no QEMU")
-        return self.binary
+        found = self._search()
+        if isinstance(found, str):
+            raise BackendError(f"{ABSENT}: {found}")
+        return found
 
 
 def _read_report(path: Path) -> Mapping[str, Any]:

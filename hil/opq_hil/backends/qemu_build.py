@@ -62,29 +62,20 @@ class MissingToolError(BuildError):
 
 @dataclass(frozen=True, slots=True)
 class QemuBinary:
-    """A `qemu-system-arm`. `kind`: "opqbox" has our machine; "stock" is enough for a smoke test."""
+    """A `qemu-system-arm` with our machine."""
 
     path: Path
-    kind: str
     version: str
-    why: str = ""
-    """Why only the stock binary was found."""
 
 
-def find_qemu(report: Report = lambda text: None) -> QemuBinary | None:
-    """Our QEMU, built first if needed; else the machine's own, with the reason; None if there is neither.
+def find_qemu(report: Report = lambda text: None) -> QemuBinary:
+    """The binary that `OPQ_QEMU` names, used unchanged; else our QEMU, built first if needed.
 
-    `OPQ_QEMU` names a binary that is used unchanged.
+    Raises:
+        BuildError, SourceError: it is not available; the text says what to do.
     """
     given = os.environ.get("OPQ_QEMU")
-    if given:
-        return _probe(Path(given), "OPQ_QEMU")
-    try:
-        return make(report)
-    except (BuildError, SourceError) as problem:
-        stock = shutil.which("qemu-system-arm")
-        report(f"our QEMU is not to be had: {problem}")
-        return _probe(Path(stock), str(problem)) if stock else None
+    return _given(Path(given)) if given else make(report)
 
 
 def make(report: Report = lambda text: None, *, build: bool = True) -> QemuBinary:
@@ -107,14 +98,11 @@ def make(report: Report = lambda text: None, *, build: bool = True) -> QemuBinar
                 _build(source, binary, report)
                 _tidy(cache, source, binary)
     os.utime(binary.parent)
-    return QemuBinary(
-        binary,
-        "opqbox",
-        f"QEMU {source.version.split('%3a')[-1]} with machine {MACHINE}, {binary.parent.name}",
-    )
+    version = source.version.split("%3a")[-1]
+    return QemuBinary(binary, f"QEMU {version} with machine {MACHINE}, {binary.parent.name}")
 
 
-def _probe(path: Path, why: str) -> QemuBinary | None:
+def _given(path: Path) -> QemuBinary:
     try:
         output = subprocess.run(
             (path, "-M", "help"), capture_output=True, text=True, timeout=30, check=True
@@ -122,10 +110,12 @@ def _probe(path: Path, why: str) -> QemuBinary | None:
         version = subprocess.run(
             (path, "--version"), capture_output=True, text=True, timeout=30, check=True
         ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    kind = "opqbox" if re.search(rf"^{MACHINE}\b", output, re.MULTILINE) else "stock"
-    return QemuBinary(path, kind, version.splitlines()[0].replace(" emulator version", ""), why)
+    except (OSError, subprocess.SubprocessError) as problem:
+        raise BuildError(f"OPQ_QEMU={path} does not run: {problem}") from problem
+    name = version.partition("\n")[0].replace(" emulator version", "")
+    if not re.search(rf"^{MACHINE}\b", output, re.MULTILINE):
+        raise BuildError(f"OPQ_QEMU={path} is {name}, without our machine {MACHINE}")
+    return QemuBinary(path, name)
 
 
 def _fetched_before(cache: Path) -> SourceTree:

@@ -55,13 +55,16 @@ COMMANDS = {
     "ruleset": ("opq_tools.rules.ruleset", "All streams, tables and rules, into a file and back."),
     "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack, install, replace."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
-    "plan": ("opq_tools.plan.command", "Machines for many Boxes: cores, descriptors, memory, disk."),
     "config": ("opq_tools.config", "Check configuration files; all problems at once."),
 }
 """Name -> (module that has the `command`, its line in the list)."""
+REMOVED = {"plan": "the table and the formula for many Boxes are in docs/plan.md"}
+"""Name of a command of an earlier version -> what to do instead."""
 
 
-@click.group(cls=LazyGroup, places=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, places=COMMANDS, removed=REMOVED, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="opq-toolkit", prog_name="opq-tools")
 def tools() -> None:
     """The OPQ toolkit: power quality from the wall outlet to the report.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.lateness import PATIENCE_MS, late_ms
+from opq_cloud.makai.box_starts import BoxStarts
 from opq_cloud.makai.judging.quiet_rows import ids_of
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.makai.shares.share_messages import RECEIVED_COLUMNS
@@ -16,7 +17,7 @@ from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement
 
 RHYTHM_HALVES_S = 300.0
@@ -59,6 +60,7 @@ class BoxRegister:
         """(within_s, when): live Boxes are determined again after `ALIVE_S`, or for a further Box."""
         self.nominals_read = 0
         """How often the nominal values were read."""
+        self.starts = BoxStarts()
         self.places = BoxPlaces()
         """Places of the Boxes, from the last reading of the store."""
 
@@ -90,6 +92,8 @@ class BoxRegister:
 
     def note_columns(self, columns: MeasurementColumns) -> None:
         """Notes that each of these arrived now, with its window."""
+        if isinstance(columns, NumberedColumns):
+            self.starts.note_columns(columns)
         if not columns.once:
             spans = zip(columns.start_ns.tolist(), columns.end_ns.tolist(), strict=True)
             for box_id, timestamp_ms, window_ns in zip(
@@ -139,6 +143,7 @@ class BoxRegister:
         """Removes Boxes whose Measurements another share receives from now on."""
         for box_id in box_ids:
             self._forgotten += self._received_s.pop(box_id, None) is not None
+            self.starts.remove(box_id)
             for known in (self._last_ms, self._window_ns, self._rhythm_s):
                 known.pop(box_id, None)
         self._alive_found = (0.0, -math.inf)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opq_cloud.makai.box_starts import BoxStarts
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.answers import reach_of
 from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
@@ -18,6 +19,7 @@ from opq_cloud.makai_settings import EventServiceSection, TriggeringServiceSecti
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
+from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.messages import Measurement, TimeSource, Waveform
 from opq_proto.opqbox3_pb2 import Command
 from opq_proto.wire import response_from_wire, waveform_from_frames, waveform_to_frames
@@ -189,3 +191,75 @@ def test_a_later_dip_with_the_times_of_an_event_of_the_clock_before_is_an_event_
     assert recent.covering("1", 40 * S, 41 * S, measurement=started_again) is None
     for unknown in (replace(later, first_sample=None), replace(later, box_id="4"), None):  # older gateways
         assert recent.covering("1", 40 * S, 41 * S, measurement=unknown) is known
+
+
+def test_a_dip_after_a_start_with_index_and_time_of_a_dip_before_it_is_an_event_of_its_own() -> None:
+    """The clock was set back meanwhile: each dip comes 29 s after a start, and both at the same time."""
+    starts = BoxStarts()
+    known = EventSpan(7, 38 * S, 42 * S, {"1"}, stamps={"1": (348_000, 39 * S)}, numbers={"1": 500})
+    recent = RecentEvents(10, [known], starts.began_with)
+    dip = Measurement("1", 0, {}, 40 * S, 41 * S, sequence=501, first_sample=360_000, samples=RATE)
+    starts.note_measurement(dip)
+    assert recent.covering("1", 40 * S, 41 * S, measurement=dip) is known
+    starts.note_measurement(replace(dip, sequence=502, first_sample=348_000))  # measured once more
+    starts.note_measurement(replace(dip, sequence=490, first_sample=0))  # late
+    assert starts.began_with("1") is None
+    starts.note_measurement(replace(dip, sequence=503, first_sample=0))
+    later = replace(dip, sequence=540)
+    starts.note_measurement(later)
+    assert starts.began_with("1") == 503
+    for found in (
+        recent.covering("1", 40 * S, 41 * S, measurement=later),
+        recent.around(40 * S, 41 * S, False, later),
+        recent.near(40 * S, 41 * S, S, later),
+    ):
+        assert found is None
+    at_once = replace(dip, sequence=503, first_sample=6000)  # half a second old: a brown-out of this dip
+    assert recent.covering("1", 40 * S, 41 * S, measurement=at_once) is known
+    from_disk = replace(dip, sequence=541, backfilled=True)
+    assert recent.covering("1", 40 * S, 41 * S, measurement=from_disk) is known
+
+
+def test_a_triggering_service_opens_an_event_for_a_dip_after_a_start_with_a_clock_that_was_set_back(
+    makai: Any, tmp_path: Path, running: ExitStack
+) -> None:
+    cloud = Cloud(makai, tmp_path, running, "1")
+    [one], end_ms, number = cloud.boxes, now_ms(), 1000
+
+    def send(first_s: float, rms: float) -> None:
+        nonlocal number
+        number += 1
+        ends_ms = end_ms + round(1000 * first_s)
+        span = {"start_ns": (ends_ms - 1000) * 10**6, "end_ns": ends_ms * 10**6}
+        index = {"first_sample": 400_000 + round(RATE * first_s), "samples": RATE, "sequence": number}
+        one.pub.send_multipart(one.measurement(rms, ends_ms, **span, **index))
+
+    def dips() -> list[Any]:
+        return [each for each in cloud.store.events() if "threshold: rms" in each.because]
+
+    for first_s in (-1, 0, 1):
+        send(first_s, 84.0 if first_s == 0 else 120.0)
+    assert len(cloud.wait_for(dips)) == 1
+    for first_s in (-33, -32, -1):
+        send(first_s, 120.0)
+    send(0, 48.0)
+    cloud.wait_for(lambda: len(dips()) == 2)
+
+
+def test_a_start_is_found_in_columns_too() -> None:
+    starts, both = BoxStarts(), MeasuredBoxes(("1", "4"), (Nominal(120.0, 60.0),) * 2)
+
+    def note(number: int, *firsts: int) -> None:
+        zeros, indices = np.zeros(2, np.int64), np.array([[first, RATE] for first in firsts], np.int64)
+        values, none = np.ones((2, 4, 3), np.float32), np.zeros((2, 2), np.float32)
+        starts.note_columns(
+            NumberedColumns(
+                both, np.arange(2), zeros, zeros + S, values, 0, TimeSource.FREE, zeros, zeros + number,
+                zeros, zeros, zeros, zeros, indices, none,
+            )
+        )  # fmt: skip
+
+    note(7, 340_000, 900_000)
+    note(8, 0, 912_000)
+    note(9, 12_000, -1)  # an older gateway
+    assert (starts.began_with("1"), starts.began_with("4")) == (8, None)

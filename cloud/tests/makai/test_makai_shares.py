@@ -207,8 +207,9 @@ def test_messages_between_shares_come_back_as_they_were_and_others_are_refused()
     assert isinstance(ages, ShareBeat) and ages.received.tolist() == [[1, 2, 0, 120 * S]]
     row = Measurement("7", 5000, {"rms": Metric(1.0, 3.0, 2.0)}, 4 * S, 5 * S, 100, sequence=9)
     for decision in (None, Decision("rms", 80.0, 108.0, "low"), Decision("f", 1.0, 2.0, "é", (1, 2), 0)):
-        onset = HandedOnset(3, row, decision, decision is None)
-        assert read_message(onset_frames(onset)) == onset
+        for began_with in (None, 7):
+            onset = HandedOnset(3, row, decision, decision is None, began_with)
+            assert read_message(onset_frames(onset)) == onset
     end = HandedEnd(4, "7", Decision("rms", 80.0, 108.0, "over", (2**60, 2**60 + 1), None))
     assert read_message(end_frames(end)) == end
     assert read_message(shares_frames(SharesHere((1, 3), "why"))) == SharesHere((1, 3), "why")

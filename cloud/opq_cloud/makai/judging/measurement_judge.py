@@ -68,6 +68,7 @@ class MeasurementJudge:
         box_id = measurement.box_id
         if not measurement.backfilled:
             self._boxes.note_received(box_id, measurement.timestamp_ms)
+            self._boxes.starts.note_measurement(measurement)
             if not measurement.crossing:
                 self._boxes.note_window(box_id, window_ns(measurement))
         nominal = self._boxes.nominal_of(measurement)

@@ -87,7 +87,8 @@ class EventOpenings:
         config = self._config
         self._store, self._send, self._accept = store, send, accept
         newest = store.events(limit=config.merge_events)
-        self._recent = RecentEvents(config.merge_events, map(self._known_event, reversed(newest)))
+        known = map(self._known_event, reversed(newest))
+        self._recent = RecentEvents(config.merge_events, known, self._boxes.starts.began_with)
         pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
         self._completions = Completions(self._recent, pre_ns, post_ns, config.asking.most_boxes_of_event)
         self.growing.begin(store, self._send_commands, self._recent, self._completions)
@@ -336,6 +337,8 @@ class EventOpenings:
         stamp = _stamp(measurement.first_sample, window_ns(measurement))
         if stamp is not None:
             there.stamps[box_id] = stamp
+        if measurement.sequence is not None:
+            there.numbers[box_id] = measurement.sequence
         if stored:
             self._accept(measurement)
         self._counters.add("triggers_joined", label=box_id)
@@ -358,6 +361,7 @@ class EventOpenings:
             self._accept(measurement)
         stamp = _stamp(trigger.onset_sample, trigger.onset_ns)
         stamps = {} if stamp is None else {trigger.opened_by: stamp}
+        number = None if measurement is None else measurement.sequence
         self._recent.add_event(
             EventSpan(
                 event_id,
@@ -369,6 +373,7 @@ class EventOpenings:
                 {trigger.opened_by: trigger.onset_ns} if trigger.onset_ns else {},
                 dict(trigger.not_asked),
                 stamps=stamps,
+                numbers={} if number is None else {trigger.opened_by: number},
             )
         )
         onset = decision.span_ns is None

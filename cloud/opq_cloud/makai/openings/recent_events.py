@@ -1,11 +1,11 @@
 """The newest events, so that one disturbance seen twice is one event.
 
 Where a Box's clock was set since, another disturbance has the times of an earlier event: the index of its
-samples shows that.
+samples shows that, or a start of the Box since.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from opq_proto.messages import Measurement
@@ -37,17 +37,29 @@ class EventSpan:
     """Boxes that were asked for more than [start_ns, end_ns): their whole span."""
     stamps: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By Box that saw it: a sample and its time then."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """By Box that saw it: the number of its Measurement."""
 
-    def is_before_setting(self, measurement: Measurement | None) -> bool:
-        """Returns True if the Box's clock was set between its Measurement for this event and this one."""
+    def is_before_setting(self, measurement: Measurement | None, began_with: int | None = None) -> bool:
+        """Returns True if the Box's clock was set between its Measurement for this event and this one.
+
+        `began_with`: number of the first Measurement of the Box's present start, whose index begins
+        at 0. Since then at least as much time has passed as its samples take.
+        """
         if measurement is None or measurement.first_sample is None or not measurement.samples:
             return False
         stamp = self.stamps.get(measurement.box_id)
         start_ns, end_ns = measurement.start_ns, measurement.end_ns
         if stamp is None or start_ns is None or end_ns is None:
             return False
-        since = measurement.first_sample - stamp[0]
+        known = self.numbers.get(measurement.box_id), began_with, measurement.sequence
+        numbers = [number for number in known if number is not None]
+        rise = len(numbers) == len(known) and numbers[0] < numbers[1] <= numbers[2]
+        restarted = rise and not measurement.backfilled
+        since = measurement.first_sample - (0 if restarted else stamp[0])
         since_ns = since * (end_ns - start_ns) // measurement.samples
+        if restarted:
+            return since_ns > start_ns - stamp[1] + SET_NS
         return abs(stamp[1] + since_ns - start_ns) > SET_NS + abs(since_ns) // 100
 
     def covers(self, box_id: str, start_ns: int, end_ns: int) -> bool:
@@ -73,8 +85,15 @@ class RecentEvents:
     samples are on their way. This holds after a restart too, when a Box sends a measurement again.
     """
 
-    def __init__(self, limit: int, spans: Iterable[EventSpan] = ()) -> None:
+    def __init__(
+        self,
+        limit: int,
+        spans: Iterable[EventSpan] = (),
+        began_with: Callable[[str], int | None] = lambda box_id: None,
+    ) -> None:
+        """`began_with`: as `BoxStarts.began_with`."""
         self._spans = deque(spans, maxlen=limit)
+        self._began_with = began_with
 
     def add_event(self, span: EventSpan) -> None:
         self._spans.append(span)
@@ -98,7 +117,7 @@ class RecentEvents:
         """
         for span in reversed(self._spans):
             fits = span.covers(box_id, start_ns, end_ns) and (transients or not span.located)
-            if fits and not span.is_before_setting(measurement):
+            if fits and not self._is_before_setting(span, measurement):
                 return span
         return None
 
@@ -115,7 +134,7 @@ class RecentEvents:
         for span in reversed(self._spans):
             onset_ns = span.onsets_ns.get(box_id)
             found = span.located and onset_ns and start_ns <= onset_ns[0] and onset_ns[1] <= end_ns
-            if found and not span.is_before_setting(measurement):
+            if found and not self._is_before_setting(span, measurement):
                 return span
         return None
 
@@ -128,7 +147,7 @@ class RecentEvents:
         """
         for span in reversed(self._spans):
             holds = span.start_ns <= start_ns and end_ns <= span.end_ns and (located or not span.located)
-            if holds and not span.is_before_setting(measurement):
+            if holds and not self._is_before_setting(span, measurement):
                 return span
         return None
 
@@ -138,6 +157,10 @@ class RecentEvents:
         """The newest event, not one of a transient, that is less than `within_ns` from [start_ns, end_ns)."""
         for span in reversed(self._spans):
             meets = span.start_ns < end_ns + within_ns and start_ns - within_ns < span.end_ns
-            if meets and not span.located and not span.is_before_setting(measurement):
+            if meets and not span.located and not self._is_before_setting(span, measurement):
                 return span
         return None
+
+    def _is_before_setting(self, span: EventSpan, measurement: Measurement | None) -> bool:
+        began_with = None if measurement is None else self._began_with(measurement.box_id)
+        return span.is_before_setting(measurement, began_with)

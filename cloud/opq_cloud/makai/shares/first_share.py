@@ -223,6 +223,8 @@ class FirstShare:
 
     def _open(self, message: HandedOnset, now_s: float) -> bool:
         measurement, onset = message.measurement, message.decision
+        if message.began_with is not None:
+            self._boxes.starts.note_began(measurement.box_id, message.began_with)
         if message.compare:
             nominal = self._boxes.nominal_of(measurement)
             for plugin in self._triggers.all:

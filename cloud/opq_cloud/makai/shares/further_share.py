@@ -199,7 +199,8 @@ class FurtherShare:
     def _hand_onset(self, measurement: Measurement, decision: Decision | None, compare: bool) -> bool:
         self._number += 1
         try:
-            frames = onset_frames(HandedOnset(self._number, measurement, decision, compare))
+            began_with = self._boxes.starts.began_with(measurement.box_id)
+            frames = onset_frames(HandedOnset(self._number, measurement, decision, compare, began_with))
         except FrameError as error:  # it came from the wire
             self._limited.warning("onset.not_handed", error=str(error))
             return False

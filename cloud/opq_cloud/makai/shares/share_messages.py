@@ -56,6 +56,8 @@ class HandedOnset:
     measurement: Measurement
     decision: Decision | None
     compare: bool
+    began_with: int | None = None
+    """As `BoxStarts.began_with`; a share of an earlier version does not report it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def beat_frames(number: int, of: int, received: NDArray[np.int64]) -> list[bytes
 def onset_frames(handed: HandedOnset) -> list[bytes]:
     """Encodes an onset. Raises FrameError: its Measurement does not fit the wire format."""
     fields = [handed.number, handed.compare, _decision_json(handed.decision)]
+    fields += [] if handed.began_with is None else [handed.began_with]
     return [ONSET, json.dumps(fields).encode(), measurement_to_wire(handed.measurement)]
 
 
@@ -107,7 +110,8 @@ def read_message(
         if kind == ONSET:
             row = measurement_from_wire(frames[2])
             box_number(row.box_id)
-            return HandedOnset(_whole(fields[0]), row, _decision(fields[2]), bool(fields[1]))
+            began_with = _whole(fields[3]) if len(fields) > 3 else None
+            return HandedOnset(_whole(fields[0]), row, _decision(fields[2]), bool(fields[1]), began_with)
         if kind == END:
             decision = _decision(fields[2])
             if decision is None or decision.span_ns is None:

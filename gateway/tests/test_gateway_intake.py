@@ -18,6 +18,7 @@ from opq_gateway.ring.lost import NOT_RESENT
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.intake import Intake
+from opq_gateway.serial_side.last_heard import KEPT_S, LastHeard
 from opq_gateway.status import BoxStatus
 from opq_hil.mains.generator import Generator
 from opq_proto import link_payloads
@@ -168,6 +169,53 @@ def test_an_overrun_of_the_box_is_named_as_the_reason(bench: Bench) -> None:
     wave = bench.ring.read(0, 2**62)
     assert wave is not None and "overran" in wave.gaps[0].reason
     assert bench.counters["box_overruns"] == 1
+
+
+def test_a_gateway_that_starts_again_knows_for_how_long_nothing_came_whatever_clock_was_set(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.now_s += 1.7  # the first samples waited in a buffer
+    bench.intake.accept_message(HELLO)
+    bench.feed(0, 2400)
+    bench.now_s -= 1.7
+    bench.feed(2400, 60_000)  # the gateway is killed
+    bench.ring.close()
+    again = Bench(tmp_path)
+    again.now_s, again.off_ns = bench.now_s + 14.5, -3600 * 10**9  # somebody set the clock back meanwhile
+    again.intake.accept_message(replace(HELLO, boot_id=6))
+    assert again.status.silent_before == (6, pytest.approx(14.5, abs=0.02))
+    again.feed(0, 2400)
+    same = Bench(tmp_path)  # started again beside a Box that went on
+    same.now_s = again.now_s + 2.0
+    same.intake.accept_message(replace(HELLO, boot_id=6))
+    assert same.status.silent_before is None
+
+
+def test_after_a_start_of_the_machine_its_monotonic_clock_tells_nothing(tmp_path: Path) -> None:
+    path, block = (
+        tmp_path / "heard.json",
+        SampleBlock(5, 0.01, 0, T0_NS, 1000, TimeSource.GPS, 12_000_000, Generator(seed=1).counts(0, 200)),
+    )
+    ring = Ring(tmp_path / "ring", "1", 1.0)
+    ring.append(block)
+    heard = LastHeard(path, "one")
+    heard.note_block(block, 1000.0)
+    late = replace(block, first_sample=round(KEPT_S * 12_000))
+    heard.note_block(replace(late, first_sample=24_000), 1009.0)  # late: the first entry is better
+    before = path.read_bytes()
+    newest = ring.newest()
+    assert newest is not None and LastHeard(path, "one").ended_s(newest) == 1000.0
+    other_start = replace(newest, boot_id=6)
+    known = [
+        LastHeard(path, "two").ended_s(newest),
+        LastHeard(path, "").ended_s(newest),
+        LastHeard(path, "one").ended_s(None),
+        LastHeard(path, "one").ended_s(other_start),
+    ]
+    heard.note_block(late, 1001.0 + KEPT_S)
+    assert path.read_bytes() != before, "a crystal is not followed for ever"
+    path.write_bytes(b"{")
+    assert [*known, LastHeard(path, "one").ended_s(newest)] == [None] * 5
 
 
 def test_a_new_boot_is_a_new_stream(bench: Bench) -> None:

@@ -243,6 +243,20 @@ def test_a_gateway_that_started_again_knows_where_its_ring_ended(boot_id: int) -
     }
 
 
+@pytest.mark.parametrize(("silent_s", "wanted_s"), [(9.0, 9.0), (None, 0.0)])
+def test_a_gateway_that_started_again_with_its_clock_set_back_measures_how_long_the_box_was_dark(
+    silent_s: float | None, wanted_s: float
+) -> None:
+    """Its ring ends hours ahead of its clock; where the machine was off, too, nobody knows the length."""
+    end_ns = T0_NS + 8351 * 10**9
+    end = Segment(Path("none"), 6, 0.01, end_sample=3 * RATE_HZ, end_ns=end_ns, start_ns=end_ns - 3 * 10**9)
+    bench = Bench(ring_end=lambda _: end)
+    bench.status.started = Log(STARTED, 5, 1, 0)
+    bench.status.silent_before = None if silent_s is None else (5, silent_s)
+    bench.feed([replace(each, source=TimeSource.FREE) for each in blocks_of(VOLTS[: 8 * RATE_HZ])])
+    assert dark_s(sent(bench)[0].metrics) == pytest.approx(wanted_s, abs=0.02)
+
+
 @pytest.mark.parametrize("low_v", [0.0, 3.9])
 def test_samples_that_a_gateway_lost_while_the_box_is_on_its_battery_are_dark(low_v: float) -> None:
     bench, blocks = Bench(), blocks_of(VOLTS[: 10 * RATE_HZ])

@@ -19,6 +19,7 @@ from opq_gateway.serial_side.box_commands import BoxCommands
 from opq_gateway.serial_side.box_settings import CrossingLimits, TimeForGps
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.greeting import BoxLog, Greeting
+from opq_gateway.serial_side.last_heard import LastHeard
 from opq_gateway.serial_side.outputs import Outputs, RingWriter
 from opq_gateway.serial_side.reassembly import Output
 from opq_gateway.status import BoxStatus
@@ -86,6 +87,7 @@ class Intake:
         self._time_for_gps = TimeForGps(self.commands, self._clocks)
         self._box_log = BoxLog(self._log, counters, self._lines)
         self._ring_writer = RingWriter(ring, status, counters, self._lines)
+        self._last_heard = LastHeard(ring.folder.with_name(f"{ring.folder.name}_heard.json"))
         self._axis: Axis | None = None
         self._axis_of: Hello | None = None
         self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
@@ -211,6 +213,8 @@ class Intake:
             self._hand_on()
         else:
             newest = self._ring.newest()
+            if newest is None or newest.boot_id != hello.boot_id:
+                last_s = self._last_heard.ended_s(newest)
         self._axis = Axis(hello, newest, self._clocks)
         self._counted = (0, 0, 0, 0)
         self._time_for_gps.restart()
@@ -310,6 +314,7 @@ class Intake:
         if self._axis is not None:
             status.shares_clock, status.by_gps = self._axis.clock.shared, self._axis.clock.by_gps
         self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # no hole
+        self._last_heard.note_block(blocks[-1], status.sample_monotonic_s)
         self._ring_writer.store_blocks(blocks)
         self._outputs.accept_blocks(status.box_id, blocks)
 

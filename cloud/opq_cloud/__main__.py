@@ -350,26 +350,9 @@ def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
     click.echo(graph_text(nodes) if svg is None else f"{svg}\n", nl=False)
 
 
-@click.command("texts")
-def _texts() -> None:
-    """All texts of View's pages as a gettext template, for a translation.
-
-    Example: opq-cloud view texts > view.pot
-    """
-    try:
-        from opq_cloud.view.catalogues import print_template
-    except ModuleNotFoundError:
-        from opq_cloud.view.languages import NO_BABEL
-
-        click.echo(f"opq-cloud view texts: {NO_BABEL}", err=True)
-        sys.exit(1)
-    click.echo(print_template(), nl=False)
-
-
 PARTS = {
     "mauka": (_graph, "What runs"),
     "notifications": (notifications_log, "What was sent"),
-    "view": (_texts, "Texts to translate"),
 }
 """Commands with a second word, by their first one."""
 for _name in HELP:

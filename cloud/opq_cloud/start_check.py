@@ -5,11 +5,9 @@ Short, and separate from `config.py`, which reads no file but its own.
 
 import os
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 from opq_cloud.backend_addresses import in_clear, missing_backend_keys, with_backend_keys
 from opq_cloud.config import CloudConfig, CloudKeys
-from opq_cloud.view.languages import NO_BABEL
 from opq_proto.config import default_data_dir
 from opq_proto.errors import KeyFileError
 from opq_proto.keys import read_secret_file
@@ -62,14 +60,3 @@ def missing_secrets(config: CloudConfig) -> Iterator[tuple[str, str]]:
     for key, path in named:
         if path is not None and not os.access(path, os.R_OK):
             yield key, f"{path} is not there, or may not be read"
-
-
-def missing_translations(config: CloudConfig) -> Iterator[tuple[str, str]]:
-    """Yields (key, problem) of translations that View could not read."""
-    folder = config.view.languages
-    if folder is None:
-        return
-    if not folder.is_dir():
-        yield "view.languages", f"{folder} is no folder; want one with translations such as de.po"
-    if find_spec("babel") is None:
-        yield "view.languages", NO_BABEL

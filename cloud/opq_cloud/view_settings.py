@@ -1,7 +1,7 @@
 """Sections of View: `[view]`, and below it mail, signing in by OpenID Connect, rule engines to administer."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from opq_proto.config import Field, section
 
@@ -59,6 +59,9 @@ class RuleEngineEntry:
 
 @section
 class ViewSection:
+    REMOVED: ClassVar = {
+        "languages": "take the key away, for pages are English; a browser translates them",
+    }
     http_endpoint: str = "127.0.0.1:8888"
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     bus_endpoint: str = "tcp://127.0.0.1:9883"
@@ -106,9 +109,6 @@ class ViewSection:
         tuple[Annotated[str, Field(pattern=r"^(\*|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]+)?)$")], ...],
         Field(description="sites that may frame /embed/map, such as https://pq.example; * for all"),
     ] = ()
-    languages: Annotated[
-        Path | None, Field(description="folder of translations such as de.po; none: English only")
-    ] = None
     mail: MailSection = Field(default_factory=MailSection)
     openid: OpenIdSection | None = None
     rule_engines: Annotated[

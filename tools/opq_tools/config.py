@@ -145,7 +145,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     from opq_cloud.mauka.service import judged_analyses
     from opq_cloud.original_config import ConfigNotice, read_config
     from opq_cloud.original_places import broker_sources
-    from opq_cloud.start_check import backend_findings, missing_keys, missing_secrets, missing_translations
+    from opq_cloud.start_check import backend_findings, missing_keys, missing_secrets
 
     notices: list[ConfigNotice] = []
     overrides = None if data_dir is None else {"data_dir": str(data_dir)}
@@ -154,8 +154,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     judged_analyses(config)
     configured_share(config.triggering_service)
     backend_keys, findings = backend_findings(config)
-    missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config)]
-    missing += [*missing_translations(config), *backend_keys]
+    missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
     if config.store.mongo_uri and not config.store.mongo_uri.startswith(MONGO_SCHEMES):
         missing.append(("store.mongo_uri", "is no address; want mongodb://host:port/database"))
     notes = [*((each.key, each.text) for each in notices), *findings]

@@ -89,10 +89,3 @@ def test_a_service_names_the_extra_that_it_lacks_in_one_line(room: str) -> None:
     assert done.stderr.count("\n") == 1
     own = set(EXTRA_OF_MODULE) - modules_of((room,))
     assert run_without(own, entry.removesuffix(":main"), f"opq-{room}", "--help").returncode == 0
-
-
-def test_the_texts_to_translate_want_their_extra_in_one_line() -> None:
-    done = run_without({"babel"}, "opq_cloud", "opq-cloud", "view", "texts")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.endswith("which is not installed: pip install 'opq-toolkit[languages]'\n")
-    assert done.stderr.count("\n") == 1

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
-from opq_cloud.view.languages import ngettext
 from opq_cloud.view.time_span import SHORTEST_MS, input_words
 
 STEADY_STATES = frozenset(
@@ -62,7 +61,7 @@ class AlikeRow(Generic[T]):
 
 
 def alike_words(others: int) -> str:
-    return ngettext("and %(num)d like it", "and %(num)d like it", others)
+    return f"and {others} like it"
 
 
 def is_steady(kind: str) -> bool:

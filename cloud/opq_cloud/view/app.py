@@ -37,9 +37,7 @@ from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.edit_pages import IncidentEditPages
 from opq_cloud.view.guard import Scope
-from opq_cloud.view.languages import _
 from opq_cloud.view.live_route import HEARTBEAT_S, LiveRoute
-from opq_cloud.view.page_language import PageLanguage, language_routes
 from opq_cloud.view.pages import Pages
 from opq_cloud.view.public.map_feed import MapFeeds
 from opq_cloud.view.public.map_pages import MapStates, StatesAtOnce
@@ -58,7 +56,6 @@ NO_PAGES = (
     "/health",
     "/metrics",
     "/static/",
-    "/texts/",
     "/map/state",
     "/embed/state",
     "/feeds/",
@@ -86,8 +83,6 @@ METRIC_TEXTS = {
     "requests_limited": "Requests of programs that came too fast",
     "requests_malformed": "Requests with headers above 16 kB, or with two lengths of one body",
     "sign_ins_refused": "Forms of who is not signed in that were one too many at once",
-    "languages_refused": "Files of translations that could not be read",
-    "texts_refused": "Translated texts whose places or tags are not those of the English text",
     "mails_sent": "Mails that the SMTP server took",
     "mails_failed": "Mails that it did not take",
     "mails_dropped": "Mails that were one too many",
@@ -109,7 +104,6 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             render=pages.render,
             openid=context.openid,
             mqtt_ready=bool(context.addresses.mqtt_broker),
-            languages=context.languages,
         )
         if accounts.openid is not None:
             app.include_router(OpenIdPages(accounts, accounts.openid, FormPlaces(context.counters)).router())
@@ -126,7 +120,6 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             app.include_router(made.router())
         app.include_router(admin_router(accounts, context))
         app.include_router(theme_routes())
-    app.include_router(language_routes(context.languages))
     app.include_router(pages.router())
     app.include_router(pages.examine.router())
     app.include_router(pages.compare.router())
@@ -148,13 +141,8 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     )
     on_store, on_form = _add_errors(app, pages, context)
     app.add_middleware(StatesAtOnce, states=states)
-    translated = len(context.languages) > 1
-    if translated:
-        app.add_middleware(PageLanguage, languages=context.languages)
     if context.visitors is not None:
         app.add_middleware(VisitorGate, visitors=context.visitors, unavailable=on_store, signed_out=on_form)
-    if translated:
-        app.add_middleware(PageLanguage, languages=context.languages)
     return app
 
 
@@ -174,7 +162,7 @@ def _add_errors(
         if error.status_code == 405 and reads:  # the address of a form, where a page was loaded again
             return see_other(page_of_form(app.router.routes, request.url.path))
         ours = isinstance(error, HTTPException)
-        text = error.detail if ours else _("There is no page at this address.")
+        text = error.detail if ours else "There is no page at this address."
         made = answer(request, error.status_code, text)
         if ours and error.headers:
             made.headers.update(error.headers)
@@ -186,7 +174,7 @@ def _add_errors(
         return answer(
             request,
             400,
-            _("The address has a value that cannot be used: %(error)s.", error="; ".join(problems)),
+            f"The address has a value that cannot be used: {'; '.join(problems)}.",
         )
 
     def on_store(request: Request, error: Exception) -> Response:
@@ -206,14 +194,14 @@ def _add_errors(
         context.counters.add("requests_failed")
         log.error("request.failed", path=request.url.path, exc_info=error)
         return answer(
-            request, 500, _("The fault is ours; it is in the log of View, with this time and address.")
+            request, 500, "The fault is ours; it is in the log of View, with this time and address."
         )
 
     app.add_exception_handler(StarletteHTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_values)
     app.add_exception_handler(StoreError, on_store)
     app.add_exception_handler(Exception, on_failure)
-    return on_gate, lambda scope: answer(Request(scope), 401, _(SIGNED_OUT))
+    return on_gate, lambda scope: answer(Request(scope), 401, SIGNED_OUT)
 
 
 def page_of_form(routes: Sequence[BaseRoute], path: str) -> str:
@@ -232,9 +220,7 @@ def page_of_form(routes: Sequence[BaseRoute], path: str) -> str:
 def unavailable_words(error: Exception, visitor: Visitor) -> str:
     """States the reason only to administrators and an open page: it may name files and hosts."""
     whole = visitor.sees_administration or (visitor.everything and not visitor.accounts_in_use)
-    return (
-        _("The store cannot be read now: %(why)s", why=error) if whole else _("The store cannot be read now.")
-    )
+    return f"The store cannot be read now: {error}" if whole else "The store cannot be read now."
 
 
 MEASURED_BOXES = 1000

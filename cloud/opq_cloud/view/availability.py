@@ -19,8 +19,7 @@ from opq_cloud.store.trends.availability import (
     measured_share,
 )
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, TEN_MINUTES_MS
-from opq_cloud.view.languages import _, ngettext
-from opq_cloud.view.words import number
+from opq_cloud.view.words import counted, number
 from opq_proto.errors import StoreError
 from opq_proto.messages import TREND_MS, Measurement, Trend
 
@@ -94,22 +93,12 @@ class FleetAvailability:
     def text(self) -> str:
         if self.hour is None:
             return ""
-        share = self.share_words
+        measured = f"Measured: {self.share_words} of the samples of the last hour"
         if not self.low and not self.bad:
-            return _("Measured: %(share)s of the samples of the last hour.", share=share)
+            return f"{measured}."
         if self.bad:
-            return ngettext(
-                "Measured: %(share)s of the samples of the last hour; %(num)d Box less than 90 %%.",
-                "Measured: %(share)s of the samples of the last hour; %(num)d Boxes less than 90 %%.",
-                self.bad,
-                share=share,
-            )
-        return ngettext(
-            "Measured: %(share)s of the samples of the last hour; %(num)d Box less than 99 %%.",
-            "Measured: %(share)s of the samples of the last hour; %(num)d Boxes less than 99 %%.",
-            self.low,
-            share=share,
-        )
+            return f"{measured}; {counted(self.bad, 'Box', 'Boxes')} less than 90 %."
+        return f"{measured}; {counted(self.low, 'Box', 'Boxes')} less than 99 %."
 
 
 def together(found: Iterable[BoxAvailability]) -> FleetAvailability:

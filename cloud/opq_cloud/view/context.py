@@ -24,7 +24,6 @@ from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.availability import AvailabilityReader, BoxAvailability
 from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.charts import Bucket
-from opq_cloud.view.languages import N_, NO_LANGUAGES, Languages, _
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.registry import BOX_ID, RegistryReader, natural_order
 from opq_cloud.view.words import BOXES_LISTED, CLASS_PHRASES
@@ -35,11 +34,9 @@ from opq_proto.keys import KeyFolder
 from opq_proto.messages import Incident
 
 LARGEST_ID = 2**31 - 1
-NOUNS = {"incident": N_("Incidents"), "event": N_("Events")}
-NO_BOX = N_("No Box with this id is known.")
-UNSEEN_BOX = N_(
-    "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
-)
+NOUNS = {"incident": "Incidents", "event": "Events"}
+NO_BOX = "No Box with this id is known."
+UNSEEN_BOX = "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
 SEEN_S, SEEN_LISTS = 60.0, 4
 """How long, and how many, lists of all incidents are kept for visitors who do not see every Box."""
 
@@ -77,7 +74,6 @@ class ViewContext:
     openid: OpenIdProvider | None = None
     reanalyses: ReanalysisJobs | None = None
     """None where this View carries out no re-analyses."""
-    languages: Languages = NO_LANGUAGES
     charts: BucketCache = field(init=False)
     whole_registry: RegistryReader = field(init=False)
     seen: AnswerCache[SeenIncidents] = field(init=False)
@@ -145,15 +141,11 @@ class ViewContext:
             return found
         successor = self.whole_store.successor(number)
         if successor is None or self.store.incident(successor) is None:
-            raise HTTPException(404, _("There is no incident %(number)s.", number=number))
+            raise HTTPException(404, f"There is no incident {number}.")
         where = {"Location": address.format(successor)}
         raise HTTPException(
             301,
-            _(
-                "Incident %(number)s is part of incident %(successor)s now.",
-                number=number,
-                successor=successor,
-            ),
+            f"Incident {number} is part of incident {successor} now.",
             where,
         )
 
@@ -190,7 +182,7 @@ class ViewContext:
     def known_box(self, box_id: str) -> ShownBox:
         """The Box of an address. Raises HTTPException 404 where the visitor sees no such Box."""
         if not BOX_ID.fullmatch(box_id) or not self.knows(box_id):
-            raise HTTPException(404, _(NO_BOX) if self.visitor.everything else _(UNSEEN_BOX))
+            raise HTTPException(404, NO_BOX if self.visitor.everything else UNSEEN_BOX)
         return self.box(box_id)
 
     def places(self) -> Mapping[str, BoxPlace]:
@@ -221,8 +213,8 @@ class ViewContext:
             return ""
         place = registry.locations.get(record.location or "")
         name = (place.description if place is not None else "") or record.location or ""
-        feeder = _("feeder %(feeder)s", feeder=record.feeder.removeprefix("feeder ")) if record.feeder else ""
-        phase = _("phase %(phase)s", phase=record.phase) if record.phase else ""
+        feeder = f"feeder {record.feeder.removeprefix('feeder ')}" if record.feeder else ""
+        phase = f"phase {record.phase}" if record.phase else ""
         return ", ".join(part for part in (name, feeder, phase) if part)
 
     def _shown(self, record: BoxRecord) -> ShownBox:
@@ -241,7 +233,7 @@ def whole_id(text: str, noun: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= LARGEST_ID):
         raise HTTPException(
             404,
-            _("%(nouns)s are numbered 1, 2, 3 and so on; this is no such number.", nouns=_(NOUNS[noun])),
+            f"{NOUNS[noun]} are numbered 1, 2, 3 and so on; this is no such number.",
         )
     return int(text)
 
@@ -253,7 +245,7 @@ def pages_of_boxes(count: int, page: int) -> int:
     """The number of pages that show so many Boxes; HTTPException 404 where `page` is none of them."""
     pages = max(1, -(-count // BOXES_A_PAGE))
     if page > pages:
-        text = _("There is no page %(page)s of the Boxes; the last one is %(pages)s.", page=page, pages=pages)
+        text = f"There is no page {page} of the Boxes; the last one is {pages}."
         raise HTTPException(404, text)
     return pages
 
@@ -291,11 +283,7 @@ def check_class(store: ShownStore, kind: str | None) -> None:
     if kind and kind not in CLASS_PHRASES and not store.find_incidents(IncidentFilter(kind), 1):
         raise HTTPException(
             400,
-            _(
-                "There is no class %(kind)s; there are %(list)s.",
-                kind=repr(kind),
-                list=", ".join(CLASS_PHRASES),
-            ),
+            f"There is no class {kind!r}; there are {', '.join(CLASS_PHRASES)}.",
         )
 
 

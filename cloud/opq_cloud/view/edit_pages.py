@@ -18,7 +18,6 @@ from opq_cloud.view.accounts.account_context import AccountContext, marked_time
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import ViewContext, whole_id
-from opq_cloud.view.languages import _
 from opq_proto.errors import StoreError
 from opq_proto.messages import Incident
 
@@ -78,10 +77,10 @@ def _text(kind: str, text: str) -> str:
 
 def _name(context: ViewContext, account_id: str) -> str:
     if not account_id:
-        return _("somebody at the command line")
+        return "somebody at the command line"
     visitors = context.visitors
     account = None if visitors is None else visitors.people.account(account_id)
-    return _("somebody whose account is gone") if account is None else account.name
+    return "somebody whose account is gone" if account is None else account.name
 
 
 class IncidentEditPages:
@@ -164,7 +163,7 @@ class IncidentEditPages:
         """The whole incident. Raises 404 also where the visitor may not edit it, so as not to reveal it."""
         found = self._context.store.incident(number)
         if found is None or not may_edit(visitor, found):
-            raise HTTPException(404, _("There is no incident %(number)s that you may change.", number=number))
+            raise HTTPException(404, f"There is no incident {number} that you may change.")
         return found
 
 

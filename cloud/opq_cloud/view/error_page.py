@@ -10,19 +10,18 @@ from urllib.parse import quote
 
 from opq_cloud.view.accounts.forms import own_path
 from opq_cloud.view.accounts.visitors import Visitor
-from opq_cloud.view.languages import N_, _
 
 HEADINGS = {
-    400: N_("This cannot be used"),
-    401: N_("Sign in first"),
-    403: N_("This is not allowed"),
-    404: N_("Nothing is here"),
-    405: N_("Nothing is here"),
-    409: N_("This was changed meanwhile"),
-    413: N_("This is too large"),
-    429: N_("Too often"),
-    500: N_("This page failed"),
-    503: N_("Not available now"),
+    400: "This cannot be used",
+    401: "Sign in first",
+    403: "This is not allowed",
+    404: "Nothing is here",
+    405: "Nothing is here",
+    409: "This was changed meanwhile",
+    413: "This is too large",
+    429: "Too often",
+    500: "This page failed",
+    503: "Not available now",
 }
 RETRY_EVERY_S = 5
 """How often a page that is not available tries again."""
@@ -44,48 +43,48 @@ class ErrorWays:
 
 def error_ways(code: int, visitor: Visitor, path: str, method: str = "GET", came_from: str = "") -> ErrorWays:
     """`path` and `came_from` (the page of a form) are paths of ours, with their queries."""
-    heading = _(HEADINGS.get(code, HTTPStatus(code).phrase))
+    heading = HEADINGS.get(code, HTTPStatus(code).phrase)
     reads = method in ("GET", "HEAD")
     wrote = not reads or code == 400
     back = own_path(came_from, "") if wrote and len(came_from) <= MAX_BACK_CHARACTERS else ""
     leads_on = back and code != 401 and (back != path or not reads)
-    first = [(_("Back to the form"), back)] if leads_on else []
-    rest = [(_("Boxes"), "/"), (_("Incidents"), "/incidents")]
+    first = [("Back to the form", back)] if leads_on else []
+    rest = [("Boxes", "/"), ("Incidents", "/incidents")]
     if code in (401, 403, 404):
         first += _ways_in(code, visitor, path if reads else back or "/")
-        rest.append((_("Search"), "/search"))
+        rest.append(("Search", "/search"))
     if code in (500, 503) and reads:
-        first.append((_("Try again"), own_path(path)))
+        first.append(("Try again", own_path(path)))
     return ErrorWays(heading, _advice(code, visitor), (*first, *rest), code == 503 and reads)
 
 
 def _ways_in(code: int, visitor: Visitor, path: str) -> list[tuple[str, str]]:
     if not visitor.accounts_in_use:
-        return [(_("How the first account is made"), "/sign-in")] if code == 401 else []
+        return [("How the first account is made", "/sign-in")] if code == 401 else []
     if visitor.account is None:
-        return [(_("Sign in"), f"/sign-in?next={quote(own_path(path), safe='')}")]
-    return [(_("Your Boxes"), "/account/boxes")]
+        return [("Sign in", f"/sign-in?next={quote(own_path(path), safe='')}")]
+    return [("Your Boxes", "/account/boxes")]
 
 
 def _advice(code: int, visitor: Visitor) -> str:
     if code == 401:
         if not visitor.accounts_in_use:
-            return _("There is no account here yet. Until then, only View's own machine can open this page.")
-        return _("If you have no account, ask an administrator of this View for an invitation.")
+            return "There is no account here yet. Until then, only View's own machine can open this page."
+        return "If you have no account, ask an administrator of this View for an invitation."
     if code in (403, 404) and visitor.accounts_in_use:
         if visitor.account is None:
-            return _("Some pages need a sign-in: the owner of a Box decides who sees it.")
+            return "Some pages need a sign-in: the owner of a Box decides who sees it."
         if not visitor.everything:
-            return _(
+            return (
                 "You see your own Boxes, those that are shared with you, and public ones. The owner of "
                 "a Box can share it, an administrator can change your role."
             )
         refused = code == 403 and not visitor.admin
-        return _("An administrator of this View can change your role.") if refused else ""
+        return "An administrator of this View can change your role." if refused else ""
     if code == 429:
-        return _("Wait a minute, then try again.")
+        return "Wait a minute, then try again."
     if code == 500:
-        return _("Try again. If it fails again, report the time (UTC) to the administrator of this View.")
+        return "Try again. If it fails again, report the time (UTC) to the administrator of this View."
     if code == 503:
-        return _("Boxes go on measuring, and gateways keep their data as long as their disks have room.")
+        return "Boxes go on measuring, and gateways keep their data as long as their disks have room."
     return ""

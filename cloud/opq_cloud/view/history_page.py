@@ -10,7 +10,6 @@ from markupsafe import Markup
 from opq_cloud.view import history_chart as drawing
 from opq_cloud.view.box_history import BoxHistory, HistoryRow, first_span, read_history
 from opq_cloud.view.context import ShownBox, ViewContext
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.time_span import DEFAULT, PRESET_WORDS, TimeSpan, input_words, preset, read_span
 from opq_cloud.view.words import THIN, number, utc, utc_attribute
 from opq_proto.messages import Incident
@@ -23,8 +22,8 @@ INCIDENTS_LISTED = 20
 From = Annotated[str, Query(alias="from", max_length=40)]
 To = Annotated[str, Query(alias="to", max_length=40)]
 METRICS = (
-    ("rms_v", N_("Voltage"), "V", 2, 0),
-    ("f_hz", N_("Frequency"), "Hz", 3, 2),
+    ("rms_v", "Voltage", "V", 2, 0),
+    ("f_hz", "Frequency", "Hz", 3, 2),
     ("thd_percent", "THD", "%", 2, 1),
 )
 """Name in JSON, words, unit, digits, colour of the series."""
@@ -36,9 +35,7 @@ def query_span(context: ViewContext, start: str, end: str) -> TimeSpan:
     try:
         return read_span(start, end, context.now_ns() // 1_000_000)
     except ValueError as error:
-        raise HTTPException(
-            400, _("The address has a span that cannot be used: %(error)s.", error=error)
-        ) from None
+        raise HTTPException(400, f"The address has a span that cannot be used: {error}.") from None
 
 
 def chosen_span(context: ViewContext, box_ids: Sequence[str], start: str, end: str) -> TimeSpan:
@@ -70,7 +67,7 @@ def history_values(
     charts = [
         {
             "chart": drawing.history_chart(drawn, name, nominal.get(name)),
-            "name": name, "words": _(words), "unit": voltage_unit if name == "rms_v" else unit,
+            "name": name, "words": words, "unit": voltage_unit if name == "rms_v" else unit,
             "digits": digits, "series": series,
             "percentiles": drawn.percentiles.get(name), "factor": factor if name == "rms_v" else 1.0,
         }
@@ -100,11 +97,11 @@ def history_values(
         "summary": _summary(drawn, voltage_unit),
         "voltage_unit": voltage_unit,
         "voltage_factor": factor,
-        "presets": [(preset(name), _(words), span.is_preset(name)) for name, words in PRESET_WORDS.items()],
+        "presets": [(preset(name), words, span.is_preset(name)) for name, words in PRESET_WORDS.items()],
         "steps": (
-            ("back", _("Back"), span.shifted(-0.5, now_ms).query),
-            ("forward", _("Forward"), span.shifted(0.5, now_ms).query),
-            ("out", _("Zoom out"), span.zoomed_out(now_ms).query),
+            ("back", "Back", span.shifted(-0.5, now_ms).query),
+            ("forward", "Forward", span.shifted(0.5, now_ms).query),
+            ("out", "Zoom out", span.zoomed_out(now_ms).query),
         ),
         "from_input": input_words(span.start_ms),
         "to_input": input_words(span.end_ms),
@@ -160,12 +157,8 @@ def _summary(history: BoxHistory, unit: str) -> str:
     """One sentence for visitors who cannot see the chart."""
     voltage = history.percentiles.get("rms_v")
     if voltage is None:
-        return _("No whole minute of it is stored.")
+        return "No whole minute of it is stored."
     least = min(row.values["rms_v"][0] for row in history.rows if "rms_v" in row.values)
     most = max(row.values["rms_v"][2] for row in history.rows if "rms_v" in row.values)
-    return _(
-        "Voltage from %(least)s to %(most)s; half of the time at or below %(middle)s.",
-        least=number(least, 1, unit),
-        most=number(most, 1, unit),
-        middle=number(voltage[1], 1, unit),
-    )
+    span = f"{number(least, 1, unit)} to {number(most, 1, unit)}"
+    return f"Voltage from {span}; half of the time at or below {number(voltage[1], 1, unit)}."

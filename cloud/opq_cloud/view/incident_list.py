@@ -24,7 +24,6 @@ from opq_cloud.store.incidents.index import (
 )
 from opq_cloud.view import words
 from opq_cloud.view.context import LARGEST_ID, ViewContext
-from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.time_span import read_span
 from opq_proto.messages import Incident
@@ -32,8 +31,8 @@ from opq_proto.messages import Incident
 PER_PAGE = 25
 MAX_COUNTED = 10_000
 """Above this, the count is given as "more than"."""
-SCOPES = {"local": N_("Local"), "feeder": N_("Feeder"), "region": N_("Region"), "wide_area": N_("Wide area")}
-ORDER_WORDS = {"newest": N_("Newest first"), "severe": N_("Most severe first"), "long": N_("Longest first")}
+SCOPES = {"local": "Local", "feeder": "Feeder", "region": "Region", "wide_area": "Wide area"}
+ORDER_WORDS = {"newest": "Newest first", "severe": "Most severe first", "long": "Longest first"}
 SEVERITIES = (2, 4, 6, 8)
 SHADES = 5
 WORDS_CHARACTERS = 100
@@ -104,19 +103,15 @@ def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAd
     given = {name: params.get(name, "").strip() for name in FIELDS}
     box, kind, scope, order = given["box"], given["class"], given["scope"], given["order"] or "newest"
     if box and not BOX_ID.fullmatch(box):
-        raise HTTPException(404, _("No Box has such an id."))
+        raise HTTPException(404, "No Box has such an id.")
     if kind and kind not in words.CLASS_PHRASES:
-        raise HTTPException(
-            404, _("There is no such class; there are %(list)s.", list=", ".join(words.CLASS_PHRASES))
-        )
+        raise HTTPException(404, f"There is no such class; there are {', '.join(words.CLASS_PHRASES)}.")
     if scope and scope not in SCOPES:
-        raise HTTPException(404, _("There is no such scope; there are %(list)s.", list=", ".join(SCOPES)))
+        raise HTTPException(404, f"There is no such scope; there are {', '.join(SCOPES)}.")
     if order not in ORDERS:
-        raise HTTPException(404, _("There is no such order; there are %(list)s.", list=", ".join(ORDERS)))
+        raise HTTPException(404, f"There is no such order; there are {', '.join(ORDERS)}.")
     if len(given["words"]) > WORDS_CHARACTERS:
-        raise HTTPException(
-            400, _("words has more than %(words_characters)s characters.", words_characters=WORDS_CHARACTERS)
-        )
+        raise HTTPException(400, f"words has more than {WORDS_CHARACTERS} characters.")
     wanted = IncidentFilter(
         kind=kind,
         box_id=box,
@@ -132,9 +127,7 @@ def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAd
         try:
             span = read_span(given["from"] or "now-5y", given["to"] or "now", now_ms)
         except ValueError as error:
-            raise HTTPException(
-                400, _("The address has a value that cannot be used: %(error)s.", error=error)
-            ) from None
+            raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
         wanted = replace(wanted, start_ns=span.start_ms * 1_000_000, end_ns=span.end_ms * 1_000_000)
     kept = tuple((name, given[name]) for name in FIELDS if given[name])
     return ListAddress(kept, wanted)
@@ -144,9 +137,7 @@ def _boxes_of(context: ViewContext, region: str) -> tuple[str, ...]:
     seen = context.regions()
     if region not in seen:
         there = ", ".join(list(seen)[:REGIONS_NAMED]) or "none"
-        raise HTTPException(
-            404, _("There is no such region that you may see; there are %(there)s.", there=there)
-        )
+        raise HTTPException(404, f"There is no such region that you may see; there are {there}.")
     return seen[region]
 
 
@@ -157,12 +148,7 @@ def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or float(text) > most:
         raise HTTPException(
             400,
-            _(
-                "%(name)s is %(text)s; want a number from 0 to %(most)s.",
-                name=name,
-                text=repr(text[:40]),
-                most=f"{most:g}",
-            ),
+            f"{name} is {text[:40]!r}; want a number from 0 to {most:g}.",
         )
     return float(text)
 
@@ -182,7 +168,7 @@ def read_index_place(context: ViewContext, before: str) -> IndexPlace | None:
     if not known or not math.isfinite(key) or abs(key) >= 2**63:
         raise HTTPException(
             400,
-            _("The address has a value that cannot be used: before is %(before)s.", before=repr(before[:40])),
+            f"The address has a value that cannot be used: before is {before[:40]!r}.",
         )
     return IndexPlace(key, int(number))
 
@@ -194,9 +180,7 @@ def place_of(context: ViewContext, number: int) -> IndexPlace:
     """
     found = context.store.incident(context.whole_store.successor(number) or number)
     if found is None:
-        raise HTTPException(
-            404, _("There is no incident %(number)s to go on from; begin without `before`.", number=number)
-        )
+        raise HTTPException(404, f"There is no incident {number} to go on from; begin without `before`.")
     return entry_of_incident(found).place("newest")
 
 
@@ -236,7 +220,7 @@ def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
             count = counts.get(cell, 0)
             shade = -(-SHADES * count.bit_length() // most.bit_length())
             chosen = address.wanted.cell == cell
-            counted = ngettext("%(num)d incident", "%(num)d incidents", count)
+            counted = words.counted(count, "incident", "incidents")
             name = f"{counted}, {percent_words(row)}, {duration_words(column)}"
             query = query_of("" if chosen else str(cell))
             cells.append(PlaneCell(count, shade, query, chosen, name))
@@ -248,17 +232,17 @@ def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
 def percent_words(row: int) -> str:
     """The voltages of a row in words: `70 to 80 %`."""
     if row == 0:
-        return _("below %(percent)s", percent=words.plain(PERCENTS[0], "%"))
+        return f"below {words.plain(PERCENTS[0], '%')}"
     if row == len(PERCENTS):
-        return _("from %(percent)s", percent=words.plain(PERCENTS[-1], "%"))
-    return _("%(low)s to %(high)s", low=f"{PERCENTS[row - 1]:g}", high=words.plain(PERCENTS[row], "%"))
+        return f"from {words.plain(PERCENTS[-1], '%')}"
+    return f"{PERCENTS[row - 1]:g} to {words.plain(PERCENTS[row], '%')}"
 
 
 def duration_words(column: int) -> str:
     """The durations of a column in words: `to 200 ms`."""
     if column == len(DURATIONS_S):
-        return _("over %(time)s", time=_short(DURATIONS_S[-1]))
-    return _("to %(time)s", time=_short(DURATIONS_S[column]))
+        return f"over {_short(DURATIONS_S[-1])}"
+    return f"to {_short(DURATIONS_S[column])}"
 
 
 def _short(seconds: float) -> str:
@@ -274,5 +258,5 @@ def count_words(context: ViewContext, wanted: IncidentFilter) -> str:
     """The number of visible incidents in words: `1,234 incidents`."""
     count = context.store.count_incidents(wanted, MAX_COUNTED + 1)
     if count > MAX_COUNTED:
-        return _("More than %(number)s incidents", number=words.number(MAX_COUNTED, 0))
-    return ngettext("%(count)s incident", "%(count)s incidents", count, count=words.number(count, 0))
+        return f"More than {words.number(MAX_COUNTED, 0)} incidents"
+    return f"{words.number(count, 0)} {'incident' if count == 1 else 'incidents'}"

@@ -13,7 +13,6 @@ from opq_cloud.view.examine.page import ExaminePages
 from opq_cloud.view.facts_table import facts_table, has_half_cycles
 from opq_cloud.view.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
 from opq_cloud.view.itic_curve import itic_sentence
-from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.live_messages import fingerprint
 from opq_cloud.view.past.compare_address import query_zone
 from opq_cloud.view.registry import natural_order
@@ -34,11 +33,11 @@ COMPARED_IN_PART = 50
 """Earlier incidents at its Boxes, and as many of its class, compared where the visitor sees only a part."""
 
 
-HIDDEN_WAVEFORM = N_(
+HIDDEN_WAVEFORM = (
     "The raw waveforms of this Box are not shown to you. Its owner can share the Box with your account, "
     "or show its waveforms to everybody."
 )
-WITHOUT_EVENT = N_(
+WITHOUT_EVENT = (
     "No waveform was requested for it: it was found in the Measurements, or in their absence, and not in an "
     "event."
 )
@@ -73,14 +72,10 @@ def page(context: ViewContext, incident: Incident, examine: ExaminePages) -> dic
         "cycle_words": _cycles(incident, worst.finding if worst else None),
         "drawn": [panel for panel in panels if panel.picture is None],
         "small": [panel for panel in panels if panel.picture is not None],
-        "small_what": _("Waveform") if incident.residual_percent is None else _("Half-cycle rms voltage"),
+        "small_what": "Waveform" if incident.residual_percent is None else "Half-cycle rms voltage",
         "not_drawn": len(found.candidates) - len(panels),
         "no_waveform": _no_waveform(context, incident, records),
-        "gaps": [
-            _("Box %(box_id)s: %(why)s", box_id=panel.box_id, why=gap)
-            for panel in panels
-            for gap in panel.gaps[:GAPS_LISTED]
-        ],
+        "gaps": [f"Box {panel.box_id}: {gap}" for panel in panels for gap in panel.gaps[:GAPS_LISTED]],
         "curves": curves_chart(incident, series),
         "itic_sentence": itic_sentence(worst.finding if worst else None),
         "facts": facts_table(incident, nominal_v, waves, records),
@@ -160,7 +155,7 @@ def _uneven(worst: StoredFinding | None) -> tuple[str, str, str] | None:
     percent = figures.get("u2_percent", figures.get("magnitudes_percent"))
     if worst is None or worst.finding.kind != "unbalance" or percent is None:
         return None
-    what = _("Unbalance u2") if "u2_percent" in figures else _("Unbalance of magnitudes")
+    what = "Unbalance u2" if "u2_percent" in figures else "Unbalance of magnitudes"
     volts = ", ".join(
         f"{each}{words.THIN}{words.number(figures.get(f'rms_{each}_v'), 1, 'V')}" for each in "abc"
     )
@@ -175,24 +170,12 @@ def _others(incident: Incident, panels: Sequence[Panel]) -> str:
             continue
         deep = abs(panel.nominal_v - panel.low_v) >= abs(panel.high_v - panel.nominal_v)
         volts = panel.low_v if deep else panel.high_v
-        places = {
-            "box": panel.box_id,
-            "volts": words.number(volts, 1, "V"),
-            "percent": words.number(volts / panel.nominal_v * 100, 1, "%"),
-        }
-        found.append(
-            _("Box %(box)s (lowest %(volts)s, %(percent)s)", **places)
-            if deep
-            else _("Box %(box)s (highest %(volts)s, %(percent)s)", **places)
-        )
+        extreme = f"{'lowest' if deep else 'highest'} {words.number(volts, 1, 'V')}"
+        found.append(f"Box {panel.box_id} ({extreme}, {words.number(volts / panel.nominal_v * 100, 1, '%')})")
     if not found:
         return ""
-    who = (
-        words.listed(found)
-        if len(found) <= 3
-        else ngettext("%(num)d other Box", "%(num)d other Boxes", len(found))
-    )
-    return _("Asked too, and no part of it: %(who)s.", who=who)
+    who = words.listed(found) if len(found) <= 3 else words.counted(len(found), "other Box", "other Boxes")
+    return f"Asked too, and no part of it: {who}."
 
 
 def _doubt(incident: Incident, waves: Mapping[str, Waveform]) -> str:
@@ -201,51 +184,41 @@ def _doubt(incident: Incident, waves: Mapping[str, Waveform]) -> str:
     if finding is None:
         return ""
     wave = waves.get(finding.box_id)
-    by = "" if wave is None else _(", by %(source)s", source=words.source(wave.source))
+    by = "" if wave is None else f", by {words.source(wave.source)}"
     return f"{words.uncertainty(finding.uncertainty_ns)}{by}"
 
 
 def _duration(incident: Incident) -> str:
     if not incident.closed:
-        return _(
-            "At least %(duration)s", duration=words.duration((incident.end_ns - incident.start_ns) / 1e9)
-        )
+        return f"At least {words.duration((incident.end_ns - incident.start_ns) / 1e9)}"
     return words.span_of(incident)
 
 
 def _cycles(incident: Incident, finding: Finding | None) -> str:
     if incident.latest_end_ns > incident.end_ns:
-        return _("nothing was measured around its end")
+        return "nothing was measured around its end"
     if finding is None or finding.duration_cycles is None or words.has_parts(incident):
         return ""
     cycles = words.cycles(finding.duration_cycles)
     if len(incident.findings) == 1:
         return cycles
     length = words.duration((finding.end_ns - finding.start_ns) / 1e9)
-    return (
-        _("%(length)s, %(cycles)s at Box %(box_id)s", length=length, cycles=cycles, box_id=finding.box_id)
-        if cycles
-        else _("%(length)s at Box %(box_id)s", length=length, box_id=finding.box_id)
-    )
+    return f"{length}, {cycles} at Box {finding.box_id}" if cycles else f"{length} at Box {finding.box_id}"
 
 
 def _no_waveform(context: ViewContext, incident: Incident, records: Sequence[EventRecord]) -> str:
     """Why the page shows none. Whether a waveform that the visitor may not see exists is not said."""
     boxes = {box_id for record in records for box_id in record.boxes_triggered}
     if boxes and not any(map(context.visitor.sees_waveform, boxes)):
-        return _(HIDDEN_WAVEFORM)
-    missing = [
-        _("Box %(box_id)s: %(why)s", box_id=box_id, why=why)
-        for record in records
-        for box_id, why in record.missing.items()
-    ]
+        return HIDDEN_WAVEFORM
+    missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]
     if missing:
         return "; ".join(missing) + "."
     if {*incident.event_ids} <= {NO_EVENT}:
-        return _(WITHOUT_EVENT)
+        return WITHOUT_EVENT
     if not records:
-        return _("Its event is no longer in the store: waveforms are kept for a shorter time than incidents.")
-    return _("The event holds no samples of any Box.")
+        return "Its event is no longer in the store: waveforms are kept for a shorter time than incidents."
+    return "The event holds no samples of any Box."
 
 
 def _least_bad(item: StoredFinding) -> tuple[bool, float, int]:

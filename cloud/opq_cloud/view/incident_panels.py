@@ -18,7 +18,6 @@ from opq_cloud.view.context import ShownBox, label
 from opq_cloud.view.examine import figures
 from opq_cloud.view.examine.reading import EventSignals
 from opq_cloud.view.half_cycle_lines import lines_with_ledger
-from opq_cloud.view.languages import _
 from opq_proto.messages import Gap, Incident, Waveform
 
 BOXES_SHOWN = 24
@@ -102,15 +101,12 @@ def _panel(
     small: tuple[float, float] | None,
 ) -> Panel:
     low_v, high_v = range_v
+    low_percent = None if low_v is None else low_v / box.nominal_v * 100
     return Panel(
         box_id=box.box_id,
         label=label(box),
         nominal_v=box.nominal_v,
-        low_words=_(
-            "lowest %(volts)s, %(percent)s",
-            volts=words.number(low_v, 1, "V"),
-            percent=words.number(None if low_v is None else low_v / box.nominal_v * 100, 1, "%"),
-        ),
+        low_words=f"lowest {words.number(low_v, 1, 'V')}, {words.number(low_percent, 1, '%')}",
         low_v=low_v,
         high_v=high_v,
         gaps=tuple(_gap(gap) for gap in found.signals[box.box_id].gaps),
@@ -167,9 +163,5 @@ def _path(lines: Sequence[ChartLine], x: Callable[[float], float], low: float, h
 
 
 def _gap(gap: Gap) -> str:
-    return _(
-        "%(samples)s samples from sample %(first_sample)s are missing: %(why)s.",
-        samples=gap.samples,
-        first_sample=gap.first_sample,
-        why=gap.reason or _("no reason given"),
-    )
+    why = gap.reason or "no reason given"
+    return f"{gap.samples} samples from sample {gap.first_sample} are missing: {why}."

@@ -11,7 +11,6 @@ from math import log10
 from markupsafe import Markup, escape
 
 from opq_cloud.store.incidents.index import COLUMNS, DURATIONS_S, PERCENTS, ROWS, IndexedIncident
-from opq_cloud.view.languages import _
 from opq_cloud.view.words import THIN, class_tone, class_words, duration, number
 
 WIDTH, HEIGHT = 1000.0, 400.0
@@ -74,9 +73,8 @@ def scatter_of(
     kinds = {kind: (class_tone(kind), class_words(kind)) for kind in {each.kind for each in entries}}
     dots = tuple(
         ScatterDot(each.incident_id, _x(seconds), _y(each.residual_percent), kinds[each.kind][0],
-                   _("#%(number)s %(what)s, %(level)s for %(time)s", number=each.incident_id,
-                     what=kinds[each.kind][1],
-                     level=number(each.residual_percent, 1, "%"), time=duration(seconds)))
+                   f"#{each.incident_id} {kinds[each.kind][1]}, "
+                   f"{number(each.residual_percent, 1, '%')} for {duration(seconds)}")
         for each in entries
         if each.residual_percent is not None
         for seconds in [(each.end_ns - each.start_ns) / 1e9]

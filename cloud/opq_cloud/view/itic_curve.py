@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from opq_cloud.view.languages import N_, _
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW
 from opq_proto.messages import Finding
 
@@ -10,11 +9,9 @@ CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
 """The span of the drawn curve; rms has no value below half a cycle, so the upper line starts there."""
 
 ITIC_SENTENCES = {
-    "no_interruption_in_function": N_(
-        "This incident lies between them: such equipment should go on working."
-    ),
-    "no_damage": N_("This incident lies below the lower one: such equipment may stop, but is not harmed."),
-    "prohibited": N_("This incident lies above the upper one: such equipment may be damaged."),
+    "no_interruption_in_function": "This incident lies between them: such equipment should go on working.",
+    "no_damage": "This incident lies below the lower one: such equipment may stop, but is not harmed.",
+    "prohibited": "This incident lies above the upper one: such equipment may be damaged.",
 }
 
 
@@ -35,4 +32,4 @@ def _line(steps: Sequence[tuple[float, float]], first_s: float) -> list[tuple[fl
 def itic_sentence(finding: Finding | None) -> str:
     if finding is None or finding.itic is None:
         return ""
-    return _(ITIC_SENTENCES[finding.itic]) if finding.itic in ITIC_SENTENCES else ""
+    return ITIC_SENTENCES.get(finding.itic, "")

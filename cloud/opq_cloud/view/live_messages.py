@@ -8,7 +8,6 @@ from math import isfinite
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.view.alike_incidents import is_steady
 from opq_cloud.view.charts import window_ms
-from opq_cloud.view.languages import ENGLISH, Language
 from opq_cloud.view.recent import NewestMeasurement
 from opq_cloud.view.words import Names, class_tone, class_words, headline, outline
 from opq_proto.flagged import flags_of
@@ -26,8 +25,6 @@ class LiveMessage:
     """The Box of a measurement; empty for others."""
     incident: Incident | None = None
     names: Names = field(default_factory=dict)
-    spoken: "dict[str, LiveMessage] | None" = None
-    """The same in other languages, by tag; None where it has no words."""
     wire: bytes = field(init=False)
     """Its bytes on the wire (WHATWG HTML, 9.2.5), made once for all receivers."""
 
@@ -35,16 +32,6 @@ class LiveMessage:
         head = f"id: {self.event_id}\n" if self.event_id else ""
         wire = f"{head}event: {self.event}\ndata: {self.data}\n\n".encode()
         object.__setattr__(self, "wire", wire)
-
-    def in_language(self, language: Language) -> "LiveMessage":
-        """The message with words of this language, made once for all streams."""
-        if self.spoken is None or self.incident is None or language is ENGLISH:
-            return self
-        made = self.spoken.get(language.tag)
-        if made is None:
-            with language.spoken():
-                made = self.spoken[language.tag] = incident_message(self.incident, self.names)
-        return made
 
 
 def measurement_json(measurement: Measurement) -> dict[str, object]:
@@ -130,4 +117,4 @@ def incident_message(incident: Incident, names: Names) -> LiveMessage:
     }
     data = json.dumps({**incident_json(incident), "summary": headline(incident, names), "show": show})
     event_id = f"{incident.incident_id}-{mark}"
-    return LiveMessage("incident", data, event_id, incident=incident, names=names, spoken={})
+    return LiveMessage("incident", data, event_id, incident=incident, names=names)

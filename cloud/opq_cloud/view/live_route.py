@@ -28,11 +28,9 @@ from opq_cloud.view.accounts.visitors import (
 )
 from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.languages import ENGLISH, LANGUAGE, Language
 from opq_cloud.view.live_compression import GZIP_HEAD, SharedFrames, accepts_gzip
 from opq_cloud.view.live_filter import LiveFilter, read_live_filter, read_page_boxes
-from opq_cloud.view.live_messages import LiveMessage
-from opq_cloud.view.live_streams import Shown, Subscriber, loop_wake
+from opq_cloud.view.live_streams import Subscriber, loop_wake
 from opq_cloud.view.page_feed import Boxes
 from opq_cloud.view.public.map_feed import MapFeeds, MapPosition, Windows, read_windows
 from opq_proto.errors import StoreError
@@ -152,8 +150,7 @@ class LiveRoute:
         loop = asyncio.get_running_loop()
         boxes, seen = _seen_of(feed.visitor, shown), _seen_of(feed.visitor, None)
         network = visitor_network(facts.address)
-        speaks = in_language(feed.shown, LANGUAGE.get())
-        page = self._hub.open_page(loop_wake(loop, news), after, speaks, boxes, seen, network)
+        page = self._hub.open_page(loop_wake(loop, news), after, feed.shown, boxes, seen, network)
         if page is None:
             return
         sent_s = checked_s = loop.time()
@@ -215,18 +212,6 @@ class LiveRoute:
         """Streams of one browser share one query."""
         who = tuple(facts.headers.get(name) for name in ("host", *WHO, *PROXY_HEADERS))
         return self._checked.of((facts.peer, who), lambda: visitors.of(facts))
-
-
-def in_language(shown: Shown, language: Language) -> Shown:
-    """What a page is shown, with words of its language."""
-    if language is ENGLISH:
-        return shown
-
-    def spoken(message: LiveMessage) -> LiveMessage | None:
-        part = shown(message)
-        return None if part is None else part.in_language(language)
-
-    return spoken
 
 
 def _seen_of(visitor: Visitor, boxes: Boxes) -> Boxes:

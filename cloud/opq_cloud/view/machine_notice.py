@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from opq_cloud.view.languages import _, ngettext
+from opq_cloud.view.words import counted
 
 FILE = "machine.json"
 SHOWN_S = 90.0
@@ -27,20 +27,14 @@ class MachineNotice:
     @property
     def text(self) -> str:
         """For pages, and for the terminal of `up`."""
-        slow = ngettext(
-            "This machine is too slow for %(num)d Box: it measured %(percent)s of the samples.",
-            "This machine is too slow for %(num)d Boxes: it measured %(percent)s of their samples.",
-            self.boxes,
-            percent=f"{100 * self.share:.0f} %",
+        whose = "the" if self.boxes == 1 else "their"
+        slow = (
+            f"This machine is too slow for {counted(self.boxes, 'Box', 'Boxes')}: "
+            f"it measured {100 * self.share:.0f} % of {whose} samples."
         )
         if not self.fit:
-            return f"{slow} {_('It is too slow for one, too.')}"
-        fits = ngettext(
-            "By what it measured, %(num)d Box would not be too many.",
-            "By what it measured, %(num)d Boxes would not be too many.",
-            self.fit,
-        )
-        return f"{slow} {fits}"
+            return f"{slow} It is too slow for one, too."
+        return f"{slow} By what it measured, {counted(self.fit, 'Box', 'Boxes')} would not be too many."
 
 
 def write_notice(folder: Path, notice: MachineNotice | None) -> None:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from opq_cloud.export.tables import written_forms
 from opq_cloud.store.incidents.index import COLUMNS, IncidentFilter, entry_of_incident
-from opq_cloud.view import incident_page, languages, words
+from opq_cloud.view import incident_page, words
 from opq_cloud.view.accounts.account_context import marked_time
 from opq_cloud.view.administration.box_client import BoxClient, BoxClientError, BoxReport
 from opq_cloud.view.alike_incidents import READ_FOR_EACH_ROW, fold
@@ -38,10 +38,8 @@ from opq_cloud.view.incident_list import (
     regions,
 )
 from opq_cloud.view.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
-from opq_cloud.view.languages import _
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.machine_notice import read_notice
-from opq_cloud.view.page_language import marked_ngettext, marked_text
 from opq_cloud.view.past.calendar_page import CalendarPages
 from opq_cloud.view.past.compare_page import ComparePages
 from opq_cloud.view.past.report_pages import ReportPages
@@ -114,11 +112,7 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
-            extensions=["jinja2.ext.i18n"],
         )
-        self._templates.policies["ext.i18n.trimmed"] = True
-        self._templates.newstyle_gettext = True  # type: ignore[attr-defined]
-        self._templates.globals.update(_=marked_text, gettext=marked_text, ngettext=marked_ngettext)
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
         self._templates.filters.update(local_time=marked_time)
         self._templates.globals["table_forms"] = written_forms()
@@ -135,7 +129,6 @@ class Pages:
         now_ns = self._context.now_ns()
         visitor = self._context.visitor
         shared = {"here": here, "now_ns": now_ns, "now_ms": now_ns // 1_000_000, "visitor": visitor}
-        shared["language"] = languages.LANGUAGE.get()
         values.setdefault("form_token", visitor.form_token() if visitor.session_hash else "")
         return HTMLResponse(self._templates.get_template(template).render(**shared, **values), code)
 
@@ -218,7 +211,7 @@ class Pages:
         if len(ids) <= BOXES_OFFERED:
             choices = [{"box_id": item.box_id, "label": label(item)} for item in context.boxes(ids)]
             if box and box not in ids:
-                choices.append({"box_id": box, "label": _("Box %(box)s", box=box)})
+                choices.append({"box_id": box, "label": f"Box {box}"})
         scatter = scatter_of(
             context.store.find_incidents(address.wanted, MAX_DOTS), address.wanted.cell, address.cell_query()
         )
@@ -265,7 +258,7 @@ class Pages:
         if not ask or visitor.account is None or not visitor.may_change(box_id):
             return None, ""
         if not self._command_limits.spend(visitor.account.account_id):
-            return None, _("You asked a moment ago; ask again in some seconds.")
+            return None, "You asked a moment ago; ask again in some seconds."
         try:
             return self._questions.read_info(box_id), ""
         except BoxClientError as error:
@@ -289,7 +282,7 @@ class Pages:
             "boxes",
             200,
             card=card,
-            about=_("At %(place)s. ", place=place) if place else "",
+            about=f"At {place}. " if place else "",
             minutes=minutes[::-1],
             stale_words=None if card.live else self._stale_words([box_id]),
             may_request=context.visitor.may_request(box_id),
@@ -297,9 +290,9 @@ class Pages:
             said=said,
             not_asked=not_asked,
             silent_words=(
-                _("When its gateway sends again, the values above move and this chart begins.")
+                "When its gateway sends again, the values above move and this chart begins."
                 if card.rms_v is not None
-                else _("It has never been heard. When its gateway connects, its values appear here.")
+                else "It has never been heard. When its gateway connects, its values appear here."
             ),
             incidents=mine[:ON_BOX_PAGE],
             after=_after(context, mine),
@@ -325,7 +318,7 @@ class Pages:
             live=live,
             state=words.state(live, age_ms, FRESH_MS, latest.late_ms, latest.clock_known)
             if latest
-            else _("Not heard yet"),
+            else "Not heard yet",
             late=latest is not None and latest.late_ms > 0,
             time_words=words.utc(newest.timestamp_ms * 1_000_000, 0) if newest else words.UNKNOWN,
             time_ns=newest.timestamp_ms * 1_000_000 if newest else None,
@@ -358,18 +351,14 @@ def _after(context: ViewContext, incidents: Sequence[Incident]) -> int:
 
 def _summary(count: int, live: int) -> str:
     if not count:
-        return _("Here stands each Box with its live voltage, frequency and distortion.")
+        return "Here stands each Box with its live voltage, frequency and distortion."
     return words.reporting(count, live)
 
 
 def _clock_words(newest: Measurement | None) -> str:
     if newest is None:
-        return _("nothing heard yet")
-    return _(
-        "time by %(source)s, %(uncertainty)s",
-        source=words.source(newest.source),
-        uncertainty=words.uncertainty(newest.uncertainty_ns),
-    )
+        return "nothing heard yet"
+    return f"time by {words.source(newest.source)}, {words.uncertainty(newest.uncertainty_ns)}"
 
 
 def _float(value: object) -> float | None:

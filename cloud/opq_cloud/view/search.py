@@ -16,7 +16,6 @@ from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label
-from opq_cloud.view.languages import N_, _
 
 MAX_CHARACTERS = 100
 MAX_HITS = 30
@@ -29,11 +28,11 @@ NOT, INSIDE, WORD, START, WHOLE = range(5)
 
 SearchText = Annotated[str, Query(max_length=MAX_CHARACTERS)]
 KINDS = {
-    N_("Incident"): N_("Incidents"),
-    N_("Box"): N_("Boxes"),
-    N_("Page"): N_("Pages"),
-    N_("Incidents"): N_("Lists"),
-    N_("Action"): N_("Actions"),
+    "Incident": "Incidents",
+    "Box": "Boxes",
+    "Page": "Pages",
+    "Incidents": "Lists",
+    "Action": "Actions",
 }
 """Kind -> its heading."""
 
@@ -69,7 +68,7 @@ class SearchPages:
 
     def found(self, q: SearchText = "") -> JSONResponse:
         rows = [
-            {"kind": _(hit.kind), "words": hit.words, "detail": hit.detail, "path": hit.path}
+            {"kind": hit.kind, "words": hit.words, "detail": hit.detail, "path": hit.path}
             for hit in find(self._context, q)
         ]
         return JSONResponse({"items": rows}, headers={"Cache-Control": "no-store"})
@@ -78,7 +77,7 @@ class SearchPages:
 def _by_kind(hits: list[SearchHit]) -> list[tuple[str, list[SearchHit]]]:
     """The hits by kind, in the order of the best of each kind."""
     kinds = dict.fromkeys(hit.kind for hit in hits)
-    return [(_(KINDS[kind]), [hit for hit in hits if hit.kind == kind]) for kind in kinds]
+    return [(KINDS[kind], [hit for hit in hits if hit.kind == kind]) for kind in kinds]
 
 
 def find(context: ViewContext, text: str) -> list[SearchHit]:
@@ -123,52 +122,50 @@ def _matching(hits: Iterator[SearchHit], wanted: str) -> Iterator[SearchHit]:
 def _pages(visitor: Visitor) -> Iterator[SearchHit]:
     """The pages that the visitor may open; a page's detail has words for which people search."""
     rows = [
-        ("Page", _("Boxes"), _("live values, front page"), "/"),
-        ("Page", _("Incidents"), _("sags, swells, interruptions: the list, with filters"), "/incidents"),
-        ("Page", _("Compare"), _("the past, history, trends of Boxes, weeks over one another"), "/compare"),
-        ("Page", _("Calendar"), _("the quality of each day"), "/calendar"),
-        ("Page", _("Reports"), _("each month as a summary to print, tables"), "/reports"),
-        ("Page", _("Map"), _("Boxes near their places"), "/map"),
-        ("Page", _("Grid now"), _("frequency and voltage, the last day"), "/grid"),
-        ("Page", _("Wall display"), _("one screen that may stand for weeks"), "/wall"),
-        ("Page", "API", _("REST, OpenAPI, tokens, for programs"), "/api/v1/docs"),
+        ("Page", "Boxes", "live values, front page", "/"),
+        ("Page", "Incidents", "sags, swells, interruptions: the list, with filters", "/incidents"),
+        ("Page", "Compare", "the past, history, trends of Boxes, weeks over one another", "/compare"),
+        ("Page", "Calendar", "the quality of each day", "/calendar"),
+        ("Page", "Reports", "each month as a summary to print, tables", "/reports"),
+        ("Page", "Map", "Boxes near their places", "/map"),
+        ("Page", "Grid now", "frequency and voltage, the last day", "/grid"),
+        ("Page", "Wall display", "one screen that may stand for weeks", "/wall"),
+        ("Page", "API", "REST, OpenAPI, tokens, for programs", "/api/v1/docs"),
         (
             "Action",
-            _("Export incidents as CSV"),
-            _("download, table"),
+            "Export incidents as CSV",
+            "download, table",
             "/api/v1/exports/incidents?format=csv",
         ),
     ]
     if visitor.account is not None:
         rows += [
-            ("Page", _("Your account"), _("name, time zone, theme, password, sessions, tokens"), "/account"),
-            ("Page", _("Your Boxes"), _("own and shared ones"), "/account/boxes"),
-            ("Page", _("Notifications"), _("rules and log: mail, webhook, MQTT"), "/account/notifications"),
-            ("Page", _("Saved views"), _("filters and comparisons that you named"), "/account/views"),
-            ("Action", _("Add a notification rule"), _("be told of incidents"), NEW_RULE),
-            ("Action", _("Download your data"), _("personal data, JSON"), "/account/data.json"),
+            ("Page", "Your account", "name, time zone, theme, password, sessions, tokens", "/account"),
+            ("Page", "Your Boxes", "own and shared ones", "/account/boxes"),
+            ("Page", "Notifications", "rules and log: mail, webhook, MQTT", "/account/notifications"),
+            ("Page", "Saved views", "filters and comparisons that you named", "/account/views"),
+            ("Action", "Add a notification rule", "be told of incidents", NEW_RULE),
+            ("Action", "Download your data", "personal data, JSON", "/account/data.json"),
         ]  # fmt: skip
         if visitor.account.role in ("admin", "owner"):
-            rows.append(
-                ("Action", _("Claim a Box"), _("code or fingerprint of its key"), "/account/boxes#claim")
-            )
+            rows.append(("Action", "Claim a Box", "code or fingerprint of its key", "/account/boxes#claim"))
     elif visitor.accounts_in_use:
-        rows.append(("Page", _("Sign in"), _("account, log in"), "/sign-in"))
+        rows.append(("Page", "Sign in", "account, log in", "/sign-in"))
     if visitor.sees_administration:
         rows += [
-            ("Page", _("Administration"), _("what needs attention"), "/admin"),
-            ("Page", _("Boxes, administered"), _("health, clocks, settings"), "/admin/boxes"),
-            ("Page", _("Keys"), _("CURVE keys: add, revoke, rotate"), "/admin/keys"),
-            ("Page", _("Plug-ins and triggers"), _("install, roll back"), "/admin/plugins"),
-            ("Page", _("Stream rules"), _("SQL over Measurements"), "/admin/rules"),
-            ("Page", _("System"), _("services, queues, disk, retention, Mauka's graph"), "/admin/system"),
-            ("Page", _("Re-analyses"), _("stored events analysed again"), "/admin/reanalyses"),
-            ("Page", _("Log of changes"), _("audit: who changed what"), "/admin/audit"),
+            ("Page", "Administration", "what needs attention", "/admin"),
+            ("Page", "Boxes, administered", "health, clocks, settings", "/admin/boxes"),
+            ("Page", "Keys", "CURVE keys: add, revoke, rotate", "/admin/keys"),
+            ("Page", "Plug-ins and triggers", "install, roll back", "/admin/plugins"),
+            ("Page", "Stream rules", "SQL over Measurements", "/admin/rules"),
+            ("Page", "System", "services, queues, disk, retention, Mauka's graph", "/admin/system"),
+            ("Page", "Re-analyses", "stored events analysed again", "/admin/reanalyses"),
+            ("Page", "Log of changes", "audit: who changed what", "/admin/audit"),
         ]
     if visitor.administers:
         rows += [
-            ("Page", _("Accounts"), _("people, roles, invitations"), "/admin/accounts"),
-            ("Action", _("Invite somebody"), _("a link that makes an account"), "/admin/accounts"),
+            ("Page", "Accounts", "people, roles, invitations", "/admin/accounts"),
+            ("Action", "Invite somebody", "a link that makes an account", "/admin/accounts"),
         ]
     return (SearchHit(*row) for row in rows)
 
@@ -198,11 +195,7 @@ def _boxes(context: ViewContext, wanted: str) -> list[SearchHit]:
         if number == INSIDE and fit == INSIDE and plain.isdigit():
             continue  # a search for 1 must not find Box 21
         if fit:
-            detail = ", ".join(
-                part
-                for part in (region, place_shown, feeder and _("feeder %(feeder)s", feeder=feeder))
-                if part
-            )
+            detail = ", ".join(part for part in (region, place_shown, feeder and f"feeder {feeder}") if part)
             found.append(SearchHit("Box", label(box), detail, f"/boxes/{quote(box.box_id)}", fit))
     return sorted(found, key=lambda hit: -hit.fit)[:BOXES_FOUND]
 
@@ -213,14 +206,12 @@ def _of_boxes(context: ViewContext, boxes: list[SearchHit]) -> Iterator[SearchHi
         if hit.fit < START:
             continue
         box_id = hit.path.rpartition("/")[2]
-        yield SearchHit("Action", _("Incidents of %(box)s", box=hit.words), "", f"/incidents?box={box_id}")
-        yield SearchHit("Action", _("Calendar of %(box)s", box=hit.words), "", f"/calendar?box={box_id}")
+        yield SearchHit("Action", f"Incidents of {hit.words}", "", f"/incidents?box={box_id}")
+        yield SearchHit("Action", f"Calendar of {hit.words}", "", f"/calendar?box={box_id}")
         if context.visitor.may_request(box_id):
-            yield SearchHit(
-                "Action", _("Request a waveform of %(box)s", box=hit.words), "", f"{hit.path}/waveforms"
-            )
+            yield SearchHit("Action", f"Request a waveform of {hit.words}", "", f"{hit.path}/waveforms")
         if context.visitor.may_change(box_id):
-            yield SearchHit("Action", _("Settings of %(box)s", box=hit.words), "", f"{hit.path}/settings")
+            yield SearchHit("Action", f"Settings of {hit.words}", "", f"{hit.path}/settings")
 
 
 def _incident(context: ViewContext, wanted: str) -> Iterator[SearchHit]:
@@ -243,7 +234,7 @@ def _classes(wanted: str) -> Iterator[SearchHit]:
         if fit:
             yield SearchHit(
                 "Incidents",
-                _("%(what)s: incidents of this class", what=text),
+                f"{text}: incidents of this class",
                 "",
                 f"/incidents?class={kind}",
                 fit,

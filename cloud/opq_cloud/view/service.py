@@ -21,7 +21,6 @@ from opq_cloud.view.administration.addresses import ServiceAddresses, service_ad
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard, allowed_hosts, listen_address
-from opq_cloud.view.languages import NO_BABEL, NO_LANGUAGES, Languages
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
 from opq_cloud.view.reanalysis_beginning import note_end
@@ -29,7 +28,7 @@ from opq_cloud.view_settings import ViewSection
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import default_data_dir
 from opq_proto.decision import Nominal
-from opq_proto.errors import ConfigError, PortBusyError
+from opq_proto.errors import PortBusyError
 from opq_proto.keys import KeyFolder
 
 STOP_CHECK_S = 0.1
@@ -91,7 +90,6 @@ class View:
                 addresses=self._addresses,
                 openid=None if self._config.openid is None else OpenIdProvider(self._config.openid),
                 reanalyses=self._reanalyses,
-                languages=_languages(self._config, self.counters),
             )
             over_tls = (self._config.public_url or "").startswith("https://")
             guarded = ViewGuard(create_app(context), allowed_hosts(self._config), over_tls, self.counters)
@@ -164,16 +162,6 @@ async def _serve(
     hub.close()
     server.should_exit = True
     await serving
-
-
-def _languages(config: ViewSection, counters: ServiceCounters) -> Languages:
-    if config.languages is None:
-        return NO_LANGUAGES
-    try:
-        from opq_cloud.view.catalogues import read_languages
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"view.languages: {NO_BABEL}") from error
-    return read_languages(config.languages, counters)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from opq_cloud.store.trends.pyramid import LONGEST_MS
-from opq_cloud.view.languages import N_, _
 
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 365 * 86_400_000}
 SHORTEST_MS = 10_000
@@ -19,12 +18,12 @@ LATEST_MS = 7_258_118_400_000
 DEFAULT = ("now-24h", "now")
 PRESETS = ("5m", "1h", "6h", "24h", "7d", "30d", "90d", "1y")
 PRESET_WORDS = {
-    "5m": N_("5 minutes"), "1h": N_("1 hour"), "6h": N_("6 hours"), "24h": N_("24 hours"),
-    "7d": N_("7 days"), "30d": N_("30 days"),
-    "90d": N_("90 days"), "1y": N_("1 year"),
+    "5m": "5 minutes", "1h": "1 hour", "6h": "6 hours", "24h": "24 hours",
+    "7d": "7 days", "30d": "30 days",
+    "90d": "90 days", "1y": "1 year",
 }  # fmt: skip
 _RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([smhdwy]))?")
-_MOMENT = N_("now, now-24h (s, m, h, d, w or y), a time in UTC such as 2026-11-22T06:00, or ms since 1970")
+_MOMENT = "now, now-24h (s, m, h, d, w or y), a time in UTC such as 2026-11-22T06:00, or ms since 1970"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +77,11 @@ def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
     start_ms, end_ms = read_time_ms("from", from_words, now_ms), read_time_ms("to", to_words, now_ms)
     if not SHORTEST_MS <= end_ms - start_ms <= LONGEST_MS:
         raise ValueError(
-            _(
-                "from %(from_words)s to %(to_words)s is no span that can be shown; from must be 10 s "
-                "to %(longest_ms)s days before to",
-                from_words=from_words,
-                to_words=to_words,
-                longest_ms=LONGEST_MS // UNITS_MS["d"],
-            )
+            f"from {from_words} to {to_words} is no span that can be shown; from must be 10 s "
+            f"to {LONGEST_MS // UNITS_MS['d']} days before to"
         )
     if start_ms < 0 or end_ms > LATEST_MS:
-        raise ValueError(
-            _(
-                "from %(from_words)s to %(to_words)s is not between 1970 and 2200",
-                from_words=from_words,
-                to_words=to_words,
-            )
-        )
+        raise ValueError(f"from {from_words} to {to_words} is not between 1970 and 2200")
     return TimeSpan(start_ms, end_ms, from_words, to_words)
 
 
@@ -109,9 +97,7 @@ def read_time_ms(name: str, words: str, now_ms: int) -> int:
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
         return max(0, int(found.timestamp() * 1000))
     except (ValueError, OverflowError):
-        raise ValueError(
-            _("%(name)s is %(words)s; want %(moment)s", name=name, words=repr(words[:40]), moment=_(_MOMENT))
-        ) from None
+        raise ValueError(f"{name} is {words[:40]!r}; want {_MOMENT}") from None
 
 
 def _absolute(start_ms: int, end_ms: int) -> TimeSpan:

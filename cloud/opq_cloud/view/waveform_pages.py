@@ -22,7 +22,6 @@ from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import ViewContext, label, whole_id
 from opq_cloud.view.history_chart import Tick, round_levels
-from opq_cloud.view.languages import _
 from opq_cloud.view.waveform_requests import (
     LONGEST_S,
     RequestState,
@@ -75,7 +74,7 @@ class EventPages:
         number = whole_id(event_id, "event")
         record = context.store.event_record(number)
         if record is None:
-            raise HTTPException(404, _("There is no event %(number)s.", number=number))
+            raise HTTPException(404, f"There is no event {number}.")
         now_ns = context.now_ns()
         found = context.store.event(number) if record.boxes_received else None
         stored = () if found is None else found.waveforms
@@ -177,7 +176,7 @@ class WaveformPages:
     def _known(self, visitor: Visitor, box_id: str) -> None:
         """Raises 404 also where the visitor may not request, so as not to reveal the Box."""
         if not visitor.may_request(box_id) or self._context.whole_store.box(box_id) is None:
-            raise HTTPException(404, _("No Box with this id is known that you may ask."))
+            raise HTTPException(404, "No Box with this id is known that you may ask.")
 
 
 def draw_wave(name: str, series: int, wave: Waveform) -> WaveDrawing:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.time_span import read_time_ms
 from opq_proto.errors import OpqError
 from opq_proto.messages import Trigger
@@ -32,10 +31,8 @@ MAX_OPEN = 20
 """Requests that wait for their Boxes, in total."""
 UNANSWERED_S = 90.0
 """Counted from the span's end: an event service gives up after 20 s, so none has accepted the request."""
-YOU_TOO_OFTEN = N_("Too many waveforms you ask for; one in %(seconds)s s is fetched. Try again then.")
-BOX_TOO_OFTEN = N_(
-    "Too many waveforms are asked of one Box; one in %(seconds)s s is fetched. Try again then."
-)
+YOU_TOO_OFTEN = "Too many waveforms you ask for; one in {seconds} s is fetched. Try again then."
+BOX_TOO_OFTEN = "Too many waveforms are asked of one Box; one in {seconds} s is fetched. Try again then."
 LISTED = 20
 EVENTS_CHECKED = 400
 NS = 1_000_000_000
@@ -84,9 +81,7 @@ class WaveformRequests:
         with self._lock:
             open_now = sum(PERSON_ASKED in each.asked_as for each in self._store.unfinished_events())
             if open_now >= MAX_OPEN:
-                text = _(
-                    "%(open_now)s requests wait for their Boxes; try again in a minute.", open_now=open_now
-                )
+                text = f"{open_now} requests wait for their Boxes; try again in a minute."
                 raise WaveformRefusedError(429, text)
             if not self._accounts.spend(who):
                 raise WaveformRefusedError(
@@ -127,12 +122,7 @@ def waveform_span(start: str, seconds: str, now_ns: int) -> tuple[int, int]:
     if not SHORTEST_S <= length_s <= LONGEST_S:
         raise WaveformRefusedError(
             400,
-            _(
-                "seconds is %(seconds)s; want a number from %(shortest_s)s to %(longest_s)s.",
-                seconds=repr(seconds[:20]),
-                shortest_s=f"{SHORTEST_S:g}",
-                longest_s=f"{LONGEST_S:g}",
-            ),
+            f"seconds is {seconds[:20]!r}; want a number from {SHORTEST_S:g} to {LONGEST_S:g}.",
         )
     try:
         start_ns = read_time_ms("from", start or "now", now_ns // 1_000_000) * 1_000_000
@@ -140,13 +130,9 @@ def waveform_span(start: str, seconds: str, now_ns: int) -> tuple[int, int]:
         raise WaveformRefusedError(400, f"{error}.") from None
     end_ns = start_ns + round(length_s * NS)
     if end_ns - now_ns > AHEAD_S * NS:
-        raise WaveformRefusedError(
-            400, _("The span ends more than %(ahead_s)s s ahead.", ahead_s=f"{AHEAD_S:g}")
-        )
+        raise WaveformRefusedError(400, f"The span ends more than {AHEAD_S:g} s ahead.")
     if now_ns - start_ns > BACK_S * NS:
-        raise WaveformRefusedError(
-            400, _("The span began more than %(back_s)s days ago.", back_s=f"{BACK_S / 86400:g}")
-        )
+        raise WaveformRefusedError(400, f"The span began more than {BACK_S / 86400:g} days ago.")
     return start_ns, end_ns
 
 
@@ -155,27 +141,21 @@ def request_state(record: EventRecord, box_id: str, now_ns: int) -> RequestState
     if box_id in record.boxes_received:
         short = record.short.get(box_id)
         if short is None:
-            return RequestState("arrived", _("Arrived"))
+            return RequestState("arrived", "Arrived")
         if not record.finished:
-            return RequestState(
-                "partly", _("A part has arrived; the rest is asked for: %(short)s", short=short)
-            )
-        return RequestState("arrived", _("Arrived in part: %(short)s", short=short))
+            return RequestState("partly", f"A part has arrived; the rest is asked for: {short}")
+        return RequestState("arrived", f"Arrived in part: {short}")
     if box_id in record.missing:
-        return RequestState("refused", _("Not to be had: %(missing)s", missing=record.missing[box_id]))
+        return RequestState("refused", f"Not to be had: {record.missing[box_id]}")
     if record.finished:
-        return RequestState("refused", _("Not to be had: the Box did not answer"))
+        return RequestState("refused", "Not to be had: the Box did not answer")
     ahead_s = (record.end_ns - now_ns) / NS
     if ahead_s > 0:
-        return RequestState(
-            "queued", _("Queued: it is sampled for %(ahead_s)s s more", ahead_s=f"{ahead_s:.0f}")
-        )
+        return RequestState("queued", f"Queued: it is sampled for {ahead_s:.0f} s more")
     opened_ns = max(record.end_ns, record.decided_ns or 0)
     if now_ns - opened_ns > UNANSWERED_S * NS:
-        return RequestState("unanswered", _("Nobody has taken it up; does Makai's event service run?"))
-    return RequestState(
-        "asked", _("Asked; no answer for %(max)s s", max=f"{max(0, now_ns - opened_ns) / NS:.0f}")
-    )
+        return RequestState("unanswered", "Nobody has taken it up; does Makai's event service run?")
+    return RequestState("asked", f"Asked; no answer for {max(0, now_ns - opened_ns) / NS:.0f} s")
 
 
 def waiting_boxes(record: EventRecord, now_ns: int) -> Sequence[str]:
@@ -184,4 +164,4 @@ def waiting_boxes(record: EventRecord, now_ns: int) -> Sequence[str]:
 
 
 def _too_often(text: str, per_s: float) -> str:
-    return _(text, seconds=f"{1 / per_s:g}")
+    return text.format(seconds=f"{1 / per_s:g}")

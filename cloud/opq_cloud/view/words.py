@@ -1,6 +1,6 @@
 """Words for people: numbers with units, times with uncertainty, one sentence per incident.
 
-Pure functions, in the language of the page; unknown is an en dash, never 0.
+Pure functions; unknown is an en dash, never 0.
 """
 
 import math
@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime
 from typing import TypeVar
 
 from opq_cloud.store.incidents.join_plan import worst_rank
-from opq_cloud.view.languages import N_, _, ngettext
 from opq_measure.events.curves import INSTANTANEOUS_CYCLES
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident, StoredFinding, TimeSource
 
@@ -26,60 +25,60 @@ THIN = "\u202f"
 """Narrow no-break space between number and unit."""
 
 CLASS_PHRASES = {
-    "sag": N_("sag"),
-    "swell": N_("swell"),
-    "interruption": N_("interruption"),
-    "undervoltage": N_("undervoltage"),
-    "overvoltage": N_("overvoltage"),
-    "impulsive_transient": N_("impulsive transient"),
-    "oscillatory_transient": N_("oscillatory transient"),
-    "periodic_notching": N_("periodic notching"),
-    "harmonics": N_("harmonics"),
-    "interharmonics": N_("interharmonics"),
-    "flicker": N_("flicker"),
-    "frequency_deviation": N_("frequency deviation"),
-    "phase_jump": N_("phase jump"),
-    "dc_offset": N_("DC offset"),
-    "noise": N_("noise"),
-    "rapid_voltage_change": N_("rapid voltage change"),
-    "mains_signalling": N_("mains signalling"),
-    "unbalance": N_("unbalance"),
-    "outage": N_("outage"),
+    "sag": "sag",
+    "swell": "swell",
+    "interruption": "interruption",
+    "undervoltage": "undervoltage",
+    "overvoltage": "overvoltage",
+    "impulsive_transient": "impulsive transient",
+    "oscillatory_transient": "oscillatory transient",
+    "periodic_notching": "periodic notching",
+    "harmonics": "harmonics",
+    "interharmonics": "interharmonics",
+    "flicker": "flicker",
+    "frequency_deviation": "frequency deviation",
+    "phase_jump": "phase jump",
+    "dc_offset": "DC offset",
+    "noise": "noise",
+    "rapid_voltage_change": "rapid voltage change",
+    "mains_signalling": "mains signalling",
+    "unbalance": "unbalance",
+    "outage": "outage",
 }
 """The classes of contracts.md, `analyze`, as within a sentence."""
 DOWNWARD = frozenset({"sag", "interruption", "undervoltage"})
 UPWARD = frozenset({"swell", "overvoltage"})
 
 ITIC_WORDS = {
-    "no_interruption_in_function": N_("No interruption in function"),
-    "no_damage": N_("No damage region: may stop, is not harmed"),
-    "prohibited": N_("Prohibited region"),
+    "no_interruption_in_function": "No interruption in function",
+    "no_damage": "No damage region: may stop, is not harmed",
+    "prohibited": "Prohibited region",
 }
 ITIC_SHORT = {
-    "no_interruption_in_function": N_("No interruption"),
-    "no_damage": N_("May stop working"),
-    "prohibited": N_("May be damaged"),
+    "no_interruption_in_function": "No interruption",
+    "no_damage": "May stop working",
+    "prohibited": "May be damaged",
 }
 """The consequence for a machine on this supply; the regions' own names are ITIC_WORDS."""
-F47_WORDS = {"pass": N_("Pass"), "fail": N_("Fail"), "not_applicable": N_("Not applicable")}
-NOT_RATED = N_("not rated")
+F47_WORDS = {"pass": "Pass", "fail": "Fail", "not_applicable": "Not applicable"}
+NOT_RATED = "not rated"
 MONTHS = (
-    N_("January"), N_("February"), N_("March"), N_("April"), N_("May"), N_("June"), N_("July"), N_("August"),
-    N_("September"), N_("October"), N_("November"), N_("December"),
+    "January", "February", "March", "April", "May", "June", "July", "August",
+    "September", "October", "November", "December",
 )  # fmt: skip
 SHORT_MONTHS = (
-    N_("Jan"), N_("Feb"), N_("Mar"), N_("Apr"), N_("May"), N_("Jun"), N_("Jul"), N_("Aug"), N_("Sep"),
-    N_("Oct"), N_("Nov"), N_("Dec"),
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
+    "Oct", "Nov", "Dec",
 )  # fmt: skip
 DAYS = (
-    N_("Monday"), N_("Tuesday"), N_("Wednesday"), N_("Thursday"), N_("Friday"), N_("Saturday"), N_("Sunday"),
+    "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
 )  # fmt: skip
-SHORT_DAYS = (N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_("Sun"))
+SHORT_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 SOURCE_WORDS = {
     TimeSource.GPS: "GPS",
-    TimeSource.HOLDOVER: N_("GPS, in holdover"),
+    TimeSource.HOLDOVER: "GPS, in holdover",
     TimeSource.NTP: "NTP",
-    TimeSource.FREE: N_("free-running clock"),
+    TimeSource.FREE: "free-running clock",
 }
 
 
@@ -89,6 +88,11 @@ def number(value: float | None, digits: int, unit: str = "") -> str:
         return UNKNOWN
     text = f"{value:,.{digits}f}".replace("-", "\u2212").replace(",", THIN)
     return f"{text}{THIN}{unit}" if unit else text
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """`1 Box`, `3 Boxes`."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def plain(value: float, unit: str) -> str:
@@ -109,7 +113,7 @@ def class_phrase(kind: str) -> str:
 
 def _class_part(part: str) -> str:
     known = CLASS_PHRASES.get(part)
-    return part.replace("_", " ") if known is None else _(known)
+    return part.replace("_", " ") if known is None else known
 
 
 def class_choices() -> dict[str, str]:
@@ -130,13 +134,13 @@ def class_tone(kind: str) -> str:
 def duration(seconds: float) -> str:
     """`150 ms`, `2.34 s`, `3 min 20 s`; a phase jump has no length and is `an instant`."""
     if seconds == 0:
-        return _("an instant")
+        return "an instant"
     if seconds < 0.9995:
         return f"{seconds * 1e3:.{0 if seconds >= 0.0995 else 1}f}{THIN}ms"
     if seconds < 60:
         return f"{seconds:.2f}{THIN}s"
     minutes, rest = divmod(round(seconds), 60)
-    return _("%(minutes)s\u202fmin %(rest)s\u202fs", minutes=minutes, rest=rest)
+    return f"{minutes}\u202fmin {rest}\u202fs"
 
 
 def span(seconds: float) -> str:
@@ -149,31 +153,28 @@ def cycles(value: float | None) -> str:
     if value is None or not MIN_CYCLES <= value <= INSTANTANEOUS_CYCLES:
         return ""
     if value == 1:
-        return _("1.0 cycle")
-    return _("%(number)s cycles", number=f"{value:.1f}")
+        return "1.0 cycle"
+    return f"{value:.1f} cycles"
 
 
 def month(day: date) -> str:
     """`November 2026`."""
-    return _("%(month)s %(year)s", month=_(MONTHS[day.month - 1]), year=day.year)
+    return f"{MONTHS[day.month - 1]} {day.year}"
 
 
 def long_date(day: date) -> str:
     """`Tuesday, 24 November 2026`."""
-    return _(
-        "%(weekday)s, %(day)s %(month)s %(year)s",
-        weekday=_(DAYS[day.weekday()]), day=day.day, month=_(MONTHS[day.month - 1]), year=day.year,
-    )  # fmt: skip
+    return f"{DAYS[day.weekday()]}, {day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
 def short_date(day: date) -> str:
     """`24 Nov`."""
-    return _("%(day)s %(month)s", day=day.day, month=_(SHORT_MONTHS[day.month - 1]))
+    return f"{day.day} {SHORT_MONTHS[day.month - 1]}"
 
 
 def day_of_month(day: date) -> str:
     """`Tue 24`."""
-    return _("%(weekday)s %(day)s", weekday=_(SHORT_DAYS[day.weekday()]), day=day.day)
+    return f"{SHORT_DAYS[day.weekday()]} {day.day}"
 
 
 def utc(t_ns: int, digits: int = 3) -> str:
@@ -196,14 +197,14 @@ def ago(t_ns: int, now_ns: int) -> str:
     """`just now`, `40 s ago`, `3 min ago`, `5 h ago`, `2 days ago`."""
     seconds = (now_ns - t_ns) // 1_000_000_000
     if seconds < 5:
-        return _("just now")
+        return "just now"
     if seconds < 60:
-        return _("%(age)s ago", age=f"{seconds}{THIN}s")
+        return f"{seconds}{THIN}s ago"
     if seconds < 3600:
-        return _("%(age)s ago", age=f"{seconds // 60}{THIN}min")
+        return f"{seconds // 60}{THIN}min ago"
     if seconds < 48 * 3600:
-        return _("%(age)s ago", age=f"{seconds // 3600}{THIN}h")
-    return ngettext("%(num)d day ago", "%(num)d days ago", seconds // 86400)
+        return f"{seconds // 3600}{THIN}h ago"
+    return counted(seconds // 86400, "day ago", "days ago")
 
 
 def age(seconds: int) -> str:
@@ -214,7 +215,7 @@ def age(seconds: int) -> str:
         return f"{seconds // 60}{THIN}min"
     if seconds < 48 * 3600:
         return f"{seconds // 3600}{THIN}h"
-    return ngettext("%(num)d day", "%(num)d days", seconds // 86400)
+    return counted(seconds // 86400, "day", "days")
 
 
 def state(live: bool, age_ms: int, fresh_ms: int, late_ms: int = 0, clock_known: bool = True) -> str:
@@ -223,42 +224,35 @@ def state(live: bool, age_ms: int, fresh_ms: int, late_ms: int = 0, clock_known:
     Without a known bound of its clock it may be that the clock is behind: `Late by 40 s, by its clock`.
     """
     if not live:
-        return _("Silent for %(age)s", age=age(age_ms // 1000))
+        return f"Silent for {age(age_ms // 1000)}"
     if late_ms:
         late = age(late_ms // 1000)
-        return _("Late by %(age)s", age=late) if clock_known else _("Late by %(age)s, by its clock", age=late)
-    return _("Live") if age_ms < fresh_ms else _("Live, %(age)s old", age=age(age_ms // 1000))
+        return f"Late by {late}" if clock_known else f"Late by {late}, by its clock"
+    return "Live" if age_ms < fresh_ms else f"Live, {age(age_ms // 1000)} old"
 
 
 def reporting(count: int, live: int) -> str:
     """`3 Boxes, all of them reporting.`, `3 Boxes, 2 of them reporting now.`"""
     if live == count:
-        return ngettext("%(num)d Box, and it reports.", "%(num)d Boxes, all of them reporting.", count)
+        return counted(count, "Box, and it reports.", "Boxes, all of them reporting.")
     if not live:
-        return ngettext(
-            "%(num)d Box, none of them reporting now.", "%(num)d Boxes, none of them reporting now.", count
-        )
-    return ngettext(
-        "%(num)d Box, %(live)d of them reporting now.",
-        "%(num)d Boxes, %(live)d of them reporting now.",
-        count,
-        live=live,
-    )
+        return f"{counted(count, 'Box', 'Boxes')}, none of them reporting now."
+    return f"{counted(count, 'Box', 'Boxes')}, {live} of them reporting now."
 
 
 def stale(newest_ns: int, now_ns: int) -> tuple[str, str]:
     """The words of a page whose values no longer change: a heading and its consequence; as in `words.js`."""
     old = age(max(0, (now_ns - newest_ns) // 1_000_000_000))
     return (
-        _("No Box reports now."),
-        _("The newest value is %(age)s old: what stands here is from then.", age=old),
+        "No Box reports now.",
+        f"The newest value is {old} old: what stands here is from then.",
     )
 
 
 def uncertainty(value_ns: int | None) -> str:
     """`± 1.2 ms`, `± 850 µs`; in words where it is not known."""
     if value_ns is None or value_ns >= UNKNOWN_UNCERTAINTY_NS:
-        return _("uncertainty not known")
+        return "uncertainty not known"
     for scale, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if value_ns >= scale:
             value = value_ns / scale
@@ -270,29 +264,26 @@ def arrived(arrival: BoxArrival, first_ns: int, may_be_first: bool) -> str:
     """The time after the first arrival, as finely as it is known; `first` for all that may have been it."""
     after_ns = arrival.start_ns - first_ns
     if may_be_first or after_ns == 0:
-        return _("first")
+        return "first"
     if arrival.uncertainty_ns < 50_000 and after_ns < 1_000_000:
-        return _("%(time)s later", time=f"{after_ns / 1000:.0f}{THIN}µs")
-    return _("%(time)s later", time=f"{after_ns / 1e6:,.1f}{THIN}ms")
+        return f"{after_ns / 1000:.0f}{THIN}µs later"
+    return f"{after_ns / 1e6:,.1f}{THIN}ms later"
 
 
 def clock_words(arrival: BoxArrival, is_reference: bool, boxes: int = 1) -> str:
     """The clock by which one or several `boxes` have their place; others were compared with a reference."""
     if arrival.aligned_to not in (None, arrival.box_id):
-        return _(", by its waveform beside that of Box %(box)s", box=arrival.aligned_to)
+        return f", by its waveform beside that of Box {arrival.aligned_to}"
     if is_reference:
-        return "" if arrival.disciplined else _("; the waveforms of others are compared with its own")
+        return "" if arrival.disciplined else "; the waveforms of others are compared with its own"
     if arrival.disciplined:
         return ""
-    return ngettext(
-        "; its clock is too poor to say who was first",
-        "; their clocks are too poor to say who was first",
-        boxes,
-    )
+    whose = "its clock is" if boxes == 1 else "their clocks are"
+    return f"; {whose} too poor to say who was first"
 
 
 def source(value: TimeSource) -> str:
-    return _(SOURCE_WORDS[value])
+    return SOURCE_WORDS[value]
 
 
 def listed(items: Iterable[str]) -> str:
@@ -300,15 +291,15 @@ def listed(items: Iterable[str]) -> str:
     parts = list(items)
     if len(parts) < 2:
         return "".join(parts)
-    return _("%(first)s and %(last)s", first=", ".join(parts[:-1]), last=parts[-1])
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def boxes(ids: Sequence[str], names: Names = NO_NAMES) -> str:
     """`Box 1`, `Boxes 1 (Cellar) and 4`; a long list is only counted."""
     if len(ids) > BOXES_LISTED:
-        return ngettext("%(num)d Box", "%(num)d Boxes", len(ids))
+        return counted(len(ids), "Box", "Boxes")
     each = listed(named(box_id, names) for box_id in ids)
-    return ngettext("Box %(each)s", "Boxes %(each)s", len(ids), each=each)
+    return f"{'Box' if len(ids) == 1 else 'Boxes'} {each}"
 
 
 def present_nominal(nominal_v: Iterable[tuple[str, float]], names: Names = NO_NAMES) -> str:
@@ -316,7 +307,7 @@ def present_nominal(nominal_v: Iterable[tuple[str, float]], names: Names = NO_NA
     parts = [f"{boxes(ids, names)} ({plain(volts, 'V')})" for ids, volts in alike(nominal_v)]
     if not parts:
         return ""
-    return _("By the present nominal voltage, for no finding says another: %(boxes)s.", boxes=listed(parts))
+    return f"By the present nominal voltage, for no finding says another: {listed(parts)}."
 
 
 def alike(statements: Iterable[tuple[str, Said]]) -> list[tuple[list[str], Said]]:
@@ -343,8 +334,8 @@ def headline(incident: Incident, names: Names = NO_NAMES) -> str:
     where, what = boxes(incident.box_ids, names), class_words(incident.kind)
     level = _level(incident)
     if level is None:
-        return _("%(what)s at %(where)s", what=what, where=where)
-    return _("%(what)s to %(level)s at %(where)s", what=what, level=level, where=where)
+        return f"{what} at {where}"
+    return f"{what} to {level} at {where}"
 
 
 def span_of(incident: Incident) -> str:
@@ -352,7 +343,7 @@ def span_of(incident: Incident) -> str:
     least, most = ((end - incident.start_ns) / 1e9 for end in (incident.end_ns, incident.latest_end_ns))
     if incident.latest_end_ns == incident.end_ns:
         return duration(least)
-    return _("between %(least)s and %(most)s", least=duration(least), most=duration(most))
+    return f"between {duration(least)} and {duration(most)}"
 
 
 def outline(incident: Incident, names: Names = NO_NAMES) -> str:
@@ -360,11 +351,11 @@ def outline(incident: Incident, names: Names = NO_NAMES) -> str:
     where = boxes(incident.box_ids, names)
     lasting = span_of(incident)
     if not incident.closed:
-        lasting = _("%(time)s so far, without an end", time=lasting)
+        lasting = f"{lasting} so far, without an end"
     level = _level(incident)
     if level is None:
-        return _("for %(time)s at %(where)s", time=lasting, where=where)
-    return _("to %(level)s for %(time)s at %(where)s", level=level, time=lasting, where=where)
+        return f"for {lasting} at {where}"
+    return f"to {level} for {lasting} at {where}"
 
 
 def _level(incident: Incident) -> str | None:
@@ -381,31 +372,20 @@ def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> s
     if found is None or found.finding.residual_v is None:
         what, where = class_words(incident.kind), boxes(incident.box_ids, names)
         if found is None or not found.finding.because:
-            return _("%(what)s at %(where)s, %(time)s.", what=what, where=where, time=lasting)
-        return _(
-            "%(what)s at %(where)s, %(time)s: %(why)s.",
-            what=what, where=where, time=lasting, why=found.finding.because,
-        )  # fmt: skip
+            return f"{what} at {where}, {lasting}."
+        return f"{what} at {where}, {lasting}: {found.finding.because}."
     finding = found.finding
-    level = _(
-        "%(volts)s, %(percent)s of the nominal %(nominal)s",
-        volts=number(finding.residual_v, 1, "V"),
-        percent=number(finding.residual_percent, 1, "%"),
-        nominal=plain(nominal_v, "V"),
-    )
-    places = {"box": named(finding.box_id, names), "level": level, "time": lasting}
+    volts, percent = number(finding.residual_v, 1, "V"), number(finding.residual_percent, 1, "%")
+    level = f"{volts}, {percent} of the nominal {plain(nominal_v, 'V')}"
+    voltage = f"The voltage at Box {named(finding.box_id, names)}"
     if "interruption" in incident.kind.split("+"):
-        moved = _("The voltage at Box %(box)s was lost (down to %(level)s), %(time)s", **places)
+        moved = f"{voltage} was lost (down to {level}), {lasting}"
     elif finding.kind in UPWARD:
-        moved = _("The voltage at Box %(box)s rose to %(level)s, %(time)s", **places)
+        moved = f"{voltage} rose to {level}, {lasting}"
     else:
-        moved = _("The voltage at Box %(box)s fell to %(level)s, %(time)s", **places)
+        moved = f"{voltage} fell to {level}, {lasting}"
     others = [box_id for box_id in incident.box_ids if box_id != finding.box_id]
-    return (
-        _("%(sentence)s; %(boxes)s saw it too.", sentence=moved, boxes=boxes(others, names))
-        if others
-        else f"{moved}."
-    )
+    return f"{moved}; {boxes(others, names)} saw it too." if others else f"{moved}."
 
 
 def has_parts(incident: Incident) -> bool:
@@ -417,13 +397,11 @@ def has_parts(incident: Incident) -> bool:
 def _lasting(incident: Incident, found: StoredFinding | None) -> str:
     if not incident.closed:
         so_far = duration((incident.end_ns - incident.start_ns) / 1e9)
-        return _("and had not recovered when the recording ended, %(time)s after it began", time=so_far)
+        return f"and had not recovered when the recording ended, {so_far} after it began"
     one = found.finding if found and not has_parts(incident) else None
     first, last = (one.start_ns, one.end_ns) if one else (incident.start_ns, incident.end_ns)
     if incident.latest_end_ns > incident.end_ns:
-        return _("for %(time)s", time=span_of(incident))
+        return f"for {span_of(incident)}"
     length = duration((last - first) / 1e9)
     count = cycles(one.duration_cycles if one else None)
-    return (
-        _("for %(cycles)s (%(time)s)", cycles=count, time=length) if count else _("for %(time)s", time=length)
-    )
+    return f"for {count} ({length})" if count else f"for {length}"

@@ -67,8 +67,6 @@ class Account:
     theme: str = "system"
     voltage_unit: str = "V"
     """`V` or `percent` of nominal: where an address of Examine or `/compare` names none."""
-    language: str = ""
-    """Of View's pages, such as `de`; empty: as the browser asks."""
     openid: str = ""
     """Issuer and subject where the person signs in by OpenID Connect; empty where by password only."""
 

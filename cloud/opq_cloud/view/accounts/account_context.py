@@ -21,7 +21,6 @@ from opq_cloud.view.accounts.passwords import new_secret, secret_hash
 from opq_cloud.view.accounts.sign_in import SESSION_S, SignIn
 from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
 from opq_cloud.view.guard import allowed_hosts
-from opq_cloud.view.languages import NO_LANGUAGES, Languages, _, ngettext
 from opq_proto.keys import KeyFolder
 
 EMAIL_CHARACTERS = 254
@@ -48,7 +47,6 @@ class AccountContext:
     openid: OpenIdProvider | None = None
     mqtt_ready: bool = False
     """Whether notifications have an MQTT broker."""
-    languages: Languages = NO_LANGUAGES
 
     @property
     def people(self) -> AccountRecords:
@@ -110,8 +108,8 @@ class AccountContext:
 
     def warn_owner(self, account: Account, what: str) -> None:
         """Warns an account's owner by mail, where a mail server is set: somebody else may have changed it."""
-        advice = _("If it was not you, set a new password and tell an administrator.")
-        self.mailer.send(account.email, _("Your account at OPQ View was changed"), f"{what}\n\n{advice}\n")
+        advice = "If it was not you, set a new password and tell an administrator."
+        self.mailer.send(account.email, "Your account at OPQ View was changed", f"{what}\n\n{advice}\n")
 
     def note(
         self,
@@ -130,7 +128,7 @@ class AccountContext:
 def checked_email(text: str) -> str:
     """The address in lower case. Raises HTTPException 400 where it is no e-mail address."""
     if len(text) > EMAIL_CHARACTERS or not EMAIL.fullmatch(text):
-        raise HTTPException(400, _("This is no e-mail address; write one such as ada@example.org."))
+        raise HTTPException(400, "This is no e-mail address; write one such as ada@example.org.")
     return text.lower()
 
 
@@ -138,8 +136,8 @@ def in_days(seconds: float) -> str:
     """How long a link is valid: `7 days`, `1 hour`."""
     hours = round(seconds / 3600)
     if hours >= 48:
-        return ngettext("%(num)s day", "%(num)s days", hours // 24)
-    return ngettext("%(num)s hour", "%(num)s hours", hours)
+        return words.counted(hours // 24, "day", "days")
+    return words.counted(hours, "hour", "hours")
 
 
 def local_time(at_ms: int, visitor: Visitor) -> str:

@@ -30,10 +30,9 @@ from opq_cloud.view.accounts.passwords import (
 )
 from opq_cloud.view.accounts.sign_in import MAX_SESSIONS, SESSION_S
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
-from opq_cloud.view.languages import N_, _
 
-THEMES = {"system": N_("As the system"), "light": N_("Light"), "dark": N_("Dark")}
-VOLTAGE_UNITS = {"V": N_("Volts"), "percent": N_("%% of nominal")}
+THEMES = {"system": "As the system", "light": "Light", "dark": "Dark"}
+VOLTAGE_UNITS = {"V": "Volts", "percent": "% of nominal"}
 TOKEN_DAYS = (7, 30, 90, 365)
 MAX_TOKENS = 20
 DAY_S = 86_400
@@ -67,7 +66,7 @@ class AccountPages:
         return router
 
     def account_page(self, saved: bool = False) -> Response:
-        return self._page(own_account(VISITOR.get()), notice=_("Saved.") if saved else "")
+        return self._page(own_account(VISITOR.get()), notice="Saved." if saved else "")
 
     def _page(
         self, account: Account, notice: str = "", problem: str = "", token: str = "", code: int = 200
@@ -85,7 +84,6 @@ class AccountPages:
             tokens=people.tickets("token", account.account_id),
             themes=THEMES,
             voltage_units=VOLTAGE_UNITS,
-            languages=self._context.languages.choices,
             openid_name=self._context.openid_name,
             token_days=TOKEN_DAYS,
             boxes=sorted(visitor.own, key=box_order),
@@ -98,37 +96,20 @@ class AccountPages:
         account = own_account(visitor)
         name, theme = form.text("name", 80) or account.email, form.text("theme")
         zone, unit = form.text("time_zone", 64) or "UTC", form.text("voltage_unit") or account.voltage_unit
-        language = form.text("language", 20) if "language" in form.fields else account.language
-        if language and language not in (account.language, *self._context.languages.choices):
-            known = ", ".join(self._context.languages.choices)
-            raise HTTPException(
-                400,
-                _(
-                    "%(language)s is no language of this View; there are %(known)s.",
-                    language=language,
-                    known=known,
-                ),
-            )
         if theme not in THEMES:
-            raise HTTPException(
-                400, _("%(theme)s is no theme; there are %(list)s.", theme=theme, list=", ".join(THEMES))
-            )
+            raise HTTPException(400, f"{theme} is no theme; there are {', '.join(THEMES)}.")
         if unit not in VOLTAGE_UNITS:
             raise HTTPException(
                 400,
-                _(
-                    "%(unit)s is no unit of voltages; there are %(list)s.",
-                    unit=unit,
-                    list=", ".join(VOLTAGE_UNITS),
-                ),
+                f"{unit} is no unit of voltages; there are {', '.join(VOLTAGE_UNITS)}.",
             )
 
         def changed(was: Account) -> Account:
-            return replace(was, name=name, theme=theme, time_zone=zone, voltage_unit=unit, language=language)
+            return replace(was, name=name, theme=theme, time_zone=zone, voltage_unit=unit)
 
-        after = {"theme": theme, "time_zone": zone, "voltage_unit": unit, "language": language}
+        after = {"theme": theme, "time_zone": zone, "voltage_unit": unit}
         if not _is_zone(zone):
-            problem = _("%(zone)s is no time zone; write one such as Pacific/Honolulu, or UTC.", zone=zone)
+            problem = f"{zone} is no time zone; write one such as Pacific/Honolulu, or UTC."
             return self._page(changed(account), problem=problem, code=400)
         self._change(visitor, changed)
         before = {field: getattr(account, field) for field in after}
@@ -143,7 +124,7 @@ class AccountPages:
         password = form.secret("password")
         problem = password_problem(password, account.email)
         if problem is None and password != form.secret("password_again"):
-            problem = _("The two new passwords differ.")
+            problem = "The two new passwords differ."
         if problem:
             return self._page(account, problem=problem, code=400)
         hashed = hash_password(password)
@@ -153,7 +134,7 @@ class AccountPages:
         agent = request.headers.get("user-agent", "")
         secret = self._context.sign_in.begin_session(account, visitor.address, agent)
         self._context.note(visitor, "changed the password", account.account_id)
-        self._context.warn_owner(account, _("The password was changed."))
+        self._context.warn_owner(account, "The password was changed.")
         return self._context.begin_session(see_other("/account?saved=1"), secret, SESSION_S)
 
     # The second factor
@@ -187,12 +168,12 @@ class AccountPages:
         account = own_account(visitor)
         secret = form.text("secret", 64).upper()
         if not (len(secret) in (16, 32, 64) and set(secret) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")):
-            raise HTTPException(400, _("This is no secret of a second factor. Begin again."))
+            raise HTTPException(400, "This is no secret of a second factor. Begin again.")
         if not proved(self._context, visitor, form):
             return self._second_factor_page(account, secret, self._not_proved(account), 403)
         step = totp_step_of(secret, form.text("code").replace(" ", ""), 0)
         if step is None:
-            problem = _("This code does not fit. Is the clock of the telephone right?")
+            problem = "This code does not fit. Is the clock of the telephone right?"
             return self._second_factor_page(account, secret, problem, 400)
         codes = new_recovery_codes()
         hashes = tuple(secret_hash(each) for each in codes)
@@ -206,7 +187,7 @@ class AccountPages:
             return see_other("/account")
         self._context.people.end_sessions(account.account_id, keep=visitor.session_hash)
         self._context.note(visitor, "added a second factor", account.account_id, *SECOND_FACTOR)
-        self._context.warn_owner(account, _("A second factor was added."))
+        self._context.warn_owner(account, "A second factor was added.")
         return self._context.page(
             "second_factor.html", secret="", qr_path="", qr_size=0, problem="", codes=tuple(codes)
         )
@@ -217,7 +198,7 @@ class AccountPages:
             return self._page(account, problem=self._not_proved(account), code=403)
         self._change(visitor, lambda was: replace(was, totp_secret="", recovery_hashes=()))
         self._context.note(visitor, "took the second factor away", account.account_id, *SECOND_FACTOR[::-1])
-        self._context.warn_owner(account, _("The second factor was taken away."))
+        self._context.warn_owner(account, "The second factor was taken away.")
         return see_other("/account")
 
     # Sessions and tokens
@@ -229,7 +210,7 @@ class AccountPages:
         elif wanted in {each.token_hash for each in self._context.people.sessions(account.account_id)}:
             self._context.people.end_session(wanted)
         else:
-            raise HTTPException(404, _("There is no such session; it may have ended."))
+            raise HTTPException(404, "There is no such session; it may have ended.")
         self._context.note(visitor, "ended a session", account.account_id)
         return see_other("/account")
 
@@ -237,20 +218,16 @@ class AccountPages:
         account = own_account(visitor)
         label, days = form.text("label", 60), form.text("days")
         if not label:
-            return self._page(account, problem=_("A token needs a name, such as the program's."), code=400)
+            return self._page(account, problem="A token needs a name, such as the program's.", code=400)
         if days not in {str(each) for each in TOKEN_DAYS}:
             raise HTTPException(
                 400,
-                _(
-                    "%(days)s is not offered; there are %(token_days)s days.",
-                    days=days,
-                    token_days=TOKEN_DAYS,
-                ),
+                f"{days} is not offered; there are {TOKEN_DAYS} days.",
             )
         if len(self._context.people.tickets("token", account.account_id)) >= MAX_TOKENS:
             return self._page(
                 account,
-                problem=_("There are %(most_tokens)s tokens; end one first.", most_tokens=MAX_TOKENS),
+                problem=f"There are {MAX_TOKENS} tokens; end one first.",
                 code=400,
             )
         secret = make_ticket(
@@ -267,7 +244,7 @@ class AccountPages:
     def end_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         if not self._context.people.remove_own_ticket("token", account.account_id, form.text("token")):
-            raise HTTPException(404, _("There is no such token; it may have ended."))
+            raise HTTPException(404, "There is no such token; it may have ended.")
         self._context.note(visitor, "ended a token", account.account_id)
         return see_other("/account")
 
@@ -316,7 +293,7 @@ class AccountPages:
         if not proved(self._context, visitor, form):
             return self._page(account, problem=self._not_proved(account), code=403)
         if last_admin(self._context, account):
-            problem = _("You are the only administrator. Make another account one first, then delete yours.")
+            problem = "You are the only administrator. Make another account one first, then delete yours."
             return self._page(account, problem=problem, code=409)
         delete_account(self._context, account.account_id)
         nobody = Visitor()
@@ -327,13 +304,9 @@ class AccountPages:
 
     def _not_proved(self, account: Account) -> str:
         if account.password_hash:
-            return _("The present password is wrong.")
-        name = self._context.openid_name or _("your provider")
-        return _(
-            "Sign out, sign in with %(name)s again, and do it within %(fresh_s)s minutes after.",
-            name=name,
-            fresh_s=FRESH_S // 60,
-        )
+            return "The present password is wrong."
+        name = self._context.openid_name or "your provider"
+        return f"Sign out, sign in with {name} again, and do it within {FRESH_S // 60} minutes after."
 
     def _change(self, visitor: Visitor, change: Callable[[Account], Account | None]) -> bool:
         return self._context.people.change_account(own_account(visitor).account_id, change)
@@ -350,7 +323,7 @@ def proved(context: AccountContext, visitor: Visitor, form: SentForm) -> bool:
         return session is not None and time.time() - session.created_ms / 1000 < FRESH_S
     limits = context.sign_in.limits
     if not limits.spend(account.email, visitor.address):
-        raise HTTPException(429, _(TOO_OFTEN))
+        raise HTTPException(429, TOO_OFTEN)
     if not password_fits(account.password_hash, form.secret("present_password")):
         return False
     limits.give_back(account.email, visitor.address)
@@ -360,7 +333,7 @@ def proved(context: AccountContext, visitor: Visitor, form: SentForm) -> bool:
 def own_account(visitor: Visitor) -> Account:
     """The visitor's account. Raises HTTPException 401 for a visitor who is not signed in by a session."""
     if visitor.account is None or not visitor.session_hash:
-        raise HTTPException(401, _("Sign in first."))
+        raise HTTPException(401, "Sign in first.")
     return visitor.account
 
 

@@ -11,13 +11,12 @@ from opq_cloud.view.accounts.account_pages import delete_account, last_admin, ow
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.links import INVITATION_S, make_ticket
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
-from opq_cloud.view.languages import N_, _
 
 ROLE_WORDS = {
-    "admin": N_("Administrator: everything"),
-    "owner": N_("Owner: own Boxes, those shared with them, public ones"),
-    "researcher": N_("Researcher: reads all Boxes, changes none of others"),
-    "viewer": N_("Viewer: Boxes shared with them, public ones"),
+    "admin": "Administrator: everything",
+    "owner": "Owner: own Boxes, those shared with them, public ones",
+    "researcher": "Researcher: reads all Boxes, changes none of others",
+    "viewer": "Viewer: Boxes shared with them, public ones",
 }
 
 
@@ -68,21 +67,17 @@ class AdminPages:
     def invite(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         self._admin()
         if self._context.visitors.config.registration == "closed":
-            raise HTTPException(403, _("Registration is closed: [view] registration in the configuration."))
+            raise HTTPException(403, "Registration is closed: [view] registration in the configuration.")
         email, role = checked_email(form.text("email")), _role(form)
         if self._context.people.account_of(email) is not None:
-            return self._accounts_page(_("This e-mail has an account already."), code=409)
+            return self._accounts_page("This e-mail has an account already.", code=409)
         code = make_ticket(self._context.people, "invitation", INVITATION_S, email=email, role=role)
         link = f"{self._context.base_url(request)}/register?code={code}"
         sent = self._context.mailer.send(
             email,
-            _("An invitation to OPQ View"),
-            _(
-                "You are invited to OPQ View, which shows the quality of electric power.\n\n"
-                "Within %(time)s, open\n%(link)s\n",
-                time=in_days(INVITATION_S),
-                link=link,
-            ),
+            "An invitation to OPQ View",
+            "You are invited to OPQ View, which shows the quality of electric power.\n\n"
+            f"Within {in_days(INVITATION_S)}, open\n{link}\n",
         )
         self._context.note(visitor, f"invited somebody as {role}", "", after={"role": role})
         return self._accounts_page(link=link, mailed=email if sent else "")
@@ -91,7 +86,7 @@ class AdminPages:
         self._admin()
         found = {each.ticket_hash: each for each in self._context.people.tickets("invitation")}
         if form.text("invitation") not in found:
-            raise HTTPException(404, _("There is no such invitation; it may have been used."))
+            raise HTTPException(404, "There is no such invitation; it may have been used.")
         self._context.people.remove_ticket(form.text("invitation"))
         before = {"role": found[form.text("invitation")].role}
         self._context.note(visitor, "took an invitation back", "", before)
@@ -101,7 +96,7 @@ class AdminPages:
         account = self._account(request)
         role, disabled = _role(form), form.checked("disabled")
         if (role != "admin" or disabled) and last_admin(self._context, account):
-            return self._accounts_page(_("This is the only administrator; make another one first."), code=409)
+            return self._accounts_page("This is the only administrator; make another one first.", code=409)
         self._context.people.change_account(
             account.account_id, lambda was: replace(was, role=role, disabled=disabled)
         )
@@ -125,7 +120,7 @@ class AdminPages:
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = self._account(request)
         if account.account_id == own_account(visitor).account_id:
-            return self._accounts_page(_("Your own account is deleted on its own page."), code=409)
+            return self._accounts_page("Your own account is deleted on its own page.", code=409)
         delete_account(self._context, account.account_id)
         self._context.note(visitor, "deleted an account", "", {"role": account.role})
         return see_other("/admin/accounts")
@@ -134,20 +129,18 @@ class AdminPages:
         self._admin()
         found = self._context.people.account(request.path_params["account_id"])
         if found is None:
-            raise HTTPException(404, _("There is no such account; it may have been deleted."))
+            raise HTTPException(404, "There is no such account; it may have been deleted.")
         return found
 
     def _admin(self) -> None:
         """Raises 404 for others, so that they do not learn which pages exist."""
         visitor = VISITOR.get()
         if not visitor.administers:
-            raise HTTPException(404, _("There is no page at this address."))
+            raise HTTPException(404, "There is no page at this address.")
 
 
 def _role(form: SentForm) -> str:
     role = form.text("role")
     if role not in ROLES:
-        raise HTTPException(
-            400, _("%(role)s is no role; there are %(list)s.", role=role, list=", ".join(ROLES))
-        )
+        raise HTTPException(400, f"{role} is no role; there are {', '.join(ROLES)}.")
     return role

@@ -22,7 +22,6 @@ from opq_cloud.view.accounts.links import CLAIM_S, make_ticket
 from opq_cloud.view.accounts.nominal_form import read_nominal_form
 from opq_cloud.view.accounts.passwords import same_fingerprint, secret_hash
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.registry import BOX_ID
 from opq_proto.errors import KeyFileError, OpqError, StoreError
 from opq_proto.key_register import key_fingerprint
@@ -31,15 +30,15 @@ from opq_proto.keys import read_key_file
 BOX_NUMBER = re.compile(r"[0-9]{1,10}")
 GATEWAY_CODE = re.compile(r"[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4}")
 """The code that a gateway shows, as people type it; no other text is sent to a Box."""
-NOT_CLAIMED = N_(
+NOT_CLAIMED = (
     "This does not fit, the Box is not connected, or has an owner. At its gateway, "
     "opq-gateway claim-code shows a code for ten minutes and opq-tools keys list the "
     "fingerprint; an administrator makes codes."
 )
 PRIVACY_WORDS = {
-    "nothing": N_("Nothing"),
-    "region": N_("Figures of its region, together with at least two other such Boxes"),
-    "all": N_("The Box: values, incidents, name, and on the map a place near it"),
+    "nothing": "Nothing",
+    "region": "Figures of its region, together with at least two other such Boxes",
+    "all": "The Box: values, incidents, name, and on the map a place near it",
 }
 CLAIMERS = ("admin", "owner")
 OWNERS_FIELDS = (
@@ -73,7 +72,7 @@ class BoxSettingsPages:
     def boxes_page(self) -> Response:
         visitor = VISITOR.get()
         if visitor.account is None:
-            raise HTTPException(401, _("Sign in first."))
+            raise HTTPException(401, "Sign in first.")
         return self._boxes_page(visitor)
 
     def _boxes_page(
@@ -99,10 +98,10 @@ class BoxSettingsPages:
         """Claims by an administrator's code, or by number and the gateway's code or key's fingerprint."""
         account = visitor.account
         if account is None or account.role not in CLAIMERS:
-            raise HTTPException(403, _("Only an owner or an administrator claims Boxes."))
+            raise HTTPException(403, "Only an owner or an administrator claims Boxes.")
         limits = self._context.sign_in.limits
         if not limits.spend(f"claim {account.account_id}", visitor.address):
-            raise HTTPException(429, _(TOO_OFTEN))
+            raise HTTPException(429, TOO_OFTEN)
         box_id, proof = form.text("box_id", 32), form.text("proof", 100)
         claimed = (
             self._claim_by_code(proof, account.account_id)
@@ -110,7 +109,7 @@ class BoxSettingsPages:
             or self._claim_at_gateway(box_id, proof, account.account_id)
         )
         if claimed is None:
-            return self._boxes_page(visitor, _(NOT_CLAIMED), 403, form.fields)
+            return self._boxes_page(visitor, NOT_CLAIMED, 403, form.fields)
         limits.give_back(f"claim {account.account_id}", visitor.address)
         self._context.note(visitor, "claimed a Box", f"box {claimed}")
         return see_other(f"/boxes/{claimed}/settings")
@@ -157,7 +156,7 @@ class BoxSettingsPages:
 
     # Settings
     def settings_page(self, box_id: str, saved: bool = False) -> Response:
-        return self._settings_page(self._own(box_id), notice=_("Saved.") if saved else "")
+        return self._settings_page(self._own(box_id), notice="Saved." if saved else "")
 
     def _settings_page(
         self,
@@ -196,17 +195,13 @@ class BoxSettingsPages:
         if privacy not in PRIVACIES:
             raise HTTPException(
                 400,
-                _(
-                    "%(privacy)s is not offered; there are %(list)s.",
-                    privacy=privacy,
-                    list=", ".join(PRIVACIES),
-                ),
+                f"{privacy} is not offered; there are {', '.join(PRIVACIES)}.",
             )
         name = form.text("name", 60)
         store, record = self._context.store, self._record(box_id)
         other = box_of_name(store, name, but=box_id) if name != record.name else None
         if other is not None and visitor.sees(other):  # nobody learns the name of a hidden Box
-            text = _("Another Box has this name; names are unique.")
+            text = "Another Box has this name; names are unique."
             return self._settings_page(box_id, text, code=400, typed=form.fields)
         before = box_values(self._context, box_id)
         if changed := changed_meanwhile(form, before, OWNERS_FIELDS):
@@ -222,7 +217,7 @@ class BoxSettingsPages:
         except StoreError:
             if other is None:
                 raise
-            text = _("This name cannot be used; choose another.")  # the original's index has each name once
+            text = "This name cannot be used; choose another."  # the original's index has each name once
             return self._settings_page(box_id, text, code=400, typed=form.fields)
         if place is None and stands is not None:
             forget_place(store, box_id, stands)
@@ -247,10 +242,10 @@ class BoxSettingsPages:
             return see_other(f"/boxes/{box_id}/settings")
         limits = self._context.sign_in.limits
         if not limits.spend(f"share {visitor.session_hash}", visitor.address):
-            raise HTTPException(429, _(TOO_OFTEN))
+            raise HTTPException(429, TOO_OFTEN)
         account = self._context.people.account_of(checked_email(form.text("email")))
         if account is None:
-            problem = _("Nobody has an account with this e-mail. An administrator can invite them.")
+            problem = "Nobody has an account with this e-mail. An administrator can invite them."
             return self._settings_page(box_id, problem, code=404)
         limits.give_back(f"share {visitor.session_hash}", visitor.address)
         before = self._shared(box_id)
@@ -268,7 +263,7 @@ class BoxSettingsPages:
     def make_code(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         box_id = self._own(request.path_params["box_id"])
         if not visitor.admin:
-            raise HTTPException(403, _("Only an administrator makes codes."))
+            raise HTTPException(403, "Only an administrator makes codes.")
         secret = make_ticket(self._context.people, "claim", CLAIM_S, box_id=box_id)
         self._context.note(visitor, "made a code to claim a Box", f"box {box_id}")
         return self._settings_page(box_id, code_made=secret)
@@ -289,9 +284,9 @@ class BoxSettingsPages:
         """Raises 404 also for another owner's Box, so that the answer does not reveal whether it exists."""
         visitor = VISITOR.get()
         if not BOX_ID.fullmatch(box_id) or not visitor.may_change(box_id):
-            raise HTTPException(404, _("You have no Box with this id."))
+            raise HTTPException(404, "You have no Box with this id.")
         if box_id not in visitor.own and self._context.store.box(box_id) is None:
-            raise HTTPException(404, _("No Box with this id is known."))
+            raise HTTPException(404, "No Box with this id is known.")
         return box_id
 
     def _record(self, box_id: str) -> BoxRecord:
@@ -365,10 +360,9 @@ def changed_meanwhile(form: SentForm, values: Mapping[str, object], fields: tupl
         for name in fields
         if not _typed_as(form, name, values[name])
     ]
-    return _(
+    return (
         "This Box was changed after you opened this page, so nothing was saved. What you typed "
-        "stands here; stored is now: %(what)s. Save again to put yours in its place.",
-        what=", ".join(other) or _("the same"),
+        f"stands here; stored is now: {', '.join(other) or 'the same'}. Save again to put yours in its place."
     )
 
 
@@ -402,13 +396,11 @@ def read_place(form: SentForm, box_id: str) -> LocationRecord | None:
     try:
         latitude, longitude = (float(text) for text in texts)
     except ValueError as error:
-        raise ValueError(
-            _("Latitude and longitude are numbers in degrees, such as 21.3 and -157.8.")
-        ) from error
+        raise ValueError("Latitude and longitude are numbers in degrees, such as 21.3 and -157.8.") from error
     if (
         not (math.isfinite(latitude) and math.isfinite(longitude))
         or abs(latitude) > 90
         or abs(longitude) > 180
     ):
-        raise ValueError(_("Latitude goes from -90 to 90, longitude from -180 to 180 degrees."))
+        raise ValueError("Latitude goes from -90 to 90, longitude from -180 to 180 degrees.")
     return LocationRecord(place_of(box_id), latitude, longitude)

@@ -19,17 +19,12 @@ from opq_cloud.view.accounts.forms import (
 from opq_cloud.view.accounts.links import RESET_S, make_ticket
 from opq_cloud.view.accounts.passwords import hash_password, password_problem, secret_hash
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
-from opq_cloud.view.languages import N_, _
 
-MADE = N_("Your account is there. Sign in with it.")
-ENDED = N_(
-    "You are signed out: the session of this browser has ended. Sign in, and you are back where you were."
-)
-WRONG = N_(
-    "E-mail, password or code is wrong. After several tries it takes a minute until the next one counts."
-)
-TOO_OFTEN = N_("Too many tries. Wait a minute, then try again.")
-NO_LINK = N_(
+MADE = "Your account is there. Sign in with it."
+ENDED = "You are signed out: the session of this browser has ended. Sign in, and you are back where you were."
+WRONG = "E-mail, password or code is wrong. After several tries it takes a minute until the next one counts."
+TOO_OFTEN = "Too many tries. Wait a minute, then try again."
+NO_LINK = (
     "This link does not hold: it was used, it is too old, or it was not copied whole. Ask for another one."
 )
 Code = Annotated[str, Query(max_length=100)]
@@ -62,7 +57,7 @@ class EntryPages:
         """`made`: the account was made just now; `ended`: the session of the previous page has ended."""
         if VISITOR.get().account is not None:
             return see_other(own_path(wanted))
-        return self._sign_in_page(wanted, _(MADE) if made else _(ENDED) if ended else "")
+        return self._sign_in_page(wanted, MADE if made else ENDED if ended else "")
 
     def _sign_in_page(
         self, wanted: str, notice: str = "", problem: str = "", code: int = 200, email: str = ""
@@ -88,13 +83,13 @@ class EntryPages:
         email, wanted = form.text("email"), form.text("next", 1000)
         limits = self._context.sign_in.limits
         if not limits.spend(email, visitor.address):
-            answer = self._sign_in_page(wanted, problem=_(TOO_OFTEN), code=429, email=email)
+            answer = self._sign_in_page(wanted, problem=TOO_OFTEN, code=429, email=email)
             answer.headers["Retry-After"] = "60"
             return answer
         account = self._context.sign_in.account_of(email, form.secret("password"), form.text("code"))
         if account is None:
             self._context.note(visitor, "was refused at sign-in", "")
-            return self._sign_in_page(wanted, problem=_(WRONG), code=403, email=email)
+            return self._sign_in_page(wanted, problem=WRONG, code=403, email=email)
         limits.give_back(email, visitor.address)
         return self._context.enter(request, account, visitor, own_path(wanted))
 
@@ -106,7 +101,7 @@ class EntryPages:
     # The first administrator, and others who register
     def first_admin_page(self, code: Code = "") -> Response:
         self._ticket(code, "first_admin")
-        return self._new_account_page("/first-admin", code, "", _("The first administrator"))
+        return self._new_account_page("/first-admin", code, "", "The first administrator")
 
     def first_admin(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         return self._make(request, visitor, form, "first_admin")
@@ -114,9 +109,9 @@ class EntryPages:
     def register_page(self, code: Code = "") -> Response:
         if not code:
             self._require_open()
-            return self._new_account_page("/register", "", "", _("Make an account"))
+            return self._new_account_page("/register", "", "", "Make an account")
         email = self._ticket(code, "invitation").email
-        return self._new_account_page("/register", code, email, _("Accept the invitation"))
+        return self._new_account_page("/register", code, email, "Accept the invitation")
 
     def register(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         if form.text("link_code"):
@@ -126,7 +121,7 @@ class EntryPages:
         if email is None:
             return self._refused_account("/register", form, password)
         if not self._context.sign_in.limits.spend(email, visitor.address):
-            raise HTTPException(429, _(TOO_OFTEN))
+            raise HTTPException(429, TOO_OFTEN)
         made = self._context.people.add_account(email, name, "owner", hash_password(password))
         what, whose = ("registered", made.account_id) if made else ("was refused at registration", "")
         self._context.note(visitor, what, whose)
@@ -142,15 +137,13 @@ class EntryPages:
             return self._refused_account(path, form, password)
         people = self._context.people
         if people.account_of(email) is not None:
-            return self._refused_account(
-                path, form, _("This e-mail has an account already. Sign in with it.")
-            )
+            return self._refused_account(path, form, "This e-mail has an account already. Sign in with it.")
         hashed = hash_password(password)
         if people.use_ticket(secret_hash(code), purpose) is None:
-            raise HTTPException(404, _(NO_LINK))
+            raise HTTPException(404, NO_LINK)
         made = people.add_account(email, name, ticket.role or "owner", hashed)
         if made is None:
-            raise HTTPException(409, _("This e-mail has an account since a moment ago. Sign in with it."))
+            raise HTTPException(409, "This e-mail has an account since a moment ago. Sign in with it.")
         what = "became the first administrator" if purpose == "first_admin" else "accepted an invitation"
         people.changes.add(made.account_id, visitor.address, what, made.account_id)
         return self._context.enter(request, made, visitor, "/account")
@@ -161,7 +154,7 @@ class EntryPages:
         password = form.secret("password")
         problem = password_problem(password, email)
         if problem is None and password != form.secret("password_again"):
-            problem = _("The two passwords differ.")
+            problem = "The two passwords differ."
         return (None, "", problem) if problem else (email, form.text("name", 80) or email, password)
 
     def _new_account_page(
@@ -188,20 +181,20 @@ class EntryPages:
         )
 
     def _refused_account(self, path: str, form: SentForm, problem: str) -> HTMLResponse:
-        by_link = _("Accept the invitation") if form.text("link_code") else _("Make an account")
-        heading = _("The first administrator") if path == "/first-admin" else by_link
+        by_link = "Accept the invitation" if form.text("link_code") else "Make an account"
+        heading = "The first administrator" if path == "/first-admin" else by_link
         return self._new_account_page(
             path, form.text("link_code"), form.text("email"), heading, problem, 400, form.text("name", 80)
         )
 
     def _require_open(self) -> None:
         if self._context.visitors.config.registration != "open" or not self._context.people.any_account():
-            raise HTTPException(404, _("Accounts are made by invitation here. Ask an administrator for one."))
+            raise HTTPException(404, "Accounts are made by invitation here. Ask an administrator for one.")
 
     def _ticket(self, code: str, purpose: str) -> AccountTicket:
         found = self._context.people.ticket(secret_hash(code), purpose) if code else None
         if found is None or (purpose == "first_admin" and self._context.people.any_account()):
-            raise HTTPException(404, _(NO_LINK))
+            raise HTTPException(404, NO_LINK)
         return found
 
     # A new password
@@ -213,7 +206,7 @@ class EntryPages:
     def request_reset(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         email = checked_email(form.text("email"))
         if not self._context.sign_in.limits.spend(f"reset {email}", visitor.address):
-            raise HTTPException(429, _(TOO_OFTEN))
+            raise HTTPException(429, TOO_OFTEN)
         account = self._context.people.account_of(email)
         known = account is not None and not account.disabled
         whose = account.account_id if account is not None and known else ""
@@ -224,13 +217,10 @@ class EntryPages:
             link = f"{self._context.base_url(request)}/reset/new?code={code}"
             self._context.mailer.send(
                 account.email,
-                _("A new password for OPQ View"),
-                _(
-                    "Somebody, perhaps you, asked for a new password.\n\nWithin %(time)s, open\n%(link)s\n\n"
-                    "If it was not you, there is nothing to do: your password stays as it is.\n",
-                    time=in_days(RESET_S),
-                    link=link,
-                ),
+                "A new password for OPQ View",
+                "Somebody, perhaps you, asked for a new password.\n\n"
+                f"Within {in_days(RESET_S)}, open\n{link}\n\n"
+                "If it was not you, there is nothing to do: your password stays as it is.\n",
             )
         return self._context.page(
             "reset.html", here="sign-in", sent=True, sends_links=self._context.sends_links
@@ -247,13 +237,13 @@ class EntryPages:
         password = form.secret("password")
         problem = password_problem(password)
         if problem is None and password != form.secret("password_again"):
-            problem = _("The two passwords differ.")
+            problem = "The two passwords differ."
         if problem:
             return self._context.page(
                 "new_password.html", here="sign-in", code=400, link_code=code, problem=problem
             )
         if self._context.people.use_ticket(secret_hash(code), "reset") is None:
-            raise HTTPException(404, _(NO_LINK))
+            raise HTTPException(404, NO_LINK)
         hashed = hash_password(password)
         self._context.people.change_account(ticket.account_id, lambda was: replace(was, password_hash=hashed))
         self._context.people.end_sessions(ticket.account_id)

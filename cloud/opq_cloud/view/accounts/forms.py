@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE, VISITOR, Visitor
-from opq_cloud.view.languages import N_, _
 from opq_proto.plain_text import one_line
 
 _ENCODED_SLASH = re.compile("%(2f|5c)", re.IGNORECASE)
@@ -28,10 +27,10 @@ MAX_FIELDS = 64
 FORM_TYPE = "application/x-www-form-urlencoded"
 AT_ONCE, MAX_WAITING = 4, 64
 """Forms of visitors without a session: so many run at once and so many wait, each for a password's 30 ms."""
-BUSY, BUSY_S = N_("Many are signing in at this moment. Try again in a few seconds."), 5
-BROKEN_OFF = N_("The form did not come whole.")
-SIGNED_OUT = N_("You are not signed in now, so what you sent was not done. Sign in, then send it again.")
-EXPIRED = N_("This form was made for another session. Go back, reload the page, and send it again.")
+BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds.", 5
+BROKEN_OFF = "The form did not come whole."
+SIGNED_OUT = "You are not signed in now, so what you sent was not done. Sign in, then send it again."
+EXPIRED = "This form was made for another session. Go back, reload the page, and send it again."
 
 
 class SentForm:
@@ -51,12 +50,7 @@ class SentForm:
         if len(found) > most:
             raise HTTPException(
                 400,
-                _(
-                    "%(name)s has %(count)s characters; want %(most)s or fewer.",
-                    name=name,
-                    count=len(found),
-                    most=most,
-                ),
+                f"{name} has {len(found)} characters; want {most} or fewer.",
             )
         return found
 
@@ -104,21 +98,19 @@ class FormPlaces:
 async def read_form(request: Request) -> SentForm:
     """Reads the form of a request. Raises HTTPException 413, 415 or 400 with the reason."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
-        raise HTTPException(415, _("A form is sent as %(form_type)s.", form_type=FORM_TYPE))
+        raise HTTPException(415, f"A form is sent as {FORM_TYPE}.")
     body = b""
     try:
         async for part in request.stream():
             body += part
             if len(body) > MAX_FORM_BYTES:
-                raise HTTPException(
-                    413, _("A form has %(max_form_bytes)s bytes at most.", max_form_bytes=MAX_FORM_BYTES)
-                )
+                raise HTTPException(413, f"A form has {MAX_FORM_BYTES} bytes at most.")
     except ClientDisconnect:
-        raise HTTPException(400, _(BROKEN_OFF)) from None
+        raise HTTPException(400, BROKEN_OFF) from None
     try:
         rows = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError as error:
-        raise HTTPException(400, _("This is no form.")) from error
+        raise HTTPException(400, "This is no form.") from error
     return SentForm(dict(rows))
 
 
@@ -132,13 +124,13 @@ def form_route(
 
     async def endpoint(request: Request) -> Response:
         if places is None and not VISITOR.get().session_hash:
-            raise HTTPException(401, _(SIGNED_OUT))
+            raise HTTPException(401, SIGNED_OUT)
         form = await read_form(request)
         visitor = await visitor_after_body(request)
         if places is None and not visitor.session_hash:
-            raise HTTPException(401, _(SIGNED_OUT))
+            raise HTTPException(401, SIGNED_OUT)
         if not visitor.accepts_form(form.text("form_token")):
-            raise HTTPException(403, _(EXPIRED))
+            raise HTTPException(403, EXPIRED)
         if places is not None:
             return await places.run(partial(handler, request, visitor, form))
         return await anyio.to_thread.run_sync(handler, request, visitor, form)

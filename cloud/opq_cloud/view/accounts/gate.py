@@ -14,7 +14,6 @@ import anyio.to_thread
 from opq_cloud.view.accounts.forms import FORM_TYPE, VISITOR_AGAIN
 from opq_cloud.view.accounts.visitors import NOBODY, VISITOR, RequestFacts, Visitor, Visitors
 from opq_cloud.view.guard import V1, App, Receive, Scope, Send, send_problem
-from opq_cloud.view.languages import _
 from opq_proto.errors import StoreError
 
 FOR_ALL = ("/static/", "/theme/", "/texts/", "/health")
@@ -67,7 +66,7 @@ class VisitorGate:
                 visitor = await anyio.to_thread.run_sync(visitor_of, facts)
         except StoreError as error:
             if _under(scope["path"], (V1,)):
-                await send_problem(send, 503, _("The store cannot be read now."), scope["path"])
+                await send_problem(send, 503, "The store cannot be read now.", scope["path"])
                 return
             await self._unavailable(scope, error)(scope, receive, send)
             return
@@ -123,9 +122,9 @@ async def _refuse(scope: Scope, send: Send) -> None:
         await _send(send, 200, b"text/event-stream", ENDED)
         return
     if _under(path, NO_PAGE) or scope["method"] not in ("GET", "HEAD"):
-        text = _("Sign in, or send a token: Authorization: Bearer opq_… .")
+        text = "Sign in, or send a token: Authorization: Bearer opq_… ."
         if any(name == b"authorization" for name, _ in scope["headers"]):
-            text = _("This token opens nothing here: it has ended, was taken back, or is not whole.")
+            text = "This token opens nothing here: it has ended, was taken back, or is not whole."
         if _under(path, (V1,)):
             await send_problem(send, 401, text, path, (b"www-authenticate", b"Bearer"))
             return

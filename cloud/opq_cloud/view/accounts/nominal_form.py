@@ -10,7 +10,6 @@ import time
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.accounts.forms import SentForm
-from opq_cloud.view.languages import _
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, Measurement
 
 LATELY_MS = 600_000
@@ -27,8 +26,8 @@ def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxReco
 
     Raises ValueError with a sentence where a value is no number, or does not fit Box or grid.
     """
-    volts = read_number(form, "nominal_v", _("The nominal voltage"), NOMINAL_V, "V")
-    hertz = read_number(form, "nominal_hz", _("The nominal frequency"), NOMINAL_HZ, "Hz")
+    volts = read_number(form, "nominal_v", "The nominal voltage", NOMINAL_V, "V")
+    hertz = read_number(form, "nominal_hz", "The nominal frequency", NOMINAL_HZ, "Hz")
     known = store.box(box_id) or BoxRecord(box_id, "")
     now_ms = time.time_ns() // 1_000_000
     newest = store.measurements(box_id, now_ms - LATELY_MS, now_ms + 60_000)[-1:]
@@ -37,24 +36,13 @@ def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxReco
     if volts and rms is not None and supplied and not MIN_SHARE <= rms.average / volts <= MAX_SHARE:
         low, high = rms.average / MAX_SHARE, rms.average / MIN_SHARE
         raise ValueError(
-            _(
-                "The Box measures %(average)s V now; %(volts)s V is not its outlet's. Want %(low)s to "
-                "%(high)s V.",
-                average=f"{rms.average:.1f}",
-                volts=f"{volts:g}",
-                low=f"{low:.0f}",
-                high=f"{high:.0f}",
-            )
+            f"The Box measures {rms.average:.1f} V now; {volts:g} V is not its outlet's. Want {low:.0f} to "
+            f"{high:.0f} V."
         )
     if hertz is not None and f is not None and abs(f.average - hertz) > MAX_DEVIATION_HZ:
         raise ValueError(
-            _(
-                "The Box measures %(average)s Hz now; %(hertz)s Hz is not its grid's. Want a nominal "
-                "frequency within %(most_hz_off)s Hz of that.",
-                average=f"{f.average:.2f}",
-                hertz=f"{hertz:g}",
-                most_hz_off=f"{MAX_DEVIATION_HZ:g}",
-            )
+            f"The Box measures {f.average:.2f} Hz now; {hertz:g} Hz is not its grid's. Want a nominal "
+            f"frequency within {MAX_DEVIATION_HZ:g} Hz of that."
         )
     if hertz is not None and hertz != known.nominal_hz:
         _hold_to_grid(store, known, hertz)
@@ -71,17 +59,8 @@ def nominal_misfit(measured: Measurement, nominal_v: float, nominal_hz: float) -
         return ""
     if rms.average <= MAX_SHARE * nominal_v and abs(f.average - nominal_hz) <= MAX_DEVIATION_HZ:
         return ""
-    nominal = _(
-        "%(nominal_v)s V, %(nominal_hz)s Hz are nominal",
-        nominal_v=f"{nominal_v:g}",
-        nominal_hz=f"{nominal_hz:g}",
-    )
-    return _(
-        "It measures %(average)s V, %(average2)s Hz where %(nominal)s",
-        average=f"{rms.average:.0f}",
-        average2=f"{f.average:.1f}",
-        nominal=nominal,
-    )
+    nominal = f"{nominal_v:g} V, {nominal_hz:g} Hz are nominal"
+    return f"It measures {rms.average:.0f} V, {f.average:.1f} Hz where {nominal}"
 
 
 def _hold_to_grid(store: CloudStore, known: BoxRecord, hertz: float) -> None:
@@ -91,14 +70,10 @@ def _hold_to_grid(store: CloudStore, known: BoxRecord, hertz: float) -> None:
         if box.box_id != known.box_id and (box.grid or "1") == (known.grid or "1") and box.nominal_hz
     }
     if others and hertz not in others:
-        frequencies = _(" or ").join(f"{each:g}" for each in sorted(others))
+        frequencies = " or ".join(f"{each:g}" for each in sorted(others))
         raise ValueError(
-            _(
-                "The other Boxes of this grid have %(frequencies)s Hz, so %(hertz)s Hz cannot be right "
-                "for one of them. If the Box hangs on another grid, an administrator sets that first.",
-                frequencies=frequencies,
-                hertz=f"{hertz:g}",
-            )
+            f"The other Boxes of this grid have {frequencies} Hz, so {hertz:g} Hz cannot be right "
+            "for one of them. If the Box hangs on another grid, an administrator sets that first."
         )
 
 
@@ -112,14 +87,5 @@ def read_number(form: SentForm, name: str, noun: str, limits: tuple[float, float
     except ValueError:
         value = math.nan
     if not limits[0] <= value <= limits[1]:
-        raise ValueError(
-            _(
-                "%(noun)s is %(text)s; want a number from %(limits)s to %(limits2)s %(unit)s.",
-                noun=noun,
-                text=text,
-                limits=f"{limits[0]:g}",
-                limits2=f"{limits[1]:g}",
-                unit=unit,
-            )
-        )
+        raise ValueError(f"{noun} is {text}; want a number from {limits[0]:g} to {limits[1]:g} {unit}.")
     return value

@@ -13,31 +13,30 @@ from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule, wall_time
 from opq_cloud.view.accounts.forms import SentForm
 from opq_cloud.view.accounts.visitors import Visitor
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.words import CLASS_PHRASES, class_words
 from opq_cloud.webhook_address import checked_url
 
 ABOUT_WORDS = {
-    "incident": N_("Incidents"),
-    "silence": N_("Boxes that fall silent"),
-    "health": N_("Services that are not well"),
-    "stream_rule": N_("Rows of stream rules"),
+    "incident": "Incidents",
+    "silence": "Boxes that fall silent",
+    "health": "Services that are not well",
+    "stream_rule": "Rows of stream rules",
 }
-CHANNEL_WORDS = {"mail": N_("Mail"), "webhook": N_("Webhook"), "mqtt": "MQTT"}
+CHANNEL_WORDS = {"mail": "Mail", "webhook": "Webhook", "mqtt": "MQTT"}
 SCOPE_WORDS = {
-    "local": N_("Local"),
-    "feeder": N_("One feeder"),
-    "region": N_("A region"),
-    "wide_area": N_("Wide area"),
+    "local": "Local",
+    "feeder": "One feeder",
+    "region": "A region",
+    "wide_area": "Wide area",
 }
-DIGEST_WORDS = {"none": N_("At once"), "hourly": N_("Each hour, as one"), "daily": N_("Each day, as one")}
+DIGEST_WORDS = {"none": "At once", "hourly": "Each hour, as one", "daily": "Each day, as one"}
 STATE_WORDS = {
-    "waiting": N_("waits"),
-    "sending": N_("is being sent"),
-    "sent": N_("sent"),
-    "failed": N_("not sent"),
-    "dropped": N_("dropped"),
+    "waiting": "waits",
+    "sending": "is being sent",
+    "sent": "sent",
+    "failed": "not sent",
+    "dropped": "dropped",
 }
 MAY_STOP = 4.0
 """From this severity on equipment may stop: what most people want to be notified of."""
@@ -62,46 +61,34 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
     problems: list[str] = []
     channel, digest = form.text("channel"), form.text("digest") or "none"
     if channel not in CHANNEL_WORDS:
-        problems.append(
-            _(
-                "%(what)s is no way to send; there are %(list)s.",
-                what=channel or _("Nothing"),
-                list=", ".join(CHANNEL_WORDS),
-            )
-        )
+        problems.append(f"{channel or 'Nothing'} is no way to send; there are {', '.join(CHANNEL_WORDS)}.")
     if digest not in DIGEST_WORDS:
-        problems.append(
-            _("%(digest)s is no digest; there are %(list)s.", digest=digest, list=", ".join(DIGEST_WORDS))
-        )
+        problems.append(f"{digest} is no digest; there are {', '.join(DIGEST_WORDS)}.")
     box_ids = tuple(dict.fromkeys(form.text("box_ids", 1000).replace(",", " ").split()))
     unseen = [each for each in box_ids if not BOX_ID.fullmatch(each) or not visitor.sees(each)]
     if unseen or len(box_ids) > MAX_BOXES:
-        problems.append(
-            _("You see no Box %(unseen)s.", unseen=unseen[0])
-            if unseen
-            else _("%(most_boxes)s Boxes at most.", most_boxes=MAX_BOXES)
-        )
+        problems.append(f"You see no Box {unseen[0]}." if unseen else f"{MAX_BOXES} Boxes at most.")
     url = form.text("url", 1000)
     if channel == "webhook":
         try:
             checked_url(url)
         except ValueError as error:
-            problems.append(_("URL: %(error)s.", error=error))
+            problems.append(f"URL: {error}.")
     quiet_from, quiet_to = form.text("quiet_from"), form.text("quiet_to")
     if bool(quiet_from) != bool(quiet_to):
-        problems.append(_("Quiet hours need a beginning and an end, or neither."))
+        problems.append("Quiet hours need a beginning and an end, or neither.")
     digest_at = form.text("digest_at") or was.digest_at
     for each in filter(None, (quiet_from, quiet_to, digest_at)):
         try:
             wall_time(each)
         except ValueError as error:
             problems.append(f"{error}.")
-    minutes = _number(form.text("after_minutes") or "5", _("Minutes"), 1, MAX_MINUTES, problems)
-    severity = _number(form.text("least_severity") or "0", _("Severity"), 0, 10, problems)
+    minutes = _number(form.text("after_minutes") or "5", "Minutes", 1, MAX_MINUTES, problems)
+    severity = _number(form.text("least_severity") or "0", "Severity", 0, 10, problems)
     loud = form.text("loud_severity")
     rule = replace(
         was,
-        name=form.text("name", 80) or _(ABOUT_WORDS[was.about]),
+        name=form.text("name", 80) or ABOUT_WORDS[was.about],
         channel=channel,
         since_ms=time.time_ns() // 1_000_000,
         enabled=form.checked("enabled"),
@@ -115,7 +102,7 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
         digest_at=digest_at,
         quiet_from=quiet_from,
         quiet_to=quiet_to,
-        loud_severity=_number(loud, _("Severity"), 0, 10, problems) if loud else None,
+        loud_severity=_number(loud, "Severity", 0, 10, problems) if loud else None,
         url=url if channel == "webhook" else "",
         secret=(was.secret or secrets.token_urlsafe(32)) if channel == "webhook" else "",
     )
@@ -125,22 +112,14 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
 def rule_words(rule: NotificationRule) -> str:
     """A rule's conditions in one line: `sag, swell · severity 4 and more · Boxes 1, 4`."""
     parts = [", ".join(class_words(each) for each in rule.classes if each in CLASS_PHRASES)]
-    parts += [", ".join(_(SCOPE_WORDS[each]) for each in rule.scopes if each in SCOPE_WORDS)]
-    parts += [
-        _("severity %(least_severity)s and more", least_severity=f"{rule.least_severity:g}")
-        if rule.least_severity
-        else ""
-    ]
-    parts += [_("Boxes %(list)s", list=", ".join(rule.box_ids)) if rule.box_ids else ""]
+    parts += [", ".join(SCOPE_WORDS[each] for each in rule.scopes if each in SCOPE_WORDS)]
+    parts += [f"severity {rule.least_severity:g} and more" if rule.least_severity else ""]
+    parts += [f"Boxes {', '.join(rule.box_ids)}" if rule.box_ids else ""]
     if rule.about in ("silence", "health"):
-        parts += [_("after %(after_s)s min", after_s=f"{rule.after_s / 60:g}")]
-    parts += [
-        _("quiet %(quiet_from)s to %(quiet_to)s", quiet_from=rule.quiet_from, quiet_to=rule.quiet_to)
-        if rule.quiet_from
-        else ""
-    ]
-    parts += [_(DIGEST_WORDS[rule.digest]).lower() if rule.digest != "none" else ""]
-    return " · ".join(each for each in parts if each) or _("all of them")
+        parts += [f"after {rule.after_s / 60:g} min"]
+    parts += [f"quiet {rule.quiet_from} to {rule.quiet_to}" if rule.quiet_from else ""]
+    parts += [DIGEST_WORDS[rule.digest].lower() if rule.digest != "none" else ""]
+    return " · ".join(each for each in parts if each) or "all of them"
 
 
 def notification_data(people: AccountRecords, account_id: str) -> Mapping[str, Any]:
@@ -156,14 +135,6 @@ def _number(text: str, name: str, least: float, most: float, problems: list[str]
     except ValueError:
         value = float("nan")
     if not least <= value <= most:
-        problems.append(
-            _(
-                "%(name)s: %(text)s is no number from %(least)s to %(most)s.",
-                name=name,
-                text=text,
-                least=f"{least:g}",
-                most=f"{most:g}",
-            )
-        )
+        problems.append(f"{name}: {text} is no number from {least:g} to {most:g}.")
         return least
     return value

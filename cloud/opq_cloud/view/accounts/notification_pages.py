@@ -33,7 +33,6 @@ from opq_cloud.view.accounts.notification_form import (
 )
 from opq_cloud.view.accounts.passwords import new_secret
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.words import class_choices
 
 PAGE = "/account/notifications"
@@ -43,7 +42,7 @@ TEST_SHOWN_S = 3.0
 """The answer waits this long for the result of a test; a slower test is shown as waiting."""
 MAX_TESTS = 5
 """The number of tests allowed within TESTS_MS, so that the button cannot be used to send mail."""
-NO_RULE = N_("There is no such rule; it may have been deleted.")
+NO_RULE = "There is no such rule; it may have been deleted."
 
 
 class NotificationPages:
@@ -93,8 +92,8 @@ class NotificationPages:
 
     def _missing_words(self) -> dict[str, str]:
         """Channel -> what it lacks here; complete channels are left out."""
-        lacks = {} if self._context.mailer.ready else {"mail": _("no mail server is set here yet")}
-        return lacks | ({} if self._context.mqtt_ready else {"mqtt": _("no broker is set here yet")})
+        lacks = {} if self._context.mailer.ready else {"mail": "no mail server is set here yet"}
+        return lacks | ({} if self._context.mqtt_ready else {"mqtt": "no broker is set here yet"})
 
     # Rules
     def new_page(self, about: str = "incident") -> Response:
@@ -128,9 +127,7 @@ class NotificationPages:
     def add(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         if len(self._records.rules(account.account_id)) >= MAX_RULES:
-            return self._list_page(
-                _("There are %(most_rules)s rules; delete one first.", most_rules=MAX_RULES), code=400
-            )
+            return self._list_page(f"There are {MAX_RULES} rules; delete one first.", code=400)
         blank = new_rule(account.account_id, _about(form.text("about"), visitor))
         rule, problems = rule_of(form, blank, visitor)
         if problems:
@@ -164,7 +161,7 @@ class NotificationPages:
         lines = self._records.entries(rule.account_id)
         if sum(each.kind == "test" and each.made_ms > now_ms - TESTS_MS for each in lines) >= MAX_TESTS:
             return self._list_page(
-                _("%(most_tests)s tests in 10 minutes are enough; wait a little.", most_tests=MAX_TESTS),
+                f"{MAX_TESTS} tests in 10 minutes are enough; wait a little.",
                 code=400,
             )
         number = entry_id(rule.rule_id, "test", new_secret())
@@ -195,11 +192,7 @@ class NotificationPages:
         label, days = form.text("label", 60), form.text("days")
         mine = self._context.people.tickets("notify", account.account_id)
         if not label or days not in {str(each) for each in TOKEN_DAYS} or len(mine) >= MAX_TOKENS:
-            problem = _(
-                "A token needs a name and one of %(token_days)s days; there are %(most_tokens)s at most.",
-                token_days=TOKEN_DAYS,
-                most_tokens=MAX_TOKENS,
-            )
+            problem = f"A token needs a name and one of {TOKEN_DAYS} days; there are {MAX_TOKENS} at most."
             return self._list_page(problem, code=400)
         secret = make_ticket(
             self._context.people, "notify", int(days) * DAY_S, account_id=account.account_id, label=label
@@ -210,7 +203,7 @@ class NotificationPages:
     def end_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         if not self._context.people.remove_own_ticket("notify", account.account_id, form.text("token")):
-            raise HTTPException(404, _("There is no such token; it may have ended."))
+            raise HTTPException(404, "There is no such token; it may have ended.")
         self._context.note(visitor, "ended a token for notifications", account.account_id)
         return see_other(PAGE)
 
@@ -219,7 +212,7 @@ class NotificationPages:
         account = own_account(VISITOR.get())
         found = self._records.rule(rule_id) if len(rule_id) <= 32 else None
         if found is None or found.account_id != account.account_id:
-            raise HTTPException(404, _(NO_RULE))
+            raise HTTPException(404, NO_RULE)
         return found
 
 
@@ -232,5 +225,5 @@ def rule_values(rule: NotificationRule) -> dict[str, object]:
 
 def _about(text: str, visitor: Visitor) -> str:
     if text not in may_be_about(visitor):
-        raise HTTPException(400, _("A rule is about one of %(list)s.", list=", ".join(may_be_about(visitor))))
+        raise HTTPException(400, f"A rule is about one of {', '.join(may_be_about(visitor))}.")
     return text

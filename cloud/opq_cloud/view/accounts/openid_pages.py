@@ -24,12 +24,11 @@ from opq_cloud.view.accounts.forms import FormPlaces, SentForm, form_route, own_
 from opq_cloud.view.accounts.openid_provider import OpenIdError, OpenIdPerson, OpenIdProvider
 from opq_cloud.view.accounts.passwords import new_secret, secret_hash
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
-from opq_cloud.view.languages import N_, _
 
 FLOW_COOKIE: Final = "opq_openid"
 FLOW_S: Final = 600
 BACK: Final = "/sign-in/openid/back"
-BEGIN_AGAIN = N_("This sign-in was begun in another browser, or more than ten minutes ago. Begin again.")
+BEGIN_AGAIN = "This sign-in was begun in another browser, or more than ten minutes ago. Begin again."
 Text = Annotated[str, Query(max_length=4000)]
 
 
@@ -104,7 +103,7 @@ class OpenIdPages:
     def connect(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Shows a page with the link to the provider: a form may not lead there itself (`form-action`)."""
         if not proved(self._context, visitor, form):
-            raise HTTPException(403, _("The present password is wrong."))
+            raise HTTPException(403, "The present password is wrong.")
         flow = OpenIdFlow.begun("connect", visitor.session_hash)
         address = self._address(request, flow)
         answer = self._context.page("openid.html", address=address, openid_name=self._context.openid_name)
@@ -114,7 +113,7 @@ class OpenIdPages:
     def disconnect(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         if not account.password_hash:
-            raise HTTPException(409, _("Set a password first; without one nobody could sign in any more."))
+            raise HTTPException(409, "Set a password first; without one nobody could sign in any more.")
         self._context.people.change_account(account.account_id, lambda was: replace(was, openid=""))
         self._context.note(visitor, f"disconnected {self._context.openid_name}", account.account_id)
         return see_other("/account")
@@ -135,15 +134,15 @@ class OpenIdPages:
     def _came_back(self, request: Request, visitor: Visitor, code: str, state: str, error: str) -> Response:
         flow = OpenIdFlow.read(request.cookies.get(FLOW_COOKIE, ""))
         if flow is None or not hmac.compare_digest(flow.state.encode(), state.encode()):
-            raise HTTPException(400, _(BEGIN_AGAIN))
+            raise HTTPException(400, BEGIN_AGAIN)
         if error or not code:
             raise HTTPException(
                 403,
-                _("%(openid_name)s did not let you in. Begin again.", openid_name=self._context.openid_name),
+                f"{self._context.openid_name} did not let you in. Begin again.",
             )
         own_way = f"{FLOW_COOKIE} {visitor.address}"  # tries of strangers do not count against anybody else
         if not self._context.sign_in.limits.spend(own_way, visitor.address):
-            raise HTTPException(429, _(TOO_OFTEN))
+            raise HTTPException(429, TOO_OFTEN)
         try:
             person = self._provider.person(code, self._back_url(request), flow.nonce, flow.verifier)
         except OpenIdError as wrong:
@@ -157,24 +156,22 @@ class OpenIdPages:
         if account is None:
             account = self._new_account(visitor, flow, person)
         if account.disabled:
-            raise HTTPException(403, _("This account is closed. Ask an administrator."))
+            raise HTTPException(403, "This account is closed. Ask an administrator.")
         where = own_path(flow.about) if flow.purpose == "enter" and not made else "/account"
         return self._context.enter(request, account, visitor, where)
 
     def _connected(self, visitor: Visitor, flow: OpenIdFlow, person: OpenIdPerson) -> Response:
         account = own_account(visitor)
         if not hmac.compare_digest(flow.about.encode(), visitor.session_hash.encode()):
-            raise HTTPException(400, _(BEGIN_AGAIN))
+            raise HTTPException(400, BEGIN_AGAIN)
         other = self._context.people.account_of_openid(person.subject)
         if other is not None and other.account_id != account.account_id:
-            raise HTTPException(409, _("Another account is connected with this person already."))
+            raise HTTPException(409, "Another account is connected with this person already.")
         self._context.people.change_account(
             account.account_id, lambda was: replace(was, openid=person.subject)
         )
         self._context.note(visitor, f"connected {self._context.openid_name}", account.account_id)
-        self._context.warn_owner(
-            account, _("%(name)s was connected and opens it.", name=self._context.openid_name)
-        )
+        self._context.warn_owner(account, f"{self._context.openid_name} was connected and opens it.")
         return see_other("/account")
 
     def _new_account(self, visitor: Visitor, flow: OpenIdFlow, person: OpenIdPerson) -> Account:
@@ -184,40 +181,29 @@ class OpenIdPages:
         invited = flow.purpose == "invitation"
         ticket = people.ticket(secret_hash(flow.about), "invitation") if invited else None
         if invited and ticket is None:
-            raise HTTPException(404, _("The invitation does not hold: it was used, or it is too old."))
+            raise HTTPException(404, "The invitation does not hold: it was used, or it is too old.")
         if not invited and not (config.registers and people.any_account()):
             raise HTTPException(
                 403,
-                _(
-                    "%(name)s knows you, but no account here is connected with it. Sign in with your "
-                    "password and connect it on the page of your account, or ask an administrator for an "
-                    "invitation.",
-                    name=name,
-                ),
+                f"{name} knows you, but no account here is connected with it. Sign in with your "
+                "password and connect it on the page of your account, or ask an administrator for an "
+                "invitation.",
             )
         if not person.email:
-            raise HTTPException(
-                403, _("%(name)s has no verified e-mail of yours; an account here has one.", name=name)
-            )
+            raise HTTPException(403, f"{name} has no verified e-mail of yours; an account here has one.")
         email = checked_email(person.email)
         if people.account_of(email) is not None:
             raise HTTPException(
                 409,
-                _(
-                    "%(email)s has an account here already. Sign in with its password, then connect "
-                    "%(name)s on the page of the account.",
-                    email=email,
-                    name=name,
-                ),
+                f"{email} has an account here already. Sign in with its password, then connect "
+                f"{name} on the page of the account.",
             )
         if ticket is not None and people.use_ticket(secret_hash(flow.about), "invitation") is None:
-            raise HTTPException(404, _("The invitation does not hold: it was used a moment ago."))
+            raise HTTPException(404, "The invitation does not hold: it was used a moment ago.")
         role = config.role if ticket is None else ticket.role or "owner"
         made = people.add_account(email, person.name[:80] or email, role, "")
         if made is None:
-            raise HTTPException(
-                409, _("%(email)s has an account since a moment ago. Sign in with it.", email=email)
-            )
+            raise HTTPException(409, f"{email} has an account since a moment ago. Sign in with it.")
         people.change_account(made.account_id, lambda was: replace(was, openid=person.subject))
         what = f"registered by {name}" if ticket is None else f"accepted an invitation by {name}"
         people.changes.add(made.account_id, visitor.address, what, made.account_id)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from opq_cloud.view.languages import _
 from opq_cloud.view_settings import OpenIdSection
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.origin_guard import LOOPBACK_NAMES
@@ -104,7 +103,7 @@ class OpenIdProvider:
         basic = (self.config.client_id, self._secret) if self._secret else None
         token = self._fetch_json(self._endpoint("token_endpoint"), form, basic).get("id_token")
         if not isinstance(token, str):
-            raise OpenIdError(_("the provider's answer has no ID token"))
+            raise OpenIdError("the provider's answer has no ID token")
         return self._checked(token, nonce)
 
     def _checked(self, token: str, nonce: str) -> OpenIdPerson:
@@ -122,14 +121,14 @@ class OpenIdProvider:
                 options={"require": ["exp", "iat", "iss", "aud", "sub", "nonce"]},
             )
         except jwt.PyJWTError as error:
-            raise OpenIdError(_("the provider's ID token does not hold: %(error)s", error=error)) from error
+            raise OpenIdError(f"the provider's ID token does not hold: {error}") from error
         if claims["nonce"] != nonce:
-            raise OpenIdError(_("the provider's ID token is of another sign-in"))
+            raise OpenIdError("the provider's ID token is of another sign-in")
         if claims.get("azp", self.config.client_id) != self.config.client_id:
-            raise OpenIdError(_("the provider's ID token was made for another program"))
+            raise OpenIdError("the provider's ID token was made for another program")
         subject = claims["sub"]
         if not isinstance(subject, str) or not 0 < len(subject) <= 255:
-            raise OpenIdError(_("the provider's ID token names nobody"))
+            raise OpenIdError("the provider's ID token names nobody")
         email, name = claims.get("email"), claims.get("name")
         verified = isinstance(email, str) and claims.get("email_verified") in (True, "true")
         return OpenIdPerson(
@@ -150,7 +149,7 @@ class OpenIdProvider:
 
         key = found(self._read_keys(KEPT_S)) or found(self._read_keys(KEYS_AGAIN_S))
         if key is None:
-            raise OpenIdError(_("the provider's ID token is signed with a key that it does not publish"))
+            raise OpenIdError("the provider's ID token is signed with a key that it does not publish")
         return key
 
     def _read_keys(self, most_s: float) -> dict[str, Any]:
@@ -166,7 +165,7 @@ class OpenIdProvider:
     def _endpoint(self, name: str) -> str:
         found = self._description().get(name)
         if not isinstance(found, str) or not _is_safe(found):
-            raise OpenIdError(_("the provider names no %(name)s over TLS", name=name))
+            raise OpenIdError(f"the provider names no {name} over TLS")
         return found
 
     def _description(self) -> dict[str, Any]:
@@ -177,11 +176,7 @@ class OpenIdProvider:
         described = self._fetch_json(f"{self.config.issuer.rstrip('/')}/.well-known/openid-configuration")
         if described.get("issuer") != self.config.issuer:
             raise OpenIdError(
-                _(
-                    "the provider calls itself %(get)s, not %(issuer)s",
-                    get=repr(str(described.get("issuer"))[:200]),
-                    issuer=self.config.issuer,
-                )
+                f"the provider calls itself {str(described.get('issuer'))[:200]!r}, not {self.config.issuer}"
             )
         with self._lock:
             self._described = self._monotonic_s(), described
@@ -209,29 +204,14 @@ class OpenIdProvider:
                 for part in answer.iter_bytes():
                     body += part
                     if len(body) > ANSWER_BYTES:
-                        raise OpenIdError(
-                            _(
-                                "%(host)s answers more than %(answer_bytes)s bytes",
-                                host=host,
-                                answer_bytes=ANSWER_BYTES,
-                            )
-                        )
+                        raise OpenIdError(f"{host} answers more than {ANSWER_BYTES} bytes")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise OpenIdError(
-                _("%(host)s does not answer: %(name)s", host=host, name=type(error).__name__)
-            ) from error
+            raise OpenIdError(f"{host} does not answer: {type(error).__name__}") from error
         if answer.status_code != 200:
-            raise OpenIdError(
-                _(
-                    "%(host)s answers %(status_code)s%(reason)s",
-                    host=host,
-                    status_code=answer.status_code,
-                    reason=_reason(body),
-                )
-            )
+            raise OpenIdError(f"{host} answers {answer.status_code}{_reason(body)}")
         found = _document(body)
         if found is None:
-            raise OpenIdError(_("%(host)s answers no JSON object", host=host))
+            raise OpenIdError(f"{host} answers no JSON object")
         return found
 
 

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from opq_cloud.store.records.accounts import secret_hash as secret_hash
-from opq_cloud.view.languages import _
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -49,21 +48,13 @@ def _nobodys_hash() -> str:
 def password_problem(password: str, email: str = "") -> str | None:
     """Why a password cannot be used; None where it can."""
     if len(password) < MIN_CHARACTERS:
-        return _(
-            "The password has %(count)s characters; want %(least_characters)s or more.",
-            count=len(password),
-            least_characters=MIN_CHARACTERS,
-        )
+        return f"The password has {len(password)} characters; want {MIN_CHARACTERS} or more."
     if len(password) > MAX_CHARACTERS:
-        return _(
-            "The password has %(count)s characters; want %(most_characters)s or fewer.",
-            count=len(password),
-            most_characters=MAX_CHARACTERS,
-        )
+        return f"The password has {len(password)} characters; want {MAX_CHARACTERS} or fewer."
     if len(set(password)) < 4:
-        return _("The password repeats the same few characters; want one that nobody guesses.")
+        return "The password repeats the same few characters; want one that nobody guesses."
     if email and password.lower() in (email.lower(), email.partition("@")[0].lower()):
-        return _("The password is the e-mail; want one that nobody guesses.")
+        return "The password is the e-mail; want one that nobody guesses."
     return None
 
 

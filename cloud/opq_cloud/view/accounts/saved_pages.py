@@ -11,7 +11,6 @@ from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.account_pages import own_account
 from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.registry import BOX_ID
 
 NAME_CHARACTERS = 80
@@ -19,10 +18,10 @@ PATH_CHARACTERS = 1000
 SAVED = re.compile(rf"/(incidents|compare|calendar|boxes/{BOX_ID.pattern})")
 """The pages whose address may be saved."""
 KIND_WORDS = {
-    "incidents": N_("Incidents"),
-    "compare": N_("Comparison"),
-    "calendar": N_("Calendar"),
-    "boxes": N_("Box"),
+    "incidents": "Incidents",
+    "compare": "Comparison",
+    "calendar": "Calendar",
+    "boxes": "Box",
 }
 
 
@@ -52,30 +51,28 @@ class SavedViewPages:
         path = own_path(form.text("address", PATH_CHARACTERS), "")
         if not path or not SAVED.fullmatch(urlsplit(path).path) or urlsplit(path).fragment:
             raise HTTPException(
-                400, _("Only the list of incidents, a Box, a comparison or a calendar is saved.")
+                400, "Only the list of incidents, a Box, a comparison or a calendar is saved."
             )
         if self._records.save(account.account_id, _name(form), path) is None:
-            raise HTTPException(
-                409, _("There are %(most_saved)s saved views; delete one first.", most_saved=MAX_SAVED)
-            )
+            raise HTTPException(409, f"There are {MAX_SAVED} saved views; delete one first.")
         return see_other("/account/views")
 
     def rename(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account_id, view_id = own_account(visitor).account_id, str(request.path_params["view_id"])
         known = {each.view_id for each in self._records.saved(account_id)}
         if view_id not in known or not self._records.rename(account_id, view_id, _name(form)):
-            raise HTTPException(404, _("You have no such saved view."))
+            raise HTTPException(404, "You have no such saved view.")
         return see_other("/account/views")
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account_id = own_account(visitor).account_id
         if not self._records.remove(account_id, str(request.path_params["view_id"])):
-            raise HTTPException(404, _("You have no such saved view."))
+            raise HTTPException(404, "You have no such saved view.")
         return see_other("/account/views")
 
 
 def _name(form: SentForm) -> str:
     name = form.text("name", NAME_CHARACTERS)
     if not name:
-        raise HTTPException(400, _("A saved view needs a name."))
+        raise HTTPException(400, "A saved view needs a name.")
     return name

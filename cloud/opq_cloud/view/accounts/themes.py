@@ -9,8 +9,6 @@ from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Response
 
-from opq_cloud.view.languages import _
-
 SHEET = Path(__file__).parents[1] / "static" / "view.css"
 THEME_NAMES = ("light", "dark")
 
@@ -29,7 +27,7 @@ def theme_routes() -> APIRouter:
 
     def theme(file: str) -> Response:
         if file not in sheets:
-            raise HTTPException(404, _("There is no theme %(file)s.", file=file))
+            raise HTTPException(404, f"There is no theme {file}.")
         return Response(sheets[file], media_type="text/css")
 
     router = APIRouter(include_in_schema=False)

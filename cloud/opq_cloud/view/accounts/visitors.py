@@ -142,10 +142,9 @@ class Visitor:
 
     @property
     def feed_name(self) -> str:
-        """A name for the live feed that differs by session, by what the session sees, and by its language."""
+        """A name for the live feed that differs by session, and by what the session sees."""
         seen = "all" if self.everything else _digest(f"{_public_digest(self.public)}{sorted(self.full)}")
-        language = self.account.language if self.account else ""
-        return f"{self.session_hash[:12]}-{seen}-{language}"
+        return f"{self.session_hash[:12]}-{seen}"
 
 
 def _digest(text: str) -> str:

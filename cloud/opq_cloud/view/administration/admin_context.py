@@ -10,11 +10,10 @@ from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import RuleEngine
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.languages import N_, _
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder
 
-NO_PAGE = N_("There is no page at this address.")
+NO_PAGE = "There is no page at this address."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class AdminContext:
         """The register of keys. Raises HTTPException 409 where View has no key folder."""
         if self.keys is None:
             raise HTTPException(
-                409, _("This View knows no key folder; it runs without its cloud's configuration.")
+                409, "This View knows no key folder; it runs without its cloud's configuration."
             )
         return KeyRegister(self.keys)
 
@@ -46,20 +45,20 @@ class AdminContext:
         for each in self.addresses.engines:
             if each.name == name:
                 return RuleEngine(each)
-        raise HTTPException(404, _("There is no such rule engine in the configuration."))
+        raise HTTPException(404, "There is no such rule engine in the configuration.")
 
     def require_reader(self) -> Visitor:
         """The visitor, who may read. Raises 404 for others, so that they do not learn which pages exist."""
         visitor = VISITOR.get()
         if not visitor.sees_administration:
-            raise HTTPException(404, _(NO_PAGE))
+            raise HTTPException(404, NO_PAGE)
         return visitor
 
     def require_administrator(self) -> Visitor:
         """The visitor, who may change. Raises 404 for others."""
         visitor = VISITOR.get()
         if not visitor.administers:
-            raise HTTPException(404, _(NO_PAGE))
+            raise HTTPException(404, NO_PAGE)
         return visitor
 
     def page(self, template: str, part: str, code: int = 200, **values: object) -> Response:

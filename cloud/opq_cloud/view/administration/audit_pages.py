@@ -13,11 +13,10 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, JsonRow, TableColumn, TableForm, table_pieces
 from opq_cloud.store.records.audit import BY_COMMAND, BY_PAGE, AuditEntry, AuditFilter
 from opq_cloud.view.administration.admin_context import AdminContext
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.registry import BOX_ID
 
 PER_PAGE = 50
-BY_WORDS = {BY_PAGE: N_("A page"), BY_COMMAND: N_("The command line")}
+BY_WORDS = {BY_PAGE: "A page", BY_COMMAND: "The command line"}
 TEXTS = ("who", "subject", "by", "words", "from", "to")
 """The query parameters of the filter."""
 PATHS = ("/admin/audit", "/admin/changes")
@@ -142,7 +141,7 @@ def _day(text: str) -> datetime | None:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
-        raise HTTPException(400, _("%(day)s is no day; write it as 2026-11-22.", day=text)) from None
+        raise HTTPException(400, f"{text} is no day; write it as 2026-11-22.") from None
 
 
 def audit_row(entry: AuditEntry, names: Mapping[str, str]) -> AuditRow:
@@ -167,8 +166,8 @@ def audit_row(entry: AuditEntry, names: Mapping[str, str]) -> AuditRow:
 
 def who_words(entry: AuditEntry, names: Mapping[str, str]) -> str:
     if entry.by == BY_COMMAND:
-        return _("Command line")
-    return names.get(entry.account_id, _("account deleted") if entry.account_id else _("not signed in"))
+        return "Command line"
+    return names.get(entry.account_id, "account deleted" if entry.account_id else "not signed in")
 
 
 def export_row(entry: AuditEntry, names: Mapping[str, str]) -> JsonRow:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.languages import _
 from opq_proto.box_losses import LOSS_WORDS, LOSSES
 from opq_proto.command_client import BoxRefusedError, CommandClient, UnansweredError
 from opq_proto.errors import FrameError, OpqError
@@ -92,13 +91,9 @@ class BoxClient:
         with self._connection() as client:
             before = _settings(client, box_id)
             if key == NUMBER:
-                raise BoxClientError(
-                    _("with another number its gateway would no longer take it for this Box")
-                )
+                raise BoxClientError("with another number its gateway would no longer take it for this Box")
             if key not in before:
-                raise BoxClientError(
-                    _("Box %(box_id)s has no setting %(key)s", box_id=box_id, key=key or _("without a name"))
-                )
+                raise BoxClientError(f"Box {box_id} has no setting {key or 'without a name'}")
             client.send_order(box_id, "opq-settings", f"{key}={value}", ANSWER_S)
             return before[key], _settings(client, box_id).get(key, value)
 
@@ -114,9 +109,7 @@ class BoxClient:
                 answer = client.send_command(rate_command(box_id, cycles, client.identity), ANSWER_S)
                 after = _read_report(client, box_id).cycles
             except UnansweredError as error:
-                text = _(
-                    "%(cycles)s cycles were sent and not confirmed: %(error)s", cycles=cycles, error=error
-                )
+                text = f"{cycles} cycles were sent and not confirmed: {error}"
                 raise BoxClientError(text) from error
         return RateChange(answer.message_rate_reponse.old_rate_cycles or before, after)
 
@@ -135,10 +128,10 @@ class BoxClient:
         commands, answers = self._addresses.commands, self._addresses.answers
         if not commands or not answers:
             raise BoxClientError(
-                _("this View knows no acquisition broker; it runs without its cloud's configuration")
+                "this View knows no acquisition broker; it runs without its cloud's configuration"
             )
         if not self._lock.acquire(timeout=BUSY_S):
-            raise BoxClientError(_("another Box is being asked; try again in a few seconds"))
+            raise BoxClientError("another Box is being asked; try again in a few seconds")
         try:
             with CommandClient(commands, answers, CONNECT_S) as client:
                 yield client
@@ -153,12 +146,8 @@ def checked_cycles(text: str) -> int:
     cycles = int(text) if text.isascii() and text.isdigit() and len(text) <= 4 else 0
     if not MIN_CYCLES <= cycles <= MAX_CYCLES:
         raise ValueError(
-            _(
-                "The measurement rate is %(rate)s; want a whole number of cycles from %(least)s to %(most)s.",
-                rate=text[:20] or _("empty"),
-                least=MIN_CYCLES,
-                most=MAX_CYCLES,
-            )
+            f"The measurement rate is {text[:20] or 'empty'}; "
+            f"want a whole number of cycles from {MIN_CYCLES} to {MAX_CYCLES}."
         )
     return cycles
 

@@ -13,7 +13,6 @@ from opq_cloud.view.accounts.forms import SentForm
 from opq_cloud.view.accounts.nominal_form import nominal_misfit, read_number
 from opq_cloud.view.administration.health_client import ServiceCount
 from opq_cloud.view.availability import NOT_KNOWN, BoxAvailability, percent_words, tone_of
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.recent import FRESH_MS, NewestMeasurement
 from opq_proto.decision import Nominal
 from opq_proto.key_register import KeyEntry, key_fingerprint
@@ -23,10 +22,10 @@ DOUBTFUL_CLOCK_NS = 8_000_000
 """Half a cycle of 60 Hz: beyond it the order in which two Boxes saw a disturbance is unknown."""
 TEXTS = ("description", "region", "feeder", "phase", "grid")
 KEY_WORDS = {
-    "admitted": N_("admitted"),
-    "revoked": N_("revoked"),
-    "rotating": N_("exchanged: the new key has not spoken yet"),
-    "none": N_("no key"),
+    "admitted": "admitted",
+    "revoked": "revoked",
+    "rotating": "exchanged: the new key has not spoken yet",
+    "none": "no key",
 }
 
 
@@ -76,7 +75,7 @@ class AdminBox:
 
     @property
     def key_words(self) -> str:
-        return _(KEY_WORDS[self.key_state])
+        return KEY_WORDS[self.key_state]
 
     @property
     def troubles(self) -> tuple[Trouble, ...]:
@@ -91,22 +90,22 @@ class AdminBox:
             found.append(
                 Trouble(
                     f"clock {source}",
-                    _("Clock: %(clock)s", clock=self.clock),
+                    f"Clock: {self.clock}",
                     self.bound_ns,
                 )
             )
         hour = self.measured.hour
         if self.live and hour is not None and tone_of(hour):
-            text = _("Measured: %(share)s of the last hour", share=percent_words(hour))
+            text = f"Measured: {percent_words(hour)} of the last hour"
             found.append(Trouble("measured", text, round(1000 * (1 - hour))))
         if self.live and self.late_ms:
             found.append(Trouble("late", self.state, self.late_ms))
         if self.live and self.misfit:
             found.append(Trouble("nominal", self.misfit))
         if self.key_state == "rotating":
-            found.append(Trouble("new key", _("Its new key has not spoken yet")))
+            found.append(Trouble("new key", "Its new key has not spoken yet"))
         if self.key_state == "revoked":
-            found.append(Trouble("revoked key", _("Its key is revoked")))
+            found.append(Trouble("revoked key", "Its key is revoked"))
         return tuple(found)
 
 
@@ -133,9 +132,9 @@ def admin_box(
         live=live,
         state=words.state(live, age_ms, FRESH_MS, newest.late_ms, newest.clock_known)
         if newest
-        else _("Not heard yet"),
+        else "Not heard yet",
         received_ns=None if received_ms is None else received_ms * 1_000_000,
-        clock=_("not known") if measurement is None
+        clock="not known" if measurement is None
         else f"{words.source(measurement.source)}, {words.uncertainty(bound_ns)}",
         clock_doubtful=free or (bound_ns or 0) > DOUBTFUL_CLOCK_NS,
         fingerprint=key_fingerprint(public) if public else "",
@@ -191,11 +190,7 @@ def read_box_form(form: SentForm, box_id: str) -> WantedBox:
     if privacy not in PRIVACIES:
         raise HTTPException(
             400,
-            _(
-                "%(value)s is not offered; there are %(list)s.",
-                value=privacy,
-                list=", ".join(PRIVACIES),
-            ),
+            f"{privacy} is not offered; there are {', '.join(PRIVACIES)}.",
         )
     texts = {name: form.text(name, 60 if name != "description" else 200) for name in TEXTS}
     record = BoxRecord(
@@ -205,8 +200,8 @@ def read_box_form(form: SentForm, box_id: str) -> WantedBox:
         feeder=texts["feeder"],
         phase=texts["phase"],
         grid=texts["grid"],
-        nominal_v=read_number(form, "nominal_v", _("The nominal voltage"), NOMINAL_V, "V"),
-        nominal_hz=read_number(form, "nominal_hz", _("The nominal frequency"), NOMINAL_HZ, "Hz"),
+        nominal_v=read_number(form, "nominal_v", "The nominal voltage", NOMINAL_V, "V"),
+        nominal_hz=read_number(form, "nominal_hz", "The nominal frequency", NOMINAL_HZ, "Hz"),
         unplugged=form.checked("unplugged"),
     )
     return WantedBox(

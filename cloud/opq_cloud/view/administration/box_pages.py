@@ -37,7 +37,6 @@ from opq_cloud.view.administration.box_client import (
 from opq_cloud.view.administration.box_facts import AdminBox, admin_box, counts_of, read_box_form, window_s
 from opq_cloud.view.administration.health_client import read_connections, read_counts, read_services
 from opq_cloud.view.availability import NOT_KNOWN
-from opq_cloud.view.languages import _
 from opq_cloud.view.registry import BOX_ID
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyEntry
@@ -101,7 +100,7 @@ class BoxAdminPages:
         visitor = self._context.require_reader()
         record = self._known(box_id)
         if not ask or not visitor.administers:
-            return self._box_page(record, notice=_("Saved.") if saved else "")
+            return self._box_page(record, notice="Saved." if saved else "")
         try:
             return self._box_page(record, said=self._box_client.read_info_and_settings(record.box_id))
         except BoxClientError as error:
@@ -162,7 +161,7 @@ class BoxAdminPages:
             return self._box_page(record, str(error), 400, typed=form.fields)
         other = box_of_name(store, wanted.name, but=box_id) if wanted.name != record.name else None
         if other is not None:
-            text = _("Box %(other)s has this name; names are unique.", other=other)
+            text = f"Box {other} has this name; names are unique."
             return self._box_page(record, text, 400, typed=form.fields)
         accounts = self._context.accounts
         before = box_values(accounts, box_id)
@@ -194,14 +193,9 @@ class BoxAdminPages:
         try:
             change = self._box_client.set_rate(box_id, cycles)
         except BoxClientError as error:
-            return self._box_page(record, _("The measurement rate was not set: %(error)s.", error=error), 409)
+            return self._box_page(record, f"The measurement rate was not set: {error}.", 409)
         if change.after is not None and change.after != cycles:
-            text = _(
-                "Box %(box_id)s refuses %(cycles)s cycles and keeps %(after)s.",
-                box_id=box_id,
-                cycles=cycles,
-                after=change.after,
-            )
+            text = f"Box {box_id} refuses {cycles} cycles and keeps {change.after}."
             return self._box_page(record, text, 409)
         after = {"measurement_cycles": cycles} | ({} if change.after else {"confirmed": False})
         before = {"measurement_cycles": change.before}
@@ -218,7 +212,7 @@ class BoxAdminPages:
         try:
             before, after = self._box_client.set_setting(box_id, key, form.text("value", 200))
         except BoxClientError as error:
-            return self._box_page(record, _("The setting was not changed: %(error)s.", error=error), 409)
+            return self._box_page(record, f"The setting was not changed: {error}.", 409)
         self._context.accounts.note(
             visitor, "changed a setting in a Box", f"box {box_id}", {key: before}, {key: after}
         )
@@ -232,7 +226,7 @@ class BoxAdminPages:
         try:
             retire_box(self._context.store, self._context.keys, box_id)
         except KeyFileError as error:
-            return self._box_page(record, _("It is retired, but its key holds: %(error)s.", error=error), 409)
+            return self._box_page(record, f"It is retired, but its key holds: {error}.", 409)
         after = {**box_values(accounts, box_id), **self._key_values(box_id)}
         self._context.accounts.note(visitor, "retired a Box", f"box {box_id}", before, after)
         return see_other(f"/admin/boxes/{box_id}")
@@ -257,11 +251,11 @@ class BoxAdminPages:
 def known_box(context: AdminContext, box_id: str) -> BoxRecord:
     """The Box's record. Raises HTTPException 404 for an id without record, data and key."""
     if not BOX_ID.fullmatch(box_id):
-        raise HTTPException(404, _("No Box with this id is known."))
+        raise HTTPException(404, "No Box with this id is known.")
     record = context.store.box(box_id)
     has_reported = context.view.whole_hub.newest(box_id) is not None
     if record is None and not has_reported and box_id not in read_keys(context):
-        raise HTTPException(404, _("No Box with this id is known."))
+        raise HTTPException(404, "No Box with this id is known.")
     return record or BoxRecord(box_id, f"Box {box_id}")
 
 

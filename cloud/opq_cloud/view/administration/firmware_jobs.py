@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from opq_cloud.store.records.audit import AuditEntry, AuditFilter
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.languages import _
 from opq_proto import log as logs
 from opq_proto.command_client import CommandClient
 from opq_proto.errors import OpqError
@@ -68,27 +67,22 @@ class WaitingFile:
         board = self.hardware.split(" ")[0]
         if board in ("", self.facts.hardware):
             return ""
-        return _(
-            "It is for %(hardware)s, and the Box is %(board)s", hardware=self.facts.hardware, board=board
-        )
+        return f"It is for {self.facts.hardware}, and the Box is {board}"
 
     @property
     def compared(self) -> str:
         """Compares the file with what the Box runs, in words."""
         if not self.runs:
-            return _("what the Box runs is not known: it does not answer, or says none")
+            return "what the Box runs is not known: it does not answer, or says none"
         try:
             ahead = self.facts.version - version_number(self.runs)
         except ImageError:
-            return _("the Box runs %(runs)s, which cannot be compared", runs=self.runs)
+            return f"the Box runs {self.runs}, which cannot be compared"
         if ahead == 0:
-            return _("the same version as %(runs)s, which the Box runs", runs=self.runs)
+            return f"the same version as {self.runs}, which the Box runs"
         if ahead > 0:
-            return _("newer than %(runs)s, which the Box runs", runs=self.runs)
-        return _(
-            "older than %(runs)s, which the Box runs: it refuses what is older than it has confirmed",
-            runs=self.runs,
-        )
+            return f"newer than {self.runs}, which the Box runs"
+        return f"older than {self.runs}, which the Box runs: it refuses what is older than it has confirmed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +162,12 @@ class FirmwareJobs:
         """Begins a transfer of the waiting file. Raises FirmwareNotSentError."""
         file = self.waiting(box_id)
         if file is None or file.sha256 != sha256:
-            raise FirmwareNotSentError(_("The file that you saw is not held here any more; choose it again"))
+            raise FirmwareNotSentError("The file that you saw is not held here any more; choose it again")
         if file.unfit:
             raise FirmwareNotSentError(file.unfit)
         running, last = self.job(box_id), self.last(box_id)
         if not (running and running.runs) and last is not None and last.what == BEGUN:
-            raise FirmwareNotSentError(_("No end of the update before is noted; ask what became of it first"))
+            raise FirmwareNotSentError("No end of the update before is noted; ask what became of it first")
         job = FirmwareJob(box_id, file.facts.version, sha256, file.runs, who)
         self._begin(job, file.data)
         self.put_aside(box_id)
@@ -182,7 +176,7 @@ class FirmwareJobs:
         """Asks for the result of a transfer that was interrupted. Raises FirmwareNotSentError."""
         last = self.last(box_id)
         if last is None or last.what != BEGUN:
-            raise FirmwareNotSentError(_("No update of this Box was left"))
+            raise FirmwareNotSentError("No update of this Box was left")
         noted, version = last.after, version_number(last.after["to"])
         self._begin(FirmwareJob(box_id, version, noted["sha256"], noted.get("from", ""), who), None)
 
@@ -205,11 +199,9 @@ class FirmwareJobs:
         with self._lock:
             running = [each.box_id for each in self._jobs.values() if each.runs]
             if job.box_id in running:
-                raise FirmwareNotSentError(_("Firmware is on its way to this Box already"))
+                raise FirmwareNotSentError("Firmware is on its way to this Box already")
             if len(running) >= MAX_AT_ONCE:
-                raise FirmwareNotSentError(
-                    _("%(count)s Boxes get firmware now; wait until one has it", count=len(running))
-                )
+                raise FirmwareNotSentError(f"{len(running)} Boxes get firmware now; wait until one has it")
             self._stopping.discard(job.box_id)
             self._jobs[job.box_id] = job
         try:

@@ -10,18 +10,17 @@ from opq_cloud.view.administration.box_client import BoxClient, BoxClientError
 from opq_cloud.view.administration.box_pages import known_box
 from opq_cloud.view.administration.firmware_jobs import BEGUN, DONE, FirmwareNotSentError
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
-from opq_cloud.view.languages import N_, _
 from opq_proto.firmware_image import MAX_FILE_BYTES, ImageError
 
 STATE_WORDS = {
-    "": N_("Asking its gateway"),
-    "to the gateway": N_("Sending the file to its gateway"),
-    "collecting": N_("Sending the file to its gateway"),
-    "erasing": N_("The Box makes room for it"),
-    "sending": N_("Its gateway sends it to the Box"),
-    "verifying": N_("The Box verifies it"),
-    "restarting": N_("The Box has all of it, and starts it on trial; it measures nothing while it starts"),
-    "on trial": N_("The Box runs it on trial; it confirms it after ten seconds of samples without a loss"),
+    "": "Asking its gateway",
+    "to the gateway": "Sending the file to its gateway",
+    "collecting": "Sending the file to its gateway",
+    "erasing": "The Box makes room for it",
+    "sending": "Its gateway sends it to the Box",
+    "verifying": "The Box verifies it",
+    "restarting": "The Box has all of it, and starts it on trial; it measures nothing while it starts",
+    "on trial": "The Box runs it on trial; it confirms it after ten seconds of samples without a loss",
 }
 
 
@@ -54,7 +53,7 @@ class FirmwarePages:
             code=code,
             box_id=box_id,
             job=job,
-            state_words=_(STATE_WORDS.get(job.state, job.state)) if job else "",
+            state_words=STATE_WORDS.get(job.state, job.state) if job else "",
             last=self._jobs.last(box_id),
             begun=BEGUN,
             done=DONE,
@@ -69,9 +68,9 @@ class FirmwarePages:
         box_id = known_box(self._context, request.path_params["box_id"]).box_id
         job, found = self._jobs.job(box_id), form.file("firmware")
         if job is not None and job.runs:
-            return self._page(box_id, _("Firmware is on its way to this Box; wait for its end."), 409)
+            return self._page(box_id, "Firmware is on its way to this Box; wait for its end.", 409)
         if found is None:
-            return self._page(box_id, _("Choose a firmware file (.opqfw)."), 400)
+            return self._page(box_id, "Choose a firmware file (.opqfw).", 400)
         try:
             report = self._box_client.read_info(box_id)
             runs, hardware = report.firmware, report.hardware
@@ -80,9 +79,7 @@ class FirmwarePages:
         try:
             self._jobs.put_waiting(box_id, found.content, runs, hardware)
         except ImageError as error:
-            return self._page(
-                box_id, _("%(name)s cannot be sent: %(error)s.", name=found.name, error=error), 400
-            )
+            return self._page(box_id, f"{found.name} cannot be sent: {error}.", 400)
         return see_other(f"/admin/boxes/{box_id}/firmware")
 
     def send(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -103,7 +100,7 @@ class FirmwarePages:
         box_id = known_box(self._context, request.path_params["box_id"]).box_id
         if not self._jobs.stop(box_id):
             return self._page(
-                box_id, _("It cannot be stopped: nothing is on its way, or the Box has all of it."), 409
+                box_id, "It cannot be stopped: nothing is on its way, or the Box has all of it.", 409
             )
         self._context.accounts.note(visitor, "stopped sending firmware", f"box {box_id}")
         return see_other(f"/admin/boxes/{box_id}/firmware")

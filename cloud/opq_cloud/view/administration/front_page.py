@@ -15,7 +15,6 @@ from opq_cloud.view.administration.health_client import ServicesFound, read_serv
 from opq_cloud.view.administration.system_pages import disk_space
 from opq_cloud.view.availability import together
 from opq_cloud.view.context import names_of
-from opq_cloud.view.languages import _
 from opq_cloud.view.machine_notice import read_notice
 from opq_proto.errors import KeyFileError
 
@@ -70,7 +69,7 @@ class AdminFrontPage:
 
     def _other_concerns(self) -> list[Concern]:
         slow = read_notice(self._context.addresses.folder)
-        machine = [] if slow is None else [Concern(_("Machine"), slow.text, "/admin/system")]
+        machine = [] if slow is None else [Concern("Machine", slow.text, "/admin/system")]
         return [*machine, *self._disk_concerns(), *self._key_concerns(), *self._account_concerns()]
 
     def _disk_concerns(self) -> list[Concern]:
@@ -79,8 +78,8 @@ class AdminFrontPage:
             return []
         return [
             Concern(
-                _("Disk"),
-                _("%(free)s GB are free", free=f"{disk.free_bytes / 1e9:.1f}"),
+                "Disk",
+                f"{disk.free_bytes / 1e9:.1f} GB are free",
                 "/admin/system#disk",
             )
         ]
@@ -91,8 +90,8 @@ class AdminFrontPage:
         try:
             wrong = self._context.register().entries()[1]
         except KeyFileError as error:
-            return [Concern(_("Keys"), str(error), "/admin/keys")]
-        return [Concern(_("A key file is no key"), text, "/admin/keys") for text in wrong]
+            return [Concern("Keys", str(error), "/admin/keys")]
+        return [Concern("A key file is no key", text, "/admin/keys") for text in wrong]
 
     def _account_concerns(self) -> list[Concern]:
         now_ms = self._context.view.now_ns() // 1_000_000
@@ -100,28 +99,28 @@ class AdminFrontPage:
         refused = len(self._context.accounts.people.changes.entries(wanted, limit=1000))
         if refused < MANY_REFUSALS:
             return []
-        many = _("1000 or more") if refused == 1000 else str(refused)
+        many = "1000 or more" if refused == 1000 else str(refused)
         link = "/admin/audit?words=refused+at+sign-in"
-        return [Concern(_("Sign-in"), _("%(many)s refused in the last 24 hours", many=many), link)]
+        return [Concern("Sign-in", f"{many} refused in the last 24 hours", link)]
 
 
 def concerns(boxes: list[AdminBox], services: ServicesFound) -> list[Concern]:
     """The concerns about services, then those about Boxes: a Box may be silent because of a service."""
     names = {box.box_id for box in boxes}  # health has a part for each Box too
     found = [
-        Concern(each.name, each.info or _("It is not well"), "/admin/system")
+        Concern(each.name, each.info or "It is not well", "/admin/system")
         for each in services.troubles
         if each.name not in names
     ]
     if services.states and _nobody_answers(services):
-        found = [Concern(_("Services"), _("None of them answers at its health address"), "/admin/system")]
+        found = [Concern("Services", "None of them answers at its health address", "/admin/system")]
     given = names_of(box.record for box in boxes)
     troubles = {(box.box_id, each.kind): each for box in boxes for each in box.troubles}
     for box_ids, kind in words.alike(troubles):
         link = f"/admin/boxes/{box_ids[0]}" if len(box_ids) == 1 else "/admin/boxes?show=attention"
         by_words = {each.words: each for each in (troubles[box_id, kind] for box_id in box_ids)}
         worst = max(by_words.values(), key=lambda each: each.size)
-        why = _("%(trouble)s at most", trouble=worst.words) if len(by_words) > 1 else worst.words
+        why = f"{worst.words} at most" if len(by_words) > 1 else worst.words
         found.append(Concern(words.boxes(box_ids, given), why, link))
     return found
 

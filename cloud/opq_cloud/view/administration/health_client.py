@@ -15,7 +15,6 @@ from http.client import HTTPException
 from prometheus_client.parser import text_string_to_metric_families
 
 from opq_cloud.view.administration.addresses import WHOLE, ServiceAddresses
-from opq_cloud.view.languages import LANGUAGE, _
 from opq_proto.errors import OpqError
 
 TIMEOUT_S = 2.0
@@ -89,14 +88,8 @@ def read_services(addresses: ServiceAddresses) -> ServicesFound:
         if found and found[0].name == WHOLE:
             return ServicesFound(found, (url,))
     alone = [each for each in addresses.health if each[0] != WHOLE]
-    language = LANGUAGE.get()
-
-    def state(address: tuple[str, str]) -> tuple[ServiceState, ...]:
-        with language.spoken():
-            return _one(*address)
-
     with ThreadPoolExecutor(max(1, len(alone)), "admin.health") as pool:
-        answers = list(pool.map(state, alone))
+        answers = list(pool.map(lambda address: _one(*address), alone))
     urls = tuple(url for (_, url), found in zip(alone, answers, strict=True) if found[0].answers)
     return ServicesFound(tuple(state for found in answers for state in found), urls)
 
@@ -110,7 +103,7 @@ def _one(name: str, url: str) -> tuple[ServiceState, ...]:
 
 def _states(document: object, name: str, depth: int = 0) -> Iterator[ServiceState]:
     if not isinstance(document, Mapping) or depth > DEEPEST:
-        raise ServiceSilentError(_("%(name)s does not answer as a service of ours", name=name))
+        raise ServiceSilentError(f"{name} does not answer as a service of ours")
     found = str(document.get("name") or name)
     yield ServiceState(found, document.get("ok") is True, str(document.get("info") or ""), depth)
     for part in document.get("subcomponents") or ():
@@ -155,7 +148,7 @@ def read_json(url: str) -> object:
     try:
         found: object = json.loads(read_bytes(url))
     except (ValueError, RecursionError) as error:
-        raise ServiceSilentError(_("%(url)s answers no JSON", url=url)) from error
+        raise ServiceSilentError(f"{url} answers no JSON") from error
     return found
 
 
@@ -166,5 +159,5 @@ def read_bytes(url: str) -> bytes:
             found: bytes = answer.read(MAX_BYTES)
     except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise ServiceSilentError(_("%(url)s does not answer: %(reason)s", url=url, reason=reason)) from error
+        raise ServiceSilentError(f"{url} does not answer: {reason}") from error
     return found

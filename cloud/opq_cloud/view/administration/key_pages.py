@@ -18,7 +18,6 @@ from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.box_facts import KEY_WORDS
 from opq_cloud.view.administration.health_client import read_connections, read_services
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
-from opq_cloud.view.languages import _
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyEntry, key_fingerprint
 from opq_proto.keys import MAX_FILE_BYTES, checked_box_id, public_key_in
@@ -39,7 +38,7 @@ class KeyRow:
 
     @property
     def state_words(self) -> str:
-        return _(KEY_WORDS[self.entry.state])
+        return KEY_WORDS[self.entry.state]
 
 
 class KeyAdminPages:
@@ -104,9 +103,7 @@ class KeyAdminPages:
         def change() -> list[Path]:
             return register.add(checked_box_id(box_id), _public_key(form))
 
-        return self._done(
-            visitor, box_id, "admitted a Box by its key", change, _("Box %(box)s is admitted.", box=box_id)
-        )
+        return self._done(visitor, box_id, "admitted a Box by its key", change, f"Box {box_id} is admitted.")
 
     def rotate(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         visitor = self._context.require_administrator()
@@ -117,7 +114,7 @@ class KeyAdminPages:
             key = public_key_in(public) if public else None
             return register.rotate(checked_box_id(box_id), key, form.checked("force"))
 
-        words = _("Both keys of Box %(box)s are good until the new one has spoken.", box=box_id)
+        words = f"Both keys of Box {box_id} are good until the new one has spoken."
         return self._done(visitor, box_id, "began to exchange a key", change, words)
 
     def revoke(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -126,9 +123,7 @@ class KeyAdminPages:
 
         def change() -> list[Path]:
             if not register.revoke(checked_box_id(box_id)):
-                raise KeyFileError(
-                    _("Box %(box_id)s has no key that is admitted; nothing to revoke", box_id=box_id)
-                )
+                raise KeyFileError(f"Box {box_id} has no key that is admitted; nothing to revoke")
             return []
 
         return self._done(visitor, box_id, "revoked a key", change, "")
@@ -146,10 +141,7 @@ class KeyAdminPages:
         private = next((path for path in written if path.parent.name == "private_keys"), None)
         if private is None:
             return see_other(f"/admin/keys#box-{box_id}")
-        where = _(
-            "Its private file lies on the cloud's machine, to be brought to the gateway: %(path)s",
-            path=private,
-        )
+        where = f"Its private file lies on the cloud's machine, to be brought to the gateway: {private}"
         return self._keys_page(done=f"{words} {where}")
 
     def _values(self, box_id: str) -> dict[str, object]:

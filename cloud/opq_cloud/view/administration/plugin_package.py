@@ -5,7 +5,6 @@ import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 
-from opq_cloud.view.languages import _
 from opq_plugins.package.manifest import MANIFEST, NAME, REST_KINDS
 
 MANIFEST_BYTES = 65_536
@@ -30,32 +29,26 @@ def read_package(content: bytes) -> PackageFacts:
         with zipfile.ZipFile(BytesIO(content)) as packed:
             names = packed.namelist()
             if len(names) > MAX_ENTRIES:
-                raise ValueError(_("The package has more than %(most)s files.", most=MAX_ENTRIES))
+                raise ValueError(f"The package has more than {MAX_ENTRIES} files.")
             own = [name for name in names if name.endswith(".json") and "/" not in name]
             file = MANIFEST if MANIFEST in own else own[0] if len(own) == 1 else ""
             if not file:
-                raise ValueError(_("There is no plugin.json in it; `opq-tools plugin pack` makes a package."))
+                raise ValueError("There is no plugin.json in it; `opq-tools plugin pack` makes a package.")
             with packed.open(file) as opened:
                 text = opened.read(MANIFEST_BYTES + 1)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(_("This is no zip file; `opq-tools plugin pack` makes a package.")) from error
+        raise ValueError("This is no zip file; `opq-tools plugin pack` makes a package.") from error
     if len(text) > MANIFEST_BYTES:
-        raise ValueError(_("%(file)s has more than %(most)s bytes.", file=file, most=MANIFEST_BYTES))
+        raise ValueError(f"{file} has more than {MANIFEST_BYTES} bytes.")
     try:
         manifest = json.loads(text)
     except (ValueError, RecursionError):
         manifest = None
     if not isinstance(manifest, dict):
-        raise ValueError(_("%(file)s is no JSON object.", file=file))
+        raise ValueError(f"{file} is no JSON object.")
     portable = file != MANIFEST
     name = str(manifest.get("name") or file.removesuffix(".json"))
     kind = "portable" if portable else str(manifest.get("kind"))
     if not NAME.fullmatch(name) or kind not in REST_KINDS:
-        raise ValueError(
-            _(
-                "%(file)s wants a name of letters and digits, and a kind of %(list)s.",
-                file=file,
-                list=", ".join(REST_KINDS),
-            )
-        )
+        raise ValueError(f"{file} wants a name of letters and digits, and a kind of {', '.join(REST_KINDS)}.")
     return PackageFacts(name, kind, str(manifest.get("version", ""))[:80])

@@ -17,7 +17,6 @@ from opq_cloud.view.administration.health_client import ServiceState, read_servi
 from opq_cloud.view.administration.plugin_package import read_package
 from opq_cloud.view.administration.rule_engine import CHANGE_S, EngineError, EngineRefusedError, RuleEngine
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
-from opq_cloud.view.languages import _
 from opq_plugins.package.manifest import NAME, REST_KINDS
 
 PACKAGE_BYTES = 32 * 2**20
@@ -110,9 +109,7 @@ class PluginAdminPages:
         visitor = self._context.require_administrator()
         name, verb = request.path_params["name"], form.text("do", 20)
         if verb not in VERBS:
-            raise HTTPException(
-                400, _("%(value)s is not offered; there are %(list)s.", value=verb, list=", ".join(VERBS))
-            )
+            raise HTTPException(400, f"{verb} is not offered; there are {', '.join(VERBS)}.")
         try:
             before = _state(self._manager.plugin(name))
             self._manager.command(verb, name)
@@ -127,14 +124,10 @@ class PluginAdminPages:
         visitor = self._context.require_administrator()
         name, do = request.path_params["name"], form.text("do", 20)
         if do not in ("on", "off"):
-            raise HTTPException(
-                400, _("%(value)s is not offered; there are %(list)s.", value=do, list="on, off")
-            )
+            raise HTTPException(400, f"{do} is not offered; there are on, off.")
         services, store = read_services(self._context.addresses), self._context.store
         if not services.urls:
-            return self._page(
-                _("No service answers at its health address; which triggers run is unknown."), 409
-            )
+            return self._page("No service answers at its health address; which triggers run is unknown.", 409)
         engines = [shown_engine(RuleEngine(each)) for each in self._context.addresses.engines]
         config = store.makai_config()
         found = [
@@ -143,11 +136,9 @@ class PluginAdminPages:
             if each.name == name
         ]
         if not found:
-            raise HTTPException(404, _("Makai reports no such trigger."))
+            raise HTTPException(404, "Makai reports no such trigger.")
         if found[0].installed:
-            return self._page(
-                _("%(name)s came as a package: delete the package, or roll it back.", name=name), 409
-            )
+            return self._page(f"{name} came as a package: delete the package, or roll it back.", 409)
         store.put_makai_config(switched(config, name, do == "on"))
         was = found[0].runs if found[0].wanted is None else found[0].wanted
         self._context.accounts.note(
@@ -160,7 +151,7 @@ class PluginAdminPages:
         visitor = self._context.require_administrator()
         engine, file = self._context.engine(form.text("engine", 60)), form.file("package")
         if file is None:
-            return self._page(_("Choose a package: a zip file."), 400)
+            return self._page("Choose a package: a zip file.", 400)
         try:
             package = read_package(file.content)
         except ValueError as error:
@@ -216,7 +207,7 @@ class PluginAdminPages:
     def _named(self, request: Request) -> tuple[RuleEngine, str]:
         name = request.path_params["name"]
         if not NAME.fullmatch(name):
-            raise HTTPException(404, _("There is no such plug-in."))
+            raise HTTPException(404, "There is no such plug-in.")
         return self._context.engine(request.path_params["engine"]), name
 
 
@@ -242,15 +233,13 @@ def _package(engine: RuleEngine, manifest: Mapping[str, object]) -> InstalledPac
     status = engine.request("GET", f"/plugins/portables/{quote(name, safe='')}/status")
     facts = status if isinstance(status, Mapping) else {}
     kinds = [kind for kind, folder in REST_KINDS.items() if manifest.get(folder)]
-    counts = _(
-        "%(calls)s calls, %(failures)s failed", calls=facts.get("calls", 0), failures=facts.get("failures", 0)
-    )
+    counts = f"{facts.get('calls', 0)} calls, {facts.get('failures', 0)} failed"
     return InstalledPackage(
         name,
         ", ".join(kinds),
         str(facts.get("version") or manifest.get("version") or ""),
         str(facts.get("previous") or ""),
-        str(facts.get("status") or _("not known")),
+        str(facts.get("status") or "not known"),
         str(facts.get("errMsg") or ""),
         counts if kinds != ["analysis"] else "–",  # Mauka calls it, and this engine does not count that
         _names(manifest.get("triggers")),
@@ -302,8 +291,8 @@ class ShownTrigger:
     @property
     def words(self) -> str:
         if self.wanted is not None and self.wanted != self.runs:
-            return _("is being switched on") if self.wanted else _("is being switched off")
-        return _("off") if not self.runs else _("runs") if self.ok else _("not well")
+            return "is being switched on" if self.wanted else "is being switched off"
+        return "off" if not self.runs else "runs" if self.ok else "not well"
 
 
 def shown_triggers(

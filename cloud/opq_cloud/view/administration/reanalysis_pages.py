@@ -16,19 +16,18 @@ from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.context import LARGEST_ID
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.reanalysis_beginning import MAX_EVENTS, MS, NAME, begin_reanalysis
 from opq_cloud.view.time_span import read_span
 
 PATH = "/admin/reanalyses"
 COUNTED = {
-    "added": N_("added"), "gone": N_("gone"), "class": N_("of another class"),
-    "figures": N_("with other figures"),
-    "origin": N_("as before, by another version or settings"), "unchanged": N_("unchanged"),
+    "added": "added", "gone": "gone", "class": "of another class",
+    "figures": "with other figures",
+    "origin": "as before, by another version or settings", "unchanged": "unchanged",
 }  # fmt: skip
 STATE_WORDS = {
-    "running": N_("running"), "done": N_("done"), "failed": N_("failed"), "ended": N_("ended"),
-    "interrupted": N_("interrupted"),
+    "running": "running", "done": "done", "failed": "failed", "ended": "ended",
+    "interrupted": "interrupted",
 }  # fmt: skip
 MAX_INCIDENTS = 20
 """Changed incidents that the page of a job shows."""
@@ -44,17 +43,17 @@ class JobRow:
 
     @property
     def kind(self) -> str:
-        return _("Dry run") if self.job.order.dry_run else _("Replaces")
+        return "Dry run" if self.job.order.dry_run else "Replaces"
 
     @property
     def state(self) -> str:
-        return _(STATE_WORDS[self.job.state])
+        return STATE_WORDS[self.job.state]
 
     @property
     def counts(self) -> list[tuple[int, str]]:
         """(how many findings, what becomes of them), changes first."""
         found = self._report.get("findings", {})
-        return [(found[name], _(words)) for name, words in COUNTED.items() if found.get(name)]
+        return [(found[name], words) for name, words in COUNTED.items() if found.get(name)]
 
     @property
     def incidents(self) -> list[dict[str, Any]]:
@@ -66,10 +65,10 @@ class JobRow:
         """The events and analyses that failed or were skipped, and why."""
         events = {**self._report.get("failed", {}), **self._report.get("skipped", {})}
         not_run = self._report.get("not_run", {})
-        found = [_("Event %(number)s: %(why)s", number=number, why=why) for number, why in events.items()]
+        found = [f"Event {number}: {why}" for number, why in events.items()]
         return [
             *found,
-            *(_("%(name)s did not run: %(why)s", name=name, why=why) for name, why in not_run.items()),
+            *(f"{name} did not run: {why}" for name, why in not_run.items()),
         ]
 
     @property
@@ -107,7 +106,7 @@ class ReanalysisPages:
             "reanalyses.html",
             "reanalyses",
             code=code,
-            rows=[JobRow(each, names.get(each.account_id, _("an account that is gone"))) for each in kept],
+            rows=[JobRow(each, names.get(each.account_id, "an account that is gone")) for each in kept],
             runs_here=jobs is not None,
             running=any(each.state == "running" for each in kept),
             most_incidents=MAX_INCIDENTS,
@@ -121,9 +120,7 @@ class ReanalysisPages:
         names = tuple(typed["analyses"].replace(",", " ").split())
         try:
             if wrong := [name for name in names if not NAME.fullmatch(name)]:
-                raise ValueError(
-                    _("%(name)s is no name of an analysis, such as rms_voltage", name=wrong[0][:40])
-                )
+                raise ValueError(f"{wrong[0][:40]} is no name of an analysis, such as rms_voltage")
             span = read_span(typed["from"], typed["to"], self._context.view.now_ns() // MS)
         except ValueError as error:
             text = str(error)
@@ -138,9 +135,7 @@ class ReanalysisPages:
         visitor, jobs = self._context.require_administrator(), self._jobs()
         job = self._known(jobs, request)
         if not JobRow(job, "").may_be_carried_out:
-            return self._page(
-                _("Re-analysis %(number)s is no dry run that is done.", number=job.number), code=409
-            )
+            return self._page(f"Re-analysis {job.number} is no dry run that is done.", code=409)
         return self._begin(jobs, visitor, replace(job.order, dry_run=False), TYPED)
 
     def _begin(
@@ -159,11 +154,7 @@ class ReanalysisPages:
         job = self._known(jobs, request)
         if not jobs.end(job.number):
             return self._page(
-                _(
-                    "Re-analysis %(number)s does not run any more; it is %(state)s.",
-                    number=job.number,
-                    state=_(STATE_WORDS[job.state]),
-                ),
+                f"Re-analysis {job.number} does not run any more; it is {STATE_WORDS[job.state]}.",
                 code=409,
             )
         self._context.accounts.note(visitor, "ended a re-analysis", f"{job.number}")
@@ -172,7 +163,7 @@ class ReanalysisPages:
     def _jobs(self) -> ReanalysisJobs:
         jobs = self._context.view.reanalyses
         if jobs is None:
-            raise HTTPException(409, _("This View carries no re-analysis out."))
+            raise HTTPException(409, "This View carries no re-analysis out.")
         return jobs
 
     def _known(self, jobs: ReanalysisJobs, request: Request) -> ReanalysisJob:
@@ -180,7 +171,5 @@ class ReanalysisPages:
         number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_ID)) else 0
         job = jobs.job(number) if 0 < number <= LARGEST_ID else None
         if job is None:
-            raise HTTPException(
-                404, _("There is no re-analysis %(number)s; the last 20 are kept.", number=text[:20])
-            )
+            raise HTTPException(404, f"There is no re-analysis {text[:20]}; the last 20 are kept.")
         return job

@@ -17,7 +17,6 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from opq_cloud.view.languages import _
 from opq_proto.errors import OpqError
 from opq_proto.origin_guard import is_loopback
 from opq_proto.rest_token import named_token
@@ -97,9 +96,7 @@ class RuleEngine:
             raise refusal_of(error.code, refused) from error
         except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
-            raise EngineSilentError(
-                _("no rule engine answers at %(url)s: %(reason)s", url=self.address.url, reason=reason)
-            ) from error
+            raise EngineSilentError(f"no rule engine answers at {self.address.url}: {reason}") from error
 
     def open_rows(self, rule: str) -> "OpenRows":
         """Opens a rule's future rows and state (GET /query/{rule}), to be read line by line."""
@@ -118,9 +115,7 @@ class RuleEngine:
                 raise refusal_of(answer.status, refused)
         except (HTTPException, OSError, ValueError) as error:
             connection.close()
-            raise EngineSilentError(
-                _("no rule engine answers at %(url)s: %(error)s", url=self.address.url, error=error)
-            ) from error
+            raise EngineSilentError(f"no rule engine answers at {self.address.url}: {error}") from error
         except EngineRefusedError:
             connection.close()
             raise
@@ -182,7 +177,7 @@ def refusal_of(code: int, content: bytes) -> EngineRefusedError:
         body = json.loads(content)
         text = str(body["message"])
     except (ValueError, KeyError, TypeError):
-        return EngineRefusedError(_("the engine answers %(code)s", code=code), code)
+        return EngineRefusedError(f"the engine answers {code}", code)
     if isinstance(body, Mapping) and body.get("hint"):
         text += f"; {body['hint']}"
     line, column = body.get("line"), body.get("column")

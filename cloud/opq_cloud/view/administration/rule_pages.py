@@ -41,7 +41,6 @@ from opq_cloud.view.administration.rule_trial import (
     trial_body,
     trial_drawing,
 )
-from opq_cloud.view.languages import _
 from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.words import utc
 from opq_plugins.package.manifest import NAME
@@ -135,7 +134,7 @@ class RuleAdminPages:
         except EngineSilentError as error:
             return self._rules_page(_sentence(error), 503)
         except EngineRefusedError as error:
-            raise HTTPException(404, _("There is no such rule: %(error)s.", error=error)) from error
+            raise HTTPException(404, f"There is no such rule: {error}.") from error
 
     def _rule_page(
         self,
@@ -192,7 +191,7 @@ class RuleAdminPages:
         except EngineRefusedError as error:
             if error.code != 404:
                 raise HTTPException(503, _sentence(error)) from error
-            raise HTTPException(404, _("There is no such rule: %(error)s.", error=error)) from error
+            raise HTTPException(404, f"There is no such rule: {error}.") from error
         facts = request_facts(request.scope)
 
         async def may_go_on() -> bool:
@@ -239,9 +238,7 @@ class RuleAdminPages:
     def _save(self, visitor: Visitor, engine: RuleEngine, rule: str, typed: Mapping[str, str]) -> Response:
         name = typed["id"] if rule == NEW else rule
         if name == NEW or not NAME.fullmatch(name):
-            problem = _(
-                "Name the rule: letters, digits, - and _, 64 at most, and not %(taken)s.", taken=repr(NEW)
-            )
+            problem = f"Name the rule: letters, digits, - and _, 64 at most, and not {NEW!r}."
             return self._rule_page(engine, rule, typed, problem=problem, code=400)
         before: Mapping[str, str] = {}
         try:
@@ -266,9 +263,7 @@ class RuleAdminPages:
     ) -> Response:
         box_id, hours = form.text("box", 32), form.text("hours", 5)
         if not BOX_ID.fullmatch(box_id) or hours not in {str(each) for each in HOURS}:
-            return self._rule_page(
-                engine, rule, typed, verdict, problem=_("Choose a Box and a span."), code=400
-            )
+            return self._rule_page(engine, rule, typed, verdict, problem="Choose a Box and a span.", code=400)
         end_ms = self._context.view.now_ns() // 1_000_000 + 1
         start_ms = end_ms - int(hours) * 3_600_000
         store = self._context.store
@@ -279,14 +274,12 @@ class RuleAdminPages:
         )
         tried = box_id, hours
         if not measured:
-            text = _("Nothing is stored of Box %(box_id)s in this span.", box_id=box_id)
+            text = f"Nothing is stored of Box {box_id} in this span."
             return self._rule_page(engine, rule, typed, verdict, problem=text, code=409, tried=tried)
         try:
             streams = _streams_of(engine, typed)
             if len(streams) != 1:
-                raise EngineRefusedError(
-                    _("only a rule over one stream of Measurements can be tried here"), 400
-                )
+                raise EngineRefusedError("only a rule over one stream of Measurements can be tried here", 400)
             nominal_v = self._context.view.box(box_id).nominal_v
             body = trial_body(typed["sql"], streams[0], measured, nominal_v, _object(typed["options"]))
             emissions = engine.request("POST", "/ruletest/run", body, CHANGE_S)
@@ -309,11 +302,7 @@ class RuleAdminPages:
         if verb not in (*VERBS, "delete") or not NAME.fullmatch(rule):
             raise HTTPException(
                 400,
-                _(
-                    "%(value)s is not offered; there are %(list)s.",
-                    value=verb,
-                    list=", ".join((*VERBS, "delete")),
-                ),
+                f"{verb} is not offered; there are {', '.join((*VERBS, 'delete'))}.",
             )
         before: Mapping[str, str] = {}
         try:
@@ -382,12 +371,7 @@ def typed_rule(form: SentForm) -> dict[str, str]:
         if len(text) > most:
             raise HTTPException(
                 400,
-                _(
-                    "%(name)s has %(count)s characters; want %(most)s or fewer.",
-                    name=name,
-                    count=len(text),
-                    most=most,
-                ),
+                f"{name} has {len(text)} characters; want {most} or fewer.",
             )
         found[name] = text
     return found
@@ -405,7 +389,7 @@ def judge(engine: RuleEngine, typed: Mapping[str, str]) -> RuleVerdict:
         return RuleVerdict(False, str(error)[:MESSAGE_CHARACTERS], error.line, error.column)
     except EngineSilentError as error:
         return RuleVerdict(False, str(error))
-    return RuleVerdict(True, _("The rule is right."))
+    return RuleVerdict(True, "The rule is right.")
 
 
 def rule_body(typed: Mapping[str, str]) -> dict[str, object]:
@@ -415,7 +399,7 @@ def rule_body(typed: Mapping[str, str]) -> dict[str, object]:
     except (ValueError, RecursionError):
         actions = None
     if not isinstance(actions, list):
-        raise ValueError(_('Actions are no JSON list, such as [{"log": {}}]'))
+        raise ValueError('Actions are no JSON list, such as [{"log": {}}]')
     return {
         "id": typed["id"] or "typed",
         "sql": typed["sql"],
@@ -430,7 +414,7 @@ def _object(text: str) -> dict[str, object]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise ValueError(_('Options are no JSON object, such as {"qos": 1}'))
+        raise ValueError('Options are no JSON object, such as {"qos": 1}')
     return found
 
 

@@ -19,7 +19,6 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from opq_cloud.view.administration.rule_engine import EngineSilentError, OpenRows, RuleEngine
-from opq_cloud.view.languages import N_, _
 from opq_proto.errors import OpqError
 
 MAX_OPEN = 4
@@ -33,7 +32,7 @@ ROW_CHARACTERS = 500
 LINE_BYTES = 1 << 16
 _DATA, _EVENT = b"data: ", b"event: "
 RUNNING, DELETED = "running", "deleted"
-DELETED_WORDS = N_("The rule was deleted.")
+DELETED_WORDS = "The rule was deleted."
 
 
 class TooManyRowsError(OpqError):
@@ -60,7 +59,7 @@ class RuleRows:
     def __init__(self, engine: RuleEngine, rule: str, kept: int = ROWS_A_SECOND) -> None:
         """Raises TooManyRowsError, EngineSilentError, EngineRefusedError."""
         if not self._open.acquire(blocking=False):
-            raise TooManyRowsError(_("%(most)s pages read rows already; close one of them", most=MAX_OPEN))
+            raise TooManyRowsError(f"{MAX_OPEN} pages read rows already; close one of them")
         try:
             self._opened: OpenRows = engine.open_rows(rule)
         except BaseException:
@@ -98,7 +97,7 @@ class RuleRows:
         self._opened.close()
 
     def _read(self) -> None:
-        event, text = "", _("The rule engine sends no more.")
+        event, text = "", "The rule engine sends no more."
         try:
             for line in self._opened.lines(LINE_BYTES):
                 words = line.decode("utf-8", "replace").strip()
@@ -111,11 +110,11 @@ class RuleRows:
                 elif not words:
                     event = ""
         except EngineSilentError as error:
-            text = _("The rule engine is gone: %(error)s.", error=error)
+            text = f"The rule engine is gone: {error}."
         finally:
             self._open.release()
         with self._changed:
-            self.ended = self._resting if self._resting == _(DELETED_WORDS) else text
+            self.ended = self._resting if self._resting == DELETED_WORDS else text
             self._changed.notify_all()
 
     def _note_state(self, text: str) -> None:
@@ -142,9 +141,9 @@ def _resting_words(status: str, message: str) -> str:
     if status == RUNNING:
         return ""
     if status == DELETED:
-        return _(DELETED_WORDS)
+        return DELETED_WORDS
     why = f": {message}" if message else ""
-    return _("The rule does not run (%(why)s).", why=status.rstrip(".") + why)
+    return f"The rule does not run ({status.rstrip('.') + why})."
 
 
 def read_sample_rows(engine: RuleEngine, rule: str) -> RowsTaken:
@@ -178,9 +177,9 @@ async def row_events(rows: RuleRows, may_go_on: Callable[[], Awaitable[bool]]) -
         if now_s - checked_s >= CHECKED_EVERY_S:
             checked_s = now_s
             if not await may_go_on():
-                ended = _("You may not see them any more.")
+                ended = "You may not see them any more."
         if not ended and now_s - began_s >= LONGEST_S:
-            ended = _("Ended after %(minutes)s minutes; begin again for more.", minutes=f"{LONGEST_S / 60:g}")
+            ended = f"Ended after {LONGEST_S / 60:g} minutes; begin again for more."
         if ended:
             yield _event("end", {"text": ended})
             return

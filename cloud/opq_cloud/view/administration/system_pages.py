@@ -15,7 +15,6 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.health_client import ServiceCount, read_counts, read_services
 from opq_cloud.view.availability import together
-from opq_cloud.view.languages import N_, _
 
 DAY_S = 86_400
 MAX_DAYS = 36_500
@@ -36,10 +35,10 @@ PARTS_SHOWN = 12
 """Above this number of parts, those that are well are folded."""
 ROWS_SHOWN = 60
 KEPT_WORDS = {
-    "measurements": N_("Measurements"),
-    "trends": N_("Trends"),
-    "events": N_("Events with their waveforms"),
-    "incidents": N_("Incidents and findings"),
+    "measurements": "Measurements",
+    "trends": "Trends",
+    "events": "Events with their waveforms",
+    "incidents": "Incidents and findings",
 }
 DRAWING_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
@@ -144,12 +143,7 @@ def _seconds(form: SentForm, name: str, before: int | None) -> int:
         days = -1.0
     if not 1 / 24 <= days <= MAX_DAYS:
         raise ValueError(
-            _(
-                "%(kept)s: %(days)s is no number of days from 0.042 to %(most)s.",
-                kept=_(KEPT_WORDS[name]),
-                days=text or _("nothing"),
-                most=MAX_DAYS,
-            )
+            f"{KEPT_WORDS[name]}: {text or 'nothing'} is no number of days from 0.042 to {MAX_DAYS}."
         )
     return round(days * DAY_S)
 

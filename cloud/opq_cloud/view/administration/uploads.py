@@ -22,7 +22,6 @@ from opq_cloud.view.accounts.forms import (
     visitor_after_body,
 )
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
-from opq_cloud.view.languages import _
 
 UPLOAD_TYPE = "multipart/form-data"
 FIELD_BYTES = 16_384
@@ -58,11 +57,11 @@ def upload_route(handler: UploadHandler, most_bytes: int) -> Callable[[Request],
 
     async def endpoint(request: Request) -> Response:
         if not VISITOR.get().session_hash:
-            raise HTTPException(401, _("Sign in first."))
+            raise HTTPException(401, "Sign in first.")
         form = await read_upload(request, most_bytes)
         visitor = await visitor_after_body(request)
         if not visitor.accepts_form(form.text("form_token")):
-            raise HTTPException(403, _(EXPIRED))
+            raise HTTPException(403, EXPIRED)
         return await anyio.to_thread.run_sync(handler, request, visitor, form)
 
     endpoint.__name__ = getattr(handler, "__name__", "upload")
@@ -79,19 +78,15 @@ async def read_upload(request: Request, most_bytes: int) -> SentUpload:
         plain = await read_form(request)
         return SentUpload(plain.fields, {})
     if kind.partition(";")[0].strip().lower() != UPLOAD_TYPE:
-        raise HTTPException(
-            415, _("A form is sent as %(form)s or %(upload)s.", form=FORM_TYPE, upload=UPLOAD_TYPE)
-        )
+        raise HTTPException(415, f"A form is sent as {FORM_TYPE} or {UPLOAD_TYPE}.")
     body = bytearray()
     try:
         async for part in request.stream():
             body += part
             if len(body) > most_bytes + FIELD_BYTES:
-                raise HTTPException(
-                    413, _("The file is too large; it has %(most)s bytes at most.", most=most_bytes)
-                )
+                raise HTTPException(413, f"The file is too large; it has {most_bytes} bytes at most.")
     except ClientDisconnect:
-        raise HTTPException(400, _(BROKEN_OFF)) from None
+        raise HTTPException(400, BROKEN_OFF) from None
     return await anyio.to_thread.run_sync(parse_upload, kind, bytes(body))
 
 
@@ -104,7 +99,7 @@ def parse_upload(kind: str, body: bytes) -> SentUpload:
     message = message_from_bytes(head + body, policy=policy.HTTP)
     parts = list(message.iter_parts()) if message.is_multipart() else []
     if not parts or len(parts) > MAX_FIELDS:
-        raise HTTPException(400, _("This is no form."))
+        raise HTTPException(400, "This is no form.")
     fields: dict[str, str] = {}
     files: dict[str, SentFile] = {}
     for part in parts:

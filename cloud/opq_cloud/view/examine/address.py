@@ -9,29 +9,28 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.registry import BOX_ID
 
 PANELS = {
-    "wave": N_("Waveform"),
-    "rms": N_("Half-cycle rms"),
-    "missing": N_("Missing voltage"),
-    "residual": N_("After the fundamental"),
-    "frequency": N_("Frequency"),
-    "spectrogram": N_("Spectrogram"),
-    "harmonics": N_("Harmonics"),
-    "phasors": N_("Phasors"),
-    "curves": N_("ITIC and F47"),
+    "wave": "Waveform",
+    "rms": "Half-cycle rms",
+    "missing": "Missing voltage",
+    "residual": "After the fundamental",
+    "frequency": "Frequency",
+    "spectrogram": "Spectrogram",
+    "harmonics": "Harmonics",
+    "phasors": "Phasors",
+    "curves": "ITIC and F47",
 }
 FIRST_PANELS = ("wave", "rms", "missing")
-UNITS = {"V": N_("volts"), "pu": N_("per unit of nominal"), "percent": N_("%% of nominal")}
+UNITS = {"V": "volts", "pu": "per unit of nominal", "percent": "% of nominal"}
 SHORTEST_MS = 0.5
 LONGEST_MS = 400 * 86_400_000.0
 """Longer than incidents are stored."""
 MAX_BOXES = 12
 _SCALES = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}
 _MOMENT = re.compile(r"([-+\u2212]?[0-9]{1,12}(?:\.[0-9]{1,9})?)\s*(us|µs|ms|s|min)?")
-_WANT = N_("want a time from the start such as -20ms, 1.5s or 2min")
+_WANT = "want a time from the start such as -20ms, 1.5s or 2min"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,36 +101,18 @@ def read_address(
     if t:
         first, dots, last = t.partition("..")
         if not dots:
-            raise ValueError(_("t is %(t)s; want a span such as -20ms..180ms", t=repr(t[:40])))
+            raise ValueError(f"t is {t[:40]!r}; want a span such as -20ms..180ms")
         start_ms, end_ms = read_moment("t", first), read_moment("t", last)
         if not SHORTEST_MS <= end_ms - start_ms <= LONGEST_MS:
-            raise ValueError(
-                _(
-                    "t is %(t)s; want a span from %(shortest_ms)s ms to 400 days",
-                    t=repr(t[:40]),
-                    shortest_ms=SHORTEST_MS,
-                )
-            )
+            raise ValueError(f"t is {t[:40]!r}; want a span from {SHORTEST_MS} ms to 400 days")
     boxes = tuple(dict.fromkeys(each for each in show.split(",") if each))
     if len(boxes) > MAX_BOXES or not all(BOX_ID.fullmatch(each) for each in boxes):
-        raise ValueError(
-            _(
-                "show is %(show)s; want up to %(most_boxes)s Boxes such as 1,4",
-                show=repr(show[:40]),
-                most_boxes=MAX_BOXES,
-            )
-        )
+        raise ValueError(f"show is {show[:40]!r}; want up to {MAX_BOXES} Boxes such as 1,4")
     panels = {each for each in panel.split(",") if each} or {*FIRST_PANELS}
     if unknown := sorted(panels - PANELS.keys()):
-        raise ValueError(
-            _(
-                "panel has %(unknown)s; there are %(list)s",
-                unknown=repr(unknown[0][:40]),
-                list=", ".join(PANELS),
-            )
-        )
+        raise ValueError(f"panel has {unknown[0][:40]!r}; there are {', '.join(PANELS)}")
     if (unit or "V") not in UNITS:
-        raise ValueError(_("y is %(unit)s; want %(list)s", unit=repr(unit[:40]), list=", ".join(UNITS)))
+        raise ValueError(f"y is {unit[:40]!r}; want {', '.join(UNITS)}")
     return ExamineAddress(
         start_ms,
         end_ms,
@@ -147,19 +128,10 @@ def read_moment(name: str, words: str) -> float:
     """Milliseconds from the start; a number without a unit is milliseconds. Raises ValueError."""
     found = _MOMENT.fullmatch(words.strip())
     if found is None:
-        raise ValueError(
-            _("%(name)s is %(words)s; %(want)s", name=name, words=repr(words[:40]), want=_(_WANT))
-        )
+        raise ValueError(f"{name} is {words[:40]!r}; {_WANT}")
     value = float(found[1].replace("\u2212", "-")) * _SCALES[found[2] or "ms"]
     if abs(value) > LONGEST_MS:
-        raise ValueError(
-            _(
-                "%(name)s is %(words)s, more than 400 days away; %(want)s",
-                name=name,
-                words=repr(words[:40]),
-                want=_(_WANT),
-            )
-        )
+        raise ValueError(f"{name} is {words[:40]!r}, more than 400 days away; {_WANT}")
     return _micro(value)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from opq_cloud.view import words
 from opq_cloud.view.itic_curve import CURVE_FIRST_S, CURVE_LAST_S, corners
-from opq_cloud.view.languages import _
 from opq_measure.events.curves import SEMI_F47
 from opq_proto.messages import Incident
 
@@ -71,17 +70,13 @@ def curves_chart(incident: Incident, series: Mapping[str, int]) -> CurvesChart:
         seconds, percent = (one.end_ns - one.start_ns) / 1e9, one.residual_percent or 0.0
         points.append(
             CurvePoint(
-                _("Box %(box)s", box=one.box_id),
+                f"Box {one.box_id}",
                 series.get(one.box_id, 5),
                 x_of(seconds),
                 y_of(percent),
-                _(
-                    "%(level)s for %(time)s",
-                    level=words.number(percent, 1, "%"),
-                    time=words.duration(seconds),
-                ),
-                _(words.ITIC_WORDS.get(one.itic or "", words.NOT_RATED)),
-                _(words.F47_WORDS.get(one.semi_f47 or "", words.NOT_RATED)),
+                f"{words.number(percent, 1, '%')} for {words.duration(seconds)}",
+                words.ITIC_WORDS.get(one.itic or "", words.NOT_RATED),
+                words.F47_WORDS.get(one.semi_f47 or "", words.NOT_RATED),
             )
         )
     names = ((1e-3, "1 ms"), (1e-2, "10 ms"), (0.1, "100 ms"), (1.0, "1 s"), (10.0, "10 s"))

@@ -18,7 +18,6 @@ from opq_cloud.view.examine.panels import SERIES, PanelMaker, TimePanel
 from opq_cloud.view.examine.reading import BOXES_FIRST, EventSignals, read_signals
 from opq_cloud.view.examine.signals import SignalCache
 from opq_cloud.view.half_cycle_lines import rms_at
-from opq_cloud.view.languages import _
 from opq_proto.messages import Incident
 
 TABLE_ROWS = 120
@@ -114,9 +113,7 @@ class ExaminePages:
             unit = y or self._context.visitor.voltage_unit
             return read_address(length_ms, t, a, b, ",".join(show or ()), ",".join(panel or ()), unit)
         except ValueError as error:
-            raise HTTPException(
-                400, _("The address has a value that cannot be used: %(error)s.", error=error)
-            ) from None
+            raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
 
     def _embedded_values(
         self, incident: Incident, address: ExamineAddress, found: EventSignals
@@ -180,11 +177,11 @@ class ExaminePages:
                 for box_id in found.candidates
             ],
             "panel_choices": [
-                (_(words_), name in address.panels, address.with_panel(name).query)
+                (words_, name in address.panels, address.with_panel(name).query)
                 for name, words_ in PANELS.items()
             ],
             "unit_choices": [
-                (_(words_), unit == address.unit, replace(address, unit=unit).query)
+                (words_, unit == address.unit, replace(address, unit=unit).query)
                 for unit, words_ in UNITS.items()
             ],
             "present_nominal": words.present_nominal(
@@ -243,13 +240,13 @@ def _steps(address: ExamineAddress, length_ms: float) -> list[tuple[str, str, st
     """(name, words, query) of the links that move the span."""
     plain = read_address(length_ms)
     return [
-        ("back", _("Back"), address.shifted(-0.5).query),
-        ("forward", _("Forward"), address.shifted(0.5).query),
-        ("in", _("Zoom in"), address.zoomed(0.5).query),
-        ("out", _("Zoom out"), address.zoomed(2.0).query),
-        ("start", _("Its start"), address.spanning(-50.0, 150.0).query),
-        ("end", _("Its end"), address.spanning(length_ms - 150.0, length_ms + 50.0).query),
-        ("whole", _("Whole incident"), address.spanning(plain.start_ms, plain.end_ms).query),
+        ("back", "Back", address.shifted(-0.5).query),
+        ("forward", "Forward", address.shifted(0.5).query),
+        ("in", "Zoom in", address.zoomed(0.5).query),
+        ("out", "Zoom out", address.zoomed(2.0).query),
+        ("start", "Its start", address.spanning(-50.0, 150.0).query),
+        ("end", "Its end", address.spanning(length_ms - 150.0, length_ms + 50.0).query),
+        ("whole", "Whole incident", address.spanning(plain.start_ms, plain.end_ms).query),
     ]
 
 

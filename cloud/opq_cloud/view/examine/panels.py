@@ -13,7 +13,6 @@ from opq_cloud.view.examine.reading import EventSignals, measured_between
 from opq_cloud.view.examine.signals import BoxSignal
 from opq_cloud.view.half_cycle_lines import ledger_spans_ms, lines_with_ledger
 from opq_cloud.view.history_chart import Tick
-from opq_cloud.view.languages import N_, _
 from opq_measure.events.disturbances import Limits
 from opq_proto.messages import DISCIPLINED_NS, UNKNOWN_UNCERTAINTY_NS, Incident, TimeSource
 
@@ -32,13 +31,11 @@ LINES: dict[str, Lines] = {
     "frequency": figures.frequency_lines,
 }
 HINTS = {
-    "wave": N_("The voltage at the outlet, as sampled."),
-    "rms": N_("Urms(1/2): the rms of one cycle, renewed every half cycle (IEC 61000-4-30, 5.4)."),
-    "missing": N_(
-        "The waveform less the wave of the six cycles before the incident, carried on for 120 cycles."
-    ),
-    "residual": N_("The waveform less its own tracked fundamental: harmonics, transients and noise stay."),
-    "frequency": N_("Of each cycle of the tracked fundamental; none where the phase steps, as a dip begins."),
+    "wave": "The voltage at the outlet, as sampled.",
+    "rms": "Urms(1/2): the rms of one cycle, renewed every half cycle (IEC 61000-4-30, 5.4).",
+    "missing": "The waveform less the wave of the six cycles before the incident, carried on for 120 cycles.",
+    "residual": "The waveform less its own tracked fundamental: harmonics, transients and noise stay.",
+    "frequency": "Of each cycle of the tracked fundamental; none where the phase steps, as a dip begins.",
 }
 
 
@@ -129,9 +126,9 @@ class PanelMaker:
         for box in self._found.shown:
             clock = self.clocks[box.box_id]
             if scale is None or not per_unit[box.box_id]:
-                why = _("No waveform of this stretch is stored.")
+                why = "No waveform of this stretch is stored."
                 if name == "missing":
-                    why = _(
+                    why = (
                         "Nothing of this stretch: no steady wave before the incident is stored, or it is far."
                     )
                 lanes.append(Lane(label(box), (), (), "", self._gaps(box), (), (), clock, why))
@@ -173,7 +170,7 @@ class PanelMaker:
             scale = drawing.Scale(min(*always, *extremes) - 0.02, max(*always, *extremes) + 0.02)
         title, hint = _title(name)
         if scale is None or nominal is None:
-            lane = Lane(title, (), (), "", empty=_("No waveform of this stretch is stored."))
+            lane = Lane(title, (), (), "", empty="No waveform of this stretch is stored.")
             return TimePanel(name, title, hint, (lane,))
         traces = tuple(
             Trace(
@@ -203,11 +200,11 @@ class PanelMaker:
         gaps = tuple(replace(gap, measured=measured) for gap in self._gaps(nominal))
         gaps = gaps if len(shown) == 1 or is_rms else ()
         if is_rms and self._found.halves:
-            hint += _(" Between two waveforms: the half cycles that the Box's gateway has kept.")
+            hint += " Between two waveforms: the half cycles that the Box's gateway has kept."
         if any(rows.values()) and is_rms and self._found.halves:
-            hint += _(" Where it has none: its Measurements, lowest to highest.")
+            hint += " Where it has none: its Measurements, lowest to highest."
         elif any(rows.values()):
-            hint += _(" Between two waveforms: the Box's Measurements, lowest to highest.")
+            hint += " Between two waveforms: the Box's Measurements, lowest to highest."
         lane = Lane(title, traces, scale.ticks(factor), unit, gaps, (), within)
         return TimePanel(name, title, hint, (lane,))
 
@@ -227,17 +224,15 @@ class PanelMaker:
                 Tick(round((1 - (order - 1.5) / rows) * 100, 2), str(order))
                 for order in (3, 7, 11, 15, 19, 23)
             )
-            empty = "" if columns else _("No 0.2 s without a gap is stored around this stretch.")
+            empty = "" if columns else "No 0.2 s without a gap is stored around this stretch."
             clock = self.clocks[box.box_id]
             lanes.append(Lane(label(box), traces, ticks, "order", self._gaps(box), clock=clock, empty=empty))
         levels = ", ".join(f"{level:g}" for level in drawing.LEVEL_PERCENTS)
-        hint = _(
-            "Subgroups of orders 2 to %(orders_shown)s in 0.2 s (IEC 61000-4-7); darker from "
-            "%(levels)s %% of nominal.",
-            orders_shown=figures.ORDERS_SHOWN,
-            levels=levels,
+        hint = (
+            f"Subgroups of orders 2 to {figures.ORDERS_SHOWN} in 0.2 s (IEC 61000-4-7); darker from "
+            f"{levels} % of nominal."
         )
-        return TimePanel("spectrogram", _("Spectrogram"), hint, tuple(lanes))
+        return TimePanel("spectrogram", "Spectrogram", hint, tuple(lanes))
 
     def _lines(self, name: str, box: ShownBox) -> list[ChartLine]:
         points = round(drawing.POINTS * (1 + 2 * drawing.BESIDE))
@@ -259,15 +254,11 @@ class PanelMaker:
     def _clock(self, box_id: str) -> ShownClock:
         runs = self._found.signals[box_id].runs
         if not runs:
-            return ShownClock(_("no waveform"), True, None)
+            return ShownClock("no waveform", True, None)
         worst = max((run.wave for run in runs), key=lambda wave: wave.uncertainty_ns)
         unknown = worst.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS
         poor = worst.uncertainty_ns > DISCIPLINED_NS or worst.source is TimeSource.FREE
-        text = _(
-            "time by %(source)s, %(uncertainty)s",
-            source=words.source(worst.source),
-            uncertainty=words.uncertainty(worst.uncertainty_ns),
-        )
+        text = f"time by {words.source(worst.source)}, {words.uncertainty(worst.uncertainty_ns)}"
         return ShownClock(text, not poor, None if unknown else worst.uncertainty_ns / 1e6)
 
     def _doubt(self, box: ShownBox) -> tuple[drawing.DrawnSpan, ...]:
@@ -276,14 +267,12 @@ class PanelMaker:
         onset_ms = self._onsets_ms[box.box_id]
         about_ms = self._address.a_ms if onset_ms is None else onset_ms
         if clock.uncertainty_ms is None:
-            return (drawing.drawn_span(*self._drawn, self._span, _("time not known")),)
+            return (drawing.drawn_span(*self._drawn, self._span, "time not known"),)
         first, last = about_ms - clock.uncertainty_ms, about_ms + clock.uncertainty_ms
         if last < self._drawn[0] or first > self._drawn[1]:
             return ()
         return (
-            drawing.drawn_span(
-                first, last, self._span, _("start here") if onset_ms is not None else _("A here")
-            ),
+            drawing.drawn_span(first, last, self._span, "start here" if onset_ms is not None else "A here"),
         )
 
     def _gaps(self, box: ShownBox) -> tuple[drawing.DrawnSpan, ...]:
@@ -297,11 +286,7 @@ class PanelMaker:
             if last <= self._drawn[0] or first >= self._drawn[1]:
                 continue
             inside = begin < first and last < stop
-            name = (
-                _("%(duration)s without a waveform", duration=words.duration((last - first) / 1000.0))
-                if inside
-                else ""
-            )
+            name = f"{words.duration((last - first) / 1000.0)} without a waveform" if inside else ""
             found.append(drawing.drawn_span(first, last, self._span, name))
         return tuple(found)
 
@@ -330,4 +315,4 @@ def _outside(gap: tuple[float, float], span: tuple[float, float]) -> list[tuple[
 
 
 def _title(name: str) -> tuple[str, str]:
-    return _(PANELS[name]), _(HINTS[name]) if name in HINTS else ""
+    return PANELS[name], HINTS.get(name, "")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
+from opq_cloud.view import words
 from opq_cloud.view.context import ShownBox, ViewContext, label
-from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.registry import BOX_ID, natural_order
 
 MAX_NAMED = 50
@@ -45,14 +45,14 @@ class BoxChoice:
     def words(self) -> str:
         """The choice in words: `Box 1, kitchen`; `region north, 12 Boxes`; `3 Boxes`."""
         count = len(self.boxes)
-        counted = ngettext("%(num)d Box", "%(num)d Boxes", count)
+        counted = words.counted(count, "Box", "Boxes")
         if self.region:
-            return _("region %(region)s, %(boxes)s", region=self.region, boxes=counted)
+            return f"region {self.region}, {counted}"
         if self.feeder:
-            return _("feeder %(feeder)s, %(boxes)s", feeder=self.feeder, boxes=counted)
+            return f"feeder {self.feeder}, {counted}"
         if count == 1:
             return label(self.boxes[0])
-        return counted if count else _("no Box")
+        return counted if count else "no Box"
 
     @property
     def fields(self) -> dict[str, str]:
@@ -83,25 +83,19 @@ def read_box_choice(
     if region or feeder:
         members = groups.regions.get(region, ()) if region else groups.feeders.get(feeder, ())
         if not members:
-            nobody = (
-                N_("No region of this name has a Box.") if region else N_("No feeder of this name has a Box.")
-            )
-            raise HTTPException(404, _(nobody))
+            nobody = "No region of this name has a Box." if region else "No feeder of this name has a Box."
+            raise HTTPException(404, nobody)
         shown = tuple(context.box(box_id) for box_id in members)
         return BoxChoice(shown, region=region, feeder="" if region else feeder)
     if len(named) > MAX_NAMED:
         raise HTTPException(
             400,
-            _(
-                "box names %(count)s Boxes; want %(most_named)s or fewer, or a region.",
-                count=len(named),
-                most_named=MAX_NAMED,
-            ),
+            f"box names {len(named)} Boxes; want {MAX_NAMED} or fewer, or a region.",
         )
     ids = sorted(named, key=natural_order)
     for box_id in ids:
         if not BOX_ID.fullmatch(box_id) or context.store.box(box_id) is None:
-            raise HTTPException(404, _("No Box with this id is known."))
+            raise HTTPException(404, "No Box with this id is known.")
     return BoxChoice(tuple(context.box(box_id) for box_id in ids), tuple(ids))
 
 

@@ -21,7 +21,6 @@ from opq_cloud.store.trends.pyramid import HOUR_MS
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ShownBox, ViewContext, label
-from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.past.box_choice import BoxChoice, read_box_choice, read_groups
 from opq_cloud.view.past.compare_address import query_zone
 from opq_cloud.view.past.compare_page import BOXES_OFFERED
@@ -52,14 +51,14 @@ class Colouring:
 
 
 COLOURINGS: Mapping[str, Colouring] = {
-    "severity": Colouring(N_("Worst severity"), N_("of 10"), 1, "rms_v", (2.0, 4.0, 6.0, 8.0)),
-    "class": Colouring(N_("Class of the worst incident"), "", 0, "rms_v"),
-    "count": Colouring(N_("Number of incidents"), "", 0, "rms_v", (2.0, 5.0, 10.0, 30.0)),
-    "rms_v": Colouring(N_("Voltage, furthest of 5 and 95 %% from nominal"), "%", 2, "rms_v",
+    "severity": Colouring("Worst severity", "of 10", 1, "rms_v", (2.0, 4.0, 6.0, 8.0)),
+    "class": Colouring("Class of the worst incident", "", 0, "rms_v"),
+    "count": Colouring("Number of incidents", "", 0, "rms_v", (2.0, 5.0, 10.0, 30.0)),
+    "rms_v": Colouring("Voltage, furthest of 5 and 95 % from nominal", "%", 2, "rms_v",
                         (1.0, 2.0, 5.0, 10.0)),
-    "f_hz": Colouring(N_("Frequency, furthest of 5 and 95 %% from nominal"), "mHz", 0, "f_hz",
+    "f_hz": Colouring("Frequency, furthest of 5 and 95 % from nominal", "mHz", 0, "f_hz",
                       (10.0, 20.0, 50.0, 100.0)),
-    "thd_percent": Colouring(N_("THD, 95 %% of the time"), "%", 1, "thd_percent", (1.0, 2.0, 5.0, 8.0)),
+    "thd_percent": Colouring("THD, 95 % of the time", "%", 1, "thd_percent", (1.0, 2.0, 5.0, 8.0)),
 }  # fmt: skip
 """8 % THD and 10 % of the voltage: EN 50160:2010, 4.2.5 and 4.2.2; 5 % THD: IEEE 519-2022, table 1."""
 
@@ -174,9 +173,7 @@ class CalendarPages:
     def _address(self, params: Mapping[str, str], choice: BoxChoice) -> CalendarAddress:
         by = params.get("by", "") or "severity"
         if by not in COLOURINGS:
-            raise HTTPException(
-                404, _("There is no such colouring; there are %(list)s.", list=", ".join(COLOURINGS))
-            )
+            raise HTTPException(404, f"There is no such colouring; there are {', '.join(COLOURINGS)}.")
         zone = query_zone(self._context, params.get("tz", ""))
         today = local_day(self._context.now_ns() // 1_000_000, zone)
         year, month, day = params.get("year", ""), params.get("month", ""), params.get("day", "")
@@ -189,9 +186,7 @@ class CalendarPages:
             first = (chosen or today).replace(day=1)
         least = params.get("least", "") or DEFAULT_PERCENT
         if not re.fullmatch(r"[0-9]{1,3}", least) or int(least) > 100:
-            raise HTTPException(
-                400, _("least is %(least)s; want 0 to 100 percent of a day.", least=repr(least[:40]))
-            )
+            raise HTTPException(400, f"least is {least[:40]!r}; want 0 to 100 percent of a day.")
         return CalendarAddress(choice, by, first, bool(year and not month), zone, int(least), chosen)
 
     def _of_day(self, choice: BoxChoice, day: DayQuality) -> list[Incident]:
@@ -216,12 +211,7 @@ def _date(name: str, given: str, pattern: str, whole: str) -> date:
     if found is None or not YEARS[0] <= found.year < YEARS[1]:
         raise HTTPException(
             400,
-            _(
-                "%(name)s is %(given)s; want one such as %(such_as)s.",
-                name=name,
-                given=repr(given[:40]),
-                such_as=_SUCH_AS[name],
-            ),
+            f"{name} is {given[:40]!r}; want one such as {_SUCH_AS[name]}.",
         )
     return found
 
@@ -272,19 +262,19 @@ def _value(by: str, day: DayQuality) -> float | None:
 def _day_words(by: str, colouring: Colouring, day: DayQuality) -> str:
     """The content of a cell in words, for visitors who cannot see its colour."""
     if day.coverage is None and not day.incidents:
-        return _("not yet")
-    parts = [ngettext("%(num)d incident", "%(num)d incidents", day.incidents)]
+        return "not yet"
+    parts = [words.counted(day.incidents, "incident", "incidents")]
     if day.worst is not None:
-        worst = _("the worst %(class_words)s", class_words=words.class_words(day.worst.kind))
+        worst = f"the worst {words.class_words(day.worst.kind)}"
         residual = day.worst.residual_percent
         parts.append(worst if residual is None else f"{worst}, {words.number(residual, 1, '%')}")
         if day.worst.severity is not None:
-            parts.append(_("severity %(number)s", number=words.number(day.worst.severity, 1)))
+            parts.append(f"severity {words.number(day.worst.severity, 1)}")
     if by in ("rms_v", "f_hz", "thd_percent") and (value := _value(by, day)) is not None:
-        parts.append(f"{_(colouring.words)} {words.number(value, colouring.digits, colouring.unit)}")
-    parts.append(_("%(number)s measured", number=words.number((day.coverage or 0.0) * 100, 0, "%")))
+        parts.append(f"{colouring.words} {words.number(value, colouring.digits, colouring.unit)}")
+    parts.append(f"{words.number((day.coverage or 0.0) * 100, 0, '%')} measured")
     if (hours := (day.end_ms - day.start_ms) / HOUR_MS) != 24:
-        parts.append(_("%(hours)s hours long, as the clock changes", hours=f"{hours:g}"))
+        parts.append(f"{hours:g} hours long, as the clock changes")
     return "; ".join(parts)
 
 
@@ -293,10 +283,10 @@ def _legend(colouring: Colouring) -> list[tuple[int, str]]:
     if not colouring.limits:
         return []
     ends = [f"{limit:g}" for limit in colouring.limits]
-    unit = f"{words.THIN}{_(colouring.unit.replace('%', '%%'))}" if colouring.unit else ""
-    rows = [_("below %(percent)s", percent=f"{ends[0]}{unit}")]
-    rows += [_("%(low)s to %(high)s", low=low, high=f"{high}{unit}") for low, high in pairwise(ends)]
-    return list(enumerate([*rows, _("from %(percent)s", percent=f"{ends[-1]}{unit}")], start=1))
+    unit = f"{words.THIN}{colouring.unit}" if colouring.unit else ""
+    rows = [f"below {ends[0]}{unit}"]
+    rows += [f"{low} to {high}{unit}" for low, high in pairwise(ends)]
+    return list(enumerate([*rows, f"from {ends[-1]}{unit}"], start=1))
 
 
 def _months(address: CalendarAddress, cells: Mapping[date, DayCell]) -> list[MonthTable]:

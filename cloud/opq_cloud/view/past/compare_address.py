@@ -13,7 +13,6 @@ from fastapi import HTTPException
 
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.history_page import METRICS, chosen_span
-from opq_cloud.view.languages import _
 from opq_cloud.view.past.box_choice import BoxChoice, GroupNames, read_box_choice
 from opq_cloud.view.past.local_weeks import read_zone
 from opq_cloud.view.time_span import TimeSpan
@@ -72,14 +71,12 @@ def read_compare_address(
     """Reads the address. Raises HTTPException 404 or 400 in words for people."""
     metric = params.get("metric", "") or METRIC_NAMES[0]
     if metric not in METRIC_NAMES:
-        raise HTTPException(
-            404, _("There is no such metric; there are %(list)s.", list=", ".join(METRIC_NAMES))
-        )
+        raise HTTPException(404, f"There is no such metric; there are {', '.join(METRIC_NAMES)}.")
     weeks = params.get("weeks", "") or "0"
     if weeks not in {str(count) for count in range(MAX_WEEKS + 1)}:
         raise HTTPException(
             400,
-            _("weeks is %(weeks)s; want 0 to %(most_weeks)s.", weeks=repr(weeks[:40]), most_weeks=MAX_WEEKS),
+            f"weeks is {weeks[:40]!r}; want 0 to {MAX_WEEKS}.",
         )
     choice = read_box_choice(context, boxes, params.get("region", ""), params.get("feeder", ""), groups)
     looked_at = () if weeks != "0" else choice.box_ids
@@ -99,7 +96,7 @@ def read_compare_address(
 def _voltage_unit(context: ViewContext, named: str) -> str:
     """The unit of the address, or else of the account. Raises HTTPException 400 if there is no such."""
     if named not in ("", "V", "percent"):
-        raise HTTPException(400, _("y is %(named)s; want V or percent.", named=repr(named[:40])))
+        raise HTTPException(400, f"y is {named[:40]!r}; want V or percent.")
     return named or context.visitor.voltage_unit
 
 
@@ -109,6 +106,4 @@ def query_zone(context: ViewContext, name: str) -> ZoneInfo:
     try:
         return read_zone(name or (account.time_zone if account else "") or "UTC")
     except ValueError as error:
-        raise HTTPException(
-            400, _("The address has a value that cannot be used: %(error)s.", error=error)
-        ) from None
+        raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None

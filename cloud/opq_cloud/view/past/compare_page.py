@@ -14,7 +14,6 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.box_history import INCIDENTS_SHOWN
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.history_page import INCIDENTS_LISTED, METRICS, step_words
-from opq_cloud.view.languages import _, ngettext
 from opq_cloud.view.past.box_choice import BoxChoice, GroupNames, read_groups
 from opq_cloud.view.past.compare_address import MAX_SERIES, MAX_WEEKS, CompareAddress, read_compare_address
 from opq_cloud.view.past.local_weeks import WEEK_MS, week_place_ms, week_span
@@ -118,21 +117,21 @@ class ComparePages:
             summary=_summary(series, unit, digits),
             step_words=step_words(series[0].step_ms) if series else "",
             read=read,
-            metrics=[(each[0], _(each[1])) for each in METRICS],
+            metrics=[(each[0], each[1]) for each in METRICS],
             box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (), any_box=bool(every),
             label=label,
             groups=groups,
             most_series=MAX_SERIES, most_weeks=MAX_WEEKS,
             presets=[
-                (address.changed(start=f"now-{name}", end="now", weeks=""), _(text), span.is_preset(name))
+                (address.changed(start=f"now-{name}", end="now", weeks=""), text, span.is_preset(name))
                 for name, text in PRESET_WORDS.items()
             ],
             steps=[
                 (name, text, address.changed(start=moved.from_words, end=moved.to_words))
                 for name, text, moved in (
-                    ("back", _("Back"), span.shifted(-share, now_ms)),
-                    ("forward", _("Forward"), span.shifted(share, now_ms)),
-                    ("out", _("Zoom out"), span.zoomed_out(now_ms)),
+                    ("back", "Back", span.shifted(-share, now_ms)),
+                    ("forward", "Forward", span.shifted(share, now_ms)),
+                    ("out", "Zoom out", span.zoomed_out(now_ms)),
                 )
             ],
             from_input=input_words(span.start_ms), to_input=input_words(span.end_ms),
@@ -223,18 +222,14 @@ def clock_words(context: ViewContext, end_ms: int, box_ids: Sequence[str]) -> st
     found = Counter(words.source(latest[box_id].source) for box_id in box_ids if box_id in latest)
     if found:  # `now GPS 3, NTP 1`
         counts = ", ".join(f"{name} {count}" for name, count in sorted(found.items()))
-        return _("now %(counts)s", counts=counts)
+        return f"now {counts}"
     if len(box_ids) != 1:
-        return _("not heard now")
+        return "not heard now"
     kept = context.store.measurements(box_ids[0], end_ms - CLOCK_MS, end_ms + 1000)
     if kept:
         return _clock_words(kept[-1])
     newest = context.hub.newest(box_ids[0])
-    return (
-        _("not kept; now %(clock_words)s", clock_words=_clock_words(newest.measurement))
-        if newest
-        else _("not kept")
-    )
+    return f"not kept; now {_clock_words(newest.measurement)}" if newest else "not kept"
 
 
 def _factor(box: ShownBox, percent: bool) -> float:
@@ -248,16 +243,14 @@ def _group_words(choice: BoxChoice) -> str:
 
 def _week_words(back: int, monday: str) -> str:
     if back == 0:
-        return _("The week, from %(monday)s", monday=monday)
-    return ngettext(
-        "%(num)d week before, from %(monday)s", "%(num)d weeks before, from %(monday)s", back, monday=monday
-    )
+        return f"The week, from {monday}"
+    return f"{words.counted(back, 'week', 'weeks')} before, from {monday}"
 
 
 def _metric_words(address: CompareAddress) -> tuple[str, str, int]:
     """The metric's name, unit and digits."""
     name, unit, digits = next(each[1:4] for each in METRICS if each[0] == address.metric)
-    return (_(name), "%", 2) if address.percent else (_(name), unit, digits)
+    return (name, "%", 2) if address.percent else (name, unit, digits)
 
 
 def _clock_words(measurement: Measurement) -> str:
@@ -268,13 +261,8 @@ def _summary(series: Sequence[PastSeries], unit: str, digits: int) -> str:
     """A sentence for visitors who cannot see the chart."""
     known = [(each.words, each.figures) for each in series if each.figures is not None]
     parts = [
-        _(
-            "%(name)s: %(least)s to %(most)s, half of the time at or below %(middle)s",
-            name=name,
-            least=words.number(found.least, digits),
-            most=words.number(found.most, digits, unit),
-            middle=words.number(found.p50, digits, unit),
-        )
+        f"{name}: {words.number(found.least, digits)} to {words.number(found.most, digits, unit)}, "
+        f"half of the time at or below {words.number(found.p50, digits, unit)}"
         for name, found in known
     ]
     return "; ".join(parts)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from opq_cloud.view.languages import _
-
 WEEK_MS = 7 * 86_400_000
 HOUR_MS = 3_600_000
 CHANGE_MS = HOUR_MS // 2
@@ -31,9 +29,7 @@ def read_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-        raise ValueError(
-            _("tz is %(name)s; want a zone such as Pacific/Honolulu, or UTC", name=repr(name[:40]))
-        ) from None
+        raise ValueError(f"tz is {name[:40]!r}; want a zone such as Pacific/Honolulu, or UTC") from None
 
 
 def midnight_ms(day: date, zone: ZoneInfo) -> int:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.view.history_chart import ChartFrame, ChartTimeAxis, GapSpan, Tick
-from opq_cloud.view.languages import _
 from opq_cloud.view.past.local_weeks import WEEK_MS
 from opq_cloud.view.past.past_series import PastSeries
 from opq_cloud.view.words import SHORT_DAYS
@@ -97,7 +96,7 @@ def shared_gaps(gaps: Sequence[Iterable[tuple[int, int]]]) -> tuple[tuple[int, i
 
 def week_ticks() -> tuple[Tick, ...]:
     """The days of a week, at their beginnings."""
-    return tuple(Tick(round(100 * place / 7, 2), _(words)) for place, words in enumerate(SHORT_DAYS))
+    return tuple(Tick(round(100 * place / 7, 2), words) for place, words in enumerate(SHORT_DAYS))
 
 
 WEEK_AXIS = (0, WEEK_MS)

@@ -21,7 +21,6 @@ from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.box_history import INCIDENTS_SHOWN
 from opq_cloud.view.context import BOXES_A_PAGE, ViewContext, label, pages_of_boxes
-from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.past.calendar_page import month_of_address
 from opq_cloud.view.past.compare_address import query_zone
 from opq_cloud.view.past.compare_page import BOXES_OFFERED, clock_words
@@ -46,7 +45,7 @@ MONTHS_LISTED = 12
 WORST_LISTED = 5
 MAX_EXPORTED = 50
 """Boxes of one export of Measurements."""
-FIGURE_ROWS = (("f_hz", N_("Frequency"), "Hz", 3), ("thd_percent", N_("THD"), "%", 2))
+FIGURE_ROWS = (("f_hz", "Frequency", "Hz", 3), ("thd_percent", "THD", "%", 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,7 @@ class ReportPages:
             ticks=drawing.time_ticks(month.start_ms, month.end_ms),
             marks=[each for each in marks if each is not None],
             unit=unit, nominal=nominal,
-            figure_rows=[(N_("Voltage"), unit, digits, found.voltage.figures)]
+            figure_rows=[("Voltage", unit, digits, found.voltage.figures)]
             + [(name, of, places, found.figures[key]) for key, name, of, places in FIGURE_ROWS],
             bands=_band_rows(found.incidents),
             clock=clock_words(context, found.until_ms, [box.box_id for box in boxes]),
@@ -180,13 +179,13 @@ class ReportPages:
         if region:
             members = context.regions().get(region)
             if not members:
-                raise HTTPException(404, _("No region of this name has a Box."))
-            counted = ngettext("%(num)d Box", "%(num)d Boxes", len(members))
-            named = _("region %(region)s, %(boxes)s", region=region, boxes=counted)
+                raise HTTPException(404, "No region of this name has a Box.")
+            counted = words.counted(len(members), "Box", "Boxes")
+            named = f"region {region}, {counted}"
             return ReportScope(members, region=region, words=named)
         if not box_id and len(every) != 1:
             sees_all = context.visitor.everything
-            named = ngettext("all %(num)s Box", "all %(num)s Boxes", len(every))
+            named = f"all {words.counted(len(every), 'Box', 'Boxes')}"
             return ReportScope(tuple(every), words=named, every=sees_all)
         box_id = box_id or every[0]
         return ReportScope((box_id,), box_id, words=label(context.known_box(box_id)))
@@ -228,12 +227,12 @@ def _classes_words(found: IncidentSummary | None) -> str:
 
 def _band_rows(found: IncidentSummary) -> list[tuple[str, int]]:
     """Severity in words -> number of incidents; the last row is of those without one."""
-    names = [_("below %(limit)s", limit=f"{BANDS[0]:g}")]
-    names += [_("%(low)s to %(high)s", low=f"{low:g}", high=f"{high:g}") for low, high in pairwise(BANDS)]
-    names.append(_("from %(limit)s", limit=f"{BANDS[-1]:g}"))
+    names = [f"below {BANDS[0]:g}"]
+    names += [f"{low:g} to {high:g}" for low, high in pairwise(BANDS)]
+    names.append(f"from {BANDS[-1]:g}")
     rows = list(zip(names, found.bands, strict=True))
     unrated = found.count - sum(found.bands)
-    return [*rows, (_("not rated"), unrated)] if unrated else rows
+    return [*rows, ("not rated", unrated)] if unrated else rows
 
 
 def _local_words(at_ms: int, zone: ZoneInfo) -> str:

@@ -11,7 +11,6 @@ from opq_cloud.view import history_chart as drawing
 from opq_cloud.view import words
 from opq_cloud.view.box_history import BoxHistory, HistoryRow
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.languages import _
 from opq_cloud.view.public.day_trends import DAY_ROWS, ROW_MS, DayTrends, Rows, first_row_ms, medians, sampled
 from opq_cloud.view.public.grid_now import BoxesNow, BoxNow, GroupNow, grids_now, regions_now
 from opq_cloud.view.public.map_drawing import REGIONS_SHOWN, group_figures
@@ -65,7 +64,7 @@ def region_incidents(context: ViewContext, region: str, now_ns: int) -> RegionIn
     latest = context.store.incident(newest[0].incident_id) if newest else None
     count_words = words.number(min(count, INCIDENTS_COUNTED), 0)
     return RegionIncidents(
-        _("more than %(count)s", count=count_words) if count > INCIDENTS_COUNTED else count_words,
+        f"more than {count_words}" if count > INCIDENTS_COUNTED else count_words,
         newest[0].start_ns if newest else None,
         latest is not None and not latest.closed,
     )
@@ -85,8 +84,8 @@ def day_values(
     for grid in grids[:GRIDS_SHOWN]:
         days = _day(grid, boxes.fixed.boxes, trends, first_ms, lambda each: each.grid)
         charts = [
-            day_chart(days[:, HERTZ], _("Frequency"), "Hz", 3, 2, first_ms, grid.nominal_hz),
-            day_chart(days[:, VOLTS], _("Voltage"), "%", 2, 0, first_ms, 100.0),
+            day_chart(days[:, HERTZ], "Frequency", "Hz", 3, 2, first_ms, grid.nominal_hz),
+            day_chart(days[:, VOLTS], "Voltage", "%", 2, 0, first_ms, 100.0),
         ]
         shown.append((grid, group_figures(grid), charts))
     region_rows = []
@@ -95,8 +94,8 @@ def day_values(
         if number < REGIONS_READ:
             days = _day(region, boxes.fixed.boxes, trends, first_ms, lambda each: each.region)
             charts = [
-                day_chart(days[:, VOLTS], _("Voltage"), "%", 2, 0, first_ms, 100.0),
-                day_chart(days[:, HERTZ], _("Frequency"), "Hz", 3, 2, first_ms, region.nominal_hz),
+                day_chart(days[:, VOLTS], "Voltage", "%", 2, 0, first_ms, 100.0),
+                day_chart(days[:, HERTZ], "Frequency", "Hz", 3, 2, first_ms, region.nominal_hz),
             ]
         found = incidents(region.name) if number < REGIONS_READ else None
         region_rows.append((region, group_figures(region), charts, found))
@@ -175,16 +174,10 @@ def _hours(rows: Rows, first_ms: int) -> tuple[tuple[str, float, float, float], 
 
 def _sentence(known: Sequence[tuple[float, float, float]], name: str, unit: str, digits: int) -> str:
     if not known:
-        return _(
+        return (
             "Nothing of the last day is stored yet; a row of ten minutes shows some minutes after it began."
         )
     low, high = min(each[0] for each in known), max(each[2] for each in known)
     mean = sum(each[1] for each in known) / len(known)
     low_words, mean_words, high_words = (words.number(each, digits, unit) for each in (low, mean, high))
-    return _(
-        "%(name)s of the last day: %(low_words)s to %(high_words)s, %(mean_words)s on average.",
-        name=name,
-        low_words=low_words,
-        high_words=high_words,
-        mean_words=mean_words,
-    )
+    return f"{name} of the last day: {low_words} to {high_words}, {mean_words} on average."

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.view.languages import N_, _
 from opq_cloud.view.public.fuzz import Place
 
 Floats = NDArray[np.float64]
@@ -25,12 +24,12 @@ FEWEST_REGIONAL = 3
 NEAR_PERCENT, LIMIT_PERCENT = 5.0, 10.0
 """Percent off nominal; 10 % is the limit of EN 50160:2010, 4.2.2 for the supply voltage."""
 TONES = {
-    "normal": N_("within 5 %% of nominal"),
-    "low": N_("5 to 10 %% below nominal"),
-    "high": N_("5 to 10 %% above nominal"),
-    "too-low": N_("more than 10 %% below nominal"),
-    "too-high": N_("more than 10 %% above nominal"),
-    "silent": N_("silent"),
+    "normal": "within 5 % of nominal",
+    "low": "5 to 10 % below nominal",
+    "high": "5 to 10 % above nominal",
+    "too-low": "more than 10 % below nominal",
+    "too-high": "more than 10 % above nominal",
+    "silent": "silent",
 }
 """Roughly by rising importance; silence is last, as the most important state of a Box."""
 BY_LOUDNESS = ("normal", "high", "low", "too-high", "too-low", "silent")
@@ -92,7 +91,7 @@ class GroupNow:
 
 def state_of(tone: str, reporting: int, u_percent: float | None) -> str:
     """The state of several Boxes, in words."""
-    return _("too few report for a figure") if reporting and u_percent is None else _(TONES[tone])
+    return "too few report for a figure" if reporting and u_percent is None else TONES[tone]
 
 
 def tone_of(u_percent: float | None) -> str:

@@ -22,7 +22,6 @@ from opq_cloud.view.availability import (
     together,
     tone_of,
 )
-from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.public.fuzz import MAX_RADII
 from opq_cloud.view.public.grid_now import (
     LOUDEST,
@@ -45,10 +44,10 @@ from opq_proto.messages import Incident
 INCIDENTS_SHOWN = 6
 REGIONS_SHOWN = 40
 SCOPE_SHORT = {
-    "local": N_("local, one place"),
-    "feeder": N_("feeder, several places of one"),
-    "region": N_("region, several feeders"),
-    "wide_area": N_("wide area, several regions or the whole grid"),
+    "local": "local, one place",
+    "feeder": "feeder, several places of one",
+    "region": "region, several feeders",
+    "wide_area": "wide area, several regions or the whole grid",
 }
 ROOT = Path(__file__).parents[1]
 
@@ -103,7 +102,7 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
 def map_summary(boxes: Boxes) -> str:
     """The present state in one sentence."""
     if not len(boxes):
-        return _("No Box is shown here yet.")
+        return "No Box is shown here yet."
     now = boxes_now(boxes)
     live = int((~now.silent).sum())
     outside = int(np.isin(now.loudness, (LOUDEST["too-low"], LOUDEST["too-high"])).sum())
@@ -111,25 +110,15 @@ def map_summary(boxes: Boxes) -> str:
     if not live:
         return summary
     if outside:
-        return ngettext(
-            "%(summary)s Voltage is more than 10 %% off nominal at %(num)d of them.",
-            "%(summary)s Voltage is more than 10 %% off nominal at %(num)d of them.",
-            outside,
-            summary=summary,
-        )
-    return ngettext(
-        "%(summary)s Voltage is within 10 %% of nominal at it.",
-        "%(summary)s Voltage is within 10 %% of nominal at each that reports.",
-        live,
-        summary=summary,
-    )
+        return f"{summary} Voltage is more than 10 % off nominal at {outside} of them."
+    return f"{summary} Voltage is within 10 % of nominal at {'it' if live == 1 else 'each that reports'}."
 
 
 def silent_words(boxes: BoxesNow) -> tuple[str, str] | None:
     """The heading of a page where no Box reports; `grid.js` shows the same later."""
     if not len(boxes) or not boxes.silent.all():
         return None
-    return _("No Box reports now."), _("Figures stand here again as soon as one does.")
+    return "No Box reports now.", "Figures stand here again as soon as one does."
 
 
 def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
@@ -175,15 +164,10 @@ def group_figures(group: GroupNow) -> dict[str, str]:
 
 def mark_figures(mark: MapMark) -> dict[str, str]:
     """A row of the map's table."""
-    state = _(TONES[mark.tone])
+    state = TONES[mark.tone]
     if mark.boxes > 1:
         state = state_of(mark.tone, mark.reporting, mark.u_percent)
-        state = _(
-            "%(live)d of %(boxes)d Boxes report; %(state)s",
-            live=mark.reporting,
-            boxes=mark.boxes,
-            state=state,
-        )
+        state = f"{mark.reporting} of {mark.boxes} Boxes report; {state}"
     return {
         "u": words.number(mark.u_percent, 1, "%"),
         "f": words.number(mark.f_hz, 3, "Hz"),
@@ -216,7 +200,7 @@ def _incident_line(row: AlikeRow[Incident], names: words.Names) -> dict[str, obj
         "tone": words.class_tone(incident.kind),
         "class_words": words.class_words(incident.kind),
         "outline": f"{outline} {row.words}" if row.others else outline,
-        "scope": _(SCOPE_SHORT[incident.scope]) if incident.scope in SCOPE_SHORT else "",
+        "scope": SCOPE_SHORT.get(incident.scope or "", ""),
         "when": words.utc(incident.start_ns, 0),
         "start_ms": incident.start_ns // 1_000_000,
     }
@@ -260,11 +244,8 @@ def tile_origin(url: str | None) -> str:
 def _rough_words(marks: Sequence[MapMark], radius_km: float) -> str:
     if not any(mark.rough for mark in marks):
         return ""
-    return _(
-        "Marks are near their Boxes, not at them: %(least)s to %(most)s km off, always by the same.",
-        least=f"{radius_km:g}",
-        most=f"{radius_km * MAX_RADII:.3g}",
-    )
+    off = f"{radius_km:g} to {radius_km * MAX_RADII:.3g} km off"
+    return f"Marks are near their Boxes, not at them: {off}, always by the same."
 
 
 @functools.cache

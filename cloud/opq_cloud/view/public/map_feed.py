@@ -1,6 +1,6 @@
 """The map's part of `/live`: an open map gets its whole state at once, then each second the changes.
 
-Maps of one window and language that belong to the same audience (`GridReader.audience`) share one feed: its
+Maps of one window that belong to the same audience (`GridReader.audience`) share one feed: its
 text is made once a second, and each of them gets the same bytes. A map that is too late gets the whole state
 again. All of this runs on the event loop, except making the state, which reads the store.
 """
@@ -19,7 +19,6 @@ import anyio.to_thread
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view.accounts.visitors import Visitor
-from opq_cloud.view.languages import LANGUAGE
 from opq_cloud.view.live_messages import LiveMessage
 from opq_cloud.view.public.grid_reader import Audience, GridReader
 from opq_cloud.view.public.map_drawing import live_state
@@ -100,7 +99,7 @@ class MapFeeds:
         self._reader = reader
         self._counters = counters
         self._monotonic_s = monotonic_s
-        self._feeds: dict[tuple[str, Audience, str], MapFeed] = {}
+        self._feeds: dict[tuple[Audience, str], MapFeed] = {}
 
     async def read_after(
         self, visitor: Visitor, window: str, frame: MapFrame | None, position: MapPosition | None
@@ -110,7 +109,7 @@ class MapFeeds:
         Nothing is sent while the store cannot be read, or where FEEDS others exist: the map then requests its
         state.
         """
-        feed = self._feed((LANGUAGE.get().tag, self._reader.audience_of(visitor), window))
+        feed = self._feed((self._reader.audience_of(visitor), window))
         if feed is None:
             self._counters.add("maps_refused")
             return b"", None, EVERY_S
@@ -125,7 +124,7 @@ class MapFeeds:
         now_taken = None if feed.state is None else MapPosition(feed, feed.number)
         return text, now_taken, max(0.0, feed.next_s - self._monotonic_s())
 
-    def _feed(self, key: tuple[str, Audience, str]) -> MapFeed | None:
+    def _feed(self, key: tuple[Audience, str]) -> MapFeed | None:
         found = self._feeds.get(key)
         if found is None:
             now_s = self._monotonic_s()
@@ -133,7 +132,7 @@ class MapFeeds:
                 del self._feeds[idle]
             if len(self._feeds) >= FEEDS:
                 return None
-            found = self._feeds[key] = MapFeed(key[2], now_s)
+            found = self._feeds[key] = MapFeed(key[1], now_s)
         return found
 
     async def _advance(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:

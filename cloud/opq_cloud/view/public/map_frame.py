@@ -11,7 +11,6 @@ from functools import lru_cache
 from math import atan, ceil, cos, degrees, floor, log, log2, pi, radians, sinh, tan
 from urllib.parse import urlencode
 
-from opq_cloud.view.languages import _
 from opq_cloud.view.public.fuzz import KM_PER_DEGREE, Place
 
 WIDTH, HEIGHT = 1000, 560
@@ -183,20 +182,11 @@ def parse_frame(at: str, km: str) -> MapFrame | None:
         return None
     found = _AT.fullmatch(at)
     if found is None or abs(float(found[1])) > 90 or abs(float(found[2])) > 180:
-        raise ValueError(
-            _("at=%(at)s is no place; write latitude and longitude such as at=21.3,-157.8", at=at[:30])
-        )
+        raise ValueError(f"at={at[:30]} is no place; write latitude and longitude such as at=21.3,-157.8")
     try:
         wide_km = float(km)
     except ValueError:
         wide_km = 0.0
     if not MIN_KM <= wide_km <= MAX_KM:
-        raise ValueError(
-            _(
-                "km=%(km)s is no width; write %(least_km)s to %(most_km)s kilometres",
-                km=km[:12],
-                least_km=f"{MIN_KM:g}",
-                most_km=f"{MAX_KM:g}",
-            )
-        )
+        raise ValueError(f"km={km[:12]} is no width; write {MIN_KM:g} to {MAX_KM:g} kilometres")
     return frame_at((float(found[1]), float(found[2])), wide_km)

@@ -11,7 +11,6 @@ import numpy as np
 from opq_cloud.view import words
 from opq_cloud.view.availability import percent_words
 from opq_cloud.view.availability import tone_of as tone_of_share
-from opq_cloud.view.languages import LANGUAGE, _, ngettext
 from opq_cloud.view.public.fuzz import MAX_RADII
 from opq_cloud.view.public.grid_now import (
     BY_LOUDNESS,
@@ -100,13 +99,13 @@ class MapMark:
         if not self.late_s:
             return state
         late = words.age(int(self.late_s // LATE_STEP_S * LATE_STEP_S))
-        return _("%(state)s, late by %(age)s", state=state, age=late)
+        return f"{state}, late by {late}"
 
     @property
     def name(self) -> str:
         """The text next to it on the drawing."""
         several = self.boxes > 1 and not self.mark_id.startswith("region")
-        return ngettext("%(num)d Box", "%(num)d Boxes", self.boxes) if several else self.label
+        return words.counted(self.boxes, "Box", "Boxes") if several else self.label
 
     @property
     def text(self) -> str:
@@ -115,22 +114,17 @@ class MapMark:
         if not tone_of_share(self.hour_share):
             return text
         share = percent_words(self.hour_share)
-        return _("%(text)s; measured: %(share)s of the last hour", text=text, share=share)
+        return f"{text}; measured: {share} of the last hour"
 
     @property
     def _state_text(self) -> str:
         level = words.number(self.u_percent, 1, "%")
         if self.boxes == 1 and not self.mark_id.startswith("region"):
-            state = _(TONES[self.tone])
+            state = TONES[self.tone]
             known = state if self.tone == "silent" else self.with_lateness(f"{level}, {state}")
             return f"{self.label}: {known}"
-        reporting = _(
-            "%(what)s: %(live)d of %(boxes)d Boxes report",
-            what=self.label,
-            live=self.reporting,
-            boxes=self.boxes,
-        )
-        state = reporting if self.u_percent is None else f"{reporting}, {level}, {_(TONES[self.tone])}"
+        reporting = f"{self.label}: {self.reporting} of {self.boxes} Boxes report"
+        state = reporting if self.u_percent is None else f"{reporting}, {level}, {TONES[self.tone]}"
         return self.with_lateness(state)
 
 
@@ -165,9 +159,7 @@ class MapPlan:
 
 def map_plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
     """The plan with its words, made once for Boxes that do not change."""
-    found: MapPlan = fixed.plan(
-        (LANGUAGE.get().tag, frame, radius_km), lambda: _plan(fixed, frame, radius_km)
-    )
+    found: MapPlan = fixed.plan((frame, radius_km), lambda: _plan(fixed, frame, radius_km))
     return found
 
 
@@ -328,7 +320,7 @@ def _cell(
         named = words.listed([each.label for each in boxes])
         pages = tuple((each.label, f"/boxes/{each.box_id}") for each in boxes)
         return _Cell(cell_id, x, y, named, len(boxes), f"#{cell_id}", pages, doubt, rough)
-    counted = ngettext("%(num)d Box", "%(num)d Boxes", len(boxes))
+    counted = words.counted(len(boxes), "Box", "Boxes")
     closer = "" if frame.km <= MIN_KM * 1.01 else f"?{frame.around(x, y, CLOSER).query}"
     return _Cell(cell_id, x, y, counted, len(boxes), closer, (), doubt, rough)
 
@@ -338,6 +330,6 @@ def _region_mark(region: GroupNow, frame: MapFrame) -> MapMark:
     x, y = frame.units(region.at)
     return MapMark(
         f"region-{region.name}", round(x, 1), round(y, 1), region.tone,
-        _("Region %(region)s", region=region.name),
+        f"Region {region.name}",
         region.boxes, region.reporting, region.u_percent, region.f_hz, None, "", 0.0, True,
     )  # fmt: skip

@@ -13,7 +13,6 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY, App, Receive, Scope, Send
-from opq_cloud.view.languages import LANGUAGE, N_, _
 from opq_cloud.view.live_compression import accepts_gzip
 from opq_cloud.view.public.day_page import day_values, region_incidents
 from opq_cloud.view.public.day_trends import DayTrends
@@ -37,7 +36,7 @@ from opq_proto.errors import StoreError
 
 At = Annotated[str, Query(max_length=24)]
 Km = Annotated[str, Query(max_length=12)]
-STEPS = ((N_("Left"), -0.4, 0.0), (N_("Right"), 0.4, 0.0), (N_("Up"), 0.0, -0.4), (N_("Down"), 0.0, 0.4))
+STEPS = (("Left", -0.4, 0.0), ("Right", 0.4, 0.0), ("Up", 0.0, -0.4), ("Down", 0.0, 0.4))
 ZOOM = 2.0
 DAY_KEPT_S = 10.0
 """The page `/grid` is made again after this time; its script updates the present figures."""
@@ -58,7 +57,7 @@ class MapState:
 
     def answer(self, held: str, encodings: str) -> Response:
         """The answer to a client; `held` are its ETags, and an unchanged state is not sent again."""
-        headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding, Accept-Language"}
+        headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         if self.etag in held:
             return Response(status_code=304, headers=headers)
         packed = accepts_gzip(encodings)
@@ -76,7 +75,7 @@ class MapStates:
 
     async def now(self, frame: MapFrame | None) -> MapState:
         """The present state. Raises StoreError."""
-        key = (LANGUAGE.get().tag, self._reader.audience, frame)
+        key = (self._reader.audience, frame)
         return await self._answers.of_all(key, lambda: self._made(frame), LATE_S)
 
     async def answer(self, request: Request, frame: MapFrame | None) -> Response:
@@ -146,11 +145,11 @@ class MapPages:
             "map",
             200,
             **map_values(drawing, state_path("/map/state", frame)),
-            moves=[(_(name), drawing.frame.moved(right, down).query) for name, right, down in STEPS],
+            moves=[(name, drawing.frame.moved(right, down).query) for name, right, down in STEPS],
             zooms=[
-                (_("Zoom in"), drawing.frame.zoomed(1 / ZOOM).query),
-                (_("Zoom out"), drawing.frame.zoomed(ZOOM).query),
-                (_("The world"), WORLD.query),
+                ("Zoom in", drawing.frame.zoomed(1 / ZOOM).query),
+                ("Zoom out", drawing.frame.zoomed(ZOOM).query),
+                ("The world", WORLD.query),
             ],
             chosen=frame is not None,
             stale_words=silent_words(self._reader.boxes()),
@@ -163,7 +162,7 @@ class MapPages:
     def grid_page(self) -> Response:
         reader, trends, context, now_ns = self._reader, self._trends, self._context, self._context.now_ns()
         values = self._days.of(
-            (LANGUAGE.get().tag, reader.audience),
+            reader.audience,
             lambda: day_values(
                 reader.boxes(),
                 trends,
@@ -186,7 +185,7 @@ class MapPages:
         self, at: At = "", km: Km = "", theme: Annotated[str, Query(max_length=8)] = ""
     ) -> Response:
         if theme not in THEMES:
-            raise HTTPException(400, _("There is no theme %(theme)s; there are light and dark.", theme=theme))
+            raise HTTPException(400, f"There is no theme {theme}; there are light and dark.")
         frame = query_frame(at, km)
         boxes = self._reader.boxes()
         page = self._render(
@@ -220,7 +219,7 @@ def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
         "map": drawing,
         "shapes": SHAPES,
         "row_figures": {mark.mark_id: mark_figures(mark) for mark in drawing.rows},
-        "legend": [(tone, _(TONES[tone]), counts.get(tone, 0)) for tone in TONES],
+        "legend": [(tone, TONES[tone], counts.get(tone, 0)) for tone in TONES],
         "state_path": state,
         "version": page_version(),
     }
@@ -231,9 +230,7 @@ def query_frame(at: str, km: str) -> MapFrame | None:
     try:
         return parse_frame(at, km)
     except ValueError as error:
-        raise HTTPException(
-            400, _("The address has a window that cannot be used: %(error)s.", error=error)
-        ) from None
+        raise HTTPException(400, f"The address has a window that cannot be used: {error}.") from None
 
 
 def state_path(path: str, frame: MapFrame | None) -> str:

@@ -17,7 +17,6 @@ from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.incident_list import find_incidents
-from opq_cloud.view.languages import _
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, tile_origin
@@ -96,7 +95,7 @@ class SharedPages:
             "incident": incident,
             "names": names,
             "sentence": words.sentence(incident, nominal_v, names),
-            "scope_words": _(SCOPE_SHORT[incident.scope]) if incident.scope in SCOPE_SHORT else "",
+            "scope_words": SCOPE_SHORT.get(incident.scope or "", ""),
             "most_named": words.BOXES_LISTED,
             "spread": spread,
             "outline": outline_paths(spread.frame) if spread else None,
@@ -108,11 +107,9 @@ class SharedPages:
         self, at: At = "", km: Km = "", theme: Annotated[str, Query(max_length=8)] = ""
     ) -> Response:
         if not self._config.embed_in:
-            raise HTTPException(
-                404, _("This View is not for frames: [view] embed_in names the sites that may.")
-            )
+            raise HTTPException(404, "This View is not for frames: [view] embed_in names the sites that may.")
         if theme not in THEMES:
-            raise HTTPException(400, _("There is no theme %(theme)s; there are light and dark.", theme=theme))
+            raise HTTPException(400, f"There is no theme {theme}; there are light and dark.")
         frame = query_frame(at, km)
         drawing = draw_map(self._reader, self._config, frame)
         values = map_values(drawing, state_path("/embed/state", frame))

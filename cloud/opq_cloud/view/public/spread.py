@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from opq_cloud.store.incidents.arrival_order import may_be_first
 from opq_cloud.view import words
-from opq_cloud.view.languages import N_, _, ngettext
 from opq_cloud.view.public.fuzz import Place
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, MapFrame, frame_of
 from opq_proto.messages import Incident
@@ -24,7 +23,7 @@ APART_UNITS = 62.0
 MAX_SPREAD_BOXES = 60
 """With more Boxes the marks are not moved apart: there is no room."""
 MOVES = 60
-NO_ORDER = N_(
+NO_ORDER = (
     "The clocks of these Boxes are not good enough to say where it came first: the numbers are the order in "
     "which they stamped it."
 )
@@ -114,7 +113,7 @@ def incident_spread(
         _frames(arrivals),
         lasts_ms,
         _slower(lasts_ms) if firsts and arrivals[-1].rank > 1 else "",
-        _sentence(incident, arrivals) if firsts else _(NO_ORDER),
+        _sentence(incident, arrivals) if firsts else NO_ORDER,
     )
 
 
@@ -170,29 +169,19 @@ def _frames(arrivals: Sequence[Arrival]) -> tuple[SpreadFrame, ...]:
 def _slower(lasts_ms: float) -> str:
     times = PLAYED_S * 1000 / lasts_ms
     if times < 1:
-        return _("Played %(times)s times as fast as it was.", times=f"{1 / times:,.2g}")
-    return _("Played %(times)s times as slowly as it was.", times=f"{float(f'{times:.2g}'):,.0f}")
+        return f"Played {1 / times:,.2g} times as fast as it was."
+    return f"Played {float(f'{times:.2g}'):,.0f} times as slowly as it was."
 
 
 def _sentence(incident: Incident, arrivals: Sequence[Arrival]) -> str:
     first = [each.name for each in arrivals if each.rank == 1]
     count = len(first)
-    names = words.listed(first) if count <= FIRST_NAMED else ngettext("%(num)d Box", "%(num)d Boxes", count)
+    names = words.listed(first) if count <= FIRST_NAMED else words.counted(count, "Box", "Boxes")
     if count == len(arrivals):
-        sentence = _("It came to all of them at once, as finely as their waveforms and clocks show")
+        sentence = "It came to all of them at once, as finely as their waveforms and clocks show"
     else:
-        sentence = _(
-            "It came to %(first)s first and to %(last)s %(later)s",
-            first=names,
-            last=arrivals[-1].name,
-            later=arrivals[-1].after_words,
-        )
+        sentence = f"It came to {names} first and to {arrivals[-1].name} {arrivals[-1].after_words}"
     more = len(incident.box_ids) - len(arrivals)
     if more <= 0:
         return f"{sentence}."
-    return ngettext(
-        "%(sentence)s; %(num)d more of its Boxes has no time of arrival.",
-        "%(sentence)s; %(num)d more of its Boxes have no time of arrival.",
-        more,
-        sentence=sentence,
-    )
+    return f"{sentence}; {more} more of its Boxes {'has' if more == 1 else 'have'} no time of arrival."

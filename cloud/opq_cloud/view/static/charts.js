@@ -2,7 +2,6 @@
 
 /* global uPlot */
 
-import { _ } from "./texts.js";
 
 export const FONT = '12px -apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
 const charts = [];
@@ -42,7 +41,7 @@ export function chart(place, options, data) {
   plot.root.tabIndex = 0;
   plot.root.addEventListener("keydown", (event) => walk(plot, event));
   plot.root.addEventListener("blur", () => plot.setCursor({ left: -10, top: -10 }));
-  plot.root.setAttribute("aria-label", _("Chart: %(caption)s", { caption: caption.replace(/\s+/g, " ").trim() }));
+  plot.root.setAttribute("aria-label", `Chart: ${caption.replace(/\s+/g, " ").trim()}`);
   new ResizeObserver(() => {
     if (place.clientWidth && place.clientWidth !== plot.width) plot.setSize({ width: place.clientWidth, height });
   }).observe(place);
@@ -72,7 +71,7 @@ function walk(plot, event) {
 
 export function failed(place, error) {
   place.classList.add("plot-failed");
-  place.textContent = _("This chart could not be loaded. Its figures stand in the table.");
+  place.textContent = "This chart could not be loaded. Its figures stand in the table.";
   console.warn(error);
 }
 

@@ -1,7 +1,6 @@
 // What comes live: from the shared worker that all pages of a browser have together; in a browser without
 // shared workers from a stream of the page's own, open while the page is seen.
 
-import { _ } from "./texts.js";
 
 const NAMES = ["measurement", "incident", "incident_gone", "reporting"];
 const AGAIN_MS = 60_000; // a page leads to itself once in so long: never round and round
@@ -31,8 +30,8 @@ function lead() {
   if (before === null || Date.now() - before > AGAIN_MS) return location.replace(address);
   const note = document.body.appendChild(document.createElement("p"));
   note.className = "wrap";
-  note.append(_("This page is not shown to you any more: your session has ended, or what you may see has changed."), " ");
-  note.appendChild(Object.assign(document.createElement("a"), { href: address, textContent: _("Go on") }));
+  note.append("This page is not shown to you any more: your session has ended, or what you may see has changed.", " ");
+  note.appendChild(Object.assign(document.createElement("a"), { href: address, textContent: "Go on" }));
   setTimeout(() => location.replace(address), AGAIN_MS); // a display on a wall has nobody who goes on
 }
 

@@ -2,7 +2,6 @@
 // grid are sent it by the live feed; what is not sent it, or was not for some seconds, asks for it. Nothing is added to the page beyond a fixed number of rows, so that it may stand for weeks.
 
 import { openMap } from "./feed.js";
-import { _ } from "./texts.js";
 import { lost, serverNowMs, showStale } from "./words.js";
 
 const EVERY_MS = 1000;
@@ -35,8 +34,8 @@ function showNow(state) {
   showState(state);
   missed = 0;
   lostAt = null;
-  showFeed(state.silent ? _("No Box reports") : _("Live"), state.silent);
-  showStale(state.silent ? [_("No Box reports now."), _("Figures stand here again as soon as one does.")] : null);
+  showFeed(state.silent ? "No Box reports" : "Live", state.silent);
+  showStale(state.silent ? ["No Box reports now.", "Figures stand here again as soon as one does."] : null);
 }
 
 async function look() {
@@ -49,7 +48,7 @@ async function look() {
   } catch (error) {
     missed += 1;
     lostAt ??= performance.now();
-    showFeed(_("Connection lost, trying again"), true);
+    showFeed("Connection lost, trying again", true);
     if (missed > 1) showStale(lost(performance.now() - lostAt));
     console.info("no state:", error.message);
   }

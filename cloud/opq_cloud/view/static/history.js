@@ -2,7 +2,6 @@
 
 import { fetchJson } from "./charts.js";
 import { isForPage } from "./keys.js";
-import { _ } from "./texts.js";
 import { timeBeside } from "./times.js";
 import { fixed } from "./words.js";
 
@@ -48,7 +47,7 @@ async function show(figure, choose) {
     cursor.setAttribute("visibility", "visible");
   }
   const [low, mean, high] = row[metric].map((value) => fixed(value * factor, Number(digits)));
-  const ends = _("%(low)s to %(high)s", { low, high });
+  const ends = `${low} to ${high}`;
   const readout = figure.querySelector(".readout");
   readout.hidden = false;
   readout.textContent = `${time(row)}   ${mean}\u202f${unit} (${ends})`;

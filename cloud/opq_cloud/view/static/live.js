@@ -2,7 +2,6 @@
 // page is the same, as it was when it was made.
 
 import { openFeed } from "./feed.js";
-import { _, ngettext } from "./texts.js";
 import { ago, fixed, lost, reporting, serverNowMs, showStale, stale, state, utc } from "./words.js";
 
 const FRESH_MS = 10_000; // younger than this, a value's age is not worth a word
@@ -60,7 +59,7 @@ function showFeed() {
   const others = showsAll ? null : reportingNow;
   const known = heard.size > 0 || others !== null; // until then, what the page was sent with stands
   const silent = known && [...heard.values()].every((last) => reports(last) === false) && !(others && (others.reporting || others.newest_ms === null));
-  const text = away ? _("Connection lost, trying again") : silent ? _("No Box reports") : _("Live");
+  const text = away ? "Connection lost, trying again" : silent ? "No Box reports" : "Live";
   feed.hidden = false;
   feed.classList.toggle("feed-lost", away || silent);
   if (feed.textContent !== text) feed.textContent = text;
@@ -195,7 +194,7 @@ function showIncident(incident) {
   const news = document.getElementById("news");
   if (news && !document.querySelector(`tr[data-incident="${incident.id}"]`)) {
     news.hidden = false;
-    news.querySelector("a").textContent = _("New: %(what)s. Show the newest", { what: incident.summary });
+    news.querySelector("a").textContent = `New: ${incident.summary}. Show the newest`;
   }
   const shown = document.getElementById("charts");
   const changed = document.getElementById("changed");
@@ -231,7 +230,7 @@ function showAlike(row, others) {
   link.href = `/incidents?${new URLSearchParams({ class: row.dataset.kind.split("+")[0], from: moment(from), to: moment(from + LISTED_MS) })}`;
   const place = what.querySelector(".incident-alike") ?? what.appendChild(document.createElement("span"));
   place.className = "incident-alike";
-  place.textContent = ` ${ngettext("and %(num)d like it", "and %(num)d like it", others.length)}`;
+  place.textContent = ` and ${others.length} like it`;
 }
 
 /** A row whose incident became part of another one; what it stood for stays. */
@@ -328,5 +327,5 @@ function drawSparkline(box, rows) {
   const note = box.querySelector("[data-spark-note]");
   const seconds = span / 1000;
   const words = seconds < 90 ? `${Math.round(seconds)}\u202fs` : `${Math.round(seconds / 60)}\u202fmin`;
-  if (note) note.textContent = _("%(low)s to %(high)s in the last %(time)s", { low: fixed(low, 1), high: `${fixed(high, 1)}\u202fV`, time: words });
+  if (note) note.textContent = `${fixed(low, 1)} to ${fixed(high, 1)}\u202fV in the last ${words}`;
 }

@@ -1,7 +1,6 @@
 // The command palette: a dialog with a combobox over a listbox (WAI-ARIA APG, combobox with listbox popup).
 // What it finds is what `/search` finds; without JavaScript that page answers.
 
-import { _ } from "./texts.js";
 
 const WAIT_MS = 120; // after the last letter
 const GIVE_UP_MS = 10_000;
@@ -25,18 +24,18 @@ export function openPalette() {
 
 function build() {
   dialog = element("dialog", { className: "palette", id: "palette" });
-  dialog.setAttribute("aria-label", _("Search"));
+  dialog.setAttribute("aria-label", "Search");
   field = element("input", { type: "search", id: "palette-field", maxLength: 100, autocomplete: "off", spellcheck: false });
-  field.placeholder = _("Box, place, #incident, page, action");
+  field.placeholder = "Box, place, #incident, page, action";
   for (const [name, value] of Object.entries({ role: "combobox", "aria-label": field.placeholder, "aria-controls": "palette-list", "aria-expanded": "true", "aria-autocomplete": "list" })) {
     field.setAttribute(name, value);
   }
   list = element("ul", { id: "palette-list" });
   list.setAttribute("role", "listbox");
-  list.setAttribute("aria-label", _("Found"));
+  list.setAttribute("aria-label", "Found");
   status = element("p", { className: "palette-status" });
   status.setAttribute("role", "status");
-  const keys = element("p", { className: "palette-keys", textContent: _("↑ ↓ choose, Enter opens, Esc closes") });
+  const keys = element("p", { className: "palette-keys", textContent: "↑ ↓ choose, Enter opens, Esc closes" });
   keys.setAttribute("aria-hidden", "true");
   dialog.append(field, list, status, keys);
   document.body.append(dialog);
@@ -66,7 +65,7 @@ async function look() {
   } catch (error) {
     if (number !== asked) return;
     show([], text);
-    status.textContent = _("The search does not answer now. Type again, or try later.");
+    status.textContent = "The search does not answer now. Type again, or try later.";
     console.info("no search:", error.message);
   }
 }
@@ -75,7 +74,7 @@ function show(items, text) {
   list.replaceChildren(...items.map(option));
   list.hidden = items.length === 0;
   field.setAttribute("aria-expanded", String(items.length > 0));
-  status.textContent = items.length ? _("%(count)s found", { count: items.length }) : _("Nothing found for “%(text)s”", { text });
+  status.textContent = items.length ? `${items.length} found` : `Nothing found for “${text}”`;
   dialog.dataset.shown = text;
   chosen = -1;
   choose(text ? 0 : -1);

@@ -1,10 +1,9 @@
 // Boxes beside one another: the chart is made by the server; here is what stands under the pointer, and by keys.
 
-import { N_, _ } from "./texts.js";
 import { timeBeside } from "./times.js";
 import { fixed, utc } from "./words.js";
 
-const DAYS = [N_("Mon"), N_("Tue"), N_("Wed"), N_("Thu"), N_("Fri"), N_("Sat"), N_("Sun")];
+const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const HOUR_MS = 3_600_000;
 const figure = document.querySelector("figure[data-rows]");
 const readout = figure?.querySelector(".readout");
@@ -35,14 +34,14 @@ function moments() {
 }
 
 function timeOf(at, stepMs) {
-  if (weeks) return `${_(DAYS[Math.floor(at / (24 * HOUR_MS))])} ${new Date(at).toISOString().slice(11, 16)}, ${weeks}`;
+  if (weeks) return `${DAYS[Math.floor(at / (24 * HOUR_MS))]} ${new Date(at).toISOString().slice(11, 16)}, ${weeks}`;
   if (stepMs >= 24 * HOUR_MS) return `${utc(at, 0).slice(0, 10)} UTC`;
   return `${utc(at, 0)} UTC (${timeBeside(new Date(at))})`;
 }
 
 function textOf({ line, values }) {
   const [low, mean, high] = values.map((value) => fixed(value, Number(digits)));
-  const ends = _("%(low)s to %(high)s", { low, high });
+  const ends = `${low} to ${high}`;
   return `${mean}\u202f${unit} (${ends})`;
 }
 

@@ -1,5 +1,5 @@
 // The editor of a rule: what the engine says of it, while somebody types. Without it the button Check does the same.
-import { _, ngettext } from "./texts.js";
+import { counted } from "./words.js";
 import { localClock } from "./times.js";
 
 const form = document.getElementById("rule");
@@ -13,13 +13,13 @@ async function check() {
   const body = new URLSearchParams(new FormData(form));
   try {
     const answer = await fetch(verdict.dataset.check, { method: "POST", body });
-    const said = answer.ok ? await answer.json() : { valid: false, text: _("View answers %(status)s.", { status: answer.status }) };
+    const said = answer.ok ? await answer.json() : { valid: false, text: `View answers ${answer.status}.` };
     if (mine !== asked) return; // somebody went on typing
-    const place = said.line ? _("Line %(line)s, column %(column)s: ", { line: said.line, column: said.column }) : "";
+    const place = said.line ? `Line ${said.line}, column ${said.column}: ` : "";
     verdict.textContent = place + said.text;
     verdict.className = `verdict-line ${said.valid ? "verdict-good" : "verdict-bad"}`;
   } catch {
-    if (mine === asked) verdict.textContent = _("View does not answer; what is typed was not checked.");
+    if (mine === asked) verdict.textContent = "View does not answer; what is typed was not checked.";
   }
 }
 
@@ -62,15 +62,15 @@ function addRow([atMs, text]) {
 function end(text) {
   source?.close();
   source = null;
-  button.textContent = _("Show them live");
+  button.textContent = "Show them live";
   said.textContent = text;
 }
 
 function say() {
-  const rows = ngettext("%(num)d row", "%(num)d rows", count);
-  const shown = passedOver ? _("%(rows)s, %(count)s of them not shown", { rows, count: passedOver }) : rows;
-  const what = count ? shown : _("No row yet");
-  said.textContent = (resting || _("Live.")) + ` ${what}.`;
+  const rows = counted(count, "row", "rows");
+  const shown = passedOver ? `${rows}, ${passedOver} of them not shown` : rows;
+  const what = count ? shown : "No row yet";
+  said.textContent = (resting || "Live.") + ` ${what}.`;
 }
 
 function begin() {
@@ -78,7 +78,7 @@ function begin() {
   resting = "";
   list.replaceChildren();
   document.getElementById("rows-frame").hidden = false;
-  button.textContent = _("Stop");
+  button.textContent = "Stop";
   say();
   source = new EventSource(button.dataset.rows);
   source.addEventListener("rows", (event) => {
@@ -93,10 +93,10 @@ function begin() {
     say();
   });
   source.addEventListener("end", (event) => end(JSON.parse(event.data).text));
-  source.onerror = () => end(_("They cannot be had now: the rule engine does not answer, or too many pages read rows."));
+  source.onerror = () => end("They cannot be had now: the rule engine does not answer, or too many pages read rows.");
 }
 
 if (button) {
   button.hidden = false;
-  button.addEventListener("click", () => (source ? end(ngettext("Stopped after %(num)d row.", "Stopped after %(num)d rows.", count)) : begin()));
+  button.addEventListener("click", () => (source ? end(`Stopped after ${counted(count, "row", "rows")}.`) : begin()));
 }

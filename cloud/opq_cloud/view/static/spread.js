@@ -1,7 +1,6 @@
 // Plays an incident's way over the map: play and pause, step by step, by pointer or keyboard. Without this script
 // the page shows the same as small pictures and a table.
 
-import { _ } from "./texts.js";
 
 const PLAYED_MS = 8000;
 const STILL_STEP_MS = 1000; // with reduced motion each arrival stands so long, and nothing moves between them
@@ -53,7 +52,7 @@ function start(place) {
 
   function begin() {
     if (atMs >= lastsMs) show(0);
-    play.textContent = _("Pause");
+    play.textContent = "Pause";
     play.setAttribute("aria-pressed", "true");
     if (still.matches) {
       const timer = setInterval(() => step(times.find((time) => time > atMs + 1e-9) ?? lastsMs), STILL_STEP_MS);
@@ -77,7 +76,7 @@ function start(place) {
   function pause() {
     if (playing) playing();
     playing = 0;
-    play.textContent = _("Play");
+    play.textContent = "Play";
     play.setAttribute("aria-pressed", "false");
   }
 
@@ -92,7 +91,7 @@ function start(place) {
     }
     for (const row of rows) row.classList.toggle("spread-now", Number(row.dataset.arrived) === reached);
     slider.setAttribute("aria-valuetext", `${ms.toFixed(1)} ms`);
-    const text = _("%(reached)s of %(all)s Boxes", { reached, all: marks.length });
+    const text = `${reached} of ${marks.length} Boxes`;
     place.dataset.reached = reached;
     if (said.textContent !== text) said.textContent = text;
   }

@@ -1,7 +1,6 @@
 // The time of whoever looks, at hand wherever a page names one in UTC: under the pointer, on focus, on touch, and
 // for who wants it beside each.
 
-import { _ } from "./texts.js";
 
 const KEPT = "opq-times-beside";
 const PLAIN = /^\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?( UTC)?$|^\d\d:\d\d(:\d\d(\.\d+)?)?$/;
@@ -26,7 +25,7 @@ function offsetOf(date) {
 
 /** `2026-11-22 15:02:04 in Europe/Zurich, GMT+01:00`: with the offset of that day, not of today. */
 export function localTime(date) {
-  return _("%(time)s in %(zone)s, %(offset)s", { time: local.format(date), zone, offset: offsetOf(date) });
+  return `${local.format(date)} in ${zone}, ${offsetOf(date)}`;
 }
 
 /** `15:02:04`. */
@@ -94,7 +93,7 @@ const said = document.querySelector("[data-your-time]");
 const box = document.getElementById("times-beside");
 if (said && box) {
   const isUtc = ["UTC", "Etc/UTC", "Etc/GMT", "GMT"].includes(zone);
-  const where = isUtc ? _("Your time zone is UTC.") : _("Your time zone is %(zone)s; point at a time to read it there.", { zone });
+  const where = isUtc ? "Your time zone is UTC." : `Your time zone is ${zone}; point at a time to read it there.`;
   said.textContent = ` ${where}`;
   box.parentElement.hidden = isUtc;
   box.checked = !isUtc && wanted();

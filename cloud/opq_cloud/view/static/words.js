@@ -1,6 +1,4 @@
-// Numbers and times as the server writes them (view/words.py), in the language of the page.
-
-import { _, ngettext } from "./texts.js";
+// Numbers and times as the server writes them (view/words.py).
 
 export const UNKNOWN = "–";
 const [load] = performance.getEntriesByType("navigation");
@@ -24,49 +22,54 @@ export function utc(ms, digits) {
   return digits ? text.slice(0, 20 + digits) : text.slice(0, 19);
 }
 
+/** `1 day`, `3 days`. */
+export function counted(count, one, many) {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 export function ago(ms, nowMs) {
   const seconds = Math.floor((nowMs - ms) / 1000);
-  if (seconds < 5) return _("just now");
-  if (seconds < 60) return _("%(age)s ago", { age: `${seconds}\u202fs` });
-  if (seconds < 3600) return _("%(age)s ago", { age: `${Math.floor(seconds / 60)}\u202fmin` });
-  if (seconds < 48 * 3600) return _("%(age)s ago", { age: `${Math.floor(seconds / 3600)}\u202fh` });
-  return ngettext("%(num)d day ago", "%(num)d days ago", Math.floor(seconds / 86400));
+  if (seconds < 5) return "just now";
+  if (seconds < 60) return `${seconds}\u202fs ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}\u202fmin ago`;
+  if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)}\u202fh ago`;
+  return `${counted(Math.floor(seconds / 86400), "day", "days")} ago`;
 }
 
 export function age(seconds) {
   if (seconds < 90) return `${seconds}\u202fs`;
   if (seconds < 90 * 60) return `${Math.floor(seconds / 60)}\u202fmin`;
   if (seconds < 48 * 3600) return `${Math.floor(seconds / 3600)}\u202fh`;
-  return ngettext("%(num)d day", "%(num)d days", Math.floor(seconds / 86400));
+  return counted(Math.floor(seconds / 86400), "day", "days");
 }
 
 /** `live` null: without a connection it is not known; `clockKnown`: there is a bound of its clock's error. */
 export function state(live, ageMs, freshMs, lateMs, clockKnown) {
-  const words = { age: age(Math.floor(ageMs / 1000)) };
-  if (live === null) return _("%(age)s old", words);
-  if (!live) return _("Silent for %(age)s", words);
-  const late = { age: age(Math.floor(lateMs / 1000)) };
-  if (lateMs) return clockKnown ? _("Late by %(age)s", late) : _("Late by %(age)s, by its clock", late);
-  return ageMs < freshMs ? _("Live") : _("Live, %(age)s old", words);
+  const old = age(Math.floor(ageMs / 1000));
+  if (live === null) return `${old} old`;
+  if (!live) return `Silent for ${old}`;
+  const late = age(Math.floor(lateMs / 1000));
+  if (lateMs) return clockKnown ? `Late by ${late}` : `Late by ${late}, by its clock`;
+  return ageMs < freshMs ? "Live" : `Live, ${old} old`;
 }
 
 export function reporting(count, live) {
-  if (live === null) return ngettext("%(num)d Box; without a connection it is not known which report.", "%(num)d Boxes; without a connection it is not known which report.", count);
-  if (live === count) return ngettext("%(num)d Box, and it reports.", "%(num)d Boxes, all of them reporting.", count);
-  if (!live) return ngettext("%(num)d Box, none of them reporting now.", "%(num)d Boxes, none of them reporting now.", count);
-  return ngettext("%(num)d Box, %(live)d of them reporting now.", "%(num)d Boxes, %(live)d of them reporting now.", count, { live });
+  const boxes = counted(count, "Box", "Boxes");
+  if (live === null) return `${boxes}; without a connection it is not known which report.`;
+  if (live === count) return `${boxes}, ${count === 1 ? "and it reports" : "all of them reporting"}.`;
+  return `${boxes}, ${live || "none"} of them reporting now.`;
 }
 
 /** What a page says of values that no longer move: [what, what follows], as `words.stale` of the server. */
 export function stale(newestMs, nowMs) {
   const old = age(Math.max(0, Math.floor((nowMs - newestMs) / 1000)));
-  return [_("No Box reports now."), _("The newest value is %(age)s old: what stands here is from then.", { age: old })];
+  return ["No Box reports now.", `The newest value is ${old} old: what stands here is from then.`];
 }
 
 /** The same where the page itself has lost View. */
 export function lost(sinceMs) {
   const old = age(Math.floor(sinceMs / 1000));
-  return [_("The connection to View is lost."), _("It is tried again; what stands here is %(age)s old or older.", { age: old })];
+  return ["The connection to View is lost.", `It is tried again; what stands here is ${old} old or older.`];
 }
 
 const title = document.title;

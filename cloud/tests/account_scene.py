@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 import bcrypt
+import demo
 import pytest
 from argon2 import PasswordHasher
 from starlette.routing import Mount
 
-from opq_cloud.view import demo
 from opq_cloud.view.accounts import passwords
 from opq_cloud.view.accounts.passwords import hash_password
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from demo import Scene
     from playwright.sync_api import Browser, Page
-
-    from opq_cloud.view.demo import Scene
 
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -81,7 +80,7 @@ def without_rest_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator["Scene"]:
     """View over an empty store, which it reads by itself every 30 s only."""
-    from opq_cloud.view import demo
+    import demo
 
     with demo.Scene(tmp_path, poll_s=30.0) as running:
         yield running

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import demo
 import httpx
 import numpy as np
 import pytest
@@ -21,7 +22,6 @@ from opq_cloud.export.event_files import event_file
 from opq_cloud.export.records import ExportError, WaveformRecord
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import EventRecord
-from opq_cloud.view import demo
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
 
 START_NS = 1_795_000_000_123_456_789

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import demo
 import pyarrow.parquet
 import pytest
 
@@ -33,7 +34,6 @@ from opq_cloud.export.tables import (
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents.index import IncidentFilter
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.seen import SeenStore
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_proto.messages import Finding, Measurement, Metric

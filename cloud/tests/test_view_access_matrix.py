@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from urllib.parse import urlsplit
 
+import demo
 import pytest
 from account_scene import FormBrowser, app_routes
 
@@ -22,7 +23,6 @@ from opq_cloud.store import BoxRecord
 from opq_cloud.store.records.accounts import SAVED_VIEWS, BoxAccess
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
 from opq_cloud.store.records.saved_views import SavedView
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.passwords import secret_hash

@@ -7,6 +7,7 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import demo
 import pyotp
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
@@ -15,7 +16,6 @@ from waiting import wait_for
 
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.records.accounts import AccountTicket, BoxAccess
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.gate import ENDED
 from opq_cloud.view.accounts.links import first_admin_link, local_token, make_ticket
 from opq_cloud.view.accounts.passwords import password_problem, secret_hash, totp_step_of

@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import demo
 import pyotp
 import pytest
 from account_scene import PASSWORD, add_people
 
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import first_admin_link
 from opq_cloud.view.accounts.sign_in import SignIn
 

@@ -11,12 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import demo
 import pytest
 from account_scene import FormBrowser, add_people
 from rules_house import House
 
 from opq_cloud.makai.triggers import sql
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import EngineAddress, EngineRefusedError, RuleEngine

@@ -11,13 +11,13 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import anyio
+import demo
 import pytest
 from account_scene import FormBrowser, add_people
 from fastapi import HTTPException, Request
 
 from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import RequestFacts, Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses, health_url, reachable

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import NoReturn, cast
 from urllib.parse import urlsplit
 
+import demo
 import pytest
 from account_scene import (
     PASSWORD,
@@ -31,7 +32,6 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.keyed_documents import OriginalUser
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.account_context import checked_email
 from opq_cloud.view.accounts.forms import own_path
 from opq_cloud.view.accounts.links import make_ticket

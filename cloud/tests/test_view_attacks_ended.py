@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+import demo
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
 from waiting import wait_for
 
 from opq_cloud.store import BoxRecord
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.forms import AT_ONCE
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.mail import Mailer

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import demo
 import pytest
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.view import demo
 from opq_proto.messages import Finding, Metric
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")

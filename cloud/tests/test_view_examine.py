@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import demo
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -15,7 +16,6 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.event_record import NO_EVENT
-from opq_cloud.view import demo
 from opq_cloud.view.app import create_app
 from opq_cloud.view.charts import ChartLine, FloatArray
 from opq_cloud.view.context import ViewContext

@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import demo
 import pytest
 
-from opq_cloud.view import demo
 from opq_cloud.view.examine.address import PANELS
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+import demo
 import pytest
 from in_thread import in_thread
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
-from opq_cloud.view import demo
 from opq_cloud.view.live_route import HEARTBEAT_S
 from opq_cloud.view.service import View
 from opq_proto.errors import ConfigError, PortBusyError

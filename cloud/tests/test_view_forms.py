@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator
 
+import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
-from opq_cloud.view import demo
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 SETTINGS = "/boxes/1/settings"

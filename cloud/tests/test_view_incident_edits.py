@@ -7,12 +7,12 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 
+import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
 from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
 

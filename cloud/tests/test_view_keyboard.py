@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import comtrade
+import demo
 import numpy as np
 import pyotp
 import pytest
@@ -23,7 +24,6 @@ from view_states import PAGES, PARTS
 from waiting import wait_for
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import first_admin_link
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import EngineAddress

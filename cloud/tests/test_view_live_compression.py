@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import demo
 import pytest
 from waiting import wait_for
 
-from opq_cloud.view import demo, live_compression
+from opq_cloud.view import live_compression
 from opq_cloud.view.live_compression import GZIP_HEAD, SharedFrames, accepts_gzip
 from opq_proto.messages import Measurement, Metric, TimeSource
 

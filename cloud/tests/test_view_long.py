@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
+import demo
 import numpy as np
 import pytest
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.view import demo
 from opq_cloud.view.charts import envelope_line
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Trigger

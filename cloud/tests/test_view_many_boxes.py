@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import demo
 import httpx
 import pytest
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
-from opq_cloud.view import demo
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub

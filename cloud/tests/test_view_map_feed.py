@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import demo
 import pytest
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub

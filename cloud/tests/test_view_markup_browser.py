@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+import demo
 import pytest
 from account_scene import add_people
 from test_view_admin_rules import FakeEngine
@@ -17,7 +18,6 @@ from view_states import PAGES, PARTS
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.incidents.index import IncidentNote
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
 from opq_cloud.view.administration.addresses import ServiceAddresses

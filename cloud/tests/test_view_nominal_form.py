@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import demo
 import pytest
 
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.forms import SentForm
 from opq_cloud.view.accounts.nominal_form import nominal_misfit, read_nominal_form
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import demo
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people, meteors_hash
 
 from opq_cloud.store.records.accounts import BoxAccess, secret_hash
 from opq_cloud.store.records.keyed_documents import OriginalUser
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
-from opq_cloud.view import demo
 from opq_cloud.view.accounts import notification_pages
 from opq_cloud.view.accounts.original_rules import original_rules
 from opq_cloud.view.accounts.passwords import hash_password

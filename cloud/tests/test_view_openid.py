@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import demo
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
 from openid_house import CLIENT, SECRET, OpenIdHouse
 
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.openid_pages import OpenIdFlow
 from opq_cloud.view.accounts.openid_provider import OpenIdError, OpenIdPerson, OpenIdProvider

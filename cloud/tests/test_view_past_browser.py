@@ -4,10 +4,10 @@ import re
 import time
 from collections.abc import Iterator
 
+import demo
 import pytest
 
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
 from opq_proto.messages import Trend

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import demo
 import pytest
+from demo_grid import ISLAND, fill_island, island_measurement
 
 from opq_cloud.service import CloudContext
-from opq_cloud.view import demo
-from opq_cloud.view.demo_grid import ISLAND, fill_island, island_measurement
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_streams import PageStream
 from opq_cloud.view.service import View

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from demo_grid import ISLAND, fill_island, island_measurement, put_travelling_sag
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
@@ -21,7 +22,6 @@ from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE, Visitors
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.demo_grid import ISLAND, fill_island, island_measurement, put_travelling_sag
 from opq_cloud.view.guard import ViewGuard
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.public.fuzz import distance_km

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import demo
 import httpx
 import numpy as np
 import pytest
@@ -21,7 +22,6 @@ from opq_cloud.reanalysis_jobs import ReanalysisJob, ReanalysisJobs
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import open_store
 from opq_cloud.store.records.keyed_documents import KeyedDocuments
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE

@@ -10,13 +10,13 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 
+import demo
 import httpx
 import numpy as np
 import pytest
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.rest.answers import RequestLimits, cursor_place, cursor_text, limit_key

@@ -6,11 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+import demo
 import pytest
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.reanalysis_jobs import ReanalysisJobs
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 
 CHECKS = (

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import demo
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
 
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.incidents.index import COLUMNS, IndexedIncident, cell_of
-from opq_cloud.view import demo
 from opq_cloud.view.incident_scatter import HEIGHT, WIDTH, scatter_of
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")

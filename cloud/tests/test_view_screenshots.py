@@ -1,7 +1,7 @@
 """Pictures of View at the widths of a phone and of a desk, in light and dark, to be looked at.
 
 `OPQ_SCREENSHOTS=docs/screenshots .venv/bin/pytest cloud/tests/test_view_screenshots.py` keeps
-them; the README shows `incident-top.png`, the upper part of one. The scene is that of `opq_cloud.view.demo`.
+them; the README shows `incident-top.png`, the upper part of one. The scene is that of `demo.py`.
 """
 
 import os
@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import demo
 import pytest
-
-from opq_cloud.view import demo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

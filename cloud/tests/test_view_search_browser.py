@@ -4,9 +4,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import demo
 import pytest
-
-from opq_cloud.view import demo
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
 PAGE_OPTIONS = {"viewport": {"width": 390, "height": 844}}

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import demo
 import numpy as np
 import pytest
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
-from opq_cloud.view import demo, service
+from opq_cloud.view import service
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.machine_notice import MachineNotice, write_notice
 from opq_cloud.view.words import THIN

@@ -13,13 +13,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import demo
 import pytest
 from account_scene import FormBrowser, add_people
 from waiting import wait_for
 
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
 from opq_cloud.store.records.accounts import AccountSession
-from opq_cloud.view import demo
 from opq_cloud.view.accounts import passwords
 from opq_cloud.view.accounts.forms import AT_ONCE, MAX_WAITING
 from opq_cloud.view.accounts.sign_in import MAX_SESSIONS, SignIn

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import demo
 import pytest
 from account_scene import FormBrowser, app_routes
 from view_states import (
@@ -20,7 +21,6 @@ from view_states import (
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE, Visitor, Visitors

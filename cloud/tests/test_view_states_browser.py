@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import demo
 import pytest
 from account_scene import add_people
 from view_states import FORBIDDEN, NEW, NEW_OWNER, PAGES, PARTS, STALE, FailingStore
 
 from opq_cloud.store import CloudStore
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
 

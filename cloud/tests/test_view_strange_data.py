@@ -5,10 +5,10 @@ import json
 import time
 from urllib.parse import urlsplit
 
+import demo
 import numpy as np
 import pytest
 
-from opq_cloud.view import demo
 from opq_proto.messages import Measurement, Metric, TimeSource, Trigger, Waveform
 
 

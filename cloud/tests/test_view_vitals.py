@@ -19,14 +19,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import demo
 import pytest
 from account_scene import add_people
+from demo_grid import fill_island
 from view_states import PAGES, PARTS
 
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
-from opq_cloud.view.demo_grid import fill_island
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cheap_argon2")]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import demo
 import httpx
 import pytest
 from account_scene import FormBrowser
@@ -12,7 +13,6 @@ from account_scene import FormBrowser
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE

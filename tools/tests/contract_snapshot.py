@@ -325,7 +325,7 @@ def rules_texts(folder: Path) -> dict[str, str]:
 
 def view_texts(folder: Path) -> dict[str, str]:
     """The page's server over a store with one sag."""
-    from opq_cloud.view import demo
+    import demo
 
     scene = demo.Scene(folder / "view")
     demo.fill(scene.store, time.time_ns(), minutes=5)
@@ -561,5 +561,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "gateway" / "tests"))
+    sys.path[:0] = [str(ROOT / "gateway" / "tests"), str(ROOT / "cloud" / "tests")]
     main()

@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import demo
 import httpx
 import numpy as np
 import pytest
 
 from opq_cloud.incident_edits import IncidentEditor
-from opq_cloud.view import demo
 from opq_tools.client import (
     ApiRefusedError,
     AsyncOpqClient,

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import demo
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +17,6 @@ from opq_cloud.export.event_files import event_file
 from opq_cloud.export.records import ExportError
 from opq_cloud.export.selection import event_records
 from opq_cloud.store import open_store
-from opq_cloud.view import demo
 from opq_proto.errors import RecordingError
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.whole_file import FileNotWrittenError, write_whole_file

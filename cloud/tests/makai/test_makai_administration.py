@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import demo
 import pytest
 from account_scene import add_people
 
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import read_secret_file

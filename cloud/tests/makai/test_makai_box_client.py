@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration import box_client
 from opq_cloud.view.administration.addresses import ServiceAddresses

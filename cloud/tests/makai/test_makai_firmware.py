@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import demo
 import pytest
 from account_scene import FormBrowser, add_people
 from flash_under_test import bundle, image
 from updating_box import UpdatingBox
 
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration import firmware_jobs
 from opq_cloud.view.administration.addresses import ServiceAddresses

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import demo
 import pytest
 from account_scene import add_people
 from free_ports import free_endpoint
@@ -15,7 +16,6 @@ from judging_plugins import trigger_zip
 from opq_cloud.mauka.operating.plugin_commands import PluginCommands
 from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.plugin_manager import PluginManager, PluginManagerError
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.plugin_pages import shown_engine

@@ -3,11 +3,11 @@
 import base64
 import time
 
+import demo
 import httpx
 import pytest
 from waiting import wait_for
 
-from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_proto.mauka_pb2 import MaukaMessage

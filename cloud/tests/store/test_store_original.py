@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import demo
 import numpy as np
 import pytest
 import structlog
@@ -17,7 +18,6 @@ from pymongo.database import Database
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.mongo.store import MongoStore
-from opq_cloud.view import demo
 from opq_proto.errors import StoreError
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,

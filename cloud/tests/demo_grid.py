@@ -1,7 +1,7 @@
 """An island of Boxes for the map: places, regions, a day of trends, a sag that crosses the island.
 
-`python -m opq_cloud.view.demo` shows it together with the sag of the default scenario. All of it is made up
-except the coastline. The sag travels at 400 km/s, as slowly as electromechanical waves in a grid.
+All of it is made up except the coastline. The sag travels at 400 km/s, as slowly as electromechanical waves
+in a grid.
 """
 
 import math

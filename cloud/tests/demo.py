@@ -1,16 +1,11 @@
 """A View with data to show: the sag of the default scenario, and three Boxes that go on measuring.
 
-`python -m opq_cloud.view.demo [HOST:PORT]` needs no Box, no broker and no network: it fills a store in a
-temporary folder. Tests and screenshots use the same scene. The per-cycle figures are those published with
-event 9354 (openpowerquality/article2020, dissertation-negrashov): Box 1 falls to 85 % for nine cycles under
-the limit, Box 4 to 93 %; Box 2 is made up.
+It needs no Box, no broker and no network. The per-cycle figures are those published with event 9354
+(openpowerquality/article2020, dissertation-negrashov): Box 1 falls to 85 % for nine cycles under the limit,
+Box 4 to 93 %; Box 2 is made up.
 """
 
-import contextlib
-import itertools
 import math
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +20,6 @@ from opq_cloud.service import CloudContext
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.demo_grid import ISLAND, fill_island, island_measurement
 from opq_cloud.view.service import View
 from opq_cloud.view_settings import ViewSection
 from opq_measure.events.disturbances import find_disturbances
@@ -284,28 +278,3 @@ class Scene:
             self.view.run(self._stop, self._ready)
         except OpqError as error:
             self.failure = error
-
-
-def main() -> None:
-    """Serves the scene until Ctrl-C."""
-    endpoint = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:8888"
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(KeyboardInterrupt):
-        scene = Scene(Path(folder), endpoint)
-        fill_island(scene.store, time.time_ns())
-        fill(scene.store, time.time_ns())
-        with scene:
-            print(f"The scene of a sag: {scene.url} (Ctrl-C ends it)", flush=True)
-            for sequence in itertools.count(1_000_000):
-                if not scene.alive():
-                    break
-                now_ms = time.time_ns() // 1_000_000
-                scene.publish(*(measurement_of(outlet, now_ms, sequence) for outlet in OUTLETS))
-                scene.publish(*(island_measurement(outlet, now_ms, sequence) for outlet in ISLAND))
-                time.sleep(1)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except OpqError as error:
-        sys.exit(str(error))

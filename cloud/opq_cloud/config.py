@@ -26,7 +26,7 @@ from opq_proto.keys import KeyFolder
 
 @section
 class CloudKeysSection:
-    """CURVE keys (contracts.md, "Keys")."""
+    """CURVE keys (docs/reference/contracts.md, "Keys")."""
 
     folder: Annotated[
         Path | None, Field(description="folder with private_keys/ and public_keys/; none: D/curve")
@@ -158,7 +158,8 @@ class CloudConfig:
 
 
 class CloudKeys(KeyFolder):
-    """contracts.md's key tree, with the server's file or the Boxes' folder elsewhere where configured."""
+    """docs/reference/contracts.md's key tree, with the server's file or the Boxes' folder elsewhere where
+    configured."""
 
     def __init__(self, config: CloudKeysSection, data_dir: Path) -> None:
         super().__init__(config.folder or data_dir / "curve")

@@ -1,8 +1,8 @@
 """Settings of the original's Mauka plug-ins as settings of the corresponding analyses. Pure.
 
 Values are used within the limits of our analyses: `compat` stays a separate choice, because the original's
-plug-ins name noise in every quiet hour (opq-interop H.35); settings only for `compat` wait until it is
-chosen. Source of keys and meaning: opq-interop C.4, E.3.
+plug-ins name noise in every quiet hour (docs/reference/opq-interop.md H.35); settings only for `compat` wait
+until it is chosen. Source of keys and meaning: docs/reference/opq-interop.md C.4, E.3.
 """
 
 from collections.abc import Mapping

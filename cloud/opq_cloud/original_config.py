@@ -1,4 +1,5 @@
-"""The original's JSON files, key for key, as parts of our configuration (opq-interop C.1 - C.5).
+"""The original's JSON files, key for key, as parts of our configuration (docs/reference/opq-interop.md C.1 -
+C.5).
 
 An original file is recognised by its keys, the text of an environment variable by its name. Several may be
 given (the original has one per service); a TOML file of ours may be among them. Every key that is

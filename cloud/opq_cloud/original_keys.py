@@ -1,6 +1,6 @@
 """Every key of the original's JSON files: which of ours it sets, or why it has no effect here.
 
-Source: opq-interop C.1 to C.4; "guide" is the published guide of the C++ generation.
+Source: docs/reference/opq-interop.md C.1 to C.4; "guide" is the published guide of the C++ generation.
 """
 
 from collections.abc import Mapping

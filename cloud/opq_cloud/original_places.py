@@ -1,4 +1,5 @@
-"""Where the original's services find their configuration when no file is named (opq-interop part C).
+"""Where the original's services find their configuration when no file is named (docs/reference/opq-interop.md
+part C).
 
 An environment variable holds the whole JSON text and wins over the file of the published guide.
 """

@@ -1,7 +1,7 @@
 """Addresses of the brokers in an original makai.conf, compared with the ports in the brokers' own files.
 
-The makai.config.json that the original ships has the ports of commands and answers swapped (opq-interop
-H.21); its guide sends commands to where Measurements are published (C.3).
+The makai.config.json that the original ships has the ports of commands and answers swapped
+(docs/reference/opq-interop.md H.21); its guide sends commands to where Measurements are published (C.3).
 """
 
 from collections.abc import Iterable, Mapping

@@ -191,7 +191,8 @@ class ServiceRunner:
 
 
 def raise_descriptor_limit() -> None:
-    """Raises the limit of file descriptors to the allowed maximum: one per Box and socket (limits.md, 1)."""
+    """Raises the limit of file descriptors to the allowed maximum: one per Box and socket
+    (docs/reference/limits.md 1)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -17,7 +17,8 @@ from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore
 
 STALE_S = 20.0
-"""The original's health calls a component down after this time without a sign (opq-interop A.11)."""
+"""The original's health calls a component down after this time without a sign (docs/reference/opq-interop.md
+A.11)."""
 RETENTION_S = 60.0
 RETENTION_PAUSE_S = 0.05
 """Pause between two slices of one pass."""
@@ -81,7 +82,7 @@ class ServiceCounters:
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """One component in the original's health contract (opq-interop F.4)."""
+    """One component in the original's health contract (docs/reference/opq-interop.md F.4)."""
 
     name: str
     ok: bool

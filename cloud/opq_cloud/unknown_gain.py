@@ -10,7 +10,8 @@ from opq_proto.messages import Waveform
 from opq_proto.wire import Response, waveform_from_frames
 
 DRAWN_V_PER_LSB = 1 / 152.5
-"""The original's sample configuration (opq-interop G.1); real Boxes differ from it by up to 5 %."""
+"""The original's sample configuration (docs/reference/opq-interop.md G.1); real Boxes differ from it by up to
+5 %."""
 UNKNOWN = "its gain is unknown, so nothing that rests on its volts is judged"
 
 

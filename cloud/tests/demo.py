@@ -257,7 +257,7 @@ class Scene:
         self._measurements.send_multipart(frames)
 
     def announce(self, finding_id: int) -> None:
-        """Announces a finding like Mauka after storing one (opq-interop E.2)."""
+        """Announces a finding like Mauka after storing one (docs/reference/opq-interop.md E.2)."""
         message = mauka_pb2.MaukaMessage(timestamp_ms=time.time_ns() // 1_000_000, source="demo")
         message.laha.gc_update.from_domain = mauka_pb2.INCIDENTS
         message.laha.gc_update.id = finding_id

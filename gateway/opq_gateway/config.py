@@ -279,7 +279,7 @@ class PowerSection:
 
 @configuration.section
 class KeysSection:
-    """CURVE key files (contracts.md, Keys)."""
+    """CURVE key files (docs/reference/contracts.md, Keys)."""
 
     folder: Annotated[
         Path | None, Field(description="folder with private_keys/ and public_keys/; without a value D/curve")

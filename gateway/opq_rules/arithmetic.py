@@ -1,7 +1,7 @@
 """Arithmetic operators of SQL: + - * / % & | ^ and the sign. With a null operand the result is null.
 
 The quotient of two bigints is cut (7/2 = 3); `divide_uncut` is for values that are not declared bigint. A
-bool is not a number, but & | ^ also take two bools. Source: reference/rules.md, D.4.
+bool is not a number, but & | ^ also take two bools. Source: docs/reference/rules.md, D.4.
 """
 
 import math

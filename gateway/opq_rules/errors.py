@@ -1,4 +1,4 @@
-"""Errors of the rule engine, with code, HTTP status and place. Source: reference/rules.md, A.0."""
+"""Errors of the rule engine, with code, HTTP status and place. Source: docs/reference/rules.md, A.0."""
 
 from dataclasses import dataclass
 from typing import Any

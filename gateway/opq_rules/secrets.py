@@ -1,4 +1,4 @@
-"""Hides secrets of sources, sinks and connections. Source: reference/rules.md, A.0."""
+"""Hides secrets of sources, sinks and connections. Source: docs/reference/rules.md, A.0."""
 
 import re
 from typing import Any

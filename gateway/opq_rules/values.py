@@ -2,7 +2,7 @@
 
 A value is None (null and missing alike), bool, int, float, str, bytes, datetime, list or dict. int and float
 are kept apart (7/2 = 3), and a bool is not a number. Any comparison with null is false, arithmetic with null
-is null. Whatever cannot be computed is a RowError of its record. Source: reference/rules.md, D.4.
+is null. Whatever cannot be computed is a RowError of its record. Source: docs/reference/rules.md, D.4.
 """
 
 import operator

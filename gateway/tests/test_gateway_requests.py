@@ -64,7 +64,8 @@ def test_the_asked_span_is_covered_by_whole_cycles_on_the_boxs_grid(tmp_path: Pa
 
 
 def test_without_waiting_the_cycles_end_inside_the_span_as_an_original_box_s(tmp_path: Path) -> None:
-    """opq-interop G.5: windows with start < t < end, both strict; t is a window's end, in ms."""
+    """docs/reference/opq-interop.md G.5: windows with start < t < end, both strict; t is a window's end, in
+    ms."""
     ring = filled(tmp_path, [(0, 20_000)])
     for start_ms, end_ms in ((100, 400), (133, 400), (87, 412), (101, 134), (100, 1000)):
         asked = DataRequest("1", 3, T0_NS + start_ms * 10**6, T0_NS + end_ms * 10**6, inside=True)

@@ -1,4 +1,5 @@
-"""Aggregates of SQL: reference/rules.md, D.5. Removing, joining, restoring give what computing anew gives."""
+"""Aggregates of SQL: docs/reference/rules.md, D.5. Removing, joining, restoring give what computing anew
+gives."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Analytic functions of SQL: reference/rules.md, D.5. Each record's answer, found by hand."""
+"""Analytic functions of SQL: docs/reference/rules.md, D.5. Each record's answer, found by hand."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""PATCH /configs: log and time zone of a service that runs. Source: reference/rules.md, A.1."""
+"""PATCH /configs: log and time zone of a service that runs. Source: docs/reference/rules.md, A.1."""
 
 import os
 import time

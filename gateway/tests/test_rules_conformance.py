@@ -1,6 +1,6 @@
 """What a user of eKuiper expects: statements through `rule try`, REST over a real server.
 
-Source: reference/rules.md, parts A and D.
+Source: docs/reference/rules.md, parts A and D.
 """
 
 import asyncio

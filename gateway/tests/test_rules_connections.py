@@ -1,6 +1,6 @@
 """Connections: where servers are, said once; who uses one, how it changes under rules, how it is tried.
 
-Source: reference/rules.md, A.5 and E.1.
+Source: docs/reference/rules.md, A.5 and E.1.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Operators of SQL: reference/rules.md, D.4. The answers are found by hand."""
+"""Operators of SQL: docs/reference/rules.md, D.4. The answers are found by hand."""
 
 import re
 from typing import Any

@@ -1,4 +1,5 @@
-"""Scalar functions of SQL: reference/rules.md, D.5. The answers are found by hand, digests are published."""
+"""Scalar functions of SQL: docs/reference/rules.md, D.5. The answers are found by hand, digests are
+published."""
 
 import base64
 import math

@@ -1,6 +1,6 @@
 """Imports of whole sets: rehearsed before anything changes, in JSON and YAML, at once or as a task.
 
-Source: reference/rules.md, A.5.
+Source: docs/reference/rules.md, A.5.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What any source may have: a payload within a record, and sampling. Source: reference/rules.md, E.1."""
+"""What any source may have: a payload within a record, and sampling. Source: docs/reference/rules.md, E.1."""
 
 import base64
 import json

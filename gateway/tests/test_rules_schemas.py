@@ -1,6 +1,6 @@
 """Schemas of one's own: given as text or as a descriptor set, used by streams and sinks, replaced under them.
 
-Source: reference/rules.md, A.5, C.1 and E.3.
+Source: docs/reference/rules.md, A.5, C.1 and E.3.
 """
 
 import base64

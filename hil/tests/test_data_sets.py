@@ -28,7 +28,7 @@ CONTRACT = """
     sag swell interruption undervoltage overvoltage impulsive_transient oscillatory_transient
     periodic_notching harmonics interharmonics flicker frequency_deviation phase_jump dc_offset noise
     rapid_voltage_change mains_signalling
-""".split()  # noqa: SIM905 - contracts.md's list as it is
+""".split()  # noqa: SIM905 - docs/reference/contracts.md's list as it is
 MINUTES_LONG = ("undervoltage", "overvoltage")
 QUICK = tuple(kind for kind in ALL_CLASSES if kind not in MINUTES_LONG)
 DIGEST = "efda65e7db2d1e9b1c8beed105c6317b17bd4f1be814a7c84f6864c810490194"

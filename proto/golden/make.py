@@ -59,7 +59,10 @@ def files() -> dict[str, str]:
     made |= {f"dsp/{name}.txt": dsp_case(name) for name in SIGNALS}
     made |= {f"image/{name}.txt": text for name, text in image_cases().items()}
     for name, (message, what, fields, wire) in protobuf_cases().items():
-        source = "field numbers: opq-interop part B and contracts.md; wire form: protobuf.dev encoding"
+        source = (
+            "field numbers: docs/reference/opq-interop.md part B and docs/reference/contracts.md; "
+            "wire form: protobuf.dev encoding"
+        )
         case = {"message": message, "what": what, "source": source, "tolerance": 0, "fields": fields}
         made[f"protobuf/{name}.json"] = json.dumps(case | {"wire_hex": wire.hex()}, indent=1) + "\n"
     return made

@@ -1,4 +1,5 @@
-"""CommandClient: sends commands to the acquisition broker, and reads the answers (opq-interop A.6)."""
+"""CommandClient: sends commands to the acquisition broker, and reads the answers
+(docs/reference/opq-interop.md A.6)."""
 
 import time
 import uuid

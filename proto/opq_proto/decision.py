@@ -6,7 +6,8 @@ from opq_proto.messages import Measurement
 
 NS_PER_MS = 1_000_000
 ORIGINAL_WINDOW_MS = 1000
-"""60 windows of a nominal 60 Hz cycle: an original Box sends only their end (opq-interop A.3, G.1)."""
+"""60 windows of a nominal 60 Hz cycle: an original Box sends only their end (docs/reference/opq-interop.md
+A.3, G.1)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Urms(1/2) of a Box during a dip or swell: requested by a plug-in command, answered in one message.
 
-The original does not have this (contracts.md, fields from 1000 on): an original Box answers the command with
-ok and no data, and no original client sends it.
+The original does not have this (docs/reference/contracts.md, fields from 1000 on): an original Box answers
+the command with ok and no data, and no original client sends it.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,9 @@
 """CURVE key files in ZPL form, as pyzmq, libzmq and the original's tools write and read them.
 
 The reader takes the first `public-key = "..."` and `secret-key = "..."` (white space on both sides of `=`)
-and ignores the rest (opq-interop F.1). Private files have mode 0600 from their first byte on; every file is
-written under another name and then renamed. Nothing here logs, and no error text contains a key.
+and ignores the rest (docs/reference/opq-interop.md F.1). Private files have mode 0600 from their first byte
+on; every file is written under another name and then renamed. Nothing here logs, and no error text contains a
+key.
 """
 
 import os
@@ -193,7 +194,8 @@ def _write(path: Path, data: bytes, mode: int, replace: bool) -> bool:
 
 
 class KeyFolder:
-    """The tree of key files under `root` (contracts.md, Keys): `D/curve` with its two folders."""
+    """The tree of key files under `root` (docs/reference/contracts.md, Keys): `D/curve` with its two
+    folders."""
 
     owner = "Box"
     """The owner of a key, other than the server, in error texts."""

@@ -2,7 +2,7 @@
 
 A message itself shows whether it is LEG: a TriggerMessage has floats where a Measurement has a map, a
 RequestEventMessage a double where a Command has a text, an answer no part of a Response's one-of. Unreadable
-bytes raise FrameError and nothing else. Source: opq-interop A.3 to A.5, B.3.
+bytes raise FrameError and nothing else. Source: docs/reference/opq-interop.md A.3 to A.5, B.3.
 """
 
 from collections.abc import Sequence

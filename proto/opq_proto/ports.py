@@ -1,6 +1,6 @@
 """Default port numbers, by service and duty; `--port-offset K` adds K to every one of them.
 
-Source: the original services (9880 to 10001, 8080, 8151, 8888, 8911) and contracts.md, Health.
+Source: the original services (9880 to 10001, 8080, 8151, 8888, 8911) and docs/reference/contracts.md, Health.
 """
 
 from types import MappingProxyType

@@ -54,7 +54,8 @@ __all__ = [
 ]
 
 ACK_PLUGIN = "opq-ack"
-"""Reports which sequences are stored (contracts.md, Acknowledgement); a Box does not answer it."""
+"""Reports which sequences are stored (docs/reference/contracts.md, Acknowledgement); a Box does not answer
+it."""
 CLAIM_PLUGIN = "opq-claim"
 """Uses a code that the Box's gateway shows; the answer is `claim_accepted` only where the code is right."""
 _LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
@@ -66,7 +67,8 @@ it a part of that one event."""
 
 
 def topic(box_id: str) -> bytes:
-    """First frame of a measurement: the id as decimal, zero padded to 4 (opq-interop A.3)."""
+    """First frame of a measurement: the id as decimal, zero padded to 4 (docs/reference/opq-interop.md
+    A.3)."""
     return b"%04d" % box_number(box_id)
 
 

@@ -1,8 +1,8 @@
 """Waveforms on the wire: a Response header, then Cycles of 200 samples, one per frame.
 
 Cycles of this project have the number of their first sample, so that a gap is found and named. Those of an
-original Box have only the time when each was read, and are taken as contiguous. Source: opq-interop A.5, B.1;
-contracts.md.
+original Box have only the time when each was read, and are taken as contiguous. Source:
+docs/reference/opq-interop.md A.5, B.1; docs/reference/contracts.md.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from opq_proto.packed_counts import packed_rows, varint
 CYCLE_SAMPLES = 200
 """A Cycle has 200 samples at 50 Hz too."""
 ORIGINAL_RATE_MILLIHZ = 12_000_000
-"""An original Box samples at 12 kS/s (opq-interop G.3) and does not say so."""
+"""An original Box samples at 12 kS/s (docs/reference/opq-interop.md G.3) and does not say so."""
 
 NOT_SAMPLED_YET = "not sampled yet when the answer was due"
 REQUEST_TOO_LONG = "the request is longer than one answer may be"

@@ -1,4 +1,4 @@
-"""Verdicts by the curves as contracts.md draws them: a point on a line counts as inside."""
+"""Verdicts by the curves as docs/reference/contracts.md draws them: a point on a line counts as inside."""
 
 import math
 

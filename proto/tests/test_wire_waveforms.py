@@ -150,7 +150,7 @@ def test_packed_is_what_we_write() -> None:
 
 
 def test_a_sine_has_the_size_that_the_reference_measured() -> None:
-    """opq-interop B: a 200-sample sine cycle of amplitude 23520 is 1251 bytes packed."""
+    """docs/reference/opq-interop.md B: a 200-sample sine cycle of amplitude 23520 is 1251 bytes packed."""
     counts = np.round(23520 * np.sin(2 * np.pi * np.arange(200) / 200))
     assert len(pb.Cycle(datapoints=counts.astype(int).tolist()).SerializeToString()) == pytest.approx(
         1251, abs=10

@@ -31,7 +31,7 @@ ORIGINAL_BOX = {
     "windows_per_measurement": "measurement_cycles",
     "windows_in_storage_buffer": "ring_hours",
 }
-"""Keys of the original's triggering.json / opqbox_config.json (opq-interop G.1) -> ours."""
+"""Keys of the original's triggering.json / opqbox_config.json (docs/reference/opq-interop.md G.1) -> ours."""
 ELSEWHERE = {
     "calibration": "counts per volt; here each Box reports its gain: opq-tools calibrate",
     "device_path": "a kernel device of the original's SPI line; here box.port, a serial port",

@@ -1,4 +1,5 @@
-"""`opq-tools inject`: publishes messages on the bus of a running Mauka (opq-interop E.5)."""
+"""`opq-tools inject`: publishes messages on the bus of a running Mauka (docs/reference/opq-interop.md
+E.5)."""
 
 from contextlib import closing
 from pathlib import Path

@@ -7,7 +7,7 @@ import click
 from opq_proto.keys import KeyFolder
 
 MAX_BOX_ID = 2**31 - 1
-"""`Command.box_id` is an int32 (opq-interop B.1)."""
+"""`Command.box_id` is an int32 (docs/reference/opq-interop.md B.1)."""
 MAX_BOXES = 100_000
 DIGITS = 99
 """Of longer numbers only the beginning is read: Python refuses to convert thousands of digits."""

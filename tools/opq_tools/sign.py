@@ -1,8 +1,8 @@
 """`opq-tools sign` and `verify`: Ed25519 signatures within firmware, and detached ones for any file and key.
 
 A detached signature has the original's form: FILE.sig is base64 in lines of 64 columns. RSA, EC and DSA keys
-sign as `openssl dgst -sha256 -sign KEY` does (opq-interop F.2); Ed25519 keys sign the file itself (RFC 8032),
-as `openssl pkeyutl -sign -rawin` does. Either program verifies signatures of the other.
+sign as `openssl dgst -sha256 -sign KEY` does (docs/reference/opq-interop.md F.2); Ed25519 keys sign the file
+itself (RFC 8032), as `openssl pkeyutl -sign -rawin` does. Either program verifies signatures of the other.
 """
 
 import base64

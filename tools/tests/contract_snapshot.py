@@ -436,7 +436,7 @@ def _message(message: Any) -> Iterator[str]:
 
 
 def command_answers(folder: Path) -> str:
-    """Keys of the documents that contracts.md promises and that need no running system."""
+    """Keys of the documents that docs/reference/contracts.md promises and that need no running system."""
     import numpy as np
 
     lines = []

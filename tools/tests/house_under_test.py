@@ -116,7 +116,7 @@ def run_up(data_dir: Path, *arguments: str, timeout_s: float = 300.0) -> subproc
 
 
 def incident_document(text: str) -> dict[str, Any]:
-    """The document of `--until-incident --json`, held against contracts.md."""
+    """The document of `--until-incident --json`, held against docs/reference/contracts.md."""
     found: dict[str, Any] = json.loads(text)
     assert set(found) >= {"incident", "event_ids", "boxes", "latency_ms", "view_url"}
     assert set(found["incident"]) >= {"id", "class", "box_ids", "start_ms", "end_ms", "residual_percent"}

@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,3 +161,60 @@ def test_each_link_of_a_page_leads_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in headings(target)):
             wrong.append(link)
     assert not wrong
+
+
+MENTION = re.compile(r"(?<![\w/.:*{}\"-])((?:\.\./)*[\w-]+(?:/[\w.-]+)*\.md)\b")
+"""A document named in a text; a name alone in quotes is a part of a path that a program puts together."""
+SECTION = re.compile(r"docs/reference/(opq-interop|rules)\.md,? (?:parts? )?([A-H](?:\.\d+)?)")
+SOURCES = {".py", ".md", ".c", ".h", ".txt", ".json", ".toml", ".sh", ".proto", ".yml", ".service"}
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Each text of the repository that a person writes, with its place."""
+    listed = subprocess.run(["git", "ls-files", "-z"], check=False, cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a clone: git does not list the files")
+    for name in listed.stdout.split("\0"):
+        path = ROOT / name
+        if path.suffix in SOURCES and "static" not in path.parts and path.is_file():
+            yield path, path.read_text(encoding="utf-8")
+
+
+def absent_mentions(path: Path, text: str) -> list[str]:
+    """Documents that `text` names and that are neither beside `path` nor beside a folder above it."""
+    above = [folder for folder in path.parents if folder.is_relative_to(ROOT)]
+    return [name for name in MENTION.findall(text) if not any((folder / name).exists() for folder in above)]
+
+
+def test_each_document_that_code_or_a_page_names_exists() -> None:
+    absent = [
+        f"{path.relative_to(ROOT)}: {name}" for path, text in texts() for name in absent_mentions(path, text)
+    ]
+    assert not absent, "\n".join(absent)
+
+
+def test_a_document_that_does_not_exist_is_found() -> None:
+    names = [f"{stem}.md" for stem in ("docs/none", "README", "docs/api")]
+    assert absent_mentions(ROOT / "cloud" / "x.py", ", ".join(names)) == names[:1]
+
+
+def sections(page: Path) -> set[str]:
+    """`A`, `A.6` of headings and of bold beginnings of paragraphs, `H.3` of the items under `H`."""
+    found, letter = set(), ""
+    for line in page.read_text(encoding="utf-8").splitlines():
+        heading = re.match(r"(?:#+ |\*\*)([A-H])(?:\.(\d+))?[ .]", line)
+        item = re.match(r"(\d+)\. ", line)
+        if heading:
+            letter = heading[1]
+            found.add(letter if heading[2] is None else f"{letter}.{heading[2]}")
+        elif item:
+            found.add(f"{letter}.{item[1]}")
+    return found
+
+
+def test_each_section_of_the_reference_that_code_cites_exists() -> None:
+    known = {name: sections(ROOT / "docs" / "reference" / f"{name}.md") for name in ("opq-interop", "rules")}
+    cited = [(path, *found) for path, text in texts() for found in SECTION.findall(" ".join(text.split()))]
+    absent = [f"{path.relative_to(ROOT)}: {name} {at}" for path, name, at in cited if at not in known[name]]
+    assert len(cited) > 100
+    assert not absent, "\n".join(absent)

@@ -1,7 +1,7 @@
 """Programs that know the original's messages and nothing of ours, against a whole running house.
 
-The descriptors are built here from opq-interop B.1, without one field of ours: what our services
-add must stay out of the way of whoever was compiled against the original's .proto.
+The descriptors are built here from docs/reference/opq-interop.md B.1, without one field of ours: what our
+services add must stay out of the way of whoever was compiled against the original's .proto.
 """
 
 import os

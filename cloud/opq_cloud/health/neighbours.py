@@ -1,7 +1,8 @@
 """How services in other processes are, read from their health addresses.
 
 All are asked at once, so that a slow one delays nobody; a component whose time stamp is old is
-down. Both differ from the original (opq-interop H.38); its other rules are kept: 2 s, 20 s (A.11).
+down. Both differ from the original (docs/reference/opq-interop.md H.38); its other rules are kept: 2 s, 20 s
+(A.11).
 """
 
 import json

@@ -1,7 +1,8 @@
 """Health over HTTP: `/` in the original's contract, `/status` as its Mauka, `/metrics` (Prometheus text),
 `/connections`: Box -> connections with its key, of the brokers in this process, and those of no Box.
 
-Metrics are named `opq_<counter>[_total]`. Source: opq-interop F.4; contracts.md, Health.
+Metrics are named `opq_<counter>[_total]`. Source: docs/reference/opq-interop.md F.4;
+docs/reference/contracts.md, Health.
 """
 
 import json

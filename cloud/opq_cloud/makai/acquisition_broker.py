@@ -71,7 +71,7 @@ class PendingCommands:
     """Commands that wait for an answer: sequence number -> identity and Box.
 
     At most `limit` wait, each for `keep_s`. Times are monotonic seconds, passed in. The original's map never
-    expires (opq-interop H.6).
+    expires (docs/reference/opq-interop.md H.6).
     """
 
     def __init__(self, limit: int, keep_s: float) -> None:
@@ -299,7 +299,7 @@ class AcquisitionBroker:
                 self.counters.add("commands_not_for_leg", label=box_id)
             return
         command.seq = next(self._numbers)
-        # an acknowledgement is not answered (contracts.md), so it does not wait
+        # an acknowledgement is not answered (docs/reference/contracts.md), so it does not wait
         if kind != "send_command_to_plugin" or command.send_command_to_plugin.plugin_name != ACK_PLUGIN:
             self._pending.add_command(command.seq, command.identity, box_id, time.monotonic())
         address = box_id.encode("ascii") + (ID_END if box_id in self._ended else b"")

@@ -1,11 +1,11 @@
 """The bus: what any plug-in publishes on 9882 goes to every subscriber of 9883, unchanged.
 
 `BusBroker` passes messages on. `EventBridge` publishes `MakaiEvent` for each event that is finished
-(port 10000; opq-interop A.7: two frames, instance and event id as decimal ASCII). `inject` publishes a
-message, or a stored event again, into a running Mauka; that is harmless, because findings and incidents are
-stored once (opq-interop E.5, H.32). Its publishers know whether anybody has subscribed: XPUB is PUB on the
-wire, reports subscriptions and, with XPUB_NODROP, a subscriber that is full. So nothing is dropped without a
-counter moving (limits.md section 1).
+(port 10000; docs/reference/opq-interop.md A.7: two frames, instance and event id as decimal ASCII). `inject`
+publishes a message, or a stored event again, into a running Mauka; that is harmless, because findings and
+incidents are stored once (docs/reference/opq-interop.md E.5, H.32). Its publishers know whether anybody has
+subscribed: XPUB is PUB on the wire, reports subscriptions and, with XPUB_NODROP, a subscriber that is full.
+So nothing is dropped without a counter moving (docs/reference/limits.md 1).
 """
 
 import threading
@@ -170,8 +170,8 @@ INJECT_HWM = 100_000
 class BusBroker:
     """Passes every message of two frames on.
 
-    A message that is not two frames would end an original plug-in's loop (opq-interop A.9), so it
-    is counted and not passed on; everything else passes byte for byte.
+    A message that is not two frames would end an original plug-in's loop (docs/reference/opq-interop.md A.9),
+    so it is counted and not passed on; everything else passes byte for byte.
 
     Counters: `received`, `malformed`, and those of `Publisher` for the messages passed on.
     """

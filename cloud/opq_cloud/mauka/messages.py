@@ -1,7 +1,7 @@
 """The messages of Mauka's bus: topics, frames and the few messages that we make.
 
 A bus message is two frames, the topic (UTF-8) and a serialized `MaukaMessage`; a control
-message is a plug-in's name and the literal `EXIT`. Source: opq-interop A.9, B.2, E.1.
+message is a plug-in's name and the literal `EXIT`. Source: docs/reference/opq-interop.md A.9, B.2, E.1.
 """
 
 import json
@@ -61,7 +61,8 @@ def gc_update(domain: GcDomain, item_id: int, source: str) -> MaukaMessage:
 def heartbeat(
     source: str, state: str, last_received_ms: int, handled: int, status: Mapping[str, object]
 ) -> MaukaMessage:
-    """Makes a sign of life: `status` becomes the JSON of opq-interop E.2, `state` is IDLE or BUSY."""
+    """Makes a sign of life: `status` becomes the JSON of docs/reference/opq-interop.md E.2, `state` is IDLE
+    or BUSY."""
     message = new_message(source)
     message.heartbeat.last_received_timestamp_ms = last_received_ms
     message.heartbeat.on_message_count = handled & LARGEST_ID

@@ -11,7 +11,7 @@
 
     run_plugin(Mine, {})
 
-`config` has the original's flat keys (opq-interop C.4), each with its default. One loop
+`config` has the original's flat keys (docs/reference/opq-interop.md C.4), each with its default. One loop
 handles messages; a second thread sends heartbeats, but only while that loop runs, and reports
 how long the current message has taken: a plug-in that crashed or hangs does not look healthy.
 """
@@ -43,7 +43,7 @@ SUB_KEY = "zmq.mauka.plugin.sub.interface"
 HEARTBEAT_KEY = "plugins.base.heartbeatIntervalS"
 HWM_KEY = "plugins.base.hwm"
 PluginConfig = Mapping[str, Any]
-"""The original's flat keys (opq-interop C.4)."""
+"""The original's flat keys (docs/reference/opq-interop.md C.4)."""
 DEFAULTS: PluginConfig = {
     PUB_KEY: MaukaSection().bus_sub_endpoint,
     SUB_KEY: MaukaSection().bus_pub_endpoint,
@@ -52,7 +52,8 @@ DEFAULTS: PluginConfig = {
 }
 
 MESSAGES_PER_TURN = 100
-FIRST_HEARTBEAT_S = 1.0  # the original's 5 s (opq-interop A.11) only keep `/status` empty for longer
+FIRST_HEARTBEAT_S = 1.0
+"""The original's 5 s (docs/reference/opq-interop.md A.11) only keep `/status` empty for longer."""
 WAIT_SUBSCRIBED_S = 1.0
 JOIN_POLL_MS = 10
 IDLE, BUSY, STOPPED, CRASHED = "IDLE", "BUSY", "STOPPED", "CRASHED"
@@ -172,7 +173,8 @@ class MaukaPlugin:
         self._errors[what] = f"{what}: {type(error).__name__}: {error}"
 
     def status(self) -> dict[str, object]:
-        """Returns the heartbeat's JSON: the original's four keys (opq-interop E.2), then ours."""
+        """Returns the heartbeat's JSON: the original's four keys (docs/reference/opq-interop.md E.2), then
+        ours."""
         total = self.counters.total
         busy_since_s = self._busy_since_s
         return {

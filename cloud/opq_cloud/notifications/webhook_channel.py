@@ -1,4 +1,4 @@
-"""Webhooks: a signed POST per notification (contracts.md).
+"""Webhooks: a signed POST per notification (docs/reference/contracts.md).
 
     Opq-Signature: t=<Unix s>,v1=<hexadecimal HMAC-SHA256 of "t.body" with the rule's secret>
 
@@ -41,7 +41,8 @@ def signature(secret: str, at_s: int, body: bytes) -> str:
 
 
 def webhook_body(entry: NotificationEntry, sent_ms: int, url: str) -> bytes:
-    """Returns the body (contracts.md, Webhook); other kinds have `health`, `row` or no `incident`."""
+    """Returns the body (docs/reference/contracts.md, Webhook); other kinds have `health`, `row` or no
+    `incident`."""
     fixed = {"version": 1, "id": entry.entry_id, "sent_ms": sent_ms, "kind": entry.kind}
     return json.dumps({**fixed, **json.loads(entry.content), "url": url}).encode()
 

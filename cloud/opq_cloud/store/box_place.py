@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 
 DEFAULT_GRID = "1"
-"""The grid of a Box for which none is set (contracts.md, Findings and incidents)."""
+"""The grid of a Box for which none is set (docs/reference/contracts.md, Findings and incidents)."""
 _PHASES = {"a": "a1r", "b": "b2s", "c": "c3t"}
 """Names in use: a, A, L1, 1, R; IEC 60445 has L1, L2, L3."""
 

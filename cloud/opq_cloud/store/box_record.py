@@ -28,14 +28,15 @@ class BoxRecord:
     feeder: str | None = None
     phase: str | None = None
     grid: str | None = None
-    """Boxes of one grid have one frequency; unknown is grid "1" (contracts.md, Findings and incidents)."""
+    """Boxes of one grid have one frequency; unknown is grid "1" (docs/reference/contracts.md, Findings and
+    incidents)."""
     public_key: str | None = None
     """Z85; the original makes its allow-list from it."""
     location_start_time_ms: int | None = None
     location_archive: tuple[tuple[str, int | None], ...] = ()
     """Former locations: (location, beginning in ms); where it is put empty, the stored value stays."""
     gateway_id: int | None = None
-    """Number of the gateway that sends its Measurements (contracts.md, field 1013)."""
+    """Number of the gateway that sends its Measurements (docs/reference/contracts.md, field 1013)."""
     retired_ms: int | None = None
     """When it was taken out of service for good; where it is put as 0, the Box is in service again."""
 

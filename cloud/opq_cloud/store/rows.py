@@ -18,7 +18,7 @@ from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 METRIC_FIELDS = {"rms": "voltage", "f": "frequency", "thd": "thd", "trans": "transient"}
-"""Wire key -> field of the original's documents (opq-interop, D.1 and D.2)."""
+"""Wire key -> field of the original's documents (docs/reference/opq-interop.md, D.1 and D.2)."""
 METRIC_ORDER = [METRIC_NAMES.index(name) for name in METRIC_FIELDS]
 """A batch's columns for the metrics, in the order of METRIC_FIELDS."""
 

@@ -1,9 +1,9 @@
 """The interface to the cloud's database, in the project's own nouns.
 
 It has two implementations, `EmbeddedStore` (SQLite, the default) and `MongoStore` (the original's
-collections and fields, opq-interop part D); one contract suite tests both. Writes that can be repeated are
-idempotent; the method's docstring names the natural key. Methods may be called from any thread.
-All raise `StoreError` with one clear line where the database fails or the request is impossible.
+collections and fields, docs/reference/opq-interop.md part D); one contract suite tests both. Writes that can
+be repeated are idempotent; the method's docstring names the natural key. Methods may be called from any
+thread. All raise `StoreError` with one clear line where the database fails or the request is impossible.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ QUERY_ROWS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Ttls:
-    """How long data is kept: seconds from storing to `expire_at` (opq-interop D.7)."""
+    """How long data is kept: seconds from storing to `expire_at` (docs/reference/opq-interop.md D.7)."""
 
     measurements: int = 86_400
     trends: int | None = None
@@ -374,7 +374,7 @@ class CloudStore(ShownStore, JoinStore, Protocol):
     def forget_author(self, account_id: str) -> None:
         """Removes an account's name from its notes (`NO_AUTHOR`); the notes stay."""
 
-    # Makai's own (opq-interop, D.7)
+    # Makai's own (docs/reference/opq-interop.md, D.7)
     def identity(self) -> str:
         """Returns the store's permanent name, 16 hex digits, drawn at the first call; a copy has it too."""
 

@@ -1,8 +1,9 @@
 """Joins two answers of one Box: parts that come in any order become one waveform.
 
 A Box of this project numbers its samples, which gives the parts their places. An original Box does not: its
-answers are whole windows of 200 samples from one buffer (opq-interop G.5). A part's place is where both have
-the same samples; its time stamp only tells near which window to search. Pure: no database, no clock.
+answers are whole windows of 200 samples from one buffer (docs/reference/opq-interop.md G.5). A part's place
+is where both have the same samples; its time stamp only tells near which window to search. Pure: no database,
+no clock.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """The JSON API for the pages' scripts and anyone else.
 
-Keys are those of contracts.md where it has them; unknown is null; positions are milliseconds from `origin_ns`
-(by default the waveform's start), because a browser's numbers cannot hold an int64.
+Keys are those of docs/reference/contracts.md where it has them; unknown is null; positions are milliseconds
+from `origin_ns` (by default the waveform's start), because a browser's numbers cannot hold an int64.
 """
 
 from dataclasses import asdict

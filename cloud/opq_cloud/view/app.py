@@ -1,6 +1,6 @@
 """The web application: routes, static files, `/health`, `/metrics`, error pages in plain words.
 
-`/health` follows the original's contract (opq-interop F.4), `/metrics` is Prometheus text.
+`/health` follows the original's contract (docs/reference/opq-interop.md F.4), `/metrics` is Prometheus text.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -45,7 +45,7 @@ CLASS_PHRASES = {
     "unbalance": "unbalance",
     "outage": "outage",
 }
-"""The classes of contracts.md, `analyze`, as within a sentence."""
+"""The classes of docs/reference/contracts.md, `analyze`, as within a sentence."""
 DOWNWARD = frozenset({"sag", "interruption", "undervoltage"})
 UPWARD = frozenset({"swell", "overvoltage"})
 

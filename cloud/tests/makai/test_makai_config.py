@@ -12,7 +12,7 @@ from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
 from opq_cloud.original_config import read_config
 from opq_proto.errors import ConfigError
 
-# opq-interop C.1 - C.3
+# docs/reference/opq-interop.md C.1 - C.3
 TRIGGERING = {
     "server_cert": "/etc/opq/curve/private_keys/opqserver_secret",
     "interface": "tcp://*:9880",
@@ -116,7 +116,7 @@ def test_the_originals_health_file_names_whom_to_ask(tmp_path: Path) -> None:
 def test_the_originals_mauka_file_is_read_with_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = {  # opq-interop C.4
+    original = {  # docs/reference/opq-interop.md C.4
         "mauka.debug": True,
         "zmq.event.interface": "tcp://makai:10000",
         "zmq.mauka.broker.pub.interface": "tcp://*:9883",

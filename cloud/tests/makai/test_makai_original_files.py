@@ -26,7 +26,7 @@ from opq_proto.errors import ConfigError, StoreError
 from opq_proto.keys import KeyFolder
 from opq_tools.config import command as config_command
 
-# opq-interop C.1 to C.3
+# docs/reference/opq-interop.md C.1 to C.3
 BROKER = {"interface": "tcp://*:9880", "backend": "tcp://*:9881", "metric_update_sec": 10}
 MAKAI = {
     "zmq_trigger_endpoint": "tcp://localhost:9881",

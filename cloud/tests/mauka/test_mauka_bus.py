@@ -67,7 +67,7 @@ def test_one_full_peer_makes_a_counter_move_by_each_message_it_misses(stuck):
     reader.bind(endpoint)
     out.connect(endpoint)
     while not out.wait_subscribed(0.05):
-        reader.poll(10)  # a bound SUB subscribes when its thread enters it (limits.md section 1)
+        reader.poll(10)  # a bound SUB subscribes when its thread enters it (docs/reference/limits.md 1)
     sent = sum(out.send([b"t", LARGE]) for _ in range(200))
     assert sent < 100
     assert counters.total("published") == sent

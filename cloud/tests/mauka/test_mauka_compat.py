@@ -1,4 +1,5 @@
-"""The original's plug-ins: findings with `compat`, by the text of opq-interop E.3, and limits by request."""
+"""The original's plug-ins: findings with `compat`, by the text of docs/reference/opq-interop.md E.3, and
+limits by request."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,7 +166,7 @@ def ringing(hz: float, peak_v: float = 60.0) -> FloatArray:
 
 
 def test_a_transient_has_the_originals_faults() -> None:
-    """opq-interop H.47, measured there by running the original's own functions."""
+    """docs/reference/opq-interop.md H.47, measured there by running the original's own functions."""
     spike = steady()
     spike[CREST] += 100.0
     assert findings("transient", spike) == ()

@@ -21,7 +21,7 @@ CONFIG = MakaiConfig(
     TriggeringLimits(50.0, 230.0, 0.4, 0.6, 5.0, 6.0, 4.0),
     {"1001": TriggeringLimits(60.0, 120.0, 0.5, 0.5, 10.0, 10.0, 8.0)},
 )
-# opq-interop D.7, with the figures of its test fixture
+# docs/reference/opq-interop.md D.7, with the figures of its test fixture
 ORIGINAL: dict[str, Any] = {
     "triggering": {
         "default_ref_f": 60, "default_ref_v": 120,

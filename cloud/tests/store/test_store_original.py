@@ -36,7 +36,7 @@ SAMPLES = np.arange(-600, 600, dtype=np.int16)
 
 @pytest.fixture
 def db(mongo_uri: str) -> Iterator[Database[dict[str, Any]]]:
-    """As Makai, Mauka and their set-up scripts left it (opq-interop, part D)."""
+    """As Makai, Mauka and their set-up scripts left it (docs/reference/opq-interop.md, part D)."""
     with MongoClient[dict[str, Any]](mongo_uri) as client:
         db = client.get_default_database()
         db.laha_config.insert_one(

@@ -1,6 +1,6 @@
 """Mauka beside an original event service: announced first, stored later, Boxes joined without a word.
 
-The stand-in writes the original's documents (opq-interop D.3 to D.5) with pymongo alone.
+The stand-in writes the original's documents (docs/reference/opq-interop.md D.3 to D.5) with pymongo alone.
 """
 
 import threading

@@ -30,7 +30,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "end_timestamp_ms": T_MS + 60.5, "classifications": ["VOLTAGE_SAG"],
     },
 }  # fmt: skip
-"""Documents as the original leaves them (opq-interop, part D), with the keys that are read."""
+"""Documents as the original leaves them (docs/reference/opq-interop.md, part D), with the keys that are
+read."""
 BROKEN: dict[str, list[dict[str, Any]]] = {
     "opq_boxes": [{"name": "no id"}, {"box_id": "2", "location_archive": 7}],
     "measurements": [

@@ -7,7 +7,7 @@
 #define WORD(key, standard, words) {key, OPQ_SETTING_WORD, standard, 0, 0, words}
 
 const opq_setting_t opq_setting_table[] = {
-    INTEGER("box_id", "0", 0, 2147483647),  // 0: not set; Command.box_id is an int32 (opq-interop B.1)
+    INTEGER("box_id", "0", 0, 2147483647),  // 0: not set; Command.box_id is an int32 (docs/reference/opq-interop.md B.1)
     NUMBER("nominal_v", "120", 1, 1000000),
     NUMBER("nominal_hz", "60", 45, 65),         // limits of dsp (dsp/features.c): 42.5 to 69 Hz are measured
     NUMBER("gain", "1", 0.5, 2),                // on the board's v_per_lsb; by `opq-tools calibrate`

@@ -325,7 +325,8 @@ IF_INET6 = Path("/proc/net/if_inet6")
 
 
 def addresses() -> str:
-    """Every interface address, each followed by a newline: `a.b.c.d:0`, `[v6]:0` (opq-interop B.1)."""
+    """Every interface address, each followed by a newline: `a.b.c.d:0`, `[v6]:0`
+    (docs/reference/opq-interop.md B.1)."""
     return "".join(f"{address}\n" for address in [*_ipv4(), *_ipv6()])
 
 

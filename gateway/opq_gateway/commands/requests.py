@@ -86,8 +86,8 @@ class DataRequest:
     shortened: bool = False
     """Whether the requested end was later than `end_ns`."""
     inside: bool = False
-    """Whether only Cycles that end inside the span are wanted, as an original Box answers (opq-interop
-    G.5)."""
+    """Whether only Cycles that end inside the span are wanted, as an original Box answers
+    (docs/reference/opq-interop.md G.5)."""
     place: AxisPlace | None = None
     """The axis of the span's times; None: the one that is meant."""
     stamp: tuple[int, int] | None = None

@@ -56,7 +56,7 @@ PREFIX = "edge_"
 
 @dataclass(frozen=True, slots=True)
 class EdgeFinding:
-    """A finding; `kind` is a class of contracts.md, samples are on the Box's axis."""
+    """A finding; `kind` is a class of docs/reference/contracts.md, samples are on the Box's axis."""
 
     kind: str
     start_sample: float

@@ -62,7 +62,7 @@ HURRIED_NS = 1_000_000_000
 """Nine minutes at HURRIED_SLEW; a clock that is further off was never set."""
 SHARED_ERROR_NS = 5_000_000
 """Most that the bound of a Box's arrivals and the remaining slew may add up to. With half of DELAY_NS two
-such Boxes are at most 20 ms apart (contracts.md, clock_id)."""
+such Boxes are at most 20 ms apart (docs/reference/contracts.md, clock_id)."""
 KEPT_NS = GO_ON_NS / CRYSTAL
 """Nearly three hours: for this long the ring's time, counted on in samples, is right to GO_ON_NS."""
 

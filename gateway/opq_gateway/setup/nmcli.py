@@ -17,7 +17,8 @@ from opq_gateway.setup.networks import Device, Network, Secret, devices_of, fiel
 from opq_proto.errors import OpqError
 
 ADDRESS = "10.42.0.1"
-"""The original's address of a Box's access point (opq-interop F.6), and NetworkManager's own default."""
+"""The original's address of a Box's access point (docs/reference/opq-interop.md F.6), and NetworkManager's
+own default."""
 ACCESS_POINT = "opq access point"
 """Name of the access point's profile."""
 TURN_S = 0.1

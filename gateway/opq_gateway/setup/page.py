@@ -1,4 +1,4 @@
-"""The set-up page: Wi-Fi and Boxes over HTTP, with the original's routes (opq-interop F.6).
+"""The set-up page: Wi-Fi and Boxes over HTTP, with the original's routes (docs/reference/opq-interop.md F.6).
 
     GET  /            the page: one file, nothing from elsewhere
     GET  /box_config  {"box_config": {...}}; ?box=ID for another Box than the first

@@ -1,7 +1,7 @@
 """Saved: the few settings that the set-up page may change, stored with the data and applied over the file.
 
 gateway.toml stays as its author wrote it. D/gateway/setup.json holds what was set on the page, in the
-original's names (opq-interop G.1); it takes effect at the next start.
+original's names (docs/reference/opq-interop.md G.1); it takes effect at the next start.
 """
 
 import json

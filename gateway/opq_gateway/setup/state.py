@@ -94,7 +94,7 @@ class SetupState:
         }
 
     def box_config(self, box_id: str | None = None) -> dict[str, Any]:
-        """A Box in the original's terms (opq-interop G.1), without its secret key.
+        """A Box in the original's terms (docs/reference/opq-interop.md G.1), without its secret key.
 
         Raises:
             KeyError: no such Box.

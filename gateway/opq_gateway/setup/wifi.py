@@ -4,9 +4,9 @@
             \\-------> off line --(30 s)--> access point --(10 min)--> off line: known networks are tried
                                           \\--(asked)--> joining --> on line, or access point again
 
-The original's state machine (opq-interop F.6), with a way out of two traps: a router that restarts (30 s of
-patience), and an access point that closes while somebody uses its page (it stays as long as there was a
-request within the last 2 min). One thread runs it; NetworkManager does the work.
+The original's state machine (docs/reference/opq-interop.md F.6), with a way out of two traps: a router that
+restarts (30 s of patience), and an access point that closes while somebody uses its page (it stays as long as
+there was a request within the last 2 min). One thread runs it; NetworkManager does the work.
 """
 
 import threading

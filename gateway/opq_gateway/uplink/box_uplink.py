@@ -42,8 +42,8 @@ class UplinkTimeouts:
     """How long the uplink waits for the cloud; seconds."""
 
     unacknowledged_s: float = 60.0
-    """Without an acknowledgement for this long, the broker counts as an original one (contracts.md,
-    Acknowledgement)."""
+    """Without an acknowledgement for this long, the broker counts as an original one
+    (docs/reference/contracts.md, Acknowledgement)."""
     resend_s: float = 30.0
     """What is not acknowledged for this long, while nothing new comes, is sent once more."""
     in_flight_s: float = 10.0

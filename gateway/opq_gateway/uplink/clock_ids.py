@@ -1,5 +1,5 @@
 """ClockIds: a number for the clock that stamped a Measurement. Times by one clock can be compared to a few
-milliseconds, however far off that clock is (contracts.md, field 1012).
+milliseconds, however far off that clock is (docs/reference/contracts.md, field 1012).
 
 Without GPS the gateway stamps the samples of all its Boxes by its own clock: one number, drawn once and kept
 in the file `clock_id`. Boxes whose own time follows that clock share it. Boxes that are stamped by another

@@ -28,7 +28,7 @@ MESSAGE_TOPICS = frozenset(
         *("MakaiEvent", "ThresholdOptimizationRequest", "TriggerRequest", "measurement"),
     }
 )
-"""Topics of the original whose messages are protobuf (opq-interop E.1), never text."""
+"""Topics of the original whose messages are protobuf (docs/reference/opq-interop.md E.1), never text."""
 CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 127])
 """Characters that text does not contain: all controls but tab, line feed and carriage return."""
 

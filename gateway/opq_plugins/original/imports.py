@@ -28,7 +28,7 @@ CONSTANTS = {
     "CONFIG_ENV": "MAUKA_SETTINGS",
     "TWO_PI": 6.283185307179586,
 }
-"""Constants of the original's Box (opq-interop E.2)."""
+"""Constants of the original's Box (docs/reference/opq-interop.md E.2)."""
 ALWAYS = ("plugins.base", "plugins.base_plugin")
 BESIDE = ("config", "constants", "log", "protobuf", "protobuf.mauka_pb2", "protobuf.pb_util")
 

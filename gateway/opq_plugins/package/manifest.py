@@ -1,4 +1,4 @@
-"""The manifest, `plugin.json` or eKuiper's `<name>.json`. Source: reference/rules.md, F.2 and F.4."""
+"""The manifest, `plugin.json` or eKuiper's `<name>.json`. Source: docs/reference/rules.md, F.2 and F.4."""
 
 import json
 import re

@@ -3,7 +3,7 @@
     from opq_plugins.sdk.portable import Function, PluginConfig, Sink, Source, plugin
     plugin.start(PluginConfig("pysam", {}, {"print": lambda: PrintSink()}, {}))
 
-Source: reference/rules.md, E.4.
+Source: docs/reference/rules.md, E.4.
 """
 
 import logging

@@ -1,6 +1,7 @@
 """The application: all routes over one engine and one plug-in host, without the RequestGuard.
 
-Every refusal is `{"error": code, "message": text}`, with line and column for SQL (reference/rules.md, A.0).
+Every refusal is `{"error": code, "message": text}`, with line and column for SQL (docs/reference/rules.md,
+A.0).
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Bodies of requests that have a fixed shape. Source: reference/rules.md, A.1 to A.5."""
+"""Bodies of requests that have a fixed shape. Source: docs/reference/rules.md, A.1 to A.5."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal

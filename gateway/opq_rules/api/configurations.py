@@ -1,4 +1,4 @@
-"""/metadata, /connections and /schemas. Source: reference/rules.md, A.5."""
+"""/metadata, /connections and /schemas. Source: docs/reference/rules.md, A.5."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal

@@ -2,7 +2,7 @@
 
 An import is read (sections.py), then rehearsed: every statement is planned, every source and sink configured
 against the set as it will be. A failure there does not affect anything that runs. If the disk refuses later,
-the import is undone. Source: reference/rules.md, A.5.
+the import is undone. Source: docs/reference/rules.md, A.5.
 """
 
 import re

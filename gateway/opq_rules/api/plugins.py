@@ -1,4 +1,4 @@
-"""/plugins. Source: reference/rules.md, A.4 and F.4."""
+"""/plugins. Source: docs/reference/rules.md, A.4 and F.4."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""/rules and /keyed_state. Source: reference/rules.md, A.3."""
+"""/rules and /keyed_state. Source: docs/reference/rules.md, A.3."""
 
 from typing import Annotated, Any
 

@@ -2,7 +2,7 @@
 
 JSON, or YAML without Python's tags, deep nesting or aliases (a few lines of these can stand for a lot).
 
-Source: reference/rules.md, A.5.
+Source: docs/reference/rules.md, A.5.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """/, /ping, /stop, /configs, /batch/req, /metrics, /health: routes about the service itself.
 
 PATCH /configs changes log and time zone of the whole process until it ends; where the engine is part of
-another service they are set there. Source: reference/rules.md, A.1.
+another service they are set there. Source: docs/reference/rules.md, A.1.
 """
 
 import importlib.metadata
@@ -103,7 +103,8 @@ def router(
 
 
 def health_of(engine: Engine, unconfined: Mapping[str, str]) -> JsonObject:
-    """As in contracts.md; not ok while rules load, where one has failed, or where the disk refuses.
+    """As in docs/reference/contracts.md; not ok while rules load, where one has failed, or where the disk
+    refuses.
 
     `unconfined`: installed plug-ins that do not run because this machine cannot confine them -> the reason.
     """

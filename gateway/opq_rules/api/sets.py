@@ -1,6 +1,6 @@
 """/ruleset and /data: export and import of whole sets, as JSON or YAML, at once or as a task.
 
-Tasks, which may take long, run one after another. Source: reference/rules.md, A.5.
+Tasks, which may take long, run one after another. Source: docs/reference/rules.md, A.5.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""/streams and /tables: one shape for both. Source: reference/rules.md, A.2."""
+"""/streams and /tables: one shape for both. Source: docs/reference/rules.md, A.2."""
 
 from enum import Enum
 

@@ -1,6 +1,6 @@
 """/ruletest: runs a rule on given records, and answers with server-sent events, or at once.
 
-Source: reference/rules.md, A.5. Results come at /test/{id} of this server (eKuiper opens another port).
+Source: docs/reference/rules.md, A.5. Results come at /test/{id} of this server (eKuiper opens another port).
 """
 
 import asyncio

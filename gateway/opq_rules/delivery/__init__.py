@@ -3,5 +3,5 @@
 emission -> batch -> transform (pick, template, encode, compress, encrypt) -> send; what a sink cannot take
 now is stored in order and sent again. `pipeline.Pipeline` combines these; a sink itself only sends.
 
-Source: reference/rules.md, E.3.
+Source: docs/reference/rules.md, E.3.
 """

@@ -4,7 +4,7 @@
 lt .v 10.0}}`, `{{else if ...}}`, `{{with .a}}`, `{{range .}}`, `{{range $i, $row := .}}`, `{{end}}`;
 functions in parentheses and after `|`. Any other tag stays unchanged, for Jinja2.
 
-Source: reference/rules.md, E.3; the documentation of Go's text/template.
+Source: docs/reference/rules.md, E.3; the documentation of Go's text/template.
 """
 
 import json

@@ -7,7 +7,7 @@ A template cannot reach Python, and can neither loop nor grow without limit. It 
 anything: `{% set a = a ~ a %}` thirty times is a gigabyte. It can call only methods that read, or that make
 no text longer: `ljust(1000000000)` is a gigabyte too.
 
-Source: reference/rules.md, E.3; Jinja2's documentation of its sandbox.
+Source: docs/reference/rules.md, E.3; Jinja2's documentation of its sandbox.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""The properties of every sink, and their effect on rows. Source: reference/rules.md, E.3."""
+"""The properties of every sink, and their effect on rows. Source: docs/reference/rules.md, E.3."""
 
 import csv
 import io

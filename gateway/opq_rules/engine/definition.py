@@ -1,7 +1,7 @@
 """A rule as users write it, checked: `{"id", "sql", "actions", "options", "triggered", ...}`; and ids.
 
-Options have eKuiper's names and defaults (reference/rules.md, C.2). Options that are accepted but have no
-effect here are in `IDLE`, so that rules written for eKuiper can be used unchanged.
+Options have eKuiper's names and defaults (docs/reference/rules.md, C.2). Options that are accepted but have
+no effect here are in `IDLE`, so that rules written for eKuiper can be used unchanged.
 """
 
 import re

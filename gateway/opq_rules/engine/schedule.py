@@ -3,7 +3,7 @@
 `cron` (5 fields, 6 with seconds first, or a name such as @daily) starts the rule, `duration` later it stops.
 `cronDatetimeRange`, alone or with cron, gives the spans in which it may run at all. Times are local.
 
-Source: reference/rules.md, C.2.
+Source: docs/reference/rules.md, C.2.
 """
 
 from collections.abc import Sequence

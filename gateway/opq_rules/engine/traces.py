@@ -159,7 +159,7 @@ def traced_value(value: object, depth: int = 0) -> JsonValue:
 
 
 def operator_names(operators: Sequence[str]) -> list[str]:
-    """Names of the operators' nodes: eKuiper's (reference/rules.md, A.3), so that dashboards work."""
+    """Names of the operators' nodes: eKuiper's (docs/reference/rules.md, A.3), so that dashboards work."""
     return [f"op_{k}_{name}" for k, name in enumerate(operators, start=2)]
 
 

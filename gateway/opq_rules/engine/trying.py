@@ -1,4 +1,5 @@
-"""`rule try`: runs rules on given records under a virtual clock. Pure. Source: contracts.md."""
+"""`rule try`: runs rules on given records under a virtual clock. Pure. Source:
+docs/reference/contracts.md."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""RuleViews: answers about rules, which change nothing. Metrics: reference/rules.md, A.3."""
+"""RuleViews: answers about rules, which change nothing. Metrics: docs/reference/rules.md, A.3."""
 
 from collections.abc import Sequence
 from itertools import pairwise

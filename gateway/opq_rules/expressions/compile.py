@@ -2,7 +2,7 @@
 
 Constant parts are computed at once, so 1/0 is refused when the rule is made. The resolver decides where
 columns, aliases, aggregates and analytic calls come from; this file knows the operators (`values`) and the
-plain functions (`functions`). Source: reference/rules.md, D.4 and D.5.
+plain functions (`functions`). Source: docs/reference/rules.md, D.4 and D.5.
 """
 
 from collections.abc import Callable

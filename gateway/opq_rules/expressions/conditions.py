@@ -1,6 +1,6 @@
 """Closures of AND, OR, IN, BETWEEN, LIKE and CASE; the usual cases with constants have faster forms.
 
-Source: reference/rules.md, D.4: comparisons with null are false, also NOT IN with null on the left.
+Source: docs/reference/rules.md, D.4: comparisons with null are false, also NOT IN with null on the left.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 A clash is refused if every record computes it. If a record may skip it (after AND and OR, in the branches of
 CASE, in the aggregate of a FILTER), the clash is only noted, and the records that reach it raise the error.
-Source: reference/rules.md, D.4; arguments of functions: `functions.signatures`.
+Source: docs/reference/rules.md, D.4; arguments of functions: `functions.signatures`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -2,7 +2,7 @@
 
 Each takes its values one by one. Null is left out; if all values are null the result is null (count: 0). Sums
 are exact (`exact`), so a value that leaves a sliding window leaves no rounding error in avg, var and the
-like. Source: reference/rules.md, D.5, Aggregate.
+like. Source: docs/reference/rules.md, D.5, Aggregate.
 """
 
 import math

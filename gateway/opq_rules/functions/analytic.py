@@ -1,7 +1,7 @@
 """Functions of a record and those before it: former values, running sums, how long something holds.
 
 One object per call and partition. `update` takes a record; `last` answers if WHEN did not hold, from the
-state and without changing it. Source: reference/rules.md, D.5, Analytic.
+state and without changing it. Source: docs/reference/rules.md, D.5, Analytic.
 """
 
 from collections.abc import Callable, Sequence

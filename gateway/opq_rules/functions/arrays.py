@@ -1,7 +1,7 @@
 """Functions on arrays, from index 0.
 
 Elements are equal if kind and value are: 1 and 1.0 are, 1 and true are not.
-No function changes the array that it is given. Source: reference/rules.md, D.5, Array.
+No function changes the array that it is given. Source: docs/reference/rules.md, D.5, Array.
 """
 
 import random

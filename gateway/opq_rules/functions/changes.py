@@ -1,4 +1,4 @@
-"""Analytic functions that report changes. Source: reference/rules.md, D.5, Analytic."""
+"""Analytic functions that report changes. Source: docs/reference/rules.md, D.5, Analytic."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Conversions: cast, base 64, hexadecimal, compression. Source: reference/rules.md, D.5, Conversion."""
+"""Conversions: cast, base 64, hexadecimal, compression. Source: docs/reference/rules.md, D.5, Conversion."""
 
 import base64
 import gzip

@@ -1,7 +1,7 @@
 """Dates and times. A time is a datetime, Unix ms or a text; it is read in its own zone, or else in UTC.
 
 The current time comes from the rule's clock, so tries and replays give the same results again. Source:
-reference/rules.md, D.5, Date/time; the patterns of format_time are those of Java.
+docs/reference/rules.md, D.5, Date/time; the patterns of format_time are those of Java.
 """
 
 import calendar

@@ -1,4 +1,4 @@
-"""Aggregates: median, percentiles, histogram, slope. Source: reference/rules.md, D.5, Aggregate."""
+"""Aggregates: median, percentiles, histogram, slope. Source: docs/reference/rules.md, D.5, Aggregate."""
 
 import bisect
 import math

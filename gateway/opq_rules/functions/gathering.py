@@ -1,4 +1,4 @@
-"""Aggregates that return values unchanged. Source: reference/rules.md, D.5, Aggregate."""
+"""Aggregates that return values unchanged. Source: docs/reference/rules.md, D.5, Aggregate."""
 
 from opq_rules.batch import State, Value
 from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, KeepsState, merged

@@ -1,7 +1,7 @@
 """JSON texts, and paths into values (RFC 9535, and the filter form `[? @.x>1]`).
 
 Data given as text is parsed first; data that is null is an error. A path that can match only one place gives
-its value, any other the array of all matches. Source: reference/rules.md, D.5, JSON.
+its value, any other the array of all matches. Source: docs/reference/rules.md, D.5, JSON.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Numbers; sqrt(-1) is null, a value too large is an error. Source: reference/rules.md, D.5, Math."""
+"""Numbers; sqrt(-1) is null, a value too large is an error. Source: docs/reference/rules.md, D.5, Math."""
 
 import math
 import random

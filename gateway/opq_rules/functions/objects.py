@@ -1,4 +1,4 @@
-"""Objects (struct): functions that change none of them. Source: reference/rules.md, D.5, Object."""
+"""Objects (struct): functions that change none of them. Source: docs/reference/rules.md, D.5, Object."""
 
 from collections.abc import Sequence
 

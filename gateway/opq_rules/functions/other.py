@@ -1,6 +1,6 @@
 """Null, identifiers, digests, and facts about the record and its rule: meta, times of event, window and rule.
 
-Digests are in lower-case hexadecimal. Source: reference/rules.md, D.5, Hash and Other.
+Digests are in lower-case hexadecimal. Source: docs/reference/rules.md, D.5, Hash and Other.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Functions on text. Other arguments are read as cast to string; characters count from 0.
 
-Regular expressions: `patterns`. Source: reference/rules.md, D.5, Text.
+Regular expressions: `patterns`. Source: docs/reference/rules.md, D.5, Text.
 """
 
 import math

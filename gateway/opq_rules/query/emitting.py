@@ -1,6 +1,6 @@
 """The rows of a window, or of one record: join, group, HAVING, SELECT, ORDER BY, LIMIT.
 
-In ORDER BY null comes last, ascending or not. Source: reference/rules.md, D.1.
+In ORDER BY null comes last, ascending or not. Source: docs/reference/rules.md, D.1.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Joins of the records of one window, and of records with tables. Source: reference/rules.md, D.3.
+"""Joins of the records of one window, and of records with tables. Source: docs/reference/rules.md, D.3.
 
 Input and output are tuples with one dict or None per origin. LEFT keeps the order of the left side, RIGHT
 that of the right; FULL gives the left rows first, then the unmatched right ones.

@@ -1,7 +1,7 @@
 """The meaning of names in each clause: columns, aliases, aggregates, analytic calls (expressions.Resolver).
 
 An alias may be used anywhere and in any order; within the item that defines it, its name is the column.
-HAVING takes aggregates, functions of them, and what GROUP BY names. Source: reference/rules.md, D.1.
+HAVING takes aggregates, functions of them, and what GROUP BY names. Source: docs/reference/rules.md, D.1.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,5 @@
-"""A SELECT, checked once and compiled; shared by all that run it. Source: reference/rules.md, D.1 to D.3."""
+"""A SELECT, checked once and compiled; shared by all that run it. Source: docs/reference/rules.md, D.1 to
+D.3."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

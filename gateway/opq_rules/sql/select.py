@@ -1,4 +1,4 @@
-"""SELECT ... FROM ... JOIN ... WHERE ... GROUP BY ... Source: reference/rules.md, D.1."""
+"""SELECT ... FROM ... JOIN ... WHERE ... GROUP BY ... Source: docs/reference/rules.md, D.1."""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """The parts of a parsed statement. They are frozen and keep their place in the text; nothing here computes.
 
-Functions are in lower case, other names as written. Source: reference/rules.md, D.1 to D.5 and C.1.
+Functions are in lower case, other names as written. Source: docs/reference/rules.md, D.1 to D.5 and C.1.
 """
 
 from dataclasses import dataclass

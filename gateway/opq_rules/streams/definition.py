@@ -1,5 +1,5 @@
 """StreamDefinition: the meaning of a CREATE STREAM or TABLE, checked as a whole; the options in WITH (...);
-and how it is shown to people and by REST. Source: reference/rules.md, A.2, B and C.1.
+and how it is shown to people and by REST. Source: docs/reference/rules.md, A.2, B and C.1.
 """
 
 import difflib

@@ -3,7 +3,7 @@
 Its content replaces the column in the record; an array in it makes one record each. With `payloadBatchField`
 that column is a list of such objects, and all of them are added to the one record; later ones win.
 
-Source: reference/rules.md, E.1.
+Source: docs/reference/rules.md, E.1.
 """
 
 import base64

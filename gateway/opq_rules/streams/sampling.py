@@ -2,7 +2,8 @@
 
 With `mergeField` the last record of each of that column's values is used; they are merged into one record,
 later ones win. It applies only to sources that emit by themselves: one with its own `interval` is polled at
-that interval. Skipped records are intended, so they are not counted as lost. Source: reference/rules.md, E.1.
+that interval. Skipped records are intended, so they are not counted as lost. Source: docs/reference/rules.md,
+E.1.
 """
 
 import threading

@@ -119,7 +119,8 @@ def _counts(
 def _truth(
     kind: str, mains: Mains, numbers: dict[str, DrawnNumbers], facts: dict[str, Any], number: int
 ) -> dict[str, Any]:
-    """The truth in the form of contracts.md, with the file, and the drawn numbers of each part."""
+    """The truth in the form of docs/reference/contracts.md, with the file, and the drawn numbers of each
+    part."""
     start_ns = facts["start_ns"]
     parts: list[dict[str, Any]] = [
         {"class": one.kind, **_span(one, start_ns), "drawn": dict(numbers[one.kind].values)}

@@ -28,8 +28,8 @@ from opq_proto.wire import topic
 
 MARK_S = 1.0
 UNACKNOWLEDGED_S = 60.0
-"""Without an acknowledgement for this long, the broker is an original one (contracts.md, Acknowledgement) or
-far late. The Box's Measurements are still held, as long as its log has room.
+"""Without an acknowledgement for this long, the broker is an original one (docs/reference/contracts.md,
+Acknowledgement) or far late. The Box's Measurements are still held, as long as its log has room.
 """
 BACKFILL_PER_S = 3000.0
 """Limit of resent Measurements a second for one process; the gateway of one Box sends 500."""

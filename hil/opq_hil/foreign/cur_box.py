@@ -1,4 +1,4 @@
-"""A Box of the Rust generation (CUR): opq-interop A.3 to A.5, A.11, G.1, G.4, G.5.
+"""A Box of the Rust generation (CUR): docs/reference/opq-interop.md A.3 to A.5, A.11, G.1, G.4, G.5.
 
 It behaves like the original, faults included: it subscribes to the prefix of its id and answers whatever it
 receives, even if `Command.box_id` is another (H.3, H.4); it ignores `wait` (H.12); it answers ok to any
@@ -63,7 +63,7 @@ class CurBox:
         if self._since_measurement < self.rate_cycles:
             return None
         gathered, self._gathered, self._since_measurement = list(self._gathered.items()), {}, 0
-        self._chance.shuffle(gathered)  # map entries come in random order (opq-interop B)
+        self._chance.shuffle(gathered)  # map entries come in random order (docs/reference/opq-interop.md B)
         metrics = {
             key: wire.CurMetric(min(values), max(values), sum(values) / len(values))
             for key, values in gathered

@@ -1,4 +1,5 @@
-"""Frames of the original's Rust generation (CUR), byte by byte: opq-interop A.3 to A.5 and B.1.
+"""Frames of the original's Rust generation (CUR), byte by byte: docs/reference/opq-interop.md A.3 to A.5 and
+B.1.
 
 Numbers in brackets are those of opqbox3.proto. Numbers from 1000 on are never written.
 """

@@ -25,9 +25,10 @@ from opq_proto.keys import KeyPair
 from opq_proto.zmq_inbox import try_send, waiting_messages
 
 RATE_MILLIHZ = 12_000_000
-"""The original's converter has no other rate (opq-interop G.3)."""
+"""The original's converter has no other rate (docs/reference/opq-interop.md G.3)."""
 CALIBRATION = 152.5
-"""Counts per volt of the original's sample configuration (opq-interop G.1): clipped at 214.9 V peak."""
+"""Counts per volt of the original's sample configuration (docs/reference/opq-interop.md G.1): clipped at
+214.9 V peak."""
 COMMANDS_AT_ONCE = 10
 WINDOWS_AT_ONCE = 60
 """Limit of windows of one Box in a row, after a standstill of the process."""

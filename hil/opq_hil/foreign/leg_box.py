@@ -1,4 +1,4 @@
-"""A Box of the C++ generation (LEG): opq-interop A.3 to A.5, A.11, B.3, G.1.
+"""A Box of the C++ generation (LEG): docs/reference/opq-interop.md A.3 to A.5, A.11, B.3, G.1.
 
 It receives everything on 8194 and answers only the topic `evget`: PING with PONG, READ with samples of a
 range.

@@ -1,4 +1,5 @@
-"""Frames of the original's C++ generation (LEG), byte by byte: opq-interop A.3 to A.5 and B.3.
+"""Frames of the original's C++ generation (LEG), byte by byte: docs/reference/opq-interop.md A.3 to A.5 and
+B.3.
 
 Numbers in brackets are those of opq.proto (proto2: a required field is written also when it is zero).
 """

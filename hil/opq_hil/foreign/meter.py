@@ -1,5 +1,5 @@
-"""The measurements of an original Box in windows of 200 samples, and when its first value comes: opq-interop
-G.4.
+"""The measurements of an original Box in windows of 200 samples, and when its first value comes:
+docs/reference/opq-interop.md G.4.
 
 The reference gives the method and the lengths of the filters, not their coefficients: those here are
 windowed sines (Hamming) of the same length and purpose, so values agree within noise, not to the bit.

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from opq_proto.errors import OpqError
 
 FRAME_LATENCY_NS = 200 * 10**9 // 12_000
-"""The original's driver delivers every frame one frame late (opq-interop H.40): times are later by this."""
+"""The original's driver delivers every frame one frame late (docs/reference/opq-interop.md H.40): times are
+later by this."""
 
 
 class ForeignBoxError(OpqError):

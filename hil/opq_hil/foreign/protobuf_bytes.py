@@ -2,8 +2,8 @@
 
 Foreign Boxes use nothing else, so that their messages do not come from the encoder that reads them. A
 proto3 field with its default is not written; `presence=True` writes it all the same, as proto2 does
-with required fields. Source: protobuf.dev/programming-guides/encoding; opq-interop B for the original's
-behaviour.
+with required fields. Source: protobuf.dev/programming-guides/encoding; docs/reference/opq-interop.md B for
+the original's behaviour.
 """
 
 import struct
@@ -51,7 +51,7 @@ def bytes_field(number: int, value: bytes, presence: bool = False) -> bytes:
 
 
 def unpacked_samples(number: int, counts: Iterable[int]) -> bytes:
-    """repeated int32 with the tag before every sample, zeros too (opq-interop B)."""
+    """repeated int32 with the tag before every sample, zeros too (docs/reference/opq-interop.md B)."""
     table = _samples(number)
     return b"".join([table[count] for count in counts])  # a negative index counts from the end: -1 is -1
 

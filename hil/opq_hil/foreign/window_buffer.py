@@ -1,4 +1,5 @@
-"""The last windows of a foreign Box with the times at which it read them: opq-interop G.1, G.5.
+"""The last windows of a foreign Box with the times at which it read them: docs/reference/opq-interop.md G.1,
+G.5.
 
 Its own file because both generations, their meter and their answers read it.
 """

@@ -24,7 +24,7 @@ from opq_proto.errors import ConfigError
 
 DEFAULT = "lightning_dip"
 DIP_SHARE = 0.9
-"""Share of nominal; below it a dip begins (contracts.md, default)."""
+"""Share of nominal; below it a dip begins (docs/reference/contracts.md, default)."""
 
 
 @section

@@ -1,4 +1,4 @@
-"""The original's candidate waveforms by name, and samples without waiting: opq-interop F.7.
+"""The original's candidate waveforms by name, and samples without waiting: docs/reference/opq-interop.md F.7.
 
 A file of its own: `state` is the running simulator, this file makes samples beforehand, for `sim-gen`.
 """

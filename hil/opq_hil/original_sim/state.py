@@ -1,4 +1,5 @@
-"""State and filters of the original's simulator, and the samples that follow from them: opq-interop F.7.
+"""State and filters of the original's simulator, and the samples that follow from them:
+docs/reference/opq-interop.md F.7.
 
 Its faults are reproduced: `phase` is ignored and the sample index wraps at 200, so that any frequency but a
 multiple of 60 Hz jumps in phase with every frame; a value is accepted only if its JSON type is that of the

@@ -31,8 +31,8 @@ TruthLine = dict[str, object]
 
 
 def disturbance_line(found: GridDisturbance, start_ns: int) -> TruthLine:
-    """One line of truth.jsonl: the keys of contracts.md, and the cause's `place` (with `latitude` and
-    `longitude`), `words` and `values`.
+    """One line of truth.jsonl: the keys of docs/reference/contracts.md, and the cause's `place` (with
+    `latitude` and `longitude`), `words` and `values`.
 
     Args:
         start_ns: UTC of the run's moment 0.

@@ -1,4 +1,5 @@
-"""The figures of a score as in contracts.md: recall and precision by class, splits, joins, errors."""
+"""The figures of a score as in docs/reference/contracts.md: recall and precision by class, splits, joins,
+errors."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence

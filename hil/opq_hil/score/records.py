@@ -4,15 +4,16 @@ from dataclasses import dataclass, field
 
 JOIN_NS = 200_000_000
 LONGEST_NS = 2_000_000_000
-"""Onsets of one disturbance differ by 200 ms and their uncertainty, 2 s at most (contracts.md, Findings)."""
+"""Onsets of one disturbance differ by 200 ms and their uncertainty, 2 s at most (docs/reference/contracts.md,
+Findings)."""
 EDGE_NS = 20_000_000
 """Limit after a disturbance's end within which an onset belongs to that end: the jump with which a neutral
 comes back.
 """
 COMPOUND_NS = 1_000_000_000
-"""A disturbance this soon after another at one Box is part of it (contracts.md, Findings)."""
+"""A disturbance this soon after another at one Box is part of it (docs/reference/contracts.md, Findings)."""
 FOLLOWS_NS = 60_000_000_000
-"""A disturbance this soon after another at one Box names it (contracts.md, Findings)."""
+"""A disturbance this soon after another at one Box names it (docs/reference/contracts.md, Findings)."""
 OPEN_NS = 2**62
 """End of a disturbance that never ended."""
 FAMILIES = {"interruption": "sag", "undervoltage": "sag", "overvoltage": "swell"}
@@ -23,7 +24,8 @@ STEADY = frozenset(
         "mains_signalling", "unbalance",
     }
 )  # fmt: skip
-"""Classes of which each Box has an incident of its own (contracts.md, Findings and incidents)."""
+"""Classes of which each Box has an incident of its own (docs/reference/contracts.md, Findings and
+incidents)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""Reads truth.jsonl (contracts.md): one disturbance per line; a malformed line is reported and skipped."""
+"""Reads truth.jsonl (docs/reference/contracts.md): one disturbance per line; a malformed line is reported and
+skipped."""
 
 import json
 from collections.abc import Mapping

@@ -12,7 +12,7 @@ the line: 0.02 % of nominal for ITIC and F47, 0.001 % for IEEE 1159, a billionth
 
 The parts of ITIC's upper curve below 3 ms (140 and 200 %) are for transients, which rms values do not show.
 The original project's deviating curves are in `original.curves`. The values are from memory, as in
-contracts.md; the tables of the standards could not be looked up.
+docs/reference/contracts.md; the tables of the standards could not be looked up.
 """
 
 import math

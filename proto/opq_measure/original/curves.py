@@ -6,7 +6,8 @@ Differences from `events.curves`: values are compared without tolerance, so that
 cycles of sag as momentary and names a swell by every band that contains it.
 All durations are cycles of 60 Hz.
 
-Source: the original's Ieee1159VoltagePlugin, IticPlugin and SemiF47Plugin (opq-interop, E.3).
+Source: the original's Ieee1159VoltagePlugin, IticPlugin and SemiF47Plugin (docs/reference/opq-interop.md,
+E.3).
 """
 
 import math

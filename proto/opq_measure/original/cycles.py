@@ -1,4 +1,5 @@
-"""Rms, frequency and THD per 200 samples, as the original cuts every waveform. Source: opq-interop E.3."""
+"""Rms, frequency and THD per 200 samples, as the original cuts every waveform. Source:
+docs/reference/opq-interop.md E.3."""
 
 from typing import Final
 
@@ -30,7 +31,7 @@ def fitted_cycles_hz(volts: FloatArray, rate_hz: float) -> FloatArray:
 
     NaN where the amplitude is below MIN_PU of the median one, or the fit does not converge.
     Error: one cycle with noise of 30 dB has a standard deviation of 0.09 Hz (test_mauka_payloads.py).
-    Source: opq-interop E.3, MakaiEvent; IEEE 1057-2017, 5.3 (four parameters).
+    Source: docs/reference/opq-interop.md E.3, MakaiEvent; IEEE 1057-2017, 5.3 (four parameters).
     """
     count = len(volts) // CYCLE_SAMPLES
     if not count:

@@ -1,4 +1,5 @@
-"""Runs and pieces of the original's series of cycles, as its plug-ins find them. Source: opq-interop E.3."""
+"""Runs and pieces of the original's series of cycles, as its plug-ins find them. Source:
+docs/reference/opq-interop.md E.3."""
 
 import math
 from collections.abc import Iterator

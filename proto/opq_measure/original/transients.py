@@ -1,4 +1,4 @@
-"""Transients as the original's TransientPlugin names them. Source: opq-interop E.3, H.47.
+"""Transients as the original's TransientPlugin names them. Source: docs/reference/opq-interop.md E.3, H.47.
 
 The low-passed signal is subtracted, and what is above the noise floor is cut into windows. Each window gets
 the first of four names that fits, and the number of zero crossings that it adds. The original's faults are
@@ -29,7 +29,7 @@ TransientName = Literal["impulsive", "arcing", "oscillatory", "periodic_notching
 
 @dataclass(frozen=True, slots=True)
 class TransientSettings:
-    """The original's settings with its defaults (opq-interop C.4)."""
+    """The original's settings with its defaults (docs/reference/opq-interop.md C.4)."""
 
     noise_floor_v: float = 6.0
     max_lull_ms: float = 4.0

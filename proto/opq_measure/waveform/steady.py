@@ -29,7 +29,8 @@ BAND = 0.45
 MIN_CYCLES = 1.05
 """Below one cycle DC and fundamental cannot be separated."""
 FREE_CYCLES = 1.4
-"""From here on the frequency is fitted, too; limits.md section 8: 1.4 mHz over 1.5 cycles at 60 dB."""
+"""From here on the frequency is fitted, too; docs/reference/limits.md 8: 1.4 mHz over 1.5 cycles at
+60 dB."""
 SETTLED_RAD = 1e-6
 """A smaller change of the phase over the stretch is applied without another fit: its square remains."""
 SETTLED_SIGMA = 0.2

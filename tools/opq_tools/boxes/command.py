@@ -234,7 +234,8 @@ def import_boxes(
 
 
 def box_rows(store: CloudStore) -> list[dict[str, Any]]:
-    """All known Boxes (stored or heard from), sorted by number; fields as in contracts.md, and more."""
+    """All known Boxes (stored or heard from), sorted by number; fields as in docs/reference/contracts.md, and
+    more."""
     locations, regions = store.locations(), store.regions()
     last_ms = {box_id: row.timestamp_ms for box_id, row in store.latest_measurements().items()}
     records = {record.box_id: record for record in store.boxes()}

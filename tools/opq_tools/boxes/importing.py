@@ -1,4 +1,5 @@
-"""The original's `opq_boxes`, `locations` and `regions` as `mongoexport` writes them (opq-interop, D.8).
+"""The original's `opq_boxes`, `locations` and `regions` as `mongoexport` writes them
+(docs/reference/opq-interop.md, D.8).
 
 One document a line, or one array of them; numbers may be Extended JSON: `{"$numberLong": "5"}`.
 """

@@ -1,4 +1,4 @@
-"""`opq-tools rule try`: runs rules on given records, as contracts.md specifies."""
+"""`opq-tools rule try`: runs rules on given records, as docs/reference/contracts.md specifies."""
 
 import click
 

@@ -2,7 +2,7 @@
 
 A separate service in the broker's process: a store that is slow or away never delays or ends a broker.
 Traffic that could not be written counts in the next row. Unlike the original's, rows have their time and
-an end, and the counts are summed up, not reset by the next message (opq-interop H.20).
+an end, and the counts are summed up, not reset by the next message (docs/reference/opq-interop.md H.20).
 """
 
 import threading

@@ -1,9 +1,9 @@
 """Sequence numbers of commands: none is used twice, across restarts and kills.
 
 The original begins at 0 at each start, so that an answer to an old command can be mistaken for one to a
-new command (opq-interop H.6). Here a file keeps the end of the numbers that may have been used: a block of
-numbers is reserved before the first of it is used, and a kill loses the rest of a block. The wire has 32
-bits: at ten commands per second the numbers begin again after 13 years.
+new command (docs/reference/opq-interop.md H.6). Here a file keeps the end of the numbers that may have been
+used: a block of numbers is reserved before the first of it is used, and a kill loses the rest of a block. The
+wire has 32 bits: at ten commands per second the numbers begin again after 13 years.
 """
 
 import random

@@ -1,11 +1,11 @@
 """Boxes of the original's C++ generation (LEG) at the acquisition broker: READ, PING and their answers.
 
-A LEG Box subscribes to everything and answers the topic `evget`, in messages of its own (opq-interop A.4,
-A.5); clients on 9884 and 9899 see none of that. A Box that subscribed to everything and has not answered
-yet may be of either generation and is asked in both forms; its first answer shows which. ZeroMQ cannot
-address one of them: all LEG Boxes receive each READ, as with the original's broker, so commands for the
-same span that wait at the same time are one READ, and the answer of a Box that was not asked is counted
-and dropped.
+A LEG Box subscribes to everything and answers the topic `evget`, in messages of its own
+(docs/reference/opq-interop.md A.4, A.5); clients on 9884 and 9899 see none of that. A Box that subscribed to
+everything and has not answered yet may be of either generation and is asked in both forms; its first answer
+shows which. ZeroMQ cannot address one of them: all LEG Boxes receive each READ, as with the original's
+broker, so commands for the same span that wait at the same time are one READ, and the answer of a Box that
+was not asked is counted and dropped.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,7 @@ from opq_proto.opqbox3_pb2 import Command
 
 PING_S = 13.0
 """A Box gets a PING after this time without a command; a LEG Box makes its sockets again after 60 s
-(opq-interop A.11)."""
+(docs/reference/opq-interop.md A.11)."""
 FIRST_PING_S = 1.0
 """Shortest interval for Boxes that have just come: all of them receive each PING."""
 

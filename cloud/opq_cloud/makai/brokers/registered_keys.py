@@ -1,4 +1,4 @@
-"""Keys that the store's `opq_boxes` admits: the original's `white_list` (opq-interop A.2).
+"""Keys that the store's `opq_boxes` admits: the original's `white_list` (docs/reference/opq-interop.md A.2).
 
 A separate thread reads them, so that a store that is slow or away delays neither a handshake nor changes
 of the key folder: the known keys hold until it is back. The original reads them once, at its start.

@@ -3,8 +3,8 @@
 A Box of ours names the samples that it does not have and why; only those that were not sampled yet, or were
 too long for one answer, are requested again, and what it neither sends nor names. Its times may be those of
 another clock than the request's (`moved_ns`): the Box's was set meanwhile. An original Box names nothing: it
-cuts a range that ends in its future (opq-interop H.12), and its samples end with the last whole window before
-the end (G.5). Pure.
+cuts a range that ends in its future (docs/reference/opq-interop.md H.12), and its samples end with the last
+whole window before the end (G.5). Pure.
 """
 
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ MIN_V, MAX_V = 1e-9, 1e9
 class BoxGains:
     """Keeps the gain that a Box's answers state in the store; for answers without a gain it comes from there.
 
-    `opq_boxes.calibration_constant` = 1 / volts_per_lsb (contracts.md, Replay).
+    `opq_boxes.calibration_constant` = 1 / volts_per_lsb (docs/reference/contracts.md, Replay).
     """
 
     def __init__(

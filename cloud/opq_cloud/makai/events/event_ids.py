@@ -1,4 +1,5 @@
-"""Event ids on 10001: any request is answered with one, "exit" too (the original stops; opq-interop H.8)."""
+"""Event ids on 10001: any request is answered with one, "exit" too (the original stops;
+docs/reference/opq-interop.md H.8)."""
 
 import zmq
 

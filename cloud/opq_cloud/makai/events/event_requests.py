@@ -1,7 +1,7 @@
 """Requests for an event's data: their identity, which Boxes an event waits for, when to ask them again.
 
-Identities are `data_<token>_<instance>` (opq-interop A.6). Times are passed in, monotonic seconds
-unless their names say otherwise.
+Identities are `data_<token>_<instance>` (docs/reference/opq-interop.md A.6). Times are passed in, monotonic
+seconds unless their names say otherwise.
 """
 
 import secrets

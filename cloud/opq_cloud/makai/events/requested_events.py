@@ -2,8 +2,8 @@
 
 The acquisition broker has no store: it passes the request on 9899 to the event service, which opens the
 event on disk and sends back, over 9884, first the number for all subscribers and then a command per Box
-(opq-interop B.3). The original asks every Box there is, whichever are named (H.37); here the named ones,
-or those heard lately.
+(docs/reference/opq-interop.md B.3). The original asks every Box there is, whichever are named (H.37); here
+the named ones, or those heard lately.
 """
 
 import time
@@ -24,7 +24,7 @@ EVENT_REQUEST = b"evreq"
 """Frame 0 on 9899 of a request on its way to the event service; frame 1 is the RequestEventMessage."""
 KNOWN_BOXES = 10_000
 WITNESSES = 50
-"""Limit of the asked Boxes where none is named (contracts.md)."""
+"""Limit of the asked Boxes where none is named (docs/reference/contracts.md)."""
 REPORTING_MS = 60_000
 
 

@@ -204,7 +204,7 @@ class FlaggedWindows:
     Its frequency and `trans` come every 7 cycles and are filtered, so the first values of a window cover up
     to 0.2 s before it; the rms does not.
 
-    Source: opq-interop G.4.
+    Source: docs/reference/opq-interop.md G.4.
     """
 
     ends_ns: dict[str, int] = field(default_factory=dict)

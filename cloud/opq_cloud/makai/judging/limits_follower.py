@@ -2,7 +2,8 @@
 
 A thread reads it every second, so that a store that is slow or away delays no Measurement. While the store
 is away, the last values stay in force. The original differs: it reads the document every 60 s, ends where the
-document is absent, and continues to use an override that was removed (opq-interop A.11, H.17, H.18).
+document is absent, and continues to use an override that was removed (docs/reference/opq-interop.md A.11,
+H.17, H.18).
 """
 
 from opq_cloud.service import HealthReport, ServiceCounters
@@ -69,7 +70,7 @@ class LimitsFollower:
 def limits_of(config: MakaiConfig | None) -> dict[str, dict[str, float]]:
     """Returns the `boxes` of the threshold trigger's Config, by Box or ALL.
 
-    In volts, hertz and as a ratio: low = reference * (1 - percent / 100) (opq-interop E.6).
+    In volts, hertz and as a ratio: low = reference * (1 - percent / 100) (docs/reference/opq-interop.md E.6).
     """
     if config is None or not config.limited:
         return {}

@@ -12,7 +12,7 @@ MAX_HOLES = 50
 class SequenceTracker:
     """Tracks which of one Box's numbered measurements are stored: up to where without a hole, and the holes.
 
-    It gets every number that is on disk, in any order. Source: contracts.md, Acknowledgement.
+    It gets every number that is on disk, in any order. Source: docs/reference/contracts.md, Acknowledgement.
     """
 
     def __init__(self, stored: Iterable[int] = (), begin: int | None = None) -> None:

@@ -5,7 +5,7 @@ minute that it has). A mean is weighted by the time that each covers: in idle mo
 the next a minute. A flagged one widens no limits (`opq_proto.flagged`); a metric of which all are flagged has
 its mean as both. Where a Box's clock was set back, so that seconds come again, the minute is a part: once it
 is over, `trend_of` makes it of the stored ones, each second once. The original loses a maximum that comes
-with a new minimum (opq-interop H.15), and the last minute of a Box that stops (H.16).
+with a new minimum (docs/reference/opq-interop.md H.15), and the last minute of a Box that stops (H.16).
 """
 
 from collections.abc import Collection, Sequence

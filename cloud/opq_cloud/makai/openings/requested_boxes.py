@@ -4,7 +4,7 @@ The Box that saw it; its neighbours (same feeder, within `near_km`, same region,
 distance); Boxes with an unknown place, because they may be neighbours; and a bounded set of
 witnesses elsewhere, which show how far a disturbance reached. All other Boxes alive are left out.
 
-Source: contracts.md, "Whom a decision asks".
+Source: docs/reference/contracts.md, "Whom a decision asks".
 """
 
 from bisect import bisect_left

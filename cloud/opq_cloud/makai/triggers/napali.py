@@ -5,7 +5,8 @@ A Box is beyond when f, rms, thd or trans leaves its limits, or lies outside thr
 event begins when two Boxes are (`trigger_local`: one), and is over `grace_time_ms` after the last.
 Limits that are not set are the original's at 120 V and 60 Hz, as shares of the Box's own nominal values.
 Not among the default triggers: 0.1 Hz and 4 % are exceeded every day on many grids.
-Source: opq-interop C.3, E.6; its faults H.19: one state for all Boxes, Boxes of one time stamp lost.
+Source: docs/reference/opq-interop.md C.3, E.6; its faults H.19: one state for all Boxes, Boxes of one time
+stamp lost.
 """
 
 from dataclasses import dataclass, field

@@ -5,7 +5,7 @@ All five come from one state machine over one measuring pass (a sag that deepens
 sag that lasts becomes an undervoltage), so they are one analysis and not five files.
 
 Source: IEC 61000-4-30:2015, 5.4 (threshold, hysteresis); IEEE 1159-2019, table 2 (names by
-duration); ITIC curve of 2000 and SEMI F47-0706 as in contracts.md.
+duration); ITIC curve of 2000 and SEMI F47-0706 as in docs/reference/contracts.md.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The common part of the original's plug-ins that command Boxes: PUSH 9884, and answers from SUB 9899.
 
-Commands differ in their identity (opq-interop A.6): `mauka_`, `maukarate_`, `maukainfo_`. The
-acquisition broker sends an answer to all subscribers under the identity of its command.
+Commands differ in their identity (docs/reference/opq-interop.md A.6): `mauka_`, `maukarate_`, `maukainfo_`.
+The acquisition broker sends an answer to all subscribers under the identity of its command.
 """
 
 import threading
@@ -120,9 +120,9 @@ MAX_CYCLES = 3600
 class BoxOptimizationPlugin(BoxCommandPlugin):
     """Sets and requests the number of cycles of a Box's Measurement over the bus.
 
-    The original's plug-in of this name (opq-interop E.3): a BoxOptimizationRequest becomes one rate command
-    per Box (`maukarate_<uuid4>_<index>`), a BoxMeasurementRateRequest one info command per Box
-    (`maukainfo_<uuid4>_0`); where a Box's answer to that states a rate, it becomes a
+    The original's plug-in of this name (docs/reference/opq-interop.md E.3): a BoxOptimizationRequest becomes
+    one rate command per Box (`maukarate_<uuid4>_<index>`), a BoxMeasurementRateRequest one info command per
+    Box (`maukainfo_<uuid4>_0`); where a Box's answer to that states a rate, it becomes a
     BoxMeasurementRateResponse. The original logs errors for good messages and changes a table while it
     iterates over it (H.29).
 

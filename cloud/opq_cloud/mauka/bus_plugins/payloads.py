@@ -5,7 +5,8 @@ On `MakaiEvent`: per Box and contiguous piece one payload each on `AdcSamples` (
 `windowed_frequency` (hertz, per whole 200 samples; NaN where there is no sine: a single NaN empties the
 original's whole list). An event of ours is complete when it is announced: it waits half a second instead
 of the original's 10 s, while its incident is made. An event of an original event service is waited for
-(`original_events`), and a late Box is sent alone. Source: opq-interop E.3, MakaiEvent; B.2, Payload.
+(`original_events`), and a late Box is sent alone. Source: docs/reference/opq-interop.md E.3, MakaiEvent; B.2,
+Payload.
 """
 
 import time

@@ -1,7 +1,8 @@
 """Which plug-ins are alive on the bus: the last heartbeat of each, old or new, and what it means.
 
-Source: opq-interop F.4 (`/status`), E.2 (the heartbeat's JSON). Unlike in the original, a plug-in
-whose heartbeats stop, that hangs or whose work fails is not ok (opq-interop H.25, H.26).
+Source: docs/reference/opq-interop.md F.4 (`/status`), E.2 (the heartbeat's JSON). Unlike in the original, a
+plug-in whose heartbeats stop, that hangs or whose work fails is not ok (docs/reference/opq-interop.md H.25,
+H.26).
 """
 
 import json

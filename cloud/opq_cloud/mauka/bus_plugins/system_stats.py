@@ -1,8 +1,9 @@
 """SystemStatsPlugin: plug-ins, machine and store once a minute, as a document of `laha_stats`.
 
-The original's plug-in of this name (opq-interop D.7, E.3), for its readers: View's system page and programs
-for figures. Sizes are null in the embedded store, which does not know them. `gc_stats` counts the documents
-that `gc_stat` messages report; deletions by our own retention are not included, because nothing reports them.
+The original's plug-in of this name (docs/reference/opq-interop.md D.7, E.3), for its readers: View's system
+page and programs for figures. Sizes are null in the embedded store, which does not know them. `gc_stats`
+counts the documents that `gc_stat` messages report; deletions by our own retention are not included, because
+nothing reports them.
 """
 
 import math
@@ -196,7 +197,8 @@ class ValueSummary:
         self.values.append(value)
 
     def document(self) -> dict[str, float | int | None]:
-        """The original's keys (opq-interop, D.7); null where no value came. `var` divides by `cnt`."""
+        """The original's keys (docs/reference/opq-interop.md, D.7); null where no value came. `var` divides
+        by `cnt`."""
         count = len(self.values)
         mean = math.fsum(self.values) / count if count else None
         variance = None if mean is None else math.fsum((each - mean) ** 2 for each in self.values) / count

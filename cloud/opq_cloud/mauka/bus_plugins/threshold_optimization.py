@@ -1,7 +1,7 @@
 """ThresholdOptimizationPlugin: a ThresholdOptimizationRequest becomes the limits that Makai triggers by.
 
-The original's plug-in of this name (opq-interop E.3): every field above 0 replaces its value, of all Boxes
-or of the one that `box_id` names, whose limits begin with those of all; 0 leaves it.
+The original's plug-in of this name (docs/reference/opq-interop.md E.3): every field above 0 replaces its
+value, of all Boxes or of the one that `box_id` names, whose limits begin with those of all; 0 leaves it.
 Makai follows within 2 s.
 """
 

@@ -1,10 +1,10 @@
 """TriggerPlugin: a TriggerRequest on the bus becomes an event: an id, one command per Box, a MakaiEvent.
 
-The original's plug-in of this name (opq-interop E.3): an event id from port 10001, the event in the store,
-one data command per Box with identity `mauka_<uuid4>_<box id>`, answers from 9899, MakaiEvent when no Box
-is outstanding. The original forgets the request at its first answer (H.28), waits for ever for a Box that
-is away, and accepts any span. Where this plug-in is killed meanwhile, our event service requests the samples
-and finishes the event.
+The original's plug-in of this name (docs/reference/opq-interop.md E.3): an event id from port 10001, the
+event in the store, one data command per Box with identity `mauka_<uuid4>_<box id>`, answers from 9899,
+MakaiEvent when no Box is outstanding. The original forgets the request at its first answer (H.28), waits for
+ever for a Box that is away, and accepts any span. Where this plug-in is killed meanwhile, our event service
+requests the samples and finishes the event.
 """
 
 import time

@@ -239,7 +239,8 @@ def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
 
 
 def _kind(kinds: set[str], duration_s: float) -> str:
-    """Returns the class as contracts.md names it; an interruption in any sighting makes it one."""
+    """Returns the class as docs/reference/contracts.md names it; an interruption in any sighting makes it
+    one."""
     long = duration_s > TEMPORARY_S
     match family(min(kinds)):
         case "low voltage" if "interruption" in kinds:

@@ -2,7 +2,8 @@
 
 Words are split at single spaces; an answer is text, and begins with OK or ERROR in the original's colours,
 except for commands that list. `status`, `graph` and `plugin-folder` are ours. Every client of the address may
-stop plug-ins: it is on loopback unless the configuration sets another one. Source: opq-interop E.4.
+stop plug-ins: it is on loopback unless the configuration sets another one. Source:
+docs/reference/opq-interop.md E.4.
 """
 
 import difflib

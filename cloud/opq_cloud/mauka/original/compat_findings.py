@@ -1,9 +1,9 @@
 """Findings exactly as the original's plug-ins make them, for analyses with `compat = true`. Pure.
 
 Frequency variation, IEEE 1159 voltage with ITIC and SEMI F47, THD and transients, on the original's cycles of
-200 samples, 120 V and 60 Hz whatever the Box's nominal values are (opq-interop E.2, E.3). One finding
-corresponds to one incident of the original. The verdicts of ITIC and SEMI F47, which are separate incidents
-there, are the worst of the constant pieces that a finding overlaps.
+200 samples, 120 V and 60 Hz whatever the Box's nominal values are (docs/reference/opq-interop.md E.2, E.3).
+One finding corresponds to one incident of the original. The verdicts of ITIC and SEMI F47, which are separate
+incidents there, are the worst of the constant pieces that a finding overlaps.
 """
 
 from collections.abc import Callable, Iterator

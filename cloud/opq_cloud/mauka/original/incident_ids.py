@@ -1,4 +1,4 @@
-"""Numbers for incidents, for plug-ins of the original: REP 9777 (opq-interop A.10).
+"""Numbers for incidents, for plug-ins of the original: REP 9777 (docs/reference/opq-interop.md A.10).
 
 Our service and the original's plug-ins use the one counter of the store, above every stored number: two
 services that count by themselves give the same number twice, and the later document is refused (E11000). This

@@ -1,6 +1,7 @@
 """`config` of a plug-in of the original: the flat keys of mauka.config.json, each with its default.
 
-Addresses are those of this Mauka. Source: opq-interop C.4 (keys and values of the original's file).
+Addresses are those of this Mauka. Source: docs/reference/opq-interop.md C.4 (keys and values of the
+original's file).
 """
 
 import json

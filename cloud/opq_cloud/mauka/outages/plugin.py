@@ -1,7 +1,7 @@
 """OutagePlugin: checks every few seconds which Boxes are silent, and stores outages as findings.
 
-The original's plug-in of this name calls every silence of a minute an outage (opq-interop E.3); with
-`compat` so does this one. It publishes what it stores as AnalysisRunner does.
+The original's plug-in of this name calls every silence of a minute an outage (docs/reference/opq-interop.md
+E.3); with `compat` so does this one. It publishes what it stores as AnalysisRunner does.
 """
 
 import time

@@ -55,7 +55,7 @@ AROUND_NS = 2 * S
 EDGE_NS = 3 * S
 """Boxes of an installation that is stopped or started fall silent, or send again, within this time."""
 ORIGINAL_S = 60.0
-"""After this time the original reports an outage (opq-interop E.3)."""
+"""After this time the original reports an outage (docs/reference/opq-interop.md E.3)."""
 MAX_NEIGHBOURS = 12
 MAX_JUDGED = 50
 """Silences that one check judges: reading Measurements of some neighbours takes a millisecond each."""

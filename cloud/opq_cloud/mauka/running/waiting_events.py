@@ -24,7 +24,8 @@ ANNOUNCED_NS = 250_000_000
 """An event finished less than this ago is about to be announced, and is not taken from the store."""
 UNANNOUNCED_S = 2.0
 """Interval of the searches for an original service's events, whose records have to be read."""
-UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: then an open event is analysed as it is
+UNFINISHED_S = 10.0
+"""After this time an open event is analysed as it is: getDataAfterS, docs/reference/opq-interop.md A.11."""
 SOON_S = 0.5
 WAITING_EVENTS = 1000
 RECENT_EVENTS = 100
@@ -211,9 +212,10 @@ CHECK_S = 0.5
 SETTLED_S = 1.0
 """Boxes answer one after the other: while answers arrive, no event is read."""
 LATEST_S = 10.0
-"""getDataAfterS of the original (opq-interop A.11)."""
+"""getDataAfterS of the original (docs/reference/opq-interop.md A.11)."""
 WATCH_S = 30.0
-"""The original joins answers for 20 s (opq-interop A.11), and stores each after its arrival."""
+"""The original joins answers for 20 s (docs/reference/opq-interop.md A.11), and stores each after its
+arrival."""
 UNANNOUNCED_NS = 60 * 10**9
 LIMIT = 1000
 
@@ -232,10 +234,10 @@ class OriginalEvents:
     """Announced events of an original event service that may not be complete yet.
 
     The service announces an event before it stores the first waveform, adds Boxes that answer later
-    without another message, and never reports that it is done (opq-interop A.7, D.3, H.11). The original's
-    Mauka waits 10 s and takes what is there. Ours takes an event as soon as every Box that it names can be
-    read and none arrived for a second, after 10 s in any case, and takes it again when more Boxes arrive:
-    the original groups answers for 20 s. It has no thread and no timer: the owner calls it.
+    without another message, and never reports that it is done (docs/reference/opq-interop.md A.7, D.3, H.11).
+    The original's Mauka waits 10 s and takes what is there. Ours takes an event as soon as every Box that it
+    names can be read and none arrived for a second, after 10 s in any case, and takes it again when more
+    Boxes arrive: the original groups answers for 20 s. It has no thread and no timer: the owner calls it.
 
     Counters: `forgotten_events` beyond the limit, `events_without_waveform` in all the time.
     """

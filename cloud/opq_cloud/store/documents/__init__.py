@@ -1,4 +1,4 @@
-"""Our nouns as the original's documents, and back (opq-interop, part D)."""
+"""Our nouns as the original's documents, and back (docs/reference/opq-interop.md, part D)."""
 
 from typing import Any
 

@@ -1,4 +1,5 @@
-"""Converts Boxes and their locations to the original's documents and back (opq-interop, D.8).
+"""Converts Boxes and their locations to the original's documents and back (docs/reference/opq-interop.md,
+D.8).
 
 `opq_boxes`, `locations` and `regions` keep the original's fields; `nominal_*`, `region`, `feeder`, `phase`,
 `grid`, `gateway_id` and `retired_ms` of a Box are ours. Both stores use these functions: in MongoDB they make

@@ -1,8 +1,8 @@
 """Converts Measurements, events and waveforms to the original's documents and back.
 
-The format is opq-interop, D.1 to D.5. The original's fields keep name and meaning; what the original does not
-have is in added fields. Both stores use these functions: in MongoDB they make the documents, in the embedded
-store the JSON columns.
+The format is docs/reference/opq-interop.md, D.1 to D.5. The original's fields keep name and meaning; what the
+original does not have is in added fields. Both stores use these functions: in MongoDB they make the
+documents, in the embedded store the JSON columns.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,5 @@
-"""Converts findings to documents of the original's `incidents` collection (opq-interop, D.6) and back.
+"""Converts findings to documents of the original's `incidents` collection (docs/reference/opq-interop.md,
+D.6) and back.
 
 The original's fields keep name and meaning; what the original does not have is in added fields. The embedded
 store has the same documents in a JSON column.

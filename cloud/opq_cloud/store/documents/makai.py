@@ -1,4 +1,5 @@
-"""Converts Makai's limits and traffic to the original's documents and back (opq-interop, D.7).
+"""Converts Makai's limits and traffic to the original's documents and back (docs/reference/opq-interop.md,
+D.7).
 
 `makai_config`: one document with the limits of all Boxes and, in `triggering_overrides`, of single ones; the
 added field `triggers` has settings of Makai's triggers. `makai_metrics`: what a broker passed on;

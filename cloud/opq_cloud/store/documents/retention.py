@@ -1,4 +1,5 @@
-"""The TTLs in `laha_config`, the original's document, read while the services run (opq-interop, D.7).
+"""The TTLs in `laha_config`, the original's document, read while the services run
+(docs/reference/opq-interop.md, D.7).
 
 A service that writes reads it again every few seconds, so that a change needs no restart. An invalid value is
 logged once and ignored; the TTL in force stays.

@@ -5,7 +5,8 @@ commit brings, `measurements` the rows that no parcel can hold, in the order the
 B written per row against 5,089 B with a (box, time) key at 10,000 Boxes). Then a sealing pass moves them to
 `blocks`, one packed blob per Box, in Box order. All tables are written front to back. Minutes of trends are
 stored likewise: `trends_new` takes those of all Boxes as they come, and they are copied to each Box's place
-in `trends` an hour at a time. Documents have the original's field names (opq-interop, part D).
+in `trends` an hour at a time. Documents have the original's field names (docs/reference/opq-interop.md, part
+D).
 """
 
 import json

@@ -15,7 +15,8 @@ from opq_proto.messages import (
 
 
 def incident_json(incident: Incident) -> dict[str, object]:
-    """Returns the keys of contracts.md, `up --until-incident` and "Findings and incidents", and a few more.
+    """Returns the keys of docs/reference/contracts.md, `up --until-incident` and "Findings and incidents",
+    and a few more.
 
     `end_ms` is null while the incident is open; `end_by_ms` is the latest moment of its end. `cause` is the
     likeliest hypothesis, null without any.

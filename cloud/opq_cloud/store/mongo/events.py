@@ -371,7 +371,8 @@ class MongoEvents(MongoPart):
         digest = (file.metadata or {}).get("sha256")
         if digest is not None and hashlib.sha256(data).hexdigest() != digest:
             raise StoreError(f"file {name}: is damaged (sha256 differs); restore it from a copy of the store")
-        if not data:  # the original stores one if a Box has no samples of the span (opq-interop H.14)
+        # the original stores one if a Box has no samples of the span (docs/reference/opq-interop.md H.14)
+        if not data:
             raise StoreError(f"file {name}: has no samples")
         if len(data) % 2:
             raise StoreError(f"file {name}: has an odd number of bytes")

@@ -1,4 +1,5 @@
-"""The store in MongoDB: the original's collections, fields and file names (opq-interop, part D).
+"""The store in MongoDB: the original's collections, fields and file names (docs/reference/opq-interop.md,
+part D).
 
 An original database can be opened unchanged, and original tools can read this store's. This project adds
 fields, and the collections `opq_counters`, `opq_locks`, `opq_rollups`, `opq_rollups_due`, `opq_set_back`,

@@ -1,4 +1,5 @@
-"""Trends in MongoDB: the original's minutes (opq-interop, D.2), and the longer levels in `opq_rollups`.
+"""Trends in MongoDB: the original's minutes (docs/reference/opq-interop.md, D.2), and the longer levels in
+`opq_rollups`.
 
 The original's readers take every document of `trends` for a minute, so longer levels are in a collection of
 their own. A mark in `opq_rollups_due` counts the minutes that were put (`puts`). It is deleted only if no

@@ -27,7 +27,7 @@ SAVED_VIEWS = "opq_saved_views"
 INCIDENT_ANNOUNCEMENTS, REANALYSES = "opq_incident_announcements", "opq_reanalyses"
 LEASES = "opq_leases"
 LAHA_STATS = "laha_stats"
-"""The original's collection (opq-interop, D.7), under its own name."""
+"""The original's collection (docs/reference/opq-interop.md, D.7), under its own name."""
 TABLES: Mapping[str, tuple[str, ...]] = {
     ACCOUNTS: ("email",),
     SESSIONS: ("account_id",),

@@ -13,7 +13,8 @@ Fields = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class OriginalUser:
-    """A user of the original's View (opq-interop D.8): `users`, `UserProfiles`, `BoxOwners`."""
+    """A user of the original's View (docs/reference/opq-interop.md D.8): `users`, `UserProfiles`,
+    `BoxOwners`."""
 
     username: str
     bcrypt_hash: str

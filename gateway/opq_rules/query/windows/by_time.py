@@ -2,7 +2,7 @@
 
 They end at multiples of a length within the next larger unit of time: 10 s windows end at :10, :20 ...; hours
 and days follow local time. A length that does not divide its larger unit gives a shorter last window in it: 7
-s windows end at :07 ... :56, :00. Source: reference/rules.md, D.2.
+s windows end at :07 ... :56, :00. Source: docs/reference/rules.md, D.2.
 """
 
 from collections import deque

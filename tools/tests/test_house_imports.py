@@ -1,6 +1,7 @@
 """The rooms import along the arrows of the design and no other way."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -136,3 +137,14 @@ def test_folders_of_a_package_do_not_import_each_other_in_a_circle(root: str) ->
 def test_no_module_has_a_name_that_says_nothing() -> None:
     empty_names = {"utils", "util", "helpers", "common", "misc", "manager"}
     assert [path for package in ALLOWED for path in sources(package) if path.stem in empty_names] == []
+
+
+def test_the_page_of_the_architecture_shows_the_arrows() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = {}
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and cells[0].strip("`") in ALLOWED:
+            rows[cells[0].strip("`")] = (cells[1].strip("`/"), set(re.findall(r"`(\w+)`", cells[3])))
+    wanted = {package: (ROOMS[package], allowed) for package, allowed in ALLOWED.items()}
+    assert rows == wanted, "docs/architecture.md, Rooms: renew the rows that differ"

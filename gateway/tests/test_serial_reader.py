@@ -4,9 +4,12 @@ Each peer is a pty (or socket) whose other end the test holds; blocks are counte
 """
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
+import sys
+import termios
 import threading
 import time
 import tty
@@ -24,16 +27,17 @@ from waiting import wait_for
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.config import BoxSection
 from opq_gateway.counters import BoxCounters
+from opq_gateway.ring.lost import NOT_RESENT, STOOD_STILL
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side import station as station_module
 from opq_gateway.serial_side.intake import Intake
-from opq_gateway.serial_side.port import OUT_BYTES, SerialPort
+from opq_gateway.serial_side.port import FULL_TTY_BYTES, OUT_BYTES, SerialPort
 from opq_gateway.serial_side.reader import SerialReader
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.status import BoxStatus
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import Command, Hello, LinkMessage, Operation, Samples
-from opq_proto.messages import TimeSource
+from opq_proto.messages import Gap, TimeSource
 
 HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
 T0_NS = 1_700_000_000_000_000_000
@@ -70,6 +74,11 @@ class Pty:
                     rest = rest[os.write(self.master, rest) :]
             self.sequence += 1
 
+    def unread_bytes(self) -> int:
+        """Bytes that the gateway's end holds."""
+        assert self.slave is not None
+        return int.from_bytes(fcntl.ioctl(self.slave, termios.FIONREAD, bytes(4)), sys.byteorder)
+
     def heard(self) -> list[LinkMessage]:
         with contextlib.suppress(BlockingIOError, OSError):
             self.said += [message for _, message in self.decoder.feed(os.read(self.master, 65_536))]
@@ -93,6 +102,7 @@ class Behind:
 
     def __init__(self) -> None:
         self.blocks: dict[str, list[SampleBlock]] = {}
+        self.gaps: list[Gap] = []
         self.throw = ""
 
     def restart(self, box_id: str, hello: Hello) -> None:
@@ -104,7 +114,8 @@ class Behind:
             raise RuntimeError("a defect behind the serial side")
         self.blocks[box_id] += blocks
 
-    def gap(self, *_: object) -> None: ...
+    def gap(self, box_id: str, gap: Gap) -> None:
+        self.gaps.append(gap)
 
     def figures(self, *_: object) -> None: ...
 
@@ -285,6 +296,47 @@ def test_a_box_that_floods_does_not_hold_up_another(tmp_path: Path, ptys: Callab
             pouring.join()
         assert gateway.counters["2"]["missing_samples"] == 0
         assert gateway.counters["1"]["frame_crc_errors"] > 100 and gateway.counters["1"]["failures"] == 0
+
+
+@pytest.mark.parametrize("reads_late", [True, False])
+def test_what_a_full_buffer_dropped_is_not_the_lines_fault(
+    reads_late: bool, tmp_path: Path, ptys: Callable[[str], Pty]
+) -> None:
+    """A gateway with a tenth of a core never stands still for long, and reads too late all the time."""
+    pty, now_s = ptys("box1"), [100.0]
+    behind, counters, status = Behind(), BoxCounters(), BoxStatus("1", 60)
+    station = BoxStation(BoxSection(id="1", port=str(pty.link)), status, counters)
+    ring = Ring(tmp_path / "ring1", "1", 1.0)
+    reader = SerialReader(monotonic_s=lambda: now_s[0])
+    reader.add(station, Intake(status, ring, counters, station.send, behind))
+
+    def serve() -> None:
+        now_s[0] += 0.1
+        reader.round(now_s[0])
+
+    def opened() -> bool:
+        serve()
+        return counters["serial_opened"] == 1
+
+    wait_for(opened)
+    pty.send(hello(1), samples(0))
+    wait_for(lambda: serve() or behind.count("1") == 200)
+    for at in range(200, 2800, 200):
+        frame = encode(samples(at), pty.sequence)
+        pty.sequence += 1
+        os.write(pty.master, frame)  # ten of them are more than a tty holds
+        if not reads_late:
+            serve()
+    if reads_late:
+        wait_for(lambda: pty.unread_bytes() >= FULL_TTY_BYTES)
+        serve()
+    for at in range(3000, 3000 + 400_000, 200):  # beyond all that the Box could send again
+        pty.send(samples(at))
+        serve()
+        if behind.gaps:
+            break
+    reasons = {gap.reason for gap in behind.gaps}
+    assert reasons == ({STOOD_STILL} if reads_late else {NOT_RESENT})
 
 
 def test_one_box_whose_handling_throws_is_closed_and_opened_again_and_the_other_sees_nothing(

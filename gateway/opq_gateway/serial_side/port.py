@@ -25,6 +25,8 @@ READ_BYTES = 4096
 MAX_BYTES = 4 * READ_BYTES
 """Most bytes of one Box per round: twice what its line brings, so that a flood still leaves time for
 others."""
+FULL_TTY_BYTES = 4095
+"""What a tty holds (Linux's N_TTY_BUF_SIZE less one); a read that finds so much may have come too late."""
 OUT_BYTES = 8192
 """Most bytes that wait for a line that takes nothing: 90 ms at 921,600 baud."""
 PUMP_S = 0.1

@@ -14,7 +14,7 @@ from typing import Protocol
 from opq_gateway.config import BoxSection
 from opq_gateway.counters import BoxCounters
 from opq_gateway.serial_side.early_ports import EarlyPort, EarlyPorts, in_arrears
-from opq_gateway.serial_side.port import LineErrors, Opening, SerialPort, close_aside
+from opq_gateway.serial_side.port import FULL_TTY_BYTES, LineErrors, Opening, SerialPort, close_aside
 from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.backoff import Backoff
@@ -78,6 +78,7 @@ class BoxStation:
         self._opening: Opening | None = None
         self._open_at_s = 0.0
         self._waits = Backoff(BACKOFF_S)
+        self._served_s = 0.0
         self._received_s = 0.0
         self._checked_s = 0.0
         self._sequence = 0
@@ -110,12 +111,15 @@ class BoxStation:
             self._try_to_open(now_s)
         else:
             data = self._read(self._port, events, now_s)
+            if len(data) >= FULL_TTY_BYTES:
+                self.stalled(now_s - self._served_s)
             if data or self._arrears:
                 self._accept_data(data, now_s)
+        self._served_s = now_s
         self._intake.tick()
 
     def stalled(self, seconds: float) -> None:
-        """The gateway stood still until now."""
+        """The gateway stood still until now, or read so late that the port's buffer was full."""
         self.counters.add("stalls")
         if self._intake is not None:
             self._intake.stalled(seconds)

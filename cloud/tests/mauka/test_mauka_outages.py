@@ -253,6 +253,38 @@ def test_a_clock_that_is_set_during_a_loss_of_supply_hides_and_makes_none(
     assert lost_s == pytest.approx(40.0, abs=1.0 if reported_s else 4.0)
 
 
+@pytest.mark.parametrize("by_s", [-8351.0, 0.0, 30_000.0])
+@pytest.mark.parametrize("skipped", [8, 17, 35, 63])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_numbers_that_a_killed_gateway_skips_are_no_measurements(
+    store: CloudStore, skipped: int, by_s: float, corrected: bool
+) -> None:
+    """The gateway was started again during a loss of supply, with another clock; that may be set later."""
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 34, silent=("4",))
+    grid.next["4"] += skipped
+    by_ns = round(by_s * S)
+    for k in range(34, 80):
+        set_ns = 0 if corrected and k >= 64 else by_ns
+        metrics = {"missing_dark_s": 14.0} if k == 34 else {}
+        if set_ns != by_ns and k == 64:
+            metrics = {"missing_dark_s": 14.0, "clock_set_s": -by_s}
+        store.append_measurements(
+            replace(
+                row,
+                timestamp_ms=row.timestamp_ms + set_ns // 10**6,
+                start_ns=(row.start_ns or 0) + set_ns,
+                end_ns=(row.end_ns or 0) + set_ns,
+            )
+            for row in grid.measure("4", k, k + 1, **metrics)
+        )
+        grid.pass_seconds(k, k + 1, silent=("4",))
+    found = [one.finding for each in grid.incidents() for one in each.findings]
+    assert {(each.kind, each.box_id, each.closed) for each in found} == {("outage", "4", True)}
+    assert len(found) == 1 and (found[0].end_ns - found[0].start_ns) / S == pytest.approx(14.0, abs=1.0)
+
+
 def test_a_loss_of_supply_that_comes_later_from_the_gateways_disk_is_found(store: CloudStore) -> None:
     """The router had no supply, too: what was measured meanwhile comes after what is new."""
     grid = SilentGrid(store, FEEDERS)

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from opq_cloud.mauka.outages.given_numbers import is_next, measured_s, possibly_measured_s
 from opq_cloud.mauka.outages.judgement import (
     DEAD_PERCENT,
     TOGETHER_S,
@@ -94,6 +95,8 @@ class _NewestMeasurement:
     """Number of its newest Measurement, crossings included."""
     dark_before: Measurement | None = None
     """The Measurement before its last loss of supply, for a clock that is set later."""
+    dark_measured_s: float | None = None
+    """For how much of that silence numbers were given."""
     incomplete: list["_IncompleteSilence"] = field(default_factory=list)
 
     def is_new(self, row: Measurement) -> bool:
@@ -242,7 +245,7 @@ class OutageWatch:
         known = self._newest[box_id]
         rows = self._rows_since(store, known.row, row)
         for before, after in pairwise(rows):
-            if not _is_next(before, after) and len(known.incomplete) < MAX_INCOMPLETE:
+            if not is_next(before, after) and len(known.incomplete) < MAX_INCOMPLETE:
                 known.incomplete.append(_IncompleteSilence(before, after, now_s, now_s))
         yield from self._judge_pairs(store, rows)
         if row.crossing:
@@ -262,23 +265,34 @@ class OutageWatch:
     ) -> Iterable[OutageChange]:
         """Judges the silence between two Measurements, if there was one."""
         box_id, known = after.box_id, self._newest[after.box_id]
+        measured: float | None = 0.0 if self._lossless else measured_s(before, after)
         from_ns, to_ns = _end_ns(before), window_ns(after)[0]
         reported_s = self._dark_s(before, after)
         if reported_s is not None and CLOCK_SET in after.metrics and known.dark_before is not None:
             before = known.dark_before  # the clock shows now how long the loss of supply was
+            measured = known.dark_measured_s
             from_ns = _end_ns(before)
             to_ns = from_ns + round(reported_s * S)
         elif goes_on(before, after):
             return
         elif reported_s is not None:
-            known.dark_before = before
+            measured = possibly_measured_s(measured, self._passed_s(before, after), reported_s)
+            known.dark_before, known.dark_measured_s = before, measured
             if dark_s(after.metrics) is not None:
                 to_ns = from_ns + round(reported_s * S)  # whatever the clock was set to meanwhile
         if to_ns - from_ns < self._config.silence_s * S:
             return
         known.silent_from_ns = from_ns
         if to_ns - from_ns <= self._config.longest_h * 3600 * S or box_id in self._open:
-            yield from self._judge_over(store, before, after, to_ns, reported_s)
+            yield from self._judge_over(store, before, after, to_ns, reported_s, measured)
+
+    def _passed_s(self, before: Measurement, after: Measurement) -> float:
+        """How much time passed between two Measurements: by arrival, as clocks may have been set; what comes
+        from a gateway's disk has its times only."""
+        known = self._newest[after.box_id]
+        if not after.backfilled and self._clock() - known.pause_end_s <= self._config.silence_s:
+            return known.pause_s
+        return (window_ns(after)[0] - _end_ns(before)) / S
 
     def _dark_s(self, before: Measurement, after: Measurement) -> float | None:
         """For how long the Box had no supply between two Measurements, as its gateway reports it; None: it
@@ -301,7 +315,7 @@ class OutageWatch:
             for each in [one for one in known.incomplete if now_s >= one.due_s]:
                 rows = self._rows_since(store, each.before, each.after)
                 each.due_s = now_s + max(self._config.look_s, now_s - each.since_s)
-                if all(_is_next(*pair) for pair in pairwise(rows)) or now_s - each.since_s >= COMPLETE_S:
+                if all(is_next(*pair) for pair in pairwise(rows)) or now_s - each.since_s >= COMPLETE_S:
                     known.incomplete.remove(each)
                     if len(rows) > 2:
                         yield from self._judge_pairs(store, rows)
@@ -347,7 +361,9 @@ class OutageWatch:
         after: Measurement,
         end_ns: int,
         reported_s: float | None,
+        measured: float | None,
     ) -> Iterable[OutageChange]:
+        """Judges a silence that is over; `measured`: seconds of it for which numbers were given."""
         box_id = after.box_id
         was = self._open.pop(box_id, None)
         if was is None and not self._is_expected(store.box(box_id)):
@@ -357,7 +373,6 @@ class OutageWatch:
         known = reported_s is not None  # a house whose cloud has the same supply is back with all of it
         if of_old and not known and not self._anybody_reported(store, box_id, start_ns, end_ns):
             return
-        measured = 0.0 if self._lossless else measured_s(before, after)
         around, word = self._around(store, box_id, before), supply_word(before.metrics)
         restart = supplied_restart(after.metrics)
         silent_s = (end_ns - start_ns) / S
@@ -562,21 +577,6 @@ class OutageWatch:
             "outage", box_id, start_ns, max(start_ns, end_ns or 0), uncertainty_ns, closed=end_ns is not None,
             confidence=probability, because=because, measurement_type="HEALTH", figures=tuple(figures),
         )  # fmt: skip
-
-
-def measured_s(before: Measurement, after: Measurement) -> float | None:
-    """Returns for how much time between two Measurements of a Box numbers were given; None: not known."""
-    if before.sequence is None or after.sequence is None or after.sequence <= before.sequence:
-        return None
-    start_ns, end_ns = window_ns(after)
-    return (after.sequence - before.sequence - 1) * (end_ns - start_ns) / S
-
-
-def _is_next(before: Measurement, after: Measurement) -> bool:
-    """Whether no number is missing between two Measurements."""
-    if before.sequence is None or after.sequence is None:
-        return True
-    return after.sequence <= before.sequence + 1
 
 
 def _after_ms(end_ns: int) -> int:

@@ -52,11 +52,6 @@ def missing_keys(config: CloudConfig, data_dir_named: bool) -> Iterator[tuple[st
 
 def missing_secrets(config: CloudConfig) -> Iterator[tuple[str, str]]:
     """Yields (key, problem) of files with a password without which View would end."""
-    mail, openid = config.view.mail, config.view.openid
-    named = (
-        ("view.mail.password_file", mail.password_file),
-        ("view.openid.client_secret_file", None if openid is None else openid.client_secret_file),
-    )
-    for key, path in named:
-        if path is not None and not os.access(path, os.R_OK):
-            yield key, f"{path} is not there, or may not be read"
+    path = config.view.mail.password_file
+    if path is not None and not os.access(path, os.R_OK):
+        yield "view.mail.password_file", f"{path} is not there, or may not be read"

@@ -1,4 +1,4 @@
-"""Sections of View: `[view]`, and below it mail, signing in by OpenID Connect, rule engines to administer."""
+"""Sections of View: `[view]`, and below it mail, rule engines to administer."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -24,26 +24,6 @@ class MailSection:
 
 
 @section
-class OpenIdSection:
-    """Signing in by an OpenID Connect provider (extra "openid")."""
-
-    issuer: Annotated[str, Field(description="address of the provider, as in its own description")]
-    client_id: Annotated[str, Field(min_length=1, description="name of this View at the provider")]
-    client_secret_file: Annotated[
-        Path | None, Field(description="file with the client's secret, mode 0600; none: a public client")
-    ] = None
-    name: Annotated[str, Field(max_length=40, description="name of the provider on the page")] = (
-        "OpenID Connect"
-    )
-    registers: Annotated[
-        bool, Field(description="a first sign-in makes an account; else by invitation only")
-    ] = False
-    role: Annotated[
-        Literal["viewer", "owner", "researcher"], Field(description="role of such an account")
-    ] = "viewer"
-
-
-@section
 class RuleEngineEntry:
     """One `[[view.rule_engines]]`: the pages of administration show and change its plug-ins and rules."""
 
@@ -60,6 +40,7 @@ class RuleEngineEntry:
 @section
 class ViewSection:
     REMOVED: ClassVar = {
+        "openid": "put a proxy that signs in by OpenID Connect before View; accounts keep their passwords",
         "languages": "take the key away, for pages are English; a browser translates them",
     }
     http_endpoint: str = "127.0.0.1:8888"
@@ -110,7 +91,6 @@ class ViewSection:
         Field(description="sites that may frame /embed/map, such as https://pq.example; * for all"),
     ] = ()
     mail: MailSection = Field(default_factory=MailSection)
-    openid: OpenIdSection | None = None
     rule_engines: Annotated[
         tuple[RuleEngineEntry, ...],
         Field(description="rule engines on the pages of administration; none: Makai's, without token"),

@@ -24,14 +24,13 @@ from opq_cloud.store.records.accounts import SAVED_VIEWS, BoxAccess
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
 from opq_cloud.store.records.saved_views import SavedView
 from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.passwords import secret_hash
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, Visitor, Visitors
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
-from opq_cloud.view_settings import MailSection, OpenIdSection
+from opq_cloud.view_settings import MailSection
 
 ROLES = ("public", "viewer", "owner", "researcher", "admin")
 BOXES = {"own": "1", "foreign": "2", "public": "4"}
@@ -95,9 +94,7 @@ LINES = {
         "GET /first-admin", "POST /first-admin", "GET /register", "POST /register", "GET /reset/new",
         "POST /reset/new",
     ),
-    "to the provider": ("GET /sign-in/openid", "GET /sign-in/openid/back"),
     "signed in": (
-        "POST /account/openid", "POST /account/openid/remove",
         "GET /account", "GET /account/boxes", "GET /account/data.json", "GET /account/second-factor",
         "POST /account/boxes", "POST /account/profile", "POST /account/password",
         "POST /account/second-factor", "POST /account/second-factor/remove", "POST /account/sessions/end",
@@ -134,8 +131,6 @@ LINES = {
         "POST /admin/reanalyses/{number}/run",
     ),
 }  # fmt: skip
-NO_PROVIDER = OpenIdSection(issuer="http://127.0.0.1:9", client_id="view")
-"""Nobody answers there."""
 LINES["all Boxes, of a service"] = ("GET /api/v1/reanalyses", "GET /api/v1/reanalyses/{number}")
 """For researchers and administrators; this View carries none out."""
 LINES["admin, of a service"] = (
@@ -156,7 +151,6 @@ NOTHING_SUCH = {
 }  # fmt: skip
 REFUSED_AS_TYPED = {
     "POST /account/delete", "POST /account/password", "POST /account/second-factor/remove",
-    "POST /account/openid",
 }  # fmt: skip
 """They want the present password too, which the matrix does not send: 403 is the answer to who may."""
 
@@ -197,7 +191,6 @@ class Cast:
 @pytest.fixture(scope="module")
 def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
     running = demo.Scene(tmp_path_factory.mktemp("matrix"), poll_s=0.2)
-    running.view._config = replace(running.config, openid=NO_PROVIDER)
     store = running.store
     demo.fill(store, time.time_ns(), minutes=1)
     for number, outlet in enumerate(demo.OUTLETS):  # incident and event 2, 3, 4: one Box each
@@ -229,7 +222,6 @@ def routes_of_view(cast: Cast) -> list[str]:
         counters,
         visitors=Visitors(cast.scene.store.people, cast.scene.config),
         mailer=Mailer(MailSection(), counters),
-        openid=OpenIdProvider(NO_PROVIDER),
     )
     return list(app_routes(create_app(context).routes))
 

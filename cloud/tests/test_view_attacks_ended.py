@@ -1,9 +1,8 @@
 """Attacks with what has ended or is held open: forms sent slowly, older links, a provider that hangs."""
 
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -11,15 +10,12 @@ from urllib.parse import urlencode, urlsplit
 import demo
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
-from waiting import wait_for
 
 from opq_cloud.store import BoxRecord
-from opq_cloud.view.accounts.forms import AT_ONCE
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.openid_provider import OpenIdError, OpenIdProvider
 from opq_cloud.view.accounts.passwords import secret_hash
-from opq_cloud.view_settings import MailSection, OpenIdSection
+from opq_cloud.view_settings import MailSection
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 
@@ -126,31 +122,6 @@ def test_a_new_password_ends_the_links_that_set_another_one(scene: demo.Scene, w
     browser = FormBrowser(scene.url)
     assert browser.get(f"/reset/new?code={older}") == 404
     assert browser.get(f"/reset/new?code={eves}") == 200
-
-
-def test_a_provider_that_hangs_takes_the_threads_of_no_other_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waiting, answers = [], threading.Event()
-
-    def hangs(*_: object) -> str:
-        waiting.append(None)
-        answers.wait()
-        raise OpenIdError("it was late")
-
-    monkeypatch.setattr(OpenIdProvider, "address", hangs)
-    running = demo.Scene(tmp_path, poll_s=30.0)
-    openid = OpenIdSection(issuer="http://127.0.0.1:9", client_id="view")
-    running.view._config = replace(running.config, openid=openid)
-    with running, ExitStack() as opened:
-        opened.callback(answers.set)
-        parts = urlsplit(running.url)
-        for _ in range(60):  # a thread pool has 40
-            each = opened.enter_context(socket.create_connection((parts.hostname or "", parts.port or 0)))
-            each.sendall(f"GET /sign-in/openid HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
-        wait_for(lambda: len(waiting) >= AT_ONCE)
-        assert FormBrowser(running.url).get("/sign-in") == 200
-        assert len(waiting) == AT_ONCE
 
 
 @pytest.mark.parametrize("public_url", [None, "https://pq.example"])

@@ -26,7 +26,6 @@ from opq_cloud.view.accounts.entry_pages import EntryPages
 from opq_cloud.view.accounts.forms import SIGNED_OUT, FormPlaces, see_other
 from opq_cloud.view.accounts.gate import VisitorGate
 from opq_cloud.view.accounts.notification_pages import NotificationPages
-from opq_cloud.view.accounts.openid_pages import OpenIdPages
 from opq_cloud.view.accounts.saved_pages import SavedViewPages
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.themes import theme_routes
@@ -102,11 +101,8 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             mailer=context.mailer,
             keys=context.keys,
             render=pages.render,
-            openid=context.openid,
             mqtt_ready=bool(context.addresses.mqtt_broker),
         )
-        if accounts.openid is not None:
-            app.include_router(OpenIdPages(accounts, accounts.openid, FormPlaces(context.counters)).router())
         for made in (
             EntryPages(accounts, FormPlaces(context.counters)),
             AccountPages(accounts),

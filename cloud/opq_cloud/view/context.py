@@ -15,7 +15,6 @@ from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.store import CloudStore, ShownStore
 from opq_cloud.view.accounts.gate import current_visitor
 from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.seen import SeenHub, SeenIncidents, SeenStore
 from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses
@@ -71,7 +70,6 @@ class ViewContext:
     mailer: Mailer | None = None
     keys: KeyFolder | None = None
     addresses: ServiceAddresses = field(default_factory=ServiceAddresses)
-    openid: OpenIdProvider | None = None
     reanalyses: ReanalysisJobs | None = None
     """None where this View carries out no re-analyses."""
     charts: BucketCache = field(init=False)

@@ -15,7 +15,6 @@ from opq_cloud.makai_settings import FurtherBrokers
 from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.visitors import Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses, service_addresses
 from opq_cloud.view.app import create_app
@@ -88,7 +87,6 @@ class View:
                 mailer=mailer,
                 keys=self._keys,
                 addresses=self._addresses,
-                openid=None if self._config.openid is None else OpenIdProvider(self._config.openid),
                 reanalyses=self._reanalyses,
             )
             over_tls = (self._config.public_url or "").startswith("https://")

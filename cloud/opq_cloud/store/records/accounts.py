@@ -67,8 +67,6 @@ class Account:
     theme: str = "system"
     voltage_unit: str = "V"
     """`V` or `percent` of nominal: where an address of Examine or `/compare` names none."""
-    openid: str = ""
-    """Issuer and subject where the person signs in by OpenID Connect; empty where by password only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +147,6 @@ class AccountRecords:
     def account_of(self, email: str) -> Account | None:
         found = _records(Account, self._documents.find(ACCOUNTS, "email", email.strip().lower()))
         return found[0] if found else None
-
-    def account_of_openid(self, openid: str) -> Account | None:
-        """Returns the account with this issuer and subject."""
-        found = (each for each in self.accounts() if each.openid == openid)
-        return next(found, None) if openid else None
 
     def add_account(self, email: str, name: str, role: str, password_hash: str) -> Account | None:
         """Adds an account and returns it; None where the e-mail has an account already."""

@@ -16,7 +16,6 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view import words
 from opq_cloud.view.accounts.forms import see_other
 from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.passwords import new_secret, secret_hash
 from opq_cloud.view.accounts.sign_in import SESSION_S, SignIn
 from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
@@ -44,18 +43,12 @@ class AccountContext:
     mailer: Mailer
     keys: KeyFolder | None
     render: PageMaker
-    openid: OpenIdProvider | None = None
     mqtt_ready: bool = False
     """Whether notifications have an MQTT broker."""
 
     @property
     def people(self) -> AccountRecords:
         return self.visitors.people
-
-    @property
-    def openid_name(self) -> str:
-        """The name of the provider; empty where none is configured."""
-        return "" if self.openid is None else self.openid.config.name
 
     def page(self, template: str, here: str = "account", code: int = 200, **values: object) -> HTMLResponse:
         """Renders a page with a form. Browsers must not store it; before sign-in it is bound to a cookie."""

@@ -1,7 +1,6 @@
 """Pages of one's account: name, preferences, password, second factor, sessions, tokens, data, deletion."""
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from zoneinfo import ZoneInfo
@@ -37,8 +36,7 @@ TOKEN_DAYS = (7, 30, 90, 365)
 MAX_TOKENS = 20
 DAY_S = 86_400
 SECOND_FACTOR = ({"second_factor": False}, {"second_factor": True})
-FRESH_S = 600
-"""For so long after signing in, an account without a password needs no further proof."""
+WRONG_PASSWORD = "The present password is wrong."
 
 
 class AccountPages:
@@ -84,7 +82,6 @@ class AccountPages:
             tokens=people.tickets("token", account.account_id),
             themes=THEMES,
             voltage_units=VOLTAGE_UNITS,
-            openid_name=self._context.openid_name,
             token_days=TOKEN_DAYS,
             boxes=sorted(visitor.own, key=box_order),
         )
@@ -120,7 +117,7 @@ class AccountPages:
         """Changes the password. Other sessions end; this one gets a new cookie."""
         account = own_account(visitor)
         if not proved(self._context, visitor, form):
-            return self._page(account, problem=self._not_proved(account), code=403)
+            return self._page(account, problem=WRONG_PASSWORD, code=403)
         password = form.secret("password")
         problem = password_problem(password, account.email)
         if problem is None and password != form.secret("password_again"):
@@ -170,7 +167,7 @@ class AccountPages:
         if not (len(secret) in (16, 32, 64) and set(secret) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")):
             raise HTTPException(400, "This is no secret of a second factor. Begin again.")
         if not proved(self._context, visitor, form):
-            return self._second_factor_page(account, secret, self._not_proved(account), 403)
+            return self._second_factor_page(account, secret, WRONG_PASSWORD, 403)
         step = totp_step_of(secret, form.text("code").replace(" ", ""), 0)
         if step is None:
             problem = "This code does not fit. Is the clock of the telephone right?"
@@ -195,7 +192,7 @@ class AccountPages:
     def remove_second_factor(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         if not proved(self._context, visitor, form):
-            return self._page(account, problem=self._not_proved(account), code=403)
+            return self._page(account, problem=WRONG_PASSWORD, code=403)
         self._change(visitor, lambda was: replace(was, totp_secret="", recovery_hashes=()))
         self._context.note(visitor, "took the second factor away", account.account_id, *SECOND_FACTOR[::-1])
         self._context.warn_owner(account, "The second factor was taken away.")
@@ -291,7 +288,7 @@ class AccountPages:
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         if not proved(self._context, visitor, form):
-            return self._page(account, problem=self._not_proved(account), code=403)
+            return self._page(account, problem=WRONG_PASSWORD, code=403)
         if last_admin(self._context, account):
             problem = "You are the only administrator. Make another account one first, then delete yours."
             return self._page(account, problem=problem, code=409)
@@ -302,25 +299,13 @@ class AccountPages:
         answer = self._context.page("deleted.html", here="sign-in")
         return end_in_browser(answer)
 
-    def _not_proved(self, account: Account) -> str:
-        if account.password_hash:
-            return "The present password is wrong."
-        name = self._context.openid_name or "your provider"
-        return f"Sign out, sign in with {name} again, and do it within {FRESH_S // 60} minutes after."
-
     def _change(self, visitor: Visitor, change: Callable[[Account], Account | None]) -> bool:
         return self._context.people.change_account(own_account(visitor).account_id, change)
 
 
 def proved(context: AccountContext, visitor: Visitor, form: SentForm) -> bool:
-    """Whether the form holds the present password: for serious changes, an unlocked browser is not enough.
-
-    An account without a password, which signs in by a provider, must have done so within FRESH_S.
-    """
+    """Whether the form holds the present password: for serious changes, an unlocked browser is not enough."""
     account = own_account(visitor)
-    if not account.password_hash:
-        session = context.people.session(visitor.session_hash)
-        return session is not None and time.time() - session.created_ms / 1000 < FRESH_S
     limits = context.sign_in.limits
     if not limits.spend(account.email, visitor.address):
         raise HTTPException(429, TOO_OFTEN)

@@ -76,7 +76,6 @@ class EntryPages:
             accounts_in_use=visitor.accounts_in_use,
             open_registration=config.registration == "open",
             sends_links=self._context.sends_links,
-            openid_name=self._context.openid_name,
         )
 
     def sign_in(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -177,7 +176,6 @@ class EntryPages:
             name=name,
             heading=heading,
             problem=problem,
-            openid_name=self._context.openid_name if path == "/register" and code else "",
         )
 
     def _refused_account(self, path: str, form: SentForm, problem: str) -> HTMLResponse:

@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 import demo
@@ -20,9 +20,8 @@ from account_scene import FormBrowser, app_routes
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.records.accounts import SAVED_VIEWS, BoxAccess
+from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
-from opq_cloud.store.records.saved_views import SavedView
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.passwords import secret_hash
 from opq_cloud.view.accounts.sign_in import SignIn
@@ -99,12 +98,10 @@ LINES = {
         "POST /account/boxes", "POST /account/profile", "POST /account/password",
         "POST /account/second-factor", "POST /account/second-factor/remove", "POST /account/sessions/end",
         "POST /account/tokens", "POST /account/tokens/end", "POST /account/delete", "POST /sign-out",
-        "GET /account/views", "POST /account/views",
         "GET /account/notifications", "GET /account/notifications/new", "POST /account/notifications/new",
         "POST /account/notifications/tokens", "POST /account/notifications/tokens/end",
     ),
     "another's rule": (
-        "POST /account/views/{view_id}", "POST /account/views/{view_id}/delete",
         "GET /account/notifications/{rule_id}", "POST /account/notifications/{rule_id}",
         "POST /account/notifications/{rule_id}/delete", "POST /account/notifications/{rule_id}/test",
     ),
@@ -206,8 +203,6 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
         ids[role] = account.account_id
     rule = NotificationRule(RULE_OF_OTHER, ids["other"], "cellar-of-theirs", "incident", "mail", 0)
     NotificationRecords(store.people.documents).put_rule(rule)
-    view = SavedView(RULE_OF_OTHER, ids["other"], "cellar-of-theirs", "/incidents?box=2", 0)
-    store.people.documents.insert(SAVED_VIEWS, RULE_OF_OTHER, asdict(view))
     found = Cast(running, ids)
     found.restore()
     with running:

@@ -127,20 +127,6 @@ def test_a_waveform_is_asked_for_and_shows_by_itself(scene: demo.Scene, page: "s
 
 
 @pytest.mark.slow
-def test_a_view_is_saved_by_its_name(scene: demo.Scene, page: "sync_api.Page") -> None:
-    page.goto(f"{scene.url}/incidents?class=sag")
-    page.get_by_text("Save this view").press("Enter")
-    page.get_by_label("Name", exact=True).fill("Sags")
-    page.get_by_role("button", name="Save", exact=True).press("Enter")
-    page.wait_for_url("**/account/views")
-    _sound(page)
-    page.get_by_role("link", name="Sags").press("Enter")
-    page.wait_for_url("**/incidents?class=sag")
-    assert page.locator("select[name=class]").input_value() == "sag"
-    assert page.locator("tr[data-incident]").count() > 0
-
-
-@pytest.mark.slow
 def test_a_month_is_found_by_keyboard_and_fits_on_paper(scene: demo.Scene, page: "sync_api.Page") -> None:
     page.goto(f"{scene.url}/compare?box=1")
     page.get_by_role("link", name="Reports").press("Enter")

@@ -22,7 +22,7 @@ PAGES = {
     "/reports": "/reports", "/reports/month": "/reports/month?box=1",
     "/map": "/map", "/grid": "/grid", "/wall": "/wall",
     "/search": "/search?q=box",
-    "/account": "/account", "/account/boxes": "/account/boxes", "/account/views": "/account/views",
+    "/account": "/account", "/account/boxes": "/account/boxes",
     "/account/second-factor": "/account/second-factor", "/account/notifications": "/account/notifications",
     "/account/notifications/new": "/account/notifications/new?about=incident",
     "/account/notifications/{rule_id}": "/account/notifications/0123456789abcdef",
@@ -61,7 +61,7 @@ NEW_OWNER = {
     "/reports/month": "You see no Box yet", "/map": "You see your own Boxes",
     "/grid": "No Box counts here yet.",
     "/account": "None yet.", "/account/boxes": "No Box is yours yet.",
-    "/account/views": "Nothing is saved yet.", "/account/notifications": "You are told of nothing yet.",
+    "/account/notifications": "You are told of nothing yet.",
 }  # fmt: skip
 """Signed in, and nothing is shared with them."""
 

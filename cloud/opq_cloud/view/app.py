@@ -26,7 +26,6 @@ from opq_cloud.view.accounts.entry_pages import EntryPages
 from opq_cloud.view.accounts.forms import SIGNED_OUT, FormPlaces, see_other
 from opq_cloud.view.accounts.gate import VisitorGate
 from opq_cloud.view.accounts.notification_pages import NotificationPages
-from opq_cloud.view.accounts.saved_pages import SavedViewPages
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.themes import theme_routes
 from opq_cloud.view.accounts.visitors import UNKNOWN, VISITOR, Visitor
@@ -109,7 +108,6 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             BoxSettingsPages(accounts, BoxClient(context.addresses).spend_claim_code),
             AdminPages(accounts),
             NotificationPages(accounts),
-            SavedViewPages(accounts),
             IncidentEditPages(accounts),
             WaveformPages(accounts, requests, context),
         ):

@@ -143,7 +143,6 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
             ("Page", "Your account", "name, time zone, theme, password, sessions, tokens", "/account"),
             ("Page", "Your Boxes", "own and shared ones", "/account/boxes"),
             ("Page", "Notifications", "rules and log: mail, webhook, MQTT", "/account/notifications"),
-            ("Page", "Saved views", "filters and comparisons that you named", "/account/views"),
             ("Action", "Add a notification rule", "be told of incidents", NEW_RULE),
             ("Action", "Download your data", "personal data, JSON", "/account/data.json"),
         ]  # fmt: skip

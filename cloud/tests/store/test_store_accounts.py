@@ -176,7 +176,10 @@ def test_nothing_of_a_deleted_account_is_left(store: CloudStore) -> None:
     people.add_ticket(AccountTicket("i", "invitation", 1, 2**33, email="ada@example.org"))
     people.changes.add(ada.account_id, "192.0.2.7", "claimed a Box", "box 1")
     people.changes.add(eve.account_id, "192.0.2.8", "made an account", ada.account_id)
+    old_view = {"view_id": "v", "account_id": ada.account_id, "name": "Sags", "path": "/incidents"}
+    people.documents.insert("opq_saved_views", "v", old_view)  # an earlier version made it
     assert people.delete_account(ada.account_id) == ("1",)
+    assert people.documents.find("opq_saved_views") == []
     assert people.account(ada.account_id) is None and people.account_of("ada@example.org") is None
     assert people.sessions(ada.account_id) == [] and people.tickets() == []
     assert people.access("1") == BoxAccess("1")

@@ -10,7 +10,6 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.records.accounts import Account, AccountSession
-from opq_cloud.store.records.saved_views import SavedViewRecords
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.box_settings import forget_box
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
@@ -274,9 +273,6 @@ class AccountPages:
             "shared_with_me": [each.box_id for each in accesses if account.account_id in each.shared_ids],
             "changes": [asdict(each) for each in people.changes.of_account(account.account_id)],
             **notification_data(people, account.account_id),
-            "saved_views": [
-                asdict(each) for each in SavedViewRecords(people.documents).saved(account.account_id)
-            ],
             "notes": [asdict(each) for each in self._context.store.notes_of(account.account_id)],
         }
         headers = {

@@ -1,1 +1,1 @@
-"""The past of Boxes and groups: any span in one chart, weeks compared, a calendar, saved views."""
+"""The past of Boxes and groups: any span in one chart, weeks compared, a calendar."""

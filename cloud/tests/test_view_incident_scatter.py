@@ -1,6 +1,5 @@
-"""Saved views and the dots of incidents: over HTTP, without a script."""
+"""The dots of incidents over duration and residual voltage."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import demo
 import pytest
-from account_scene import PASSWORD, FormBrowser, add_people
+from account_scene import FormBrowser
 
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.incidents.index import COLUMNS, IndexedIncident, cell_of
@@ -27,44 +26,6 @@ def scene(tmp_path: Path) -> Iterator[demo.Scene]:
     demo.put_event(running.store, [demo.waveform_of(dipping, time.time_ns() - 3600 * S)], "alone")
     with running:
         yield running
-
-
-def test_a_view_is_saved_opened_renamed_deleted_and_leaves_with_the_account(scene: demo.Scene) -> None:
-    add_people(scene, ada="admin", eve="admin", bob="viewer")
-    ada, eve = FormBrowser(scene.url), FormBrowser(scene.url)
-    ada.sign_in("ada@example.org")
-    eve.sign_in("eve@example.org")
-    ada.get("/incidents?class=sag&order=severe")
-    path = re.search(r'name="address" value="([^"]*)"', ada.text)
-    assert path is not None and path[1] == "/incidents?class=sag&order=severe"
-    assert ada.post("/account/views", name="<b>Worst</b> sags", address=path[1]) == 303
-    assert ada.get("/account/views") == 200
-    assert '<a href="/incidents?class=sag&order=severe"><b>Worst</b> sags</a>' in ada.text, "unescaped by us"
-    view_id = re.search(r'action="/account/views/([0-9a-f]{16})"', ada.text)
-    assert view_id is not None
-    one = f"/account/views/{view_id[1]}"
-    assert eve.get("/account/views") == 200 and "Worst" not in eve.text
-    assert eve.post(one, "/account", name="mine") == 404 and eve.post(f"{one}/delete", "/account") == 404
-    assert ada.post(one, "/account", name="Dips") == 303 and ada.post(one, "/account", name="") == 400
-    assert ada.post(one, "/account", name="Dips", form_token="forged") == 403
-    for wrong in (
-        "//evil.example/x",
-        "/account",
-        "https://evil.example/",
-        "/incidents#x",
-        "/boxes/1/settings",
-    ):
-        assert ada.post("/account/views", "/account", name="x", address=wrong) == 400, wrong
-    ada.get("/account/data.json")
-    (saved,) = json.loads(ada.text)["saved_views"]
-    assert (saved["name"], saved["path"]) == ("Dips", path[1])
-    for page in ("/compare?box=1&weeks=2&from=now-7d&to=now", "/calendar?box=1&by=count", "/boxes/1"):
-        ada.get(page)
-        assert 'name="address" value="/' + page.split("/")[1].partition("?")[0] in ada.text, page
-    assert ada.post("/account/delete", "/account", present_password=PASSWORD) == 200
-    assert scene.store.people.documents.find("opq_saved_views") == []
-    stranger = FormBrowser(scene.url)
-    assert stranger.post("/account/views", name="x", address="/incidents") == 401
 
 
 def test_a_dot_lies_where_its_incident_does_and_a_field_is_a_filter() -> None:

@@ -120,8 +120,7 @@ LINES = {
         "GET /admin/plugins", "POST /admin/plugins", "POST /admin/plugins/mauka/{name}",
         "POST /admin/plugins/triggers/{name}",
         "POST /admin/plugins/{engine}/{name}/rollback", "POST /admin/plugins/{engine}/{name}/delete",
-        "GET /admin/rules", "POST /admin/rules/{engine}", "POST /admin/rules/{engine}/{rule}",
-        "POST /admin/rules/{engine}/{rule}/check", "POST /admin/rules/{engine}/{rule}/run",
+        "GET /admin/rules",        "POST /admin/rules/{engine}/{rule}/run",
         "GET /admin/system", "POST /admin/system/retention",
         "GET /admin/audit", "GET /admin/audit.csv", "GET /admin/audit.json",
         "GET /admin/reanalyses", "POST /admin/reanalyses", "POST /admin/reanalyses/{number}/end",
@@ -130,11 +129,7 @@ LINES = {
 }  # fmt: skip
 LINES["all Boxes, of a service"] = ("GET /api/v1/reanalyses", "GET /api/v1/reanalyses/{number}")
 """For researchers and administrators; this View carries none out."""
-LINES["admin, of a service"] = (
-    "GET /admin/system/mauka.svg",
-    "GET /admin/rules/{engine}/{rule}",
-    "GET /admin/rules/{engine}/{rule}/rows",
-)
+LINES["admin, of a service"] = ("GET /admin/system/mauka.svg",)
 """None runs here: who may ask hears that it does not answer, or is not configured."""
 RULE_OF_OTHER = "0123456789abcdef"
 LINE_OF = {route: line for line, routes in LINES.items() for route in routes}
@@ -143,8 +138,7 @@ NOTHING_SUCH = {
     "POST /account/sessions/end", "POST /account/tokens/end", "POST /admin/invitations/end",
     "POST /account/notifications/tokens/end", "POST /admin/plugins",
     "POST /admin/plugins/{engine}/{name}/rollback", "POST /admin/plugins/{engine}/{name}/delete",
-    "POST /admin/rules/{engine}", "POST /admin/rules/{engine}/{rule}",
-    "POST /admin/rules/{engine}/{rule}/check", "POST /admin/rules/{engine}/{rule}/run",
+        "POST /admin/rules/{engine}/{rule}/run",
 }  # fmt: skip
 REFUSED_AS_TYPED = {
     "POST /account/delete", "POST /account/password", "POST /account/second-factor/remove",

@@ -173,21 +173,6 @@ def test_an_incident_is_exported_and_split(scene: demo.Scene, keyboard: Keyboard
 
 
 @pytest.mark.slow
-def test_a_rule_is_edited_tried_on_history_and_saved(scene: demo.Scene, keyboard: Keyboard) -> None:
-    sign_in(keyboard, scene, "ada")
-    page = keyboard.page
-    keyboard.open(f"{scene.url}/admin/rules/makai/new")
-    keyboard.tab_to("Name of the rule")
-    keyboard.type("deep")
-    keyboard.tab_to("SQL", "textarea")
-    keyboard.press("Control+a")
-    keyboard.type("SELECT box FROM boxes")
-    keyboard.tab_to("Box", "select")  # Tab leaves the editor: it is no trap
-    keyboard.follow("Try it", page.get_by_role("heading", name="What it gave").wait_for, "button")
-    keyboard.follow("Save", at_url(keyboard, "/admin/rules/makai/deep|/admin/rules$"), "button")
-
-
-@pytest.mark.slow
 def test_a_key_is_revoked(scene: demo.Scene, keyboard: Keyboard) -> None:
     sign_in(keyboard, scene, "ada")
     keyboard.follow("Administration", at_url(keyboard, "/admin$"), "a")

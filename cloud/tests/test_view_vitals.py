@@ -45,8 +45,8 @@ SCRIPTS_LATE_S = 0.2
 WIDE = 2
 """The number of the incident at twelve Boxes."""
 INCIDENT = f"/incidents/{WIDE}"
-NOT_HERE = {"/share/incidents/1", "/account/notifications/0123456789abcdef", "/admin/rules/none/new"}
-"""Addresses of nothing in this scene: a link that was not made, a rule, an engine."""
+NOT_HERE = {"/share/incidents/1", "/account/notifications/0123456789abcdef"}
+"""Addresses of nothing in this scene: a link that was not made, a rule."""
 PATHS = (
     INCIDENT,
     *(path.replace("/incidents/1", INCIDENT) for path in PAGES.values() if path not in PARTS | NOT_HERE),

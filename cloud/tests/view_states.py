@@ -29,7 +29,7 @@ PAGES = {
     "/admin": "/admin", "/admin/boxes": "/admin/boxes", "/admin/boxes/{box_id}": "/admin/boxes/1",
     "/admin/boxes/{box_id}/firmware": "/admin/boxes/1/firmware",
     "/admin/keys": "/admin/keys", "/admin/plugins": "/admin/plugins", "/admin/rules": "/admin/rules",
-    "/admin/rules/{engine}/{rule}": "/admin/rules/none/new", "/admin/system": "/admin/system",
+    "/admin/system": "/admin/system",
     "/admin/audit": "/admin/audit", "/admin/accounts": "/admin/accounts",
     "/admin/reanalyses": "/admin/reanalyses",
 }  # fmt: skip

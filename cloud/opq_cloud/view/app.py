@@ -202,8 +202,6 @@ def page_of_form(routes: Sequence[BaseRoute], path: str) -> str:
     """The page above a form's address: it holds the form, or leads to it."""
     if path.startswith("/admin/invitations"):
         return "/admin/accounts"
-    if path.startswith("/admin/rules/"):  # the rule may have been deleted
-        return "/admin/rules"
     while path := path.rpartition("/")[0]:
         scope = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
         if any(route.matches(scope)[0] == Match.FULL for route in routes):

@@ -5,15 +5,13 @@ The token is in the file that the configuration names, else in the one that an e
 The requests are the same as those of `opq-tools plugin` and `opq-tools rule`.
 """
 
-import contextlib
 import json
 import secrets
-import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -24,8 +22,6 @@ from opq_proto.rest_token import named_token
 ANSWER_S = 5.0
 CHANGE_S = 120.0
 """Long, because a plug-in is tested before it takes over."""
-QUIET_S = 10.0
-"""An engine that sends rows also sends a sign of life every 2 s."""
 MAX_BYTES = 8 * 2**20
 
 
@@ -38,11 +34,11 @@ class EngineSilentError(EngineError):
 
 
 class EngineRefusedError(EngineError):
-    """The engine refuses: its text, and the place in the SQL where that is known."""
+    """The engine refuses: its text and its HTTP status."""
 
-    def __init__(self, text: str, code: int, line: int | None = None, column: int | None = None) -> None:
+    def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
-        self.code, self.line, self.column = code, line, column
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +94,6 @@ class RuleEngine:
             reason = getattr(error, "reason", error)
             raise EngineSilentError(f"no rule engine answers at {self.address.url}: {reason}") from error
 
-    def open_rows(self, rule: str) -> "OpenRows":
-        """Opens a rule's future rows and state (GET /query/{rule}), to be read line by line."""
-        target = urlsplit(self.address.url)
-        kind = HTTPSConnection if target.scheme == "https" else HTTPConnection
-        connection = kind(target.hostname or "", target.port, timeout=QUIET_S)
-        try:
-            path = f"{target.path.rstrip('/')}/query/{quote(rule, safe='')}"
-            connection.request("GET", path, headers=self._authorization())
-            opened, answer = connection.sock, connection.getresponse()
-            if answer.status != 200:
-                refused = answer.read(MAX_BYTES)
-                if answer.status == 401 and self._learns_token(refused):
-                    connection.close()
-                    return self.open_rows(rule)
-                raise refusal_of(answer.status, refused)
-        except (HTTPException, OSError, ValueError) as error:
-            connection.close()
-            raise EngineSilentError(f"no rule engine answers at {self.address.url}: {error}") from error
-        except EngineRefusedError:
-            connection.close()
-            raise
-        return OpenRows(connection, opened, answer)
-
     def _authorization(self) -> dict[str, str]:
         token, file = self._token, self.address.token_file
         if file is not None:
@@ -134,34 +107,6 @@ class RuleEngine:
             self._token = named_token(refused)
             return self._token is not None
         return False
-
-
-class OpenRows:
-    """The lines that an engine sends, read by one thread; any thread may close it."""
-
-    def __init__(self, connection: HTTPConnection, opened: socket.socket, answer: HTTPResponse) -> None:
-        self._connection, self._socket, self._answer = connection, opened, answer
-        self._closed = False
-
-    def lines(self, most_bytes: int) -> Iterator[bytes]:
-        """Yields lines until the end; a line above `most_bytes` comes in pieces.
-
-        Raises EngineSilentError where the connection breaks.
-        """
-        try:
-            while line := self._answer.readline(most_bytes):
-                yield line
-        except (HTTPException, OSError, ValueError) as error:
-            if not self._closed:
-                raise EngineSilentError(str(error)) from error
-        finally:
-            self._connection.close()
-
-    def close(self) -> None:
-        """Ends the connection; a reading thread returns at once."""
-        self._closed = True
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _content(error: urllib.error.HTTPError) -> bytes:
@@ -180,6 +125,4 @@ def refusal_of(code: int, content: bytes) -> EngineRefusedError:
         return EngineRefusedError(f"the engine answers {code}", code)
     if isinstance(body, Mapping) and body.get("hint"):
         text += f"; {body['hint']}"
-    line, column = body.get("line"), body.get("column")
-    known = isinstance(line, int) and isinstance(column, int)
-    return EngineRefusedError(text, code, line if known else None, column if known else None)
+    return EngineRefusedError(text, code)

@@ -68,7 +68,6 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/rules/tags/match", {"keys": ["a"]}),
     ("POST", "/rules/bulkstop", {"tags": ["a"]}),
     ("PUT", "/rules/r1/reset_state", {"type": 1, "params": {"streamName": "demo", "input": {"a": 1}}}),
-    ("POST", "/rules/r1/trace/start", {"strategy": "head"}),
     (
         "POST",
         "/plugins/sinks",

@@ -195,19 +195,6 @@ def test_a_whole_statement_names_its_stream_and_another_name_beside_it_is_refuse
     assert engine.tools("stream", "list") == "x\n"
 
 
-def test_a_trace_is_printed_as_a_tree(engine: Engine) -> None:
-    simulated(engine)
-    engine.tools("rule", "create", "deep", "SELECT v FROM demo WHERE v > 126", "--action", '{"nop":{}}')
-    told = engine.tools("rule", "trace", "deep", "--count", "3")
-    assert told.count("source_demo  1 in, 1 out") == 3
-    assert "\n    op_2_filter  1 in, 0 out" in told
-    assert "\n        sink_nop_0  1 in, 1 out" in told
-    tree = engine.json("rule", "trace", "deep", "--json", "--strategy", "head")
-    assert tree["span"]["rows"][0]["v"] in (1, 130, 140)
-    assert engine.json("rule", "list", "--json")[0]["trace"] is False
-    assert "not found" in engine.tools("rule", "trace", "nowhere", code=1)
-
-
 def test_the_rule_of_the_tutorial_by_its_json_and_from_stdin(engine: Engine) -> None:
     simulated(engine)
     body = json.dumps({"sql": "SELECT * from demo", "actions": [{"log": {}}]})

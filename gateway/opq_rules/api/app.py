@@ -4,6 +4,7 @@ Every refusal is `{"error": code, "message": text}`, with line and column for SQ
 A.0).
 """
 
+import re
 import time
 from collections.abc import Callable
 
@@ -20,6 +21,10 @@ from opq_rules.api.guard import App, Message, Receive, Send, TooLongError
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, ENCODING, NOT_FOUND, UNDEFINED, RuleError
 
+REMOVED = {
+    r"/rules/[^/]+/trace/.*|/trace/.*": "give a record and the rule to opq-tools rule try",
+}
+"""Paths of an earlier version, as a regular expression -> what to do instead."""
 _OTHERS = {
     400: (ENCODING, "the body cannot be read as JSON"),
     404: (NOT_FOUND, "there is nothing at this path"),
@@ -73,6 +78,8 @@ def add_errors(app: FastAPI) -> None:
     def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code, text = _OTHERS.get(error.status_code, (UNDEFINED, str(error.detail)))
+        if instead := next((REMOVED[path] for path in REMOVED if re.fullmatch(path, request.url.path)), ""):
+            text = f"was removed; {instead}"
         refusal = {"error": code, "message": f"{request.method} {request.url.path[:200]}: {text}"}
         return JSONResponse(refusal, error.status_code, error.headers)
 

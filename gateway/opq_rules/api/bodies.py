@@ -50,10 +50,6 @@ class ResetState(_Body):
     params: Free
 
 
-class Strategy(_Body):
-    strategy: Literal["always", "head"] = "always"
-
-
 class PackagePlace(_Body):
     """`file`: http(s)://... or file:///<uploads>/x.zip."""
 

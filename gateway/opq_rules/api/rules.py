@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from fastapi.responses import PlainTextResponse
 
-from opq_rules.api.bodies import Free, ResetState, Strategy, TagKeys, Tags
+from opq_rules.api.bodies import Free, ResetState, TagKeys, Tags
 from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
@@ -85,16 +85,6 @@ def _one(routes: APIRouter, engine: Engine) -> None:
             raise RuleError("params: want streamName and input, the offset to go on after", CONFIGURATION)
         return PlainTextResponse(engine.reset_state(rule_id, stream, body.params["input"]))
 
-    @routes.post("/rules/{rule_id}/trace/start")
-    def trace(rule_id: str, body: Strategy | None = None) -> PlainTextResponse:
-        engine.trace(rule_id, body.strategy if body is not None else "always")
-        return PlainTextResponse(f"Rule {rule_id} is traced.")
-
-    @routes.post("/rules/{rule_id}/trace/stop")
-    def no_trace(rule_id: str) -> PlainTextResponse:
-        engine.trace(rule_id, None)
-        return PlainTextResponse(f"Rule {rule_id} is traced no more.")
-
 
 def _add_reads(routes: APIRouter, engine: Engine) -> None:
     views = engine.views
@@ -105,8 +95,6 @@ def _add_reads(routes: APIRouter, engine: Engine) -> None:
     routes.get("/rules/{rule_id}/explain", response_class=PlainTextResponse)(views.explain)
     routes.get("/rules/{rule_id}/schema")(views.schema)
     routes.get("/rules/{rule_id}/scantables")(views.scan_tables)
-    routes.get("/trace/rule/{rule_id}")(views.traces)
-    routes.get("/trace/{trace_id}")(views.trace)
 
 
 def _tagged(routes: APIRouter, engine: Engine) -> None:

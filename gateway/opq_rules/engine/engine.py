@@ -32,9 +32,6 @@ from opq_rules.errors import RULE, RuleError
 from opq_rules.secrets import with_secrets
 from opq_rules.sources.memory import Topics
 
-MAX_TRACED = 100
-"""Rules that may be traced at a time."""
-
 
 class Engine:
     """Streams, tables and rules, stored and running.
@@ -308,15 +305,6 @@ class Engine:
             tags = [] if whole else [tag for tag in body.get("tags") or [] if tag not in remove]
             body["tags"] = list(dict.fromkeys([*tags, *add]))
             self._store.put_rules([definition(body)])
-
-    def trace(self, rule_id: str, strategy: str | None = "always") -> None:
-        """Traces every record ("always") or the first of each batch ("head"); None ends the trace."""
-        with self._store.changing():
-            rule = self._lifecycle.rule(rule_id)
-            traced = [each for each in self._lifecycle.rules.values() if each.is_traced and each is not rule]
-            if strategy is not None and len(traced) >= MAX_TRACED:
-                raise RuleError(f"{MAX_TRACED} rules are traced; stop one of them", RULE)
-            self._lifecycle.trace(rule, self._store.rule(rule_id), strategy)
 
     def tap(self, rule_id: str, tap: Tap) -> None:
         """Calls `tap` with a rule's emissions until `leave`. RuleError: unknown rule, or too many readers."""

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from functools import partial
 
 from opq_proto import log
-from opq_rules.engine import tracing
 from opq_rules.engine.clock import DelayedCalls, RuleClock
 from opq_rules.engine.definition import RestartStrategy, RuleDefinition, no_rule
 from opq_rules.engine.loop import EngineLoop
@@ -22,7 +21,6 @@ from opq_rules.engine.schedule import NEVER_MS
 from opq_rules.engine.sinks import SinkPool
 from opq_rules.engine.stream_input import StreamInput
 from opq_rules.engine.streams import StreamInputs
-from opq_rules.engine.traces import Traces
 from opq_rules.errors import IO_ERROR, RuleError
 
 STEADY_S = 60.0
@@ -136,10 +134,6 @@ class RuleLifecycle:
             unit.add(rule)
             if stored is not None and unit.remembers and stored["of"] == unit.statement:
                 self._resume(rule, unit, stored["query"])
-            if rule.traces is not None:
-                rule.traces.name_sinks(definition)
-                if rule.traces.on:
-                    tracing.follow(unit, rule, self._clock)
             self.loop.enter(rule, unit, inputs)
 
         try:
@@ -197,7 +191,6 @@ class RuleLifecycle:
             if unit.durable:
                 self.loop.checkpoint.add_unit(unit)
                 self.loop.commit()
-            tracing.leave(unit, rule)
             unit.remove(rule)
             self.loop.leave(rule, unit, inputs)
             rule.more.message = message  # before the status: whoever reads that status wants the reason
@@ -305,22 +298,6 @@ class RuleLifecycle:
     def _follow_later(self, rule: Rule, made: RuleDefinition, turn: int, ran: bool) -> None:
         with self._store.changing():
             self._follow_schedule(rule, made, turn, ran)
-
-    # -- traces
-
-    def trace(self, rule: Rule, definition: RuleDefinition, strategy: str | None) -> None:
-        """Sets the strategy of the trace; None ends it, and existing traces stay readable."""
-        traces = rule.more.trace = rule.more.trace or Traces(rule.id)
-        traces.on, traces.each = strategy is not None, strategy != "head"
-        traces.name_sinks(definition)
-
-        def change() -> None:
-            if rule.unit is not None:
-                tracing.leave(rule.unit, rule)
-                if traces.on:
-                    tracing.follow(rule.unit, rule, self._clock)
-
-        self.loop.call(change)
 
     @staticmethod
     def _enter(rule: Rule, status: str) -> None:

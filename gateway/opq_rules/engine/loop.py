@@ -312,7 +312,7 @@ class EngineLoop:
     def _feed(self, unit: QueryUnit, batch: Batch) -> None:
         began_ns = time.thread_time_ns()
         try:
-            (unit.tracing or unit).feed(batch, self.deliver)
+            unit.feed(batch, self.deliver)
         except Exception as error:
             self.unit_failed(unit, error)
             return
@@ -331,7 +331,7 @@ class EngineLoop:
             if any(each.runner.waiting for each in inputs):
                 continue  # earlier records still wait: `_give` sets the timer again
             try:
-                (unit.tracing or unit).advance(now_ms, self.deliver)
+                unit.advance(now_ms, self.deliver)
             except Exception as error:
                 self.unit_failed(unit, error)
                 continue

@@ -6,11 +6,10 @@ engine's thread, and nothing in it blocks.
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from opq_rules.batch import Batch, Emission, JsonObject, Row
 from opq_rules.engine.sinks import RuleSinks
-from opq_rules.engine.traces import Traces
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.query import Query
 
@@ -28,7 +27,6 @@ class RuleDetails:
     next_start_ms: int = 0
     schedule: int = 0
     """Number of the rule's present schedule: delayed calls of an earlier one are ignored."""
-    trace: Traces | None = None
     missing: tuple[str, ...] = ()
     """Types of plug-ins that were removed while the rule ran, as text."""
 
@@ -60,14 +58,6 @@ class Rule:
         return () if self.details is None else self.details.missing
 
     @property
-    def traces(self) -> Traces | None:
-        return None if self.details is None else self.details.trace
-
-    @property
-    def is_traced(self) -> bool:
-        return self.traces is not None and self.traces.on
-
-    @property
     def more(self) -> RuleDetails:
         if self.details is None:
             self.details = RuleDetails()
@@ -75,16 +65,6 @@ class Rule:
 
 
 Deliver = Callable[[Rule, Sequence[Emission]], None]
-
-
-class UnitFollower(Protocol):
-    """Takes a unit's place and follows its records: `tracing.Tracing`. `rules`: the traced rules, by id."""
-
-    rules: dict[str, Rule]
-
-    def feed(self, batch: Batch, deliver: Deliver) -> None: ...
-    def advance(self, now_ms: int, deliver: Deliver) -> None: ...
-    def end(self) -> None: ...
 
 
 class QueryUnit:
@@ -110,8 +90,6 @@ class QueryUnit:
         """Whether its rules have qos >= 1."""
         self.statement = ""
         """Statement and options of its rules: state of another statement is not restored."""
-        self.tracing: UnitFollower | None = None
-        """Takes its place while one of its rules is traced."""
         self._rules: dict[str, Rule] = {}
 
     @property

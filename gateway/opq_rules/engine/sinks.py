@@ -27,7 +27,6 @@ MAX_DURABLE = 4096
 """Emissions of the outbox that are also held in memory, for each sink."""
 MAX_DURABLE_REFUSED = 256
 """Parcels that a sink refused at qos >= 1; with so many it takes nothing from its queue."""
-MAX_WATCHED = 1000
 FOREVER = 1 << 62
 """Used as turn: marks emissions that are never dropped."""
 
@@ -89,7 +88,6 @@ class SinkRunner(OperatorContext):
         self.waiting = 0
         """Emissions that the sink has not received yet."""
         self._rows: dict[str, int] = {}
-        self._watched: dict[str, tuple[Callable[[str, bool], None], int, int]] = {}
         self._lock = threading.RLock()
         """The lock of `_change`: for each emission it is entered directly, without a call."""
         self._change = threading.Condition(self._lock)
@@ -213,27 +211,8 @@ class SinkRunner(OperatorContext):
         if has_room:
             self._giver.record_room(self)
 
-    def watch(self, emission_id: str, done: Callable[[str, bool], None]) -> None:
-        """Calls `done(error, lost)` on the sink's thread when the emission has been handled.
-
-        Only the last MAX_WATCHED emissions are watched. `error`: what the sink raised last since then.
-        """
-        counters = self.pipeline.counters if self.pipeline is not None else None
-        before = (counters.exceptions_total, counters.lost_total) if counters is not None else (0, 0)
-        with self._change:
-            self._watched[emission_id] = (done, *before)
-            if len(self._watched) > MAX_WATCHED:
-                del self._watched[next(iter(self._watched))]
-
     def _record_done(self, ids: Sequence[str]) -> None:
         """Called by the pipeline: these emissions have been handled."""
-        if self._watched and self.pipeline is not None:
-            counters = self.pipeline.counters
-            with self._change:
-                found = [each for name in ids if (each := self._watched.pop(name, None)) is not None]
-            for done, exceptions, lost in found:
-                error = counters.last_exception if counters.exceptions_total > exceptions else ""
-                done(error, counters.lost_total > lost)
         if self._rows:
             rows = [row for each in ids if (row := self._rows.pop(each, None)) is not None]
             if rows:

@@ -14,8 +14,6 @@ from opq_rules.engine.rule_store import RuleStore
 from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.source_runner import SourceRunner
 from opq_rules.engine.streams import LookupTables
-from opq_rules.engine.traces import operator_names, sink_names
-from opq_rules.errors import NOT_FOUND, RuleError
 from opq_rules.secrets import without_secrets
 
 
@@ -51,7 +49,7 @@ class RuleViews:
                     "name": body.get("name") or "",
                     "status": rule.status if rule else LOADED,
                     "version": body.get("version") or "",
-                    "trace": rule is not None and rule.is_traced,
+                    "trace": False,  # eKuiper's clients read it
                     "tags": body.get("tags") or [],
                 }
             )
@@ -133,20 +131,6 @@ class RuleViews:
         """Ids of the rules that have all these tags."""
         return [rule_id for rule_id, body in self._bodies() if set(tags) <= set(body.get("tags") or ())]
 
-    def traces(self, rule_id: str) -> list[str]:
-        """Ids of the rule's traces, the oldest first."""
-        traces = self._lifecycle.rule(rule_id).traces
-        return traces.ids() if traces is not None else []
-
-    def trace(self, trace_id: str) -> JsonObject:
-        """What happened to one record, or to one window, as a tree of spans."""
-        rule = self._rules.get(trace_id.rpartition("-")[0])
-        traces = rule.traces if rule is not None else None
-        found = traces.get(trace_id) if traces is not None else None
-        if found is None:
-            raise RuleError(f"trace {trace_id[:80]!r} is not found", NOT_FOUND, 404)
-        return found.tree()
-
     def totals(self) -> dict[str, float]:
         """Totals for /metrics and health: rules by state, records, drops, commits, waiting."""
         sources = [each.runner for each in list(self._streams.by_key.values())]
@@ -186,6 +170,15 @@ _NODE: JsonObject = {
     "last_exception": "",
     "last_exception_time": 0,
 }
+
+
+def operator_names(operators: Sequence[str]) -> list[str]:
+    """Names of the operators' nodes: eKuiper's (reference/rules.md, A.3), so that dashboards work."""
+    return [f"op_{k}_{name}" for k, name in enumerate(operators, start=2)]
+
+
+def sink_names(types: Sequence[str]) -> list[str]:
+    return [f"sink_{kind}_{k}" for k, kind in enumerate(types)]
 
 
 def topology(streams: Sequence[str], operators: Sequence[str], sink_types: Sequence[str]) -> JsonObject:

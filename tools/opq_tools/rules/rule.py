@@ -7,18 +7,17 @@ from typing import Any
 
 import click
 
-from opq_proto.command_line import json_option
+from opq_proto.command_line import CommandGroup, json_option
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 
 LATE = {
-    "trace": "opq_tools.rules.tracing",
     "try": "opq_tools.rules.trying",
     "backtest": "opq_tools.rules.backtest",
 }
 """Commands that have files of their own."""
 
 
-class _Group(click.Group):
+class _Group(CommandGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*super().list_commands(ctx), *LATE]
 
@@ -29,7 +28,10 @@ class _Group(click.Group):
         return found
 
 
-@click.group("rule", cls=_Group)
+_REMOVED = {"trace": "give a record and the rule to opq-tools rule try"}
+
+
+@click.group("rule", cls=_Group, removed=_REMOVED)
 def command() -> None:
     """Create, watch and try stream rules.
 

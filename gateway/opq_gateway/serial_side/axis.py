@@ -102,12 +102,15 @@ class Axis:
         return self._place(samples, stamp, live)
 
     def stalled(self, seconds: float) -> None:
-        """The gateway stood still until now; holes from this time on are its own."""
-        first = self.line.expected
-        if first is not None:
-            samples = round((seconds + STALL_BESIDE_S) * self._hello.rate_millihz / 1000)
-            end = max(first, self.line.newest_end) + samples
-            self._own_holes.append((first, end, STOOD_STILL))
+        """The gateway stood still until now; holes after the newest sample are its own."""
+        expected, holes = self.line.expected, self._own_holes
+        if expected is None:
+            return
+        first = max(expected, self.line.newest_end)
+        end = first + round((seconds + STALL_BESIDE_S) * self._hello.rate_millihz / 1000)
+        if holes and holes[-1][2] == STOOD_STILL and holes[-1][0] <= first <= holes[-1][1]:
+            first = holes.pop()[0]
+        holes.append((first, end, STOOD_STILL))
 
     def tick(self) -> list[Output]:
         """Gives up a hole after LONGEST_SILENCE_S without samples, so that the blocks after it leave."""
@@ -128,9 +131,11 @@ class Axis:
         return [self._explained_gap(each) if isinstance(each, Gap) else each for each in outputs]
 
     def _explained_gap(self, gap: Gap) -> Gap:
+        """The gap, with the reason that explains at least half of it."""
         if gap.reason == NOT_RESENT:
+            gap_end = gap.first_sample + gap.samples
             for first, end, reason in self._own_holes:
-                if first < gap.first_sample + gap.samples and gap.first_sample < end:
+                if 2 * (min(end, gap_end) - max(first, gap.first_sample)) >= gap.samples:
                     return replace(gap, reason=reason)
         return gap
 

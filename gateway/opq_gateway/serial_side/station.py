@@ -78,7 +78,8 @@ class BoxStation:
         self._opening: Opening | None = None
         self._open_at_s = 0.0
         self._waits = Backoff(BACKOFF_S)
-        self._served_s = 0.0
+        self._read_s = 0.0
+        """When the open port was read last; 0: not yet."""
         self._received_s = 0.0
         self._checked_s = 0.0
         self._sequence = 0
@@ -108,14 +109,15 @@ class BoxStation:
         """Does what is due; `events` is what poll reports for `fd`."""
         assert self._intake is not None
         if self._port is None:
+            self._read_s = 0.0
             self._try_to_open(now_s)
         else:
             data = self._read(self._port, events, now_s)
-            if len(data) >= FULL_TTY_BYTES:
-                self.stalled(now_s - self._served_s)
+            if len(data) >= FULL_TTY_BYTES and self._read_s:
+                self.stalled(now_s - self._read_s)
+            self._read_s = now_s
             if data or self._arrears:
                 self._accept_data(data, now_s)
-        self._served_s = now_s
         self._intake.tick()
 
     def stalled(self, seconds: float) -> None:

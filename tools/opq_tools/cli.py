@@ -6,6 +6,7 @@ Wrong use ends with exit code 2, a failure with 1; both print one line and no tr
 import io
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -15,55 +16,74 @@ from opq_tools.lazy_group import LazyGroup
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """Set before NumPy is imported: windows are small, and BLAS threads would only wait for each other."""
-COMMANDS = {
-    "up": ("opq_tools.up.command", "Boxes, gateway, cloud and the web page, on this machine."),
-    "analyze": ("opq_tools.analyze.command", "What the measurement core says of a recording."),
-    "classify": ("opq_tools.classify", "The class of a recording, with confidence and reasons."),
-    "keygen": ("opq_tools.keygen", "Make CURVE key pairs for the server and for Boxes."),
-    "keys": ("opq_tools.keys", "Keys of Boxes and services: list, add, revoke and exchange, live."),
-    "sim": ("opq_tools.sim.command", "Simulated Boxes; disturbances on demand."),
-    "incidents": ("opq_tools.incidents.command", "Find, show, note, label, split and merge incidents."),
-    "reanalyse": ("opq_tools.reanalyse", "Analyse stored events again; show the changes, or make them."),
-    "inject": ("opq_tools.inject", "Publish a message or a stored event into Mauka."),
-    "mauka": ("opq_tools.mauka", "Plug-ins of a running Mauka: list, start, stop, replace, at a prompt."),
-    "export": ("opq_tools.export", "Export events, incidents and Measurements from the store."),
-    "recordings": ("opq_tools.recordings_get", "Fetch the public recordings of a real dip."),
-    "firmware": (
-        "opq_tools.firmware.command",
-        "Build the Box's firmware: reproducible, checked against budgets.",
-    ),
-    "calibrate": ("opq_tools.calibrate.command", "Gain, offset and phase of a Box against a reference."),
-    "sign": ("opq_tools.sign", "Sign firmware, or any file in the original's form."),
-    "verify": ("opq_tools.sign:verify_command", "Check a signature of firmware or of any file."),
-    "flash": (
-        "opq_tools.flash.command",
-        "Write firmware to a chip or a Box: by ROM, USB, probe, or in place.",
-    ),
-    "boxes": ("opq_tools.boxes.command", "Names, places and gains of Boxes, in the store."),
-    "limits": ("opq_tools.limits", "Limits at which Makai triggers, live: for all Boxes or single ones."),
-    "events": (
-        "opq_tools.events.command",
-        "Events: which Boxes were asked, why, how long each step took.",
-    ),
-    "box": ("opq_tools.box", "Request from a Box: info, settings, reset, time, rate, firmware."),
-    "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
-    "stream": ("opq_tools.rules.definitions:stream_command", "Streams of a running rule engine."),
-    "table": ("opq_tools.rules.definitions:table_command", "Tables of a running rule engine."),
-    "rule": ("opq_tools.rules.rule", "Stream rules: create, watch, try on records or recordings."),
-    "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
-    "schema": ("opq_tools.rules.schema", "Messages of protobuf for a rule engine's streams and sinks."),
-    "ruleset": ("opq_tools.rules.ruleset", "All streams, tables and rules, into a file and back."),
-    "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack, install, replace."),
-    "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
-    "config": ("opq_tools.config", "Check configuration files; all problems at once."),
+HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "Run": {
+        "up": ("opq_tools.up.command", "Boxes, gateway, cloud and the web page, on this machine."),
+        "config": ("opq_tools.config", "Check configuration files; all problems at once."),
+    },
+    "Look": {
+        "incidents": ("opq_tools.incidents.command", "Find, show, note, label, split and merge incidents."),
+        "events": (
+            "opq_tools.events.command",
+            "Events: which Boxes were asked, why, how long each step took.",
+        ),
+        "analyze": ("opq_tools.analyze.command", "What the measurement core says of a recording."),
+        "classify": ("opq_tools.classify", "The class of a recording, with confidence and reasons."),
+        "recordings": ("opq_tools.recordings_get", "Fetch the public recordings of a real dip."),
+    },
+    "Boxes and keys": {
+        "boxes": ("opq_tools.boxes.command", "Names, places and gains of Boxes, in the store."),
+        "box": ("opq_tools.box", "Request from a Box: info, settings, reset, time, rate, firmware."),
+        "limits": ("opq_tools.limits", "Limits at which Makai triggers, live: for all Boxes or single ones."),
+        "calibrate": ("opq_tools.calibrate.command", "Gain, offset and phase of a Box against a reference."),
+        "keygen": ("opq_tools.keygen", "Make CURVE key pairs for the server and for Boxes."),
+        "keys": ("opq_tools.keys", "Keys of Boxes and services: list, add, revoke and exchange, live."),
+    },
+    "Rules and plug-ins": {
+        "rule": ("opq_tools.rules.rule", "Stream rules: create, watch, try on records or recordings."),
+        "stream": ("opq_tools.rules.definitions:stream_command", "Streams of a running rule engine."),
+        "table": ("opq_tools.rules.definitions:table_command", "Tables of a running rule engine."),
+        "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
+        "schema": ("opq_tools.rules.schema", "Messages of protobuf for a rule engine's streams and sinks."),
+        "ruleset": ("opq_tools.rules.ruleset", "All streams, tables and rules, into a file and back."),
+        "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack, install, replace."),
+        "mauka": ("opq_tools.mauka", "Plug-ins of a running Mauka: list, start, stop, replace, at a prompt."),
+        "inject": ("opq_tools.inject", "Publish a message or a stored event into Mauka."),
+    },
+    "Firmware": {
+        "firmware": (
+            "opq_tools.firmware.command",
+            "Build the Box's firmware: reproducible, checked against budgets.",
+        ),
+        "flash": (
+            "opq_tools.flash.command",
+            "Write firmware to a chip or a Box: by ROM, USB, probe, or in place.",
+        ),
+        "sign": ("opq_tools.sign", "Sign firmware, or any file in the original's form."),
+        "verify": ("opq_tools.sign:verify_command", "Check a signature of firmware or of any file."),
+        "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
+    },
+    "Simulate": {
+        "sim": ("opq_tools.sim.command", "Simulated Boxes; disturbances on demand."),
+        "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
+    },
+    "Keep": {
+        "export": ("opq_tools.export", "Export events, incidents and Measurements from the store."),
+        "reanalyse": ("opq_tools.reanalyse", "Analyse stored events again; show the changes, or make them."),
+    },
 }
-"""Name -> (module that has the `command`, its line in the list)."""
+"""Heading in the list -> command -> (module that has the `command`, its line in the list)."""
+COMMANDS = {name: place for places in HEADINGS.values() for name, place in places.items()}
 REMOVED = {"plan": "the table and the formula for many Boxes are in docs/plan.md"}
 """Name of a command of an earlier version -> what to do instead."""
 
 
 @click.group(
-    cls=LazyGroup, places=COMMANDS, removed=REMOVED, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup,
+    places=COMMANDS,
+    headings=HEADINGS,
+    removed=REMOVED,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="opq-toolkit", prog_name="opq-tools")
 def tools() -> None:

@@ -1,7 +1,7 @@
 """LazyGroup: a click group that imports a command when it is called."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import click
@@ -12,10 +12,21 @@ from opq_proto.command_line import CommandGroup
 class LazyGroup(CommandGroup):
     """A group with the commands of `places` first, then those that are added in code."""
 
-    def __init__(self, *args: Any, places: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
-        """`places`: name -> (module (its `command`) or `module:name`, line in the list)."""
+    def __init__(
+        self,
+        *args: Any,
+        places: Mapping[str, tuple[str, str]],
+        headings: Mapping[str, Collection[str]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Args:
+            places: name -> (module (its `command`) or `module:name`, line in the list).
+            headings: heading in the list -> names below it; without them there is one list.
+        """
         super().__init__(*args, **kwargs)
         self._places = places
+        self._headings = headings or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self._places, *super().list_commands(ctx)]
@@ -30,7 +41,9 @@ class LazyGroup(CommandGroup):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        lines = [(name, line) for name, (_, line) in self._places.items()]
-        lines += [(name, self.commands[name].get_short_help_str()) for name in super().list_commands(ctx)]
-        with formatter.section("Commands"):
-            formatter.write_dl(lines)
+        lines = {name: line for name, (_, line) in self._places.items()}
+        lines |= {name: self.commands[name].get_short_help_str() for name in super().list_commands(ctx)}
+        width = max(map(len, lines))
+        for heading, names in (self._headings or {"Commands": lines}).items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), lines[name]) for name in names])

@@ -26,6 +26,7 @@ from opq_cloud.mauka.measuring.unknown_gain import UnknownGains
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.analysis_pool import AnalysisJob, AnalysisPool
+from opq_cloud.mauka.running.earlier_times import at_first_times
 from opq_cloud.mauka.running.event_analysis import (
     EventOutcome,
     analysis_order,
@@ -34,7 +35,6 @@ from opq_cloud.mauka.running.event_analysis import (
     first_findings,
     nominal_of_box,
     unjudged_by,
-    with_earlier_times,
     with_wiring,
 )
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
@@ -250,7 +250,8 @@ class AnalysisRunner(MaukaPlugin):
 
     def _begin_incidents(self, job: AnalysisJob, findings: Sequence[Finding]) -> None:
         """Stores and announces incidents before the other Boxes of the event are analysed."""
-        done = self._writer.begin_incidents(job.event_id, findings) if findings else None
+        found = at_first_times(self._store(), job.event, findings)
+        done = self._writer.begin_incidents(job.event_id, found) if found else None
         if done is None:
             return
         job.begun_ns.update(dict.fromkeys(done.new_incidents, time.monotonic_ns()))
@@ -264,7 +265,7 @@ class AnalysisRunner(MaukaPlugin):
             self.counters.add("unknown_events")
             return None
         self._gains.note_event(event)
-        return with_earlier_times(with_wiring(event, self._writer.place_of), record, self._store()), record
+        return with_wiring(event, self._writer.place_of), record
 
     def _hand_over(self, pool: AnalysisPool, event_id: int, again: bool, complete: bool) -> None:
         """Hands an event to a process; samples that arrive meanwhile prevent it from being marked."""
@@ -317,7 +318,7 @@ class AnalysisRunner(MaukaPlugin):
         """Stores the findings of the built-in analyses; then the installed ones see the event."""
         alignments = self._clock_alignments(job.event, findings)
         found, stored = stamped(findings, alignments), list[tuple[CarriedOut, int]]()
-        self._store_findings(job.event_id, found, stored)
+        self._store_findings(job.event, found, stored)
         parts = by_nominal(job.event, self._nominal_of)
         now_ms = time.time_ns() // 1_000_000
         event = AnalysedEvent(job, parts, outcome, alignments, list(found), stored, began_ms=now_ms)
@@ -350,7 +351,7 @@ class AnalysisRunner(MaukaPlugin):
             self.counters.add("not_asked", label=name)
             outcome.lacking = True
         if event.theirs:
-            self._store_findings(event_id, event.theirs, stored)
+            self._store_findings(job.event, event.theirs, stored)
         if job.complete and outcome.complete:
             running: list[Analysis | InstalledAnalysis] = [*self.analyses, *event.analyses]
             running = [one for one in running if one.name not in self.left_out]
@@ -412,9 +413,10 @@ class AnalysisRunner(MaukaPlugin):
                     self._log_incident(self._store(), item.incident_id, time.monotonic_ns(), again=False)
 
     def _store_findings(
-        self, event_id: int, findings: Sequence[Finding], stored: list[tuple[CarriedOut, int]]
+        self, event: Event, findings: Sequence[Finding], stored: list[tuple[CarriedOut, int]]
     ) -> None:
-        stored.append((self._put_findings(event_id, findings), time.monotonic_ns()))
+        found = at_first_times(self._store(), event, findings)
+        stored.append((self._put_findings(event.event_id, found), time.monotonic_ns()))
 
     def _put_findings(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut:
         """Stores findings of several analyses; publishes each incident that is new or has changed."""

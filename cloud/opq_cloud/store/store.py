@@ -25,6 +25,7 @@ from opq_cloud.store.incidents.join_plan import (
 )
 from opq_cloud.store.incidents.parts import IndexedParts
 from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Event, Incident, Measurement, Trend, Trigger, Waveform
@@ -311,6 +312,12 @@ class CloudStore(ShownStore, JoinStore, Protocol):
 
     def waveform_times(self, event_id: int) -> dict[str, int]:
         """Returns Box -> when (UTC, ns) the last of its samples was stored; older versions stored no time."""
+
+    def waveform_places(self, box_id: str, event_id: int, limit: int) -> list[WaveformPlace]:
+        """Returns where the newest waveforms of a Box lie in events up to this number, newest event first."""
+
+    def waveform(self, event_id: int, box_id: str) -> Waveform | None:
+        """Returns one Box's waveform in an event; None where there is none, or it cannot be read."""
 
     def events(
         self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100

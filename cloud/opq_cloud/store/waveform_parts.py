@@ -30,7 +30,7 @@ def joined_waveform(held: Waveform, more: Waveform) -> Waveform:
     whose clock was set back, the one that came first, which holds what was asked for.
     """
     place = _place(held, more)
-    if place is None and _unnumbered(held) and _unnumbered(more):
+    if place is None and is_unnumbered(held) and is_unnumbered(more):
         return held
     if place is None:
         return more if len(more.counts) > len(held.counts) else held
@@ -74,14 +74,14 @@ def _place(held: Waveform, more: Waveform) -> int | None:
     """Returns the number of `more`'s first sample in `held`'s numbering; None if it cannot be told."""
     apart_ns = more.start_ns - held.start_ns
     expected = held.first_sample + round(apart_ns * held.rate_millihz / 10**12)
-    if _unnumbered(held) and _unnumbered(more):
+    if is_unnumbered(held) and is_unnumbered(more):
         return _matching_place(held, more, expected)
     tolerance_ns = AXES_AGREE_NS + held.uncertainty_ns + more.uncertainty_ns
     agrees = abs(more.first_sample - expected) * 10**12 <= tolerance_ns * held.rate_millihz
     return more.first_sample if agrees else None
 
 
-def _unnumbered(wave: Waveform) -> bool:
+def is_unnumbered(wave: Waveform) -> bool:
     """Whether an original Box sent it (`opq_proto.wire_waveforms`)."""
     return wave.source is TimeSource.FREE and wave.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS
 

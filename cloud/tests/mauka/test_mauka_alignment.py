@@ -11,7 +11,7 @@ import pytest
 from opq_cloud.mauka.measuring.clock_alignment import MAX_PAIRS, clock_alignments
 from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.running.event_analysis import analyse_event, analyse_stored, at_times_of
+from opq_cloud.mauka.running.event_analysis import analyse_event, analyse_stored
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.as_json import incident_json
@@ -114,30 +114,3 @@ def test_a_box_without_a_disciplined_clock_takes_its_place_in_the_order_and_says
     results = analyse_stored(store, [event_id], analyses, NOMINAL)
     Reanalysis(store, frozenset({"rms_voltage"}), True, report, False).replace_groups(groups, results)
     assert (report.findings, report.unchanged) == ([], 2), "analysed again it is the same"
-
-
-@pytest.mark.parametrize("by_s", [-188.97, 0.3, 87.2, 40_000.0])
-def test_samples_that_an_event_repeats_with_times_of_another_clock_have_those_of_the_first(
-    by_s: float,
-) -> None:
-    """The clock was set between the answers: a disturbance in both is one finding."""
-    counts = np.arange(24_000, dtype=np.int16)
-    known = UNKNOWN_UNCERTAINTY_NS
-    held = Waveform("1", 10**18, known, TimeSource.FREE, 12_000_000, 0.01, 5000, counts[:12_000])
-    later = replace(
-        held,
-        first_sample=11_000,
-        start_ns=held.time_ns(6000) + round(by_s * 1e9),
-        uncertainty_ns=100,
-        source=TimeSource.GPS,
-        counts=counts[6000:],
-    )
-    found = at_times_of(later, held)
-    assert (found.start_ns, found.source, found.uncertainty_ns) == (
-        held.time_ns(6000),
-        TimeSource.FREE,
-        known,
-    )
-    assert found.counts is later.counts and found.first_sample == later.first_sample
-    for other in (replace(later, counts=counts[5990:17_990]), replace(later, first_sample=17_000)):
-        assert at_times_of(other, held) is other, "other samples, or none in common"

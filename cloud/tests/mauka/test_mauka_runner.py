@@ -404,7 +404,8 @@ def test_each_new_or_changed_incident_is_published_and_nothing_else(bus, runner,
     inject([event_message(other)], bus.sub)
     assert until(lambda: len(hears.notices) == 2)
     inject([event_message(event_id)], bus.sub)  # again: nothing has changed
-    third = put_event(store, sine("1", (1.0, 1.1, 0.6), START_NS + 3 * 3600 * 10**9))
+    later = sine("1", (1.0, 1.1, 0.6), START_NS + 3 * 3600 * 10**9)
+    third = put_event(store, replace(later, first_sample=3 * 3600 * 12_000))
     inject([event_message(third)], bus.sub)
     assert until(lambda: len(hears.notices) == 3)
     first, second, last = hears.notices

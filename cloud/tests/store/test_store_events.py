@@ -40,6 +40,26 @@ def test_an_event_that_completes_another_names_it(store: CloudStore) -> None:
     assert [record and record.completes for record in records] == [None, first]
 
 
+def test_where_the_waveforms_of_a_box_lie_is_read_newest_event_first(store: CloudStore) -> None:
+    numbers = []
+    for number in range(4):
+        event_id = store.open_event(replace(TRIGGER, token=f"{number}" * 30), "Makai id x")
+        if number != 1:
+            store.put_waveform(event_id, wave("1", first_sample=1000 * number))
+        store.put_waveform(event_id, wave("2"))
+        numbers.append(event_id)
+    places = store.waveform_places("1", numbers[3], 2)
+    assert [place.event_id for place in places] == [numbers[3], numbers[2]]
+    assert [place.event_id for place in store.waveform_places("1", numbers[2], 9)] == [numbers[2], numbers[0]]
+    newest, held = places[0], store.waveform(numbers[3], "1")
+    assert held is not None and np.array_equal(held.counts, wave("1").counts)
+    assert (newest.first_sample, newest.start_ns, newest.rate_millihz) == (3000, held.start_ns, 12_000_125)
+    assert 0 <= newest.end_sample - (3000 + len(held.counts)) <= 12
+    assert newest.stored_ns is not None and abs(time.time_ns() - newest.stored_ns) < 60 * SECOND_NS
+    assert store.waveform(numbers[1], "1") is None
+    assert store.waveform_places("3", numbers[3], 9) == []
+
+
 def test_an_event_says_whom_it_asks_why_and_when(store: CloudStore) -> None:
     asked = (("saw", ("1",)), ("feeder", ("4",)))
     trigger = replace(

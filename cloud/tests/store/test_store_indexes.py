@@ -89,6 +89,8 @@ def use(store: CloudStore) -> None:
     store.events_by_start(5)
     store.events_by_start(5, IndexPlace(NOW_MS, 9), NOW_NS)
     store.waveform_times(event_id)
+    store.waveform_places("1", event_id, 5)
+    store.waveform(event_id, "1")
     store.findings_of_box("1", NOW_NS, NOW_NS + 10**9)
     store.findings_of_incident(stored.incident_id)
     for leading in (False, True):

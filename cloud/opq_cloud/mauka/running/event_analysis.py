@@ -9,9 +9,9 @@ import numpy as np
 
 from opq_cloud.mauka.measuring.clock_alignment import clock_alignments, stamped
 from opq_cloud.mauka.measuring.unknown_gain import at_nominal, judged
+from opq_cloud.mauka.running.earlier_times import at_first_times
 from opq_cloud.mauka.running.provenance import Provenance, provenance_of
 from opq_cloud.store.box_place import BoxPlace, box_place
-from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.decision import Nominal
@@ -231,43 +231,6 @@ def first_findings(
     return []
 
 
-def with_earlier_times(event: Event, record: EventRecord | None, store: CloudStore) -> Event:
-    """The event with the times of the event that it completes, where both have the same samples of a Box.
-
-    A clock that was set between the two answers gave them different times; findings of one disturbance have
-    one time. Raises StoreError.
-    """
-    earlier = None if record is None or record.completes is None else store.event(record.completes)
-    if earlier is None:
-        return event
-    held = {wave.box_id: wave for wave in earlier.waveforms}
-    waves = tuple(
-        at_times_of(wave, held[wave.box_id]) if wave.box_id in held else wave for wave in event.waveforms
-    )
-    return replace(event, waveforms=waves)
-
-
-def at_times_of(wave: Waveform, held: Waveform) -> Waveform:
-    """The waveform with the times of another one, if both have samples of the same index and value."""
-    for mine in wave.runs():
-        for other in held.runs():
-            first = max(mine.first_sample, other.first_sample)
-            end = min(mine.first_sample + len(mine.counts), other.first_sample + len(other.counts))
-            if end <= first or not np.array_equal(
-                mine.counts[first - mine.first_sample : end - mine.first_sample],
-                other.counts[first - other.first_sample : end - other.first_sample],
-            ):
-                continue
-            by_ns = held.time_ns(first - held.first_sample) - wave.time_ns(first - wave.first_sample)
-            return replace(
-                wave,
-                start_ns=wave.start_ns + by_ns,
-                uncertainty_ns=max(wave.uncertainty_ns, held.uncertainty_ns),
-                source=min(wave.source, held.source),
-            )
-    return wave
-
-
 def analyse_stored(
     store: CloudStore,
     event_ids: Iterable[int],
@@ -292,9 +255,10 @@ def analyse_stored(
             yield EventResult(event_id, (), (), {"store": "its waveforms are not there any more"})
             continue
         record = store.event_record(event_id)
-        event = with_earlier_times(with_wiring(event, partial(place_of_box, store)), record, store)
+        event = with_wiring(event, partial(place_of_box, store))
         result = analyse_event(event, analyses, nominal_of, states)
         phases = {box_id: wiring.phase for box_id, wiring in event.wiring.items()}
         by = clock_alignments(event, result.findings, phases.get, nominal_of)
         order = () if record is None or not ordered else analysis_order(event, record.opened_by)
-        yield replace(result, findings=tuple(stamped(result.findings, by)), order=order)
+        found = at_first_times(store, event, stamped(result.findings, by))
+        yield replace(result, findings=tuple(found), order=order)

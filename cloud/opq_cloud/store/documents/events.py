@@ -15,6 +15,7 @@ from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.waveform_place import WaveformPlace
 from opq_cloud.unknown_gain import DRAWN_V_PER_LSB
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError, StoreError
@@ -29,7 +30,7 @@ from opq_proto.messages import (
     Waveform,
 )
 from opq_proto.opqbox3_pb2 import HalfCycleRms as WireHalfCycles
-from opq_proto.wire_waveforms import read_message
+from opq_proto.wire_waveforms import ORIGINAL_RATE_MILLIHZ, read_message
 
 
 def measurement_fields(measurement: Measurement) -> Document:
@@ -200,17 +201,16 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
     whose gain was assumed has the Box's calibration too, as soon as there is one.
     """
     counts = np.frombuffer(data, dtype="<i2").astype(np.int16)
-    start_ms = int(document.get("event_start_timestamp_ms", 0))
     v_per_lsb = document.get("v_per_lsb")
     gain_known = v_per_lsb is not None and not document.get("gain_assumed")
     if not gain_known and calibration_constant:
         v_per_lsb, gain_known = 1.0 / calibration_constant, True
     return Waveform(
         box_id=str(document["box_id"]),
-        start_ns=int(document.get("start_ns", start_ms * NS_PER_MS)),
+        start_ns=_start_ns(document),
         uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
         source=TimeSource(int(document.get("time_source", 0))),
-        rate_millihz=int(document.get("rate_millihz", 12_000_000)),
+        rate_millihz=int(document.get("rate_millihz", ORIGINAL_RATE_MILLIHZ)),
         v_per_lsb=DRAWN_V_PER_LSB if v_per_lsb is None else float(v_per_lsb),
         first_sample=int(document.get("first_sample", 0)),
         counts=counts,
@@ -220,6 +220,23 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
         ),
         gain_known=gain_known,
     )
+
+
+def waveform_place(document: Document) -> WaveformPlace:
+    """Returns where the waveform of a document of `box_events` lies."""
+    stored_ns = document.get("stored_ns")
+    return WaveformPlace(
+        event_id=int(document["event_id"]),
+        first_sample=int(document.get("first_sample", 0)),
+        start_ns=_start_ns(document),
+        end_ms=int(document.get("event_end_timestamp_ms", 0)),
+        rate_millihz=int(document.get("rate_millihz", ORIGINAL_RATE_MILLIHZ)),
+        stored_ns=None if stored_ns is None else int(stored_ns),
+    )
+
+
+def _start_ns(document: Document) -> int:
+    return int(document.get("start_ns", int(document.get("event_start_timestamp_ms", 0)) * NS_PER_MS))
 
 
 def meets(part: EventRecord | Incident, start_ns: int | None, end_ns: int | None) -> bool:

@@ -25,6 +25,7 @@ from opq_cloud.store.documents.events import (
     owing_fields,
     waveform_document,
     waveform_from_document,
+    waveform_place,
     widened,
 )
 from opq_cloud.store.documents.sample_requests import (
@@ -42,6 +43,7 @@ from opq_cloud.store.embedded.sealing import counter
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IndexPlace
 from opq_cloud.store.waveform_parts import joined_waveform
+from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.errors import StoreError
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Trigger, Waveform
@@ -267,6 +269,19 @@ class EmbeddedEvents(EmbeddedPart):
             rows = connection.execute("SELECT document FROM box_events WHERE event_id = ?", (event_id,))
             documents = [json.loads(text) for (text,) in rows.fetchall()]
         return {each["box_id"]: int(each["stored_ns"]) for each in documents if "stored_ns" in each}
+
+    def waveform_places(self, box_id: str, event_id: int, limit: int) -> list[WaveformPlace]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT document FROM box_events WHERE box_id = ? AND event_id <= ? "
+                "ORDER BY event_id DESC LIMIT ?",
+                (box_id, event_id, limit),
+            )
+            return [waveform_place(json.loads(text)) for (text,) in rows]
+
+    def waveform(self, event_id: int, box_id: str) -> Waveform | None:
+        with self._database.read() as connection:
+            return _stored_waveform(connection, event_id, box_id)
 
     def events(
         self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100

@@ -196,6 +196,9 @@ MIGRATIONS = (
     """
     CREATE INDEX incident_index_labelled ON incident_index (start_ns) WHERE label IS NOT NULL;
     """,
+    """
+    CREATE INDEX box_events_by_box ON box_events (box_id, event_id);
+    """,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

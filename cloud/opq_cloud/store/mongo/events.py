@@ -30,6 +30,7 @@ from opq_cloud.store.documents.events import (
     moved_fields,
     waveform_document,
     waveform_from_document,
+    waveform_place,
 )
 from opq_cloud.store.documents.sample_requests import (
     ANALYSIS_ASKED,
@@ -48,6 +49,7 @@ from opq_cloud.store.incidents.index import IndexPlace
 from opq_cloud.store.mongo.readable import READ_ERRORS
 from opq_cloud.store.mongo.server import MongoPart, MongoServer, store_errors
 from opq_cloud.store.waveform_parts import joined_waveform
+from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
 from opq_proto.half_cycles import HalfCycleRms
@@ -314,6 +316,25 @@ class MongoEvents(MongoPart):
     def waveform_times(self, event_id: int) -> dict[str, int]:
         found = self._parts.find({"event_id": event_id, "stored_ns": {"$exists": True}})
         return {str(part["box_id"]): int(part["stored_ns"]) for part in found}
+
+    @store_errors
+    def waveform_places(self, box_id: str, event_id: int, limit: int) -> list[WaveformPlace]:
+        same: Document = {"box_id": box_id, "event_id": {"$lte": event_id}}
+        found = self._parts.find(same).sort("event_id", DESCENDING).limit(limit)
+        return list(self._readable.read_all("box_events", waveform_place, found))
+
+    @store_errors
+    def waveform(self, event_id: int, box_id: str) -> Waveform | None:
+        part = self._parts.find_one({"event_id": event_id, "box_id": box_id})
+        if part is None:
+            return None
+        try:
+            return self._read_waveform(part)
+        except StoreError:
+            return None
+        except READ_ERRORS as error:
+            self._readable.note("box_events", part, error)
+            return None
 
     @store_errors
     def events(

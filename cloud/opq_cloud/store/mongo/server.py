@@ -138,6 +138,7 @@ class MongoServer:
         db.events.create_index([("target_event_start_timestamp_ms", DESCENDING), ("event_id", DESCENDING)])
         db.events.create_index("requests")
         db.box_events.create_index("event_id")
+        db.box_events.create_index([("box_id", ASCENDING), ("event_id", DESCENDING)])
         db.makai_metrics.create_index("timestamp_ms")
         db.makai_metrics.create_index("expire_at")
         self._index(db.incidents, "incident_id", unique=True)

@@ -1,0 +1,147 @@
+"""Samples that several events of a Box hold, with times of different clocks: a disturbance has one time.
+
+A clock that is set between two events gives the samples that both have other times. A finding has those of
+the first event that holds its samples; so it is one incident, however many later events reach back over it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from opq_cloud.store.store import CloudStore
+from opq_cloud.store.waveform_parts import is_unnumbered
+from opq_cloud.store.waveform_place import WaveformPlace
+from opq_proto.messages import Event, Finding, Waveform
+from opq_proto.wire import CYCLE_SAMPLES
+
+EARLIER_EVENTS = 32
+"""Events of a Box before an event that are compared with it, newest first."""
+SET_NS = 1_000_000
+"""Times that differ by less are of one clock, which is steered."""
+UNNUMBERED_NS = 300 * 10**9
+"""Waveforms of a Box that does not number its samples are compared when stored within this of each other: its
+memory holds no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedSamples:
+    """[start_ns, end_ns) of a waveform that an earlier event holds too, with times that are `by_ns` later."""
+
+    start_ns: int
+    end_ns: int
+    by_ns: int
+    uncertainty_ns: int
+    """Of the earlier event's times."""
+
+
+def at_first_times(store: CloudStore, event: Event, findings: Iterable[Finding]) -> list[Finding]:
+    """Returns the findings of an event with the times of the first events that hold their samples.
+
+    Raises:
+        StoreError: an earlier event cannot be read.
+    """
+    waves = {wave.box_id: wave for wave in event.waveforms}
+    known: dict[str, list[RepeatedSamples]] = {}
+    found = []
+    for one in findings:
+        wave = waves.get(one.box_id)
+        if wave is not None and one.box_id not in known:
+            known[one.box_id] = repeated_samples(store, event.event_id, wave)
+        found.append(_at_first_time(one, known.get(one.box_id, ())))
+    return found
+
+
+def _at_first_time(one: Finding, repeated: Sequence[RepeatedSamples]) -> Finding:
+    end_ns = max(one.end_ns, one.start_ns + 1)
+    for part in repeated:
+        if part.start_ns < end_ns and one.start_ns < part.end_ns:
+            return replace(
+                one,
+                start_ns=one.start_ns + part.by_ns,
+                end_ns=one.end_ns + part.by_ns,
+                uncertainty_ns=max(one.uncertainty_ns, part.uncertainty_ns),
+            )
+    return one
+
+
+def repeated_samples(store: CloudStore, event_id: int, wave: Waveform) -> list[RepeatedSamples]:
+    """Returns the parts of a waveform that earlier events hold with another clock's times, first event first.
+
+    Raises StoreError.
+    """
+    places = store.waveform_places(wave.box_id, event_id, EARLIER_EVENTS + 1)
+    if not places or places[0].event_id != event_id:
+        return []
+    own, found = places[0], []
+    for place in reversed(places[1:]):
+        if not _may_repeat(own, place, is_unnumbered(wave)):
+            continue
+        held = store.waveform(place.event_id, wave.box_id)
+        part = None if held is None else common_part(wave, held)
+        if part is not None and abs(part.by_ns) > SET_NS:
+            found.append(part)
+    return found
+
+
+def _may_repeat(own: WaveformPlace, place: WaveformPlace, unnumbered: bool) -> bool:
+    """Returns False if no samples can be in both, or if these have the same times."""
+    if unnumbered and own.stored_ns is not None and place.stored_ns is not None:
+        return abs(own.stored_ns - place.stored_ns) <= UNNUMBERED_NS
+    first = max(own.first_sample, place.first_sample)
+    if first >= min(own.end_sample, place.end_sample):
+        return False
+    return abs(own.time_ns(first) - place.time_ns(first)) > SET_NS
+
+
+def common_part(wave: Waveform, held: Waveform) -> RepeatedSamples | None:
+    """Returns the samples of `wave` that `held` has too: of the same index and value, a cycle at least.
+
+    An original Box does not number its samples; it sends whole windows, and those that occur once in each of
+    the two waveforms show the place. Samples that are all alike show nothing.
+    """
+    found = _common_part(wave, held, 0)
+    if found is None and is_unnumbered(wave) and is_unnumbered(held):
+        shift = _window_shift(wave, held)
+        return None if shift is None else _common_part(wave, held, shift)
+    return found
+
+
+def _common_part(wave: Waveform, held: Waveform, shift: int) -> RepeatedSamples | None:
+    for mine in wave.runs():
+        for other in held.runs():
+            first = max(mine.first_sample, other.first_sample + shift)
+            end = min(mine.first_sample + len(mine.counts), other.first_sample + shift + len(other.counts))
+            if end - first < CYCLE_SAMPLES:
+                continue
+            common = mine.counts[first - mine.first_sample : end - mine.first_sample]
+            theirs = first - shift - other.first_sample
+            if np.ptp(common) == 0 or not np.array_equal(common, other.counts[theirs : theirs + end - first]):
+                continue
+            start_ns = mine.time_ns(first - mine.first_sample)
+            return RepeatedSamples(
+                start_ns,
+                mine.time_ns(end - mine.first_sample),
+                other.time_ns(theirs) - start_ns,
+                held.uncertainty_ns,
+            )
+    return None
+
+
+def _window_shift(wave: Waveform, held: Waveform) -> int | None:
+    """Returns what is added to positions in `held` to get those in `wave`; None: no window is in both."""
+    mine, theirs = _windows(wave), _windows(held)
+    for data, position in mine.items():
+        if position is not None and (there := theirs.get(data)) is not None:
+            return position - there
+    return None
+
+
+def _windows(wave: Waveform) -> dict[bytes, int | None]:
+    """Returns the samples of each window -> its position; None: that window occurs again."""
+    found: dict[bytes, int | None] = {}
+    for run in wave.runs():
+        for at in range(0, len(run.counts) - CYCLE_SAMPLES + 1, CYCLE_SAMPLES):
+            data = run.counts[at : at + CYCLE_SAMPLES].tobytes()
+            found[data] = None if data in found else run.first_sample + at
+    return found

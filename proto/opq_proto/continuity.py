@@ -27,6 +27,8 @@ TOUCHES_GAP, TOUCHES_EVENT = 1, 2
 """Bits of `flagged`."""
 RESTART = "restart_cause"
 """A code of `log_codes.RESET_CAUSES`, in the first Measurements after a start that reached the gateway."""
+SET_NS = 500_000_000
+"""A clock that is moved by less is steered: the spans of events are longer on both sides."""
 FORMER_MISSING = "missing_s"
 """Of gateways before the reasons: seconds of samples that such a Box took and that did not arrive."""
 SUPPLIED_CAUSES = ("pin", "software", "watchdog")
@@ -85,6 +87,23 @@ def clock_set_s(metrics: Mapping[str, Metric]) -> float | None:
     """Returns by how much the time axis was set before a Measurement; None: it was not."""
     metric = metrics.get(CLOCK_SET)
     return None if metric is None else metric.average
+
+
+def clock_moved_ns(stamp: tuple[int, int] | None, measurement: Measurement) -> int:
+    """Returns by how much the time axis of a Box was set between a stamp and a Measurement, by the index.
+
+    0 where that is not known: one of the two has no index, or its numbers began again meanwhile. Also for a
+    clock that is only steered.
+
+    Args:
+        stamp: a sample of the Box, and its time.
+    """
+    start_ns, end_ns, first = measurement.start_ns, measurement.end_ns, measurement.first_sample
+    if stamp is None or first is None or start_ns is None or end_ns is None or not measurement.samples:
+        return 0
+    since_ns = (first - stamp[0]) * (end_ns - start_ns) // measurement.samples
+    moved_ns = start_ns - stamp[1] - since_ns
+    return moved_ns if first >= stamp[0] and abs(moved_ns) > SET_NS + since_ns // 100 else 0
 
 
 def is_flagged(metrics: Mapping[str, Metric], bit: int) -> bool:

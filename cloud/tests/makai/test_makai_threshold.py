@@ -95,6 +95,33 @@ def test_what_comes_late_from_a_disk_neither_ends_nor_starts_a_live_dip() -> Non
     assert onsets(loaded(), values) == [0, 3]
 
 
+@pytest.mark.parametrize("set_s", [-86_400, -1307, -3, 4, 3600, 10**8])
+@pytest.mark.parametrize("windows", [1, 3, 20])
+def test_a_span_over_a_clock_that_is_set_has_the_times_of_one_clock(set_s: int, windows: int) -> None:
+    """The Box numbers its samples, so the end and the length are as if nobody had set its clock."""
+
+    def numbered(k: int, low: float, ahead_s: int) -> Measurement:
+        return replace(window(k + ahead_s, low), first_sample=5000 + 12_000 * k, samples=12_000)
+
+    begin = 200_000
+    rows = [numbered(begin + k, 60, set_s if k else 0) for k in range(windows)]
+    rows.append(numbered(begin + windows, 120, set_s))
+    *_, over = fired(loaded(), rows)
+    assert over is not None and over.span_ns is not None
+    start_ns, end_ns = over.span_ns
+    assert end_ns == (begin + windows + set_s) * S
+    begun_ns = start_ns if over.since_ns is None else over.since_ns
+    assert begun_ns == (begin + set_s) * S
+    assert f"lasted at most {windows:.1f} s" in over.because
+
+
+def test_a_start_of_the_box_within_a_dip_sets_no_clock() -> None:
+    """Its numbers begin again: the times are the gateway's, and they go on."""
+    before = replace(window(100, 60), first_sample=900_000, samples=12_000)
+    after = replace(window(103, 120), first_sample=0, samples=12_000)
+    assert spans(loaded(), [before, after]) == [(1, (100, 103))]
+
+
 def test_other_metrics_are_off_unless_asked_for() -> None:
     far_off = Measurement("1", 0, {"f": Metric(40, 70, 55), "thd": Metric(0.5, 0.6, 0.5)})
     assert onsets(loaded(), [far_off]) == []

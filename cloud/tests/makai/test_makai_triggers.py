@@ -55,6 +55,23 @@ def calm(count: int, since: int = 0) -> list[Measurement]:
     return [window(since + k) for k in range(count)]
 
 
+@pytest.mark.parametrize("set_s", [-7200, 5, 40_000])
+def test_an_excursion_over_a_clock_that_is_set_has_the_length_of_its_samples(set_s: int) -> None:
+    """Its begin and end are of the clock in force at its end."""
+
+    def row(k: int, ahead_s: int) -> Measurement:
+        return replace(window(100_000 + k + ahead_s), first_sample=12_000 * k, samples=12_000)
+
+    excursions, limit = Excursions(), WatchedLimit("test", "f", "Hz", 1.0, 0.5)
+    assert excursions.begin("f", row(5, 0), 2.0, limit) is not None
+    excursions.go_on("f", row(6, 0), 2.0)
+    excursions.go_on("f", row(7, set_s), 2.0)
+    over = excursions.end("f", row(8, set_s), limit)
+    assert over is not None
+    assert over.span_ns == ((100_005 + set_s) * S, (100_008 + set_s) * S)
+    assert "lasted at most 3.0 s" in over.because
+
+
 def test_every_class_has_a_trigger_that_is_on_or_is_in_the_table_with_the_reason() -> None:
     rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", TABLE.read_text(), re.MULTILINE)
     named = {kind: set(re.findall(r"`(\w+)`", triggers)) for kind, triggers in rows if kind in CLASSES}

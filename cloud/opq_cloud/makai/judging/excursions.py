@@ -12,6 +12,7 @@ first ones come at once. Time is that of the Measurements.
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from opq_proto.continuity import clock_moved_ns
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement, Metric
 
@@ -54,6 +55,16 @@ class Excursion:
     until_ns: int
     worst: float
     reported: bool
+    stamp: tuple[int, int] | None = None
+    """A sample, and its time by the clock of these times."""
+
+    def follow_clock(self, measurement: Measurement) -> None:
+        """Where the Box's clock was set since, gives all times those of its present clock."""
+        moved_ns = clock_moved_ns(self.stamp, measurement)
+        if moved_ns:
+            self.since_ns, self.last_ns = self.since_ns + moved_ns, self.last_ns + moved_ns
+            self.until_ns += moved_ns
+            self.stamp = stamp_of(measurement)
 
 
 @dataclass(slots=True)
@@ -101,12 +112,13 @@ class Excursions:
         start_ns, end_ns = window_ns(measurement)
         reported = self._is_onset(key if pause_key is None else pause_key, start_ns)
         self.held += not reported
-        self.active[key] = Excursion(start_ns, start_ns, end_ns, value, reported)
+        self.active[key] = Excursion(start_ns, start_ns, end_ns, value, reported, stamp_of(measurement))
         return Decision(limit.metric, value, limit.enter, limit.because(value)) if reported else None
 
     def go_on(self, key: Hashable, measurement: Measurement, value: float) -> None:
         """Continues an excursion: passed in this window too. `value`: further from the limit is larger."""
         excursion = self.active[key]
+        excursion.follow_clock(measurement)
         start_ns, end_ns = window_ns(measurement)
         if end_ns > excursion.until_ns:
             excursion.last_ns, excursion.until_ns = start_ns, end_ns
@@ -115,6 +127,7 @@ class Excursions:
     def end(self, key: Hashable, measurement: Measurement, limit: WatchedLimit) -> Decision | None:
         """Ends an excursion: returns its span, or the two windows around its end."""
         excursion = self.active.pop(key)
+        excursion.follow_clock(measurement)
         start_ns, end_ns = window_ns(measurement)
         if not excursion.reported or not 0 <= start_ns - excursion.until_ns <= FORGOTTEN_NS:
             return None
@@ -230,6 +243,13 @@ class FlaggedWindows:
 def stream_of(measurement: Measurement) -> str:
     """Returns the Box and whether it is live: Measurements sent again from its disk are from another time."""
     return backfilled_stream(measurement.box_id) if measurement.backfilled else measurement.box_id
+
+
+def stamp_of(measurement: Measurement) -> tuple[int, int] | None:
+    """Returns the index of its first sample, and that one's time; None where the Box does not send them."""
+    if measurement.first_sample is None or measurement.start_ns is None:
+        return None
+    return measurement.first_sample, measurement.start_ns
 
 
 def backfilled_stream(box_id: str) -> str:

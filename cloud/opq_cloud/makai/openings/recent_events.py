@@ -8,10 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from opq_proto.continuity import SET_NS
 from opq_proto.messages import Measurement
-
-SET_NS = 500_000_000
-"""A smaller step does not matter: the span of an event is longer on both sides."""
 
 
 @dataclass(slots=True)

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.excursions import FORGOTTEN_NS, backfilled_stream
+from opq_cloud.makai.judging.excursions import FORGOTTEN_NS, backfilled_stream, stamp_of
 from opq_cloud.makai.judging.quiet_rows import none_of
+from opq_proto.continuity import clock_moved_ns
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
 from opq_proto.messages import Measurement
@@ -94,6 +95,15 @@ class LimitExcursion:
     since_ns: int
     until_ns: int
     worst: float
+    stamp: tuple[int, int] | None = None
+    """A sample, and its time by the clock of these times."""
+
+    def follow_clock(self, measurement: Measurement) -> None:
+        """Where the Box's clock was set since, gives both times those of its present clock."""
+        moved_ns = clock_moved_ns(self.stamp, measurement)
+        if moved_ns:
+            self.since_ns, self.until_ns = self.since_ns + moved_ns, self.until_ns + moved_ns
+            self.stamp = stamp_of(measurement)
 
 
 class ThresholdState:
@@ -126,6 +136,8 @@ def decide(
     passed = state.passed.get(key)
     if passed is not None and not passed.keys() <= limits.keys():  # one was turned off meanwhile
         passed = state.passed[key] = {at: passed[at] for at in passed if at in limits}
+    for excursion in () if passed is None else passed.values():
+        excursion.follow_clock(measurement)
     onset = None
     left: list[int] = []
     for position, limit in limits.items():
@@ -148,7 +160,7 @@ def decide(
                 continue
             if passed is None:
                 passed = state.passed[key] = {}
-            passed[position] = LimitExcursion(*window_ns(measurement), value)
+            passed[position] = LimitExcursion(*window_ns(measurement), value, stamp_of(measurement))
             onset = onset or _decision(limit, value)
     if not passed or onset is not None:  # an end in this window is still there in the next one
         return onset, state

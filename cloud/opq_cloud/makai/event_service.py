@@ -24,7 +24,7 @@ from opq_cloud.backend_admission import backend_context
 from opq_cloud.makai.broker_links import CommandLinks, linked
 from opq_cloud.makai.events.announcements import EventAnnouncements
 from opq_cloud.makai.events.answer_inbox import AnswerInbox, WaitingAnswer
-from opq_cloud.makai.events.answers import AnswerReach, DataAnswer, reach_of
+from opq_cloud.makai.events.answers import AnswerReach, DataAnswer, lacking_at_ends, reach_of
 from opq_cloud.makai.events.box_gains import BoxGains
 from opq_cloud.makai.events.event_ids import EventIds
 from opq_cloud.makai.events.event_requests import (
@@ -325,9 +325,15 @@ class EventService:
         asked = event.span_missing(box_id) if box_id in event.waiting else event.span_of(box_id)
         reach = reach_of(answer.response, wave, *asked)
         owing = box_id in event.waiting and event.answers_last(box_id, wave)
+        if owing:
+            box = event.waiting[box_id]
+            if lacking := lacking_at_ends(answer.response, wave, first=box.reach_ns is None):
+                box.lacking[lacking] = None
         if owing and not self._request_rest(event, box_id, reach, new):
             if box_id not in event.received:
                 self._store.mark_missing(event.event_id, box_id, _why_empty(answer.response))
+            elif box.lacking:
+                self._store.mark_missing(event.event_id, box_id, "; ".join(box.lacking))
             del event.waiting[box_id]
         if wave is not None and new:
             self._log.info(

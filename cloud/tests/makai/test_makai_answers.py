@@ -8,18 +8,24 @@ from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import zmq
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.answer_inbox import AnswerInbox
-from opq_cloud.makai.events.answers import reach_of
+from opq_cloud.makai.events.answers import lacking_at_ends, reach_of
 from opq_cloud.makai_settings import EventServiceSection as EventConfig
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.commands.requests import DataRequest, answer
+from opq_gateway.ring.ring import Ring
 from opq_proto.errors import StoreError
 from opq_proto.messages import Gap, TimeSource, Trigger, Waveform
 from opq_proto.opqbox3_pb2 import Command, Cycle, Response
@@ -160,9 +166,10 @@ def test_our_box_is_asked_again_for_what_it_had_not_sampled_and_for_nothing_else
     box.push.send_multipart(our_answer(command, 12_000, NOT_SAMPLED_YET))
     world.makai.wait_for(lambda: world.store.event_record(event_id).short.get("1") == NOT_SAMPLED_YET)
     command = box.command(30_000)
-    box.push.send_multipart(our_answer(command, 18_000, "older than the ring holds"))
+    box.push.send_multipart(our_answer(command, 18_000, "the Box's converter overran"))
     record = world.finished(event_id)
-    assert record.short == {}
+    assert record.short == {"1": "the last 533.3 ms are missing: the Box's converter overran"}
+    assert record.missing == {} and record.boxes_received == ("1",)
     assert np.array_equal(stored_counts(world, event_id), COUNTS[:18_000])
 
 
@@ -428,6 +435,45 @@ def test_our_box_says_whether_asking_again_helps(reason: str) -> None:
     assert reach.short == (None if reason.startswith("older") else reason)
     whole = replace(wave, gaps=(Gap(5_000_100, 10, "lost"),)) if wave is not None else None
     assert reach_of(response, whole, *SPAN_NS).short == reach.short, "a hole is no reason"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    holes=st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 1500)), max_size=4),
+    start=st.integers(200, 4500),
+    length=st.integers(200, 3000),
+)
+def test_what_a_gateway_s_answer_lacks_is_said_wherever_a_hole_lies(
+    holes: list[tuple[int, int]], start: int, length: int
+) -> None:
+    """Each asked sample is stored, in a gap of the waveform, or in the sentence about its ends."""
+    there = np.ones(8000, bool)
+    for first, count in holes:
+        there[first : first + count] = False
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], there, [False])))).reshape(-1, 2)
+
+    def ns(sample: int) -> int:
+        return START_MS * 10**6 + sample * 10**12 // 12_000_000
+
+    with TemporaryDirectory() as folder:
+        ring = Ring(Path(folder), "1", 1.0)
+        for first, end in edges.tolist():
+            for at in range(first, end, 200):
+                counts = COUNTS[at : min(at + 200, end)]
+                ring.append(SampleBlock(7, 0.01, at, ns(at), 1000, TimeSource.GPS, 12_000_000, counts))
+        frames = answer(ring, DataRequest("1", 3, ns(start), ns(start + length)), 1)
+        ring.close()
+    response, wave = waveform_from_frames(*_split(frames))
+    assert reach_of(response, wave, ns(start), ns(start + length)).short is None
+    said = lacking_at_ends(response, wave)
+    if wave is None:
+        assert said == "" and response.get_data_response.gap[0].reason
+        return
+    end = wave.first_sample + len(wave.counts) + sum(gap.samples for gap in wave.gaps)
+    late, early = wave.first_sample - start, start + length - end
+    assert ("the first" in said) == (late > 0) and ("the last" in said) == (early > 0)
+    ms = [float(text.split()[2]) for text in said.split("; ") if text]
+    assert ms == pytest.approx([each / 12 for each in (late, early) if each > 0], abs=0.1)
 
 
 def _split(frames: list[bytes]) -> tuple[bytes, list[bytes]]:

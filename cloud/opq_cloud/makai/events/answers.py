@@ -77,6 +77,28 @@ def reach_of(response: Response, wave: Waveform | None, start_ns: int, end_ns: i
     return AnswerReach(reach_ns, f"ends {missing_ns // NS_PER_MS} ms early, without a reason", False)
 
 
+def lacking_at_ends(response: Response, wave: Waveform | None, first: bool = True) -> str:
+    """Returns what a Box of ours names as missing before and after the samples that it sent; "": nothing.
+
+    The waveform itself names what is missing within it.
+
+    Args:
+        first: no earlier part of the span is here, which the samples continue.
+    """
+    if wave is None:
+        return ""
+    end = wave.first_sample + len(wave.counts) + sum(gap.samples for gap in wave.gaps)
+    found = []
+    for gap in response.get_data_response.gap:
+        if gap.samples and gap.reason not in (NOT_SAMPLED_YET, REQUEST_TOO_LONG):
+            ms = gap.samples * 10**6 / wave.rate_millihz
+            if first and gap.first_sample < wave.first_sample:
+                found.append(f"the first {ms:.1f} ms are missing: {gap.reason}")
+            elif gap.first_sample >= end:
+                found.append(f"the last {ms:.1f} ms are missing: {gap.reason}")
+    return "; ".join(found)
+
+
 def _unnamed_ns(header: GetDataResponseHeader, wave: Waveform, start_ns: int, end_ns: int) -> int:
     """How much of [start_ns, end_ns) is neither among the samples of an answer nor in a gap that it names."""
 

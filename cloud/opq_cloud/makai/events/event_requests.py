@@ -61,6 +61,8 @@ class AwaitedBox:
     """Answers of an original Box that brought nothing new: it does not report whether it has more."""
     short: str = ""
     """Why its last answer was incomplete."""
+    lacking: dict[str, None] = field(default_factory=dict)
+    """What its answers name as missing at their ends: no other request brings it."""
 
 
 @dataclass(slots=True)

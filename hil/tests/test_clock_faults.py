@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from opq_hil.clock_faults.evidence import StoredEvents, StoredFinding, StoredWaveform, dips_percent
@@ -23,9 +24,12 @@ from opq_hil.clock_faults.schedule import (
 )  # fmt: skip
 from opq_hil.clock_faults.verdict import judge_clocks
 from opq_hil.clock_faults.world import ClockEvidence
+from opq_hil.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
+from opq_hil.foreign.leg_box import LegBox, lowest_mean
 from opq_hil.gateway_faults.verdict import ScheduleVerdict
 from opq_hil.mains.events import disturbance
 from opq_hil.mains.generator import Generator
+from opq_proto.keys import KeyPair
 
 S = 10**9
 
@@ -90,6 +94,42 @@ def test_the_verdict_names_what_is_lost_doubled_false_or_has_other_samples() -> 
         (problems_of((replace(FOUND[0], event_ids=(9,)), *FOUND[1:])), "no waveform is stored"),
     ):
         assert any(wanted in each for each in problems), (wanted, problems)
+
+
+@pytest.mark.parametrize(
+    ("first", "lowest"), [(0, 0.88), (4, 0.88), (5, 0.9), (7, 0.94), (8, 0.92), (9, 0.9)]
+)
+def test_a_box_that_sends_means_of_ten_cycles_shows_the_part_of_a_dip_that_falls_in_one(
+    first: int, lowest: float
+) -> None:
+    """Six cycles to 80 %; `first`: the window of its ten in which the dip begins."""
+    rms = np.ones(40)
+    rms[10 + first : 16 + first] = 0.8
+    assert lowest_mean(0, rms) == pytest.approx(lowest)
+    assert lowest_mean(23, rms[3:]) == pytest.approx(lowest), "by the windows of the Box, not of the piece"
+
+
+def test_a_box_s_coming_windows_are_those_that_it_reads_then() -> None:
+    source = Generator(seed=5)
+    box = ConnectedBox(LegBox("5", CALIBRATION), source, KeyPair(b"p" * 40, b"s" * 40))
+    host = ForeignHost(ForeignEndpoints("", "", "", b""), [box])
+    for _ in range(7):
+        box.next_window()
+    host.add_event("5", disturbance("sag", 0.2, 6))
+    first, shares = host.coming_shares("5", 120)
+    assert first == 7
+    read = np.array([box.next_window() / CALIBRATION for _ in range(120)])
+    assert np.sqrt(np.mean(read**2, axis=1)) / 120.0 == pytest.approx(shares, abs=0.02)
+    assert shares.min() == pytest.approx(0.8, abs=0.001)
+
+
+def test_a_dip_that_a_box_shows_in_no_figure_is_counted_apart_and_one_that_it_shows_is_not() -> None:
+    for not_shown, problems in ((set(), 1), ({("1", 2.0)}, 0), ({("1", 7.0)}, 1)):
+        verdict = ScheduleVerdict(ClockSchedules(1, (TRIAL,)))
+        stored = StoredEvents(list(FOUND[1:]), dict(WAVES), [("1", "silence: no supply")])
+        judge_clocks(verdict, (TRIAL,), ClockEvidence(stored, not_shown=not_shown))
+        assert len(verdict.problems) == problems
+        assert verdict.figures["dips_not_shown"] == 1 - problems
 
 
 def test_the_lowest_rms_of_a_waveform_is_that_of_its_dip() -> None:

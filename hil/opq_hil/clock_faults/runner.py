@@ -11,6 +11,6 @@ CLOCK: Final = SeededWorld(
     lambda seed: draw_clocks(seed).document(),
     1,  # eight gateways, nine Boxes and a cloud take half a core
     COUNTED,
-    "{dips_found} + {dips_not_sampled} of {dips} dips found + not sampled, "
+    "{dips_found} + {dips_not_sampled} + {dips_not_shown} of {dips} dips found + not sampled + not shown, "
     "{outages_found} of {outages} outages, {false} false, {schedules_played} schedules",
 )

@@ -47,6 +47,7 @@ COUNTED: Final = (
     "dips",
     "dips_found",
     "dips_not_sampled",
+    "dips_not_shown",
     "outages",
     "outages_found",
     "false",

@@ -59,6 +59,9 @@ def _judge_box(trial: ClockTrial, box_id: str, evidence: ClockEvidence, counts: 
             incidents = {number: each for number, each in incidents.items() if not _shows(each, dip)}
             continue
         found = [number for number, findings in incidents.items() if _shows(findings, dip)]
+        if not found and (box_id, dip.at_s) in evidence.not_shown:
+            counts["dips_not_shown"] += 1
+            continue
         problem = f"{len(found)} incidents" if len(found) != 1 else None
         for number in found:
             findings = incidents.pop(number)

@@ -13,6 +13,7 @@ from opq_hil.clock_faults.schedule import DOWN_S, ClockDip, ClockSchedules, Cloc
 from opq_hil.cloud_faults.stored_rows import store_progress
 from opq_hil.foreign.generations import foreign_host
 from opq_hil.foreign.host import CALIBRATION, ForeignHost
+from opq_hil.foreign.leg_box import lowest_mean
 from opq_hil.gateway_faults.child import NOT_SYNCHRONISED
 from opq_hil.gateway_faults.fork_server import ForkServer
 from opq_hil.gateway_faults.service import ServiceError
@@ -26,6 +27,11 @@ from opq_proto.messages import TimeSource
 
 BESIDE: Final = 24_000
 """Samples around a dip that its event asks for, and some more."""
+DIP_WINDOWS: Final = 120
+"""A dip of an original Box is over within so many of its next windows."""
+DIP_SHARE: Final = 0.9
+SHARE_WITHIN: Final = 0.0005
+"""What noise and a converter's steps change in a mean."""
 SYNCHRONISED_NS: Final = 2_000_000
 SETTLE_S: Final = 120.0
 QUIET_S: Final = 8.0
@@ -47,6 +53,8 @@ class ClockEvidence:
     problems: list[str] = field(default_factory=list)
     not_sampled: set[tuple[str, float]] = field(default_factory=set)
     """(Box, `at_s` of a dip) where this machine was too busy for the Box to sample all of it."""
+    not_shown: set[tuple[str, float]] = field(default_factory=set)
+    """(Box, `at_s` of a dip) where no figure that an original Box sends falls below the limit."""
     clocks_set: int = 0
     """Number of Measurements that report that a clock was set."""
 
@@ -64,6 +72,7 @@ class ClockWorld(GatewaysWorld):
         super().__init__(schedules.seed, folder, boxes, gateways, (), CLOUD, server)
         self._hosts: dict[int, ForeignHost] = {}
         self._dipped: list[tuple[str, float, int]] = []  # (Box, the dip's `at_s`, its first sample)
+        self._not_shown: set[tuple[str, float]] = set()
         for trial in own:
             if trial.kind != "own_clock":
                 self.set_clock(trial.gateway, trial.ahead_s, NOT_SYNCHRONISED)
@@ -84,6 +93,7 @@ class ClockWorld(GatewaysWorld):
             for begin, end in self.boxes.boxes[box_id].skips
             if begin - BESIDE < first < end + BESIDE
         }
+        evidence.not_shown = self._not_shown
         evidence.stored = stored_events(self.data_dir)
         evidence.withdrawn = withdrawn_outages(self._folder / "mauka.log")
         evidence.clocks_set = sum("clock_set_s" in row.metrics for row in stored_rows(self.data_dir))
@@ -138,7 +148,11 @@ class ClockWorld(GatewaysWorld):
             if trial.kind == "original":
                 depth = 1.0 - dip.residual_percent / 100.0
                 event = events.disturbance("sag", depth, dip.cycles)
-                self._hosts[trial.gateway].add_event(box_id, event)
+                host = self._hosts[trial.gateway]
+                host.add_event(box_id, event)
+                shares = host.coming_shares(box_id, DIP_WINDOWS)
+                if trial.generation == "leg" and lowest_mean(*shares) > DIP_SHARE - SHARE_WITHIN:
+                    self._not_shown.add((box_id, dip.at_s))
             else:
                 first = self.boxes.dip(box_id, dip.residual_percent, dip.cycles)
                 self._dipped.append((box_id, dip.at_s, first))

@@ -119,6 +119,21 @@ class ForeignHost:
         with self._lock:
             return source.add(event)
 
+    def coming_shares(self, box_id: str, windows: int) -> tuple[int, NDArray[np.float64]]:
+        """Returns a Box's next window, counted from 0, and the rms of so many from it on, of the steady
+        voltage.
+
+        Raises:
+            KeyError: no such Box.
+            ValueError: its samples are not made here.
+        """
+        box = self.boxes[box_id]
+        if not isinstance(box.source, Generator):
+            raise ValueError(f"box {box_id} replays a recording; its voltage is not known beforehand")
+        with self._lock:
+            share = box.source.truth(box.windows * WINDOW, windows * WINDOW).share.reshape(windows, WINDOW)
+            return box.windows, np.sqrt(np.mean(np.square(share), axis=1))
+
     def step_clock(self, by_s: float) -> None:
         """Sets the Boxes' own clock, which their samples go on through; any thread may call it."""
         self.clock = replace(self.clock, start_ns=self.clock.start_ns + round(by_s * 1e9))

@@ -23,6 +23,17 @@ STORED_MEASUREMENTS = 3600
 """`timeseries.measurements_count`: ten minutes."""
 
 
+def lowest_mean(first: int, rms: NDArray[np.float64]) -> float:
+    """Returns the lowest rms that a Box reports of these windows, the first one counted from 0 at its start.
+
+    It reports means of ten windows, and nothing else of the voltage.
+    """
+    skipped = -first % FRAMES_PER_MEASUREMENT
+    whole = (len(rms) - skipped) // FRAMES_PER_MEASUREMENT * FRAMES_PER_MEASUREMENT
+    groups = rms[skipped : skipped + whole].reshape(-1, FRAMES_PER_MEASUREMENT)
+    return float(groups.mean(axis=1).min())
+
+
 class LegBox:
     """One Box.
 

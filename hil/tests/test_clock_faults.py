@@ -64,11 +64,13 @@ WAVES = {
     (2, "1"): StoredWaveform(25_400, 25_800, 0, (70.0, 40.0)),
 }
 
+TWO_SILENCES = (("1", "Box 1, silence: a"), ("1", "Box 1, completes event 3: silence: b"))
+
 
 def problems_of(
     findings: tuple[StoredFinding, ...] = FOUND,
     waves: dict[tuple[int, str], StoredWaveform] | None = None,
-    because: tuple[tuple[str, str], ...] = (("1", "silence: no supply"),),
+    because: tuple[tuple[str, str], ...] = (("1", "Box 1, silence: no supply"),),
     withdrawn: tuple[str, ...] = (),
 ) -> list[str]:
     stored = StoredEvents(list(findings), WAVES if waves is None else WAVES | waves, list(because))
@@ -88,7 +90,7 @@ def test_the_verdict_names_what_is_lost_doubled_false_or_has_other_samples() -> 
         (problems_of((*FOUND, replace(FOUND[2], incident=5, because="10796 s"))), "false: outage: 10796 s"),
         (problems_of((*FOUND, replace(FOUND[0], incident=6, residual_percent=86.3))), "false: sag"),
         (problems_of(withdrawn=("1",)), "reported and withdrawn"),
-        (problems_of(because=(("1", "silence: a"), ("1", "silence: b"))), "false trigger: silence: b"),
+        (problems_of(because=TWO_SILENCES), "false trigger: Box 1, completes event 3: silence: b"),
         (problems_of(waves={(2, "1"): StoredWaveform(25_400, 25_800, 0, (60.0,))}), "show dips to [(60.0,)]"),
         (problems_of(waves={(2, "1"): StoredWaveform(25_400, 13_000, 0, (70.0,))}), "13000 of 25400 samples"),
         (problems_of((replace(FOUND[0], event_ids=(9,)), *FOUND[1:])), "no waveform is stored"),

@@ -17,6 +17,10 @@ NOMINAL_V: Final = 120.0
 CYCLE: Final = 200
 """Samples of a cycle of 60 Hz."""
 DIP_PERCENT: Final = 90.0
+SILENCE: Final = " silence: "
+"""In the reason of an event that was opened for what came before a loss of supply."""
+AFTER_LOSS_NS: Final = 10**9
+"""What came before a loss of supply is asked for up to this long after it, where nothing was sampled."""
 _NEWEST: Final = "SELECT box_id, max(id) FROM measurements JOIN box_marks USING (box) GROUP BY box_id"
 _FILE: Final = "SELECT data FROM chunks JOIN files USING (file) WHERE filename = ? ORDER BY n"
 
@@ -40,7 +44,7 @@ class StoredWaveform:
     """A Box's waveform in an event."""
 
     asked: int
-    """Samples in the span that the event asks for."""
+    """Samples in the span that the event asks for, without the time after a loss of supply."""
     samples: int
     missing: int
     """In gaps."""
@@ -90,7 +94,8 @@ def stored_events(data_dir: Path) -> StoredEvents:
         spans: dict[int, int] = {}
         for event_id, text in file.execute("SELECT event_id, document FROM events"):
             event = json.loads(text)
-            spans[int(event_id)] = int(event["end_ns"]) - int(event["start_ns"])
+            of_loss = SILENCE in str(event["because"])
+            spans[int(event_id)] = int(event["end_ns"]) - int(event["start_ns"]) - AFTER_LOSS_NS * of_loss
             found.because.append((str(event["opened_by"]), str(event["because"])))
             found.not_sent |= {(int(event_id), box_id): str(why) for box_id, why in event["missing"].items()}
         for event_id, box_id, text in file.execute("SELECT event_id, box_id, document FROM box_events"):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from opq_hil.clock_faults.evidence import StoredFinding, StoredWaveform
+from opq_hil.clock_faults.evidence import SILENCE, StoredFinding, StoredWaveform
 from opq_hil.clock_faults.schedule import COUNTED, ClockDip, ClockSchedules, ClockTrial
 from opq_hil.clock_faults.world import ClockEvidence, ClockWorld
 from opq_hil.gateway_faults.fork_server import ForkServer
@@ -85,7 +85,7 @@ def _judge_box(trial: ClockTrial, box_id: str, evidence: ClockEvidence, counts: 
         incidents.pop(number)
     wrong += [f"false: {each.kind}: {each.because}" for one in incidents.values() for each in one]
     wrong += ["an outage was reported and withdrawn"] * evidence.withdrawn.count(box_id)
-    asked = [why for opener, why in evidence.stored.because if opener == box_id and why.startswith("silence")]
+    asked = [why for opener, why in evidence.stored.because if opener == box_id and SILENCE in why]
     if len(asked) > dark:
         wrong += [f"false trigger: {why}" for why in asked]
     counts["false"] += sum(each.startswith(("false", "an outage")) for each in wrong)

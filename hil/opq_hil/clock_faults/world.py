@@ -52,7 +52,8 @@ class ClockEvidence:
     """Boxes of outages that were reported and then withdrawn."""
     problems: list[str] = field(default_factory=list)
     not_sampled: set[tuple[str, float]] = field(default_factory=set)
-    """(Box, `at_s` of a dip) where this machine was too busy for the Box to sample all of it."""
+    """(Box, `at_s` of a dip) where this machine was too busy for the Box to sample all of it, or for the
+    dip to come before or after the loss of supply as it should."""
     not_shown: set[tuple[str, float]] = field(default_factory=set)
     """(Box, `at_s` of a dip) where no figure that an original Box sends falls below the limit."""
     clocks_set: int = 0
@@ -94,6 +95,11 @@ class ClockWorld(GatewaysWorld):
             if begin - BESIDE < first < end + BESIDE
         }
         evidence.not_shown = self._not_shown
+        evidence.not_sampled |= {
+            (box_id, at_s)
+            for box_id, at_s, first in self._dipped
+            if self.boxes.is_dark(box_id, first - BESIDE, first + BESIDE)
+        }
         evidence.stored = stored_events(self.data_dir)
         evidence.withdrawn = withdrawn_outages(self._folder / "mauka.log")
         evidence.clocks_set = sum("clock_set_s" in row.metrics for row in stored_rows(self.data_dir))

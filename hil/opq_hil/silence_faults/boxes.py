@@ -103,6 +103,12 @@ class TrialBoxes(OwnThread):
                 begin_ns = self._start_ns + round(at_s * 1e9)
                 self.dark_ns[box_id] = begin_ns, begin_ns + round(for_s * 1e9)
 
+    def is_dark(self, box_id: str, first: int, end: int) -> bool:
+        """Whether the Box had no supply at any of the samples [first, end), counted from the run's start."""
+        begin_ns, end_ns = (self._start_ns + each * 10**9 // RATE_HZ for each in (first, end))
+        went_ns, came_ns = self.dark_ns.get(box_id, (0, 0))
+        return begin_ns < came_ns and went_ns < end_ns
+
     def dip(self, box_id: str, residual_percent: float, cycles: float) -> int:
         """Makes a dip as soon as possible; returns its first sample, counted from the run's start."""
         with self._lock:

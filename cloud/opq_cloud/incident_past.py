@@ -1,5 +1,5 @@
-"""Finds what came before an incident: the earlier incidents most like it, whether its class recurs at an
-hour of the day or after an interval, and the class that people gave to incidents like it.
+"""Finds what came before an incident: the earlier incidents most like it, and whether its class recurs at an
+hour of the day or after an interval.
 
 A file outside the rooms, as `incident_edits.py`: pages, API and `opq-tools incidents show` give the same
 result. It reads through the same interface as View's visitors, so that nobody sees an incident without the
@@ -15,7 +15,6 @@ import numpy as np
 
 from opq_cloud.mauka.measuring.sightings import family
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.store.incidents.label_vote import SuggestedLabel, labelled_entry, suggested_label
 from opq_cloud.store.incidents.likeness import Likeness, likeness, traits_of, traits_of_entry
 from opq_cloud.store.store import ShownStore
 from opq_measure.recurrence import DAY_S, DailySpan, RepeatedInterval, daily_span, repeated_interval
@@ -60,11 +59,9 @@ class IncidentPast:
     interval: RepeatedInterval | None
     zone: str
     """Name of the time zone of `daily`."""
-    suggested: SuggestedLabel | None
-    """The class that people gave to the incidents most like it, where it is another one."""
 
     def as_json(self) -> dict[str, object]:
-        """Returns keys `similar`, `recurrence` and `suggested_label`; null values are not known."""
+        """Returns the keys `similar` and `recurrence`; null values are not known."""
         daily, interval = self.daily, self.interval
         return {
             "similar": [
@@ -79,7 +76,6 @@ class IncidentPast:
                 }
                 for each in self.similar
             ],
-            "suggested_label": None if self.suggested is None else self.suggested.as_json(),
             "alike": self.alike,
             "compared": self.compared,
             "recurrence": {
@@ -140,34 +136,6 @@ def past_of(
         daily_span(local_s),
         repeated_interval(np.array(starts_ns) / 1e9),
         zone_name,
-        _suggested(store, incident, boxes[:BOXES_ASKED], compared),
-    )
-
-
-def _suggested(
-    store: ShownStore, incident: Incident, boxes: tuple[str, ...], compared: int
-) -> SuggestedLabel | None:
-    """Returns the class by people's labels; None for a labelled incident, and where it has this class."""
-    if incident.machine_kind is not None:
-        return None
-    own = traits_of(incident)
-    labelled = {
-        entry.incident_id: labelled_entry(entry, place)
-        for place, wanted in (
-            (ELSEWHERE, IncidentFilter(labelled=True)),
-            (own.box_ids, IncidentFilter(labelled=True, box_ids=boxes)),
-        )
-        for entry in store.find_incidents(wanted, compared)
-    }
-    found = suggested_label(own, labelled.values())
-    return None if found is None or found.kind == incident.kind else found
-
-
-def label_sentence(found: SuggestedLabel, phrase: str) -> str:
-    """Returns e.g. `People gave the class motor start to 4 of the 5 labelled incidents most like it.`"""
-    return (
-        f"People gave the class {phrase} to {len(found.incident_ids)} of the {found.compared} labelled "
-        "incidents most like it."
     )
 
 

@@ -10,12 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from starlette.testclient import TestClient
 
-from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.incident_past import past_of, recurrence_sentences
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.incidents.likeness import IncidentTraits, likeness
 from opq_cloud.store.records.accounts import Account
 from opq_cloud.view.accounts.seen import SeenStore
@@ -134,37 +132,3 @@ def test_a_distance_is_the_weighted_mean_of_what_both_have() -> None:
     bare = IncidentTraits(2, 0, frozenset({"sag", "harmonics"}), S // 100)
     assert likeness(one, bare).alike == pytest.approx(1 - (3 * 0.5 + 2 * 1.0) / 6)
     assert likeness(one, bare).alike == likeness(bare, one).alike
-
-
-def test_labels_of_similar_incidents_suggest_a_class_until_the_incident_has_one(
-    store: CloudStore, tmp_path: Path
-) -> None:
-    with closing(open_store(None, tmp_path)) as labelled:
-        for event_id, day in enumerate(range(6), start=1):
-            put_findings(labelled, event_id, [sag(day * DAY_S, residual=80.0 + day)])
-        put_findings(labelled, 7, [sag(6 * DAY_S)])
-        editor, classes = IncidentEditor(labelled), ("motor_start", "sag")
-        for number in (1, 2):
-            editor.label_incident(number, "motor_start", classes)
-
-        def suggested(number: int) -> object:
-            incident = labelled.incident(number)
-            assert incident is not None
-            return past_of(labelled, incident, UTC, "UTC").as_json()["suggested_label"]
-
-        assert suggested(7) is None, "two labels are fewer than are wanted"
-        editor.label_incident(3, "motor_start", classes)
-        editor.label_incident(4, "sag", classes)
-        assert suggested(7) == {"class": "motor_start", "incident_ids": [1, 2, 3], "compared": 4}
-        assert suggested(3) is None, "a person has decided"
-        assert [entry.incident_id for entry in labelled.find_incidents(IncidentFilter(labelled=True), 9)] == [
-            4, 3, 2, 1
-        ]  # fmt: skip
-        for number in (3, 5):
-            editor.label_incident(number, "sag", classes)
-        assert suggested(7) is None, "three of the five nearest have the class that the analyses give"
-
-
-def test_a_visitor_who_sees_a_part_gets_no_suggestion_from_labels(store: CloudStore) -> None:
-    seen = SeenStore(store, Visitor(None, full=frozenset({"1"})))
-    assert seen.find_incidents(IncidentFilter(labelled=True), 9) == []

@@ -56,36 +56,12 @@ def test_one_incident_is_shown_with_its_order_its_causes_and_its_findings(folder
     assert run(folder, "show", "9").startswith("error: there is no incident 9;")
 
 
-def test_labels_come_out_with_their_figures_and_a_score(folder: Path) -> None:
-    assert run(folder, "labels").startswith("no incident has a label;")
+def test_the_list_has_the_label_and_what_the_analyses_say(folder: Path) -> None:
     run(folder, "label", "1", "mains_signalling")
-    run(folder, "label", "2", "swell")
-    told = json.loads(run(folder, "labels", "--json"))
-    assert (told["labelled"], told["agree"]) == (2, 1)
-    assert told["by_class"]["swell"] == {
-        "labelled": 1, "named": 1, "both": 1, "precision": 1.0, "recall": 1.0, "f1": 1.0
-    }  # fmt: skip
-    assert told["by_class"]["sag"]["precision"] == 0.0 and told["by_class"]["sag"]["recall"] is None
-    rows = {row["incident_id"]: row for row in told["incidents"]}
-    assert (rows[1]["label"], rows[1]["machine_class"]) == ("mains_signalling", "sag")
-    assert [one["box_id"] for one in rows[1]["findings"]] == ["1", "4"]
-    assert told["learned"]["compared"] == 2 and told["learned"]["agree"] == 1, "two labels suggest nothing"
-    assert "1 of 2 labels are what the analyses say" in run(folder, "labels")
-
-
-def test_the_labels_themselves_have_a_score_each_left_out_in_turn(tmp_path: Path) -> None:
-    store = open_store(None, tmp_path)
-    for row in range(5):
-        start_ns = ZERO_NS + row * 86_400 * S
-        found = Finding("sag", "1", start_ns, start_ns + S // 10, 1000, True, residual_percent=80.0 + row)
-        put_findings(store, row + 1, [found])
-    store.close()
-    for row in range(5):
-        run(tmp_path, "label", str(row + 1), "sag" if row == 4 else "rapid_voltage_change")
-    learned = json.loads(run(tmp_path, "labels", "--json"))["learned"]
-    assert (learned["compared"], learned["agree"]) == (5, 4), "the analyses alone agree with one of five"
-    assert learned["by_class"]["rapid_voltage_change"]["recall"] == 1.0
-    assert "4 of 5 are what the labels of similar incidents say" in run(tmp_path, "labels")
+    told = {row["id"]: row for row in json.loads(run(folder, "list", "--json"))}
+    assert (told[1]["class"], told[1]["machine_class"]) == ("mains_signalling", "sag")
+    assert told[2]["machine_class"] is None
+    assert "labels was removed; opq-tools incidents list --json" in run(folder, "labels")
 
 
 def test_incidents_are_found_by_their_span(folder: Path) -> None:
@@ -131,7 +107,7 @@ def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
         (["split", "1", "--box", "1", "--box", "4"], "choose some, not all"),
         (["merge", "1"], "want 2 to 50"),
         (["label", "1", "magic"], "'magic' is no class"),
-        (["list", "--class", "magic"], "is not one of"),
+        (["list", "--class", "magic"], "want sag, swell"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(folder: Path, words: list[str], said: str) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from opq_cloud.incident_past import COMPARED, IncidentPast, label_sentence, past_of, recurrence_sentences
+from opq_cloud.incident_past import COMPARED, IncidentPast, past_of, recurrence_sentences
 from opq_cloud.store.event_record import NO_EVENT, EventRecord
 from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.view import words
@@ -83,9 +83,6 @@ def page(context: ViewContext, incident: Incident, examine: ExaminePages) -> dic
         "more_findings": findings[FINDINGS_SHOWN:],
         "past": (past := past_before(context, incident)),
         "recurrences": recurrence_sentences(past),
-        "suggestion": None
-        if past.suggested is None
-        else label_sentence(past.suggested, words.class_phrase(past.suggested.kind)),
         "followed": followed_at_boxes(context, incident, names),
         "causes": [(cause_sentence(each), evidence_lines(each)) for each in incident.hypotheses],
         "half_cycles": has_half_cycles(records),

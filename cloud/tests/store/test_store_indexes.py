@@ -42,7 +42,7 @@ SMALL = {
     "CONSTANT": "no table",
 }
 """Tables that a plan may scan, and why."""
-PARTIAL = re.compile("USING INDEX (events_unfinished|events_unanalysed|incident_index_labelled)")
+PARTIAL = re.compile("USING INDEX (events_unfinished|events_unanalysed)")
 """Indexes of those rows alone that are wanted."""
 NEWEST = re.compile(r"FROM events .*ORDER BY (start_ns / 1000000 DESC, )?event_id DESC LIMIT \d+")
 """Without a span, as View and Mauka ask: along the key, and no further than the limit."""
@@ -80,7 +80,6 @@ def use(store: CloudStore) -> None:
     store.boxes_revision()
     list(store.last_minutes(300_000, 10))
     store.put_note(IncidentNote(0, stored.incident_id, NOW_MS, "ada", "label", "swell"))
-    store.find_incidents(IncidentFilter(labelled=True), 200)
     store.notes(stored.incident_id)
     store.notes_of("ada")
     store.forget_author("ada")

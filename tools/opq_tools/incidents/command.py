@@ -8,12 +8,11 @@ import click
 
 from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.incident_past import past_of
-from opq_cloud.label_set import class_scores, label_row, labelled_incidents, learned_classes
 from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.as_json import finding_json, incident_json
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
 from opq_cloud.view.words import CLASS_PHRASES, headline
-from opq_proto.command_line import json_option
+from opq_proto.command_line import CommandGroup, json_option
 from opq_proto.messages import Incident
 from opq_proto.plain_text import one_line
 from opq_tools.boxes.command import store_command
@@ -25,7 +24,12 @@ incident_argument = click.argument("incident_id", metavar="ID", type=click.IntRa
 class_type = click.Choice(tuple(CLASS_PHRASES))
 
 
-@click.group("incidents", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "incidents",
+    cls=CommandGroup,
+    removed={"labels": "opq-tools incidents list --json has class and machine_class of each"},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def command() -> None:
     """Find the store's incidents; show, note, label, split and merge them.
 
@@ -34,7 +38,6 @@ def command() -> None:
               opq-tools incidents show 17
               opq-tools incidents split 17 --box 4
               opq-tools incidents label 17 mains_signalling
-              opq-tools incidents labels
     """
 
 
@@ -156,52 +159,6 @@ def label(store: CloudStore, incident_id: int, kind: str) -> None:
     click.echo(_line(_known(store, incident_id)))
 
 
-@command.command("labels", short_help="List labelled incidents, and how often the analyses agree.")
-@json_option
-@store_command
-def labels(store: CloudStore, as_json: bool) -> None:
-    """List the incidents that people labelled, and the precision and recall of the analyses against them.
-
-    With --json each has the figures of its findings, to train with.
-
-    Example: opq-tools incidents labels --json
-    """
-    found = list(labelled_incidents(store))
-    scores = class_scores((each.kind, each.machine_kind or each.kind) for each in found)
-    agree = sum(each.kind == each.machine_kind for each in found)
-    learned = learned_classes(found)
-    learned_agree = sum(label == kind for label, kind in learned)
-    if as_json:
-        row = {
-            "labelled": len(found),
-            "agree": agree,
-            "by_class": {kind: score.as_json() for kind, score in scores.items()},
-            "learned": {
-                "compared": len(learned),
-                "agree": learned_agree,
-                "by_class": {kind: score.as_json() for kind, score in class_scores(learned).items()},
-            },
-            "incidents": [label_row(each) for each in found],
-        }
-        click.echo(json.dumps(row))
-        return
-    for each in found:
-        click.echo(_line(each))
-    for kind, score in scores.items():
-        precision, recall = _percent(score.precision), _percent(score.recall)
-        click.echo(f"{kind:<24} labelled {score.labelled:>4}, precision {precision}, recall {recall}")
-    click.echo(
-        f"{agree} of {len(found)} labels are what the analyses say"
-        if found
-        else "no incident has a label; `opq-tools incidents label` gives it one"
-    )
-    if found:
-        click.echo(
-            f"{learned_agree} of {len(learned)} are what the labels of similar incidents say, "
-            "each left out in turn"
-        )
-
-
 @command.command("split", short_help="Split findings off an incident into a new one.")
 @incident_argument
 @click.option("--box", "box_ids", multiple=True, help="Split off all findings of this Box; repeatable.")
@@ -253,10 +210,6 @@ def _known(store: CloudStore, incident_id: int) -> Incident:
 def _line(incident: Incident) -> str:
     machine = f" (analyses: {incident.machine_kind})" if incident.machine_kind else ""
     return f"{incident.incident_id:>7}  {_utc(incident.start_ns // 10**6)}  {headline(incident)}{machine}"
-
-
-def _percent(share: float | None) -> str:
-    return "      -" if share is None else f"{100 * share:6.1f}%"
 
 
 def _note_line(one: IncidentNote, names: Mapping[str, str]) -> str:

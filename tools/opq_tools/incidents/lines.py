@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import click
 
-from opq_cloud.incident_past import IncidentPast, label_sentence, recurrence_sentences
+from opq_cloud.incident_past import IncidentPast, recurrence_sentences
 from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.severity import severity_of
@@ -46,15 +46,13 @@ def incident_lines(incident: Incident, past: IncidentPast) -> list[tuple[str, li
 
 
 def past_lines(past: IncidentPast) -> list[str]:
-    """Lines about labels of similar incidents, recurrence and the most similar incidents."""
-    label = past.suggested
+    """Lines about recurrence and the most similar incidents."""
     similar = [
         f"incident {each.incident.incident_id} ({class_phrase(each.incident.kind)}), "
         f"{utc(each.incident.start_ns, 0)} UTC: alike by {each.likeness.alike:.0%}, {each.because}"
         for each in past.similar
     ]
-    suggested = [] if label is None else [label_sentence(label, class_phrase(label.kind))]
-    return [*suggested, *recurrence_sentences(past), *similar]
+    return [*recurrence_sentences(past), *similar]
 
 
 def _verdicts(incident: Incident) -> list[str]:

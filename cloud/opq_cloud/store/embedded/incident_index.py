@@ -172,8 +172,6 @@ def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
         if value is not None:
             parts.append(text)
             values.append(value)
-    if wanted.labelled:
-        parts.append("i.label IS NOT NULL")
     for word in wanted.searched:
         parts.append("i.words != '' AND instr(i.words, ?) > 0")
         values.append(word)

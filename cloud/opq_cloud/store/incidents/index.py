@@ -69,8 +69,6 @@ class IncidentFilter:
     """The incident began at this moment or later."""
     words: str = ""
     """Each of these words is in a note."""
-    labelled: bool = False
-    """A person gave the incident a class."""
     cell: int | None = None
     """A field of the magnitude-duration plane."""
     order: str = "newest"

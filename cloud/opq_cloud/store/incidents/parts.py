@@ -79,7 +79,6 @@ class IndexedParts:
                 wanted.cell is None
                 or wanted.cell == cell_of(seen.residual_percent, seen.start_ns, seen.end_ns)
             )
-            and (not wanted.labelled or seen.label is not None)
             and (not wanted.words or (self.whole and all(word in self.words for word in wanted.searched)))
         )
 

@@ -261,8 +261,6 @@ def _query(wanted: IncidentFilter) -> Document:
         every.append({"start_ns": {"$gte": Int64(wanted.began_ns)}})
     if wanted.cell is not None:
         every.append({"cell": wanted.cell})
-    if wanted.labelled:
-        every.append({"label": {"$gt": ""}})
     every += [{"words": {"$regex": re.escape(word)}} for word in wanted.searched]
     return {"$and": every} if every else {}
 

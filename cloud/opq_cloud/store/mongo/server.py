@@ -150,7 +150,6 @@ class MongoServer:
         by_start = [("start_ns", DESCENDING), ("_id", DESCENDING)]
         db.opq_incident_index.create_index(by_start)
         db.opq_incident_index.create_index([("tags", ASCENDING), *by_start])
-        db.opq_incident_index.create_index([("label", ASCENDING), *by_start])
         by_start = [("start_ns", DESCENDING), ("incident_id", DESCENDING)]
         db.opq_incident_boxes.create_index(by_start)
         db.opq_incident_boxes.create_index([("box_id", ASCENDING), *by_start])

@@ -155,8 +155,7 @@ class SeenStore:
     ) -> Iterator[IndexedIncident]:
         """Yields matching incidents by their starts, as the visitor sees them."""
         seen = self._visitor.full | self._visitor.public
-        # an entry in part has no label, so none is found by it
-        nobody = wanted.labelled or (wanted.words and self._visitor.account is None)
+        nobody = wanted.words and self._visitor.account is None
         if nobody or not seen or (wanted.at is not None and seen.isdisjoint(wanted.at)):
             return
         for parts in self._store.incident_parts(seen, wanted, beyond, back):

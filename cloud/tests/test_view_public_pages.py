@@ -161,7 +161,7 @@ def test_another_installation_shows_the_same_boxes_elsewhere(view: PublicView, t
 
 
 EVERY_PAGE = (
-    "/map", "/map/state", "/grid", "/wall", "/embed/state", "/feeds/incidents.atom", "/feeds/incidents.ics",
+    "/map", "/map/state", "/grid", "/wall", "/embed/state", "/feeds/incidents.atom",
     "/share/incidents/1", "/incidents/1/spread", "/incidents/1", "/api/incidents/1", "/incidents",
     "/api/incidents",
 )  # fmt: skip
@@ -212,7 +212,7 @@ def test_by_whose_clock_a_box_has_its_place_is_for_those_who_see_that_one(view: 
 
 
 def test_share_embed_and_feeds_are_the_same_for_an_admin_as_for_nobody(view: PublicView) -> None:
-    paths = ["/embed/state", "/feeds/incidents.atom", "/feeds/incidents.ics"]
+    paths = ["/embed/state", "/feeds/incidents.atom"]
     nobodys, admins = view.get_all(paths), view.get_all(paths, view.admin())
     assert [each.text for each in nobodys] == [each.text for each in admins]
     shared = view.get("/share/incidents/1", view.admin()).text
@@ -354,23 +354,8 @@ def test_the_atom_feed_is_read_by_an_independent_reader(view: PublicView) -> Non
     assert found.feed.links[0].href.endswith("/feeds/incidents.atom")
 
 
-def test_the_calendar_is_read_by_an_independent_reader(view: PublicView) -> None:
-    icalendar = pytest.importorskip("icalendar", reason="needs the dev extra's icalendar")
-    name = "quay; 1, \\ street\nEND:VEVENT " + "ä" * 40
-    view.store.put_box(BoxRecord("21", name))
-    answer = view.get("/feeds/incidents.ics")
-    assert answer.headers["content-type"].startswith("text/calendar")
-    assert all(len(line) <= 75 for line in answer.content.split(b"\r\n"))
-    calendar = icalendar.Calendar.from_ical(answer.content)
-    (event,) = calendar.walk("VEVENT")
-    assert name.replace("\n", "\n") in str(event["SUMMARY"])
-    assert event["UID"] == "incident-1@pq.example"
-    assert event["DTSTART"].dt.timestamp() == view.incident.start_ns // 10**9
-    assert event["DTEND"].dt > event["DTSTART"].dt
-
-
-@pytest.mark.parametrize("path", ["/feeds/incidents.atom", "/feeds/incidents.ics"])
-def test_a_feed_that_has_not_changed_is_not_sent_again(view: PublicView, path: str) -> None:
+def test_a_feed_that_has_not_changed_is_not_sent_again(view: PublicView) -> None:
+    path = "/feeds/incidents.atom"
     etag, year = view.get(path).headers["etag"], "Fri, 31 Dec 2100 00:00:00 GMT"
     for known, status in ((etag, 304), ("*", 304), ('"other"', 200)):
         answer = view.get(path, headers={"If-None-Match": known})

@@ -127,7 +127,7 @@ def guarded(found: Any, switch: FailingStore) -> Any:
 
 def html_routes(routes: object, walk: Callable[[Any], Any]) -> set[str]:
     """Paths of those that may answer with a page."""
-    skipped = ("/api/", "/static", "/texts/", "/theme/", "/live", "/health", "/metrics", "/feeds/")
+    skipped = ("/api/", "/static", "/theme/", "/live", "/health", "/metrics", "/feeds/")
     paths = {route.partition(" ")[2] for route in walk(routes) if route.startswith("GET ")}
     ends = (".json", ".csv", ".svg", "/state", "/rows")
     return {path for path in paths if not path.startswith(skipped) and not path.endswith(ends)}

@@ -16,7 +16,7 @@ from opq_cloud.view.accounts.visitors import NOBODY, VISITOR, RequestFacts, Visi
 from opq_cloud.view.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_proto.errors import StoreError
 
-FOR_ALL = ("/static/", "/theme/", "/texts/", "/health")
+FOR_ALL = ("/static/", "/theme/", "/health")
 """Paths that are answered without identifying the visitor."""
 METRICS = "/metrics"
 """Without a session or token only for programs of this machine."""

@@ -1,11 +1,11 @@
-"""Writes incidents as an Atom feed (RFC 4287) and as an iCalendar (RFC 5545). Pure.
+"""Writes incidents as an Atom feed (RFC 4287). Pure.
 
-Both give an incident a permanent id, so that a reader shows a growing incident once. The time of its last
+An incident has a permanent id, so that a reader shows a growing incident once. The time of its last
 change is not stored, so an entry has the time of its incident's end.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -16,9 +16,6 @@ ATOM = "http://www.w3.org/2005/Atom"
 TITLE = "Power-quality incidents"
 NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 (production 2) cannot contain."""
-FOLD_BYTES = 75
-"""A longer line of an iCalendar is folded (RFC 5545, 3.1)."""
-REFRESH = "PT15M"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +61,6 @@ def atom_feed(entries: Sequence[FeedEntry], base_url: str) -> bytes:
     return text
 
 
-def icalendar(entries: Iterable[FeedEntry], base_url: str) -> bytes:
-    """One VEVENT for each entry; it lasts at least a second, the resolution of a calendar."""
-    lines = [
-        "BEGIN:VCALENDAR",
-        "VERSION:2.0",
-        "PRODID:-//Open Power Quality//OPQ View//EN",
-        "CALSCALE:GREGORIAN",
-        f"X-WR-CALNAME:{_escaped(TITLE)}",
-        f"REFRESH-INTERVAL;VALUE=DURATION:{REFRESH}",
-    ]
-    for each in entries:
-        lines += [
-            "BEGIN:VEVENT",
-            f"UID:incident-{each.incident_id}@{_host(base_url)}",
-            f"DTSTAMP:{_stamp(each.end_ns)}",
-            f"DTSTART:{_stamp(each.start_ns)}",
-            f"DTEND:{_stamp(max(each.end_ns, each.start_ns + 1_000_000_000))}",
-            f"SUMMARY:{_escaped(each.title)}",
-            f"DESCRIPTION:{_escaped(each.text)}",
-            f"URL:{base_url}/share/incidents/{each.incident_id}",
-            "TRANSP:TRANSPARENT",
-            "END:VEVENT",
-        ]
-    lines.append("END:VCALENDAR")
-    return "".join(f"{_folded(line)}\r\n" for line in lines).encode()
-
-
 def _add(parent: ElementTree.Element, name: str, text: str) -> None:
     ElementTree.SubElement(parent, f"{{{ATOM}}}{name}").text = NOT_IN_XML.sub("\ufffd", text)
 
@@ -106,27 +76,3 @@ def _host(base_url: str) -> str:
 def _tag(base_url: str, what: str) -> str:
     """A tag URI (RFC 4151): an id that stays when the address of the page changes its scheme or port."""
     return f"tag:{_host(base_url)},2026:{what}"
-
-
-def _stamp(t_ns: int) -> str:
-    """A time of RFC 5545: `20261122T081322Z`."""
-    return re.sub(r"[-:]", "", words.utc(t_ns, 0)).replace(" ", "T") + "Z"
-
-
-def _escaped(text: str) -> str:
-    """TEXT of RFC 5545, 3.3.11, which allows no control characters."""
-    text = re.sub(r"[\x00-\x09\x0b-\x1f\x7f]", " ", text)
-    return text.replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,").replace("\n", "\\n")
-
-
-def _folded(line: str) -> str:
-    """Folds a line to FOLD_BYTES octets at most, never within a character."""
-    parts, part, size = [], "", 0
-    for character in line:
-        length = len(character.encode())
-        if size + length > FOLD_BYTES:
-            parts.append(part)
-            part, size = " ", 1
-        part += character
-        size += length
-    return "\r\n".join([*parts, part])

@@ -17,7 +17,7 @@ from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.incident_list import find_incidents
-from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
+from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, tile_origin
 from opq_cloud.view.public.map_pages import THEMES, At, Km, MapStates, map_values, query_frame, state_path
@@ -59,7 +59,6 @@ class SharedPages:
             router.add_api_route(path, page, response_class=HTMLResponse)
         router.add_api_route("/embed/state", self.embed_state)
         router.add_api_route("/feeds/incidents.atom", self.atom)
-        router.add_api_route("/feeds/incidents.ics", self.calendar)
         return router
 
     # An incident
@@ -125,10 +124,6 @@ class SharedPages:
     def atom(self, request: Request) -> Response:
         body = atom_feed(self._feed(), self._base_url(request))
         return feed_answer(request, body, "application/atom+xml")
-
-    def calendar(self, request: Request) -> Response:
-        body = icalendar(self._feed(), self._base_url(request))
-        return feed_answer(request, body, "text/calendar; charset=utf-8")
 
     def _feed(self) -> tuple[FeedEntry, ...]:
         return self._entries.of(self._reader.audience, self._read_feed)

@@ -81,8 +81,7 @@ LINES = {
         "POST /incidents/{incident_id}/split", "POST /incidents/{incident_id}/merge",
     ),
     "token that writes": (
-        "POST /api/v1/boxes/{box_id}/waveforms", "POST /api/v1/reanalyses",
-        "POST /api/v1/reanalyses/{number}/end", "POST /api/v1/injections",
+        "POST /api/v1/boxes/{box_id}/waveforms", "POST /api/v1/injections",
     ),
     "everybody": (
         "GET /health", "GET /metrics", "GET /theme/{file}", "GET /api/curves", "GET /sign-in", "GET /reset",
@@ -120,15 +119,11 @@ LINES = {
         "GET /admin/plugins", "POST /admin/plugins", "POST /admin/plugins/mauka/{name}",
         "POST /admin/plugins/triggers/{name}",
         "POST /admin/plugins/{engine}/{name}/rollback", "POST /admin/plugins/{engine}/{name}/delete",
-        "GET /admin/rules",        "POST /admin/rules/{engine}/{rule}/run",
+        "GET /admin/rules", "POST /admin/rules/{engine}/{rule}/run",
         "GET /admin/system", "POST /admin/system/retention",
         "GET /admin/audit", "GET /admin/audit.csv", "GET /admin/audit.json",
-        "GET /admin/reanalyses", "POST /admin/reanalyses", "POST /admin/reanalyses/{number}/end",
-        "POST /admin/reanalyses/{number}/run",
     ),
 }  # fmt: skip
-LINES["all Boxes, of a service"] = ("GET /api/v1/reanalyses", "GET /api/v1/reanalyses/{number}")
-"""For researchers and administrators; this View carries none out."""
 LINES["admin, of a service"] = ("GET /admin/system/mauka.svg",)
 """None runs here: who may ask hears that it does not answer, or is not configured."""
 RULE_OF_OTHER = "0123456789abcdef"
@@ -138,7 +133,7 @@ NOTHING_SUCH = {
     "POST /account/sessions/end", "POST /account/tokens/end", "POST /admin/invitations/end",
     "POST /account/notifications/tokens/end", "POST /admin/plugins",
     "POST /admin/plugins/{engine}/{name}/rollback", "POST /admin/plugins/{engine}/{name}/delete",
-        "POST /admin/rules/{engine}/{rule}/run",
+    "POST /admin/rules/{engine}/{rule}/run",
 }  # fmt: skip
 REFUSED_AS_TYPED = {
     "POST /account/delete", "POST /account/password", "POST /account/second-factor/remove",

@@ -9,8 +9,6 @@ from pathlib import Path
 import demo
 import pytest
 
-from opq_cloud.config import CloudConfig
-from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.view.accounts.links import make_ticket
 
 CHECKS = (
@@ -34,9 +32,6 @@ def test_no_request_ends_in_a_fault_of_ours(tmp_path: Path, without_rest_limits:
     people = running.store.people
     ada = people.add_account("ada@example.org", "ada", "admin", "no-hash")
     assert ada is not None
-    running.view._reanalyses = ReanalysisJobs(
-        CloudConfig(data_dir=tmp_path), lambda: running.store.people.documents
-    )
     token = make_ticket(people, "token", 3600, account_id=ada.account_id, scopes=("read", "write"))
     with running:
         done = subprocess.run(

@@ -31,7 +31,6 @@ PAGES = {
     "/admin/keys": "/admin/keys", "/admin/plugins": "/admin/plugins", "/admin/rules": "/admin/rules",
     "/admin/system": "/admin/system",
     "/admin/audit": "/admin/audit", "/admin/accounts": "/admin/accounts",
-    "/admin/reanalyses": "/admin/reanalyses",
 }  # fmt: skip
 """Route -> an address of it that has something to show in the filled scene."""
 PARTS = {"/incidents/1/examine/part", "/incidents/1/examine/charts", "/boxes/1/history"}
@@ -51,7 +50,6 @@ NEW = {
     "/admin/boxes": "No Box is known yet.", "/admin/keys": "This View knows no key folder.",
     "/admin/plugins": "This View knows no rule engine.", "/admin/rules": "This View knows no rule engine.",
     "/admin/system": "This View knows no service.", "/admin/audit": "Nothing was changed yet.",
-    "/admin/reanalyses": "This View cannot run a re-analysis.",
 }  # fmt: skip
 """On its own machine, without Box, incident and account: why it is empty, and what changes that."""
 

@@ -6,17 +6,15 @@ It works on the store, whether a cloud runs or not.
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from opq_cloud.config import CloudConfig
+from opq_cloud.mauka.reanalysis.order import ReanalysisOrder
 from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
 from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, run_reanalysis
 from opq_cloud.original_config import read_config
-from opq_cloud.reanalysis_jobs import ReanalysisJobs, job_json
-from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_proto.command_line import json_option
 from opq_proto.config import default_data_dir
 from opq_tools.boxes.command import data_option, mongo_option, opened_store
@@ -54,7 +52,6 @@ Settings = dict[str, dict[str, object]]
     metavar="ADDRESS",
     help="Analyse on a Dask scheduler's workers: tcp://HOST:PORT, or local[:N] for N processes here.",
 )
-@click.option("--jobs", is_flag=True, help="Only list the last 20 re-analyses that were ordered over REST.")
 @json_option
 @data_option
 @mongo_option
@@ -66,7 +63,6 @@ def command(
     changed: tuple[str, ...],
     paths: tuple[Path, ...],
     scheduler: str | None,
-    jobs: bool,
     as_json: bool,
     data_dir: Path | None,
     mongo_uri: str | None,
@@ -75,19 +71,15 @@ def command(
 
     Built-in analyses run, and those that are installed in the cloud with this data folder. Findings and
     incidents keep their numbers where they are still the same. Labels, splits and merges by people stay, and
-    so do findings of analyses that are not run here. A second run changes nothing. A run that was interrupted
-    continues where it stopped when it is started again.
+    so do findings of analyses that are not run here. A second run changes nothing. A run that was ended
+    (Ctrl-C), also a dry one, continues where it stopped when the same command is started again.
 
     \b
     Examples: opq-tools reanalyse --from 2026-11-20 --dry-run
               opq-tools reanalyse --from 2026-11-20 --set rms_voltage.sag_percent=85 --dry-run --json
-              opq-tools reanalyse --jobs
     """
-    if jobs:
-        _show_jobs(mongo_uri, data_dir, as_json)
-        return
     if start_ns is None:
-        raise click.UsageError("want a start, e.g. --from 2026-11-20; or --jobs to list jobs")
+        raise click.UsageError("want a start, e.g. --from 2026-11-20")
     config = read_config(paths, {}, None, []) if paths else CloudConfig()
     folder = data_dir or default_data_dir()
     store_of = replace(config.store, mongo_uri=mongo_uri, data_dir=folder)
@@ -104,33 +96,13 @@ def command(
             )
         except AnalysisChoiceError as error:
             raise click.UsageError(str(error)) from error
+        except KeyboardInterrupt:
+            raise click.ClickException("ended; the same command goes on from here") from None
     if as_json:
         click.echo(json.dumps(report_json(report, dry_run), indent=1))
         return
     for line in report_lines(report, dry_run, LINES):
         click.echo(line)
-
-
-def _show_jobs(mongo_uri: str | None, data_dir: Path | None, as_json: bool) -> None:
-    with opened_store(mongo_uri, data_dir) as store:
-        found = ReanalysisJobs(CloudConfig(), lambda: store.people.documents).jobs()
-    if as_json:
-        click.echo(json.dumps([job_json(job) for job in found], indent=1))
-        return
-    for job in found:
-        kind = "dry run" if job.order.dry_run else "replacing"
-        times = f", went on {job.resumed} times" if job.resumed else ""
-        why = f": {job.error}" if job.error else ""
-        click.echo(
-            f"{job.number}  {_utc(job.started_ms)}  {kind}, {job.state}, "
-            f"{job.done} of {'?' if job.of is None else job.of} events{times}{why}"
-        )
-    if not found:
-        click.echo("no re-analysis was ordered over REST")
-
-
-def _utc(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def settings_of(changed: Sequence[str]) -> Settings:

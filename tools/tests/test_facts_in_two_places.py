@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud import reanalysis_jobs, store
+from opq_cloud import store
 from opq_cloud.config import CloudConfig
 from opq_cloud.makai.events import half_cycle_requests as half_cycles
 from opq_cloud.makai.judging import hang_watch, trigger_plugins
@@ -115,9 +115,6 @@ SAID: dict[str, list[str]] = {
         f"({waveform_requests.ACCOUNT_BURST} at once), a Box gets one in "
         f"{1 / waveform_requests.BOX_PER_S:g} s ({waveform_requests.BOX_BURST} at once), "
         f"and {waveform_requests.MAX_OPEN} may be in progress",
-        f"has reported nothing for {reanalysis_jobs.LEASE_S:g} s",
-        f"the store keeps the last {reanalysis_jobs.JOBS_KEPT}",
-        f"for {('five', 'six', 'seven')[round(reanalysis_jobs.LONGEST_S / 3600) - 5]} hours at most",
     ],
     "notifications.md": [
         f"or {incident_watch.HELD_S:g} s after the first was",

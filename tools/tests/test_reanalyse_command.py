@@ -1,8 +1,12 @@
 """`opq-tools reanalyse`: from the command line alone, on a store of a cloud that is not running."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +17,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.reanalysis.run import BulkProgress
 from opq_cloud.mauka.running.provenance import provenance_of
 from opq_cloud.mauka.service import load_analyses
-from opq_cloud.reanalysis_jobs import ReanalysisJob
-from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import open_store
-from opq_cloud.store.records.accounts import REANALYSES
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 from opq_tools.cli import tools
 
@@ -93,21 +94,50 @@ def test_what_another_run_has_replaced_since_is_not_taken_for_done(folder: Path)
         assert store.incidents() == []
 
 
-def test_jobs_that_were_ordered_over_rest_are_listed(folder: Path) -> None:
-    listed = CliRunner().invoke(tools, ["reanalyse", "--jobs", "--data-dir", str(folder)])
-    assert listed.stdout == "no re-analysis was ordered over REST\n"
-    order = ReanalysisOrder(0, dry_run=False)
-    job = ReanalysisJob(7, "ada", order, 1_765_792_486_000, "done", 12, 12, 1_765_792_490_000, resumed=2)
+def test_a_dry_run_that_was_ended_goes_on_and_a_run_that_writes_begins_again(folder: Path) -> None:
+    sources = [provenance_of(one) for one in load_analyses([])]
+    before = json.loads(run(folder, "--dry-run", "--json").stdout)
+    progress = BulkProgress(folder, sources, dry_run=True)
+    progress.note_done([1], before)
+    text = run(folder, "--dry-run").stdout
+    assert "0 events looked at again" in text and "1 more events were analysed again before" in text
+    assert not progress.path.exists(), "it is over"
+    BulkProgress(folder, sources, dry_run=True).note_done([1], before)
+    assert json.loads(run(folder, "--dry-run", "--json").stdout) == before, "what the whole run showed"
+    BulkProgress(folder, sources, dry_run=True).note_done([1], before)
+    assert json.loads(run(folder, "--json").stdout) == {**before, "dry_run": False}
+    assert not progress.path.exists(), "the store is another one now"
+    assert json.loads(run(folder, "--dry-run", "--json").stdout)["findings"]["figures"] == 0
+
+
+def test_ctrl_c_ends_a_dry_run_and_again_it_goes_on(folder: Path) -> None:
     with closing(open_store(None, folder)) as store:
-        document = {"key": "7", "alive_ms": 0, "ending": False, **asdict(job)}
-        assert store.people.documents.insert(REANALYSES, "7", document)
-    listed = CliRunner().invoke(tools, ["reanalyse", "--jobs", "--data-dir", str(folder)])
-    assert listed.stdout == ("7  2025-12-15 09:54:46  replacing, done, 12 of 12 events, went on 2 times\n")
-    (found,) = json.loads(
-        CliRunner().invoke(tools, ["reanalyse", "--jobs", "--json", "--data-dir", str(folder)]).stdout
-    )
-    assert (found["id"], found["state"], found["resumed"], found["report"]) == (7, "done", 2, None)
-    assert "want a start" in CliRunner().invoke(tools, ["reanalyse", "--data-dir", str(folder)]).output
+        first = store.event(1)
+        assert first is not None
+        for number in range(3, 103):
+            start_ns = ZERO_NS + 100 * number * S
+            store.open_event(Trigger(f"t{number}", start_ns, start_ns + S, ("1",), "1", "test"), "test")
+            store.put_waveform(number, replace(first.waveforms[0], start_ns=start_ns))
+            store.finish_event(number)
+            store.mark_analysed(number)
+    words = ("reanalyse", "--from", "2026-11-01", "--dry-run", "--data-dir", str(folder))
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from opq_tools.cli import tools; tools()", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    notes = folder / "mauka" / "reanalysis"
+    while not any(each.stat().st_size for each in notes.glob("dry-run-*.jsonl")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1 and "the same command goes on from here" in said
+    (kept,) = notes.glob("dry-run-*.jsonl")
+    done = kept.read_text().count("\n")
+    assert 1 <= done < 101
+    text = run(folder, "--dry-run").stdout
+    assert f"{101 - done} events looked at again" in text
+    assert f"{done} more events were analysed again before" in text
 
 
 def test_a_wrong_name_or_setting_is_refused_with_what_is_allowed(folder: Path) -> None:

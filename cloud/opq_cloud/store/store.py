@@ -100,7 +100,7 @@ class ShownStore(Protocol):
 
 
 class JoinStore(Protocol):
-    """What joining reads, and what carries a plan out: the store, or `JoinOverlay` for a dry run."""
+    """What joining reads, and what carries a plan out: the store."""
 
     def join_revision(self) -> int:
         """Returns a number that rises with each plan that changes something; read it before other data."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from fastapi import HTTPException
 
 from opq_cloud.judged_nominal import JudgedNominals
-from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
@@ -70,8 +69,6 @@ class ViewContext:
     mailer: Mailer | None = None
     keys: KeyFolder | None = None
     addresses: ServiceAddresses = field(default_factory=ServiceAddresses)
-    reanalyses: ReanalysisJobs | None = None
-    """None where this View carries out no re-analyses."""
     charts: BucketCache = field(init=False)
     whole_registry: RegistryReader = field(init=False)
     seen: AnswerCache[SeenIncidents] = field(init=False)

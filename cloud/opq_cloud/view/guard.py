@@ -23,7 +23,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FORMS = re.compile(
     r"/(sign-in|sign-out|first-admin|register|reset(/new)?|account/.+|admin/.+"
-    r"|api/v1/boxes/[^/]+/waveforms|api/v1/reanalyses(/[^/]+/end)?|api/v1/injections"
+    r"|api/v1/boxes/[^/]+/waveforms|api/v1/injections"
     r"|boxes/[^/]+/(settings|share|claim-code|release|waveforms)|incidents/[^/]+/(note|label|split|merge))"
 )
 """Paths that accept a POST: forms, and requests with a token that has the scope `write`."""

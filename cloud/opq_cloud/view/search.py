@@ -158,7 +158,6 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
             ("Page", "Plug-ins and triggers", "install, roll back", "/admin/plugins"),
             ("Page", "Stream rules", "SQL over Measurements", "/admin/rules"),
             ("Page", "System", "services, queues, disk, retention, Mauka's graph", "/admin/system"),
-            ("Page", "Re-analyses", "stored events analysed again", "/admin/reanalyses"),
             ("Page", "Log of changes", "audit: who changed what", "/admin/audit"),
         ]
     if visitor.administers:

@@ -12,7 +12,6 @@ import uvicorn
 
 from opq_cloud.config import CloudConfig, CloudKeys
 from opq_cloud.makai_settings import FurtherBrokers
-from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.visitors import Visitors
@@ -22,7 +21,6 @@ from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard, allowed_hosts, listen_address
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
-from opq_cloud.view.reanalysis_beginning import note_end
 from opq_cloud.view_settings import ViewSection
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import default_data_dir
@@ -51,17 +49,14 @@ class View:
         nominal: Nominal = DEFAULT_NOMINAL,
         keys: KeyFolder | None = None,
         addresses: ServiceAddresses | None = None,
-        reanalyses: ReanalysisJobs | None = None,
         further: Sequence[FurtherBrokers] = (),
     ) -> None:
-        """`reanalyses`: None where View carries out none."""
         self._further = further
         self._config = config
         self._context = context
         self._nominal = nominal
         self._keys = keys
         self._addresses = addresses or ServiceAddresses()
-        self._reanalyses = reanalyses
         self.counters = ServiceCounters()
         self.connections_beside_streams = CONNECTIONS_BESIDE_STREAMS
         self.url: str | None = None
@@ -87,7 +82,6 @@ class View:
                 mailer=mailer,
                 keys=self._keys,
                 addresses=self._addresses,
-                reanalyses=self._reanalyses,
             )
             over_tls = (self._config.public_url or "").startswith("https://")
             guarded = ViewGuard(create_app(context), allowed_hosts(self._config), over_tls, self.counters)
@@ -96,16 +90,12 @@ class View:
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
                 reading = pool.submit(reader.run, _Either(stop, ended))
                 reading.add_done_callback(lambda _: ended.set())
-                if self._reanalyses is not None:
-                    self._reanalyses.watch(lambda job: note_end(store.people, job))
                 try:
                     asyncio.run(_serve(guarded, listener, hub, most_open, ended, stop, ready))
                 finally:
                     ended.set()
                     mailer.close()
                     context.firmware.close()
-                    if self._reanalyses is not None:
-                        self._reanalyses.close()
             reading.result()  # an error of the reader ends the service; its runner starts both again
 
 
@@ -185,5 +175,4 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     """The service that `opq-cloud view` and `opq-cloud all` run."""
     keys = CloudKeys(config.keys, config.data_dir or default_data_dir())
     addresses = service_addresses(config)
-    jobs = ReanalysisJobs(config, lambda: context.store.people.documents)
-    return [View(config.view, context, config.nominal, keys, addresses, jobs, config.further_brokers)]
+    return [View(config.view, context, config.nominal, keys, addresses, config.further_brokers)]

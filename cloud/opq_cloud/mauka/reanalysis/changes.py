@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
-from opq_cloud.mauka.reanalysis.join_overlay import JoinOverlay
 from opq_cloud.mauka.reanalysis.replacing import (
     ReplacedEvent,
     Replacement,
@@ -20,12 +19,23 @@ from opq_cloud.mauka.reanalysis.replacing import (
 from opq_cloud.mauka.running.event_analysis import EventResult
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.announcements import BY_REANALYSIS, IncidentAnnouncements
-from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFinding, worst_of
-from opq_cloud.store.store import CloudStore, JoinStore
+from opq_cloud.store.incidents.join_plan import (
+    CarriedOut,
+    GivenNumbers,
+    JoinPlan,
+    KnownFinding,
+    carried_out,
+    worst_of,
+)
+from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding
 
 ORIGIN = ("analysis", "analysis_version", "settings_hash")
+FIRST_NUMBER = 2**62
+"""A dry run numbers new findings and incidents from here on; no store has such numbers."""
+Members = Mapping[int, Mapping[int, KnownFinding]]
+"""Incident -> its findings by their numbers."""
 COMPARED = tuple(each.name for each in fields(Finding) if each.name not in ORIGIN)
 
 
@@ -138,7 +148,7 @@ class Reanalysis:
     Args:
         analyses: names of those that run.
         unnamed: they also replace findings that do not name their analysis.
-        dry_run: the store stays as it is; plans are made against what the plans before would have left.
+        dry_run: the store stays as it is; each group is planned on its own.
     """
 
     def __init__(
@@ -150,7 +160,7 @@ class Reanalysis:
         dry_run: bool,
     ) -> None:
         self._store, self._analyses, self._unnamed, self._report = store, analyses, unnamed, report
-        self._target: JoinStore = JoinOverlay(store) if dry_run else store
+        self._dry_run = dry_run
         self._writer = FindingWriter(lambda: store)
         self._announcements = None if dry_run else IncidentAnnouncements(store.people.documents)
 
@@ -195,7 +205,7 @@ class Reanalysis:
             self._report.failed |= failed
             return False
         spans = [_span(each) for each in group]
-        before, _ = findings_of_events(self._target, spans)
+        before, _ = findings_of_events(self._store, spans)
         clocks = {one.finding.box_id: one.finding.clock_id for one in before.values() if one.finding.clock_id}
         events = tuple(
             replace(
@@ -214,7 +224,7 @@ class Reanalysis:
         def plan() -> JoinPlan:
             if any(_has_changed(self._store, each) for each in group):
                 raise _EventChangedError
-            made, kept[:] = plan_replacement(self._target, replacement, self._writer.place_of)
+            made, kept[:] = plan_replacement(self._store, replacement, self._writer.place_of)
             plans.append(made)
             was.clear()
             for number in {*(one.incident_id for one in made.facts if one.incident_id > 0), *made.gone}:
@@ -223,7 +233,7 @@ class Reanalysis:
 
         was: dict[int, dict[int, KnownFinding]] = {}
         try:
-            done = carry_out_plan(self._target, plan)
+            done = _as_carried_out(plan()) if self._dry_run else carry_out_plan(self._store, plan)
         except _EventChangedError:
             self._report.events -= len(group)
             self._report.skipped |= {each.event_id: "has changed since it was read" for each in group}
@@ -235,7 +245,11 @@ class Reanalysis:
         if self._announcements is not None:
             self._announcements.add_changes(BY_REANALYSIS, done)
         self._report.kept += kept
-        self._note(plans[-1], done, before, was, labels)
+        if self._dry_run:
+            now = _members_after(plans[-1], was)
+        else:
+            now = {one.incident_id: self._members(one.incident_id) for one in done.facts}
+        self._note(plans[-1], done, before, was, now, labels)
         return True
 
     def _with_clock(self, one: Finding, clocks: Mapping[str, int | None]) -> Finding:
@@ -250,11 +264,11 @@ class Reanalysis:
         plan: JoinPlan,
         done: CarriedOut,
         before: Mapping[int, KnownFinding],
-        was: Mapping[int, Mapping[int, KnownFinding]],
+        was: Members,
+        now: Members,
         labels: Mapping[int, str],
     ) -> None:
         report = self._report
-        now = {number: self._members(number) for number in (one.incident_id for one in done.facts)}
         old = {**before, **{n: one for members in was.values() for n, one in members.items()}}
         new = {n: one for members in now.values() for n, one in members.items()}
         removed, written = {*plan.removed}, {n: one for n, one in new.items() if one != old.get(n)}
@@ -287,7 +301,38 @@ class Reanalysis:
                 report.incidents.append(IncidentChange("findings", facts.incident_id, kind, kind, label))
 
     def _members(self, number: int) -> dict[int, KnownFinding]:
-        return {one.finding_id: one for one in self._target.findings_of_incident(number)}
+        return {one.finding_id: one for one in self._store.findings_of_incident(number)}
+
+
+def _numbers_of(plan: JoinPlan) -> GivenNumbers:
+    """The numbers of a dry run in place of those that a store would give."""
+    return GivenNumbers(
+        range(FIRST_NUMBER, FIRST_NUMBER + plan.new_findings()),
+        range(FIRST_NUMBER, FIRST_NUMBER + plan.new_incidents()),
+    )
+
+
+def _as_carried_out(plan: JoinPlan) -> CarriedOut:
+    """What a store would answer that has carried the plan out."""
+    return carried_out(plan, _numbers_of(plan))
+
+
+def _members_after(plan: JoinPlan, was: Members) -> Members:
+    """The findings of each incident that the plan changes, as they would be after it.
+
+    A plan moves findings only of incidents that it contains facts about; `was` has these.
+    """
+    numbers = _numbers_of(plan)
+    known = {number: one for members in was.values() for number, one in members.items()}
+    for move in plan.moved:
+        place = numbers.incident(move.incident_id)
+        known[move.finding_id] = replace(known[move.finding_id], incident_id=place, leads=move.leads)
+    known |= {one.finding_id: one for one in map(numbers.known, plan.written)}
+    found: dict[int, dict[int, KnownFinding]] = {numbers.facts(one).incident_id: {} for one in plan.facts}
+    for number, one in known.items():
+        if number not in plan.removed:
+            found.setdefault(one.incident_id, {})[number] = one
+    return found
 
 
 class _EventChangedError(Exception):

@@ -3,48 +3,44 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from opq_cloud.mauka.reanalysis.changes import ORIGIN, FindingChange, IncidentChange, ReanalysisReport
-from opq_cloud.mauka.reanalysis.join_overlay import FIRST_NUMBER
+from opq_cloud.mauka.reanalysis.changes import (
+    FIRST_NUMBER,
+    ORIGIN,
+    FindingChange,
+    IncidentChange,
+    ReanalysisReport,
+)
 from opq_cloud.store.incidents.join_plan import KnownFinding
 
 SHOWN = {"added": "+", "gone": "-", "class": "~", "figures": "~"}
 
 
-def report_json(report: ReanalysisReport, dry_run: bool, most: int | None = None) -> dict[str, object]:
-    """Returns the report as JSON. Numbers that a store would give are null in a dry run.
-
-    Args:
-        most: limit for each list; `left_out` counts the rest.
-    """
+def report_json(report: ReanalysisReport, dry_run: bool) -> dict[str, object]:
+    """Returns the report as JSON. Numbers that a store would give are null in a dry run."""
     changes = [one for one in report.findings if one.change != "origin"]
-    skipped, failed = sorted(report.skipped.items()), sorted(report.failed.items())
-    lists = changes, report.incidents, report.kept, skipped, failed
     found: dict[str, Any] = {
         "dry_run": dry_run,
         "events": report.events,
         "findings": {"unchanged": report.unchanged, **report.counts()},
-        "finding_changes": [_finding_change(one) for one in changes[:most]],
-        "incident_changes": [_incident_change(one) for one in report.incidents[:most]],
-        "kept_for_people": [_number(one.finding_id) for one in report.kept[:most]],
-        "skipped": {str(event_id): why for event_id, why in skipped[:most]},
-        "failed": {str(event_id): why for event_id, why in failed[:most]},
+        "finding_changes": [_finding_change(one) for one in changes],
+        "incident_changes": [_incident_change(one) for one in report.incidents],
+        "kept_for_people": [_number(one.finding_id) for one in report.kept],
+        "skipped": {str(event_id): why for event_id, why in sorted(report.skipped.items())},
+        "failed": {str(event_id): why for event_id, why in sorted(report.failed.items())},
         "not_run": dict(sorted(report.not_run.items())),
-        "left_out": 0 if most is None else sum(max(0, len(each) - most) for each in lists),
     }
     for part in report.earlier:
-        _add_part(found, part, most)
+        _add_part(found, part)
     return found
 
 
-def _add_part(found: dict[str, Any], part: Mapping[str, Any], most: int | None) -> None:
+def _add_part(found: dict[str, Any], part: Mapping[str, Any]) -> None:
     """Adds the changes of a part of the run that ended before; they come before the rest."""
     found["events"] += part["events"]
     for name, count in part["findings"].items():
         found["findings"][name] += count
     for name in ("finding_changes", "incident_changes", "kept_for_people"):
-        every = [*part[name], *found[name]]
-        found[name] = every[:most]
-        found["left_out"] += len(every) - len(found[name])
+        found[name] = [*part[name], *found[name]]
 
 
 def report_lines(report: ReanalysisReport, dry_run: bool, most: int) -> Iterator[str]:

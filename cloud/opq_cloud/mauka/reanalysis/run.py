@@ -1,4 +1,4 @@
-"""One re-analysis from its order to its report: for `opq-tools reanalyse` and for jobs of the API alike.
+"""One re-analysis from its order to its report: as `opq-tools reanalyse` runs it.
 
 Built-in analyses run here or on a Dask scheduler's workers, installed ones always here, in processes of
 their own where Mauka's policy does not trust them.
@@ -19,6 +19,7 @@ from opq_cloud.mauka.bulk.dask_workers import BulkWork
 from opq_cloud.mauka.bulk.run import chosen_analysis
 from opq_cloud.mauka.measuring.clock_alignment import stamped
 from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, events_to_replace
+from opq_cloud.mauka.reanalysis.order import MAX_EVENTS, ReanalysisOrder
 from opq_cloud.mauka.reanalysis.report_json import report_json
 from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.running.event_analysis import (
@@ -33,7 +34,6 @@ from opq_cloud.mauka.running.event_analysis import (
 from opq_cloud.mauka.running.installed_analyses import KIND, InstalledAnalysis
 from opq_cloud.mauka.running.provenance import Provenance, provenance_of, settings_hash
 from opq_cloud.mauka.service import analysis_entries, policy_of, rules_folder
-from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import CloudStore
 from opq_plugins.host.following import Following
 from opq_plugins.policy import Policy
@@ -45,6 +45,8 @@ from opq_proto.messages import Event, Finding
 from opq_proto.whole_file import open_private, private_folder
 
 FOLDER = "reanalysis"
+DRY_RUN = "dry-run-"
+"""Prefix of the file of a dry run."""
 Changes = Mapping[str, Any]
 
 
@@ -53,20 +55,21 @@ class BulkProgress:
 
     It has a line for each group of events that was replaced, with the changes: so the report of a resumed run
     is that of the whole. The file belongs to one choice of analyses, versions and settings. It is deleted
-    when the run is over, or when a run of another choice begins, which replaces the results of this one. One
-    process at a time writes it.
+    when the run is over, or when a run of another choice begins, which replaces the results of this one. A
+    dry run has a file of its own; a run that writes deletes it. One process at a time writes a file.
     """
 
-    def __init__(self, data_dir: Path, sources: Sequence[Provenance]) -> None:
+    def __init__(self, data_dir: Path, sources: Sequence[Provenance], dry_run: bool = False) -> None:
         """Opens the file of these analyses and deletes those of others.
 
         Raises:
             OSError: the folder cannot be made, or the file cannot be read.
         """
         named = {one.analysis: f"{one.version} {one.settings_hash}" for one in sources}
-        self.path = data_dir / "mauka" / FOLDER / f"{settings_hash(named)}.jsonl"
+        kind = DRY_RUN if dry_run else ""
+        self.path = data_dir / "mauka" / FOLDER / f"{kind}{settings_hash(named)}.jsonl"
         private_folder(self.path.parent)
-        for other in {*self.path.parent.glob("*.jsonl")} - {self.path}:
+        for other in {*self.path.parent.glob(f"{kind}*.jsonl")} - {self.path}:
             other.unlink(missing_ok=True)
         self._done: set[int] = set()
         self._results: list[tuple[list[int], Changes]] = []
@@ -78,7 +81,7 @@ class BulkProgress:
             self.path.write_text(text[: text.rfind("\n") + 1])
 
     def is_done(self, event_ids: Sequence[int]) -> bool:
-        """Returns True if all of these were replaced by an earlier run that did not end."""
+        """Returns True if all of these were done by an earlier run that did not end."""
         return self._done.issuperset(event_ids)
 
     def results_of(self, event_ids: Collection[int]) -> list[Changes]:
@@ -242,14 +245,12 @@ def _run(
     data_dir = config.store.data_dir or config.data_dir or default_data_dir()
     analyses = load_analyses(entries) if entries else []
     sources = [*map(provenance_of, analyses), *(one.provenance for one in installed)]
-    progress = None if order.dry_run else BulkProgress(data_dir, sources)
-    groups = events_to_replace(store, order.start_ns, order.end_ns, order.most_events, report)
-    before = 0
-    if progress is not None:
-        numbers = [[each.event_id for each in group] for group in groups]
-        done = {number for each in numbers if progress.is_done(each) for number in each}
-        groups = [group for group in groups if group[0].event_id not in done]
-        report.earlier, before = progress.results_of(done), len(done)
+    progress = BulkProgress(data_dir, sources, order.dry_run)
+    groups = events_to_replace(store, order.start_ns, order.end_ns, MAX_EVENTS, report)
+    numbers = [[each.event_id for each in group] for group in groups]
+    done = {number for each in numbers if progress.is_done(each) for number in each}
+    groups = [group for group in groups if group[0].event_id not in done]
+    report.earlier, before = progress.results_of(done), len(done)
     event_ids = [each.event_id for group in groups for each in group]
     ran = frozenset(one.analysis for one in sources)
     replacing = Reanalysis(store, ran, ran >= built_in(), report, order.dry_run)
@@ -257,8 +258,7 @@ def _run(
     waiting = [_Awaited(one) for one in installed]
 
     def on_replaced(numbers: Sequence[int], changes: ReanalysisReport) -> None:
-        if progress is not None:
-            progress.note_done(numbers, report_json(changes, dry_run=False))
+        progress.note_done(numbers, report_json(changes, order.dry_run))
 
     with showing(before + len(event_ids)) as show_all:
 
@@ -274,8 +274,7 @@ def _run(
             with chosen_analysis(store, scheduler, work) as analyse:
                 found = _with_installed(analyse(event_ids), store, waiting, config.nominal)
                 replacing.replace_groups(groups, found, show, on_replaced)
-    if progress is not None:
-        progress.finish()
+    progress.finish()
 
 
 class _Awaited:

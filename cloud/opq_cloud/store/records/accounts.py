@@ -26,6 +26,7 @@ NOTIFICATION_RULES, NOTIFICATIONS = "opq_notification_rules", "opq_notifications
 SAVED_VIEWS = "opq_saved_views"
 """Of an earlier version; what an account saved goes with it."""
 INCIDENT_ANNOUNCEMENTS, REANALYSES = "opq_incident_announcements", "opq_reanalyses"
+"""Re-analyses were orders of an earlier version; an account's go with it."""
 LEASES = "opq_leases"
 LAHA_STATS = "laha_stats"
 """The original's collection (docs/reference/opq-interop.md, D.7), under its own name."""

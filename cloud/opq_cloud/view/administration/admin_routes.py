@@ -10,7 +10,6 @@ from opq_cloud.view.administration.firmware_pages import FirmwarePages
 from opq_cloud.view.administration.front_page import AdminFrontPage
 from opq_cloud.view.administration.key_pages import KeyAdminPages
 from opq_cloud.view.administration.plugin_pages import PluginAdminPages
-from opq_cloud.view.administration.reanalysis_pages import ReanalysisPages
 from opq_cloud.view.administration.rule_pages import RuleAdminPages
 from opq_cloud.view.administration.system_pages import SystemPages
 from opq_cloud.view.context import ViewContext
@@ -24,7 +23,6 @@ PARTS = (
     PluginAdminPages,
     RuleAdminPages,
     SystemPages,
-    ReanalysisPages,
 )
 
 

@@ -1,8 +1,6 @@
-"""The orders of `/api/v1`: a re-analysis, as a job, raw samples of a Box, and messages for Mauka's bus.
+"""The orders of `/api/v1`: raw samples of a Box, and messages for Mauka's bus.
 
-All of them need a token with the scope `write`; browsers have pages for it. An administrator's token orders
-any re-analysis, a researcher's only a dry run; messages are an administrator's. Both roles read all jobs,
-because they see every Box anyway.
+Both need a token with the scope `write`, messages an administrator's; browsers have pages for it.
 """
 
 from base64 import b64decode
@@ -14,22 +12,20 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from opq_cloud.plugin_manager import PluginManagerError, publish_events, publish_on_bus
-from opq_cloud.reanalysis_jobs import ReanalysisBusyError, ReanalysisJob, ReanalysisJobs, job_json
-from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.view.accounts.forms import visitor_after_body
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext
-from opq_cloud.view.reanalysis_beginning import MAX_EVENTS, MS, NAME, begin_reanalysis
 from opq_cloud.view.rest import shapes
 from opq_cloud.view.rest.answers import limit_key, rest_span
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError
 from opq_cloud.view.waveform_requests import LONGEST_S, SHORTEST_S, WaveformRefusedError, WaveformRequests
+from opq_proto.decision import NS_PER_MS
 
 EVENT_TOPIC = "MakaiEvent"
 """The topic on which events are announced."""
+MAX_EVENTS = 10_000
+"""Events of one injection, the newest of its span."""
 Body = TypeVar("Body", bound=BaseModel)
-Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
-JobNumber = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
 
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -60,150 +56,6 @@ async def read_request_body(request: Request, shape: type[Body], most_bytes: int
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the body"
         raise RestProblemError(400, f"{place}: {first['msg'].lower()}.") from None
-
-
-class ReanalysisAsk(BaseModel):
-    """What is to be analysed again, and how."""
-
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-    start: Annotated[str, Field(alias="from", max_length=40, examples=["now-7d"])]
-    """now-7d, a time in UTC, or ms since 1970; the beginning of the span of events."""
-    end: Annotated[str, Field(alias="to", max_length=40)] = "now"
-    dry_run: bool = True
-    """Shows the changes without changing the store."""
-    analyses: Annotated[list[Name], Field(max_length=50)] = []
-    """Only these; empty for all that are built in or installed."""
-    settings: Annotated[dict[Name, dict[Name, bool | int | float | str]], Field(max_length=50)] = {}
-    """Settings that differ from the configuration, e.g. {"rms_voltage": {"sag_percent": 85}}."""
-
-
-class ReanalysisShape(BaseModel):
-    """A job: how far it is, and when it is over its report, as `opq-tools reanalyse --json` has it."""
-
-    id: int
-    state: str
-    dry_run: bool
-    started_ms: int
-    ended_ms: int | None
-    done: int
-    of: int | None
-    resumed: int
-    """How often it continued after its service had ended."""
-    error: str | None
-    report: dict[str, Any] | None
-
-
-class ReanalysisList(BaseModel):
-    items: list[ReanalysisShape]
-    next: str | None
-
-
-REFUSALS = refusals(403, 409, 413)
-
-
-class ReanalysisRoutes:
-    """Browser sessions read jobs; a token with the scope `write` orders and ends them."""
-
-    def __init__(self, context: ViewContext) -> None:
-        self._context = context
-
-    def router(self) -> APIRouter:
-        router = APIRouter()
-        router.add_api_route(
-            "/reanalyses", self.order, methods=["POST"], status_code=202, response_model=ReanalysisShape,
-            openapi_extra=body_of(ReanalysisAsk), responses=REFUSALS,
-        )  # fmt: skip
-        router.add_api_route("/reanalyses", self.jobs, response_model=ReanalysisList)
-        router.add_api_route("/reanalyses/{number}", self.job, response_model=ReanalysisShape)
-        router.add_api_route(
-            "/reanalyses/{number}/end", self.end, methods=["POST"], response_model=ReanalysisShape,
-            responses=REFUSALS,
-        )  # fmt: skip
-        return router
-
-    async def order(self, request: Request) -> Response:
-        """Analyse stored events again. A dry run needs a researcher or administrator, the rest the latter."""
-        _check_writes(self._context.visitor)
-        jobs = self._jobs()
-        body = await read_request_body(request, ReanalysisAsk, 16_384)
-        visitor = await visitor_after_body(request)
-        _check_writes(visitor)
-        if not (visitor.admin or body.dry_run):
-            raise RestProblemError(403, "This is for administrators; a researcher may have a dry run.")
-        order = self._order(body)
-        span = body.start, body.end
-        try:
-            job = await anyio.to_thread.run_sync(
-                begin_reanalysis, jobs, self._context.whole_store.people, visitor, order, span, " by a token"
-            )
-        except ReanalysisBusyError as error:
-            raise RestProblemError(409, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
-        where = f"/api/v1/reanalyses/{job.number}"
-        return JSONResponse(_job_json(job), 202, {"Location": where, "Cache-Control": "no-store"})
-
-    def jobs(self) -> Response:
-        """The last 20, the newest first; one whose service ended is `interrupted` until it goes on."""
-        self._check_reads()
-        return _answer({"items": [_job_json(each) for each in self._jobs().jobs()], "next": None})
-
-    def job(self, number: JobNumber) -> Response:
-        """One job."""
-        self._check_reads()
-        return _answer(_job_json(self._known(number)))
-
-    def end(self, number: JobNumber) -> Response:
-        """End a job that runs; what it has replaced stays replaced."""
-        visitor = self._context.visitor
-        _check_writes(visitor)
-        job = self._known(number)
-        account_id = visitor.account.account_id if visitor.account else ""
-        if not (visitor.admin or job.account_id == account_id):
-            raise RestProblemError(403, "Another account ordered it; an administrator may end it.")
-        if not self._jobs().end(number):
-            raise RestProblemError(409, f"Re-analysis {number} does not run any more; it is {job.state}.")
-        people = self._context.whole_store.people
-        people.changes.add(account_id, visitor.address, "ended a re-analysis by a token", f"{number}")
-        return _answer(_job_json(job))
-
-    def _order(self, body: ReanalysisAsk) -> ReanalysisOrder:
-        span = rest_span(body.start, body.end, self._context.now_ns())
-        return ReanalysisOrder(
-            span.start_ms * MS, span.end_ms * MS, body.dry_run, tuple(body.analyses), body.settings,
-            MAX_EVENTS,
-        )  # fmt: skip
-
-    def _check_reads(self) -> None:
-        visitor = self._context.visitor
-        if visitor.account is None or visitor.account.role not in ("admin", "researcher"):
-            raise RestProblemError(404, "There is nothing at this address that you may see.")
-
-    def _jobs(self) -> ReanalysisJobs:
-        if self._context.reanalyses is None:
-            raise RestProblemError(503, "This View carries no re-analysis out.")
-        return self._context.reanalyses
-
-    def _known(self, number: int) -> ReanalysisJob:
-        job = self._jobs().job(number)
-        if job is None:
-            raise RestProblemError(404, f"There is no re-analysis {number}; the last 20 are kept.")
-        return job
-
-
-def _check_writes(visitor: Visitor) -> None:
-    """Raises RestProblemError 403 for a visitor who may not order."""
-    if not visitor.writes or visitor.account is None or visitor.account.role not in ("admin", "researcher"):
-        raise RestProblemError(
-            403, "This needs a token with the scope write of an administrator or a researcher."
-        )
-
-
-def _job_json(job: ReanalysisJob) -> dict[str, Any]:
-    return ReanalysisShape.model_validate(job_json(job)).model_dump()
-
-
-def _answer(facts: dict[str, Any]) -> Response:
-    return JSONResponse(facts, 200, {"Cache-Control": "no-store"})
 
 
 class InjectionAsk(BaseModel):
@@ -290,7 +142,7 @@ class InjectionRoutes:
                 raise RestProblemError(404, f"There is no event {', '.join(missing[:10])}.")
             return wanted.event_ids
         span = rest_span(wanted.start, wanted.end, self._context.now_ns())
-        found = store.events(span.start_ms * MS, span.end_ms * MS, MAX_EVENTS)
+        found = store.events(span.start_ms * NS_PER_MS, span.end_ms * NS_PER_MS, MAX_EVENTS)
         if not found:
             raise RestProblemError(404, "No event is stored in that time.")
         return [each.event_id for each in reversed(found)]

@@ -13,7 +13,7 @@ from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live_filter import RATES, REGION_CHARACTERS
 from opq_cloud.view.rest.answers import RequestLimits, refuse_unknown_values
 from opq_cloud.view.rest.exporting import ExportRoutes
-from opq_cloud.view.rest.ordering import InjectionRoutes, ReanalysisRoutes, RequestRoutes
+from opq_cloud.view.rest.ordering import InjectionRoutes, RequestRoutes
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError, add_problems
 from opq_cloud.view.rest.reading import ReadRoutes
 from opq_cloud.view.rest.shapes import ProblemShape
@@ -58,7 +58,6 @@ def create_rest(context: ViewContext, page_of: PageOf, live: Live, requests: Wav
     app.include_router(ReadRoutes(context).router())
     app.include_router(ExportRoutes(context, limits).router())
     app.include_router(RequestRoutes(context, requests).router())
-    app.include_router(ReanalysisRoutes(context).router())
     app.include_router(InjectionRoutes(context).router())
     app.include_router(_live_router(live))
     app.include_router(_page_router(app, page_of))

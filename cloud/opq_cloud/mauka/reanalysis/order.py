@@ -1,4 +1,4 @@
-"""An order for a re-analysis: given by `opq-tools reanalyse` or over REST, carried out by Mauka."""
+"""What a re-analysis is to do, as `opq-tools reanalyse` gives it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,4 +21,3 @@ class ReanalysisOrder:
     dry_run: bool = True
     names: tuple[str, ...] = ()
     changed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    most_events: int = MAX_EVENTS

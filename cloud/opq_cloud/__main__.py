@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from opq_cloud.original_places import broker_sources, original_sources
 from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
 from opq_cloud.service import CloudContext, CloudService, Retention
 from opq_cloud.store import CloudStore, open_store, opened_people
+from opq_cloud.store.service_lock import locked_documents, locked_files
 from opq_proto import log
 from opq_proto.command_line import CommandGroup, port_offset_option
 from opq_proto.config import default_data_dir
@@ -82,13 +84,13 @@ def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Pat
     from opq_cloud.makai.triggering_service import TriggeringService
 
     own, bus = config.triggering_service, config.mauka.bus_pub_endpoint
-    return [TriggeringService(own, shared, config.nominal, data_dir, config.further_brokers, bus)]
+    return [TriggeringService(own, shared, config.nominal, data_dir, bus)]
 
 
 def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.event_service import EventService
 
-    return [EventService(config.event_service, shared, config.further_brokers), Retention(shared)]
+    return [EventService(config.event_service, shared), Retention(shared)]
 
 
 def _room(module: str) -> Make:
@@ -111,6 +113,9 @@ MAKERS: dict[str, Make] = {
     "notifications": _room("opq_cloud.notifications.service"),
 }
 """In the order of their start in `all`: services that bind start before services that connect."""
+
+ONE_PER_STORE = ("event-service", "triggering-service", "mauka", "view", "notifications")
+"""A second one on the same store is refused; the brokers have one address each instead."""
 
 HELP = {
     "all": "Every service in this process; health of the whole on 8911.",
@@ -164,13 +169,24 @@ def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
     return store
 
 
+def _locked(
+    names: Sequence[str], config: CloudConfig, data_dir: Path, shared: CloudContext, runner: ServiceRunner
+) -> AbstractContextManager[None]:
+    """Returns the locks that let one instance of each of these services work on the store."""
+    if not names:
+        return nullcontext()
+    if config.store.mongo_uri:
+        return locked_documents(names, lambda: shared.store.people.documents, runner.stop, runner.fail)
+    return locked_files(names, config.store.data_dir or data_dir)
+
+
 def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     """Runs until a signal; returns the error where it could not."""
     for key, problem in missing_backend_keys(command, config):
         return KeyFileError(f"{key}: {problem}")
     keys = CloudKeys(config.keys, data_dir)
     private = data_dir, config.store.data_dir or data_dir, keys.root, keys.public_keys, keys.server_secret
-    shared = CloudContext(lambda: _opened_store(config, data_dir), config.store.shared, private)
+    shared = CloudContext(lambda: _opened_store(config, data_dir), private)
     board = ServiceBoard(shared.unreadable)
     board.note = in_clear(command, config)
     if board.note is not None:
@@ -187,7 +203,8 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
         health = health_of(command, config, board)
         if health is not None:
             services.append(health)
-        with stopped_by_signals(runner.stop):
+        single = [name for name in names if name in ONE_PER_STORE]
+        with stopped_by_signals(runner.stop), _locked(single, config, data_dir, shared, runner):
             if runner.start(services):
                 log.get().info("cloud.ready", services=[service.name for service in services])
             gc.freeze()  # what the imports brought stays: no collection searches it, 40 ms each time

@@ -10,7 +10,7 @@ connecting finds it. Addresses of Boxes have keys of their own, and those over H
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from opq_proto.errors import KeyFileError
 BOUND = {
     "triggering_broker": ("backend_endpoint",),
     "acquisition_broker": ("request_endpoint", "answer_endpoint"),
-    "triggering_service": ("share_endpoint",),
     "event_service": ("event_endpoint", "event_id_endpoint"),
     "mauka": ("bus_sub_endpoint", "bus_pub_endpoint", "plugin_manager_endpoint", "incident_id_endpoint"),
 }
@@ -66,16 +65,14 @@ def with_backend_keys(config: CloudConfig, data_dir: Path) -> CloudConfig:
         section: with_keys(getattr(config, section), (*BOUND.get(section, ()), *CONNECTED.get(section, ())))
         for section in BOUND.keys() | CONNECTED.keys()
     }
-    further = [with_keys(each, [item.name for item in fields(each)]) for each in config.further_brokers]
-    return replace(config, further_brokers=tuple(further), **changes)
+    return replace(config, **changes)
 
 
 def _bound(command: str, config: CloudConfig) -> Iterator[tuple[str, BackendAddress]]:
     for section, keys in BOUND.items():
         if command in ("all", section.replace("_", "-")):
             for key in keys:
-                if key != "share_endpoint" or (config.triggering_service.share or "").startswith("1/"):
-                    yield f"{section}.{key}", backend_address(getattr(getattr(config, section), key))
+                yield f"{section}.{key}", backend_address(getattr(getattr(config, section), key))
 
 
 def _connected(command: str, config: CloudConfig) -> Iterator[tuple[str, BackendAddress]]:
@@ -83,10 +80,6 @@ def _connected(command: str, config: CloudConfig) -> Iterator[tuple[str, Backend
         if command in ("all", section.replace("_", "-")):
             for key in keys:
                 yield f"{section}.{key}", backend_address(getattr(getattr(config, section), key))
-    if command in ("all", "triggering-service", "event-service", "view"):
-        for number, each in enumerate(config.further_brokers):
-            for item in fields(each):
-                yield f"further_brokers[{number}].{item.name}", backend_address(getattr(each, item.name))
 
 
 def in_clear(command: str, config: CloudConfig) -> str | None:

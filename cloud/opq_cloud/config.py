@@ -6,12 +6,11 @@ otherwise; `endpoint_ports.py` checks and moves their ports.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from opq_cloud.makai_settings import (
     AcquisitionBrokerSection,
     EventServiceSection,
-    FurtherBrokers,
     TriggeringBrokerSection,
     TriggeringServiceSection,
 )
@@ -49,7 +48,7 @@ class CloudKeysSection:
 
 @section
 class BackendKeysSection:
-    """Where services meet: 9881 to 9885, 9899, 9777, 10000, 10001, 12000 (docs/configuration.md)."""
+    """Where services meet: 9881 to 9884, 9899, 9777, 10000, 10001, 12000 (docs/configuration.md)."""
 
     enabled: Annotated[
         bool, Field(description="these addresses require CURVE keys; false: in clear, as in the original")
@@ -72,6 +71,11 @@ class BackendKeysSection:
 class StoreSection:
     """Where measurements, events and incidents are kept."""
 
+    REMOVED: ClassVar = {
+        "shared": "one instance of each service works on a store; for more Boxes run a cloud for each "
+        "region, with a store of its own (docs/plan.md)"
+    }
+
     mongo_uri: Annotated[str | None, Field(description="mongodb://…; none: embedded in data_dir")] = None
     data_dir: Annotated[
         Path | None, Field(description="folder of the embedded store; none: the global data_dir")
@@ -84,10 +88,6 @@ class StoreSection:
             description="TTL written into laha_config at each start; none: leave it unchanged",
         ),
     ] = None
-    shared: Annotated[
-        bool,
-        Field(description="several Makais use this store: one event service and one Mauka work at a time"),
-    ] = False
 
 
 @section
@@ -128,6 +128,11 @@ class HealthSection:
 class CloudConfig:
     """Everything `opq-cloud` reads."""
 
+    REMOVED: ClassVar = {
+        "further_brokers": "let all gateways of this store send to its one triggering broker, or run a cloud "
+        "for each region, with a store of its own (docs/plan.md)"
+    }
+
     data_dir: Annotated[
         Path | None, Field(description="D, the data folder; none: ${XDG_DATA_HOME:-~/.local/share}/opq")
     ] = None
@@ -138,10 +143,6 @@ class CloudConfig:
     keys: CloudKeysSection = Field(default_factory=CloudKeysSection)
     backend_keys: BackendKeysSection = Field(default_factory=BackendKeysSection)
     store: StoreSection = Field(default_factory=StoreSection)
-    further_brokers: Annotated[
-        tuple[FurtherBrokers, ...],
-        Field(description="brokers of other Makais on the same store; needs store.shared"),
-    ] = ()
     triggering_broker: TriggeringBrokerSection = Field(default_factory=TriggeringBrokerSection)
     acquisition_broker: AcquisitionBrokerSection = Field(default_factory=AcquisitionBrokerSection)
     triggering_service: TriggeringServiceSection = Field(default_factory=TriggeringServiceSection)

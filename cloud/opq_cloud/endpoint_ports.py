@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from opq_proto.config_fields import fields_of, item_of, table_of
+from opq_proto.config_fields import fields_of, table_of
 from opq_proto.config_problems import Problem
 from opq_proto.errors import ConfigError
 
@@ -26,13 +26,9 @@ def address_problems(
     """Returns a problem for every address in `table`, keys and values of a `cls`, that names no port."""
     problems: list[Problem] = []
     for name, info in fields_of(cls).items():
-        value, inner, item = table.get(name), table_of(info.annotation), item_of(info.annotation)
+        value, inner = table.get(name), table_of(info.annotation)
         if inner is not None and isinstance(value, Mapping):
             problems += address_problems(inner, value, (*path, name))
-        elif item is not None and isinstance(value, list | tuple):
-            for index, entry in enumerate(value):
-                if isinstance(entry, Mapping):
-                    problems += address_problems(item, entry, (*path, name, index))
         elif name.endswith("_endpoint") and isinstance(value, str) and not _names_a_port(value):
             wanted = "want host:port, e.g. 127.0.0.1:8888 or tcp://127.0.0.1:9881"
             problems.append(Problem((*path, name), f"is {value!r:.60}; {wanted}"))

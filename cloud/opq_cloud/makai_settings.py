@@ -1,7 +1,7 @@
 """Sections of Makai: both brokers, the triggering service with its rules, the event service."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from opq_cloud.plugin_entry import PluginEntry
 from opq_plugins.policy_section import PluginRules
@@ -104,6 +104,10 @@ class CloudRulesSection:
     plugins: PluginRules = Field(default_factory=PluginRules)
 
 
+ONE_SERVICE = (
+    "one triggering service judges all Boxes of a store; for more of them run a cloud for each region, with "
+    "a store of its own (docs/plan.md)"
+)
 Budget = Annotated[int, Field(ge=100_000, le=10**12)]
 
 
@@ -151,21 +155,13 @@ class AskingSection:
 
 @section
 class TriggeringServiceSection:
+    REMOVED: ClassVar = {"share": ONE_SERVICE, "share_endpoint": ONE_SERVICE}
+
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     request_endpoint: str = "tcp://127.0.0.1:9884"
     identity: Annotated[
         str | None, Field(pattern="^[^_]+$", description="name of this instance; none: random")
     ] = None
-    share: Annotated[
-        str | None,
-        Field(
-            pattern="^[1-9][0-9]?/[1-9][0-9]?$",
-            description='NUMBER/OF if several services divide the Boxes, e.g. "2/5"; none: all Boxes',
-        ),
-    ] = None
-    share_endpoint: Annotated[str, Field(description="address that share 1, or its replacement, binds")] = (
-        "tcp://127.0.0.1:9885"
-    )
     plugins: Annotated[
         tuple[PluginEntry, ...],
         Field(description="plug-ins in this order; the first one that decides names the event"),
@@ -241,16 +237,3 @@ class EventServiceSection:
         int, Field(ge=1, le=100_000, description="most requested events without data for one Box")
     ] = 60
     health_endpoint: str = "127.0.0.1:8916"
-
-
-@section
-class FurtherBrokers:
-    """One `[[further_brokers]]`: those of another Makai on this store (docs/makai.md)."""
-
-    measurement_endpoint: Annotated[
-        str, Field(description="address of its triggering broker, e.g. tcp://b:9881")
-    ]
-    request_endpoint: Annotated[
-        str, Field(description="commands at its acquisition broker, e.g. tcp://b:9884")
-    ]
-    answer_endpoint: Annotated[str, Field(description="answers at its acquisition broker, e.g. tcp://b:9899")]

@@ -32,7 +32,6 @@ from opq_cloud.original_keys import (
     why_without_effect,
 )
 from opq_cloud.original_ports import BrokerPorts, MakaiAddresses, broker_ports, corrected
-from opq_cloud.sockets import beyond_loopback
 from opq_proto import log
 from opq_proto.config import build, read_document
 from opq_proto.errors import ConfigError
@@ -110,27 +109,7 @@ def read_config(
         merged["store"] = {**(section if isinstance(section, dict) else {}), "data_dir": str(embedded)}
         merged["store"].pop("mongo_uri", None)
     where = ", ".join(source.name for source in every) or "configuration"
-    config = build(CloudConfig, merged, where, overrides, partial(address_problems, CloudConfig))
-    if config.further_brokers and not config.store.shared:
-        raise ConfigError(
-            f"{where}: further_brokers needs store.shared = true: otherwise event services request samples "
-            "and Maukas analyse events twice"
-        )
-    if config.further_brokers and config.triggering_service.share is None:
-        text = (
-            "without triggering_service.share one triggering service judges for all brokers and the others "
-            'stand by; give each of several a share of the Boxes, "1/2" and "2/2"'
-        )
-        notify(ConfigNotice("config.without_share", where, "further_brokers", text))
-    own = config.triggering_service
-    elsewhere = any(beyond_loopback(each.measurement_endpoint) for each in config.further_brokers)
-    if own.share is not None and elsewhere and not beyond_loopback(own.share_endpoint):
-        text = (
-            f"{own.share_endpoint} is on loopback and further_brokers are not: each machine would have a "
-            "first share of its own, which judges all Boxes; name the address of share 1, the same for all"
-        )
-        notify(ConfigNotice("config.share_apart", where, "triggering_service.share_endpoint", text))
-    return config
+    return build(CloudConfig, merged, where, overrides, partial(address_problems, CloudConfig))
 
 
 def kind_of(document: Document) -> str | None:

@@ -150,6 +150,11 @@ class ServiceRunner:
             self._log.info("service.ready" if ready.is_set() else "service.not_ready", service=service.name)
         return True
 
+    def fail(self, error: OpqError) -> None:
+        """Ends the process with this error."""
+        self.failure = self.failure or error
+        self.stop.set()
+
     def wait(self) -> bool:
         """Waits for a signal, or a service's failure at the start; then ends all. False: some did not end."""
         self.stop.wait()
@@ -173,8 +178,7 @@ class ServiceRunner:
             except OpqError as caught:
                 error = caught
                 if not ready.is_set() and entry.restarts == 0:
-                    self.failure = self.failure or caught
-                    self.stop.set()
+                    self.fail(caught)
                 else:
                     self._log.error("service.failed", service=service.name, error=str(caught))
             except Exception as caught:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from opq_cloud.stage_times import StageTimes
-from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore
 
 STALE_S = 20.0
@@ -142,24 +141,15 @@ class StatusService(Protocol):
         """Returns {plugin_name, messages_recv, bytes_recv, last_recv, plugin_state} per plug-in."""
 
 
-def turn_health(name: str, lease: StoreLease | None) -> list[HealthReport]:
-    """Reports always as well, because standing by is intended, too."""
-    return [] if lease is None else [HealthReport(f"{name}.turn", True, info=lease.info)]
-
-
 class CloudContext:
     """Shared by the services of one process: the store, opened when first needed."""
 
-    def __init__(
-        self, open_store: Callable[[], CloudStore], several: bool = False, private: Sequence[Path] = ()
-    ) -> None:
-        """`several`: other processes do the same with this store. `private`: folders with data and keys."""
+    def __init__(self, open_store: Callable[[], CloudStore], private: Sequence[Path] = ()) -> None:
+        """`private`: folders with data and keys."""
         self.private = tuple(private)
         self._open_store = open_store
-        self._several = several
         self._lock = threading.Lock()
         self._store: CloudStore | None = None
-        self._leases: dict[str, StoreLease] = {}
 
     @property
     def store(self) -> CloudStore:
@@ -168,15 +158,6 @@ class CloudContext:
             if self._store is None:
                 self._store = self._open_store()
             return self._store
-
-    def lease(self, name: str) -> StoreLease | None:
-        """Returns the lease that shows which of several processes has a duty; None: there are no others."""
-        if not self._several:
-            return None
-        if name not in self._leases:
-            self._leases[name] = StoreLease(name, lambda: self.store.people.documents)
-            self._leases[name].start()
-        return self._leases[name]
 
     def unreadable(self) -> Mapping[str, int]:
         """Returns `CloudStore.unreadable` of the store; nothing while it is not open."""
@@ -194,8 +175,6 @@ class CloudContext:
         return None if store is None else store.numbers_problem
 
     def close(self) -> None:
-        for lease in self._leases.values():
-            lease.close()
         with self._lock:
             if self._store is not None:
                 self._store.close()
@@ -203,10 +182,7 @@ class CloudContext:
 
 
 class Retention:
-    """Rolls up trends and deletes expired data, each minute and by slices, so that no write waits for it.
-
-    Several processes may do it at once.
-    """
+    """Rolls up trends and deletes expired data, each minute and by slices, so that no write waits for it."""
 
     name = "retention"
 

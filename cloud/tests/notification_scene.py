@@ -192,14 +192,9 @@ class NotificationScene:
             waiting.remove(oldest)
 
     @contextmanager
-    def running(self, several: bool = False, **changes: Any) -> Iterator[Notifications]:
-        """The service in a thread; its own store, as in a process of its own.
-
-        Args:
-            several: it is one of several Makais on this store.
-            changes: of its section.
-        """
-        shared = CloudContext(lambda: open_store(None, self.folder), several)
+    def running(self, **changes: Any) -> Iterator[Notifications]:
+        """The service in a thread; its own store, as in a process of its own. changes: of its section."""
+        shared = CloudContext(lambda: open_store(None, self.folder))
         config = replace(self.config, notifications=replace(self.config.notifications, **changes))
         self.service = service = Notifications(config, shared)
         with closing(shared), in_thread(service.run, until_ready=True):

@@ -13,8 +13,6 @@ COMMAND_BOX = 8194
 """Acquisition broker XPUB (CURVE) -> Box SUB."""
 RESPONSE_BOX = 8196
 """Box PUSH -> acquisition broker PULL (CURVE)."""
-SHARES = 9885
-"""Triggering services of further shares DEALER <-> that of the first one, ROUTER."""
 COMMAND_BACKEND = 9884
 """Client PUSH -> acquisition broker PULL."""
 RESPONSE_BACKEND = 9899
@@ -51,7 +49,6 @@ PORTS = MappingProxyType(
         "command_box": COMMAND_BOX,
         "response_box": RESPONSE_BOX,
         "command_backend": COMMAND_BACKEND,
-        "shares": SHARES,
         "response_backend": RESPONSE_BACKEND,
         "events": EVENTS,
         "event_ids": EVENT_IDS,

@@ -140,8 +140,8 @@ def _up(path: Path) -> Checked:
 
 def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     """Checks a file as `opq-cloud` does at its start: corrected or ignored values, keys, plug-ins."""
+
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
-    from opq_cloud.makai.shares.box_shares import configured_share
     from opq_cloud.mauka.service import judged_analyses
     from opq_cloud.original_config import ConfigNotice, read_config
     from opq_cloud.original_places import broker_sources
@@ -152,7 +152,6 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     config = read_config([path], overrides, notify=notices.append, brokers=broker_sources([path]))
     judged_triggers(config.triggering_service)
     judged_analyses(config)
-    configured_share(config.triggering_service)
     backend_keys, findings = backend_findings(config)
     missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
     if config.store.mongo_uri and not config.store.mongo_uri.startswith(MONGO_SCHEMES):

@@ -35,7 +35,7 @@ _names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 
 @click.group("backend", short_help="Keys of services, for addresses behind the brokers.")
 def backend() -> None:
-    """Keys of services: who may connect to 9881 to 9885, 9899, 9777, 10000, 10001 and 12000.
+    """Keys of services: who may connect to 9881 to 9884, 9899, 9777, 10000, 10001 and 12000.
 
     They are required where the cloud's configuration has `[backend_keys] enabled = true`.
 

@@ -12,10 +12,9 @@ from opq_cloud import store
 from opq_cloud.config import CloudConfig
 from opq_cloud.makai.events import half_cycle_requests as half_cycles
 from opq_cloud.makai.judging import hang_watch, trigger_plugins
-from opq_cloud.makai.shares import further_share
 from opq_cloud.mauka.joining import onset_rule
 from opq_cloud.notifications import incident_watch, outbox, rows_endpoint, webhook_channel
-from opq_cloud.store.records import lease
+from opq_cloud.store import service_lock
 from opq_cloud.view import service as view_service
 from opq_cloud.view import waveform_requests
 from opq_cloud.view.accounts import account_pages, forms, passwords, sign_in
@@ -97,10 +96,8 @@ SAID: dict[str, list[str]] = {
         f"{half_cycles.MEASURED_S:g} s after it the event service asks",
         "again after {:g}, {:g} and {:g} s without an answer".format(*half_cycles.PAUSES_S),
         f"`_not_asked_` ({half_cycles.MAX_WAITING:,} wait at most)",
-        f"A share reports every {further_share.BEAT_S:g} s that it is present",
-        f"counts as gone after {further_share.SILENT_S:g} s without a report",
-        f"would hand over ({further_share.MAX_PENDING:,} at most",
-        f"A process that sees no renewal for {lease.TAKEN_S:g} s takes it",
+        f"which it renews every {service_lock.RENEWED_S:g} s",
+        f"until nobody has renewed the document for {service_lock.FREE_S:g} s",
         f"does not return is detected after {hang_watch.POLL_S * hang_watch.POLLS:g} s",
         f"at most {EVENTS.noted_per_min} a minute of each named Box",
     ],

@@ -5,13 +5,11 @@ import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opq_cloud.lateness import PATIENCE_MS, late_ms
 from opq_cloud.makai.box_starts import BoxStarts
 from opq_cloud.makai.judging.quiet_rows import ids_of
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
-from opq_cloud.makai.shares.share_messages import RECEIVED_COLUMNS
 from opq_cloud.service import STALE_S, HealthReport
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import BoxRecord, box_order
@@ -29,8 +27,6 @@ ALIVE_S = 0.5
 """Live Boxes are counted at most this often: there may be ten thousand of them."""
 CLOCK_MS = 1000
 """This machine's clock is read again where it was set by more."""
-MAX_BOXES = 200_000
-"""Limit of Boxes over all shares; those that another share reports beyond this number are not asked."""
 
 
 class BoxRegister:
@@ -48,7 +44,6 @@ class BoxRegister:
         self._offset_ms = 0
         """UTC minus the monotonic clock. It follows steps only, so that the time of an arrival stays."""
         self._received_s: dict[str, float] = {}
-        self._forgotten = 0
         self._last_ms: dict[str, int] = {}
         self._nominal: dict[str, Nominal] = {}
         self._window_ns: dict[str, int] = {}
@@ -67,11 +62,6 @@ class BoxRegister:
     def now_s(self) -> float:
         """Returns the time of the monotonic clock that was passed in."""
         return self._now()
-
-    @property
-    def appeared(self) -> int:
-        """How often an unknown Box appeared; never falls."""
-        return len(self._received_s) + self._forgotten
 
     def note_received(self, box_id: str, timestamp_ms: int) -> None:
         if box_id not in self._alive:
@@ -113,40 +103,6 @@ class BoxRegister:
         rhythms_s = np.array([self._rhythm_s.get(box_id, 0.0) for box_id in ids])
         rhythms_s = np.maximum(lengths_s, rhythms_s * 0.5 ** (lengths_s / RHYTHM_HALVES_S))
         self._rhythm_s.update(zip(ids, rhythms_s.tolist(), strict=True))
-
-    def received_since(self, since_s: float) -> NDArray[np.int64]:
-        """Returns (n, RECEIVED_COLUMNS) the Boxes that sent after `since_s`, for the first share."""
-        rows = [
-            (
-                int(box_id),
-                self._last_ms[box_id],
-                self._window_ns.get(box_id, 0),
-                round(self._rhythm_s.get(box_id, 0.0) * 1e9),
-            )
-            for box_id, at_s in self._received_s.items()
-            if at_s > since_s
-        ]
-        return np.array(rows, np.int64).reshape(-1, RECEIVED_COLUMNS)
-
-    def note_received_elsewhere(self, received: NDArray[np.int64]) -> None:
-        """Notes Boxes from another share's `received_since`; MAX_BOXES are known at most."""
-        for number, timestamp_ms, length_ns, longest_ns in received.tolist():
-            box_id = str(number)
-            if len(self._received_s) >= MAX_BOXES and box_id not in self._received_s:
-                continue
-            self.note_received(box_id, timestamp_ms)
-            self._window_ns[box_id] = length_ns
-            self._alive_longest_ns = max(self._alive_longest_ns, length_ns)
-            self._rhythm_s[box_id] = longest_ns / 1e9
-
-    def remove_boxes(self, box_ids: Iterable[str]) -> None:
-        """Removes Boxes whose Measurements another share receives from now on."""
-        for box_id in box_ids:
-            self._forgotten += self._received_s.pop(box_id, None) is not None
-            self.starts.remove(box_id)
-            for known in (self._last_ms, self._window_ns, self._rhythm_s):
-                known.pop(box_id, None)
-        self._alive_found = (0.0, -math.inf)
 
     def alive(self, within_s: float) -> tuple[str, ...]:
         """Ids of the Boxes that sent within `within_s` plus the time that one of their Measurements spans."""

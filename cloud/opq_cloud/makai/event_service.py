@@ -12,16 +12,14 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
-from functools import partial
 
 import zmq
 
 from opq_cloud.backend_admission import backend_context
-from opq_cloud.makai.broker_links import CommandLinks, linked
 from opq_cloud.makai.events.announcements import EventAnnouncements
 from opq_cloud.makai.events.answer_inbox import AnswerInbox, WaitingAnswer
 from opq_cloud.makai.events.answers import AnswerReach, DataAnswer, lacking_at_ends, reach_of
@@ -38,20 +36,17 @@ from opq_cloud.makai.events.event_requests import (
 from opq_cloud.makai.events.half_cycle_answers import HalfCycleAnswers
 from opq_cloud.makai.events.half_cycle_requests import PREFIX as HALF_CYCLES
 from opq_cloud.makai.events.requested_events import EVENT_REQUEST, RequestedEvents
-from opq_cloud.makai_settings import EventServiceSection, FurtherBrokers
+from opq_cloud.makai_settings import EventServiceSection
 from opq_cloud.own_keys import OwnKeys
-from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
-from opq_cloud.sockets import POLL_MS, Socket, service_context
+from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.sockets import POLL_MS, Socket, open_socket, service_context
 from opq_cloud.unknown_gain import answered_waveform
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Trigger, Waveform
 from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.wire import (
-    Response,
-    data_command,
-    response_from_wire,
-)
+from opq_proto.wire import Response, data_command, response_from_wire
+from opq_proto.zmq_inbox import try_send
 
 REFRESH_S = 0.25
 """How often the store is read for events that no Box has answered yet."""
@@ -72,16 +67,10 @@ class EventService:
 
     name = "event-service"
 
-    def __init__(
-        self, config: EventServiceSection, shared: CloudContext, further: Sequence[FurtherBrokers] = ()
-    ) -> None:
+    def __init__(self, config: EventServiceSection, shared: CloudContext) -> None:
         self.counters = ServiceCounters()
         self._config = config
-        self._brokers: list[EventServiceSection | FurtherBrokers] = [config, *further]
         self._shared = shared
-        self._lease = shared.lease(self.name)
-        self._works = False
-        """False while another process' event service works."""
         self._instance = str(uuid.uuid4())
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
@@ -99,9 +88,9 @@ class EventService:
         self._finished_order: deque[str] = deque()
 
     def health(self) -> list[HealthReport]:
-        """Reports missing brokers, Boxes with an unknown gain, and which of several event services works."""
+        """Reports a missing broker, and Boxes with an unknown gain."""
         own = HealthReport(self.name, self._keys.problem is None, info=self._keys.problem)
-        return [own, *self._gains.health(), *turn_health(self.name, self._lease)]
+        return [own, *self._gains.health()]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
@@ -109,12 +98,12 @@ class EventService:
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
             self._keys = keys = OwnKeys()
-            link = partial(linked, opened, context, keys)
-            endpoints = [broker.answer_endpoint for broker in self._brokers]
-            answers = link(zmq.SUB, endpoints, "event_service.answer_endpoint", rcvhwm=RECEIVE_QUEUE)
-            endpoints = [broker.request_endpoint for broker in self._brokers]
-            self._requests = CommandLinks(link(zmq.PUSH, endpoints, "event_service.request_endpoint"))
-            self._half_cycles = self._no_half_cycles()
+            answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
+            keys.connect(answers, config.answer_endpoint, "event_service.answer_endpoint")
+            for topic in (PREFIX.encode(), HALF_CYCLES.encode(), EVENT_REQUEST):
+                answers.subscribe(topic)
+            self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
+            keys.connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
             addresses = config.event_endpoint, config.event_id_endpoint
             backend = opened.enter_context(backend_context(context, addresses, self.counters))
             shared = backend, self._store, self.counters
@@ -122,29 +111,14 @@ class EventService:
             self._announcements.bind(config.event_endpoint, self.name)
             self._ids = opened.enter_context(closing(EventIds(*shared)))
             self._ids.bind(config.event_id_endpoint, self.name)
-            self._works = False
-            self._follow_lease(answers)
+            self._resume()
             if ready is not None:
                 ready.set()
             self._loop(stop, answers)
 
-    def _follow_lease(self, answers: Sequence[Socket]) -> None:
-        """Starts where no other works, or stops: the one that works then requests missing answers again."""
-        if self._works == (works := self._lease is None or self._lease.held()):
-            return
-        self._works = works
-        for topic in (PREFIX.encode(), HALF_CYCLES.encode(), EVENT_REQUEST):
-            for socket in answers:
-                socket.setsockopt(zmq.SUBSCRIBE if works else zmq.UNSUBSCRIBE, topic)
-        if works:
-            self._resume()
-        else:
-            self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
-            self._inbox, self._half_cycles = AnswerInbox(), self._no_half_cycles()
-            self._announcements.put_off("", ())
-
-    def _no_half_cycles(self) -> HalfCycleAnswers:
-        return HalfCycleAnswers(self._store, self._requests, self._instance, self.counters)
+    def _send_command(self, command: bytes) -> bool:
+        """Sends a command; False where nobody takes it now."""
+        return try_send(self._requests, [command])
 
     def _resume(self) -> None:
         """Resumes after a start: asks for unfinished events, and announces unanalysed ones again."""
@@ -152,7 +126,7 @@ class EventService:
         self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
         self._inbox = AnswerInbox()
         self._open.refresh(self._store.unfinished_events(), now, time.time_ns(), FIRST_REQUEST_S)
-        self._half_cycles = self._no_half_cycles()
+        self._half_cycles = HalfCycleAnswers(self._store, self._send_command, self._instance, self.counters)
         newest = self._store.events(limit=1000)
         self._half_cycles.note_events(newest, now)
         for record in newest:
@@ -161,13 +135,12 @@ class EventService:
         unanalysed = [record.event_id for record in self._store.unanalysed_events()]
         self._announcements.put_off(self._instance, unanalysed)
 
-    def _loop(self, stop: threading.Event, answers: Sequence[Socket]) -> None:
+    def _loop(self, stop: threading.Event, answers: Socket) -> None:
         poller = zmq.Poller()
-        for socket in (*answers, self._announcements.socket, self._ids.socket):
+        for socket in (answers, self._announcements.socket, self._ids.socket):
             poller.register(socket, zmq.POLLIN)
         refresh = time.monotonic() + REFRESH_S
         while not stop.is_set():
-            self._follow_lease(answers)
             now = time.monotonic()
             due = self._inbox and now >= self._store_again_s
             poller.poll(0 if due else POLL_MS)
@@ -176,9 +149,7 @@ class EventService:
             except StoreError as error:
                 self._store_failed(error)
             self._announcements.advance()
-            self._inbox.receive(*answers)
-            if not self._works:  # left from before it was another's turn
-                self._inbox = AnswerInbox()
+            self._inbox.receive(answers)
             if not self._inbox.behind:
                 self._keys.follow()
             self._begin_waveforms()
@@ -186,7 +157,7 @@ class EventService:
                 if not self._read_oldest_answer():
                     break
             now = time.monotonic()
-            if now >= refresh and self._works:
+            if now >= refresh:
                 refresh = now + REFRESH_S
                 try:
                     unfinished = self._store.unfinished_events()
@@ -294,7 +265,7 @@ class EventService:
         self._log.info("event.requested", event_id=event_id, boxes=len(messages) - 1)
         for message in messages:
             frames = [message] if isinstance(message, bytes) else message
-            if not self._requests.send(frames):
+            if not try_send(self._requests, frames):
                 self.counters.add("commands_dropped")  # the Boxes are asked again
 
     def _store_answer(self, answer: DataAnswer, stored: Future[bool] | None) -> None:
@@ -435,7 +406,7 @@ class EventService:
             except FrameError as error:  # a Box id in the store that does not fit the wire format
                 self._log.warning("event.cannot_ask", event_id=event.event_id, error=str(error))
                 continue
-            sent = self._requests.send([command])
+            sent = self._send_command(command)
             self.counters.add("asked_again" if sent else "commands_dropped", label=box_id)
 
     def _remember(self, token: str, event_id: int) -> None:

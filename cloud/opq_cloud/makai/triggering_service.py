@@ -16,14 +16,12 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zmq
 
 from opq_cloud.makai.boxes import BoxRegister
-from opq_cloud.makai.broker_links import CommandLinks, MeasurementLinks, linked
 from opq_cloud.makai.judging.hang_watch import HangWatch
 from opq_cloud.makai.judging.limits_follower import LimitsFollower
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
@@ -31,32 +29,28 @@ from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.judging.window_order import WindowOrder
 from opq_cloud.makai.measurements.last_minutes import LastMinutes
+from opq_cloud.makai.measurements.measurement_gatherer import Frames, MeasurementGatherer
 from opq_cloud.makai.measurements.measurement_inbox import MeasurementInbox
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter, ages_s
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.makai.shares.box_shares import configured_share
-from opq_cloud.makai.shares.first_share import FirstShare
-from opq_cloud.makai.shares.further_share import FurtherShare
-from opq_cloud.makai.shares.own_boxes import Frames
-from opq_cloud.makai.shares.shared_boxes import SharedBoxes
-from opq_cloud.makai_settings import FurtherBrokers, TriggeringServiceSection
+from opq_cloud.makai_settings import TriggeringServiceSection
 from opq_cloud.own_keys import OwnKeys
-from opq_cloud.service import CloudContext, HealthReport, ServiceCounters, turn_health
-from opq_cloud.sockets import POLL_MS, service_context
+from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.sockets import POLL_MS, Socket, open_socket, service_context
 from opq_cloud.store.documents.makai import MakaiConfig
-from opq_cloud.store.records.lease import StoreLease
 from opq_proto import log
 from opq_proto.decision import Nominal
-from opq_proto.errors import PortBusyError, StoreError
+from opq_proto.errors import StoreError
 from opq_proto.measurement_columns import NumberedColumns
+from opq_proto.measurement_turns import request_turns
 from opq_proto.messages import Measurement
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import ACK_PLUGIN, plugin_command
+from opq_proto.zmq_inbox import try_send
 
 if TYPE_CHECKING:
     from opq_cloud.makai.judging.rules import RuleHost
 
-RECEIVE_QUEUE = 100_000
 RECEIVED_TURNS = 10_000
 """Limit of waiting messages. Each holds what a broker reads in 10 ms; one Measurement where few come, or
 where the broker is an original one.
@@ -67,8 +61,6 @@ by one. A pressing one, and the first one after a pause, is judged at once.
 """
 NOMINAL_REFRESH_S = 30.0
 JOIN_S = 3.0
-WITHOUT_SHARE = "it hears brokers of others too, and has no triggering_service.share: one judges for all"
-SAME_SHARE = "another service has this share already; give each its own, or let this one wait as a spare"
 
 
 class TriggeringService:
@@ -82,7 +74,6 @@ class TriggeringService:
         shared: CloudContext,
         nominal: Nominal,
         data_dir: Path | None = None,
-        further: Sequence[FurtherBrokers] = (),
         bus_endpoint: str | None = None,
     ) -> None:
         """Raises ConfigError when a plug-in cannot be loaded or configured.
@@ -91,14 +82,6 @@ class TriggeringService:
             data_dir: holds the rules.
             bus_endpoint: of Mauka's bus, for rules that read it; None: its default.
         """
-        self._brokers: list[TriggeringServiceSection | FurtherBrokers] = [config, *further]
-        share = configured_share(config)
-        self._lease: StoreLease | None = None
-        """The right to this share; without shares, the right to judge where several read the same brokers."""
-        if share is not None:
-            self._lease = shared.lease(f"{self.name}.share-{share.number}")
-        elif further:
-            self._lease = shared.lease(self.name)
         self.counters = ServiceCounters()
         self.instance = config.identity or str(uuid.uuid4())
         self._config = config
@@ -110,12 +93,7 @@ class TriggeringService:
         self._inbox = MeasurementInbox(self._boxes)
         self._order = WindowOrder(self.counters)
         self._openings = EventOpenings(config, self.instance, self._boxes, self.counters)
-        self._further: FurtherShare | None = None
-        self._sharing: SharedBoxes | None = None
-        self._share = share
-        if share is not None:
-            self._as_further = FurtherShare(share, str(uuid.uuid4()), self._boxes, self.counters)
-        self._use_role(share is None or share.first)
+        self._judge = MeasurementJudge(self._boxes, self._triggers, self._openings)
         self._follower = LimitsFollower(self.counters, self._log)
         self._makai_config: MakaiConfig | None = None
         self._watch = HangWatch(self.counters, self._log)
@@ -127,89 +105,15 @@ class TriggeringService:
         self._data_dir, self._bus_endpoint = data_dir, bus_endpoint
         self._rules: RuleHost | None = None
 
-    def _use_role(self, first: bool) -> None:
-        """Opens events from now on (`first`), or hands them to the share that does."""
-        share, counters = self._share, self.counters
-        self._further = further = None if first else self._as_further
-        if share is not None:
-            role = further or FirstShare(share, self._openings, self._boxes, self._triggers, counters)
-            self._sharing = SharedBoxes(share, role, self._boxes, counters, self._config.see_again_s)
-        compare = None if further is None else further.compare
-        self._judge = MeasurementJudge(
-            self._boxes, self._triggers, further or self._openings, compare=compare
-        )
-
     def health(self) -> Iterable[HealthReport]:
         problem = (self._writer and self._writer.problem) or self._shared.store_problem()
-        shares = [] if self._sharing is None else [self._others_share() or self._sharing.health()]
-        problem = problem or next((part.info for part in shares if not part.ok), None) or self._keys.problem
+        problem = problem or self._keys.problem
         own = HealthReport(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
         parts = [*self._boxes.health(), *self._triggers.health(), *self._follower.health()]
-        parts += self._watch.health()
-        asking = [] if self._further is not None else [self._openings.health()]
-        return [own, *asking, *shares, *turn_health(self.name, self._lease), *parts, *rules]
-
-    def _others_share(self) -> HealthReport | None:
-        """Reports that another service has our share; None: it has not."""
-        if self._share is None or self._lease is None or not self._lease.is_held_elsewhere:
-            return None
-        return HealthReport(
-            "share", False, info=f"{self._share}: {self._lease.holder} has this share already"
-        )
+        return [own, self._openings.health(), *parts, *self._watch.health(), *rules]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
-        """Runs until `stop`. A share that takes the first one's place, or does not get it, begins again."""
-        while not stop.is_set():
-            if not self._has_turn():
-                self._stand_by(stop, ready)
-                continue
-            try:
-                self._run(stop, ready)
-            except PortBusyError:
-                if self._share is None or self._further is not None:
-                    raise
-                self._log.info("share.place_taken", share=str(self._share))
-                self._use_role(first=False)
-            else:
-                if not stop.is_set():
-                    self._change_role()
-
-    def _change_role(self) -> None:
-        if self._further is not None and self._goes_on():
-            self._log.warning("share.takes_place", share=str(self._share))
-            self.counters.add("share_places_taken")
-            self._use_role(first=True)
-            return
-        # another share completes what it began; Boxes send again what it held
-        self._openings = EventOpenings(self._config, self.instance, self._boxes, self.counters)
-        if self._share is not None:
-            self._as_further.give_left()
-        self._use_role(self._share is None or self._share.first)
-
-    def _has_turn(self) -> bool:
-        """Returns True if it may begin."""
-        return self._lease is None or self._lease.held()
-
-    def _goes_on(self) -> bool:
-        """Whether it may go on: a share does while the store is away, unless another has its number."""
-        if self._share is None or self._lease is None:
-            return self._has_turn()
-        return not self._lease.is_held_elsewhere
-
-    def _stand_by(self, stop: threading.Event, ready: threading.Event | None) -> None:
-        """Waits without subscriptions until it is our turn."""
-        if ready is not None:
-            ready.set()
-        reported = ""
-        while not stop.wait(POLL_MS / 1000) and not self._has_turn():
-            if (holder := self._lease.holder if self._lease else "") not in (reported, ""):
-                reported = holder
-                problem = WITHOUT_SHARE if self._share is None else SAME_SHARE
-                share = str(self._share or "none")
-                self._log.warning("triggering_service.stands_by", works=holder, share=share, problem=problem)
-
-    def _run(self, stop: threading.Event, ready: threading.Event | None) -> None:
         config = self._config
         self._store = store = self._shared.store
         self._boxes.read_places(store)
@@ -217,20 +121,16 @@ class TriggeringService:
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
             self._keys = keys = OwnKeys()
-            link = partial(linked, opened, context, keys)
-            endpoints = [each.measurement_endpoint for each in self._brokers]
-            key, hwm = "triggering_service.measurement_endpoint", RECEIVE_QUEUE
-            if turns := self._sharing is None and len(endpoints) == 1:  # a share takes some Boxes only
-                hwm = RECEIVED_TURNS
-            measurements = MeasurementLinks(link(zmq.SUB, endpoints, key, turns, rcvhwm=hwm))
-            if self._sharing is None:
-                measurements.subscribe(b"")
-            endpoints = [each.request_endpoint for each in self._brokers]
-            key = "triggering_service.request_endpoint"
+            received = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVED_TURNS)))
+            request_turns(received)
+            keys.connect(received, config.measurement_endpoint, "triggering_service.measurement_endpoint")
+            received.subscribe(b"")
             requests, acknowledgements = (
-                CommandLinks(link(zmq.PUSH, endpoints, key), measurements.at)
+                opened.enter_context(closing(open_socket(context, zmq.PUSH)))
                 for _ in range(2)  # the writer's thread acknowledges
             )
+            for socket in (requests, acknowledgements):
+                keys.connect(socket, config.request_endpoint, "triggering_service.request_endpoint")
             self._writer = writer = MeasurementWriter(
                 store,
                 config,
@@ -238,22 +138,9 @@ class TriggeringService:
                 self._log,
                 lambda box_id, text: self._acknowledge(acknowledgements, box_id, text),
             )
-            sharing, accept = self._sharing, writer.accept_measurement
-            if sharing is not None:
-                others = opened.enter_context(sharing.opened(context, config.share_endpoint))
-                measurements.wake_for(others)
-                accept = sharing.accept
-                sharing.begin(
-                    measurements,
-                    store,
-                    writer,
-                    lambda rows: self._judge.see_again(rows, self._triggers.all),
-                    lambda row: self._judge_measurement(row, writer, time.monotonic()),
-                )
-            if self._further is not None:
-                self._further.begin(accept)
-            else:
-                self._openings.begin(store, lambda command: requests.send([command]), accept)
+            self._openings.begin(
+                store, lambda command: try_send(requests, [command]), writer.accept_measurement
+            )
             self._follower.start(store)
             opened.callback(self._follower.close)
             self._use_limits()
@@ -263,17 +150,11 @@ class TriggeringService:
             thread = threading.Thread(target=writer.run, args=(writer_stop,), name="measurement-writer")
             thread.start()
             try:
-                if sharing is None:
-                    self._show_last_minutes(self._triggers.all)
-                else:  # for each Box when it is taken over
-                    for plugin in self._triggers.all:
-                        plugin.begin_again()
+                self._show_last_minutes(self._triggers.all)
                 self._rules = self._opened_rules(opened)
-                if isinstance(role := sharing and sharing.role, FirstShare):
-                    role.open_left(self._as_further.give_left(), writer.accept_measurement)
                 if ready is not None:
                     ready.set()
-                self._loop(stop, measurements, writer, thread)
+                self._loop(stop, MeasurementGatherer(received), writer, thread)
             finally:
                 writer_stop.set()
                 thread.join(JOIN_S)
@@ -281,16 +162,14 @@ class TriggeringService:
     def _loop(
         self,
         stop: threading.Event,
-        measurements: MeasurementLinks,
+        measurements: MeasurementGatherer,
         writer: MeasurementWriter,
         thread: threading.Thread,
     ) -> None:
         refresh_s = time.monotonic() + NOMINAL_REFRESH_S
         turn_s = 0.0
-        while not stop.is_set() and self._goes_on():
+        while not stop.is_set():
             began_s = time.monotonic()
-            if self._further is not None and self._further.may_be_first(began_s):
-                return
             there = measurements.poll(POLL_MS)
             received, woken_s = 0, time.monotonic()
             self._triggers.note_idle(woken_s - began_s)
@@ -299,12 +178,9 @@ class TriggeringService:
                 parts, woken_s = measurements.gather(turn_s + GATHER_S, woken_s)
             turn_s = time.monotonic()
             self._keys.follow()
-            if self._sharing is not None:
-                self._sharing.advance(turn_s)
-            for part in parts:
-                if messages := part if self._sharing is None else self._sharing.sort(part):
-                    received += len(messages)
-                    self._read_measurements(messages, writer, woken_s)
+            for messages in filter(None, parts):
+                received += len(messages)
+                self._read_measurements(messages, writer, woken_s)
             self._use_limits()
             now_s = time.monotonic()
             for row in self._order.due(now_s):
@@ -316,11 +192,8 @@ class TriggeringService:
             if self._rules is not None:
                 for seen, decision in self._rules.decisions():  # handled as a plug-in's decision
                     self._openings.open_at_onset(seen, decision, stored=False)
-            if self._further is not None:
-                self._further.beat(now_s)
-            else:
-                self._openings.advance(now_s)
-                self._openings.growing.advance(now_s)
+            self._openings.advance(now_s)
+            self._openings.growing.advance(now_s)
             if now_s >= refresh_s:
                 refresh_s = now_s + NOMINAL_REFRESH_S
                 self._refresh_nominals()
@@ -362,8 +235,6 @@ class TriggeringService:
         for columns in read.rounds:
             if columns.backfilled:
                 left = writer.without_stored(columns)
-                if self._further is not None:
-                    left = self._further.without_held(left)
             else:
                 left, free = columns, self._order.in_order(columns)
                 if not free.all():
@@ -395,8 +266,6 @@ class TriggeringService:
             writer.accept_columns(columns.part(~opened))
 
     def _judge_measurement(self, measurement: Measurement, writer: MeasurementWriter, woken_s: float) -> None:
-        if self._further is not None and self._further.holds(measurement):
-            return
         if self._rules is not None:
             self._rules.offer_measurement(measurement)
         opened = self._judge.judge(measurement)
@@ -419,11 +288,9 @@ class TriggeringService:
     def _show_last_minutes(self, plugins: Sequence[TriggerPlugin]) -> None:
         for plugin in plugins:
             plugin.begin_again()
-        sharing = self._sharing
-        wanted = [] if sharing is None else [sharing.has]
-        self._judge.see_again(self._minutes.rows(self._store, *wanted), plugins)
+        self._judge.see_again(self._minutes.rows(self._store), plugins)
 
-    def _acknowledge(self, links: CommandLinks, box_id: str, text: str) -> None:
+    def _acknowledge(self, socket: Socket, box_id: str, text: str) -> None:
         try:
             self._store_name = self._store_name or self._store.identity()
         except StoreError as error:  # the next acknowledgement has it too
@@ -431,5 +298,6 @@ class TriggeringService:
             self._limited.warning("store.not_named", error=str(error))
             return
         self.counters.add("acknowledgements", label=box_id)
-        if not links.send([plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self._store_name}_store")]):
+        command = plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self._store_name}_store")
+        if not try_send(socket, [command]):
             self.counters.add("commands_dropped")  # the next acknowledgement has it too

@@ -45,10 +45,9 @@ from opq_cloud.mauka.running.provenance import VERSION, provenance_of
 from opq_cloud.mauka.running.sample_requester import SampleRequester
 from opq_cloud.mauka.running.waiting_events import EventTurn, WaitingEvents
 from opq_cloud.mauka_settings import MoreSamplesSection
-from opq_cloud.service import HealthReport, turn_health
+from opq_cloud.service import HealthReport
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.join_plan import CarriedOut
-from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs
@@ -86,11 +85,8 @@ class AnalysisRunner(MaukaPlugin):
         clock: Callable[[], float] = time.monotonic,
         installed: InstalledAnalyses | None = None,
         asking: MoreSamplesSection | None = None,
-        lease: StoreLease | None = None,
     ) -> None:
-        """`installed`: analyses that come and go between two events; `asking`: what they may request;
-        `lease`: where other processes could analyse the events of this store, too.
-        """
+        """`installed`: analyses that come and go between two events; `asking`: what they may request."""
         super().__init__(config, [MAKAI_EVENT], AnalysisRunner.NAME)
         self._store = store
         self.analyses = tuple(analyses)
@@ -118,34 +114,22 @@ class AnalysisRunner(MaukaPlugin):
         self._grown: deque[tuple[int, Finding]] = deque(maxlen=MAX_FOLLOWED)
         """Events and findings that are to be stored."""
         self._gains = UnknownGains()
-        self._lease = lease
-        self._had_turn = True
 
     def health(self) -> list[HealthReport]:
-        """Reports which of several Maukas works, and Boxes whose volts are not judged."""
-        return [*turn_health("mauka", self._lease), *self._gains.health()]
-
-    def _has_turn(self) -> bool:
-        return self._lease is None or self._lease.held()
+        """Reports Boxes whose volts are not judged."""
+        return self._gains.health()
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         """Handles a MakaiEvent: a new one, or one that is injected again."""
         if mauka_message.WhichOneof("message") != "makai_event":
             self.counters.add("malformed")
             return
-        if not self._has_turn():
-            return  # the process with the lease finds the event in the store
         turn = self._waiting.announced(mauka_message.makai_event.event_id)
         if turn is not None:
             self._analyse_turn(turn)
 
     def on_idle(self) -> bool:
         """Finds finished events that are not analysed; analyses one of them per call."""
-        had_turn, self._had_turn = self._had_turn, self._has_turn()
-        if not self._had_turn:
-            return False
-        if not had_turn:
-            self._begin()
         for turn in self._waiting.overdue():
             self._analyse_turn(turn)
         self.grow_open_disturbances()
@@ -191,17 +175,14 @@ class AnalysisRunner(MaukaPlugin):
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Analyses events until `stop`; first those that were not finished when the process crashed."""
-        self._begin()
+        self._waiting.begin()
+        self.guard("open disturbances", lambda: self._open.find_again(time.time_ns()))
         try:
             with self._stage or nullcontext():
                 super().run(stop, ready)
         finally:
             if self.pool is not None:
                 self.pool.close()
-
-    def _begin(self) -> None:
-        self._waiting.begin()
-        self.guard("open disturbances", lambda: self._open.find_again(time.time_ns()))
 
     def _serve_pool(self, pool: AnalysisPool) -> bool:
         """Stores finished jobs, hands on waiting events; False: the pool has room for events of the store."""

@@ -133,7 +133,6 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     installed = None
     if mauka.plugins.enabled:
         installed = InstalledAnalyses(folder, policy_of(mauka.plugins), others, own)
-    lease = context.lease("mauka")
     runner = AnalysisRunner(
         settings,
         lambda: context.store,
@@ -141,7 +140,6 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         config.nominal,
         installed=installed,
         asking=mauka.asking,
-        lease=lease,
     )
     if mauka.workers.count:
         runner.pool = AnalysisPool(mauka.workers, chosen, (BUILT_IN,), runner.note_ended)
@@ -149,17 +147,14 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         settings,
         lambda: context.store,
         [_of_items(one, dict(chosen), mauka.workers) for one in analyses if one not in of_events],
-        [mauka.measurement_endpoint, *(each.measurement_endpoint for each in config.further_brokers)],
+        mauka.measurement_endpoint,
         config.nominal,
         installed,
-        lease,
     )
     flat = {**original_settings(config), **settings}
     plugins: list[BusPlugin] = [runner, streams]
     if mauka.outages.enabled:
-        plugins.append(
-            OutagePlugin(settings, lambda: context.store, mauka.outages, config.nominal, lease=lease)
-        )
+        plugins.append(OutagePlugin(settings, lambda: context.store, mauka.outages, config.nominal))
     if mauka.payloads:
         plugins.append(MakaiEventPlugin(settings, lambda: context.store))
     plugins.append(ThresholdOptimizationPlugin(settings, lambda: context.store))

@@ -27,7 +27,6 @@ from opq_cloud.mauka.running.provenance import VERSION
 from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis, StreamAnalysis, StreamResult
 from opq_cloud.service import HealthReport
 from opq_cloud.store.event_record import NO_EVENT
-from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, DERIVING
 from opq_plugins.sdk.nouns import Item
@@ -59,12 +58,11 @@ class StreamRunner(MaukaPlugin):
         config: PluginConfig,
         store: Callable[[], CloudStore],
         built_in: Sequence[BuiltInItemAnalysis],
-        measurements: Sequence[str],
+        measurement_endpoint: str,
         nominal: Nominal = DEFAULT_NOMINAL,
         installed: InstalledAnalyses | None = None,
-        lease: StoreLease | None = None,
     ) -> None:
-        """`measurements`: addresses of the triggering brokers; `lease`: as that of AnalysisRunner."""
+        """`measurement_endpoint`: address of the triggering broker."""
         super().__init__(config, [INCIDENT], StreamRunner.NAME)
         self.built_in = tuple(built_in)
         for one in built_in:
@@ -72,10 +70,10 @@ class StreamRunner(MaukaPlugin):
         self.left_out: frozenset[str] = frozenset()
         """Analyses that an operator has stopped: they are given nothing."""
         self._store, self._nominal = store, nominal
-        self._installed, self._lease = installed, lease
+        self._installed = installed
         self._writer = FindingWriter(store)
         self._announcer = IncidentAnnouncer(self, store, time.monotonic)
-        self._measurements = MeasurementFeed(measurements, self.counters)
+        self._measurements = MeasurementFeed(measurement_endpoint, self.counters)
         self._trends = TrendFeed(store, time.monotonic)
         self._incidents = IncidentFeed(store, time.monotonic)
         self._running: dict[str, StreamAnalysis] = {}
@@ -99,9 +97,6 @@ class StreamRunner(MaukaPlugin):
 
     def on_idle(self) -> bool:
         """Gives new items to the analyses, and stores their results."""
-        if self._lease is not None and not self._lease.held():
-            self._end_all()
-            return False
         self._use_analyses()
         self.guard("results", self._handle_results)
         taken = self._taken()

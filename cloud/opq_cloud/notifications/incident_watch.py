@@ -55,12 +55,6 @@ class IncidentWatch:
         self._held: dict[int, tuple[int, float]] = {}
         """Incident that is news -> the event it waits for, and the end of the wait (monotonic seconds)."""
 
-    def begin(self) -> None:
-        """Takes over from another process: what that one has reported is no news. Raises StoreError."""
-        self._book.read_said_findings()
-        self._revision = None
-        self._held.clear()
-
     def read_bus(self, bus: "zmq.Socket[bytes]") -> None:
         """Handles the messages that wait on the bus.
 

@@ -74,11 +74,6 @@ class RuleBook:
         for entry in reversed(self.records.entries(limit=10**9)):
             self._remember(entry)
 
-    def read_said_findings(self) -> None:
-        """Reads which incidents other processes have put into the outbox meanwhile. Raises StoreError."""
-        for entry in reversed(self.records.entries(limit=10**9)):
-            self._remember_findings(entry)
-
     def rules(self, about: str = "") -> list[RuleInForce]:
         """Returns all rules, or those about one matter; at most READ_EVERY_S old. Raises StoreError."""
         with self._lock:

@@ -1,8 +1,4 @@
-"""Notifications as a service: receives incidents and health, fills the outbox and sends due entries.
-
-Where several Makais share a store, one of these services handles incidents. Each of them handles the health
-of its own Makai and the rows of its own stream rules, and sends entries that no other has claimed.
-"""
+"""Notifications as a service: receives incidents and health, fills the outbox and sends due entries."""
 
 import threading
 import time
@@ -21,7 +17,7 @@ from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import WebhookChannel
 from opq_cloud.own_keys import OwnKeys
-from opq_cloud.service import CloudContext, CloudService, HealthReport, ServiceCounters, turn_health
+from opq_cloud.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
 from opq_proto import log as logs
 from opq_proto.address_guard import AddressGuard
@@ -29,7 +25,6 @@ from opq_proto.errors import StoreError
 from opq_proto.http_server import HttpServer
 from opq_proto.own_thread import OwnThread
 from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.zmq_inbox import waiting_messages
 
 log = logs.get(service="notifications")
 
@@ -56,11 +51,6 @@ class Notifications:
         self._shared = shared
         self._limited = RateLimitedLog(log)
         self._expire_s = 0.0
-        self._lease = shared.lease(self.name)
-
-    def health(self) -> list[HealthReport]:
-        """Reports whether this one of several services handles incidents."""
-        return turn_health(self.name, self._lease)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Runs until `stop` is set; raises PortBusyError, ConfigError or StoreError when it cannot start."""
@@ -106,26 +96,18 @@ class Notifications:
         book: RuleBook,
         outbox: NotificationOutbox,
     ) -> None:
-        next_poll_s, had_turn = 0.0, self._lease is None
+        next_poll_s = 0.0
         while not stop.is_set():
             has_message = bool(bus.poll(min(POLL_MS, round(self._section.poll_s * 1000))))
-            has_turn = self._lease is None or self._lease.held()
             try:
-                if has_turn and not had_turn:
-                    watch.begin()
-                had_turn = has_turn
-                if has_message and has_turn:
+                if has_message:
                     watch.read_bus(bus)
-                elif has_message:
-                    has_message = False  # the service that has the lease finds the incident in the store
-                    list(waiting_messages(bus))
                 self._keys.follow()
-                has_message |= has_turn and watch.check_held()
+                has_message |= watch.check_held()
                 if has_message or time.monotonic() >= next_poll_s:
                     next_poll_s = time.monotonic() + self._section.poll_s
                     if not has_message:
-                        if has_turn:
-                            watch.check_incidents()
+                        watch.check_incidents()
                         self._expire(book)
                     unsent = book.records.unsent()
                     book.count_waiting(unsent)

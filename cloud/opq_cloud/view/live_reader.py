@@ -11,7 +11,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,7 +20,6 @@ import structlog
 import zmq
 from google.protobuf.message import DecodeError
 
-from opq_cloud.makai_settings import FurtherBrokers
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS
@@ -78,9 +77,7 @@ class LiveReader:
         hub: LiveHub,
         counters: ServiceCounters,
         config: ViewSection,
-        further: Sequence[FurtherBrokers] = (),
     ) -> None:
-        self._brokers = [config.measurement_endpoint, *(each.measurement_endpoint for each in further)]
         self._store = store
         self._hub = hub
         self._counters = counters
@@ -107,11 +104,10 @@ class LiveReader:
         """Connects its own sockets and closes them. Raises ConfigError when an address is not valid."""
         context = zmq.Context()
         keys = OwnKeys()
-        bus, measurements = context.socket(zmq.SUB), [context.socket(zmq.SUB) for _ in self._brokers]
+        bus, measurements = context.socket(zmq.SUB), context.socket(zmq.SUB)
         try:
-            own = "view.measurement_endpoint"
             for socket, endpoint, key, topics in (
-                *((one, at, own, (b"",)) for one, at in zip(measurements, self._brokers, strict=True)),
+                (measurements, self._config.measurement_endpoint, "view.measurement_endpoint", (b"",)),
                 (bus, self._config.bus_endpoint, "view.bus_endpoint", BUS_TOPICS),
             ):
                 socket.linger = 0
@@ -129,21 +125,20 @@ class LiveReader:
     def _loop(
         self,
         stop: threading.Event,
-        measurements: "Sequence[zmq.Socket[bytes]]",
+        measurements: "zmq.Socket[bytes]",
         bus: "zmq.Socket[bytes]",
         keys: OwnKeys,
     ) -> None:
         poller = zmq.Poller()
-        for socket in (bus, *measurements):
+        for socket in (bus, measurements):
             poller.register(socket, zmq.POLLIN)
         while not stop.is_set():
             ready = dict(poller.poll(self._wait_ms()))
             if bus in ready:
                 self._read_bus(bus)
             self._notify()
-            for socket in measurements:
-                if socket in ready:
-                    self._read_measurements(socket)
+            if measurements in ready:
+                self._read_measurements(measurements)
             keys.follow()
 
     def _wait_ms(self) -> int:

@@ -5,13 +5,12 @@ import contextlib
 import errno
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
 from opq_cloud.config import CloudConfig, CloudKeys
-from opq_cloud.makai_settings import FurtherBrokers
 from opq_cloud.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.visitors import Visitors
@@ -49,9 +48,7 @@ class View:
         nominal: Nominal = DEFAULT_NOMINAL,
         keys: KeyFolder | None = None,
         addresses: ServiceAddresses | None = None,
-        further: Sequence[FurtherBrokers] = (),
     ) -> None:
-        self._further = further
         self._config = config
         self._context = context
         self._nominal = nominal
@@ -70,7 +67,7 @@ class View:
             self.url = f"http://{name}:{listener.getsockname()[1]}"
             hub = LiveHub(self.counters, streams=self._config.live_streams)
             store = self._context.store
-            reader = LiveReader(store, hub, self.counters, self._config, self._further)
+            reader = LiveReader(store, hub, self.counters, self._config)
             reader.seed()
             mailer = Mailer(self._config.mail, self.counters)
             context = ViewContext(
@@ -175,4 +172,4 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     """The service that `opq-cloud view` and `opq-cloud all` run."""
     keys = CloudKeys(config.keys, config.data_dir or default_data_dir())
     addresses = service_addresses(config)
-    return [View(config.view, context, config.nominal, keys, addresses, config.further_brokers)]
+    return [View(config.view, context, config.nominal, keys, addresses)]

@@ -20,10 +20,9 @@ from click.testing import CliRunner
 from free_ports import free_offset
 from zmq.utils.monitor import recv_monitor_message
 
-from opq_cloud.backend_addresses import BOUND, CONNECTED, missing_backend_keys, with_backend_keys
+from opq_cloud.backend_addresses import BOUND, CONNECTED, with_backend_keys
 from opq_cloud.config import BackendKeysSection, CloudConfig
 from opq_cloud.endpoint_ports import with_port_offset
-from opq_cloud.makai_settings import FurtherBrokers
 from opq_cloud.mauka.bus import event_message, inject
 from opq_cloud.original_config import read_config
 from opq_cloud.store import open_store
@@ -41,7 +40,6 @@ PORTS = {
     "triggering_broker.backend_endpoint": zmq.SUB,
     "acquisition_broker.request_endpoint": zmq.PUSH,
     "acquisition_broker.answer_endpoint": zmq.SUB,
-    "triggering_service.share_endpoint": zmq.DEALER,
     "event_service.event_endpoint": zmq.SUB,
     "event_service.event_id_endpoint": zmq.REQ,
     "mauka.bus_sub_endpoint": zmq.PUB,
@@ -73,9 +71,7 @@ class Cloud:
         )
         self.server = read_secret_file(self.box_keys.server_secret)
         file = data_dir / "cloud.toml"
-        file.write_text(
-            "[backend_keys]\nenabled = true\n[view]\nsign_in = 'never'\n[triggering_service]\nshare = '1/1'\n"
-        )
+        file.write_text("[backend_keys]\nenabled = true\n[view]\nsign_in = 'never'\n")
         command = [sys.executable, "-m", "opq_cloud", "all", "--config", str(file)]
         arguments = ["--data-dir", str(data_dir), "--port-offset", str(self.offset)]
         with (data_dir / "stderr").open("wb") as log:
@@ -443,11 +439,3 @@ def test_a_start_without_its_keys_says_what_is_missing(tmp_path: Path) -> None:
         backend_address(on.triggering_broker.backend_endpoint).server_keys()
     with pytest.raises(KeyFileError, match=r"opqserver\.key is missing"):
         backend_address(on.view.bus_endpoint).client_keys()
-    far = f"tcp://far.example:9884?curve={tmp_path / 'far'}"
-    other = FurtherBrokers(
-        measurement_endpoint="tcp://far.example:9881", request_endpoint=far, answer_endpoint=far
-    )
-    linked = replace(config, further_brokers=(other,))
-    (missing,) = missing_backend_keys("event-service", linked)
-    assert missing[0] == "further_brokers[0].request_endpoint" and "opqserver.key is missing" in missing[1]
-    assert not list(missing_backend_keys("mauka", linked))

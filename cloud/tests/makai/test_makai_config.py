@@ -198,20 +198,41 @@ def test_all_problems_of_a_toml_file_are_reported_at_once(tmp_path: Path) -> Non
     assert "answer_timeout_s" in text
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "instead"),
+    [
+        ("[further_brokers]", "measurement_endpoint", "let all gateways of this store send to its one"),
+        ("store", "shared", "one instance of each service works on a store"),
+        ("triggering_service", "share", "one triggering service judges all Boxes of a store"),
+        ("triggering_service", "share_endpoint", "one triggering service judges all Boxes of a store"),
+    ],
+)
+def test_what_let_several_services_share_a_store_is_refused_with_what_to_do_instead(
+    tmp_path: Path, section: str, key: str, instead: str
+) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text(f'[{section}]\n{key} = "1/2"\n')
+    with pytest.raises(ConfigError) as refused:
+        read_config([path])
+    (line,) = str(refused.value).splitlines()[1:]
+    name = "further_brokers" if section == "[further_brokers]" else f"{section}.{key}"
+    assert line.split(maxsplit=1)[0] == name and f"was removed; {instead}" in line
+    assert "a store of its own (docs/plan.md)" in line
+
+
 def test_an_address_without_a_port_is_reported_before_anything_starts(tmp_path: Path) -> None:
     path = tmp_path / "cloud.toml"
     path.write_text(
-        'further_brokers = [{measurement_endpoint = "b", request_endpoint = "tcp://b:9884", answer_endpoint = "tcp://b:x"}]\n'
         '[view]\nhttp_endpoint = "nowhere"\n'
         '[mauka]\nbus_pub_endpoint = "ipc:///run/bus"\nbus_sub_endpoint = "tcp://*:*"\n'
+        '[event_service]\nrequest_endpoint = "tcp://b:9884"\nanswer_endpoint = "tcp://b:x"\n'
         '[triggering_service.triggers.mine]\nown_endpoint = "anything"\n'
     )
     with pytest.raises(ConfigError) as refused:
         read_config([path])
     lines = str(refused.value).splitlines()
     assert [line.split()[0] for line in lines[1:]] == [
-        "further_brokers[0].measurement_endpoint",
-        "further_brokers[0].answer_endpoint",
+        "event_service.answer_endpoint",
         "view.http_endpoint",
     ]
     assert lines[-1].endswith("is 'nowhere'; want host:port, e.g. 127.0.0.1:8888 or tcp://127.0.0.1:9881")

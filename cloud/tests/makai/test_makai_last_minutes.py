@@ -39,5 +39,3 @@ def test_each_box_is_seen_once_from_the_store_and_from_what_waits(
         ones = [("1", at_s) for at_s in range(140, 201, 10)]
         twos = [("2", at_s) for at_s in range(0, 50, 10)]
         assert seen == [*ones, *twos, ("3", 7)]
-        of_two = minutes.rows(store, lambda box_id: box_id == "2")
-        assert [row.timestamp_ms for row in of_two] == [NOW_MS + at_s * S_MS for _, at_s in twos]

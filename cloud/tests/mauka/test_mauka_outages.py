@@ -18,7 +18,6 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents.findings import classifications
 from opq_cloud.store.event_record import NO_EVENT
-from opq_cloud.store.records.lease import StoreLease
 from opq_proto.continuity import GapReason
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
@@ -54,8 +53,8 @@ class SilentGrid:
         self.section = OutageSection(**settings)  # type: ignore[arg-type]
         self.plugin = self.started()
 
-    def started(self, lease: StoreLease | None = None) -> OutagePlugin:
-        return OutagePlugin({}, lambda: self.store, self.section, clock=lambda: self.now_s, lease=lease)
+    def started(self) -> OutagePlugin:
+        return OutagePlugin({}, lambda: self.store, self.section, clock=lambda: self.now_s)
 
     def measure(
         self, box_id: str, first: int, last: int, volts: float = NOMINAL_V, **supply: float
@@ -461,36 +460,6 @@ def test_a_box_on_its_battery_without_a_voltage_is_an_outage_while_it_is_heard(s
     assert finding.closed and finding.end_ns == ZERO_NS + 60 * S
     assert abs(finding.start_ns - (ZERO_NS + 20 * S)) <= finding.uncertainty_ns
     assert grid.plugin.watch.network_losses == 0
-
-
-def test_who_has_the_turn_again_leaves_what_another_has_seen_end(store: CloudStore) -> None:
-    grid = SilentGrid(store, FEEDERS)
-    leases = [StoreLease("mauka", lambda: store.people.documents, lambda: grid.now_s) for _ in range(2)]
-    one, other = map(grid.started, leases)
-
-    def turn_of(own: StoreLease, plugin: OutagePlugin) -> None:
-        for each in leases:
-            each.close()
-        while not own.held():
-            own.renew()
-        own._until_s = float("inf")  # it says so each second
-        grid.plugin = plugin
-
-    turn_of(leases[0], one)
-    grid.pass_seconds(0, 20)
-    for k in range(20, 40):
-        store.append_measurements(grid.measure("4", k, k + 1, volts=0.4, **ON_BATTERY))
-        grid.pass_seconds(k, k + 1, silent=("4",))
-    assert len(one.watch.open_outages) == 1
-    turn_of(leases[1], other)
-    one.on_idle()
-    grid.pass_seconds(40, 200)
-    ((ended,),) = [[one.finding for one in each.findings] for each in grid.incidents()]
-    assert ended.closed and ended.end_ns == ZERO_NS + 40 * S
-    turn_of(leases[0], one)
-    grid.pass_seconds(200, 210)
-    ((finding,),) = [[one.finding for one in each.findings] for each in grid.incidents()]
-    assert finding == ended and one.counters.total("outages") == 1
 
 
 def test_a_box_on_its_battery_with_a_voltage_has_lost_but_its_own_supply(store: CloudStore) -> None:

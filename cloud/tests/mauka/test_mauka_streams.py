@@ -130,9 +130,7 @@ def mauka(house, bus, running):
     def start(built_in=(), **policy):
         follower = InstalledAnalyses(house.folder, Policy(**policy), {}, frozenset(), 0.02)
         running.start(follower)
-        runner = StreamRunner(
-            bus.settings, lambda: house.store, built_in, [house.endpoint], installed=follower
-        )
+        runner = StreamRunner(bus.settings, lambda: house.store, built_in, house.endpoint, installed=follower)
         running.start(runner)
         return runner
 

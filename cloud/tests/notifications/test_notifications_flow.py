@@ -4,7 +4,7 @@ import json
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from opq_cloud.notifications.incident_watch import IncidentWatch
 from opq_cloud.notifications.mqtt_channel import MqttChannel
 from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
 from opq_cloud.notifications.rule_book import RuleBook
-from opq_cloud.notifications.service import Notifications
 from opq_cloud.notifications.webhook_channel import SIGNATURE, WebhookChannel, signature
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
@@ -304,34 +303,6 @@ def test_what_the_store_refuses_is_said_once_it_takes_it(tmp_path: Path, mail: M
             incidents.check_incidents()
             incidents.check_incidents()
         assert len(scene.records.entries(ada)) == 1
-
-
-def test_of_several_makais_on_one_store_one_tells_and_the_next_knows_what_it_told(tmp_path: Path) -> None:
-    with notification_scene(tmp_path) as scene:
-        ada = scene.add_account("ada", "admin")
-        scene.add_rule(ada, "webhook", url="http://127.0.0.1:9/", secret=SECRET)
-        now_ns = time.time_ns()
-        with ExitStack() as opened:
-            with scene.running(several=True) as first:
-                wait_for(lambda: said_of_turn(first) == "works here")
-                # hears of incidents late, for the other Mauka is not on its bus
-                far = {"bus_endpoint": "tcp://127.0.0.1:9", "poll_s": 1.0}
-                second = opened.enter_context(scene.running(several=True, **far))
-                scene.put_findings(sag_at("1", now_ns, percent=85.0))
-                wait_for(lambda: scene.records.entries(ada))
-                worse = replace(sag_at("2", now_ns + 1, percent=5.0), itic="prohibited")
-                scene.put_findings(worse)  # which is no news
-                wait_for(lambda: first.counters.total("looked_at") >= 2)
-            wait_for(lambda: second.counters.total("looked_at") >= 1)
-            assert said_of_turn(second) == "works here"
-            assert [each.subject for each in scene.records.entries(ada)] == ["incident 1"]
-            scene.put_findings(sag_at("1", now_ns + 3600 * SECOND_NS), heard=False)
-            wait_for(lambda: len(scene.records.entries(ada)) == 2)
-
-
-def said_of_turn(service: Notifications) -> str:
-    (turn,) = service.health()
-    return turn.info or ""
 
 
 def test_a_number_on_the_bus_that_no_store_has_ends_nothing(tmp_path: Path) -> None:

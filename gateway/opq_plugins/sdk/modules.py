@@ -8,8 +8,6 @@ trigger   name, Config, begin(config) -> state
           alone; changes nothing, and is False where it does not know. All of them are live, or
           all `backfilled`: then they are a stream of their own                              optional
           note_quiet(columns, config, state): what `decide` would have changed in the state  optional
-          concerns(measurement, nominal, config) -> whether it compares this one with those of other
-          Boxes; only one that compares Boxes has it, and it is called where all Boxes meet  optional
 analysis  name, Config, takes, gives, analyse(event, config) -> findings
           with begin(config) -> state: analyse(event, config, state) -> (findings, state)
           `takes` is Event, or one of Measurement, Trend, Finding, Incident, which come one by one;
@@ -78,8 +76,6 @@ class TriggerModule:
         self.about = about(module)
         self.says_problems = hasattr(module, "problems")
         """Whether `problems` can ever be other than (0, "")."""
-        self.compares = hasattr(module, "concerns")
-        """Whether it compares Boxes."""
 
     def configure(self, settings: Mapping[str, Value]) -> None:
         """Raises ValueError with all that is wrong, or whatever its `begin` raises."""
@@ -94,12 +90,6 @@ class TriggerModule:
         checked = None if decision is None else self._check(decision)
         self._state, self._begun = state, True
         return checked
-
-    def concerns(self, measurement: Measurement, nominal: Nominal) -> bool:
-        """Whether a trigger that compares Boxes needs `decide` for this Measurement; it stores nothing."""
-        if not self._begun:
-            self._begin()
-        return bool(self._module.concerns(measurement, nominal, self.config))
 
     def is_quiet(self, columns: MeasurementColumns) -> bool:
         """Whether none of these needs `decide`."""

@@ -5,9 +5,8 @@ reason why there are none.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from opq_cloud.makai.broker_links import CommandLinks
 from opq_cloud.makai.events.half_cycle_requests import (
     NO_ANSWER,
     HalfCycleRequests,
@@ -27,10 +26,11 @@ class HalfCycleAnswers:
     """What Boxes still owe, and what they answered. Belongs to the event service's loop."""
 
     def __init__(
-        self, store: CloudStore, links: CommandLinks, instance: str, counters: ServiceCounters
+        self, store: CloudStore, send: Callable[[bytes], bool], instance: str, counters: ServiceCounters
     ) -> None:
+        """`send`: sends a command to a Box; False where nobody takes it now."""
         self._store = store
-        self._links = links
+        self._send = send
         self._instance = instance
         self._counters = counters
         self._requests = HalfCycleRequests()
@@ -55,7 +55,7 @@ class HalfCycleAnswers:
                 command = plugin_command(each.box_id, HALF_CYCLES_PLUGIN, question, identity)
             except FrameError:  # a Box id in the store that does not fit the wire format
                 continue
-            sent = self._links.send([command])
+            sent = self._send(command)
             self._counters.add("half_cycles_asked" if sent else "commands_dropped", label=each.box_id)
         for each in given_up:
             self._counters.add("half_cycles_unanswered", label=each.box_id)

@@ -20,7 +20,7 @@ from opq_proto.messages import Measurement
 
 
 class Openings(Protocol):
-    """`EventOpenings`, or the way to those of the first share."""
+    """Where decisions go: `EventOpenings`."""
 
     def open_at_onset(self, measurement: Measurement, decision: Decision, *, stored: bool) -> bool: ...
     def note_end(self, box_id: str, decision: Decision, now_s: float) -> None: ...
@@ -35,14 +35,11 @@ class MeasurementJudge:
         triggers: TriggersInUse,
         openings: Openings,
         monotonic_s: Callable[[], float] = time.monotonic,
-        compare: Callable[[Measurement, Decision | None], bool] | None = None,
     ) -> None:
-        """`compare`: gets rows for triggers that compare Boxes, with the onset; None: they run here."""
         self._boxes = boxes
         self._triggers = triggers
         self._openings = openings
         self._now = monotonic_s
-        self._compare = compare
 
     def see_again(self, rows: Iterable[Measurement], triggers: Sequence[TriggerPlugin]) -> None:
         """Shows triggers Measurements that were judged before.
@@ -53,8 +50,6 @@ class MeasurementJudge:
         for row in rows:
             nominal = self._boxes.nominal_of(row)
             for plugin in triggers:
-                if plugin.compares and self._compare is not None:
-                    continue
                 decision = plugin.see_again(row, nominal)
                 if decision is not None and decision.span_ns is not None:
                     self._openings.note_end(row.box_id, decision, self._now())
@@ -72,18 +67,13 @@ class MeasurementJudge:
             if not measurement.crossing:
                 self._boxes.note_window(box_id, window_ns(measurement))
         nominal = self._boxes.nominal_of(measurement)
-        onset, concerned = None, False
+        onset = None
         for plugin in self._triggers.all:
-            if self._compare is not None and plugin.compares:
-                concerned |= plugin.concerns(measurement, nominal)
-                continue
             decision = plugin.decide(measurement, nominal)
             if decision is not None and decision.span_ns is not None:
                 self._openings.note_end(box_id, decision, self._now())
             elif onset is None:
                 onset = decision
-        if concerned and self._compare is not None:
-            return self._compare(measurement, onset)
         return onset is not None and self._openings.open_at_onset(measurement, onset, stored=True)
 
     def judge_quiet(self, columns: MeasurementColumns) -> bool:

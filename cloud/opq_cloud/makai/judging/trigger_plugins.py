@@ -77,16 +77,6 @@ class TriggerPlugin:
         self._limited = RateLimitedLog(self._log, 60.0)
 
     @property
-    def compares(self) -> bool:
-        """Whether it compares Boxes: where services share them, only the first share's decides."""
-        return isinstance(self._trigger, TriggerModule) and self._trigger.compares
-
-    def concerns(self, measurement: Measurement, nominal: Nominal) -> bool:
-        """Returns True if a trigger that compares Boxes needs this one; it keeps no memory of it."""
-        assert isinstance(self._trigger, TriggerModule)
-        return bool(self._guard.call(self._trigger.concerns, measurement, nominal)[1])
-
-    @property
     def begins(self) -> bool:
         """Whether it has just begun, and has to be shown the last minutes."""
         if not self._forgot():  # checked for each trigger before each Measurement

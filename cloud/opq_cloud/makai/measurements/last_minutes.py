@@ -1,7 +1,7 @@
 """The last minutes' Measurements, for triggers that begin: those stored, and those on their way there."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_proto.measurement_columns import NumberedColumns
@@ -32,9 +32,7 @@ class LastMinutes:
         while self._rows - len(self._columns[0]) >= LAST_MEASUREMENTS:
             self._rows -= len(self._columns.popleft())
 
-    def rows(
-        self, store: CloudStore, wanted: Callable[[str], bool] = lambda box_id: True
-    ) -> Iterator[Measurement]:
+    def rows(self, store: CloudStore) -> Iterator[Measurement]:
         """Yields Measurements, Box by Box in the order of time, each once. Raises StoreError.
 
         The store is read in one pass: a query for each Box costs five times as much, and nothing is judged
@@ -44,11 +42,9 @@ class LastMinutes:
         for row in (*self._newest, *(row for each in self._columns for row in each.measurements())):
             waiting.setdefault(row.box_id, []).append(row)
         for stored in store.last_minutes(self._back_ms, QUERY_ROWS):
-            if wanted(box_id := stored[0].box_id):
-                yield from self._merged(stored, waiting.pop(box_id, ()))
-        for box_id, rows in waiting.items():
-            if wanted(box_id):
-                yield from self._merged((), rows)
+            yield from self._merged(stored, waiting.pop(stored[0].box_id, ()))
+        for rows in waiting.values():
+            yield from self._merged((), rows)
 
     def _merged(self, stored: Sequence[Measurement], waiting: Iterable[Measurement]) -> list[Measurement]:
         """Returns one Box's Measurements of the last minutes, each once, in the order of time."""

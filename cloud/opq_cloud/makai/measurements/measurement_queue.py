@@ -6,20 +6,11 @@ Similar to `opq_proto.channel.Channel`, which counts its items.
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 
 from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 
-
-@dataclass(frozen=True, slots=True)
-class ReleasedBoxes:
-    """Boxes that another share stores from now on, once all rows before are stored; needs no room."""
-
-    box_ids: frozenset[str]
-
-
-Waiting = Measurement | NumberedColumns | ReleasedBoxes
+Waiting = Measurement | NumberedColumns
 
 
 class MeasurementQueue:
@@ -47,15 +38,10 @@ class MeasurementQueue:
         with self._changed:
             self._items.append(item)
             self._rows += _rows(item)
-            without_rows: list[Waiting] = []
             while self._rows > self._limit and len(self._items) > 1:
-                oldest = self._items.popleft()
-                gone = _rows(oldest)
-                if not gone:
-                    without_rows.append(oldest)
+                gone = _rows(self._items.popleft())
                 self._rows -= gone
                 self.dropped += gone
-            self._items.extendleft(reversed(without_rows))
             if self._rows >= self._wanted:
                 self._changed.notify()
 
@@ -79,6 +65,4 @@ class MeasurementQueue:
 
 
 def _rows(item: Waiting) -> int:
-    if isinstance(item, NumberedColumns):
-        return len(item)
-    return 0 if isinstance(item, ReleasedBoxes) else 1
+    return len(item) if isinstance(item, NumberedColumns) else 1

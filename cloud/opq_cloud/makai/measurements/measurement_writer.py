@@ -6,15 +6,14 @@ a Measurement without room was never acknowledged, and its Box sends it again.
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
-from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue, ReleasedBoxes
+from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
 from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, Trends, trend_of
 from opq_cloud.makai_settings import TriggeringServiceSection
@@ -65,9 +64,6 @@ class MeasurementWriter:
         self._halves: dict[tuple[str, int], None] = {}
         self._batch: list[Measurement] = []
         self._columns: list[NumberedColumns] = []
-        self._released: list[ReleasedBoxes] = []
-        self._taken: deque[tuple[str, int]] = deque(maxlen=HALVES_KEPT)
-        """Boxes that were another share's, each with its last stored minutes."""
         self._again: dict[str, int] = {}
         """Boxes that sent stored Measurements again and need an acknowledgement; each with the oldest
         number that it holds. Any thread adds, the writer's takes.
@@ -111,22 +107,6 @@ class MeasurementWriter:
     def _came_again(self, box_id: str, sequence: int, oldest: int) -> None:
         self._again[box_id] = max(self._again.get(box_id, 0), min(oldest, sequence))
 
-    def release_boxes(self, box_ids: Iterable[str]) -> None:
-        """Releases Boxes whose Measurements another share stores from now on; from any thread.
-
-        The new owner uses only what is in the store.
-        """
-        self._waiting.offer(ReleasedBoxes(frozenset(box_ids)))
-
-    def take_boxes(self, last_ms: Mapping[str, int]) -> None:
-        """Adds Boxes of another share, which may have ended before it stored their minutes; from any thread.
-
-        last_ms: each one's last stored Measurement.
-        """
-        for box_id, at_ms in last_ms.items():
-            start_ms = at_ms // TREND_MS * TREND_MS
-            self._taken += [(box_id, start_ms - TREND_MS), (box_id, start_ms)]
-
     def run(self, stop: threading.Event) -> None:
         """Runs until `stop`; then stores waiting Measurements and the open minutes too."""
         next_acknowledgement = time.monotonic() + self._config.ack_interval_s
@@ -165,8 +145,6 @@ class MeasurementWriter:
         for each in self._waiting.receive(most, least, timeout_s):
             if isinstance(each, NumberedColumns):
                 self._columns.append(each)
-            elif isinstance(each, ReleasedBoxes):
-                self._released.append(each)
             else:
                 self._batch.append(each)
 
@@ -175,7 +153,6 @@ class MeasurementWriter:
         self._counters.set("measurements_dropped", self._waiting.dropped)
         count = self._rows
         if not count:
-            self._let_go()
             return True
         self._columns = joined_numbered(self._columns)  # rows of many turns cost as much as those of one
         try:
@@ -213,7 +190,6 @@ class MeasurementWriter:
             if len(part):
                 self._trends.add_round(part, now)
         self._batch, self._columns = [], []
-        self._let_go()
         return True
 
     def _drop_stored(self) -> int:
@@ -222,18 +198,6 @@ class MeasurementWriter:
         columns = (self.without_stored(each) if each.backfilled else each for each in self._columns)
         self._columns = [each for each in columns if len(each)]
         return self._rows
-
-    def _let_go(self) -> None:
-        """Releases Boxes to another share: stores their minutes as they are, forgets their state."""
-        released, self._released = self._released, []
-        if released:
-            self._acknowledge_all()
-        for box_ids in (each.box_ids for each in released):
-            if trends := self._trends.release(box_ids):
-                self._stored_trends(trends)
-            for box_id in box_ids:
-                self._trackers.pop(box_id, None)
-            self._to_acknowledge -= box_ids
 
     def _track(self, columns: NumberedColumns) -> NDArray[np.bool_]:
         """Returns (n,) whether each is new."""
@@ -294,8 +258,6 @@ class MeasurementWriter:
         if widened is not None:
             halves = {(trend.box_id, trend.start_ms) for trend, partial in over if partial} | widened
             self._halves |= dict.fromkeys(islice(halves, max(0, HALVES_KEPT - len(self._halves))))
-        while self._taken and len(self._halves) < HALVES_KEPT:
-            self._halves[self._taken.popleft()] = None
         until = time.monotonic() + CORRECTING_S
         while self._halves and not everything and time.monotonic() < until:
             self._correct(*self._halves.popitem()[0])

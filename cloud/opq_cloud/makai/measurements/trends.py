@@ -8,7 +8,7 @@ is over, `trend_of` makes it of the stored ones, each second once. The original 
 with a new minimum (docs/reference/opq-interop.md H.15), and the last minute of a Box that stops (H.16).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -136,14 +136,6 @@ class Trends:
         for once in columns.rounds():
             for left in self._minutes.add(once, now_s):
                 self.add_columns(left, np.full(len(left), now_s))
-
-    def release(self, box_ids: Collection[str]) -> list[Trend]:
-        """Returns the open minutes of these as they are; later Measurements of them are another part."""
-        self._use_boxes(MeasuredBoxes((), ()))
-        for box_id in box_ids:
-            self._newest.pop(box_id, None)
-        keys = [key for key in self._open if key[0] in box_ids]
-        return [_trend(key, self._open.pop(key)) for key in keys]
 
     def _use_boxes(self, boxes: MeasuredBoxes) -> None:
         for closed in self._minutes.over(0.0, 0.0, 0.0, True):

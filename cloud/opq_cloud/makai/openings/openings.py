@@ -63,16 +63,14 @@ class EventOpenings:
         self._log = log.get(service="triggering-service")
         self._limited = RateLimitedLog(self._log)
         self._budget = RequestBudget(config.asking, boxes.now_s)
-        self._refused: deque[tuple[Callable[[], object], Measurement | None]] = deque(maxlen=RETRIES_KEPT)
-        """Calls to repeat, each with the Measurement that is to be accepted with it."""
+        self._refused: deque[Callable[[], object]] = deque(maxlen=RETRIES_KEPT)
+        """Calls to repeat."""
         self._joining: set[tuple[int, str]] = set()
         """Event and Box of those that join."""
         self._retry_s = 0.0
         self._note_s = 0.0
         self._changed: dict[int, EventSpan] = {}
         self._brief = BriefOnsets()
-        self.lose: Callable[[Measurement], object] = lambda measurement: None
-        """Called with a Measurement whose event the store refused for too long: it is never accepted."""
         self.growing = GrowingEvents(config.asking, config.alive_s, boxes, self._budget, counters)
 
     def begin(
@@ -164,7 +162,7 @@ class EventOpenings:
         if self._refused and now_s >= self._retry_s:
             self._retry_s = now_s + RETRY_S
             for _ in range(len(self._refused)):
-                self._refused.popleft()[0]()
+                self._refused.popleft()()
         if self._changed and now_s >= self._note_s:
             self._note_s = now_s + NOTE_S
             self._note_not_asked()
@@ -312,7 +310,7 @@ class EventOpenings:
         except StoreError as error:
             self._counters.add("triggers_delayed")
             self._limited.error("event.not_grown", error=str(error), event_id=onset.event_id)
-            self._try_again(partial(self._grow, onset, trigger), None)
+            self._try_again(partial(self._grow, onset, trigger))
             return
         self._counters.add("completions_grown", label=trigger.opened_by)
 
@@ -327,7 +325,7 @@ class EventOpenings:
             self._counters.add("triggers_delayed")
             self._limited.error("event.not_widened", error=str(error), event_id=there.event_id)
             again = partial(self._widen, there, part, measurement, decision, stored)
-            self._try_again(again, measurement if stored else None)
+            self._try_again(again)
             self._joining.add((there.event_id, box_id))
             return stored
         self._joining.discard((there.event_id, box_id))
@@ -355,7 +353,7 @@ class EventOpenings:
         except StoreError as error:
             self._counters.add("triggers_delayed")
             self._limited.error("event.not_opened", error=str(error), token=trigger.token)
-            self._try_again(partial(self._open, trigger, measurement, decision, exact), measurement)
+            self._try_again(partial(self._open, trigger, measurement, decision, exact))
             return True
         if measurement is not None:
             self._accept(measurement)
@@ -400,13 +398,11 @@ class EventOpenings:
             self._counters.add("asked_bytes", len(trigger.box_ids) * size)
         return True
 
-    def _try_again(self, call: Callable[[], object], measurement: Measurement | None) -> None:
+    def _try_again(self, call: Callable[[], object]) -> None:
         if len(self._refused) == RETRIES_KEPT:
             self._counters.add("triggers_lost")
             self._joining.clear()
-            if (lost := self._refused.popleft()[1]) is not None:
-                self.lose(lost)
-        self._refused.append((call, measurement))
+        self._refused.append(call)
 
     def _send_commands(
         self,

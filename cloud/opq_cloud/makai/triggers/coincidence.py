@@ -69,7 +69,7 @@ def begin(config: Config) -> CoincidenceState:
     return CoincidenceState()
 
 
-def concerns(measurement: Measurement, nominal: Nominal, config: Config) -> bool:
+def _has_small_change(measurement: Measurement, nominal: Nominal, config: Config) -> bool:
     """Returns True if it has a small change, at a time that is known."""
     rms, uncertainty_ns = measurement.metrics.get("rms"), measurement.uncertainty_ns
     if rms is None or not rms.max - rms.min > nominal.volts * config.change_percent / 100:
@@ -85,7 +85,7 @@ def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: CoincidenceState
 ) -> tuple[Decision | None, CoincidenceState]:
     """Decides at the Box that completes the number, its own or that of a change near it."""
-    if not concerns(measurement, nominal, config):
+    if not _has_small_change(measurement, nominal, config):
         return None, state
     start_ns, end_ns = window_ns(measurement)
     own = SmallChange(measurement.box_id, start_ns, end_ns, measurement.uncertainty_ns or 0)

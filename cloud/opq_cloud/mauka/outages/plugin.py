@@ -7,7 +7,6 @@ E.3); with `compat` so does this one. It publishes what it stores as AnalysisRun
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import partial
 
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.incident_notice import INCIDENT
@@ -22,7 +21,6 @@ from opq_cloud.mauka.running.provenance import VERSION, Provenance, settings_has
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.incidents.join_plan import CarriedOut, FindingMove, JoinPlan, KnownFinding, onset
-from opq_cloud.store.records.lease import StoreLease
 from opq_cloud.store.store import CloudStore, JoinStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto import log as logs
@@ -53,31 +51,19 @@ class OutagePlugin(MaukaPlugin):
         nominal: Nominal = DEFAULT_NOMINAL,
         clock: Callable[[], float] = time.monotonic,
         lossless: bool = False,
-        lease: StoreLease | None = None,
     ) -> None:
-        """`lease`: where other processes could look for outages in this store, too."""
         super().__init__(config, [], OutagePlugin.NAME)
         self._store, self._clock, self._every_s = store, clock, section.look_s
         self._provenance = Provenance(OUTAGES, VERSION, settings_hash(asdict(section)))
         self._writer = FindingWriter(store)
         self._announcer = IncidentAnnouncer(self, store, clock)
-        self._new_watch = partial(
-            OutageWatch, store, section, nominal, self._writer.place_of, clock, lossless
-        )
-        self.watch = self._new_watch()
+        self.watch = OutageWatch(store, section, nominal, self._writer.place_of, clock, lossless)
         self._next_s: float | None = None
-        self._lease = lease
         self._waiting: list[OutageChange] = []
 
     def on_idle(self) -> bool:
         """Checks the Boxes when it is time, and stores again the changes that the store refused before."""
         now_s = self._clock()
-        if self._lease is not None and not self._lease.held():
-            if self._next_s is not None:  # another process detects outages from now on
-                self._next_s, self.watch = None, self._new_watch()
-                self._waiting.clear()
-                self.counters.set("open_outages_now", 0)
-            return False
         if self._next_s is not None and now_s < self._next_s:
             return False
         if self._next_s is None:

@@ -5,7 +5,7 @@ incidents are in the store, which is read again at a start, so each is given at 
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -38,20 +38,19 @@ REMEMBERED = 50_000
 class MeasurementFeed:
     """Measurements from `open` to `close`. Counters: `measurements`, `measurements_unseen`, `malformed`.
 
-    Unseen are those whose numbers were skipped: the brokers or this feed were too slow, or they come later,
+    Unseen are those whose numbers were skipped: the broker or this feed was too slow, or they come later,
     sent again.
     """
 
-    def __init__(self, endpoints: Sequence[str], counters: ServiceCounters) -> None:
-        self._endpoints, self._counters = endpoints, counters
-        self._opened: ExitStack | None = None
-        self._sockets: list[Socket] = []
+    def __init__(self, endpoint: str, counters: ServiceCounters) -> None:
+        self._endpoint, self._counters = endpoint, counters
+        self._opened: tuple[ExitStack, Socket] | None = None
         self._keys = OwnKeys()
         self._sequences: dict[str, int] = {}
 
     @property
     def problem(self) -> str | None:
-        """Which brokers are missing; None: none is, or it is closed."""
+        """Why the broker is missing; None: it is not, or the feed is closed."""
         return None if self._opened is None else self._keys.problem
 
     def open(self) -> None:
@@ -60,32 +59,31 @@ class MeasurementFeed:
             return
         with ExitStack() as opening:
             context = opening.enter_context(service_context())
-            self._keys, self._sockets = OwnKeys(), []
-            for endpoint in self._endpoints:
-                socket = open_socket(context, zmq.SUB, rcvhwm=TURNS)
-                opening.callback(socket.close, linger=0)
-                request_turns(socket)
-                socket.subscribe(b"")
-                self._keys.connect(socket, endpoint, "mauka.measurement_endpoint")
-                self._sockets.append(socket)
-            self._opened = opening.pop_all()
+            self._keys = OwnKeys()
+            socket = open_socket(context, zmq.SUB, rcvhwm=TURNS)
+            opening.callback(socket.close, linger=0)
+            request_turns(socket)
+            socket.subscribe(b"")
+            self._keys.connect(socket, self._endpoint, "mauka.measurement_endpoint")
+            self._opened = opening.pop_all(), socket
 
     def close(self) -> None:
         if self._opened is not None:
-            self._opened.close()
-            self._opened, self._sockets = None, []
+            self._opened[0].close()
+            self._opened = None
             self._sequences.clear()
 
     def read(self) -> list[Measurement]:
         """Returns the Measurements that wait, some thousand at most."""
+        if self._opened is None:
+            return []
         found: list[Measurement] = []
-        for socket in self._sockets:
-            turned, single, _ = waiting_measurements(socket, BURST)
-            for frames in (*turned, *single):
-                try:
-                    found.append(measurement_from_wire(frames[-1]))
-                except FrameError:
-                    self._counters.add("malformed")
+        turned, single, _ = waiting_measurements(self._opened[1], BURST)
+        for frames in (*turned, *single):
+            try:
+                found.append(measurement_from_wire(frames[-1]))
+            except FrameError:
+                self._counters.add("malformed")
         self._keys.follow()
         for row in found:
             self._note_sequence(row)

@@ -1,0 +1,53 @@
+"""Reads Measurements of a triggering broker in turns, gathered until a pressing one comes."""
+
+import time
+
+from opq_cloud.makai.pressing import is_pressing
+from opq_cloud.sockets import BURST, Socket
+from opq_proto.measurement_turns import waiting_measurements
+
+GATHERED = 400
+"""This many Measurements are judged without further waiting."""
+STEP_S = 0.001
+"""While Measurements are gathered, a pressing one is seen after this time."""
+
+Frames = list[bytes]
+
+
+class MeasurementGatherer:
+    """Belongs to the loop that reads its SUB socket."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+
+    def poll(self, timeout_ms: int) -> bool:
+        """Waits; returns whether a Measurement is there."""
+        return bool(self._socket.poll(timeout_ms))
+
+    def gather(self, until_s: float, came_s: float) -> tuple[list[list[Frames]], float]:
+        """Reads messages until `until_s` (monotonic), or a pressing one.
+
+        came_s: when the first was there. Returns the messages of Boxes with a pressing one, and the others;
+        and since when they wait: the first, or the pressing one.
+        """
+        messages, pressing = self._receive()
+        new_s = came_s
+        while len(messages) < GATHERED:
+            if pressing:
+                own = [frames for frames in messages if frames[0] in pressing]
+                return [own, [frames for frames in messages if frames[0] not in pressing]], new_s
+            if (left_s := until_s - time.monotonic()) <= 0:
+                break
+            time.sleep(min(left_s, STEP_S))
+            if not self._socket.poll(max(0, round((until_s - time.monotonic()) * 1e3))):
+                break
+            new_s = time.monotonic()
+            new, pressing = self._receive()
+            messages += new
+        return [messages], came_s
+
+    def _receive(self) -> tuple[list[Frames], set[bytes]]:
+        """Returns waiting messages, about BURST at most, and topics with a pressing one."""
+        turned, single, presses = waiting_measurements(self._socket, BURST)
+        looked_at = [*turned, *single] if presses else single
+        return turned + single, {frames[0] for frames in looked_at if is_pressing(frames[-1])}

@@ -1,1 +1,0 @@
-"""Several triggering services that divide the Boxes of one store."""

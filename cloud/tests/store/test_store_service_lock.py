@@ -1,0 +1,151 @@
+"""One instance of each service per store: on both stores, by clocks that are handed in, and as processes."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from free_ports import free_offset
+
+from opq_cloud.store.records.accounts import LEASES
+from opq_cloud.store.service_lock import FREE_S, RENEWED_S, LockDocuments, locked_documents, locked_files
+from opq_cloud.store.store import CloudStore
+from opq_proto.errors import StoreError
+
+NAMES = ("mauka", "view")
+
+
+def locks_of(store: CloudStore, clock: list[float], *names: str) -> LockDocuments:
+    return LockDocuments(names or NAMES, lambda: store.people.documents, lambda: clock[0])
+
+
+def test_a_second_one_is_refused_by_name_once_the_first_has_renewed(
+    open_again: Callable[[], CloudStore],
+) -> None:
+    first, second = locks_of(open_again(), [100.0]), locks_of(open_again(), [5000.0], "mauka")
+    assert first.acquire()
+    assert not second.acquire() and not second.acquire()  # it may have been killed
+    assert first.renew() is None
+    wanted = f"mauka runs already on this store, on {socket.gethostname()} as process {os.getpid()}; end"
+    with pytest.raises(StoreError, match=wanted):
+        second.acquire()
+    first.release()
+    assert locks_of(open_again(), [0.0], "mauka").acquire()  # at once
+
+
+def test_a_killed_ones_place_is_taken_after_its_time_and_it_ends_if_it_was_only_away(
+    open_again: Callable[[], CloudStore],
+) -> None:
+    first, clock = locks_of(open_again(), [100.0]), [5000.0]
+    second = locks_of(open_again(), clock, "view")
+    assert first.acquire()
+    taken = []
+    while not taken or not taken[-1]:
+        taken.append(second.acquire())
+        clock[0] += RENEWED_S
+    assert FREE_S <= RENEWED_S * (len(taken) - 1) <= FREE_S + RENEWED_S
+    lost = first.renew()
+    assert lost is not None and str(lost).startswith("view runs already on this store")
+    first.release()
+    assert second.renew() is None  # the first has released its own, and no other
+    (left,) = open_again().people.documents.find(LEASES)
+    assert (left["pid"], left["host"]) == (os.getpid(), socket.gethostname())
+
+
+def test_what_an_earlier_version_left_is_taken_after_its_time(open_again: Callable[[], CloudStore]) -> None:
+    store, clock = open_again(), [0.0]
+    assert store.people.documents.insert(LEASES, "mauka", {"holder": "far:7 0f", "beat": 3})
+    locks = locks_of(open_again(), clock)
+    assert not locks.acquire()
+    clock[0] += FREE_S
+    assert locks.acquire() and locks.renew() is None
+
+
+def test_a_store_that_is_away_is_no_loss(open_again: Callable[[], CloudStore]) -> None:
+    store, away = open_again(), [False]
+
+    def documents() -> object:
+        if away[0]:
+            raise StoreError("away")
+        return store.people.documents
+
+    locks = LockDocuments(NAMES, documents)  # type: ignore[arg-type]
+    assert locks.acquire()
+    away[0] = True
+    with pytest.raises(StoreError, match="away"):
+        locks.renew()
+    locks.release()
+    away[0] = False
+    assert locks.renew() is None
+
+
+def test_it_is_renewed_until_the_end_and_a_wait_ends_with_its_process(
+    open_again: Callable[[], CloudStore],
+) -> None:
+    store, lost, stop = open_again(), list[StoreError](), threading.Event()
+    documents = store.people.documents
+    with locked_documents(NAMES, lambda: documents, stop, lost.append):
+        before = documents.get(LEASES, "view")
+        assert before is not None
+        stop.set()
+        with locked_documents(("view",), lambda: documents, stop, lost.append):
+            assert documents.get(LEASES, "view") == before
+        until_s = time.monotonic() + 30
+        while documents.get(LEASES, "view") == before and time.monotonic() < until_s:
+            time.sleep(0.1)
+        assert (documents.get(LEASES, "view") or {})["renewals"] > before["renewals"]
+    assert not lost and not documents.find(LEASES)
+
+
+def test_a_file_is_held_by_one_and_says_by_whom(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    with ExitStack() as opened:
+        opened.enter_context(locked_files(NAMES, folder))
+        wanted = f"view runs already on this store, on {socket.gethostname()} as process {os.getpid()}"
+        with pytest.raises(StoreError, match=wanted), locked_files(("notifications", "view"), folder):
+            pytest.fail("two have it")
+        with locked_files(("notifications",), folder):  # what was taken before the refusal is free again
+            pass
+        assert {each.name: each.stat().st_mode & 0o777 for each in folder.iterdir()} == {
+            f"{name}.lock": 0o600 for name in (*NAMES, "notifications")
+        }
+    with locked_files(NAMES, folder):
+        pass
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="locks cannot be written"), locked_files(NAMES, tmp_path / "file"):
+        pytest.fail("it is no folder")
+
+
+@pytest.mark.timeout(120)
+def test_a_second_process_on_one_store_ends_with_one_line_and_a_killed_one_is_replaced_at_once(
+    tmp_path: Path,
+) -> None:
+    def started() -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "opq_cloud", "event-service", "--data-dir", str(tmp_path)]
+        command += ["--port-offset", str(free_offset())]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def is_ready(process: "subprocess.Popen[str]") -> bool:
+        assert process.stderr is not None
+        return any("cloud.ready" in line for line in process.stderr)
+
+    for _ in range(2):
+        first = started()
+        try:
+            assert is_ready(first)
+            second = started()
+            _, text = second.communicate(timeout=60)
+            assert second.returncode == 1
+            said = (
+                f"runs already on this store, on {socket.gethostname()} as process {first.pid}; end that one"
+            )
+            assert text.splitlines()[-1].startswith(f"opq-cloud event-service: event-service {said}")
+        finally:
+            first.kill()
+            first.communicate()

@@ -1,5 +1,17 @@
-# Sourced by tools/run and tools/test: finds a Python and keeps .venv in step with pyproject.toml.
+# Sourced by tools/run, tools/test and tools/lint: finds a Python and keeps .venv in step with pyproject.toml.
 # POSIX sh; needs nothing but Python >= 3.11. Sets: root, venv, venv_python.
+
+case ${0##*/} in
+setup.sh)
+    cat >&2 <<'END'
+tools/setup.sh is a part of other scripts: it finds a Python and keeps .venv in step with pyproject.toml. Run one of these:
+  tools/run     a whole system with simulated Boxes and its page (makes .venv first)
+  tools/lint    style and types of the code (makes .venv with everything that work on the code needs)
+  tools/test    the same, and every test
+END
+    exit 2
+    ;;
+esac
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 venv=$root/.venv

@@ -13,7 +13,7 @@ from contract_snapshot import ROOT, SCRIPTS
 
 PAGES = sorted(
     path
-    for path in (ROOT / "README.md", *ROOT.glob("*/**/*.md"))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("*/**/*.md"))
     if not any(part.startswith((".", "build")) for part in path.relative_to(ROOT).parts)
 )
 COMMAND = re.compile(r"(?:^|(?<!-u)[\s;(|/$])(opq-(?:tools|gateway|cloud)(?: .*)?)$")
@@ -101,7 +101,11 @@ def options_of(command: click.Command) -> dict[str, click.Option]:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+TODAY = [page for page in PAGES if page.name != "CHANGELOG.md"]
+"""Pages that say what is so now; the changelog names commands that are gone."""
+
+
+@pytest.mark.parametrize("page", TODAY, ids=lambda page: str(page.relative_to(ROOT)))
 def test_each_command_of_a_page_exists(page: Path) -> None:
     wrong = [
         f"line {number}: {typed}: {problem}"

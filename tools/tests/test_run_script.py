@@ -88,3 +88,35 @@ def test_an_environment_in_step_with_pyproject_is_used_as_it_is(checkout: Path) 
     subprocess.run(["sh", "-c", f'printf "%s\\n" "{stamp}" > {checkout}/.venv/opq-installed'], check=True)
     done = run(checkout, "probe")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
+
+
+@pytest.mark.parametrize("start", [("sh", "tools/setup.sh"), ("sh", "./setup.sh")])
+def test_setup_run_by_hand_says_what_it_is_for(start: tuple[str, ...], checkout: Path) -> None:
+    folder = checkout / "tools" if start[1].startswith("./") else checkout
+    ended = subprocess.run(start, check=False, cwd=folder, capture_output=True, text=True, timeout=20)
+    assert ended.returncode == 2
+    assert "tools/run" in ended.stderr and "tools/test" in ended.stderr
+    assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("x = 1\n", 0, "All checks passed"),
+        ("import os\n", 1, "F401"),
+        ("x  =  1\n", 1, "would be reformatted"),
+    ],
+)
+def test_lint_ends_with_1_where_style_or_format_is_wrong(
+    text: str, code: int, said: str, checkout: Path
+) -> None:
+    shutil.copy(ROOT / "tools" / "lint", checkout / "tools" / "lint")
+    (checkout / "pyproject.toml").write_text("[tool.ruff]\n")
+    (checkout / "tools" / "setup.sh").write_text(
+        f'root={checkout}\nvenv_python={sys.executable}\ninstall() {{ :; }}\nsay() {{ echo "$*" >&2; }}\n'
+    )
+    (checkout / "x.py").write_text(text)
+    ended = subprocess.run(
+        ["sh", "tools/lint", "--fast"], check=False, cwd=checkout, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, said in ended.stdout) == (code, True), ended.stdout + ended.stderr

@@ -173,7 +173,7 @@ _NODE: JsonObject = {
 
 
 def operator_names(operators: Sequence[str]) -> list[str]:
-    """Names of the operators' nodes: eKuiper's (reference/rules.md, A.3), so that dashboards work."""
+    """Names of the operators' nodes: eKuiper's (docs/reference/rules.md, A.3), so that dashboards work."""
     return [f"op_{k}_{name}" for k, name in enumerate(operators, start=2)]
 
 

@@ -48,12 +48,3 @@ class BoxStarts:
         self._newest.update(zip(ids, pairs, strict=True))
         for at in np.flatnonzero((firsts >= 0) & (known - firsts > FALLS_BY)).tolist():
             self._began[ids[at]] = int(columns.sequence[at])
-
-    def note_began(self, box_id: str, number: int) -> None:
-        """Notes what another share knows."""
-        self._began[box_id] = max(number, self._began.get(box_id, 0))
-
-    def remove(self, box_id: str) -> None:
-        """Forgets a Box."""
-        self._newest.pop(box_id, None)
-        self._began.pop(box_id, None)

@@ -29,6 +29,7 @@ from opq_hil.foreign.leg_box import LegBox, lowest_mean
 from opq_hil.gateway_faults.verdict import ScheduleVerdict
 from opq_hil.mains.events import disturbance
 from opq_hil.mains.generator import Generator
+from opq_hil.silence_faults.boxes import RATE_HZ, TrialBoxes
 from opq_proto.keys import KeyPair
 
 S = 10**9
@@ -140,6 +141,14 @@ def test_the_lowest_rms_of_a_waveform_is_that_of_its_dip() -> None:
     counts = made.counts(0, 12_000)
     assert dips_percent(counts * made.v_per_lsb) == pytest.approx((70.0,), abs=0.1)
     assert dips_percent(counts[:200] * made.v_per_lsb) == ()
+
+
+def test_a_box_without_supply_samples_nothing_up_to_its_start(tmp_path: Path) -> None:
+    with TrialBoxes(["1"], tmp_path, (), S) as boxes:
+        boxes.lose_supply(("1",), 12.0)
+        assert all(boxes.is_dark("1", at * RATE_HZ, (at + 1) * RATE_HZ) for at in (6, 11))
+        assert not boxes.is_dark("1", 60 * RATE_HZ, 61 * RATE_HZ)
+        assert not boxes.is_dark("2", 6 * RATE_HZ, 7 * RATE_HZ)
 
 
 def test_what_was_seen_with_a_real_box_is_right(tmp_path: Path) -> None:

@@ -78,9 +78,6 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/config/uploads", {"name": "x.json", "content": "{}"}),
     ("POST", "/ruleset/import", {"content": json.dumps(WHOLE)}),
     ("POST", "/ruleset/import", WHOLE),
-    ("POST", "/data/import", {"content": json.dumps(WHOLE)}),
-    ("POST", "/data/import", WHOLE),
-    ("POST", "/data/export", {"rules": ["r1"]}),
     ("POST", "/ruletest", TRIAL),
     ("POST", "/ruletest/run", TRIAL),
     ("POST", "/query", {"sql": SQL}),
@@ -169,7 +166,7 @@ class Rest:
         """As at the beginning: a stream, a table, a rule."""
         self.asked += 1
         if self.asked % FRESH_EVERY == 1:
-            self.ask("POST", "/data/import", b'{"content": "{}"}')
+            self.ask("POST", "/ruleset/import", b'{"content": "{}"}')
             for statement in (DEMO, TABLE):
                 self.engine.execute(statement, "stream" if statement is DEMO else "table")
             self.ask("PUT", "/rules/r1", json.dumps(RULE).encode())

@@ -38,7 +38,7 @@ def test_refused_requests_are_counted(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/rules", "/rules/validate", "/data/import", "/batch/req", "/config/uploads"]
+    "path", ["/rules", "/rules/validate", "/ruleset/import", "/batch/req", "/config/uploads"]
 )
 def test_a_body_has_4_mib_and_a_form_more(house: House, path: str) -> None:
     long = json.dumps({"name": "x", "content": " " * guard.MAX_JSON_BYTES}).encode()

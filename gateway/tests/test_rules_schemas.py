@@ -4,7 +4,6 @@ Source: docs/reference/rules.md, A.5, C.1 and E.3.
 """
 
 import base64
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -328,34 +327,6 @@ def test_a_message_in_use_cannot_go_and_all_is_there_after_a_restart(tmp_path: P
         wait_for(lambda: hands.contexts)
         hands.contexts[0].emit_bytes([writer(messages_of(lab)["Reading"])({"box": 9})])
         wait_for(lambda: hands.rows == [{"box": 9}])
-
-
-def test_schemas_go_along_with_everything_and_come_before_who_uses_them(
-    house: House, tmp_path: Path, lab: bytes
-) -> None:
-    house.ask("PUT", "/schemas/protobuf/lab", {"content": in_base64(lab), "version": "1"}, 201)
-    house.ask("POST", "/streams", {"sql": MEMORY}, 201)
-    house.ask("POST", "/rules", {"id": "r", "sql": "SELECT rms FROM s", "actions": [{"nop": {}}]}, 201)
-    found = house.ask("GET", "/data/export")
-    assert found["Schema"]["lab"]["version"] == "1"
-    other = House(tmp_path / "other")
-    try:
-        wrong = {**found, "Schema": {"lab": {"content": in_base64(b"x")}, "opq": found["Schema"]["lab"]}}
-        refused = other.ask("POST", "/data/import", {"content": json.dumps(wrong)}, 400)
-        assert "Schema.lab: " in refused["message"]
-        wrong["Schema"] = {"opq": found["Schema"]["lab"]}
-        refused = other.ask("POST", "/data/import", {"content": json.dumps(wrong)}, 400)
-        assert "Schema.opq: " in refused["message"] and "built in" in refused["message"]
-        assert "streams.s: " in refused["message"] and "unknown schema lab.Reading" in refused["message"]
-        assert "lab" not in other.ask("GET", "/schemas/protobuf")
-        for _ in range(2):
-            other.ask("POST", "/data/import", {"content": json.dumps(found)})
-            assert other.ask("GET", "/schemas/protobuf/lab")["users"] == ["stream s"]
-        without = {"Schema": {"lab": {"set": in_base64(messages_without_reading())}}}
-        refused = other.ask("POST", "/data/import?partial=1", {"content": json.dumps(without)}, 400)
-        assert "stream s uses Reading" in refused["message"]
-    finally:
-        assert other.stop() == []
 
 
 def messages_without_reading() -> bytes:

@@ -22,6 +22,7 @@ from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, ENCODING, NOT_FOUND, UNDEFINED, RuleError
 
 REMOVED = {
+    r"(/v2|/async)?/data/.*|/async/.*": "use /ruleset/export and /ruleset/import (opq-tools ruleset)",
     r"/rules/[^/]+/trace/.*|/trace/.*": "give a record and the rule to opq-tools rule try",
 }
 """Paths of an earlier version, as a regular expression -> what to do instead."""

@@ -106,10 +106,6 @@ class RuleSet(_Body):
     file: str | None = None
 
 
-class Ids(_Body):
-    rules: list[str] = []
-
-
 class QueryText(_Body):
     sql: str
 

@@ -8,7 +8,6 @@ from fastapi.responses import PlainTextResponse
 
 from opq_plugins.host.plugins import Plugins
 from opq_rules.api.bodies import ConnectionProps, Free, NewConnection, NewSchema, Schema
-from opq_rules.api.exchange import put_properties
 from opq_rules.api.uploads import of_form
 from opq_rules.batch import JsonObject
 from opq_rules.engine.connections import CONNECTIONS
@@ -35,7 +34,10 @@ def router(engine: Engine, plugins: Plugins) -> APIRouter:
 
     @routes.put("/metadata/{kinds}/{type_name}/confKeys/{name}")
     def put(kinds: Kinds, type_name: str, name: str, body: Free) -> PlainTextResponse:
-        put_properties(engine, kinds, type_name, name, body)
+        if kinds == CONNECTIONS:
+            engine.connections.put(type_name, name, body)
+        else:
+            engine.configurations.put(kinds, type_name, name, body)
         return PlainTextResponse("ok")
 
     @routes.delete("/metadata/{kinds}/{type_name}/confKeys/{name}")

@@ -1,11 +1,8 @@
-"""A whole set of streams, tables, rules and properties as text, written and read with all problems.
-
-JSON, or YAML without Python's tags, deep nesting or aliases (a few lines of these can stand for a lot).
+"""A whole set of streams, tables, rules and properties as JSON, written and read with all problems.
 
 Source: docs/reference/rules.md, A.5.
 """
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,27 +10,22 @@ import msgspec
 
 from opq_plugins.host.plugins import Plugins
 from opq_rules.batch import JsonObject
-from opq_rules.engine.connections import CONNECTIONS, SINKS, SOURCES
+from opq_rules.engine.connections import SINKS, SOURCES
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.schemas import content_of
 from opq_rules.errors import CONFIGURATION, ENCODING, RuleError
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 
-SECTIONS = (
-    "streams", "tables", "rules",
-    "Schema", "connectionConfig", "sourceConfig", "sinkConfig", "portablePlugins",
-)  # fmt: skip
-CONFIGURED = {
-    "connectionConfig": (CONNECTIONS, "connection"),
-    "sourceConfig": (SOURCES, "source"),
-    "sinkConfig": (SINKS, "sink"),
-}
-"""In this order, because the later ones refer to the first."""
-
 DEFINED = ("streams", "tables", "rules")
-JSON_TEXTS = frozenset({*CONFIGURED, "Schema"})
+CONFIGURED = {"sourceConfig": (SOURCES, "source"), "sinkConfig": (SINKS, "sink")}
+SECTIONS = (*DEFINED, *CONFIGURED)
+REMOVED = {
+    "Schema": "name a built-in message in SCHEMAID, or send JSON",
+    "connectionConfig": "give its properties in sourceConfig and sinkConfig",
+    "portablePlugins": "install the plug-ins with opq-tools plugin push, and leave this section out",
+}
+"""Sections of an earlier version -> what to do instead."""
 
 Sections = dict[str, JsonObject]
 MAX_YAML = 8 << 20
@@ -47,13 +39,11 @@ def rule_set(engine: Engine) -> Sections:
 
 
 def everything(engine: Engine, plugins: Plugins) -> Sections:
-    """The rule set, the configurations by type, and the versions of the plug-ins that they need."""
+    """The rule set, and the named properties of sources and sinks by type."""
     found: Sections = rule_set(engine)
     for section, (kind, of) in CONFIGURED.items():
         read = {name: engine.configurations.all(kind, name, secrets=True) for name in plugins.types(of)}
         found[section] = {name: each for name, each in read.items() if each}
-    found["Schema"] = dict(engine.schemas.exported())
-    found["portablePlugins"] = {each["name"]: each["version"] for each in plugins.list("portable")}
     return found
 
 
@@ -66,7 +56,9 @@ def read(text: str | bytes) -> Sections:
     if not isinstance(document, dict):
         raise RuleError("content: want an object", CONFIGURATION)
     problems = [
-        f"{name[:80]}: unknown; want {', '.join(SECTIONS)}"
+        f"{name[:80]}: was removed; {REMOVED[name]}"
+        if name in REMOVED
+        else f"{name[:80]}: unknown; want {', '.join(SECTIONS)}"
         for name, each in document.items()
         if name not in SECTIONS and each
     ]
@@ -75,7 +67,7 @@ def read(text: str | bytes) -> Sections:
         given = document.get(name) or {}
         if isinstance(given, dict):
             sections[name] = (
-                {key: _decoded(each) for key, each in given.items()} if name in JSON_TEXTS else given
+                {key: _decoded(each) for key, each in given.items()} if name in CONFIGURED else given
             )
         else:
             problems.append(f"{name}: want an object")
@@ -94,14 +86,6 @@ def body(rule_id: str, text: Any) -> JsonObject:
     """The body of a rule, which is given as JSON text, as in eKuiper's files, or as an object."""
     read = msgspec.json.decode(text) if isinstance(text, str) else text
     return {**read, "id": rule_id}
-
-
-def _schema(name: str, value: Any) -> str:
-    try:
-        content_of(value)
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def _statement(name: str, value: Any) -> str:
@@ -139,36 +123,6 @@ _CHECKS: dict[str, Callable[[str, Any], str]] = {
     "streams": _statement,
     "tables": _statement,
     "rules": _rule,
-    "Schema": _schema,
-    "connectionConfig": _properties,
     "sourceConfig": _properties,
     "sinkConfig": _properties,
 }
-
-
-def json_of_yaml(text: str) -> bytes:
-    """Raises RuleError: no YAML, or one of the forms above that are not allowed."""
-    if len(text) > MAX_YAML:
-        raise RuleError(f"content is longer than {MAX_YAML} characters", ENCODING)
-    yaml = importlib.import_module("yaml")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        depth = 0
-        for event in yaml.parse(text, Loader=loader):
-            if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
-                raise RuleError(f"content: line {line}: *{event.anchor} stands for something else", ENCODING)
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise RuleError(f"content: more than {DEEPEST} nested objects", ENCODING)
-        return msgspec.json.encode(yaml.load(text, Loader=loader))
-    except (yaml.YAMLError, OverflowError, RecursionError, TypeError, ValueError) as error:
-        raise RuleError(f"content is no YAML: {' '.join(str(error).split())[:300]}", ENCODING) from None
-
-
-def yaml_of(document: Any) -> str:
-    """`document`: decoded JSON."""
-    yaml = importlib.import_module("yaml")
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text: str = yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True)
-    return text

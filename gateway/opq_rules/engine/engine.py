@@ -111,10 +111,8 @@ class Engine:
         totals = self.views.totals()
         return not totals["records_waiting"] and not totals["emissions_waiting"]
 
-    def rehearsal(self, alone: bool = False) -> Rehearsal:
-        """Makes a Rehearsal; `alone`: without the existing streams and tables."""
-        streams = {} if alone else self.catalogue.definitions
-        return Rehearsal(self._types, self._store, streams, self._functions)
+    def rehearsal(self) -> Rehearsal:
+        return Rehearsal(self._types, self._store, self.catalogue.definitions, self._functions)
 
     def _load(self) -> None:
         stored = self._store.stored_rules()
@@ -149,10 +147,13 @@ class Engine:
         with self._store.changing():
             return self.catalogue.execute(sql, what, self._drop_stream)
 
-    def replace_stream(self, name: str, sql: str, what: str = "stream") -> str:
-        """Replaces the definition; rules that use the stream continue with the new one."""
+    def replace_stream(self, name: str, sql: str, what: str = "stream", back: bool = False) -> str:
+        """Replaces the definition; rules that use the stream continue with the new one.
+
+        `back`: puts an earlier definition back, whatever its version.
+        """
         with self._store.changing():
-            answer = self.catalogue.replace(name, sql, what)
+            answer = self.catalogue.replace(name, sql, what, back)
             self._planner.changed()
             self._tables.close_table(name)
             for rule in self._rules_of(self._usage.of_stream(name)):

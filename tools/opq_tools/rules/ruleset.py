@@ -6,15 +6,19 @@ from pathlib import Path
 
 import click
 
+from opq_proto.command_line import CommandGroup
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 
 _MAX_IN_BODY = 1 << 20
 """Characters; longer rule sets are uploaded, because a request's body has at most 4 MiB."""
 
 
-@click.group("ruleset")
+_REMOVED = {"status": "read what opq-tools ruleset import printed"}
+
+
+@click.group("ruleset", cls=CommandGroup, removed=_REMOVED)
 def command() -> None:
-    """Export and import all streams, tables and rules.
+    """Export and import all streams, tables, rules and named properties.
 
     \b
     Example:
@@ -25,25 +29,15 @@ def command() -> None:
 
 @command.command("export")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option("--data", is_flag=True, help="Also export named configurations, and which plug-ins are needed.")
-@click.option(
-    "--rule", "rules", multiple=True, help="With --data: only this rule and what it needs; repeatable."
-)
 @server_command
-def export(server: RuleServer, file: Path, data: bool, rules: tuple[str, ...]) -> None:
+def export(server: RuleServer, file: Path) -> None:
     """Export into FILE (- for stdout). It contains the passwords of rules: protect it as you protect them.
 
     \b
     Example:
       opq-tools ruleset export rules.json
-      opq-tools ruleset export deep.json --data --rule deep
     """
-    if rules and not data:
-        raise click.UsageError("--rule goes with --data")
-    if rules:
-        found = server.request("POST", "/data/export", list(rules))
-    else:
-        found = server.request("GET", "/data/export") if data else server.request("POST", "/ruleset/export")
+    found = server.request("POST", "/ruleset/export")
     text = json.dumps(found, indent=2) + "\n"
     if str(file) == "-":
         click.echo(text, nl=False)
@@ -60,25 +54,21 @@ def export(server: RuleServer, file: Path, data: bool, rules: tuple[str, ...]) -
 
 @command.command("import")
 @click.option("-f", "--file", required=True, help="File that `export` wrote; - for stdin.")
-@click.option(
-    "--data", is_flag=True, help="Replace everything that exists by the file's contents, all or nothing."
-)
-@click.option("--partial", is_flag=True, help="With --data: add to what exists instead of replacing it.")
-@click.option("--dry", is_flag=True, help="With --data: only check whether the file can be read.")
+@click.option("--dry", is_flag=True, help="Only check whether everything would be accepted.")
 @server_command
-def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) -> None:
-    """Import from a file; existing definitions stay.
+def take(server: RuleServer, file: str, dry: bool) -> None:
+    """Import from a file, all or nothing.
+
+    A definition that exists is replaced where its version in the file is higher, and stays otherwise.
 
     Example: opq-tools ruleset import -f rules.json
     """
-    if (partial or dry) and not data:
-        raise click.UsageError("--partial and --dry go with --data")
     text = text_of(None, file, "the rule set")
     try:
         json.loads(text)
     except ValueError as error:
         raise ServerRefusedError(f"{file} is no JSON: {error}") from error
-    path = f"/data/import?partial={partial}&dry={dry}" if data else "/ruleset/import"
+    path = f"/ruleset/import?dry={dry}"
     if len(text) <= _MAX_IN_BODY:
         counts = server.request("POST", path, {"content": text})
     else:
@@ -89,13 +79,3 @@ def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) ->
         finally:
             server.request("DELETE", f"/config/uploads/{name}")
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
-
-
-@command.command("status")
-@server_command
-def import_status(server: RuleServer) -> None:
-    """Show why the last import was refused, or {} (JSON).
-
-    Example: opq-tools ruleset status
-    """
-    click.echo(json.dumps(server.request("GET", "/data/import/status")))

@@ -12,7 +12,7 @@ from opq_plugins.host.plugins import Plugins
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 from opq_rules.access import NOTHING, Access, Guarded
-from opq_rules.built_in import CLASSES, KINDS, module_of, types_of
+from opq_rules.built_in import CLASSES, PACKAGES, module_of, types_of
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, UNDEFINED, RuleError
 
 CODES = {"sink": RULE, "source": STREAM}
@@ -36,7 +36,7 @@ class RulePlugins(Plugins):
         super().__init__(data_dir, policy)
         self.access = access
         self._own = own or {}
-        self.reserved = frozenset((kind, name) for kind in KINDS for name in types_of(kind))
+        self.reserved = frozenset((kind, name) for kind in PACKAGES for name in types_of(kind))
 
     def source(self, type_name: str) -> Callable[[], sdk.Source]:
         return self._built_in("source", type_name) or super().source(type_name)

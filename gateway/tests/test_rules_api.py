@@ -112,6 +112,8 @@ def test_a_path_that_was_removed_says_what_to_do_instead(house: House) -> None:
     for method, path, instead in (
         ("POST", "/rules/r1/trace/start", "give a record and the rule"),
         ("GET", "/trace/r1-1", "give a record and the rule"),
+        ("GET", "/connections", "give the properties to /metadata"),
+        ("POST", "/metadata/sinks/connection/rest", "give the properties to /metadata"),
         ("GET", "/v2/data/export", "use /ruleset/export"),
         ("POST", "/async/data/import", "use /ruleset/export"),
     ):
@@ -452,9 +454,6 @@ WRITES = [
     ("POST", "/batch/req"),
     ("PUT", "/metadata/sinks/log/confKeys/x"),
     ("PATCH", "/configs"),
-    ("POST", "/connections"),
-    ("PUT", "/metadata/connections/rest/confKeys/x"),
-    ("POST", "/metadata/sinks/connection/log"),
 ]
 KEYED = st.fixed_dictionaries(
     {},
@@ -476,7 +475,7 @@ def test_whatever_a_body_holds_it_is_no_fault_of_ours(
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.text(min_size=1, max_size=20),
-    kind=st.sampled_from(["rules", "streams", "plugins/sinks", "test", "connections"]),
+    kind=st.sampled_from(["rules", "streams", "plugins/sinks", "test"]),
 )
 def test_whatever_a_name_holds_it_is_refused_or_not_found(house: House, name: str, kind: str) -> None:
     from urllib.parse import quote

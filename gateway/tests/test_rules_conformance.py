@@ -25,6 +25,7 @@ from opq_rules.api.service import RulesService
 from opq_rules.delivery.transform import SinkProperties
 from opq_rules.engine import taps
 from opq_rules.engine.trying import try_case
+from opq_rules.secrets import with_secrets, without_secrets
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
 RULE = {"id": "r1", "sql": "SELECT v FROM demo WHERE v > 126", "actions": [{"memory": {"topic": "out"}}]}
@@ -118,6 +119,34 @@ def test_a_rule_that_was_shown_can_be_sent_back_with_its_secrets(house: House) -
     house.ask("PUT", "/metadata/sinks/mqtt/confKeys/k", sink)
     house.ask("PUT", "/metadata/sinks/mqtt/confKeys/k", {**sink, "password": "******", "topic": "c"})
     assert house.ask("POST", "/ruleset/export")["sinkConfig"]["mqtt"]["k"] == {**sink, "topic": "c"}
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("mysql+pymysql://me:deep@host/base", "mysql+pymysql://me:******@host/base"),
+        ("me:deep@tcp(localhost:3307)/base", "me:******@tcp(localhost:3307)/base"),
+        ("tcp://host:1883", "tcp://host:1883"),
+        ("http://host:80/a?b=c:d@e", "http://host:80/a?b=c:d@e"),
+        ("sqlite:///a.db", "sqlite:///a.db"),
+    ],
+)
+def test_a_password_in_an_address_is_not_shown_and_comes_back(address: str, shown: str) -> None:
+    assert without_secrets({"url": address}) == {"url": shown}
+    assert with_secrets({"url": shown}, {"url": address}) == {"url": address}
+    assert with_secrets({"url": "x:******@y"}, {"url": address}) == {"url": "x:******@y"}
+
+
+def test_what_names_a_connection_says_what_to_do_instead(house: House) -> None:
+    action = {"rest": {"url": "http://127.0.0.1:1", "connectionSelector": "there"}}
+    told = house.ask("POST", "/rules", {**RULE, "actions": [action]}, 400)["message"]
+    assert (
+        "connectionSelector was removed; give the connection's properties in the set that res" in told
+    )
+    extra = '"{\\"connectionSelector\\": \\"there\\"}"'
+    sql = f'CREATE STREAM far () WITH (TYPE="mqtt", DATASOURCE="a", EXTRA={extra})'
+    told = house.ask("POST", "/streams", {"sql": sql}, 400)["message"]
+    assert "connectionSelector was removed; give the connection's properties in the set that CONF_KEY" in told
 
 
 def test_a_zip_is_uploaded_by_a_form_byte_for_byte(house: House) -> None:

@@ -279,7 +279,6 @@ RULES_REQUESTS: tuple[tuple[str, str, Any], ...] = (
     ("PUT", "/rules/r1/tags", {"tags": ["b"]}),
     ("POST", "/rules", {"id": "r2", "sql": "SELEC", "actions": []}),
     ("POST", "/batch/req", [{"method": "GET", "path": "/ping"}]),
-    ("GET", "/connections", None),
     ("GET", "/plugins/udfs", None),
     ("GET", "/plugins/sources", None),
     ("GET", "/plugins/sinks", None),

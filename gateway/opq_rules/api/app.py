@@ -23,6 +23,9 @@ from opq_rules.errors import CONFIGURATION, ENCODING, NOT_FOUND, UNDEFINED, Rule
 
 REMOVED = {
     r"(/v2|/async)?/data/.*|/async/.*": "use /ruleset/export and /ruleset/import (opq-tools ruleset)",
+    r"/connections.*|/metadata/(connections|.*/connection)/.*": (
+        "give the properties to /metadata/{sources,sinks}/{type}/confKeys, and name the key"
+    ),
     r"/rules/[^/]+/trace/.*|/trace/.*": "give a record and the rule to opq-tools rule try",
 }
 """Paths of an earlier version, as a regular expression -> what to do instead."""
@@ -47,7 +50,6 @@ def create_app(
     app.include_router(streams.router(engine))
     app.include_router(rules.router(engine))
     app.include_router(queries.router(engine))
-    app.include_router(configurations.connection_routes(engine))
     app.include_router(configurations.schema_routes(engine, plugins))
     app.include_router(plugin_routes.router(plugins))
     app.include_router(sets.router(engine, plugins))

@@ -71,20 +71,6 @@ class UploadText(_Body):
     file: str | None = None
 
 
-class ConnectionProps(_Body):
-    """The body of PUT: the path has the id, and the type does not change."""
-
-    id: str | None = None
-    typ: str | None = None
-    props: Free = {}
-
-
-class NewConnection(_Body):
-    id: str
-    typ: str
-    props: Free = {}
-
-
 class Schema(_Body):
     """The body of PUT: `content` is .proto text or a descriptor set in base64, `file` as in PackagePlace."""
 

@@ -1,23 +1,22 @@
-"""/metadata, /connections and /schemas. Source: docs/reference/rules.md, A.5."""
+"""/metadata and /schemas. Source: docs/reference/rules.md, A.5."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Depends, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse
 
 from opq_plugins.host.plugins import Plugins
-from opq_rules.api.bodies import ConnectionProps, Free, NewConnection, NewSchema, Schema
+from opq_rules.api.bodies import Free, NewSchema, Schema
 from opq_rules.api.uploads import of_form
 from opq_rules.batch import JsonObject
-from opq_rules.engine.connections import CONNECTIONS
 from opq_rules.engine.definition import checked_id
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 from opq_rules.streams import schemas
 from opq_rules.streams.schemas import MAX_BYTES, SchemaContent
 
-Kinds = Literal["sources", "sinks", "connections"]
+Kinds = Literal["sources", "sinks"]
 
 
 def router(engine: Engine, plugins: Plugins) -> APIRouter:
@@ -34,55 +33,13 @@ def router(engine: Engine, plugins: Plugins) -> APIRouter:
 
     @routes.put("/metadata/{kinds}/{type_name}/confKeys/{name}")
     def put(kinds: Kinds, type_name: str, name: str, body: Free) -> PlainTextResponse:
-        if kinds == CONNECTIONS:
-            engine.connections.put(type_name, name, body)
-        else:
-            engine.configurations.put(kinds, type_name, name, body)
+        engine.configurations.put(kinds, type_name, name, body)
         return PlainTextResponse("ok")
 
     @routes.delete("/metadata/{kinds}/{type_name}/confKeys/{name}")
     def delete(kinds: Kinds, type_name: str, name: str) -> PlainTextResponse:
-        if kinds == CONNECTIONS:
-            engine.connections.delete(name, type_name)
-        else:
-            engine.configurations.delete(kinds, type_name, name)
+        engine.configurations.delete(kinds, type_name, name)
         return PlainTextResponse("ok")
-
-    return routes
-
-
-def connection_routes(engine: Engine) -> APIRouter:
-    routes = APIRouter(tags=["connections"])
-    connections = engine.connections
-
-    @routes.post("/connections")
-    def create(body: NewConnection) -> PlainTextResponse:
-        connections.create(body.typ, body.id, body.props)
-        return PlainTextResponse(f"Connection {body.id} is created.", 201)
-
-    routes.get("/connections")(connections.all)
-
-    @routes.get("/connections/{name}")
-    def one(name: str) -> JsonObject:
-        return connections.get(checked_id("connection", name, CONFIGURATION))
-
-    @routes.put("/connections/{name}")
-    def replace(name: str, body: ConnectionProps) -> PlainTextResponse:
-        checked_id("connection", name, CONFIGURATION)
-        if body.id not in (None, name):
-            raise RuleError(f"the path says connection {name!r}, the body {body.id!r}", CONFIGURATION)
-        connections.replace(name, body.props, body.typ)
-        return PlainTextResponse(f"Connection {name} is replaced.")
-
-    @routes.delete("/connections/{name}")
-    def delete(name: str) -> PlainTextResponse:
-        connections.delete(checked_id("connection", name, CONFIGURATION))
-        return PlainTextResponse(f"Connection {name} is deleted.")
-
-    @routes.post("/metadata/{kinds}/connection/{type_name}")
-    def reach(kinds: Kinds, type_name: str, body: Annotated[Free, Body()]) -> PlainTextResponse:
-        connections.try_out(kinds, checked_id("type", type_name, CONFIGURATION), body)
-        return PlainTextResponse("success")
 
     return routes
 

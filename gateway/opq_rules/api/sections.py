@@ -10,7 +10,7 @@ import msgspec
 
 from opq_plugins.host.plugins import Plugins
 from opq_rules.batch import JsonObject
-from opq_rules.engine.connections import SINKS, SOURCES
+from opq_rules.engine.configurations import SINKS, SOURCES
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, ENCODING, RuleError

@@ -234,22 +234,6 @@ class Pipeline:
         if self._again_at_s is not None and now_s >= self._again_at_s:
             self._send_refused()
 
-    def exchange(self, make: Callable[[], Sink]) -> None:
-        """Replaces the sink by one that `make` makes; what was refused is then tried at once."""
-        try:
-            sink = make()
-        except Exception as error:  # code of a plug-in; the old sink stays
-            self._failed(error)
-            return
-        try:
-            self._end_sink()
-        except Exception as error:  # code of a plug-in; the old sink is abandoned
-            self._failed(error)
-        self._sink = sink
-        self._failed_in_row = 0
-        if self._again_at_s is not None:
-            self._again_at_s = self._now_s()
-
     def close(self) -> None:
         """Tries the last batch once; what the sink refuses goes to disk where there is a cache."""
         self._flush()

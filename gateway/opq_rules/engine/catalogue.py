@@ -1,14 +1,12 @@
 """StreamCatalogue: the defined streams and tables. UsageGraph: who uses what of a definition."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import msgspec
 
 from opq_proto import log
 from opq_rules.batch import JsonObject, JsonValue
-from opq_rules.engine.connections import SELECTOR, SINKS, SOURCES, Connections
 from opq_rules.engine.definition import Action, definition
 from opq_rules.engine.endpoints import EndpointFactory
 from opq_rules.engine.planner import Planner
@@ -117,19 +115,6 @@ class StreamCatalogue:
 SHOWN = 5
 
 
-@dataclass(slots=True)
-class ConnectionUsers:
-    """The users of one connection: streams and tables, and actions with the ids of their rules."""
-
-    streams: list[StreamDefinition] = field(default_factory=list)
-    actions: dict[Action, list[str]] = field(default_factory=dict)
-
-    @property
-    def names(self) -> list[str]:
-        rules = dict.fromkeys(rule_id for each in self.actions.values() for rule_id in each)
-        return [f"{each.what} {each.name}" for each in self.streams] + [f"rule {each}" for each in rules]
-
-
 class UsageGraph:
     """Finds users. Callable from any thread; hold the engine's lock for a consistent answer."""
 
@@ -138,11 +123,10 @@ class UsageGraph:
         store: RuleStore,
         catalogue: StreamCatalogue,
         planner: Planner,
-        connections: Connections,
         factory: EndpointFactory,
     ) -> None:
         self._store, self._catalogue, self._planner = store, catalogue, planner
-        self._connections, self._factory = connections, factory
+        self._factory = factory
 
     def of_stream(self, name: str) -> list[str]:
         """Ids of the rules whose statement reads the stream."""
@@ -180,19 +164,6 @@ class UsageGraph:
             return users
         return list(dict.fromkeys(rule_id for name in users for rule_id in self.of_stream(name)))
 
-    def of_connections(self) -> dict[str, ConnectionUsers]:
-        """Users by id of the connection, found in one pass over all definitions."""
-        found: dict[str, ConnectionUsers] = {}
-        for each in self._catalogue.definitions.values():
-            selected = self._selected(SOURCES, each.type, each.conf_key, each.extra)
-            if selected is not None:
-                found.setdefault(selected, ConnectionUsers()).streams.append(each)
-        for rule_id, action in self._actions(SELECTOR):
-            selected = self._selected(SINKS, action.type, action.resource, action.properties)
-            if selected is not None:
-                found.setdefault(selected, ConnectionUsers()).actions.setdefault(action, []).append(rule_id)
-        return found
-
     def of_schema(self, name: str) -> Iterator[tuple[str, str]]:
         """Yields each user of the schema with the message that it uses."""
         for each in self._catalogue.definitions.values():
@@ -212,12 +183,6 @@ class UsageGraph:
             if key in text or "resourceId" in text:
                 for action in definition(msgspec.json.decode(text)).actions:
                     yield rule_id, action
-
-    def _selected(self, kind: str, type_name: str, named: str, own: Mapping[str, object]) -> str | None:
-        try:
-            return self._connections.selected(kind, type_name, named, own)
-        except RuleError:  # a set of properties that was removed since
-            return None
 
 
 def first_users(users: list[str]) -> str:

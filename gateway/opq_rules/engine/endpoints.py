@@ -2,12 +2,12 @@
 
 TypeRegistry provides their types, PluginFunctions the functions of SQL and of plug-ins.
 
-A type's properties come from its connection, its named set and its own; properties that all types have
+A type's properties come from its named set and its own; properties that all types have
 (payloads, down-sampling, templates, batches) are handled here.
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,9 +16,10 @@ import msgspec
 from opq_plugins.sdk import Function, LookupSource, Sink, Source
 from opq_rules.access import Access
 from opq_rules.batch import JsonObject
+from opq_rules.built_in import types_of
 from opq_rules.delivery.pipeline import discard
 from opq_rules.delivery.transform import SinkProperties, divided, transformer
-from opq_rules.engine.connections import SINKS, SOURCES, Connections
+from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
 from opq_rules.engine.context import OperatorContext
 from opq_rules.engine.definition import Action
 from opq_rules.errors import CONFIGURATION, STREAM, RowError, RuleError
@@ -133,6 +134,8 @@ def _called(function: Function, arguments: Sequence[object], context: OperatorCo
         raise RowError(f"{context.op_id}: {type(error).__name__}: {error}"[:500]) from error
 
 
+SELECTOR = "connectionSelector"
+"""Named a connection object in an earlier version. A plug-in's type may have a property of that name."""
 MEMORY = "memory"
 """The type of sources, tables and sinks that get the engine's topics."""
 MAX_CHECKED = 10_000
@@ -142,10 +145,10 @@ class EndpointFactory:
     """Raises RuleError 400 where a type is unknown, or refuses its properties."""
 
     def __init__(
-        self, types: TypeRegistry, connections: Connections, topics: Topics, schemas: Schemas
+        self, types: TypeRegistry, configurations: Configurations, topics: Topics, schemas: Schemas
     ) -> None:
         self.schemas = schemas
-        self._types, self._connections, self._topics = types, connections, topics
+        self._types, self._configurations, self._topics = types, configurations, topics
         self._checked: dict[Action, SinkProperties] = {}
 
     def changed(self) -> None:
@@ -222,7 +225,7 @@ class EndpointFactory:
         return StreamDecoder(definition, schemas=self.schemas, unpack=unpack)
 
     def _properties(self, definition: StreamDefinition) -> JsonObject:
-        return self._connections.resolved(SOURCES, definition.type, definition.conf_key, definition.extra)
+        return self._resolved(SOURCES, definition.type, definition.conf_key, definition.extra)
 
     def _configure(self, source: Source | LookupSource, definition: StreamDefinition) -> Sampling | None:
         properties = self._properties(definition)
@@ -244,6 +247,14 @@ class EndpointFactory:
             where = f"{definition.kind} {definition.name!r}, source {definition.type!r}"
             raise RuleError(f"{where}: {error}", CONFIGURATION) from error
 
+    def _resolved(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
+        found = self._configurations.resolved(kind, type_name, name, own)
+        if type_name in types_of(kind.removesuffix("s")) and found.pop(SELECTOR, None):
+            named = "CONF_KEY" if kind == SOURCES else "resourceId"
+            instead = f"give the connection's properties in the set that {named} names"
+            raise RuleError(f"{kind} {type_name}: {SELECTOR} was removed; {instead}", CONFIGURATION)
+        return found
+
     # -- sinks
 
     def check_sink(self, action: Action) -> SinkProperties:
@@ -256,7 +267,7 @@ class EndpointFactory:
         return found
 
     def sink(self, action: Action) -> tuple[SinkProperties, Sink]:
-        given = self._connections.resolved(SINKS, action.type, action.resource, action.properties)
+        given = self._resolved(SINKS, action.type, action.resource, action.properties)
         make: Callable[..., Sink] = self._types.sink(action.type)
         sink = make(self._topics) if action.type == MEMORY else make()
         try:

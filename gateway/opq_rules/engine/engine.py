@@ -13,14 +13,14 @@ from opq_rules.batch import JsonObject, JsonValue
 from opq_rules.engine.catalogue import StreamCatalogue, UsageGraph, first_users
 from opq_rules.engine.checkpoint import Checkpoint, Outbox
 from opq_rules.engine.clock import DelayedCalls, RuleClock, SystemClock
-from opq_rules.engine.connection_admin import ConnectionAdmin, Rehearsal
-from opq_rules.engine.connections import Configurations, Connections
+from opq_rules.engine.configurations import Configurations
 from opq_rules.engine.definition import RuleDefinition, definition
 from opq_rules.engine.endpoints import EndpointFactory, PluginFunctions, TypeRegistry, has_type
 from opq_rules.engine.keyed_values import KeyedValues
 from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.loop import EngineLoop
 from opq_rules.engine.planner import Planner
+from opq_rules.engine.rehearsal import Rehearsal
 from opq_rules.engine.rule import FAILED, Rule
 from opq_rules.engine.rule_store import RuleStore, lock_folder
 from opq_rules.engine.schemas import SchemaAdmin, schemas_in
@@ -41,7 +41,7 @@ class Engine:
         configurations: named sets of properties.
         keyed_values: what `get_keyed_state` reads.
         catalogue: streams and tables, for reading.
-        connections, schemas: with their users.
+        schemas: with their users.
         views: read-only answers about rules.
         ready: set when all rules are loaded.
 
@@ -60,21 +60,20 @@ class Engine:
         self._functions = PluginFunctions(types)
         self.configurations = Configurations(store, self._settings_changed)
         self.keyed_values = KeyedValues(store)
-        connections, schemas = Connections(self.configurations), schemas_in(store)
-        self._factory = factory = EndpointFactory(types, connections, self.topics, schemas)
+        schemas = schemas_in(store)
+        self._factory = factory = EndpointFactory(types, self.configurations, self.topics, schemas)
         self.catalogue = catalogue = StreamCatalogue(store, factory)
         self._tables = LookupTables(catalogue.definitions, factory)
         self._planner = planner = Planner(
             catalogue.definitions, self._functions, self._tables.lookup, self.keyed_values.values
         )
-        self._usage = usage = UsageGraph(store, catalogue, planner, connections, factory)
+        self._usage = usage = UsageGraph(store, catalogue, planner, factory)
         self._checkpoint = Checkpoint(Outbox(data_dir / "delivery.sqlite3"), self.clock)
         self._loop = loop = EngineLoop(self.clock, self._checkpoint)
         self._delayed = DelayedCalls(self.clock)
         streams, sinks = StreamInputs(factory, loop), SinkPool(factory, loop, data_dir / "sink-cache")
         self._lifecycle = RuleLifecycle(store, planner, streams, sinks, loop, self._delayed)
         self.schemas = SchemaAdmin(store, schemas, usage, factory)
-        self.connections = ConnectionAdmin(store, connections, usage, streams, sinks, self.rehearsal)
         self.views = RuleViews(store, catalogue, planner, self._tables, self._lifecycle)
         self._log = log.get(service="rules")
 

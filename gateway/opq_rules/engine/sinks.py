@@ -71,7 +71,7 @@ class SinkRunner(OperatorContext):
         self, key: str, action: Action, make: MakePipeline, limit: int, giver: EmissionGiver, durable: bool
     ) -> None:
         super().__init__("", f"sink_{action.type}", {"sink": action.type})
-        self.key, self.action, self.kind, self.limit = key, action, action.type, max(1, limit)
+        self.key, self.kind, self.limit = key, action.type, max(1, limit)
         self.users = 0
         """Running rules that use it, counted by the engine."""
         self.dropped = 0
@@ -82,7 +82,6 @@ class SinkRunner(OperatorContext):
         """The last row of the outbox that was read into the queue."""
         self.pipeline: Pipeline | None = None
         self._holds_at = MAX_DURABLE_REFUSED if durable else FOREVER
-        self._remake: Callable[[], Sink] | None = None
         self._make, self._giver = make, giver
         self._queue: deque[_Chunk] = deque()
         self.waiting = 0
@@ -115,13 +114,6 @@ class SinkRunner(OperatorContext):
     def join(self, wait_s: float) -> bool:
         """False: the sink does not end within `wait_s`, and is abandoned."""
         return ended(self._thread, wait_s)
-
-    def reopen(self, make: Callable[[], Sink]) -> None:
-        """Replaces the open sink by a new one; queued emissions wait for it."""
-        with self._change:
-            if self._thread is not None:
-                self._remake = make
-                self._change.notify()
 
     @property
     def full(self) -> bool:
@@ -174,16 +166,13 @@ class SinkRunner(OperatorContext):
             while True:
                 with self._change:
                     holds = pipeline.waiting >= self._holds_at
-                    if (holds or not self._queue) and not self._stopping and self._remake is None:
+                    if (holds or not self._queue) and not self._stopping:
                         due_s = pipeline.due_s
                         self._change.wait(None if due_s is None else max(0.0, due_s - clock.monotonic_s()))
                     stopping = self._stopping
-                    remake, self._remake = self._remake, None
                     chunks: deque[_Chunk] = deque()
                     if pipeline.waiting < self._holds_at:
                         chunks, self._queue = self._queue, chunks
-                if remake is not None:
-                    pipeline.exchange(remake)
                 while chunks:
                     self._send(pipeline, chunks.popleft())
                     if pipeline.waiting >= self._holds_at:
@@ -295,12 +284,6 @@ class SinkPool:
             self.by_key.pop(runner.key, None)
             runner.stop()
         self._join(ending)
-
-    def reopen(self, action: Action) -> None:
-        """Lets the sinks of this action close, and continue with newly configured ones."""
-        for runner in list(self.by_key.values()):
-            if runner.action == action:
-                runner.reopen(lambda: self._factory.sink(action)[1])
 
     def stop(self) -> list[str]:
         """Stops all sinks; returns names of those that do not end in time."""

@@ -113,11 +113,6 @@ class SourceRunner(OperatorContext):
         with self._room:
             self._room.notify_all()
 
-    def reopen(self) -> None:
-        """Ends the source and opens it again with its present configuration. Queued records stay."""
-        if self._thread is not None:
-            self._stop.set()
-
     def join(self) -> bool:
         """False: the source does not end within two seconds, and is abandoned."""
         return ended(self._thread)
@@ -240,12 +235,10 @@ class SourceRunner(OperatorContext):
 
     def _run(self) -> None:
         clock, backoff = self._taker.clock, Backoff(WAITS_S, steady_s=STEADY_S, jitter=0.2)
-        while self._goes_on():
+        while not self._ending:
             began_s = clock.monotonic_s()
             try:
                 self._run_once()
-                if self.stopped:
-                    continue
                 return
             except Exception as error:  # a plug-in's source: foreign code, it may raise anything
                 self.connection = -1
@@ -255,13 +248,6 @@ class SourceRunner(OperatorContext):
                     "source.failed", error=str(error), again_s=round(wait_s, 3), failed=backoff.failures
                 )
             self._stop.wait(wait_s)
-
-    def _goes_on(self) -> bool:
-        """Whether to open the source (again); resets the request to reopen it."""
-        self._stop.clear()
-        if self._ending:
-            self._stop.set()
-        return not self._ending
 
     def _run_once(self) -> None:
         source = self._make()

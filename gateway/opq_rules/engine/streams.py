@@ -58,10 +58,6 @@ class StreamInputs:
     def running(self, keys: Sequence[str]) -> list[StreamInput]:
         return [found for key in keys if (found := self.by_key.get(key)) is not None]
 
-    def runners_of(self, streams: set[str]) -> list[SourceRunner]:
-        """The running sources of these streams."""
-        return [each.runner for each in list(self.by_key.values()) if each.stream in streams]
-
     def open(self, inputs: Sequence[StreamInput]) -> None:
         """Called when a rule reads from these inputs: starts the new ones."""
         new = [each for each in inputs if each.key not in self.by_key]

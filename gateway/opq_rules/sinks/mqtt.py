@@ -1,30 +1,15 @@
 """mqtt: a message per emission to a broker; with qos 1 or 2 it counts as sent when the broker confirms it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
-from opq_rules.access import Access
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
 from opq_rules.mqtt_client import Client, Login
-
-
-@dataclass(frozen=True, slots=True)
-class Connection(Login):
-    """The address of a broker, and our credentials there."""
-
-    def check(self, wait_s: float, access: Access) -> None:
-        """Connects under another client id: a broker disconnects the older of two clients of one id."""
-        try:
-            client = Client(replace(self, clientid=""))
-        except OSError as error:  # wrong TLS files
-            raise ConnectionError(f"{self.server}: {error.strerror or error}") from error
-        client.start(wait_s)
-        client.stop()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import httpx
-
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
-from opq_rules.access import Access, Guarded
+from opq_rules.access import Guarded
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
@@ -31,45 +29,17 @@ _TYPES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
-    """The address of an HTTP server, for this sink and the source httppull."""
-
+class Config:
     url: str = field(metadata={"help": "http(s)://..., may hold {{.column}}"})
     timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
     headers: JsonObject = field(default_factory=dict)
     insecureSkipVerify: bool = False
-
-    def __post_init__(self) -> None:
-        check_url(self.url)
-
-    def check(self, wait_s: float, access: Access) -> None:
-        """Sends HEAD, or GET where the server has no HEAD.
-
-        A later POST may create the path, so only refused access and server errors are not accepted.
-        """
-        if "{{" in self.url or "{%" in self.url:
-            raise ValueError(f"url  is {self.url!r}; a template cannot be tested without a row")
-        timeout_s = min(wait_s, self.timeout / 1000)
-        check_url(self.url, access.hosts)
-        try:
-            with http_client(timeout_s, self.headers, access.hosts, self.insecureSkipVerify) as client:
-                code = client.head(self.url).status_code
-                if code in _NO_HEAD:
-                    with client.stream("GET", self.url) as answer:
-                        code = answer.status_code
-        except httpx.InvalidURL as error:
-            raise ValueError(f"url  is {self.url!r}; {error}") from error
-        except httpx.HTTPError as error:
-            raise ConnectionError(f"{self.url}: {type(error).__name__}: {error}") from error
-        if code in _NOT_LET_IN or code >= 500:
-            raise ConnectionError(f"{self.url} answered {code}")
-
-
-@dataclass(frozen=True, slots=True)
-class Config(Connection):
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] = "POST"
     bodyType: Literal["none", "json", "text", "html", "xml", "javascript", "form"] = "json"
     debugResp: bool = False
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
 
 
 class Sink(Guarded, SinkOfSdk):

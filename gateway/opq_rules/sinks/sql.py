@@ -20,7 +20,7 @@ from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.file_roots import FileRoots
 from opq_proto.settings import configured
-from opq_rules.access import Access, Guarded
+from opq_rules.access import Guarded
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.transform import rows_of
 
@@ -47,40 +47,16 @@ _TAKEN = sqlalchemy.Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """The address of a database that SQLAlchemy supports."""
-
-    url: str = field(metadata={"help": "mysql+pymysql://user:word@host/base, sqlite:///file, or Go's form"})
-
-    def __post_init__(self) -> None:
-        address_of(self.url)
-
-    def check(self, wait_s: float, access: Access) -> None:
-        """Connects. A file of SQLite must exist, because connecting would create it."""
-        url = allowed_address(self.url, access.files)
-        file = url.database if url.get_backend_name() == "sqlite" else None
-        if file and file != MEMORY and not Path(file).is_file():
-            raise FileNotFoundError(f"{file} is not there")
-        try:
-            engine = _engine(url, access.files)
-            try:
-                with engine.connect() as connection:
-                    connection.execute(sqlalchemy.text("SELECT 1"))
-            finally:
-                engine.dispose()
-        except DBAPIError as error:
-            raise ConnectionError(f"{type(error.orig).__name__}: {error.orig}") from None
-        except (ImportError, SQLAlchemyError) as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config(Connection):
+class Config:
+    url: str = field(metadata={"help": "mysql+pymysql://user:word@host/base, sqlite:///file, or Go's form"})
     table: str
     rowkindField: str = ""  # this column says insert, update or delete
     keyField: str = ""  # column by which update and delete find their row
     exactlyOnce: bool = False
+
+    def __post_init__(self) -> None:
+        address_of(self.url)
 
 
 class Sink(Guarded, SinkOfSdk):

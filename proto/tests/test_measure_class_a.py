@@ -1,32 +1,71 @@
-"""Class A by the standard's test points and influence quantities; `pytest -s` prints the table."""
+"""Class A by the standard's test points and influence quantities; `pytest -s` prints each point.
+
+A point is within the standard's limit, and within today's figure of its quantity: BOUNDS has the worst of
+2026-11-26, rounded up. docs/measurement.md has the table.
+"""
 
 from collections.abc import Callable, Iterator
 
 import pytest
-
-from bench.class_a import figures as verdicts
-from bench.class_a.states import TestPoint
+from class_a.events import events, rapid_changes
+from class_a.states import TestPoint
+from class_a.steady import (
+    deviation,
+    flicker,
+    frequency,
+    harmonics,
+    interharmonics,
+    magnitude,
+    signalling,
+    unbalance,
+)
 
 Quantity = Callable[[], Iterator[TestPoint]]
+QUANTITIES: tuple[Quantity, ...] = (
+    frequency, magnitude, events, unbalance, harmonics, interharmonics, signalling, rapid_changes, deviation,
+)  # fmt: skip
+"""Quantities in the order of the standard's clauses."""
+BOUNDS = {
+    ("frequency, 10 s", "mHz"): 0.0005,
+    ("Urms, 10/12 cycles", "% Udin"): 0.0025,
+    ("dip, residual", "% Udin"): 0.003,
+    ("dip, duration", "cycles"): 0.035,
+    ("swell, residual", "% Udin"): 0.003,
+    ("swell, duration", "cycles"): 0.065,
+    ("interruption, duration", "cycles"): 0.005,
+    ("flicker, Pst", "% of reading"): 0.6,
+    ("unbalance u2, u0", "%"): 0.08,
+    ("harmonics 2 to 50", "% of reading"): 0.1,
+    ("harmonics 2 to 50", "% Unom"): 0.002,
+    ("interharmonics to 49", "% of reading"): 0.21,
+    ("interharmonics to 49", "% Unom"): 0.018,
+    ("signalling, four bins", "% of reading"): 4.2,
+    ("signalling, four bins", "% Udin"): 0.085,
+    ("signalling, restored", "% of reading"): 0.26,
+    ("signalling, restored", "% Udin"): 0.0055,
+    ("rapid voltage change", "% Udin"): 0.04,
+    ("under/overdeviation", "% Udin"): 0.0002,
+}
+"""(quantity, unit of the limit) -> bound."""
 
 
-def holds(quantity: Quantity) -> None:
+def assert_within(quantity: Quantity) -> None:
     points = list(quantity())
     assert points
     for point in points:
         print(point.line)
     assert [point.line for point in points if not point.met] == []
+    assert [point.line for point in points if point.error > BOUNDS[point.quantity, point.unit]] == []
 
 
-@pytest.mark.parametrize("quantity", verdicts.QUANTITIES, ids=lambda quantity: quantity.__name__)
+@pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.__name__)
 def test_every_point_of_a_quantity_is_within_its_limit(quantity: Quantity) -> None:
-    holds(quantity)
+    assert_within(quantity)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("quantity", verdicts.SLOW, ids=lambda quantity: quantity.__name__)
-def test_every_point_of_ten_minutes_is_within_its_limit(quantity: Quantity) -> None:
-    holds(quantity)
+@pytest.mark.slow
+def test_pst_of_ten_minutes_is_within_its_limit() -> None:
+    assert_within(flicker)
 
 
 def test_an_error_that_is_unknown_is_not_within_a_limit() -> None:

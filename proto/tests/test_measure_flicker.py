@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
+from flicker_tables import CHANGES, DISTORTION, PERFORMANCE, RECTANGLE, SINE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.flicker_tables import CHANGES, DISTORTION, PERFORMANCE, RECTANGLE, SINE
 from opq_measure.flicker.lamps import (
     LAMP_120V,
     LAMP_120V_50HZ,
@@ -26,7 +26,7 @@ from opq_measure.signal import SignalPiece
 
 RATE_HZ = 12_000.0
 SLOW_HZ = 3_000.0
-"""For ten minutes and more, to keep the tests short; the bench has them at 12 kS/s."""
+"""For ten minutes and more, to keep the tests short; test_measure_flicker_tables.py has them at 12 kS/s."""
 TICK_NS = 1_700_000_400_000_000_000
 """A whole number of 10 minutes since 1970, and not of two hours."""
 MINUTE_NS = 60_000_000_000

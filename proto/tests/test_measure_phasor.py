@@ -1,6 +1,7 @@
 """Synchrophasors against closed forms: C37.118.1's tests, the grid, gaps, and any cutting into pieces."""
 
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phasor_trials.rows import unit_rows, units
+from phasor_trials.signals import EPOCH_NS, RATE_HZ, step
+from phasor_trials.units import ReportingUnit
 
-from bench.phasor.figures import unit_rows, units
-from bench.phasor.signals import EPOCH_NS, RATE_HZ, step
-from bench.phasor.units import ReportingUnit
 from opq_measure.signal import SignalPiece
 from opq_measure.synchrophasor.filter import PmuClass, Shape, tuned
 from opq_measure.synchrophasor.pmu import Phasor, Pmu, phasors
@@ -21,18 +22,47 @@ classes = st.sampled_from(list(PmuClass))
 
 BETWEEN = [ReportingUnit(PmuClass.M, 50, 52), ReportingUnit(PmuClass.M, 60, 75)]
 """From nominal to twice nominal there are still aliases to suppress."""
+ALL_RATES = {50: (10, 25, 50, 100), 60: (10, 30, 60, 120)}
+BOUNDS = {
+    r"^P .*frequency range: TVE": 7e-5,
+    r"^M .*frequency range: TVE": 3e-5,
+    r"^P .*frequency range: FE": 0.08,
+    r"^P .*frequency range: RFE": 0.04,
+    r"^P .*modulat.*: TVE": 0.09,
+    r"^M .*modulat.*: TVE": 2.6,
+    r"^P .*ramp: TVE": 0.025,
+    r"^M .*ramp: TVE": 0.27,
+    r"ramp: FE": 0.11,
+    r"out-of-band: FE": 5.5,
+    r"^P .*phasor response": 30.5,
+    r"^P .*overshoot": 1e-6,
+    r"^M .*overshoot": 5.7,
+    r"^P .*latency": 33.4,
+}
+"""Pattern of a row's name -> bound."""
 
 
 @pytest.mark.parametrize(
     "unit", [*units({50: (25, 50), 60: (30, 60)}), *BETWEEN], ids=lambda unit: unit.name.replace(" ", "_")
 )
 def test_all_tests_of_the_standard_are_passed(unit: ReportingUnit) -> None:
-    beyond = [
-        f"{row.case}: {row.value} of {row.limit}"
-        for row in unit_rows(unit, dense=False)
-        if row.limit is not None and not row.value <= row.limit
-    ]
-    assert beyond == []
+    assert [row.line for row in unit_rows(unit, dense=False) if not row.met] == []
+
+
+@pytest.mark.slow
+def test_no_row_of_any_reporting_rate_is_beyond_its_limit_or_the_bound_of_today() -> None:
+    """`pytest -s` prints every row; docs/measurement.md has the table.
+
+    The bounds are today's figures: the worst of 2026-11-26, rounded up.
+    """
+    rows = [row for unit in units(ALL_RATES) for row in unit_rows(unit, dense=True)]
+    for row in rows:
+        print(row.line)
+    assert (len(rows), sum(row.limit is not None for row in rows)) == (578, 560)
+    assert [row.line for row in rows if not row.met] == []
+    for part, bound in BOUNDS.items():
+        named = [row for row in rows if re.search(part, row.name)]
+        assert named and [row.line for row in named if row.value > bound] == []
 
 
 @settings(max_examples=25, deadline=None)

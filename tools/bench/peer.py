@@ -5,7 +5,7 @@ crossings settle over a second, so SETTLE_S is left out of every figure.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -143,32 +143,3 @@ def _system(samples: int, rate_hz: float, nominal_hz: float) -> "tuple[AcqBuffer
     system.enable_harmonic_calculation(50)
     system.enable_rms_trapz_rule()
     return channel, system
-
-
-NOMINAL_HZ = 50.0
-
-
-def peer_pst(
-    blocks: Iterable[FloatArray], rate_hz: float, nominal_v: float, run_in_s: float
-) -> tuple[float, float]:
-    """The peer's Pst after the run-in, and CPU seconds; a block is some whole cycles of 50 Hz.
-
-    Raises:
-        NoPeerError: it is not installed.
-    """
-    try:
-        from pqopen.powerquality import VoltageFluctuation
-    except ImportError as error:
-        raise NoPeerError(MISSING) from error
-    meter = VoltageFluctuation(samplerate=rate_hz, nominal_volt=nominal_v, nominal_freq=NOMINAL_HZ)
-    first, cpu_s = 0, 0.0
-    half = round(rate_hz / NOMINAL_HZ / 2)
-    for block in blocks:
-        half_v = np.sqrt((block * block).reshape(-1, half).mean(axis=1))
-        began = time.process_time()
-        meter.process(first, half_v, block)
-        cpu_s += time.process_time() - began
-        first += len(block)
-    began = time.process_time()
-    pst = meter.calc_pst(round(run_in_s * rate_hz), first)
-    return float(pst), cpu_s + time.process_time() - began

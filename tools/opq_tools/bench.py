@@ -32,14 +32,6 @@ BENCHMARKS = {
         "bench.hil",
         "CPU of the emulator while flash is erased, also beside OPQ_BASELINE_FIRMWARE_DIR, in one run.",
     ),
-    "class_a": (
-        "bench.class_a.figures",
-        "Error at the test points and influence quantities of 61000-4-30 class A, beside each limit.",
-    ),
-    "flicker": (
-        "bench.flicker",
-        "Pinst and Pst at the tables and performance tests of 61000-4-15, four lamps; CPU, beside a peer.",
-    ),
     "gateway": (
         "bench.gateway.figures",
         "CPU and memory per Box, ring and codec, uplink's bytes, raw requests.",
@@ -52,10 +44,6 @@ BENCHMARKS = {
         "bench.compression",
         "Bits per sample of the ring's codec beside the noise's entropy, FLAC, zstd, lzma (extra `bench`).",
     ),
-    "phasor": (
-        "bench.phasor.figures",
-        "TVE, FE and RFE of synchrophasors in the tests of C37.118.1, class P and M, beside each limit.",
-    ),
     "sim": (
         "bench.sim.figures",
         "CPU and memory per simulated Box at each depth: ptys, samples, closed form; waveforms a second.",
@@ -63,14 +51,6 @@ BENCHMARKS = {
     "fleet": (
         "bench.fleet.figures",
         "9,900 Boxes for 10 minutes against Makai in processes of its own: what it takes, what is lost.",
-    ),
-    "triggers": (
-        "bench.triggers.figures",
-        "Makai's triggers: recall by class at the weakest magnitude, events of a quiet grid, cost.",
-    ),
-    "classify": (
-        "bench.classify.figures",
-        "Class of labelled recordings at 20, 30, 40 dB: precision, recall, F1, confusion, calibration, CPU.",
     ),
     "view": (
         "bench.view.figures",

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from judged_triggers import judge_without_store
 
 from bench.makai import figures
 from bench.makai.box_load import STEADY
 from bench.makai.makai_processes import BENCH_FOLDER, ProcessFigures, stage_quantile_s
-from bench.triggers.judged import judge_without_store
 from opq_cloud.config import CloudConfig
 from opq_cloud.stage_times import BOUNDS_S
 from opq_hil.fleet.measurement_rows import MeasurementRows

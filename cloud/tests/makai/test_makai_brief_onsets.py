@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from judged_triggers import PRIMED_WINDOWS, CountedJudge, earlier_windows
+from trigger_trials import measured
 
-from bench.triggers.judged import PRIMED_WINDOWS, CountedJudge, earlier_windows
-from bench.triggers.trials import measured
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings.brief_onsets import LATEST_S, MAX_HELD, BriefOnsets, is_brief
 from opq_cloud.makai.openings.openings import EventOpenings

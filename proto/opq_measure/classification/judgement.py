@@ -2,7 +2,8 @@
 
 A part's own probability shows how far its figure is beyond its limit. It does not contain other effects of
 noise: a class that is missed, or one too many. The shares for these were set from small runs with other seeds
-than those of `bench classify`, which prints how far the confidence is from the share that is right.
+than those of test_measure_classify_accuracy.py, which prints how far the confidence is from the share that is
+right.
 """
 
 import math

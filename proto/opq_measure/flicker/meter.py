@@ -117,7 +117,7 @@ class Flickermeter:
     Raises:
         ValueError: from `push_samples`, see `signal.check_signal`.
 
-    Error: Pst within 0.5 % of table 5, all four lamps (`opq-tools bench flicker`, test_measure_flicker.py);
+    Error: Pst within 0.5 % of table 5, all four lamps (test_measure_flicker_tables.py);
     noise of 60 dB alone has Pst 0.04. Some 0.3 ms CPU per second of signal at 12 kS/s, and 0.8 MB: Pinst
     is kept in single precision, 6e-8 of itself.
     """

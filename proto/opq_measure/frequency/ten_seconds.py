@@ -150,7 +150,7 @@ def ten_seconds_of(
         ValueError: see `signal.check_signal`.
 
     Error: below 0.01 mHz at 75 dB of noise with the harmonics of class A's testing states
-    (`bench class_a`); the clock's own error is added, 0.06 mHz for 1 ppm.
+    (test_measure_class_a.py); the clock's own error is added, 0.06 mHz for 1 ppm.
     """
     meter = TenSecondFrequency()
     for window in windows_of(volts, rate_hz, nominal_hz, start_ns):

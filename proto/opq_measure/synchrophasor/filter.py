@@ -41,7 +41,7 @@ class Shape:
 
 
 def shape_of(pmu_class: PmuClass, nominal_hz: float, reports_per_s: int) -> Shape:
-    """The filter shape of a class, chosen with `opq-tools bench phasor`."""
+    """The filter shape of a class, chosen with the tests of C37.118.1 (test_measure_phasor.py)."""
     if pmu_class is PmuClass.P:
         return Shape(3, 4)
     if reports_per_s >= 2 * nominal_hz:  # nothing below twice nominal is an alias

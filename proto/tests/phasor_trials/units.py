@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.phasor.limits import PhasorLimits
-from bench.phasor.signals import EPOCH_NS, TestSignal, step
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Phasor, Pmu
+from phasor_trials.limits import PhasorLimits
+from phasor_trials.signals import EPOCH_NS, TestSignal, step
 
 Floats = NDArray[np.float64]
 

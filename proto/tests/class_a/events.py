@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from bench.class_a.states import RATE_HZ, STATES, SYSTEMS, SupplySystem, TestingState, TestPoint, voltage
+from class_a.states import RATE_HZ, STATES, SYSTEMS, SupplySystem, TestingState, TestPoint, voltage
 from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.profiles import FloatArray
 from opq_hil.mains.rms_events import Interruption, Profile, Sag, Swell

@@ -4,7 +4,7 @@ Sources of the numbers, since the standard's own text was not available:
 
 - Tables 1a, 1b, 2a, 2b and 5, all four lamps: a verification script of the Czech Metrology Institute
   (verify_flicker_sim.m of its QWTB toolbox, "edition 2 (2010)"). That they fit the standard's own filter to
-  their last digit is shown by what `opq-tools bench flicker` finds.
+  their last digit is shown by what test_measure_flicker_tables.py finds.
 - Harmonics with side band: 3.611 % (230 V) and 4.126 % (120 V), at 10 Hz below the harmonic, are in Fluke's
   manual of the 6105A standard (table 4-6); they are also sqrt(d / 2) of the 10 Hz row of table 1.
 - Phase jumps: their moments are in the same manual. The four values of Pst, the two voltages of the combined

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bench.class_a.states import (
+from class_a.states import (
     PHASE_DEG,
     RATE_HZ,
     STATES,

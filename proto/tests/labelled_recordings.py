@@ -10,14 +10,13 @@ recordings are not shorter than the definition needs.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from flicker_tables import SINE
 from numpy.typing import NDArray
 
-from bench.flicker_tables import SINE
 from opq_hil.data_sets.draws import KeyedDraws
 from opq_hil.data_sets.kinds import BIT_PATTERN
 from opq_hil.data_sets.labelled import FULL_SCALE, NOMINAL_V, RATE_HZ, labelled_recording
@@ -93,16 +92,6 @@ class LabelledSignal:
     def volts(self) -> FloatArray:
         """Samples in volts, (n,) float64."""
         return np.asarray(self.counts * self.v_per_lsb, dtype=np.float64)
-
-
-def labelled_signals(
-    kinds: tuple[str, ...], per_class: int, seed: int, snr_db: float, short: bool
-) -> Iterator[LabelledSignal]:
-    """Yields `per_class` recordings of each class and frequency; the same seed gives the same ones."""
-    for kind in kinds:
-        for hz in ALL_HZ:
-            for index in range(1, per_class + 1):
-                yield (short_signal if short else long_signal)(kind, hz, index, seed, snr_db)
 
 
 def long_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> LabelledSignal:

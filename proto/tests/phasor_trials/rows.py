@@ -1,45 +1,55 @@
-"""Synchrophasors against C37.118.1: TVE, FE and RFE of each steady-state and dynamic test, step responses.
+"""Errors of each steady-state and dynamic test of C37.118.1, and the step responses, beside each limit.
 
-Each row is the worst error of one test and class with its limit (`limit`, from memory: see
-phasor_limits.py); signals and truth are closed forms. Samples come at 12 000.37 per second, off the
-reporting grid. The baseline is the limit of 1 % TVE over the range of frequencies, class M, 60/s.
+Each row is the worst error of one test and class with its limit (from memory: see limits.py); signals and
+truth are closed forms. Samples come at 12 000.37 per second, off the reporting grid.
 """
 
-import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from bench.phasor.limits import PhasorLimit, PhasorLimits
-from bench.phasor.signals import disturbed, modulated, ramp, steady
-from bench.phasor.units import PhasorErrors, ReportingUnit, joined, steps
-from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_measure.synchrophasor.filter import PmuClass
-from opq_measure.synchrophasor.pmu import Pmu
+from phasor_trials.limits import PhasorLimit, PhasorLimits
+from phasor_trials.signals import disturbed, modulated, ramp, steady
+from phasor_trials.units import PhasorErrors, ReportingUnit, joined, steps
 
-RATES: dict[int, tuple[int, ...]] = {50: (10, 25, 50, 100), 60: (10, 30, 60, 120)}
-QUICK_RATES: dict[int, tuple[int, ...]] = {50: (50,), 60: (10, 60)}
 SHIFTS, QUICK_SHIFTS = 20, 8
-SUSPENDED = "no limit: suspended by C37.118.1a-2014"
-NOT_REQUIRED = "no limit: a rate that the standard does not require"
 
 
-def rows_of(name: str, errors: PhasorErrors, limit: PhasorLimit) -> list[BenchCase]:
+@dataclass(frozen=True, slots=True)
+class PhasorRow:
+    """The worst error of one test.
+
+    `limit` None: suspended by C37.118.1a-2014, or the standard does not require this reporting rate.
+    """
+
+    name: str
+    unit: str
+    value: float
+    limit: float | None
+
+    @property
+    def line(self) -> str:
+        limit = "no limit" if self.limit is None else f"of {self.limit:.4g}"
+        return f"{self.name:<60} {self.value:10.4g} {limit} {self.unit}"
+
+    @property
+    def met(self) -> bool:
+        return self.limit is None or self.value <= self.limit  # False for NaN
+
+
+def rows_of(name: str, errors: PhasorErrors, limit: PhasorLimit) -> Iterator[PhasorRow]:
     """Rows of TVE, FE and RFE of one test."""
-    found = []
     for quantity, unit, values, most in (
         ("TVE", "%", errors.tve_percent, limit.tve_percent),
         ("FE", "mHz", errors.fe_hz * 1e3, None if limit.fe_hz is None else limit.fe_hz * 1e3),
         ("RFE", "Hz/s", errors.rfe_hz_s, limit.rfe_hz_s),
     ):
-        worst = float(np.max(values))
-        row = case(f"{name}: {quantity}", unit, values.tolist(), worst)
-        found.append(replace(row, limit=most, because=SUSPENDED if most is None else ""))
-    return found
+        yield PhasorRow(f"{name}: {quantity}", unit, float(np.max(values)), most)
 
 
-def unit_rows(unit: ReportingUnit, dense: bool) -> Iterator[BenchCase]:
+def unit_rows(unit: ReportingUnit, dense: bool) -> Iterator[PhasorRow]:
     """All rows of one class, nominal frequency and reporting rate."""
     limits = limits_of(unit)
     for test, errors, limit in steady_and_dynamic(unit, dense):
@@ -52,25 +62,10 @@ def unit_rows(unit: ReportingUnit, dense: bool) -> Iterator[BenchCase]:
             ("delay", "ms", found.delay_s * 1e3, limits.delay_s * 1e3),
             ("overshoot", "%", found.overshoot_percent, limits.overshoot_percent),
         ):
-            yield case(f"{unit.name} {test}: {quantity}", unit_name, [value], limit=most)
-    row = case(f"{unit.name} latency", "ms", [unit.latency_s * 1e3])
+            yield PhasorRow(f"{unit.name} {test}: {quantity}", unit_name, value, most)
     required = unit.reports_per_s <= unit.nominal_hz
-    yield replace(
-        row, limit=limits.latency_s * 1e3 if required else None, because="" if required else NOT_REQUIRED
-    )
-
-
-def cpu_ms_per_s(unit: ReportingUnit) -> float:
-    """CPU for a second of 12 kS/s in pieces of 0.2 s."""
-    signal = steady(unit.nominal_hz, unit.nominal_hz + 0.02)
-    pieces = [signal.samples(0.2 * number, 0.2 * (number + 1)) for number in range(50)]
-    whole = np.concatenate([piece.volts for piece in pieces])
-    pmu = Pmu(unit.nominal_hz, unit.reports_per_s, unit.pmu_class)
-    began, at = time.process_time(), 0
-    for piece in pieces:
-        pmu.push_samples(replace(piece, first_sample=at))
-        at += len(piece.volts)
-    return (time.process_time() - began) * 1e3 / (len(whole) / 12_000)
+    most_ms = limits.latency_s * 1e3 if required else None
+    yield PhasorRow(f"{unit.name} latency", "ms", unit.latency_s * 1e3, most_ms)
 
 
 def units(rates: dict[int, tuple[int, ...]]) -> Iterator[ReportingUnit]:
@@ -78,17 +73,6 @@ def units(rates: dict[int, tuple[int, ...]]) -> Iterator[ReportingUnit]:
         for rate in all_rates:
             for pmu_class in PmuClass:
                 yield ReportingUnit(pmu_class, nominal_hz, rate)
-
-
-def run(quick: bool) -> BenchResult:
-    """Takes some minutes; `quick` some 20 s."""
-    rows: list[BenchCase] = []
-    for unit in units(QUICK_RATES if quick else RATES):
-        rows += unit_rows(unit, dense=not quick)
-        rows.append(case(f"{unit.name} CPU", "ms/s", [cpu_ms_per_s(unit)]))
-    judged = next(row for row in rows if row.case == "M 60 Hz 60/s frequency range: TVE")
-    base = Baseline("M 60 Hz 60/s frequency range: TVE: limit", judged.limit or 0.0, "%")
-    return BenchResult(tuple(rows), base, judged.value / base.value)
 
 
 def limits_of(unit: ReportingUnit) -> PhasorLimits:

@@ -78,7 +78,7 @@ def judge_without_store(config: CloudConfig) -> MeasurementJudge:
     """A judge for Measurements that open no event: it has no store for an onset."""
     triggers = TriggersInUse(config.triggering_service, ServiceCounters(), log.get())
     boxes = BoxRegister(config.nominal)
-    openings = EventOpenings(config.triggering_service, "bench", boxes, ServiceCounters())
+    openings = EventOpenings(config.triggering_service, "test", boxes, ServiceCounters())
     return MeasurementJudge(boxes, triggers, openings)
 
 
@@ -92,7 +92,7 @@ class CountedJudge:
         self._store = open_store(None, folder)
         boxes = BoxRegister(config.nominal, lambda: self._now_s)
         triggers = TriggersInUse(section, counters, log.get())
-        self._openings = EventOpenings(section, "bench", boxes, counters)
+        self._openings = EventOpenings(section, "test", boxes, counters)
         self._openings.begin(self._store, lambda command: True, lambda measurement: None)
         self._judge = MeasurementJudge(boxes, triggers, self._openings, lambda: self._now_s)
 

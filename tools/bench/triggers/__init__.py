@@ -1,1 +1,0 @@
-"""`opq-tools bench triggers`: disturbances that triggers miss, and false events."""

@@ -1,6 +1,7 @@
 """What scripts call and peers read, as short texts: commands, configuration keys, REST, JSON keys, formats.
 
-python tools/tests/contract_snapshot.py        writes them all to tools/tests/contracts
+python tools/tests/contract_snapshot.py             writes them all to tools/tests/contracts
+python tools/tests/contract_snapshot.py commands    writes those of a folder only
 
 Only names, types, ranges and defaults are kept, never the words that explain them, so that a text here
 changes when a script would break, and not when a sentence is improved.
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -544,16 +545,35 @@ def quick_texts(folder: Path) -> dict[str, str]:
     }
 
 
-def main() -> None:
+def how_to_renew(name: str) -> str:
+    """The command that writes the text of this name, and those of its folder."""
+    return f"python tools/tests/contract_snapshot.py {name.partition('/')[0]}"
+
+
+def main(parts: Sequence[str], golden: Path = GOLDEN) -> None:
+    """Writes the texts of these folders, of all where none is named; prints what has changed or is gone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        texts = {**quick_texts(folder / "quick"), "answers/system.txt": system_text(folder / "system")}
-    for name, text in texts.items():
-        path = GOLDEN / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        texts = quick_texts(folder / "quick")
+        if not parts or "answers" in parts:
+            texts["answers/system.txt"] = system_text(folder / "system")
+    known = {name.partition("/")[0] for name in texts}
+    if unknown := sorted(set(parts) - known):
+        sys.exit(f"there are no contracts {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    chosen = {name: text for name, text in texts.items() if not parts or name.partition("/")[0] in parts}
+    for name, text in chosen.items():
+        path = golden / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"renewed  {name}")
+    for path in golden.rglob("*.txt"):
+        name = path.relative_to(golden).as_posix()
+        if name not in chosen and (not parts or name.partition("/")[0] in parts):
+            path.unlink()
+            print(f"removed  {name}")
 
 
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT / "gateway" / "tests"), str(ROOT / "cloud" / "tests")]
-    main()
+    main(sys.argv[1:])

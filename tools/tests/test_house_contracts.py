@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from contract_snapshot import GOLDEN, ROOT, quick_texts
+from contract_snapshot import GOLDEN, ROOT, how_to_renew, main, quick_texts
 
 sys.path.append(str(ROOT / "gateway" / "tests"))
 
@@ -24,7 +24,8 @@ def assert_unchanged(name: str, found: str) -> None:
     golden = path.read_text(encoding="utf-8").splitlines()
     changes = "\n".join(difflib.unified_diff(golden, found.splitlines(), "before", "now", n=1, lineterm=""))
     assert not changes, (
-        f"{path.relative_to(ROOT)} has changed; see the top of {Path(__file__).name}\n{changes}"
+        f"{path.relative_to(ROOT)} differs. If this is meant, say why in CHANGELOG.md, and renew it by\n"
+        f"  {how_to_renew(name)}\n{changes}"
     )
 
 
@@ -37,3 +38,21 @@ def test_what_scripts_call_is_as_it_was(part: str, texts: dict[str, str]) -> Non
 def test_every_text_is_held(texts: dict[str, str]) -> None:
     there = {str(path.relative_to(GOLDEN)) for path in GOLDEN.rglob("*.txt")}
     assert there - {"answers/system.txt"} == set(texts)
+
+
+def test_the_command_that_a_failure_names_renews_the_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "commands").mkdir()
+    (tmp_path / "commands" / "gone.txt").write_text("opq-gone\n")
+    (tmp_path / "rest").mkdir()
+    (tmp_path / "rest" / "other.txt").write_text("left alone\n")
+    *_, part = how_to_renew("commands/opq-tools.txt").split()
+    main([part], tmp_path)
+    written = (tmp_path / "commands" / "opq-tools.txt").read_text(encoding="utf-8")
+    assert written == (GOLDEN / "commands" / "opq-tools.txt").read_text(encoding="utf-8")
+    assert not (tmp_path / "commands" / "gone.txt").exists() and (tmp_path / "rest" / "other.txt").exists()
+    said = capsys.readouterr().out
+    assert "renewed  commands/opq-tools.txt" in said and "removed  commands/gone.txt" in said
+    with pytest.raises(SystemExit, match="there are no contracts x; there are answers, commands, config"):
+        main(["x"], tmp_path)

@@ -140,9 +140,7 @@ def test_a_password_in_an_address_is_not_shown_and_comes_back(address: str, show
 def test_what_names_a_connection_says_what_to_do_instead(house: House) -> None:
     action = {"rest": {"url": "http://127.0.0.1:1", "connectionSelector": "there"}}
     told = house.ask("POST", "/rules", {**RULE, "actions": [action]}, 400)["message"]
-    assert (
-        "connectionSelector was removed; give the connection's properties in the set that res" in told
-    )
+    assert "connectionSelector was removed; give the connection's properties in the set that res" in told
     extra = '"{\\"connectionSelector\\": \\"there\\"}"'
     sql = f'CREATE STREAM far () WITH (TYPE="mqtt", DATASOURCE="a", EXTRA={extra})'
     told = house.ask("POST", "/streams", {"sql": sql}, 400)["message"]

@@ -109,7 +109,8 @@ class Axis:
         first = max(expected, self.line.newest_end)
         end = first + round((seconds + STALL_BESIDE_S) * self._hello.rate_millihz / 1000)
         if holes and holes[-1][2] == STOOD_STILL and holes[-1][0] <= first <= holes[-1][1]:
-            first = holes.pop()[0]
+            before_first, before_end, _ = holes.pop()
+            first, end = before_first, max(end, before_end)
         holes.append((first, end, STOOD_STILL))
 
     def tick(self) -> list[Output]:

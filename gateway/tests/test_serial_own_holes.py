@@ -1,0 +1,52 @@
+"""Which holes are this gateway's own: what came, or did not, while it stood still or read too late."""
+
+import numpy as np
+import pytest
+
+from opq_gateway.ring.lost import NOT_RESENT, STOOD_STILL
+from opq_gateway.serial_side.axis import Axis
+from opq_gateway.serial_side.clock import Clocks
+from opq_proto.link_messages import Hello, Samples
+from opq_proto.messages import Gap, TimeSource
+
+HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 38_400, "test", "1")
+T0_NS = 1_700_000_000_000_000_000
+RATE_HZ = 12_000
+
+
+def samples(first: int) -> Samples:
+    t_ns = T0_NS + first * 10**12 // 12_000_000
+    return Samples(first, t_ns, 100, TimeSource.GPS, 12_000_000, 0, np.zeros(200, np.int16))
+
+
+@pytest.mark.parametrize(
+    ("before_hole", "after_hole", "reason"),
+    [
+        ((), (), NOT_RESENT),
+        ((57.0,), (), STOOD_STILL),
+        ((57.0, 0.1, 0.1), (), STOOD_STILL),  # it read late what had waited, too
+        ((), (0.1, 0.1), NOT_RESENT),  # the line came back with a burst
+        ((5.0,), (), NOT_RESENT),  # the line was out for longer than this gateway stood still
+    ],
+)
+def test_a_hole_of_57_s(before_hole: tuple[float, ...], after_hole: tuple[float, ...], reason: str) -> None:
+    axis = Axis(HELLO, None, Clocks())
+    axis.accept_samples(samples(0), HELLO)
+    for seconds in before_hole:
+        axis.stalled(seconds)
+    axis.accept_samples(samples(57 * RATE_HZ), HELLO)
+    for seconds in after_hole:
+        axis.stalled(seconds)
+    gaps = [each for each in axis.flush() if isinstance(each, Gap)]
+    assert [(gap.samples, gap.reason) for gap in gaps] == [(57 * RATE_HZ - 200, reason)]
+
+
+def test_small_holes_of_a_gateway_that_reads_late_for_a_minute_are_all_its_own() -> None:
+    axis, found = Axis(HELLO, None, Clocks()), []
+    for first in range(0, 60 * RATE_HZ, 800):
+        found += axis.accept_samples(samples(first), HELLO) or []
+        axis.stalled(0.1)
+    found += axis.flush()
+    gaps = [each for each in found if isinstance(each, Gap)]
+    assert {gap.reason for gap in gaps} == {STOOD_STILL}
+    assert sum(gap.samples for gap in gaps) == 600 * (len(range(0, 60 * RATE_HZ, 800)) - 1)

@@ -133,7 +133,7 @@ class Sampler:
                 self._journal.put(codes.SAMPLING_STALLED, stalled_ms, self.restarts)
             moved_ms = self.moved_ms
             self.start()
-            self.moved_ms = moved_ms  # a start is no sample
+            self.moved_ms = moved_ms  # a start is not a sample
 
     def hello_now(self) -> None:
         """Sends Hello in the next step."""

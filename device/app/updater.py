@@ -144,7 +144,7 @@ class Updater:
         now_ms = self._ticks_ms()
         if (
             self._sampler.stopped
-        ):  # on purpose: this is no fault of the image; its time begins with the samples
+        ):  # on purpose: this is not a fault of the image; its time begins with the samples
             self._began_ms = self._healthy_ms = now_ms
             return
         counters = acquire.counters()

@@ -136,7 +136,7 @@ void opq_recovery_init(opq_recovery_t *recovery, const opq_nor_t *nor, const opq
     memset(recovery, 0, sizeof *recovery);
     opq_image_rules_t rules = {.hardware = facts->hardware, .floor_version = plan->floor_version,
                                .public_key = facts->public_key, .check = facts->check};
-    // No slot counts as running: during recovery none runs, and an unconfirmed image is no reason to refuse an update.
+    // No slot counts as running: during recovery none runs, and an unconfirmed image is not a reason to refuse an update.
     opq_update_init(&recovery->update, nor, &rules, OPQ_SLOT_NONE, plan->target);
     recovery->hardware = facts->hardware;
     recovery->because = plan->because;

@@ -23,7 +23,7 @@ typedef struct {
     uint32_t cfsr, hfsr, bfar; // PM0214 4.4.10, 4.4.11, 4.4.15
     uint32_t count;            // since power came on
     uint32_t spare[6];
-    uint32_t check;            // ~ of the sum of all before, so that random RAM is no record
+    uint32_t check;            // ~ of the sum of all before, so that random RAM is not a record
 } opq_crash_t;
 
 _Static_assert(sizeof(opq_crash_t) == 64, "the linker script leaves 64 bytes");

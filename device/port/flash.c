@@ -49,7 +49,7 @@ OPQ_RAMINLINE bool wait_until_idle(bool erasing) {
         if (looks-- == 0) {
             return false;
         }
-        IWDG->KR = IWDG_KR_RELOAD; // a wait with a limit of its own is no hang
+        IWDG->KR = IWDG_KR_RELOAD; // a wait with a limit of its own is not a hang
         if (erasing) {
             pause();
         }

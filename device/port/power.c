@@ -72,7 +72,7 @@ void opq_power_start(void) {
     EXTI->PR = EXTI_LINE_PVD;
     EXTI->IMR |= EXTI_LINE_PVD;
     opq_irq_enable(PVD_IRQn, 3);
-    DBGMCU_APB1_FZ |= DBGMCU_APB1_FZ_IWDG_STOP; // a halted core is no hang
+    DBGMCU_APB1_FZ |= DBGMCU_APB1_FZ_IWDG_STOP; // a halted core is not a hang
 }
 
 opq_clock_source_t opq_power_clock(void) { return source; }

@@ -54,7 +54,7 @@ def case_an_empty_battery_is_an_orderly_stop_and_the_supply_starts_again():
     assert len(logs(codes.CONVERTER_STARTED)) == 2
     assert acquire.started_ms is not None and not pipeline.held
     assert run.supervisor.exceptions == 0
-    assert board.fed_longest_ms <= 25  # stopped on purpose is no hang
+    assert board.fed_longest_ms <= 25  # stopped on purpose is not a hang
 
 
 def case_a_stopped_box_says_nothing_of_the_samples_that_it_takes_to_see_its_supply():

@@ -98,7 +98,7 @@ def test_a_contract_that_is_not_kept_is_reported_in_full(folder: Path) -> None:
     assert "no `decide`" in text
     assert "'other'; want 'bad'" in text
     assert "`api` is 7" in text
-    assert "Config is no dataclass" in text
+    assert "Config is not a dataclass" in text
 
 
 @pytest.mark.parametrize("code", ["import no_such_module", "1 / 0", "def broken(", "raise SystemExit(3)"])

@@ -76,7 +76,7 @@ def test_the_sink_of_the_guide_stores_rows(server: MariaDb, plugins: RulePlugins
     sink, whose = sink_of(plugins, {"url": f"root:@tcp(127.0.0.1:{server.port})/opq", "table": "guide"})
     sink.collect(whose, [{"id": 1, "name": "a'); DROP TABLE guide; --"}, {"id": 2, "name": None}])
     assert server.ask("SELECT * FROM guide ORDER BY id") == [(1, "a'); DROP TABLE guide; --"), (2, None)]
-    with pytest.raises(ValueError, match="no name of a table"):
+    with pytest.raises(ValueError, match="not a name of a table"):
         sink.collect(whose, [{"id`) VALUES (1); --": 1}])
     with pytest.raises(ValueError, match=r"url  missing.*table  missing"):
         plugins.sink("mysql")().configure({})
@@ -102,7 +102,7 @@ def test_the_example_stores_each_row_once(server: MariaDb, plugins: RulePlugins)
     with pytest.raises((ValueError, PluginError), match="Unknown column"):
         sink.collect(whose, [{"nothing": 1}])
     for url in ("nowhere", "mysql://h", f"postgres://u@127.0.0.1:{server.port}/opq"):
-        with pytest.raises(ValueError, match="url  is no address"):
+        with pytest.raises(ValueError, match="url  is not an address"):
             plugins.sink("mysql")().configure({"url": url, "table": "once"})
 
 

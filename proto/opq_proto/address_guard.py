@@ -76,7 +76,7 @@ def resolved(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as error:
-        raise OSError(f"{host[:120]!r} is no host name") from error
+        raise OSError(f"{host[:120]!r} is not a host name") from error
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 

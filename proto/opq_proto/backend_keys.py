@@ -131,5 +131,7 @@ def backend_address(text: str) -> BackendAddress:
     found = dict(parse_qsl(query, keep_blank_values=True))
     folder, name = found.pop("curve", ""), found.pop("name", DEFAULT_NAME)
     if not folder or found or not re.fullmatch(_NAME, name, re.ASCII):
-        raise ConfigError(f"{text!r} is no address; want tcp://HOST:PORT?curve=FOLDER&name={DEFAULT_NAME}")
+        raise ConfigError(
+            f"{text!r} is not an address; want tcp://HOST:PORT?curve=FOLDER&name={DEFAULT_NAME}"
+        )
     return BackendAddress(endpoint, Path(folder), name)

@@ -43,7 +43,7 @@ class FileRoots:
         self._roots = [_real(each) for each in roots]
         for root in self._roots:
             inside = any(root.is_relative_to(each) for each in self._private)
-            if inside and (own is None or root != _real(own.parent) / own.name):  # a link is no exception
+            if inside and (own is None or root != _real(own.parent) / own.name):  # a link is not an exception
                 raise ConfigError(
                     f"{key} has {root}, which is in a data folder, beside keys, rules and store;"
                     " want a folder outside of it"

@@ -65,7 +65,7 @@ def read_key_file(path: Path | str) -> KeyPair:
         # O_NONBLOCK: a FIFO under that name must not stop the reader
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise KeyFileError(f"key file {path} is no regular file")
+                raise KeyFileError(f"key file {path} is not a regular file")
             data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
         raise KeyFileError(f"key file {path} is missing; make it with opq-tools keygen") from error
@@ -73,7 +73,7 @@ def read_key_file(path: Path | str) -> KeyPair:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise KeyFileError(f"key file {path} cannot be read: {reason}") from error
     if len(data) > MAX_FILE_BYTES:
-        raise KeyFileError(f"key file {path} has more than {MAX_FILE_BYTES} bytes: this is no key file")
+        raise KeyFileError(f"key file {path} has more than {MAX_FILE_BYTES} bytes: this is not a key file")
     public = _find(path, data, "public-key")
     if public is None:
         raise KeyFileError(f'key file {path} has no line public-key = "..." with 40 characters of Z85')
@@ -96,7 +96,7 @@ def _find(path: Path, data: bytes, name: str) -> bytes | None:
     if match is None:
         return None
     if not _is_key(match.group(1)):
-        raise KeyFileError(f"key file {path}: {name} is no key; want 40 characters of Z85")
+        raise KeyFileError(f"key file {path}: {name} is not a key; want 40 characters of Z85")
     return match.group(1)
 
 
@@ -111,7 +111,7 @@ def checked_public_key(text: str) -> bytes:
     """Returns a typed public key as bytes; raises KeyFileError where it is not a key."""
     key = text.encode("ascii", "replace")
     if not _is_key(key):
-        raise KeyFileError("this is no key; want 40 characters of Z85")
+        raise KeyFileError("this is not a key; want 40 characters of Z85")
     return key
 
 

@@ -114,7 +114,7 @@ def _write_samples(x: m.Samples) -> bytes:
     fixed = SAMPLES.pack(x.first_sample, x.t_ns, x.uncertainty_ns, x.source, x.rate_millihz, x.flags, count)
     counts = x.counts.astype("<i2")
     if x.counts.dtype != np.int16 and not np.array_equal(counts, x.counts):
-        raise FrameError("link: samples that are no int16 counts")
+        raise FrameError("link: samples that are not int16 counts")
     return fixed + counts.tobytes()
 
 

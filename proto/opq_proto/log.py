@@ -1,7 +1,7 @@
 """Logs: one structlog configuration for every process, on stderr.
 
 Each line carries `event` (a dotted noun.verb), `service`, `level`, `t` (UTC, ISO 8601) and
-`monotonic_ns` (system wide on Linux): JSON lines when stderr is no terminal, else readable ones.
+`monotonic_ns` (system wide on Linux): JSON lines when stderr is not a terminal, else readable ones.
 `OPQ_LOG` sets the level (debug, info, warning, error; default info). If stderr is closed or full,
 lines are lost and the process continues.
 """

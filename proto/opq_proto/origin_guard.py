@@ -38,7 +38,7 @@ def is_own_host(header: str) -> bool:
 
 
 def ip_address(text: str) -> "ipaddress.IPv4Address | ipaddress.IPv6Address | None":
-    """An address with or without zone; IPv4 where it is mapped into IPv6; None when `text` is no address."""
+    """An address with or without zone; IPv4 where it is mapped into IPv6; None for other texts."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -55,7 +55,7 @@ def page_refusal(headers: Mapping[str, str], on_loopback: bool) -> str | None:
     """
     host = headers.get("host", "localhost")
     if on_loopback and not is_loopback(host):
-        return "Host is no name of loopback; use 127.0.0.1"
+        return "Host is not a name of loopback; use 127.0.0.1"
     origin = headers.get("origin")
     if origin is not None:
         page = _host_of_origin(origin)

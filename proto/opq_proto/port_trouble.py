@@ -22,7 +22,7 @@ def why_not_opened(error: Exception) -> str:
         return HINTS[code]
     text = str(error)
     if "Inappropriate ioctl" in text:
-        return "this is no serial port"
+        return "this is not a serial port"
     if code and "://" not in text:
         return os.strerror(code)
     return text

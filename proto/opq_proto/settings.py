@@ -46,10 +46,10 @@ def checked_config(
     """The Config and no problem, or None and every problem as `key  what is wrong`.
 
     Raises:
-        TypeError: `config_class` is no dataclass (the part's fault, not the user's).
+        TypeError: `config_class` is not a dataclass (the part's fault, not the user's).
     """
     if not is_dataclass(config_class):
-        raise TypeError(f"{config_class.__name__} is no dataclass")
+        raise TypeError(f"{config_class.__name__} is not a dataclass")
     hints = get_type_hints(config_class)
     known = {item.name: item for item in fields(config_class) if item.init}
     problems = [f"{key}  {unknown_key(key, known)}" for key in settings if key not in known]

@@ -57,7 +57,9 @@ def read_private(path: Path) -> PrivateKeyTypes:
             f"{path} is encrypted; remove the password first: openssl pkey -in … -out …"
         ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise SigningError(f"{path} is no private key in PEM (opq-tools sign --new-key makes one)") from None
+        raise SigningError(
+            f"{path} is not a private key in PEM (opq-tools sign --new-key makes one)"
+        ) from None
 
 
 def read_public(path: Path) -> PublicKeyTypes:
@@ -75,7 +77,7 @@ def read_public(path: Path) -> PublicKeyTypes:
     try:
         return serialization.load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm):
-        raise SigningError(f"{path} is no public key in PEM") from None
+        raise SigningError(f"{path} is not a public key in PEM") from None
 
 
 def firmware_key(path: Path) -> Ed25519PrivateKey:

@@ -74,7 +74,7 @@ def pack(kind, value):
 
 
 def facts(path):
-    """(word, rest) of each line that is no comment."""
+    """(word, rest) of each line that is not a comment."""
     found = []
     with open(path, encoding="utf-8") as file:
         for line in file:

@@ -1,4 +1,4 @@
-"""Firmware images: the golden verdicts, what is made reads back, and clear words for what is no firmware."""
+"""Firmware images: the golden verdicts, what is made reads back, and clear words for what is not firmware."""
 
 import struct
 from pathlib import Path

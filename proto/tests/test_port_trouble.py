@@ -22,7 +22,7 @@ def test_a_port_that_is_not_there_is_said_once(tmp_path: Path) -> None:
 
 def test_a_file_is_no_serial_port(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    assert why(str(tmp_path / "file")) == why("/dev/null") == "this is no serial port"
+    assert why(str(tmp_path / "file")) == why("/dev/null") == "this is not a serial port"
 
 
 def test_a_port_that_somebody_holds_says_so() -> None:

@@ -57,7 +57,7 @@ def test_a_rule_over_several_fields_is_a_problem_too() -> None:
 
 
 def test_a_class_that_is_no_dataclass_is_the_parts_own_fault() -> None:
-    with pytest.raises(TypeError, match="int is no dataclass"):
+    with pytest.raises(TypeError, match="int is not a dataclass"):
         checked_config(int, {})
 
 

@@ -207,7 +207,7 @@ def test_every_address_of_the_configuration_is_one_of_boxes_or_has_keys() -> Non
     "text", ["tcp://h:1?", "tcp://h:1?curve=", "tcp://h:1?curve=/d&name=A", "tcp://h:1?x=1"]
 )
 def test_an_address_whose_keys_cannot_be_meant_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no address"):
+    with pytest.raises(ConfigError, match="is not an address"):
         backend_address(text)
 
 
@@ -258,7 +258,7 @@ def test_a_command_has_the_keys_of_its_shell(cloud: Cloud, monkeypatch: pytest.M
         assert result.exit_code == code and (code or "AnalysisRunner" in result.output), result.output
     assert "opqpeer_nobody_secret is missing" in str(result.exception)
     monkeypatch.setenv("OPQ_BACKEND_KEYS", f"{cloud.data_dir}&key=tool")
-    assert "is no address" in str(CliRunner().invoke(mauka.command, asked).exception)
+    assert "is not an address" in str(CliRunner().invoke(mauka.command, asked).exception)
 
 
 @pytest.mark.parametrize("key", PORTS)

@@ -186,7 +186,7 @@ opq_settings_status_t opq_settings_save(opq_settings_t *settings) {
 }
 
 // A snapshot cut right before its last words does not count now, but might at another start: it is erased.
-// Anything else that is no copy stays; a temporary read error must not destroy a copy.
+// Anything else that is not a copy stays; a temporary read error must not destroy a copy.
 static void clear_undone(opq_settings_t *settings, uint32_t sector, opq_record_state_t state) {
     if (state == OPQ_RECORD_UNDONE) {
         settings->nor_status = settings->nor->erase(settings->nor->context, sector);

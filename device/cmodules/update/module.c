@@ -61,7 +61,7 @@ static mp_obj_t update_rolled_back(void) {
 static MP_DEFINE_CONST_FUN_OBJ_0(update_rolled_back_obj, update_rolled_back);
 
 // (slot, trials, watchdog_resets, verdict_a, verdict_b, floor_version, boot_version, check_us, starts); None: there
-// is no message of a boot loader.
+// is not a message of a boot loader.
 static mp_obj_t update_boot(void) {
     opq_handover_t message;
     if (!opq_update_handover(&message)) {

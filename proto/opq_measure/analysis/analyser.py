@@ -5,7 +5,7 @@ memory: 16 bytes per half cycle and some hundred per window, 25 MB for an hour. 
 computation: any blocks give the same bits (test_measure_analysis.py).
 
 Windows that a dip, swell or interruption touches are flagged (IEC 61000-4-30:2015, 4.7) and left out of THD
-and harmonics, unless there are no others: a step inside a window is no harmonic.
+and harmonics, unless there are no others: a step inside a window is not a harmonic.
 """
 
 from collections.abc import Iterable

@@ -37,7 +37,7 @@ MIN_FREQUENCY_S = 1.0
 FIRST_CYCLES = 2.0
 """Nothing is measured in a signal before its first whole cycle."""
 OTHER_NOMINAL_PERCENT = 8.0
-"""A frequency that is further off from beginning to end belongs to another nominal and is no deviation."""
+"""A frequency that is further off from beginning to end belongs to another nominal and is not a deviation."""
 THD_SIGMA, PST_SIGMA, FREQUENCY_SIGMA_HZ = 0.025, 0.025, 0.005
 """Standard uncertainties, half of what class A allows: 5 % of harmonics, 5 % of Pst, 10 mHz."""
 
@@ -127,7 +127,7 @@ def frequency_deviations_in(
 ) -> Iterator[Occurrence]:
     """A frequency off nominal by more than a limit for a second, or for all of a shorter signal.
 
-    A frequency that is more than 8 % off throughout belongs to another nominal and is no deviation.
+    A frequency that is more than 8 % off throughout belongs to another nominal and is not a deviation.
     """
     limit_hz = limit_percent / 100 * series.nominal_hz
     off_hz = series.frequency_hz - series.nominal_hz

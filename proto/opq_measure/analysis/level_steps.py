@@ -1,8 +1,8 @@
 """Steps in a level: one or two, from a load that is switched on and perhaps off; four, six or eight, from a
 distant fault that comes back each time its line is closed again, three times at most.
 
-Steps are no fluctuation, but the level between them may fluctuate. A rectangular fluctuation has more steps
-than that, or they follow each other faster.
+Steps are not a fluctuation, but the level between them may fluctuate. A rectangular fluctuation has more
+steps than that, or they follow each other faster.
 """
 
 import numpy as np

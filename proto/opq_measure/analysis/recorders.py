@@ -192,7 +192,7 @@ class WindowRecorder:
             NOISY * 3 * (ORDERS - SHARP_ORDER + 1) * np.nan_to_num(floor) ** 2
         )  # a subgroup has three bins
         high = np.nan_to_num(orders[:, SHARP_ORDER - 1 :] ** 2)
-        power = high.sum(axis=1) - high.max(axis=1)  # a single harmonic is no notching
+        power = high.sum(axis=1) - high.max(axis=1)  # a single harmonic is not notching
         sharp = power > (SHARP * orders[:, 0]) ** 2 + noise
         for at, looks in zip(range(0, len(windows), EXAMINE_EVERY), sharp.tolist(), strict=True):
             notch[at], count[at] = _notches(windows[at]) if looks else (0.0, 0.0)

@@ -1,7 +1,7 @@
 """Flicker in a waveform of seconds: Pinst that stays high, where Pst would need ten minutes.
 
 The result is the Pst that the observed flicker would have if it went on for ten minutes. The effect of a dip,
-a step or a jump on the eye is no flicker. So the meter starts again after each; otherwise its mean of 27.3 s
+a step or a jump on the eye is not flicker. So the meter starts again after each; otherwise its mean of 27.3 s
 would include the level of a dip. White noise also causes Pinst, in proportion to its power; only the
 excess counts.
 

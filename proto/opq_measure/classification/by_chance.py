@@ -34,7 +34,7 @@ def posterior(sigmas: float, by_chance: float, odds: float) -> float:
 
 
 def likely(found: Sequence[Found], noise_pu: float) -> list[Found]:
-    """Those of `found` that are more probable than noise; the class noise is no other disturbance."""
+    """Those of `found` that are more probable than noise; the class noise is not another disturbance."""
     sure = [each for each in found if _posterior(each, ODDS_SUDDEN) > 0.5]
     others = [each for each in sure if each.kind != "noise"]
     if noise_pu < ALONE_FROM_PU or not all(each.open and each.open_at_start for each in others):

@@ -35,7 +35,7 @@ UNSEEN_CYCLES = 1.5
 OWN_WAVE = 2.0
 """Times the fundamental's frequency: below this nothing is a ringing (ringing is searched above 240 Hz)."""
 AS_LONG_CYCLES = 0.3
-"""A longer deviation that does not swing is no impulse beside a dip of half a cycle, but the dip itself."""
+"""A longer deviation without swing is not an impulse beside a dip of half a cycle, but the dip itself."""
 TURNED_CYCLES = 3.6
 """In a shorter dip no stretch between its edges is long enough to separate a line from the fundamental."""
 TURNED_BY = 0.6

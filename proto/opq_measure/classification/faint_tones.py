@@ -132,7 +132,7 @@ def _power(
 def _while_there(power: FloatArray, noise: float) -> FloatArray:
     """The power of a line, every `HOP_S`, while it lasts; all of it if that is not one stretch.
 
-    A line that lasts from one instant to another is no telegram: that comes and goes more often.
+    A line that lasts from one instant to another is not a telegram: that comes and goes more often.
     """
     smooth = np.convolve(power, np.ones(SMOOTH_HOPS), "same")
     above = np.flatnonzero(smooth > smooth.max() / 2)

@@ -2,9 +2,9 @@
 
 Urms(1/2) spans a whole cycle, so by the standard's time stamps a dip of d cycles lasts d to d + 1.1 cycles
 (5.4.5.2 allows an error of a cycle). Urms(1/2) alone decides which events there are and how deep they are.
-Their start and end are then found where the waveform changes (`events.steps`), a start that is no step by its
-first sample (`waveform.departure`) or, where it changes slowly, from the rms over half a cycle, moved sample
-by sample.
+Their start and end are then found where the waveform changes (`events.steps`), a start that is not a step
+by its first sample (`waveform.departure`) or, where it changes slowly, from the rms over half a cycle, moved
+sample by sample.
 
 Source: IEC 61000-4-30:2015, 5.4.
 """

@@ -26,7 +26,7 @@ WINDOWS = 5
 MISFIT = 1.3
 """Residual of a cycle over the noise from which the harmonics no longer fit; six sigma for 200 samples."""
 FLOOR = 1e-6
-"""Share of the fundamental: a smaller residual, such as rounding, is no misfit whatever the noise was."""
+"""Share of the fundamental: a smaller residual, such as rounding, is not a misfit whatever the noise was."""
 SIGNIFICANT = 4.0
 """An order is used if it is this many times larger than the noise makes it."""
 BROKEN = 0.05

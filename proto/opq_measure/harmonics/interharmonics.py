@@ -37,7 +37,7 @@ def interharmonic_subgroups(spectrum: Spectrum) -> FloatArray:
 
 
 def strongest_interharmonic(spectrum: Spectrum) -> tuple[FloatArray, FloatArray]:
-    """The strongest line of each window that is no harmonic.
+    """The strongest line of each window that is not a harmonic.
 
     Returns:
         (w,) Hz and (w,) rms. In a window of noise alone it is the largest bin of the noise:

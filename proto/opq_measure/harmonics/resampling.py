@@ -44,7 +44,7 @@ BLOCK_POINTS: Final = 2560
 GAIN_STEP: Final = 1 / 256
 """Relative step of window lengths for which the gain is cached; between them a parabola interpolates it."""
 MAX_WARP: Final = 0.1
-"""A share of the window: a larger deviation of the edges from even spacing is no drift of the frequency."""
+"""A share of the window: edges that deviate more from even spacing are not a drift of the frequency."""
 BUBBLES: Final = 2
 """Number of drift shapes: a steady drift of the frequency, and a change of that drift."""
 

@@ -249,7 +249,7 @@ def low_passed(values: FloatArray, order: int, cutoff: float) -> FloatArray | No
 
     It is a Butterworth filter, run forwards and back, as the original determines the fundamental. It gives
     the same numbers as SciPy's `butter` and `filtfilt` with their defaults (test_measure_original.py); SciPy
-    itself is no dependency of ours.
+    itself is not a dependency of ours.
 
     Raises:
         ValueError: `order` is not 1 to 8, or `cutoff` not between 0 and 1.

@@ -173,7 +173,7 @@ def changes_in(volts: SignalArray, tracked: Track, least: float = MIN_CHANGE) ->
 
 
 def _real(change: Change, least: float) -> bool:
-    """Whether the step is large enough and exceeds the fits' residual: an impulse in a fit is no step."""
+    """Whether the step is large enough and exceeds the fits' residual: an impulse in a fit is not a step."""
     before, after = change.before, change.after
     turn = after.phase_rad(change.position) - before.phase_rad(change.position)
     size = abs(after.amplitude * cmath.exp(1j * turn) - before.amplitude)
@@ -347,7 +347,7 @@ def _fundamental_steps(part: FloatArray, size: int, period: float) -> FloatArray
 
 
 def _smooth(periods: FloatArray) -> FloatArray:
-    """The median of nine neighbours: a jump of the phase is no change of the period."""
+    """The median of nine neighbours: a jump of the phase is not a change of the period."""
     padded = np.pad(periods, 4, "edge")
     smooth: FloatArray = median(np.lib.stride_tricks.sliding_window_view(padded, 9))
     return smooth

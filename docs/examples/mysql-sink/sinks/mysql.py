@@ -82,7 +82,7 @@ def parse_url(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme not in ("mysql", "mysql+pymysql") or not parts.hostname or len(parts.path) < 2:
         raise ValueError(
-            "url  is no address; want user:word@tcp(host:3306)/base or mysql://user:word@host:3306/base"
+            "url  is not an address; want user:word@tcp(host:3306)/base or mysql://user:word@host:3306/base"
         )
     return {
         "host": parts.hostname,

@@ -40,6 +40,7 @@ class RuleEngineEntry:
 @section
 class ViewSection:
     REMOVED: ClassVar = {
+        "embed_in": "link to /map; no page of View can be framed",
         "openid": "put a proxy that signs in by OpenID Connect before View; accounts keep their passwords",
         "languages": "take the key away, for pages are English; a browser translates them",
     }
@@ -86,10 +87,6 @@ class ViewSection:
     tile_attribution: Annotated[
         str, Field(max_length=200, description="credit of the tiles' owner, shown below the map")
     ] = ""
-    embed_in: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^(\*|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]+)?)$")], ...],
-        Field(description="sites that may frame /embed/map, such as https://pq.example; * for all"),
-    ] = ()
     mail: MailSection = Field(default_factory=MailSection)
     rule_engines: Annotated[
         tuple[RuleEngineEntry, ...],

@@ -1,4 +1,4 @@
-"""Map, grid, wall, spread, widget in a real browser: live, by keyboard, without script, in a frame."""
+"""Map, grid, wall, spread in a real browser: live, by keyboard, without script."""
 
 import contextlib
 import math
@@ -6,30 +6,23 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import demo
 import pytest
 from demo_grid import ISLAND, fill_island, island_measurement
 
-from opq_cloud.service import CloudContext
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_streams import PageStream
-from opq_cloud.view.service import View
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 
-OUTER = "http://city.example/"
-PAGES = ("/map", "/grid", "/wall", "/embed/map", "/incidents/1/spread")
+PAGES = ("/map", "/grid", "/wall", "/incidents/1/spread")
 SPREAD = "/incidents/1/spread"
-PAGE_OF_DOCS = Path(__file__).parents[2] / "docs" / "public.md"
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
     running = demo.Scene(tmp_path_factory.mktemp("public"), poll_s=0.2)
-    running.config = replace(running.config, embed_in=(OUTER.rstrip("/"),))
-    running.view = View(running.config, CloudContext(lambda: running.store))
     fill_island(running.store, time.time_ns(), minutes=60)
     with running:
         yield running
@@ -265,42 +258,6 @@ def test_without_a_script_the_pages_say_the_same(scene: demo.Scene, page: "sync_
     assert page.locator("noscript meta[http-equiv=refresh]").count() == 1
 
 
-def test_a_named_site_frames_the_widget_and_nothing_else(scene: demo.Scene, page: "sync_api.Page") -> None:
-    """A frame that is refused says so in the console; what it shows instead is the browser's own page."""
-    size = re.search(
-        r'<iframe src="[^"]*/embed/map[^"]*" (width="\d+" height="\d+")', PAGE_OF_DOCS.read_text()
-    )
-    assert size is not None
-    frames = "".join(
-        f'<iframe name="{name}" src="{scene.url}{path}" {size[1]}></iframe>'
-        for name, path in (("widget", "/embed/map"), ("map", "/map"))
-    )
-    refused: list[str] = []
-    page.on("console", lambda item: refused.append(item.text) if "frame-ancestors" in item.text else None)
-    asked: list[str] = []  # a widget keeps nobody's screen on
-    page.on("console", lambda item: asked.append(item.text) if "wake-lock" in item.text else None)
-
-    def wait_for_refusals(count: int) -> None:
-        end_s = time.monotonic() + 120
-        while len(refused) < count and time.monotonic() < end_s:
-            page.wait_for_timeout(50)
-
-    for site in (OUTER, "http://other.example/"):
-        page.route(site, lambda route: route.fulfill(body=frames, content_type="text/html"))
-    page.goto(OUTER, wait_until="commit")
-    marks = page.frame_locator("iframe[name=widget]").locator(".map-mark")
-    marks.nth(len(ISLAND) - 1).wait_for(state="attached")
-    page.frame_locator("iframe[name=widget]").locator("#feed:not([hidden])").wait_for()
-    legend = page.frame_locator("iframe[name=widget]").locator(".map-legend")
-    assert legend.evaluate("() => document.documentElement.scrollHeight <= innerHeight"), "nothing is cut"
-    wait_for_refusals(1)
-    assert asked == []
-    assert len(refused) == 1 and "'none'" in refused[0]
-    page.goto("http://other.example/", wait_until="commit")
-    wait_for_refusals(3)
-    assert len(refused) == 3 and any(OUTER.rstrip("/") in text for text in refused[1:])
-
-
 def _looked_over(scene: demo.Scene, page: "sync_api.Page", pages: Sequence[str] = PAGES) -> None:
     """It fits, can be touched (WCAG 2.2, 2.5.8), and axe finds nothing."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
@@ -323,7 +280,7 @@ PHONE, DESK = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
 
 @pytest.mark.parametrize("page", [{"viewport": PHONE, "color_scheme": "dark"}], indirect=True)
 def test_pages_fit_a_phone_and_axe_finds_nothing(scene: demo.Scene, page: "sync_api.Page") -> None:
-    _looked_over(scene, page, ("/map", "/embed/map", SPREAD))
+    _looked_over(scene, page, ("/map", SPREAD))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Pages of the public over the application itself: who sees what, policies, feeds, the widget."""
+"""Pages of the public over the application itself: who sees what, policies, the feed."""
 
 import asyncio
 import json
@@ -161,7 +161,7 @@ def test_another_installation_shows_the_same_boxes_elsewhere(view: PublicView, t
 
 
 EVERY_PAGE = (
-    "/map", "/map/state", "/grid", "/wall", "/embed/state", "/feeds/incidents.atom",
+    "/map", "/map/state", "/grid", "/wall", "/feeds/incidents.atom",
     "/share/incidents/1", "/incidents/1/spread", "/incidents/1", "/api/incidents/1", "/incidents",
     "/api/incidents",
 )  # fmt: skip
@@ -211,8 +211,8 @@ def test_by_whose_clock_a_box_has_its_place_is_for_those_who_see_that_one(view: 
     assert "that of Box 28" in admins.text and '"aligned_to":"28"' in admins.text
 
 
-def test_share_embed_and_feeds_are_the_same_for_an_admin_as_for_nobody(view: PublicView) -> None:
-    paths = ["/embed/state", "/feeds/incidents.atom"]
+def test_share_and_feed_are_the_same_for_an_admin_as_for_nobody(view: PublicView) -> None:
+    paths = ["/feeds/incidents.atom"]
     nobodys, admins = view.get_all(paths), view.get_all(paths, view.admin())
     assert [each.text for each in nobodys] == [each.text for each in admins]
     shared = view.get("/share/incidents/1", view.admin()).text
@@ -299,7 +299,6 @@ def test_a_window_of_the_address_is_drawn_and_a_wrong_one_is_named(view: PublicV
         "/wall?km=3",
         "/map/state?at=1,1&km=0",
         "/wall?theme=pink",
-        "/embed/map?theme=x",
     ):
         answer = view.get(path)
         assert answer.status_code in (400, 404), path
@@ -312,15 +311,8 @@ def policies(answer: httpx.Response) -> dict[str, str]:
     return {name: value for name, _, value in parts}
 
 
-def test_only_the_widget_may_be_framed_and_only_by_whom_the_setting_names(view: PublicView) -> None:
-    assert view.get("/embed/map").status_code == 404
-    view.config = replace(view.config, embed_in=("https://pq.example", "https://*.city.example"))
-    view.changed()
-    widget = view.get("/embed/map")
-    assert policies(widget)["frame-ancestors"] == "https://pq.example https://*.city.example"
-    assert policies(widget)["script-src"] == "'self'"
-    assert SESSION_COOKIE not in widget.headers.get("set-cookie", "")
-    for path in (*EVERY_PAGE, "/", "/embed/map?theme=x", "/nothing", "/embed/nothing"):
+def test_no_page_may_be_framed(view: PublicView) -> None:
+    for path in (*EVERY_PAGE, "/", "/nothing"):
         assert policies(view.get(path))["frame-ancestors"] == "'none'", path
 
 
@@ -329,9 +321,8 @@ def test_tiles_are_allowed_on_pages_with_a_map_and_from_their_origin_alone(view:
         view.config,
         tile_url="https://tiles.example:8443/{z}/{x}/{y}.png",
         tile_attribution="A <mapper>",
-        embed_in=("*",),
     )
-    for path in ("/map", "/wall", "/embed/map"):
+    for path in ("/map", "/wall"):
         answer = view.get(path)
         assert policies(answer)["img-src"] == "'self' https://tiles.example:8443", path
         found = re.findall(r'<image href="https://tiles.example:8443/(\d+)/(\d+)/(\d+).png"', answer.text)
@@ -387,7 +378,7 @@ def test_the_spread_of_the_public_has_its_boxes_alone_and_no_scope_of_others(vie
     text = view.get("/share/incidents/1").text
     assert re.findall(r'data-arrived="\d+".*?href="/boxes/(\d+)"', text) == ["21", "22", "27"]
     assert "Wide area" not in text and 'property="og:title"' in text
-    state = json.loads(view.get("/embed/state").text)
+    state = json.loads(view.get("/map/state").text)
     assert state["incidents"][0]["scope"] == ""
 
 

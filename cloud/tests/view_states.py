@@ -36,7 +36,7 @@ PAGES = {
 PARTS = {"/incidents/1/examine/part", "/incidents/1/examine/charts", "/boxes/1/history"}
 """Parts that a script puts into a page: no documents of their own."""
 WITHOUT_STATES = {
-    "/sign-in", "/first-admin", "/register", "/reset", "/reset/new", "/embed/map", "/admin/changes",
+    "/sign-in", "/first-admin", "/register", "/reset", "/reset/new", "/admin/changes",
     "/search/found",
 }  # fmt: skip
 """Forms before signing in, a redirect, a frame that is not set, a part of a page."""

@@ -55,7 +55,6 @@ NO_PAGES = (
     "/metrics",
     "/static/",
     "/map/state",
-    "/embed/state",
     "/feeds/",
     "/search/found",
 )

@@ -3,7 +3,7 @@
 A process of its own runs `opq-cloud view`; another one sends what the triggering broker would, a Measurement
 a second of each Box; this one has the pages open. Each page shows a hundred Boxes, as one of the list does;
 there are as many different pages as the Boxes fill. Then as many maps are sent their state by the live feed,
-and then as many ask for it each second, as those do that lost the feed, walls and widgets.
+and then as many ask for it each second, as those do that lost the feed, walls.
 The baseline is a bare Starlette under the same uvicorn that sends as many streams as many bytes each second.
 It takes some 130 s, with --quick 40; each wait has an end, so that a starved machine gives
 figures too, and how much of what was wanted never came. Each figure is written to stderr as it comes.

@@ -22,7 +22,7 @@ METRICS = "/metrics"
 """Without a session or token only for programs of this machine."""
 TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
 """Pages for visitors who have not signed in."""
-FOR_EVERYBODY = ("/embed", "/feeds", "/share")
+FOR_EVERYBODY = ("/feeds", "/share")
 """Pages that are the same for everybody: signed-in visitors see there what anybody would."""
 WITH_REGIONS = ("/map", "/grid", "/wall")
 """Pages that also show figures of regions, where no Box itself is public."""

@@ -1,6 +1,6 @@
 """What a page with a map draws, and what it requests again each second, from one source.
 
-`/map`, `/wall` and `/embed/map` show the same map with the same figures, each for its own audience.
+`/map` and `/wall` show the same map with the same figures, each for its own audience.
 """
 
 import functools

@@ -44,7 +44,7 @@ THEMES = ("", "light", "dark")
 LATE_S = 1.0
 """While the next state is made, many maps get the one before if it is younger than this."""
 PACKED = 5
-PATHS = ("/map/state", "/embed/state")
+STATE = "/map/state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class StatesAtOnce:
         self._states = states
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        whole = scope["type"] == "http" and scope["path"] in PATHS and not scope["query_string"]
+        whole = scope["type"] == "http" and scope["path"] == STATE and not scope["query_string"]
         if not (whole and scope["method"] == "GET"):
             await self._app(scope, receive, send)
             return
@@ -134,7 +134,7 @@ class MapPages:
         router = APIRouter(include_in_schema=False)
         for path, page in (("/map", self.map_page), ("/grid", self.grid_page), ("/wall", self.wall_page)):
             router.add_api_route(path, page, response_class=HTMLResponse)
-        router.add_api_route("/map/state", self.state)
+        router.add_api_route(STATE, self.state)
         return router
 
     def map_page(self, at: At = "", km: Km = "") -> Response:
@@ -144,7 +144,7 @@ class MapPages:
             "map.html",
             "map",
             200,
-            **map_values(drawing, state_path("/map/state", frame)),
+            **map_values(drawing, state_path(frame)),
             moves=[(name, drawing.frame.moved(right, down).query) for name, right, down in STEPS],
             zooms=[
                 ("Zoom in", drawing.frame.zoomed(1 / ZOOM).query),
@@ -155,7 +155,6 @@ class MapPages:
             stale_words=silent_words(self._reader.boxes()),
             incidents=incident_lines(self._reader),
             after=self._after(),
-            embeddable=bool(self._config.embed_in),
         )
         return with_tiles(page, self._config)
 
@@ -174,7 +173,7 @@ class MapPages:
             "grid.html",
             "grid",
             200,
-            state_path="/map/state",
+            state_path=STATE,
             version=page_version(),
             after=self._after(),
             stale_words=silent_words(reader.boxes()),
@@ -192,7 +191,7 @@ class MapPages:
             "wall.html",
             "wall",
             200,
-            **map_values(draw_map(self._reader, self._config, frame), state_path("/map/state", frame)),
+            **map_values(draw_map(self._reader, self._config, frame), state_path(frame)),
             theme=theme,
             stale_words=silent_words(boxes),
             grids=[(each, group_figures(each)) for each in grids_now(boxes)[:2]],
@@ -233,8 +232,8 @@ def query_frame(at: str, km: str) -> MapFrame | None:
         raise HTTPException(400, f"The address has a window that cannot be used: {error}.") from None
 
 
-def state_path(path: str, frame: MapFrame | None) -> str:
-    return path if frame is None else f"{path}?{frame.query}"
+def state_path(frame: MapFrame | None) -> str:
+    return STATE if frame is None else f"{STATE}?{frame.query}"
 
 
 def with_tiles(page: HTMLResponse, config: ViewSection) -> HTMLResponse:

@@ -26,7 +26,7 @@ def public_router(
     router = APIRouter(include_in_schema=False)
     for made in (
         MapPages(context, reader, states, config, render),
-        SharedPages(context, reader, states, config, render),
+        SharedPages(context, reader, config, render),
     ):
         router.include_router(made.router())
     return router

@@ -1,13 +1,12 @@
-"""Pages that are the same for everybody: share links, the widget, feeds; and an incident's spread.
+"""Pages that are the same for everybody: share links and the feed; and an incident's spread.
 
-The gate (`accounts/gate.py`) treats every visitor of `/share`, `/embed` and `/feeds` as anonymous, so that a
+The gate (`accounts/gate.py`) treats every visitor of `/share` and `/feeds` as anonymous, so that a
 page that somebody passes on shows only what everybody may see.
 """
 
 import zlib
-from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.incidents.index import IncidentFilter
@@ -15,12 +14,10 @@ from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.incident_list import find_incidents
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of
 from opq_cloud.view.public.grid_reader import GridReader
-from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, tile_origin
-from opq_cloud.view.public.map_pages import THEMES, At, Km, MapStates, map_values, query_frame, state_path
+from opq_cloud.view.public.map_drawing import SCOPE_SHORT
 from opq_cloud.view.public.outline import outline_paths
 from opq_cloud.view.public.spread import incident_spread
 from opq_cloud.view_settings import ViewSection
@@ -32,19 +29,17 @@ FEED_KEPT_S = 20.0
 
 
 class SharedPages:
-    """`/share/…`, `/embed/…`, `/feeds/…` and `/incidents/{id}/spread`."""
+    """`/share/…`, `/feeds/…` and `/incidents/{id}/spread`."""
 
     def __init__(
         self,
         context: ViewContext,
         reader: GridReader,
-        states: MapStates,
         config: ViewSection,
         render: PageMaker,
     ) -> None:
         self._context = context
         self._reader = reader
-        self._states = states
         self._config = config
         self._render = render
         self._entries: AnswerCache[tuple[FeedEntry, ...]] = AnswerCache(FEED_KEPT_S)
@@ -54,10 +49,8 @@ class SharedPages:
         for path, page in (
             ("/share/incidents/{incident_id}", self.share_page),
             ("/incidents/{incident_id}/spread", self.spread_page),
-            ("/embed/map", self.embed_page),
         ):
             router.add_api_route(path, page, response_class=HTMLResponse)
-        router.add_api_route("/embed/state", self.embed_state)
         router.add_api_route("/feeds/incidents.atom", self.atom)
         return router
 
@@ -101,25 +94,6 @@ class SharedPages:
             "duration_words": words.duration((incident.end_ns - incident.start_ns) / 1e9),
         }
 
-    # The widget
-    def embed_page(
-        self, at: At = "", km: Km = "", theme: Annotated[str, Query(max_length=8)] = ""
-    ) -> Response:
-        if not self._config.embed_in:
-            raise HTTPException(404, "This View is not for frames: [view] embed_in names the sites that may.")
-        if theme not in THEMES:
-            raise HTTPException(400, f"There is no theme {theme}; there are light and dark.")
-        frame = query_frame(at, km)
-        drawing = draw_map(self._reader, self._config, frame)
-        values = map_values(drawing, state_path("/embed/state", frame))
-        page = self._render("embed.html", "embed", 200, **values, theme=theme)
-        page.headers["Content-Security-Policy"] = framed_policy(self._config)
-        page.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-        return page
-
-    async def embed_state(self, request: Request, at: At = "", km: Km = "") -> Response:
-        return await self._states.answer(request, query_frame(at, km))
-
     # Feeds
     def atom(self, request: Request) -> Response:
         body = atom_feed(self._feed(), self._base_url(request))
@@ -135,15 +109,6 @@ class SharedPages:
 
     def _base_url(self, request: Request) -> str:
         return self._config.public_url or str(request.base_url).rstrip("/")
-
-
-def framed_policy(config: ViewSection) -> str:
-    """The only policy of View that lets others frame a page, and only the named ones."""
-    policy = CONTENT_SECURITY_POLICY.replace(
-        "frame-ancestors 'none'", f"frame-ancestors {' '.join(config.embed_in)}"
-    )
-    origin = tile_origin(config.tile_url)
-    return policy.replace("img-src 'self'", f"img-src 'self' {origin}") if origin else policy
 
 
 def feed_answer(request: Request, body: bytes, kind: str) -> Response:

@@ -1,4 +1,4 @@
-// Keeps map, grid, wall and widget as they are now: puts the state's words and tones in place each second. Map and
+// Keeps map, grid and wall as they are now: puts the state's words and tones in place each second. Map and
 // grid are sent it by the live feed; what is not sent it, or was not for some seconds, asks for it. Nothing is added to the page beyond a fixed number of rows, so that it may stand for weeks.
 
 import { openMap } from "./feed.js";
@@ -11,7 +11,7 @@ const GIVE_UP_MS = 15_000;
 const RELOAD_AFTER_MS = 20_000; // a page loads itself again no sooner than this after it was loaded
 
 const root = document.querySelector("[data-live-state]");
-const stays = "stays" in root.dataset; // a wall or a widget: nobody is there to load it again
+const stays = document.body.classList.contains("bare"); // a wall: nobody is there to load it again
 const began = performance.now();
 let missed = 0;
 let lostAt = null;
@@ -22,7 +22,7 @@ document.documentElement.classList.add("scripted");
 look();
 document.addEventListener("visibilitychange", () => document.hidden || again(0));
 if (root.querySelector("[data-clock]")) setInterval(showClock, 1000);
-if (stays && window === window.top) keepAwake(); // the screen of a widget's page is not ours
+if (stays) keepAwake();
 if (root.dataset.after !== undefined) openMap(root.dataset.after, root.dataset.liveState.split("?")[1] ?? "", take, () => (sentAt = -Infinity));
 
 function take(state) {

@@ -53,7 +53,6 @@ LINES = {
     "box seen": (
         "GET /boxes/{box_id}", "GET /boxes/{box_id}/history", "GET /events/{event_id}",
         "GET /incidents/{incident_id}",
-        "GET /incidents/{incident_id}/spread",
         "GET /incidents/{incident_id}/examine", "GET /incidents/{incident_id}/examine/part",
         "GET /incidents/{incident_id}/examine/charts",
         "GET /api/incidents/{incident_id}", "GET /api/events/{event_id}", "GET /api/v1/boxes/{box_id}",

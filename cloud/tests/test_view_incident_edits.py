@@ -105,7 +105,7 @@ def test_a_split_and_a_merge_by_the_page_lead_to_what_they_made(cast: Cast) -> N
     assert rita.post(f"{page}/merge", page, others=f"#{fresh}") == 303
     assert rita.headers["location"] == f"{page}#said"
     assert cast.scene.store.incident(number).box_ids == ("1", "4")  # type: ignore[union-attr]
-    for path in ("", "/examine", "/spread"):
+    for path in ("", "/examine"):
         assert rita.get(f"/incidents/{fresh}{path}") == 301
         assert rita.headers["location"] == f"{page}{path}"
     assert f"is part of incident {number} now" in rita.text

@@ -1,4 +1,4 @@
-"""Map, grid, wall, spread in a real browser: live, by keyboard, without script."""
+"""Map, grid, wall, share link in a real browser: live, by keyboard, without script."""
 
 import contextlib
 import math
@@ -16,8 +16,7 @@ from opq_cloud.view.live_streams import PageStream
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 
-PAGES = ("/map", "/grid", "/wall", "/incidents/1/spread")
-SPREAD = "/incidents/1/spread"
+PAGES = ("/map", "/grid", "/wall")
 
 
 @pytest.fixture(scope="module")
@@ -202,58 +201,12 @@ def test_a_wall_goes_on_after_a_failure_and_loads_itself_when_the_pages_change(
     )
 
 
-@pytest.mark.parametrize("page", [{"reduced_motion": "reduce"}], indirect=True)
-def test_the_spread_is_played_paused_and_stepped_by_keyboard(
-    scene: demo.Scene, page: "sync_api.Page"
-) -> None:
-    page.goto(scene.url + SPREAD)
-    spread = page.locator("[data-spread]")
-    page.wait_for_selector(f'[data-spread][data-reached="{len(ISLAND)}"]')
-    spread.focus()
-    for key, reached in (
-        ("Home", 1),
-        ("ArrowRight", 2),
-        ("ArrowRight", 3),
-        ("ArrowLeft", 2),
-        ("End", 9),
-        ("Home", 1),
-    ):
-        page.keyboard.press(key)
-        assert spread.get_attribute("data-reached") == str(reached), key
-        assert page.locator(".spread-waits[data-arrival]").count() == len(ISLAND) - reached
-    page.keyboard.press("Space")
-    page.wait_for_selector("[data-do=play]:has-text('Pause')")
-    page.wait_for_function("() => Number(document.querySelector('[data-spread]').dataset.reached) >= 2")
-    page.keyboard.press("Space")
-    page.wait_for_selector("[data-do=play]:has-text('Play')")
-    stood = int(spread.get_attribute("data-reached") or 0)
-    assert 2 <= stood <= len(ISLAND)
-    assert page.locator(f'[data-arrived="{stood}"].spread-now').count() == 1
-    page.locator("input[type=range]").fill("1000")
-    assert spread.get_attribute("data-reached") == str(len(ISLAND))
-
-
-@pytest.mark.slow
-def test_the_spread_plays_to_its_end_and_stops(scene: demo.Scene, page: "sync_api.Page") -> None:
-    page.clock.install()
-    page.goto(scene.url + SPREAD)
-    find = "document.querySelector"
-    begun = f"{find}('[data-do=play]').click(), {find}('[data-spread]').dataset.reached"
-    assert page.evaluate(begun) == "1"
-    page.clock.run_for(9000)
-    page.wait_for_selector(f'[data-spread][data-reached="{len(ISLAND)}"]')
-    page.wait_for_selector("[data-do=play]:has-text('Play')")
-
-
 @pytest.mark.parametrize("page", [{"java_script_enabled": False}], indirect=True)
 def test_without_a_script_the_pages_say_the_same(scene: demo.Scene, page: "sync_api.Page") -> None:
     page.goto(f"{scene.url}/map")
     assert page.locator(".map-mark").count() == page.locator("[data-row]").count() == len(ISLAND)
     page.get_by_role("link", name="Zoom in").click()
     assert "km=" in page.url and page.locator(".map-drawing").is_visible()
-    page.goto(scene.url + SPREAD)
-    assert page.locator(".spread-frames li").count() >= 3 and page.locator(".spread-frames").is_visible()
-    assert not page.locator(".spread-controls").is_visible()
     page.goto(f"{scene.url}/wall")
     assert page.locator("noscript meta[http-equiv=refresh]").count() == 1
 
@@ -280,7 +233,7 @@ PHONE, DESK = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
 
 @pytest.mark.parametrize("page", [{"viewport": PHONE, "color_scheme": "dark"}], indirect=True)
 def test_pages_fit_a_phone_and_axe_finds_nothing(scene: demo.Scene, page: "sync_api.Page") -> None:
-    _looked_over(scene, page, ("/map", SPREAD))
+    _looked_over(scene, page, ("/map",))
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.view.public import grid_now, outline
+from opq_cloud.view.public.arrival_map import arrival_map
 from opq_cloud.view.public.day_trends import medians
 from opq_cloud.view.public.fuzz import (
     KM_PER_DEGREE,
@@ -26,7 +27,6 @@ from opq_cloud.view.public.map_drawing import map_summary, mark_figures
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, WORLD, frame_at, frame_of, parse_frame
 from opq_cloud.view.public.map_marks import CELL_UNITS, LISTED, map_marks, rows_of, with_names
 from opq_cloud.view.public.outline import OutlinePaths, outline_paths
-from opq_cloud.view.public.spread import incident_spread
 from opq_proto.messages import BoxArrival, Incident
 
 SALT, OTHER_SALT = bytes(range(SALT_BYTES)), bytes(SALT_BYTES)
@@ -351,13 +351,13 @@ def test_marks_of_an_incidents_way_that_would_lie_on_one_another_are_moved_apart
     incident = Incident(
         1, "sag", tuple(places), (1,), start_ns, start_ns + 10**8, True, 80.0, (), arrivals=arrivals
     )
-    spread = incident_spread(incident, places, {})
-    assert spread is not None
-    at = {each.box_id: (each.x, each.y) for each in spread.arrivals}
+    found = arrival_map(incident, places, {})
+    assert found is not None
+    at = {each.box_id: (each.x, each.y) for each in found.arrivals}
     assert all(math.dist(at[a], at[b]) > 55 for a in at for b in at if a < b)
-    moved = {each.box_id for each in spread.arrivals if each.moved_from}
+    moved = {each.box_id for each in found.arrivals if each.moved_from}
     assert {"1", "2"} & moved and "4" not in moved
-    assert [each.after_words for each in spread.arrivals][:2] == ["first", "3\u202f\u00b5s later"]
+    assert [each.after_words for each in found.arrivals][:2] == ["first", "3\u202f\u00b5s later"]
 
 
 def test_thousands_of_boxes_are_a_bounded_map_and_table() -> None:

@@ -162,7 +162,7 @@ def test_another_installation_shows_the_same_boxes_elsewhere(view: PublicView, t
 
 EVERY_PAGE = (
     "/map", "/map/state", "/grid", "/wall", "/feeds/incidents.atom",
-    "/share/incidents/1", "/incidents/1/spread", "/incidents/1", "/api/incidents/1", "/incidents",
+    "/share/incidents/1", "/incidents/1", "/api/incidents/1", "/incidents",
     "/api/incidents",
 )  # fmt: skip
 
@@ -217,7 +217,7 @@ def test_share_and_feed_are_the_same_for_an_admin_as_for_nobody(view: PublicView
     assert [each.text for each in nobodys] == [each.text for each in admins]
     shared = view.get("/share/incidents/1", view.admin()).text
     assert "harbour" in shared and "cape" not in shared
-    assert "cape" in view.get("/incidents/1/spread", view.admin()).text
+    assert "cape" in view.get("/map", view.admin()).text
     hidden = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[-1:])
     assert view.get(f"/share/incidents/{hidden.incident_id}", view.admin()).status_code == 404
 
@@ -359,24 +359,15 @@ def test_a_feed_that_has_not_changed_is_not_sent_again(view: PublicView) -> None
         assert answer.status_code == 200 and b"share/incidents" not in answer.content
 
 
-# An incident's spread
-def test_the_spread_is_told_in_order_to_who_has_no_script(view: PublicView) -> None:
-    text = view.get("/incidents/1/spread", view.admin()).text
-    order = re.findall(r'data-arrived="\d+".*?href="/boxes/(\d+)"', text)
-    assert order == [each.box_id for each in view.incident.arrivals]
-    pictures = text.count('<use href="#outline"/>')
-    assert 3 <= pictures <= 6 and "Box 21, harbour" in text and "Wide area" in text
-    assert "<noscript>" not in text
-    lasted = [
-        re.findall(r"<dt>Duration</dt><dd>([^<]+)", each)
-        for each in (text, view.get("/incidents/1", view.admin()).text)
-    ]
-    assert lasted[0] == lasted[1] != [], "one duration for one incident"
-
-
-def test_the_spread_of_the_public_has_its_boxes_alone_and_no_scope_of_others(view: PublicView) -> None:
+# An incident that is shared
+def test_a_shared_incident_has_the_publics_boxes_in_order_and_no_scope_of_others(
+    view: PublicView,
+) -> None:
     text = view.get("/share/incidents/1").text
-    assert re.findall(r'data-arrived="\d+".*?href="/boxes/(\d+)"', text) == ["21", "22", "27"]
+    assert re.findall(r'<th scope="row"><a href="/boxes/(\d+)"', text) == ["21", "22", "27"]
+    own = view.get("/incidents/1").text
+    lasted = [re.findall(r"<dt>Duration</dt><dd>([^<]+)", each) for each in (text, own)]
+    assert lasted[0] == lasted[1] != [], "one duration for one incident"
     assert "Wide area" not in text and 'property="og:title"' in text
     state = json.loads(view.get("/map/state").text)
     assert state["incidents"][0]["scope"] == ""
@@ -384,9 +375,8 @@ def test_the_spread_of_the_public_has_its_boxes_alone_and_no_scope_of_others(vie
 
 def test_an_incident_at_one_box_has_no_way_over_the_map(view: PublicView) -> None:
     alone = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[:1], "local")
-    text = view.get(f"/incidents/{alone.incident_id}/spread").text
+    text = view.get(f"/share/incidents/{alone.incident_id}").text
     assert "There is no way to show" in text and "Local" in text
-    assert view.get("/incidents/99/spread").status_code == 404
     assert view.get("/share/incidents/x").status_code == 404
 
 

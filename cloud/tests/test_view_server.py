@@ -107,11 +107,11 @@ def test_an_old_incident_is_shown_by_the_nominal_voltage_that_it_was_judged_by(t
         for box in scene.store.boxes():
             scene.store.put_box(replace(box, nominal_v=230.0))
         after, parts_after = _get(scene, "/incidents/1")[1], [_get(scene, path)[:2] for path in parts]
-        spread = _get(scene, "/incidents/1/spread")[1]
+        shared = _get(scene, "/share/incidents/1")[1]
     assert parts_before == parts_after and {status for status, _ in parts_after} == {200}
     assert json.loads(parts_after[1][1])["nominal_v"] == 120.0
     assert '"nominal_volts":120.0,"nominal_from":"findings"' in parts_after[2][1].replace(" ", "")
-    assert f"of the nominal 120{THIN}V" in spread and "present nominal" not in before + parts_after[0][1]
+    assert f"of the nominal 120{THIN}V" in shared and "present nominal" not in before + parts_after[0][1]
     for page in (before, after):
         text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")
         assert "102.2 V, 85.2 % of the nominal 120 V" in text

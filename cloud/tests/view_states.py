@@ -14,7 +14,6 @@ PAGES = {
     "/incidents/{incident_id}/examine": "/incidents/1/examine",
     "/incidents/{incident_id}/examine/part": "/incidents/1/examine/part",
     "/incidents/{incident_id}/examine/charts": "/incidents/1/examine/charts",
-    "/incidents/{incident_id}/spread": "/incidents/1/spread",
     "/share/incidents/{incident_id}": "/share/incidents/1", "/boxes/{box_id}": "/boxes/1",
     "/boxes/{box_id}/history": "/boxes/1/history", "/boxes/{box_id}/settings": "/boxes/1/settings",
     "/boxes/{box_id}/waveforms": "/boxes/1/waveforms", "/events/{event_id}": "/events/1",

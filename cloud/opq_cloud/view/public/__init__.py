@@ -1,1 +1,1 @@
-"""What View shows to everybody: map, grid now, wall, an incident's spread, share link, feed."""
+"""What View shows to everybody: map, grid now, wall; share link, feed."""

@@ -1,4 +1,4 @@
-"""Pages that are the same for everybody: share links and the feed; and an incident's spread.
+"""Pages that are the same for everybody: share links and the feed.
 
 The gate (`accounts/gate.py`) treats every visitor of `/share` and `/feeds` as anonymous, so that a
 page that somebody passes on shows only what everybody may see.
@@ -15,13 +15,12 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.incident_list import find_incidents
+from opq_cloud.view.public.arrival_map import arrival_map
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_drawing import SCOPE_SHORT
 from opq_cloud.view.public.outline import outline_paths
-from opq_cloud.view.public.spread import incident_spread
 from opq_cloud.view_settings import ViewSection
-from opq_proto.messages import Incident
 
 IN_FEED = 50
 FEED_KEPT_S = 20.0
@@ -29,7 +28,7 @@ FEED_KEPT_S = 20.0
 
 
 class SharedPages:
-    """`/share/…`, `/feeds/…` and `/incidents/{id}/spread`."""
+    """`/share/…` and `/feeds/…`."""
 
     def __init__(
         self,
@@ -46,53 +45,37 @@ class SharedPages:
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
-        for path, page in (
-            ("/share/incidents/{incident_id}", self.share_page),
-            ("/incidents/{incident_id}/spread", self.spread_page),
-        ):
-            router.add_api_route(path, page, response_class=HTMLResponse)
+        router.add_api_route("/share/incidents/{incident_id}", self.share_page, response_class=HTMLResponse)
         router.add_api_route("/feeds/incidents.atom", self.atom)
         return router
 
     # An incident
-    def spread_page(self, incident_id: str) -> Response:
-        """The spread as far as the visitor sees it."""
-        found = self._context.incident(incident_id, "/incidents/{}/spread")
-        return self._render("spread.html", "incidents", 200, **self._spread_values(found), shared=False)
-
     def share_page(self, request: Request, incident_id: str) -> Response:
-        """The spread as far as everybody sees it."""
-        found = self._context.incident(incident_id, "/share/incidents/{}")
-        values = self._spread_values(found)
-        return self._render(
-            "spread.html",
-            "incidents",
-            200,
-            **values,
-            shared=True,
-            address=f"{self._base_url(request)}/share/incidents/{found.incident_id}",
-        )
-
-    def _spread_values(self, incident: Incident) -> dict[str, object]:
+        """The incident as far as everybody sees it, with the order of arrival on a map."""
+        incident = self._context.incident(incident_id, "/share/incidents/{}")
         names = self._context.names([incident])
         boxes = [each for each in self._reader.boxes().fixed.boxes if not each.regional]
         places = {each.box_id: each.at for each in boxes if each.at is not None}
-        spread = incident_spread(incident, places, {each.box_id: each.label for each in boxes})
+        on_map = arrival_map(incident, places, {each.box_id: each.label for each in boxes})
         worst = words.worst(incident)
         judged = self._context.judged(incident)
         nominal_v = self._context.nominal.volts
         if worst:
             nominal_v = self._context.judged_box(worst.finding.box_id, judged).nominal_v
-        return {
-            "incident": incident,
-            "names": names,
-            "sentence": words.sentence(incident, nominal_v, names),
-            "scope_words": SCOPE_SHORT.get(incident.scope or "", ""),
-            "most_named": words.BOXES_LISTED,
-            "spread": spread,
-            "outline": outline_paths(spread.frame) if spread else None,
-            "duration_words": words.duration((incident.end_ns - incident.start_ns) / 1e9),
-        }
+        return self._render(
+            "share.html",
+            "incidents",
+            200,
+            incident=incident,
+            names=names,
+            sentence=words.sentence(incident, nominal_v, names),
+            scope_words=SCOPE_SHORT.get(incident.scope or "", ""),
+            most_named=words.BOXES_LISTED,
+            on_map=on_map,
+            outline=outline_paths(on_map.frame) if on_map else None,
+            duration_words=words.duration((incident.end_ns - incident.start_ns) / 1e9),
+            address=f"{self._base_url(request)}/share/incidents/{incident.incident_id}",
+        )
 
     # Feeds
     def atom(self, request: Request) -> Response:

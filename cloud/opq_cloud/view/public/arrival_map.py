@@ -1,4 +1,4 @@
-"""The spread of an incident over the map: where it came first, and in which order, from stored arrivals.
+"""The Boxes of an incident on the map: where it came first, and in which order, from stored arrivals.
 
 Pure. Times are those of the disturbance at each Box, with their uncertainty; a Box whose clock cannot give
 the order is marked as such. Boxes that are not later than the first beyond doubt are all first.
@@ -14,21 +14,17 @@ from opq_cloud.view.public.fuzz import Place
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, MapFrame, frame_of
 from opq_proto.messages import Incident
 
-FRAMES = 6
-"""Pictures of the small multiples."""
 FIRST_NAMED = 3
 """Boxes that were first are named in the sentence up to so many, and else counted."""
 APART_UNITS = 62.0
 """The least distance of two marks of the drawing, so that their numbers can be read on a phone too."""
-MAX_SPREAD_BOXES = 60
+MAX_MOVED = 60
 """With more Boxes the marks are not moved apart: there is no room."""
 MOVES = 60
 NO_ORDER = (
     "The clocks of these Boxes are not good enough to say where it came first: the numbers are the order in "
     "which they stamped it."
 )
-PLAYED_S = 8.0
-"""The duration of the whole spread when it is played."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,6 @@ class Arrival:
     """Its place in the order; 1 for all that may have been first."""
     box_id: str
     name: str
-    after_ms: float
     after_words: str
     doubt_words: str
     x: float
@@ -53,29 +48,18 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class SpreadFrame:
-    """The map at one moment: how many Boxes were reached by then."""
-
-    after_words: str
-    reached: int
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentSpread:
-    """The spread of an incident, to be played."""
+class ArrivalMap:
+    """The order of arrival, with a mark for each Box that has a place."""
 
     frame: MapFrame
     arrivals: tuple[Arrival, ...]
-    frames: tuple[SpreadFrame, ...]
-    lasts_ms: float
-    slower_words: str
     sentence: str
 
 
-def incident_spread(
+def arrival_map(
     incident: Incident, places: Mapping[str, Place], labels: Mapping[str, str]
-) -> IncidentSpread | None:
-    """The spread; None where fewer than two Boxes have an arrival, so that there is nothing to show.
+) -> ArrivalMap | None:
+    """The map; None where fewer than two Boxes have an arrival, so that there is nothing to show.
 
     `places`: the public place of each Box, the only one that is used; `labels`: its name.
     """
@@ -97,7 +81,6 @@ def incident_spread(
                 1 if is_first else number,
                 each.box_id,
                 labels.get(each.box_id, f"Box {each.box_id}"),
-                0.0 if is_first else (each.start_ns - first_ns) / 1e6,
                 words.arrived(each, first_ns, is_first),
                 doubt + words.clock_words(each, each.box_id in references),
                 round(x, 1),
@@ -106,21 +89,13 @@ def incident_spread(
             )
         )
     arrivals = _apart(arrivals)
-    lasts_ms = arrivals[-1].after_ms
-    return IncidentSpread(
-        frame,
-        tuple(arrivals),
-        _frames(arrivals),
-        lasts_ms,
-        _slower(lasts_ms) if firsts and arrivals[-1].rank > 1 else "",
-        _sentence(incident, arrivals) if firsts else NO_ORDER,
-    )
+    return ArrivalMap(frame, tuple(arrivals), _sentence(incident, arrivals) if firsts else NO_ORDER)
 
 
 def _apart(arrivals: Sequence[Arrival]) -> list[Arrival]:
     """Moves overlapping marks apart until each can be read, by as little as possible."""
     placed = [each for each in arrivals if each.placed]
-    if len(placed) > MAX_SPREAD_BOXES:
+    if len(placed) > MAX_MOVED:
         return list(arrivals)
     at = {each.number: [each.x, each.y] for each in placed}
     for _move in range(MOVES):
@@ -151,26 +126,6 @@ def _push(at: dict[int, list[float]], one: int, other: int) -> bool:
         at[number][0] = min(max(at[number][0] + sign * step * off_x, 32.0), WIDTH - 32.0)
         at[number][1] = min(max(at[number][1] + sign * step * off_y, 32.0), HEIGHT - 32.0)
     return True
-
-
-def _frames(arrivals: Sequence[Arrival]) -> tuple[SpreadFrame, ...]:
-    """Frames at the first arrival, at the last, and at moments with equal numbers of further arrivals."""
-    count = len(arrivals)
-    steps = sorted({round(1 + (count - 1) * k / (FRAMES - 1)) for k in range(FRAMES)})
-    frames: dict[str, SpreadFrame] = {}
-    for reached in steps:
-        moment_ms = arrivals[reached - 1].after_ms
-        together = sum(each.after_ms <= moment_ms for each in arrivals)
-        moment = f"{moment_ms:,.1f}{words.THIN}ms"
-        frames[moment] = SpreadFrame(moment, together)
-    return tuple(frames.values())
-
-
-def _slower(lasts_ms: float) -> str:
-    times = PLAYED_S * 1000 / lasts_ms
-    if times < 1:
-        return f"Played {1 / times:,.2g} times as fast as it was."
-    return f"Played {float(f'{times:.2g}'):,.0f} times as slowly as it was."
 
 
 def _sentence(incident: Incident, arrivals: Sequence[Arrival]) -> str:

@@ -10,6 +10,13 @@ CLASSES = {"source": "Source", "sink": "Sink"}
 """Kind -> name of the class in each file."""
 
 
+REMOVED = {
+    ("sink", "mongo"): "take the sink sql, or a plug-in of kind sink",
+    ("sink", "zmq"): "take the sink mqtt or rest, or a plug-in of kind sink",
+}
+"""Kind and type of an earlier version -> what to do instead."""
+
+
 def module_of(kind: str, type_name: str) -> ModuleType | None:
     """The file of a source or sink; None: there is no such type."""
     if kind not in PACKAGES or type_name not in types_of(kind):

@@ -82,7 +82,7 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/ruletest/run", TRIAL),
     ("POST", "/query", {"sql": SQL}),
     ("POST", "/batch/req", [{"method": "POST", "path": "/streams", "body": json.dumps({"sql": DEMO})}]),
-    *(("PUT", f"/metadata/sources/{kind}/confKeys/x", SINK) for kind in ("mqtt", "file", "httppull", "zmq")),
+    *(("PUT", f"/metadata/sources/{kind}/confKeys/x", SINK) for kind in ("mqtt", "file", "httppull")),
     ("PUT", "/metadata/sinks/sql/confKeys/x", SINK),
 ]
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")

@@ -458,3 +458,9 @@ def case(sql: str, records: list[tuple[int, dict[str, Any]]], **options: Any) ->
 def tried(sql: str, records: list[tuple[int, dict[str, Any]]], **options: Any) -> Any:
     told = try_case(case(sql, records, **options))
     return told.get("emissions", told.get("error"))
+
+
+@pytest.mark.parametrize("kind", ["mongo", "zmq"])
+def test_a_sink_that_was_removed_says_what_to_do_instead(house: House, kind: str) -> None:
+    told = house.ask("POST", "/rules", {**RULE, "actions": [{kind: {"url": "x"}}]}, 400)
+    assert f"sink {kind!r} was removed; take the sink" in told["message"]

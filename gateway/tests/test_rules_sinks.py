@@ -6,7 +6,7 @@ import os
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -15,7 +15,6 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-import zmq
 from free_ports import free_port
 from mosquitto_of_ones_own import MOSQUITTO, Broker
 from rules_engine import EVERYWHERE, running, stream
@@ -24,7 +23,6 @@ from waiting import wait_for
 from opq_plugins.sdk import Sink
 from opq_rules.errors import RuleError
 from opq_rules.sinks import file, memory, mqtt, rest, sql
-from opq_rules.sinks import zmq as zmq_sink
 from opq_rules.sources.memory import Topics
 
 
@@ -353,45 +351,6 @@ def test_file_writes_whole_parquet_files(tmp_path: Path) -> None:
     assert found == [[{"k": 1, "v": 0.5}, {"k": 2, "v": None}], [{"k": 3}]]
 
 
-# -- zmq
-
-
-@pytest.fixture
-def pull() -> Iterator[tuple[zmq.Socket[bytes], int]]:
-    socket = zmq.Context.instance().socket(zmq.PULL)
-    socket.setsockopt(zmq.RCVTIMEO, 60_000)
-    port = socket.bind_to_random_port("tcp://127.0.0.1")
-    yield socket, port
-    socket.close(0)
-
-
-def test_zmq_pushes_to_a_peer_and_says_when_there_is_none(pull: tuple[zmq.Socket[bytes], int]) -> None:
-    sink = opened(zmq_sink.Sink(EVERYWHERE), url=f"tcp://127.0.0.1:{pull[1]}", type="push", bind=False)
-    sink.collect(Context(), [{"v": 1}])
-    assert pull[0].recv() == b'[{"v":1}]'
-    sink.close(Context())
-    alone = opened(zmq_sink.Sink(EVERYWHERE), url=f"tcp://127.0.0.1:{free_port()}", type="push", timeout=50)
-    with pytest.raises(TimeoutError, match="no peer received it"):
-        alone.collect(Context(), [{"v": 1}])
-    alone.close(Context())
-
-
-def test_zmq_publishes_under_a_topic_of_the_row() -> None:
-    port = free_port()
-    sink = opened(zmq_sink.Sink(EVERYWHERE), url=f"tcp://127.0.0.1:{port}", topic="box/{{.box}}")
-    ear = zmq.Context.instance().socket(zmq.SUB)
-    ear.setsockopt(zmq.SUBSCRIBE, b"box/4")
-    ear.connect(f"tcp://127.0.0.1:{port}")
-
-    def heard() -> list[bytes] | None:
-        sink.collect(Context(), {"box": "4"})
-        return ear.recv_multipart() if ear.poll(20) else None
-
-    assert wait_for(heard) == [b"box/4", b'{"box":"4"}']
-    ear.close(0)
-    sink.close(Context())
-
-
 # -- mqtt
 
 
@@ -449,7 +408,6 @@ def all_configs() -> Mapping[str, type]:
         "mqtt": mqtt.Config,
         "rest": rest.Config,
         "sql": sql.Config,
-        "zmq": zmq_sink.Config,
     }
 
 

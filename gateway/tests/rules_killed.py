@@ -78,7 +78,7 @@ def main() -> None:
     engine.ready.wait()
     path = folder / "numbers.jsonl"
     source = f'TYPE="file", DATASOURCE="{path}", FORMAT="json", TIMESTAMP="t", CONF_KEY="f"'
-    engine.configurations.put("sources", "file", "f", {"fileType": "lines", "follow": True})
+    engine.configurations.put("sources", "file", "f", {"fileType": "lines", "sendInterval": 1})
     for name, shared in (("own", "false"), ("common", "true")):
         if name not in engine.catalogue.names("stream"):
             engine.execute(f'CREATE STREAM {name} () WITH ({source}, SHARED="{shared}")')

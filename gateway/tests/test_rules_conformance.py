@@ -464,3 +464,13 @@ def tried(sql: str, records: list[tuple[int, dict[str, Any]]], **options: Any) -
 def test_a_sink_that_was_removed_says_what_to_do_instead(house: House, kind: str) -> None:
     told = house.ask("POST", "/rules", {**RULE, "actions": [{kind: {"url": "x"}}]}, 400)
     assert f"sink {kind!r} was removed; take the sink" in told["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("mqtt", "payloadField"), ("mqtt", "interval"), ("memory", "mergeField"), ("file", "follow")],
+)
+def test_a_property_that_was_removed_says_what_to_do_instead(house: House, kind: str, name: str) -> None:
+    house.ask("PUT", f"/metadata/sources/{kind}/confKeys/old", {name: 1})
+    sql = f'CREATE STREAM far () WITH (TYPE="{kind}", DATASOURCE="a", CONF_KEY="old")'
+    assert f"{name} was removed; " in house.ask("POST", "/streams", {"sql": sql}, 400)["message"]

@@ -3,12 +3,12 @@
 TypeRegistry provides their types, PluginFunctions the functions of SQL and of plug-ins.
 
 A type's properties come from its named set and its own; properties that all types have
-(payloads, down-sampling, templates, batches) are handled here.
+(templates, batches) are handled here.
 """
 
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Protocol
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from opq_plugins.sdk import Function, LookupSource, Sink, Source
 from opq_rules.access import Access
 from opq_rules.batch import JsonObject
-from opq_rules.built_in import types_of
+from opq_rules.built_in import module_of, types_of
 from opq_rules.delivery.pipeline import discard
 from opq_rules.delivery.transform import SinkProperties, divided, transformer
 from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
@@ -34,12 +34,9 @@ from opq_rules.functions.registry import (
     built_in,
 )
 from opq_rules.sources.memory import Topics
-from opq_rules.streams import payload
 from opq_rules.streams.columns import KnownColumns, near_column
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import OF_BOXES, StreamDefinition
-from opq_rules.streams.formats import reader_of
-from opq_rules.streams.sampling import SampledSource, Sampling, sampling_of
 from opq_rules.streams.schemas import Schemas
 
 
@@ -134,11 +131,33 @@ def _called(function: Function, arguments: Sequence[object], context: OperatorCo
         raise RowError(f"{context.op_id}: {type(error).__name__}: {error}"[:500]) from error
 
 
+_PAYLOAD = "send the content as columns, or read JSON in a column with parse_json"
+_SAMPLING = "take the last record with last_value(column, true) in a TUMBLINGWINDOW"
+REMOVED_OF_SOURCES = {
+    **dict.fromkeys(
+        ("payloadField", "payloadBatchField", "payloadFormat", "payloadSchemaId", "payloadDelimiter"),
+        _PAYLOAD,
+    ),
+    "mergeField": _SAMPLING,
+    "interval": _SAMPLING,
+    "follow": "let the writer of the log send its lines to a source httppush or mqtt",
+}
+"""Property that sources had in an earlier version -> what to do instead."""
 SELECTOR = "connectionSelector"
 """Named a connection object in an earlier version. A plug-in's type may have a property of that name."""
 MEMORY = "memory"
 """The type of sources, tables and sinks that get the engine's topics."""
 MAX_CHECKED = 10_000
+
+
+def _refuse_removed(type_name: str, properties: Mapping[str, object]) -> None:
+    """Raises ValueError for a property of an earlier version, unless the source has one of that name."""
+    module = module_of("source", type_name)
+    own = getattr(module, "Config", None)
+    own_names = {each.name for each in fields(own)} if own is not None else set()
+    for name, instead in REMOVED_OF_SOURCES.items():
+        if module is not None and name in properties and name not in own_names:
+            raise ValueError(f"{name} was removed; {instead}")
 
 
 class EndpointFactory:
@@ -203,10 +222,8 @@ class EndpointFactory:
     def source(self, definition: StreamDefinition) -> Source:
         make: Callable[..., Source] = self._types.source(definition.type)
         source = make(self._topics) if definition.type == MEMORY else make()
-        sampling = self._configure(source, definition)
-        if sampling is None:
-            return source
-        return SampledSource(source, sampling, reader_of(definition, self.schemas))
+        self._configure(source, definition)
+        return source
 
     def can_rewind(self, definition: StreamDefinition) -> bool:
         made = self._types.source(definition.type)
@@ -220,26 +237,15 @@ class EndpointFactory:
         return table
 
     def decoder(self, definition: StreamDefinition) -> StreamDecoder:
-        column, _ = payload.divided_payload(self._properties(definition))
-        unpack = payload.unpacker(column, self.schemas) if column is not None else None
-        return StreamDecoder(definition, schemas=self.schemas, unpack=unpack)
+        return StreamDecoder(definition, schemas=self.schemas)
 
-    def _properties(self, definition: StreamDefinition) -> JsonObject:
-        return self._resolved(SOURCES, definition.type, definition.conf_key, definition.extra)
-
-    def _configure(self, source: Source | LookupSource, definition: StreamDefinition) -> Sampling | None:
-        properties = self._properties(definition)
+    def _configure(self, source: Source | LookupSource, definition: StreamDefinition) -> None:
+        properties = self._resolved(SOURCES, definition.type, definition.conf_key, definition.extra)
         if definition.type == MEMORY and definition.kind == "lookup":
             properties["key"] = definition.key
         try:
-            sampling = None
-            if definition.kind != "lookup":
-                column, properties = payload.divided_payload(properties)
-                if column is not None:
-                    payload.unpacker(column, self.schemas)
-                sampling, properties = sampling_of(definition.type, properties)
+            _refuse_removed(definition.type, properties)
             source.configure(definition.datasource, properties)
-            return sampling
         except Exception as error:
             discard(source)
             if not isinstance(error, ValueError | TypeError):

@@ -31,7 +31,6 @@ class Config:
     fileType: Literal["json", "csv", "lines"] = "json"
     interval: int = field(default=0, metadata={"minimum": 0, "maximum": 86_400_000, "ms": True})
     sendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000, "ms": True})
-    follow: bool = False  # for lines: waits for more
     actionAfterRead: Literal["keep", "remove", "move"] = "keep"
     moveTo: str = ""
     columns: tuple[str, ...] = ()  # for csv
@@ -47,10 +46,6 @@ def file_options(datasource: str, properties: Mapping[str, object], files: FileR
     config: Config = configured(Config, properties)
     if config.actionAfterRead == "move" and not config.moveTo:
         raise ValueError("moveTo  missing: actionAfterRead is move")
-    if config.follow and (config.fileType != "lines" or config.interval):
-        raise ValueError("follow  is for fileType lines with interval 0")
-    if config.follow and (config.decompression or config.ignoreEndLines):
-        raise ValueError("follow  is without decompression and ignoreEndLines: the file has no end")
     if not (datasource or config.path):
         raise ValueError("DATASOURCE  is empty; want the file's name")
     base = Path(config.path) if config.path else Path()
@@ -63,7 +58,6 @@ def file_options(datasource: str, properties: Mapping[str, object], files: FileR
 LONGEST_BYTES = 256 << 20
 """Bytes of a line, and of a JSON file, which is read whole."""
 
-PAUSE = "nothing more for now"
 _AT_ONCE_BYTES = 1 << 16
 
 
@@ -85,15 +79,13 @@ def open_plain_file(files: FileRoots, path: Path) -> BinaryIO:
 class Lines:
     """Yields each line without its end; None for one that is too long, which is skipped.
 
-    At the end of the file it yields the last line even without an end; with `grows` it yields PAUSE each time
-    instead. `number`: lines yielded so far; `held`: how many of the last ones the caller still holds back.
+    At the end of the file it yields the last line even without an end. `number`: lines yielded so far;
+    `held`: how many of the last ones the caller still holds back.
     """
 
-    def __init__(
-        self, file: BinaryIO | GzipFile, grows: bool = False, stopped: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, file: BinaryIO | GzipFile, stopped: Callable[[], bool] = lambda: False) -> None:
         self.number = self.held = 0
-        self._file, self._grows, self._stopped = file, grows, stopped
+        self._file, self._stopped = file, stopped
         self._begun, self._too_long = bytearray(), False
 
     @property
@@ -101,11 +93,8 @@ class Lines:
         """Number, from 1, of the last line that was passed on, for error messages."""
         return self.number - self.held
 
-    def __iter__(self) -> Iterator[bytes | str | None]:
-        while (chunk := self._file.read(_AT_ONCE_BYTES)) or self._grows:
-            if not chunk:
-                yield PAUSE
-                continue
+    def __iter__(self) -> Iterator[bytes | None]:
+        while chunk := self._file.read(_AT_ONCE_BYTES):
             first, *others = chunk.split(b"\n")
             self._begin(first)
             if others:
@@ -117,11 +106,8 @@ class Lines:
                 self._begin(begun)
             elif self._too_long and self._stopped():
                 return
-        if self.has_begun():
+        if self._too_long or self._begun:
             yield self.end()
-
-    def has_begun(self) -> bool:
-        return self._too_long or bool(self._begun)
 
     def end(self) -> bytes | None:
         """Ends the unfinished line and returns it."""
@@ -139,9 +125,9 @@ class Lines:
                 self._begun.clear()
 
 
-def _between(lines: Lines, start: int, end: int) -> Iterator[bytes | str | None]:
+def _between(lines: Lines, start: int, end: int) -> Iterator[bytes | None]:
     """Leaves out the first `start` and the last `end` lines."""
-    held: deque[bytes | str | None] = deque()
+    held: deque[bytes | None] = deque()
     lines.held = end
     for line in lines:
         if lines.number > start:
@@ -150,7 +136,7 @@ def _between(lines: Lines, start: int, end: int) -> Iterator[bytes | str | None]
                 yield held.popleft()
 
 
-Record = JsonObject | str | None
+Record = JsonObject | None
 Report = Callable[[str], None]
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -173,22 +159,19 @@ def records(
             start, end = config.ignoreStartLines, config.ignoreEndLines
             some = _between(lines, start, end) if start or end else iter(lines)
             if config.fileType == "lines":
-                yield from of_lines(some, lines, path, taken, report)
+                yield from _of_lines(some, lines, path, taken, report)
             else:
                 yield from _of_csv(some, lines, path, config, taken, report)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BrokenFileError(f"{path}: {type(error).__name__}: {error}") from None
 
 
-def of_lines(
-    some: Iterator[bytes | str | None], lines: Lines, path: Path, taken: int, report: Report
+def _of_lines(
+    some: Iterator[bytes | None], lines: Lines, path: Path, taken: int, report: Report
 ) -> Iterator[Record]:
-    """Records of the JSON lines `some` of `lines`; empty lines are no records. PAUSE is passed on."""
+    """Records of the JSON lines `some` of `lines`; empty lines are no records."""
     decode = msgspec.json.Decoder().decode
     for line in some:
-        if isinstance(line, str):
-            yield line
-            continue
         if line is not None and not line.strip(b"\r"):
             continue
         if taken > 0:
@@ -227,14 +210,14 @@ def _of_json(file: BinaryIO | gzip.GzipFile, path: Path, taken: int, report: Rep
 
 
 def _of_csv(
-    some: Iterator[bytes | str | None], lines: Lines, path: Path, config: Config, taken: int, report: Report
+    some: Iterator[bytes | None], lines: Lines, path: Path, config: Config, taken: int, report: Report
 ) -> Iterator[Record]:
     wrong = ""
 
     def texts() -> Iterator[str]:
         nonlocal wrong
         for line in some:
-            if not isinstance(line, bytes):
+            if line is None:
                 wrong = _too_long()
                 yield "\n"
                 continue

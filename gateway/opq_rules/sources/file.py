@@ -1,9 +1,7 @@
 """file: a JSON, CSV or lines file, or a folder of them; can be rewound, so that nothing is lost or doubled.
 
-DATASOURCE is the file's name below `path`, or the file itself. With `interval` 0 it is read once; with
-`follow` the source then waits for appended lines, even if the file is rotated (renamed and started again) or
-cut. With `interval` above 0 it is read again from the start every so many ms. An offset is `[file name,
-records read of it]`, with `follow` also the values that identify the file (`files.rotation.Mark`). Unreadable
+DATASOURCE is the file's name below `path`, or the file itself. With `interval` 0 it is read once; above 0 it
+is read again from the start every so many ms. An offset is `[file name, records read of it]`. Unreadable
 records are reported and skipped.
 """
 
@@ -11,26 +9,20 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_rules.access import Guarded
 from opq_rules.batch import JsonObject
-from opq_rules.files import rotation
 from opq_rules.files.records import (
     BrokenFileError,
     Record,
     file_options,
-    of_lines,
     open_plain_file,
     records,
 )
 from opq_rules.files.records import Config as Config
-from opq_rules.files.rotation import Generation, Mark
 
-_PAUSE_S = 0.02
-"""Wait after a file that was read to its end, and between two checks of an empty folder."""
 _AT_ONCE = 500
 """Records emitted in one call."""
 _POLL_S = 1.0
@@ -43,7 +35,6 @@ class Source(Guarded, SourceOfSdk):
         self._config, self._at = file_options(datasource, properties, self.access.files)
         self._open_file = partial(open_plain_file, self.access.files)
         self._done: tuple[str, int] = ("", 0)
-        self._mark: Mark | None = None
         self._why = ""
         """The present problem, which is reported only once."""
         self._passed_over: dict[str, tuple[int, ...]] = {}
@@ -53,15 +44,11 @@ class Source(Guarded, SourceOfSdk):
         if not isinstance(offset, list):
             raise TypeError("want a list: a file's name and the records taken of it")
         self._done = (str(offset[0]), int(offset[1]))
-        self._mark = Mark.of(offset[2:])
 
     def open(self, context: SourceContext) -> None:
         while not context.stopped:
             try:
-                if self._config.follow:
-                    self._follow(context)
-                else:
-                    self._read_all(context)
+                self._read_all(context)
             except OSError as error:
                 self._down(context, f"{self._at}: {error}")
                 context.wait(_POLL_S)
@@ -69,11 +56,10 @@ class Source(Guarded, SourceOfSdk):
             if context.stopped:
                 return
             self._up(context)
-            if not (self._config.interval or self._config.follow):
+            if not self._config.interval:
                 break
-            if self._config.interval:
-                self._done = ("", 0)
-            context.wait(self._config.interval / 1000 or _PAUSE_S)
+            self._done = ("", 0)
+            context.wait(self._config.interval / 1000)
         while not context.wait(60.0):
             pass
 
@@ -110,7 +96,7 @@ class Source(Guarded, SourceOfSdk):
                 found = records(
                     path, self._open_file, self._config, taken, context.emit_error, lambda: context.stopped
                 )
-                return self._hand_on(path, found, context) == "ended"
+                return self._hand_on(path, found, context)
             except (BrokenFileError, PermissionError) as error:
                 if path == self._at and isinstance(error, OSError):
                     raise
@@ -126,93 +112,42 @@ class Source(Guarded, SourceOfSdk):
                     context.emit_error(f"{path}: is passed over")
                     return False
 
-    def _follow(self, context: SourceContext) -> None:
-        files = self._files()
-        if not files:
-            return
-        path = self._at / self._done[0] if self._at.is_dir() and self._done[0] else files[0]
-        ignored, report = self._config.ignoreStartLines, context.emit_error
-        current, known = rotation.left_in(path, self._open_file, self._mark, ignored)
-        if self._mark and not known:
-            if current.inode != self._mark.inode:
-                report(f"{path}: is a new file, and the file that was read before is not in its folder")
-            self._done, self._mark = ("", 0), None
-        taken = self._done[1]
-        while True:
-            with current:
-                coming = current.come(context, partial(rotation.has_ended, path))
-                found = of_lines(coming, current.lines, path, taken, report)
-                how = self._hand_on(path, found, context, taken, current)
-                if how == "stopped" or context.stopped:
-                    return
-                taken = 0
-                if how == "ended":
-                    following = rotation.after(path, self._open_file, current, ignored, report)
-                else:
-                    self._done, self._mark = ("", 0), None
-                    following = Generation(path, self._open_file, ignored)
-            current = following
-
-    def _hand_on(
-        self,
-        path: Path,
-        found: Iterator[Record],
-        context: SourceContext,
-        taken: int = 0,
-        of: Generation | None = None,
-    ) -> Literal["ended", "stopped", "another"]:
-        """Emits the records. `of`: given with `follow`.
-
-        "another": the file was cut, or has fewer records than were read before.
-        """
+    def _hand_on(self, path: Path, found: Iterator[Record], context: SourceContext) -> bool:
+        """Emits the records; returns whether it came to their end."""
         most = 1 if self._config.sendInterval else _AT_ONCE
         number, batch = 0, list[JsonObject]()
-        how: Literal["ended", "stopped", "another"] | None = None
         try:
             for record in found:
-                if not isinstance(record, str):
-                    number += 1
-                    if record is not None:
-                        batch.append(record)
-                    if len(batch) < most:
-                        if not number % _AT_ONCE and context.stopped:
-                            return "stopped"
-                        continue
-                elif number < taken:
-                    return "another"
-                else:
-                    self._up(context)
-                if batch and (how := self._emit(path, batch, number, context, of)):
-                    return how
+                number += 1
+                if record is not None:
+                    batch.append(record)
+                if len(batch) < most:
+                    if not number % _AT_ONCE and context.stopped:
+                        return False
+                    continue
+                if not self._emit(path, batch, number, context):
+                    return False
                 batch = []
         except BrokenFileError:
-            self._emit(path, batch, number, context, of)
+            self._emit(path, batch, number, context)
             raise
-        how = self._emit(path, batch, number, context, of)
-        if how is None and of is None:
-            self._done = (path.name, number)
-        return how or ("another" if of and of.is_cut() else "ended")
+        if not self._emit(path, batch, number, context):
+            return False
+        self._done = (path.name, number)
+        return True
 
-    def _emit(
-        self, path: Path, batch: list[JsonObject], number: int, context: SourceContext, of: Generation | None
-    ) -> Literal["stopped", "another"] | None:
-        """Emits a batch; None: continue. `number`: records of the file up to the last of `batch`."""
+    def _emit(self, path: Path, batch: list[JsonObject], number: int, context: SourceContext) -> bool:
+        """Emits a batch; returns whether to continue. `number`: records of the file up to its last one."""
         if not batch:
-            return "stopped" if context.stopped else None
-        place: list[int | str] = []
-        if of:
-            mark = of.mark()
-            if mark is None:
-                return "another"
-            self._mark, place = mark, mark.stored()
+            return not context.stopped
         self._done = (path.name, number)
         self._up(context)
         meta = {"file": str(path)}
-        if not context.emit_many(batch, [meta] * len(batch), offset=[path.name, number, *place]):
-            return "stopped"
+        if not context.emit_many(batch, [meta] * len(batch), offset=[path.name, number]):
+            return False
         if self._config.sendInterval:
             context.wait(self._config.sendInterval / 1000)
-        return "stopped" if context.stopped else None
+        return not context.stopped
 
     def _after(self, path: Path) -> None:
         if self._config.actionAfterRead == "keep":

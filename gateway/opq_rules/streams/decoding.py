@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, TypeVar
 from opq_rules.batch import Metas, Row
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.formats import JSON_ERRORS, decode_object, reader_of
-from opq_rules.streams.payload import Unpack
 from opq_rules.streams.schema import Conform, conforming
 from opq_rules.streams.schemas import Schemas
 
@@ -26,23 +25,21 @@ class Decoded(NamedTuple):
 class StreamDecoder:
     """The decoder of one stream. `used`: columns to check with STRICT_VALIDATION; None: all.
 
-    `schemas`: where SCHEMAID is looked up; None: only the built-in ones. `unpack`: unpacks a payload.
+    `schemas`: where SCHEMAID is looked up; None: only the built-in ones.
     """
 
-    __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "_unpack", "strict")
+    __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "strict")
 
     def __init__(
         self,
         definition: StreamDefinition,
         used: Collection[str] | None = None,
         schemas: Schemas | None = None,
-        unpack: Unpack | None = None,
     ) -> None:
         self._name = definition.name
         self._json = definition.format == "json"
         self._read = reader_of(definition, schemas or Schemas())
         self._fields, self.strict = definition.fields, definition.strict_validation
-        self._unpack = unpack
         self._conform: Conform | None
         self.use_columns(used)
 
@@ -62,12 +59,6 @@ class StreamDecoder:
 
     def conform(self, rows: Sequence[Row], metas: Metas = None) -> Decoded:
         """Converts records that a source made itself to the declared columns."""
-        if self._unpack is None:
-            return self._conformed(rows, metas)
-        unpacked = _one_by_one(rows, metas, self._unpack, lambda row, error: f"{self._name}: {error}")
-        return _after(unpacked, self._conformed(unpacked.rows, unpacked.metas))
-
-    def _conformed(self, rows: Sequence[Row], metas: Metas) -> Decoded:
         conform = self._conform
         if conform is None:
             return Decoded(rows if type(rows) is list else list(rows), metas, 0, "")
@@ -79,7 +70,8 @@ class StreamDecoder:
 
     def _read_each(self, payloads: Sequence[bytes], metas: Metas) -> Decoded:
         read = _one_by_one(payloads, metas, self._read, self._unreadable)
-        return _after(read, self.conform(read.rows, read.metas))
+        made = self.conform(read.rows, read.metas)
+        return made._replace(errors=made.errors + read.errors, why=made.why or read.why)
 
     def _unreadable(self, payload: bytes, error: ValueError) -> str:
         return f"{self._name}: {error}; the payload begins {bytes(payload[:_SHOWN_BYTES])!r}"
@@ -105,8 +97,3 @@ def _one_by_one(
         if metas is not None:
             kept += [metas[index]] * len(found)
     return Decoded(rows, None if metas is None else kept, errors, why)
-
-
-def _after(first: Decoded, second: Decoded) -> Decoded:
-    """The result of the second step, with the errors of both."""
-    return second._replace(errors=second.errors + first.errors, why=second.why or first.why)

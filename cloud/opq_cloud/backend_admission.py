@@ -1,12 +1,11 @@
 """Admission to the back-end addresses of one service: CURVE with ZAP, from a live key folder.
 
 A thread answers the handshakes of the service's context; its sockets stay the service's own. A key that
-is removed from the folder is removed from `admitted_at` within a second, and `BackendPeers` ends its
+is removed from the folder is removed from `admitted` within a second, and `BackendPeers` ends its
 connections. To replace a key, the second one is admitted in addition to the first, which ends TOGETHER_S
 after the second was first used, so that every service with the name can follow.
 
-Counted: `backend_refused` by key, `backend_without_right` by name and port, `backend_keys_exchanged` by name,
-`backend_admitted_now`.
+Counted: `backend_refused` by key, `backend_keys_exchanged` by name, `backend_admitted_now`.
 """
 
 import time
@@ -21,7 +20,6 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BACKEND_DOMAIN, POLL_MS, Context, open_socket, service_context
 from opq_proto import log
 from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_address
-from opq_proto.backend_rights import NOTHING, BackendRights
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.key_register import KeyRegister
 from opq_proto.own_thread import OwnThread
@@ -32,20 +30,9 @@ TOGETHER_S = 10.0
 """For this long after the first use of a name's second key, both are admitted."""
 CHECK_S = 0.5
 
-Rights = Mapping[str, BackendRights | None]
-
-
-@dataclass(frozen=True, slots=True)
-class AdmittedPeer:
-    """Name and rights of a key at one address."""
-
-    name: str
-    topics: tuple[bytes, ...]
-    """Beginnings of the topics that it may subscribe to; an empty one: all."""
-
 
 class BackendAdmission(OwnThread):
-    """Runs between `start` and `close`; `current` and `admitted_at` from any thread."""
+    """Runs between `start` and `close`; `admitted` from any thread."""
 
     _join_s = 2.0
 
@@ -57,16 +44,12 @@ class BackendAdmission(OwnThread):
         self._allowed = AllowList(folder, counters, self._log, counted_as="backend_admitted_now")
         self._first_seen_s: dict[str, float] = {}
         """Second key of a name -> when it was first used."""
-        self._problems: dict[str, str] = {}
         self._check_s = 0.0
-        self.current: tuple[Mapping[str, str], Rights] = {}, {}
-        """Key (Z85) -> name, and the rights of each name; another object when one of them changes."""
         self._zap = open_socket(context, zmq.REP)
         self._zap.bind(ZAP_ENDPOINT)
 
     def start(self) -> None:
         self._allowed.start()
-        self._read_rights()
         super().start()
 
     def close(self) -> None:
@@ -80,15 +63,10 @@ class BackendAdmission(OwnThread):
         """False: nobody is admitted or revoked any more."""
         return super().alive and self._allowed.alive
 
-    def admitted_at(self, port: int, publishes: bool) -> dict[str, AdmittedPeer]:
-        """Returns, by key (Z85), the peers that the list and its rights admit at one address."""
-        names, rights = self.current
-        found = {}
-        for key, name in names.items():
-            topics = _topics(rights.get(name, NOTHING), port, publishes)
-            if topics is not None:
-                found[key] = AdmittedPeer(name, topics)
-        return found
+    @property
+    def admitted(self) -> Mapping[str, str]:
+        """Key (Z85) -> name; another object when it changes."""
+        return self._allowed.boxes
 
     def _run(self) -> None:
         try:
@@ -102,9 +80,8 @@ class BackendAdmission(OwnThread):
                         for key, name in keys.items():
                             self._log.info(f"backend.{what}", public_key=key, peer=name)
                 now_s = time.monotonic()
-                if change is not None or now_s >= self._check_s:
+                if now_s >= self._check_s:
                     self._check_s = now_s + CHECK_S
-                    self._read_rights()
                     self._end_first_keys(now_s)
         finally:
             self._zap.close()
@@ -115,15 +92,9 @@ class BackendAdmission(OwnThread):
         request_id = request[1] if len(request) > 1 else b""
         name = self._allowed.boxes.get(key)
         if not problem and name is not None:
-            port, publishes = _address_of(request[2])
-            rights = self.current[1]
-            right = rights[name] if name in rights else self._right_of(name)
-            if _topics(right, port, publishes) is not None:
-                if key in self._allowed.incoming:
-                    self._first_seen_s.setdefault(key, time.monotonic())
-                return [b"1.0", request_id, b"200", b"OK", key.encode(), b""]
-            problem = f"{name} has no right to port {port}"
-            self._counters.add("backend_without_right", label=f"{name} {port}")
+            if key in self._allowed.incoming:
+                self._first_seen_s.setdefault(key, time.monotonic())
+            return [b"1.0", request_id, b"200", b"OK", key.encode(), b""]
         problem = problem or "key is not in public_keys"
         self.refuse(key, problem)
         return [b"1.0", request_id, b"300", problem.encode(), b"", b""]
@@ -132,29 +103,6 @@ class BackendAdmission(OwnThread):
         """Counts a refusal by key; logs at most every 10 s per key."""
         self._counters.add("backend_refused", label=key)
         self._limited.warning("backend.refused", key=(key, reason), public_key=key, reason=reason)
-
-    def refuse_topic(self, peer: AdmittedPeer, key: str, port: int) -> None:
-        """Counts and logs a subscription that the peer has no right to."""
-        self._counters.add("backend_without_right", label=f"{peer.name} {port}")
-        self.refuse(key, f"{peer.name} has no right to that topic of port {port}")
-
-    def _read_rights(self) -> None:
-        names = self._allowed.boxes
-        rights = {name: self._right_of(name) for name in names.values()}
-        if names is not self.current[0] or rights != self.current[1]:
-            self.current = names, rights
-
-    def _right_of(self, name: str) -> BackendRights | None:
-        try:
-            found = self._folder.rights(name)
-        except KeyFileError as error:
-            if self._problems.get(name) != str(error):
-                self._problems[name] = str(error)
-                self._counters.add("key_files_refused")
-                self._log.warning("keys.file_refused", problem=str(error))
-            return NOTHING
-        self._problems.pop(name, None)
-        return found
 
     def _end_first_keys(self, now_s: float) -> None:
         for key, first_seen_s in list(self._first_seen_s.items()):
@@ -173,16 +121,6 @@ class BackendAdmission(OwnThread):
             if done:
                 self._counters.add("backend_keys_exchanged", label=name)
                 self._log.info("backend.first_key_ended", name=name)
-
-
-def _topics(rights: BackendRights | None, port: int, publishes: bool) -> tuple[bytes, ...] | None:
-    return (b"",) if rights is None else rights.topics(port, publishes)
-
-
-def _address_of(domain: bytes) -> tuple[int, bool]:
-    """Returns the port, and whether it publishes, from a ZAP domain by `sockets.backend_domain`."""
-    _, port, kind = (*domain.split(b"/"), b"", b"")[:3]
-    return int(port) if port.isdigit() else 0, kind == b"read"
 
 
 @dataclass(frozen=True, slots=True)

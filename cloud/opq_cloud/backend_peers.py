@@ -10,14 +10,14 @@ Where the address has keys, a connection is ended when its key is not admitted a
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from opq_cloud.backend_admission import AdmittedPeer, BackendAdmission, backend_context
+from opq_cloud.backend_admission import BackendAdmission, backend_context
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import (
     POLL_MS,
@@ -49,8 +49,6 @@ WITHOUT_HANDSHAKE = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_F
 SUBSCRIPTIONS_AT_ONCE = 1000
 CHECK_S = 0.1
 """A connection costs at most the bytes that it can send within this time, in addition to its limit."""
-LONGEST_NAME = 64
-"""The name of a refused command is counted and logged up to this length; a plug-in may have a longer one."""
 FORGIVEN_PER_S = 1024
 """Bytes that are not counted: heartbeats."""
 
@@ -116,14 +114,10 @@ class BackendPeers:
         self._admission, self._turns = admission, turns
         self._unplaced = False
         """A subscription came from an unknown connection: single messages are sent from then on."""
-        self._admitted: dict[str, AdmittedPeer] = {}
-        """By key; as it was when its connections were last checked."""
-        self._sender: AdmittedPeer | None = None
-        """Sender of the last message of `messages`; None: its address is in clear."""
-        self._list: object = None
-        """The admission's list that this was made of."""
-        if turns or (admission is not None and self._publishes):
-            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nobody gets what it has no right to, or cannot read
+        self._admitted: Mapping[str, str] = {}
+        """The admission's keys when connections were last checked."""
+        if turns:
+            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nobody gets what it cannot read
         self._monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
 
     def __len__(self) -> int:
@@ -134,31 +128,16 @@ class BackendPeers:
         self._monitor.close()
 
     def messages(self, limit: int) -> Iterator[list[bytes]]:
-        """Yields at most `limit` waiting messages of admitted peers; notes their senders."""
+        """Yields at most `limit` waiting messages of admitted peers."""
         for first, frames in receive(self._socket, limit):
             number = _descriptor(first)
             if number is not None:
                 self._active.add(number)
-            self._sender = None if self._admission is None else self._note_key(number, first)
-            if self._admission is not None and self._sender is None:
+            if self._admission is not None and not self._note_key(number, first):
                 if self._socket.getsockopt(zmq.TYPE) == zmq.REP:
                     self._socket.send(b"")  # before the next request, and to nobody
                 continue
             yield frames
-
-    def may_send(self, name: str) -> bool:
-        """Returns True if the sender of the last of `messages` has the right to a message of that name.
-
-        Otherwise it is counted, `commands_without_right` by peer and name, and logged.
-        """
-        peer = self._sender
-        if peer is None or name.encode().startswith(peer.topics):
-            return True
-        command_name = name[:LONGEST_NAME]
-        self._counters.add("commands_without_right", label=f"{peer.name} {command_name}")
-        facts = {"address": self._name, "peer": peer.name, "command": command_name}
-        self._log.warning("backend.command_refused", key=(peer.name, command_name), **facts)
-        return False
 
     def subscriptions(self) -> Iterator[bytes]:
         """Yields subscribers' messages of an XPUB, each with its first byte."""
@@ -231,27 +210,16 @@ class BackendPeers:
                         self._end(number, "connections")
 
     def _admits_topic(self, number: int | None, first: zmq.Frame, data: bytes) -> bool:
-        """Whether a subscription is allowed; ends the connection of a peer without a right to its topic."""
-        admission, subscribes = self._admission, data[:1] == b"\x01"
-        if admission is None and not self._turns:
-            return True
-        if admission is not None and subscribes:
-            peer = self._note_key(number, first)
-            if peer is None:
-                return False
-            if not data[1:].startswith(peer.topics):
-                admission.refuse_topic(peer, str(first.get("User-Id")), self._port)
-                if number in self._peers:
-                    self._end(number, "without right")
-                return False
-        if data[:1] in (b"\x00", b"\x01"):
-            topics = subscribed_topics(first, data[1:])[0] if self._turns else (data[1:],)
-            for topic in topics:
-                self._socket.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, topic)
+        """Whether a subscription is of an admitted peer; with turns it gets what it can read."""
+        if self._admission is not None and data[:1] == b"\x01" and not self._note_key(number, first):
+            return False
+        if self._turns and data[:1] in (b"\x00", b"\x01"):
+            for topic in subscribed_topics(first, data[1:])[0]:
+                self._socket.setsockopt(zmq.SUBSCRIBE if data[:1] == b"\x01" else zmq.UNSUBSCRIBE, topic)
         return True
 
-    def _note_key(self, number: int | None, first: zmq.Frame) -> AdmittedPeer | None:
-        """Returns the peer whose key sent this; None: it is not admitted, and its connection is ended."""
+    def _note_key(self, number: int | None, first: zmq.Frame) -> bool:
+        """Notes the key that sent this; False: it is not admitted, and its connection is ended."""
         admission = self._admission
         assert admission is not None
         try:
@@ -264,12 +232,12 @@ class BackendPeers:
         if peer is not None:
             peer.key = key
         self._end_revoked()
-        admitted = self._admitted.get(key)
-        if admitted is None:
-            admission.refuse(key, "key is not admitted any more")
-            if number is not None and number in self._peers:
-                self._end(number, "revoked")
-        return admitted
+        if key in self._admitted:
+            return True
+        admission.refuse(key, "key is not admitted any more")
+        if number is not None and number in self._peers:
+            self._end(number, "revoked")
+        return False
 
     def _end_revoked(self) -> None:
         """Ends connections of revoked keys.
@@ -277,25 +245,17 @@ class BackendPeers:
         A connection that shook hands before and has sent nothing since may have any key: it is ended, and
         connects again.
         """
-        if self._admission is None or self._admission.current is self._list:
+        if self._admission is None or self._admission.admitted is self._admitted:
             return
-        self._list = self._admission.current
-        before, now = self._admitted, self._admission.admitted_at(self._port, self._publishes)
+        before, now = self._admitted, self._admission.admitted
         self._admitted = now
-        if all(now.get(key) == peer for key, peer in before.items()):
+        if before.keys() <= now.keys():
             return
         for number, peer in list(self._peers.items()):
             if peer.key is None:
                 self._end(number, "not heard before a key was revoked")
-            elif now.get(peer.key) != before.get(peer.key):
+            elif peer.key not in now:
                 self._end(number, "revoked")
-
-    @property
-    def _port(self) -> int:
-        """The port where the socket is bound; 0: it is not yet."""
-        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
-        assert isinstance(endpoint, bytes)
-        return int(endpoint.rstrip(b"\0").rpartition(b":")[2] or 0)
 
     @property
     def _most_received(self) -> int:

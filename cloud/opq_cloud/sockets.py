@@ -91,7 +91,7 @@ def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
     address = backend_address(endpoint)
     endpoint = address.endpoint
     if address.folder is not None:
-        curve_server(socket, address.server_keys(), backend_domain(socket, endpoint))
+        curve_server(socket, address.server_keys(), BACKEND_DOMAIN)
         socket.setsockopt(zmq.HANDSHAKE_IVL, BACKEND_HANDSHAKE_MS)
     try:
         socket.bind(endpoint)
@@ -117,12 +117,6 @@ def can_bind(endpoint: str) -> bool:
     except (KeyFileError, zmq.ZMQError):
         return False
     return True
-
-
-def backend_domain(socket: Socket, endpoint: str) -> str:
-    """Returns the ZAP domain of an address with keys: its port, and whether it publishes, for the rights."""
-    kind = "read" if socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB) else "write"
-    return f"{BACKEND_DOMAIN}/{endpoint.rpartition(':')[2]}/{kind}"
 
 
 def connect(socket: Socket, endpoint: str, key: str) -> None:

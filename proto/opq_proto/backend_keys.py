@@ -14,7 +14,6 @@ from urllib.parse import parse_qsl, quote
 
 import zmq
 
-from opq_proto.backend_rights import BackendRights, read_rights
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys import KeyFolder, KeyPair, read_key_file, read_secret_file
 
@@ -41,24 +40,13 @@ class BackendKeyFolder(KeyFolder):
             f"the name is {box_id!r}; want up to 32 small letters, digits and dashes, such as {DEFAULT_NAME}"
         )
 
-    def rights_file(self, name: str) -> Path:
-        return self.public_keys / f"{self.prefix}{self.checked_id(name)}.rights"
-
-    def rights(self, name: str) -> BackendRights | None:
-        """Returns the rights of the name's key; None means all.
-
-        Raises:
-            KeyFileError: the file of rights cannot be read, or has an invalid line.
-        """
-        path = self.rights_file(name)
-        try:
-            return read_rights(path.read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise KeyFileError(f"{path} cannot be read: {error}") from error
-        except KeyFileError as error:
-            raise KeyFileError(f"{path}: {error}") from error
+    def check_rights(self) -> None:
+        """Raises KeyFileError where an earlier version left a file that restricts what a key may do."""
+        for path in sorted(self.public_keys.glob(f"{self.prefix}*.rights")):
+            raise KeyFileError(
+                f"{path} restricts what a key may do, and rights per name were removed; revoke that key with "
+                "opq-tools keys backend revoke, or let it do everything by removing the file"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +78,11 @@ class BackendAddress:
         return _read(keys.server_public).public, _read(keys.box_secret(self.name), True)
 
     def server_keys(self) -> KeyPair:
-        """Returns the server's pair; raises KeyFileError."""
+        """Returns the server's pair; raises KeyFileError, also where a key's rights could not be kept."""
         keys = self.keys
         if keys is None:
             raise KeyFileError(f"{self.endpoint} is in clear, and has no keys")
+        keys.check_rights()
         return _read(keys.server_secret, True)
 
     def connect(self, socket: "zmq.Socket[bytes]") -> None:

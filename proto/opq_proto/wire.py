@@ -39,7 +39,6 @@ __all__ = [
     "Response",
     "claim_accepted",
     "command_from_wire",
-    "command_name",
     "data_command",
     "info_command",
     "measurement_from_wire",
@@ -227,14 +226,6 @@ def plugin_command(box_id: str, plugin_name: str, message: str, identity: str) -
     command.send_command_to_plugin.plugin_name = plugin_name
     command.send_command_to_plugin.message = message
     return command.SerializeToString()
-
-
-def command_name(command: Command) -> str:
-    """Returns a command's name in rights: `data`, `info`, `rate`, or `plugin/NAME`; "" for an empty one."""
-    kind = command.WhichOneof("command")
-    if kind == "send_command_to_plugin":
-        return f"plugin/{command.send_command_to_plugin.plugin_name}"
-    return "" if kind is None else kind.removeprefix("sampling_").removesuffix("_command")
 
 
 def claim_accepted(box_id: str) -> str:

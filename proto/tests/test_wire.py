@@ -188,7 +188,7 @@ def test_what_is_damaged_is_read_or_a_frame_error(
     read: dict[str, Callable[[bytes], object]] = {
         "measurement": wire.measurement_from_wire,
         "arrays": lambda data: MeasurementBatch().read([data] * MIN_EQUAL_LENGTH),
-        "command": lambda data: wire.command_name(wire.command_from_wire(data)),
+        "command": wire.command_from_wire,
         "response": wire.response_from_wire,
         "head": lambda data: wire.waveform_from_frames(data, [frame_of("cycle")], 0.01),
         "cycle": lambda data: wire.waveform_from_frames(head, [data], 0.01),

@@ -10,11 +10,10 @@ import time
 import click
 
 from opq_proto.backend_keys import FOLDER, BackendKeyFolder
-from opq_proto.backend_rights import READ, read_rights
+from opq_proto.command_line import CommandGroup
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyEntry, KeyRegister, key_fingerprint
 from opq_proto.keys import public_key_in
-from opq_proto.whole_file import write_whole_file
 from opq_tools.key_place import (
     KeyLog,
     KeyPlace,
@@ -26,6 +25,11 @@ from opq_tools.key_place import (
     pass_place,
 )
 
+REMOVED = {
+    "allow": "each key may do everything; revoke one with `opq-tools keys backend revoke`, and give a token "
+    "of View's API to who should only read"
+}
+
 _folder = keys_option(f"{FOLDER} in --data-dir")
 _public = click.option(
     "--public-key", metavar="KEY", help="Public key of a pair that was made elsewhere: 40 characters of Z85."
@@ -33,7 +37,12 @@ _public = click.option(
 _names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 
 
-@click.group("backend", short_help="Keys of services, for addresses behind the brokers.")
+@click.group(
+    "backend",
+    cls=CommandGroup,
+    short_help="Keys of services, for addresses behind the brokers.",
+    removed=REMOVED,
+)
 def backend() -> None:
     """Keys of services: who may connect to 9881 to 9884, 9899, 9777, 10000, 10001 and 12000.
 
@@ -53,8 +62,7 @@ def list_names(place: KeyPlace) -> None:
 
     Example: opq-tools keys backend list --json
     """
-    keys = _keys(place)
-    entries, problems = KeyRegister(keys).entries()
+    entries, problems = KeyRegister(_keys(place)).entries()
     for problem in problems:
         click.echo(f"not admitted: {problem}", err=True)
     if place.as_json:
@@ -66,7 +74,6 @@ def list_names(place: KeyPlace) -> None:
                 "since_ms": entry.since_ms,
                 "fingerprint": key_fingerprint(entry.public_key),
                 "next_public_key": entry.next_public_key,
-                "rights": _lines(keys, entry.box_id),
             }
             for entry in entries
         ]
@@ -75,8 +82,6 @@ def list_names(place: KeyPlace) -> None:
     for entry in entries:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.since_ms / 1000))
         click.echo(f"{entry.box_id:<12}  {entry.public_key}  {entry.state} since {since} UTC")
-        for line in _lines(keys, entry.box_id) or ():
-            click.echo(f"{'':<12}  may {line}")
     if not entries:
         click.echo("no service has a key; opq-tools keys backend add cloud makes one")
 
@@ -186,68 +191,6 @@ def rotate_service(place: KeyPlace, names: tuple[str, ...], public_key: str | No
         click.echo(json.dumps(rows, indent=1))
     else:
         click.echo("\n".join(str(path) for files in written.values() for path in files))
-
-
-@backend.command("allow", short_help="Set what NAME's key may do: everything, read, or some ports.")
-@click.argument("name")
-@click.argument("rights", metavar="RIGHT...", nargs=-1, required=True)
-@_folder
-@data_dir_option
-@mongo_option()
-@json_option
-@pass_place
-def allow(place: KeyPlace, name: str, rights: tuple[str, ...]) -> None:
-    """Set what NAME's key may do.
-
-    RIGHT is `everything`, `read` (subscribe, at each address that publishes), a port, or a port with the
-    beginnings of the topics that it may subscribe to. At port 9884 these are the beginnings of the commands
-    that it may send: data, info, rate, plugin/NAME, event, evnew.
-
-    It takes effect within a second, also for existing connections; one that may do less is ended and connects
-    again.
-
-    \b
-    Examples: opq-tools keys backend allow view read
-              opq-tools keys backend allow probe "9881 1001 1002" "9884 data info"
-              opq-tools keys backend allow probe everything
-    """
-    keys = _keys(place)
-    path = keys.rights_file(name)
-    if not keys.public_keys.is_dir():
-        raise KeyFileError(f"{keys.public_keys} is missing; opq-tools keys backend add makes it")
-    before = {"rights": _rights_words(keys, name)}
-    if rights == ("everything",):
-        path.unlink(missing_ok=True)
-    else:
-        try:
-            read_rights("\n".join(rights))
-        except KeyFileError as error:
-            raise click.UsageError(str(error)) from error
-        write_whole_file(path, [f"{line}\n".encode() for line in rights])
-    after = {"rights": _rights_words(keys, name)}
-    place.note([("changed what services may do", f"services {name}", before, after)])
-    if place.as_json:
-        click.echo(json.dumps({"name": name, "rights": _lines(keys, name)}, indent=1))
-    else:
-        click.echo(f"{name} may: {_rights_words(keys, name)}")
-
-
-def _rights_words(keys: BackendKeyFolder, name: str) -> str:
-    lines = _lines(keys, name)
-    return "everything" if lines is None else ", ".join(lines) or "nothing"
-
-
-def _lines(keys: BackendKeyFolder, name: str) -> list[str] | None:
-    """Lines of the file with this name's rights; None: everything is allowed, empty: nothing."""
-    try:
-        rights = keys.rights(name)
-    except KeyFileError as error:
-        click.echo(f"without any right: {error}", err=True)
-        return []
-    if rights is None:
-        return None
-    ports = [b" ".join((b"%d" % port, *topics)).decode() for port, topics in rights.ports.items()]
-    return [*([READ] if rights.read else []), *ports]
 
 
 def _entries(register: KeyRegister) -> dict[str, KeyEntry]:

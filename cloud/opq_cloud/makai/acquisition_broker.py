@@ -15,7 +15,6 @@ import threading
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
@@ -43,9 +42,9 @@ from opq_cloud.sockets import (
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
-from opq_proto.leg_wire import LEG_TOPIC, NEW_EVENT, is_new_event, read_event_request, read_leg_answer
+from opq_proto.leg_wire import LEG_TOPIC, is_new_event, read_event_request, read_leg_answer
 from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.wire import ACK_PLUGIN, Command, command_from_wire, command_name, response_from_wire
+from opq_proto.wire import ACK_PLUGIN, Command, command_from_wire, response_from_wire
 from opq_proto.zmq_inbox import try_send
 
 COMMAND_QUEUE = 10_000
@@ -213,7 +212,7 @@ class AcquisitionBroker:
                     self._handle_subscription(*message, commands)
                 clients.check()
                 for frames in clients.messages(BURST):
-                    self._pass_request(frames, commands.socket, answers, clients.may_send)
+                    self._pass_request(frames, commands.socket, answers)
                 for frames in self._leg.messages(time.monotonic()):
                     self._send(commands.socket, "leg", frames)
                 for message in receive(responses.socket, BURST):
@@ -253,30 +252,18 @@ class AcquisitionBroker:
         commands.socket.setsockopt(zmq.SUBSCRIBE, own)
         self.counters.add("boxes_listening", label=box_id)
 
-    def _pass_request(
-        self,
-        frames: list[bytes],
-        commands: Socket,
-        answers: FanoutSocket,
-        may_send: Callable[[str], bool],
-    ) -> None:
-        """Passes on a Command, a RequestEventMessage for the event service, or the opened event's number.
-
-        A request that its sender may not send gets no answer: an answer would go out under an identity
-        that the sender chose, and could be mistaken for one that another client waits for.
-        """
+    def _pass_request(self, frames: list[bytes], commands: Socket, answers: FanoutSocket) -> None:
+        """Passes on a Command, a RequestEventMessage for the event service, or the opened event's number."""
         try:
             if is_new_event(frames):
-                if may_send(NEW_EVENT.decode()):
-                    self.counters.add("events_announced")
-                    answers.send(frames)
+                self.counters.add("events_announced")
+                answers.send(frames)
                 return
             if len(frames) != 1:
                 raise FrameError(f"{len(frames)} frames; want one Command")
             if read_event_request(frames[0]) is not None:
-                if may_send("event"):
-                    self.counters.add("event_requests")
-                    answers.send([EVENT_REQUEST, frames[0]])
+                self.counters.add("event_requests")
+                answers.send([EVENT_REQUEST, frames[0]])
                 return
             command = command_from_wire(frames[0])
             kind = command.WhichOneof("command")
@@ -286,8 +273,7 @@ class AcquisitionBroker:
             self.counters.add("malformed_commands")
             self._limited.warning("command.malformed", error=str(error))
             return
-        if may_send(command_name(command)):
-            self._pass_command(command, kind, commands)
+        self._pass_command(command, kind, commands)
 
     def _pass_command(self, command: Command, kind: str, commands: Socket) -> None:
         box_id = str(command.box_id)

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from free_ports import free_offset
 from zmq.utils.monitor import recv_monitor_message
 
-from opq_cloud.backend_addresses import BOUND, CONNECTED, with_backend_keys
+from opq_cloud.backend_addresses import BOUND, CONNECTED, missing_backend_keys, with_backend_keys
 from opq_cloud.config import BackendKeysSection, CloudConfig
 from opq_cloud.endpoint_ports import with_port_offset
 from opq_cloud.mauka.bus import event_message, inject
@@ -30,8 +30,6 @@ from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_add
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, generate, read_secret_file
-from opq_proto.opq_pb2 import RequestEventMessage
-from opq_proto.wire import data_command, info_command, plugin_command, rate_command
 from opq_tools import keys as key_command
 from opq_tools import mauka
 
@@ -300,90 +298,6 @@ def test_a_revoked_key_is_cut_off_and_nobody_else(cloud: Cloud, client: Any, mak
     assert not gone.let_in() and not kept.changed()
 
 
-def test_who_may_read_some_topics_gets_no_others_and_is_let_in_nowhere_else(
-    cloud: Cloud, client: Any, makai: Any
-) -> None:
-    key, name = "triggering_broker.backend_endpoint", "gone-2"
-    keys, box = cloud.backend_keys, makai.box(cloud, "1")
-    KeyRegister(keys).add(name)
-    port = int(cloud.address(key).endpoint.rpartition(":")[2])
-    keys.rights_file(name).write_text(f"{port} 0001\n")
-
-    def joined(address: str, topic: bytes = b"") -> Client:
-        found: Client = client(PORTS[address])
-        if PORTS[address] == zmq.SUB:
-            found.socket.unsubscribe(b"")
-            found.socket.subscribe(topic)
-        replace(cloud.address(address), name=name).connect(found.socket)
-        return found
-
-    def hears(each: Client) -> bool:
-        box.pub.send_multipart(box.measurement())
-        return bool(each.socket.poll(20)) and bool(each.socket.recv_multipart())
-
-    one = joined(key, b"0001")
-    wait_for(lambda: hears(one))
-    everything = joined(key)
-    wait_for(lambda: cloud.count("backend_ended", f"{key} without right"))
-    other, pushing = joined("mauka.bus_pub_endpoint"), joined("acquisition_broker.request_endpoint")
-    for address in ("mauka.bus_pub_endpoint", "acquisition_broker.request_endpoint"):
-        label = f"{name} {cloud.address(address).endpoint.rpartition(':')[2]}"
-        wait_for(lambda label=label: cloud.count("backend_without_right", label))
-    wait_for(lambda: hears(one))
-    assert not (everything.socket.poll(0) or other.let_in() or pushing.let_in())
-    keys.rights_file(name).write_text("read\n")
-    wait_for(lambda: hears(everything))
-    wait_for(other.let_in)
-    ended = cloud.count("backend_ended", f"{key} revoked")
-    keys.rights_file(name).write_text("readd\n")  # gives no right
-    wait_for(lambda: cloud.count("backend_ended", f"{key} revoked") > ended)
-    assert not pushing.let_in()
-
-
-def test_who_may_send_some_commands_sends_no_others(cloud: Cloud, client: Any, makai: Any) -> None:
-    key, name = "acquisition_broker.request_endpoint", "gone-3"
-    address, box = cloud.address(key), makai.box(cloud, "1")
-    port = int(address.endpoint.rpartition(":")[2])
-    cloud.backend_keys.rights_file(name).write_text(f"{port} data plugin/opq-s\n")
-    KeyRegister(cloud.backend_keys).add(name)
-    sender = client(zmq.PUSH)
-    replace(address, name=name).connect(sender.socket)
-    wait_for(sender.let_in)
-
-    def got() -> str:
-        """What the Box gets next of `sender`."""
-        while (command := box.command()) is None or command.identity != "limited":
-            assert command is not None
-        return command.send_command_to_plugin.plugin_name or str(command.WhichOneof("command"))
-
-    def asked() -> bool:
-        sender.socket.send(data_command("1", 0, 10**9, "limited"))
-        return bool(box.sub.poll(50)) and got() == "data_command"
-
-    wait_for(asked)
-    request = RequestEventMessage(
-        start_timestamp_ms_utc=1, end_timestamp_ms_utc=2, trigger_type=3, percent_magnitude=1.0,
-        requestee="one", description="one", request_data=False,
-    )  # fmt: skip
-    refused = {
-        "info": [info_command("1", "limited")],
-        "rate": [rate_command("1", 7, "limited")],
-        "plugin/opq-update": [plugin_command("1", "opq-update", "", "limited")],
-        "plugin/" + 57 * "x": [plugin_command("1", 10**6 * "x", "", "limited")],
-        "event": [request.SerializeToString()],
-        "evnew": [b"evnew", b"1"],
-    }
-    for frames in refused.values():
-        sender.socket.send_multipart(frames)
-    sender.socket.send(plugin_command("1", "opq-settings", "", "limited"))
-    while (command := got()) == "data_command":  # sent before the Box was subscribed
-        continue
-    assert command == "opq-settings"
-    for command in refused:  # the broker read them before
-        assert cloud.count("commands_without_right", f"{name} {command}") == 1, command
-    assert not sender.changed()
-
-
 def test_an_exchanged_key_is_followed_by_what_runs_and_the_old_one_ends(
     cloud: Cloud, client: Any, makai: Any
 ) -> None:
@@ -439,3 +353,16 @@ def test_a_start_without_its_keys_says_what_is_missing(tmp_path: Path) -> None:
         backend_address(on.triggering_broker.backend_endpoint).server_keys()
     with pytest.raises(KeyFileError, match=r"opqserver\.key is missing"):
         backend_address(on.view.bus_endpoint).client_keys()
+
+
+def test_a_start_with_rights_of_an_earlier_version_is_refused_and_not_given_more(tmp_path: Path) -> None:
+    keys = BackendKeyFolder(tmp_path / "backend")
+    keys.create(True, ["cloud", "probe"])
+    rights = keys.public_keys / "opqpeer_probe.rights"
+    rights.write_text("read\n")
+    on = with_backend_keys(CloudConfig(backend_keys=BackendKeysSection(enabled=True)), tmp_path)
+    ((key, problem),) = missing_backend_keys("triggering-broker", on)
+    assert key == "triggering_broker.backend_endpoint"
+    assert problem.startswith(f"{rights} restricts what a key may do, and rights per name were removed")
+    rights.unlink()
+    assert not list(missing_backend_keys("triggering-broker", on))

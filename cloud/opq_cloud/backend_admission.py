@@ -2,13 +2,11 @@
 
 A thread answers the handshakes of the service's context; its sockets stay the service's own. A key that
 is removed from the folder is removed from `admitted` within a second, and `BackendPeers` ends its
-connections. To replace a key, the second one is admitted in addition to the first, which ends TOGETHER_S
-after the second was first used, so that every service with the name can follow.
+connections.
 
-Counted: `backend_refused` by key, `backend_keys_exchanged` by name, `backend_admitted_now`.
+Counted: `backend_refused` by key, `backend_admitted_now`.
 """
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -20,15 +18,10 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BACKEND_DOMAIN, POLL_MS, Context, open_socket, service_context
 from opq_proto import log
 from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_address
-from opq_proto.errors import ConfigError, KeyFileError
-from opq_proto.key_register import KeyRegister
+from opq_proto.errors import ConfigError
 from opq_proto.own_thread import OwnThread
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
-
-TOGETHER_S = 10.0
-"""For this long after the first use of a name's second key, both are admitted."""
-CHECK_S = 0.5
 
 
 class BackendAdmission(OwnThread):
@@ -42,9 +35,6 @@ class BackendAdmission(OwnThread):
         self._log = log.get()
         self._limited = RateLimitedLog(self._log)
         self._allowed = AllowList(folder, counters, self._log, counted_as="backend_admitted_now")
-        self._first_seen_s: dict[str, float] = {}
-        """Second key of a name -> when it was first used."""
-        self._check_s = 0.0
         self._zap = open_socket(context, zmq.REP)
         self._zap.bind(ZAP_ENDPOINT)
 
@@ -79,10 +69,6 @@ class BackendAdmission(OwnThread):
                     for what, keys in (("admitted", change.admitted), ("revoked", change.revoked)):
                         for key, name in keys.items():
                             self._log.info(f"backend.{what}", public_key=key, peer=name)
-                now_s = time.monotonic()
-                if now_s >= self._check_s:
-                    self._check_s = now_s + CHECK_S
-                    self._end_first_keys(now_s)
         finally:
             self._zap.close()
 
@@ -90,10 +76,7 @@ class BackendAdmission(OwnThread):
         """Answers a request; as for Boxes 300 and not 400: libzmq gives up for good after 400."""
         key, problem = requested_key(request, BACKEND_DOMAIN)
         request_id = request[1] if len(request) > 1 else b""
-        name = self._allowed.boxes.get(key)
-        if not problem and name is not None:
-            if key in self._allowed.incoming:
-                self._first_seen_s.setdefault(key, time.monotonic())
+        if not problem and key in self._allowed.boxes:
             return [b"1.0", request_id, b"200", b"OK", key.encode(), b""]
         problem = problem or "key is not in public_keys"
         self.refuse(key, problem)
@@ -103,24 +86,6 @@ class BackendAdmission(OwnThread):
         """Counts a refusal by key; logs at most every 10 s per key."""
         self._counters.add("backend_refused", label=key)
         self._limited.warning("backend.refused", key=(key, reason), public_key=key, reason=reason)
-
-    def _end_first_keys(self, now_s: float) -> None:
-        for key, first_seen_s in list(self._first_seen_s.items()):
-            if now_s < first_seen_s + TOGETHER_S:
-                continue
-            del self._first_seen_s[key]
-            name = self._allowed.incoming.get(key)
-            if name is None:
-                continue  # revoked meanwhile, or another service was first
-            try:
-                done = KeyRegister(self._folder).complete_rotation(name, key.encode("ascii"))
-            except KeyFileError as error:
-                self._limited.error("backend.key_not_exchanged", key=name, name=name, error=str(error))
-                self._first_seen_s[key] = now_s
-                continue
-            if done:
-                self._counters.add("backend_keys_exchanged", label=name)
-                self._log.info("backend.first_key_ended", name=name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from opq_tools.key_place import (
     KeyLog,
     KeyPlace,
     data_dir_option,
-    force_option,
     json_option,
     keys_option,
     mongo_option,
@@ -27,7 +26,9 @@ from opq_tools.key_place import (
 
 REMOVED = {
     "allow": "each key may do everything; revoke one with `opq-tools keys backend revoke`, and give a token "
-    "of View's API to who should only read"
+    "of View's API to who should only read",
+    "rotate": "make a key under a new name with `opq-tools keys backend add`, set backend_keys.name, start "
+    "the services again, and revoke the old name",
 }
 
 _folder = keys_option(f"{FOLDER} in --data-dir")
@@ -108,7 +109,7 @@ def add_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None)
     for name in names:
         if os.path.lexists(keys.box_public(name)):
             raise KeyFileError(
-                f"{name} is admitted already, nothing was changed; exchange its key with rotate"
+                f"{name} is admitted already, nothing was changed; revoke it first, or add another name"
             )
     written = []
     if not os.path.lexists(keys.server_secret):
@@ -145,52 +146,6 @@ def revoke_service(place: KeyPlace, names: tuple[str, ...]) -> None:
         register.revoke(name)
         click.echo(f"{name} is shut out")
     log.write(names)
-
-
-@backend.command("rotate", short_help="Exchange the keys of NAMEs while services run.")
-@click.argument("names", metavar="[NAME...]", nargs=-1)
-@_public
-@force_option
-@_folder
-@data_dir_option
-@mongo_option()
-@json_option
-@pass_place
-def rotate_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None, force: bool) -> None:
-    """Exchange the keys of NAMEs while services run, or before they start.
-
-    Without NAME, all keys are exchanged whose private file is here. The new key is admitted together with the
-    old one. Running services read the new private file within two seconds and open a second connection with
-    it. Ten seconds after the first message on it the old key becomes invalid. Copy the private file of a
-    service on another machine to that machine: until then its old key stays valid.
-
-    Example: opq-tools keys backend rotate
-    """
-    keys = _keys(place)
-    register = KeyRegister(keys)
-    before = _entries(register)
-    log = KeyLog(place, register, "began to exchange the key of services", "services")
-    wanted = names or tuple(
-        name for name in before if before[name].state != "revoked" and keys.box_secret(name).exists()
-    )
-    if not wanted:
-        raise KeyFileError(f"no name has its private file in {keys.private_keys}; nothing was changed")
-    if public_key is not None and len(wanted) != 1:
-        raise click.UsageError("--public-key is one name's; give one name")
-    waiting = [name for name in wanted if name in before and before[name].state == "rotating"]
-    missing = [name for name in wanted if name not in before or before[name].state == "revoked"]
-    if missing or (waiting and not force):
-        why = f"no key that is admitted: {', '.join(missing)}" if missing else ""
-        why = why or f"not yet heard with the key of the last exchange: {', '.join(waiting)} (see --force)"
-        raise KeyFileError(f"{why}; nothing was changed")
-    public = None if public_key is None else public_key_in(public_key)
-    written = {name: register.rotate(name, public, force) for name in wanted}
-    log.write(wanted)
-    if place.as_json:
-        rows = [{"name": name, "files": list(map(str, files))} for name, files in written.items()]
-        click.echo(json.dumps(rows, indent=1))
-    else:
-        click.echo("\n".join(str(path) for files in written.values() for path in files))
 
 
 def _entries(register: KeyRegister) -> dict[str, KeyEntry]:

@@ -22,6 +22,10 @@ from opq_tools.key_place import (
 )
 
 NAMED = 10
+AGAIN = {
+    False: "it holds when the services that bind have been started again",
+    True: "it holds when all services have been started again",
+}
 
 
 @click.group("server", short_help="The server's own key pair.")
@@ -50,8 +54,8 @@ def rotate_server(place: KeyPlace, of_backend: bool, force: bool) -> None:
 
     After that start, nobody can connect with the old public key. A Box has one server key, which its gateway
     reads at its start. So the command refuses while Boxes are admitted, and prints how many. With --backend
-    the services of this machine use the new key by themselves; the command refuses while a name is admitted
-    whose private file is on another machine.
+    all services have to be started again; the command refuses while a name is admitted whose private file is
+    on another machine.
 
     Example: opq-tools keys server rotate --backend
     """
@@ -74,7 +78,7 @@ def rotate_server(place: KeyPlace, of_backend: bool, force: bool) -> None:
         click.echo(json.dumps(document, indent=1))
         return
     click.echo("\n".join(map(str, written)))
-    click.echo(f"fingerprint {after}; it holds when the services that bind have been started again")
+    click.echo(f"fingerprint {after}; {AGAIN[of_backend]}")
     if cut_off:
         click.echo(f"bring {keys.server_public} to the machines of {_named(of_backend, cut_off)}")
 

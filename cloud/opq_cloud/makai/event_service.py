@@ -37,7 +37,7 @@ from opq_cloud.makai.events.half_cycle_answers import HalfCycleAnswers
 from opq_cloud.makai.events.half_cycle_requests import PREFIX as HALF_CYCLES
 from opq_cloud.makai.events.requested_events import EVENT_REQUEST, RequestedEvents
 from opq_cloud.makai_settings import EventServiceSection
-from opq_cloud.own_keys import OwnKeys
+from opq_cloud.peer_watch import WatchedConnections
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.sockets import POLL_MS, Socket, open_socket, service_context
 from opq_cloud.unknown_gain import answered_waveform
@@ -77,7 +77,7 @@ class EventService:
         self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
         self._gains = BoxGains(lambda: shared.store, config.v_per_lsb_fallback, self.counters)
         self._inbox = AnswerInbox()
-        self._keys = OwnKeys()
+        self._connections = WatchedConnections()
         self._requested = RequestedEvents(
             self.counters, self._instance, config.most_requested, config.noted_per_min
         )
@@ -89,7 +89,7 @@ class EventService:
 
     def health(self) -> list[HealthReport]:
         """Reports a missing broker, and Boxes with an unknown gain."""
-        own = HealthReport(self.name, self._keys.problem is None, info=self._keys.problem)
+        own = HealthReport(self.name, self._connections.problem is None, info=self._connections.problem)
         return [own, *self._gains.health()]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
@@ -97,13 +97,13 @@ class EventService:
         self._store = self._shared.store
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
-            self._keys = keys = OwnKeys()
+            self._connections = connections = WatchedConnections()
             answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
-            keys.connect(answers, config.answer_endpoint, "event_service.answer_endpoint")
+            connections.connect(answers, config.answer_endpoint, "event_service.answer_endpoint")
             for topic in (PREFIX.encode(), HALF_CYCLES.encode(), EVENT_REQUEST):
                 answers.subscribe(topic)
             self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
-            keys.connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
+            connections.connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
             addresses = config.event_endpoint, config.event_id_endpoint
             backend = opened.enter_context(backend_context(context, addresses, self.counters))
             shared = backend, self._store, self.counters
@@ -151,7 +151,7 @@ class EventService:
             self._announcements.advance()
             self._inbox.receive(answers)
             if not self._inbox.behind:
-                self._keys.follow()
+                self._connections.check()
             self._begin_waveforms()
             for _ in range(ANSWERS_AT_ONCE):
                 if not self._read_oldest_answer():

@@ -34,7 +34,7 @@ from opq_cloud.makai.measurements.measurement_inbox import MeasurementInbox
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter, ages_s
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai_settings import TriggeringServiceSection
-from opq_cloud.own_keys import OwnKeys
+from opq_cloud.peer_watch import WatchedConnections
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.sockets import POLL_MS, Socket, open_socket, service_context
 from opq_cloud.store.documents.makai import MakaiConfig
@@ -101,13 +101,13 @@ class TriggeringService:
         self._judged: list[Measurement] = []
         """Measurements judged in this turn."""
         self._writer: MeasurementWriter | None = None
-        self._keys = OwnKeys()
+        self._connections = WatchedConnections()
         self._data_dir, self._bus_endpoint = data_dir, bus_endpoint
         self._rules: RuleHost | None = None
 
     def health(self) -> Iterable[HealthReport]:
         problem = (self._writer and self._writer.problem) or self._shared.store_problem()
-        problem = problem or self._keys.problem
+        problem = problem or self._connections.problem
         own = HealthReport(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
         parts = [*self._boxes.health(), *self._triggers.health(), *self._follower.health()]
@@ -120,17 +120,19 @@ class TriggeringService:
         self._minutes = LastMinutes(config.see_again_s)
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
-            self._keys = keys = OwnKeys()
+            self._connections = connections = WatchedConnections()
             received = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVED_TURNS)))
             request_turns(received)
-            keys.connect(received, config.measurement_endpoint, "triggering_service.measurement_endpoint")
+            connections.connect(
+                received, config.measurement_endpoint, "triggering_service.measurement_endpoint"
+            )
             received.subscribe(b"")
             requests, acknowledgements = (
                 opened.enter_context(closing(open_socket(context, zmq.PUSH)))
                 for _ in range(2)  # the writer's thread acknowledges
             )
             for socket in (requests, acknowledgements):
-                keys.connect(socket, config.request_endpoint, "triggering_service.request_endpoint")
+                connections.connect(socket, config.request_endpoint, "triggering_service.request_endpoint")
             self._writer = writer = MeasurementWriter(
                 store,
                 config,
@@ -177,7 +179,7 @@ class TriggeringService:
             if there:
                 parts, woken_s = measurements.gather(turn_s + GATHER_S, woken_s)
             turn_s = time.monotonic()
-            self._keys.follow()
+            self._connections.check()
             for messages in filter(None, parts):
                 received += len(messages)
                 self._read_measurements(messages, writer, woken_s)

@@ -20,7 +20,7 @@ from opq_cloud.backend_admission import BackendAdmission, backend_context
 from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
 from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.own_keys import OwnKeys
+from opq_cloud.peer_watch import WatchedConnections
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.sockets import (
     BURST,
@@ -84,7 +84,7 @@ class Publisher:
         self._topics: set[bytes] = set()
         self._lock = threading.Lock()
         self._one_peer = True
-        self._keys = OwnKeys()
+        self._connections = WatchedConnections()
 
     def bind(self, endpoint: str, service: str, key: str, admission: BackendAdmission | None = None) -> None:
         """Raises PortBusyError. `admission`: the context's, where the address has keys."""
@@ -94,12 +94,12 @@ class Publisher:
 
     def connect(self, endpoint: str, key: str = "endpoint") -> None:
         """Raises ConfigError."""
-        self._keys.connect(self.socket, endpoint, key)
+        self._connections.connect(self.socket, endpoint, key)
 
-    def follow_keys(self) -> None:
-        """Reads new keys; to be called in a loop that connects and may publish nothing for long."""
+    def check_connections(self) -> None:
+        """Notes whether the peer is there; to be called in a loop that may publish nothing for long."""
         with self._lock:
-            self._keys.follow()
+            self._connections.check()
 
     def wait_subscribed(self, timeout_s: float, stop: Stop | None = None) -> bool:
         """Waits until somebody has subscribed: messages sent before are lost (the slow joiner)."""
@@ -144,11 +144,11 @@ class Publisher:
         with self._lock:
             if self._peers is not None:
                 self._peers.close()
-            self._keys.close()
+            self._connections.close()
             self.socket.close()
 
     def _read_subscriptions(self) -> None:
-        self._keys.follow()
+        self._connections.check()
         if self._peers is None:
             waiting: Iterable[bytes] = (frames[0] for frames in waiting_messages(self.socket))
         else:
@@ -234,11 +234,11 @@ class EventBridge:
         self._config = config
         self.counters = ServiceCounters()
         self._limited = RateLimitedLog(log, MALFORMED_LOG_S)
-        self._keys = OwnKeys()
+        self._connections = WatchedConnections()
 
     def health(self) -> list[HealthReport]:
         """Reports a missing event service."""
-        return [HealthReport(self.name, self._keys.problem is None, info=self._keys.problem)]
+        return [HealthReport(self.name, self._connections.problem is None, info=self._connections.problem)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Runs until `stop`. An event that was announced while the bus was away is found in the store."""
@@ -247,15 +247,15 @@ class EventBridge:
             out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
             source = opened.enter_context(closing(subscriber(context, HWM, [""])))
             out.connect(self._config.bus_sub_endpoint, "mauka.bus_sub_endpoint")
-            self._keys = keys = OwnKeys()
-            keys.connect(source, self._config.event_endpoint, "mauka.event_endpoint")
+            self._connections = connections = WatchedConnections()
+            connections.connect(source, self._config.event_endpoint, "mauka.event_endpoint")
             if ready is not None:
                 ready.set()
             while not stop.is_set():
                 if source.poll(POLL_MS):
                     self._publish_event(source.recv_multipart(), out)
-                keys.follow()
-                out.follow_keys()
+                connections.check()
+                out.check_connections()
 
     def _publish_event(self, frames: list[bytes], out: Publisher) -> None:
         self.counters.add("received")

@@ -27,7 +27,7 @@ from typing import Any
 from opq_cloud.mauka import messages
 from opq_cloud.mauka.bus import HWM, Publisher, Stop, subscriber
 from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.own_keys import OwnKeys
+from opq_cloud.peer_watch import WatchedConnections
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import POLL_MS, Socket, service_context
 from opq_proto import log as logs
@@ -130,14 +130,14 @@ class MaukaPlugin:
             out = opened.enter_context(closing(Publisher(context, hwm, self.counters)))
             try:
                 out.connect(str(self.config[PUB_KEY]), PUB_KEY)
-                keys = OwnKeys()
-                keys.connect(source, str(self.config[SUB_KEY]), SUB_KEY)
+                connections = WatchedConnections()
+                connections.connect(source, str(self.config[SUB_KEY]), SUB_KEY)
                 self._wait_joined(source, out, stop)
                 self._out = out
                 heart.start()
                 if ready is not None:
                     ready.set()
-                self._loop(source, out, keys, stop)
+                self._loop(source, out, connections, stop)
                 last_state = STOPPED
             finally:
                 ended.set()
@@ -190,7 +190,7 @@ class MaukaPlugin:
             "interval_s": float(self.config[HEARTBEAT_KEY]),
         }
 
-    def _loop(self, source: Socket, out: Publisher, keys: OwnKeys, stop: Stop) -> None:
+    def _loop(self, source: Socket, out: Publisher, connections: WatchedConnections, stop: Stop) -> None:
         more = False
         while not (stop.is_set() or self.exit_event.is_set() or self.on_hold.is_set()):
             if source.poll(0 if more else POLL_MS):
@@ -200,8 +200,8 @@ class MaukaPlugin:
                         return
                     if stop.is_set():
                         return
-            keys.follow()
-            out.follow_keys()
+            connections.check()
+            out.check_connections()
             more = self._idle()
 
     def _wait_joined(self, source: Socket, out: Publisher, stop: Stop) -> None:

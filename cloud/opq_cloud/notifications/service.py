@@ -16,7 +16,7 @@ from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
 from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import WebhookChannel
-from opq_cloud.own_keys import OwnKeys
+from opq_cloud.peer_watch import WatchedConnections
 from opq_cloud.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
 from opq_proto import log as logs
@@ -84,8 +84,8 @@ class Notifications:
         bus.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME_BYTES)
         bus.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         bus.setsockopt(zmq.SUBSCRIBE, TOPIC)
-        self._keys = OwnKeys()
-        self._keys.connect(bus, self._section.bus_endpoint, "notifications.bus_endpoint")
+        self._connections = WatchedConnections()
+        self._connections.connect(bus, self._section.bus_endpoint, "notifications.bus_endpoint")
         return bus
 
     def _loop(
@@ -102,7 +102,7 @@ class Notifications:
             try:
                 if has_message:
                     watch.read_bus(bus)
-                self._keys.follow()
+                self._connections.check()
                 has_message |= watch.check_held()
                 if has_message or time.monotonic() >= next_poll_s:
                     next_poll_s = time.monotonic() + self._section.poll_s

@@ -20,7 +20,7 @@ import structlog
 import zmq
 from google.protobuf.message import DecodeError
 
-from opq_cloud.own_keys import OwnKeys
+from opq_cloud.peer_watch import WatchedConnections
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS
 from opq_cloud.store.store import CloudStore
@@ -103,7 +103,7 @@ class LiveReader:
     def run(self, stop: threading.Event) -> None:
         """Connects its own sockets and closes them. Raises ConfigError when an address is not valid."""
         context = zmq.Context()
-        keys = OwnKeys()
+        connections = WatchedConnections()
         bus, measurements = context.socket(zmq.SUB), context.socket(zmq.SUB)
         try:
             for socket, endpoint, key, topics in (
@@ -117,8 +117,8 @@ class LiveReader:
                     request_turns(socket)
                 for topic in topics:
                     socket.subscribe(topic)
-                keys.connect(socket, endpoint, key)
-            self._loop(stop, measurements, bus, keys)
+                connections.connect(socket, endpoint, key)
+            self._loop(stop, measurements, bus, connections)
         finally:
             context.destroy(linger=0)
 
@@ -127,7 +127,7 @@ class LiveReader:
         stop: threading.Event,
         measurements: "zmq.Socket[bytes]",
         bus: "zmq.Socket[bytes]",
-        keys: OwnKeys,
+        connections: WatchedConnections,
     ) -> None:
         poller = zmq.Poller()
         for socket in (bus, measurements):
@@ -139,7 +139,7 @@ class LiveReader:
             self._notify()
             if measurements in ready:
                 self._read_measurements(measurements)
-            keys.follow()
+            connections.check()
 
     def _wait_ms(self) -> int:
         """Milliseconds until waiting incidents may be read, at most POLL_MS."""

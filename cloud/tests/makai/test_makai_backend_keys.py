@@ -30,7 +30,6 @@ from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_add
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, generate, read_secret_file
-from opq_tools import keys as key_command
 from opq_tools import mauka
 
 WAIT_S = 60.0
@@ -296,52 +295,6 @@ def test_a_revoked_key_is_cut_off_and_nobody_else(cloud: Cloud, client: Any, mak
     wait_for(lambda: cloud.count("backend_refused", public))  # it comes again by itself
     wait_for(lambda: hears(kept))
     assert not gone.let_in() and not kept.changed()
-
-
-def test_an_exchanged_key_is_followed_by_what_runs_and_the_old_one_ends(
-    cloud: Cloud, client: Any, makai: Any
-) -> None:
-    """Each Measurement that is sent meanwhile is stored, once, as a Box sends it: without a second try."""
-    keys, box, key = cloud.backend_keys, makai.box(cloud, "1"), "triggering_broker.backend_endpoint"
-    old = client(zmq.SUB)
-    cloud.address(key).connect(old.socket)
-    assert old.joined()
-    of_cloud = read_secret_file(keys.box_secret("cloud")).public.decode()
-    store = open_store(None, cloud.data_dir)
-    began_ms, sent = time.time_ns() // 10**6, 0
-
-    def send() -> None:
-        nonlocal sent
-        sent += 1
-        at_ns = (began_ms + 100 * sent) * 10**6
-        box.pub.send_multipart(
-            box.measurement(
-                120.0, at_ns // 10**6, start_ns=at_ns - 10**8, end_ns=at_ns, sequence=10**6 + sent
-            )
-        )
-
-    def stored() -> list[int]:
-        rows = store.measurements("1", began_ms, 2**53)
-        return sorted(row.sequence - 10**6 for row in rows if (row.sequence or 0) > 10**6)
-
-    try:
-        wait_for(lambda: send() or stored())
-        asked = ["backend", "rotate", "cloud", "tool", "--data-dir", str(cloud.data_dir), "--json"]
-        result = CliRunner().invoke(key_command.command, asked)
-        assert result.exit_code == 0, result.output
-        wait_for(lambda: send() or not keys.box_incoming("cloud").exists())
-        assert keys.box_incoming("tool").exists() and not old.changed()  # nobody has spoken with that one
-        first = stored()[0]
-        wait_for(lambda: stored() == list(range(first, sent + 1)))
-    finally:
-        store.close()
-    ended = cloud.count("backend_ended", f"{key} revoked")
-    new = client(zmq.SUB)
-    cloud.address(key).connect(new.socket)
-    assert new.joined()
-    wait_for(lambda: cloud.count("backend_ended", f"{key} revoked") > ended)
-    assert not keys.box_incoming("tool").exists() and old.changed() and not new.changed()
-    assert not cloud.count("backend_refused", of_cloud)  # who was cut would have come with it again
 
 
 def test_a_start_without_its_keys_says_what_is_missing(tmp_path: Path) -> None:

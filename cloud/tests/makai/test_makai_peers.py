@@ -13,7 +13,7 @@ from free_ports import free_endpoint
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.makai_settings import EventServiceSection, TriggeringServiceSection
-from opq_cloud.own_keys import OwnKeys
+from opq_cloud.peer_watch import WatchedConnections
 from opq_cloud.runner import ServiceBoard
 from opq_cloud.service import CloudContext, HealthReport
 from opq_cloud.sockets import service_context
@@ -96,9 +96,7 @@ def test_a_broker_that_comes_back_makes_it_well_again(makai: Any, context: Cloud
     service = triggering(makai, context, brokers)
     with makai.running(brokers.triggering), makai.running(service):
         with makai.running(brokers.acquisition):
-            makai.wait_for(
-                lambda: service._keys._watches[1].has_met(brokers.acquisition_config.request_endpoint)
-            )
+            makai.wait_for(lambda: service._connections._watches[1].has_met)
         assert "nobody is there" in refused(makai, service)
         with makai.running(brokers.acquisition):
             makai.wait_for(lambda: own(service).ok)
@@ -108,12 +106,12 @@ def test_a_loop_that_did_not_read_its_monitor_reports_nothing(monkeypatch: pytes
     """A long start is no missing peer: what the monitor holds is read first."""
     with service_context() as context:
         listener, sender = context.socket(zmq.PULL), context.socket(zmq.PUSH)
-        keys, endpoint = OwnKeys(), free_endpoint()
+        connections, endpoint = WatchedConnections(), free_endpoint()
         listener.bind(endpoint)
-        keys.connect(sender, endpoint, "key")
+        connections.connect(sender, endpoint, "key")
         sender.send(b"")
         assert listener.recv() == b""
         now_s = time.monotonic() + 60.0
-        monkeypatch.setattr("opq_cloud.own_keys.time.monotonic", lambda: now_s)
-        keys.follow()
-        assert keys.problem is None
+        monkeypatch.setattr("opq_cloud.peer_watch.time.monotonic", lambda: now_s)
+        connections.check()
+        assert connections.problem is None

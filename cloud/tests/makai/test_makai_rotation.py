@@ -14,8 +14,7 @@ from click.testing import CliRunner
 
 from opq_cloud.makai.brokers import peers
 from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_cloud.own_keys import OwnKeys
-from opq_proto.backend_keys import BackendKeyFolder
+from opq_proto.backend_keys import BackendKeyFolder, backend_address
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyPair, read_secret_file, write_public
 from opq_proto.opqbox3_pb2 import Measurement
@@ -317,39 +316,43 @@ def test_a_thousand_keys_are_exchanged_under_load_and_nothing_is_lost(makai: Any
 
 
 def test_the_servers_pair_is_replaced_between_two_runs(makai: Any, tmp_path: Path) -> None:
-    """A Box that has the old server's key stays out; services of this machine follow without a restart."""
+    """Who has the old server's key stays out, a Box or a service, until it is started again with the new."""
     brokers = makai.brokers()
     own = BackendKeyFolder(tmp_path / "backend")
     own.create(True, ["cloud"])
     address = f"{brokers.triggering_config.backend_endpoint}?curve={own.root}&name=cloud"
     made = replace(brokers.triggering_config, backend_endpoint=address)
     old = makai.box(brokers, "1")
-    with zmq.Context() as context, closing(context.socket(zmq.SUB)) as subscriber:
-        subscriber.linger = 0
-        subscriber.subscribe(b"")
-        follower = OwnKeys()
-        follower.connect(subscriber, address, "a test's")
+    with zmq.Context() as context, ExitStack() as opened:
 
-        def heard(box: Any, number: int = 1) -> bool:
+        def subscriber() -> Any:
+            socket = opened.enter_context(closing(context.socket(zmq.SUB)))
+            socket.linger = 0
+            socket.subscribe(b"")
+            backend_address(address).connect(socket)
+            return socket
+
+        def heard(by: Any, box: Any, number: int = 1) -> bool:
             frames = box.measurement(timestamp_ms=number)
             box.pub.send_multipart(frames)
-            got = bool(subscriber.poll(20)) and subscriber.recv_multipart() == frames
-            if not subscriber.poll(0):
-                follower.follow()
-            return got
+            return bool(by.poll(20)) and by.recv_multipart() == frames
 
+        before = subscriber()
         with makai.running(TriggeringBroker(made, brokers.keys)):
-            makai.wait_for(lambda: heard(old))
+            makai.wait_for(lambda: heard(before, old))
             for folder in (brokers.keys.root, own.root):
                 which = ["--backend"] if folder == own.root else []
                 asked = ["server", "rotate", "--keys", str(folder), "--force", *which]
                 assert CliRunner().invoke(key_command.command, asked).exit_code == 0
-            makai.wait_for(lambda: heard(old))  # until a restart the old pair holds
+            makai.wait_for(lambda: heard(before, old))  # until a restart the old pair holds
         again = TriggeringBroker(made, brokers.keys)
         brokers.server = read_secret_file(brokers.keys.server_secret)
         with makai.running(again):
-            box = makai.box(brokers, "1")  # its gateway was given the new key, and started again
-            makai.wait_for(lambda: heard(box))
+            box, after = makai.box(brokers, "1"), subscriber()  # both were started again
+            while before.poll(0):
+                before.recv_multipart()
+            makai.wait_for(lambda: heard(after, box))
             makai.wait_for(lambda: again.counters.total("handshakes_failed"))
+            makai.wait_for(lambda: again.counters.total("backend_handshakes_failed"))
             assert set(again.connections()) <= {"1", "unknown"}
-            assert not heard(old, 2)
+            assert not heard(after, old, 2) and not before.poll(0)

@@ -16,7 +16,7 @@ import zmq
 from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.messages import new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.own_keys import OwnKeys
+from opq_cloud.peer_watch import WatchedConnections
 from opq_cloud.service import HealthReport
 from opq_cloud.sockets import Context, Socket, open_socket, service_context
 from opq_proto import log as logs
@@ -46,23 +46,23 @@ class BoxCommandPlugin(MaukaPlugin):
         self._requests: Socket | None = None
         self._answers: Socket | None = None
         self._command_context: Context | None = None
-        self._keys = OwnKeys()
+        self._connections = WatchedConnections()
 
     def health(self) -> list[HealthReport]:
         """Reports a missing acquisition broker."""
-        return [HealthReport(self.name, self._keys.problem is None, info=self._keys.problem)]
+        return [HealthReport(self.name, self._connections.problem is None, info=self._connections.problem)]
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Runs as the base does, with both sockets in addition to the bus."""
         with ExitStack() as opened:
             context = self._command_context = opened.enter_context(service_context())
             self._answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
-            self._keys = OwnKeys()
-            self._keys.connect(self._answers, str(self.config[DATA_KEY]), DATA_KEY)
+            self._connections = WatchedConnections()
+            self._connections.connect(self._answers, str(self.config[DATA_KEY]), DATA_KEY)
             for prefix in self._prefixes:
                 self._answers.setsockopt(zmq.SUBSCRIBE, prefix.encode())
             self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
-            self._keys.connect(self._requests, str(self.config[TRIGGER_KEY]), TRIGGER_KEY)
+            self._connections.connect(self._requests, str(self.config[TRIGGER_KEY]), TRIGGER_KEY)
             try:
                 super().run(stop, ready)
             finally:
@@ -87,7 +87,7 @@ class BoxCommandPlugin(MaukaPlugin):
         if self._answers is not None:
             for frames in waiting_messages(self._answers, ANSWERS_AT_ONCE):
                 self.guard("answer", partial(self._read_answer, frames))
-            self._keys.follow()
+            self._connections.check()
         return False
 
     def _read_answer(self, frames: list[bytes]) -> None:

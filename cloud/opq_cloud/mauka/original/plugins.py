@@ -21,7 +21,7 @@ from opq_cloud.mauka.original.inbox import PluginInbox
 from opq_cloud.mauka.original.settings import network_of
 from opq_cloud.mauka.plugin import BUSY, CRASHED, HEARTBEAT_KEY, IDLE, PUB_KEY, STOPPED, SUB_KEY
 from opq_cloud.mauka.running.plugin_states import PluginStates
-from opq_cloud.own_keys import OwnKeys
+from opq_cloud.peer_watch import WatchedConnections
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.sockets import Socket, service_context
 from opq_plugins.policy import Policy
@@ -189,8 +189,8 @@ class OriginalPlugins:
             out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
             source = opened.enter_context(closing(subscriber(context, 100 * HWM, [])))
             out.connect(str(self.settings[PUB_KEY]), PUB_KEY)
-            keys = OwnKeys()
-            keys.connect(source, str(self.settings[SUB_KEY]), SUB_KEY)
+            connections = WatchedConnections()
+            connections.connect(source, str(self.settings[SUB_KEY]), SUB_KEY)
             opened.callback(self._end)
             self._inbox, self._out = inbox, out
             self._next_beat_s = time.monotonic() + 1.0
@@ -204,8 +204,8 @@ class OriginalPlugins:
                     topics = self._subscribe(source, topics)
                 self._read(source, out)
                 self._send_heartbeats()
-                keys.follow()
-                out.follow_keys()
+                connections.check()
+                out.check_connections()
 
     def _wait_for_inbox(self, stop: threading.Event) -> PluginInbox | None:
         """Opens the inbox as soon as the disk allows; None: the service ends before that."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import zmq
 
-from opq_cloud.own_keys import OwnKeys
+from opq_cloud.peer_watch import WatchedConnections
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, Socket, open_socket, service_context
 from opq_cloud.store.store import CloudStore
@@ -45,13 +45,13 @@ class MeasurementFeed:
     def __init__(self, endpoint: str, counters: ServiceCounters) -> None:
         self._endpoint, self._counters = endpoint, counters
         self._opened: tuple[ExitStack, Socket] | None = None
-        self._keys = OwnKeys()
+        self._connections = WatchedConnections()
         self._sequences: dict[str, int] = {}
 
     @property
     def problem(self) -> str | None:
         """Why the broker is missing; None: it is not, or the feed is closed."""
-        return None if self._opened is None else self._keys.problem
+        return None if self._opened is None else self._connections.problem
 
     def open(self) -> None:
         """Subscribes; does nothing where it has. Raises ConfigError."""
@@ -59,12 +59,12 @@ class MeasurementFeed:
             return
         with ExitStack() as opening:
             context = opening.enter_context(service_context())
-            self._keys = OwnKeys()
+            self._connections = WatchedConnections()
             socket = open_socket(context, zmq.SUB, rcvhwm=TURNS)
             opening.callback(socket.close, linger=0)
             request_turns(socket)
             socket.subscribe(b"")
-            self._keys.connect(socket, self._endpoint, "mauka.measurement_endpoint")
+            self._connections.connect(socket, self._endpoint, "mauka.measurement_endpoint")
             self._opened = opening.pop_all(), socket
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class MeasurementFeed:
                 found.append(measurement_from_wire(frames[-1]))
             except FrameError:
                 self._counters.add("malformed")
-        self._keys.follow()
+        self._connections.check()
         for row in found:
             self._note_sequence(row)
         self._counters.add("measurements", len(found))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.config import CloudConfig
-from opq_cloud.endpoint_ports import port_of
 from opq_cloud.sockets import beyond_loopback
 from opq_proto.backend_keys import FOLDER, BackendAddress, backend_address
 from opq_proto.errors import KeyFileError
@@ -46,7 +45,7 @@ CONNECTED = {
 def with_backend_keys(config: CloudConfig, data_dir: Path) -> CloudConfig:
     """Returns the configuration with the key folder in each address; unchanged where keys are off.
 
-    An address that names a folder itself keeps it, and a port of `backend_keys.clear_ports` stays in clear.
+    An address that names a folder itself keeps it.
     """
     wanted = config.backend_keys
     if not wanted.enabled:
@@ -57,7 +56,7 @@ def with_backend_keys(config: CloudConfig, data_dir: Path) -> CloudConfig:
         new = {}
         for key in keys:
             address = backend_address(getattr(old, key))
-            if address.folder is None and port_of(address.endpoint) not in wanted.clear_ports:
+            if address.folder is None:
                 new[key] = str(BackendAddress(address.endpoint, folder, wanted.name))
         return replace(old, **new)
 

@@ -48,7 +48,12 @@ class CloudKeysSection:
 
 @section
 class BackendKeysSection:
-    """Where services meet: 9881 to 9884, 9899, 9777, 10000, 10001, 12000 (docs/configuration.md)."""
+    """Where services meet: 9881 to 9884, 9899, 9777, 10000, 10001, 12000 (docs/backend-keys.md)."""
+
+    REMOVED: ClassVar = {
+        "clear_ports": "leave backend_keys.enabled off, and write ?curve=FOLDER&name=NAME after each "
+        "address that has keys (docs/backend-keys.md)"
+    }
 
     enabled: Annotated[
         bool, Field(description="these addresses require CURVE keys; false: in clear, as in the original")
@@ -61,10 +66,6 @@ class BackendKeysSection:
         str,
         Field(pattern="^[a-z0-9][a-z0-9-]{0,31}$", description="name of the key with which services connect"),
     ] = "cloud"
-    clear_ports: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=65535)], ...],
-        Field(description="ports that stay in clear for an original program, e.g. 9881"),
-    ] = ()
 
 
 @section

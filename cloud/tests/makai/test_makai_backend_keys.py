@@ -194,9 +194,6 @@ def test_every_address_of_the_configuration_is_one_of_boxes_or_has_keys() -> Non
         address = backend_address(getattr(getattr(on, section), key))
         assert (address.folder, address.name) == (Path("/d/a b/backend"), "cloud"), each
         assert address.endpoint == getattr(getattr(config, section), key)
-    left = BackendKeysSection(enabled=True, clear_ports=(9881,))
-    some = with_backend_keys(replace(config, backend_keys=left), Path("/d"))
-    assert some.triggering_broker.backend_endpoint == some.view.measurement_endpoint == "tcp://127.0.0.1:9881"
     assert with_backend_keys(config, Path("/d")) is config
 
 

@@ -1,11 +1,9 @@
-"""The connections of a back-end address, and the limits that libzmq does not have.
+"""The connections of a back-end address: their limits, and their end when their key is revoked.
 
-libzmq bounds neither the connections of a socket, nor the topics of a subscriber, nor the frames of a
-message that never ends, and counts a subscriber's queue in messages, whatever their size. Here
-each connection has limits on the kernel's counts (TCP_INFO); one that exceeds them is ended,
-counted (`backend_ended` by reason) and logged. A program of ZeroMQ connects again by itself.
-
-Where the address has keys, a connection is ended when its key is not admitted any more.
+libzmq bounds neither the connections of a socket nor the topics of a subscriber, and ends no single one. A
+connection beyond a limit, or of a key that is not admitted any more, is ended, counted
+(`backend_ended` by reason) and logged. A program of ZeroMQ connects again by itself. A subscriber that
+stops reading is ended by the kernel (UNREAD_S).
 """
 
 import threading
@@ -29,14 +27,7 @@ from opq_cloud.sockets import (
     receive,
     service_context,
 )
-from opq_cloud.tcp_connections import (
-    BYTES_RECEIVED_AT,
-    bytes_at,
-    bytes_not_sent,
-    remote_address,
-    shut_down,
-    tcp_info,
-)
+from opq_cloud.tcp_connections import remote_address, shut_down
 from opq_proto import log
 from opq_proto.errors import OpqError
 from opq_proto.measurement_turns import subscribed_topics
@@ -48,24 +39,12 @@ WITHOUT_HANDSHAKE = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_F
 """A peer in clear, with another server's key, or without ZeroMQ. Their value is no descriptor."""
 SUBSCRIPTIONS_AT_ONCE = 1000
 CHECK_S = 0.1
-"""A connection costs at most the bytes that it can send within this time, in addition to its limit."""
-FORGIVEN_PER_S = 1024
-"""Bytes that are not counted: heartbeats."""
-
-
-@dataclass(frozen=True, slots=True)
-class BackendLimits:
-    """Limits of each connection of one bound socket, and the limit of their number."""
-
-    connections: int = 256
-    topics: int = 1000
-    """Limit of the topics of one subscriber."""
-    subscriber_bytes: int = 64 * 1024
-    """Limit of the bytes that a subscriber may send, subscriptions included."""
-    message_bytes: int = 8 * 2**20
-    """Limit of the bytes of an incomplete message."""
-    unread_bytes: int = 64 * 10**6
-    """Limit of the bytes published while a subscriber is behind."""
+MAX_CONNECTIONS = 256
+"""Limit of the connections of one address."""
+MAX_TOPICS = 1000
+"""Limit of the topics of one subscriber."""
+UNREAD_S = 60.0
+"""The kernel ends a subscriber that has read nothing for so long while something waits for it."""
 
 
 @dataclass(slots=True)
@@ -73,10 +52,6 @@ class BackendPeer:
     """One connection."""
 
     address: object
-    allowed_to: float
-    """Count of received bytes up to which it is within its limit."""
-    caught_up_at: int
-    """Bytes published when its queue was last empty."""
     topics: int = 0
     turns: int = 0
     """How many of its topics it receives as turns: one at most."""
@@ -93,7 +68,6 @@ class BackendPeers:
         socket: Socket,
         name: str,
         counters: ServiceCounters,
-        limits: BackendLimits | None = None,
         admission: BackendAdmission | None = None,
         turns: bool = False,
     ) -> None:
@@ -102,20 +76,17 @@ class BackendPeers:
         `admission`: of the socket's context. turns: for an XPUB; subscribers that request turns get them,
         and no others (`measurement_turns.py`).
         """
-        self.published_bytes = 0
-        """Bytes published by the owner, to find subscribers that are behind."""
-        self._limits = limits or BackendLimits()
         self._socket, self._name, self._counters = socket, name, counters
-        self._publishes = socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB)
         self._log = RateLimitedLog(log.get())
         self._peers: dict[int, BackendPeer] = {}
-        self._active: set[int] = set()
         self._checked_s = time.monotonic()
-        self._admission, self._turns = admission, turns
+        self._context_admission, self._turns = admission, turns
         self._unplaced = False
         """A subscription came from an unknown connection: single messages are sent from then on."""
         self._admitted: Mapping[str, str] = {}
         """The admission's keys when connections were last checked."""
+        if socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB):
+            socket.setsockopt(zmq.TCP_MAXRT, round(UNREAD_S * 1000))
         if turns:
             socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nobody gets what it cannot read
         self._monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
@@ -130,10 +101,7 @@ class BackendPeers:
     def messages(self, limit: int) -> Iterator[list[bytes]]:
         """Yields at most `limit` waiting messages of admitted peers."""
         for first, frames in receive(self._socket, limit):
-            number = _descriptor(first)
-            if number is not None:
-                self._active.add(number)
-            if self._admission is not None and not self._note_key(number, first):
+            if self._admission is not None and not self._note_key(_descriptor(first), first):
                 if self._socket.getsockopt(zmq.TYPE) == zmq.REP:
                     self._socket.send(b"")  # before the next request, and to nobody
                 continue
@@ -166,18 +134,17 @@ class BackendPeers:
         peer.topics = max(0, peer.topics + step)  # it may end what it never began
         if self._turns:
             peer.turns = max(0, peer.turns + step * subscribed_topics(first, data[1:])[1])
-        if peer.topics > self._limits.topics:
+        if peer.topics > MAX_TOPICS:
             self._end(number, "topics")
 
     def check(self) -> None:
-        """Notes new and ended connections, ends those beyond a limit. Costs nothing until CHECK_S is over.
+        """Notes new and ended connections, ends those of revoked keys. Costs nothing until CHECK_S is over.
 
         Raises:
             OpqError: the thread that admits has ended; the service begins again.
         """
         now_s = time.monotonic()
-        passed_s = now_s - self._checked_s
-        if passed_s < CHECK_S:
+        if now_s - self._checked_s < CHECK_S:
             return
         self._checked_s = now_s
         self._note_changes()
@@ -187,10 +154,13 @@ class BackendPeers:
                 "be revoked; start the service again"
             )
         self._end_revoked()
-        for number, peer in list(self._peers.items()):
-            self._check_peer(number, peer, passed_s)
-        self._active.clear()
         self._counters.set("backend_connections_now", len(self._peers), label=self._name)
+
+    @property
+    def _admission(self) -> BackendAdmission | None:
+        """The context's, unless this one of its addresses is in clear."""
+        with_keys = self._context_admission and self._socket.getsockopt(zmq.MECHANISM) == zmq.CURVE
+        return self._context_admission if with_keys else None
 
     def _note_changes(self) -> None:
         for frames in waiting_messages(self._monitor):
@@ -204,9 +174,8 @@ class BackendPeers:
             if event["event"] == zmq.EVENT_ACCEPTED:
                 address = remote_address(number)
                 if address is not None:
-                    allowed = float(self._most_received)
-                    self._peers[number] = BackendPeer(address, allowed, self.published_bytes)
-                    if len(self._peers) > self._limits.connections:
+                    self._peers[number] = BackendPeer(address)
+                    if len(self._peers) > MAX_CONNECTIONS:
                         self._end(number, "connections")
 
     def _admits_topic(self, number: int | None, first: zmq.Frame, data: bytes) -> bool:
@@ -256,29 +225,6 @@ class BackendPeers:
                 self._end(number, "not heard before a key was revoked")
             elif peer.key not in now:
                 self._end(number, "revoked")
-
-    @property
-    def _most_received(self) -> int:
-        return self._limits.subscriber_bytes if self._publishes else self._limits.message_bytes
-
-    def _check_peer(self, number: int, peer: BackendPeer, passed_s: float) -> None:
-        info = tcp_info(number)
-        received = bytes_at(info, BYTES_RECEIVED_AT)
-        if received is not None:
-            if number in self._active:
-                peer.allowed_to = received + self._most_received
-            else:
-                at_most = received + self._most_received
-                peer.allowed_to = min(peer.allowed_to + FORGIVEN_PER_S * passed_s, at_most)
-            if received > peer.allowed_to:
-                self._end(number, "asked" if self._publishes else "unfinished")
-                return
-        if not self._publishes:
-            return
-        if bytes_not_sent(info) in (0, None):
-            peer.caught_up_at = self.published_bytes
-        elif self.published_bytes - peer.caught_up_at > self._limits.unread_bytes:
-            self._end(number, "unread")
 
     def _end(self, number: int, reason: str) -> None:
         peer = self._peers.pop(number)

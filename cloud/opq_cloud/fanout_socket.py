@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import zmq
 
 from opq_cloud.backend_admission import BackendAdmission
-from opq_cloud.backend_peers import BackendLimits, BackendPeers
+from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, Context, bind, open_socket, receive, send_past_full
 from opq_proto.measurement_turns import turn_message
@@ -32,7 +32,6 @@ class FanoutSocket:
         context: Context,
         counters: ServiceCounters,
         queue_messages: int,
-        limits: BackendLimits | None = None,
         admission: BackendAdmission | None = None,
         turns: bool = False,
     ) -> None:
@@ -40,14 +39,14 @@ class FanoutSocket:
         self.socket = open_socket(
             context, zmq.XPUB, sndhwm=queue_messages, rcvhwm=SUBSCRIPTIONS, xpub_nodrop=1, xpub_verboser=1
         )
-        self._context, self._counters, self._limits = context, counters, limits
+        self._context, self._counters = context, counters
         self._admission, self._turns = admission, turns
         self._peers: BackendPeers | None = None
 
     def bind(self, endpoint: str, service: str, key: str) -> None:
         """Binds as `sockets.bind` does."""
         self._peers = BackendPeers(
-            self._context, self.socket, key, self._counters, self._limits, self._admission, self._turns
+            self._context, self.socket, key, self._counters, self._admission, self._turns
         )
         bind(self.socket, endpoint, service, key)
 
@@ -58,9 +57,9 @@ class FanoutSocket:
 
     def send(self, frames: Sequence[bytes]) -> None:
         """Sends to every subscriber; never waits."""
-        if self._peers is not None:
-            self._peers.published_bytes += sum(map(len, frames))
-        self._send(frames)
+        if not try_send(self.socket, frames):
+            self._counters.add("subscriber_full")
+            send_past_full(self.socket, frames)
 
     def send_turn(self, messages: Sequence[Sequence[bytes]], pressing: bool) -> None:
         """Sends topics with their Measurements, in each subscriber's form. pressing: may not wait."""
@@ -69,14 +68,8 @@ class FanoutSocket:
         turns, single = self._peers.forms_wanted
         if turns:
             self.send([turn_message(messages, pressing)])
-        send = self._send if turns else self.send  # one subscriber has either form: it counts once
         for frames in messages if single else ():
-            send(frames)
-
-    def _send(self, frames: Sequence[bytes]) -> None:
-        if not try_send(self.socket, frames):
-            self._counters.add("subscriber_full")
-            send_past_full(self.socket, frames)
+            self.send(frames)
 
     def read_subscriptions(self) -> None:
         """Counts subscribers' messages, which would pile up; ends connections beyond a limit."""
@@ -87,6 +80,6 @@ class FanoutSocket:
         self.check()
 
     def check(self) -> None:
-        """Ends connections beyond a limit, also while nothing is read: incomplete messages show only here."""
+        """Ends connections of revoked keys, also while nothing is read."""
         if self._peers is not None:
             self._peers.check()

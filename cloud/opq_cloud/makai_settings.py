@@ -18,7 +18,7 @@ class TriggeringBrokerSection:
     )
     send_queue_messages: Annotated[
         int, Field(ge=1, le=10_000_000, description="longest queue for each subscriber")
-    ] = 100_000
+    ] = 10_000
     receive_queue_bytes: Annotated[
         int,
         Field(

@@ -14,8 +14,6 @@ LAST_SENT_AT = 44
 """Offset of tcpi_last_data_sent (u32, ms ago)."""
 BYTES_RECEIVED_AT = 128
 """Offset of tcpi_bytes_received (u64) in struct tcp_info, Linux 4.1 and later."""
-BYTES_NOT_SENT_AT = 144
-"""Offset of tcpi_notsent_bytes (u32), Linux 4.6 and later: they wait in the kernel for the peer to read."""
 BYTES_SENT_AT = 200
 """Offset of tcpi_bytes_sent (u64), Linux 4.19 and later; it includes tcpi_bytes_retrans, the next u64."""
 INFO_BYTES = 256
@@ -74,9 +72,3 @@ def bytes_sent(number: int) -> int | None:
 def sent_ago_s(info: bytes) -> float:
     """Returns how long ago something was sent; 0 when the kernel does not report it."""
     return float(struct.unpack_from("=I", info, LAST_SENT_AT)[0]) / 1000 if len(info) >= 48 else 0.0
-
-
-def bytes_not_sent(info: bytes) -> int | None:
-    """Returns the bytes waiting in the kernel to be sent; None from a kernel that does not report them."""
-    at = BYTES_NOT_SENT_AT
-    return int(struct.unpack_from("=I", info, at)[0]) if len(info) >= at + 4 else None

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import zmq
 
 from opq_cloud.backend_admission import backend_context
-from opq_cloud.backend_peers import BackendLimits, BackendPeers
+from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
 from opq_cloud.makai.brokers.command_numbers import CommandNumbers
@@ -48,9 +48,8 @@ from opq_proto.wire import ACK_PLUGIN, Command, command_from_wire, response_from
 from opq_proto.zmq_inbox import try_send
 
 COMMAND_QUEUE = 10_000
-ANSWER_QUEUE = 10_000
-ANSWERS_UNREAD_BYTES = 256_000_000
-"""Limit of unread answers for one subscriber: a minute of 120 Boxes."""
+ANSWER_QUEUE = 2_500
+"""Limit of unread answers for one subscriber, some 0.1 MB each: a minute of 120 Boxes."""
 IDLE_S = 0.5
 """Interval of the checks of connections while nothing arrives, no command waits and no key changes."""
 ID_END = b"\0"
@@ -183,12 +182,11 @@ class AcquisitionBroker:
             )
             key, admission = "acquisition_broker.request_endpoint", backend.admission
             clients = opened.enter_context(
-                closing(BackendPeers(backend.context, requests, key, self.counters, None, admission))
+                closing(BackendPeers(backend.context, requests, key, self.counters, admission))
             )
             bind(requests, config.request_endpoint, self.name, key)
-            limits = BackendLimits(unread_bytes=ANSWERS_UNREAD_BYTES)
             answers = opened.enter_context(
-                closing(FanoutSocket(backend.context, self.counters, ANSWER_QUEUE, limits, admission))
+                closing(FanoutSocket(backend.context, self.counters, ANSWER_QUEUE, admission))
             )
             answers.bind(config.answer_endpoint, self.name, "acquisition_broker.answer_endpoint")
             poller = zmq.Poller()

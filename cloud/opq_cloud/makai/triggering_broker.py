@@ -14,7 +14,6 @@ from contextlib import ExitStack, closing
 import zmq
 
 from opq_cloud.backend_admission import backend_context
-from opq_cloud.backend_peers import BackendLimits
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
 from opq_cloud.makai.brokers.receive_queue import MESSAGE_BYTES, BoxBudget, Received, ReceiveQueue
@@ -42,8 +41,6 @@ DENSE_PER_S = 400
 """With fewer, a turn would be gathered for one or two: they are sent at once."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
-SUBSCRIBER_BYTES = 128 * 1024
-"""With keys a subscription takes 40 bytes, and a share of the Boxes has up to a thousand."""
 PEERS_MS = 20
 """Interval of handling handshakes, the key folder and subscriptions while Measurements arrive. While none do,
 their sockets wake the broker, and a changed folder is seen each POLL_MS.
@@ -95,13 +92,8 @@ class TriggeringBroker:
             shared = opened.enter_context(
                 backend_context(context, [self._config.backend_endpoint], self.counters)
             )
-            limits = BackendLimits(subscriber_bytes=SUBSCRIBER_BYTES)
             backend = opened.enter_context(
-                closing(
-                    FanoutSocket(
-                        shared.context, self.counters, queue_messages, limits, shared.admission, True
-                    )
-                )
+                closing(FanoutSocket(shared.context, self.counters, queue_messages, shared.admission, True))
             )
             backend.bind(self._config.backend_endpoint, self.name, "triggering_broker.backend_endpoint")
             self._log.info(
@@ -188,7 +180,7 @@ class TriggeringBroker:
             return None
         if message.HasField("sequence"):
             self._check_sequence(box_id, message.sequence, message.backfilled)
-        frames[0] = topic(box_id)  # as subscribers know it: a share of the Boxes needs only its own
+        frames[0] = topic(box_id)  # as subscribers know it
         self._passed_bytes += size_bytes
         return frames
 

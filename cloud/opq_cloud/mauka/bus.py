@@ -17,7 +17,7 @@ from typing import Protocol
 import zmq
 
 from opq_cloud.backend_admission import BackendAdmission, backend_context
-from opq_cloud.backend_peers import BackendLimits, BackendPeers
+from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
 from opq_cloud.mauka_settings import MaukaSection
 from opq_cloud.peer_watch import WatchedConnections
@@ -134,10 +134,7 @@ class Publisher:
                     return False
                 send_past_full(self.socket, frames)
             self._counters.add("published")
-            size = sum(map(len, frames))
-            self._counters.add("published_bytes", size)
-            if self._peers is not None:
-                self._peers.published_bytes += size
+            self._counters.add("published_bytes", sum(map(len, frames)))
             return sent
 
     def close(self) -> None:
@@ -194,9 +191,9 @@ class BusBroker:
             out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
             source = opened.enter_context(closing(subscriber(context, HWM, [""])))
             out.bind(pub, self.name, "mauka.bus_pub_endpoint", admission)
-            key, limits = "mauka.bus_sub_endpoint", BackendLimits(message_bytes=2 * LARGEST_MESSAGE_BYTES)
+            key = "mauka.bus_sub_endpoint"
             peers = opened.enter_context(
-                closing(BackendPeers(context, source, key, self.counters, limits, admission))
+                closing(BackendPeers(context, source, key, self.counters, admission))
             )
             bind(source, sub, self.name, key)
             log.info("bus.bound", sub=sub, pub=pub)

@@ -23,6 +23,7 @@ from zmq.utils.monitor import recv_monitor_message
 from opq_cloud.backend_addresses import BOUND, CONNECTED, missing_backend_keys, with_backend_keys
 from opq_cloud.config import BackendKeysSection, CloudConfig
 from opq_cloud.endpoint_ports import with_port_offset
+from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.mauka.bus import event_message, inject
 from opq_cloud.original_config import read_config
 from opq_cloud.store import open_store
@@ -30,6 +31,7 @@ from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_add
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, generate, read_secret_file
+from opq_proto.wire import data_command
 from opq_tools import mauka
 
 WAIT_S = 60.0
@@ -316,3 +318,23 @@ def test_a_start_with_rights_of_an_earlier_version_is_refused_and_not_given_more
     assert problem.startswith(f"{rights} restricts what a key may do, and rights per name were removed")
     rights.unlink()
     assert not list(missing_backend_keys("triggering-broker", on))
+
+
+def test_of_two_addresses_of_a_service_one_may_be_in_clear(makai: Any, client: Any, tmp_path: Path) -> None:
+    brokers, keys = makai.brokers(), BackendKeyFolder(tmp_path / "backend")
+    keys.create(True, ["cloud"])
+    config = brokers.acquisition_config
+    address = BackendAddress(config.request_endpoint, keys.root)
+    broker = AcquisitionBroker(replace(config, request_endpoint=str(address)), brokers.keys)
+    with makai.running(broker):
+        box, counters = makai.box(brokers, "1"), broker.counters
+        reading, sender, clear = client(zmq.SUB), client(zmq.PUSH), client(zmq.PUSH)
+        reading.socket.connect(config.answer_endpoint)
+        address.connect(sender.socket)
+        clear.socket.connect(config.request_endpoint)
+        assert reading.joined() and sender.joined()
+        wait_for(lambda: counters.total("subscriptions") and counters.of("boxes_listening", "1"))
+        wait_for(lambda: counters.total("backend_handshakes_failed"))
+        sender.socket.send(data_command("1", 0, 10**9, "asked"))
+        assert (command := box.command(timeout_ms=30_000)) is not None and command.identity == "asked"
+        assert not clear.let_in() and not counters.total("backend_refused") and not reading.changed()

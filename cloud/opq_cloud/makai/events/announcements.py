@@ -27,7 +27,7 @@ class EventAnnouncements:
         self._unannounced: list[int] = []
         self._instance = ""
         self._latest_s = 0.0
-        self._listeners = BackendPeers(backend.context, self.socket, KEY, counters, None, backend.admission)
+        self._listeners = BackendPeers(backend.context, self.socket, KEY, counters, backend.admission)
 
     def bind(self, endpoint: str, service: str) -> None:
         """Raises PortBusyError, ConfigError."""

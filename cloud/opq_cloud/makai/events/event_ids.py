@@ -23,7 +23,7 @@ class EventIds:
         self._counters = counters
         self._owed = False
         """A request was read and has no answer yet."""
-        self._clients = BackendPeers(backend.context, self.socket, KEY, counters, None, backend.admission)
+        self._clients = BackendPeers(backend.context, self.socket, KEY, counters, backend.admission)
 
     def bind(self, endpoint: str, service: str) -> None:
         """Raises PortBusyError, ConfigError."""

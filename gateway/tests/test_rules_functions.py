@@ -121,12 +121,10 @@ TEXT = [
     ("substring(s, 1, 3)", "el"),
     ("substring(s, 9, 12)", ""),
     ("format(12332.1234567, 4)", "12332.1235"),
-    ('format(12332.1234567, 4, "en_US")', "12,332.1235"),
-    ('format(12332.1234567, 1, "de_DE")', "12.332,1"),
     ("format(1234.5, 0)", "1235"),
     ("format(0.125, 2)", "0.13"),
     ("format(-0.4, 0)", "0"),
-    ('format(9007199254740993, 1, "en_US")', "9,007,199,254,740,993.0"),
+    ("format(9007199254740993, 1)", "9007199254740993.0"),
 ]
 
 CONVERSION = [
@@ -223,7 +221,7 @@ ARRAYS = [
     ('array_map("ceil", array_create(1.2, missing, 2.7))', [2.0, None, 3.0]),
     ('array_join(array_create(1, missing, 3), ",")', "1,3"),
     ('array_join(array_create(1, missing, 3), ",", "-")', "1,-,3"),
-    ("array_sort(array_shuffle(a))", [1, 1, 2, 3]),
+    ("array_sort(a)", [1, 1, 2, 3]),
     ("array_sort(mixed)", [None, True, 1, 2.5, "x"]),
     ("array_concat(a, missing, array_create(9))", [3, 1, 2, 1, 9]),
     ('repeat("x", 3)', ["x", "x", "x"]),
@@ -404,6 +402,8 @@ REFUSED = [
     ('date_calc(ts, "1 fortnight")', "duration"),
     ("mqtt(device)", "want topic or messageid"),
     ('object_construct("a", 1, "b")', "pairs"),
+    ('format(1, 2, "en_US")', "its locale was removed; set separators with regexp_replace"),
+    ("array_shuffle(a)", "it was removed; take elements by element_at"),
     ('get_keyed_state("k", "set", 1)', 'is string "set"; want one of bigint'),
 ]
 

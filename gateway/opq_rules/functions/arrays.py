@@ -4,7 +4,6 @@ Elements are equal if kind and value are: 1 and 1.0 are, 1 and true are not.
 No function changes the array that it is given. Source: docs/reference/rules.md, D.5, Array.
 """
 
-import random
 from collections.abc import Sequence
 
 from opq_rules.batch import Value
@@ -187,10 +186,6 @@ def _sequence(start: Value, stop: Value, step: Value = None) -> list[int]:
     return list(found)
 
 
-def _shuffle(of: Value) -> list[Value]:
-    return random.sample(array(of), len(of))
-
-
 def _to_object(of: Value) -> dict[str, Value]:
     """An object made from elements `{"key": k, "value": v}`."""
     found = {}
@@ -235,7 +230,6 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("array_distinct", lambda of: _distinct(array(of)), 1, 1),
     Scalar("array_map", _map, 2, 2, check=reads(0, _mapped)),
     _loose("array_join", _join, 2, 3),
-    Scalar("array_shuffle", _shuffle, 1, 1, volatile=True),
     _loose("array_concat", _concat, 1, MANY),
     Scalar("array_sort", _sort, 1, 1),
     Scalar("repeat", _repeat, 2, 2),

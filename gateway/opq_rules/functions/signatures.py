@@ -206,7 +206,7 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
     ("array_contains_any", "array", BOOLEAN),
     ("array_create", "any", _array),
     ("array_remove array_except", "array any", _same),
-    ("array_intersect array_distinct array_shuffle array_sort", "array", _same),
+    ("array_intersect array_distinct array_sort", "array", _same),
     ("array_union", "any", ARRAY),
     ("array_max array_min", "array", _element),
     ("array_avg", "array", FLOAT),

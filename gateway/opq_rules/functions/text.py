@@ -15,7 +15,6 @@ from opq_rules.functions.mathematics import rounded
 from opq_rules.functions.patterns import pattern
 from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Scalar, renamed
 
-_LOCALES = {"en_us": (",", "."), "de_de": (".", ","), "fr_fr": (" ", ","), "de_ch": ("'", ".")}
 _MAX_PLACES = 30
 
 
@@ -31,20 +30,14 @@ def _concat(*values: Value) -> Value:
     return "".join(texts)
 
 
-def _format(value: Value, places: Value, locale: Value = None) -> str:
+def _format(value: Value, places: Value) -> str:
     places = whole(places)
     if not 0 <= places <= _MAX_PLACES:
         raise ValueError(f"places is {places}; want 0 to {_MAX_PLACES}")
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     exact = Decimal(repr(rounded(number(value), places) or 0))
-    if locale is None:
-        return f"{exact:.{places}f}"
-    marks = _LOCALES.get(text(locale).lower())
-    if marks is None:
-        raise ValueError(f"locale {locale!r}; want one of {', '.join(sorted(_LOCALES))}")
-    thousands, point = marks
-    return f"{exact:,.{places}f}".replace(",", "\0").replace(".", point).replace("\0", thousands)
+    return f"{exact:.{places}f}"
 
 
 def _substring(value: Value, start: Value, end: Value = None) -> str:
@@ -119,7 +112,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("indexof", _indexof, 2, 2, null_in_null_out=False),
     Scalar("length", _length, 1, 1, null_in_null_out=False),
     Scalar("numbytes", lambda value: 0 if value is None else len(text(value).encode()), 1, 1, False),
-    Scalar("format", _format, 2, 3),
+    Scalar("format", _format, 2, 2),
     Scalar("lower", lambda value: text(value).lower(), 1, 1),
     Scalar("upper", lambda value: text(value).upper(), 1, 1),
     Scalar("trim", lambda value: text(value).strip(), 1, 1),

@@ -14,9 +14,8 @@ from opq_cloud.store.records.accounts import BoxAccess, secret_hash
 from opq_cloud.store.records.keyed_documents import OriginalUser
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
 from opq_cloud.view.accounts import notification_pages
-from opq_cloud.view.accounts.original_rules import original_rules
 from opq_cloud.view.accounts.passwords import hash_password
-from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.sign_in import SignIn, original_rules
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
 
 PAGE = "/account/notifications"

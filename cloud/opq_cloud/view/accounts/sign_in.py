@@ -4,15 +4,16 @@ Whatever is wrong (e-mail, password, code, a disabled account), the answer is th
 """
 
 import hmac
+import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from opq_cloud.store.records.accounts import Account, AccountRecords, AccountSession
 from opq_cloud.store.records.keyed_documents import OriginalUser
-from opq_cloud.store.records.notifications import NotificationRecords
-from opq_cloud.view.accounts.original_rules import original_rules
+from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
 from opq_cloud.view.accounts.passwords import (
     hash_password,
     new_secret,
@@ -28,6 +29,9 @@ SESSION_S = 30 * 86_400
 AGENT_CHARACTERS = 160
 MAX_SESSIONS = 100
 """Sessions that one account may have; a further one ends the session that was unused for longest."""
+DIGEST_OF = {"once an hour": "hourly", "once a day": "daily"}
+DAILY_AT = "06:00"
+RULE_NAMES = {"incident": "New incidents", "silence": "Silent Boxes", "health": "Services down"}
 REMEMBERED = 100_000
 """Addresses and e-mails whose failures are remembered."""
 
@@ -143,3 +147,37 @@ class SignIn:
             made.account_id, "", "came over from the original's View", f"account {made.account_id}"
         )
         return made
+
+
+def original_rules(
+    account_id: str, preferences: Mapping[str, Any], admin: bool, now_ms: int
+) -> list[NotificationRule]:
+    """The notification preferences of the original's View (`UserProfiles`, D.8) as rules of ours. Pure.
+
+    Rules by mail, disabled where the profile wants no mail or "never"; none where no type is chosen.
+
+    "system service down" also came for Boxes, so it becomes a rule of silent Boxes, and for administrators
+    also one of services. The original mailed hourly, or daily at 6:00; it also sent texts as mails to the
+    telephone's carrier, which we do not do.
+    """
+    chosen = preferences.get("notification_types")
+    types = {str(each).strip().lower() for each in chosen} if isinstance(chosen, list) else set()
+    about = ["incident"] if "new incident" in types else []
+    if "system service down" in types:
+        about += ["silence", "health"] if admin else ["silence"]
+    often = str(preferences.get("max_per_day") or "").strip().lower()
+    enabled = preferences.get("email") is True and often != "never"
+    return [
+        NotificationRule(
+            secrets.token_hex(8),
+            account_id,
+            RULE_NAMES[each],
+            each,
+            "mail",
+            now_ms,
+            enabled=enabled,
+            digest=DIGEST_OF.get(often, "none"),
+            digest_at=DAILY_AT,
+        )
+        for each in about
+    ]

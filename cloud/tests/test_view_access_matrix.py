@@ -40,8 +40,8 @@ SEES_WAVEFORM = {"public": "", "viewer": "1", "owner": "1", "researcher": "124",
 CHANGES = {"public": "", "viewer": "", "owner": "1", "researcher": "", "admin": "124"}
 LINES = {
     "list": (
-        "GET /", "GET /incidents", "GET /api/boxes", "GET /api/recent", "GET /api/incidents", "GET /live",
-        "GET /api/availability",
+        "GET /", "GET /incidents", "GET /live",
+        "GET /api/v1/availability", "GET /api/v1/recent",
         "GET /map", "GET /map/state", "GET /grid", "GET /wall", "GET /compare", "GET /calendar",
         "GET /reports", "GET /reports/month",
         "GET /compare/rows",
@@ -55,17 +55,16 @@ LINES = {
         "GET /incidents/{incident_id}",
         "GET /incidents/{incident_id}/examine", "GET /incidents/{incident_id}/examine/part",
         "GET /incidents/{incident_id}/examine/charts",
-        "GET /api/incidents/{incident_id}", "GET /api/events/{event_id}", "GET /api/v1/boxes/{box_id}",
+        "GET /api/v1/boxes/{box_id}",
         "GET /api/v1/events/{event_id}", "GET /api/v1/incidents/{incident_id}",
         "GET /api/v1/incidents/{incident_id}/findings", "GET /api/v1/incidents/{incident_id}/findings/export",
     ),
     "public box": ("GET /share/incidents/{incident_id}",),
     "items seen": ("GET /api/v1/boxes/{box_id}/measurements", "GET /api/v1/boxes/{box_id}/trend"),
     "named Box": ("GET /api/v1/exports/measurements",),
-    "rows seen": ("GET /api/boxes/{box_id}/measurements",),
-    "trend seen": ("GET /api/boxes/{box_id}/trend",),
+    "rows seen": ("GET /api/v1/boxes/{box_id}/minutes",),
+    "trend seen": ("GET /api/v1/boxes/{box_id}/history",),
     "waveform seen": (
-        "GET /api/events/{event_id}/waveform/{box_id}", "GET /api/events/{event_id}/rms/{box_id}",
         "GET /api/v1/events/{event_id}/waveforms/{box_id}", "GET /api/v1/events/{event_id}/export",
         "GET /api/v1/incidents/{incident_id}/export",
     ),
@@ -82,8 +81,8 @@ LINES = {
         "POST /api/v1/boxes/{box_id}/waveforms", "POST /api/v1/injections",
     ),
     "everybody": (
-        "GET /health", "GET /metrics", "GET /theme/{file}", "GET /api/curves", "GET /sign-in", "GET /reset",
-        "GET /api/openapi.json", "GET /api/v1/openapi.json",
+        "GET /health", "GET /metrics", "GET /theme/{file}", "GET /sign-in", "GET /reset",
+        "GET /api/v1/openapi.json",
         "POST /sign-in", "POST /reset",
     ),
     "who has a link": (
@@ -316,12 +315,12 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
 @pytest.mark.parametrize("role", ROLES)
 def test_lists_hold_what_the_role_sees_and_nothing_else(cast: Cast, role: str) -> None:
     browser = cast.browser(role)
-    assert browser.get("/api/boxes") == 200
-    assert "".join(box["box_id"] for box in json.loads(browser.text)) == SEES[role]
-    browser.get("/api/incidents")
-    seen = {box for each in json.loads(browser.text)["incidents"] for box in each["box_ids"]}
+    assert browser.get("/api/v1/boxes") == 200
+    assert "".join(box["box_id"] for box in json.loads(browser.text)["items"]) == SEES[role]
+    browser.get("/api/v1/incidents")
+    seen = {box for each in json.loads(browser.text)["items"] for box in each["box_ids"]}
     assert seen == set(SEES[role])
-    browser.get("/api/recent")
+    browser.get("/api/v1/recent")
     assert set(json.loads(browser.text)) == set(SEES[role])
     for path in ("/", "/incidents"):
         browser.get(path)

@@ -48,7 +48,7 @@ def test_the_page_is_open_until_the_first_administrator_is_there_and_asks_from_t
     stranger = FormBrowser(scene.url)
     assert stranger.get("/incidents?box=1") == 303
     assert stranger.headers["location"] == "/sign-in?next=%2Fincidents%3Fbox%3D1"
-    assert stranger.get("/api/boxes") == 401 and stranger.get("/live") == 401
+    assert stranger.get("/api/v1/boxes") == 401 and stranger.get("/live") == 401
     assert stranger.get("/health") == 200 and stranger.get("/static/view.css") == 200
     assert stranger.get(link) == 404  # it works once
     assert first_admin_link(scene.store.people, "") is None
@@ -358,11 +358,11 @@ def test_a_token_that_is_unknown_is_refused_also_where_everybody_sees_something(
     program = FormBrowser(scene.url)
 
     def refuses_the_unknown() -> None:
-        assert program.get("/api/boxes") == 200
-        assert program.get("/api/boxes", Authorization="Bearer opq_wrong") == 401
+        assert program.get("/api/v1/boxes") == 200
+        assert program.get("/api/v1/boxes", Authorization="Bearer opq_wrong") == 401
         assert program.get("/api/v1/boxes", Authorization="Bearer nonsense") == 401
-        assert program.get("/api/boxes", Authorization="Basic YTpi") == 200, "a proxy's own"
-        assert program.get("/api/boxes", Authorization=f"Bearer {known}") == 200
+        assert program.get("/api/v1/boxes", Authorization="Basic YTpi") == 200, "a proxy's own"
+        assert program.get("/api/v1/boxes", Authorization=f"Bearer {known}") == 200
 
     known = local_token(scene.store.people, "up")
     refuses_the_unknown()  # no account yet, on this machine
@@ -383,12 +383,12 @@ def test_a_token_reads_what_its_account_may_see_and_changes_nothing(
     assert found
     program = FormBrowser(scene.url)
     bearer = {"Authorization": f"Bearer {found[0]}"}
-    assert program.get("/api/boxes", **bearer) == 200
-    assert [box["box_id"] for box in json.loads(program.text)] == ["1"]
+    assert program.get("/api/v1/boxes", **bearer) == 200
+    assert [box["box_id"] for box in json.loads(program.text)["items"]] == ["1"]
     assert program.send("POST", "/account/profile", "form_token=x", bearer) == 401
-    assert program.get("/api/boxes", Authorization="Bearer opq_wrong") == 401
+    assert program.get("/api/v1/boxes", Authorization="Bearer opq_wrong") == 401
     assert "is not whole" in program.text
     everything = {"Authorization": f"Bearer {local_token(scene.store.people, 'up')}"}
-    assert program.get("/api/boxes", **everything) == 200 and len(json.loads(program.text)) == 3
+    assert program.get("/api/v1/boxes", **everything) == 200 and len(json.loads(program.text)["items"]) == 3
     scene.store.people.add_ticket(AccountTicket(secret_hash("opq_old"), "token", 1, 10))
-    assert program.get("/api/boxes", Authorization="Bearer opq_old") == 401
+    assert program.get("/api/v1/boxes", Authorization="Bearer opq_old") == 401

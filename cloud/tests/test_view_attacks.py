@@ -227,7 +227,7 @@ def test_numbers_of_others_lead_nowhere(scene: demo.Scene, ada: FormBrowser) -> 
     assert eve.post("/account/tokens/end", "/account", token=token) == 404
     assert eve.post(f"/admin/accounts/{account.account_id}", "/account", role="viewer") == 404
     assert eve.post("/boxes/1/settings", "/account", privacy="all") == 404
-    assert ada.get("/api/boxes", Authorization=f"Bearer {secret}") == 200
+    assert ada.get("/api/v1/boxes", Authorization=f"Bearer {secret}") == 200
     assert ada.get("/account") == 200
 
 
@@ -430,11 +430,11 @@ def test_the_public_pages_of_an_incident_show_the_public_part(scene: demo.Scene)
     assert "Box 4" in stranger.text and "Box 1" not in stranger.text and "85.2" not in stranger.text
     assert "data-waveform" not in stranger.text  # raw waveforms are never public by themselves
     assert "are not shown to you" in stranger.text and "no longer in the store" not in stranger.text
-    assert stranger.get("/api/events/1/waveform/4") == 404
+    assert stranger.get("/api/v1/events/1/waveforms/4") == 404
     scene.store.people.change_access("4", lambda was: replace(was, public_waveforms=True))
     # another process's change is seen after a second
-    wait_for(lambda: stranger.get("/api/events/1/waveform/4") == 200)
-    assert stranger.get("/api/events/1/waveform/1") == 404
+    wait_for(lambda: stranger.get("/api/v1/events/1/waveforms/4") == 200)
+    assert stranger.get("/api/v1/events/1/waveforms/1") == 404
 
 
 def test_meteors_password_is_bcrypt_of_its_sha256() -> None:

@@ -13,7 +13,7 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view import charts
 from opq_cloud.view.bucket_cache import BucketCache
 from opq_proto.continuity import FLAGGED
-from opq_proto.messages import Gap, Measurement, Metric, TimeSource, Waveform
+from opq_proto.messages import Measurement, Metric, TimeSource, Waveform
 
 START_NS = 1_795_164_307_000_000_000
 
@@ -37,54 +37,6 @@ def test_a_reduced_line_keeps_order_and_both_extremes(values: list[float], point
     assert line.values.min() == data.min()
     assert line.values.max() == data.max()
     assert (data[line.t_ms.astype(int)] == line.values).all()
-
-
-def test_one_spike_in_a_second_survives_the_overview() -> None:
-    counts = np.zeros(12_000, dtype=np.int16)
-    counts[7_777] = 30_000
-    wave = replace(_sine(), counts=counts)
-    line = charts.waveform_line(wave, START_NS, None, None, 400)
-    assert len(line.values) <= 404
-    assert line.values.max() == pytest.approx(300.0)
-    assert line.t_ms[int(line.values.argmax())] == pytest.approx(7_777 / 12)
-    assert line.reduced
-
-
-def test_a_close_look_has_every_sample_between_the_two_moments() -> None:
-    line = charts.waveform_line(_sine(), START_NS, 10.0, 20.0, 2400)
-    assert len(line.values) == 121
-    assert line.t_ms[0] == pytest.approx(10.0)
-    assert line.t_ms[-1] == pytest.approx(20.0)
-    assert not line.reduced
-
-
-def test_a_gap_breaks_the_line_and_keeps_the_time_after_it() -> None:
-    wave = _sine()
-    gapped = replace(wave, counts=np.delete(wave.counts, slice(3000, 4200)), gaps=(Gap(3500, 1200, "crc"),))
-    line = charts.waveform_line(gapped, START_NS, None, None, 20_000)
-    (broken,) = np.nonzero(np.isnan(line.values))
-    assert list(broken) == [3000]
-    assert line.t_ms[3001] == pytest.approx(350.0)
-    assert line.as_json(2)["values"][3000] is None  # type: ignore[index]
-    envelope = charts.envelope_line(gapped, START_NS, 60.0)
-    assert np.isnan(envelope.values).sum() == 1
-    assert np.nanmin(envelope.values) == pytest.approx(120.0, rel=2e-3)  # no half cycle spans the gap
-
-
-def test_a_span_outside_of_the_waveform_is_an_empty_line() -> None:
-    line = charts.waveform_line(_sine(), START_NS, 5000.0, 6000.0, 100)
-    assert line.as_json(2) == {"t_ms": [], "values": [], "reduced": False}
-
-
-def test_the_envelope_of_a_sine_is_its_rms_at_every_half_cycle() -> None:
-    line = charts.envelope_line(_sine(118.0), START_NS, 60.0)
-    assert line.values == pytest.approx(118.0, rel=2e-4)
-    assert np.diff(line.t_ms) == pytest.approx(1000 / 120, abs=0.01)
-
-
-def test_too_short_a_waveform_has_no_envelope() -> None:
-    wave = replace(_sine(), counts=np.zeros(50, dtype=np.int16))
-    assert len(charts.envelope_line(wave, START_NS, 60.0).values) == 0
 
 
 def _measurement(t_ms: int, rms: tuple[float, float, float] | None) -> Measurement:

@@ -76,7 +76,7 @@ def test_flagged_minutes_are_drawn_lighter_in_words_of_the_field_and_named_in_th
     assert page.count('class="bars bars-0 flagged"') == 1
     assert "Lighter: flagged (IEC 61000-4-30, 4.7)" in page
     assert "flagged" not in plain and page.count("data-metric=") == 2, "no chart of its own"
-    found = client.get("/api/boxes/1/trend?from=now-1h").json()["rows"]
+    found = client.get("/api/v1/boxes/1/history?from=now-1h").json()["rows"]
     assert {row["start_ms"]: row["flagged"] for row in found if row["flagged"]} == {NOW - 30 * MINUTE: 3}
     compared = client.get("/compare?box=1&from=now-1h").text
     assert "Lighter: flagged (IEC 61000-4-30, 4.7)" in compared and 'class="past-bars flagged"' in compared
@@ -269,17 +269,17 @@ def test_labels_of_time_never_repeat_and_stay_within(name: str) -> None:
 def test_the_json_says_rows_gaps_coverage_percentiles(client: TestClient, store: CloudStore) -> None:
     put_minutes(store, 1, 130)
     roll_up(store)
-    answer = client.get("/api/boxes/1/trend?from=now-2h&to=now").json()
+    answer = client.get("/api/v1/boxes/1/history?from=now-2h&to=now").json()
     assert (answer["box_id"], answer["step_ms"], answer["to_ms"]) == ("1", MINUTE, NOW)
     assert answer["rows"][0]["rms_v"][0] == 119.0 and answer["rows"][0]["thd_percent"] is None
     assert answer["gaps"] == [] and answer["coverage"] == pytest.approx(1.0, abs=0.001)
     assert set(answer["percentiles"]["f_hz"]) == {"p05", "p50", "p95"}
-    assert client.get("/api/boxes/1/trend?from=now-2h&to=now&rows=20").json()["step_ms"] == 10 * MINUTE
-    assert client.get("/api/boxes/9/trend").json()["rows"] == []
-    refused = client.get("/api/boxes/1/trend?from=noon")
-    assert refused.status_code == 400 and "from is 'noon'; want now" in refused.json()["error"]
-    few = client.get("/api/boxes/1/trend?from=now-1y&rows=5")
-    assert few.status_code == 400 and "has more than 5 rows" in few.json()["error"]
+    assert client.get("/api/v1/boxes/1/history?from=now-2h&to=now&rows=20").json()["step_ms"] == 10 * MINUTE
+    assert client.get("/api/v1/boxes/9/history").json()["rows"] == []
+    refused = client.get("/api/v1/boxes/1/history?from=noon")
+    assert refused.status_code == 400 and "from is 'noon'; want now" in refused.json()["detail"]
+    few = client.get("/api/v1/boxes/1/history?from=now-1y&rows=5")
+    assert few.status_code == 400 and "has more than 5 rows" in few.json()["detail"]
 
 
 def test_a_page_without_a_span_has_the_shortest_that_holds_the_first_data(
@@ -344,12 +344,12 @@ def test_a_year_is_at_most_2000_rows_and_a_tenth_of_a_second(client: TestClient,
     connection.write(lambda writer: writer.executemany(put, hours))
     connection.write(lambda writer: writer.execute("INSERT INTO rollups_fill VALUES ('', 0)"))
     roll_up(store)
-    client.get("/api/boxes/1/trend?from=now-1h")  # what is imported and compiled once
+    client.get("/api/v1/boxes/1/history?from=now-1h")  # what is imported and compiled once
     for name, least in (("1y", 365), ("60d", 1400), ("6h", 0)):
         costs = []
         for _ in range(5):  # the machine may be busy: the least of five is the code's own
             began_s = time.process_time()
-            answer = client.get(f"/api/boxes/1/trend?from=now-{name}&to=now")
+            answer = client.get(f"/api/v1/boxes/1/history?from=now-{name}&to=now")
             costs.append(time.process_time() - began_s)
         assert answer.status_code == 200 and least <= len(answer.json()["rows"]) <= 2000
         assert min(costs) < 0.3, (name, costs)  # 0.07 at load 14

@@ -160,9 +160,9 @@ def test_the_api_pages_a_filter_to_its_end(client: TestClient) -> None:
     seen: list[int] = []
     query: str | None = ""
     while query is not None:
-        answer = client.get(f"/api/incidents?class=interruption&limit=4{query}").json()
-        seen += [each["id"] for each in answer["incidents"]]
-        query = answer["older"] and f"&before={answer['older']}"
+        answer = client.get(f"/api/v1/incidents?class=interruption&limit=4{query}").json()
+        seen += [each["id"] for each in answer["items"]]
+        query = answer["next"] and f"&cursor={answer['next']}"
     assert seen == [k + 1 for k in range(59, -1, -1) if k % 4 == 2]
 
 

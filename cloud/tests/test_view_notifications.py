@@ -205,7 +205,7 @@ def test_a_token_for_stream_rules_is_shown_once_and_reads_nothing(
     assert ticket is not None and ticket.account_id == ids["ada"]
     assert scene.store.people.ticket(secret_hash(found[0]), "token") is None
     reader = FormBrowser(scene.url)
-    assert reader.get("/api/boxes", Authorization=f"Bearer {found[0]}") == 401
+    assert reader.get("/api/v1/boxes", Authorization=f"Bearer {found[0]}") == 401
     browser.get(PAGE)
     assert found[0] not in browser.text
     assert browser.post(f"{PAGE}/tokens/end", PAGE, token=ticket.ticket_hash) == 303

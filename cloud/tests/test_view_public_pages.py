@@ -162,8 +162,8 @@ def test_another_installation_shows_the_same_boxes_elsewhere(view: PublicView, t
 
 EVERY_PAGE = (
     "/map", "/map/state", "/grid", "/wall", "/feeds/incidents.atom",
-    "/share/incidents/1", "/incidents/1", "/api/incidents/1", "/incidents",
-    "/api/incidents",
+    "/share/incidents/1", "/incidents/1", "/api/v1/incidents/1", "/incidents",
+    "/api/v1/incidents",
 )  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def test_an_incident_of_public_boxes_alone_does_not_say_its_centre(view: PublicV
     """The centre of one Box would be the Box's own place."""
     alone = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[:1], "local")
     assert alone.centre is None or alone.centre == pytest.approx(ISLAND[0].at, abs=1e-3)
-    found = view.get(f"/api/incidents/{alone.incident_id}").json()
+    found = view.get(f"/api/v1/incidents/{alone.incident_id}").json()
     assert found["box_ids"] == ["21"] and found["centre"] is None
 
 
@@ -199,16 +199,16 @@ def test_by_whose_clock_a_box_has_its_place_is_for_those_who_see_that_one(view: 
     findings.append(replace(one, box_id="27", uncertainty_ns=poor_ns, alignment=by_21))
     (number,) = {each.incident_id for each in put_findings(view.store, 1, findings)}
     paths = [f"/incidents/{number}", f"/share/incidents/{number}", "/feeds/incidents.atom"]
-    paths += [f"/api/incidents/{number}", f"/api/v1/incidents/{number}/findings"]
+    paths += [f"/api/v1/incidents/{number}", f"/api/v1/incidents/{number}/findings"]
     *pages, whole, listed = view.get_all(paths)
-    told = {each["box_id"]: each for each in whole.json()["findings"]}
+    told = {each["box_id"]: each for each in listed.json()["items"]}
     assert [told[box_id]["alignment"] is None for box_id in ("22", "27")] == [True, False]
     by = {each["box_id"]: each["aligned_to"] for each in whole.json()["arrivals"]}
     assert by == {"21": None, "22": None, "27": "21"} and told["22"]["clock_id"] is None
     for answer in (*pages, whole, listed):
         assert answer.status_code == 200 and not re.search(r'Box 28|boxes/28|"28"', answer.text)
-    (admins,) = view.get_all(paths[3:4], view.admin())
-    assert "that of Box 28" in admins.text and '"aligned_to":"28"' in admins.text
+    admins, theirs = view.get_all(paths[3:5], view.admin())
+    assert "that of Box 28" in theirs.text and '"aligned_to":"28"' in admins.text
 
 
 def test_share_and_feed_are_the_same_for_an_admin_as_for_nobody(view: PublicView) -> None:
@@ -261,8 +261,8 @@ def test_a_view_with_regions_alone_shows_the_map_and_nothing_else(view: PublicVi
         view.store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id))
     view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
     view.changed()
-    found = {path: view.get(path).status_code for path in ("/", "/map", "/grid", "/wall", "/api/boxes")}
-    assert found == {"/": 303, "/map": 200, "/grid": 200, "/wall": 200, "/api/boxes": 401}
+    found = {path: view.get(path).status_code for path in ("/", "/map", "/grid", "/wall", "/api/v1/boxes")}
+    assert found == {"/": 303, "/map": 200, "/grid": 200, "/wall": 200, "/api/v1/boxes": 401}
     for box_id in REGIONAL:
         view.store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id))
     view.changed()
@@ -391,7 +391,7 @@ def test_a_box_without_a_place_stands_in_the_list_alone(view: PublicView) -> Non
 def test_the_name_of_a_place_is_for_those_who_may_know_where_it_is(view: PublicView) -> None:
     view.store.put_location(LocationRecord("elm-street-12", 21.3, -157.8, "12, Elm Street"))
     view.store.put_box(BoxRecord("21", "", location="elm-street-12", feeder="f7", phase="a"))
-    paths = ["/boxes/21", "/api/boxes", "/api/v1/boxes"]
+    paths = ["/boxes/21", "/api/v1/boxes", "/api/v1/boxes"]
     for answer in view.get_all(paths):
         assert answer.status_code == 200
         assert "lm-street" not in answer.text and "Elm" not in answer.text and "f7" not in answer.text

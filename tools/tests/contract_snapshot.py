@@ -325,14 +325,14 @@ def view_texts(folder: Path) -> dict[str, str]:
     scene = demo.Scene(folder / "view")
     demo.fill(scene.store, time.time_ns(), minutes=5)
     with scene, httpx.Client(base_url=scene.url, timeout=30, trust_env=False) as client:
-        document = client.get("/api/openapi.json").json()
+        document = client.get("/api/v1/openapi.json").json()
         plain = [path for path, methods in document["paths"].items() if "get" in methods and "{" not in path]
-        numbered = ("/api/incidents/1", "/api/events/1", "/api/incidents/77777")
-        paths = [*sorted(set(plain) - {"/live"}), *numbered]
+        tables = {path for path in plain if path.startswith("/exports/")}
+        numbered = ("/incidents/1", "/incidents/1/findings", "/events/1", "/incidents/77777")
+        paths = [*sorted(set(plain) - {"/live"} - tables), *numbered]
         return {
-            "rest/view.txt": rest(document),
-            "rest/view-v1.txt": rest(client.get("/api/v1/openapi.json").json()),
-            "answers/view.txt": _answers(client, [("GET", path, None) for path in paths]),
+            "rest/view-v1.txt": rest(document),
+            "answers/view.txt": _answers(client, [("GET", f"/api/v1{path}", None) for path in paths]),
             "files/store.txt": "".join(files_of(folder / "view")),
         }
 
@@ -526,7 +526,7 @@ SYSTEM_REQUESTS = (
     ("gateway_health", "/measured"),
     ("view", "/health"),
     ("view", "/metrics"),
-    ("view", "/api/incidents"),
+    ("view", "/api/v1/incidents"),
     ("rules", "/rules"),
 )
 

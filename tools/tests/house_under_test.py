@@ -136,6 +136,12 @@ def get_json(url: str) -> Any:
         return json.load(answer)
 
 
+def get_incident(view: str, number: int) -> Any:
+    """An incident as the API at `view` shows it, with its `findings`. Raises OSError where there is none."""
+    url = f"{view}/api/v1/incidents/{number}"
+    return {**get_json(url), "findings": get_json(f"{url}/findings")["items"]}
+
+
 @contextlib.contextmanager
 def house(data_dir: Path, *arguments: str, offset: int | None = None) -> Iterator[House]:
     """A house for the block; it is ended, and nothing of it may be left."""

@@ -265,14 +265,14 @@ def test_what_a_client_of_the_original_asks_for_as_makai_becomes_an_announced_ev
     client.answer(identity)
     instance, event_id = client.events.recv_multipart()
     assert instance == b"elsewhere"
-    assert get_json(f"{up.view}/api/events/{int(event_id)}")["boxes_received"] == ["1"]
+    assert get_json(f"{up.view}/api/v1/events/{int(event_id)}")["received"] == ["1"]
 
 
 def test_a_plain_box_is_admitted_while_running_answers_and_is_cut_off_alone(
     up: House, client: ForeignClient
 ) -> None:
     def shown() -> dict[str, Any] | None:
-        boxes = {box["box_id"]: box for box in get_json(f"{up.view}/api/boxes")}
+        boxes = {box["box_id"]: box for box in get_json(f"{up.view}/api/v1/boxes")["items"]}
         return boxes.get("77")
 
     with closing(ForeignBox(up, 77)) as box:
@@ -313,7 +313,7 @@ def test_connections_that_say_nothing_or_no_zmq_stop_nobody(up: House, client: F
             peer.sendall(data)
     try:
         assert client.measurement(1) is not None
-        assert get_json(f"{up.view}/api/boxes")
+        assert get_json(f"{up.view}/api/v1/boxes")["items"]
     finally:
         for peer in opened:
             peer.close()

@@ -63,12 +63,12 @@ def test_a_recording_of_230_v_and_50_hz_is_replayed_against_its_own_nominal(tmp_
     recording.with_suffix(".json").write_text(json.dumps(facts))
     with house(tmp_path / "data", "--replay", str(recording), "--sim", "1") as up:
         up.wait_for("on the page")
-        found = get_json(f"{up.view}/api/incidents")["incidents"]
+        found = get_json(f"{up.view}/api/v1/incidents")["items"]
         # the plain Box is on the recording's grid; its first Measurement may come after the other's dip
         until(lambda: nominals(up) == [(230.0, 50.0)] * 2, 45, "what both Boxes say of their grid")
         page = text_of(f"{up.view}/incidents/1")
         card = text_of(f"{up.view}/boxes/7")
-        assert len(get_json(f"{up.view}/api/incidents")["incidents"]) == 1
+        assert len(get_json(f"{up.view}/api/v1/incidents")["items"]) == 1
         assert up.end() == 0
     (incident,) = found
     assert (incident["class"], incident["box_ids"]) == ("sag", ["7"])
@@ -78,7 +78,7 @@ def test_a_recording_of_230_v_and_50_hz_is_replayed_against_its_own_nominal(tmp_
 
 
 def nominals(up: House) -> list[tuple[float, float]]:
-    return [(box["nominal_v"], box["nominal_hz"]) for box in get_json(f"{up.view}/api/boxes")]
+    return [(box["nominal_v"], box["nominal_hz"]) for box in get_json(f"{up.view}/api/v1/boxes")["items"]]
 
 
 def text_of(url: str) -> str:

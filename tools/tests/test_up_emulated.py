@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house_under_test import House, get_json, house, until
+from house_under_test import House, get_incident, house, until
 
 from opq_cloud.store import open_store
 from opq_gateway.ring.ring import Ring
@@ -100,7 +100,7 @@ def test_a_gateway_of_the_emulated_box_that_is_killed_100_times_loses_no_sample(
 
 def first_that_is_over(up: House) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = get_json(f"{up.view}/api/incidents/1")
+        found: dict[str, Any] = get_incident(up.view, 1)
     except OSError:  # no page yet, or no incident
         return None
     return found if found["closed"] else None

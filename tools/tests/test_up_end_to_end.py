@@ -16,6 +16,7 @@ from house_under_test import (
     BOX4,
     NO_RECORDINGS,
     House,
+    get_incident,
     get_json,
     house,
     incident_document,
@@ -86,8 +87,8 @@ def test_the_default_scenario_is_a_sag_told_stage_by_stage_a_second_up_is_refuse
 
 def box_1s_that_is_over(up: House) -> dict[str, Any] | None:
     """Box 4's may be another one: it has its own free clock."""
-    for each in get_json(f"{up.view}/api/incidents")["incidents"]:
-        found: dict[str, Any] = get_json(f"{up.view}/api/incidents/{each['id']}")
+    for each in get_json(f"{up.view}/api/v1/incidents")["items"]:
+        found: dict[str, Any] = get_incident(up.view, each["id"])
         if "1" in found["box_ids"] and found["closed"]:
             return found
     return None

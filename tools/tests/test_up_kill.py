@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(600)
 def incidents(up: House) -> list[dict[str, Any]]:
     """Newest first; empty while the page does not answer."""
     try:
-        return list(get_json(f"{up.view}/api/incidents")["incidents"])
+        return list(get_json(f"{up.view}/api/v1/incidents")["items"])
     except OSError:
         return []
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_in_process import run_in_process
-from house_under_test import House, get_json, house, until
+from house_under_test import House, get_incident, get_json, house, until
 
 from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
@@ -28,7 +28,7 @@ def disturbed(up: House, kind: str, *more: str, cycles: int = CYCLES) -> None:
 
 def incidents(up: House) -> list[dict[str, Any]]:
     """As the page's API tells them, newest first."""
-    found: list[dict[str, Any]] = get_json(f"{up.view}/api/incidents")["incidents"]
+    found: list[dict[str, Any]] = get_json(f"{up.view}/api/v1/incidents")["items"]
     return found
 
 
@@ -37,7 +37,7 @@ def closed_one(up: House, number: int) -> dict[str, Any]:
 
     def over() -> dict[str, Any] | None:
         try:
-            found: dict[str, Any] = get_json(f"{up.view}/api/incidents/{number}")
+            found: dict[str, Any] = get_incident(up.view, number)
         except OSError:  # not there yet, or the cloud is being started again
             return None
         return found if found["closed"] else None
@@ -63,7 +63,7 @@ def test_five_seconds_of_sag_and_of_interruption_are_an_incident_each(tmp_path: 
     with house(tmp_path, "--sim", "1") as up:
         up.wait_for("the page is up")
         up.wait_for("Box 1 is sampling")
-        until(lambda: get_json(f"{up.view}/api/boxes"), 20, "a Box is on the page")
+        until(lambda: get_json(f"{up.view}/api/v1/boxes")["items"], 20, "a Box is on the page")
         disturbed(up, "sag", "--depth", "0.5")
         sag = closed_one(up, 1)
         is_one_of_five_seconds(sag, "sag", "temporary sag")
@@ -79,7 +79,7 @@ def test_five_seconds_of_sag_and_of_interruption_are_an_incident_each(tmp_path: 
 def test_a_cloud_that_is_killed_in_mid_dip_still_tells_all_of_it(tmp_path: Path) -> None:
     with house(tmp_path, "--sim", "1") as up:
         up.wait_for("the page is up")
-        until(lambda: get_json(f"{up.view}/api/boxes"), 20, "a Box is on the page")
+        until(lambda: get_json(f"{up.view}/api/v1/boxes")["items"], 20, "a Box is on the page")
         disturbed(up, "sag", "--depth", "0.5")
         up.wait_for("on the page: sag")
         os.kill(up.pid_of("opq_cloud"), signal.SIGKILL)
@@ -97,7 +97,7 @@ def test_half_cycles_are_whole_though_gateway_and_cloud_are_killed_in_mid_dip(tm
     cycles = 1080
     with house(tmp_path, "--sim", "1", "--config", str(config)) as up:
         up.wait_for("the page is up")
-        until(lambda: get_json(f"{up.view}/api/boxes"), 20, "a Box is on the page")
+        until(lambda: get_json(f"{up.view}/api/v1/boxes")["items"], 20, "a Box is on the page")
         disturbed(up, "sag", "--depth", "0.5", cycles=cycles)
         up.wait_for("on the page: sag")
         for service in ("gateway", "cloud"):

@@ -35,15 +35,15 @@ def test_a_rule_asks_for_a_waveform_that_no_trigger_asked_for(tmp_path: Path) ->
             if not found["sink_request_waveform_0_0_records_out_total"]:
                 return None
             try:
-                return get_json(f"{up.view}/api/events/1")
+                return get_json(f"{up.view}/api/v1/events/1")
             except OSError:
                 return None
 
         until(event, 90, "an event")
-        until(lambda: get_json(f"{up.view}/api/events/1")["boxes_received"] == ["1"], 60, "its waveform")
-        said = json.dumps(get_json(f"{up.view}/api/events/1"))
+        until(lambda: get_json(f"{up.view}/api/v1/events/1")["received"] == ["1"], 60, "its waveform")
+        said = json.dumps(get_json(f"{up.view}/api/v1/events/1"))
         status = json.loads(tool("rule", "status", "steady", "--json").stdout)
-        waveform = get_json(f"{up.view}/api/events/1/waveform/1?points=500")
+        waveform = get_json(f"{up.view}/api/v1/events/1/waveforms/1")
     assert "rule steady: f " in said, said
     assert status["sink_request_waveform_0_0_exceptions_total"] == 0
     assert waveform

@@ -31,7 +31,6 @@ from opq_cloud.view.accounts.themes import theme_routes
 from opq_cloud.view.accounts.visitors import UNKNOWN, VISITOR, Visitor
 from opq_cloud.view.administration.admin_routes import admin_router
 from opq_cloud.view.administration.box_client import BoxClient
-from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.edit_pages import IncidentEditPages
 from opq_cloud.view.guard import Scope
@@ -88,7 +87,7 @@ METRIC_TEXTS = {
 
 def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
     """The application without its guard (`guard.ViewGuard`), which the service puts around it."""
-    app = FastAPI(title="OPQ View", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app = FastAPI(title="OPQ View", docs_url=None, redoc_url=None, openapi_url=None)
     pages = Pages(context)
     requests = WaveformRequests(context.whole_store)
     if context.visitors is not None and context.mailer is not None:
@@ -123,7 +122,6 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     reader = grid_reader(context)
     states = MapStates(reader)
     app.include_router(public_router(context, reader, states, pages.render))
-    app.include_router(Api(context).router())
     live = LiveRoute(context, MapFeeds(reader, context.counters), heartbeat_s)
     app.include_router(live.router())
     app.mount(PREFIX, create_rest(context, pages.render, live.live, requests), name="rest")
@@ -156,6 +154,8 @@ def _add_errors(
             return see_other(page_of_form(app.router.routes, request.url.path))
         ours = isinstance(error, HTTPException)
         text = error.detail if ours else "There is no page at this address."
+        if not ours and request.url.path.startswith("/api/"):
+            text = f"There is nothing at this address. The API is below {PREFIX}; {PREFIX}/docs explains it."
         made = answer(request, error.status_code, text)
         if ours and error.headers:
             made.headers.update(error.headers)

@@ -1,29 +1,24 @@
-"""The data of charts as plain arrays: waveforms, rms envelope, measurements by minute.
+"""The data of charts as plain arrays: lines that keep their peaks, Measurements by minute.
 
 Pure; positions are in milliseconds from a given origin. Numbers come only from `opq_measure`.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_measure.rms import half_cycle_rms_v
-from opq_measure.timebase.cycles import half_cycle_edges
 from opq_proto.counted_once import counted_once
 from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS
 from opq_proto.flagged import flags_of, widens_limits
-from opq_proto.messages import Measurement, Metric, Waveform
+from opq_proto.messages import Measurement, Metric
 from opq_proto.wire import MAX_WINDOW_NS
 
 FloatArray = NDArray[np.float64]
 Spread = tuple[float, float, float]
 
-OVERVIEW_POINTS = 2400
-"""Two points per pixel of a wide screen."""
-MAX_POINTS = 20_000
 MAX_ENVELOPE_POINTS = 4000
 MIN_SAMPLES_PER_CYCLE = 20
 """The least that `opq_measure` accepts."""
@@ -39,11 +34,6 @@ class ChartLine:
     values: FloatArray
     reduced: bool = False
     """True where each pair of points is the lowest and highest of many samples."""
-
-    def as_json(self, digits: int) -> dict[str, object]:
-        """The line as JSON; None where it breaks."""
-        shown = [None if np.isnan(value) else round(float(value), digits) for value in self.values]
-        return {"t_ms": [round(float(t), 4) for t in self.t_ms], "values": shown, "reduced": self.reduced}
 
 
 def reduce_min_max(t_ms: FloatArray, values: FloatArray, points: int) -> ChartLine:
@@ -64,67 +54,6 @@ def peaks(values: FloatArray, points: int) -> NDArray[np.intp]:
     rest = values[whole:]
     tail = np.unique([whole + int(rest.argmin()), whole + int(rest.argmax())]) if len(rest) else starts[:0]
     return np.unique(np.concatenate((picked.ravel(), tail)))
-
-
-def waveform_line(
-    wave: Waveform, origin_ns: int, start_ms: float | None, end_ms: float | None, points: int
-) -> ChartLine:
-    """Volts of `wave` between two moments (milliseconds from `origin_ns`), reduced to about `points`."""
-    runs: list[tuple[FloatArray, FloatArray]] = []
-    for run in wave.runs():
-        t_ms: FloatArray = np.arange(len(run.counts), dtype=np.float64) * (1e6 / run.rate_millihz)
-        t_ms += (run.start_ns - origin_ns) / 1e6
-        first = 0 if start_ms is None else int(np.searchsorted(t_ms, start_ms, "left"))
-        last = len(t_ms) if end_ms is None else int(np.searchsorted(t_ms, end_ms, "right"))
-        if first < last:
-            runs.append((t_ms[first:last], run.volts[first:last]))
-    total = sum(len(volts) for _, volts in runs)
-    return joined([reduce_min_max(t_ms, volts, max(2, points * len(volts) // total)) for t_ms, volts in runs])
-
-
-def envelope_line(wave: Waveform, origin_ns: int, nominal_hz: float) -> ChartLine:
-    """Urms(1/2) of `wave` (IEC 61000-4-30, 5.4), each value at the middle of its cycle."""
-    found = _rms_runs(wave, origin_ns, nominal_hz)
-    return joined([reduce_min_max(t_ms, rms_v, MAX_ENVELOPE_POINTS) for t_ms, rms_v in found])
-
-
-def _rms_runs(wave: Waveform, origin_ns: int, nominal_hz: float) -> Iterator[tuple[FloatArray, FloatArray]]:
-    """Yields each contiguous piece with a whole cycle: times in ms, Urms(1/2)."""
-    for run in wave.runs():
-        volts = run.volts
-        edges = _half_edges(run, volts, nominal_hz)
-        if len(edges) < 3:
-            continue
-        rms_v = half_cycle_rms_v(volts, edges)
-        middle = edges[1 : 1 + len(rms_v)]
-        yield (run.start_ns - origin_ns) / 1e6 + middle * (1e6 / run.rate_millihz), rms_v
-
-
-def _half_edges(run: Waveform, volts: FloatArray, nominal_hz: float) -> FloatArray:
-    """Half-cycle edges; none where the rate is too low to show a cycle."""
-    if not (math.isfinite(run.v_per_lsb) and run.rate_hz >= MIN_SAMPLES_PER_CYCLE * nominal_hz):
-        return np.empty(0)
-    try:
-        return half_cycle_edges(volts, run.rate_hz, nominal_hz)
-    except ValueError:  # the stored gain is impossible, so nothing can be measured
-        return np.empty(0)
-
-
-def joined(lines: Sequence[ChartLine]) -> ChartLine:
-    """The lines in sequence, with a NaN between them so that no line is drawn over a gap."""
-    t_parts: list[FloatArray] = []
-    value_parts: list[FloatArray] = []
-    for line in lines:
-        if t_parts:
-            t_parts.append(t_parts[-1][-1:])
-            value_parts.append(np.array([np.nan]))
-        t_parts.append(line.t_ms)
-        value_parts.append(line.values)
-    if not t_parts:
-        return ChartLine(np.empty(0), np.empty(0))
-    return ChartLine(
-        np.concatenate(t_parts), np.concatenate(value_parts), any(line.reduced for line in lines)
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class LiveMessage:
 
 
 def measurement_json(measurement: Measurement) -> dict[str, object]:
-    """A Measurement as the page and `/api/boxes` show it; unknown is None."""
+    """A Measurement as the page and `/api/v1/boxes` show it; unknown is None."""
     rms, f, thd, trans = (measurement.metrics.get(key) for key in ("rms", "f", "thd", "trans"))
     return {
         "box_id": measurement.box_id,

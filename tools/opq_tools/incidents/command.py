@@ -94,7 +94,7 @@ def list_incidents(
 def show(store: CloudStore, incident_id: int, as_json: bool) -> None:
     """Show one incident: its class, reach, order of arrival, causes, what came before it, and its findings.
 
-    With --json all of it, as /api/incidents/ID.
+    With --json all of it, as /api/v1/incidents/ID.
 
     Example: opq-tools incidents show 17
     """

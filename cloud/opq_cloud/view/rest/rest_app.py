@@ -1,6 +1,6 @@
 """`/api/v1` as a separate application: its routes, its OpenAPI, a page that explains it, its errors.
 
-It is mounted in View, inside its guard and its gate. `/api` without a version is for View's own pages.
+It is mounted in View, inside its guard and its gate. The pages' scripts read it, too.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live_filter import RATES, REGION_CHARACTERS
 from opq_cloud.view.rest.answers import RequestLimits, refuse_unknown_values
+from opq_cloud.view.rest.charted import ChartedRoutes
 from opq_cloud.view.rest.exporting import ExportRoutes
 from opq_cloud.view.rest.ordering import InjectionRoutes, RequestRoutes
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError, add_problems
@@ -56,6 +57,7 @@ def create_rest(context: ViewContext, page_of: PageOf, live: Live, requests: Wav
         root_path_in_servers=False,
     )
     app.include_router(ReadRoutes(context).router())
+    app.include_router(ChartedRoutes(context).router())
     app.include_router(ExportRoutes(context, limits).router())
     app.include_router(RequestRoutes(context, requests).router())
     app.include_router(InjectionRoutes(context).router())

@@ -13,7 +13,7 @@ async function renew() {
   const places = [...document.querySelectorAll("[data-measured]")];
   const query = places.map((place) => `box=${encodeURIComponent(place.dataset.measured)}`).join("&");
   try {
-    const { summary, boxes } = await fetchJson(`/api/availability?${query}`);
+    const { summary, boxes } = await fetchJson(`/api/v1/availability?${query}`);
     for (const place of document.querySelectorAll("[data-measured-together]")) {
       toned(place, summary);
       place.hidden = !summary.text;

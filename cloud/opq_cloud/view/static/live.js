@@ -250,7 +250,7 @@ function removeIncident(id) {
 async function fillSparklines() {
   if (!document.querySelector(".spark-frame")) return;
   try {
-    const answer = await fetch("/api/recent");
+    const answer = await fetch("/api/v1/recent");
     if (!answer.ok) throw new Error(String(answer.status));
     for (const [boxId, rows] of Object.entries(await answer.json())) addRecent(boxId, rows);
   } catch (error) {

@@ -1,4 +1,4 @@
-"""2 to 9 kHz in bands of 200 Hz, and the smoothing over windows."""
+"""2 to 9 kHz in bands of 200 Hz."""
 
 import math
 
@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.harmonics.bands import CENTRES_HZ, bands, bands_of
-from opq_measure.harmonics.smoothing import Smoothing
 from opq_measure.harmonics.spectrum import Spectrum, SpectrumWindow, spectrum_of
 
 Floats = NDArray[np.float64]
@@ -85,31 +84,3 @@ def test_boxes_of_any_rate_have_their_bands_in_one_call_with_the_same_bits() -> 
 
 def test_no_window_has_no_bands() -> None:
     assert bands_of([], 12).shape == (0, 35)
-
-
-def test_smoothing_answers_a_step_with_one_and_a_half_seconds() -> None:
-    """1 - exp(-t / 1.5 s), and the standard's beta / alpha = 7.012 / 8.012 from window to window."""
-    smoothing = Smoothing()
-    assert smoothing.push_values(np.zeros(3)) == pytest.approx(0.0)
-    found = smoothing.push_values(np.ones(60))
-    assert found == pytest.approx(1 - np.exp(-0.2 * np.arange(1, 61) / 1.5))
-    assert found == pytest.approx(1 - (7.012 / 8.012) ** np.arange(1, 61), abs=1e-4)
-
-
-def test_smoothing_passes_over_what_is_unknown() -> None:
-    found = Smoothing().push_values(np.array([math.nan, 2.0, math.nan, 4.0]))
-    assert found == pytest.approx([math.nan, 2.0, math.nan, 4.0 - 2.0 * math.exp(-0.2 / 1.5)], nan_ok=True)
-
-
-def test_smoothing_is_the_same_however_the_windows_are_handed_in() -> None:
-    values = np.random.default_rng(0).normal(size=(40, 50))
-    values[7, 3] = math.nan
-    whole = Smoothing().push_values(values)
-    smoothing = Smoothing()
-    parts = np.concatenate([smoothing.push_values(part) for part in np.split(values, [1, 2, 9, 9, 30])])
-    assert np.array_equal(whole, parts, equal_nan=True)
-    assert np.argwhere(np.isnan(whole)).tolist() == [[7, 3]]
-    with pytest.raises(ValueError, match="time_constant_s"):
-        Smoothing(0.0)
-    with pytest.raises(ValueError, match="step_s"):
-        smoothing.push_values(values, -0.2)

@@ -16,13 +16,12 @@ from class_a.steady import (
     harmonics,
     interharmonics,
     magnitude,
-    signalling,
     unbalance,
 )
 
 Quantity = Callable[[], Iterator[TestPoint]]
 QUANTITIES: tuple[Quantity, ...] = (
-    frequency, magnitude, events, unbalance, harmonics, interharmonics, signalling, rapid_changes, deviation,
+    frequency, magnitude, events, unbalance, harmonics, interharmonics, rapid_changes, deviation,
 )  # fmt: skip
 """Quantities in the order of the standard's clauses."""
 BOUNDS = {
@@ -39,10 +38,6 @@ BOUNDS = {
     ("harmonics 2 to 50", "% Unom"): 0.002,
     ("interharmonics to 49", "% of reading"): 0.21,
     ("interharmonics to 49", "% Unom"): 0.018,
-    ("signalling, four bins", "% of reading"): 4.2,
-    ("signalling, four bins", "% Udin"): 0.085,
-    ("signalling, restored", "% of reading"): 0.26,
-    ("signalling, restored", "% Udin"): 0.0055,
     ("rapid voltage change", "% Udin"): 0.04,
     ("under/overdeviation", "% Udin"): 0.0002,
 }

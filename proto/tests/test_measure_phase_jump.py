@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from opq_measure.timebase.cycles import track
 from opq_measure.waveform.change import changes_in
 from opq_measure.waveform.phase_jump import PhaseJump, phase_jumps_in
-from opq_measure.waveform.point_on_wave import point_on_wave
 
 RATE_HZ = 12_000.0
 PEAK_V = 120.0 * math.sqrt(2)
@@ -150,36 +149,6 @@ def test_the_least_jump_asked_for_has_to_make_sense() -> None:
         phase_jumps_in(volts, track(volts, RATE_HZ), 0.0)
 
 
-@settings(max_examples=15)
-@given(**alignments, share=st.floats(0.0, 0.9), cycles=st.floats(2.0, 20.0), off=st.floats(-60.0, 60.0))
-def test_the_point_on_wave_of_both_ends_of_a_dip_is_right_to_its_uncertainty(
-    hz: float, phase: float, at: float, seed: int, share: float, cycles: float, off: float
-) -> None:
-    lasts = cycles * RATE_HZ / hz
-    volts = disturbed(hz, phase, at, share=share, lasts=lasts, seed=seed)
-    tracked = track(volts, RATE_HZ)
-    start = point_on_wave(volts, tracked, at + off, stop=at + lasts)
-    end = point_on_wave(volts, tracked, at + lasts + off, first=at)
-    assert start is not None and end is not None
-    for point, instant, degrees in (
-        (start, at, start.degrees_before),
-        (end, at + lasts, end.degrees_after),
-    ):
-        true = math.degrees(2 * math.pi * hz * instant / RATE_HZ + phase)
-        assert abs(point.position - instant) < 3.0 + 4 * point.position * 0 + 4 * point.uncertainty_degrees
-        assert abs(math.remainder(degrees - true, 360.0)) < 2.0 + 5 * point.uncertainty_degrees
-        assert 0.0 <= degrees < 360.0
-
-
-def test_of_a_step_at_the_crest_the_angle_is_ninety_degrees() -> None:
-    at = 4050.0  # 60 Hz, phase 0: samples 4000 + 50 are at the crest
-    volts = disturbed(60.0, 0.0, at, share=0.5)
-    point = point_on_wave(volts, track(volts, RATE_HZ), 4080.0)
-    assert point is not None
-    assert point.degrees_before == pytest.approx(90.0, abs=1.0)
-    assert point.uncertainty_degrees == pytest.approx(1.8 * 0.2887, rel=0.01)  # a sample's grain
-
-
 @settings(max_examples=12)
 @given(**alignments, share=st.floats(0.0, 0.85), cycles=st.floats(0.75, 3.0))
 def test_short_dips_have_two_changes(
@@ -192,7 +161,6 @@ def test_short_dips_have_two_changes(
     assert abs(end.position - at - lasts) < 12.0
 
 
-def test_too_little_signal_has_no_point_on_wave() -> None:
+def test_too_little_signal_has_no_change() -> None:
     volts = disturbed(60.0, 0.0, 4000.0)[:150]
-    assert point_on_wave(volts, track(volts, RATE_HZ), 100.0) is None
     assert changes_in(volts, track(volts, RATE_HZ)) == ()

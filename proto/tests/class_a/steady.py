@@ -31,7 +31,6 @@ from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import flicker as measured
 from opq_measure.frequency.ten_seconds import TEN_SECONDS_NS, ten_seconds_of
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups
-from opq_measure.harmonics.signalling import signalling_v
 from opq_measure.harmonics.spectrum import spectrum_of
 from opq_measure.rms import cycle_rms_v
 from opq_measure.timebase.window import WindowTime
@@ -167,50 +166,6 @@ def _class_1(found: FloatArray, true: FloatArray) -> tuple[float, float]:
     large = true >= READING_FROM_PERCENT
     of_reading = float((off[large] / true[large]).max(initial=0.0)) * 100
     return of_reading, float(off[~large].max(initial=0.0))
-
-
-CARRIERS_HZ = {50.0: (175.0, 216.67, 316.67, 425.0), 60.0: (151.7, 211.3, 331.2, 448.9)}
-"""At least 10 Hz from every harmonic, also at 1 Hz off nominal: nearer ones cannot be separated."""
-LEVELS_PERCENT = (1.0, 2.0, 3.0, 9.0, 15.0)
-"""Percent of Udin; class A has no limit below 1 %."""
-SIGNALLING_READING_PERCENT = 3.0
-
-
-def signalling() -> Iterator[TestPoint]:
-    """Signalling: by the standard's definition at nominal frequency; restored at every frequency."""
-    for system in SYSTEMS:
-        for state in STATES:
-            for restored in (False, True):
-                if state.offset_hz and not restored:
-                    continue  # off nominal a carrier may fall between two bins: 5.1 % by definition
-                large, small = _worst(system, state.offset_hz, restored)
-                quantity = "signalling, restored" if restored else "signalling, four bins"
-                where = f"{system.name}: {system.nominal_hz + state.offset_hz:g} Hz"
-                yield TestPoint("5.10", quantity, f"{where}, 3 to 15 % Udin", large, 5.0, "% of reading")
-                yield TestPoint("5.10", quantity, f"{where}, 1 to 3 % Udin", small, 0.15, "% Udin")
-
-
-def _worst(system: SupplySystem, offset_hz: float, restored: bool) -> tuple[float, float]:
-    """Largest errors: % of the reading from 3 % of Udin on, % of Udin below."""
-    large, small = 0.0, 0.0
-    for carrier_hz in CARRIERS_HZ[system.nominal_hz]:
-        for percent in LEVELS_PERCENT:
-            volts, _ = voltage(
-                system,
-                STATES[0],
-                SECONDS,
-                hz=system.nominal_hz + offset_hz,
-                harmonics={3: 3.0, 5: 4.0, 7: 2.0},
-                tones=(MainsTone(carrier_hz, percent, 33.0),),
-            )
-            spectrum = spectrum_of(windows(volts, system), system.cycles)
-            level_v = signalling_v(spectrum, carrier_hz, restored=restored)
-            off = float(np.abs(level_v / system.declared_v * 100 - percent).max())
-            if percent >= SIGNALLING_READING_PERCENT:
-                large = max(large, off / percent * 100)
-            else:
-                small = max(small, off)
-    return large, small
 
 
 UNBALANCED_PERCENT = ((100.0, 100.0, 100.0), (73.0, 80.0, 87.0), (152.0, 140.0, 128.0))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import zmq
 
 from opq_proto.backend_keys import backend_address
-from opq_proto.errors import ConfigError, KeyFileError, PortBusyError
+from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyPair
 from opq_proto.zmq_inbox import copy_received
 
@@ -104,19 +104,6 @@ def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
         raise ConfigError(
             f"{key} is {endpoint!r}: {error.strerror}; want e.g. tcp://127.0.0.1:9880"
         ) from error
-
-
-def can_bind(endpoint: str) -> bool:
-    """Returns True if the address is this machine's and free, and the server's key is there where needed."""
-    address = backend_address(endpoint)
-    try:
-        if address.folder is not None:
-            address.server_keys()
-        with service_context() as context, open_socket(context, zmq.ROUTER, linger=0) as probe:
-            probe.bind(address.endpoint)
-    except (KeyFileError, zmq.ZMQError):
-        return False
-    return True
 
 
 def connect(socket: Socket, endpoint: str, key: str) -> None:

@@ -29,7 +29,7 @@ class BackendKeyFolder(KeyFolder):
     owner = "peer"
     prefix = "opqpeer_"
     made_with = "opq-tools keys backend add"
-    command = "keys backend"
+    another_key = "revoke its key first, or add another name"
     id_pattern = _NAME
 
     def checked_id(self, box_id: str) -> str:

@@ -89,8 +89,7 @@ class KeyRegister:
         folder = self._folder
         if os.path.lexists(folder.box_public(box_id)):
             raise KeyFileError(
-                f"{folder.owner} {box_id} is admitted already; "
-                f"exchange its key with {folder.command} rotate {box_id}"
+                f"{folder.owner} {box_id} is admitted already; {folder.another_key.format(box_id)}"
             )
         self._refuse_a_key_twice(box_id, public)
         folder.make_folders()
@@ -129,7 +128,7 @@ class KeyRegister:
         folder = self._folder
         if not os.path.lexists(folder.box_public(box_id)):
             raise KeyFileError(
-                f"{folder.owner} {box_id} has no key to exchange; admit it with {folder.command} add {box_id}"
+                f"{folder.owner} {box_id} has no key to exchange; admit it with keys add {box_id}"
             )
         incoming = folder.box_incoming(box_id)
         if os.path.lexists(incoming) and not force:

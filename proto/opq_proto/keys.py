@@ -201,8 +201,8 @@ class KeyFolder:
     """The owner of a key, other than the server, in error texts."""
     prefix = "opqbox"
     made_with = "opq-tools keygen"
-    command = "keys"
-    """The command of `opq-tools` for these keys."""
+    another_key = "exchange its key with keys rotate {}"
+    """What to do where an owner is to have another key."""
     shared_keys = False
     """Whether one key may be that of several Boxes, as some original Boxes have it."""
     id_pattern = r"\d+"

@@ -5,7 +5,7 @@ Real brokers with CURVE, plain Boxes, a real store; what is awaited is a fact, n
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -375,25 +375,6 @@ def test_an_inbox_is_bounded_and_knows_whose_answers_wait() -> None:
         assert len(inbox) == 3
     finally:
         context.destroy(linger=0)
-
-
-def test_an_inbox_that_is_full_takes_from_each_broker_in_turn() -> None:
-    with zmq.Context() as context, ExitStack() as opened:
-        sinks = []
-        for name in "ab":
-            source, sink = (opened.enter_context(closing(context.socket(zmq.PAIR))) for _ in range(2))
-            source.bind(f"inproc://{name}")
-            sink.connect(f"inproc://{name}")
-            for _ in range(10):
-                source.send_multipart([name.encode(), bytes(1000)])
-            sinks.append(sink)
-        inbox, came = AnswerInbox(limit_bytes=1000), b""
-        for _ in range(8):
-            inbox.receive(*sinks)
-            assert inbox.oldest is not None and len(inbox) <= 2
-            came += inbox.oldest.frames[0]
-            inbox.remove_oldest()
-        assert (came.count(b"a"), came.count(b"b")) == (4, 4)
 
 
 def waveform(start_ms: int, end_ms: int) -> Waveform:

@@ -51,7 +51,6 @@ class AnswerInbox:
         self._answers: deque[WaitingAnswer] = deque()
         self._origins: Counter[Origin] = Counter()
         self._tokens: Counter[str] = Counter()
-        self._turn = 0
         self.behind = False
         """More may wait in the socket."""
 
@@ -62,24 +61,17 @@ class AnswerInbox:
     def size_bytes(self) -> int:
         return self._bytes
 
-    def receive(self, *sockets: Socket) -> None:
-        """Reads the waiting messages, as far as there is room: at least one when the inbox is empty.
-
-        The sockets take turns in being read first: with little room none waits until the others are empty.
-        """
-        self._turn = (self._turn + 1) % len(sockets)
-        turned = *sockets[self._turn :], *sockets[: self._turn]
-        self.behind = not all([self._has_emptied(socket) for socket in turned])  # noqa: C419 - each is read
-
-    def _has_emptied(self, socket: Socket) -> bool:
+    def receive(self, socket: Socket) -> None:
+        """Reads the waiting messages, as far as there is room: at least one when the inbox is empty."""
+        self.behind = True
         for _ in range(READ_AT_ONCE):
             if self._answers and self._bytes >= self._limit:
-                return False
+                return
             frames = next(waiting_messages(socket, 1), None)
             if frames is None:
-                return True
+                self.behind = False
+                return
             self.add_message(frames)
-        return False
 
     def add_message(self, frames: list[bytes]) -> None:
         origin = _origin(frames)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from free_ports import free_offset
@@ -123,11 +124,14 @@ def test_a_file_is_held_by_one_and_says_by_whom(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_a_second_process_on_one_store_ends_with_one_line_and_a_killed_one_is_replaced_at_once(
-    tmp_path: Path,
+def test_a_second_process_on_one_store_ends_with_one_line_and_a_killed_one_is_replaced(
+    place: Any, tmp_path: Path
 ) -> None:
+    file = tmp_path / "cloud.toml"
+    file.write_text(f'[store]\nmongo_uri = "{place.where}"\n' if place.kind == "mongo" else "")
+
     def started() -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "opq_cloud", "event-service", "--data-dir", str(tmp_path)]
+        command = [sys.executable, "-m", "opq_cloud", "event-service", str(file), "--data-dir", str(tmp_path)]
         command += ["--port-offset", str(free_offset())]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 

@@ -138,9 +138,10 @@ class AllowList(OwnThread):
         return read
 
     def _run(self) -> None:
-        known = self._signature()
         while not self._stop.is_set():
             path = _existing(self._folder.public_keys)
+            # read once more: a key may have come between the last reading and the watch
+            known: tuple[int, int, int] | None = None
             try:
                 for changes in watch(
                     path,

@@ -2,14 +2,19 @@
 
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 import zmq
+from waiting import wait_for
 
+from opq_cloud.allow_list import AllowList
 from opq_cloud.makai.brokers import peers
-from opq_proto.keys import KeyFolder, KeyPair, write_public
+from opq_cloud.service import ServiceCounters
+from opq_proto import log
+from opq_proto.keys import KeyFolder, KeyPair, generate, write_public
 
 PATIENT_S = 20.0
 """For a READY on a slow machine: after 20 ms several handshakes at once would not be told apart."""
@@ -83,6 +88,28 @@ def test_a_key_put_into_the_folder_admits_its_box_soon_on_the_same_sockets(makai
         makai.wait_for(lambda: box.sub.poll(1) or listening.of("boxes_listening", "7"))
         client.ask("7", "data_x_y")
         assert box.command() is not None
+
+
+def test_a_key_that_comes_between_the_first_reading_and_the_watch_is_admitted(tmp_path: Path) -> None:
+    """A Box that was set up while its broker started was refused for ever."""
+    folder = KeyFolder(tmp_path / "curve")
+    folder.make_folders()
+    pair = generate()
+
+    class Started(AllowList):
+        def _use(self) -> dict[str, tuple[str, ...]]:
+            used = super()._use()
+            if not folder.box_public("7").exists():  # within `start`, before the watch
+                write_public(folder.box_public("7"), KeyPair(pair.public), "7")
+            return used
+
+    allowed = Started(folder, ServiceCounters(), log.get(service="test"))
+    allowed.start()
+    try:
+        wait_for(lambda: allowed.changes() is not None)
+        assert allowed.boxes == {pair.public.decode(): "7"}
+    finally:
+        allowed.close()
 
 
 def test_a_revoked_box_is_cut_and_nobody_else_reconnects(makai: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,7 @@ def test_a_path_that_was_removed_says_what_to_do_instead(house: House) -> None:
     for method, path, instead in (
         ("POST", "/rules/r1/trace/start", "give a record and the rule"),
         ("GET", "/trace/r1-1", "give a record and the rule"),
+        ("GET", "/schemas/protobuf", "name a built-in message in SCHEMAID, or send JSON"),
         ("GET", "/connections", "give the properties to /metadata"),
         ("POST", "/metadata/sinks/connection/rest", "give the properties to /metadata"),
         ("GET", "/v2/data/export", "use /ruleset/export"),

@@ -16,7 +16,7 @@ from opq_rules.sql.syntax import Create
 from opq_rules.streams.decoding import Decoded, StreamDecoder
 from opq_rules.streams.definition import definition_of
 from opq_rules.streams.formats import protobuf_reader
-from opq_rules.streams.schemas import Schemas
+from opq_rules.streams.schemas import MESSAGES, message_class
 
 
 def decoder(columns: str = "", options: str = "", used: list[str] | None = None) -> StreamDecoder:
@@ -107,8 +107,8 @@ def test_protobuf_reads_the_frames_of_boxes() -> None:
 
 
 def test_every_built_in_schema_reads_an_empty_message_of_its_own() -> None:
-    for schema_id in Schemas():
-        message = Schemas().message(schema_id)
+    for schema_id in MESSAGES:
+        message = message_class(schema_id)
         if message().IsInitialized():
             row = protobuf_reader(message)(message().SerializeToString())
             assert json.dumps({key: value for key, value in row.items() if not isinstance(value, bytes)})

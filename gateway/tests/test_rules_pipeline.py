@@ -14,7 +14,6 @@ from opq_plugins.sdk import Context, Sink, SinkContext
 from opq_rules.delivery.pipeline import Parcel, Pipeline, RefusedParcels
 from opq_rules.delivery.template import compiled_template
 from opq_rules.delivery.transform import divided, encoded, transformer
-from opq_rules.streams.schemas import Schemas
 
 GO = [
     "if", "else", "else if", "end", "range", "with", "eq", "index", "json", "len", ".", ".a", "$", "$x", ":=",
@@ -73,9 +72,7 @@ class Bench:
         self.sink, self.done, self.rule = Shelf(), [], Rule()
         shared, _ = divided(properties)
         kept = RefusedParcels(path, memory, disk)
-        self.pipeline = Pipeline(
-            self.sink, self.rule, shared, kept, self.done.extend, Schemas(), lambda: self.now_s
-        )
+        self.pipeline = Pipeline(self.sink, self.rule, shared, kept, self.done.extend, lambda: self.now_s)
 
     def data(self) -> list[Any]:
         return [data for data, _ in self.sink.taken]

@@ -14,7 +14,7 @@ from opq_rules.streams.definition import (
     detail_json,
     schema_json,
 )
-from opq_rules.streams.schemas import Schemas
+from opq_rules.streams.schemas import MESSAGES, message_class
 
 
 def defined(text: str) -> StreamDefinition:
@@ -202,6 +202,6 @@ def test_a_replacement_keeps_shared_and_temp_and_rises_in_version() -> None:
 
 
 def test_the_built_in_schemas_are_those_of_boxes_and_services() -> None:
-    assert {"opqbox3.Measurement", "opq.TriggerMessage", "mauka.Measurement"} <= set(Schemas())
-    with pytest.raises(ValueError, match=r"unknown schema opq\.No; there are opq\."):
-        Schemas().message("opq.No")
+    assert {"opqbox3.Measurement", "opq.TriggerMessage", "mauka.Measurement"} <= set(MESSAGES)
+    with pytest.raises(ValueError, match=r"unknown schema opq\.No; there are mauka\."):
+        message_class("opq.No")

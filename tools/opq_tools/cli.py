@@ -44,7 +44,6 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "stream": ("opq_tools.rules.definitions:stream_command", "Streams of a running rule engine."),
         "table": ("opq_tools.rules.definitions:table_command", "Tables of a running rule engine."),
         "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
-        "schema": ("opq_tools.rules.schema", "Messages of protobuf for a rule engine's streams and sinks."),
         "ruleset": ("opq_tools.rules.ruleset", "All streams, tables and rules, into a file and back."),
         "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack, install, replace."),
         "mauka": ("opq_tools.mauka", "Plug-ins of a running Mauka: list, start, stop, replace, at a prompt."),
@@ -74,7 +73,10 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 }
 """Heading in the list -> command -> (module that has the `command`, its line in the list)."""
 COMMANDS = {name: place for places in HEADINGS.values() for name, place in places.items()}
-REMOVED = {"plan": "the table and the formula for many Boxes are in docs/plan.md"}
+REMOVED = {
+    "plan": "the table and the formula for many Boxes are in docs/plan.md",
+    "schema": "name a built-in message in SCHEMAID, or send JSON",
+}
 """Name of a command of an earlier version -> what to do instead."""
 
 
@@ -154,7 +156,6 @@ EXTRAS_OF_COMMAND = {
     "table": ("rules",),
     "rule": ("rules", "cloud"),
     "query": ("rules",),
-    "schema": ("rules",),
     "ruleset": ("rules",),
 }
 """All extras that a command needs, so that they are installed at once; `hil` includes `gateway`."""

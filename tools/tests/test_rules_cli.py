@@ -19,7 +19,6 @@ import pytest
 from click.testing import CliRunner
 from engine_token import token_auth
 from free_ports import free_port
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 from opq_cloud.store import open_store
 from opq_proto.errors import OpqError
@@ -234,24 +233,6 @@ def test_a_query_asks_for_statements_until_it_is_told_to_end(engine: Engine) -> 
     assert "do not compare" in row["error"]
 
 
-def test_a_schema_is_made_shown_and_replaced(engine: Engine, tmp_path: Path) -> None:
-    file = tmp_path / "lab.desc"
-    file.write_bytes(FileDescriptorSet(file=[FileDescriptorProto.FromString(OPQ)]).SerializeToString())
-    assert "lab is created" in engine.tools("schema", "create", "lab", str(file), "--version", "1")
-    assert "already exists" in engine.tools("schema", "create", "lab", str(file), code=1)
-    assert "lab is updated" in engine.tools("schema", "update", "lab", str(file), "--version", "2")
-    assert engine.tools("schema", "list").split() == ["lab", "mauka", "opq", "opqbox3"]
-    assert engine.json("schema", "list", "--json") == ["lab", "mauka", "opq", "opqbox3"]
-    options = 'TYPE="memory", DATASOURCE="x", FORMAT="protobuf", SCHEMAID="lab.TriggerMessage"'
-    engine.tools("stream", "create", "coded", f"() WITH ({options})")
-    told = engine.tools("schema", "show", "lab").splitlines()
-    assert "lab.TriggerMessage" in told and told[-1] == "used by stream coded"
-    assert engine.json("schema", "show", "lab", "--json")["version"] == "2"
-    assert "used by stream coded" in engine.tools("schema", "delete", "lab", code=1)
-    engine.tools("stream", "delete", "coded")
-    assert "lab is deleted" in engine.tools("schema", "delete", "lab")
-
-
 def test_plugins_are_listed_and_unknown_ones_reported(engine: Engine) -> None:
     assert engine.tools("plugin", "list", "sink") == "no sinks\n"
     assert "not found" in engine.tools("plugin", "show", "sink", "mysql", code=1)
@@ -328,7 +309,7 @@ def test_a_backtest_tells_when_a_rule_would_have_fired(tmp_path: Path) -> None:
     assert all(abs(each["rows"][0]["rms"] - 96) < 4 for each in told["emissions"])
 
 
-@pytest.mark.parametrize("family", ["stream", "table", "rule", "query", "schema", "ruleset", "plugin"])
+@pytest.mark.parametrize("family", ["stream", "table", "rule", "query", "ruleset", "plugin"])
 def test_each_command_has_an_example_and_no_line_is_cut(family: str) -> None:
     def told(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         yield " ".join(path), run(*path, "--help").stdout

@@ -26,6 +26,7 @@ REMOVED = {
     r"/connections.*|/metadata/(connections|.*/connection)/.*": (
         "give the properties to /metadata/{sources,sinks}/{type}/confKeys, and name the key"
     ),
+    r"/schemas/.*": "name a built-in message in SCHEMAID, or send JSON",
     r"/rules/[^/]+/trace/.*|/trace/.*": "give a record and the rule to opq-tools rule try",
 }
 """Paths of an earlier version, as a regular expression -> what to do instead."""
@@ -50,7 +51,6 @@ def create_app(
     app.include_router(streams.router(engine))
     app.include_router(rules.router(engine))
     app.include_router(queries.router(engine))
-    app.include_router(configurations.schema_routes(engine, plugins))
     app.include_router(plugin_routes.router(plugins))
     app.include_router(sets.router(engine, plugins))
     app.include_router(uploads.router(plugins))

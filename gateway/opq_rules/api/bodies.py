@@ -71,20 +71,6 @@ class UploadText(_Body):
     file: str | None = None
 
 
-class Schema(_Body):
-    """The body of PUT: `content` is .proto text or a descriptor set in base64, `file` as in PackagePlace."""
-
-    name: str | None = None
-    content: str | None = None
-    file: str | None = None
-    soFile: str = ""
-    version: str = ""
-
-
-class NewSchema(Schema):
-    name: str
-
-
 class RuleSet(_Body):
     """Either."""
 

@@ -1,4 +1,4 @@
-"""/config/uploads: files for plug-ins, sets and schemas, in one folder. Source: docs/reference/rules.md, A.5.
+"""/config/uploads: files for plug-ins and sets, in one folder. Source: docs/reference/rules.md, A.5.
 
 curl -F uploadFile=@mysqlSink.zip http://127.0.0.1:9081/config/uploads
 """

@@ -21,7 +21,6 @@ from opq_plugins.sdk import Context, Sink
 from opq_proto.sqlite_file import SqliteFile
 from opq_rules.batch import Emission, Row
 from opq_rules.delivery.transform import SinkProperties, transformer
-from opq_rules.streams.schemas import Schemas
 
 _MIGRATIONS = ("CREATE TABLE IF NOT EXISTS kept (n INTEGER PRIMARY KEY, parcel BLOB NOT NULL)",)
 
@@ -175,13 +174,12 @@ class Pipeline:
         properties: SinkProperties,
         refused: RefusedParcels,
         done: Callable[[Sequence[str]], None],
-        schemas: Schemas,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counters = SinkCounters()
         self._sink, self._properties, self._refused, self._done = sink, properties, refused, done
         self._sending = SinkSending(context)
-        self._transform = transformer(properties, schemas)
+        self._transform = transformer(properties)
         self._batching = properties.batchSize > 1 or properties.lingerInterval > 0
         self._now_s = monotonic_s
         self._rows: list[Row] = []

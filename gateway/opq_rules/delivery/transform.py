@@ -15,7 +15,7 @@ from opq_rules.batch import JsonObject, Row
 from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.template import compiled_template
 from opq_rules.functions.conversion import compressor
-from opq_rules.streams.schemas import Schemas
+from opq_rules.streams.schemas import message_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +83,11 @@ NONCE_BYTES = 12
 _KEY_SIZES = (16, 24, 32)
 
 
-def transformer(properties: SinkProperties, schemas: Schemas | None = None) -> Callable[[object], object]:
+def transformer(properties: SinkProperties) -> Callable[[object], object]:
     """A function of a list of rows, or (with sendSingle) of one row, that gives what the sink collects.
 
-    Rows stay unchanged where nothing is configured, so that a sink can encode in its own way. `schemas`:
-    where schemaId is looked up; None: only the built-in ones. Raises ValueError: the template does not parse,
+    Rows stay unchanged where nothing is configured, so that a sink can encode in its own way.
+    Raises ValueError: the template does not parse,
     a package is missing, a file contains no key.
     """
     steps: list[Callable[[object], object]] = []
@@ -102,7 +102,7 @@ def transformer(properties: SinkProperties, schemas: Schemas | None = None) -> C
     if properties.format == "delimited":
         steps.append(lambda data: delimited(data, properties.delimiter, properties.fields))
     if properties.format == "protobuf":
-        steps.append((schemas or Schemas()).by(properties.schemaId, writer))
+        steps.append(writer(message_class(properties.schemaId)))
     if properties.compression:
         compress = compressor(properties.compression)
         steps.append(lambda data: compress(encoded(data)))

@@ -1,13 +1,13 @@
 """StreamCatalogue: the defined streams and tables. UsageGraph: who uses what of a definition."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
 
 from opq_proto import log
 from opq_rules.batch import JsonObject, JsonValue
-from opq_rules.engine.definition import Action, definition
+from opq_rules.engine.definition import definition
 from opq_rules.engine.endpoints import EndpointFactory
 from opq_rules.engine.planner import Planner
 from opq_rules.engine.rule_store import ObjectStore, RuleStore
@@ -123,10 +123,8 @@ class UsageGraph:
         store: RuleStore,
         catalogue: StreamCatalogue,
         planner: Planner,
-        factory: EndpointFactory,
     ) -> None:
         self._store, self._catalogue, self._planner = store, catalogue, planner
-        self._factory = factory
 
     def of_stream(self, name: str) -> list[str]:
         """Ids of the rules whose statement reads the stream."""
@@ -163,26 +161,6 @@ class UsageGraph:
         if kind != "source":
             return users
         return list(dict.fromkeys(rule_id for name in users for rule_id in self.of_stream(name)))
-
-    def of_schema(self, name: str) -> Iterator[tuple[str, str]]:
-        """Yields each user of the schema with the message that it uses."""
-        for each in self._catalogue.definitions.values():
-            if each.format == "protobuf" and (each.schema_id or "").startswith(f"{name}."):
-                yield f"{each.what} {each.name}", (each.schema_id or "").removeprefix(f"{name}.")
-        for rule_id, action in self._actions("schemaId"):
-            try:
-                used = self._factory.check_sink(action).schemaId
-            except RuleError:  # its plug-in or its set of properties was removed since
-                continue
-            if used.startswith(f"{name}."):
-                yield f"rule {rule_id}", used.removeprefix(f"{name}.")
-
-    def _actions(self, key: str) -> Iterator[tuple[str, Action]]:
-        """Actions of the rules that may have the property `key`, given by the rule or by a named set."""
-        for rule_id, text in self._store.rules().items():
-            if key in text or "resourceId" in text:
-                for action in definition(msgspec.json.decode(text)).actions:
-                    yield rule_id, action
 
 
 def first_users(users: list[str]) -> str:

@@ -37,7 +37,7 @@ from opq_rules.sources.memory import Topics
 from opq_rules.streams.columns import KnownColumns, near_column
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import OF_BOXES, StreamDefinition
-from opq_rules.streams.schemas import Schemas
+from opq_rules.streams.schemas import message_class
 
 
 class TypeRegistry(Protocol):
@@ -163,15 +163,12 @@ def _refuse_removed(type_name: str, properties: Mapping[str, object]) -> None:
 class EndpointFactory:
     """Raises RuleError 400 where a type is unknown, or refuses its properties."""
 
-    def __init__(
-        self, types: TypeRegistry, configurations: Configurations, topics: Topics, schemas: Schemas
-    ) -> None:
-        self.schemas = schemas
+    def __init__(self, types: TypeRegistry, configurations: Configurations, topics: Topics) -> None:
         self._types, self._configurations, self._topics = types, configurations, topics
         self._checked: dict[Action, SinkProperties] = {}
 
     def changed(self) -> None:
-        """Plug-ins, named properties or schemas have changed: sinks are checked again."""
+        """Plug-ins, or named properties have changed: sinks are checked again."""
         self._checked = {}
 
     # -- sources and tables
@@ -179,7 +176,7 @@ class EndpointFactory:
     def check_stream(self, definition: StreamDefinition) -> None:
         if definition.schema_id is not None and definition.format == "protobuf":
             try:
-                self.schemas.message(definition.schema_id)
+                message_class(definition.schema_id)
             except ValueError as error:
                 raise RuleError(f"{definition.what} {definition.name}: {error}", STREAM) from None
         if definition.kind == "lookup":
@@ -237,7 +234,7 @@ class EndpointFactory:
         return table
 
     def decoder(self, definition: StreamDefinition) -> StreamDecoder:
-        return StreamDecoder(definition, schemas=self.schemas)
+        return StreamDecoder(definition)
 
     def _configure(self, source: Source | LookupSource, definition: StreamDefinition) -> None:
         properties = self._resolved(SOURCES, definition.type, definition.conf_key, definition.extra)
@@ -278,9 +275,7 @@ class EndpointFactory:
         sink = make(self._topics) if action.type == MEMORY else make()
         try:
             shared, own = divided(given)
-            if shared.schemaId:
-                self.schemas.message(shared.schemaId)
-            transformer(shared, self.schemas)
+            transformer(shared)
             sink.configure(own)
             shared.check_for(getattr(sink, "wants", ""))
         except Exception as error:

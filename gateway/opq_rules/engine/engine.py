@@ -23,7 +23,6 @@ from opq_rules.engine.planner import Planner
 from opq_rules.engine.rehearsal import Rehearsal
 from opq_rules.engine.rule import FAILED, Rule
 from opq_rules.engine.rule_store import RuleStore, lock_folder
-from opq_rules.engine.schemas import SchemaAdmin, schemas_in
 from opq_rules.engine.sinks import SinkPool
 from opq_rules.engine.streams import LookupTables, StreamInputs
 from opq_rules.engine.taps import Tap
@@ -41,7 +40,6 @@ class Engine:
         configurations: named sets of properties.
         keyed_values: what `get_keyed_state` reads.
         catalogue: streams and tables, for reading.
-        schemas: with their users.
         views: read-only answers about rules.
         ready: set when all rules are loaded.
 
@@ -60,20 +58,18 @@ class Engine:
         self._functions = PluginFunctions(types)
         self.configurations = Configurations(store, self._settings_changed)
         self.keyed_values = KeyedValues(store)
-        schemas = schemas_in(store)
-        self._factory = factory = EndpointFactory(types, self.configurations, self.topics, schemas)
+        self._factory = factory = EndpointFactory(types, self.configurations, self.topics)
         self.catalogue = catalogue = StreamCatalogue(store, factory)
         self._tables = LookupTables(catalogue.definitions, factory)
         self._planner = planner = Planner(
             catalogue.definitions, self._functions, self._tables.lookup, self.keyed_values.values
         )
-        self._usage = usage = UsageGraph(store, catalogue, planner, factory)
+        self._usage = UsageGraph(store, catalogue, planner)
         self._checkpoint = Checkpoint(Outbox(data_dir / "delivery.sqlite3"), self.clock)
         self._loop = loop = EngineLoop(self.clock, self._checkpoint)
         self._delayed = DelayedCalls(self.clock)
         streams, sinks = StreamInputs(factory, loop), SinkPool(factory, loop, data_dir / "sink-cache")
         self._lifecycle = RuleLifecycle(store, planner, streams, sinks, loop, self._delayed)
-        self.schemas = SchemaAdmin(store, schemas, usage, factory)
         self.views = RuleViews(store, catalogue, planner, self._tables, self._lifecycle)
         self._log = log.get(service="rules")
 

@@ -7,7 +7,6 @@ from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.endpoints import EndpointFactory, TypeRegistry
 from opq_rules.engine.planner import Planner
 from opq_rules.engine.rule_store import Draft, ObjectStore
-from opq_rules.engine.schemas import schemas_in
 from opq_rules.errors import RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.query.joins import Lookup
@@ -18,7 +17,7 @@ from opq_rules.streams.definition import StreamDefinition
 class Rehearsal:
     """Checks definitions before they are made; raises the RuleError that the engine would raise.
 
-    `configurations` and `schemas` are copies that may be changed freely.
+    `configurations` is a copy that may be changed freely.
     """
 
     def __init__(
@@ -30,9 +29,8 @@ class Rehearsal:
     ) -> None:
         """`below`: the engine's store; `streams`: the existing streams and tables."""
         self.configurations = Configurations(Draft(below))
-        self.schemas = schemas_in(below)
         self._streams = dict(streams)
-        self._factory = EndpointFactory(types, self.configurations, Topics(), self.schemas)
+        self._factory = EndpointFactory(types, self.configurations, Topics())
         self._planner = Planner(self._streams, functions, _no_lookup, {})
 
     def stream(self, definition: StreamDefinition) -> None:

@@ -1,4 +1,4 @@
-"""RuleStore: streams, tables, rules, settings and schemas in SQLite.
+"""RuleStore: streams, tables, rules and settings in SQLite.
 
 One row per object: (kind, name) -> body. Durable when a call returns (WAL, fsync per commit).
 """

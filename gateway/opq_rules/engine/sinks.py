@@ -320,8 +320,8 @@ class SinkPool:
             else:
                 path = self._cache_dir / f"{key}.sqlite3" if properties.enableCache else None
                 refused = RefusedParcels(path, properties.memoryCacheThreshold, properties.maxDiskCache)
-            clock, schemas = self._giver.clock, self._factory.schemas
-            return Pipeline(sink, runner, properties, refused, done, schemas, clock.monotonic_s)
+            clock = self._giver.clock
+            return Pipeline(sink, runner, properties, refused, done, clock.monotonic_s)
 
         return SinkRunner(key, action, make, limit, self._giver, durable)
 
@@ -341,7 +341,7 @@ class MemoryTopicSink(OperatorContext):
         self._plain = properties == SinkProperties() and isinstance(sink, MemorySink)
         super().__init__("", "sink_memory", {"sink": MEMORY})
         refused = RefusedParcels(None, 1, 0)
-        self._pipeline = Pipeline(sink, self, properties, refused, lambda ids: None, factory.schemas)
+        self._pipeline = Pipeline(sink, self, properties, refused, lambda ids: None)
 
     def deliver(self, rule_id: str, first: int, emissions: Sequence[Emission]) -> None:
         if self._plain:

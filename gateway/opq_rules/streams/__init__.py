@@ -2,5 +2,5 @@
 
 definition.definition_of(create) -> StreamDefinition, and its forms for people and for REST
 decoding.StreamDecoder(definition).decode(payloads) -> rows; formats: bytes -> rows
-schema: types of columns; schemas: messages of protobuf, and how they are made
+schema: types of columns; schemas: messages of protobuf
 """

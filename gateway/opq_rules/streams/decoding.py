@@ -7,7 +7,6 @@ from opq_rules.batch import Metas, Row
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.formats import JSON_ERRORS, decode_object, reader_of
 from opq_rules.streams.schema import Conform, conforming
-from opq_rules.streams.schemas import Schemas
 
 Item = TypeVar("Item")
 _SHOWN_BYTES = 60
@@ -23,10 +22,7 @@ class Decoded(NamedTuple):
 
 
 class StreamDecoder:
-    """The decoder of one stream. `used`: columns to check with STRICT_VALIDATION; None: all.
-
-    `schemas`: where SCHEMAID is looked up; None: only the built-in ones.
-    """
+    """The decoder of one stream. `used`: columns to check with STRICT_VALIDATION; None: all."""
 
     __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "strict")
 
@@ -34,11 +30,10 @@ class StreamDecoder:
         self,
         definition: StreamDefinition,
         used: Collection[str] | None = None,
-        schemas: Schemas | None = None,
     ) -> None:
         self._name = definition.name
         self._json = definition.format == "json"
-        self._read = reader_of(definition, schemas or Schemas())
+        self._read = reader_of(definition)
         self._fields, self.strict = definition.fields, definition.strict_validation
         self._conform: Conform | None
         self.use_columns(used)

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 
 from opq_rules.batch import JsonObject, Row
 from opq_rules.streams.definition import StreamDefinition
-from opq_rules.streams.schemas import Schemas
+from opq_rules.streams.schemas import message_class
 
 ReadOne = Callable[[bytes], list[Row]]
 SELF = "self"
@@ -27,26 +27,19 @@ decode_object: Callable[[bytes], Row] = msgspec.json.Decoder(dict).decode
 JSON_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
-def reader_of(definition: StreamDefinition, schemas: Schemas) -> ReadOne:
-    """The reader for the definition's FORMAT; one for protobuf uses the new schema when it is replaced."""
+def reader_of(definition: StreamDefinition) -> ReadOne:
+    """The reader for the definition's FORMAT."""
     names = None if definition.fields is None else [field.name for field in definition.fields]
-    return reader(definition.format, definition.schema_id or "", definition.delimiter, names, schemas)
-
-
-def reader(
-    format_name: str, schema_id: str, delimiter: str, names: list[str] | None, schemas: Schemas
-) -> ReadOne:
-    """`names`: the declared columns, in order."""
-    match format_name:
+    match definition.format:
         case "binary":
             column = names[0] if names else SELF
             return lambda payload: [{column: bytes(payload)}]
         case "delimited":
-            return _delimited(delimiter, names)
+            return _delimited(definition.delimiter, names)
         case "urlencoded":
             return _urlencoded
         case "protobuf":
-            read = schemas.by(schema_id, protobuf_reader)
+            read = protobuf_reader(message_class(definition.schema_id or ""))
             return lambda payload: [read(payload)]
         case _:
             return json_rows

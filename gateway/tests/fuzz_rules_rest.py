@@ -18,16 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import atheris
-import msgspec
 
 with atheris.instrument_imports(include=["opq_rules"]):
     from opq_plugins.policy import Policy
-    from opq_rules.api import trials
     from opq_rules.api.app import create_app
     from opq_rules.api.guard import AllowedTokens, RequestGuard
     from opq_rules.built_in import types_of
     from opq_rules.engine.engine import Engine
-    from opq_rules.engine.trying import run_case
     from opq_rules.rule_plugins import RulePlugins
 
 DEMO = 'CREATE STREAM demo (v BIGINT, b STRING) WITH (DATASOURCE="demo", TYPE="memory", TIMESTAMP="v")'
@@ -47,10 +44,6 @@ OPTIONS = {
     "restartStrategy": {"attempts": 1},
 }
 RULE = {"id": "r1", "sql": SQL, "actions": [{"memory": SINK}], "options": OPTIONS, "tags": ["a"]}
-TRIAL = {
-    **{"id": "t", "sql": SQL, "options": {"sendError": True}, "sinkProps": {}},
-    "mockSource": {"demo": {"data": [{"v": 2, "b": "x"}], "interval": 10, "loop": False}},
-}
 WHOLE = {
     **{"streams": {"demo": DEMO}, "tables": {"tab": TABLE}, "rules": {"r1": json.dumps(RULE)}},
     **{"sourceConfig": {"mqtt": {"x": {"server": "tcp://a:1"}}}, "sinkConfig": {"rest": {"y": {"url": "z"}}}},
@@ -78,8 +71,6 @@ ROUTES: list[tuple[str, str, Any]] = [
     ("POST", "/config/uploads", {"name": "x.json", "content": "{}"}),
     ("POST", "/ruleset/import", {"content": json.dumps(WHOLE)}),
     ("POST", "/ruleset/import", WHOLE),
-    ("POST", "/ruletest", TRIAL),
-    ("POST", "/ruletest/run", TRIAL),
     ("POST", "/query", {"sql": SQL}),
     ("POST", "/batch/req", [{"method": "POST", "path": "/streams", "body": json.dumps({"sql": DEMO})}]),
     *(("PUT", f"/metadata/sources/{kind}/confKeys/x", SINK) for kind in ("mqtt", "file", "httppull")),
@@ -109,17 +100,11 @@ def tame(kind: str, type_name: str) -> type:
     return type("Source", (module.Source,), {"open": wait, "close": lambda self, context: None})
 
 
-def run_here(case: object) -> list[bytes]:
-    """A trial without a process of its own: some in a second would be all."""
-    return [msgspec.json.encode(emission) for emission in run_case(case)]
-
-
 class Rest:
     """The application on an engine that runs."""
 
     def __init__(self) -> None:
         socket.getaddrinfo = refused  # type: ignore[assignment]
-        trials.run_apart = run_here
         own: dict[tuple[str, str], Callable[[], Any]] = {
             (kind, each): tame(kind, each)
             for kind in ("source", "sink")

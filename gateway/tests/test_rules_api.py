@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from waiting import wait_for
 
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_rules.api import config as configuration
-from opq_rules.api import request_batch, trial_process
+from opq_rules.api import request_batch
 from opq_rules.api.service import RulesService
 from opq_rules.errors import RuleError
 
@@ -112,6 +110,7 @@ def test_a_path_that_was_removed_says_what_to_do_instead(house: House) -> None:
     for method, path, instead in (
         ("POST", "/rules/r1/trace/start", "give a record and the rule"),
         ("GET", "/trace/r1-1", "give a record and the rule"),
+        ("POST", "/ruletest/run", "give the rule and its records"),
         ("GET", "/schemas/protobuf", "name a built-in message in SCHEMAID, or send JSON"),
         ("GET", "/connections", "give the properties to /metadata"),
         ("POST", "/metadata/sinks/connection/rest", "give the properties to /metadata"),
@@ -291,55 +290,6 @@ def test_uploads_stay_in_their_folder(house: House, tmp_path: Path) -> None:
     house.ask("DELETE", "/config/uploads/set.json", code=404)
 
 
-def test_a_trial_answers_at_once_or_as_events(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_process, "WALL_S", 200.0)  # it only ends what hangs
-    house.ask("POST", "/streams", {"sql": DEMO}, 201)
-    trial = {
-        "id": "t",
-        "sql": RULE["sql"],
-        "mockSource": {"demo": {"data": [{"v": 1}, {"v": 130}], "interval": 10}},
-    }
-    assert house.ask("POST", "/ruletest/run", trial) == [[{"v": 130}]]
-    many = {"data": [{"v": 130}] * 11, "interval": 10, "loop": True}
-    assert len(house.ask("POST", "/ruletest/run", {**trial, "mockSource": {"demo": many}})) > 5_000
-    house.ask("POST", "/ruletest", {**trial, "sql": "SELECT FROM"}, 400)
-    for props, told in (
-        ({"sendSingle": True}, [{"v": 130}]),
-        ({"sendSingle": True, "dataTemplate": '{"w": {{.v}}}'}, [{"w": 130}]),
-        ({"dataTemplate": "{{range .}}{{.v}} V{{end}}"}, ["130 V"]),
-        ({"fields": ["nope"]}, [[{}]]),
-    ):
-        assert house.ask("POST", "/ruletest/run", {**trial, "sinkProps": props}) == told
-    for wrong in ({"path": "x"}, {"dataTemplate": "{{if .v}}"}, {"sendSingle": 1}):
-        assert "sinkProps: " in house.ask("POST", "/ruletest", {**trial, "sinkProps": wrong}, 400)["message"]
-    assert house.ask("POST", "/ruletest", trial)["id"] == "t"
-    house.ask("POST", "/ruletest/t/start")
-    assert house.ask("GET", "/test/t") == 'data: [{"v":130}]\n\n'
-    house.ask("DELETE", "/ruletest/t")
-    house.ask("GET", "/test/t", code=404)
-
-
-def test_listeners_of_a_trial_that_does_not_start_keep_nobody_waiting(house: House) -> None:
-    """REST has 40 threads."""
-    house.ask("POST", "/streams", {"sql": DEMO}, 201)
-    trial = {"sql": RULE["sql"], "mockSource": {"demo": {"data": [{"v": 130}]}}}
-    house.ask("POST", "/ruletest", {**trial, "id": "../t"}, 400)
-    house.ask("POST", "/ruletest", {**trial, "id": "t"})
-    with ExitStack() as open_ones:
-        listening = [
-            open_ones.enter_context(socket.create_connection(("127.0.0.1", house.service.port)))
-            for _ in range(60)
-        ]
-        for each in listening:
-            authorization = f"Authorization: Bearer {house.service.token}\r\n".encode()
-            each.sendall(b"GET /test/t HTTP/1.1\r\nHost: localhost\r\n" + authorization + b"\r\n")
-        for each in listening:
-            each.settimeout(30)
-            assert each.recv(1 << 12).startswith(b"HTTP/1.1 200")
-        assert house.ask("GET", "/rules") == []
-        house.ask("DELETE", "/ruletest/t")
-
-
 def test_half_a_character_is_no_fault_of_ours(house: House) -> None:
     for method, path in (("PUT", "/metadata/sources/mqtt/confKeys/k"), ("POST", "/rules")):
         told = house.http.request(method, path, content=b'{"id": "\\ud800"}')
@@ -451,7 +401,6 @@ WRITES = [
     ("PUT", "/plugins/sinks/x"),
     ("POST", "/config/uploads"),
     ("POST", "/ruleset/import"),
-    ("POST", "/ruletest/run"),
     ("POST", "/batch/req"),
     ("PUT", "/metadata/sinks/log/confKeys/x"),
     ("PATCH", "/configs"),
@@ -476,7 +425,7 @@ def test_whatever_a_body_holds_it_is_no_fault_of_ours(
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.text(min_size=1, max_size=20),
-    kind=st.sampled_from(["rules", "streams", "plugins/sinks", "test"]),
+    kind=st.sampled_from(["rules", "streams", "plugins/sinks"]),
 )
 def test_whatever_a_name_holds_it_is_refused_or_not_found(house: House, name: str, kind: str) -> None:
     from urllib.parse import quote

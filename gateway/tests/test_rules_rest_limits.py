@@ -11,7 +11,7 @@ import pytest
 from rules_house import House
 from waiting import wait_for
 
-from opq_rules.api import guard, queries, sets, trial_process
+from opq_rules.api import guard, queries, sets
 
 
 @pytest.fixture
@@ -108,36 +108,3 @@ def test_a_query_whose_client_is_slow_is_told_what_it_misses(monkeypatch: pytest
         ": 2 rows were dropped so far\n\n",
         'data: {"v":2}\n\ndata: {"v":3}\n\ndata: {"v":4}\n\n',
     ]
-
-
-def test_a_trial_without_end_is_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_process, "WALL_S", 1.5)
-    house.ask("POST", "/streams", {"sql": 'CREATE STREAM demo () WITH (TYPE="memory", DATASOURCE="x")'}, 201)
-    trial = {
-        "id": "t",
-        "sql": "SELECT count(*) AS n FROM demo GROUP BY TUMBLINGWINDOW(ms, 1)",
-        "mockSource": {"demo": {"data": [{"v": 1}] * 100, "interval": 3_600_000}},
-        "options": {"sendEmptyWindow": True},
-    }
-    assert "took more than" in house.ask("POST", "/ruletest/run", trial, 400)["message"]
-    house.ask("POST", "/ruletest", trial)
-    house.ask("POST", "/ruletest/t/start")
-    assert "took more than" in house.ask("GET", "/test/t")
-    assert house.ask("GET", "/rules") == []
-
-
-def test_a_trial_has_so_many_records(house: House) -> None:
-    looped = {f"s{k}": {"data": [{}], "loop": True} for k in range(1000)}
-    for path in ("/ruletest/run", "/ruletest"):
-        told = house.ask("POST", path, {"sql": "SELECT 1 AS v FROM s1", "mockSource": looped}, 400)
-        assert "at most 200000 records" in told["message"]
-
-
-def test_a_trial_has_so_much_to_say_and_no_more(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial_process, "WALL_S", 120.0)  # of a busy machine
-    house.ask("POST", "/streams", {"sql": 'CREATE STREAM demo () WITH (TYPE="memory", DATASOURCE="x")'}, 201)
-    trial = {
-        "sql": "SELECT concat(v, v, v, v, v, v) AS w FROM demo",
-        "mockSource": {"demo": {"data": [{"v": "x" * 1_000_000}] * 3}},
-    }
-    assert "MiB" in house.ask("POST", "/ruletest/run", trial, 400)["message"]

@@ -38,7 +38,7 @@ from opq_plugins.sdk import nouns
 from opq_plugins.worker import wire
 from opq_rules.api import config as rules_config
 from opq_rules.api import guard as rules_guard
-from opq_rules.api import request_batch, sets, trials
+from opq_rules.api import request_batch, sets
 from opq_rules.api import server as rules_server
 from opq_rules.sinks import notify, request_waveform
 from opq_rules.sources import httppush
@@ -149,7 +149,6 @@ SAID: dict[str, list[str]] = {
         f"a set: at most {sets.MAX_FILE_BYTES // MIB} MiB",
         f"at most {rules_server.MAX_IN_BATCH:,} requests",
         f"beyond {request_batch.MAX_ANSWER_CHARACTERS // MIB} MiB of answers",
-        f"at most {trials.MAX_RECORDS:,} records",
         f"at most {httppush.MAX_CONNECTIONS} connections at a time",
     ],
 }

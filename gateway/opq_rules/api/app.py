@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from opq_plugins.host.plugins import Plugins
 from opq_proto import log
-from opq_rules.api import configurations, queries, rules, server, sets, streams, trials, uploads
+from opq_rules.api import configurations, queries, rules, server, sets, streams, uploads
 from opq_rules.api import plugins as plugin_routes
 from opq_rules.api.guard import App, Message, Receive, Send, TooLongError
 from opq_rules.engine.engine import Engine
@@ -26,6 +26,7 @@ REMOVED = {
     r"/connections.*|/metadata/(connections|.*/connection)/.*": (
         "give the properties to /metadata/{sources,sinks}/{type}/confKeys, and name the key"
     ),
+    r"/ruletest.*|/test/.*": "give the rule and its records to opq-tools rule try",
     r"/schemas/.*": "name a built-in message in SCHEMAID, or send JSON",
     r"/rules/[^/]+/trace/.*|/trace/.*": "give a record and the rule to opq-tools rule try",
 }
@@ -55,7 +56,6 @@ def create_app(
     app.include_router(sets.router(engine, plugins))
     app.include_router(uploads.router(plugins))
     app.include_router(configurations.router(engine, plugins))
-    app.include_router(trials.router(trials.Trials(engine)))
     return app
 
 

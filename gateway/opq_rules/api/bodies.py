@@ -80,19 +80,3 @@ class RuleSet(_Body):
 
 class QueryText(_Body):
     sql: str
-
-
-class MockSource(_Body):
-    data: list[Free]
-    interval: Annotated[int, Field(ge=0, le=3_600_000)] = 1000
-    loop: bool = False
-
-
-class Trial(_Body):
-    """A rule on given records; results as server-sent events."""
-
-    id: str = ""
-    sql: str
-    mockSource: dict[str, MockSource] = {}
-    sinkProps: Free = {}
-    options: Free = {}

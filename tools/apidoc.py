@@ -21,6 +21,7 @@ PACKAGES = (
     "opq_rules",
     "opq_gateway",
     "opq_cloud",
+    "opq_sim",
     "opq_hil",
     "opq_tools",
 )

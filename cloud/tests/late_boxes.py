@@ -15,15 +15,15 @@ from opq_cloud.config import CloudConfig
 from opq_cloud.makai.judging.window_order import WindowOrder
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
-from opq_hil.foreign.cur_box import CurBox
-from opq_hil.foreign.host import CALIBRATION
-from opq_hil.foreign.peer import FRAME_LATENCY_NS
-from opq_hil.foreign.window_buffer import WINDOW
-from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_proto.messages import Measurement, Waveform
 from opq_proto.opqbox3_pb2 import Command
 from opq_proto.wire import measurement_from_wire
 from opq_proto.wire_waveforms import waveform_from_frames
+from opq_sim.foreign.cur_box import CurBox
+from opq_sim.foreign.host import CALIBRATION
+from opq_sim.foreign.peer import FRAME_LATENCY_NS
+from opq_sim.foreign.window_buffer import WINDOW
+from opq_sim.mains import MIX_3_PERCENT, mains
 from opq_tools.sim.history.virtual_cloud import VirtualCloud
 
 START_NS = 1_795_000_000 * 10**9

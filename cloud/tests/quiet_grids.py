@@ -1,6 +1,6 @@
 """Quiet simulated grids in closed form, and the events that Makai opens on them.
 
-100 Boxes of the village without its causes, on each preset of the frequency (`opq_hil.fleet`), with noise at
+100 Boxes of the village without its causes, on each preset of the frequency (`opq_sim.fleet`), with noise at
 60 dB, through judge, openings and a store.
 """
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from judged_triggers import CountedJudge
 
-from opq_hil.box.source import SampleSource
-from opq_hil.fleet.outlets import FleetGrid, FleetOutlet, network_grid, plain_grid
-from opq_hil.fleet.virtual_boxes import VirtualBoxes
-from opq_hil.mains.generator import Generator
-from opq_hil.mains.scenario import scenario_path
-from opq_hil.power_system.power_scenario import SystemFrequencyConfig, load_power_scenario
+from opq_sim.box.source import SampleSource
+from opq_sim.fleet.outlets import FleetGrid, FleetOutlet, network_grid, plain_grid
+from opq_sim.fleet.virtual_boxes import VirtualBoxes
+from opq_sim.mains.generator import Generator
+from opq_sim.mains.scenario import scenario_path
+from opq_sim.power_system.power_scenario import SystemFrequencyConfig, load_power_scenario
 
 SNR_DB = 60.0
 QUIET_BOXES = 100

@@ -17,16 +17,16 @@ from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, cut_
 from opq_gateway.measuring.figures import figures_of
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.uplink.box_uplink import crossing_measurement
-from opq_hil.data_sets.draws import KeyedDraws
-from opq_hil.data_sets.kinds import MAKERS, DrawnNumbers, draw_numbers
-from opq_hil.data_sets.labelled import FULL_SCALE, NOMINAL_V, RATE_HZ
-from opq_hil.data_sets.magnitudes import BACKGROUND, MAGNITUDES, Magnitude
-from opq_hil.fleet.sample_crossings import SampleCrossings
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.voltage import Mains
-from opq_hil.mains.wave import Harmonic, Wave
 from opq_measure.timebase.window import Window
 from opq_proto.messages import Measurement, TimeSource
+from opq_sim.data_sets.draws import KeyedDraws
+from opq_sim.data_sets.kinds import MAKERS, DrawnNumbers, draw_numbers
+from opq_sim.data_sets.labelled import FULL_SCALE, NOMINAL_V, RATE_HZ
+from opq_sim.data_sets.magnitudes import BACKGROUND, MAGNITUDES, Magnitude
+from opq_sim.fleet.sample_crossings import SampleCrossings
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.voltage import Mains
+from opq_sim.mains.wave import Harmonic, Wave
 
 REST_S = 6.0
 """Seconds of steady voltage before the disturbance; half as much after it, unless `after_s` is more."""

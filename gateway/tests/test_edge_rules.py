@@ -16,11 +16,11 @@ from waiting import wait_for
 from opq_gateway.config import load
 from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_gateway.rules.streams import rows_of
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, TimeSource
 from opq_proto.wire import measurement_from_wire
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
 
 STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")'
 SQL = "SELECT box, start_ms, end_ms, rms FROM boxes WHERE kind = 'window' AND rms > 10"

@@ -22,13 +22,13 @@ from waiting import wait_for
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_gateway.ring.ring import Ring
-from opq_hil.box.box import Box
-from opq_hil.box.faults import LineFaults
-from opq_hil.box.host import BoxHost
-from opq_hil.mains.generator import Generator
 from opq_hil.suites.gateway_process import Kills, recovery_since_s
 from opq_proto.keys import KeyFolder, read_key_file
 from opq_proto.messages import Measurement
+from opq_sim.box.box import Box
+from opq_sim.box.faults import LineFaults
+from opq_sim.box.host import BoxHost
+from opq_sim.mains.generator import Generator
 
 
 def written(folder: Path, makai: Any, ports: dict[str, str]) -> Path:

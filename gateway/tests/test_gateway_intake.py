@@ -20,7 +20,6 @@ from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.last_heard import KEPT_S, LastHeard
 from opq_gateway.status import BoxStatus
-from opq_hil.mains.generator import Generator
 from opq_proto import link_payloads
 from opq_proto.box_losses import LOSS_WORDS
 from opq_proto.clock import ClockState
@@ -42,6 +41,7 @@ from opq_proto.link_messages import (
     Samples,
 )
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
+from opq_sim.mains.generator import Generator
 
 T0_NS = 1_700_000_000_000_000_000
 HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.gateway_faults.boxes import CabledBoxes
-from opq_hil.gateway_faults.world import BOX_IDS
 from opq_hil.suites.gateway_process import (
     UNREAD_EMULATED_S,
     GatewayProcess,
@@ -15,6 +13,8 @@ from opq_hil.suites.gateway_process import (
     longest_s,
     recovery_since_s,
 )
+from opq_sim.faults.gateway.boxes import CabledBoxes
+from opq_sim.faults.gateway.world import BOX_IDS
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from free_ports import free_port
 from private_files import open_to_others
 from waiting import wait_for
 
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
 from opq_proto.keys import KeyFolder
 from opq_proto.whole_file import open_private, private_folder
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022])

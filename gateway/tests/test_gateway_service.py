@@ -22,10 +22,6 @@ from waiting import wait_for
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_gateway.software_version import software_version
-from opq_hil.box.box import Box
-from opq_hil.box.faults import HARDWARE, LineFaults
-from opq_hil.box.host import BoxHost
-from opq_hil.mains.generator import Generator
 from opq_proto.keys import KeyFolder, read_key_file
 from opq_proto.messages import Waveform
 from opq_proto.wire import (
@@ -37,6 +33,10 @@ from opq_proto.wire import (
     response_from_wire,
     waveform_from_frames,
 )
+from opq_sim.box.box import Box
+from opq_sim.box.faults import HARDWARE, LineFaults
+from opq_sim.box.host import BoxHost
+from opq_sim.mains.generator import Generator
 
 WIRES = [pytest.param(None, id="clean"), pytest.param(HARDWARE, id="hardware")]
 

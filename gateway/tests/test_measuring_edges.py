@@ -9,16 +9,16 @@ from test_measuring_thread import RATE_HZ, T0_NS, V_PER_LSB, Bench, blocks_of
 from opq_gateway.measuring.box_meter import MeasuringPlan
 from opq_gateway.measuring.edge_detectors import EVERY_S, EdgeDetectors, EdgeFinding
 from opq_gateway.measuring.figures import figures_of
-from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.disturbance import MainsDisturbance
-from opq_hil.mains.phase_events import PhaseJumpEvent
-from opq_hil.mains.pollution import DcOffset, FlickerEvent, Interharmonics, MainsSignalling, NoiseBurst
-from opq_hil.mains.profiles import Ramp, Wander
-from opq_hil.mains.rms_events import RapidVoltageChange, Sag
-from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 from opq_measure.events.limits import Limits
 from opq_measure.timebase.windows import windows_of
 from opq_proto.messages import Measurement
+from opq_sim.mains import MIX_3_PERCENT, mains
+from opq_sim.mains.disturbance import MainsDisturbance
+from opq_sim.mains.phase_events import PhaseJumpEvent
+from opq_sim.mains.pollution import DcOffset, FlickerEvent, Interharmonics, MainsSignalling, NoiseBurst
+from opq_sim.mains.profiles import Ramp, Wander
+from opq_sim.mains.rms_events import RapidVoltageChange, Sag
+from opq_sim.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 
 AT_S = 2.2
 Weakest = Callable[[int], MainsDisturbance]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_measuring_thread import RATE_HZ, T0_NS, Bench, blocks_of
 
-from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.rms_events import Sag
 from opq_proto.messages import Measurement
+from opq_sim.mains import MIX_3_PERCENT, mains
+from opq_sim.mains.rms_events import Sag
 
 TICK_NS = 600 * 10**9
 LATE_NS = 60_000_000

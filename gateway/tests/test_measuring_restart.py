@@ -12,10 +12,10 @@ from typing import Any
 from waiting import wait_for
 
 from opq_gateway.measuring.ledger import Ledger
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
 from opq_proto.messages import Measurement
 from opq_proto.wire import ACK_PLUGIN, plugin_command
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
 
 EDGE_NS = 100_000
 """What two runs of the gateway may say differently of one cycle edge."""

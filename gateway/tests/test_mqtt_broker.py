@@ -31,8 +31,8 @@ from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, Values
 from opq_gateway.mqtt.mqtt import MqttPublisher
 from opq_gateway.status import BoxStatus
-from opq_hil.box.box import Box
 from opq_proto.messages import TimeSource
+from opq_sim.box.box import Box
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(

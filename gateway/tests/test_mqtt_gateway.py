@@ -12,9 +12,9 @@ import paho.mqtt.client as paho
 import pytest
 from free_ports import free_port
 
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
 from opq_proto.keys import KeyFolder
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 pytestmark = pytest.mark.skipif(

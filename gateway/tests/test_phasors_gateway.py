@@ -13,14 +13,14 @@ import pytest
 from free_ports import free_port
 from pmu_client import Client, Config, Reading, data_of
 
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
-from opq_hil.box.port import PtyPort
-from opq_hil.box.source import RunClock
-from opq_hil.mains.generator import Generator, MainsSignal
-from opq_hil.mains.grid import Grid
 from opq_proto.keys import KeyFolder
 from opq_proto.messages import TimeSource
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
+from opq_sim.box.port import PtyPort
+from opq_sim.box.source import RunClock
+from opq_sim.mains.generator import Generator, MainsSignal
+from opq_sim.mains.grid import Grid
 
 LAG_CYCLES, SHARE = 0.19, 0.95
 """By how much Box 4 lags Box 1, and its share of Box 1's voltage."""

@@ -22,15 +22,15 @@ from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, PhasorRe
 from opq_gateway.phasors.server import KEEPALIVE, PhasorServer
 from opq_gateway.phasors.stream import stream_of
 from opq_gateway.status import BoxStatus
-from opq_hil.box.box import Box
-from opq_hil.mains.generator import Generator, MainsSignal
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.sampling import SampleClock
-from opq_hil.mains.voltage import Mains, pieces
-from opq_hil.mains.wave import Wave
 from opq_measure.synchrophasor.pmu import Pmu
 from opq_proto.errors import PortBusyError
 from opq_proto.messages import TimeSource
+from opq_sim.box.box import Box
+from opq_sim.mains.generator import Generator, MainsSignal
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.sampling import SampleClock
+from opq_sim.mains.voltage import Mains, pieces
+from opq_sim.mains.wave import Wave
 
 START_NS = 1_800_000_000 * 10**9
 RATE = 10

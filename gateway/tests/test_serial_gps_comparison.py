@@ -23,13 +23,13 @@ from opq_gateway.serial_side.reader import ROUND_S, SerialReader
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.clock_ids import ClockIds
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
-from opq_hil.box.port import PtyPort
-from opq_hil.box.source import RunClock
 from opq_proto.clock import ClockState
 from opq_proto.link_messages import Hello, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
+from opq_sim.box.port import PtyPort
+from opq_sim.box.source import RunClock
 
 S = 10**9
 MS = 10**6

@@ -13,8 +13,8 @@ import pytest
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.serial_side.reader import ROUND_S
 from opq_gateway.serial_side.reassembly import Output, Reassembly, ResendRequest
-from opq_hil.box.box import RING_SAMPLES
 from opq_proto.messages import Gap, TimeSource
+from opq_sim.box.box import RING_SAMPLES
 
 FRAME_S = 456 * 10 / 921_600
 COUNTS = np.zeros(200, np.int16)

@@ -9,9 +9,9 @@ from waiting import wait_for
 from bench.gateway.boxes import DEPTH_LEFT, RepeatedSource
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
 from opq_proto.keys import KeyFolder
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
 
 
 def test_a_sag_is_up_as_a_crossing_before_its_window_is_over_and_once_more_when_it_ends(

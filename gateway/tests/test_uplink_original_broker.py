@@ -14,11 +14,11 @@ from waiting import wait_for
 from bench.gateway.boxes import RepeatedSource
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
 from opq_proto.keys import KeyFolder
 from opq_proto.messages import Measurement
 from opq_proto.wire import ACK_PLUGIN, plugin_command
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
 
 PROMPT_NS = 50_000_000
 """From a window's end to the arrival of its Measurement."""

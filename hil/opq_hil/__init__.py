@@ -1,4 +1,4 @@
-"""Boxes without hardware: generated and replayed signals, on ptys, at real-time rate."""
+"""Hardware in the loop: the real firmware in emulators or on a board, in scripted worlds."""
 
 import os
 

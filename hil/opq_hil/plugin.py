@@ -23,9 +23,9 @@ from opq_hil.backends.qemu import ABSENT
 from opq_hil.suites.scenario import Bench
 
 if TYPE_CHECKING:  # loaded by the tests that use them
-    from opq_hil.box.source import SampleSource
-    from opq_hil.foreign.host import ForeignEndpoints, ForeignHost
     from opq_proto.keys import KeyFolder
+    from opq_sim.box.source import SampleSource
+    from opq_sim.foreign.host import ForeignEndpoints, ForeignHost
 
 WALL_LIMIT_S = 900.0
 _absent = pytest.StashKey[str]()
@@ -100,7 +100,7 @@ def foreign_boxes() -> Iterator[ForeignBoxes]:
 
     foreign_boxes("cur", {"1": Generator(seed=1)}, KeyFolder(data_dir / "curve"), port_offset=100)
     """
-    from opq_hil.foreign.generations import foreign_host
+    from opq_sim.foreign.generations import foreign_host
 
     with ExitStack() as running:
         yield lambda *args, **named: running.enter_context(foreign_host(*args, **named))

@@ -4,15 +4,15 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.profiles import FloatArray
-from opq_hil.mains.wave import Harmonic
-from opq_hil.power_system.causes.cause import Cause
-from opq_hil.power_system.network import PowerNetwork
-from opq_hil.power_system.network_config import NetworkConfig
-from opq_hil.power_system.outlet_voltage import Outlet
-from opq_hil.power_system.power_system import PowerSystem
 from opq_proto.config import build
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.profiles import FloatArray
+from opq_sim.mains.wave import Harmonic
+from opq_sim.power_system.causes.cause import Cause
+from opq_sim.power_system.network import PowerNetwork
+from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.outlet_voltage import Outlet
+from opq_sim.power_system.power_system import PowerSystem
 
 RATE_HZ = 12_000.0
 NOMINAL_V = 230.0

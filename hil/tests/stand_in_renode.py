@@ -84,11 +84,11 @@ class World:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def start(self) -> None:
-        from opq_hil.box.box import Box  # here: --version is asked for often
-        from opq_hil.box.source import RunClock
         from opq_proto import link
         from opq_proto.link_messages import Command, Operation
         from opq_proto.messages import TimeSource
+        from opq_sim.box.box import Box  # here: --version is asked for often
+        from opq_sim.box.source import RunClock
 
         self._is_put = lambda data: any(
             isinstance(found, Command) and found.operation is Operation.PUT_SETTING

@@ -11,15 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.box.box import RING_SAMPLES, Box
-from opq_hil.box.faults import HARDWARE, LineFaults
-from opq_hil.box.host import BoxHost
-from opq_hil.box.port import PtyPort
-from opq_hil.box.ring import BoxRing
-from opq_hil.box.source import RunClock
-from opq_hil.mains.events import disturbance
-from opq_hil.mains.generator import Generator, Harmonic, MainsSignal
-from opq_hil.mains.grid import Grid
 from opq_proto import link
 from opq_proto.clock import system_clock
 from opq_proto.link_messages import (
@@ -41,6 +32,15 @@ from opq_proto.link_messages import (
 )
 from opq_proto.log_codes import STARTED
 from opq_proto.messages import TimeSource
+from opq_sim.box.box import RING_SAMPLES, Box
+from opq_sim.box.faults import HARDWARE, LineFaults
+from opq_sim.box.host import BoxHost
+from opq_sim.box.port import PtyPort
+from opq_sim.box.ring import BoxRing
+from opq_sim.box.source import RunClock
+from opq_sim.mains.events import disturbance
+from opq_sim.mains.generator import Generator, Harmonic, MainsSignal
+from opq_sim.mains.grid import Grid
 
 
 class Reader:

@@ -9,29 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.box.box import RESET_POWER, Box
-from opq_hil.box.box_stamps import BoxStamps
-from opq_hil.box.fleet import plan_fleet
-from opq_hil.box.source import RunClock
-from opq_hil.fleet.fleet_meter import FleetMeter
-from opq_hil.fleet.outlets import network_grid
-from opq_hil.fleet.source_store import SourceStore
-from opq_hil.fleet.truth_witness import TruthWitness
-from opq_hil.mains.replay import Replay
-from opq_hil.mains.sampling import SampleClock
-from opq_hil.mains.scenario import scenario_path
-from opq_hil.power_system.box_supply import BoxSupplyConfig
-from opq_hil.power_system.box_times import BoxOutage, BoxTimes, outages_of
-from opq_hil.power_system.power_scenario import PowerScenario, load_power_scenario, power_system_of
-from opq_hil.power_system.power_source import RATE_MILLIHZ, PowerSource, box_times_of, power_sources
-from opq_hil.power_system.timekeeping import LOCK_S, Timekeeping, TimekeepingConfig
-from opq_hil.score.figures import score
-from opq_hil.score.records import BoxSpan, FoundIncident
-from opq_hil.score.truth_file import read_truth
 from opq_proto import link
 from opq_proto.errors import ConfigError
 from opq_proto.link_messages import GpsState, GpsStatus, Health, Hello, LinkMessage, Samples
 from opq_proto.messages import TimeSource
+from opq_sim.box.box import RESET_POWER, Box
+from opq_sim.box.box_stamps import BoxStamps
+from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.source import RunClock
+from opq_sim.fleet.fleet_meter import FleetMeter
+from opq_sim.fleet.outlets import network_grid
+from opq_sim.fleet.source_store import SourceStore
+from opq_sim.fleet.truth_witness import TruthWitness
+from opq_sim.mains.replay import Replay
+from opq_sim.mains.sampling import SampleClock
+from opq_sim.mains.scenario import scenario_path
+from opq_sim.power_system.box_supply import BoxSupplyConfig
+from opq_sim.power_system.box_times import BoxOutage, BoxTimes, outages_of
+from opq_sim.power_system.power_scenario import PowerScenario, load_power_scenario, power_system_of
+from opq_sim.power_system.power_source import RATE_MILLIHZ, PowerSource, box_times_of, power_sources
+from opq_sim.power_system.timekeeping import LOCK_S, Timekeeping, TimekeepingConfig
+from opq_sim.score.figures import score
+from opq_sim.score.records import BoxSpan, FoundIncident
+from opq_sim.score.truth_file import read_truth
 
 S = 10**9
 START_NS = 1_700_000_000 * S

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.clock_faults.evidence import StoredEvents, StoredFinding, StoredWaveform, dips_percent
-from opq_hil.clock_faults.runner import CLOCK
-from opq_hil.clock_faults.schedule import (
+from opq_proto.keys import KeyPair
+from opq_sim.faults.clock.evidence import StoredEvents, StoredFinding, StoredWaveform, dips_percent
+from opq_sim.faults.clock.runner import CLOCK
+from opq_sim.faults.clock.schedule import (
     APART_S,
     AWAY_S,
     KINDS,
@@ -22,15 +23,14 @@ from opq_hil.clock_faults.schedule import (
     ClockTrial,
     draw_clocks,
 )  # fmt: skip
-from opq_hil.clock_faults.verdict import judge_clocks
-from opq_hil.clock_faults.world import ClockEvidence
-from opq_hil.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
-from opq_hil.foreign.leg_box import LegBox, lowest_mean
-from opq_hil.gateway_faults.verdict import ScheduleVerdict
-from opq_hil.mains.events import disturbance
-from opq_hil.mains.generator import Generator
-from opq_hil.silence_faults.boxes import RATE_HZ, TrialBoxes
-from opq_proto.keys import KeyPair
+from opq_sim.faults.clock.verdict import judge_clocks
+from opq_sim.faults.clock.world import ClockEvidence
+from opq_sim.faults.gateway.verdict import ScheduleVerdict
+from opq_sim.faults.silence.boxes import RATE_HZ, TrialBoxes
+from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
+from opq_sim.foreign.leg_box import LegBox, lowest_mean
+from opq_sim.mains.events import disturbance
+from opq_sim.mains.generator import Generator
 
 S = 10**9
 

@@ -17,13 +17,13 @@ from in_thread import in_thread
 from opq_cloud.plugin_entry import PluginEntry
 from opq_cloud.store.event_record import EventRecord
 from opq_gateway import config, gateway
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
-from opq_hil.mains.events import Recurring
-from opq_hil.mains.generator import Generator
-from opq_hil.mains.on_demand import numbers_for, on_demand
 from opq_measure.rms import half_cycle_rms_v
 from opq_proto.messages import Waveform
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
+from opq_sim.mains.events import Recurring
+from opq_sim.mains.generator import Generator
+from opq_sim.mains.on_demand import numbers_for, on_demand
 
 RATE, S = 12_000, 10**9
 AHEAD_S = (-10_800.0, 10.6, 3603.0, -4.2)

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_hil.box.source import RunClock
-from opq_hil.cloud_faults import accounts
-from opq_hil.cloud_faults.accounts import HeldNumbers
-from opq_hil.cloud_faults.database_lock import DatabaseLock
-from opq_hil.cloud_faults.dips import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
-from opq_hil.cloud_faults.runner import CLOUD
-from opq_hil.cloud_faults.schedule import BOX_IDS, LAST_END_S, SPANS_S, DrawnDip, draw_cloud
-from opq_hil.cloud_faults.stored_rows import StoredEvent, incident_of_findings
-from opq_hil.cloud_faults.world import HOSTILE_ID, CloudEvidence
-from opq_hil.fleet.fleet_meter import FleetMeter
-from opq_hil.gateway_faults.places import free_offset, held_ports
-from opq_hil.score.records import BoxSpan, FoundIncident, TrueDisturbance
 from opq_proto import ports
 from opq_proto.messages import Measurement, TimeSource
+from opq_sim.box.source import RunClock
+from opq_sim.faults.cloud import accounts
+from opq_sim.faults.cloud.accounts import HeldNumbers
+from opq_sim.faults.cloud.database_lock import DatabaseLock
+from opq_sim.faults.cloud.dips import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
+from opq_sim.faults.cloud.runner import CLOUD
+from opq_sim.faults.cloud.schedule import BOX_IDS, LAST_END_S, SPANS_S, DrawnDip, draw_cloud
+from opq_sim.faults.cloud.stored_rows import StoredEvent, incident_of_findings
+from opq_sim.faults.cloud.world import HOSTILE_ID, CloudEvidence
+from opq_sim.faults.gateway.places import free_offset, held_ports
+from opq_sim.fleet.fleet_meter import FleetMeter
+from opq_sim.score.records import BoxSpan, FoundIncident, TrueDisturbance
 
 S = 10**9
 
@@ -179,7 +179,7 @@ def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None
 
 
 def test_what_a_world_left_is_judged_box_by_box() -> None:
-    from opq_hil.cloud_faults.verdict import judge
+    from opq_sim.faults.cloud.verdict import judge
 
     row = Measurement("1", 1, {}, sequence=100)
     lived = CloudEvidence(
@@ -203,7 +203,7 @@ def test_what_a_world_left_is_judged_box_by_box() -> None:
 
 
 def test_a_failure_while_the_boxes_stood_still_says_that_the_machine_was_too_busy() -> None:
-    from opq_hil.cloud_faults.verdict import late_boxes
+    from opq_sim.faults.cloud.verdict import late_boxes
 
     lived = CloudEvidence(figures={"longest_turn_s": 8.3})
     assert "stood still for 8.3 s: this machine was too busy" in late_boxes(["dip 2: no event"], lived)[0]

@@ -6,22 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.box.box import Box
-from opq_hil.box.box_stamps import BoxStamps
-from opq_hil.box.commands import BoxCrossings, parse_limits
-from opq_hil.box.source import RunClock
-from opq_hil.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, network_grid
-from opq_hil.fleet.sample_crossings import LIMITS, SampleCrossings
-from opq_hil.fleet.virtual_boxes import VirtualBoxes
-from opq_hil.mains.events import disturbance
-from opq_hil.mains.generator import Generator, MainsSignal
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.wave import Harmonic
-from opq_hil.power_system.box_voltage import SteadyVoltage
-from opq_hil.power_system.power_scenario import load_power_scenario
 from opq_proto import link
 from opq_proto.link_messages import Crossing, CrossingKind
 from opq_proto.messages import TimeSource
+from opq_sim.box.box import Box
+from opq_sim.box.box_stamps import BoxStamps
+from opq_sim.box.commands import BoxCrossings, parse_limits
+from opq_sim.box.source import RunClock
+from opq_sim.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, network_grid
+from opq_sim.fleet.sample_crossings import LIMITS, SampleCrossings
+from opq_sim.fleet.virtual_boxes import VirtualBoxes
+from opq_sim.mains.events import disturbance
+from opq_sim.mains.generator import Generator, MainsSignal
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.wave import Harmonic
+from opq_sim.power_system.box_voltage import SteadyVoltage
+from opq_sim.power_system.power_scenario import load_power_scenario
 
 START_NS = 1_795_305_600_300_000_000
 CLOCK = RunClock(0, START_NS, 100, TimeSource.GPS)

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_hil.data_sets.draws import KeyedDraws
-from opq_hil.data_sets.folder import (
+from opq_measure.rms import half_cycle_rms_v
+from opq_measure.timebase.cycles import half_cycle_edges
+from opq_sim.data_sets.draws import KeyedDraws
+from opq_sim.data_sets.folder import (
     ALL_CLASSES,
     DataSetPlan,
     DataSetStoppedError,
     write_data_set,
 )
-from opq_hil.data_sets.kinds import MAKERS, ONE_OF, DataSetError, checked_classes
-from opq_hil.data_sets.labelled import LabelledRecording, labelled_recording
-from opq_hil.data_sets.magnitudes import BACKGROUND, MAGNITUDES, NOT_HERE, Magnitude
-from opq_hil.score.truth_file import read_truth
-from opq_measure.rms import half_cycle_rms_v
-from opq_measure.timebase.cycles import half_cycle_edges
+from opq_sim.data_sets.kinds import MAKERS, ONE_OF, DataSetError, checked_classes
+from opq_sim.data_sets.labelled import LabelledRecording, labelled_recording
+from opq_sim.data_sets.magnitudes import BACKGROUND, MAGNITUDES, NOT_HERE, Magnitude
+from opq_sim.score.truth_file import read_truth
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACT = """

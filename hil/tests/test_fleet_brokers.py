@@ -15,11 +15,6 @@ from fleet_cloud import FleetCloud, wait_for
 from in_thread import in_thread
 from measured_by_gateway import by_gateway
 
-from opq_hil.box.source import RunClock
-from opq_hil.fleet.gateway_boxes import GatewayBoxes
-from opq_hil.fleet.network_outages import NetworkOutages
-from opq_hil.fleet.outlets import plain_grid
-from opq_hil.fleet.worker import FleetPlan, FleetWorker
 from opq_proto.wire import (
     data_command,
     info_command,
@@ -27,6 +22,11 @@ from opq_proto.wire import (
     measurement_to_wire,
     rate_command,
 )
+from opq_sim.box.source import RunClock
+from opq_sim.fleet.gateway_boxes import GatewayBoxes
+from opq_sim.fleet.network_outages import NetworkOutages
+from opq_sim.fleet.outlets import plain_grid
+from opq_sim.fleet.worker import FleetPlan, FleetWorker
 
 IDS = [str(number) for number in range(1, 21)]
 """Box 1 subscribes to what is for 10 to 19, too."""

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from fleet_cloud import FleetCloud, wait_for
 
-from opq_hil.fleet.fleet_run import FleetSpec, run_fleet
 from opq_proto.keys import KeyFolder
 from opq_proto.messages import Measurement
+from opq_sim.fleet.fleet_run import FleetSpec, run_fleet
 
 STREET = """
 title = "a street and its fault"

@@ -10,18 +10,18 @@ import pytest
 from measured_by_gateway import by_gateway
 
 from opq_gateway.uplink.connection import Endpoints
-from opq_hil.box.source import RunClock
-from opq_hil.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, network_grid, plain_grid
-from opq_hil.fleet.worker import FleetPlan, FleetWorker
-from opq_hil.mains.events import disturbance
-from opq_hil.mains.generator import Generator, MainsSignal
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.wave import Harmonic
-from opq_hil.power_system.box_voltage import SteadyVoltage
-from opq_hil.power_system.power_scenario import load_power_scenario
 from opq_proto.keys import generate
 from opq_proto.messages import Measurement, TimeSource
 from opq_proto.wire import measurement_from_wire
+from opq_sim.box.source import RunClock
+from opq_sim.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, network_grid, plain_grid
+from opq_sim.fleet.worker import FleetPlan, FleetWorker
+from opq_sim.mains.events import disturbance
+from opq_sim.mains.generator import Generator, MainsSignal
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.wave import Harmonic
+from opq_sim.power_system.box_voltage import SteadyVoltage
+from opq_sim.power_system.power_scenario import load_power_scenario
 
 START_NS = 1_795_305_594_300_000_000
 """5.7 s before a UTC tick of ten minutes."""

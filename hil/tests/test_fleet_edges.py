@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from measured_by_gateway import by_gateway
 
-from opq_hil.box.source import RunClock
-from opq_hil.fleet.outlets import FleetGrid, network_grid
-from opq_hil.fleet.virtual_boxes import VirtualBoxes
-from opq_hil.power_system.power_scenario import load_power_scenario
 from opq_proto.messages import Measurement, TimeSource
+from opq_sim.box.source import RunClock
+from opq_sim.fleet.outlets import FleetGrid, network_grid
+from opq_sim.fleet.virtual_boxes import VirtualBoxes
+from opq_sim.power_system.power_scenario import load_power_scenario
 
 START_NS = 1_795_305_600_300_000_000
 SECONDS = 16

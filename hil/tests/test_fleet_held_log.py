@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.fleet import log_segment
-from opq_hil.fleet.held_log import HeldLog
 from opq_proto.errors import OpqError
+from opq_sim.fleet import log_segment
+from opq_sim.fleet.held_log import HeldLog
 
 IDS = ("1", "2", "30")
 NOW_MS = 1_795_305_035_000

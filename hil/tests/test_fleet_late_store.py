@@ -13,12 +13,12 @@ from in_thread import in_thread
 
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
-from opq_hil.box.source import RunClock
-from opq_hil.fleet import delivery
-from opq_hil.fleet.outlets import plain_grid
-from opq_hil.fleet.worker import FleetPlan, FleetWorker
 from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
+from opq_sim.box.source import RunClock
+from opq_sim.fleet import delivery
+from opq_sim.fleet.outlets import plain_grid
+from opq_sim.fleet.worker import FleetPlan, FleetWorker
 
 IDS = [str(number) for number in range(1, 21)]
 ROWS_PER_S = 60

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from fleet_cloud import FleetCloud, wait_for
 
-from opq_hil.fleet.connections import REMAKE_S, FleetConnections
+from opq_sim.fleet.connections import REMAKE_S, FleetConnections
 
 BOXES = 60
 """More than are opened, and made again, at once."""

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from opq_hil.fleet.measurement_rows import MeasurementRows, sequence_tail, sequence_tails
 from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.wire import measurement_from_wire, measurement_to_wire
+from opq_sim.fleet.measurement_rows import MeasurementRows, sequence_tail, sequence_tails
 
 IDS = ("1", "127", "128", "16384", "2000000000")
 START_NS = 1_795_305_036_533_129_581

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.box.control import truth_written
-from opq_hil.box.fleet import plan_fleet
-from opq_hil.foreign.cur_box import CurBox
-from opq_hil.foreign.generations import foreign_host
-from opq_hil.foreign.host import ForeignEndpoints
-from opq_hil.foreign.leg_box import LegBox
-from opq_hil.foreign.peer import ForeignBoxError
-from opq_hil.mains import mains
-from opq_hil.score.truth_file import read_truth
 from opq_proto.keys import KeyFolder, read_key_file
 from opq_proto.opq_pb2 import DataMessage, RequestDataMessage, TriggerMessage
 from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
+from opq_sim.box.control import truth_written
+from opq_sim.box.fleet import plan_fleet
+from opq_sim.foreign.cur_box import CurBox
+from opq_sim.foreign.generations import foreign_host
+from opq_sim.foreign.host import ForeignEndpoints
+from opq_sim.foreign.leg_box import LegBox
+from opq_sim.foreign.peer import ForeignBoxError
+from opq_sim.mains import mains
+from opq_sim.score.truth_file import read_truth
 
 CALIBRATION = 152.5
 NS_PER_WINDOW = 10**12 * 200 // 12_000_000

@@ -15,12 +15,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_hil.foreign import cur_frames as cur
-from opq_hil.foreign import leg_frames as leg
-from opq_hil.foreign.cur_box import CurBox
-from opq_hil.foreign.leg_box import LegBox
-from opq_hil.foreign.protobuf_bytes import ProtobufError, read_fields, varint, varint_field
 from opq_proto import opq_pb2, opqbox3_pb2
+from opq_sim.foreign import cur_frames as cur
+from opq_sim.foreign import leg_frames as leg
+from opq_sim.foreign.cur_box import CurBox
+from opq_sim.foreign.leg_box import LegBox
+from opq_sim.foreign.protobuf_bytes import ProtobufError, read_fields, varint, varint_field
 
 GOLDEN = Path(__file__).resolve().parents[2] / "proto" / "golden" / "foreign"
 T, T17, T34 = 1_700_000_000_000, 1_700_000_000_017, 1_700_000_000_034

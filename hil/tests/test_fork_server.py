@@ -21,8 +21,8 @@ if __name__ == "__main__":
 WORLD = """
 import json, os, signal, sys, time
 from pathlib import Path
-from opq_hil.gateway_faults.child import put_step_ns
-from opq_hil.gateway_faults.fork_server import fork_server
+from opq_sim.faults.gateway.child import put_step_ns
+from opq_sim.faults.gateway.fork_server import fork_server
 
 server = fork_server(["forked_service"])
 clock = Path(sys.argv[1])

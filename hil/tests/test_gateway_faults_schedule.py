@@ -16,18 +16,18 @@ import pytest
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import BEFORE_CONTACT
-from opq_hil.gateway_faults import accounts
-from opq_hil.gateway_faults.boxes import Cable
-from opq_hil.gateway_faults.child import put_step_ns
-from opq_hil.gateway_faults.gauges import GatewayReading, SampleFlow
-from opq_hil.gateway_faults.places import free_offset
-from opq_hil.gateway_faults.runner import GATEWAY
-from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, FaultSchedule, draw
-from opq_hil.gateway_faults.service import ServiceProcess, longest_recovery_s
-from opq_hil.gateway_faults.verdict import play_gateway, unexplained_gaps
-from opq_hil.gateway_faults.wire import FaultyRelay
-from opq_hil.gateway_faults.world import BOX_IDS
 from opq_proto.messages import Gap, Measurement, TimeSource
+from opq_sim.faults.gateway import accounts
+from opq_sim.faults.gateway.boxes import Cable
+from opq_sim.faults.gateway.child import put_step_ns
+from opq_sim.faults.gateway.gauges import GatewayReading, SampleFlow
+from opq_sim.faults.gateway.places import free_offset
+from opq_sim.faults.gateway.runner import GATEWAY
+from opq_sim.faults.gateway.schedule import LAST_END_S, SPANS_S, Fault, FaultSchedule, draw
+from opq_sim.faults.gateway.service import ServiceProcess, longest_recovery_s
+from opq_sim.faults.gateway.verdict import play_gateway, unexplained_gaps
+from opq_sim.faults.gateway.wire import FaultyRelay
+from opq_sim.faults.gateway.world import BOX_IDS
 
 RATE_MILLIHZ = 12_000_000
 
@@ -161,7 +161,7 @@ def test_a_process_reads_a_clock_that_is_stepped_under_it(tmp_path: Path) -> Non
         [
             sys.executable,
             "-m",
-            "opq_hil.gateway_faults.child",
+            "opq_sim.faults.gateway.child",
             str(os.getpid()),
             str(tmp_path / "clock"),
             "tells",

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.mains import mains
-from opq_hil.mains.disturbance import MainsDisturbance
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
-from opq_hil.mains.pollution import (
+from opq_sim.mains import mains
+from opq_sim.mains.disturbance import MainsDisturbance
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
+from opq_sim.mains.pollution import (
     DcOffset,
     FlickerEvent,
     HarmonicDistortion,
@@ -20,7 +20,7 @@ from opq_hil.mains.pollution import (
     NoiseBurst,
     flicker_of,
 )
-from opq_hil.mains.rms_events import (
+from opq_sim.mains.rms_events import (
     Interruption,
     Overvoltage,
     Profile,
@@ -29,8 +29,8 @@ from opq_hil.mains.rms_events import (
     Swell,
     Undervoltage,
 )
-from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
-from opq_hil.mains.wave import MainsTone, Wave
+from opq_sim.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
+from opq_sim.mains.wave import MainsTone, Wave
 
 PEAK_V = 120.0 * math.sqrt(2)
 CONTRACT = (

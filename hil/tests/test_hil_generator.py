@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.mains.events import KINDS, GridEvent, Recurring, disturbance, first_below, steps
-from opq_hil.mains.generator import Generator, Harmonic, MainsSignal
-from opq_hil.mains.grid import Grid, GridExcursion
 from opq_measure.events.disturbances import find_disturbances
 from opq_measure.frequency.per_window import window_frequency_hz
+from opq_sim.mains.events import KINDS, GridEvent, Recurring, disturbance, first_below, steps
+from opq_sim.mains.generator import Generator, Harmonic, MainsSignal
+from opq_sim.mains.grid import Grid, GridExcursion
 
 
 def volts_of(generator: Generator, first: int, count: int) -> np.ndarray:

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
-from opq_hil.mains.pollution import FlickerEvent, NoiseBurst
-from opq_hil.mains.profiles import Modulation, Ramp, Wander
-from opq_hil.mains.rms_events import Sag
-from opq_hil.mains.sampling import Converter, SampleClock
-from opq_hil.mains.transients import OscillatoryTransient, PeriodicNotching
-from opq_hil.mains.voltage import CHUNK, Mains
-from opq_hil.mains.wave import Harmonic, MainsTone, Wave
+from opq_sim.mains import MIX_3_PERCENT, mains
+from opq_sim.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
+from opq_sim.mains.pollution import FlickerEvent, NoiseBurst
+from opq_sim.mains.profiles import Modulation, Ramp, Wander
+from opq_sim.mains.rms_events import Sag
+from opq_sim.mains.sampling import Converter, SampleClock
+from opq_sim.mains.transients import OscillatoryTransient, PeriodicNotching
+from opq_sim.mains.voltage import CHUNK, Mains
+from opq_sim.mains.wave import Harmonic, MainsTone, Wave
 
 
 def everything(seed: int) -> Mains:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from opq_hil.mains.sampling import CHUNK, pink, white
+from opq_sim.mains.sampling import CHUNK, pink, white
 
 
 def density(values: np.ndarray, low: float, high: float) -> float:

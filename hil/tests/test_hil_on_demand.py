@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.mains.generator import Generator, MainsSignal
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.on_demand import KINDS, EventNumbers, numbers_for, on_demand, words
-from opq_hil.mains.phase_events import PhaseJumpEvent
-from opq_hil.mains.scenario import EventConfig, generators, load_scenario
+from opq_sim.mains.generator import Generator, MainsSignal
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.on_demand import KINDS, EventNumbers, numbers_for, on_demand, words
+from opq_sim.mains.phase_events import PhaseJumpEvent
+from opq_sim.mains.scenario import EventConfig, generators, load_scenario
 
 QUIET = MainsSignal(noise_v=0.0, v_per_lsb=0.02)
 

@@ -1,4 +1,4 @@
-"""The process `python -m opq_hil.box`: what users and `opq-tools up` start, stop and disturb."""
+"""The process `python -m opq_sim.box`: what users and `opq-tools up` start, stop and disturb."""
 
 import json
 import signal
@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.box.control import request_control
-from opq_hil.box.fleet import plan_fleet
 from opq_proto.errors import ConfigError, OpqError, RecordingError
+from opq_sim.box.control import request_control
+from opq_sim.box.fleet import plan_fleet
 
 
 @contextmanager
 def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "opq_hil.box", "--ports-dir", str(folder), *options]
+    command = [sys.executable, "-m", "opq_sim.box", "--ports-dir", str(folder), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         yield process
@@ -108,7 +108,7 @@ def test_a_second_process_in_the_same_folder_is_refused_and_the_first_goes_on(tm
     with running(tmp_path, "--sim", "1"):
         wait_for(tmp_path / "box1")
         target = str((tmp_path / "box1").readlink())
-        command = [sys.executable, "-m", "opq_hil.box", "--ports-dir", str(tmp_path), "--sim", "1"]
+        command = [sys.executable, "-m", "opq_sim.box", "--ports-dir", str(tmp_path), "--sim", "1"]
         second = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert second.returncode == 1
         assert len(second.stderr.splitlines()) == 1
@@ -152,7 +152,7 @@ def test_a_folder_deeper_than_a_socket_name_may_be_works(tmp_path: Path):
 def test_what_cannot_be_started_ends_with_a_clear_line_and_no_traceback(
     tmp_path: Path, options: tuple[str, ...], code: int, wanted: str
 ):
-    command = [sys.executable, "-m", "opq_hil.box", "--ports-dir", str(tmp_path / "ports"), *options]
+    command = [sys.executable, "-m", "opq_sim.box", "--ports-dir", str(tmp_path / "ports"), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == code
     assert wanted in done.stderr

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.mains.recording import Recording, read_recording
-from opq_hil.mains.replay import Replay, replays
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_measure.timebase.cycles import track
 from opq_measure.waveform.high_pass import high_pass
 from opq_proto.errors import RecordingError
+from opq_sim.mains.recording import Recording, read_recording
+from opq_sim.mains.replay import Replay, replays
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "data" / "recordings"
 

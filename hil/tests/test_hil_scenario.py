@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.mains.generator import Generator
-from opq_hil.mains.scenario import generators, load_scenario
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_measure.frequency.per_window import window_frequency_hz
 from opq_measure.harmonics.spectrum import window_thd
 from opq_proto.errors import ConfigError
+from opq_sim.mains.generator import Generator
+from opq_sim.mains.scenario import generators, load_scenario
 
 # README of the recordings: per-cycle Vrms over the dip, cycles 57-72 of Box 1 and 53-68 of Box 4
 PUBLISHED_V = {

@@ -6,8 +6,6 @@ import pytest
 
 from opq_hil.backends.backend import BackendError, Image
 from opq_hil.backends.board import BoardBackend
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
 from opq_hil.gps.receiver import Gps
 from opq_hil.world.capture import TimedMessage
 from opq_hil.world.line import BenchLine, NoAnswerError
@@ -24,6 +22,8 @@ from opq_proto.link_messages import (
     Settings,
     Status,
 )
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
 
 
 def status(t_ns: int, state: GpsState) -> TimedMessage:

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.mains.generator import Generator, MainsSignal
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.rms_events import Sag
-from opq_hil.mains.sampling import Converter, SampleClock
-from opq_hil.mains.transients import PeriodicNotching
-from opq_hil.mains.voltage import Mains, pieces
-from opq_hil.mains.wave import Harmonic, Wave
 from opq_hil.world.world import NS, Played, World
+from opq_sim.mains.generator import Generator, MainsSignal
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.rms_events import Sag
+from opq_sim.mains.sampling import Converter, SampleClock
+from opq_sim.mains.transients import PeriodicNotching
+from opq_sim.mains.voltage import Mains, pieces
+from opq_sim.mains.wave import Harmonic, Wave
 
 START_NS = 1_800_000_000_000_000_000
 

@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.rms_events import Sag
-from opq_hil.mains.three_phase import three_phase
-from opq_hil.mains.truth import Truth
-from opq_hil.mains.voltage import Mains
-from opq_hil.mains.wave import Harmonic, Wave
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.rms_events import Sag
+from opq_sim.mains.three_phase import three_phase
+from opq_sim.mains.truth import Truth
+from opq_sim.mains.voltage import Mains
+from opq_sim.mains.wave import Harmonic, Wave
 
 BASE = Mains(
     grid=Grid(50.0, phase_cycles=0.11), wave=Wave(230.0, (Harmonic(5, 3.0, 20.0),)), noise_v=0.1, seed=5

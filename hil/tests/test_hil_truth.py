@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.disturbance import MainsDisturbance
-from opq_hil.mains.on_demand import ON_DEMAND, numbers_for, on_demand
-from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
-from opq_hil.mains.pollution import FlickerEvent, HarmonicDistortion
-from opq_hil.mains.profiles import FrequencyStep, Modulation, PhaseStep, Ramp, Wander
-from opq_hil.mains.rms_events import Interruption, Profile, RapidVoltageChange, Sag, Swell
-from opq_hil.mains.sampling import SampleClock
-from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
-from opq_hil.mains.wave import Harmonic, MainsTone
+from opq_sim.mains import MIX_3_PERCENT, mains
+from opq_sim.mains.disturbance import MainsDisturbance
+from opq_sim.mains.on_demand import ON_DEMAND, numbers_for, on_demand
+from opq_sim.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
+from opq_sim.mains.pollution import FlickerEvent, HarmonicDistortion
+from opq_sim.mains.profiles import FrequencyStep, Modulation, PhaseStep, Ramp, Wander
+from opq_sim.mains.rms_events import Interruption, Profile, RapidVoltageChange, Sag, Swell
+from opq_sim.mains.sampling import SampleClock
+from opq_sim.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
+from opq_sim.mains.wave import Harmonic, MainsTone
 
 PEAK_V = 120.0 * math.sqrt(2)
 

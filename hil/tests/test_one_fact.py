@@ -9,10 +9,10 @@ from opq_gateway import config
 from opq_gateway.serial_side import early_ports, greeting, reassembly, station
 from opq_gateway.serial_side import intake as gateway_intake
 from opq_hil.backends.firmware import BOARDS
-from opq_hil.box import box, commands, faults
 from opq_hil.suites import gateway_process
 from opq_hil.world import world
 from opq_proto import link, link_messages, link_payloads, supply_word
+from opq_sim.box import box, commands, faults
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = (ROOT / "gateway/systemd/opq-gateway.service").read_text()

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_hil.original_sim.candidates import candidate_request, generated_counts
-from opq_hil.original_sim.state import OriginalSim, OriginalSimError
-from opq_hil.original_sim.stream import KEPT_FRAMES, OriginalSimControl, OriginalSimStream, sim_frame
 from opq_proto.errors import OpqError, PortBusyError
+from opq_sim.original_sim.candidates import candidate_request, generated_counts
+from opq_sim.original_sim.state import OriginalSim, OriginalSimError
+from opq_sim.original_sim.stream import KEPT_FRAMES, OriginalSimControl, OriginalSimStream, sim_frame
 
 
 def sine(amplitude: float, hz: float = 60.0, rate_hz: float = 12_000.0) -> np.ndarray:

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from power_system_under_test import DOCUMENT, NOMINAL_V, OUTLETS, moments, rms_v, small_network, system_with
 
-from opq_hil.mains.grid import Grid
-from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
-from opq_hil.power_system.causes.fault import ClearedFault
-from opq_hil.power_system.causes.lightning import Lightning
-from opq_hil.power_system.causes.lost_neutral import LostNeutral
-from opq_hil.power_system.causes.motor_start import MotorStart
-from opq_hil.power_system.causes.site import WAVE_KM_PER_S
-from opq_hil.power_system.causes.tap_changer import TapChange
-from opq_hil.power_system.causes.transformer_energising import TransformerEnergising, pulse_series
-from opq_hil.power_system.network import PowerNetwork
-from opq_hil.power_system.network_config import NetworkConfig
-from opq_hil.power_system.power_system import PowerSystem
 from opq_proto.config import build
+from opq_sim.mains.grid import Grid
+from opq_sim.power_system.causes.capacitor_switching import CapacitorSwitching
+from opq_sim.power_system.causes.fault import ClearedFault
+from opq_sim.power_system.causes.lightning import Lightning
+from opq_sim.power_system.causes.lost_neutral import LostNeutral
+from opq_sim.power_system.causes.motor_start import MotorStart
+from opq_sim.power_system.causes.site import WAVE_KM_PER_S
+from opq_sim.power_system.causes.tap_changer import TapChange
+from opq_sim.power_system.causes.transformer_energising import TransformerEnergising, pulse_series
+from opq_sim.power_system.network import PowerNetwork
+from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.power_system import PowerSystem
 
 OMEGA = 2 * math.pi * 50
 

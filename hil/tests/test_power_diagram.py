@@ -2,11 +2,11 @@
 
 import pytest
 
-from opq_hil.power_system.diagram import one_line_diagram
-from opq_hil.power_system.network import PowerNetwork
-from opq_hil.power_system.network_config import NetworkConfig, network_problems
-from opq_hil.power_system.places import PlaceError
 from opq_proto.config import build
+from opq_sim.power_system.diagram import one_line_diagram
+from opq_sim.power_system.network import PowerNetwork
+from opq_sim.power_system.network_config import NetworkConfig, network_problems
+from opq_sim.power_system.places import PlaceError
 
 DOCUMENT = {
     "supply": {"bus": "mv", "short_circuit_mva": 100.0},

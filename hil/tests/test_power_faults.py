@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_hil.power_system.faults import FaultType, ShortCircuit
-from opq_hil.power_system.network import PowerNetwork
-from opq_hil.power_system.network_config import NetworkConfig, network_problems
 from opq_proto.config import build
+from opq_sim.power_system.faults import FaultType, ShortCircuit
+from opq_sim.power_system.network import PowerNetwork
+from opq_sim.power_system.network_config import NetworkConfig, network_problems
 
 Q = math.sqrt(3) / 2
 

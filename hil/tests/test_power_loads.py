@@ -7,24 +7,24 @@ import numpy as np
 import pytest
 from power_system_under_test import DOCUMENT, NOMINAL_V, OUTLETS, moments, rms_v, small_network, system_with
 
-from opq_hil.mains.grid import Grid
-from opq_hil.power_system.causes.arc_furnace import ArcFurnace
-from opq_hil.power_system.causes.catalogue import CAUSES, cause_of
-from opq_hil.power_system.causes.converter_loads import ConverterLoad
-from opq_hil.power_system.causes.islanding import Islanding
-from opq_hil.power_system.causes.ripple_control import RippleControl
-from opq_hil.power_system.causes.uneven_load import UnevenLoad
-from opq_hil.power_system.causes.unit_trip import UnitTrip
-from opq_hil.power_system.disturbance_terms import ModulationProfile
-from opq_hil.power_system.disturbance_truth import outlet_truths
-from opq_hil.power_system.network import PowerNetwork
-from opq_hil.power_system.network_config import NetworkConfig
-from opq_hil.power_system.outlet_truth import outlet_truth
-from opq_hil.power_system.outlet_voltage import Outlet
-from opq_hil.power_system.power_system import PowerSystem
-from opq_hil.power_system.swing_model import swing_model
 from opq_measure.aggregation.unbalance import fundamental, unbalance
 from opq_proto.config import build
+from opq_sim.mains.grid import Grid
+from opq_sim.power_system.causes.arc_furnace import ArcFurnace
+from opq_sim.power_system.causes.catalogue import CAUSES, cause_of
+from opq_sim.power_system.causes.converter_loads import ConverterLoad
+from opq_sim.power_system.causes.islanding import Islanding
+from opq_sim.power_system.causes.ripple_control import RippleControl
+from opq_sim.power_system.causes.uneven_load import UnevenLoad
+from opq_sim.power_system.causes.unit_trip import UnitTrip
+from opq_sim.power_system.disturbance_terms import ModulationProfile
+from opq_sim.power_system.disturbance_truth import outlet_truths
+from opq_sim.power_system.network import PowerNetwork
+from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.outlet_truth import outlet_truth
+from opq_sim.power_system.outlet_voltage import Outlet
+from opq_sim.power_system.power_system import PowerSystem
+from opq_sim.power_system.swing_model import swing_model
 
 PLACES = {"tap_change": "t0", "lost_neutral": "lv2", "islanding": "feeder2", "ripple_control": "mv"}
 """Where they happen; others at feeder2/3km."""

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from opq_hil.power_system.map_places import MapPlaces, distance_km
-from opq_hil.power_system.power_scenario import load_power_scenario
-from opq_hil.score.figures import score
-from opq_hil.score.records import BoxSpan, FoundIncident, TrueDisturbance
+from opq_sim.power_system.map_places import MapPlaces, distance_km
+from opq_sim.power_system.power_scenario import load_power_scenario
+from opq_sim.score.figures import score
+from opq_sim.score.records import BoxSpan, FoundIncident, TrueDisturbance
 
-VILLAGE = Path(__file__).parents[1] / "opq_hil" / "scenarios" / "village.toml"
+VILLAGE = Path(__file__).parents[1] / "opq_sim" / "scenarios" / "village.toml"
 
 
 @pytest.fixture(scope="module")

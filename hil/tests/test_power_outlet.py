@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from power_system_under_test import OUTLETS, moments, rms_v, small_network, system_with
 
-from opq_hil.mains.grid import Grid
-from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
-from opq_hil.power_system.causes.fault import ClearedFault
-from opq_hil.power_system.causes.lightning import Lightning
-from opq_hil.power_system.causes.motor_start import MotorStart
-from opq_hil.power_system.causes.tap_changer import TapChange
-from opq_hil.power_system.causes.transformer_energising import TransformerEnergising
-from opq_hil.power_system.causes.unit_trip import UnitTrip
-from opq_hil.power_system.power_system import PowerSystem
-from opq_hil.power_system.swing_model import swing_model
+from opq_sim.mains.grid import Grid
+from opq_sim.power_system.causes.capacitor_switching import CapacitorSwitching
+from opq_sim.power_system.causes.fault import ClearedFault
+from opq_sim.power_system.causes.lightning import Lightning
+from opq_sim.power_system.causes.motor_start import MotorStart
+from opq_sim.power_system.causes.tap_changer import TapChange
+from opq_sim.power_system.causes.transformer_energising import TransformerEnergising
+from opq_sim.power_system.causes.unit_trip import UnitTrip
+from opq_sim.power_system.power_system import PowerSystem
+from opq_sim.power_system.swing_model import swing_model
 
 MANY = (
     CapacitorSwitching(at="mv", kvar=900.0),

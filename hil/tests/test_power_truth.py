@@ -8,28 +8,28 @@ import numpy as np
 import pytest
 from power_system_under_test import DOCUMENT, NOMINAL_V, OUTLETS, RATE_HZ, small_network, system_with
 
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.sampling import Converter
-from opq_hil.power_system.causes.arc_furnace import ArcFurnace
-from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
-from opq_hil.power_system.causes.cause import Cause
-from opq_hil.power_system.causes.converter_loads import ConverterLoad
-from opq_hil.power_system.causes.fault import ClearedFault
-from opq_hil.power_system.causes.islanding import Islanding
-from opq_hil.power_system.causes.lightning import Lightning
-from opq_hil.power_system.causes.lost_neutral import LostNeutral
-from opq_hil.power_system.causes.motor_start import MotorStart
-from opq_hil.power_system.causes.ripple_control import RippleControl
-from opq_hil.power_system.causes.tap_changer import TapChange
-from opq_hil.power_system.causes.transformer_energising import TransformerEnergising
-from opq_hil.power_system.disturbance_truth import TruthFiles
-from opq_hil.power_system.network import PowerNetwork
-from opq_hil.power_system.network_config import NetworkConfig
-from opq_hil.power_system.power_source import PowerSource
-from opq_hil.power_system.power_system import PowerSystem
 from opq_measure.analysis.analyser import analyze
 from opq_measure.events.disturbances import find_disturbances
 from opq_proto.config import build
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.sampling import Converter
+from opq_sim.power_system.causes.arc_furnace import ArcFurnace
+from opq_sim.power_system.causes.capacitor_switching import CapacitorSwitching
+from opq_sim.power_system.causes.cause import Cause
+from opq_sim.power_system.causes.converter_loads import ConverterLoad
+from opq_sim.power_system.causes.fault import ClearedFault
+from opq_sim.power_system.causes.islanding import Islanding
+from opq_sim.power_system.causes.lightning import Lightning
+from opq_sim.power_system.causes.lost_neutral import LostNeutral
+from opq_sim.power_system.causes.motor_start import MotorStart
+from opq_sim.power_system.causes.ripple_control import RippleControl
+from opq_sim.power_system.causes.tap_changer import TapChange
+from opq_sim.power_system.causes.transformer_energising import TransformerEnergising
+from opq_sim.power_system.disturbance_truth import TruthFiles
+from opq_sim.power_system.network import PowerNetwork
+from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.power_source import PowerSource
+from opq_sim.power_system.power_system import PowerSystem
 
 START_NS = 1_765_792_486_000_000_000
 LV = OUTLETS[:3]

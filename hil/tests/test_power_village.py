@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.box.box import Box
-from opq_hil.box.control import Control, truth_written
-from opq_hil.box.fleet import plan_fleet
-from opq_hil.box.host import BoxHost
-from opq_hil.mains.generator import Generator
-from opq_hil.mains.scenario import scenario_path
-from opq_hil.power_system.causes.catalogue import CAUSES
-from opq_hil.power_system.disturbance_truth import TruthFiles
-from opq_hil.power_system.power_scenario import load_power_scenario, power_system_of, schedule_of
-from opq_hil.power_system.power_source import power_sources
 from opq_measure.aggregation.unbalance import fundamental, unbalance
 from opq_proto.errors import ConfigError
+from opq_sim.box.box import Box
+from opq_sim.box.control import Control, truth_written
+from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.host import BoxHost
+from opq_sim.mains.generator import Generator
+from opq_sim.mains.scenario import scenario_path
+from opq_sim.power_system.causes.catalogue import CAUSES
+from opq_sim.power_system.disturbance_truth import TruthFiles
+from opq_sim.power_system.power_scenario import load_power_scenario, power_system_of, schedule_of
+from opq_sim.power_system.power_source import power_sources
 
 START_NS = 1_795_305_600_300_000_000
 TRUTH_DIGEST = "5184d68749549806"

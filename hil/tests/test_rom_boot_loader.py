@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from opq_hil.box.f405_memory import F405Memory
-from opq_hil.box.rom_boot_loader import RomBootLoader
+from opq_sim.box.f405_memory import F405Memory
+from opq_sim.box.rom_boot_loader import RomBootLoader
 
 ACK, NACK = b"\x79", b"\x1f"
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from opq_cloud.mauka.joining.onset_rule import FOLLOWS_NS, ONE_DISTURBANCE_NS
 from opq_cloud.mauka.measuring.sightings import STEADY_STATES, family
-from opq_hil.power_system.disturbance_truth import TRUTH
-from opq_hil.score import records
-from opq_hil.score.figures import score
-from opq_hil.score.matching import match_incidents
-from opq_hil.score.records import OPEN_NS, BoxSpan, FoundIncident, TrueDisturbance
-from opq_hil.score.truth_file import FILE_NAME, TruthFileError, read_truth
+from opq_sim.power_system.disturbance_truth import TRUTH
+from opq_sim.score import records
+from opq_sim.score.figures import score
+from opq_sim.score.matching import match_incidents
+from opq_sim.score.records import OPEN_NS, BoxSpan, FoundIncident, TrueDisturbance
+from opq_sim.score.truth_file import FILE_NAME, TruthFileError, read_truth
 
 MS = 10**6
 Truths = list[TrueDisturbance]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from opq_hil.gateway_faults.verdict import ScheduleVerdict
-from opq_hil.silence_faults.evidence import FoundOutage, StoredRow
-from opq_hil.silence_faults.schedule import SHARED_S, SPANS_S, SilenceSchedule, SilenceTrial, draw_silences
-from opq_hil.silence_faults.verdict import judge, play_silences
-from opq_hil.silence_faults.world import SilenceEvidence
+from opq_sim.faults.gateway.verdict import ScheduleVerdict
+from opq_sim.faults.silence.evidence import FoundOutage, StoredRow
+from opq_sim.faults.silence.schedule import SHARED_S, SPANS_S, SilenceSchedule, SilenceTrial, draw_silences
+from opq_sim.faults.silence.verdict import judge, play_silences
+from opq_sim.faults.silence.world import SilenceEvidence
 
 S = 10**9
 DARK = SilenceTrial("box_dark", 0, 3.0, 20.0, has_gps=True, has_battery=False)

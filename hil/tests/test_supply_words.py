@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from opq_hil.box.box import Box
-from opq_hil.box.control import Control, truth_written
-from opq_hil.box.host import BoxHost
-from opq_hil.box.source import RunClock
-from opq_hil.fleet.gateway_boxes import SampledBox
-from opq_hil.fleet.network_outages import NetworkOutages
-from opq_hil.fleet.outlets import network_grid, plain_grid
-from opq_hil.fleet.virtual_boxes import VirtualBoxes
-from opq_hil.mains.generator import Generator
-from opq_hil.power_system.power_scenario import PowerScenario, load_power_scenario, power_system_of
-from opq_hil.power_system.power_source import power_sources
-from opq_hil.score.truth_file import read_truth
 from opq_proto.messages import Measurement, TimeSource
 from opq_proto.supply_word import SupplyWord, supply_word
+from opq_sim.box.box import Box
+from opq_sim.box.control import Control, truth_written
+from opq_sim.box.host import BoxHost
+from opq_sim.box.source import RunClock
+from opq_sim.fleet.gateway_boxes import SampledBox
+from opq_sim.fleet.network_outages import NetworkOutages
+from opq_sim.fleet.outlets import network_grid, plain_grid
+from opq_sim.fleet.virtual_boxes import VirtualBoxes
+from opq_sim.mains.generator import Generator
+from opq_sim.power_system.power_scenario import PowerScenario, load_power_scenario, power_system_of
+from opq_sim.power_system.power_source import power_sources
+from opq_sim.score.truth_file import read_truth
 
 S = 10**9
 START_NS = 1_700_000_000 * S

@@ -17,14 +17,15 @@ import numpy as np
 from flicker_tables import SINE
 from numpy.typing import NDArray
 
-from opq_hil.data_sets.draws import KeyedDraws
-from opq_hil.data_sets.kinds import BIT_PATTERN
-from opq_hil.data_sets.labelled import FULL_SCALE, NOMINAL_V, RATE_HZ, labelled_recording
-from opq_hil.data_sets.magnitudes import MAGNITUDES, SIGNALS_HZ
-from opq_hil.mains.disturbance import MainsDisturbance
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.phase_events import PhaseJumpEvent
-from opq_hil.mains.pollution import (
+from opq_measure.flicker.lamps import lamp_for
+from opq_sim.data_sets.draws import KeyedDraws
+from opq_sim.data_sets.kinds import BIT_PATTERN
+from opq_sim.data_sets.labelled import FULL_SCALE, NOMINAL_V, RATE_HZ, labelled_recording
+from opq_sim.data_sets.magnitudes import MAGNITUDES, SIGNALS_HZ
+from opq_sim.mains.disturbance import MainsDisturbance
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.phase_events import PhaseJumpEvent
+from opq_sim.mains.pollution import (
     DcOffset,
     FlickerEvent,
     HarmonicDistortion,
@@ -32,12 +33,11 @@ from opq_hil.mains.pollution import (
     MainsSignalling,
     NoiseBurst,
 )
-from opq_hil.mains.profiles import FloatArray
-from opq_hil.mains.rms_events import Interruption, RapidVoltageChange, Sag, Swell
-from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
-from opq_hil.mains.voltage import Mains
-from opq_hil.mains.wave import Harmonic, MainsTone, Wave
-from opq_measure.flicker.lamps import lamp_for
+from opq_sim.mains.profiles import FloatArray
+from opq_sim.mains.rms_events import Interruption, RapidVoltageChange, Sag, Swell
+from opq_sim.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
+from opq_sim.mains.voltage import Mains
+from opq_sim.mains.wave import Harmonic, MainsTone, Wave
 
 MIN_S, MAX_S = 0.5, 3.0
 MARGIN_S = 0.12

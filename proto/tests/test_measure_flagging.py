@@ -5,10 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.mains import mains
-from opq_hil.mains.disturbance import MainsDisturbance
-from opq_hil.mains.profiles import Wander
-from opq_hil.mains.rms_events import Interruption, RapidVoltageChange, Sag, Swell
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.events.detector import Detector, Onset
@@ -18,6 +14,10 @@ from opq_measure.rms import cycle_rms_v
 from opq_measure.signal import SignalPiece
 from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window, Windows, windows_of
+from opq_sim.mains import mains
+from opq_sim.mains.disturbance import MainsDisturbance
+from opq_sim.mains.profiles import Wander
+from opq_sim.mains.rms_events import Interruption, RapidVoltageChange, Sag, Swell
 
 RATE_HZ = 12_000.0
 

@@ -12,8 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_hil.data_sets.folder import ALL_CLASSES
-from opq_hil.data_sets.labelled import labelled_recording
 from opq_measure.analysis.analyser import analyze
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import parts_in
@@ -21,6 +19,8 @@ from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.parts import ClassifiedPart
 from opq_measure.line_sums import line_powers, line_sums, line_wave
 from opq_measure.waveform import steady
+from opq_sim.data_sets.folder import ALL_CLASSES
+from opq_sim.data_sets.labelled import labelled_recording
 
 Floats = NDArray[np.float64]
 FIGURES_REL = 0.02

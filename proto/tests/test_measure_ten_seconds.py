@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.mains import mains
-from opq_hil.mains.profiles import Ramp
-from opq_hil.mains.rms_events import Interruption
 from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds, ten_seconds_of
 from opq_measure.signal import SignalPiece
 from opq_measure.timebase.windows import Windows
+from opq_sim.mains import mains
+from opq_sim.mains.profiles import Ramp
+from opq_sim.mains.rms_events import Interruption
 
 NS = 10**9
 TICK_NS = 1_800_000_000 * NS  # also a tick of ten minutes

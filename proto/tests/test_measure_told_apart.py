@@ -4,10 +4,16 @@ from collections import Counter
 
 import pytest
 
-from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.disturbance import MainsDisturbance
-from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
-from opq_hil.mains.pollution import (
+from opq_measure.timebase.cycles import track
+from opq_measure.waveform.change import changes_in
+from opq_measure.waveform.clipping import clipping_in
+from opq_measure.waveform.notches import notching_in
+from opq_measure.waveform.phase_jump import phase_jumps_in
+from opq_measure.waveform.transients import transients_in
+from opq_sim.mains import MIX_3_PERCENT, mains
+from opq_sim.mains.disturbance import MainsDisturbance
+from opq_sim.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
+from opq_sim.mains.pollution import (
     DcOffset,
     FlickerEvent,
     HarmonicDistortion,
@@ -15,14 +21,8 @@ from opq_hil.mains.pollution import (
     MainsSignalling,
     NoiseBurst,
 )
-from opq_hil.mains.rms_events import Interruption, Sag, Swell
-from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
-from opq_measure.timebase.cycles import track
-from opq_measure.waveform.change import changes_in
-from opq_measure.waveform.clipping import clipping_in
-from opq_measure.waveform.notches import notching_in
-from opq_measure.waveform.phase_jump import phase_jumps_in
-from opq_measure.waveform.transients import transients_in
+from opq_sim.mains.rms_events import Interruption, Sag, Swell
+from opq_sim.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 
 
 def told(disturbances: list[MainsDisturbance], seed: int) -> Counter[str]:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_measure.signal import SignalPiece
 from opq_measure.timebase.windows import Windows
+from opq_sim.mains import MIX_3_PERCENT, mains
 
 RATE_HZ = 12_000.0
 

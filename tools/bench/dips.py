@@ -5,10 +5,10 @@ import numpy as np
 from bench.peer import MeasuredDip
 from bench.peer import dip as peer_dip
 from bench.result import BenchCase, case
-from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.rms_events import Sag
-from opq_hil.mains.truth import Truth
 from opq_measure.events.disturbances import find_disturbances
+from opq_sim.mains import MIX_3_PERCENT, mains
+from opq_sim.mains.rms_events import Sag
+from opq_sim.mains.truth import Truth
 
 RATE_HZ, NOMINAL_HZ, NOMINAL_V = 12_000.0, 60.0, 120.0
 DIPS, QUICK_DIPS = 60, 10

@@ -27,15 +27,15 @@ from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_event
 from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store import CloudStore, open_store
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.phase_events import PhaseJumpEvent
-from opq_hil.mains.rms_events import Sag
-from opq_hil.mains.transients import OscillatoryTransient
-from opq_hil.mains.voltage import Mains
-from opq_hil.mains.wave import Harmonic, Wave
 from opq_proto.decision import Nominal
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Event, TimeSource, Trigger, Waveform
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.phase_events import PhaseJumpEvent
+from opq_sim.mains.rms_events import Sag
+from opq_sim.mains.transients import OscillatoryTransient
+from opq_sim.mains.voltage import Mains
+from opq_sim.mains.wave import Harmonic, Wave
 
 RATE_HZ = 12_000
 V_PER_LSB = 0.0068

@@ -19,8 +19,6 @@ from bench.peer import SETTLE_S
 from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_gateway.measuring.edge_detectors import EdgeDetectors
 from opq_gateway.measuring.figures import figures_of
-from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.truth import Truth
 from opq_measure.events.limits import Limits
 from opq_measure.frequency.bound import bound_hz
 from opq_measure.frequency.cycle import WINDOWS, CycleFrequency
@@ -30,6 +28,8 @@ from opq_measure.harmonics.spectrum import spectrum_of
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
 from opq_measure.signal import FloatArray, SignalPiece
 from opq_measure.timebase.windows import Window, Windows, windows_of
+from opq_sim.mains import MIX_3_PERCENT, mains
+from opq_sim.mains.truth import Truth
 
 RATE_HZ, NOMINAL_HZ = 12_000.0, 60.0
 BANDS = ((57.0, 63.0), (42.5, 69.0))

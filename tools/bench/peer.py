@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from opq_hil.mains.truth import Truth
 from opq_measure.signal import FloatArray
 from opq_proto.errors import OpqError
+from opq_sim.mains.truth import Truth
 
 if TYPE_CHECKING:
     from daqopen.channelbuffer import AcqBuffer

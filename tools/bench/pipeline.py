@@ -21,10 +21,10 @@ import zmq
 
 from bench.own_processes import cpu_s, resident_bytes
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
-from opq_hil.box.control import request_control
-from opq_hil.box.fleet import plan_fleet
 from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
+from opq_sim.box.control import request_control
+from opq_sim.box.fleet import plan_fleet
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.port_claims import free_offset
 from opq_tools.up.session import UpSession

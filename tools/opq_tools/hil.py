@@ -10,10 +10,6 @@ import click
 
 from opq_hil.backends.backend import BACKENDS, WARNINGS, BackendError, backend, dated_folder
 from opq_hil.backends.firmware import BOARDS, board_firmware
-from opq_hil.clock_faults.runner import CLOCK
-from opq_hil.cloud_faults.runner import CLOUD
-from opq_hil.gateway_faults.runner import GATEWAY, Document, SeedLog
-from opq_hil.silence_faults.runner import SILENCE
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.comparison import compare, read_saved_run
 from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests
@@ -22,6 +18,10 @@ from opq_hil.suites.run_digest import Digest
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.updates import BOARD
 from opq_proto.command_line import json_option
+from opq_sim.faults.clock.runner import CLOCK
+from opq_sim.faults.cloud.runner import CLOUD
+from opq_sim.faults.gateway.runner import GATEWAY, Document, SeedLog
+from opq_sim.faults.silence.runner import SILENCE
 from opq_tools.built_firmware import firmware_for
 
 FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD, "silence-faults": SILENCE, "clock-faults": CLOCK}

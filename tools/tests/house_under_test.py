@@ -84,7 +84,7 @@ class House:
             raise AssertionError(f"{error}; told:\n" + "\n".join(self.lines[-40:])) from None
 
     def pid_of(self, module: str) -> int:
-        """Process id of a child, by its module (`opq_gateway`, `opq_cloud`, `opq_hil.box`)."""
+        """Process id of a child, by its module (`opq_gateway`, `opq_cloud`, `opq_sim.box`)."""
         found = [pid for pid in processes_with(str(self.data_dir)) if pid in processes_with(f"-m {module} ")]
         assert len(found) == 1, found
         return found[0]

@@ -17,7 +17,6 @@ from bench.gateway import disk
 from bench.gateway.boxes import SAG_CYCLES, PlainBox, RepeatedSource
 from bench.gateway.figures import requests_ms
 from bench.gateway.house import MeteredRelay, house
-from opq_hil.box.source import RunClock
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
     FLAG_RESENT,
@@ -31,6 +30,7 @@ from opq_proto.link_messages import (
     Samples,
     Status,
 )
+from opq_sim.box.source import RunClock
 
 
 def test_a_cheap_box_repeats_its_second_and_drops_when_told() -> None:

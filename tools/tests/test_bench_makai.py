@@ -15,10 +15,10 @@ from bench.makai.box_load import STEADY
 from bench.makai.makai_processes import BENCH_FOLDER, ProcessFigures, stage_quantile_s
 from opq_cloud.config import CloudConfig
 from opq_cloud.stage_times import BOUNDS_S
-from opq_hil.fleet.measurement_rows import MeasurementRows
-from opq_hil.gateway_faults.places import free_offset
 from opq_proto.messages import TimeSource
 from opq_proto.wire import measurement_from_wire
+from opq_sim.faults.gateway.places import free_offset
+from opq_sim.fleet.measurement_rows import MeasurementRows
 
 END_NS = 1_735_689_600 * 10**9
 

@@ -11,7 +11,7 @@ import pytest
 from bench.measure import errors_of, is_worse
 from bench.peer import NoPeerError, measured
 from bench.result import BenchCase, row_text
-from opq_hil.mains import MIX_3_PERCENT, mains
+from opq_sim.mains import MIX_3_PERCENT, mains
 from opq_tools import bench as bench_command
 
 RATE_HZ = 12_000.0

@@ -6,8 +6,8 @@ import pytest
 
 from bench.view.live_boxes import feeding_boxes
 from bench.view.timed_requests import CLAIM, free_offset, held_offset
-from opq_hil.gateway_faults.places import OFFSETS
 from opq_proto.ports import PORTS
+from opq_sim.faults.gateway.places import OFFSETS
 
 
 def test_a_feed_whose_port_is_taken_is_said_and_ends() -> None:

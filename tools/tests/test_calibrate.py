@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from opq_hil.box.box import Box
-from opq_hil.box.host import BoxHost
 from opq_proto.link_messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import TimeSource
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
 from opq_tools.calibrate import calibration
 from opq_tools.calibrate.calibration import CalibrationError, Correction
 from opq_tools.calibrate.command import CalibrationLink, command

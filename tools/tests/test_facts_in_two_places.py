@@ -29,8 +29,6 @@ from opq_gateway.mqtt import board
 from opq_gateway.phasors import alignment, server
 from opq_gateway.serial_side import clock, gps_comparison
 from opq_hil.backends import emulated
-from opq_hil.cloud_faults import stored_rows
-from opq_hil.score import records
 from opq_plugins.host import guard, remote, report, worker_process
 from opq_plugins.package import install, manifest, properties
 from opq_plugins.policy import UIDS, Policy
@@ -42,6 +40,8 @@ from opq_rules.api import request_batch, sets
 from opq_rules.api import server as rules_server
 from opq_rules.sinks import notify, request_waveform
 from opq_rules.sources import httppush
+from opq_sim.faults.cloud import stored_rows
+from opq_sim.score import records
 from opq_tools import keygen
 from opq_tools.box import waveform
 from opq_tools.client import calls

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from opq_hil.box.f405_memory import F405Memory
-from opq_hil.box.faults import LineFaults
-from opq_hil.box.rom_boot_loader import EXTENDED_ERASE, WRITE, BootLoaderFaults, RomBootLoader
+from opq_sim.box.f405_memory import F405Memory
+from opq_sim.box.faults import LineFaults
+from opq_sim.box.rom_boot_loader import EXTENDED_ERASE, WRITE, BootLoaderFaults, RomBootLoader
 from opq_tools.flash.chip import Chip, FlashError, HalfWrittenError, LineError
 from opq_tools.flash.image import ImagePart
 from opq_tools.flash.progress import FlashProgress

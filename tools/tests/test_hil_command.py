@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from opq_hil.cloud_faults.schedule import draw_cloud
-from opq_hil.gateway_faults.runner import SeedLog
 from opq_hil.suites.catalogue import SCENARIOS
 from opq_proto.errors import ConfigError, OpqError
+from opq_sim.faults.cloud.schedule import draw_cloud
+from opq_sim.faults.gateway.runner import SeedLog
 from opq_tools.hil import FAULTS, command
 
 

@@ -16,7 +16,8 @@ ALLOWED = {
     "opq_rules": {"opq_proto", "opq_measure", "opq_plugins"},
     "opq_gateway": {"opq_proto", "opq_measure", "opq_plugins", "opq_rules"},
     "opq_cloud": {"opq_proto", "opq_measure", "opq_plugins", "opq_rules"},
-    "opq_hil": {"opq_proto", "opq_measure", "opq_plugins", "opq_rules", "opq_gateway"},
+    "opq_sim": {"opq_proto", "opq_measure", "opq_plugins", "opq_rules", "opq_gateway"},
+    "opq_hil": {"opq_proto", "opq_measure", "opq_plugins", "opq_rules", "opq_gateway", "opq_sim"},
     "opq_tools": {
         "opq_proto",
         "opq_measure",
@@ -25,6 +26,7 @@ ALLOWED = {
         "opq_gateway",
         "opq_cloud",
         "opq_hil",
+        "opq_sim",
         "bench",
     },
     "bench": {
@@ -35,6 +37,7 @@ ALLOWED = {
         "opq_gateway",
         "opq_cloud",
         "opq_hil",
+        "opq_sim",
         "opq_tools",
     },
 }
@@ -45,6 +48,7 @@ ROOMS = {
     "opq_rules": "gateway",
     "opq_gateway": "gateway",
     "opq_cloud": "cloud",
+    "opq_sim": "hil",
     "opq_hil": "hil",
     "opq_tools": "tools",
     "bench": "tools",

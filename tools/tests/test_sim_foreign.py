@@ -17,12 +17,12 @@ from in_thread import in_thread
 
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai_settings import TriggeringBrokerSection
-from opq_hil.box.control import request_control
-from opq_hil.mains.generator import Generator
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder
 from opq_proto.opqbox3_pb2 import Measurement
 from opq_proto.ports import endpoint
+from opq_sim.box.control import request_control
+from opq_sim.mains.generator import Generator
 from opq_tools.sim.command import command
 from opq_tools.sim.run import controlled, original_boxes
 

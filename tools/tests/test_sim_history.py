@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.store import BoxRecord, open_store
-from opq_hil.fleet.network_outages import NetworkOutages
-from opq_hil.fleet.outlets import network_grid, plain_grid
-from opq_hil.fleet.truth_witness import TruthWitness
-from opq_hil.fleet.virtual_boxes import VirtualBoxes
-from opq_hil.power_system.power_scenario import load_power_scenario
-from opq_hil.score.figures import score
-from opq_hil.score.truth_file import read_truth
 from opq_proto.messages import Measurement
+from opq_sim.fleet.network_outages import NetworkOutages
+from opq_sim.fleet.outlets import network_grid, plain_grid
+from opq_sim.fleet.truth_witness import TruthWitness
+from opq_sim.fleet.virtual_boxes import VirtualBoxes
+from opq_sim.power_system.power_scenario import load_power_scenario
+from opq_sim.score.figures import score
+from opq_sim.score.truth_file import read_truth
 from opq_tools.data_folder import in_use_by_this
 from opq_tools.sim.history.history_run import measured_to_s, run_history
 from opq_tools.sim.history.progress_file import HistoryProgress, read_progress

@@ -9,11 +9,11 @@ from test_sim_history import STREET
 
 from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
-from opq_hil.fleet.outlets import network_grid
-from opq_hil.fleet.virtual_boxes import VirtualBoxes
-from opq_hil.power_system.power_scenario import load_power_scenario
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_sim.fleet.outlets import network_grid
+from opq_sim.fleet.virtual_boxes import VirtualBoxes
+from opq_sim.power_system.power_scenario import load_power_scenario
 from opq_tools.sim.history.history_run import run_history
 from opq_tools.sim.history.progress_file import HistoryProgress
 from opq_tools.sim.history.virtual_cloud import VirtualCloud

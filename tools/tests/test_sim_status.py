@@ -6,9 +6,9 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from opq_hil.box.control import serve
-from opq_hil.box.fleet import plan_fleet
-from opq_hil.box.host import BoxHost
+from opq_sim.box.control import serve
+from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.host import BoxHost
 from opq_tools.sim.command import command
 
 

@@ -9,9 +9,9 @@ import pytest
 from opq_cloud.config import CloudConfig
 from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
-from opq_hil.mains import mains
-from opq_hil.mains.rms_events import Sag
 from opq_proto.messages import Measurement, Metric, TimeSource, Waveform
+from opq_sim.mains import mains
+from opq_sim.mains.rms_events import Sag
 from opq_tools.sim.history.virtual_cloud import VirtualCloud
 
 START_NS = 1_700_000_000_000_000_000

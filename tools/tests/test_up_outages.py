@@ -15,10 +15,10 @@ from free_ports import free_port
 from house_under_test import House, get_json, house, until
 
 from opq_cloud.store import open_store
-from opq_hil.gateway_faults.wire import FaultyRelay
 from opq_proto.keys import KeyFolder
 from opq_proto.ports import COMMAND_BOX, RESPONSE_BOX, TRIGGERING_BOX
 from opq_proto.supply_word import SupplyWord, supply_word
+from opq_sim.faults.gateway.wire import FaultyRelay
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 BROKERS = {"trigger": TRIGGERING_BOX, "command": COMMAND_BOX, "response": RESPONSE_BOX}
@@ -71,7 +71,7 @@ def far_box(up: House, folder: Path) -> Iterator[FaultyRelay]:
         f'[keys]\nfolder = "{up.data_dir}/curve"\n[uplink]\n{endpoints}'
     )
     commands = (
-        ["opq_hil.box", "--scenario", f"{folder}/far.toml", "--ports-dir", f"{folder}/far_ports"],
+        ["opq_sim.box", "--scenario", f"{folder}/far.toml", "--ports-dir", f"{folder}/far_ports"],
         ["opq_gateway", "run", "--config", f"{folder}/far_gateway.toml"],
     )
     targets = {name: port + up.offset for name, port in BROKERS.items()}

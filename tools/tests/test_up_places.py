@@ -7,8 +7,8 @@ import pytest
 
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_gateway.config import load as read_gateway
-from opq_hil.box.fleet import plan_fleet
-from opq_hil.box.simulated_places import PLACE_MADE_UP, simulated_places
+from opq_sim.box.fleet import plan_fleet
+from opq_sim.box.simulated_places import PLACE_MADE_UP, simulated_places
 from opq_tools.up.box_places import NOTED, changed_facts, write_simulated_places
 from opq_tools.up.plan import HardwareBox, UpPlan
 

@@ -13,8 +13,8 @@ import pytest
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_cloud.view.machine_notice import read_notice
-from opq_hil.box.fleet import plan_fleet
 from opq_proto.messages import Finding
+from opq_sim.box.fleet import plan_fleet
 from opq_tools.up.children import ChildLine
 from opq_tools.up.live import SilenceWatch
 from opq_tools.up.machine_speed import SpeedWatch, counts_in, notice_between

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from flash_under_test import key
 
-from opq_hil.box.faults import LineFaults
-from opq_hil.box.port import PtyPort
 from opq_proto.firmware_image import Slot, Verdict, judge, read_header, version_number, version_text
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
@@ -24,6 +22,8 @@ from opq_proto.link_messages import (
     UpdateData,
 )
 from opq_proto.messages import TimeSource
+from opq_sim.box.faults import LineFaults
+from opq_sim.box.port import PtyPort
 
 
 @dataclass

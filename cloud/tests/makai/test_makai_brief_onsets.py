@@ -18,13 +18,13 @@ from opq_cloud.makai_settings import AskingSection, TriggeringServiceSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.phase_events import PhaseJumpEvent
-from opq_hil.mains.rms_events import Sag
-from opq_hil.mains.voltage import Mains
-from opq_hil.mains.wave import Wave
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement, Metric
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.phase_events import PhaseJumpEvent
+from opq_sim.mains.rms_events import Sag
+from opq_sim.mains.voltage import Mains
+from opq_sim.mains.wave import Wave
 
 SECOND_NS = 10**9
 DIP = Decision("rms", 90.0, 108.0, "threshold: rms 90 V below 108")

@@ -1,6 +1,6 @@
 """Boxes of the original's generations at our brokers, over real CURVE: heard, asked, answered, stored.
 
-The Boxes are those of opq_hil.foreign, whose bytes come from no encoder of ours (test_foreign_frames.py).
+The Boxes are those of opq_sim.foreign, whose bytes come from no encoder of ours (test_foreign_frames.py).
 """
 
 from collections.abc import Iterator
@@ -19,15 +19,15 @@ from opq_cloud.makai_settings import EventServiceSection as EventConfig
 from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
-from opq_hil.foreign.cur_box import CurBox
-from opq_hil.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
-from opq_hil.foreign.leg_box import LegBox
-from opq_hil.mains.generator import Generator, MainsSignal
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource
 from opq_proto.opq_pb2 import DataMessage, RequestDataMessage, TriggerMessage
 from opq_proto.opqbox3_pb2 import Cycle, Measurement, Response
 from opq_proto.wire import info_command, plugin_command, rate_command
+from opq_sim.foreign.cur_box import CurBox
+from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
+from opq_sim.foreign.leg_box import LegBox
+from opq_sim.mains.generator import Generator, MainsSignal
 
 FAST = 6
 """Windows per Measurement: ten a second."""

@@ -1,6 +1,6 @@
 """Both generations at our brokers: a LEG Box, a CUR Box and ours in one event; the original's clients.
 
-The foreign Boxes are those of opq_hil.foreign, whose bytes come from no encoder of ours.
+The foreign Boxes are those of opq_sim.foreign, whose bytes come from no encoder of ours.
 """
 
 import threading
@@ -22,16 +22,16 @@ from opq_cloud.makai_settings import EventServiceSection as EventConfig
 from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
-from opq_hil.foreign.cur_box import CurBox
-from opq_hil.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
-from opq_hil.foreign.leg_box import LegBox
-from opq_hil.mains.generator import Generator, MainsSignal
 from opq_proto.decision import Nominal
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import TimeSource, Waveform
 from opq_proto.opq_pb2 import RequestDataMessage, RequestEventMessage
 from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
 from opq_proto.wire import info_command, plugin_command, rate_command, waveform_to_frames
+from opq_sim.foreign.cur_box import CurBox
+from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
+from opq_sim.foreign.leg_box import LegBox
+from opq_sim.mains.generator import Generator, MainsSignal
 
 SIGNAL = MainsSignal(fundamental_v=118.0, noise_v=0.1, v_per_lsb=1 / CALIBRATION)
 LEG, CUR, OURS = "1", "4", "10"

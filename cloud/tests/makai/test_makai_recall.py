@@ -16,7 +16,7 @@ from quiet_grids import PRESETS, QUIET_BOXES, events_of, quiet_grid, trigger_of
 from trigger_trials import SIZES, trial
 
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
-from opq_hil.data_sets.magnitudes import MAGNITUDES
+from opq_sim.data_sets.magnitudes import MAGNITUDES
 
 START_NS = 1_735_689_600 * 10**9
 TRIALS = 5

@@ -13,12 +13,12 @@ from opq_cloud.config import CloudKeys, CloudKeysSection
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.store import BoxRecord, open_store
-from opq_hil.foreign.cur_box import CurBox
-from opq_hil.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
-from opq_hil.foreign.leg_box import LegBox
-from opq_hil.mains.generator import Generator, MainsSignal
 from opq_proto.keys import KeyPair, write_public
 from opq_proto.opqbox3_pb2 import Measurement, Response
+from opq_sim.foreign.cur_box import CurBox
+from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
+from opq_sim.foreign.leg_box import LegBox
+from opq_sim.mains.generator import Generator, MainsSignal
 
 SIGNAL = MainsSignal(fundamental_v=118.0, v_per_lsb=1 / CALIBRATION)
 

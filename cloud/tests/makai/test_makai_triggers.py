@@ -14,12 +14,12 @@ from opq_cloud.makai.judging.triggers_in_use import TriggersInUse, configured_tr
 from opq_cloud.makai_settings import DEFAULT_TRIGGERS, TriggeringServiceSection
 from opq_cloud.original_config import from_original, read_config
 from opq_cloud.service import ServiceCounters
-from opq_hil.data_sets.magnitudes import MAGNITUDES, NOT_HERE
 from opq_plugins.package.built_in import load
 from opq_proto import log
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric
+from opq_sim.data_sets.magnitudes import MAGNITUDES, NOT_HERE
 
 S = 10**9
 AT = Nominal(230.0, 50.0)

@@ -19,8 +19,8 @@ from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.documents.findings import classifications
 from opq_cloud.view import words
-from opq_hil.data_sets.labelled import NOMINAL_V, LabelledRecording, labelled_recording
 from opq_proto.messages import Finding, Incident, TimeSource, Trigger, Waveform
+from opq_sim.data_sets.labelled import NOMINAL_V, LabelledRecording, labelled_recording
 
 RECORDINGS = Path(__file__).parents[4] / "shared" / "data" / "recordings"
 ONSET_S = {

@@ -17,16 +17,16 @@ from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.seen import incident_at
 from opq_cloud.view import words
-from opq_hil.mains.disturbance import MainsDisturbance
-from opq_hil.mains.grid import Grid
-from opq_hil.mains.rms_events import RapidVoltageChange, Sag
-from opq_hil.mains.three_phase import three_phase
-from opq_hil.mains.voltage import Mains
-from opq_hil.mains.wave import Harmonic, Wave
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
 from opq_measure.classification.severity import LASTING
 from opq_proto.decision import Nominal
 from opq_proto.messages import Incident, TimeSource, Trigger, Waveform
+from opq_sim.mains.disturbance import MainsDisturbance
+from opq_sim.mains.grid import Grid
+from opq_sim.mains.rms_events import RapidVoltageChange, Sag
+from opq_sim.mains.three_phase import three_phase
+from opq_sim.mains.voltage import Mains
+from opq_sim.mains.wave import Harmonic, Wave
 
 START_NS = 1_795_000_000 * 10**9
 NOMINAL = Nominal(230.0, 50.0)

@@ -15,7 +15,6 @@ from opq_hil.backends.backend import FirmwareRun
 from opq_hil.backends.firmware import Firmware
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import START_UTC_S, Gps
-from opq_hil.mains import mains
 from opq_hil.suites import ticks
 from opq_hil.suites.cuts import OBSERVED_NS, operations
 from opq_hil.suites.run_digest import LEFT_OUT, Digest, DigestScope, differences, digest_of
@@ -26,6 +25,7 @@ from opq_hil.world.world import NS, BitNoise, Played, PowerScript, World, temper
 from opq_proto.errors import ConfigError
 from opq_proto.firmware_image import Slot, read_bundle, read_header
 from opq_proto.link_messages import Command, Operation, Settings
+from opq_sim.mains import mains
 
 FORMAT = 1
 GPS = Gps(utc_start_ns=START_UTC_S * NS + 300_000_000)

@@ -20,15 +20,12 @@ import tomli_w
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.ring import Ring
-from opq_hil.box.box import RING_SAMPLES
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder
+from opq_sim.box.box import RING_SAMPLES
+from opq_sim.faults.gateway.service import RESTART_S
 
 STOP_S = 10.0
-RESTART_S = 0.1
-"""Pause between its end and its next start: RestartSec of gateway/systemd/opq-gateway.service
-(test_one_fact.py).
-"""
 BACK_S = 120.0
 """Limit that ends a hanging start: a start takes 1 s, and on a machine that is busy with 25 others half a
 minute.

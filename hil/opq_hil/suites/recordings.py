@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
 from opq_hil.gps.receiver import Gps
-from opq_hil.mains.recording import read_recording
 from opq_hil.suites.gateway_process import BACK_S, GatewayProcess
 from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
@@ -19,6 +18,7 @@ from opq_hil.world.capture import waveform
 from opq_hil.world.world import NS, Played, World
 from opq_proto.link_messages import Samples
 from opq_proto.messages import TimeSource
+from opq_sim.mains.recording import read_recording
 
 VARIABLE = "OPQ_RECORDINGS"
 RATE_HZ = 12_000

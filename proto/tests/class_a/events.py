@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from class_a.states import RATE_HZ, STATES, SYSTEMS, SupplySystem, TestingState, TestPoint, voltage
-from opq_hil.mains.disturbance import MainsDisturbance
-from opq_hil.mains.profiles import FloatArray
-from opq_hil.mains.rms_events import Interruption, Profile, Sag, Swell
 from opq_measure.events.detector import Detector
 from opq_measure.events.disturbances import find_disturbances
 from opq_measure.events.rapid_change import RapidChange, RapidLimits
 from opq_measure.timebase.windows import windows_of
+from opq_sim.mains.disturbance import MainsDisturbance
+from opq_sim.mains.profiles import FloatArray
+from opq_sim.mains.rms_events import Interruption, Profile, Sag, Swell
 
 LENGTHS_CYCLES = (1.5, 2.5, 10.0, 30.0)
 """From 1.5 cycles on, a whole Urms(1/2) lies inside at any point on wave."""

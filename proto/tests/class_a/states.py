@@ -8,13 +8,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opq_hil.mains import mains
-from opq_hil.mains.disturbance import MainsDisturbance
-from opq_hil.mains.pollution import FlickerEvent
-from opq_hil.mains.profiles import FloatArray
-from opq_hil.mains.sampling import TRUE, Converter, SampleClock
-from opq_hil.mains.truth import Truth
-from opq_hil.mains.wave import MainsTone
+from opq_sim.mains import mains
+from opq_sim.mains.disturbance import MainsDisturbance
+from opq_sim.mains.pollution import FlickerEvent
+from opq_sim.mains.profiles import FloatArray
+from opq_sim.mains.sampling import TRUE, Converter, SampleClock
+from opq_sim.mains.truth import Truth
+from opq_sim.mains.wave import MainsTone
 
 RATE_HZ = 12_000.0
 FULL_SCALE = 2.5

@@ -15,9 +15,6 @@ from class_a.states import (
     TestPoint,
     voltage,
 )
-from opq_hil.mains.profiles import FloatArray
-from opq_hil.mains.sampling import SampleClock
-from opq_hil.mains.wave import MainsTone
 from opq_measure.aggregation.aggregate import (
     Quantity,
     over_v,
@@ -35,6 +32,9 @@ from opq_measure.harmonics.spectrum import spectrum_of
 from opq_measure.rms import cycle_rms_v
 from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window, windows_of
+from opq_sim.mains.profiles import FloatArray
+from opq_sim.mains.sampling import SampleClock
+from opq_sim.mains.wave import MainsTone
 
 MAGNITUDES_PERCENT = (10.0, 45.0, 80.0, 115.0, 150.0)
 """Percent of Udin: the measuring range of 5.2 and three points between; IEC 62586-2, table 3."""

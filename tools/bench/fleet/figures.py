@@ -26,14 +26,14 @@ from bench.fleet.numbers import account_of, held_of, numbers_of, stored_runs
 from bench.makai.makai_processes import SERVICES, MakaiProcesses
 from bench.own_processes import cpu_s, resident_bytes
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
-from opq_hil.cloud_faults.stored_rows import FILE_NAME
-from opq_hil.fleet.fleet_run import Counts, FleetSpec, run_fleet
-from opq_hil.gateway_faults.places import free_offset
 from opq_proto.command_client import CommandClient, UnansweredError
 from opq_proto.errors import OpqError
 from opq_proto.own_thread import OwnThread
 from opq_proto.ports import endpoint
 from opq_proto.wire import data_command, waveform_from_frames
+from opq_sim.faults.cloud.stored_rows import FILE_NAME
+from opq_sim.faults.gateway.places import free_offset
+from opq_sim.fleet.fleet_run import Counts, FleetSpec, run_fleet
 
 BOXES, QUICK_BOXES = 9900, 60
 """As many Boxes as a broker has descriptors for with a limit of 20,000."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from opq_cloud.store.embedded.parcel_slots import LIVE
 from opq_cloud.store.embedded.parcels import rows_by_box
 from opq_cloud.store.embedded.sequence_runs import SequenceRuns
-from opq_hil.cloud_faults.accounts import HeldNumbers, measurements
-from opq_hil.fleet.held_log import NUMBERS
+from opq_sim.faults.cloud.accounts import HeldNumbers, measurements
+from opq_sim.fleet.held_log import NUMBERS
 
 
 def numbers_of(folders: Iterable[Path]) -> dict[str, tuple[int, int]]:

@@ -25,12 +25,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.box.box import BLOCK_SAMPLES, HELLO_S, RING_SAMPLES
-from opq_hil.box.port import PtyPort
-from opq_hil.box.source import RunClock
-from opq_hil.mains import MIX_3_PERCENT
-from opq_hil.mains.voltage import Mains
-from opq_hil.mains.wave import Wave, harmonics_of
 from opq_proto import link, log
 from opq_proto.link_messages import (
     FLAG_RESENT,
@@ -50,6 +44,12 @@ from opq_proto.link_messages import (
     Samples,
     Status,
 )
+from opq_sim.box.box import BLOCK_SAMPLES, HELLO_S, RING_SAMPLES
+from opq_sim.box.port import PtyPort
+from opq_sim.box.source import RunClock
+from opq_sim.mains import MIX_3_PERCENT
+from opq_sim.mains.voltage import Mains
+from opq_sim.mains.wave import Wave, harmonics_of
 
 RATE = 12_000
 V_PER_LSB = 0.0068

@@ -15,10 +15,10 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring import codec
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.sealing import seal
-from opq_hil.mains import MIX_3_PERCENT
-from opq_hil.mains.voltage import Mains
-from opq_hil.mains.wave import Wave, harmonics_of
 from opq_proto.messages import TimeSource
+from opq_sim.mains import MIX_3_PERCENT
+from opq_sim.mains.voltage import Mains
+from opq_sim.mains.wave import Wave, harmonics_of
 
 RATE = 12_000
 BLOCK = 200

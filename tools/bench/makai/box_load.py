@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from opq_gateway.uplink.connection import Endpoints
-from opq_hil.fleet.connections import FleetConnections
-from opq_hil.fleet.measurement_rows import MeasurementRows, sequence_tails
 from opq_proto.keys import KeyFolder, read_secret_file
 from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire import ACK_PLUGIN, command_from_wire, measurement_to_wire, topic
+from opq_sim.fleet.connections import FleetConnections
+from opq_sim.fleet.measurement_rows import MeasurementRows, sequence_tails
 
 NOMINAL_V, NOMINAL_HZ = 120.0, 60.0
 STEADY_METRICS = {

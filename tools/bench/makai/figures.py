@@ -24,8 +24,8 @@ from bench.makai.makai_processes import (
 )
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_gateway.uplink.connection import Endpoints
-from opq_hil.gateway_faults.places import free_offset
 from opq_proto.ports import PORTS
+from opq_sim.faults.gateway.places import free_offset
 
 RATES_HZ = (1.0, 6.0)
 BOXES, QUICK_BOXES = (100, 1000, 2000, 10_000), (100, 400)

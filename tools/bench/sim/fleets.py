@@ -15,14 +15,14 @@ import zmq
 from bench.own_processes import cpu_s
 from bench.sim.listener import ListenerCounts, serve
 from opq_gateway.uplink.connection import Endpoints
-from opq_hil.box.source import RunClock
-from opq_hil.fleet.__main__ import memory_kb, own_memory_kb
-from opq_hil.fleet.gateway_boxes import GatewayBoxes
-from opq_hil.fleet.outlets import plain_grid
-from opq_hil.fleet.worker import FleetPlan, FleetWorker
 from opq_proto import log
 from opq_proto.errors import OpqError
 from opq_proto.keys import generate
+from opq_sim.box.source import RunClock
+from opq_sim.fleet.__main__ import memory_kb, own_memory_kb
+from opq_sim.fleet.gateway_boxes import GatewayBoxes
+from opq_sim.fleet.outlets import plain_grid
+from opq_sim.fleet.worker import FleetPlan, FleetWorker
 
 START_S = 600.0
 ANSWER_S, END_S = 20.0, 10.0

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, Step, cut_all
 from opq_gateway.measuring.figures import figures_of
-from opq_hil.box.box_stamps import BoxStamps
-from opq_hil.box.source import RunClock, SampleSource
-from opq_hil.fleet.outlets import plain_grid
-from opq_hil.fleet.sample_crossings import SampleCrossings
 from opq_measure.timebase.window import Window
 from opq_proto.messages import TimeSource
+from opq_sim.box.box_stamps import BoxStamps
+from opq_sim.box.source import RunClock, SampleSource
+from opq_sim.fleet.outlets import plain_grid
+from opq_sim.fleet.sample_crossings import SampleCrossings
 
 STAGES = ("samples", "crossings", "windows", "figures", "measurements")
 SETTLE_ROUNDS = 3

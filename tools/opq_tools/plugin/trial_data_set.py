@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opq_hil.data_sets.folder import ALL_CLASSES, DataSetPlan
-from opq_hil.data_sets.labelled import BOX_ID, labelled_recording
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.host.proxy import PluginAnalysis
 from opq_plugins.sdk.nouns import ItemBatch
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Finding, Measurement, TimeSource, Waveform
+from opq_sim.data_sets.folder import ALL_CLASSES, DataSetPlan
+from opq_sim.data_sets.labelled import BOX_ID, labelled_recording
 from opq_tools.analyze.recordings import RecordingFile
 from opq_tools.rules.backtest import measurements_of
 

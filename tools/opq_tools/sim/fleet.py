@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from opq_hil.fleet.fleet_run import Counts, FleetSpec, run_fleet
-from opq_hil.mains.scenario import scenario_path
-from opq_hil.power_system.power_scenario import has_network
 from opq_proto import log
 from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
+from opq_sim.fleet.fleet_run import Counts, FleetSpec, run_fleet
+from opq_sim.mains.scenario import scenario_path
+from opq_sim.power_system.power_scenario import has_network
 from opq_tools.sim.command import data_dir_option, outage_options
 
 SHOWN = (

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from opq_hil.original_sim.candidates import CANDIDATE, candidate_request, generated_counts
-from opq_hil.original_sim.state import OriginalSimError
 from opq_proto.errors import ConfigError
+from opq_sim.original_sim.candidates import CANDIDATE, candidate_request, generated_counts
+from opq_sim.original_sim.state import OriginalSimError
 
 MAX_SAMPLES = 100_000_000
 AT_ONCE = 100_000

@@ -13,12 +13,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from opq_hil.power_system.disturbance_terms import HarmonicTerm, ToneTerm
-from opq_hil.power_system.outlet_voltage import OutletVoltage
-from opq_hil.power_system.power_scenario import PowerScenario, power_system_of
-from opq_hil.power_system.power_system import KEEP_S, GridDisturbance, PowerSystem
 from opq_proto.errors import ConfigError
 from opq_proto.whole_file import whole_file
+from opq_sim.power_system.disturbance_terms import HarmonicTerm, ToneTerm
+from opq_sim.power_system.outlet_voltage import OutletVoltage
+from opq_sim.power_system.power_scenario import PowerScenario, power_system_of
+from opq_sim.power_system.power_system import KEEP_S, GridDisturbance, PowerSystem
 
 COLUMNS = 3
 INK, LIMIT = "#1f4e79", "#888888"

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import click
 
-from opq_hil.box.box import Box
-from opq_hil.box.control import serve, truth_written
-from opq_hil.box.fleet import Fleet, plan_fleet
-from opq_hil.box.host import BoxHost
-from opq_hil.foreign.generations import foreign_host, key_folder
-from opq_hil.original_sim.stream import OriginalSimControl, OriginalSimStream
 from opq_proto import log
 from opq_proto.command_line import port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError, OpqError
+from opq_sim.box.box import Box
+from opq_sim.box.control import serve, truth_written
+from opq_sim.box.fleet import Fleet, plan_fleet
+from opq_sim.box.host import BoxHost
+from opq_sim.foreign.generations import foreign_host, key_folder
+from opq_sim.original_sim.stream import OriginalSimControl, OriginalSimStream
 from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
 
 

@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from opq_cloud.store import open_store
-from opq_hil.score.figures import ScoreFigures, score
-from opq_hil.score.records import OPEN_NS, BoxSpan, FoundIncident
-from opq_hil.score.truth_file import read_truth
 from opq_proto.command_line import json_option
 from opq_proto.config import default_data_dir
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Incident
+from opq_sim.score.figures import ScoreFigures, score
+from opq_sim.score.records import OPEN_NS, BoxSpan, FoundIncident
+from opq_sim.score.truth_file import read_truth
 from opq_tools.moment import from_option, to_option
 
 BEFORE_NS = 60 * 10**9

@@ -1,16 +1,16 @@
 """`opq-tools sim show`: prints a scenario: its network as a one-line diagram, its events and their times.
 
-The diagram comes from `opq_hil.power_system.diagram`.
+The diagram comes from `opq_sim.power_system.diagram`.
 """
 
 from pathlib import Path
 
 import click
 
-from opq_hil.mains.scenario import scenario_path
-from opq_hil.power_system.diagram import one_line_diagram
-from opq_hil.power_system.power_scenario import PowerScenario, has_network, load_power_scenario, power_network
 from opq_proto.errors import ConfigError
+from opq_sim.mains.scenario import scenario_path
+from opq_sim.power_system.diagram import one_line_diagram
+from opq_sim.power_system.power_scenario import PowerScenario, has_network, load_power_scenario, power_network
 
 
 @click.command("show", short_help="Draw the network of a scenario, and its causes.")

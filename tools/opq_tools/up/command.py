@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from opq_hil.box.fleet import Fleet, plan_fleet
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.ports import PORTS
+from opq_sim.box.fleet import Fleet, plan_fleet
 from opq_tools.data_folder import in_use_by_this
 from opq_tools.up.access import page_access
 from opq_tools.up.box_places import write_simulated_places

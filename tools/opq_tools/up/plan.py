@@ -11,14 +11,14 @@ import click
 import tomli_w
 
 from opq_gateway.config import UplinkSection
-from opq_hil.box.fleet import Fleet
-from opq_hil.box.simulated_places import three_phase_places
 from opq_proto.backend_keys import DEFAULT_NAME, BackendKeyFolder
 from opq_proto.backend_keys import FOLDER as BACKEND
 from opq_proto.config import read_document
 from opq_proto.errors import ConfigError
 from opq_proto.keys import KeyFolder
 from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
+from opq_sim.box.fleet import Fleet
+from opq_sim.box.simulated_places import three_phase_places
 from opq_tools.keygen import box_ids
 
 ROOMS = ("gateway", "cloud")
@@ -154,7 +154,7 @@ class UpPlan:
         if self.fleet:
             found["boxes"] = [
                 *python,
-                "opq_hil.box",
+                "opq_sim.box",
                 "--ports-dir",
                 str(self.ports_dir),
                 *self.fleet.arguments(),

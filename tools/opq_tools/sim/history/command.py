@@ -14,16 +14,16 @@ import click
 
 from opq_cloud.store import FILE_NAME as STORE_NAME
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
-from opq_hil.box.simulated_places import PLACE_MADE_UP, places_of_network
-from opq_hil.fleet.network_outages import NetworkOutages
-from opq_hil.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of
-from opq_hil.fleet.truth_witness import TruthWitness
-from opq_hil.fleet.virtual_boxes import VirtualBoxes
-from opq_hil.mains.scenario import scenario_path
-from opq_hil.power_system.power_scenario import has_network, load_power_scenario
 from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
+from opq_sim.box.simulated_places import PLACE_MADE_UP, places_of_network
+from opq_sim.fleet.network_outages import NetworkOutages
+from opq_sim.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of
+from opq_sim.fleet.truth_witness import TruthWitness
+from opq_sim.fleet.virtual_boxes import VirtualBoxes
+from opq_sim.mains.scenario import scenario_path
+from opq_sim.power_system.power_scenario import has_network, load_power_scenario
 from opq_tools.data_folder import in_use_by_this
 from opq_tools.moment import moment_ns
 from opq_tools.progress import shown_progress

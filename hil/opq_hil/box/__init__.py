@@ -1,1 +1,0 @@
-"""Simulated Boxes on ptys, and the process that hosts them (`python -m opq_hil.box`)."""

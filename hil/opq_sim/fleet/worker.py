@@ -1,0 +1,281 @@
+"""FleetWorker: the Boxes of one process, in closed form, on CURVE; one thread, and one for answers.
+
+    FleetMeter -> Measurements -> Delivery -> log, connections
+    commands -> gateway's CommandHandler -> SourceStore -> answers
+
+All Boxes of a fleet share the run's clock, whatever process they are in.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
+from opq_gateway.counters import BoxCounters
+from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.backlog import IN_FLIGHT_S, CloudAcknowledgement
+from opq_gateway.uplink.connection import Endpoints
+from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S
+from opq_proto.errors import FrameError
+from opq_proto.keys import KeyPair
+from opq_proto.link_messages import PROTOCOL, Hello
+from opq_proto.wire import command_from_wire, measurement_to_wire
+from opq_sim.box.source import RunClock
+from opq_sim.fleet.connections import MAX_RECONNECT_MS, FleetConnections
+from opq_sim.fleet.delivery import Delivery
+from opq_sim.fleet.disturbed_boxes import ordered
+from opq_sim.fleet.fleet_meter import FleetMeter
+from opq_sim.fleet.held_log import HeldLog
+from opq_sim.fleet.measurement_rows import MeasurementRows
+from opq_sim.fleet.network_outages import NetworkOutages
+from opq_sim.fleet.outlets import FleetGrid
+from opq_sim.fleet.source_store import SourceStore
+
+TURN_S = 0.1
+"""Length of a turn; each turn costs 3 ms, even if little is due."""
+GATHER_S = 0.01
+"""Arriving messages wake the thread at most this often: a wake-up costs as much as an acknowledgement."""
+MAX_CATCH_UP = 10
+"""Limit of Measurements of one Box in one turn, after a standstill of the process."""
+SAMPLES_S = 0.2
+"""Interval at which samples of disturbed Boxes are made and measured."""
+TICK_S = 0.5
+ANSWER_BYTES = 64_000_000
+"""Limit of answers that wait for their sockets, in bytes, for all Boxes of the process."""
+LONGEST_REQUEST_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlan:
+    """The settings of one process of a fleet."""
+
+    endpoints: Endpoints
+    server_key: bytes
+    folder: Path
+    """Folder of the held Measurements."""
+    cycles: int = 60
+    """Cycles per Measurement, until a command changes it."""
+    spread: bool = True
+    """True: Boxes begin at different moments of the first Measurement; False: all at the first cycle."""
+    seed: int = 1
+    queue_bytes: int = 1_000_000_000
+    in_flight_s: float = IN_FLIGHT_S
+    """Measurements sent less long ago are not sent again; shorter where the clock is scaled."""
+    store_forgotten_s: float = FORGOTTEN_S
+    """A store of the cloud that is silent this long while another acknowledges is no longer waited for."""
+    reconnect_most_ms: int = MAX_RECONNECT_MS
+    """Longest pause between two attempts to connect."""
+
+
+class FleetWorker:
+    """Runs the Boxes; call `run` and `counts` in one thread.
+
+    Attributes:
+        reached_s: monotonic time up to which all quiet Boxes have measured.
+        longest_turn_s: longest time from one turn's begin to the next one's; TURN_S on a machine that keeps
+            up.
+    """
+
+    def __init__(
+        self,
+        grid: FleetGrid,
+        pairs: Sequence[KeyPair],
+        plan: FleetPlan,
+        clock: RunClock,
+        outages: NetworkOutages | None = None,
+    ) -> None:
+        """
+        Raises:
+            ConfigError, OpqError: more Boxes than a process may have files, a folder that cannot be used.
+        """
+        outlets = grid.outlets
+        self._ids = [outlet.box_id for outlet in outlets]
+        self._plan, self._clock, self._outlets, self._outages = plan, clock, outlets, outages
+        self._nominal_hz = outlets[0].voltage.nominal_hz
+        self.lines = FleetConnections(
+            self._ids, pairs, plan.server_key, plan.endpoints, self._command, plan.reconnect_most_ms
+        )
+        self.held = HeldLog(plan.folder, self._ids, time.time_ns() // 1_000_000, plan.queue_bytes)
+        self.delivery = Delivery(self._ids, self.held, self.lines, plan.in_flight_s, plan.store_forgotten_s)
+        self.meter = FleetMeter(grid, clock, plan.cycles, plan.seed)
+        self._rows = MeasurementRows(
+            self._ids,
+            np.array([outlet.voltage.nominal_v for outlet in outlets]),
+            np.array([outlet.voltage.nominal_hz for outlet in outlets]),
+            clock.uncertainty_ns,
+            clock.source,
+        )
+        self.counters = BoxCounters()  # of all Boxes together
+        self._handler = CommandHandler(LONGEST_REQUEST_S)
+        self._answers: deque[tuple[int, list[bytes]]] = deque()
+        self._offered = self._taken = 0  # bytes of answers: the handler's thread adds, this one removes
+        self.reached_s = self.longest_turn_s = 0.0
+        self._sampled_s = self._ticked_s = 0.0
+        self._begin(pairs)
+
+    def run(self, stop: threading.Event) -> None:
+        """Serves all Boxes until `stop`; finished Measurements are then sent, or wait on disk."""
+        answering = threading.Thread(target=self._handler.run, args=(stop,), name="commands", daemon=True)
+        answering.start()
+        turn_s = time.monotonic()
+        try:
+            while not stop.is_set():
+                if self.lines.wait(max(0.0, turn_s + TURN_S - time.monotonic())):
+                    time.sleep(GATHER_S)
+                now_s = time.monotonic()
+                if now_s - turn_s >= TURN_S:
+                    self.longest_turn_s = max(self.longest_turn_s, now_s - turn_s)
+                    turn_s = now_s
+                    self.run_once(now_s)
+                self._respond()
+            answering.join(2.0)
+            self._respond()
+        finally:
+            self.held.close()
+            self.lines.close()
+
+    def run_once(self, now_s: float) -> None:
+        """Does everything that is due at a monotonic time."""
+        t_s = now_s - self._clock.monotonic_ns / 1e9
+        all_measured = self._measure(t_s)
+        if self.meter.disturbed and now_s - self._sampled_s >= SAMPLES_S:
+            self._sampled_s = now_s
+            self._measure_samples(t_s)
+        if all_measured:
+            self.reached_s = now_s
+        self.delivery.send_again(now_s)
+        self.lines.open_more(now_s)
+        if now_s - self._ticked_s >= TICK_S:
+            self._ticked_s = now_s
+            self.lines.tick(now_s)
+            self.delivery.tick(now_s)
+            self.held.tick(now_s)
+            self.meter.discard_old()
+            if self._outages is not None:
+                for box, down in self._outages.changes(t_s):
+                    (self.lines.cut if down else self.lines.join)(box)
+
+    def counts(self) -> dict[str, int]:
+        """All counts, by name."""
+        counters = self.counters
+        return {
+            "boxes": len(self._ids),
+            "standing": int(self.lines.stands.sum()),
+            "acknowledging": int(self.delivery.acknowledging.sum()),
+            **asdict(self.delivery.counts),
+            "held": self.held.held,
+            "due": self.delivery.due,
+            "expired": self.held.expired,
+            "not_held": self.held.failed,
+            "connected": self.lines.connected,
+            "lost": self.lines.lost,
+            "remade": self.lines.remade,
+            "measured_from_samples": self.meter.disturbed,
+            "samples": self.meter.sampled,
+            "commands": counters["commands"],
+            "commands_malformed": counters["commands_malformed"] + self.lines.malformed,
+            "commands_foreign": counters["commands_foreign"] + self.lines.foreign,
+            "commands_overflow": counters["commands_overflow"],
+            "answers_sent": counters["responses_sent"],
+            "answers_dropped": counters["responses_dropped"],
+        }
+
+    def _begin(self, pairs: Sequence[KeyPair]) -> None:
+        """Registers every Box with the meter and the command handler."""
+        hellos: dict[tuple[float, float, float, int], Hello] = {}
+        window_s = self._plan.cycles / self._nominal_hz
+        chance = np.random.Generator(np.random.PCG64([self._plan.seed, 0xF1EE7]))
+        now_s = max(0.0, (time.monotonic_ns() - self._clock.monotonic_ns) / 1e9)
+        begins_s = now_s + (
+            window_s * chance.random(len(self._ids)) if self._plan.spread else np.zeros(len(self._ids))
+        )
+        for box, outlet in enumerate(self._outlets):
+            source = outlet.samples()
+            numbers = source.v_per_lsb, source.nominal_v, source.nominal_hz, source.rate_millihz
+            if numbers not in hellos:
+                hellos[numbers] = _hello(*numbers, source.effective_bits)
+            status = BoxStatus(outlet.box_id, self._plan.cycles, hello=hellos[numbers])
+            desk = CommandedBox(
+                status,
+                SourceStore(outlet.box_id, outlet.samples, source.rate_millihz, self._clock),
+                self.counters,
+                pairs[box].public.decode(),
+                partial(self._set_cycles, box, status),
+                partial(self._offer_answer, box),
+                None,
+                partial(self._acknowledged, box),
+            )
+            self._handler.add(outlet.box_id, desk)
+            self.meter.begin(box, float(begins_s[box]))
+
+    def _measure(self, t_s: float) -> bool:
+        """Measures what is complete by then; True if nothing is left."""
+        for _ in range(MAX_CATCH_UP):
+            found = self.meter.measure_quiet(t_s)
+            if found is None:
+                return True
+            bodies = self._rows.bodies(found.which, found.start_ns, found.end_ns, found.metrics)
+            self.delivery.deliver(found.which, bodies)
+        return False
+
+    def _measure_samples(self, t_s: float) -> None:
+        for part in ordered(self.meter.measure_disturbed(t_s)):
+            self.delivery.deliver(
+                np.array([box for box, _ in part]), [measurement_to_wire(each) for _, each in part]
+            )
+
+    def _command(self, box: int, data: bytes) -> None:
+        """Handles a command from a Box's connection; the handler's thread answers data commands."""
+        self.counters.add("commands")
+        try:
+            asks_data = command_from_wire(data).WhichOneof("command") == "data_command"
+        except FrameError:
+            asks_data = False  # the handler counts it
+        (self._handler.offer if asks_data else self._handler.handle_command)(self._ids[box], data)
+
+    def _acknowledged(self, box: int, acknowledgement: CloudAcknowledgement) -> None:
+        self.delivery.acknowledge(box, acknowledgement, time.monotonic())
+
+    def _set_cycles(self, box: int, status: BoxStatus, cycles: int) -> None:
+        status.measurement_cycles = cycles
+        self.meter.set_cycles(box, cycles)
+
+    def _offer_answer(self, box: int, frames: list[bytes]) -> None:
+        size = sum(map(len, frames))
+        waiting = self._offered - self._taken
+        if waiting and waiting + size > ANSWER_BYTES:
+            self.counters.add("responses_dropped")
+            return
+        self._offered += size
+        self._answers.append((box, frames))
+
+    def _respond(self) -> None:
+        for _ in range(len(self._answers)):
+            box, frames = self._answers.popleft()
+            self._taken += sum(map(len, frames))
+            sent = self.lines.respond(box, frames)
+            self.counters.add("responses_sent" if sent else "responses_dropped")
+
+
+def _hello(v_per_lsb: float, nominal_v: float, nominal_hz: float, rate_millihz: int, bits: float) -> Hello:
+    """The Hello that the command handler needs for Boxes of one kind."""
+    return Hello(
+        PROTOCOL,
+        0,
+        1,
+        rate_millihz,
+        v_per_lsb,
+        nominal_v,
+        nominal_hz,
+        bits,
+        200,
+        0,
+        "opq-hil fleet",
+        "opq-hil 1",
+    )

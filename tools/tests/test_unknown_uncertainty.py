@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from opq_cloud.view.api import _wave_json
 
 from opq_cloud.export.selection import finding_row, measurement_row
-from opq_cloud.view.api import _wave_json
 from opq_cloud.view.live_messages import measurement_json, measurement_message
 from opq_cloud.view.recent import NewestMeasurement
 from opq_gateway.local.health import health

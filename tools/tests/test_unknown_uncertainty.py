@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from opq_cloud.view.api import _wave_json
 
+from opq_cloud.export.records import WaveformRecord
 from opq_cloud.export.selection import finding_row, measurement_row
+from opq_cloud.store import BoxRecord, EventRecord
 from opq_cloud.view.live_messages import measurement_json, measurement_message
 from opq_cloud.view.recent import NewestMeasurement
 from opq_gateway.local.health import health
@@ -41,6 +42,7 @@ METRICS = {name: Metric(1.0, 1.0, 1.0) for name in ("rms", "f", "thd", "trans")}
 MEASUREMENT = Measurement("1", T_NS // 10**6, METRICS, T_NS - 10**9, T_NS, UNKNOWN, TimeSource.FREE)
 COUNTS = np.zeros(12, np.int16)
 WAVE = Waveform("1", T_NS, UNKNOWN, TimeSource.FREE, 12_000_000, 0.01, 0, COUNTS)
+EVENT = EventRecord(1, "", T_NS, T_NS + 10**9, ("1",), ("1",), {}, True, True, "rms 84 V")
 VALUES = Values("1", "3s", T_NS, T_NS + 3 * 10**9, UNKNOWN, TimeSource.FREE, False, {"rms_v": 120.0})
 NOTICE = DisturbanceNotice("1", "dip", T_NS, UNKNOWN, TimeSource.FREE, True, 80.0)
 PIECE = WavePiece("1", 0, 0, T_NS, UNKNOWN, "free", 12_000_000, 0.01, COUNTS)
@@ -69,7 +71,7 @@ PLACES = {
     "live feed": lambda _: [
         json.loads(measurement_message(MEASUREMENT, NewestMeasurement(MEASUREMENT, 0, 0), 0).data)
     ],
-    "waveform of a page": lambda _: [_wave_json(WAVE, "1", T_NS)],
+    "waveform of REST and exports": lambda _: [WaveformRecord(WAVE, EVENT, BoxRecord("1", "Box 1")).facts()],
     "export, Measurement": lambda _: [measurement_row(MEASUREMENT)],
     "export, finding": lambda _: [finding_row(FINDING)],
     "box waveform": lambda tmp_path: [recording(tmp_path)],

@@ -108,7 +108,7 @@ def test_those_that_began_last_before_it_are_compared_whenever_they_were_entered
         assert past.compared == 4 and {1, 2, 4, 5} >= {each.incident.incident_id for each in past.similar}
 
 
-def test_the_page_and_both_interfaces_say_it(store: CloudStore) -> None:
+def test_the_page_and_the_interface_say_it(store: CloudStore) -> None:
     counters = ServiceCounters()
     client = TestClient(create_app(ViewContext(store, LiveHub(counters), counters)))
     page = client.get("/incidents/12").text
@@ -117,10 +117,9 @@ def test_the_page_and_both_interfaces_say_it(store: CloudStore) -> None:
     )
     assert '<a href="/incidents/1">' in page and "alike by 99" in page
     assert 'id="before"' not in client.get("/incidents/1").text, "nothing came before the first"
-    for path in ("/api/incidents/12", "/api/v1/incidents/12"):
-        answer = client.get(path).json()
-        assert answer["similar"][0]["id"] == 1 and answer["compared"] == 11
-        assert answer["recurrence"]["daily"]["count"] == 7
+    answer = client.get("/api/v1/incidents/12").json()
+    assert answer["similar"][0]["id"] == 1 and answer["compared"] == 11
+    assert answer["recurrence"]["daily"]["count"] == 7
 
 
 def test_a_distance_is_the_weighted_mean_of_what_both_have() -> None:

@@ -69,6 +69,7 @@ OTHERWISE: dict[str, str] = {
     "a time has no or six digits after its seconds": "strict-035",
     "without STRICT_VALIDATION what does not convert stays": "decode-014 decode-015 decode-016 decode-017",
     "a backslash in a text is an escape; LIKE of a number is an error": "like-006",
+    "a protobuf schema is one of the built-in messages": "ddl-002",
     "the metadata of mock are those that the case gives": "end_to_end-003",
 }
 """Reason -> cases."""

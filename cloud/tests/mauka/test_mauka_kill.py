@@ -54,7 +54,9 @@ def put_events(store, count):
         for box_id in ("1", "2"):
             store.put_waveform(
                 event_id,
-                Waveform(box_id, start_ns, 1_000_000, TimeSource.NTP, 12_000_000, 0.0068, 0, counts),
+                Waveform(
+                    box_id, start_ns, 1_000_000, TimeSource.NTP, 12_000_000, 0.0068, number * 720_000, counts
+                ),
             )
         store.finish_event(event_id)
 

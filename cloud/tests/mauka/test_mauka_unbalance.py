@@ -183,7 +183,8 @@ def test_two_waveforms_of_one_unbalance_are_one_incident(store: CloudStore) -> N
     begins, ends = ((RapidVoltageChange(change=-0.09, start_s=at_s, seconds=20.0),) for at_s in (1.5, 0.0))
     first = waves(negative=0.0, zero=0.0, own=((), (), begins))
     later = [
-        replace(wave, start_ns=wave.start_ns + 15 * 10**9) for wave in waves(0.0, 0.0, own=((), (), ends))
+        replace(wave, start_ns=wave.start_ns + 15 * 10**9, first_sample=wave.first_sample + 15 * 12_000)
+        for wave in waves(0.0, 0.0, own=((), (), ends))
     ]
     analysed(store, first)
     found, _ = analysed(store, later)

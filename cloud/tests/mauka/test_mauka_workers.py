@@ -59,7 +59,9 @@ def put_events(store, count, first=0):
         span = (start_ns, start_ns + 10**9)
         event_id = store.open_event(Trigger(f"token{number}", *span, ("1", "2"), "1", "test"), "test")
         for box_id in ("1", "2"):
-            wave = Waveform(box_id, start_ns, 1_000_000, TimeSource.NTP, 12_000_000, 0.0068, 0, counts)
+            wave = Waveform(
+                box_id, start_ns, 1_000_000, TimeSource.NTP, 12_000_000, 0.0068, number * 720_000, counts
+            )
             store.put_waveform(event_id, wave)
         store.finish_event(event_id)
 
@@ -189,11 +191,11 @@ def test_a_process_without_work_ends_and_one_is_ready_before_its_event(store, po
     assert store.mark_analysed(1)
     runner = AnalysisRunner(bus.settings, lambda: store, [])
     runner.pool = pool
-    runner._begin()
+    runner._waiting.begin()
     runner.on_idle()
     assert pool.rows() == []
     store.open_event(Trigger("open", START_NS, START_NS + 10**9, ("1",), "1", "test"), "test")
-    runner._begin()
+    runner._waiting.begin()
     runner.on_idle()
     assert len(pool.rows()) == 1
 

@@ -88,7 +88,12 @@ def run_case(case: Value) -> list[Emission]:
     start_ms = records[0].ms // step_ms * step_ms if records else 0
     end_ms = None if end_after_ms is None else start_ms + end_after_ms
     query = _query(planned, RuleFacts.of(str(case.get("name", "")), start_ms, read.for_query()), tables)
-    decoders = {name: StreamDecoder(streams[name], _used(planned, streams[name])) for name in planned.streams}
+    try:
+        decoders = {
+            name: StreamDecoder(streams[name], _used(planned, streams[name])) for name in planned.streams
+        }
+    except ValueError as error:  # a SCHEMAID that is not there
+        raise RuleError(str(error), CONFIGURATION) from None
     return _run(query, records, decoders, end_ms)
 
 

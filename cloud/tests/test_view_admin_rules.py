@@ -116,10 +116,10 @@ def ada(scene: demo.Scene) -> FormBrowser:
 
 
 def test_an_engine_without_rules_names_the_command(engine: FakeEngine, ada: FormBrowser) -> None:
-    assert ada.get("/admin/rules") == 200 and "opq-tools rule create" in ada.text
+    assert ada.get("/admin/rules") == 200 and "opq-tools rules create" in ada.text
     engine.streams = []
     try:
-        assert ada.get("/admin/rules") == 200 and "opq-tools stream create boxes" in ada.text
+        assert ada.get("/admin/rules") == 200 and "opq-tools rules stream create boxes" in ada.text
     finally:
         engine.streams = ["boxes"]
 

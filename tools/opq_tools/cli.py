@@ -40,11 +40,7 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "keys": ("opq_tools.keys", "Keys of Boxes and services: list, add, revoke and exchange, live."),
     },
     "Rules and plug-ins": {
-        "rule": ("opq_tools.rules.rule", "Stream rules: create, watch, try on records or recordings."),
-        "stream": ("opq_tools.rules.definitions:stream_command", "Streams of a running rule engine."),
-        "table": ("opq_tools.rules.definitions:table_command", "Tables of a running rule engine."),
-        "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
-        "ruleset": ("opq_tools.rules.ruleset", "All streams, tables and rules, into a file and back."),
+        "rules": ("opq_tools.rules.rule", "Rules, streams and tables: create, watch, try, export, import."),
         "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack, install, replace."),
         "mauka": ("opq_tools.mauka", "Plug-ins of a running Mauka: list, start, stop, replace, at a prompt."),
         "inject": ("opq_tools.inject", "Publish a message or a stored event into Mauka."),
@@ -78,6 +74,14 @@ REMOVED = {
     "schema": "name a built-in message in SCHEMAID, or send JSON",
 }
 """Name of a command of an earlier version -> what to do instead."""
+ALIASES = {
+    "rule": "rules",
+    "ruleset": "rules",
+    "stream": "rules stream",
+    "table": "rules table",
+    "query": "rules query",
+}
+"""Name of a command of an earlier version -> its words now; it works in this version, and is not listed."""
 
 
 @click.group(
@@ -85,6 +89,7 @@ REMOVED = {
     places=COMMANDS,
     headings=HEADINGS,
     removed=REMOVED,
+    aliases=ALIASES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="opq-toolkit", prog_name="opq-tools")
@@ -115,7 +120,8 @@ def main() -> None:
         click.echo(f"opq-tools: {error.object[:60]!r} is no UTF-8 text", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        command = next((name for name in sys.argv[1:] if name in COMMANDS), "")
+        words = (ALIASES.get(word, word).partition(" ")[0] for word in sys.argv[1:])
+        command = next((word for word in words if word in COMMANDS), "")
         extras = ",".join(extras_for(command, (error.name or "").partition(".")[0]))
         if not extras:
             raise
@@ -152,11 +158,7 @@ EXTRAS_OF_COMMAND = {
     "bench": ("cloud", "hil"),
     "config": ("cloud", "gateway", "rules"),
     "plugin": ("rules",),
-    "stream": ("rules",),
-    "table": ("rules",),
-    "rule": ("rules", "cloud"),
-    "query": ("rules",),
-    "ruleset": ("rules",),
+    "rules": ("rules", "cloud"),
 }
 """All extras that a command needs, so that they are installed at once; `hil` includes `gateway`."""
 SHARED = frozenset(

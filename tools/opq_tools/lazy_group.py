@@ -17,16 +17,32 @@ class LazyGroup(CommandGroup):
         *args: Any,
         places: Mapping[str, tuple[str, str]],
         headings: Mapping[str, Collection[str]] | None = None,
+        aliases: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         """
         Args:
             places: name -> (module (its `command`) or `module:name`, line in the list).
             headings: heading in the list -> names below it; without them there is one list.
+            aliases: name of an earlier version -> its words now; not listed; stderr names the words.
         """
         super().__init__(*args, **kwargs)
         self._places = places
         self._headings = headings or {}
+        self._aliases = aliases or {}
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        words = self._aliases.get(args[0])
+        if words is not None:
+            new = f"{ctx.command_path} {words}"
+            click.echo(
+                f"{ctx.command_path} {args[0]} is now {new}; the old name goes with the next version",
+                err=True,
+            )
+            args = [*words.split(), *args[1:]]
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self._places, *super().list_commands(ctx)]
@@ -42,8 +58,10 @@ class LazyGroup(CommandGroup):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         lines = {name: line for name, (_, line) in self._places.items()}
-        lines |= {name: self.commands[name].get_short_help_str() for name in super().list_commands(ctx)}
-        width = max(map(len, lines))
+        own = super().list_commands(ctx)
+        width = max(map(len, [*lines, *own]))
+        room = formatter.width - width - 6
+        lines |= {name: self.commands[name].get_short_help_str(room) for name in own}
         for heading, names in (self._headings or {"Commands": lines}).items():
             with formatter.section(heading):
                 formatter.write_dl([(name.ljust(width), lines[name]) for name in names])

@@ -454,7 +454,7 @@ def command_answers(folder: Path) -> str:
         "input": [{"stream": "demo", "ts": 1_765_792_486_013, "data": {"v": 1.5}}],
     }
     (folder / "cases.json").write_text(json.dumps([case, {**case, "sql": "SELEC"}]))
-    add("rule try CASES", _tools("rule", "try", str(folder / "cases.json")), ("[].emissions[][]",))
+    add("rules try CASES", _tools("rules", "try", str(folder / "cases.json")), ("[].emissions[][]",))
     return "\n".join(lines) + "\n"
 
 

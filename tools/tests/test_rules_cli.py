@@ -1,4 +1,4 @@
-"""`opq-tools stream, table, rule, query, ruleset, plugin` against a real `opq-gateway rules` process."""
+"""`opq-tools rules` and `opq-tools plugin` against a real `opq-gateway rules` process."""
 
 import json
 import os
@@ -140,96 +140,100 @@ def simulated(engine: Engine) -> None:
     body = {"data": [{"v": 1}, {"v": 130}, {"v": 140}], "interval": 5}
     url = f"http://127.0.0.1:{engine.port}/metadata/sources/simulator/confKeys/three"
     assert httpx.put(url, json=body, trust_env=False, auth=engine.auth).status_code == 200
-    assert engine.tools("stream", "create", "demo", SIMULATED) == "stream demo created\n"
+    assert engine.tools("rules", "stream", "create", "demo", SIMULATED) == "stream demo created\n"
 
 
 def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path) -> None:
     simulated(engine)
-    assert engine.tools("stream", "list") == "demo\n"
-    assert "TYPE: simulator" in engine.tools("stream", "show", "demo")
+    assert engine.tools("rules", "stream", "list") == "demo\n"
+    assert "TYPE: simulator" in engine.tools("rules", "stream", "show", "demo")
     out = engine.exports / "out.jsonl"
     action = json.dumps({"file": {"path": str(out)}})
-    engine.tools("rule", "create", "deep", "SELECT v FROM demo WHERE v > 126", "--action", action)
-    assert engine.tools("rule", "list") == "deep  running\n"
+    engine.tools("rules", "create", "deep", "SELECT v FROM demo WHERE v > 126", "--action", action)
+    assert engine.tools("rules", "list") == "deep  running\n"
     rows = [
-        json.loads(line) for line in engine.tools("query", "SELECT v FROM demo", "--limit", "4").splitlines()
+        json.loads(line)
+        for line in engine.tools("rules", "query", "SELECT v FROM demo", "--limit", "4").splitlines()
     ]
     assert {row["v"] for row in rows} == {1, 130, 140}
     until = time.monotonic() + 60  # the query goes when the server sees that nobody listens
-    while [each["id"] for each in engine.json("rule", "list", "--json")] != ["deep"]:
+    while [each["id"] for each in engine.json("rules", "list", "--json")] != ["deep"]:
         assert time.monotonic() < until, "the query's rule stays"
     engine.kill()
     engine.start()
-    assert engine.tools("rule", "list") == "deep  running\n"
+    assert engine.tools("rules", "list") == "deep  running\n"
     before = out.stat().st_size
     until = time.monotonic() + 60
     while out.stat().st_size == before:
         assert time.monotonic() < until, "the rule does not go on"
         time.sleep(0.05)
-    assert engine.json("rule", "status", "deep", "--json")["status"] == "running"
-    assert "filter" in engine.tools("rule", "explain", "deep")
+    assert engine.json("rules", "status", "deep", "--json")["status"] == "running"
+    assert "filter" in engine.tools("rules", "explain", "deep")
+    assert set(engine.json("rules", "explain", "deep", "--json")) == {"sources", "edges"}
     for verb in ("stop", "start", "restart", "delete"):
-        engine.tools("rule", verb, "deep")
-    assert engine.tools("rule", "list") == "no rules\n"
+        engine.tools("rules", verb, "deep")
+    assert engine.tools("rules", "list") == "no rules\n"
 
 
 def test_an_error_points_at_its_place_in_the_statement(engine: Engine) -> None:
     simulated(engine)
-    told = engine.tools("rule", "create", "r", "SELECT v\nFRM demo", code=1)
+    told = engine.tools("rules", "create", "r", "SELECT v\nFRM demo", code=1)
     assert "line 2, column 1" in told
     assert "\n  FRM demo\n  ^" in told
-    engine.tools("stream", "create", "boxes", '() WITH (DATASOURCE="*", TYPE="opqbox")')
-    told = engine.tools("rule", "create", "r", "SELECT box FROM boxes WHERE rms_mn < 100", code=1)
+    engine.tools("rules", "stream", "create", "boxes", '() WITH (DATASOURCE="*", TYPE="opqbox")')
+    told = engine.tools("rules", "create", "r", "SELECT box FROM boxes WHERE rms_mn < 100", code=1)
     assert 'unknown column rms_mn of boxes; did you mean "rms_min"?' in told
-    told = engine.tools("rule", "validate", "r", "SELECT nope(v) FROM demo", code=1)
+    told = engine.tools("rules", "validate", "r", "SELECT nope(v) FROM demo", code=1)
     assert "nope" in told
-    assert "is not found" in engine.tools("rule", "show", "none", code=1)
+    assert "is not found" in engine.tools("rules", "show", "none", code=1)
 
 
 def test_a_whole_statement_names_its_stream_and_another_name_beside_it_is_refused(engine: Engine) -> None:
     made = 'CREATE STREAM x () WITH (DATASOURCE="x", TYPE="memory", SHARED="true")'
-    assert engine.tools("stream", "create", made) == "Stream x is created.\n"
-    assert "SHARED: true" in engine.tools("stream", "show", "x")
-    assert "'x', not of 'y'" in engine.tools("stream", "create", "y", made, code=2)
-    assert engine.tools("stream", "list") == "x\n"
+    assert engine.tools("rules", "stream", "create", made) == "Stream x is created.\n"
+    assert "SHARED: true" in engine.tools("rules", "stream", "show", "x")
+    assert "'x', not of 'y'" in engine.tools("rules", "stream", "create", "y", made, code=2)
+    assert engine.tools("rules", "stream", "list") == "x\n"
 
 
 def test_the_rule_of_the_tutorial_by_its_json_and_from_stdin(engine: Engine) -> None:
     simulated(engine)
     body = json.dumps({"sql": "SELECT * from demo", "actions": [{"log": {}}]})
-    engine.tools("rule", "create", "ruleTest", body)
-    engine.tools("rule", "update", "ruleTest", "-f", "-", given=body.replace("*", "v"))
-    assert engine.json("rule", "show", "ruleTest")["sql"] == "SELECT v from demo"
-    assert "not found" in engine.tools("rule", "update", "ruletest", body, code=1)
-    assert [rule["id"] for rule in engine.json("rule", "list", "--json")] == ["ruleTest"]
-    assert "other" in engine.tools("rule", "create", "ruleTest", '{"id":"other"}', code=2)
+    engine.tools("rules", "create", "ruleTest", body)
+    engine.tools("rules", "update", "ruleTest", "-f", "-", given=body.replace("*", "v"))
+    assert engine.json("rules", "show", "ruleTest")["sql"] == "SELECT v from demo"
+    assert "not found" in engine.tools("rules", "update", "ruletest", body, code=1)
+    assert [rule["id"] for rule in engine.json("rules", "list", "--json")] == ["ruleTest"]
+    assert "other" in engine.tools("rules", "create", "ruleTest", '{"id":"other"}', code=2)
 
 
 def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> None:
     simulated(engine)
-    engine.tools("rule", "create", "deep", "SELECT v FROM demo WHERE v > 126")
+    engine.tools("rules", "create", "deep", "SELECT v FROM demo WHERE v > 126")
     file = tmp_path / "rules.json"
-    engine.tools("ruleset", "export", str(file))
+    engine.tools("rules", "export", str(file))
     assert file.stat().st_mode & 0o077 == 0
-    engine.tools("rule", "delete", "deep")
-    engine.tools("stream", "delete", "demo")
+    engine.tools("rules", "delete", "deep")
+    engine.tools("rules", "stream", "delete", "demo")
     file.write_text(file.read_text() + " " * (2 << 20))  # uploaded first
-    assert engine.tools("ruleset", "import", "-f", str(file)) == "1 streams, 0 tables, 1 rules\n"
-    assert engine.tools("rule", "list") == "deep  running\n"
-    engine.tools("ruleset", "export", str(file))
-    engine.tools("rule", "delete", "deep")
-    assert "1 rules" in engine.tools("ruleset", "import", "--dry", "-f", str(file))
-    assert engine.tools("rule", "list") == "no rules\n"
-    assert "was removed; read what" in engine.tools("ruleset", "status", code=2)
-    assert "want NAME" in engine.tools("stream", "create", code=2)
+    assert engine.tools("rules", "import", "-f", str(file)) == "1 streams, 0 tables, 1 rules\n"
+    assert engine.tools("rules", "list") == "deep  running\n"
+    engine.tools("rules", "export", str(file))
+    engine.tools("rules", "delete", "deep")
+    assert "1 rules" in engine.tools("rules", "import", "--dry", "-f", str(file))
+    assert engine.tools("rules", "list") == "no rules\n"
+    assert "want NAME" in engine.tools("rules", "stream", "create", code=2)
 
 
 def test_a_query_asks_for_statements_until_it_is_told_to_end(engine: Engine) -> None:
     simulated(engine)
     given = "SELECT v FROM demo WHERE v = 130\nSELECT v FRM demo\nSELECT v + 1 AS w FROM demo\nquit\nSELECT"
-    assert engine.tools("query", "--limit", "1", given=given).splitlines() == ['{"v":130}', '{"w":2}']
-    assert engine.tools("query", given="") == ""
-    row = json.loads(engine.tools("query", "SELECT v FROM demo WHERE v > 'x'", "--limit", "1"))
+    assert engine.tools("rules", "query", "--limit", "1", given=given).splitlines() == [
+        '{"v":130}',
+        '{"w":2}',
+    ]
+    assert engine.tools("rules", "query", given="") == ""
+    row = json.loads(engine.tools("rules", "query", "SELECT v FROM demo WHERE v > 'x'", "--limit", "1"))
     assert "do not compare" in row["error"]
 
 
@@ -244,15 +248,15 @@ def test_plugins_are_listed_and_unknown_ones_reported(engine: Engine) -> None:
 
 def test_the_engine_of_a_moved_system_is_found_by_its_port_offset(engine: Engine) -> None:
     offset = str(engine.port - PORTS["rules"])
-    for words in (("rule", "list"), ("stream", "list"), ("plugin", "list", "sink")):
+    for words in (("rules", "list"), ("rules", "stream", "list"), ("plugin", "list", "sink")):
         found = run(*words, "--port-offset", offset, url=None)
         assert found.returncode == 0 and found.stdout == run(*words, url=engine.url).stdout
-    both = run("rule", "list", "--port-offset", offset, url=engine.url)
+    both = run("rules", "list", "--port-offset", offset, url=engine.url)
     assert both.returncode == 2 and f"OPQ_RULES_URL, {engine.url}) are both given" in both.stderr
 
 
 def test_nobody_there_is_one_line_that_says_what_to_start() -> None:
-    done = run_in_shell("rule", "list", url=f"http://127.0.0.1:{free_port()}")
+    done = run_in_shell("rules", "list", url=f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert "opq-gateway rules" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -271,14 +275,14 @@ def test_rule_try_answers_one_case_or_many_without_a_server(tmp_path: Path) -> N
     ):
         file = tmp_path / "cases.json"
         file.write_text(json.dumps(given))
-        done = run("rule", "try", str(file))
+        done = run("rules", "try", str(file))
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
         if answer is not None:
             assert told == answer
         else:
             assert (told[0]["error"]["code"], told[0]["error"]["http"]) == (2001, 400)
-    assert run("rule", "try", str(tmp_path / "none.json")).returncode == 1
+    assert run("rules", "try", str(tmp_path / "none.json")).returncode == 1
 
 
 def test_a_backtest_tells_when_a_rule_would_have_fired(tmp_path: Path) -> None:
@@ -294,7 +298,7 @@ def test_a_backtest_tells_when_a_rule_would_have_fired(tmp_path: Path) -> None:
         )
     )
     done = run(
-        "rule",
+        "rules",
         "backtest",
         "SELECT box, rms FROM boxes WHERE rms < 100",
         "--recording",
@@ -309,7 +313,7 @@ def test_a_backtest_tells_when_a_rule_would_have_fired(tmp_path: Path) -> None:
     assert all(abs(each["rows"][0]["rms"] - 96) < 4 for each in told["emissions"])
 
 
-@pytest.mark.parametrize("family", ["stream", "table", "rule", "query", "ruleset", "plugin"])
+@pytest.mark.parametrize("family", ["rules", "plugin"])
 def test_each_command_has_an_example_and_no_line_is_cut(family: str) -> None:
     def told(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         yield " ".join(path), run(*path, "--help").stdout
@@ -360,19 +364,19 @@ def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp
     store.close()
     sql = "SELECT box, rms FROM boxes WHERE rms > 102"
     options = ["--data-dir", str(tmp_path), "--json"]
-    told = json.loads(run("rule", "backtest", sql, *options).stdout)
+    told = json.loads(run("rules", "backtest", sql, *options).stdout)
     assert told["records"] == 10
     assert [row for each in told["emissions"] for row in each["rows"]] == [
         {"box": box, "rms": rms} for rms in (103.0, 104.0) for box in ("2", "10")
     ]
     until = datetime.fromtimestamp(first_ms / 1000 + 4, UTC).isoformat()
-    told = json.loads(run("rule", "backtest", sql, *options, "--box", "2", "--to", until).stdout)
+    told = json.loads(run("rules", "backtest", sql, *options, "--box", "2", "--to", until).stdout)
     assert (told["records"], len(told["emissions"])) == (4, 1)
-    done = run("rule", "backtest", "SELECT box FROM boxes WHERE box = 2", *options[:2])
+    done = run("rules", "backtest", "SELECT box FROM boxes WHERE box = 2", *options[:2])
     assert (done.returncode, done.stdout) == (0, "")
     assert "0 emissions of 10 records; 10 errors, the last: " in done.stderr, done.stderr
-    assert run("rule", "backtest", sql, "--from", until, "--to", "2020-01-01").returncode == 2
-    done = run("rule", "backtest", sql, "--data-dir", str(tmp_path / "none"))
+    assert run("rules", "backtest", sql, "--from", until, "--to", "2020-01-01").returncode == 2
+    done = run("rules", "backtest", sql, "--data-dir", str(tmp_path / "none"))
     assert done.returncode == 1
     assert "has no opq.db" in done.stderr
     assert not (tmp_path / "none").exists()
@@ -380,13 +384,29 @@ def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp
 
 def test_the_token_is_read_where_the_engine_names_it_or_from_a_file(engine: Engine, tmp_path: Path) -> None:
     """Not for an address of another machine, and no other file whatever an engine names."""
-    engine.tools("rule", "list")
+    engine.tools("rules", "list")
     wrong = tmp_path / "wrong"
     wrong.write_text("x" * 43)
-    refused = engine.tools("rule", "list", "--token-file", str(wrong), code=1)
+    refused = engine.tools("rules", "list", "--token-file", str(wrong), code=1)
     assert "the token is in " in refused and refused.rstrip().endswith(
         "--token-file names another file with one"
     )
     for path in (str(wrong), "rules/rest_token", "/etc/passwd", 3):
         assert named_token(json.dumps({"token_file": path}).encode()) is None
     assert named_token(b"[" * 100_000) is None and named_token(b"") is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("rule", "rules"), ("ruleset", "rules"), ("stream", "rules stream"), ("table", "rules table")],
+)
+def test_a_name_of_an_earlier_version_works_and_says_the_new_one(old: str, new: str) -> None:
+    done, wanted = run(old, "--help"), run(*new.split(), "--help")
+    assert (done.returncode, done.stdout) == (0, wanted.stdout)
+    assert done.stderr == f"tools {old} is now tools {new}; the old name goes with the next version\n"
+    assert wanted.stderr == "" and f"\n  {old} " not in run("--help").stdout
+
+
+def test_what_was_merged_into_explain_says_so() -> None:
+    done = run("rule", "topo", "deep")
+    assert done.returncode == 2 and "topo was removed; opq-tools rules explain --json" in done.stderr

@@ -22,13 +22,13 @@ from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, ENCODING, NOT_FOUND, UNDEFINED, RuleError
 
 REMOVED = {
-    r"(/v2|/async)?/data/.*|/async/.*": "use /ruleset/export and /ruleset/import (opq-tools ruleset)",
+    r"(/v2|/async)?/data/.*|/async/.*": "use /ruleset/export and /ruleset/import (opq-tools rules)",
     r"/connections.*|/metadata/(connections|.*/connection)/.*": (
         "give the properties to /metadata/{sources,sinks}/{type}/confKeys, and name the key"
     ),
-    r"/ruletest.*|/test/.*": "give the rule and its records to opq-tools rule try",
+    r"/ruletest.*|/test/.*": "give the rule and its records to opq-tools rules try",
     r"/schemas/.*": "name a built-in message in SCHEMAID, or send JSON",
-    r"/rules/[^/]+/trace/.*|/trace/.*": "give a record and the rule to opq-tools rule try",
+    r"/rules/[^/]+/trace/.*|/trace/.*": "give a record and the rule to opq-tools rules try",
 }
 """Paths of an earlier version, as a regular expression -> what to do instead."""
 _OTHERS = {

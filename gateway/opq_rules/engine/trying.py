@@ -1,4 +1,4 @@
-"""`rule try`: runs rules on given records under a virtual clock. Pure. Source:
+"""`rules try`: runs rules on given records under a virtual clock. Pure. Source:
 docs/reference/contracts.md."""
 
 from collections.abc import Collection, Mapping, Sequence

@@ -88,7 +88,7 @@ class QueryPlan:
 
     @property
     def operators(self) -> tuple[str, ...]:
-        """Names of the operators that a record passes, for `rule topo` and `rule explain`."""
+        """Names of the operators that a record passes, for `rules explain`."""
         steps = (
             ("analytic", bool(self.analytics)),
             ("filter", bool(self.before)),

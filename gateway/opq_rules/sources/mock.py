@@ -1,4 +1,4 @@
-"""mock: gives nothing by itself; its records come from the cases of `rule try` and from tests."""
+"""mock: gives nothing by itself; its records come from the cases of `rules try` and from tests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`opq-tools rule backtest`: runs a rule over a recording or stored history, with the query that runs live.
+"""`opq-tools rules backtest`: runs a rule over a recording or stored history, with the query that runs live.
 
 The rule's only stream stands for the Boxes' Measurements; its clock advances from record to record.
 """
@@ -81,8 +81,8 @@ def command(
 
     \b
     Example:
-      opq-tools rule backtest "SELECT box, rms_min FROM boxes WHERE rms_min < 110" --recording box1.i16
-      opq-tools rule backtest deep --from 2026-11-19 --to 2026-11-20
+      opq-tools rules backtest "SELECT box, rms_min FROM boxes WHERE rms_min < 110" --recording box1.i16
+      opq-tools rules backtest deep --from 2026-11-19 --to 2026-11-20
     """
     if start_ns is not None and end_ns is not None and end_ns <= start_ns:
         raise click.UsageError("--to is not after --from")

@@ -1,4 +1,4 @@
-"""`opq-tools stream` and `opq-tools table`: the same commands for both."""
+"""`opq-tools rules stream` and `opq-tools rules table`: the same commands for both."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def family(what: str) -> click.Group:
     definition = f"demo '() WITH ({options})'"
 
     def help_text(line: str, rest: str) -> str:
-        return f"{line}\n\n\b\nExample:\n  opq-tools {what} {rest}"
+        return f"{line}\n\n\b\nExample:\n  opq-tools rules {what} {rest}"
 
     group.help = help_text(f"Define, list and drop {what}s of a running rule engine.", f"create {definition}")
 

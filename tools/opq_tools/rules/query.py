@@ -1,4 +1,4 @@
-"""`opq-tools query`: prints rows of a SELECT as they come."""
+"""`opq-tools rules query`: prints rows of a SELECT as they come."""
 
 import click
 
@@ -18,7 +18,7 @@ def command(server: RuleServer, sql: str | None, limit: int | None) -> None:
 
     \b
     Example:
-      opq-tools query "SELECT box, rms FROM boxes WHERE rms < 110" --limit 10
+      opq-tools rules query "SELECT box, rms FROM boxes WHERE rms < 110" --limit 10
     """
     if sql is not None:
         _rows(server, sql, limit)

@@ -1,43 +1,38 @@
-"""`opq-tools rule`: manages rules of a running engine; `try` and `backtest` need no engine."""
+"""`opq-tools rules`: manages rules of a running engine; `try` and `backtest` need no engine."""
 
-import importlib
 import json
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from opq_proto.command_line import CommandGroup, json_option
+from opq_proto.command_line import json_option
+from opq_tools.lazy_group import LazyGroup
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 
-LATE = {
-    "try": "opq_tools.rules.trying",
-    "backtest": "opq_tools.rules.backtest",
+PLACES = {
+    "stream": ("opq_tools.rules.definitions:stream_command", "Streams: create, update, list, show, delete."),
+    "table": ("opq_tools.rules.definitions:table_command", "Tables: create, update, list, show, delete."),
+    "try": ("opq_tools.rules.trying", "What a rule makes of given records; needs no engine."),
+    "backtest": ("opq_tools.rules.backtest", "What a rule makes of recordings; needs no engine."),
+    "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
+    "export": ("opq_tools.rules.ruleset:export", "All streams, tables and rules into a file."),
+    "import": ("opq_tools.rules.ruleset:take", "All streams, tables and rules from a file."),
 }
 """Commands that have files of their own."""
+_REMOVED = {
+    "trace": "give a record and the rule to opq-tools rules try",
+    "topo": "opq-tools rules explain --json shows the nodes",
+}
 
 
-class _Group(CommandGroup):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *LATE]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in LATE:
-            return super().get_command(ctx, cmd_name)
-        found: click.Command = importlib.import_module(LATE[cmd_name]).command
-        return found
-
-
-_REMOVED = {"trace": "give a record and the rule to opq-tools rule try"}
-
-
-@click.group("rule", cls=_Group, removed=_REMOVED)
+@click.group("rules", cls=LazyGroup, places=PLACES, removed=_REMOVED)
 def command() -> None:
-    """Create, watch and try stream rules.
+    """Streams, tables and rules of a running engine: create, watch, try, export and import.
 
     \b
     Example:
-      opq-tools rule create deep "SELECT box, rms FROM boxes WHERE rms < 100"
+      opq-tools rules create deep "SELECT box, rms FROM boxes WHERE rms < 100"
     """
 
 
@@ -70,8 +65,8 @@ def create_rule(
 
     \b
     Example:
-      opq-tools rule create deep "SELECT box, rms FROM boxes WHERE rms < 100"
-      opq-tools rule create ruleTest '{"sql":"SELECT * FROM demo","actions":[{"log":{}}]}'
+      opq-tools rules create deep "SELECT box, rms FROM boxes WHERE rms < 100"
+      opq-tools rules create ruleTest '{"sql":"SELECT * FROM demo","actions":[{"log":{}}]}'
     """
     body = _body(name, text_of(rule, file, "the rule"), actions, qos)
     click.echo(server.request("POST", "/rules", body, body.get("sql")))
@@ -96,7 +91,7 @@ def update_rule(
 
     \b
     Example:
-      opq-tools rule update deep "SELECT box, rms FROM boxes WHERE rms < 96"
+      opq-tools rules update deep "SELECT box, rms FROM boxes WHERE rms < 96"
     """
     body = _body(name, text_of(rule, file, "the rule"), actions, qos)
     server.request("GET", f"/rules/{name}")  # PUT, as in eKuiper, would create a misspelt rule
@@ -111,7 +106,7 @@ def update_rule(
 def validate(server: RuleServer, name: str, rule: str | None, file: str | None) -> None:
     """Check whether a rule would be accepted; nothing is changed.
 
-    Example: opq-tools rule validate deep "SELECT box FROM boxes"
+    Example: opq-tools rules validate deep "SELECT box FROM boxes"
     """
     body = _body(name, text_of(rule, file, "the rule"), (), None)
     answer = server.request("POST", "/rules/validate", body, body.get("sql"))
@@ -124,7 +119,7 @@ def validate(server: RuleServer, name: str, rule: str | None, file: str | None) 
 def rules(server: RuleServer, as_json: bool) -> None:
     """List all rules with their state.
 
-    Example: opq-tools rule list
+    Example: opq-tools rules list
     """
     found = server.request("GET", "/rules")
     if as_json:
@@ -140,7 +135,7 @@ def rules(server: RuleServer, as_json: bool) -> None:
 def show_rule(server: RuleServer, name: str) -> None:
     """Show the rule's JSON; passwords and tokens are ******.
 
-    Example: opq-tools rule show deep
+    Example: opq-tools rules show deep
     """
     click.echo(json.dumps(server.request("GET", f"/rules/{name}"), indent=2))
 
@@ -152,7 +147,7 @@ def show_rule(server: RuleServer, name: str) -> None:
 def rule_status(server: RuleServer, name: str, as_json: bool) -> None:
     """Show state and counters of a rule.
 
-    Example: opq-tools rule status deep
+    Example: opq-tools rules status deep
     """
     found = server.request("GET", f"/rules/{name}/status")
     if as_json:
@@ -162,30 +157,23 @@ def rule_status(server: RuleServer, name: str, as_json: bool) -> None:
     click.echo("\n".join(f"{key}: {value}" for key, value in shown.items()))
 
 
-@command.command("explain")
+@command.command("explain", short_help="Show the plan of a rule, and what it shares with others.")
 @click.argument("name")
+@json_option
 @server_command
-def explain(server: RuleServer, name: str) -> None:
-    """Show the plan of a rule, and what it shares with others.
+def explain(server: RuleServer, name: str, as_json: bool) -> None:
+    """Show the plan of a rule, and what it shares with others; as JSON its nodes and what flows between them.
 
-    Example: opq-tools rule explain deep
+    Example: opq-tools rules explain deep
     """
+    if as_json:
+        click.echo(json.dumps(server.request("GET", f"/rules/{name}/topo"), indent=2))
+        return
     click.echo(server.request("GET", f"/rules/{name}/explain"))
 
 
-@command.command("topo")
-@click.argument("name")
-@server_command
-def topo(server: RuleServer, name: str) -> None:
-    """Show the nodes of a rule and what flows between them, as JSON.
-
-    Example: opq-tools rule topo deep
-    """
-    click.echo(json.dumps(server.request("GET", f"/rules/{name}/topo"), indent=2))
-
-
 def _simple(verb: str, line: str, method: str, path: str) -> None:
-    @command.command(verb, help=f"{line}\n\nExample: opq-tools rule {verb} deep")
+    @command.command(verb, help=f"{line}\n\nExample: opq-tools rules {verb} deep")
     @click.argument("name")
     @server_command
     def run(server: RuleServer, name: str) -> None:

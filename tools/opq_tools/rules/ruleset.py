@@ -1,4 +1,4 @@
-"""`opq-tools ruleset`: exports all streams, tables and rules of an engine to a file and imports them."""
+"""`opq-tools rules export` and `import`: all streams, tables, rules and named properties, and a file."""
 
 import json
 import uuid
@@ -6,28 +6,13 @@ from pathlib import Path
 
 import click
 
-from opq_proto.command_line import CommandGroup
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 
 _MAX_IN_BODY = 1 << 20
 """Characters; longer rule sets are uploaded, because a request's body has at most 4 MiB."""
 
 
-_REMOVED = {"status": "read what opq-tools ruleset import printed"}
-
-
-@click.group("ruleset", cls=CommandGroup, removed=_REMOVED)
-def command() -> None:
-    """Export and import all streams, tables, rules and named properties.
-
-    \b
-    Example:
-      opq-tools ruleset export rules.json
-      opq-tools ruleset import -f rules.json
-    """
-
-
-@command.command("export")
+@click.command("export")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @server_command
 def export(server: RuleServer, file: Path) -> None:
@@ -35,7 +20,7 @@ def export(server: RuleServer, file: Path) -> None:
 
     \b
     Example:
-      opq-tools ruleset export rules.json
+      opq-tools rules export rules.json
     """
     found = server.request("POST", "/ruleset/export")
     text = json.dumps(found, indent=2) + "\n"
@@ -52,7 +37,7 @@ def export(server: RuleServer, file: Path) -> None:
     click.echo(f"{sum(len(each) for each in found.values())} definitions in {file}")
 
 
-@command.command("import")
+@click.command("import")
 @click.option("-f", "--file", required=True, help="File that `export` wrote; - for stdin.")
 @click.option("--dry", is_flag=True, help="Only check whether everything would be accepted.")
 @server_command
@@ -61,7 +46,7 @@ def take(server: RuleServer, file: str, dry: bool) -> None:
 
     A definition that exists is replaced where its version in the file is higher, and stays otherwise.
 
-    Example: opq-tools ruleset import -f rules.json
+    Example: opq-tools rules import -f rules.json
     """
     text = text_of(None, file, "the rule set")
     try:

@@ -1,4 +1,4 @@
-"""`opq-tools rule try`: runs rules on given records, as docs/reference/contracts.md specifies."""
+"""`opq-tools rules try`: runs rules on given records, as docs/reference/contracts.md specifies."""
 
 import click
 
@@ -14,7 +14,7 @@ def command(cases: str) -> None:
 
     CASES is a JSON file (- for stdin) with one case or an array of them; the answer is JSON on stdout.
 
-    Example: opq-tools rule try cases.json
+    Example: opq-tools rules try cases.json
     """
     from opq_rules.engine.trying import try_text
 

@@ -17,7 +17,7 @@ from opq_proto.errors import PluginError
 from opq_proto.settings import checked_config
 
 NOT_LIVE = {
-    "sql": "its statement stands in the configuration; what changes live is a rule: opq-tools rule",
+    "sql": "its statement stands in the configuration; what changes live is a rule: opq-tools rules",
     "lua": "its script stands in the configuration; what changes live is an installed one: opq-tools plugin",
 }
 """Triggers that have no settings to change while they run, and why."""

@@ -2,7 +2,7 @@
 
 The token is in the file that the configuration names, else in the one that an engine of this machine names.
 
-The requests are the same as those of `opq-tools plugin` and `opq-tools rule`.
+The requests are the same as those of `opq-tools plugin` and `opq-tools rules`.
 """
 
 import json

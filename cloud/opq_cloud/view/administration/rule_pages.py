@@ -1,6 +1,6 @@
 """`/admin/rules`: stream rules of each rule engine, with state, errors, start and stop.
 
-Rules are written, tried and deleted by `opq-tools rule`.
+Rules are written, tried and deleted by `opq-tools rules`.
 """
 
 from collections.abc import Mapping

@@ -29,7 +29,7 @@ from opq_cloud.store.documents.makai import (
     makai_config_document,
     makai_config_from_document,
 )
-from opq_proto.command_line import json_option
+from opq_proto.command_line import CommandGroup, json_option
 from opq_proto.errors import OpqError, PluginError
 from opq_proto.keys import checked_box_id
 from opq_tools.boxes.command import data_option, mongo_option, opened_store
@@ -70,7 +70,12 @@ _trigger_option = click.option(
 )
 
 
-@click.group("limits", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "limits",
+    cls=CommandGroup,
+    removed={"triggers": "give opq-tools limits list --allowed"},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def command() -> None:
     """Limits in the store at which Makai triggers: for all Boxes, for single ones, and for each trigger.
 
@@ -84,12 +89,27 @@ def command() -> None:
 
 
 @command.command("list", short_help="List the limits in the store's makai_config.")
+@click.option(
+    "--allowed",
+    is_flag=True,
+    help="List what may be set instead: default, range and meaning of each setting of the built-in triggers.",
+)
+@click.option("--trigger", "triggers", multiple=True, metavar="NAME", help="With --allowed: only this one.")
 @_store_options
-def list_limits(as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+def list_limits(
+    allowed: bool, triggers: tuple[str, ...], as_json: bool, data_dir: Path | None, mongo_uri: str | None
+) -> None:
     """List the limits in the store's makai_config; without one, Makai's configuration file applies.
 
-    Example: opq-tools limits list --json
+    \b
+    Examples: opq-tools limits list --json
+              opq-tools limits list --allowed --trigger frequency
     """
+    if allowed:
+        _list_triggers(triggers, as_json)
+        return
+    if triggers:
+        raise click.UsageError("--trigger goes with --allowed; without it, all limits are listed")
     with opened_store(mongo_uri, data_dir) as store:
         config = store.makai_config()
     _echo(config, as_json)
@@ -111,7 +131,7 @@ def set_limits(
     """Set limits; others stay. A running Makai uses them within two seconds.
 
     NAME is ref_v, ref_hz, percent_v_low, percent_v_high, percent_hz_low, percent_hz_high or percent_thd_high;
-    with --trigger a setting of that trigger (`limits triggers` lists them), where none turns a limit off.
+    with --trigger a setting of that trigger (`limits list --allowed` lists them); none turns a limit off.
     The first limits need ref_v and ref_hz. They apply to every Box without limits of its own.
 
     \b
@@ -170,14 +190,7 @@ def remove_limits(
     _change(change, "removed limits", as_json, data_dir, mongo_uri)
 
 
-@command.command("triggers")
-@click.argument("names", nargs=-1, metavar="[TRIGGER]...")
-@json_option
-def list_triggers(names: tuple[str, ...], as_json: bool) -> None:
-    """List the settings of built-in triggers: default, range, meaning.
-
-    Example: opq-tools limits triggers frequency
-    """
+def _list_triggers(names: tuple[str, ...], as_json: bool) -> None:
     try:
         rows = [each for name in names or built_in_triggers() for each in trigger_settings(name)]
         if not as_json:

@@ -78,7 +78,7 @@ def test_one_event_says_whom_it_asked_and_why(tmp_path: Path) -> None:
 
 def test_a_trace_goes_from_the_crossing_to_the_incident(tmp_path: Path) -> None:
     stored(tmp_path)
-    steps = json.loads(asked(tmp_path, "trace", "1", "--json").stdout)["steps"]
+    steps = json.loads(asked(tmp_path, "show", "1", "--trace", "--json").stdout)["steps"]
     assert [(step["step"], step["box_id"]) for step in steps] == [
         ("measured", "1"), ("decided", None), ("asked", None), ("sampled", None), ("stored", "1"),
         ("stored", "2"), ("missing", "10"), ("finished", None), ("analysed", None), ("incident", None),
@@ -88,7 +88,7 @@ def test_a_trace_goes_from_the_crossing_to_the_incident(tmp_path: Path) -> None:
     times = [step["t_ns"] for step in steps[4:-1]]
     assert times == sorted(times) and None not in times, "the store's own clock, in the order of the work"
     assert "3 Boxes asked (saw 1, feeder 2), 4 not" in steps[2]["what"]
-    text = asked(tmp_path, "trace", "1").stdout
+    text = asked(tmp_path, "show", "1", "--trace").stdout
     assert "+5.0 ms  decided   Box 1, threshold" in text and "incident 1: sag at Box 1" in text
 
 
@@ -109,7 +109,7 @@ def test_what_an_analysis_asked_for_and_makais_answer_are_shown(tmp_path: Path) 
     assert (row["start_ms"], row["end_ms"], row["refused"]) == (
         span[0] / 1e6, span[1] / 1e6, {"budget_of_box": 1}
     )  # fmt: skip
-    steps = json.loads(asked(tmp_path, "trace", "1", "--json").stdout)["steps"]
+    steps = json.loads(asked(tmp_path, "show", "1", "--trace", "--json").stdout)["steps"]
     told = {step["step"]: step["what"] for step in steps if step["step"] in ("wanted", "answered")}
     assert told == {
         "wanted": "rms_voltage: the sag lasts",
@@ -124,3 +124,10 @@ def test_an_event_that_is_not_there_is_named_with_the_newest(tmp_path: Path) -> 
     failed = asked(tmp_path, "show", "7")
     assert failed.exit_code == 1
     assert str(failed.exception) == "event 7 is not in the store; the newest is 2"
+
+
+def test_the_name_of_an_earlier_version_says_what_to_do_instead(tmp_path: Path) -> None:
+    failed = asked(tmp_path, "trace", "1")
+    assert (
+        failed.exit_code == 2 and "trace was removed; give opq-tools events show ID --trace" in failed.output
+    )

@@ -37,7 +37,7 @@ def stored(folder: Path) -> MakaiConfig | None:
 
 
 def test_settings_of_triggers_are_columns_for_people() -> None:
-    answer = CliRunner().invoke(command, ["triggers", "frequency"])
+    answer = CliRunner().invoke(command, ["list", "--allowed", "--trigger", "frequency"])
     head, first, *_ = answer.output.splitlines()
     assert head.split() == ["trigger", "setting", "default", "allowed", "what"] and "|" not in answer.output
     assert first.index("of nominal") == head.index("what")
@@ -130,7 +130,9 @@ def test_a_trigger_is_switched_by_its_setting_enabled(folder: Path) -> None:
 
 
 def test_the_settings_of_triggers_are_listed_with_their_ranges() -> None:
-    rows = json.loads(CliRunner().invoke(command, ["triggers", "transient", "--json"]).stdout)
+    rows = json.loads(
+        CliRunner().invoke(command, ["list", "--allowed", "--trigger", "transient", "--json"]).stdout
+    )
     assert {row["name"] for row in rows} == {"rise_percent", "trans_v"}
     assert rows[0]["minimum"] == 0.1 and rows[1]["may_be_off"]
-    assert CliRunner().invoke(command, ["triggers", "nobody"]).exit_code == 2
+    assert CliRunner().invoke(command, ["list", "--allowed", "--trigger", "nobody"]).exit_code == 2

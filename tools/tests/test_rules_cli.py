@@ -344,11 +344,10 @@ def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_pat
         httpx.get(uploads, trust_env=False, auth=engine.auth).json() == []
     )  # what was uploaded has been cleared away
     assert engine.json("plugin", "show", "function", "twice")["version"] == "1.0.0"
-    assert engine.json("plugin", "status", "function", "twice")["name"] == "twice"
+    assert engine.json("plugin", "show", "function", "twice")["name"] == "twice"
     assert engine.tools("plugin", "list", "udf") == "twice\n"
     assert engine.json("plugin", "show", "udf", "twice") == {"name": "twice", "plugin": "twice"}
-    assert "twice" in engine.tools("plugin", "register", "twice", "twice")
-    assert "thrice" in engine.tools("plugin", "register", "twice", "thrice", code=1)
+    assert "opq-tools plugin create registers" in engine.tools("plugin", "register", "twice", "twice", code=2)
 
 
 def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp_path: Path) -> None:

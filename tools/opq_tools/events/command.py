@@ -14,7 +14,7 @@ from opq_cloud.store.documents.sample_requests import request_json
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.as_json import cause_json, found_by, source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
-from opq_proto.command_line import json_option
+from opq_proto.command_line import CommandGroup, json_option
 from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
 from opq_tools.boxes.command import store_command
@@ -35,13 +35,18 @@ class EventNotKnownError(OpqError):
 event_argument = click.argument("event_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 
 
-@click.group("events", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "events",
+    cls=CommandGroup,
+    removed={"trace": "give opq-tools events show ID --trace"},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def command() -> None:
     """Events: which Boxes were asked, why, and how long each step took.
 
     \b
     Examples: opq-tools events list --from 2026-11-20
-              opq-tools events trace 17
+              opq-tools events show 17 --trace
     """
 
 
@@ -78,14 +83,27 @@ def list_events(
 
 @command.command("show", short_help="Show one event: its Boxes, answers, incidents, causes.")
 @event_argument
+@click.option(
+    "--trace",
+    is_flag=True,
+    help="Show its steps instead, from the limit crossing to the incident, with the time of each.",
+)
 @json_option
 @store_command
-def show_event(store: CloudStore, event_id: int, as_json: bool) -> None:
+def show_event(store: CloudStore, event_id: int, trace: bool, as_json: bool) -> None:
     """Show one event: which Boxes it asked and why, which answered, its incidents and their causes.
 
-    Example: opq-tools events show 17
+    Times of --trace count from the end of the Measurement that crossed the limit. A step of an event
+    that an older version stored has no time.
+
+    \b
+    Examples: opq-tools events show 17
+              opq-tools events show 17 --trace
     """
     record = _record(store, event_id)
+    if trace:
+        _show_trace(store, record, as_json)
+        return
     incidents = _incidents_of(store, record)
     pasts = {each.incident_id: past_of(store, each, UTC, "UTC") for each in incidents}
     row = event_row(record) | {
@@ -110,28 +128,18 @@ def show_event(store: CloudStore, event_id: int, as_json: bool) -> None:
         echo_lines(f"before {number}", past_lines(pasts[number]))
 
 
-@command.command("trace", short_help="Show one event's steps from the limit crossing to the incident.")
-@event_argument
-@json_option
-@store_command
-def trace(store: CloudStore, event_id: int, as_json: bool) -> None:
-    """Show one event's steps from the limit crossing to the incident, with the time of each.
-
-    Times count from the end of the Measurement that crossed the limit. A step of an event
-    that an older version stored has no time.
-
-    Example: opq-tools events trace 17
-    """
-    record = _record(store, event_id)
+def _show_trace(store: CloudStore, record: EventRecord, as_json: bool) -> None:
     near = store.events(record.start_ns, None, NEAR_EVENTS)
     completed_by = sorted(
-        (each for each in near if each.completes == event_id), key=lambda each: each.event_id
+        (each for each in near if each.completes == record.event_id), key=lambda each: each.event_id
     )
     incidents = _incidents_of(store, record)
-    steps = traced_steps(record, store.waveform_times(event_id), incidents, completed_by)
-    rows = step_rows(record, steps)
+    rows = step_rows(
+        record, traced_steps(record, store.waveform_times(record.event_id), incidents, completed_by)
+    )
     if as_json:
-        click.echo(json.dumps({"event_id": event_id, "completes": record.completes, "steps": rows}, indent=1))
+        document = {"event_id": record.event_id, "completes": record.completes, "steps": rows}
+        click.echo(json.dumps(document, indent=1))
         return
     click.echo(_line(event_row(record)))
     for row in rows:

@@ -27,7 +27,10 @@ class_type = click.Choice(tuple(CLASS_PHRASES))
 @click.group(
     "incidents",
     cls=CommandGroup,
-    removed={"labels": "opq-tools incidents list --json has class and machine_class of each"},
+    removed={
+        "labels": "opq-tools incidents list --json has class and machine_class of each",
+        "notes": "opq-tools incidents note ID without a text lists them",
+    },
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
@@ -109,16 +112,24 @@ def show(store: CloudStore, incident_id: int, as_json: bool) -> None:
         echo_lines(name, lines)
 
 
-@command.command("notes", short_help="List an incident's notes and edits by people.")
+@command.command("note", short_help="Add a note to an incident, or list its notes and edits.")
 @incident_argument
+@click.argument("text", required=False)
 @json_option
 @store_command
-def notes(store: CloudStore, incident_id: int, as_json: bool) -> None:
-    """List an incident's notes and edits by people, oldest first.
+def note(store: CloudStore, incident_id: int, text: str | None, as_json: bool) -> None:
+    """Add a note to an incident; without TEXT, list its notes and edits by people, oldest first.
 
-    Example: opq-tools incidents notes 17
+    \b
+    Examples: opq-tools incidents note 17 "the crane again"
+              opq-tools incidents note 17
     """
     _known(store, incident_id)
+    if text is not None:
+        IncidentEditor(store).note_incident(incident_id, text)
+        if not as_json:
+            click.echo(f"incident {incident_id} has the note")
+            return
     found = store.notes(incident_id)
     if as_json:
         click.echo(json.dumps([each.as_document() for each in found], indent=1))
@@ -129,20 +140,6 @@ def notes(store: CloudStore, incident_id: int, as_json: bool) -> None:
         click.echo(_note_line(each, names))
     if not found:
         click.echo(f"there are no notes on incident {incident_id}")
-
-
-@command.command("note", short_help="Add a note to an incident.")
-@incident_argument
-@click.argument("text")
-@store_command
-def note(store: CloudStore, incident_id: int, text: str) -> None:
-    """Add a note to an incident.
-
-    Example: opq-tools incidents note 17 "the crane again"
-    """
-    _known(store, incident_id)
-    IncidentEditor(store).note_incident(incident_id, text)
-    click.echo(f"incident {incident_id} has the note")
 
 
 @command.command("label", short_help="Give an incident a class, which replaces the machine's.")

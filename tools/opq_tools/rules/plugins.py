@@ -77,14 +77,24 @@ def create_plugin(
 @click.argument("package", required=False)
 @_ZIP
 @click.option("--downgrade", is_flag=True, help="Also allow a lower version.")
+@click.option("--rollback", is_flag=True, help="Return to the previous version, which is still installed.")
 @server_command
 def update_plugin(
-    server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None, downgrade: bool
-) -> None:
+    server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None,
+    downgrade: bool, rollback: bool,
+) -> None:  # fmt: skip
     """Replace a plug-in while rules run; if the new one fails, the old one goes on.
 
-    Example: opq-tools plugin update sink mysql -z mysqlSink.zip
+    \b
+    Example:
+      opq-tools plugin update sink mysql -z mysqlSink.zip
+      opq-tools plugin update sink mysql --rollback
     """
+    if rollback:
+        if package is not None or zip_file is not None or downgrade:
+            raise click.UsageError("--rollback stands alone: the previous version is still installed")
+        _show(server.request("POST", f"/plugins/{KINDS[kind]}/{name}/rollback"))
+        return
     path = f"/plugins/{KINDS[kind]}/{name}" + ("?downgrade=true" if downgrade else "")
     with _package(server, name, package, zip_file) as body:
         _show(server.request("PUT", path, body))
@@ -114,47 +124,14 @@ def list_plugins(server: RuleServer, kind: str) -> None:
 @click.argument("name")
 @server_command
 def show_plugin(server: RuleServer, kind: str, name: str) -> None:
-    """Show name and version; for a udf, the plug-in that has it.
+    """Show version, process, protections, rules that use it, calls and failures; for a udf, its plug-in.
 
     Example: opq-tools plugin show sink mysql
     """
-    click.echo(json.dumps(server.request("GET", f"/plugins/{KINDS.get(kind, 'udfs')}/{name}")))
-
-
-@click.command("register", short_help="Register the functions of a plug-in again.")
-@click.argument("name")
-@click.argument("functions", nargs=-1, required=True)
-@server_command
-def register(server: RuleServer, name: str, functions: tuple[str, ...]) -> None:
-    """Register the functions of a plug-in again; installing it has already done so.
-
-    Example: opq-tools plugin register maths twice thrice
-    """
-    _show(server.request("POST", f"/plugins/functions/{name}/register", {"functions": list(functions)}))
-
-
-@click.command("status")
-@_KIND
-@click.argument("name")
-@server_command
-def plugin_status(server: RuleServer, kind: str, name: str) -> None:
-    """Show process, protections, rules that use it, calls and failures.
-
-    Example: opq-tools plugin status sink mysql
-    """
-    click.echo(json.dumps(server.request("GET", f"/plugins/{KINDS[kind]}/{name}/status"), indent=2))
-
-
-@click.command("rollback")
-@_KIND
-@click.argument("name")
-@server_command
-def rollback(server: RuleServer, kind: str, name: str) -> None:
-    """Return to the previous version, live.
-
-    Example: opq-tools plugin rollback sink mysql
-    """
-    _show(server.request("POST", f"/plugins/{KINDS[kind]}/{name}/rollback"))
+    found = server.request("GET", f"/plugins/{KINDS.get(kind, 'udfs')}/{name}")
+    if kind != "udf":
+        found |= server.request("GET", f"/plugins/{KINDS[kind]}/{name}/status")
+    click.echo(json.dumps(found, indent=2))
 
 
 @click.command("delete")

@@ -2,7 +2,7 @@
 
     [backend_keys]
     enabled = true             # all of them, on every machine
-    folder = "D/backend"       # made by `opq-tools keys backend add cloud`
+    folder = "D/backend"       # made by `opq-tools keys add --backend cloud`
     name = "cloud"             # whose key this process connects with
 
 `with_backend_keys` puts the key folder into each address (`opq_proto.backend_keys`), where binding and

@@ -60,7 +60,7 @@ class BackendKeysSection:
     ] = False
     folder: Annotated[
         Path | None,
-        Field(description="folder of `opq-tools keys backend add`; none: backend in the data folder"),
+        Field(description="folder of `opq-tools keys add --backend`; none: backend in the data folder"),
     ] = None
     name: Annotated[
         str,

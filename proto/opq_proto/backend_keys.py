@@ -28,7 +28,7 @@ class BackendKeyFolder(KeyFolder):
 
     owner = "peer"
     prefix = "opqpeer_"
-    made_with = "opq-tools keys backend add"
+    made_with = "opq-tools keys add --backend"
     another_key = "revoke its key first, or add another name"
     id_pattern = _NAME
 
@@ -45,7 +45,7 @@ class BackendKeyFolder(KeyFolder):
         for path in sorted(self.public_keys.glob(f"{self.prefix}*.rights")):
             raise KeyFileError(
                 f"{path} restricts what a key may do, and rights per name were removed; revoke that key with "
-                "opq-tools keys backend revoke, or let it do everything by removing the file"
+                "opq-tools keys revoke --backend, or let it do everything by removing the file"
             )
 
 
@@ -102,7 +102,7 @@ def _read(path: Path, secret: bool = False) -> KeyPair:
     """Reads a back-end key; the KeyFileError of a missing one names the command that makes it."""
     if not path.exists():
         raise KeyFileError(
-            f"key file {path} is missing; make it with opq-tools keys backend add, or bring it from "
+            f"key file {path} is missing; make it with opq-tools keys add --backend, or bring it from "
             "the machine where it was made"
         )
     return read_secret_file(path) if secret else read_key_file(path)

@@ -75,13 +75,6 @@ def mongo_option(
     return _place_option("--mongo-uri", help=text)
 
 
-force_option = click.option(
-    "--force",
-    is_flag=True,
-    help="Also where an exchange is still waiting; the key that was made for it becomes invalid.",
-)
-
-
 class KeyLog:
     """Records what a command changes in a register, for the log of changes."""
 

@@ -17,7 +17,7 @@ import click
 
 from opq_cloud.service import REFUSED, UNKNOWN
 from opq_cloud.store import FILE_NAME, open_store
-from opq_proto.command_line import port_offset_option
+from opq_proto.command_line import CommandGroup, port_offset_option
 from opq_proto.config import default_data_dir
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyRegister, key_fingerprint
@@ -28,15 +28,14 @@ from opq_tools.key_place import (
     KeyLog,
     KeyPlace,
     data_dir_option,
-    force_option,
     json_option,
     keys_option,
     mongo_option,
     pass_place,
 )
 from opq_tools.keygen import box_ids
-from opq_tools.keys_backend import backend
-from opq_tools.keys_server import server
+from opq_tools.keys_backend import add_service, list_names, revoke_service
+from opq_tools.keys_server import rotate_server
 
 TIMEOUT_S = 2.0
 LARGEST_ANSWER_BYTES = 64 * 2**20
@@ -49,11 +48,20 @@ UNNAMED = {
 }
 
 
-def _ids(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
-    found = box_ids(text)
+def _ids(who: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        found = box_ids(",".join(who))
+    except click.BadParameter as error:
+        raise click.UsageError(f"WHO: {error.message}") from error
     if not found:
-        raise click.BadParameter("want Boxes, e.g. 1,2,5-9")
+        raise click.UsageError("WHO is missing; want Boxes, e.g. 1,2,5-9, or names with --backend")
     return found
+
+
+def _names(who: tuple[str, ...]) -> tuple[str, ...]:
+    if not who:
+        raise click.UsageError("WHO is missing; want names of services, e.g. cloud")
+    return who
 
 
 def _place_options(command: Decorated) -> Decorated:
@@ -63,7 +71,13 @@ def _place_options(command: Decorated) -> Decorated:
     return command
 
 
-_boxes = click.argument("boxes", metavar="BOXES", callback=_ids)
+_who = click.argument("who", metavar="[WHO]...", nargs=-1)
+_backend = click.option(
+    "--backend",
+    "of_backend",
+    is_flag=True,
+    help="Services, by name, which connect to the addresses behind the brokers; without it Boxes.",
+)
 _public = click.option(
     "--public-key",
     metavar="KEY",
@@ -71,7 +85,15 @@ _public = click.option(
 )
 
 
-@click.group("keys", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "keys",
+    cls=CommandGroup,
+    removed={
+        "backend": "give --backend to opq-tools keys list, add and revoke",
+        "server": "give opq-tools keys rotate --server",
+    },
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def command() -> None:
     """Keys of Boxes and services: list, add, revoke and exchange them, while the cloud runs or not.
 
@@ -81,20 +103,20 @@ def command() -> None:
     """
 
 
-command.add_command(backend)
-command.add_command(server)
-
-
 @command.command("list", short_help="List every Box's key, its state, and whether it is connected.")
+@_backend
 @_place_options
 @mongo_option("URI of the store where it is a MongoDB; it has the time of each Box's last message.")
 @port_offset_option("Number that the running system adds to every port (its own --port-offset).")
 @pass_place
-def list_keys(place: KeyPlace, port_offset: int) -> None:
+def list_keys(place: KeyPlace, of_backend: bool, port_offset: int) -> None:
     """List every Box's key, its state, and whether it is connected; null where no broker answers.
 
     Example: opq-tools keys list --json
     """
+    if of_backend:
+        list_names(place)
+        return
     entries, problems = _register(place).entries()
     connected, last_ms = _connections(port_offset), _last_seen(place)
     rows: list[dict[str, Any]] = [
@@ -128,33 +150,49 @@ def list_keys(place: KeyPlace, port_offset: int) -> None:
 
 
 @command.command("add", short_help="Admit Boxes, with new pairs or by public keys.")
-@_boxes
+@_who
+@_backend
 @_public
 @_place_options
 @mongo_option()
 @pass_place
-def add(place: KeyPlace, boxes: tuple[str, ...], public_key: str | None) -> None:
-    """Admit BOXES: make a key pair for each, or take the public key of a pair that a Box made itself.
+def add(place: KeyPlace, who: tuple[str, ...], of_backend: bool, public_key: str | None) -> None:
+    """Admit WHO: make a key pair for each, or take the public key of a pair that a Box made itself.
+
+    With --backend, a service on another machine needs, in a folder like this one,
+    `public_keys/opqserver.key` and `private_keys/opqpeer_NAME_secret`.
 
     \b
     Examples: opq-tools keys add 5-9
               opq-tools keys add 7 --public-key opqbox7.key
+              opq-tools keys add --backend cloud view
     """
+    if of_backend:
+        add_service(place, _names(who), public_key)
+        return
+    boxes = _ids(who)
     register, public = _register(place), _key_of(boxes, public_key)
     log = KeyLog(place, register, "admitted a Box by its key", "box")
     _report(_each(boxes, lambda box_id: register.add(box_id, public), log), place)
 
 
 @command.command("revoke", short_help="Revoke Boxes' keys: their connections end within a second.")
-@_boxes
+@_who
+@_backend
 @_place_options
 @mongo_option()
 @pass_place
-def revoke(place: KeyPlace, boxes: tuple[str, ...]) -> None:
-    """Revoke the keys of BOXES: their connections end within a second, and nobody else's.
+def revoke(place: KeyPlace, who: tuple[str, ...], of_backend: bool) -> None:
+    """Revoke the keys of WHO: their connections end within a second, and nobody else's.
 
-    Example: opq-tools keys revoke 4
+    \b
+    Examples: opq-tools keys revoke 4
+              opq-tools keys revoke --backend view
     """
+    if of_backend:
+        revoke_service(place, _names(who))
+        return
+    boxes = _ids(who)
     register = _register(place)
 
     def one(box_id: str) -> list[Path]:
@@ -166,20 +204,50 @@ def revoke(place: KeyPlace, boxes: tuple[str, ...]) -> None:
 
 
 @command.command("rotate", short_help="Exchange keys while Boxes send.")
-@_boxes
+@_who
+@click.option("--server", "of_server", is_flag=True, help="The server's own pair, by which clients know it.")
+@click.option("--backend", "of_backend", is_flag=True, help="With --server: the pair that services use.")
 @_public
-@force_option
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also where an exchange is still waiting; with --server also where a client loses its connection.",
+)
 @_place_options
 @mongo_option()
 @pass_place
-def rotate(place: KeyPlace, boxes: tuple[str, ...], public_key: str | None, force: bool) -> None:
-    """Exchange the keys of BOXES while they send; both keys are admitted until the new one is used.
+def rotate(
+    place: KeyPlace,
+    who: tuple[str, ...],
+    of_backend: bool,
+    of_server: bool,
+    public_key: str | None,
+    force: bool,
+) -> None:
+    """Exchange the keys of WHO while they send; both keys are admitted until the new one is used.
 
     Copy each private file to its gateway and restart the gateway. The first frame with the new key makes the
     old one invalid. Until then `keys list` shows `rotating`.
 
-    Example: opq-tools keys rotate 1
+    With --server the pair is replaced from the next start of the services that bind, and nobody can connect
+    with the old public key: refused while Boxes are admitted, and with --backend while a name is admitted
+    whose private file is on another machine.
+
+    \b
+    Examples: opq-tools keys rotate 1
+              opq-tools keys rotate --server --backend
     """
+    if of_server:
+        if who or public_key is not None:
+            raise click.UsageError("--server is for the server's own pair; leave out WHO and --public-key")
+        rotate_server(place, of_backend, force)
+        return
+    if of_backend:
+        raise click.UsageError(
+            "a service's key is not exchanged: add a second name with keys add --backend, set "
+            "backend_keys.name, start the services again, and revoke the first"
+        )
+    boxes = _ids(who)
     register, public = _register(place), _key_of(boxes, public_key)
     log = KeyLog(place, register, "began to exchange a key", "box")
     _report(_each(boxes, lambda box_id: register.rotate(box_id, public, force), log), place)

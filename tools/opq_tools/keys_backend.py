@@ -1,4 +1,4 @@
-"""`opq-tools keys backend`: keys of services, which admit them to the addresses between services.
+"""`opq-tools keys ... --backend`: keys of services, which admit them to the addresses between services.
 
 Services that bind watch its folder like that of the Boxes: a change takes effect within a second.
 """
@@ -10,59 +10,14 @@ import time
 import click
 
 from opq_proto.backend_keys import FOLDER, BackendKeyFolder
-from opq_proto.command_line import CommandGroup
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyEntry, KeyRegister, key_fingerprint
 from opq_proto.keys import public_key_in
-from opq_tools.key_place import (
-    KeyLog,
-    KeyPlace,
-    data_dir_option,
-    json_option,
-    keys_option,
-    mongo_option,
-    pass_place,
-)
-
-REMOVED = {
-    "allow": "each key may do everything; revoke one with `opq-tools keys backend revoke`, and give a token "
-    "of View's API to who should only read",
-    "rotate": "make a key under a new name with `opq-tools keys backend add`, set backend_keys.name, start "
-    "the services again, and revoke the old name",
-}
-
-_folder = keys_option(f"{FOLDER} in --data-dir")
-_public = click.option(
-    "--public-key", metavar="KEY", help="Public key of a pair that was made elsewhere: 40 characters of Z85."
-)
-_names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
+from opq_tools.key_place import KeyLog, KeyPlace
 
 
-@click.group(
-    "backend",
-    cls=CommandGroup,
-    short_help="Keys of services, for addresses behind the brokers.",
-    removed=REMOVED,
-)
-def backend() -> None:
-    """Keys of services: who may connect to 9881 to 9884, 9899, 9777, 10000, 10001 and 12000.
-
-    They are required where the cloud's configuration has `[backend_keys] enabled = true`.
-
-    Example: opq-tools keys backend add cloud
-    """
-
-
-@backend.command("list")
-@_folder
-@data_dir_option
-@json_option
-@pass_place
 def list_names(place: KeyPlace) -> None:
-    """List every name's key and its state.
-
-    Example: opq-tools keys backend list --json
-    """
+    """Prints every name's key and its state."""
     entries, problems = KeyRegister(_keys(place)).entries()
     for problem in problems:
         click.echo(f"not admitted: {problem}", err=True)
@@ -84,25 +39,11 @@ def list_names(place: KeyPlace) -> None:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.since_ms / 1000))
         click.echo(f"{entry.box_id:<12}  {entry.public_key}  {entry.state} since {since} UTC")
     if not entries:
-        click.echo("no service has a key; opq-tools keys backend add cloud makes one")
+        click.echo("no service has a key; opq-tools keys add --backend cloud makes one")
 
 
-@backend.command("add", short_help="Make a pair for each NAME and admit it.")
-@_names
-@_public
-@_folder
-@data_dir_option
-@mongo_option()
-@json_option
-@pass_place
 def add_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None) -> None:
-    """Make a pair for each NAME and admit it; the first time the server's pair too.
-
-    A service on another machine needs, in a folder like this one, `public_keys/opqserver.key` and
-    `private_keys/opqpeer_NAME_secret`.
-
-    Example: opq-tools keys backend add cloud view
-    """
+    """Makes a pair for each name and admits it; the first time the server's pair too."""
     if public_key is not None and len(names) != 1:
         raise click.UsageError("--public-key is one name's; give one name")
     keys = _keys(place)
@@ -125,17 +66,8 @@ def add_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None)
         click.echo("\n".join(map(str, written)))
 
 
-@backend.command("revoke", short_help="Revoke NAMEs' keys: their connections end within a second.")
-@_names
-@_folder
-@data_dir_option
-@mongo_option()
-@pass_place
 def revoke_service(place: KeyPlace, names: tuple[str, ...]) -> None:
-    """Revoke the keys of NAMEs: their connections end within a second, and nobody else's.
-
-    Example: opq-tools keys backend revoke view
-    """
+    """Revokes the keys of names: their connections end within a second, and nobody else's."""
     register = KeyRegister(_keys(place))
     before = _entries(register)
     log = KeyLog(place, register, "revoked the key of services", "services")

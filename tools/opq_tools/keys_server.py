@@ -1,4 +1,4 @@
-"""`opq-tools keys server`: the key pair by which Boxes, or services, identify their server.
+"""`opq-tools keys rotate --server`: the key pair by which Boxes, or services, identify their server.
 
 A client has exactly one public key of the server, so replacing the pair cuts off every client without the new
 key. The command reports how many these are before it changes anything.
@@ -12,14 +12,7 @@ from opq_proto.backend_keys import FOLDER, BackendKeyFolder
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyRegister, key_fingerprint
 from opq_proto.keys import KeyFolder, read_key_file
-from opq_tools.key_place import (
-    KeyPlace,
-    data_dir_option,
-    json_option,
-    keys_option,
-    mongo_option,
-    pass_place,
-)
+from opq_tools.key_place import KeyPlace
 
 NAMED = 10
 AGAIN = {
@@ -28,36 +21,12 @@ AGAIN = {
 }
 
 
-@click.group("server", short_help="The server's own key pair.")
-def server() -> None:
-    """The server's own key pair, by which Boxes or services recognise it.
-
-    Example: opq-tools keys server rotate --backend
-    """
-
-
-@server.command("rotate", short_help="Replace the pair; the old key is invalid from the next start.")
-@click.option(
-    "--backend",
-    "of_backend",
-    is_flag=True,
-    help="The pair of the addresses behind the brokers, which services use.",
-)
-@click.option("--force", is_flag=True, help="Also where a Box or service would lose its connection.")
-@keys_option("curve in --data-dir, or backend")
-@data_dir_option
-@mongo_option()
-@json_option
-@pass_place
 def rotate_server(place: KeyPlace, of_backend: bool, force: bool) -> None:
-    """Replace the server's pair, from the next start of the services that bind.
+    """Replaces the server's pair, from the next start of the services that bind.
 
     After that start, nobody can connect with the old public key. A Box has one server key, which its gateway
-    reads at its start. So the command refuses while Boxes are admitted, and prints how many. With --backend
-    all services have to be started again; the command refuses while a name is admitted whose private file is
-    on another machine.
-
-    Example: opq-tools keys server rotate --backend
+    reads at its start: refused while Boxes are admitted. For services it is refused while a name is admitted
+    whose private file is on another machine.
     """
     keys = BackendKeyFolder(place.key_folder(FOLDER)) if of_backend else KeyFolder(place.key_folder("curve"))
     before = key_fingerprint(read_key_file(keys.server_public).public.decode())

@@ -11,7 +11,7 @@ from opq_proto.backend_keys import backend_address
 from opq_proto.ports import endpoint
 
 KEYS_VARIABLE = "OPQ_BACKEND_KEYS"
-"""Folder of `opq-tools keys backend`, where services require keys; `FOLDER&name=NAME` for another name."""
+"""Folder of `opq-tools keys add --backend`, where keys are required; `FOLDER&name=NAME` for another name."""
 
 
 def service_address(name: str, port_offset: int) -> str:

@@ -196,10 +196,10 @@ def test_what_is_done_to_keys_stands_in_the_log_of_changes_of_their_store(
 
 def test_services_have_names_with_keys_and_the_first_brings_the_servers(tmp_path: Path) -> None:
     def of(*arguments: str) -> Result:
-        return CliRunner().invoke(keys.command, ["backend", *arguments, "--data-dir", str(tmp_path)])
+        return CliRunner().invoke(keys.command, [*arguments, "--backend", "--data-dir", str(tmp_path)])
 
     open_store(None, tmp_path).close()
-    assert "make it with opq-tools keys backend add" in str(of("list").exception)
+    assert "make it with opq-tools keys add --backend" in str(of("list").exception)
     assert of("add", "cloud", "view").exit_code == 0
     found = BackendKeyFolder(tmp_path / "backend")
     assert read_secret_file(found.server_secret).public == read_key_file(found.server_public).public
@@ -217,8 +217,11 @@ def test_services_have_names_with_keys_and_the_first_brings_the_servers(tmp_path
     pair = generate()
     assert of("add", "view", "--public-key", pair.public.decode()).exit_code == 0
     assert found.admitted()[0][pair.public] == "view"
-    assert "rotate was removed; make a key under a new name" in of("rotate", "cloud").output
-    assert "allow was removed; each key may do everything" in of("allow", "view", "read").output
+    assert "a service's key is not exchanged: add a second name" in of("rotate", "cloud").output
+    assert (
+        "give --backend to opq-tools keys list"
+        in CliRunner().invoke(keys.command, ["backend", "allow"]).output
+    )
     store = open_store(None, tmp_path)
     try:
         changes = [(each.what, each.subject) for each in store.people.changes.entries()]
@@ -232,7 +235,7 @@ def test_the_servers_pair_is_replaced_and_who_would_be_cut_off_is_said_first(
     tmp_path: Path, folder: KeyFolder
 ) -> None:
     def rotate(*arguments: str) -> Result:
-        asked = ["server", "rotate", "--data-dir", str(tmp_path), *arguments]
+        asked = ["rotate", "--server", "--data-dir", str(tmp_path), *arguments]
         return CliRunner().invoke(keys.command, asked)
 
     open_store(None, tmp_path).close()
@@ -283,8 +286,8 @@ def test_config_check_says_which_keys_of_services_a_start_would_miss(tmp_path: P
     assert [each["key"] for each in missing["problems"]] == [
         "triggering_broker.backend_endpoint", "triggering_service.measurement_endpoint",
     ]  # fmt: skip
-    assert all("make it with opq-tools keys backend add" in each["text"] for each in missing["problems"])
-    made = CliRunner().invoke(keys.command, ["backend", "add", "cloud", "--data-dir", str(tmp_path)])
+    assert all("make it with opq-tools keys add --backend" in each["text"] for each in missing["problems"])
+    made = CliRunner().invoke(keys.command, ["add", "--backend", "cloud", "--data-dir", str(tmp_path)])
     assert made.exit_code == 0 and check()["problems"] == [] == check()["notes"]
     BackendKeyFolder(tmp_path / "backend").server_secret.unlink()
     elsewhere = check()

@@ -22,6 +22,7 @@ from opq_cloud.store.box_record import box_order
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.words import CLASS_PHRASES
+from opq_proto.command_line import CommandGroup
 from opq_proto.whole_file import write_whole_file
 from opq_tools.boxes.command import store_command
 from opq_tools.moment import from_option, to_option
@@ -31,7 +32,12 @@ LATEST_MS = 4 * 10**12
 Decorated = Callable[..., None]
 
 
-@click.group("export", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "export",
+    cls=CommandGroup,
+    removed={"findings": "give opq-tools export incidents --findings"},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def command() -> None:
     """Export events, incidents, findings and Measurements from the store into files.
 
@@ -157,34 +163,25 @@ def chosen_incidents(decorated: Decorated) -> Decorated:
     return decorated
 
 
-@command.command("incidents", short_help="Export every incident of a span of time.")
+@command.command("incidents", short_help="Export every incident, or finding, of a span of time.")
+@click.option(
+    "--findings", is_flag=True, help="A row for each finding, also those of other Boxes and classes."
+)
 @chosen_incidents
 @table_options
 def incidents(
     store: CloudStore, start_ns: int | None, end_ns: int | None, form: TableForm, out: Path | None,
-    licence: str, kind: str | None, box_id: str,
+    licence: str, kind: str | None, box_id: str, findings: bool,
 ) -> None:  # fmt: skip
-    """Export every incident of a span of time, by rising start.
+    """Export every incident of a span of time, by rising start; with --findings, every finding of them.
 
-    Example: opq-tools export incidents --from 2026-11-20 --class sag --format csv --out sags.csv
+    \b
+    Examples: opq-tools export incidents --from 2026-11-20 --class sag --format csv --out sags.csv
+              opq-tools export incidents --findings --box 1 --format parquet --out findings.parquet
     """
     wanted = IncidentFilter(kind or "", box_id, start_ns=start_ns, end_ns=end_ns)
-    _write_table(incident_table(all_incidents(store, wanted), licence), form, out)
-
-
-@command.command("findings", short_help="Export every finding of a span of time.")
-@chosen_incidents
-@table_options
-def findings(
-    store: CloudStore, start_ns: int | None, end_ns: int | None, form: TableForm, out: Path | None,
-    licence: str, kind: str | None, box_id: str,
-) -> None:  # fmt: skip
-    """Export every finding of the incidents of a span of time, also those of other Boxes and classes.
-
-    Example: opq-tools export findings --box 1 --format parquet --out findings.parquet
-    """
-    wanted = IncidentFilter(kind or "", box_id, start_ns=start_ns, end_ns=end_ns)
-    _write_table(finding_table(all_incidents(store, wanted), licence), form, out)
+    table = finding_table if findings else incident_table
+    _write_table(table(all_incidents(store, wanted), licence), form, out)
 
 
 @command.command("measurements", short_help="Export every Measurement of a span of time.")

@@ -17,7 +17,7 @@ from opq_hil.suites.digests import scenarios as digest_scenarios
 from opq_hil.suites.run_digest import Digest
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.updates import BOARD
-from opq_proto.command_line import json_option
+from opq_proto.command_line import CommandGroup, json_option
 from opq_sim.faults.clock.runner import CLOCK
 from opq_sim.faults.cloud.runner import CLOUD
 from opq_sim.faults.gateway.runner import GATEWAY, Document, SeedLog
@@ -28,37 +28,17 @@ FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD, "silence-faults": SI
 """Schedules of faults by seed, which run without firmware."""
 
 
-@click.group("hil", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "hil",
+    cls=CommandGroup,
+    removed={"list": "give opq-tools hil run --list"},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 def command() -> None:
     """Hardware in the loop: test the real firmware on an emulator or a board.
 
     Example: opq-tools hil run boots cold_start
     """
-
-
-@command.command("list")
-@json_option
-def list_scenarios(as_json: bool) -> None:
-    """List every scenario and what it shows.
-
-    Example: opq-tools hil list
-    """
-    if as_json:
-        rows = [
-            {"name": name, "suite": scenario.suite, "soak": scenario.soak, "shows": scenario.line}
-            for name, scenario in SCENARIOS.items()
-        ]
-        rows += [
-            {"name": name, "suite": "", "soak": True, "shows": faults.shows}
-            for name, faults in FAULTS.items()
-        ]
-        click.echo(json.dumps(rows, indent=1))
-        return
-    for name, scenario in SCENARIOS.items():
-        kind = f"{scenario.suite}{' soak' if scenario.soak else ''}"
-        click.echo(f"{name:<20} {kind:<7} {scenario.line}")
-    for name, faults in FAULTS.items():
-        click.echo(f"{name:<20} {'':<7} {faults.shows}")
 
 
 @command.command("run")
@@ -79,6 +59,7 @@ def list_scenarios(as_json: bool) -> None:
     type=click.Choice(["A", "B"]),
     help="Play all scenarios of one suite: A in virtual time, B live.",
 )
+@click.option("--list", "only_list", is_flag=True, help="List every scenario and what it shows; play none.")
 @click.option("--soak", is_flag=True, help="Also play the long scenarios.")
 @click.option(
     "--firmware",
@@ -128,6 +109,7 @@ def run(
     port: str,
     board: str,
     suite: str | None,
+    only_list: bool,
     soak: bool,
     firmware_dir: Path | None,
     out: Path | None,
@@ -148,6 +130,9 @@ def run(
 
     Example: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
     """
+    if only_list:
+        _list_scenarios(as_json)
+        return
     if seeded := [name for name in names if name in FAULTS]:
         if len(names) > 1:
             raise click.UsageError(f"{seeded[0]} cannot be combined with scenarios")
@@ -202,6 +187,25 @@ def run(
     click.echo(f"{passed} passed, {failed} failed, {skipped} skipped; all of it is in {folder}", err=True)
     if failed:
         sys.exit(1)
+
+
+def _list_scenarios(as_json: bool) -> None:
+    if as_json:
+        rows = [
+            {"name": name, "suite": scenario.suite, "soak": scenario.soak, "shows": scenario.line}
+            for name, scenario in SCENARIOS.items()
+        ]
+        rows += [
+            {"name": name, "suite": "", "soak": True, "shows": faults.shows}
+            for name, faults in FAULTS.items()
+        ]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for name, scenario in SCENARIOS.items():
+        kind = f"{scenario.suite}{' soak' if scenario.soak else ''}"
+        click.echo(f"{name:<20} {kind:<7} {scenario.line}")
+    for name, faults in FAULTS.items():
+        click.echo(f"{name:<20} {'':<7} {faults.shows}")
 
 
 @command.command("compare", short_help="Show how two kept runs of one world differ.")

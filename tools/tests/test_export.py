@@ -149,7 +149,7 @@ def test_incidents_as_a_file_say_where_they_come_from(scene: Path, tmp_path: Pat
     assert ran(*options).exit_code == 0
     found = json.loads(out.read_text())
     assert found["provenance"]["licence"] == "CC0-1.0" and found["incidents"][0]["class"] == "sag"
-    assert json.loads(ran("findings", "--data-dir", str(scene)).stdout)[0]["incident_id"] == 1
+    assert json.loads(ran("incidents", "--findings", "--data-dir", str(scene)).stdout)[0]["incident_id"] == 1
     for chosen, count in (("--class", "sag"), 1), (("--class", "swell"), 0), (("--box", "77"), 0):
         assert len(json.loads(ran("incidents", *chosen, "--data-dir", str(scene)).stdout)) == count
 

@@ -20,7 +20,7 @@ def hil(*arguments: str | Path) -> Result:
 
 
 def test_the_list_as_json_is_one_document_with_every_scenario() -> None:
-    rows = json.loads(hil("list", "--json").stdout)
+    rows = json.loads(hil("run", "--list", "--json").stdout)
     assert [row["name"] for row in rows] == [*SCENARIOS, *FAULTS]
     assert all(row["suite"] in "AB" and row["shows"] for row in rows)
 

@@ -284,6 +284,39 @@ def test_numbers_that_a_killed_gateway_skips_are_no_measurements(
     assert len(found) == 1 and (found[0].end_ns - found[0].start_ns) / S == pytest.approx(14.0, abs=1.0)
 
 
+@pytest.mark.parametrize("by_s", [-60.0, -15.0, -14.0, -13.0, -12.0, -11.0, -4.0, 0.0, 100.0])
+@pytest.mark.parametrize("looked", [0, 1], ids=["the next alone", "the next two together"])
+def test_a_loss_of_supply_that_set_clocks_make_short_is_found_after_its_cut_window(
+    store: CloudStore, by_s: float, looked: int
+) -> None:
+    """The window that the loss cut comes when the Box is back, and is checked apart from those after it."""
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 33, silent=("4",))
+    store.append_measurements(grid.measure("4", 20, 21, restart_cause=1.0, flagged=1.0))
+    grid.pass_seconds(33, 34, silent=("4",))
+    if not looked:
+        grid.pass_seconds(34, 35, silent=("4",))
+    for k in range(35 - looked, 70):
+        set_s = by_s + 112.0 * (k >= 41)
+        metrics = {"clock_set_s": 112.0} if k == 41 else {"restart_cause": 1.0} if k < 41 else {}
+        if k == 35 - looked:
+            metrics["missing_dark_s"] = k - 21.0
+        store.append_measurements(
+            replace(
+                row,
+                timestamp_ms=row.timestamp_ms + round(set_s * 1000),
+                start_ns=(row.start_ns or 0) + round(set_s * S),
+                end_ns=(row.end_ns or 0) + round(set_s * S),
+            )
+            for row in grid.measure("4", k, k + 1, **metrics)
+        )
+        grid.pass_seconds(k, k + 1, silent=("4",))
+    found = [one.finding for each in grid.incidents() for one in each.findings]
+    assert [(each.kind, each.box_id, each.closed) for each in found] == [("outage", "4", True)]
+    assert (found[0].end_ns - found[0].start_ns) / S == pytest.approx(14.0 - looked, abs=1.0)
+
+
 def test_a_loss_of_supply_that_comes_later_from_the_gateways_disk_is_found(store: CloudStore) -> None:
     """The router had no supply, too: what was measured meanwhile comes after what is new."""
     grid = SilentGrid(store, FEEDERS)

@@ -66,6 +66,9 @@ BACK_NS = 7 * 86_400 * S
 """Open outages in the store are found again at a start, if they began within this time."""
 WELL_NS = 70 * S
 """A gateway reports each minute that the supply of a Box with a battery is well."""
+RETURNED_S = 15.0
+"""A Box that sends again is read for this time after: its first Measurement is the one that the loss of
+supply cut short, and how long it was dark comes with a later one, within ten (gateway's `CAUSE_WAITS`)."""
 LOOK_BACK_NS = 60 * S
 """Measurements are read for this time before, to find when the voltage went or came back."""
 MAX_INCIDENTS = 1000
@@ -191,6 +194,7 @@ class OutageWatch:
             was_silent = not 0 < end_ns - known.end_ns < self._config.silence_s * S
             if now_s - known.at_s >= self._config.silence_s:  # its clock may have been set back meanwhile
                 was_silent, known.pause_s, known.pause_end_s = True, now_s - known.at_s, now_s
+            was_silent |= now_s - known.pause_end_s <= RETURNED_S and not row.crossing
             if self._is_dark(row):
                 self._dark.setdefault(box_id, known.row)
             if box_id in self._dark:
@@ -322,23 +326,25 @@ class OutageWatch:
 
     def _rows_since(self, store: CloudStore, first: Measurement, last: Measurement) -> Sequence[Measurement]:
         """Returns a Box's Measurements from one to another, in the order of their numbers."""
-        if _end_ns(first) < _end_ns(last):
-            found = list(self._rows_until(store, first, _end_ns(last)))
-        else:  # the clock was set back between them
-            length_ns = max(1, _end_ns(last) - window_ns(last)[0])
-            count = 2 if last.sequence is None or first.sequence is None else last.sequence - first.sequence
-            since_ns = max(0, _end_ns(last) - min(ROWS, count + 1) * length_ns)
+        length_ns = max(1, _end_ns(last) - window_ns(last)[0])
+        count = 2 if last.sequence is None or first.sequence is None else last.sequence - first.sequence
+        since_ns = max(0, _end_ns(last) - min(ROWS, count + 1) * length_ns)
+        passed_ns = _end_ns(last) - _end_ns(first)
+        found = list(self._rows_until(store, first, _end_ns(last))) if passed_ns > 0 else [first]
+        numbered = None not in (first.sequence, last.sequence)
+        if passed_ns <= 0 or (numbered and passed_ns < (count - 0.5) * length_ns):
+            # the clock was set back between them: the next ones may end before the first
             rows = store.measurements(last.box_id, since_ns // NS_PER_MS, _after_ms(_end_ns(last)), ROWS)
-            if last.sequence is not None:  # and what came before it was set
+            if passed_ns <= 0 and last.sequence is not None:  # and what came before it was set
                 longest_ns = round(self._config.longest_h * 3600 * S)
                 from_ms, until_ms = _end_ns(first) // NS_PER_MS, _after_ms(_end_ns(first) + longest_ns)
                 rows = [*rows, *store.measurements(last.box_id, from_ms, until_ms, ROWS)]
-            found = [first, *(row for row in rows if row != first)]
+            found += [row for row in rows if row != first]
         since, until = first.sequence, last.sequence
         if since is None or until is None:
             return found
-        numbered = [(row.sequence, row) for row in found if row.sequence is not None]
-        within = {number: row for number, row in numbered if since <= number <= until}
+        numbers = [(row.sequence, row) for row in found if row.sequence is not None]
+        within = {number: row for number, row in numbers if since <= number <= until}
         return [within[number] for number in sorted(within)]
 
     def _rows_until(self, store: CloudStore, first: Measurement, end_ns: int) -> Iterator[Measurement]:

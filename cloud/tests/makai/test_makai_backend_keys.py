@@ -299,9 +299,7 @@ def test_a_revoked_key_is_cut_off_and_nobody_else(cloud: Cloud, client: Any, mak
 def test_a_start_without_its_keys_says_what_is_missing(tmp_path: Path) -> None:
     config = read_config([], {"data_dir": str(tmp_path)}, None)
     on = with_backend_keys(replace(config, backend_keys=BackendKeysSection(enabled=True)), tmp_path)
-    with pytest.raises(
-        KeyFileError, match="opqserver_secret is missing; make it with opq-tools keys add"
-    ):
+    with pytest.raises(KeyFileError, match="opqserver_secret is missing; make it with opq-tools keys add"):
         backend_address(on.triggering_broker.backend_endpoint).server_keys()
     with pytest.raises(KeyFileError, match=r"opqserver\.key is missing"):
         backend_address(on.view.bus_endpoint).client_keys()

@@ -124,7 +124,9 @@ def list_plugins(server: RuleServer, kind: str) -> None:
 @click.argument("name")
 @server_command
 def show_plugin(server: RuleServer, kind: str, name: str) -> None:
-    """Show version, process, protections, rules that use it, calls and failures; for a udf, its plug-in.
+    """Show version, process, protections and counters.
+
+    Also the rules that use it; for a udf, its plug-in.
 
     Example: opq-tools plugin show sink mysql
     """

@@ -10,9 +10,10 @@ from opq_tools.rules.server import RuleServer, ServerRefusedError, server_comman
 @click.option("--limit", type=click.IntRange(min=1), default=None, help="End after this many rows.")
 @server_command
 def command(server: RuleServer, sql: str | None, limit: int | None) -> None:
-    """Run a SELECT as a temporary rule and print its rows until Ctrl-C, a JSON object in each line.
+    """Print the rows of a SELECT as they come.
 
-    For a record that cannot be computed, the line has `error`.
+    It runs as a temporary rule until Ctrl-C; each line is a JSON object. For a record that cannot be
+    computed, the line has `error`.
 
     Without SQL it prompts for statements; an empty line, `quit` or Ctrl-D ends it.
 

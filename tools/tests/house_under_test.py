@@ -128,12 +128,19 @@ def incident_document(text: str) -> dict[str, Any]:
 
 
 def get_json(url: str) -> Any:
-    """What an API address answers; no proxy of the environment is asked."""
+    """What an API address answers; waits as long as its 429 says, and asks no proxy of the environment."""
+    import urllib.error
     import urllib.request
 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=60) as answer:
-        return json.load(answer)
+    while True:
+        try:
+            with opener.open(url, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code != 429:
+                raise
+            time.sleep(float(error.headers["Retry-After"]))
 
 
 def get_incident(view: str, number: int) -> Any:

@@ -342,7 +342,7 @@ def test_the_servers_pair_is_replaced_between_two_runs(makai: Any, tmp_path: Pat
             makai.wait_for(lambda: heard(before, old))
             for folder in (brokers.keys.root, own.root):
                 which = ["--backend"] if folder == own.root else []
-                asked = ["server", "rotate", "--keys", str(folder), "--force", *which]
+                asked = ["rotate", "--server", "--keys", str(folder), "--force", *which]
                 assert CliRunner().invoke(key_command.command, asked).exit_code == 0
             makai.wait_for(lambda: heard(before, old))  # until a restart the old pair holds
         again = TriggeringBroker(made, brokers.keys)

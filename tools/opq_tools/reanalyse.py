@@ -11,9 +11,8 @@ from pathlib import Path
 import click
 
 from opq_cloud.config import CloudConfig
-from opq_cloud.mauka.reanalysis.order import ReanalysisOrder
 from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
-from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, run_reanalysis
+from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, ReanalysisOrder, run_reanalysis
 from opq_cloud.original_config import read_config
 from opq_proto.command_line import json_option
 from opq_proto.config import default_data_dir

@@ -1,7 +1,6 @@
 """Outages: a Box without supply is told apart from one without network, stored, joined, named, withdrawn."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from silent_grid import FEEDERS, NOMINAL_V, ZERO_NS, S, SilentGrid
 
 from opq_cloud.mauka.outages.judgement import NeighbourSight, SilenceSigns, judge_silence
-from opq_cloud.mauka.outages.plugin import OutagePlugin
 from opq_cloud.mauka.outages.watch import OutageWatch
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
@@ -23,87 +22,7 @@ from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
 from opq_proto.log_codes import RESET_CAUSES
 from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
-from opq_proto.messages import Incident, Measurement, Metric, TimeSource
-
-S = 10**9
-ZERO_NS = 1_795_000_000 * S + 600_000
-"""A gateway rounds the milliseconds of a Measurement: here upwards."""
-NOMINAL_V = 230.0
-
-
-class SilentGrid:
-    """Boxes of one Measurement a second, and the plug-in that watches them under a clock of the test."""
-
-    def __init__(self, store: CloudStore, feeders: dict[str, str], **settings: object) -> None:
-        self.store, self.now_s = store, 0.0
-        self.clock_id: int | None = None
-        self.uncertainty_ns: int | None = 1000
-        self.next = dict.fromkeys(feeders, 0)
-        for box_id, feeder in feeders.items():
-            store.put_box(
-                BoxRecord(
-                    box_id,
-                    f"Box {box_id}",
-                    location=f"house {box_id}",
-                    feeder=feeder,
-                    nominal_v=NOMINAL_V,
-                    gateway_id=int(box_id) * 1000,
-                )
-            )
-        self.section = OutageSection(**settings)  # type: ignore[arg-type]
-        self.plugin = self.started()
-
-    def started(self) -> OutagePlugin:
-        return OutagePlugin({}, lambda: self.store, self.section, clock=lambda: self.now_s)
-
-    def measure(
-        self, box_id: str, first: int, last: int, volts: float = NOMINAL_V, **supply: float
-    ) -> list[Measurement]:
-        """Rows of these seconds and their word of a supply; in others time goes by, and numbers do not."""
-        rows = []
-        rms = {"rms": Metric(volts, NOMINAL_V if volts > 23 else volts, volts)}
-        said = {name: Metric(value, value, value) for name, value in supply.items()}
-        for k in range(first, last):
-            end_ns = ZERO_NS + (k + 1) * S
-            rows.append(
-                Measurement(
-                    box_id, (end_ns + 500_000) // 10**6, {**rms, **said}, end_ns - S, end_ns,
-                    uncertainty_ns=self.uncertainty_ns, source=TimeSource.GPS,
-                    sequence=self.next[box_id], clock_id=self.clock_id,
-                )
-            )  # fmt: skip
-            self.next[box_id] += 1
-        return rows
-
-    def pass_seconds(
-        self,
-        first: int,
-        last: int,
-        silent: tuple[str, ...] = (),
-        heard: bool = True,
-        back: tuple[str, ...] = (),
-        **metrics: float,
-    ) -> None:
-        """Second by second: every Box but the silent ones is heard, and it is looked every two.
-
-        The first Measurements of the Boxes in `back` report `metrics`.
-        """
-        for k in range(first, last):
-            rows = [
-                row
-                for box_id in self.next
-                if box_id not in silent
-                for row in self.measure(
-                    box_id, k, k + 1, **(metrics if k == first and box_id in back else {})
-                )
-            ]
-            self.store.append_measurements(rows if heard else [])
-            self.now_s += 1.0
-            if k % 2:
-                self.plugin.on_idle()
-
-    def incidents(self) -> list[Incident]:
-        return self.store.incidents()
+from opq_proto.messages import Measurement, Metric, TimeSource
 
 
 @pytest.fixture
@@ -111,9 +30,6 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
     made = open_store(None, tmp_path / "store")
     yield made
     made.close()
-
-
-FEEDERS = {"1": "north", "2": "north", "3": "north", "4": "south", "5": "south"}
 
 
 def test_a_box_whose_gateway_reports_that_it_had_no_supply_is_an_outage(store: CloudStore) -> None:
@@ -163,158 +79,6 @@ def test_a_silence_for_any_other_reason_is_never_an_outage(
     grid.pass_seconds(60, 80, back=silent, **reported)
     assert grid.incidents() == []
     assert grid.plugin.watch.open_outages == {}
-
-
-@pytest.mark.parametrize("by_s", [-400_000.0, -10.0, 13.0, 10_796.0, 3e8])
-@pytest.mark.parametrize("says", [True, False], ids=["reported", "older gateway"])
-def test_a_clock_that_is_set_is_no_silence(store: CloudStore, by_s: float, says: bool) -> None:
-    grid = SilentGrid(store, FEEDERS)
-    grid.pass_seconds(0, 20)
-    for k in range(20, 60):
-        metrics = {"clock_set_s": by_s} if says and k == 20 else {}
-        rows = [replace(row, source=TimeSource.NTP) for row in grid.measure("4", k, k + 1, **metrics)]
-        off_ns = round(by_s * S)
-        store.append_measurements(
-            replace(
-                row,
-                timestamp_ms=row.timestamp_ms + off_ns // 10**6,
-                start_ns=(row.start_ns or 0) + off_ns,
-                end_ns=(row.end_ns or 0) + off_ns,
-            )
-            for row in rows
-        )
-        grid.pass_seconds(k, k + 1, silent=("4",))
-    status = grid.plugin.status()
-    assert grid.incidents() == [] and status["silences"] == {} and grid.plugin.watch.network_losses == 0
-
-
-@pytest.mark.parametrize("behind_s", [0.0, 10_000.0])
-def test_a_loss_of_supply_has_its_true_length_when_the_clock_is_set(
-    store: CloudStore, behind_s: float
-) -> None:
-    """The gateway, too, was off: it begins with the time at which it went off, or an older one."""
-    grid = SilentGrid(store, FEEDERS)
-    grid.pass_seconds(0, 20)
-    grid.pass_seconds(20, 100, silent=("4",))
-    off_ns = round((70.0 + behind_s) * S)
-    for k in range(100, 130):
-        metrics = {"missing_dark_s": max(0.0, 10.0 - behind_s)} if k == 100 else {}
-        store.append_measurements(
-            replace(
-                row,
-                timestamp_ms=row.timestamp_ms - off_ns // 10**6,
-                start_ns=(row.start_ns or 0) - off_ns,
-                end_ns=(row.end_ns or 0) - off_ns,
-                source=TimeSource.FREE,
-            )
-            for row in grid.measure("4", k, k + 1, **metrics)
-        )
-        grid.pass_seconds(k, k + 1, silent=("4",))
-    grid.pass_seconds(130, 140, back=("4",), missing_dark_s=80.0, clock_set_s=70.0 + behind_s)
-    (finding,) = [one.finding for each in grid.incidents() for one in each.findings]
-    assert (finding.kind, finding.box_id, finding.closed) == ("outage", "4", True)
-    assert abs(finding.start_ns - (ZERO_NS + 20 * S)) <= finding.uncertainty_ns
-    assert finding.end_ns == ZERO_NS + 100 * S
-
-
-@pytest.mark.parametrize("reported_s", [40.0, 0.0], ids=["a running gateway", "a gateway that started again"])
-@pytest.mark.parametrize("by_s", [-40_000.0, -60.0, -38.0, 0.0, 30_000.0])
-@pytest.mark.parametrize("set_s", [345, -5344])
-def test_a_clock_that_is_set_during_a_loss_of_supply_hides_and_makes_none(
-    store: CloudStore, by_s: float, reported_s: float, set_s: int
-) -> None:
-    """A gateway whose clock was set back while it was off reports 0 s; then the cloud's own clock counts."""
-    if reported_s == 0.0 and by_s >= 0.0:
-        pytest.skip("it reports what its clock shows")
-    grid = SilentGrid(store, FEEDERS)
-    grid.pass_seconds(0, 20)
-    grid.pass_seconds(20, 60, silent=("4",))
-    by_ns = round(by_s * S)
-    set_at = 64 if by_s else 61  # 61: before the next check
-    for k in range(60, 75):
-        metrics = {"missing_dark_s": reported_s} if k == 60 else {"clock_set_s": set_s} if k == set_at else {}
-        if k < 65:
-            metrics["restart_cause"] = 1.0
-        store.append_measurements(
-            replace(
-                row,
-                timestamp_ms=row.timestamp_ms + by_ns // 10**6 + (k >= set_at) * set_s * 1000,
-                start_ns=(row.start_ns or 0) + by_ns + (k >= set_at) * set_s * S,
-                end_ns=(row.end_ns or 0) + by_ns + (k >= set_at) * set_s * S,
-            )
-            for row in grid.measure("4", k, k + 1, **metrics)
-        )
-        grid.pass_seconds(k, k + 1, silent=("4",))
-    (finding,) = [one.finding for each in grid.incidents() for one in each.findings]
-    assert (finding.kind, finding.box_id, finding.closed) == ("outage", "4", True)
-    assert abs(finding.start_ns - (ZERO_NS + 20 * S)) <= finding.uncertainty_ns
-    lost_s = (finding.end_ns - finding.start_ns) / S
-    assert lost_s == pytest.approx(40.0, abs=1.0 if reported_s else 4.0)
-
-
-@pytest.mark.parametrize("by_s", [-8351.0, 0.0, 30_000.0])
-@pytest.mark.parametrize("skipped", [8, 17, 35, 63])
-@pytest.mark.parametrize("corrected", [False, True])
-def test_numbers_that_a_killed_gateway_skips_are_no_measurements(
-    store: CloudStore, skipped: int, by_s: float, corrected: bool
-) -> None:
-    """The gateway was started again during a loss of supply, with another clock; that may be set later."""
-    grid = SilentGrid(store, FEEDERS)
-    grid.pass_seconds(0, 20)
-    grid.pass_seconds(20, 34, silent=("4",))
-    grid.next["4"] += skipped
-    by_ns = round(by_s * S)
-    for k in range(34, 80):
-        set_ns = 0 if corrected and k >= 64 else by_ns
-        metrics = {"missing_dark_s": 14.0} if k == 34 else {}
-        if set_ns != by_ns and k == 64:
-            metrics = {"missing_dark_s": 14.0, "clock_set_s": -by_s}
-        store.append_measurements(
-            replace(
-                row,
-                timestamp_ms=row.timestamp_ms + set_ns // 10**6,
-                start_ns=(row.start_ns or 0) + set_ns,
-                end_ns=(row.end_ns or 0) + set_ns,
-            )
-            for row in grid.measure("4", k, k + 1, **metrics)
-        )
-        grid.pass_seconds(k, k + 1, silent=("4",))
-    found = [one.finding for each in grid.incidents() for one in each.findings]
-    assert {(each.kind, each.box_id, each.closed) for each in found} == {("outage", "4", True)}
-    assert len(found) == 1 and (found[0].end_ns - found[0].start_ns) / S == pytest.approx(14.0, abs=1.0)
-
-
-@pytest.mark.parametrize("by_s", [-60.0, -15.0, -14.0, -13.0, -12.0, -11.0, -4.0, 0.0, 100.0])
-@pytest.mark.parametrize("looked", [0, 1], ids=["the next alone", "the next two together"])
-def test_a_loss_of_supply_that_set_clocks_make_short_is_found_after_its_cut_window(
-    store: CloudStore, by_s: float, looked: int
-) -> None:
-    """The window that the loss cut comes when the Box is back, and is checked apart from those after it."""
-    grid = SilentGrid(store, FEEDERS)
-    grid.pass_seconds(0, 20)
-    grid.pass_seconds(20, 33, silent=("4",))
-    store.append_measurements(grid.measure("4", 20, 21, restart_cause=1.0, flagged=1.0))
-    grid.pass_seconds(33, 34, silent=("4",))
-    if not looked:
-        grid.pass_seconds(34, 35, silent=("4",))
-    for k in range(35 - looked, 70):
-        set_s = by_s + 112.0 * (k >= 41)
-        metrics = {"clock_set_s": 112.0} if k == 41 else {"restart_cause": 1.0} if k < 41 else {}
-        if k == 35 - looked:
-            metrics["missing_dark_s"] = k - 21.0
-        store.append_measurements(
-            replace(
-                row,
-                timestamp_ms=row.timestamp_ms + round(set_s * 1000),
-                start_ns=(row.start_ns or 0) + round(set_s * S),
-                end_ns=(row.end_ns or 0) + round(set_s * S),
-            )
-            for row in grid.measure("4", k, k + 1, **metrics)
-        )
-        grid.pass_seconds(k, k + 1, silent=("4",))
-    found = [one.finding for each in grid.incidents() for one in each.findings]
-    assert [(each.kind, each.box_id, each.closed) for each in found] == [("outage", "4", True)]
-    assert (found[0].end_ns - found[0].start_ns) / S == pytest.approx(14.0 - looked, abs=1.0)
 
 
 def test_a_loss_of_supply_that_comes_later_from_the_gateways_disk_is_found(store: CloudStore) -> None:

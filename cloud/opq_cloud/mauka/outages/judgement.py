@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_proto.continuity import GapReason
-from opq_proto.messages import CauseEvidence
+from opq_proto.decision import window_ns
+from opq_proto.messages import CauseEvidence, Measurement
 from opq_proto.supply_word import SupplyWord
 
 PRIOR = -1.0
@@ -217,3 +218,26 @@ def _boxes(box_ids: Sequence[str]) -> str:
     named = ", ".join(box_ids[:MAX_TOGETHER])
     more = len(box_ids) - MAX_TOGETHER
     return f"Box {named}" + (f" and {more} more" if more > 0 else "")
+
+
+def measured_s(before: Measurement, after: Measurement) -> float | None:
+    """Returns for how much time between two Measurements of a Box numbers were given; None: not known."""
+    if before.sequence is None or after.sequence is None or after.sequence <= before.sequence:
+        return None
+    start_ns, end_ns = window_ns(after)
+    return (after.sequence - before.sequence - 1) * (end_ns - start_ns) / 1e9
+
+
+def possibly_measured_s(measured: float | None, passed_s: float, dark_s: float) -> float | None:
+    """Returns the same where the Box had no supply for `dark_s` of `passed_s`.
+
+    What was not dark limits how many Measurements there can be: a gateway that was killed skips numbers.
+    """
+    return None if measured is None else min(measured, max(0.0, passed_s - dark_s))
+
+
+def is_next(before: Measurement, after: Measurement) -> bool:
+    """Whether no number is missing between two Measurements."""
+    if before.sequence is None or after.sequence is None:
+        return True
+    return after.sequence <= before.sequence + 1

@@ -23,13 +23,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from opq_cloud.mauka.outages.given_numbers import is_next, measured_s, possibly_measured_s
 from opq_cloud.mauka.outages.judgement import (
     DEAD_PERCENT,
     TOGETHER_S,
     NeighbourSight,
     SilenceSigns,
+    is_next,
     judge_silence,
+    measured_s,
+    possibly_measured_s,
 )
 from opq_cloud.mauka.outages.stored_spans import StoredSpans
 from opq_cloud.mauka_settings import OutageSection

@@ -19,7 +19,6 @@ from opq_cloud.mauka.bulk.dask_workers import BulkWork
 from opq_cloud.mauka.bulk.run import chosen_analysis
 from opq_cloud.mauka.measuring.clock_alignment import stamped
 from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, events_to_replace
-from opq_cloud.mauka.reanalysis.order import MAX_EVENTS, ReanalysisOrder
 from opq_cloud.mauka.reanalysis.report_json import report_json
 from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.running.event_analysis import (
@@ -45,9 +44,27 @@ from opq_proto.messages import Event, Finding
 from opq_proto.whole_file import open_private, private_folder
 
 FOLDER = "reanalysis"
+MAX_EVENTS = 100_000
 DRY_RUN = "dry-run-"
 """Prefix of the file of a dry run."""
 Changes = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ReanalysisOrder:
+    """What a re-analysis is to do, as `opq-tools reanalyse` gives it.
+
+    Attributes:
+        start_ns, end_ns: events of this span.
+        names: only these analyses; empty: all that are built in or installed.
+        changed: analysis -> settings that differ from the configuration's.
+    """
+
+    start_ns: int
+    end_ns: int | None = None
+    dry_run: bool = True
+    names: tuple[str, ...] = ()
+    changed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
 
 class BulkProgress:

@@ -28,8 +28,6 @@ REMOVED = {
 """Sections of an earlier version -> what to do instead."""
 
 Sections = dict[str, JsonObject]
-MAX_YAML = 8 << 20
-"""Characters of a YAML text."""
 DEEPEST = 50
 
 

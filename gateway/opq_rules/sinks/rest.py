@@ -16,8 +16,6 @@ from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
 from opq_rules.http_client import answered, check_accepted, check_url, http_client
 
-_NO_HEAD = (404, 405, 501)
-_NOT_LET_IN = (401, 403, 407)
 _TYPES = {
     "json": "application/json",
     "text": "text/plain",

@@ -110,9 +110,9 @@ class BoxRegister:
         return self._alive_ids
 
     def slowest_ns(self, box_ids: Iterable[str], within_s: float) -> int:
-        """Returns up to when all of these have sent their Measurements, UTC.
+        """Returns the UTC time up to which each of these Boxes has sent its Measurements.
 
-        Those that are behind the first by more than `within_s` send nothing any more.
+        A Box that is more than `within_s` behind the newest one counts as silent, and is left out.
         """
         last_ms = [self._last_ms[box_id] for box_id in box_ids if box_id in self._last_ms]
         newest_ms = max(last_ms, default=0)

@@ -317,7 +317,7 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         """Returns where the newest waveforms of a Box lie in events up to this number, newest event first."""
 
     def waveform(self, event_id: int, box_id: str) -> Waveform | None:
-        """Returns one Box's waveform in an event; None where there is none, or it cannot be read."""
+        """Returns the waveform of a Box in an event; None if none is stored, or what is stored is damaged."""
 
     def events(
         self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100

@@ -71,7 +71,7 @@ def _reason(known: tuple[Gap, ...], first: int, end: int) -> str:
 
 
 def _place(held: Waveform, more: Waveform) -> int | None:
-    """Returns the number of `more`'s first sample in `held`'s numbering; None if it cannot be told."""
+    """Returns the index of the first sample of `more`, counted as in `held`; None if it is not known."""
     apart_ns = more.start_ns - held.start_ns
     expected = held.first_sample + round(apart_ns * held.rate_millihz / 10**12)
     if is_unnumbered(held) and is_unnumbered(more):

@@ -237,7 +237,7 @@ BOXES_A_PAGE = 100
 
 
 def pages_of_boxes(count: int, page: int) -> int:
-    """The number of pages that show so many Boxes; HTTPException 404 where `page` is none of them."""
+    """How many pages it takes to list `count` Boxes. Raises HTTPException 404 if `page` is beyond them."""
     pages = max(1, -(-count // BOXES_A_PAGE))
     if page > pages:
         text = f"There is no page {page} of the Boxes; the last one is {pages}."

@@ -51,7 +51,7 @@ def write_notice(folder: Path, notice: MachineNotice | None) -> None:
 
 
 def read_notice(folder: Path | None) -> MachineNotice | None:
-    """The notice that stands now; None where there is none, or nothing readable."""
+    """The notice that pages show now; None if there is none, it is too old, or it cannot be read."""
     if folder is None:
         return None
     path = folder / FILE

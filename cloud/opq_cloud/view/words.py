@@ -219,9 +219,10 @@ def age(seconds: int) -> str:
 
 
 def state(live: bool, age_ms: int, fresh_ms: int, late_ms: int = 0, clock_known: bool = True) -> str:
-    """`Live`; `Live, 42 s old`, where a Box sends less often; `Late by 40 s`; `Silent for 5 min`.
+    """How a Box reports, in words: `Live`, `Late by 40 s` or `Silent for 5 min`.
 
-    Without a known bound of its clock it may be that the clock is behind: `Late by 40 s, by its clock`.
+    A Box that sends seldom is `Live, 42 s old`. Where the error of its clock is not known, that clock may be
+    behind instead: `Late by 40 s, by its clock`.
     """
     if not live:
         return f"Silent for {age(age_ms // 1000)}"

@@ -229,7 +229,7 @@ class RequestFacts:
 
     @property
     def address(self) -> str:
-        """The client's address; behind a proxy on this machine, the one that the proxy states."""
+        """The address of the client; that which a proxy on this machine states, if it made the connection."""
         peer = ip_address(self.peer)
         if peer is not None and peer.is_loopback:
             handed_on = self.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()

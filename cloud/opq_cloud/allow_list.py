@@ -4,6 +4,7 @@ Brokers check Boxes against it, and every service whose back-end addresses requi
 Source: ZeroMQ RFC 27 (ZAP 1.0).
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ DEBOUNCE_MS, STEP_MS = 50, 50
 """How long changes are gathered, and the watcher's check interval: each check is a wake-up."""
 CHECK_MS = 500
 """Interval of checking the folder's time stamp where no notice comes (a folder made again, a lost notice)."""
+TICK_NS = 100_000_000
+"""File systems stamp by a clock with ticks of some milliseconds."""
 SETTLE_S = 0.15
 """A file that is just being written is read again after this time, before its Box is refused."""
 
@@ -98,6 +101,8 @@ class AllowList(OwnThread):
         self._of_folder: frozenset[str] = frozenset()
         """Boxes of `_read` by the folder, not by the store."""
         self._problems: list[str] = []
+        self._read_at: tuple[int, int, int] | None = None
+        """What `_signature` gave before the folder was last read."""
 
     def start(self) -> None:
         """Reads the folder once, then watches it."""
@@ -140,8 +145,6 @@ class AllowList(OwnThread):
     def _run(self) -> None:
         while not self._stop.is_set():
             path = _existing(self._folder.public_keys)
-            # read once more: a key may have come between the last reading and the watch
-            known: tuple[int, int, int] | None = None
             try:
                 for changes in watch(
                     path,
@@ -152,12 +155,10 @@ class AllowList(OwnThread):
                     yield_on_timeout=True,
                     recursive=False,
                 ):
-                    now = self._signature()
                     registered_changed = (
                         self._registered is not None and self._registered.keys is not self._used
                     )
-                    if changes or now != known or registered_changed:
-                        known = now
+                    if changes or registered_changed or self._signature() != self._read_at:
                         self._reload()
                     if path != _existing(self._folder.public_keys):
                         break
@@ -175,6 +176,7 @@ class AllowList(OwnThread):
             self._read = {key: boxes for key, boxes in left.items() if boxes}
 
     def _reload(self) -> None:
+        self._read_at = self._signature()  # before the files: a key that comes meanwhile is read again
         self._revoke_missing()
         owners, problems = self._folder.owners()
         if problems and not self._stop.wait(SETTLE_S):
@@ -204,9 +206,15 @@ class AllowList(OwnThread):
                 owners[key] = (*owners.get(key, ()), *more)
 
     def _signature(self) -> tuple[int, int, int] | None:
+        """Returns what differs after a change of the folder; None where that is not certain.
+
+        Two changes within TICK_NS may have the same time stamp.
+        """
         try:
             status = self._folder.public_keys.stat()
         except OSError:
+            return None
+        if abs(time.time_ns() - status.st_mtime_ns) < TICK_NS:
             return None
         return status.st_dev, status.st_ino, status.st_mtime_ns
 

@@ -1,5 +1,6 @@
 """Who gets through the CURVE sockets: only Boxes on the list, each under its own id."""
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -90,10 +91,15 @@ def test_a_key_put_into_the_folder_admits_its_box_soon_on_the_same_sockets(makai
         assert box.command() is not None
 
 
-def test_a_key_that_comes_between_the_first_reading_and_the_watch_is_admitted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_key_that_comes_between_the_first_reading_and_the_watch_is_admitted(
+    tmp_path: Path, is_new: bool
+) -> None:
     """A Box that was set up while its broker started was refused for ever."""
     folder = KeyFolder(tmp_path / "curve")
     folder.make_folders()
+    if not is_new:
+        os.utime(folder.public_keys, (1, 1))
     pair = generate()
 
     class Started(AllowList):

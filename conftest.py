@@ -20,7 +20,7 @@ import pytest
 from hypothesis import settings
 from room_costs import RoomCosts, expected_s, read_shares, read_times_s, write_times_s
 
-from opq_proto import log
+from opq_proto.kit import log
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling

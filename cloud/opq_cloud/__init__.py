@@ -8,6 +8,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 def main() -> None:
     """Entry point of `opq-cloud`."""
-    from opq_proto.command_line import run_installed  # imported only where the command runs
+    from opq_proto.kit.command_line import run_installed  # imported only where the command runs
 
     run_installed("opq-cloud", "opq_cloud.__main__", "cloud")

@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from opq_cloud.backend_addresses import in_clear, missing_backend_keys, with_backend_keys
-from opq_cloud.config import CloudConfig, CloudKeys
-from opq_cloud.endpoint_ports import with_port_offset
+from opq_cloud.core.backend.addresses import in_clear, missing_backend_keys, with_backend_keys
+from opq_cloud.core.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
+from opq_cloud.core.service import CloudContext, CloudService, Retention
+from opq_cloud.core.settings.config import CloudConfig, CloudKeys
+from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.health.neighbours import Neighbours, url_of
 from opq_cloud.health.server import HealthService
 from opq_cloud.notifications.log_command import notifications_log
-from opq_cloud.original_config import read_config
-from opq_cloud.original_places import broker_sources, original_sources
-from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
-from opq_cloud.service import CloudContext, CloudService, Retention
+from opq_cloud.original.config import read_config
+from opq_cloud.original.places import broker_sources, original_sources
 from opq_cloud.store import CloudStore, open_store, opened_people
 from opq_cloud.store.service_lock import locked_documents, locked_files
-from opq_proto import log
-from opq_proto.command_line import CommandGroup, port_offset_option
-from opq_proto.config import default_data_dir
-from opq_proto.ending import stopped_by_signals
+from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import KeyFileError, OpqError
-from opq_proto.ports import with_offset
-from opq_proto.whole_file import write_whole_file
+from opq_proto.kit import log
+from opq_proto.kit.command_line import CommandGroup, port_offset_option
+from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.ports import with_offset
+from opq_proto.kit.whole_file import write_whole_file
 
 if TYPE_CHECKING:  # loaded by the commands that run them
     from opq_cloud.makai.acquisition_broker import AcquisitionBroker

@@ -70,7 +70,7 @@ def without_rest_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """REST answers however often a client asks: who waits for a job asks more often than it may."""
     from opq_cloud.view.rest import rest_app
     from opq_cloud.view.rest.answers import RequestLimits
-    from opq_proto.rate_limit import TokenBuckets
+    from opq_proto.kit.rate_limit import TokenBuckets
 
     monkeypatch.setattr(
         rest_app, "RequestLimits", lambda counters: RequestLimits(counters, *(TokenBuckets(1e9, 1e9),) * 2)

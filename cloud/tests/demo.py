@@ -16,16 +16,15 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from opq_cloud.service import CloudContext
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import JoinPlan, KnownFinding
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.service import View
-from opq_cloud.view_settings import ViewSection
 from opq_measure.events.disturbances import find_disturbances
-from opq_proto import mauka_pb2, wire
 from opq_proto.errors import OpqError
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import (
     Finding,
     Incident,
@@ -36,6 +35,8 @@ from opq_proto.messages import (
     Trigger,
     Waveform,
 )
+from opq_proto.wire import frames as wire
+from opq_proto.wire import mauka_pb2
 
 RATE_HZ = 12_000.0
 NOMINAL_V, NOMINAL_HZ, GRID_HZ = 120.0, 60.0, 59.983

@@ -5,17 +5,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
-from opq_proto import log
 from opq_proto.decision import window_ns
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.kit import log
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 PRIMED_WINDOWS = 200
 """Windows before a trial, so that triggers know the usual values (statistical: 120 windows)."""

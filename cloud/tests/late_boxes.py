@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.makai.judging.window_order import WindowOrder
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.messages import Measurement, Waveform
-from opq_proto.opqbox3_pb2 import Command
-from opq_proto.wire import measurement_from_wire
-from opq_proto.wire_waveforms import waveform_from_frames
+from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.wire.opqbox3_pb2 import Command
+from opq_proto.wire.waveforms import waveform_from_frames
 from opq_sim.foreign.cur_box import CurBox
 from opq_sim.foreign.host import CALIBRATION
 from opq_sim.foreign.peer import FRAME_LATENCY_NS

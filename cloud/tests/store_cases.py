@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
 
 NOW_MS = 1_765_792_486_013
 NOW_NS = NOW_MS * 1_000_000

@@ -26,8 +26,8 @@ from opq_cloud.export.event_files import WAVEFORM_FORMS, event_file
 from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import EventRecord
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 START_NS = 1_795_000_000_123_456_789
 COUNTS = np.arange(-1500, 1500, dtype=np.int16)

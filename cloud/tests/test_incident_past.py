@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from starlette.testclient import TestClient
 
-from opq_cloud.incident_past import past_of, recurrence_sentences
+from opq_cloud.actions.incident_past import past_of, recurrence_sentences
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents.likeness import IncidentTraits, likeness
 from opq_cloud.store.records.accounts import Account

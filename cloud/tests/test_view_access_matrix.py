@@ -18,7 +18,8 @@ import demo
 import pytest
 from account_scene import FormBrowser, app_routes
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
@@ -29,7 +30,6 @@ from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, Visito
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
-from opq_cloud.view_settings import MailSection
 
 ROLES = ("public", "viewer", "owner", "researcher", "admin")
 BOXES = {"own": "1", "foreign": "2", "public": "4"}

@@ -26,8 +26,8 @@ from opq_cloud.view.administration.front_page import concerns
 from opq_cloud.view.administration.health_client import ServicesFound, read_services
 from opq_cloud.view.administration.plugin_package import PackageFacts, read_package
 from opq_cloud.view.administration.uploads import parse_upload, read_upload
-from opq_proto.key_register import KeyRegister
-from opq_proto.keys import KeyFolder, generate, key_text
+from opq_proto.keys.key_files import KeyFolder, generate, key_text
+from opq_proto.keys.register import KeyRegister
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 HEALTH = {

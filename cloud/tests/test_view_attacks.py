@@ -24,8 +24,9 @@ from account_scene import (
 from fastapi import HTTPException
 from waiting import wait_for
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import MailSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.documents.sample_requests import StoredSampleRequest
 from opq_cloud.store.event_record import EventRecord
@@ -41,7 +42,6 @@ from opq_cloud.view.accounts.seen import SeenFeed, SeenStore, seen_incident
 from opq_cloud.view.accounts.sign_in import GuessLimits, SignIn
 from opq_cloud.view.accounts.visitors import NOBODY, Visitor
 from opq_cloud.view.live_messages import LiveMessage, incident_message
-from opq_cloud.view_settings import MailSection
 from opq_proto.messages import Finding, Incident, StoredFinding
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")

@@ -19,8 +19,8 @@ import demo
 import pytest
 from in_thread import in_thread
 
+from opq_cloud.core.service import CloudContext
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.view.live_route import HEARTBEAT_S
 from opq_cloud.view.service import View

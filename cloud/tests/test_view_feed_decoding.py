@@ -11,7 +11,7 @@ from opq_cloud.view.recent import (
     kept_of_each,
 )
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
 
 
 def measured(box: int, second: int) -> Measurement:

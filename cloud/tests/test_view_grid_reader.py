@@ -12,7 +12,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.view.accounts.visitors import OPEN, VISITOR, RequestFacts, Visitor, Visitors
 from opq_cloud.view.answer_cache import AnswerCache
@@ -22,7 +23,6 @@ from opq_cloud.view.public.fuzz import distance_km
 from opq_cloud.view.public.grid_now import medians_of
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_drawing import live_state
-from opq_cloud.view_settings import ViewSection
 from opq_proto.messages import Measurement, Metric
 
 HOME = (21.3, -157.8)

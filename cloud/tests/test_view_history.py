@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view import history_chart as drawing
 from opq_cloud.view.accounts.seen import SeenStore
@@ -20,8 +20,8 @@ from opq_cloud.view.box_history import MEASURED_STEP_MS, read_history
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.time_span import PRESETS, TimeSpan, read_span
-from opq_proto.continuity import FLAGGED
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
+from opq_proto.wire.continuity import FLAGGED
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 NOW = 1_767_225_600_000 + 5 * HOUR

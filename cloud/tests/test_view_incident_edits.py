@@ -11,7 +11,7 @@ import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE

@@ -23,12 +23,12 @@ from test_view_admin_rules import FakeEngine
 from view_states import PAGES, PARTS
 from waiting import wait_for
 
+from opq_cloud.core.settings.view import MailSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.view.accounts.links import first_admin_link
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import EngineAddress
-from opq_cloud.view_settings import MailSection
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 pytestmark = pytest.mark.usefixtures("cheap_argon2")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view import live, live_messages, live_streams
 from opq_cloud.view.accounts.seen import SeenHub
 from opq_cloud.view.accounts.visitors import Visitor

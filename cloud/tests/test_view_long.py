@@ -13,8 +13,8 @@ import pytest
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import half_cycle_edges
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Trigger
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 DIP_S = 30.0
 DIP_V = 60.0

@@ -11,7 +11,8 @@ from typing import Any
 import demo
 import pytest
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
 from opq_cloud.view.context import ViewContext
@@ -20,7 +21,6 @@ from opq_cloud.view.public import map_feed
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_drawing import live_state
 from opq_cloud.view.public.map_feed import MapFeeds, MapPosition, read_windows
-from opq_cloud.view_settings import ViewSection
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement, Metric
 

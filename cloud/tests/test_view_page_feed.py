@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_messages import LiveMessage, measurement_json
 from opq_cloud.view.live_streams import PageStream

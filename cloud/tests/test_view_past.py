@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from fastapi.testclient import TestClient
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor, Visitors
 from opq_cloud.view.app import create_app
@@ -30,7 +31,6 @@ from opq_cloud.view.past.local_weeks import (
 from opq_cloud.view.past.past_chart import past_chart, shared_gaps
 from opq_cloud.view.past.past_series import read_span_series, read_week_series, step_for
 from opq_cloud.view.time_span import read_span
-from opq_cloud.view_settings import ViewSection
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
 
 MINUTE, DAY = 60_000, 86_400_000

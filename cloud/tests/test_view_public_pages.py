@@ -13,8 +13,9 @@ import httpx
 import pytest
 from demo_grid import ISLAND, fill_island, island_measurement, put_travelling_sag
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import MailSection, ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.view.accounts.mail import Mailer
@@ -26,7 +27,6 @@ from opq_cloud.view.guard import ViewGuard
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.public.fuzz import distance_km
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, frame_at
-from opq_cloud.view_settings import MailSection, ViewSection
 from opq_proto.messages import Finding, Incident, WaveformAlignment
 
 PUBLIC = ("21", "22", "27")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.context import ViewContext

@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from fastapi.testclient import TestClient
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.index import IndexedIncident
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor, Visitors
@@ -22,7 +23,6 @@ from opq_cloud.view.live import LiveHub
 from opq_cloud.view.past import month_report
 from opq_cloud.view.past.month_report import LocalMonth, read_month_lines, read_month_report, summary_of
 from opq_cloud.view.past.report_pages import ReportPages
-from opq_cloud.view_settings import ViewSection
 from opq_proto.messages import Finding, Trend, Trigger
 
 BERLIN, UTC_ZONE = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.box_record import LocationRecord
 from opq_cloud.view.accounts.visitors import OPEN, VISITOR, Visitor

@@ -23,7 +23,7 @@ from opq_cloud.view import service
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.machine_notice import MachineNotice, write_notice
 from opq_cloud.view.words import THIN
-from opq_proto import log
+from opq_proto.kit import log
 from opq_proto.messages import Finding, StoredFinding, TimeSource, Trigger, Waveform
 
 

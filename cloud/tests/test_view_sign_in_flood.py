@@ -22,7 +22,7 @@ from account_scene import PASSWORD, FormBrowser
 
 from opq_cloud.store import open_store
 from opq_cloud.view.accounts.passwords import hash_password
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 
 SOON_S = 120.0
 SIGN_INS = 10_000

@@ -19,7 +19,8 @@ from view_states import (
     html_routes,
 )
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import CloudStore
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.sign_in import SignIn
@@ -28,7 +29,6 @@ from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.error_page import error_ways
 from opq_cloud.view.live import LiveHub
-from opq_cloud.view_settings import MailSection
 
 TEN_MINUTES_NS = 600 * 10**9
 

@@ -5,7 +5,7 @@ device/tests/test_app_types.py compares them with opq_proto. `const` values take
 
 from micropython import const
 
-# Log codes (opq_proto/log_codes.py has their words)
+# Log codes (opq_proto/link/log_codes.py has their words)
 STARTED = const(1)
 SETTINGS_DEFAULT = const(2)
 SETTINGS_SAVED = const(3)

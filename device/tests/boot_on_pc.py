@@ -14,7 +14,7 @@ from host_library import CMODULES, DEVICE, library
 
 from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.monocypher_source import monocypher
-from opq_proto.firmware_image import HEADER_BYTES, Slot, Verdict, make_image
+from opq_proto.firmware.image import HEADER_BYTES, Slot, Verdict, make_image
 
 HERE = Path(__file__).resolve().parent
 BOOT = DEVICE / "boot"

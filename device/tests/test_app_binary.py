@@ -11,10 +11,11 @@ import pytest
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS, PowerScript, Sine, World
-from opq_proto import link, log_codes
-from opq_proto.box_losses import box_losses
 from opq_proto.errors import OpqError
-from opq_proto.link_messages import (
+from opq_proto.link import frames as link
+from opq_proto.link import log_codes
+from opq_proto.link.box_losses import box_losses
+from opq_proto.link.messages import (
     FLAG_OVERRUN_BEFORE,
     FLAG_RESENT,
     Acknowledgement,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from host_library import DEVICE
 
-from opq_proto import link_messages, log_codes
+from opq_proto.link import log_codes
+from opq_proto.link import messages as link_messages
 
 APP = DEVICE / "app"
 CONFIG = """\

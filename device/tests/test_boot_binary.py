@@ -17,8 +17,8 @@ from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.monocypher_source import monocypher
 from opq_hil.backends.qemu import Qemu
 from opq_hil.world.world import EXTERNAL, PowerScript, World
-from opq_proto.firmware_image import HEADER_BYTES, SLOT_BYTES, STATUS_BYTES, Slot, Verdict, make_image
-from opq_proto.link_messages import (
+from opq_proto.firmware.image import HEADER_BYTES, SLOT_BYTES, STATUS_BYTES, Slot, Verdict, make_image
+from opq_proto.link.messages import (
     Acknowledgement,
     Command,
     Hello,

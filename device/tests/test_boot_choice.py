@@ -3,7 +3,7 @@
 import pytest
 from boot_on_pc import NONE, RECOVERY, START, BoxOnPc, image
 
-from opq_proto.firmware_image import Slot, Verdict
+from opq_proto.firmware.image import Slot, Verdict
 
 NOTHING, NO_IMAGE, REJECTED, WATCHDOG, PIN, REQUEST = range(6)
 FOR_EVER = 0xFFFFFFFF

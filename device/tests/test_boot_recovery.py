@@ -8,9 +8,9 @@ import pytest
 from boot_on_pc import BOOT, BOOT_C, FLASH, HERE, LINK, RECOVERY, UPDATE, BoxOnPc, image
 from host_library import program
 
-from opq_proto.firmware_image import Slot, Verdict
-from opq_proto.link import Decoder, encode
-from opq_proto.link_messages import (
+from opq_proto.firmware.image import Slot, Verdict
+from opq_proto.link.frames import Decoder, encode
+from opq_proto.link.messages import (
     Acknowledgement,
     Command,
     Hello,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from host_library import CMODULES, DEVICE, library
 
-from opq_proto import link
-from opq_proto import link_messages as m
-from opq_proto.box_losses import LOSSES
+from opq_proto.link import frames as link
+from opq_proto.link import messages as m
+from opq_proto.link.box_losses import LOSSES
 from opq_proto.messages import TimeSource
 
 GOLDEN = DEVICE.parent / "proto" / "golden"

@@ -13,8 +13,8 @@ from host_library import CMODULES, DEVICE, library
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.serial_side.reassembly import Reassembly, ResendRequest
-from opq_proto import link
-from opq_proto import link_messages as m
+from opq_proto.link import frames as link
+from opq_proto.link import messages as m
 
 T0_NS = 1_700_000_000_000_000_000
 HALF = 40

@@ -6,7 +6,7 @@ import pytest
 from prompt_on_qemu import REPL_PIN, firmware, played, typed
 
 from opq_hil.world.world import INTERNAL, Sine, World
-from opq_proto.link_messages import Command, Health, Operation
+from opq_proto.link.messages import Command, Health, Operation
 
 SECOND = 1_000_000_000
 MS = 1_000_000

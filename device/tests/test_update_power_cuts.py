@@ -12,7 +12,7 @@ from boot_on_pc import BOOT, FLASH, HERE, UPDATE, ed25519
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from host_library import program
 
-from opq_proto.firmware_image import Slot, make_image
+from opq_proto.firmware.image import Slot, make_image
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 KEY = PRIVATE.public_key().public_bytes_raw()

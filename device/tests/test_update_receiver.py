@@ -15,7 +15,7 @@ from boot_on_pc import (
     image,
 )
 
-from opq_proto.firmware_image import MAX_BODY_BYTES, Slot, Verdict
+from opq_proto.firmware.image import MAX_BODY_BYTES, Slot, Verdict
 
 A_SECTORS, B_SECTORS = 7 << 5, 7 << 8
 

@@ -3,6 +3,6 @@
 
 def main() -> None:
     """Entry point of `opq-gateway`."""
-    from opq_proto.command_line import run_installed  # only for those who run it
+    from opq_proto.kit.command_line import run_installed  # only for those who run it
 
     run_installed("opq-gateway", "opq_gateway.__main__", "gateway")

@@ -18,9 +18,9 @@ from pathlib import Path
 import click
 
 from opq_gateway.serial_side.early_ports import early_ports
-from opq_proto.command_line import CommandGroup, json_option, port_offset_option
-from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import CommandGroup, json_option, port_offset_option
+from opq_proto.kit.ending import stopped_by_signals
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 """Set before NumPy is imported: windows are small, and BLAS threads would only wait for each other."""
@@ -193,13 +193,13 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     gc.disable()  # what the imports bring stays: searching it again and again took a tenth of the start
     early = early_ports(config_path, data_dir)  # the imports take longer than a Box can wait
     try:
-        from opq_proto import link  # noqa: F401
+        from opq_proto.link import frames as link  # noqa: F401
 
         early.allow_requests()
         from opq_gateway.gateway import Gateway
         from opq_gateway.setup import saved
         from opq_gateway.surroundings import refuse
-        from opq_proto import log
+        from opq_proto.kit import log
     except ImportError as error:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)
         return 1

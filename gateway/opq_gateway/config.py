@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from opq_plugins.policy_section import PluginRules
-from opq_proto import config as configuration
-from opq_proto import ports
+from opq_proto.config import reading as configuration
 from opq_proto.errors import ConfigError
-from opq_proto.keys import KeyFolder
-from opq_proto.link_messages import LINK_BAUD
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit import ports
+from opq_proto.link.messages import LINK_BAUD
 
 HOST_PORT: dict[str, Any] = {"pattern": r"^[^/]+:\d+$", "examples": ["127.0.0.1:8888"]}
 AT_MAKAI: dict[str, Any] = {

@@ -54,10 +54,10 @@ from opq_gateway.software_version import software_version
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.configured_uplink import queue_of, uplink_of
 from opq_gateway.uplink.uplink import Uplink
-from opq_proto import log
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
-from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
-from opq_proto.whole_file import open_private, private_folder
+from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
+from opq_proto.kit import log
+from opq_proto.kit.whole_file import open_private, private_folder
 
 if TYPE_CHECKING:
     from opq_gateway.rules.edge_rules import EdgeRules

@@ -6,8 +6,8 @@ needed.
 
 from dataclasses import dataclass
 
-from opq_proto.box_losses import box_losses
-from opq_proto.link_messages import GpsStatus, Health, Hello, Log, Losses
+from opq_proto.link.box_losses import box_losses
+from opq_proto.link.messages import GpsStatus, Health, Hello, Log, Losses
 from opq_proto.messages import TimeSource
 
 ORDINARY_RATE_HZ = 12_000.0
@@ -87,7 +87,7 @@ class BoxStatus:
 
     @property
     def lost(self) -> dict[str, int]:
-        """What the Box lost since its start, by name (`opq_proto.box_losses`), as far as it reports that."""
+        """What the Box lost since its start, by name (`link.box_losses`), as far as it reports that."""
         return box_losses(self.health, self.losses)
 
     def problem(self, now_monotonic_s: float, silent_s: float = 5.0) -> str | None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from opq_gateway.config import Config, data_folder, key_folder
 from opq_gateway.setup import saved
 from opq_measure.events.limits import Limits
-from opq_proto import log
 from opq_proto.errors import ConfigError, KeyFileError
-from opq_proto.keys import read_key_file, read_secret_file
+from opq_proto.keys.key_files import read_key_file, read_secret_file
+from opq_proto.kit import log
 
 METRICS = frozenset({"rms", "f", "thd", "trans", "rocof", "pst", "unbalance"})
 HARMONICS = frozenset(f"h{order}" for order in range(2, 51))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
-from opq_proto.address_guard import Network
+from opq_proto.kit.address_guard import Network
 
 MIB = 1 << 20
 PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5])"

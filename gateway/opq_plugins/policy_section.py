@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from opq_plugins.policy import NETWORK, Policy, ProcessLimits
-from opq_proto.config import section
+from opq_proto.config.reading import section
 
 Trusted = Annotated[
     tuple[str, ...], Field(description="plug-ins that may run inside this process, or unconfined")

@@ -5,8 +5,8 @@ Sources, sinks, plug-in host and configuration need it and do not import each ot
 
 from dataclasses import dataclass, field
 
-from opq_proto.address_guard import AddressGuard
-from opq_proto.file_roots import FileRoots
+from opq_proto.kit.address_guard import AddressGuard
+from opq_proto.kit.file_roots import FileRoots
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
-from opq_proto.address_guard import AddressGuard, AddressRefusedError
+from opq_proto.kit.address_guard import AddressGuard, AddressRefusedError
 
 _AGAIN = frozenset({408, 425, 429})
 

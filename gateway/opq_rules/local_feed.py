@@ -6,7 +6,7 @@ There is no socket in between. A source that is too slow loses its oldest items,
 import threading
 from typing import Generic, TypeVar
 
-from opq_proto.channel import Channel
+from opq_proto.kit.channel import Channel
 
 Item = TypeVar("Item")
 

@@ -7,9 +7,9 @@ its mean under its name, and its extremes as in `rms_min`, `rms_max`.
 
 import re
 
-from opq_proto.continuity import CONTINUITY_METRICS, FORMER_MISSING, RESTART
 from opq_proto.messages import Measurement, known_uncertainty_ns
-from opq_proto.supply_word import SUPPLY_METRICS
+from opq_proto.wire.continuity import CONTINUITY_METRICS, FORMER_MISSING, RESTART
+from opq_proto.wire.supply_word import SUPPLY_METRICS
 from opq_rules.batch import Row
 from opq_rules.streams.columns import KnownColumns
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from opq_proto.errors import FrameError
 from opq_proto.messages import known_uncertainty_ns
-from opq_proto.wire import topic
+from opq_proto.wire.frames import topic
 from opq_rules.batch import Row
 from opq_rules.streams.columns import KnownColumns
 

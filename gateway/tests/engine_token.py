@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from opq_proto.rest_token import NAME
+from opq_proto.keys.rest_token import NAME
 
 
 def token_auth(data_dir: Path) -> Callable[[httpx.Request], httpx.Request]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from opq_plugins.sdk import Context, Function, Sink, SinkContext, Source, SourceContext
-from opq_proto.address_guard import AddressGuard, networks_of
-from opq_proto.file_roots import FileRoots
+from opq_proto.kit.address_guard import AddressGuard, networks_of
+from opq_proto.kit.file_roots import FileRoots
 from opq_rules.access import Access
 from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.engine import Engine

@@ -15,7 +15,7 @@ from patient_ends import end_patiently
 from rules_engine import EVERYWHERE
 
 from opq_plugins.sdk import Context, Sink, SinkContext
-from opq_proto import log
+from opq_proto.kit import log
 from opq_rules.engine.engine import Engine
 from opq_rules.rule_plugins import RulePlugins
 

@@ -20,7 +20,7 @@ from plugin_zips import FUNCTION, Whose, plugin_zip, stored
 from opq_plugins.policy_section import PluginRules
 from opq_plugins.sandbox.protection import CAPABILITY_HEADER, LIBC, readable_by
 from opq_plugins.sdk import RowError
-from opq_proto import log
+from opq_proto.kit import log
 from opq_rules.api.config import Config
 from opq_rules.api.server import health_of
 from opq_rules.api.service import RulesService

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from opq_gateway.commands.orders import BoxOrders
 from opq_gateway.serial_side.box_commands import BoxAnswer, Done
 from opq_gateway.status import BoxStatus
-from opq_proto.firmware_image import MAX_FILE_BYTES, Slot, make_image, pack_bundle
-from opq_proto.link_messages import Hello, Log, Operation, Status
-from opq_proto.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
+from opq_proto.firmware.image import MAX_FILE_BYTES, Slot, make_image, pack_bundle
+from opq_proto.link.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
+from opq_proto.link.messages import Hello, Log, Operation, Status
 
 IMAGES = {
     slot: make_image(bytes([slot]) * size, hardware="opqbox", version=0x10000, slot=slot, sign=None)

@@ -13,8 +13,8 @@ from waiting import wait_for
 
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.early_ports import EarlyPorts, early_ports, in_arrears
-from opq_proto import link
-from opq_proto.link_messages import FLAG_RESENT, Command, Hello, LinkMessage, Operation, Resend, Samples
+from opq_proto.link import frames as link
+from opq_proto.link.messages import FLAG_RESENT, Command, Hello, LinkMessage, Operation, Resend, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_sim.box.box import Box
 

@@ -23,7 +23,7 @@ from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_gateway.ring.ring import Ring
 from opq_hil.suites.gateway_process import Kills, recovery_since_s
-from opq_proto.keys import KeyFolder, read_key_file
+from opq_proto.keys.key_files import KeyFolder, read_key_file
 from opq_proto.messages import Measurement
 from opq_sim.box.box import Box
 from opq_sim.box.faults import LineFaults

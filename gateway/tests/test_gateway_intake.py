@@ -20,11 +20,11 @@ from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.last_heard import KEPT_S, LastHeard
 from opq_gateway.status import BoxStatus
-from opq_proto import link_payloads
-from opq_proto.box_losses import LOSS_WORDS
-from opq_proto.clock import ClockState
-from opq_proto.link import Decoder, encode
-from opq_proto.link_messages import (
+from opq_proto.kit.clock import ClockState
+from opq_proto.link import payloads as link_payloads
+from opq_proto.link.box_losses import LOSS_WORDS
+from opq_proto.link.frames import Decoder, encode
+from opq_proto.link.messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
     FLAG_RESENT,

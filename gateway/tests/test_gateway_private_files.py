@@ -11,8 +11,8 @@ from free_ports import free_port
 from private_files import open_to_others
 from waiting import wait_for
 
-from opq_proto.keys import KeyFolder
-from opq_proto.whole_file import open_private, private_folder
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.whole_file import open_private, private_folder
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 
@@ -57,7 +57,9 @@ def test_a_folder_of_ours_is_closed_and_one_of_the_operator_stays_as_it_is(tmp_p
 
 
 def test_nobody_else_can_put_a_key_into_new_folders(tmp_path: Path) -> None:
-    code = "import sys; from opq_proto.keys import KeyFolder; KeyFolder(sys.argv[1]).create(True, ['1'])"
+    code = (
+        "import sys; from opq_proto.keys.key_files import KeyFolder as F; F(sys.argv[1]).create(True, ['1'])"
+    )
     command = [sys.executable, "-c", code, str(tmp_path / "D" / "curve")]
     subprocess.run(command, umask=0, check=True, timeout=60)
     assert KeyFolder(tmp_path / "D" / "curve").server_secret.is_file()

@@ -17,7 +17,7 @@ from opq_gateway.ring.ring import Ring, RingSpan
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_proto.messages import TimeSource
-from opq_proto.wire import (
+from opq_proto.wire.frames import (
     Response,
     data_command,
     plugin_command,

@@ -22,9 +22,9 @@ from waiting import wait_for
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_gateway.software_version import software_version
-from opq_proto.keys import KeyFolder, read_key_file
+from opq_proto.keys.key_files import KeyFolder, read_key_file
 from opq_proto.messages import Waveform
-from opq_proto.wire import (
+from opq_proto.wire.frames import (
     command_from_wire,
     data_command,
     info_command,

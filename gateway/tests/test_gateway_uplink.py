@@ -15,7 +15,7 @@ from waiting import wait_for
 
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.uplink import ANSWER_BYTES, ANSWERS
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Metric, TimeSource
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from opq_gateway.__main__ import main
 from opq_plugins.sandbox import landlock
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_tools.config import command
 
 

@@ -15,7 +15,7 @@ from opq_gateway.phasors.alignment import AXIS_NS
 from opq_gateway.serial_side.system_time import SETTLED_S
 from opq_gateway.setup.guard import CHANGE_S, GUESS_S, MAX_BODY_BYTES
 from opq_gateway.setup.wifi import PATIENCE_S
-from opq_proto.config_fields import fields_of, item_of, table_of
+from opq_proto.config.fields import fields_of, item_of, table_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "gateway.md"
 UNIT = Path(__file__).parents[1] / "systemd" / "opq-gateway.service"

@@ -22,8 +22,8 @@ from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.ring.ring import Ring
 from opq_gateway.status import BoxStatus
-from opq_proto.http_server import MAX_AT_ONCE
-from opq_proto.link_messages import Health, Losses
+from opq_proto.kit.http_server import MAX_AT_ONCE
+from opq_proto.link.messages import Health, Losses
 from opq_proto.messages import TimeSource
 
 NOON_NS = 1_800_014_400 * 10**9  # 2027-01-15T12:00:00Z

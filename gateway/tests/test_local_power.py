@@ -9,7 +9,7 @@ from pathlib import Path
 
 from opq_gateway.config import PowerSection
 from opq_gateway.local.power import PowerFail
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 
 
 class Clock:

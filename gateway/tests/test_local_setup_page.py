@@ -30,10 +30,10 @@ from opq_gateway.setup.server import SetupServer
 from opq_gateway.setup.state import ORDINARY, SetupState, version_number
 from opq_gateway.setup.wifi import Wifi
 from opq_gateway.status import BoxStatus
-from opq_proto.box_losses import LOSS_WORDS
 from opq_proto.errors import ConfigError, PortBusyError
-from opq_proto.http_server import MAX_AT_ONCE
-from opq_proto.link_messages import Losses
+from opq_proto.kit.http_server import MAX_AT_ONCE
+from opq_proto.link.box_losses import LOSS_WORDS
+from opq_proto.link.messages import Losses
 from opq_proto.messages import TimeSource
 
 SECRET = "a set-up password"

@@ -13,7 +13,7 @@ from free_ports import free_port
 from stand_in_nmcli import World
 
 from opq_gateway.setup import saved
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 
 
 def heard_until(manager: socket.socket, wanted: str, process: "subprocess.Popen[bytes]") -> list[str]:

@@ -14,7 +14,7 @@ from opq_gateway.measuring.backlog import RingBacklog, backlog_of
 from opq_gateway.measuring.feed import Values
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
-from opq_proto.link_messages import BoxMeasurement
+from opq_proto.link.messages import BoxMeasurement
 from opq_proto.messages import Measurement, TimeSource
 from opq_sim.mains import mains
 from opq_sim.mains.rms_events import Sag

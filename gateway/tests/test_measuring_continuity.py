@@ -14,7 +14,10 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.inbox import MAX_S
 from opq_gateway.ring.lost import ENDED, NOT_RESENT, NOT_RUNNING, OVERRUN, STOOD_STILL
 from opq_gateway.ring.segment import Segment
-from opq_proto.continuity import (
+from opq_proto.link.log_codes import STARTED
+from opq_proto.link.messages import BoxMeasurement, Health, Log
+from opq_proto.messages import Gap, Measurement, TimeSource
+from opq_proto.wire.continuity import (
     TOUCHES_EVENT,
     TOUCHES_GAP,
     GapReason,
@@ -24,10 +27,7 @@ from opq_proto.continuity import (
     is_flagged,
     missing_s,
 )
-from opq_proto.link_messages import BoxMeasurement, Health, Log
-from opq_proto.log_codes import STARTED
-from opq_proto.messages import Gap, Measurement, TimeSource
-from opq_proto.wire import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
 from opq_sim.mains import mains
 
 BLOCK_S = 200 / RATE_HZ

@@ -13,12 +13,12 @@ from opq_gateway.measuring.box_meter import MeasuringPlan
 from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.status import BoxStatus
-from opq_proto.continuity import RESTART
-from opq_proto.link_messages import Health, Log
-from opq_proto.log_codes import STARTED
+from opq_proto.link.log_codes import STARTED
+from opq_proto.link.messages import Health, Log
 from opq_proto.messages import Measurement
-from opq_proto.supply_word import SupplyWord, supply_word
-from opq_proto.wire import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.continuity import RESTART
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.supply_word import SupplyWord, supply_word
 from opq_sim.mains import mains
 
 SEND = ("rms", "unbalance")

@@ -18,8 +18,8 @@ from opq_gateway.local.health import health
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import MAX_WAITING, Ledger, LedgerWriter
 from opq_gateway.status import BoxStatus
-from opq_proto.half_cycles import half_cycles_from_wire, half_cycles_to_wire
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_proto.wire.half_cycles import half_cycles_from_wire, half_cycles_to_wire
 
 T0_NS = 1_700_000_000_000_000_000
 WINDOW_NS = 200_000_000

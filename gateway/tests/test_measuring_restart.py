@@ -13,7 +13,7 @@ from waiting import wait_for
 
 from opq_gateway.measuring.ledger import Ledger
 from opq_proto.messages import Measurement
-from opq_proto.wire import ACK_PLUGIN, plugin_command
+from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 

@@ -20,7 +20,7 @@ from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
-from opq_proto.link_messages import BoxMeasurement, Hello
+from opq_proto.link.messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap, Measurement, TimeSource
 from opq_sim.mains import MIX_3_PERCENT, mains
 from opq_sim.mains.rms_events import Interruption, Sag

@@ -12,7 +12,7 @@ import paho.mqtt.client as paho
 import pytest
 from free_ports import free_port
 
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 

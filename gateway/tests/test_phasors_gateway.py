@@ -13,7 +13,7 @@ import pytest
 from free_ports import free_port
 from pmu_client import Client, Config, Reading, data_of
 
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost

@@ -11,8 +11,8 @@ import pytest
 
 from opq_plugins.package.fetch import fetch, guard_of
 from opq_plugins.policy import Policy
-from opq_proto.address_guard import AddressRefusedError, networks_of
 from opq_proto.errors import PluginError
+from opq_proto.kit.address_guard import AddressRefusedError, networks_of
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -17,7 +17,7 @@ from waiting import wait_for
 
 from opq_plugins.package.archive import pack
 from opq_plugins.policy import Policy
-from opq_proto.signing import firmware_key, new_key
+from opq_proto.keys.signing import firmware_key, new_key
 from opq_rules.errors import RuleError
 from opq_rules.rule_plugins import RulePlugins
 

@@ -18,7 +18,7 @@ from opq_plugins.package.manifest import parse_manifest, parse_version
 from opq_plugins.package.properties import fill, parse_properties
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
-from opq_proto.signing import new_key
+from opq_proto.keys.signing import new_key
 
 SMALL = Policy(max_zip_bytes=1 << 20, max_unpacked_bytes=100_000, max_files=20)
 

@@ -18,7 +18,7 @@ from opq_gateway.ring.segment import Segment
 from opq_gateway.ring.time_axes import TimeAxes
 from opq_gateway.status import BoxStatus
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource, Waveform
-from opq_proto.wire import Response, data_command, waveform_from_frames
+from opq_proto.wire.frames import Response, data_command, waveform_from_frames
 
 S = 10**9
 T0_NS = 1_795_659_441 * S

@@ -14,9 +14,9 @@ import pytest
 from rules_house import House
 from waiting import wait_for
 
-from opq_proto.address_guard import AddressGuard, networks_of
 from opq_proto.errors import ConfigError
-from opq_proto.rest_token import NAME
+from opq_proto.keys.rest_token import NAME
+from opq_proto.kit.address_guard import AddressGuard, networks_of
 from opq_rules.http_client import answered, http_client
 from opq_rules.sinks import file as file_sink
 

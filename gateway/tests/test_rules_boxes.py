@@ -24,9 +24,9 @@ from opq_gateway.measuring.intervals import _known_statistics
 from opq_gateway.measuring.measurements import METRICS
 from opq_gateway.rules.streams import EDGE_COLUMNS
 from opq_proto.errors import FrameError
-from opq_proto.keys import KeyFolder, read_secret_file
+from opq_proto.keys.key_files import KeyFolder, read_secret_file
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire import measurement_to_wire, topic
+from opq_proto.wire.frames import measurement_to_wire, topic
 from opq_rules.api import config as rules_config
 from opq_rules.api.service import RulesService
 from opq_rules.errors import RuleError

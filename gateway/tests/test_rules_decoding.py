@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_proto.messages import Measurement, Metric
-from opq_proto.opq_pb2 import TriggerMessage
-from opq_proto.wire import measurement_to_wire
+from opq_proto.wire.frames import measurement_to_wire
+from opq_proto.wire.opq_pb2 import TriggerMessage
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 from opq_rules.streams.decoding import Decoded, StreamDecoder

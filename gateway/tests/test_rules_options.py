@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_proto.settings import configured, milliseconds
+from opq_proto.config.settings import configured, milliseconds
 from opq_rules.delivery.transform import divided
 from opq_rules.engine.definition import IDLE, Options, RestartStrategy, definition, options
 from opq_rules.engine.lifecycle import RuleLifecycle

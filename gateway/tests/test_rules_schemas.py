@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rules_house import House
 
-from opq_proto import opqbox3_pb2
+from opq_proto.wire import opqbox3_pb2
 from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.transform import divided, transformer
 from opq_rules.streams.formats import protobuf_reader

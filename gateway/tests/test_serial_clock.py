@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.reader import ROUND_S
 from opq_gateway.serial_side.steering import SLEW, Steering, SteeringTarget
-from opq_proto.clock import ClockState
-from opq_proto.link_messages import Samples
+from opq_proto.kit.clock import ClockState
+from opq_proto.link.messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 AIMS = st.tuples(st.integers(200, 120_000), st.floats(-5e6, 5e6), st.floats(-50e-6, 50e-6))

@@ -8,8 +8,8 @@ from opq_gateway.config import MeasuringSection
 from opq_gateway.serial_side.box_commands import WAITING, BoxAnswer, BoxCommands
 from opq_gateway.serial_side.box_settings import CrossingLimits, TimeForGps, limits
 from opq_gateway.serial_side.clock import Clocks
-from opq_proto.clock import ClockState
-from opq_proto.link_messages import (
+from opq_proto.kit.clock import ClockState
+from opq_proto.link.messages import (
     Acknowledgement,
     Command,
     GpsState,

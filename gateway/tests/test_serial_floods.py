@@ -20,7 +20,7 @@ from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reader import LONG_S, REST, SerialReader
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.status import BoxStatus
-from opq_proto.link_messages import BoxMeasurement, Hello, Samples
+from opq_proto.link.messages import BoxMeasurement, Hello, Samples
 from opq_proto.messages import Gap, TimeSource
 
 HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")

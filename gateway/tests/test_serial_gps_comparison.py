@@ -23,8 +23,8 @@ from opq_gateway.serial_side.reader import ROUND_S, SerialReader
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.clock_ids import ClockIds
-from opq_proto.clock import ClockState
-from opq_proto.link_messages import Hello, Samples
+from opq_proto.kit.clock import ClockState
+from opq_proto.link.messages import Hello, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost

@@ -6,7 +6,7 @@ import pytest
 from opq_gateway.ring.lost import NOT_RESENT, STOOD_STILL
 from opq_gateway.serial_side.axis import Axis
 from opq_gateway.serial_side.clock import Clocks
-from opq_proto.link_messages import Hello, Samples
+from opq_proto.link.messages import Hello, Samples
 from opq_proto.messages import Gap, TimeSource
 
 HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 38_400, "test", "1")

@@ -35,8 +35,8 @@ from opq_gateway.serial_side.port import FULL_TTY_BYTES, OUT_BYTES, SerialPort
 from opq_gateway.serial_side.reader import SerialReader
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.status import BoxStatus
-from opq_proto.link import Decoder, encode
-from opq_proto.link_messages import Command, Hello, LinkMessage, Operation, Samples
+from opq_proto.link.frames import Decoder, encode
+from opq_proto.link.messages import Command, Hello, LinkMessage, Operation, Samples
 from opq_proto.messages import Gap, TimeSource
 
 HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")

@@ -11,8 +11,8 @@ from waiting import wait_for
 from bench.gateway.house import MeteredRelay
 from opq_gateway.config import IdleSection
 from opq_gateway.uplink.connection import IDLE_HEARTBEAT_S, Timing
-from opq_proto.keys import KeyFolder
-from opq_proto.wire import plugin_command
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.wire.frames import plugin_command
 
 MAX_B_PER_S = 16.0
 IDENTITY = "ack_0123456789abcdef_store"

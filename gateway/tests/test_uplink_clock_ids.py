@@ -10,8 +10,8 @@ from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.clock_ids import LARGEST, ClockIds
 from opq_proto.errors import FrameError
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
-from opq_proto.wire import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 
 def by(source: TimeSource, box_id: str = "1", backfilled: bool = False) -> Measurement:

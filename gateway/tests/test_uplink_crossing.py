@@ -9,7 +9,7 @@ from waiting import wait_for
 from bench.gateway.boxes import DEPTH_LEFT, RepeatedSource
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 

@@ -14,9 +14,9 @@ from waiting import wait_for
 from bench.gateway.boxes import RepeatedSource
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Measurement
-from opq_proto.wire import ACK_PLUGIN, plugin_command
+from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost
 

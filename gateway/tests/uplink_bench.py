@@ -15,8 +15,8 @@ from opq_gateway.uplink.box_uplink import BoxUplink, UplinkTimeouts
 from opq_gateway.uplink.connection import Endpoints, Timing
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import Uplink
-from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
-from opq_proto.link_messages import Crossing, CrossingKind
+from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
+from opq_proto.link.messages import Crossing, CrossingKind
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 SECOND_NS = 10**9

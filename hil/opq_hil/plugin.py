@@ -23,7 +23,7 @@ from opq_hil.backends.qemu import ABSENT
 from opq_hil.suites.scenario import Bench
 
 if TYPE_CHECKING:  # loaded by the tests that use them
-    from opq_proto.keys import KeyFolder
+    from opq_proto.keys.key_files import KeyFolder
     from opq_sim.box.source import SampleSource
     from opq_sim.foreign.host import ForeignEndpoints, ForeignHost
 

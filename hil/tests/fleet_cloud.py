@@ -9,25 +9,25 @@ import zmq
 from free_ports import free_offset
 from in_thread import in_thread
 
-from opq_cloud.makai.acquisition_broker import AcquisitionBroker
-from opq_cloud.makai.event_service import EventService
-from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import (
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.makai import (
     AcquisitionBrokerSection,
     EventServiceSection,
     TriggeringBrokerSection,
     TriggeringServiceSection,
 )
-from opq_cloud.plugin_entry import PluginEntry
-from opq_cloud.service import CloudContext
+from opq_cloud.core.settings.plugin_entry import PluginEntry
+from opq_cloud.makai.acquisition_broker import AcquisitionBroker
+from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.triggering_broker import TriggeringBroker
+from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.decision import Nominal
-from opq_proto.keys import KeyFolder, KeyPair, read_secret_file
+from opq_proto.keys.key_files import KeyFolder, KeyPair, read_secret_file
+from opq_proto.kit.ports import endpoint
 from opq_proto.messages import Waveform
-from opq_proto.ports import endpoint
-from opq_proto.wire import Response, waveform_from_frames
+from opq_proto.wire.frames import Response, waveform_from_frames
 
 WAIT_S = 90.0
 

@@ -6,7 +6,7 @@ from opq_gateway.measuring.box_meter import MeasuringPlan
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.status import BoxStatus
-from opq_proto.link_messages import Hello
+from opq_proto.link.messages import Hello
 from opq_proto.messages import Measurement
 from opq_sim.box.source import RunClock, SampleSource
 

@@ -16,8 +16,8 @@ from opq_hil.backends.firmware import BOARDS
 from opq_hil.suites.ticks import TICKS_PER_SAMPLE, ns_of, tick_of
 from opq_hil.world.capture import Capture
 from opq_hil.world.world import NS, Played, World
-from opq_proto import link
-from opq_proto.link_messages import (
+from opq_proto.link import frames as link
+from opq_proto.link.messages import (
     FLAG_OVERRUN_BEFORE,
     Acknowledgement,
     Command,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from opq_proto.config import build
+from opq_proto.config.reading import build
 from opq_sim.mains.grid import Grid
 from opq_sim.mains.profiles import FloatArray
 from opq_sim.mains.wave import Harmonic

@@ -84,8 +84,8 @@ class World:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def start(self) -> None:
-        from opq_proto import link
-        from opq_proto.link_messages import Command, Operation
+        from opq_proto.link import frames as link
+        from opq_proto.link.messages import Command, Operation
         from opq_proto.messages import TimeSource
         from opq_sim.box.box import Box  # here: --version is asked for often
         from opq_sim.box.source import RunClock

@@ -26,8 +26,8 @@ from opq_gateway.status import BoxStatus
 from opq_hil.suites.gateway_process import GatewayProcess
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS, World
-from opq_proto.box_losses import LOSSES, box_losses
-from opq_proto.link_messages import Health, Losses
+from opq_proto.link.box_losses import LOSSES, box_losses
+from opq_proto.link.messages import Health, Losses
 
 RINGS_NS = NS // 50
 FLOOD = bytes(8192)

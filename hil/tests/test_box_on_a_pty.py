@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_proto import link
-from opq_proto.clock import system_clock
-from opq_proto.link_messages import (
+from opq_proto.kit.clock import system_clock
+from opq_proto.link import frames as link
+from opq_proto.link.log_codes import STARTED
+from opq_proto.link.messages import (
     FLAG_RESENT,
     Acknowledgement,
     BoxMeasurement,
@@ -30,7 +31,6 @@ from opq_proto.link_messages import (
     Settings,
     Status,
 )
-from opq_proto.log_codes import STARTED
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import RING_SAMPLES, Box
 from opq_sim.box.faults import HARDWARE, LineFaults

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_proto import link
 from opq_proto.errors import ConfigError
-from opq_proto.link_messages import GpsState, GpsStatus, Health, Hello, LinkMessage, Samples
+from opq_proto.link import frames as link
+from opq_proto.link.messages import GpsState, GpsStatus, Health, Hello, LinkMessage, Samples
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import RESET_POWER, Box
 from opq_sim.box.box_stamps import BoxStamps

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_proto.keys import KeyPair
+from opq_proto.keys.key_files import KeyPair
 from opq_sim.faults.clock.evidence import StoredEvents, StoredFinding, StoredWaveform, dips_percent
 from opq_sim.faults.clock.runner import CLOCK
 from opq_sim.faults.clock.schedule import (

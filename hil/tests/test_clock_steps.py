@@ -14,7 +14,7 @@ import pytest
 from fleet_cloud import FleetCloud, wait_for
 from in_thread import in_thread
 
-from opq_cloud.plugin_entry import PluginEntry
+from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.store.event_record import EventRecord
 from opq_gateway import config, gateway
 from opq_measure.rms import half_cycle_rms_v

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_proto import ports
+from opq_proto.kit import ports
 from opq_proto.messages import Measurement, TimeSource
 from opq_sim.box.source import RunClock
 from opq_sim.faults.cloud import accounts

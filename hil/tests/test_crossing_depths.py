@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_proto import link
-from opq_proto.link_messages import Crossing, CrossingKind
+from opq_proto.link import frames as link
+from opq_proto.link.messages import Crossing, CrossingKind
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import Box
 from opq_sim.box.box_stamps import BoxStamps

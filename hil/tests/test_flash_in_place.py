@@ -11,7 +11,7 @@ from command_in_process import run_in_process
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import NS, BitNoise, World
-from opq_proto.firmware_image import Slot, read_bundle
+from opq_proto.firmware.image import Slot, read_bundle
 from opq_tools.flash import in_place
 
 pytestmark = pytest.mark.timeout(600)

@@ -15,7 +15,7 @@ from fleet_cloud import FleetCloud, wait_for
 from in_thread import in_thread
 from measured_by_gateway import by_gateway
 
-from opq_proto.wire import (
+from opq_proto.wire.frames import (
     data_command,
     info_command,
     measurement_from_wire,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fleet_cloud import FleetCloud, wait_for
 
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Measurement
 from opq_sim.fleet.fleet_run import FleetSpec, run_fleet
 

@@ -11,10 +11,10 @@ import pytest
 from fleet_cloud import FleetCloud, wait_for
 from in_thread import in_thread
 
-from opq_cloud.service import CloudContext
+from opq_cloud.core.service import CloudContext
 from opq_cloud.store import open_store
-from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import NumberedColumns
 from opq_sim.box.source import RunClock
 from opq_sim.fleet import delivery
 from opq_sim.fleet.outlets import plain_grid

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
-from opq_proto.wire import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.measurement_columns import METRIC_NAMES
+from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_sim.fleet.measurement_rows import MeasurementRows, sequence_tail, sequence_tails
 
 IDS = ("1", "127", "128", "16384", "2000000000")

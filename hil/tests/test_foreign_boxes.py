@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_proto.keys import KeyFolder, read_key_file
-from opq_proto.opq_pb2 import DataMessage, RequestDataMessage, TriggerMessage
-from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
+from opq_proto.keys.key_files import KeyFolder, read_key_file
+from opq_proto.wire.opq_pb2 import DataMessage, RequestDataMessage, TriggerMessage
+from opq_proto.wire.opqbox3_pb2 import Command, Cycle, Measurement, Response
 from opq_sim.box.control import truth_written
 from opq_sim.box.fleet import plan_fleet
 from opq_sim.foreign.cur_box import CurBox

@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_proto import opq_pb2, opqbox3_pb2
+from opq_proto.wire import opq_pb2, opqbox3_pb2
 from opq_sim.foreign import cur_frames as cur
 from opq_sim.foreign import leg_frames as leg
 from opq_sim.foreign.cur_box import CurBox

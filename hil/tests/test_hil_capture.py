@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from opq_hil.world.capture import Capture, holes, overruns, read_log, waveform
-from opq_proto import link
-from opq_proto.link_messages import FLAG_OVERRUN_BEFORE, FLAG_RESENT, Log, Samples
+from opq_proto.link import frames as link
+from opq_proto.link.messages import FLAG_OVERRUN_BEFORE, FLAG_RESENT, Log, Samples
 from opq_proto.messages import TimeSource
 
 

@@ -18,7 +18,7 @@ from opq_hil.suites import timekeeping
 from opq_hil.suites.catalogue import EVERY_RUN
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.ticks import TICK_HZ, TICKS_PER_SAMPLE, moments, settle, tick_of
-from opq_proto.link_messages import GpsStatus, Health, Samples
+from opq_proto.link.messages import GpsStatus, Health, Samples
 from opq_proto.messages import TimeSource
 
 pytestmark = pytest.mark.timeout(3600)

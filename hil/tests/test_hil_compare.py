@@ -19,9 +19,9 @@ from opq_hil.suites.digests import WORLDS, digest_text, read_digests, scenarios
 from opq_hil.suites.run_digest import LEFT_OUT, Digest, DigestScope, differences, digest_of
 from opq_hil.world.capture import Capture
 from opq_hil.world.world import NS, Played, World
-from opq_proto import link
 from opq_proto.errors import ConfigError
-from opq_proto.link_messages import GpsState, GpsStatus, Health, Hello, LinkMessage, Log, Samples
+from opq_proto.link import frames as link
+from opq_proto.link.messages import GpsState, GpsStatus, Health, Hello, LinkMessage, Log, Samples
 from opq_proto.messages import TimeSource
 from opq_tools.hil import command
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.capture import waveform
 from opq_hil.world.world import NS, Played, World
-from opq_proto.link_messages import Samples
+from opq_proto.link.messages import Samples
 
 pytestmark = pytest.mark.timeout(1800)
 HEADER = Path(__file__).parents[2] / "device" / "cmodules" / "acquire" / "decimate_taps.h"

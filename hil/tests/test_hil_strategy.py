@@ -11,7 +11,7 @@ from opq_hil.world.capture import TimedMessage
 from opq_hil.world.line import BenchLine, NoAnswerError
 from opq_hil.world.strategy import NotReachedError, reach, when
 from opq_hil.world.world import NS, BitNoise, PowerScript, Sine, World
-from opq_proto.link_messages import (
+from opq_proto.link.messages import (
     Acknowledgement,
     Command,
     GpsState,

@@ -12,8 +12,8 @@ from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import NS, START_UTC_S, Gps
 from opq_hil.gps.text import nmea_sentence, ubx_message
 from opq_hil.world.world import INTERNAL, BitNoise, Played, PowerScript, Sine, World
-from opq_proto import link
-from opq_proto.link_messages import Command, Operation
+from opq_proto.link import frames as link
+from opq_proto.link.messages import Command, Operation
 
 MIDNIGHT_S = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
 

@@ -11,7 +11,10 @@ from opq_gateway.serial_side import intake as gateway_intake
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.suites import gateway_process
 from opq_hil.world import world
-from opq_proto import link, link_messages, link_payloads, supply_word
+from opq_proto.link import frames as link
+from opq_proto.link import messages as link_messages
+from opq_proto.link import payloads as link_payloads
+from opq_proto.wire import supply_word
 from opq_sim.box import box, commands, faults
 
 ROOT = Path(__file__).resolve().parents[2]

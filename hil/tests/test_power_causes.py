@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from power_system_under_test import DOCUMENT, NOMINAL_V, OUTLETS, moments, rms_v, small_network, system_with
 
-from opq_proto.config import build
+from opq_proto.config.reading import build
 from opq_sim.mains.grid import Grid
 from opq_sim.power_system.causes.capacitor_switching import CapacitorSwitching
 from opq_sim.power_system.causes.fault import ClearedFault

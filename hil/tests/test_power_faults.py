@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_proto.config import build
+from opq_proto.config.reading import build
 from opq_sim.power_system.faults import FaultType, ShortCircuit
 from opq_sim.power_system.network import PowerNetwork
 from opq_sim.power_system.network_config import NetworkConfig, network_problems

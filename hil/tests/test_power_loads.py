@@ -8,7 +8,7 @@ import pytest
 from power_system_under_test import DOCUMENT, NOMINAL_V, OUTLETS, moments, rms_v, small_network, system_with
 
 from opq_measure.aggregation.unbalance import fundamental, unbalance
-from opq_proto.config import build
+from opq_proto.config.reading import build
 from opq_sim.mains.grid import Grid
 from opq_sim.power_system.causes.arc_furnace import ArcFurnace
 from opq_sim.power_system.causes.catalogue import CAUSES, cause_of

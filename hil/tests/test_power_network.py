@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_proto.config import build
+from opq_proto.config.reading import build
 from opq_proto.errors import ConfigError
 from opq_sim.power_system.branches import TURN
 from opq_sim.power_system.faults import ShortCircuit

@@ -10,7 +10,7 @@ from power_system_under_test import DOCUMENT, NOMINAL_V, OUTLETS, RATE_HZ, small
 
 from opq_measure.analysis.analyser import analyze
 from opq_measure.events.disturbances import find_disturbances
-from opq_proto.config import build
+from opq_proto.config.reading import build
 from opq_sim.mains.grid import Grid
 from opq_sim.mains.sampling import Converter
 from opq_sim.power_system.causes.arc_furnace import ArcFurnace

@@ -41,7 +41,7 @@ from opq_hil.suites.scenario import Bench
 from opq_hil.world.line import BenchLine
 from opq_hil.world.strategy import reach
 from opq_hil.world.world import NS, World
-from opq_proto.link_messages import Operation, Samples, Status
+from opq_proto.link.messages import Operation, Samples, Status
 
 STAND_IN = Path(__file__).with_name("stand_in_renode.py")
 LONG = World(3600 * NS, gps=None)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from opq_hil.backends import registers, renode_robot
-from opq_proto import link
-from opq_proto.link_messages import Command, Health, Operation, Samples, Settings
+from opq_proto.link import frames as link
+from opq_proto.link.messages import Command, Health, Operation, Samples, Settings
 from opq_proto.messages import TimeSource
 from opq_tools.hil import compare_runs
 from opq_tools.hil import run as hil_run

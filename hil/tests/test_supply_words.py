@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.supply_word import SupplyWord, supply_word
+from opq_proto.wire.supply_word import SupplyWord, supply_word
 from opq_sim.box.box import Box
 from opq_sim.box.control import Control, truth_written
 from opq_sim.box.host import BoxHost

@@ -2,7 +2,7 @@
 
 sample > window > measurement > trigger > event > finding > incident. Times are int64
 nanoseconds since the Unix epoch (UTC), spans are half open, `uncertainty_ns` and `source`
-travel with the time they belong to. The wire forms are in `opq_proto.wire`.
+travel with the time they belong to. The wire forms are in `opq_proto.wire.frames`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.trend_histogram import TrendHistogram
+from opq_proto.wire.trend_histogram import TrendHistogram
 
 UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
 """The largest value of the 32-bit wire fields: saturated, or not known."""

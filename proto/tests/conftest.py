@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from opq_proto import opqbox3_pb2
+from opq_proto.wire import opqbox3_pb2
 
 
 @pytest.fixture(scope="session")

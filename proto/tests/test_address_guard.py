@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from opq_proto.address_guard import AddressGuard, AddressRefusedError, networks_of, public_address
+from opq_proto.kit.address_guard import AddressGuard, AddressRefusedError, networks_of, public_address
 
 
 @pytest.mark.parametrize(

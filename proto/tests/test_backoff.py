@@ -2,7 +2,7 @@
 
 import pytest
 
-from opq_proto.backoff import Backoff, doubling
+from opq_proto.kit.backoff import Backoff, doubling
 
 
 def test_waits_follow_the_table_and_the_last_one_stays() -> None:

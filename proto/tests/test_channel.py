@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_proto.channel import Channel
+from opq_proto.kit.channel import Channel
 
 
 def test_a_full_live_channel_drops_the_oldest_and_counts_it() -> None:

@@ -1,6 +1,6 @@
 """The system clock's source as the kernel tells it."""
 
-from opq_proto.clock import STA_UNSYNC, TIME_ERROR, from_kernel, system_clock
+from opq_proto.kit.clock import STA_UNSYNC, TIME_ERROR, from_kernel, system_clock
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 

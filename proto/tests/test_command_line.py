@@ -4,7 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from opq_proto.command_line import CommandGroup, port_offset_option
+from opq_proto.kit.command_line import CommandGroup, port_offset_option
 
 
 @click.group(cls=CommandGroup, removed={"down": "end `tool up` with Ctrl-C"})

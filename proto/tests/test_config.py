@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import field_validator
 from pydantic.dataclasses import dataclass as plain_pydantic
 
-from opq_proto.config import Field, build, load, section
-from opq_proto.config_problems import Problem
-from opq_proto.config_sample import sample_toml
+from opq_proto.config.problems import Problem
+from opq_proto.config.reading import Field, build, load, section
+from opq_proto.config.sample import sample_toml
 from opq_proto.errors import ConfigError
 
 

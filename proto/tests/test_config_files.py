@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_proto.config import default_data_dir, load, section
+from opq_proto.config.reading import default_data_dir, load, section
 from opq_proto.errors import ConfigError
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from opq_proto import firmware_image as image
-from opq_proto import link
-from opq_proto import link_messages as messages
+from opq_proto.firmware import image as image
+from opq_proto.link import frames as link
+from opq_proto.link import messages as messages
 
 DEVICE = Path(__file__).resolve().parents[2] / "device"
 FACTS = {

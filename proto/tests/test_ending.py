@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from opq_proto.ending import stopped_by_signals
+from opq_proto.kit.ending import stopped_by_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -24,7 +24,7 @@ def test_a_signal_sets_the_event_and_afterwards_the_old_handler_is_back(number: 
 def test_a_main_thread_that_holds_the_events_lock_is_not_locked_out() -> None:
     code = """
 import os, signal, threading, time
-from opq_proto.ending import stopped_by_signals
+from opq_proto.kit.ending import stopped_by_signals
 stop = threading.Event()
 with stopped_by_signals(stop):
     with stop._cond:  # as inside stop.wait() or stop.set()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_proto.firmware_image import (
+from opq_proto.firmware.image import (
     HEADER_BYTES,
     MAX_BODY_BYTES,
     SIGNED_BYTES,
@@ -25,7 +25,7 @@ from opq_proto.firmware_image import (
     version_number,
     version_text,
 )
-from opq_proto.signing import PublicKey
+from opq_proto.keys.signing import PublicKey
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "image"
 SIGNATURE = b"S" * 64

@@ -29,7 +29,7 @@ def test_the_generated_code_is_what_the_sources_give(tmp_path: Path) -> None:
     ]
     subprocess.run([*command, *(f"{name}.proto" for name in NAMES)], cwd=PROTO, check=True, timeout=120)
     for made in sorted(tmp_path.iterdir()):
-        assert made.read_bytes() == (PROTO / "opq_proto" / made.name).read_bytes(), made.name
+        assert made.read_bytes() == (PROTO / "opq_proto" / "wire" / made.name).read_bytes(), made.name
     assert len(list(tmp_path.iterdir())) == 2 * len(NAMES)
 
 
@@ -39,12 +39,12 @@ def test_the_generated_code_was_made_for_the_oldest_allowed_runtime() -> None:
     match = re.match(r"protobuf>=(\d+)\.(\d+),", requirement)
     assert match is not None
     for name in NAMES:
-        text = (PROTO / "opq_proto" / f"{name}_pb2.py").read_text(encoding="utf-8")
+        text = (PROTO / "opq_proto" / "wire" / f"{name}_pb2.py").read_text(encoding="utf-8")
         assert f"# Protobuf Python Version: {match[1]}.{match[2]}.0\n" in text
 
 
 def test_it_loads_with_every_warning_an_error() -> None:
-    code = "from opq_proto import opqbox3_pb2, mauka_pb2, opq_pb2"
+    code = "from opq_proto.wire import opqbox3_pb2, mauka_pb2, opq_pb2"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 
 
@@ -60,6 +60,11 @@ class Refuse(MetaPathFinder):
             raise ImportError(name)
 
 sys.meta_path.insert(0, Refuse())
-from opq_proto import channel, clock, errors, keys, messages, ports, wire
+from opq_proto.kit import channel
+from opq_proto.kit import clock
+from opq_proto.keys import key_files as keys
+from opq_proto.kit import ports
+from opq_proto.wire import frames as wire
+from opq_proto import errors, messages
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

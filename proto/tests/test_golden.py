@@ -18,9 +18,10 @@ from cobs import cobs
 from google.protobuf import json_format
 from zmq.utils import z85
 
-from opq_proto import link, mauka_pb2, opq_pb2, opqbox3_pb2
-from opq_proto import link_messages as m
-from opq_proto.keys import read_key_file, read_secret_file
+from opq_proto.keys.key_files import read_key_file, read_secret_file
+from opq_proto.link import frames as link
+from opq_proto.link import messages as m
+from opq_proto.wire import mauka_pb2, opq_pb2, opqbox3_pb2
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden"

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from opq_proto.errors import ConfigError, PortBusyError
-from opq_proto.http_server import HttpServer, ReplyHandler, address_of, target_of
+from opq_proto.kit.http_server import HttpServer, ReplyHandler, address_of, target_of
 
 
 class Well(ReplyHandler):

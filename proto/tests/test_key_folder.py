@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from opq_proto import keys
 from opq_proto.errors import KeyFileError
-from opq_proto.key_register import KeyRegister
+from opq_proto.keys import key_files as keys
+from opq_proto.keys.register import KeyRegister
 
 
 def names(folder: Path) -> list[str]:
@@ -87,7 +87,8 @@ def test_ensure_tells_of_a_lost_secret_instead_of_locking_the_box_out(tmp_path: 
 
 def test_two_processes_that_ensure_at_once_agree(tmp_path: Path) -> None:
     code = (
-        "import sys; from opq_proto.keys import KeyFolder as F; F(sys.argv[1]).ensure(map(str, range(1, 20)))"
+        "import sys; from opq_proto.keys.key_files import KeyFolder;"
+        "KeyFolder(sys.argv[1]).ensure(map(str, range(1, 20)))"
     )
     runs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
     assert [run.wait(30) for run in runs] == [0, 0, 0]

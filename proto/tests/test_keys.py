@@ -12,8 +12,8 @@ import zmq.auth
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_proto import keys
 from opq_proto.errors import KeyFileError
+from opq_proto.keys import key_files as keys
 
 
 def one_line(caught: pytest.ExceptionInfo[KeyFileError], path: Path) -> str:
@@ -232,7 +232,7 @@ def test_private_files_are_0600_from_the_first_byte_on_and_public_ones_readable(
     code = """
 import os, sys
 from pathlib import Path
-from opq_proto import keys
+from opq_proto.keys import key_files as keys
 os.umask(0)
 seen = []
 real = os.open

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from opq_proto import leg_wire
 from opq_proto.errors import FrameError
-from opq_proto.leg_wire import (
+from opq_proto.messages import Measurement, Metric
+from opq_proto.wire import leg as leg_wire
+from opq_proto.wire.frames import data_command, measurement_from_wire, measurement_to_wire
+from opq_proto.wire.leg import (
     is_new_event,
     is_trigger_message,
     leg_ping,
@@ -17,10 +19,8 @@ from opq_proto.leg_wire import (
     read_leg_answer,
     response_from_leg,
 )
-from opq_proto.messages import Measurement, Metric
-from opq_proto.opq_pb2 import DataMessage, RequestDataMessage, RequestEventMessage
-from opq_proto.opqbox3_pb2 import Cycle, Response
-from opq_proto.wire import data_command, measurement_from_wire, measurement_to_wire
+from opq_proto.wire.opq_pb2 import DataMessage, RequestDataMessage, RequestEventMessage
+from opq_proto.wire.opqbox3_pb2 import Cycle, Response
 
 T_MS = 1_700_000_000_000
 GOLDEN = Path(__file__).parents[1] / "golden" / "foreign"

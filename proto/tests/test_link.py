@@ -12,9 +12,9 @@ from cobs import cobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_proto import link
-from opq_proto import link_messages as m
 from opq_proto.errors import FrameError
+from opq_proto.link import frames as link
+from opq_proto.link import messages as m
 from opq_proto.messages import TimeSource
 
 u8, u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 16, 32, 64))

@@ -31,7 +31,7 @@ def test_a_line_in_a_pipe_is_json_with_service_level_time_and_monotonic_ns() -> 
     before = time.monotonic_ns()
     done = run(
         """
-        from opq_proto import log
+        from opq_proto.kit import log
         log.configure("gateway")
         log.get(box_id="1").info("box.hello", hardware="rev B", key=b"abc")
         """
@@ -52,7 +52,7 @@ def test_a_line_in_a_pipe_is_json_with_service_level_time_and_monotonic_ns() -> 
 
 def test_the_level_comes_from_the_environment_and_an_unknown_one_is_info() -> None:
     code = """
-        from opq_proto import log
+        from opq_proto.kit import log
         log.configure("x")
         for level in ("debug", "info", "warning", "error"):
             getattr(log.get(), level)("a.b")
@@ -67,7 +67,7 @@ def test_the_level_comes_from_the_environment_and_an_unknown_one_is_info() -> No
 def test_a_service_bound_to_a_logger_wins_over_the_process() -> None:
     done = run(
         """
-        from opq_proto import log
+        from opq_proto.kit import log
         log.configure("all")
         log.get(service="mauka").warning("incident.stored", incident_id=1)
         """
@@ -78,7 +78,7 @@ def test_a_service_bound_to_a_logger_wins_over_the_process() -> None:
 def test_an_exception_is_one_line_with_its_traceback() -> None:
     done = run(
         """
-        from opq_proto import log
+        from opq_proto.kit import log
         log.configure("x")
         try:
             1 / 0
@@ -95,7 +95,7 @@ def test_warnings_of_libraries_are_lines_of_ours() -> None:
     done = run(
         """
         import logging
-        from opq_proto import log
+        from opq_proto.kit import log
         log.configure("x")
         log.configure("y")
         logging.getLogger("uvicorn").warning("port %d", 8888)
@@ -109,7 +109,7 @@ def test_warnings_of_libraries_are_lines_of_ours() -> None:
 def test_a_reader_that_went_away_costs_lines_and_the_exit_code_is_still_0() -> None:
     code = """
         import sys
-        from opq_proto import log
+        from opq_proto.kit import log
         log.configure("x")
         for n in range(100):
             log.get().info("a.b", n=n, filler="x" * 1000)
@@ -132,7 +132,7 @@ def test_a_reader_that_went_away_costs_lines_and_the_exit_code_is_still_0() -> N
 def test_a_closed_stderr_is_no_reason_to_fail() -> None:
     done = run(
         """
-        from opq_proto import log
+        from opq_proto.kit import log
         log.configure("x")
         log.get().error("a.b")
         print("done")
@@ -146,7 +146,7 @@ def test_lines_of_many_threads_stay_whole() -> None:
     done = run(
         """
         import threading
-        from opq_proto import log
+        from opq_proto.kit import log
         log.configure("x")
         def speak(who):
             for n in range(300):
@@ -162,7 +162,7 @@ def test_lines_of_many_threads_stay_whole() -> None:
 
 def test_on_a_terminal_lines_are_for_people() -> None:
     master, slave = pty.openpty()
-    code = "from opq_proto import log; log.configure('x'); log.get().info('box.hello', box_id='1')"
+    code = "from opq_proto.kit import log; log.configure('x'); log.get().info('box.hello', box_id='1')"
     subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=120, check=True)
     os.close(slave)
     text = os.read(master, 4096).decode()
@@ -175,7 +175,7 @@ def test_on_a_terminal_lines_are_for_people() -> None:
 def test_a_traceback_on_a_terminal_shows_no_local_value() -> None:
     master, slave = pty.openpty()
     code = """
-from opq_proto import log
+from opq_proto.kit import log
 log.configure("x")
 def work(secret):
     return 1 / 0

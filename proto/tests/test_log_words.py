@@ -1,7 +1,7 @@
 """A Box's codes have words here; one that is not known still says its numbers."""
 
-from opq_proto import log_codes
-from opq_proto.link_messages import Log
+from opq_proto.link import log_codes
+from opq_proto.link.messages import Log
 
 
 def test_a_known_code_gives_its_event_and_named_facts() -> None:

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_proto.decision import Nominal
-from opq_proto.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch, WireRows
-from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, NumberedColumns
-from opq_proto.measurement_forms import MeasurementForms
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
-from opq_proto.wire import measurement_from_wire
+from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.wire.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch, WireRows
+from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasuredBoxes, NumberedColumns
+from opq_proto.wire.measurement_forms import MeasurementForms
+from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 END_NS = 1_767_225_600_123_456_789
 

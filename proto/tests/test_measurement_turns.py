@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 import zmq
 
-from opq_proto.measurement_turns import PRESSING, TURN, turn_message, waiting_measurements
+from opq_proto.wire.measurement_turns import PRESSING, TURN, turn_message, waiting_measurements
 
 Socket = zmq.Socket[bytes]
 MESSAGES = [[b"%04d" % number, bytes(range(number))] for number in (0, 7, 180)]

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from opq_proto.origin_guard import host_name, is_loopback, is_own_host, page_refusal
+from opq_proto.kit.origin_guard import host_name, is_loopback, is_own_host, page_refusal
 
 
 @pytest.mark.parametrize(

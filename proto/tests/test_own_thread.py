@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from opq_proto.own_thread import OwnThread, PeriodicCall
+from opq_proto.kit.own_thread import OwnThread, PeriodicCall
 
 LONG_S = 30.0
 

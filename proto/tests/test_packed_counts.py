@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from opq_proto.messages import TimeSource, Waveform
-from opq_proto.opqbox3_pb2 import Cycle
-from opq_proto.packed_counts import packed_rows, varint
-from opq_proto.wire_waveforms import waveform_to_cycles
+from opq_proto.wire.opqbox3_pb2 import Cycle
+from opq_proto.wire.packed_counts import packed_rows, varint
+from opq_proto.wire.waveforms import waveform_to_cycles
 
 
 def by_protobuf(counts: np.ndarray) -> bytes:

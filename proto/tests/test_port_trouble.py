@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import serial
 
-from opq_proto.port_trouble import why_not_opened
+from opq_proto.kit.port_trouble import why_not_opened
 
 
 def why(port: str) -> str:

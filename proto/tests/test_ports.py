@@ -2,7 +2,7 @@
 
 import pytest
 
-from opq_proto import ports
+from opq_proto.kit import ports
 
 
 def test_the_originals_numbers_are_kept() -> None:

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from opq_proto import log
-from opq_proto.rate_limit import RateLimitedLog, TokenBuckets
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog, TokenBuckets
 
 
 class Clock:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from opq_proto.settings import checked_config, configured, milliseconds
+from opq_proto.config.settings import checked_config, configured, milliseconds
 
 
 @dataclass(frozen=True)

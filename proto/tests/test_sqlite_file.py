@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from opq_proto.errors import StoreError
-from opq_proto.sqlite_database import IDLE_READERS, SqliteDatabase
-from opq_proto.sqlite_file import SqliteFile, store_error
+from opq_proto.kit.sqlite_database import IDLE_READERS, SqliteDatabase
+from opq_proto.kit.sqlite_file import SqliteFile, store_error
 
 NUMBERS = "CREATE TABLE IF NOT EXISTS numbers (n INTEGER PRIMARY KEY)"
 MORE = "ALTER TABLE numbers ADD COLUMN name TEXT; CREATE INDEX by_name ON numbers (name)"
@@ -227,7 +227,7 @@ READ = """
 import sys
 from pathlib import Path
 from opq_proto.errors import StoreError
-from opq_proto.sqlite_database import SqliteDatabase
+from opq_proto.kit.sqlite_database import SqliteDatabase
 try:
     database = SqliteDatabase(Path(sys.argv[1]), ("NUMBERS", "MORE")[:int(sys.argv[2])])
     with database.read() as connection:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from opq_proto import time_daemons
-from opq_proto.clock import ClockState
+from opq_proto.kit import time_daemons
+from opq_proto.kit.clock import ClockState
+from opq_proto.kit.time_daemons import UNSYNCHRONISED, chrony_clock, read_clock_state, timesyncd_clock
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
-from opq_proto.time_daemons import UNSYNCHRONISED, chrony_clock, read_clock_state, timesyncd_clock
 
 GOOD = (
     "A29FC87B,162.159.200.123,4,1700000000.5,0.000010,-0.00002,0.0001,-8.2,0.0,0.03,0.004,0.0006,64.7,Normal"

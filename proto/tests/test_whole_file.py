@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_proto.whole_file import FileNotWrittenError, write_whole_file
+from opq_proto.kit.whole_file import FileNotWrittenError, write_whole_file
 
 
 @pytest.mark.parametrize("name", ["pipe", "link"])

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_proto import opqbox3_pb2 as pb
-from opq_proto import wire
 from opq_proto.errors import FrameError
-from opq_proto.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric, TimeSource, Waveform
+from opq_proto.wire import frames as wire
+from opq_proto.wire import opqbox3_pb2 as pb
+from opq_proto.wire.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch
 
 NS = 1_700_000_000_000_000_000
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)

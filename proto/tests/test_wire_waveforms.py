@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_proto import opqbox3_pb2 as pb
-from opq_proto import wire
 from opq_proto.errors import FrameError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+from opq_proto.wire import frames as wire
+from opq_proto.wire import opqbox3_pb2 as pb
 
 NS = 1_700_000_000_000_000_000
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
-from opq_proto.zmq_inbox import try_send, waiting_messages
+from opq_proto.kit.zmq_inbox import try_send, waiting_messages
 
 Pair = tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"]
 

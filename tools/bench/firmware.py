@@ -24,7 +24,7 @@ from opq_hil.suites.scenario import Bench
 from opq_hil.world.line import printed, typed
 from opq_hil.world.world import INTERNAL, NS, Sine, World
 from opq_proto.errors import OpqError
-from opq_proto.link_messages import LINK_BAUD
+from opq_proto.link.messages import LINK_BAUD
 from opq_tools.built_firmware import firmware_for
 
 STAGES = ("decimate", "stamp", "frame", "features", "receive", "resend", "total")
@@ -113,7 +113,7 @@ def rom_s(size: int) -> float:
 def link_s(bench: Bench, board: str) -> float:
     """Measured time of an update over the link by the command's own client, up to the new hello."""
     from opq_hil.suites.updates import BOOT_NS, CONFIRM_S, Versions
-    from opq_proto.firmware_image import Slot, read_header
+    from opq_proto.firmware.image import Slot, read_header
     from opq_tools.flash.in_place import BoxLink, update_in_place
     from opq_tools.flash.progress import FlashProgress
     from opq_tools.flash.serial_line import SerialLine

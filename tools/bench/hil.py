@@ -20,8 +20,8 @@ from opq_hil.suites.scenario import Bench
 from opq_hil.suites.updates import BOARD, BOOT_NS, confirmed, update_script
 from opq_hil.world.world import NS, World
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import PIECE_BYTES, Slot, read_bundle
-from opq_proto.link_messages import Resend
+from opq_proto.firmware.image import PIECE_BYTES, Slot, read_bundle
+from opq_proto.link.messages import Resend
 from opq_tools.built_firmware import firmware_for
 
 VARIABLE = "OPQ_BASELINE_FIRMWARE_DIR"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bench.own_processes import cpu_s
 from bench.result import BenchCase, case
+from opq_cloud.core.settings.mauka import AnalysisWorkersSection
 from opq_cloud.mauka.incident_notice import INCIDENT
 from opq_cloud.mauka.measuring import results as measuring
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
@@ -25,11 +26,10 @@ from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.analysis_pool import AnalysisPool
 from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_event
-from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal
-from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Event, TimeSource, Trigger, Waveform
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 from opq_sim.mains.grid import Grid
 from opq_sim.mains.phase_events import PhaseJumpEvent
 from opq_sim.mains.rms_events import Sag

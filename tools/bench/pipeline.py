@@ -22,7 +22,7 @@ import zmq
 from bench.own_processes import cpu_s, resident_bytes
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_proto.errors import OpqError
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 from opq_sim.box.control import request_control
 from opq_sim.box.fleet import plan_fleet
 from opq_tools.up.plan import UpPlan

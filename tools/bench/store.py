@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.result import Baseline, BenchCase, BenchResult, case
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.measurements.trends import Trends
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.trends.pyramid import DAY_MS, MAX_ROWS, level_for
@@ -25,8 +25,8 @@ from opq_cloud.view.live import LiveHub
 from opq_cloud.view.pages import Pages
 from opq_cloud.view.time_span import read_span
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.messages import TREND_MS, Measurement, Metric, TimeSource, Trend
+from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
 
 NOW_MS = 1_767_225_600_000
 BOXES = 300

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from opq_proto import log
-from opq_proto.command_line import json_option
 from opq_proto.errors import OpqError
+from opq_proto.kit import log
+from opq_proto.kit.command_line import json_option
 
 FOLDER = Path(__file__).resolve().parents[1] / "bench"
 BENCHMARKS = {

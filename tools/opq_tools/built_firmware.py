@@ -29,7 +29,7 @@ def firmware_for(
     if folder is not None or os.environ.get(VARIABLE):
         return read_firmware(folder)
     # imported here: with a named folder neither compiler nor pyelftools is needed
-    from opq_proto.signing import development_key
+    from opq_proto.keys.signing import development_key
     from opq_tools.firmware import build, toolchain
     from opq_tools.firmware.toolchain import tree_version
 

@@ -15,12 +15,12 @@ from typing import Any
 import click
 
 from opq_gateway.surroundings import Found
-from opq_proto import log
-from opq_proto.command_line import json_option
-from opq_proto.config import read_document
-from opq_proto.config_fields import fields_of
-from opq_proto.config_sample import sample_toml
+from opq_proto.config.fields import fields_of
+from opq_proto.config.reading import read_document
+from opq_proto.config.sample import sample_toml
 from opq_proto.errors import ConfigError
+from opq_proto.kit import log
+from opq_proto.kit.command_line import json_option
 
 ORIGINAL_BOX = {
     "box_id": "box.id",
@@ -64,8 +64,8 @@ def kind_of(document: Mapping[str, Any]) -> str:
         return UP
     if {"trg_push_ep", "cmd_sub_ep", "cmd_push_ep"} & document.keys():
         return "original Box"
-    from opq_cloud import original_config
-    from opq_cloud.config import CloudConfig
+    from opq_cloud.core.settings.config import CloudConfig
+    from opq_cloud.original import config as original_config
     from opq_gateway.config import Config
     from opq_rules.api.config import Config as RulesConfig
 
@@ -113,7 +113,7 @@ def _up(path: Path) -> Checked:
     """
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.mauka.service import judged_analyses
-    from opq_cloud.original_config import ConfigNotice, read_config
+    from opq_cloud.original.config import ConfigNotice, read_config
     from opq_tools.up.plan import HardwareBox, UpPlan
     from opq_tools.up.plan import read_config as read_tables
 
@@ -141,11 +141,11 @@ def _up(path: Path) -> Checked:
 def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     """Checks a file as `opq-cloud` does at its start: corrected or ignored values, keys, plug-ins."""
 
+    from opq_cloud.core.start_check import backend_findings, missing_keys, missing_secrets
     from opq_cloud.makai.judging.triggers_in_use import judged_triggers
     from opq_cloud.mauka.service import judged_analyses
-    from opq_cloud.original_config import ConfigNotice, read_config
-    from opq_cloud.original_places import broker_sources
-    from opq_cloud.start_check import backend_findings, missing_keys, missing_secrets
+    from opq_cloud.original.config import ConfigNotice, read_config
+    from opq_cloud.original.places import broker_sources
 
     notices: list[ConfigNotice] = []
     overrides = None if data_dir is None else {"data_dir": str(data_dir)}
@@ -249,7 +249,7 @@ def check_command(
 
 def _sample(which: str) -> str:
     if which == "cloud":
-        from opq_cloud.config import CloudConfig
+        from opq_cloud.core.settings.config import CloudConfig
 
         return sample_toml(CloudConfig)
     if which == "rules":

@@ -17,7 +17,7 @@ from opq_hil.suites.digests import scenarios as digest_scenarios
 from opq_hil.suites.run_digest import Digest
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.updates import BOARD
-from opq_proto.command_line import CommandGroup, json_option
+from opq_proto.kit.command_line import CommandGroup, json_option
 from opq_sim.faults.clock.runner import CLOCK
 from opq_sim.faults.cloud.runner import CLOUD
 from opq_sim.faults.gateway.runner import GATEWAY, Document, SeedLog

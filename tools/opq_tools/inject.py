@@ -12,9 +12,9 @@ from opq_cloud.mauka.original.settings import read_settings
 from opq_cloud.mauka.plugin import PUB_KEY
 from opq_cloud.store import FILE_NAME, open_store
 from opq_cloud.store.store import CloudStore
-from opq_proto.command_line import port_offset_option
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import ConfigError
+from opq_proto.kit.command_line import port_offset_option
 from opq_tools.input_file import read_input
 from opq_tools.moment import from_option, to_option
 from opq_tools.service_address import service_address

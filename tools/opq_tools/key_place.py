@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
-from opq_cloud.command_audit import key_values, note_in_store
-from opq_proto.config import default_data_dir
+from opq_cloud.actions.command_audit import key_values, note_in_store
+from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import KeyFileError, StoreError
-from opq_proto.key_register import KeyRegister
+from opq_proto.keys.register import KeyRegister
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 NO_KEY: Mapping[str, object] = {"key": "none"}

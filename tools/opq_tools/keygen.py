@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 
 MAX_BOX_ID = 2**31 - 1
 """`Command.box_id` is an int32 (docs/reference/opq-interop.md B.1)."""

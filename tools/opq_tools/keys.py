@@ -15,14 +15,14 @@ from urllib.request import urlopen
 
 import click
 
-from opq_cloud.service import REFUSED, UNKNOWN
+from opq_cloud.core.service import REFUSED, UNKNOWN
 from opq_cloud.store import FILE_NAME, open_store
-from opq_proto.command_line import CommandGroup, port_offset_option
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import KeyFileError
-from opq_proto.key_register import KeyRegister, key_fingerprint
-from opq_proto.keys import KeyFolder, checked_public_key, read_key_file
-from opq_proto.ports import with_offset
+from opq_proto.keys.key_files import KeyFolder, checked_public_key, read_key_file
+from opq_proto.keys.register import KeyRegister, key_fingerprint
+from opq_proto.kit.command_line import CommandGroup, port_offset_option
+from opq_proto.kit.ports import with_offset
 from opq_tools.key_place import (
     Decorated,
     KeyLog,

@@ -9,10 +9,10 @@ import time
 
 import click
 
-from opq_proto.backend_keys import FOLDER, BackendKeyFolder
 from opq_proto.errors import KeyFileError
-from opq_proto.key_register import KeyEntry, KeyRegister, key_fingerprint
-from opq_proto.keys import public_key_in
+from opq_proto.keys.backend_keys import FOLDER, BackendKeyFolder
+from opq_proto.keys.key_files import public_key_in
+from opq_proto.keys.register import KeyEntry, KeyRegister, key_fingerprint
 from opq_tools.key_place import KeyLog, KeyPlace
 
 

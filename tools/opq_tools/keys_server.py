@@ -8,10 +8,10 @@ import json
 
 import click
 
-from opq_proto.backend_keys import FOLDER, BackendKeyFolder
 from opq_proto.errors import KeyFileError
-from opq_proto.key_register import KeyRegister, key_fingerprint
-from opq_proto.keys import KeyFolder, read_key_file
+from opq_proto.keys.backend_keys import FOLDER, BackendKeyFolder
+from opq_proto.keys.key_files import KeyFolder, read_key_file
+from opq_proto.keys.register import KeyRegister, key_fingerprint
 from opq_tools.key_place import KeyPlace
 
 NAMED = 10

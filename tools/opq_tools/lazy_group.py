@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from opq_proto.command_line import CommandGroup
+from opq_proto.kit.command_line import CommandGroup
 
 
 class LazyGroup(CommandGroup):

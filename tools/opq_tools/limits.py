@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from opq_cloud.command_audit import note_command
+from opq_cloud.actions.command_audit import note_command
 from opq_cloud.makai.judging.trigger_settings import (
     TriggerSetting,
     built_in_triggers,
@@ -29,9 +29,9 @@ from opq_cloud.store.documents.makai import (
     makai_config_document,
     makai_config_from_document,
 )
-from opq_proto.command_line import CommandGroup, json_option
 from opq_proto.errors import OpqError, PluginError
-from opq_proto.keys import checked_box_id
+from opq_proto.keys.key_files import checked_box_id
+from opq_proto.kit.command_line import CommandGroup, json_option
 from opq_tools.boxes.command import data_option, mongo_option, opened_store
 
 F = TypeVar("F", bound=Callable[..., object])

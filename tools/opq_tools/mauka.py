@@ -5,8 +5,8 @@ import sys
 import click
 
 from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
-from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import port_offset_option
 from opq_tools.service_address import service_address
 
 PROMPT = "opq-mauka> "

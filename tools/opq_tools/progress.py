@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from opq_proto.own_thread import OwnThread
+from opq_proto.kit.own_thread import OwnThread
 
 PATIENCE_S = 1.0
 """Work that ends sooner shows no bar."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
 from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, ReanalysisOrder, run_reanalysis
-from opq_cloud.original_config import read_config
-from opq_proto.command_line import json_option
-from opq_proto.config import default_data_dir
+from opq_cloud.original.config import read_config
+from opq_proto.config.reading import default_data_dir
+from opq_proto.kit.command_line import json_option
 from opq_tools.boxes.command import data_option, mongo_option, opened_store
 from opq_tools.moment import from_option, to_option
 from opq_tools.progress import shown_progress

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import click
 
 from opq_proto.errors import OpqError
-from opq_proto.whole_file import write_whole_file
+from opq_proto.kit.whole_file import write_whole_file
 
 REPOSITORY = "openpowerquality/article2020"
 COMMIT = "c5f0668b578b2ac0e777ec69d5e6280605c8ca06"

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from opq_proto.backend_keys import backend_address
-from opq_proto.ports import endpoint
+from opq_proto.keys.backend_keys import backend_address
+from opq_proto.kit.ports import endpoint
 
 KEYS_VARIABLE = "OPQ_BACKEND_KEYS"
 """Folder of `opq-tools keys add --backend`, where keys are required; `FOLDER&name=NAME` for another name."""

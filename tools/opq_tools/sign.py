@@ -18,8 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding,
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from opq_proto.command_line import json_option
-from opq_proto.firmware_image import (
+from opq_proto.firmware.image import (
     VERDICT_WORDS,
     ImageError,
     Verdict,
@@ -30,7 +29,7 @@ from opq_proto.firmware_image import (
     sign_image,
     version_text,
 )
-from opq_proto.signing import (
+from opq_proto.keys.signing import (
     SigningError,
     firmware_key,
     firmware_public_key,
@@ -39,7 +38,8 @@ from opq_proto.signing import (
     read_private,
     read_public,
 )
-from opq_proto.whole_file import write_whole_file
+from opq_proto.kit.command_line import json_option
+from opq_proto.kit.whole_file import write_whole_file
 
 FIRMWARE = (b"OPQF", b"OPQW")
 """First bytes of an image and of a .opqfw file."""

@@ -35,7 +35,7 @@ SCRIPTS = {
 }
 CONFIGURATIONS = {
     "gateway": "opq_gateway.config:Config",
-    "cloud": "opq_cloud.config:CloudConfig",
+    "cloud": "opq_cloud.core.settings.config:CloudConfig",
     "rules": "opq_rules.api.config:Config",
 }
 
@@ -396,7 +396,8 @@ def packages(folder: Path) -> str:
 
 def wire() -> str:
     """Messages and fields of protobuf, and the codes of the serial link; proto/golden has its bytes."""
-    from opq_proto import link_messages, mauka_pb2, opq_pb2, opqbox3_pb2
+    from opq_proto.link import messages as link_messages
+    from opq_proto.wire import mauka_pb2, opq_pb2, opqbox3_pb2
 
     lines = []
     for module in (opq_pb2, opqbox3_pb2, mauka_pb2):
@@ -498,7 +499,7 @@ def system_text(folder: Path) -> str:
 def _system_answers(offset: int, data_dir: Path) -> list[str]:
     from engine_token import token_auth
 
-    from opq_proto.ports import PORTS
+    from opq_proto.kit.ports import PORTS
 
     lines, auth = [], token_auth(data_dir)
     with httpx.Client(timeout=30, trust_env=False) as client:

@@ -8,7 +8,7 @@ from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from opq_proto.firmware_image import HEADER_BYTES, Slot, make_image, pack_bundle, version_number
+from opq_proto.firmware.image import HEADER_BYTES, Slot, make_image, pack_bundle, version_number
 
 FLASH = 0x0800_0000
 

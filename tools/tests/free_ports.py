@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % WORKERS

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from free_ports import free_offset
 
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 from opq_tools.up.stages import LATENCIES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.result import Baseline, BenchResult, case
-from opq_proto import log
+from opq_proto.kit import log
 from opq_tools import bench
 
 

@@ -17,8 +17,8 @@ from bench.gateway import disk
 from bench.gateway.boxes import SAG_CYCLES, PlainBox, RepeatedSource
 from bench.gateway.figures import requests_ms
 from bench.gateway.house import MeteredRelay, house
-from opq_proto.link import Decoder, encode
-from opq_proto.link_messages import (
+from opq_proto.link.frames import Decoder, encode
+from opq_proto.link.messages import (
     FLAG_RESENT,
     Acknowledgement,
     Command,

@@ -13,10 +13,10 @@ from judged_triggers import judge_without_store
 from bench.makai import figures
 from bench.makai.box_load import STEADY
 from bench.makai.makai_processes import BENCH_FOLDER, ProcessFigures, stage_quantile_s
-from opq_cloud.config import CloudConfig
-from opq_cloud.stage_times import BOUNDS_S
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.stage_times import BOUNDS_S
 from opq_proto.messages import TimeSource
-from opq_proto.wire import measurement_from_wire
+from opq_proto.wire.frames import measurement_from_wire
 from opq_sim.faults.gateway.places import free_offset
 from opq_sim.fleet.measurement_rows import MeasurementRows
 

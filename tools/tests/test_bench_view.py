@@ -6,7 +6,7 @@ import pytest
 
 from bench.view.live_boxes import feeding_boxes
 from bench.view.timed_requests import CLAIM, free_offset, held_offset
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 from opq_sim.faults.gateway.places import OFFSETS
 
 

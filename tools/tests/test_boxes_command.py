@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opq_cloud.store import BoxRecord, open_store
-from opq_proto.key_register import KeyRegister
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.keys.register import KeyRegister
 from opq_proto.messages import Measurement, Metric
 from opq_tools.boxes.command import command
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from opq_proto.link_messages import FLAG_CLIPPED, Hello, Samples
+from opq_proto.link.messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import TimeSource
 from opq_sim.box.box import Box
 from opq_sim.box.host import BoxHost

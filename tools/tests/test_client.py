@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_tools.client import (
     ApiRefusedError,
     AsyncOpqClient,

@@ -18,8 +18,8 @@ from opq_cloud.export.records import ExportError
 from opq_cloud.export.selection import event_records
 from opq_cloud.store import open_store
 from opq_proto.errors import RecordingError
+from opq_proto.kit.whole_file import FileNotWrittenError, write_whole_file
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.whole_file import FileNotWrittenError, write_whole_file
 from opq_tools.analyze.comtrade_file import read_channel
 from opq_tools.analyze.recordings import read_recording
 from opq_tools.export import command

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from opq_cloud import store
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.makai.events import half_cycle_requests as half_cycles
 from opq_cloud.makai.judging import hang_watch, trigger_plugins
 from opq_cloud.mauka.joining import onset_rule

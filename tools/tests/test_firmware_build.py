@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import Slot, Verdict, judge, read_bundle
-from opq_proto.signing import SigningError, firmware_public_key, new_key
+from opq_proto.firmware.image import Slot, Verdict, judge, read_bundle
+from opq_proto.keys.signing import SigningError, firmware_public_key, new_key
 from opq_tools.firmware import checks, toolchain
 from opq_tools.firmware.build import DEVICE, ROOMS, Built, boards, build, copy_sources, lay_out
 from opq_tools.firmware.checks import check_build

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from flash_under_test import Layout, boot_loader, bundle, image, key
 
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import Slot
+from opq_proto.firmware.image import Slot
 from opq_sim.box.f405_memory import F405Memory
 from opq_sim.box.rom_boot_loader import RomBootLoader
 from opq_tools.flash.command import command

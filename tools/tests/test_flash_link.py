@@ -10,8 +10,8 @@ from flash_under_test import bundle, image
 from updating_box import UpdatingBox
 
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import Slot, pack_bundle
-from opq_proto.link_messages import Operation
+from opq_proto.firmware.image import Slot, pack_bundle
+from opq_proto.link.messages import Operation
 from opq_sim.box.faults import LineFaults
 from opq_tools.flash import in_place
 from opq_tools.flash.command import command

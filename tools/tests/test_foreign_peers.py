@@ -19,7 +19,7 @@ import zmq
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from house_under_test import House, get_json, house, until
 
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 
 pytestmark = pytest.mark.timeout(600)
 

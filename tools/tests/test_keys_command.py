@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opq_cloud.store import open_store
-from opq_proto.backend_keys import BackendKeyFolder
-from opq_proto.key_register import key_fingerprint
-from opq_proto.keys import KeyFolder, generate, read_key_file, read_secret_file
+from opq_proto.keys.backend_keys import BackendKeyFolder
+from opq_proto.keys.key_files import KeyFolder, generate, read_key_file, read_secret_file
+from opq_proto.keys.register import key_fingerprint
 from opq_proto.messages import Measurement
 from opq_tools import config, keys
 

@@ -19,8 +19,8 @@ from house_under_test import house, until
 import opq_plugins.sdk
 from opq_plugins.package.archive import signature_bytes
 from opq_proto.errors import PluginError
-from opq_proto.ports import PORTS
-from opq_proto.signing import firmware_public_key, new_key
+from opq_proto.keys.signing import firmware_public_key, new_key
+from opq_proto.kit.ports import PORTS
 from opq_tools.plugin import command
 from opq_tools.plugin.trial_data_set import TriedRecording, looked_for, score_of
 

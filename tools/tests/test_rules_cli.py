@@ -22,10 +22,10 @@ from free_ports import free_port
 
 from opq_cloud.store import open_store
 from opq_proto.errors import OpqError
+from opq_proto.keys.rest_token import named_token
+from opq_proto.kit.ports import PORTS
 from opq_proto.messages import Measurement, Metric
-from opq_proto.opq_pb2 import DESCRIPTOR
-from opq_proto.ports import PORTS
-from opq_proto.rest_token import named_token
+from opq_proto.wire.opq_pb2 import DESCRIPTOR
 from opq_tools.cli import tools
 
 OPQ = DESCRIPTOR.serialized_pb

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import Slot, make_image, pack_bundle, read_bundle, read_header
-from opq_proto.signing import SigningError, development_key, firmware_key, new_key
+from opq_proto.firmware.image import Slot, make_image, pack_bundle, read_bundle, read_header
+from opq_proto.keys.signing import SigningError, development_key, firmware_key, new_key
 from opq_tools.sign import command as sign
 from opq_tools.sign import verify_command as verify
 

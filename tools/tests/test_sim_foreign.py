@@ -15,12 +15,12 @@ import zmq
 from free_ports import free_offset
 from in_thread import in_thread
 
+from opq_cloud.core.settings.makai import TriggeringBrokerSection
 from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_cloud.makai_settings import TriggeringBrokerSection
 from opq_proto.errors import OpqError
-from opq_proto.keys import KeyFolder
-from opq_proto.opqbox3_pb2 import Measurement
-from opq_proto.ports import endpoint
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.ports import endpoint
+from opq_proto.wire.opqbox3_pb2 import Measurement
 from opq_sim.box.control import request_control
 from opq_sim.mains.generator import Generator
 from opq_tools.sim.command import command

@@ -9,8 +9,8 @@ from test_sim_history import STREET
 
 from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 from opq_sim.fleet.outlets import network_grid
 from opq_sim.fleet.virtual_boxes import VirtualBoxes
 from opq_sim.power_system.power_scenario import load_power_scenario

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
 from opq_proto.messages import Measurement, Metric, TimeSource, Waveform

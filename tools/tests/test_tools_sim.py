@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from command_in_process import run_in_process
 
-from opq_proto import link
-from opq_proto.link_messages import Hello, Samples
+from opq_proto.link import frames as link
+from opq_proto.link.messages import Hello, Samples
 
 TOOLS = [sys.executable, "-m", "opq_tools.cli", "sim"]
 

@@ -19,7 +19,6 @@ from opq_gateway.measuring.feed import DisturbanceNotice, Values
 from opq_gateway.mqtt.board import MqttTopics
 from opq_gateway.rules.streams import rows_of
 from opq_gateway.status import BoxStatus
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
     Finding,
@@ -30,8 +29,9 @@ from opq_proto.messages import (
     Waveform,
     known_uncertainty_ns,
 )
-from opq_proto.opqbox3_pb2 import Response
-from opq_proto.wire import measurement_to_wire
+from opq_proto.wire.frames import measurement_to_wire
+from opq_proto.wire.half_cycles import HalfCycleRms
+from opq_proto.wire.opqbox3_pb2 import Response
 from opq_rules.measurement_row import row_of
 from opq_rules.wave_windows import WavePiece, WaveWindows
 from opq_tools.box.half_cycles import facts_of

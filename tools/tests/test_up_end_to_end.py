@@ -26,7 +26,7 @@ from house_under_test import (
     up_command,
 )
 
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 from opq_tools.up.command import NOT_OF_UP
 
 pytestmark = pytest.mark.timeout(600)

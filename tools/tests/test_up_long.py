@@ -13,7 +13,7 @@ from house_under_test import House, get_incident, get_json, house, until
 
 from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
-from opq_proto.half_cycles import HalfCycleRms
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 pytestmark = pytest.mark.timeout(600)
 CYCLES = 300

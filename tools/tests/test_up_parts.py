@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from free_ports import free_offset
 
 from opq_hil.backends.backend import BackendError
-from opq_proto.backend_keys import BackendKeyFolder
 from opq_proto.errors import ConfigError, PortBusyError
+from opq_proto.keys.backend_keys import BackendKeyFolder
 from opq_tools.data_folder import InUseError, in_use_by_this
 from opq_tools.keygen import box_ids
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all

@@ -8,7 +8,7 @@ import pytest
 from command_in_process import run_in_process
 from house_under_test import get_json, house, until
 
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 
 pytestmark = pytest.mark.timeout(600)
 SQL = (

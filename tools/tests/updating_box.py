@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from flash_under_test import key
 
-from opq_proto.firmware_image import Slot, Verdict, judge, read_header, version_number, version_text
-from opq_proto.link import Decoder, encode
-from opq_proto.link_messages import (
+from opq_proto.firmware.image import Slot, Verdict, judge, read_header, version_number, version_text
+from opq_proto.link.frames import Decoder, encode
+from opq_proto.link.messages import (
     Acknowledgement,
     Command,
     Hello,
@@ -180,6 +180,6 @@ class UpdatingBox:
 
 
 def _by_release(signature: bytes, message: bytes) -> bool:
-    from opq_proto.signing import public_of
+    from opq_proto.keys.signing import public_of
 
     return public_of(key()).is_signed(signature, message)

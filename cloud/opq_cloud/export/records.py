@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import EventRecord
-from opq_cloud.unknown_gain import gain_advice
+from opq_cloud.store.unknown_gain import gain_advice
 from opq_proto.errors import OpqError
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Waveform, known_uncertainty_ns
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 PIECE_SAMPLES = 1 << 16
 """The number of samples that a writer holds as text at once."""

@@ -15,8 +15,8 @@ import numpy as np
 
 from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces
 from opq_cloud.export.tables import comment_lines, guarded
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import known_uncertainty_ns
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 CSV_COLUMNS = ("box_id", "time_ns", "time_s", "sample", "counts", "volts")
 HALF_CYCLE_COLUMNS = ("box_id", "time_ns", "time_s", "least_v", "most_v", "half_cycles")

@@ -9,13 +9,13 @@ from dataclasses import asdict, replace
 
 from opq_cloud.export.records import ExportError, WaveformRecord, software_name
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
-from opq_cloud.judged_nominal import judged_in_event
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
+from opq_cloud.store.judged_nominal import judged_in_event
 from opq_cloud.store.store import ShownStore
-from opq_proto.continuity import CONTINUITY_METRICS
 from opq_proto.messages import Incident, Measurement, StoredFinding, known_uncertainty_ns
+from opq_proto.wire.continuity import CONTINUITY_METRICS
 
 PAGE_ROWS = 5000
 """Measurements held in memory at once."""

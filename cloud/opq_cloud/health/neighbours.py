@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
-from opq_proto import log
+from opq_cloud.core.service import STALE_S, HealthReport, ServiceCounters
+from opq_proto.kit import log
 
 TIMEOUT_S = 2.0
 MAX_BYTES = 1_000_000

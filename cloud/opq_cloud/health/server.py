@@ -15,11 +15,11 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from opq_cloud.runner import ServiceBoard
-from opq_cloud.service import ServiceCounters
-from opq_cloud.stage_times import BOUNDS_S
+from opq_cloud.core.runner import ServiceBoard
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.stage_times import BOUNDS_S
 from opq_proto.errors import PortBusyError
-from opq_proto.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler
+from opq_proto.kit.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler
 
 STAGE_LABELS = ("service", "stage")
 LABELS = ("service", "of")

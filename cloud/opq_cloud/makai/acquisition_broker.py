@@ -20,17 +20,10 @@ from dataclasses import dataclass
 
 import zmq
 
-from opq_cloud.backend_admission import backend_context
-from opq_cloud.backend_peers import BackendPeers
-from opq_cloud.fanout_socket import FanoutSocket
-from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
-from opq_cloud.makai.brokers.command_numbers import CommandNumbers
-from opq_cloud.makai.brokers.leg_boxes import LegBoxes
-from opq_cloud.makai.brokers.registered_keys import StoreOfBoxes, registered_in
-from opq_cloud.makai.events.requested_events import EVENT_REQUEST
-from opq_cloud.makai_settings import AcquisitionBrokerSection
-from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import (
+from opq_cloud.core.backend.admission import backend_context
+from opq_cloud.core.backend.fanout_socket import FanoutSocket
+from opq_cloud.core.backend.peers import BackendPeers
+from opq_cloud.core.backend.sockets import (
     BURST,
     POLL_MS,
     Socket,
@@ -39,13 +32,20 @@ from opq_cloud.sockets import (
     receive,
     service_context,
 )
-from opq_proto import log
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import AcquisitionBrokerSection
+from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
+from opq_cloud.makai.brokers.command_numbers import CommandNumbers
+from opq_cloud.makai.brokers.leg_boxes import LegBoxes
+from opq_cloud.makai.brokers.registered_keys import StoreOfBoxes, registered_in
+from opq_cloud.makai.events.requested_events import EVENT_REQUEST
 from opq_proto.errors import FrameError
-from opq_proto.keys import KeyFolder
-from opq_proto.leg_wire import LEG_TOPIC, is_new_event, read_event_request, read_leg_answer
-from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.wire import ACK_PLUGIN, Command, command_from_wire, response_from_wire
-from opq_proto.zmq_inbox import try_send
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.zmq_inbox import try_send
+from opq_proto.wire.frames import ACK_PLUGIN, Command, command_from_wire, response_from_wire
+from opq_proto.wire.leg import LEG_TOPIC, is_new_event, read_event_request, read_leg_answer
 
 COMMAND_QUEUE = 10_000
 ANSWER_QUEUE = 2_500

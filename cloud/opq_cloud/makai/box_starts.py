@@ -7,8 +7,8 @@ numbers rise, the Box has begun again. A file of its own: arrivals (`boxes`) and
 import numpy as np
 
 from opq_cloud.makai.judging.quiet_rows import ids_of
-from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import NumberedColumns
 
 FALLS_BY = 60_000
 """Samples, 5 s at 12 kS/s. A crossing overtakes the windows before it, and a gateway that was started again

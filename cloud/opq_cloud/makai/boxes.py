@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from opq_cloud.lateness import PATIENCE_MS, late_ms
+from opq_cloud.core.lateness import PATIENCE_MS, late_ms
+from opq_cloud.core.service import STALE_S, HealthReport
 from opq_cloud.makai.box_starts import BoxStarts
 from opq_cloud.makai.judging.quiet_rows import ids_of
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
-from opq_cloud.service import STALE_S, HealthReport
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal
-from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
 RHYTHM_HALVES_S = 300.0
 """The remembered longest window halves in this time: a change in idle mode is a second at a time, for

@@ -19,7 +19,11 @@ from datetime import UTC, datetime
 
 import zmq
 
-from opq_cloud.backend_admission import backend_context
+from opq_cloud.core.backend.admission import backend_context
+from opq_cloud.core.backend.peer_watch import WatchedConnections
+from opq_cloud.core.backend.sockets import POLL_MS, Socket, open_socket, service_context
+from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.core.settings.makai import EventServiceSection
 from opq_cloud.makai.events.announcements import EventAnnouncements
 from opq_cloud.makai.events.answer_inbox import AnswerInbox, WaitingAnswer
 from opq_cloud.makai.events.answers import AnswerReach, DataAnswer, lacking_at_ends, reach_of
@@ -36,17 +40,13 @@ from opq_cloud.makai.events.event_requests import (
 from opq_cloud.makai.events.half_cycle_answers import HalfCycleAnswers
 from opq_cloud.makai.events.half_cycle_requests import PREFIX as HALF_CYCLES
 from opq_cloud.makai.events.requested_events import EVENT_REQUEST, RequestedEvents
-from opq_cloud.makai_settings import EventServiceSection
-from opq_cloud.peer_watch import WatchedConnections
-from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
-from opq_cloud.sockets import POLL_MS, Socket, open_socket, service_context
-from opq_cloud.unknown_gain import answered_waveform
-from opq_proto import log
+from opq_cloud.store.unknown_gain import answered_waveform
 from opq_proto.errors import FrameError, StoreError
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.zmq_inbox import try_send
 from opq_proto.messages import Trigger, Waveform
-from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.wire import Response, data_command, response_from_wire
-from opq_proto.zmq_inbox import try_send
+from opq_proto.wire.frames import Response, data_command, response_from_wire
 
 REFRESH_S = 0.25
 """How often the store is read for events that no Box has answered yet."""

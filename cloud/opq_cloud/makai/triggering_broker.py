@@ -13,23 +13,23 @@ from contextlib import ExitStack, closing
 
 import zmq
 
-from opq_cloud.backend_admission import backend_context
-from opq_cloud.fanout_socket import FanoutSocket
+from opq_cloud.core.backend.admission import backend_context
+from opq_cloud.core.backend.fanout_socket import FanoutSocket
+from opq_cloud.core.backend.sockets import BURST, POLL_MS, service_context
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringBrokerSection
 from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
 from opq_cloud.makai.brokers.receive_queue import MESSAGE_BYTES, BoxBudget, Received, ReceiveQueue
 from opq_cloud.makai.brokers.registered_keys import StoreOfBoxes, registered_in
-from opq_cloud.makai_settings import TriggeringBrokerSection
-from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import BURST, POLL_MS, service_context
-from opq_proto import log
 from opq_proto.errors import FrameError
-from opq_proto.keys import KeyFolder
-from opq_proto.leg_wire import is_trigger_message, measurement_from_trigger
-from opq_proto.measurement_forms import MeasurementForms
-from opq_proto.opqbox3_pb2 import Measurement
-from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.wire import topic
-from opq_proto.wire_waveforms import read_message
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.wire.frames import topic
+from opq_proto.wire.leg import is_trigger_message, measurement_from_trigger
+from opq_proto.wire.measurement_forms import MeasurementForms
+from opq_proto.wire.opqbox3_pb2 import Measurement
+from opq_proto.wire.waveforms import read_message
 
 IDLE_S = 0.5
 """Interval of the checks of connections while nothing arrives and no key changes."""

@@ -21,6 +21,10 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from opq_cloud.core.backend.peer_watch import WatchedConnections
+from opq_cloud.core.backend.sockets import POLL_MS, Socket, open_socket, service_context
+from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.hang_watch import HangWatch
 from opq_cloud.makai.judging.limits_follower import LimitsFollower
@@ -33,20 +37,16 @@ from opq_cloud.makai.measurements.measurement_gatherer import Frames, Measuremen
 from opq_cloud.makai.measurements.measurement_inbox import MeasurementInbox
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter, ages_s
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.makai_settings import TriggeringServiceSection
-from opq_cloud.peer_watch import WatchedConnections
-from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
-from opq_cloud.sockets import POLL_MS, Socket, open_socket, service_context
 from opq_cloud.store.documents.makai import MakaiConfig
-from opq_proto import log
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
-from opq_proto.measurement_columns import NumberedColumns
-from opq_proto.measurement_turns import request_turns
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.zmq_inbox import try_send
 from opq_proto.messages import Measurement
-from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.wire import ACK_PLUGIN, plugin_command
-from opq_proto.zmq_inbox import try_send
+from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
+from opq_proto.wire.measurement_columns import NumberedColumns
+from opq_proto.wire.measurement_turns import request_turns
 
 if TYPE_CHECKING:
     from opq_cloud.makai.judging.rules import RuleHost

@@ -16,13 +16,10 @@ from typing import Protocol
 
 import zmq
 
-from opq_cloud.backend_admission import BackendAdmission, backend_context
-from opq_cloud.backend_peers import BackendPeers
-from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
-from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.peer_watch import WatchedConnections
-from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.sockets import (
+from opq_cloud.core.backend.admission import BackendAdmission, backend_context
+from opq_cloud.core.backend.peer_watch import WatchedConnections
+from opq_cloud.core.backend.peers import BackendPeers
+from opq_cloud.core.backend.sockets import (
     BURST,
     LARGEST_TOPIC_BYTES,
     POLL_MS,
@@ -32,10 +29,13 @@ from opq_cloud.sockets import (
     send_past_full,
     service_context,
 )
-from opq_proto import log as logs
+from opq_cloud.core.service import HealthReport, ServiceCounters
+from opq_cloud.core.settings.mauka import MaukaSection
+from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
 from opq_proto.errors import FrameError, OpqError
-from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.zmq_inbox import try_send, waiting_messages
+from opq_proto.kit import log as logs
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.zmq_inbox import try_send, waiting_messages
 
 HWM = 1000
 """Largest number of messages that wait for one peer."""

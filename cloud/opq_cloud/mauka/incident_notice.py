@@ -20,8 +20,8 @@ from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.join_plan import CarriedOut, IncidentFacts
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
-from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Incident, StoredFinding
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 INCIDENT = "incident"
 """The topic."""

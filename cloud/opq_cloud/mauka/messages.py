@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from opq_proto.errors import FrameError
-from opq_proto.mauka_pb2 import GcDomain, MaukaMessage, Payload, PayloadType
+from opq_proto.wire.mauka_pb2 import GcDomain, MaukaMessage, Payload, PayloadType
 
 MAKAI_EVENT = "MakaiEvent"
 HEARTBEAT = "heartbeat"

@@ -24,17 +24,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
+from opq_cloud.core.backend.peer_watch import WatchedConnections
+from opq_cloud.core.backend.sockets import POLL_MS, Socket, service_context
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka import messages
 from opq_cloud.mauka.bus import HWM, Publisher, Stop, subscriber
-from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.peer_watch import WatchedConnections
-from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import POLL_MS, Socket, service_context
-from opq_proto import log as logs
 from opq_proto.errors import FrameError, StoreError
-from opq_proto.mauka_pb2 import MaukaMessage
-from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.zmq_inbox import waiting_messages
+from opq_proto.kit import log as logs
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.zmq_inbox import waiting_messages
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 log = logs.get(service="mauka")
 

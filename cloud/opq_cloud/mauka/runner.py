@@ -16,6 +16,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from opq_cloud.core.service import HealthReport
+from opq_cloud.core.settings.mauka import MoreSamplesSection
 from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
 from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
@@ -44,17 +46,15 @@ from opq_cloud.mauka.running.plugin_cost import PluginCosts
 from opq_cloud.mauka.running.provenance import VERSION, provenance_of
 from opq_cloud.mauka.running.sample_requester import SampleRequester
 from opq_cloud.mauka.running.waiting_events import EventTurn, WaitingEvents
-from opq_cloud.mauka_settings import MoreSamplesSection
-from opq_cloud.service import HealthReport
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.join_plan import CarriedOut
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
-from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
-from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
+from opq_proto.kit import log as logs
 from opq_proto.messages import Event, Finding, WaveformAlignment
+from opq_proto.wire.mauka_pb2 import INCIDENTS, MaukaMessage
 
 log = logs.get(service="mauka")
 

@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.service import CloudContext, CloudService
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.settings.mauka import AnalysisWorkersSection, InstalledAnalysesSection, MaukaSection
 from opq_cloud.mauka.bus import BusBroker, EventBridge
 from opq_cloud.mauka.bus_plugins.box_commands import BoxOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
@@ -32,11 +34,9 @@ from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.plugin_states import PluginStates
 from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis
 from opq_cloud.mauka.stream_runner import StreamRunner
-from opq_cloud.mauka_settings import AnalysisWorkersSection, InstalledAnalysesSection, MaukaSection
-from opq_cloud.service import CloudContext, CloudService
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk.modules import Analysis
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.messages import Event
 

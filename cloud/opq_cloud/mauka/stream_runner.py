@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from queue import Empty, Queue
 
+from opq_cloud.core.service import HealthReport
 from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
@@ -25,15 +26,14 @@ from opq_cloud.mauka.running.item_feeds import IncidentFeed, MeasurementFeed, Tr
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
 from opq_cloud.mauka.running.provenance import VERSION
 from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis, StreamAnalysis, StreamResult
-from opq_cloud.service import HealthReport
 from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, DERIVING
 from opq_plugins.sdk.nouns import Item
-from opq_proto import log as logs
 from opq_proto.decision import Nominal
-from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
+from opq_proto.kit import log as logs
 from opq_proto.messages import Finding, Incident, Message
+from opq_proto.wire.mauka_pb2 import INCIDENTS, MaukaMessage
 
 log = logs.get(service="mauka")
 

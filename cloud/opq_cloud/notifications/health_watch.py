@@ -8,10 +8,10 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 
+from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.notifications.messages import outage_headline
 from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponent, is_about, outage_is_news
 from opq_cloud.notifications.rule_book import RuleBook, RuleInForce
-from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.store import CloudStore
 
 TIMEOUT_S = 2.0

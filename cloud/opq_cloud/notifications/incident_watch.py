@@ -12,18 +12,18 @@ from time import monotonic
 import zmq
 from google.protobuf.message import DecodeError
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.incident_news import incident_news, shown_severity
 from opq_cloud.notifications.messages import incident_headline
 from opq_cloud.notifications.rule_book import RuleBook
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.incidents.announcements import BY_ANALYSIS
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.seen import incident_at
 from opq_cloud.store.store import CloudStore
-from opq_proto import mauka_pb2
 from opq_proto.errors import StoreError
+from opq_proto.kit.zmq_inbox import waiting_messages
 from opq_proto.messages import Incident
-from opq_proto.zmq_inbox import waiting_messages
+from opq_proto.wire import mauka_pb2
 
 TOPIC = b"incident"
 LOOK_BACK_NS = 3_600 * 10**9

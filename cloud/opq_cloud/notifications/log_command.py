@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.original_config import read_config
+from opq_cloud.original.config import read_config
 from opq_cloud.store import opened_people
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords
-from opq_proto.command_line import json_option
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import json_option
 
 
 @click.command("log")

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from opq_cloud.notification_settings import NotificationMqttSection
+from opq_cloud.core.settings.notifications import NotificationMqttSection
 from opq_cloud.notifications.webhook_channel import DeliveryRefusedError
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRule
 

@@ -7,7 +7,7 @@ from a report is unknown and does not change.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from opq_cloud.service import HealthReport
+from opq_cloud.core.service import HealthReport
 from opq_cloud.store.records.notifications import NotificationRule
 
 SAME_MS = 2000

@@ -13,18 +13,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from opq_cloud.mail_server import MailServer
+from opq_cloud.core.mail_server import MailServer
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.messages import mail_of
 from opq_cloud.notifications.mqtt_channel import MqttChannel
 from opq_cloud.notifications.send_time import zone_of
 from opq_cloud.notifications.webhook_channel import DeliveryRefusedError, WebhookChannel
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.incidents.seen import box_sight
 from opq_cloud.store.records.accounts import Account, AccountRecords
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
-from opq_proto import log as logs
-from opq_proto.backoff import doubling
 from opq_proto.errors import StoreError
+from opq_proto.kit import log as logs
+from opq_proto.kit.backoff import doubling
 
 log = logs.get(service="notifications")
 

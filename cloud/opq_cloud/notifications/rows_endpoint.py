@@ -12,12 +12,12 @@ import secrets
 import threading
 from collections.abc import Mapping
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.rule_book import RuleBook
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.records.accounts import AccountRecords, secret_hash
 from opq_proto.errors import StoreError
-from opq_proto.http_server import Reply, ReplyHandler
-from opq_proto.rate_limit import TokenBuckets
+from opq_proto.kit.http_server import Reply, ReplyHandler
+from opq_proto.kit.rate_limit import TokenBuckets
 
 PATH = "/notify"
 PURPOSE = "notify"

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.incident_news import ReportedFindings
 from opq_cloud.notifications.send_time import send_time_ms, zone_of
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.incidents.seen import BoxSight, box_sight
 from opq_cloud.store.records.accounts import Account, AccountRecords
 from opq_cloud.store.records.notifications import (
@@ -23,7 +23,7 @@ from opq_cloud.store.records.notifications import (
     NotificationRule,
     entry_id,
 )
-from opq_proto import log as logs
+from opq_proto.kit import log as logs
 
 log = logs.get(service="notifications")
 

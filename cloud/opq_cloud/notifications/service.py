@@ -7,8 +7,11 @@ from contextlib import ExitStack, closing
 
 import zmq
 
-from opq_cloud.config import CloudConfig
-from opq_cloud.mail_server import MailServer
+from opq_cloud.core.backend.peer_watch import WatchedConnections
+from opq_cloud.core.backend.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
+from opq_cloud.core.mail_server import MailServer
+from opq_cloud.core.service import CloudContext, CloudService, ServiceCounters
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.notifications.health_watch import HealthWatch
 from opq_cloud.notifications.incident_watch import TOPIC, IncidentWatch
 from opq_cloud.notifications.mqtt_channel import MqttChannel
@@ -16,15 +19,12 @@ from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
 from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import WebhookChannel
-from opq_cloud.peer_watch import WatchedConnections
-from opq_cloud.service import CloudContext, CloudService, ServiceCounters
-from opq_cloud.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
-from opq_proto import log as logs
-from opq_proto.address_guard import AddressGuard
 from opq_proto.errors import StoreError
-from opq_proto.http_server import HttpServer
-from opq_proto.own_thread import OwnThread
-from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.kit import log as logs
+from opq_proto.kit.address_guard import AddressGuard
+from opq_proto.kit.http_server import HttpServer
+from opq_proto.kit.own_thread import OwnThread
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 log = logs.get(service="notifications")
 

@@ -16,10 +16,10 @@ import time
 from contextlib import closing, suppress
 from urllib.parse import urlsplit
 
+from opq_cloud.core.webhook_address import checked_url
 from opq_cloud.store.records.notifications import NotificationEntry
-from opq_cloud.webhook_address import checked_url
-from opq_proto.address_guard import AddressGuard, AddressRefusedError
 from opq_proto.errors import OpqError
+from opq_proto.kit.address_guard import AddressGuard, AddressRefusedError
 
 CONNECT_S = 10.0
 WHOLE_S = 20.0

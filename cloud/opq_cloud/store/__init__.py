@@ -49,7 +49,7 @@ def opened_people(mongo_uri: str | None, data_dir: Path) -> Iterator[AccountReco
             yield store.people
         return
     from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, EmbeddedDocuments
-    from opq_proto.sqlite_file import BUSY_S
+    from opq_proto.kit.sqlite_file import BUSY_S
 
     with closing(AccountRecords(EmbeddedDocuments(data_dir / ACCOUNTS_FILE, BUSY_S))) as people:
         yield people

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from opq_cloud.store.records.accounts import LEASES
 from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
-from opq_proto import log
 from opq_proto.errors import StoreError
-from opq_proto.own_thread import PeriodicCall
+from opq_proto.kit import log
+from opq_proto.kit.own_thread import PeriodicCall
 
 RENEWED_S = 2.0
 FREE_S = 10.0

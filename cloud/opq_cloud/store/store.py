@@ -26,9 +26,9 @@ from opq_cloud.store.incidents.join_plan import (
 from opq_cloud.store.incidents.parts import IndexedParts
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.waveform_place import WaveformPlace
-from opq_proto.half_cycles import HalfCycleRms
-from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Event, Incident, Measurement, Trend, Trigger, Waveform
+from opq_proto.wire.half_cycles import HalfCycleRms
+from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
 QUERY_ROWS = 100_000
 """Most Measurements that one query returns, unless its `limit` is higher."""

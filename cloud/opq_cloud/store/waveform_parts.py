@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
-from opq_proto.wire import CYCLE_SAMPLES
+from opq_proto.wire.frames import CYCLE_SAMPLES
 
 NOT_RECEIVED = "not received"
 STAMP_WINDOWS = 6
@@ -82,7 +82,7 @@ def _place(held: Waveform, more: Waveform) -> int | None:
 
 
 def is_unnumbered(wave: Waveform) -> bool:
-    """Whether an original Box sent it (`opq_proto.wire_waveforms`)."""
+    """Whether an original Box sent it (`opq_proto.wire.waveforms`)."""
     return wave.source is TimeSource.FREE and wave.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS
 
 

@@ -12,10 +12,10 @@ from opq_cloud.store.store import ShownStore
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, MAX_ROWS, SETTLE_MS, level_for
 from opq_cloud.view.charts import Bucket, Spread, buckets, window_ms
 from opq_cloud.view.time_span import DEFAULT, PRESETS, TimeSpan, read_span
-from opq_proto.counted_once import counted_once
-from opq_proto.flagged import flags_of_trend
 from opq_proto.messages import TREND_MS, Trend
-from opq_proto.trend_histogram import bin_of, quantile
+from opq_proto.wire.counted_once import counted_once
+from opq_proto.wire.flagged import flags_of_trend
+from opq_proto.wire.trend_histogram import bin_of, quantile
 
 MEASURED_MS = 600_000
 """Spans up to this are drawn from Measurements, which are stored for a day."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.counted_once import counted_once
 from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS
-from opq_proto.flagged import flags_of, widens_limits
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire import MAX_WINDOW_NS
+from opq_proto.wire.counted_once import counted_once
+from opq_proto.wire.flagged import flags_of, widens_limits
+from opq_proto.wire.frames import MAX_WINDOW_NS
 
 FloatArray = NDArray[np.float64]
 Spread = tuple[float, float, float]

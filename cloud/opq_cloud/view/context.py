@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 
 from fastapi import HTTPException
 
-from opq_cloud.judged_nominal import JudgedNominals
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
+from opq_cloud.store.judged_nominal import JudgedNominals
 from opq_cloud.store.store import CloudStore, ShownStore
 from opq_cloud.view.accounts.gate import current_visitor
 from opq_cloud.view.accounts.mail import Mailer
@@ -27,9 +27,9 @@ from opq_cloud.view.registry import BOX_ID, RegistryReader, natural_order
 from opq_cloud.view.words import BOXES_LISTED, CLASS_PHRASES
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
-from opq_proto.half_cycles import HalfCycleRms
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Incident
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 LARGEST_ID = 2**31 - 1
 NOUNS = {"incident": "Incidents", "event": "Events"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, HTTPException, Request, Response
 from markupsafe import Markup
 
-from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import AccountContext, marked_time

@@ -7,10 +7,10 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 
 from opq_proto.errors import FrameError
-from opq_proto.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch, WireRows
-from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire import measurement_from_wire
+from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.wire.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch, WireRows
+from opq_proto.wire.measurement_columns import METRIC_NAMES
 
 _SOURCES = tuple(TimeSource)
 _ONE, _THREE = struct.Struct("=f"), struct.Struct("=3f")

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-from opq_cloud.service import ServiceCounters
-from opq_cloud.view_settings import ViewSection
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import ViewSection
 from opq_proto.errors import ConfigError
-from opq_proto.http_server import has_two_lengths
-from opq_proto.origin_guard import LOOPBACK_NAMES, host_name, page_refusal
+from opq_proto.kit.http_server import has_two_lengths
+from opq_proto.kit.origin_guard import LOOPBACK_NAMES, host_name, page_refusal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]

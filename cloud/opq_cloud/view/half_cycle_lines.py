@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from opq_cloud.view.charts import MAX_ENVELOPE_POINTS, ChartLine, FloatArray, reduce_min_max
-from opq_proto.half_cycles import HalfCycleRms
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 GAP_MS = 30.0
 """A half cycle at 17 Hz: points of the ledger that are further apart are not consecutive."""

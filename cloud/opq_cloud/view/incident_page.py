@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from opq_cloud.incident_past import COMPARED, IncidentPast, past_of, recurrence_sentences
+from opq_cloud.actions.incident_past import COMPARED, IncidentPast, past_of, recurrence_sentences
 from opq_cloud.store.event_record import NO_EVENT, EventRecord
 from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.view import words

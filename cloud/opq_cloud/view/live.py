@@ -15,7 +15,7 @@ from heapq import nlargest
 from itertools import islice
 from operator import attrgetter, itemgetter
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.live_messages import LiveMessage, incident_message, measurement_message
 from opq_cloud.view.live_streams import MEASUREMENTS_WAITING, PageStream, Shown, Subscriber
 from opq_cloud.view.page_feed import BATCH_S, NEWEST_BOXES, Audience, Boxes, BoxIndex

@@ -10,8 +10,8 @@ from opq_cloud.view.alike_incidents import is_steady
 from opq_cloud.view.charts import window_ms
 from opq_cloud.view.recent import NewestMeasurement
 from opq_cloud.view.words import Names, class_tone, class_words, headline, outline
-from opq_proto.flagged import flags_of
 from opq_proto.messages import Incident, Measurement, known_uncertainty_ns
+from opq_proto.wire.flagged import flags_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,21 +20,21 @@ import structlog
 import zmq
 from google.protobuf.message import DecodeError
 
-from opq_cloud.peer_watch import WatchedConnections
-from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import BURST, POLL_MS
+from opq_cloud.core.backend.peer_watch import WatchedConnections
+from opq_cloud.core.backend.sockets import BURST, POLL_MS
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.context import LARGEST_ID, listed_boxes, names_of
 from opq_cloud.view.feed_decoding import FeedDecoder
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.recent import RECENT_MEASUREMENTS, RECENT_MS
 from opq_cloud.view.words import Names
-from opq_cloud.view_settings import ViewSection
-from opq_proto import mauka_pb2
 from opq_proto.errors import StoreError
-from opq_proto.measurement_turns import request_turns, waiting_measurements
+from opq_proto.kit.zmq_inbox import waiting_messages
 from opq_proto.messages import Incident
-from opq_proto.zmq_inbox import waiting_messages
+from opq_proto.wire import mauka_pb2
+from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
 
 log = structlog.get_logger()
 

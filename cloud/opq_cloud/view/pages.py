@@ -53,8 +53,8 @@ from opq_cloud.view.sparkline import (
     spark_steps,
     sparkline,
 )
+from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.messages import Incident, Measurement
-from opq_proto.rate_limit import TokenBuckets
 
 ON_FRONT_PAGE = 5
 """Rows of incidents, above the Boxes."""

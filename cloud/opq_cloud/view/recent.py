@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from math import nan
 
-from opq_cloud.lateness import PATIENCE_MS, late_ms
+from opq_cloud.core.lateness import PATIENCE_MS, late_ms
 from opq_cloud.view.feed_decoding import WireMetrics
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
-from opq_cloud.config import CloudConfig, CloudKeys
-from opq_cloud.service import CloudContext, CloudService, ServiceCounters
+from opq_cloud.core.service import CloudContext, CloudService, ServiceCounters
+from opq_cloud.core.settings.config import CloudConfig, CloudKeys
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.visitors import Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses, service_addresses
@@ -20,12 +21,11 @@ from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard, allowed_hosts, listen_address
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
-from opq_cloud.view_settings import ViewSection
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
 from opq_proto.decision import Nominal
 from opq_proto.errors import PortBusyError
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 
 STOP_CHECK_S = 0.1
 LAST_ANSWERS_S = 1

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter
-from opq_cloud.unknown_gain import gain_command
+from opq_cloud.store.unknown_gain import gain_command
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import AccountContext, PageMaker
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other

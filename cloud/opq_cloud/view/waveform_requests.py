@@ -15,8 +15,8 @@ from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.time_span import read_time_ms
 from opq_proto.errors import OpqError
+from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.messages import Trigger
-from opq_proto.rate_limit import TokenBuckets
 
 SHORTEST_S, LONGEST_S = 0.1, 10.0
 """Ten seconds of a Box are 240 kB."""

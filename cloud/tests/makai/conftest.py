@@ -17,22 +17,22 @@ from free_ports import free_endpoint, free_port
 from in_thread import in_thread
 from zmq.utils.monitor import recv_monitor_message
 
+from opq_cloud.core.service import CloudContext, CloudService
+from opq_cloud.core.settings.makai import AcquisitionBrokerSection as AcquisitionConfig
+from opq_cloud.core.settings.makai import CloudRulesSection
+from opq_cloud.core.settings.makai import TriggeringBrokerSection as TriggeringBrokerConfig
+from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import AcquisitionBrokerSection as AcquisitionConfig
-from opq_cloud.makai_settings import CloudRulesSection
-from opq_cloud.makai_settings import TriggeringBrokerSection as TriggeringBrokerConfig
-from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
-from opq_cloud.plugin_entry import PluginEntry
-from opq_cloud.service import CloudContext, CloudService
 from opq_cloud.store import open_store
 from opq_plugins.policy_section import PluginRules
 from opq_proto.decision import Nominal
-from opq_proto.keys import KeyFolder, KeyPair, generate, read_secret_file
+from opq_proto.keys.key_files import KeyFolder, KeyPair, generate, read_secret_file
 from opq_proto.messages import TimeSource, Waveform
-from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
-from opq_proto.wire import ACK_PLUGIN, topic, waveform_to_frames
+from opq_proto.wire.frames import ACK_PLUGIN, topic, waveform_to_frames
+from opq_proto.wire.opqbox3_pb2 import Command, Cycle, Measurement, Response
 
 WAIT_S = 60.0
 

@@ -11,8 +11,8 @@ import pytest
 from account_scene import add_people
 
 from opq_cloud.view.accounts.sign_in import SignIn
-from opq_proto.key_register import KeyRegister
-from opq_proto.keys import read_secret_file
+from opq_proto.keys.key_files import read_secret_file
+from opq_proto.keys.register import KeyRegister
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 pytestmark = pytest.mark.usefixtures("cheap_argon2")

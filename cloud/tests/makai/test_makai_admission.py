@@ -11,11 +11,11 @@ import structlog
 import zmq
 from waiting import wait_for
 
-from opq_cloud.allow_list import AllowList
+from opq_cloud.core.backend.allow_list import AllowList
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.brokers import peers
-from opq_cloud.service import ServiceCounters
-from opq_proto import log
-from opq_proto.keys import KeyFolder, KeyPair, generate, write_public
+from opq_proto.keys.key_files import KeyFolder, KeyPair, generate, write_public
+from opq_proto.kit import log
 
 PATIENT_S = 20.0
 """For a READY on a slow machine: after 20 ms several handshakes at once would not be told apart."""

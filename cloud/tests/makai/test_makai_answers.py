@@ -17,20 +17,20 @@ import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.answer_inbox import AnswerInbox
 from opq_cloud.makai.events.answers import lacking_at_ends, reach_of
-from opq_cloud.makai_settings import EventServiceSection as EventConfig
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.commands.requests import DataRequest, answer
 from opq_gateway.ring.ring import Ring
 from opq_proto.errors import StoreError
 from opq_proto.messages import Gap, TimeSource, Trigger, Waveform
-from opq_proto.opqbox3_pb2 import Command, Cycle, Response
-from opq_proto.wire import response_from_wire, waveform_from_frames, waveform_to_frames
-from opq_proto.wire_waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
+from opq_proto.wire.frames import response_from_wire, waveform_from_frames, waveform_to_frames
+from opq_proto.wire.opqbox3_pb2 import Command, Cycle, Response
+from opq_proto.wire.waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
 
 START_MS = 1_765_792_486_000
 END_MS = START_MS + 2000

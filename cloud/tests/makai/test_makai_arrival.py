@@ -8,13 +8,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from late_boxes import DEPTHS, START_NS, WARM_UP, in_order, played, scene
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.judging.window_order import WAIT_S
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore
-from opq_proto import log
 from opq_proto.decision import Decision, Nominal
+from opq_proto.kit import log
 from opq_proto.messages import Measurement
 
 AT = Nominal(120.0, 60.0)

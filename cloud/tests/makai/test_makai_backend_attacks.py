@@ -12,13 +12,13 @@ import psutil
 import pytest
 import zmq
 
-from opq_cloud import backend_peers
-from opq_cloud.backend_addresses import in_clear
-from opq_cloud.config import CloudConfig
-from opq_cloud.fanout_socket import FanoutSocket
-from opq_cloud.makai_settings import TriggeringBrokerSection
-from opq_cloud.runner import ServiceBoard
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.backend import peers as backend_peers
+from opq_cloud.core.backend.addresses import in_clear
+from opq_cloud.core.backend.fanout_socket import FanoutSocket
+from opq_cloud.core.runner import ServiceBoard
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.settings.makai import TriggeringBrokerSection
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\x00") + bytes(32)
 MEMORY_BYTES = 150_000_000
@@ -149,7 +149,7 @@ def test_a_subscriber_that_never_reads_is_ended_and_another_gets_everything(
 def test_a_turn_is_put_together_only_where_somebody_hears_it(
     makai: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opq_cloud.fanout_socket.turn_message", pytest.fail)
+    monkeypatch.setattr("opq_cloud.core.backend.fanout_socket.turn_message", pytest.fail)
     fanout = FanoutSocket(makai.peer().context, ServiceCounters(), 100, turns=True)
     endpoint = makai.free_endpoint()
     fanout.bind(endpoint, "test", "test.endpoint")

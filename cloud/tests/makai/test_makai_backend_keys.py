@@ -20,18 +20,18 @@ from click.testing import CliRunner
 from free_ports import free_offset
 from zmq.utils.monitor import recv_monitor_message
 
-from opq_cloud.backend_addresses import BOUND, CONNECTED, missing_backend_keys, with_backend_keys
-from opq_cloud.config import BackendKeysSection, CloudConfig
-from opq_cloud.endpoint_ports import with_port_offset
+from opq_cloud.core.backend.addresses import BOUND, CONNECTED, missing_backend_keys, with_backend_keys
+from opq_cloud.core.settings.config import BackendKeysSection, CloudConfig
+from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.mauka.bus import event_message, inject
-from opq_cloud.original_config import read_config
+from opq_cloud.original.config import read_config
 from opq_cloud.store import open_store
-from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_address
 from opq_proto.errors import ConfigError, KeyFileError
-from opq_proto.key_register import KeyRegister
-from opq_proto.keys import KeyFolder, generate, read_secret_file
-from opq_proto.wire import data_command
+from opq_proto.keys.backend_keys import BackendAddress, BackendKeyFolder, backend_address
+from opq_proto.keys.key_files import KeyFolder, generate, read_secret_file
+from opq_proto.keys.register import KeyRegister
+from opq_proto.wire.frames import data_command
 from opq_tools import mauka
 
 WAIT_S = 60.0

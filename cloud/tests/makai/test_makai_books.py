@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from opq_cloud.core.service import HealthReport
 from opq_cloud.health.neighbours import health_from_json
 from opq_cloud.makai.acquisition_broker import PendingCommands, SharedBeginnings
 from opq_cloud.makai.boxes import BoxRegister
@@ -21,7 +22,6 @@ from opq_cloud.makai.events.event_requests import (
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.completions import Completions
 from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
-from opq_cloud.service import HealthReport
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
 from opq_proto.decision import Decision, Nominal

@@ -13,7 +13,7 @@ from account_scene import FormBrowser, add_people
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration import box_client
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_proto.opqbox3_pb2 import Command, Response
+from opq_proto.wire.opqbox3_pb2 import Command, Response
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 

@@ -9,13 +9,13 @@ import pytest
 from judged_triggers import PRIMED_WINDOWS, CountedJudge, earlier_windows
 from trigger_trials import measured
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import AskingSection, TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings.brief_onsets import LATEST_S, MAX_HELD, BriefOnsets, is_brief
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.makai.triggers import frequency
-from opq_cloud.makai_settings import AskingSection, TriggeringServiceSection
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_proto.decision import Decision, Nominal, window_ns

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import zmq
 
-from opq_cloud.fanout_socket import FanoutSocket
+from opq_cloud.core.backend.fanout_socket import FanoutSocket
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringBrokerSection as TriggeringConfig
 from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_cloud.makai_settings import TriggeringBrokerSection as TriggeringConfig
-from opq_cloud.service import ServiceCounters
 from opq_proto.errors import PortBusyError
-from opq_proto.measurement_turns import request_turns, waiting_measurements
-from opq_proto.opqbox3_pb2 import Command, Measurement
+from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
+from opq_proto.wire.opqbox3_pb2 import Command, Measurement
 
 
 def test_all_frames_of_a_measurement_go_on_whatever_their_number(makai: Any) -> None:
@@ -29,7 +29,7 @@ def test_all_frames_of_a_measurement_go_on_whatever_their_number(makai: Any) -> 
 
 
 def test_a_legacy_box_with_an_unpadded_topic_and_a_trigger_message_is_translated(makai: Any) -> None:
-    from opq_proto.opq_pb2 import TriggerMessage
+    from opq_proto.wire.opq_pb2 import TriggerMessage
 
     brokers = makai.brokers()
     with makai.running(brokers.triggering):

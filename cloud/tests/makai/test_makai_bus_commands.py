@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 import zmq
 
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.makai import EventServiceSection
+from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.event_requests import OpenEvents
-from opq_cloud.makai_settings import EventServiceSection
 from opq_cloud.mauka.bus import BusBroker
 from opq_cloud.mauka.bus_plugins import trigger_requests
 from opq_cloud.mauka.bus_plugins.box_commands import DATA_KEY, TRIGGER_KEY, BoxOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.trigger_requests import EVENT_ID_KEY, TriggerRequestPlugin
 from opq_cloud.mauka.messages import new_message
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY, MaukaPlugin
-from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.event_record import MAUKA_ASKED
-from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Trigger
-from opq_proto.opqbox3_pb2 import Command, Response
+from opq_proto.wire.mauka_pb2 import MaukaMessage
+from opq_proto.wire.opqbox3_pb2 import Command, Response
 
 
 class CommandingMauka:

@@ -17,9 +17,9 @@ from opq_gateway.commands.claim_codes import MAX_TRIES, ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
 from opq_gateway.status import BoxStatus
-from opq_proto.command_client import CommandClient, UnansweredError
-from opq_proto.opqbox3_pb2 import Command, Response
-from opq_proto.wire import claim_accepted
+from opq_proto.wire.command_client import CommandClient, UnansweredError
+from opq_proto.wire.frames import claim_accepted
+from opq_proto.wire.opqbox3_pb2 import Command, Response
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.makai import EventServiceSection, TriggeringServiceSection
 from opq_cloud.makai.box_starts import BoxStarts
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.answers import reach_of
 from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import EventServiceSection, TriggeringServiceSection
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.messages import Measurement, TimeSource, Waveform
-from opq_proto.opqbox3_pb2 import Command
-from opq_proto.wire import response_from_wire, waveform_from_frames, waveform_to_frames
-from opq_proto.wire_waveforms import NOT_SAMPLED_YET
+from opq_proto.wire.frames import response_from_wire, waveform_from_frames, waveform_to_frames
+from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
+from opq_proto.wire.opqbox3_pb2 import Command
+from opq_proto.wire.waveforms import NOT_SAMPLED_YET
 
 S = 10**9
 RATE = 12_000

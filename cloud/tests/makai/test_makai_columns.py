@@ -10,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import opq_cloud.makai as makai_room
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.excursions import is_flagged
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
@@ -18,15 +21,12 @@ from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.measurements.minute_columns import MAX_MINUTES
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.makai_settings import TriggeringServiceSection
-from opq_cloud.plugin_entry import PluginEntry
-from opq_cloud.service import ServiceCounters
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
-from opq_proto import log
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns, joined_columns
+from opq_proto.kit import log
 from opq_proto.messages import Measurement, TimeSource
+from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns, joined_columns
 
 TRIGGERS = Path(makai_room.__file__).parent / "triggers"
 S = 10**9

@@ -15,11 +15,11 @@ import pytest
 from free_ports import free_offset
 from private_files import open_to_others
 
-from opq_cloud.config import CloudConfig
-from opq_cloud.endpoint_ports import with_port_offset
-from opq_cloud.makai_settings import AcquisitionBrokerSection, TriggeringBrokerSection
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.settings.endpoint_ports import with_port_offset
+from opq_cloud.core.settings.makai import AcquisitionBrokerSection, TriggeringBrokerSection
 from opq_cloud.store import open_store
-from opq_proto.keys import KeyFolder, read_secret_file
+from opq_proto.keys.key_files import KeyFolder, read_secret_file
 
 START_S = 60.0
 """Ends a wait that will never end; a busy machine takes long to start a process."""

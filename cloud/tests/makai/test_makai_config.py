@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import structlog
 
-from opq_cloud.config import CloudConfig, CloudKeys
-from opq_cloud.endpoint_ports import port_of, with_port_offset
+from opq_cloud.core.settings.config import CloudConfig, CloudKeys
+from opq_cloud.core.settings.endpoint_ports import port_of, with_port_offset
 from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
-from opq_cloud.original_config import read_config
+from opq_cloud.original.config import read_config
 from opq_proto.errors import ConfigError
 
 # docs/reference/opq-interop.md C.1 - C.3

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import zmq
 
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
+from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import EventServiceSection as EventConfig
-from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import Trigger
@@ -25,7 +25,7 @@ S = 10**9
 SCRIPT = """
 import json, sys, threading, time
 from pathlib import Path
-from opq_cloud.service import CloudContext
+from opq_cloud.core.service import CloudContext
 from opq_cloud.store import open_store
 where, folder, facts = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 shared = CloudContext(lambda: open_store(None, folder))
@@ -37,13 +37,13 @@ def hanging(call):
         time.sleep(600)
     return made
 if where == "opened":
-    from opq_cloud.makai_settings import TriggeringServiceSection
+    from opq_cloud.core.settings.makai import TriggeringServiceSection
     from opq_cloud.makai.triggering_service import TriggeringService
     from opq_proto.decision import Nominal
     store.open_event = hanging(store.open_event)
     service = TriggeringService(TriggeringServiceSection(**facts), shared, Nominal(120.0, 60.0))
 else:
-    from opq_cloud.makai_settings import EventServiceSection
+    from opq_cloud.core.settings.makai import EventServiceSection
     from opq_cloud.makai.event_service import EventService
     if where == "stored":
         begin = store.begin_waveform

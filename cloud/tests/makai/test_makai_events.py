@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import zmq
 
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
+from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.event_service import EventService, _why_empty
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import EventServiceSection as EventConfig
-from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
-from opq_cloud.plugin_entry import PluginEntry
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.view.waveform_requests import WaveformRequests, request_state
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform
-from opq_proto.opqbox3_pb2 import Command
-from opq_proto.wire import Response, waveform_to_frames
+from opq_proto.wire.frames import Response, waveform_to_frames
+from opq_proto.wire.opqbox3_pb2 import Command
 
 NOMINAL = Nominal(120.0, 60.0)
 

@@ -21,8 +21,8 @@ from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_gateway import config
 from opq_gateway.commands import update
 from opq_gateway.gateway import Gateway
-from opq_proto import firmware_transfer
-from opq_proto.firmware_image import Slot, version_number, version_text
+from opq_proto.firmware import transfer as firmware_transfer
+from opq_proto.firmware.image import Slot, version_number, version_text
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 PAGE = "/admin/boxes/1/firmware"

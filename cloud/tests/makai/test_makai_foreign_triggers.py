@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging import hang_watch
 from opq_cloud.makai.judging.hang_watch import HangWatch
 from opq_cloud.makai.judging.triggers_in_use import judged_triggers, load_triggers
-from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
-from opq_cloud.original_config import read_config
-from opq_cloud.plugin_entry import PluginEntry
-from opq_cloud.service import ServiceCounters
-from opq_proto import log
+from opq_cloud.original.config import read_config
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
+from opq_proto.kit import log
 from opq_proto.messages import Measurement, Metric
 
 AT_120 = Nominal(120.0, 60.0)

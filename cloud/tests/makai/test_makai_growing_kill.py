@@ -19,7 +19,7 @@ NOBODY = "tcp://127.0.0.1:9"
 SCRIPT = """
 import json, sys, threading, time
 from pathlib import Path
-from opq_cloud.makai_settings import *
+from opq_cloud.core.settings.makai import *
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.openings.growing_events import GrowingEvents
@@ -28,11 +28,11 @@ from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses
-from opq_cloud.service import CloudContext
+from opq_cloud.core.service import CloudContext
 from opq_cloud.store import open_store
-from opq_proto import log
+from opq_proto.kit import log
 from opq_proto.decision import Nominal
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 log.configure("test")
 who, mode, folder, facts = sys.argv[1], sys.argv[2], Path(sys.argv[3]), json.loads(sys.argv[4])
 def hang(*_, **__):

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.makai import EventServiceSection
 from opq_cloud.makai import event_service
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events import half_cycle_requests
@@ -18,18 +20,16 @@ from opq_cloud.makai.events.half_cycle_requests import (
 )
 from opq_cloud.makai.openings.completions import Completions
 from opq_cloud.makai.openings.recent_events import RecentEvents
-from opq_cloud.makai_settings import EventServiceSection
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.decision import Decision
-from opq_proto.half_cycles import (
+from opq_proto.messages import TimeSource, Trigger
+from opq_proto.wire.frames import Response
+from opq_proto.wire.half_cycles import (
     HALF_CYCLES_PLUGIN,
     HalfCycleRms,
     half_cycles_to_wire,
     read_question,
 )
-from opq_proto.messages import TimeSource, Trigger
-from opq_proto.wire import Response
 
 S = 10**9
 

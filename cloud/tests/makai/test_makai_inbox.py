@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
@@ -17,14 +19,13 @@ from opq_cloud.makai.measurements.measurement_inbox import BoxTable, Measurement
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.makai_settings import TriggeringServiceSection
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.box_record import BoxRecord
-from opq_proto import log, measurement_batch
 from opq_proto.decision import Decision, Nominal
-from opq_proto.measurement_columns import NumberedColumns, joined_numbered
+from opq_proto.kit import log
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire import measurement_from_wire, measurement_to_wire
+from opq_proto.wire import measurement_batch
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.measurement_columns import NumberedColumns, joined_numbered
 
 S = 10**9
 START_NS = 1_765_792_486_000_000_000

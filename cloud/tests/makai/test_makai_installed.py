@@ -14,23 +14,23 @@ import pytest
 from judging_plugins import TRIGGER, measured, trigger_zip
 from plugin_zips import manifest, stored, zipped
 
+from opq_cloud.core.service import CloudContext, ServiceCounters
+from opq_cloud.core.settings.makai import CloudRulesSection, TriggeringServiceSection
+from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai import triggers
 from opq_cloud.makai.judging import trigger_plugins
 from opq_cloud.makai.judging.trigger_plugins import SHOWN_AGAIN_S, InstalledTrigger, TimeShare, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import CloudRulesSection, TriggeringServiceSection
-from opq_cloud.plugin_entry import PluginEntry
-from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_plugins.host import remote
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.policy_section import PluginRules
-from opq_proto import log
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
+from opq_proto.kit import log
 from opq_proto.messages import Measurement, Metric
-from opq_proto.opqbox3_pb2 import Measurement as Wire
+from opq_proto.wire.opqbox3_pb2 import Measurement as Wire
 from opq_rules.api import config as api_config
 
 FAILING = """

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import zmq
 
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.makai import AskingSection, EventServiceSection, TriggeringServiceSection
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import AskingSection, EventServiceSection, TriggeringServiceSection
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 

@@ -14,20 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opq_cloud.core.service import CloudContext, ServiceCounters
+from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
+from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.brokers.leg_boxes import LegBoxes
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.requested_events import RequestedEvents
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import EventServiceSection as EventConfig
-from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
-from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import TimeSource, Waveform
-from opq_proto.opq_pb2 import RequestDataMessage, RequestEventMessage
-from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
-from opq_proto.wire import info_command, plugin_command, rate_command, waveform_to_frames
+from opq_proto.wire.frames import info_command, plugin_command, rate_command, waveform_to_frames
+from opq_proto.wire.opq_pb2 import RequestDataMessage, RequestEventMessage
+from opq_proto.wire.opqbox3_pb2 import Command, Cycle, Measurement, Response
 from opq_sim.foreign.cur_box import CurBox
 from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
 from opq_sim.foreign.leg_box import LegBox

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 import opq_cloud.makai as makai_room
+from opq_cloud.core.service import CloudContext, ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.judging import limits_follower
 from opq_cloud.makai.judging.limits_follower import limits_of
 from opq_cloud.makai.judging.trigger_settings import (
@@ -18,15 +20,13 @@ from opq_cloud.makai.judging.trigger_settings import (
 )
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
-from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_plugins.package.built_in import load
 from opq_plugins.sdk.modules import TriggerModule
-from opq_proto import log
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
+from opq_proto.kit import log
 from opq_proto.messages import Measurement, Metric
 
 TRIGGERS = Path(makai_room.__file__).parent / "triggers"

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import structlog
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import EventServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.events.box_gains import BoxGains
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
-from opq_cloud.makai_settings import EventServiceSection
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement
-from opq_proto.opqbox3_pb2 import Response
+from opq_proto.wire.opqbox3_pb2 import Response
 
 
 @pytest.fixture

@@ -13,17 +13,17 @@ from click.testing import CliRunner
 from in_thread import in_thread
 
 from opq_cloud.__main__ import _opened_store, cloud
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.service import CloudContext, ServiceCounters
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.settings.makai import DEFAULT_TRIGGERS
 from opq_cloud.makai.brokers.broker_traffic import TrafficRecorder
-from opq_cloud.makai_settings import DEFAULT_TRIGGERS
-from opq_cloud.original_config import ConfigNotice, ConfigSource, read_config
-from opq_cloud.original_keys import ADDRESSES, LIMITS_ELSEWHERE
-from opq_cloud.original_places import original_sources
-from opq_cloud.service import CloudContext, ServiceCounters
+from opq_cloud.original.config import ConfigNotice, ConfigSource, read_config
+from opq_cloud.original.keys import ADDRESSES, LIMITS_ELSEWHERE
+from opq_cloud.original.places import original_sources
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.store import Ttls
 from opq_proto.errors import ConfigError, StoreError
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_tools.config import command as config_command
 
 # docs/reference/opq-interop.md C.1 to C.3

@@ -10,13 +10,13 @@ import pytest
 import zmq
 from free_ports import free_endpoint
 
+from opq_cloud.core.backend.peer_watch import WatchedConnections
+from opq_cloud.core.backend.sockets import service_context
+from opq_cloud.core.runner import ServiceBoard
+from opq_cloud.core.service import CloudContext, HealthReport
+from opq_cloud.core.settings.makai import EventServiceSection, TriggeringServiceSection
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import EventServiceSection, TriggeringServiceSection
-from opq_cloud.peer_watch import WatchedConnections
-from opq_cloud.runner import ServiceBoard
-from opq_cloud.service import CloudContext, HealthReport
-from opq_cloud.sockets import service_context
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 
@@ -112,6 +112,6 @@ def test_a_loop_that_did_not_read_its_monitor_reports_nothing(monkeypatch: pytes
         sender.send(b"")
         assert listener.recv() == b""
         now_s = time.monotonic() + 60.0
-        monkeypatch.setattr("opq_cloud.peer_watch.time.monotonic", lambda: now_s)
+        monkeypatch.setattr("opq_cloud.core.backend.peer_watch.time.monotonic", lambda: now_s)
         connections.check()
         assert connections.problem is None

@@ -13,9 +13,9 @@ from account_scene import add_people
 from free_ports import free_endpoint
 from judging_plugins import trigger_zip
 
+from opq_cloud.actions.plugin_manager import PluginManager, PluginManagerError
+from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.operating.plugin_commands import PluginCommands
-from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.plugin_manager import PluginManager, PluginManagerError
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.plugin_pages import shown_engine

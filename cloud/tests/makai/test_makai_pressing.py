@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import zmq
 
+from opq_cloud.core.backend.sockets import BURST
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai import triggering_broker, triggering_service
 from opq_cloud.makai.brokers import receive_queue
 from opq_cloud.makai.brokers.receive_queue import ReceiveQueue
 from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import TriggeringServiceSection
-from opq_cloud.service import CloudContext
-from opq_cloud.sockets import BURST
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
-from opq_proto.wire import measurement_to_wire
+from opq_proto.wire.frames import measurement_to_wire
+from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 LONG_S = 300.0
 S = 10**9

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import zmq
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringBrokerSection
 from opq_cloud.makai.brokers.receive_queue import MESSAGE_BYTES, BoxBudget, ReceiveQueue
 from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_cloud.makai_settings import TriggeringBrokerSection
-from opq_cloud.service import ServiceCounters
-from opq_proto.opqbox3_pb2 import Measurement
+from opq_proto.wire.opqbox3_pb2 import Measurement
 
 
 def test_the_oldest_goes_when_more_waits_than_the_limit(makai: Any) -> None:

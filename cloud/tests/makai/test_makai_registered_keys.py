@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.brokers.registered_keys import RegisteredKeys, registered_keys
 from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_proto import log
 from opq_proto.errors import StoreError
-from opq_proto.key_register import KeyRegister
-from opq_proto.keys import KeyPair, generate
+from opq_proto.keys.key_files import KeyPair, generate
+from opq_proto.keys.register import KeyRegister
+from opq_proto.kit import log
 
 
 def put_key(store: CloudStore, box_id: str, pair: KeyPair, **fields: Any) -> None:

@@ -16,9 +16,9 @@ from judging_plugins import trigger_zip
 from plugin_zips import manifest, stored, zipped
 
 import opq_plugins.sdk
+from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging import limits_follower
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.plugin_entry import PluginEntry
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_plugins.host import remote
 from opq_plugins.policy import Policy, ProcessLimits

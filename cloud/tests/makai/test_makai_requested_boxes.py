@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import AskingSection, TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.openings.request_budget import BYTES_PER_S, RequestBudget, bytes_of_half_cycles
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
-from opq_cloud.makai_settings import AskingSection, TriggeringServiceSection
-from opq_cloud.original_config import read_config
-from opq_cloud.service import ServiceCounters
+from opq_cloud.original.config import read_config
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError, StoreError
 from opq_proto.messages import Measurement, Metric
-from opq_proto.wire import command_from_wire
+from opq_proto.wire.frames import command_from_wire
 
 LIMITS = AskingSection()
 SECOND_NS = 10**9

@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from opq_cloud.makai.brokers import peers
 from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_proto.backend_keys import BackendKeyFolder, backend_address
-from opq_proto.key_register import KeyRegister
-from opq_proto.keys import KeyPair, read_secret_file, write_public
-from opq_proto.opqbox3_pb2 import Measurement
+from opq_proto.keys.backend_keys import BackendKeyFolder, backend_address
+from opq_proto.keys.key_files import KeyPair, read_secret_file, write_public
+from opq_proto.keys.register import KeyRegister
+from opq_proto.wire.opqbox3_pb2 import Measurement
 from opq_tools import keys as key_command
 
 ROTATED = 1000

@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 import structlog
 
-from opq_cloud.config import CloudConfig
-from opq_cloud.endpoint_ports import with_port_offset
+from opq_cloud.core.service import CloudContext, ServiceCounters
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.settings.endpoint_ports import with_port_offset
+from opq_cloud.core.settings.makai import CloudRulesSection, TriggeringServiceSection
+from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging.triggers_in_use import load_triggers
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import CloudRulesSection, TriggeringServiceSection
-from opq_cloud.plugin_entry import PluginEntry
-from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
-from opq_proto import log
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError
+from opq_proto.kit import log
 from opq_proto.messages import Measurement, Metric
-from opq_proto.opqbox3_pb2 import Measurement as Wire
+from opq_proto.wire.opqbox3_pb2 import Measurement as Wire
 
 NOMINAL = Nominal(120.0, 60.0)
 THD = "SELECT box, start_ms, end_ms, thd FROM boxes WHERE thd > 0.08"

@@ -10,12 +10,12 @@ import pytest
 import structlog
 
 from opq_cloud.__main__ import _neighbours
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.runner import ServiceBoard, ServiceRunner
+from opq_cloud.core.service import MAX_LABELS, HealthReport, ServiceCounters
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.health.neighbours import Neighbours, health_from_json
 from opq_cloud.health.server import HealthService
-from opq_cloud.runner import ServiceBoard, ServiceRunner
-from opq_cloud.service import MAX_LABELS, HealthReport, ServiceCounters
-from opq_proto.config import build
+from opq_proto.config.reading import build
 from opq_proto.errors import PortBusyError, StoreError
 
 

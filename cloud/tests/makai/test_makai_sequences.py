@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from in_thread import in_thread
 from store_cases import numbered
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection as Config
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai.measurements.sequence_tracker import MAX_RANGES, SequenceTracker
-from opq_cloud.makai_settings import TriggeringServiceSection as Config
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
-from opq_proto import log
-from opq_proto.measurement_columns import NumberedColumns
+from opq_proto.kit import log
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import NumberedColumns
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=80))

@@ -9,12 +9,12 @@ import structlog
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from opq_cloud.config import CloudKeys, CloudKeysSection
+from opq_cloud.core.settings.config import CloudKeys, CloudKeysSection
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
 from opq_cloud.makai.triggering_broker import TriggeringBroker
 from opq_cloud.store import BoxRecord, open_store
-from opq_proto.keys import KeyPair, write_public
-from opq_proto.opqbox3_pb2 import Measurement, Response
+from opq_proto.keys.key_files import KeyPair, write_public
+from opq_proto.wire.opqbox3_pb2 import Measurement, Response
 from opq_sim.foreign.cur_box import CurBox
 from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
 from opq_sim.foreign.leg_box import LegBox

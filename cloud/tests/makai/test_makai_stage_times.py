@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from opq_cloud.core.runner import ServiceBoard
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.stage_times import BOUNDS_S, StageTimes, quantile_s
 from opq_cloud.health.server import HealthService
 from opq_cloud.makai.measurements.measurement_writer import ages_s
-from opq_cloud.runner import ServiceBoard
-from opq_cloud.service import ServiceCounters
-from opq_cloud.stage_times import BOUNDS_S, StageTimes, quantile_s
 from opq_proto.messages import Measurement
 
 

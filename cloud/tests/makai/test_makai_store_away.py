@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import zmq
 
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
+from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai import triggering_service
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import EventServiceSection as EventConfig
-from opq_cloud.makai_settings import TriggeringServiceSection as TriggeringConfig
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
-from opq_proto.wire import measurement_from_wire
+from opq_proto.wire.frames import measurement_from_wire
 
 
 class AwayStore:

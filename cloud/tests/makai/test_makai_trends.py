@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 from in_thread import in_thread
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection as Config
 from opq_cloud.makai.measurements import trends
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
-from opq_cloud.makai_settings import TriggeringServiceSection as Config
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.trends.availability import covered_by_trend, measured_share
 from opq_cloud.store.trends.pyramid import merged
-from opq_proto import log
-from opq_proto.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED
-from opq_proto.flagged import flags_of_trend
+from opq_proto.kit import log
 from opq_proto.messages import TREND_MS, Measurement, Metric, TimeSource, Trend
+from opq_proto.wire.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED
+from opq_proto.wire.flagged import flags_of_trend
 
 MINUTE_MS = 7_200_000
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import DEFAULT_TRIGGERS, TriggeringServiceSection
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse, configured_triggers
-from opq_cloud.makai_settings import DEFAULT_TRIGGERS, TriggeringServiceSection
-from opq_cloud.original_config import from_original, read_config
-from opq_cloud.service import ServiceCounters
+from opq_cloud.original.config import from_original, read_config
 from opq_plugins.package.built_in import load
-from opq_proto import log
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
+from opq_proto.kit import log
 from opq_proto.messages import Measurement, Metric
 from opq_sim.data_sets.magnitudes import MAGNITUDES, NOT_HERE
 

@@ -13,17 +13,17 @@ import psutil
 import pytest
 import zmq
 
+from opq_cloud.core.service import CloudContext, ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.makai_settings import TriggeringServiceSection
-from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
-from opq_cloud.view_settings import ViewSection
 from opq_proto.decision import Nominal
-from opq_proto.measurement_turns import PRESSING, TURN, request_turns, turn_message, waiting_measurements
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire import measurement_to_wire, topic
+from opq_proto.wire.frames import measurement_to_wire, topic
+from opq_proto.wire.measurement_turns import PRESSING, TURN, request_turns, turn_message, waiting_measurements
 
 S = 10**9
 MEMORY_BYTES = 250_000_000

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.judging.window_order import MAX_WAITING, WAIT_S, WindowOrder
-from opq_cloud.service import ServiceCounters
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
 
 S, MS = 10**9, 10**6
 START_NS = 1_795_000_000 * S

@@ -10,9 +10,9 @@ import free_ports
 import pytest
 import zmq
 
+from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus import BusBroker
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
-from opq_cloud.mauka_settings import MaukaSection
 
 
 @dataclass

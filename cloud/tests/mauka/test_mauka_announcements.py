@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.incident_notice import INCIDENT, IncidentNotice, read_notice
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.plugin import MaukaPlugin
@@ -17,8 +17,8 @@ from opq_cloud.mauka.running.event_analysis import EventResult
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents import announcements as announcing
 from opq_cloud.store.incidents.announcements import BY_HAND, IncidentAnnouncements
-from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Finding, Trigger
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 MS = 10**6
 START_NS = 1_795_000_000 * 10**9

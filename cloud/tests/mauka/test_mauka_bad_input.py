@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from original_folders import plugin_code, write_folder
 
+from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.operating.plugin_commands import PluginCommands
 from opq_cloud.mauka.original.plugins import JOIN_TOPIC, OriginalPlugins
 from opq_cloud.mauka.original.settings import read_settings
 from opq_cloud.mauka.running.plugin_states import PluginStates
-from opq_cloud.mauka_settings import MaukaSection
 from opq_plugins.original.layout import listed_plugins
 from opq_plugins.policy import Policy
 from opq_proto.errors import ConfigError, PluginError

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.mauka import AnalysisWorkersSection
 from opq_cloud.mauka.bulk.run import analyse_waiting
 from opq_cloud.mauka.joining.finding_writer import MANY_BOXES, FindingWriter
 from opq_cloud.mauka.runner import AnalysisRunner
@@ -19,11 +21,9 @@ from opq_cloud.mauka.running import event_analysis
 from opq_cloud.mauka.running.analysis_pool import AnalysisPool
 from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_stored, analysis_order
-from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.notifications import incident_watch
 from opq_cloud.notifications.incident_watch import IncidentWatch
 from opq_cloud.notifications.rule_book import RuleBook
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
 from opq_proto.decision import Nominal

@@ -6,6 +6,8 @@ import time
 import pytest
 import zmq
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus import (
     BusBroker,
     EventBridge,
@@ -15,10 +17,8 @@ from opq_cloud.mauka.bus import (
     read_notification,
 )
 from opq_cloud.mauka.messages import makai_event
-from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.service import ServiceCounters
 from opq_proto.errors import FrameError, PortBusyError
-from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 
 def test_frames_pass_the_bus_untouched_whatever_they_hold(bus, wire, until):

@@ -16,8 +16,8 @@ from opq_cloud.mauka.bus_plugins.threshold_optimization import (
 from opq_cloud.mauka.messages import new_message
 from opq_cloud.mauka.original.settings import DEFAULTS
 from opq_cloud.mauka.service import load_analyses
-from opq_cloud.original_analyses import analysis_settings
-from opq_cloud.original_keys import ORIGINAL_ANALYSES, is_obeyed, why_without_effect
+from opq_cloud.original.analyses import analysis_settings
+from opq_cloud.original.keys import ORIGINAL_ANALYSES, is_obeyed, why_without_effect
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.documents.findings import classifications, compat_metadata, deviation_from_nominal
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits

@@ -16,7 +16,7 @@ from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Trigger, Waveform
-from opq_proto.wire import CYCLE_SAMPLES
+from opq_proto.wire.frames import CYCLE_SAMPLES
 
 START_NS = 1_795_000_000 * 10**9
 RATE_HZ = 12_000

@@ -5,14 +5,14 @@ import threading
 import pytest
 import zmq
 
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.original.incident_ids import IncidentIds
-from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_proto.errors import PortBusyError, StoreError
-from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Finding
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 
 def request(number):

@@ -7,8 +7,8 @@ from click.testing import CliRunner
 
 from opq_cloud.store import open_store
 from opq_proto.errors import ConfigError
-from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Trigger
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 from opq_tools.inject import command
 
 

@@ -10,8 +10,8 @@ from waiting import wait_for
 
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Trigger
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 S = 10**9
 

@@ -19,7 +19,7 @@ from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_plugins.sdk.modules import Analysis
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.store import open_store
-from opq_proto import log
+from opq_proto.kit import log
 log.configure("mauka")
 store = open_store(None, Path(sys.argv[1]))
 analyses = load_analyses([])

@@ -13,10 +13,10 @@ from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
 from opq_cloud.view import words
-from opq_proto.continuity import GapReason, single
 from opq_proto.errors import StoreError
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import END_WITHIN_S, Incident, Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_proto.wire.continuity import GapReason, single
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 S = 10**9
 ZERO_NS = 1_795_000_000 * S

@@ -10,15 +10,15 @@ import free_ports
 import pytest
 from original_folders import GUIDE, PRODUCING, original_plugins, plugin_code, write_folder
 
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.messages import makai_event
 from opq_cloud.mauka.original.incident_ids import IncidentIds
 from opq_cloud.mauka.original.settings import INCIDENT_ID_KEY
-from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_plugins.original.layout import listed_plugins
-from opq_proto.backend_keys import BackendAddress, BackendKeyFolder
 from opq_proto.errors import PluginError
+from opq_proto.keys.backend_keys import BackendAddress, BackendKeyFolder
 
 
 @pytest.fixture

@@ -10,19 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from silent_grid import FEEDERS, NOMINAL_V, ZERO_NS, S, SilentGrid
 
+from opq_cloud.core.settings.mauka import OutageSection
 from opq_cloud.mauka.outages.judgement import NeighbourSight, SilenceSigns, judge_silence
 from opq_cloud.mauka.outages.watch import OutageWatch
-from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents.findings import classifications
 from opq_cloud.store.event_record import NO_EVENT
-from opq_proto.continuity import GapReason
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
-from opq_proto.log_codes import RESET_CAUSES
-from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
+from opq_proto.link.log_codes import RESET_CAUSES
 from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.wire.continuity import GapReason
+from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from opq_cloud.mauka.bus_plugins.status import StatusPlugin
 from opq_cloud.mauka.messages import gc_update, makai_event
 from opq_cloud.mauka.plugin import MaukaPlugin, run_plugin
 from opq_proto.errors import StoreError
-from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
+from opq_proto.wire.mauka_pb2 import INCIDENTS, MaukaMessage
 
 OLD_PLUGIN = """
 import multiprocessing

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.reanalysis.changes import FindingChange, Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines

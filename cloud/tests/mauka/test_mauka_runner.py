@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.bus import EventBridge, event_message, inject
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
 from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
@@ -20,14 +22,13 @@ from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running import waiting_events
 from opq_cloud.mauka.running.provenance import VERSION
 from opq_cloud.mauka.service import load_analyses, services
-from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_measure.original.cycles import window_rms_v
 from opq_plugins.sdk.modules import Analysis
-from opq_proto.mauka_pb2 import (
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement, TimeSource, Trigger, Waveform
+from opq_proto.wire.mauka_pb2 import (
     ADC_SAMPLES,
     FREQUENCY_WINDOWED,
     INCIDENTS,
@@ -35,7 +36,6 @@ from opq_proto.mauka_pb2 import (
     VOLTAGE_RMS_WINDOWED,
     MaukaMessage,
 )
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement, TimeSource, Trigger, Waveform
 
 START_NS = 1_700_000_000_000_000_000
 RECORDINGS = Path(__file__).parents[4] / "shared" / "data" / "recordings"

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opq_cloud.core.settings.mauka import AnalysisWorkersSection
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.analysis_pool import AnalysisPool
 from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_stored
-from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.seen import incident_at
 from opq_cloud.view import words

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.running.event_analysis import EventOutcome
 from opq_cloud.mauka.running.waiting_events import WaitingEvents
-from opq_cloud.service import ServiceCounters
 
 DAY_S = 86_400
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.core.settings.mauka import AnalysisWorkersSection, MaukaSection
 from opq_cloud.mauka.operating.graph import graph_text, read_nodes
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.analysis_pool import IDLE_S, AnalysisJob, AnalysisPool
 from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
 from opq_cloud.mauka.running.event_analysis import by_nominal
 from opq_cloud.mauka.service import services
-from opq_cloud.mauka_settings import AnalysisWorkersSection, MaukaSection
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.messages import TimeSource, Trigger, Waveform

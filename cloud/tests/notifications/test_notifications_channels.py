@@ -20,20 +20,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from notification_scene import SECRET, HookReceiver, MailSink, notification_scene
 from waiting import wait_for
 
-from opq_cloud.mail_server import MailServer
+from opq_cloud.core.mail_server import MailServer
+from opq_cloud.core.service import HealthReport, ServiceCounters
+from opq_cloud.core.settings.view import MailSection
 from opq_cloud.notifications.health_watch import HealthWatch
 from opq_cloud.notifications.messages import MAX_IN_A_MAIL, mail_of
 from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import DeliveryRefusedError, opened
-from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.records.notifications import NotificationEntry
 from opq_cloud.view.accounts.links import make_ticket
-from opq_cloud.view_settings import MailSection
-from opq_proto.address_guard import AddressGuard
 from opq_proto.errors import StoreError
-from opq_proto.http_server import HttpServer, ReplyHandler
+from opq_proto.kit.address_guard import AddressGuard
+from opq_proto.kit.http_server import HttpServer, ReplyHandler
 from opq_rules.sinks import notify
 
 UTC_ZONE = ZoneInfo("UTC")

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opq_cloud.core.service import HealthReport
 from opq_cloud.notifications.incident_news import ReportedFindings, incident_news, mismatch
 from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponent, outage_is_news
 from opq_cloud.notifications.rows_endpoint import SentRow
 from opq_cloud.notifications.send_time import send_time_ms, wall_time
-from opq_cloud.service import HealthReport
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.seen import incident_at
 from opq_cloud.store.records.notifications import NotificationRule

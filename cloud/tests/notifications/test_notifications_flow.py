@@ -23,19 +23,19 @@ from notification_scene import (
 )
 from waiting import wait_for
 
-from opq_cloud.mail_server import MailServer
-from opq_cloud.notification_settings import NotificationMqttSection
+from opq_cloud.core.mail_server import MailServer
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.notifications import NotificationMqttSection
+from opq_cloud.core.settings.view import MailSection
 from opq_cloud.notifications.incident_watch import IncidentWatch
 from opq_cloud.notifications.mqtt_channel import MqttChannel
 from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import SIGNATURE, WebhookChannel, signature
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.store.records.notifications import NotificationEntry
-from opq_cloud.view_settings import MailSection
-from opq_proto.address_guard import AddressGuard
 from opq_proto.errors import StoreError
+from opq_proto.kit.address_guard import AddressGuard
 
 SECOND_NS = 10**9
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "notifications.md"

@@ -15,13 +15,13 @@ from opq_cloud.store.embedded.parcels import PARCEL_ROW, parcel_rows
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import (
+from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.wire.measurement_columns import (
     MeasuredBoxes,
     MeasurementColumns,
     NumberedColumns,
     joined_columns,
 )
-from opq_proto.messages import Measurement, Metric, TimeSource
 
 START_NS = 1_765_792_486_013_456_789
 S = 10**9

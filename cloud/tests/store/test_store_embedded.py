@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_cloud.core.service import CloudContext, Retention
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.service import CloudContext, Retention
 from opq_cloud.store import open_store, opened_people
 from opq_cloud.store.documents.findings import incident_document
 from opq_cloud.store.embedded import lost_store, schema

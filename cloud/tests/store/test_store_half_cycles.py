@@ -7,8 +7,8 @@ import numpy as np
 from store_cases import NOW_NS, SECOND_NS, TRIGGER
 
 from opq_cloud.store import CloudStore
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import TimeSource
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 SPAN = NOW_NS, NOW_NS + 300 * SECOND_NS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.outages.plugin import plan_withdrawal
 from opq_cloud.store import BoxRecord, CloudStore

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.embedded.incident_parts import parts_statement, rows_statement

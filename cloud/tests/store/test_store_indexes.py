@@ -20,7 +20,7 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace
 from opq_cloud.store.mongo.store import MongoStore
 from opq_cloud.store.trends.pyramid import LEVELS_MS
-from opq_proto import sqlite_database
+from opq_proto.kit import sqlite_database
 from opq_proto.messages import TREND_MS, Finding, Measurement, Metric, Trend, Trigger
 
 NOW_MS = 1_767_225_600_000

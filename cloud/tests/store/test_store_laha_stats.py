@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from opq_cloud.core.settings.mauka import SystemStatsSection
 from opq_cloud.mauka.bus_plugins import system_stats
 from opq_cloud.mauka.bus_plugins.system_stats import KEPT_S, SystemStatsPlugin
 from opq_cloud.mauka.messages import heartbeat, new_message
-from opq_cloud.mauka_settings import SystemStatsSection
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.store.records.accounts import LAHA_STATS
-from opq_proto.mauka_pb2 import MEASUREMENTS, PHENOMENA, MaukaMessage
 from opq_proto.messages import Measurement, Metric
+from opq_proto.wire.mauka_pb2 import MEASUREMENTS, PHENOMENA, MaukaMessage
 
 SUMMARY = {"min", "max", "mean", "var", "cnt", "start_timestamp_s", "end_timestamp_s"}
 STORED = {"ttl", "count", "size_bytes"}

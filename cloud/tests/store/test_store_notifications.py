@@ -16,7 +16,7 @@ from opq_cloud.store.records.notifications import (
     NotificationRule,
     entry_id,
 )
-from opq_proto.sqlite_file import SqliteFile
+from opq_proto.kit.sqlite_file import SqliteFile
 
 Another = Callable[[], CloudStore]
 RULE = NotificationRule(

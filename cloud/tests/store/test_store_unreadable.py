@@ -8,9 +8,9 @@ import pytest
 from bson.int64 import Int64
 from pymongo import MongoClient
 
+from opq_cloud.core.runner import ServiceBoard
+from opq_cloud.core.service import CloudContext
 from opq_cloud.health.server import HealthService
-from opq_cloud.runner import ServiceBoard
-from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.mongo.store import MongoStore
 

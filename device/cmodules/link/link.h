@@ -38,7 +38,7 @@ typedef struct {
     size_t length;
 } opq_frame_t;
 
-// The counters of opq_proto.link.Decoder: from 0, only rising.
+// The counters of opq_proto.link.frames.Decoder: from 0, only rising.
 typedef struct {
     uint32_t frames;
     uint32_t crc_errors;     // COBS or CRC-32 wrong

@@ -1,4 +1,4 @@
-// The messages of the serial link: proto/golden/README.md, "The link's layout"; names as opq_proto.link_messages.
+// The messages of the serial link: proto/golden/README.md, "The link's layout"; names as opq_proto.link.messages.
 //
 // Writers put a payload into the caller's buffer through an opq_writer_t; readers parse one. Text
 // is a pointer and a length, never terminated. An unknown float is NaN.
@@ -127,7 +127,7 @@ typedef struct {
 } opq_health_t;
 
 // Losses: counts of what the Box could not receive or store since its start. Wire order: new ones are appended,
-// none is removed (opq_proto.link_messages has the same names).
+// none is removed (opq_proto.link.messages has the same names).
 typedef enum {
     OPQ_LOST_LINK_OVERRUNS,  // times that USART1 lost bytes of the gateway: read too late
     OPQ_LOST_LINK_NOISE,     // its bytes with noise or without a stop bit
@@ -210,7 +210,7 @@ size_t opq_write_command(uint8_t *out, size_t room, const opq_command_t *command
 size_t opq_write_resend(uint8_t *out, size_t room, const opq_resend_t *resend);
 size_t opq_write_update_data(uint8_t *out, size_t room, const opq_update_data_t *data);
 
-// Whether a payload is exactly one message of `type`: sizes, ranges, UTF-8. What opq_proto.link calls
+// Whether a payload is exactly one message of `type`: sizes, ranges, UTF-8. What opq_proto.link.frames calls
 // malformed is false here.
 bool opq_message_is_good(uint8_t type, const uint8_t *payload, size_t length);
 

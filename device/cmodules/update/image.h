@@ -1,5 +1,5 @@
 // A firmware image in a slot: 512-byte header, then the vector table and the rest. proto/golden/README.md
-// has the layout; its vectors test this and opq_proto.firmware_image for the same verdicts.
+// has the layout; its vectors test this and opq_proto.firmware.image for the same verdicts.
 #ifndef OPQ_IMAGE_H
 #define OPQ_IMAGE_H
 

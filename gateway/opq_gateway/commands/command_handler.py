@@ -33,11 +33,18 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.serial_side.box_commands import BoxCommandLink
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
-from opq_proto import log
-from opq_proto.channel import Channel
 from opq_proto.errors import FrameError
-from opq_proto.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_to_wire, read_question
-from opq_proto.wire import CLAIM_PLUGIN, CYCLE_SAMPLES, Command, Response, claim_accepted, command_from_wire
+from opq_proto.kit import log
+from opq_proto.kit.channel import Channel
+from opq_proto.wire.frames import (
+    CLAIM_PLUGIN,
+    CYCLE_SAMPLES,
+    Command,
+    Response,
+    claim_accepted,
+    command_from_wire,
+)
+from opq_proto.wire.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_to_wire, read_question
 
 WAIT_S = 60.0
 """Longest wait for a request's samples."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.ledger import Ledger
-from opq_proto.half_cycles import MAX_POINTS, HalfCycleRms, HalfCycleSeries
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_proto.wire.half_cycles import MAX_POINTS, HalfCycleRms, HalfCycleSeries
 
 LedgerReader = Callable[[], Ledger]
 LONGEST_NS = 4 * 3600 * 10**9

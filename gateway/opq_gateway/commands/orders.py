@@ -16,7 +16,7 @@ from functools import partial
 from opq_gateway.commands.update import FirmwareUpdate
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
 from opq_gateway.status import BoxStatus
-from opq_proto.link_messages import Operation, Status
+from opq_proto.link.messages import Operation, Status
 
 Reply = Callable[[bool, str], None]
 Later = Callable[[Callable[[], None]], bool]

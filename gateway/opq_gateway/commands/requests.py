@@ -15,8 +15,8 @@ import numpy as np
 from opq_gateway.ring.ring import RingSpan
 from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan
 from opq_proto.messages import Gap, Waveform
-from opq_proto.wire import CYCLE_SAMPLES, Response, waveform_to_frames
-from opq_proto.wire_waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
+from opq_proto.wire.frames import CYCLE_SAMPLES, Response, waveform_to_frames
+from opq_proto.wire.waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
 
 CYCLE_NS = 40_000_000
 """At least one Cycle of 200 samples from 5 kS/s on: the ring is read, and waited for, this far beyond the

@@ -20,7 +20,7 @@ from functools import partial
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
 from opq_gateway.status import BoxStatus
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import (
+from opq_proto.firmware.image import (
     ERASE_S,
     MAX_FILE_BYTES,
     PIECE_BYTES,
@@ -30,8 +30,8 @@ from opq_proto.firmware_image import (
     refusal_words,
     sha256_of,
 )
-from opq_proto.link_messages import Log, Operation, Status
-from opq_proto.log_codes import UPDATE_CONFIRMED
+from opq_proto.link.log_codes import UPDATE_CONFIRMED
+from opq_proto.link.messages import Log, Operation, Status
 
 ANSWER_S = 1.0
 BUSY_S = 0.05

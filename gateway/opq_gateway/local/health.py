@@ -12,13 +12,13 @@ from opq_gateway.local.measured import Ledgers, measured
 from opq_gateway.local.metrics import GatewayMetrics
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
 from opq_gateway.status import BoxStatus
-from opq_proto import log
-from opq_proto.box_losses import losses_text
 from opq_proto.errors import PortBusyError
-from opq_proto.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler, target_of
+from opq_proto.kit import log
+from opq_proto.kit.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler, target_of
+from opq_proto.kit.origin_guard import ip_address, page_refusal
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.link.box_losses import losses_text
 from opq_proto.messages import known_uncertainty_ns
-from opq_proto.origin_guard import ip_address, page_refusal
-from opq_proto.rate_limit import RateLimitedLog
 
 Query = Mapping[str, list[str]]
 Page = Callable[[Query], Reply]

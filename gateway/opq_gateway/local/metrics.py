@@ -21,7 +21,7 @@ from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
 from opq_gateway.status import BoxStatus
-from opq_proto.box_losses import LOSS_WORDS
+from opq_proto.link.box_losses import LOSS_WORDS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 
 HELP_ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n"})

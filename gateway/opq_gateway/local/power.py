@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from opq_gateway.config import PowerSection
-from opq_proto import log
+from opq_proto.kit import log
 
 POLL_S, SIGNAL_S = 0.1, 0.5
 COMMAND_S = 30.0

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from opq_proto.errors import OpqError
-from opq_proto.http_server import address_of
-from opq_proto.whole_file import write_whole_file
+from opq_proto.kit.http_server import address_of
+from opq_proto.kit.whole_file import write_whole_file
 
 ADDRESS_FILE = "health_address"
 ANSWER_S = 10.0

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from opq_proto import log
+from opq_proto.kit import log
 
 MAX_CHARACTERS = 500
 """systemd takes 4,096 bytes at once, and drops what is longer."""

@@ -35,7 +35,7 @@ from opq_measure.timebase.time_axis import TimeMark
 from opq_measure.timebase.window import Window, WindowTime
 from opq_measure.timebase.windows import RATE_CHANGE, Windows, push_samples_of_all
 from opq_measure.waveform.high_pass import tap_count
-from opq_proto import log
+from opq_proto.kit import log
 from opq_proto.messages import Measurement, TimeSource
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Continuity: what lies between the samples of one Box's Measurements, for `opq_proto.continuity`'s metrics.
+"""Continuity: what lies between the samples of one Box's Measurements, for `wire.continuity`'s metrics.
 
     gaps of the serial side or the ring --+
     two blocks that do not follow --------+--> notes --> metrics of the first Measurement after
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import GAP_REASONS
 from opq_gateway.ring.time_axes import CLOCK_STEP_NS
-from opq_proto.continuity import CLOCK_SET, GapReason, single
 from opq_proto.messages import Gap, Metric, TimeSource
+from opq_proto.wire.continuity import CLOCK_SET, GapReason, single
 
 LATE_S = 10.0
 """A gateway on a busy machine reads a line this late; up to it, clocks that know the time are better."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opq_proto.channel import Channel
+from opq_proto.kit.channel import Channel
 from opq_proto.messages import TimeSource
 
 

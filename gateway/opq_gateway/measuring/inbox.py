@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
-from opq_proto.link_messages import BoxMeasurement, Hello
+from opq_proto.link.messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap
 
 MAX_S = 30.0

@@ -27,11 +27,11 @@ import msgspec
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.status import BoxStatus
-from opq_proto import log
-from opq_proto.channel import Channel
+from opq_proto.kit import log
+from opq_proto.kit.channel import Channel
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.whole_file import open_private, private_folder
 from opq_proto.messages import TimeSource
-from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.whole_file import open_private, private_folder
 
 HEAD = struct.Struct("<HBxIqqI")
 MAGIC = 0x4C51

@@ -28,11 +28,11 @@ from opq_gateway.measuring.measurements import Measured
 from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
 from opq_measure.timebase.window import Window
-from opq_proto.continuity import DARK_CAUSES, FLAGGED, RESTART, TOUCHES_GAP, GapReason, missing_s, single
-from opq_proto.link_messages import BoxMeasurement, Hello, Log
-from opq_proto.log_codes import RESET_CAUSES
+from opq_proto.link.log_codes import RESET_CAUSES
+from opq_proto.link.messages import BoxMeasurement, Hello, Log
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource
-from opq_proto.supply_word import SUPPLY_LOW_V, SupplyTeller, SupplyWord
+from opq_proto.wire.continuity import DARK_CAUSES, FLAGGED, RESTART, TOUCHES_GAP, GapReason, missing_s, single
+from opq_proto.wire.supply_word import SUPPLY_LOW_V, SupplyTeller, SupplyWord
 
 BACKLOG_INBOX_S = 300.0
 """Most live samples that wait while those of the ring are measured: 7 MB."""

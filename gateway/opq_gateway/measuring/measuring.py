@@ -32,9 +32,9 @@ from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.uplink import Uplink
 from opq_measure.events.limits import Limits
-from opq_proto import log
 from opq_proto.errors import ConfigError, OpqError
-from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
+from opq_proto.kit import log
+from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap, Measurement
 
 MIN_PIECE_S, MAX_PIECE_S = 0.2, 1.0

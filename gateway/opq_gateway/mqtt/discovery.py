@@ -12,7 +12,7 @@ import msgspec
 
 from opq_gateway.mqtt.board import MqttMessage, place
 from opq_gateway.status import BoxStatus
-from opq_proto.link_messages import Hello
+from opq_proto.link.messages import Hello
 
 MAKER = "Open Power Quality"
 

@@ -26,8 +26,8 @@ from opq_gateway.mqtt.board import OFFLINE, ONLINE, MqttMessage, MqttTopics, pla
 from opq_gateway.mqtt.discovery import Discovery
 from opq_gateway.mqtt.retained import RetainedTopics
 from opq_gateway.status import BoxStatus
-from opq_proto import log
-from opq_proto.backoff import Backoff, doubling
+from opq_proto.kit import log
+from opq_proto.kit.backoff import Backoff, doubling
 
 POLL_S = 0.2
 CHANNEL_ITEMS = 5000

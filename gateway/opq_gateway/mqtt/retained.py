@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from opq_proto import log
-from opq_proto.whole_file import write_whole_file
+from opq_proto.kit import log
+from opq_proto.kit.whole_file import write_whole_file
 
 MOST_TOPICS = 10_000
 """Most topics that are read from a file."""

@@ -17,8 +17,8 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import DisturbanceNotice, Item, MeasuredFeed, PhasorReport
 from opq_gateway.phasors.frames import FrameReader, Order, order_of
 from opq_gateway.phasors.stream import PhasorStream
-from opq_proto import log
 from opq_proto.errors import PortBusyError
+from opq_proto.kit import log
 
 POLL_S = 0.05
 MAX_CLIENTS = 16

@@ -17,7 +17,7 @@ from opq_gateway.ring import raw, record
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.segment import Segment
 from opq_gateway.ring.time_axes import CLOCK_STEP_NS
-from opq_proto.whole_file import open_private
+from opq_proto.kit.whole_file import open_private
 
 FEWER = 16
 """On a disk without room for a whole segment, one with a sixteenth of the records is tried."""

@@ -32,8 +32,8 @@ from opq_gateway.ring.record import stride_bytes
 from opq_gateway.ring.segment import RecordColumns, Segment
 from opq_gateway.ring.time_axes import AxisPlace, PlacedSpan, TimeAxes, TimeAxis
 from opq_gateway.ring.waveform import Holes, longest_waveform
+from opq_proto.kit.whole_file import private_folder
 from opq_proto.messages import Gap, Waveform
-from opq_proto.whole_file import private_folder
 
 SEGMENT_S = 600
 """Longest segment: it takes 15.6 MB at 12 kS/s from the disk ahead of the samples."""

@@ -18,8 +18,8 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
-from opq_proto import log
-from opq_proto.backoff import Backoff, doubling
+from opq_proto.kit import log
+from opq_proto.kit.backoff import Backoff, doubling
 
 POLL_S = 1.0
 ANSWER_S = 900.0

@@ -18,7 +18,7 @@ from opq_gateway.ring import raw, sealed
 from opq_gateway.ring.catalogue import SEALING
 from opq_gateway.ring.record import BEFORE_SAMPLES
 from opq_gateway.ring.segment import RecordColumns
-from opq_proto.whole_file import open_private
+from opq_proto.kit.whole_file import open_private
 
 
 class NotSealableError(ValueError):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring
-from opq_proto import log
-from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 ONE_BY_ONE = 4
 """Up to this many rings of one file system are synced one by one."""

@@ -16,7 +16,7 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.serial_side.outputs import Outputs
 from opq_proto.errors import PortBusyError
-from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
+from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap, known_uncertainty_ns
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed

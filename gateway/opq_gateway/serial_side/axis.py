@@ -13,7 +13,7 @@ from opq_gateway.ring.lost import NOT_RESENT, NOT_RUNNING, STOOD_STILL
 from opq_gateway.ring.segment import Segment
 from opq_gateway.serial_side.clock import BoxClock, Clocks, SampleTime
 from opq_gateway.serial_side.reassembly import Output, Reassembly
-from opq_proto.link_messages import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, FLAG_RESENT, Crossing, Hello, Samples
+from opq_proto.link.messages import FLAG_CLIPPED, FLAG_OVERRUN_BEFORE, FLAG_RESENT, Crossing, Hello, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
 
 BACKWARD_BLOCKS = 3

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from opq_proto.link_messages import (
+from opq_proto.link.messages import (
     Acknowledgement,
     Command,
     LinkMessage,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from opq_gateway.config import MeasuringSection
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommands
 from opq_gateway.serial_side.clock import Clocks
-from opq_proto.link_messages import GpsState, GpsStatus, Hello, Operation, Status
+from opq_proto.link.messages import GpsState, GpsStatus, Hello, Operation, Status
 from opq_proto.messages import TimeSource
 
 LIMITS_TIMEOUT_S = 2.0

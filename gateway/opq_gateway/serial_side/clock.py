@@ -38,8 +38,8 @@ from opq_gateway.serial_side.clock_comparison import ClockComparison
 from opq_gateway.serial_side.gps_comparison import GpsComparison
 from opq_gateway.serial_side.steering import HURRIED_SLEW, SLEW, Steering, SteeringTarget
 from opq_gateway.serial_side.system_time import ClockOffset, SystemTime
-from opq_proto.clock import ClockState, system_clock
-from opq_proto.link_messages import Samples
+from opq_proto.kit.clock import ClockState, system_clock
+from opq_proto.link.messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 DELAY_NS = 10_000_000

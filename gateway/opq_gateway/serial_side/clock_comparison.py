@@ -13,7 +13,7 @@ Pure; times are handed in.
 """
 
 from opq_gateway.serial_side.arrivals import CRYSTAL
-from opq_proto.link_messages import Samples
+from opq_proto.link.messages import Samples
 
 SHARED_NS = (-2_000_000, 18_000_000)
 """Delay of the earliest block after its last sample (a frame, and the reader's round): two Boxes that follow

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 import serial
 
 if TYPE_CHECKING:
-    from opq_proto.link import Decoder
-    from opq_proto.link_messages import LinkMessage, Samples
+    from opq_proto.link.frames import Decoder
+    from opq_proto.link.messages import LinkMessage, Samples
 
 READ_BYTES = 4096
 MAX_BYTES = 8 << 20
@@ -66,8 +66,8 @@ class EarlyPort:
 
     def request_samples(self) -> None:
         """Requests a hello, the samples before the first live block, and what was lost."""
-        from opq_proto import link
-        from opq_proto.link_messages import FLAG_RESENT, Command, Operation, Resend, Samples
+        from opq_proto.link import frames as link
+        from opq_proto.link.messages import FLAG_RESENT, Command, Operation, Resend, Samples
 
         if self._decoder is None:
             self._decoder = link.Decoder()
@@ -236,7 +236,7 @@ def in_arrears(messages: Sequence[tuple[int, "LinkMessage"]]) -> list[tuple[int,
 
     A hello after which the indices begin again stays in its place: it belongs to a new start of the Box.
     """
-    from opq_proto.link_messages import FLAG_RESENT, Hello, Samples
+    from opq_proto.link.messages import FLAG_RESENT, Hello, Samples
 
     found = list(messages)
     newest = -1

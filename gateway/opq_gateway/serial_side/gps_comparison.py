@@ -23,9 +23,9 @@ from dataclasses import dataclass, replace
 from opq_gateway.serial_side.arrivals import Arrivals, Fit
 from opq_gateway.serial_side.clock_comparison import stepped
 from opq_gateway.serial_side.system_time import SETTLED_S, ClockOffset, read_offset
-from opq_proto import log
-from opq_proto.clock import ClockState, system_clock
-from opq_proto.link_messages import Samples
+from opq_proto.kit import log
+from opq_proto.kit.clock import ClockState, system_clock
+from opq_proto.link.messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 HALF_WAY_NS = 5_000_000

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from opq_gateway.counters import BoxCounters
 from opq_gateway.status import BoxStatus
-from opq_proto import log as logging
-from opq_proto import log_codes
-from opq_proto.link_messages import Hello, Log
+from opq_proto.kit import log as logging
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.link import log_codes
+from opq_proto.link.messages import Hello, Log
 from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, nominal_or_none
-from opq_proto.rate_limit import RateLimitedLog
 
 REQUEST_HELLO_S = 1.0
 MAX_RATE_MILLIHZ = 1_000_000_000

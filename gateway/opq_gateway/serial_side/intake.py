@@ -23,9 +23,11 @@ from opq_gateway.serial_side.last_heard import LastHeard
 from opq_gateway.serial_side.outputs import Outputs, RingWriter
 from opq_gateway.serial_side.reassembly import Output
 from opq_gateway.status import BoxStatus
-from opq_proto import log
-from opq_proto.box_losses import GONE, box_losses
-from opq_proto.link_messages import (
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.link.box_losses import GONE, box_losses
+from opq_proto.link.log_codes import STARTED, UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
+from opq_proto.link.messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
     Acknowledgement,
@@ -42,9 +44,7 @@ from opq_proto.link_messages import (
     Samples,
     Settings,
 )
-from opq_proto.log_codes import STARTED, UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_proto.messages import Gap
-from opq_proto.rate_limit import RateLimitedLog
 
 LATEST_NS = 4 * 10**18
 """The year 2096: no later time is accepted, nor any before 1970."""

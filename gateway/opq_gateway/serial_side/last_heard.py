@@ -15,7 +15,7 @@ from typing import Final
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.segment import Segment
-from opq_proto.whole_file import open_private
+from opq_proto.kit.whole_file import open_private
 
 MACHINES_START: Final = Path("/proc/sys/kernel/random/boot_id")
 KEPT_S: Final = 600.0

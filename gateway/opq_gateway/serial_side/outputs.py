@@ -11,9 +11,9 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.ring import Ring
 from opq_gateway.status import BoxStatus
-from opq_proto.link_messages import BoxMeasurement, Crossing, Hello
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
 from opq_proto.messages import Gap
-from opq_proto.rate_limit import RateLimitedLog
 
 
 class Outputs(Protocol):

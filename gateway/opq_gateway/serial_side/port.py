@@ -18,7 +18,7 @@ from pathlib import Path
 import serial
 
 from opq_gateway.config import BoxSection
-from opq_proto.port_trouble import why_not_opened
+from opq_proto.kit.port_trouble import why_not_opened
 
 READ_BYTES = 4096
 """Most that a tty returns at once."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from opq_gateway.serial_side.station import BoxStation, StationListener
-from opq_proto import log
+from opq_proto.kit import log
 
 ROUND_S = 0.031
 """2,900 bytes at 921,600 baud, below a tty's 4,096. It is 93/50 of a block's 16.7 ms, so that all fifty

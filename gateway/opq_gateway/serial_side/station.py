@@ -16,10 +16,10 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.serial_side.early_ports import EarlyPort, EarlyPorts, in_arrears
 from opq_gateway.serial_side.port import FULL_TTY_BYTES, LineErrors, Opening, SerialPort, close_aside
 from opq_gateway.status import BoxStatus
-from opq_proto import log
-from opq_proto.backoff import Backoff
-from opq_proto.link import Decoder, encode
-from opq_proto.link_messages import LinkMessage
+from opq_proto.kit import log
+from opq_proto.kit.backoff import Backoff
+from opq_proto.link.frames import Decoder, encode
+from opq_proto.link.messages import LinkMessage
 
 BACKOFF_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Waits between tries to open; the last one repeats."""

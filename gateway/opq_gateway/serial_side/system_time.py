@@ -18,10 +18,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opq_proto import log
-from opq_proto.clock import ClockState, system_clock
+from opq_proto.kit import log
+from opq_proto.kit.clock import ClockState, system_clock
+from opq_proto.kit.time_daemons import read_clock_state
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
-from opq_proto.time_daemons import read_clock_state
 
 SET_NS = 1_000_000
 """Two readings of the two clocks agree better than this, unless one was set."""

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from opq_gateway.setup.networks import Secret
 from opq_gateway.setup.nmcli import ADDRESS
-from opq_proto.origin_guard import ip_address, is_own_host, page_refusal
-from opq_proto.rate_limit import TokenBuckets
+from opq_proto.kit.origin_guard import ip_address, is_own_host, page_refusal
+from opq_proto.kit.rate_limit import TokenBuckets
 
 USER = "opq"
 MAX_BODY_BYTES = 65_536

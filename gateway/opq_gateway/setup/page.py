@@ -29,9 +29,9 @@ from opq_gateway.setup.nmcli import WifiError
 from opq_gateway.setup.state import SetupState, version_number
 from opq_gateway.setup.wifi import Wifi
 from opq_gateway.software_version import software_version
-from opq_proto.box_losses import LOSS_WORDS
 from opq_proto.errors import OpqError
-from opq_proto.http_server import Reply
+from opq_proto.kit.http_server import Reply
+from opq_proto.link.box_losses import LOSS_WORDS
 
 NO_WIFI = "Wi-Fi is not looked after here: setup.wifi is off"
 NO_UPDATE = (

@@ -7,8 +7,8 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.setup.guard import MAX_BODY_BYTES, SetupGuard, SetupRequest
 from opq_gateway.setup.page import SetupPage, error
 from opq_gateway.setup.wifi import Wifi
-from opq_proto import log
-from opq_proto.http_server import HttpServer, Reply, ReplyHandler, target_of
+from opq_proto.kit import log
+from opq_proto.kit.http_server import HttpServer, Reply, ReplyHandler, target_of
 
 NO_TARGET = error("the address of the request is malformed", 400)
 HEADERS = {

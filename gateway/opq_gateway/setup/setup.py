@@ -12,8 +12,8 @@ from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.setup import saved
 from opq_gateway.status import BoxStatus
 from opq_gateway.surroundings import read_password
-from opq_proto import log
 from opq_proto.errors import ConfigError
+from opq_proto.kit import log
 
 if TYPE_CHECKING:
     from opq_gateway.setup.networks import Secret

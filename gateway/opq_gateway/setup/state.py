@@ -16,7 +16,7 @@ from opq_gateway.setup.saved import settings_of
 from opq_gateway.setup.wifi import Wifi
 from opq_gateway.software_version import software_version
 from opq_gateway.status import BoxStatus
-from opq_proto.channel import Channel
+from opq_proto.kit.channel import Channel
 from opq_proto.messages import known_uncertainty_ns
 
 ROWS = 50

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from opq_gateway.counters import BoxCounters
 from opq_gateway.setup.networks import LINKS, Device, Network, Secret, why_not
 from opq_gateway.setup.nmcli import ACCESS_POINT, Nmcli, WifiError
-from opq_proto import log
-from opq_proto.channel import Channel
+from opq_proto.kit import log
+from opq_proto.kit.channel import Channel
 
 CHECK_S = 60.0
 AGAIN_S = 10.0

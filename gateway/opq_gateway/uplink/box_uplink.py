@@ -23,14 +23,14 @@ from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.resend_pace import ResendPace
 from opq_gateway.uplink.sequence_numbers import Queued
 from opq_gateway.uplink.store_acknowledgements import StoreAcknowledgements
-from opq_proto import log
-from opq_proto.backoff import Backoff
-from opq_proto.channel import Channel
-from opq_proto.keys import KeyPair
-from opq_proto.link_messages import Crossing
+from opq_proto.keys.key_files import KeyPair
+from opq_proto.kit import log
+from opq_proto.kit.backoff import Backoff
+from opq_proto.kit.channel import Channel
+from opq_proto.link.messages import Crossing
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric
-from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
-from opq_proto.wire import topic
+from opq_proto.wire.frames import topic
+from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 REFUSED_RETRY_S = (1.0, 2.0, 6.0)
 """Waits before a refused key is tried again, each shortened by up to a third: a Box may be admitted at any

@@ -17,9 +17,9 @@ import zlib
 from pathlib import Path
 
 from opq_gateway.status import BoxStatus
-from opq_proto import log
+from opq_proto.kit import log
+from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 
 SAID_EVERY_NS = 3600 * 10**9
 LARGEST = 2**63 - 1

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import zmq
 
-from opq_proto.keys import KeyPair
-from opq_proto.zmq_inbox import MONITORED, try_send, waiting_messages
+from opq_proto.keys.key_files import KeyPair
+from opq_proto.kit.zmq_inbox import MONITORED, try_send, waiting_messages
 
 ANSWERS = 4
 """Answers in libzmq's own queue; one of 120 s is 9 MB."""

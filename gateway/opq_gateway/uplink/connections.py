@@ -11,7 +11,7 @@ import zmq
 
 from opq_gateway.uplink.box_uplink import BoxUplink
 from opq_gateway.uplink.connection import Endpoints, Timing, UplinkConnection
-from opq_proto import log
+from opq_proto.kit import log
 
 
 class UplinkPoller:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink.queue_file import QueueFile, checkpoint, set_aside
-from opq_proto import log
+from opq_proto.kit import log
 
 Answer = TypeVar("Answer")
 RETRY_S = 2.0

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from opq_gateway.uplink.disk import QueueDisk
 from opq_gateway.uplink.queue_file import BoxRow, Stored
+from opq_proto.kit.whole_file import PRIVATE_MODE
 from opq_proto.messages import Measurement
-from opq_proto.whole_file import PRIVATE_MODE
 
 
 @dataclass(frozen=True, slots=True)

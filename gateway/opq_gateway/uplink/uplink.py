@@ -29,12 +29,12 @@ from opq_gateway.uplink.connection import Endpoints, Timing
 from opq_gateway.uplink.connections import UplinkConnections, UplinkPoller
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
-from opq_proto import log
-from opq_proto.channel import Channel
-from opq_proto.keys import KeyPair
-from opq_proto.link_messages import Crossing
+from opq_proto.keys.key_files import KeyPair
+from opq_proto.kit import log
+from opq_proto.kit.channel import Channel
+from opq_proto.kit.own_thread import PeriodicCall
+from opq_proto.link.messages import Crossing
 from opq_proto.messages import Measurement
-from opq_proto.own_thread import PeriodicCall
 
 POLL_S = 0.2
 TICK_S = 0.5

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from opq_proto.backoff import Backoff
+from opq_proto.kit.backoff import Backoff
 
 PAUSES_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Pause after the first, second, ... failure in a row; the last one repeats."""

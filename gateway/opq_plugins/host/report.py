@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from opq_plugins.package.manifest import PackageManifest
-from opq_proto.whole_file import PRIVATE_MODE, write_whole_file
+from opq_proto.kit.whole_file import PRIVATE_MODE, write_whole_file
 
 FILE = "follower.json"
 """A file in `plugins/`; no plug-in can have this name."""

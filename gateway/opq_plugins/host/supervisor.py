@@ -20,8 +20,8 @@ from opq_plugins.host.worker_process import END_S, PendingCall, PrintedOutput, W
 from opq_plugins.policy import Policy, worker_uid
 from opq_plugins.sdk import RowError, Value
 from opq_plugins.worker import wire as frames
-from opq_proto.backoff import Backoff
 from opq_proto.errors import PluginError
+from opq_proto.kit.backoff import Backoff
 
 FAILURES: dict[str, type[Exception]] = {
     "again": ConnectionError,

@@ -17,7 +17,7 @@ import msgspec
 
 from opq_plugins.sdk import Value
 from opq_plugins.worker.wire import TO_HOST, Heartbeat, OfWorker, Ready, Wire
-from opq_proto.rate_limit import TokenBuckets
+from opq_proto.kit.rate_limit import TokenBuckets
 
 END_S = 2.0
 GONE = "gone"

@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from opq_proto.backend_keys import backend_address
-from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.keys.backend_keys import backend_address
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 MAX_PRODUCED_BYTES = 12 << 20
 """Limit for one `on_message`: its answer goes over the wire in one frame of at most 16 MiB."""

@@ -17,7 +17,7 @@ from opq_plugins.original import base, imports
 from opq_plugins.original.layout import listed_plugins
 from opq_plugins.sdk import Value
 from opq_proto.errors import PluginError
-from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 KIND = "mauka"
 """Kind of its symbol on the wire."""

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from opq_plugins.original import base
-from opq_proto import mauka_pb2
+from opq_proto.wire import mauka_pb2
 
 CONSTANTS = {
     "SAMPLES_PER_CYCLE": 200.0,

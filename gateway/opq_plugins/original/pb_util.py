@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 ARGUMENTS = {
     "payload": ("event_id", "box_id", "payload_type", "data", "start_timestamp_ms", "end_timestamp_ms"),

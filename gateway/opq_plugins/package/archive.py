@@ -261,7 +261,7 @@ def signer(manifest: bytes, signature: bytes | None, keys: Sequence[Path]) -> st
     """The fingerprint of the key that signed; None: not signed, or not by one of `keys`."""
     if signature is None or not keys:
         return None
-    from opq_proto.signing import SigningError, firmware_public_key  # extra "rules" brings cryptography
+    from opq_proto.keys.signing import SigningError, firmware_public_key  # extra "rules" brings cryptography
 
     raw = signature_bytes(signature)
     if raw is None:

@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from opq_plugins.sdk import API_VERSION, Value
+from opq_proto.config.settings import checked_config
 from opq_proto.errors import PluginError
-from opq_proto.settings import checked_config
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """File names of plug-ins; also keeps a name from the config inside the folder."""

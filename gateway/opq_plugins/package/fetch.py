@@ -17,9 +17,9 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from opq_plugins.policy import Policy
-from opq_proto.address_guard import AddressGuard, networks_of
 from opq_proto.errors import PluginError
-from opq_proto.file_roots import FileRoots
+from opq_proto.kit.address_guard import AddressGuard, networks_of
+from opq_proto.kit.file_roots import FileRoots
 
 ADVICE = "; upload the file, or allow such a network by private_networks"
 EVERYWHERE = networks_of(["0.0.0.0/0", "::/0"])

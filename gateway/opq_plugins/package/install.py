@@ -21,7 +21,7 @@ from opq_plugins.package.manifest import MANIFEST, PackageManifest, parse_versio
 from opq_plugins.package.releases import Release, ReleaseFolder
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
-from opq_proto.whole_file import private_folder
+from opq_proto.kit.whole_file import private_folder
 
 MAX_AT_ONCE = 4
 """Zips that are fetched and read at a time: each may take a minute, and 256 MiB."""

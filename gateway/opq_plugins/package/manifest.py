@@ -10,8 +10,8 @@ from typing import Literal
 
 from opq_plugins.policy import ProcessLimits
 from opq_plugins.sdk import API_VERSION, Value
+from opq_proto.config.settings import checked_config
 from opq_proto.errors import PluginError
-from opq_proto.settings import checked_config
 
 MANIFEST = "plugin.json"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

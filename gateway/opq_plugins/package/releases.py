@@ -10,7 +10,7 @@ from pathlib import Path
 
 from opq_plugins.package.manifest import MANIFEST, NAME, PackageManifest, parse_manifest, parse_version
 from opq_proto.errors import PluginError
-from opq_proto.sqlite_file import SqliteFile
+from opq_proto.kit.sqlite_file import SqliteFile
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS version (

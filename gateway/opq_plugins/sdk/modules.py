@@ -39,10 +39,10 @@ from opq_plugins.sdk.nouns import (
     checked_requests,
     findings_of_event,
 )
+from opq_proto.config.settings import configured
 from opq_proto.decision import Decision, Nominal
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Event, Finding, Measurement, Message, SampleRequest
-from opq_proto.settings import configured
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 DEFAULT_NOMINAL = Nominal(120.0, 60.0)
 DERIVING = ("Finding", "Incident")

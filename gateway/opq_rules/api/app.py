@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from opq_plugins.host.plugins import Plugins
-from opq_proto import log
+from opq_proto.kit import log
 from opq_rules.api import configurations, queries, rules, server, sets, streams, uploads
 from opq_rules.api import plugins as plugin_routes
 from opq_rules.api.guard import App, Message, Receive, Send, TooLongError

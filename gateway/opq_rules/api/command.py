@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from opq_proto import log
-from opq_proto.command_line import port_offset_option, usage_line
-from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
+from opq_proto.kit import log
+from opq_proto.kit.command_line import port_offset_option, usage_line
+from opq_proto.kit.ending import stopped_by_signals
 from opq_rules.api import config as configuration
 from opq_rules.api.service import RulesService
 

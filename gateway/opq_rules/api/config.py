@@ -10,12 +10,12 @@ from pydantic import Field
 
 from opq_plugins.policy import Policy
 from opq_plugins.policy_section import PluginRules, policy_of
-from opq_proto import config as configuration
-from opq_proto.address_guard import AddressGuard, Network, networks_of
+from opq_proto.config import reading as configuration
 from opq_proto.errors import ConfigError
-from opq_proto.file_roots import FileRoots
-from opq_proto.origin_guard import is_loopback
-from opq_proto.whole_file import private_folder
+from opq_proto.kit.address_guard import AddressGuard, Network, networks_of
+from opq_proto.kit.file_roots import FileRoots
+from opq_proto.kit.origin_guard import is_loopback
+from opq_proto.kit.whole_file import private_folder
 from opq_rules.access import Access
 
 DEFAULT_PORT = 9081

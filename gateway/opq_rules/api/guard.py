@@ -1,7 +1,7 @@
 """Access to the REST: tokens, no requests of foreign web pages, a limit to bodies. A plain ASGI wrapper.
 
 Every request needs a token: the engine's own, or one of `token_file`. Without a `token_file` a page in a
-browser may not ask in any case (`opq_proto.origin_guard`), nor may a plug-in's worker: a rule could write
+browser may not ask in any case (`opq_proto.kit.origin_guard`), nor may a plug-in's worker: a rule could write
 where only the server may. The kernel's table of sockets gives the user of a connection.
 """
 
@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from opq_proto.http_server import has_two_lengths
-from opq_proto.origin_guard import ip_address, page_refusal
-from opq_proto.rest_token import KEY
+from opq_proto.keys.rest_token import KEY
+from opq_proto.kit.http_server import has_two_lengths
+from opq_proto.kit.origin_guard import ip_address, page_refusal
 from opq_rules.errors import CONFIGURATION, ENCODING, UNDEFINED
 
 Message: TypeAlias = MutableMapping[str, Any]

@@ -21,9 +21,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from opq_plugins.host.plugins import Plugins
-from opq_proto import log
-from opq_proto.http_server import METRICS_TYPE
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
+from opq_proto.kit import log
+from opq_proto.kit.http_server import METRICS_TYPE
 from opq_rules.api.bodies import Free, ProcessSettings, SingleRequest
 from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine

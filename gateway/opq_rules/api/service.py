@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 
 from opq_proto.errors import PortBusyError
-from opq_proto.rest_token import NAME, made_token
+from opq_proto.keys.rest_token import NAME, made_token
 from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, access, address, folder, policy, tokens
 from opq_rules.api.guard import AllowedTokens, RequestGuard, connection_of_users

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from opq_plugins.sdk import Context, Sink
-from opq_proto.sqlite_file import SqliteFile
+from opq_proto.kit.sqlite_file import SqliteFile
 from opq_rules.batch import Emission, Row
 from opq_rules.delivery.transform import SinkProperties, transformer
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
 from opq_rules.batch import JsonObject, Row
 from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.template import compiled_template

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import msgspec
 
-from opq_proto import log
+from opq_proto.kit import log
 from opq_rules.batch import JsonObject, JsonValue
 from opq_rules.engine.definition import definition
 from opq_rules.engine.endpoints import EndpointFactory

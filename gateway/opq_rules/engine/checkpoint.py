@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from opq_proto import log
+from opq_proto.kit import log
 from opq_rules.batch import Emission, JsonObject
 from opq_rules.engine.clock import RuleClock
 from opq_rules.engine.rule import QueryUnit, Rule

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from opq_proto import log
+from opq_proto.kit import log
 
 STOP_S = 2.0
 """How long a thread may take to end after it was asked to."""

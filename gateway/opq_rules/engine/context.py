@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from opq_proto import log
+from opq_proto.kit import log
 from opq_rules.batch import JsonObject
 
 

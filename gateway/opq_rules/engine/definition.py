@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from opq_proto.settings import checked_config
+from opq_proto.config.settings import checked_config
 from opq_rules.batch import JsonObject
 from opq_rules.engine.schedule import RuleSchedule
 from opq_rules.errors import NOT_FOUND, RULE, UNDEFINED, RuleError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from opq_proto import log
+from opq_proto.kit import log
 from opq_rules.batch import JsonObject, JsonValue
 from opq_rules.engine.catalogue import StreamCatalogue, UsageGraph, first_users
 from opq_rules.engine.checkpoint import Checkpoint, Outbox

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from opq_proto import log
+from opq_proto.kit import log
 from opq_rules.engine.clock import DelayedCalls, RuleClock
 from opq_rules.engine.definition import RestartStrategy, RuleDefinition, no_rule
 from opq_rules.engine.loop import EngineLoop

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from opq_proto import log
+from opq_proto.kit import log
 from opq_rules.batch import Batch, Emission
 from opq_rules.engine.checkpoint import MAX_STAGED, MAX_WAITING, Checkpoint
 from opq_rules.engine.clock import RuleClock, ended

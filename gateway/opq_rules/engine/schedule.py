@@ -12,7 +12,7 @@ from datetime import datetime
 
 from cronsim import CronSim, CronSimError
 
-from opq_proto.settings import milliseconds
+from opq_proto.config.settings import milliseconds
 
 NEVER_MS = 1 << 62
 NAMED = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from opq_plugins.sdk import Arrivals, Messages, Source
-from opq_proto.backoff import Backoff, doubling
+from opq_proto.kit.backoff import Backoff, doubling
 from opq_rules.batch import Metas, Row
 from opq_rules.engine.clock import RuleClock, ended
 from opq_rules.engine.context import OperatorContext

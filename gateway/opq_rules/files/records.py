@@ -20,8 +20,8 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from opq_proto.file_roots import FileRoots
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
+from opq_proto.kit.file_roots import FileRoots
 from opq_rules.batch import JsonObject
 
 

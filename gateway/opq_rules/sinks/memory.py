@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
 from opq_rules.delivery.template import compiled_template
 from opq_rules.delivery.transform import rows_of
 from opq_rules.sources.memory import Topics

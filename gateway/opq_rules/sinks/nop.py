@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
 
 
 @dataclass(frozen=True, slots=True)

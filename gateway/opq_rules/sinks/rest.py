@@ -9,7 +9,7 @@ from typing import Literal
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
 from opq_rules.access import Guarded
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.template import per_row

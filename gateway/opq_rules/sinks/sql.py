@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
-from opq_proto.file_roots import FileRoots
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
+from opq_proto.kit.file_roots import FileRoots
 from opq_rules.access import Guarded
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.transform import rows_of

@@ -8,7 +8,7 @@ import httpx
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
 from opq_rules.access import Guarded
 from opq_rules.batch import JsonObject
 from opq_rules.http_client import check_url, http_client

@@ -1,7 +1,7 @@
 """httppush: receives POST or PUT at a path; the body is one record or an array, in the stream's FORMAT.
 
 All streams with the same `server` share one HTTP server. It answers when the records are in the stream's
-queue, so that a sender feels back pressure. A web page may not push: `opq_proto.origin_guard`.
+queue, so that a sender feels back pressure. A web page may not push: `opq_proto.kit.origin_guard`.
 """
 
 import threading
@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
+from opq_proto.config.settings import configured
 from opq_proto.errors import PortBusyError
-from opq_proto.http_server import HttpServer, ReplyHandler
-from opq_proto.origin_guard import is_loopback, page_refusal
-from opq_proto.settings import configured
+from opq_proto.kit.http_server import HttpServer, ReplyHandler
+from opq_proto.kit.origin_guard import is_loopback, page_refusal
 
 _LARGEST_BYTES = 16 << 20
 READ_S = 30.0

@@ -11,7 +11,7 @@ from typing import Any
 from opq_plugins.sdk import Context, SourceContext
 from opq_plugins.sdk import LookupSource as LookupSourceOfSdk
 from opq_plugins.sdk import Source as SourceOfSdk
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
 from opq_rules.batch import JsonObject, Row
 
 TopicListener = Callable[[str, Sequence[Row]], None]

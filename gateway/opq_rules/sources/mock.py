@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
 
 
 @dataclass(frozen=True, slots=True)

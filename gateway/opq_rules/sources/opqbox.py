@@ -13,12 +13,12 @@ import zmq
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_proto.backend_keys import BackendAddress
+from opq_proto.config.settings import configured
 from opq_proto.errors import FrameError, KeyFileError
-from opq_proto.keys import read_key_file, read_secret_file
-from opq_proto.settings import configured
-from opq_proto.wire import measurement_from_wire, topic
-from opq_proto.zmq_inbox import waiting_messages
+from opq_proto.keys.backend_keys import BackendAddress
+from opq_proto.keys.key_files import read_key_file, read_secret_file
+from opq_proto.kit.zmq_inbox import waiting_messages
+from opq_proto.wire.frames import measurement_from_wire, topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.measurement_row import MEASUREMENT_COLUMNS, row_of

@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_proto.backend_keys import backend_address
+from opq_proto.config.settings import configured
 from opq_proto.errors import ConfigError, FrameError, KeyFileError
-from opq_proto.mauka_pb2 import MaukaMessage
-from opq_proto.settings import configured
+from opq_proto.keys.backend_keys import backend_address
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 from opq_rules.batch import Row
 from opq_rules.sources.opqbox import read_published, subscribe
 

@@ -12,8 +12,8 @@ import zmq
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_proto.backend_keys import BackendAddress
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
+from opq_proto.keys.backend_keys import BackendAddress
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.sources.opqbox import boxes_of, read_here, read_published, subscribe, topics_of

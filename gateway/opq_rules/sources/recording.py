@@ -17,7 +17,7 @@ import numpy as np
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_proto.settings import configured
+from opq_proto.config.settings import configured
 from opq_rules.access import Guarded
 from opq_rules.files.records import Open, open_plain_file
 from opq_rules.wave_windows import COLUMNS, NS_PER_MS, RATES_MILLIHZ, WavePiece, WaveWindows

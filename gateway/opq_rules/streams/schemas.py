@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from google.protobuf.message import Message
 
-from opq_proto import mauka_pb2, opq_pb2, opqbox3_pb2
+from opq_proto.wire import mauka_pb2, opq_pb2, opqbox3_pb2
 
 MESSAGES: Mapping[str, type[Message]] = {
     f"{schema}.{name}": getattr(module, name)

@@ -17,8 +17,8 @@ from opq_hil.gps.receiver import Gps
 from opq_hil.world.capture import Capture, TimedMessage
 from opq_hil.world.line import BenchLine, NoAnswerError
 from opq_hil.world.world import Played, PowerScript, World
-from opq_proto import link
-from opq_proto.link_messages import Acknowledgement, Health, Hello, Operation
+from opq_proto.link import frames as link
+from opq_proto.link.messages import Acknowledgement, Health, Hello, Operation
 
 RESET_S = 10.0
 """Limit from the command to the first hello: the loader's check of the signature, and room for an erase."""

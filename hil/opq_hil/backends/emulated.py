@@ -18,10 +18,10 @@ from opq_hil.backends.backend import Image, LiveBox, backend
 from opq_hil.backends.firmware import BOARDS, BoardInput
 from opq_hil.gps.receiver import Gps
 from opq_hil.world.world import NS, Played, World
-from opq_proto import log
-from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
-from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.kit import log
+from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 LEAD_S, EVERY_S = 30, 60
 """Seconds from power-on to the first dip (the clock is locked by then), and from one dip to the next."""

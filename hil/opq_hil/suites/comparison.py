@@ -15,9 +15,9 @@ import numpy as np
 
 from opq_hil.world.capture import CapturedWaveform, TimedMessage, read_log, waveform
 from opq_hil.world.world import NS
-from opq_proto import log_codes
 from opq_proto.errors import OpqError
-from opq_proto.link_messages import FLAG_RESENT, GpsStatus, Health, Hello, Log, Samples
+from opq_proto.link import log_codes
+from opq_proto.link.messages import FLAG_RESENT, GpsStatus, Health, Hello, Log, Samples
 
 COUNTED = ("overruns", "clipped", "missing_samples", "crc_errors", "tx_dropped", "reset_cause")
 """Counters of a Box's last Health that are compared."""

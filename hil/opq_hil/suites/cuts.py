@@ -12,8 +12,8 @@ from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedErr
 from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, Versions, confirmed, update_script
 from opq_hil.world.strategy import NotReachedError, when
 from opq_hil.world.world import NS, PowerScript, World
-from opq_proto.firmware_image import Slot
-from opq_proto.link_messages import Command, Operation, Settings
+from opq_proto.firmware.image import Slot
+from opq_proto.link.messages import Command, Operation, Settings
 
 FEW_CUTS = 2
 """Cuts of each kind in a run of minutes."""

@@ -23,8 +23,8 @@ from opq_hil.suites.timekeeping import MIDNIGHT_S
 from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, confirmed, update_script
 from opq_hil.world.world import NS, BitNoise, Played, PowerScript, World, temperature_readings
 from opq_proto.errors import ConfigError
-from opq_proto.firmware_image import Slot, read_bundle, read_header
-from opq_proto.link_messages import Command, Operation, Settings
+from opq_proto.firmware.image import Slot, read_bundle, read_header
+from opq_proto.link.messages import Command, Operation, Settings
 from opq_sim.mains import mains
 
 FORMAT = 1

@@ -7,8 +7,8 @@ from opq_hil.suites.sampling import nothing_missed, stamp_steps
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.capture import waveform
 from opq_hil.world.world import BATTERY, NS, SUPPLY, BitNoise, PowerScript, World, voltage_readings
-from opq_proto import log_codes
-from opq_proto.link_messages import (
+from opq_proto.link import log_codes
+from opq_proto.link.messages import (
     Acknowledgement,
     Command,
     Health,

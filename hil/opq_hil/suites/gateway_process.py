@@ -21,7 +21,7 @@ import tomli_w
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.ring import Ring
 from opq_proto.errors import OpqError
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 from opq_sim.box.box import RING_SAMPLES
 from opq_sim.faults.gateway.service import RESTART_S
 

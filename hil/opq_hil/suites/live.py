@@ -15,7 +15,7 @@ from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.line import BenchLine
 from opq_hil.world.strategy import reach
 from opq_hil.world.world import NS, BitNoise, Sine, World
-from opq_proto.link_messages import Operation, Status
+from opq_proto.link.messages import Operation, Status
 from opq_proto.messages import TimeSource
 
 STAMP_NS = 200_000

@@ -16,7 +16,7 @@ from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
 from opq_hil.world.capture import waveform
 from opq_hil.world.world import NS, Played, World
-from opq_proto.link_messages import Samples
+from opq_proto.link.messages import Samples
 from opq_proto.messages import TimeSource
 from opq_sim.mains.recording import read_recording
 

@@ -22,8 +22,8 @@ from opq_hil.suites import ticks
 from opq_hil.suites.comparison import BoxStart, log_line, starts_of, states_of
 from opq_hil.suites.scenario import require
 from opq_hil.world.world import NS, Played, World
-from opq_proto.firmware_image import Slot, read_bundle, read_header
-from opq_proto.link_messages import Acknowledgement, GpsStatus, Health, Log, Samples
+from opq_proto.firmware.image import Slot, read_bundle, read_header
+from opq_proto.link.messages import Acknowledgement, GpsStatus, Health, Log, Samples
 from opq_proto.messages import TimeSource
 
 STAMP_NS = 25

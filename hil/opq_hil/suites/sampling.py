@@ -15,7 +15,7 @@ from opq_hil.suites.scenario import (
 from opq_hil.world.capture import Capture, holes, overruns, waveform
 from opq_hil.world.strategy import NotReachedError, when
 from opq_hil.world.world import NS, Sine, World
-from opq_proto.link_messages import Health, Hello, Samples
+from opq_proto.link.messages import Health, Hello, Samples
 
 BOOT_S = 5.0
 """Limit from power-on to the first block, including the check of the image's signature."""

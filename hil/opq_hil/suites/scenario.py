@@ -18,7 +18,7 @@ from opq_hil.backends.backend import Backend, BackendError, FirmwareRun, LiveBox
 from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import NS, World
 from opq_proto.errors import OpqError
-from opq_proto.link_messages import Acknowledgement, Command, Operation, Status
+from opq_proto.link.messages import Acknowledgement, Command, Operation, Status
 
 Figures = Mapping[str, float | int | str]
 PREPARE_S = 3

@@ -11,8 +11,8 @@ from opq_hil.world.capture import Capture, overruns
 from opq_hil.world.line import typed
 from opq_hil.world.strategy import when
 from opq_hil.world.world import NS, World
-from opq_proto.link_messages import Health, Samples
-from opq_proto.log_codes import RESET_CAUSES
+from opq_proto.link.log_codes import RESET_CAUSES
+from opq_proto.link.messages import Health, Samples
 
 HANG_S = 4.0
 WATCHDOG_S = 8.192

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from opq_hil.suites.scenario import require
 from opq_hil.world.world import EXTERNAL, Played, World
-from opq_proto.link_messages import Samples
+from opq_proto.link.messages import Samples
 
 TICK_HZ = 84_000_000
 TURN = 1 << 16

@@ -19,7 +19,7 @@ from opq_hil.suites.sampling import nothing_missed
 from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.strategy import when
 from opq_hil.world.world import NS, PowerScript, World, temperature_readings
-from opq_proto.link_messages import GpsState, GpsStatus, Samples
+from opq_proto.link.messages import GpsState, GpsStatus, Samples
 from opq_proto.messages import TimeSource
 
 RMS_NS, MAX_NS = 200.0, 1000.0

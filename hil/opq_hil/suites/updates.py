@@ -12,7 +12,7 @@ from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedErr
 from opq_hil.world.capture import waveform
 from opq_hil.world.strategy import when
 from opq_hil.world.world import NS, World
-from opq_proto.firmware_image import (
+from opq_proto.firmware.image import (
     HEADER_BYTES,
     PIECE_BYTES,
     SIGNED_BYTES,
@@ -22,7 +22,8 @@ from opq_proto.firmware_image import (
     read_bundle,
     read_header,
 )
-from opq_proto.link_messages import (
+from opq_proto.keys.signing import firmware_key
+from opq_proto.link.messages import (
     Acknowledgement,
     Command,
     Health,
@@ -33,7 +34,6 @@ from opq_proto.link_messages import (
     Status,
     UpdateData,
 )
-from opq_proto.signing import firmware_key
 
 BOARD = "opqbox"
 PIECE_NS = 14_000_000

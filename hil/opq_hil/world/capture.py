@@ -11,8 +11,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto import link
-from opq_proto.link_messages import FLAG_OVERRUN_BEFORE, FLAG_RESENT, LinkMessage, Samples
+from opq_proto.link import frames as link
+from opq_proto.link.messages import FLAG_OVERRUN_BEFORE, FLAG_RESENT, LinkMessage, Samples
 
 Kind = TypeVar("Kind")
 COUNTERS = ("frames", "crc_errors", "malformed", "oversize", "bytes_skipped", "sequence_gaps")

@@ -13,10 +13,10 @@ import serial
 
 from opq_hil.world.capture import Capture, TimedMessage
 from opq_hil.world.world import NS
-from opq_proto import link
 from opq_proto.errors import OpqError
-from opq_proto.link_messages import LINK_BAUD, Acknowledgement, Command, LinkMessage, Operation
-from opq_proto.port_trouble import why_not_opened
+from opq_proto.kit.port_trouble import why_not_opened
+from opq_proto.link import frames as link
+from opq_proto.link.messages import LINK_BAUD, Acknowledgement, Command, LinkMessage, Operation
 
 Kind = TypeVar("Kind")
 READ_S = 0.02

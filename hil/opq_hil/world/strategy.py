@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from opq_hil.world.capture import TimedMessage
 from opq_hil.world.line import BenchLine, NoAnswerError
 from opq_proto.errors import OpqError
-from opq_proto.link_messages import GpsState, GpsStatus, Hello, Operation, Samples
+from opq_proto.link.messages import GpsState, GpsStatus, Hello, Operation, Samples
 
 REPEAT_S = 1.0
 Condition = Callable[[TimedMessage], bool | None]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import Gps
-from opq_proto import link
-from opq_proto.link_messages import LinkMessage
+from opq_proto.link import frames as link
+from opq_proto.link.messages import LinkMessage
 
 NS = 10**9
 INTERNAL, EXTERNAL = "adc1", "spi2"

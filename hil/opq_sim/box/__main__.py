@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from opq_proto import log
-from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
+from opq_proto.kit import log
+from opq_proto.kit.ending import stopped_by_signals
 from opq_sim.box.control import serve, truth_written
 from opq_sim.box.faults import HARDWARE
 from opq_sim.box.fleet import plan_fleet

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto import link, log
-from opq_proto.config import build
-from opq_proto.link_messages import (
+from opq_proto.config.reading import build
+from opq_proto.kit import log
+from opq_proto.link import frames as link
+from opq_proto.link.messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
     PROTOCOL,

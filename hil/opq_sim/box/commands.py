@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
-from opq_proto import link_messages
-from opq_proto.link_messages import (
+from opq_proto.link import messages as link_messages
+from opq_proto.link.messages import (
     Acknowledgement,
     Command,
     CrossingKind,

@@ -23,8 +23,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from opq_proto import log
 from opq_proto.errors import ConfigError, OpqError, PortBusyError
+from opq_proto.kit import log
 from opq_sim.box.box import Box
 from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance

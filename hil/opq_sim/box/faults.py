@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from opq_proto.link_messages import LINK_BAUD
+from opq_proto.link.messages import LINK_BAUD
 
 BITS_PER_BYTE = 10
 """8N1: start bit, eight data bits, stop bit."""

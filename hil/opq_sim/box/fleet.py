@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_proto import log
 from opq_proto.errors import ConfigError
+from opq_proto.kit import log
 from opq_sim.box.box import Box
 from opq_sim.box.source import SampleSource
 from opq_sim.mains.grid import Grid

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from opq_proto import log
+from opq_proto.kit import log
 from opq_sim.box.box import Box
 from opq_sim.box.faults import LineFaults, for_box
 from opq_sim.box.port import PtyPort

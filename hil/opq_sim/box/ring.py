@@ -8,7 +8,7 @@ import numpy as np
 from opq_measure.frequency.per_window import window_frequency_hz
 from opq_measure.harmonics.spectrum import window_thd
 from opq_measure.waveform.high_pass import transient_peak_v
-from opq_proto.link_messages import FLAG_RESENT, BoxMeasurement, Resend, Samples
+from opq_proto.link.messages import FLAG_RESENT, BoxMeasurement, Resend, Samples
 from opq_sim.mains.grid import FloatArray
 
 FIGURES_S = 0.5

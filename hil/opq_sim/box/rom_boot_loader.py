@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import xor
 
-from opq_proto.own_thread import OwnThread
+from opq_proto.kit.own_thread import OwnThread
 from opq_sim.box.f405_memory import DEV_ID, F405Memory
 from opq_sim.box.faults import FaultyLine, LineFaults
 

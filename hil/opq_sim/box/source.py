@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.clock import system_clock
+from opq_proto.kit.clock import system_clock
 from opq_proto.messages import TimeSource
 
 

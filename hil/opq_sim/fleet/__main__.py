@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from opq_gateway.uplink.connection import Endpoints
-from opq_proto import log
-from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
-from opq_proto.keys import KeyFolder, KeyPair, read_key_file, read_secret_file
+from opq_proto.keys.key_files import KeyFolder, KeyPair, read_key_file, read_secret_file
+from opq_proto.kit import log
+from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.messages import TimeSource
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.fleet_run import FleetSpec

@@ -20,8 +20,8 @@ from zmq.backend import Socket as PlainSocket
 
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.errors import ConfigError
-from opq_proto.keys import KeyPair
-from opq_proto.zmq_inbox import copy_received, try_send, waiting_messages
+from opq_proto.keys.key_files import KeyPair
+from opq_proto.kit.zmq_inbox import copy_received, try_send, waiting_messages
 
 FILES_PER_BOX = 6
 """For each of the three sockets: a descriptor to wait on, and a connection."""

@@ -20,8 +20,8 @@ import numpy as np
 from opq_gateway.uplink.backlog import IN_FLIGHT_S, CloudAcknowledgement
 from opq_gateway.uplink.resend_pace import ResendPace
 from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S, StoreAcknowledgements
-from opq_proto import log
-from opq_proto.wire import topic
+from opq_proto.kit import log
+from opq_proto.wire.frames import topic
 from opq_sim.fleet.connections import FleetConnections
 from opq_sim.fleet.held_log import FlagArray, HeldLog, HeldRow
 from opq_sim.fleet.measurement_rows import IndexArray, sequence_tail, sequence_tails

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO
 
 from opq_proto.errors import ConfigError, OpqError
-from opq_proto.keys import KeyFolder
-from opq_proto.ports import endpoint
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.ports import endpoint
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.connections import allow_files
 from opq_sim.fleet.truth_witness import TruthWitness

@@ -22,8 +22,8 @@ from opq_gateway.uplink.connections import FILES_PER_BOX
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import Uplink
 from opq_proto.errors import OpqError
-from opq_proto.keys import KeyPair
-from opq_proto.link_messages import PROTOCOL, Health, Hello
+from opq_proto.keys.key_files import KeyPair
+from opq_proto.link.messages import PROTOCOL, Health, Hello
 from opq_sim.box.box import BLOCK_SAMPLES
 from opq_sim.box.box_stamps import BoxStamps
 from opq_sim.box.source import RunClock, SampleSource

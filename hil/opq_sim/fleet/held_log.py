@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto import log
 from opq_proto.errors import OpqError
+from opq_proto.kit import log
 from opq_sim.fleet.log_segment import LogSegment, RowArray, segment_numbers
 
 SEGMENT_S = 10.0

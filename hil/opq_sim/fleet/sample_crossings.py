@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
-from opq_proto.link_messages import Crossing
+from opq_proto.link.messages import Crossing
 from opq_sim.box.box import BLOCK_SAMPLES
 from opq_sim.box.commands import BoxCrossings, parse_limits
 from opq_sim.mains.profiles import FloatArray

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns, joined_columns
 from opq_proto.messages import Measurement, TimeSource, Waveform
+from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns, joined_columns
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.fleet_meter import FleetMeter, QuietMeasurements
 from opq_sim.fleet.network_outages import NetworkOutages

@@ -23,9 +23,9 @@ from opq_gateway.uplink.backlog import IN_FLIGHT_S, CloudAcknowledgement
 from opq_gateway.uplink.connection import Endpoints
 from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S
 from opq_proto.errors import FrameError
-from opq_proto.keys import KeyPair
-from opq_proto.link_messages import PROTOCOL, Hello
-from opq_proto.wire import command_from_wire, measurement_to_wire
+from opq_proto.keys.key_files import KeyPair
+from opq_proto.link.messages import PROTOCOL, Hello
+from opq_proto.wire.frames import command_from_wire, measurement_to_wire
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.connections import MAX_RECONNECT_MS, FleetConnections
 from opq_sim.fleet.delivery import Delivery

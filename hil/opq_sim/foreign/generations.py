@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from opq_proto.keys import KeyFolder, KeyPair, read_key_file, read_secret_file
-from opq_proto.ports import endpoint
+from opq_proto.keys.key_files import KeyFolder, KeyPair, read_key_file, read_secret_file
+from opq_proto.kit.ports import endpoint
 from opq_sim.box.source import SampleSource
 from opq_sim.foreign.cur_box import CurBox
 from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost

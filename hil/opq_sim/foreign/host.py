@@ -14,9 +14,9 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from opq_proto import log
-from opq_proto.keys import KeyPair
-from opq_proto.zmq_inbox import try_send, waiting_messages
+from opq_proto.keys.key_files import KeyPair
+from opq_proto.kit import log
+from opq_proto.kit.zmq_inbox import try_send, waiting_messages
 from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.foreign.peer import FRAME_LATENCY_NS, ForeignBoxError, ForeignPeer
 from opq_sim.foreign.window_buffer import WINDOW

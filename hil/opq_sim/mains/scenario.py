@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from opq_proto.config import Field, load, section
+from opq_proto.config.reading import Field, load, section
 from opq_proto.errors import ConfigError
 from opq_sim.mains.disturbance import MainsDisturbance
 from opq_sim.mains.events import GridEvent, Recurring, first_below, steps

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.errors import OpqError
-from opq_proto.http_server import HttpServer, ReplyHandler
+from opq_proto.kit.http_server import HttpServer, ReplyHandler
 from opq_sim.original_sim.state import COUNTS_PER_VOLT, FRAME_SAMPLES, OriginalSim
 
 RATE_MILLIHZ = 12_000_000

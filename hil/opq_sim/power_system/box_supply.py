@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from opq_proto.config import Field, section
+from opq_proto.config.reading import Field, section
 
 SUPPLY_V, BATTERY_FULL_V, BATTERY_EMPTY_V = 5.0, 4.1, 3.3
 """Voltages in the Health message: of the supply, and of a lithium cell."""

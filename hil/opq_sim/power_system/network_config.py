@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Literal
 
-from opq_proto.config import Field, load, section
-from opq_proto.config_problems import Path, Problem
+from opq_proto.config.problems import Path, Problem
+from opq_proto.config.reading import Field, load, section
 from opq_sim.power_system.places import Place, PlaceError
 
 ID = r"^[A-Za-z][A-Za-z0-9_-]{0,31}$"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from opq_proto.config import Field, build, read_document, section
+from opq_proto.config.reading import Field, build, read_document, section
 from opq_proto.errors import ConfigError, OpqError, RecordingError
 from opq_sim.mains.grid import Grid
 from opq_sim.mains.recording import read_recording

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TypeGuard
 
-from opq_proto.config_problems import Path, Problem
+from opq_proto.config.problems import Path, Problem
 from opq_sim.mains.wave import ORDERS
 from opq_sim.power_system.causes.catalogue import cause_of
 from opq_sim.power_system.causes.converter_loads import ConverterLoad

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_proto.config import Field, section
+from opq_proto.config.reading import Field, section
 from opq_proto.messages import TimeSource
 from opq_sim.mains.sampling import SampleClock
 

@@ -22,8 +22,8 @@ from opq_hil.suites.updates import flipped, update_script  # noqa: E402
 from opq_hil.world.capture import Capture, holes, read_log  # noqa: E402
 from opq_hil.world.strategy import when  # noqa: E402
 from opq_hil.world.world import NS, BitNoise, PowerScript, Sine, World  # noqa: E402
-from opq_proto.firmware_image import Slot, read_bundle  # noqa: E402
-from opq_proto.link_messages import (  # noqa: E402
+from opq_proto.firmware.image import Slot, read_bundle  # noqa: E402
+from opq_proto.link.messages import (  # noqa: E402
     Acknowledgement,
     Command,
     Health,

@@ -26,11 +26,11 @@ from bench.fleet.numbers import account_of, held_of, numbers_of, stored_runs
 from bench.makai.makai_processes import SERVICES, MakaiProcesses
 from bench.own_processes import cpu_s, resident_bytes
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
-from opq_proto.command_client import CommandClient, UnansweredError
 from opq_proto.errors import OpqError
-from opq_proto.own_thread import OwnThread
-from opq_proto.ports import endpoint
-from opq_proto.wire import data_command, waveform_from_frames
+from opq_proto.kit.own_thread import OwnThread
+from opq_proto.kit.ports import endpoint
+from opq_proto.wire.command_client import CommandClient, UnansweredError
+from opq_proto.wire.frames import data_command, waveform_from_frames
 from opq_sim.faults.cloud.stored_rows import FILE_NAME
 from opq_sim.faults.gateway.places import free_offset
 from opq_sim.fleet.fleet_run import Counts, FleetSpec, run_fleet

@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto import link, log
-from opq_proto.link_messages import (
+from opq_proto.kit import log
+from opq_proto.link import frames as link
+from opq_proto.link.messages import (
     FLAG_RESENT,
     PROTOCOL,
     Acknowledgement,

@@ -24,9 +24,9 @@ from bench.gateway import disk
 from bench.gateway.house import BenchHouse, GatewayCost, house
 from bench.pipeline import HOPS, bare_hop_ms
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
-from opq_proto.command_client import CommandClient
-from opq_proto.ports import endpoint
-from opq_proto.wire import data_command
+from opq_proto.kit.ports import endpoint
+from opq_proto.wire.command_client import CommandClient
+from opq_proto.wire.frames import data_command
 from opq_tools.up.children import ChildLine
 
 BOXES, QUICK_BOXES = (1, 4, 16, 64), (1, 16)

@@ -16,9 +16,9 @@ import tomli_w
 
 from bench.own_processes import cpu_s, resident_bytes
 from opq_proto.errors import OpqError
-from opq_proto.keys import KeyFolder
-from opq_proto.own_thread import OwnThread
-from opq_proto.ports import PORTS
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.own_thread import OwnThread
+from opq_proto.kit.ports import PORTS
 from opq_sim.faults.gateway import gauges
 from opq_tools.up.children import Child, ChildLine, end_all
 from opq_tools.up.plan import merged

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import zmq
 
-from opq_proto.keys import KeyFolder, read_secret_file
-from opq_proto.opqbox3_pb2 import Measurement
+from opq_proto.keys.key_files import KeyFolder, read_secret_file
+from opq_proto.wire.opqbox3_pb2 import Measurement
 
 WAIT_MS = 100
 

@@ -24,7 +24,7 @@ from bench.makai.makai_processes import (
 )
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_gateway.uplink.connection import Endpoints
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 from opq_sim.faults.gateway.places import free_offset
 
 RATES_HZ = (1.0, 6.0)

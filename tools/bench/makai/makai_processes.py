@@ -16,10 +16,10 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.own_processes import end_process
-from opq_cloud.stage_times import BOUNDS_S, quantile_s
+from opq_cloud.core.stage_times import BOUNDS_S, quantile_s
 from opq_gateway.uplink.connection import Endpoints
-from opq_proto.keys import KeyFolder
-from opq_proto.ports import PORTS
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.ports import PORTS
 from opq_tools.up.children import ended_with_this
 
 SERVICES = {"triggering-broker": 8914, "acquisition-broker": 8915, "triggering-service": 8080}

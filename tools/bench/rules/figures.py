@@ -15,7 +15,7 @@ import msgspec
 from bench.result import Baseline, BenchCase, BenchResult, case
 from bench.rules.flow import CountingSink, FlowRun, PayloadLoad, PayloadSource, engine, flowed, payloads, rule
 from opq_plugins.sdk import Sink, SinkContext, Source, SourceContext
-from opq_proto import log
+from opq_proto.kit import log
 
 FILTER = [rule("filter", "SELECT box, v FROM s WHERE v > 126")]
 AVERAGE = [rule("average", "SELECT box, avg(v) AS v FROM s GROUP BY box, TUMBLINGWINDOW(ss, 1)")]

@@ -15,9 +15,9 @@ import zmq
 from bench.own_processes import cpu_s
 from bench.sim.listener import ListenerCounts, serve
 from opq_gateway.uplink.connection import Endpoints
-from opq_proto import log
 from opq_proto.errors import OpqError
-from opq_proto.keys import generate
+from opq_proto.keys.key_files import generate
+from opq_proto.kit import log
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.__main__ import memory_kb, own_memory_kb
 from opq_sim.fleet.gateway_boxes import GatewayBoxes

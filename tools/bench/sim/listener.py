@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 import zmq
 
 from opq_gateway.uplink.connection import Endpoints
-from opq_proto.opqbox3_pb2 import Measurement
-from opq_proto.wire import ACK_PLUGIN, data_command, plugin_command
+from opq_proto.wire.frames import ACK_PLUGIN, data_command, plugin_command
+from opq_proto.wire.opqbox3_pb2 import Measurement
 
 ACKNOWLEDGE_S = 5.0
 WAVEFORM_S = 3.0

@@ -26,7 +26,7 @@ from bench.view.timed_requests import Server, view_server
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.view.accounts.passwords import secret_hash
 from opq_cloud.view.accounts.sign_in import SignIn
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 
 BOXES, PEOPLE, INCIDENTS = 10, 50, 200
 STAY_S = 1.0

@@ -14,8 +14,8 @@ from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
 from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, KnownFinding
 from opq_cloud.store.trends.pyramid import DAY_MS
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import TREND_MS, Finding, Measurement, Metric, TimeSource, Trend, Trigger
+from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns
 
 PLAN_SIZE = 500
 """Number of incidents written at once."""

@@ -20,14 +20,14 @@ import click
 from bench.mauka_events import put_waveforms
 from bench.result import BenchCase, case, percentile
 from bench.view.timed_requests import cloud_server
+from opq_cloud.core.backend.sockets import Context, service_context
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.bus import Publisher, subscriber
 from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
 from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
-from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import Context, service_context
 from opq_cloud.store import open_store
-from opq_proto.mauka_pb2 import MaukaMessage
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 LATENCY_MS = 250.0
 EVENTS, QUICK_EVENTS, WARM_EVENTS = 200, 10, 4

@@ -9,8 +9,8 @@ from bench.own_processes import end_process
 
 FEED = """
 import math, sys, time, zmq
-from opq_proto.opqbox3_pb2 import Measurement
-from opq_proto.wire import topic
+from opq_proto.wire.opqbox3_pb2 import Measurement
+from opq_proto.wire.frames import topic
 boxes, slices = int(sys.argv[2]), 10
 socket = zmq.Context().socket(zmq.PUB)
 socket.sndhwm = 4 * boxes + 1000

@@ -30,7 +30,7 @@ from bench.view.live_boxes import feeding_boxes
 from bench.view.timed_requests import Server, streaming_server, view_server
 from bench.view.viewers import ViewCost, Watched, watch
 from opq_cloud.store import open_store
-from opq_proto.ports import PORTS
+from opq_proto.kit.ports import PORTS
 
 CORES_LIMIT, KB_LIMIT, MAP_LATE_LIMIT_MS = 0.5, 100.0, 1000.0
 """Limits for 500 viewers and 10,000 Boxes (issue of View)."""

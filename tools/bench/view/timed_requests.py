@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.own_processes import cpu_s, end_process, resident_bytes
 from opq_cloud.view.rest.answers import PER_S
 from opq_proto.errors import PortBusyError
-from opq_proto.keys import KeyFolder
-from opq_proto.ports import PORTS
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.ports import PORTS
 from opq_sim.faults.gateway.places import free_offset
 
 CLAIM, CLAIMS = 8895, 50

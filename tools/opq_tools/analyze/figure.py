@@ -14,7 +14,7 @@ from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
-from opq_proto.whole_file import whole_file
+from opq_proto.kit.whole_file import whole_file
 from opq_tools.analyze.recordings import RecordingFile
 from opq_tools.analyze.report import VERDICTS, excerpt, missing_fundamental, worst
 

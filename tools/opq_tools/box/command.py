@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from opq_proto.command_client import CommandClient
-from opq_proto.command_line import json_option, port_offset_option
-from opq_proto.firmware_image import describe_firmware
-from opq_proto.firmware_transfer import follow_update, send_firmware
-from opq_proto.wire import info_command, rate_command
+from opq_proto.firmware.image import describe_firmware
+from opq_proto.firmware.transfer import follow_update, send_firmware
+from opq_proto.kit.command_line import json_option, port_offset_option
+from opq_proto.wire.command_client import CommandClient
+from opq_proto.wire.frames import info_command, rate_command
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
 from opq_tools.box.waveform import fetch_waveform, write_recording
 from opq_tools.fact_line import fact_line

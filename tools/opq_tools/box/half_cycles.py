@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from opq_proto.command_client import CommandClient
 from opq_proto.errors import OpqError
-from opq_proto.half_cycles import (
+from opq_proto.messages import known_uncertainty_ns
+from opq_proto.wire.command_client import CommandClient
+from opq_proto.wire.frames import plugin_command
+from opq_proto.wire.half_cycles import (
     HALF_CYCLES_PLUGIN,
     HalfCycleRms,
     half_cycles_from_wire,
     half_cycles_question,
 )
-from opq_proto.messages import known_uncertainty_ns
-from opq_proto.wire import plugin_command
 
 HEADER = "time_ns,least_v,most_v,half_cycles\n"
 MAX_ANSWERS = 200

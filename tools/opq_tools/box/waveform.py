@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from opq_proto.command_client import CommandClient
 from opq_proto.errors import OpqError
 from opq_proto.messages import Waveform, known_uncertainty_ns
-from opq_proto.wire import Response, data_command, waveform_from_frames
+from opq_proto.wire.command_client import CommandClient
+from opq_proto.wire.frames import Response, data_command, waveform_from_frames
 
 LONGEST_WAIT_S = 60.0
 """Longest time that a gateway waits for the end of a span (gateway/README.md)."""

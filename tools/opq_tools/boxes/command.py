@@ -14,15 +14,15 @@ from typing import Any
 
 import click
 
-from opq_cloud.box_service import box_of_name, retire_box
-from opq_cloud.command_audit import note_command
+from opq_cloud.actions.box_service import box_of_name, retire_box
+from opq_cloud.actions.command_audit import note_command
 from opq_cloud.store import FILE_NAME, BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import box_order
-from opq_proto.command_line import json_option
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import OpqError
-from opq_proto.keys import KeyFolder, checked_box_id
+from opq_proto.keys.key_files import KeyFolder, checked_box_id
+from opq_proto.kit.command_line import json_option
 from opq_proto.messages import known_uncertainty_ns
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions

@@ -18,7 +18,7 @@ from opq_measure.frequency.per_window import cycles_per_window
 from opq_measure.rms import cycle_rms_v
 from opq_measure.timebase.cycles import track
 from opq_proto.errors import OpqError
-from opq_proto.link_messages import FLAG_CLIPPED, Hello, Samples
+from opq_proto.link.messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 STEADY_SHARE = 0.002

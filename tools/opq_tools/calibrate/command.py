@@ -16,8 +16,9 @@ import click
 import serial
 
 from opq_proto.errors import OpqError
-from opq_proto.link import Decoder, encode
-from opq_proto.link_messages import (
+from opq_proto.kit.port_trouble import why_not_opened
+from opq_proto.link.frames import Decoder, encode
+from opq_proto.link.messages import (
     LINK_BAUD,
     Acknowledgement,
     Command,
@@ -28,7 +29,6 @@ from opq_proto.link_messages import (
     Settings,
     Status,
 )
-from opq_proto.port_trouble import why_not_opened
 from opq_tools.calibrate.calibration import CalibrationError, CalibrationReading, Correction, correct, read
 
 ANSWER_S = 2.0

@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 import httpx
 
-from opq_proto.whole_file import whole_file, write_whole_file
+from opq_proto.kit.whole_file import whole_file, write_whole_file
 from opq_tools.client import calls
 from opq_tools.client.calls import ListPage, NewsReader, RestCall, ViewUnreachableError
 from opq_tools.client.remote_records import (

@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from opq_hil.backends.build_lock import locked
-from opq_proto.firmware_image import FLAG_DEVELOPMENT_KEY, Slot, make_image, pack_bundle, version_number
-from opq_proto.signing import development_key, firmware_key, public_of
-from opq_proto.whole_file import write_whole_file
+from opq_proto.firmware.image import FLAG_DEVELOPMENT_KEY, Slot, make_image, pack_bundle, version_number
+from opq_proto.keys.signing import development_key, firmware_key, public_of
+from opq_proto.kit.whole_file import write_whole_file
 from opq_tools.firmware.checks import BuildFigures, check_build
 from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, Toolchain
 

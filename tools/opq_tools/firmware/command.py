@@ -8,9 +8,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from opq_proto.command_line import json_option
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import version_number
+from opq_proto.firmware.image import version_number
+from opq_proto.kit.command_line import json_option
 from opq_tools.firmware.build import Built, boards, build
 from opq_tools.firmware.toolchain import ROOT, Toolchain, find_toolchain, tree_version
 

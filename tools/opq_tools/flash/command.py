@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.command_line import json_option
+from opq_proto.kit.command_line import json_option
 from opq_tools.flash import in_place, progress
 from opq_tools.flash.chip import FlashError
 from opq_tools.flash.dfu import Dfu
@@ -118,7 +118,7 @@ def command(
         return by_program(found.name, found, firmware, allowed, not no_start, steps)
 
     def over_link(steps: FlashProgress) -> FlashResult:
-        from opq_proto.link_messages import LINK_BAUD
+        from opq_proto.link.messages import LINK_BAUD
 
         line = SerialLine(link or "", baud or LINK_BAUD)
         try:

@@ -4,7 +4,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_proto.firmware_image import (
+from opq_proto.firmware.image import (
     HEADER_BYTES,
     SLOT_BYTES,
     Header,

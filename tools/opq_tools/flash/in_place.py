@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from opq_proto.firmware_image import ERASE_S, PIECE_BYTES, ImageError, Slot, refusal_words, version_number
-from opq_proto.link import Decoder, encode
-from opq_proto.link_messages import (
+from opq_proto.firmware.image import ERASE_S, PIECE_BYTES, ImageError, Slot, refusal_words, version_number
+from opq_proto.link.frames import Decoder, encode
+from opq_proto.link.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
+from opq_proto.link.messages import (
     Acknowledgement,
     Command,
     Hello,
@@ -23,7 +24,6 @@ from opq_proto.link_messages import (
     Status,
     UpdateData,
 )
-from opq_proto.log_codes import UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_tools.flash.chip import FlashError, LineError
 from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.serial_line import SerialLine

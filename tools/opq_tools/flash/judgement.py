@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opq_proto.firmware_image import (
+from opq_proto.firmware.image import (
     HEADER_BYTES,
     SIGNATURE_BYTES,
     SIGNED_BYTES,
@@ -138,7 +138,7 @@ def _key(firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed) -
     """The key to check with, and its origin: the given key, or else the boot loader's."""
     if allowed.public_key is not None:
         # imported here: the base install has no cryptography, and most flashing methods need none
-        from opq_proto.signing import firmware_public_key
+        from opq_proto.keys.signing import firmware_public_key
 
         return firmware_public_key(allowed.public_key).raw, str(allowed.public_key)
     boot = firmware.boot or installed.boot
@@ -146,6 +146,6 @@ def _key(firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed) -
 
 
 def _is_signed(key: bytes, signature: bytes, message: bytes) -> bool:
-    from opq_proto.signing import PublicKey
+    from opq_proto.keys.signing import PublicKey
 
     return PublicKey(key).is_signed(signature, message)

@@ -7,7 +7,7 @@ from typing import Any
 
 import serial
 
-from opq_proto.port_trouble import why_not_opened
+from opq_proto.kit.port_trouble import why_not_opened
 from opq_tools.flash.chip import FlashError, LineError
 
 POLL_S = 0.02

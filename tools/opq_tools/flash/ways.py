@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from opq_proto.firmware_image import ImageError, Slot, version_number, version_text
+from opq_proto.firmware.image import ImageError, Slot, version_number, version_text
 from opq_tools.flash.chip import FLASH, Chip, FlashError, LineError, check_fits
 from opq_tools.flash.image import FlashImage, ImagePart
 from opq_tools.flash.in_place import BoxLink, update_in_place

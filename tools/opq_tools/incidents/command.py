@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 
 import click
 
-from opq_cloud.incident_edits import IncidentEditor
-from opq_cloud.incident_past import past_of
+from opq_cloud.actions.incident_edits import IncidentEditor
+from opq_cloud.actions.incident_past import past_of
 from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.as_json import finding_json, incident_json
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
 from opq_cloud.view.words import CLASS_PHRASES, headline
-from opq_proto.command_line import CommandGroup, json_option
+from opq_proto.kit.command_line import CommandGroup, json_option
+from opq_proto.kit.plain_text import one_line
 from opq_proto.messages import Incident
-from opq_proto.plain_text import one_line
 from opq_tools.boxes.command import store_command
 from opq_tools.incidents.lines import echo_lines, incident_lines
 from opq_tools.moment import from_option, to_option

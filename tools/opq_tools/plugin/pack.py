@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from opq_plugins.package.archive import pack
-from opq_proto.whole_file import write_whole_file
+from opq_proto.kit.whole_file import write_whole_file
 
 
 @click.command("pack")
@@ -28,7 +28,7 @@ def command(folder: Path, out: Path | None, key: Path | None) -> None:
     """
     sign = None
     if key is not None:
-        from opq_proto.signing import firmware_key
+        from opq_proto.keys.signing import firmware_key
         from opq_tools.sign import to_text
 
         private = firmware_key(key)

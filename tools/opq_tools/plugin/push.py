@@ -9,8 +9,8 @@ import click
 from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
 from opq_cloud.mauka.original.deployments import PluginDeployment, PluginDeployments
 from opq_plugins.original.layout import listed_plugins, plugin_files
-from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import port_offset_option
 from opq_tools.mauka import manager_endpoint
 
 POLL_S = 0.3

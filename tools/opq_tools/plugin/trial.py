@@ -15,8 +15,8 @@ from opq_plugins.package.archive import pack
 from opq_plugins.policy import NETWORK, Policy
 from opq_plugins.sandbox.landlock import why_not
 from opq_plugins.sdk import RowError
-from opq_proto.command_line import json_option
 from opq_proto.errors import PluginError
+from opq_proto.kit.command_line import json_option
 from opq_tools.input_file import read_input
 from opq_tools.plugin.trial_context import TrialContext
 

@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from opq_measure.events.limits import Limits
-from opq_proto.command_line import json_option
+from opq_proto.kit.command_line import json_option
 from opq_proto.messages import Measurement, Metric
 from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.definition import options
@@ -196,7 +196,7 @@ def _history(
 ) -> Iterator[Measurement]:
     from opq_cloud.export.selection import all_measurements
     from opq_cloud.store import FILE_NAME, open_store
-    from opq_proto.config import default_data_dir
+    from opq_proto.config.reading import default_data_dir
     from opq_tools.export import LATEST_MS
 
     folder = data_dir or default_data_dir()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from opq_proto.command_line import json_option
+from opq_proto.kit.command_line import json_option
 from opq_tools.rules.server import RuleServer, server_command, text_of
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from opq_proto.command_line import json_option
+from opq_proto.kit.command_line import json_option
 from opq_tools.lazy_group import LazyGroup
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 

@@ -7,11 +7,11 @@ from typing import Any, TypeVar, cast
 import click
 import httpx
 
-from opq_proto.command_line import port_offset_option
 from opq_proto.errors import OpqError
-from opq_proto.origin_guard import is_loopback
-from opq_proto.ports import with_offset
-from opq_proto.rest_token import named_token
+from opq_proto.keys.rest_token import named_token
+from opq_proto.kit.command_line import port_offset_option
+from opq_proto.kit.origin_guard import is_loopback
+from opq_proto.kit.ports import with_offset
 from opq_tools.input_file import read_input, read_input_text
 
 _F = TypeVar("_F", bound=Callable[..., Any])

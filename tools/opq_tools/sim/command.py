@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
 from opq_tools.lazy_group import LazyGroup
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.ending import stopped_by_signals
+from opq_proto.kit.ending import stopped_by_signals
 from opq_sim.data_sets.folder import ALL_CLASSES, DataSetPlan, write_data_set
 from opq_sim.data_sets.kinds import DataSetError, checked_classes
 from opq_tools.progress import shown_progress

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from opq_proto import log
-from opq_proto.command_line import port_offset_option
-from opq_proto.config import default_data_dir
-from opq_proto.ending import stopped_by_signals
+from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import ConfigError
+from opq_proto.kit import log
+from opq_proto.kit.command_line import port_offset_option
+from opq_proto.kit.ending import stopped_by_signals
 from opq_sim.fleet.fleet_run import Counts, FleetSpec, run_fleet
 from opq_sim.mains.scenario import scenario_path
 from opq_sim.power_system.power_scenario import has_network

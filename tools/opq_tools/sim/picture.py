@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from opq_proto.errors import ConfigError
-from opq_proto.whole_file import whole_file
+from opq_proto.kit.whole_file import whole_file
 from opq_sim.power_system.disturbance_terms import HarmonicTerm, ToneTerm
 from opq_sim.power_system.outlet_voltage import OutletVoltage
 from opq_sim.power_system.power_scenario import PowerScenario, power_system_of

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from opq_proto import log
-from opq_proto.command_line import port_offset_option
-from opq_proto.config import default_data_dir
-from opq_proto.ending import stopped_by_signals
+from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import ConfigError, OpqError
+from opq_proto.kit import log
+from opq_proto.kit.command_line import port_offset_option
+from opq_proto.kit.ending import stopped_by_signals
 from opq_sim.box.box import Box
 from opq_sim.box.control import serve, truth_written
 from opq_sim.box.fleet import Fleet, plan_fleet

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from opq_cloud.store import open_store
-from opq_proto.command_line import json_option
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import ConfigError
+from opq_proto.kit.command_line import json_option
 from opq_proto.messages import Incident
 from opq_sim.score.figures import ScoreFigures, score
 from opq_sim.score.records import OPEN_NS, BoxSpan, FoundIncident

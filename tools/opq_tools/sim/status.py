@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from opq_proto.command_line import json_option
+from opq_proto.kit.command_line import json_option
 from opq_sim.box.control import request_control
 from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
 

@@ -27,7 +27,7 @@ def page_access(plan: UpPlan, view_url: str) -> PageAccess:
 
     The cloud then logs the reason itself.
     """
-    from opq_cloud.original_config import read_config
+    from opq_cloud.original.config import read_config
     from opq_cloud.store import opened_people
     from opq_cloud.view.accounts.links import first_admin_link, local_token
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from opq_proto.errors import OpqError
-from opq_proto.whole_file import PRIVATE_MODE, write_whole_file
+from opq_proto.kit.whole_file import PRIVATE_MODE, write_whole_file
 from opq_sim.box.simulated_places import PLACE_MADE_UP, SimulatedPlace, simulated_places
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.plan_store import store_of

@@ -15,8 +15,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
-from opq_proto.backoff import Backoff
-from opq_proto.whole_file import open_private, private_folder
+from opq_proto.kit.backoff import Backoff
+from opq_proto.kit.whole_file import open_private, private_folder
 
 STOP_S = 5.0
 """Time after SIGTERM at which a child that has not ended is killed."""

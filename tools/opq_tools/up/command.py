@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from opq_proto.config import default_data_dir
-from opq_proto.ending import stopped_by_signals
-from opq_proto.ports import PORTS
+from opq_proto.config.reading import default_data_dir
+from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.ports import PORTS
 from opq_sim.box.fleet import Fleet, plan_fleet
 from opq_tools.data_folder import in_use_by_this
 from opq_tools.up.access import page_access
@@ -31,7 +31,7 @@ NOT_OF_UP = {
     "triggering_service_health",
     "update",
 }
-"""Ports of opq_proto.ports that `up` does not bind, so that e.g. a web server on 8080 is no conflict."""
+"""Ports of opq_proto.kit.ports that `up` does not bind, so that e.g. a web server on 8080 is no conflict."""
 
 
 @click.command("up")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from opq_proto.own_thread import OwnThread
+from opq_proto.kit.own_thread import OwnThread
 
 READ_S = 20.0
 """The page sends a comment every 15 s; a longer silence than this is a broken connection."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from opq_cloud.view.machine_notice import MachineNotice
-from opq_proto.own_thread import OwnThread
+from opq_proto.kit.own_thread import OwnThread
 
 WINDOW_S = 20.0
 TOO_SLOW = 0.95

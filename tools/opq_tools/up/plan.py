@@ -11,12 +11,12 @@ import click
 import tomli_w
 
 from opq_gateway.config import UplinkSection
-from opq_proto.backend_keys import DEFAULT_NAME, BackendKeyFolder
-from opq_proto.backend_keys import FOLDER as BACKEND
-from opq_proto.config import read_document
+from opq_proto.config.reading import read_document
 from opq_proto.errors import ConfigError
-from opq_proto.keys import KeyFolder
-from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
+from opq_proto.keys.backend_keys import DEFAULT_NAME, BackendKeyFolder
+from opq_proto.keys.backend_keys import FOLDER as BACKEND
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_sim.box.fleet import Fleet
 from opq_sim.box.simulated_places import three_phase_places
 from opq_tools.keygen import box_ids
@@ -127,7 +127,7 @@ class UpPlan:
     def room_problems(self) -> dict[str, str]:
         """Room -> all problems that it finds in the file that `prepare` wrote for it."""
         # imported here: without --config there is nothing of the user to check
-        from opq_cloud.original_config import read_config as read_cloud
+        from opq_cloud.original.config import read_config as read_cloud
         from opq_gateway.config import load as read_gateway
 
         folder = self.data_dir / "config"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @contextmanager
 def store_of(plan: UpPlan) -> "Iterator[CloudStore]":
     """Opens the store that the plan's configuration names. Raises OpqError where that is not possible."""
-    from opq_cloud.original_config import read_config
+    from opq_cloud.original.config import read_config
     from opq_cloud.store import open_store
 
     config = read_config([plan.data_dir / "config" / "cloud.toml"], {}, None)

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager
 
 import click
 
-from opq_proto.command_line import MAX_OFFSET
 from opq_proto.errors import PortBusyError
+from opq_proto.kit.command_line import MAX_OFFSET
 
 AUTO = "auto"
 OFFSET_STEP = 100

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from opq_cloud.view.machine_notice import MachineNotice, write_notice
-from opq_proto.ports import GATEWAY_HEALTH
+from opq_proto.kit.ports import GATEWAY_HEALTH
 from opq_tools.up.children import Child, ChildLine, end_all
 from opq_tools.up.live import LiveFeed, SilenceWatch
 from opq_tools.up.machine_speed import SpeedWatch

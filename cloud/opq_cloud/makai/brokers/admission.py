@@ -14,17 +14,17 @@ from dataclasses import dataclass
 
 import zmq
 
-from opq_cloud.allow_list import ZAP_ENDPOINT, AllowList, requested_key
+from opq_cloud.core.backend.allow_list import ZAP_ENDPOINT, AllowList, requested_key
+from opq_cloud.core.backend.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
+from opq_cloud.core.service import REFUSED, UNKNOWN, ServiceCounters
 from opq_cloud.makai.brokers.peers import CANDIDATES, CANDIDATES_THAT_SEND, Peers
 from opq_cloud.makai.brokers.registered_keys import RegisteredKeys
-from opq_cloud.service import REFUSED, UNKNOWN, ServiceCounters
-from opq_cloud.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
 from opq_proto.errors import KeyFileError, OpqError
-from opq_proto.key_register import KeyRegister
-from opq_proto.keys import KeyFolder, read_secret_file
-from opq_proto.log import BoundLogger
-from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.zmq_inbox import try_send, waiting_messages
+from opq_proto.keys.key_files import KeyFolder, read_secret_file
+from opq_proto.keys.register import KeyRegister
+from opq_proto.kit.log import BoundLogger
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.kit.zmq_inbox import try_send, waiting_messages
 
 ADDRESS_AT = 3
 """Place of the peer's address in a ZAP request."""

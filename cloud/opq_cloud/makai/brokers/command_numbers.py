@@ -10,9 +10,9 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from opq_proto import log
 from opq_proto.errors import OpqError
-from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
+from opq_proto.kit import log
+from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 
 NUMBERS = 2**32
 """Command.seq is a uint32."""

@@ -12,11 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
 from opq_proto.errors import FrameError
-from opq_proto.leg_wire import LegAnswer, leg_ping, leg_read, read_leg_answer, response_from_leg
-from opq_proto.opq_pb2 import RequestDataMessage
-from opq_proto.opqbox3_pb2 import Command
+from opq_proto.wire.leg import LegAnswer, leg_ping, leg_read, read_leg_answer, response_from_leg
+from opq_proto.wire.opq_pb2 import RequestDataMessage
+from opq_proto.wire.opqbox3_pb2 import Command
 
 PING_S = 13.0
 """A Box gets a PING after this time without a command; a LEG Box makes its sockets again after 60 s

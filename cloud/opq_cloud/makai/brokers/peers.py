@@ -14,8 +14,8 @@ from itertools import islice
 
 import zmq
 
-from opq_cloud.sockets import Context, Socket, open_monitor
-from opq_cloud.tcp_connections import (
+from opq_cloud.core.backend.sockets import Context, Socket, open_monitor
+from opq_cloud.core.backend.tcp_connections import (
     BYTES_RECEIVED_AT,
     bytes_at,
     bytes_sent,
@@ -24,7 +24,7 @@ from opq_cloud.tcp_connections import (
     shut_down,
     tcp_info,
 )
-from opq_proto.zmq_inbox import MONITORED, waiting_messages
+from opq_proto.kit.zmq_inbox import MONITORED, waiting_messages
 
 FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 _FAILURES, _ACCEPTED = int(FAILURES), int(zmq.EVENT_ACCEPTED)  # an Enum costs as much as all the rest

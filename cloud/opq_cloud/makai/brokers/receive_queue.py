@@ -15,11 +15,11 @@ from collections import deque
 import zmq
 from zmq.backend import Socket as PlainSocket
 
+from opq_cloud.core.backend.sockets import BURST, Socket
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.pressing import is_pressing, swings
-from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import BURST, Socket
-from opq_proto.measurement_forms import Form, MeasurementForms
-from opq_proto.zmq_inbox import EVENTS, POLLIN
+from opq_proto.kit.zmq_inbox import EVENTS, POLLIN
+from opq_proto.wire.measurement_forms import Form, MeasurementForms
 
 MESSAGE_BYTES = 900
 """Memory of a waiting message besides its contents: a Frame, a list, two bytes objects, libzmq's copy."""

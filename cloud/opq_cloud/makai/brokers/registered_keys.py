@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import KeyFileError, StoreError
-from opq_proto.keys import checked_box_id, checked_public_key
-from opq_proto.log import BoundLogger
-from opq_proto.own_thread import OwnThread
-from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.keys.key_files import checked_box_id, checked_public_key
+from opq_proto.kit.log import BoundLogger
+from opq_proto.kit.own_thread import OwnThread
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 READ_S = 0.5
 SHARE = 0.02

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 
 import zmq
 
-from opq_cloud.backend_admission import BackendContext
-from opq_cloud.backend_peers import BackendPeers
-from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import bind, open_socket
+from opq_cloud.core.backend.admission import BackendContext
+from opq_cloud.core.backend.peers import BackendPeers
+from opq_cloud.core.backend.sockets import bind, open_socket
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
-from opq_proto.zmq_inbox import try_send
+from opq_proto.kit.zmq_inbox import try_send
 
 KEY = "event_service.event_endpoint"
 ANNOUNCE_LATEST_S = 5.0

@@ -10,12 +10,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 
+from opq_cloud.core.backend.sockets import Socket
 from opq_cloud.makai.events.answers import DataAnswer
 from opq_cloud.makai.events.event_requests import parse_identity
-from opq_cloud.sockets import Socket
 from opq_proto.errors import FrameError
-from opq_proto.wire import response_from_wire
-from opq_proto.zmq_inbox import waiting_messages
+from opq_proto.kit.zmq_inbox import waiting_messages
+from opq_proto.wire.frames import response_from_wire
 
 INBOX_BYTES = 64 * 1024**2
 """2 s of 800 Boxes at 12 kS/s."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Waveform
-from opq_proto.opqbox3_pb2 import GetDataResponseHeader
-from opq_proto.wire import Response
-from opq_proto.wire_waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
+from opq_proto.wire.frames import Response
+from opq_proto.wire.opqbox3_pb2 import GetDataResponseHeader
+from opq_proto.wire.waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
 
 WINDOW_SLACK_NS = 50 * NS_PER_MS
 """An original Box's last window begins up to 17 ms before the end and is stamped when it is read."""

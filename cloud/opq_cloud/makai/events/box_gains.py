@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.store import CloudStore
-from opq_cloud.unknown_gain import gain_advice, gain_command
-from opq_proto import log
-from opq_proto.wire import Response
+from opq_cloud.store.unknown_gain import gain_advice, gain_command
+from opq_proto.kit import log
+from opq_proto.wire.frames import Response
 
 _log = log.get(service="event-service")
 

@@ -3,10 +3,10 @@ docs/reference/opq-interop.md H.8)."""
 
 import zmq
 
-from opq_cloud.backend_admission import BackendContext
-from opq_cloud.backend_peers import BackendPeers
-from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import bind, open_socket
+from opq_cloud.core.backend.admission import BackendContext
+from opq_cloud.core.backend.peers import BackendPeers
+from opq_cloud.core.backend.sockets import bind, open_socket
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
 
 KEY = "event_service.event_id_endpoint"

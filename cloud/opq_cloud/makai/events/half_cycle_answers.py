@@ -7,19 +7,19 @@ reason why there are none.
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.events.half_cycle_requests import (
     NO_ANSWER,
     HalfCycleRequests,
     half_cycle_identity,
     parse_half_cycle_identity,
 )
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
-from opq_proto import log
 from opq_proto.errors import FrameError
-from opq_proto.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_from_wire, half_cycles_question
-from opq_proto.wire import plugin_command, response_from_wire
+from opq_proto.kit import log
+from opq_proto.wire.frames import plugin_command, response_from_wire
+from opq_proto.wire.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_from_wire, half_cycles_question
 
 
 class HalfCycleAnswers:

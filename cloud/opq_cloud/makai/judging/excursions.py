@@ -12,9 +12,9 @@ first ones come at once. Time is that of the Measurements.
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from opq_proto.continuity import clock_moved_ns
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement, Metric
+from opq_proto.wire.continuity import clock_moved_ns
 
 DIP_PU, SWELL_PU = 0.9, 1.1
 """IEC 61000-4-30:2015, 5.4, as in the trigger `threshold`."""

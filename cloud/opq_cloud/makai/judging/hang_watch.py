@@ -14,11 +14,11 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
-from opq_cloud.service import HealthReport, ServiceCounters
 from opq_proto.errors import PluginError
-from opq_proto.log import BoundLogger
-from opq_proto.own_thread import PeriodicCall
+from opq_proto.kit.log import BoundLogger
+from opq_proto.kit.own_thread import PeriodicCall
 
 POLL_S = 0.25
 POLLS = 8

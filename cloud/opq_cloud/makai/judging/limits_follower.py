@@ -6,13 +6,13 @@ document is absent, and continues to use an override that was removed (docs/refe
 H.17, H.18).
 """
 
-from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
-from opq_proto.log import BoundLogger
-from opq_proto.own_thread import PeriodicCall
-from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.kit.log import BoundLogger
+from opq_proto.kit.own_thread import PeriodicCall
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 READ_S = 1.0
 ALL = "*"

@@ -15,8 +15,8 @@ from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_proto.decision import Decision, window_ns
-from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
 
 class Openings(Protocol):

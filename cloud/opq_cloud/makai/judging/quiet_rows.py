@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.excursions import DEAD_PU, DIP_PU, STANDS_PU, SWELL_PU, backfilled_stream
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
+from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 
 KEPT = 2
 """Moments whose columns are remembered."""

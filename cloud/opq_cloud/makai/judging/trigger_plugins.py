@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_plugins.host.guard import CrashGuard
 from opq_plugins.sdk.modules import TriggerModule
+from opq_proto.config.settings import configured
 from opq_proto.decision import Decision, Nominal
-from opq_proto.log import BoundLogger
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.kit.log import BoundLogger
+from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.messages import Measurement
-from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.settings import configured
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 if TYPE_CHECKING:  # the host comes with the extra "rules"
     from opq_plugins.host.proxy import PluginTrigger

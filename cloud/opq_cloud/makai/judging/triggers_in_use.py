@@ -6,18 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opq_cloud.core.service import HealthReport, ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection
+from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging.limits_follower import limits_of
 from opq_cloud.makai.judging.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerPlugin
 from opq_cloud.makai.judging.trigger_settings import NOT_LIVE
-from opq_cloud.makai_settings import TriggeringServiceSection
-from opq_cloud.plugin_entry import PluginEntry
-from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.documents.makai import MakaiConfig, SettingValue
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
-from opq_proto import log
 from opq_proto.errors import ConfigError, OpqError, PluginError
-from opq_proto.log import BoundLogger
+from opq_proto.kit import log
+from opq_proto.kit.log import BoundLogger
 
 if TYPE_CHECKING:  # the host comes with the extra "rules"
     from opq_plugins.host.plugins import Plugins

@@ -16,11 +16,11 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.judging.quiet_rows import ids_of
-from opq_cloud.service import ServiceCounters
 from opq_proto.decision import window_ns
-from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import NumberedColumns
 
 WAIT_S = 2.0
 """Longest wait for a missing window, of all windows behind it together."""

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.store import CloudStore
-from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns, NumberedColumns
 
 
 class BoxNominals:

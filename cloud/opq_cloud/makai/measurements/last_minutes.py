@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
-from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import NumberedColumns
 
 LAST_MEASUREMENTS = 5000
 """Limit of those on their way into the store; older ones are stored, unless the disk is away."""

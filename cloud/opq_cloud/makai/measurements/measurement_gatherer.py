@@ -2,9 +2,9 @@
 
 import time
 
+from opq_cloud.core.backend.sockets import BURST, Socket
 from opq_cloud.makai.pressing import is_pressing
-from opq_cloud.sockets import BURST, Socket
-from opq_proto.measurement_turns import waiting_measurements
+from opq_proto.wire.measurement_turns import waiting_measurements
 
 GATHERED = 400
 """This many Measurements are judged without further waiting."""

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from opq_cloud.makai.boxes import BoxRegister
 from opq_proto.decision import Nominal
 from opq_proto.errors import FrameError
-from opq_proto.measurement_batch import MeasurementBatch, WireRows
-from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.wire import measurement_from_wire
+from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.wire.measurement_batch import MeasurementBatch, WireRows
+from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
 
 MIN_BATCH = 16
 """Fewer are judged one by one, which takes 12 us each: together they begin at 280 us."""

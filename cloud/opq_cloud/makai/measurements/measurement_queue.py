@@ -1,14 +1,14 @@
 """Measurements on their way into the store, single and in columns: bounded in rows, drops are counted.
 
-Similar to `opq_proto.channel.Channel`, which counts its items.
+Similar to `opq_proto.kit.channel.Channel`, which counts its items.
 """
 
 import threading
 import time
 from collections import deque
 
-from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import NumberedColumns
 
 Waiting = Measurement | NumberedColumns
 

@@ -12,18 +12,18 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
 from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, Trends, trend_of
-from opq_cloud.makai_settings import TriggeringServiceSection
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import window_ns
 from opq_proto.errors import StoreError
-from opq_proto.log import BoundLogger
-from opq_proto.measurement_columns import NumberedColumns, joined_numbered
+from opq_proto.kit.log import BoundLogger
 from opq_proto.messages import TREND_MS, Measurement, Trend
+from opq_proto.wire.measurement_columns import NumberedColumns, joined_numbered
 
 RETRY_S = 1.0
 WAIT_S = 0.2

@@ -9,8 +9,8 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import TREND_MS
+from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 
 OpenMetrics = dict[str, tuple[float, float, float, int]]
 """Wire key -> min, max, sum of averages times nanoseconds, nanoseconds."""

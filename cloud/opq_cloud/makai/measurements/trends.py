@@ -2,7 +2,7 @@
 
 Pure. Each measurement counts in its own minute, also when it comes late (the store widens a
 minute that it has). A mean is weighted by the time that each covers: in idle mode one is a second,
-the next a minute. A flagged one widens no limits (`opq_proto.flagged`); a metric of which all are flagged has
+the next a minute. A flagged one widens no limits (`wire.flagged`); a metric of which all are flagged has
 its mean as both. Where a Box's clock was set back, so that seconds come again, the minute is a part: once it
 is over, `trend_of` makes it of the stored ones, each second once. The original loses a maximum that comes
 with a new minimum (docs/reference/opq-interop.md H.15), and the last minute of a Box that stops (H.16).
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.measurements.minute_columns import NEVER_NS, MinuteColumns, OpenMetrics
-from opq_proto.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED, FORMER_MISSING, RESTART
-from opq_proto.counted_once import counted_once
 from opq_proto.decision import NS_PER_MS, window_ns
-from opq_proto.flagged import flags_of, widens_limits
-from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import TREND_MS, Measurement, Trend
+from opq_proto.wire.continuity import CLOCK_SET, CONTINUITY_METRICS, FLAGGED, FORMER_MISSING, RESTART
+from opq_proto.wire.counted_once import counted_once
+from opq_proto.wire.flagged import flags_of, widens_limits
+from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 
 LATE_S = 5.0
 """After the Box's next minute began, its last one stays open this long."""

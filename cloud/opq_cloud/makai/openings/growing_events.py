@@ -12,13 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.makai import AskingSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings.completions import BOUND, Completions
 from opq_cloud.makai.openings.recent_events import RecentEvents
 from opq_cloud.makai.openings.request_budget import RequestBudget, bytes_of_span
 from opq_cloud.makai.openings.requested_boxes import FEEDER, NEAR, NO_PLACE, REGION
-from opq_cloud.makai_settings import AskingSection
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.documents.sample_requests import (
     ANALYSIS_ASKED,
     BY_MAKAI,
@@ -30,9 +30,9 @@ from opq_cloud.store.documents.sample_requests import (
 )
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
-from opq_proto import log
 from opq_proto.errors import StoreError
-from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 POLL_S = 1.0
 """How often the store is read for requests; each read is one row of an index where there are none."""

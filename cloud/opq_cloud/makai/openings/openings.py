@@ -13,6 +13,8 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
+from opq_cloud.core.service import HealthReport, ServiceCounters
+from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.events.event_requests import new_token, request_identity
 from opq_cloud.makai.openings.brief_onsets import BriefOnsets, HeldOnset
@@ -22,17 +24,15 @@ from opq_cloud.makai.openings.recent_events import EventSpan, RecentEvents
 from opq_cloud.makai.openings.request_budget import RequestBudget, bytes_of_half_cycles, bytes_of_span
 from opq_cloud.makai.openings.request_span import SHOWN_BY_TRANSIENTS, located, request_span_ns
 from opq_cloud.makai.openings.requested_boxes import SAW, RequestedBoxes
-from opq_cloud.makai_settings import TriggeringServiceSection
-from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
-from opq_proto import log
 from opq_proto.decision import NS_PER_MS, Decision, window_ns
 from opq_proto.errors import StoreError
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.messages import Measurement, Trigger
-from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.wire import data_command
+from opq_proto.wire.frames import data_command
 
 RETRY_S = 1.0
 RETRIES_KEPT = 1000

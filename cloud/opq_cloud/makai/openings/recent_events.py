@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from opq_proto.continuity import SET_NS
 from opq_proto.messages import Measurement
+from opq_proto.wire.continuity import SET_NS
 
 
 @dataclass(slots=True)

@@ -9,9 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from opq_cloud.makai_settings import AskingSection
-from opq_proto.half_cycles import MAX_POINTS
-from opq_proto.rate_limit import TokenBuckets
+from opq_cloud.core.settings.makai import AskingSection
+from opq_proto.kit.rate_limit import TokenBuckets
+from opq_proto.wire.half_cycles import MAX_POINTS
 
 BYTES_PER_S = 24_000
 """One Box sends 12 kS/s of 2 bytes."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.decision import Decision, Nominal, window_ns
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "baseline"
 kind = "trigger"

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit
 from opq_cloud.makai.judging.quiet_rows import swings_by
 from opq_proto.decision import Decision, Nominal, window_ns
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "coincidence"
 kind = "trigger"

@@ -10,8 +10,8 @@ Readers of the original skip an unknown metric.
 from dataclasses import dataclass
 
 from opq_proto.decision import Decision, Nominal
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "edge_rule"
 kind = "trigger"

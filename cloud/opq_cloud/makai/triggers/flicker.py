@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, stream_of
 from opq_cloud.makai.judging.quiet_rows import none_of, swings_by
 from opq_proto.decision import Decision, Nominal
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "flicker"
 kind = "trigger"

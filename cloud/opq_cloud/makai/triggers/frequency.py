@@ -18,8 +18,8 @@ from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, Watch
 from opq_cloud.makai.judging.quiet_rows import ids_of, nominals_of, none_of, values_of
 from opq_cloud.makai.openings.brief_onsets import RATE_METRIC
 from opq_proto.decision import Decision, Nominal, window_ns
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "frequency"
 kind = "trigger"

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
 from opq_cloud.makai.judging.quiet_rows import ids_of, nominals_of, none_of, unflagged, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "rapid_change"
 kind = "trigger"

@@ -1,7 +1,7 @@
 """Silence: a Box that had no supply is back; the time before its supply was lost is requested.
 
 In: Measurement.  Out: at most one Decision, a span that is over.  State: none. The gateway reports with the
-first Measurement after a gap why samples are missing, and for how long (`opq_proto.continuity`). Only
+first Measurement after a gap why samples are missing, and for how long (`opq_proto.wire.continuity`). Only
 `missing_dark_s` counts here: samples that were lost on the way, a gateway that stood still, a network that
 was away and a clock that was set are no loss of supply. A Box of the original reports nothing of this, so
 its silence is not followed up here.
@@ -9,10 +9,10 @@ its silence is not followed up here.
 
 from dataclasses import dataclass, field
 
-from opq_proto.continuity import CLOCK_SET, dark_s
 from opq_proto.decision import Decision, Nominal, window_ns
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.continuity import CLOCK_SET, dark_s
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "silence"
 kind = "trigger"

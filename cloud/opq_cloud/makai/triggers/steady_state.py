@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
 from opq_cloud.makai.judging.quiet_rows import none_of
 from opq_proto.decision import Decision, Nominal
-from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
 from opq_proto.messages import Measurement, Metric
+from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasurementColumns
 
 name = "steady_state"
 kind = "trigger"

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai.judging.excursions import FORGOTTEN_NS, backfilled_stream, stamp_of
 from opq_cloud.makai.judging.quiet_rows import none_of
-from opq_proto.continuity import clock_moved_ns
 from opq_proto.decision import Decision, Nominal, window_ns
-from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.continuity import clock_moved_ns
+from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasurementColumns
 
 name = "threshold"
 kind = "trigger"

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, WatchedLimit, stream_of
 from opq_cloud.makai.judging.quiet_rows import ids_of, none_of, values_of
 from opq_proto.decision import Decision, Nominal
-from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns
 
 name = "transient"
 kind = "trigger"

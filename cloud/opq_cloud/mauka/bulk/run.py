@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.mauka.bulk.dask_workers import BulkWork, bulk_analysis
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
 from opq_cloud.mauka.service import analysis_entries
 from opq_cloud.store import CloudStore, open_store
-from opq_proto import log as logs
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
+from opq_proto.kit import log as logs
 
 log = logs.get(service="mauka")
 

@@ -13,17 +13,17 @@ from typing import Any
 
 import zmq
 
+from opq_cloud.core.backend.peer_watch import WatchedConnections
+from opq_cloud.core.backend.sockets import Context, Socket, open_socket, service_context
+from opq_cloud.core.service import HealthReport
 from opq_cloud.mauka.bus import Stop
 from opq_cloud.mauka.messages import new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.peer_watch import WatchedConnections
-from opq_cloud.service import HealthReport
-from opq_cloud.sockets import Context, Socket, open_socket, service_context
-from opq_proto import log as logs
 from opq_proto.errors import FrameError
-from opq_proto.mauka_pb2 import MaukaMessage
-from opq_proto.wire import Response, info_command, rate_command, response_from_wire
-from opq_proto.zmq_inbox import try_send, waiting_messages
+from opq_proto.kit import log as logs
+from opq_proto.kit.zmq_inbox import try_send, waiting_messages
+from opq_proto.wire.frames import Response, info_command, rate_command, response_from_wire
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 TRIGGER_KEY, DATA_KEY = "zmq.trigger.interface", "zmq.data.interface"
 """The original's keys of both addresses."""

@@ -28,9 +28,9 @@ from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.waiting_events import OriginalEvents
 from opq_cloud.store.store import CloudStore
 from opq_measure.original.cycles import fitted_cycles_hz, window_rms_v
-from opq_proto import mauka_pb2
-from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Waveform
+from opq_proto.wire import mauka_pb2
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 AFTER_S = 0.5
 """Payloads of 3 s take 17 ms of the processor that AnalysisRunner shares; an incident has priority."""

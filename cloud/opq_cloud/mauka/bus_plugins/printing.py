@@ -10,9 +10,9 @@ from collections.abc import Callable
 from google.protobuf.json_format import MessageToJson
 
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_proto import log as logs
-from opq_proto.mauka_pb2 import MaukaMessage
-from opq_proto.rate_limit import TokenBuckets
+from opq_proto.kit import log as logs
+from opq_proto.kit.rate_limit import TokenBuckets
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 log = logs.get(service="mauka")
 

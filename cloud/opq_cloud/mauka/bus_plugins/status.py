@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from opq_cloud.core.service import HealthReport
 from opq_cloud.mauka.messages import HEARTBEAT
 from opq_cloud.mauka.plugin import CRASHED, DEFAULTS, HEARTBEAT_KEY, STOPPED, MaukaPlugin, PluginConfig
-from opq_cloud.service import HealthReport
 from opq_proto.errors import FrameError
-from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
 PLUGINS = 256
 """Largest number kept, so that made-up names cannot fill the memory."""

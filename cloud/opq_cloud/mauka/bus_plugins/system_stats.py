@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from opq_cloud.core.settings.mauka import SystemStatsSection
 from opq_cloud.mauka.bus_plugins.box_commands import RATE_REQUEST, RATE_RESPONSE
 from opq_cloud.mauka.bus_plugins.status import PLUGINS, read_heartbeat
 from opq_cloud.mauka.messages import HEARTBEAT, new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.mauka_settings import SystemStatsSection
 from opq_cloud.store.documents.makai import limits_documents
 from opq_cloud.store.records.accounts import LAHA_STATS
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
-from opq_proto.mauka_pb2 import EVENTS, INCIDENTS, MEASUREMENTS, PHENOMENA, SAMPLES, TRENDS, MaukaMessage
+from opq_proto.wire.mauka_pb2 import EVENTS, INCIDENTS, MEASUREMENTS, PHENOMENA, SAMPLES, TRENDS, MaukaMessage
 
 GC_STAT = "gc_stat"
 KEPT_S = 86_400

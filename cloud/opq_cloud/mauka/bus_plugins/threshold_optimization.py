@@ -12,8 +12,8 @@ from dataclasses import replace
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.store.store import CloudStore
-from opq_proto import log as logs
-from opq_proto.mauka_pb2 import MaukaMessage, ThresholdOptimizationRequest
+from opq_proto.kit import log as logs
+from opq_proto.wire.mauka_pb2 import MaukaMessage, ThresholdOptimizationRequest
 
 log = logs.get(service="mauka")
 

@@ -15,22 +15,22 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from opq_cloud.makai_settings import EventServiceSection
+from opq_cloud.core.backend.sockets import connect, open_socket
+from opq_cloud.core.settings.makai import EventServiceSection
 from opq_cloud.mauka.bus_plugins.box_commands import BoxCommandPlugin
 from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
 from opq_cloud.mauka.plugin import PluginConfig
-from opq_cloud.sockets import connect, open_socket
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.event_record import MAUKA_ASKED
 from opq_cloud.store.store import CloudStore
-from opq_cloud.unknown_gain import answered_waveform
-from opq_proto import log as logs
+from opq_cloud.store.unknown_gain import answered_waveform
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError
-from opq_proto.mauka_pb2 import MaukaMessage, TriggerRequest
+from opq_proto.kit import log as logs
+from opq_proto.kit.rate_limit import TokenBuckets
 from opq_proto.messages import Trigger
-from opq_proto.rate_limit import TokenBuckets
-from opq_proto.wire import Response, data_command, info_command
+from opq_proto.wire.frames import Response, data_command, info_command
+from opq_proto.wire.mauka_pb2 import MaukaMessage, TriggerRequest
 
 log = logs.get(service="mauka")
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from opq_cloud.service import HealthReport
-from opq_cloud.unknown_gain import gain_advice
-from opq_proto import log
+from opq_cloud.core.service import HealthReport
+from opq_cloud.store.unknown_gain import gain_advice
+from opq_proto.kit import log
 from opq_proto.messages import Event, Finding, Waveform
 
 NEEDS_NO_VOLTS = frozenset({"frequency_deviation", "harmonics", "interharmonics", "flicker", "phase_jump"})

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.original.inbox import InboxMessage, PluginInbox
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
-from opq_cloud.service import ServiceCounters
 from opq_plugins.host.remote import Remote
 from opq_plugins.host.supervisor import KILLED, WorkerEndedError, WorkerSupervisor, WorkerTimeoutError
 from opq_plugins.original.hosted import KIND
 from opq_plugins.policy import Policy
 from opq_plugins.worker import wire as frames
 from opq_plugins.worker.server import ORIGINAL
-from opq_proto import log as logs
 from opq_proto.errors import PluginError, StoreError
-from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.kit import log as logs
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 log = logs.get(service="mauka")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from opq_proto.sqlite_file import FILE_ERRORS, SqliteFile, store_error
+from opq_proto.kit.sqlite_file import FILE_ERRORS, SqliteFile, store_error
 
 APPLICATION_ID = 0x4F50514D  # "OPQM"
 MIGRATIONS = (

@@ -8,14 +8,14 @@ service needs the address alone: an original service on the same machine has to 
 import threading
 from functools import partial
 
-from opq_cloud.backend_peers import answer_requests
+from opq_cloud.core.backend.peers import answer_requests
+from opq_cloud.core.backend.sockets import Socket
+from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.mauka.messages import LARGEST_ID, new_message, read_body
-from opq_cloud.mauka_settings import MaukaSection
-from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
-from opq_cloud.sockets import Socket
-from opq_proto import log as logs
 from opq_proto.errors import FrameError, StoreError
-from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.kit import log as logs
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 log = logs.get(service="mauka")
 

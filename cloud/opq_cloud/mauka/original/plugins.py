@@ -13,6 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from opq_cloud.core.backend.peer_watch import WatchedConnections
+from opq_cloud.core.backend.sockets import Socket, service_context
+from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.mauka import messages
 from opq_cloud.mauka.bus import HWM, Publisher, subscriber
 from opq_cloud.mauka.original.confined_plugin import OriginalPlugin
@@ -21,13 +24,10 @@ from opq_cloud.mauka.original.inbox import PluginInbox
 from opq_cloud.mauka.original.settings import network_of
 from opq_cloud.mauka.plugin import BUSY, CRASHED, HEARTBEAT_KEY, IDLE, PUB_KEY, STOPPED, SUB_KEY
 from opq_cloud.mauka.running.plugin_states import PluginStates
-from opq_cloud.peer_watch import WatchedConnections
-from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.sockets import Socket, service_context
 from opq_plugins.policy import Policy
-from opq_proto import log as logs
 from opq_proto.errors import FrameError, PluginError, StoreError
-from opq_proto.zmq_inbox import waiting_messages
+from opq_proto.kit import log as logs
+from opq_proto.kit.zmq_inbox import waiting_messages
 
 log = logs.get(service="mauka")
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.settings.config import CloudConfig
 from opq_proto.errors import ConfigError
 
 LARGEST_FILE = 1 << 20

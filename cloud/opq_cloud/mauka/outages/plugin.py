@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
+from opq_cloud.core.settings.mauka import OutageSection
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.incident_notice import INCIDENT
 from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
@@ -18,15 +19,14 @@ from opq_cloud.mauka.messages import LAHA_GC, gc_update
 from opq_cloud.mauka.outages.watch import OutageChange, OutageWatch
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.provenance import VERSION, Provenance, settings_hash
-from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.incidents.join_plan import CarriedOut, FindingMove, JoinPlan, KnownFinding, onset
 from opq_cloud.store.store import CloudStore, JoinStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
-from opq_proto import log as logs
 from opq_proto.decision import Nominal
-from opq_proto.mauka_pb2 import INCIDENTS
+from opq_proto.kit import log as logs
 from opq_proto.messages import Finding
+from opq_proto.wire.mauka_pb2 import INCIDENTS
 
 log = logs.get(service="mauka")
 

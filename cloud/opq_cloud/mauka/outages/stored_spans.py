@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_proto.decision import window_ns
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 
 @dataclass(frozen=True, slots=True)

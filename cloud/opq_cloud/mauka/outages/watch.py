@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from opq_cloud.core.settings.mauka import OutageSection
 from opq_cloud.mauka.outages.judgement import (
     DEAD_PERCENT,
     TOGETHER_S,
@@ -34,11 +35,12 @@ from opq_cloud.mauka.outages.judgement import (
     possibly_measured_s,
 )
 from opq_cloud.mauka.outages.stored_spans import StoredSpans
-from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.store import CloudStore
-from opq_proto.continuity import (
+from opq_proto.decision import NS_PER_MS, Nominal, window_ns
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
+from opq_proto.wire.continuity import (
     CLOCK_SET,
     DARK_CAUSES,
     GapReason,
@@ -48,10 +50,8 @@ from opq_proto.continuity import (
     restart_cause,
     supplied_restart,
 )
-from opq_proto.decision import NS_PER_MS, Nominal, window_ns
-from opq_proto.measurement_columns import MeasurementColumns
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
-from opq_proto.supply_word import SUPPLY, SupplyWord, supply_word
+from opq_proto.wire.measurement_columns import MeasurementColumns
+from opq_proto.wire.supply_word import SUPPLY, SupplyWord, supply_word
 
 S = 10**9
 AROUND_NS = 2 * S

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.mauka.bulk.dask_workers import BulkWork
 from opq_cloud.mauka.bulk.run import chosen_analysis
 from opq_cloud.mauka.measuring.clock_alignment import stamped
@@ -37,11 +37,11 @@ from opq_cloud.store import CloudStore
 from opq_plugins.host.following import Following
 from opq_plugins.policy import Policy
 from opq_plugins.sdk.modules import Analysis
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
+from opq_proto.kit.whole_file import open_private, private_folder
 from opq_proto.messages import Event, Finding
-from opq_proto.whole_file import open_private, private_folder
 
 FOLDER = "reanalysis"
 MAX_EVENTS = 100_000

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from pickle import UnpicklingError
 
+from opq_cloud.core.settings.mauka import AnalysisWorkersSection
 from opq_cloud.mauka.running.analysis_worker import (
     READY,
     BatchTask,
@@ -26,7 +27,6 @@ from opq_cloud.mauka.running.analysis_worker import (
     WorkerSetup,
     WorkerTask,
 )
-from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store.event_record import EventRecord
 from opq_plugins.sandbox.process_tree import resident_bytes
 from opq_plugins.sdk.nouns import BatchResult

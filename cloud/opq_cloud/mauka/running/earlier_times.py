@@ -13,7 +13,7 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.store.waveform_parts import is_unnumbered
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.messages import Event, Finding, Waveform
-from opq_proto.wire import CYCLE_SAMPLES
+from opq_proto.wire.frames import CYCLE_SAMPLES
 
 EARLIER_EVENTS = 32
 """Events of a Box before an event that are compared with it, newest first."""

@@ -13,17 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.mauka.running.provenance import Provenance, settings_hash
-from opq_cloud.service import HealthReport, ServiceCounters
 from opq_plugins.host.following import LACKING_AGAIN_S, Following
 from opq_plugins.host.guard import PAUSES_S
 from opq_plugins.host.proxy import PluginAnalysis
 from opq_plugins.host.report import FollowerReport
 from opq_plugins.policy import Policy
 from opq_plugins.sdk.nouns import BatchResult, ItemBatch
-from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError, PluginError
+from opq_proto.kit import log as logs
 from opq_proto.messages import Event, Finding, SampleRequest, Waveform
 
 log = logs.get(service="mauka")

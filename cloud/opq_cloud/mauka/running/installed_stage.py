@@ -20,8 +20,8 @@ from opq_cloud.mauka.running.event_analysis import EventOutcome
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
 from opq_cloud.store.incidents.join_plan import CarriedOut
 from opq_proto.decision import Nominal
+from opq_proto.kit.own_thread import OwnThread
 from opq_proto.messages import Event, Finding
-from opq_proto.own_thread import OwnThread
 
 MAX_EVENTS, MAX_BYTES = 16, 64 << 20
 """Events that it holds at most, and the bytes of their samples; a larger one is held alone."""

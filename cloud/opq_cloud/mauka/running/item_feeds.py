@@ -11,14 +11,14 @@ from dataclasses import replace
 
 import zmq
 
-from opq_cloud.peer_watch import WatchedConnections
-from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import BURST, Socket, open_socket, service_context
+from opq_cloud.core.backend.peer_watch import WatchedConnections
+from opq_cloud.core.backend.sockets import BURST, Socket, open_socket, service_context
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
-from opq_proto.measurement_turns import request_turns, waiting_measurements
 from opq_proto.messages import TREND_MS, Finding, Incident, Measurement, StoredFinding, Trend
-from opq_proto.wire import measurement_from_wire
+from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
 
 TURNS = 1000
 """Turns of Measurements that wait in libzmq; each is what a broker received in 10 ms."""

@@ -23,11 +23,11 @@ import numpy as np
 from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS, VERSION, settings_hash
 from opq_cloud.store.store import CloudStore
 from opq_measure.events.limits import Limits
-from opq_proto.continuity import missing_s
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.errors import StoreError
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import END_WITHIN_S, Finding, Incident, Measurement, StoredFinding
+from opq_proto.wire.continuity import missing_s
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 LOW = frozenset({"sag", "interruption", "undervoltage"})
 HIGH = frozenset({"swell", "overvoltage"})

@@ -4,8 +4,8 @@ import json
 import threading
 from pathlib import Path
 
-from opq_proto import log as logs
-from opq_proto.whole_file import PRIVATE_MODE, private_folder, write_whole_file
+from opq_proto.kit import log as logs
+from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 
 log = logs.get(service="mauka")
 

@@ -12,14 +12,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.mauka import MoreSamplesSection
 from opq_cloud.mauka.measuring.unknown_gain import at_nominal
-from opq_cloud.mauka_settings import MoreSamplesSection
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.documents.sample_requests import ASKED, WAITING, NsSpan, StoredSampleRequest
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
 from opq_cloud.store.store import CloudStore
-from opq_proto import log as logs
 from opq_proto.decision import Nominal
+from opq_proto.kit import log as logs
 from opq_proto.messages import Event, Finding, SampleRequest, Waveform
 
 log = logs.get(service="mauka")

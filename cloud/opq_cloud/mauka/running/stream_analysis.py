@@ -19,9 +19,9 @@ from opq_cloud.mauka.running.analysis_worker import BatchTask, WorkerSetup
 from opq_cloud.mauka.running.provenance import Provenance, provenance_of
 from opq_plugins.sdk.modules import Analysis
 from opq_plugins.sdk.nouns import BatchResult, Item, ItemBatch, boxes_of
-from opq_proto.channel import Channel
 from opq_proto.decision import Nominal
-from opq_proto.own_thread import OwnThread
+from opq_proto.kit.channel import Channel
+from opq_proto.kit.own_thread import OwnThread
 
 MAX_WAITING = 20_000
 """Items that wait for one analysis."""

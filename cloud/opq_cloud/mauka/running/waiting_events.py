@@ -10,11 +10,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.running.event_analysis import EventOutcome
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
-from opq_proto import log as logs
+from opq_proto.kit import log as logs
 
 log = logs.get(service="mauka")
 

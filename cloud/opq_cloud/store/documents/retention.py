@@ -11,8 +11,8 @@ from dataclasses import fields
 from typing import Any
 
 from opq_cloud.store.store import Ttls
-from opq_proto import log
 from opq_proto.errors import StoreError
+from opq_proto.kit import log
 
 FOR_EVER_S = 2**31 - 1
 """The longest TTL that the original's Int32 can hold; it means that trends are kept for ever."""

@@ -18,7 +18,7 @@ from typing import TypeVar
 from opq_cloud.store.records.accounts import TABLES
 from opq_cloud.store.records.audit import AUDIT, checked_change, checked_removal
 from opq_cloud.store.records.keyed_documents import Fields, OriginalUser
-from opq_proto.sqlite_database import SqliteDatabase
+from opq_proto.kit.sqlite_database import SqliteDatabase
 
 ACCOUNTS_FILE = "accounts.db"
 ACCOUNTS_APPLICATION_ID = 0x4F50_5141

@@ -14,7 +14,7 @@ import numpy as np
 from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, next_number
 from opq_cloud.store.embedded.sealing import newer_block
 from opq_cloud.store.rows import FIXED_FLAGS, FIXED_ROW, METRIC_ORDER, fixed_head
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 MIN_ROWS = 30
 """Least rows per Box: a smaller block costs more in every query than sealing its rows."""

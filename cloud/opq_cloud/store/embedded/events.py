@@ -45,8 +45,8 @@ from opq_cloud.store.incidents.index import IndexPlace
 from opq_cloud.store.waveform_parts import joined_waveform
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.errors import StoreError
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Trigger, Waveform
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 _LIVE = "SELECT document, finished, analysed FROM events "
 CHUNK_BYTES = 255 * 1024

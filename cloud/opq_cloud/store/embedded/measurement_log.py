@@ -51,11 +51,11 @@ from opq_cloud.store.rows import (
     unpacked_measurement,
 )
 from opq_cloud.store.store import QUERY_ROWS, Ttls
-from opq_proto import log
 from opq_proto.errors import StoreError
-from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
+from opq_proto.kit import log
+from opq_proto.kit.sqlite_database import SqliteDatabase
 from opq_proto.messages import Measurement
-from opq_proto.sqlite_database import SqliteDatabase
+from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
 SEAL_ROWS = 50_000
 """Unsealed rows after which sealing starts: a query of one Box also reads past the parcels of the others. Two

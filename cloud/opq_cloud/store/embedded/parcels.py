@@ -33,8 +33,8 @@ from opq_cloud.store.rows import (
     unpacked_rows,
 )
 from opq_proto.decision import NS_PER_MS
-from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import NumberedColumns
 
 PARCEL_ROW = np.dtype([("box", "<u4"), ("timestamp_ms", "<i8"), ("row", CLOCKED_ROW)])
 """`row.offset_ms` is 0, because the time is in `timestamp_ms`; `row.sequence` is the whole number."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from opq_cloud.store.documents.retention import LiveTtls, ttls_document
 from opq_cloud.store.store import Ttls
 from opq_proto.errors import StoreError
-from opq_proto.sqlite_database import SqliteDatabase
+from opq_proto.kit.sqlite_database import SqliteDatabase
 
 APPLICATION_ID = 0x4F50_5153
 """`OPQS`: distinguishes these files from other SQLite databases."""

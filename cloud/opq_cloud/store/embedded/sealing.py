@@ -35,8 +35,8 @@ from opq_cloud.store.rows import (
     row_from_measurement,
     unpack_block,
 )
+from opq_proto.kit.sqlite_database import SqliteDatabase
 from opq_proto.messages import Measurement
-from opq_proto.sqlite_database import SqliteDatabase
 
 SEAL_AFTER_S = 3600
 """Rows are sealed after this time even if few follow, so that they expire."""

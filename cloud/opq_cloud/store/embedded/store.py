@@ -20,7 +20,7 @@ from opq_cloud.store.embedded.schema import open_database
 from opq_cloud.store.embedded.trends import EmbeddedTrends
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.store import Ttls
-from opq_proto.sqlite_file import BUSY_S
+from opq_proto.kit.sqlite_file import BUSY_S
 
 _TABLES = {
     "trends": ALL_MINUTES, "events": "events", "box_events": "box_events",

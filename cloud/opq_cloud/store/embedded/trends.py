@@ -36,7 +36,7 @@ from opq_cloud.store.trends.pyramid import (
     read_level,
 )
 from opq_proto.messages import TREND_MS, Trend
-from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram
+from opq_proto.wire.trend_histogram import HISTOGRAM_METRICS, TrendHistogram
 
 _PACKED = struct.Struct("<B12d4H")
 """Bits of the metrics present; min, max, average of each; bytes of each histogram, which follow."""

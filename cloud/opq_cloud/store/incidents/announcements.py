@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from opq_cloud.store.incidents.join_plan import CarriedOut
 from opq_cloud.store.records.accounts import INCIDENT_ANNOUNCEMENTS
 from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
-from opq_proto import log as logs
+from opq_proto.kit import log as logs
 
 log = logs.get(service="store")
 

@@ -52,8 +52,8 @@ from opq_cloud.store.waveform_parts import joined_waveform
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Trigger, Waveform
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 _LONG = ("target_event_start_timestamp_ms", "target_event_end_timestamp_ms", "start_ns", "end_ns")
 

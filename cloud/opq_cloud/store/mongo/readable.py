@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from opq_cloud.store.documents import Document
-from opq_proto import log as logs
-from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.kit import log as logs
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 T = TypeVar("T")
 

@@ -22,9 +22,9 @@ from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.retention import LiveTtls, ttls_document
 from opq_cloud.store.mongo.readable import ReadableDocuments
 from opq_cloud.store.store import Ttls
-from opq_proto import log
 from opq_proto.errors import StoreError
-from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.kit import log
+from opq_proto.kit.rate_limit import RateLimitedLog
 
 DEFAULT_DATABASE = "opq"
 ANSWER_MS = 5000

@@ -26,8 +26,8 @@ from opq_cloud.store.mongo.trends import MongoTrends
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import QUERY_ROWS
-from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
 COLLECTIONS = ("measurements", "trends", "events", "box_events", "incidents", "opq_boxes", "fs.files")
 DUPLICATE_KEY = 11000

@@ -29,7 +29,7 @@ from opq_cloud.store.trends.pyramid import (
     read_level,
 )
 from opq_proto.messages import TREND_MS, Trend
-from opq_proto.trend_histogram import TrendHistogram
+from opq_proto.wire.trend_histogram import TrendHistogram
 
 MARKED_AHEAD_MS = 60_000
 """A mark due later than this still exists, once made: machines' clocks may differ by up to this."""

@@ -7,9 +7,9 @@ hole. Time that a Box's axis jumped over when its clock was set (`clock_set_s`) 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from opq_proto.continuity import CLOCK_SET, clock_set_s
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.messages import Measurement, Trend
+from opq_proto.wire.continuity import CLOCK_SET, clock_set_s
 
 LOW_SHARE, BAD_SHARE = 0.99, 0.90
 """Below these a share is shown in amber and in red."""

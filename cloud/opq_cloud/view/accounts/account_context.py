@@ -20,7 +20,7 @@ from opq_cloud.view.accounts.passwords import new_secret, secret_hash
 from opq_cloud.view.accounts.sign_in import SESSION_S, SignIn
 from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
 from opq_cloud.view.guard import allowed_hosts
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
 
 EMAIL_CHARACTERS = 254
 EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(\.[\w-]+)+")

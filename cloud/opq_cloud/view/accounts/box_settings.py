@@ -11,7 +11,7 @@ from types import MappingProxyType
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.box_service import box_of_name
+from opq_cloud.actions.box_service import box_of_name
 from opq_cloud.store.box_record import BoxRecord, LocationRecord, box_order
 from opq_cloud.store.records.accounts import PRIVACIES
 from opq_cloud.store.store import CloudStore
@@ -24,8 +24,8 @@ from opq_cloud.view.accounts.passwords import same_fingerprint, secret_hash
 from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.registry import BOX_ID
 from opq_proto.errors import KeyFileError, OpqError, StoreError
-from opq_proto.key_register import key_fingerprint
-from opq_proto.keys import read_key_file
+from opq_proto.keys.key_files import read_key_file
+from opq_proto.keys.register import key_fingerprint
 
 BOX_NUMBER = re.compile(r"[0-9]{1,10}")
 GATEWAY_CODE = re.compile(r"[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4}")

@@ -15,9 +15,9 @@ from fastapi import HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.requests import ClientDisconnect
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE, VISITOR, Visitor
-from opq_proto.plain_text import one_line
+from opq_proto.kit.plain_text import one_line
 
 _ENCODED_SLASH = re.compile("%(2f|5c)", re.IGNORECASE)
 _ENCODED_CONTROL = re.compile("%([01][0-9a-f]|7f)", re.IGNORECASE)

@@ -11,9 +11,9 @@ from email.message import EmailMessage
 
 import structlog
 
-from opq_cloud.mail_server import MailServer
-from opq_cloud.service import ServiceCounters
-from opq_cloud.view_settings import MailSection
+from opq_cloud.core.mail_server import MailServer
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.view import MailSection
 
 log = structlog.get_logger()
 WAITING = 100

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from opq_cloud.core.webhook_address import checked_url
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule, wall_time
 from opq_cloud.view.accounts.forms import SentForm
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.words import CLASS_PHRASES, class_words
-from opq_cloud.webhook_address import checked_url
 
 ABOUT_WORDS = {
     "incident": "Incidents",

@@ -23,8 +23,8 @@ from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.live import LiveHub, newest_of
 from opq_cloud.view.live_messages import LiveMessage, incident_message
 from opq_cloud.view.recent import NewestMeasurement
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Incident, Measurement, Trend
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 
 @dataclass(frozen=True)

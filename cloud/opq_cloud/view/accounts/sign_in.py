@@ -23,7 +23,7 @@ from opq_cloud.view.accounts.passwords import (
     totp_step_of,
 )
 from opq_cloud.view.accounts.visitors import visitor_network
-from opq_proto.rate_limit import TokenBuckets
+from opq_proto.kit.rate_limit import TokenBuckets
 
 SESSION_S = 30 * 86_400
 AGENT_CHARACTERS = 160

@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
 
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.records.accounts import Account, AccountRecords, BoxAccess
 from opq_cloud.view.accounts.passwords import secret_hash
-from opq_cloud.view_settings import ViewSection
-from opq_proto.origin_guard import LOOPBACK_NAMES, host_name, ip_address
+from opq_proto.kit.origin_guard import LOOPBACK_NAMES, host_name, ip_address
 
 SESSION_COOKIE = "opq_session"
 FORM_COOKIE = "opq_form"

@@ -7,9 +7,9 @@ matter.
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.view.administration.rule_engine import EngineAddress
-from opq_proto.config import default_data_dir
+from opq_proto.config.reading import default_data_dir
 
 
 @dataclass(frozen=True, slots=True)

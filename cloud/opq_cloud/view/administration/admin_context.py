@@ -10,8 +10,8 @@ from opq_cloud.view.accounts.visitors import VISITOR, Visitor
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import RuleEngine
 from opq_cloud.view.context import ViewContext
-from opq_proto.key_register import KeyRegister
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.keys.register import KeyRegister
 
 NO_PAGE = "There is no page at this address."
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_proto.box_losses import LOSS_WORDS, LOSSES
-from opq_proto.command_client import BoxRefusedError, CommandClient, UnansweredError
 from opq_proto.errors import FrameError, OpqError
-from opq_proto.wire import CLAIM_PLUGIN, claim_accepted, info_command, plugin_command, rate_command
+from opq_proto.link.box_losses import LOSS_WORDS, LOSSES
+from opq_proto.wire.command_client import BoxRefusedError, CommandClient, UnansweredError
+from opq_proto.wire.frames import CLAIM_PLUGIN, claim_accepted, info_command, plugin_command, rate_command
 
 MIN_CYCLES, MAX_CYCLES = 1, 600
 """Cycles per Measurement; a gateway accepts no others."""

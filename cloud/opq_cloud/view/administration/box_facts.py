@@ -15,7 +15,7 @@ from opq_cloud.view.administration.health_client import ServiceCount
 from opq_cloud.view.availability import NOT_KNOWN, BoxAvailability, percent_words, tone_of
 from opq_cloud.view.recent import FRESH_MS, NewestMeasurement
 from opq_proto.decision import Nominal
-from opq_proto.key_register import KeyEntry, key_fingerprint
+from opq_proto.keys.register import KeyEntry, key_fingerprint
 from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, TimeSource
 
 DOUBTFUL_CLOCK_NS = 8_000_000

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.box_service import box_of_name, retire_box, return_box
+from opq_cloud.actions.box_service import box_of_name, retire_box, return_box
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.records.audit import AuditFilter
 from opq_cloud.view.accounts.box_settings import (
@@ -39,7 +39,7 @@ from opq_cloud.view.administration.health_client import read_connections, read_c
 from opq_cloud.view.availability import NOT_KNOWN
 from opq_cloud.view.registry import BOX_ID
 from opq_proto.errors import KeyFileError
-from opq_proto.key_register import KeyEntry
+from opq_proto.keys.register import KeyEntry
 
 PER_PAGE = 100
 FIELDS = (*OWNERS_FIELDS, "description", "feeder", "phase", "grid", "unplugged")

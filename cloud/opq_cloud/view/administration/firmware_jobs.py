@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from opq_cloud.store.records.audit import AuditEntry, AuditFilter
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_proto import log as logs
-from opq_proto.command_client import CommandClient
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import FirmwareFile, ImageError, describe_firmware, version_number, version_text
-from opq_proto.firmware_transfer import ON_TRIAL, cancel_update, follow_update, send_firmware
+from opq_proto.firmware.image import FirmwareFile, ImageError, describe_firmware, version_number, version_text
+from opq_proto.firmware.transfer import ON_TRIAL, cancel_update, follow_update, send_firmware
+from opq_proto.kit import log as logs
+from opq_proto.wire.command_client import CommandClient
 
 log = logs.get(service="view")
 

@@ -10,7 +10,7 @@ from opq_cloud.view.administration.box_client import BoxClient, BoxClientError
 from opq_cloud.view.administration.box_pages import known_box
 from opq_cloud.view.administration.firmware_jobs import BEGUN, DONE, FirmwareNotSentError
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
-from opq_proto.firmware_image import MAX_FILE_BYTES, ImageError
+from opq_proto.firmware.image import MAX_FILE_BYTES, ImageError
 
 STATE_WORDS = {
     "": "Asking its gateway",

@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.command_audit import key_values
+from opq_cloud.actions.command_audit import key_values
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
@@ -19,8 +19,8 @@ from opq_cloud.view.administration.box_facts import KEY_WORDS
 from opq_cloud.view.administration.health_client import read_connections, read_services
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
 from opq_proto.errors import KeyFileError
-from opq_proto.key_register import KeyEntry, key_fingerprint
-from opq_proto.keys import MAX_FILE_BYTES, checked_box_id, public_key_in
+from opq_proto.keys.key_files import MAX_FILE_BYTES, checked_box_id, public_key_in
+from opq_proto.keys.register import KeyEntry, key_fingerprint
 
 PER_PAGE = 100
 

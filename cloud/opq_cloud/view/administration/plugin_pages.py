@@ -8,7 +8,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.plugin_manager import VERBS, PluginManager, PluginManagerError
+from opq_cloud.actions.plugin_manager import VERBS, PluginManager, PluginManagerError
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor

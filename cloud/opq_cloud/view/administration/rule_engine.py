@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from opq_proto.errors import OpqError
-from opq_proto.origin_guard import is_loopback
-from opq_proto.rest_token import named_token
+from opq_proto.keys.rest_token import named_token
+from opq_proto.kit.origin_guard import is_loopback
 
 ANSWER_S = 5.0
 CHANGE_S = 120.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.plugin_manager import PluginManager, PluginManagerError
+from opq_cloud.actions.plugin_manager import PluginManager, PluginManagerError
 from opq_cloud.store.store import Ttls
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.unknown_gain import gain_command
+from opq_cloud.store.unknown_gain import gain_command
 from opq_cloud.view import charts, words
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ShownBox, ViewContext, label

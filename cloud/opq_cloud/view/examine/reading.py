@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opq_cloud.judged_nominal import JudgedNominals
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.judged_nominal import JudgedNominals
 from opq_cloud.store.trends.pyramid import LEVELS_MS
 from opq_cloud.view.charts import known_metric, window_ms
 from opq_cloud.view.context import ShownBox, ViewContext
 from opq_cloud.view.examine.address import ExamineAddress
 from opq_cloud.view.examine.signals import BoxSignal, SignalCache
 from opq_cloud.view.words import worst
-from opq_proto.counted_once import counted_once
-from opq_proto.flagged import flags_of, widens_limits
-from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Incident
+from opq_proto.wire.counted_once import counted_once
+from opq_proto.wire.flagged import flags_of, widens_limits
+from opq_proto.wire.half_cycles import HalfCycleRms
 
 EVENTS_LISTED = 100
 """At most this many events of an incident are considered."""

@@ -29,10 +29,10 @@ from opq_cloud.view.past.local_weeks import (
     whole_hours,
 )
 from opq_cloud.view.time_span import TimeSpan
-from opq_proto.continuity import FLAGGED
-from opq_proto.flagged import flags_of_trend
 from opq_proto.messages import TREND_MS, Trend
-from opq_proto.trend_histogram import bin_middle, bin_of
+from opq_proto.wire.continuity import FLAGGED
+from opq_proto.wire.flagged import flags_of_trend
+from opq_proto.wire.trend_histogram import bin_middle, bin_of
 
 ROWS_DRAWN = 750
 """Rows of one Box."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view import words
 from opq_cloud.view.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
 from opq_cloud.view.availability import (
@@ -38,7 +39,6 @@ from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_frame import MapFrame, frame_of
 from opq_cloud.view.public.map_marks import LISTED, SHAPES, MapMark, map_marks, map_plan, rows_of, with_names
 from opq_cloud.view.public.outline import OutlinePaths, outline_paths
-from opq_cloud.view_settings import ViewSection
 from opq_proto.messages import Incident
 
 INCIDENTS_SHOWN = 6

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 import anyio.to_thread
 
-from opq_cloud.service import ServiceCounters
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live_messages import LiveMessage
 from opq_cloud.view.public.grid_reader import Audience, GridReader

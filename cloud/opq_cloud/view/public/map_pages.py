@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.context import ViewContext
@@ -31,7 +32,6 @@ from opq_cloud.view.public.map_drawing import (
 )
 from opq_cloud.view.public.map_frame import WORLD, MapFrame, parse_frame
 from opq_cloud.view.public.map_marks import SHAPES
-from opq_cloud.view_settings import ViewSection
 from opq_proto.errors import StoreError
 
 At = Annotated[str, Query(max_length=24)]

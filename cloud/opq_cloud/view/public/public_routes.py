@@ -5,12 +5,12 @@ The file is short, because it only connects the others.
 
 from fastapi import APIRouter
 
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_pages import MapPages, MapStates
 from opq_cloud.view.public.shared_pages import SharedPages
-from opq_cloud.view_settings import ViewSection
 
 
 def grid_reader(context: ViewContext) -> GridReader:

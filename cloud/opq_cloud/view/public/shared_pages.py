@@ -9,6 +9,7 @@ import zlib
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
+from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
@@ -20,7 +21,6 @@ from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_drawing import SCOPE_SHORT
 from opq_cloud.view.public.outline import outline_paths
-from opq_cloud.view_settings import ViewSection
 
 IN_FEED = 50
 FEED_KEPT_S = 20.0

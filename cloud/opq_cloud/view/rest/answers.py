@@ -10,13 +10,13 @@ from typing import Literal
 
 from fastapi import Request, Response
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.export.tables import known_numbers
-from opq_cloud.service import ServiceCounters
 from opq_cloud.view.accounts.gate import current_visitor
 from opq_cloud.view.accounts.visitors import Visitor, visitor_network
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.time_span import TimeSpan, read_span
-from opq_proto.rate_limit import TokenBuckets
+from opq_proto.kit.rate_limit import TokenBuckets
 
 BURST, PER_S = 120, 30.0
 """Requests of one account, or of one address that is not signed in."""

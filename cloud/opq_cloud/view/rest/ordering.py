@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from opq_cloud.plugin_manager import PluginManagerError, publish_events, publish_on_bus
+from opq_cloud.actions.plugin_manager import PluginManagerError, publish_events, publish_on_bus
 from opq_cloud.view.accounts.forms import visitor_after_body
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext

@@ -9,8 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.export.records import ExportError
-from opq_cloud.service import ServiceCounters
 from opq_cloud.view.accounts.visitors import VISITOR
 from opq_proto.errors import StoreError
 

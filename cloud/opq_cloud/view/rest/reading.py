@@ -25,8 +25,8 @@ from opq_cloud.view.rest.answers import cursor_place, cursor_text, json_answer, 
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.words import headline, worst
 from opq_proto.decision import NS_PER_MS
-from opq_proto.flagged import flags_of_trend
 from opq_proto.messages import TREND_MS, Incident, Measurement, Trend
+from opq_proto.wire.flagged import flags_of_trend
 
 LEVELS_MS = {"1m": TREND_MS, "10m": TEN_MINUTES_MS, "1h": HOUR_MS, "1d": DAY_MS}
 MAX_MEASUREMENTS = 1000

@@ -37,7 +37,7 @@ from opq_gateway.ring.codec.shapes import (
     low_bits,
     symbols,
 )
-from opq_proto.packed_counts import varint
+from opq_proto.wire.packed_counts import varint
 
 DEFLATED: Final = shapes.COARSE
 """Written in the place of a shape, with the low bits; below the least coarse shape."""

@@ -27,7 +27,7 @@ if __name__ == "__main__":
     server = fork_server(LOADED)  # before the first thread, and before anything that reads a clock is loaded
     with suppress(PermissionError):  # its Boxes have processors of their own, however busy this machine is
         os.setpriority(os.PRIO_PROCESS, 0, BOXES_NICE)
-    from opq_proto import log
+    from opq_proto.kit import log
     from opq_sim.faults.clock.schedule import draw_clocks
     from opq_sim.faults.clock.verdict import play_clocks
 

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from opq_proto import log
+from opq_proto.kit import log
 from opq_sim.faults.cloud.cloud_services import LOADED
 from opq_sim.faults.cloud.schedule import draw_cloud
 from opq_sim.faults.cloud.verdict import play_cloud

@@ -9,7 +9,7 @@ from typing import Final
 
 import tomli_w
 
-from opq_proto import ports
+from opq_proto.kit import ports
 from opq_sim.faults.cloud.schedule import SERVICES
 from opq_sim.faults.gateway.fork_server import ForkServer
 from opq_sim.faults.gateway.service import ServiceError, ServiceProcess

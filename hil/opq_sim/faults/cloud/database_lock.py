@@ -1,7 +1,7 @@
 """DatabaseLock: another process locks the cloud's database, all the time (locked) or again and again (slow).
 
 It holds a write transaction, as a hanging backup would: readers continue, writers wait as long
-as `opq_proto.sqlite_file.BUSY_S` allows.
+as `opq_proto.kit.sqlite_file.BUSY_S` allows.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from opq_proto.own_thread import OwnThread
+from opq_proto.kit.own_thread import OwnThread
 
 HELD_S: Final = 0.4
 FREE_S: Final = 0.1

@@ -15,11 +15,11 @@ import zmq
 
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.errors import FrameError
-from opq_proto.keys import KeyPair
-from opq_proto.leg_wire import LEG_TOPIC
+from opq_proto.keys.key_files import KeyPair
+from opq_proto.kit.own_thread import OwnThread
 from opq_proto.messages import Measurement, Metric
-from opq_proto.own_thread import OwnThread
-from opq_proto.wire import measurement_from_wire, measurement_to_wire, topic
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire, topic
+from opq_proto.wire.leg import LEG_TOPIC
 
 POLL_MS: Final = 20
 HELD_BACK: Final = 6

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from opq_gateway.uplink.connection import Endpoints
-from opq_proto import ports
-from opq_proto.keys import KeyFolder, KeyPair, read_key_file, read_secret_file
+from opq_proto.keys.key_files import KeyFolder, KeyPair, read_key_file, read_secret_file
+from opq_proto.kit import ports
+from opq_proto.kit.own_thread import OwnThread
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.own_thread import OwnThread
 from opq_sim.box.source import RunClock
 from opq_sim.faults.cloud.accounts import HeldNumbers
 from opq_sim.faults.cloud.cloud_services import GUESTS, CloudServices

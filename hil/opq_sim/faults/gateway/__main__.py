@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from opq_proto import log
+from opq_proto.kit import log
 from opq_sim.faults.gateway.schedule import draw
 from opq_sim.faults.gateway.verdict import play_gateway
 from opq_sim.faults.gateway.world import BOX_IDS

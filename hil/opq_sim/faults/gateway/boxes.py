@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_proto.kit.own_thread import OwnThread
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
-from opq_proto.own_thread import OwnThread
 from opq_sim.box.box import Box
 from opq_sim.box.faults import FaultyLine, LineFaults
 from opq_sim.box.port import CATCH_UP_NS, PtyPort

@@ -7,10 +7,10 @@ Box once more.
 import zmq
 
 from opq_proto.errors import FrameError
-from opq_proto.keys import KeyPair
+from opq_proto.keys.key_files import KeyPair
+from opq_proto.kit.own_thread import OwnThread
 from opq_proto.messages import Measurement
-from opq_proto.own_thread import OwnThread
-from opq_proto.wire import measurement_from_wire
+from opq_proto.wire.frames import measurement_from_wire
 
 POLL_MS = 50
 

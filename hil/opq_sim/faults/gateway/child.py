@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from opq_proto import clock, time_daemons
-from opq_proto.clock import ClockState
+from opq_proto.kit import clock, time_daemons
+from opq_proto.kit.clock import ClockState
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 from opq_sim.parent import end_with
 

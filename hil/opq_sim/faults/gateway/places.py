@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tomli_w
 
-from opq_proto import ports
 from opq_proto.errors import PortBusyError
+from opq_proto.kit import ports
 
 OFFSETS = range(4_000, 20_000, 25)
 """With these offsets the default ports lie below the range that the kernel uses for outgoing connections."""

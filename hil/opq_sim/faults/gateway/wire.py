@@ -12,7 +12,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from opq_proto.own_thread import OwnThread
+from opq_proto.kit.own_thread import OwnThread
 
 LOSS = 0.3
 RTO_S, MAX_RTO_S = 0.2, 3.0

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from opq_proto import ports
-from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
+from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
+from opq_proto.kit import ports
 from opq_sim.faults.gateway import gauges, places
 from opq_sim.faults.gateway.boxes import CabledBoxes
 from opq_sim.faults.gateway.broker_listener import BrokerListener

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from opq_proto import log
+from opq_proto.kit import log
 from opq_sim.faults.silence.schedule import draw_silences
 from opq_sim.faults.silence.verdict import play_silences
 from opq_sim.parent import end_with

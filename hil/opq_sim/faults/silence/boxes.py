@@ -5,8 +5,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from opq_proto.kit.own_thread import OwnThread
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
-from opq_proto.own_thread import OwnThread
 from opq_sim.box.box import Box
 from opq_sim.box.source import RunClock
 from opq_sim.faults.gateway.boxes import GPS_UNCERTAINTY_NS, TICK_S, Cable

@@ -13,8 +13,8 @@ from typing import Any, Final, Self
 
 import tomli_w
 
-from opq_proto import ports
-from opq_proto.keys import KeyFolder
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit import ports
 from opq_sim.faults.gateway.child import MACHINES_STATE, put_step_ns
 from opq_sim.faults.gateway.fork_server import ForkServer
 from opq_sim.faults.gateway.places import RELAYED, free_offset, held_ports

@@ -14,9 +14,9 @@ import click
 
 from opq_cloud.store import FILE_NAME as STORE_NAME
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
-from opq_proto import log
-from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
+from opq_proto.kit import log
+from opq_proto.kit.ending import stopped_by_signals
 from opq_sim.box.simulated_places import PLACE_MADE_UP, places_of_network
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.store.store import CloudStore
-from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement, Waveform
+from opq_proto.wire.measurement_columns import MeasurementColumns
 from opq_tools.sim.history.progress_file import HistoryProgress, write_progress
 from opq_tools.sim.history.virtual_cloud import VirtualCloud
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from opq_proto.errors import ConfigError, OpqError
-from opq_proto.whole_file import write_whole_file
+from opq_proto.kit.whole_file import write_whole_file
 
 FILE_NAME = "history.json"
 VERSION = 1

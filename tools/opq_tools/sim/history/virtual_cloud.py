@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from opq_cloud.config import CloudConfig
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
@@ -23,13 +24,12 @@ from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
 from opq_cloud.mauka.outages.plugin import OutagePlugin
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
-from opq_cloud.service import ServiceCounters
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
-from opq_proto import log
 from opq_proto.errors import ConfigError
-from opq_proto.measurement_columns import MeasurementColumns, joined_columns
+from opq_proto.kit import log
 from opq_proto.messages import Measurement, Waveform
+from opq_proto.wire.measurement_columns import MeasurementColumns, joined_columns
 
 INSTANCE = "history"
 NOT_THERE = "no samples of this span"

@@ -1,0 +1,1 @@
+"""What View's pages and the commands do alike, across the rooms."""

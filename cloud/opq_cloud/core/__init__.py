@@ -1,0 +1,1 @@
+"""What all services of the cloud share: the service and its runner, lateness, mail, webhooks."""

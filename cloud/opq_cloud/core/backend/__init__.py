@@ -1,0 +1,1 @@
+"""Sockets between services: opened with limits, admitted by key, watched."""

@@ -1,0 +1,233 @@
+"""The admitted peers by key, read from a folder that is watched, and the key in a handshake's request (ZAP).
+
+Brokers check Boxes against it, and every service whose back-end addresses require keys checks its clients.
+Source: ZeroMQ RFC 27 (ZAP 1.0).
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from watchfiles import watch
+from zmq.utils import z85
+
+from opq_cloud.core.service import ServiceCounters
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.log import BoundLogger
+from opq_proto.kit.own_thread import OwnThread
+from opq_proto.kit.rate_limit import RateLimitedLog
+
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
+CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism, then the key
+DEBOUNCE_MS, STEP_MS = 50, 50
+"""How long changes are gathered, and the watcher's check interval: each check is a wake-up."""
+CHECK_MS = 500
+"""Interval of checking the folder's time stamp where no notice comes (a folder made again, a lost notice)."""
+TICK_NS = 100_000_000
+"""File systems stamp by a clock with ticks of some milliseconds."""
+SETTLE_S = 0.15
+"""A file that is just being written is read again after this time, before its Box is refused."""
+
+
+def requested_key(request: list[bytes], domain: str) -> tuple[str, str]:
+    """Returns the key (Z85) in a ZAP request, and the problem of the request; empty: none."""
+    if len(request) <= CREDENTIALS_AT or request[5] != b"CURVE" or len(request[6]) != 32:
+        return "", "no CURVE key"
+    key = z85.encode(request[CREDENTIALS_AT]).decode("ascii")
+    return key, "" if request[2].partition(b"/")[0] == domain.encode() else "wrong domain"
+
+
+class FurtherKeys(Protocol):
+    """Keys in addition to those of the folder, e.g. of the store."""
+
+    @property
+    def keys(self) -> Mapping[bytes, tuple[str, ...]]:
+        """Key -> ids; another object when it has changed."""
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """Keys (Z85) that a Box has now, with that Box, and those that a Box has no longer."""
+
+    admitted: dict[str, str]
+    revoked: dict[str, str]
+
+
+class AllowList(OwnThread):
+    """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store if configured.
+
+    Where the folder has a file for a Box, also of a revoked key, only the folder counts: the store's key
+    admits nobody. A thread waits for changes (inotify through watchfiles, else polling) and reads the
+    folder; the broker's thread collects the result with `changes`. A new file takes half a second at most
+    to come into the list. Not `alive` when the watcher has died: nothing would be revoked any more.
+    """
+
+    _join_s = 2.0
+
+    def __init__(
+        self,
+        folder: KeyFolder,
+        counters: ServiceCounters,
+        log: BoundLogger,
+        registered: FurtherKeys | None = None,
+        counted_as: str = "admitted_now",
+    ) -> None:
+        super().__init__("allow-list")
+        self.boxes: dict[str, str] = {}
+        """With the first Box of a key that several have."""
+        self.sharers: dict[str, tuple[str, ...]] = {}
+        """Key -> its Boxes, of those that several have."""
+        self.ids: frozenset[str] = frozenset()
+        """All Boxes; a new object when they change."""
+        self.incoming: dict[str, str] = {}
+        """New keys of `boxes`: each is admitted, in addition to the Box's present key, until it is used."""
+        self._folder = folder
+        self._counters = counters
+        self._log = log
+        self._limited = RateLimitedLog(log)
+        self._registered = registered
+        self._counted_as = counted_as
+        self._used: object = None
+        """The store's keys that `_read` was made of."""
+        self._owners: dict[str, tuple[str, ...]] = {}
+        self._read: dict[str, tuple[str, ...]] = {}
+        self._read_incoming: dict[str, str] = {}
+        self._of_folder: frozenset[str] = frozenset()
+        """Boxes of `_read` by the folder, not by the store."""
+        self._problems: list[str] = []
+        self._read_at: tuple[int, int, int] | None = None
+        """What `_signature` gave before the folder was last read."""
+
+    def start(self) -> None:
+        """Reads the folder once, then watches it."""
+        if self._registered is not None:
+            self._registered.start()
+        self._reload()
+        self._use()
+        super().start()
+
+    def close(self) -> None:
+        super().close()
+        if self._registered is not None:
+            self._registered.close()
+
+    @property
+    def changed(self) -> bool:
+        """Whether `changes` has any, or the watcher has died."""
+        return self._read is not self._owners or not self.alive
+
+    def changes(self) -> KeyChange | None:
+        """Returns the changes since the last call; from then on `boxes` is the new list."""
+        if self._read is self._owners:
+            return None
+        before = self._owners
+        now = self._use()
+        return KeyChange(_more(now, before), _more(before, now))
+
+    def _use(self) -> dict[str, tuple[str, ...]]:
+        """Makes what was read the list that holds."""
+        self._owners = read = self._read
+        self.boxes = {key: boxes[0] for key, boxes in read.items()}
+        self.sharers = {key: boxes for key, boxes in read.items() if len(boxes) > 1}
+        self.ids = frozenset(box_id for boxes in read.values() for box_id in boxes)
+        self.incoming = {key: box_id for key, box_id in self._read_incoming.items() if key in read}
+        self._counters.set(self._counted_as, len(read))
+        for key, boxes in self.sharers.items():
+            self._limited.warning("keys.shared", key=(key, boxes), public_key=key, boxes=boxes)
+        return read
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            path = _existing(self._folder.public_keys)
+            try:
+                for changes in watch(
+                    path,
+                    stop_event=self._stop,
+                    debounce=DEBOUNCE_MS,
+                    step=STEP_MS,
+                    rust_timeout=CHECK_MS,
+                    yield_on_timeout=True,
+                    recursive=False,
+                ):
+                    registered_changed = (
+                        self._registered is not None and self._registered.keys is not self._used
+                    )
+                    if changes or registered_changed or self._signature() != self._read_at:
+                        self._reload()
+                    if path != _existing(self._folder.public_keys):
+                        break
+            except OSError as error:  # inotify's limits, or the folder was removed meanwhile
+                self._log.warning("keys.watch_failed", folder=str(path), error=str(error))
+                self._stop.wait(CHECK_MS / 1000)
+                self._reload()
+
+    def _revoke_missing(self) -> None:
+        """Takes out Boxes without a file before all files are looked at, which takes long with 10,000."""
+        if missing := self._of_folder - self._folder.listed_boxes():
+            left = {
+                key: tuple(each for each in boxes if each not in missing) for key, boxes in self._read.items()
+            }
+            self._read = {key: boxes for key, boxes in left.items() if boxes}
+
+    def _reload(self) -> None:
+        self._read_at = self._signature()  # before the files: a key that comes meanwhile is read again
+        self._revoke_missing()
+        owners, problems = self._folder.owners()
+        if problems and not self._stop.wait(SETTLE_S):
+            owners, problems = self._folder.owners()
+        for problem in problems:
+            if problem not in self._problems:
+                self._counters.add("key_files_refused")
+                self._log.warning("keys.file_refused", problem=problem)
+        self._problems = problems
+        self._of_folder = frozenset(box_id for boxes in owners.values() for box_id in boxes)
+        self._add_registered(owners)
+        read = {key.decode("ascii"): boxes for key, boxes in owners.items()}
+        if read != self._read:
+            self._read_incoming = {
+                key.decode("ascii"): box_id for key, box_id in self._folder.incoming().items()
+            }
+            self._read = read
+
+    def _add_registered(self, owners: dict[bytes, tuple[str, ...]]) -> None:
+        if self._registered is None:
+            return
+        self._used = keys = self._registered.keys
+        of_folder = self._folder.known_boxes()
+        for key, boxes in keys.items():
+            more = tuple(box_id for box_id in boxes if box_id not in of_folder)
+            if more and (self._folder.shared_keys or key not in owners):
+                owners[key] = (*owners.get(key, ()), *more)
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        """Returns what differs after a change of the folder; None where that is not certain.
+
+        Two changes within TICK_NS may have the same time stamp.
+        """
+        try:
+            status = self._folder.public_keys.stat()
+        except OSError:
+            return None
+        if abs(time.time_ns() - status.st_mtime_ns) < TICK_NS:
+            return None
+        return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _more(these: Mapping[str, tuple[str, ...]], those: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Returns each key with the Boxes that it has in `these` alone."""
+    other = {key: boxes for key, boxes in these.items() if those.get(key) != boxes}  # few of 10,000
+    more = {key: [each for each in boxes if each not in those.get(key, ())] for key, boxes in other.items()}
+    return {key: ", ".join(boxes) for key, boxes in more.items() if boxes}
+
+
+def _existing(path: Path) -> Path:
+    """Returns `path`, or the nearest folder above it that exists."""
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    return path

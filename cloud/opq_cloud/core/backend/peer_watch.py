@@ -1,0 +1,100 @@
+"""Connections to other services, and whether each has its peer: libzmq itself reports no error.
+
+A PUSH queues what nobody reads; after a handshake with another kind of socket libzmq does not even try again.
+"""
+
+import time
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from opq_cloud.core.backend.sockets import Socket, connect, connectable, open_monitor
+from opq_proto.keys.backend_keys import backend_address
+
+WAITED_S = 7.0
+"""A connection without its peer for so long is reported."""
+CHECK_S = 0.5
+EVENTS = (
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+NOBODY = "nobody is there"
+OTHER_KIND = "another kind of socket is there; is it the address of another service?"
+REFUSED = "it refuses the connection: one of both has keys or other keys, or it is no address of ZeroMQ"
+
+
+class PeerWatch:
+    """Belongs to the thread of its socket; `problem` may be read from any thread."""
+
+    def __init__(self, socket: Socket, endpoint: str, key: str) -> None:
+        """Call it before the socket is connected; `key` is the configuration's name of the address."""
+        self.problem: str | None = None
+        self._monitor = open_monitor(socket.context, socket, f"peer-{int(socket.get(zmq.FD))}", EVENTS)
+        self._address = f"{key} {endpoint} ({zmq.SocketType(int(socket.get(zmq.TYPE))).name})"
+        self.has_met = False
+        """Whether it has an admitted connection now."""
+        self._reason = NOBODY
+        self._alone_s: float | None = time.monotonic()
+        """Since when it has no peer."""
+
+    def close(self) -> None:
+        """Ends watching, before the socket's context ends."""
+        self._monitor.close()
+
+    def read(self, now_s: float) -> None:
+        """Reads what happened since the last call. `now_s`: monotonic."""
+        while self._monitor.poll(0):
+            self._note(recv_monitor_message(self._monitor)["event"])
+        if self.has_met:
+            self._alone_s = None
+        elif self._alone_s is None:
+            self._alone_s = now_s
+        alone = self._alone_s is not None and now_s >= self._alone_s + WAITED_S
+        self.problem = f"{self._address}: {self._reason}" if alone else None
+
+    def _note(self, event: int) -> None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self.has_met = True
+        elif event == zmq.EVENT_CONNECTED:
+            self._reason = OTHER_KIND  # unless the handshake succeeds, or fails with another reason
+        elif event == zmq.EVENT_DISCONNECTED:
+            if self.has_met:
+                self.has_met = False
+                self._reason = NOBODY
+        else:
+            self._reason = REFUSED
+
+
+class WatchedConnections:
+    """The connections that a loop makes; `connect` and `check` belong to it."""
+
+    def __init__(self) -> None:
+        self._watches: list[PeerWatch] = []
+        self._next_s = 0.0
+
+    def connect(self, socket: Socket, endpoint: str, key: str) -> None:
+        """Connects as `sockets.connect` does, and watches the connection."""
+        self._watches.append(PeerWatch(socket, backend_address(connectable(endpoint)).endpoint, key))
+        connect(socket, endpoint, key)
+
+    def close(self) -> None:
+        """Ends watching; for a context that does not end its sockets itself (`service_context` does)."""
+        for watch in self._watches:
+            watch.close()
+        self._watches.clear()
+
+    @property
+    def problem(self) -> str | None:
+        """Which connections have no peer, and why; None: all have one. From any thread."""
+        return "; ".join(watch.problem for watch in self._watches if watch.problem) or None
+
+    def check(self) -> None:
+        """Notes which connections have their peers; most calls do nothing."""
+        if self._watches and (now_s := time.monotonic()) >= self._next_s:
+            self._next_s = now_s + CHECK_S
+            for watch in self._watches:
+                watch.read(now_s)

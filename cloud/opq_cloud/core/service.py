@@ -1,0 +1,210 @@
+"""The interface of a service of the cloud, and what the services of one process share.
+
+A service is a class with its frozen Config and one blocking `run`; the runner gives it a
+thread, catches its exceptions, starts it again and reports its health. Rooms of the cloud import
+this file and the store, never each other.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from opq_cloud.core.stage_times import StageTimes
+from opq_cloud.store.store import CloudStore
+
+STALE_S = 20.0
+"""The original's health calls a component down after this time without a sign (docs/reference/opq-interop.md
+A.11)."""
+RETENTION_S = 60.0
+RETENTION_PAUSE_S = 0.05
+"""Pause between two slices of one pass."""
+MAX_LABELS = 1000
+"""Distinct labels kept per counter; a flood of unknown keys must not fill the memory."""
+
+
+class CloudService(Protocol):
+    """One duty in one thread."""
+
+    @property
+    def name(self) -> str:
+        """As in `opq-cloud NAME`, e.g. `triggering-broker`; a part adds `.part`: `mauka.bus`."""
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Works until `stop` is set (noticed within 0.2 s); sets `ready` when all addresses are bound.
+
+        Opens and closes its own sockets, so that it can be called again after an exception.
+        Raises PortBusyError, KeyFileError, ConfigError or StoreError when it cannot start.
+        """
+
+
+class ServiceCounters:
+    """Named counts of one service, from any thread; each may be split by one label."""
+
+    def __init__(self) -> None:
+        self.stages = StageTimes()
+        """Durations of the counted operations."""
+        self._lock = threading.Lock()
+        self._counts: dict[str, dict[str, float]] = {}
+
+    def add(self, name: str, count: float = 1, label: str = "") -> None:
+        """Raises `name` (a noun in snake_case, e.g. `refused`), split by `label` (a Box id, a key)."""
+        with self._lock:
+            row = self._counts.setdefault(name, {})
+            if label not in row and len(row) >= MAX_LABELS:
+                label = "other"
+            row[label] = row.get(label, 0) + count
+
+    def set(self, name: str, value: float, label: str = "") -> None:
+        """Sets a level instead of a count, e.g. connections; the name ends in `_now`."""
+        with self._lock:
+            row = self._counts.setdefault(name, {})
+            if label in row or len(row) < MAX_LABELS:
+                row[label] = value
+
+    def total(self, name: str) -> float:
+        """Returns the sum over all labels; 0 when nothing was counted."""
+        with self._lock:
+            return sum(self._counts.get(name, {}).values())
+
+    def of(self, name: str, label: str) -> float:
+        with self._lock:
+            return self._counts.get(name, {}).get(label, 0)
+
+    def snapshot(self) -> dict[str, dict[str, float]]:
+        """Returns name -> label (empty for none) -> value."""
+        with self._lock:
+            return {name: dict(row) for name, row in self._counts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """One component in the original's health contract (docs/reference/opq-interop.md F.4)."""
+
+    name: str
+    ok: bool
+    timestamp_s: int = field(default_factory=lambda: int(time.time()))
+    info: str | None = None
+    subcomponents: tuple["HealthReport", ...] = ()
+    received_s: int | None = None
+    """Of a Box: when its last Measurement arrived, while `timestamp_s` is when that was measured."""
+
+    def as_json(self) -> dict[str, object]:
+        received = {} if self.received_s is None else {"received": self.received_s}
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "timestamp": self.timestamp_s,
+            **received,
+            "info": self.info,
+            "subcomponents": [part.as_json() for part in self.subcomponents] or None,
+        }
+
+
+@runtime_checkable
+class CountingService(Protocol):
+    """A service whose counters appear in `/metrics`."""
+
+    @property
+    def counters(self) -> ServiceCounters: ...
+
+
+@runtime_checkable
+class HealthyService(Protocol):
+    """A service with more health reports than whether its thread runs (e.g. of its Boxes)."""
+
+    def health(self) -> Iterable[HealthReport]:
+        """Returns its subcomponents now; must not block."""
+
+
+UNKNOWN, REFUSED = "unknown", "refused"
+"""Used in place of Box ids: connections in their handshake, or one of too many at once to identify;
+and those whose key is not admitted, which are left open.
+"""
+
+
+@runtime_checkable
+class ConnectedService(Protocol):
+    """A service with Boxes connected to it."""
+
+    def connections(self) -> dict[str, int]:
+        """Box -> connections with its key; UNKNOWN and REFUSED where there are any. From any thread."""
+
+
+@runtime_checkable
+class StatusService(Protocol):
+    """Mauka: rows of the original's `/status`."""
+
+    def plugin_status(self) -> list[Mapping[str, object]]:
+        """Returns {plugin_name, messages_recv, bytes_recv, last_recv, plugin_state} per plug-in."""
+
+
+class CloudContext:
+    """Shared by the services of one process: the store, opened when first needed."""
+
+    def __init__(self, open_store: Callable[[], CloudStore], private: Sequence[Path] = ()) -> None:
+        """`private`: folders with data and keys."""
+        self.private = tuple(private)
+        self._open_store = open_store
+        self._lock = threading.Lock()
+        self._store: CloudStore | None = None
+
+    @property
+    def store(self) -> CloudStore:
+        """The store. Raises StoreError when it cannot be opened."""
+        with self._lock:
+            if self._store is None:
+                self._store = self._open_store()
+            return self._store
+
+    def unreadable(self) -> Mapping[str, int]:
+        """Returns `CloudStore.unreadable` of the store; nothing while it is not open."""
+        store = self._store  # no lock: health must not wait while it opens
+        return {} if store is None else store.unreadable
+
+    def store_problem(self) -> str | None:
+        """Returns `CloudStore.problem`; None while the store is not open."""
+        store = self._store  # no lock, as above
+        return None if store is None else store.problem
+
+    def numbers_problem(self) -> str | None:
+        """Returns `CloudStore.numbers_problem`; None while the store is not open."""
+        store = self._store  # no lock, as above
+        return None if store is None else store.numbers_problem
+
+    def close(self) -> None:
+        with self._lock:
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+
+class Retention:
+    """Rolls up trends and deletes expired data, each minute and by slices, so that no write waits for it."""
+
+    name = "retention"
+
+    def __init__(self, shared: CloudContext) -> None:
+        self.counters = ServiceCounters()
+        self._shared = shared
+
+    def health(self) -> list[HealthReport]:
+        """Reports a store whose file is gone, or was replaced."""
+        problem = self._shared.store_problem()
+        return [HealthReport(self.name, problem is None, info=problem)]
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        store = self._shared.store
+        if ready is not None:
+            ready.set()
+        while True:
+            while not stop.is_set() and (made := store.roll_up(time.time_ns() // 1_000_000)):
+                self.counters.add("trends_rolled_up", made)
+                stop.wait(RETENTION_PAUSE_S)
+            if stop.wait(RETENTION_S):
+                return
+            while not stop.is_set() and (gone := store.expire(int(time.time()))):
+                self.counters.add("rows_expired", gone)
+                stop.wait(RETENTION_PAUSE_S)

@@ -1,0 +1,1 @@
+"""The sections of the cloud's configuration: default, range and help of each key."""

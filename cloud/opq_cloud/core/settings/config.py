@@ -1,0 +1,177 @@
+"""Configuration of the cloud: one frozen section per service, defaults = the original's addresses.
+
+Read by `opq_proto.config.reading.load` from TOML (sections as below) or, key for key, from the
+original's JSON (`opq_cloud/original`). Addresses are on loopback until a file says
+otherwise; `endpoint_ports.py` checks and moves their ports.
+"""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from opq_cloud.core.settings.makai import (
+    AcquisitionBrokerSection,
+    EventServiceSection,
+    TriggeringBrokerSection,
+    TriggeringServiceSection,
+)
+from opq_cloud.core.settings.mauka import MaukaSection
+from opq_cloud.core.settings.notifications import NotificationsSection
+from opq_cloud.core.settings.view import ViewSection
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
+from opq_proto.config.reading import Field, section
+from opq_proto.decision import Nominal
+from opq_proto.keys.key_files import KeyFolder
+
+
+@section
+class CloudKeysSection:
+    """CURVE keys (docs/reference/contracts.md, "Keys")."""
+
+    folder: Annotated[
+        Path | None, Field(description="folder with private_keys/ and public_keys/; none: D/curve")
+    ] = None
+    server_secret: Annotated[
+        Path | None, Field(description="the server's private key file; none: private_keys/opqserver_secret")
+    ] = None
+    public_keys: Annotated[
+        Path | None, Field(description="folder with the public keys of admitted Boxes; none: public_keys/")
+    ] = None
+    white_list: Annotated[
+        bool,
+        Field(description="also admit Boxes by public_key in the store's opq_boxes"),
+    ] = False
+    shared_keys: Annotated[
+        Literal["refuse", "warn"],
+        Field(description="if Boxes share a key: refuse all but the first, or admit all and warn"),
+    ] = "refuse"
+
+
+@section
+class BackendKeysSection:
+    """Where services meet: 9881 to 9884, 9899, 9777, 10000, 10001, 12000 (docs/backend-keys.md)."""
+
+    REMOVED: ClassVar = {
+        "clear_ports": "leave backend_keys.enabled off, and write ?curve=FOLDER&name=NAME after each "
+        "address that has keys (docs/backend-keys.md)"
+    }
+
+    enabled: Annotated[
+        bool, Field(description="these addresses require CURVE keys; false: in clear, as in the original")
+    ] = False
+    folder: Annotated[
+        Path | None,
+        Field(description="folder of `opq-tools keys add --backend`; none: backend in the data folder"),
+    ] = None
+    name: Annotated[
+        str,
+        Field(pattern="^[a-z0-9][a-z0-9-]{0,31}$", description="name of the key with which services connect"),
+    ] = "cloud"
+
+
+@section
+class StoreSection:
+    """Where measurements, events and incidents are kept."""
+
+    REMOVED: ClassVar = {
+        "shared": "one instance of each service works on a store; for more Boxes run a cloud for each "
+        "region, with a store of its own (docs/plan.md)"
+    }
+
+    mongo_uri: Annotated[str | None, Field(description="mongodb://…; none: embedded in data_dir")] = None
+    data_dir: Annotated[
+        Path | None, Field(description="folder of the embedded store; none: the global data_dir")
+    ] = None
+    measurements_s: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=2**31 - 1,
+            description="TTL written into laha_config at each start; none: leave it unchanged",
+        ),
+    ] = None
+
+
+@section
+class WatchedService:
+    """One `[[health.services]]`."""
+
+    name: str
+    url: Annotated[
+        str,
+        Field(pattern="^https?://", description="address whose answer has the form of the original's health"),
+    ]
+
+
+@section
+class HealthSection:
+    http_endpoint: Annotated[str, Field(description="address of `opq-cloud health` when it runs alone")] = (
+        "127.0.0.1:8912"
+    )
+    whole_endpoint: Annotated[
+        str, Field(description="address of the health of the whole system in `all`")
+    ] = "127.0.0.1:8911"
+    gateway_endpoint: Annotated[
+        str | None,
+        Field(
+            description="a gateway that `opq-cloud health` asks too, e.g. 127.0.0.1:8913; none: no gateway"
+        ),
+    ] = None
+    interval_s: Annotated[
+        float, Field(ge=0.1, le=3600, description="interval at which services are asked")
+    ] = 5.0
+    services: Annotated[
+        tuple[WatchedService, ...],
+        Field(description="services that `health` asks, and no others; none: each of the cloud's"),
+    ] = ()
+
+
+@section
+class CloudConfig:
+    """Everything `opq-cloud` reads."""
+
+    REMOVED: ClassVar = {
+        "further_brokers": "let all gateways of this store send to its one triggering broker, or run a cloud "
+        "for each region, with a store of its own (docs/plan.md)"
+    }
+
+    data_dir: Annotated[
+        Path | None, Field(description="D, the data folder; none: ${XDG_DATA_HOME:-~/.local/share}/opq")
+    ] = None
+    nominal_v: Annotated[
+        float, Field(gt=0, le=1e6, description="nominal voltage of a Box that does not report one")
+    ] = DEFAULT_NOMINAL.volts
+    nominal_hz: Annotated[float, Field(gt=0, le=1000)] = DEFAULT_NOMINAL.hz
+    keys: CloudKeysSection = Field(default_factory=CloudKeysSection)
+    backend_keys: BackendKeysSection = Field(default_factory=BackendKeysSection)
+    store: StoreSection = Field(default_factory=StoreSection)
+    triggering_broker: TriggeringBrokerSection = Field(default_factory=TriggeringBrokerSection)
+    acquisition_broker: AcquisitionBrokerSection = Field(default_factory=AcquisitionBrokerSection)
+    triggering_service: TriggeringServiceSection = Field(default_factory=TriggeringServiceSection)
+    event_service: EventServiceSection = Field(default_factory=EventServiceSection)
+    mauka: MaukaSection = Field(default_factory=MaukaSection)
+    view: ViewSection = Field(default_factory=ViewSection)
+    notifications: NotificationsSection = Field(default_factory=NotificationsSection)
+    health: HealthSection = Field(default_factory=HealthSection)
+
+    @property
+    def nominal(self) -> Nominal:
+        """Nominal values for a Box that does not send them."""
+        return Nominal(self.nominal_v, self.nominal_hz)
+
+
+class CloudKeys(KeyFolder):
+    """docs/reference/contracts.md's key tree, with the server's file or the Boxes' folder elsewhere where
+    configured."""
+
+    def __init__(self, config: CloudKeysSection, data_dir: Path) -> None:
+        super().__init__(config.folder or data_dir / "curve")
+        self._config = config
+        self.shared_keys = config.shared_keys == "warn"
+
+    @property
+    def server_secret(self) -> Path:
+        return self._config.server_secret or super().server_secret
+
+    @property
+    def public_keys(self) -> Path:
+        return self._config.public_keys or super().public_keys

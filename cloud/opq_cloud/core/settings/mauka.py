@@ -1,0 +1,136 @@
+"""Sections of Mauka: `[mauka]`, and below it installed analyses, processes, outages, asking, statistics."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from opq_cloud.core.settings.plugin_entry import PluginEntry
+from opq_plugins.policy_section import Network, Readable, Trusted, Writable
+from opq_proto.config.reading import Field, section
+
+
+@section
+class InstalledAnalysesSection:
+    """Analyses installed at Makai's rules (POST /plugins/analyses), and plug-ins of the original."""
+
+    enabled: Annotated[bool, Field(description="run installed and deployed analyses, also new ones")] = True
+    data_dir: Annotated[
+        Path | None,
+        Field(description="folder that holds rules/plugins/; none: that of triggering_service.rules"),
+    ] = None
+    require_signature: Annotated[bool, Field(description="run only signed analyses")] = False
+    keys: Annotated[tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign them")] = ()
+    trusted: Trusted = ()
+    readable: Readable = ()
+    writable: Writable = ()
+    network: Network = ()
+    memory_mb: Annotated[int, Field(ge=64, le=65_536, description="memory of the process of one plug-in")] = (
+        512
+    )
+    call_s: Annotated[
+        float,
+        Field(gt=0, le=600, description="longest analysis of one event, after which its process is ended"),
+    ] = 30.0
+
+
+@section
+class AnalysisWorkersSection:
+    """Processes for the built-in analyses of Mauka (docs/mauka.md, "Several at a time")."""
+
+    count: Annotated[
+        int, Field(ge=0, le=64, description="events analysed at a time; 0: one, in Mauka's own process")
+    ] = 1
+    memory_mb: Annotated[int, Field(ge=256, le=65_536, description="memory of one process")] = 1024
+    call_s: Annotated[
+        float,
+        Field(ge=1, le=3600, description="longest analysis of one event, plus the length of its waveforms"),
+    ] = 60.0
+
+
+@section
+class OutageSection:
+    """Silent Boxes: whether they lost their supply, or only their network (docs/mauka.md, "Outages")."""
+
+    enabled: Annotated[bool, Field(description="look for outages")] = True
+    look_s: Annotated[float, Field(gt=0, le=600, description="interval of checks")] = 2.0
+    silence_s: Annotated[float, Field(ge=2, le=86_400, description="shortest silence that counts")] = 10.0
+    least_probability: Annotated[
+        float, Field(ge=0.5, lt=1, description="least probability of a lost supply for a stored outage")
+    ] = 0.8
+    longest_h: Annotated[float, Field(gt=0, le=1000, description="longest outage that is judged")] = 24.0
+    compat: Annotated[
+        bool, Field(description="like the original's OutagePlugin: every silence of 60 s is an outage")
+    ] = False
+
+
+@section
+class SystemStatsSection:
+    """The documents in `laha_stats`, for the original's readers (docs/mauka.md, "System statistics")."""
+
+    enabled: Annotated[bool, Field(description="write a document of laha_stats")] = True
+    interval_s: Annotated[float, Field(ge=1, le=86_400, description="interval of documents")] = 60.0
+    sample_s: Annotated[float, Field(ge=0.1, le=3600, description="interval of samples of the machine")] = 5.0
+
+
+@section
+class MoreSamplesSection:
+    """Requests of analyses to Makai for samples beyond an event; Makai's budgets apply too."""
+
+    enabled: Annotated[bool, Field(description="analyses may request more samples of an event")] = True
+    rounds: Annotated[
+        int, Field(ge=1, le=5, description="how often an event may grow by requests of analyses")
+    ] = 2
+    longest_s: Annotated[
+        float,
+        Field(
+            gt=0, le=600, description="longest time before and after an event's span that may be requested"
+        ),
+    ] = 30.0
+
+
+@section
+class MaukaSection:
+    event_endpoint: Annotated[str, Field(description="PUB address of the event service")] = (
+        "tcp://127.0.0.1:10000"
+    )
+    incident_id_endpoint: Annotated[
+        str, Field(description="numbers for incidents of original plug-ins (REP)")
+    ] = "tcp://127.0.0.1:9777"
+    plugin_manager_endpoint: Annotated[
+        str, Field(description="text commands for plug-ins (REP); everybody who reaches it can stop them")
+    ] = "tcp://127.0.0.1:12000"
+    bus_sub_endpoint: Annotated[str, Field(description="bus: plug-ins publish here")] = "tcp://127.0.0.1:9882"
+    bus_pub_endpoint: Annotated[str, Field(description="bus: plug-ins subscribe here")] = (
+        "tcp://127.0.0.1:9883"
+    )
+    measurement_endpoint: Annotated[
+        str, Field(description="triggering broker (SUB), read while an analysis takes Measurements")
+    ] = "tcp://127.0.0.1:9881"
+    event_id_endpoint: Annotated[str, Field(description="event ids (REQ), for TriggerPlugin")] = (
+        "tcp://127.0.0.1:10001"
+    )
+    request_endpoint: Annotated[str, Field(description="commands to Boxes (PUSH), for its plug-ins")] = (
+        "tcp://127.0.0.1:9884"
+    )
+    answer_endpoint: Annotated[str, Field(description="Boxes' answers (SUB), for its plug-ins")] = (
+        "tcp://127.0.0.1:9899"
+    )
+    heartbeat_s: Annotated[
+        float, Field(gt=0, le=3600, description="interval of heartbeats of plug-ins; original: 60")
+    ] = 10.0
+    analyses: Annotated[
+        tuple[PluginEntry, ...],
+        Field(description="analyses with settings; without a built-in one all of them run"),
+    ] = ()
+    analysis_settings: Annotated[
+        dict[str, dict[str, Any]],
+        Field(description="settings of analyses by name; mauka.analyses has priority"),
+    ] = Field(default_factory=dict)
+    plugins: InstalledAnalysesSection = Field(default_factory=InstalledAnalysesSection)
+    workers: AnalysisWorkersSection = Field(default_factory=AnalysisWorkersSection)
+    outages: OutageSection = Field(default_factory=OutageSection)
+    asking: MoreSamplesSection = Field(default_factory=MoreSamplesSection)
+    stats: SystemStatsSection = Field(default_factory=SystemStatsSection)
+    payloads: Annotated[
+        bool, Field(description="put waveforms on the bus, for plug-ins of the original form")
+    ] = True
+    health_endpoint: str = "127.0.0.1:8911"

@@ -1,0 +1,18 @@
+"""One named plug-in with its settings, as `[triggering_service]` and `[mauka]` list them.
+
+Makai's settings and Mauka's do not import each other, so it is part of neither.
+"""
+
+from typing import Annotated, Any
+
+from opq_proto.config.reading import Field, section
+
+
+@section
+class PluginEntry:
+    """One `[[triggering_service.plugins]]`."""
+
+    name: Annotated[str, Field(min_length=1, description="name of a file in makai/triggers, e.g. threshold")]
+    settings: Annotated[dict[str, Any], Field(description="fields of the plug-in's Config")] = Field(
+        default_factory=dict
+    )

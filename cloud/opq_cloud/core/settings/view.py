@@ -1,0 +1,94 @@
+"""Sections of View: `[view]`, and below it mail, rule engines to administer."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from opq_proto.config.reading import Field, section
+
+
+@section
+class MailSection:
+    """The SMTP server for invitations, new passwords and notifications."""
+
+    server: Annotated[
+        str | None, Field(pattern=r"^\S+:\d{1,5}$", description="host:port; none: no mail is sent")
+    ] = None
+    security: Annotated[
+        Literal["starttls", "tls", "none"], Field(description="protection of the connection")
+    ] = "starttls"
+    sender: Annotated[str, Field(description="sender (From) of the mails")] = "OPQ View <opq@localhost>"
+    user: Annotated[str | None, Field(description="user name; none: without signing in to the server")] = None
+    password_file: Annotated[Path | None, Field(description="file with the user's password, mode 0600")] = (
+        None
+    )
+
+
+@section
+class RuleEngineEntry:
+    """One `[[view.rule_engines]]`: the pages of administration show and change its plug-ins and rules."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,40}$", description="name on the pages")]
+    url: Annotated[
+        str, Field(pattern="^https?://", description="address of its REST, e.g. http://127.0.0.1:9081")
+    ]
+    token_file: Annotated[
+        Path | None,
+        Field(description="file with its token; none: the one that an engine of this machine names"),
+    ] = None
+
+
+@section
+class ViewSection:
+    REMOVED: ClassVar = {
+        "embed_in": "link to /map; no page of View can be framed",
+        "openid": "put a proxy that signs in by OpenID Connect before View; accounts keep their passwords",
+        "languages": "take the key away, for pages are English; a browser translates them",
+    }
+    http_endpoint: str = "127.0.0.1:8888"
+    measurement_endpoint: str = "tcp://127.0.0.1:9881"
+    bus_endpoint: str = "tcp://127.0.0.1:9883"
+    poll_s: Annotated[
+        float, Field(gt=0, le=60, description="interval at which the store is read, in addition to the bus")
+    ] = 1.0
+    live_streams: Annotated[
+        int, Field(ge=1, le=100_000, description="live feeds open at once; the next is refused with 503")
+    ] = 600
+    allowed_hosts: Annotated[
+        tuple[str, ...], Field(description="allowed host names in addresses, besides loopback; * for all")
+    ] = ()
+    sign_in: Annotated[
+        Literal["beyond_loopback", "always", "never"],
+        Field(
+            description="who must sign in: everybody once there is an account, before that users of "
+            "another machine; always; or never, behind a proxy that checks itself"
+        ),
+    ] = "beyond_loopback"
+    registration: Annotated[
+        Literal["closed", "invitation", "open"], Field(description="who may make an account")
+    ] = "invitation"
+    public_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/]+$",
+            description="address for people, used in mails; with https, secure cookies",
+        ),
+    ] = None
+    map_radius_km: Annotated[
+        float,
+        Field(ge=0.1, le=100, description="least distance of a public Box from its shown place"),
+    ] = 2.0
+    tile_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?/[^\s'\"<>;,]*$",
+            description="map tiles, with {z}, {x} and {y}; none: outlines only",
+        ),
+    ] = None
+    tile_attribution: Annotated[
+        str, Field(max_length=200, description="credit of the tiles' owner, shown below the map")
+    ] = ""
+    mail: MailSection = Field(default_factory=MailSection)
+    rule_engines: Annotated[
+        tuple[RuleEngineEntry, ...],
+        Field(description="rule engines on the pages of administration; none: Makai's, without token"),
+    ] = ()

@@ -1,0 +1,1 @@
+"""The original's JSON configuration, read key by key."""

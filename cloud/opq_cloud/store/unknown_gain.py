@@ -1,0 +1,38 @@
+"""Waveforms whose gain nobody stated: what is assumed to draw them, and the sentence that says what to do.
+
+Short: Makai writes it, Mauka judges by it, View shows it, and these do not import each other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from opq_proto.messages import Waveform
+from opq_proto.wire.frames import Response, waveform_from_frames
+
+DRAWN_V_PER_LSB = 1 / 152.5
+"""The original's sample configuration (docs/reference/opq-interop.md G.1); real Boxes differ from it by up to
+5 %."""
+UNKNOWN = "its gain is unknown, so nothing that rests on its volts is judged"
+
+
+def gain_command(box_id: str) -> str:
+    """Returns the command that states the gain."""
+    return f"opq-tools boxes set {box_id} --calibration-constant COUNTS_PER_VOLT"
+
+
+def gain_advice(box_id: str) -> str:
+    """Returns what is not judged, and the commands that change it."""
+    return (
+        f"{UNKNOWN}; state it with `{gain_command(box_id)}`, then `opq-tools reanalyse` judges stored events"
+    )
+
+
+def answered_waveform(frames: Sequence[bytes], v_per_lsb: float | None) -> tuple[Response, Waveform | None]:
+    """Reads a Box's answer, which may state its gain; else `v_per_lsb` is it; None: it is unknown.
+
+    Raises FrameError as `waveform_from_frames`.
+    """
+    response, wave = waveform_from_frames(frames[0], frames[1:], v_per_lsb or DRAWN_V_PER_LSB)
+    if wave is None or v_per_lsb is not None:
+        return response, wave
+    return response, replace(wave, gain_known=response.get_data_response.volts_per_lsb == wave.v_per_lsb)

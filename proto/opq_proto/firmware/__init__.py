@@ -1,0 +1,1 @@
+"""Firmware images, and how one is sent to a Box."""

@@ -1,0 +1,174 @@
+"""What all commands share: one-line errors that name what is allowed, and the port offset.
+
+Click reports a wrong option in four lines and a range as `0<=x<=200`. All commands of the toolkit are in a
+CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number from 0 to 200`.
+"""
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from opq_proto.kit.ports import PORTS
+
+FC = TypeVar("FC", bound="Callable[..., Any] | click.Command")
+"""What a decorator for an option can be used on."""
+MAX_OFFSET = 65_535 - max(PORTS.values())
+"""The largest `--port-offset` with which every port number is valid."""
+_REFUSED = re.compile(r"(?s)(.+?) is not (?:in the range |a valid |one of |'[^']*'\.$)")
+"""How click's own types report a value."""
+_NO_COMMAND = re.compile(r"(?s)No such command '(.*?)'\.")
+_HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""The error with which click shows a group's help where no command is given; click 8.1 has none."""
+_EXTRA = re.compile(r"(?s)Got unexpected extra arguments? \((.*)\)$")
+
+
+class CommandGroup(click.Group):
+    """A `click.Group`; wrong use of it, or of any command in it, ends with code 2 and one line."""
+
+    def __init__(self, *args: Any, removed: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        """`removed`: name of a command of an earlier version -> the sentence that says what to do instead."""
+        super().__init__(*args, **kwargs)
+        self.removed = removed or {}
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            raise _one_line(error, info_name or "") from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _one_line(error, f"{ctx.command_path} {ctx.invoked_subcommand}") from error
+
+
+def run_installed(command: str, module: str, extra: str) -> None:
+    """Calls `main` of a module; reports a missing package in one line that names the extra.
+
+    A missing module of this project is a bug, and raised.
+    """
+    try:
+        main = importlib.import_module(module).main
+    except ModuleNotFoundError as error:
+        if (error.name or "opq_").startswith("opq_"):
+            raise
+        install = f"pip install 'opq-toolkit[{extra}]'"
+        click.echo(f"{command}: this needs {error.name}, which is not installed: {install}", err=True)
+        sys.exit(1)
+    main()
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+"""The option of every command that can print its result as one document."""
+
+
+def port_offset_option(text: str, default: int | None = 0) -> Callable[[FC], FC]:
+    """Returns the option `--port-offset` with `text` as its help, from 0 to MAX_OFFSET."""
+    return click.option("--port-offset", type=click.IntRange(0, MAX_OFFSET), default=default, help=text)
+
+
+class _UsageLine(click.UsageError):
+    def show(self, file: Any = None) -> None:
+        click.echo(self.format_message(), err=file is None, file=file)
+
+
+def usage_line(error: click.UsageError, command: str) -> str:
+    """Returns `command: what was wrong; what is allowed (command --help)`; click's command name wins."""
+    path = error.ctx.command_path if error.ctx is not None else command
+    return f"{path}: {_words(error)} ({path} --help)"
+
+
+def _one_line(error: click.UsageError, command: str) -> click.UsageError:
+    if isinstance(error, (_UsageLine, _HELP)):
+        return error
+    return _UsageLine(usage_line(error, command), error.ctx)
+
+
+def _words(error: click.UsageError) -> str:
+    if isinstance(error, click.NoSuchOption):
+        near = f"did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
+        hint = _place_above(error.ctx, error.option_name) or near
+        return f"there is no option {error.option_name}" + (f"; {hint}" if hint else "")
+    if isinstance(error, click.BadOptionUsage) and "requires" in error.message:
+        return f"{error.option_name} lacks its value"
+    if isinstance(error, click.BadParameter) and (error.param is not None or error.param_hint is not None):
+        return _parameter_words(error)
+    unknown = _NO_COMMAND.match(error.message)
+    if unknown and error.ctx is not None and isinstance(error.ctx.command, click.Group):
+        instead = getattr(error.ctx.command, "removed", {}).get(unknown[1])
+        if instead:
+            return f"{unknown[1]} was removed; {instead}"
+        import difflib  # for a command that is misspelt; no running service needs it
+
+        names = error.ctx.command.list_commands(error.ctx)
+        close = difflib.get_close_matches(unknown[1], names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+        return f"there is no command {unknown[1][:40]!r}; {hint}"
+    surplus = _EXTRA.match(error.message)
+    if surplus:
+        return f"{surplus[1]!r} is more than this command takes"
+    return error.format_message().removesuffix(".")
+
+
+def _place_above(context: click.Context | None, option: str) -> str:
+    """Returns where an option belongs that was typed after a command instead of before; "" for nowhere."""
+    while context is not None and context.parent is not None:
+        below, context = context, context.parent
+        if any(option in parameter.opts for parameter in context.command.params):
+            return f"it stands before {below.info_name}: {context.command_path} {option} … {below.info_name}"
+    return ""
+
+
+def _parameter_words(error: click.BadParameter) -> str:
+    kind = error.param.type if error.param is not None else None
+    hint = error.param_hint
+    if hint is None and error.param is not None:
+        name = _name(error.param)
+    else:
+        name = hint if isinstance(hint, str) else " or ".join(hint or ())
+    wanted = _wanted(kind) if kind is not None else ""
+    if isinstance(error, click.MissingParameter):
+        if not wanted and isinstance(error.param, click.Option):
+            wanted = error.param.metavar or ""
+        return f"{name} is missing" + (f"; want {wanted}" if wanted else "")
+    message = error.message.removesuffix(".")
+    refused = _REFUSED.match(error.message)
+    return f"{name} is {refused[1]}; want {wanted}" if refused and wanted else f"{name}: {message}"
+
+
+def _name(parameter: click.Parameter) -> str:
+    if isinstance(parameter, click.Option):
+        return max(parameter.opts, key=len)
+    return parameter.human_readable_name
+
+
+def _wanted(kind: Any) -> str:
+    """Returns what a value of this kind may be; "" where click's own words are good enough."""
+    if isinstance(kind, click.Choice):
+        *most, last = map(str, kind.choices)
+        return f"{', '.join(most)} or {last}" if most else last
+    if isinstance(kind, click.types.IntParamType):
+        number = "a whole number"
+    elif isinstance(kind, click.types.FloatParamType):
+        number = "a number"
+    else:
+        return ""
+    if not isinstance(kind, click.IntRange | click.FloatRange):
+        return number
+    low, high = (None if bound is None else _figure(bound) for bound in (kind.min, kind.max))
+    if low and high and not (kind.min_open or kind.max_open):
+        return f"{number} from {low} to {high}"
+    above = [f"{'above' if kind.min_open else 'of at least'} {low}"] if low else []
+    below = [f"{'below' if kind.max_open else 'of at most'} {high}"] if high else []
+    return " ".join([number, " and ".join(above + below)]).rstrip()
+
+
+def _figure(bound: float) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else f"{bound:_}" if bound > 9_999 else str(bound)

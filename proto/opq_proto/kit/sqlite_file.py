@@ -1,0 +1,254 @@
+"""SqliteFile: one SQLite file in WAL mode, checked and migrated; one connection under a lock; transactions.
+
+Only its owner may read it, because it may contain measurements of a person's home, passwords and names.
+Several processes may hold the file. Many writers of one process use `kit.sqlite_database`. On a file
+system that is mounted read-only an existing file is opened for reading alone.
+"""
+
+import contextlib
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from opq_proto.errors import StoreError
+from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder
+
+IN_MEMORY = ":memory:"
+"""SQLite's name for a database in memory."""
+BUSY_S = 20.0
+"""How long a writer waits for the writers of other processes."""
+WAL_LIMIT_BYTES = 64 << 20
+"""A write-ahead log that grew beyond this is cut to this size."""
+
+Row = tuple[Any, ...]
+Synchronous = Literal["NORMAL", "FULL"]
+"""FULL: what is committed survives a power cut. NORMAL: it survives the process, and a power cut may take
+the last seconds, but never breaks the file."""
+
+
+class SqliteFile:
+    """One file and one connection, which threads share under a lock.
+
+    Attributes:
+        connection: for what the methods do not cover; the caller then sees to the lock.
+        read_only: the file system is mounted read-only.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        migrations: Sequence[str],
+        *,
+        application_id: int = 0,
+        synchronous: Synchronous = "FULL",
+        busy_s: float = BUSY_S,
+        pragmas: Iterable[str] = (),
+    ) -> None:
+        """Open or create `path`, and bring it to the present schema.
+
+        Args:
+            migrations: script k changes schema k to k + 1; a published one is never changed. Where files
+                existed before schema numbers, the first script has CREATE TABLE IF NOT EXISTS.
+            application_id: marks this program's files; a file with another one is refused.
+            pragmas: further ones, e.g. `cache_size=-16000`.
+        Raises:
+            StoreError: the file belongs to another program, or to a newer version of this one.
+            sqlite3.Error, OSError: it cannot be opened; `store_error` says what to do.
+        """
+        self.path = path
+        self._lock = threading.RLock()
+        self._synchronous, self._busy_s = synchronous, busy_s
+        private_folder(path.parent, ours=False)
+        self.read_only = path.is_file() and bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        if str(path) != IN_MEMORY and not self.read_only:
+            _keep_private(path)
+        self.connection = self.connected()
+        try:
+            if not self.read_only:
+                _enter_wal(self.connection, busy_s)
+            for pragma in (f"synchronous={synchronous}", f"journal_size_limit={WAL_LIMIT_BYTES}", *pragmas):
+                self.connection.execute(f"PRAGMA {pragma}")
+            migrate(self.connection, path, migrations, application_id, self.read_only)
+        except BaseException as error:
+            self.connection.close()
+            if self.read_only and isinstance(error, sqlite3.OperationalError):
+                raise StoreError(
+                    f"{path}: its write-ahead log cannot be read on a read-only file system ({error}); "
+                    "copy the data folder to where it can be written"
+                ) from error
+            raise
+
+    def connected(self) -> sqlite3.Connection:
+        """A further connection to the file.
+
+        A write-ahead log on a read-only file system is read where SQLite can share it with its writer.
+        Without one nobody writes the file, and it is read as it is.
+        Source: sqlite.org/wal.html, read-only databases.
+        """
+        address = str(self.path)
+        if self.read_only:
+            has_log = Path(f"{self.path}-wal").exists()
+            address = f"{self.path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}"
+        return sqlite3.connect(
+            address, self._busy_s, isolation_level=None, check_same_thread=False, uri=self.read_only
+        )
+
+    @contextmanager
+    def transaction(self, synced: bool = False) -> Iterator[sqlite3.Connection]:
+        """The connection inside BEGIN IMMEDIATE: COMMIT at the end, ROLLBACK on any exception.
+
+        `synced`: committed with synchronous=FULL, whatever the file's own is.
+        """
+        with self._lock:
+            fuller = synced and self._synchronous != "FULL"
+            if fuller:
+                self.connection.execute("PRAGMA synchronous=FULL")
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+            finally:
+                if fuller:
+                    self.connection.execute(f"PRAGMA synchronous={self._synchronous}")
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> None:
+        """One statement, committed."""
+        with self._lock:
+            self.connection.execute(statement, parameters)
+
+    def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+        """`statement` for each of `rows` in one transaction."""
+        with self.transaction() as connection:
+            connection.executemany(statement, rows)
+
+    def query(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """All rows of a SELECT."""
+        with self._lock:
+            return self.connection.execute(statement, parameters).fetchall()
+
+    def query_row(self, statement: str, parameters: Sequence[Any] = ()) -> Row | None:
+        """The first row of a SELECT, or None."""
+        with self._lock:
+            row: Row | None = self.connection.execute(statement, parameters).fetchone()
+        return row
+
+    def data_version(self) -> int | None:
+        """Returns a number that changes with each commit of another connection; None while this one is in
+        use.
+
+        Source: sqlite.org/pragma.html#pragma_data_version.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        with self._lock:
+            self.connection.close()
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    path: Path,
+    migrations: Sequence[str],
+    application_id: int = 0,
+    read_only: bool = False,
+) -> None:
+    """Checks which program owns the file, and runs missing migrations, in one transaction.
+
+    Raises:
+        StoreError: the file belongs to another program or to a newer version of this one, or it is of an
+            older version and cannot be written.
+        sqlite3.Error: SQLite refuses.
+    """
+    connection.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    try:
+        version, owner, tables = (
+            int(connection.execute(question).fetchone()[0])
+            for question in (
+                "PRAGMA user_version",
+                "PRAGMA application_id",
+                "SELECT count(*) FROM sqlite_master",
+            )
+        )
+        if owner != application_id and tables:
+            raise StoreError(f"{path}: is the database of another program; choose another --data-dir")
+        if version > len(migrations):
+            raise StoreError(
+                f"{path}: has schema {version}, this program knows up to {len(migrations)}; "
+                "use the newer opq-toolkit that wrote it, or another --data-dir"
+            )
+        if version < len(migrations) and read_only:
+            raise StoreError(
+                f"{path}: has schema {version} of an older version, and its file system is read-only; "
+                "copy the data folder to where it can be written"
+            )
+        if version < len(migrations):
+            connection.execute(f"PRAGMA application_id = {application_id}")
+            for script in migrations[version:]:
+                for statement in script.split(";"):
+                    if statement.strip():
+                        connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+FILE_ERRORS: Final = (sqlite3.Error, OSError)
+"""What opening and using a SqliteFile raises, for `store_error`."""
+
+
+def store_error(path: Path, error: Exception) -> StoreError:
+    """Makes a StoreError that says in one line what to do about an error of SQLite or the file system."""
+    text = str(error)
+    if isinstance(error, OSError):
+        return StoreError(f"{path}: cannot be opened: {error.strerror or text}; choose another --data-dir")
+    if "locked" in text or "busy" in text:
+        advice = "another process holds it for writing; end that one, or try again"
+    elif "full" in text or "disk I/O" in text:
+        advice = "the disk is full or refuses to write; free space there, nothing of this call was stored"
+    elif "readonly" in text or "unable to open" in text:
+        advice = "it cannot be written; check its owner and mode, or choose another --data-dir"
+    elif "malformed" in text or "not a database" in text:
+        advice = "it is damaged or no database; restore a copy, or choose another --data-dir"
+    else:
+        advice = "nothing of this call was stored"
+    return StoreError(f"{path}: {text}: {advice}")
+
+
+def _keep_private(path: Path) -> None:
+    """Lets only the owner read the file, also an existing one; SQLite gives its other files the same mode."""
+    if not path.exists():
+        path.touch(mode=PRIVATE_MODE)
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # not there, or another user's
+            mode = file.stat().st_mode
+            if stat.S_ISREG(mode) and stat.S_IMODE(mode) & ~PRIVATE_MODE:
+                file.chmod(PRIVATE_MODE)
+
+
+def _enter_wal(connection: sqlite3.Connection, busy_s: float) -> None:
+    deadline_s = time.monotonic() + busy_s
+    while True:  # SQLite does not call its busy handler for this one
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.02)

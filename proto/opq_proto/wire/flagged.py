@@ -1,0 +1,32 @@
+"""What flagged Measurements (IEC 61000-4-30, 4.7) do to the limits of trends and charts.
+
+A module of its own: `continuity` has the bits, which the gateway sets; only the cloud decides by them.
+"""
+
+from collections.abc import Mapping
+
+from opq_proto.messages import Metric
+from opq_proto.wire.continuity import FLAGGED, TOUCHES_GAP
+
+_SPOILT = frozenset({"f", "thd", "rocof", "pst", "unbalance", *(f"h{order}" for order in range(2, 51))})
+"""Metrics that a dip, swell or interruption makes wrong. Its rms and transients are what a trend shows."""
+
+
+def flags_of(metrics: Mapping[str, Metric]) -> int:
+    """Returns the bits of a Measurement; 0 where it is not flagged."""
+    flagged = metrics.get(FLAGGED)
+    return _bits(0.0 if flagged is None else flagged.max)
+
+
+def flags_of_trend(metrics: Mapping[str, tuple[float, float, float]]) -> int:
+    """Returns the highest number of the Measurements in a trend; 0 where none is flagged."""
+    return _bits(metrics.get(FLAGGED, (0.0, 0.0, 0.0))[1])
+
+
+def _bits(value: float) -> int:
+    return int(value) if value in (1.0, 2.0, 3.0) else 0
+
+
+def widens_limits(flags: int, key: str) -> bool:
+    """Whether a Measurement with these flags may widen the minimum and maximum of a metric."""
+    return not flags or key == FLAGGED or not (flags & TOUCHES_GAP or key in _SPOILT)

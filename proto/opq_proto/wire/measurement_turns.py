@@ -1,0 +1,89 @@
+"""Turns: many Measurements in one message, from the triggering broker to services that read all of them.
+
+Sending and receiving a message costs more than all other work with it. A subscriber whose connection has
+`X-opq-turns` in its metadata (ZMTP 3.1, "The READY command") gets turns for the topic "". No other subscriber
+gets them, and a broker without turns treats it as any other subscriber.
+
+A turn is one frame, because each frame costs about as much as a Measurement:
+
+    topic           TURN, or PRESSING where a Measurement in it is urgent
+    count, length   how many Measurements, and bytes of their topics; uint32 little-endian
+    sizes           of the bodies, uint32 little-endian each
+    topics          of the Boxes, in the same order, a blank between two
+    bodies          one after the other
+"""
+
+import struct
+from collections.abc import Sequence
+
+import zmq
+
+from opq_proto.kit.zmq_inbox import waiting_messages
+
+PREFIX = b"turn"
+TURN, PRESSING = PREFIX + b".", PREFIX + b"!"
+DIGITS = tuple(b"%d" % digit for digit in range(10))
+"""Prefixes of all topics of Boxes, and of no turn."""
+_PROPERTY = "X-opq-turns"
+_LENGTHS = struct.Struct("<II")
+_SIZES = len(TURN) + _LENGTHS.size
+
+
+def request_turns(socket: "zmq.Socket[bytes]") -> None:
+    """Makes a SUB socket request turns; call it before the socket connects."""
+    socket.setsockopt(zmq.METADATA, _PROPERTY.encode() + b":1")
+
+
+def subscribed_topics(first: zmq.Frame, topic: bytes) -> tuple[Sequence[bytes], bool]:
+    """Returns the topics for a subscriber to `topic`, and whether it gets turns; `first` is its frame."""
+    if topic:
+        return (topic,), False
+    try:
+        turns = bool(first.get(_PROPERTY))
+    except zmq.ZMQError:
+        turns = False
+    return ((PREFIX,), True) if turns else (DIGITS, False)
+
+
+def turn_message(messages: Sequence[Sequence[bytes]], pressing: bool) -> bytes:
+    """Makes a turn of messages, each a topic and a Measurement; further frames are left out."""
+    bodies = [frames[1] for frames in messages]
+    topics = b" ".join([frames[0] for frames in messages])
+    sizes = struct.pack(f"<{len(bodies) + 2}I", len(bodies), len(topics), *map(len, bodies))
+    return b"".join((PRESSING if pressing else TURN, sizes, topics, *bodies))
+
+
+def waiting_measurements(
+    socket: "zmq.Socket[bytes]", limit: int
+) -> tuple[list[list[bytes]], list[list[bytes]], bool]:
+    """Reads the waiting messages, about `limit` Measurements at most.
+
+    Returns topic and Measurement of each that came in a turn, the messages that came singly, and whether
+    a turn is urgent. A malformed turn becomes a message of one frame.
+    """
+    turned: list[list[bytes]] = []
+    single: list[list[bytes]] = []
+    presses = False
+    for frames in waiting_messages(socket, limit):
+        kind = frames[0][: len(TURN)]
+        if kind in (TURN, PRESSING):
+            presses |= kind == PRESSING
+            turned += _measurements(frames[0])
+        else:
+            single.append(frames)
+        if len(turned) + len(single) >= limit:
+            break
+    return turned, single, presses
+
+
+def _measurements(message: bytes) -> list[list[bytes]]:
+    count, length = _LENGTHS.unpack_from(message, len(TURN)) if len(message) >= _SIZES else (0, 0)
+    at = _SIZES + 4 * count + length
+    if at > len(message):
+        return [[message[: len(TURN)]]]
+    names = message[at - length : at].split(b" ")
+    found = []
+    for topic, size in zip(names, struct.unpack_from(f"<{count}I", message, _SIZES), strict=False):
+        found.append([topic, message[at : at + size]])
+        at += size
+    return found if at == len(message) and len(names) == count else [[message[: len(TURN)]]]

@@ -140,7 +140,7 @@ def measured(
             TimeSource.GPS, rate_millihz, counts[first : first + RATE_HZ],
         )  # fmt: skip
         for crossing in crossings.crossings_of(block):
-            measurement = crossing_measurement(crossing, "1", nominal_v, nominal_hz)
+            measurement = crossing_measurement(crossing, "1", RATE_HZ, nominal_v, nominal_hz)
             made += [] if measurement is None else [measurement]
         meter.push_blocks([block])
         _measure(meter, nominal_v)

@@ -266,7 +266,7 @@ class BoxUplink:
 
 
 def crossing_measurement(
-    crossing: Crossing, box_id: str, nominal_v: float | None, nominal_hz: float | None
+    crossing: Crossing, box_id: str, rate_hz: float, nominal_v: float | None, nominal_hz: float | None
 ) -> Measurement | None:
     """The Measurement of the cycle that begins at the crossing; None where the Box does not report the rms.
 
@@ -274,7 +274,8 @@ def crossing_measurement(
     """
     if crossing.rms_v is None:
         return None
-    end_ns = crossing.t_ns + round(1e9 / (nominal_hz or 50.0))
+    cycle_s = 1 / (nominal_hz or 50.0)
+    end_ns = crossing.t_ns + round(1e9 * cycle_s)
     return Measurement(
         box_id=box_id,
         timestamp_ms=(end_ns + 500_000) // 1_000_000,
@@ -287,4 +288,5 @@ def crossing_measurement(
         nominal_v=nominal_v,
         nominal_hz=nominal_hz,
         first_sample=crossing.sample,
+        samples=round(rate_hz * cycle_s),
     )

@@ -123,7 +123,7 @@ class Uplink:
         line = self._lines[box_id]
         hello = line.status.hello
         nominal = (None, None) if hello is None else (hello.nominal_v, hello.nominal_hz)
-        measurement = crossing_measurement(crossing, box_id, *nominal)
+        measurement = crossing_measurement(crossing, box_id, line.status.rate_hz, *nominal)
         if measurement is None:
             line.counters.add("crossings_unsent")
             return

@@ -155,7 +155,7 @@ def _crossed(each: DisturbedBox, block: SampleBlock) -> list[Measurement]:
     found = []
     for crossing in each.crossings.crossings_of(block):
         nominal = each.source.nominal_v, each.source.nominal_hz
-        measurement = crossing_measurement(crossing, each.box_id, *nominal)
+        measurement = crossing_measurement(crossing, each.box_id, block.rate_millihz / 1000, *nominal)
         if measurement is not None and crossing.t_ns >= each.begin_ns:
             found.append(measurement)
     return found

@@ -15,6 +15,7 @@ TRIGGER = Trigger("a" * 30, NOW_NS, NOW_NS + SECOND_NS, ("1", "4"), "1", "thresh
 SAG = Finding(
     "sag", "1", NOW_NS, NOW_NS + 100_000_000, 1_000_000, True, 84.1, 70.08333333333333, 6.0,
     "instantaneous sag", "no_interruption_in_function", "pass", 0.9, "residual 70.1% for 6 cycles",
+    samples_began_ns=NOW_NS - 3_600_000_000_017,
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import BoxMeasurement, Health, Log
 from opq_proto.messages import Gap, Measurement, TimeSource
 from opq_proto.wire.continuity import (
+    DARK_AFTER,
     TOUCHES_EVENT,
     TOUCHES_GAP,
     GapReason,
@@ -157,6 +158,9 @@ def test_a_start_of_the_box_is_dark_only_if_its_supply_was_lost(
     bench.feed(again[120:])
     rows = [row for row in sent(bench) if missing_s(row.metrics)]
     assert [missing_s(row.metrics) for row in rows] == [{reason: pytest.approx(26.0, abs=0.01)}]
+    dark_after = [row.metrics[DARK_AFTER].average for row in rows if DARK_AFTER in row.metrics]
+    ended = blocks[-1].first_sample + len(blocks[-1].counts)
+    assert dark_after == ([pytest.approx(ended / RATE_HZ)] if reason is GapReason.DARK else [])
 
 
 @pytest.mark.parametrize("by_s", [0.1, 4.2, 3600.0, 10_796.0, 3.15e8, -0.1, -10.6, -3603.0, -3.15e8])

@@ -289,6 +289,9 @@ class Finding:
     """Other Boxes that `because` and `figures` concern; only people who see all of them see these two."""
     also_at: tuple[str, ...] = ()
     """For a steady state: other Boxes that showed the same, enough to tell how far it reaches."""
+    samples_began_ns: int | None = None
+    """Time of the Box's sample 0 by the clock of `start_ns`: another one after the clock was set, or the Box
+    started again; None where the Box does not number its samples."""
 
     @property
     def latest_end_ns(self) -> int:

@@ -20,6 +20,7 @@ from opq_proto.wire.frames import CYCLE_SAMPLES
 
 START_NS = 1_795_000_000 * 10**9
 RATE_HZ = 12_000
+S = 10**9
 NOMINAL = Nominal(120.0, 60.0)
 DIPS_S = {2.0: 0.4, 6.0: 0.55, 10.0: 0.7}
 """Begin -> residual, per unit; each lasts 0.1 s."""
@@ -148,3 +149,4 @@ def test_times_of_one_clock_stay_as_they_are(store: CloudStore) -> None:
     assert event is not None
     (result,) = analyse_stored(store, events[1:], load_analyses([("rms_voltage", {})]), NOMINAL)
     assert at_first_times(store, event, result.findings) == list(result.findings)
+    assert {one.samples_began_ns for one in result.findings} == {START_NS - FIRST_SAMPLE * S // RATE_HZ}

@@ -26,7 +26,7 @@ CYCLE_NS = 20 * MS
 
 
 findings = st.builds(
-    lambda kind, box_id, start, length, uncertainty, percent, cycles, closed, seen, clock, by: replace(
+    lambda kind, box_id, start, length, uncertainty, percent, cycles, closed, seen, clock, by, began: replace(
         sag(start, start + length, box_id, uncertainty),
         kind=kind,
         residual_percent=percent,
@@ -38,6 +38,7 @@ findings = st.builds(
         clock_id=clock,
         uncertainty_ns=UNKNOWN_UNCERTAINTY_NS if uncertainty > 1000 else uncertainty * MS,
         alignment=by,
+        samples_began_ns=None if box_id in ("1", "4") else began * MS,  # those number no samples
     ),
     st.sampled_from(["sag", "interruption", "undervoltage", "swell", "phase_jump", "harmonics", "harmonics"]),
     st.sampled_from(["1", "2", "3", "4"]),
@@ -50,6 +51,7 @@ findings = st.builds(
     st.booleans(),
     st.sampled_from([None, None, 7]),
     st.none() | st.sampled_from([1, 5 * MS]).map(lambda ns: WaveformAlignment("1", 0, ns, 0, 9, "compared")),
+    st.sampled_from([-900_000, -900_000, -860_000]),
 )
 PLACES = {
     "1": BoxPlace("1", "mill", "feeder1", "valley", 46.5, 7.25),

@@ -51,7 +51,9 @@ def test_a_loss_of_supply_has_its_true_length_when_the_clock_is_set(
     grid.pass_seconds(20, 100, silent=("4",))
     off_ns = round((70.0 + behind_s) * S)
     for k in range(100, 130):
-        metrics = {"missing_dark_s": max(0.0, 10.0 - behind_s)} if k == 100 else {}
+        metrics = {"restart_cause": 1.0} if k < 105 else {}
+        if k == 100:
+            metrics["missing_dark_s"] = max(0.0, 10.0 - behind_s)
         store.append_measurements(
             replace(
                 row,

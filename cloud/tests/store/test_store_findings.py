@@ -234,6 +234,7 @@ def test_what_is_said_of_an_incident_comes_back_with_it(store: CloudStore) -> No
         "1": (True, 1), "4": (False, 1),
     }  # fmt: skip
     assert [one.box_id for one in store.onsets(0, 2**62, leading=True)] == ["1"]
+    assert {one.samples_began_ns for one in store.onsets(0, 2**62)} == {SAG.samples_began_ns}
     assert [one.finding for one in store.findings_of_box("4", late.end_ns, 2**62)] == [late]
     assert store.findings_of_box("4", late.end_ns + 1, 2**62) == []
     both = store.findings_of_boxes(["1", "4", "9"], SAG.start_ns, 2**62)

@@ -14,7 +14,7 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import GAP_REASONS
 from opq_gateway.ring.time_axes import CLOCK_STEP_NS
 from opq_proto.messages import Gap, Metric, TimeSource
-from opq_proto.wire.continuity import CLOCK_SET, GapReason, single
+from opq_proto.wire.continuity import CLOCK_SET, DARK_AFTER, GapReason, box_time_ns, single
 
 LATE_S = 10.0
 """A gateway on a busy machine reads a line this late; up to it, clocks that know the time are better."""
@@ -44,6 +44,8 @@ class _Start:
     """Whether the gateway measured these seconds itself, so that no clock corrects them."""
     meter: int
     sample: int
+    ran_s: float
+    """For how long the Box had run before, by the index of its samples."""
     reported: bool = False
     waited: int = 0
 
@@ -84,7 +86,10 @@ class Continuity:
             measured = silent_s is not None and not (timed and abs(seconds - silent_s) <= LATE_S)
             if silent_s is not None and measured:
                 seconds = silent_s  # whatever the clocks were set to meanwhile
-            self._start = _Start(block.boot_id, block.source, seconds, measured, meter, block.first_sample)
+            ran_s = box_time_ns(before.end_sample, before.rate_millihz / 1000) / 1e9
+            self._start = _Start(
+                block.boot_id, block.source, seconds, measured, meter, block.first_sample, ran_s
+            )
             return
         missing = block.first_sample - before.end_sample
         for reason, known in (*gaps.items(), (GapReason.GATEWAY, missing)):
@@ -114,6 +119,8 @@ class Continuity:
             if reason is not None or start.waited >= CAUSE_WAITS:
                 start.reported = True
                 found[(reason or GapReason.RESTART).metric] = max(0.0, start.seconds)
+                if reason is GapReason.DARK:
+                    found[DARK_AFTER] = start.ran_s
         return {name: single(seconds) for name, seconds in found.items()}
 
     def _correct_start(self, meter: int, block: SampleBlock, by_s: float) -> None:

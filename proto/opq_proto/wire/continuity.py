@@ -6,6 +6,7 @@ Metrics in addition to the original's four, in the first Measurement after; read
     missing_line_s      lost between Box and gateway
     missing_gateway_s   the gateway stood still, was stopped or started again, or could not measure them
     missing_dark_s      the Box had no supply
+    dark_after_s        so long after its start, by the index of its samples, did it lose the supply
     missing_restart_s   the Box restarted while its supply was there
     clock_set_s         seconds by which the time axis was set; positive: forward. The samples go on by index
     flagged             the values touch a gap (bit 1), or a dip, swell or interruption (bit 2);
@@ -22,6 +23,7 @@ from opq_proto.link.log_codes import RESET_CAUSES
 from opq_proto.messages import Measurement, Metric
 
 CLOCK_SET = "clock_set_s"
+DARK_AFTER = "dark_after_s"
 FLAGGED = "flagged"
 TOUCHES_GAP, TOUCHES_EVENT = 1, 2
 """Bits of `flagged`."""
@@ -52,7 +54,17 @@ class GapReason(StrEnum):
         return f"missing_{self.value}_s"
 
 
-CONTINUITY_METRICS = frozenset((CLOCK_SET, FLAGGED, *(reason.metric for reason in GapReason)))
+CONTINUITY_METRICS = frozenset((CLOCK_SET, DARK_AFTER, FLAGGED, *(reason.metric for reason in GapReason)))
+
+
+NOMINAL_RATES_HZ = 50
+"""A Box's nominal rate is a multiple of this. A measured one differs by millionths, which in a day of samples
+are a tenth of a second."""
+
+
+def box_time_ns(sample: float, rate_hz: float) -> int:
+    """Returns how long after a Box's start it took a sample, by its index and nominal rate."""
+    return round(sample * 1e9 / (max(1, round(rate_hz / NOMINAL_RATES_HZ)) * NOMINAL_RATES_HZ))
 
 
 def single(value: float) -> Metric:

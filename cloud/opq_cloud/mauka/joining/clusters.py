@@ -7,6 +7,7 @@ the finding that it becomes.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from opq_cloud.mauka.measuring.sample_axis import is_other_axis
 from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS, family, kept, reach, whole
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_proto.messages import Finding
@@ -20,6 +21,8 @@ def gap_ns(one: Finding, other: Finding) -> int:
 def same(one: Finding, other: Finding) -> bool:
     """Returns True if two findings are the same disturbance at the same Box."""
     if one.box_id != other.box_id or family(one.kind) != family(other.kind):
+        return False
+    if is_other_axis(one, other):
         return False
     return gap_ns(one, other) <= min(one.uncertainty_ns + other.uncertainty_ns, SAME_CLOCK_LIMIT_NS)
 

@@ -3,7 +3,8 @@
 Findings with a sharp onset are read in the order of time. Each one joins, of the incidents so far,
 
     of its own Box   one that began at this Box at most 1 s earlier (a compound disturbance), unless another
-                     incident began elsewhere at the same moment, which is a disturbance by itself,
+                     incident began elsewhere at the same moment, which is a disturbance by itself, or the
+                     Box's clock was set between the two,
     of its grid      else the nearest whose onset is at most 200 ms and both uncertainties away (2 s at most;
                      a second more between two frequency deviations),
 
@@ -17,6 +18,7 @@ counts as the incident's.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from opq_cloud.mauka.measuring.sample_axis import is_other_axis
 from opq_cloud.mauka.measuring.sightings import SAME_CLOCK_LIMIT_NS, is_steady
 from opq_cloud.store.incidents.join_plan import FindingOnset
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
@@ -39,12 +41,12 @@ OUTAGE_NS = 1_000_000_000
 REACH_NS = LONGEST_NS + COMPOUND_NS
 """Longest time between the first and the last onset of an incident."""
 
-OnsetKey = tuple[int, str, str, int, int]
+OnsetKey = tuple[int, str, str, int, int, int]
 
 
 def onset_key(one: FindingOnset | Finding) -> OnsetKey:
     """Returns the key of the scan's order; it does not depend on the numbers of findings."""
-    return one.start_ns, one.box_id, one.kind, one.end_ns, one.uncertainty_ns
+    return one.start_ns, one.box_id, one.kind, one.end_ns, one.uncertainty_ns, one.samples_began_ns or 0
 
 
 def apart_ns(one: FindingOnset, other: FindingOnset) -> int | None:
@@ -94,8 +96,8 @@ class OnsetGroup:
     """None: it has no number yet."""
     anchors: list[FindingOnset] = field(default_factory=list)
     """Its first finding; for an incident made by hand, each finding that was put there by hand."""
-    first_ns: dict[str, int] = field(default_factory=dict)
-    """By Box: time of the first onset there."""
+    first: dict[str, FindingOnset] = field(default_factory=dict)
+    """By Box: the first onset there."""
     members: list[FindingOnset] = field(default_factory=list)
 
     @property
@@ -105,7 +107,7 @@ class OnsetGroup:
     def add(self, one: FindingOnset, leads: bool) -> None:
         if leads:
             self.anchors.append(one)
-        self.first_ns.setdefault(one.box_id, one.start_ns)
+        self.first.setdefault(one.box_id, one)
         self.members.append(one)
 
 
@@ -137,7 +139,7 @@ class OnsetScan:
         own = self._own(one)
         if own is None:
             group = self._nearest(one, one_onset)
-        elif one.start_ns - own.first_ns[one.box_id] <= SAME_MOMENT_NS:
+        elif one.start_ns - own.first[one.box_id].start_ns <= SAME_MOMENT_NS:
             group = own
         else:
             group = self._nearest(one, same_moment) or own
@@ -147,7 +149,8 @@ class OnsetScan:
 
     def _own(self, one: FindingOnset) -> OnsetGroup | None:
         for group in reversed(self._of_box.get(one.box_id, ())):
-            if one.start_ns - group.first_ns[one.box_id] <= COMPOUND_NS:
+            first = group.first[one.box_id]
+            if one.start_ns - first.start_ns <= COMPOUND_NS and not is_other_axis(first, one):
                 return group
         return None
 
@@ -158,7 +161,7 @@ class OnsetScan:
         grid = self._grid_of(one.box_id)
         found: tuple[int, OnsetGroup] | None = None
         for group in self._open:
-            if group.grid != grid or one.box_id in group.first_ns:
+            if group.grid != grid or one.box_id in group.first:
                 continue
             near = [one.start_ns - first.start_ns for first in group.anchors if is_near(first, one)]
             if near and (found is None or min(near) < found[0]):
@@ -173,8 +176,8 @@ class OnsetScan:
         return group
 
     def _add(self, group: OnsetGroup, one: FindingOnset, leads: bool) -> OnsetGroup:
-        if one.box_id not in group.first_ns:
-            own = [each for each in self._of_box.get(one.box_id, ()) if each.first_ns[one.box_id]
+        if one.box_id not in group.first:
+            own = [each for each in self._of_box.get(one.box_id, ()) if each.first[one.box_id].start_ns
                    >= one.start_ns - REACH_NS]  # fmt: skip
             self._of_box[one.box_id] = [*own, group]
         group.add(one, leads)

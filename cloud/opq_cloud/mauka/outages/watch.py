@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from opq_cloud.core.settings.mauka import OutageSection
+from opq_cloud.mauka.measuring.sample_axis import outage_began_ns
 from opq_cloud.mauka.outages.judgement import (
     DEAD_PERCENT,
     TOGETHER_S,
@@ -283,8 +284,8 @@ class OutageWatch:
             return
         elif reported_s is not None:
             measured = possibly_measured_s(measured, self._passed_s(before, after), reported_s)
-            known.dark_before, known.dark_measured_s = before, measured
             if dark_s(after.metrics) is not None:
+                known.dark_before, known.dark_measured_s = before, measured
                 to_ns = from_ns + round(reported_s * S)  # whatever the clock was set to meanwhile
         if to_ns - from_ns < self._config.silence_s * S:
             return
@@ -391,6 +392,7 @@ class OutageWatch:
         judged = judge_silence(signs)
         if judged.probability >= self._config.least_probability or self._by_original(signs):
             finding = self._finding(box_id, before, judged.because, judged.probability, end_ns)
+            finding = replace(finding, samples_began_ns=outage_began_ns(start_ns, after.metrics))
             if was is not None:
                 finding = replace(finding, start_ns=was.start_ns, uncertainty_ns=was.uncertainty_ns)
             yield OutageChange(finding)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from opq_cloud.mauka.measuring.sample_axis import wave_began_ns
 from opq_cloud.store.store import CloudStore
 from opq_cloud.store.waveform_parts import is_unnumbered
 from opq_cloud.store.waveform_place import WaveformPlace
@@ -38,6 +39,8 @@ class RepeatedSamples:
 def at_first_times(store: CloudStore, event: Event, findings: Iterable[Finding]) -> list[Finding]:
     """Returns the findings of an event with the times of the first events that hold their samples.
 
+    And with the time at which the samples of their Box began, by these.
+
     Raises:
         StoreError: an earlier event cannot be read.
     """
@@ -46,14 +49,18 @@ def at_first_times(store: CloudStore, event: Event, findings: Iterable[Finding])
     found = []
     for one in findings:
         wave = waves.get(one.box_id)
-        if wave is not None and one.box_id not in known:
+        if wave is None:
+            found.append(one)
+            continue
+        if one.box_id not in known:
             known[one.box_id] = repeated_samples(store, event.event_id, wave)
-        found.append(_at_first_time(one, known.get(one.box_id, ())))
+        one = replace(one, samples_began_ns=wave_began_ns(wave))
+        found.append(_at_first_time(one, known[one.box_id]))
     return found
 
 
 def _at_first_time(one: Finding, repeated: Sequence[RepeatedSamples]) -> Finding:
-    end_ns = max(one.end_ns, one.start_ns + 1)
+    end_ns, began_ns = max(one.end_ns, one.start_ns + 1), one.samples_began_ns
     for part in repeated:
         if part.start_ns < end_ns and one.start_ns < part.end_ns:
             return replace(
@@ -61,6 +68,7 @@ def _at_first_time(one: Finding, repeated: Sequence[RepeatedSamples]) -> Finding
                 start_ns=one.start_ns + part.by_ns,
                 end_ns=one.end_ns + part.by_ns,
                 uncertainty_ns=max(one.uncertainty_ns, part.uncertainty_ns),
+                samples_began_ns=None if began_ns is None else began_ns + part.by_ns,
             )
     return one
 

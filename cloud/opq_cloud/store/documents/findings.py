@@ -153,6 +153,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "settings_hash": finding.settings_hash, "severity": severity_of(finding),
         "alignment": None if finding.alignment is None else asdict(finding.alignment),
         "beside": list(finding.beside), "also_at": list(finding.also_at),
+        "samples_began_ns": finding.samples_began_ns,
     }  # fmt: skip
 
 
@@ -190,6 +191,7 @@ def known_from_document(document: Document) -> KnownFinding:
         onset_seen=bool(document.get("onset_seen", True)),
         beside=tuple(document.get("beside", ())),
         also_at=tuple(document.get("also_at", ())),
+        samples_began_ns=document.get("samples_began_ns"),
     )
     known = document.get("severity")  # null or absent where an older version or the original wrote it
     return KnownFinding(

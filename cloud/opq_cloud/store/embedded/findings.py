@@ -27,8 +27,8 @@ from opq_cloud.store.incidents.join_plan import (
 from opq_proto.messages import Incident
 
 _ONSETS = (
-    "SELECT incident_id, group_id, box_id, kind, start_ns, end_ns, uncertainty_ns, clock_id, leads, by_hand "
-    "FROM incidents WHERE start_ns BETWEEN ? AND ?"
+    "SELECT incident_id, group_id, box_id, kind, start_ns, end_ns, uncertainty_ns, clock_id, leads, by_hand, "
+    "samples_began_ns FROM incidents WHERE start_ns BETWEEN ? AND ?"
 )
 
 

@@ -199,6 +199,14 @@ MIGRATIONS = (
     """
     CREATE INDEX box_events_by_box ON box_events (box_id, event_id);
     """,
+    """
+    ALTER TABLE incidents ADD COLUMN
+        samples_began_ns INTEGER AS (json_extract(document, '$.samples_began_ns'));
+    DROP INDEX incidents_by_onset;
+    CREATE INDEX incidents_by_onset ON incidents
+        (start_ns, group_id, box_id, kind, end_ns, uncertainty_ns, clock_id, leads, by_hand,
+            samples_began_ns);
+    """,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

@@ -61,6 +61,7 @@ class FindingOnset:
     clock_id: int | None = None
     leads: bool | None = None
     by_hand: bool = False
+    samples_began_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +244,7 @@ def onset(known: KnownFinding) -> FindingOnset:
     one = known.finding
     return FindingOnset(
         known.finding_id, known.incident_id, one.box_id, one.kind, one.start_ns, one.end_ns,
-        one.uncertainty_ns, one.clock_id, known.leads, known.by_hand,
+        one.uncertainty_ns, one.clock_id, known.leads, known.by_hand, one.samples_began_ns,
     )  # fmt: skip
 
 

@@ -201,7 +201,7 @@ class MongoFindings(MongoEvents, MongoParts):
     def _document(self, known: KnownFinding, expire_at: Int64) -> Document:
         box_id = known.finding.box_id
         document = incident_document(known, expire_at, self._box_location(box_id))
-        for name in ("start_ns", "end_ns", "uncertainty_ns", "clock_id"):
+        for name in ("start_ns", "end_ns", "uncertainty_ns", "clock_id", "samples_began_ns"):
             if document[name] is not None:
                 document[name] = Int64(document[name])
         span = {"$gte": document["start_timestamp_ms"], "$lte": document["end_timestamp_ms"]}

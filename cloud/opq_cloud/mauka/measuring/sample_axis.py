@@ -1,0 +1,49 @@
+"""When the samples of a Box began, by its clock: a clock that is set, and a new start, move that moment.
+
+Two disturbances of a Box may have the same times where its clock was set back between them. Their samples
+have not: index and time of each show a different beginning. Pure.
+"""
+
+from collections.abc import Mapping
+
+from opq_cloud.store.incidents.join_plan import FindingOnset
+from opq_cloud.store.waveform_parts import is_unnumbered
+from opq_proto.messages import Finding, Metric, Waveform
+from opq_proto.wire.continuity import DARK_AFTER, SET_NS, box_time_ns
+
+OUTAGE_NS = 1_000_000_000
+"""An outage begins within a Measurement that never came, and its gateway counts in 32-bit seconds."""
+
+
+def wave_began_ns(wave: Waveform) -> int | None:
+    """Returns when the samples of a waveform's Box began; None: the Box does not number them."""
+    if not wave.first_sample and is_unnumbered(wave):
+        return None
+    return wave.start_ns - box_time_ns(wave.first_sample, wave.rate_hz)
+
+
+def outage_began_ns(ended_ns: int, metrics: Mapping[str, Metric]) -> int | None:
+    """Returns when the samples of a Box began that ended with its supply; None: its gateway does not say.
+
+    Args:
+        ended_ns: when they ended, by the clock of that time.
+        metrics: of the first Measurement after the outage.
+    """
+    ran = metrics.get(DARK_AFTER)
+    return None if ran is None else ended_ns - round(ran.average * 1e9)
+
+
+def is_other_axis(one: Finding | FindingOnset, other: Finding | FindingOnset) -> bool:
+    """Returns True if a Box's clock was set between two of its findings, or it has started again.
+
+    A start between the two onsets is part of the disturbance: a brown-out.
+    """
+    if one.samples_began_ns is None or other.samples_began_ns is None:
+        return False
+    earlier, later = sorted((one, other), key=lambda each: each.start_ns)
+    moved_ns = abs(one.samples_began_ns - other.samples_began_ns)
+    coarse_ns = OUTAGE_NS if "outage" in (one.kind, other.kind) else 0
+    if moved_ns <= SET_NS + coarse_ns + (later.start_ns - earlier.start_ns) // 100:
+        return False
+    began = later.samples_began_ns or 0
+    return not earlier.start_ns - SET_NS <= began <= later.start_ns

@@ -18,6 +18,7 @@ from fastapi import HTTPException, Request
 
 from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
+from opq_cloud.view.accounts.forms import NOT_A_FORM, read_form
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import RequestFacts, Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses, health_url, reachable
@@ -25,7 +26,6 @@ from opq_cloud.view.administration.box_facts import AdminBox
 from opq_cloud.view.administration.front_page import concerns
 from opq_cloud.view.administration.health_client import ServicesFound, read_services
 from opq_cloud.view.administration.plugin_package import PackageFacts, read_package
-from opq_cloud.view.administration.uploads import parse_upload, read_upload
 from opq_proto.keys.key_files import KeyFolder, generate, key_text
 from opq_proto.keys.register import KeyRegister
 
@@ -340,7 +340,7 @@ def test_a_form_with_a_file_keeps_its_bytes_and_forgets_its_folders() -> None:
         b'--b\r\nContent-Disposition: form-data; name="f"; filename="..\\..\\x/y.zip"\r\n'
         b"Content-Type: application/zip\r\n\r\n" + content + b"\r\n--b--\r\n"
     )
-    found = parse_upload("multipart/form-data; boundary=b", body)
+    found = anyio.run(read_form, _uploading(iter([body])), 50_000)
     file = found.file("f")
     assert file is not None and file.content == content and file.name == "y.zip"
     assert found.text("a") == "é" and found.file("a") is None
@@ -442,16 +442,44 @@ def _zip(files: dict[str, str]) -> bytes:
     return packed.getvalue()
 
 
-def test_an_upload_without_end_is_left_unread() -> None:
-    sent = 0
+def _uploading(pieces: Iterator[bytes]) -> Request:
+    """A request that sends these pieces of a multipart body."""
 
     async def receive() -> dict[str, object]:
-        nonlocal sent
-        sent += 1000
-        return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
+        piece = next(pieces, b"")
+        return {"type": "http.request", "body": piece, "more_body": bool(piece)}
 
     headers = [(b"content-type", b"multipart/form-data; boundary=b")]
-    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    return Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+
+def test_an_upload_without_end_is_left_unread() -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n\r\n'
+    sent = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent
+        while True:
+            piece = b"x" * 1000 if sent else head
+            sent += len(piece)
+            yield piece
+
     with pytest.raises(HTTPException) as refused:
-        anyio.run(read_upload, request, 50_000)
+        anyio.run(read_form, _uploading(pieces()), 50_000)
     assert refused.value.status_code == 413 and sent < 70_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n",
+        b"".join(b'--b\r\nContent-Disposition: form-data; name="%d"\r\n\r\nx\r\n' % n for n in range(65))
+        + b"--b--\r\n",
+        b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + b"x" * 17_000 + b"\r\n--b--\r\n",
+    ],
+    ids=["a part without a name", "too many fields", "a field that is too long"],
+)
+def test_a_body_that_no_browser_sends_is_refused_with_a_reason(body: bytes) -> None:
+    with pytest.raises(HTTPException) as refused:
+        anyio.run(read_form, _uploading(iter([body])), 50_000)
+    assert (refused.value.status_code, refused.value.detail) == (400, NOT_A_FORM)

@@ -1,19 +1,26 @@
 """Forms: reads what a browser sends, checks that it comes from our pages, and redirects afterwards.
 
-A form is accepted if it was made for this browser (a token bound to its session, or to a cookie of its own
-before signing in) and comes from one of our pages (Origin, Sec-Fetch-Site; `guard.py`).
+Starlette and python-multipart parse it, within the limits that are given here. A file's name is never used
+as a path: what is stored is named by its content. A form is accepted if it was made for this browser (a token
+bound to its session, or to a cookie of its own before signing in) and comes from one of our pages (Origin,
+Sec-Fetch-Site; `guard.py`).
 """
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE, VISITOR, Visitor
@@ -23,26 +30,41 @@ _ENCODED_SLASH = re.compile("%(2f|5c)", re.IGNORECASE)
 _ENCODED_CONTROL = re.compile("%([01][0-9a-f]|7f)", re.IGNORECASE)
 
 MAX_FORM_BYTES = 16_384
+"""The limit of all fields together; files have their own."""
 MAX_FIELDS = 64
-FORM_TYPE = "application/x-www-form-urlencoded"
+FORM_TYPE, UPLOAD_TYPE = "application/x-www-form-urlencoded", "multipart/form-data"
 AT_ONCE, MAX_WAITING = 4, 64
 """Forms of visitors without a session: so many run at once and so many wait, each for a password's 30 ms."""
 BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds.", 5
 BROKEN_OFF = "The form did not come whole."
+NOT_A_FORM = "This is not a form that a browser sends."
 SIGNED_OUT = "You are not signed in now, so what you sent was not done. Sign in, then send it again."
 EXPIRED = "This form was made for another session. Go back, reload the page, and send it again."
 
 
-class SentForm:
-    """The fields of one form, as text without control characters."""
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file of a form."""
 
-    def __init__(self, fields: Mapping[str, str]) -> None:
-        self._fields = fields
+    name: str
+    """The browser's name of it, without folders; only for messages."""
+    content: bytes
+
+
+class SentForm:
+    """The fields of one form, as text without control characters, and its files."""
+
+    def __init__(self, fields: Mapping[str, str], files: Mapping[str, SentFile] | None = None) -> None:
+        self._fields, self._files = fields, files or {}
 
     @property
     def fields(self) -> Mapping[str, str]:
         """The fields as they were sent."""
         return self._fields
+
+    def file(self, name: str) -> SentFile | None:
+        """The file of a field; None where none was chosen."""
+        return self._files.get(name)
 
     def text(self, name: str, most: int = 200) -> str:
         """The field as one line; empty where absent. HTTPException 400 when longer than `most`."""
@@ -95,37 +117,69 @@ class FormPlaces:
             self._taken -= 1
 
 
-async def read_form(request: Request) -> SentForm:
-    """Reads the form of a request. Raises HTTPException 413, 415 or 400 with the reason."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
-        raise HTTPException(415, f"A form is sent as {FORM_TYPE}.")
-    body = b""
+async def read_form(request: Request, file_bytes: int = 0) -> SentForm:
+    """Reads the form of a request, with files of at most `file_bytes` in total.
+
+    A body that is too large is not read to its end. Raises HTTPException 413, 415 or 400 with the reason.
+    """
+    kinds = (FORM_TYPE, UPLOAD_TYPE) if file_bytes else (FORM_TYPE,)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in kinds:
+        raise HTTPException(415, f"A form is sent as {' or '.join(kinds)}.")
+    most = MAX_FORM_BYTES + (file_bytes if kind == UPLOAD_TYPE else 0)
+    limited = Request(request.scope, _limited(request.receive, most))
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_FORM_BYTES:
-                raise HTTPException(413, f"A form has {MAX_FORM_BYTES} bytes at most.")
+        async with limited.form(
+            max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_FORM_BYTES
+        ) as sent:
+            found = sent.multi_items()
+            fields = {name: value for name, value in found if isinstance(value, str)}
+            files = {
+                name: SentFile(_last_part(each.filename), await each.read())
+                for name, each in found
+                if isinstance(each, UploadFile) and each.filename and each.size
+            }
     except ClientDisconnect:
         raise HTTPException(400, BROKEN_OFF) from None
-    try:
-        rows = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
-    except ValueError as error:
-        raise HTTPException(400, "This is no form.") from error
-    return SentForm(dict(rows))
+    except HTTPException:
+        raise
+    except (StarletteHTTPException, MultiPartException) as error:
+        raise HTTPException(400, NOT_A_FORM) from error
+    return SentForm(fields, files)
+
+
+def _limited(receive: Receive, most_bytes: int) -> Receive:
+    """Receives a body of at most `most_bytes`, then raises HTTPException 413."""
+    received = 0
+
+    async def receive_within() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > most_bytes:
+            raise HTTPException(413, f"This form has more than the {most_bytes} bytes that are allowed here.")
+        return message
+
+    return receive_within
+
+
+def _last_part(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2][:100]
 
 
 def form_route(
-    handler: Handler, places: FormPlaces | None = None
+    handler: Handler, places: FormPlaces | None = None, file_bytes: int = 0
 ) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint of a POST: reads the form, checks its token, then runs `handler` in a thread.
 
-    With `places`, visitors who are not signed in may send the form; with None they are refused.
+    With `places`, visitors who are not signed in may send the form; with None they are refused. The form may
+    bring files of `file_bytes` in total.
     """
 
     async def endpoint(request: Request) -> Response:
         if places is None and not VISITOR.get().session_hash:
             raise HTTPException(401, SIGNED_OUT)
-        form = await read_form(request)
+        form = await read_form(request, file_bytes)
         visitor = await visitor_after_body(request)
         if places is None and not visitor.session_hash:
             raise HTTPException(401, SIGNED_OUT)

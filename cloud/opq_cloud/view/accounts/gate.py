@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote
 
 import anyio.to_thread
 
-from opq_cloud.view.accounts.forms import FORM_TYPE, VISITOR_AGAIN
+from opq_cloud.view.accounts.forms import FORM_TYPE, UPLOAD_TYPE, VISITOR_AGAIN
 from opq_cloud.view.accounts.visitors import NOBODY, VISITOR, RequestFacts, Visitor, Visitors
 from opq_cloud.view.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_proto.errors import StoreError
@@ -26,7 +26,6 @@ FOR_EVERYBODY = ("/feeds", "/share")
 """Pages that are the same for everybody: signed-in visitors see there what anybody would."""
 WITH_REGIONS = ("/map", "/grid", "/wall")
 """Pages that also show figures of regions, where no Box itself is public."""
-FORM_TYPES = (FORM_TYPE, "multipart/form-data")
 ENDED = b"event: ended\ndata: {}\n\n"
 """The answer to a live feed whose session has ended: an event source does not report why it was refused."""
 NO_PAGE = ("/api/", "/live", "/map/state", "/search/found", METRICS)
@@ -113,7 +112,9 @@ def _under(path: str, roots: tuple[str, ...]) -> bool:
 
 
 def _is_form(scope: Scope, facts: RequestFacts) -> bool:
-    return scope["method"] == "POST" and facts.headers.get("content-type", "").startswith(FORM_TYPES)
+    return scope["method"] == "POST" and facts.headers.get("content-type", "").startswith(
+        (FORM_TYPE, UPLOAD_TYPE)
+    )
 
 
 async def _refuse(scope: Scope, send: Send) -> None:

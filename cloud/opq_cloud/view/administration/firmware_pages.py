@@ -9,7 +9,6 @@ from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.box_client import BoxClient, BoxClientError
 from opq_cloud.view.administration.box_pages import known_box
 from opq_cloud.view.administration.firmware_jobs import BEGUN, DONE, FirmwareNotSentError
-from opq_cloud.view.administration.uploads import SentUpload, upload_route
 from opq_proto.firmware.image import MAX_FILE_BYTES, ImageError
 
 STATE_WORDS = {
@@ -36,7 +35,7 @@ class FirmwarePages:
         router = APIRouter(include_in_schema=False)
         path = "/admin/boxes/{box_id}/firmware"
         router.add_api_route(path, self.page, response_class=HTMLResponse)
-        router.add_api_route(path, upload_route(self.choose, MAX_FILE_BYTES), methods=["POST"])
+        router.add_api_route(path, form_route(self.choose, file_bytes=MAX_FILE_BYTES), methods=["POST"])
         for name, form in (("send", self.send), ("stop", self.stop), ("follow", self.follow)):
             router.add_api_route(f"{path}/{name}", form_route(form), methods=["POST"])
         return router
@@ -62,7 +61,7 @@ class FirmwarePages:
             problem=problem,
         )
 
-    def choose(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
+    def choose(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Checks a file, which then waits for confirmation; nothing is sent yet."""
         self._context.require_administrator()
         box_id = known_box(self._context, request.path_params["box_id"]).box_id

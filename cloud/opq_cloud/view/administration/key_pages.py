@@ -17,7 +17,6 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.box_facts import KEY_WORDS
 from opq_cloud.view.administration.health_client import read_connections, read_services
-from opq_cloud.view.administration.uploads import SentUpload, upload_route
 from opq_proto.errors import KeyFileError
 from opq_proto.keys.key_files import MAX_FILE_BYTES, checked_box_id, public_key_in
 from opq_proto.keys.register import KeyEntry, key_fingerprint
@@ -50,7 +49,7 @@ class KeyAdminPages:
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/admin/keys", self.keys_page, response_class=HTMLResponse)
-        router.add_api_route("/admin/keys", upload_route(self.add, MAX_FILE_BYTES), methods=["POST"])
+        router.add_api_route("/admin/keys", form_route(self.add, file_bytes=MAX_FILE_BYTES), methods=["POST"])
         for name, form in (("revoke", self.revoke), ("rotate", self.rotate)):
             router.add_api_route(f"/admin/keys/{{box_id}}/{name}", form_route(form), methods=["POST"])
         return router
@@ -95,7 +94,7 @@ class KeyAdminPages:
             done=done,
         )
 
-    def add(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
+    def add(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Admits a Box with its own public key, typed or as a file, or with a new pair."""
         visitor = self._context.require_administrator()
         box_id, register = form.text("box_id", 20), self._context.register()
@@ -152,7 +151,7 @@ class KeyAdminPages:
         return {"key": "none"}
 
 
-def _public_key(form: SentUpload) -> bytes | None:
+def _public_key(form: SentForm) -> bytes | None:
     """The public key of a form; None where a new pair is wanted.
 
     Raises KeyFileError where what was sent is not a public key.

@@ -16,7 +16,6 @@ from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.health_client import ServiceState, read_services
 from opq_cloud.view.administration.plugin_package import read_package
 from opq_cloud.view.administration.rule_engine import CHANGE_S, EngineError, EngineRefusedError, RuleEngine
-from opq_cloud.view.administration.uploads import SentUpload, upload_route
 from opq_plugins.package.manifest import NAME, REST_KINDS
 
 PACKAGE_BYTES = 32 * 2**20
@@ -66,7 +65,7 @@ class PluginAdminPages:
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/admin/plugins", self.plugins_page, response_class=HTMLResponse)
-        install = upload_route(self.install, PACKAGE_BYTES)
+        install = form_route(self.install, file_bytes=PACKAGE_BYTES)
         router.add_api_route("/admin/plugins", install, methods=["POST"])
         for path, form in (
             ("/admin/plugins/mauka/{name}", self.command),
@@ -146,7 +145,7 @@ class PluginAdminPages:
         )
         return see_other("/admin/plugins#triggers")
 
-    def install(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
+    def install(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Installs a package from a file; a version above the installed one takes over while all runs."""
         visitor = self._context.require_administrator()
         engine, file = self._context.engine(form.text("engine", 60)), form.file("package")

@@ -16,8 +16,8 @@ import pytest
 from argon2 import PasswordHasher
 from starlette.routing import Mount
 
-from opq_cloud.view.accounts import passwords
-from opq_cloud.view.accounts.passwords import hash_password
+from opq_cloud.view.web import passwords
+from opq_cloud.view.web.passwords import hash_password
 
 PASSWORD = "a horse in a battery"
 argon2_in_production = passwords._hasher

@@ -68,8 +68,8 @@ def cheap_argon2() -> Iterator[None]:
 @pytest.fixture
 def without_rest_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """REST answers however often a client asks: who waits for a job asks more often than it may."""
-    from opq_cloud.view.rest import rest_app
-    from opq_cloud.view.rest.answers import RequestLimits
+    from opq_cloud.view.api import rest_app
+    from opq_cloud.view.api.answers import RequestLimits
     from opq_proto.kit.rate_limit import TokenBuckets
 
     monkeypatch.setattr(

@@ -6,15 +6,22 @@ from pathlib import Path
 import opq_cloud
 from opq_cloud.mauka.joining.onset_rule import FOLLOWS_NS
 from opq_cloud.mauka.measuring.sightings import STEADY_STATES
-from opq_cloud.view import alike_incidents, incident_page
-from opq_cloud.view.recent import FRESH_MS, RECENT_MS
-from opq_cloud.view.sparkline import NORMAL_PERCENT, SHOWN_PERCENT, SPARK_HEIGHT, SPARK_MARGIN, SPARK_WIDTH
+from opq_cloud.view.live.recent import FRESH_MS, RECENT_MS
+from opq_cloud.view.pages.boxes.sparkline import (
+    NORMAL_PERCENT,
+    SHOWN_PERCENT,
+    SPARK_HEIGHT,
+    SPARK_MARGIN,
+    SPARK_WIDTH,
+)
+from opq_cloud.view.pages.incidents import incident_page
+from opq_cloud.view.web import words
 
 ROOM = Path(opq_cloud.__file__).parent
 
 
 def test_the_page_of_an_incident_and_mauka_agree_what_follows_what() -> None:
-    assert incident_page.FOLLOWS_NS == FOLLOWS_NS and alike_incidents.STEADY_STATES == STEADY_STATES
+    assert incident_page.FOLLOWS_NS == FOLLOWS_NS and words.STEADY_STATES == STEADY_STATES
 
 
 def test_the_pages_scripts_and_templates_have_the_figures_of_python() -> None:

@@ -16,11 +16,11 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.incidents.likeness import IncidentTraits, likeness
 from opq_cloud.store.records.accounts import Account
-from opq_cloud.view.accounts.seen import SeenStore
-from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.app import create_app
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.shown.seen_store import SeenStore
+from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding
 
 S = 10**9

@@ -23,13 +23,13 @@ from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
-from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.passwords import secret_hash
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, Visitor, Visitors
 from opq_cloud.view.app import create_app
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web.mail import Mailer
+from opq_cloud.view.web.passwords import secret_hash
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import FORM_COOKIE, SESSION_COOKIE, Visitor, Visitors
 
 ROLES = ("public", "viewer", "owner", "researcher", "admin")
 BOXES = {"own": "1", "foreign": "2", "public": "4"}

@@ -17,9 +17,9 @@ from waiting import wait_for
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.records.accounts import AccountTicket, BoxAccess
-from opq_cloud.view.accounts.gate import ENDED
-from opq_cloud.view.accounts.links import first_admin_link, local_token, make_ticket
-from opq_cloud.view.accounts.passwords import password_problem, secret_hash, totp_step_of
+from opq_cloud.view.web.gate import ENDED
+from opq_cloud.view.web.links import first_admin_link, local_token, make_ticket
+from opq_cloud.view.web.passwords import password_problem, secret_hash, totp_step_of
 from opq_proto.errors import StoreError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.keys.register import key_fingerprint

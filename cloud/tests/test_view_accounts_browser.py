@@ -9,8 +9,8 @@ import pyotp
 import pytest
 from account_scene import PASSWORD, add_people
 
-from opq_cloud.view.accounts.links import first_admin_link
-from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.web.links import first_admin_link
+from opq_cloud.view.web.sign_in import SignIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 pytestmark = pytest.mark.usefixtures("cheap_argon2")

@@ -13,9 +13,9 @@ import pytest
 from account_scene import FormBrowser, add_people
 from rules_house import House
 
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.administration.rule_engine import EngineAddress, EngineRefusedError, RuleEngine
+from opq_cloud.view.pages.services.addresses import ServiceAddresses
+from opq_cloud.view.pages.services.rule_engine import EngineAddress, EngineRefusedError, RuleEngine
+from opq_cloud.view.web.sign_in import SignIn
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 

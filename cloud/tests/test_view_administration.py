@@ -18,14 +18,14 @@ from fastapi import HTTPException, Request
 
 from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
-from opq_cloud.view.accounts.forms import NOT_A_FORM, read_form
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import RequestFacts, Visitors
-from opq_cloud.view.administration.addresses import ServiceAddresses, health_url, reachable
-from opq_cloud.view.administration.box_facts import AdminBox
-from opq_cloud.view.administration.front_page import concerns
-from opq_cloud.view.administration.health_client import ServicesFound, read_services
-from opq_cloud.view.administration.plugin_package import PackageFacts, read_package
+from opq_cloud.view.pages.admin.box_facts import AdminBox
+from opq_cloud.view.pages.admin.front_page import concerns
+from opq_cloud.view.pages.admin.plugin_package import PackageFacts, read_package
+from opq_cloud.view.pages.services.addresses import ServiceAddresses, health_url, reachable
+from opq_cloud.view.pages.services.health_client import ServicesFound, read_services
+from opq_cloud.view.web.forms import NOT_A_FORM, read_form
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import RequestFacts, Visitors
 from opq_proto.keys.key_files import KeyFolder, generate, key_text
 from opq_proto.keys.register import KeyRegister
 

@@ -33,15 +33,16 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.keyed_documents import OriginalUser
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.accounts.account_context import checked_email
-from opq_cloud.view.accounts.forms import own_path
-from opq_cloud.view.accounts.links import make_ticket
-from opq_cloud.view.accounts.mail import WAITING, Mailer
-from opq_cloud.view.accounts.passwords import hash_password, original_password_fits, password_fits
-from opq_cloud.view.accounts.seen import SeenFeed, SeenStore, seen_incident
-from opq_cloud.view.accounts.sign_in import GuessLimits, SignIn
-from opq_cloud.view.accounts.visitors import NOBODY, Visitor
-from opq_cloud.view.live_messages import LiveMessage, incident_message
+from opq_cloud.view.live.messages import LiveMessage, incident_message
+from opq_cloud.view.live.seen import SeenFeed, seen_incident
+from opq_cloud.view.pages.account.account_context import checked_email
+from opq_cloud.view.pages.shown.seen_store import SeenStore
+from opq_cloud.view.web.forms import own_path
+from opq_cloud.view.web.links import make_ticket
+from opq_cloud.view.web.mail import WAITING, Mailer
+from opq_cloud.view.web.passwords import hash_password, original_password_fits, password_fits
+from opq_cloud.view.web.sign_in import GuessLimits, SignIn
+from opq_cloud.view.web.visitors import NOBODY, Visitor
 from opq_proto.messages import Finding, Incident, StoredFinding
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")

@@ -13,9 +13,9 @@ from account_scene import PASSWORD, FormBrowser, add_people
 
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import BoxRecord
-from opq_cloud.view.accounts.links import make_ticket
-from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.passwords import secret_hash
+from opq_cloud.view.web.links import make_ticket
+from opq_cloud.view.web.mail import Mailer
+from opq_cloud.view.web.passwords import secret_hash
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 

@@ -12,9 +12,9 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.past.day_quality import read_days
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.past.day_quality import read_days
+from opq_cloud.view.pages.shown.context import ViewContext
 from opq_proto.messages import Finding, Trend, Trigger
 
 BERLIN, HONOLULU, UTC_ZONE = (ZoneInfo(name) for name in ("Europe/Berlin", "Pacific/Honolulu", "UTC"))

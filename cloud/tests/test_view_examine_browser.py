@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import demo
 import pytest
 
-from opq_cloud.view.examine.address import PANELS
+from opq_cloud.view.pages.examine.address import PANELS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route

@@ -22,7 +22,7 @@ from in_thread import in_thread
 from opq_cloud.core.service import CloudContext
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
-from opq_cloud.view.live_route import HEARTBEAT_S
+from opq_cloud.view.live.route import HEARTBEAT_S
 from opq_cloud.view.service import View
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.messages import Incident
@@ -331,7 +331,7 @@ def test_what_ends_the_feed_ends_the_service_so_that_its_runner_starts_it_again(
         time.sleep(0.3)
         raise ZeroDivisionError("the feed")
 
-    monkeypatch.setattr("opq_cloud.view.live_reader.LiveReader.run", broken)
+    monkeypatch.setattr("opq_cloud.view.live.reader.LiveReader.run", broken)
     store = open_store(None, tmp_path)
     view = View(demo.ViewSection(http_endpoint="127.0.0.1:0"), CloudContext(lambda: store))
     with pytest.raises(ZeroDivisionError, match="the feed"):

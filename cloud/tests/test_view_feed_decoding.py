@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from opq_cloud.view.feed_decoding import FeedDecoder
-from opq_cloud.view.recent import (
+from opq_cloud.view.live.decoding import FeedDecoder
+from opq_cloud.view.live.recent import (
     KEPT_TOGETHER,
     MIN_KEPT,
     RECENT_MEASUREMENTS,

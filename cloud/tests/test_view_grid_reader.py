@@ -15,14 +15,14 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
-from opq_cloud.view.accounts.visitors import OPEN, VISITOR, RequestFacts, Visitor, Visitors
-from opq_cloud.view.answer_cache import AnswerCache
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.public.fuzz import distance_km
-from opq_cloud.view.public.grid_now import medians_of
-from opq_cloud.view.public.grid_reader import GridReader
-from opq_cloud.view.public.map_drawing import live_state
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.map.fuzz import distance_km
+from opq_cloud.view.pages.map.grid_now import medians_of
+from opq_cloud.view.pages.map.grid_reader import GridReader
+from opq_cloud.view.pages.map.map_drawing import live_state
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web.answer_cache import AnswerCache
+from opq_cloud.view.web.visitors import OPEN, VISITOR, RequestFacts, Visitor, Visitors
 from opq_proto.messages import Measurement, Metric
 
 HOME = (21.3, -157.8)

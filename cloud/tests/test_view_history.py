@@ -12,14 +12,14 @@ from fastapi.testclient import TestClient
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.view import history_chart as drawing
-from opq_cloud.view.accounts.seen import SeenStore
-from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.app import create_app
-from opq_cloud.view.box_history import MEASURED_STEP_MS, read_history
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.time_span import PRESETS, TimeSpan, read_span
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.boxes import history_chart as drawing
+from opq_cloud.view.pages.boxes.box_history import MEASURED_STEP_MS, read_history
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.shown.seen_store import SeenStore
+from opq_cloud.view.web.time_span import PRESETS, TimeSpan, read_span
+from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
 from opq_proto.wire.continuity import FLAGGED
 

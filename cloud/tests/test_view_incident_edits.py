@@ -13,8 +13,8 @@ from account_scene import FormBrowser, add_people
 
 from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import SESSION_COOKIE
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 ROLES = {"root": "admin", "rita": "researcher", "olga": "owner", "vera": "viewer"}

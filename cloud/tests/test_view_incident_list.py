@@ -16,12 +16,12 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.embedded.incident_index import find_statement
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, cell_of
 from opq_cloud.store.records.accounts import Account
-from opq_cloud.view.accounts.seen import SeenIncidents, SeenStore
-from opq_cloud.view.accounts.visitors import Visitor
-from opq_cloud.view.answer_cache import AnswerCache
 from opq_cloud.view.app import create_app
-from opq_cloud.view.context import ViewContext, read_incidents
-from opq_cloud.view.live import LiveHub
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.shown.context import ViewContext, read_incidents
+from opq_cloud.view.pages.shown.seen_store import SeenIncidents, SeenStore
+from opq_cloud.view.web.answer_cache import AnswerCache
+from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding
 
 S = 10**9

@@ -12,7 +12,7 @@ from account_scene import FormBrowser
 
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.incidents.index import COLUMNS, IndexedIncident, cell_of
-from opq_cloud.view.incident_scatter import HEIGHT, WIDTH, scatter_of
+from opq_cloud.view.pages.incidents.incident_scatter import HEIGHT, WIDTH, scatter_of
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 S = 10**9

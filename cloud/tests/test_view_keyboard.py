@@ -25,9 +25,9 @@ from waiting import wait_for
 
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.view.accounts.links import first_admin_link
-from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.administration.rule_engine import EngineAddress
+from opq_cloud.view.pages.services.addresses import ServiceAddresses
+from opq_cloud.view.pages.services.rule_engine import EngineAddress
+from opq_cloud.view.web.links import first_admin_link
 from opq_proto.keys.key_files import KeyFolder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.view import live, live_messages, live_streams
-from opq_cloud.view.accounts.seen import SeenHub
-from opq_cloud.view.accounts.visitors import Visitor
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.live_messages import LiveMessage
-from opq_cloud.view.words import state
+from opq_cloud.view.live import hub as live
+from opq_cloud.view.live import messages as live_messages
+from opq_cloud.view.live import streams as live_streams
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.live.messages import LiveMessage
+from opq_cloud.view.live.seen import SeenHub
+from opq_cloud.view.web.visitors import Visitor
+from opq_cloud.view.web.words import state
 from opq_proto.messages import Incident, Measurement, Metric
 
 

@@ -13,8 +13,8 @@ import demo
 import pytest
 from waiting import wait_for
 
-from opq_cloud.view import live_compression
-from opq_cloud.view.live_compression import GZIP_HEAD, SharedFrames, accepts_gzip
+from opq_cloud.view.live import compression as live_compression
+from opq_cloud.view.live.compression import GZIP_HEAD, SharedFrames, accepts_gzip
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 

@@ -15,8 +15,8 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.shown.context import ViewContext
 from opq_proto.messages import BoxSide, Incident, Measurement, Metric
 
 BOXES = 230
@@ -65,7 +65,7 @@ def test_an_incident_of_many_boxes_draws_the_most_affected_and_the_others_small(
 
 
 def test_an_incident_says_which_boxes_are_fed_through_its_place(context: ViewContext) -> None:
-    from opq_cloud.view.facts_table import facts_of_whole
+    from opq_cloud.view.pages.incidents.facts_table import facts_of_whole
 
     incident = put_wide_sag(context)
     sides = (BoxSide("10", "upstream", 0.97), BoxSide("2", "upstream", 0.97), BoxSide("7", "downstream", 0.7))

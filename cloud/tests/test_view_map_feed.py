@@ -14,13 +14,13 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
-from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.public import map_feed
-from opq_cloud.view.public.grid_reader import GridReader
-from opq_cloud.view.public.map_drawing import live_state
-from opq_cloud.view.public.map_feed import MapFeeds, MapPosition, read_windows
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.map import map_feed
+from opq_cloud.view.pages.map.grid_reader import GridReader
+from opq_cloud.view.pages.map.map_drawing import live_state
+from opq_cloud.view.pages.map.map_feed import MapFeeds, MapPosition
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web.visitors import OPEN, Visitor, Visitors
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement, Metric
 
@@ -58,7 +58,7 @@ class Maps:
     def take(self, who: str, visitor: Visitor, window: str = "") -> bytes:
         """What a map is sent now; put together as a browser does (`feed_worker.js`)."""
         asked = self.feeds.read_after(
-            visitor, window, read_windows([window])[window], self.taken.get((who, window))
+            visitor, window, MapFeeds.read_windows([window])[window], self.taken.get((who, window))
         )
         text, self.taken[who, window], _ = asyncio.run(_made(asked))
         for each in filter(None, text.decode().split("\n\n")):
@@ -74,7 +74,7 @@ class Maps:
         """What a map that asks for its state is answered."""
         with self.reader.seen_by(visitor):
             found: dict[str, Any] = json.loads(
-                json.dumps(live_state(self.reader, read_windows([window])[window]))
+                json.dumps(live_state(self.reader, MapFeeds.read_windows([window])[window]))
             )
         return found
 
@@ -231,4 +231,4 @@ def test_one_map_too_many_is_not_sent_until_another_is_left(
 )
 def test_a_window_that_cannot_be_used_is_said(addresses: list[str], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        read_windows(addresses)
+        MapFeeds.read_windows(addresses)

@@ -18,10 +18,10 @@ from view_states import PAGES, PARTS
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord
 from opq_cloud.store.incidents.index import IncidentNote
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE
-from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.administration.rule_engine import EngineAddress
+from opq_cloud.view.pages.services.addresses import ServiceAddresses
+from opq_cloud.view.pages.services.rule_engine import EngineAddress
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import SESSION_COOKIE
 from opq_proto.messages import Finding
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")

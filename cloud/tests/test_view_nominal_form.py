@@ -9,8 +9,8 @@ import demo
 import pytest
 
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.view.accounts.forms import SentForm
-from opq_cloud.view.accounts.nominal_form import nominal_misfit, read_nominal_form
+from opq_cloud.view.pages.account.nominal_form import nominal_misfit, read_nominal_form
+from opq_cloud.view.web.forms import SentForm
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from account_scene import PASSWORD, FormBrowser, add_people, meteors_hash
 from opq_cloud.store.records.accounts import BoxAccess, secret_hash
 from opq_cloud.store.records.keyed_documents import OriginalUser
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords, NotificationRule
-from opq_cloud.view.accounts import notification_pages
-from opq_cloud.view.accounts.passwords import hash_password
-from opq_cloud.view.accounts.sign_in import SignIn, original_rules
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE
+from opq_cloud.view.pages.account import notification_pages
+from opq_cloud.view.web.passwords import hash_password
+from opq_cloud.view.web.sign_in import SignIn, original_rules
+from opq_cloud.view.web.visitors import SESSION_COOKIE
 
 PAGE = "/account/notifications"
 pytestmark = pytest.mark.usefixtures("cheap_argon2")

@@ -4,10 +4,10 @@ import json
 from dataclasses import dataclass, field
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.live_messages import LiveMessage, measurement_json
-from opq_cloud.view.live_streams import PageStream
-from opq_cloud.view.page_feed import BATCHES_KEPT, NEWEST_BOXES, ROWS_OF_A_BOX, BoxIndex
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.live.messages import LiveMessage, measurement_json
+from opq_cloud.view.live.page_feed import BATCHES_KEPT, NEWEST_BOXES, ROWS_OF_A_BOX, BoxIndex
+from opq_cloud.view.live.streams import PageStream
 from opq_proto.messages import Incident, Measurement, Metric
 
 
@@ -95,7 +95,7 @@ def test_pages_that_show_the_same_get_the_very_same_bytes_and_unwanted_boxes_cos
 ) -> None:  # type: ignore[no-untyped-def]
     made = []
     monkeypatch.setattr(
-        "opq_cloud.view.live_messages._finite_text", lambda one, *_: made.append(one.box_id) or "{}"
+        "opq_cloud.view.live.messages._finite_text", lambda one, *_: made.append(one.box_id) or "{}"
     )
     hub = Hub()
     pages = [hub.page("12") for _ in range(3)]
@@ -188,7 +188,7 @@ def test_the_index_finds_those_who_want_a_box() -> None:
 
 
 def test_both_ways_of_writing_a_measurement_say_the_same() -> None:
-    from opq_cloud.view.live_messages import _finite_text
+    from opq_cloud.view.live.messages import _finite_text
 
     one = measured("1", 1234, 119.12345)
     state = {"age_ms": 7, "silent_after_ms": 10_000, "late_ms": 40_000, "newest_ms": 1300}

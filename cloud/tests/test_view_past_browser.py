@@ -8,8 +8,8 @@ import demo
 import pytest
 
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import SESSION_COOKIE
 from opq_proto.messages import Trend
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")

@@ -11,8 +11,8 @@ import demo
 import pytest
 from demo_grid import ISLAND, fill_island, island_measurement
 
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.live_streams import PageStream
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.live.streams import PageStream
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 

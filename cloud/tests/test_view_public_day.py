@@ -7,17 +7,10 @@ from math import isnan
 import numpy as np
 import pytest
 
-from opq_cloud.view.answer_cache import AnswerCache
-from opq_cloud.view.public.day_page import day_chart
-from opq_cloud.view.public.day_trends import (
-    DAY_ROWS,
-    LATE_ROWS,
-    ROW_MS,
-    DayTrends,
-    first_row_ms,
-    medians,
-    sampled,
-)
+from opq_cloud.view.pages.map.day_page import day_chart
+from opq_cloud.view.pages.map.day_trends import DAY_ROWS, LATE_ROWS, ROW_MS, DayTrends, first_row_ms, medians
+from opq_cloud.view.pages.shown.registry import sampled
+from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_proto.messages import Trend
 
 NOW_MS = 1_795_000_000_000

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_cloud.view.public import grid_now, outline
-from opq_cloud.view.public.arrival_map import arrival_map
-from opq_cloud.view.public.day_trends import medians
-from opq_cloud.view.public.fuzz import (
+from opq_cloud.view.pages.map import grid_now, outline
+from opq_cloud.view.pages.map.arrival_map import arrival_map
+from opq_cloud.view.pages.map.day_trends import medians
+from opq_cloud.view.pages.map.fuzz import (
     KM_PER_DEGREE,
     MAX_RADII,
     SALT_BYTES,
@@ -22,11 +22,11 @@ from opq_cloud.view.public.fuzz import (
     distance_km,
     fuzzed_place,
 )
-from opq_cloud.view.public.grid_now import BoxNow, countable, grids_now, regions_now, tone_of
-from opq_cloud.view.public.map_drawing import map_summary, mark_figures
-from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, WORLD, frame_at, frame_of, parse_frame
-from opq_cloud.view.public.map_marks import CELL_UNITS, LISTED, map_marks, rows_of, with_names
-from opq_cloud.view.public.outline import OutlinePaths, outline_paths
+from opq_cloud.view.pages.map.grid_now import BoxNow, countable, grids_now, regions_now, tone_of
+from opq_cloud.view.pages.map.map_drawing import map_summary, mark_figures
+from opq_cloud.view.pages.map.map_frame import HEIGHT, WIDTH, WORLD, frame_at, frame_of, parse_frame
+from opq_cloud.view.pages.map.map_marks import CELL_UNITS, LISTED, map_marks, rows_of, with_names
+from opq_cloud.view.pages.map.outline import OutlinePaths, outline_paths
 from opq_proto.messages import BoxArrival, Incident
 
 SALT, OTHER_SALT = bytes(range(SALT_BYTES)), bytes(SALT_BYTES)

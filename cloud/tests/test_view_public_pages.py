@@ -18,15 +18,15 @@ from opq_cloud.core.settings.view import MailSection, ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE, Visitors
 from opq_cloud.view.app import create_app
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.guard import ViewGuard
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.public.fuzz import distance_km
-from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, frame_at
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.map.fuzz import distance_km
+from opq_cloud.view.pages.map.map_frame import HEIGHT, WIDTH, frame_at
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web.guard import ViewGuard
+from opq_cloud.view.web.mail import Mailer
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import SESSION_COOKIE, Visitors
 from opq_proto.messages import Finding, Incident, WaveformAlignment
 
 PUBLIC = ("21", "22", "27")

@@ -8,10 +8,10 @@ import pytest
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
-from opq_cloud.view.accounts.visitors import VISITOR, Visitor
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.registry import RegistryReader
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.shown.registry import RegistryReader
+from opq_cloud.view.web.visitors import VISITOR, Visitor
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.index import IndexedIncident
-from opq_cloud.view.accounts.visitors import VISITOR, Visitor, Visitors
 from opq_cloud.view.app import create_app
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.past import month_report
-from opq_cloud.view.past.month_report import LocalMonth, read_month_lines, read_month_report, summary_of
-from opq_cloud.view.past.report_pages import ReportPages
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.past import month_report
+from opq_cloud.view.pages.past.month_report import LocalMonth, read_month_lines, read_month_report, summary_of
+from opq_cloud.view.pages.past.report_pages import ReportPages
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web.visitors import VISITOR, Visitor, Visitors
 from opq_proto.messages import Finding, Trend, Trigger
 
 BERLIN, UTC_ZONE = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")

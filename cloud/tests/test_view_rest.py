@@ -17,10 +17,10 @@ import pytest
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view.accounts.links import make_ticket
-from opq_cloud.view.accounts.visitors import VISITOR, Visitor
-from opq_cloud.view.rest.answers import RequestLimits, cursor_place, cursor_text, limit_key
-from opq_cloud.view.rest.problems import RestProblemError
+from opq_cloud.view.api.answers import RequestLimits, cursor_place, cursor_text, limit_key
+from opq_cloud.view.api.problems import RestProblemError
+from opq_cloud.view.web.links import make_ticket
+from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.kit.rate_limit import TokenBuckets
 
 V1 = "/api/v1"

@@ -9,7 +9,7 @@ from pathlib import Path
 import demo
 import pytest
 
-from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.web.links import make_ticket
 
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance",

@@ -7,10 +7,10 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.box_record import LocationRecord
-from opq_cloud.view.accounts.visitors import OPEN, VISITOR, Visitor
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.search import INSIDE, NOT, START, WHOLE, WORD, find, fit_of
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.search import INSIDE, NOT, START, WHOLE, WORD, find, fit_of
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web.visitors import OPEN, VISITOR, Visitor
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ import pytest
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.view import service
-from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.machine_notice import MachineNotice, write_notice
-from opq_cloud.view.words import THIN
+from opq_cloud.view.pages.machine_notice import MachineNotice, write_notice
+from opq_cloud.view.pages.services.addresses import ServiceAddresses
+from opq_cloud.view.web.words import THIN
 from opq_proto.kit import log
 from opq_proto.messages import Finding, StoredFinding, TimeSource, Trigger, Waveform
 
@@ -259,7 +259,7 @@ def test_a_fault_of_ours_is_a_readable_500_without_a_traceback(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr("opq_cloud.view.incident_page.page", broken)
+    monkeypatch.setattr("opq_cloud.view.pages.incidents.incident_page.page", broken)
     log.configure("view")  # structlog's default draws a traceback with all its values: seconds
     status, page, headers = _get(full, "/incidents/1")
     assert status == 500

@@ -21,7 +21,7 @@ import pytest
 from account_scene import PASSWORD, FormBrowser
 
 from opq_cloud.store import open_store
-from opq_cloud.view.accounts.passwords import hash_password
+from opq_cloud.view.web.passwords import hash_password
 from opq_proto.kit.ports import PORTS
 
 SOON_S = 120.0

@@ -20,10 +20,10 @@ from waiting import wait_for
 
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE
 from opq_cloud.store.records.accounts import AccountSession
-from opq_cloud.view.accounts import passwords
-from opq_cloud.view.accounts.forms import AT_ONCE, MAX_WAITING
-from opq_cloud.view.accounts.sign_in import MAX_SESSIONS, SignIn
-from opq_cloud.view.accounts.visitors import RequestFacts, Visitors
+from opq_cloud.view.web import passwords
+from opq_cloud.view.web.forms import AT_ONCE, MAX_WAITING
+from opq_cloud.view.web.sign_in import MAX_SESSIONS, SignIn
+from opq_cloud.view.web.visitors import RequestFacts, Visitors
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 SOON_S = 60.0

@@ -6,7 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from opq_cloud.view.sparkline import NORMAL_PERCENT, SPARK_HEIGHT, spark_scale, spark_steps, sparkline
+from opq_cloud.view.pages.boxes.sparkline import (
+    NORMAL_PERCENT,
+    SPARK_HEIGHT,
+    spark_scale,
+    spark_steps,
+    sparkline,
+)
 from opq_proto.messages import Measurement, Metric
 
 

@@ -22,13 +22,13 @@ from view_states import (
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import CloudStore
-from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE, Visitor, Visitors
 from opq_cloud.view.app import create_app
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.error_page import error_ways
-from opq_cloud.view.live import LiveHub
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web.error_page import error_ways
+from opq_cloud.view.web.mail import Mailer
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import SESSION_COOKIE, Visitor, Visitors
 
 TEN_MINUTES_NS = 600 * 10**9
 

@@ -13,8 +13,8 @@ from account_scene import add_people
 from view_states import FORBIDDEN, NEW, NEW_OWNER, PAGES, PARTS, STALE, FailingStore
 
 from opq_cloud.store import CloudStore
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import SESSION_COOKIE
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
 NewPage = Callable[..., Any]

@@ -25,8 +25,8 @@ from account_scene import add_people
 from demo_grid import fill_island
 from view_states import PAGES, PARTS
 
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import SESSION_COOKIE
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cheap_argon2")]

@@ -13,10 +13,7 @@ from account_scene import FormBrowser
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
 from opq_cloud.store.records.accounts import BoxAccess
-from opq_cloud.view.accounts.links import make_ticket
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE
-from opq_cloud.view.waveform_requests import (
+from opq_cloud.view.pages.boxes.waveform_requests import (
     BOX_BURST,
     MAX_OPEN,
     NS,
@@ -25,6 +22,9 @@ from opq_cloud.view.waveform_requests import (
     request_state,
     waveform_span,
 )
+from opq_cloud.view.web.links import make_ticket
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import SESSION_COOKIE
 
 NOW = 1_767_225_600 * NS
 """2026-01-01, UTC."""

@@ -18,12 +18,12 @@ from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.trends.pyramid import DAY_MS, MAX_ROWS, level_for
-from opq_cloud.view.box_history import read_history
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.history_page import ROWS_DRAWN
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.pages import Pages
-from opq_cloud.view.time_span import read_span
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.boxes.box_history import read_history
+from opq_cloud.view.pages.boxes.history_page import ROWS_DRAWN
+from opq_cloud.view.pages.front_pages import Pages
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web.time_span import read_span
 from opq_proto.decision import Nominal
 from opq_proto.messages import TREND_MS, Measurement, Metric, TimeSource, Trend
 from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns

@@ -21,7 +21,7 @@ from opq_cloud.export.tables import ExportTable, TableForm, table_pieces
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.words import CLASS_PHRASES
+from opq_cloud.view.web.words import CLASS_PHRASES
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.whole_file import write_whole_file
 from opq_tools.boxes.command import store_command

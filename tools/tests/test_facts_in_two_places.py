@@ -16,10 +16,11 @@ from opq_cloud.mauka.joining import onset_rule
 from opq_cloud.notifications import incident_watch, outbox, rows_endpoint, webhook_channel
 from opq_cloud.store import service_lock
 from opq_cloud.view import service as view_service
-from opq_cloud.view import waveform_requests
-from opq_cloud.view.accounts import account_pages, forms, passwords, sign_in
-from opq_cloud.view.administration import box_client
-from opq_cloud.view.rest import answers, rest_app
+from opq_cloud.view.api import answers, rest_app
+from opq_cloud.view.pages.account import account_pages
+from opq_cloud.view.pages.boxes import waveform_requests
+from opq_cloud.view.pages.services import box_client
+from opq_cloud.view.web import forms, passwords, sign_in
 from opq_gateway.commands import command_handler
 from opq_gateway.config import MAX_CYCLES, MAX_ID, MIN_CYCLES, BoxSection
 from opq_gateway.config import Config as GatewayConfig

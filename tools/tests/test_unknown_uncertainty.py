@@ -10,8 +10,8 @@ import pytest
 from opq_cloud.export.records import WaveformRecord
 from opq_cloud.export.selection import finding_row, measurement_row
 from opq_cloud.store import BoxRecord, EventRecord
-from opq_cloud.view.live_messages import measurement_json, measurement_message
-from opq_cloud.view.recent import NewestMeasurement
+from opq_cloud.view.live.messages import measurement_json, measurement_message
+from opq_cloud.view.live.recent import NewestMeasurement
 from opq_gateway.local.health import health
 from opq_gateway.local.measured import _row as measured_row
 from opq_gateway.measured_shares import MeasuredShares

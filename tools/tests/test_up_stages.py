@@ -12,7 +12,7 @@ import pytest
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
-from opq_cloud.view.machine_notice import read_notice
+from opq_cloud.view.pages.machine_notice import read_notice
 from opq_proto.messages import Finding
 from opq_sim.box.fleet import plan_fleet
 from opq_tools.up.children import ChildLine

@@ -46,7 +46,7 @@ class Ttls:
 
 
 class ShownStore(Protocol):
-    """What View and exports read: the store, or the part that one visitor may see (`view.accounts.seen`)."""
+    """What View and exports read: the store, or the part that one visitor may see (View's `SeenStore`)."""
 
     def boxes(self) -> list[BoxRecord]: ...
 

@@ -18,31 +18,31 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Match
 
 from opq_cloud.core.service import HealthReport
-from opq_cloud.view.accounts.account_context import AccountContext
-from opq_cloud.view.accounts.account_pages import AccountPages
-from opq_cloud.view.accounts.admin_pages import AdminPages
-from opq_cloud.view.accounts.box_settings import BoxSettingsPages
-from opq_cloud.view.accounts.entry_pages import EntryPages
-from opq_cloud.view.accounts.forms import SIGNED_OUT, FormPlaces, see_other
-from opq_cloud.view.accounts.gate import VisitorGate
-from opq_cloud.view.accounts.notification_pages import NotificationPages
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.themes import theme_routes
-from opq_cloud.view.accounts.visitors import UNKNOWN, VISITOR, Visitor
-from opq_cloud.view.administration.admin_routes import admin_router
-from opq_cloud.view.administration.box_client import BoxClient
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.edit_pages import IncidentEditPages
-from opq_cloud.view.guard import Scope
-from opq_cloud.view.live_route import HEARTBEAT_S, LiveRoute
-from opq_cloud.view.pages import Pages
-from opq_cloud.view.public.map_feed import MapFeeds
-from opq_cloud.view.public.map_pages import MapStates, StatesAtOnce
-from opq_cloud.view.public.public_routes import grid_reader, public_router
-from opq_cloud.view.rest.rest_app import PREFIX, create_rest
-from opq_cloud.view.search import SearchPages
-from opq_cloud.view.waveform_pages import EventPages, WaveformPages
-from opq_cloud.view.waveform_requests import WaveformRequests
+from opq_cloud.view.api.rest_app import PREFIX, create_rest
+from opq_cloud.view.live.route import HEARTBEAT_S, LiveRoute
+from opq_cloud.view.pages.account.account_context import AccountContext
+from opq_cloud.view.pages.account.account_pages import AccountPages
+from opq_cloud.view.pages.account.admin_pages import AdminPages
+from opq_cloud.view.pages.account.box_settings import BoxSettingsPages
+from opq_cloud.view.pages.account.entry_pages import EntryPages
+from opq_cloud.view.pages.account.notification_pages import NotificationPages
+from opq_cloud.view.pages.admin.admin_routes import admin_router
+from opq_cloud.view.pages.boxes.waveform_pages import EventPages, WaveformPages
+from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
+from opq_cloud.view.pages.front_pages import Pages
+from opq_cloud.view.pages.incidents.edit_pages import IncidentEditPages
+from opq_cloud.view.pages.map.map_feed import MapFeeds
+from opq_cloud.view.pages.map.map_pages import MapStates, StatesAtOnce
+from opq_cloud.view.pages.map.public_routes import grid_reader, public_router
+from opq_cloud.view.pages.search import SearchPages
+from opq_cloud.view.pages.services.box_client import BoxClient
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web.forms import SIGNED_OUT, FormPlaces, see_other
+from opq_cloud.view.web.gate import VisitorGate
+from opq_cloud.view.web.guard import Scope
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.themes import theme_routes
+from opq_cloud.view.web.visitors import UNKNOWN, VISITOR, Visitor
 from opq_proto.errors import StoreError
 
 log = structlog.get_logger()
@@ -122,7 +122,13 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     reader = grid_reader(context)
     states = MapStates(reader)
     app.include_router(public_router(context, reader, states, pages.render))
-    live = LiveRoute(context, MapFeeds(reader, context.counters), heartbeat_s)
+    live = LiveRoute(
+        context.whole_hub,
+        context.visitors,
+        lambda region: context.regions().get(region, ()),
+        MapFeeds(reader, context.counters),
+        heartbeat_s,
+    )
     app.include_router(live.router())
     app.mount(PREFIX, create_rest(context, pages.render, live.live, requests), name="rest")
     app.include_router(StatusRoutes(context).router())

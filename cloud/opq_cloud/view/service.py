@@ -13,14 +13,14 @@ import uvicorn
 from opq_cloud.core.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.view import ViewSection
-from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.visitors import Visitors
-from opq_cloud.view.administration.addresses import ServiceAddresses, service_addresses
 from opq_cloud.view.app import create_app
-from opq_cloud.view.context import ViewContext
-from opq_cloud.view.guard import ViewGuard, allowed_hosts, listen_address
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.live_reader import LiveReader
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.live.reader import LiveReader
+from opq_cloud.view.pages.services.addresses import ServiceAddresses, service_addresses
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web.guard import ViewGuard, allowed_hosts, listen_address
+from opq_cloud.view.web.mail import Mailer
+from opq_cloud.view.web.visitors import Visitors
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config.reading import default_data_dir
 from opq_proto.decision import Nominal

@@ -10,7 +10,7 @@ import demo
 import pytest
 from account_scene import add_people
 
-from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.web.sign_in import SignIn
 from opq_proto.keys.key_files import read_secret_file
 from opq_proto.keys.register import KeyRegister
 

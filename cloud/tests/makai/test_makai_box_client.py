@@ -10,9 +10,9 @@ import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.administration import box_client
-from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.pages.services import box_client
+from opq_cloud.view.pages.services.addresses import ServiceAddresses
+from opq_cloud.view.web.sign_in import SignIn
 from opq_proto.wire.opqbox3_pb2 import Command, Response
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")

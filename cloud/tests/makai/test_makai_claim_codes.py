@@ -9,10 +9,10 @@ import demo
 import pytest
 from account_scene import FormBrowser, add_people
 
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.administration import box_client
-from opq_cloud.view.administration.addresses import ServiceAddresses
-from opq_cloud.view.administration.box_client import BoxClient, BoxReport
+from opq_cloud.view.pages.services import box_client
+from opq_cloud.view.pages.services.addresses import ServiceAddresses
+from opq_cloud.view.pages.services.box_client import BoxClient, BoxReport
+from opq_cloud.view.web.sign_in import SignIn
 from opq_gateway.commands.claim_codes import MAX_TRIES, ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters

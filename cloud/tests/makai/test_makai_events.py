@@ -21,7 +21,7 @@ from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.event_service import EventService, _why_empty
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
-from opq_cloud.view.waveform_requests import WaveformRequests, request_state
+from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests, request_state
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform
 from opq_proto.wire.frames import Response, waveform_to_frames

@@ -15,9 +15,9 @@ from account_scene import FormBrowser, add_people
 from flash_under_test import bundle, image
 from updating_box import UpdatingBox
 
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.administration import firmware_jobs
-from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.pages.services import firmware_jobs
+from opq_cloud.view.pages.services.addresses import ServiceAddresses
+from opq_cloud.view.web.sign_in import SignIn
 from opq_gateway import config
 from opq_gateway.commands import update
 from opq_gateway.gateway import Gateway

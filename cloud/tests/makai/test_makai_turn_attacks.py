@@ -18,8 +18,8 @@ from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
-from opq_cloud.view.live import LiveHub
-from opq_cloud.view.live_reader import LiveReader
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.live.reader import LiveReader
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.frames import measurement_to_wire, topic

@@ -15,7 +15,7 @@ from opq_cloud.mauka.running.event_analysis import analyse_event, analyse_stored
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.as_json import incident_json
-from opq_cloud.view.words import clock_words
+from opq_cloud.view.web.words import clock_words
 from opq_proto.decision import Nominal
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Event, TimeSource, Trigger, Waveform
 

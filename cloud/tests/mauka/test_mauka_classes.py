@@ -18,7 +18,7 @@ from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.documents.findings import classifications
-from opq_cloud.view import words
+from opq_cloud.view.web import words
 from opq_proto.messages import Finding, Incident, TimeSource, Trigger, Waveform
 from opq_sim.data_sets.labelled import NOMINAL_V, LabelledRecording, labelled_recording
 

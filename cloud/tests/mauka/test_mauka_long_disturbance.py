@@ -12,7 +12,7 @@ from opq_cloud.mauka.running.open_disturbances import PATIENCE_NS
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
-from opq_cloud.view import words
+from opq_cloud.view.web import words
 from opq_proto.errors import StoreError
 from opq_proto.messages import END_WITHIN_S, Incident, Measurement, Metric, TimeSource, Trigger, Waveform
 from opq_proto.wire.continuity import GapReason, single

@@ -16,7 +16,7 @@ from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_stored
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.seen import incident_at
-from opq_cloud.view import words
+from opq_cloud.view.web import words
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
 from opq_measure.classification.severity import LASTING
 from opq_proto.decision import Nominal

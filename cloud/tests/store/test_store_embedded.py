@@ -30,7 +30,7 @@ from opq_cloud.store.rows import (
     row_from_measurement,
     unpack_block,
 )
-from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.web.links import make_ticket
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trend, Trigger, Waveform
 

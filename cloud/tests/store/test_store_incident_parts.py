@@ -25,8 +25,8 @@ from opq_cloud.store.incidents.index import (
 )
 from opq_cloud.store.incidents.seen import incident_at
 from opq_cloud.store.records.accounts import Account
-from opq_cloud.view.accounts.seen import SeenStore
-from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.pages.shown.seen_store import SeenStore
+from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Incident, Trigger
 
 S = 10**9

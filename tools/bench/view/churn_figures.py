@@ -24,8 +24,8 @@ from bench.view.filled import fill_boxes, fill_incidents
 from bench.view.live_boxes import feeding_boxes
 from bench.view.timed_requests import Server, view_server
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.view.accounts.passwords import secret_hash
-from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.web.passwords import secret_hash
+from opq_cloud.view.web.sign_in import SignIn
 from opq_proto.kit.ports import PORTS
 
 BOXES, PEOPLE, INCIDENTS = 10, 50, 200

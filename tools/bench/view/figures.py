@@ -27,8 +27,8 @@ from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from bench.view.filled import fill_boxes, fill_days, fill_incidents, fill_measurements
 from bench.view.timed_requests import HEADERS, PageFigures, Server, bare_server, page_figures, view_server
 from opq_cloud.store import open_store
-from opq_cloud.view.accounts.sign_in import SignIn
-from opq_cloud.view.accounts.visitors import SESSION_COOKIE
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.visitors import SESSION_COOKIE
 
 FIRST_BYTE_LIMIT_MS, WHOLE_LIMIT_MS = 50.0, 150.0
 """Limits of each page's p99 (issue of View, at 10^7 Measurements)."""

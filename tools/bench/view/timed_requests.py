@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.own_processes import cpu_s, end_process, resident_bytes
-from opq_cloud.view.rest.answers import PER_S
+from opq_cloud.view.api.answers import PER_S
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.ports import PORTS

@@ -11,7 +11,7 @@ from opq_cloud.actions.incident_past import past_of
 from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.as_json import finding_json, incident_json
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
-from opq_cloud.view.words import CLASS_PHRASES, headline
+from opq_cloud.view.web.words import CLASS_PHRASES, headline
 from opq_proto.kit.command_line import CommandGroup, json_option
 from opq_proto.kit.plain_text import one_line
 from opq_proto.messages import Incident

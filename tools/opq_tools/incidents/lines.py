@@ -8,8 +8,8 @@ from opq_cloud.actions.incident_past import IncidentPast, recurrence_sentences
 from opq_cloud.store.incidents.as_json import source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.incidents.severity import severity_of
-from opq_cloud.view.facts_table import facts_of_whole
-from opq_cloud.view.words import F47_WORDS, ITIC_WORDS, class_phrase, headline, span_of, utc, worst
+from opq_cloud.view.pages.incidents.facts_table import facts_of_whole
+from opq_cloud.view.web.words import F47_WORDS, ITIC_WORDS, class_phrase, headline, span_of, utc, worst
 from opq_proto.kit.plain_text import one_line
 from opq_proto.messages import Incident, StoredFinding
 

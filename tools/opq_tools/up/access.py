@@ -29,7 +29,7 @@ def page_access(plan: UpPlan, view_url: str) -> PageAccess:
     """
     from opq_cloud.original.config import read_config
     from opq_cloud.store import opened_people
-    from opq_cloud.view.accounts.links import first_admin_link, local_token
+    from opq_cloud.view.web.links import first_admin_link, local_token
 
     try:
         config = read_config([plan.data_dir / "config" / "cloud.toml"], {}, None)

@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from opq_cloud.view.machine_notice import MachineNotice
+from opq_cloud.view.pages.machine_notice import MachineNotice
 from opq_proto.kit.own_thread import OwnThread
 
 WINDOW_S = 20.0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from opq_cloud.view.words import class_phrase
+from opq_cloud.view.web.words import class_phrase
 from opq_hil.backends.backend import WARNINGS
 from opq_hil.backends.emulated import EVERY_S, LEAD_S
 from opq_tools.up.access import NO_ACCESS, PageAccess

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from opq_cloud.view.machine_notice import MachineNotice, write_notice
+from opq_cloud.view.pages.machine_notice import MachineNotice, write_notice
 from opq_proto.kit.ports import GATEWAY_HEALTH
 from opq_tools.up.children import Child, ChildLine, end_all
 from opq_tools.up.live import LiveFeed, SilenceWatch

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from opq_cloud.view.words import class_phrase
+from opq_cloud.view.web.words import class_phrase
 from opq_tools.up.children import ChildLine
 
 Key = TypeVar("Key")

@@ -1,4 +1,4 @@
-// Numbers and times as the server writes them (view/words.py).
+// Numbers and times as the server writes them (view/web/words.py).
 
 export const UNKNOWN = "–";
 const [load] = performance.getEntriesByType("navigation");

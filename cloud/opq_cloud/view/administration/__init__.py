@@ -1,1 +1,0 @@
-"""The pages of administrators: Boxes, keys, the log of changes, plug-ins, rules, the services."""

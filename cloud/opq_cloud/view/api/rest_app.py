@@ -1,0 +1,139 @@
+"""`/api/v1` as a separate application: its routes, its OpenAPI, a page that explains it, its errors.
+
+It is mounted in View, inside its guard and its gate. The pages' scripts read it, too.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.view.api.answers import RequestLimits, refuse_unknown_values
+from opq_cloud.view.api.charted import ChartedRoutes
+from opq_cloud.view.api.exporting import ExportRoutes
+from opq_cloud.view.api.ordering import InjectionRoutes, RequestRoutes
+from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError, add_problems
+from opq_cloud.view.api.reading import ReadRoutes
+from opq_cloud.view.api.shapes import ProblemShape
+from opq_cloud.view.live.filter import RATES, REGION_CHARACTERS
+from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
+from opq_cloud.view.pages.shown.context import ViewContext
+
+PREFIX = "/api/v1"
+DESCRIPTION = """Boxes, Measurements, trends, events, waveforms, incidents, findings and exports of View.
+
+Send `Authorization: Bearer opq_…`, a token of the page Account. Lists have `items` and `next`: send it as
+`cursor` until it is null. Answers have an ETag; send it as If-None-Match. Errors are
+application/problem+json."""
+LIVE_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+FAILURES = (400, 401, 404, 405, 414, 429, 501, 503)
+PageOf = Callable[..., HTMLResponse]
+Live = Callable[[Request], Awaitable[Response]]
+
+
+def create_rest(context: ViewContext, page_of: PageOf, live: Live, requests: WaveformRequests) -> FastAPI:
+    """The application for PREFIX; `page_of` renders a template of View, `live` answers with the feed."""
+    limits = RequestLimits(context.counters)
+    problems: dict[int | str, dict[str, Any]] = {
+        code: {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemShape"}}}}
+        for code in FAILURES
+    }
+    app = FastAPI(
+        title="OPQ View",
+        version="1",
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        responses=problems,
+        dependencies=[Depends(limits.request), Depends(refuse_unknown_values)],
+        servers=[{"url": PREFIX}],
+        root_path_in_servers=False,
+    )
+    app.include_router(ReadRoutes(context).router())
+    app.include_router(ChartedRoutes(context).router())
+    app.include_router(ExportRoutes(context, limits).router())
+    app.include_router(RequestRoutes(context, requests).router())
+    app.include_router(InjectionRoutes(context).router())
+    app.include_router(_live_router(live))
+    app.include_router(_page_router(app, page_of))
+    add_problems(app, context.counters)
+    _complete_openapi(app)
+    return app
+
+
+def _live_router(live: Live) -> APIRouter:
+    router = APIRouter()
+
+    async def feed(
+        request: Request,
+        box: Annotated[str | None, Query(min_length=1, examples=["1,4"])] = None,
+        region: Annotated[str | None, Query(min_length=1, max_length=REGION_CHARACTERS)] = None,
+        rate: Annotated[float | None, Query(ge=RATES[0], le=RATES[1])] = None,
+        after: Annotated[str | None, Query(description="as the header Last-Event-ID")] = None,
+    ) -> Response:
+        """Measurements and incidents as they come: of Boxes (`1,4`), of a region, `rate` a second of each."""
+        answer = await live(request)
+        if answer.status_code < 400:
+            return answer
+        again = {"Retry-After": answer.headers["Retry-After"]}
+        raise RestProblemError(answer.status_code, bytes(answer.body).decode().strip(), again)
+
+    router.add_api_route("/live", feed, response_class=Response, responses=LIVE_ANSWER)
+    return router
+
+
+def _page_router(app: FastAPI, page_of: PageOf) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    def docs() -> HTMLResponse:
+        return page_of("api_docs.html", here="api", api=app.openapi(), prefix=PREFIX, allowed=allowed_words)
+
+    router.add_api_route("/docs", docs, response_class=HTMLResponse)
+    return router
+
+
+def allowed_words(schema: dict[str, Any]) -> str:
+    """The allowed values in words: `1 to 200`, `csv, json or parquet`."""
+    kinds = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
+    schema = {**schema, **kinds[0]} if kinds else schema
+    if "enum" in schema:
+        return ", ".join(map(str, schema["enum"]))
+    if "minimum" in schema and "maximum" in schema:
+        return f"{schema['minimum']} to {schema['maximum']}"
+    if "pattern" in schema:
+        return f"a text like {schema['pattern']}"
+    if schema.get("type") == "array":
+        return "several, each as name=value"
+    longest = schema.get("maxLength")
+    return f"a text of up to {longest} characters" if longest else str(schema.get("type", "a text"))
+
+
+def _complete_openapi(app: FastAPI) -> None:
+    """Adds what FastAPI does not know: how to sign in, the shape of problems, that a wrong value is 400."""
+    made = app.openapi
+
+    def complete() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            whole = made()
+            parts = whole.setdefault("components", {})
+            parts.setdefault("schemas", {})["ProblemShape"] = ProblemShape.model_json_schema()
+            parts["securitySchemes"] = {
+                "token": {"type": "http", "scheme": "bearer", "bearerFormat": "opq_…"}
+            }
+            whole["security"] = [{"token": []}, {}]
+            for ways in whole["paths"].values():
+                for way in ways.values():
+                    way["responses"].pop("422", None)
+            for unused in ("HTTPValidationError", "ValidationError"):
+                parts["schemas"].pop(unused, None)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = complete  # type: ignore[method-assign]

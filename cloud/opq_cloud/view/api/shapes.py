@@ -1,0 +1,211 @@
+"""The JSON of `/api/v1` for OpenAPI: fields, units, examples. docs/api.md describes the same in words."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from opq_cloud.view.pages.shown.registry import BOX_ID
+
+BOX_PATTERN = f"^{BOX_ID.pattern}$"
+NEWEST: dict[str, Any] = {
+    "box_id": "1", "timestamp_ms": 1795000000000, "rms_v": 119.87, "rms_min_v": 119.7, "rms_max_v": 120.0,
+    "f_hz": 59.983, "thd_percent": 2.98, "trans_v": 1.6, "window_ms": 1000.0, "uncertainty_ns": 1200000,
+    "source": "ntp", "flagged": 0,
+}  # fmt: skip
+BOX: dict[str, Any] = {
+    "box_id": "1", "name": "Box 1, kitchen", "location": None, "region": None, "nominal_v": 120.0,
+    "nominal_hz": 60.0, "unplugged": False, "availability": {"hour": 0.9997, "day": 0.9912},
+    "measurement": NEWEST,
+}  # fmt: skip
+INCIDENT: dict[str, Any] = {
+    "id": 3, "class": "sag", "box_ids": ["1"], "start_ms": 1795000000123.457, "end_ms": 1795000000281.1,
+    "residual_percent": 85.2, "event_ids": [17], "closed": True, "classes": {"1": "sag"}, "scope": "local",
+    "cause": None, "severity": 3.1, "follows": None, "arrivals": [], "centre": None,
+    "found_by": [
+        {"analysis": "rms_voltage", "version": "0.1.0", "settings_hash": "5f3a0c9d21be", "findings": 1}
+    ],
+    "summary": "Sag to 85.2 % at Box 1, 158 ms",
+    "worst_event_id": 1,
+    "worst_box_id": "1",
+}  # fmt: skip
+FINDING: dict[str, Any] = {
+    "finding_id": 5, "incident_id": 3, "event_id": 17, "class": "sag", "box_id": "1",
+    "start_ns": 1795000000123456789, "end_ns": 1795000000281100000, "uncertainty_ns": 250, "closed": True,
+    "residual_v": 102.2, "residual_percent": 85.2, "duration_cycles": 9.5, "confidence": 0.98,
+    "ieee1159": "instantaneous sag", "itic": "no_interruption_in_function", "semi_f47": "pass",
+    "because": "residual 85.2 % for 9.5 cycles", "figures": {}, "analysis": "rms_voltage",
+    "analysis_version": "0.1.0", "settings_hash": "5f3a0c9d21be", "severity": 3.1,
+}  # fmt: skip
+EVENT: dict[str, Any] = {
+    "id": 17, "start_ns": 1795000000000000000, "end_ns": 1795000002000000000, "onset_ns": None,
+    "box_ids": ["1", "4"], "received": ["1", "4"], "missing": {}, "short": {}, "opened_by": "1",
+    "because": "threshold: rms 102.2 V at Box 1, limit 108.0 V", "finished": True, "analysed": True,
+}  # fmt: skip
+MEASUREMENT: dict[str, Any] = {
+    "box_id": "1", "sequence": 88, "timestamp_ms": 1795000000000, "start_ns": 1794999999000000000,
+    "end_ns": 1795000000000000000, "uncertainty_ns": 1200000, "source": "ntp", "backfilled": False,
+    "crossing": False, "metrics": {"rms": {"min": 119.7, "max": 120.0, "average": 119.87}},
+}  # fmt: skip
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class BoxShape(_Shape):
+    """A Box, with its newest measurement; null where it was not heard."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": BOX})
+    box_id: str
+    name: str
+    location: str | None
+    region: str | None
+    nominal_v: float
+    nominal_hz: float
+    unplugged: bool
+    availability: dict[str, float | None] = Field(
+        description="Measured share of the last hour and day, from when the Box was first heard"
+    )
+    measurement: dict[str, Any] | None
+
+
+class IncidentShape(_Shape):
+    """One disturbance of the grid; class, residual and times are those of its worst finding."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": INCIDENT})
+    id: int
+    class_: str = Field(alias="class")
+    box_ids: list[str]
+    start_ms: float
+    end_ms: float | None
+    residual_percent: float | None
+    event_ids: list[int]
+    closed: bool
+    classes: dict[str, str]
+    scope: str | None
+    severity: float | None
+    follows: int | None
+    summary: str
+    worst_event_id: int | None
+    worst_box_id: str | None
+
+
+class FindingShape(_Shape):
+    """A named disturbance at one Box."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": FINDING})
+    finding_id: int
+    incident_id: int
+    event_id: int
+    class_: str = Field(alias="class")
+    box_id: str
+    start_ns: int
+    end_ns: int
+    uncertainty_ns: int | None
+    closed: bool
+    residual_percent: float | None
+    because: str
+    analysis: str | None
+    analysis_version: str | None
+    settings_hash: str | None
+
+
+class EventShape(_Shape):
+    """An event without its samples."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": EVENT})
+    id: int
+    start_ns: int
+    end_ns: int
+    onset_ns: list[int] | None
+    box_ids: list[str]
+    received: list[str]
+    missing: dict[str, str]
+    short: dict[str, str]
+    opened_by: str
+    because: str
+    finished: bool
+    analysed: bool
+
+
+class MeasurementShape(_Shape):
+    """A few numbers of one window of a Box; metrics `rms` V, `f` Hz, `thd` ratio, `trans` V."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"example": MEASUREMENT})
+    box_id: str
+    timestamp_ms: int
+    metrics: dict[str, dict[str, float | None]]
+    uncertainty_ns: int | None
+    source: Literal["gps", "holdover", "ntp", "free"]
+
+
+class WaveformShape(_Shape):
+    """Converter counts with gain and time: volts = counts x volts_per_lsb; null: nobody stated the gain, and
+    `problem` says what to do."""
+
+    event_id: int
+    box_id: str
+    rate_hz: float
+    volts_per_lsb: float | None
+    problem: str | None
+    start_ns: int
+    uncertainty_ns: int | None
+    time_source: Literal["gps", "holdover", "ntp", "free"]
+    gaps: list[dict[str, Any]]
+    counts: list[int]
+
+
+class TrendRowShape(_Shape):
+    """[min, mean, max] of each metric over one row."""
+
+    start_ms: int
+    coverage: float
+    flagged: int
+    rms_v: list[float] | None
+    f_hz: list[float] | None
+    thd_percent: list[float] | None
+
+
+class TrendShape(_Shape):
+    """Any span of a Box by rows of one length."""
+
+    box_id: str
+    from_ms: int
+    to_ms: int
+    step_ms: int
+    rows: list[TrendRowShape]
+
+
+class BoxList(BaseModel):
+    items: list[BoxShape]
+    next: str | None
+
+
+class IncidentList(BaseModel):
+    items: list[IncidentShape]
+    next: str | None
+
+
+class FindingList(BaseModel):
+    items: list[FindingShape]
+    next: str | None
+
+
+class EventList(BaseModel):
+    items: list[EventShape]
+    next: str | None
+
+
+class MeasurementList(BaseModel):
+    items: list[MeasurementShape]
+    next: str | None
+
+
+class ProblemShape(_Shape):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str

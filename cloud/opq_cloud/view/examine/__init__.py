@@ -1,1 +1,0 @@
-"""One event on one time axis over its Boxes: waveforms, computed figures, two cursors."""

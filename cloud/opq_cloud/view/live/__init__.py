@@ -1,0 +1,1 @@
+"""Live values: reader, hub, streams, `/live`."""

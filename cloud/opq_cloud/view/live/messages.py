@@ -1,0 +1,121 @@
+"""Server-sent events of the live feed: a Measurement, an incident, and their JSON. Pure."""
+
+import json
+import zlib
+from dataclasses import dataclass, field
+from math import isfinite
+
+from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.view.live.recent import NewestMeasurement, window_ms
+from opq_cloud.view.web.words import Names, class_tone, class_words, headline, is_steady, outline
+from opq_proto.messages import Incident, Measurement, known_uncertainty_ns
+from opq_proto.wire.flagged import flags_of
+
+LARGEST_ID = 2**31 - 1
+"""The highest number of an event or incident."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMessage:
+    """One server-sent event; `event_id` only where a client may request what followed it."""
+
+    event: str
+    data: str
+    event_id: str | None = None
+    box_id: str = ""
+    """The Box of a measurement; empty for others."""
+    incident: Incident | None = None
+    names: Names = field(default_factory=dict)
+    wire: bytes = field(init=False)
+    """Its bytes on the wire (WHATWG HTML, 9.2.5), made once for all receivers."""
+
+    def __post_init__(self) -> None:
+        head = f"id: {self.event_id}\n" if self.event_id else ""
+        wire = f"{head}event: {self.event}\ndata: {self.data}\n\n".encode()
+        object.__setattr__(self, "wire", wire)
+
+
+def measurement_json(measurement: Measurement) -> dict[str, object]:
+    """A Measurement as the page and `/api/v1/boxes` show it; unknown is None."""
+    rms, f, thd, trans = (measurement.metrics.get(key) for key in ("rms", "f", "thd", "trans"))
+    return {
+        "box_id": measurement.box_id,
+        "timestamp_ms": measurement.timestamp_ms,
+        "rms_v": _rounded(rms.average, 3) if rms else None,
+        "rms_min_v": _rounded(rms.min, 3) if rms else None,
+        "rms_max_v": _rounded(rms.max, 3) if rms else None,
+        "f_hz": _rounded(f.average, 4) if f else None,
+        "thd_percent": _rounded(thd.average * 100, 3) if thd else None,
+        "trans_v": _rounded(trans.max, 2) if trans else None,
+        "window_ms": _rounded(window_ms(measurement), 1),
+        "uncertainty_ns": known_uncertainty_ns(measurement.uncertainty_ns),
+        "source": measurement.source.name.lower(),
+        "flagged": flags_of(measurement.metrics),
+    }
+
+
+def fingerprint(incident: Incident) -> str:
+    """Eight hex digits that change with anything that pages show of the incident."""
+    return f"{zlib.crc32(repr(incident).encode()):08x}"
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return round(value, digits) if abs(value) < float("inf") else None  # a NaN compares false
+
+
+_FINITE_TEXT = (
+    '{"box_id": %s, "timestamp_ms": %d, "rms_v": %.3f, "rms_min_v": %.3f, "rms_max_v": %.3f, "f_hz": %.4f, '
+    '"thd_percent": %.3f, "trans_v": %.2f, "window_ms": %.1f, "uncertainty_ns": %s, "source": "%s", '
+    '"flagged": %d, "age_ms": %d, "silent_after_ms": %d, "late_ms": %d, "newest_ms": %d}'
+)
+
+
+def measurement_message(measurement: Measurement, newest: NewestMeasurement, now_ms: int) -> LiveMessage:
+    """`newest_ms`: time of the Box's newest, which is later where a crossing came before its window."""
+    state = {
+        "age_ms": max(0, now_ms - newest.received_ms),
+        "silent_after_ms": newest.silent_after_ms,
+        "late_ms": newest.late_ms,
+        "newest_ms": newest.measurement.timestamp_ms,
+    }
+    return LiveMessage(
+        "measurement",
+        _finite_text(measurement, *state.values()) or json.dumps({**measurement_json(measurement), **state}),
+        box_id=measurement.box_id,
+    )
+
+
+def _finite_text(
+    measurement: Measurement, age_ms: int, silent_after_ms: int, late_ms: int, newest_ms: int
+) -> str:
+    """The text of `measurement_json` in a quarter of the time, where all values are known; else empty."""
+    metrics, length_ms = measurement.metrics, window_ms(measurement)
+    try:
+        rms, f, thd, trans = metrics["rms"], metrics["f"], metrics["thd"], metrics["trans"]
+    except KeyError:
+        return ""
+    if length_ms is None or not isfinite(
+        rms.average + rms.min + rms.max + f.average + thd.average + trans.max + length_ms
+    ):
+        return ""
+    uncertainty = known_uncertainty_ns(measurement.uncertainty_ns)
+    return _FINITE_TEXT % (
+        json.dumps(measurement.box_id), measurement.timestamp_ms, rms.average, rms.min, rms.max, f.average,
+        thd.average * 100, trans.max, length_ms, "null" if uncertainty is None else uncertainty,
+        measurement.source.name.lower(), flags_of(metrics), age_ms, silent_after_ms, late_ms, newest_ms,
+    )  # fmt: skip
+
+
+def incident_message(incident: Incident, names: Names) -> LiveMessage:
+    """The message of an incident for open pages, with the words that our pages show."""
+    mark = fingerprint(incident)
+    show = {
+        "outline": outline(incident, names),
+        "class_words": class_words(incident.kind),
+        "tone": class_tone(incident.kind),
+        "fingerprint": mark,
+        "steady": is_steady(incident.kind),
+    }
+    data = json.dumps({**incident_json(incident), "summary": headline(incident, names), "show": show})
+    event_id = f"{incident.incident_id}-{mark}"
+    return LiveMessage("incident", data, event_id, incident=incident, names=names)

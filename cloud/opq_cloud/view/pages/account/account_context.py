@@ -1,0 +1,149 @@
+"""Objects that the pages of accounts share: accounts, mail, keys, the log of changes, page rendering."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from fastapi import HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+from markupsafe import Markup
+
+from opq_cloud.store.records.accounts import Account, AccountRecords
+from opq_cloud.store.store import CloudStore
+from opq_cloud.view.web import words
+from opq_cloud.view.web.forms import see_other
+from opq_cloud.view.web.guard import allowed_hosts
+from opq_cloud.view.web.mail import Mailer
+from opq_cloud.view.web.passwords import new_secret, secret_hash
+from opq_cloud.view.web.sign_in import SESSION_S, SignIn
+from opq_cloud.view.web.visitors import FORM_COOKIE, SESSION_COOKIE, VISITOR, Visitor, Visitors
+from opq_proto.keys.key_files import KeyFolder
+
+EMAIL_CHARACTERS = 254
+EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(\.[\w-]+)+")
+"""What `<input type=email>` accepts (WHATWG HTML), with letters of all languages and a dot in the host."""
+
+
+class PageMaker(Protocol):
+    """The signature of `Pages.render`."""
+
+    def __call__(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccountContext:
+    """One per View."""
+
+    store: CloudStore
+    visitors: Visitors
+    sign_in: SignIn
+    mailer: Mailer
+    keys: KeyFolder | None
+    render: PageMaker
+    mqtt_ready: bool = False
+    """Whether notifications have an MQTT broker."""
+
+    @property
+    def people(self) -> AccountRecords:
+        return self.visitors.people
+
+    def page(self, template: str, here: str = "account", code: int = 200, **values: object) -> HTMLResponse:
+        """Renders a page with a form. Browsers must not store it; before sign-in it is bound to a cookie."""
+        visitor = VISITOR.get()
+        fresh = ""
+        if not visitor.form_secret:
+            fresh = new_secret()
+            visitor = Visitor(form_secret=fresh, accounts_in_use=visitor.accounts_in_use)
+        made = self.render(template, here, code, form_token=visitor.form_token(), **values)
+        made.headers["Cache-Control"] = "no-store"
+        if fresh:
+            self.set_cookie(made, FORM_COOKIE, fresh, None)
+        return made
+
+    def begin_session(self, answer: Response, secret: str, seconds: int) -> Response:
+        """Sets the cookie of a new session and deletes the cookie of the forms before sign-in."""
+        self.set_cookie(answer, SESSION_COOKIE, secret, seconds)
+        answer.delete_cookie(FORM_COOKIE)
+        return answer
+
+    def enter(self, request: Request, account: Account, visitor: Visitor, where: str) -> Response:
+        """Signs the account in with a new session and redirects to `where`."""
+        before = request.cookies.get(SESSION_COOKIE, "")
+        secret = self.sign_in.begin_session(
+            account,
+            visitor.address,
+            request.headers.get("user-agent", ""),
+            replaces=secret_hash(before) if before else "",
+        )
+        self.people.changes.add(account.account_id, visitor.address, "signed in", "")
+        self.visitors.discard_cached()
+        return self.begin_session(see_other(where), secret, SESSION_S)
+
+    def set_cookie(self, answer: Response, name: str, value: str, seconds: int | None) -> None:
+        secure = (self.visitors.config.public_url or "").startswith("https://")
+        answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
+
+    @property
+    def sends_links(self) -> bool:
+        """Whether people who are not signed in may have a link mailed.
+
+        Where any host name is answered and no address is configured, its beginning would be theirs to choose.
+        """
+        config = self.visitors.config
+        return self.mailer.ready and bool(config.public_url or "*" not in allowed_hosts(config))
+
+    def base_url(self, request: Request) -> str:
+        """The start of links in mails: as configured, otherwise as this page was requested."""
+        return self.visitors.config.public_url or str(request.base_url).rstrip("/")
+
+    def warn_owner(self, account: Account, what: str) -> None:
+        """Warns an account's owner by mail, where a mail server is set: somebody else may have changed it."""
+        advice = "If it was not you, set a new password and tell an administrator."
+        self.mailer.send(account.email, "Your account at OPQ View was changed", f"{what}\n\n{advice}\n")
+
+    def note(
+        self,
+        visitor: Visitor,
+        what: str,
+        subject: str,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
+    ) -> None:
+        """Writes one line into the log of changes; cached Boxes and accounts are then read again."""
+        account_id = visitor.account.account_id if visitor.account else ""
+        self.people.changes.add(account_id, visitor.address, what, subject, before, after)
+        self.visitors.discard_cached()
+
+
+def checked_email(text: str) -> str:
+    """The address in lower case. Raises HTTPException 400 where it is no e-mail address."""
+    if len(text) > EMAIL_CHARACTERS or not EMAIL.fullmatch(text):
+        raise HTTPException(400, "This is no e-mail address; write one such as ada@example.org.")
+    return text.lower()
+
+
+def in_days(seconds: float) -> str:
+    """How long a link is valid: `7 days`, `1 hour`."""
+    hours = round(seconds / 3600)
+    if hours >= 48:
+        return words.counted(hours // 24, "day", "days")
+    return words.counted(hours, "hour", "hours")
+
+
+def local_time(at_ms: int, visitor: Visitor) -> str:
+    """A time in the visitor's time zone, with the name of the zone: `2026-11-20 08:13 HST`."""
+    zone = visitor.account.time_zone if visitor.account else "UTC"
+    try:
+        moment = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
+    except (ValueError, OSError, KeyError, OverflowError):
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.strftime("%Y-%m-%d %H:%M %Z")
+
+
+def marked_time(at_ms: int, visitor: Visitor) -> Markup:
+    """The same time as an HTML element that also holds UTC."""
+    utc = words.utc_attribute(at_ms * 1_000_000)
+    return Markup('<time datetime="{}">{}</time>').format(utc, local_time(at_ms, visitor))

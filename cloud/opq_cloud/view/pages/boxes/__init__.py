@@ -1,0 +1,1 @@
+"""A Box's history and waveforms."""

@@ -1,0 +1,1 @@
+"""One incident on one time axis."""

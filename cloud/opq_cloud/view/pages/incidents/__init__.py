@@ -1,0 +1,1 @@
+"""List of incidents and an incident's page."""

@@ -1,0 +1,263 @@
+"""The list of incidents for its address: reads the filter, searches the index, and counts for the plane.
+
+`?class=&box=&region=&scope=&severity=&from=&to=&words=&cell=&order=` are the filter. `before` is where a page
+continues: the sort key and a number (in addresses of older versions only the number), never an offset.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
+
+from fastapi import HTTPException
+
+from opq_cloud.store.incidents.index import (
+    COLUMNS,
+    DURATIONS_S,
+    ORDERS,
+    PERCENTS,
+    ROWS,
+    IncidentFilter,
+    IndexPlace,
+    entry_of_incident,
+)
+from opq_cloud.view.live.messages import LARGEST_ID
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_cloud.view.web import words
+from opq_cloud.view.web.time_span import read_span
+from opq_proto.messages import Incident
+
+PER_PAGE = 25
+MAX_COUNTED = 10_000
+"""Above this, the count is given as "more than"."""
+SCOPES = {"local": "Local", "feeder": "Feeder", "region": "Region", "wide_area": "Wide area"}
+ORDER_WORDS = {"newest": "Newest first", "severe": "Most severe first", "long": "Longest first"}
+SEVERITIES = (2, 4, 6, 8)
+SHADES = 5
+WORDS_CHARACTERS = 100
+REGIONS_NAMED = 20
+FIELDS = ("class", "box", "region", "scope", "severity", "from", "to", "words", "cell", "order")
+
+
+@dataclass(frozen=True, slots=True)
+class ListAddress:
+    """The fields of an address that select incidents; empty fields do not restrict."""
+
+    fields: tuple[tuple[str, str], ...]
+    wanted: IncidentFilter
+
+    def get(self, name: str) -> str:
+        return dict(self.fields).get(name, "")
+
+    @property
+    def query(self) -> str:
+        return urlencode(self.fields)
+
+    @property
+    def export_query(self) -> str:
+        """The query of an export of the same incidents: without an order, of any time where none is given."""
+        return urlencode(
+            {"from": "", "to": ""} | {name: text for name, text in self.fields if name != "order"}
+        )
+
+    def cell_query(self) -> Callable[[str], str]:
+        """A function that makes the query with another cell, or without a cell for an empty text."""
+        place = FIELDS.index("cell")
+        before = urlencode([each for each in self.fields if FIELDS.index(each[0]) < place])
+        after = urlencode([each for each in self.fields if FIELDS.index(each[0]) > place])
+        return lambda cell: "&".join(filter(None, (before, cell and f"cell={cell}", after)))
+
+    @property
+    def filters(self) -> bool:
+        return any(name != "order" for name, _text in self.fields)
+
+    def page_query(self, place: IndexPlace) -> str:
+        """The query of the page that continues after a place."""
+        return urlencode([*self.fields, ("before", f"{place.value!r}~{place.number}")])
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneCell:
+    """A cell of the magnitude-duration plane."""
+
+    count: int
+    shade: int
+    query: str
+    chosen: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneRow:
+    words: str
+    cells: tuple[PlaneCell, ...]
+
+
+def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAddress:
+    """Reads the filter from an address.
+
+    Raises HTTPException 404 where there is no such Box, class, region, scope or order; 400 for an invalid
+    value.
+    """
+    given = {name: params.get(name, "").strip() for name in FIELDS}
+    box, kind, scope, order = given["box"], given["class"], given["scope"], given["order"] or "newest"
+    if box and not BOX_ID.fullmatch(box):
+        raise HTTPException(404, "No Box has such an id.")
+    if kind and kind not in words.CLASS_PHRASES:
+        raise HTTPException(404, f"There is no such class; there are {', '.join(words.CLASS_PHRASES)}.")
+    if scope and scope not in SCOPES:
+        raise HTTPException(404, f"There is no such scope; there are {', '.join(SCOPES)}.")
+    if order not in ORDERS:
+        raise HTTPException(404, f"There is no such order; there are {', '.join(ORDERS)}.")
+    if len(given["words"]) > WORDS_CHARACTERS:
+        raise HTTPException(400, f"words has more than {WORDS_CHARACTERS} characters.")
+    wanted = IncidentFilter(
+        kind=kind,
+        box_id=box,
+        box_ids=_boxes_of(context, given["region"]) if given["region"] else None,
+        scope=scope,
+        least_severity=_number(given, "severity", 10.0),
+        words=given["words"],
+        cell=None if (cell := _number(given, "cell", COLUMNS * ROWS - 1)) is None else int(cell),
+        order=order,
+    )
+    if given["from"] or given["to"]:
+        now_ms = context.now_ns() // 1_000_000
+        try:
+            span = read_span(given["from"] or "now-5y", given["to"] or "now", now_ms)
+        except ValueError as error:
+            raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
+        wanted = replace(wanted, start_ns=span.start_ms * 1_000_000, end_ns=span.end_ms * 1_000_000)
+    kept = tuple((name, given[name]) for name in FIELDS if given[name])
+    return ListAddress(kept, wanted)
+
+
+def _boxes_of(context: ViewContext, region: str) -> tuple[str, ...]:
+    seen = context.regions()
+    if region not in seen:
+        there = ", ".join(list(seen)[:REGIONS_NAMED]) or "none"
+        raise HTTPException(404, f"There is no such region that you may see; there are {there}.")
+    return seen[region]
+
+
+def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
+    text = given[name]
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or float(text) > most:
+        raise HTTPException(
+            400,
+            f"{name} is {text[:40]!r}; want a number from 0 to {most:g}.",
+        )
+    return float(text)
+
+
+def read_index_place(context: ViewContext, before: str) -> IndexPlace | None:
+    """Where a page continues. Raises HTTPException 400 for an invalid key, 404 for an unknown number."""
+    if not before:
+        return None
+    value, tilde, number = before.rpartition("~")
+    known = number.isascii() and number.isdigit() and len(number) <= 10 and 1 <= int(number) <= LARGEST_ID
+    if known and not tilde:
+        return place_of(context, int(number))
+    try:
+        key = int(value) if re.fullmatch(r"-?[0-9]{1,19}", value) else float(value)
+    except ValueError:
+        key = math.nan
+    if not known or not math.isfinite(key) or abs(key) >= 2**63:
+        raise HTTPException(
+            400,
+            f"The address has a value that cannot be used: before is {before[:40]!r}.",
+        )
+    return IndexPlace(key, int(number))
+
+
+def place_of(context: ViewContext, number: int) -> IndexPlace:
+    """The place of an incident, or of the one that it was joined into, among the newest.
+
+    Raises HTTPException 404 where the visitor sees no incident of that number.
+    """
+    found = context.store.incident(context.whole_store.successor(number) or number)
+    if found is None:
+        raise HTTPException(404, f"There is no incident {number} to go on from; begin without `before`.")
+    return entry_of_incident(found).place("newest")
+
+
+def find_incidents(
+    context: ViewContext, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None, back: bool = False
+) -> tuple[list[Incident], bool]:
+    """Up to `limit` incidents as the visitor sees them, and whether there are more."""
+    store = context.store
+    entries = store.find_incidents(wanted, limit + 1, beyond, back)
+    return store.incidents_of([each.incident_id for each in entries[:limit]]), len(entries) > limit
+
+
+def neighbours(context: ViewContext, address: ListAddress, incident: Incident) -> dict[str, object]:
+    """Values for `incident.html`: the incidents before and after it within the filter of the address."""
+    place = entry_of_incident(incident).place(address.wanted.order)
+    store = context.store
+    later = store.find_incidents(address.wanted, 1, place, back=True)
+    earlier = store.find_incidents(address.wanted, 1, place)
+    return {
+        "list_query": address.query,
+        "list_previous": later[0].incident_id if later else None,
+        "list_next": earlier[0].incident_id if earlier else None,
+    }
+
+
+def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
+    """The number of visible incidents in each cell, whichever cell is chosen."""
+    counts = context.store.incident_cells(replace(address.wanted, cell=None))
+    if not counts:
+        return []
+    most, query_of = max(counts.values()), address.cell_query()
+    rows = []
+    for row in reversed(range(ROWS)):
+        cells = []
+        for column in range(COLUMNS):
+            cell = row * COLUMNS + column
+            count = counts.get(cell, 0)
+            shade = -(-SHADES * count.bit_length() // most.bit_length())
+            chosen = address.wanted.cell == cell
+            counted = words.counted(count, "incident", "incidents")
+            name = f"{counted}, {percent_words(row)}, {duration_words(column)}"
+            query = query_of("" if chosen else str(cell))
+            cells.append(PlaneCell(count, shade, query, chosen, name))
+        if any(each.count for each in cells) or 0 < row < ROWS - 1:
+            rows.append(PlaneRow(percent_words(row), tuple(cells)))
+    return rows
+
+
+def percent_words(row: int) -> str:
+    """The voltages of a row in words: `70 to 80 %`."""
+    if row == 0:
+        return f"below {words.plain(PERCENTS[0], '%')}"
+    if row == len(PERCENTS):
+        return f"from {words.plain(PERCENTS[-1], '%')}"
+    return f"{PERCENTS[row - 1]:g} to {words.plain(PERCENTS[row], '%')}"
+
+
+def duration_words(column: int) -> str:
+    """The durations of a column in words: `to 200 ms`."""
+    if column == len(DURATIONS_S):
+        return f"over {_short(DURATIONS_S[-1])}"
+    return f"to {_short(DURATIONS_S[column])}"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds * 1e3:g}{words.THIN}ms" if seconds < 1 else f"{seconds:g}{words.THIN}s"
+
+
+def regions(context: ViewContext) -> list[str]:
+    """Regions of the Boxes that the visitor sees."""
+    return list(context.regions())
+
+
+def count_words(context: ViewContext, wanted: IncidentFilter) -> str:
+    """The number of visible incidents in words: `1,234 incidents`."""
+    count = context.store.count_incidents(wanted, MAX_COUNTED + 1)
+    if count > MAX_COUNTED:
+        return f"More than {words.number(MAX_COUNTED, 0)} incidents"
+    return f"{words.number(count, 0)} {'incident' if count == 1 else 'incidents'}"

@@ -1,0 +1,167 @@
+"""The Boxes of an incident's page: the voltage of each, and small pictures of those not drawn in full.
+
+The most affected Boxes are drawn as Examine draws them (`pages/examine/page.py`). All small pictures have
+the same axes: they show the half-cycle rms, or the waveform where the class has no residual voltage.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.view.pages.examine import figures
+from opq_cloud.view.pages.examine.half_cycle_lines import lines_with_ledger
+from opq_cloud.view.pages.examine.reading import EventSignals
+from opq_cloud.view.pages.shown.charts import ChartLine
+from opq_cloud.view.pages.shown.context import ShownBox, label
+from opq_cloud.view.web import words
+from opq_proto.messages import Gap, Incident, Waveform
+
+BOXES_SHOWN = 24
+SMALL_WIDTH, SMALL_HEIGHT = 200.0, 60.0
+"""The viewBox of a small picture."""
+SMALL_POINTS = 200
+SMALL_MARGIN_MS, SMALL_MARGIN = 40.0, 0.3
+"""Time before and after the incident: at least this long, and at least this share of it."""
+SMALL_LOWEST, SMALL_HIGHEST = 85.0, 115.0
+"""Percent of nominal that small pictures span at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallPicture:
+    """An SVG path and the lines of nominal and of the incident's start and end, in the viewBox's units."""
+
+    path: str
+    nominal_y: float
+    start_x: float
+    end_x: float
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One Box's voltage on the page."""
+
+    box_id: str
+    label: str
+    nominal_v: float
+    low_words: str
+    low_v: float | None
+    high_v: float | None
+    gaps: tuple[str, ...]
+    picture: SmallPicture | None = None
+    """None for a Box that is drawn in full."""
+
+    @property
+    def deviation(self) -> float:
+        """The largest deviation of its Urms(1/2) from nominal, as a share of it; 0 where none is known."""
+        known = figures.known((self.low_v, self.high_v))
+        return max((abs(volts / self.nominal_v - 1) for volts in known), default=0.0)
+
+
+def incident_panels(incident: Incident, found: EventSignals, full: Iterable[str]) -> list[Panel]:
+    """The Boxes of the incident first, then the others requested, each group most disturbed first.
+
+    Args:
+        found: all Boxes of the page.
+        full: those that are drawn in full.
+    """
+    drawn = {*full}
+    ranges = {box.box_id: _range_v(found, box.box_id) for box in found.shown}
+    limits = _small_limits(found.shown, ranges)
+    panels = [
+        _panel(incident, found, box, ranges[box.box_id], None if box.box_id in drawn else limits)
+        for box in found.shown
+    ]
+    return sorted(panels, key=lambda one: (one.box_id not in incident.box_ids, -one.deviation))
+
+
+def shared_ns(part: Waveform | EventRecord, incident: Incident) -> int:
+    """How much of the incident lies in the part; a negative value is the time between them."""
+    return min(part.end_ns, incident.end_ns) - max(part.start_ns, incident.start_ns)
+
+
+def _range_v(found: EventSignals, box_id: str) -> tuple[float | None, float | None]:
+    """The lowest and highest Urms(1/2) of all samples of a Box, and of its gateway's half cycles."""
+    parts: list[NDArray[Any]] = [run.rms_v for run in found.signals[box_id].runs]
+    parts += [each for half in found.halves.get(box_id, ()) for each in (half.least_v, half.most_v)]
+    parts = [part for part in parts if len(part)]
+    if not parts:
+        return None, None
+    return min(float(part.min()) for part in parts), max(float(part.max()) for part in parts)
+
+
+def _panel(
+    incident: Incident,
+    found: EventSignals,
+    box: ShownBox,
+    range_v: tuple[float | None, float | None],
+    small: tuple[float, float] | None,
+) -> Panel:
+    low_v, high_v = range_v
+    low_percent = None if low_v is None else low_v / box.nominal_v * 100
+    return Panel(
+        box_id=box.box_id,
+        label=label(box),
+        nominal_v=box.nominal_v,
+        low_words=f"lowest {words.number(low_v, 1, 'V')}, {words.number(low_percent, 1, '%')}",
+        low_v=low_v,
+        high_v=high_v,
+        gaps=tuple(_gap(gap) for gap in found.signals[box.box_id].gaps),
+        picture=None if small is None else _small_picture(incident, found, box, small),
+    )
+
+
+def _small_limits(
+    boxes: Iterable[ShownBox], ranges: dict[str, tuple[float | None, float | None]]
+) -> tuple[float, float]:
+    """Percent of nominal at the bottom and the top of all small pictures."""
+    percents = [
+        volts / box.nominal_v * 100 for box in boxes for volts in ranges[box.box_id] if volts is not None
+    ]
+    return min([SMALL_LOWEST, *percents]), max([SMALL_HIGHEST, *percents])
+
+
+def _small_picture(
+    incident: Incident, found: EventSignals, box: ShownBox, limits: tuple[float, float]
+) -> SmallPicture:
+    length_ms = (incident.end_ns - incident.start_ns) / 1e6
+    margin_ms = max(SMALL_MARGIN_MS, SMALL_MARGIN * length_ms)
+    first_ms, last_ms = span = -margin_ms, length_ms + margin_ms
+    signal, origin_ns = found.signals[box.box_id], incident.start_ns
+    if incident.residual_percent is None:
+        lines = figures.wave_lines(signal, *span, origin_ns, SMALL_POINTS)
+        high = max([1.0, *(float(abs(line.values).max()) for line in lines)]) * 1.08
+        low, nominal_y = -high, SMALL_HEIGHT / 2
+    else:
+        low, high = (limit / 100 * box.nominal_v for limit in limits)
+        lines = figures.rms_lines(signal, *span, origin_ns, SMALL_POINTS)
+        lines = lines_with_ledger(lines, found.halves.get(box.box_id, ()), span, origin_ns)
+        nominal_y = (high - box.nominal_v) / (high - low) * SMALL_HEIGHT
+
+    def x(t_ms: float) -> float:
+        return round((t_ms - first_ms) / (last_ms - first_ms) * SMALL_WIDTH, 1)
+
+    return SmallPicture(_path(lines, x, low, high), round(nominal_y, 1), x(0.0), x(length_ms))
+
+
+def _path(lines: Sequence[ChartLine], x: Callable[[float], float], low: float, high: float) -> str:
+    """An SVG path that breaks where a line ends."""
+    parts: list[str] = []
+    for line in lines:
+        broken = True
+        for t_ms, value in zip(line.t_ms.tolist(), line.values.tolist(), strict=True):
+            if not math.isfinite(value):
+                broken = True
+                continue
+            y = min(max((high - value) / (high - low), 0.0), 1.0) * SMALL_HEIGHT
+            parts.append(f"{'M' if broken else 'L'}{x(t_ms):g} {y:.1f}")
+            broken = False
+    return "".join(parts)
+
+
+def _gap(gap: Gap) -> str:
+    why = gap.reason or "no reason given"
+    return f"{gap.samples} samples from sample {gap.first_sample} are missing: {why}."

@@ -1,0 +1,131 @@
+"""Incidents as dots over duration and residual voltage, on the cells that filter the list. Pure.
+
+The axes are those of EN 50160's tables and of the ITIC curve: duration by its logarithm, voltage in percent
+of nominal. Each dot leads to its incident within the filter; each cell of the background is a filter.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import log10
+
+from markupsafe import Markup, escape
+
+from opq_cloud.store.incidents.index import COLUMNS, DURATIONS_S, PERCENTS, ROWS, IndexedIncident
+from opq_cloud.view.web.words import THIN, class_tone, class_words, duration, number
+
+WIDTH, HEIGHT = 1000.0, 400.0
+SHORTEST_S, LONGEST_S = 0.004, 10_000.0
+_DECADE = WIDTH / log10(LONGEST_S / SHORTEST_S)
+MAX_PERCENT = 140.0
+MAX_DOTS = 500
+"""The newest of the filter; each is a link."""
+DOT_SHAPES = {
+    "down": "M-5-4H5L0 5Z", "up": "M-5 4H5L0-5Z", "out": "M-6-2H6V2H-6Z",
+    "other": "M-4.500 0a4.500 4.500 0 1 0 9 0a4.500 4.500 0 1 0-9 0Z",
+}  # fmt: skip
+"""SVG paths about their own middle: a class has its own shape, not only a colour."""
+_TIMES_S = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterDot:
+    """An incident; places over WIDTH x HEIGHT."""
+
+    incident_id: int
+    x: float
+    y: float
+    tone: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterField:
+    """A cell of the plane: its place, and the query that selects or deselects it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    query: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterLabel:
+    percent: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentScatter:
+    dots: tuple[ScatterDot, ...]
+    fields: tuple[ScatterField, ...]
+    times: tuple[ScatterLabel, ...]
+    levels: tuple[ScatterLabel, ...]
+    without: int
+    """How many of the newest have no residual voltage."""
+
+
+def scatter_of(
+    entries: Sequence[IndexedIncident], chosen: int | None, query_of: Callable[[str], str]
+) -> IncidentScatter | None:
+    """The plane; None where no entry has a residual voltage. `query_of` makes a query with a cell or none."""
+    kinds = {kind: (class_tone(kind), class_words(kind)) for kind in {each.kind for each in entries}}
+    dots = tuple(
+        ScatterDot(each.incident_id, _x(seconds), _y(each.residual_percent), kinds[each.kind][0],
+                   f"#{each.incident_id} {kinds[each.kind][1]}, "
+                   f"{number(each.residual_percent, 1, '%')} for {duration(seconds)}")
+        for each in entries
+        if each.residual_percent is not None
+        for seconds in [(each.end_ns - each.start_ns) / 1e9]
+    )  # fmt: skip
+    if not dots:
+        return None
+    return IncidentScatter(
+        dots,
+        tuple(_fields(chosen, query_of)),
+        tuple(ScatterLabel(round(_x(each) / WIDTH * 100, 2), _time_words(each)) for each in _TIMES_S),
+        tuple(
+            ScatterLabel(round(_y(each) / HEIGHT * 100, 2), f"{each:g}{THIN}%")
+            for each in PERCENTS
+            if each != PERCENTS[0]
+        ),
+        len(entries) - len(dots),
+    )
+
+
+def dot_links(dots: Iterable[ScatterDot], query: str) -> Markup:
+    """SVG of the dots, each a link to its incident; made without a template, because there are many."""
+    within = escape(f"?{query}" if query else "")
+    links = (
+        f'<a href="/incidents/{dot.incident_id}{within}" tabindex="-1" aria-label="{escape(dot.words)}">'
+        f'<g transform="translate({dot.x} {dot.y})">'
+        f'<path class="dot dot-{dot.tone}" d="{DOT_SHAPES[dot.tone]}"/></g></a>'
+        for dot in dots
+    )
+    return Markup("".join(links))
+
+
+def _fields(chosen: int | None, query_of: Callable[[str], str]) -> Iterable[ScatterField]:
+    xs = [0.0, *(_x(each) for each in DURATIONS_S), WIDTH]
+    ys = [HEIGHT, *(_y(each) for each in PERCENTS), 0.0]
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            cell = row * COLUMNS + column
+            yield ScatterField(
+                xs[column], ys[row + 1], xs[column + 1] - xs[column], ys[row] - ys[row + 1],
+                query_of("" if cell == chosen else str(cell)), cell == chosen,
+            )  # fmt: skip
+
+
+def _x(seconds: float) -> float:
+    within = min(LONGEST_S, max(SHORTEST_S, seconds))
+    return round(log10(within / SHORTEST_S) * _DECADE, 1)
+
+
+def _y(percent: float) -> float:
+    return round((1 - min(MAX_PERCENT, max(0.0, percent)) / MAX_PERCENT) * HEIGHT, 1)
+
+
+def _time_words(seconds: float) -> str:
+    return f"{seconds * 1e3:g}{THIN}ms" if seconds < 1 else f"{seconds:g}{THIN}s"

@@ -1,0 +1,1 @@
+"""Map, grid, wall and what everybody may see."""

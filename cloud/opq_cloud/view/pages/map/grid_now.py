@@ -1,0 +1,289 @@
+"""What everybody may know about the grid now: each public Box, and figures of grids and regions.
+
+Pure. A Box whose owner shows "its region" counts in figures of its region and grid and appears nowhere else.
+It counts only where the region has at least FEWEST_REGIONAL such Boxes, and in a figure only while that many
+of them report, so that no figure is that of one household. A figure is a median: one Box more or less hardly
+changes it, and a broken one not at all.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.view.pages.map.fuzz import Place
+
+Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
+FEWEST_REGIONAL = 3
+"""The least number of Boxes in a region that are shown only as figures; fewer do not count at all."""
+NEAR_PERCENT, LIMIT_PERCENT = 5.0, 10.0
+"""Percent off nominal; 10 % is the limit of EN 50160:2010, 4.2.2 for the supply voltage."""
+TONES = {
+    "normal": "within 5 % of nominal",
+    "low": "5 to 10 % below nominal",
+    "high": "5 to 10 % above nominal",
+    "too-low": "more than 10 % below nominal",
+    "too-high": "more than 10 % above nominal",
+    "silent": "silent",
+}
+"""Roughly by rising importance; silence is last, as the most important state of a Box."""
+BY_LOUDNESS = ("normal", "high", "low", "too-high", "too-low", "silent")
+LOUDEST = {tone: rank for rank, tone in enumerate(BY_LOUDNESS)}
+PLANS_KEPT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class BoxNow:
+    """A Box as the map counts it; unknown values are None."""
+
+    box_id: str
+    label: str
+    grid: str
+    region: str | None
+    at: Place | None
+    """The public place, or the real one where `exact`."""
+    exact: bool
+    regional: bool
+    """Whether it counts in figures of its region and is not shown itself."""
+    nominal_v: float
+    nominal_hz: float
+    u_percent: float | None
+    """Percent of its nominal voltage; also None while it is silent."""
+    f_hz: float | None
+    silent: bool
+    late_s: float = 0.0
+    """How late its newest values came; 0 where they are not late."""
+
+    @property
+    def tone(self) -> str:
+        return "silent" if self.silent else tone_of(self.u_percent)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNow:
+    """A grid or a region: medians of its reporting Boxes."""
+
+    name: str
+    boxes: int
+    reporting: int
+    u_percent: float | None
+    f_hz: float | None
+    nominal_hz: float
+    at: Place | None
+    """The middle of the public places of a region's Boxes; None where they have none."""
+    regional: bool
+    """Whether some of its Boxes are shown nowhere else."""
+
+    @property
+    def tone(self) -> str:
+        return tone_of(self.u_percent) if self.reporting else "silent"
+
+    @property
+    def state(self) -> str:
+        """The state in words."""
+        return state_of(self.tone, self.reporting, self.u_percent)
+
+
+def state_of(tone: str, reporting: int, u_percent: float | None) -> str:
+    """The state of several Boxes, in words."""
+    return "too few report for a figure" if reporting and u_percent is None else TONES[tone]
+
+
+def tone_of(u_percent: float | None) -> str:
+    """The tone of a voltage, a key of TONES."""
+    if u_percent is None:
+        return "silent"
+    off = u_percent - 100.0
+    if abs(off) <= NEAR_PERCENT:
+        return "normal"
+    side = "low" if off < 0 else "high"
+    return side if abs(off) <= LIMIT_PERCENT else f"too-{side}"
+
+
+def countable(boxes: Iterable[BoxNow]) -> list[BoxNow]:
+    """The Boxes without those regional ones that have no region, or too few regional neighbours in it."""
+    found = list(boxes)
+    of_region = Counter(each.region for each in found if each.regional)
+    return [
+        each
+        for each in found
+        if not each.regional or (each.region is not None and of_region[each.region] >= FEWEST_REGIONAL)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Boxes by grid or region, and the constant facts of these groups."""
+
+    names: tuple[str, ...]
+    which: Whole
+    """(boxes,) group of each Box; -1 for none."""
+    boxes: tuple[int, ...]
+    nominal_hz: tuple[float, ...]
+    at: tuple[Place | None, ...]
+    regional: tuple[bool, ...]
+
+
+class FixedBoxes:
+    """The facts of Boxes that stay from one second to the next: identity, place, grid and region.
+
+    Results that depend only on these (`plan`) are stored here: a map is laid out once, not each second.
+    """
+
+    def __init__(self, boxes: Iterable[BoxNow]) -> None:
+        self.boxes = tuple(boxes)
+        self.regional = np.array([each.regional for each in self.boxes], bool)
+        self.nominal_v = np.array([each.nominal_v for each in self.boxes], np.float64)
+        self._plans: dict[Hashable, Any] = {}
+
+    @cached_property
+    def grids(self) -> Groups:
+        return _groups(self.boxes, lambda each: each.grid)
+
+    @cached_property
+    def regions(self) -> Groups:
+        return _groups(self.boxes, lambda each: each.region)
+
+    def plan(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The cached result of `make` for the key; only the newest PLANS_KEPT stay."""
+        found = self._plans.get(key)
+        if found is None:
+            found = self._plans[key] = make()
+            for old in list(self._plans)[:-PLANS_KEPT]:
+                self._plans.pop(old, None)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class BoxesNow:
+    """All Boxes of an audience now, by columns: 10,000 of them cost some milliseconds."""
+
+    fixed: FixedBoxes
+    u_percent: Floats
+    """(boxes,) as in `BoxNow`; NaN where unknown or silent."""
+    f_hz: Floats
+    silent: NDArray[np.bool_]
+    late_s: Floats
+    hour_share: Floats | None = None
+    """(boxes,) measured share of the last hour; NaN where unknown. None where nobody has read it."""
+
+    @cached_property
+    def measured(self) -> Floats:
+        """`hour_share` of the Boxes that are shown themselves; NaN of regional ones."""
+        if self.hour_share is None:
+            return np.full(len(self), np.nan)
+        return np.where(self.fixed.regional, np.nan, self.hour_share)
+
+    def __len__(self) -> int:
+        return len(self.fixed.boxes)
+
+    @cached_property
+    def loudness(self) -> Whole:
+        """(boxes,) index of the Box's tone in BY_LOUDNESS."""
+        off = np.abs(self.u_percent - 100.0)
+        low = np.where(off <= LIMIT_PERCENT, LOUDEST["low"], LOUDEST["too-low"])
+        high = np.where(off <= LIMIT_PERCENT, LOUDEST["high"], LOUDEST["too-high"])
+        tones = np.where(off <= NEAR_PERCENT, LOUDEST["normal"], np.where(self.u_percent < 100.0, low, high))
+        return np.where(self.silent | np.isnan(self.u_percent), LOUDEST["silent"], tones).astype(np.int64)
+
+
+Boxes = BoxesNow | Sequence[BoxNow]
+
+
+def boxes_now(boxes: Boxes) -> BoxesNow:
+    """The Boxes as columns."""
+    if isinstance(boxes, BoxesNow):
+        return boxes
+    return BoxesNow(
+        FixedBoxes(boxes),
+        np.array([each.u_percent for each in boxes], np.float64),  # None becomes NaN
+        np.array([each.f_hz for each in boxes], np.float64),
+        np.array([each.silent for each in boxes], bool),
+        np.array([each.late_s for each in boxes], np.float64),
+    )
+
+
+def grids_now(boxes: Boxes) -> tuple[GroupNow, ...]:
+    """Groups of countable Boxes by grid, the largest first."""
+    now = boxes_now(boxes)
+    return tuple(sorted(_groups_now(now, now.fixed.grids), key=lambda each: (-each.boxes, each.name)))
+
+
+def regions_now(boxes: Boxes) -> tuple[GroupNow, ...]:
+    """Groups of countable Boxes with a region, by its name."""
+    now = boxes_now(boxes)
+    return tuple(sorted(_groups_now(now, now.fixed.regions), key=lambda each: each.name))
+
+
+def medians_of(which: Whole, values: Floats, groups: int) -> list[float | None]:
+    """The median of each group, as `statistics.median`; None where it has no value.
+
+    Args:
+        which: (n,) group of each value, 0 to `groups` - 1.
+        values: (n,) finite.
+    """
+    order = np.lexsort((values, which))
+    which, values = which[order], values[order]
+    numbers = np.arange(groups)
+    first, end = np.searchsorted(which, numbers), np.searchsorted(which, numbers, side="right")
+    found: list[float | None] = []
+    for begin, stop in zip(first.tolist(), end.tolist(), strict=True):
+        size = stop - begin
+        lower, upper = begin + (size - 1) // 2, begin + size // 2
+        found.append(float((values[lower] + values[upper]) / 2) if size else None)
+    return found
+
+
+def _groups(boxes: Sequence[BoxNow], of: Callable[[BoxNow], str | None]) -> Groups:
+    members: dict[str, list[BoxNow]] = {}
+    numbers: dict[str | None, int] = {None: -1}
+    which = []
+    for each in boxes:
+        name = of(each)
+        if name is not None:
+            numbers.setdefault(name, len(members))
+            members.setdefault(name, []).append(each)
+        which.append(numbers[name])
+    places = [[each.at for each in found if each.at is not None] for found in members.values()]
+    return Groups(
+        tuple(members),
+        np.array(which, np.int64),
+        tuple(map(len, members.values())),
+        tuple(Counter(each.nominal_hz for each in found).most_common(1)[0][0] for found in members.values()),
+        tuple(_middle(found) if found else None for found in places),
+        tuple(any(each.regional for each in found) for found in members.values()),
+    )
+
+
+def _groups_now(now: BoxesNow, groups: Groups) -> list[GroupNow]:
+    count = len(groups.names)
+    live = ~now.silent & (groups.which >= 0)
+    reporting = np.bincount(groups.which[live], minlength=count).tolist()
+    levels = _enough(now, groups, now.u_percent, live)
+    frequencies = _enough(now, groups, now.f_hz, live)
+    rows = zip(
+        groups.names, groups.boxes, reporting, levels, frequencies, groups.nominal_hz, groups.at,
+        groups.regional, strict=True,
+    )  # fmt: skip
+    return [GroupNow(*row) for row in rows]
+
+
+def _enough(now: BoxesNow, groups: Groups, values: Floats, live: NDArray[np.bool_]) -> list[float | None]:
+    """Medians of known values; those of regional Boxes count only where at least FEWEST_REGIONAL have one."""
+    known, regional, which = live & ~np.isnan(values), now.fixed.regional, groups.which
+    hidden = np.bincount(which[known & regional], minlength=len(groups.names))
+    used = known.copy()
+    used[known & regional] = hidden[which[known & regional]] >= FEWEST_REGIONAL
+    return medians_of(which[used], values[used], len(groups.names))
+
+
+def _middle(places: Sequence[Place]) -> Place:
+    """The middle to a tenth of a degree, from public places only."""
+    latitude = sum(each[0] for each in places) / len(places)
+    longitude = sum(each[1] for each in places) / len(places)
+    return round(latitude, 1), round(longitude, 1)

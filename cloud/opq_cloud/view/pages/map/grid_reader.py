@@ -1,0 +1,192 @@
+"""Reads what a visitor may know about all Boxes now: records and places, and values of the live hub.
+
+The result for one audience is made once and cached for SEEN_S, so that 500 open maps cost as much as one.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.view.live.messages import LiveMessage
+from opq_cloud.view.pages.map.fuzz import Place, fuzzed_place
+from opq_cloud.view.pages.map.grid_now import BoxesNow, BoxNow, FixedBoxes, Floats, Whole, countable
+from opq_cloud.view.pages.shown.context import ShownBox, ViewContext, label
+from opq_cloud.view.pages.shown.registry import BoxRegistry, natural_order
+from opq_cloud.view.web.answer_cache import AnswerCache
+from opq_cloud.view.web.visitors import VISITOR, Visitor
+
+SEEN_S = 0.2
+"""Short enough that a map with a request each second is at most about one second late."""
+SHARES_S = 10.0
+"""Measured shares of an hour change slowly."""
+AUDIENCES = 64
+SALT_NAME = "map"
+
+
+Audience = tuple[bool, frozenset[str], frozenset[str], frozenset[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class _NewestValues:
+    """The newest values of all Boxes that have sent data, in the order of their first message."""
+
+    ids: tuple[str, ...]
+    volts: Floats
+    hertz: Floats
+    live: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    late_s: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _CachedBoxes:
+    """The unchanged Boxes of an audience, and the index of each in `_NewestValues`, or -1."""
+
+    registry: BoxRegistry
+    values: int
+    fixed: FixedBoxes
+    place: Whole
+
+
+class GridReader:
+    """`boxes` and `incidents` may be called from any thread and are those of the request's visitor."""
+
+    def __init__(
+        self, context: ViewContext, radius_km: float, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._context = context
+        self.radius_km = radius_km
+        self._fuzzed: dict[str, tuple[Place, Place | None]] = {}
+        self._seen: AnswerCache[BoxesNow] = AnswerCache(SEEN_S, AUDIENCES, monotonic_s)
+        self._shares: AnswerCache[Floats] = AnswerCache(SHARES_S, AUDIENCES, monotonic_s)
+        self._values: AnswerCache[_NewestValues] = AnswerCache(SEEN_S, 1, monotonic_s)
+        self._cached: OrderedDict[Audience, _CachedBoxes] = OrderedDict()
+        self._salt: bytes | None = None
+
+    @property
+    def audience(self) -> Audience:
+        """Everything that decides what the request's visitor sees here: equal audiences see the same."""
+        return self.audience_of(self._context.visitor)
+
+    def audience_of(self, visitor: Visitor) -> Audience:
+        """The audience of another visitor."""
+        return visitor.everything, visitor.full, visitor.public, visitor.regional
+
+    @contextmanager
+    def seen_by(self, visitor: Visitor) -> Iterator[None]:
+        """Sets the visitor for all reads in this thread: a stream outlives its request."""
+        token = VISITOR.set(visitor)
+        try:
+            yield
+        finally:
+            VISITOR.reset(token)
+
+    def boxes(self) -> BoxesNow:
+        """The Boxes that count for the visitor, shown and regional ones, sorted by number.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        visitor, audience = self._context.visitor, self.audience
+        return self._seen.of(audience, lambda: self._read(visitor, audience))
+
+    def incidents(self, limit: int) -> list[LiveMessage]:
+        """The newest incidents of which the visitor sees a part, by start, as in the live feed."""
+        return self._context.hub.newest_incidents(limit)
+
+    def _read(self, visitor: Visitor, audience: Audience) -> BoxesNow:
+        """Reads the Boxes again only after a change; measured values come by columns."""
+        registry, values = self._context.whole_registry.now(), self._values.of(None, self._read_values)
+        kept = self._cached.get(audience)
+        if kept is None or kept.registry is not registry or kept.values != len(values.ids):
+            fixed = FixedBoxes(countable(self._read_boxes(visitor, registry)))
+            places = {box_id: place for place, box_id in enumerate(values.ids)}
+            place = np.array([places.get(each.box_id, -1) for each in fixed.boxes], np.int64)
+            kept = self._cached[audience] = _CachedBoxes(registry, len(values.ids), fixed, place)
+            while len(self._cached) > AUDIENCES:
+                self._cached.pop(next(iter(self._cached)), None)
+        live = (kept.place >= 0) & values.live[kept.place]
+        volts = np.where(live, values.volts[kept.place], np.nan)
+        hertz = np.where(live, values.hertz[kept.place], np.nan)
+        late_s = np.where(live, values.late_s[kept.place], 0.0)
+        shares = self._shares.of(audience, lambda: self._read_shares(kept.fixed))
+        known = shares if len(shares) == len(kept.fixed.boxes) else None
+        return BoxesNow(kept.fixed, volts / kept.fixed.nominal_v * 100.0, hertz, ~live, late_s, known)
+
+    def _read_shares(self, fixed: FixedBoxes) -> Floats:
+        """The measured shares of the last hour, of Boxes that are shown themselves."""
+        found = self._context.availability.of([each.box_id for each in fixed.boxes if not each.regional])
+        hours = [found[each.box_id].hour if each.box_id in found else None for each in fixed.boxes]
+        return np.array(hours, np.float64)  # None becomes NaN
+
+    def _read_values(self) -> _NewestValues:
+        """Reads the hub once for all audiences; the last row stands for Boxes without data."""
+        rows = self._context.whole_hub.values_now()
+        ids = tuple(self._context.whole_hub.box_ids())[: len(rows)]
+        table = np.array([*rows, (np.nan, np.nan, 0, 0, 0)], np.float64)
+        volts, hertz, received_ms, silent_after_ms, late_ms = table.T
+        live = self._context.now_ns() // 1_000_000 - received_ms < silent_after_ms
+        live[-1] = False
+        table[~np.isfinite(table)] = np.nan
+        return _NewestValues(ids, volts, hertz, live, late_ms / 1000)
+
+    def _read_boxes(self, visitor: Visitor, registry: BoxRegistry) -> list[BoxNow]:
+        """The Boxes without values, as silent ones."""
+        found = []
+        for box_id in self._ids(visitor, registry):
+            shown = visitor.sees(box_id)
+            record = registry.records.get(box_id) or BoxRecord(box_id, "")
+            if record.unplugged or not (shown or box_id in visitor.regional):
+                continue
+            found.append(self._fixed_box(visitor, record, registry.place(box_id), regional=not shown))
+        return found
+
+    def _ids(self, visitor: Visitor, registry: BoxRegistry) -> Iterable[str]:
+        if visitor.everything:
+            return self._context.box_ids()
+        return sorted(visitor.full | visitor.public | visitor.regional, key=natural_order)
+
+    def _fixed_box(self, visitor: Visitor, record: BoxRecord, place: BoxPlace, regional: bool) -> BoxNow:
+        box_id, context = record.box_id, self._context
+        nominal_v = record.nominal_v or context.nominal.volts
+        nominal_hz = record.nominal_hz or context.nominal.hz
+        exact = not regional and visitor.sees_place(box_id)
+        shown = ShownBox(box_id, record.name, None, nominal_v, nominal_hz, False)
+        return BoxNow(
+            box_id=box_id,
+            label="" if regional else label(shown),
+            grid=place.grid,
+            region=place.region or None,
+            at=_exact(place) if exact else self._fuzzed_place(box_id, place),
+            exact=exact,
+            regional=regional,
+            nominal_v=nominal_v,
+            nominal_hz=nominal_hz,
+            u_percent=None,
+            f_hz=None,
+            silent=True,
+        )
+
+    def _fuzzed_place(self, box_id: str, place: BoxPlace) -> Place | None:
+        at = _exact(place)
+        if at is None:
+            return None
+        known = self._fuzzed.get(box_id)
+        if known is None or known[0] != at:
+            if self._salt is None:
+                self._salt = self._context.whole_store.people.installation_secret(SALT_NAME)
+            known = self._fuzzed[box_id] = at, fuzzed_place(at, self._salt, self.radius_km)
+        return known[1]
+
+
+def _exact(place: BoxPlace) -> Place | None:
+    """The stored place; None where unknown or impossible, because other programs may write to the store."""
+    latitude, longitude = place.latitude, place.longitude
+    if latitude is None or longitude is None or not (abs(latitude) <= 90 and abs(longitude) <= 180):
+        return None
+    return latitude, longitude

@@ -1,0 +1,197 @@
+"""The map's part of `/live`: an open map gets its whole state at once, then each second the changes.
+
+Maps of one window that belong to the same audience (`GridReader.audience`) share one feed: its
+text is made once a second, and each of them gets the same bytes. A map that is too late gets the whole state
+again. All of this runs on the event loop, except making the state, which reads the store.
+"""
+
+import asyncio
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+import anyio.to_thread
+
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.view.live.messages import LiveMessage
+from opq_cloud.view.pages.map.grid_reader import Audience, GridReader
+from opq_cloud.view.pages.map.map_drawing import live_state
+from opq_cloud.view.pages.map.map_frame import MapFrame, parse_frame
+from opq_cloud.view.web.visitors import Visitor
+from opq_proto.errors import StoreError
+
+EVERY_S = 1.0
+CHANGES_KEPT = 3
+"""Seconds that a map may be late."""
+MAPS_OF_A_PAGE = 4
+WINDOW_CHARACTERS = 64
+FEEDS = 64
+"""The most different maps at once; a page with a further one requests its state each second."""
+IDLE_S = 5.0
+"""A feed that was unused for this long is removed when another begins."""
+State = Mapping[str, Any]
+Windows = Mapping[str, MapFrame | None]
+"""Address of a window as it was requested -> the window."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapPosition:
+    """How much of which feed a map has received."""
+
+    feed: "MapFeed"
+    number: int
+
+
+class MapFeed:
+    """One window of one audience: its state and the text of the last seconds."""
+
+    def __init__(self, window: str, next_s: float) -> None:
+        """`window`: its address, which its messages repeat."""
+        self._window = window
+        self.next_s = next_s
+        self.used_s = next_s
+        self.making: asyncio.Task[None] | None = None
+        self.number = secrets.randbelow(1 << 40)
+        """The number of the newest second. The first is random, so that it does not continue another feed."""
+        self.state: State | None = None
+        self._whole = b""
+        self._changes: deque[bytes] = deque(maxlen=CHANGES_KEPT)
+
+    def message(self, number: int, **facts: object) -> bytes:
+        """One event: `whole`, or `changed` since the number before."""
+        text = json.dumps({"map": self._window, "number": number, **facts}, separators=(",", ":"))
+        return LiveMessage("map", text).wire
+
+    def add_second(self, state: State, change: bytes) -> None:
+        """Adds the next second; `change` is not used after `lose`."""
+        self.number += 1
+        if self.state is not None:
+            self._changes.append(change)
+        self.state, self._whole = state, b""
+
+    def lose(self) -> None:
+        """Drops the state: every map begins again with the whole of the next one."""
+        self.state, self._whole = None, b""
+        self._changes.clear()
+
+    def since(self, position: int | None) -> tuple[bytes, int]:
+        """The text for a map that has received `position` (None: a new map), and how many seconds it lost."""
+        if self.state is None:
+            return b"", 0
+        missed = 0 if position is None else self.number - position
+        if position is not None and missed <= len(self._changes):
+            return b"".join(list(self._changes)[len(self._changes) - missed :]), 0
+        self._whole = self._whole or self.message(self.number, whole=self.state)
+        return self._whole, missed
+
+
+class MapFeeds:
+    """All live maps; every method is called on the event loop."""
+
+    def __init__(
+        self, reader: GridReader, counters: ServiceCounters, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reader = reader
+        self._counters = counters
+        self._monotonic_s = monotonic_s
+        self._feeds: dict[tuple[Audience, str], MapFeed] = {}
+
+    @staticmethod
+    def read_windows(addresses: Iterable[str]) -> Windows:
+        """The maps that a page shows: `map=` for the whole one, `map=at=21.3,-157.8&km=120` for a part.
+
+        Args:
+            addresses: each the query of a map's own address.
+        Raises:
+            ValueError: in words for people, where a value is not allowed.
+        """
+        found: dict[str, MapFrame | None] = {}
+        for address in addresses:
+            if len(address) > WINDOW_CHARACTERS:
+                raise ValueError(f"map has {len(address)} characters; want at most {WINDOW_CHARACTERS}")
+            parts = parse_qs(address, max_num_fields=8)
+            unknown = sorted(set(parts) - {"at", "km"})
+            if unknown or (address and not parts):
+                raise ValueError(
+                    f"map={address[:30]} is no window; write at and km, or nothing for the whole map"
+                )
+            found[address] = parse_frame(parts.get("at", [""])[-1], parts.get("km", [""])[-1])
+        if len(found) > MAPS_OF_A_PAGE:
+            raise ValueError(f"map is given {len(found)} times; want at most {MAPS_OF_A_PAGE}")
+        return found
+
+    async def read_after(
+        self, visitor: Visitor, window: str, frame: MapFrame | None, position: MapPosition | None
+    ) -> tuple[bytes, MapPosition | None, float]:
+        """What to send to a visitor's map now, its new position, and the seconds until there is more.
+
+        Nothing is sent while the store cannot be read, or where FEEDS others exist: the map then requests its
+        state.
+        """
+        feed = self._feed((self._reader.audience_of(visitor), window))
+        if feed is None:
+            self._counters.add("maps_refused")
+            return b"", None, EVERY_S
+        feed.used_s = self._monotonic_s()
+        if feed.used_s >= feed.next_s:
+            if feed.making is None:
+                feed.making = asyncio.ensure_future(self._advance(feed, visitor, frame))
+            await asyncio.shield(feed.making)
+        text, lost = feed.since(position.number if position is not None and position.feed is feed else None)
+        if lost:
+            self._counters.add("live_dropped", lost, label="map")
+        now_taken = None if feed.state is None else MapPosition(feed, feed.number)
+        return text, now_taken, max(0.0, feed.next_s - self._monotonic_s())
+
+    def _feed(self, key: tuple[Audience, str]) -> MapFeed | None:
+        found = self._feeds.get(key)
+        if found is None:
+            now_s = self._monotonic_s()
+            for idle in [key for key, each in self._feeds.items() if now_s - each.used_s >= IDLE_S]:
+                del self._feeds[idle]
+            if len(self._feeds) >= FEEDS:
+                return None
+            found = self._feeds[key] = MapFeed(key[1], now_s)
+        return found
+
+    async def _advance(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:
+        try:
+            feed.add_second(*await anyio.to_thread.run_sync(self._second, feed, visitor, frame))
+        except StoreError:
+            feed.lose()
+        finally:
+            late_s = self._monotonic_s() - feed.next_s
+            feed.next_s += EVERY_S * (1 + int(late_s / EVERY_S))
+            feed.making = None
+
+    def _second(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> tuple[State, bytes]:
+        with self._reader.seen_by(visitor):
+            state = live_state(self._reader, frame)
+        change = changes(feed.state, state) if feed.state is not None else {}
+        return state, feed.message(feed.number + 1, changed=change)
+
+
+def changes(before: State, now: State) -> dict[str, object]:
+    """The differences; for `marks` and `figures` only the changed parts, and the names of removed ones."""
+    found: dict[str, object] = {
+        name: value
+        for name, value in now.items()
+        if name not in ("marks", "figures") and before[name] != value
+    }
+    marks: dict[str, dict[str, str]] = {}
+    for mark_id, mark in now["marks"].items():
+        old = before["marks"].get(mark_id, {})
+        if old != mark:
+            marks[mark_id] = {name: text for name, text in mark.items() if old.get(name) != text}
+    figures = {name: text for name, text in now["figures"].items() if before["figures"].get(name) != text}
+    gone = [*_gone("marks", before, now), *_gone("figures", before, now)]
+    return {**found, "marks": marks, "figures": figures, **({"gone": gone} if gone else {})}
+
+
+def _gone(part: str, before: State, now: State) -> list[tuple[str, str]]:
+    return [(part, name) for name in before[part] if name not in now[part]]

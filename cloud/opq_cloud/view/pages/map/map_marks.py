@@ -1,0 +1,335 @@
+"""The marks of a map: one for each Box, or for several at one place, and for each region of hidden Boxes.
+
+Pure. A map never has more marks than cells, however many Boxes there are; its table gives the same in words.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from opq_cloud.view.pages.map.fuzz import MAX_RADII
+from opq_cloud.view.pages.map.grid_now import (
+    BY_LOUDNESS,
+    LOUDEST,
+    TONES,
+    Boxes,
+    BoxNow,
+    FixedBoxes,
+    Floats,
+    GroupNow,
+    Whole,
+    boxes_now,
+    medians_of,
+)
+from opq_cloud.view.pages.map.map_frame import HEIGHT, MIN_KM, WIDTH, MapFrame
+from opq_cloud.view.pages.shown.availability import percent_words
+from opq_cloud.view.pages.shown.availability import tone_of as tone_of_share
+from opq_cloud.view.web import words
+
+CELL_UNITS = 40.0
+"""Boxes nearer than this on the drawing may share a mark."""
+SPLIT_MARKS = 60
+"""Up to this many Boxes have a mark each, except those at exactly one place."""
+Point = tuple[float, float]
+Corners = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+LETTER_UNITS, LINE_UNITS = 9.0, 22.0
+"""Approximate width and height of a letter in a mark's name."""
+PHONE_SCALE = 2.1
+"""Marks are larger by this factor on a phone; `map.css` has the same."""
+SIDES = ("right", "left", "below", "above")
+"""The possible places of a name relative to its mark; the first free one is used."""
+BUCKET_UNITS = 60.0
+LISTED = 200
+"""Rows of the table; further ones are only counted."""
+DOUBT_UNITS = 9.0
+"""A circle of uncertainty smaller than a mark is not drawn."""
+MAX_NAMED = 3
+"""Boxes of one mark that are named; more are counted, and their mark leads to a closer window."""
+CLOSER = 0.25
+SHAPES = {
+    "normal": "M-7 0a7 7 0 1 0 14 0a7 7 0 1 0-14 0Z",
+    "low": "M-8.5-6H8.5L0 9Z",
+    "high": "M-8.5 6H8.5L0-9Z",
+    "too-low": "M-11-8H11L0 12Z",
+    "too-high": "M-11 8H11L0-12Z",
+    "silent": "M-8-8L8 8M8-8L-8 8",
+}
+"""The mark of each tone around (0, 0), an SVG path: shapes repeat what colours show."""
+
+
+LATE_STEP_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class MapMark:
+    """One mark and its row of the table."""
+
+    mark_id: str
+    """`box-4`, `cell-3-7`, `region-oahu`: the same in every update."""
+    x: float
+    y: float
+    tone: str
+    label: str
+    boxes: int
+    reporting: int
+    u_percent: float | None
+    """Of several Boxes, the one furthest from nominal, as `tone`; of a region, the median."""
+    f_hz: float | None
+    hour_share: float | None
+    """Measured share of the last hour, of several Boxes the lowest; None where unknown, and of a region."""
+    href: str
+    """Its page, its row of the table, or a closer window; empty where it has none."""
+    doubt_units: float
+    """Radius of the circle that contains its Box; 0 where exact, or too small to draw."""
+    rough: bool
+    """Whether its place is only near that of its Box."""
+    side: str = ""
+    """One of SIDES, the place of its name; empty where there is no room, or none was searched."""
+    named_small: bool = False
+    """Whether the name is also shown on a phone."""
+    pages: tuple[tuple[str, str], ...] = ()
+    """(name, address) of each Box, where they are few."""
+    late_s: float = 0.0
+    """How late the values of its latest Box came; 0 where none is late."""
+
+    def with_lateness(self, state: str) -> str:
+        """A state in words, with how late it is, in steps: a page is not redrawn for each second more."""
+        if not self.late_s:
+            return state
+        late = words.age(int(self.late_s // LATE_STEP_S * LATE_STEP_S))
+        return f"{state}, late by {late}"
+
+    @property
+    def name(self) -> str:
+        """The text next to it on the drawing."""
+        several = self.boxes > 1 and not self.mark_id.startswith("region")
+        return words.counted(self.boxes, "Box", "Boxes") if several else self.label
+
+    @property
+    def text(self) -> str:
+        """The mark in words, for a pointer and a screen reader."""
+        text = self._state_text
+        if not tone_of_share(self.hour_share):
+            return text
+        share = percent_words(self.hour_share)
+        return f"{text}; measured: {share} of the last hour"
+
+    @property
+    def _state_text(self) -> str:
+        level = words.number(self.u_percent, 1, "%")
+        if self.boxes == 1 and not self.mark_id.startswith("region"):
+            state = TONES[self.tone]
+            known = state if self.tone == "silent" else self.with_lateness(f"{level}, {state}")
+            return f"{self.label}: {known}"
+        reporting = f"{self.label}: {self.reporting} of {self.boxes} Boxes report"
+        state = reporting if self.u_percent is None else f"{reporting}, {level}, {TONES[self.tone]}"
+        return self.with_lateness(state)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """The constant facts of a mark."""
+
+    mark_id: str
+    x: float
+    y: float
+    label: str
+    boxes: int
+    href: str
+    pages: tuple[tuple[str, str], ...]
+    doubt_units: float
+    rough: bool
+
+
+@dataclass(frozen=True, eq=False)
+class MapPlan:
+    """Which Boxes make which mark of a window."""
+
+    cells: tuple[_Cell, ...]
+    members: Whole
+    """(shown,) Boxes in the window, those of one mark in sequence."""
+    which: Whole
+    """(shown,) mark of each, rising."""
+    outside: int
+    """Boxes with a place that is not in the window."""
+    unplaced: int
+
+
+def map_plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
+    """The plan with its words, made once for Boxes that do not change."""
+    found: MapPlan = fixed.plan((frame, radius_km), lambda: _plan(fixed, frame, radius_km))
+    return found
+
+
+def _plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
+    own = [(number, each) for number, each in enumerate(fixed.boxes) if not each.regional]
+    placed = [(number, frame.units(each.at)) for number, each in own if each.at is not None]
+    shown = [(number, at) for number, at in placed if 0 <= at[0] <= WIDTH and 0 <= at[1] <= HEIGHT]
+    cells: dict[tuple[int, int], list[tuple[int, Point]]] = {}
+    apart = len(shown) <= SPLIT_MARKS
+    for number, (x, y) in shown:
+        cell = (round(x * 10), round(y * 10)) if apart else (int(x // CELL_UNITS), int(y // CELL_UNITS))
+        cells.setdefault(cell, []).append((number, (x, y)))
+    marks = [
+        _cell(f"cell-{c}-{r}", [fixed.boxes[number] for number, _ in found], [at for _, at in found], frame,
+              radius_km)
+        for (c, r), found in cells.items()
+    ]  # fmt: skip
+    sizes = [len(found) for found in cells.values()]
+    return MapPlan(
+        tuple(marks),
+        np.array([number for found in cells.values() for number, _ in found], np.int64),
+        np.repeat(np.arange(len(sizes)), sizes),
+        len(placed) - len(shown),
+        len(own) - len(placed),
+    )
+
+
+def map_marks(
+    boxes: Boxes, regions: Iterable[GroupNow], frame: MapFrame, radius_km: float
+) -> tuple[MapMark, ...]:
+    """The marks in the window, the loudest last, so that they lie on top; `with_names` gives them names."""
+    now = boxes_now(boxes)
+    plan = map_plan(now.fixed, frame, radius_km)
+    u_percent, f_hz, count = now.u_percent[plan.members], now.f_hz[plan.members], len(plan.cells)
+    loudest = np.zeros(count, np.int64)
+    np.maximum.at(loudest, plan.which, now.loudness[plan.members])
+    late_s = np.zeros(count)
+    np.maximum.at(late_s, plan.which, now.late_s[plan.members])
+    rows = zip(
+        plan.cells,
+        loudest.tolist(),
+        np.bincount(plan.which[~now.silent[plan.members]], minlength=count).tolist(),
+        _worst_of(plan.which[~np.isnan(u_percent)], u_percent[~np.isnan(u_percent)], count),
+        medians_of(plan.which[~np.isnan(f_hz)], f_hz[~np.isnan(f_hz)], count),
+        _lowest_of(plan.which, now.measured[plan.members], count),
+        late_s.tolist(),
+        strict=True,
+    )
+    marks = [
+        MapMark(
+            cell.mark_id, cell.x, cell.y, BY_LOUDNESS[tone], cell.label, cell.boxes, reporting, level,
+            frequency, share, cell.href, cell.doubt_units, cell.rough, pages=cell.pages, late_s=late,
+        )
+        for cell, tone, reporting, level, frequency, share, late in rows
+    ]  # fmt: skip
+    marks += [_region_mark(each, frame) for each in regions if _is_mark(each, frame)]
+    return tuple(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
+
+
+def _worst_of(which: Whole, percents: Floats, count: int) -> list[float | None]:
+    """The voltage of each mark that is furthest from nominal, as its tone is; None where none is known."""
+    order = np.argsort(np.abs(percents - 100.0), kind="stable")  # a later one replaces an earlier one
+    found = np.full(count, np.nan)
+    found[which[order]] = percents[order]
+    return [None if np.isnan(each) else float(each) for each in found]
+
+
+def _lowest_of(which: Whole, shares: Floats, count: int) -> list[float | None]:
+    """The lowest share of each mark; None where none is known."""
+    found = np.full(count, np.inf)
+    np.fmin.at(found, which, shares)
+    return [None if np.isinf(each) else float(each) for each in found]
+
+
+def with_names(marks: Sequence[MapMark]) -> tuple[MapMark, ...]:
+    """The marks with the sides of the names that have room; also for phones, where all is larger.
+
+    The loudest marks get their names first. A name that would lie on a mark or a name, or leave the drawing,
+    stays only in the table; where there are many marks, so do the names of single Boxes.
+    """
+    many = len(marks) > SPLIT_MARKS
+    desk, phone = _Taken(marks, 1.0), _Taken(marks, PHONE_SCALE)
+    found: dict[str, MapMark] = {}
+    for mark in reversed(marks):
+        sides = () if many and mark.boxes == 1 else SIDES
+        side = next((each for each in sides if desk.free(_name_box(mark, each, 1.0))), "")
+        small = bool(side) and phone.free(_name_box(mark, side, PHONE_SCALE))
+        if side:
+            desk.add(_name_box(mark, side, 1.0))
+        if small:
+            phone.add(_name_box(mark, side, PHONE_SCALE))
+        found[mark.mark_id] = replace(mark, side=side, named_small=small)
+    return tuple(found[mark.mark_id] for mark in marks)
+
+
+class _Taken:
+    """The occupied parts of a drawing, in buckets, because few of many marks are near to each other."""
+
+    def __init__(self, marks: Iterable[MapMark], scale: float) -> None:
+        self._by_bucket: dict[tuple[int, int], list[Corners]] = {}
+        half = 12 * scale
+        for mark in marks:
+            self.add((mark.x - half, mark.y - half, mark.x + half, mark.y + half))
+
+    def add(self, box: Corners) -> None:
+        for bucket in _buckets(box):
+            self._by_bucket.setdefault(bucket, []).append(box)
+
+    def free(self, box: Corners) -> bool:
+        """Whether a rectangle is within the drawing and free."""
+        inside = box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= HEIGHT
+        return inside and not any(
+            _overlap(box, each) for bucket in _buckets(box) for each in self._by_bucket.get(bucket, ())
+        )
+
+
+def _buckets(box: Corners) -> Iterator[tuple[int, int]]:
+    left, top, right, bottom = (int(each // BUCKET_UNITS) for each in box)
+    return ((column, row) for column in range(left, right + 1) for row in range(top, bottom + 1))
+
+
+def _name_box(mark: MapMark, side: str, scale: float) -> Corners:
+    wide, high, off = LETTER_UNITS * len(mark.name) * scale, LINE_UNITS * scale, 13 * scale
+    if side in ("right", "left"):
+        left = mark.x + off if side == "right" else mark.x - off - wide
+        return left, mark.y - high / 2, left + wide, mark.y + high / 2
+    top = mark.y + off if side == "below" else mark.y - off - high
+    return mark.x - wide / 2, top, mark.x + wide / 2, top + high
+
+
+def _overlap(first: Corners, second: Corners) -> bool:
+    beside = first[2] <= second[0] or second[2] <= first[0]
+    return not (beside or first[3] <= second[1] or second[3] <= first[1])
+
+
+def rows_of(marks: Iterable[MapMark]) -> tuple[MapMark, ...]:
+    """The rows of the table, the loudest first, LISTED at most."""
+    return tuple(sorted(marks, key=lambda mark: (-LOUDEST[mark.tone], mark.label)))[:LISTED]
+
+
+def _is_mark(region: GroupNow, frame: MapFrame) -> bool:
+    return region.regional and region.at is not None and frame.shows(region.at)
+
+
+def _cell(
+    cell_id: str, boxes: Sequence[BoxNow], points: Sequence[Point], frame: MapFrame, radius_km: float
+) -> _Cell:
+    x, y = (round(sum(each[k] for each in points) / len(points), 1) for k in (0, 1))
+    rough = any(not each.exact for each in boxes)
+    doubt = radius_km * MAX_RADII * frame.units_per_km if rough else 0.0
+    if len(boxes) == 1:
+        one = boxes[0]
+        doubt = round(doubt, 1) if doubt > DOUBT_UNITS else 0.0
+        href = f"/boxes/{one.box_id}"
+        return _Cell(f"box-{one.box_id}", x, y, one.label, 1, href, ((one.label, href),), doubt, rough)
+    doubt = round(doubt, 1) if doubt > max(DOUBT_UNITS, CELL_UNITS / 2) else 0.0
+    if len(boxes) <= MAX_NAMED:
+        named = words.listed([each.label for each in boxes])
+        pages = tuple((each.label, f"/boxes/{each.box_id}") for each in boxes)
+        return _Cell(cell_id, x, y, named, len(boxes), f"#{cell_id}", pages, doubt, rough)
+    counted = words.counted(len(boxes), "Box", "Boxes")
+    closer = "" if frame.km <= MIN_KM * 1.01 else f"?{frame.around(x, y, CLOSER).query}"
+    return _Cell(cell_id, x, y, counted, len(boxes), closer, (), doubt, rough)
+
+
+def _region_mark(region: GroupNow, frame: MapFrame) -> MapMark:
+    assert region.at is not None
+    x, y = frame.units(region.at)
+    return MapMark(
+        f"region-{region.name}", round(x, 1), round(y, 1), region.tone,
+        f"Region {region.name}",
+        region.boxes, region.reporting, region.u_percent, region.f_hz, None, "", 0.0, True,
+    )  # fmt: skip

@@ -1,0 +1,107 @@
+"""Pages that are the same for everybody: share links and the feed.
+
+The gate (`web/gate.py`) treats every visitor of `/share` and `/feeds` as anonymous, so that a
+page that somebody passes on shows only what everybody may see.
+"""
+
+import zlib
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.core.settings.view import ViewSection
+from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.view.pages.account.account_context import PageMaker
+from opq_cloud.view.pages.incidents.incident_list import find_incidents
+from opq_cloud.view.pages.map.arrival_map import arrival_map
+from opq_cloud.view.pages.map.feeds import FeedEntry, atom_feed, entry_of
+from opq_cloud.view.pages.map.grid_reader import GridReader
+from opq_cloud.view.pages.map.map_drawing import SCOPE_SHORT
+from opq_cloud.view.pages.map.outline import outline_paths
+from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.web import words
+from opq_cloud.view.web.answer_cache import AnswerCache
+
+IN_FEED = 50
+FEED_KEPT_S = 20.0
+"""Feeds are requested by many and change seldom."""
+
+
+class SharedPages:
+    """`/share/…` and `/feeds/…`."""
+
+    def __init__(
+        self,
+        context: ViewContext,
+        reader: GridReader,
+        config: ViewSection,
+        render: PageMaker,
+    ) -> None:
+        self._context = context
+        self._reader = reader
+        self._config = config
+        self._render = render
+        self._entries: AnswerCache[tuple[FeedEntry, ...]] = AnswerCache(FEED_KEPT_S)
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/share/incidents/{incident_id}", self.share_page, response_class=HTMLResponse)
+        router.add_api_route("/feeds/incidents.atom", self.atom)
+        return router
+
+    # An incident
+    def share_page(self, request: Request, incident_id: str) -> Response:
+        """The incident as far as everybody sees it, with the order of arrival on a map."""
+        incident = self._context.incident(incident_id, "/share/incidents/{}")
+        names = self._context.names([incident])
+        boxes = [each for each in self._reader.boxes().fixed.boxes if not each.regional]
+        places = {each.box_id: each.at for each in boxes if each.at is not None}
+        on_map = arrival_map(incident, places, {each.box_id: each.label for each in boxes})
+        worst = words.worst(incident)
+        judged = self._context.judged(incident)
+        nominal_v = self._context.nominal.volts
+        if worst:
+            nominal_v = self._context.judged_box(worst.finding.box_id, judged).nominal_v
+        return self._render(
+            "share.html",
+            "incidents",
+            200,
+            incident=incident,
+            names=names,
+            sentence=words.sentence(incident, nominal_v, names),
+            scope_words=SCOPE_SHORT.get(incident.scope or "", ""),
+            most_named=words.BOXES_LISTED,
+            on_map=on_map,
+            outline=outline_paths(on_map.frame) if on_map else None,
+            duration_words=words.duration((incident.end_ns - incident.start_ns) / 1e9),
+            address=f"{self._base_url(request)}/share/incidents/{incident.incident_id}",
+        )
+
+    # Feeds
+    def atom(self, request: Request) -> Response:
+        body = atom_feed(self._feed(), self._base_url(request))
+        return feed_answer(request, body, "application/atom+xml")
+
+    def _feed(self) -> tuple[FeedEntry, ...]:
+        return self._entries.of(self._reader.audience, self._read_feed)
+
+    def _read_feed(self) -> tuple[FeedEntry, ...]:
+        incidents, _more = find_incidents(self._context, IncidentFilter(), IN_FEED, None)
+        names = self._context.names(incidents)
+        return tuple(entry_of(each, names, SCOPE_SHORT.get(each.scope or "", "")) for each in incidents)
+
+    def _base_url(self, request: Request) -> str:
+        return self._config.public_url or str(request.base_url).rstrip("/")
+
+
+def feed_answer(request: Request, body: bytes, kind: str) -> Response:
+    """A feed with an ETag; 304 for a client that has it (RFC 9110, 13.2.2).
+
+    It has no Last-Modified: an entry may disappear or get another class, and the time of that is not stored.
+    """
+    etag = f'"{zlib.crc32(body):08x}-{len(body)}"'
+    headers = {"ETag": etag, "Cache-Control": "max-age=60"}
+    known_etags = request.headers.get("if-none-match", "")
+    if etag in known_etags or known_etags.strip() == "*":
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type=kind)

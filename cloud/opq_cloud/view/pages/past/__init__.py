@@ -1,0 +1,1 @@
+"""Calendar, comparison and reports."""

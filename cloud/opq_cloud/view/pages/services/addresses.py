@@ -1,0 +1,80 @@
+"""The addresses of the services that View's pages of administration request, from the configuration.
+
+The file is short, but not part of `config.py`: how View uses the sections of other services is its own
+matter.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.view.pages.services.rule_engine import EngineAddress
+from opq_proto.config.reading import default_data_dir
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAddresses:
+    """Addresses of services; an empty one means that the service is not requested."""
+
+    health: tuple[tuple[str, str], ...] = ()
+    """(name, URL of its health), the whole cloud first: where that answers, no other is requested."""
+    plugin_manager: str = ""
+    """Mauka's endpoint for commands about plug-ins (ZeroMQ)."""
+    bus: str = ""
+    """The endpoint where Mauka's bus receives messages (ZeroMQ)."""
+    commands: str = ""
+    """The acquisition broker's endpoint for commands to Boxes (ZeroMQ); `answers` is that for the answers."""
+    answers: str = ""
+    engines: tuple[EngineAddress, ...] = ()
+    """Rule engines, by name."""
+    mqtt_broker: str = ""
+    """The host of the broker that receives notifications; empty where none is configured."""
+    folder: Path | None = None
+    """The folder of the embedded store; None where the store is not a folder of this machine."""
+
+
+WHOLE = "opq"
+
+
+def service_addresses(config: CloudConfig) -> ServiceAddresses:
+    """The addresses of services, both in `opq-cloud all` and each in a process of its own."""
+    sections = (
+        (WHOLE, config.health.whole_endpoint),
+        ("triggering-broker", config.triggering_broker.health_endpoint),
+        ("acquisition-broker", config.acquisition_broker.health_endpoint),
+        ("makai", config.triggering_service.health_endpoint),
+        ("event-service", config.event_service.health_endpoint),
+        ("mauka", config.mauka.health_endpoint),
+        ("notifications", config.notifications.health_endpoint),
+        ("gateway", config.health.gateway_endpoint),
+    )
+    own = EngineAddress("makai", health_url(config.triggering_service.rules.http_endpoint))
+    named = [EngineAddress(each.name, each.url, each.token_file) for each in config.view.rule_engines]
+    folder = config.store.data_dir or config.data_dir or default_data_dir()
+    return ServiceAddresses(
+        health=tuple((name, health_url(endpoint)) for name, endpoint in sections if endpoint),
+        plugin_manager=reachable(config.mauka.plugin_manager_endpoint),
+        bus=reachable(config.mauka.bus_sub_endpoint),
+        commands=reachable(config.acquisition_broker.request_endpoint),
+        answers=reachable(config.acquisition_broker.answer_endpoint),
+        engines=tuple(named) or (own,),
+        mqtt_broker=config.notifications.mqtt.host or "",
+        folder=None if config.store.mongo_uri else folder,
+    )
+
+
+def health_url(endpoint: str) -> str:
+    """The URL `http://127.0.0.1:8911` of `127.0.0.1:8911` or `*:8911`; a named host stays."""
+    plain = endpoint.rpartition("://")[2].rstrip("/")
+    return f"http://{_from_here(plain)}"
+
+
+def reachable(endpoint: str) -> str:
+    """The address by which a client on this machine connects to a bound endpoint."""
+    scheme, mark, rest = endpoint.rpartition("://")
+    return f"{scheme}{mark}{_from_here(rest)}"
+
+
+def _from_here(address: str) -> str:
+    host, colon, port = address.rpartition(":")
+    return f"127.0.0.1{colon}{port}" if host in ("", "*", "0.0.0.0", "[::]") else address

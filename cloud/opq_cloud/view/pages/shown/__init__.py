@@ -1,0 +1,1 @@
+"""What a visitor may see of the store and of live values."""

@@ -1,0 +1,234 @@
+"""How much of the last hour and day each Box measured: read from the store, kept for FRESH_S for all pages.
+
+Minutes and hours come from the trends; the minute that no trend has yet comes from Measurements.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from opq_cloud.store.store import CloudStore
+from opq_cloud.store.trends.availability import (
+    BAD_SHARE,
+    LOW_SHARE,
+    CoveredSpan,
+    covered_by_measurement,
+    covered_by_trend,
+    measured_share,
+)
+from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, TEN_MINUTES_MS
+from opq_cloud.view.web.words import counted, number
+from opq_proto.errors import StoreError
+from opq_proto.messages import TREND_MS, Measurement, Trend
+
+FRESH_S = 20.0
+HOURS_S = 600.0
+READ_S = 0.5
+"""For this long one call reads Boxes whose figures are old; a call later reads the rest."""
+NEWEST_MS = 5000.0
+"""A Box's newest Measurement is at most this late, beyond three of its windows; later it is silent."""
+LONG_AGO_MS = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BoxAvailability:
+    """Measured shares of one Box, 0 to 1; None where it was not installed, or not for long enough."""
+
+    hour: float | None = None
+    day: float | None = None
+
+    def as_json(self) -> dict[str, float | None]:
+        return {name: None if share is None else floored(share, 4) for name, share in self.shares}
+
+    @property
+    def shares(self) -> tuple[tuple[str, float | None], ...]:
+        return ("hour", self.hour), ("day", self.day)
+
+    @property
+    def shown(self) -> tuple[tuple[str, str, str], ...]:
+        """(`hour` or `day`, words, tone) of both, as pages show them."""
+        return tuple((name, percent_words(share), tone_of(share)) for name, share in self.shares)
+
+
+NOT_KNOWN = BoxAvailability()
+
+
+def floored(share: float, digits: int) -> float:
+    """Rounded down, so that no share is shown on the better side of a limit."""
+    scale = 10.0**digits
+    return math.floor(share * scale + 1e-9) / scale
+
+
+def percent_words(share: float | None) -> str:
+    """`99.9 %`; a dash where it is not known."""
+    return number(None if share is None else 100 * floored(share, 3), 1, "%")
+
+
+def tone_of(share: float | None) -> str:
+    """`low` (amber) below 99 %, `bad` (red) below 90 %, else empty."""
+    if share is None or share >= LOW_SHARE:
+        return ""
+    return "low" if share >= BAD_SHARE else "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetAvailability:
+    """The measured share of the last hour of several Boxes."""
+
+    hour: float | None
+    low: int
+    bad: int
+
+    @property
+    def tone(self) -> str:
+        return "bad" if self.bad else "low" if self.low else tone_of(self.hour)
+
+    @property
+    def share_words(self) -> str:
+        return percent_words(self.hour)
+
+    @property
+    def text(self) -> str:
+        if self.hour is None:
+            return ""
+        measured = f"Measured: {self.share_words} of the samples of the last hour"
+        if not self.low and not self.bad:
+            return f"{measured}."
+        if self.bad:
+            return f"{measured}; {counted(self.bad, 'Box', 'Boxes')} less than 90 %."
+        return f"{measured}; {counted(self.low, 'Box', 'Boxes')} less than 99 %."
+
+
+def together(found: Iterable[BoxAvailability]) -> FleetAvailability:
+    """The mean share of the last hour, and how many Boxes are below the limits."""
+    hours = [each.hour for each in found if each.hour is not None]
+    tones = [tone_of(hour) for hour in hours]
+    mean = sum(hours) / len(hours) if hours else None
+    return FleetAvailability(mean, tones.count("low"), tones.count("bad"))
+
+
+class AvailabilityReader:
+    """One per View; may be called from any thread. The caller passes only Boxes that the visitor sees."""
+
+    def __init__(
+        self,
+        store: CloudStore,
+        now_ns: Callable[[], int] = time.time_ns,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        recent: Callable[[str], Sequence[Measurement]] = lambda box_id: (),
+    ) -> None:
+        """`recent`: a Box's Measurements of the last minutes, where they are at hand, in order of time."""
+        self._store, self._now_ns, self._monotonic_s, self._recent = store, now_ns, monotonic_s, recent
+        self._hours: dict[str, tuple[float, int, list[Trend]]] = {}
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[float, BoxAvailability]] = {}
+        self._since_ms: dict[str, float] = {}
+
+    def of(self, box_ids: Collection[str]) -> Mapping[str, BoxAvailability]:
+        """The figures of these Boxes, at most FRESH_S old.
+
+        Of very many Boxes, one call reads as many as it can in READ_S: the others keep their older figures.
+        Where the store cannot be read, nothing is known.
+        """
+        with self._lock:
+            began_s = self._monotonic_s()
+            old = [box_id for box_id in box_ids if began_s - self._read_s(box_id) >= FRESH_S]
+            for box_id in sorted(old, key=self._read_s):
+                try:
+                    self._found[box_id] = self._monotonic_s(), self._read(box_id)
+                except StoreError:
+                    self._found[box_id] = self._monotonic_s(), NOT_KNOWN
+                if self._monotonic_s() - began_s > READ_S:
+                    break
+            return {box_id: self._found[box_id][1] for box_id in box_ids if box_id in self._found}
+
+    def first_heard_ms(self, box_id: str) -> float | None:
+        """When a Box was first heard; LONG_AGO_MS for a time before the last day; None: never."""
+        self.of((box_id,))
+        return self._since_ms.get(box_id)
+
+    def _read_s(self, box_id: str) -> float:
+        return self._found.get(box_id, (-math.inf, NOT_KNOWN))[0]
+
+    def _read(self, box_id: str) -> BoxAvailability:
+        store, now_ms = self._store, self._now_ns() // 1_000_000
+        day_ms, hour_ms = now_ms - DAY_MS, (now_ms - HOUR_MS) // HOUR_MS * HOUR_MS
+        hours = self._hours_of(box_id, day_ms, hour_ms)
+        minutes = [
+            row for row in store.trend_rows(box_id, hour_ms, now_ms, TREND_MS) if row.length_ms == TREND_MS
+        ]
+        stored_ms = minutes[-1].start_ms + TREND_MS if minutes else now_ms - TEN_MINUTES_MS
+        newest = [covered_by_measurement(row) for row in self._rows_since(box_id, int(stored_ms), now_ms)]
+        spans = [*map(covered_by_trend, hours), *map(covered_by_trend, minutes), *_apart(newest)]
+        since_ms = self._first_heard_ms(box_id, day_ms, [*hours, *minutes], newest)
+        if since_ms is None:
+            return NOT_KNOWN
+        until_ms = _until_ms(newest, now_ms, stored_ms if minutes else None)
+        return BoxAvailability(
+            measured_share(spans, until_ms - HOUR_MS, until_ms, since_ms),
+            measured_share(spans, until_ms - DAY_MS, until_ms, since_ms),
+        )
+
+    def _hours_of(self, box_id: str, day_ms: int, hour_ms: int) -> list[Trend]:
+        """The hours of the last day before `hour_ms`; late data shows after HOURS_S."""
+        read_s, until_ms, rows = self._hours.get(box_id, (-math.inf, 0, []))
+        if until_ms != hour_ms or self._monotonic_s() - read_s >= HOURS_S:
+            rows = self._store.trend_rows(box_id, day_ms, hour_ms, HOUR_MS)
+            self._hours[box_id] = self._monotonic_s(), hour_ms, rows
+        return rows
+
+    def _rows_since(self, box_id: str, stored_ms: int, now_ms: int) -> list[Measurement]:
+        """The Measurements after the last stored minute: those at hand, or the store's."""
+        rows = self._recent(box_id)
+        if not rows or rows[0].timestamp_ms > stored_ms:
+            rows = self._store.measurements(box_id, stored_ms, now_ms + TREND_MS)
+        return [row for row in rows if not row.crossing and row.timestamp_ms >= stored_ms]
+
+    def _first_heard_ms(
+        self, box_id: str, day_ms: int, rows: list[Trend], newest: list[CoveredSpan]
+    ) -> float | None:
+        """The same, from what was read."""
+        known = self._since_ms.get(box_id)
+        if known is not None:
+            return known
+        store, midnight_ms = self._store, day_ms // DAY_MS * DAY_MS
+        hour_ms = day_ms // HOUR_MS * HOUR_MS
+        if store.trend_rows(box_id, midnight_ms, hour_ms, HOUR_MS) or store.trend_rows(
+            box_id, midnight_ms - LONGEST_MS + DAY_MS, midnight_ms, DAY_MS
+        ):
+            found = LONG_AGO_MS
+        elif rows:
+            first = rows[0]
+            if first.length_ms > TREND_MS:
+                minutes = store.trend_rows(box_id, first.start_ms, first.start_ms + HOUR_MS, TREND_MS)
+                first = minutes[0] if minutes else first
+            found = first.start_ms + first.length_ms - min(first.time_ms, first.length_ms)
+        elif newest:
+            return newest[0].start_ms  # its first minute is not stored yet
+        else:
+            return None
+        self._since_ms[box_id] = found
+        return found
+
+
+def _apart(spans: Iterable[CoveredSpan]) -> list[CoveredSpan]:
+    """Measurements in order of time, each cut where the one before ends."""
+    found, end_ms = list[CoveredSpan](), -math.inf
+    for each in sorted(spans, key=lambda span: span.end_ms):
+        start_ms = max(each.start_ms, end_ms)
+        if each.end_ms > start_ms:
+            found.append(CoveredSpan(start_ms, each.end_ms, each.end_ms - start_ms, each.skipped_ms))
+            end_ms = each.end_ms
+    return found
+
+
+def _until_ms(newest: list[CoveredSpan], now_ms: float, stored_ms: float | None) -> float:
+    """The end of the span to judge: that of the newest data, or now where the Box is silent."""
+    if not newest:
+        recent = stored_ms is not None and now_ms - stored_ms <= TREND_MS + NEWEST_MS
+        return stored_ms if recent and stored_ms is not None else now_ms
+    last = max(newest, key=lambda span: span.end_ms)
+    late_ms = 3 * (last.end_ms - last.start_ms) + NEWEST_MS
+    return last.end_ms if now_ms - last.end_ms <= late_ms else now_ms

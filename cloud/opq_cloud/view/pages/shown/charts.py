@@ -1,0 +1,147 @@
+"""The data of charts as plain arrays: lines that keep their peaks, Measurements by minute.
+
+Pure; positions are in milliseconds from a given origin. Numbers come only from `opq_measure`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.view.live.recent import window_ms
+from opq_proto.decision import NS_PER_MS
+from opq_proto.messages import Measurement, Metric
+from opq_proto.wire.counted_once import counted_once
+from opq_proto.wire.flagged import flags_of, widens_limits
+from opq_proto.wire.frames import MAX_WINDOW_NS
+
+FloatArray = NDArray[np.float64]
+Spread = tuple[float, float, float]
+
+MAX_ENVELOPE_POINTS = 4000
+MIN_SAMPLES_PER_CYCLE = 20
+"""The least that `opq_measure` accepts."""
+LONGEST_MS = MAX_WINDOW_NS / NS_PER_MS
+"""No Measurement on the wire is longer; a stored one that claims more must not fill the chart."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChartLine:
+    """A line to draw: (n,) milliseconds from the origin, rising, and (n,) values; NaN is a gap."""
+
+    t_ms: FloatArray
+    values: FloatArray
+    reduced: bool = False
+    """True where each pair of points is the lowest and highest of many samples."""
+
+
+def reduce_min_max(t_ms: FloatArray, values: FloatArray, points: int) -> ChartLine:
+    """About `points` points at most that keep every peak: lowest and highest of each stretch, in order."""
+    index = peaks(values, points)
+    return ChartLine(t_ms[index], values[index], reduced=len(index) < len(values))
+
+
+def peaks(values: FloatArray, points: int) -> NDArray[np.intp]:
+    """Rising positions of about `points` of `values`: lowest and highest of each stretch of equal length."""
+    stretch = -(-2 * len(values) // max(2, points))
+    if stretch <= 2:
+        return np.arange(len(values))
+    whole = len(values) // stretch * stretch
+    parts = values[:whole].reshape(-1, stretch)
+    starts = np.arange(len(parts)) * stretch
+    picked = np.sort(np.stack((starts + parts.argmin(axis=1), starts + parts.argmax(axis=1)), axis=1), axis=1)
+    rest = values[whole:]
+    tail = np.unique([whole + int(rest.argmin()), whole + int(rest.argmax())]) if len(rest) else starts[:0]
+    return np.unique(np.concatenate((picked.ravel(), tail)))
+
+
+@dataclass(frozen=True, slots=True)
+class HalfCycle:
+    """One value of Urms(1/2) and the lowest and highest sample of its cycle; volts."""
+
+    t_ms: float
+    rms_v: float
+    low_v: float
+    high_v: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Measurements of one stretch of time: (min, mean, max); None where no Measurement has the metric."""
+
+    start_ms: int
+    windows: int
+    rms_v: Spread | None
+    f_hz: Spread | None
+    thd_percent: Spread | None
+    coverage: float = 1.0
+    """The share of the stretch that its Measurements cover."""
+    flagged: int = 0
+    """The highest `continuity.FLAGGED` among them; such ones widen no minimum or maximum."""
+
+
+def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket, ...]:
+    """One bucket per `width_ms` (by UTC) that has a Measurement, in time order.
+
+    Each second counts once (`counted_once`); a crossing repeats its window and is left out. A Measurement
+    counts where it ends. One that is longer than a bucket (idle mode) counts in each bucket that it covers;
+    in the mean, it has the weight of the covered time. `coverage` is of the time that each really covers.
+    """
+    groups: dict[int, list[tuple[Measurement, float]]] = {}
+    covered_ms: dict[int, float] = {}
+    for item in counted_once(measurements):
+        for start_ms, share_ms in _parts(item, width_ms):
+            covered_ms[start_ms] = covered_ms.get(start_ms, 0.0) + share_ms
+        for start_ms, weight in _shares(item, width_ms):
+            groups.setdefault(start_ms, []).append((item, weight))
+    return tuple(
+        Bucket(
+            start_ms,
+            len(rows),
+            _spread(rows, "rms"),
+            _spread(rows, "f"),
+            _spread(rows, "thd", 100.0),
+            round(min(1.0, covered_ms.get(start_ms, 0.0) / width_ms), 4),
+            max(flags_of(item.metrics) for item, _ in rows),
+        )
+        for start_ms, rows in sorted(groups.items())
+    )  # fmt: skip
+
+
+def _shares(item: Measurement, width_ms: int) -> list[tuple[int, float]]:
+    """(bucket, weight) of a Measurement."""
+    length_ms = window_ms(item)
+    if length_ms <= width_ms:
+        return [(item.timestamp_ms // width_ms * width_ms, length_ms)]
+    return _parts(item, width_ms)
+
+
+def _parts(item: Measurement, width_ms: int) -> list[tuple[int, float]]:
+    """(bucket, milliseconds in it) of a Measurement."""
+    end_ms = item.timestamp_ms
+    begin_ms = end_ms - min(window_ms(item), LONGEST_MS)
+    last = end_ms // width_ms * width_ms
+    starts = range(int(begin_ms // width_ms) * width_ms, last + 1, width_ms)
+    shares = [(start, min(end_ms, start + width_ms) - max(begin_ms, start)) for start in starts]
+    return [(start, share) for start, share in shares if share > 0]
+
+
+def known_metric(measurement: Measurement, key: str) -> Metric | None:
+    """The metric, if present with finite numbers; an original database may hold others."""
+    metric = measurement.metrics.get(key)
+    if metric is None or not all(map(math.isfinite, (metric.min, metric.max, metric.average))):
+        return None
+    return metric
+
+
+def _spread(rows: Sequence[tuple[Measurement, float]], key: str, scale: float = 1.0) -> Spread | None:
+    known = [(row, metric, weight) for row, weight in rows if (metric := known_metric(row, key))]
+    if not known:
+        return None
+    mean = sum(item.average * weight for _, item, weight in known) / sum(weight for *_, weight in known)
+    wide = [item for row, item, _ in known if widens_limits(flags_of(row.metrics), key)]
+    low = min((item.min for item in wide), default=mean)  # all are flagged: their mean
+    high = max((item.max for item in wide), default=mean)
+    return (low * scale, mean * scale, high * scale)

@@ -1,0 +1,107 @@
+"""All Boxes and their places, read once for all visitors, and again when the store reports a change.
+
+A page that names a few of 10,000 Boxes reads them here: the cost of a page does not grow with the fleet.
+"""
+
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from opq_cloud.store.box_place import BoxPlace, box_place
+from opq_cloud.store.box_record import BoxRecord, LocationRecord
+from opq_cloud.store.store import CloudStore
+
+BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+"""What an address or a form may name as a Box."""
+SAMPLED = 50
+"""Boxes of a large group that are read, for figures of the whole group."""
+Regions = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxRegistry:
+    """All stored Boxes, by id in numerical order; not to be changed."""
+
+    revision: int
+    records: Mapping[str, BoxRecord]
+    places: Mapping[str, BoxPlace]
+    locations: Mapping[str, LocationRecord]
+    of_location: Regions
+    """Location -> its regions."""
+    region_boxes: Regions
+    """Region -> its Boxes, sorted by name and number."""
+
+    def place(self, box_id: str) -> BoxPlace:
+        return self.places.get(box_id) or BoxPlace()
+
+
+_NOTHING = BoxRegistry(-1, {}, {}, {}, {}, {})
+
+
+def sampled(box_ids: Iterable[str], most: int = SAMPLED) -> list[str]:
+    """At most `most` Boxes, spread over all, always the same ones."""
+    return sorted(box_ids, key=lambda box_id: (zlib.crc32(box_id.encode()), box_id))[:most]
+
+
+def natural_order(box_id: str) -> tuple[int, str]:
+    """Sorts `2` before `10`, and names after numbers."""
+    return (int(box_id), "") if box_id.isascii() and box_id.isdigit() else (2**63, box_id)
+
+
+class RegistryReader:
+    """`now` may be called from any thread."""
+
+    def __init__(self, store: CloudStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._registry = _NOTHING
+        self._every: tuple[BoxRegistry, int, list[str]] = (_NOTHING, 0, [])
+
+    def now(self) -> BoxRegistry:
+        """The stored Boxes, with changes of this and other processes.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        revision = self._store.boxes_revision()
+        if self._registry.revision != revision:
+            with self._lock:  # other callers wait and then find it complete
+                if self._registry.revision != revision:
+                    self._registry = self._read(revision, self._registry)
+        return self._registry
+
+    def every_id(self, box_count: int, box_ids: Callable[[], list[str]]) -> list[str]:
+        """The ids of all Boxes, stored or in `box_ids`, in numerical order; not to be changed.
+
+        box_count: the length of `box_ids`; none is forgotten, so an equal number means the same Boxes.
+        """
+        registry = self.now()
+        kept = self._every
+        if kept[0] is not registry or kept[1] != box_count:
+            known = registry.records
+            unlisted = [box_id for box_id in box_ids() if box_id not in known]
+            ids = sorted((*known, *unlisted), key=natural_order) if unlisted else list(known)
+            kept = self._every = registry, box_count, ids
+        return kept[2]
+
+    def _read(self, revision: int, before: BoxRegistry) -> BoxRegistry:
+        """Reads the store; only the places of changed Boxes and locations are computed again."""
+        store = self._store
+        locations, of_location = store.locations(), store.regions()
+        found = {box.box_id: box for box in store.boxes()}
+        records = {box_id: found[box_id] for box_id in sorted(found, key=natural_order)}
+        kept = before.records if (locations, of_location) == (before.locations, before.of_location) else {}
+        places = {
+            box_id: before.places[box_id]
+            if kept.get(box_id) is box
+            else box_place(box, locations, of_location)
+            for box_id, box in records.items()
+        }
+        boxes: dict[str, list[str]] = {}
+        for box_id, place in places.items():
+            if place.region:
+                boxes.setdefault(place.region, []).append(box_id)
+        region_boxes = {name: tuple(boxes[name]) for name in sorted(boxes)}
+        return BoxRegistry(revision, records, places, locations, of_location, region_boxes)

@@ -1,0 +1,198 @@
+"""What a visitor sees of the store: Boxes, and the part of an incident at those Boxes.
+
+The pages and the API read through these classes, so that a new page shows no more than an old one. An
+incident is built again from the findings that the visitor may see, so that class, residual and times of
+another Box do not show.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
+from opq_cloud.store.incidents.join_plan import KnownFinding
+from opq_cloud.store.store import QUERY_ROWS, CloudStore
+from opq_cloud.view.live.seen import seen_incident
+from opq_cloud.view.web.answer_cache import AnswerCache
+from opq_cloud.view.web.visitors import Visitor
+from opq_proto.messages import Event, Incident, Measurement, Trend
+from opq_proto.wire.half_cycles import HalfCycleRms
+
+
+@dataclass(frozen=True)
+class SeenIncidents:
+    """All incidents of a filter, as visitors with the same Boxes see them, in each order that was needed."""
+
+    entries: tuple[IndexedIncident, ...]
+    _ordered: dict[str, list[IndexedIncident]] = field(default_factory=dict)
+
+    @cached_property
+    def cells(self) -> Mapping[int, int]:
+        """Field of the plane -> number of incidents in it."""
+        cells = (cell_of(one.residual_percent, one.start_ns, one.end_ns) for one in self.entries)
+        return dict(Counter(cell for cell in cells if cell is not None))
+
+    def page(self, order: str, limit: int, beyond: IndexPlace | None, back: bool) -> list[IndexedIncident]:
+        """At most `limit` incidents from the highest down below `beyond`; `back`: upward from it."""
+
+        def key(one: IndexedIncident) -> tuple[float | int, int]:
+            return one.place(order).key
+
+        rising = self._ordered.get(order)
+        if rising is None:
+            rising = self._ordered[order] = sorted(self.entries, key=key)
+        if back:
+            first = 0 if beyond is None else bisect_right(rising, beyond.key, key=key)
+            return rising[first : first + limit]
+        end = len(rising) if beyond is None else bisect_left(rising, beyond.key, key=key)
+        return rising[max(0, end - limit) : end][::-1]
+
+
+class SeenStore:
+    """A `ShownStore` for one visitor, who does not see everything.
+
+    `kept` holds what visitors with the same Boxes see of the index, until an incident changes.
+    """
+
+    def __init__(
+        self, store: CloudStore, visitor: Visitor, kept: AnswerCache[SeenIncidents] | None = None
+    ) -> None:
+        self._store = store
+        self._visitor = visitor
+        self._kept = kept
+
+    def boxes(self) -> list[BoxRecord]:
+        return [box for box in self._store.boxes() if self._visitor.sees(box.box_id)]
+
+    def box(self, box_id: str) -> BoxRecord | None:
+        return self._store.box(box_id) if self._visitor.sees(box_id) else None
+
+    def measurements(
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
+    ) -> list[Measurement]:
+        sees = self._visitor.sees(box_id)
+        return self._store.measurements(box_id, start_ms, end_ms, limit) if sees else []
+
+    def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
+        if not self._visitor.sees(box_id):
+            return []
+        return self._store.trend_rows(box_id, start_ms, end_ms, length_ms)
+
+    def event(self, event_id: int) -> Event | None:
+        """The event with the waveforms that the visitor may see; None where there are none."""
+        found = self._store.event(event_id)
+        if found is None:
+            return None
+        may = self._visitor.sees_waveform
+        waves = tuple(wave for wave in found.waveforms if may(wave.box_id))
+        missing = {box_id: why for box_id, why in found.missing.items() if may(box_id)}
+        return replace(found, waveforms=waves, missing=missing) if waves or missing else None
+
+    def event_record(self, event_id: int) -> EventRecord | None:
+        found = self._store.event_record(event_id)
+        return None if found is None else seen_record(found, self._visitor)
+
+    def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
+        """Urms(1/2) by Box, for the Boxes whose waveforms the visitor may see."""
+        found = self._store.half_cycles(event_id)
+        return {box_id: each for box_id, each in found.items() if self._visitor.sees_waveform(box_id)}
+
+    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
+        return self._store.findings_of_boxes(tuple(filter(self._visitor.sees, box_ids)), start_ns, end_ns)
+
+    def incident(self, incident_id: int) -> Incident | None:
+        return next(iter(self.incidents_of([incident_id])), None)
+
+    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]:
+        parts = (seen_incident(each, self._visitor) for each in self._store.incidents_of(incident_ids))
+        return [each for each in parts if each is not None]
+
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]:
+        """The incidents whose part at visible Boxes matches, ordered by what the visitor sees of them.
+
+        An entry describes only that part, so that neither its class nor its place reveals another Box.
+        """
+        if self._visitor.everything:
+            return self._store.find_incidents(wanted, limit, beyond, back)
+        if wanted.order == "newest":
+            return list(islice(self._found(wanted, beyond, back), limit))
+        return self._all(wanted).page(wanted.order, limit, beyond, back)
+
+    def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
+        if self._visitor.everything:
+            return self._store.count_incidents(wanted, most)
+        return min(most, len(self._all(wanted).entries))
+
+    def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
+        if self._visitor.everything:
+            return self._store.incident_cells(wanted)
+        return dict(self._all(wanted).cells)
+
+    def _all(self, wanted: IncidentFilter) -> SeenIncidents:
+        """All matching incidents: a page needs them several times, and so does the next page."""
+        plain = replace(wanted, order="newest")
+
+        def found() -> SeenIncidents:
+            return SeenIncidents(tuple(self._found(plain)))
+
+        if self._kept is None or wanted.words:  # a note changes no incident
+            return found()
+        seen = self._visitor.full | self._visitor.public
+        return self._kept.of((seen, plain, self._store.join_revision()), found)
+
+    def _found(
+        self, wanted: IncidentFilter, beyond: IndexPlace | None = None, back: bool = False
+    ) -> Iterator[IndexedIncident]:
+        """Yields matching incidents by their starts, as the visitor sees them."""
+        seen = self._visitor.full | self._visitor.public
+        nobody = wanted.words and self._visitor.account is None
+        if nobody or not seen or (wanted.at is not None and seen.isdisjoint(wanted.at)):
+            return
+        for parts in self._store.incident_parts(seen, wanted, beyond, back):
+            one = parts.seen()
+            if parts.fits(one, wanted):
+                yield one
+
+
+def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
+    """The event at the Boxes that the visitor sees; None where it has none of them.
+
+    Facts about the whole event are removed where one of its Boxes is not visible: why, who saw it first,
+    when, what analyses ask for. The number of Boxes that were not asked is always removed: it counts Boxes
+    that the visitor does not see.
+    """
+    sees = visitor.sees
+    requested = tuple(box_id for box_id in found.boxes_triggered if sees(box_id))
+    if not requested:
+        return None
+    named = {*found.boxes_triggered, *(box_id for each in found.asked_as.values() for box_id in each)}
+    for request in found.more.values():
+        named |= {*request.spans, *request.beside, *request.boxes}
+    whole = all(sees(box_id) for box_id in named | {found.opened_by} - {""})
+    seen_as = {why: tuple(each for each in boxes if sees(each)) for why, boxes in found.asked_as.items()}
+    return replace(
+        found,
+        boxes_triggered=requested,
+        boxes_received=tuple(box_id for box_id in found.boxes_received if sees(box_id)),
+        missing={box_id: why for box_id, why in found.missing.items() if sees(box_id)},
+        short={box_id: why for box_id, why in found.short.items() if sees(box_id)},
+        because=found.because if whole else "",
+        opened_by=found.opened_by if whole else "",
+        asked_as={why: boxes for why, boxes in seen_as.items() if boxes},
+        not_asked={},
+        more={number: replace(each, refused={}) for number, each in found.more.items() if whole},
+        owed={box_id: span for box_id, span in found.owed.items() if sees(box_id)},
+        onset_ns=found.onset_ns if whole else None,
+        onset_sample=found.onset_sample if whole else None,
+        decided_ns=found.decided_ns if whole else None,
+        token="",
+        half_cycles_ns=found.half_cycles_ns if whole else None,
+        half_cycles={box_id: why for box_id, why in found.half_cycles.items() if sees(box_id)},
+    )

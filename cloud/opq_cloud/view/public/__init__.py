@@ -1,1 +1,0 @@
-"""What View shows to everybody: map, grid now, wall; share link, feed."""

@@ -1,1 +1,0 @@
-"""`/api/v1`: View's interface for programs; see docs/api.md."""

@@ -1,0 +1,227 @@
+"""Forms: reads what a browser sends, checks that it comes from our pages, and redirects afterwards.
+
+Starlette and python-multipart parse it, within the limits that are given here. A file's name is never used
+as a path: what is stored is named by its content. A form is accepted if it was made for this browser (a token
+bound to its session, or to a cookie of its own before signing in) and comes from one of our pages (Origin,
+Sec-Fetch-Site; `guard.py`).
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+from fastapi import HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
+
+from opq_cloud.core.service import ServiceCounters
+from opq_cloud.view.web.visitors import SESSION_COOKIE, VISITOR, Visitor
+from opq_proto.kit.plain_text import one_line
+
+_ENCODED_SLASH = re.compile("%(2f|5c)", re.IGNORECASE)
+_ENCODED_CONTROL = re.compile("%([01][0-9a-f]|7f)", re.IGNORECASE)
+
+MAX_FORM_BYTES = 16_384
+"""The limit of all fields together; files have their own."""
+MAX_FIELDS = 64
+FORM_TYPE, UPLOAD_TYPE = "application/x-www-form-urlencoded", "multipart/form-data"
+AT_ONCE, MAX_WAITING = 4, 64
+"""Forms of visitors without a session: so many run at once and so many wait, each for a password's 30 ms."""
+BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds.", 5
+BROKEN_OFF = "The form did not come whole."
+NOT_A_FORM = "This is not a form that a browser sends."
+SIGNED_OUT = "You are not signed in now, so what you sent was not done. Sign in, then send it again."
+EXPIRED = "This form was made for another session. Go back, reload the page, and send it again."
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file of a form."""
+
+    name: str
+    """The browser's name of it, without folders; only for messages."""
+    content: bytes
+
+
+class SentForm:
+    """The fields of one form, as text without control characters, and its files."""
+
+    def __init__(self, fields: Mapping[str, str], files: Mapping[str, SentFile] | None = None) -> None:
+        self._fields, self._files = fields, files or {}
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The fields as they were sent."""
+        return self._fields
+
+    def file(self, name: str) -> SentFile | None:
+        """The file of a field; None where none was chosen."""
+        return self._files.get(name)
+
+    def text(self, name: str, most: int = 200) -> str:
+        """The field as one line; empty where absent. HTTPException 400 when longer than `most`."""
+        found = one_line(self._fields.get(name, ""))
+        if len(found) > most:
+            raise HTTPException(
+                400,
+                f"{name} has {len(found)} characters; want {most} or fewer.",
+            )
+        return found
+
+    def secret(self, name: str) -> str:
+        """A password, exactly as typed."""
+        return self._fields.get(name, "")
+
+    def checked(self, name: str) -> bool:
+        return name in self._fields
+
+
+Handler = Callable[[Request, Visitor, SentForm], Response]
+VISITOR_AGAIN = "opq.visitor_again"
+"""Under this name the gate leaves in a request's scope a function that identifies its visitor again."""
+
+
+async def visitor_after_body(request: Request) -> Visitor:
+    """The visitor after the body was read: it may take minutes, and the session or the role end meanwhile."""
+    again = request.scope.get(VISITOR_AGAIN)
+    visitor: Visitor = VISITOR.get() if again is None else await anyio.to_thread.run_sync(again)
+    VISITOR.set(visitor)
+    return visitor
+
+
+class FormPlaces:
+    """Runs only a few answers to visitors without a session at once, so that other pages have threads."""
+
+    def __init__(self, counters: ServiceCounters) -> None:
+        self._counters = counters
+        self._limiter = anyio.CapacityLimiter(AT_ONCE)
+        self._taken = 0
+
+    async def run(self, answer: Callable[[], Response]) -> Response:
+        """Runs `answer` in a thread when its turn comes. HTTPException 503 where too many already wait."""
+        if self._taken >= AT_ONCE + MAX_WAITING:
+            self._counters.add("sign_ins_refused")
+            raise HTTPException(503, BUSY, {"Retry-After": str(BUSY_S)})
+        self._taken += 1
+        try:
+            return await anyio.to_thread.run_sync(answer, limiter=self._limiter)
+        finally:
+            self._taken -= 1
+
+
+async def read_form(request: Request, file_bytes: int = 0) -> SentForm:
+    """Reads the form of a request, with files of at most `file_bytes` in total.
+
+    A body that is too large is not read to its end. Raises HTTPException 413, 415 or 400 with the reason.
+    """
+    kinds = (FORM_TYPE, UPLOAD_TYPE) if file_bytes else (FORM_TYPE,)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in kinds:
+        raise HTTPException(415, f"A form is sent as {' or '.join(kinds)}.")
+    most = MAX_FORM_BYTES + (file_bytes if kind == UPLOAD_TYPE else 0)
+    limited = Request(request.scope, _limited(request.receive, most))
+    try:
+        async with limited.form(
+            max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_FORM_BYTES
+        ) as sent:
+            found = sent.multi_items()
+            fields = {name: value for name, value in found if isinstance(value, str)}
+            files = {
+                name: SentFile(_last_part(each.filename), await each.read())
+                for name, each in found
+                if isinstance(each, UploadFile) and each.filename and each.size
+            }
+    except ClientDisconnect:
+        raise HTTPException(400, BROKEN_OFF) from None
+    except HTTPException:
+        raise
+    except (StarletteHTTPException, MultiPartException) as error:
+        raise HTTPException(400, NOT_A_FORM) from error
+    return SentForm(fields, files)
+
+
+def _limited(receive: Receive, most_bytes: int) -> Receive:
+    """Receives a body of at most `most_bytes`, then raises HTTPException 413."""
+    received = 0
+
+    async def receive_within() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > most_bytes:
+            raise HTTPException(413, f"This form has more than the {most_bytes} bytes that are allowed here.")
+        return message
+
+    return receive_within
+
+
+def _last_part(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2][:100]
+
+
+def form_route(
+    handler: Handler, places: FormPlaces | None = None, file_bytes: int = 0
+) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint of a POST: reads the form, checks its token, then runs `handler` in a thread.
+
+    With `places`, visitors who are not signed in may send the form; with None they are refused. The form may
+    bring files of `file_bytes` in total.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        if places is None and not VISITOR.get().session_hash:
+            raise HTTPException(401, SIGNED_OUT)
+        form = await read_form(request, file_bytes)
+        visitor = await visitor_after_body(request)
+        if places is None and not visitor.session_hash:
+            raise HTTPException(401, SIGNED_OUT)
+        if not visitor.accepts_form(form.text("form_token")):
+            raise HTTPException(403, EXPIRED)
+        if places is not None:
+            return await places.run(partial(handler, request, visitor, form))
+        return await anyio.to_thread.run_sync(handler, request, visitor, form)
+
+    endpoint.__name__ = getattr(handler, "__name__", "form")
+    return endpoint
+
+
+def own_path(text: str, otherwise: str = "/") -> str:
+    """A path of our own to redirect to; a text that could lead elsewhere becomes `otherwise`.
+
+    A proxy or a browser may decode the path before it follows it, so an encoded slash or backslash in it is
+    refused, and an encoded control character anywhere.
+    """
+    if not text.startswith("/") or text.startswith("//") or len(text) > 1000:
+        return otherwise
+    if any(character in " \\" or not character.isprintable() for character in text):
+        return otherwise
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return otherwise
+    path = parts.path
+    while "%25" in path:
+        path = path.replace("%25", "%")
+    if parts.scheme or parts.netloc or _ENCODED_SLASH.search(path) or _ENCODED_CONTROL.search(path + text):
+        return otherwise
+    return text
+
+
+def end_in_browser(answer: Response) -> Response:
+    """Deletes the cookie of the session, and the pages that Back would show again on a shared computer."""
+    answer.delete_cookie(SESSION_COOKIE)
+    answer.headers["Clear-Site-Data"] = '"cache"'
+    return answer
+
+
+def see_other(path: str) -> RedirectResponse:
+    """The answer to a form: redirects to the page to show now."""
+    return RedirectResponse(path, 303)

@@ -1,0 +1,150 @@
+"""The gate: identifies the visitor of a request, and refuses visitors who may see nothing.
+
+Pages, API and live feed are for visitors who see something. The pages for signing in, and the routes that
+report whether View runs, are for all.
+"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import parse_qs, quote
+
+import anyio.to_thread
+
+from opq_cloud.view.web.forms import FORM_TYPE, UPLOAD_TYPE, VISITOR_AGAIN
+from opq_cloud.view.web.guard import V1, App, Receive, Scope, Send, send_problem
+from opq_cloud.view.web.visitors import NOBODY, VISITOR, RequestFacts, Visitor, Visitors
+from opq_proto.errors import StoreError
+
+FOR_ALL = ("/static/", "/theme/", "/health")
+"""Paths that are answered without identifying the visitor."""
+METRICS = "/metrics"
+"""Without a session or token only for programs of this machine."""
+TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
+"""Pages for visitors who have not signed in."""
+FOR_EVERYBODY = ("/feeds", "/share")
+"""Pages that are the same for everybody: signed-in visitors see there what anybody would."""
+WITH_REGIONS = ("/map", "/grid", "/wall")
+"""Pages that also show figures of regions, where no Box itself is public."""
+ENDED = b"event: ended\ndata: {}\n\n"
+"""The answer to a live feed whose session has ended: an event source does not report why it was refused."""
+NO_PAGE = ("/api/", "/live", "/map/state", "/search/found", METRICS)
+
+
+class VisitorGate:
+    """ASGI middleware inside the guard; sets VISITOR for the request."""
+
+    def __init__(
+        self,
+        app: App,
+        visitors: Visitors,
+        unavailable: Callable[[Scope, StoreError], App],
+        signed_out: Callable[[Scope], App],
+    ) -> None:
+        """`unavailable` answers while the store cannot be read; `signed_out` answers a stranger's forms."""
+        self._app = app
+        self._visitors = visitors
+        self._unavailable = unavailable
+        self._signed_out = signed_out
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _under(scope["path"], FOR_ALL):
+            await self._app(scope, receive, send)
+            return
+        of_counters = _under(scope["path"], (METRICS,))
+        if of_counters and request_facts(scope).is_local:
+            await self._app(scope, receive, send)
+            return
+        try:
+            visitor_of = (
+                self._visitors.anonymous if _under(scope["path"], FOR_EVERYBODY) else self._visitors.of
+            )
+            facts = request_facts(scope)
+            visitor = self._visitors.at_once(facts)
+            if visitor is None:
+                visitor = await anyio.to_thread.run_sync(visitor_of, facts)
+        except StoreError as error:
+            if _under(scope["path"], (V1,)):
+                await send_problem(send, 503, "The store cannot be read now.", scope["path"])
+                return
+            await self._unavailable(scope, error)(scope, receive, send)
+            return
+        path = scope["path"]
+        if not visitor.identified and (of_counters or (_under(path, NO_PAGE) and facts.bearer_token)):
+            await _refuse(scope, send)
+            return
+        regions = bool(visitor.regional) and _under(path, WITH_REGIONS)
+        shown = visitor.sees_something or regions or of_counters
+        if not (shown or _under(path, (*TO_SIGN_IN, *FOR_EVERYBODY))):
+            if _is_form(scope, facts) and not _under(path, NO_PAGE):
+                token = VISITOR.set(visitor)
+                try:
+                    answer = self._signed_out(scope)
+                finally:
+                    VISITOR.reset(token)
+                await answer(scope, receive, send)
+            else:
+                await _refuse(scope, send)
+            return
+        if scope["method"] == "POST":
+            scope[VISITOR_AGAIN] = partial(visitor_of, facts)
+        token = VISITOR.set(visitor)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            VISITOR.reset(token)
+
+
+def request_facts(scope: Scope) -> RequestFacts:
+    """The headers and the address of a request; where a header is sent twice, the last one counts."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    peer = scope.get("client")
+    return RequestFacts(headers, peer[0] if peer else "")
+
+
+def current_visitor() -> Visitor:
+    """The visitor of the request that is being answered."""
+    return VISITOR.get(NOBODY)
+
+
+def _under(path: str, roots: tuple[str, ...]) -> bool:
+    return any(path == root or path.startswith(f"{root.rstrip('/')}/") for root in roots)
+
+
+def _is_form(scope: Scope, facts: RequestFacts) -> bool:
+    return scope["method"] == "POST" and facts.headers.get("content-type", "").startswith(
+        (FORM_TYPE, UPLOAD_TYPE)
+    )
+
+
+async def _refuse(scope: Scope, send: Send) -> None:
+    path, query = scope["path"], scope.get("query_string", b"").decode("latin-1")
+    if path == "/live" and "feed" in parse_qs(query):
+        await _send(send, 200, b"text/event-stream", ENDED)
+        return
+    if _under(path, NO_PAGE) or scope["method"] not in ("GET", "HEAD"):
+        text = "Sign in, or send a token: Authorization: Bearer opq_… ."
+        if any(name == b"authorization" for name, _ in scope["headers"]):
+            text = "This token opens nothing here: it has ended, was taken back, or is not whole."
+        if _under(path, (V1,)):
+            await send_problem(send, 401, text, path, (b"www-authenticate", b"Bearer"))
+            return
+        error = json.dumps({"error": text}).encode()
+        await _send(send, 401, b"application/json", error, (b"www-authenticate", b"Bearer"))
+        return
+    wanted = quote(path + (f"?{query}" if query else ""), safe="")
+    where = f"/sign-in?next={wanted}" if path != "/" else "/sign-in"
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 303,
+            "headers": [(b"location", where.encode()), (b"cache-control", b"no-store")],
+        }
+    )
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _send(send: Send, status: int, kind: bytes, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    whole = [(b"content-type", kind), (b"cache-control", b"no-store"), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": whole})
+    await send({"type": "http.response.body", "body": body})

@@ -25,7 +25,7 @@ from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.passwords import secret_hash
 from opq_cloud.view.web.sign_in import SignIn
@@ -197,14 +197,14 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
 
 def routes_of_view(cast: Cast) -> list[str]:
     counters = ServiceCounters()
-    context = ViewContext(
+    services = ViewServices(
         cast.scene.store,
         LiveHub(counters),
         counters,
         visitors=Visitors(cast.scene.store.people, cast.scene.config),
         mailer=Mailer(MailSection(), counters),
     )
-    return list(app_routes(create_app(context).routes))
+    return list(app_routes(create_app(services).routes))
 
 
 def _incident_of(box_id: str) -> int:

@@ -14,7 +14,7 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.past.day_quality import read_days
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_proto.messages import Finding, Trend, Trigger
 
 BERLIN, HONOLULU, UTC_ZONE = (ZoneInfo(name) for name in ("Europe/Berlin", "Pacific/Honolulu", "UTC"))
@@ -54,7 +54,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 def client(store: CloudStore) -> TestClient:
     counters = ServiceCounters()
     return TestClient(
-        create_app(ViewContext(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000))
+        create_app(ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000))
     )
 
 

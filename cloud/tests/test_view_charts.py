@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.shown import charts
-from opq_cloud.view.pages.shown.bucket_cache import BucketCache
+from opq_cloud.view.pages.shown.charts import BucketCache
 from opq_proto.messages import Measurement, Metric, TimeSource, Waveform
 from opq_proto.wire.continuity import FLAGGED
 

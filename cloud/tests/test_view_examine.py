@@ -21,8 +21,8 @@ from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import MAX_BOXES, PANELS, read_address, read_moment
 from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache, measured_run, without_overlap
+from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.pages.shown.charts import ChartLine, FloatArray
-from opq_cloud.view.pages.shown.context import ViewContext
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
     Finding,
@@ -269,7 +269,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
     counters = ServiceCounters()
-    return TestClient(create_app(ViewContext(store, LiveHub(counters), counters)))
+    return TestClient(create_app(ViewServices(store, LiveHub(counters), counters)))
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +278,7 @@ def demo_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient
     opened = open_store(None, tmp_path_factory.mktemp("demo"))
     demo.fill(opened, time.time_ns(), minutes=1)
     counters = ServiceCounters()
-    yield TestClient(create_app(ViewContext(opened, LiveHub(counters), counters)))
+    yield TestClient(create_app(ViewServices(opened, LiveHub(counters), counters)))
     opened.close()
 
 
@@ -486,7 +486,7 @@ def test_a_million_samples_of_three_boxes_are_drawn_in_a_tenth_of_a_second(store
     start_ns = ZERO_NS + 40 * S
     put_findings(store, event_id, [Finding("sag", "1", start_ns, start_ns + S, 1000, True, 84.0, 70.0, 60.0)])
     counters = ServiceCounters()
-    client = TestClient(create_app(ViewContext(store, LiveHub(counters), counters)))
+    client = TestClient(create_app(ViewServices(store, LiveHub(counters), counters)))
     query = "/incidents/1/examine/part?t=-40s..44s&panel=wave,rms"
     assert client.get(query).status_code == 200  # measured once
     spent = []

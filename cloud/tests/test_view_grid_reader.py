@@ -20,7 +20,8 @@ from opq_cloud.view.pages.map.fuzz import distance_km
 from opq_cloud.view.pages.map.grid_now import medians_of
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import OPEN, VISITOR, RequestFacts, Visitor, Visitors
 from opq_proto.messages import Measurement, Metric
@@ -31,19 +32,19 @@ HOME = (21.3, -157.8)
 class Grid:
     """Three stored Boxes, and a clock that stands still."""
 
-    def __init__(self, context: ViewContext) -> None:
-        self.context = context
+    def __init__(self, services: ViewServices) -> None:
+        self.services = services
         self.now_s = 1000.0
-        self.reader = GridReader(context, 2.0, lambda: self.now_s)
-        context.whole_store.put_location(LocationRecord("home", *HOME))
+        self.reader = GridReader(VisitorContext(services), services, 2.0, lambda: self.now_s)
+        services.store.put_location(LocationRecord("home", *HOME))
         for number in (1, 2, 3):
-            context.whole_store.put_box(BoxRecord(str(number), f"name {number}", "home", nominal_v=120.0))
+            services.store.put_box(BoxRecord(str(number), f"name {number}", "home", nominal_v=120.0))
 
     def send(self, box_id: str, volts: float, **facts: object) -> None:
         self.now_s += 1.0
         metrics = {"rms": Metric(volts, volts, volts), "f": Metric(60, 60, 60.01)}
         row = replace(Measurement(box_id, round(self.now_s * 1000), metrics), **facts)  # type: ignore[arg-type]
-        self.context.whole_hub.accept_measurement(row, received_ms=self.context.now_ns() // 1_000_000)
+        self.services.hub.accept_measurement(row, received_ms=self.services.now_ns() // 1_000_000)
 
     def levels(self, visitor: Visitor = OPEN) -> dict[str, float | None]:
         """Box -> percent of nominal, as the visitor sees it; None: silent."""
@@ -62,7 +63,7 @@ def grid(tmp_path: Path) -> Iterator[Grid]:
     counters = ServiceCounters()
     with closing(open_store(None, tmp_path)) as store:
         people = Visitors(store.people, ViewSection())
-        yield Grid(ViewContext(store, LiveHub(counters), counters, visitors=people))
+        yield Grid(ViewServices(store, LiveHub(counters), counters, visitors=people))
 
 
 def test_values_move_and_who_the_boxes_are_is_not_read_again(grid: Grid) -> None:
@@ -82,7 +83,7 @@ def test_a_new_box_a_new_name_and_a_new_nominal_voltage_are_seen(grid: Grid) -> 
     grid.levels()
     grid.send("9", 120.0)
     assert grid.levels()["9"] == 100.0
-    grid.context.whole_store.put_box(BoxRecord("9", "attic", nominal_v=240.0))
+    grid.services.store.put_box(BoxRecord("9", "attic", nominal_v=240.0))
     assert grid.levels()["9"] == 50.0
     fixed = next(iter(grid.reader._cached.values())).fixed
     assert [box.label for box in fixed.boxes] == [f"Box {k}, name {k}" for k in (1, 2, 3)] + ["Box 9, attic"]
@@ -179,7 +180,7 @@ def test_where_many_ask_none_waits_for_the_next_and_who_asks_seldom_gets_a_new_o
 
 
 def test_who_says_nothing_of_themselves_is_known_without_the_store(grid: Grid) -> None:
-    visitors = grid.context.visitors
+    visitors = grid.services.visitors
     assert visitors is not None
     plain = RequestFacts({"host": "127.0.0.1"}, "127.0.0.1")
     assert visitors.at_once(plain) is None, "nothing is known yet"

@@ -16,8 +16,8 @@ from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.boxes import history_chart as drawing
 from opq_cloud.view.pages.boxes.box_history import MEASURED_STEP_MS, read_history
-from opq_cloud.view.pages.shown.context import ViewContext
-from opq_cloud.view.pages.shown.seen_store import SeenStore
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.seen import SeenStore
 from opq_cloud.view.web.time_span import PRESETS, TimeSpan, read_span
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
@@ -56,7 +56,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
     counters = ServiceCounters()
-    context = ViewContext(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)
+    context = ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)
     return TestClient(create_app(context))
 
 

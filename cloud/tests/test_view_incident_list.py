@@ -16,10 +16,11 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.embedded.incident_index import find_statement
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexPlace, cell_of
 from opq_cloud.store.records.accounts import Account
+from opq_cloud.view.api.incident_routes import incidents_of_page
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.context import ViewContext, read_incidents
-from opq_cloud.view.pages.shown.seen_store import SeenIncidents, SeenStore
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.seen import SeenIncidents, SeenStore
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding
@@ -50,7 +51,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
     counters = ServiceCounters()
-    return TestClient(create_app(ViewContext(store, LiveHub(counters), counters, now_ns=lambda: NOW_NS)))
+    return TestClient(create_app(ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW_NS)))
 
 
 def listed(page: str) -> list[int]:
@@ -191,7 +192,7 @@ def test_who_sees_a_part_finds_what_that_part_is_and_learns_nothing_of_the_rest(
     assert found(cell=cell_of(80.0, 0, S // 10)) == [number]
     assert found(least_severity=0.0, scope="") == [alone[0].incident_id]
     assert found(words="burnt") == [alone[0].incident_id], "its notes name a Box that is not seen"
-    assert [each.incident_id for each in read_incidents(seen, None, 1).incidents] == both[:1]
+    assert [each.incident_id for each in incidents_of_page(seen, None, 1).incidents] == both[:1]
     public = SeenStore(store, Visitor(public=frozenset({"1"})))
     assert public.find_incidents(IncidentFilter(words="burnt"), 10) == []
     store.close()

@@ -16,28 +16,28 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_proto.messages import BoxSide, Incident, Measurement, Metric
 
 BOXES = 230
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[ViewContext]:
+def services(tmp_path: Path) -> Iterator[ViewServices]:
     with closing(open_store(None, tmp_path)) as store:
-        yield ViewContext(store, LiveHub(ServiceCounters()), ServiceCounters())
+        yield ViewServices(store, LiveHub(ServiceCounters()), ServiceCounters())
 
 
-def pages(context: ViewContext, *paths: str) -> list[httpx.Response]:
+def pages(services: ViewServices, *paths: str) -> list[httpx.Response]:
     async def ask() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(app=create_app(context))
+        transport = httpx.ASGITransport(app=create_app(services))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return [await client.get(path) for path in paths]
 
     return asyncio.run(ask())
 
 
-def put_wide_sag(context: ViewContext) -> Incident:
+def put_wide_sag(services: ViewServices) -> Incident:
     """At twelve Boxes, less and less deep."""
     wave = demo.waveform_of(demo.OUTLETS[0], time.time_ns())
     shallow = [(256 - 8 * number) / 256 for number in range(12)]
@@ -45,15 +45,17 @@ def put_wide_sag(context: ViewContext) -> Incident:
         replace(wave, box_id=str(number + 1), v_per_lsb=wave.v_per_lsb * share)
         for number, share in enumerate(reversed(shallow))
     ]
-    found = demo.put_event(context.whole_store, waves, "wide")
+    found = demo.put_event(services.store, waves, "wide")
     assert found is not None and len(found.box_ids) >= 8
     return found
 
 
-def test_an_incident_of_many_boxes_draws_the_most_affected_and_the_others_small(context: ViewContext) -> None:
-    incident = put_wide_sag(context)
+def test_an_incident_of_many_boxes_draws_the_most_affected_and_the_others_small(
+    services: ViewServices,
+) -> None:
+    incident = put_wide_sag(services)
     path = f"/incidents/{incident.incident_id}"
-    (answer,) = pages(context, path)
+    (answer,) = pages(services, path)
     folded = answer.text
     assert folded.count('class="trace trace-') == 8  # four Boxes
     small = re.findall(r'id="small-(\d+)".*?small-line" d="(M[^"]+)"', folded, re.DOTALL)
@@ -64,10 +66,10 @@ def test_an_incident_of_many_boxes_draws_the_most_affected_and_the_others_small(
     assert f"{len(incident.box_ids)} Boxes, all alike" in folded  # one line for their time
 
 
-def test_an_incident_says_which_boxes_are_fed_through_its_place(context: ViewContext) -> None:
+def test_an_incident_says_which_boxes_are_fed_through_its_place(services: ViewServices) -> None:
     from opq_cloud.view.pages.incidents.facts_table import facts_of_whole
 
-    incident = put_wide_sag(context)
+    incident = put_wide_sag(services)
     sides = (BoxSide("10", "upstream", 0.97), BoxSide("2", "upstream", 0.97), BoxSide("7", "downstream", 0.7))
     facts = dict(facts_of_whole(replace(incident, sides=sides)))
     assert facts["Seen from its place"] == [
@@ -76,16 +78,16 @@ def test_an_incident_says_which_boxes_are_fed_through_its_place(context: ViewCon
     ]
 
 
-def test_many_boxes_are_rows_a_hundred_to_a_page_the_silent_ones_first(context: ViewContext) -> None:
+def test_many_boxes_are_rows_a_hundred_to_a_page_the_silent_ones_first(services: ViewServices) -> None:
     now_ms = time.time_ns() // 1_000_000
     for number in range(1, BOXES + 1):
-        context.whole_store.put_box(BoxRecord(str(number), ""))
+        services.store.put_box(BoxRecord(str(number), ""))
         if number == 200:
             continue  # never heard
         metrics = {"rms": Metric(119.0, 121.0, 120.0 + number / 100), "f": Metric(59.9, 60.1, 60.0)}
         row = Measurement(box_id=str(number), timestamp_ms=now_ms, metrics=metrics)
-        context.whole_hub.accept_measurement(row, received_ms=now_ms)
-    first, third, none = pages(context, "/", "/?page=3", "/?page=4")
+        services.hub.accept_measurement(row, received_ms=now_ms)
+    first, third, none = pages(services, "/", "/?page=3", "/?page=4")
     assert [answer.status_code for answer in (first, third, none)] == [200, 200, 404]
     boxes = re.findall(r'data-box="(\d+)"', first.text)
     assert boxes[:3] == ["200", "1", "2"] and len(boxes) == 100
@@ -96,9 +98,9 @@ def test_many_boxes_are_rows_a_hundred_to_a_page_the_silent_ones_first(context: 
     assert len(first.content) < 110_000
 
 
-def test_of_many_boxes_the_filter_takes_a_number(context: ViewContext) -> None:
+def test_of_many_boxes_the_filter_takes_a_number(services: ViewServices) -> None:
     for number in range(BOXES):
-        context.whole_store.put_box(BoxRecord(str(number + 1), f"house {number + 1}"))
-    plain, asked = (answer.text for answer in pages(context, "/incidents", "/incidents?box=17"))
+        services.store.put_box(BoxRecord(str(number + 1), f"house {number + 1}"))
+    plain, asked = (answer.text for answer in pages(services, "/incidents", "/incidents?box=17"))
     assert '<input name="box" value=""' in plain and '<input name="box" value="17"' in asked
     assert "house 17" not in plain

@@ -19,7 +19,8 @@ from opq_cloud.view.pages.map import map_feed
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import live_state
 from opq_cloud.view.pages.map.map_feed import MapFeeds, MapPosition
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import OPEN, Visitor, Visitors
 from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement, Metric
@@ -35,17 +36,17 @@ NARROW = "at=21.3,-157.8&km=50"
 class Maps:
     """Six stored Boxes: one public, one of an owner, three of a region, one nobody's; a clock that is set."""
 
-    context: ViewContext
+    services: ViewServices
     now_s: float = 1000.0
     taken: dict[tuple[str, str], MapPosition | None] = field(default_factory=dict)
     states: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.reader = GridReader(self.context, 2.0, lambda: self.now_s)
-        self.feeds = MapFeeds(self.reader, self.context.counters, lambda: self.now_s)
+        self.reader = GridReader(VisitorContext(self.services), self.services, 2.0, lambda: self.now_s)
+        self.feeds = MapFeeds(self.reader, self.services.counters, lambda: self.now_s)
 
     def place(self, box_id: str, name: str, region: str = "", off: float = 0.0) -> None:
-        store = self.context.whole_store
+        store = self.services.store
         store.put_location(LocationRecord(f"at {box_id}", HOME[0] + off, HOME[1] + off))
         store.put_box(BoxRecord(box_id, name, f"at {box_id}", nominal_v=120.0, region=region))
 
@@ -53,7 +54,7 @@ class Maps:
         self.now_s += 0.01
         metrics = {"rms": Metric(volts, volts, volts), "f": Metric(60, 60, 60.01)}
         row = Measurement(box_id, round(self.now_s * 1000), metrics)
-        self.context.whole_hub.accept_measurement(row, received_ms=self.context.now_ns() // 1_000_000)
+        self.services.hub.accept_measurement(row, received_ms=self.services.now_ns() // 1_000_000)
 
     def take(self, who: str, visitor: Visitor, window: str = "") -> bytes:
         """What a map is sent now; put together as a browser does (`feed_worker.js`)."""
@@ -98,7 +99,7 @@ def maps(tmp_path: Path) -> Iterator[Maps]:
     with closing(open_store(None, tmp_path)) as store:
         people = Visitors(store.people, ViewSection())
         now_ns = 10**18
-        made = Maps(ViewContext(store, LiveHub(counters), counters, visitors=people, now_ns=lambda: now_ns))
+        made = Maps(ViewServices(store, LiveHub(counters), counters, visitors=people, now_ns=lambda: now_ns))
         for number in range(1, 7):
             region = "north" if str(number) in REGIONAL else ""
             made.place(str(number), f"room {number}", region, number / 10)
@@ -109,7 +110,7 @@ def maps(tmp_path: Path) -> Iterator[Maps]:
 def test_a_map_that_is_sent_changes_shows_what_one_that_asks_is_answered(maps: Maps) -> None:
     """For each audience and window, whatever moves, comes and goes."""
     people = {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}
-    store, hub = maps.context.whole_store, maps.context.whole_hub
+    store, hub = maps.services.store, maps.services.hub
     demo.put_together(store, 1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))
     incident = store.incident(1)
     assert incident is not None and incident.box_ids == ("1",)
@@ -179,7 +180,7 @@ def test_a_map_that_is_late_catches_up_or_gets_the_whole_state(maps: Maps) -> No
             maps.take("in time", STRANGER)
         assert (b'"whole"' in maps.take("late", STRANGER)) is whole
         assert maps.states["late", ""] == maps.states["in time", ""] == maps.asked(STRANGER)
-    lost = maps.context.counters.of("live_dropped", "map")
+    lost = maps.services.counters.of("live_dropped", "map")
     assert lost == map_feed.CHANGES_KEPT + 1
 
 
@@ -208,7 +209,7 @@ def test_one_map_too_many_is_not_sent_until_another_is_left(
 ) -> None:
     monkeypatch.setattr(map_feed, "FEEDS", 2)
     assert maps.take("a", STRANGER) and maps.take("b", OWNER)
-    assert maps.take("c", OPEN) == b"" and maps.context.counters.total("maps_refused") == 1
+    assert maps.take("c", OPEN) == b"" and maps.services.counters.total("maps_refused") == 1
     maps.now_s += map_feed.IDLE_S - 1.0
     maps.take("a", STRANGER)
     maps.now_s += 1.0

@@ -28,7 +28,8 @@ from opq_cloud.view.pages.past.local_weeks import (
 )
 from opq_cloud.view.pages.past.past_chart import past_chart, shared_gaps
 from opq_cloud.view.pages.past.past_series import read_span_series, read_week_series, step_for
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import read_span
 from opq_cloud.view.web.visitors import VISITOR, Visitor, Visitors
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
@@ -68,8 +69,8 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
     counters = ServiceCounters()
-    context = ViewContext(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)
-    return TestClient(create_app(context))
+    services = ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)
+    return TestClient(create_app(services))
 
 
 # Local weeks
@@ -304,10 +305,10 @@ def test_a_group_holds_the_boxes_that_the_visitor_sees_and_a_feeder_is_not_said_
 ) -> None:
     counters = ServiceCounters()
     visitors = Visitors(store.people, ViewSection())
-    context = ViewContext(store, LiveHub(counters), counters, visitors=visitors)
+    services = ViewServices(store, LiveHub(counters), counters, visitors=visitors)
     token = VISITOR.set(Visitor(full=frozenset("1"), public=frozenset("4")))
     try:
-        found = read_groups(context)
+        found = read_groups(VisitorContext(services))
     finally:
         VISITOR.reset(token)
     assert found.regions == {"north": ("1",), "south": ("4",)}

@@ -22,7 +22,7 @@ from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.map.fuzz import distance_km
 from opq_cloud.view.pages.map.map_frame import HEIGHT, WIDTH, frame_at
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.web.guard import ViewGuard
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.sign_in import SignIn
@@ -59,7 +59,7 @@ class PublicView:
 
     def _made(self) -> ViewGuard:
         counters = ServiceCounters()
-        context = ViewContext(
+        services = ViewServices(
             self.store,
             self.hub,
             counters,
@@ -67,7 +67,7 @@ class PublicView:
             visitors=Visitors(self.store.people, self.config),
             mailer=Mailer(MailSection(), counters),
         )
-        return ViewGuard(create_app(context), {"pq.example"})
+        return ViewGuard(create_app(services), {"pq.example"})
 
     def get(
         self, path: str, cookies: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None

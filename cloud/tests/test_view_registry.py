@@ -9,8 +9,9 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.context import ViewContext
-from opq_cloud.view.pages.shown.registry import RegistryReader
+from opq_cloud.view.pages.services.registry import RegistryReader
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 
 
@@ -49,7 +50,8 @@ def test_it_is_made_again_only_after_a_change_even_of_another_process(
 
 def test_a_visitor_gets_no_box_region_or_place_of_others(store: CloudStore) -> None:
     fill(store)
-    context = ViewContext(store, LiveHub(ServiceCounters()), ServiceCounters(), visitors=object())  # type: ignore[arg-type]
+    services = ViewServices(store, LiveHub(ServiceCounters()), ServiceCounters(), visitors=object())  # type: ignore[arg-type]
+    context = VisitorContext(services)
     token = VISITOR.set(Visitor(full=frozenset({"1"}), public=frozenset({"10", "77"})))
     try:
         assert context.box_ids() == ["1", "10"] and list(context.places()) == ["1", "10"]

@@ -21,7 +21,8 @@ from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.past import month_report
 from opq_cloud.view.pages.past.month_report import LocalMonth, read_month_lines, read_month_report, summary_of
 from opq_cloud.view.pages.past.report_pages import ReportPages
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import VISITOR, Visitor, Visitors
 from opq_proto.messages import Finding, Trend, Trigger
 
@@ -77,8 +78,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
 @pytest.fixture
 def client(store: CloudStore) -> TestClient:
     counters = ServiceCounters()
-    context = ViewContext(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)
-    return TestClient(create_app(context))
+    services = ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)
+    return TestClient(create_app(services))
 
 
 def words_of(client: TestClient, path: str) -> str:
@@ -243,13 +244,13 @@ def test_what_is_no_report_is_refused(client: TestClient, path: str, code: int) 
 
 def test_a_visitor_sees_the_part_of_their_boxes_alone(store: CloudStore) -> None:
     counters = ServiceCounters()
-    context = ViewContext(
+    services = ViewServices(
         store, LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000,
         visitors=Visitors(store.people, ViewSection()),
     )  # fmt: skip
     token = VISITOR.set(Visitor(everything=False, accounts_in_use=True, public=frozenset("2")))
     try:
-        pages = ReportPages(context, lambda *_, **values: values)  # type: ignore[arg-type,return-value]
+        pages = ReportPages(VisitorContext(services), lambda *_, **values: values)  # type: ignore[arg-type,return-value]
         request = type("Request", (), {"query_params": {"region": "north", "month": "2026-03"}})()
         values = pages.month(request)
         assert values["scope"].box_ids == ("2",) and values["found"].incidents.count == 1  # type: ignore[index]
@@ -276,6 +277,6 @@ def test_a_year_of_many_boxes_is_listed_from_few_rows(store: CloudStore, client:
 
     for number in range(100, 160):
         store.put_box(BoxRecord(str(number), "", region="west"))
-    context = ViewContext(Counted(), LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)  # type: ignore[arg-type]
-    assert TestClient(create_app(context)).get("/reports?region=west").status_code == 200
+    services = ViewServices(Counted(), LiveHub(counters), counters, now_ns=lambda: NOW * 1_000_000)  # type: ignore[arg-type]
+    assert TestClient(create_app(services)).get("/reports?region=west").status_code == 200
     assert len(read) == 5

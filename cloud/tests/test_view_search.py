@@ -9,7 +9,8 @@ from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.box_record import LocationRecord
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.search import INSIDE, NOT, START, WHOLE, WORD, find, fit_of
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.visitors import OPEN, VISITOR, Visitor
 
 
@@ -26,54 +27,57 @@ def test_how_well_a_text_fits(wanted: str, text: str, fit: int) -> None:
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> ViewContext:
+def services(tmp_path: Path) -> ViewServices:
     store = open_store(None, tmp_path)
     for number in (1, 2, 12, 21):
         store.put_box(BoxRecord(str(number), f"Box {number}"))
     store.put_location(LocationRecord("box-2", 21.3, -157.8, "Hale Mahina"))
     store.put_box(BoxRecord("2", "Cellar", location="box-2", region="Kailua", feeder="f7"))
     counters = ServiceCounters()
-    return ViewContext(store, LiveHub(counters), counters)
+    return ViewServices(store, LiveHub(counters), counters)
 
 
-def found(context: ViewContext, text: str) -> list[str]:
-    return [hit.words for hit in find(context, text) if hit.kind == "Box"]
+def found(services: ViewServices, text: str) -> list[str]:
+    return [hit.words for hit in find(VisitorContext(services), text) if hit.kind == "Box"]
 
 
-def test_a_box_is_found_by_number_name_place_region_and_feeder(context: ViewContext) -> None:
-    assert found(context, "1") == ["Box 1", "Box 12"]  # 21 is no answer to 1
-    assert found(context, "box 2")[0] == "Box 2, Cellar"
+def test_a_box_is_found_by_number_name_place_region_and_feeder(services: ViewServices) -> None:
+    assert found(services, "1") == ["Box 1", "Box 12"]  # 21 is no answer to 1
+    assert found(services, "box 2")[0] == "Box 2, Cellar"
     for text in ("cellar", "CELL", "hale mahina", "kailua", "f7"):
-        assert found(context, text) == ["Box 2, Cellar"], text
-    assert found(context, "no such thing") == []
+        assert found(services, text) == ["Box 2, Cellar"], text
+    assert found(services, "no such thing") == []
 
 
-def test_what_can_be_done_with_the_box_stands_after_it(context: ViewContext) -> None:
-    kinds = [(hit.kind, hit.path) for hit in find(context, "cellar")]
+def test_what_can_be_done_with_the_box_stands_after_it(services: ViewServices) -> None:
+    kinds = [(hit.kind, hit.path) for hit in find(VisitorContext(services), "cellar")]
     assert kinds[0] == ("Box", "/boxes/2")
     assert ("Action", "/incidents?box=2") in kinds
     assert not any(path.endswith(("/settings", "/waveforms")) for _, path in kinds)  # nobody is signed in
 
 
-def test_a_public_box_is_not_found_by_where_it_stands(context: ViewContext) -> None:
-    shown = ViewContext(
-        context.whole_store,
-        context.whole_hub,
-        context.counters,
+def test_a_public_box_is_not_found_by_where_it_stands(services: ViewServices) -> None:
+    shown = ViewServices(
+        services.store,
+        services.hub,
+        services.counters,
         visitors=object(),  # type: ignore[arg-type]
     )
     token = VISITOR.set(Visitor(public=frozenset({"2"})))
     try:
         assert found(shown, "cellar") == ["Box 2, Cellar"]
         assert found(shown, "hale mahina") == found(shown, "f7") == []
-        assert all("Hale" not in hit.detail and "f7" not in hit.detail for hit in find(shown, "cellar"))
+        assert all(
+            "Hale" not in hit.detail and "f7" not in hit.detail
+            for hit in find(VisitorContext(shown), "cellar")
+        )
         assert found(shown, "box 1") == []
     finally:
         VISITOR.reset(token)
 
 
-def test_pages_are_those_that_the_visitor_may_open(context: ViewContext) -> None:
+def test_pages_are_those_that_the_visitor_may_open(services: ViewServices) -> None:
     assert OPEN.sees_administration is False
-    assert {hit.path for hit in find(context, "")} >= {"/", "/incidents", "/map"}
-    assert all(not hit.path.startswith(("/admin", "/account")) for hit in find(context, ""))
-    assert find(context, "sag")[0].path in ("/incidents?class=sag", "/incidents")
+    assert {hit.path for hit in find(VisitorContext(services), "")} >= {"/", "/incidents", "/map"}
+    assert all(not hit.path.startswith(("/admin", "/account")) for hit in find(VisitorContext(services), ""))
+    assert find(VisitorContext(services), "sag")[0].path in ("/incidents?class=sag", "/incidents")

@@ -19,9 +19,9 @@ import pytest
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
-from opq_cloud.view import service
 from opq_cloud.view.pages.machine_notice import MachineNotice, write_notice
 from opq_cloud.view.pages.services.addresses import ServiceAddresses
+from opq_cloud.view.web import server as web_server
 from opq_cloud.view.web.words import THIN
 from opq_proto.kit import log
 from opq_proto.messages import Finding, StoredFinding, TimeSource, Trigger, Waveform
@@ -382,7 +382,7 @@ def test_the_body_of_an_answer_does_not_wait_for_the_acknowledgement_of_its_head
             found.set_result(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
-        async with await asyncio.start_server(accepted, sock=service._bind("127.0.0.1", 0)) as server:
+        async with await asyncio.start_server(accepted, sock=web_server._bind("127.0.0.1", 0)) as server:
             _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
             no_delay = await asyncio.wait_for(found, 60)
             writer.close()

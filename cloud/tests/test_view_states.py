@@ -24,7 +24,7 @@ from opq_cloud.core.settings.view import MailSection
 from opq_cloud.store import CloudStore
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.web.error_page import error_ways
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.sign_in import SignIn
@@ -78,11 +78,11 @@ def newcomer(scene: demo.Scene) -> FormBrowser:
 
 def test_every_page_is_in_the_list(empty: demo.Scene) -> None:
     counters = ServiceCounters()
-    context = ViewContext(
+    services = ViewServices(
         empty.store, LiveHub(counters), counters,
         visitors=Visitors(empty.store.people, empty.config), mailer=Mailer(MailSection(), counters),
     )  # fmt: skip
-    found = html_routes(create_app(context).routes, app_routes)
+    found = html_routes(create_app(services).routes, app_routes)
     assert found - set(PAGES) - WITHOUT_STATES == set(), "a new page: say in view_states.py how it is tried"
     assert set(PAGES) - found == set()
 

@@ -20,9 +20,12 @@ from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.trends.pyramid import DAY_MS, MAX_ROWS, level_for
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.boxes.box_history import read_history
+from opq_cloud.view.pages.boxes.box_page import BoxPages
 from opq_cloud.view.pages.boxes.history_page import ROWS_DRAWN
-from opq_cloud.view.pages.front_pages import Pages
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.box_client import BoxClient
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.rendering import PageRenderer
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import read_span
 from opq_proto.decision import Nominal
 from opq_proto.messages import TREND_MS, Measurement, Metric, TimeSource, Trend
@@ -189,11 +192,11 @@ def span_cost(store: EmbeddedStore, name: str, days: float) -> list[BenchCase]:
     span = read_span(str(start_ms), str(NOW_MS), NOW_MS)
     chart_ms, _ = cost_ms(lambda: len(read_history(store, "1", span, NOW_MS).rows))
     counters = ServiceCounters()
-    context = ViewContext(store, LiveHub(counters), counters, now_ns=lambda: NOW_MS * 10**6)
+    services = ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW_MS * 10**6)
     store.put_box(BoxRecord("1", "bench"))
-    pages = Pages(context)
+    page = BoxPages(VisitorContext(services), BoxClient(services.addresses), PageRenderer(services).render)
     page_ms, drawn = cost_ms(
-        lambda: len(pages.history("1", span.from_words, span.to_words).body) and ROWS_DRAWN
+        lambda: len(page.history("1", span.from_words, span.to_words).body) and ROWS_DRAWN
     )
     return [
         case(f"{name}: rows of {length_ms // 60_000} min", "rows", [rows], limit=MAX_ROWS),

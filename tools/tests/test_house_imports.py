@@ -138,6 +138,60 @@ def test_folders_of_a_package_do_not_import_each_other_in_a_circle(root: str) ->
         pytest.fail(" -> ".join(circle.args[1]))
 
 
+VIEW = ROOT / "cloud" / "opq_cloud" / "view"
+VIEW_ROOMS = ("web", "live", "pages", "api")
+"""Each imports only those before it."""
+VIEW_FLOORS = 6
+MOST_IMPORTS = 15
+PUTS_TOGETHER = {"pages/routes.py"}
+"""Names every page; no other file of View imports more than MOST_IMPORTS of our modules."""
+
+
+def our_imports(path: Path) -> set[str]:
+    """The modules of ours that a file imports, as paths from `cloud`, `proto` and so on."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            package = node.module.split(".")[0]
+            for alias in node.names if package in ROOMS else ():
+                inner = Path(ROOMS[package], *node.module.split("."), alias.name)
+                found.add(str(inner if (ROOT / inner).with_suffix(".py").exists() else inner.parent))
+    return found
+
+
+def floors(place: Path) -> dict[str, int]:
+    """File or folder of a place -> 1 more than the highest one there that it imports."""
+    children: dict[str, set[str]] = {}
+    for path in place.rglob("*.py"):
+        child = path.relative_to(place).with_suffix("").parts[0]
+        inside = (ROOT / name for name in our_imports(path))
+        beside = {name.relative_to(place).parts[0] for name in inside if place in name.parents}
+        children.setdefault(child, set()).update(beside - {child})
+    levels: dict[str, int] = {}
+    for child in TopologicalSorter(children).static_order():
+        levels[child] = 1 + max((levels[name] for name in children.get(child, ())), default=0)
+    return levels
+
+
+def test_the_rooms_of_view_stand_on_one_another() -> None:
+    levels = floors(VIEW)
+    assert sorted(VIEW_ROOMS, key=lambda room: levels[room]) == list(VIEW_ROOMS)
+    assert {name for name in levels if (VIEW / name).is_dir()} == set(VIEW_ROOMS)
+
+
+@pytest.mark.parametrize(
+    "place", [VIEW, *(each.parent for each in sorted(VIEW.rglob("__init__.py")) if each.parent != VIEW)]
+)
+def test_no_place_of_view_has_more_than_six_floors(place: Path) -> None:
+    levels = floors(place)
+    assert max(levels.values(), default=0) <= VIEW_FLOORS, levels
+
+
+def test_a_file_of_view_imports_few_modules_of_ours() -> None:
+    counted = {str(path.relative_to(VIEW)): len(our_imports(path)) for path in VIEW.rglob("*.py")}
+    assert {name for name, count in counted.items() if count > MOST_IMPORTS} == PUTS_TOGETHER
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     empty_names = {"utils", "util", "helpers", "common", "misc", "manager"}
     assert [path for package in ALLOWED for path in sources(package) if path.stem in empty_names] == []

@@ -20,28 +20,14 @@ from starlette.routing import BaseRoute, Match
 from opq_cloud.core.service import HealthReport
 from opq_cloud.view.api.rest_app import PREFIX, create_rest
 from opq_cloud.view.live.route import HEARTBEAT_S, LiveRoute
-from opq_cloud.view.pages.account.account_context import AccountContext
-from opq_cloud.view.pages.account.account_pages import AccountPages
-from opq_cloud.view.pages.account.admin_pages import AdminPages
-from opq_cloud.view.pages.account.box_settings import BoxSettingsPages
-from opq_cloud.view.pages.account.entry_pages import EntryPages
-from opq_cloud.view.pages.account.notification_pages import NotificationPages
-from opq_cloud.view.pages.admin.admin_routes import admin_router
-from opq_cloud.view.pages.boxes.waveform_pages import EventPages, WaveformPages
-from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
-from opq_cloud.view.pages.front_pages import Pages
-from opq_cloud.view.pages.incidents.edit_pages import IncidentEditPages
 from opq_cloud.view.pages.map.map_feed import MapFeeds
-from opq_cloud.view.pages.map.map_pages import MapStates, StatesAtOnce
-from opq_cloud.view.pages.map.public_routes import grid_reader, public_router
-from opq_cloud.view.pages.search import SearchPages
-from opq_cloud.view.pages.services.box_client import BoxClient
-from opq_cloud.view.pages.shown.context import ViewContext
-from opq_cloud.view.web.forms import SIGNED_OUT, FormPlaces, see_other
+from opq_cloud.view.pages.map.map_pages import StatesAtOnce
+from opq_cloud.view.pages.routes import page_parts, page_router
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.rendering import PageRenderer
+from opq_cloud.view.web.forms import SIGNED_OUT, see_other
 from opq_cloud.view.web.gate import VisitorGate
 from opq_cloud.view.web.guard import Scope
-from opq_cloud.view.web.sign_in import SignIn
-from opq_cloud.view.web.themes import theme_routes
 from opq_cloud.view.web.visitors import UNKNOWN, VISITOR, Visitor
 from opq_proto.errors import StoreError
 
@@ -85,66 +71,35 @@ METRIC_TEXTS = {
 }
 
 
-def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
+def create_app(services: ViewServices, heartbeat_s: float = HEARTBEAT_S) -> FastAPI:
     """The application without its guard (`guard.ViewGuard`), which the service puts around it."""
     app = FastAPI(title="OPQ View", docs_url=None, redoc_url=None, openapi_url=None)
-    pages = Pages(context)
-    requests = WaveformRequests(context.whole_store)
-    if context.visitors is not None and context.mailer is not None:
-        accounts = AccountContext(
-            store=context.whole_store,
-            visitors=context.visitors,
-            sign_in=SignIn(context.visitors.people),
-            mailer=context.mailer,
-            keys=context.keys,
-            render=pages.render,
-            mqtt_ready=bool(context.addresses.mqtt_broker),
-        )
-        for made in (
-            EntryPages(accounts, FormPlaces(context.counters)),
-            AccountPages(accounts),
-            BoxSettingsPages(accounts, BoxClient(context.addresses).spend_claim_code),
-            AdminPages(accounts),
-            NotificationPages(accounts),
-            IncidentEditPages(accounts),
-            WaveformPages(accounts, requests, context),
-        ):
-            app.include_router(made.router())
-        app.include_router(admin_router(accounts, context))
-        app.include_router(theme_routes())
-    app.include_router(pages.router())
-    app.include_router(pages.examine.router())
-    app.include_router(pages.compare.router())
-    app.include_router(pages.calendar.router())
-    app.include_router(pages.reports.router())
-    app.include_router(EventPages(context, pages.render).router())
-    app.include_router(SearchPages(context, pages.render).router())
-    reader = grid_reader(context)
-    states = MapStates(reader)
-    app.include_router(public_router(context, reader, states, pages.render))
+    parts = page_parts(services)
+    context, render = parts.context, parts.renderer.render
+    app.include_router(page_router(parts))
     live = LiveRoute(
-        context.whole_hub,
-        context.visitors,
+        services.hub,
+        services.visitors,
         lambda region: context.regions().get(region, ()),
-        MapFeeds(reader, context.counters),
+        MapFeeds(parts.grid, services.counters),
         heartbeat_s,
     )
     app.include_router(live.router())
-    app.mount(PREFIX, create_rest(context, pages.render, live.live, requests), name="rest")
-    app.include_router(StatusRoutes(context).router())
+    app.mount(PREFIX, create_rest(context, services, render, live.live, parts.requests), name="rest")
+    app.include_router(StatusRoutes(services).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(  # from starlette 0.46 on, it leaves /live unchanged
         GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES, compresslevel=COMPRESSION
     )
-    on_store, on_form = _add_errors(app, pages, context)
-    app.add_middleware(StatesAtOnce, states=states)
-    if context.visitors is not None:
-        app.add_middleware(VisitorGate, visitors=context.visitors, unavailable=on_store, signed_out=on_form)
+    on_store, on_form = _add_errors(app, parts.renderer, services)
+    app.add_middleware(StatesAtOnce, states=parts.states)
+    if services.visitors is not None:
+        app.add_middleware(VisitorGate, visitors=services.visitors, unavailable=on_store, signed_out=on_form)
     return app
 
 
 def _add_errors(
-    app: FastAPI, pages: Pages, context: ViewContext
+    app: FastAPI, pages: PageRenderer, services: ViewServices
 ) -> tuple[Callable[[Scope, StoreError], Response], Callable[[Scope], Response]]:
     """Returns the gate's answers: to an unreadable store, and to forms of visitors without a session."""
 
@@ -177,9 +132,9 @@ def _add_errors(
         )
 
     def on_store(request: Request, error: Exception) -> Response:
-        context.counters.add("store_errors")
+        services.counters.add("store_errors")
         log.warning("store.unreadable", path=request.url.path, why=str(error))
-        return answer(request, 503, unavailable_words(error, context.visitor))
+        return answer(request, 503, unavailable_words(error, services.visitor))
 
     def on_gate(scope: Scope, error: StoreError) -> Response:
         """The visitor is not known, so the page shows nothing about accounts."""
@@ -190,7 +145,7 @@ def _add_errors(
             VISITOR.reset(token)
 
     def on_failure(request: Request, error: Exception) -> Response:
-        context.counters.add("requests_failed")
+        services.counters.add("requests_failed")
         log.error("request.failed", path=request.url.path, exc_info=error)
         return answer(
             request, 500, "The fault is ours; it is in the log of View, with this time and address."
@@ -227,8 +182,8 @@ MEASURED_BOXES = 1000
 class StatusRoutes:
     """`/health` and `/metrics`; the counters are those of the service."""
 
-    def __init__(self, context: ViewContext) -> None:
-        self._context, self._counters = context, context.counters
+    def __init__(self, services: ViewServices) -> None:
+        self._services, self._counters = services, services.counters
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -260,10 +215,8 @@ class StatusRoutes:
     def _measured(self) -> GaugeMetricFamily:
         text = "measured share of the samples of the last hour and day, by Box"
         family = GaugeMetricFamily("opq_view_measured_share", text, labels=["box", "span"])
-        context, records = self._context, self._context.whole_registry.now().records
-        ids = context.whole_registry.every_id(context.whole_hub.box_count(), context.whole_hub.box_ids)
-        expected = [each for each in ids if each not in records or not records[each].unplugged]
-        for box_id, found in context.availability.of(expected[:MEASURED_BOXES]).items():
+        expected = self._services.expected_boxes()
+        for box_id, found in self._services.availability.of(expected[:MEASURED_BOXES]).items():
             for span, share in found.shares:
                 if share is not None:
                     family.add_metric([box_id, span], share)

@@ -25,7 +25,7 @@ from opq_cloud.store.incidents.index import (
 )
 from opq_cloud.store.incidents.seen import incident_at
 from opq_cloud.store.records.accounts import Account
-from opq_cloud.view.pages.shown.seen_store import SeenStore
+from opq_cloud.view.pages.shown.seen import SeenStore
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Incident, Trigger
 

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from opq_cloud.store.trends.pyramid import HOUR_MS, MAX_ROWS
 from opq_cloud.view.api.answers import json_answer, rest_span
+from opq_cloud.view.api.box_routes import BoxId, From, To
 from opq_cloud.view.api.problems import RestProblemError
-from opq_cloud.view.api.reading import BoxId, From, To
 from opq_cloud.view.pages.boxes.box_history import METRICS, read_history
 from opq_cloud.view.pages.boxes.sparkline import spark_steps
-from opq_cloud.view.pages.shown.availability import together
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.availability import together
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 
 BUCKET_MS = 10_000
 MAX_MINUTES = 24 * 60
@@ -21,7 +21,7 @@ MAX_MINUTES = 24 * 60
 class ChartedRoutes:
     """Only GET; every answer is JSON with an ETag."""
 
-    def __init__(self, context: ViewContext) -> None:
+    def __init__(self, context: VisitorContext) -> None:
         self._context = context
 
     def router(self) -> APIRouter:
@@ -74,11 +74,10 @@ class ChartedRoutes:
         now_ms = self._context.now_ns() // 1_000_000
         width_ms = BUCKET_MS if minutes * 60_000 <= 2 * HOUR_MS else 60_000
         found = self._context.buckets(box_id, width_ms, now_ms - minutes * 60_000, now_ms + 60_000)
-        sees = self._context.visitor.sees(box_id)
         facts = {
             "box_id": box_id,
             "bucket_ms": width_ms,
-            "first_heard_ms": self._context.availability.first_heard_ms(box_id) if sees else None,
+            "first_heard_ms": self._context.first_heard_ms(box_id),
             "rows": [asdict(row) for row in found],
         }
         return json_answer(request, facts)

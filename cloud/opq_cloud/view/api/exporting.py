@@ -24,11 +24,12 @@ from opq_cloud.export.selection import (
 )
 from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, TableForm, table_pieces
 from opq_cloud.view.api.answers import RequestLimits, etag_of, rest_span, tagged
+from opq_cloud.view.api.box_routes import From, Number, To
+from opq_cloud.view.api.incident_routes import MOVED
 from opq_cloud.view.api.problems import RestProblemError
-from opq_cloud.view.api.reading import MOVED, From, Number, To
 from opq_cloud.view.pages.incidents.incident_list import WORDS_CHARACTERS, read_list_address
-from opq_cloud.view.pages.shown.context import ViewContext
-from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_cloud.view.pages.services.registry import BOX_ID
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_proto.messages import Incident
 
 MAX_BOXES = 50
@@ -78,7 +79,7 @@ Chosen = Annotated[dict[str, str], Depends(chosen_incidents)]
 class ExportRoutes:
     """Files; only GET."""
 
-    def __init__(self, context: ViewContext, limits: RequestLimits) -> None:
+    def __init__(self, context: VisitorContext, limits: RequestLimits) -> None:
         self._context = context
         self._limits = limits
 

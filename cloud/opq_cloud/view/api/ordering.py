@@ -22,7 +22,7 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     WaveformRefusedError,
     WaveformRequests,
 )
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.web.forms import visitor_after_body
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.decision import NS_PER_MS
@@ -87,8 +87,8 @@ class InjectionShape(BaseModel):
 class InjectionRoutes:
     """One POST, for administrators: what `opq-tools inject` does."""
 
-    def __init__(self, context: ViewContext) -> None:
-        self._context = context
+    def __init__(self, services: ViewServices) -> None:
+        self._services = services
 
     def router(self) -> APIRouter:
         router = APIRouter()
@@ -100,7 +100,7 @@ class InjectionRoutes:
 
     async def inject(self, request: Request) -> Response:
         """Publish a message on Mauka's bus as it is, or have stored events analysed again."""
-        _check_administers(self._context.visitor)
+        _check_administers(self._services.visitor)
         wanted = await read_request_body(request, InjectionAsk, 1_500_000)
         visitor = await visitor_after_body(request)
         _check_administers(visitor)
@@ -119,13 +119,13 @@ class InjectionRoutes:
         except PluginManagerError as error:
             raise RestProblemError(503, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
         account_id = visitor.account.account_id if visitor.account else ""
-        people = self._context.whole_store.people
+        people = self._services.store.people
         subject = f"topic {wanted.topic}, {count} messages"
         people.changes.add(account_id, visitor.address, "injected into Mauka by a token", subject)
         return JSONResponse({"topic": wanted.topic, "published": count}, 202, {"Cache-Control": "no-store"})
 
     def _published(self, wanted: InjectionAsk) -> int:
-        bus = self._context.addresses.bus
+        bus = self._services.addresses.bus
         if wanted.text is not None:
             publish_on_bus(bus, wanted.topic, wanted.text.encode())
             return 1
@@ -142,12 +142,12 @@ class InjectionRoutes:
 
     def _event_ids(self, wanted: InjectionAsk) -> list[int]:
         """The events that are named, or those of the span, oldest first. Raises RestProblemError."""
-        store = self._context.whole_store
+        store = self._services.store
         if wanted.start is None:
             if missing := [str(each) for each in wanted.event_ids if store.event_record(each) is None]:
                 raise RestProblemError(404, f"There is no event {', '.join(missing[:10])}.")
             return wanted.event_ids
-        span = rest_span(wanted.start, wanted.end, self._context.now_ns())
+        span = rest_span(wanted.start, wanted.end, self._services.now_ns())
         found = store.events(span.start_ms * NS_PER_MS, span.end_ms * NS_PER_MS, MAX_EVENTS)
         if not found:
             raise RestProblemError(404, "No event is stored in that time.")
@@ -182,8 +182,8 @@ class WaveformAsked(BaseModel):
 class RequestRoutes:
     """One POST; browser sessions cannot use it and have the page instead."""
 
-    def __init__(self, context: ViewContext, requests: WaveformRequests) -> None:
-        self._context = context
+    def __init__(self, services: ViewServices, requests: WaveformRequests) -> None:
+        self._services = services
         self._requests = requests
 
     def router(self) -> APIRouter:
@@ -198,19 +198,19 @@ class RequestRoutes:
         self, request: Request, box_id: Annotated[str, Path(pattern=shapes.BOX_PATTERN, examples=["1"])]
     ) -> Response:
         """Raw samples of a Box: from now on, or out of its gateway's ring. Needs the scope `write`."""
-        self._check_may_request(self._context.visitor, box_id)
+        self._check_may_request(self._services.visitor, box_id)
         wanted = await read_request_body(request, WaveformAsk, 1024)
         visitor = await visitor_after_body(request)
         self._check_may_request(visitor, box_id)
 
         def opened() -> int:
-            now_ns = self._context.now_ns()
+            now_ns = self._services.now_ns()
             event_id = self._requests.open_request(
                 box_id, wanted.start, str(wanted.seconds), limit_key(visitor), now_ns
             )
             account_id = visitor.account.account_id if visitor.account else ""
             subject = f"box {box_id}, event {event_id}"
-            people = self._context.whole_store.people
+            people = self._services.store.people
             people.changes.add(account_id, visitor.address, "asked for a waveform by a token", subject)
             return event_id
 
@@ -228,5 +228,5 @@ class RequestRoutes:
             raise RestProblemError(
                 403, "This needs a token with the scope write; the page Account makes one."
             )
-        if not visitor.may_request(box_id) or self._context.whole_store.box(box_id) is None:
+        if not visitor.may_request(box_id) or self._services.store.box(box_id) is None:
             raise RestProblemError(404, f"There is no Box {box_id} that you may ask.")

@@ -10,15 +10,18 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.view.api.answers import RequestLimits, refuse_unknown_values
+from opq_cloud.view.api.box_routes import BoxRoutes
 from opq_cloud.view.api.charted import ChartedRoutes
+from opq_cloud.view.api.event_routes import EventRoutes
 from opq_cloud.view.api.exporting import ExportRoutes
+from opq_cloud.view.api.incident_routes import IncidentRoutes
 from opq_cloud.view.api.ordering import InjectionRoutes, RequestRoutes
 from opq_cloud.view.api.problems import MEDIA_TYPE, RestProblemError, add_problems
-from opq_cloud.view.api.reading import ReadRoutes
 from opq_cloud.view.api.shapes import ProblemShape
 from opq_cloud.view.live.filter import RATES, REGION_CHARACTERS
 from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 
 PREFIX = "/api/v1"
 DESCRIPTION = """Boxes, Measurements, trends, events, waveforms, incidents, findings and exports of View.
@@ -37,9 +40,11 @@ PageOf = Callable[..., HTMLResponse]
 Live = Callable[[Request], Awaitable[Response]]
 
 
-def create_rest(context: ViewContext, page_of: PageOf, live: Live, requests: WaveformRequests) -> FastAPI:
+def create_rest(
+    context: VisitorContext, services: ViewServices, page_of: PageOf, live: Live, requests: WaveformRequests
+) -> FastAPI:
     """The application for PREFIX; `page_of` renders a template of View, `live` answers with the feed."""
-    limits = RequestLimits(context.counters)
+    limits = RequestLimits(services.counters)
     problems: dict[int | str, dict[str, Any]] = {
         code: {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemShape"}}}}
         for code in FAILURES
@@ -56,14 +61,16 @@ def create_rest(context: ViewContext, page_of: PageOf, live: Live, requests: Wav
         servers=[{"url": PREFIX}],
         root_path_in_servers=False,
     )
-    app.include_router(ReadRoutes(context).router())
+    app.include_router(BoxRoutes(context).router())
+    app.include_router(EventRoutes(context, services).router())
+    app.include_router(IncidentRoutes(context).router())
     app.include_router(ChartedRoutes(context).router())
     app.include_router(ExportRoutes(context, limits).router())
-    app.include_router(RequestRoutes(context, requests).router())
-    app.include_router(InjectionRoutes(context).router())
+    app.include_router(RequestRoutes(services, requests).router())
+    app.include_router(InjectionRoutes(services).router())
     app.include_router(_live_router(live))
     app.include_router(_page_router(app, page_of))
-    add_problems(app, context.counters)
+    add_problems(app, services.counters)
     _complete_openapi(app)
     return app
 

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opq_cloud.view.live.messages import LARGEST_ID
-from opq_cloud.view.pages.account.account_context import PageMaker
-from opq_cloud.view.pages.shown.context import ViewContext, label
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.visitors import Visitor
 
@@ -53,7 +53,7 @@ class SearchHit:
 class SearchPages:
     """The routes of the search; `render` is `Pages.render`."""
 
-    def __init__(self, context: ViewContext, render: PageMaker) -> None:
+    def __init__(self, context: VisitorContext, render: PageMaker) -> None:
         self._context = context
         self._render = render
 
@@ -81,7 +81,7 @@ def _by_kind(hits: list[SearchHit]) -> list[tuple[str, list[SearchHit]]]:
     return [(KINDS[kind], [hit for hit in hits if hit.kind == kind]) for kind in kinds]
 
 
-def find(context: ViewContext, text: str) -> list[SearchHit]:
+def find(context: VisitorContext, text: str) -> list[SearchHit]:
     """The best hits first, MAX_HITS at most; all pages where nothing was typed."""
     wanted = " ".join(text.casefold().split())[:MAX_CHARACTERS]
     if not wanted:
@@ -169,10 +169,10 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
     return (SearchHit(*row) for row in rows)
 
 
-def _boxes(context: ViewContext, wanted: str) -> list[SearchHit]:
+def _boxes(context: VisitorContext, wanted: str) -> list[SearchHit]:
     """Boxes by number, name, region and, where the visitor may know them, place and feeder."""
     plain = wanted.removeprefix("box").strip() or wanted
-    places, locations = context.places(), context.whole_registry.now().locations
+    places = context.places()
     found = []
     for box in context.boxes():
         place = places.get(box.box_id)
@@ -180,26 +180,25 @@ def _boxes(context: ViewContext, wanted: str) -> list[SearchHit]:
         if place is not None:
             region = place.region or ""
             if context.visitor.sees_place(box.box_id):
-                at = locations.get(box.location or "")
                 feeder = place.feeder or ""
-                description = at.description if at else ""
+                description = context.place_named(box.location or "")
                 place_words = " ".join(filter(None, (box.location, description)))
                 place_shown = description or box.location or ""
         number = fit_of(plain, box.box_id)
         fit = max(
             number,
-            fit_of(wanted, label(box), box.name),
+            fit_of(wanted, box.label, box.name),
             min(fit_of(wanted, region, feeder, place_words), WORD),
         )
         if number == INSIDE and fit == INSIDE and plain.isdigit():
             continue  # a search for 1 must not find Box 21
         if fit:
             detail = ", ".join(part for part in (region, place_shown, feeder and f"feeder {feeder}") if part)
-            found.append(SearchHit("Box", label(box), detail, f"/boxes/{quote(box.box_id)}", fit))
+            found.append(SearchHit("Box", box.label, detail, f"/boxes/{quote(box.box_id)}", fit))
     return sorted(found, key=lambda hit: -hit.fit)[:BOXES_FOUND]
 
 
-def _of_boxes(context: ViewContext, boxes: list[SearchHit]) -> Iterator[SearchHit]:
+def _of_boxes(context: VisitorContext, boxes: list[SearchHit]) -> Iterator[SearchHit]:
     """Actions for the Boxes that match best."""
     for hit in boxes:
         if hit.fit < START:
@@ -213,7 +212,7 @@ def _of_boxes(context: ViewContext, boxes: list[SearchHit]) -> Iterator[SearchHi
             yield SearchHit("Action", f"Settings of {hit.words}", "", f"{hit.path}/settings")
 
 
-def _incident(context: ViewContext, wanted: str) -> Iterator[SearchHit]:
+def _incident(context: VisitorContext, wanted: str) -> Iterator[SearchHit]:
     number = wanted.removeprefix("incident").strip().removeprefix("#")
     if not (number.isascii() and number.isdigit() and len(number) <= 10 and 1 <= int(number) <= LARGEST_ID):
         return

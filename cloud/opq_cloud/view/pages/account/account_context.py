@@ -3,16 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
-from markupsafe import Markup
 
 from opq_cloud.store.records.accounts import Account, AccountRecords
 from opq_cloud.store.store import CloudStore
+from opq_cloud.view.pages.shown.rendering import PageMaker
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import see_other
 from opq_cloud.view.web.guard import allowed_hosts
@@ -25,12 +22,6 @@ from opq_proto.keys.key_files import KeyFolder
 EMAIL_CHARACTERS = 254
 EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(\.[\w-]+)+")
 """What `<input type=email>` accepts (WHATWG HTML), with letters of all languages and a dot in the host."""
-
-
-class PageMaker(Protocol):
-    """The signature of `Pages.render`."""
-
-    def __call__(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +122,3 @@ def in_days(seconds: float) -> str:
     if hours >= 48:
         return words.counted(hours // 24, "day", "days")
     return words.counted(hours, "hour", "hours")
-
-
-def local_time(at_ms: int, visitor: Visitor) -> str:
-    """A time in the visitor's time zone, with the name of the zone: `2026-11-20 08:13 HST`."""
-    zone = visitor.account.time_zone if visitor.account else "UTC"
-    try:
-        moment = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
-    except (ValueError, OSError, KeyError, OverflowError):
-        moment = datetime.fromtimestamp(0, UTC)
-    return moment.strftime("%Y-%m-%d %H:%M %Z")
-
-
-def marked_time(at_ms: int, visitor: Visitor) -> Markup:
-    """The same time as an HTML element that also holds UTC."""
-    utc = words.utc_attribute(at_ms * 1_000_000)
-    return Markup('<time datetime="{}">{}</time>').format(utc, local_time(at_ms, visitor))

@@ -8,7 +8,7 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.services.addresses import ServiceAddresses
 from opq_cloud.view.pages.services.rule_engine import RuleEngine
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.keys.register import KeyRegister
@@ -21,12 +21,15 @@ class AdminContext:
     """One per View. Administrators read and change; a View without accounts lets its own machine read."""
 
     accounts: AccountContext
-    view: ViewContext
-    addresses: ServiceAddresses
+    services: ViewServices
 
     @property
     def store(self) -> CloudStore:
         return self.accounts.store
+
+    @property
+    def addresses(self) -> ServiceAddresses:
+        return self.services.addresses
 
     @property
     def keys(self) -> KeyFolder | None:

@@ -12,7 +12,7 @@ from opq_cloud.view.pages.admin.key_pages import KeyAdminPages
 from opq_cloud.view.pages.admin.plugin_pages import PluginAdminPages
 from opq_cloud.view.pages.admin.rule_pages import RuleAdminPages
 from opq_cloud.view.pages.admin.system_pages import SystemPages
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
 
 PARTS = (
     AdminFrontPage,
@@ -26,9 +26,9 @@ PARTS = (
 )
 
 
-def admin_router(accounts: AccountContext, view: ViewContext) -> APIRouter:
+def admin_router(accounts: AccountContext, services: ViewServices) -> APIRouter:
     """The router; every page of it is for administrators, others get 404."""
-    context = AdminContext(accounts, view, view.addresses)
+    context = AdminContext(accounts, services)
     router = APIRouter(include_in_schema=False)
     for part in PARTS:
         router.include_router(part(context).router())

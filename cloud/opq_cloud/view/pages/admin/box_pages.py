@@ -24,6 +24,7 @@ from opq_cloud.view.pages.account.box_settings import (
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.admin.audit_pages import audit_row
 from opq_cloud.view.pages.admin.box_facts import AdminBox, admin_box, counts_of, read_box_form, window_s
+from opq_cloud.view.pages.services.availability import NOT_KNOWN
 from opq_cloud.view.pages.services.box_client import (
     MAX_CYCLES,
     MIN_CYCLES,
@@ -34,8 +35,7 @@ from opq_cloud.view.pages.services.box_client import (
     checked_cycles,
 )
 from opq_cloud.view.pages.services.health_client import read_connections, read_counts, read_services
-from opq_cloud.view.pages.shown.availability import NOT_KNOWN
-from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_cloud.view.pages.services.registry import BOX_ID
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.errors import KeyFileError
@@ -127,20 +127,20 @@ class BoxAdminPages:
             "boxes",
             code=code,
             box=_with_connections(context, record, services.urls),
-            has_pages=context.view.knows(box_id),
+            has_pages=context.services.knows(box_id),
             place=place,
             access=people.access(box_id),
             owner=names.get(owner_id, ""),
             privacies=PRIVACY_WORDS,
             problem=problem,
             notice=notice,
-            updating=context.view.firmware.job(box_id),
+            updating=context.services.firmware.job(box_id),
             typed=typed,
             seen=seen_values(box_values(context.accounts, box_id), FIELDS),
             said=said,
             not_asked=not_asked,
             number=NUMBER,
-            window_s=window_s(context.view.whole_hub.newest(box_id)),
+            window_s=window_s(context.services.hub.newest(box_id)),
             least_cycles=MIN_CYCLES,
             most_cycles=MAX_CYCLES,
             answered=bool(services.urls),
@@ -253,7 +253,7 @@ def known_box(context: AdminContext, box_id: str) -> BoxRecord:
     if not BOX_ID.fullmatch(box_id):
         raise HTTPException(404, "No Box with this id is known.")
     record = context.store.box(box_id)
-    has_reported = context.view.whole_hub.newest(box_id) is not None
+    has_reported = context.services.hub.newest(box_id) is not None
     if record is None and not has_reported and box_id not in read_keys(context):
         raise HTTPException(404, "No Box with this id is known.")
     return record or BoxRecord(box_id, f"Box {box_id}")
@@ -261,13 +261,13 @@ def known_box(context: AdminContext, box_id: str) -> BoxRecord:
 
 def read_boxes(context: AdminContext) -> list[AdminBox]:
     """All Boxes that are stored, have sent data or have a key, by number."""
-    hub, keys = context.view.whole_hub, read_keys(context)
+    hub, keys = context.services.hub, read_keys(context)
     records = {each.box_id: each for each in context.store.boxes()}
     for box_id in (*hub.latest(), *keys):
         records.setdefault(box_id, BoxRecord(box_id, f"Box {box_id}"))
-    now_ms, nominal = context.view.now_ns() // 1_000_000, context.view.nominal
+    now_ms, nominal = context.services.now_ns() // 1_000_000, context.services.nominal
     expected = [each.box_id for each in records.values() if not each.unplugged and not each.retired_ms]
-    shares = context.view.availability.of(expected)
+    shares = context.services.availability.of(expected)
     return [
         admin_box(
             records[box_id], hub.newest(box_id), None, keys.get(box_id), None, now_ms, nominal,
@@ -288,15 +288,15 @@ def read_keys(context: AdminContext) -> Mapping[str, KeyEntry]:
 
 
 def _with_connections(context: AdminContext, record: BoxRecord, urls: tuple[str, ...]) -> AdminBox:
-    now_ms = context.view.now_ns() // 1_000_000
-    newest = context.view.whole_hub.newest(record.box_id)
+    now_ms = context.services.now_ns() // 1_000_000
+    newest = context.services.hub.newest(record.box_id)
     last_ms = None
     if newest is None:
         stored = context.store.latest_measurements().get(record.box_id)
         last_ms = stored.timestamp_ms if stored else None
     key = read_keys(context).get(record.box_id)
-    shares = {} if record.unplugged else context.view.availability.of((record.box_id,))
-    share, nominal = shares.get(record.box_id, NOT_KNOWN), context.view.nominal
+    shares = {} if record.unplugged else context.services.availability.of((record.box_id,))
+    share, nominal = shares.get(record.box_id, NOT_KNOWN), context.services.nominal
     return admin_box(record, newest, last_ms, key, read_connections(urls), now_ms, nominal, share)
 
 

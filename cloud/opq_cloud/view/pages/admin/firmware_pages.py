@@ -28,7 +28,7 @@ class FirmwarePages:
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
-        self._jobs = context.view.firmware
+        self._jobs = context.services.firmware
         self._box_client = BoxClient(context.addresses)
 
     def router(self) -> APIRouter:

@@ -12,8 +12,8 @@ from opq_cloud.view.pages.admin.box_facts import AdminBox
 from opq_cloud.view.pages.admin.box_pages import read_boxes
 from opq_cloud.view.pages.admin.system_pages import disk_space
 from opq_cloud.view.pages.machine_notice import read_notice
+from opq_cloud.view.pages.services.availability import together
 from opq_cloud.view.pages.services.health_client import ServicesFound, read_services
-from opq_cloud.view.pages.shown.availability import together
 from opq_cloud.view.web import words
 from opq_cloud.view.web.words import names_of
 from opq_proto.errors import KeyFileError
@@ -94,7 +94,7 @@ class AdminFrontPage:
         return [Concern("A key file is no key", text, "/admin/keys") for text in wrong]
 
     def _account_concerns(self) -> list[Concern]:
-        now_ms = self._context.view.now_ns() // 1_000_000
+        now_ms = self._context.services.now_ns() // 1_000_000
         wanted = AuditFilter(words=REFUSED, from_ms=now_ms - REFUSALS_MS)
         refused = len(self._context.accounts.people.changes.entries(wanted, limit=1000))
         if refused < MANY_REFUSALS:

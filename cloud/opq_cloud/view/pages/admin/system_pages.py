@@ -11,8 +11,8 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.actions.plugin_manager import PluginManager, PluginManagerError
 from opq_cloud.store.store import Ttls
 from opq_cloud.view.pages.admin.admin_context import AdminContext
+from opq_cloud.view.pages.services.availability import together
 from opq_cloud.view.pages.services.health_client import ServiceCount, read_counts, read_services
-from opq_cloud.view.pages.shown.availability import together
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.visitors import Visitor
 
@@ -80,7 +80,7 @@ class SystemPages:
         return self._page(saved=saved)
 
     def _page(self, problem: str = "", code: int = 200, saved: bool = False) -> Response:
-        services = read_services(self._context.addresses)
+        services, whole = read_services(self._context.addresses), self._context.services
         counts = read_counts(services.urls)
         try:
             flows, silent = self._manager.plugins(), ""
@@ -91,7 +91,7 @@ class SystemPages:
             "system",
             code=code,
             services=services,
-            measured=together(self._context.view.measured_shares().values()),
+            measured=together(whole.availability.of(whole.expected_boxes()).values()),
             parts_shown=PARTS_SHOWN,
             waiting=waiting(counts)[:ROWS_SHOWN],
             lost=lost(counts)[:ROWS_SHOWN],

@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from opq_cloud.view.pages.boxes import history_chart as drawing
 from opq_cloud.view.pages.boxes.box_history import BoxHistory, HistoryRow, first_span, read_history
-from opq_cloud.view.pages.shown.context import ShownBox, ViewContext
+from opq_cloud.view.pages.shown.shown_box import ShownBox
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import DEFAULT, PRESET_WORDS, TimeSpan, input_words, preset, read_span
 from opq_cloud.view.web.words import THIN, number, utc, utc_attribute
 from opq_proto.messages import Incident
@@ -30,7 +31,7 @@ METRICS = (
 _UNKNOWN = (None, None, None)
 
 
-def query_span(context: ViewContext, start: str, end: str) -> TimeSpan:
+def query_span(context: VisitorContext, start: str, end: str) -> TimeSpan:
     """The span of an address. Raises HTTPException 400 with what was wrong."""
     try:
         return read_span(start, end, context.now_ns() // 1_000_000)
@@ -38,7 +39,7 @@ def query_span(context: ViewContext, start: str, end: str) -> TimeSpan:
         raise HTTPException(400, f"The address has a span that cannot be used: {error}.") from None
 
 
-def chosen_span(context: ViewContext, box_ids: Sequence[str], start: str, end: str) -> TimeSpan:
+def chosen_span(context: VisitorContext, box_ids: Sequence[str], start: str, end: str) -> TimeSpan:
     """The span of the address; where it gives none, the longest `first_span` of the first Boxes.
 
     Raises HTTPException 400 like `query_span`.
@@ -51,11 +52,11 @@ def chosen_span(context: ViewContext, box_ids: Sequence[str], start: str, end: s
 
 
 def history_values(
-    context: ViewContext, record: ShownBox, span: TimeSpan, listed: Sequence[Incident] = ()
+    context: VisitorContext, record: ShownBox, span: TimeSpan, listed: Sequence[Incident] = ()
 ) -> dict[str, object]:
     """Values for `history.html`; `listed` are incidents that the page names elsewhere."""
     now_ms = context.now_ns() // 1_000_000
-    since_ms = context.availability.first_heard_ms(record.box_id)
+    since_ms = context.first_heard_ms(record.box_id)
     history = read_history(context.store, record.box_id, span, now_ms, ROWS_DRAWN, since_ms)
     shown = [each.incident_id for each in history.incidents[:INCIDENTS_LISTED]]
     incidents = context.store.incidents_of(shown)

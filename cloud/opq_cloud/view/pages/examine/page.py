@@ -8,7 +8,6 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.unknown_gain import gain_command
-from opq_cloud.view.pages.account.account_context import PageMaker
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import PANELS, UNITS, ExamineAddress, moment, read_address
 from opq_cloud.view.pages.examine.curves_chart import curves_chart
@@ -17,7 +16,9 @@ from opq_cloud.view.pages.examine.panels import SERIES, PanelMaker, TimePanel
 from opq_cloud.view.pages.examine.reading import BOXES_FIRST, EventSignals, read_signals
 from opq_cloud.view.pages.examine.signals import SignalCache
 from opq_cloud.view.pages.shown import charts
-from opq_cloud.view.pages.shown.context import ShownBox, ViewContext, label
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.shown_box import ShownBox
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_proto.messages import Incident
 
@@ -59,10 +60,10 @@ class HarmonicBars:
 class ExaminePages:
     """The page, its replaceable part, and the charts that an incident's own page embeds."""
 
-    def __init__(self, context: ViewContext, render: PageMaker) -> None:
+    def __init__(self, context: VisitorContext, signals: SignalCache, render: PageMaker) -> None:
         self._context = context
         self._render = render
-        self._cache = SignalCache(context.whole_store)
+        self._cache = signals
 
     def router(self) -> APIRouter:
         router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
@@ -140,7 +141,7 @@ class ExaminePages:
             "steps": _steps(address, length_ms),
             "events_left_out": found.events_left_out,
             "unknown_gains": [
-                (label(self._context.box(box_id)), gain_command(box_id))
+                (self._context.box(box_id).label, gain_command(box_id))
                 for box_id, signal in found.signals.items()
                 if any(not run.wave.gain_known for run in signal.runs)
             ],
@@ -173,7 +174,7 @@ class ExaminePages:
             "cursor_rows": rows,
             "apart_ms": address.b_ms - address.a_ms,
             "choices": [
-                (label(self._context.box(box_id)), box_id in address.box_ids,
+                (self._context.box(box_id).label, box_id in address.box_ids,
                  address.with_box(box_id, address.box_ids).query)
                 for box_id in found.candidates
             ],
@@ -215,7 +216,7 @@ class ExaminePages:
                 off = replace(off, rms_v=at_b.rms_v - at_a.rms_v)
             lead = figures.phase_between_deg(rows[0].a, at_a) if rows else None
             doubt = _doubt_deg(maker, found.shown[0], box) if lead is not None else None
-            rows.append(CursorRow(box, label(box), maker.series[box.box_id], at_a, at_b, off, lead, doubt))
+            rows.append(CursorRow(box, box.label, maker.series[box.box_id], at_a, at_b, off, lead, doubt))
         return rows
 
 
@@ -270,7 +271,7 @@ def _harmonics(
         before = figures.harmonics_at(signal, -BEFORE_MS, incident.start_ns, ends=True)
         at_a = figures.harmonics_at(signal, address.a_ms, incident.start_ns)
         every = [v for each in (before, at_a) if each for v in figures.known(each.percents)]
-        made.append(HarmonicBars(label(box), maker.series[box.box_id], before, at_a, max([1.0, *every])))
+        made.append(HarmonicBars(box.label, maker.series[box.box_id], before, at_a, max([1.0, *every])))
     return made
 
 
@@ -281,7 +282,7 @@ def _tables(
     span = (address.start_ms, address.end_ms)
     return [
         (
-            label(box),
+            box.label,
             box.nominal_v,
             figures.half_cycles(found.signals[box.box_id], *span, incident.start_ns, TABLE_ROWS),
         )

@@ -11,7 +11,8 @@ from opq_cloud.view.pages.examine.half_cycle_lines import ledger_spans_ms, lines
 from opq_cloud.view.pages.examine.reading import EventSignals, measured_between
 from opq_cloud.view.pages.examine.signals import BoxSignal
 from opq_cloud.view.pages.shown.charts import ChartLine
-from opq_cloud.view.pages.shown.context import ShownBox, ViewContext, label
+from opq_cloud.view.pages.shown.shown_box import ShownBox
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_measure.events.disturbances import Limits
 from opq_proto.messages import DISCIPLINED_NS, UNKNOWN_UNCERTAINTY_NS, Incident, TimeSource
@@ -99,7 +100,7 @@ class PanelMaker:
     """Makes the panels of one page request."""
 
     def __init__(
-        self, context: ViewContext, incident: Incident, address: ExamineAddress, found: EventSignals
+        self, context: VisitorContext, incident: Incident, address: ExamineAddress, found: EventSignals
     ) -> None:
         self._context, self._incident, self._address, self._found = context, incident, address, found
         self._origin_ns = incident.start_ns
@@ -131,14 +132,14 @@ class PanelMaker:
                     why = (
                         "Nothing of this stretch: no steady wave before the incident is stored, or it is far."
                     )
-                lanes.append(Lane(label(box), (), (), "", self._gaps(box), (), (), clock, why))
+                lanes.append(Lane(box.label, (), (), "", self._gaps(box), (), (), clock, why))
                 continue
             factor, unit = self._unit(box)
             path = drawing.trace(per_unit[box.box_id], scale, *self._span)
             lanes.append(
                 Lane(
-                    label(box),
-                    (Trace(box.box_id, label(box), self.series[box.box_id], path),),
+                    box.label,
+                    (Trace(box.box_id, box.label, self.series[box.box_id], path),),
                     scale.ticks(factor),
                     unit,
                     self._gaps(box),
@@ -175,7 +176,7 @@ class PanelMaker:
         traces = tuple(
             Trace(
                 box.box_id,
-                label(box),
+                box.label,
                 self.series[box.box_id],
                 drawing.trace(lines[box.box_id], scale, *self._span),
                 drawing.bars(rows[box.box_id], scale, *self._span),
@@ -216,7 +217,7 @@ class PanelMaker:
                 self._found.signals[box.box_id], box.nominal_v, *self._span, self._origin_ns
             )
             traces = tuple(
-                Trace(box.box_id, label(box), shade, path)
+                Trace(box.box_id, box.label, shade, path)
                 for shade, path in drawing.shades(columns, *self._span)
             )
             rows = figures.ORDERS_SHOWN - 1
@@ -226,7 +227,7 @@ class PanelMaker:
             )
             empty = "" if columns else "No 0.2 s without a gap is stored around this stretch."
             clock = self.clocks[box.box_id]
-            lanes.append(Lane(label(box), traces, ticks, "order", self._gaps(box), clock=clock, empty=empty))
+            lanes.append(Lane(box.label, traces, ticks, "order", self._gaps(box), clock=clock, empty=empty))
         levels = ", ".join(f"{level:g}" for level in drawing.LEVEL_PERCENTS)
         hint = (
             f"Subgroups of orders 2 to {figures.ORDERS_SHOWN} in 0.2 s (IEC 61000-4-7); darker from "

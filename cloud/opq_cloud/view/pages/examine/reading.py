@@ -1,7 +1,7 @@
 """What the page of an event reads from the store: signals of its Boxes, Measurements between them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.event_record import EventRecord
@@ -11,7 +11,8 @@ from opq_cloud.view.live.recent import window_ms
 from opq_cloud.view.pages.examine.address import ExamineAddress
 from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache
 from opq_cloud.view.pages.shown.charts import known_metric
-from opq_cloud.view.pages.shown.context import ShownBox, ViewContext
+from opq_cloud.view.pages.shown.shown_box import ShownBox
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.words import worst
 from opq_proto.messages import Incident
 from opq_proto.wire.counted_once import counted_once
@@ -46,7 +47,7 @@ class EventSignals:
 
 
 def read_signals(
-    context: ViewContext,
+    context: VisitorContext,
     cache: SignalCache,
     incident: Incident,
     address: ExamineAddress,
@@ -61,8 +62,8 @@ def read_signals(
     candidates = (*own, *sorted(received - {*own}, key=box_order))
     first = [*sorted(own, key=lambda box_id: -_deviation(incident, box_id)), *candidates[len(own) :]]
     wanted = [box_id for box_id in address.box_ids if box_id in received] or first[:most]
-    judged = context.judged(incident)
-    shown = tuple(context.judged_box(box_id, judged) for box_id in wanted)
+    judged = judged_nominals(context, incident)
+    shown = tuple(judged_box(context, box_id, judged) for box_id in wanted)
     requested = [record for record in known if {*wanted} & {*record.boxes_received}]
     read = _most_telling(requested)
     signals = cache.signals(read, {box.box_id: box.nominal_hz for box in shown})
@@ -70,10 +71,22 @@ def read_signals(
     halves: dict[str, tuple[HalfCycleRms, ...]] = {}
     for record in requested:
         if "" in record.half_cycles.values():
-            for box_id, half in context.half_cycles(record.event_id):
+            for box_id, half in context.store.half_cycles(record.event_id).items():
                 if box_id in empty:
                     halves[box_id] = (*halves.get(box_id, ()), half)
     return EventSignals(candidates, shown, empty | signals, halves, len(known) - len(read), judged)
+
+
+def judged_nominals(context: VisitorContext, incident: Incident) -> JudgedNominals:
+    """The nominal voltages by which the Boxes of an incident were judged."""
+    findings = (item.finding for item in incident.findings)
+    return JudgedNominals(findings, lambda box_id: context.box(box_id).nominal_v)
+
+
+def judged_box(context: VisitorContext, box_id: str, judged: JudgedNominals) -> ShownBox:
+    """The Box with the nominal voltage that it was judged by, where that is known."""
+    found = context.box(box_id)
+    return replace(found, nominal_v=judged.volts(box_id) or found.nominal_v)
 
 
 def _deviation(incident: Incident, box_id: str) -> float:
@@ -99,7 +112,7 @@ def _most_telling(records: Sequence[EventRecord]) -> Sequence[EventRecord]:
 
 
 def measured_between(
-    context: ViewContext, box_id: str, start_ms: float, end_ms: float, origin_ns: int
+    context: VisitorContext, box_id: str, start_ms: float, end_ms: float, origin_ns: int
 ) -> list[tuple[float, float, float, float]]:
     """(start ms, end ms, lowest, highest rms in volts) of a stretch that has no waveform, from the origin.
 

@@ -13,8 +13,10 @@ from markupsafe import Markup
 
 from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError
-from opq_cloud.view.pages.account.account_context import AccountContext, marked_time
-from opq_cloud.view.pages.shown.context import ViewContext, whole_id
+from opq_cloud.view.pages.account.account_context import AccountContext
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.rendering import marked_time
+from opq_cloud.view.pages.shown.visitor_context import whole_id
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.visitors import Visitor
@@ -44,17 +46,17 @@ def may_edit(visitor: Visitor, incident: Incident) -> bool:
     return visitor.account.role in EDITORS or all(box_id in visitor.own for box_id in incident.box_ids)
 
 
-def remark_values(context: ViewContext, incident: Incident) -> dict[str, object]:
+def remark_values(services: ViewServices, incident: Incident) -> dict[str, object]:
     """Values for `incident_said.html`; no notes for a visitor who does not see every Box of the incident."""
-    visitor = context.visitor
-    whole = context.whole_store.incident(incident.incident_id)
+    visitor = services.visitor
+    whole = services.store.incident(incident.incident_id)
     signed_in = visitor.account is not None or not visitor.accounts_in_use
     sees = whole is not None and all(visitor.sees(box_id) for box_id in whole.box_ids)
-    notes = context.whole_store.notes(incident.incident_id) if signed_in and sees else []
+    notes = services.store.notes(incident.incident_id) if signed_in and sees else []
     return {
         "said": [
             RemarkRow(
-                _name(context, note.account_id),
+                _name(services, note.account_id),
                 marked_time(note.at_ms, visitor),
                 DID_WORDS.get(note.kind, note.kind),
                 _text(note.kind, note.text),
@@ -75,10 +77,10 @@ def _text(kind: str, text: str) -> str:
     return words.class_words(text) if text else "took the class back"
 
 
-def _name(context: ViewContext, account_id: str) -> str:
+def _name(services: ViewServices, account_id: str) -> str:
     if not account_id:
         return "somebody at the command line"
-    visitors = context.visitors
+    visitors = services.visitors
     account = None if visitors is None else visitors.people.account(account_id)
     return "somebody whose account is gone" if account is None else account.name
 

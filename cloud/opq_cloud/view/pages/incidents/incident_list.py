@@ -23,8 +23,8 @@ from opq_cloud.store.incidents.index import (
     entry_of_incident,
 )
 from opq_cloud.view.live.messages import LARGEST_ID
-from opq_cloud.view.pages.shown.context import ViewContext
-from opq_cloud.view.pages.shown.registry import BOX_ID
+from opq_cloud.view.pages.services.registry import BOX_ID
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import read_span
 from opq_proto.messages import Incident
@@ -95,7 +95,7 @@ class PlaneRow:
     cells: tuple[PlaneCell, ...]
 
 
-def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAddress:
+def read_list_address(context: VisitorContext, params: Mapping[str, str]) -> ListAddress:
     """Reads the filter from an address.
 
     Raises HTTPException 404 where there is no such Box, class, region, scope or order; 400 for an invalid
@@ -134,7 +134,7 @@ def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAd
     return ListAddress(kept, wanted)
 
 
-def _boxes_of(context: ViewContext, region: str) -> tuple[str, ...]:
+def _boxes_of(context: VisitorContext, region: str) -> tuple[str, ...]:
     seen = context.regions()
     if region not in seen:
         there = ", ".join(list(seen)[:REGIONS_NAMED]) or "none"
@@ -154,7 +154,7 @@ def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
     return float(text)
 
 
-def read_index_place(context: ViewContext, before: str) -> IndexPlace | None:
+def read_index_place(context: VisitorContext, before: str) -> IndexPlace | None:
     """Where a page continues. Raises HTTPException 400 for an invalid key, 404 for an unknown number."""
     if not before:
         return None
@@ -174,27 +174,18 @@ def read_index_place(context: ViewContext, before: str) -> IndexPlace | None:
     return IndexPlace(key, int(number))
 
 
-def place_of(context: ViewContext, number: int) -> IndexPlace:
+def place_of(context: VisitorContext, number: int) -> IndexPlace:
     """The place of an incident, or of the one that it was joined into, among the newest.
 
     Raises HTTPException 404 where the visitor sees no incident of that number.
     """
-    found = context.store.incident(context.whole_store.successor(number) or number)
+    found = context.present_incident(number)
     if found is None:
         raise HTTPException(404, f"There is no incident {number} to go on from; begin without `before`.")
     return entry_of_incident(found).place("newest")
 
 
-def find_incidents(
-    context: ViewContext, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None, back: bool = False
-) -> tuple[list[Incident], bool]:
-    """Up to `limit` incidents as the visitor sees them, and whether there are more."""
-    store = context.store
-    entries = store.find_incidents(wanted, limit + 1, beyond, back)
-    return store.incidents_of([each.incident_id for each in entries[:limit]]), len(entries) > limit
-
-
-def neighbours(context: ViewContext, address: ListAddress, incident: Incident) -> dict[str, object]:
+def neighbours(context: VisitorContext, address: ListAddress, incident: Incident) -> dict[str, object]:
     """Values for `incident.html`: the incidents before and after it within the filter of the address."""
     place = entry_of_incident(incident).place(address.wanted.order)
     store = context.store
@@ -207,7 +198,7 @@ def neighbours(context: ViewContext, address: ListAddress, incident: Incident) -
     }
 
 
-def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
+def plane(context: VisitorContext, address: ListAddress) -> list[PlaneRow]:
     """The number of visible incidents in each cell, whichever cell is chosen."""
     counts = context.store.incident_cells(replace(address.wanted, cell=None))
     if not counts:
@@ -250,12 +241,12 @@ def _short(seconds: float) -> str:
     return f"{seconds * 1e3:g}{words.THIN}ms" if seconds < 1 else f"{seconds:g}{words.THIN}s"
 
 
-def regions(context: ViewContext) -> list[str]:
+def regions(context: VisitorContext) -> list[str]:
     """Regions of the Boxes that the visitor sees."""
     return list(context.regions())
 
 
-def count_words(context: ViewContext, wanted: IncidentFilter) -> str:
+def count_words(context: VisitorContext, wanted: IncidentFilter) -> str:
     """The number of visible incidents in words: `1,234 incidents`."""
     count = context.store.count_incidents(wanted, MAX_COUNTED + 1)
     if count > MAX_COUNTED:

@@ -9,11 +9,12 @@ from opq_cloud.view.live.messages import fingerprint
 from opq_cloud.view.pages.examine.curves_chart import curves_chart
 from opq_cloud.view.pages.examine.itic_curve import itic_sentence
 from opq_cloud.view.pages.examine.page import ExaminePages
+from opq_cloud.view.pages.examine.reading import judged_box
 from opq_cloud.view.pages.incidents.facts_table import facts_table, has_half_cycles
 from opq_cloud.view.pages.incidents.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
 from opq_cloud.view.pages.past.compare_address import query_zone
-from opq_cloud.view.pages.shown.context import ViewContext
-from opq_cloud.view.pages.shown.registry import natural_order
+from opq_cloud.view.pages.services.registry import natural_order
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.words import is_steady
 from opq_proto.messages import Finding, Incident, StoredFinding, Waveform
@@ -43,14 +44,14 @@ WITHOUT_EVENT = (
 )
 
 
-def page(context: ViewContext, incident: Incident, examine: ExaminePages) -> dict[str, object]:
+def page(context: VisitorContext, incident: Incident, examine: ExaminePages) -> dict[str, object]:
     """Everything that `incident.html` shows."""
     records = _records(context, incident)
     charts, found, series = examine.embedded(incident, BOXES_SHOWN)
     panels = incident_panels(incident, found, series)
     worst = words.worst(incident)
     judged = found.judged
-    nominal_v = context.judged_box(worst.finding.box_id, judged).nominal_v if worst else context.nominal.volts
+    nominal_v = judged_box(context, worst.finding.box_id, judged).nominal_v if worst else context.nominal_v
     names = context.names([incident])
     findings = sorted(incident.findings, key=_least_bad)
     waves = {box_id: signal.runs[0].wave for box_id, signal in found.signals.items() if signal.runs}
@@ -91,7 +92,9 @@ def page(context: ViewContext, incident: Incident, examine: ExaminePages) -> dic
     }
 
 
-def followed_at_boxes(context: ViewContext, incident: Incident, names: words.Names) -> list[tuple[str, int]]:
+def followed_at_boxes(
+    context: VisitorContext, incident: Incident, names: words.Names
+) -> list[tuple[str, int]]:
     """Boxes in words, and the incident that came shortly before at them; not the one that it follows."""
     begins: dict[str, int] = {}
     for item in incident.findings:
@@ -115,7 +118,7 @@ def followed_at_boxes(context: ViewContext, incident: Incident, names: words.Nam
     return rows[:FOLLOWED_SHOWN]
 
 
-def past_before(context: ViewContext, incident: Incident) -> IncidentPast:
+def past_before(context: VisitorContext, incident: Incident) -> IncidentPast:
     """The earlier incidents that the visitor sees, in the visitor's time zone."""
     zone = query_zone(context, "")
     # where the visitor does not see every Box, each entry is made again from the whole incident
@@ -123,7 +126,7 @@ def past_before(context: ViewContext, incident: Incident) -> IncidentPast:
     return past_of(context.store, incident, zone, zone.key, compared)
 
 
-def _records(context: ViewContext, incident: Incident) -> list[EventRecord]:
+def _records(context: VisitorContext, incident: Incident) -> list[EventRecord]:
     """The records of its events that hold its worst finding and most of its time, oldest first."""
     found = [context.store.event_record(event_id) for event_id in incident.event_ids[:EVENTS_READ]]
     known = [record for record in found if record is not None]
@@ -137,7 +140,7 @@ def _records(context: ViewContext, incident: Incident) -> list[EventRecord]:
     return sorted(best, key=lambda record: record.event_id)
 
 
-def _unnamed(context: ViewContext, worst: StoredFinding | None, panels: Sequence[Panel]) -> list[Panel]:
+def _unnamed(context: VisitorContext, worst: StoredFinding | None, panels: Sequence[Panel]) -> list[Panel]:
     """The panels without the Boxes on the phases of an unbalance, whose sentence has their voltages."""
     own = context.store.box(worst.finding.box_id) if worst is not None and _uneven(worst) else None
     if own is None:
@@ -203,7 +206,7 @@ def _cycles(incident: Incident, finding: Finding | None) -> str:
     return f"{length}, {cycles} at Box {finding.box_id}" if cycles else f"{length} at Box {finding.box_id}"
 
 
-def _no_waveform(context: ViewContext, incident: Incident, records: Sequence[EventRecord]) -> str:
+def _no_waveform(context: VisitorContext, incident: Incident, records: Sequence[EventRecord]) -> str:
     """Why the page shows none. Whether a waveform that the visitor may not see exists is not said."""
     boxes = {box_id for record in records for box_id in record.boxes_triggered}
     if boxes and not any(map(context.visitor.sees_waveform, boxes)):

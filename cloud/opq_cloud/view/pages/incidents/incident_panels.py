@@ -16,7 +16,7 @@ from opq_cloud.view.pages.examine import figures
 from opq_cloud.view.pages.examine.half_cycle_lines import lines_with_ledger
 from opq_cloud.view.pages.examine.reading import EventSignals
 from opq_cloud.view.pages.shown.charts import ChartLine
-from opq_cloud.view.pages.shown.context import ShownBox, label
+from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.web import words
 from opq_proto.messages import Gap, Incident, Waveform
 
@@ -104,7 +104,7 @@ def _panel(
     low_percent = None if low_v is None else low_v / box.nominal_v * 100
     return Panel(
         box_id=box.box_id,
-        label=label(box),
+        label=box.label,
         nominal_v=box.nominal_v,
         low_words=f"lowest {words.number(low_v, 1, 'V')}, {words.number(low_percent, 1, '%')}",
         low_v=low_v,

@@ -12,8 +12,8 @@ from opq_cloud.view.pages.boxes.box_history import BoxHistory, HistoryRow
 from opq_cloud.view.pages.map.day_trends import DAY_ROWS, ROW_MS, DayTrends, Rows, first_row_ms, medians
 from opq_cloud.view.pages.map.grid_now import BoxesNow, BoxNow, GroupNow, grids_now, regions_now
 from opq_cloud.view.pages.map.map_drawing import REGIONS_SHOWN, group_figures
-from opq_cloud.view.pages.shown.context import ViewContext
-from opq_cloud.view.pages.shown.registry import sampled
+from opq_cloud.view.pages.services.registry import sampled
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import TimeSpan
 
@@ -54,7 +54,7 @@ class RegionIncidents:
     """Whether the newest has no end yet."""
 
 
-def region_incidents(context: ViewContext, region: str, now_ns: int) -> RegionIncidents | None:
+def region_incidents(context: VisitorContext, region: str, now_ns: int) -> RegionIncidents | None:
     """The incidents of a region; None where the visitor sees none of its Boxes, only the region's figures."""
     box_ids = context.regions().get(region)
     if not box_ids:

@@ -16,8 +16,10 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.view.live.messages import LiveMessage
 from opq_cloud.view.pages.map.fuzz import Place, fuzzed_place
 from opq_cloud.view.pages.map.grid_now import BoxesNow, BoxNow, FixedBoxes, Floats, Whole, countable
-from opq_cloud.view.pages.shown.context import ShownBox, ViewContext, label
-from opq_cloud.view.pages.shown.registry import BoxRegistry, natural_order
+from opq_cloud.view.pages.services.registry import BoxRegistry, natural_order
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.shown_box import ShownBox
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import VISITOR, Visitor
 
@@ -57,9 +59,14 @@ class GridReader:
     """`boxes` and `incidents` may be called from any thread and are those of the request's visitor."""
 
     def __init__(
-        self, context: ViewContext, radius_km: float, monotonic_s: Callable[[], float] = time.monotonic
+        self,
+        context: VisitorContext,
+        services: ViewServices,
+        radius_km: float,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = context
+        self._services = services
         self.radius_km = radius_km
         self._fuzzed: dict[str, tuple[Place, Place | None]] = {}
         self._seen: AnswerCache[BoxesNow] = AnswerCache(SEEN_S, AUDIENCES, monotonic_s)
@@ -101,7 +108,7 @@ class GridReader:
 
     def _read(self, visitor: Visitor, audience: Audience) -> BoxesNow:
         """Reads the Boxes again only after a change; measured values come by columns."""
-        registry, values = self._context.whole_registry.now(), self._values.of(None, self._read_values)
+        registry, values = self._services.registry.now(), self._values.of(None, self._read_values)
         kept = self._cached.get(audience)
         if kept is None or kept.registry is not registry or kept.values != len(values.ids):
             fixed = FixedBoxes(countable(self._read_boxes(visitor, registry)))
@@ -120,14 +127,14 @@ class GridReader:
 
     def _read_shares(self, fixed: FixedBoxes) -> Floats:
         """The measured shares of the last hour, of Boxes that are shown themselves."""
-        found = self._context.availability.of([each.box_id for each in fixed.boxes if not each.regional])
+        found = self._services.availability.of([each.box_id for each in fixed.boxes if not each.regional])
         hours = [found[each.box_id].hour if each.box_id in found else None for each in fixed.boxes]
         return np.array(hours, np.float64)  # None becomes NaN
 
     def _read_values(self) -> _NewestValues:
         """Reads the hub once for all audiences; the last row stands for Boxes without data."""
-        rows = self._context.whole_hub.values_now()
-        ids = tuple(self._context.whole_hub.box_ids())[: len(rows)]
+        rows = self._services.hub.values_now()
+        ids = tuple(self._services.hub.box_ids())[: len(rows)]
         table = np.array([*rows, (np.nan, np.nan, 0, 0, 0)], np.float64)
         volts, hertz, received_ms, silent_after_ms, late_ms = table.T
         live = self._context.now_ns() // 1_000_000 - received_ms < silent_after_ms
@@ -152,14 +159,14 @@ class GridReader:
         return sorted(visitor.full | visitor.public | visitor.regional, key=natural_order)
 
     def _fixed_box(self, visitor: Visitor, record: BoxRecord, place: BoxPlace, regional: bool) -> BoxNow:
-        box_id, context = record.box_id, self._context
-        nominal_v = record.nominal_v or context.nominal.volts
-        nominal_hz = record.nominal_hz or context.nominal.hz
+        box_id, nominal = record.box_id, self._services.nominal
+        nominal_v = record.nominal_v or nominal.volts
+        nominal_hz = record.nominal_hz or nominal.hz
         exact = not regional and visitor.sees_place(box_id)
         shown = ShownBox(box_id, record.name, None, nominal_v, nominal_hz, False)
         return BoxNow(
             box_id=box_id,
-            label="" if regional else label(shown),
+            label="" if regional else shown.label,
             grid=place.grid,
             region=place.region or None,
             at=_exact(place) if exact else self._fuzzed_place(box_id, place),
@@ -179,7 +186,7 @@ class GridReader:
         known = self._fuzzed.get(box_id)
         if known is None or known[0] != at:
             if self._salt is None:
-                self._salt = self._context.whole_store.people.installation_secret(SALT_NAME)
+                self._salt = self._services.store.people.installation_secret(SALT_NAME)
             known = self._fuzzed[box_id] = at, fuzzed_place(at, self._salt, self.radius_km)
         return known[1]
 

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from opq_cloud.core.settings.view import ViewSection
-from opq_cloud.view.pages.incidents.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
 from opq_cloud.view.pages.map.fuzz import MAX_RADII
 from opq_cloud.view.pages.map.grid_now import (
     LOUDEST,
@@ -39,13 +38,14 @@ from opq_cloud.view.pages.map.map_marks import (
     with_names,
 )
 from opq_cloud.view.pages.map.outline import OutlinePaths, outline_paths
-from opq_cloud.view.pages.shown.availability import (
+from opq_cloud.view.pages.services.availability import (
     BoxAvailability,
     FleetAvailability,
     percent_words,
     together,
     tone_of,
 )
+from opq_cloud.view.pages.shown.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
 from opq_cloud.view.web import words
 from opq_proto.messages import Incident
 

@@ -11,7 +11,6 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.view.live.compression import accepts_gzip
-from opq_cloud.view.pages.account.account_context import PageMaker
 from opq_cloud.view.pages.map.day_page import day_values, region_incidents
 from opq_cloud.view.pages.map.day_trends import DayTrends
 from opq_cloud.view.pages.map.grid_now import TONES, grids_now
@@ -29,7 +28,9 @@ from opq_cloud.view.pages.map.map_drawing import (
 )
 from opq_cloud.view.pages.map.map_frame import WORLD, MapFrame, parse_frame
 from opq_cloud.view.pages.map.map_marks import SHAPES
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.guard import CONTENT_SECURITY_POLICY, App, Receive, Scope, Send
 from opq_proto.errors import StoreError
@@ -116,18 +117,18 @@ class MapPages:
 
     def __init__(
         self,
-        context: ViewContext,
+        context: VisitorContext,
         reader: GridReader,
         states: MapStates,
-        config: ViewSection,
+        services: ViewServices,
         render: PageMaker,
     ) -> None:
         self._context = context
         self._reader = reader
         self._states = states
-        self._config = config
+        self._config = services.config
         self._render = render
-        self._trends = DayTrends(context.whole_store)
+        self._trends = DayTrends(services.store)
         self._days: AnswerCache[dict[str, object]] = AnswerCache(DAY_KEPT_S)
 
     def router(self) -> APIRouter:

@@ -11,14 +11,14 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.incidents.index import IncidentFilter
-from opq_cloud.view.pages.account.account_context import PageMaker
-from opq_cloud.view.pages.incidents.incident_list import find_incidents
+from opq_cloud.view.pages.examine.reading import judged_box, judged_nominals
 from opq_cloud.view.pages.map.arrival_map import arrival_map
 from opq_cloud.view.pages.map.feeds import FeedEntry, atom_feed, entry_of
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import SCOPE_SHORT
 from opq_cloud.view.pages.map.outline import outline_paths
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.answer_cache import AnswerCache
 
@@ -32,7 +32,7 @@ class SharedPages:
 
     def __init__(
         self,
-        context: ViewContext,
+        context: VisitorContext,
         reader: GridReader,
         config: ViewSection,
         render: PageMaker,
@@ -58,10 +58,10 @@ class SharedPages:
         places = {each.box_id: each.at for each in boxes if each.at is not None}
         on_map = arrival_map(incident, places, {each.box_id: each.label for each in boxes})
         worst = words.worst(incident)
-        judged = self._context.judged(incident)
-        nominal_v = self._context.nominal.volts
+        judged = judged_nominals(self._context, incident)
+        nominal_v = self._context.nominal_v
         if worst:
-            nominal_v = self._context.judged_box(worst.finding.box_id, judged).nominal_v
+            nominal_v = judged_box(self._context, worst.finding.box_id, judged).nominal_v
         return self._render(
             "share.html",
             "incidents",
@@ -86,7 +86,7 @@ class SharedPages:
         return self._entries.of(self._reader.audience, self._read_feed)
 
     def _read_feed(self) -> tuple[FeedEntry, ...]:
-        incidents, _more = find_incidents(self._context, IncidentFilter(), IN_FEED, None)
+        incidents, _more = self._context.find_incidents(IncidentFilter(), IN_FEED)
         names = self._context.names(incidents)
         return tuple(entry_of(each, names, SCOPE_SHORT.get(each.scope or "", "")) for each in incidents)
 

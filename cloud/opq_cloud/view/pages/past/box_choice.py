@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException
 
-from opq_cloud.view.pages.shown.context import ShownBox, ViewContext, label
-from opq_cloud.view.pages.shown.registry import BOX_ID, natural_order
+from opq_cloud.view.pages.services.registry import BOX_ID, natural_order
+from opq_cloud.view.pages.shown.shown_box import ShownBox
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 
 MAX_NAMED = 50
@@ -51,7 +52,7 @@ class BoxChoice:
         if self.feeder:
             return f"feeder {self.feeder}, {counted}"
         if count == 1:
-            return label(self.boxes[0])
+            return self.boxes[0].label
         return counted if count else "no Box"
 
     @property
@@ -60,7 +61,7 @@ class BoxChoice:
         return {"box": ",".join(self.named), "region": self.region, "feeder": self.feeder}
 
 
-def read_groups(context: ViewContext) -> GroupNames:
+def read_groups(context: VisitorContext) -> GroupNames:
     """Groups of all Boxes that the visitor sees."""
     places = context.places()
     visitor = context.visitor
@@ -72,7 +73,7 @@ def read_groups(context: ViewContext) -> GroupNames:
 
 
 def read_box_choice(
-    context: ViewContext, box: Iterable[str], region: str, feeder: str, groups: GroupNames
+    context: VisitorContext, box: Iterable[str], region: str, feeder: str, groups: GroupNames
 ) -> BoxChoice:
     """Reads the choice; a region, or else a feeder, replaces single Boxes.
 

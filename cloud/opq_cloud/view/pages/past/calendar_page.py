@@ -18,14 +18,15 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.trends.pyramid import HOUR_MS
-from opq_cloud.view.pages.account.account_context import PageMaker
 from opq_cloud.view.pages.past.box_choice import BoxChoice, read_box_choice, read_groups
 from opq_cloud.view.pages.past.compare_address import query_zone
 from opq_cloud.view.pages.past.compare_page import BOXES_OFFERED
 from opq_cloud.view.pages.past.day_quality import MONTH_DAYS, DayQuality, read_days
 from opq_cloud.view.pages.past.local_weeks import local_day
-from opq_cloud.view.pages.shown.context import ShownBox, ViewContext, label
-from opq_cloud.view.pages.shown.registry import sampled
+from opq_cloud.view.pages.services.registry import sampled
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.shown_box import ShownBox
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import input_words
 from opq_proto.messages import Incident
@@ -116,7 +117,7 @@ class CalendarAddress:
 class CalendarPages:
     """The page; `render` is `Pages.render`."""
 
-    def __init__(self, context: ViewContext, render: PageMaker) -> None:
+    def __init__(self, context: VisitorContext, render: PageMaker) -> None:
         self._context = context
         self._render = render
 
@@ -166,7 +167,7 @@ class CalendarPages:
             day_incidents=[] if chosen is None else self._of_day(choice, chosen),
             day_span="" if chosen is None else _span_query(chosen),
             box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (), any_box=bool(every),
-            label=label, groups=groups,
+           groups=groups,
             names=context.names(()),
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from fastapi import HTTPException
 from opq_cloud.view.pages.boxes.history_page import METRICS, chosen_span
 from opq_cloud.view.pages.past.box_choice import BoxChoice, GroupNames, read_box_choice
 from opq_cloud.view.pages.past.local_weeks import read_zone
-from opq_cloud.view.pages.shown.context import ViewContext
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import TimeSpan
 
 MAX_SERIES = 6
@@ -66,7 +66,7 @@ class CompareAddress:
 
 
 def read_compare_address(
-    context: ViewContext, params: Mapping[str, str], boxes: list[str], groups: GroupNames
+    context: VisitorContext, params: Mapping[str, str], boxes: list[str], groups: GroupNames
 ) -> CompareAddress:
     """Reads the address. Raises HTTPException 404 or 400 in words for people."""
     metric = params.get("metric", "") or METRIC_NAMES[0]
@@ -93,14 +93,14 @@ def read_compare_address(
     )
 
 
-def _voltage_unit(context: ViewContext, named: str) -> str:
+def _voltage_unit(context: VisitorContext, named: str) -> str:
     """The unit of the address, or else of the account. Raises HTTPException 400 if there is no such."""
     if named not in ("", "V", "percent"):
         raise HTTPException(400, f"y is {named[:40]!r}; want V or percent.")
     return named or context.visitor.voltage_unit
 
 
-def query_zone(context: ViewContext, name: str) -> ZoneInfo:
+def query_zone(context: VisitorContext, name: str) -> ZoneInfo:
     """The zone of the address, or else of the account, or else UTC. Raises HTTPException 400 if unknown."""
     account = context.visitor.account
     try:

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.view.pages.account.account_context import PageMaker
 from opq_cloud.view.pages.boxes import history_chart as drawing
 from opq_cloud.view.pages.boxes.box_history import INCIDENTS_SHOWN
 from opq_cloud.view.pages.boxes.history_page import INCIDENTS_LISTED, METRICS, step_words
@@ -29,8 +28,9 @@ from opq_cloud.view.pages.past.past_series import (
     read_week_series,
     step_for,
 )
-from opq_cloud.view.pages.shown.context import ShownBox, ViewContext, label
-from opq_cloud.view.pages.shown.registry import sampled
+from opq_cloud.view.pages.services.registry import sampled
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import PRESET_WORDS, input_words
 from opq_proto.messages import Measurement
@@ -57,7 +57,7 @@ class SeriesRow:
 class ComparePages:
     """The page; `render` is `Pages.render`."""
 
-    def __init__(self, context: ViewContext, render: PageMaker) -> None:
+    def __init__(self, context: VisitorContext, render: PageMaker) -> None:
         self._context = context
         self._render = render
 
@@ -124,7 +124,7 @@ class ComparePages:
             read=read,
             metrics=[(each[0], each[1]) for each in METRICS],
             box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (), any_box=bool(every),
-            label=label,
+
             groups=groups,
             most_series=MAX_SERIES, most_weeks=MAX_WEEKS,
             presets=[
@@ -149,7 +149,7 @@ class ComparePages:
         now_ms = context.now_ns() // 1_000_000
         boxes = {box.box_id: box for box in choice.boxes}
         read = sorted(sampled(boxes, BOXES_READ), key=list(boxes).index)
-        factors = {box_id: _factor(boxes[box_id], address.percent) for box_id in read}
+        factors = {box_id: 100.0 / boxes[box_id].nominal_v if address.percent else 1.0 for box_id in read}
         if not factors:
             return [], 0
         if address.weeks:
@@ -163,13 +163,13 @@ class ComparePages:
                 for back, week in enumerate(weeks)
             ], len(read)  # fmt: skip
         step_ms = step_for(context.store, read, address.span)
-        lines: list[tuple[str, Factors]] = [(label(boxes[b]), {b: factor}) for b, factor in factors.items()]
+        lines: list[tuple[str, Factors]] = [(boxes[b].label, {b: factor}) for b, factor in factors.items()]
         if address.together and len(factors) > 1:
             lines = [(_group_words(choice), factors)]
         return [
             read_span_series(
                 context.store, name, each, address.metric, address.span, step_ms, now_ms,
-                context.availability.first_heard_ms,
+                context.first_heard_ms,
             )
             for name, each in lines
         ], len(read)  # fmt: skip
@@ -221,7 +221,7 @@ class ComparePages:
         return values.pop() if len(values) == 1 else None
 
 
-def clock_words(context: ViewContext, end_ms: int, box_ids: Sequence[str]) -> str:
+def clock_words(context: VisitorContext, end_ms: int, box_ids: Sequence[str]) -> str:
     """The source of the time of a Box at the end of a span, while that is stored; of several Boxes now."""
     latest = context.hub.latest() if len(box_ids) != 1 else {}
     found = Counter(words.source(latest[box_id].source) for box_id in box_ids if box_id in latest)
@@ -235,10 +235,6 @@ def clock_words(context: ViewContext, end_ms: int, box_ids: Sequence[str]) -> st
         return _clock_words(kept[-1])
     newest = context.hub.newest(box_ids[0])
     return f"not kept; now {_clock_words(newest.measurement)}" if newest else "not kept"
-
-
-def _factor(box: ShownBox, percent: bool) -> float:
-    return 100.0 / box.nominal_v if percent else 1.0
 
 
 def _group_words(choice: BoxChoice) -> str:

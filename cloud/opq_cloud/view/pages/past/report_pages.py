@@ -16,7 +16,6 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.export.records import software_name
-from opq_cloud.view.pages.account.account_context import PageMaker
 from opq_cloud.view.pages.boxes import history_chart as drawing
 from opq_cloud.view.pages.boxes.box_history import INCIDENTS_SHOWN
 from opq_cloud.view.pages.past.calendar_page import month_of_address
@@ -34,8 +33,10 @@ from opq_cloud.view.pages.past.month_report import (
     worst_of,
 )
 from opq_cloud.view.pages.past.past_chart import past_chart
-from opq_cloud.view.pages.shown.context import BOXES_A_PAGE, ViewContext, label, pages_of_boxes
-from opq_cloud.view.pages.shown.registry import sampled
+from opq_cloud.view.pages.services.registry import sampled
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.shown_box import BOXES_A_PAGE, pages_of_boxes
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.time_span import input_words
 
@@ -84,7 +85,7 @@ class MonthLinks:
 class ReportPages:
     """The pages; `render` is `Pages.render`."""
 
-    def __init__(self, context: ViewContext, render: PageMaker) -> None:
+    def __init__(self, context: VisitorContext, render: PageMaker) -> None:
         self._context = context
         self._render = render
 
@@ -125,7 +126,7 @@ class ReportPages:
             if last.end_ms <= now_ms else "",
             severe=int(BANDS[1]), counted=counted, read=len(read),
             box_choices=context.boxes(every) if len(every) <= BOXES_OFFERED else (), any_box=bool(every),
-            regions=list(context.regions()), label=label,
+            regions=list(context.regions()),
             own_boxes=context.boxes(islice(scope.box_ids, first, first + BOXES_A_PAGE))
             if not scope.box_id else (),
             page=page, pages=pages, first_box=first + 1,
@@ -188,7 +189,7 @@ class ReportPages:
             named = f"all {words.counted(len(every), 'Box', 'Boxes')}"
             return ReportScope(tuple(every), words=named, every=sees_all)
         box_id = box_id or every[0]
-        return ReportScope((box_id,), box_id, words=label(context.known_box(box_id)))
+        return ReportScope((box_id,), box_id, words=context.known_box(box_id).label)
 
     def _month(self, given: str, name: str, zone: ZoneInfo) -> LocalMonth:
         """The month of an address, else the present one."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.unknown_gain import gain_command
-from opq_cloud.view.pages.account.account_context import AccountContext, PageMaker
+from opq_cloud.view.pages.account.account_context import AccountContext
 from opq_cloud.view.pages.boxes.history_chart import Tick, round_levels
 from opq_cloud.view.pages.boxes.waveform_requests import (
     LONGEST_S,
@@ -26,7 +26,8 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     request_state,
     waiting_boxes,
 )
-from opq_cloud.view.pages.shown.context import ViewContext, label, whole_id
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext, whole_id
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.visitors import Visitor
@@ -60,7 +61,7 @@ class WaveDrawing:
 class EventPages:
     """`/events/{id}`; `render` is `Pages.render`."""
 
-    def __init__(self, context: ViewContext, render: PageMaker) -> None:
+    def __init__(self, context: VisitorContext, render: PageMaker) -> None:
         self._context = context
         self._render = render
 
@@ -85,9 +86,9 @@ class EventPages:
             record=record,
             states=self._states(record, now_ns),
             waiting=bool(waiting_boxes(record, now_ns)),
-            waves=[draw_wave(label(context.box(wave.box_id)), k, wave) for k, wave in enumerate(waves)],
+            waves=[draw_wave(context.box(wave.box_id).label, k, wave) for k, wave in enumerate(waves)],
             unknown_gains=[
-                (label(context.box(wave.box_id)), gain_command(wave.box_id))
+                (context.box(wave.box_id).label, gain_command(wave.box_id))
                 for wave in stored
                 if not wave.gain_known
             ],
@@ -107,7 +108,7 @@ class EventPages:
     def _named(self, box_ids: Sequence[str]) -> str:
         if len(box_ids) > words.BOXES_LISTED:
             return words.boxes(box_ids)
-        return "; ".join(label(each) for each in self._context.boxes(box_ids))
+        return "; ".join(each.label for each in self._context.boxes(box_ids))
 
     def _incidents(
         self, event_id: int, start_ns: int, end_ns: int, box_ids: tuple[str, ...]
@@ -123,7 +124,7 @@ class EventPages:
 class WaveformPages:
     """The form of a Box, and its earlier requests."""
 
-    def __init__(self, accounts: AccountContext, requests: WaveformRequests, context: ViewContext) -> None:
+    def __init__(self, accounts: AccountContext, requests: WaveformRequests, context: VisitorContext) -> None:
         self._accounts = accounts
         self._requests = requests
         self._context = context
@@ -165,7 +166,7 @@ class WaveformPages:
         return self._accounts.page(
             "waveforms.html", "boxes", code,
             box_id=box_id,
-            label=label(self._context.box(box_id)),
+            label=self._context.box(box_id).label,
             problem=problem,
             live=live,
             lengths=LENGTHS_S,
@@ -175,7 +176,7 @@ class WaveformPages:
 
     def _known(self, visitor: Visitor, box_id: str) -> None:
         """Raises 404 also where the visitor may not request, so as not to reveal the Box."""
-        if not visitor.may_request(box_id) or self._context.whole_store.box(box_id) is None:
+        if not visitor.may_request(box_id) or self._accounts.store.box(box_id) is None:
             raise HTTPException(404, "No Box with this id is known that you may ask.")
 
 

@@ -1,4 +1,4 @@
-"""What a visitor sees of the store: Boxes, and the part of an incident at those Boxes.
+"""What a visitor sees of the store and of the live hub: Boxes, and the part of an incident at those Boxes.
 
 The pages and the API read through these classes, so that a new page shows no more than an old one. An
 incident is built again from the findings that the visitor may see, so that class, residual and times of
@@ -7,7 +7,7 @@ another Box do not show.
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
@@ -17,11 +17,17 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
-from opq_cloud.view.live.seen import seen_incident
+from opq_cloud.view.live.hub import LiveHub, newest_of
+from opq_cloud.view.live.messages import LiveMessage
+from opq_cloud.view.live.recent import NewestMeasurement
+from opq_cloud.view.live.seen import SeenFeed, seen_incident
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Event, Incident, Measurement, Trend
 from opq_proto.wire.half_cycles import HalfCycleRms
+
+SEEN_S, SEEN_LISTS = 60.0, 4
+"""How long, and how many, lists of all incidents are kept for visitors who do not see every Box."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +59,21 @@ class SeenIncidents:
         return rising[max(0, end - limit) : end][::-1]
 
 
+SeenLists = AnswerCache[SeenIncidents]
+
+
+def seen_lists() -> SeenLists:
+    """A cache for all visitors."""
+    return AnswerCache(SEEN_S, SEEN_LISTS)
+
+
 class SeenStore:
     """A `ShownStore` for one visitor, who does not see everything.
 
     `kept` holds what visitors with the same Boxes see of the index, until an incident changes.
     """
 
-    def __init__(
-        self, store: CloudStore, visitor: Visitor, kept: AnswerCache[SeenIncidents] | None = None
-    ) -> None:
+    def __init__(self, store: CloudStore, visitor: Visitor, kept: SeenLists | None = None) -> None:
         self._store = store
         self._visitor = visitor
         self._kept = kept
@@ -196,3 +208,48 @@ def seen_record(found: EventRecord, visitor: Visitor) -> EventRecord | None:
         half_cycles_ns=found.half_cycles_ns if whole else None,
         half_cycles={box_id: why for box_id, why in found.half_cycles.items() if sees(box_id)},
     )
+
+
+class SeenHub:
+    """The recent live data of the Boxes that a visitor sees."""
+
+    def __init__(self, hub: LiveHub, visitor: Visitor) -> None:
+        self._hub = hub
+        self._visitor = visitor
+
+    def latest(self) -> Mapping[str, Measurement]:
+        return {box_id: each for box_id, each in self._hub.latest().items() if self._visitor.sees(box_id)}
+
+    def box_ids(self) -> list[str]:
+        return [box_id for box_id in self._hub.box_ids() if self._visitor.sees(box_id)]
+
+    def live_boxes(self, now_ms: int) -> set[str]:
+        return {box_id for box_id in self._hub.live_boxes(now_ms) if self._visitor.sees(box_id)}
+
+    def newest_ms(self, box_ids: Iterable[str] | None = None) -> int | None:
+        every = self._hub.box_ids() if box_ids is None else box_ids
+        return self._hub.newest_ms(filter(self._visitor.sees, every))
+
+    def newest(self, box_id: str) -> NewestMeasurement | None:
+        return self._hub.newest(box_id) if self._visitor.sees(box_id) else None
+
+    def highest_incident(self) -> int:
+        kept = self._hub.kept_incidents()
+        for number in sorted(kept, reverse=True):  # the first is mostly visible
+            incident = kept[number].incident
+            if incident is not None and seen_incident(incident, self._visitor) is not None:
+                return number
+        return 0
+
+    def newest_incidents(self, limit: int) -> list[LiveMessage]:
+        """The visible parts of the newest incidents, as the live feed shows them."""
+        shown = map(SeenFeed(self._visitor).shown, newest_of(self._kept(), limit))
+        return [each for each in shown if each is not None]
+
+    def _kept(self) -> Iterator[tuple[Incident | None, LiveMessage]]:
+        for each in self._hub.kept_incidents().values():
+            if each.incident is not None:
+                yield seen_incident(each.incident, self._visitor), each
+
+    def recent(self, box_id: str) -> list[Measurement]:
+        return self._hub.recent(box_id) if self._visitor.sees(box_id) else []

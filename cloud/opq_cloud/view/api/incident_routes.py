@@ -1,0 +1,158 @@
+"""What `/api/v1` says of incidents and findings.
+
+It reads the store as the visitor sees it, so that it can show no more than the pages do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+
+from opq_cloud.export.selection import finding_row
+from opq_cloud.store.documents.sample_requests import request_json
+from opq_cloud.store.incidents.as_json import incident_json
+from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
+from opq_cloud.store.store import ShownStore
+from opq_cloud.view.api import shapes
+from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer
+from opq_cloud.view.api.box_routes import Cursor, Number, OneBox
+from opq_cloud.view.pages.incidents.incident_page import past_before
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.web.words import CLASS_PHRASES, headline, worst
+from opq_proto.messages import Incident
+
+EVENTS_SHOWN = 20
+"""Events whose requests for more samples are in one incident."""
+
+MOVED: dict[int | str, dict[str, Any]] = {
+    301: {"description": "It is part of the incident at `Location` now."}
+}
+
+
+class IncidentRoutes:
+    """Only GET; every answer is JSON with an ETag."""
+
+    def __init__(self, context: VisitorContext) -> None:
+        self._context = context
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        for path, route, shape in (
+            ("/incidents", self.incidents, shapes.IncidentList),
+            ("/incidents/{incident_id}", self.incident, shapes.IncidentShape),
+            ("/incidents/{incident_id}/findings", self.findings_of, shapes.FindingList),
+            ("/findings", self.findings, shapes.FindingList),
+        ):
+            moves = MOVED if path.startswith("/incidents/") else None
+            router.add_api_route(path, route, response_model=shape, responses=moves)
+        return router
+
+    def incidents(
+        self,
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: Cursor = None,
+        box: OneBox = None,
+        kind: Annotated[str | None, Query(alias="class", max_length=64, examples=["sag"])] = None,
+    ) -> Response:
+        """Incidents, the newest first by their start; a page may be short and still have a next."""
+        page, following = self._incident_page(limit, cursor, box, kind)
+        names = self._context.names(page)
+        items = [_incident_json(each, headline(each, names)) for each in page]
+        return json_answer(request, {"items": items, "next": following})
+
+    def incident(self, request: Request, incident_id: Number) -> Response:
+        """One incident, with what came before it and what analyses asked for beyond its events.
+
+        Before it: those most like it, hours and intervals of its kind.
+        """
+        found = self._context.incident(str(incident_id), "/api/v1/incidents/{}")
+        document = _incident_json(found, headline(found, self._context.names([found])))
+        records = [self._context.store.event_record(event_id) for event_id in found.event_ids[:EVENTS_SHOWN]]
+        document["requests"] = [
+            {"event_id": record.event_id, **request_json(each)}
+            for record in records
+            if record is not None
+            for each in record.more.values()
+        ]
+        return json_answer(request, document | past_before(self._context, found).as_json())
+
+    def findings_of(self, request: Request, incident_id: Number) -> Response:
+        """What the analyses said of an incident, Box by Box, and why."""
+        found = self._context.incident(str(incident_id), "/api/v1/incidents/{}/findings")
+        return json_answer(request, {"items": [finding_row(each) for each in found.findings], "next": None})
+
+    def findings(
+        self,
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=200, description="incidents whose findings a page has")] = 50,
+        cursor: Cursor = None,
+        box: OneBox = None,
+        kind: Annotated[str | None, Query(alias="class", max_length=64)] = None,
+    ) -> Response:
+        """Findings, those of the newest incidents first."""
+        check_class(self._context.store, kind)
+        page, following = self._incident_page(limit, cursor, box, None)
+        items = [
+            finding_row(each)
+            for incident in page
+            for each in incident.findings
+            if box in (None, each.finding.box_id) and (kind is None or kind in each.finding.kind.split("+"))
+        ]
+        return json_answer(request, {"items": items, "next": following})
+
+    def _incident_page(
+        self, limit: int, cursor: str | None, box: str | None, kind: str | None
+    ) -> tuple[Sequence[Incident], str | None]:
+        place = cursor_place("incidents", cursor)
+        beyond = None if place is None else IndexPlace(*place)
+        page = incidents_of_page(self._context.store, beyond, limit, box, kind)
+        last = page.last
+        return page.incidents, None if last is None else cursor_text(
+            "incidents", int(last.value), last.number
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentsOfPage:
+    """Some incidents, and where the next page begins: after `last`; None at the end."""
+
+    incidents: tuple[Incident, ...]
+    last: IndexPlace | None
+
+
+def check_class(store: ShownStore, kind: str | None) -> None:
+    """Raises HTTPException 400 for a class that is neither ours nor that of any incident."""
+    if kind and kind not in CLASS_PHRASES and not store.find_incidents(IncidentFilter(kind), 1):
+        raise HTTPException(
+            400,
+            f"There is no class {kind!r}; there are {', '.join(CLASS_PHRASES)}.",
+        )
+
+
+def incidents_of_page(
+    store: ShownStore,
+    beyond: IndexPlace | None,
+    limit: int,
+    box_id: str | None = None,
+    kind: str | None = None,
+) -> IncidentsOfPage:
+    """Up to `limit` incidents of a Box and a class from the index, the newest first.
+
+    Raises HTTPException 400 where there is no such class.
+    """
+    check_class(store, kind)
+    entries = store.find_incidents(IncidentFilter(kind or "", box_id or ""), limit + 1, beyond)
+    last = entries[limit - 1].place("newest") if len(entries) > limit else None
+    return IncidentsOfPage(tuple(store.incidents_of([each.incident_id for each in entries[:limit]])), last)
+
+
+def _incident_json(incident: Incident, summary: str) -> dict[str, object]:
+    found = worst(incident)
+    return {
+        **incident_json(incident),
+        "summary": summary,
+        "worst_event_id": None if found is None else found.event_id,
+        "worst_box_id": None if found is None else found.finding.box_id,
+    }

@@ -1,0 +1,88 @@
+"""The page of a Box, `/boxes/{id}`, and its part with the chosen span, `/boxes/{id}/history`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
+from opq_cloud.view.pages.boxes.history_page import From, To, chosen_span, history_values, query_span
+from opq_cloud.view.pages.services.box_client import BoxClient, BoxClientError, BoxReport
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext, feed_after
+from opq_proto.kit.rate_limit import TokenBuckets
+
+ON_BOX_PAGE = 10
+COMMANDS_AT_ONCE, COMMANDS_PER_S = 3.0, 0.1
+"""Requests of one account at once, and per second: each holds a thread, for seconds at a Box that is away."""
+HOUR_MS = 3_600_000
+
+
+class BoxPages:
+    """One Box; `box_client` asks it for its losses."""
+
+    def __init__(self, context: VisitorContext, box_client: BoxClient, render: PageMaker) -> None:
+        self._context = context
+        self._questions = box_client
+        self._command_limits = TokenBuckets(COMMANDS_AT_ONCE, COMMANDS_PER_S)
+        self._render = render
+
+    def router(self) -> APIRouter:
+        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+        router.add_api_route("/boxes/{box_id}", self.box)
+        router.add_api_route("/boxes/{box_id}/history", self.history)
+        return router
+
+    def history(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
+        """The history part of a Box's page, for a page that replaces it."""
+        record = self._context.known_box(box_id)
+        span = query_span(self._context, start, end)
+        return self._render("history.html", "boxes", 200, **history_values(self._context, record, span))
+
+    def _report_of(self, box_id: str, ask: str) -> tuple[BoxReport | None, str]:
+        """The report of a Box that its owner or an administrator requests now; or why it was not asked."""
+        visitor = self._context.visitor
+        if not ask or visitor.account is None or not visitor.may_change(box_id):
+            return None, ""
+        if not self._command_limits.spend(visitor.account.account_id):
+            return None, "You asked a moment ago; ask again in some seconds."
+        try:
+            return self._questions.read_info(box_id), ""
+        except BoxClientError as error:
+            return None, f"{error}."
+
+    def box(
+        self, box_id: str, start: From = "", end: To = "", ask: Annotated[str, Query(max_length=20)] = ""
+    ) -> HTMLResponse:
+        """The page of a Box; `ask` waits some seconds at most for the Box's report of its losses."""
+        context = self._context
+        record = context.known_box(box_id)
+        now_ms = context.now_ns() // 1_000_000
+        minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
+        mine, _more = context.find_incidents(IncidentFilter(box_id=box_id), ON_BOX_PAGE)
+        span = chosen_span(context, [box_id], start, end)
+        card = box_card(context, record)
+        place = context.place_words(box_id)
+        said, not_asked = self._report_of(box_id, ask)
+        return self._render(
+            "box.html",
+            "boxes",
+            200,
+            card=card,
+            about=f"At {place}. " if place else "",
+            minutes=minutes[::-1],
+            stale_words=None if card.live else stale_words(context, [box_id]),
+            may_request=context.visitor.may_request(box_id),
+            may_change=context.visitor.may_change(box_id),
+            said=said,
+            not_asked=not_asked,
+            silent_words=(
+                "When its gateway sends again, the values above move and this chart begins."
+                if card.rms_v is not None
+                else "It has never been heard. When its gateway connects, its values appear here."
+            ),
+            incidents=mine[:ON_BOX_PAGE],
+            after=feed_after(context, mine),
+            **history_values(context, record, span, mine[:ON_BOX_PAGE]),
+        )

@@ -1,0 +1,88 @@
+"""The first page, `/`: all Boxes, and the newest incidents above them."""
+
+from collections.abc import Iterable
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.store.incidents.index import IncidentFilter
+from opq_cloud.view.pages.boxes.box_card import box_card, stale_words
+from opq_cloud.view.pages.boxes.sparkline import NORMAL_PERCENT, spark_scale, spark_steps
+from opq_cloud.view.pages.machine_notice import read_notice
+from opq_cloud.view.pages.services.availability import together
+from opq_cloud.view.pages.shown.alike_incidents import READ_FOR_EACH_ROW, fold
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.shown_box import BOXES_A_PAGE, pages_of_boxes
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext, feed_after
+from opq_cloud.view.web import words
+
+ON_FRONT_PAGE = 5
+"""Rows of incidents, above the Boxes."""
+CARDS = 24
+"""More Boxes than this are rows of a table."""
+
+
+class FrontPage:
+    """All Boxes that the visitor sees."""
+
+    def __init__(self, context: VisitorContext, folder: Path | None, render: PageMaker) -> None:
+        self._context = context
+        self._folder = folder
+        self._render = render
+
+    def router(self) -> APIRouter:
+        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+        router.add_api_route("/", self.boxes)
+        return router
+
+    def boxes(self, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> HTMLResponse:
+        """Up to CARDS Boxes have a card each; more are rows, BOXES_A_PAGE on a page, silent ones first."""
+        context = self._context
+        entries = context.store.find_incidents(IncidentFilter(), ON_FRONT_PAGE * READ_FOR_EACH_ROW, None)
+        rows = {row.first.incident_id: row for row in fold(entries, ON_FRONT_PAGE)}
+        newest = context.store.incidents_of(list(rows))
+        ids = context.box_ids()
+        live = context.hub.live_boxes(context.now_ns() // 1_000_000)
+        many = len(ids) > CARDS
+        pages = pages_of_boxes(len(ids) if many else 0, page)
+        first = (page - 1) * BOXES_A_PAGE
+        shown: Iterable[str] = ids
+        if many:  # silent Boxes first, each group by number
+            silent = (each for each in ids if each not in live)
+            ordered = chain(silent, (each for each in ids if each in live))
+            shown = islice(ordered, first, first + BOXES_A_PAGE)
+        records = context.boxes(shown)
+        drawn = [] if many else records
+        steps = {each.box_id: spark_steps(context.hub.recent(each.box_id)) for each in drawn}
+        scale = spark_scale((steps.get(each.box_id, ()), each.nominal_v) for each in records)
+        return self._render(
+            "boxes.html",
+            here="boxes",
+            cards=[box_card(context, each, steps.get(each.box_id, ()), scale) for each in records],
+            measured=together(context.measured_shares().values()),
+            slow=read_notice(self._folder) if context.visitor.everything else None,
+            normal_y=scale.y(NORMAL_PERCENT[1]),
+            normal_height=scale.y(NORMAL_PERCENT[0]) - scale.y(NORMAL_PERCENT[1]),
+            normal_percent=NORMAL_PERCENT,
+            many=many,
+            page=page,
+            pages=pages,
+            first=first + 1,
+            count=len(ids),
+            incidents=newest,
+            alike=rows,
+            rows_shown=ON_FRONT_PAGE,
+            names=self._context.names(newest),
+            after=feed_after(context, newest),
+            summary=_summary(len(ids), len(live)),
+            stale_words=None if live else stale_words(context, None),
+        )
+
+
+def _summary(count: int, live: int) -> str:
+    if not count:
+        return "Here stands each Box with its live voltage, frequency and distortion."
+    return words.reporting(count, live)

@@ -1,0 +1,96 @@
+"""`/incidents`, the list, and `/incidents/{id}`, the page of one."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.store.incidents.index import COLUMNS, entry_of_incident
+from opq_cloud.view.pages.examine.page import ExaminePages
+from opq_cloud.view.pages.incidents import incident_page
+from opq_cloud.view.pages.incidents.edit_pages import remark_values
+from opq_cloud.view.pages.incidents.incident_list import (
+    ORDER_WORDS,
+    PER_PAGE,
+    SCOPES,
+    SEVERITIES,
+    count_words,
+    duration_words,
+    neighbours,
+    plane,
+    read_index_place,
+    read_list_address,
+    regions,
+)
+from opq_cloud.view.pages.incidents.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext, feed_after
+from opq_cloud.view.web import words
+
+BOXES_OFFERED = 200
+"""Boxes in a list to choose from; where there are more, the number is typed."""
+
+
+class IncidentPages:
+    """Incidents: the list of them, and one, with drawings as those of Examine."""
+
+    def __init__(
+        self, context: VisitorContext, services: ViewServices, examine: ExaminePages, render: PageMaker
+    ) -> None:
+        self._context = context
+        self._services = services
+        self._examine = examine
+        self._render = render
+
+    def router(self) -> APIRouter:
+        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+        router.add_api_route("/incidents", self.incidents)
+        router.add_api_route("/incidents/{incident_id}", self.incident)
+        return router
+
+    def incidents(self, request: Request, before: Annotated[str, Query(max_length=60)] = "") -> HTMLResponse:
+        context = self._context
+        address = read_list_address(context, request.query_params)
+        order = address.wanted.order
+        found, more = context.find_incidents(address.wanted, PER_PAGE, read_index_place(context, before))
+        last = entry_of_incident(found[-1]).place(order) if found and more else None
+        box, ids = address.wanted.box_id, context.box_ids()
+        choices = None  # too many to list: a number is typed
+        if len(ids) <= BOXES_OFFERED:
+            choices = [{"box_id": item.box_id, "label": item.label} for item in context.boxes(ids)]
+            if box and box not in ids:
+                choices.append({"box_id": box, "label": f"Box {box}"})
+        scatter = scatter_of(
+            context.store.find_incidents(address.wanted, MAX_DOTS), address.wanted.cell, address.cell_query()
+        )
+        return self._render(
+            "incidents.html",
+            here="incidents",
+            incidents=found,
+            names=context.names(found),
+            address=address,
+            before=before,
+            older=address.page_query(last) if last else "",
+            count_words=count_words(context, address.wanted) if found else "",
+            plane=plane(context, address),
+            scatter=scatter,
+            dots=dot_links(scatter.dots, address.query) if scatter else "",
+            dot_shapes=DOT_SHAPES,
+            plane_columns=[duration_words(column) for column in range(COLUMNS)],
+            box_choices=choices,
+            class_choices=words.class_choices(),
+            region_choices=regions(context),
+            scope_choices=SCOPES,
+            severity_choices=SEVERITIES,
+            order_words=ORDER_WORDS,
+            after=feed_after(context, found) + 1,
+        )
+
+    def incident(self, request: Request, incident_id: str) -> HTMLResponse:
+        found = self._context.incident(incident_id)
+        values = incident_page.page(self._context, found, self._examine)
+        values.update(remark_values(self._services, found))
+        address = read_list_address(self._context, request.query_params)
+        values.update(neighbours(self._context, address, found))
+        return self._render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)

@@ -1,0 +1,98 @@
+"""All pages, put together; only this file names every one of them."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+
+from opq_cloud.view.pages.account.account_context import AccountContext
+from opq_cloud.view.pages.account.account_pages import AccountPages
+from opq_cloud.view.pages.account.admin_pages import AdminPages
+from opq_cloud.view.pages.account.box_settings import BoxSettingsPages
+from opq_cloud.view.pages.account.entry_pages import EntryPages
+from opq_cloud.view.pages.account.notification_pages import NotificationPages
+from opq_cloud.view.pages.admin.admin_routes import admin_router
+from opq_cloud.view.pages.boxes.box_page import BoxPages
+from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
+from opq_cloud.view.pages.examine.page import ExaminePages
+from opq_cloud.view.pages.examine.signals import SignalCache
+from opq_cloud.view.pages.front_page import FrontPage
+from opq_cloud.view.pages.incidents.edit_pages import IncidentEditPages
+from opq_cloud.view.pages.incidents.list_pages import IncidentPages
+from opq_cloud.view.pages.map.grid_reader import GridReader
+from opq_cloud.view.pages.map.map_pages import MapPages, MapStates
+from opq_cloud.view.pages.map.shared_pages import SharedPages
+from opq_cloud.view.pages.past.calendar_page import CalendarPages
+from opq_cloud.view.pages.past.compare_page import ComparePages
+from opq_cloud.view.pages.past.report_pages import ReportPages
+from opq_cloud.view.pages.search import SearchPages
+from opq_cloud.view.pages.services.box_client import BoxClient
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.rendering import PageRenderer
+from opq_cloud.view.pages.shown.visitor_context import VisitorContext
+from opq_cloud.view.pages.waveform_pages import EventPages, WaveformPages
+from opq_cloud.view.web.forms import FormPlaces
+from opq_cloud.view.web.sign_in import SignIn
+from opq_cloud.view.web.themes import theme_routes
+
+
+@dataclass(frozen=True, slots=True)
+class PageParts:
+    """What several pages share."""
+
+    services: ViewServices
+    context: VisitorContext
+    renderer: PageRenderer
+    requests: WaveformRequests
+    grid: GridReader
+    states: MapStates
+
+
+def page_parts(services: ViewServices) -> PageParts:
+    context = VisitorContext(services)
+    grid = GridReader(context, services, services.config.map_radius_km)
+    requests = WaveformRequests(services.store)
+    return PageParts(services, context, PageRenderer(services), requests, grid, MapStates(grid))
+
+
+def page_router(parts: PageParts) -> APIRouter:
+    """The routes of all pages; those with accounts only where there are accounts."""
+    services, context, render = parts.services, parts.context, parts.renderer.render
+    router, box_client = APIRouter(include_in_schema=False), BoxClient(services.addresses)
+    if services.visitors is not None and services.mailer is not None:
+        accounts = AccountContext(
+            store=services.store,
+            visitors=services.visitors,
+            sign_in=SignIn(services.visitors.people),
+            mailer=services.mailer,
+            keys=services.keys,
+            render=render,
+            mqtt_ready=bool(services.addresses.mqtt_broker),
+        )
+        for made in (
+            EntryPages(accounts, FormPlaces(services.counters)),
+            AccountPages(accounts),
+            BoxSettingsPages(accounts, box_client.spend_claim_code),
+            AdminPages(accounts),
+            NotificationPages(accounts),
+            IncidentEditPages(accounts),
+            WaveformPages(accounts, parts.requests, context),
+        ):
+            router.include_router(made.router())
+        router.include_router(admin_router(accounts, services))
+        router.include_router(theme_routes())
+    examine = ExaminePages(context, SignalCache(services.store), render)
+    for page in (
+        FrontPage(context, services.addresses.folder, render),
+        BoxPages(context, box_client, render),
+        IncidentPages(context, services, examine, render),
+        examine,
+        ComparePages(context, render),
+        CalendarPages(context, render),
+        ReportPages(context, render),
+        EventPages(context, render),
+        SearchPages(context, render),
+        MapPages(context, parts.grid, parts.states, services, render),
+        SharedPages(context, parts.grid, services.config, render),
+    ):
+        router.include_router(page.router())
+    return router

@@ -1,0 +1,91 @@
+"""Renders the templates; autoescape is on for all of them, and undefined names are errors."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from opq_cloud.export.tables import written_forms
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.web import words
+from opq_cloud.view.web.error_page import RETRY_EVERY_S, error_ways
+from opq_cloud.view.web.visitors import Visitor
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago",
+           "month", "day_of_month", "headline", "outline", "boxes")  # fmt: skip
+
+
+class PageMaker(Protocol):
+    """The signature of `PageRenderer.render`."""
+
+    def __call__(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse: ...
+
+
+class PageRenderer:
+    """One per View."""
+
+    def __init__(self, services: ViewServices) -> None:
+        self._services = services
+        self._templates = Environment(
+            loader=FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
+        self._templates.filters.update(local_time=marked_time)
+        self._templates.globals["table_forms"] = written_forms()
+
+    def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
+        """Renders a page with HTTP status `code`; `here` marks its place in the navigation."""
+        now_ns = self._services.now_ns()
+        visitor = self._services.visitor
+        shared = {"here": here, "now_ns": now_ns, "now_ms": now_ns // 1_000_000, "visitor": visitor}
+        values.setdefault("form_token", visitor.form_token() if visitor.session_hash else "")
+        return HTMLResponse(self._templates.get_template(template).render(**shared, **values), code)
+
+    def error(self, code: int, text: str, request: Request | None = None) -> HTMLResponse:
+        """A readable page for a failed request, with advice."""
+        ways = error_ways(code, self._services.visitor, *_request_words(request))
+        made = self.render(
+            "error.html", code=code, status=code, text=text, ways=ways, retry_every_s=RETRY_EVERY_S
+        )
+        if ways.retries:
+            made.headers["Retry-After"] = str(RETRY_EVERY_S)
+            made.headers["Cache-Control"] = "no-store"
+        return made
+
+
+def _request_words(request: Request | None) -> tuple[str, str, str]:
+    """The path and method of a request, and the page of ours that a form was sent from."""
+    if request is None:
+        return "/", "GET", ""
+    url, referer = request.url, request.headers.get("referer", "")
+    path = url.path + (f"?{url.query}" if url.query else "")
+    came = urlsplit(referer) if referer.startswith(f"{url.scheme}://{url.netloc}/") else None
+    back = "" if came is None else came.path + (f"?{came.query}" if came.query else "")
+    return path, request.method, back
+
+
+def local_time(at_ms: int, visitor: Visitor) -> str:
+    """A time in the visitor's time zone, with the name of the zone: `2026-11-20 08:13 HST`."""
+    zone = visitor.account.time_zone if visitor.account else "UTC"
+    try:
+        moment = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
+    except (ValueError, OSError, KeyError, OverflowError):
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.strftime("%Y-%m-%d %H:%M %Z")
+
+
+def marked_time(at_ms: int, visitor: Visitor) -> Markup:
+    """The same time as an HTML element that also holds UTC."""
+    utc = words.utc_attribute(at_ms * 1_000_000)
+    return Markup('<time datetime="{}">{}</time>').format(utc, local_time(at_ms, visitor))

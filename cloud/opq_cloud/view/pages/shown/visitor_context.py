@@ -1,0 +1,211 @@
+"""What every page and every answer of the API reads, as its visitor may see it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fastapi import HTTPException
+
+from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.box_record import BoxRecord
+from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
+from opq_cloud.store.store import ShownStore
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.live.messages import LARGEST_ID
+from opq_cloud.view.pages.services.availability import BoxAvailability
+from opq_cloud.view.pages.services.registry import BOX_ID, natural_order
+from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.charts import Bucket, BucketCache
+from opq_cloud.view.pages.shown.seen import SeenHub, SeenLists, SeenStore, seen_lists
+from opq_cloud.view.pages.shown.shown_box import ShownBox
+from opq_cloud.view.web.visitors import Visitor
+from opq_cloud.view.web.words import listed_boxes, names_of
+from opq_proto.messages import Incident
+
+NOUNS = {"incident": "Incidents", "event": "Events"}
+NO_BOX = "No Box with this id is known."
+UNSEEN_BOX = "No Box with this id is shown to you: there is none, or it is not shared with you, or no longer."
+
+
+@dataclass(frozen=True, slots=True)
+class VisitorContext:
+    """The store, the live data and the Boxes as the visitor of the present request may see them."""
+
+    _services: ViewServices
+    _charts: BucketCache = field(init=False)
+    _seen: SeenLists = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_charts", BucketCache(self._services.store))
+        object.__setattr__(self, "_seen", seen_lists())
+
+    @property
+    def visitor(self) -> Visitor:
+        return self._services.visitor
+
+    @property
+    def nominal_v(self) -> float:
+        """The grid's nominal voltage, for a Box without its own."""
+        return self._services.nominal.volts
+
+    def now_ns(self) -> int:
+        return self._services.now_ns()
+
+    @property
+    def store(self) -> ShownStore:
+        visitor = self.visitor
+        whole = self._services.store
+        return whole if visitor.unlimited else SeenStore(whole, visitor, self._seen)
+
+    @property
+    def hub(self) -> LiveHub | SeenHub:
+        visitor = self.visitor
+        whole = self._services.hub
+        return whole if visitor.everything else SeenHub(whole, visitor)
+
+    def buckets(self, box_id: str, width_ms: int, start_ms: int, end_ms: int) -> tuple[Bucket, ...]:
+        """Like `BucketCache.read`; empty for a Box that the visitor does not see."""
+        if not self.visitor.sees(box_id):
+            return ()
+        return self._charts.read(box_id, width_ms, start_ms, end_ms)
+
+    def box(self, box_id: str) -> ShownBox:
+        """The Box as stored, or without a name where it is not stored."""
+        return self._shown(self._records((box_id,)).get(box_id) or BoxRecord(box_id, ""))
+
+    def incident(self, text: str, address: str = "/incidents/{}") -> Incident:
+        """The incident with this number.
+
+        Raises HTTPException 404 if there is no such incident, and 301 if it is now part of another, whose
+        number fills `{}` in `address`.
+        """
+        number = whole_id(text, "incident")
+        found = self.store.incident(number)
+        if found is not None:
+            return found
+        successor = self._services.store.successor(number)
+        if successor is None or self.store.incident(successor) is None:
+            raise HTTPException(404, f"There is no incident {number}.")
+        where = {"Location": address.format(successor)}
+        raise HTTPException(
+            301,
+            f"Incident {number} is part of incident {successor} now.",
+            where,
+        )
+
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> tuple[list[Incident], bool]:
+        """Up to `limit` incidents as the visitor sees them, and whether there are more."""
+        store = self.store
+        entries = store.find_incidents(wanted, limit + 1, beyond, back)
+        return store.incidents_of([each.incident_id for each in entries[:limit]]), len(entries) > limit
+
+    def present_incident(self, number: int) -> Incident | None:
+        """This incident, or the one that it was joined into; None where it is not visible."""
+        return self.store.incident(self._services.store.successor(number) or number)
+
+    def place_named(self, location: str) -> str:
+        """The words that people gave to a place; empty where they gave none."""
+        found = self._services.registry.now().locations.get(location)
+        return "" if found is None else found.description
+
+    def names(self, incidents: Iterable[Incident]) -> dict[str, str]:
+        """Names that people gave to the Boxes of these incidents."""
+        ids = listed_boxes(incidents)
+        return names_of(self._records(ids).values())
+
+    def boxes(self, box_ids: Iterable[str] | None = None) -> list[ShownBox]:
+        """All Boxes that are stored or have sent data, by number; or `box_ids`, in their order."""
+        ids = self.box_ids() if box_ids is None else list(box_ids)
+        records = self._records(ids)
+        return [self._shown(records.get(box_id) or BoxRecord(box_id, "")) for box_id in ids]
+
+    def box_ids(self) -> list[str]:
+        """The ids of all visible Boxes that are stored or have sent data, sorted by number."""
+        if self.visitor.everything:
+            return self._services.registry.every_id(
+                self._services.hub.box_count(), self._services.hub.box_ids
+            )
+        known = self.places()
+        unlisted = [box_id for box_id in self.hub.box_ids() if box_id not in known]
+        return sorted((*known, *unlisted), key=natural_order) if unlisted else list(known)
+
+    def measured_shares(self, boxes: Iterable[ShownBox] | None = None) -> Mapping[str, BoxAvailability]:
+        """How much of the last hour and day all Boxes measured, or these; without unplugged ones."""
+        shown = self.boxes() if boxes is None else boxes
+        return self._services.availability.of([box.box_id for box in shown if not box.unplugged])
+
+    def first_heard_ms(self, box_id: str) -> float | None:
+        """When the Box was first heard; None where that is not known, or hidden from the visitor."""
+        return self._services.availability.first_heard_ms(box_id) if self.visitor.sees(box_id) else None
+
+    def region(self, box_id: str) -> str | None:
+        """The Box's region; None where it has none, or the visitor does not see the Box."""
+        return self._services.registry.now().place(box_id).region if self.visitor.sees(box_id) else None
+
+    def knows(self, box_id: str) -> bool:
+        """Whether the Box is visible to the visitor, and stored or known by its data."""
+        return self.visitor.sees(box_id) and self._services.knows(box_id)
+
+    def known_box(self, box_id: str) -> ShownBox:
+        """The Box of an address. Raises HTTPException 404 where the visitor sees no such Box."""
+        if not BOX_ID.fullmatch(box_id) or not self.knows(box_id):
+            raise HTTPException(404, NO_BOX if self.visitor.everything else UNSEEN_BOX)
+        return self.box(box_id)
+
+    def places(self) -> Mapping[str, BoxPlace]:
+        """The places of all stored Boxes that the visitor sees."""
+        places, visitor = self._services.registry.now().places, self.visitor
+        if visitor.everything:
+            return places
+        return {box_id: place for box_id, place in places.items() if visitor.sees(box_id)}
+
+    def regions(self) -> Mapping[str, tuple[str, ...]]:
+        """Region -> its Boxes that the visitor sees; regions without one are left out."""
+        regions, sees = self._services.registry.now().region_boxes, self.visitor.sees
+        if self.visitor.everything:
+            return regions
+        seen = {name: tuple(filter(sees, boxes)) for name, boxes in regions.items()}
+        return {name: boxes for name, boxes in seen.items() if boxes}
+
+    def _records(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
+        """The stored records that the visitor may see."""
+        known, sees = self._services.registry.now().records, self.visitor.sees
+        return {box_id: known[box_id] for box_id in box_ids if box_id in known and sees(box_id)}
+
+    def place_words(self, box_id: str) -> str:
+        """The Box's place, feeder and phase in words; empty where unknown or hidden from the visitor."""
+        registry = self._services.registry.now()
+        record = registry.records.get(box_id)
+        if record is None or not self.visitor.sees_place(box_id):
+            return ""
+        place = registry.locations.get(record.location or "")
+        name = (place.description if place is not None else "") or record.location or ""
+        feeder = f"feeder {record.feeder.removeprefix('feeder ')}" if record.feeder else ""
+        phase = f"phase {record.phase}" if record.phase else ""
+        return ", ".join(part for part in (name, feeder, phase) if part)
+
+    def _shown(self, record: BoxRecord) -> ShownBox:
+        return ShownBox(
+            box_id=record.box_id,
+            name=record.name,
+            location=record.location if self.visitor.sees_place(record.box_id) else None,
+            nominal_v=record.nominal_v or self.nominal_v,
+            nominal_hz=record.nominal_hz or self._services.nominal.hz,
+            unplugged=bool(record.unplugged),
+        )
+
+
+def feed_after(context: VisitorContext, incidents: Sequence[Incident]) -> int:
+    """The feed starts before the highest number: that incident may have changed while the page was made."""
+    return max(1, context.hub.highest_incident(), *(each.incident_id for each in incidents)) - 1
+
+
+def whole_id(text: str, noun: str) -> int:
+    """A number from 1, of at most ten digits. Raises HTTPException 404 otherwise."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= LARGEST_ID):
+        raise HTTPException(
+            404,
+            f"{NOUNS[noun]} are numbered 1, 2, 3 and so on; this is no such number.",
+        )
+    return int(text)

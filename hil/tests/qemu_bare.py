@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from opq_hil.backends.build_step import BuildError
 from opq_hil.backends.debian_source import SourceError
-from opq_hil.backends.qemu_build import BuildError, make
+from opq_hil.backends.qemu_build import make
 
 PROGRAMS = Path(__file__).parent / "qemu_programs"
 HEADERS = Path(__file__).parents[2] / "device" / "port"

@@ -8,6 +8,7 @@ import pytest
 from opq_hil.backends import monocypher_source
 from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.monocypher_source import monocypher, unpack
+from opq_hil.backends.pinned import PYMONOCYPHER_SHA256
 
 
 def test_an_archive_with_another_hash_is_not_unpacked(tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_what_was_fetched_once_is_not_fetched_again(tmp_path: Path, monkeypatch:
         raise AssertionError("pip was called")
 
     monkeypatch.delenv("MONOCYPHER_DIR", raising=False)
-    folder = tmp_path / "sources" / f"pymonocypher-{monocypher_source.SHA256[:16]}"
+    folder = tmp_path / "sources" / f"pymonocypher-{PYMONOCYPHER_SHA256[:16]}"
     folder.mkdir(parents=True)
     monkeypatch.setattr(monocypher_source.subprocess, "run", fetched)
     found = monocypher(tmp_path)

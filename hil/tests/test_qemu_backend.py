@@ -23,9 +23,11 @@ from opq_hil.backends.backend import (
     StandsStillError,
     WallLimitError,
 )
+from opq_hil.backends.build_step import BuildError
 from opq_hil.backends.debian_source import SourceError
+from opq_hil.backends.packages import NAMES, install_line
 from opq_hil.backends.qemu import Qemu, QmpClock
-from opq_hil.backends.qemu_build import BuildError, QemuBinary
+from opq_hil.backends.qemu_build import QemuBinary
 from opq_hil.world.world import NS, PowerScript, World
 from opq_proto.errors import OpqError
 
@@ -248,6 +250,19 @@ def test_missing_tools_are_one_apt_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(subprocess, "run", lambda *command, **how: subprocess.CompletedProcess(command, 0))
     with pytest.raises(BuildError, match=r"sudo apt install ninja-build flex$"):
         qemu_build._check_tools()
+
+
+@pytest.mark.parametrize(
+    ("manager", "line"),
+    [("dnf", "sudo dnf install gcc ninja-build glib2-devel"), ("brew", "brew install ninja glib")],
+)
+def test_on_fedora_and_macos_the_line_has_their_names(
+    monkeypatch: pytest.MonkeyPatch, manager: str, line: str
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == manager else None)
+    assert install_line("gcc", "ninja-build", "libglib2.0-dev") == line
+    packages = {*qemu_build.PROGRAMS.values(), *qemu_build.LIBRARIES.values(), *qemu_build.HEADERS.values()}
+    assert packages <= set(NAMES)
 
 
 @pytest.mark.parametrize(

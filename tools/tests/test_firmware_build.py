@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from opq_hil.backends.build_step import BuildError
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, Verdict, judge, read_bundle
 from opq_proto.keys.signing import SigningError, firmware_public_key, new_key
+from opq_tools.firmware import build as firmware_build
 from opq_tools.firmware import checks, toolchain
 from opq_tools.firmware.build import DEVICE, ROOMS, Built, boards, build, copy_sources, lay_out
 from opq_tools.firmware.checks import check_build
@@ -253,11 +255,39 @@ def test_without_a_compiler_the_line_to_install_it_is_named(monkeypatch: pytest.
         toolchain.find_toolchain()
 
 
+def test_objects_of_a_make_that_was_ended_by_force_are_made_again(
+    tools: toolchain.Toolchain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A make that leaves an object and goes on for ever; then one that does nothing."""
+    make = tmp_path / "make"
+    make.write_text(
+        '#!/bin/sh\nfor word; do case "$word" in BUILD=*) folder=${word#BUILD=};; esac; done\n'
+        'mkdir -p "$folder" && echo half > "$folder/half.o" && echo "CC half.c" && sleep 600\n'
+    )
+    make.chmod(0o755)
+    objects = tmp_path / "out" / BOARD / "obj"
+    slow = dataclasses.replace(tools, make=str(make))
+    with monkeypatch.context() as patched:
+        patched.setattr(firmware_build, "MAKE_LIMIT_S", 0.3)
+        with pytest.raises(BuildError, match=rf"make of port of {BOARD} took longer than .*CC half\.c"):
+            build(BOARD, slow, out=tmp_path / "out", version="1.0.0")
+    assert (objects / "half.o").exists()
+    make.write_text("#!/bin/sh\necho 'half.c:1: error: no' && exit 2\n")
+    for _ in range(2):
+        with pytest.raises(FirmwareBuildError, match=r"half\.c:1: error: no"):
+            build(BOARD, slow, out=tmp_path / "out", version="1.0.0")
+        assert not (objects / "half.o").exists()
+    (objects / "good.o").touch()
+    with pytest.raises(FirmwareBuildError, match=r"half\.c:1: error: no"):
+        build(BOARD, slow, out=tmp_path / "out", version="1.0.0")
+    assert (objects / "good.o").exists()  # after a make that ended by itself, objects are used again
+
+
 def test_a_micropython_dir_without_micropython_or_of_another_version_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MICROPYTHON_DIR", str(tmp_path))
-    with pytest.raises(FirmwareBuildError, match="no MicroPython source"):
+    with pytest.raises(SourceError, match="no source of micropython"):
         toolchain.micropython_tree()
     (tmp_path / "py").mkdir()
     header = "".join(
@@ -265,7 +295,7 @@ def test_a_micropython_dir_without_micropython_or_of_another_version_is_refused(
         for part, n in zip(("MAJOR", "MINOR", "MICRO"), (1, 19, 1), strict=True)
     )
     (tmp_path / "py/mpconfig.h").write_text(header)
-    with pytest.raises(FirmwareBuildError, match=r"MicroPython 1\.19\.1; want 1\.25\.x"):
+    with pytest.raises(SourceError, match=r"micropython 1\.19\.1; want 1\.25\.x"):
         toolchain.micropython_tree()
 
 

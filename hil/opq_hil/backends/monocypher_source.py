@@ -16,10 +16,11 @@ from pathlib import Path
 
 from opq_hil.backends.build_lock import locked
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
+from opq_hil.backends.pinned import MONOCYPHER as MONOCYPHER_VERSION
+from opq_hil.backends.pinned import PYMONOCYPHER as VERSION
+from opq_hil.backends.pinned import PYMONOCYPHER_SHA256 as SHA256
 
-PACKAGE, VERSION, MONOCYPHER_VERSION = "pymonocypher", "4.0.3.4", "4.0.3"
-SHA256 = "5e56e3d3eb770a53e0b9f6274146663c11a11f3d0de5cd48e3be0428d1b07a4a"
-"""Checksum of pymonocypher-4.0.3.4.tar.gz."""
+PACKAGE = "pymonocypher"
 VARIABLE = "MONOCYPHER_DIR"
 FILES = ("monocypher.c", "monocypher.h", "LICENSE.txt")
 TIMEOUT_S = 300

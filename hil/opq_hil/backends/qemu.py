@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from opq_hil.backends.backend import BackendError, EmulatorClock, FirmwareRun, Image, LiveBox, WallLimitError
+from opq_hil.backends.build_step import BuildError
 from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.processes import end_group, ended_with_parent
-from opq_hil.backends.qemu_build import MACHINE, BuildError, QemuBinary, find_qemu
+from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find_qemu
 from opq_hil.world.capture import read_log
 from opq_hil.world.world import NS, World
 

@@ -5,7 +5,9 @@
                                                                     +--> cache/opq/qemu-…/qemu-system-arm
 
 The binary's folder is named after everything that went into it, so a change of ours builds it again (the
-build tree stays) and nothing else does. `python -m opq_hil.backends.qemu_build` does it with progress.
+build tree stays) and nothing else does. A tree is used again only if its `configured` mark is there, which
+is made after `configure` ended well; a binary is kept and used only if it has our machine.
+`python -m opq_hil.backends.qemu_build` does it with progress.
 """
 
 import argparse
@@ -21,11 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.backends.build_lock import locked
+from opq_hil.backends.build_step import BuildError, NinjaProgress, Report, no_report, run_step
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder, fetch
-from opq_proto.errors import OpqError
+from opq_hil.backends.own_source import own_source
+from opq_hil.backends.packages import install_line
+from opq_hil.backends.pinned import QEMU
 
-SUITE = "trixie"
-"""Debian 13 has QEMU 10.0; bookworm's 7.2 lacks the parts that our machine needs."""
+VARIABLE = "OPQ_QEMU_SOURCE"
+"""QEMU's own source, as a tarball, a checkout or a folder; without it, Debian's source package."""
 MACHINE = "opqbox"
 OURS = Path(__file__).parents[2] / "qemu"
 CONFIGURE = (
@@ -45,15 +50,15 @@ LIBRARIES = {"glib-2.0": "libglib2.0-dev", "pixman-1": "libpixman-1-dev"}
 HEADERS = {"libfdt.h": "libfdt-dev"}
 """Program, pkg-config name or header -> Debian package that contains it."""
 PYTHON = ("meson>=1.5,<2", "pycotap>=1.1", "setuptools", "wheel", "distlib", "packaging")
+CONFIGURED = "configured"
+"""File of a build tree in which `configure` ended well; a tree without it is removed."""
+CONFIGURE_LIMIT_S, NINJA_LIMIT_S, PYTHON_LIMIT_S = 1200.0, 3600.0, 600.0
+"""For a machine with two cores, of which 12 s, 3 min and 5 s are needed; build_step.py lets them grow."""
+ANSWER_LIMIT_S = 120.0
+"""For a binary to name its machines; it needs 0.03 s."""
 KEPT_BINARIES = 8
 FAILED = 3
 """Exit code after a build that failed: a fault of ours, while a missing tool is none."""
-
-Report = Callable[[str], None]
-
-
-class BuildError(OpqError):
-    """Our QEMU cannot be built here; the text says why and what to do."""
 
 
 class MissingToolError(BuildError):
@@ -68,7 +73,7 @@ class QemuBinary:
     version: str
 
 
-def find_qemu(report: Report = lambda text: None) -> QemuBinary:
+def find_qemu(report: Report = no_report) -> QemuBinary:
     """The binary that `OPQ_QEMU` names, used unchanged; else our QEMU, built first if needed.
 
     Raises:
@@ -78,23 +83,24 @@ def find_qemu(report: Report = lambda text: None) -> QemuBinary:
     return _given(Path(given)) if given else make(report)
 
 
-def make(report: Report = lambda text: None, *, build: bool = True) -> QemuBinary:
+def make(report: Report = no_report, *, build: bool = True) -> QemuBinary:
     """Our QEMU from the cache or, with `build`, from source.
 
     Raises:
         BuildError, SourceError: it is not available.
     """
     cache = cache_folder()
-    source = fetch("qemu", SUITE) if build else _fetched_before(cache)
+    source = _source(cache, build)
     if source.note:
         report(source.note)
     binary = cache / f"qemu-{_key(source)}" / "qemu-system-arm"
-    if not binary.exists():
+    if not _has_machine(binary):
         if not build:
             raise BuildError("not built yet: python -m opq_hil.backends.qemu_build")
         _check_tools()
-        with locked(cache / "qemu-build.lock"):
-            if not binary.exists():
+        waits = "another process builds QEMU in this cache; this one waits for it"
+        with locked(cache / "qemu-build.lock", lambda: report(waits)):
+            if not _has_machine(binary):
                 _build(source, binary, report)
                 _tidy(cache, source, binary)
     os.utime(binary.parent)
@@ -102,27 +108,58 @@ def make(report: Report = lambda text: None, *, build: bool = True) -> QemuBinar
     return QemuBinary(binary, f"QEMU {version} with machine {MACHINE}, {binary.parent.name}")
 
 
+def _has_machine(binary: Path) -> bool:
+    """Whether there is such a binary, and it has our machine.
+
+    Raises:
+        BuildError: it does not answer, which on a busy machine is no reason to build it again.
+    """
+    try:
+        return binary.exists() and _names_machine(_answer(binary, "-machine", "help"))
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{binary} did not name its machines within {ANSWER_LIMIT_S:g} s") from None
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def _names_machine(output: str) -> bool:
+    return re.search(rf"^{MACHINE}\b", output, re.MULTILINE) is not None
+
+
+def _answer(binary: Path, *arguments: str) -> str:
+    return subprocess.run(
+        (binary, *arguments), capture_output=True, text=True, timeout=ANSWER_LIMIT_S, check=True
+    ).stdout
+
+
 def _given(path: Path) -> QemuBinary:
     try:
-        output = subprocess.run(
-            (path, "-M", "help"), capture_output=True, text=True, timeout=30, check=True
-        ).stdout
-        version = subprocess.run(
-            (path, "--version"), capture_output=True, text=True, timeout=30, check=True
-        ).stdout
+        output, version = _answer(path, "-machine", "help"), _answer(path, "--version")
     except (OSError, subprocess.SubprocessError) as problem:
         raise BuildError(f"OPQ_QEMU={path} does not run: {problem}") from problem
     name = version.partition("\n")[0].replace(" emulator version", "")
-    if not re.search(rf"^{MACHINE}\b", output, re.MULTILINE):
+    if not _names_machine(output):
         raise BuildError(f"OPQ_QEMU={path} is {name}, without our machine {MACHINE}")
     return QemuBinary(path, name)
 
 
-def _fetched_before(cache: Path) -> SourceTree:
-    record = cache / "sources" / f"qemu-{SUITE}.json"
-    if not record.exists():
+def _source(cache: Path, build: bool) -> SourceTree:
+    given = os.environ.get(VARIABLE)
+    if given:
+        return own_source(QEMU, Path(given), VARIABLE, qemu_version, cache)
+    if not build and not (cache / "sources" / f"{QEMU.name}-{QEMU.suite}.json").exists():
         raise BuildError("the source package was never fetched: python -m opq_hil.backends.qemu_build")
-    return fetch("qemu", SUITE)
+    try:
+        return fetch(QEMU.name, QEMU.suite)
+    except SourceError as problem:
+        raise SourceError(f"{problem}. QEMU's own source is used where {VARIABLE} names it") from None
+
+
+def qemu_version(path: Path) -> str | None:
+    """The version of a source tree, such as `10.0.3`; None: it is no QEMU."""
+    version = path / "VERSION"
+    is_qemu = version.is_file() and (path / "configure").is_file() and (path / "hw").is_dir()
+    return version.read_text().strip() if is_qemu else None
 
 
 def _our_files() -> list[Path]:
@@ -154,16 +191,17 @@ def _check_tools() -> None:
             if subprocess.run(test, check=False, capture_output=True).returncode:
                 missing.append(package)
     if missing:
-        raise MissingToolError(
-            f"programs for building QEMU are missing: sudo apt install {' '.join(missing)}"
-        )
+        raise MissingToolError(f"programs for building QEMU are missing: {install_line(*missing)}")
 
 
 def _build(source: SourceTree, binary: Path, report: Report) -> None:
     began = time.monotonic()
     tree = cache_folder() / _tree_name(source)
     work, build = tree / "source", tree / "build"
-    if not (build / "build.ninja").exists():
+    if binary.exists():
+        report(f"the kept QEMU is without machine {MACHINE}; it is built from the source again")
+        shutil.rmtree(tree, ignore_errors=True)
+    if not (tree / CONFIGURED).exists():
         report(f"QEMU {source.version.split('%3a')[-1]} from source, once: some minutes, 600 MB in {tree}")
         shutil.rmtree(tree, ignore_errors=True)
         shutil.copytree(source.path, work, symlinks=True, ignore=_blobs(source.path))
@@ -171,14 +209,20 @@ def _build(source: SourceTree, binary: Path, report: Report) -> None:
         build.mkdir()
         python = _python(tree / "python", report)
         report("configure")
-        _run((str(work / "configure"), *CONFIGURE, f"--python={python}"), build, "configure")
+        command = (str(work / "configure"), *CONFIGURE, f"--python={python}")
+        _run(command, build, "configure of QEMU", CONFIGURE_LIMIT_S)
+        (tree / CONFIGURED).touch()
     _put_ours(work)
     report("ninja")
     _ninja(build, report)
     binary.parent.mkdir(parents=True, exist_ok=True)
     half = binary.with_suffix(f".{os.getpid()}")
     shutil.copy2(build / "qemu-system-arm", half)
-    subprocess.run(("strip", half), check=False)
+    subprocess.run(("strip", half), check=False, capture_output=True)
+    if not _has_machine(half):
+        half.unlink()
+        shutil.rmtree(tree, ignore_errors=True)
+        raise BuildError(f"QEMU was built without machine {MACHINE}: {tree} is removed, try again")
     half.rename(binary)
     report(f"built in {time.monotonic() - began:.0f} s")
 
@@ -223,12 +267,13 @@ def _python(folder: Path, report: Report) -> Path:
         (sys.executable, "-m", "venv", "--system-site-packages", "--without-pip", str(folder)),
         folder.parent,
         "venv",
+        PYTHON_LIMIT_S,
     )
     if _has_meson(python):
         return python
     pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", *PYTHON)
     try:
-        _run(pip, folder.parent, "pip install meson")
+        _run(pip, folder.parent, "pip install meson", PYTHON_LIMIT_S)
     except BuildError as problem:
         raise MissingToolError(
             f"{problem}; QEMU needs meson 1.5 or newer, from PyPI or from the system"
@@ -244,40 +289,28 @@ def _has_meson(python: Path) -> bool:
 
 
 def _ninja(build: Path, report: Report) -> None:
-    log = build / "ninja.log"
-    with (
-        log.open("w") as log_file,
-        subprocess.Popen(
-            ("ninja", "-j", str(os.cpu_count() or 2), "qemu-system-arm"),
-            cwd=build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        ) as process,
-    ):  # fmt: skip
-        reported_s = 0.0
-        lines: list[str] = []
-        for line in process.stdout or ():
-            log_file.write(line)
-            lines = [*lines[-400:], line]
-            step = re.match(r"\[(\d+)/(\d+)\]", line)
-            if step and time.monotonic() - reported_s > 10:
-                reported_s = time.monotonic()
-                report(f"  {step[1]} of {step[2]} files")
-    if process.returncode:
-        wrong = [line.strip() for line in lines if "error:" in line] or [
-            lines[-1].strip() if lines else "no output"
-        ]
-        raise BuildError(f"QEMU does not build: {wrong[0]} (all of it: {log})")
+    log, progress = build / "ninja.log", NinjaProgress(report)
+    command = ("ninja", "-j", str(os.cpu_count() or 2), "qemu-system-arm")
+    with log.open("w") as log_file:
 
+        def accept_line(line: str) -> None:
+            log_file.write(f"{line}\n")
+            progress.accept_line(line)
 
-def _run(command: tuple[str, ...], folder: Path, what: str) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=1200)
-    if done.returncode:
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        wrong = (
-            [line for line in lines if "ERROR" in line or line.startswith("error")]
-            or lines[-1:]
-            or ["no output"]
+        code, lines = run_step(
+            command, build, "ninja, which builds QEMU,", limit_s=NINJA_LIMIT_S, on_line=accept_line
         )
-        raise BuildError(f"{what} ended with {done.returncode}: {wrong[0]}")
+    if code:
+        wrong = [line.strip() for line in lines if "error:" in line] or lines[-1:] or ["no output"]
+        raise BuildError(f"QEMU does not build: {wrong[0].strip()} (all of it: {log})")
+
+
+def _run(command: tuple[str, ...], folder: Path, what: str, limit_s: float) -> None:
+    code, lines = run_step(command, folder, what, limit_s=limit_s)
+    if code:
+        said = [line.strip() for line in lines if line.strip()]
+        wrong = [line for line in said if "ERROR" in line or line.startswith("error")] or said[-1:]
+        raise BuildError(f"{what} ended with {code}: {wrong[0] if wrong else 'no output'}")
 
 
 def _tidy(cache: Path, source: SourceTree, binary: Path) -> None:
@@ -297,11 +330,19 @@ def main() -> int:
 
     Returns 1 where it cannot be built (a tool or the source is not here), and FAILED where a build failed.
     """
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m opq_hil.backends.qemu_build",
         description="Our QEMU: built once from Debian's source package (3 min), kept in the cache; its path.",
         epilog="Example: python -m opq_hil.backends.qemu_build",
-    ).parse_args()
+    )
+    parser.add_argument(
+        "--qemu-source",
+        metavar="PATH",
+        help=f"QEMU's own source instead: {QEMU.series}.x as tarball, checkout or folder [${VARIABLE}]",
+    )
+    given = parser.parse_args().qemu_source
+    if given:
+        os.environ[VARIABLE] = given
     try:
         built = make(lambda text: print(text, file=sys.stderr, flush=True))
     except (BuildError, SourceError) as problem:

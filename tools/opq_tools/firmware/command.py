@@ -1,7 +1,9 @@
 """`opq-tools firmware`: the command and its subcommands."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -13,6 +15,7 @@ from opq_proto.firmware.image import version_number
 from opq_proto.kit.command_line import json_option
 from opq_tools.firmware.build import Built, boards, build
 from opq_tools.firmware.toolchain import ROOT, Toolchain, find_toolchain, tree_version
+from opq_tools.source_options import micropython_option
 
 
 @click.group("firmware")
@@ -62,6 +65,7 @@ def _three_numbers(_context: click.Context, _option: click.Parameter, version: s
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the results. Default: build/firmware."
 )
+@micropython_option
 @click.option("--refresh", is_flag=True, help="Ask the mirror for a newer point release of the sources.")
 @json_option
 def build_command(
@@ -75,23 +79,32 @@ def build_command(
     """Build both slots and the boot loader, check sizes, sign.
 
     The first build fetches MicroPython's source from the machine's Debian mirror (6 MB), or uses
-    MICROPYTHON_DIR; it needs gcc-arm-none-eabi and newlib. The same sources give the same bytes.
+    --micropython; it needs gcc-arm-none-eabi and newlib. The same sources give the same bytes.
 
     Example: opq-tools firmware build --board opqbox
     """
     version_text = version or tree_version()
-    wait = Console(stderr=True)  # not shown in a pipe
-    with wait.status("looking for compiler and sources"):
+    with _waiting("looking for compiler and sources"):
         tools = find_toolchain(refresh=refresh)
     built = []
     for board in chosen or boards():
-        with wait.status(f"building {board} {version_text} (25 s the first time)"):
+        with _waiting(f"building {board} {version_text} (25 s the first time)"):
             out_folder = out or ROOT / "build/firmware"
             built.append(build(board, tools, out=out_folder, version=version_text, key=key))
     if as_json:
         click.echo(json.dumps([each.as_json() for each in built], indent=1))
     else:
         _show(built, tools)
+
+
+@contextlib.contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """Shows what is done while it is done; in a pipe, a line before it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        click.echo(what, err=True)
+    with console.status(what):
+        yield
 
 
 def _show(built: list[Built], tools: Toolchain) -> None:

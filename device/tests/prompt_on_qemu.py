@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from opq_hil.backends.firmware import NO_FIRMWARE
 from opq_hil.backends.qemu import Qemu
 from opq_hil.world.world import World
 from opq_proto.errors import OpqError
@@ -25,7 +26,7 @@ def firmware(board: str = "opqbox"):  # type: ignore[no-untyped-def]
         built = firmware_for(boards=(board,))[board]
         reason = backend.why_not(World(end_ns=1))
     except OpqError as problem:
-        pytest.skip(str(problem))
+        pytest.skip(f"{NO_FIRMWARE}: {problem}")
     if reason:
         pytest.skip(reason)
     return built, backend

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.backends.firmware import Firmware
+from opq_hil.backends.firmware import NO_FIRMWARE, Firmware
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS, PowerScript, Sine, World
 from opq_proto.errors import OpqError
@@ -51,7 +51,7 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
     try:
         return firmware_for(request.config.getoption("--hil-firmware"))
     except OpqError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"{NO_FIRMWARE}: {error}")
 
 
 def at(second: float) -> int:

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from opq_hil.backends.backend import BACKENDS, Backend, BackendError, backend
-from opq_hil.backends.firmware import BOARDS, VARIABLE, Firmware, FirmwareError, read_firmware
+from opq_hil.backends.firmware import (
+    BOARDS,
+    NO_FIRMWARE,
+    VARIABLE,
+    Firmware,
+    FirmwareError,
+    read_firmware,
+)
 from opq_hil.backends.qemu import ABSENT
 from opq_hil.suites.scenario import Bench
 
@@ -39,6 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--hil-port", default="", help="Serial port of the board, for --hil-backend board.")
     group.addoption("--hil-board", default="opqbox", choices=list(BOARDS), help="Which it is. [opqbox]")
     group.addoption("--hil-firmware", type=Path, help=f"Folder of built boards. [${VARIABLE}]")
+    group.addoption(
+        "--hil-required",
+        action="store_true",
+        help="Fail if a test is skipped because firmware or emulator is not here.",
+    )
     group.addoption("--hil-keep", type=Path, help="Folder for worlds, logs and reports. [pytest's own]")
 
 
@@ -65,7 +77,7 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
     try:
         return read_firmware(request.config.getoption("--hil-firmware"))
     except FirmwareError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"{NO_FIRMWARE}: {error}")
 
 
 @pytest.fixture
@@ -107,14 +119,30 @@ def foreign_boxes() -> Iterator[ForeignBoxes]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Reports what did not run because there is no emulator, since a skip is easily overlooked."""
+    """Reports what did not run for want of emulator or firmware, since a skip is easily overlooked."""
     why = config.stash.get(_absent, "")
-    reasons = (why, ABSENT) if why else (ABSENT,)
-    skipped = terminalreporter.stats.get("skipped", [])
-    absent = [report for report in skipped if any(reason in str(report.longrepr) for reason in reasons)]
+    absent = _not_run(terminalreporter, why)
     if not why and not absent:
         return
     terminalreporter.section("THE FIRMWARE DID NOT RUN", red=True)
-    terminalreporter.write_line(why or ABSENT)
+    terminalreporter.write_line(why or f"{ABSENT}, or {NO_FIRMWARE}")
     for report in absent:
-        terminalreporter.write_line(f"not run: {report.nodeid or report.longrepr[0]}")
+        whole_file = report.longrepr[0] if isinstance(report.longrepr, tuple) else ""
+        terminalreporter.write_line(f"not run: {report.nodeid or whole_file}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With --hil-required, a run in which such tests were skipped has failed."""
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is None or exitstatus != pytest.ExitCode.OK or not session.config.getoption("--hil-required"):
+        return
+    if _not_run(terminal, session.config.stash.get(_absent, "")):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _not_run(terminal: pytest.TerminalReporter, why: str) -> list[pytest.TestReport]:
+    """The tests that were skipped for want of an emulator or firmware."""
+    reasons = (why, ABSENT, NO_FIRMWARE) if why else (ABSENT, NO_FIRMWARE)
+    skipped = terminal.stats.get("skipped", [])
+    return [report for report in skipped if any(reason in str(report.longrepr) for reason in reasons)]

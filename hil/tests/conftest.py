@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from opq_hil.backends.backend import Backend
-from opq_hil.backends.firmware import Firmware
+from opq_hil.backends.firmware import NO_FIRMWARE, Firmware
 from opq_hil.suites.catalogue import SCENARIOS, play_all
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_proto.errors import OpqError
@@ -24,7 +24,7 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
     try:
         return firmware_for(request.config.getoption("--hil-firmware"))
     except OpqError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"{NO_FIRMWARE}: {error}")
 
 
 @pytest.fixture(scope="session")

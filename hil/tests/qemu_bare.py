@@ -9,7 +9,7 @@ import pytest
 
 from opq_hil.backends.build_step import BuildError
 from opq_hil.backends.debian_source import SourceError
-from opq_hil.backends.qemu_build import make
+from opq_hil.backends.qemu_build import find_qemu
 
 PROGRAMS = Path(__file__).parent / "qemu_programs"
 HEADERS = Path(__file__).parents[2] / "device" / "port"
@@ -22,7 +22,7 @@ FLAGS = (
 def our_qemu() -> Path:
     """The binary; skips the test, with the reason, where it cannot be had."""
     try:
-        return make().path
+        return find_qemu().path
     except (BuildError, SourceError) as problem:
         pytest.skip(f"our QEMU is not here: {problem}")
 

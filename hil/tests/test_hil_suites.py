@@ -94,8 +94,12 @@ def test_scenarios_run_two_at_a_time_and_come_back_in_order(tmp_path: Path) -> N
     assert all(found.outcome == "passed" for found in verdicts)
 
 
-def test_a_run_without_an_emulator_ends_with_what_did_not_run_in_capitals() -> None:
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--hil-required",), 1)])
+def test_a_run_without_an_emulator_ends_with_what_did_not_run_in_capitals(
+    options: tuple[str, ...], code: int
+) -> None:
     words = [
+        *options,
         "-q",
         "-p",
         "no:cacheprovider",
@@ -115,6 +119,7 @@ def test_a_run_without_an_emulator_ends_with_what_did_not_run_in_capitals() -> N
     )
     assert "THE FIRMWARE DID NOT RUN" in done.stdout, done.stdout + done.stderr
     assert "not run: hil/tests/test_hil_binary.py::test_the_binary_shows[boots]" in done.stdout
+    assert done.returncode == code
 
 
 def test_soaks_are_left_out_until_asked_for_and_unknown_names_are_reported() -> None:

@@ -279,6 +279,7 @@ def test_the_exit_code_tells_a_build_that_failed_from_one_that_cannot_begin(
     def fails(*arguments: object, **options: object) -> QemuBinary:
         raise problem
 
+    monkeypatch.delenv("OPQ_QEMU", raising=False)
     monkeypatch.setattr(qemu_build, "make", fails)
     monkeypatch.setattr(sys, "argv", ["qemu_build"])
     assert qemu_build.main() == code

@@ -23,6 +23,7 @@ from opq_sim.faults.cloud.runner import CLOUD
 from opq_sim.faults.gateway.runner import GATEWAY, Document, SeedLog
 from opq_sim.faults.silence.runner import SILENCE
 from opq_tools.built_firmware import firmware_for
+from opq_tools.hil_renode import command as renode_command
 from opq_tools.source_options import micropython_option, qemu_source_option
 
 FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD, "silence-faults": SILENCE, "clock-faults": CLOCK}
@@ -40,6 +41,9 @@ def command() -> None:
 
     Example: opq-tools hil run boots cold_start
     """
+
+
+command.add_command(renode_command)
 
 
 @command.command("run")
@@ -105,6 +109,13 @@ def command() -> None:
     metavar="FILE",
     help="For these four: file for a JSON line per finished seed; seeds in it are not played again.",
 )
+@click.option(
+    "--at-least",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Exit code 1 if fewer scenarios passed.",
+)
 @json_option
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1)
 def run(
@@ -122,6 +133,7 @@ def run(
     first: int | None,
     side_by_side: int | None,
     seed_log: Path | None,
+    at_least: int,
     as_json: bool,
     names: tuple[str, ...],
 ) -> None:
@@ -188,7 +200,9 @@ def run(
     skipped = sum(verdict.outcome == "skipped" for verdict in verdicts)
     passed = len(verdicts) - failed - skipped
     click.echo(f"{passed} passed, {failed} failed, {skipped} skipped; all of it is in {folder}", err=True)
-    if failed:
+    if passed < at_least:
+        click.echo(f"--at-least {at_least}: only {passed} passed", err=True)
+    if failed or passed < at_least:
         sys.exit(1)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 from click.testing import CliRunner
 
-from opq_hil.backends.firmware import BOARDS, Firmware
+from opq_hil.backends.firmware import BOARDS, NO_FIRMWARE, Firmware
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS, Sine, World
 from opq_proto.errors import OpqError
@@ -23,7 +23,7 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
     try:
         return firmware_for(request.config.getoption("--hil-firmware"))
     except OpqError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"{NO_FIRMWARE}: {error}")
 
 
 @pytest.mark.timeout(600)

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from opq_hil.backends.build_step import BuildError
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
+from opq_hil.backends.firmware import NO_FIRMWARE
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, Verdict, judge, read_bundle
 from opq_proto.keys.signing import SigningError, firmware_public_key, new_key
@@ -32,7 +33,7 @@ def tools() -> toolchain.Toolchain:
     try:
         return toolchain.find_toolchain()
     except OpqError as problem:
-        pytest.skip(str(problem))
+        pytest.skip(f"{NO_FIRMWARE}: {problem}")
 
 
 @pytest.fixture(scope="module")

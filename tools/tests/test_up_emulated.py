@@ -15,6 +15,7 @@ from opq_cloud.store import open_store
 from opq_gateway.ring.ring import Ring
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.emulated import DIP_SHARE
+from opq_hil.backends.firmware import NO_FIRMWARE
 from opq_hil.suites.gateway_process import UNREAD_EMULATED_S, Kills, longest_s, recovery_since_s
 from opq_proto.errors import OpqError
 from opq_sim.faults.clock.evidence import dips_percent
@@ -27,7 +28,7 @@ def _prepared() -> None:
     try:
         prepare(print)  # outside of the time-outs below: at first use it takes minutes
     except OpqError as error:
-        pytest.skip(str(error))
+        pytest.skip(f"{NO_FIRMWARE}: {error}")
 
 
 def test_a_dip_at_the_emulated_box_is_a_sag_on_the_page_and_a_killed_gateway_loses_no_sample(

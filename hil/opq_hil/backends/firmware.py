@@ -33,6 +33,8 @@ BOARDS: Mapping[str, BoardInput] = {
     "pyboard_f405": BoardInput(INTERNAL, 0.015956, 16, 2048),
 }
 VARIABLE, KEY_VARIABLE = "OPQ_FIRMWARE_DIR", "OPQ_FIRMWARE_KEY"
+NO_FIRMWARE = "no firmware to run"
+"""The reason of a test that is skipped for want of firmware begins with this."""
 FLASH, UPDATE = "flash.bin", "firmware.opqfw"
 
 

@@ -344,7 +344,7 @@ def main() -> int:
     if given:
         os.environ[VARIABLE] = given
     try:
-        built = make(lambda text: print(text, file=sys.stderr, flush=True))
+        built = find_qemu(lambda text: print(text, file=sys.stderr, flush=True))
     except (BuildError, SourceError) as problem:
         print(f"no QEMU of ours: {problem}", file=sys.stderr)
         return 1 if isinstance(problem, MissingToolError | SourceError) else FAILED

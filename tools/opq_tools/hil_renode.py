@@ -1,0 +1,39 @@
+"""`opq-tools hil renode`: the Renode that hil/renode.lock names. (A file of its own: hil.py is full.)"""
+
+from pathlib import Path
+
+import click
+
+from opq_hil.backends.renode_archive import LOCK, fetch_renode, read_lock
+
+
+@click.command("renode", short_help="Fetch the Renode of hil/renode.lock, by its checksum.")
+@click.option("--fetch", is_flag=True, help="Download and unpack it, if it is not in the cache.")
+@click.option(
+    "--lock",
+    "lock_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=LOCK,
+    help="Another file with version, url and sha256.  [default: hil/renode.lock]",
+)
+def command(fetch: bool, lock_file: Path) -> None:
+    """Show which Renode the workflow runs; with --fetch, print the folder that it is in.
+
+    While the file has no checksum, --fetch shows that of what came and asks whether to write it there.
+
+    Example: opq-tools hil renode --fetch
+    """
+    lock = read_lock(lock_file)
+    if not fetch:
+        click.echo(f"Renode {lock.version}, {lock.url}")
+        click.echo(f"sha256 {lock.sha256 or 'not known yet: opq-tools hil renode --fetch'}")
+        return
+
+    def accept(sha256: str, size: int) -> bool:
+        click.echo(f"{lock.url}\n{size:,} bytes, sha256 {sha256}", err=True)
+        return click.confirm(f"Compare it with the release's page. Write it into {lock.path}?", err=True)
+
+    folder = fetch_renode(lock, accept=accept)
+    if folder is None:
+        raise click.ClickException(f"{lock.path} has no checksum, so nothing was unpacked")
+    click.echo(folder)

@@ -9,6 +9,7 @@ server.start()
 """
 
 import contextlib
+import selectors
 import socket
 import sys
 import threading
@@ -25,6 +26,7 @@ from opq_proto.kit import log
 MAX_AT_ONCE = 16
 LONGEST_S = 60.0
 SILENT_S = 10.0
+LATE_CHECK_S = 0.1
 MAX_FIELDS = 10
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Content-Type of Prometheus' text format."""
@@ -113,9 +115,8 @@ class HttpServer(ThreadingHTTPServer):
             raise PortBusyError(
                 f"{name}: address {endpoint} cannot be used: {error.strerror or error}"
             ) from error
-        self._thread = threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 0.1}, name=name, daemon=True
-        )
+        self._ending, self._end = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
     def server_bind(self) -> None:
         """Binds without HTTPServer's query for this machine's name, which may take seconds."""
@@ -133,9 +134,24 @@ class HttpServer(ThreadingHTTPServer):
 
     def end(self) -> None:
         """Stops serving and frees the address."""
-        self.shutdown()
+        self._end.close()
+        if self._thread.is_alive():
+            self._thread.join()
         self.server_close()
-        self._thread.join()
+        self._ending.close()
+
+    def _serve(self) -> None:
+        """Serves until `end`; while no request is open it does not wake up, as `serve_forever` does."""
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self, selectors.EVENT_READ)
+            waiting.register(self._ending, selectors.EVENT_READ)
+            while True:
+                ready = {key.fileobj for key, _ in waiting.select(LATE_CHECK_S if self._since_s else None)}
+                if self._ending in ready:
+                    return
+                if self in ready:
+                    self.handle_request()
+                self._cut_off_late()
 
     def end_time_limit(self, request: socket.socket) -> None:
         """Ends the time limit of a request that was read, so that its answer may take longer."""
@@ -156,8 +172,8 @@ class HttpServer(ThreadingHTTPServer):
             self._since_s.pop(request, None)
             self._places.release()
 
-    def service_actions(self) -> None:
-        """Cuts off requests beyond their time limit; their threads then end. The server's loop calls it."""
+    def _cut_off_late(self) -> None:
+        """Cuts off requests beyond their time limit; their threads then end."""
         late_s = time.monotonic() - self._longest_s
         for request, since_s in list(self._since_s.items()):
             if since_s < late_s and self._since_s.pop(request, None) is not None:

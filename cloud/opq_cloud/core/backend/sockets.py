@@ -9,15 +9,15 @@ import zmq
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys.backend_keys import backend_address
 from opq_proto.keys.key_files import KeyPair
-from opq_proto.kit.zmq_inbox import copy_received
+from opq_proto.kit.zmq_inbox import EVENTS, POLLIN, copy_received
 
 Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
 
 LINGER_MS = 200
 """Messages still queued when a service ends get this long."""
-POLL_MS = 100
-"""A loop checks its stop event at least this often."""
+POLL_MS = 200
+"""A loop checks its stop event at least this often; each look costs an idle process 0.1 to 0.2 ms."""
 BURST = 1000
 """Messages read from one socket before the others get their turn."""
 LARGEST_FRAME_BYTES = 2**20
@@ -138,6 +138,8 @@ def receive(socket: Socket, limit: int) -> Iterator[tuple[zmq.Frame, list[bytes]
 
     Frame by frame, because recv_multipart(copy=False) costs four times as much (1.0 and 4.2 us).
     """
+    if not int(socket.get(EVENTS)) & POLLIN:  # cheaper than the exception of an empty socket
+        return
     for _ in range(limit):
         try:
             first = socket.recv(zmq.NOBLOCK, copy=False)

@@ -11,7 +11,7 @@ from opq_cloud.view.live.recent import (
     kept_of_each,
 )
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire, topic
 
 
 def measured(box: int, second: int) -> Measurement:
@@ -28,12 +28,13 @@ def test_many_are_read_as_one_after_the_other_would_be() -> None:
     rows[5] = replace(rows[5], crossing=True, metrics={"rms": Metric(1, 2, 1.5)})
     rows[9] = replace(rows[9], backfilled=True)
     rows[11] = replace(rows[11], nominal_v=230.0, nominal_hz=50.0, clock_id=7, sequence=None)
-    bodies = [measurement_to_wire(row) for row in rows]
-    bodies.insert(20, b"\xff\xff\xff")
-    for part in (bodies, bodies[:2], bodies[19:21], []):
+    messages = [[topic(row.box_id), measurement_to_wire(row)] for row in rows]
+    strange = [[b"0001", b"\xff\xff\xff"], [b"0099", messages[7][1]]]
+    messages[20:20] = strange
+    for part in (messages, messages[:2], messages[19:22], []):
         found, malformed = FeedDecoder().read(part)
-        good = [body for body in part if body != b"\xff\xff\xff"]
-        assert found == [measurement_from_wire(body) for body in good]
+        good = [frames for frames in part if frames not in strange]
+        assert found == [measurement_from_wire(body) for _, body in good]
         assert len(malformed) == len(part) - len(good)
 
 

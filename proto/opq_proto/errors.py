@@ -21,6 +21,10 @@ class FrameError(OpqError):
     """Bytes are not a valid frame or message; the stream continues after them."""
 
 
+class ForeignError(FrameError):
+    """A message of one Box has what another one measured."""
+
+
 class RecordingError(OpqError):
     """A recording, or its metadata, cannot be read."""
 

@@ -15,7 +15,6 @@ from opq_proto.messages import Measurement, TimeSource
 from opq_proto.wire.frames import measurement_from_wire
 from opq_proto.wire.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch, WireRows
 from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasuredBoxes, NumberedColumns
-from opq_proto.wire.measurement_forms import MeasurementForms
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 END_NS = 1_767_225_600_123_456_789
@@ -109,32 +108,6 @@ def test_arrays_and_the_library_agree_on_every_message(seed: int) -> None:
     read_twice(bodies)
 
 
-@settings(max_examples=12, deadline=None)
-@given(seed=st.integers(0, 2**32))
-def test_forms_and_the_library_agree_on_whose_and_which_each_message_is(seed: int) -> None:
-    draw = random.Random(seed)
-    forms = MeasurementForms()
-    regular = [
-        body(draw.choice((1001, 7, 2**32 - 1)), sequence=draw.getrandbits(draw.randint(1, 63)))
-        for _ in "123456"
-    ]
-    bodies = [*regular, body(backfilled=True), *(strange(draw) for _ in range(20))]
-    bodies += [changed(each, draw) for each in bodies for _ in range(4)]
-    for each in (*bodies, *bodies):
-        for number in (1001, 7, 2**32 - 1):
-            form = forms.form(each)
-            found = None if form is None else forms.read(number, each, form)
-            assert (
-                found is not None or each not in regular or WireMeasurement.FromString(each).box_id != number
-            )
-            if found is not None:
-                message = WireMeasurement.FromString(each)
-                sequence = message.sequence if message.HasField("sequence") else -1
-                assert (message.box_id, sequence, message.backfilled) == (number, *found)
-                assert not message.crossing and len(message.metrics) == 4
-                assert form and struct.pack("<f", message.metrics["rms"].min) == each[form.rms : form.rms + 4]
-
-
 def test_regular_measurements_are_read_as_arrays_whatever_the_order_of_their_metrics() -> None:
     turned = tuple(reversed(METRIC_NAMES))
     bodies = [
@@ -159,10 +132,3 @@ def test_a_flood_of_shapes_is_bounded() -> None:
         batch.read([body(sequence=1, clock_id=1) + b"\x08\x01" * size] * MIN_EQUAL_LENGTH)
         batch.read([body(sequence=2**40 + size, oldest_sequence=size + 1)] * MIN_EQUAL_LENGTH)
     assert len(batch._shapes) <= 64
-    forms = MeasurementForms()
-    for number in range(300):
-        turned = [*METRIC_NAMES]
-        random.Random(number).shuffle(turned)
-        for size in range(3):
-            forms.form(body(names=tuple(turned), sequence=2 ** (number % 60 + size), clock_id=number + 1))
-    assert len(forms._forms) <= 64 and all(len(each) <= 64 for each in forms._forms.values())

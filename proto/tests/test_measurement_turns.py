@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 import zmq
 
-from opq_proto.wire.measurement_turns import PRESSING, TURN, turn_message, waiting_measurements
+from opq_proto.wire.measurement_turns import TURN, turn_message, waiting_measurements
 
 Socket = zmq.Socket[bytes]
 MESSAGES = [[b"%04d" % number, bytes(range(number))] for number in (0, 7, 180)]
@@ -26,22 +26,19 @@ def ends() -> Iterator[tuple[Socket, Socket]]:
         yield sent, came
 
 
-@pytest.mark.parametrize("pressing", [False, True])
-def test_a_turn_comes_apart_as_it_was_put_together(ends: tuple[Socket, Socket], pressing: bool) -> None:
+def test_a_turn_comes_apart_as_it_was_put_together(ends: tuple[Socket, Socket]) -> None:
     sent, came = ends
     sent.send_multipart([b"0009", b"one alone"])
-    sent.send(turn_message(MESSAGES, pressing))
-    assert waiting_measurements(came, 99) == (MESSAGES, [[b"0009", b"one alone"]], pressing)
+    sent.send(turn_message(MESSAGES))
+    assert waiting_measurements(came, 99) == [[b"0009", b"one alone"], *MESSAGES]
     for _ in range(3):
-        sent.send(turn_message(MESSAGES, pressing))
-    assert [len(waiting_measurements(came, 4)[0]) for _ in "123"] == [6, 3, 0], (
-        "no more than wanted are begun"
-    )
+        sent.send(turn_message(MESSAGES))
+    assert [len(waiting_measurements(came, 4)) for _ in "123"] == [6, 3, 0], "no more than wanted are begun"
 
 
 def test_what_only_looks_like_a_turn_is_one_message_that_nobody_can_read(ends: tuple[Socket, Socket]) -> None:
     sent, came = ends
-    whole = turn_message(MESSAGES, False)
+    whole = turn_message(MESSAGES)
     count, length, sizes = struct.pack("<I", 3), struct.pack("<I", 14), struct.pack("<III", 0, 7, 180)
     rest = b"0000 0007 0180" + b"".join(body for _, body in MESSAGES)
     assert whole == TURN + count + length + sizes + rest
@@ -49,8 +46,7 @@ def test_what_only_looks_like_a_turn_is_one_message_that_nobody_can_read(ends: t
     for wrong in (
         TURN, whole[:8], whole[:20], whole[:-1], TURN + many + length + sizes + rest,
         TURN + count + many + sizes + rest, TURN + few + length + sizes[4:] + rest,
-        PRESSING + whole[len(TURN):] + b"x", TURN + bytes(8),
+        whole + b"x", TURN + bytes(8),
     ):  # fmt: skip
         sent.send(wrong)
-        turned, single, _ = waiting_measurements(came, 99)
-        assert (turned, single) == ([[wrong[:5]]], []), wrong
+        assert waiting_measurements(came, 99) == [[wrong[:5]]], wrong

@@ -1,8 +1,8 @@
 """Finds the Measurements that are handled at once. The others are collected for some ms and handled together.
 
 Starting a turn costs as much as handling fifty Measurements, so turns are kept apart; but a Measurement
-that may begin an event cannot wait for the next turn. Broker and triggering service both detect it in the
-bytes of the message, before they decode anything.
+that may begin an event cannot wait for the next turn. The triggering service detects it in the bytes of the
+message, before it decodes anything.
 """
 
 import struct
@@ -25,10 +25,5 @@ def is_pressing(body: bytes) -> bool:
     at = body.find(_RMS)
     if at < 0 or _CROSSING in body or len(body) < at + len(_RMS) + _ENDS.size:
         return True
-    return swings(body, at + len(_RMS))
-
-
-def swings(body: bytes, at: int) -> bool:
-    """Whether the rms moves by more than PRESSING_SWING; `at`: position of its least value in `body`."""
-    low, high = _ENDS.unpack_from(body, at)
+    low, high = _ENDS.unpack_from(body, at + len(_RMS))
     return bool(not high - low <= PRESSING_SWING * high)

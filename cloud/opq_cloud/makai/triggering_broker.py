@@ -1,10 +1,10 @@
 """Triggering broker: measurements from Boxes (CURVE, 9880) to everyone in the cloud (9881).
 
-Frames go on byte for byte, however many, under the Box's topic; only a TriggerMessage of the C++ generation
-becomes the Measurement that it stands for. A body is decoded only to compare the Box id with the key
-that sent it, and to count holes in the sequence. Dropped messages are counted: `refused` (key),
-`foreign` (another Box's id), `malformed`, `over_budget` (a Box that sends too much), `overflow` (the
-broker is late), `subscriber_full`. Measurements that a Box sent later, or again, count as `backfilled`.
+Frames go on byte for byte, however many, under the Box's topic. A payload is not read: the broker compares
+the key that sent it with the topic, and readers compare the topic with the payload.
+Only a TriggerMessage of the C++ generation, known by its size, becomes the Measurement that it stands for.
+Dropped messages are counted: `refused` (key), `foreign` (another Box's topic), `malformed`, `over_budget` (a
+Box that sends too much), `overflow` (the broker is late), `subscriber_full`.
 """
 
 import threading
@@ -25,26 +25,17 @@ from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
-from opq_proto.wire.frames import topic
-from opq_proto.wire.leg import is_trigger_message, measurement_from_trigger
-from opq_proto.wire.measurement_forms import MeasurementForms
-from opq_proto.wire.opqbox3_pb2 import Measurement
-from opq_proto.wire.waveforms import read_message
+from opq_proto.wire.frames import TOPIC_BYTES, topic
+from opq_proto.wire.leg import LARGEST_TRIGGER_BYTES, is_trigger_message, measurement_from_trigger
 
-IDLE_S = 0.5
-"""Interval of the checks of connections while nothing arrives and no key changes."""
 GATHER_S = 0.01
-"""Interval between turns while Measurements arrive; those that arrived meanwhile are sent together. A
-pressing one, and the first one after a pause, is sent at once.
-"""
+"""Interval between turns while many Measurements arrive; those that arrived meanwhile are sent together."""
 DENSE_PER_S = 400
-"""With fewer, a turn would be gathered for one or two: they are sent at once."""
+"""With fewer, a turn would be gathered for a few: each is sent at once."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
-PEERS_MS = 20
-"""Interval of handling handshakes, the key folder and subscriptions while Measurements arrive. While none do,
-their sockets wake the broker, and a changed folder is seen each POLL_MS.
-"""
+CHECK_S = 0.1
+"""Connections are checked, and messages counted, this often while Measurements arrive, and at a handshake."""
 
 
 class TriggeringBroker:
@@ -63,10 +54,10 @@ class TriggeringBroker:
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
         self._budget = BoxBudget(config.box_messages_per_s, config.box_bytes_per_s, self.counters)
-        self._forms = MeasurementForms()
-        self._sequences: dict[str, int] = {}
+        self._topics: dict[str, bytes] = {}
+        """Of the Boxes that sent, as subscribers know them."""
         self._overflow = 0
-        self._passed_bytes = self._backfilled = 0
+        self._received = self._passed_bytes = 0
         self._zap: ZapHandler | None = None
 
     def connections(self) -> dict[str, int]:
@@ -101,102 +92,79 @@ class TriggeringBroker:
             )
             if ready is not None:
                 ready.set()
-            queue = ReceiveQueue(self._config.receive_queue_bytes, self._forms)
+            queue = ReceiveQueue(self._config.receive_queue_bytes)
             self.counters.set("waiting_bytes_now", 0)
-            quiet = zmq.Poller()
-            zap.register(quiet)
+            waiting = zmq.Poller()
+            zap.register(waiting)
             for socket in (boxes.socket, backend.socket):
-                quiet.register(socket, zmq.POLLIN)
-            received, peers_at_s, turn_s, dense = 0, 0.0, 0.0, False
+                waiting.register(socket, zmq.POLLIN)
+            checked_s, turn_s, dense = 0.0, 0.0, False
             while not stop.is_set():
-                if not queue and received:
-                    # one socket, not a Poller over all: at 10,000 messages/s the wait is a third of the cost
-                    boxes.socket.poll(PEERS_MS)
-                elif not queue:
-                    idle = not quiet.poll(POLL_MS) and not zap.keys_changed
-                    if idle and time.monotonic() < peers_at_s - PEERS_MS / 1000 + IDLE_S:
-                        backend.check()
-                        continue
-                    peers_at_s = 0.0
-                received = queue.gather(boxes.socket, turn_s + GATHER_S if dense else 0.0)
+                there = [socket for socket, _ in waiting.poll(0 if queue else POLL_MS)]
                 before_s, turn_s = turn_s, time.monotonic()
-                dense = received >= DENSE_PER_S * (turn_s - before_s)
-                self._budget.begin_turn()
-                turn: tuple[list[list[bytes]], ...] = [], []
-                pressing = queue.pressing
-                for received_one in queue.next_messages(BURST):
-                    presses = received_one[1][0] in pressing
-                    if (passed := self._passed(received_one, boxes)) is not None:
-                        turn[presses].append(passed)
-                backend.read_subscriptions()  # before it sends: new subscribers get this turn
-                for presses in (True, False):
-                    backend.send_turn(turn[presses], presses)
-                if received:
-                    self.counters.add("received", received)
-                    self.counters.set("waiting_bytes_now", queue.waiting_bytes)
-                    self._count_overflow(queue)
-                if self._passed_bytes:
-                    self.counters.add("passed_bytes", self._passed_bytes)
-                    self.counters.add("backfilled", self._backfilled)
-                    self._passed_bytes = self._backfilled = 0
-                now_s = time.monotonic()
-                if now_s >= peers_at_s:
-                    peers_at_s = now_s + PEERS_MS / 1000
+                if dense and (left_s := before_s + GATHER_S - turn_s) > 0:
+                    time.sleep(left_s)
+                    turn_s += left_s
+                if there != [boxes.socket] or turn_s >= checked_s + CHECK_S or zap.keys_changed:
+                    checked_s = turn_s
+                    backend.read_subscriptions()
                     zap.handle_peers()
+                    self._count(queue)
+                received = queue.read_waiting(boxes.socket)
+                dense = received >= DENSE_PER_S * (turn_s - before_s)
+                if received or queue:
+                    self._received += received
+                    self._budget.begin_turn(turn_s)
+                    passed = (self._passed(each, boxes) for each in queue.next_messages(BURST))
+                    turn = [frames for frames in passed if frames is not None]
+                    backend.read_subscriptions()  # before it sends: new subscribers get this turn
+                    backend.send_turn(turn)
+            self._count(queue)
 
     def _passed(self, received: Received, boxes: AdmittedSocket) -> list[bytes] | None:
         """Returns the frames to send on; None: none, and the reason is counted."""
-        first, frames, form, size_bytes = received
+        first, frames, size_bytes = received
         box_id = boxes.sender(first, frames[0])
-        if box_id is None:
-            return None
-        size_bytes -= MESSAGE_BYTES
-        if not self._budget.allows(box_id, size_bytes):
+        if box_id is None or not self._budget.allows(box_id, size_bytes - MESSAGE_BYTES):
             return None
         if len(frames) < 2:
             self.counters.add("malformed", label=box_id)
             return None
-        number = int(box_id)
-        regular = None if form is None or len(frames) > 2 else self._forms.read(number, frames[1], form)
-        if regular is not None and frames[0] == b"%04d" % number:
-            if regular[0] >= 0:
-                self._check_sequence(box_id, *regular)
-            self._passed_bytes += size_bytes
-            return frames
-        try:
-            message = read_message(Measurement, frames[1])
-            if not message.metrics and is_trigger_message(frames[1]):
-                frames = [frames[0], measurement_from_trigger(frames[1])]
-                message = read_message(Measurement, frames[1])
-                self.counters.add("leg_measurements", label=box_id)
-                frames[0] = topic(box_id)
-            claimed = message.box_id, int(frames[0])
-        except (FrameError, ValueError):
-            self.counters.add("malformed", label=box_id)
+        own = self._topics.get(box_id)
+        if frames[0] != own and not self._is_own(box_id, frames[0]):
             return None
-        if claimed != (number, number):
-            self.counters.add("foreign", label=box_id)
-            self._limited.warning("measurement.foreign", key=box_id, box_id=box_id, claimed=claimed)
-            return None
-        if message.HasField("sequence"):
-            self._check_sequence(box_id, message.sequence, message.backfilled)
-        frames[0] = topic(box_id)  # as subscribers know it
-        self._passed_bytes += size_bytes
+        if len(frames[1]) <= LARGEST_TRIGGER_BYTES and is_trigger_message(frames[1]):
+            try:
+                frames = [self._topics[box_id], measurement_from_trigger(frames[1])]
+            except FrameError:
+                self.counters.add("malformed", label=box_id)
+                return None
+            self.counters.add("leg_measurements", label=box_id)
+        elif frames[0] != own:
+            frames[0] = self._topics[box_id]
+        self._passed_bytes += size_bytes - MESSAGE_BYTES
+        if self._config.trace:
+            self._log.info("measurement.received", box_id=box_id)
         return frames
 
-    def _count_overflow(self, queue: ReceiveQueue) -> None:
+    def _is_own(self, box_id: str, claimed: bytes) -> bool:
+        """Whether this topic, which is not as subscribers know it, is of that Box; counts it if not."""
+        self._topics[box_id] = topic(box_id)
+        number = int(claimed) if claimed.isdigit() and len(claimed) <= TOPIC_BYTES else None
+        if number == int(box_id):
+            return True
+        self.counters.add("malformed" if number is None else "foreign", label=box_id)
+        if number is not None:
+            self._limited.warning("measurement.foreign", key=box_id, box_id=box_id, claimed=number)
+        return False
+
+    def _count(self, queue: ReceiveQueue) -> None:
+        self.counters.add("received", self._received)
+        self.counters.add("passed_bytes", self._passed_bytes)
+        self._received = self._passed_bytes = 0
+        self.counters.set("waiting_bytes_now", queue.waiting_bytes)
         dropped, queue.overflow = queue.overflow, 0
         if dropped:
             self._overflow += dropped
             self.counters.add("overflow", dropped)
             self._limited.warning("broker.late", key="overflow", dropped=self._overflow, waiting=len(queue))
-
-    def _check_sequence(self, box_id: str, sequence: int, backfilled: bool) -> None:
-        self._backfilled += backfilled
-        last = self._sequences.get(box_id)
-        if last is not None and sequence > last + 1 and not backfilled:
-            self.counters.add("sequence_holes", sequence - last - 1, label=box_id)
-        if last is None or sequence > last:
-            self._sequences[box_id] = sequence
-        if self._config.trace:
-            self._log.info("measurement.received", box_id=box_id, sequence=sequence)

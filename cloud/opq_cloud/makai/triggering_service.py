@@ -39,7 +39,7 @@ from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter, a
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.store.documents.makai import MakaiConfig
 from opq_proto.decision import Nominal
-from opq_proto.errors import StoreError
+from opq_proto.errors import ForeignError, StoreError
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import try_send
@@ -231,11 +231,13 @@ class TriggeringService:
         """Reads and judges Measurements. `woken_s`: when those that came together were there, monotonic."""
         read = self._inbox.read(messages)
         for error in read.malformed:
-            self.counters.add("malformed")
-            self._limited.warning("measurement.malformed", error=str(error))
+            what = "foreign" if isinstance(error, ForeignError) else "malformed"
+            self.counters.add(what)
+            self._limited.warning(f"measurement.{what}", key=what, error=str(error))
         self._show_new_triggers()
         for columns in read.rounds:
             if columns.backfilled:
+                self.counters.add("backfilled", len(columns))
                 left = writer.without_stored(columns)
             else:
                 left, free = columns, self._order.in_order(columns)
@@ -245,6 +247,7 @@ class TriggeringService:
             if len(left):
                 self._judge_columns(left, writer, woken_s)
         for row in read.rows:
+            self.counters.add("backfilled", row.backfilled)
             if row.backfilled and writer.has_stored(row):
                 continue
             for each in self._order.accept(row, woken_s):

@@ -130,7 +130,7 @@ def test_a_subscriber_that_never_reads_is_ended_and_another_gets_everything(
             nonlocal sent, received
             time.sleep(0.02)
             for _ in range(20):
-                fanout.send_turn([[b"0001", body]], False) if turns else fanout.send([b"0001", body])
+                fanout.send_turn([[b"0001", body]]) if turns else fanout.send([b"0001", body])
                 sent += 1
             while received < sent and reading.poll(1000):
                 reading.recv_multipart()
@@ -157,7 +157,7 @@ def test_a_turn_is_put_together_only_where_somebody_hears_it(
 
     def heard() -> bool:
         fanout.read_subscriptions()
-        fanout.send_turn([[b"0001", b"a Measurement"]], False)
+        fanout.send_turn([[b"0001", b"a Measurement"]])
         return bool(reading.poll(20))
 
     makai.wait_for(heard)

@@ -12,7 +12,8 @@ from opq_cloud.core.backend.fanout_socket import FanoutSocket
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringBrokerSection as TriggeringConfig
 from opq_cloud.makai.triggering_broker import TriggeringBroker
-from opq_proto.errors import PortBusyError
+from opq_proto.errors import ForeignError, FrameError, PortBusyError
+from opq_proto.wire.frames import measurement_from_frames
 from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
 from opq_proto.wire.opqbox3_pb2 import Command, Measurement
 
@@ -46,7 +47,7 @@ def test_a_legacy_box_with_an_unpadded_topic_and_a_trigger_message_is_translated
         }  # fmt: skip
 
 
-@pytest.mark.parametrize("frames", [[b"0001"], [b"0001", b"\xff\xff\xff"], [b"one", b"\x08\x01"], [b""]])
+@pytest.mark.parametrize("frames", [[b"0001"], [b"one", b"\x08\x01"], [b"\xb2", b"\x08\x01"], [b""]])
 def test_a_malformed_measurement_is_counted_and_the_stream_goes_on(makai: Any, frames: list[bytes]) -> None:
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
@@ -57,14 +58,20 @@ def test_a_malformed_measurement_is_counted_and_the_stream_goes_on(makai: Any, f
         assert makai.arrives(box, client)
 
 
-def test_holes_in_a_sequence_are_counted_by_box(makai: Any) -> None:
+def test_a_payload_goes_on_unread_under_the_topic_of_the_key(makai: Any) -> None:
     brokers = makai.brokers()
     with makai.running(brokers.triggering):
         box, client = makai.box(brokers, "1"), makai.client(brokers)
         assert makai.arrives(box, client)
-        for sequence in (10, 11, 15, 16):
-            box.pub.send_multipart(box.measurement(sequence=sequence))
-        makai.wait_for(lambda: brokers.triggering.counters.of("sequence_holes", "1") == 3)
+        unreadable, of_four = [b"0001", b"\xff" * 200], [b"0001", box.measurement(box_id=4)[1]]
+        for frames in (unreadable, of_four):
+            box.pub.send_multipart(frames)
+            assert client.measurements.poll(30_000)
+            assert client.measurements.recv_multipart() == frames
+        with pytest.raises(FrameError):
+            measurement_from_frames(unreadable)
+        with pytest.raises(ForeignError):
+            measurement_from_frames(of_four)
 
 
 def test_a_command_reaches_its_box_and_the_answer_who_asked(makai: Any) -> None:
@@ -238,9 +245,7 @@ def test_who_says_so_hears_turns_and_everyone_else_each_measurement(makai: Any) 
         came: list[list[bytes]] = []
         while not all(each in came for each in wanted):
             assert subscriber.poll(30_000)
-            turns, single, _ = waiting_measurements(subscriber, 99)
-            assert not (single if subscriber is reads else turns)
-            came += [*turns, *single]
+            came += waiting_measurements(subscriber, 99)
         return came
 
     with makai.running(brokers.triggering):

@@ -24,7 +24,7 @@ from opq_proto.decision import Decision, Nominal
 from opq_proto.kit import log
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire import measurement_batch
-from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire, topic
 from opq_proto.wire.measurement_columns import NumberedColumns, joined_numbered
 
 S = 10**9
@@ -57,7 +57,7 @@ def row(box: int, number: int, percent: float = 100.0, swing: float = 0.01, **ch
 
 
 def frames(rows: list[Measurement]) -> list[list[bytes]]:
-    return [[b"", measurement_to_wire(each)] for each in rows]
+    return [[topic(each.box_id), measurement_to_wire(each)] for each in rows]
 
 
 class Recorded(EventOpenings):

@@ -1,19 +1,14 @@
 """What comes is gathered and handled together; what may begin an event of milliseconds ends the wait."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import zmq
 
-from opq_cloud.core.backend.sockets import BURST
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.makai import TriggeringServiceSection
-from opq_cloud.makai import triggering_broker, triggering_service
-from opq_cloud.makai.brokers import receive_queue
-from opq_cloud.makai.brokers.receive_queue import ReceiveQueue
+from opq_cloud.makai import triggering_service
 from opq_cloud.makai.pressing import is_pressing
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
@@ -50,46 +45,6 @@ def test_a_crossing_a_swing_and_what_is_no_measurement_press() -> None:
     assert is_pressing(original.SerializeToString())
 
 
-def test_a_broker_gathers_what_comes_and_waits_no_longer_for_what_presses(
-    makai: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    peer, endpoint = makai.peer(), makai.free_endpoint()
-    reader = peer.context.socket(zmq.PULL)
-    reader.bind(endpoint)
-    sender = peer.connect(zmq.PUSH, endpoint)
-    quiet, crossing = (measurement_to_wire(replace(QUIET, crossing=each)) for each in (False, True))
-    queue, read = ReceiveQueue(10**7), 0
-    for _ in range(3):
-        sender.send_multipart([b"0001", quiet])
-    while read < 3:
-        assert reader.poll(60_000)
-        read += queue.gather(reader, time.monotonic() + LONG_S)
-    assert [frames[1] for _, frames, *_ in queue.next_messages(9)] == [quiet] * 3
-    monkeypatch.setattr(receive_queue, "STEP_S", LONG_S)  # nobody waits so long
-    for body, until_s in ((crossing, time.monotonic() + LONG_S), (quiet, time.monotonic())):
-        sender.send_multipart([b"0001", body])
-        assert reader.poll(60_000) and queue.gather(reader, until_s) == 1
-        assert [frames[1] for _, frames, *_ in queue.next_messages(9)] == [body]
-    for topic, body in ((b"0001", quiet), (b"0002", quiet), (b"0002", crossing), (b"0003", quiet)):
-        sender.send_multipart([topic, body])
-    read = 0
-    while read < 4:
-        assert reader.poll(60_000)
-        read += queue.read_waiting(reader)
-    assert queue.pressing == {b"0002"}
-    found = [frames for _, frames, *_ in queue.next_messages(9)]
-    assert [topic for topic, _ in found] == [b"0002", b"0002", b"0001", b"0003"]
-    assert [body for _, body in found][:2] == [quiet, crossing], "each Box's in their order"
-    for number in range(BURST + 50):  # a flood, while this one is late
-        sender.send_multipart([b"%020d" % number, b"none"])
-    read = 0
-    while read < BURST + 50:
-        assert reader.poll(60_000)
-        read += queue.read_waiting(reader)
-    assert len(queue.pressing) <= BURST and max(map(len, queue.pressing)) <= 16
-    reader.close(0)
-
-
 def test_a_dip_among_gathered_measurements_is_asked_for_at_once(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,8 +60,7 @@ def test_a_dip_among_gathered_measurements_is_asked_for_at_once(
     with makai.running(brokers.triggering), makai.running(brokers.acquisition), makai.running(service):
         makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "1"))
         makai.wait_for(lambda: makai.arrives(box.plain, client) and service.counters.total("received"))
-        for module in (triggering_broker, triggering_service):
-            monkeypatch.setattr(module, "GATHER_S", LONG_S)
+        monkeypatch.setattr(triggering_service, "GATHER_S", LONG_S)
         for _ in range(3):
             box.send()
         box.send(least=60.0)

@@ -26,8 +26,8 @@ def test_the_oldest_goes_when_more_waits_than_the_limit(makai: Any) -> None:
         read += queue.read_waiting(reader)
     assert (len(queue), queue.overflow) == (10, 40)
     assert queue.waiting_bytes == 10 * (MESSAGE_BYTES + 100)
-    assert [frames[0] for _, frames, *_ in queue.next_messages(4)] == [b"0040", b"0041", b"0042", b"0043"]
-    assert [frames[0] for _, frames, *_ in queue.next_messages(99)][-1] == b"0049"
+    assert [frames[0] for _, frames, _ in queue.next_messages(4)] == [b"0040", b"0041", b"0042", b"0043"]
+    assert [frames[0] for _, frames, _ in queue.next_messages(99)][-1] == b"0049"
     assert (len(queue), queue.waiting_bytes) == (0, 0)
     reader.close(0)
 

@@ -23,7 +23,7 @@ from opq_cloud.view.live.reader import LiveReader
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.frames import measurement_to_wire, topic
-from opq_proto.wire.measurement_turns import PRESSING, TURN, request_turns, turn_message, waiting_measurements
+from opq_proto.wire.measurement_turns import TURN, request_turns, turn_message, waiting_measurements
 
 S = 10**9
 MEMORY_BYTES = 250_000_000
@@ -42,7 +42,7 @@ def measured(box_id: str, sequence: int) -> list[bytes]:
 def damaged_turns(count: int) -> Iterator[bytes]:
     """Turns with bits changed, cut, longer, with other lengths, and well-formed ones of anything."""
     dice = random.Random(20261123)
-    whole = turn_message([measured(str(1000 + number), 1) for number in range(3)], False)
+    whole = turn_message([measured(str(1000 + number), 1) for number in range(3)])
     for _ in range(count):
         data, kind = bytearray(whole), dice.randrange(6)
         if kind == 0:
@@ -61,8 +61,7 @@ def damaged_turns(count: int) -> Iterator[bytes]:
             rows = [
                 [dice.randbytes(4), dice.randbytes(dice.randrange(200))] for _ in range(dice.randrange(40))
             ]
-            data = bytearray(turn_message(rows, dice.random() < 0.5))
-        data[: len(TURN)] = dice.choice((TURN, PRESSING))
+            data = bytearray(turn_message(rows))
         yield bytes(data)
 
 
@@ -93,7 +92,7 @@ def test_no_turn_of_a_broker_stops_who_reads_turns(makai: Any, tmp_path: Path, c
                 before = psutil.Process().memory_info().rss
                 for turn in damaged_turns(count):
                     broker.send(turn)
-                broker.send(turn_message([measured("77", 1)], False))
+                broker.send(turn_message([measured("77", 1)]))
                 makai.wait_for(lambda: service.counters.of("acknowledgements", "77"), 600)
                 makai.wait_for(lambda: "77" in hub.box_ids(), 600)
                 for counters in (service.counters, seen):
@@ -116,15 +115,13 @@ def test_a_turn_that_a_box_sends_goes_nowhere(makai: Any) -> None:
         makai.wait_for(lambda: counters.total("subscriptions") >= 2)
         assert makai.arrives(box, client)
         good = box.measurement(timestamp_ms=5)
-        turn = turn_message([box.measurement(timestamp_ms=6), [b"0004", b"another's"]], True)
-        wrong = [[turn], [turn, good[1]], [TURN, good[1]], [PRESSING, turn], [b"0001", turn], [TURN]]
+        turn = turn_message([box.measurement(timestamp_ms=6), [b"0004", b"another's"]])
+        wrong = [[turn], [turn, good[1]], [TURN, good[1]], [TURN]]
         for frames in [*wrong, good]:
             box.pub.send_multipart(frames)
         heard: list[list[bytes]] = []
         while good not in heard:
             assert reads.poll(30_000)
-            turned, single, _ = waiting_measurements(reads, 99)
-            assert not single
-            heard += turned
+            heard += waiting_measurements(reads, 99)
         assert {frames[0] for frames in heard} == {b"0001"} and all(turn not in frames for frames in heard)
         assert counters.of("malformed", "1") == len(wrong)

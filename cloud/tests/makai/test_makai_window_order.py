@@ -125,3 +125,13 @@ def test_columns_are_judged_at_once_where_they_follow_and_noted_as_single_window
     waited = order.accept(window(2, "3", sequence=102), 0.1)
     assert waited == [], "number 101 is still missing"
     assert [row.sequence for row in order.accept(rows[7], 0.2)] == [101, 102, 103]
+
+
+def test_holes_in_a_sequence_are_counted_by_box_once_they_are_certain() -> None:
+    counters = ServiceCounters()
+    order = WindowOrder(counters)
+    for number in (10, 11, 15, 16):
+        order.accept(window(number, sequence=number), 0.0)
+    assert counters.total("sequence_holes") == 0, "12 to 14 may be late"
+    assert [row.sequence for row in order.due(WAIT_S)] == [15, 16]
+    assert counters.of("sequence_holes", "1") == 3

@@ -18,7 +18,7 @@ from opq_proto.errors import FrameError, KeyFileError
 from opq_proto.keys.backend_keys import BackendAddress
 from opq_proto.keys.key_files import read_key_file, read_secret_file
 from opq_proto.kit.zmq_inbox import waiting_messages
-from opq_proto.wire.frames import measurement_from_wire, topic
+from opq_proto.wire.frames import measurement_from_frames, topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.measurement_row import MEASUREMENT_COLUMNS, row_of
@@ -83,7 +83,7 @@ class Source(SourceOfSdk):
             return
 
         def rows(frames: Sequence[bytes]) -> list[Row]:
-            return _of(self._boxes, [row_of(measurement_from_wire(frames[1]))])
+            return _of(self._boxes, [row_of(measurement_from_frames(frames))])
 
         with zmq.Context() as own, own.socket(zmq.SUB) as socket:
             socket.setsockopt(zmq.RCVHWM, WAITING)

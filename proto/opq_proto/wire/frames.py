@@ -6,11 +6,12 @@ Milliseconds exist only on the original's wire; fields from 1000 on are addition
 """
 
 import time
+from collections.abc import Sequence
 from math import isfinite
 
 from google.protobuf.message import EncodeError
 
-from opq_proto.errors import FrameError
+from opq_proto.errors import ForeignError, FrameError
 from opq_proto.messages import (
     NOMINAL_HZ,
     NOMINAL_V,
@@ -41,6 +42,7 @@ __all__ = [
     "command_from_wire",
     "data_command",
     "info_command",
+    "measurement_from_frames",
     "measurement_from_wire",
     "measurement_to_wire",
     "plugin_command",
@@ -57,6 +59,8 @@ ACK_PLUGIN = "opq-ack"
 it."""
 CLAIM_PLUGIN = "opq-claim"
 """Uses a code that the Box's gateway shows; the answer is `claim_accepted` only where the code is right."""
+TOPIC_BYTES = 16
+"""Longest topic of a Box."""
 _LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
 _TIMES_NS = range(2**62)  # 1970 to 2116: a second before or after still is an int64
 _TIMES_MS = range(2**62 // 1_000_000)
@@ -166,6 +170,23 @@ def measurement_from_wire(data: bytes) -> Measurement:
         message.first_sample if has("first_sample") and message.first_sample <= _LARGEST else None,
         message.samples if has("samples") else None,
     )
+
+
+def measurement_from_frames(frames: Sequence[bytes]) -> Measurement:
+    """Reads topic and Measurement as a broker sends them; further frames are ignored.
+
+    A broker compares the sender's key with the topic only.
+
+    Raises:
+        FrameError: as `measurement_from_wire`.
+        ForeignError: the topic is another Box's.
+    """
+    if len(frames) < 2:
+        raise FrameError(f"{len(frames)} frames; want a topic and a Measurement")
+    read = measurement_from_wire(frames[1])
+    if frames[0].lstrip(b"0") != read.box_id.lstrip("0").encode():
+        raise ForeignError(f"Box {read.box_id} in a message of {frames[0][:TOPIC_BYTES]!r}")
+    return read
 
 
 def command_from_wire(data: bytes) -> Command:

@@ -30,6 +30,8 @@ MAX_CYCLES = 7200
 MAX_BOXES = 1000
 """Boxes that one RequestEventMessage may name."""
 MAX_TEXT = 1000
+LARGEST_TRIGGER_BYTES = 70
+"""A TriggerMessage is no longer: five numbers and three floats."""
 
 Message = TypeVar("Message", DataMessage, RequestDataMessage, RequestEventMessage, TriggerMessage)
 
@@ -63,7 +65,7 @@ class LegAnswer:
 
 def is_trigger_message(data: bytes) -> bool:
     """Whether this is a TriggerMessage: no Measurement has 4-byte fields 3 and 4."""
-    return _parsed(TriggerMessage, data) is not None
+    return len(data) <= LARGEST_TRIGGER_BYTES and _parsed(TriggerMessage, data) is not None
 
 
 def measurement_from_trigger(data: bytes) -> bytes:

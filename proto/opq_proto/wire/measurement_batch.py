@@ -76,6 +76,10 @@ class WireRows:
     def __len__(self) -> int:
         return len(self.at)
 
+    def part(self, rows: NDArray[np.bool_]) -> "WireRows":
+        """Returns these rows."""
+        return WireRows(*(getattr(self, name)[rows] for name in self.__slots__))
+
 
 _FIELDS = {1: "box", 2: "timestamp_ms", 1000: "start_ns", 1001: "end_ns", 1002: "uncertainty_ns",
            1003: "source", 1004: "sequence", 1005: "backfilled", 1007: "oldest",

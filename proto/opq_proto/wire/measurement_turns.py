@@ -6,7 +6,7 @@ gets them, and a broker without turns treats it as any other subscriber.
 
 A turn is one frame, because each frame costs about as much as a Measurement:
 
-    topic           TURN, or PRESSING where a Measurement in it is urgent
+    topic           TURN
     count, length   how many Measurements, and bytes of their topics; uint32 little-endian
     sizes           of the bodies, uint32 little-endian each
     topics          of the Boxes, in the same order, a blank between two
@@ -21,7 +21,7 @@ import zmq
 from opq_proto.kit.zmq_inbox import waiting_messages
 
 PREFIX = b"turn"
-TURN, PRESSING = PREFIX + b".", PREFIX + b"!"
+TURN = PREFIX + b"."
 DIGITS = tuple(b"%d" % digit for digit in range(10))
 """Prefixes of all topics of Boxes, and of no turn."""
 _PROPERTY = "X-opq-turns"
@@ -45,35 +45,29 @@ def subscribed_topics(first: zmq.Frame, topic: bytes) -> tuple[Sequence[bytes], 
     return ((PREFIX,), True) if turns else (DIGITS, False)
 
 
-def turn_message(messages: Sequence[Sequence[bytes]], pressing: bool) -> bytes:
+def turn_message(messages: Sequence[Sequence[bytes]]) -> bytes:
     """Makes a turn of messages, each a topic and a Measurement; further frames are left out."""
     bodies = [frames[1] for frames in messages]
     topics = b" ".join([frames[0] for frames in messages])
     sizes = struct.pack(f"<{len(bodies) + 2}I", len(bodies), len(topics), *map(len, bodies))
-    return b"".join((PRESSING if pressing else TURN, sizes, topics, *bodies))
+    return b"".join((TURN, sizes, topics, *bodies))
 
 
-def waiting_measurements(
-    socket: "zmq.Socket[bytes]", limit: int
-) -> tuple[list[list[bytes]], list[list[bytes]], bool]:
+def waiting_measurements(socket: "zmq.Socket[bytes]", limit: int) -> list[list[bytes]]:
     """Reads the waiting messages, about `limit` Measurements at most.
 
-    Returns topic and Measurement of each that came in a turn, the messages that came singly, and whether
-    a turn is urgent. A malformed turn becomes a message of one frame.
+    Returns topic and Measurement of each that came in a turn, and the messages that came singly. A
+    malformed turn becomes a message of one frame.
     """
-    turned: list[list[bytes]] = []
-    single: list[list[bytes]] = []
-    presses = False
+    found: list[list[bytes]] = []
     for frames in waiting_messages(socket, limit):
-        kind = frames[0][: len(TURN)]
-        if kind in (TURN, PRESSING):
-            presses |= kind == PRESSING
-            turned += _measurements(frames[0])
+        if frames[0].startswith(PREFIX):
+            found += _measurements(frames[0])
         else:
-            single.append(frames)
-        if len(turned) + len(single) >= limit:
+            found.append(frames)
+        if len(found) >= limit:
             break
-    return turned, single, presses
+    return found
 
 
 def _measurements(message: bytes) -> list[list[bytes]]:

@@ -110,7 +110,7 @@ def _crossings(name: str, made: dict[str, Any]) -> Iterator[BenchCase]:
     missed = made["crossings"] - len(made["latencies_s"])
     found = [1e3 * each for each in made["latencies_s"]] or [math.inf]
     why = f"{missed} of {made['crossings']} without a command in time" if missed else ""
-    for share, limit_ms in ((0.5, None), (0.99, 5.0), (0.999, 20.0)):
+    for share, limit_ms in ((0.5, None), (0.99, 15.0), (0.999, 30.0)):
         yield case(
             f"{name}, p{100 * share:g}", "ms", found, percentile(found, share), limit=limit_ms, because=why
         )

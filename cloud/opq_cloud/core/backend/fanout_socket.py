@@ -61,13 +61,13 @@ class FanoutSocket:
             self._counters.add("subscriber_full")
             send_past_full(self.socket, frames)
 
-    def send_turn(self, messages: Sequence[Sequence[bytes]], pressing: bool) -> None:
-        """Sends topics with their Measurements, in each subscriber's form. pressing: may not wait."""
+    def send_turn(self, messages: Sequence[Sequence[bytes]]) -> None:
+        """Sends topics with their Measurements, in each subscriber's form."""
         if self._peers is None or not messages:
             return
         turns, single = self._peers.forms_wanted
         if turns:
-            self.send([turn_message(messages, pressing)])
+            self.send([turn_message(messages)])
         for frames in messages if single else ():
             self.send(frames)
 

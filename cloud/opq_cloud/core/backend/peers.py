@@ -83,6 +83,8 @@ class BackendPeers:
         self._context_admission, self._turns = admission, turns
         self._unplaced = False
         """A subscription came from an unknown connection: single messages are sent from then on."""
+        self._forms: tuple[bool, bool] | None = None
+        """`forms_wanted`; None after a change."""
         self._admitted: Mapping[str, str] = {}
         """The admission's keys when connections were last checked."""
         if socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB):
@@ -116,12 +118,15 @@ class BackendPeers:
     @property
     def forms_wanted(self) -> tuple[bool, bool]:
         """Whether any peer receives turns, and whether any receives single messages."""
-        peers = self._peers.values()
-        single = self._unplaced or any(peer.topics > peer.turns for peer in peers)
-        return any(peer.turns > 0 for peer in peers), single
+        if self._forms is None:
+            peers = self._peers.values()
+            single = self._unplaced or any(peer.topics > peer.turns for peer in peers)
+            self._forms = any(peer.turns > 0 for peer in peers), single
+        return self._forms
 
     def note_subscription(self, first: zmq.Frame, data: bytes) -> None:
         """Notes a message that an XPUB received (with XPUB_VERBOSER, so that each peer's are seen)."""
+        self._forms = None
         number, step = _descriptor(first), 1 if data[:1] == b"\x01" else -1
         if not self._admits_topic(number, first, data):
             return
@@ -164,6 +169,7 @@ class BackendPeers:
 
     def _note_changes(self) -> None:
         for frames in waiting_messages(self._monitor):
+            self._forms = None
             event = parse_monitor_message(frames)
             if event["event"] & WITHOUT_HANDSHAKE:
                 if self._admission is not None:
@@ -227,7 +233,7 @@ class BackendPeers:
                 self._end(number, "revoked")
 
     def _end(self, number: int, reason: str) -> None:
-        peer = self._peers.pop(number)
+        peer, self._forms = self._peers.pop(number), None
         shut_down(number, peer.address)
         self._counters.add("backend_ended", label=f"{self._name} {reason}")
         facts = {"address": self._name, "peer": str(peer.address), "reason": reason}

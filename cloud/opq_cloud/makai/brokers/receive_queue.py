@@ -15,29 +15,21 @@ from collections import deque
 import zmq
 from zmq.backend import Socket as PlainSocket
 
-from opq_cloud.core.backend.sockets import BURST, Socket
+from opq_cloud.core.backend.sockets import Socket
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.makai.pressing import is_pressing, swings
 from opq_proto.kit.zmq_inbox import EVENTS, POLLIN
-from opq_proto.wire.measurement_forms import Form, MeasurementForms
 
 MESSAGE_BYTES = 900
 """Memory of a waiting message besides its contents: a Frame, a list, two bytes objects, libzmq's copy."""
 MAX_READ = 20_000
 """Messages read before some are handled."""
-STEP_S = 0.002
-"""While messages are gathered, a pressing one is seen after this time, and ends the wait."""
-TOPIC_BYTES = 16
-"""Longest topic of a Box. A message with a longer one is no Box's, so it is never handled first."""
 SECOND_S = 1.0
 
 _receive = PlainSocket.recv  # the Python layer would cost as much again
 _NOW = int(zmq.NOBLOCK)
 
-Received = tuple[zmq.Frame, list[bytes], Form | None, int]
-"""The first frame, which has its connection and key; all frames as bytes; the form of the last, where it
-is a regular Measurement; bytes of memory.
-"""
+Received = tuple[zmq.Frame, list[bytes], int]
+"""The first frame, which has its connection and key; all frames as bytes; bytes of memory."""
 
 
 class ReceiveQueue:
@@ -46,38 +38,22 @@ class ReceiveQueue:
     Attributes:
         waiting_bytes: of memory, estimated.
         overflow: messages that were dropped because more than `limit_bytes` waited.
-        pressing: topics with a waiting message that is pressing.
     """
 
-    def __init__(self, limit_bytes: int, forms: MeasurementForms | None = None) -> None:
+    def __init__(self, limit_bytes: int) -> None:
         self.waiting_bytes = 0
         self.overflow = 0
-        self.pressing: set[bytes] = set()
         self._limit_bytes = limit_bytes
         self._waiting: deque[Received] = deque()
-        self._forms = forms or MeasurementForms()
 
     def __len__(self) -> int:
         return len(self._waiting)
-
-    def gather(self, socket: Socket, until_s: float) -> int:
-        """Reads until `until_s` (monotonic), a pressing message, no more messages, or a BURST of them.
-
-        Returns how many came.
-        """
-        received = new = self.read_waiting(socket)
-        while new and not self.pressing and len(self._waiting) < BURST:
-            if (left_s := until_s - time.monotonic()) <= 0:
-                break
-            time.sleep(min(left_s, STEP_S))
-            received += (new := self.read_waiting(socket))
-        return received
 
     def read_waiting(self, socket: Socket) -> int:
         """Reads the messages of `socket`, at most MAX_READ; returns how many it had."""
         if not int(socket.get(EVENTS)) & POLLIN:  # cheaper than the exception of an empty socket
             return 0
-        append, form_of = self._waiting.append, self._forms.form
+        append = self._waiting.append
         for number in range(MAX_READ):
             try:
                 frame = first = _receive(socket, _NOW, False)
@@ -91,30 +67,22 @@ class ReceiveQueue:
                 body = frame.bytes
                 frames.append(body)
                 size += len(body)
-            form = form_of(body)  # a crossing has no form
-            presses = is_pressing(body) if form is None else swings(body, form.rms)
-            if presses and len(self.pressing) < BURST:
-                self.pressing.add(frames[0][:TOPIC_BYTES])
-            append((first, frames, form, size))
+            append((first, frames, size))
             self.waiting_bytes += size
             if self.waiting_bytes > self._limit_bytes:
                 self._drop_oldest()
         return MAX_READ
 
     def next_messages(self, limit: int) -> list[Received]:
-        """At most `limit`, the oldest first; where that is all, those of pressing Boxes come first."""
-        waiting, pressing = self._waiting, self.pressing
+        """Returns at most `limit`, the oldest first."""
+        waiting = self._waiting
         taken = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
         self.waiting_bytes -= sum([size for *_, size in taken])
-        if not waiting:
-            self.pressing = set()
-            if pressing:
-                taken.sort(key=lambda each: each[1][0] not in pressing)
         return taken
 
     def _drop_oldest(self) -> None:
         while self.waiting_bytes > self._limit_bytes and self._waiting:
-            self.waiting_bytes -= self._waiting.popleft()[3]
+            self.waiting_bytes -= self._waiting.popleft()[2]
             self.overflow += 1
 
 

@@ -42,7 +42,7 @@ class WaitingWindows:
 
 
 class WindowOrder:
-    """Knows the last window of each Box; belongs to the triggering service's loop. Counts `windows_late`."""
+    """Knows the last window of each Box. Counts `windows_late` and `sequence_holes`."""
 
     def __init__(self, counters: ServiceCounters) -> None:
         self._counters = counters
@@ -105,6 +105,8 @@ class WindowOrder:
 
     def _note(self, row: Measurement) -> None:
         end_ns, last = window_ns(row)[1], self._last.get(row.box_id)
+        if last is not None and last[1] >= 0 and (missing := _number(row) - last[1] - 1) > 0:
+            self._counters.add("sequence_holes", missing, label=row.box_id)
         if row.start_ns is None and last is not None:
             self._apart_ns[row.box_id] = end_ns - last[0]
         self._last[row.box_id] = end_ns, _number(row)

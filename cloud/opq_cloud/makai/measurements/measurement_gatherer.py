@@ -48,6 +48,5 @@ class MeasurementGatherer:
 
     def _receive(self) -> tuple[list[Frames], set[bytes]]:
         """Returns waiting messages, about BURST at most, and topics with a pressing one."""
-        turned, single, presses = waiting_measurements(self._socket, BURST)
-        looked_at = [*turned, *single] if presses else single
-        return turned + single, {frames[0] for frames in looked_at if is_pressing(frames[-1])}
+        messages = waiting_measurements(self._socket, BURST)
+        return messages, {frames[0] for frames in messages if is_pressing(frames[-1])}

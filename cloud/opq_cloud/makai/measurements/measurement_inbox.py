@@ -18,7 +18,7 @@ from opq_cloud.makai.boxes import BoxRegister
 from opq_proto.decision import Nominal
 from opq_proto.errors import FrameError
 from opq_proto.messages import Measurement, TimeSource
-from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.wire.frames import measurement_from_frames
 from opq_proto.wire.measurement_batch import MeasurementBatch, WireRows
 from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
 
@@ -97,12 +97,16 @@ class MeasurementInbox:
         found = ReadMeasurements()
         bodies = [frames[1] if len(frames) > 1 else b"" for frames in messages]
         wire, places = self._batch.read(bodies)
+        if wire is not None:
+            pairs = zip(wire.at.tolist(), wire.box.tolist(), strict=True)
+            own = np.array([messages[at][0] == b"%04d" % box for at, box in pairs])
+            if not own.all():
+                places += wire.at[~own].tolist()
+                wire = wire.part(own) if own.any() else None
         one_by_one: dict[int, Measurement] = {}
         for at in places:
             try:
-                if len(messages[at]) < 2:
-                    raise FrameError(f"{len(messages[at])} frames; want a topic and a Measurement")
-                one_by_one[at] = measurement_from_wire(bodies[at])
+                one_by_one[at] = measurement_from_frames(messages[at])
             except FrameError as error:
                 found.malformed.append(error)
         if wire is not None:

@@ -17,7 +17,7 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
 from opq_proto.messages import TREND_MS, Finding, Incident, Measurement, StoredFinding, Trend
-from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.wire.frames import measurement_from_frames
 from opq_proto.wire.measurement_turns import request_turns, waiting_measurements
 
 TURNS = 1000
@@ -78,10 +78,9 @@ class MeasurementFeed:
         if self._opened is None:
             return []
         found: list[Measurement] = []
-        turned, single, _ = waiting_measurements(self._opened[1], BURST)
-        for frames in (*turned, *single):
+        for frames in waiting_measurements(self._opened[1], BURST):
             try:
-                found.append(measurement_from_wire(frames[-1]))
+                found.append(measurement_from_frames(frames))
             except FrameError:
                 self._counters.add("malformed")
         self._connections.check()

@@ -6,9 +6,9 @@ With 10,000 Boxes this takes half the CPU of decoding single messages. The order
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
-from opq_proto.errors import FrameError
+from opq_proto.errors import ForeignError, FrameError
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.wire.frames import measurement_from_frames
 from opq_proto.wire.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch, WireRows
 from opq_proto.wire.measurement_columns import METRIC_NAMES
 
@@ -24,8 +24,12 @@ class FeedDecoder:
     def __init__(self) -> None:
         self._batch = MeasurementBatch()
 
-    def read(self, bodies: Sequence[bytes]) -> tuple[list[Measurement], list[FrameError]]:
-        """The readable Measurements in their order, and the errors of the others."""
+    def read(self, messages: Sequence[Sequence[bytes]]) -> tuple[list[Measurement], list[FrameError]]:
+        """The readable Measurements in their order, and the errors of the others.
+
+        messages: a topic and a Measurement each.
+        """
+        bodies = [frames[-1] for frames in messages]
         rows: list[Measurement | None] = [None] * len(bodies)
         wire, others = (
             self._batch.read(bodies) if len(bodies) >= MIN_EQUAL_LENGTH else (None, list(range(len(bodies))))
@@ -33,12 +37,15 @@ class FeedDecoder:
         malformed: list[FrameError] = []
         for place in others:
             try:
-                rows[place] = measurement_from_wire(bodies[place])
+                rows[place] = measurement_from_frames(messages[place])
             except FrameError as error:
                 malformed.append(error)
         if wire is not None:
             for place, row in zip(wire.at.tolist(), _measurements(wire), strict=True):
-                rows[place] = row
+                if messages[place][0].lstrip(b"0") == row.box_id.lstrip("0").encode():
+                    rows[place] = row
+                else:
+                    malformed.append(ForeignError(f"Box {row.box_id} in a message of {messages[place][0]!r}"))
         return [row for row in rows if row is not None], malformed
 
 
@@ -72,7 +79,7 @@ class WireMetrics(Mapping[str, Metric]):
 
 
 def _measurements(wire: WireRows) -> list[Measurement]:
-    """The Measurements as `measurement_from_wire` would return them."""
+    """The Measurements as `measurement_from_frames` would return them."""
     columns = (
         wire.box, wire.timestamp_ms, wire.start_ns, wire.end_ns, wire.uncertainty_ns, wire.source,
         wire.sequence, wire.oldest, wire.backfilled, wire.nominal_v, wire.nominal_hz, wire.clock_id,

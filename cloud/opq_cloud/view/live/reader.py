@@ -193,8 +193,7 @@ class LiveReader:
             self._try(self._newest, self._poll)
 
     def _read_measurements(self, measurements: "zmq.Socket[bytes]") -> None:
-        turned, single, _ = waiting_measurements(measurements, BURST)
-        found, malformed = self._decoder.read([frames[-1] for frames in (*turned, *single)])
+        found, malformed = self._decoder.read(waiting_measurements(measurements, BURST))
         for error in malformed:
             self._count_malformed("measurement", str(error))
         self._hub.accept_measurements([each for each in found if not each.backfilled])

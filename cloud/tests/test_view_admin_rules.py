@@ -58,7 +58,7 @@ class EngineHandler(BaseHTTPRequestHandler):
                 return 200, engine.streams
             case "GET", "/rules/status/all":
                 return 200, {each: {"status": "running", **facts} for each, facts in engine.rules.items()}
-            case "GET", "/plugins/portables":
+            case "GET", "/plugins/packages":
                 return 200, [
                     {
                         "name": engine.plugin,
@@ -67,7 +67,7 @@ class EngineHandler(BaseHTTPRequestHandler):
                         "help": engine.plugin_help,
                     }
                 ]
-            case "GET", _ if unquote(path) == f"/plugins/portables/{engine.plugin}/status":
+            case "GET", _ if unquote(path) == f"/plugins/packages/{engine.plugin}/status":
                 return 200, {
                     "status": "running",
                     "version": "1.1.0",

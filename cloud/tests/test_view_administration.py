@@ -416,6 +416,7 @@ def test_the_system_page_says_what_waits_and_was_lost_and_who_does_not_answer(ad
         ({"plugin.json": "{"}, "no JSON object"),
         ({"plugin.json": '{"name": "../x", "kind": "trigger"}'}, "wants a name"),
         ({"plugin.json": '{"name": "x", "kind": "kernel"}'}, "wants a name"),
+        ({"plugin.json": "{}"}, "wants a name"),
         ({"plugin.json": " " * 70_000}, "more than 65536 bytes"),
         ({"x/plugin.json": "{}"}, "no plugin.json"),
     ],
@@ -428,7 +429,10 @@ def test_what_is_no_package_is_refused_before_an_engine_sees_it(files: dict[str,
 def test_a_package_says_what_it_is() -> None:
     own = _zip({"plugin.json": '{"name": "loud", "kind": "trigger", "version": "1.0.0"}', "../../x": "evil"})
     assert read_package(own) == PackageFacts("loud", "trigger", "1.0.0")
-    assert read_package(_zip({"py.json": '{"version": "v1"}', "a/b.json": "{}"})).kind == "portable"
+    both = _zip(
+        {"plugin.json": '{"name": "both", "version": "1.0.0", "symbols": {"sinks": [], "sources": []}}'}
+    )
+    assert read_package(both).kind == "package"
     for content in (b"", b"PK", _zip({"plugin.json": "{}"})[:-10]):
         with pytest.raises(ValueError, match="no zip file"):
             read_package(content)

@@ -9,6 +9,7 @@ from typing import Any
 from opq_plugins import sdk
 from opq_plugins.host.host import NotInstalledError, UnknownTypeError
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.package.manifest import PACKAGE
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 from opq_rules.access import NOTHING, Access, Guarded
@@ -62,7 +63,7 @@ class RulePlugins(Plugins):
 
     def describe(self, kind: str, name: str) -> dict[str, Any]:
         """The description; built-in types have the toolkit's version."""
-        if kind != "portable" and name in types_of(kind):
+        if kind != PACKAGE and name in types_of(kind):
             return {"name": name, "version": importlib.metadata.version("opq-toolkit")}
         return super().describe(kind, name)
 

@@ -68,7 +68,7 @@ def rows() -> Iterator[Path]:
 def test_a_rule_of_plugins_alone_goes_on_through_replacements(
     tmp_path: Path, plugins: RulePlugins, rows: Path, qos: int
 ) -> None:
-    plugins.create("portable", "three", version_of(plugins, 0))
+    plugins.create("package", "three", version_of(plugins, 0))
     engine = Engine(tmp_path / "engine", plugins)
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
     engine.start()
@@ -81,11 +81,11 @@ def test_a_rule_of_plugins_alone_goes_on_through_replacements(
         for number in range(1, 4):
             before = rows.stat().st_size
             wait_for(lambda before=before: rows.stat().st_size > before, 60)
-            replaced = plugins.create("portable", "three", version_of(plugins, number))
+            replaced = plugins.create("package", "three", version_of(plugins, number))
             assert replaced is not None and replaced.new == f"1.0.{number}"
         wait_for(lambda: "1.0.3" in rows.read_text(), 60)
         with pytest.raises(RuleError, match="used by"):
-            plugins.delete("portable", "three")
+            plugins.delete("package", "three")
         with pytest.raises(RuleError, match="path  missing"):
             engine.create_rule({"id": "q", "sql": sql, "actions": [{"lines": {}}]})
         with pytest.raises(RuleError, match="want one argument"):
@@ -102,7 +102,7 @@ def test_a_rule_of_plugins_alone_goes_on_through_replacements(
 def test_a_rule_whose_plugin_is_deleted_under_it_says_so_until_it_is_back(
     tmp_path: Path, plugins: RulePlugins, rows: Path
 ) -> None:
-    plugins.create("portable", "three", version_of(plugins, 0))
+    plugins.create("package", "three", version_of(plugins, 0))
     engine = Engine(tmp_path / "engine", plugins)
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
     engine.start()
@@ -113,12 +113,12 @@ def test_a_rule_whose_plugin_is_deleted_under_it_says_so_until_it_is_back(
         engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": actions})
         wait_for(lambda: rows.stat().st_size, 60)
         assert engine.views.rule_status("r")["degraded"] == ""
-        plugins.delete("portable", "three", force=True)
+        plugins.delete("package", "three", force=True)
         status = engine.views.rule_status("r")
         assert status["status"] == "running"
         for missing in ("source counter", "sink lines", "function twice"):
             assert f"{missing}: its plug-in is not installed" in status["degraded"]
-        plugins.create("portable", "three", version_of(plugins, 1))
+        plugins.create("package", "three", version_of(plugins, 1))
         wait_for(lambda: "1.0.1" in rows.read_text(), 60)
         wait_for(lambda: engine.views.rule_status("r")["degraded"] == "", 60)
     finally:
@@ -167,7 +167,7 @@ def test_what_is_only_looked_at_leaves_nothing_in_the_worker_and_holds_up_no_new
         }
         return stored(plugins.uploads, zipped(files), f"p{number}.zip")
 
-    plugins.create("portable", "p", picky(0))
+    plugins.create("package", "p", picky(0))
     engine = Engine(tmp_path / "engine", plugins)
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
     engine.start()
@@ -189,7 +189,7 @@ def test_what_is_only_looked_at_leaves_nothing_in_the_worker_and_holds_up_no_new
         refused = plugins.sink("picky")()
         with pytest.raises(ValueError, match="a b"):
             refused.configure({"table": "a b"})
-        replaced = plugins.create("portable", "p", picky(1))
+        replaced = plugins.create("package", "p", picky(1))
         assert replaced is not None and replaced.new == "1.0.1"
         refused.configure({"table": "t"})
     finally:
@@ -220,7 +220,7 @@ def test_a_deleted_rule_holds_no_plugin_back_neither_its_function_nor_a_sink_tha
         "sinks/shut.py": SHUT,
         "functions/twice.py": FUNCTION,
     }
-    plugins.create("portable", "p", stored(plugins.uploads, zipped(files), "p.zip"))
+    plugins.create("package", "p", stored(plugins.uploads, zipped(files), "p.zip"))
     engine = Engine(tmp_path / "engine", plugins)
     plugins.used_by, plugins.on_change = engine.users_of, engine.plugin_changed
     engine.start()
@@ -231,10 +231,10 @@ def test_a_deleted_rule_holds_no_plugin_back_neither_its_function_nor_a_sink_tha
         engine.topics.publish("x", [{"n": 1}])
         wait_for(lambda: "shut" in engine.views.rule_status("r")["degraded"], 30)
         with pytest.raises(RuleError, match="used by r"):
-            plugins.delete("portable", "p")
+            plugins.delete("package", "p")
         engine.delete_rule("r")
         assert plugins.status("p")["refCount"] == {}
-        plugins.delete("portable", "p")
+        plugins.delete("package", "p")
     finally:
         engine.stop()
 
@@ -249,20 +249,20 @@ def test_a_rule_whose_plugin_is_missing_at_the_start_begins_when_it_comes(
         assert engine.ready.wait(30)
         return engine
 
-    plugins.create("portable", "three", version_of(plugins, 0))
+    plugins.create("package", "three", version_of(plugins, 0))
     engine = started()
     engine.execute('CREATE STREAM s () WITH (TYPE="counter", DATASOURCE="x", FORMAT="json")')
     actions = [{"lines": {"path": str(rows)}}]
     engine.create_rule({"id": "r", "sql": "SELECT twice(n) AS d FROM s", "actions": actions})
     assert engine.stop() == []
     plugins.used_by, plugins.on_change = lambda *_: (), lambda *_: None
-    plugins.delete("portable", "three", force=True)
+    plugins.delete("package", "three", force=True)
     rows.write_text("")
     engine = started()
     try:
         status = engine.views.rule_status("r")
         assert status["status"] == "stopped by error" and status["message"]
-        plugins.create("portable", "three", version_of(plugins, 1))
+        plugins.create("package", "three", version_of(plugins, 1))
         wait_for(lambda: engine.views.rule_status("r")["status"] == "running", 30)
         wait_for(lambda: "1.0.1" in rows.read_text(), 60)
     finally:

@@ -8,12 +8,9 @@ PROGRAM = """
 import opq_plugins.sdk as own
 import opq_rules.plugins
 import opq_rules.sdk
-from opq_plugins.sdk import portable
 from opq_rules import sdk
-from opq_rules.plugins.portable import Sink, plugin
 
 assert sdk is own and opq_rules.sdk is own
-assert Sink is portable.Sink and plugin is portable.plugin
 print(opq_rules.plugins.__path__[0])
 """
 

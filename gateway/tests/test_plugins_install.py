@@ -48,7 +48,7 @@ def test_a_sink_is_installed_described_used_and_deleted(plugins: RulePlugins, tm
     assert plugins.create("sink", "m", inproc(plugins)) is None
     assert plugins.describe("sink", "m") == {"name": "m", "version": "1.0.0"}
     assert plugins.list("sink") == ["m"] and plugins.list("source") == [] and "m" in plugins.types("sink")
-    assert plugins.list("portable")[0]["sinks"] == ["m"]
+    assert plugins.list("package")[0]["sinks"] == ["m"]
     sink, whose = plugins.sink("m")(), Whose()
     sink.configure({"path": str(tmp_path / "out")})
     sink.open(whose)

@@ -1,4 +1,4 @@
-"""Plug-ins in Lua, in C, and in the portable form of eKuiper, in the real worker."""
+"""Plug-ins in Lua and in C, in the real worker."""
 
 import json
 import shutil
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_zips import Whose, manifest, stored, zipped
+from plugin_zips import Whose, manifest, plugin_zip, stored, zipped
 from waiting import wait_for
 
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.package.releases import Release, ReleaseStore
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
@@ -76,7 +77,7 @@ function next() n = n + 1; return {n = n} end
 def test_lua_is_bounded_in_memory_instructions_and_names(plugins: Plugins) -> None:
     files = {"functions/l.lua": LUA, "sinks/l.lua": LUA, "sources/l.lua": LUA}
     told = manifest("l", language="lua", symbols={"functions": ["l"], "sinks": ["l"], "sources": ["l"]})
-    plugins.create("portable", "l", stored(plugins.uploads, zipped({"plugin.json": told, **files})))
+    plugins.create("package", "l", stored(plugins.uploads, zipped({"plugin.json": told, **files})))
     function, whose = function_of(plugins, "l"), Whose()
     assert function.exec(["double", 21], whose) == 42
     assert function.exec(["table", 3], whose) == {"a": [1, 2, 3], "b": "text"}
@@ -169,7 +170,7 @@ def test_a_library_behind_the_c_abi(plugins: Plugins, tmp_path: Path) -> None:
     symbols = {"functions": ["c"], "sinks": ["c"], "sources": ["c"]}
     told = manifest("c", language="c", executable="libc1.so", symbols=symbols)
     plugins.create(
-        "portable", "c", stored(plugins.uploads, zipped({"plugin.json": told, "libc1.so": library}))
+        "package", "c", stored(plugins.uploads, zipped({"plugin.json": told, "libc1.so": library}))
     )
     whose = Whose()
     assert function_of(plugins, "c").exec([1, "a"], whose) == {"got": [1, "a"]}
@@ -193,88 +194,29 @@ def test_a_library_behind_the_c_abi(plugins: Plugins, tmp_path: Path) -> None:
         plugins.create("sink", "d", stored(plugins.uploads, other))
 
 
-PORTABLE = """
-from opq_plugins.sdk.portable import Function, PluginConfig, Sink, Source, plugin
-import time
-
-
-class Counter(Source):
-    def __init__(self):
-        self.on = True
-
-    def configure(self, datasource, conf):
-        self.name, self.step = datasource, conf["step"]
-
-    def open(self, ctx):
-        n = 0
-        while self.on:
-            ctx.emit({self.name: n, "rule": ctx.get_rule_id()}, {"meta": 1})
-            n += self.step
-            time.sleep(0.001)
-
-    def close(self, ctx):
-        self.on = False
-
-
-class Careful(Sink):
-    def configure(self, conf):
-        self.conf = conf
-
-    def open(self, ctx):
-        ctx.get_logger().info("open")
-
-    def collect(self, ctx, data):
-        if data[0].get("bad"):
-            ctx.ack_error("not stored")
-        else:
-            ctx.ack_ok()
-
-
-class Revert(Function):
-    def validate(self, args):
-        return "" if len(args) == 1 else "one argument"
-
-    def exec(self, args, ctx):
-        return args[0][::-1]
-
-
-if __name__ == "__main__":
-    made = {"revert": lambda: Revert()}
-    plugin.start(PluginConfig("pysam", {"counter": Counter}, {"careful": Careful}, made))
-"""
-
-
-def test_a_portable_plugin_of_ekuiper_runs_with_a_change_of_import(plugins: Plugins) -> None:
-    told = {"version": "v1.0.0", "language": "python", "executable": "pysam.py"}
-    symbols = {"sources": ["counter"], "sinks": ["careful"], "functions": ["revert"]}
-    files = {
-        "pysam.json": json.dumps(told | symbols),
-        "pysam.py": PORTABLE,
-        "sources/counter.json": '{"default": {"step": 2}}',
-        "sinks/careful.json": '{"properties": [{"name": "a", "default": 1}]}',
-    }
-    plugins.create("portable", "pysam", stored(plugins.uploads, zipped(files)))
-    assert plugins.describe("portable", "pysam")["sinks"] == ["careful"]
-    assert plugins.describe("sink", "careful") == {"name": "careful", "version": "1.0.0"}
-    assert function_of(plugins, "revert").exec(["abc"], Whose()) == "cba"
-    assert function_of(plugins, "revert").validate([]) == "one argument"
-    rows = source_gives(plugins, "counter", 3)
-    assert rows == [{"box": 2 * n, "rule": "rule"} for n in range(3)]
-    sink, whose = plugins.sink("careful")(), Whose()
-    sink.configure({})
-    sink.open(whose)
-    sink.collect(whose, [{}])
-    with pytest.raises(ConnectionError, match=r"^not stored"):
-        sink.collect(whose, [{"bad": 1}])
-
-
-def test_a_portable_plugin_that_does_not_register_is_refused(plugins: Plugins) -> None:
+def test_a_portable_plugin_of_ekuiper_is_refused_with_what_to_write_instead(plugins: Plugins) -> None:
     told = json.dumps({"version": "1.0.0", "language": "python", "executable": "p.py", "sinks": ["x"]})
-    for code, text in (
-        ("", "did not call plugin.start"),
-        ("import os; os.abort()", "SIGABRT"),
-        ("raise OSError(1)", "OSError"),
-    ):
-        url = stored(plugins.uploads, zipped({"p.json": told, "p.py": code}))
-        with pytest.raises(PluginError, match=text):
-            plugins.create("portable", "p", url)
+    url = stored(plugins.uploads, zipped({"p.json": told, "p.py": "plugin.start(...)"}))
+    with pytest.raises(PluginError, match="portable plug-in of eKuiper, which is not read; derive"):
+        plugins.create("package", "p", url)
+    assert plugins.list("package") == []
+
+
+def test_an_installed_portable_plugin_is_reported_and_others_run(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    store = ReleaseStore(data / "plugins" / "installed.sqlite")
+    store.add(Release("p", "1.0.0", "p.json", "0" * 64, None, 1))
+    store.switch("p", "1.0.0", None)
+    store.close()
+    folder = data / "plugins" / "p" / "1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "p.json").write_text('{"version": "1.0.0", "executable": "p.py", "sinks": ["x"]}')
+    plugins = Plugins(data)
+    try:
+        status = plugins.status("p")
+        assert status["status"] == "error" and "p is a portable plug-in of eKuiper" in status["errMsg"]
+        plugins.create("sink", "m", stored(plugins.uploads, plugin_zip("m")))
+        plugins.delete("package", "p")
+        assert plugins.list("sink") == ["m"] and not folder.exists()
+    finally:
+        plugins.close()

@@ -15,7 +15,7 @@ from plugin_zips import SINK, manifest, plugin_zip, zipped
 
 from opq_plugins.package.archive import pack, read_package, write_files
 from opq_plugins.package.manifest import parse_manifest, parse_version
-from opq_plugins.package.properties import fill, parse_properties
+from opq_plugins.package.properties import fill, parse_properties, read_properties
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 from opq_proto.keys.signing import new_key
@@ -78,7 +78,7 @@ def test_broken_lzma_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_wrong_manifest_says_what_is_wanted(tmp_path: Path) -> None:
-    assert "no plugin.json or m.json" in refused(tmp_path, zipped({"sinks/m.py": SINK}))
+    assert "no plugin.json at" in refused(tmp_path, zipped({"sinks/m.py": SINK}))
     assert "zip the content" in refused(tmp_path, zipped({"m/plugin.json": manifest("m")}))
     assert "built by Go" in refused(tmp_path, zipped({"Mysql.so": "ELF"}))
     assert "of plug-in 'm', not 'other'" in refused(tmp_path, plugin_zip("m"), "other")
@@ -100,15 +100,6 @@ def test_a_sum_that_does_not_fit_is_refused_and_one_can_be_required(tmp_path: Pa
     assert "no sha256" in refused(tmp_path, plugin_zip("m"), policy=Policy(require_sha256=True))
     (tmp_path / "good.zip").write_bytes(plugin_zip("m", sha256={"sinks/m.py": right}))
     assert read_package(tmp_path / "good.zip", "m", Policy(require_sha256=True)).manifest.name == "m"
-
-
-def test_the_portable_form_of_ekuiper_is_read(tmp_path: Path) -> None:
-    told = {"version": "v1.0.0", "language": "python", "executable": "pysam.py", "sinks": ["print"]}
-    parsed = parse_manifest(
-        json.dumps(told | {"sources": [], "functions": ["revert"]}).encode(), "pysam.json"
-    )
-    assert (parsed.name, str(parsed.version), parsed.portable) == ("pysam", "1.0.0", True)
-    assert parsed.of_kind("sink") == ["print"] and parsed.of_kind("function") == ["revert"]
 
 
 def test_packing_gives_the_same_bytes_and_leaves_tests_out(tmp_path: Path) -> None:
@@ -140,27 +131,29 @@ def test_a_private_key_is_not_packed(tmp_path: Path) -> None:
     pack(tmp_path)  # the public one may go along
 
 
-def test_properties_in_all_three_forms() -> None:
-    ours = parse_properties(
-        b'{"properties": {"url": {"type": "string", "required": true}, "n": {"default": 3}}}', "x.json"
+def test_properties_are_filled_and_checked() -> None:
+    properties = parse_properties(
+        b'{"properties": {"url": {"type": "string", "required": true}, "n": {"default": 3}, "m": 4}}',
+        "x.json",
     )
-    assert fill(ours, {"url": "u"}) == {"url": "u", "n": 3}
+    assert fill(properties, {"url": "u"}) == {"url": "u", "n": 3, "m": 4}
     with pytest.raises(ValueError, match="url  missing"):
-        fill(ours, {})
+        fill(properties, {})
     with pytest.raises(ValueError, match="url  is int; want string"):
-        fill(ours, {"url": 1})
-    theirs = parse_properties(
-        b'{"properties": [{"name": "a", "optional": false}, {"name": "b", "default": 1}]}', "x.json"
-    )
-    assert fill(theirs, {"a": 0}) == {"a": 0, "b": 1}
+        fill(properties, {"url": 1})
 
 
-def test_defaults_in_the_yaml_of_ekuipers_sources() -> None:
-    pytest.importorskip("yaml", reason="PyYAML is not installed: pip install pyyaml")
-    source = parse_properties(b"default:\n  interval: 1000\n  seed: 1\ndedup:\n  interval: 5\n", "x.yaml")
-    assert fill(source, {"seed": 2}) == {"interval": 1000, "seed": 2}
-    with pytest.raises(PluginError, match="no YAML"):
-        parse_properties(b"a: [", "x.yaml")
+@pytest.mark.parametrize("raw", ['{"properties": [{"name": "a"}]}', '{"default": {"step": 2}}', "[]"])
+def test_properties_in_a_form_of_ekuipers_are_refused_with_ours(raw: str) -> None:
+    with pytest.raises(PluginError, match=r'x\.json: want \{"properties": \{NAME: '):
+        parse_properties(raw.encode(), "x.json")
+
+
+def test_properties_in_yaml_are_refused_with_the_file_to_write(tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "x.yaml").write_text("default:\n  interval: 1000\n")
+    with pytest.raises(PluginError, match=r"x\.yaml is eKuiper's form; write sources/x\.json"):
+        read_properties(tmp_path, "sources", "x")
 
 
 def test_versions_are_ordered_as_semver_says() -> None:
@@ -247,14 +240,14 @@ KEYS = [
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.dictionaries(st.sampled_from(KEYS), json_values), st.sampled_from(["plugin.json", "m.json"]))
-def test_any_manifest_is_read_or_refused(told: dict[str, object], file_name: str) -> None:
+@given(st.dictionaries(st.sampled_from(KEYS), json_values))
+def test_any_manifest_is_read_or_refused(told: dict[str, object]) -> None:
     whole = {"name": "m", "version": "1.0.0", "kind": "sink", **told}
     for each in (told, whole):
         try:
-            parsed = parse_manifest(json.dumps(each).encode(), file_name)
+            parsed = parse_manifest(json.dumps(each).encode())
         except PluginError as error:
-            assert file_name in str(error)
+            assert "plugin.json" in str(error)
         else:
             shown = parsed.as_json()
             assert parsed.symbols and shown["name"] == parsed.name
@@ -262,10 +255,10 @@ def test_any_manifest_is_read_or_refused(told: dict[str, object], file_name: str
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=100), st.sampled_from(["x.json", "x.yaml"]))
-def test_any_file_of_properties_is_read_or_refused(raw: bytes, name: str) -> None:
+@given(st.binary(max_size=100))
+def test_any_file_of_properties_is_read_or_refused(raw: bytes) -> None:
     try:
-        fill(parse_properties(raw, name), {})
+        fill(parse_properties(raw, "x.json"), {})
     except (PluginError, ValueError):
         return
 
@@ -285,7 +278,7 @@ def test_any_file_of_properties_is_read_or_refused(raw: bytes, name: str) -> Non
 )
 def test_a_manifest_lifts_no_limit_and_is_read_quickly(more: dict[str, Any], told: str) -> None:
     with pytest.raises(PluginError, match=told) as refused:
-        parse_manifest(manifest("m", **more).encode(), "plugin.json")
+        parse_manifest(manifest("m", **more).encode())
     assert len(str(refused.value)) < 10_000
 
 

@@ -9,7 +9,7 @@ from plugin_zips import manifest
 from opq_plugins.host.report import FILE, MAX_BYTES, RENEWED_S, STALE_S, FollowerReport
 from opq_plugins.package.manifest import parse_manifest
 
-PEAK = parse_manifest(manifest("p", "1.0.1", kind="analysis", symbols={"analyses": ["peak"]}), "plugin.json")
+PEAK = parse_manifest(manifest("p", "1.0.1", kind="analysis", symbols={"analyses": ["peak"]}))
 
 
 def test_a_report_is_renewed_goes_stale_and_is_withdrawn(tmp_path: Path) -> None:

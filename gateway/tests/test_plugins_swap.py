@@ -137,7 +137,7 @@ def used() -> tuple[int, int, float]:
 
 
 def swapped_under_load(plugins: Plugins, path: Path, mode: str, swaps: int) -> dict[str, Any]:
-    plugins.create("portable", "chain", version_of(plugins, 0, mode))
+    plugins.create("package", "chain", version_of(plugins, 0, mode))
     chain = Chain(plugins, path)
     warm = max(5, swaps // 5)
     pauses: list[float] = []
@@ -146,7 +146,7 @@ def swapped_under_load(plugins: Plugins, path: Path, mode: str, swaps: int) -> d
     for number in range(1, swaps + 1):
         count = chain.count
         wait_for(lambda count=count: chain.count > count or chain.failure, 60)
-        replaced = plugins.create("portable", "chain", version_of(plugins, number, mode))
+        replaced = plugins.create("package", "chain", version_of(plugins, number, mode))
         assert replaced is not None and replaced.rules == 1
         pauses.append(replaced.pause_max_ms)
         if number == warm:
@@ -196,7 +196,7 @@ def test_swaps_of_a_worker_lose_and_double_nothing(plugins: Plugins, rows: Path,
 
 @pytest.mark.parametrize("mode", ["inproc", "process"])
 def test_a_swap_that_fails_half_way_is_undone_without_loss(plugins: Plugins, rows: Path, mode: str) -> None:
-    plugins.create("portable", "chain", version_of(plugins, 0, mode))
+    plugins.create("package", "chain", version_of(plugins, 0, mode))
     chain = Chain(plugins, rows)
     wait_for(lambda: chain.count > 10)
     broken_sink = SINK_OF_CHAIN.replace(
@@ -208,7 +208,7 @@ def test_a_swap_that_fails_half_way_is_undone_without_loss(plugins: Plugins, row
             Exception,
             match=r"(not here|no way back)",
         ):
-            plugins.create("portable", "chain", version_of(plugins, number, mode, **code))
+            plugins.create("package", "chain", version_of(plugins, number, mode, **code))
         count = chain.count
         wait_for(lambda count=count: chain.count > count + 10 or chain.failure)
     chain.stop()

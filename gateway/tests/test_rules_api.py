@@ -119,6 +119,8 @@ def test_a_path_that_was_removed_says_what_to_do_instead(house: House) -> None:
     ):
         refusal = house.ask(method, path, code=404)
         assert refusal["message"].startswith(f"{method} {path}: was removed; {instead}"), refusal
+    refusal = house.ask("GET", "/plugins/portables", code=404)
+    assert refusal["message"].startswith("/plugins/portables was removed; plug-ins of any kinds are below")
 
 
 def test_a_rule_that_is_replaced_by_a_bad_one_goes_on(house: House) -> None:

@@ -284,7 +284,7 @@ RULES_REQUESTS: tuple[tuple[str, str, Any], ...] = (
     ("GET", "/plugins/sources", None),
     ("GET", "/plugins/sinks", None),
     ("GET", "/plugins/functions", None),
-    ("GET", "/plugins/portables", None),
+    ("GET", "/plugins/packages", None),
     ("GET", "/plugins/triggers", None),
     ("GET", "/plugins/analyses", None),
     ("POST", "/plugins/functions", {"name": "none", "file": "http://127.0.0.1:9/none.zip"}),

@@ -240,7 +240,7 @@ def test_a_query_asks_for_statements_until_it_is_told_to_end(engine: Engine) -> 
 def test_plugins_are_listed_and_unknown_ones_reported(engine: Engine) -> None:
     assert engine.tools("plugin", "list", "sink") == "no sinks\n"
     assert "not found" in engine.tools("plugin", "show", "sink", "mysql", code=1)
-    assert engine.tools("plugin", "list", "portable") == "no portables\n"
+    assert engine.tools("plugin", "list", "package") == "no packages\n"
     assert "want a URL or JSON" in engine.tools("plugin", "create", "sink", "mysql", code=2)
     other = '{"name": "b", "file": "http://127.0.0.1:1/b.zip"}'
     assert "'b', not of 'a'" in engine.tools("plugin", "create", "sink", "a", other, code=2)

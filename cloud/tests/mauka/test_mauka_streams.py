@@ -87,7 +87,7 @@ class House:
         plugin = {"name": "streams", "version": version, "symbols": {"analyses": list(analyses)}, **more}
         files = {f"analyses/{name}.py": code(name, *what) for name, what in analyses.items()}
         raw = zipped({"plugin.json": json.dumps(plugin), **files})
-        self.host.create("portable", "streams", stored(self.host.uploads, raw))
+        self.host.create("package", "streams", stored(self.host.uploads, raw))
 
     def publish(self, number, rms_v, box_id="1"):
         end_ms = START_MS + 1000 * number
@@ -221,7 +221,7 @@ def test_one_that_hangs_is_ended_its_item_left_out_and_others_go_on(house, mauka
     fast = {"name": "quick", "version": "1.0.0", "symbols": {"analyses": ["other"]}}
     other = code("other", "Finding", "Finding", OF_FINDING.replace("echo", "other"))
     raw = zipped({"plugin.json": json.dumps(fast), "analyses/other.py": other})
-    house.host.create("portable", "quick", stored(house.host.uploads, raw, "quick.zip"))
+    house.host.create("package", "quick", stored(house.host.uploads, raw, "quick.zip"))
     runner = mauka(limits=ProcessLimits(call_s=0.5))
     put_findings(house.store, 1, [sag("4", 0), sag("5", 60), sag("6", 120)])
     until(lambda: ("other", "6") in house.found())

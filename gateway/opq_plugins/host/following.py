@@ -12,7 +12,7 @@ from pathlib import Path
 
 from opq_plugins.host.host import PluginHost
 from opq_plugins.package.archive import NotAllowedError, allowed_signer
-from opq_plugins.package.manifest import PackageManifest
+from opq_plugins.package.manifest import PACKAGE, PackageManifest
 from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseIndex, ReleaseStore
 from opq_plugins.policy import Policy
 from opq_plugins.sdk import Value
@@ -145,7 +145,7 @@ class Following(PluginHost):
         with self._changing:
             name = manifest.name
             checked = self._checked_release(installed)
-            self._symbols.check("portable", manifest, (), self.reserved)
+            self._symbols.check(PACKAGE, manifest, (), self.reserved)
             current = self._store.currents().get(name, (None, None))[0]
             same = self._store.versions(name).get(installed.version)
             if current == installed.version and same is not None:

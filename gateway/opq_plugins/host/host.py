@@ -12,7 +12,7 @@ from opq_plugins.host.running import Pauses, Replaced, RunningPlugin
 from opq_plugins.host.runtime import InProcessRuntime, ProcessRuntime, Runtime, narrowed
 from opq_plugins.host.source_proxy import SourceFactory
 from opq_plugins.host.supervisor import UnconfinedError
-from opq_plugins.package.manifest import FOLDERS, PackageManifest
+from opq_plugins.package.manifest import FOLDERS, PACKAGE, PackageManifest
 from opq_plugins.package.properties import Properties, read_properties
 from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseStore
 from opq_plugins.policy import Policy
@@ -67,8 +67,8 @@ class SymbolTable:
         functions: Sequence[str],
         reserved: Collection[tuple[str, str]],
     ) -> None:
-        """Raises PluginError: a requested symbol is missing, or is another's. `kind` "portable": any."""
-        if kind != "portable" and not manifest.of_kind(kind):
+        """Raises PluginError: a requested symbol is missing, or is another's. `kind` "package": any."""
+        if kind != PACKAGE and not manifest.of_kind(kind):
             has = ", ".join(f"{its} {symbol}" for its, symbol in manifest.symbols)
             raise PluginError(f"{manifest.name} has no {kind}; its symbols: {has}")
         missing = sorted(set(functions) - set(manifest.of_kind("function")))
@@ -183,7 +183,7 @@ class PluginHost:
         with self._changing:
             current, previous = self._store.currents().get(name, ("", None))
             if not current:
-                raise NotInstalledError(f"portable plug-in {name!r} is not found")
+                raise NotInstalledError(f"plug-in {name!r} is not found")
             old = self._store.versions(name).get(previous or "")
             if old is None:
                 raise PluginError(f"plug-in {name!r}: there is no version before {current}")

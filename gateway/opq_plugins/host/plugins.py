@@ -1,6 +1,6 @@
 """The plug-in host: install, replace, roll back, delete, describe, while everything runs.
 
-`kind` is "source", "sink", "function", "trigger" or "analysis"; "portable" means any.
+`kind` is "source", "sink", "function", "trigger" or "analysis"; "package" means any.
 Errors are PluginErrors; NotInstalledError where a name is unknown.
 """
 
@@ -17,7 +17,7 @@ from opq_plugins.host.report import FollowerReport
 from opq_plugins.host.running import Replaced
 from opq_plugins.package.fetch import fetch
 from opq_plugins.package.install import Installer, check_version
-from opq_plugins.package.manifest import NAME, PackageManifest
+from opq_plugins.package.manifest import NAME, PACKAGE, PackageManifest
 from opq_plugins.package.releases import ReleaseStore
 from opq_plugins.policy import Policy, worker_uid
 from opq_plugins.sdk import Value
@@ -110,9 +110,9 @@ class Plugins(PluginHost):
             self._notify(manifest)
 
     def list(self, kind: str) -> Sequence[Any]:
-        """Names of the installed plug-ins; for "portable" their manifests as JSON."""
+        """Names of the installed plug-ins; for "package" their manifests as JSON."""
         manifests = sorted(self._symbols.manifests.items())
-        if kind == "portable":
+        if kind == PACKAGE:
             return [manifest.as_json() for _, manifest in manifests]
         return [name for name, manifest in manifests if manifest.of_kind(kind)]
 
@@ -126,7 +126,7 @@ class Plugins(PluginHost):
             if current is None:
                 raise _not_found(kind, name)
             return {"name": owner, "version": current[0]}
-        if kind == "portable":
+        if kind == PACKAGE:
             return manifest.as_json()
         facts: dict[str, Value] = {"name": name, "version": str(manifest.version)}
         return facts | self._report.of(manifest) if kind == "analysis" else facts
@@ -141,7 +141,7 @@ class Plugins(PluginHost):
         """
         current, versions = self._store.currents().get(name), self._store.versions(name)
         if current is None or current[0] not in versions:  # it may be just in deletion
-            raise _not_found("portable", name)
+            raise _not_found(PACKAGE, name)
         running, manifest = self._running.get(name), self._symbols.manifests.get(name)
         runtime = running.runtime if running else None
         symbols = manifest.symbols if manifest else ()
@@ -201,7 +201,7 @@ class Plugins(PluginHost):
     def _owner(self, kind: str, name: str) -> str:
         """Name of the plug-in that is called `name`, or that has this symbol."""
         manifest = self._symbols.manifests.get(name)
-        if manifest is not None and (kind == "portable" or manifest.of_kind(kind)):
+        if manifest is not None and (kind == PACKAGE or manifest.of_kind(kind)):
             return name
         owner = self._symbols.owner(kind, name) or (name if name in self._trouble else None)
         if owner is None or (manifest is None and owner not in self._store.currents()):
@@ -210,4 +210,4 @@ class Plugins(PluginHost):
 
 
 def _not_found(kind: str, name: str) -> NotInstalledError:
-    return NotInstalledError(f"{kind} plug-in {name!r} is not found")
+    return NotInstalledError(f"{'' if kind == PACKAGE else kind + ' '}plug-in {name!r} is not found")

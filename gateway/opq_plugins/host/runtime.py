@@ -100,8 +100,8 @@ class InProcessRuntime(Runtime):
     mode = "inproc"
 
     def __init__(self, folder: Path, manifest: PackageManifest, limits: ProcessLimits) -> None:
-        if manifest.language != "python" or manifest.portable:
-            raise PluginError(f"{manifest.name}: only Python of our own form runs in the server's process")
+        if manifest.language != "python":
+            raise PluginError(f"{manifest.name}: only Python runs in the server's process")
         super().__init__(folder, manifest)
         self._folder = folder
         self._factories = python_code.load_python(folder, manifest)

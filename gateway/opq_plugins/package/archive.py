@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_plugins.package.manifest import MANIFEST, PackageManifest, parse_manifest
+from opq_plugins.package.manifest import MANIFEST, PORTABLE, PackageManifest, parse_manifest
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 
@@ -65,15 +65,16 @@ def read_package(path: Path, name: str | None, policy: Policy) -> PluginPackage:
         raise PluginError(f"the zip has {size} bytes; the limit is {policy.max_zip_bytes}")
     zipped = path.read_bytes()
     files = zip_contents(zipped, policy, "no readable zip")
-    manifest_name = _manifest_name(files, name)
-    raw = files[manifest_name]
+    if MANIFEST not in files:
+        raise PluginError(_why_no_manifest(files))
+    raw = files[MANIFEST]
     if len(raw) > MAX_MANIFEST_BYTES:
-        raise PluginError(f"{manifest_name} has {len(raw)} bytes; the limit is {MAX_MANIFEST_BYTES}")
-    manifest = parse_manifest(raw, manifest_name)
+        raise PluginError(f"{MANIFEST} has {len(raw)} bytes; the limit is {MAX_MANIFEST_BYTES}")
+    manifest = parse_manifest(raw)
     if name is not None and manifest.name != name:
         raise PluginError(f"the zip is of plug-in {manifest.name!r}, not {name!r}")
-    signature = files.get(manifest_name + ".sig")
-    _check_sums(manifest, files, {manifest_name, manifest_name + ".sig"}, policy)
+    signature = files.get(f"{MANIFEST}.sig")
+    _check_sums(manifest, files, policy)
     return PluginPackage(manifest, raw, signature, files, hashlib.sha256(zipped).hexdigest())
 
 
@@ -161,29 +162,23 @@ def _check_name(entry: zipfile.ZipInfo) -> None:
         raise PluginError(f"{name[:80]!r} has a zero byte in its name")
 
 
-def _manifest_name(files: Mapping[str, bytes], name: str | None) -> str:
-    if MANIFEST in files:
-        return MANIFEST
-    if name is not None and f"{name}.json" in files:
-        return f"{name}.json"
-    roots = [each for each in files if each.endswith(".json") and "/" not in each]
-    if name is None and len(roots) == 1:
-        return roots[0]
-    if any(each.endswith(".so") and "/" not in each for each in files):
-        raise PluginError("a plug-in of eKuiper built by Go; write it in Python (opq-tools plugin new sink)")
+def _why_no_manifest(files: Mapping[str, bytes]) -> str:
+    roots = [each for each in files if "/" not in each]
+    if any(each.endswith(".so") for each in roots):
+        return "a plug-in of eKuiper built by Go; write it in Python (opq-tools plugin new sink)"
+    if any(each.endswith(".json") and b'"executable"' in files[each] for each in roots):
+        return f"it {PORTABLE}"
     deeper = next((each for each in files if each.endswith("/" + MANIFEST)), None)
     hint = f"; it is at {deeper!r}, zip the content and not the folder" if deeper else ""
-    raise PluginError(f"no plugin.json{f' or {name}.json' if name else ''} at the root of the zip{hint}")
+    return f"no {MANIFEST} at the root of the zip{hint}"
 
 
-def _check_sums(
-    manifest: PackageManifest, files: Mapping[str, bytes], exempt: set[str], policy: Policy
-) -> None:
+def _check_sums(manifest: PackageManifest, files: Mapping[str, bytes], policy: Policy) -> None:
     if not manifest.sha256:
         if policy.require_sha256 or policy.require_signature:
             raise PluginError("the manifest has no sha256 of the files; opq-tools plugin pack writes them")
         return
-    content = {name: data for name, data in files.items() if name not in exempt}
+    content = {name: data for name, data in files.items() if name not in (MANIFEST, f"{MANIFEST}.sig")}
     unlisted = sorted(content.keys() - manifest.sha256.keys())
     missing = sorted(manifest.sha256.keys() - content.keys())
     if unlisted or missing:
@@ -211,14 +206,12 @@ def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[st
     a wrong one, or a private key among the files, which everyone would get.
     """
     own = folder / MANIFEST
-    found = [own] if own.is_file() else [path for path in (folder / f"{folder.name}.json",) if path.is_file()]
-    if not found:
-        raise PluginError(f"{folder}: no plugin.json; `opq-tools plugin new` writes one")
-    manifest_path = found[0]
+    if not own.is_file():
+        raise PluginError(f"{folder}: no {MANIFEST}; `opq-tools plugin new` writes one")
     files = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != manifest_path and _belongs(path.relative_to(folder))
+        if path.is_file() and path != own and _belongs(path.relative_to(folder))
     }
     if any((folder / name).is_symlink() for name in files):
         raise PluginError(f"{folder}: links are not packed; copy the file")
@@ -227,13 +220,13 @@ def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[st
         raise PluginError(
             f"{secret} holds a private key, and the zip goes to others; move it out of {folder}"
         )
-    manifest = parse_manifest(manifest_path.read_bytes(), manifest_path.name)
-    facts = json.loads(manifest_path.read_bytes())
+    manifest = parse_manifest(own.read_bytes())
+    facts = json.loads(own.read_bytes())
     facts["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
     raw = json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n"
-    content = {manifest_path.name: raw}
+    content = {MANIFEST: raw}
     if sign is not None:
-        content[manifest_path.name + ".sig"] = sign(raw)
+        content[f"{MANIFEST}.sig"] = sign(raw)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in {**content, **files}.items():

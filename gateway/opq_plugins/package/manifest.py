@@ -1,4 +1,4 @@
-"""The manifest, `plugin.json` or eKuiper's `<name>.json`. Source: docs/reference/rules.md, F.2 and F.4."""
+"""The manifest, `plugin.json`. Source: docs/reference/rules.md, F.4."""
 
 import json
 import re
@@ -24,8 +24,14 @@ FOLDERS = {
     "analysis": "analyses",
 }
 """Kind -> the key in `symbols`, and the folder with its files."""
-REST_KINDS = {**FOLDERS, "portable": "portables"}
-"""Kind -> its part of the engine's REST; portable: a plug-in of any kinds."""
+PACKAGE = "package"
+REST_KINDS = {**FOLDERS, PACKAGE: "packages"}
+"""Kind -> its part of the engine's REST; package: a plug-in of any kinds."""
+PORTABLE = (
+    "is a portable plug-in of eKuiper, which is not read; derive its classes from those of opq_plugins.sdk, "
+    "and list them in plugin.json (opq-tools plugin new writes one)"
+)
+"""What to do with eKuiper's form, whose manifest is `<name>.json`."""
 HIGHEST_LIMIT = 1 << 40
 MAX_SYMBOLS, MAX_REQUIREMENTS, LONGEST_REQUIREMENT, MAX_SHOWN = 500, 200, 200, 20
 FORM = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-([0-9A-Za-z.-]{1,64}))?(?:\+[0-9A-Za-z.-]{1,64})?")
@@ -147,21 +153,17 @@ class _Written:
     help: str = ""
     author: object = None
     license: object = None
-    env: object = None
-    virtualEnvType: object = None  # noqa: N815 - eKuiper's
 
 
 @dataclass(frozen=True, kw_only=True)
 class PackageManifest(_Written):
-    """A checked manifest. `portable`: eKuiper's form, whose `executable` registers the symbols as it runs."""
-
-    portable: bool
+    """A checked manifest."""
 
     def of_kind(self, kind: str) -> list[str]:
         return [name for its, name in self.symbols if its == kind]
 
     def as_json(self) -> dict[str, Value]:
-        """The answer of GET /plugins/portables; `help` is ours, and present where the author wrote one."""
+        """The answer of GET /plugins/packages; `help` is ours, and present where the author wrote one."""
         always = ("source", "sink", "function")
         names = {
             FOLDERS[kind]: self.of_kind(kind) for kind in FOLDERS if kind in always or self.of_kind(kind)
@@ -177,30 +179,23 @@ def file_of_plugin(folder: Path, name: str) -> Path | None:
     return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
 
 
-def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
-    """Reads plugin.json, or <name>.json of a portable plug-in. Raises PluginError with every problem."""
-    portable, own = file_name != MANIFEST, file_name.removesuffix(".json")
+def parse_manifest(raw: bytes) -> PackageManifest:
+    """Reads plugin.json. Raises PluginError with every problem."""
     try:
         facts = json.loads(raw)
         if not isinstance(facts, dict):
-            raise PluginError(f"{file_name} is {type(facts).__name__}; want an object")
-        written, problems = checked_config(_Written, _known({"name": own} | facts if portable else facts))
+            raise PluginError(f"{MANIFEST} is {type(facts).__name__}; want an object")
+        written, problems = checked_config(_Written, _known(facts))
     except (ValueError, RecursionError):
-        raise PluginError(f"{file_name} is no JSON") from None
-    if portable:
-        if facts.get("name", own) != own:
-            problems.append(f"name  is {facts['name']!r}; want {own!r}, the name of the file")
-        if not facts.get("executable"):
-            problems.append("executable  missing: the Python file that calls plugin.start")
-    else:
-        problems += [f"{key!r} is unknown" for key in facts if key not in _KEYS]
+        raise PluginError(f"{MANIFEST} is no JSON") from None
+    problems += [f"{key!r} is unknown" for key in facts if key not in _KEYS]
     if facts.get("language") == "go":
         problems.append("a Go plug-in is a program of eKuiper's; write it in Python or against the C ABI")
     if problems or written is None:
         more = f"; and {len(problems) - MAX_SHOWN} more" if len(problems) > MAX_SHOWN else ""
         shown = "; ".join(problem[:300] for problem in problems[:MAX_SHOWN])
-        raise PluginError(f"{file_name}: {shown}{more}")
-    return PackageManifest(**vars(written), portable=portable)
+        raise PluginError(f"{MANIFEST}: {shown}{more}")
+    return PackageManifest(**vars(written))
 
 
 def _known(facts: Mapping[str, Value]) -> dict[str, Value]:

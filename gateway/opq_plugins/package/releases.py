@@ -8,7 +8,14 @@ from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from opq_plugins.package.manifest import MANIFEST, NAME, PackageManifest, parse_manifest, parse_version
+from opq_plugins.package.manifest import (
+    MANIFEST,
+    NAME,
+    PORTABLE,
+    PackageManifest,
+    parse_manifest,
+    parse_version,
+)
 from opq_proto.errors import PluginError
 from opq_proto.kit.sqlite_file import SqliteFile
 
@@ -49,7 +56,9 @@ class ReleaseFolder:
 
     def manifest(self, release: Release) -> PackageManifest:
         """Raises OSError or PluginError where it is missing or not valid."""
-        return parse_manifest(self.raw_manifest(release), release.manifest)
+        if release.manifest != MANIFEST:  # installed by a version that read eKuiper's form
+            raise PluginError(f"{release.name} {PORTABLE}")
+        return parse_manifest(self.raw_manifest(release))
 
     def raw_manifest(self, release: Release) -> bytes:
         return (self.folder(release.name, release.version) / release.manifest).read_bytes()

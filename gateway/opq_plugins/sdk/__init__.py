@@ -1,7 +1,7 @@
 """The classes of a plug-in of the rule engine: Source, Sink, Function and their contexts.
 
-The shapes are those of eKuiper's portable plug-ins (docs/reference/rules.md, E.4): a plug-in written for them
-runs after a change of its import. No I/O; importable without any extra.
+The shapes are near those of eKuiper's portable plug-ins (docs/reference/rules.md, E.4). No I/O; importable
+without any extra.
 """
 
 from abc import ABC, abstractmethod

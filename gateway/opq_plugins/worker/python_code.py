@@ -7,7 +7,6 @@ files. In a worker, which has one plug-in only, `import shared` works too.
 import functools
 import importlib
 import re
-import runpy
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,8 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from opq_plugins.package.built_in import problems_of
-from opq_plugins.package.manifest import FOLDERS, PackageManifest, file_of_plugin
-from opq_plugins.sdk import portable
+from opq_plugins.package.manifest import FOLDERS, PackageManifest
 from opq_proto.errors import PluginError
 
 Factory = Callable[[], Any]
@@ -34,8 +32,6 @@ def load_python(
     folder: Path, manifest: PackageManifest, limits: Mapping[str, int] | None = None
 ) -> dict[tuple[str, str], Factory]:
     """(kind, name) -> factory of every symbol. `limits`: given in a worker. Raises PluginError."""
-    if manifest.portable:
-        return _portable(folder, manifest)
     try:
         return {
             (kind, name): _target(folder, manifest, kind, name, target, limits is not None)
@@ -90,25 +86,3 @@ def _judging(module: ModuleType, kind: str, name: str, where: str, in_worker: bo
 
 def _as_it_is(decision: object) -> object:
     return decision
-
-
-def _portable(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:
-    """Runs the executable, which registers its symbols by `plugin.start`."""
-    path = file_of_plugin(folder, manifest.executable)
-    if path is None:
-        raise PluginError(f"{manifest.name}: executable {manifest.executable!r} is not in the plug-in")
-    portable.started.clear()
-    try:
-        runpy.run_path(str(path), run_name="__main__")
-    except (Exception, SystemExit) as error:
-        raise PluginError(f"{manifest.name} does not start: {type(error).__name__}: {error}") from error
-    if not portable.started:
-        raise PluginError(f"{manifest.name}: {manifest.executable} did not call plugin.start(...)")
-    config = portable.started[-1]
-    found: dict[tuple[str, str], Factory] = {}
-    for kind, made in (("source", config.sources), ("sink", config.sinks), ("function", config.functions)):
-        found |= {(kind, name): made[name] for name in made}
-    missing = [f"{kind} {name}" for kind, name in manifest.symbols if (kind, name) not in found]
-    if missing:
-        raise PluginError(f"{manifest.name}: {', '.join(missing)} not given to plugin.start(...)")
-    return {symbol: found[symbol] for symbol in manifest.symbols}

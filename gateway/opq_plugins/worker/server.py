@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from opq_plugins.package.manifest import PackageManifest, parse_manifest
-from opq_plugins.sdk import Source, Value, portable
+from opq_plugins.sdk import Source, Value
 from opq_plugins.worker import wire as frames
 from opq_plugins.worker.context import LONGEST_TEXT, WorkerContext, context_at
 from opq_proto.errors import OpqError
@@ -66,7 +66,7 @@ def serve(end: socket.socket, folder: Path, manifest_name: str, limits: Mapping[
         else:
             for path in (folder / "lib", folder):
                 sys.path.insert(0, str(path))
-            manifest = parse_manifest((folder / manifest_name).read_bytes(), manifest_name)
+            manifest = parse_manifest((folder / manifest_name).read_bytes())
             symbols = load_symbols(folder, manifest, limits)
     except OpqError as error:
         wire.send(frames.Ready(error=str(error)))
@@ -144,7 +144,6 @@ class WorkerInstance:
         self._server, self._number = server, number
         self._kind = ""
         self._made: Any = None
-        self._portable = False
         self._run: threading.Thread | None = None
         self._calls: collections.deque[frames.Call] = collections.deque()
         """Bounded by the host, where each caller waits for its answer."""
@@ -193,14 +192,12 @@ class WorkerInstance:
         self._kind, self._made = kind, made
         if hasattr(made, "attach"):  # a plug-in of the original also publishes outside of calls
             made.attach(self.context.publish)
-        of_ekuiper = portable.Source | portable.Sink | portable.Function
-        self._portable = not hasattr(type(made), "__abstractmethods__") and isinstance(made, of_ekuiper)
         if kind != "function":
             made.configure(*configuration)
 
     def _open_instance(self) -> None:
         if self._kind == "sink":
-            self._made.open(self._own_context())
+            self._made.open(self.context)
             return
         self._run = threading.Thread(target=self._run_source, name=f"source-{self._number}", daemon=True)
         self._run.start()
@@ -208,7 +205,7 @@ class WorkerInstance:
     def _run_source(self) -> None:
         text = ""
         try:
-            self._made.open(self._own_context())
+            self._made.open(self.context)
         except SystemExit:
             pass
         except BaseException as error:
@@ -216,26 +213,17 @@ class WorkerInstance:
             traceback.print_exc()
         self.context.report("ended", text)
 
-    def _collect_instance(self, data: Value) -> None:
-        context = self._own_context()
-        self._made.collect(context, data)
-        if isinstance(context, portable.PortableContext) and context.acknowledged:
-            raise ConnectionError(context.acknowledged)
-
     def _stop_instance(self, limit_s: float) -> bool:
         """Stops the source and waits for its thread. False: it does not end."""
         self.context.stop()
-        if self._portable:  # it is the only sign by which eKuiper's sources learn that they must end
-            self._made.close(self._own_context())
         if self._run is not None:
             self._run.join(float(limit_s))
             return not self._run.is_alive()
         return True
 
     def _close_instance(self) -> None:
-        closed_by_stop = self._portable and self._kind == "source"
-        if hasattr(self._made, "close") and not closed_by_stop:
-            self._made.close(self._own_context())
+        if hasattr(self._made, "close"):
+            self._made.close(self.context)
 
     # -- all others
 
@@ -245,13 +233,10 @@ class WorkerInstance:
             return None
         function = getattr(self._made, method)
         if (at := context_at(self._kind, method)) is not None:
-            arguments.insert(at, self._own_context())
+            arguments.insert(at, self.context)
         if method in NOUNS:
             return _call_with_nouns(function, arguments)
         return _plain(function(*arguments), 0)
-
-    def _own_context(self) -> WorkerContext | portable.PortableContext:
-        return portable.PortableContext(self.context) if self._portable else self.context
 
 
 def _call_with_nouns(function: Callable[..., Any], arguments: list[Value]) -> Value:

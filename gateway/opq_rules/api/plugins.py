@@ -12,6 +12,8 @@ from opq_rules.batch import JsonObject
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 
 KINDS = {path: kind for kind, path in REST_KINDS.items()}
+REMOVED = {"portables": "plug-ins of any kinds are below /plugins/packages"}
+"""Parts of the path of an earlier version -> what to do instead."""
 
 
 def router(plugins: Plugins) -> APIRouter:
@@ -83,6 +85,8 @@ def router(plugins: Plugins) -> APIRouter:
 
 
 def _kind(kinds: str) -> str:
+    if instead := REMOVED.get(kinds):
+        raise RuleError(f"/plugins/{kinds} was removed; {instead}", NOT_FOUND, 404)
     if kinds not in KINDS:
         raise RuleError(f"/plugins/{kinds[:40]}: want one of {', '.join(KINDS)}", NOT_FOUND, 404)
     return KINDS[kinds]

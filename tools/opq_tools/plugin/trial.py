@@ -12,6 +12,7 @@ import click
 
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.package.archive import pack
+from opq_plugins.package.manifest import FOLDERS, PACKAGE
 from opq_plugins.policy import NETWORK, Policy
 from opq_plugins.sandbox.landlock import why_not
 from opq_plugins.sdk import RowError
@@ -25,13 +26,6 @@ if TYPE_CHECKING:  # imports NumPy
 
 SAMPLES = "samples.json"
 MAX_PER_CLASS = 1000
-FOLDERS = {
-    "sink": "sinks",
-    "source": "sources",
-    "function": "functions",
-    "trigger": "triggers",
-    "analysis": "analyses",
-}
 
 
 @click.command("test", short_help="Start a plug-in as a server would, and give it its samples.")
@@ -128,8 +122,8 @@ def try_plugin(
     plugins = Plugins(here, policy)
     try:
         try:
-            plugins.create("portable", name, zipped.as_uri())
-            manifest = plugins.describe("portable", name)
+            plugins.create(PACKAGE, name, zipped.as_uri())
+            manifest = plugins.describe(PACKAGE, name)
             cases = _samples(samples, here / "plugins" / name / manifest["version"])
             trial = PluginTrial({f"{name} {manifest['version']}": "ok"})
             for kind, folder in FOLDERS.items():

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import click
 
+from opq_plugins.package.manifest import PACKAGE
 from opq_plugins.package.manifest import REST_KINDS as KINDS
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
 
@@ -60,7 +61,7 @@ def create_plugin(
 ) -> None:
     """Install a plug-in from a URL or a zip of this machine; a higher version replaces the running one.
 
-    KIND is source, sink, function, trigger, analysis or portable.
+    KIND is source, sink, function, trigger, analysis or package (a plug-in of any kinds).
 
     \b
     Example:
@@ -113,7 +114,7 @@ def list_plugins(server: RuleServer, kind: str) -> None:
     """
     kinds = KINDS.get(kind, "udfs")
     found = server.request("GET", f"/plugins/{kinds}")
-    if found and kind == "portable":
+    if found and kind == PACKAGE:
         click.echo(json.dumps(found, indent=2))
     else:
         click.echo("\n".join(found) or f"no {kinds}")

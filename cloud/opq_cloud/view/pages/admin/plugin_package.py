@@ -5,7 +5,7 @@ import zipfile
 from dataclasses import dataclass
 from io import BytesIO
 
-from opq_plugins.package.manifest import MANIFEST, NAME, REST_KINDS
+from opq_plugins.package.manifest import MANIFEST, NAME, PACKAGE, REST_KINDS
 
 MANIFEST_BYTES = 65_536
 MAX_ENTRIES = 10_000
@@ -21,34 +21,29 @@ class PackageFacts:
 
 
 def read_package(content: bytes) -> PackageFacts:
-    """Reads `plugin.json`, or the only JSON file at the top (eKuiper's portable plug-ins).
-
-    Raises ValueError with a sentence where it is not a package.
-    """
+    """Reads `plugin.json`. Raises ValueError with a sentence where it is not a package."""
     try:
         with zipfile.ZipFile(BytesIO(content)) as packed:
             names = packed.namelist()
             if len(names) > MAX_ENTRIES:
                 raise ValueError(f"The package has more than {MAX_ENTRIES} files.")
-            own = [name for name in names if name.endswith(".json") and "/" not in name]
-            file = MANIFEST if MANIFEST in own else own[0] if len(own) == 1 else ""
-            if not file:
+            if MANIFEST not in names:
                 raise ValueError("There is no plugin.json in it; `opq-tools plugin pack` makes a package.")
-            with packed.open(file) as opened:
+            with packed.open(MANIFEST) as opened:
                 text = opened.read(MANIFEST_BYTES + 1)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise ValueError("This is no zip file; `opq-tools plugin pack` makes a package.") from error
     if len(text) > MANIFEST_BYTES:
-        raise ValueError(f"{file} has more than {MANIFEST_BYTES} bytes.")
+        raise ValueError(f"{MANIFEST} has more than {MANIFEST_BYTES} bytes.")
     try:
         manifest = json.loads(text)
     except (ValueError, RecursionError):
         manifest = None
     if not isinstance(manifest, dict):
-        raise ValueError(f"{file} is no JSON object.")
-    portable = file != MANIFEST
-    name = str(manifest.get("name") or file.removesuffix(".json"))
-    kind = "portable" if portable else str(manifest.get("kind"))
+        raise ValueError(f"{MANIFEST} is no JSON object.")
+    name, kind = str(manifest.get("name") or ""), str(manifest.get("kind") or PACKAGE)
     if not NAME.fullmatch(name) or kind not in REST_KINDS:
-        raise ValueError(f"{file} wants a name of letters and digits, and a kind of {', '.join(REST_KINDS)}.")
+        raise ValueError(
+            f"{MANIFEST} wants a name of letters and digits, and a kind of {', '.join(REST_KINDS)}."
+        )
     return PackageFacts(name, kind, str(manifest.get("version", ""))[:80])

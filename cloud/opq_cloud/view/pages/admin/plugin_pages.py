@@ -180,7 +180,7 @@ class PluginAdminPages:
         engine, name = self._named(request)
         try:
             before = _version(engine, name)
-            engine.request("POST", f"/plugins/portables/{name}/rollback", wait_s=CHANGE_S)
+            engine.request("POST", f"/plugins/packages/{name}/rollback", wait_s=CHANGE_S)
             after = _version(engine, name)
         except EngineError as error:
             return self._refused(error)
@@ -193,7 +193,7 @@ class PluginAdminPages:
         engine, name = self._named(request)
         try:
             before = _version(engine, name)
-            engine.request("DELETE", f"/plugins/portables/{name}", wait_s=CHANGE_S)
+            engine.request("DELETE", f"/plugins/packages/{name}", wait_s=CHANGE_S)
         except EngineError as error:
             return self._refused(error)
         self._context.accounts.note(visitor, "deleted a plug-in", f"plug-in {name}", before, {})
@@ -219,7 +219,7 @@ def shown_engine(engine: RuleEngine) -> EngineShown:
     """The packages that are installed in an engine."""
     address = engine.address
     try:
-        found = engine.request("GET", "/plugins/portables")
+        found = engine.request("GET", "/plugins/packages")
         rows = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
         packages = tuple(_package(engine, each) for each in rows[:MAX_PACKAGES])
     except EngineError as error:
@@ -229,7 +229,7 @@ def shown_engine(engine: RuleEngine) -> EngineShown:
 
 def _package(engine: RuleEngine, manifest: Mapping[str, object]) -> InstalledPackage:
     name = str(manifest.get("name"))
-    status = engine.request("GET", f"/plugins/portables/{quote(name, safe='')}/status")
+    status = engine.request("GET", f"/plugins/packages/{quote(name, safe='')}/status")
     facts = status if isinstance(status, Mapping) else {}
     kinds = [kind for kind, folder in REST_KINDS.items() if manifest.get(folder)]
     counts = f"{facts.get('calls', 0)} calls, {facts.get('failures', 0)} failed"
@@ -253,7 +253,7 @@ def _names(found: object) -> tuple[str, ...]:
 def _version(engine: RuleEngine, name: str) -> dict[str, object]:
     """The installed version, for the log of changes; None where the plug-in is not installed."""
     try:
-        found = engine.request("GET", f"/plugins/portables/{quote(name, safe='')}/status")
+        found = engine.request("GET", f"/plugins/packages/{quote(name, safe='')}/status")
     except EngineRefusedError as error:
         if error.code == 404:
             return {"version": None}

@@ -226,9 +226,6 @@ def test_a_trigger_in_lua_decides_by_tables(plugins: Plugins) -> None:
     assert again is not None and again.because.startswith("1 seen")
     with pytest.raises(ValueError, match=r"no Decision: .*`value`"):
         trigger.decide(measured(do_wrong=1.0), NOMINAL)
-    files = {"plugin.json": manifest("peak", kind="analysis", language="lua"), "analyses/peak.lua": code}
-    with pytest.raises(PluginError, match="cannot be in Lua; write it in Python"):
-        plugins.create("analysis", "peak", stored(plugins.uploads, zipped(files)))
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from judging_plugins import measured
 from plugin_zips import Whose, manifest, plugin_zip, stored, zipped
 from waiting import wait_for
 
@@ -16,6 +18,7 @@ from opq_plugins.host.plugins import Plugins
 from opq_plugins.package.releases import Release, ReleaseStore
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import RowError
+from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import PluginError
 
 HEADER = Path(__file__).parents[1] / "opq_plugins/sdk/opq_plugin.h"
@@ -55,65 +58,57 @@ def source_gives(plugins: Plugins, name: str, count: int, **properties: Any) -> 
 
 
 LUA = """
-local n = 0
-function configure(conf) if conf.refuse then error("refuse  is not taken") end; n = conf.start or 0 end
-function exec(what, x)
-  if what == "double" then return x * 2 end
-  if what == "table" then return {a = {1, 2, x}, b = "text"} end
-  if what == "sum" then local s = 0; for _, v in ipairs(x) do s = s + v end; return s end
+local most = 0
+function configure(conf) if conf.refuse then error("refuse  is not taken") end; most = conf.most or 0 end
+function decide(measurement, nominal)
+  local what = measurement.box_id
+  if what == "fine" then
+    print("printed"); return {metric = "rms", value = 2, limit = most, because = nominal.volts .. " V"}
+  end
   if what == "loop" then while true do end end
   if what == "catch" then while true do pcall(function() while true do end end) end end
   if what == "memory" then local t = {} for i = 1, 1e9 do t[i] = ("x"):rep(1000) .. i end end
-  if what == "open" then return io end
-  if what == "python" then return tostring(python) .. tostring(require) .. tostring(debug) end
+  if what == "names" then error(tostring(io) .. tostring(python) .. tostring(require) .. tostring(debug)) end
   if what == "function" then return print end
-  error("no " .. what)
 end
-function collect(data) if data[1].bad then error("bad row") end; print(data[1].v) end
-function next() n = n + 1; return {n = n} end
 """
 
 
 def test_lua_is_bounded_in_memory_instructions_and_names(plugins: Plugins) -> None:
-    files = {"functions/l.lua": LUA, "sinks/l.lua": LUA, "sources/l.lua": LUA}
-    told = manifest("l", language="lua", symbols={"functions": ["l"], "sinks": ["l"], "sources": ["l"]})
-    plugins.create("package", "l", stored(plugins.uploads, zipped({"plugin.json": told, **files})))
-    function, whose = function_of(plugins, "l"), Whose()
-    assert function.exec(["double", 21], whose) == 42
-    assert function.exec(["table", 3], whose) == {"a": [1, 2, 3], "b": "text"}
-    assert function.exec(["sum", [1, 2.5]], whose) == 3.5
-    assert function.exec(["open", 0], whose) is None and function.exec(["python", 0], whose) == "nil" * 3
+    files = {"plugin.json": manifest("l", kind="trigger", language="lua"), "triggers/l.lua": LUA}
+    plugins.create("trigger", "l", stored(plugins.uploads, zipped(files)))
+    trigger, nominal = plugins.trigger("l")(), Nominal(230.0, 50.0)
+    with pytest.raises(ValueError, match="refuse"):
+        plugins.trigger("l")().configure({"refuse": True})
+    trigger.configure({"most": 1})
+    measurement = replace(measured(230.0), box_id="fine")
+    assert trigger.decide(measurement, nominal) == Decision("rms", 2.0, 1.0, "230.0 V")
     for what, text in (
         ("loop", "instructions"),
         ("catch", "instructions"),
         ("memory", "memory"),
+        ("names", "nil" * 4),
         ("function", "want"),
-        ("x", "no x"),
     ):
-        with pytest.raises(RowError, match=text):
-            function.exec([what, 1], whose)
-    assert function.exec(["double", 1], whose) == 2 and plugins.status("l")["crashes"] == 0
-    sink = plugins.sink("l")()
-    with pytest.raises(ValueError, match="refuse"):
-        plugins.sink("l")().configure({"refuse": True})
-    sink.configure({})
-    sink.open(whose)
-    sink.collect(whose, [{"v": "printed"}])
-    with pytest.raises(ValueError, match="bad row"):
-        sink.collect(whose, [{"bad": True}])
+        with pytest.raises((ValueError, PluginError), match=text):
+            trigger.decide(replace(measurement, box_id=what), nominal)
+    assert trigger.decide(replace(measurement, box_id="other"), nominal) is None
     wait_for(lambda: "printed" in plugins.status("l")["output_tail"])
-    assert source_gives(plugins, "l", 3, start=4) == [{"n": 5}, {"n": 6}, {"n": 7}]
+    assert plugins.status("l")["crashes"] == 0
 
 
 def test_lua_that_does_not_load_is_refused_with_the_line(plugins: Plugins) -> None:
-    raw = zipped(
-        {
-            "plugin.json": manifest("l", kind="function", language="lua"),
-            "functions/l.lua": "function f(\n)) end",
-        }
-    )
+    told = manifest("l", kind="trigger", language="lua")
+    files = {"plugin.json": told, "triggers/l.lua": "function f(\n)) end"}
     with pytest.raises(PluginError, match=r"l/l does not load: .*2"):
-        plugins.create("function", "l", stored(plugins.uploads, raw))
+        plugins.create("trigger", "l", stored(plugins.uploads, zipped(files)))
+
+
+@pytest.mark.parametrize("kind", ["source", "sink", "function", "analysis"])
+def test_only_triggers_are_in_lua(plugins: Plugins, kind: str) -> None:
+    url = stored(plugins.uploads, zipped({"plugin.json": manifest("l", kind=kind, language="lua")}))
+    with pytest.raises(PluginError, match=f"only a trigger can; write it .* plugin new {kind} l"):
+        plugins.create(kind, "l", url)
 
 
 C = r"""

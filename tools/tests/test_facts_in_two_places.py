@@ -80,7 +80,7 @@ SAID: dict[str, list[str]] = {
         f"no Mauka has run for {report.STALE_S:g} s",
         f"more than {POLICY.max_zip_bytes // MIB} MiB, {POLICY.max_unpacked_bytes // MIB} MiB unpacked, "
         f"{POLICY.max_files:,} files",
-        f"{properties.MAX_BYTES // KIB} KiB or {properties.MAX_VALUES:,} values in a file of properties, "
+        f"{properties.MAX_BYTES // KIB} KiB in a file of properties, "
         f"{manifest.MAX_SYMBOLS} symbols, {POLICY.max_redirects} redirects or {POLICY.download_s:g} s; "
         f"a {('fourth', 'fifth', 'sixth')[install.MAX_AT_ONCE - 3]} installation at once",
         f"for {', '.join(PAUSES[1:2])} s, then {', '.join(PAUSES[2:4])}, ... {PAUSES[-1]} s",

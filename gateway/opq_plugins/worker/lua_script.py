@@ -1,21 +1,18 @@
-"""A plug-in in Lua: no files, no modules, no coroutines; bounded in memory and in instructions per call.
+"""A trigger in Lua: no files, no modules, no coroutines; bounded in memory and in instructions per call.
 
-    function configure(conf) end            -- all kinds; conf is a table
-    function exec(a, b) return a + b end    -- function
-    function collect(data) end              -- sink; `emit_error(text)` or error(text) refuses
-    function decide(measurement, nominal)   -- trigger: nil, or {metric=, value=, limit=, because=}
-    function next() return {v = 1} end      -- source: a table, or nil: nothing now
+    function configure(conf) end            -- where it takes settings; conf is a table
+    function decide(measurement, nominal)   -- nil, or {metric=, value=, limit=, because=}
 
 Needs lupa (extra "rules").
 """
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opq_plugins import sdk
-from opq_plugins.package.manifest import FOLDERS, PackageManifest, file_of_plugin
+from opq_plugins.package.manifest import PackageManifest, file_of_plugin
 from opq_plugins.sdk import Row, Value
 from opq_proto.errors import PluginError
 
@@ -109,8 +106,8 @@ class Script:
         return {str(key): self._to_python(value[key], depth + 1) for key in keys}
 
 
-class LuaSymbol:
-    """The sdk's methods as functions of a script: the part that is the same for all kinds."""
+class LuaTrigger:
+    """A script as a trigger. A table with metric, value, limit and because is a Decision."""
 
     def __init__(self, make: Callable[[], Script]) -> None:
         self._make = make
@@ -120,44 +117,6 @@ class LuaSymbol:
         self._settings = dict(properties)
         if self._script.has("configure"):
             self._script.call("configure", self._settings)
-
-
-class LuaFunction(LuaSymbol):
-    def validate(self, args: Sequence[Value]) -> str:
-        return str(self._script.call("validate", list(args)) or "") if self._script.has("validate") else ""
-
-    def exec(self, args: Sequence[Value], context: sdk.Context) -> Value:
-        return self._script.call("exec", *args)
-
-    def is_aggregate(self) -> bool:
-        return bool(self._script.call("is_aggregate")) if self._script.has("is_aggregate") else False
-
-
-class LuaSink(LuaSymbol):
-    def open(self, context: sdk.Context) -> None:
-        return
-
-    def collect(self, context: sdk.SinkContext, data: Value) -> None:
-        self._script.call("collect", data)
-
-
-class LuaSource(LuaSymbol):
-    IDLE_S = 0.05
-
-    def configure(self, datasource: str, properties: Row) -> None:  # type: ignore[override]
-        super().configure({"datasource": datasource, **properties})
-
-    def open(self, context: sdk.SourceContext) -> None:
-        while not context.stopped:
-            row = self._script.call("next")
-            if isinstance(row, dict):
-                context.emit(row)
-            elif context.wait(self.IDLE_S):
-                return
-
-
-class LuaTrigger(LuaSymbol):
-    """A trigger. A table with metric, value, limit and because is a Decision."""
 
     def decide(self, measurement: Value, nominal: Value) -> Value:
         return self._script.call("decide", measurement, nominal) or None
@@ -171,23 +130,18 @@ class LuaTrigger(LuaSymbol):
         return False
 
 
-KINDS: dict[str, Callable[[Callable[[], Script]], LuaSymbol]] = {
-    "function": LuaFunction,
-    "sink": LuaSink,
-    "source": LuaSource,
-    "trigger": LuaTrigger,
-}
-
-
 def load_lua(
     folder: Path, manifest: PackageManifest, limits: Mapping[str, int]
-) -> dict[tuple[str, str], Callable[[], LuaSymbol]]:
+) -> dict[tuple[str, str], Callable[[], LuaTrigger]]:
     """(kind, name) -> factory. Raises PluginError."""
-    found: dict[tuple[str, str], Callable[[], LuaSymbol]] = {}
+    found: dict[tuple[str, str], Callable[[], LuaTrigger]] = {}
     for (kind, name), target in manifest.symbols.items():
-        if kind not in KINDS:
-            raise PluginError(f"{manifest.name}: {kind} {name!r} cannot be in Lua; write it in Python")
-        path = file_of_plugin(folder, target or f"{FOLDERS[kind]}/{name}.lua")
+        if kind != "trigger":
+            raise PluginError(
+                f"{manifest.name}: {kind} {name!r} cannot be in Lua, only a trigger can; write it in Python "
+                f"(opq-tools plugin new {kind} {name})"
+            )
+        path = file_of_plugin(folder, target or f"triggers/{name}.lua")
         if path is None:
             raise PluginError(f"{manifest.name}: {kind} {name!r}: no file {target or f'{name}.lua'} in Lua")
         source = path.read_text(encoding="utf-8")
@@ -196,7 +150,7 @@ def load_lua(
             return Script(source, limits["lua_memory_bytes"], limits["lua_instructions"], where)
 
         make()  # a script that does not load is refused now
-        found[kind, name] = lambda kind=kind, make=make: KINDS[kind](make)  # type: ignore[misc]
+        found[kind, name] = partial(LuaTrigger, make)
     return found
 
 

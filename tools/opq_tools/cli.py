@@ -54,8 +54,7 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "opq_tools.flash.command",
             "Write firmware to a chip or a Box: by ROM, USB, probe, or in place.",
         ),
-        "sign": ("opq_tools.sign", "Sign firmware, or any file in the original's form."),
-        "verify": ("opq_tools.sign:verify_command", "Check a signature of firmware or of any file."),
+        "sign": ("opq_tools.sign", "Sign firmware, or any file in the original's form; check signatures."),
         "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
     },
     "Simulate": {
@@ -80,6 +79,7 @@ ALIASES = {
     "stream": "rules stream",
     "table": "rules table",
     "query": "rules query",
+    "verify": "sign --verify",
 }
 """Name of a command of an earlier version -> its words now; it works in this version, and is not listed."""
 

@@ -1,4 +1,4 @@
-"""`opq-tools sign` and `verify`: Ed25519 signatures within firmware, and detached ones for any file and key.
+"""`opq-tools sign`: makes and checks Ed25519 signatures within firmware, and detached ones of any file and key.
 
 A detached signature has the original's form: FILE.sig is base64 in lines of 64 columns. RSA, EC and DSA keys
 sign as `openssl dgst -sha256 -sign KEY` does (docs/reference/opq-interop.md F.2); Ed25519 keys sign the file
@@ -45,45 +45,78 @@ FIRMWARE = (b"OPQF", b"OPQW")
 """First bytes of an image and of a .opqfw file."""
 
 
-@click.command("sign")
+@click.command("sign", short_help="Sign firmware or any file, or check a signature.")
 @click.argument("key", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("sig", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="File to write. Default: the firmware itself, or FILE.sig."
 )
 @click.option("--detached", is_flag=True, help="Write FILE.sig for firmware, too.")
 @click.option("--new-key", "make_key", is_flag=True, help="Make an Ed25519 pair: the files KEY and KEY.pub.")
-def command(key: Path, file: Path | None, out: Path | None, detached: bool, make_key: bool) -> None:
-    """Sign FILE with the private KEY (PEM).
+@click.option("--verify", is_flag=True, help="Check the signature; KEY may be the public one.")
+@json_option
+def command(
+    key: Path, file: Path | None, sig: Path | None, out: Path | None, detached: bool, make_key: bool,
+    verify: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Sign FILE with the private KEY (PEM), or check its signature.
 
     Firmware (.opqfw or one image) gets an Ed25519 signature in its header. Any other file gets FILE.sig
     in the form of the original's opq-sign.sh, by an Ed25519, RSA, EC or DSA key; opq-verify.sh reads it.
 
-    Example: opq-tools sign --new-key release.pem; opq-tools sign release.pem firmware.opqfw
+    With --verify, firmware is checked as a Box would: header, Ed25519 signature, SHA-256, vectors, for each
+    slot. With SIG, and for any other file, it is the signature in SIG (default FILE.sig), as openssl or
+    opq-sign.sh made it. Exit code 1: the signature is not valid.
+
+    \b
+    Examples: opq-tools sign --new-key release.pem
+              opq-tools sign release.pem firmware.opqfw
+              opq-tools sign --verify release.pem.pub firmware.opqfw
     """
-    if make_key:
-        click.echo(f"{key}\n{new_key(key)}")
-    if file is None:
-        if not make_key:
-            raise click.UsageError("FILE is missing: name the file to be signed")
+    if verify:
+        if out is not None or detached or make_key:
+            raise click.UsageError("--verify writes nothing: leave --out, --detached and --new-key out")
+        if file is None:
+            raise click.UsageError("FILE is missing: name the file to be checked")
+        _verify(key, file, sig, as_json)
         return
+    if sig is not None:
+        raise click.UsageError(f"{str(sig)!r} is more than signing takes; --out names the file to write")
+    if file is None and not make_key:
+        raise click.UsageError("FILE is missing: name the file to be signed")
+    facts: dict[str, str] = {}
+    if make_key:
+        facts |= {"key": str(key), "public_key": str(new_key(key))}
+        if not as_json:
+            click.echo(f"{key}\n{facts['public_key']}")
+    if file is not None:
+        signed = _sign(key, file, out, detached)
+        facts |= signed
+        if not as_json:
+            click.echo(signed["file"])
+            if "images" in signed:
+                click.echo(f"images {signed['images']} signed by {signed['signed_by']}")
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+
+
+def _sign(key: Path, file: Path, out: Path | None, detached: bool) -> dict[str, str]:
+    """Writes the signed firmware, or the signature; returns the file, and the images with the key's print."""
     data = _read(file)
-    if data.startswith(FIRMWARE) and not detached:
-        _sign_firmware(key, file, data, out or file)
-    else:
-        _write(out or file.with_name(file.name + ".sig"), to_text(sign(read_private(key), data)).encode())
-
-
-def _sign_firmware(key: Path, file: Path, data: bytes, out: Path) -> None:
+    if not data.startswith(FIRMWARE) or detached:
+        place = out or file.with_name(file.name + ".sig")
+        write_whole_file(place, [to_text(sign(read_private(key), data)).encode()])
+        return {"file": str(place)}
     private = firmware_key(key)
     try:
         images = {slot: sign_image(image, private.sign) for slot, image in read_bundle(data).items()}
     except ImageError as error:
         raise SigningError(f"{file}: {error}. To sign the file as it is: --detached") from None
     whole = pack_bundle(images) if data.startswith(b"OPQW") else b"".join(images.values())
-    _write(out, whole)
+    write_whole_file(out or file, [whole])
     names = " and ".join(slot.name for slot in images)
-    click.echo(f"images {names} signed by {public_of(private).fingerprint}")
+    return {"file": str(out or file), "images": names, "signed_by": public_of(private).fingerprint}
 
 
 def _read(path: Path) -> bytes:
@@ -93,25 +126,8 @@ def _read(path: Path) -> bytes:
         raise SigningError(f"{path}: {error.strerror}") from None
 
 
-def _write(path: Path, data: bytes) -> None:
-    write_whole_file(path, [data])
-    click.echo(path)
-
-
-@click.command("verify")
-@click.argument("pubkey", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("sig", type=click.Path(path_type=Path), required=False)
-@json_option
-def verify_command(pubkey: Path, file: Path, sig: Path | None, as_json: bool) -> None:
-    """Check the signature of FILE with PUBKEY (PEM; a private key's file works too).
-
-    Firmware is checked as a Box would: header, Ed25519 signature, SHA-256, vectors, for each slot. With SIG,
-    and for any other file, it is the signature in SIG (default FILE.sig), as openssl or opq-sign.sh made it.
-    Exit code 1: the signature is not valid.
-
-    Example: opq-tools verify release.pem.pub firmware.opqfw
-    """
+def _verify(pubkey: Path, file: Path, sig: Path | None, as_json: bool) -> None:
+    """Prints the verdict on each part; ends with code 1 where one is not good."""
     data = _read(file)
     if data.startswith(FIRMWARE) and sig is None:
         try:

@@ -13,7 +13,6 @@ from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, make_image, pack_bundle, read_bundle, read_header
 from opq_proto.keys.signing import SigningError, development_key, firmware_key, new_key
 from opq_tools.sign import command as sign
-from opq_tools.sign import verify_command as verify
 
 BODY = bytes.fromhex("00000220010202080102030405060708")
 """Stack at the end of SRAM, reset at slot A + 0x201: a sane vector table for slot A."""
@@ -37,6 +36,10 @@ def ours(command: object, *arguments: str | Path) -> Result:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         assert isinstance(result.exception, OpqError), result.exception
     return result
+
+
+def verify(*arguments: str | Path) -> Result:
+    return ours(sign, "--verify", *arguments)
 
 
 def openssl_key(openssl: str, folder: Path, kind: str) -> tuple[Path, Path]:
@@ -86,10 +89,10 @@ def test_we_verify_what_openssl_signs_in_the_original_form(openssl: str, tmp_pat
     package.write_bytes(b"an update of the original\n" * 99)
     assert run(openssl, "dgst", "-sha256", "-sign", private, "-out", raw, package).returncode == 0
     assert run(openssl, "base64", "-in", raw, "-out", sig).returncode == 0
-    assert ours(verify, public, package, sig).exit_code == 0
-    assert ours(verify, public, package, raw).exit_code == 0
+    assert verify(public, package, sig).exit_code == 0
+    assert verify(public, package, raw).exit_code == 0
     package.write_bytes(package.read_bytes() + b"x")
-    result = ours(verify, public, package, sig)
+    result = verify(public, package, sig)
     assert result.exit_code == 1
     assert "NOT signed" in result.output
 
@@ -109,7 +112,7 @@ def test_an_ed25519_signature_goes_both_ways_too(openssl: str, tmp_path: Path) -
         run(openssl, "pkeyutl", "-sign", "-inkey", private, "-rawin", "-in", file, "-out", raw).returncode
         == 0
     )
-    assert ours(verify, public, file, raw).exit_code == 0
+    assert verify(public, file, raw).exit_code == 0
 
 
 def test_openssl_reads_the_pair_that_we_make(openssl: str, tmp_path: Path) -> None:
@@ -135,11 +138,11 @@ def test_firmware_is_signed_in_its_header_and_verified_as_a_box_would(tmp_path: 
     key = tmp_path / "release.pem"
     public = new_key(key)
     file = firmware(tmp_path, None)
-    unsigned = ours(verify, public, file)
+    unsigned = verify(public, file)
     assert unsigned.exit_code == 1
     assert "slot A: opqbox 1.2.3 1.2.3-rc1: not signed" in unsigned.output
     assert ours(sign, key, file).exit_code == 0
-    result = ours(verify, public, file)
+    result = verify(public, file)
     assert (result.exit_code, result.output.count("good")) == (0, 2)
     assert not list(tmp_path.glob("*.sig"))
 
@@ -162,13 +165,13 @@ def test_firmware_of_another_key_or_with_a_changed_byte_is_not_good(tmp_path: Pa
     key, other = tmp_path / "release.pem", tmp_path / "other.pem"
     public, other_public = new_key(key), new_key(other)
     file = firmware(tmp_path, key)
-    assert ours(verify, public, file).exit_code == 0
-    result = ours(verify, other_public, file)
+    assert verify(public, file).exit_code == 0
+    result = verify(other_public, file)
     assert (result.exit_code, result.output.count("another key")) == (1, 2)
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    result = ours(verify, public, file)
+    result = verify(public, file)
     assert result.exit_code == 1
     assert "slot B: opqbox 1.2.3 1.2.3-rc1: changed" in result.output
 
@@ -181,9 +184,9 @@ def test_a_cut_firmware_file_is_named_and_one_that_is_none_wants_a_signature_bes
     cut, other = tmp_path / "cut.opqfw", tmp_path / "flash.bin"
     cut.write_bytes(firmware(tmp_path, key).read_bytes()[:700])
     other.write_bytes(b"data")
-    for result in (ours(sign, key, cut), ours(verify, public, cut)):
+    for result in (ours(sign, key, cut), verify(public, cut)):
         assert str(result.exception).startswith(f"{cut}: the firmware file is cut")
-    assert "no signature of it is beside it (flash.bin.sig)" in str(ours(verify, public, other).exception)
+    assert "no signature of it is beside it (flash.bin.sig)" in str(verify(public, other).exception)
 
 
 def test_the_verdict_as_json_is_one_document_and_a_label_that_says_no_more_is_left_out(
@@ -196,10 +199,10 @@ def test_the_verdict_as_json_is_one_document_and_a_label_that_says_no_more_is_le
     )
     file = tmp_path / "a.bin"
     file.write_bytes(image)
-    result = ours(verify, public, file, "--json")
+    result = verify(public, file, "--json")
     assert json.loads(result.stdout) == {"good": True, "verdicts": {"slot A: opqbox 1.2.3": "good"}}
     file.write_bytes(image[:-1] + b"x")
-    changed = ours(verify, public, file, "--json")
+    changed = verify(public, file, "--json")
     assert (changed.exit_code, json.loads(changed.stdout)["good"]) == (1, False)
 
 
@@ -210,13 +213,13 @@ def test_firmware_takes_a_signature_beside_it_when_told(tmp_path: Path) -> None:
     before = file.read_bytes()
     assert ours(sign, key, file, "--detached").exit_code == 0
     assert file.read_bytes() == before
-    assert ours(verify, public, file, tmp_path / "firmware.opqfw.sig").exit_code == 0
+    assert verify(public, file, tmp_path / "firmware.opqfw.sig").exit_code == 0
 
 
 def test_an_rsa_key_signs_no_firmware(openssl: str, tmp_path: Path) -> None:
     private, public = openssl_key(openssl, tmp_path, "rsa")
     file = firmware(tmp_path, None)
-    for result in (ours(sign, private, file), ours(verify, public, file)):
+    for result in (ours(sign, private, file), verify(public, file)):
         assert "Ed25519" in str(result.exception)
 
 
@@ -229,7 +232,7 @@ def test_what_is_no_key_is_one_clear_error(tmp_path: Path, content: bytes) -> No
     file.write_bytes(b"data")
     for result in (
         ours(sign, bad, file),
-        ours(verify, bad, file, file),
+        verify(bad, file, file),
         ours(sign, tmp_path / "absent", file),
     ):
         assert isinstance(result.exception, SigningError)
@@ -242,6 +245,23 @@ def test_an_encrypted_key_says_what_to_do(openssl: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"data")
     assert "encrypted" in str(ours(sign, key, file).exception)
+
+
+def test_signing_and_a_new_key_as_json_name_their_files(tmp_path: Path) -> None:
+    key, file = tmp_path / "release.pem", firmware(tmp_path, None)
+    made = json.loads(ours(sign, "--new-key", key, file, "--json").stdout)
+    assert made.keys() == {"key", "public_key", "file", "images", "signed_by"}
+    assert (made["public_key"], made["file"], made["images"]) == (f"{key}.pub", str(file), "A and B")
+    assert verify(made["public_key"], file).exit_code == 0
+
+
+def test_checking_writes_nothing_and_signing_takes_no_signature(tmp_path: Path) -> None:
+    key, file = tmp_path / "release.pem", firmware(tmp_path, None)
+    new_key(key)
+    refused = verify(key, file, "--detached")
+    assert refused.exit_code == 2 and "--verify writes nothing" in refused.output
+    refused = ours(sign, key, file, tmp_path / "x.sig")
+    assert refused.exit_code == 2 and "--out names the file" in refused.output
 
 
 def test_a_file_that_is_not_there_and_a_missing_argument_are_told_apart(tmp_path: Path) -> None:

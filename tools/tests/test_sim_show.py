@@ -1,5 +1,6 @@
 """`opq-tools sim show`: the diagram, what happens, and the picture."""
 
+import json
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -41,6 +42,13 @@ def test_a_scenario_is_drawn_with_its_boxes_and_what_happens(tmp_path: Path):
     ]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["causes.png", "street.toml"]
+
+
+def test_a_scenario_as_json_is_one_document(tmp_path: Path):
+    (tmp_path / "street.toml").write_text(STREET, encoding="utf-8")
+    found = json.loads(CliRunner().invoke(command, [str(tmp_path / "street.toml"), "--json"]).stdout)
+    assert found["title"] == "one street" and found["boxes"] == {"street": ["Box 1 on a"]}
+    assert len(found["events"]) == 5 and any("street" in line for line in found["diagram"])
 
 
 def test_a_scenario_without_a_network_has_nothing_to_draw():

@@ -13,9 +13,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., object])
 PLACES = {
     "run": ("opq_tools.sim.run", "Run N Boxes, each on its own pty, until Ctrl-C."),
     "event": ("opq_tools.sim.event", "Disturb a Box, or the network, of a running `sim` or `up` now."),
-    "status": ("opq_tools.sim.status", "Show the Boxes of a running `sim` or `up`, and what has happened."),
-    "stop": ("opq_tools.sim.status:stop_command", "End a running `sim`."),
-    "show": ("opq_tools.sim.show", "Draw the network of a scenario, with what happens."),
+    "show": ("opq_tools.sim.show", "Show what runs and what has happened, or draw a scenario."),
+    "stop": ("opq_tools.sim.stop", "End a running `sim`."),
     "gen": ("opq_tools.sim.gen", "Samples of the original's simulator, on stdout."),
     "score": ("opq_tools.sim.score", "Compare stored incidents with the truth of a run."),
     "history": ("opq_tools.sim.history.command", "Simulate days of a grid within minutes, into a store."),
@@ -23,13 +22,15 @@ PLACES = {
     "dataset": ("opq_tools.sim.dataset", "Write labelled recordings of every class."),
 }
 """Subcommand -> (module that has the `command`, its line in the list)."""
+ALIASES = {"status": "show"}
+"""Name of an earlier version -> the name now."""
 
 
 class SimGroup(LazyGroup):
     """Reads `sim N …` as `sim run N …`: a first word that is no subcommand starts Boxes."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.list_commands(ctx) and args[0] not in ("-h", "--help"):
+        if args and args[0] not in (*self.list_commands(ctx), *ALIASES) and args[0] not in ("-h", "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -70,7 +71,7 @@ def outage_options(function: Decorated) -> Decorated:
     return every(lasts(function))
 
 
-@click.group("sim", cls=SimGroup, places=PLACES)
+@click.group("sim", cls=SimGroup, places=PLACES, aliases=ALIASES)
 def command() -> None:
     """Simulated Boxes on a simulated grid, and disturbances on demand.
 

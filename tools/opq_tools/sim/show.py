@@ -1,45 +1,89 @@
-"""`opq-tools sim show`: prints a scenario: its network as a one-line diagram, its events and their times.
+"""`opq-tools sim show`: the Boxes of a running `sim` or `up`; with a scenario, its network, events and times.
 
 The diagram comes from `opq_sim.power_system.diagram`.
 """
 
+import json
 from pathlib import Path
 
 import click
 
 from opq_proto.errors import ConfigError
+from opq_proto.kit.command_line import json_option
+from opq_sim.box.control import request_control
 from opq_sim.mains.scenario import scenario_path
 from opq_sim.power_system.diagram import one_line_diagram
 from opq_sim.power_system.power_scenario import PowerScenario, has_network, load_power_scenario, power_network
+from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
 
 
-@click.command("show", short_help="Draw the network of a scenario, and its causes.")
-@click.argument("scenario", metavar="F")
+@click.command("show", short_help="Show what runs and what has happened, or draw a scenario.")
+@click.argument("scenario", metavar="[SCENARIO]", required=False)
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Also draw each cause once, into this .png, .svg or .pdf file.",
+    help="Also draw each cause of the scenario once, into this .png, .svg or .pdf file.",
 )
-def command(scenario: str, plot: Path | None) -> None:
-    """Draw the network of a scenario file, or of a shipped one by its name, with its Boxes.
+@json_option
+@data_dir_option
+@ports_dir_option
+def command(
+    scenario: str | None, plot: Path | None, as_json: bool, data_dir: Path | None, ports_dir: Path | None
+) -> None:
+    """Show the simulated Boxes of a running `sim` or `up`, and what has happened in their network.
+
+    With SCENARIO, a file or the name of a shipped one: draw its network, with its Boxes and causes.
 
     \b
     Examples:
-      opq-tools sim show village
+      opq-tools sim show --json
       opq-tools sim show village --plot causes.svg
     """
+    if scenario is None:
+        if plot is not None:
+            raise click.UsageError("--plot draws a scenario: name it, such as village")
+        _show_running(ports_folder(data_dir, ports_dir), as_json)
+        return
+    _show_scenario(scenario, plot, as_json)
+
+
+def _show_running(folder: Path, as_json: bool) -> None:
+    answer = request_control(folder, {"do": "status"})
+    if as_json:
+        click.echo(json.dumps({name: answer[name] for name in ("boxes", "network", "malformed")}))
+        return
+    for box_id, port in answer["boxes"].items():
+        click.echo(f"box {box_id} {port}")
+    network = answer["network"]
+    if network is not None:
+        latest = network["latest"]
+        click.echo(f"network: {network['disturbances']} disturbances in {network['reached_s']:.0f} s")
+        if latest is not None:
+            click.echo(f"the last, {latest['id']}: {latest['words']}")
+        if network["refused"]:
+            click.echo(f"{network['refused']} causes could not happen when their time came; the log says why")
+
+
+def _show_scenario(scenario: str, plot: Path | None, as_json: bool) -> None:
     path = scenario_path(scenario)
     if not has_network(path):
         raise ConfigError(f"{path.name} has no network to draw; try village")
     config = load_power_scenario(path)
-    click.echo(config.title or path.stem)
     marks: dict[str, list[str]] = {}
     for box in config.box:
         marks.setdefault(box.at, []).append(f"Box {box.id} on {box.phase}")
-    click.echo(one_line_diagram(power_network(config), marks), nl=False)
-    for line in event_lines(config):
-        click.echo(line)
+    title, diagram = config.title or path.stem, one_line_diagram(power_network(config), marks)
+    if as_json:
+        facts = {
+            "title": title,
+            "boxes": marks,
+            "diagram": diagram.splitlines(),
+            "events": event_lines(config),
+        }
+        click.echo(json.dumps(facts))
+    else:
+        click.echo(f"{title}\n{diagram}" + "\n".join(event_lines(config)))
     if plot is not None:
         from opq_tools.sim.picture import save_picture  # imports matplotlib: only for drawing
 

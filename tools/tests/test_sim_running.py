@@ -1,4 +1,4 @@
-"""`opq-tools sim status` and `sim stop`, on Boxes that run in a thread of this process."""
+"""`opq-tools sim show` without a scenario, and `sim stop`, on Boxes that run in a thread of this process."""
 
 import json
 import threading
@@ -26,13 +26,13 @@ def test_status_counts_what_happened_in_the_network_and_stop_ends_the_run(tmp_pa
     thread.start()
     try:
         assert online.wait(120)
-        before = json.loads(asked("status", "--json", "--ports-dir", str(tmp_path)).splitlines()[-1])
+        before = json.loads(asked("show", "--json", "--ports-dir", str(tmp_path)).splitlines()[-1])
         assert list(before["boxes"]) == ["1", "2"]
         assert before["network"]["disturbances"] == 0 and before["network"]["latest"] is None
         asked("event", "fault", "--at", "feeder2/3.1km", "--ports-dir", str(tmp_path))
         system = host.boxes["1"].source.system
         system.before(20.0)
-        lines = asked("status", "--ports-dir", str(tmp_path)).splitlines()  # the Boxes log beside it here
+        lines = asked("status", "--ports-dir", str(tmp_path)).splitlines()
         assert [line for line in lines if line.startswith(("box 1 /dev/pts/", "network: 2 disturbances in "))]
         assert "the last, 2: LL fault at feeder2/3.1km, cleared after 120 ms" in lines
         assert f"Boxes 1, 2 in {tmp_path} end" in asked("stop", "--ports-dir", str(tmp_path)).splitlines()

@@ -1,4 +1,4 @@
-"""`opq-tools sign`: makes and checks Ed25519 signatures within firmware, and detached ones of any file and key.
+"""`opq-tools sign`: makes and checks signatures, Ed25519 ones within firmware and detached ones of any file.
 
 A detached signature has the original's form: FILE.sig is base64 in lines of 64 columns. RSA, EC and DSA keys
 sign as `openssl dgst -sha256 -sign KEY` does (docs/reference/opq-interop.md F.2); Ed25519 keys sign the file

@@ -183,8 +183,10 @@ def test_an_error_points_at_its_place_in_the_statement(engine: Engine) -> None:
     engine.tools("rules", "stream", "create", "boxes", '() WITH (DATASOURCE="*", TYPE="opqbox")')
     told = engine.tools("rules", "create", "r", "SELECT box FROM boxes WHERE rms_mn < 100", code=1)
     assert 'unknown column rms_mn of boxes; did you mean "rms_min"?' in told
-    told = engine.tools("rules", "validate", "r", "SELECT nope(v) FROM demo", code=1)
+    told = engine.tools("rules", "create", "r", "SELECT nope(v) FROM demo", "--dry-run", code=1)
     assert "nope" in told
+    valid = engine.tools("rules", "create", "r", "SELECT v FROM demo", "--dry-run")
+    assert valid == "The rule is valid; it reads demo.\n" and engine.tools("rules", "list") == "no rules\n"
     assert "is not found" in engine.tools("rules", "show", "none", code=1)
 
 
@@ -193,6 +195,10 @@ def test_a_whole_statement_names_its_stream_and_another_name_beside_it_is_refuse
     assert engine.tools("rules", "stream", "create", made) == "Stream x is created.\n"
     assert "SHARED: true" in engine.tools("rules", "stream", "show", "x")
     assert "'x', not of 'y'" in engine.tools("rules", "stream", "create", "y", made, code=2)
+    assert "exist" in engine.tools("rules", "stream", "create", made, code=1)
+    engine.tools("rules", "stream", "create", made.replace("()", "(v BIGINT)"), "--replace")
+    assert "v\tbigint" in engine.tools("rules", "stream", "show", "x")
+    assert "not found" in engine.tools("rules", "stream", "create", "y", SIMULATED, "--replace", code=1)
     assert engine.tools("rules", "stream", "list") == "x\n"
 
 
@@ -200,11 +206,19 @@ def test_the_rule_of_the_tutorial_by_its_json_and_from_stdin(engine: Engine) -> 
     simulated(engine)
     body = json.dumps({"sql": "SELECT * from demo", "actions": [{"log": {}}]})
     engine.tools("rules", "create", "ruleTest", body)
-    engine.tools("rules", "update", "ruleTest", "-f", "-", given=body.replace("*", "v"))
+    engine.tools("rules", "create", "ruleTest", "-f", "-", "--replace", given=body.replace("*", "v"))
     assert engine.json("rules", "show", "ruleTest")["sql"] == "SELECT v from demo"
-    assert "not found" in engine.tools("rules", "update", "ruletest", body, code=1)
+    assert "not found" in engine.tools("rules", "create", "ruletest", body, "--replace", code=1)
     assert [rule["id"] for rule in engine.json("rules", "list", "--json")] == ["ruleTest"]
     assert "other" in engine.tools("rules", "create", "ruleTest", '{"id":"other"}', code=2)
+
+
+@pytest.mark.parametrize("words", [("update",), ("validate",), ("stream", "update"), ("table", "update")])
+def test_a_command_that_is_gone_says_the_option_of_create(words: tuple[str, ...]) -> None:
+    refused = run("rules", *words, "demo")
+    option = "--dry-run" if words == ("validate",) else "--replace"
+    assert refused.returncode == 2
+    assert f"{words[-1]} was removed; give opq-tools rules" in refused.stderr and option in refused.stderr
 
 
 def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import CommandGroup, json_option
 from opq_tools.rules.server import RuleServer, server_command, text_of
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
@@ -16,7 +16,9 @@ def family(what: str) -> click.Group:
     """Makes the group of commands; `what`: "stream" or "table"."""
     path = f"/{what}s"
 
-    @click.group(what)
+    removed = {"update": f"give opq-tools rules {what} create NAME … --replace"}
+
+    @click.group(what, cls=CommandGroup, removed=removed)
     def group() -> None: ...
 
     options = 'DATASOURCE="demo"' if what == "stream" else 'DATASOURCE="demo", TYPE="memory"'
@@ -42,8 +44,15 @@ def family(what: str) -> click.Group:
         default=None,
         help="File with the definition; it has the name too if NAME is left out.",
     )
+    @click.option(
+        "--replace",
+        is_flag=True,
+        help=f"Replace the {what} of this name; rules that use it go on with the new one.",
+    )
     @server_command
-    def create(server: RuleServer, name: str | None, definition: str | None, file: str | None) -> None:
+    def create(
+        server: RuleServer, name: str | None, definition: str | None, file: str | None, replace: bool
+    ) -> None:
         if name is not None and definition is None and file is None and _NAME.match(name):
             name, definition = None, name
         elif name is None and file is None:
@@ -52,20 +61,12 @@ def family(what: str) -> click.Group:
         match = _NAME.match(sql)
         if name is not None and match is not None and match[1] != name:
             raise click.UsageError(f"the statement is for {match[1]!r}, not of {name!r}")
+        if replace:
+            its = name or (match[1] if match else "")
+            click.echo(server.request("PUT", f"{path}/{its}", {"sql": sql}, sql))
+            return
         answer = server.request("POST", path, {"sql": sql}, sql)
         click.echo(f"{what} {name} created" if name else answer)
-
-    @group.command(
-        "update",
-        help=help_text(f"Define a {what} anew; rules that use it go on with it.", f"update {definition}"),
-    )
-    @click.argument("name")
-    @click.argument("definition", required=False)
-    @click.option("-f", "--file", default=None, help="File with the definition; - for stdin.")
-    @server_command
-    def update(server: RuleServer, name: str, definition: str | None, file: str | None) -> None:
-        sql = statement(name, text_of(definition, file, "the definition"))
-        click.echo(server.request("PUT", f"{path}/{name}", {"sql": sql}, sql))
 
     @group.command("list", help=help_text(f"Names of all {what}s.", "list"))
     @json_option

@@ -11,8 +11,8 @@ from opq_tools.lazy_group import LazyGroup
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 
 PLACES = {
-    "stream": ("opq_tools.rules.definitions:stream_command", "Streams: create, update, list, show, delete."),
-    "table": ("opq_tools.rules.definitions:table_command", "Tables: create, update, list, show, delete."),
+    "stream": ("opq_tools.rules.definitions:stream_command", "Streams: create, list, show, delete."),
+    "table": ("opq_tools.rules.definitions:table_command", "Tables: create, list, show, delete."),
     "try": ("opq_tools.rules.trying", "What a rule makes of given records; needs no engine."),
     "backtest": ("opq_tools.rules.backtest", "What a rule makes of recordings; needs no engine."),
     "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
@@ -23,6 +23,8 @@ PLACES = {
 _REMOVED = {
     "trace": "give a record and the rule to opq-tools rules try",
     "topo": "opq-tools rules explain --json shows the nodes",
+    "update": "give opq-tools rules create NAME … --replace",
+    "validate": "give opq-tools rules create NAME … --dry-run",
 }
 
 
@@ -36,7 +38,7 @@ def command() -> None:
     """
 
 
-@command.command("create")
+@command.command("create", short_help="Create, replace or check a rule.")
 @click.argument("name")
 @click.argument("rule", required=False)
 @click.option("-f", "--file", default=None, help="File with the rule; - for stdin.")
@@ -49,15 +51,15 @@ def command() -> None:
 @click.option(
     "--qos", type=click.IntRange(0, 2), default=None, help="Quality of service of a SELECT: 0, 1 or 2."
 )
+@click.option(
+    "--replace", is_flag=True, help="Replace the rule NAME; if the new one is refused, the old one goes on."
+)
+@click.option("--dry-run", is_flag=True, help="Check whether the rule would be accepted; change nothing.")
 @server_command
 def create_rule(
-    server: RuleServer,
-    name: str,
-    rule: str | None,
-    file: str | None,
-    actions: tuple[str, ...],
-    qos: int | None,
-) -> None:
+    server: RuleServer, name: str, rule: str | None, file: str | None, actions: tuple[str, ...],
+    qos: int | None, replace: bool, dry_run: bool,
+) -> None:  # fmt: skip
     """Create a rule from its JSON, or from a SELECT.
 
     The shell removes single quotes of SQL inside a word in single quotes: write
@@ -67,50 +69,19 @@ def create_rule(
     Example:
       opq-tools rules create deep "SELECT box, rms FROM boxes WHERE rms < 100"
       opq-tools rules create ruleTest '{"sql":"SELECT * FROM demo","actions":[{"log":{}}]}'
+      opq-tools rules create deep "SELECT box, rms FROM boxes WHERE rms < 96" --replace
     """
     body = _body(name, text_of(rule, file, "the rule"), actions, qos)
-    click.echo(server.request("POST", "/rules", body, body.get("sql")))
-
-
-@command.command("update")
-@click.argument("name")
-@click.argument("rule", required=False)
-@click.option("-f", "--file", default=None, help="File with the rule; - for stdin.")
-@click.option("--action", "actions", multiple=True, help="The same as for `create`.")
-@click.option("--qos", type=click.IntRange(0, 2), default=None, help="The same as for `create`.")
-@server_command
-def update_rule(
-    server: RuleServer,
-    name: str,
-    rule: str | None,
-    file: str | None,
-    actions: tuple[str, ...],
-    qos: int | None,
-) -> None:
-    """Replace a rule; if the new one is refused, the old one goes on.
-
-    \b
-    Example:
-      opq-tools rules update deep "SELECT box, rms FROM boxes WHERE rms < 96"
-    """
-    body = _body(name, text_of(rule, file, "the rule"), actions, qos)
-    server.request("GET", f"/rules/{name}")  # PUT, as in eKuiper, would create a misspelt rule
-    click.echo(server.request("PUT", f"/rules/{name}", body, body.get("sql")))
-
-
-@command.command("validate")
-@click.argument("name")
-@click.argument("rule", required=False)
-@click.option("-f", "--file", default=None, help="File with the rule; - for stdin.")
-@server_command
-def validate(server: RuleServer, name: str, rule: str | None, file: str | None) -> None:
-    """Check whether a rule would be accepted; nothing is changed.
-
-    Example: opq-tools rules validate deep "SELECT box FROM boxes"
-    """
-    body = _body(name, text_of(rule, file, "the rule"), (), None)
-    answer = server.request("POST", "/rules/validate", body, body.get("sql"))
-    click.echo(f"The rule is valid; it reads {', '.join(answer['sources'])}.")
+    sql = body.get("sql")
+    if replace:
+        server.request("GET", f"/rules/{name}")  # PUT, as in eKuiper, would create a misspelt rule
+    if dry_run:
+        answer = server.request("POST", "/rules/validate", body, sql)
+        click.echo(f"The rule is valid; it reads {', '.join(answer['sources'])}.")
+    elif replace:
+        click.echo(server.request("PUT", f"/rules/{name}", body, sql))
+    else:
+        click.echo(server.request("POST", "/rules", body, sql))
 
 
 @command.command("list")

@@ -6,7 +6,7 @@ two seconds without a restart.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +37,8 @@ from opq_tools.boxes.command import data_option, mongo_option, opened_store
 F = TypeVar("F", bound=Callable[..., object])
 LIMIT_NAMES = tuple(each.name for each in fields(TriggeringLimits))
 REFERENCES = ("ref_v", "ref_hz")
+DEFAULT = "default"
+"""The value that removes a limit or a setting."""
 AS_BUILT_IN = TriggeringLimits(
     percent_hz_low=100.0,
     percent_hz_high=1000.0,
@@ -73,7 +75,10 @@ _trigger_option = click.option(
 @click.group(
     "limits",
     cls=CommandGroup,
-    removed={"triggers": "give opq-tools limits list --allowed"},
+    removed={
+        "triggers": "give opq-tools limits list --allowed",
+        "remove": "give opq-tools limits set NAME=default, or set default for all of them",
+    },
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
@@ -84,7 +89,7 @@ def command() -> None:
               opq-tools limits set ref_v=230 ref_hz=50 percent_v_low=10
               opq-tools limits set --box 4 percent_v_low=15
               opq-tools limits set --trigger frequency deviation_percent=0.4
-              opq-tools limits remove --box 4
+              opq-tools limits set --box 4 default
     """
 
 
@@ -115,8 +120,8 @@ def list_limits(
     _echo(config, as_json)
 
 
-@command.command("set")
-@click.argument("values", nargs=-1, required=True, metavar="NAME=VALUE...")
+@command.command("set", short_help="Set limits, or give them their defaults again.")
+@click.argument("values", nargs=-1, required=True, metavar="NAME=VALUE...|default")
 @_box_option
 @_trigger_option
 @_store_options
@@ -134,60 +139,33 @@ def set_limits(
     with --trigger a setting of that trigger (`limits list --allowed` lists them); none turns a limit off.
     The first limits need ref_v and ref_hz. They apply to every Box without limits of its own.
 
+    NAME=default removes one limit or setting: the one for all Boxes, the built-in or the configured one
+    holds. The word default alone removes all of the Box or of the trigger; without either the whole
+    makai_config.
+
     \b
     Examples: opq-tools limits set ref_v=120 ref_hz=60 percent_v_low=8
               opq-tools limits set --trigger flicker swing_percent=1.5
+              opq-tools limits set --trigger flicker swing_percent=default
+              opq-tools limits set --box 4 default
     """
     if box_id is not None and trigger is not None:
         raise click.UsageError(
             "--box and --trigger: a trigger's settings hold for all Boxes; give one of the two options"
         )
+    if DEFAULT in values:
+        if len(values) > 1:
+            raise click.UsageError(f"{DEFAULT} removes everything; give it alone, or NAME={DEFAULT}")
+        _change(_removal(box_id, trigger), "removed limits", as_json, data_dir, mongo_uri)
+        return
     given = _given(values)
+    back = [name for name, value in given.items() if value == DEFAULT]
+    rest = {name: value for name, value in given.items() if value != DEFAULT}
     if trigger is not None:
-        change = _trigger_change(trigger, given)
+        change = _trigger_change(trigger, rest, back)
     else:
-        change = _limit_change(box_id, _numbers(given))
-    _change(change, "set limits", as_json, data_dir, mongo_uri)
-
-
-@command.command("remove", short_help="Remove limits of a Box, settings of a trigger, or all.")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@_box_option
-@_trigger_option
-@click.option("--all", "everything", is_flag=True, help="Remove the whole makai_config.")
-@_store_options
-def remove_limits(
-    names: tuple[str, ...],
-    box_id: str | None,
-    trigger: str | None,
-    everything: bool,
-    as_json: bool,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-) -> None:
-    """Remove a Box's limits, a trigger's settings (the NAMEs, or all), or everything.
-
-    \b
-    Examples: opq-tools limits remove --box 4
-              opq-tools limits remove --trigger frequency deviation_percent
-              opq-tools limits remove --all
-    """
-    if sum((box_id is not None, trigger is not None, everything)) != 1:
-        raise click.UsageError("give one of --box, --trigger and --all")
-    if names and trigger is None:
-        raise click.UsageError(f"{names[0]}: single names are only for a --trigger")
-
-    def change(config: MakaiConfig | None) -> MakaiConfig | None:
-        if config is None or everything:
-            return None
-        if box_id is not None:
-            if box_id not in config.overrides:
-                raise click.UsageError(f"Box {box_id} has no limits of its own; {_those_with(config)}")
-            rest = {key: value for key, value in config.overrides.items() if key != box_id}
-            return replace(config, overrides=rest)
-        return _without_settings(config, str(trigger), names)
-
-    _change(change, "removed limits", as_json, data_dir, mongo_uri)
+        change = _limit_change(box_id, _numbers(rest), _known(back))
+    _change(change, "set limits" if rest else "removed limits", as_json, data_dir, mongo_uri)
 
 
 def _list_triggers(names: tuple[str, ...], as_json: bool) -> None:
@@ -217,11 +195,31 @@ def _echo_settings(rows: Sequence[TriggerSetting]) -> None:
 Change = Callable[[MakaiConfig | None], MakaiConfig | None]
 
 
-def _limit_change(box_id: str | None, given: Mapping[str, float]) -> Change:
+def _removal(box_id: str | None, trigger: str | None) -> Change:
+    """Removes all limits of a Box, all settings of a trigger, or everything."""
+
+    def change(config: MakaiConfig | None) -> MakaiConfig | None:
+        if config is None or (box_id is None and trigger is None):
+            return None
+        if trigger is not None:
+            return _with_settings(config, trigger, {}, tuple(_settings_of(config, trigger)))
+        if box_id not in config.overrides:
+            raise click.UsageError(f"Box {box_id} has no limits of its own; {_those_with(config)}")
+        rest = {key: value for key, value in config.overrides.items() if key != box_id}
+        return replace(config, overrides=rest)
+
+    return change
+
+
+def _limit_change(box_id: str | None, given: Mapping[str, float], back: Sequence[str]) -> Change:
+    """`back`: limits that become those of all Boxes, or without a Box the built-in ones."""
+
     def change(config: MakaiConfig | None) -> MakaiConfig | None:
         limited = config is not None and config.limited
         if not limited and box_id is not None:
             raise click.UsageError("there are no limits of all Boxes yet; set those first, without --box")
+        if box_id is None and (fixed := [name for name in REFERENCES if name in back]):
+            raise click.UsageError(f"{' and '.join(fixed)}: there is no default for all Boxes; give a number")
         if not limited and (missing := [name for name in REFERENCES if name not in given]):
             raise click.UsageError(
                 f"the first limits hold for all Boxes: give {' and '.join(missing)} too, as in "
@@ -229,39 +227,51 @@ def _limit_change(box_id: str | None, given: Mapping[str, float]) -> Change:
             )
         before = config or MakaiConfig(AS_BUILT_IN)
         default = before.default if limited else AS_BUILT_IN
+        source = AS_BUILT_IN if box_id is None else default
+        new = {**given, **{name: getattr(source, name) for name in back}}
         if box_id is None:
-            changed = replace(before, default=replace(default, **given), limited=True)
+            changed = replace(before, default=replace(default, **new), limited=True)
         else:
-            own = replace(before.overrides.get(box_id, default), **given)
+            own = replace(before.overrides.get(box_id, default), **new)
             changed = replace(before, overrides={**before.overrides, box_id: own})
         return _checked(changed)
 
     return change
 
 
-def _trigger_change(trigger: str, given: Mapping[str, SettingValue]) -> Change:
+def _trigger_change(trigger: str, given: Mapping[str, SettingValue], back: Sequence[str]) -> Change:
     def change(config: MakaiConfig | None) -> MakaiConfig | None:
+        if config is None and not given:
+            return None
         before = config or MakaiConfig(AS_BUILT_IN, limited=False)
-        settings = {**before.triggers.get(trigger, {}), **given}
         try:
-            problems = setting_problems(trigger, settings)
+            problems = (
+                setting_problems(trigger, {**before.triggers.get(trigger, {}), **given}) if given else []
+            )
         except PluginError as error:
             raise click.UsageError(str(error)) from error
         if problems:
             raise click.UsageError("; ".join(problems))
-        return replace(before, triggers={**before.triggers, trigger: settings})
+        return _with_settings(before, trigger, given, back)
 
     return change
 
 
-def _without_settings(config: MakaiConfig, trigger: str, names: Sequence[str]) -> MakaiConfig:
+def _settings_of(config: MakaiConfig, trigger: str) -> Mapping[str, SettingValue]:
     settings = config.triggers.get(trigger)
     if settings is None:
         known = ", ".join(config.triggers) or "none"
         raise click.UsageError(f"nothing is set of {trigger!r}; of these something is: {known}")
-    if wrong := [name for name in names if name not in settings]:
+    return settings
+
+
+def _with_settings(
+    config: MakaiConfig, trigger: str, given: Mapping[str, SettingValue], back: Sequence[str]
+) -> MakaiConfig:
+    settings = _settings_of(config, trigger) if back else config.triggers.get(trigger, {})
+    if wrong := [name for name in back if name not in settings]:
         raise click.UsageError(f"{', '.join(wrong)}: not set of {trigger}; set are {', '.join(settings)}")
-    rest = {key: value for key, value in settings.items() if names and key not in names}
+    rest = {key: value for key, value in {**settings, **given}.items() if key not in back}
     others = {key: value for key, value in config.triggers.items() if key != trigger}
     return replace(config, triggers={**others, trigger: rest} if rest else others)
 
@@ -286,9 +296,14 @@ def _given(values: Sequence[str]) -> dict[str, SettingValue]:
     return found
 
 
-def _numbers(given: Mapping[str, SettingValue]) -> dict[str, float]:
-    if wrong := [name for name in given if name not in LIMIT_NAMES]:
+def _known(names: Collection[str]) -> list[str]:
+    if wrong := [name for name in names if name not in LIMIT_NAMES]:
         raise click.UsageError(f"{', '.join(wrong)}: no such limit; there are {', '.join(LIMIT_NAMES)}")
+    return list(names)
+
+
+def _numbers(given: Mapping[str, SettingValue]) -> dict[str, float]:
+    _known(given)
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise click.UsageError(f"{name} is {shown_setting(value)!r}; want a number above 0")

@@ -55,13 +55,26 @@ def test_limits_of_all_and_of_one_box_are_set_listed_and_removed(folder: Path) -
     running.close()
     assert config is not None and config.overrides["4"].percent_v_low == 15.0
     assert "Box 4" in run(folder, "list").stdout
-    assert said(folder, "remove", "--box", "4")["overrides"] == {}
-    assert said(folder, "remove", "--all")["limits"] is None
+    assert said(folder, "set", "--box", "4", "default")["overrides"] == {}
+    assert said(folder, "set", "default")["limits"] is None
     assert stored(folder) is None
     store = open_store(None, folder)
     whats = [each.what for each in store.people.changes.entries(limit=10)]
     store.close()
     assert whats == ["removed limits", "removed limits", "set limits", "set limits"]
+
+
+def test_a_limit_that_is_default_is_that_of_all_boxes_or_the_built_in_one(folder: Path) -> None:
+    said(folder, "set", "ref_v=230", "ref_hz=50", "percent_v_low=8", "percent_v_high=7")
+    said(folder, "set", "--box", "4", "ref_v=400", "percent_v_low=15", "percent_v_high=16")
+    own = said(folder, "set", "--box", "4", "ref_v=default", "percent_v_low=default")["overrides"]["4"]
+    assert (own["ref_v"], own["percent_v_low"], own["percent_v_high"]) == (230.0, 8.0, 16.0)
+    limits = said(folder, "set", "percent_v_low=default", "percent_v_high=6")["limits"]
+    assert (limits["percent_v_low"], limits["percent_v_high"]) == (10.0, 6.0)
+    none = run(folder, "set", "--box", "9", "default")
+    assert none.exit_code == 2 and "Box 9 has no limits of its own; these have: 4" in none.output
+    none = run(folder, "set", "--trigger", "flicker", "windows=default")
+    assert none.exit_code == 2 and "nothing is set of 'flicker'" in none.output
 
 
 def test_the_first_limits_are_those_that_hold_without_them_not_the_originals(folder: Path) -> None:
@@ -77,9 +90,9 @@ def test_settings_of_a_trigger_alone_set_no_limits(folder: Path) -> None:
     assert found["triggers"] == {"frequency": {"deviation_percent": 0.4, "low_hz": None}}
     config = stored(folder)
     assert config is not None and not config.limited
-    found = said(folder, "remove", "--trigger", "frequency", "low_hz")
+    found = said(folder, "set", "--trigger", "frequency", "low_hz=default")
     assert found["triggers"] == {"frequency": {"deviation_percent": 0.4}}
-    said(folder, "remove", "--trigger", "frequency")
+    said(folder, "set", "--trigger", "frequency", "default")
     assert stored(folder) is None
 
 
@@ -100,8 +113,11 @@ def test_settings_of_a_trigger_alone_set_no_limits(folder: Path) -> None:
             "windows  is 1; want from 2 to 60",
         ),
         (("set", "--trigger", "flicker", "--box", "4", "windows=4"), "give one of the two"),
-        (("remove",), "give one of --box, --trigger and --all"),
-        (("remove", "--trigger", "flicker"), "nothing happened"),
+        (("remove", "--box", "4"), "remove was removed; give opq-tools limits set NAME=default"),
+        (("set", "default", "ref_v=230"), "give it alone, or NAME=default"),
+        (("set", "dip=default"), "dip: no such limit"),
+        (("set", "ref_v=default", "ref_hz=50"), "ref_v: there is no default for all Boxes"),
+        (("set", "--trigger", "flicker", "default"), "nothing happened"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_changes(

@@ -7,7 +7,7 @@ import click
 
 from opq_cloud.export.comtrade import DATA_FORMS, DataForm
 from opq_cloud.export.event_files import WAVEFORM_FORMS, ZIP, ExportFile, WaveformForm, event_file
-from opq_cloud.export.records import ExportError, WaveformRecord
+from opq_cloud.export.records import ExportError
 from opq_cloud.export.selection import (
     all_incidents,
     event_records,
@@ -24,9 +24,11 @@ from opq_cloud.store.store import CloudStore
 from opq_cloud.view.web.words import CLASS_PHRASES
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.whole_file import write_whole_file
+from opq_proto.messages import Incident
 from opq_tools.boxes.command import store_command
 from opq_tools.moment import from_option, to_option
 
+NUMBER = click.IntRange(1, 2**63 - 1)
 LATEST_MS = 4 * 10**12
 """The year 2096."""
 Decorated = Callable[..., None]
@@ -35,14 +37,18 @@ Decorated = Callable[..., None]
 @click.group(
     "export",
     cls=CommandGroup,
-    removed={"findings": "give opq-tools export incidents --findings"},
+    removed={
+        "findings": "give opq-tools export incidents --findings",
+        "incident": "give opq-tools export events --incident ID; findings: export incidents",
+    },
+    aliases={"event": "events"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
     """Export events, incidents, findings and Measurements from the store into files.
 
     \b
-    Examples: opq-tools export event 17 --format comtrade --out event-17.zip
+    Examples: opq-tools export events 17 --format comtrade --out event-17.zip
               opq-tools export measurements --box 1 --format csv
     """
 
@@ -50,26 +56,6 @@ def command() -> None:
 licence_option = click.option(
     "--licence", default="", help="Licence to state in the file: the terms on which it may be used."
 )
-
-
-def waveform_options(decorated: Decorated) -> Decorated:
-    """Adds the options of commands that write samples, and the store."""
-    for option in (
-        store_command,
-        licence_option,
-        click.option(
-            "--data",
-            type=click.Choice(DATA_FORMS),
-            default="binary",
-            show_default=True,
-            help="Form of the samples in COMTRADE.",
-        ),
-        click.option(
-            "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write."
-        ),
-    ):
-        decorated = option(decorated)
-    return decorated
 
 
 def table_options(decorated: Decorated) -> Decorated:
@@ -97,8 +83,9 @@ def table_options(decorated: Decorated) -> Decorated:
     return decorated
 
 
-@command.command("event", short_help="Export the waveforms of an event.")
-@click.argument("event_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+@command.command("events", short_help="Export the waveforms of an event, or of an incident's events.")
+@click.argument("event_id", metavar="[ID]", type=NUMBER, required=False)
+@click.option("--incident", "incident_id", type=NUMBER, metavar="ID", help="All events of this incident.")
 @click.option("--box", "box_ids", multiple=True, help="Only this Box, by number; repeatable.  [default: all]")
 @click.option(
     "--format",
@@ -108,46 +95,40 @@ def table_options(decorated: Decorated) -> Decorated:
     show_default=True,
     help="Format of the file; several files come in a zip.",
 )
-@waveform_options
-def event(
-    store: CloudStore, event_id: int, box_ids: tuple[str, ...], form: WaveformForm, out: Path,
-    data: DataForm, licence: str,
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
+@click.option(
+    "--data",
+    type=click.Choice(DATA_FORMS),
+    default="binary",
+    show_default=True,
+    help="Form of the samples in COMTRADE.",
+)
+@licence_option
+@store_command
+def events(
+    store: CloudStore, event_id: int | None, incident_id: int | None, box_ids: tuple[str, ...],
+    form: WaveformForm, out: Path, data: DataForm, licence: str,
 ) -> None:  # fmt: skip
     """Export the waveforms of an event, as converter counts with their gain and time.
 
     COMTRADE and NPY come in a zip. CFF and WAV are one file for one Box, a zip for several. CSV, JSON and
     PQDIF have all Boxes in one file.
 
-    Example: opq-tools export event 17 --format cff --box 1 --out dip.cff
+    \b
+    Examples: opq-tools export events 17 --format cff --box 1 --out dip.cff
+              opq-tools export events --incident 3 --format npy --out dip.npz
     """
-    records = event_records(store, event_id, box_ids, licence)
-    _write(event_file(f"event-{event_id}", records, form, data), out)
-
-
-@command.command("incident", short_help="Export an incident's findings, or the waveforms of its events.")
-@click.argument("incident_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice([*WAVEFORM_FORMS, "findings-csv", "findings-json", "findings-parquet"]),
-    default="comtrade",
-    show_default=True,
-    help="Format of the file; several files come in a zip.",
-)
-@waveform_options
-def incident(store: CloudStore, incident_id: int, form: str, out: Path, data: DataForm, licence: str) -> None:
-    """Export all waveforms of an incident's events, or its findings as a table.
-
-    Example: opq-tools export incident 3 --format findings-csv --out findings.csv
-    """
-    found = known_incident(store, incident_id)
-    if form.startswith("findings-"):
-        made = _table_form(form.removeprefix("findings-"))
-        _write_pieces(table_pieces(finding_table([found], licence), made), out)
+    if event_id is not None and incident_id is None:
+        name, records = f"event-{event_id}", event_records(store, event_id, box_ids, licence)
+    elif event_id is None and incident_id is not None:
+        found = incident_records(store, known_incident(store, incident_id), licence)
+        records = [each for each in found if not box_ids or each.wave.box_id in box_ids]
+        if found and not records:
+            raise ExportError(f"incident {incident_id} has no waveform of Box {', '.join(box_ids)}")
+        name = f"incident-{incident_id}"
     else:
-        records: list[WaveformRecord] = incident_records(store, found, licence)
-        wanted = next(each for each in WAVEFORM_FORMS if each == form)
-        _write(event_file(f"incident-{incident_id}", records, wanted, data), out)
+        raise click.UsageError("want the ID of an event, or --incident ID")
+    _write(event_file(name, records, form, data), out)
 
 
 def chosen_incidents(decorated: Decorated) -> Decorated:
@@ -167,11 +148,12 @@ def chosen_incidents(decorated: Decorated) -> Decorated:
 @click.option(
     "--findings", is_flag=True, help="A row for each finding, also those of other Boxes and classes."
 )
+@click.option("--incident", "incident_id", type=NUMBER, metavar="ID", help="Only this incident.")
 @chosen_incidents
 @table_options
 def incidents(
     store: CloudStore, start_ns: int | None, end_ns: int | None, form: TableForm, out: Path | None,
-    licence: str, kind: str | None, box_id: str, findings: bool,
+    licence: str, kind: str | None, box_id: str, findings: bool, incident_id: int | None,
 ) -> None:  # fmt: skip
     """Export every incident of a span of time, by rising start; with --findings, every finding of them.
 
@@ -180,8 +162,14 @@ def incidents(
               opq-tools export incidents --findings --box 1 --format parquet --out findings.parquet
     """
     wanted = IncidentFilter(kind or "", box_id, start_ns=start_ns, end_ns=end_ns)
+    if incident_id is None:
+        chosen: Iterable[Incident] = all_incidents(store, wanted)
+    elif wanted != IncidentFilter():
+        raise click.UsageError("--incident is one incident: leave --from, --to, --box and --class out")
+    else:
+        chosen = [known_incident(store, incident_id)]
     table = finding_table if findings else incident_table
-    _write_table(table(all_incidents(store, wanted), licence), form, out)
+    _write_table(table(chosen, licence), form, out)
 
 
 @command.command("measurements", short_help="Export every Measurement of a span of time.")
@@ -222,7 +210,3 @@ def _write(file: ExportFile, out: Path) -> None:
 def _write_pieces(pieces: Iterable[bytes], out: Path, kind: str = "") -> None:
     written = write_whole_file(out, pieces)
     click.echo(f"{out}: {written} bytes{kind}", err=True)
-
-
-def _table_form(text: str) -> TableForm:
-    return "csv" if text == "csv" else "json" if text == "json" else "parquet"

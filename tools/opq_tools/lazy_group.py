@@ -17,32 +17,16 @@ class LazyGroup(CommandGroup):
         *args: Any,
         places: Mapping[str, tuple[str, str]],
         headings: Mapping[str, Collection[str]] | None = None,
-        aliases: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         """
         Args:
             places: name -> (module (its `command`) or `module:name`, line in the list).
             headings: heading in the list -> names below it; without them there is one list.
-            aliases: name of an earlier version -> its words now; not listed; stderr names the words.
         """
         super().__init__(*args, **kwargs)
         self._places = places
         self._headings = headings or {}
-        self._aliases = aliases or {}
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        words = self._aliases.get(args[0])
-        if words is not None:
-            new = f"{ctx.command_path} {words}"
-            click.echo(
-                f"{ctx.command_path} {args[0]} is now {new}; the old name goes with the next version",
-                err=True,
-            )
-            args = [*words.split(), *args[1:]]
-        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*self._places, *super().list_commands(ctx)]

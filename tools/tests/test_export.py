@@ -88,7 +88,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_event_as_comtrade_is_read_by_analyze(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "dip.cff"
-    done = ran("event", "1", "--box", "1", "--format", "cff", "--out", str(out), "--data-dir", str(scene))
+    done = ran("events", "1", "--box", "1", "--format", "cff", "--out", str(out), "--data-dir", str(scene))
     assert done.exit_code == 0, done.output
     found = read_channel(out, None)
     store = open_store(None, scene)
@@ -105,7 +105,7 @@ def test_an_event_as_comtrade_is_read_by_analyze(scene: Path, tmp_path: Path) ->
 def test_what_is_exported_is_read_by_analyze(scene: Path, tmp_path: Path) -> None:
     def written(name: str, *options: str) -> Path:
         out = tmp_path / name
-        done = ran("event", "1", *options, "--out", str(out), "--data-dir", str(scene))
+        done = ran("events", "1", *options, "--out", str(out), "--data-dir", str(scene))
         assert done.exit_code == 0 and ("a zip" in done.output) == zipfile.is_zipfile(out)
         return out
 
@@ -125,7 +125,7 @@ def test_what_is_exported_is_read_by_analyze(scene: Path, tmp_path: Path) -> Non
 
 def test_an_event_as_pqdif_is_one_file_of_all_boxes(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "dip.pqd"
-    done = ran("event", "1", "--format", "pqdif", "--out", str(out), "--data-dir", str(scene))
+    done = ran("events", "1", "--format", "pqdif", "--out", str(out), "--data-dir", str(scene))
     assert done.exit_code == 0 and "a zip" not in done.output
     store = open_store(None, scene)
     whole = b"".join(event_file("event-1", event_records(store, 1), "pqdif").pieces)
@@ -135,12 +135,33 @@ def test_an_event_as_pqdif_is_one_file_of_all_boxes(scene: Path, tmp_path: Path)
 
 def test_an_incident_as_waveforms_and_as_findings(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "incident.npz"
-    assert ran("incident", "1", "--format", "npy", "--out", str(out), "--data-dir", str(scene)).exit_code == 0
+    whole = ("events", "--incident", "1", "--format", "npy", "--out", str(out), "--data-dir", str(scene))
+    assert ran(*whole).exit_code == 0
     assert {"event-1-box-1", "event-1-box-4"} <= set(np.load(out))
-    table = tmp_path / "findings.csv"
-    options = ("incident", "1", "--format", "findings-csv", "--out", str(table), "--data-dir", str(scene))
-    assert ran(*options).exit_code == 0
-    assert "residual_percent" in table.read_text()
+    assert ran(*whole, "--box", "4").exit_code == 0
+    assert "event-1-box-1" not in np.load(out) and "event-1-box-4" in np.load(out)
+    assert "no waveform of Box 77" in str(ran(*whole, "--box", "77").exception)
+    one = ("incidents", "--incident", "1", "--findings", "--format", "csv", "--data-dir", str(scene))
+    assert "residual_percent" in ran(*one).stdout
+    assert "there is no incident 9" in str(
+        ran("incidents", "--incident", "9", "--data-dir", str(scene)).exception
+    )
+    assert "leave --from" in ran(*one, "--box", "1").output
+
+
+@pytest.mark.parametrize("words", [(), ("1", "--incident", "1")])
+def test_waveforms_are_of_one_event_or_one_incident(
+    scene: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = ran("events", *words, "--out", str(tmp_path / "x.zip"), "--data-dir", str(scene))
+    assert done.exit_code == 2 and "want the ID of an event, or --incident ID" in done.output
+
+
+def test_the_former_names_lead_to_the_new_ones(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "dip.pqd"
+    done = ran("event", "1", "--format", "pqdif", "--out", str(out), "--data-dir", str(scene))
+    assert done.exit_code == 0 and out.exists() and "event is now" in done.output
+    assert "incident was removed; give opq-tools export events --incident ID" in ran("incident", "1").output
 
 
 def test_incidents_as_a_file_say_where_they_come_from(scene: Path, tmp_path: Path) -> None:
@@ -157,10 +178,10 @@ def test_incidents_as_a_file_say_where_they_come_from(scene: Path, tmp_path: Pat
 def test_what_is_not_there_is_said_and_leaves_the_old_file(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "old.cff"
     out.write_bytes(b"old")
-    done = ran("event", "99", "--out", str(out), "--data-dir", str(scene))
+    done = ran("events", "99", "--out", str(out), "--data-dir", str(scene))
     assert isinstance(done.exception, ExportError) and "no event 99" in str(done.exception)
     assert out.read_bytes() == b"old"
-    away = ran("event", "1", "--out", str(tmp_path / "no" / "x.zip"), "--data-dir", str(scene))
+    away = ran("events", "1", "--out", str(tmp_path / "no" / "x.zip"), "--data-dir", str(scene))
     assert isinstance(away.exception, FileNotWrittenError)
     assert (
         "no Measurement is stored of Box 77"

@@ -122,7 +122,7 @@ def incident_records(
         if most_samples is not None and samples > most_samples:
             raise ExportError(
                 f"incident {incident.incident_id} has more than {most_samples} samples, "
-                "the most of one answer; export its events one by one, or with opq-tools export incident"
+                "the most of one answer; export its events one by one, or with opq-tools export events"
             )
     return found
 

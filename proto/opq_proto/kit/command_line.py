@@ -29,10 +29,21 @@ _EXTRA = re.compile(r"(?s)Got unexpected extra arguments? \((.*)\)$")
 class CommandGroup(click.Group):
     """A `click.Group`; wrong use of it, or of any command in it, ends with code 2 and one line."""
 
-    def __init__(self, *args: Any, removed: Mapping[str, str] | None = None, **kwargs: Any) -> None:
-        """`removed`: name of a command of an earlier version -> the sentence that says what to do instead."""
+    def __init__(
+        self,
+        *args: Any,
+        removed: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Args:
+            removed: name of a command of an earlier version -> the sentence that says what to do instead.
+            aliases: name of an earlier version -> its words now; not listed; stderr names the words.
+        """
         super().__init__(*args, **kwargs)
         self.removed = removed or {}
+        self.aliases = aliases or {}
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -41,6 +52,16 @@ class CommandGroup(click.Group):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
             raise _one_line(error, info_name or "") from error
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        words = self.aliases.get(args[0])
+        if words is not None:
+            old, new = f"{ctx.command_path} {args[0]}", f"{ctx.command_path} {words}"
+            click.echo(f"{old} is now {new}; the old name goes with the next version", err=True)
+            args = [*words.split(), *args[1:]]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

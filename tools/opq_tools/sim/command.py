@@ -22,15 +22,17 @@ PLACES = {
     "dataset": ("opq_tools.sim.dataset", "Write labelled recordings of every class."),
 }
 """Subcommand -> (module that has the `command`, its line in the list)."""
-ALIASES = {"status": "show"}
-"""Name of an earlier version -> the name now."""
 
 
 class SimGroup(LazyGroup):
     """Reads `sim N …` as `sim run N …`: a first word that is no subcommand starts Boxes."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in (*self.list_commands(ctx), *ALIASES) and args[0] not in ("-h", "--help"):
+        if (
+            args
+            and args[0] not in (*self.list_commands(ctx), *self.aliases)
+            and args[0] not in ("-h", "--help")
+        ):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -71,7 +73,7 @@ def outage_options(function: Decorated) -> Decorated:
     return every(lasts(function))
 
 
-@click.group("sim", cls=SimGroup, places=PLACES, aliases=ALIASES)
+@click.group("sim", cls=SimGroup, places=PLACES, aliases={"status": "show"})
 def command() -> None:
     """Simulated Boxes on a simulated grid, and disturbances on demand.
 

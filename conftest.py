@@ -71,6 +71,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Bill(config), "opq-room-costs")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def notes_of_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Commands find the systems that this worker's tests started, not those of others on this machine."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @cache
 def uses_emulator(file: Path) -> bool:
     return file.is_file() and USES_EMULATOR.search(file.read_text(encoding="utf-8")) is not None

@@ -25,12 +25,12 @@ from opq_cloud.original.config import read_config
 from opq_cloud.original.places import broker_sources, original_sources
 from opq_cloud.store import CloudStore, open_store, opened_people
 from opq_cloud.store.service_lock import locked_documents, locked_files
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import CommandGroup, port_offset_option
+from opq_proto.kit.command_line import CommandGroup, data_dir_option, port_offset_option
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.ports import with_offset
+from opq_proto.kit.system_place import default_data_dir, find_system
 from opq_proto.kit.whole_file import write_whole_file
 
 if TYPE_CHECKING:  # loaded by the commands that run them
@@ -266,12 +266,8 @@ def _command(name: str) -> click.Command:
         multiple=True,
         help="Configuration file: TOML, or the original's JSON; repeatable.",
     )
-    @click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Data folder with keys and the embedded store.",
-    )
-    @port_offset_option("Number to add to every default port.")
+    @data_dir_option
+    @port_offset_option
     @click.option(
         "--embedded",
         type=click.Path(path_type=Path),
@@ -281,7 +277,7 @@ def _command(name: str) -> click.Command:
         files: tuple[Path, ...],
         paths: tuple[Path, ...],
         data_dir: Path | None,
-        port_offset: int,
+        port_offset: int | None,
         embedded: Path | None,
         first_admin: bool = False,
         scheduler: str | None = None,
@@ -296,7 +292,7 @@ def _command(name: str) -> click.Command:
             for source in sources:
                 log.get().info("config.found", file=source.name)
             config = read_config(named, overrides, embedded, sources, brokers=broker_sources(named))
-            config = with_port_offset(config, port_offset)
+            config = with_port_offset(config, port_offset or 0)
             where = config.data_dir or default_data_dir()
             config = with_backend_keys(config, where)
             if scheduler is not None:
@@ -345,8 +341,8 @@ class _WithPart(click.Command):
 @click.command("graph")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
-def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
+@port_offset_option
+def _graph(svg: Path | None, endpoint: str | None, port_offset: int | None) -> None:
     """What runs in a running Mauka, what each plug-in takes and gives: text, or a drawing.
 
     Example: opq-cloud mauka graph --svg mauka.svg
@@ -355,7 +351,8 @@ def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
     from opq_cloud.mauka.operating.plugin_commands import query_manager
 
     try:
-        where = endpoint or f"tcp://127.0.0.1:{with_offset('plugin_manager', port_offset)}"
+        offset = find_system(None, port_offset)[1]
+        where = endpoint or f"tcp://127.0.0.1:{with_offset('plugin_manager', offset)}"
         nodes = read_nodes(json.loads(query_manager("graph", where, wait_s=10.0)))
         if svg is not None:
             write_whole_file(svg, [graph_svg(nodes).encode()])

@@ -19,7 +19,7 @@ import click
 
 from opq_gateway.serial_side.early_ports import early_ports
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import CommandGroup, json_option, port_offset_option
+from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ending import stopped_by_signals
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -38,16 +38,18 @@ RETRY_S = 5.0
 @click.option(
     "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="The same as for `run`."
 )
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="The same as for `run`.")
-@port_offset_option("The same as for `run`.")
+@data_dir_option
+@port_offset_option
 @click.pass_context
-def main(context: click.Context, config_path: Path | None, data_dir: Path | None, port_offset: int) -> None:
+def main(
+    context: click.Context, config_path: Path | None, data_dir: Path | None, port_offset: int | None
+) -> None:
     """Serve Boxes on serial ports: store raw samples, measure, send over CurveZMQ."""
     context.obj = (config_path, data_dir, port_offset)
     if context.invoked_subcommand is None:
         if config_path is None:
             raise click.UsageError("want --config FILE; an example: opq-gateway run --config gateway.toml")
-        sys.exit(_run(config_path, data_dir, port_offset))
+        sys.exit(_run(config_path, data_dir, port_offset or 0))
 
 
 @main.command()
@@ -57,15 +59,11 @@ def main(context: click.Context, config_path: Path | None, data_dir: Path | None
     type=click.Path(path_type=Path, dir_okay=False),
     help="Configuration file, TOML or JSON.",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Data folder with ring, sequence numbers and keys.",
-)
-@port_offset_option("Number to add to every default port.", default=None)
+@data_dir_option
+@port_offset_option
 @click.pass_obj
 def run(
-    outer: tuple[Path | None, Path | None, int],
+    outer: tuple[Path | None, Path | None, int | None],
     config_path: Path | None,
     data_dir: Path | None,
     port_offset: int | None,
@@ -77,7 +75,8 @@ def run(
     config_path = config_path or outer[0]
     if config_path is None:
         raise click.UsageError("want --config FILE; an example: opq-gateway run --config gateway.toml")
-    sys.exit(_run(config_path, data_dir or outer[1], outer[2] if port_offset is None else port_offset))
+    offset = outer[2] if port_offset is None else port_offset
+    sys.exit(_run(config_path, data_dir or outer[1], offset or 0))
 
 
 DEFAULT_ENDPOINT = "127.0.0.1:8913"
@@ -85,12 +84,6 @@ _endpoint = click.option(
     "--endpoint",
     help=f"Address of the running gateway: its `health_endpoint`.  [default: {DEFAULT_ENDPOINT}]",
 )
-_running_folder = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Data folder of the running gateway, which has its address.",
-)
-_running_offset = port_offset_option("Number that the running gateway adds to every port.", default=None)
 
 
 def _address(
@@ -101,20 +94,21 @@ def _address(
     Raises OpqError: no gateway has this data folder.
     """
     from opq_gateway.local.running_gateway import address_in
+    from opq_proto.kit.system_place import find_system
 
     _, outer_dir, outer_offset = context.obj
     offset = outer_offset if port_offset is None else port_offset
     folder = data_dir or outer_dir
     if endpoint is None and folder is not None:
         return address_in(folder), 0  # as it was bound, moved already
-    return endpoint or DEFAULT_ENDPOINT, offset
+    return endpoint or DEFAULT_ENDPOINT, find_system(None, offset)[1] if endpoint is None else offset or 0
 
 
 @main.command("claim-code", short_help="Show a code by which its owner claims BOX in View.")
 @click.argument("box_id", metavar="BOX")
 @_endpoint
-@_running_folder
-@_running_offset
+@data_dir_option
+@port_offset_option
 @json_option
 @click.pass_context
 def claim_code(
@@ -141,8 +135,8 @@ def claim_code(
 
 @main.command("status", short_help="Boxes, clocks, GPS and claim codes of the running gateway.")
 @_endpoint
-@_running_folder
-@_running_offset
+@data_dir_option
+@port_offset_option
 @json_option
 @click.pass_context
 def status(

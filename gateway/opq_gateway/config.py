@@ -11,6 +11,7 @@ from opq_proto.config import reading as configuration
 from opq_proto.errors import ConfigError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import ports
+from opq_proto.kit.system_place import default_data_dir
 from opq_proto.link.messages import LINK_BAUD
 
 HOST_PORT: dict[str, Any] = {"pattern": r"^[^/]+:\d+$", "examples": ["127.0.0.1:8888"]}
@@ -362,7 +363,7 @@ def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) 
 
 
 def _filled(config: Config, port_offset: int) -> Config:
-    folder = config.data_dir or configuration.default_data_dir()
+    folder = config.data_dir or default_data_dir()
     uplink = config.uplink
     return replace(
         config,

@@ -17,7 +17,7 @@ def tool() -> None:
 @click.option("--sim", type=click.IntRange(0, 65_535))
 @click.option("--rate", type=click.FloatRange(0, min_open=True))
 @click.option("--form", type=click.Choice(["csv", "json", "wav"]))
-@port_offset_option("Added.")
+@port_offset_option
 def up(**given: object) -> None:
     if given["rate"] == 3:
         raise click.UsageError("give a rate or a form, not both")
@@ -60,6 +60,11 @@ def list_(limit: int, out: str) -> None: ...
             "inner list --timeout 3",
             "tool inner list: there is no option --timeout; it stands before list: "
             "tool inner --timeout … list (tool inner list --help)",
+        ),
+        (
+            "inner --limit 3 list",
+            "tool inner: there is no option --limit; it stands after the command: "
+            "tool inner list … --limit (tool inner --help)",
         ),
         ("upp", "tool: there is no command 'upp'; did you mean up? (tool --help)"),
         ("inner lsit", "tool inner: there is no command 'lsit'; did you mean list? (tool inner --help)"),

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from opq_proto.config.reading import default_data_dir, load, section
+from opq_proto.config.reading import load, section
 from opq_proto.errors import ConfigError
+from opq_proto.kit.system_place import default_data_dir
 
 
 @section

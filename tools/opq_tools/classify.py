@@ -15,6 +15,7 @@ from opq_measure.classification.classifier import classification_of
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.parts import Classification
 from opq_proto.errors import RecordingError
+from opq_proto.kit.command_line import json_option
 from opq_tools.analyze.command import measured, recording_options
 from opq_tools.analyze.recordings import RecordingFacts, read_recording
 
@@ -24,7 +25,7 @@ LONGEST_SAMPLES = 1 << 25
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@json_option
 @recording_options
 @click.option(
     "--channel", help="COMTRADE: name or number of the analogue channel.  [default: the first voltage]"

@@ -20,7 +20,7 @@ from opq_proto.config.reading import read_document
 from opq_proto.config.sample import sample_toml
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import data_dir_option, json_option
 
 ORIGINAL_BOX = {
     "box_id": "box.id",
@@ -199,11 +199,7 @@ def command() -> None:
     type=click.Choice(SAMPLES),
     help="Program that the file is for.  [default: recognised by its keys]",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Data folder that its service will get.",
-)
+@data_dir_option
 @json_option
 @click.option(
     "--sample",

@@ -12,9 +12,9 @@ from opq_cloud.mauka.original.settings import read_settings
 from opq_cloud.mauka.plugin import PUB_KEY
 from opq_cloud.store import FILE_NAME, open_store
 from opq_cloud.store.store import CloudStore
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import ConfigError
-from opq_proto.kit.command_line import port_offset_option
+from opq_proto.kit.command_line import data_dir_option, port_offset_option
+from opq_proto.kit.system_place import find_system
 from opq_tools.input_file import read_input
 from opq_tools.moment import from_option, to_option
 from opq_tools.service_address import service_address
@@ -40,16 +40,12 @@ MAX_EVENTS = 100_000
 )
 @from_option("All stored events from this time on (UTC).")
 @to_option("All stored events before this time (UTC).")
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Data folder with the events of --from, --to and --event-id.  [default: that of `up`]",
-)
+@data_dir_option
 @click.option("--mongo-uri", help="URI of the store where it is a MongoDB.")
 @click.option(
     "--endpoint", help="Address of the bus where plug-ins publish.  [default: tcp://127.0.0.1:9882]"
 )
-@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
+@port_offset_option
 def command(
     words: tuple[str, ...],
     event_ids: tuple[int, ...],
@@ -59,7 +55,7 @@ def command(
     data_dir: Path | None,
     mongo_uri: str | None,
     endpoint: str | None,
-    port_offset: int,
+    port_offset: int | None,
 ) -> None:
     """Publish on TOPIC of Mauka's bus: the text MESSAGE, a file, stored events or a range of them.
 
@@ -85,7 +81,7 @@ def command(
         raise click.UsageError("want exactly one of MESSAGE, --file, --event-id and --from/--to")
     if (event_ids or ranged) and topic != MAKAI_EVENT:
         raise click.UsageError(f"stored events go with the topic {MAKAI_EVENT}, not {topic}")
-    folder = data_dir or default_data_dir()
+    folder, offset = find_system(data_dir, port_offset)
     store_is_known = data_dir or mongo_uri or (endpoint is None and (folder / FILE_NAME).exists())
     if ranged or (event_ids and store_is_known):
         with closing(open_store(mongo_uri, folder)) as store:
@@ -97,7 +93,7 @@ def command(
     else:
         body = read_input(path) if path is not None else (message or "").encode()
         messages = [(topic, body)]
-    where = endpoint or service_address("mauka_in", port_offset)
+    where = endpoint or service_address("mauka_in", offset)
     count = inject(messages, where)
     click.echo(f"published {count} message{'s' if count != 1 else ''} on {topic} at {where}")
 

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import click
 
 from opq_cloud.actions.command_audit import key_values, note_in_store
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import KeyFileError, StoreError
 from opq_proto.keys.register import KeyRegister
+from opq_proto.kit.command_line import common_option
+from opq_proto.kit.system_place import find_system
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 NO_KEY: Mapping[str, object] = {"key": "none"}
@@ -32,11 +33,15 @@ class KeyPlace:
 
     def key_folder(self, name: str) -> Path:
         """`--keys`, or the folder of this name in the data folder."""
-        return self.folder or (self.data_dir or default_data_dir()) / name
+        return self.folder or self.data_folder() / name
+
+    def data_folder(self) -> Path:
+        """`--data-dir`, or the folder of the running system, or the default one."""
+        return find_system(self.data_dir, None)[0]
 
     def note(self, changes: Sequence[Change]) -> None:
         """Writes to the log of changes, if there is a store; reports on stderr where that fails."""
-        beside = default_data_dir() if self.folder is None else self.folder.parent
+        beside = self.data_folder() if self.folder is None else self.folder.parent
         try:
             note_in_store(self.mongo_uri, self.data_dir or beside, list(changes))
         except StoreError as error:
@@ -51,7 +56,10 @@ def _into_place(context: click.Context, option: click.Parameter, value: Any) -> 
 
 
 def _place_option(*names: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
-    return click.option(*names, callback=_into_place, expose_value=False, **attributes)
+    return click.option(*names, **_INTO_PLACE, **attributes)
+
+
+_INTO_PLACE: Mapping[str, Any] = {"callback": _into_place, "expose_value": False}
 
 
 def keys_option(default: str) -> Callable[[Decorated], Decorated]:
@@ -60,12 +68,8 @@ def keys_option(default: str) -> Callable[[Decorated], Decorated]:
     return _place_option("--keys", "folder", type=path, help=f"Key folder.  [default: {default}]")
 
 
-data_dir_option = _place_option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Data folder with the key folder in it.  [default: that of `up`]",
-)
-json_option = _place_option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+data_dir_option = common_option("--data-dir", **_INTO_PLACE)
+json_option = common_option("--json", **_INTO_PLACE)
 
 
 def mongo_option(

@@ -17,12 +17,12 @@ import click
 
 from opq_cloud.core.service import REFUSED, UNKNOWN
 from opq_cloud.store import FILE_NAME, open_store
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import KeyFileError
 from opq_proto.keys.key_files import KeyFolder, checked_public_key, read_key_file
 from opq_proto.keys.register import KeyRegister, key_fingerprint
 from opq_proto.kit.command_line import CommandGroup, port_offset_option
 from opq_proto.kit.ports import with_offset
+from opq_proto.kit.system_place import find_system
 from opq_tools.key_place import (
     Decorated,
     KeyLog,
@@ -107,9 +107,9 @@ def command() -> None:
 @_backend
 @_place_options
 @mongo_option("URI of the store where it is a MongoDB; it has the time of each Box's last message.")
-@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
+@port_offset_option
 @pass_place
-def list_keys(place: KeyPlace, of_backend: bool, port_offset: int) -> None:
+def list_keys(place: KeyPlace, of_backend: bool, port_offset: int | None) -> None:
     """List every Box's key, its state, and whether it is connected; null where no broker answers.
 
     Example: opq-tools keys list --json
@@ -118,7 +118,7 @@ def list_keys(place: KeyPlace, of_backend: bool, port_offset: int) -> None:
         list_names(place)
         return
     entries, problems = _register(place).entries()
-    connected, last_ms = _connections(port_offset), _last_seen(place)
+    connected, last_ms = _connections(find_system(place.data_dir, port_offset)[1]), _last_seen(place)
     rows: list[dict[str, Any]] = [
         {
             "box_id": entry.box_id,
@@ -317,7 +317,7 @@ def _connections(port_offset: int) -> dict[str, int] | None:
 
 
 def _last_seen(place: KeyPlace) -> dict[str, int]:
-    folder = place.data_dir or default_data_dir()
+    folder = place.data_folder()
     if place.mongo_uri is None and not (folder / FILE_NAME).exists():
         return {}
     store = open_store(place.mongo_uri, folder)

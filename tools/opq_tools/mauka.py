@@ -15,8 +15,8 @@ PROMPT = "opq-mauka> "
 @click.command("mauka", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
-def command(words: tuple[str, ...], endpoint: str | None, port_offset: int) -> None:
+@port_offset_option
+def command(words: tuple[str, ...], endpoint: str | None, port_offset: int | None) -> None:
     """Send a command about plug-ins to Mauka; without WORDS, a prompt with completion.
 
     `opq-tools mauka help` lists the commands: list-plugins, status NAME, load-plugin, unload-plugin,
@@ -35,7 +35,7 @@ def command(words: tuple[str, ...], endpoint: str | None, port_offset: int) -> N
     run_prompt(where)
 
 
-def manager_endpoint(endpoint: str | None, port_offset: int) -> str:
+def manager_endpoint(endpoint: str | None, port_offset: int | None) -> str:
     """Address of Mauka's plug-in manager; raises click.UsageError where the offset gives no valid port."""
     return endpoint or service_address("plugin_manager", port_offset)
 

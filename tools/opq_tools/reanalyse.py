@@ -14,9 +14,9 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
 from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, ReanalysisOrder, run_reanalysis
 from opq_cloud.original.config import read_config
-from opq_proto.config.reading import default_data_dir
-from opq_proto.kit.command_line import json_option
-from opq_tools.boxes.command import data_option, mongo_option, opened_store
+from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.system_place import find_system
+from opq_tools.boxes.command import mongo_option, opened_store
 from opq_tools.moment import from_option, to_option
 from opq_tools.progress import shown_progress
 
@@ -52,7 +52,7 @@ Settings = dict[str, dict[str, object]]
     help="Analyse on a Dask scheduler's workers: tcp://HOST:PORT, or local[:N] for N processes here.",
 )
 @json_option
-@data_option
+@data_dir_option
 @mongo_option
 def command(
     start_ns: int | None,
@@ -80,7 +80,7 @@ def command(
     if start_ns is None:
         raise click.UsageError("want a start, e.g. --from 2026-11-20")
     config = read_config(paths, {}, None, []) if paths else CloudConfig()
-    folder = data_dir or default_data_dir()
+    folder, _ = find_system(data_dir, None)
     store_of = replace(config.store, mongo_uri=mongo_uri, data_dir=folder)
     config = replace(config, store=store_of, data_dir=config.data_dir or folder)
     order = ReanalysisOrder(start_ns, end_ns, dry_run, names, settings_of(changed))

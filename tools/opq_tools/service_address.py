@@ -9,18 +9,19 @@ from urllib.parse import quote
 
 from opq_proto.keys.backend_keys import backend_address
 from opq_proto.kit.ports import endpoint
+from opq_proto.kit.system_place import find_system
 
 KEYS_VARIABLE = "OPQ_BACKEND_KEYS"
 """Folder of `opq-tools keys add --backend`, where keys are required; `FOLDER&name=NAME` for another name."""
 
 
-def service_address(name: str, port_offset: int) -> str:
-    """The address of the port called `name`.
+def service_address(name: str, port_offset: int | None) -> str:
+    """The address of the port called `name`; without an offset it is that of the running system.
 
     Raises:
         ConfigError: the variable names no folder of keys.
     """
-    plain = endpoint(name, port_offset)
+    plain = endpoint(name, find_system(None, port_offset)[1])
     folder, mark, more = os.environ.get(KEYS_VARIABLE, "").partition("&")
     if not folder:
         return plain

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from command_in_process import run_in_process
 from flash_under_test import bundle
 from free_ports import free_offset
 from house_under_test import House, until
 
+from opq_cloud.__main__ import cloud
+from opq_gateway.__main__ import main as gateway
+from opq_proto.kit.ports import PORTS
+from opq_proto.kit.system_place import running_systems
 from opq_tools.analyze.recordings import read_recording
 
 
@@ -28,7 +33,31 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def box(house: House, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_in_process("box", "--port-offset", str(house.offset), *arguments)
+    return run_in_process("box", *arguments, "--port-offset", str(house.offset))
+
+
+def test_every_command_finds_the_running_system_without_being_told(house: House) -> None:
+    assert [(each.data_dir, each.port_offset) for each in running_systems()] == [
+        (str(house.data_dir), house.offset)
+    ]
+
+    def found(*words: str) -> str:
+        done = run_in_process(*words)
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+        return done.stdout
+
+    assert json.loads(found("box", "info", "1", "--json"))["measurement_rate"] == 60
+    assert "1" in {row["box_id"] for row in json.loads(found("boxes", "list", "--json"))}
+    assert {row["box_id"]: row["connected"] for row in json.loads(found("keys", "list", "--json"))}["1"]
+    assert found("limits", "list") and found("incidents", "list") and found("events", "list")
+    assert list(json.loads(found("sim", "show", "--json"))["boxes"]) == ["1"]
+    assert "AnalysisRunner" in found("mauka", "list-plugins")
+    assert found("rules", "list") == "no rules\n"
+    assert found("inject", "nothing", "text").endswith(f":{PORTS['mauka_in'] + house.offset}\n")
+    for program in (gateway, cloud):
+        words = ["status"] if program is gateway else ["mauka", "graph"]
+        done = CliRunner().invoke(program, words)
+        assert done.exit_code == 0 and done.stdout, done.output
 
 
 def test_info_says_who_it_is(house: House) -> None:
@@ -98,7 +127,7 @@ def test_firmware_goes_to_the_box_which_refuses_it_with_a_reason(house: House, t
 
 
 def test_nobody_there_is_one_clear_line(house: House) -> None:
-    silent = box(house, "--timeout-s", "0.5", "info", "77")
+    silent = box(house, "info", "77", "--timeout-s", "0.5")
     assert silent.returncode == 1 and "Box 77 does not answer" in silent.stderr
-    away = run_in_process("box", "--port-offset", str(free_offset()), "info", "1")
+    away = run_in_process("box", "info", "1", "--port-offset", str(free_offset()))
     assert away.returncode == 1 and "is Makai running?" in away.stderr

@@ -27,6 +27,7 @@ from house_under_test import (
 )
 
 from opq_proto.kit.ports import PORTS
+from opq_proto.kit.system_place import notes_folder, running_systems
 from opq_tools.up.command import NOT_OF_UP
 
 pytestmark = pytest.mark.timeout(600)
@@ -81,8 +82,9 @@ def test_the_default_scenario_is_a_sag_told_stage_by_stage_a_second_up_is_refuse
         done = subprocess.run(again, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 1 and "another `opq-tools up` or `sim history` works in" in done.stderr
         assert "give another --data-dir and --port-offset" in done.stderr
+        assert [each.data_dir for each in running_systems()] == [str(tmp_path)]
         assert up.end() == 0
-        assert processes_with(str(tmp_path)) == []
+        assert processes_with(str(tmp_path)) == [] and not list(notes_folder().iterdir())
 
 
 def box_1s_that_is_over(up: House) -> dict[str, Any] | None:
@@ -107,7 +109,7 @@ def test_a_busy_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
         done = refused(tmp_path, offset=offset)
     assert done.returncode == 1
     assert f"port {PORTS['view'] + offset} (view) busy" in done.stderr
-    assert "--port-offset" in done.stderr
+    assert "--free-ports" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

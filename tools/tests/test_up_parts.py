@@ -24,7 +24,7 @@ from opq_tools.keygen import box_ids
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
 from opq_tools.up.command import command
 from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config
-from opq_tools.up.port_claims import claimed_ports, read_offset
+from opq_tools.up.port_claims import claimed_ports
 from opq_tools.up.run import UpRun
 from opq_tools.up.session import OPEN_NS, SETTLE_NS, UpSession
 from opq_tools.up.stages import trouble
@@ -62,7 +62,7 @@ def test_a_busy_port_is_named_with_a_command_that_finds_free_ones(free: int) -> 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free))
         taken.listen()
-        told = rf"port {free} \(view\) busy.*opq-tools up --port-offset auto"
+        told = rf"port {free} \(view\) busy.*opq-tools up --free-ports"
         with pytest.raises(PortBusyError, match=told), claimed_ports({"view": free}, 0, "opq-tools up"):
             pass
 
@@ -80,17 +80,15 @@ def test_ports_of_another_run_are_busy_before_anybody_has_bound_them(free: int) 
         assert offset == 2
 
 
-def test_auto_takes_the_first_offset_whose_ports_are_all_free(free: int) -> None:
+def test_free_ports_are_at_the_first_offset_whose_ports_are_all_free(free: int) -> None:
     ports = {"view": free - 50, "events": free - 60}
     with claimed_ports(ports, 0, "up"), claimed_ports(ports, None, "up") as offset:
         assert offset >= 100 and offset % 100 == 0
-    option = click.Option(["--port-offset"])
-    context = click.Context(click.Command("up"))
-    assert read_offset(context, option, "auto") is None
-    assert read_offset(context, option, "2000") == 2000
-    for wrong in ("-1", "many", "60000", "1.5"):
-        with pytest.raises(click.BadParameter, match="want a whole number from 0 to 53535, or auto"):
-            read_offset(context, option, wrong)
+
+
+def test_an_offset_and_free_ports_are_two_wishes(tmp_path: Path) -> None:
+    told = CliRunner().invoke(command, ["--port-offset", "0", "--free-ports", "--data-dir", str(tmp_path)])
+    assert told.exit_code == 2 and "--port-offset and --free-ports are both given; want one" in told.output
 
 
 def test_json_lines_of_a_child_become_facts_and_others_text(tmp_path: Path) -> None:

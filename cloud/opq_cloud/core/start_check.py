@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from opq_cloud.core.backend.addresses import in_clear, missing_backend_keys, with_backend_keys
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import KeyFileError
 from opq_proto.keys.key_files import read_secret_file
+from opq_proto.kit.system_place import default_data_dir
 
 
 def backend_findings(config: CloudConfig) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

@@ -36,8 +36,8 @@ from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis
 from opq_cloud.mauka.stream_runner import StreamRunner
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk.modules import Analysis
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import ConfigError, PluginError
+from opq_proto.kit.system_place import default_data_dir
 from opq_proto.messages import Event
 
 BusPlugin = (

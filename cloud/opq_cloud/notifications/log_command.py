@@ -11,18 +11,16 @@ import click
 from opq_cloud.original.config import read_config
 from opq_cloud.store import opened_people
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.system_place import find_system
 
 
 @click.command("log")
 @click.option(
     "--config", "paths", type=click.Path(path_type=Path), multiple=True, help="Says where the store is."
 )
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Data folder of the cloud, which holds the store."
-)
+@data_dir_option
 @click.option("--account", default="", help="E-mail of one account.  [default: all]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
 @json_option
@@ -35,7 +33,7 @@ def notifications_log(
     """
     try:
         config = read_config(paths, {})
-        where = config.store.data_dir or data_dir or config.data_dir or default_data_dir()
+        where = config.store.data_dir or data_dir or config.data_dir or find_system(None, None)[0]
         with opened_people(config.store.mongo_uri, where) as people:
             account_id = ""
             if account:

@@ -16,9 +16,9 @@ from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.server import bound_listener, guarded, serve
 from opq_cloud.view.web.visitors import Visitors
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
-from opq_proto.config.reading import default_data_dir
 from opq_proto.decision import Nominal
 from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.system_place import default_data_dir
 
 CONNECTIONS_BESIDE_STREAMS = 1000
 """Connections in addition to the live feeds; a request on a further one is answered with 503."""

@@ -9,7 +9,7 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import port_offset_option, usage_line
+from opq_proto.kit.command_line import data_dir_option, port_offset_option, usage_line
 from opq_proto.kit.ending import stopped_by_signals
 from opq_rules.api import config as configuration
 from opq_rules.api.service import RulesService
@@ -22,18 +22,14 @@ from opq_rules.api.service import RulesService
     type=click.Path(path_type=Path, dir_okay=False),
     help="Configuration file, TOML or JSON.",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Data folder for rules and their state.",
-)
+@data_dir_option
 @click.option(
     "--host", default=None, help="Address for REST (default 127.0.0.1); beyond loopback it needs token_file."
 )
 @click.option("--port", type=click.IntRange(0, 65_535), default=None, help="Port of REST (default 9081).")
-@port_offset_option("Number to add to the default port.")
+@port_offset_option
 def run(
-    path: Path | None, data_dir: Path | None, host: str | None, port: int | None, port_offset: int
+    path: Path | None, data_dir: Path | None, host: str | None, port: int | None, port_offset: int | None
 ) -> int:
     """Stream rules (SQL), with REST at 127.0.0.1:9081, until SIGTERM or Ctrl-C.
 

@@ -15,6 +15,7 @@ from opq_proto.errors import ConfigError
 from opq_proto.kit.address_guard import AddressGuard, Network, networks_of
 from opq_proto.kit.file_roots import FileRoots
 from opq_proto.kit.origin_guard import is_loopback
+from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.whole_file import private_folder
 from opq_rules.access import Access
 
@@ -122,7 +123,7 @@ def folder(config: Config) -> Path:
 
 
 def data_folder(config: Config) -> Path:
-    return (config.data_dir or configuration.default_data_dir()).absolute()
+    return (config.data_dir or default_data_dir()).absolute()
 
 
 def access(config: Config, private: Sequence[Path] = ()) -> Access:

@@ -19,7 +19,6 @@ one line of help; `opq_proto.config.sample` prints the sample file from them.
 
 import dataclasses
 import json
-import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
@@ -33,7 +32,7 @@ from opq_proto.config.fields import Fields, fields_of, item_of, table_of
 from opq_proto.config.problems import Problem, from_validation, text_of
 from opq_proto.errors import ConfigError
 
-__all__ = ["Field", "build", "default_data_dir", "load", "read_document", "section"]
+__all__ = ["Field", "build", "load", "read_document", "section"]
 
 Config = TypeVar("Config")
 CrossCheck = Callable[[Mapping[str, Any]], Iterable[Problem]]
@@ -46,17 +45,6 @@ def section(cls: type[Config]) -> type[Config]:
     """Decorates a class: makes a frozen pydantic dataclass that refuses unknown keys."""
     make = pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
     return cast(type[Config], make(cls))
-
-
-def default_data_dir() -> Path:
-    """Returns `$XDG_DATA_HOME/opq`, by default `~/.local/share/opq`; ignores a relative XDG_DATA_HOME."""
-    value = os.environ.get("XDG_DATA_HOME", "")
-    if value and Path(value).is_absolute():
-        return Path(value) / "opq"
-    try:
-        return Path.home() / ".local" / "share" / "opq"
-    except RuntimeError as error:
-        raise ConfigError("no home folder is known; give --data-dir") from error
 
 
 def load(

@@ -1,4 +1,4 @@
-"""What all commands share: one-line errors that name what is allowed, and the port offset.
+"""What all commands share: one-line errors that name what is allowed, and options with one meaning.
 
 Click reports a wrong option in four lines and a range as `0<=x<=200`. All commands of the toolkit are in a
 CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number from 0 to 200`.
@@ -8,6 +8,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -86,13 +87,37 @@ def run_installed(command: str, module: str, extra: str) -> None:
     main()
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-"""The option of every command that can print its result as one document."""
+_COMMON: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "--json": ("as_json", {"is_flag": True, "help": "Print one JSON document on stdout."}),
+    "--data-dir": (
+        "data_dir",
+        {
+            "type": click.Path(path_type=Path, file_okay=False),
+            "help": "Folder of keys, rings, store and logs.  [default: ${XDG_DATA_HOME:-~/.local/share}/opq; "
+            "of a command about a running system: its folder]",
+        },
+    ),
+    "--port-offset": (
+        "port_offset",
+        {
+            "type": click.IntRange(0, MAX_OFFSET),
+            "help": "Number that the system adds to every port.  [default: 0; of a command about a running "
+            "system: its number]",
+        },
+    ),
+}
+"""Options that mean the same in every command -> (parameter, attributes)."""
 
 
-def port_offset_option(text: str, default: int | None = 0) -> Callable[[FC], FC]:
-    """Returns the option `--port-offset` with `text` as its help, from 0 to MAX_OFFSET."""
-    return click.option("--port-offset", type=click.IntRange(0, MAX_OFFSET), default=default, help=text)
+def common_option(name: str, **attributes: Any) -> Callable[[FC], FC]:
+    """Returns one of the options that mean the same in every command; its value is None where not given."""
+    parameter, common = _COMMON[name]
+    return click.option(name, parameter, **common, **attributes)
+
+
+json_option = common_option("--json")
+data_dir_option = common_option("--data-dir")
+port_offset_option = common_option("--port-offset")
 
 
 class _UsageLine(click.UsageError):
@@ -115,7 +140,9 @@ def _one_line(error: click.UsageError, command: str) -> click.UsageError:
 def _words(error: click.UsageError) -> str:
     if isinstance(error, click.NoSuchOption):
         near = f"did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
-        hint = _place_above(error.ctx, error.option_name) or near
+        hint = (
+            _place_above(error.ctx, error.option_name) or _place_below(error.ctx, error.option_name) or near
+        )
         return f"there is no option {error.option_name}" + (f"; {hint}" if hint else "")
     if isinstance(error, click.BadOptionUsage) and "requires" in error.message:
         return f"{error.option_name} lacks its value"
@@ -144,6 +171,15 @@ def _place_above(context: click.Context | None, option: str) -> str:
         below, context = context, context.parent
         if any(option in parameter.opts for parameter in context.command.params):
             return f"it stands before {below.info_name}: {context.command_path} {option} … {below.info_name}"
+    return ""
+
+
+def _place_below(context: click.Context | None, option: str) -> str:
+    """Returns where an option belongs that was typed before a command instead of after; "" for nowhere."""
+    if context is not None and isinstance(context.command, click.Group):
+        for name, command in context.command.commands.items():
+            if any(option in parameter.opts for parameter in command.params):
+                return f"it stands after the command: {context.command_path} {name} … {option}"
     return ""
 
 

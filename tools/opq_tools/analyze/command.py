@@ -18,6 +18,7 @@ from opq_measure.analysis.analyser import BLOCK, Analyser
 from opq_measure.events.limits import Limits
 from opq_measure.signal import SignalPiece
 from opq_proto.errors import OpqError, RecordingError
+from opq_proto.kit.command_line import json_option
 from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_recording, utc_ns
 from opq_tools.progress import shown_progress
 
@@ -69,7 +70,7 @@ def recording_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@json_option
 @recording_options
 @click.option(
     "--start",

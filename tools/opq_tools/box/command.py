@@ -3,15 +3,16 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from opq_proto.firmware.image import describe_firmware
 from opq_proto.firmware.transfer import follow_update, send_firmware
-from opq_proto.kit.command_line import json_option, port_offset_option
+from opq_proto.kit.command_line import CommandGroup, json_option, port_offset_option
 from opq_proto.wire.command_client import CommandClient
 from opq_proto.wire.frames import info_command, rate_command
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
@@ -29,37 +30,44 @@ NO_UNITS: Mapping[str, str] = MappingProxyType({})
 INFO_UNITS = {"calibration_constant": "counts per volt", "measurement_rate": "cycles a Measurement"}
 
 
-@click.group("box")
-@click.option(
-    "--commands", metavar="URL", help="Address for the broker's commands.  [default: tcp://127.0.0.1:9884]"
-)
-@click.option(
-    "--answers", metavar="URL", help="Address for the broker's answers.  [default: tcp://127.0.0.1:9899]"
-)
-@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
-@click.option(
-    "--timeout-s",
-    type=click.FloatRange(0.1, 600),
-    default=TIMEOUT_S,
-    show_default=True,
-    help="Longest wait for an answer, s.",
-)
-@click.pass_context
-def command(
-    context: click.Context, commands: str | None, answers: str | None, port_offset: int, timeout_s: float
-) -> None:
-    """Send a request to a Box, through Makai and its gateway.
+Decorated = TypeVar("Decorated", bound=Callable[..., object])
+Connection = tuple[str, str, float]
+"""Addresses for commands and answers, and the longest wait for an answer, s."""
 
-    \b
-    Examples: opq-tools box info 1
-              opq-tools box --port-offset 100 info 1
-              opq-tools box settings 1 led=off
-              opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
-              opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
-    """
-    to = commands or service_address("command_backend", port_offset)
-    back = answers or service_address("response_backend", port_offset)
-    context.obj = (to, back, timeout_s)
+
+def box_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Adds BOX and the options of every command, and passes a `Connection` first."""
+
+    @wraps(function)
+    def connected(
+        *, commands: str | None, answers: str | None, port_offset: int | None, timeout_s: float, **named: Any
+    ) -> None:
+        to = commands or service_address("command_backend", port_offset)
+        back = answers or service_address("response_backend", port_offset)
+        function((to, back, timeout_s), **named)
+
+    for option in (
+        json_option,
+        click.option(
+            "--timeout-s",
+            type=click.FloatRange(0.1, 600),
+            default=TIMEOUT_S,
+            show_default=True,
+            help="Longest wait for an answer, s.",
+        ),
+        port_offset_option,
+        click.option("--answers", metavar="URL", help=f"Address for the broker's answers.  {_default(9899)}"),
+        click.option(
+            "--commands", metavar="URL", help=f"Address for the broker's commands.  {_default(9884)}"
+        ),
+        click.argument("box_id", metavar="BOX", callback=_number),
+    ):
+        connected = option(connected)
+    return connected
+
+
+def _default(port: int) -> str:
+    return f"[default: tcp://127.0.0.1:{port}, moved by the offset]"
 
 
 def _number(context: click.Context, parameter: click.Parameter, text: str) -> str:
@@ -68,14 +76,21 @@ def _number(context: click.Context, parameter: click.Parameter, text: str) -> st
     return str(int(text))
 
 
-box_argument = click.argument("box_id", metavar="BOX", callback=_number)
+@click.group("box", cls=CommandGroup)
+def command() -> None:
+    """Send a request to a Box, through Makai and its gateway.
+
+    \b
+    Examples: opq-tools box info 1
+              opq-tools box settings 1 led=off
+              opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
+              opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
+    """
 
 
 @command.command()
-@box_argument
-@json_option
-@click.pass_obj
-def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None:
+@box_command
+def info(connection: Connection, box_id: str, as_json: bool) -> None:
     """Show its addresses, uptime, gain, key, rate and losses.
 
     Example: opq-tools box info 1 --json
@@ -88,11 +103,9 @@ def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None
 
 
 @command.command()
-@box_argument
+@box_command
 @click.argument("cycles", type=click.IntRange(1, 600))
-@json_option
-@click.pass_obj
-def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: bool) -> None:
+def rate(connection: Connection, box_id: str, cycles: int, as_json: bool) -> None:
     """Set the CYCLES per Measurement, until its gateway restarts.
 
     Example: opq-tools box rate 1 12
@@ -103,14 +116,10 @@ def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: 
 
 
 @command.command()
-@box_argument
+@box_command
 @click.argument("assignment", required=False, metavar="[KEY=VALUE]")
 @click.option("--force", is_flag=True, help="Also allow its number (box_id) to be changed.")
-@json_option
-@click.pass_obj
-def settings(
-    connection: tuple[str, str, float], box_id: str, assignment: str | None, force: bool, as_json: bool
-) -> None:
+def settings(connection: Connection, box_id: str, assignment: str | None, force: bool, as_json: bool) -> None:
     """Show its settings, or change one (kept in flash).
 
     Example: opq-tools box settings 1 led=off
@@ -128,10 +137,8 @@ def settings(
 
 
 @command.command()
-@box_argument
-@json_option
-@click.pass_obj
-def reset(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None:
+@box_command
+def reset(connection: Connection, box_id: str, as_json: bool) -> None:
     """Restart the Box.
 
     Example: opq-tools box reset 1
@@ -141,11 +148,9 @@ def reset(connection: tuple[str, str, float], box_id: str, as_json: bool) -> Non
 
 
 @command.command(short_help="Set its clock; a Box with GPS keeps its own time.")
-@box_argument
+@box_command
 @click.argument("utc_ms", required=False, type=click.IntRange(0))
-@json_option
-@click.pass_obj
-def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None, as_json: bool) -> None:
+def time(connection: Connection, box_id: str, utc_ms: int | None, as_json: bool) -> None:
     """Set its clock to UTC_MS (ms since 1970) or to its gateway's time; a Box with GPS keeps its own time.
 
     Example: opq-tools box time 1
@@ -155,11 +160,9 @@ def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None, as
 
 
 @command.command("update", short_help="Update its firmware while it samples.")
-@box_argument
+@box_command
 @click.argument("file", type=click.Path(path_type=Path))
-@json_option
-@click.pass_obj
-def update_command(connection: tuple[str, str, float], box_id: str, file: Path, as_json: bool) -> None:
+def update_command(connection: Connection, box_id: str, file: Path, as_json: bool) -> None:
     """Update it to the firmware FILE (.opqfw) while it samples.
 
     The Box checks the signature itself and starts the new firmware on trial. If that does not become healthy,
@@ -178,17 +181,15 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
 
 
 @command.command(short_help="Fetch its samples of a span, as a recording.")
-@box_argument
+@box_command
 @from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.", required=True)
 @to_option("Only data before this time (UTC).", required=True)
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write, FILE.i16."
 )
 @click.option("--wait", is_flag=True, help="Wait for samples up to --to, which may be up to 60 s ahead.")
-@json_option
-@click.pass_obj
 def waveform(
-    connection: tuple[str, str, float],
+    connection: Connection,
     box_id: str,
     start_ns: int,
     end_ns: int,
@@ -214,14 +215,12 @@ def waveform(
 
 
 @command.command("half-cycles", short_help="Fetch the rms of each half cycle during dips and swells.")
-@box_argument
+@box_command
 @from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.", required=True)
 @to_option("Only data before this time (UTC).", required=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write, FILE.csv.")
-@json_option
-@click.pass_obj
 def half_cycles(
-    connection: tuple[str, str, float],
+    connection: Connection,
     box_id: str,
     start_ns: int,
     end_ns: int,
@@ -250,13 +249,13 @@ def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:
 
 
 @contextmanager
-def _command_client(connection: tuple[str, str, float]) -> Iterator[tuple[CommandClient, float]]:
+def _command_client(connection: Connection) -> Iterator[tuple[CommandClient, float]]:
     to, back, timeout_s = connection
     with CommandClient(to, back) as client:
         yield client, timeout_s
 
 
-def _order(connection: tuple[str, str, float], box_id: str, plugin: str, message: str) -> str:
+def _order(connection: Connection, box_id: str, plugin: str, message: str) -> str:
     with _command_client(connection) as (client, timeout_s):
         return client.send_order(box_id, plugin, message, timeout_s)
 

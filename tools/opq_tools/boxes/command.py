@@ -19,10 +19,10 @@ from opq_cloud.actions.command_audit import note_command
 from opq_cloud.store import FILE_NAME, BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import box_order
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder, checked_box_id
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.system_place import find_system
 from opq_proto.messages import known_uncertainty_ns
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
@@ -41,11 +41,6 @@ def _box_id(context: click.Context, parameter: click.Parameter, text: str) -> st
 
 
 box_argument = click.argument("box_id", metavar="BOX", callback=_box_id)
-data_option = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Data folder with the store in it.  [default: that of `up`]",
-)
 mongo_option = click.option(
     "--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq."
 )
@@ -54,7 +49,7 @@ mongo_option = click.option(
 @contextmanager
 def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = False) -> Iterator[CloudStore]:
     """Opens the store; a missing one is created only where `make` is set."""
-    folder = data_dir or default_data_dir()
+    folder, _ = find_system(data_dir, None)
     if not make and mongo_uri is None and not (folder / FILE_NAME).exists():
         raise BoxNotKnownError(f"there is no store in {folder}; name its folder with --data-dir")
     store = open_store(mongo_uri, folder)
@@ -72,7 +67,7 @@ def store_command(function: Callable[..., None]) -> Callable[..., None]:
         with opened_store(mongo_uri, data_dir) as store:
             function(store, *given, **named)
 
-    return data_option(mongo_option(opened))
+    return data_dir_option(mongo_option(opened))
 
 
 @click.group("boxes", context_settings={"help_option_names": ["-h", "--help"]})
@@ -125,7 +120,7 @@ def show_box(store: CloudStore, box_id: str, as_json: bool) -> None:
 @box_argument
 @fact_options
 @json_option
-@data_option
+@data_dir_option
 @mongo_option
 def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None, **given: Any) -> None:
     """Set facts of a Box. Facts that are not given stay as they are; "" removes a text.
@@ -157,7 +152,7 @@ def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str 
 @command.command("retire")
 @box_argument
 @json_option
-@data_option
+@data_dir_option
 @mongo_option
 def retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
     """Take a Box out of service for good; its data stays.
@@ -171,7 +166,7 @@ def retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | N
         if store.box(box_id) is None and box_id not in store.latest_measurements():
             raise _not_known(store, box_id)
         before = _row_if_known(store, box_id)
-        keys = KeyFolder((data_dir or default_data_dir()) / "curve")
+        keys = KeyFolder(find_system(data_dir, None)[0] / "curve")
         had_key = retire_box(store, keys, box_id)
         row = _row_of(store, box_id)
         was: dict[str, Any] = {**_plain(before), "key": "admitted" if had_key else None}
@@ -193,7 +188,7 @@ def retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | N
     help="Also import the collection `regions` from this file.",
 )
 @json_option
-@data_option
+@data_dir_option
 @mongo_option
 def import_boxes(
     path: Path,

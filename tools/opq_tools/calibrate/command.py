@@ -16,6 +16,7 @@ import click
 import serial
 
 from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import json_option
 from opq_proto.kit.port_trouble import why_not_opened
 from opq_proto.link.frames import Decoder, encode
 from opq_proto.link.messages import (
@@ -163,9 +164,7 @@ def _positive(_context: click.Context, option: click.Parameter, value: float | N
     help="Length of the measurement, s.",
 )
 @click.option("--yes", is_flag=True, help="Write the settings without a question.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else; needs --yes."
-)
+@json_option
 def command(
     port: str, reference_v: float, reference_angle_deg: float | None, seconds: float, yes: bool, as_json: bool
 ) -> None:

@@ -1,7 +1,7 @@
 """`opq-tools incidents`: its subcommands read and edit the store, whether a cloud runs or not."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -81,12 +81,8 @@ def list_incidents(
     wanted = IncidentFilter(kind or "", box_id, start_ns=start_ns, end_ns=end_ns, words=words)
     entries = store.find_incidents(wanted, limit)
     found = [each for entry in entries if (each := store.incident(entry.incident_id)) is not None]
-    if as_json:
-        click.echo(json.dumps([incident_json(each) for each in found], indent=1))
-        return
-    for each in found:
-        click.echo(_line(each))
-    if not found:
+    _echo(found, as_json)
+    if not found and not as_json:
         click.echo("no incident is stored for that")
 
 
@@ -145,15 +141,16 @@ def note(store: CloudStore, incident_id: int, text: str | None, as_json: bool) -
 @command.command("label", short_help="Give an incident a class, which replaces the machine's.")
 @incident_argument
 @click.argument("kind", metavar="CLASS", required=False, default="")
+@json_option
 @store_command
-def label(store: CloudStore, incident_id: int, kind: str) -> None:
+def label(store: CloudStore, incident_id: int, kind: str, as_json: bool) -> None:
     """Give an incident a class (a label); without CLASS, remove its label.
 
     Example: opq-tools incidents label 17 mains_signalling
     """
     _known(store, incident_id)
     IncidentEditor(store).label_incident(incident_id, kind, CLASS_PHRASES)
-    click.echo(_line(_known(store, incident_id)))
+    _echo([_known(store, incident_id)], as_json)
 
 
 @command.command("split", short_help="Split findings off an incident into a new one.")
@@ -166,9 +163,10 @@ def label(store: CloudStore, incident_id: int, kind: str) -> None:
     multiple=True,
     help="Split off the finding with this number; repeatable.",
 )
+@json_option
 @store_command
 def split(
-    store: CloudStore, incident_id: int, box_ids: tuple[str, ...], finding_ids: tuple[int, ...]
+    store: CloudStore, incident_id: int, box_ids: tuple[str, ...], finding_ids: tuple[int, ...], as_json: bool
 ) -> None:
     """Split findings off an incident into a new one; the next analysis does not undo it.
 
@@ -177,22 +175,30 @@ def split(
     findings = _known(store, incident_id).findings
     chosen = {*finding_ids, *(each.finding_id for each in findings if each.finding.box_id in box_ids)}
     fresh = IncidentEditor(store).split_incident(incident_id, chosen)
-    for number in (incident_id, fresh):
-        click.echo(_line(_known(store, number)))
+    _echo([_known(store, number) for number in (incident_id, fresh)], as_json)
 
 
 @command.command("merge", short_help="Merge several incidents into one.")
 @click.argument(
     "incident_ids", metavar="ID ID...", type=click.IntRange(1, 2**63 - 1), nargs=-1, required=True
 )
+@json_option
 @store_command
-def merge(store: CloudStore, incident_ids: tuple[int, ...]) -> None:
+def merge(store: CloudStore, incident_ids: tuple[int, ...], as_json: bool) -> None:
     """Merge incidents under the lowest of their numbers; the next analysis does not undo it.
 
     Example: opq-tools incidents merge 17 18
     """
     merged = IncidentEditor(store).merge_incidents(incident_ids)
-    click.echo(_line(_known(store, merged)))
+    _echo([_known(store, merged)], as_json)
+
+
+def _echo(incidents: Sequence[Incident], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([incident_json(each) for each in incidents], indent=1))
+        return
+    for each in incidents:
+        click.echo(_line(each))
 
 
 def _known(store: CloudStore, incident_id: int) -> Incident:

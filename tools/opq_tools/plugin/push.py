@@ -25,14 +25,14 @@ LOAD_S = 120.0
     type=click.Choice(["up", "sim"]),
     default="up",
     show_default=True,
-    help="The system of `opq-tools up`, or of `opq-tools up --sim N`; both are found by --port-offset.",
+    help="The system of `opq-tools up`, or of `opq-tools up --sim N`; both are found alike.",
 )
 @click.option("--watch", is_flag=True, help="Push again whenever a file is saved, until Ctrl-C.")
 @click.option("--name", help="Name of the deployed folder.  [default: that of FOLDER]")
 @click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@port_offset_option("Number that the running system adds to every port (its own --port-offset).")
+@port_offset_option
 def command(
-    folder: Path, into: str, watch: bool, name: str | None, endpoint: str | None, port_offset: int
+    folder: Path, into: str, watch: bool, name: str | None, endpoint: str | None, port_offset: int | None
 ) -> None:
     """Run the plug-ins in FOLDER, laid out as in the original's developer guide, in a running Mauka.
 

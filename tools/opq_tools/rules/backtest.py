@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from opq_measure.events.limits import Limits
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import data_dir_option, json_option
 from opq_proto.messages import Measurement, Metric
 from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.definition import options
@@ -56,9 +56,7 @@ class BacktestRule:
 @click.option("--box", "box_ids", multiple=True, help="Only history of this Box; repeatable.")
 @from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.")
 @to_option("Only data before this time (UTC).")
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder with the store in it."
-)
+@data_dir_option
 @click.option("--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq.")
 @json_option
 @server_command
@@ -196,10 +194,10 @@ def _history(
 ) -> Iterator[Measurement]:
     from opq_cloud.export.selection import all_measurements
     from opq_cloud.store import FILE_NAME, open_store
-    from opq_proto.config.reading import default_data_dir
+    from opq_proto.kit.system_place import find_system
     from opq_tools.export import LATEST_MS
 
-    folder = data_dir or default_data_dir()
+    folder, _ = find_system(data_dir, None)
     if mongo_uri is None and not (folder / FILE_NAME).is_file():
         raise ServerRefusedError(
             f"{folder} has no {FILE_NAME}: want the store's --data-dir, or a --recording"

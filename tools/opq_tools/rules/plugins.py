@@ -10,6 +10,7 @@ import click
 
 from opq_plugins.package.manifest import PACKAGE
 from opq_plugins.package.manifest import REST_KINDS as KINDS
+from opq_proto.kit.command_line import json_option
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
 
 _KIND = click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
@@ -103,8 +104,9 @@ def update_plugin(
 
 @click.command("list", short_help="List the installed plug-ins of a kind.")
 @_KIND_OR_UDF
+@json_option
 @server_command
-def list_plugins(server: RuleServer, kind: str) -> None:
+def list_plugins(server: RuleServer, kind: str, as_json: bool) -> None:
     """List the installed plug-ins of a kind; KIND udf lists the SQL functions that they add.
 
     \b
@@ -114,18 +116,19 @@ def list_plugins(server: RuleServer, kind: str) -> None:
     """
     kinds = KINDS.get(kind, "udfs")
     found = server.request("GET", f"/plugins/{kinds}")
-    if found and kind == PACKAGE:
+    if as_json or (found and kind == PACKAGE):
         click.echo(json.dumps(found, indent=2))
     else:
         click.echo("\n".join(found) or f"no {kinds}")
 
 
-@click.command("show")
+@click.command("show", short_help="Show version, process, protections and counters.")
 @_KIND_OR_UDF
 @click.argument("name")
+@json_option
 @server_command
-def show_plugin(server: RuleServer, kind: str, name: str) -> None:
-    """Show version, process, protections and counters.
+def show_plugin(server: RuleServer, kind: str, name: str, as_json: bool) -> None:
+    """Show version, process, protections and counters, as JSON in lines or in one document.
 
     Also the rules that use it; for a udf, its plug-in.
 
@@ -134,7 +137,7 @@ def show_plugin(server: RuleServer, kind: str, name: str) -> None:
     found = server.request("GET", f"/plugins/{KINDS.get(kind, 'udfs')}/{name}")
     if kind != "udf":
         found |= server.request("GET", f"/plugins/{KINDS[kind]}/{name}/status")
-    click.echo(json.dumps(found, indent=2))
+    click.echo(json.dumps(found, indent=None if as_json else 2))
 
 
 @click.command("delete")

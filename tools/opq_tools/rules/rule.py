@@ -100,15 +100,16 @@ def rules(server: RuleServer, as_json: bool) -> None:
     click.echo("\n".join(f"{each['id']:<{width}}  {each['status']}" for each in found) or "no rules")
 
 
-@command.command("show")
+@command.command("show", short_help="Show the rule's JSON; passwords and tokens are ******.")
 @click.argument("name")
+@json_option
 @server_command
-def show_rule(server: RuleServer, name: str) -> None:
-    """Show the rule's JSON; passwords and tokens are ******.
+def show_rule(server: RuleServer, name: str, as_json: bool) -> None:
+    """Show the rule's JSON, in lines or in one document; passwords and tokens are ******.
 
     Example: opq-tools rules show deep
     """
-    click.echo(json.dumps(server.request("GET", f"/rules/{name}"), indent=2))
+    click.echo(json.dumps(server.request("GET", f"/rules/{name}"), indent=None if as_json else 2))
 
 
 @command.command("status")

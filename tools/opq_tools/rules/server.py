@@ -12,6 +12,7 @@ from opq_proto.keys.rest_token import named_token
 from opq_proto.kit.command_line import port_offset_option
 from opq_proto.kit.origin_guard import is_loopback
 from opq_proto.kit.ports import with_offset
+from opq_proto.kit.system_place import find_system
 from opq_tools.input_file import read_input, read_input_text
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -131,9 +132,8 @@ def server_command(function: _F) -> _F:
         envvar="OPQ_RULES_URL",
         show_envvar=True,
         default=None,
-        help=f"Address of the rule engine's REST interface.  [default: {_address(None, None)}]",
+        help=f"Address of the rule engine's REST interface.  [default: {_at(0)}, moved by the port offset]",
     )
-    offset = port_offset_option("The port offset of the running system, instead of --url.", None)
     token = click.option(
         "--token-file",
         envvar="OPQ_RULES_TOKEN_FILE",
@@ -142,13 +142,17 @@ def server_command(function: _F) -> _F:
         default=None,
         help="File with the access token.  [default: the one that an engine of this machine names]",
     )
-    return cast("_F", url(offset(token(with_server))))
+    return cast("_F", url(port_offset_option(token(with_server))))
 
 
 def _address(url: str | None, port_offset: int | None) -> str:
     if url is not None and port_offset is not None:
         raise click.UsageError(f"--port-offset and --url (or OPQ_RULES_URL, {url}) are both given; want one")
-    return url or f"http://127.0.0.1:{with_offset('rules', port_offset or 0)}"
+    return url or _at(find_system(None, port_offset)[1])
+
+
+def _at(port_offset: int) -> str:
+    return f"http://127.0.0.1:{with_offset('rules', port_offset)}"
 
 
 def text_of(given: str | None, file: str | None, what: str) -> str:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import click
 
-from opq_proto.config.reading import default_data_dir
+from opq_proto.kit.system_place import find_system
 from opq_tools.lazy_group import LazyGroup
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
@@ -38,15 +38,10 @@ class SimGroup(LazyGroup):
 
 
 def ports_folder(data_dir: Path | None, ports_dir: Path | None) -> Path:
-    """Folder of links and control socket: the given one, or else `ports` in the data folder, as with `up`."""
-    return ports_dir or (data_dir or default_data_dir()) / "ports"
+    """Folder of links and control socket of a running `sim` or `up`: given, or `ports` in the data folder."""
+    return ports_dir or find_system(data_dir, None)[0] / "ports"
 
 
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Data folder of `up`. [${XDG_DATA_HOME:-~/.local/share}/opq]",
-)
 ports_dir_option = click.option(
     "--ports-dir",
     type=click.Path(path_type=Path),

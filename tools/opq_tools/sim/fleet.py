@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import port_offset_option
+from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.system_place import find_system
 from opq_sim.fleet.fleet_run import Counts, FleetSpec, run_fleet
 from opq_sim.mains.scenario import scenario_path
 from opq_sim.power_system.power_scenario import has_network
-from opq_tools.sim.command import data_dir_option, outage_options
+from opq_tools.sim.command import outage_options
 
 SHOWN = (
     "standing",
@@ -65,7 +65,7 @@ BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
     help="Make samples and measure them with the gateway's code; some hundred Boxes per core.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Host of the brokers.")
-@port_offset_option("Number added to the brokers' ports.")
+@port_offset_option
 @click.option(
     "--nominal-v",
     type=click.FloatRange(10, 1000),
@@ -94,7 +94,7 @@ BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the counters as one JSON document at the end.")
+@json_option
 @data_dir_option
 def command(
     boxes: int,
@@ -105,7 +105,7 @@ def command(
     truth: Path | None,
     samples: bool,
     host: str,
-    port_offset: int,
+    port_offset: int | None,
     nominal_v: float,
     nominal_hz: str,
     outage_every_s: float,
@@ -134,13 +134,14 @@ def command(
     if path is not None and not has_network(path):
         raise ConfigError(f"{path.name} has no network; a fleet needs a scenario with a table [network]")
     per_process = SAMPLED_PER_PROCESS if samples else BOXES_PER_PROCESS
+    folder, offset = find_system(data_dir, port_offset)
     spec = FleetSpec(
-        data_dir=str((data_dir or default_data_dir()).absolute()),
+        data_dir=str(folder.absolute()),
         boxes=boxes,
         first_box=first_box,
         processes=processes or -(-boxes // per_process),
         rate_per_s=rate,
-        port_offset=port_offset,
+        port_offset=offset,
         host=host,
         scenario=None if path is None else str(path.absolute()),
         nominal_v=nominal_v,

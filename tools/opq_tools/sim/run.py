@@ -8,18 +8,18 @@ from pathlib import Path
 
 import click
 
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import port_offset_option
+from opq_proto.kit.command_line import data_dir_option, port_offset_option
 from opq_proto.kit.ending import stopped_by_signals
+from opq_proto.kit.system_place import default_data_dir, find_system
 from opq_sim.box.box import Box
 from opq_sim.box.control import serve, truth_written
 from opq_sim.box.fleet import Fleet, plan_fleet
 from opq_sim.box.host import BoxHost
 from opq_sim.foreign.generations import foreign_host, key_folder
 from opq_sim.original_sim.stream import OriginalSimControl, OriginalSimStream
-from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
+from opq_tools.sim.command import ports_dir_option
 
 
 @click.command("run", short_help="Run N Boxes, each on its own pty, until Ctrl-C.")
@@ -39,7 +39,7 @@ from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folde
     type=click.IntRange(0),
     help="With --foreign: number of the first Box. [as without --foreign]",
 )
-@port_offset_option("With --foreign: number added to the brokers' ports. [0]")
+@port_offset_option
 @click.option(
     "--truth",
     type=click.Path(path_type=Path),
@@ -65,7 +65,7 @@ def command(
     seed: int,
     foreign: str | None,
     first_id: int | None,
-    port_offset: int,
+    port_offset: int | None,
     truth: Path | None,
     control_port: int | None,
     fifo: Path | None,
@@ -82,21 +82,21 @@ def command(
       opq-tools sim 2 --foreign cur --first-id 101     # beside a running `up`
       opq-tools sim 1 --control-port 8000 --fifo /tmp/opqsim
     """
-    if foreign is None and (first_id is not None or port_offset):
+    if foreign is None and (first_id is not None or port_offset is not None):
         raise ConfigError(
             "--first-id and --port-offset are for Boxes of the original; give --foreign cur or leg"
         )
     log.configure("boxes", "warning")
-    folder = ports_folder(data_dir, ports_dir)
+    folder = ports_dir or (data_dir or default_data_dir()) / "ports"
     if control_port is None:
         hosted = _first(plan_fleet(scenario=scenario, sim=boxes, seed=seed, truth=truth), boxes)
     else:
         hosted = original_boxes(boxes, scenario)
     if foreign is not None:
-        place = ports_dir or (data_dir or default_data_dir()) / "foreign"  # `up` has its own in `ports`
-        data = data_dir or default_data_dir()
+        data, offset = find_system(data_dir, port_offset)
+        place = ports_dir or data / "foreign"  # `up` has its own in `ports`
         with controlled(hosted, control_port, fifo):
-            run_foreign(foreign, hosted, first_id, data, port_offset, place, truth)
+            run_foreign(foreign, hosted, first_id, data, offset, place, truth)
         return
     host = BoxHost(hosted, ports_dir=folder)
 

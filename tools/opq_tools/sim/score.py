@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from opq_cloud.store import open_store
-from opq_proto.config.reading import default_data_dir
 from opq_proto.errors import ConfigError
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.system_place import find_system
 from opq_proto.messages import Incident
 from opq_sim.score.figures import ScoreFigures, score
 from opq_sim.score.records import OPEN_NS, BoxSpan, FoundIncident
@@ -27,9 +27,7 @@ MAX_INCIDENTS = 1_000_000
 @click.option(
     "--truth", "folder", required=True, type=click.Path(path_type=Path), help="Folder with truth.jsonl."
 )
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Data folder with the store in it. [that of `up`]"
-)
+@data_dir_option
 @click.option("--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq.")
 @from_option("Only incidents from this time on (UTC).")
 @to_option("Only incidents before this time (UTC).")
@@ -56,7 +54,7 @@ def command(
         click.echo(f"opq-tools: {problem}", err=True)
     first_ns = min((span.start_ns for each in truth.disturbances for span in each.boxes.values()), default=0)
     from_ns = max(0, first_ns - BEFORE_NS) if start_ns is None else start_ns
-    stored = stored_incidents(mongo_uri, data_dir or default_data_dir())
+    stored = stored_incidents(mongo_uri, find_system(data_dir, None)[0])
     to_ns = OPEN_NS if end_ns is None else end_ns
     counted = [each for each in stored if from_ns <= _onset_ns(each) < to_ns]
     figures = score(truth.disturbances, counted)

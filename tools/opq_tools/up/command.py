@@ -9,16 +9,17 @@ from pathlib import Path
 
 import click
 
-from opq_proto.config.reading import default_data_dir
+from opq_proto.kit.command_line import data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.ports import PORTS
+from opq_proto.kit.system_place import default_data_dir, noted
 from opq_sim.box.fleet import Fleet, plan_fleet
 from opq_tools.data_folder import in_use_by_this
 from opq_tools.up.access import page_access
 from opq_tools.up.box_places import write_simulated_places
 from opq_tools.up.plan import UpPlan, hardware, read_config
 from opq_tools.up.plan_store import newest_incident
-from opq_tools.up.port_claims import claimed_ports, read_offset
+from opq_tools.up.port_claims import claimed_ports
 from opq_tools.up.run import UpOutcome, UpRun
 
 NOT_OF_UP = {
@@ -77,19 +78,9 @@ NOT_OF_UP = {
     default=None,
     help="TOML file with tables [gateway] and [cloud]; its values replace the defaults.",
 )
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Folder for keys, ring, database and logs. [${XDG_DATA_HOME:-~/.local/share}/opq]",
-)
-@click.option(
-    "--port-offset",
-    callback=read_offset,
-    default="0",
-    metavar="K",
-    help="Add K to every port, for a second system on this machine; auto: the first free one.",
-)
+@data_dir_option
+@port_offset_option
+@click.option("--free-ports", is_flag=True, help="Take the first port offset at which all ports are free.")
 @click.option(
     "--replay-every-s",
     type=click.FloatRange(min=15.0),
@@ -105,9 +96,7 @@ NOT_OF_UP = {
     show_default=True,
     help="With --until-incident: give up after this many seconds.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="With --until-incident: print the result as one JSON document."
-)
+@json_option
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
 def command(
     boxes: tuple[str, ...],
@@ -118,6 +107,7 @@ def command(
     config_path: Path | None,
     data_dir: Path | None,
     port_offset: int | None,
+    free_ports: bool,
     replay_every_s: float,
     until_incident: bool,
     timeout_s: float,
@@ -135,6 +125,8 @@ def command(
         raise click.BadParameter("nan is no time", param_hint="--timeout-s")
     if as_json and not until_incident:
         raise click.UsageError("--json needs --until-incident: it prints the incident and ends")
+    if free_ports and port_offset is not None:
+        raise click.UsageError("--port-offset and --free-ports are both given; want one")
     config = read_config(config_path)
     fleet: Fleet | None = None
     if replays or sim or scenario or not boxes:
@@ -147,8 +139,12 @@ def command(
     # the folder before the ports, which another `up` on the folder would hold
     with (
         in_use_by_this(where, beside=" and --port-offset"),
-        claimed_ports(ports, port_offset, typed_command()) as offset,
+        claimed_ports(ports, None if free_ports else port_offset or 0, typed_command()) as offset,
+        noted(where, offset) as not_noted,
     ):
+        if not_noted:
+            found = f"--data-dir {where} and --port-offset {offset}"
+            click.echo(f"opq-tools up: commands find this system only by {found}: {not_noted}", err=True)
         plan = UpPlan(where, offset, fleet, real, config, trace=until_incident)
         emulators = {box.emulator for box in real if box.emulator}
         if emulators:

@@ -9,24 +9,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-import click
-
 from opq_proto.errors import PortBusyError
 from opq_proto.kit.command_line import MAX_OFFSET
 
-AUTO = "auto"
 OFFSET_STEP = 100
-
-
-def read_offset(context: click.Context, param: click.Parameter, value: str) -> int | None:
-    """The number that an option states; None for `auto`. Raises BadParameter: it is neither."""
-    if value == AUTO:
-        return None
-    if not (value.isascii() and value.isdigit() and int(value) <= MAX_OFFSET):
-        raise click.BadParameter(
-            f"{value!r} is no offset; want a whole number from 0 to {MAX_OFFSET}, or {AUTO}"
-        )
-    return int(value)
 
 
 @contextmanager
@@ -46,7 +32,7 @@ def claimed_ports(ports: Mapping[str, int], offset: int | None, command: str) ->
                 f"{port} ({name})" for name, port in sorted(taken.items(), key=lambda item: item[1])
             )
             noun = "port" if len(taken) == 1 else "ports"
-            raise PortBusyError(f"{noun} {names} busy; this finds free ones: {command} --port-offset {AUTO}")
+            raise PortBusyError(f"{noun} {names} busy; this finds free ones: {command} --free-ports")
         yield offset
 
 

@@ -109,8 +109,6 @@ class UpRun:
         sentences = ["; ".join(parts), f"Page: {self._view_url}", "Ctrl-C ends everything", *warnings]
         self._write(f"{'. '.join(sentences)}.\n")
         self._print("up", f"keys, data and logs in {self._plan.data_dir}")
-        if offset := self._plan.port_offset:
-            self._print("up", f"other commands find this system with --port-offset {offset}")
         if self._first_admin_link:
             self._print("up", f"no account yet; the first administrator: {self._first_admin_link}")
         for path in self._plan.revoked:

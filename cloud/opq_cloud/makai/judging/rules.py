@@ -12,10 +12,10 @@ from pathlib import Path
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.core.settings.makai import CloudRulesSection
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
-from opq_proto.config.reading import default_data_dir
 from opq_proto.decision import NS_PER_MS, Decision
 from opq_proto.errors import ConfigError
 from opq_proto.kit.channel import Channel
+from opq_proto.kit.system_place import default_data_dir
 from opq_proto.messages import Measurement
 
 try:

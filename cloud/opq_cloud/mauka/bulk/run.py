@@ -17,8 +17,8 @@ from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
 from opq_cloud.mauka.service import analysis_entries
 from opq_cloud.store import CloudStore, open_store
-from opq_proto.config.reading import default_data_dir
 from opq_proto.kit import log as logs
+from opq_proto.kit.system_place import default_data_dir
 
 log = logs.get(service="mauka")
 

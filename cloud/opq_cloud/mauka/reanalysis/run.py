@@ -37,9 +37,9 @@ from opq_cloud.store import CloudStore
 from opq_plugins.host.following import Following
 from opq_plugins.policy import Policy
 from opq_plugins.sdk.modules import Analysis
-from opq_proto.config.reading import default_data_dir
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
+from opq_proto.kit.system_place import default_data_dir
 from opq_proto.kit.whole_file import open_private, private_folder
 from opq_proto.messages import Event, Finding
 

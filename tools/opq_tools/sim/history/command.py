@@ -16,6 +16,7 @@ from opq_cloud.store import FILE_NAME as STORE_NAME
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
+from opq_proto.kit.command_line import json_option
 from opq_proto.kit.ending import stopped_by_signals
 from opq_sim.box.simulated_places import PLACE_MADE_UP, places_of_network
 from opq_sim.fleet.network_outages import NetworkOutages
@@ -62,7 +63,7 @@ MAX_DAYS = 3650
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the true disturbances (truth.jsonl).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else.")
+@json_option
 def command(
     scenario: str | None,
     days: float,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.view.pages.services.rule_engine import EngineAddress
-from opq_proto.config.reading import default_data_dir
+from opq_proto.kit.system_place import default_data_dir
 
 
 @dataclass(frozen=True, slots=True)

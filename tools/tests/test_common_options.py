@@ -1,0 +1,77 @@
+"""`--data-dir`, `--port-offset` and `--json` are the same in each command of the three programs."""
+
+import importlib
+from collections.abc import Iterator
+
+import click
+import pytest
+from contract_snapshot import SCRIPTS
+
+NAMES = ("--data-dir", "--port-offset", "--json")
+SERVICES = {
+    "opq-cloud acquisition-broker", "opq-cloud all", "opq-cloud event-service", "opq-cloud health",
+    "opq-cloud mauka", "opq-cloud notifications", "opq-cloud triggering-broker",
+    "opq-cloud triggering-service", "opq-cloud view", "opq-gateway rules", "opq-gateway run",
+    "opq-tools sim run",
+}  # fmt: skip
+"""They run until they are ended."""
+DATA = {
+    "opq-tools export events", "opq-tools export incidents", "opq-tools export measurements",
+    "opq-tools rules export", "opq-tools rules query", "opq-tools rules try", "opq-tools sim gen",
+    "opq-tools sim dataset",
+}  # fmt: skip
+"""Their output is a file, or JSON whatever is given."""
+DONE = {
+    "opq-tools inject", "opq-tools keygen", "opq-tools mauka", "opq-tools plugin create",
+    "opq-tools plugin delete", "opq-tools plugin new", "opq-tools plugin pack", "opq-tools plugin push",
+    "opq-tools plugin update", "opq-tools recordings get", "opq-tools rules create",
+    "opq-tools rules delete", "opq-tools rules import", "opq-tools rules restart", "opq-tools rules start",
+    "opq-tools rules stop", "opq-tools rules stream create", "opq-tools rules stream delete",
+    "opq-tools rules table create", "opq-tools rules table delete", "opq-tools sim event",
+    "opq-tools sim stop",
+}  # fmt: skip
+"""They print that something is done, what the other program answered, or the names of written files."""
+
+
+def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, f"{path} {name}")
+    part = getattr(command, "_part", None)  # `opq-cloud mauka graph`
+    if isinstance(part, click.Command):
+        yield f"{path} {part.name}", part
+
+
+def everything() -> Iterator[tuple[str, click.Command]]:
+    for script, place in SCRIPTS.items():
+        module, _, name = place.partition(":")
+        for path, command in commands(getattr(importlib.import_module(module), name), script):
+            if path != "opq-gateway rules" or command.params[0].name != "arguments":  # its own is in SCRIPTS
+                yield path, command
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_option_has_one_type_default_and_help(name: str) -> None:
+    found: dict[tuple[object, ...], list[str]] = {}
+    for path, command in everything():
+        for option in command.params:
+            if isinstance(option, click.Option) and name in option.opts:
+                facts = option.to_info_dict()
+                kind = sorted(facts["type"].items(), key=str)
+                found.setdefault((str(kind), option.is_flag, option.help, facts["default"]), []).append(path)
+    assert len(found) == 1 and sum(map(len, found.values())) > 20, found
+
+
+def test_a_command_that_prints_facts_prints_them_as_json() -> None:
+    leaves = {path: command for path, command in everything() if not isinstance(command, click.Group)}
+    without = {
+        path
+        for path, command in leaves.items()
+        if not any("--json" in option.opts for option in command.params)
+    }
+    exempt = SERVICES | DATA | DONE | {"opq-cloud mauka graph"}  # a drawing
+    assert without == exempt, without ^ exempt

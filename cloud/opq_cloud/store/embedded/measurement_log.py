@@ -50,7 +50,7 @@ from opq_cloud.store.rows import (
     unpack_block,
     unpacked_measurement,
 )
-from opq_cloud.store.store import QUERY_ROWS, Ttls
+from opq_cloud.store.store import QUERY_ROWS
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
 from opq_proto.kit.sqlite_database import SqliteDatabase
@@ -86,8 +86,8 @@ class _Box:
 class MeasurementLog(EmbeddedPart):
     """Appends and queries Measurements, from any thread; sealing runs in a thread of its own."""
 
-    def __init__(self, database: SqliteDatabase, ttls: Ttls, seal_rows: int = SEAL_ROWS) -> None:
-        super().__init__(database, ttls)
+    def __init__(self, database: SqliteDatabase, seal_rows: int = SEAL_ROWS) -> None:
+        super().__init__(database)
         self._seal_rows = seal_rows
         # Only the writer thread uses what follows; where `_generation` is None, it is all read again.
         self._generation: int | None = None

@@ -9,13 +9,11 @@ in `trends` an hour at a time. Documents have the original's field names (docs/r
 D).
 """
 
-import json
 import sqlite3
 from pathlib import Path
 
-from opq_cloud.store.documents.retention import LiveTtls, ttls_document
-from opq_cloud.store.store import Ttls
-from opq_proto.errors import StoreError
+from opq_cloud.store.embedded.driver import SqliteDriver
+from opq_cloud.store.records.part import StorePart
 from opq_proto.kit.sqlite_database import SqliteDatabase
 
 APPLICATION_ID = 0x4F50_5153
@@ -233,30 +231,12 @@ def open_database(path: Path, busy_s: float) -> SqliteDatabase:
     )
 
 
-class EmbeddedPart:
+class EmbeddedPart(StorePart):
     """Some tables of the file and the store's methods on them; `EmbeddedStore` inherits from all parts."""
 
-    def __init__(self, database: SqliteDatabase, ttls: Ttls) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
+        super().__init__(SqliteDriver(database))
         self._database = database
-        self._live_ttls = LiveTtls(self._read_ttls, ttls)
-
-    @property
-    def _ttls(self) -> Ttls:
-        return self._live_ttls.now()
-
-    def ttls(self) -> Ttls:
-        return self._live_ttls.reread()
-
-    def put_ttls(self, ttls: Ttls) -> None:
-        document = json.dumps({"ttls": ttls_document(ttls)})
-
-        def job(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT OR REPLACE INTO laha_config (rowid, document) VALUES (1, ?)", (document,)
-            )
-
-        self._database.write(job)
-        self._live_ttls.reread()
 
     def _is_filled(self, table: str) -> bool:
         """Whether a table has every incident; a counter of its name notes that, where it can be written."""
@@ -265,16 +245,6 @@ class EmbeddedPart:
                 return True
             missing = f"SELECT 1 FROM incidents WHERE group_id NOT IN (SELECT group_id FROM {table}) LIMIT 1"
             return self._database.read_only and connection.execute(missing).fetchone() is None
-
-    def _read_ttls(self) -> object:
-        with self._database.read() as connection:
-            row = connection.execute("SELECT document FROM laha_config").fetchone()
-        if row is None:
-            return None
-        try:
-            return json.loads(row[0])["ttls"]
-        except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{self._database.path}: laha_config has no ttls: {row[0]!r:.80}") from None
 
 
 def next_number(connection: sqlite3.Connection, name: str) -> int:

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, EmbeddedDocuments
-from opq_cloud.store.embedded.boxes import EmbeddedBoxes, EmbeddedMakai, expire_traffic
+from opq_cloud.store.embedded.driver import SqliteDocuments
 from opq_cloud.store.embedded.events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded.findings import EmbeddedFindings, expire_findings
 from opq_cloud.store.embedded.incident_index import EmbeddedIndex
@@ -19,7 +19,8 @@ from opq_cloud.store.embedded.parcel_slots import LIVE
 from opq_cloud.store.embedded.schema import open_database
 from opq_cloud.store.embedded.trends import EmbeddedTrends
 from opq_cloud.store.records.accounts import AccountRecords
-from opq_cloud.store.store import Ttls
+from opq_cloud.store.records.boxes import BoxRecords
+from opq_cloud.store.records.makai import MakaiRecords
 from opq_proto.kit.sqlite_file import BUSY_S
 
 _TABLES = {
@@ -31,18 +32,18 @@ _TABLES = {
 class EmbeddedStore(
     MeasurementLog,
     EmbeddedTrends,
-    EmbeddedBoxes,
-    EmbeddedMakai,
     EmbeddedEvents,
     EmbeddedFindings,
     EmbeddedIndex,
     EmbeddedParts,
+    BoxRecords,
+    MakaiRecords,
 ):
     """`store.CloudStore` on the file at `path`; several processes may have it open at once."""
 
     def __init__(self, path: Path, *, busy_s: float = BUSY_S, seal_rows: int = SEAL_ROWS) -> None:
         refuse_lost(path)
-        super().__init__(open_database(path, busy_s), Ttls(), seal_rows)
+        super().__init__(open_database(path, busy_s), seal_rows)
         self._path, self._inode = path, path.stat().st_ino
         self.people = AccountRecords(EmbeddedDocuments(path.with_name(ACCOUNTS_FILE), busy_s))
 
@@ -69,7 +70,7 @@ class EmbeddedStore(
             return (
                 expire_events(connection, now_s, max(1, slice_rows // 100))
                 + expire_findings(connection, now_s, slice_rows)
-                + expire_traffic(connection, now_s, slice_rows)
+                + self._expire_traffic(SqliteDocuments(connection), now_s, slice_rows)
             )
 
         gone = self._expire_measurements(now_s, slice_rows) + self._expire_trends(now_s, slice_rows)

@@ -46,8 +46,9 @@ from opq_cloud.store.documents.sample_requests import (
 )
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IndexPlace
-from opq_cloud.store.mongo.readable import READ_ERRORS
-from opq_cloud.store.mongo.server import MongoPart, MongoServer, store_errors
+from opq_cloud.store.mongo.part import MongoPart
+from opq_cloud.store.mongo.server import MongoServer, store_errors
+from opq_cloud.store.readable import READ_ERRORS
 from opq_cloud.store.waveform_parts import joined_waveform
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.decision import NS_PER_MS
@@ -68,7 +69,7 @@ class MongoEvents(MongoPart):
 
     @store_errors
     def next_event_id(self) -> int:
-        return self._server.next_number("event_id", lambda: self._server.highest("events", "event_id"))
+        return self._server.next_number("event_id")
 
     @store_errors
     def open_event(self, trigger: Trigger, description: str, event_id: int | None = None) -> int:
@@ -78,7 +79,7 @@ class MongoEvents(MongoPart):
             if known is not None:
                 return int(known["event_id"])
             number, event_id = event_id or self.next_event_id(), None
-            expire_at = self._server.expires(self._server.ttls.events)
+            expire_at = self._expires(self._ttls.events)
             document = event_document(number, trigger, description, expire_at)
             document.update({name: Int64(document[name]) for name in _LONG})
             try:

@@ -103,7 +103,7 @@ class MongoFindings(MongoEvents, MongoParts):
                     self._count_join()
                 numbers = GivenNumbers(
                     [self.next_finding_id() for _ in range(plan.new_findings())],
-                    [self._next_incident() for _ in range(plan.new_incidents())],
+                    [self._server.next_number("group_id") for _ in range(plan.new_incidents())],
                 )
                 self._write_plan(plan, numbers, lock)
                 return carried_out(plan, numbers)
@@ -118,25 +118,10 @@ class MongoFindings(MongoEvents, MongoParts):
 
     @store_errors
     def next_finding_id(self) -> int:
-        highest = self._server.highest
-        return self._server.next_number(
-            "incident_id", lambda: highest("incidents", "incident_id"), ours_alone=True
-        )
-
-    def _next_incident(self) -> int:
-        """Returns a new incident's number, above those of the original too, which have no group."""
-        highest = self._server.highest
-        return self._server.next_number(
-            "group_id",
-            lambda: max(
-                highest("incidents", "group_id"),
-                highest("incidents", "incident_id", group_id={"$exists": False}),
-            ),
-            apart=self._server.foreign,
-        )
+        return self._server.next_number("incident_id")
 
     def _write_plan(self, plan: JoinPlan, numbers: GivenNumbers, lock: StoreLock) -> None:
-        expire_at = self._server.expires(self._server.ttls.incidents)
+        expire_at = self._expires(self._ttls.incidents)
         facts = self._db.opq_incident_facts
         successors, changed = self._successors(plan), self._left_by(plan)
         stored = [one.finding_id for one in plan.written if one.finding_id > 0]

@@ -24,7 +24,8 @@ from opq_cloud.store.incidents.index import (
     words_of,
 )
 from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, incident_of
-from opq_cloud.store.mongo.server import MongoPart, MongoServer, store_errors, upsert
+from opq_cloud.store.mongo.part import MongoPart
+from opq_cloud.store.mongo.server import MongoServer, store_errors, upsert
 from opq_proto.errors import StoreError
 
 FILLED = "incident_index"
@@ -78,8 +79,7 @@ class MongoIndex(MongoPart):
             raise StoreError(f"there is no incident {number}; it may have been joined with another")
         if self._notes.count_documents({"incident_id": number}, limit=MAX_NOTES) >= MAX_NOTES:
             raise StoreError(f"incident {number} has {MAX_NOTES} notes, and no more are kept")
-        highest = self._server.highest
-        note_id = self._server.next_number("note_id", lambda: highest("opq_incident_notes", "note_id"))
+        note_id = self._server.next_number("note_id")
         stored = IncidentNote(note_id, number, note.at_ms, note.account_id, note.kind, note.text)
         document = {**stored.as_document(), "_id": note_id, "at_ms": Int64(stored.at_ms)}
         self._notes.insert_one(document)

@@ -6,7 +6,7 @@ original's have an ObjectId), so that any server refuses a repeated insert.
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -19,8 +19,8 @@ from pymongo.database import Database
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
 
 from opq_cloud.store.documents import Document
-from opq_cloud.store.documents.retention import LiveTtls, ttls_document
-from opq_cloud.store.mongo.readable import ReadableDocuments
+from opq_cloud.store.documents.retention import ttls_document
+from opq_cloud.store.readable import ReadableDocuments
 from opq_cloud.store.store import Ttls
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
@@ -43,6 +43,16 @@ FOREIGN_NUMBERS = (
     "it, or let its plug-ins ask here: zmq.incident_id_provider.req.interface = the address of this "
     "mauka.incident_id_endpoint, and its own id service off"
 )
+NUMBERED: Mapping[str, Sequence[tuple[str, str, Document]]] = {
+    "event_id": (("events", "event_id", {}),),
+    "incident_id": (("incidents", "incident_id", {}),),
+    "group_id": (
+        ("incidents", "group_id", {}),
+        ("incidents", "incident_id", {"group_id": {"$exists": False}}),  # the original's have no group
+    ),
+    "note_id": (("opq_incident_notes", "note_id", {}),),
+}
+"""Counter -> collections, fields and filters of the documents that have its numbers."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -112,7 +122,6 @@ class MongoServer:
         """Counters of which this process gave a number."""
         self._foreign_seen: tuple[int, float] | None = None
         self._limited = RateLimitedLog(log.get(service="store"))
-        self._live_ttls = LiveTtls(self._found_ttls, Ttls())
         self.readable = ReadableDocuments()
 
     def _prepare(self) -> None:
@@ -180,53 +189,33 @@ class MongoServer:
         except OperationFailure:  # a server with another reason refuses this call too
             collection.create_index(key)
 
-    @property
-    def ttls(self) -> Ttls:
-        """The TTLs in `laha_config`, at most some seconds old."""
-        return self._live_ttls.now()
-
-    @store_errors
-    def read_ttls(self) -> Ttls:
-        return self._live_ttls.reread()
-
-    @store_errors
-    def put_ttls(self, ttls: Ttls) -> None:
-        change = {f"ttls.{name}": seconds for name, seconds in ttls_document(ttls).items()}
-        self.db.laha_config.update_one({}, {"$set": change})
-        self._live_ttls.reread()
-
-    @store_errors
-    def _found_ttls(self) -> object:
-        return (self.db.laha_config.find_one() or {}).get("ttls")
-
     def _put_first_ttls(self) -> None:
         """Writes `laha_config` where it is missing: the original's services need it, with Int32 values."""
         if self.db.laha_config.find_one() is None:
             first = {"$setOnInsert": {"ttls": ttls_document(Ttls())}}
             upsert(lambda: self.db.laha_config.update_one({"_id": "ttls"}, first, upsert=True))
 
-    def next_number(
-        self, name: str, highest: Callable[[], int], *, ours_alone: bool = False, apart: bool = False
-    ) -> int:
-        """Returns the next number of a counter, above all numbers that other programs have stored.
+    def next_number(self, name: str) -> int:
+        """Returns the next number of a counter, above all numbers that other programs have stored (NUMBERED).
 
-        `highest` reads the largest number in use, so that a first run continues where the original stopped.
-        `ours_alone`: a stored number that the counter did not give is another service's, which is noted; from
-        then on, and with `apart`, LEAP numbers are left to it.
+        So a first run continues where the original stopped. A stored number of a finding that the counter did
+        not give is another service's, which is noted; from then on LEAP numbers are left to it, those of
+        incidents too.
         """
         counters = self.db.opq_counters
+        findings, apart = name == "incident_id", name == "group_id" and self.foreign
         while True:
             upsert(lambda: counters.update_one({"_id": name}, {"$setOnInsert": {"value": 0}}, upsert=True))
             document = counters.find_one_and_update(
                 {"_id": name}, {"$inc": {"value": 1}}, return_document=ReturnDocument.AFTER
             )
             value = int(document["value"]) if document is not None else 0
-            in_use = highest()
+            in_use = max(self.highest(*place) for place in NUMBERED[name])
             if in_use < value:
                 self._numbered.add(name)
                 return value
-            if name in self._numbered and (ours_alone or apart):
-                if ours_alone:
+            if name in self._numbered and (findings or apart):
+                if findings:
                     self.note_foreign(in_use)
                 in_use += LEAP if in_use + LEAP <= LARGEST_NUMBER else 0
             counters.update_one({"_id": name}, {"$max": {"value": Int64(in_use)}})
@@ -243,7 +232,7 @@ class MongoServer:
             return None
         return f"{FOREIGN_NUMBERS} (number {seen[0]})"
 
-    def highest(self, collection: str, field: str, **where: object) -> int:
+    def highest(self, collection: str, field: str, where: Document) -> int:
         """Returns the largest number in a field, of any BSON type; 0 if no document has a number there."""
         query = {field: {"$gte": 0}, **where}
         found = self.db[collection].find_one(query, {field: 1}, sort=[(field, DESCENDING)])
@@ -258,9 +247,6 @@ class MongoServer:
             files.delete_one({"_id": file["_id"]})
             chunks.delete_many({"files_id": file["_id"]})
 
-    def expires(self, ttl_s: int) -> Int64:
-        return Int64(int(time.time()) + ttl_s)
-
     @contextmanager
     def lock(self, name: str) -> Iterator["StoreLock"]:
         """Holds a lock that one of all processes has at a time; see `StoreLock`."""
@@ -270,30 +256,6 @@ class MongoServer:
             yield lock
         finally:
             lock.release()
-
-
-class MongoPart:
-    """Some collections and the store's methods on them; `MongoStore` inherits from all parts."""
-
-    def __init__(self, server: MongoServer) -> None:
-        self._server = server
-        self._db = server.db
-        self._readable = server.readable
-
-    def _box_location(self, box_id: str) -> str:
-        box = self._db.opq_boxes.find_one({"box_id": box_id}) or {}
-        return str(box.get("location") or "")
-
-    def _box_locations(self, box_ids: set[str]) -> dict[str, str]:
-        """Returns Box -> location, for Boxes that have one."""
-        found = self._db.opq_boxes.find({"box_id": {"$in": sorted(box_ids)}}, {"box_id": 1, "location": 1})
-        return {str(box["box_id"]): str(box["location"]) for box in found if box.get("location")}
-
-    def ttls(self) -> Ttls:
-        return self._server.read_ttls()
-
-    def put_ttls(self, ttls: Ttls) -> None:
-        self._server.put_ttls(ttls)
 
 
 class LockLostError(Exception):

@@ -19,11 +19,12 @@ from pymongo.errors import BulkWriteError, OperationFailure
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.events import measurement_fields
 from opq_cloud.store.mongo.accounts import MongoDocuments
-from opq_cloud.store.mongo.boxes import MongoBoxes, MongoMakai
 from opq_cloud.store.mongo.findings import MongoFindings
 from opq_cloud.store.mongo.server import MongoServer, store_errors, upsert
 from opq_cloud.store.mongo.trends import MongoTrends
 from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.records.boxes import BoxRecords
+from opq_cloud.store.records.makai import MakaiRecords
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import QUERY_ROWS
 from opq_proto.messages import Measurement, Metric, TimeSource
@@ -37,7 +38,7 @@ NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
 """The original's get_event_data.py reads all four from each row; a crossing Measurement has only `rms`."""
 
 
-class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
+class MongoStore(MongoTrends, MongoFindings, BoxRecords, MakaiRecords):
     """`store.CloudStore` on the database of a `mongodb://…` address (its path, else `opq`)."""
 
     def __init__(self, uri: str) -> None:
@@ -69,7 +70,7 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
     def append_measurements(
         self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()
     ) -> int:
-        expire_at = self._server.expires(self._server.ttls.measurements)
+        expire_at = self._expires(self._ttls.measurements)
         all_rows = chain(rows, *(each.measurements() for each in columns))
         fresh = {d["_id"]: d for d in (_document(row, expire_at) for row in all_rows)}
         set_back = self._drop_repeated(fresh)
@@ -191,7 +192,7 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
         for rows in (self._rows, self._trends, self._rollups):
             due = [d["_id"] for d in rows.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(slice_rows)]
             gone += rows.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
-        gone += self._expire_traffic(now_s, slice_rows)
+        gone += self._driver.write(lambda documents: self._expire_traffic(documents, now_s, slice_rows))
         gone += self._expire_events(now_s, max(1, slice_rows // 100))
         return gone + self._expire_findings(now_s, slice_rows)
 

@@ -15,7 +15,8 @@ from pymongo import ASCENDING
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.retention import FOR_EVER_S
-from opq_cloud.store.mongo.server import ROLLUPS_FILL, MongoPart, MongoServer, store_errors, upsert
+from opq_cloud.store.mongo.part import MongoPart
+from opq_cloud.store.mongo.server import ROLLUPS_FILL, MongoServer, store_errors, upsert
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.trends.pyramid import (
     FILL_ROWS,
@@ -70,11 +71,11 @@ class MongoTrends(MongoPart):
 
     def _put_trend(self, trend: Trend, location: str, change: Document) -> bool:
         """Writes a minute; returns whether it existed."""
-        ttl_s = self._server.ttls.trends
+        ttl_s = self._ttls.trends
         fixed: Document = {
             "box_id": trend.box_id, "timestamp_ms": Int64(trend.start_ms + TREND_MS),
             "start_ms": Int64(trend.start_ms), "location": location,
-            "expire_at": self._server.expires(FOR_EVER_S if ttl_s is None else ttl_s),
+            "expire_at": self._expires(FOR_EVER_S if ttl_s is None else ttl_s),
         }  # fmt: skip
         key = f"{trend.box_id}/{trend.start_ms}"
         whole = {"$setOnInsert": fixed, **change}
@@ -154,12 +155,12 @@ class MongoTrends(MongoPart):
             self._mark(box_id, above_ms, start_ms)
 
     def _rollup_document(self, row: Trend) -> Document:
-        ttl_s = self._server.ttls.trends
+        ttl_s = self._ttls.trends
         if ttl_s is None:
             ttl_s = TEN_MINUTES_KEPT_S if row.length_ms == TEN_MINUTES_MS else FOR_EVER_S
         document: Document = {
             "box_id": row.box_id, "length_ms": row.length_ms, "start_ms": Int64(row.start_ms),
-            "covered_ms": Int64(row.time_ms), "expire_at": self._server.expires(ttl_s),
+            "covered_ms": Int64(row.time_ms), "expire_at": self._expires(ttl_s),
         }  # fmt: skip
         for key, (low, high, average) in row.metrics.items():
             three: Document = {"min": low, "max": high, "average": average}

@@ -1,0 +1,208 @@
+"""What the store needs of a database: tables of documents, numbers and files; `tables.py` has the tables.
+
+All records but the measurement log are written once, over this interface. It has two implementations: SQLite
+(`embedded/driver.py`) runs a job of several steps in one transaction; MongoDB (`mongo/driver.py`) runs it
+step by step. So each step is atomic by itself, and the steps are in an order that bears the end of the
+process between them: the same job, run again, completes them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from opq_cloud.store.readable import ReadableDocuments
+
+T = TypeVar("T")
+Fields = dict[str, Any]
+"""A document: JSON values by field name."""
+Key = tuple[Any, ...]
+Changed = Callable[[Fields | None], Fields | None]
+"""Makes the new document from the stored one (None: there is none); None changes nothing.
+
+It may be called several times. It must not change what it is given, below the document's own fields.
+"""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Table:
+    """A table of SQLite and a collection of MongoDB with the same documents."""
+
+    name: str
+    key: tuple[str, ...] = ()
+    """Fields that name a document; without any, the table has one document, or rows that are only added."""
+    collection: str = ""
+    """The collection's name where it is not the table's."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Field -> SQLite's column, which is the field's home; the others are in the JSON column `document`."""
+    derived: Mapping[str, str] = field(default_factory=dict)
+    """Field -> column that SQLite makes of the JSON, or an expression that an index has."""
+    in_columns: bool = False
+    """Whether all fields are columns, and there is no JSON column."""
+    values: tuple[str, str, str] | None = None
+    """A field that is a set of texts, SQLite's table of (text, sort field, key), and the sort field."""
+    id_field: str = ""
+    """The field that is `_id` in MongoDB."""
+    identity: Callable[[Fields], object] | None = None
+    """Makes `_id` of a document of this project; the original's have another one."""
+    remembered: bool = False
+    """Whether SQLite's texts are remembered with their documents: all are read often, few of them change."""
+    large: tuple[str, ...] = ()
+    """Fields that are not read."""
+    kept: tuple[str, ...] = ()
+    """Fields that keep their value in MongoDB when the document is put again; people fill them."""
+    wide: bool = False
+    """Whether all whole numbers have 64 bits in MongoDB."""
+    versioned: bool = True
+    """Whether each change of a document raises its `_revision` in MongoDB; the original's have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """The values of a field of some documents, as the list of a condition `in`."""
+
+    table: Table
+    field: str
+    where: "Where"
+
+
+@dataclass(frozen=True, slots=True)
+class EarliestStart:
+    """The earliest `start_ns` of documents that end after a moment, as the value of a condition.
+
+    A hint, without which a search reads more rows: a database that does not know it quickly ignores it.
+    """
+
+    table: Table
+    after_ns: int
+
+
+Condition = tuple[str, str, Any]
+"""Field, operator and value; all conditions of a search hold.
+
+Operators: `=`, `!=` (also for None), `<`, `<=`, `>`, `>=`, `in` (a list or Select; an index serves the first
+one), `has` (of a set of texts: one text), `has any` (one of several), `contains` (a part of a text).
+"""
+Where = Sequence[Condition]
+
+
+class Documents(Protocol):
+    """The steps of a job; each is atomic over threads and processes.
+
+    Attributes:
+        atomic: whether others see all steps of a job, or none.
+    """
+
+    atomic: bool
+
+    def get(self, table: Table, *key: object) -> Fields | None: ...
+
+    def find(
+        self,
+        table: Table,
+        where: Where = (),
+        *,
+        sort: Sequence[str] = (),
+        beyond: Key = (),
+        limit: int | None = None,
+        fields: Sequence[str] = (),
+    ) -> Iterator[Fields]:
+        """Yields documents, while they are read.
+
+        Args:
+            sort: fields; all rise, or all fall where the first begins with `-`.
+            beyond: values of the sort fields, after which the documents begin.
+            fields: those that are needed; others may be missing.
+        """
+
+    def count(self, table: Table, where: Where = (), most: int | None = None) -> int:
+        """Returns the number of documents; `most` means that many or more."""
+
+    def tally(self, table: Table, where: Where, field: str) -> dict[Any, int]:
+        """Returns value of a field -> number of documents, without those that have no value."""
+
+    def distinct(self, table: Table, field: str, above: int, limit: int) -> list[int]:
+        """Returns the next whole numbers of an indexed field above `above`, rising."""
+
+    def insert(self, table: Table, document: Fields) -> bool:
+        """Inserts a document; False, with nothing stored, where the key or a unique field exists."""
+
+    def put(self, table: Table, documents: Iterable[Fields]) -> None:
+        """Inserts documents, or replaces those with the same key."""
+
+    def change(self, table: Table, key: Key, changed: Changed) -> bool:
+        """Replaces a document by what `changed` returns for it, or inserts that; False: nothing changed."""
+
+    def set_fields(self, table: Table, where: Where, values: Mapping[str, Any]) -> int:
+        """Sets fields of all documents that fit; returns how many fit. This is a compare-and-set."""
+
+    def add_values(self, table: Table, key: object, texts: Iterable[str]) -> None:
+        """Adds to the set of texts of a document, where the document exists."""
+
+    def remove_values(self, table: Table, key: object, texts: Iterable[str]) -> None: ...
+
+    def remove(self, table: Table, where: Where, limit: int | None = None) -> int:
+        """Removes all documents that fit, or `limit` of them; returns how many."""
+
+    def take(self, table: Table, *key: object) -> Fields | None:
+        """Removes a document and returns it; where several callers remove it, one gets it."""
+
+    def number(self, name: str) -> int | None:
+        """Returns the value of a counter."""
+
+    def next_numbers(self, name: str, count: int = 1) -> list[int]:
+        """Returns the next values of a counter, from 1, rising over processes and restarts.
+
+        They are above the numbers that other programs have stored.
+        """
+
+    def raise_number(self, name: str, value: int | None = None) -> None:
+        """Sets a counter to at least `value`, or raises it by one."""
+
+    def first_number(self, name: str, drawn: int) -> int:
+        """Returns the value of a counter; sets it to `drawn` if it has none."""
+
+    def put_file(self, name: str, data: bytes, metadata: Fields) -> object:
+        """Stores a file; returns what names it until `keep_file`. Readers may still see an older one."""
+
+    def keep_file(self, name: str, file: object) -> None:
+        """Deletes the other files of this name."""
+
+    def drop_file(self, file: object) -> None:
+        """Deletes a file that was put, and that nothing names."""
+
+    def read_file(self, names: Sequence[str], file: object = None, box_id: str = "") -> bytes:
+        """Returns the bytes of `file`, else of the first of these names that is there.
+
+        Args:
+            box_id: a file that says it is of another Box is not meant.
+        Raises:
+            StoreError: there is none, or its bytes differ from those that were written.
+        """
+
+    def delete_files(self, name: str) -> None: ...
+
+    def beat(self) -> None:
+        """Renews the lock of `exclusive`, before a further step; does nothing where there is none."""
+
+
+class Driver(Protocol):
+    """An open database; from any thread. Every failure is a StoreError with one line."""
+
+    @property
+    def readable(self) -> ReadableDocuments: ...
+
+    def read(self) -> AbstractContextManager[Documents]:
+        """Returns the documents for reading; with SQLite all reads see one state of the file."""
+
+    def write(self, job: Callable[[Documents], T]) -> T:
+        """Runs a job and returns its result, which is on disk then. The job may be run several times."""
+
+    def submit(self, job: Callable[[Documents], T]) -> Future[T]:
+        """Begins to do the same, in the order of the calls; those that wait together may share a commit."""
+
+    def exclusive(self, name: str, job: Callable[[Documents], T | None]) -> T | None:
+        """Runs a job that one of all processes runs at a time; None where it lost that right meanwhile."""
+
+    def close(self) -> None: ...

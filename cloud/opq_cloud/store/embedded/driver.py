@@ -1,0 +1,291 @@
+"""The store's documents in SQLite: a job is one transaction of the writer thread (`SqliteDatabase`)."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import lru_cache
+from heapq import merge
+from typing import Any, TypeVar
+
+import msgspec
+
+from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
+from opq_cloud.store.embedded.statements import (
+    columns_of,
+    count_statement,
+    delete_statement,
+    find_statement,
+    get_statement,
+    insert_statement,
+    put_statement,
+    remove_statement,
+    set_statement,
+    tally_statement,
+    update_statement,
+)
+from opq_cloud.store.readable import ReadableDocuments
+from opq_proto.errors import StoreError
+from opq_proto.kit.sqlite_database import SqliteDatabase
+
+CHUNK_BYTES = 255 * 1024
+"""The same as GridFS: small enough that no write lock is held long for one chunk."""
+FEW_VALUES = 100
+"""For a sorted search, up to this many values of a list are each read by the index, and merged."""
+T = TypeVar("T")
+
+
+class SqliteDocuments:
+    """`driver.Documents` on one connection, inside its transaction."""
+
+    atomic = True
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._run = connection.execute
+
+    def get(self, table: Table, *key: object) -> Fields | None:
+        row = self._run(get_statement(table), key).fetchone()
+        return None if row is None else _read(table, row)
+
+    def find(
+        self,
+        table: Table,
+        where: Where = (),
+        *,
+        sort: Sequence[str] = (),
+        beyond: Key = (),
+        limit: int | None = None,
+        fields: Sequence[str] = (),
+    ) -> Iterator[Fields]:
+        chosen = fields if all(name in table.columns or name in table.derived for name in fields) else ()
+        searches = [find_statement(table, each, sort, beyond, limit, chosen) for each in _split(where, sort)]
+        if len(searches) > 1:
+            yield from self._merged(searches, sort, chosen)
+            return
+        text, values = searches[0]
+        if chosen:
+            for row in self._run(text, values):
+                yield dict(zip(chosen, row, strict=True))
+        else:
+            for row in self._run(text, values):
+                yield _read(table, row)
+
+    def _merged(
+        self, searches: Sequence[tuple[str, list[object]]], sort: Sequence[str], fields: Sequence[str]
+    ) -> Iterator[Fields]:
+        names = [name.removeprefix("-") for name in sort]
+        assert list(fields[: len(names)]) == names, "a merged search selects its sort fields first"
+        rows = merge(*(self._run(text, values) for text, values in searches), reverse=sort[0].startswith("-"))
+        for row in rows:
+            yield dict(zip(fields, row, strict=True))
+
+    def count(self, table: Table, where: Where = (), most: int | None = None) -> int:
+        return int(self._run(*count_statement(table, where, most)).fetchone()[0])
+
+    def tally(self, table: Table, where: Where, field: str) -> dict[Any, int]:
+        return dict(self._run(*tally_statement(table, where, field)).fetchall())
+
+    def distinct(self, table: Table, field: str, above: int, limit: int) -> list[int]:
+        column = table.columns[field]
+        text = f"SELECT DISTINCT {column} FROM {table.name} WHERE {column} > ? ORDER BY {column} LIMIT ?"
+        return [int(value) for (value,) in self._run(text, (above, limit))]
+
+    def insert(self, table: Table, document: Fields) -> bool:
+        text = insert_statement(table)
+        if not table.key:
+            self._run(text, _row(table, document))
+            return True
+        new = self._run(f"{text} ON CONFLICT DO NOTHING", _row(table, document)).rowcount == 1
+        if new and table.values is not None:
+            self.add_values(table, document[table.key[0]], document.get(table.values[0], ()))
+        return new
+
+    def put(self, table: Table, documents: Iterable[Fields]) -> None:
+        self.connection.executemany(put_statement(table), (_row(table, each) for each in documents))
+
+    def change(self, table: Table, key: Key, changed: Changed) -> bool:
+        before = self.get(table, *key)
+        after = changed(None if before is None else dict(before))
+        if after is None or after == before:
+            return False
+        if before is None:
+            return self.insert(table, after)
+        self._run(update_statement(table), (*_row(table, after), *key))
+        return True
+
+    def set_fields(self, table: Table, where: Where, values: Mapping[str, Any]) -> int:
+        moment = None if table.values is None else table.values[2]
+        if moment in values:
+            self._move_values(table, where, values[str(moment)])
+        return self._run(*set_statement(table, where, values)).rowcount
+
+    def _move_values(self, table: Table, where: Where, moment: object) -> None:
+        """Changes the sort field of a document's texts, all of which are read, where it differs."""
+        assert table.values is not None
+        _, texts, field = table.values
+        column, key = table.columns[field], table.columns[table.key[0]]
+        for each in list(self.find(table, [*where, (field, "!=", moment)], fields=(table.key[0],))):
+            text = f"UPDATE {texts} SET {column} = ? WHERE {key} = ? AND {column} != ?"
+            self._run(text, (moment, each[table.key[0]], moment))
+
+    def add_values(self, table: Table, key: object, texts: Iterable[str]) -> None:
+        assert table.values is not None
+        _, name, moment = table.values
+        column = table.columns[table.key[0]]
+        self.connection.executemany(
+            f"INSERT OR IGNORE INTO {name} SELECT ?2, {table.columns[moment]}, {column} FROM {table.name} "
+            f"WHERE {column} = ?1",
+            ((key, text) for text in texts),
+        )
+
+    def remove_values(self, table: Table, key: object, texts: Iterable[str]) -> None:
+        assert table.values is not None
+        _, name, moment = table.values
+        column, sort = table.columns[table.key[0]], table.columns[moment]
+        self.connection.executemany(
+            f"DELETE FROM {name} WHERE tag = ?2 AND {column} = ?1 AND {sort} = "
+            f"(SELECT {sort} FROM {table.name} WHERE {column} = ?1)",
+            ((key, text) for text in texts),
+        )
+
+    def remove(self, table: Table, where: Where, limit: int | None = None) -> int:
+        if table.values is not None:
+            column = table.columns[table.key[0]]
+            gone = [each[table.key[0]] for each in self.find(table, where, fields=table.key)]
+            text = f"DELETE FROM {table.values[1]} WHERE {column} = ?"
+            self.connection.executemany(text, ((key,) for key in gone))
+        return self._run(*remove_statement(table, where, limit)).rowcount
+
+    def take(self, table: Table, *key: object) -> Fields | None:
+        row = self._run(delete_statement(table), key).fetchone()
+        return None if row is None else _read(table, row)
+
+    def number(self, name: str) -> int | None:
+        row = self._run("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def next_numbers(self, name: str, count: int = 1) -> list[int]:
+        """Makes one upsert, so that it is right across processes."""
+        if count == 0:
+            return []
+        self._run(
+            "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = value + ?2",
+            (name, count),
+        )
+        last = self.number(name) or 0
+        return list(range(last - count + 1, last + 1))
+
+    def raise_number(self, name: str, value: int | None = None) -> None:
+        if value is None:
+            self.next_numbers(name)
+            return
+        self._run(
+            "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = max(value, ?2)",
+            (name, value),
+        )
+
+    def first_number(self, name: str, drawn: int) -> int:
+        self._run("INSERT OR IGNORE INTO counters VALUES (?, ?)", (name, drawn))
+        return self.number(name) or 0
+
+    def put_file(self, name: str, data: bytes, metadata: Fields) -> object:
+        """Replaces a file of this name: nobody sees it before the transaction ends."""
+        self.delete_files(name)
+        digest = hashlib.sha256(data).hexdigest()
+        file = self._run(
+            "INSERT INTO files (filename, length, sha256, metadata) VALUES (?, ?, ?, ?)",
+            (name, len(data), digest, json.dumps(metadata)),
+        ).lastrowid
+        chunks = range(0, len(data), CHUNK_BYTES)
+        self.connection.executemany(
+            "INSERT INTO chunks VALUES (?, ?, ?)",
+            ((file, n, data[offset : offset + CHUNK_BYTES]) for n, offset in enumerate(chunks)),
+        )
+        return None
+
+    def keep_file(self, name: str, file: object) -> None: ...
+
+    def drop_file(self, file: object) -> None: ...
+
+    def read_file(self, names: Sequence[str], file: object = None, box_id: str = "") -> bytes:
+        name = names[0]
+        row = self._run("SELECT file, length, sha256 FROM files WHERE filename = ?", (name,)).fetchone()
+        if row is None:
+            raise StoreError(f"file {name}: is not in the store")
+        number, length, digest = row
+        chunks = self._run("SELECT data FROM chunks WHERE file = ? ORDER BY n", (number,))
+        data = b"".join(chunk for (chunk,) in chunks)
+        if len(data) != length or hashlib.sha256(data).hexdigest() != digest:
+            raise StoreError(
+                f"file {name}: is damaged ({len(data)} of {length} bytes, sha256 differs); "
+                "restore it from a copy of the store"
+            )
+        return data
+
+    def delete_files(self, name: str) -> None:
+        self._run("DELETE FROM chunks WHERE file = (SELECT file FROM files WHERE filename = ?)", (name,))
+        self._run("DELETE FROM files WHERE filename = ?", (name,))
+
+    def beat(self) -> None: ...
+
+
+class SqliteDriver:
+    """`driver.Driver` on the store's file."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self._database = database
+        self.readable = ReadableDocuments()
+
+    @contextmanager
+    def read(self) -> Iterator[SqliteDocuments]:
+        with self._database.read() as connection:
+            yield SqliteDocuments(connection)
+
+    def write(self, job: Callable[[SqliteDocuments], T]) -> T:
+        return self.submit(job).result()
+
+    def submit(self, job: Callable[[SqliteDocuments], T]) -> Future[T]:
+        return self._database.submit(lambda connection: job(SqliteDocuments(connection)))
+
+    def exclusive(self, name: str, job: Callable[[SqliteDocuments], T | None]) -> T | None:
+        return self.write(job)  # one transaction writes at a time
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _split(where: Where, sort: Sequence[str]) -> list[Where]:
+    """Returns the searches whose merged rows are those of a sorted search with a list of a few values."""
+    for place, (name, operator, value) in enumerate(where):
+        if sort and operator == "in" and isinstance(value, list | tuple) and len(value) <= FEW_VALUES:
+            return [[*where[:place], (name, "=", each), *where[place + 1 :]] for each in value] or [where]
+    return [where]
+
+
+def _row(table: Table, document: Fields) -> tuple[object, ...]:
+    columns = [document.get(name) for name in columns_of(table)]
+    return (*columns, *(() if table.in_columns else (json.dumps(document),)))
+
+
+def _read(table: Table, row: tuple[Any, ...]) -> Fields:
+    """Returns a row as a document; the columns count, because the JSON may be older."""
+    if table.remembered:
+        return _remembered(row[-1])
+    columns = zip(columns_of(table), row, strict=False)
+    return dict(columns) if table.in_columns else {**_document(row[-1]), **dict(columns)}
+
+
+@lru_cache(20_000)
+def _remembered(text: str) -> Fields:
+    return _document(text)
+
+
+def _document(text: str) -> Fields:
+    """Reads JSON; msgspec takes a third of the time, but refuses NaN, which a document may have."""
+    try:
+        return msgspec.json.decode(text, type=dict)
+    except msgspec.DecodeError:
+        return dict(json.loads(text))

@@ -1,0 +1,335 @@
+"""The store's documents in MongoDB: a job runs step by step, and each step is atomic by itself.
+
+A document of ours has its key, or a text made from it, as `_id`, so that any server refuses a repeated
+insert. Each change of a document raises its `_revision`; where that changed meanwhile, it is read again.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from bson.int64 import Int64
+from gridfs.errors import CorruptGridFile, NoFile
+from gridfs.grid_file import GridOut
+from pymongo import ASCENDING, DESCENDING
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
+from opq_cloud.store.mongo.filters import filter_of, following, needed
+from opq_cloud.store.mongo.server import LockLostError, MongoServer, StoreLock, explain, upsert
+from opq_cloud.store.readable import ReadableDocuments
+from opq_proto.errors import StoreError
+
+T = TypeVar("T")
+REVISION = "_revision"
+LONG_ENDINGS = ("_ns", "_ms")
+LONG_FIELDS = frozenset({"expire_at", "first_sample", "gateway_id", "clock_id", "worst_id"})
+"""Whole numbers of these names have 64 bits, however small they are."""
+
+
+class MongoDocuments:
+    """`driver.Documents` on an open database, with the lock of `exclusive` where there is one."""
+
+    atomic = False
+
+    def __init__(self, server: MongoServer, lock: StoreLock | None = None) -> None:
+        self._server, self._db, self._lock = server, server.db, lock
+
+    def _of(self, table: Table) -> Collection[Fields]:
+        return self._db[table.collection or table.name]
+
+    def get(self, table: Table, *key: object) -> Fields | None:
+        return _plain(table, self._of(table).find_one(_key(table, key), needed(table)))
+
+    def find(
+        self,
+        table: Table,
+        where: Where = (),
+        *,
+        sort: Sequence[str] = (),
+        beyond: Key = (),
+        limit: int | None = None,
+        fields: Sequence[str] = (),
+    ) -> Iterator[Fields]:
+        query = following(table, self._filter(table, where), sort, beyond)
+        found = self._of(table).find(query, needed(table, fields))
+        if sort:
+            turn = DESCENDING if sort[0].startswith("-") else ASCENDING
+            found = found.sort([(_name(table, each.removeprefix("-")), turn) for each in sort])
+        for document in found.limit(limit or 0):
+            plain = _plain(table, document)
+            assert plain is not None
+            yield plain
+
+    def _filter(self, table: Table, where: Where) -> Fields:
+        return filter_of(table, where, lambda one: self._of(one.table).distinct(
+            _name(one.table, one.field), self._filter(one.table, one.where)
+        ))  # fmt: skip
+
+    def count(self, table: Table, where: Where = (), most: int | None = None) -> int:
+        bounded: Fields = {} if most is None else {"limit": most}
+        return int(self._of(table).count_documents(self._filter(table, where), **bounded))
+
+    def tally(self, table: Table, where: Where, field: str) -> dict[Any, int]:
+        counts: dict[Any, int] = {}
+        for document in self._of(table).find(self._filter(table, where), {field: 1}):
+            if (value := document.get(field)) is not None:
+                counts[value] = counts.get(value, 0) + 1
+        return counts
+
+    def distinct(self, table: Table, field: str, above: int, limit: int) -> list[int]:
+        found = self._of(table).distinct(_name(table, field), {_name(table, field): {"$gt": above}})
+        return sorted(int(value) for value in found)[:limit]
+
+    def insert(self, table: Table, document: Fields) -> bool:
+        try:
+            self._of(table).insert_one(_stored(table, document))
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def put(self, table: Table, documents: Iterable[Fields]) -> None:
+        for document in documents:
+            self.beat()
+            stored = _stored(table, document)
+            identity = stored.pop("_id", None)
+            values = {name: value for name, value in stored.items() if name not in (*table.kept, REVISION)}
+            first = {name: stored[name] for name in table.kept if name in stored}
+            change: Fields = {"$set": values} | ({"$setOnInsert": first} if first else {})
+            key = [document[name] for name in table.key]
+            where = _key(table, key) if identity is None else {"_id": identity}
+            self._upsert(table, where, change)
+
+    def _upsert(self, table: Table, where: Fields, change: Fields) -> None:
+        upsert(lambda: self._of(table).update_one(where, change, upsert=True))
+
+    def change(self, table: Table, key: Key, changed: Changed) -> bool:
+        collection, where = self._of(table), _key(table, key)
+        while True:
+            found = collection.find_one(where)
+            before = _plain(table, found)
+            after = changed(None if before is None else dict(before))
+            if after is None:
+                return False
+            if found is None or before is None:
+                if self.insert(table, after):
+                    return True
+                continue
+            values = {
+                name: each for name, each in after.items() if name not in before or before[name] != each
+            }
+            gone = {name: "" for name in before if name not in after and name != "_id"}
+            if not values and not gone:
+                return False
+            same, change = _same(table, found, [*values, *gone]), {"$set": _wide(table, values)}
+            if table.versioned:
+                change["$set"][REVISION] = int(found.get(REVISION) or 0) + 1
+            if gone:
+                change["$unset"] = gone
+            if not change["$set"]:
+                del change["$set"]
+            if collection.update_one(same, change).matched_count == 1:
+                return True
+
+    def set_fields(self, table: Table, where: Where, values: Mapping[str, Any]) -> int:
+        change: Fields = {"$set": _wide(table, dict(values))}
+        if table.versioned:
+            change["$inc"] = {REVISION: 1}
+        self.beat()
+        return int(self._of(table).update_many(self._filter(table, where), change).matched_count)
+
+    def add_values(self, table: Table, key: object, texts: Iterable[str]) -> None:
+        assert table.values is not None
+        if added := sorted(texts):
+            change = {"$addToSet": {table.values[0]: {"$each": added}}}
+            self._of(table).update_one(_key(table, (key,)), change)
+
+    def remove_values(self, table: Table, key: object, texts: Iterable[str]) -> None:
+        assert table.values is not None
+        if gone := sorted(texts):
+            change = {"$pull": {table.values[0]: {"$in": gone}}}
+            self._of(table).update_one(_key(table, (key,)), change)
+
+    def remove(self, table: Table, where: Where, limit: int | None = None) -> int:
+        collection, query = self._of(table), self._filter(table, where)
+        if limit is not None:
+            due = [each["_id"] for each in collection.find(query, {"_id": 1}).limit(limit)]
+            query = {"_id": {"$in": due}}
+            if not due:
+                return 0
+        return int(collection.delete_many(query).deleted_count)
+
+    def take(self, table: Table, *key: object) -> Fields | None:
+        found = self._of(table).find_one(_key(table, key))
+        if found is None or self._of(table).delete_one({"_id": found["_id"]}).deleted_count != 1:
+            return None
+        return _plain(table, found)
+
+    def number(self, name: str) -> int | None:
+        found = self._db.opq_counters.find_one({"_id": name})
+        return None if found is None else int(found["value"])
+
+    def next_numbers(self, name: str, count: int = 1) -> list[int]:
+        return [self._server.next_number(name) for _ in range(count)]
+
+    def raise_number(self, name: str, value: int | None = None) -> None:
+        change = {"$inc": {"value": Int64(1)}} if value is None else {"$max": {"value": Int64(value)}}
+        counters = self._db.opq_counters
+        upsert(lambda: counters.update_one({"_id": name}, change, upsert=True))
+
+    def first_number(self, name: str, drawn: int) -> int:
+        counters, first = self._db.opq_counters, {"$setOnInsert": {"value": Int64(drawn)}}
+        upsert(lambda: counters.update_one({"_id": name}, first, upsert=True))
+        found = self.number(name)
+        if found is None:
+            raise StoreError(f"opq_counters: {name}, which was just created, is missing")
+        return found
+
+    def put_file(self, name: str, data: bytes, metadata: Fields) -> object:
+        digest = hashlib.sha256(data).hexdigest()
+        return self._server.fs.put(data, filename=name, metadata={**metadata, "sha256": digest})
+
+    def keep_file(self, name: str, file: object) -> None:
+        self._server.delete_files({"filename": name}, keep=file)
+
+    def drop_file(self, file: object) -> None:
+        self._server.delete_files({"_id": file})
+
+    def delete_files(self, name: str) -> None:
+        self._server.delete_files({"filename": name})
+
+    def read_file(self, names: Sequence[str], file: object = None, box_id: str = "") -> bytes:
+        found = self._file(names, file, box_id)
+        try:
+            data: bytes = found.read()
+        except CorruptGridFile as error:
+            raise StoreError(f"file {found.filename}: is damaged ({error})") from error
+        digest = (found.metadata or {}).get("sha256")
+        if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+            raise StoreError(
+                f"file {found.filename}: is damaged (sha256 differs); restore it from a copy of the store"
+            )
+        return data
+
+    def _file(self, names: Sequence[str], file: object, box_id: str) -> GridOut:
+        if file is not None:
+            try:
+                found: GridOut = self._server.fs.get(file)
+                return found
+            except NoFile:
+                raise StoreError(f"file {names[0]}: is not in the store") from None
+        for name in names:
+            for found in self._server.fs.find({"filename": name}):
+                if not box_id or (found.metadata or {}).get("box_id", box_id) == box_id:
+                    return found
+        raise StoreError(f"file {names[0]}: is not in the store")
+
+    def beat(self) -> None:
+        if self._lock is not None:
+            self._lock.beat()
+
+
+class MongoDriver:
+    """`driver.Driver` on an open database."""
+
+    def __init__(self, server: MongoServer) -> None:
+        self._server = server
+        self._documents = MongoDocuments(server)
+
+    @property
+    def readable(self) -> ReadableDocuments:
+        return self._server.readable
+
+    @contextmanager
+    def read(self) -> Iterator[MongoDocuments]:
+        try:
+            yield self._documents
+        except PyMongoError as error:
+            raise explain(error) from error
+
+    def write(self, job: Callable[[MongoDocuments], T]) -> T:
+        with self.read() as documents:
+            return job(documents)
+
+    def submit(self, job: Callable[[MongoDocuments], T]) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(self.write(job))
+        except StoreError as error:
+            done.set_exception(error)
+        return done
+
+    def exclusive(self, name: str, job: Callable[[MongoDocuments], T | None]) -> T | None:
+        try:
+            with self.read(), self._server.lock(name) as lock:
+                return job(MongoDocuments(self._server, lock))
+        except LockLostError:
+            return None  # the steps done stay valid; the next run of the job completes the rest
+
+    def close(self) -> None:
+        self._server.client.close()
+
+
+def _name(table: Table, field: str) -> str:
+    return "_id" if field == table.id_field else field
+
+
+def _key(table: Table, key: Sequence[object]) -> Fields:
+    return {_name(table, name): value for name, value in zip(table.key, key, strict=True)}
+
+
+def _stored(table: Table, document: Fields) -> Fields:
+    """Returns a document as it is inserted."""
+    stored = _wide(table, document)
+    if table.id_field:
+        stored = {"_id": stored.pop(table.id_field), **stored}
+    elif table.identity is not None:
+        stored = {"_id": table.identity(document), **stored}
+    return stored
+
+
+def _plain(table: Table, found: Fields | None) -> Fields | None:
+    if found is None:
+        return None
+    plain = {name: value for name, value in found.items() if name != REVISION}
+    if table.id_field:
+        plain[table.id_field] = plain.pop("_id")
+    return plain
+
+
+def _same(table: Table, found: Fields, changed: Sequence[str]) -> Fields:
+    """Returns the filter that finds a document only where nobody changed it meanwhile.
+
+    A document without a revision is compared by the texts and numbers that change.
+    """
+    same: Fields = {"_id": found["_id"]}
+    if table.versioned:
+        return same | {REVISION: found.get(REVISION)}
+    for name in changed:
+        if name not in found:
+            same[name] = {"$exists": False}
+        elif not isinstance(found[name], list | dict):
+            same[name] = found[name]
+    return same
+
+
+def _wide(table: Table, document: Fields) -> Fields:
+    """Returns a copy with whole numbers of 64 bits where their name or the table asks for it."""
+    return {name: _widened(value, table.wide or _is_long(name)) for name, value in document.items()}
+
+
+def _is_long(name: str) -> bool:
+    return name.endswith(LONG_ENDINGS) or name in LONG_FIELDS
+
+
+def _widened(value: Any, long: bool) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return Int64(value) if long else value
+    if isinstance(value, dict):
+        return {name: _widened(each, long or _is_long(name)) for name, each in value.items()}
+    return [_widened(each, long) for each in value] if isinstance(value, list | tuple) else value

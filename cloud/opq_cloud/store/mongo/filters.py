@@ -1,0 +1,51 @@
+"""MongoDB's filters and projections, from the conditions of `driver.Where`. Pure."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opq_cloud.store.driver import EarliestStart, Fields, Key, Select, Table, Where
+
+_OPERATORS = {"!=": "$ne", "<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte"}
+
+
+def filter_of(table: Table, where: Where, selected: Callable[[Select], list[Any]]) -> Fields:
+    """Returns the filter; `selected` reads the values of a Select."""
+    every: list[Fields] = []
+    for name, operator, value in where:
+        field = "_id" if name == table.id_field else name
+        if isinstance(value, EarliestStart):
+            continue  # only a hint
+        if operator in ("=", "has"):
+            every.append({field: value})
+        elif operator in ("in", "has any"):
+            values = selected(value) if isinstance(value, Select) else list(value)
+            every.append({field: {"$in": values}})
+        elif operator == "contains":
+            every.append({field: {"$regex": re.escape(value)}})
+        else:
+            every.append({field: {_OPERATORS[operator]: value}})
+    return every[0] if len(every) == 1 else {"$and": every} if every else {}
+
+
+def following(table: Table, query: Fields, sort: Sequence[str], beyond: Key) -> Fields:
+    """Returns the filter for the documents after the values `beyond` of the sort fields."""
+    if not beyond:
+        return query
+    less = "$lt" if sort[0].startswith("-") else "$gt"
+    names = [each.removeprefix("-") for each in sort]
+    fields = ["_id" if name == table.id_field else name for name in names]
+    further: list[Fields] = []
+    for place, field in enumerate(fields):
+        equal = dict(zip(fields[:place], beyond[:place], strict=True))
+        further.append({**equal, field: {less: beyond[place]}})
+    inclusive = {fields[0]: {f"{less}e": beyond[0]}}  # so that the index of the order is used
+    return {"$and": [*([query] if query else []), inclusive, {"$or": further}]}
+
+
+def needed(table: Table, fields: Sequence[str] = ()) -> Fields | None:
+    """Returns the projection: these fields, or all that are read."""
+    if fields:
+        return {"_id" if name == table.id_field else name: 1 for name in fields}
+    hidden = (*table.large, *(() if table.values is None else table.values[:1]))
+    return dict.fromkeys(hidden, 0) if hidden else None

@@ -1,0 +1,57 @@
+"""What all parts of the store share: the driver, the TTLs in force, and records made of documents."""
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
+
+from opq_cloud.store.documents.retention import LiveTtls, ttls_document
+from opq_cloud.store.driver import Documents, Driver, Fields, Table
+from opq_cloud.store.store import Ttls
+from opq_cloud.store.tables import BOXES, RETENTION
+
+T = TypeVar("T")
+
+
+class StorePart:
+    """Some tables and the store's methods on them; the store inherits from all parts."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._live_ttls = LiveTtls(self._stored_ttls, Ttls())
+
+    @property
+    def _ttls(self) -> Ttls:
+        return self._live_ttls.now()
+
+    def ttls(self) -> Ttls:
+        return self._live_ttls.reread()
+
+    def put_ttls(self, ttls: Ttls) -> None:
+        new = ttls_document(ttls)
+
+        def changed(known: Fields | None) -> Fields:
+            stored = (known or {}).get("ttls")
+            return {**(known or {}), "ttls": {**(stored if isinstance(stored, dict) else {}), **new}}
+
+        self._driver.write(lambda documents: documents.change(RETENTION, (), changed))
+        self._live_ttls.reread()
+
+    def _stored_ttls(self) -> object:
+        with self._driver.read() as documents:
+            return (documents.get(RETENTION) or {}).get("ttls")
+
+    def _read_all(self, table: Table, read: Callable[[Fields], T], found: Iterable[Fields]) -> list[T]:
+        """Returns records of the documents that can be read; others are counted and logged."""
+        return list(self._driver.readable.read_all(table.collection or table.name, read, found))
+
+
+def expires(ttl_s: int) -> int:
+    """Returns the `expire_at` of what is stored now."""
+    return int(time.time()) + ttl_s
+
+
+def box_locations(documents: Documents, box_ids: Collection[str]) -> dict[str, str]:
+    """Returns Box -> location, for Boxes that have one."""
+    wanted = ("box_id", "location")
+    found = documents.find(BOXES, [("box_id", "in", sorted(box_ids))], fields=wanted)
+    return {str(box["box_id"]): str(box["location"]) for box in found if box.get("location")}

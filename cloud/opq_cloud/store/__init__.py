@@ -48,8 +48,8 @@ def opened_people(mongo_uri: str | None, data_dir: Path) -> Iterator[AccountReco
         with closing(open_store(mongo_uri, data_dir)) as store:
             yield store.people
         return
-    from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, EmbeddedDocuments
+    from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, AccountsDriver
     from opq_proto.kit.sqlite_file import BUSY_S
 
-    with closing(AccountRecords(EmbeddedDocuments(data_dir / ACCOUNTS_FILE, BUSY_S))) as people:
+    with closing(AccountRecords(AccountsDriver(data_dir / ACCOUNTS_FILE, BUSY_S))) as people:
         yield people

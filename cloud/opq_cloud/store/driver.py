@@ -48,6 +48,8 @@ class Table:
     """Makes `_id` of a document of this project; the original's have another one."""
     remembered: bool = False
     """Whether SQLite's texts are remembered with their documents: all are read often, few of them change."""
+    indexed: tuple[str, ...] = ()
+    """Fields whose indexes MongoDB makes with the first document; `email` is unique."""
     large: tuple[str, ...] = ()
     """Fields that are not read."""
     kept: tuple[str, ...] = ()

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from opq_cloud.store.driver import Fields
 from opq_cloud.store.records.accounts import LEASES
-from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
+from opq_cloud.store.records.keyed_documents import KeyedDocuments
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
 from opq_proto.kit.own_thread import PeriodicCall

@@ -235,26 +235,26 @@ class SqliteDocuments:
 class SqliteDriver:
     """`driver.Driver` on the store's file."""
 
-    def __init__(self, database: SqliteDatabase) -> None:
-        self._database = database
+    def __init__(self, opened: Callable[[], SqliteDatabase]) -> None:
+        self._opened = opened
         self.readable = ReadableDocuments()
 
     @contextmanager
     def read(self) -> Iterator[SqliteDocuments]:
-        with self._database.read() as connection:
+        with self._opened().read() as connection:
             yield SqliteDocuments(connection)
 
     def write(self, job: Callable[[SqliteDocuments], T]) -> T:
         return self.submit(job).result()
 
     def submit(self, job: Callable[[SqliteDocuments], T]) -> Future[T]:
-        return self._database.submit(lambda connection: job(SqliteDocuments(connection)))
+        return self._opened().submit(lambda connection: job(SqliteDocuments(connection)))
 
     def exclusive(self, name: str, job: Callable[[SqliteDocuments], T | None]) -> T | None:
         return self.write(job)  # one transaction writes at a time
 
     def close(self) -> None:
-        self._database.close()
+        self._opened().close()
 
 
 def _split(where: Where, sort: Sequence[str]) -> list[Where]:
@@ -267,7 +267,13 @@ def _split(where: Where, sort: Sequence[str]) -> list[Where]:
 
 def _row(table: Table, document: Fields) -> tuple[object, ...]:
     columns = [document.get(name) for name in columns_of(table)]
-    return (*columns, *(() if table.in_columns else (json.dumps(document),)))
+    if table.in_columns:
+        return tuple(columns)
+    hidden = [name for name in table.key if name.startswith("_")]
+    text = json.dumps(
+        {name: each for name, each in document.items() if name not in hidden} if hidden else document
+    )
+    return (*columns, text)
 
 
 def _read(table: Table, row: tuple[Any, ...]) -> Fields:

@@ -235,7 +235,7 @@ class EmbeddedPart(StorePart):
     """Some tables of the file and the store's methods on them; `EmbeddedStore` inherits from all parts."""
 
     def __init__(self, database: SqliteDatabase) -> None:
-        super().__init__(SqliteDriver(database))
+        super().__init__(SqliteDriver(lambda: database))
         self._database = database
 
     def _is_filled(self, table: str) -> bool:

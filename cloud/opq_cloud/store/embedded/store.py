@@ -6,7 +6,7 @@ Modules of their own hold the parts for Boxes, measurements, trends, events and 
 import sqlite3
 from pathlib import Path
 
-from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, EmbeddedDocuments
+from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, AccountsDriver
 from opq_cloud.store.embedded.driver import SqliteDocuments
 from opq_cloud.store.embedded.events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded.findings import EmbeddedFindings, expire_findings
@@ -45,7 +45,7 @@ class EmbeddedStore(
         refuse_lost(path)
         super().__init__(open_database(path, busy_s), seal_rows)
         self._path, self._inode = path, path.stat().st_ino
-        self.people = AccountRecords(EmbeddedDocuments(path.with_name(ACCOUNTS_FILE), busy_s))
+        self.people = AccountRecords(AccountsDriver(path.with_name(ACCOUNTS_FILE), busy_s))
 
     @property
     def unreadable(self) -> dict[str, int]:

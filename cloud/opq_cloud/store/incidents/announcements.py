@@ -8,9 +8,10 @@ import secrets
 import time
 from dataclasses import dataclass
 
+from opq_cloud.store.driver import Fields
 from opq_cloud.store.incidents.join_plan import CarriedOut
 from opq_cloud.store.records.accounts import INCIDENT_ANNOUNCEMENTS
-from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
+from opq_cloud.store.records.keyed_documents import KeyedDocuments
 from opq_proto.kit import log as logs
 
 log = logs.get(service="store")

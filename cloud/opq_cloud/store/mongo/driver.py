@@ -85,6 +85,8 @@ class MongoDocuments:
         return sorted(int(value) for value in found)[:limit]
 
     def insert(self, table: Table, document: Fields) -> bool:
+        if table.indexed:
+            self._server.index_once(table.name, table.indexed)
         try:
             self._of(table).insert_one(_stored(table, document))
         except DuplicateKeyError:

@@ -4,6 +4,7 @@ Nothing here needs a replica set or a transaction. This project's documents have
 original's have an ObjectId), so that any server refuses a repeated insert.
 """
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,6 +119,7 @@ class MongoServer:
             raise
         self.foreign = False
         """Whether another service has given numbers of incidents since this process gave its first."""
+        self._indexing, self._indexed = threading.Lock(), set[str]()
         self._numbered: set[str] = set()
         """Counters of which this process gave a number."""
         self._foreign_seen: tuple[int, float] | None = None
@@ -194,6 +196,14 @@ class MongoServer:
         if self.db.laha_config.find_one() is None:
             first = {"$setOnInsert": {"ttls": ttls_document(Ttls())}}
             upsert(lambda: self.db.laha_config.update_one({"_id": "ttls"}, first, upsert=True))
+
+    def index_once(self, collection: str, fields: tuple[str, ...]) -> None:
+        """Makes indexes, before the first document only: a store without accounts has no such collections."""
+        with self._indexing:
+            if collection not in self._indexed:
+                for name in fields:
+                    self.db[collection].create_index(name, unique=name == "email")
+                self._indexed.add(collection)
 
     def next_number(self, name: str) -> int:
         """Returns the next number of a counter, above all numbers that other programs have stored (NUMBERED).

@@ -18,7 +18,7 @@ from pymongo.errors import BulkWriteError, OperationFailure
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.events import measurement_fields
-from opq_cloud.store.mongo.accounts import MongoDocuments
+from opq_cloud.store.mongo.accounts import MongoAccountsDriver, MongoOriginalUsers
 from opq_cloud.store.mongo.findings import MongoFindings
 from opq_cloud.store.mongo.server import MongoServer, store_errors, upsert
 from opq_cloud.store.mongo.trends import MongoTrends
@@ -48,7 +48,7 @@ class MongoStore(MongoTrends, MongoFindings, BoxRecords, MakaiRecords):
         """By Box without numbers whose clock was set back: time of its last row, and its latest time."""
         self._numbers: dict[str, int] = {}
         """By Box the number of its latest row, at the last call of `latest_measurements`."""
-        self.people = AccountRecords(MongoDocuments(self._server))
+        self.people = AccountRecords(MongoAccountsDriver(self._server), MongoOriginalUsers(self._server))
 
     @property
     def unreadable(self) -> dict[str, int]:

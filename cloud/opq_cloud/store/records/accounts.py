@@ -12,8 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from opq_cloud.store.records.audit import AUDIT, AuditRecords
-from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments, OriginalUser
+from opq_cloud.store.driver import Fields
+from opq_cloud.store.records.audit import AUDIT, AuditRecords, checked_change, checked_removal
+from opq_cloud.store.records.keyed_documents import (
+    KeyedDocuments,
+    KeyedTable,
+    OriginalUser,
+    OriginalUsers,
+    PeopleDriver,
+)
 
 R = TypeVar("R")
 
@@ -30,22 +37,21 @@ INCIDENT_ANNOUNCEMENTS, REANALYSES = "opq_incident_announcements", "opq_reanalys
 LEASES = "opq_leases"
 LAHA_STATS = "laha_stats"
 """The original's collection (docs/reference/opq-interop.md, D.7), under its own name."""
-TABLES: Mapping[str, tuple[str, ...]] = {
-    ACCOUNTS: ("email",),
-    SESSIONS: ("account_id",),
-    TICKETS: ("account_id",),
-    ACCESSES: (),
-    AUDIT: ("account_id", "subject"),
-    NOTIFICATION_RULES: ("account_id",),
-    NOTIFICATIONS: ("account_id", "state"),
-    SAVED_VIEWS: ("account_id",),
-    SECRETS: (),
-    INCIDENT_ANNOUNCEMENTS: (),
-    REANALYSES: ("account_id",),
-    LEASES: (),
-    LAHA_STATS: (),
+TABLES: Mapping[str, KeyedTable] = {
+    ACCOUNTS: KeyedTable(("email",), overwritten=True),
+    SESSIONS: KeyedTable(("account_id",)),
+    TICKETS: KeyedTable(("account_id",)),
+    ACCESSES: KeyedTable(counted=True),
+    AUDIT: KeyedTable(("account_id", "subject"), checked_change, checked_removal),
+    NOTIFICATION_RULES: KeyedTable(("account_id",)),
+    NOTIFICATIONS: KeyedTable(("account_id", "state")),
+    SAVED_VIEWS: KeyedTable(("account_id",)),
+    SECRETS: KeyedTable(),
+    INCIDENT_ANNOUNCEMENTS: KeyedTable(),
+    REANALYSES: KeyedTable(("account_id",)),
+    LEASES: KeyedTable(),
+    LAHA_STATS: KeyedTable(),
 }
-"""Table -> fields by which documents are found; `email` is unique."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +127,9 @@ class AccountRecords:
     Every method may be called from any thread and raises StoreError where the database fails.
     """
 
-    def __init__(self, documents: KeyedDocuments) -> None:
-        self._documents = documents
+    def __init__(self, driver: PeopleDriver, originals: OriginalUsers | None = None) -> None:
+        documents = self._documents = KeyedDocuments(driver, TABLES)
+        self._originals = originals
         self.changes = AuditRecords(documents)
         """The log of changes."""
 
@@ -187,17 +194,17 @@ class AccountRecords:
                 self._documents.remove(table, document[key])
         self.changes.forget_account(account_id, freed)
         self._documents.remove(ACCOUNTS, account_id)
-        if account is not None:
-            self._documents.remove_original_user(account.email)
+        if account is not None and self._originals is not None:
+            self._originals.delete(account.email)
         return tuple(freed)
 
     def has_original_users(self) -> bool:
         """Returns whether the store is a database of the original with users of its View."""
-        return self._documents.has_original_users()
+        return self._originals is not None and self._originals.any()
 
     def original_user(self, name: str) -> OriginalUser | None:
         """Returns a user of the original's View, to take over; None in the embedded store."""
-        return self._documents.original_user(name.strip().lower())
+        return None if self._originals is None else self._originals.named(name.strip().lower())
 
     # Sessions
     def add_session(self, session: AccountSession) -> None:

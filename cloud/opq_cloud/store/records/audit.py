@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
+from opq_cloud.store.driver import Fields
+from opq_cloud.store.records.keyed_documents import KeyedDocuments
 from opq_proto.errors import StoreError
 
 AUDIT = "opq_audit"

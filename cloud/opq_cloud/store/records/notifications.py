@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import time
 
+from opq_cloud.store.driver import Fields
 from opq_cloud.store.records.accounts import NOTIFICATION_RULES, NOTIFICATIONS, read_record
-from opq_cloud.store.records.keyed_documents import Fields, KeyedDocuments
+from opq_cloud.store.records.keyed_documents import KeyedDocuments
 
 UNSENT = ("waiting", "sending")
 MAX_RULES = 50

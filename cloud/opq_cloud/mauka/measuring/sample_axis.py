@@ -7,7 +7,6 @@ have not: index and time of each show a different beginning. Pure.
 from collections.abc import Mapping
 
 from opq_cloud.store.incidents.join_plan import FindingOnset
-from opq_cloud.store.waveform_parts import is_unnumbered
 from opq_proto.messages import Finding, Metric, Waveform
 from opq_proto.wire.continuity import DARK_AFTER, SET_NS, box_time_ns
 
@@ -16,8 +15,8 @@ OUTAGE_NS = 1_000_000_000
 
 
 def wave_began_ns(wave: Waveform) -> int | None:
-    """Returns when the samples of a waveform's Box began; None: the Box does not number them."""
-    if not wave.first_sample and is_unnumbered(wave):
+    """Returns when the samples of a waveform's Box began; None: the Box does not number them (all are 0)."""
+    if not wave.first_sample:
         return None
     return wave.start_ns - box_time_ns(wave.first_sample, wave.rate_hz)
 

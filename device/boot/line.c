@@ -81,7 +81,7 @@ void opq_line_end(void) {
     await(USART_SR_TC);
     (void)opq_irq_disable();
     SysTick->CTRL = 0;
-    SCB->ICSR = OPQ_BIT(25);  // PENDSTCLR (PM0214 4.4.3)
+    SCB->ICSR = SCB_ICSR_PENDSTCLR;
     opq_irq_off(USART1_IRQn);
     USART1->CR1 = 0;
     RCC->APB2ENR &= ~RCC_APB2ENR_USART1EN;

@@ -184,8 +184,34 @@ static void __attribute__((noreturn)) boot(void) {
     jump(plan.slot);
 }
 
+// After the ROM's Go, or when DFU is left, the chip is not as after a reset (AN2606): with BOOT0 high the memory at 0,
+// and so the vectors, are the ROM's; PLL, dividers, SysTick and interrupts are as it used them. Before .data is there.
+static void set_as_after_reset(void) {
+    SCB->VTOR = OPQ_FLASH_BASE;
+    SysTick->CTRL = 0;
+    SCB->ICSR = SCB_ICSR_PENDSVCLR | SCB_ICSR_PENDSTCLR;
+    for (uint32_t n = 0; n < (OPQ_IRQ_COUNT + 31u) / 32u; n++) {
+        NVIC->ICER[n] = UINT32_MAX;
+        NVIC->ICPR[n] = UINT32_MAX;
+    }
+    RCC->APB2ENR |= RCC_APB2ENR_SYSCFGEN;
+    (void)RCC->APB2ENR;  // two cycles until the clock is there (RM0090 7.2.14)
+    SYSCFG->MEMRMP = 0;  // main flash at 0
+    RCC->CR |= RCC_CR_HSION;
+    for (uint32_t loop = 0; loop < 1000u && (RCC->CR & RCC_CR_HSIRDY) == 0; loop++) {
+    }
+    RCC->CFGR = 0;
+    for (uint32_t loop = 0; loop < 1000u && (RCC->CFGR & RCC_CFGR_SWS) != 0; loop++) {
+    }
+    RCC->CR &= ~(RCC_CR_CSSON | RCC_CR_PLLON | RCC_CR_HSEON);
+    RCC->CR &= ~RCC_CR_HSEBYP;  // only while HSE is off (7.3.1)
+    opq_dsb();
+    opq_isb();
+}
+
 void Reset_Handler(void) {
     (void)opq_irq_disable();
+    set_as_after_reset();
     RCC->AHB1ENR |= RCC_AHB1ENR_CCMDATARAMEN;
     for (uint32_t *from = opq_data_load, *to = opq_data_start; to != opq_data_end;) {
         *to++ = *from++;

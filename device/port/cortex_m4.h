@@ -60,6 +60,8 @@ typedef struct {                // PM0214 4.4 SCB
 } opq_scb_t;
 #define SCB OPQ_AT(opq_scb_t, 0xE000ED00)
 #define SCB_ICSR_PENDSVSET OPQ_BIT(28)
+#define SCB_ICSR_PENDSVCLR OPQ_BIT(27)
+#define SCB_ICSR_PENDSTCLR OPQ_BIT(25)
 #define SCB_AIRCR_VECTKEY (UINT32_C(0x05FA) << 16)
 #define SCB_AIRCR_PRIGROUP_4_0 (UINT32_C(3) << 8) // four bits of pre-emption, none of sub-priority
 #define SCB_AIRCR_SYSRESETREQ OPQ_BIT(2)

@@ -10,7 +10,7 @@ import pytest
 
 from opq_hil.backends.firmware import NO_FIRMWARE, Firmware
 from opq_hil.suites.scenario import Bench
-from opq_hil.world.world import NS, PowerScript, Sine, World
+from opq_hil.world.world import NS, PowerScript, RomStart, Sine, World
 from opq_proto.errors import OpqError
 from opq_proto.link import frames as link
 from opq_proto.link import log_codes
@@ -64,6 +64,16 @@ def count(volts: float) -> int:
 
 def events(run) -> list[str]:
     return [log_codes.CODES[entry.code].event for entry in run.capture.of(Log)]
+
+
+def test_started_by_the_roms_go_it_samples_as_after_a_reset(hil_bench: Bench) -> None:
+    plain, by_go = (
+        hil_bench.run(World(at(2), gps=None, rom_start=rom_start)) for rom_start in (None, RomStart())
+    )
+    later_ns = [run.capture.timed(Samples)[0][0] for run in (plain, by_go)]
+    assert 0 <= later_ns[1] - later_ns[0] < at(0.01)
+    assert by_go.report["violations"] == plain.report["violations"] == []
+    assert by_go.report["resets"] == []
 
 
 def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_the_line(

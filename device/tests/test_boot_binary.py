@@ -16,7 +16,7 @@ from opq_hil.backends.backend import BackendError, FirmwareRun, Image
 from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.monocypher_source import monocypher
 from opq_hil.backends.qemu import Qemu
-from opq_hil.world.world import EXTERNAL, PowerScript, World
+from opq_hil.world.world import EXTERNAL, PowerScript, RomStart, World
 from opq_proto.firmware.image import HEADER_BYTES, SLOT_BYTES, STATUS_BYTES, Slot, Verdict, make_image
 from opq_proto.link.messages import (
     Acknowledgement,
@@ -114,6 +114,7 @@ def play(tmp_path: Path) -> Play:
         name: str = "run",
         cut: int | None = None,
         recovery: bool = False,
+        rom_start: RomStart | None = None,
         seed: int = 1,
     ) -> FirmwareRun:
         source = tmp_path / f"{name}.bin"
@@ -127,6 +128,7 @@ def play(tmp_path: Path) -> Play:
             power=PowerScript(cut_after=cut),
             messages=messages,
             pins=(("C8", 0, not recovery), ("C9", 0, True)),
+            rom_start=rom_start,
             seed=seed,
         )
         try:
@@ -195,6 +197,30 @@ def test_a_blank_box_is_helped_over_the_line(boot: bytes, app: Place, play: Play
     assert answers[5].status is Status.DONE
     assert names(run)[-1] == "helped"
     assert [cause for _, cause in run.report["resets"]] == ["software"]
+
+
+def test_a_box_that_the_rom_started_is_helped_over_the_line(boot: bytes, app: Place, play: Play) -> None:
+    """BOOT0 is high: address 0 is the ROM's, and clocks, SysTick and NVIC are not as after a reset."""
+    image = app("helped", 1, Slot.A)
+    rom_start = RomStart(boot0_low_ns=S)
+    run = play(flash_of(boot), 9, *update_messages(image, S // 2), rom_start=rom_start)
+    hellos = [hello.firmware for hello in run.capture.of(Hello)]
+    assert hellos and set(hellos) == {"boot 1.0.0: no good image"}
+    answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
+    assert answers[5].status is Status.DONE
+    assert names(run)[-1] == "helped"
+    assert run.report["unmodelled"] == [] and run.report["violations"] == []
+
+
+def test_an_image_that_the_rom_started_runs_and_after_a_reset_boot0_decides(
+    boot: bytes, app: Place, play: Play
+) -> None:
+    flash = flash_of(boot, app("hangs", 1, Slot.A, feeds=False), confirmed=Slot.A)
+    run = play(flash, 25, rom_start=RomStart(boot0_low_ns=S))
+    assert names(run)[:2] == ["hangs", "hangs"]
+    held = play(flash, 25, rom_start=RomStart(), name="held")
+    assert names(held) == ["hangs"]
+    assert [cause for _, cause in held.report["resets"]] == ["iwdg"]  # then it waits in the ROM
 
 
 def test_a_bad_image_is_refused_over_the_line_and_nothing_is_erased(

@@ -158,9 +158,10 @@ void opq_syscfg_write(OpqBox *box, int index, uint32_t offset, uint32_t value, u
     switch (offset) {
     case 0x00:
         opq_store(&exti->memrmp, value, mask, 3);
-        if (exti->memrmp != 0) {
-            opq_violation(box, "SYSCFG_MEMRMP: only main flash is mapped at 0 here");
+        if (exti->memrmp > 1) {
+            opq_violation(box, "SYSCFG_MEMRMP: only main flash and system memory are mapped at 0 here");
         }
+        opq_rom_map(box);
         break;
     case 0x04: opq_store(&exti->pmc, value, mask, 0x00870000); break;
     case 0x08: case 0x0C: case 0x10: case 0x14:
@@ -235,6 +236,7 @@ void opq_exti_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uin
 
 void opq_exti_reset(OpqBox *box, int index)
 {
-    box->exti = (OpqExti){ 0 };
+    box->exti = (OpqExti){ .memrmp = box->boot0 }; /* 9.2.1: as the boot pins are */
+    opq_rom_map(box);
     exti_irqs(box);
 }

@@ -148,6 +148,7 @@ static void opqbox_init(MachineState *machine)
 
     opq_iwdg_init(box);
     opq_core_init(box, &error_fatal);
+    opq_rom_init(box);
     opq_chain_init(box);
     opq_idle_init(box);
     opq_rcc_power_on(box);

@@ -74,12 +74,13 @@ struct OpqBox {
 
     ARMv7MState armv7m;
     Clock *sysclk, *refclk;
-    MemoryRegion flash, flash_alias, sram, ccm, sysmem, option_bytes, unmodelled[6];
+    MemoryRegion flash, flash_alias, rom_alias, sram, ccm, sysmem, option_bytes, unmodelled[6];
     uint8_t *flash_ram, *sram_ram, *ccm_ram;
     qemu_irq irq[82];
     bool irq_level[82];
     QEMUTimer *event; /* next moment at which acquisition changes something by itself */
     bool running_chain, ended, reset_asked;
+    bool boot0; /* level of the pin */
     int reset_cause;
 
     OpqRcc rcc;
@@ -124,6 +125,7 @@ void opq_rcc_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint
 void opq_rcc_power_on(OpqBox *box);
 void opq_rcc_reset(OpqBox *box, int index);
 bool opq_rcc_enabled(OpqBox *box, uint16_t enable);
+void opq_rcc_leaves_rom(OpqBox *box);
 
 /* gpio.c: pins and EXTI */
 uint32_t opq_gpio_read(OpqBox *box, int port, uint32_t offset);
@@ -226,12 +228,17 @@ uint32_t opq_dbgmcu_read(OpqBox *box, int index, uint32_t offset);
 void opq_dbgmcu_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
 void opq_core_reset(OpqBox *box, int index);
 
+/* rom.c: BOOT0 and what the ROM boot loader leaves behind */
+void opq_rom_init(OpqBox *box);
+void opq_rom_map(OpqBox *box);
+void opq_rom_go(OpqBox *box);
+
 /* idle.c */
 void opq_idle_init(OpqBox *box);
 void opq_pass_time(OpqBox *box, int64_t until_ns, bool interruptible);
 
 /* world.c, world_file.c, mains.c */
-typedef enum { OPQ_PIN, OPQ_PULSE, OPQ_ADC, OPQ_PVD, OPQ_CUT, OPQ_END } OpqEventKind;
+typedef enum { OPQ_PIN, OPQ_PULSE, OPQ_ADC, OPQ_PVD, OPQ_BOOT0, OPQ_GO, OPQ_CUT, OPQ_END } OpqEventKind;
 void opq_world_init(OpqBox *box);
 void opq_world_run(OpqBox *box, int64_t now_ns);
 void opq_world_read(OpqBox *box, const char *path);

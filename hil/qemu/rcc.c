@@ -179,6 +179,20 @@ void opq_rcc_reset(OpqBox *box, int index)
     clocks(box);
 }
 
+/* AN2606: 24 MHz from HSI by the PLL. The dividers are ours, for nobody says which they are. */
+void opq_rcc_leaves_rom(OpqBox *box)
+{
+    OpqRcc *rcc = &box->rcc;
+
+    rcc->pllcfgr = 4u << 24 | 3u << 16 | 192u << 6 | 16;
+    rcc->cr |= 0x01000000;
+    rcc->pll_on_ns = opq_now_ns() - PLL_LOCK_NS;
+    rcc->cfgr = 7u << 13 | 7u << 10 | 2u << 2 | 2;
+    rcc->enr[0] |= 1;                     /* AHB1: GPIOA */
+    rcc->enr[(0x44 - 0x30) / 4] |= 1 << 4; /* APB2: USART1 */
+    clocks(box);
+}
+
 void opq_rcc_power_on(OpqBox *box)
 {
     box->rcc.csr = 0x0E000000; /* 7.3.21: power, pin, brown-out */

@@ -43,6 +43,8 @@ static void happens(OpqBox *box, const Event *event)
         break;
     case OPQ_ADC: box->adc.inputs[event->a] = event->b; break;
     case OPQ_PVD: opq_pwr_supply(box, event->b); break;
+    case OPQ_BOOT0: box->boot0 = event->b; break;
+    case OPQ_GO: opq_rom_go(box); break;
     case OPQ_CUT:
         opq_flash_cut(box);
         opq_end(box, "cut");

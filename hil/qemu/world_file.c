@@ -164,6 +164,18 @@ static void do_pvd(const Reader *reader)
 {
     opq_world_add(reader->box, when(reader, 1), OPQ_PVD, 0, number(reader, 2, 0, 1));
 }
+static void do_boot0(const Reader *reader)
+{
+    int64_t t_ns = when(reader, 1);
+    bool level = number(reader, 2, 0, 1);
+
+    if (t_ns == 0) {
+        reader->box->boot0 = level; /* power-on reads it, before any event */
+    } else {
+        opq_world_add(reader->box, t_ns, OPQ_BOOT0, 0, level);
+    }
+}
+static void do_go(const Reader *reader) { opq_world_add(reader->box, when(reader, 1), OPQ_GO, 0, 0); }
 static void do_cut(const Reader *reader) { opq_world_add(reader->box, when(reader, 1), OPQ_CUT, 0, 0); }
 static void do_cut_after(const Reader *reader)
 {
@@ -188,6 +200,7 @@ static const struct { const char *word; guint count; void (*read)(const Reader *
     { "bytes_file", 3, do_bytes_file }, { "adc", 4, do_adc },       { "pin", 4, do_pin },
     { "pvd", 3, do_pvd },       { "cut", 2, do_cut },               { "cut_after", 2, do_cut_after },
     { "seed", 2, do_seed },     { "end", 2, do_end },               { "noise", 5, do_noise },
+    { "boot0", 3, do_boot0 },   { "go", 2, do_go },
 };
 
 static void read_line(Reader *reader)

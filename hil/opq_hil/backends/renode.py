@@ -96,6 +96,8 @@ class Renode:
             return f"no Renode here ({VARIABLE}, or renode on PATH); hil/renode/README.md says whence"
         if not SCRIPT.exists():
             return f"{SCRIPT} is not found: run from a checkout of the project"
+        if world is not None and world.rom_start is not None:
+            return "the models for Renode have no BOOT0 and no ROM boot loader"
         return None
 
     def run(

@@ -98,6 +98,23 @@ class PowerScript:
 
 
 @dataclass(frozen=True, slots=True)
+class RomStart:
+    """A chip that was flashed over its ROM boot loader: BOOT0 is high, and the loader's Go starts the flash.
+
+    As long as BOOT0 is high, every reset ends in the ROM again, which then waits.
+    """
+
+    go_ns: int = NS // 1000
+    boot0_low_ns: int | None = None
+
+    def lines(self) -> Iterator[str]:
+        yield "boot0 0 1"
+        yield f"go {self.go_ns}"
+        if self.boot0_low_ns is not None:
+            yield f"boot0 {self.boot0_low_ns} 0"
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """One run, from power-on to `end_ns`."""
 
@@ -112,6 +129,8 @@ class World:
     noise: tuple[BitNoise, ...] = ()
     pins: tuple[tuple[str, int, bool], ...] = ()
     """("B2", ns, level)."""
+    rom_start: RomStart | None = None
+    """None: BOOT0 is low."""
     seed: int = 1
 
     def write(self, folder: Path) -> Path:
@@ -138,6 +157,8 @@ class World:
         yield from self.power.lines()
         yield from (f"pin {pin} {at_ns} {int(level)}" for pin, at_ns, level in self.pins)
         yield from (noise.line() for noise in self.noise)
+        if self.rom_start is not None:
+            yield from self.rom_start.lines()
         yield f"end {self.end_ns}"
 
 

@@ -47,6 +47,19 @@ def test_it_waits_for_7f_and_is_deaf_after_any_other_first_byte(chip: RomBootLoa
     assert host.ask("7f") == ACK
 
 
+def test_with_boot0_low_a_reset_starts_the_flash_and_nobody_answers(chip: RomBootLoader, host: Host) -> None:
+    chip.boot0 = False
+    chip.reset()
+    assert host.ask("", 0.1) == b""
+    assert (chip.started_at, chip.mapped_at_0) == (0x0800_0000, 0x0800_0000)
+    assert host.ask("7f") == b""
+    chip.boot0 = True
+    chip.reset()
+    assert host.ask("", 0.1) == b""
+    assert host.ask("7f") == ACK
+    assert (chip.started_at, chip.mapped_at_0) == (None, 0x1FFF_0000)
+
+
 def test_get_get_version_and_get_id(host: Host) -> None:
     host.ask("7f")
     assert host.ask("00ff") == ACK + bytes.fromhex("0b31 00 01 02 11 21 31 44 63 73 82 92") + ACK

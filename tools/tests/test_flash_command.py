@@ -48,6 +48,12 @@ def test_an_update_file_goes_into_slot_a_and_settings_and_boot_loader_stay(tmp_p
     assert f"x.opqfw: {len(image(Slot.A))} bytes written and verified" in result.output
 
 
+@pytest.mark.parametrize("options", [(), ("--no-start",)])
+def test_it_says_that_boot0_has_to_be_lowered(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = flash(tmp_path, bundle(), memory(BOX), *options)
+    assert done.exit_code == 0 and "set BOOT0 low now" in done.stderr
+
+
 def test_json_is_one_document(tmp_path: Path) -> None:
     found = json.loads(flash(tmp_path, bundle(), memory(BOX), "--json").output)
     assert (found["done"], found["verified"], found["started"]) == (True, True, True)

@@ -1,14 +1,15 @@
 """Flashing by the ROM boot loader, against the emulated one on a pty, with a line as bad as asked."""
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from opq_sim.box.f405_memory import F405Memory
+from opq_sim.box.f405_memory import SYSTEM_ROM, F405Memory
 from opq_sim.box.faults import LineFaults
-from opq_sim.box.rom_boot_loader import EXTENDED_ERASE, WRITE, BootLoaderFaults, RomBootLoader
+from opq_sim.box.rom_boot_loader import EXTENDED_ERASE, GO, WRITE, BootLoaderFaults, RomBootLoader
 from opq_tools.flash.chip import Chip, FlashError, HalfWrittenError, LineError
 from opq_tools.flash.image import ImagePart
 from opq_tools.flash.progress import FlashProgress
@@ -214,3 +215,34 @@ def test_go_starts_the_program(chip: RomBootLoader) -> None:
     loader = connected(chip)
     assert loader.start(FLASH)
     assert chip.started_at == FLASH
+    assert chip.mapped_at_0 == SYSTEM_ROM  # until the program has its own vectors, they are the ROM's
+
+
+class WiredLine(SerialLine):
+    """A pty has no modem lines: here DTR is NRST and RTS is BOOT0 of the emulated chip."""
+
+    def __init__(self, chip: RomBootLoader) -> None:
+        super().__init__(chip.path, 115_200, "E")
+        self._chip = chip
+        self._nrst_low = False
+
+    def set_lines(self, *, dtr: bool, rts: bool) -> None:
+        self._chip.boot0 = rts
+        if self._nrst_low and not dtr:
+            self._chip.reset()
+        self._nrst_low = dtr
+
+
+def test_with_the_ports_lines_the_firmware_starts_by_a_reset_with_boot0_low_and_without_go(
+    chip: RomBootLoader,
+) -> None:
+    chip.boot0 = False  # a Box that runs
+    loader = RomLoader(WiredLine(chip), 0.12)
+    loader.connect(reset_by_lines=True)
+    assert chip.boot0 and chip.started_at is None
+    loader.reset_into_flash()
+    limit = time.monotonic() + 30
+    while chip.started_at is None and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert (chip.started_at, chip.mapped_at_0, chip.boot0) == (FLASH, FLASH, False)
+    assert GO not in chip.commands

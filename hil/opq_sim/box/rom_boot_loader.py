@@ -15,7 +15,7 @@ from functools import reduce
 from operator import xor
 
 from opq_proto.kit.own_thread import OwnThread
-from opq_sim.box.f405_memory import DEV_ID, F405Memory
+from opq_sim.box.f405_memory import DEV_ID, FLASH, SYSTEM_ROM, F405Memory
 from opq_sim.box.faults import FaultyLine, LineFaults
 
 ACK, NACK = 0x79, 0x1F
@@ -70,7 +70,10 @@ class RomBootLoader(OwnThread):
     Attributes:
         path: device to open.
         memory: the chip's memory.
-        started_at: address that Go jumped to, or None.
+        boot0: level of the pin; a reset with it high ends here, with it low in the flash.
+        mapped_at_0: memory that lies at address 0 and has the vectors, until a program says otherwise. Go
+            does not change it: after Go with BOOT0 high it is the ROM.
+        started_at: address that Go jumped to, or the flash after a reset with BOOT0 low; else None.
         commands: how many times each command was accepted.
     """
 
@@ -89,6 +92,8 @@ class RomBootLoader(OwnThread):
         super().__init__("rom-boot-loader")
         self.memory = memory or F405Memory()
         self.readout_protected = readout_protected
+        self.boot0 = True
+        self.mapped_at_0 = SYSTEM_ROM
         self.started_at: int | None = None
         self.commands: dict[int, int] = {}
         self._chip_id = chip_id
@@ -108,7 +113,7 @@ class RomBootLoader(OwnThread):
         os.close(self._slave)
 
     def reset(self) -> None:
-        """Resets the chip with BOOT0 high: it waits for the first 0x7F again."""
+        """Resets the chip: with BOOT0 high it waits for the first 0x7F again."""
         self._reset.set()
 
     def _run(self) -> None:
@@ -128,7 +133,9 @@ class RomBootLoader(OwnThread):
                     next(reading)
 
     def _start(self) -> Reading:
-        reading = self._session()
+        self.mapped_at_0 = SYSTEM_ROM if self.boot0 else FLASH
+        self.started_at = None if self.boot0 else FLASH
+        reading = self._session() if self.boot0 else deaf()
         next(reading)
         return reading
 

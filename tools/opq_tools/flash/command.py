@@ -56,7 +56,8 @@ ROM_BAUD = 115_200
 @click.option(
     "--reset-lines",
     is_flag=True,
-    help="Reset the chip by the port's lines: DTR is NRST and RTS is BOOT0 (as with stm32loader).",
+    help="Reset the chip by the port's lines, before and afterwards: DTR is NRST and RTS is BOOT0 (as with "
+    "stm32loader).",
 )
 @click.option("--serial", default="", help="Serial number of the USB device, where several are in DFU mode.")
 @click.option("--interface", help="openocd's interface file.  [default: interface/stlink.cfg]")
@@ -106,7 +107,7 @@ def command(
         rom = open_rom(port or "", baud or ROM_BAUD)
         try:
             rom.connect(reset_lines)
-            return by_rom(rom, firmware, allowed, not no_start, steps)
+            return by_rom(rom, firmware, allowed, not no_start, steps, reset_lines)
         finally:
             rom.close()
 

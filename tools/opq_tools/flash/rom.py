@@ -86,6 +86,12 @@ class RomLoader:
             )
         self._find_place()
 
+    def reset_into_flash(self) -> None:
+        """Releases BOOT0 and resets the chip by the port's lines."""
+        self._line.set_lines(dtr=True, rts=False)  # NRST low, BOOT0 low
+        time.sleep(0.1)
+        self._line.set_lines(dtr=False, rts=False)
+
     def chip(self) -> Chip:
         """Identifies the chip; reads each fact until two answers agree, because answers carry no checksum.
 

@@ -20,6 +20,11 @@ HEADER_SECTOR_BYTES = 128 * 1024
 """Sectors 5 and 8, which hold the slots' headers: without its header a slot does not start."""
 
 
+LOWER_BOOT0 = (
+    "set BOOT0 low now: as long as it is high, every reset ends in the chip's ROM and no firmware starts"
+)
+
+
 @dataclass(slots=True)
 class FlashResult:
     """What was found and done; printed as text, or as one document with --json."""
@@ -36,9 +41,18 @@ class FlashResult:
 
 
 def by_rom(
-    rom: "RomLoader", firmware: FlashImage | None, allowed: Allowed, start: bool, steps: FlashProgress
+    rom: "RomLoader",
+    firmware: FlashImage | None,
+    allowed: Allowed,
+    start: bool,
+    steps: FlashProgress,
+    reset_by_lines: bool = False,
 ) -> FlashResult:
-    """Flashes over the ROM boot loader; without a firmware it only identifies the chip."""
+    """Flashes over the ROM boot loader; without a firmware it only identifies the chip.
+
+    Starts the firmware by a reset where the port's lines can do it, since the chip after Go is not as after a
+    reset, and BOOT0 would still be high.
+    """
     result = FlashResult("rom")
     try:
         chip = rom.chip()
@@ -56,9 +70,16 @@ def by_rom(
     result.written_bytes = write_parts(rom, chip, parts, steps)
     result.retries = rom.retries
     result.verified = result.done = True
+    if reset_by_lines:
+        if start:
+            rom.reset_into_flash()
+            result.started = True
+        return result
     result.started = start and rom.start(FLASH)
     if start and not result.started:
-        result.notes.append("no answer to Go: take BOOT0 low and press reset")
+        result.notes.append("no answer to Go: set BOOT0 low and press reset")
+    else:
+        result.notes.append(LOWER_BOOT0)
     return result
 
 
@@ -84,6 +105,8 @@ def by_program(
     if start:
         program.start()
         result.started = True
+    if way == "dfu":
+        result.notes.append(LOWER_BOOT0)
     return result
 
 

@@ -13,8 +13,8 @@ from opq_hil.suites.gateway_process import (
     longest_s,
     recovery_since_s,
 )
-from opq_sim.faults.gateway.boxes import CabledBoxes
-from opq_sim.faults.gateway.world import BOX_IDS
+from opq_sim.faults.draws import GATEWAY_BOXES
+from opq_sim.faults.parts.boxes import CabledBoxes
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ from opq_sim.faults.gateway.world import BOX_IDS
 )
 def test_no_sample_is_lost_by_kills(tmp_path: Path, kills: int) -> None:
     with (
-        CabledBoxes(BOX_IDS, tmp_path / "ports") as boxes,
+        CabledBoxes(GATEWAY_BOXES, tmp_path / "ports", GATEWAY_BOXES[:1], GATEWAY_BOXES[1:2]) as boxes,
         GatewayProcess(boxes.paths, tmp_path, held_up_s=lambda: boxes.held_up_s) as gateway,
     ):
         done = gateway.survive_kills(kills)
-        lost = {box_id: gateway.lost(box_id) for box_id in BOX_IDS}
-        blocks = {box_id: gateway.blocks(box_id) for box_id in BOX_IDS}
+        lost = {box_id: gateway.lost(box_id) for box_id in GATEWAY_BOXES}
+        blocks = {box_id: gateway.blocks(box_id) for box_id in GATEWAY_BOXES}
     print(f"{kills} kills: lost {lost}; Boxes asked again after {max(done.recovery_s):.2f} s at most")
     assert max(lost.values()) <= done.excused_samples
     for box_id, found in blocks.items():

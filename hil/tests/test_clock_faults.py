@@ -1,55 +1,24 @@
 """Clocks that are set in every way, with dips and losses of supply: each is found once, nothing else is."""
 
-from collections import Counter
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from opq_proto.keys.key_files import KeyPair
-from opq_sim.faults.clock.evidence import StoredEvents, StoredFinding, StoredWaveform, dips_percent
-from opq_sim.faults.clock.runner import CLOCK
-from opq_sim.faults.clock.schedule import (
-    APART_S,
-    AWAY_S,
-    KINDS,
-    SEEN_S,
-    STEP_S,
-    ClockDip,
-    ClockSchedules,
-    ClockStep,
-    ClockTrial,
-    draw_clocks,
-)  # fmt: skip
-from opq_sim.faults.clock.verdict import judge_clocks
-from opq_sim.faults.clock.world import ClockEvidence
-from opq_sim.faults.gateway.verdict import ScheduleVerdict
-from opq_sim.faults.silence.boxes import RATE_HZ, TrialBoxes
+from opq_sim.faults import runner
+from opq_sim.faults.draws import SEEN_S
+from opq_sim.faults.evidence import Evidence, StoredEvent, StoredFinding, StoredWaveform, dips_percent
+from opq_sim.faults.parts.boxes import RATE_HZ, CabledBoxes
+from opq_sim.faults.schedule import ClockDip, ClockStep, ClockTrial, FaultSchedule
+from opq_sim.faults.verdict import ScheduleVerdict, judge_clocks
 from opq_sim.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, ForeignHost
 from opq_sim.foreign.leg_box import LegBox, lowest_mean
 from opq_sim.mains.events import disturbance
 from opq_sim.mains.generator import Generator
 
 S = 10**9
-
-
-def test_a_seed_always_draws_the_same_and_all_seeds_draw_every_way() -> None:
-    assert draw_clocks(7) == draw_clocks(7)
-    trials = [trial for seed in range(1, 26) for trial in draw_clocks(seed).trials]
-    kinds = Counter(trial.kind for trial in trials)
-    assert len(trials) == 200 and kinds.keys() == set(KINDS) and min(kinds.values()) >= 20
-    steps = [step.by_s for trial in trials for step in trial.steps]
-    assert min(map(abs, steps)) < 2 * STEP_S[0] and max(map(abs, steps)) > STEP_S[1] / 2
-    assert {step > 0 for step in steps} == {True, False} and {len(each.steps) for each in trials} == {1, 2}
-    for trial in trials:
-        moments = [dip.at_s for dip in trial.dips]
-        assert moments and all(b - a >= APART_S for a, b in pairwise(moments))
-        assert len({dip.residual_percent for dip in trial.dips}) == len(trial.dips)
-        if trial.dark is not None:
-            begin_s, end_s = trial.dark[0], sum(trial.dark)
-            assert not any(begin_s - AWAY_S[0] < at < end_s + AWAY_S[1] for at in moments)
 
 
 TRIAL = ClockTrial(
@@ -65,18 +34,28 @@ WAVES = {
     (2, "1"): StoredWaveform(25_400, 25_800, 0, (70.0, 40.0)),
 }
 
-TWO_SILENCES = (("1", "Box 1, silence: a"), ("1", "Box 1, completes event 3: silence: b"))
+TWO_SILENCES = ("Box 1, silence: a", "Box 1, completes event 3: silence: b")
+SCHEDULE = FaultSchedule(1, (TRIAL,))
+
+
+def opened(*because: str) -> list[StoredEvent]:
+    return [StoredEvent(each, 0, S, (), {}, "1", why) for each, why in enumerate(because)]
 
 
 def problems_of(
     findings: tuple[StoredFinding, ...] = FOUND,
     waves: dict[tuple[int, str], StoredWaveform] | None = None,
-    because: tuple[tuple[str, str], ...] = (("1", "Box 1, silence: no supply"),),
+    because: tuple[str, ...] = ("Box 1, silence: no supply",),
     withdrawn: tuple[str, ...] = (),
 ) -> list[str]:
-    stored = StoredEvents(list(findings), WAVES if waves is None else WAVES | waves, list(because))
-    verdict = ScheduleVerdict(ClockSchedules(1, (TRIAL,)))
-    judge_clocks(verdict, (TRIAL,), ClockEvidence(stored, list(withdrawn)))
+    evidence = Evidence(
+        findings=list(findings),
+        waveforms=WAVES if waves is None else WAVES | waves,
+        events=opened(*because),
+        withdrawn=list(withdrawn),
+    )
+    verdict = ScheduleVerdict(SCHEDULE)
+    judge_clocks(verdict, evidence)
     assert (verdict.figures["dips"], verdict.figures["outages"]) == (2, 1)
     return verdict.problems
 
@@ -128,9 +107,10 @@ def test_a_box_s_coming_windows_are_those_that_it_reads_then() -> None:
 
 def test_a_dip_that_a_box_shows_in_no_figure_is_counted_apart_and_one_that_it_shows_is_not() -> None:
     for not_shown, problems in ((set(), 1), ({("1", 2.0)}, 0), ({("1", 7.0)}, 1)):
-        verdict = ScheduleVerdict(ClockSchedules(1, (TRIAL,)))
-        stored = StoredEvents(list(FOUND[1:]), dict(WAVES), [("1", "silence: no supply")])
-        judge_clocks(verdict, (TRIAL,), ClockEvidence(stored, not_shown=not_shown))
+        verdict = ScheduleVerdict(SCHEDULE)
+        events = opened("silence: no supply")
+        evidence = Evidence(findings=list(FOUND[1:]), waveforms=WAVES, events=events, not_shown=not_shown)
+        judge_clocks(verdict, evidence)
         assert len(verdict.problems) == problems
         assert verdict.figures["dips_not_shown"] == 1 - problems
 
@@ -144,16 +124,16 @@ def test_the_lowest_rms_of_a_waveform_is_that_of_its_dip() -> None:
 
 
 def test_a_box_without_supply_samples_nothing_up_to_its_start(tmp_path: Path) -> None:
-    with TrialBoxes(["1"], tmp_path, (), S) as boxes:
+    with CabledBoxes(["1", "2"], tmp_path, in_1970=("1", "2")) as boxes:
         boxes.lose_supply(("1",), 12.0)
-        assert all(boxes.is_dark("1", at * RATE_HZ, (at + 1) * RATE_HZ) for at in (6, 11))
-        assert not boxes.is_dark("1", 60 * RATE_HZ, 61 * RATE_HZ)
-        assert not boxes.is_dark("2", 6 * RATE_HZ, 7 * RATE_HZ)
+        assert all(boxes.not_sampled("1", at * RATE_HZ, (at + 1) * RATE_HZ) for at in (6, 11))
+        assert not boxes.not_sampled("1", 60 * RATE_HZ, 61 * RATE_HZ)
+        assert not boxes.not_sampled("2", 6 * RATE_HZ, 7 * RATE_HZ)
 
 
 def test_what_was_seen_with_a_real_box_is_right(tmp_path: Path) -> None:
     """Each row of the table with the real gateway and cloud: two dips are two incidents, and nothing else."""
-    (document,) = CLOCK.play([0], tmp_path)
+    (document,) = runner.play("clock-faults", [0], tmp_path)
     assert document["ok"], "\n".join(document["problems"])
     figures = document["figures"]
     assert (figures["dips_found"], figures["false"], figures["outages"]) == (2 * len(SEEN_S), 0, 0)

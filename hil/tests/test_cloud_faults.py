@@ -15,35 +15,21 @@ import pytest
 from opq_proto.kit import ports
 from opq_proto.messages import Measurement, TimeSource
 from opq_sim.box.source import RunClock
-from opq_sim.faults.cloud import accounts
-from opq_sim.faults.cloud.accounts import HeldNumbers
-from opq_sim.faults.cloud.database_lock import DatabaseLock
-from opq_sim.faults.cloud.dips import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
-from opq_sim.faults.cloud.runner import CLOUD
-from opq_sim.faults.cloud.schedule import BOX_IDS, LAST_END_S, SPANS_S, DrawnDip, draw_cloud
-from opq_sim.faults.cloud.stored_rows import StoredEvent, incident_of_findings
-from opq_sim.faults.cloud.world import HOSTILE_ID, CloudEvidence
-from opq_sim.faults.gateway.places import free_offset, held_ports
+from opq_sim.faults import runner
+from opq_sim.faults.draws import CLOUD_SPANS_S, draw_cloud
+from opq_sim.faults.evidence import Evidence, HeldNumbers, StoredEvent, StoredFinding
+from opq_sim.faults.parts.database_lock import DatabaseLock
+from opq_sim.faults.parts.fleet import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
+from opq_sim.faults.parts.free_ports import free_offset, held_ports
+from opq_sim.faults.parts.peers import HOSTILE_ID
+from opq_sim.faults.rules.data_lost import held_or_stored
+from opq_sim.faults.rules.dips import joined_incident, shared_dips, unexplained
+from opq_sim.faults.schedule import DrawnDip, Fault, FaultSchedule
+from opq_sim.faults.verdict import ScheduleVerdict, judge_cloud
 from opq_sim.fleet.fleet_meter import FleetMeter
 from opq_sim.score.records import BoxSpan, FoundIncident, TrueDisturbance
 
 S = 10**9
-
-
-def test_a_seed_gives_the_same_schedule_every_time_and_another_seed_another() -> None:
-    assert draw_cloud(7) == draw_cloud(7)
-    assert draw_cloud(7).faults != draw_cloud(8).faults and draw_cloud(7).dips != draw_cloud(8).dips
-
-
-def test_two_hundred_schedules_have_every_kind_and_end_in_time() -> None:
-    schedules = [draw_cloud(seed) for seed in range(200)]
-    assert {kind for schedule in schedules for kind in schedule.kinds} == set(SPANS_S)
-    assert max(fault.end_s for schedule in schedules for fault in schedule.faults) <= LAST_END_S + 1e-3
-    assert {fault.step_s for schedule in schedules for fault in schedule.faults} == {-3600, 0, 3600}
-    for schedule in schedules:
-        begins = [dip.at_s for dip in schedule.dips]
-        assert min(np.diff(begins)) > 1.5 and begins[-1] > LAST_END_S  # the last one when all is well again
-        assert all(set(dip.box_ids) <= set(BOX_IDS) and dip.box_ids for dip in schedule.dips)
 
 
 def test_every_box_has_its_dips_in_its_samples_its_voltage_and_the_truth() -> None:
@@ -82,134 +68,125 @@ def test_a_fleet_whose_turn_comes_when_a_dip_is_over_still_measures_the_dip() ->
 
 
 def test_a_measurement_in_the_store_or_still_held_is_no_problem() -> None:
-    assert accounts.measurements("1", HeldNumbers(100, 103, 105), [100, 101, 102]) == []
-    assert accounts.measurements("1", HeldNumbers(100, 103, 105), [100, 101, 102, 104]) == []
+    assert held_or_stored("1", HeldNumbers(100, 103, 105), [100, 101, 102]) == []
+    assert held_or_stored("1", HeldNumbers(100, 103, 105), [100, 101, 102, 104]) == []
 
 
 def test_a_measurement_lost_doubled_forged_or_only_in_another_store_is_named() -> None:
     held = HeldNumbers(100, 104, 105)
-    assert accounts.measurements("1", held, [100, 102, 103]) == [
+    assert held_or_stored("1", held, [100, 102, 103]) == [
         "Box 1: 1 Measurements were acknowledged and are in no store: 101"
     ]
-    assert accounts.measurements("1", held, [100, 102, 103], [101, 102]) == [
+    assert held_or_stored("1", held, [100, 102, 103], [101, 102]) == [
         "Box 1: 1 Measurements were acknowledged and are in the other Makai's store alone: 101"
     ]
-    assert "stored twice: 102" in accounts.measurements("1", held, [100, 101, 102, 102, 103])[0]
-    forged = accounts.measurements("1", held, [99, 100, 101, 102, 103, 105])
+    assert "stored twice: 102" in held_or_stored("1", held, [100, 101, 102, 102, 103])[0]
+    forged = held_or_stored("1", held, [99, 100, 101, 102, 103, 105])
     assert "2 Measurements are stored and were never made: 99, 105" in forged[0]
 
 
 DIP = TrueDisturbance(
     "3", "sag", None, {"1": BoxSpan("sag", 5 * S, 6 * S), "4": BoxSpan("sag", 5 * S, 6 * S)}
 )
-EVENT = StoredEvent(9, 4 * S, 7 * S, ("1", "4"), ("1", "4"), {})
+EVENT = StoredEvent(9, 4 * S, 7 * S, ("1", "4"), {})
 FOUND = FoundIncident(2, "sag", None, dict(DIP.boxes))
 
 
 def test_a_dip_with_one_incident_of_its_boxes_is_found() -> None:
-    account = accounts.dips([DIP], [FOUND], [EVENT])
+    account = shared_dips([DIP], [FOUND], [EVENT])
     assert (account.found, account.excused, account.problems) == (1, {}, [])
 
 
 def test_a_dip_without_a_box_needs_the_reason() -> None:
     part = FoundIncident(2, "sag", None, {"1": DIP.boxes["1"]})
     silent = replace(EVENT, received=("1",), missing={"4": "no answer within 8 s"})
-    account = accounts.dips([DIP], [part], [silent])
+    account = shared_dips([DIP], [part], [silent])
     assert (account.found, account.problems) == (0, [])
     assert account.excused == {"3": "Box 4: no answer within 8 s"}
-    mute = accounts.dips([DIP], [part], [EVENT]).problems
+    mute = shared_dips([DIP], [part], [EVENT]).problems
     assert "Boxes 4 saw it and are in no incident (event 9 analysed, received 1, 4)" in mute[0]
     short = replace(EVENT, missing={"4": "ends 900 ms early, without a reason"})
-    assert accounts.dips([DIP], [part], [short]).excused == {
-        "3": "Box 4: ends 900 ms early, without a reason"
-    }
-    assert accounts.dips([DIP], [], []).problems == ["dip 3: no event was opened"]
+    assert shared_dips([DIP], [part], [short]).excused == {"3": "Box 4: ends 900 ms early, without a reason"}
+    assert shared_dips([DIP], [], []).problems == ["dip 3: no event was opened"]
     elsewhere = replace(EVENT, start_ns=6 * S, end_ns=8 * S)
-    assert accounts.dips([DIP], [], [elsewhere]).problems == ["dip 3: no event was opened"]
+    assert shared_dips([DIP], [], [elsewhere]).problems == ["dip 3: no event was opened"]
 
 
 def test_a_reason_counts_while_a_fault_keeps_boxes_from_answering_and_not_after_all_faults() -> None:
     excused, last = {"3": "Box 4: no answer"}, replace(DIP, number="4")
-    assert accounts.unexplained(excused, [DIP, last], {"slow_box"}) == []
-    assert (
-        "dip 3: a Box is missing without need"
-        in accounts.unexplained(excused, [DIP, last], {"garbage_box"})[0]
-    )
-    assert len(accounts.unexplained(excused, [last, DIP], {"slow_box"})) == 1
+    assert unexplained(excused, [DIP, last], {"slow_box"}) == []
+    assert "dip 3: a Box is missing without need" in unexplained(excused, [DIP, last], {"garbage_box"})[0]
+    assert len(unexplained(excused, [last, DIP], {"slow_box"})) == 1
 
 
 def test_a_dip_split_joined_misnamed_or_of_others_and_an_incident_of_nothing_are_named() -> None:
     halves = [FoundIncident(n, "sag", None, {box: DIP.boxes[box]}) for n, box in ((2, "1"), (5, "4"))]
-    assert accounts.dips([DIP], halves, [EVENT]).problems == ["dip 3: split in 2 incidents"]
+    assert shared_dips([DIP], halves, [EVENT]).problems == ["dip 3: split in 2 incidents"]
     more = replace(FOUND, boxes={**DIP.boxes, "12": DIP.boxes["1"]})
-    assert "Boxes 12 did not see it" in accounts.dips([DIP], [more], [EVENT]).problems[0]
+    assert "Boxes 12 did not see it" in shared_dips([DIP], [more], [EVENT]).problems[0]
     swell = replace(FOUND, kind="swell", boxes={box: replace(DIP.boxes[box], kind="swell") for box in "14"})
-    assert accounts.dips([DIP], [swell], [EVENT]).problems == ["dip 3: is called swell"]
+    assert shared_dips([DIP], [swell], [EVENT]).problems == ["dip 3: is called swell"]
     deep = replace(FOUND, kind="interruption")
-    assert accounts.dips([DIP], [deep], [EVENT]).problems == []
+    assert shared_dips([DIP], [deep], [EVENT]).problems == []
     late = FoundIncident(7, "sag", None, {"1": BoxSpan("sag", 60 * S, 61 * S)})
-    assert accounts.dips([DIP], [FOUND, late], [EVENT]).problems == [
+    assert shared_dips([DIP], [FOUND, late], [EVENT]).problems == [
         "incident 7 (sag, Boxes 1): there was none"
     ]
     wide = replace(FOUND, boxes={"1": BoxSpan("sag", 5 * S, 9 * S), "4": DIP.boxes["4"]})
     other = TrueDisturbance("4", "sag", None, {"1": BoxSpan("sag", 8 * S, 9 * S)})
-    joined = accounts.dips([DIP, other], [wide], [EVENT, replace(EVENT, end_ns=10 * S)]).problems
+    joined = shared_dips([DIP, other], [wide], [EVENT, replace(EVENT, end_ns=10 * S)]).problems
     assert any("joins dips 3, 4" in problem for problem in joined)
+
+
+def finding(box_id: str, kind: str, at_s: int, incident: int = 3) -> StoredFinding:
+    return StoredFinding(box_id, incident, kind, None, (), "", at_s * S, (at_s + 1) * S)
 
 
 def test_findings_of_one_group_are_one_incident_by_box() -> None:
     rows = [
-        {"box_id": box, "class": kind, "start_ns": at * S, "end_ns": (at + 1) * S}
-        for box, kind, at in (("1", "sag", 5), ("1", "interruption", 6), ("4", "sag", 5))
+        finding(box_id, kind, at)
+        for box_id, kind, at in (("1", "sag", 5), ("1", "interruption", 6), ("4", "sag", 5))
     ]
-    found = incident_of_findings(3, rows)
+    found = joined_incident(3, rows)
     assert found.kind == "interruption+sag"
     assert found.boxes["1"] == BoxSpan("interruption+sag", 5 * S, 7 * S)
     assert found.boxes["4"] == BoxSpan("sag", 5 * S, 6 * S)
 
 
-def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None:
-    good = {**draw_cloud(1).document(), "ok": True, "problems": []}
-    good["figures"] = {"stored": 5, "wall_s": 1.5}
-    bad = {**draw_cloud(2).document(), "ok": False, "problems": ["one is lost"], "figures": {}}
-    found = CLOUD.summarise([good, bad])
-    assert (found["schedules"], found["failed_seeds"], found["stored"]) == (2, [2], 5)
-    assert CLOUD.line(good).startswith("ok") and "5 + 0 of 0 Measurements" in CLOUD.line(good)
-    assert CLOUD.line(bad).startswith("FAILED seed 2") and "one is lost" in CLOUD.line(bad)
+def problems_of(evidence: Evidence) -> tuple[list[str], dict[str, float | int | str]]:
+    verdict = ScheduleVerdict(FaultSchedule(1, (Fault("garbage_box", 1.0),)))
+    verdict.add(evidence)
+    judge_cloud(verdict, evidence)
+    return verdict.problems, verdict.figures
 
 
 def test_what_a_world_left_is_judged_box_by_box() -> None:
-    from opq_sim.faults.cloud.verdict import judge
-
     row = Measurement("1", 1, {}, sequence=100)
-    lived = CloudEvidence(
+    evidence = Evidence(
         held={"1": HeldNumbers(100, 102, 103)},
         stored=[row, replace(row, sequence=101)],
         truth=[DIP],
-        incidents=[FOUND],
+        findings=[finding("1", "sag", 5, 2), finding("4", "sag", 5, 2)],
         events=[EVENT],
     )
-    figures: dict[str, float | int | str] = {}
-    assert judge(lived, frozenset(), figures) == []
+    problems, figures = problems_of(evidence)
+    assert problems == []
     assert (figures["stored"], figures["held"], figures["dips_found"]) == (2, 1, 1)
-    lying = replace(FOUND, kind="outage", boxes={HOSTILE_ID: next(iter(FOUND.boxes.values()))})
-    lived.incidents.append(lying)
-    assert judge(lived, frozenset(), figures) == []
-    lived.incidents[-1] = replace(lying, kind="sag")
-    assert f"Boxes {HOSTILE_ID}" in judge(lived, frozenset(), figures)[0]
-    lived.incidents.pop()
-    lived.stored.pop()
-    assert "were acknowledged and are in no store: 101" in judge(lived, frozenset(), figures)[0]
+    evidence.findings.append(finding(HOSTILE_ID, "outage", 5))
+    assert problems_of(evidence)[0] == []
+    evidence.findings[-1] = finding(HOSTILE_ID, "sag", 5)
+    assert f"Boxes {HOSTILE_ID}" in problems_of(evidence)[0][0]
+    evidence.findings.pop()
+    evidence.stored.pop()
+    assert "were acknowledged and are in no store: 101" in problems_of(evidence)[0][0]
 
 
 def test_a_failure_while_the_boxes_stood_still_says_that_the_machine_was_too_busy() -> None:
-    from opq_sim.faults.cloud.verdict import late_boxes
-
-    lived = CloudEvidence(figures={"longest_turn_s": 8.3})
-    assert "stood still for 8.3 s: this machine was too busy" in late_boxes(["dip 2: no event"], lived)[0]
-    assert late_boxes([], lived) == []
-    lived.figures["longest_turn_s"] = 0.4
-    assert late_boxes(["dip 2: no event"], lived) == []
+    evidence = Evidence(problems=["dip 2: no event"], figures={"longest_turn_s": 8.3})
+    assert "stood still for 8.3 s: this machine was too busy" in problems_of(evidence)[0][-1]
+    assert problems_of(Evidence(figures={"longest_turn_s": 8.3}))[0] == []
+    evidence.figures["longest_turn_s"] = 0.4
+    assert problems_of(evidence)[0] == ["dip 2: no event"]
 
 
 def test_ports_that_a_world_holds_are_taken_for_others_and_free_for_its_own_services() -> None:
@@ -259,14 +236,18 @@ def test_a_locked_store_takes_no_write_and_a_slow_one_takes_it_late(tmp_path: Pa
     file.close()
 
 
-def played(seeds: Sequence[int], folder: Path, side_by_side: int = CLOUD.side_by_side) -> dict[str, Any]:
-    documents = CLOUD.play(
-        seeds, folder, lambda document: print(CLOUD.line(document), flush=True), side_by_side
+def line(document: runner.Document) -> str:
+    return runner.line("cloud-faults", document)
+
+
+def played(seeds: Sequence[int], folder: Path, side_by_side: int | None = None) -> dict[str, Any]:
+    documents = runner.play(
+        "cloud-faults", seeds, folder, lambda document: print(line(document), flush=True), side_by_side
     )
     for document in documents:
         if not document["ok"]:  # also in the summary of a run that goes on well
-            warnings.warn(CLOUD.line(document), stacklevel=2)
-    found = CLOUD.summarise(documents)
+            warnings.warn(line(document), stacklevel=2)
+    found = runner.summarise("cloud-faults", documents)
     print(found)
     return found
 
@@ -277,7 +258,7 @@ SIDE_BY_SIDE = 3
 
 
 def test_fifteen_seeds_have_every_kind_of_fault() -> None:
-    assert {kind for seed in SEEDS for kind in draw_cloud(seed).kinds} == {*SPANS_S}
+    assert {kind for seed in SEEDS for kind in draw_cloud(seed).kinds} == {*CLOUD_SPANS_S}
 
 
 @pytest.mark.timeout(1800)

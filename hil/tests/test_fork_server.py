@@ -21,10 +21,10 @@ if __name__ == "__main__":
 WORLD = """
 import json, os, signal, sys, time
 from pathlib import Path
-from opq_sim.faults.gateway.child import put_step_ns
-from opq_sim.faults.gateway.fork_server import fork_server
+from opq_sim.faults.parts.fork_server import ForkServer
+from opq_sim.faults.parts.stepped_clock import put_step_ns
 
-server = fork_server(["forked_service"])
+server = ForkServer(["forked_service"]).__enter__()
 clock = Path(sys.argv[1])
 put_step_ns(clock, 3600 * 10**9)
 here_s = round(time.time() - time.monotonic())
@@ -33,12 +33,12 @@ reported = [json.loads(each.stderr.readline()) for each in (first, second, third
 assert [each["argv"] for each in reported] == [["a"], ["b"], ["c"]], reported
 assert [each["pid"] for each in reported] == [first.pid, second.pid, third.pid]
 assert all(3598 <= each["off_s"] - here_s <= 3602 for each in reported), (reported, here_s)
-assert first.poll() is None and second.poll() is None
-first.kill()
+assert first.runs and second.runs
+first.send_signal(signal.SIGKILL)
 second.send_signal(signal.SIGTERM)
-assert first.wait(30) == second.wait(30) == 0
+assert first.ended(30) and second.ended(30)
 assert first.stderr.read() == second.stderr.read() == b""
-first.kill()  # it has ended: nothing
+first.send_signal(signal.SIGKILL)  # it has ended: nothing
 print(json.dumps(third.pid), flush=True)
 sys.stdin.read()
 """

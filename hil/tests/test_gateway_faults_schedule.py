@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -17,17 +15,18 @@ import pytest
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import BEFORE_CONTACT
 from opq_proto.messages import Gap, Measurement, TimeSource
-from opq_sim.faults.gateway import accounts
-from opq_sim.faults.gateway.boxes import Cable
-from opq_sim.faults.gateway.child import put_step_ns
-from opq_sim.faults.gateway.gauges import GatewayReading, SampleFlow
-from opq_sim.faults.gateway.places import free_offset
-from opq_sim.faults.gateway.runner import GATEWAY
-from opq_sim.faults.gateway.schedule import LAST_END_S, SPANS_S, Fault, FaultSchedule, draw
-from opq_sim.faults.gateway.service import ServiceProcess, longest_recovery_s
-from opq_sim.faults.gateway.verdict import play_gateway, unexplained_gaps
-from opq_sim.faults.gateway.wire import FaultyRelay
-from opq_sim.faults.gateway.world import BOX_IDS
+from opq_sim.faults import runner
+from opq_sim.faults.draws import GATEWAY_BOXES, GATEWAY_SPANS_S, draw_gateway
+from opq_sim.faults.parts.boxes import Cable
+from opq_sim.faults.parts.fork_server import ForkServer
+from opq_sim.faults.parts.free_ports import free_offset
+from opq_sim.faults.parts.service import ServiceProcess, longest_recovery_s
+from opq_sim.faults.parts.stepped_clock import put_step_ns
+from opq_sim.faults.parts.wire import FaultyRelay
+from opq_sim.faults.rules import data_lost
+from opq_sim.faults.rules.gaps import unexplained_gaps
+from opq_sim.faults.schedule import Fault, FaultSchedule
+from opq_sim.faults.suites import SUITES
 
 RATE_MILLIHZ = 12_000_000
 
@@ -46,44 +45,29 @@ def measured(sequence: int, start_ms: int, end_ms: int) -> Measurement:
     return Measurement("1", end_ns // 10**6, {}, start_ns, end_ns, sequence=sequence)
 
 
-def test_a_seed_gives_the_same_schedule_every_time_and_another_seed_another() -> None:
-    assert draw(7, BOX_IDS) == draw(7, BOX_IDS)
-    assert draw(7, BOX_IDS).faults != draw(8, BOX_IDS).faults
-
-
-def test_two_hundred_schedules_have_every_kind_and_end_in_time() -> None:
-    schedules = [draw(seed, BOX_IDS) for seed in range(200)]
-    for schedule in schedules:
-        assert any(fault.kind == "gateway_killed" for fault in schedule.faults)
-        assert max(fault.end_s for fault in schedule.faults) <= LAST_END_S + 1e-3
-    assert {fault.kind for schedule in schedules for fault in schedule.faults} == set(SPANS_S)
-    steps = {fault.step_s for schedule in schedules for fault in schedule.faults}
-    assert steps == {-3600, 0, 3600}
-
-
 def test_all_samples_in_the_ring_leave_no_problem() -> None:
-    account = accounts.samples("1", 600, [block(0, 200), block(200, 400)], [], truth)
+    account = data_lost.samples("1", 600, [block(0, 200), block(200, 400)], [], truth)
     assert (account.sent, account.in_ring, account.problems) == (600, 600, [])
 
 
 def test_a_sample_that_is_nowhere_is_reported_by_its_index() -> None:
-    account = accounts.samples("1", 600, [block(0, 200), block(400, 200)], [], truth)
+    account = data_lost.samples("1", 600, [block(0, 200), block(400, 200)], [], truth)
     assert "200 samples are neither" in account.problems[0] and "200..399" in account.problems[0]
 
 
 def test_a_recorded_gap_accounts_for_its_samples_under_its_reason() -> None:
     gap = Gap(200, 200, "the disk was full")
-    account = accounts.samples("1", 600, [block(0, 200), block(400, 200)], [gap], truth)
+    account = data_lost.samples("1", 600, [block(0, 200), block(400, 200)], [gap], truth)
     assert account.in_gaps == {"the disk was full": 200} and not account.problems
 
 
 def test_the_last_samples_are_missed_too() -> None:
-    assert "400..599" in accounts.samples("1", 600, [block(0, 400)], [], truth).problems[0]
+    assert "400..599" in data_lost.samples("1", 600, [block(0, 400)], [], truth).problems[0]
 
 
 def test_a_wrong_count_and_a_block_kept_twice_are_reported() -> None:
     wrong = replace(block(0, 200), counts=truth(1, 200))
-    account = accounts.samples("1", 400, [wrong, block(200, 200), block(200, 200)], [], truth)
+    account = data_lost.samples("1", 400, [wrong, block(200, 200), block(200, 200)], [], truth)
     assert "200 samples in the ring are not what was sent" in account.problems[0]
     assert "200 samples are in the ring twice" in account.problems[1]
 
@@ -99,49 +83,49 @@ def test_a_gap_whose_samples_the_box_could_have_sent_again_needs_an_excuse() -> 
 def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_reported() -> None:
     moved = replace(block(200, 200), t_ns=block(200, 200).t_ns + 1)
     own = [block(0, 200), moved]
-    problems = accounts.stamps("1", own, lambda sample: 10**18 + sample * 10**12 // RATE_MILLIHZ)
+    problems = data_lost.stamps("1", own, lambda sample: 10**18 + sample * 10**12 // RATE_MILLIHZ)
     assert "sample 200 by 1 ns" in problems[0]
-    assert accounts.revised("1", [block(200, 200)], own) and not accounts.revised("1", own, own)
+    assert data_lost.revised("1", [block(200, 200)], own) and not data_lost.revised("1", own, own)
 
 
 def test_a_measurement_received_and_not_stored_or_stored_twice_is_reported() -> None:
     first, second = measured(1, 0, 100), measured(2, 100, 200)
     received = {("1", 1): first, ("1", 2): second}
-    assert not accounts.once([first, second], received)
-    assert "1 Measurements were received and not stored" in accounts.once([first], received)[0]
-    assert "1 Measurements are stored twice" in accounts.once([first, second, second], received)[0]
-    assert "another time" in accounts.once([first, measured(2, 100, 201)], received)[0]
+    assert not data_lost.once([first, second], received)
+    assert "1 Measurements were received and not stored" in data_lost.once([first], received)[0]
+    assert "1 Measurements are stored twice" in data_lost.once([first, second, second], received)[0]
+    assert "another time" in data_lost.once([first, measured(2, 100, 201)], received)[0]
 
 
 def test_a_measurement_that_was_queued_and_never_stored_is_reported() -> None:
     assert (
-        "1 Measurements were queued" in accounts.kept_promise([measured(1, 0, 100)], [("1", 1), ("1", 2)])[0]
+        "1 Measurements were queued" in data_lost.kept_promise([measured(1, 0, 100)], [("1", 1), ("1", 2)])[0]
     )
 
 
 def test_windows_that_overlap_are_reported_and_crossings_are_none() -> None:
     both = [measured(1, 0, 100), measured(2, 90, 190)]
-    assert "10.000 ms" in accounts.overlaps("1", both, 1000)[0]
-    assert not accounts.overlaps("1", [both[0], replace(both[1], crossing=True)], 1000)
+    assert "10.000 ms" in data_lost.overlaps("1", both, 1000)[0]
+    assert not data_lost.overlaps("1", [both[0], replace(both[1], crossing=True)], 1000)
 
 
 def test_samples_in_the_ring_that_no_measurement_covers_are_reported() -> None:
     blocks = [block(first, 1200) for first in range(0, 12_000, 1200)]  # one second
     whole = [measured(number, 100 * number, 100 * number + 100) for number in range(10)]
-    assert not accounts.unmeasured("1", blocks, whole, 1000, 1000)
-    assert "0.50 s" in accounts.unmeasured("1", blocks, whole[:3] + whole[8:], 1000, 1000)[0]
-    assert not accounts.unmeasured("1", blocks, whole[5:], 1000, 600_000_000)
-    assert accounts.unmeasured("1", blocks, whole[:5], 1000, 400_000_000)
+    assert not data_lost.unmeasured("1", blocks, whole, 1000, 1000)
+    assert "0.50 s" in data_lost.unmeasured("1", blocks, whole[:3] + whole[8:], 1000, 1000)[0]
+    assert not data_lost.unmeasured("1", blocks, whole[5:], 1000, 600_000_000)
+    assert data_lost.unmeasured("1", blocks, whole[:5], 1000, 400_000_000)
 
 
 def test_a_jump_of_time_between_neighbours_is_counted_and_one_at_a_hole_is_not() -> None:
     hour_later = 10**18 + 3600 * 10**9
-    assert accounts.jumps([block(0, 200), block(200, 200, hour_later)]) == 1
-    assert accounts.jumps([block(0, 200), block(400, 200, hour_later)]) == 0
+    assert data_lost.jumps([block(0, 200), block(200, 200, hour_later)]) == 1
+    assert data_lost.jumps([block(0, 200), block(400, 200, hour_later)]) == 0
 
 
 def test_holes_between_sequence_numbers_are_counted() -> None:
-    assert accounts.missing_sequences([measured(number, number, number + 1) for number in (5, 6, 9)]) == 2
+    assert data_lost.missing_sequences([measured(number, number, number + 1) for number in (5, 6, 9)]) == 2
 
 
 def test_a_cable_comes_back_as_another_pty_behind_the_same_path(tmp_path: Path) -> None:
@@ -152,27 +136,6 @@ def test_a_cable_comes_back_as_another_pty_behind_the_same_path(tmp_path: Path) 
     assert (tmp_path / "box1").exists()
     cable.unplug()
     assert not (tmp_path / "box1").is_symlink() and cable.receive() == b""
-
-
-def test_a_process_reads_a_clock_that_is_stepped_under_it(tmp_path: Path) -> None:
-    put_step_ns(tmp_path / "clock", 3600 * 10**9)
-    (tmp_path / "tells.py").write_text("import time; print(time.time_ns(), time.time())")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "opq_sim.faults.gateway.child",
-            str(os.getpid()),
-            str(tmp_path / "clock"),
-            "tells",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-    )
-    told_ns, told_s = done.stdout.split()
-    assert abs(int(told_ns) / 1e9 - time.time() - 3600) < 30 and abs(float(told_s) - time.time() - 3600) < 30
 
 
 def test_a_wire_that_is_cut_refuses_and_one_that_is_silent_delivers_later() -> None:
@@ -219,16 +182,18 @@ def test_a_lossy_wire_is_late_and_loses_nothing() -> None:
         assert arrived == data and wire.lost > 0
 
 
-def test_a_service_is_started_again_and_says_how_long_nothing_was_received(tmp_path: Path) -> None:
+def test_a_service_is_started_again_and_says_how_long_nothing_was_received(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_step_ns(tmp_path / "clock", 0)
     (tmp_path / "talks.py").write_text(
         "import sys, time\n"
         'print(\'{"event": "serial.opened", "box_id": "1"}\', \'last words\', sep=\'\\n\', file=sys.stderr)\n'
         "time.sleep(60)\n"
     )
-    service = ServiceProcess("talks", ["talks"], tmp_path / "clock", tmp_path / "log")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with ForkServer(()) as server:
+        service = ServiceProcess("talks", ["talks"], tmp_path / "clock", tmp_path / "log", server)
         service.start()
         until_s = time.monotonic() + 60
         while not service.last_words and time.monotonic() < until_s:
@@ -236,7 +201,7 @@ def test_a_service_is_started_again_and_says_how_long_nothing_was_received(tmp_p
         service.kill()
         assert service.last_words == "last words" and service.recovery_s("1") > 0
         service.start()
-    service.kill()
+        service.kill()
     assert (service.starts, service.recovery_s("2") > 0, service.complaints) == (2, True, [])
 
 
@@ -248,62 +213,35 @@ def test_a_box_whose_answer_was_not_written_before_the_next_kill_was_not_asked()
     assert longest_recovery_s(changes, {(8.1, "12"): 4.5}, "1", 20.0) == pytest.approx(11.9)
 
 
-def reading(**counts: int) -> GatewayReading:
-    boxes = {name.removeprefix("box"): float(count) for name, count in counts.items()}
-    return GatewayReading(
-        {box_id: {"sampling": True} for box_id in boxes},
-        {("samples", box_id): count for box_id, count in boxes.items()},
-    )
-
-
-def test_a_gateway_serves_when_samples_of_every_box_came_since_and_not_while_it_still_says_so() -> None:
-    serving = SampleFlow(("1", "10"))
-    assert serving.objection(None) == "it does not answer"
-    assert serving.objection(reading(box1=200, box10=400)) == "no samples of Boxes 1, 10"
-    assert serving.objection(reading(box1=400, box10=400)) == "no samples of Boxes 10"  # unplugged < 5 s ago
-    assert serving.objection(reading(box1=0, box10=0)) == "no samples of Boxes 1, 10"  # it was started anew
-    assert serving.objection(reading(box1=200, box10=0)) == "no samples of Boxes 10"
-    assert serving.objection(reading(box1=200, box10=200)) is None
-
-
-def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None:
-    good = {
-        **draw(1, BOX_IDS).document(),
-        "ok": True,
-        "problems": [],
-        "figures": {"stored": 5, "wall_s": 1.5},
-    }
-    bad = {**draw(2, BOX_IDS).document(), "ok": False, "problems": ["a sample is lost"], "figures": {}}
-    found = GATEWAY.summarise([good, bad])
-    assert (found["schedules"], found["failed_seeds"], found["stored"]) == (2, [2], 5)
-    assert GATEWAY.line(bad).startswith("FAILED seed 2") and "a sample is lost" in GATEWAY.line(bad)
-
-
 def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
-    verdict = play_gateway(FaultSchedule(0, (), length_s=3.0), tmp_path, mounted=False)
+    verdict = SUITES["gateway-faults"].play(FaultSchedule(0, (), length_s=3.0), tmp_path)
     figures = verdict.figures
     starved = figures.get("bytes_unread")  # on a machine that is too busy to read a line, or to play a Box
     assert [each for each in verdict.problems if not (starved and "in gaps without need" in each)] == []
     assert int(figures["samples_in_ring"]) + int(figures["samples_in_gaps"]) == figures["samples_sent"]
     assert int(figures["stored"]) >= int(figures["received"]) > 60
-    assert [figures[f"holes_{box_id}"] for box_id in BOX_IDS] == [0, 0, 0]
+    assert [figures[f"holes_{box_id}"] for box_id in GATEWAY_BOXES] == [0, 0, 0]
 
 
 @pytest.mark.slow
 def test_a_plug_that_is_out_until_the_end_of_a_schedule_costs_no_sample(tmp_path: Path) -> None:
     unplugged = Fault("unplugged", 1.6, 3.95, "10")
-    verdict = play_gateway(FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path, mounted=False)
+    verdict = SUITES["gateway-faults"].play(FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path)
     assert verdict.ok, verdict.problems
 
 
+def line(document: runner.Document) -> str:
+    return runner.line("gateway-faults", document)
+
+
 def played(seeds: Sequence[int], folder: Path, side_by_side: int = 2) -> dict[str, Any]:
-    documents = GATEWAY.play(
-        seeds, folder, lambda document: print(GATEWAY.line(document), flush=True), side_by_side
+    documents = runner.play(
+        "gateway-faults", seeds, folder, lambda document: print(line(document), flush=True), side_by_side
     )
     for document in documents:
         if not document["ok"]:  # also in the summary of a run that goes on well
-            warnings.warn(GATEWAY.line(document), stacklevel=2)
-    found = GATEWAY.summarise(documents)
+            warnings.warn(line(document), stacklevel=2)
+    found = runner.summarise("gateway-faults", documents)
     print(found)
     return found
 
@@ -313,7 +251,7 @@ def test_a_schedule_of_every_kind_of_fault_loses_no_sample_and_doubles_no_measur
     """One that fails beside other tests is played again: a starved machine loses what a ring of 3.2 s no
     longer holds now and then, a fault of ours does so again."""
     seed = 43
-    assert {fault.kind for fault in draw(seed, BOX_IDS).faults} == set(SPANS_S)
+    assert {fault.kind for fault in draw_gateway(seed).faults} == set(GATEWAY_SPANS_S)
     if played((seed,), tmp_path)["failed_seeds"]:
         assert played((seed,), tmp_path / "again")["failed_seeds"] == [], "it failed before, too"
 

@@ -1,50 +1,45 @@
 """Boxes that fall silent for every reason: only a loss of supply is an outage; each gap has its reason."""
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from opq_sim.faults.gateway.verdict import ScheduleVerdict
-from opq_sim.faults.silence.evidence import FoundOutage, StoredRow
-from opq_sim.faults.silence.schedule import SHARED_S, SPANS_S, SilenceSchedule, SilenceTrial, draw_silences
-from opq_sim.faults.silence.verdict import judge, play_silences
-from opq_sim.faults.silence.world import SilenceEvidence
+from opq_proto.messages import Measurement, Metric
+from opq_sim.faults.draws import draw_silences
+from opq_sim.faults.evidence import Evidence, StoredFinding
+from opq_sim.faults.schedule import FaultSchedule, SilenceTrial
+from opq_sim.faults.suites import SUITES
+from opq_sim.faults.verdict import ScheduleVerdict, judge_silences
 
 S = 10**9
 DARK = SilenceTrial("box_dark", 0, 3.0, 20.0, has_gps=True, has_battery=False)
 
 
-def test_a_seed_always_draws_the_same_and_all_seeds_draw_every_kind() -> None:
-    assert draw_silences(7) == draw_silences(7)
-    kinds = Counter(trial.kind for seed in range(1, 43) for trial in draw_silences(seed).trials)
-    assert kinds.keys() == {*SPANS_S, *SHARED_S} and min(kinds.values()) >= 30
-    pair = [trial for trial in draw_silences(1).trials if trial.kind == "two_gateways_dark"]
-    assert len(pair) == 2 and len({(trial.at_s, trial.for_s) for trial in pair}) == 1
+def outage(box_id: str, because: str) -> StoredFinding:
+    return StoredFinding(box_id, 1, "outage", None, (), because, 10 * S, 30 * S)
 
 
 def verdict_of(
     trial: SilenceTrial,
-    outages: tuple[FoundOutage, ...] = (),
+    outages: tuple[StoredFinding, ...] = (),
     metrics: dict[str, float] | None = None,
     withdrawn: tuple[str, ...] = (),
     skipped_s: float = 0.0,
 ) -> ScheduleVerdict:
-    dark_ns = dict.fromkeys(trial.dark_ids, (10 * S, 30 * S))
-    evidence = SilenceEvidence(
-        dark_ns,
-        dict.fromkeys(trial.box_ids, skipped_s),
-        0,
-        [StoredRow("1", 30 * S, 31 * S, 5, metrics or {})],
-        list(outages),
-        list(withdrawn),
+    means = {name: Metric(mean, mean, mean) for name, mean in (metrics or {}).items()}
+    evidence = Evidence(
+        dark_ns=dict.fromkeys(trial.dark_ids, (10 * S, 30 * S)),
+        skipped_s=dict.fromkeys(trial.box_ids, skipped_s),
+        stored=[Measurement("1", 31_000, means, 30 * S, 31 * S, sequence=5)],
+        findings=list(outages),
+        withdrawn=list(withdrawn),
     )
-    verdict = ScheduleVerdict(SilenceSchedule(1, (trial,)))
-    judge(verdict, SilenceSchedule(1, (trial,)), evidence)
+    verdict = ScheduleVerdict(FaultSchedule(1, (trial,)))
+    judge_silences(verdict, evidence)
     return verdict
 
 
-FOUND = FoundOutage("1", 10 * S, 30 * S, "its gateway reports it")
+FOUND = outage("1", "its gateway reports it")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +50,7 @@ FOUND = FoundOutage("1", 10 * S, 30 * S, "its gateway reports it")
         (verdict_of(DARK, (FOUND,), {"missing_line_s": 20.0}), "missing_line_s is 20.000"),
         (verdict_of(DARK, (FOUND,), {"missing_dark_s": 5.0}), "5.0 s are reported as missing"),
         (
-            verdict_of(DARK, (FOUND, FoundOutage("2", 10 * S, 30 * S, "?")), {"missing_dark_s": 20.0}),
+            verdict_of(DARK, (FOUND, outage("2", "?")), {"missing_dark_s": 20.0}),
             "false: ?",
         ),
         (verdict_of(DARK, (FOUND,), {"missing_dark_s": 20.0}, ("2",)), "reported and withdrawn"),
@@ -74,7 +69,7 @@ def test_the_verdict_names_what_is_false_missing_or_has_another_reason(
 
 
 def test_fifteen_gateways_fall_silent_and_only_losses_of_supply_are_outages(tmp_path: Path) -> None:
-    verdict = play_silences(draw_silences(1, longest_s=15.0), tmp_path)
+    verdict = SUITES["silence-faults"].play(draw_silences(1, longest_s=15.0), tmp_path)
     assert verdict.ok, "\n".join(verdict.problems)
     assert verdict.figures["trials"] == 15 and verdict.figures["outages_found"] == verdict.figures["outages"]
     assert verdict.figures["outages_false"] == 0 and int(verdict.figures["outages"]) >= 6

@@ -18,16 +18,12 @@ from opq_hil.suites.run_digest import Digest
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.updates import BOARD
 from opq_proto.kit.command_line import CommandGroup, json_option
-from opq_sim.faults.clock.runner import CLOCK
-from opq_sim.faults.cloud.runner import CLOUD
-from opq_sim.faults.gateway.runner import GATEWAY, Document, SeedLog
-from opq_sim.faults.silence.runner import SILENCE
+from opq_sim.faults import runner
+from opq_sim.faults.runner import Document, SeedLog
+from opq_sim.faults.suites import SUITES
 from opq_tools.built_firmware import firmware_for
 from opq_tools.hil_renode import command as renode_command
 from opq_tools.source_options import micropython_option, qemu_source_option
-
-FAULTS = {"gateway-faults": GATEWAY, "cloud-faults": CLOUD, "silence-faults": SILENCE, "clock-faults": CLOCK}
-"""Schedules of faults by seed, which run without firmware."""
 
 
 @click.group(
@@ -148,15 +144,15 @@ def run(
     if only_list:
         _list_scenarios(as_json)
         return
-    if seeded := [name for name in names if name in FAULTS]:
+    if seeded := [name for name in names if name in SUITES]:
         if len(names) > 1:
             raise click.UsageError(f"{seeded[0]} cannot be combined with scenarios")
-        log = None if seed_log is None else SeedLog(seed_log, FAULTS[seeded[0]].drawn)
+        log = None if seed_log is None else SeedLog(seed_log, seeded[0])
         wanted = range(1 if first is None else first, (1 if first is None else first) + (seeds or 12))
         all_well = _play_faults(seeded[0], wanted, side_by_side, log, _made(out or dated_folder()), as_json)
         sys.exit(0 if all_well else 1)
     if any(each is not None for each in (seeds, first, side_by_side, seed_log)):
-        raise click.UsageError(f"--seeds, --first, --side-by-side and --log belong to {' and '.join(FAULTS)}")
+        raise click.UsageError(f"--seeds, --first, --side-by-side and --log belong to {' and '.join(SUITES)}")
     by_digest = keep_digests is not None or digests is not None
     if by_digest and (backend_name == "board" or suite or soak):
         raise click.UsageError(
@@ -214,14 +210,14 @@ def _list_scenarios(as_json: bool) -> None:
         ]
         rows += [
             {"name": name, "suite": "", "soak": True, "shows": faults.shows}
-            for name, faults in FAULTS.items()
+            for name, faults in SUITES.items()
         ]
         click.echo(json.dumps(rows, indent=1))
         return
     for name, scenario in SCENARIOS.items():
         kind = f"{scenario.suite}{' soak' if scenario.soak else ''}"
         click.echo(f"{name:<20} {kind:<7} {scenario.line}")
-    for name, faults in FAULTS.items():
+    for name, faults in SUITES.items():
         click.echo(f"{name:<20} {'':<7} {faults.shows}")
 
 
@@ -277,20 +273,19 @@ def _play_faults(
 ) -> bool:
     """Runs the schedules of `seeds` that are not in the log; True if every one, old or new, passed."""
     begin_s = time.monotonic()
-    faults = FAULTS[name]
     before = [] if log is None else [log.played[seed] for seed in seeds if seed in log.played]
     if before:
         click.echo(f"{len(before)} of {len(seeds)} seeds are in the log already", err=True)
 
     def ended(document: Document) -> None:
-        click.echo(faults.line(document), err=True)
+        click.echo(runner.line(name, document), err=True)
         if log is not None:
             log.add(document)
 
     left = [seed for seed in seeds if log is None or seed not in log.played]
-    played = faults.play(left, folder, ended, side_by_side)
+    played = runner.play(name, left, folder, ended, side_by_side)
     documents = sorted([*before, *played], key=lambda document: int(document["seed"]))
-    all_of_it = {**faults.summarise(documents), "elapsed_s": round(time.monotonic() - begin_s, 1)}
+    all_of_it = {**runner.summarise(name, documents), "elapsed_s": round(time.monotonic() - begin_s, 1)}
     if as_json:
         click.echo(json.dumps({"tally": all_of_it, "schedules": documents}, indent=1))
     for key, value in all_of_it.items():

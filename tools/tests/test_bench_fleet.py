@@ -9,7 +9,7 @@ from bench.fleet.figures import run
 from bench.fleet.numbers import account_of, held_of, numbers_of, stored_runs
 from opq_cloud.store import open_store
 from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_sim.faults.cloud.stored_rows import FILE_NAME
+from opq_sim.faults.evidence import FILE_NAME
 
 S = 10**9
 ZERO_NS = 1_795_000_000 * S

@@ -17,7 +17,7 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.stage_times import BOUNDS_S
 from opq_proto.messages import TimeSource
 from opq_proto.wire.frames import measurement_from_wire
-from opq_sim.faults.gateway.places import free_offset
+from opq_sim.faults.parts.free_ports import free_offset
 from opq_sim.fleet.measurement_rows import MeasurementRows
 
 END_NS = 1_735_689_600 * 10**9

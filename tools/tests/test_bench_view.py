@@ -7,7 +7,7 @@ import pytest
 from bench.view.live_boxes import feeding_boxes
 from bench.view.timed_requests import CLAIM, free_offset, held_offset
 from opq_proto.kit.ports import PORTS
-from opq_sim.faults.gateway.places import OFFSETS
+from opq_sim.faults.parts.free_ports import OFFSETS
 
 
 def test_a_feed_whose_port_is_taken_is_said_and_ends() -> None:

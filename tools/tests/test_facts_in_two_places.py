@@ -41,7 +41,7 @@ from opq_rules.api import request_batch, sets
 from opq_rules.api import server as rules_server
 from opq_rules.sinks import notify, request_waveform
 from opq_rules.sources import httppush
-from opq_sim.faults.cloud import stored_rows
+from opq_sim.faults import evidence
 from opq_sim.score import records
 from opq_tools import keygen
 from opq_tools.box import waveform
@@ -162,7 +162,7 @@ def test_a_page_has_the_figures_of_the_code(page: str) -> None:
 
 
 ROOMS: dict[str, tuple[object, ...]] = {
-    "the store's file": (store.FILE_NAME, stored_rows.FILE_NAME),
+    "the store's file": (store.FILE_NAME, evidence.FILE_NAME),
     "what is part of a disturbance": (onset_rule.COMPOUND_NS, records.COMPOUND_NS),
     "what follows a disturbance": (onset_rule.FOLLOWS_NS, records.FOLLOWS_NS),
     "the longest distance of onsets": (onset_rule.LONGEST_NS, records.LONGEST_NS),

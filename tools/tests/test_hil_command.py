@@ -10,9 +10,10 @@ from click.testing import CliRunner, Result
 
 from opq_hil.suites.catalogue import SCENARIOS
 from opq_proto.errors import ConfigError, OpqError
-from opq_sim.faults.cloud.schedule import draw_cloud
-from opq_sim.faults.gateway.runner import SeedLog
-from opq_tools.hil import FAULTS, command
+from opq_sim.faults.draws import draw_cloud
+from opq_sim.faults.runner import SeedLog
+from opq_sim.faults.suites import SUITES
+from opq_tools.hil import command
 
 
 def hil(*arguments: str | Path) -> Result:
@@ -21,7 +22,7 @@ def hil(*arguments: str | Path) -> Result:
 
 def test_the_list_as_json_is_one_document_with_every_scenario() -> None:
     rows = json.loads(hil("run", "--list", "--json").stdout)
-    assert [row["name"] for row in rows] == [*SCENARIOS, *FAULTS]
+    assert [row["name"] for row in rows] == [*SCENARIOS, *SUITES]
     assert all(row["suite"] in "AB" and row["shows"] for row in rows)
 
 
@@ -51,11 +52,11 @@ def test_seeds_that_are_in_the_log_are_not_played_again(tmp_path: Path) -> None:
 
 
 def test_a_verdict_is_a_line_as_soon_as_its_seed_ends(tmp_path: Path) -> None:
-    log = SeedLog(tmp_path / "seeds.jsonl", lambda seed: draw_cloud(seed).document())
+    log = SeedLog(tmp_path / "seeds.jsonl", "cloud-faults")
     verdict = {**draw_cloud(3).document(), "ok": True, "problems": [], "figures": {}}
     log.add(verdict)
     assert json.loads((tmp_path / "seeds.jsonl").read_text()) == json.loads(json.dumps(verdict))
-    again = SeedLog(tmp_path / "seeds.jsonl", lambda seed: draw_cloud(seed).document())
+    again = SeedLog(tmp_path / "seeds.jsonl", "cloud-faults")
     assert set(again.played) == {3} and again.played[3]["ok"] is True
 
 

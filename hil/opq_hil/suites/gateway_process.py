@@ -23,7 +23,7 @@ from opq_gateway.ring.ring import Ring
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
 from opq_sim.box.box import RING_SAMPLES
-from opq_sim.faults.gateway.service import RESTART_S
+from opq_sim.faults.parts.service import RESTART_S
 
 STOP_S = 10.0
 BACK_S = 120.0

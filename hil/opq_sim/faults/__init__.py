@@ -1,1 +1,1 @@
-"""Random schedules of faults, by seed, at real gateways and clouds; each kind has a world and a verdict."""
+"""Faults by seed at real gateways and a real cloud: a layout, a mix of faults, accounts of what was lost."""

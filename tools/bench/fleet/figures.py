@@ -31,8 +31,8 @@ from opq_proto.kit.own_thread import OwnThread
 from opq_proto.kit.ports import endpoint
 from opq_proto.wire.command_client import CommandClient, UnansweredError
 from opq_proto.wire.frames import data_command, waveform_from_frames
-from opq_sim.faults.cloud.stored_rows import FILE_NAME
-from opq_sim.faults.gateway.places import free_offset
+from opq_sim.faults.evidence import FILE_NAME
+from opq_sim.faults.parts.free_ports import free_offset
 from opq_sim.fleet.fleet_run import Counts, FleetSpec, run_fleet
 
 BOXES, QUICK_BOXES = 9900, 60

@@ -14,7 +14,8 @@ from pathlib import Path
 from opq_cloud.store.embedded.parcel_slots import LIVE
 from opq_cloud.store.embedded.parcels import rows_by_box
 from opq_cloud.store.embedded.sequence_runs import SequenceRuns
-from opq_sim.faults.cloud.accounts import HeldNumbers, measurements
+from opq_sim.faults.evidence import HeldNumbers
+from opq_sim.faults.rules.data_lost import held_or_stored
 from opq_sim.fleet.held_log import NUMBERS
 
 
@@ -63,7 +64,7 @@ def account_of(held: Mapping[str, HeldNumbers], stored: Mapping[str, SequenceRun
         made += numbers.next - numbers.first
         in_store += len(own)
         waiting += numbers.next - numbers.floor - sum(number >= numbers.floor for number in own)
-        problems += measurements(box_id, numbers, own)
+        problems += held_or_stored(box_id, numbers, own)
     return MeasurementAccount(made, in_store, waiting, tuple(problems))
 
 

@@ -19,7 +19,7 @@ from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.own_thread import OwnThread
 from opq_proto.kit.ports import PORTS
-from opq_sim.faults.gateway import gauges
+from opq_sim.faults.parts import gauges
 from opq_tools.up.children import Child, ChildLine, end_all
 from opq_tools.up.plan import merged
 from opq_tools.up.port_claims import free_offset

@@ -25,7 +25,7 @@ from bench.makai.makai_processes import (
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.kit.ports import PORTS
-from opq_sim.faults.gateway.places import free_offset
+from opq_sim.faults.parts.free_ports import free_offset
 
 RATES_HZ = (1.0, 6.0)
 BOXES, QUICK_BOXES = (100, 1000, 2000, 10_000), (100, 400)

@@ -15,7 +15,7 @@ from opq_cloud.view.api.answers import PER_S
 from opq_proto.errors import PortBusyError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit.ports import PORTS
-from opq_sim.faults.gateway.places import free_offset
+from opq_sim.faults.parts.free_ports import free_offset
 
 CLAIM, CLAIMS = 8895, 50
 """Port whose owner may use all others at its offset; no service uses it at any offset."""

@@ -1,0 +1,154 @@
+"""Every kind of fault, those that are drawn and those that the trials of clocks are made of: how it begins
+and ends."""
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from opq_proto.messages import TimeSource
+from opq_sim.faults.layout import SLOW
+from opq_sim.faults.parts.peers import REORDERED, HostileTraffic
+from opq_sim.faults.parts.service import ServiceProcess
+from opq_sim.faults.parts.stepped_clock import NOT_SYNCHRONISED, put_step_ns
+from opq_sim.faults.schedule import Fault
+
+if TYPE_CHECKING:
+    from opq_sim.faults.world import FaultWorld
+
+Act = Callable[["FaultWorld", Fault, bool], object]
+"""Begins a fault (True), or ends it."""
+SYNCHRONISED_NS: Final = 2_000_000
+
+
+def _once(act: Callable[["FaultWorld", Fault], object]) -> Act:
+    """What is done and does not end."""
+    return lambda world, fault, begins: act(world, fault) if begins else None
+
+
+def _network(how: str, number: int | None = None) -> Act:
+    """`number`: the network; None: that of the fault's gateway."""
+    return lambda world, fault, begins: setattr(
+        world.parts.wires[fault.gateway if number is None else number], how, begins
+    )
+
+
+def _killed(service: str) -> Act:
+    return lambda world, _, begins: world.kill(world.parts.services[service], begins)
+
+
+def _stopped(service: str) -> Act:
+    return lambda world, _, begins: _stop(world.parts.services[service], begins)
+
+
+def _stop(process: ServiceProcess, begins: bool) -> None:
+    process.send_signal(signal.SIGSTOP if begins else signal.SIGCONT)
+
+
+def _starved(world: "FaultWorld", fault: Fault, begins: bool) -> None:
+    if begins:
+        world.starved[fault.gateway] = fault.quota
+    else:
+        world.starved.pop(fault.gateway)
+    _stop(world.parts.gateways[fault.gateway], False)
+
+
+def _guest(guest: str) -> Act:
+    return lambda world, _, begins: (world.join if begins else world.leave)(guest)
+
+
+def _locked(how: str) -> Act:
+    return lambda world, _, begins: setattr(world.parts.lock, how, begins)
+
+
+def _traffic(world: "FaultWorld") -> HostileTraffic:
+    assert world.parts.peers is not None
+    return world.parts.peers.traffic
+
+
+def _peer(what: str) -> Act:
+    return lambda world, fault, begins: setattr(
+        _traffic(world), what, (fault.box_id or True) if begins else None
+    )
+
+
+def _repeated(held_back: int) -> Act:
+    def act(world: "FaultWorld", fault: Fault, begins: bool) -> None:
+        traffic, (box_id,) = _traffic(world), fault.boxes
+        traffic.held_back = held_back
+        traffic.repeated = (box_id, world.parts.pair(box_id)) if begins else None
+
+    return act
+
+
+def _disk_full(world: "FaultWorld", _: Fault, begins: bool) -> None:
+    assert world.parts.disk is not None
+    world.parts.disk.fill(world.parts.of_disk, begins)
+
+
+def _clock_stepped(world: "FaultWorld", fault: Fault, begins: bool) -> None:
+    put_step_ns(world.parts.clock(world.parts.layout.suffers), round(fault.step_s * 1e9) * begins)
+
+
+def _gateway_clock(bound_ns: int) -> Act:
+    return _once(
+        lambda world, fault: put_step_ns(
+            world.parts.clock(f"gateway{fault.gateway}"), round(fault.step_s * 1e9), bound_ns
+        )
+    )
+
+
+def _box_clock(source: TimeSource) -> Act:
+    return _once(lambda world, fault: world.parts.boxes.set_clock(fault.boxes[0], source, fault.step_s))
+
+
+FAULTS: Final[Mapping[str, Act]] = {
+    **dict.fromkeys(("broker_down", "broker_cut", "network_gone"), _network("cut")),
+    "broker_silent": _network("silent"),
+    "packet_loss": _network("lossy"),
+    "slow_box": _network("silent", SLOW),
+    "cloud_killed": _killed("all"),
+    "triggering_broker_killed": _killed("triggering-broker"),
+    "acquisition_broker_killed": _killed("acquisition-broker"),
+    "triggering_service_killed": _killed("triggering-service"),
+    "event_service_killed": _killed("event-service"),
+    "mauka_killed": _killed("mauka"),
+    "broker_stopped": _stopped("triggering-broker"),
+    "mauka_stopped": _stopped("mauka"),
+    "second_makai": _guest("second"),
+    "other_makai": _guest("other"),
+    "database_locked": _locked("locked"),
+    "database_slow": _locked("slow"),
+    "disk_full": _disk_full,
+    "clock_stepped": _clock_stepped,
+    "garbage_box": _peer("garbage"),
+    "unknown_key": _peer("unknown_key"),
+    "borrowed_id": _peer("borrowed_id"),
+    "duplicate": _repeated(1),
+    "frames_repeated": _repeated(REORDERED),
+    "gateway_killed": lambda world, fault, begins: world.kill(world.parts.gateways[fault.gateway], begins),
+    "gateway_stopped": lambda world, fault, begins: _stop(world.parts.gateways[fault.gateway], begins),
+    "starved": _starved,
+    **dict.fromkeys(
+        ("unplugged", "line_pulled"),
+        lambda world, fault, begins: world.parts.boxes.pull_line(fault.boxes, begins),
+    ),
+    "corruption": lambda world, fault, begins: world.parts.boxes.disturb(
+        fault.boxes, world.schedule.seed if begins else None
+    ),
+    "boxes_stopped": lambda world, fault, begins: world.parts.boxes.stand_still(fault.boxes, begins),
+    **dict.fromkeys(
+        ("box_dark", "gateway_dark", "two_gateways_dark"),
+        _once(
+            lambda world, fault: world.parts.boxes.lose_supply(fault.boxes, fault.for_s, fault.has_battery)
+        ),
+    ),
+    "dip": _once(lambda world, fault: world.dip(fault)),
+    "gateway_clock_set": _gateway_clock(NOT_SYNCHRONISED),
+    "gateway_clock_synchronised": _gateway_clock(SYNCHRONISED_NS),
+    "box_has_gps": _box_clock(TimeSource.GPS),
+    "box_has_ntp": _box_clock(TimeSource.NTP),
+    "box_knows_no_time": _box_clock(TimeSource.FREE),
+    "original_clock_set": _once(
+        lambda world, fault: world.parts.hosts[fault.boxes[0]].step_clock(fault.step_s)
+    ),
+}

@@ -1,0 +1,1 @@
+"""Parts of a world of faults: Boxes, processes, networks, disks, databases and peers that fail on request."""

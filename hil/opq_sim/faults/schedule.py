@@ -1,0 +1,234 @@
+"""Schedule: which faults begin and end when, as they were drawn from a seed. Pure.
+
+    draws -> FaultSchedule (what was drawn: faults, trials of a gateway, dips) -> Fault, Fault, ... -> world
+
+A trial is the schedule of one gateway of many, so that many take the time of one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+FAULT_KEYS: Final = ("kind", "at_s", "for_s", "box_id", "step_s")
+"""What a document says of a drawn fault."""
+DARK: Final = ("box_dark", "gateway_dark", "two_gateways_dark")
+DOWN_S: Final = 1.5
+"""For so long a gateway is down while its clock is set: the Box's own ring holds 3.2 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockDip:
+    """A dip at every Box of the gateway."""
+
+    at_s: float
+    residual_percent: float
+    cycles: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a kind (`kinds.FAULTS`), from `at_s` for `for_s`, in seconds of the schedule."""
+
+    kind: str
+    at_s: float
+    for_s: float = 0.0
+    box_id: str | None = None
+    step_s: float = 0
+    """How far a clock is set from the true time; that of an original Box: from what it shows."""
+    gateway: int = 0
+    box_ids: tuple[str, ...] = ()
+    quota: float = 1.0
+    """Share of the time in which a starved gateway may run."""
+    has_battery: bool = False
+    dip: ClockDip | None = None
+
+    @property
+    def end_s(self) -> float:
+        return self.at_s + self.for_s
+
+    @property
+    def boxes(self) -> tuple[str, ...]:
+        """The Boxes that it hits."""
+        return self.box_ids if self.box_id is None else (self.box_id,)
+
+    @property
+    def faults(self) -> tuple["Fault", ...]:
+        return (self,)
+
+    def document(self) -> dict[str, object]:
+        """The fault in JSON's types."""
+        return {key: getattr(self, key) for key in FAULT_KEYS}
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceTrial:
+    """A fault that makes the Boxes of a gateway silent."""
+
+    kind: str
+    gateway: int
+    at_s: float
+    for_s: float
+    has_gps: bool
+    has_battery: bool
+    quota: float = 1.0
+
+    @property
+    def box_ids(self) -> tuple[str, ...]:
+        """The gateway's two Boxes."""
+        return str(2 * self.gateway + 1), str(2 * self.gateway + 2)
+
+    @property
+    def dark_ids(self) -> tuple[str, ...]:
+        """Boxes that lose their supply and their mains."""
+        if self.kind not in DARK:
+            return ()
+        return self.box_ids[:1] if self.kind == "box_dark" else self.box_ids
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        return (
+            Fault(
+                self.kind,
+                self.at_s,
+                self.for_s,
+                gateway=self.gateway,
+                box_ids=self.dark_ids or self.box_ids,
+                quota=self.quota,
+                has_battery=self.has_battery,
+            ),
+        )
+
+    def document(self) -> dict[str, object]:
+        """The trial in JSON's types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockStep:
+    """A clock is set by `by_s`, forward or back."""
+
+    at_s: float
+    by_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockTrial:
+    """A clock that is set in one of `draws.CLOCK_KINDS`, with dips and a loss of supply meanwhile."""
+
+    kind: str
+    gateway: int
+    steps: tuple[ClockStep, ...]
+    dips: tuple[ClockDip, ...]
+    dark: tuple[float, float] | None = None
+    """(begin, duration) of the loss of supply of the gateway's first Box."""
+    lock_again_s: float = 0.0
+    """From the end of the loss of supply until the Box's GPS locks again."""
+    generation: str = ""
+    """Of an original Box: cur or leg."""
+
+    @property
+    def box_ids(self) -> tuple[str, ...]:
+        """The gateway's Boxes; the first one is in front of the loss of supply."""
+        first = 2 * self.gateway + 1
+        return (str(first), str(first + 1)) if self.kind == "gps_of_another" else (str(first),)
+
+    @property
+    def dark_ids(self) -> tuple[str, ...]:
+        """Boxes that lose their supply."""
+        return () if self.dark is None else self.box_ids[:1]
+
+    @property
+    def ahead_s(self) -> float:
+        """The clock at the start: the steps set it right."""
+        return -sum(step.by_s for step in self.steps)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        found = [Fault("dip", dip.at_s, box_ids=self.box_ids, dip=dip) for dip in self.dips]
+        ahead_s = self.ahead_s
+        for step in self.steps:
+            ahead_s += step.by_s
+            found += self._set(step, ahead_s, step is self.steps[-1])
+        if self.dark is not None:
+            at_s, for_s = self.dark
+            found.append(Fault("box_dark", at_s, for_s, box_ids=self.dark_ids))
+            if self.kind.startswith("gps"):
+                lock_s = max(self.steps[-1].at_s, at_s + for_s + self.lock_again_s)
+                found.append(Fault("box_knows_no_time", at_s + for_s / 2, box_ids=self.dark_ids))
+                found.append(Fault("box_has_gps", lock_s, box_ids=self.dark_ids))
+        return tuple(found)
+
+    def document(self) -> dict[str, object]:
+        """The trial in JSON's types."""
+        return asdict(self)
+
+    def _set(self, step: ClockStep, ahead_s: float, is_last: bool) -> list[Fault]:
+        """How the clock is set; `ahead_s`: how far it is ahead then."""
+        at_s, first = step.at_s, self.box_ids[:1]
+        if self.kind == "original":
+            return [Fault("original_clock_set", at_s, step_s=step.by_s, box_ids=first)]
+        if self.kind == "own_clock":
+            return [Fault("box_has_ntp", at_s, step_s=ahead_s, box_ids=first)]
+        if self.kind.startswith("gps") and is_last:
+            has_no_supply = self.dark is not None and self.dark[0] < at_s < sum(self.dark)
+            return [] if has_no_supply else [Fault("box_has_gps", at_s, box_ids=first)]
+        synchronised = self.kind == "chrony_late" and is_last
+        kind = "gateway_clock_synchronised" if synchronised else "gateway_clock_set"
+        found = [Fault(kind, at_s, step_s=ahead_s, gateway=self.gateway)]
+        if self.kind == "gateway_restarted":
+            found.append(Fault("gateway_killed", at_s - 0.1, 0.1 + DOWN_S, gateway=self.gateway))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnDip:
+    """A dip of the mains, seen by some of the Boxes at one instant."""
+
+    at_s: float
+    """Seconds after the schedule's begin; the dip begins with the next cycle."""
+    cycles: int
+    depth: float
+    box_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSchedule:
+    """Faults in the order of their start, or one trial of each gateway; and dips of the mains meanwhile."""
+
+    seed: int
+    drawn: tuple[Fault | SilenceTrial | ClockTrial, ...]
+    length_s: float = 0.0
+    """It lasts at least so long."""
+    dips: tuple[DrawnDip, ...] = ()
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Every fault."""
+        return tuple(fault for each in self.drawn for fault in each.faults)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds of what was drawn."""
+        return frozenset(each.kind for each in self.drawn)
+
+    @property
+    def silences(self) -> tuple[SilenceTrial, ...]:
+        return tuple(each for each in self.drawn if isinstance(each, SilenceTrial))
+
+    @property
+    def clocks(self) -> tuple[ClockTrial, ...]:
+        return tuple(each for each in self.drawn if isinstance(each, ClockTrial))
+
+    def document(self) -> dict[str, object]:
+        """The schedule in JSON's types."""
+        dips = {"dips": [asdict(dip) for dip in self.dips]} if self.dips else {}
+        return {"seed": self.seed, "faults": [each.document() for each in self.drawn], **dips}
+
+
+def beginnings_and_ends(faults: Sequence[Fault]) -> list[tuple[float, Fault, bool]]:
+    """(at_s, fault, True where it begins), in the order in which they happen."""
+    moments = [(fault.at_s, number, True) for number, fault in enumerate(faults)]
+    moments += [(fault.end_s, number, False) for number, fault in enumerate(faults)]
+    return [
+        (at_s, faults[number], begins) for at_s, number, begins in sorted(moments, key=lambda one: one[:2])
+    ]

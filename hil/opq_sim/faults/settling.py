@@ -1,0 +1,156 @@
+"""Conditions under which a world is quiet again: each makes a question that names what is still missing."""
+
+import time
+from collections.abc import Callable, Hashable
+from typing import Final
+
+from opq_sim.faults.evidence import (
+    backlog,
+    newest_ns,
+    newest_sample,
+    queued_to_ns,
+    store_progress,
+    stored_measurements,
+)
+from opq_sim.faults.world import Condition, FaultWorld
+
+STILL_S: Final = 1.2
+"""Nothing changed for this long."""
+UNMEASURED_NS: Final = 600_000_000
+"""At the end of a run, part of a Measurement and the samples that windows need ahead stay unmeasured."""
+
+
+def sampled_again(world: FaultWorld) -> Condition:
+    """The ring of every Box grows."""
+    before = _newest_samples(world)
+
+    def objection() -> str | None:
+        still = [box_id for box_id, sample in _newest_samples(world).items() if sample <= before[box_id]]
+        return f"no samples of Boxes {', '.join(still)}" if still else None
+
+    return objection
+
+
+def measured_to_the_end(world: FaultWorld) -> Condition:
+    """All that is in the rings is measured, acknowledged, and nothing changes any more."""
+    peers = world.parts.peers
+    assert peers is not None
+    places = [
+        (world.parts.data_dir(f"gateway{number}"), box_id)
+        for number, box_ids in world.layout.gateways.items()
+        for box_id in box_ids
+    ]
+    moves = _changes(lambda: (*_newest_samples(world).values(), len(peers.received), peers.copies))
+
+    def objection() -> str | None:
+        still_s = moves()
+        for data_dir, _ in places:
+            if (waiting := backlog(data_dir)) is None or waiting:
+                return f"{len(waiting or ())} Measurements wait in the queue"
+        if still_s < STILL_S:
+            return "something still moves"
+        # queued is enough: the peers, a subscriber, may miss the last one, and the verdict checks that it is
+        # stored
+        received = list(peers.received.items())
+        behind = []
+        for data_dir, box_id in places:
+            ends_ns = [each.end_ns or 0 for (name, _), each in received if name == box_id]
+            if max([*ends_ns, queued_to_ns(data_dir, box_id)]) < newest_ns(data_dir, box_id) - UNMEASURED_NS:
+                behind.append(box_id)
+        return f"Boxes {', '.join(behind)} are not measured to their end" if behind else None
+
+    return objection
+
+
+def acknowledged(world: FaultWorld) -> Condition:
+    """What the Boxes of a fleet have measured by now is acknowledged."""
+    begin_s = time.monotonic()
+    goals: dict[str, int] = {}
+
+    def objection() -> str | None:
+        fleets = world.parts.fleets
+        if late := [fleet for fleet in fleets if fleet.worker.reached_s < begin_s]:
+            return f"Boxes {', '.join(late[0].box_ids)} have not measured what was due"
+        now = {box_id: each for fleet in fleets for box_id, each in fleet.numbers().items()}
+        if not goals:
+            goals.update({box_id: each.next for box_id, each in now.items()})
+        left = {
+            box_id: goal - now[box_id].floor for box_id, goal in goals.items() if now[box_id].floor < goal
+        }
+        if left:
+            return f"{sum(left.values())} Measurements of Boxes {', '.join(left)} are not acknowledged"
+        return None
+
+    return objection
+
+
+def analysed(world: FaultWorld, still_s: float) -> Condition:
+    """Every event is finished and analysed, and there were no new ones, nor findings, for `still_s`."""
+    data_dir = world.parts.data_dir("cloud")
+    moves = _changes(lambda: (progress := store_progress(data_dir)) and (progress.events, progress.findings))
+
+    def objection() -> str | None:
+        quiet_s = moves()
+        progress = store_progress(data_dir)
+        if progress is None:
+            return "the store cannot be read"
+        if progress.unfinished or progress.unanalysed:
+            return f"{progress.unfinished} events are open, {progress.unanalysed} are not analysed"
+        return "something still moves" if quiet_s < still_s else None
+
+    return objection
+
+
+def measured_since(world: FaultWorld) -> Condition:
+    """Something of each Box on a cable that was sampled from now on is stored."""
+    since_ns, data_dir = time.time_ns(), world.parts.data_dir("cloud")
+
+    def objection() -> str | None:
+        newest: dict[str, int] = {}
+        for each in stored_measurements(data_dir):
+            newest[each.box_id] = max(newest.get(each.box_id, 0), each.end_ns or 0)
+        late = [box_id for box_id in world.layout.on_cables if newest.get(box_id, 0) < since_ns]
+        return f"nothing new of Boxes {', '.join(late)}" if late else None
+
+    return objection
+
+
+def without_holes(world: FaultWorld) -> Condition:
+    """No sequence number is missing, but of gateways that were killed: they measure again, with new numbers,
+    what they had not stored.
+    """
+    killed = {
+        box_id for each in world.schedule.drawn if each.kind == "gateway_killed" for box_id in each.box_ids
+    }
+    data_dir = world.parts.data_dir("cloud")
+
+    def objection() -> str | None:
+        numbers: dict[str, set[int]] = {}
+        for each in stored_measurements(data_dir):
+            if each.box_id not in killed and each.sequence is not None:
+                numbers.setdefault(each.box_id, set()).add(each.sequence)
+        holes = [box_id for box_id, own in numbers.items() if max(own) - min(own) + 1 != len(own)]
+        return f"numbers are missing of Boxes {', '.join(holes)}" if holes else None
+
+    return objection
+
+
+def _newest_samples(world: FaultWorld) -> dict[str, int]:
+    return {
+        box_id: newest_sample(world.parts.data_dir(f"gateway{number}"), box_id)
+        for number, box_ids in world.layout.gateways.items()
+        for box_id in box_ids
+    }
+
+
+def _changes(state: Callable[[], Hashable]) -> Callable[[], float]:
+    """Returns how many seconds ago the state was seen to change."""
+    moved_s, before = time.monotonic(), state()
+
+    def still_s() -> float:
+        nonlocal moved_s, before
+        if (now := state()) != before:
+            moved_s, before = time.monotonic(), now
+        return time.monotonic() - moved_s
+
+    return still_s

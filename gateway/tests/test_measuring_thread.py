@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import RingBacklog
-from opq_gateway.measuring.box_meter import MeasuringPlan
 from opq_gateway.measuring.feed import KINDS, DisturbanceNotice, MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measuring import Measuring
+from opq_gateway.measuring.plan import MeasuringPlan
 from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
 from opq_proto.link.messages import BoxMeasurement, Hello

@@ -11,95 +11,33 @@ handed in. Pure except for its sinks.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.measuring.clock_line import ClockLine
 from opq_gateway.measuring.disturbances import Disturbances
 from opq_gateway.measuring.edge_detectors import EdgeDetectors, EdgeFinding, edge_measurement
-from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
-from opq_gateway.measuring.figures import WindowFigures, rest_figures
-from opq_gateway.measuring.intervals import Intervals, half_cycles_of
-from opq_gateway.measuring.measurements import Measured, Measurements
-from opq_gateway.ring.time_axes import CLOCK_STEP_NS
-from opq_measure.events.limits import Limits
-from opq_measure.flicker.lamps import lamp_for
-from opq_measure.flicker.meter import Flickermeter
+from opq_gateway.measuring.feed import DisturbanceNotice
+from opq_gateway.measuring.figures import WindowFigures, rest_figures, samples_after
+from opq_gateway.measuring.intervals import Intervals, flickermeter_of, half_cycles_of
+from opq_gateway.measuring.measurements import Measurements
+from opq_gateway.measuring.plan import MeasuringPlan, Sinks
+from opq_gateway.measuring.runs import Piece, RunEnd, Runs
 from opq_measure.frequency.rocof import Rocof
-from opq_measure.signal import SignalPiece
-from opq_measure.timebase.time_axis import TimeMark
 from opq_measure.timebase.window import Window, WindowTime
-from opq_measure.timebase.windows import RATE_CHANGE, Windows, push_samples_of_all
-from opq_measure.waveform.high_pass import tap_count
-from opq_proto.kit import log
-from opq_proto.messages import Measurement, TimeSource
+from opq_measure.timebase.windows import Windows, push_samples_of_all
+from opq_proto.messages import TimeSource
 
 if TYPE_CHECKING:
-    from opq_gateway.measuring.phasor_source import PhasorPlan, PhasorSource
+    from opq_gateway.measuring.phasor_source import PhasorSource
 
+Step = Window | RunEnd
 FLICKER_BEHIND_NS = 5 * 10**9
 """Pst is known up to two seconds after its ten minutes; with this delay it is always in the same
 Measurement."""
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuringPlan:
-    """What is measured and sent for a Box."""
-
-    box_id: str
-    nominal_v: float
-    nominal_hz: float
-    cycles: int = 60
-    send: tuple[str, ...] = ("rms", "f", "thd", "trans")
-    limits: Limits = field(default_factory=Limits)
-    flicker: bool = True
-    phasors: "PhasorPlan | None" = None
-    detectors: bool = False
-    local: bool = True
-    """Whether to make also what never leaves for the cloud: Values of windows and intervals, notices of dips
-    and swells. Measurements and edges are the same without it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sinks:
-    """Receivers of what was measured."""
-
-    measured: Callable[[Measured], None]
-    values: Callable[[Values], None]
-    notice: Callable[[DisturbanceNotice], None]
-    window: Callable[[Window, int, TimeSource], None]
-    """Takes each 10/12-cycle window with its clock, for groups of Boxes."""
-    phasor: Callable[[PhasorReport], None]
-    phasors_wanted: Callable[[], bool]
-    edge: Callable[[Measurement, int], None] = lambda *_: None
-    """Takes what a detector found, as a crossing Measurement, and how many it has left out so far."""
-    broken: Callable[[SampleBlock, SampleBlock], None] = lambda *_: None
-    """Takes two blocks where the second does not follow the first: samples are missing, or the time was
-    set."""
-
-
-@dataclass(slots=True)
-class RunEnd:
-    """The end of a run of samples; `rest` holds the cycles after its last window."""
-
-    rest: Window | None
-    missing: bool
-    """Whether samples are missing after it; otherwise their time was set."""
-
-
-Step = Window | RunEnd
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Samples of one run, and the positions at which their time is set."""
-
-    samples: SignalPiece
-    clock: Sequence[TimeMark]
 
 
 class BoxMeter:
@@ -110,7 +48,7 @@ class BoxMeter:
         self._plan, self._sinks = plan, sinks
         self.nominal_v = plan.nominal_v
         self.cutter = Windows(plan.nominal_hz)
-        self._clock_line = ClockLine()
+        self._runs = Runs(sinks.broken, before)
         self._disturbances: Disturbances | None = None
         self.measurements = Measurements(
             plan.box_id,
@@ -118,56 +56,43 @@ class BoxMeter:
             plan.nominal_hz,
             plan.cycles,
             plan.send,
-            self._clock_line.over,
+            self._runs.clock.over,
             tuple(plan.nominal_v * plan.limits.threshold_percent(sign) / 100 for sign in (-1, 1)),
         )
         self._intervals = Intervals(plan.box_id, plan.nominal_v, plan.nominal_hz)
         self._rocof = Rocof()
         self._wants_rocof = plan.local or "rocof" in plan.send
-        lamp = lamp_for(plan.nominal_v, plan.nominal_hz)
-        self._flicker = Flickermeter(lamp) if plan.flicker else None
-        self._phasors = _phasors(plan, sinks)
+        self._flicker = flickermeter_of(plan.nominal_v, plan.nominal_hz) if plan.flicker else None
+        self._phasors: PhasorSource | None = None
+        if plan.phasors is not None:
+            from opq_gateway.measuring.phasor_source import phasors_of  # only where they are served
+
+            self._phasors = phasors_of(plan.box_id, plan.nominal_hz, plan.phasors, sinks.phasors_wanted)
         self._edges: EdgeDetectors | None = None
         if plan.detectors:
             self._edges = EdgeDetectors(plan.nominal_v, plan.nominal_hz, plan.limits)
-        self._waiting: deque[Piece | RunEnd] = deque()
         self._steps: list[Step] = []
-        self._last: SampleBlock | None = None
-        """The block before, in the same run."""
-        self.newest = before
-        """The newest block of a run that has ended."""
         self._previous: Window | None = None
         self._unsettled: deque[tuple[WindowFigures, float, tuple[int, TimeSource]]] = deque()
         self.due_sample: float | None = None
         """End sample needed for the next early Measurement, set by `finish_early`."""
 
+    @property
+    def newest(self) -> SampleBlock | None:
+        """The newest block of a run that has ended."""
+        return self._runs.newest
+
+    def follow(self, before: SampleBlock | None) -> None:
+        """Names the block before the first one, where it is known only now."""
+        self._runs.newest = before
+
     def push_blocks(self, blocks: Sequence[SampleBlock]) -> None:
         """Takes the blocks that follow, for `cut_all`; a run ends where they do not follow."""
-        run: list[SampleBlock] = []
-        clock: list[TimeMark] = []
-        for block in blocks:
-            if not len(block.counts):
-                continue
-            off_ns, is_timed = self._clock_line.accept_block(block)
-            if self._last is None or not _follows(self._last, block, off_ns):
-                self._wait(run, clock)
-                run, clock = [], []
-                self.gap(block)
-                if self.newest is not None:
-                    self._sinks.broken(self.newest, block)
-            if is_timed or not run:
-                t_ns = block.t_ns if is_timed else block.t_ns - off_ns  # the same result however it is cut
-                clock.append(TimeMark(block.first_sample, block.rate_millihz / 1000, t_ns))
-            run.append(block)
-            self._last = block
-        self._wait(run, clock)
+        self._runs.push_blocks(blocks)
 
     def gap(self, block: SampleBlock | None = None) -> None:
         """The run ends with the last pushed block; `block` is the next one, where that is known."""
-        if self._last is not None:
-            missing = block is None or block.first_sample != self._last.end_sample
-            self._waiting.append(RunEnd(None, missing))
-            self.newest, self._last = self._last, None
+        self._runs.gap(block)
 
     def steps(self) -> list[Step]:
         """The windows and ends of runs since the last call, for `finish`."""
@@ -189,10 +114,11 @@ class BoxMeter:
         while (position := self.measurements.position) is not None:
             missing = self.measurements.missing_cycles
             end_sample = self.cutter.expected_end(position, missing)
-            if end_sample is None or self._last is None:
+            last = self._runs.last
+            if end_sample is None or last is None:
                 return
-            self.due_sample = end_sample + tap_count(self._last.rate_millihz / 1000) // 2 + 1
-            if self._last.end_sample < self.due_sample:
+            self.due_sample = end_sample + samples_after(last.rate_millihz / 1000)
+            if last.end_sample < self.due_sample:
                 return
             window = self.cutter.untracked(position, missing)
             figures = None if window is None else rest_figures(window)
@@ -210,7 +136,7 @@ class BoxMeter:
     def end(self) -> None:
         """Reports what is under way, since the Box begins again; call it after `gap`, `cut_all` and
         `finish`."""
-        clock = self._clock_line.over(-np.inf, np.inf)
+        clock = self._runs.clock.over(-np.inf, np.inf)
         if self._flicker is not None:
             for interval in self._flicker.end():
                 for values in self._intervals.flicker(interval, clock):
@@ -218,38 +144,26 @@ class BoxMeter:
         for values in self._intervals.end(clock):
             self._sinks.values(values)
 
-    def _wait(self, blocks: Sequence[SampleBlock], clock: Sequence[TimeMark]) -> None:
-        """Queues blocks that follow each other, and the marks at which their time is set; the first mark is
-        at the first block."""
-        if not blocks:
-            return
-        counts = [block.counts for block in blocks]
-        joined = counts[0] if len(counts) == 1 else np.concatenate(counts)
-        samples = SignalPiece(joined, *clock[0], blocks[0].v_per_lsb)
-        self._waiting.append(Piece(samples, clock[1:]))
-
     def next_piece(self) -> Piece | None:
         """The next piece to cut, after it has handled the ends of runs before it; None: nothing waits."""
-        while self._waiting:
-            piece = self._waiting.popleft()
-            if isinstance(piece, Piece):
-                return piece
+        while isinstance(piece := self._runs.next_step(), RunEnd):
             self._steps += self.cutter.end()
             self._steps.append(replace(piece, rest=self.cutter.rest))
             self.cutter.rest = None
-        return None
+        return piece
 
-    def accept_windows(self, piece: SignalPiece, windows: list[Window]) -> None:
+    def accept_windows(self, piece: Piece, windows: list[Window]) -> None:
         """Takes the windows that a piece was cut into."""
         self._steps += windows
         if self._phasors is None and self._flicker is None:
             return
-        clock = self._clock_line.over(piece.first_sample, piece.end_sample)
+        samples = piece.samples
+        clock = self._runs.clock.over(samples.first_sample, samples.end_sample)
         if self._phasors is not None:
-            for phasor in self._phasors.reports_of(piece, clock):
+            for phasor in self._phasors.reports_of(samples, clock):
                 self._sinks.phasor(phasor)
         if self._flicker is not None:
-            for interval in self._flicker.push_samples(piece):
+            for interval in self._flicker.push_samples(samples):
                 if interval.end_ns is not None:
                     self.measurements.add_value("pst", interval.pst, interval.end_ns + FLICKER_BEHIND_NS)
                 for values in self._intervals.flicker(interval, clock):
@@ -263,14 +177,14 @@ class BoxMeter:
                 plan.box_id, window.rate_hz, plan.nominal_v, plan.nominal_hz, plan.limits
             )
         start, end = (window.first_sample + float(window.edges[at]) for at in (0, -1))
-        clock = self._clock_line.over(start, end)
+        clock = self._runs.clock.over(start, end)
         rocof = self._rocof.push_window(window).hz_s if self._wants_rocof else math.nan
         for measured in self.measurements.accept_window(figures, rocof):
             self._sinks.measured(measured)
         self._sinks.window(window, *clock)
         self._previous = window
         if self._disturbances is None:
-            self._clock_line.discard_before(self._oldest(window))
+            self._runs.clock.discard_before(self._oldest(window))
         else:
             self._unsettled.append((figures, rocof, clock))
             self._report(*self._disturbances.accept_window(window, figures.extent, clock))
@@ -279,7 +193,7 @@ class BoxMeter:
 
     def _edge(self, found: Sequence[EdgeFinding], limited: int, window: Window) -> None:
         for each in found:
-            clock = self._clock_line.over(each.start_sample, each.end_sample)
+            clock = self._runs.clock.over(each.start_sample, each.end_sample)
             self._sinks.edge(
                 edge_measurement(each, self._plan.box_id, window, clock, self.nominal_v), limited
             )
@@ -296,7 +210,7 @@ class BoxMeter:
         self._previous = None
 
     def _clock_of(self, window: Window) -> tuple[int, TimeSource]:
-        return self._clock_line.over(window.first_sample, window.first_sample + len(window.volts))
+        return self._runs.clock.over(window.first_sample, window.first_sample + len(window.volts))
 
     def _report(self, notices: Sequence[DisturbanceNotice], settled: Sequence[tuple[Window, bool]]) -> None:
         for each in notices:
@@ -311,7 +225,7 @@ class BoxMeter:
                 if half is not None:
                     self._sinks.values(half)
         if self._unsettled and self._previous is not None:
-            self._clock_line.discard_before(self._oldest(self._unsettled[0][0].window))
+            self._runs.clock.discard_before(self._oldest(self._unsettled[0][0].window))
 
     def _oldest(self, window: Window) -> float:
         """The first sample still needed: by this window, or by the Measurement under way."""
@@ -334,32 +248,4 @@ def cut_all(meters: Sequence[BoxMeter]) -> None:
             [piece.clock for _, piece in pieces],
         )
         for (meter, piece), windows in zip(pieces, found, strict=True):
-            meter.accept_windows(piece.samples, windows)
-
-
-def _phasors(plan: MeasuringPlan, sinks: Sinks) -> "PhasorSource | None":
-    """None where the plan has no phasors, or the Box's nominal frequency allows no such reports."""
-    if plan.phasors is None:
-        return None
-    from opq_gateway.measuring.phasor_source import PhasorSource  # only for a gateway that serves phasors
-
-    try:
-        return PhasorSource(plan.box_id, plan.nominal_hz, plan.phasors, sinks.phasors_wanted)
-    except ValueError as error:
-        log.get(service="gateway").error("phasors.none", box_id=plan.box_id, reason=str(error))
-        return None
-
-
-def _follows(before: SampleBlock, block: SampleBlock, off_ns: int) -> bool:
-    """Whether a block continues the run; `off_ns`: difference of its time from that given by the blocks
-    before."""
-    return (
-        before.first_sample + len(before.counts) == block.first_sample
-        and before.boot_id == block.boot_id
-        and before.v_per_lsb == block.v_per_lsb
-        and (
-            before.rate_millihz == block.rate_millihz
-            or abs(block.rate_millihz / before.rate_millihz - 1) <= RATE_CHANGE
-        )
-        and -CLOCK_STEP_NS <= off_ns <= CLOCK_STEP_NS
-    )
+            meter.accept_windows(piece, windows)

@@ -16,7 +16,7 @@ from opq_measure.harmonics.spectrum import ORDERS, spectrum_of
 from opq_measure.rms import energies_together
 from opq_measure.signal import FloatArray, like_rate_hz
 from opq_measure.timebase.window import Window
-from opq_measure.waveform.high_pass import cycle_peaks_v
+from opq_measure.waveform.high_pass import cycle_peaks_v, tap_count
 
 AT_ONCE = 8
 """Most windows in one call: 200 kB of samples and 80 kB of lines stay in the cache."""
@@ -139,3 +139,8 @@ def _in_time(
     rms_v = np.sqrt(np.maximum(whole, 0.0) / (half_edges[:, -1] - half_edges[:, 0]))
     trans_v = cycle_peaks_v(volts, half_edges[:, ::2], windows[0].rate_hz)
     return urms_v, rms_v, extents_of(urms_v, peaks_v, edges), trans_v
+
+
+def samples_after(rate_hz: float) -> int:
+    """Returns how many samples after its last one the figures of a window need: half of the high pass."""
+    return tap_count(rate_hz) // 2 + 1

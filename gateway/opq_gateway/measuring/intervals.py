@@ -17,7 +17,8 @@ from opq_measure.aggregation.aggregate import (
     underdeviation_percent,
 )
 from opq_measure.aggregation.aggregator import Aggregator
-from opq_measure.flicker.meter import FlickerInterval
+from opq_measure.flicker.lamps import lamp_for
+from opq_measure.flicker.meter import FlickerInterval, Flickermeter
 from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds
 from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import WindowTime
@@ -158,3 +159,8 @@ def _known_statistics(
         "harmonics_v": statistics["harmonics_v"].mean,
         "interharmonics_v": statistics["interharmonics_v"].mean,
     }
+
+
+def flickermeter_of(nominal_v: float, nominal_hz: float) -> Flickermeter:
+    """The flickermeter with the lamp of a Box's mains."""
+    return Flickermeter(lamp_for(nominal_v, nominal_hz))

@@ -18,13 +18,14 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.box_figures import CrossCheck, Fallback
-from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, Step
+from opq_gateway.measuring.box_meter import BoxMeter, Step
 from opq_gateway.measuring.continuity import Continuity
 from opq_gateway.measuring.feed import KINDS, MeasuredFeed, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures
 from opq_gateway.measuring.inbox import Inbox, Item, StreamRestart
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measurements import Measured
+from opq_gateway.measuring.plan import MeasuringPlan, Sinks
 from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
 from opq_measure.timebase.window import Window
@@ -257,7 +258,7 @@ class MeasuredBox:
         backlog = self._outside.backlog(self.plan.box_id)
         if backlog is None:
             end = self._outside.ring_end(self.plan.box_id)
-            meter.newest = None if end is None else _end_block(end, hello.rate_millihz)
+            meter.follow(None if end is None else _end_block(end, hello.rate_millihz))
             return
         self._backlog = backlog
         self._backfilled = backlog

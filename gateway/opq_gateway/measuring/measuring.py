@@ -19,7 +19,7 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.config import Config, GroupSection, box_folder, data_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import SLICE_NS, RingBacklog, backlog_of
-from opq_gateway.measuring.box_meter import MeasuringPlan, cut_all
+from opq_gateway.measuring.box_meter import cut_all
 from opq_gateway.measuring.feed import MeasuredFeed, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures, figures_of
 from opq_gateway.measuring.groups import GroupMeters
@@ -27,6 +27,7 @@ from opq_gateway.measuring.inbox import StreamRestart
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
 from opq_gateway.measuring.measured_box import Job, MeasuredBox, Outside
 from opq_gateway.measuring.measurements import METRICS
+from opq_gateway.measuring.plan import MeasuringPlan
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus

@@ -8,6 +8,7 @@ from opq_gateway.measuring.feed import PhasorReport
 from opq_measure.signal import SignalPiece
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Pmu
+from opq_proto.kit import log
 from opq_proto.messages import TimeSource
 
 
@@ -46,3 +47,14 @@ class PhasorSource:
             )
             for each in self._pmu.push_samples(piece)
         ]
+
+
+def phasors_of(
+    box_id: str, nominal_hz: float, plan: PhasorPlan, wanted: Callable[[], bool]
+) -> PhasorSource | None:
+    """The source of a Box's phasors; None, which is logged, where its nominal frequency allows none."""
+    try:
+        return PhasorSource(box_id, nominal_hz, plan, wanted)
+    except ValueError as error:
+        log.get(service="gateway").error("phasors.none", box_id=box_id, reason=str(error))
+        return None

@@ -14,9 +14,9 @@ from functools import partial
 
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
-from opq_gateway.measuring.box_meter import MeasuringPlan
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.measuring.measuring import Measuring
+from opq_gateway.measuring.plan import MeasuringPlan
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.connections import FILES_PER_BOX
 from opq_gateway.uplink.queue import Queue

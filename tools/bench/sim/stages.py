@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, Step, cut_all
+from opq_gateway.measuring.box_meter import BoxMeter, Step, cut_all
 from opq_gateway.measuring.figures import figures_of
+from opq_gateway.measuring.plan import MeasuringPlan, Sinks
 from opq_measure.timebase.window import Window
 from opq_proto.messages import TimeSource
 from opq_sim.box.box_stamps import BoxStamps

@@ -1,0 +1,49 @@
+"""What is measured of a Box, and who receives it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
+from opq_gateway.measuring.measurements import Measured
+from opq_gateway.measuring.runs import Broken
+from opq_measure.events.limits import Limits
+from opq_measure.timebase.window import Window
+from opq_proto.messages import Measurement, TimeSource
+
+if TYPE_CHECKING:
+    from opq_gateway.measuring.phasor_source import PhasorPlan
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuringPlan:
+    """What is measured and sent for a Box."""
+
+    box_id: str
+    nominal_v: float
+    nominal_hz: float
+    cycles: int = 60
+    send: tuple[str, ...] = ("rms", "f", "thd", "trans")
+    limits: Limits = field(default_factory=Limits)
+    flicker: bool = True
+    phasors: "PhasorPlan | None" = None
+    detectors: bool = False
+    local: bool = True
+    """Whether to make also what never leaves for the cloud: Values of windows and intervals, notices of dips
+    and swells. Measurements and edges are the same without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """Receivers of what was measured."""
+
+    measured: Callable[[Measured], None]
+    values: Callable[[Values], None]
+    notice: Callable[[DisturbanceNotice], None]
+    window: Callable[[Window, int, TimeSource], None]
+    """Takes each 10/12-cycle window with its clock, for groups of Boxes."""
+    phasor: Callable[[PhasorReport], None]
+    phasors_wanted: Callable[[], bool]
+    edge: Callable[[Measurement, int], None] = lambda *_: None
+    """Takes what a detector found, as a crossing Measurement, and how many it has left out so far."""
+    broken: Broken = lambda *_: None

@@ -67,18 +67,18 @@ def kept_tree(cache: Path, checked_s: float) -> None:
 
 def test_a_tree_of_today_needs_no_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept_tree(tmp_path, time.time())
-    monkeypatch.setattr(debian_source.subprocess, "run", lambda *_, **__: pytest.fail("read the mirror"))
+    monkeypatch.setattr(debian_source, "run_step", lambda *_, **__: pytest.fail("read the mirror"))
     assert fetch("hello", "trixie", cache=tmp_path).version == "1"
 
 
-def offline(command: tuple[str, ...], **_: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.CompletedProcess(command, 100, "", "E: Temporary failure resolving 'mirror'\n")
+def offline(*_: object, **__: object) -> tuple[int, list[str]]:
+    return 100, ["Err:1 mirror", "E: Temporary failure resolving 'mirror'"]
 
 
 def here_is_debian(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://mirror.invalid/debian", ""))
     monkeypatch.setattr(debian_source.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(debian_source.subprocess, "run", offline)
+    monkeypatch.setattr(debian_source, "run_step", offline)
 
 
 def test_offline_an_older_tree_is_used_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +86,19 @@ def test_offline_an_older_tree_is_used_and_says_so(tmp_path: Path, monkeypatch: 
     here_is_debian(monkeypatch)
     tree = fetch("hello", "trixie", cache=tmp_path)
     assert tree.version == "1" and "Temporary failure" in tree.note
+
+
+def test_a_mirror_that_takes_too_long_is_one_sentence_and_apt_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debian_source, "mirror", lambda: Mirror("http://mirror.invalid/debian", ""))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(debian_source, "LIMIT_S", 0.3)
+    for name in ("apt-get", "dpkg-source"):
+        (tmp_path / name).write_text("#!/bin/sh\nsleep 600\n")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(SourceError, match=r"list of trixie cannot be read: apt-get took longer than \d+ s"):
+        fetch("hello", "trixie", cache=tmp_path / "cache")
 
 
 def test_offline_without_a_tree_says_what_apt_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Monocypher's source: only the archive that we know is unpacked; what is missing is reported."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,11 +31,11 @@ def test_a_folder_of_ones_own_is_taken_as_it_is(tmp_path: Path, monkeypatch: pyt
 def test_without_network_it_says_what_to_do_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def offline(command: tuple[str, ...], **_: object) -> "subprocess.CompletedProcess[str]":
-        return subprocess.CompletedProcess(command, 1, "", "WARNING: Retrying\nERROR: no network\n")
+    def offline(*_: object, **__: object) -> tuple[int, list[str]]:
+        return 1, ["WARNING: Retrying", "ERROR: no network"]
 
     monkeypatch.delenv("MONOCYPHER_DIR", raising=False)
-    monkeypatch.setattr(monocypher_source.subprocess, "run", offline)
+    monkeypatch.setattr(monocypher_source, "run_step", offline)
     with pytest.raises(SourceError, match=r"no network.*MONOCYPHER_DIR"):
         monocypher(tmp_path)
     assert [path.name for path in (tmp_path / "sources").iterdir()] == ["pymonocypher.lock"]
@@ -49,6 +48,6 @@ def test_what_was_fetched_once_is_not_fetched_again(tmp_path: Path, monkeypatch:
     monkeypatch.delenv("MONOCYPHER_DIR", raising=False)
     folder = tmp_path / "sources" / f"pymonocypher-{PYMONOCYPHER_SHA256[:16]}"
     folder.mkdir(parents=True)
-    monkeypatch.setattr(monocypher_source.subprocess, "run", fetched)
+    monkeypatch.setattr(monocypher_source, "run_step", fetched)
     found = monocypher(tmp_path)
     assert (found.path, found.version) == (folder, "4.0.3")

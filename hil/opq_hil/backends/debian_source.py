@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -18,8 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opq_hil.backends.build_lock import locked
+from opq_hil.backends.build_step import BuildError, run_step
 from opq_proto.errors import OpqError
 
+LIMIT_S = 900.0
+"""For one call of apt or dpkg-source; it grows on a slower machine."""
 RECHECK_S = 24 * 3600.0
 """A younger tree is used without a request to the mirror for a newer point release."""
 
@@ -238,15 +240,13 @@ def _apt_environment(work: Path, source: Mirror, suite: str) -> dict[str, str]:
 
 def _run(command: tuple[str, ...], work: Path, environment: Mapping[str, str], failed: str) -> None:
     try:
-        done = subprocess.run(
-            command, cwd=work, env=environment, capture_output=True, text=True, timeout=900, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise SourceError(f"{failed}: no end after 15 min of {command[0]}") from None
-    if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        lines = [line for line in lines if line.startswith("E: ")] or lines
-        raise SourceError(f"{failed}: {lines[0] if lines else f'{command[0]} ended with {done.returncode}'}")
+        code, lines = run_step(command, work, command[0], limit_s=LIMIT_S, environment=environment)
+    except BuildError as problem:
+        raise SourceError(f"{failed}: {problem}") from None
+    if code:
+        said = [line for line in lines if line.strip()]
+        said = [line for line in said if line.startswith("E: ")] or said
+        raise SourceError(f"{failed}: {said[0] if said else f'{command[0]} ended with {code}'}")
 
 
 def _dsc_version(text: str) -> str:

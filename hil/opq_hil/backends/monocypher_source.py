@@ -8,13 +8,13 @@ with monocypher.c and monocypher.h to use instead.
 
 import hashlib
 import os
-import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
 from opq_hil.backends.build_lock import locked
+from opq_hil.backends.build_step import BuildError, run_step
 from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
 from opq_hil.backends.pinned import MONOCYPHER as MONOCYPHER_VERSION
 from opq_hil.backends.pinned import PYMONOCYPHER as VERSION
@@ -23,7 +23,7 @@ from opq_hil.backends.pinned import PYMONOCYPHER_SHA256 as SHA256
 PACKAGE = "pymonocypher"
 VARIABLE = "MONOCYPHER_DIR"
 FILES = ("monocypher.c", "monocypher.h", "LICENSE.txt")
-TIMEOUT_S = 300
+LIMIT_S = 300.0
 
 
 def monocypher(cache: Path | None = None) -> SourceTree:
@@ -55,12 +55,12 @@ def _fetch(folder: Path) -> None:
             *("--no-deps", "--no-binary=pymonocypher", "--require-hashes", "-d", made, "-r", str(wanted)),
         )
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired:
-            raise SourceError(f"Monocypher: pip took longer than {TIMEOUT_S} s; try again") from None
+            code, lines = run_step(command, work, "pip download of Monocypher", limit_s=LIMIT_S)
+        except BuildError as problem:
+            raise SourceError(f"{problem}; try again") from None
         archive = work / f"{PACKAGE}-{VERSION}.tar.gz"
-        if done.returncode or not archive.exists():
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        if code or not archive.exists():
+            last = next((line for line in reversed(lines) if line.strip()), "no reason given")
             raise SourceError(
                 f"Monocypher (the boot loader's Ed25519) cannot be fetched by pip: {last}. With monocypher.c "
                 f"and .h {MONOCYPHER_VERSION} in a folder, set {VARIABLE}"

@@ -1,0 +1,61 @@
+"""Another program at a Box's port, as ModemManager: it holds the port at first, and sends AT commands."""
+
+import fcntl
+import os
+import re
+import termios
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from test_gateway_service import configured, running
+from waiting import wait_for
+
+from opq_proto.keys.key_files import KeyFolder
+from opq_sim.box.box import Box
+from opq_sim.box.host import BoxHost
+
+PROBE = b"AT+GCAP\r"
+BUSY_S = 10.0
+RULES = (Path(__file__).parents[1] / "systemd" / "60-opq-box.rules").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+
+
+def test_a_port_that_is_busy_for_ten_seconds_and_at_commands_cost_no_sample(
+    tmp_path: Path, makai: Any, keys: KeyFolder
+) -> None:
+    with BoxHost([Box("1")]) as host:
+        visitor = os.open(host.ports["1"], os.O_RDWR | os.O_NOCTTY)
+        fcntl.flock(visitor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as pyserial and ModemManager do
+        fcntl.ioctl(visitor, termios.TIOCEXCL)
+        with running(configured(tmp_path, makai, host.ports)) as gateway:
+            began = time.monotonic()
+            while time.monotonic() - began < BUSY_S:
+                os.write(visitor, PROBE)
+                time.sleep(1.0)
+            assert not makai.measurements  # it waits, and runs on
+            fcntl.ioctl(visitor, termios.TIOCNXCL)
+            os.close(visitor)
+            wait_for(lambda: len(makai.measurements) >= 3)
+            visitor = os.open(host.ports["1"], os.O_RDWR | os.O_NOCTTY)  # root may, in spite of TIOCEXCL
+            for _ in range(3):
+                os.write(visitor, PROBE)
+            os.close(visitor)
+            already = len(makai.measurements)
+            wait_for(lambda: len(makai.measurements) >= already + 3)
+            counted = gateway.counters["1"].snapshot()
+            measured = makai.decoded()
+    assert counted["missing_samples"] == counted["gaps"] == counted["failures"] == 0
+    for one, next_one in pairwise(measured):
+        assert next_one.start_ns == one.end_ns
+
+
+def test_the_rules_have_every_adapter_of_the_page_and_the_page_names_the_rules() -> None:
+    adapters = {"FT232R": "0403:6001", "FT232H": "0403:6014", "CP2102N": "10c4:ea60"}
+    found = set()
+    for vendor, products in re.findall(r'idVendor}=="(\w+)", ATTR{idProduct}=="([\w|]+)", ENV{ID_MM', RULES):
+        found |= {f"{vendor}:{product}" for product in products.split("|")}
+    assert set(adapters.values()) <= found
+    for name in (*adapters, "60-opq-box.rules", "ModemManager", "latency_timer"):
+        assert name in PAGE

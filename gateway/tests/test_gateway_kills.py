@@ -25,9 +25,10 @@ from opq_sim.faults.parts.boxes import CabledBoxes
     ],
 )
 def test_no_sample_is_lost_by_kills(tmp_path: Path, kills: int) -> None:
+    paths = {box_id: tmp_path / f"port{box_id}" for box_id in GATEWAY_BOXES}
     with (
-        CabledBoxes(GATEWAY_BOXES, tmp_path / "ports", GATEWAY_BOXES[:1], GATEWAY_BOXES[1:2]) as boxes,
-        GatewayProcess(boxes.paths, tmp_path, held_up_s=lambda: boxes.held_up_s) as gateway,
+        CabledBoxes(paths, GATEWAY_BOXES[:1], GATEWAY_BOXES[1:2]) as boxes,
+        GatewayProcess(paths, tmp_path, held_up_s=lambda: boxes.held_up_s) as gateway,
     ):
         done = gateway.survive_kills(kills)
         lost = {box_id: gateway.lost(box_id) for box_id in GATEWAY_BOXES}

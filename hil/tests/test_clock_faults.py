@@ -124,7 +124,7 @@ def test_the_lowest_rms_of_a_waveform_is_that_of_its_dip() -> None:
 
 
 def test_a_box_without_supply_samples_nothing_up_to_its_start(tmp_path: Path) -> None:
-    with CabledBoxes(["1", "2"], tmp_path, in_1970=("1", "2")) as boxes:
+    with CabledBoxes({each: tmp_path / each for each in ("1", "2")}, in_1970=("1", "2")) as boxes:
         boxes.lose_supply(("1",), 12.0)
         assert all(boxes.not_sampled("1", at * RATE_HZ, (at + 1) * RATE_HZ) for at in (6, 11))
         assert not boxes.not_sampled("1", 60 * RATE_HZ, 61 * RATE_HZ)

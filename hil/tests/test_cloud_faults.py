@@ -1,26 +1,17 @@
 """Schedules of faults at a real cloud: drawn by seed, lived through, and held to account."""
 
-import socket
-import sqlite3
-import time
-import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from played_seeds import played
 
-from opq_proto.kit import ports
 from opq_proto.messages import Measurement, TimeSource
 from opq_sim.box.source import RunClock
-from opq_sim.faults import runner
 from opq_sim.faults.draws import CLOUD_SPANS_S, draw_cloud
 from opq_sim.faults.evidence import Evidence, HeldNumbers, StoredEvent, StoredFinding
-from opq_sim.faults.parts.database_lock import DatabaseLock
-from opq_sim.faults.parts.fleet import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
-from opq_sim.faults.parts.free_ports import free_offset, held_ports
+from opq_sim.faults.parts.dips import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
 from opq_sim.faults.parts.peers import HOSTILE_ID
 from opq_sim.faults.rules.data_lost import held_or_stored
 from opq_sim.faults.rules.dips import joined_incident, shared_dips, unexplained
@@ -189,69 +180,7 @@ def test_a_failure_while_the_boxes_stood_still_says_that_the_machine_was_too_bus
     assert problems_of(evidence)[0] == ["dip 2: no event"]
 
 
-def test_ports_that_a_world_holds_are_taken_for_others_and_free_for_its_own_services() -> None:
-    (offset,) = free_offset(5, 1)
-    port = ports.with_offset("triggering_box", offset)
-    with held_ports([offset]):
-        with socket.socket() as other, pytest.raises(OSError):
-            other.bind(("127.0.0.1", port))
-        with socket.create_server(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port), 5):
-            pass
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", port))
-
-
-def test_a_locked_store_takes_no_write_and_a_slow_one_takes_it_late(tmp_path: Path) -> None:
-    path = tmp_path / "opq.db"
-    file = sqlite3.connect(path, timeout=0.0, isolation_level=None)
-    file.execute("PRAGMA journal_mode = WAL")
-    file.execute("CREATE TABLE rows (n)")
-
-    def refused() -> bool:
-        try:
-            file.execute("INSERT INTO rows VALUES (1)")
-        except sqlite3.OperationalError:
-            return True
-        return False
-
-    def until(wanted: bool) -> None:
-        until_s = time.monotonic() + 30
-        while refused() is not wanted:
-            assert time.monotonic() < until_s
-            time.sleep(0.005)
-
-    with DatabaseLock(path) as lock:
-        lock.locked = True
-        until(True)
-        assert file.execute("SELECT count(*) FROM rows").fetchone()[0] >= 0  # readers go on
-        lock.locked = False
-        until(False)
-        lock.slow = True
-        until(True)
-        until(False)
-        until(True)
-    until(False)
-    assert lock.held_s > 0
-    file.close()
-
-
-def line(document: runner.Document) -> str:
-    return runner.line("cloud-faults", document)
-
-
-def played(seeds: Sequence[int], folder: Path, side_by_side: int | None = None) -> dict[str, Any]:
-    documents = runner.play(
-        "cloud-faults", seeds, folder, lambda document: print(line(document), flush=True), side_by_side
-    )
-    for document in documents:
-        if not document["ok"]:  # also in the summary of a run that goes on well
-            warnings.warn(line(document), stacklevel=2)
-    found = runner.summarise("cloud-faults", documents)
-    print(found)
-    return found
-
-
+SUITE = "cloud-faults"
 SEEDS = range(1, 16)
 SIDE_BY_SIDE = 3
 """A world takes a quarter of a core; other tests run beside."""
@@ -265,14 +194,14 @@ def test_fifteen_seeds_have_every_kind_of_fault() -> None:
 def test_fifteen_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
     """Those that fail beside other tests are played again, one by one: on a starved machine Boxes answer
     late."""
-    found = played(SEEDS, tmp_path, SIDE_BY_SIDE)
+    found = played(SUITE, SEEDS, tmp_path, SIDE_BY_SIDE)
     assert found["hostile_frames"] > 1000  # garbage, strangers and copies went out
     if failed := found["failed_seeds"]:
-        assert played(failed, tmp_path / "again", 1)["failed_seeds"] == [], "they failed before, too"
+        assert played(SUITE, failed, tmp_path / "again", 1)["failed_seeds"] == [], "they failed before, too"
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(20_000)
 def test_three_hundred_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
-    found = played(range(1, 301), tmp_path)
+    found = played(SUITE, range(1, 301), tmp_path)
     assert found["failed_seeds"] == []

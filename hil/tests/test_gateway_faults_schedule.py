@@ -1,33 +1,22 @@
 """Schedules of faults at a real gateway: drawn by seed, lived through, and held to account."""
 
-import os
-import socket
-import time
-import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from played_seeds import played
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.lost import BEFORE_CONTACT
 from opq_proto.messages import Gap, Measurement, TimeSource
-from opq_sim.faults import runner
 from opq_sim.faults.draws import GATEWAY_BOXES, GATEWAY_SPANS_S, draw_gateway
-from opq_sim.faults.parts.boxes import Cable
-from opq_sim.faults.parts.fork_server import ForkServer
-from opq_sim.faults.parts.free_ports import free_offset
-from opq_sim.faults.parts.service import ServiceProcess, longest_recovery_s
-from opq_sim.faults.parts.stepped_clock import put_step_ns
-from opq_sim.faults.parts.wire import FaultyRelay
 from opq_sim.faults.rules import data_lost
 from opq_sim.faults.rules.gaps import unexplained_gaps
 from opq_sim.faults.schedule import Fault, FaultSchedule
 from opq_sim.faults.suites import SUITES
 
+SUITE = "gateway-faults"
 RATE_MILLIHZ = 12_000_000
 
 
@@ -128,93 +117,8 @@ def test_holes_between_sequence_numbers_are_counted() -> None:
     assert data_lost.missing_sequences([measured(number, number, number + 1) for number in (5, 6, 9)]) == 2
 
 
-def test_a_cable_comes_back_as_another_pty_behind_the_same_path(tmp_path: Path) -> None:
-    cable = Cable(tmp_path / "box1")
-    cable.send(b"nobody")
-    assert not (tmp_path / "box1").is_symlink() and cable.unplugged_bytes == 6
-    cable.plug()
-    assert (tmp_path / "box1").exists()
-    cable.unplug()
-    assert not (tmp_path / "box1").is_symlink() and cable.receive() == b""
-
-
-def test_a_wire_that_is_cut_refuses_and_one_that_is_silent_delivers_later() -> None:
-    near, far = (offset + 9880 for offset in free_offset(3))
-    with socket.create_server(("127.0.0.1", far)) as server, FaultyRelay({"a": far}, {"a": near}, 1) as wire:
-        client = socket.create_connection(("127.0.0.1", near), 60)
-        peer, _ = server.accept()
-        client.settimeout(60)
-        peer.sendall(b"one")
-        assert client.recv(9) == b"one"
-        wire.silent = True
-        time.sleep(0.05)
-        peer.sendall(b"two")
-        client.settimeout(0.1)
-        with pytest.raises(TimeoutError):
-            client.recv(9)
-        wire.silent = False
-        client.settimeout(60)
-        assert client.recv(9) == b"two"
-        wire.cut = True
-        with pytest.raises(ConnectionResetError):
-            client.recv(9)
-        with pytest.raises(OSError):
-            for _ in range(100):
-                socket.create_connection(("127.0.0.1", near), 60).close()
-                time.sleep(0.02)
-        client.close()
-        peer.close()
-
-
-def test_a_lossy_wire_is_late_and_loses_nothing() -> None:
-    near, far = (offset + 9880 for offset in free_offset(4))
-    data = bytes(range(256)) * 40
-    with socket.create_server(("127.0.0.1", far)) as server, FaultyRelay({"a": far}, {"a": near}, 1) as wire:
-        wire.lossy = True
-        with socket.create_connection(("127.0.0.1", near), 60) as client:
-            peer, _ = server.accept()
-            client.sendall(data)
-            peer.settimeout(30)
-            arrived = b""
-            while len(arrived) < len(data):
-                arrived += peer.recv(65536)
-            peer.close()
-        assert arrived == data and wire.lost > 0
-
-
-def test_a_service_is_started_again_and_says_how_long_nothing_was_received(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put_step_ns(tmp_path / "clock", 0)
-    (tmp_path / "talks.py").write_text(
-        "import sys, time\n"
-        'print(\'{"event": "serial.opened", "box_id": "1"}\', \'last words\', sep=\'\\n\', file=sys.stderr)\n'
-        "time.sleep(60)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    with ForkServer(()) as server:
-        service = ServiceProcess("talks", ["talks"], tmp_path / "clock", tmp_path / "log", server)
-        service.start()
-        until_s = time.monotonic() + 60
-        while not service.last_words and time.monotonic() < until_s:
-            time.sleep(0.02)
-        service.kill()
-        assert service.last_words == "last words" and service.recovery_s("1") > 0
-        service.start()
-        service.kill()
-    assert (service.starts, service.recovery_s("2") > 0, service.complaints) == (2, True, [])
-
-
-def test_a_box_whose_answer_was_not_written_before_the_next_kill_was_not_asked() -> None:
-    changes = [(4.5, "12", False), (7.1, "12", True), (8.1, "", False), (9.6, "12", True)]
-    assert longest_recovery_s(changes, {}, "12", 20.0) == pytest.approx(2.6)
-    assert longest_recovery_s(changes, {(8.1, "12"): 8.0}, "12", 20.0) == pytest.approx(2.6)
-    assert longest_recovery_s(changes, {(8.1, "12"): 4.5}, "12", 20.0) == pytest.approx(5.1)
-    assert longest_recovery_s(changes, {(8.1, "12"): 4.5}, "1", 20.0) == pytest.approx(11.9)
-
-
 def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
-    verdict = SUITES["gateway-faults"].play(FaultSchedule(0, (), length_s=3.0), tmp_path)
+    verdict = SUITES[SUITE].play(FaultSchedule(0, (), length_s=3.0), tmp_path)
     figures = verdict.figures
     starved = figures.get("bytes_unread")  # on a machine that is too busy to read a line, or to play a Box
     assert [each for each in verdict.problems if not (starved and "in gaps without need" in each)] == []
@@ -226,24 +130,8 @@ def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_plug_that_is_out_until_the_end_of_a_schedule_costs_no_sample(tmp_path: Path) -> None:
     unplugged = Fault("unplugged", 1.6, 3.95, "10")
-    verdict = SUITES["gateway-faults"].play(FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path)
+    verdict = SUITES[SUITE].play(FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path)
     assert verdict.ok, verdict.problems
-
-
-def line(document: runner.Document) -> str:
-    return runner.line("gateway-faults", document)
-
-
-def played(seeds: Sequence[int], folder: Path, side_by_side: int = 2) -> dict[str, Any]:
-    documents = runner.play(
-        "gateway-faults", seeds, folder, lambda document: print(line(document), flush=True), side_by_side
-    )
-    for document in documents:
-        if not document["ok"]:  # also in the summary of a run that goes on well
-            warnings.warn(line(document), stacklevel=2)
-    found = runner.summarise("gateway-faults", documents)
-    print(found)
-    return found
 
 
 @pytest.mark.timeout(900)
@@ -252,17 +140,17 @@ def test_a_schedule_of_every_kind_of_fault_loses_no_sample_and_doubles_no_measur
     longer holds now and then, a fault of ours does so again."""
     seed = 43
     assert {fault.kind for fault in draw_gateway(seed).faults} == set(GATEWAY_SPANS_S)
-    if played((seed,), tmp_path)["failed_seeds"]:
-        assert played((seed,), tmp_path / "again")["failed_seeds"] == [], "it failed before, too"
+    if played(SUITE, (seed,), tmp_path)["failed_seeds"]:
+        assert played(SUITE, (seed,), tmp_path / "again")["failed_seeds"] == [], "it failed before, too"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_twelve_schedules_of_faults_lose_no_sample_and_double_no_measurement(tmp_path: Path) -> None:
-    assert played(range(1, 13), tmp_path)["failed_seeds"] == []
+    assert played(SUITE, range(1, 13), tmp_path)["failed_seeds"] == []
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(10_000)
 def test_two_hundred_schedules_of_faults_lose_no_sample_and_double_no_measurement(tmp_path: Path) -> None:
-    assert played(range(1, 201), tmp_path)["failed_seeds"] == []
+    assert played(SUITE, range(1, 201), tmp_path)["failed_seeds"] == []

@@ -7,12 +7,12 @@ import pytest
 from opq_proto.messages import Measurement, Metric
 from opq_sim.faults.draws import draw_silences
 from opq_sim.faults.evidence import Evidence, StoredFinding
-from opq_sim.faults.schedule import FaultSchedule, SilenceTrial
+from opq_sim.faults.schedule import Fault, FaultSchedule, boxes_of
 from opq_sim.faults.suites import SUITES
 from opq_sim.faults.verdict import ScheduleVerdict, judge_silences
 
 S = 10**9
-DARK = SilenceTrial("box_dark", 0, 3.0, 20.0, has_gps=True, has_battery=False)
+DARK = Fault("box_dark", 3.0, 20.0, box_ids=("1",), has_gps=True)
 
 
 def outage(box_id: str, because: str) -> StoredFinding:
@@ -20,7 +20,7 @@ def outage(box_id: str, because: str) -> StoredFinding:
 
 
 def verdict_of(
-    trial: SilenceTrial,
+    fault: Fault,
     outages: tuple[StoredFinding, ...] = (),
     metrics: dict[str, float] | None = None,
     withdrawn: tuple[str, ...] = (),
@@ -28,13 +28,13 @@ def verdict_of(
 ) -> ScheduleVerdict:
     means = {name: Metric(mean, mean, mean) for name, mean in (metrics or {}).items()}
     evidence = Evidence(
-        dark_ns=dict.fromkeys(trial.dark_ids, (10 * S, 30 * S)),
-        skipped_s=dict.fromkeys(trial.box_ids, skipped_s),
+        dark_ns=dict.fromkeys(fault.boxes, (10 * S, 30 * S)),
+        skipped_s=dict.fromkeys(boxes_of(0), skipped_s),
         stored=[Measurement("1", 31_000, means, 30 * S, 31 * S, sequence=5)],
         findings=list(outages),
         withdrawn=list(withdrawn),
     )
-    verdict = ScheduleVerdict(FaultSchedule(1, (trial,)))
+    verdict = ScheduleVerdict(FaultSchedule(1, (fault,)))
     judge_silences(verdict, evidence)
     return verdict
 

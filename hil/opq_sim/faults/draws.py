@@ -17,7 +17,7 @@ from opq_sim.faults.schedule import (
     DrawnDip,
     Fault,
     FaultSchedule,
-    SilenceTrial,
+    boxes_of,
 )
 
 GATEWAY_BOXES: Final = ("1", "10", "12")
@@ -177,7 +177,7 @@ def _cloud_dip(chance: random.Random, number: int) -> DrawnDip:
 
 
 def draw_silences(seed: int, gateways: int = 15, longest_s: float = 60.0) -> FaultSchedule:
-    """One trial of each gateway. Every sixth seed has a fault that concerns all gateways.
+    """One fault of each gateway. Every sixth seed has a fault that concerns all gateways.
 
     `longest_s`: spans that may vary are cut to this.
     """
@@ -186,7 +186,7 @@ def draw_silences(seed: int, gateways: int = 15, longest_s: float = 60.0) -> Fau
     kinds = [shared] * gateways if shared else _one_of_each(chance, gateways)
     spans = {**SILENCE_SPANS_S, **SHARED_S}
     together: dict[str, tuple[float, float]] = {}
-    trials = []
+    faults = []
     for gateway, kind in enumerate(kinds):
         shortest_s, most_s = spans[kind]
         own = (
@@ -196,8 +196,9 @@ def draw_silences(seed: int, gateways: int = 15, longest_s: float = 60.0) -> Fau
         at_s, for_s = together.setdefault(kind, own) if kind == "two_gateways_dark" or shared else own
         has_gps, has_battery = chance.random() < 0.5, chance.random() < 0.5
         quota = round(chance.uniform(*QUOTA), 2) if kind == "starved" else 1.0
-        trials.append(SilenceTrial(kind, gateway, at_s, for_s, has_gps, has_battery, quota))
-    return FaultSchedule(seed, tuple(trials))
+        box_ids = boxes_of(gateway)[: 1 if kind == "box_dark" else 2]
+        faults.append(Fault(kind, at_s, for_s, None, 0, gateway, box_ids, has_gps, has_battery, quota))
+    return FaultSchedule(seed, tuple(faults))
 
 
 def _one_of_each(chance: random.Random, gateways: int) -> list[str]:

@@ -106,16 +106,6 @@ class StoredWaveform:
     """The lowest rms of one cycle in each dip, of nominal."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreProgress:
-    """State of the store: its unfinished work, and its size."""
-
-    unfinished: int
-    unanalysed: int
-    events: int
-    findings: int
-
-
 @dataclass(slots=True)
 class Evidence:
     """Everything that a schedule left; what a layout does not have is empty."""
@@ -214,10 +204,12 @@ def newest_rows(data_dir: Path) -> dict[str, int]:
     return {str(box_id): int(number) for box_id, number in _rows(data_dir / FILE_NAME, _NEWEST) or ()}
 
 
-def store_progress(data_dir: Path) -> StoreProgress | None:
-    """Reads the store's state; None if it cannot be read now."""
+def store_progress(data_dir: Path) -> tuple[int, ...] | None:
+    """Numbers of events that are not finished and not analysed, of events, and of findings; None: the store
+    cannot be read now.
+    """
     rows = _rows(data_dir / FILE_NAME, _PROGRESS)
-    return StoreProgress(*rows[0]) if rows else None
+    return rows[0] if rows else None
 
 
 def stored_measurements(data_dir: Path) -> list[Measurement]:

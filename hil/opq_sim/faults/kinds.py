@@ -28,20 +28,24 @@ def _once(act: Callable[["FaultWorld", Fault], object]) -> Act:
 def _network(how: str, number: int | None = None) -> Act:
     """`number`: the network; None: that of the fault's gateway."""
     return lambda world, fault, begins: setattr(
-        world.parts.wires[fault.gateway if number is None else number], how, begins
+        world.around.wires[fault.gateway if number is None else number], how, begins
     )
 
 
 def _killed(service: str) -> Act:
-    return lambda world, _, begins: world.kill(world.parts.services[service], begins)
+    return lambda world, _, begins: world.kill(world.processes.services[service], begins)
 
 
 def _stopped(service: str) -> Act:
-    return lambda world, _, begins: _stop(world.parts.services[service], begins)
+    return lambda world, _, begins: _stop(world.processes.services[service], begins)
 
 
 def _stop(process: ServiceProcess, begins: bool) -> None:
     process.send_signal(signal.SIGSTOP if begins else signal.SIGCONT)
+
+
+def _gateway(world: "FaultWorld", fault: Fault) -> ServiceProcess:
+    return world.processes.gateways[fault.gateway]
 
 
 def _starved(world: "FaultWorld", fault: Fault, begins: bool) -> None:
@@ -49,20 +53,20 @@ def _starved(world: "FaultWorld", fault: Fault, begins: bool) -> None:
         world.starved[fault.gateway] = fault.quota
     else:
         world.starved.pop(fault.gateway)
-    _stop(world.parts.gateways[fault.gateway], False)
+    _stop(_gateway(world, fault), False)
 
 
 def _guest(guest: str) -> Act:
-    return lambda world, _, begins: (world.join if begins else world.leave)(guest)
+    return lambda world, _, begins: (world.processes.join if begins else world.processes.leave)(guest)
 
 
 def _locked(how: str) -> Act:
-    return lambda world, _, begins: setattr(world.parts.lock, how, begins)
+    return lambda world, _, begins: setattr(world.around.lock, how, begins)
 
 
 def _traffic(world: "FaultWorld") -> HostileTraffic:
-    assert world.parts.peers is not None
-    return world.parts.peers.traffic
+    assert world.around.peers is not None
+    return world.around.peers.traffic
 
 
 def _peer(what: str) -> Act:
@@ -75,30 +79,25 @@ def _repeated(held_back: int) -> Act:
     def act(world: "FaultWorld", fault: Fault, begins: bool) -> None:
         traffic, (box_id,) = _traffic(world), fault.boxes
         traffic.held_back = held_back
-        traffic.repeated = (box_id, world.parts.pair(box_id)) if begins else None
+        traffic.repeated = (box_id, world.processes.pair(box_id)) if begins else None
 
     return act
 
 
-def _disk_full(world: "FaultWorld", _: Fault, begins: bool) -> None:
-    assert world.parts.disk is not None
-    world.parts.disk.fill(world.parts.of_disk, begins)
-
-
 def _clock_stepped(world: "FaultWorld", fault: Fault, begins: bool) -> None:
-    put_step_ns(world.parts.clock(world.parts.layout.suffers), round(fault.step_s * 1e9) * begins)
+    put_step_ns(world.processes.clock(world.layout.suffers), round(fault.step_s * 1e9) * begins)
 
 
 def _gateway_clock(bound_ns: int) -> Act:
     return _once(
         lambda world, fault: put_step_ns(
-            world.parts.clock(f"gateway{fault.gateway}"), round(fault.step_s * 1e9), bound_ns
+            world.processes.clock(f"gateway{fault.gateway}"), round(fault.step_s * 1e9), bound_ns
         )
     )
 
 
 def _box_clock(source: TimeSource) -> Act:
-    return _once(lambda world, fault: world.parts.boxes.set_clock(fault.boxes[0], source, fault.step_s))
+    return _once(lambda world, fault: world.around.boxes.set_clock(fault.boxes[0], source, fault.step_s))
 
 
 FAULTS: Final[Mapping[str, Act]] = {
@@ -118,37 +117,37 @@ FAULTS: Final[Mapping[str, Act]] = {
     "other_makai": _guest("other"),
     "database_locked": _locked("locked"),
     "database_slow": _locked("slow"),
-    "disk_full": _disk_full,
+    "disk_full": lambda world, _, begins: world.processes.fill_disk(begins),
     "clock_stepped": _clock_stepped,
     "garbage_box": _peer("garbage"),
     "unknown_key": _peer("unknown_key"),
     "borrowed_id": _peer("borrowed_id"),
     "duplicate": _repeated(1),
     "frames_repeated": _repeated(REORDERED),
-    "gateway_killed": lambda world, fault, begins: world.kill(world.parts.gateways[fault.gateway], begins),
-    "gateway_stopped": lambda world, fault, begins: _stop(world.parts.gateways[fault.gateway], begins),
+    "gateway_killed": lambda world, fault, begins: world.kill(_gateway(world, fault), begins),
+    "gateway_stopped": lambda world, fault, begins: _stop(_gateway(world, fault), begins),
     "starved": _starved,
     **dict.fromkeys(
         ("unplugged", "line_pulled"),
-        lambda world, fault, begins: world.parts.boxes.pull_line(fault.boxes, begins),
+        lambda world, fault, begins: world.around.boxes.pull_line(fault.boxes, begins),
     ),
-    "corruption": lambda world, fault, begins: world.parts.boxes.disturb(
+    "corruption": lambda world, fault, begins: world.around.boxes.disturb(
         fault.boxes, world.schedule.seed if begins else None
     ),
-    "boxes_stopped": lambda world, fault, begins: world.parts.boxes.stand_still(fault.boxes, begins),
+    "boxes_stopped": lambda world, fault, begins: world.around.boxes.stand_still(fault.boxes, begins),
     **dict.fromkeys(
         ("box_dark", "gateway_dark", "two_gateways_dark"),
         _once(
-            lambda world, fault: world.parts.boxes.lose_supply(fault.boxes, fault.for_s, fault.has_battery)
+            lambda world, fault: world.around.boxes.lose_supply(fault.boxes, fault.for_s, fault.has_battery)
         ),
     ),
-    "dip": _once(lambda world, fault: world.dip(fault)),
+    "dip": _once(lambda world, fault: world.around.dip(fault)),
     "gateway_clock_set": _gateway_clock(NOT_SYNCHRONISED),
     "gateway_clock_synchronised": _gateway_clock(SYNCHRONISED_NS),
     "box_has_gps": _box_clock(TimeSource.GPS),
     "box_has_ntp": _box_clock(TimeSource.NTP),
     "box_knows_no_time": _box_clock(TimeSource.FREE),
     "original_clock_set": _once(
-        lambda world, fault: world.parts.hosts[fault.boxes[0]].step_clock(fault.step_s)
+        lambda world, fault: world.around.originals[fault.boxes[0]].step_clock(fault.step_s)
     ),
 }

@@ -1,8 +1,8 @@
 """Schedule: which faults begin and end when, as they were drawn from a seed. Pure.
 
-    draws -> FaultSchedule (what was drawn: faults, trials of a gateway, dips) -> Fault, Fault, ... -> world
+    draws -> FaultSchedule (what was drawn: faults, trials of a clock, dips) -> Fault, Fault, ... -> world
 
-A trial is the schedule of one gateway of many, so that many take the time of one.
+Each of many gateways has a fault or a trial of its own, so that many take the time of one.
 """
 
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 FAULT_KEYS: Final = ("kind", "at_s", "for_s", "box_id", "step_s")
-"""What a document says of a drawn fault."""
-DARK: Final = ("box_dark", "gateway_dark", "two_gateways_dark")
+TRIAL_KEYS: Final = ("kind", "gateway", "at_s", "for_s", "has_gps", "has_battery", "quota")
+"""What a document says of a drawn fault: one of several, or that of one of many gateways."""
 DOWN_S: Final = 1.5
 """For so long a gateway is down while its clock is set: the Box's own ring holds 3.2 s."""
 
@@ -37,9 +37,11 @@ class Fault:
     """How far a clock is set from the true time; that of an original Box: from what it shows."""
     gateway: int = 0
     box_ids: tuple[str, ...] = ()
+    has_gps: bool = False
+    has_battery: bool = False
+    """Whether the Boxes of the gateway have them."""
     quota: float = 1.0
     """Share of the time in which a starved gateway may run."""
-    has_battery: bool = False
     dip: ClockDip | None = None
 
     @property
@@ -57,50 +59,12 @@ class Fault:
 
     def document(self) -> dict[str, object]:
         """The fault in JSON's types."""
-        return {key: getattr(self, key) for key in FAULT_KEYS}
+        return {key: getattr(self, key) for key in (TRIAL_KEYS if self.box_ids else FAULT_KEYS)}
 
 
-@dataclass(frozen=True, slots=True)
-class SilenceTrial:
-    """A fault that makes the Boxes of a gateway silent."""
-
-    kind: str
-    gateway: int
-    at_s: float
-    for_s: float
-    has_gps: bool
-    has_battery: bool
-    quota: float = 1.0
-
-    @property
-    def box_ids(self) -> tuple[str, ...]:
-        """The gateway's two Boxes."""
-        return str(2 * self.gateway + 1), str(2 * self.gateway + 2)
-
-    @property
-    def dark_ids(self) -> tuple[str, ...]:
-        """Boxes that lose their supply and their mains."""
-        if self.kind not in DARK:
-            return ()
-        return self.box_ids[:1] if self.kind == "box_dark" else self.box_ids
-
-    @property
-    def faults(self) -> tuple[Fault, ...]:
-        return (
-            Fault(
-                self.kind,
-                self.at_s,
-                self.for_s,
-                gateway=self.gateway,
-                box_ids=self.dark_ids or self.box_ids,
-                quota=self.quota,
-                has_battery=self.has_battery,
-            ),
-        )
-
-    def document(self) -> dict[str, object]:
-        """The trial in JSON's types."""
-        return asdict(self)
+def boxes_of(gateway: int) -> tuple[str, str]:
+    """Ids of the Boxes at one of many gateways."""
+    return str(2 * gateway + 1), str(2 * gateway + 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +93,8 @@ class ClockTrial:
     @property
     def box_ids(self) -> tuple[str, ...]:
         """The gateway's Boxes; the first one is in front of the loss of supply."""
-        first = 2 * self.gateway + 1
-        return (str(first), str(first + 1)) if self.kind == "gps_of_another" else (str(first),)
+        both = boxes_of(self.gateway)
+        return both if self.kind == "gps_of_another" else both[:1]
 
     @property
     def dark_ids(self) -> tuple[str, ...]:
@@ -193,10 +157,10 @@ class DrawnDip:
 
 @dataclass(frozen=True, slots=True)
 class FaultSchedule:
-    """Faults in the order of their start, or one trial of each gateway; and dips of the mains meanwhile."""
+    """Faults in the order of their start, or one of each gateway; and dips of the mains meanwhile."""
 
     seed: int
-    drawn: tuple[Fault | SilenceTrial | ClockTrial, ...]
+    drawn: tuple[Fault | ClockTrial, ...]
     length_s: float = 0.0
     """It lasts at least so long."""
     dips: tuple[DrawnDip, ...] = ()
@@ -210,10 +174,6 @@ class FaultSchedule:
     def kinds(self) -> frozenset[str]:
         """Kinds of what was drawn."""
         return frozenset(each.kind for each in self.drawn)
-
-    @property
-    def silences(self) -> tuple[SilenceTrial, ...]:
-        return tuple(each for each in self.drawn if isinstance(each, SilenceTrial))
 
     @property
     def clocks(self) -> tuple[ClockTrial, ...]:

@@ -10,7 +10,6 @@ from opq_sim.faults.evidence import (
     newest_sample,
     queued_to_ns,
     store_progress,
-    stored_measurements,
 )
 from opq_sim.faults.world import Condition, FaultWorld
 
@@ -33,14 +32,14 @@ def sampled_again(world: FaultWorld) -> Condition:
 
 def measured_to_the_end(world: FaultWorld) -> Condition:
     """All that is in the rings is measured, acknowledged, and nothing changes any more."""
-    peers = world.parts.peers
+    peers = world.around.peers
     assert peers is not None
     places = [
-        (world.parts.data_dir(f"gateway{number}"), box_id)
+        (world.processes.data_dir(f"gateway{number}"), box_id)
         for number, box_ids in world.layout.gateways.items()
         for box_id in box_ids
     ]
-    moves = _changes(lambda: (*_newest_samples(world).values(), len(peers.received), peers.copies))
+    moves = _changes(lambda: (*world.processes.counters(), len(peers.received), peers.copies))
 
     def objection() -> str | None:
         still_s = moves()
@@ -68,7 +67,7 @@ def acknowledged(world: FaultWorld) -> Condition:
     goals: dict[str, int] = {}
 
     def objection() -> str | None:
-        fleets = world.parts.fleets
+        fleets = world.around.fleets
         if late := [fleet for fleet in fleets if fleet.worker.reached_s < begin_s]:
             return f"Boxes {', '.join(late[0].box_ids)} have not measured what was due"
         now = {box_id: each for fleet in fleets for box_id, each in fleet.numbers().items()}
@@ -86,58 +85,45 @@ def acknowledged(world: FaultWorld) -> Condition:
 
 def analysed(world: FaultWorld, still_s: float) -> Condition:
     """Every event is finished and analysed, and there were no new ones, nor findings, for `still_s`."""
-    data_dir = world.parts.data_dir("cloud")
-    moves = _changes(lambda: (progress := store_progress(data_dir)) and (progress.events, progress.findings))
+    data_dir = world.processes.data_dir("cloud")
+    moves = _changes(lambda: store_progress(data_dir))
 
     def objection() -> str | None:
         quiet_s = moves()
         progress = store_progress(data_dir)
         if progress is None:
             return "the store cannot be read"
-        if progress.unfinished or progress.unanalysed:
-            return f"{progress.unfinished} events are open, {progress.unanalysed} are not analysed"
+        unfinished, unanalysed, *_ = progress
+        if unfinished or unanalysed:
+            return f"{unfinished} events are open, {unanalysed} are not analysed"
         return "something still moves" if quiet_s < still_s else None
 
     return objection
 
 
-def measured_since(world: FaultWorld) -> Condition:
-    """Something of each Box on a cable that was sampled from now on is stored."""
-    since_ns, data_dir = time.time_ns(), world.parts.data_dir("cloud")
+def delivered(world: FaultWorld) -> Condition:
+    """Every Box on a cable is measured to this moment, and what its gateway had queued then acknowledged."""
+    since_ns, gateways = time.time_ns(), world.layout.gateways
+    waiting: dict[int, set[tuple[str, int]]] = {}
 
     def objection() -> str | None:
-        newest: dict[str, int] = {}
-        for each in stored_measurements(data_dir):
-            newest[each.box_id] = max(newest.get(each.box_id, 0), each.end_ns or 0)
-        late = [box_id for box_id in world.layout.on_cables if newest.get(box_id, 0) < since_ns]
-        return f"nothing new of Boxes {', '.join(late)}" if late else None
-
-    return objection
-
-
-def without_holes(world: FaultWorld) -> Condition:
-    """No sequence number is missing, but of gateways that were killed: they measure again, with new numbers,
-    what they had not stored.
-    """
-    killed = {
-        box_id for each in world.schedule.drawn if each.kind == "gateway_killed" for box_id in each.box_ids
-    }
-    data_dir = world.parts.data_dir("cloud")
-
-    def objection() -> str | None:
-        numbers: dict[str, set[int]] = {}
-        for each in stored_measurements(data_dir):
-            if each.box_id not in killed and each.sequence is not None:
-                numbers.setdefault(each.box_id, set()).add(each.sequence)
-        holes = [box_id for box_id, own in numbers.items() if max(own) - min(own) + 1 != len(own)]
-        return f"numbers are missing of Boxes {', '.join(holes)}" if holes else None
+        for number, box_ids in gateways.items():
+            data_dir = world.processes.data_dir(f"gateway{number}")
+            if late := [box_id for box_id in box_ids if queued_to_ns(data_dir, box_id) < since_ns]:
+                return f"nothing new of Boxes {', '.join(late)}"
+            queued = backlog(data_dir)
+            if queued is None:
+                return f"the queue of gateway{number} cannot be read"
+            if left := waiting.setdefault(number, queued) & queued:
+                return f"{len(left)} Measurements wait in the queue of gateway{number}"
+        return None
 
     return objection
 
 
 def _newest_samples(world: FaultWorld) -> dict[str, int]:
     return {
-        box_id: newest_sample(world.parts.data_dir(f"gateway{number}"), box_id)
+        box_id: newest_sample(world.processes.data_dir(f"gateway{number}"), box_id)
         for number, box_ids in world.layout.gateways.items()
         for box_id in box_ids
     }

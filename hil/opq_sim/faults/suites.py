@@ -21,7 +21,7 @@ from opq_sim.faults.draws import (
     draw_silences,
 )
 from opq_sim.faults.layout import SLOW, Layout
-from opq_sim.faults.schedule import FaultSchedule
+from opq_sim.faults.schedule import FaultSchedule, boxes_of
 from opq_sim.faults.verdict import (
     ScheduleVerdict,
     judge_clocks,
@@ -102,12 +102,13 @@ def _of_cloud(schedule: FaultSchedule) -> Layout:
 
 
 def _of_silences(schedule: FaultSchedule) -> Layout:
-    trials = schedule.silences
     return Layout(
-        gateways={trial.gateway: trial.box_ids for trial in trials},
+        gateways={fault.gateway: boxes_of(fault.gateway) for fault in schedule.faults},
         gateway=layouts.WITHOUT_FLICKER,
-        networks=frozenset(trial.gateway for trial in trials if trial.kind == "network_gone"),
-        with_gps=frozenset(box_id for trial in trials if trial.has_gps for box_id in trial.box_ids),
+        networks=frozenset(fault.gateway for fault in schedule.faults if fault.kind == "network_gone"),
+        with_gps=frozenset(
+            box_id for fault in schedule.faults if fault.has_gps for box_id in boxes_of(fault.gateway)
+        ),
     )
 
 
@@ -130,7 +131,7 @@ def _of_clocks(schedule: FaultSchedule) -> Layout:
 def _settle_gateway(world: FaultWorld) -> None:
     world.wait(settling.sampled_again(world), SETTLE_S, "the gateway takes samples again")
     world.run(1.5)  # nobody could see a gap at the very end of a stream
-    world.parts.boxes.end()
+    world.around.boxes.end()
     what = "all samples are in and all Measurements acknowledged"
     world.wait(settling.measured_to_the_end(world), SETTLE_S, what)
 
@@ -142,8 +143,7 @@ def _settle_cloud(world: FaultWorld) -> None:
 
 
 def _settle_silences(world: FaultWorld) -> None:
-    world.wait(settling.measured_since(world), SETTLE_S, "all Boxes are measured again", 2.0)
-    world.wait(settling.without_holes(world), SETTLE_S, "all that was measured is stored", 2.0)
+    world.wait(settling.delivered(world), SETTLE_S, "all that was measured by now is acknowledged")
     world.run(JUDGED_S)
 
 
@@ -159,7 +159,7 @@ SUITES: Final[Mapping[str, Suite]] = {
         draw_gateway,
         _of_gateway,
         _settle_gateway,
-        lambda verdict, world: judge_gateway(verdict, world.evidence, world.parts.boxes.boxes),
+        lambda verdict, world: judge_gateway(verdict, world.evidence, world.around.boxes.boxes),
         2,  # a world takes 0.4 of a core; late threads on a busy machine would act as faults nobody drew
         ("samples_sent", "samples_in_ring", "samples_in_gaps", "received", "stored", "copies",
          "repeated_by_duplicate"),

@@ -18,9 +18,9 @@ from opq_sim.faults.rules.dips import (
 )
 from opq_sim.faults.rules.gaps import gap_reasons, unexplained_gaps
 from opq_sim.faults.rules.outages import WITHDRAWN, outages_by_number, outages_by_time
-from opq_sim.faults.schedule import FaultSchedule
+from opq_sim.faults.schedule import FaultSchedule, boxes_of
 from opq_sim.faults.settling import UNMEASURED_NS
-from opq_sim.faults.world import LONGEST_TURN
+from opq_sim.faults.surroundings import LONGEST_TURN
 
 GUESSED_NS: Final = 60_000_000
 """A Box without GPS gets its time from the gateway, by arrival; after a restart it may differ by this."""
@@ -124,17 +124,21 @@ def judge_cloud(verdict: ScheduleVerdict, evidence: Evidence) -> None:
 def judge_silences(verdict: ScheduleVerdict, evidence: Evidence) -> None:
     """Each loss of supply is an outage, nothing else is, and each gap has its reason."""
     counts: Counter[str] = Counter()
-    for trial in verdict.schedule.silences:
+    for fault in verdict.schedule.faults:
         counts["trials"] += 1
-        for box_id in trial.box_ids:
+        for box_id in boxes_of(fault.gateway):
             outages = outages_by_time(box_id, evidence)
-            gaps, count, right = gap_reasons(trial, box_id, evidence)
+            gaps, count, right = gap_reasons(fault, box_id, evidence)
+            stored = [each for each in evidence.stored if each.box_id == box_id]
+            holes = data_lost.missing_sequences(stored)
+            if holes and fault.kind != "gateway_killed":  # it measures again, with new numbers, what it lost
+                gaps.append(f"{holes} Measurements are not stored")
             counts["outages"] += outages.outages
             counts["outages_found"] += outages.found
             counts["outages_false"] += outages.false
             counts["gaps"] += count
             counts["gaps_right"] += right
-            where = f"Box {box_id}, {trial.kind} for {trial.for_s} s"
+            where = f"Box {box_id}, {fault.kind} for {fault.for_s} s"
             verdict.problems += [f"{where}: {each}" for each in (*outages.problems, *gaps)]
     counts["outages_false"] += len(evidence.withdrawn)
     verdict.problems += [f"Box {box_id}: {WITHDRAWN}" for box_id in evidence.withdrawn]

@@ -4,7 +4,7 @@ know the truth about what they sent."""
 import os
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,7 @@ from opq_sim.box.box import Box
 from opq_sim.box.faults import FaultyLine, LineFaults
 from opq_sim.box.port import CATCH_UP_NS, PtyPort
 from opq_sim.box.source import RunClock
-from opq_sim.mains import events
-from opq_sim.mains.disturbance import PlacedDisturbance
+from opq_sim.mains.events import GridEvent, disturbance
 from opq_sim.mains.generator import Generator
 
 RATE_HZ, NOMINAL_HZ = 12_000, 60
@@ -141,18 +140,16 @@ class CabledBoxes(OwnThread):
 
     def __init__(
         self,
-        box_ids: Sequence[str],
-        ports: Path,
+        paths: Mapping[str, Path],
         with_gps: Collection[str] = (),
         in_1970: Collection[str] = (),
     ) -> None:
-        """`with_gps`: Boxes that know the time; `in_1970`: those that do not even know the year. The others
-        show the true time and do not know how good it is.
+        """`paths`: by Box, where its pty is found. `with_gps`: Boxes that know the time; `in_1970`: those
+        that do not even know the year. The others show the true time and do not know how good it is.
         """
         super().__init__("boxes")
-        self.boxes = {box_id: WatchedBox(box_id) for box_id in box_ids}
-        self.paths = {box_id: ports / f"box{box_id}" for box_id in box_ids}
-        self.cables = {box_id: Cable(path) for box_id, path in self.paths.items()}
+        self.boxes = {box_id: WatchedBox(box_id) for box_id in paths}
+        self.cables = {box_id: Cable(path) for box_id, path in paths.items()}
         self.dark_ns: dict[str, tuple[int, int]] = {}
         self._with_gps, self._in_1970 = frozenset(with_gps), frozenset(in_1970)
         self._still: set[str] = set()
@@ -203,17 +200,15 @@ class CabledBoxes(OwnThread):
                 box = self.boxes[box_id]
                 at_s, _ = box.lose_supply(for_s, {"battery_s": 2 * for_s} if has_battery else {})
                 if has_battery:
-                    box.add_event(events.disturbance("interruption", 1.0, for_s * NOMINAL_HZ, 0.0))
+                    box.add_event(disturbance("interruption", 1.0, for_s * NOMINAL_HZ, 0.0))
                 begin_ns = self._start_ns + round(at_s * 1e9)
                 self.dark_ns[box_id] = begin_ns, begin_ns + round(for_s * 1e9)
 
-    def dip(self, box_id: str, residual_percent: float, cycles: float) -> int:
-        """Makes a dip as soon as possible; returns its first sample, counted from the run's start."""
+    def add_event(self, box_id: str, event: GridEvent) -> int:
+        """Makes a disturbance as soon as possible; returns its first sample, counted from the run's start."""
         with self._lock:
-            placed = self.boxes[box_id].add_event(
-                events.disturbance("sag", 1.0 - residual_percent / 100.0, cycles)
-            )
-        assert not isinstance(placed, PlacedDisturbance)
+            placed = self.boxes[box_id].add_event(event)
+        assert isinstance(placed, GridEvent)
         return round(placed.start_cycles * RATE_HZ / NOMINAL_HZ)
 
     def set_clock(self, box_id: str, source: TimeSource, ahead_s: float = 0.0) -> None:

@@ -87,10 +87,8 @@ class HostilePeers(OwnThread):
             (`acquisition_broker`), nor those to Boxes of the C++ generation, which share one topic.
     """
 
-    def __init__(
-        self, backend: str, brokers: Endpoints, server_key: bytes, own: KeyPair, own_id: str, seed: int
-    ) -> None:
-        """`own`: an admitted key, of the Box `own_id`, which sends only bad messages."""
+    def __init__(self, backend: str, brokers: Endpoints, server_key: bytes, own: KeyPair, seed: int) -> None:
+        """`own`: the key of HOSTILE_ID."""
         super().__init__("hostile")
         self.traffic = HostileTraffic()
         self.sent = {"garbage": 0, "unknown_key": 0, "borrowed_id": 0, "repeated": 0}
@@ -98,7 +96,7 @@ class HostilePeers(OwnThread):
         self.received: dict[tuple[str, int], Measurement] = {}
         self.contradicted: list[str] = []
         self._backend, self._brokers, self._server_key = backend, brokers, server_key
-        self._own, self._own_id = own, own_id
+        self._own = own
         self._stranger = KeyPair(*zmq.curve_keypair())
         self._chance = random.Random(seed)
         self._newest: dict[str, Measurement] = {}
@@ -109,15 +107,15 @@ class HostilePeers(OwnThread):
         listener.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         listener.subscribe(b"")
         listener.connect(self._backend)
-        roles = {name: _Role(self._own_id) for name in self.sent}
+        roles = {name: _Role(HOSTILE_ID) for name in self.sent}
         turn_s = 0.0
         while not self._stop.is_set():
-            traffic, own_id = replace(self.traffic), self._own_id
+            traffic = replace(self.traffic)
             wanted = {
-                "garbage": (own_id, self._own if traffic.garbage else None),
-                "unknown_key": (own_id, self._stranger if traffic.unknown_key else None),
-                "borrowed_id": (own_id, self._own if traffic.borrowed_id else None),
-                "repeated": traffic.repeated or (own_id, None),
+                "garbage": (HOSTILE_ID, self._own if traffic.garbage else None),
+                "unknown_key": (HOSTILE_ID, self._stranger if traffic.unknown_key else None),
+                "borrowed_id": (HOSTILE_ID, self._own if traffic.borrowed_id else None),
+                "repeated": traffic.repeated or (HOSTILE_ID, None),
             }
             for name, role in roles.items():
                 self._connect(name, role, *wanted[name])
@@ -141,7 +139,7 @@ class HostilePeers(OwnThread):
         role.own_id, role.key = own_id, key
         role.sockets = None if key is None else self._opened(key)
         if role.sockets is not None and name == "garbage":
-            self._send(name, role.sockets, [topic(self._own_id), self._lie()])
+            self._send(name, role.sockets, [topic(HOSTILE_ID), self._lie()])
 
     def _opened(self, pair: KeyPair) -> PeerSockets:
         brokers, made = self._brokers, []
@@ -213,9 +211,9 @@ class HostilePeers(OwnThread):
         return chance.choice(
             (
                 [noise],
-                [topic(self._own_id)],
-                [topic(self._own_id), noise],
-                [topic(self._own_id), half],
+                [topic(HOSTILE_ID)],
+                [topic(HOSTILE_ID), noise],
+                [topic(HOSTILE_ID), half],
                 [noise, self._lie()],
                 [b"data_%s_" % noise[:8].hex().encode(), noise],
                 [b"data_a_b", half, noise, b""],
@@ -227,7 +225,7 @@ class HostilePeers(OwnThread):
         """A dip that no other Box sees."""
         now_ms = time.time_ns() // 1_000_000
         return measurement_to_wire(
-            Measurement(self._own_id, now_ms, {"rms": Metric(0.0, 0.0, 0.0)}, sequence=now_ms)
+            Measurement(HOSTILE_ID, now_ms, {"rms": Metric(0.0, 0.0, 0.0)}, sequence=now_ms)
         )
 
     def _forged(self, whose: str | None) -> list[list[bytes]]:

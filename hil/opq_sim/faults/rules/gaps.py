@@ -6,7 +6,7 @@ from typing import Final
 from opq_gateway.ring.lost import BEFORE_CONTACT
 from opq_sim.box.box import RING_SAMPLES
 from opq_sim.faults.evidence import Evidence
-from opq_sim.faults.schedule import FaultSchedule, SilenceTrial
+from opq_sim.faults.schedule import Fault, FaultSchedule
 
 CONTACT_SAMPLES: Final = 72_000
 """Three Boxes, two seconds each: data sent before the gateway first opened a port have no receiver, and the
@@ -45,11 +45,11 @@ def unexplained_gaps(schedule: FaultSchedule, in_gaps: Mapping[str, int], recove
     return problems
 
 
-def gap_reasons(trial: SilenceTrial, box_id: str, evidence: Evidence) -> tuple[list[str], int, int]:
+def gap_reasons(fault: Fault, box_id: str, evidence: Evidence) -> tuple[list[str], int, int]:
     """Problems of the gaps that a Box's Measurements report; their number, and that of the right ones."""
-    allowed = REASONS.get(trial.kind, set())
+    allowed = REASONS.get(fault.kind, set())
     is_dark = box_id in evidence.dark_ns
-    if is_dark and not trial.has_battery:
+    if is_dark and not fault.has_battery:
         allowed = {"dark"}
     problems: list[str] = []
     count = right = 0
@@ -67,7 +67,7 @@ def gap_reasons(trial: SilenceTrial, box_id: str, evidence: Evidence) -> tuple[l
             count, right = count + 1, right + is_right
             if not is_right:
                 problems.append(f"{name} is {seconds:.3f}")
-    whole = trial.kind == "line_pulled" or "dark" in allowed
-    if whole and abs(reported_s - trial.for_s) > max(LATE_S, WHOLE_SHARE * trial.for_s):
+    whole = fault.kind == "line_pulled" or "dark" in allowed
+    if whole and abs(reported_s - fault.for_s) > max(LATE_S, WHOLE_SHARE * fault.for_s):
         problems.append(f"{reported_s:.1f} s are reported as missing")
     return problems, count, right

@@ -1,0 +1,41 @@
+"""A Box of the original on the brokers, whose clock is set and which sees dips."""
+
+from typing import Final
+
+from opq_proto.keys.key_files import KeyFolder
+from opq_sim.foreign.generations import foreign_host
+from opq_sim.foreign.leg_box import lowest_mean
+from opq_sim.mains.events import GridEvent
+from opq_sim.mains.generator import Generator
+
+DIP_WINDOWS: Final = 120
+"""A dip is over within so many of its next windows."""
+DIP_SHARE: Final = 0.9
+SHARE_WITHIN: Final = 0.0005
+"""What noise and a converter's steps change in a mean."""
+
+
+class OriginalBox:
+    """The Box for the `with` block."""
+
+    def __init__(self, box_id: str, generation: str, keys: KeyFolder, offset: int) -> None:
+        """`offset`: of the brokers' ports."""
+        self._box_id, self._of_means = box_id, generation == "leg"
+        self._host = foreign_host(generation, {box_id: Generator(seed=int(box_id))}, keys, offset)
+
+    def __enter__(self) -> "OriginalBox":
+        self._host.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._host.__exit__()
+
+    def step_clock(self, by_s: float) -> None:
+        """Sets its clock forward or back."""
+        self._host.step_clock(by_s)
+
+    def add_dip(self, dip: GridEvent) -> bool:
+        """Makes a dip as soon as possible; False if no figure that the Box sends falls below the limit."""
+        self._host.add_event(self._box_id, dip)
+        shares = self._host.coming_shares(self._box_id, DIP_WINDOWS)
+        return not self._of_means or lowest_mean(*shares) <= DIP_SHARE - SHARE_WITHIN

@@ -17,6 +17,7 @@ import pdoc
 PACKAGES = (
     "opq_proto",
     "opq_measure",
+    "opq_recordings",
     "opq_plugins",
     "opq_rules",
     "opq_gateway",

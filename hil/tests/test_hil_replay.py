@@ -12,7 +12,7 @@ from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_measure.timebase.cycles import track
 from opq_measure.waveform.high_pass import high_pass
 from opq_proto.errors import RecordingError
-from opq_sim.mains.recording import Recording, read_recording
+from opq_sim.mains.recording import ReplayedRecording, read_replay
 from opq_sim.mains.replay import Replay, replays
 
 RECORDINGS = Path(__file__).parents[2].parent / "shared" / "data" / "recordings"
@@ -25,7 +25,7 @@ def recording(
     axis: float | None = None,
     box_id: str | None = None,
     start_s: float = 0.0,
-) -> Recording:
+) -> ReplayedRecording:
     """A sine with a third harmonic; its dip to 70 % between two cycles."""
     t_s = np.arange(cycles * 200) / 12_000 + start_s
     turn = 2 * math.pi * hz * t_s
@@ -33,18 +33,18 @@ def recording(
     if dip:
         volts[dip[0] * 200 : dip[1] * 200] *= 0.7
     counts = np.rint(volts / 0.0068).astype(np.int16)
-    return Recording("made.i16", counts, 12_000_000, 0.0068, 120.0, 60.0, 16.0, box_id, axis)
+    return ReplayedRecording("made.i16", counts, 12_000_000, 0.0068, 120.0, 60.0, 16.0, box_id, axis)
 
 
 def stream(replay: Replay, seconds: float) -> np.ndarray:
     return np.concatenate([replay.counts(at, 200) for at in range(0, round(seconds * 12_000), 200)])
 
 
-def real(*box_ids: int) -> list[Recording]:
+def real(*box_ids: int) -> list[ReplayedRecording]:
     paths = [RECORDINGS / f"event_9354_box{box_id}.i16" for box_id in box_ids]
     if not all(path.exists() for path in paths):
         pytest.skip("the recordings are not here; they have no licence, so the project does not ship them")
-    return [read_recording(path) for path in paths]
+    return [read_replay(path) for path in paths]
 
 
 def check_stream(replay: Replay, seconds: float, plays: int, limits: Limits, found_in_file: int) -> None:
@@ -150,23 +150,23 @@ GOOD = {"rate_hz": 12000, "volts_per_lsb": 0.0068}
 @pytest.mark.parametrize(
     ("data", "meta", "wanted"),
     [
-        (b"", GOOD, "0 bytes"),
+        (b"", GOOD, "is empty"),
         (b"\0" * 3, GOOD, "3 bytes"),
-        (b"\0" * 4, "{", "no JSON"),
+        (b"\0" * 4, "{", "is not JSON: line 1"),
         (b"\0" * 4, [1], "object"),
-        (b"\0" * 4, {"rate_hz": 12000}, "volts_per_lsb is missing"),
+        (b"\0" * 4, {"rate_hz": 12000}, "put volts_per_lsb into event.json"),
         (b"\0" * 4, {**GOOD, "rate_hz": -1}, "rate_hz"),
         (b"\0" * 4, {**GOOD, "rate_hz": "12000"}, "rate_hz"),
         (b"\0" * 4, '{"rate_hz": 12000, "volts_per_lsb": NaN}', "volts_per_lsb"),
         (b"\0" * 4, {**GOOD, "rate_hz": 10**400}, "rate_hz"),
-        (b"\0" * 4, "[" * 100_000, "no JSON"),
+        (b"\0" * 4, "[" * 100_000, "is not JSON"),
         (b"\0" * 4, {**GOOD, "box_id": "roof"}, "box_id"),
         (b"\0" * 4, {**GOOD, "sha256": "0" * 64}, "sha256"),
     ],
 )
 def test_a_broken_recording_says_what_is_wrong(tmp_path: Path, data: bytes, meta: object, wanted: str):
     with pytest.raises(RecordingError, match=wanted):
-        read_recording(write(tmp_path, data, meta))
+        read_replay(write(tmp_path, data, meta))
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path):
@@ -174,19 +174,19 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path):
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(RecordingError, match="is no file"):
-        read_recording(path)
+        read_replay(path)
 
 
 def test_a_missing_recording_or_metadata_is_named(tmp_path: Path):
     with pytest.raises(RecordingError, match="no such file"):
-        read_recording(tmp_path / "none.i16")
+        read_replay(tmp_path / "none.i16")
     (tmp_path / "alone.i16").write_bytes(b"\0\0")
     with pytest.raises(RecordingError, match=r"alone\.json"):
-        read_recording(tmp_path / "alone.i16")
+        read_replay(tmp_path / "alone.i16")
 
 
 def test_two_cycles_of_signal_are_refused_not_crashed_on(tmp_path: Path):
     for counts in (1, 10, 400, 1000):
         path = write(tmp_path, b"\0\1" * counts, GOOD)
         with pytest.raises(RecordingError, match="steady cycles"):
-            replays([read_recording(path)])
+            replays([read_replay(path)])

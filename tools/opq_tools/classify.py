@@ -5,10 +5,10 @@ Mauka classifies waveforms by the same function (`opq_measure.classification`). 
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
-import numpy as np
 
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import classification_of
@@ -16,53 +16,80 @@ from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.parts import Classification
 from opq_proto.errors import RecordingError
 from opq_proto.kit.command_line import json_option
-from opq_tools.analyze.command import measured, recording_options
-from opq_tools.analyze.recordings import RecordingFacts, read_recording
+from opq_recordings.facts import RecordingFacts
+from opq_recordings.reading import read_recording
+from opq_recordings.recording import Recording, Run
+from opq_tools.analyze.command import recording_options
+from opq_tools.analyze.measuring import measured, nominal_of, warn_of
 
 LONGEST_SAMPLES = 1 << 25
 """46 minutes at 12 kS/s, 0.3 GB as volts; a class describes an event, not a day."""
+FACTS = (
+    "nominal_volts",
+    "nominal_hz",
+    "nominal",
+    "format",
+    "channel",
+    "channels",
+    "gaps",
+    "assumed",
+    "problems",
+)
+"""The keys of `analyze` that `classify` has too."""
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 @recording_options
-@click.option(
-    "--channel", help="COMTRADE: name or number of the analogue channel.  [default: the first voltage]"
-)
-def command(
-    file: Path,
-    as_json: bool,
-    rate_hz: float | None,
-    volts_per_lsb: float | None,
-    nominal_volts: float | None,
-    nominal_hz: float | None,
-    channel: str | None,
-) -> None:
+def command(file: Path, as_json: bool, given: RecordingFacts) -> None:
     """The class of a recording, its confidence and severity, and the reasons.
 
-    FILE is what `analyze` reads. Several classes at once are joined by +; `none` says that nothing is
-    beyond its limit, `unknown` that nothing can be said.
+    FILE is what `analyze` reads; of a recording with gaps the longest part without one is classified.
+    Several classes at once are joined by +; `none` says that nothing is beyond its limit, `unknown` that
+    nothing can be said.
 
     \b
     Example:
       opq-tools classify event_9354_box1.i16
       opq-tools classify mains.csv --nominal-volts 230 --nominal-hz 50 --json
     """
-    given = RecordingFacts(rate_hz, volts_per_lsb, nominal_volts, nominal_hz)
-    recording = read_recording(file, given, channel)
-    if len(recording.samples) > LONGEST_SAMPLES:
+    whole = read_recording(file, given)
+    nominal = nominal_of(whole)
+    recording = without_gaps(whole)
+    if recording.samples > LONGEST_SAMPLES:
         raise RecordingError(
-            f"{file} has {len(recording.samples)} samples; classify takes {LONGEST_SAMPLES} at most, "
+            f"{file} has {recording.samples} samples; classify takes {LONGEST_SAMPLES} at most, "
             "analyze takes any number"
         )
     limits = ClassLimits()
-    volts = np.asarray(recording.samples, dtype=np.float64) * recording.v_per_lsb
-    found = classification_of(MeasuredSignal(volts, measured(recording, limits.rms), limits.rms), limits)
+    measured_signal = measured(recording, limits.rms, nominal)
+    warn_of(measured_signal)
+    volts = recording.volts(0, recording.samples)
+    found = classification_of(MeasuredSignal(volts, measured_signal.analysis, limits.rms), limits)
     if as_json:
-        click.echo(json.dumps(found.entry(str(file)), allow_nan=False))
+        summary = measured_signal.summary(str(file))
+        facts = {key: summary[key] for key in FACTS}
+        click.echo(json.dumps({**found.entry(str(file)), **facts}, allow_nan=False))
         return
     print_classification(found)
+
+
+def without_gaps(recording: Recording) -> Recording:
+    """The longest part without a gap, as a recording; which it is stands in `problems`."""
+    if not recording.gaps:
+        return recording
+    run = recording.longest_run()
+    begin_s, end_s = (at / recording.rate_hz for at in (run.first_sample, run.first_sample + run.samples))
+    channel = replace(recording.channel, runs=(Run(0, run.row, run.samples),), samples=run.samples)
+    problem = (
+        f"it has {len(recording.gaps)} gaps; its longest part without one was classified, {begin_s:.4f} to "
+        f"{end_s:.4f} s"
+    )
+    return replace(
+        recording, channel=channel, start_ns=recording.time_ns(run.first_sample),
+        problems=(*recording.problems, problem),
+    )  # fmt: skip
 
 
 def print_classification(found: Classification) -> None:

@@ -140,14 +140,43 @@ def test_flags_come_before_the_facts_beside_the_file(tmp_path: Path) -> None:
     assert answer["nominal_volts"] == 240.0 and answer["events"] == []
 
 
-def test_a_nominal_voltage_that_nobody_said_is_named_where_it_cannot_be(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rms_v", "hz", "nominal_v"),
+    [
+        (230.0, 50.0, 230.0),
+        (118.0, 60.0, 120.0),
+        (57.5, 50.0, 57.7),
+        (482.0, 60.0, 480.0),
+        (19_800.0, 50.0, 20e3),
+    ],
+)
+def test_nominal_values_that_nobody_stated_are_estimated_and_said(
+    rms_v: float, hz: float, nominal_v: float, tmp_path: Path
+) -> None:
     path = tmp_path / "mains.csv"
-    np.savetxt(path, mains(0.5, rms_v=230.0))
-    said = run(path, *FLAGS[:2]).stderr
-    assert "120 V is assumed, but its rms is 230 V; give --nominal-volts" in said
-    assert run(path, *FLAGS[:2], "--nominal-volts", "230").stderr == ""
-    np.savetxt(path, mains(0.5))
-    assert run(path, *FLAGS[:2]).stderr == ""
+    np.savetxt(path, mains(0.5, rms_v=rms_v, hz=hz))
+    answer = told(path, *FLAGS[:2])
+    assert (answer["nominal_volts"], answer["nominal_hz"]) == (nominal_v, hz)
+    assert answer["assumed"].items() >= {"nominal_volts": nominal_v, "nominal_hz": hz}.items()
+    assert answer["nominal"]["volts_from"] == answer["nominal"]["hz_from"] == "estimated"
+    assert 0.3 < answer["nominal"]["volts_sureness"] <= 1.0
+    assert "swell" not in [event["class"] for event in answer["events"]]
+    assert f"{nominal_v:g} V is assumed" in run(path, *FLAGS[:2]).stderr
+    assert run(path, *FLAGS[:2], "--nominal-volts", "230", "--nominal-hz", "50", "--unit", "V").stderr == ""
+
+
+def test_far_from_every_standard_voltage_no_rms_verdict_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "mains.csv"
+    volts = mains(1.0, rms_v=80.0)
+    volts[4000:6000] *= 0.5
+    np.savetxt(path, volts)
+    answer = told(path, *FLAGS[:2])
+    assert answer["nominal_volts"] is None and answer["nominal"]["volts_from"] == "unknown"
+    assert [event["class"] for event in answer["events"] if event["residual_percent"] is not None] == []
+    assert answer["rms_v"]["median"] == pytest.approx(80.1, abs=0.1)
+    assert "give --nominal-volts" in run(path, *FLAGS[:2]).stderr
+    stated = told(path, *FLAGS[:2], "--nominal-volts", "80")
+    assert [event["class"] for event in stated["events"]] == ["sag"]
 
 
 def test_thresholds_are_those_asked_for(tmp_path: Path) -> None:

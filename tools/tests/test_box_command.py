@@ -19,7 +19,7 @@ from opq_cloud.__main__ import cloud
 from opq_gateway.__main__ import main as gateway
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_place import running_systems
-from opq_tools.analyze.recordings import read_recording
+from opq_recordings.reading import read_recording
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_samples_of_a_span_are_a_recording_and_a_span_that_is_not_over_is_waited
     assert file.stat().st_size == 2 * facts["samples"]
     recording = read_recording(file)
     assert recording.start_ns == facts["start_ns"] and recording.box_id == "1"
-    assert 80 < np.std(recording.samples * recording.v_per_lsb) < 160
+    assert 80 < np.std(recording.volts(0, recording.samples)) < 160
     later = (start + timedelta(hours=1)).isoformat()
     refused = box(house, "waveform", "1", "--from", later, "--to", later, "--out", str(file))
     assert refused.returncode == 1 and "--to is not after --from" in refused.stderr

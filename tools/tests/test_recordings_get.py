@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from opq_proto.errors import OpqError
-from opq_tools.analyze.recordings import read_recording
+from opq_recordings.reading import read_recording
 from opq_tools.recordings_get import BASE_URL, COMMIT, RECORDINGS, DownloadError, command, fetch
 
 
@@ -76,7 +76,7 @@ def test_a_file_and_its_facts_are_fetched_and_can_be_read(
     assert "checked" in fetch(facts, tmp_path, server)
     assert names(tmp_path) == ["ramp.i16", "ramp.json"]
     recording = read_recording(tmp_path / "ramp.i16")
-    assert recording.samples.tolist() == list(range(1000))
+    assert recording.channel.values.tolist() == list(range(1000))
     assert (recording.rate_hz, recording.v_per_lsb, recording.nominal_v) == (12000.0, 0.0068, 120.0)
     assert json.loads((tmp_path / "ramp.json").read_text()) == facts
 

@@ -8,8 +8,8 @@ from click.testing import CliRunner
 
 from opq_measure.events.limits import Limits
 from opq_proto.errors import OpqError
-from opq_tools.analyze.command import measured
-from opq_tools.analyze.recordings import read_recording
+from opq_recordings.reading import read_recording
+from opq_tools.analyze.measuring import measured
 from opq_tools.sim.command import command
 
 

@@ -18,7 +18,7 @@ from opq_hil.world.capture import waveform
 from opq_hil.world.world import NS, Played, World
 from opq_proto.link.messages import Samples
 from opq_proto.messages import TimeSource
-from opq_sim.mains.recording import read_recording
+from opq_sim.mains.recording import read_replay
 
 VARIABLE = "OPQ_RECORDINGS"
 RATE_HZ = 12_000
@@ -42,7 +42,7 @@ def real_dip() -> NDArray[np.int16]:
     path = recordings_folder() / "event_9354_box1.i16"
     if not path.exists():
         raise SkippedError(f"the real recordings are not in {path.parent}; opq-tools recordings get")
-    return read_recording(path).counts
+    return read_replay(path).counts
 
 
 def played(counts: NDArray[np.int16], lead_s: int) -> Played:

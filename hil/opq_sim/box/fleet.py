@@ -14,7 +14,7 @@ from opq_proto.kit import log
 from opq_sim.box.box import Box
 from opq_sim.box.source import SampleSource
 from opq_sim.mains.grid import Grid
-from opq_sim.mains.recording import Recording, read_recording
+from opq_sim.mains.recording import ReplayedRecording, read_replay
 from opq_sim.mains.replay import EVERY_S, LEAD_S, Replay, replays
 from opq_sim.mains.scenario import (
     DEFAULT,
@@ -46,7 +46,7 @@ class Fleet:
     recordings.
     """
 
-    replayed: tuple[tuple[str, Path, Recording], ...]
+    replayed: tuple[tuple[str, Path, ReplayedRecording], ...]
     """(box id, file, recording)."""
     scenario: str | None
     scenario_config: MainsScenario | PowerScenario | None
@@ -175,7 +175,7 @@ def plan_fleet(
     """
     if not replays and scenario is None and not sim:
         scenario, sim = DEFAULT, 1
-    recordings = [read_recording(path) for path in replays]
+    recordings = [read_replay(path) for path in replays]
     named = [recording.box_id for recording in recordings if recording.box_id]
     scenario_config = _read_scenario(scenario, replay_every_s, lead_s) if scenario else None
     named += [box.id for box in scenario_config.box] if scenario_config else []

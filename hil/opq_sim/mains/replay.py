@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_measure.events.disturbances import find_disturbances
-from opq_sim.mains.recording import Recording
+from opq_sim.mains.recording import ReplayedRecording
 from opq_sim.mains.steady import SteadyLoop, find_steady
 
 LEAD_S = 10.0
@@ -29,7 +29,9 @@ class PlaySchedule:
     The first Box decides, so that whole cycles of its own loop fit; the others follow.
     """
 
-    def __init__(self, recording: Recording, steady: SteadyLoop, lead_s: float, every_s: float) -> None:
+    def __init__(
+        self, recording: ReplayedRecording, steady: SteadyLoop, lead_s: float, every_s: float
+    ) -> None:
         rate_hz = recording.rate_hz
         self._steady = steady
         self._length = len(recording.counts)
@@ -52,7 +54,7 @@ class Replay:
     """One recording as an endless stream of counts; a `Source`."""
 
     def __init__(
-        self, recording: Recording, steady: SteadyLoop, schedule: PlaySchedule, axis_samples: float
+        self, recording: ReplayedRecording, steady: SteadyLoop, schedule: PlaySchedule, axis_samples: float
     ) -> None:
         self.recording = recording
         self.steady = steady
@@ -158,7 +160,7 @@ class Replay:
 
 
 def replays(
-    recordings: Sequence[Recording], every_s: float = EVERY_S, lead_s: float = LEAD_S
+    recordings: Sequence[ReplayedRecording], every_s: float = EVERY_S, lead_s: float = LEAD_S
 ) -> tuple[Replay, ...]:
     """Streams of several recordings; recordings on a common axis stay on it.
 

@@ -14,7 +14,7 @@ from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import cycle_edges, half_cycle_edges
 from opq_proto.errors import RecordingError
 from opq_sim.mains.grid import FloatArray
-from opq_sim.mains.recording import Recording
+from opq_sim.mains.recording import ReplayedRecording
 
 STEADY_SHARE = 0.01
 """A Urms(1/2) that differs by more from the median of the first cycles belongs to the event."""
@@ -98,7 +98,7 @@ class SteadyLoop:
         return EVEN[0] * self.end <= samples / count <= EVEN[1] * self.end
 
 
-def find_steady(recording: Recording) -> SteadyLoop:
+def find_steady(recording: ReplayedRecording) -> SteadyLoop:
     """The loop before a recording's event; the whole recording if it has no event.
 
     Raises:

@@ -19,7 +19,7 @@ import numpy as np
 from opq_proto.config.reading import Field, build, read_document, section
 from opq_proto.errors import ConfigError, OpqError, RecordingError
 from opq_sim.mains.grid import Grid
-from opq_sim.mains.recording import read_recording
+from opq_sim.mains.recording import read_replay
 from opq_sim.mains.scenario import GridConfig
 from opq_sim.mains.steady import find_steady
 from opq_sim.mains.wave import Harmonic
@@ -247,7 +247,7 @@ def _unplayable(scenario: PowerScenario, box: OutletConfig) -> Iterator[str]:
     if box.recording is None:
         return
     try:
-        recording = read_recording(Path(box.recording))
+        recording = read_replay(Path(box.recording))
         find_steady(recording)
     except RecordingError as error:
         yield f"recording  {error}"

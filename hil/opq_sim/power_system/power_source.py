@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_sim.mains.profiles import FloatArray
-from opq_sim.mains.recording import read_recording
+from opq_sim.mains.recording import read_replay
 from opq_sim.mains.replay import EVERY_S, LEAD_S, Replay, replays
 from opq_sim.mains.sampling import TRUE, Converter, SampleClock, white
 from opq_sim.power_system.box_supply import BoxSupply
@@ -164,7 +164,7 @@ def recorded_sources(
         RecordingError: a file cannot be played (a loaded scenario's can).
     """
     recordings = {
-        box.id: read_recording(Path(box.recording)) for box in scenario.box if box.recording is not None
+        box.id: read_replay(Path(box.recording)) for box in scenario.box if box.recording is not None
     }
     return dict(zip(recordings, replays(list(recordings.values()), every_s, lead_s), strict=True))
 

@@ -15,7 +15,8 @@ from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 from opq_proto.kit.whole_file import whole_file
-from opq_tools.analyze.recordings import RecordingFile
+from opq_recordings.recording import Recording
+from opq_tools.analyze.measuring import Measured
 from opq_tools.analyze.report import VERDICTS, excerpt, missing_fundamental, worst
 
 MAX_POINTS = 2000
@@ -30,12 +31,13 @@ AXES_S = ((2 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
 """Rows of (least length in seconds, seconds per unit, unit)."""
 
 
-def save_figure(path: Path, recording: RecordingFile, analysis: SignalAnalysis, limits: Limits) -> None:
+def save_figure(path: Path, found: Measured, limits: Limits) -> None:
     """Draws and saves; the file appears whole or not at all.
 
     Raises:
         FileNotWrittenError: the file cannot be written.
     """
+    recording, analysis = found.recording, found.analysis
     figure = plt.figure(figsize=(11, 9), layout="constrained")
     grid = figure.add_gridspec(3, 2)
     wave, rms = figure.add_subplot(grid[0, :]), figure.add_subplot(grid[1, :])
@@ -52,9 +54,9 @@ def save_figure(path: Path, recording: RecordingFile, analysis: SignalAnalysis, 
         plt.close(figure)
 
 
-def _draw_wave(axes: Axes, recording: RecordingFile, analysis: SignalAnalysis) -> None:
+def _draw_wave(axes: Axes, recording: Recording, analysis: SignalAnalysis) -> None:
     first, last = excerpt(analysis, cycles=24.0)
-    volts = np.asarray(recording.samples[first:last], dtype=np.float64) * recording.v_per_lsb
+    volts = recording.volts(first, last)
     axes.plot(np.arange(first, last) / analysis.rate_hz, volts, color=INK, linewidth=0.9)
     _mark_events(axes, analysis, 1.0)
     axes.set(ylabel="V", xlabel="s", title="Waveform")

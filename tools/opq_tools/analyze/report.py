@@ -16,7 +16,8 @@ from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.tracker import HIGHEST, LOWEST
-from opq_tools.analyze.recordings import RecordingFile
+from opq_recordings.recording import Recording
+from opq_tools.analyze.measuring import Measured
 
 _Event = TypeVar("_Event")
 PLOT_HEIGHT = 7
@@ -38,18 +39,19 @@ VERDICTS = {
 }
 
 
-def print_report(recording: RecordingFile, analysis: SignalAnalysis) -> None:
+def print_report(found: Measured) -> None:
     """Prints the results for a person."""
+    recording, analysis = found.recording, found.analysis
     console = Console(highlight=False)
     shown_width = console.width
     console.width = max(shown_width, TABLE_WIDTH)
     console.print(
         f"[bold]{escape(recording.path.name)}[/bold]: {analysis.samples:,} samples, "
         f"{_span(analysis.duration_s)} at {analysis.rate_hz:,.10g} samples/s; "
-        f"nominal {analysis.nominal_v:g} V, {analysis.nominal_hz:g} Hz{_since(analysis.start_ns)}",
+        f"{_nominal(found)}{_since(analysis.start_ns)}",
         soft_wrap=True,
     )
-    contract = analysis.summary(str(recording.path))
+    contract = found.summary(str(recording.path))
     console.print(_quantities(contract))
     for line in _lines(contract):
         console.print(line, soft_wrap=True)
@@ -67,6 +69,8 @@ def print_report(recording: RecordingFile, analysis: SignalAnalysis) -> None:
         count = len(analysis.disturbances)
         console.print(f"[bold]{count} event{'s' if count > 1 else ''}[/bold]")
         _print_some(console, _events, analysis.disturbances, beside=len(others))
+    elif found.nominal.volts is None:
+        console.print("Dips and swells are not judged: no nominal voltage is stated or near.")
     elif len(analysis.half_rms_v):
         console.print("No dip, swell or interruption.")
     else:
@@ -85,6 +89,17 @@ def _print_some(
     console.print(table(events[:room]))
     if len(events) > room:
         console.print(f"... and {len(events) - room} more, in --json")
+
+
+def _nominal(found: Measured) -> str:
+    """The nominal values in words; what nobody stated is in brackets."""
+    nominal = found.nominal
+    volts = "unknown V" if nominal.volts is None else f"{nominal.volts:g} V"
+    shown = [
+        f"({text}, {source})" if source != "stated" else text
+        for text, source in ((volts, nominal.volts_from), (f"{nominal.hz:g} Hz", nominal.hz_from))
+    ]
+    return f"nominal {shown[0]}, {shown[1]}"
 
 
 def missing_fundamental(analysis: SignalAnalysis) -> str | None:
@@ -214,14 +229,14 @@ def _events(disturbances: Sequence[Disturbance]) -> Table:
     return table
 
 
-def _print_plots(console: Console, recording: RecordingFile, analysis: SignalAnalysis, width: int) -> None:
+def _print_plots(console: Console, recording: Recording, analysis: SignalAnalysis, width: int) -> None:
     if len(analysis.half_rms_v) >= 2:
         start_s, end_s = (analysis.half_starts[k] / analysis.rate_hz for k in (0, -1))
         _print_plot(
             console, "rms of each cycle, renewed every half cycle", analysis.half_rms_v, width, start_s, end_s
         )
     first, last = excerpt(analysis)
-    volts = np.asarray(recording.samples[first:last], dtype=np.float64) * recording.v_per_lsb
+    volts = np.nan_to_num(recording.volts(first, last))
     _print_plot(console, "waveform", volts, width, first / analysis.rate_hz, last / analysis.rate_hz)
 
 

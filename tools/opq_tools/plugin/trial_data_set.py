@@ -16,9 +16,9 @@ from opq_plugins.sdk.nouns import ItemBatch
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Finding, Measurement, TimeSource, Waveform
+from opq_recordings.recording import Channel, Recording
 from opq_sim.data_sets.folder import ALL_CLASSES, DataSetPlan
 from opq_sim.data_sets.labelled import BOX_ID, labelled_recording
-from opq_tools.analyze.recordings import RecordingFile
 from opq_tools.rules.backtest import measurements_of
 
 CLASSES = ALL_CLASSES
@@ -169,9 +169,10 @@ def try_data_set(
 def _found_in_measurements(analysis: PluginAnalysis, event: Event, nominal: Nominal) -> Sequence[Finding]:
     """Returns the findings in the Measurements of a recording, as a gateway makes them."""
     (wave,) = event.waveforms
-    recording = RecordingFile(
-        Path("recording"), wave.counts, wave.v_per_lsb, wave.rate_hz, nominal.volts, nominal.hz, wave.box_id,
-        wave.start_ns,
+    channel = Channel.of(wave.box_id, wave.counts, scale=wave.v_per_lsb)
+    recording = Recording(
+        Path("recording"), "waveform", channel, (channel,), wave.rate_hz, wave.start_ns, nominal.volts,
+        nominal.hz, wave.box_id,
     )  # fmt: skip
     rows = ItemBatch(measurements=list(measurements_of(recording)))
     result = analysis.analyse_items(rows, nominal.volts, nominal.hz)

@@ -16,6 +16,8 @@ import numpy as np
 from opq_measure.events.limits import Limits
 from opq_proto.kit.command_line import data_dir_option, json_option
 from opq_proto.messages import Measurement, Metric
+from opq_recordings.reading import read_recording
+from opq_recordings.recording import Recording
 from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.definition import options
 from opq_rules.errors import RuleError
@@ -27,7 +29,6 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import definition_of
-from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_recording
 from opq_tools.input_file import read_input_text
 from opq_tools.moment import from_option, to_option
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
@@ -89,9 +90,7 @@ def command(
     last = 1 << 62 if end_ns is None else end_ns // 1_000_000
     measured: Iterable[Measurement]
     if recordings:
-        measured = (
-            each for path in recordings for each in measurements_of(read_recording(path, RecordingFacts()))
-        )
+        measured = (each for path in recordings for each in measurements_of(read_recording(path)))
     else:
         measured = _history(box_ids, first, last, data_dir, mongo_uri)
     rows = [row_of(each) for each in measured if first <= each.timestamp_ms < last]
@@ -154,11 +153,13 @@ def fired(rule: BacktestRule, rows: Iterable[Row], counted: QueryCounters) -> It
         counted.restore(query.counters.state())
 
 
-def measurements_of(recording: RecordingFile) -> Iterator[Measurement]:
+def measurements_of(recording: Recording) -> Iterator[Measurement]:
     """A Measurement for each 10/12-cycle window, as the gateway makes them."""
-    from opq_tools.analyze.command import measured
+    from opq_tools.analyze.measuring import measured, warn_of
 
-    analysis = measured(recording, Limits())
+    found = measured(recording, Limits())
+    warn_of(found)
+    analysis = found.analysis
     start_ns = recording.start_ns or 0
     starts = np.append(analysis.window_starts, np.inf)
     for k, first in enumerate(analysis.window_starts):
@@ -166,7 +167,7 @@ def measurements_of(recording: RecordingFile) -> Iterator[Measurement]:
         cycles = (analysis.cycle_starts >= first) & (analysis.cycle_starts < starts[k + 1])
         if not cycles.any():
             continue
-        last = min(starts[k + 1], float(recording.samples.size))
+        last = min(starts[k + 1], float(recording.samples))
         begin_ns, end_ns = (start_ns + round(x * NS_PER_S / analysis.rate_hz) for x in (float(first), last))
         metrics = {"rms": _metric(analysis.half_rms_v[own], np.sqrt(np.nanmean(analysis.rms_v[cycles] ** 2)))}
         for name, value in (("f", analysis.window_hz[k]), ("thd", analysis.window_thd[k])):
@@ -178,8 +179,8 @@ def measurements_of(recording: RecordingFile) -> Iterator[Measurement]:
             metrics,
             start_ns=begin_ns,
             end_ns=end_ns,
-            nominal_v=recording.nominal_v,
-            nominal_hz=recording.nominal_hz,
+            nominal_v=found.nominal.volts,
+            nominal_hz=found.nominal.hz,
         )
 
 

@@ -1,0 +1,211 @@
+"""COMTRADE (IEEE C37.111 / IEC 60255-24): all analogue channels of a record, in .cfg and .dat or one .cff."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.errors import RecordingError
+from opq_recordings.comtrade_cfg import RATE_MATCH, AnalogField, Configuration, configuration
+from opq_recordings.comtrade_rows import MISSING, Rows, rows_of
+from opq_recordings.even_axis import EvenAxis, axis_of_rows, axis_of_times
+from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
+from opq_recordings.units import unit_scale
+
+MOST_TEXT = 16 << 20
+"""Bytes of a .cfg; 10,000 channels have 1 MB."""
+PART = re.compile(
+    rb"^\s*---\s*file type\s*:\s*(\w+)\s*(\w*)\s*(?::\s*(\d+))?\s*---\s*?(\r\n|\n|\r)", re.I | re.M
+)
+STAMP_FACTORS = (1.0, 1e-3, 1e3)
+"""Recorders disagree whether stamps are in µs or ns; the rate decides."""
+
+
+def read_comtrade(path: Path) -> Content:
+    """Reads a record by its .cfg or .dat (the other beside it, in any case), or a .cff.
+
+    Raises:
+        RecordingError: a part is missing, or what is needed to get volts cannot be read.
+    """
+    if path.suffix.lower() == ".cff":
+        config, rows = _from_cff(path)
+    else:
+        config_path, data_path = _part(path, ".cfg"), _part(path, ".dat")
+        config = configuration(_text_of(config_path), str(config_path))
+        rows = rows_of(data_path, config)
+    return content_of(path, config, rows)
+
+
+def content_of(path: Path, config: Configuration, rows: Rows) -> Content:
+    """The channels on their axis."""
+    problems = [*config.problems, *rows.problems]
+    count = len(rows.values[0])
+    if config.rows is not None and config.rows != count and config.rows != 0:
+        problems.append(f"its .cfg states {config.rows} rows, but {count} are there; all of these were read")
+    try:
+        axis = _axis(config, rows, problems)
+    except RecordingError as error:
+        raise RecordingError(f"{path}: {error}") from error
+    problems += axis.problems
+    channels = tuple(
+        _channel(each, values, axis, config, rows.form)
+        for each, values in zip(config.analog, rows.values, strict=True)
+    )
+    form = f"COMTRADE {config.revision}, {rows.form}"
+    return Content(form, channels, config.assumed, tuple(problems))
+
+
+def _channel(
+    field: AnalogField, values: NDArray[np.generic], axis: EvenAxis, config: Configuration, form: str
+) -> Channel:
+    known = unit_scale(field.unit)
+    factor = known[1] if known else 1.0
+    quantity = known[0] if known else ("other" if field.unit else None)
+    whole = Channel(
+        name=field.name,
+        values=values,
+        scale=None if field.a is None else field.a * factor,
+        offset=field.b * factor,
+        unit=field.unit or None,
+        quantity=quantity,
+        phase=field.phase,
+        rate_hz=axis.rate_hz,
+        start_ns=config.start.t_ns,
+        nominal_hz=config.line_hz,
+        runs=axis.runs,
+        samples=axis.samples,
+        ratio=_ratio(field),
+    )
+    return without_missing(whole, missing_rows(values, _mark(values, form)))
+
+
+def _mark(values: NDArray[np.generic], form: str) -> float | None:
+    """The value for "no value"; 99999 in ASCII only where no value is beyond it."""
+    mark = MISSING[form]
+    if form == "ascii" and len(values) and np.nanmax(np.abs(values), initial=0.0) > mark:
+        return None
+    return mark
+
+
+def _ratio(field: AnalogField) -> tuple[float, str] | None:
+    if field.primary and field.secondary and field.primary > 0 and field.secondary > 0 and field.side:
+        return field.primary / field.secondary, field.side
+    return None
+
+
+def _axis(config: Configuration, rows: Rows, problems: list[str]) -> EvenAxis:
+    count = len(rows.values[0])
+    stamps_s = None if rows.stamps is None else _unwrapped(rows.stamps) * config.stamp_s
+    if not config.rates:
+        if stamps_s is None or not np.isfinite(stamps_s).all():
+            raise RecordingError("its .cfg states no rate, and its rows have no time stamps; give --rate-hz")
+        return axis_of_times(stamps_s - stamps_s[0])
+    segments = _segments(config, count)
+    rates = [rate for rate, _, _ in segments]
+    if stamps_s is not None and len(stamps_s) > 1:
+        stamps_s = stamps_s * _stamp_factor(stamps_s[: segments[0][2]], rates[0])
+    if max(rates) - min(rates) <= RATE_MATCH * max(rates):
+        mean_hz = count / sum(samples / rate for rate, _, samples in segments)
+        return axis_of_rows(rows.numbers, stamps_s, rates[0] if len(set(rates)) == 1 else mean_hz)
+    return _longest_rate(segments, problems)
+
+
+def _longest_rate(segments: list[tuple[float, int, int]], problems: list[str]) -> EvenAxis:
+    """The segments of the rate with most samples, in their places in time; the others are gaps."""
+    samples_of: dict[float, int] = {}
+    for rate, _, samples in segments:
+        near = next((known for known in samples_of if abs(known - rate) <= RATE_MATCH * known), rate)
+        samples_of[near] = samples_of.get(near, 0) + samples
+    chosen = max(samples_of, key=lambda rate: samples_of[rate])
+    runs, at_s = [], 0.0
+    left_out = []
+    for rate, row, samples in segments:
+        if abs(chosen - rate) <= RATE_MATCH * chosen:
+            runs.append(Run(round(at_s * chosen), row, samples))
+        else:
+            left_out.append(f"rows {row + 1} to {row + samples} ({rate:g} Hz)")
+        at_s += samples / rate
+    problems.append(
+        f"it has segments of several rates; those of {chosen:g} Hz were read, {', '.join(left_out)} left out"
+    )
+    return EvenAxis(chosen, tuple(runs))
+
+
+def _segments(config: Configuration, count: int) -> list[tuple[float, int, int]]:
+    """(rate, first row, rows) of each segment, over the rows that are there."""
+    found, at = [], 0
+    for rate, last in config.rates:
+        samples = min(last, count) - at
+        if samples > 0:
+            found.append((rate, at, samples))
+            at += samples
+    if not found:
+        return [(config.rates[0][0], 0, count)]
+    if at < count:  # more rows than stated: at the last rate
+        rate, first, _ = found[-1]
+        found[-1] = (rate, first, count - first)
+    return found
+
+
+def _stamp_factor(stamps_s: NDArray[np.float64], rate_hz: float) -> float:
+    """What the stamps are to be multiplied by so that they fit the rate: 1 unless µs and ns are mixed up."""
+    steps_s = np.diff(stamps_s)
+    usual = float(np.nanmedian(steps_s)) * rate_hz if len(steps_s) else 1.0
+    for factor in STAMP_FACTORS:
+        if abs(usual * factor - 1) < 0.1:
+            return factor
+    return 1.0
+
+
+def _unwrapped(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Stamps of 32 bits that began again at 0."""
+    steps = np.diff(stamps, prepend=stamps[:1])
+    return stamps + 2.0**32 * np.cumsum(np.nan_to_num(steps) < -(2.0**31))
+
+
+def _from_cff(path: Path) -> tuple[Configuration, Rows]:
+    with path.open("rb") as file:
+        head = file.read(MOST_TEXT)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise RecordingError(f"{path}: is text of 16 bits per letter; save it as UTF-8")
+    parts: dict[bytes, tuple[re.Match[bytes], int | None]] = {}
+    marks = list(PART.finditer(head))
+    for k, mark in enumerate(marks):
+        end = marks[k + 1].start() if k + 1 < len(marks) else None
+        parts.setdefault(mark[1].upper(), (mark, end))
+        if mark[1].upper() == b"DAT":
+            break  # what follows are its bytes
+    if b"CFG" not in parts or b"DAT" not in parts:
+        found = ", ".join(sorted(name.decode("latin-1") for name in parts)) or "none"
+        raise RecordingError(
+            f"{path}: want the parts CFG and DAT after lines such as --- file type: CFG ---, has {found}"
+        )
+    mark, end = parts[b"CFG"]
+    config = configuration(head[mark.end() : end], f"{path}, CFG")
+    data = parts[b"DAT"][0]
+    size = int(data[3]) if data[3] else None
+    problems: tuple[str, ...] = ()
+    if size is not None and size > path.stat().st_size - data.end():
+        problems = (f"its data are cut short, {path.stat().st_size - data.end()} of {size} bytes are there",)
+    rows = rows_of(path, config, data.end(), size)
+    return config, replace(rows, problems=(*problems, *rows.problems))
+
+
+def _text_of(path: Path) -> bytes:
+    if path.stat().st_size > MOST_TEXT:
+        raise RecordingError(f"{path}: has {path.stat().st_size:,} bytes, want at most {MOST_TEXT:,}")
+    return path.read_bytes()
+
+
+def _part(path: Path, suffix: str) -> Path:
+    """The part of a record with that ending, in capitals or not."""
+    if path.suffix.lower() == suffix:
+        return path
+    wanted = path.stem.lower() + suffix
+    names = {each.name: each for each in path.parent.iterdir() if each.name.lower() == wanted}
+    for name in (path.with_suffix(suffix).name, *sorted(names)):
+        if name in names and names[name].is_file():
+            return names[name]
+    raise RecordingError(f"{path}: its {suffix} file is missing; put both into one folder, with one name")

@@ -1,0 +1,94 @@
+"""Our own `opq-tools export --format csv`: counts, gain and places as stored, a channel per waveform."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from opq_proto.errors import RecordingError
+from opq_recordings.exported import exported_channel
+from opq_recordings.recording import Channel, Content, Run
+from opq_recordings.spooled import SpooledColumn
+
+EXPORTED = ["box_id", "time_ns", "time_s", "sample", "counts", "volts"]
+"""Its columns."""
+ROWS_AT_ONCE = 1 << 15
+
+
+def remark_blocks(lines: list[str]) -> list[dict[str, object]]:
+    """The `# key: value` lines; a key that comes again begins another block. Values that are JSON as such."""
+    blocks: list[dict[str, object]] = []
+    for line in lines:
+        text = line.strip().lstrip("\ufeff").strip('"')
+        if not text.startswith("#"):
+            continue
+        key, _, value = text.lstrip("# ").partition(":")
+        if not blocks or key.strip() in blocks[-1]:
+            blocks.append({})
+        try:
+            blocks[-1][key.strip()] = json.loads(value.strip())
+        except (ValueError, RecursionError):
+            blocks[-1][key.strip()] = value.strip()
+    return blocks
+
+
+def exported_content(
+    path: Path, lines: Iterator[tuple[int, str]], separator: str, blocks: list[dict[str, object]]
+) -> Content:
+    """Reads the rows of the table.
+
+    Raises:
+        RecordingError: a row that is none of ours, with its line.
+    """
+    found: list[_Waveform] = []
+    for number, line in lines:
+        if not line.strip():
+            continue
+        cells = line.rstrip("\r\n").split(separator)
+        try:
+            box, sample, count = cells[0].strip('"').lstrip("'"), int(cells[3]), int(cells[4])
+            if not -(2**15) <= count < 2**15 or not -(2**62) < sample < 2**62:
+                raise ValueError
+        except (ValueError, IndexError) as error:
+            raise RecordingError(
+                f"{path}, line {number}: {line.strip()[:60]!r} is no row of an export; want "
+                f"{separator.join(EXPORTED)}"
+            ) from error
+        if not found or found[-1].box_id != box or sample <= found[-1].last:
+            found.append(_Waveform(box))
+        found[-1].add(sample, count)
+    channels = tuple(each.channel(blocks[at] if at < len(blocks) else {}) for at, each in enumerate(found))
+    return Content("CSV of opq-tools export", channels)
+
+
+class _Waveform:
+    """The rows of one waveform while they are read."""
+
+    def __init__(self, box_id: str) -> None:
+        self.box_id = box_id
+        self.last = -(2**62)
+        self._samples, self._counts = SpooledColumn("<i8"), SpooledColumn("<i2")
+        self._held: list[tuple[int, int]] = []
+
+    def add(self, sample: int, count: int) -> None:
+        self.last = sample
+        self._held.append((sample, count))
+        if len(self._held) >= ROWS_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        rows = np.array(self._held, dtype=np.int64).reshape(len(self._held), 2)
+        self._samples.add(rows[:, 0])
+        self._counts.add(rows[:, 1])
+        self._held.clear()
+
+    def channel(self, facts: dict[str, object]) -> Channel:
+        self._flush()
+        numbers, values = self._samples.array(), self._counts.array()
+        first = facts.get("first_sample")
+        zero = first if isinstance(first, int) and first <= int(numbers[0]) else int(numbers[0])
+        edges = [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
+        runs = tuple(Run(int(numbers[a]) - zero, a, b - a) for a, b in itertools.pairwise(edges))
+        return exported_channel(self.box_id, values, runs, facts)

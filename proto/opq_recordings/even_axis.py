@@ -1,0 +1,214 @@
+"""Places rows on an even sample axis, from their sample numbers, their times, or both. Pure.
+
+Where both say that rows are missing there is a gap. Where they contradict each other the times decide, as
+long as they are even elsewhere, and the contradiction is a problem that a person reads.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.errors import RecordingError
+from opq_recordings.recording import Run
+
+UNEVEN_STEPS = 0.5
+"""Steps that a time may lie off its even place; less is rounding in the file."""
+JITTER_STEPS = 0.25
+"""Steps that few times may be off; where many are, they are no clock."""
+MOST_UNEVEN = 0.02
+"""Share of steps that may be no even step (gaps); with more, the times are no clock of an even axis."""
+RATE_TOLERANCE = 0.005
+LONGEST_AXIS, TIMES_AS_LONG = 1_000_000, 1000
+"""An axis with gaps is at most so many samples, or so many times its rows: a number beyond is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvenAxis:
+    """The rate, the runs of rows on the axis, and what was contradictory."""
+
+    rate_hz: float
+    runs: tuple[Run, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> int:
+        return self.runs[-1].first_sample + self.runs[-1].samples if self.runs else 0
+
+
+def axis_of_times(times_s: NDArray[np.float64], rate_hz: float | None = None, unit: str = "row") -> EvenAxis:
+    """The axis of rows whose times are all there is (CSV, or COMTRADE without a rate).
+
+    Args:
+        times_s: (n,) seconds, rounded as the file has them.
+        rate_hz: the rate that the user states; None: from the times.
+    Raises:
+        RecordingError: without the path; times that do not rise or are not even, with the place.
+    """
+    count = len(times_s)
+    if not np.isfinite(times_s).all():
+        raise RecordingError(f"{unit} {int(np.argmin(np.isfinite(times_s)))} has no time")
+    if count < 2:
+        if rate_hz is None:
+            raise RecordingError("one sample has no rate; give --rate-hz")
+        return EvenAxis(rate_hz, (Run(0, 0, count),))
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps_s = np.diff(times_s)
+        span_s = float(times_s[-1] - times_s[0])
+    if not (np.isfinite(span_s) and span_s > 0):
+        raise RecordingError(f"its times do not rise: {times_s[0]:.9g} to {times_s[-1]:.9g} s")
+    if (steps_s < 0).any():
+        at = int(np.argmax(steps_s < 0)) + 1
+        raise RecordingError(
+            f"its times do not rise at {unit} {at} ({times_s[at]:.9g} s after {times_s[at - 1]:.9g} s)"
+        )
+    resolution_s = _resolution(times_s)
+    step_s = 1 / rate_hz if rate_hz else float(np.median(steps_s)) or span_s / (count - 1)
+    gaps = _gaps_at(steps_s, step_s, resolution_s)
+    places = np.arange(count, dtype=np.int64)
+    for _ in range(2):  # the second time with the step of the whole line
+        places[1:] = np.arange(1, count, dtype=np.int64) + np.cumsum(gaps)
+        if rate_hz is None:
+            step_s = _slope(places, times_s)
+            gaps = _gaps_at(steps_s, step_s, resolution_s)
+    uneven = np.abs(steps_s - step_s * (gaps + 1)) > UNEVEN_STEPS * step_s + resolution_s
+    beside = np.abs(steps_s / step_s - gaps - 1) > max(JITTER_STEPS, 1.01 * resolution_s / step_s)
+    most = max(3.0, MOST_UNEVEN * count)
+    if uneven.any() or (gaps > 0).sum() > most or beside.sum() > most:
+        off = next(each for each in (uneven, beside, gaps > 0) if each.any())
+        at = int(np.argmax(off)) + 1
+        raise RecordingError(
+            f"its times are not even: {step_s:.6g} s from one {unit} to the next, but "
+            f"{steps_s[at - 1]:.6g} s from {unit} {at - 1} to {at} ({times_s[at]:.9g} s); "
+            "give --rate-hz to count rows instead"
+        )
+    _check_length(int(places[-1]) + 1, count)
+    wander = times_s - times_s[0] - step_s * places
+    problems = []
+    if (apart := float(np.ptp(wander)) / step_s) > 2 * UNEVEN_STEPS + 1:
+        problems.append(f"its times wander by {apart:.1f} samples from a clock of {1 / step_s:.6g} Hz")
+    return EvenAxis(1 / step_s, _runs_of(places), tuple(problems))
+
+
+def axis_of_rows(
+    numbers: NDArray[np.int64] | None, times_s: NDArray[np.float64] | None, rate_hz: float
+) -> EvenAxis:
+    """The axis of rows with a known rate, by sample numbers and time stamps where they are usable."""
+    count = len(numbers) if numbers is not None else len(times_s) if times_s is not None else 0
+    problems: list[str] = []
+    by_number = _number_gaps(numbers, problems)
+    by_time = _time_gaps(times_s, rate_hz, problems)
+    gaps = np.zeros(max(0, count - 1), dtype=np.int64)
+    if by_number is not None and by_time is not None:
+        close = np.abs(by_number - by_time) <= np.maximum(1, RATE_TOLERANCE * by_number)
+        gaps = np.where((by_number > 0) & (by_time > 0) & close, by_number, by_time)
+        if (by_number != gaps).any():
+            at = int(np.argmax(by_number != gaps)) + 1
+            problems.append(
+                f"from row {at} to {at + 1} the sample number says {by_number[at - 1]} missing samples, the "
+                f"time stamp {by_time[at - 1]}; the time stamp was taken"
+            )
+    elif by_number is not None:
+        gaps = by_number
+    elif by_time is not None:
+        gaps = by_time
+    places = np.arange(count, dtype=np.int64)
+    places[1:] += np.cumsum(gaps)
+    if count and places[-1] + 1 > max(LONGEST_AXIS, TIMES_AS_LONG * count):
+        problems.append("its sample numbers and time stamps are broken; its rows were counted instead")
+        places = np.arange(count, dtype=np.int64)
+    return EvenAxis(rate_hz, _runs_of(places), tuple(problems))
+
+
+def _number_gaps(numbers: NDArray[np.int64] | None, problems: list[str]) -> NDArray[np.int64] | None:
+    """(n - 1,) missing samples by the sample numbers; None where these do not count."""
+    if numbers is None or len(numbers) < 2:
+        return None
+    steps = np.diff(numbers)
+    if (steps == 0).all():
+        return None
+    steps = np.where(steps < -(2**31), steps + 2**32, steps)
+    if (steps < 1).any():
+        at = int(np.argmax(steps < 1)) + 1
+        problems.append(
+            f"its sample numbers do not count: row {at + 1} has {numbers[at]} after {numbers[at - 1]}; "
+            "they were not used"
+        )
+        return None
+    found: NDArray[np.int64] = steps - 1
+    if (found > 0).mean() > MOST_UNEVEN and (found > 0).sum() > 3:
+        problems.append(f"its sample numbers jump at {(found > 0).sum()} of {len(found)} rows; not used")
+        return None
+    return found
+
+
+def _time_gaps(
+    times_s: NDArray[np.float64] | None, rate_hz: float, problems: list[str]
+) -> NDArray[np.int64] | None:
+    """(n - 1,) missing samples by the stamps; None where these are no clock of this rate."""
+    if times_s is None or len(times_s) < 2 or not np.isfinite(times_s).all():
+        return None
+    steps_s = np.diff(times_s)
+    if (steps_s == 0).all():
+        return None
+    resolution_s = _resolution(times_s)
+    step_s = 1 / rate_hz
+    if resolution_s > UNEVEN_STEPS * step_s:
+        return None  # too coarse to see a sample
+    usual_s = float(np.median(steps_s))
+    if abs(usual_s - step_s) > RATE_TOLERANCE * step_s + resolution_s:
+        whose = f"{1 / usual_s:.6g} Hz" if usual_s > 0 else "no rate"
+        problems.append(f"its rate is {rate_hz:.6g} Hz, but its time stamps have {whose}; the rate was taken")
+        return None
+    found = np.maximum(0, np.rint(steps_s / step_s).astype(np.int64) - 1)
+    off = (np.abs(steps_s - step_s) > UNEVEN_STEPS * step_s + resolution_s).sum()
+    if off > max(3.0, MOST_UNEVEN * len(steps_s)):
+        problems.append(f"its time stamps are not even at {off} of {len(steps_s)} rows; they were not used")
+        return None
+    if (steps_s < 0).any():
+        at = int(np.argmax(steps_s < 0)) + 1
+        problems.append(f"its time stamp goes back at row {at + 1}")
+    return found
+
+
+def _gaps_at(steps_s: NDArray[np.float64], step_s: float, resolution_s: float) -> NDArray[np.int64]:
+    """(n - 1,) rows missing at each step; rounded times show only what is larger than their rounding."""
+    least_s = max(UNEVEN_STEPS * step_s, 1.01 * resolution_s)
+    rows = np.rint(np.minimum(steps_s / step_s, 2.0**40)).astype(np.int64) - 1
+    return np.where(steps_s - step_s > least_s, np.maximum(0, rows), 0)
+
+
+def _slope(places: NDArray[np.int64], times_s: NDArray[np.float64]) -> float:
+    """Seconds per place of the line fitted through all times."""
+    x = places - places.mean()
+    y = times_s - times_s[0]
+    slope = float(x @ (y - y.mean()) / (x @ x))
+    return slope if slope > 0 else float(y[-1] / places[-1])
+
+
+def _resolution(times_s: NDArray[np.float64]) -> float:
+    """The last decimal that the times have, seconds; with all digits of a float that of the float."""
+    some_s = times_s[:: max(1, len(times_s) // 1000)]
+    noise_s = 4 * float(np.spacing(np.abs(some_s).max()))
+    for digits in range(13):
+        unit_s = 10.0**-digits
+        if np.abs(some_s - unit_s * np.rint(some_s / unit_s)).max() <= noise_s:
+            return max(unit_s, noise_s)
+    return noise_s
+
+
+def _runs_of(places: NDArray[np.int64]) -> tuple[Run, ...]:
+    if not len(places):
+        return ()
+    edges = np.flatnonzero(np.diff(places) != 1) + 1
+    rows = [0, *edges.tolist(), len(places)]
+    return tuple(
+        Run(int(places[first]) - int(places[0]), first, stop - first)
+        for first, stop in itertools.pairwise(rows)
+    )
+
+
+def _check_length(samples: int, rows: int) -> None:
+    if samples > max(LONGEST_AXIS, TIMES_AS_LONG * rows):
+        raise RecordingError(f"its times leave {samples - rows} samples out between {rows} rows")

@@ -1,0 +1,80 @@
+"""Recordings in a zip, as `opq-tools export` writes several Boxes: unpacked while they are read."""
+
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from opq_proto.errors import RecordingError
+
+MOST_BYTES = 4 << 30
+MOST_FILES = 1000
+PIECE = 1 << 20
+BESIDE = (".json", ".dat", ".hdr", ".inf")
+"""Files that belong to another of the same name."""
+
+
+@contextmanager
+def unpacked(path: Path, suffixes: Sequence[str]) -> Iterator[list[Path] | None]:
+    """The recordings inside a zip, one path each, sorted by name; None where the file is no zip.
+
+    Arrays that are mapped from these files stay valid when the folder is gone.
+
+    Raises:
+        RecordingError: broken, encrypted, too large, or without a recording.
+    """
+    if not zipfile.is_zipfile(path):
+        if path.suffix.lower() in (".zip", ".npz"):
+            raise RecordingError(f"{path}: is no readable zip")
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="opq-recording-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        try:
+            found = _unpack(path, folder, suffixes)
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            RuntimeError,
+            NotImplementedError,
+            EOFError,
+            ValueError,
+        ) as error:
+            raise RecordingError(f"{path}: is no readable zip, or it is encrypted") from error
+        if not found:
+            raise RecordingError(f"{path}: is a zip without a recording; want one of {', '.join(suffixes)}")
+        try:
+            yield found
+        except RecordingError as error:
+            raise RecordingError(str(error).replace(name, str(path), 1)) from error
+
+
+def _unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    left = MOST_BYTES
+    made: list[Path] = []
+    with zipfile.ZipFile(path) as packed:
+        members = [
+            each for each in packed.infolist() if Path(each.filename).suffix.lower() in (*suffixes, *BESIDE)
+        ]
+        if len(members) > MOST_FILES:
+            raise RecordingError(f"{path}: holds {len(members)} files, want at most {MOST_FILES}")
+        for member in members:
+            target = folder / Path(member.filename.replace("\\", "/")).name
+            with packed.open(member) as source, target.open("wb") as file:
+                while part := source.read(PIECE):
+                    left -= len(part)
+                    if left < 0:
+                        raise RecordingError(f"{path}: unpacks to more than {MOST_BYTES >> 30} GiB")
+                    file.write(part)
+            made.append(target)
+    stems = {each.stem for each in made if each.suffix.lower() not in BESIDE}
+    return sorted(
+        (
+            each
+            for each in made
+            if each.suffix.lower() not in BESIDE or (each.suffix == ".json" and each.stem not in stems)
+        ),
+        key=lambda each: (len(each.name), each.name),
+    )

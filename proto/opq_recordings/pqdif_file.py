@@ -1,0 +1,245 @@
+"""PQDIF (IEEE 1159.3): the waveforms of a file, as channels of voltages and currents.
+
+A data source defines channels, an observation has instances of them: times (values, or counts of even steps)
+and values with a scale. Trends, phasors and spectra are no waveforms and are left out, which is said. Our own
+export keeps its facts in the container's comments, so that gains, starts and gaps come back exactly.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.errors import RecordingError
+from opq_recordings.even_axis import axis_of_times
+from opq_recordings.exported import exported_channel, runs_between
+from opq_recordings.moments import MAX_START_NS
+from opq_recordings.pqdif_elements import PqdifElement, records_of
+from opq_recordings.pqdif_tags import INCREMENT, SCALED, SECONDS, VOLTAGE, VOLTS, Meaning, Tag
+from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
+from opq_recordings.units import Quantity
+
+CURRENT, AMPERES, CYCLES, TIMES = 2, 7, 3, 1
+PHASE_NAMES = ("", "AN", "BN", "CN", "NG", "AB", "BC", "CA", "residual", "net")
+PART_OF = re.compile(r" \((\d+) of (\d+)\)")
+NEAR = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A data source with its channel definitions."""
+
+    tree: PqdifElement
+    channels: tuple[PqdifElement, ...]
+    nominal_hz: float | None = None
+
+
+def read_pqdif(path: Path) -> Content:
+    """Reads all waveforms.
+
+    Raises:
+        RecordingError: no PQDIF, broken, or without a waveform.
+    """
+    source: _Source | None = None
+    facts: list[dict[str, object]] = []
+    found: list[tuple[Channel, str]] = []
+    left_out: dict[str, int] = {}
+    for record in records_of(path):
+        if record.tag == Tag.CONTAINER:
+            facts = _own_facts(record)
+        elif record.tag == Tag.DATA_SOURCE:
+            listed = record.member(Tag.CHANNEL_DEFINITIONS)
+            source = _Source(record, tuple(listed.each(Tag.CHANNEL_DEFINITION)) if listed else ())
+        elif record.tag == Tag.MONITOR_SETTINGS and source is not None:
+            source = replace(source, nominal_hz=record.number(Tag.NOMINAL_FREQUENCY))
+        elif record.tag == Tag.OBSERVATION and source is not None:
+            found += _observation(path, record, source, left_out)
+    if not found:
+        what = ", ".join(f"{count} {name}" for name, count in left_out.items()) or "no observations"
+        raise RecordingError(f"{path}: has no waveform; it has {what}")
+    if facts and (own := _exported(found, facts)):
+        return Content("PQDIF, of opq-tools export", own)
+    problems = tuple(f"{count} {name} are no waveforms and were left out" for name, count in left_out.items())
+    channels = tuple(channel for channel, _ in found)
+    zone_stated = source is not None and source.tree.text(Tag.TIME_ZONE).upper() in ("UTC", "GMT")
+    assumed = () if zone_stated or all(each.start_ns is None for each in channels) else ("time_zone",)
+    return Content("PQDIF", channels, assumed, problems)
+
+
+def _observation(
+    path: Path, record: PqdifElement, source: _Source, left_out: dict[str, int]
+) -> list[tuple[Channel, str]]:
+    """The waveforms of an observation, each with the observation's name."""
+    name = record.text(Tag.OBSERVATION_NAME)
+    listed = record.member(Tag.CHANNEL_INSTANCES)
+    instances = list(listed.each(Tag.CHANNEL_INSTANCE)) if listed is not None else []
+    series = [_series_of(instance) for instance in instances]
+    found = []
+    for k, instance in enumerate(instances):
+        index = instance.whole(Tag.CHANNEL_INDEX)
+        definition = (
+            source.channels[index] if index is not None and 0 <= index < len(source.channels) else None
+        )
+        if definition is None:
+            left_out["channels without a definition"] = left_out.get("channels without a definition", 0) + 1
+            continue
+        if definition.guid(Tag.QUANTITY_TYPE) != Meaning.WAVEFORM:
+            left_out["channels of other kinds"] = left_out.get("channels of other kinds", 0) + 1
+            continue
+        start_ns = record.time_ns(Tag.TIME_START)
+        channel = _channel(path, definition, series, k, start_ns, source)
+        if channel is None:
+            left_out["waveforms without times or values"] = (
+                left_out.get("waveforms without times or values", 0) + 1
+            )
+        else:
+            found.append((channel, name))
+    return found
+
+
+def _series_of(instance: PqdifElement) -> list[PqdifElement]:
+    listed = instance.member(Tag.SERIES_INSTANCES)
+    return list(listed.each(Tag.SERIES_INSTANCE)) if listed is not None else []
+
+
+def _channel(
+    path: Path, definition: PqdifElement, all_series: Sequence[Sequence[PqdifElement]], index: int,
+    start_ns: int | None, source: _Source,
+) -> Channel | None:  # fmt: skip
+    listed = definition.member(Tag.SERIES_DEFINITIONS)
+    definitions = list(listed.each(Tag.SERIES_DEFINITION)) if listed is not None else []
+    time = values = None
+    scale, offset, unit, nominal_v = 1.0, 0.0, None, None
+    for at, series in enumerate(all_series[index][: len(definitions)]):
+        known = definitions[at]
+        kind = known.guid(Tag.VALUE_TYPE)
+        method = known.whole(Tag.STORAGE_METHOD) or 0
+        numbers = _values(series, all_series)
+        if numbers is None:
+            continue
+        factor = series.number(Tag.SERIES_SCALE)
+        added = series.number(Tag.SERIES_OFFSET) or 0.0
+        if kind == Meaning.TIME and time is None and known.whole(Tag.QUANTITY_UNITS) in (SECONDS, None):
+            time = _times(numbers, method, factor, added)
+        elif kind == Meaning.VALUE and values is None:
+            values, unit = numbers, known.whole(Tag.QUANTITY_UNITS)
+            scale = factor if method & SCALED and factor is not None and factor != 0 else factor or 1.0
+            offset, nominal_v = added, series.number(Tag.SERIES_BASE)
+    if time is None or values is None or not len(values):
+        return None
+    axis_runs, rate_hz, first_s, samples = _axis(path, time, len(values))
+    quantity = _quantity(definition.whole(Tag.QUANTITY_MEASURED), unit)
+    begin_ns = None if start_ns is None else start_ns + round(first_s * 1e9)
+    phase = definition.whole(Tag.PHASE) or 0
+    phase_name = PHASE_NAMES[phase] if 0 <= phase < len(PHASE_NAMES) else ""
+    whole = Channel(
+        definition.text(Tag.CHANNEL_NAME) or phase_name or f"channel {index + 1}",
+        values, scale, offset,
+        unit={VOLTS: "V", AMPERES: "A"}.get(unit if unit is not None else -1),
+        quantity=quantity,
+        phase=phase_name,
+        rate_hz=rate_hz,
+        start_ns=begin_ns if begin_ns is not None and 0 <= begin_ns <= MAX_START_NS else None,
+        nominal_v=nominal_v if nominal_v and nominal_v > 0 else None,
+        nominal_hz=source.nominal_hz if source.nominal_hz and source.nominal_hz > 0 else None,
+        runs=axis_runs, samples=samples,
+    )  # fmt: skip
+    return without_missing(whole, missing_rows(values))
+
+
+def _quantity(measured: int | None, unit: int | None) -> Quantity:
+    if measured == VOLTAGE or (measured is None and unit == VOLTS):
+        return "voltage"
+    return "current" if measured == CURRENT or (measured is None and unit == AMPERES) else "other"
+
+
+def _values(series: PqdifElement, all_series: Sequence[Sequence[PqdifElement]]) -> NDArray[Any] | None:
+    """The values of a series, or those of the series that it shares."""
+    found = series.member(Tag.SERIES_VALUES)
+    if found is None:
+        channel, other = series.whole(Tag.SHARED_CHANNEL), series.whole(Tag.SHARED_SERIES)
+        if channel is None or other is None or not 0 <= channel < len(all_series):
+            return None
+        if not 0 <= other < len(all_series[channel]):
+            return None
+        found = all_series[channel][other].member(Tag.SERIES_VALUES)
+    return None if found is None else found.values()
+
+
+def _times(
+    numbers: NDArray[Any], method: int, scale: float | None, offset: float
+) -> NDArray[np.float64] | tuple[list[tuple[int, float]], float]:
+    """Times in seconds; or, where they are stored as even steps, the steps and the first time."""
+    factor = scale if scale else 1.0
+    if not method & INCREMENT:
+        times: NDArray[np.float64] = numbers.astype(np.float64) * factor + offset
+        return times
+    steps = [
+        (int(numbers[at]), float(numbers[at + 1]) * factor)
+        for at in range(1, len(numbers) - 1, 2)
+        if 0 < numbers[at] < 2**40 and numbers[at + 1] > 0
+    ]
+    return steps, offset
+
+
+def _axis(
+    path: Path, time: NDArray[np.float64] | tuple[list[tuple[int, float]], float], count: int
+) -> tuple[tuple[Run, ...], float, float, int]:
+    """The runs, the rate, the time of sample 0 and the length of the axis."""
+    if isinstance(time, tuple):
+        steps, first_s = time
+        if not steps:
+            raise RecordingError(f"{path}: its times have no steps")
+        if any(abs(step_s - steps[0][1]) > 1e-3 * steps[0][1] for _, step_s in steps):
+            raise RecordingError(f"{path}: its times have {len(steps)} different steps; want one rate")
+        return (Run(0, 0, count),), _rate(steps[0][1]), first_s, count
+    try:
+        axis = axis_of_times(time[:count])
+    except RecordingError as error:
+        raise RecordingError(f"{path}: {error}") from error
+    return axis.runs, axis.rate_hz, float(time[0]), axis.samples
+
+
+def _rate(step_s: float) -> float:
+    """The rate of a step; in whole millihertz where it is one but for the last digits of the division."""
+    rate_hz = 1 / step_s
+    whole = round(rate_hz * 1000) / 1000
+    return whole if abs(whole - rate_hz) <= NEAR * rate_hz else rate_hz
+
+
+def _own_facts(container: PqdifElement) -> list[dict[str, object]]:
+    if not container.text(Tag.APPLICATION).startswith("opq-toolkit"):
+        return []
+    try:
+        found = json.loads(container.text(Tag.COMMENTS))
+    except (ValueError, RecursionError):
+        return []
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _exported(found: Sequence[tuple[Channel, str]], facts: list[dict[str, object]]) -> tuple[Channel, ...]:
+    """The waveforms of our own export, parts between gaps joined again; empty if the facts differ."""
+    channels = []
+    left = list(found)
+    for fact in sorted(facts, key=lambda each: str(each.get("start_ns"))):
+        samples, box = fact.get("samples"), str(fact.get("box_id"))
+        parts: list[NDArray[Any]] = []
+        taken = 0
+        for channel, name in list(left):
+            if f"Box {box}" not in PART_OF.split(name)[0].split(":")[0] or taken == samples:
+                continue
+            parts.append(channel.values)
+            taken += len(channel.values)
+            left.remove((channel, name))
+        if taken != samples or not parts:
+            return ()
+        values = np.concatenate(parts)
+        channels.append(
+            exported_channel(box, values, runs_between(fact, len(values), stored_gaps=False), fact)
+        )
+    return tuple(channels)

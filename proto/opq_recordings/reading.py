@@ -1,0 +1,263 @@
+"""Reads a recording of any format, chooses its channel, and adds the facts beside it and those of the user.
+
+| suffix | format |
+| --- | --- |
+| .cfg, .dat, .cff | COMTRADE 1991, 1999, 2013 |
+| .csv, .txt, .tsv | CSV of instruments and spreadsheets, and of `export` |
+| .wav, .rf64 | WAV, RF64; .flac and other sound files by `soundfile` |
+| .npy, .i16, .raw | NumPy; raw int16 |
+| .json, .jsonl | our own export, the original's documents |
+| .pqd, .pqdif | PQDIF |
+| .h5, .hdf5, .mat | HDF5, MATLAB |
+| .zip, .npz | a file of these packed, as `export` writes several Boxes |
+
+Flags override the .json beside a file, and the .json overrides the file itself. Nothing is ever unpickled.
+Every fault of a file is a RecordingError of one line.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from opq_proto.errors import RecordingError
+from opq_recordings.array_files import read_hdf5, read_i16, read_mat, read_npy
+from opq_recordings.comtrade import read_comtrade
+from opq_recordings.csv_file import read_csv
+from opq_recordings.facts import RecordingFacts, read_facts
+from opq_recordings.json_file import read_json
+from opq_recordings.packed import unpacked
+from opq_recordings.pqdif_file import read_pqdif
+from opq_recordings.recording import PIECE_SAMPLES, Channel, Content, Recording, Run
+from opq_recordings.sound_file import read_sound
+from opq_recordings.units import known_units, unit_scale
+from opq_recordings.wav_file import read_wav
+
+ASSUMED = {"encoding": "latin-1", "time_zone": "UTC", "time_unit": "s"}
+MAX_RATE_HZ = 1e7
+"""Higher than the rate of any mains recorder; windows of 0.2 s are held in memory."""
+READERS: Mapping[str, Callable[[Path], Content]] = {
+    ".cfg": read_comtrade, ".dat": read_comtrade, ".cff": read_comtrade,
+    ".csv": read_csv, ".txt": read_csv, ".tsv": read_csv,
+    ".wav": read_wav, ".rf64": read_wav,
+    ".flac": read_sound, ".aiff": read_sound, ".aif": read_sound, ".w64": read_sound,
+    ".npy": read_npy, ".i16": read_i16, ".raw": read_i16,
+    ".json": read_json, ".jsonl": read_json,
+    ".pqd": read_pqdif, ".pqdif": read_pqdif,
+    ".h5": read_hdf5, ".hdf5": read_hdf5, ".mat": read_mat,
+}  # fmt: skip
+PACKED = (".zip", ".npz")
+
+
+def read_recording(path: Path, given: RecordingFacts | None = None) -> Recording:
+    """Reads a recording.
+
+    Args:
+        given: facts that override those of the file and of the .json beside it; the channel to take.
+    Raises:
+        RecordingError: missing, broken, of an unknown format, no such channel, or its rate or gain is not
+            known; names the option that helps.
+    """
+    given = given or RecordingFacts()
+    try:
+        if not path.is_file():
+            raise RecordingError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}")
+        with unpacked(path, tuple(READERS)) as inside:
+            if inside is None:
+                content = _content(path, given)
+            else:
+                content = _joined([(each, _content(each, given)) for each in inside])
+        beside, stated = (
+            read_facts(path.with_suffix(".json"))
+            if path.suffix.lower() not in (".json", ".jsonl")
+            else (RecordingFacts(), {})
+        )
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise RecordingError(f"{path}: states more samples than this machine's memory holds") from error
+    return _recording(path, content, given, beside, stated)
+
+
+def _content(path: Path, given: RecordingFacts) -> Content:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None and path.name.startswith("event_"):
+        reader = read_i16  # the name of the original's GridFS files
+    if reader is None:
+        ending = f"the ending {path.suffix}" if path.suffix else "a name without an ending"
+        raise RecordingError(
+            f"{path}: {ending} is no known format; want one of {', '.join((*READERS, *PACKED))}"
+        )
+    return read_csv(path, given.rate_hz) if reader is read_csv else reader(path)
+
+
+def _joined(contents: list[tuple[Path, Content]]) -> Content:
+    """The contents of a packed file as one: a channel is named by its Box, or by its file."""
+    if len(contents) == 1:
+        return contents[0][1]
+    channels = []
+    for path, content in contents:
+        for each in content.channels:
+            one = len(content.channels) == 1
+            name = each.box_id or (path.stem if one else f"{path.stem}: {each.name}")
+            channels.append(replace(each, name=name))
+    return Content(
+        f"{len(contents)} files: {contents[0][1].form}",
+        tuple(channels),
+        tuple(dict.fromkeys(each for _, content in contents for each in content.assumed)),
+        tuple(f"{path.name}: {each}" for path, content in contents for each in content.problems),
+    )
+
+
+def _recording(
+    path: Path, content: Content, given: RecordingFacts, beside: RecordingFacts, stated: dict[str, object]
+) -> Recording:
+    assumed, problems = list(content.assumed), list(content.problems)
+    channel = _chosen(path, content.channels, given.channel, assumed)
+    own = RecordingFacts(
+        channel.rate_hz, None, channel.nominal_v, channel.nominal_hz, channel.box_id, channel.start_ns
+    )
+    facts = given.before(beside).before(own)
+    channel, trimmed_s = _trimmed(channel, facts.rate_hz, problems)
+    missing = path.with_suffix(".json").name
+    if channel.samples == 0:
+        raise RecordingError(f"{path}: is empty, no samples in it")
+    if facts.rate_hz is None:
+        raise RecordingError(f"{path}: its rate is not known; put rate_hz into {missing} or give --rate-hz")
+    if facts.rate_hz > MAX_RATE_HZ:
+        raise RecordingError(f"{path}: its rate is {facts.rate_hz:g} Hz, want at most {MAX_RATE_HZ:,.0f} Hz")
+    channel = _measured_in(path, channel, facts, assumed)
+    _check_finite(path, channel)
+    if given.rate_hz and channel.rate_hz and abs(given.rate_hz / channel.rate_hz - 1) > 0.001:
+        problems.append(
+            f"its own rate is {channel.rate_hz:.6g} Hz; {given.rate_hz:.6g} Hz was given and taken"
+        )
+    if given.start_ns is not None or beside.start_ns is not None:
+        assumed = [each for each in assumed if each != "time_zone"]
+    if facts.start_ns is None:
+        assumed = [each for each in assumed if each != "time_zone"]
+    return Recording(
+        path=path,
+        form=content.form,
+        channel=channel,
+        channels=content.channels,
+        rate_hz=facts.rate_hz,
+        start_ns=None if facts.start_ns is None else facts.start_ns + round(trimmed_s * 1e9),
+        nominal_v=facts.nominal_v,
+        nominal_hz=facts.nominal_hz,
+        box_id=facts.box_id,
+        assumed={name: _value_of(name, channel, facts) for name in dict.fromkeys(assumed)},
+        problems=tuple(problems),
+        facts=stated,
+    )
+
+
+def _value_of(name: str, channel: Channel, facts: RecordingFacts) -> object:
+    """The value that was taken for a fact that the file does not state."""
+    taken = {"channel": channel.name, "unit": channel.unit, "rate_hz": facts.rate_hz}
+    return taken[name] if name in taken else ASSUMED[name]
+
+
+def _check_finite(path: Path, channel: Channel) -> None:
+    """Refuses infinity, which no instrument measures. Raises RecordingError that names the first."""
+    if channel.values.dtype.kind != "f":
+        return
+    for run in channel.runs:
+        for at in range(0, run.samples, PIECE_SAMPLES):
+            part = channel.values[run.row + at : run.row + min(at + PIECE_SAMPLES, run.samples)]
+            if np.isinf(part).any():
+                sample = run.first_sample + at + int(np.argmax(np.isinf(part)))
+                raise RecordingError(
+                    f"{path}: sample {sample} of {channel.name!r} is infinite, want a finite number"
+                )
+
+
+def _chosen(path: Path, channels: tuple[Channel, ...], wanted: str | None, assumed: list[str]) -> Channel:
+    """The channel by name or number; without one, the first voltage, or the only one that may be one."""
+    names = ", ".join(f"{each.name} ({each.unit or 'no unit'})" for each in channels[:20]) or "none"
+    if wanted is not None:
+        named = [each for each in channels if each.name == wanted] or [
+            each for each in channels if each.name.lower() == wanted.lower()
+        ]
+        if named:
+            return named[0]
+        if wanted.isdecimal() and 1 <= int(wanted) <= len(channels):
+            return channels[int(wanted) - 1]
+        raise RecordingError(f"{path}: has no channel {wanted!r:.40}; it has {names}")
+    voltages = [each for each in channels if each.quantity == "voltage"]
+    unknown = [each for each in channels if each.quantity is None]
+    if voltages:
+        if len(voltages) > 1:
+            assumed.append("channel")
+        return voltages[0]
+    if len(unknown) == 1:
+        return unknown[0]
+    if not unknown:
+        raise RecordingError(
+            f"{path}: none of its {len(channels)} channels is a voltage: {names}; name one with --channel"
+        )
+    raise RecordingError(
+        f"{path}: which of its {len(unknown)} channels is the voltage is not stated; give --channel: {names}"
+    )
+
+
+def _measured_in(path: Path, channel: Channel, facts: RecordingFacts, assumed: list[str]) -> Channel:
+    """The channel in volts: by its own unit, the unit that the user states, or its gain.
+
+    Raises:
+        RecordingError: another quantity, or counts whose gain is not known.
+    """
+    missing = path.with_suffix(".json").name
+    if facts.unit is not None:
+        found = unit_scale(facts.unit)
+        if found is None or found[0] != "voltage":
+            raise RecordingError(f"--unit is {facts.unit!r:.40}, want {known_units()}")
+        known = unit_scale(channel.unit or "")
+        factor = found[1] / (known[1] if known else 1.0)
+        channel = replace(
+            channel, scale=None if channel.scale is None else channel.scale * factor,
+            offset=channel.offset * factor, unit=facts.unit, quantity="voltage",
+        )  # fmt: skip
+    if channel.scale is None or facts.volts_per_lsb is not None:
+        counts = channel.scale is None or channel.values.dtype.kind in "iu"
+        if channel.scale is None and facts.volts_per_lsb is None:
+            raise RecordingError(
+                f"{path}: the gain of its counts is not known; put volts_per_lsb into {missing} or give "
+                "--volts-per-lsb"
+            )
+        if counts and facts.volts_per_lsb is not None:
+            old = channel.scale or 1.0
+            gain = facts.volts_per_lsb
+            return replace(
+                channel, scale=gain, offset=channel.offset * gain / old, unit="V", quantity="voltage"
+            )
+    if channel.unit is None and channel.quantity is None:
+        if path.suffix.lower() in (".cfg", ".dat", ".cff"):
+            raise RecordingError(
+                f"{path}: channel {channel.name!r} states no unit; say what its values are, such as --unit V"
+            )
+        assumed.append("unit")
+        return replace(channel, unit="V", quantity="voltage")
+    if channel.unit is None and channel.quantity == "voltage":
+        if channel.box_id is None:
+            assumed.append("unit")
+        return replace(channel, unit="V")
+    if channel.quantity != "voltage":
+        raise RecordingError(
+            f"{path}: channel {channel.name!r} is in {channel.unit!r:.40}, want {known_units()}; if it is a "
+            "voltage, say so, such as --unit V"
+        )
+    return channel
+
+
+def _trimmed(channel: Channel, rate_hz: float | None, problems: list[str]) -> tuple[Channel, float]:
+    """The channel from its first sample to its last; the seconds left out before it."""
+    if not channel.runs:
+        return replace(channel, samples=0), 0.0
+    first = channel.runs[0].first_sample
+    end = channel.runs[-1].first_sample + channel.runs[-1].samples
+    if first or end < channel.samples:
+        problems.append(f"its first {first} and last {max(0, channel.samples - end)} samples are missing")
+    runs = tuple(Run(run.first_sample - first, run.row, run.samples) for run in channel.runs)
+    return replace(channel, runs=runs, samples=end - first), first / rate_hz if rate_hz else 0.0

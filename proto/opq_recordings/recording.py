@@ -1,0 +1,216 @@
+"""The noun `Recording`: channels on an even sample axis, and what is known, assumed and doubtful about them.
+
+A channel stores its values as its file does (`values`), usually mapped; `runs` place them on the axis, so
+that samples that the file lacks or marks as missing are gaps and cost no copy. Unknown is None, never a
+guess; whatever was assumed is named in `assumed`, and each contradiction in the file is a sentence in
+`problems`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_measure.signal import SignalPiece
+from opq_recordings.units import Quantity
+
+PIECE_SAMPLES = 1 << 17
+"""Samples handed on at once, 11 s at 12 kS/s: they fit in the cache."""
+NS_PER_S = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Samples that are not there, from `first_sample` on, counted from the recording's sample 0."""
+
+    first_sample: int
+    samples: int
+    reason: str = "absent"
+    """`absent`: there are no rows; `no value`: the rows are marked, not a number, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive samples: `samples` of them from row `row` of a channel's values lie at `first_sample`."""
+
+    first_sample: int
+    row: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel: `values` (m,) as stored, of `scale` and `offset`; None where a fact is not known."""
+
+    name: str
+    values: NDArray[Any]
+    scale: float | None = 1.0
+    """Volts (or amperes, …) of one unit of `values`; None for counts of an unknown gain."""
+    offset: float = 0.0
+    unit: str | None = "V"
+    """As the file writes it; None where it states none."""
+    quantity: Quantity | None = "voltage"
+    phase: str = ""
+    rate_hz: float | None = None
+    start_ns: int | None = None
+    """UTC of sample 0."""
+    nominal_v: float | None = None
+    nominal_hz: float | None = None
+    box_id: str | None = None
+    ratio: tuple[float, str] | None = None
+    """Primary over secondary of its transformer, and which of them the values are: `P` or `S`."""
+    runs: tuple[Run, ...] = ()
+    samples: int = 0
+    """Length of the axis, gaps included, also those at its ends."""
+
+    @classmethod
+    def of(cls, name: str, values: NDArray[Any], **facts: Any) -> "Channel":
+        """A channel whose values follow each other without a gap."""
+        return cls(name, values, runs=(Run(0, 0, len(values)),), samples=len(values), **facts)
+
+    def physical(self, row: int, samples: int) -> NDArray[Any]:
+        """(samples,) values from a row on, in units of `gain`: as stored where no offset is to be added."""
+        part = self.values[row : row + samples]
+        if self.offset == 0.0 and part.dtype.kind in "if":
+            return part
+        return (self.scale or 1.0) * part.astype(np.float64) + self.offset
+
+    @property
+    def gain(self) -> float:
+        """Volts of one unit of what `physical` returns."""
+        kept = self.offset == 0.0 and self.values.dtype.kind in "if"
+        return (self.scale or 1.0) if kept else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a reader finds in a file, before the facts beside it and the user's are added."""
+
+    form: str
+    """The format in words, such as `COMTRADE 1999, binary`."""
+    channels: tuple[Channel, ...]
+    assumed: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A channel of a file that is ready to be measured, with the other channels beside it."""
+
+    path: Path
+    form: str
+    channel: Channel
+    channels: tuple[Channel, ...]
+    rate_hz: float
+    start_ns: int | None
+    nominal_v: float | None
+    nominal_hz: float | None
+    box_id: str | None = None
+    assumed: Mapping[str, object] = field(default_factory=dict)
+    """What the file does not say and the samples rest on, with the value that was taken."""
+    problems: tuple[str, ...] = ()
+    facts: dict[str, object] = field(default_factory=dict)
+    """The whole .json beside the file: keys of other programs too."""
+
+    @property
+    def samples(self) -> int:
+        """From the first to the last, gaps included."""
+        return self.channel.samples
+
+    @property
+    def v_per_lsb(self) -> float:
+        return self.channel.gain
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        return gaps_of(self.channel.runs, self.channel.samples)
+
+    def time_ns(self, position: float) -> int | None:
+        """UTC of a (fractional) position on the axis; None where the start is not known."""
+        return None if self.start_ns is None else self.start_ns + round(position * NS_PER_S / self.rate_hz)
+
+    def pieces(self, most: int = PIECE_SAMPLES) -> Iterator[SignalPiece]:
+        """The samples in order, at most so many at a time; no piece lies over a gap."""
+        gain = self.channel.gain
+        for run in self.channel.runs:
+            for at in range(0, run.samples, most):
+                values = self.channel.physical(run.row + at, min(most, run.samples - at))
+                first = run.first_sample + at
+                yield SignalPiece(values, first, self.rate_hz, self.time_ns(first), gain)
+
+    def volts(self, first: int, stop: int) -> NDArray[np.float64]:
+        """(stop - first,) float64; NaN in gaps."""
+        volts = np.full(max(0, stop - first), np.nan)
+        for run in self.channel.runs:
+            begin, end = max(first, run.first_sample), min(stop, run.first_sample + run.samples)
+            if begin < end:
+                values = self.channel.physical(run.row + begin - run.first_sample, end - begin)
+                volts[begin - first : end - first] = values.astype(np.float64) * self.channel.gain
+        return volts
+
+    def longest_run(self) -> Run:
+        return max(self.channel.runs, key=lambda run: run.samples)
+
+    def provenance(self) -> dict[str, object]:
+        """The keys of the contract that say what was read: format, channels, gaps, assumed, problems."""
+        return {
+            "format": self.form,
+            "channel": self.channel.name,
+            "channels": [
+                {"name": each.name, "unit": each.unit, "phase": each.phase or None, "quantity": each.quantity}
+                for each in self.channels
+            ],
+            "assumed": dict(self.assumed),
+            "problems": list(self.problems),
+            "gaps": [
+                {
+                    "first_sample": each.first_sample,
+                    "start_s": each.first_sample / self.rate_hz,
+                    "samples": each.samples,
+                    "reason": each.reason,
+                }
+                for each in self.gaps
+            ],
+        }
+
+
+def gaps_of(runs: Sequence[Run], samples: int) -> tuple[Gap, ...]:
+    """What lies between and beside the runs."""
+    found, end, row = [], 0, 0
+    for run in runs:
+        if run.first_sample > end:
+            reason = "absent" if run.row == row else "no value"
+            found.append(Gap(end, run.first_sample - end, reason))
+        end, row = run.first_sample + run.samples, run.row + run.samples
+    if samples > end:
+        found.append(Gap(end, samples - end))
+    return tuple(found)
+
+
+def without_missing(channel: Channel, missing: NDArray[np.bool_]) -> Channel:
+    """The channel without the rows (m,) that are marked as missing."""
+    if not missing.any():
+        return channel
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], missing, [True])).astype(np.int8)))
+    runs = []
+    for begin, end in edges.reshape(-1, 2).tolist():
+        for run in channel.runs:
+            first, stop = max(begin, run.row), min(end, run.row + run.samples)
+            if first < stop:
+                runs.append(Run(run.first_sample + first - run.row, first, stop - first))
+    return replace(channel, runs=tuple(sorted(runs, key=lambda run: run.row)))
+
+
+def missing_rows(values: NDArray[Any], mark: float | None = None, block: int = 1 << 20) -> NDArray[np.bool_]:
+    """(m,) True where a value is NaN or the mark for "no value"; reads block by block."""
+    found = np.zeros(len(values), dtype=np.bool_)
+    for at in range(0, len(values), block):
+        part = values[at : at + block]
+        if part.dtype.kind == "f":
+            found[at : at + block] = np.isnan(part)
+        if mark is not None:
+            found[at : at + block] |= part == mark
+    return found

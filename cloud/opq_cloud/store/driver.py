@@ -35,7 +35,9 @@ class Table:
     collection: str = ""
     """The collection's name where it is not the table's."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Field -> SQLite's column, which is the field's home; the others are in the JSON column `document`."""
+    """Field -> SQLite's column; all fields are in the JSON column `document` too."""
+    ahead: tuple[str, ...] = ()
+    """Fields whose column counts: it is changed without the JSON."""
     derived: Mapping[str, str] = field(default_factory=dict)
     """Field -> column that SQLite makes of the JSON, or an expression that an index has."""
     in_columns: bool = False

@@ -4,6 +4,7 @@ Fields and collections of the original are as in docs/reference/opq-interop.md, 
 are in `records/accounts.py`.
 """
 
+from opq_cloud.store.documents.events import file_name
 from opq_cloud.store.driver import Table
 
 
@@ -26,3 +27,20 @@ REGIONS = Table(
 RETENTION = Table("laha_config", identity=lambda one: "ttls", versioned=False)
 MAKAI_CONFIG = Table("makai_config", versioned=False)
 TRAFFIC = Table("makai_metrics", columns=_own("timestamp_ms", "expire_at"), wide=True)
+EVENTS = Table(
+    "events",
+    ("event_id",),
+    columns=_own("event_id", "token", "start_ns", "end_ns", "finished", "analysed", "expire_at", "requests"),
+    ahead=("finished", "analysed", "expire_at", "requests"),
+    derived={
+        "target_event_start_timestamp_ms": "start_ns / 1000000",
+        "target_event_end_timestamp_ms": "(end_ns + 999999) / 1000000",
+    },
+    identity=lambda one: f"token {one['token']}",
+)
+BOX_EVENTS = Table(
+    "box_events",
+    ("event_id", "box_id"),
+    columns=_own("event_id", "box_id"),
+    identity=lambda one: file_name(one["event_id"], one["box_id"]),
+)

@@ -64,7 +64,7 @@ def event_document(event_id: int, trigger: Trigger, description: str, expire_at:
         "target_event_end_timestamp_ms": -(-trigger.end_ns // NS_PER_MS),
         "expire_at": expire_at, "token": trigger.token, "start_ns": trigger.start_ns,
         "end_ns": trigger.end_ns, "opened_by": trigger.opened_by, "because": trigger.because,
-        "missing": {}, "finished": False, "analysed": False, "revision": 0,
+        "missing": {}, "finished": False, "analysed": False, "revision": 0, "requests": 0,
     }  # fmt: skip
 
 

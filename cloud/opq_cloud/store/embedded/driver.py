@@ -14,13 +14,13 @@ import msgspec
 
 from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
 from opq_cloud.store.embedded.statements import (
-    columns_of,
     count_statement,
     delete_statement,
     find_statement,
     get_statement,
     insert_statement,
     put_statement,
+    read_columns,
     remove_statement,
     set_statement,
     tally_statement,
@@ -34,6 +34,7 @@ CHUNK_BYTES = 255 * 1024
 """The same as GridFS: small enough that no write lock is held long for one chunk."""
 FEW_VALUES = 100
 """For a sorted search, up to this many values of a list are each read by the index, and merged."""
+_DECODER = msgspec.json.Decoder()
 T = TypeVar("T")
 
 
@@ -113,7 +114,9 @@ class SqliteDocuments:
             return False
         if before is None:
             return self.insert(table, after)
-        self._run(update_statement(table), (*_row(table, after), *key))
+        fields = tuple(name for name in table.columns if before.get(name) != after.get(name))
+        texts = () if table.in_columns else (_text(table, after),)
+        self._run(update_statement(table, fields), (*map(after.get, fields), *texts, *key))
         return True
 
     def set_fields(self, table: Table, where: Where, values: Mapping[str, Any]) -> int:
@@ -266,22 +269,27 @@ def _split(where: Where, sort: Sequence[str]) -> list[Where]:
 
 
 def _row(table: Table, document: Fields) -> tuple[object, ...]:
-    columns = [document.get(name) for name in columns_of(table)]
-    if table.in_columns:
-        return tuple(columns)
+    columns = [document.get(name) for name in table.columns]
+    return tuple(columns) if table.in_columns else (*columns, _text(table, document))
+
+
+def _text(table: Table, document: Fields) -> str:
+    """Returns the JSON of a document, without a key that is no field."""
     hidden = [name for name in table.key if name.startswith("_")]
-    text = json.dumps(
+    return json.dumps(
         {name: each for name, each in document.items() if name not in hidden} if hidden else document
     )
-    return (*columns, text)
 
 
 def _read(table: Table, row: tuple[Any, ...]) -> Fields:
-    """Returns a row as a document; the columns count, because the JSON may be older."""
+    if table.in_columns:
+        return dict(zip(read_columns(table), row, strict=True))
     if table.remembered:
         return _remembered(row[-1])
-    columns = zip(columns_of(table), row, strict=False)
-    return dict(columns) if table.in_columns else {**_document(row[-1]), **dict(columns)}
+    document = _document(row[-1])
+    if table.ahead:
+        document.update(zip(read_columns(table), row, strict=False))
+    return document
 
 
 @lru_cache(20_000)
@@ -292,6 +300,7 @@ def _remembered(text: str) -> Fields:
 def _document(text: str) -> Fields:
     """Reads JSON; msgspec takes a third of the time, but refuses NaN, which a document may have."""
     try:
-        return msgspec.json.decode(text, type=dict)
+        document: Fields = _DECODER.decode(text)
+        return document
     except msgspec.DecodeError:
         return dict(json.loads(text))

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from opq_cloud.store.documents.findings import incident_document, known_from_document
-from opq_cloud.store.embedded.events import box_locations
+from opq_cloud.store.embedded.driver import SqliteDocuments
 from opq_cloud.store.embedded.incident_index import forget_incident, index_plan, labels, successors_of
 from opq_cloud.store.embedded.incident_parts import enter_parts, pairs_of
 from opq_cloud.store.embedded.schema import EmbeddedPart, next_number, next_numbers
@@ -24,6 +24,7 @@ from opq_cloud.store.incidents.join_plan import (
     incident_of,
     with_label,
 )
+from opq_cloud.store.records.part import box_locations
 from opq_proto.messages import Incident
 
 _ONSETS = (
@@ -193,7 +194,7 @@ def _left_by(connection: sqlite3.Connection, finding_ids: Sequence[int]) -> list
 
 
 def _write(connection: sqlite3.Connection, written: Sequence[KnownFinding], expire_at: int) -> None:
-    locations = box_locations(connection, {one.finding.box_id for one in written})
+    locations = box_locations(SqliteDocuments(connection), {one.finding.box_id for one in written})
     connection.executemany(
         "INSERT INTO incidents VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (incident_id) DO UPDATE SET "
         "group_id = excluded.group_id, start_ns = excluded.start_ns, end_ns = excluded.end_ns, "

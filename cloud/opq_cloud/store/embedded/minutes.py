@@ -9,7 +9,8 @@ parts, or will be deleted soon.
 import json
 import sqlite3
 
-from opq_cloud.store.embedded.events import box_location
+from opq_cloud.store.embedded.driver import SqliteDocuments
+from opq_cloud.store.records.part import box_locations
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.trends.pyramid import HOUR_MS, MINUTES_KEPT_S, TEN_MINUTES_MS, merged
 from opq_proto.messages import TREND_MS, Trend
@@ -102,12 +103,16 @@ def replace_minute(connection: sqlite3.Connection, trend: Trend, known: Trend | 
 
 
 def put_minute(connection: sqlite3.Connection, trend: Trend, location: str | None) -> None:
-    location = location or box_location(connection, trend.box_id) or "unknown"
+    location = location or _location(connection, trend.box_id)
     other = other_metrics(trend)
     values = [value for key in METRIC_FIELDS for value in trend.metrics.get(key, (None, None, None))]
     head = (trend.box_id, location, trend.start_ms, trend.length_ms, trend.covered_ms)
     table = "trends_new" if trend.length_ms == TREND_MS else "trends"
     connection.execute(_PUT.format(table), (*head, *values, other))
+
+
+def _location(connection: sqlite3.Connection, box_id: str) -> str:
+    return box_locations(SqliteDocuments(connection), (box_id,)).get(box_id, "unknown")
 
 
 def other_metrics(trend: Trend) -> str | None:

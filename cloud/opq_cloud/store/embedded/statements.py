@@ -5,26 +5,31 @@ A field is a column, an expression that an index has, or a value in the JSON col
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 from opq_cloud.store.driver import EarliestStart, Key, Select, Table, Where
 
 FEW_SINCE = 10_000
 """If fewer documents end after a moment, a search since then starts at the earliest start of these."""
-_COMPARED = {"=": "IS", "!=": "IS NOT"}
 Values = list[object]
+Shape = tuple[tuple[str, str, object], ...]
+"""Conditions with a mark in place of each value: statements of one shape have one text."""
+_GIVEN = object()
+"""Mark of a value that is given with the text."""
 
 
 @cache
-def columns_of(table: Table) -> tuple[str, ...]:
-    """Returns the fields that a row has, in the order of `SELECT`; the JSON column comes after them."""
-    return tuple(table.columns)
+def read_columns(table: Table) -> tuple[str, ...]:
+    """Returns the fields that are read of a row's columns; the JSON column comes after them."""
+    return tuple(name for name in table.columns if table.in_columns or name in table.ahead)
 
 
 @cache
 def selection(table: Table) -> str:
-    columns = [*table.columns.values(), *(() if table.in_columns else ("document",))]
-    return f"SELECT {', '.join(f'{_prefix(table)}{name}' for name in columns)}"
+    columns = [table.columns[name] for name in read_columns(table)]
+    names = columns if table.in_columns else [*columns, "document"]
+    return f"SELECT {', '.join(f'{_prefix(table)}{name}' for name in names)}"
 
 
 @cache
@@ -50,9 +55,13 @@ def put_statement(table: Table) -> str:
 
 
 @cache
-def update_statement(table: Table) -> str:
-    """Returns the statement that replaces a row; its values are those of an insert, then the key."""
-    names = [*table.columns.values(), *(() if table.in_columns else ("document",))]
+def update_statement(table: Table, fields: tuple[str, ...]) -> str:
+    """Returns the statement that replaces a row, of whose columns only these fields change.
+
+    SQLite writes each index that has a column which is set, changed or not. The values are the fields, the
+    JSON, and the key.
+    """
+    names = [*(table.columns[name] for name in fields), *(() if table.in_columns else ("document",))]
     return f"UPDATE {table.name} SET {', '.join(f'{name} = ?' for name in names)}{_where_key(table)}"
 
 
@@ -77,42 +86,58 @@ def find_statement(
     fields: Sequence[str] = (),
 ) -> tuple[str, Values]:
     """Returns the statement for `Documents.find`; with `fields` it selects these alone."""
-    source, conditions, values, homes = _search(table, where, ordered=bool(sort))
-    keys = [homes(name.removeprefix("-")) for name in sort]
-    falls = bool(sort) and sort[0].startswith("-")
-    if beyond:
-        marks = ", ".join("?" * len(beyond))
-        conditions.append(f"({', '.join(keys)}) {'<' if falls else '>'} ({marks})")
-        values += beyond
-    chosen = f"SELECT {', '.join(homes(name) for name in fields)}" if fields else selection(table)
-    text = f"{chosen} FROM {source}{_all(conditions)}"
-    if sort:
-        text += f" ORDER BY {', '.join(f'{key} DESC' if falls else key for key in keys)}"
+    shape, values = _shape(where)
+    text = _find_text(table, shape, tuple(sort), len(beyond), limit is not None, tuple(fields))
+    values += beyond
+    if beyond and sort[0].removeprefix("-") in table.derived:
+        values.append(beyond[0])
     if limit is not None:
-        text += " LIMIT ?"
         values.append(limit)
     return text, values
 
 
+@lru_cache(1000)
+def _find_text(
+    table: Table, shape: Shape, sort: tuple[str, ...], beyond: int, limited: bool, fields: tuple[str, ...]
+) -> str:
+    plan = _search(table, shape, sort)
+    conditions = list(plan.conditions)
+    keys = [plan.home(name.removeprefix("-")) for name in sort]
+    falls = bool(sort) and sort[0].startswith("-")
+    if beyond:
+        marks = ", ".join("?" * beyond)
+        conditions.append(f"({', '.join(keys)}) {'<' if falls else '>'} ({marks})")
+        if sort[0].removeprefix("-") in table.derived:  # an index of an expression does not serve a tuple
+            conditions.append(f"{keys[0]} {'<=' if falls else '>='} ?")
+    chosen = f"SELECT {', '.join(plan.home(name) for name in fields)}" if fields else selection(table)
+    text = f"{chosen} FROM {plan.source}{_all(conditions)}"
+    if sort:
+        text += f" ORDER BY {', '.join(f'{key} DESC' if falls else key for key in keys)}"
+    return f"{text} LIMIT ?" if limited else text
+
+
 def count_statement(table: Table, where: Where, most: int | None) -> tuple[str, Values]:
-    source, conditions, values, _ = _search(table, where)
+    shape, values = _shape(where)
+    plan = _search(table, shape)
     if most is None:
-        return f"SELECT count(*) FROM {source}{_all(conditions)}", values
-    return f"SELECT count(*) FROM (SELECT 1 FROM {source}{_all(conditions)} LIMIT ?)", [*values, most]
+        return f"SELECT count(*) FROM {plan.source}{_all(plan.conditions)}", values
+    some = f"SELECT 1 FROM {plan.source}{_all(plan.conditions)} LIMIT ?"
+    return f"SELECT count(*) FROM ({some})", [*values, most]
 
 
 def tally_statement(table: Table, where: Where, field: str) -> tuple[str, Values]:
-    source, conditions, values, homes = _search(table, where)
-    home = homes(field)
-    conditions.append(f"{home} IS NOT NULL")
-    return f"SELECT {home}, count(*) FROM {source}{_all(conditions)} GROUP BY {home}", values
+    shape, values = _shape(where)
+    plan = _search(table, shape)
+    home = plan.home(field)
+    conditions = _all([*plan.conditions, f"{home} IS NOT NULL"])
+    return f"SELECT {home}, count(*) FROM {plan.source}{conditions} GROUP BY {home}", values
 
 
 def set_statement(table: Table, where: Where, values: Mapping[str, object]) -> tuple[str, Values]:
     """Returns the statement for `Documents.set_fields`."""
     parts: list[str] = []
     given: Values = []
-    in_json = [name for name in values if name not in table.columns]
+    in_json = [] if table.in_columns else [name for name in values if name not in table.ahead]
     for name in values:
         if name in table.columns:
             parts.append(f"{table.columns[name]} = ?")
@@ -121,16 +146,18 @@ def set_statement(table: Table, where: Where, values: Mapping[str, object]) -> t
         places = ", ".join(f"'$.{name}', json(?)" for name in in_json)
         parts.append(f"document = json_set(document, {places})")
         given += [json.dumps(values[name]) for name in in_json]
-    source, conditions, found, _ = _search(table, where)
-    return f"UPDATE {source} SET {', '.join(parts)}{_all(conditions)}", [*given, *found]
+    shape, found = _shape(where)
+    plan = _search(table, shape)
+    return f"UPDATE {plan.source} SET {', '.join(parts)}{_all(plan.conditions)}", [*given, *found]
 
 
 def remove_statement(table: Table, where: Where, limit: int | None) -> tuple[str, Values]:
-    source, conditions, values, _ = _search(table, where)
+    shape, values = _shape(where)
+    plan = _search(table, shape)
     if limit is None:
-        return f"DELETE FROM {source}{_all(conditions)}", values
-    some = f"SELECT rowid FROM {source}{_all(conditions)} LIMIT ?"
-    return f"DELETE FROM {source} WHERE rowid IN ({some})", [*values, limit]
+        return f"DELETE FROM {plan.source}{_all(plan.conditions)}", values
+    some = f"SELECT rowid FROM {plan.source}{_all(plan.conditions)} LIMIT ?"
+    return f"DELETE FROM {plan.source} WHERE rowid IN ({some})", [*values, limit]
 
 
 def _all(conditions: Sequence[str]) -> str:
@@ -142,80 +169,102 @@ def _prefix(table: Table) -> str:
     return f"{table.name}." if table.values else ""
 
 
-class _Homes:
-    """Where the fields of a table are, in one statement."""
+def _shape(where: Where) -> tuple[Shape, Values]:
+    """Returns the shape of conditions, and the values that are given with the text.
 
-    def __init__(self, table: Table) -> None:
-        self._table, self._prefix = table, _prefix(table)
-        self.others: dict[str, str] = {}
-        """Fields that are read from the table of values."""
+    Nothing, yes, no and 0 stand in the text, as in the conditions of indexes of a part.
+    """
+    shape: list[tuple[str, str, object]] = []
+    values: Values = []
+    for name, operator, value in where:
+        mark: object = _GIVEN
+        if operator == "has any" or (operator == "in" and not isinstance(value, Select)):
+            values.append(json.dumps(list(value)))
+        elif isinstance(value, Select):
+            mark, given = find_statement(value.table, value.where, fields=(value.field,))
+            values += given
+        elif isinstance(value, EarliestStart):
+            mark, given = _earliest(value)
+            values += given
+        elif value is None or value == 0:
+            mark = "NULL" if value is None else "0"
+        elif value is True:
+            mark = "1"
+        else:
+            values.append(value)
+        shape.append((name, operator, mark))
+    return tuple(shape), values
 
-    def __call__(self, name: str) -> str:
-        if name in self.others:
-            return self.others[name]
-        table = self._table
-        if name in table.derived:
-            return table.derived[name]
-        column = table.columns.get(name)
-        return f"json_extract(document, '$.{name}')" if column is None else f"{self._prefix}{column}"
+
+class _Plan(NamedTuple):
+    """A search: its table or tables, its conditions, and the homes of fields that are not the table's own."""
+
+    table: Table
+    source: str
+    conditions: tuple[str, ...]
+    others: Mapping[str, str]
+
+    def home(self, name: str) -> str:
+        return self.others.get(name) or _home(self.table, name)
 
 
-def _search(table: Table, where: Where, ordered: bool = False) -> tuple[str, list[str], Values, _Homes]:
-    """Returns source, conditions, values and homes of a search.
+def _home(table: Table, name: str) -> str:
+    if name in table.derived:
+        return table.derived[name]
+    column = table.columns.get(name)
+    return f"json_extract(document, '$.{name}')" if column is None else f"{_prefix(table)}{column}"
+
+
+@lru_cache(1000)
+def _search(table: Table, shape: Shape, sort: tuple[str, ...] = ()) -> _Plan:
+    """Returns the plan of a search.
 
     Rows of the first `has` are read in the order of the table of values; the other sets are looked up. A `+`
     keeps the planner from an index that is not the one of the order, or of the first list.
     """
-    source, homes = table.name, _Homes(table)
-    conditions: list[str] = []
-    values: Values = []
-    listed = ordered
-    if any(operator == "has" for _, operator, _ in where) and table.values is not None:
+    plan = _Plan(table, table.name, (), {})
+    if table.values is not None and any(operator == "has" for _, operator, _ in shape):
         _, texts, moment = table.values
-        (key,) = table.key
-        source = f"{texts} CROSS JOIN {table.name} ON {homes(key)} = {texts}.{table.columns[key]}"
-        homes.others = {key: f"{texts}.{table.columns[key]}", moment: f"{texts}.{table.columns[moment]}"}
-    first_text = True
-    for name, operator, value in where:
+        column = table.columns[table.key[0]]
+        source = f"{texts} CROSS JOIN {table.name} ON {table.name}.{column} = {texts}.{column}"
+        others = {table.key[0]: f"{texts}.{column}", moment: f"{texts}.{table.columns[moment]}"}
+        plan = _Plan(table, source, (), others)
+    conditions: list[str] = []
+    ordered = {name.removeprefix("-") for name in sort}
+    listed, first_text = bool(sort), True
+    for name, operator, mark in shape:
         if operator in ("has", "has any"):
-            assert table.values is not None, f"{table.name}.{name} is no set of texts"
-            texts, column = table.values[1], table.columns[table.key[0]]
-            if operator == "has any":
-                text = f"SELECT {column} FROM {texts} WHERE tag IN (SELECT value FROM json_each(?))"
-                conditions.append(f"{homes(table.key[0])} IN ({text})")
-                values.append(json.dumps(value))
-                continue
-            other = f"SELECT 1 FROM {texts} u WHERE u.tag = ? AND u.{column} = {homes(table.key[0])}"
-            conditions.append(f"{texts}.tag = ?" if first_text else f"EXISTS ({other})")
-            values.append(value)
-            first_text = False
-        elif operator == "in":
-            text, given = _list(value)
-            conditions.append(f"{'+' if listed else ''}{homes(name)} IN ({text})")
-            values += given
+            conditions.append(_of_set(plan, operator, first_text))
+            first_text &= operator == "has any"
+            continue
+        home = plan.home(name)
+        if operator == "in":
+            values = "SELECT value FROM json_each(?)" if mark is _GIVEN else mark
+            conditions.append(f"{'+' if listed else ''}{home} IN ({values})")
             listed = True
         elif operator == "contains":
-            conditions.append(f"{homes(name)} != '' AND instr({homes(name)}, ?) > 0")
-            values.append(value)
-        elif isinstance(value, EarliestStart):
-            text, given = _earliest(value)
-            conditions.append(f"{homes(name)} {operator} ({text})")
-            values += given
-        elif value is None or isinstance(value, bool) or value == 0:  # as indexes of a part have it
-            number = "NULL" if value is None else str(int(value))
-            equal = operator if operator == "=" and value is not None else _COMPARED.get(operator, operator)
-            conditions.append(f"{homes(name)} {equal} {number}")
+            conditions.append(f"{home} != '' AND instr({home}, ?) > 0")
+        elif mark is _GIVEN:
+            aside = "+" if ordered and name not in ordered and operator != "=" else ""
+            conditions.append(f"{aside}{home} {'IS NOT' if operator == '!=' else operator} ?")
+        elif mark in ("NULL", "0", "1"):
+            equal = "IS" if (operator, mark) == ("=", "NULL") else "IS NOT" if operator == "!=" else operator
+            conditions.append(f"{home} {equal} {mark}")
         else:
-            conditions.append(f"{homes(name)} {'IS NOT' if operator == '!=' else operator} ?")
-            values.append(value)
-    return source, conditions, values, homes
+            conditions.append(f"{home} {operator} ({mark})")
+    return plan._replace(conditions=tuple(conditions))
 
 
-def _list(value: object) -> tuple[str, Values]:
-    if isinstance(value, Select):
-        return find_statement(value.table, value.where, fields=(value.field,))
-    assert isinstance(value, Sequence)
-    return "SELECT value FROM json_each(?)", [json.dumps(list(value))]
+def _of_set(plan: _Plan, operator: str, first: bool) -> str:
+    """Returns the condition for a field that is a set of texts."""
+    table = plan.table
+    assert table.values is not None, f"{table.name} has no set of texts"
+    texts, column, key = table.values[1], table.columns[table.key[0]], plan.home(table.key[0])
+    if operator == "has any":
+        return f"{key} IN (SELECT {column} FROM {texts} WHERE tag IN (SELECT value FROM json_each(?)))"
+    if first:
+        return f"{texts}.tag = ?"
+    return f"EXISTS (SELECT 1 FROM {texts} u WHERE u.tag = ? AND u.{column} = {key})"
 
 
 def _earliest(value: EarliestStart) -> tuple[str, Values]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from opq_cloud.store.embedded.accounts import ACCOUNTS_FILE, AccountsDriver
 from opq_cloud.store.embedded.driver import SqliteDocuments
-from opq_cloud.store.embedded.events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded.findings import EmbeddedFindings, expire_findings
 from opq_cloud.store.embedded.incident_index import EmbeddedIndex
 from opq_cloud.store.embedded.incident_parts import EmbeddedParts
@@ -20,7 +19,9 @@ from opq_cloud.store.embedded.schema import open_database
 from opq_cloud.store.embedded.trends import EmbeddedTrends
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.boxes import BoxRecords
+from opq_cloud.store.records.events import EventRecords
 from opq_cloud.store.records.makai import MakaiRecords
+from opq_cloud.store.records.waveforms import WaveformRecords
 from opq_proto.kit.sqlite_file import BUSY_S
 
 _TABLES = {
@@ -32,7 +33,8 @@ _TABLES = {
 class EmbeddedStore(
     MeasurementLog,
     EmbeddedTrends,
-    EmbeddedEvents,
+    EventRecords,
+    WaveformRecords,
     EmbeddedFindings,
     EmbeddedIndex,
     EmbeddedParts,
@@ -68,7 +70,7 @@ class EmbeddedStore(
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
         def job(connection: sqlite3.Connection) -> int:
             return (
-                expire_events(connection, now_s, max(1, slice_rows // 100))
+                self._expire_events(SqliteDocuments(connection), now_s, max(1, slice_rows // 100))
                 + expire_findings(connection, now_s, slice_rows)
                 + self._expire_traffic(SqliteDocuments(connection), now_s, slice_rows)
             )

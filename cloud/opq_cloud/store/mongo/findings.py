@@ -31,9 +31,10 @@ from opq_cloud.store.incidents.join_plan import (
     with_facts,
     with_label,
 )
-from opq_cloud.store.mongo.events import MongoEvents
 from opq_cloud.store.mongo.incident_parts import MongoParts
 from opq_cloud.store.mongo.server import LockLostError, MongoServer, StoreLock, store_errors, upsert
+from opq_cloud.store.records.waveforms import read_waveform
+from opq_cloud.store.tables import BOX_EVENTS
 from opq_proto.errors import StoreError
 from opq_proto.messages import Incident
 
@@ -49,12 +50,13 @@ class NumberTakenError(Exception):
     """Another service has stored its own incident with a number that was just given to a finding of ours."""
 
 
-class MongoFindings(MongoEvents, MongoParts):
+class MongoFindings(MongoParts):
     """Findings and incidents in MongoDB; the samples of a finding come from its events."""
 
     def __init__(self, server: MongoServer) -> None:
         super().__init__(server)
         self._incidents = server.db.incidents
+        self._events = server.db.events
 
     @store_errors
     def join_revision(self) -> int:
@@ -201,15 +203,14 @@ class MongoFindings(MongoEvents, MongoParts):
         Where several events contain the finding, the one with most of it is used.
         """
         finding = known.finding
-        parts = self._parts.find({"event_id": {"$in": list(known.event_ids)}, "box_id": finding.box_id}).sort(
-            "event_id", ASCENDING
-        )
+        where = [("event_id", "in", list(known.event_ids)), ("box_id", "=", finding.box_id)]
         waves = []
-        for part in parts:
-            try:
-                waves.append(self._read_waveform(part))
-            except StoreError:
-                continue  # reading the event reports it; the finding is stored without these samples
+        with self._driver.read() as documents:
+            for part in documents.find(BOX_EVENTS, where, sort=("event_id",)):
+                try:
+                    waves.append(read_waveform(documents, part))
+                except StoreError:
+                    continue  # reading the event reports it; the finding is stored without these samples
         if not waves:
             return ""
         wave = max(

@@ -24,7 +24,9 @@ from opq_cloud.store.mongo.server import MongoServer, store_errors, upsert
 from opq_cloud.store.mongo.trends import MongoTrends
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.boxes import BoxRecords
+from opq_cloud.store.records.events import EventRecords
 from opq_cloud.store.records.makai import MakaiRecords
+from opq_cloud.store.records.waveforms import WaveformRecords
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import QUERY_ROWS
 from opq_proto.messages import Measurement, Metric, TimeSource
@@ -38,7 +40,7 @@ NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
 """The original's get_event_data.py reads all four from each row; a crossing Measurement has only `rms`."""
 
 
-class MongoStore(MongoTrends, MongoFindings, BoxRecords, MakaiRecords):
+class MongoStore(MongoTrends, MongoFindings, EventRecords, WaveformRecords, BoxRecords, MakaiRecords):
     """`store.CloudStore` on the database of a `mongodb://…` address (its path, else `opq`)."""
 
     def __init__(self, uri: str) -> None:
@@ -193,7 +195,8 @@ class MongoStore(MongoTrends, MongoFindings, BoxRecords, MakaiRecords):
             due = [d["_id"] for d in rows.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(slice_rows)]
             gone += rows.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
         gone += self._driver.write(lambda documents: self._expire_traffic(documents, now_s, slice_rows))
-        gone += self._expire_events(now_s, max(1, slice_rows // 100))
+        events = max(1, slice_rows // 100)
+        gone += self._driver.write(lambda documents: self._expire_events(documents, now_s, events))
         return gone + self._expire_findings(now_s, slice_rows)
 
     @store_errors

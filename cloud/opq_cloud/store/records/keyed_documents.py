@@ -211,7 +211,7 @@ class KeyedDocuments:
 
 
 def keyed_table(name: str, indexed: tuple[str, ...]) -> Table:
-    return Table(name, (_KEY,), columns={_KEY: "key"}, id_field=_KEY, indexed=indexed)
+    return Table(name, (_KEY,), columns={_KEY: "key"}, ahead=(_KEY,), id_field=_KEY, indexed=indexed)
 
 
 def _counter(table: str) -> str:

@@ -13,17 +13,17 @@ from opq_hil.backends.renode_archive import LOCK, fetch_renode, read_lock
     "--lock",
     "lock_file",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=LOCK,
+    default=None,
     help="Another file with version, url and sha256.  [default: hil/renode.lock]",
 )
-def command(fetch: bool, lock_file: Path) -> None:
+def command(fetch: bool, lock_file: Path | None) -> None:
     """Show which Renode the workflow runs; with --fetch, print the folder that it is in.
 
     While the file has no checksum, --fetch shows that of what came and asks whether to write it there.
 
     Example: opq-tools hil renode --fetch
     """
-    lock = read_lock(lock_file)
+    lock = read_lock(lock_file or LOCK)
     if not fetch:
         click.echo(f"Renode {lock.version}, {lock.url}")
         click.echo(f"sha256 {lock.sha256 or 'not known yet: opq-tools hil renode --fetch'}")

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -111,6 +112,44 @@ def test_both_images_of_the_update_file_are_good_for_their_slot_and_key_alone(
             assert judge(image, slot=slot, hardware=BOARD, floor_version=0x09080007, check=check) is verdict
     flash = (tmp_path / "flash.bin").read_bytes()
     assert len(flash) == 1 << 20 and flash[0x20000 : 0x20000 + len(images[Slot.A])] == images[Slot.A]
+
+
+def test_the_flash_for_other_programmers_is_the_same_flash(
+    built: dict[str, Built], tools: toolchain.Toolchain, tmp_path: Path
+) -> None:
+    folder = built[BOARD].folder
+    flash = (folder / "flash.bin").read_bytes()
+    objcopy = shutil.which("arm-none-eabi-objcopy") or "arm-none-eabi-objcopy"
+    command = (
+        objcopy,
+        "-I",
+        "ihex",
+        "-O",
+        "binary",
+        "--gap-fill",
+        "0xff",
+        folder / "flash.hex",
+        tmp_path / "hex",
+    )
+    subprocess.run(command, check=True, timeout=100)
+    assert (tmp_path / "hex").read_bytes() == flash.rstrip(b"\xff").ljust(
+        (tmp_path / "hex").stat().st_size, b"\xff"
+    )
+
+    dfu = (folder / "flash.dfu").read_bytes()
+    assert dfu[:6] == b"DfuSe\x01" and dfu[11:17] == b"Target" and dfu[-8:-5] == b"UFD"
+    assert int.from_bytes(dfu[6:10], "little") == len(dfu) - 16
+    at = 11 + 274
+    for _ in range(int.from_bytes(dfu[11 + 270 : 11 + 274], "little")):
+        address, size = struct.unpack_from("<II", dfu, at)
+        assert dfu[at + 8 : at + 8 + size] == flash[address - 0x0800_0000 :][:size]
+        at += 8 + size
+    assert at == len(dfu) - 16
+    if suffix := shutil.which("dfu-suffix"):
+        told = subprocess.run(
+            (suffix, "-c", folder / "flash.dfu"), capture_output=True, text=True, check=True
+        )
+        assert "0x0483" in told.stdout and "0xdf11" in told.stdout.lower()
 
 
 def test_what_is_over_its_budget_is_an_excess_by_name(built: dict[str, Built], tmp_path: Path) -> None:

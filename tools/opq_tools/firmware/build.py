@@ -1,7 +1,7 @@
 """Builds one board's firmware: compiles once, links both slots, checks them and writes the files.
 
     <out>/<board>/firmware_a.{elf,bin}  firmware_b.{elf,bin}  boot.{elf,bin}   linked
-    <out>/<board>/firmware.opqfw  flash.bin  report.json                       for the link, a programmer, CI
+    <out>/<board>/firmware.opqfw  flash.{bin,hex,dfu}  report.json             for the link, a programmer, CI
     <out>/<board>/device  obj                 a copy of the sources and its objects: the next build is quick
 
 The same sources, compiler and MicroPython give the same bytes, in any folder (-ffile-prefix-map, no date),
@@ -25,6 +25,7 @@ from opq_proto.firmware.image import FLAG_DEVELOPMENT_KEY, Slot, make_image, pac
 from opq_proto.keys.signing import development_key, firmware_key, public_of
 from opq_proto.kit.whole_file import write_whole_file
 from opq_tools.firmware.checks import BuildFigures, check_build
+from opq_tools.firmware.formats import dfuse, intel_hex
 from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, Toolchain
 
 DEVICE = Path(__file__).resolve().parents[3] / "device"
@@ -225,7 +226,7 @@ def _make(tools: Toolchain, room: Path, objects: Path, **variables: str) -> None
 
 
 def lay_out(folder: Path, board: str, version: str, key: Path, *, development: bool) -> Images:
-    """Writes `firmware.opqfw` (both slots) and `flash.bin` (boot loader and slot A, for a new Box)."""
+    """Writes `firmware.opqfw` (both slots) and `flash.{bin,hex,dfu}` (boot loader, slot A) for a new Box."""
     private = firmware_key(key)
     images = {
         slot: make_image(
@@ -241,10 +242,10 @@ def lay_out(folder: Path, board: str, version: str, key: Path, *, development: b
     }
     write_whole_file(folder / "firmware.opqfw", [pack_bundle(images)])  # an emulator may be reading it
     flash = bytearray(b"\xff" * FLASH_BYTES)
-    for address, data in (
-        (FLASH_ORIGIN, (folder / "boot.bin").read_bytes()),
-        (Slot.A.address, images[Slot.A]),
-    ):
+    parts = ((FLASH_ORIGIN, (folder / "boot.bin").read_bytes()), (Slot.A.address, images[Slot.A]))
+    for address, data in parts:
         flash[address - FLASH_ORIGIN : address - FLASH_ORIGIN + len(data)] = data
     write_whole_file(folder / "flash.bin", [bytes(flash)])
+    write_whole_file(folder / "flash.hex", [intel_hex(parts)])
+    write_whole_file(folder / "flash.dfu", [dfuse(parts, board)])
     return Images("firmware.opqfw", "flash.bin", public_of(private).fingerprint, development)

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from opq_plugins.policy_section import PluginRules
+from opq_plugins.policy_section import RuleEngineSection
 from opq_proto.config import reading as configuration
+from opq_proto.config.mqtt_section import MqttBrokerSection
 from opq_proto.errors import ConfigError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import ports
@@ -29,6 +30,8 @@ MAX_ID = 2**31 - 1
 @configuration.section
 class UplinkSection:
     """Where Makai listens; without a value: the original's port on loopback, plus --port-offset."""
+
+    REMOVED: ClassVar = {"reconnect_most_s": "take the key away; a broker is tried again after 8 s at most"}
 
     trigger_endpoint: Annotated[
         str | None, Field(description="address of the triggering broker, e.g. tcp://makai:9880", **AT_MAKAI)
@@ -77,9 +80,6 @@ class UplinkSection:
         float | None,
         Field(gt=0, le=3600, description="ZeroMQ heartbeat; without a value 5 s, in the idle mode 60 s"),
     ] = None
-    reconnect_most_s: Annotated[
-        float, Field(ge=0.5, le=600, description="longest interval of attempts to reach a broker")
-    ] = 8.0
     send: Annotated[
         tuple[str, ...],
         Field(description="metrics of a Measurement: rms f thd trans, and h2 .. h50, rocof, pst, unbalance"),
@@ -186,21 +186,10 @@ class PhasorsSection:
 
 
 @configuration.section
-class MqttSection:
+class MqttSection(MqttBrokerSection):
     """Measured values to an MQTT broker, with Home Assistant's discovery; off without a host."""
 
-    host: Annotated[str | None, Field(description="name or address of the broker")] = None
-    port: Annotated[int, Field(ge=1, le=65535, description="1883, with TLS 8883")] = 1883
-    user: Annotated[str | None, Field(description="user name")] = None
-    password_file: Annotated[Path | None, Field(description="file that holds the password")] = None
-    tls: Annotated[bool, Field(description="TLS")] = False
-    ca_file: Annotated[
-        Path | None, Field(description="certificates to trust; without a value those of the system")
-    ] = None
     topic: Annotated[str, Field(description="prefix of all topics", pattern="^[^#+\\s]+$")] = "opq"
-    discovery: Annotated[str, Field(description="Home Assistant's prefix", pattern="^[^#+\\s]*$")] = (
-        "homeassistant"
-    )
     every_s: Annotated[
         float, Field(ge=1, le=3600, description="interval at which values of a Box are published")
     ] = 10.0
@@ -231,8 +220,8 @@ class SetupSection:
 
 
 @configuration.section
-class RulesSection:
-    """Stream rules at the edge, with REST for them (extra "rules")."""
+class RulesSection(RuleEngineSection):
+    """Stream rules at the edge, with REST for them (extra "rules"); `data_dir` is D/gateway by default."""
 
     enabled: Annotated[bool, Field(description="run rules in the gateway's process")] = False
     endpoint: Annotated[
@@ -242,27 +231,12 @@ class RulesSection:
             **HOST_PORT,
         ),
     ] = None
-    token_file: Annotated[Path | None, Field(description="file with the SHA-256 of a token in each line")] = (
-        None
-    )
     windows_endpoint: Annotated[
         str | None,
         Field(
             description="raw samples for other rule engines, in clear, e.g. tcp://127.0.0.1:9886", **AT_MAKAI
         ),
     ] = None
-    data_dir: Annotated[
-        Path | None, Field(description="folder that holds rules/; without a value D/gateway")
-    ] = None
-    file_roots: Annotated[
-        tuple[Path, ...],
-        Field(description="folders below which rules read and write files; none: exports in data_dir"),
-    ] = ()
-    private_networks: Annotated[
-        tuple[str, ...],
-        Field(description="private networks that rules may reach, e.g. 192.168.1.0/24; none by default"),
-    ] = ()
-    plugins: PluginRules = PluginRules()
 
 
 @configuration.section

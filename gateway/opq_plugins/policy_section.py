@@ -1,4 +1,4 @@
-"""The policy of plug-ins as a section of a configuration: of the rule engine, of Makai, of Mauka."""
+"""Sections of a configuration that several services have: a rule engine's, and the policy of its plug-ins."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,47 +8,70 @@ from pydantic import Field
 from opq_plugins.policy import NETWORK, Policy, ProcessLimits
 from opq_proto.config.reading import section
 
-Trusted = Annotated[
-    tuple[str, ...], Field(description="plug-ins that may run inside this process, or unconfined")
-]
-Readable = Annotated[
-    tuple[Path, ...],
-    Field(description="folders and files that plug-ins may read, besides their own and libraries"),
-]
-Writable = Annotated[
-    tuple[Path, ...], Field(description="folders and files that plug-ins may write, if their user may")
-]
-Network = Annotated[
-    tuple[Annotated[str, Field(pattern=f"^({NETWORK})$")], ...],
-    Field(description="what plug-ins may use: tcp:PORT, listen:PORT, udp (names need it), unix, can"),
-]
-
 
 @section
-class PluginRules:
-    """What plug-ins may do."""
+class PluginProcesses:
+    """What the processes of plug-ins may do."""
 
-    require_signature: Annotated[bool, Field(description="install signed plug-ins only")] = False
-    require_sha256: Annotated[
-        bool, Field(description="install only packages that list the sums of their files")
-    ] = False
+    require_signature: Annotated[bool, Field(description="only signed plug-ins")] = False
     keys: Annotated[
         tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign plug-ins")
     ] = ()
-    trusted: Trusted = ()
-    allow_private_addresses: Annotated[
-        bool, Field(description="download plug-ins from private addresses too")
-    ] = False
-    readable: Readable = ()
-    writable: Writable = ()
-    network: Network = ()
+    trusted: Annotated[
+        tuple[str, ...], Field(description="plug-ins that may run inside this process, or unconfined")
+    ] = ()
+    readable: Annotated[
+        tuple[Path, ...],
+        Field(description="folders and files that plug-ins may read, besides their own and libraries"),
+    ] = ()
+    writable: Annotated[
+        tuple[Path, ...], Field(description="folders and files that plug-ins may write, if their user may")
+    ] = ()
+    network: Annotated[
+        tuple[Annotated[str, Field(pattern=f"^({NETWORK})$")], ...],
+        Field(description="what plug-ins may use: tcp:PORT, listen:PORT, udp (names need it), unix, can"),
+    ] = ()
     memory_mb: Annotated[int, Field(ge=64, le=65_536, description="memory of the process of one plug-in")] = (
         512
     )
+
+
+@section
+class PluginRules(PluginProcesses):
+    """What plug-ins may do, and which ones are installed."""
+
+    require_sha256: Annotated[
+        bool, Field(description="install only packages that list the sums of their files")
+    ] = False
+    allow_private_addresses: Annotated[
+        bool, Field(description="download plug-ins from private addresses too")
+    ] = False
     call_s: Annotated[float, Field(gt=0, le=600, description="longest call into a plug-in")] = 5.0
     function_s: Annotated[
         float, Field(gt=0, le=60, description="longest call of a function; all rules wait for it")
     ] = 1.0
+
+
+@section
+class RuleEngineSection:
+    """What every rule engine has: alone, in the gateway, in Makai."""
+
+    data_dir: Annotated[
+        Path | None, Field(description="folder that holds rules/ with rules, state and plug-ins")
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        Field(description="file with the SHA-256 of a token in each line, hexadecimal; # begins a comment"),
+    ] = None
+    file_roots: Annotated[
+        tuple[Path, ...],
+        Field(description="folders below which rules read and write files; none: exports in data_dir"),
+    ] = ()
+    private_networks: Annotated[
+        tuple[str, ...],
+        Field(description="private networks that rules may reach, e.g. 192.168.1.0/24; none by default"),
+    ] = ()
+    plugins: PluginRules = PluginRules()
 
 
 def policy_of(rules: PluginRules, on_loopback: bool) -> Policy:

@@ -10,8 +10,10 @@ import pytest
 
 from opq_cloud import store
 from opq_cloud.core.settings.config import CloudConfig
+from opq_cloud.makai import event_service
 from opq_cloud.makai.events import half_cycle_requests as half_cycles
 from opq_cloud.makai.judging import hang_watch, trigger_plugins
+from opq_cloud.makai.openings import openings
 from opq_cloud.mauka.joining import onset_rule
 from opq_cloud.notifications import incident_watch, outbox, rows_endpoint, webhook_channel
 from opq_cloud.store import service_lock
@@ -87,12 +89,12 @@ SAID: dict[str, list[str]] = {
         f"The last {('two', 'three', 'four')[POLICY.keep_versions - 2]} versions stay on disk",
     ],
     "makai.md": [
-        f"{EVENTS.most_requested} requested events in progress",
+        f"{event_service.MAX_REQUESTED} requested events in progress",
         f"All Boxes together have {ASKING.bytes_per_min // MB} MB, "
         f"one Box {ASKING.bytes_per_min_of_box // MB} MB, "
         f"and the events that one Box causes {ASKING.bytes_per_min_by_box // MB} MB",
         f"These are {ASKING.most_boxes} Boxes at most",
-        f"up to {ASKING.most_boxes_of_event} Boxes, {ASKING.most_joining_of_feeder} more of one feeder",
+        f"up to {ASKING.most_boxes_of_event} Boxes, {openings.MAX_JOINING_OF_FEEDER} more of one feeder",
         f"{ASKING.transient_ms / 1000:g} s around it; another one",
         f"{half_cycles.MEASURED_S:g} s after it the event service asks",
         "again after {:g}, {:g} and {:g} s without an answer".format(*half_cycles.PAUSES_S),

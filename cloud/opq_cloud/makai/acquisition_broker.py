@@ -50,6 +50,10 @@ from opq_proto.wire.leg import LEG_TOPIC, is_new_event, read_event_request, read
 COMMAND_QUEUE = 10_000
 ANSWER_QUEUE = 2_500
 """Limit of unread answers for one subscriber, some 0.1 MB each: a minute of 120 Boxes."""
+PENDING_S = 120.0
+"""How long a command waits for its answer."""
+MAX_PENDING = 100_000
+"""Most commands that wait for an answer."""
 IDLE_S = 0.5
 """Interval of the checks of connections while nothing arrives, no command waits and no key changes."""
 ID_END = b"\0"
@@ -142,11 +146,9 @@ class AcquisitionBroker:
         self._registry = registry
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
-        self._pending = PendingCommands(config.pending_commands, config.pending_s)
+        self._pending = PendingCommands(MAX_PENDING, PENDING_S)
         self._numbers = numbers or CommandNumbers()
-        self._leg = LegBoxes(
-            self.counters, lambda: next(self._numbers), config.pending_commands, config.pending_s
-        )
+        self._leg = LegBoxes(self.counters, lambda: next(self._numbers), MAX_PENDING, PENDING_S)
         self._beginnings = SharedBeginnings()
         self._ended: set[str] = set()
         """Boxes that were subscribed with ID_END."""
@@ -326,7 +328,7 @@ class AcquisitionBroker:
         self._pending.remove(response.seq)
         self._leg.note_today(box_id)
         self.counters.add("responses", label=box_id)
-        sent_s = request.until_s - self._config.pending_s
+        sent_s = request.until_s - PENDING_S
         self.counters.stages.add("command_answered", time.monotonic() - sent_s)
         answers.send([request.identity.encode("utf-8"), *frames])
 

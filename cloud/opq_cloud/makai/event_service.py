@@ -56,6 +56,8 @@ ANSWERS_AT_ONCE = 20
 STORE_PAUSE_S = 0.25
 STORE_TRIES = 40
 """An answer that the store refuses for 10 s is dropped, and its Box asked again."""
+MAX_REQUESTED = 20
+"""Requested events that wait for their Boxes."""
 LATE_KEPT = 10_000
 """Finished tokens remembered, to distinguish a late answer from an original makai's new event."""
 FIRST_REQUEST_S = 0.25
@@ -78,9 +80,7 @@ class EventService:
         self._gains = BoxGains(lambda: shared.store, config.v_per_lsb_fallback, self.counters)
         self._inbox = AnswerInbox()
         self._connections = WatchedConnections()
-        self._requested = RequestedEvents(
-            self.counters, self._instance, config.most_requested, config.noted_per_min
-        )
+        self._requested = RequestedEvents(self.counters, self._instance, MAX_REQUESTED, config.noted_per_min)
         self._refused = 0
         """How often the store has refused the oldest answer."""
         self._store_again_s = 0.0

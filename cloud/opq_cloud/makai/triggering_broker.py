@@ -34,6 +34,8 @@ DENSE_PER_S = 400
 """With fewer, a turn would be gathered for a few: each is sent at once."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
+SEND_QUEUE = 10_000
+"""Messages that wait for each subscriber."""
 CHECK_S = 0.1
 """Connections are checked, and messages counted, this often while Measurements arrive, and at a handshake."""
 
@@ -79,12 +81,11 @@ class TriggeringBroker:
                 rcvhwm=CONNECTION_QUEUE,
             )
             boxes.socket.setsockopt(zmq.SUBSCRIBE, b"")
-            queue_messages = self._config.send_queue_messages
             shared = opened.enter_context(
                 backend_context(context, [self._config.backend_endpoint], self.counters)
             )
             backend = opened.enter_context(
-                closing(FanoutSocket(shared.context, self.counters, queue_messages, shared.admission, True))
+                closing(FanoutSocket(shared.context, self.counters, SEND_QUEUE, shared.admission, True))
             )
             backend.bind(self._config.backend_endpoint, self.name, "triggering_broker.backend_endpoint")
             self._log.info(

@@ -32,7 +32,7 @@ from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.judging.window_order import WindowOrder
-from opq_cloud.makai.measurements.last_minutes import LastMinutes
+from opq_cloud.makai.measurements.last_minutes import SEE_AGAIN_S, LastMinutes
 from opq_cloud.makai.measurements.measurement_gatherer import Frames, MeasurementGatherer
 from opq_cloud.makai.measurements.measurement_inbox import MeasurementInbox
 from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter, ages_s
@@ -117,7 +117,7 @@ class TriggeringService:
         config = self._config
         self._store = store = self._shared.store
         self._boxes.read_places(store)
-        self._minutes = LastMinutes(config.see_again_s)
+        self._minutes = LastMinutes(SEE_AGAIN_S)
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
             self._connections = connections = WatchedConnections()

@@ -46,7 +46,7 @@ def uplink_of(
         queue,
         uplink.queue_messages,
         on_command,
-        Timing.of(uplink.heartbeat_s, uplink.idle, uplink.reconnect_most_s),
+        Timing.of(uplink.heartbeat_s, uplink.idle),
         UplinkTimeouts(
             uplink.unacknowledged_s,
             uplink.resend_s,

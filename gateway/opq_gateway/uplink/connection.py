@@ -53,11 +53,11 @@ class Timing:
     """Longest wait between tries to reach an absent broker."""
 
     @classmethod
-    def of(cls, heartbeat_s: float | None, idle: bool, reconnect_most_s: float) -> "Timing":
+    def of(cls, heartbeat_s: float | None, idle: bool) -> "Timing":
         """The timing for a heartbeat: three without an answer end a connection; they are rare where traffic
         is paid by the byte."""
         every_s = heartbeat_s or (IDLE_HEARTBEAT_S if idle else HEARTBEAT_S)
-        return cls(every_s, 3 * every_s, reconnect_most_s)
+        return cls(every_s, 3 * every_s)
 
 
 class UplinkConnection:

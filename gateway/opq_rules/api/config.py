@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from opq_plugins.policy import Policy
-from opq_plugins.policy_section import PluginRules, policy_of
+from opq_plugins.policy_section import RuleEngineSection, policy_of
 from opq_proto.config import reading as configuration
 from opq_proto.errors import ConfigError
 from opq_proto.kit.address_guard import AddressGuard, Network, networks_of
@@ -24,30 +24,14 @@ _HASH = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @configuration.section
-class Config:
+class Config(RuleEngineSection):
     """The service."""
 
-    data_dir: Annotated[
-        Path | None, Field(description="folder that holds rules/ with rules, state and plug-ins")
-    ] = None
     endpoint: Annotated[
         str,
         Field(description="address of REST; beyond loopback it needs token_file", pattern=r"^\S+:\d{1,5}$"),
     ] = f"127.0.0.1:{DEFAULT_PORT}"
-    token_file: Annotated[
-        Path | None,
-        Field(description="file with the SHA-256 of a token in each line, hexadecimal; # begins a comment"),
-    ] = None
     most_body_mb: Annotated[int, Field(ge=1, le=1024, description="largest form; other bodies: 4 MiB")] = 64
-    file_roots: Annotated[
-        tuple[Path, ...],
-        Field(description="folders below which rules read and write files; none: exports in data_dir"),
-    ] = ()
-    private_networks: Annotated[
-        tuple[str, ...],
-        Field(description="private networks that rules may reach, e.g. 192.168.1.0/24; none by default"),
-    ] = ()
-    plugins: PluginRules = PluginRules()
 
 
 def load(

@@ -4,21 +4,22 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from opq_cloud.core.settings.plugin_entry import PluginEntry
-from opq_plugins.policy_section import PluginRules
+from opq_plugins.policy_section import RuleEngineSection
 from opq_proto.config.reading import Field, section
 
 
 @section
 class TriggeringBrokerSection:
+    REMOVED: ClassVar = {
+        "send_queue_messages": "take the key away; 10,000 messages wait for each subscriber (cloud/README.md)"
+    }
+
     box_endpoint: Annotated[str, Field(description="Boxes send measurements here (CURVE)")] = (
         "tcp://127.0.0.1:9880"
     )
     backend_endpoint: Annotated[str, Field(description="subscribers read measurements here")] = (
         "tcp://127.0.0.1:9881"
     )
-    send_queue_messages: Annotated[
-        int, Field(ge=1, le=10_000_000, description="longest queue for each subscriber")
-    ] = 10_000
     receive_queue_bytes: Annotated[
         int,
         Field(
@@ -42,18 +43,17 @@ class TriggeringBrokerSection:
 
 @section
 class AcquisitionBrokerSection:
+    REMOVED: ClassVar = {
+        "pending_s": "take the key away; a command waits 120 s for its answer",
+        "pending_commands": "take the key away; 100,000 commands may wait for an answer",
+    }
+
     command_endpoint: Annotated[str, Field(description="Boxes read commands here (CURVE)")] = (
         "tcp://127.0.0.1:8194"
     )
     response_endpoint: Annotated[str, Field(description="Boxes answer here (CURVE)")] = "tcp://127.0.0.1:8196"
     request_endpoint: Annotated[str, Field(description="clients send commands here")] = "tcp://127.0.0.1:9884"
     answer_endpoint: Annotated[str, Field(description="clients read answers here")] = "tcp://127.0.0.1:9899"
-    pending_s: Annotated[
-        float, Field(ge=1, le=86_400, description="how long a command waits for its answer")
-    ] = 120.0
-    pending_commands: Annotated[
-        int, Field(ge=1, le=10_000_000, description="most commands that wait for an answer")
-    ] = 100_000
     metrics_interval_s: Annotated[
         float, Field(ge=0, le=86_400, description="interval of the traffic figures in makai_metrics; 0: none")
     ] = 0.0
@@ -77,31 +77,16 @@ DEFAULT_TRIGGERS = (
 
 
 @section
-class CloudRulesSection:
+class CloudRulesSection(RuleEngineSection):
     """Stream rules over all Measurements, in the triggering service (extra "rules")."""
 
     enabled: Annotated[bool, Field(description="run stream rules, with REST for them")] = False
     http_endpoint: Annotated[
         str, Field(description="address of REST; beyond loopback it needs token_file")
     ] = "127.0.0.1:9081"
-    token_file: Annotated[Path | None, Field(description="file with the SHA-256 of a token in each line")] = (
-        None
-    )
-    data_dir: Annotated[
-        Path | None, Field(description="folder that holds rules/; none: the global data_dir")
-    ] = None
-    file_roots: Annotated[
-        tuple[Path, ...],
-        Field(description="folders below which rules read and write files; none: exports in data_dir"),
-    ] = ()
-    private_networks: Annotated[
-        tuple[str, ...],
-        Field(description="private networks that rules may reach, e.g. 192.168.1.0/24; none by default"),
-    ] = ()
     queue_rows: Annotated[
         int, Field(ge=100, le=10_000_000, description="most measurements that wait for a stream's source")
     ] = 10_000
-    plugins: PluginRules = Field(default_factory=PluginRules)
 
 
 ONE_SERVICE = (
@@ -114,6 +99,8 @@ Budget = Annotated[int, Field(ge=100_000, le=10**12)]
 @section
 class AskingSection:
     """Which Boxes a decision asks, and for how much: `docs/makai.md`."""
+
+    REMOVED: ClassVar = {"most_joining_of_feeder": "take the key away; most_boxes_of_event limits them all"}
 
     most_boxes: Annotated[
         int, Field(ge=1, le=1000, description="most Boxes requested by a decision, with the one that saw it")
@@ -130,9 +117,6 @@ class AskingSection:
             ge=1, le=10_000, description="most Boxes of an event, with those that saw it and were added later"
         ),
     ] = 200
-    most_joining_of_feeder: Annotated[
-        int, Field(ge=0, le=10_000, description="most added Boxes on one feeder (else in one region)")
-    ] = 10
     transient_ms: Annotated[
         int, Field(ge=100, le=10_000, description="span requested around a transient or phase jump")
     ] = 300
@@ -155,7 +139,13 @@ class AskingSection:
 
 @section
 class TriggeringServiceSection:
-    REMOVED: ClassVar = {"share": ONE_SERVICE, "share_endpoint": ONE_SERVICE}
+    REMOVED: ClassVar = {
+        "share": ONE_SERVICE,
+        "share_endpoint": ONE_SERVICE,
+        "see_again_s": "take the key away; triggers read the last 120 s again at a start",
+        "merge_events": "take the key away; a trigger may be merged into the latest 200 events",
+        "batch_rows": "give batch_ms; 1,000 waiting rows are stored earlier",
+    }
 
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     request_endpoint: str = "tcp://127.0.0.1:9884"
@@ -177,26 +167,16 @@ class TriggeringServiceSection:
     ] = ()
     pre_ms: Annotated[int, Field(ge=0, le=600_000, description="span requested before the window")] = 1000
     post_ms: Annotated[int, Field(ge=0, le=600_000, description="span requested after the window")] = 1000
-    see_again_s: Annotated[
-        float,
-        Field(ge=0, le=3600, description="age of stored measurements that triggers read again at a start"),
-    ] = 120.0
     alive_s: Annotated[
         float, Field(gt=0, le=3600, description="only Boxes received within this time are asked")
     ] = 10.0
     asking: AskingSection = Field(default_factory=AskingSection)
-    merge_events: Annotated[
-        int, Field(ge=1, le=100_000, description="number of latest events into which a trigger may be merged")
-    ] = 200
     ack_interval_s: Annotated[
         float, Field(ge=0.1, le=5, description="interval of acknowledgements to Boxes")
     ] = 2.0
     batch_ms: Annotated[
         int, Field(ge=1, le=10_000, description="interval at which measurements are stored")
     ] = 200
-    batch_rows: Annotated[
-        int, Field(ge=1, le=100_000, description="store measurements earlier when so many wait")
-    ] = 1000
     queue_rows: Annotated[
         int, Field(ge=1, le=10_000_000, description="most measurements that wait for the store")
     ] = 100_000
@@ -205,6 +185,8 @@ class TriggeringServiceSection:
 
 @section
 class EventServiceSection:
+    REMOVED: ClassVar = {"most_requested": "take the key away; 20 requested events may wait for their Boxes"}
+
     answer_endpoint: str = "tcp://127.0.0.1:9899"
     request_endpoint: str = "tcp://127.0.0.1:9884"
     event_endpoint: Annotated[str, Field(description="PUB: [instance, event id]")] = "tcp://127.0.0.1:10000"
@@ -230,9 +212,6 @@ class EventServiceSection:
             description="gain of an original Box without calibration in the store; none: unknown, not judged",
         ),
     ] = None
-    most_requested: Annotated[
-        int, Field(ge=1, le=10_000, description="most requested events that wait for their Boxes")
-    ] = 20
     noted_per_min: Annotated[
         int, Field(ge=1, le=100_000, description="most requested events without data for one Box")
     ] = 60

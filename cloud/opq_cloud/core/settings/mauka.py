@@ -1,15 +1,15 @@
 """Sections of Mauka: `[mauka]`, and below it installed analyses, processes, outages, asking, statistics."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from opq_cloud.core.settings.plugin_entry import PluginEntry
-from opq_plugins.policy_section import Network, Readable, Trusted, Writable
+from opq_plugins.policy_section import PluginProcesses
 from opq_proto.config.reading import Field, section
 
 
 @section
-class InstalledAnalysesSection:
+class InstalledAnalysesSection(PluginProcesses):
     """Analyses installed at Makai's rules (POST /plugins/analyses), and plug-ins of the original."""
 
     enabled: Annotated[bool, Field(description="run installed and deployed analyses, also new ones")] = True
@@ -17,15 +17,6 @@ class InstalledAnalysesSection:
         Path | None,
         Field(description="folder that holds rules/plugins/; none: that of triggering_service.rules"),
     ] = None
-    require_signature: Annotated[bool, Field(description="run only signed analyses")] = False
-    keys: Annotated[tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign them")] = ()
-    trusted: Trusted = ()
-    readable: Readable = ()
-    writable: Writable = ()
-    network: Network = ()
-    memory_mb: Annotated[int, Field(ge=64, le=65_536, description="memory of the process of one plug-in")] = (
-        512
-    )
     call_s: Annotated[
         float,
         Field(gt=0, le=600, description="longest analysis of one event, after which its process is ended"),
@@ -50,8 +41,9 @@ class AnalysisWorkersSection:
 class OutageSection:
     """Silent Boxes: whether they lost their supply, or only their network (docs/mauka.md, "Outages")."""
 
+    REMOVED: ClassVar = {"look_s": "take the key away; Boxes are checked every 2 s"}
+
     enabled: Annotated[bool, Field(description="look for outages")] = True
-    look_s: Annotated[float, Field(gt=0, le=600, description="interval of checks")] = 2.0
     silence_s: Annotated[float, Field(ge=2, le=86_400, description="shortest silence that counts")] = 10.0
     least_probability: Annotated[
         float, Field(ge=0.5, lt=1, description="least probability of a lost supply for a stored outage")

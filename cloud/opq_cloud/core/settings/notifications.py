@@ -1,29 +1,18 @@
 """The `[notifications]` section of the cloud's configuration; mails go through `[view.mail]`."""
 
-from pathlib import Path
 from typing import Annotated
 
+from opq_proto.config.mqtt_section import MqttBrokerSection
 from opq_proto.config.reading import Field, section
 
 
 @section
-class NotificationMqttSection:
-    """The broker for notifications by MQTT, with Home Assistant's discovery."""
+class NotificationMqttSection(MqttBrokerSection):
+    """The broker for notifications by MQTT."""
 
-    host: Annotated[str | None, Field(description="host of the broker; none: no notification by MQTT")] = None
-    port: Annotated[int, Field(ge=1, le=65535)] = 1883
-    user: Annotated[str | None, Field(description="user name; none: without signing in")] = None
-    password_file: Annotated[Path | None, Field(description="file with the user's password")] = None
-    tls: Annotated[bool, Field(description="use TLS, usually with port 8883")] = False
-    ca_file: Annotated[
-        Path | None, Field(description="certificates to trust, PEM; none: those of the system")
-    ] = None
     topic: Annotated[
         str, Field(pattern=r"^[^+#/\s][^+#\s]*$", description="prefix of topics, before account and rule")
     ] = "opq/notifications"
-    discovery: Annotated[
-        str, Field(pattern=r"^[^+#\s]*$", description="Home Assistant's prefix; empty: no discovery")
-    ] = "homeassistant"
 
 
 @section

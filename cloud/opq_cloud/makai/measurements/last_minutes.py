@@ -7,6 +7,8 @@ from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import NumberedColumns
 
+SEE_AGAIN_S = 120.0
+"""Age of stored Measurements that triggers read again at a start."""
 LAST_MEASUREMENTS = 5000
 """Limit of those on their way into the store; older ones are stored, unless the disk is away."""
 

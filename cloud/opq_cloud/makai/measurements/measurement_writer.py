@@ -27,6 +27,8 @@ from opq_proto.wire.measurement_columns import NumberedColumns, joined_numbered
 
 RETRY_S = 1.0
 WAIT_S = 0.2
+BATCH_ROWS = 1000
+"""So many are stored at once, before `batch_ms` are over."""
 """Interval of the checks where nothing arrives."""
 CORRECTING_S = 0.1
 """Time per `ack_interval_s` for minutes that came in two parts, or twice."""
@@ -127,15 +129,14 @@ class MeasurementWriter:
             self._acknowledge_all()
 
     def _gather(self, stop: threading.Event) -> None:
-        most = self._config.batch_rows
         if not self._rows:
-            self._receive(most, 1, WAIT_S)
+            self._receive(BATCH_ROWS, 1, WAIT_S)
         until = time.monotonic() + self._config.batch_ms / 1000
-        while 0 < self._rows < most and not stop.is_set():
+        while 0 < self._rows < BATCH_ROWS and not stop.is_set():
             left = until - time.monotonic()
             if left <= 0:
                 return
-            self._receive(most - self._rows, most - self._rows, min(left, WAIT_S))
+            self._receive(BATCH_ROWS - self._rows, BATCH_ROWS - self._rows, min(left, WAIT_S))
 
     @property
     def _rows(self) -> int:

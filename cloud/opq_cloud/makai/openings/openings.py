@@ -36,6 +36,10 @@ from opq_proto.wire.frames import data_command
 
 RETRY_S = 1.0
 RETRIES_KEPT = 1000
+LATEST_EVENTS = 200
+"""Events into which a trigger may be merged."""
+MAX_JOINING_OF_FEEDER = 10
+"""Most added Boxes of an event on one feeder (else in one region)."""
 """Limit of refused triggers, and of Boxes that join an event, that are tried again."""
 LONGEST_PAD_NS = 2 * 10**9
 """An event waits for its end; Boxes with longer windows may see one disturbance as two events."""
@@ -84,9 +88,9 @@ class EventOpenings:
         """
         config = self._config
         self._store, self._send, self._accept = store, send, accept
-        newest = store.events(limit=config.merge_events)
+        newest = store.events(limit=LATEST_EVENTS)
         known = map(self._known_event, reversed(newest))
-        self._recent = RecentEvents(config.merge_events, known, self._boxes.starts.began_with)
+        self._recent = RecentEvents(LATEST_EVENTS, known, self._boxes.starts.began_with)
         pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
         self._completions = Completions(self._recent, pre_ns, post_ns, config.asking.most_boxes_of_event)
         self.growing.begin(store, self._send_commands, self._recent, self._completions)
@@ -261,7 +265,7 @@ class EventOpenings:
         place = self._boxes.places.place(box_id)
         part = place.feeder or place.region or ""
         full = len(there.box_ids) >= limits.most_boxes_of_event or (
-            part != "" and there.joined.get(part, 0) >= limits.most_joining_of_feeder
+            part != "" and there.joined.get(part, 0) >= MAX_JOINING_OF_FEEDER
         )
         reason = None
         if full and box_id not in there.box_ids:  # one of them: the event ended without it

@@ -16,7 +16,7 @@ from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of
 from opq_cloud.mauka.joining.onset_rule import onset_key
 from opq_cloud.mauka.measuring.sightings import is_steady
 from opq_cloud.mauka.messages import LAHA_GC, gc_update
-from opq_cloud.mauka.outages.watch import OutageChange, OutageWatch
+from opq_cloud.mauka.outages.watch import LOOK_S, OutageChange, OutageWatch
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.provenance import VERSION, Provenance, settings_hash
 from opq_cloud.store.event_record import NO_EVENT
@@ -53,7 +53,7 @@ class OutagePlugin(MaukaPlugin):
         lossless: bool = False,
     ) -> None:
         super().__init__(config, [], OutagePlugin.NAME)
-        self._store, self._clock, self._every_s = store, clock, section.look_s
+        self._store, self._clock, self._every_s = store, clock, LOOK_S
         self._provenance = Provenance(OUTAGES, VERSION, settings_hash(asdict(section)))
         self._writer = FindingWriter(store)
         self._announcer = IncidentAnnouncer(self, store, clock)

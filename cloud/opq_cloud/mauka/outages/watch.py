@@ -72,6 +72,8 @@ WELL_NS = 70 * S
 RETURNED_S = 15.0
 """A Box that sends again is read for this time after: its first Measurement is the one that the loss of
 supply cut short, and how long it was dark comes with a later one, within ten (gateway's `CAUSE_WAITS`)."""
+LOOK_S = 2.0
+"""Interval of checks."""
 LOOK_BACK_NS = 60 * S
 """Measurements are read for this time before, to find when the voltage went or came back."""
 MAX_INCIDENTS = 1000
@@ -310,7 +312,7 @@ class OutageWatch:
         if reported_s == 0.0 and not after.backfilled:  # its gateway's clock is behind where it ended
             known = self._newest[after.box_id]
             is_over = self._clock() - known.pause_end_s > self._config.silence_s
-            return 0.0 if is_over else max(0.0, known.pause_s - self._config.look_s)
+            return 0.0 if is_over else max(0.0, known.pause_s - LOOK_S)
         if reported_s is None and not missing_s(after.metrics) and CLOCK_SET not in after.metrics:
             by_power = restart_cause(after.metrics) in DARK_CAUSES
             reported_s = (window_ns(after)[0] - _end_ns(before)) / S if by_power else None
@@ -321,7 +323,7 @@ class OutageWatch:
         for known in self._newest.values():
             for each in [one for one in known.incomplete if now_s >= one.due_s]:
                 rows = self._rows_since(store, each.before, each.after)
-                each.due_s = now_s + max(self._config.look_s, now_s - each.since_s)
+                each.due_s = now_s + max(LOOK_S, now_s - each.since_s)
                 if all(is_next(*pair) for pair in pairwise(rows)) or now_s - each.since_s >= COMPLETE_S:
                     known.incomplete.remove(each)
                     if len(rows) > 2:

@@ -17,7 +17,7 @@ from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.measurements.box_nominals import BoxNominals
-from opq_cloud.makai.measurements.last_minutes import LastMinutes
+from opq_cloud.makai.measurements.last_minutes import SEE_AGAIN_S, LastMinutes
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
@@ -71,7 +71,6 @@ class VirtualCloud:
         self._openings.begin(store, self._note_command, lambda measurement: None)
         self._judge = MeasurementJudge(self._boxes, self._triggers, self._openings, lambda: self._now_s)
         self._trends = Trends()
-        self._seen_again_s = section.see_again_s
         analyses = load_analyses(analysis_entries(config.mauka, built_in()))
         self.runner = AnalysisRunner(
             {}, lambda: store, analyses, config.nominal, clock=lambda: self._now_s, asking=config.mauka.asking
@@ -88,7 +87,7 @@ class VirtualCloud:
     def resume(self, now_s: float) -> None:
         """Resumes a history: triggers see the last minutes again, and open events are answered."""
         self._now_s = now_s
-        self._judge.see_again(LastMinutes(self._seen_again_s).rows(self._store), self._triggers.all)
+        self._judge.see_again(LastMinutes(SEE_AGAIN_S).rows(self._store), self._triggers.all)
         self._open = self._store.unfinished_events()
 
     def accept(self, columns: MeasurementColumns | None, rows: Sequence[Measurement], now_s: float) -> None:

@@ -1,10 +1,12 @@
 """`opq-tools hil renode`: the Renode that hil/renode.lock names. (A file of its own: hil.py is full.)"""
 
+import json
 from pathlib import Path
 
 import click
 
 from opq_hil.backends.renode_archive import LOCK, fetch_renode, read_lock
+from opq_proto.kit.command_line import json_option
 
 
 @click.command("renode", short_help="Fetch the Renode of hil/renode.lock, by its checksum.")
@@ -16,7 +18,8 @@ from opq_hil.backends.renode_archive import LOCK, fetch_renode, read_lock
     default=None,
     help="Another file with version, url and sha256.  [default: hil/renode.lock]",
 )
-def command(fetch: bool, lock_file: Path | None) -> None:
+@json_option
+def command(fetch: bool, lock_file: Path | None, as_json: bool) -> None:
     """Show which Renode the workflow runs; with --fetch, print the folder that it is in.
 
     While the file has no checksum, --fetch shows that of what came and asks whether to write it there.
@@ -25,6 +28,9 @@ def command(fetch: bool, lock_file: Path | None) -> None:
     """
     lock = read_lock(lock_file or LOCK)
     if not fetch:
+        if as_json:
+            click.echo(json.dumps({"version": lock.version, "url": lock.url, "sha256": lock.sha256 or None}))
+            return
         click.echo(f"Renode {lock.version}, {lock.url}")
         click.echo(f"sha256 {lock.sha256 or 'not known yet: opq-tools hil renode --fetch'}")
         return
@@ -36,4 +42,4 @@ def command(fetch: bool, lock_file: Path | None) -> None:
     folder = fetch_renode(lock, accept=accept)
     if folder is None:
         raise click.ClickException(f"{lock.path} has no checksum, so nothing was unpacked")
-    click.echo(folder)
+    click.echo(json.dumps({"version": lock.version, "folder": str(folder)}) if as_json else folder)

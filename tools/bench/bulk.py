@@ -18,7 +18,8 @@ import click
 import numpy as np
 
 from bench.result import Baseline, BenchCase, BenchResult, case
-from opq_cloud.mauka.bulk.dask_workers import BulkWork, analyse_events, analyse_in_bulk, bulk_client
+from opq_cloud.mauka.bulk.dask_workers import DaskWorkers, dask_client
+from opq_cloud.mauka.bulk.stored_events import BulkWork, analyse_events, analyse_in_bulk
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform
@@ -95,11 +96,12 @@ def _share_cpu_s(work: BulkWork, event_ids: list[int]) -> float:
 def _analysed(folder: Path, count: int, workers: int) -> tuple[float, float, float]:
     """The same for Dask workers, without their start; their scheduler is in this process, too."""
     work = BulkWork.of(None, folder, (), Nominal(120.0, 60.0))
-    with bulk_client(f"local:{workers}") as client:
-        list(analyse_in_bulk(client, work, [1] * (8 * workers)))  # warm-up: imports, opens the store
+    with dask_client(f"local:{workers}") as client:
+        executor = DaskWorkers(client)
+        list(analyse_in_bulk(executor, work, [1] * (8 * workers)))  # warm-up: imports, opens the store
         cpu_before = _cpu_s(client.run)
         began_s, own_s = time.monotonic(), time.process_time()
-        found = list(analyse_in_bulk(client, work, list(range(1, count + 1))))
+        found = list(analyse_in_bulk(executor, work, list(range(1, count + 1))))
         wall_s, own_s = time.monotonic() - began_s, time.process_time() - own_s
         assert len(found) == count and not any(one.failed for one in found)
         return wall_s, _cpu_s(client.run) - cpu_before, own_s

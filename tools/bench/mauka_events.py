@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from bench.own_processes import cpu_s
 from bench.result import BenchCase, case
-from opq_cloud.core.settings.mauka import AnalysisWorkersSection
 from opq_cloud.mauka.incident_notice import INCIDENT
 from opq_cloud.mauka.measuring import results as measuring
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.running.analysis_pool import AnalysisPool
-from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
+from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_event
+from opq_cloud.mauka.running.event_jobs import EventJobs
+from opq_cloud.mauka.running.executor import WorkerProcesses
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import Event, TimeSource, Trigger, Waveform
@@ -48,6 +49,7 @@ EVENTS, QUICK_EVENTS = 60, 20
 ONE_BY_ONE = 1000
 WARM_EVENTS = 6
 IDLE_S = 5.0
+MEMORY_BYTES, CALL_S = 1 << 30, 60.0
 NOBODY = "tcp://127.0.0.1:9"
 END_S = 300.0
 
@@ -132,7 +134,7 @@ def _spent_ms(boxes: int, count: int) -> Iterator[dict[tuple[str, str], float]]:
             event_id = _put_event(store, number, boxes)
             runner.announced = None
             began_s, cpu_s = time.monotonic(), time.thread_time()
-            runner._attempt(event_id, again=False)
+            runner.analyse_now(event_id)
             end_s, end_cpu_s = time.monotonic(), time.thread_time()
             assert runner.announced is not None
             if number >= WARM_EVENTS:
@@ -149,10 +151,7 @@ def _spent_ms(boxes: int, count: int) -> Iterator[dict[tuple[str, str], float]]:
 def _burst(count: int, processes: int) -> tuple[float, float]:
     """Seconds and CPU seconds for waiting events; warm-up events cover the start of the processes."""
     with _store() as store:
-        runner = _runner(store)
-        if processes:
-            section = AnalysisWorkersSection(count=processes)
-            runner.pool = AnalysisPool(section, (), (BUILT_IN,), runner.note_ended)
+        runner = _runner(store, processes)
         for number in range(WARM_EVENTS + count):
             _put_event(store, number)
         stop = threading.Event()
@@ -186,14 +185,17 @@ def _idle_ms() -> float:
 
 def _cpu_s(runner: AnalysisRunner) -> float:
     """CPU seconds of this process and those of the pool."""
-    rows = runner.pool.rows() if runner.pool is not None else ()
-    return time.process_time() + sum(cpu_s(int(str(row["pid"]))) for row in rows)
+    return time.process_time() + sum(cpu_s(row["pid"]) for row in runner.jobs.rows())
 
 
-def _runner(store: CloudStore) -> _TimedRunner:
-    """A runner without results of waveforms that were measured before."""
+def _runner(store: CloudStore, processes: int = 0) -> _TimedRunner:
+    """A runner without results of waveforms that were measured before; 0 processes: in this one."""
     measuring.RESULTS = measuring.MeasuredResults()
-    return _TimedRunner({PUB_KEY: NOBODY, SUB_KEY: NOBODY}, lambda: store, load_analyses([]), NOMINAL)
+    jobs = None
+    if processes:
+        jobs = EventJobs(WorkerProcesses(processes, MEMORY_BYTES), AnalysisSetup(), CALL_S)
+    bus = {PUB_KEY: NOBODY, SUB_KEY: NOBODY}
+    return _TimedRunner(bus, lambda: store, load_analyses([]), NOMINAL, jobs=jobs)
 
 
 @contextmanager

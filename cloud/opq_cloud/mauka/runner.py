@@ -12,9 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from opq_cloud.core.service import HealthReport
 from opq_cloud.core.settings.mauka import MoreSamplesSection
@@ -27,23 +25,23 @@ from opq_cloud.mauka.measuring.clock_alignment import Alignments, clock_alignmen
 from opq_cloud.mauka.measuring.unknown_gain import UnknownGains
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
-from opq_cloud.mauka.running.analysis_pool import AnalysisJob, AnalysisPool
+from opq_cloud.mauka.running.analysis_tasks import LoadedAnalyses
 from opq_cloud.mauka.running.earlier_times import at_first_times
 from opq_cloud.mauka.running.event_analysis import (
+    AnalysisResult,
     EventOutcome,
     analysis_order,
     by_nominal,
-    findings_in,
-    first_findings,
     nominal_of_box,
-    unjudged_by,
     with_wiring,
 )
+from opq_cloud.mauka.running.event_jobs import AnalysisJob, EventJobs
+from opq_cloud.mauka.running.executor import CallingThread
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
-from opq_cloud.mauka.running.installed_stage import AnalysedEvent, InstalledStage, Parts
+from opq_cloud.mauka.running.installed_stage import AnalysedEvent, InstalledStage
 from opq_cloud.mauka.running.open_disturbances import MAX_FOLLOWED, OpenDisturbances
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
-from opq_cloud.mauka.running.provenance import VERSION, provenance_of
+from opq_cloud.mauka.running.provenance import VERSION
 from opq_cloud.mauka.running.sample_requester import SampleRequester
 from opq_cloud.mauka.running.waiting_events import EventTurn, WaitingEvents
 from opq_cloud.store.event_record import EventRecord
@@ -58,8 +56,8 @@ from opq_proto.wire.mauka_pb2 import INCIDENTS, MaukaMessage
 
 log = logs.get(service="mauka")
 
-POOL_WAIT_S = 0.02
-"""Longest wait for a process to finish an event, before the bus is read again."""
+JOBS_WAIT_S = 0.02
+"""Longest wait for an event to be analysed, before the bus is read again."""
 NO_ROOM_S = 1.0
 """An event for which the installed analyses have no room is tried again after this, at growing intervals."""
 UNREAD_EVENTS = 1000
@@ -85,19 +83,25 @@ class AnalysisRunner(MaukaPlugin):
         clock: Callable[[], float] = time.monotonic,
         installed: InstalledAnalyses | None = None,
         asking: MoreSamplesSection | None = None,
+        jobs: EventJobs | None = None,
     ) -> None:
-        """`installed`: analyses that come and go between two events; `asking`: what they may request."""
+        """
+        Args:
+            installed: analyses that come and go between two events.
+            asking: what analyses may request.
+            jobs: the same analyses in processes; None: in the thread of this runner.
+        """
         super().__init__(config, [MAKAI_EVENT], AnalysisRunner.NAME)
         self._store = store
         self.analyses = tuple(analyses)
         self.left_out: frozenset[str] = frozenset()
         """Analyses that an operator has stopped: no event is given to them, and none waits for them."""
-        self.pool: AnalysisPool | None = None
-        """Processes for the built-in analyses; None: they run here, one event at a time."""
+        self.jobs = jobs or EventJobs(CallingThread(), LoadedAnalyses(self.analyses))
+        self.jobs.on_ended = self.note_ended
         self._unread: deque[tuple[int, bool, bool]] = deque()
-        """Events that wait while the pool has no room: event id, again, complete."""
+        """Events that wait while there is no room: event id, again, complete."""
         self._installed = installed
-        self._stage = None if installed is None else InstalledStage(installed, self._call_installed)
+        self._stage = None if installed is None else InstalledStage(installed)
         self._writer = FindingWriter(store)
         self._announcer = IncidentAnnouncer(self, store, clock)
         self._requester = SampleRequester(store, asking or MoreSamplesSection(), self.counters, clock)
@@ -107,7 +111,6 @@ class AnalysisRunner(MaukaPlugin):
         self._generation = 0
         self._nominal = nominal
         self._clock = clock
-        self._states: dict[Any, Any] = {}
         self._waiting = WaitingEvents(store, self.counters, clock)
         rms = next((one.config for one in analyses if isinstance(one.config, RmsConfig)), RmsConfig())
         self._open = OpenDisturbances(store, rms.limits(), clock)
@@ -138,22 +141,32 @@ class AnalysisRunner(MaukaPlugin):
         self._waiting.take_originals()
         if self._stage is not None:
             self._finish_seen(self._stage)
-        if self.pool is not None and self._serve_pool(self.pool):
+        if self._serve_jobs():
             return True
         self._note_changes()
-        if self.pool is not None and self._waiting.is_poll_due and self._store().unfinished_events():
-            self.pool.prepare()
+        if self._waiting.is_poll_due and self._store().unfinished_events():
+            self.jobs.prepare()
         following = self._waiting.next_turn(self._is_in_hand, announced=self._out is not None)
         if following is not None:
             self._analyse_turn(following)
-        return self._waiting.more or any(each is not None and each.busy for each in (self.pool, self._stage))
+        return self._waiting.more or any(each is not None and each.busy for each in (self.jobs, self._stage))
+
+    def analyse_now(self, event_id: int, again: bool = False) -> None:
+        """Analyses one event to its end; for a prompt, a simulation or a test, where no loop runs."""
+        self._attempt(event_id, again)
+        self.finish()
+
+    def finish(self) -> None:
+        """Analyses the events in hand to their end."""
+        while self.jobs.busy or self._unread:
+            self._serve_jobs()
 
     def grow_open_disturbances(self, at_once: bool = False) -> None:
         """Extends dips and swells that lasted beyond their waveform, by the Measurements stored since."""
         self.guard("open disturbances", lambda: self._put_grown(self._open.due(at_once)))
 
     def _is_in_hand(self, event_id: int) -> bool:
-        return any(each is not None and event_id in each for each in (self.pool, self._stage))
+        return any(each is not None and event_id in each for each in (self.jobs, self._stage))
 
     def _analyse_turn(self, turn: EventTurn) -> None:
         self._attempt(turn.event_id, turn.again, turn.complete)
@@ -181,19 +194,19 @@ class AnalysisRunner(MaukaPlugin):
             with self._stage or nullcontext():
                 super().run(stop, ready)
         finally:
-            if self.pool is not None:
-                self.pool.close()
+            self.jobs.close()
 
-    def _serve_pool(self, pool: AnalysisPool) -> bool:
-        """Stores finished jobs, hands on waiting events; False: the pool has room for events of the store."""
-        over = pool.finished(POOL_WAIT_S if pool.busy else 0.0)
-        for job, findings in pool.first_found():
+    def _serve_jobs(self) -> bool:
+        """Stores finished jobs, hands on waiting events; False: there is room for events of the store."""
+        jobs = self.jobs
+        over = jobs.finished(JOBS_WAIT_S if jobs.busy else 0.0)
+        for job, findings in jobs.first_found():
             self.guard("event", partial(self._begin_incidents, job, findings), event_id=job.event_id)
         for job in over:
             self._run_guarded(job.event_id, partial(self._finish_job, job))
-        while self._unread and pool.has_room:
-            self._hand_over(pool, *self._unread.popleft())
-        return pool.busy and not (pool.has_room and self._waiting.is_poll_due)
+        while self._unread and jobs.has_room:
+            self._hand_over(*self._unread.popleft())
+        return jobs.busy and not (jobs.has_room and self._waiting.is_poll_due)
 
     def _attempt(self, event_id: int, again: bool, complete: bool = True) -> None:
         """Analyses one event; a failed one is retried at growing intervals, and delays no other.
@@ -202,10 +215,8 @@ class AnalysisRunner(MaukaPlugin):
         """
         if self._is_in_hand(event_id):
             return  # where samples came meanwhile it is not marked, and found again
-        if self.pool is None:
-            self._run_guarded(event_id, lambda outcome: self._analyse(event_id, again, complete, outcome))
-        elif self.pool.has_room:
-            self._hand_over(self.pool, event_id, again, complete)
+        if self.jobs.has_room:
+            self._hand_over(event_id, again, complete)
         elif len(self._unread) < UNREAD_EVENTS:
             self._unread.append((event_id, again, complete))
         else:
@@ -216,18 +227,6 @@ class AnalysisRunner(MaukaPlugin):
         done = self.guard("event", lambda: call(outcome), event_id=event_id)
         if not self._is_in_hand(event_id):
             self._waiting.note_outcome(event_id, outcome, done)
-
-    def _analyse(self, event_id: int, again: bool, complete: bool, outcome: EventOutcome) -> None:
-        """Analyses an event in this process."""
-        read = self._read(event_id)
-        if read is not None:
-            event, record = read
-            order = analysis_order(event, record.opened_by)
-            job = AnalysisJob(event_id, event, (), record, again, complete)
-            chosen = [one for one in self.analyses if one.name not in self.left_out]
-            parts = by_nominal(event, self._nominal_of).items() if order else ()
-            self._begin_incidents(job, first_findings(parts, order, chosen))
-            self._finish(job, self._run_analyses(self.analyses, event, outcome), outcome)
 
     def _begin_incidents(self, job: AnalysisJob, findings: Sequence[Finding]) -> None:
         """Stores and announces incidents before the other Boxes of the event are analysed."""
@@ -248,9 +247,9 @@ class AnalysisRunner(MaukaPlugin):
         self._gains.note_event(event)
         return with_wiring(event, self._writer.place_of), record
 
-    def _hand_over(self, pool: AnalysisPool, event_id: int, again: bool, complete: bool) -> None:
-        """Hands an event to a process; samples that arrive meanwhile prevent it from being marked."""
-        if event_id in pool:
+    def _hand_over(self, event_id: int, again: bool, complete: bool) -> None:
+        """Begins to analyse an event; samples that arrive meanwhile prevent it from being marked."""
+        if event_id in self.jobs:
             return
 
         def read() -> None:
@@ -259,30 +258,37 @@ class AnalysisRunner(MaukaPlugin):
                 event, record = found
                 parts = tuple(by_nominal(event, self._nominal_of).items())
                 order = analysis_order(event, record.opened_by)
-                pool.add(AnalysisJob(event_id, event, parts, record, again, complete, self.left_out, order))
+                self.jobs.add(
+                    AnalysisJob(event_id, event, parts, record, again, complete, self.left_out, order)
+                )
 
-        self.guard("event", read, event_id=event_id)
+        done = self.guard("event", read, event_id=event_id)
+        if not self._is_in_hand(event_id):
+            self._waiting.note_outcome(event_id, EventOutcome(), done)
 
     def _finish_job(self, job: AnalysisJob, outcome: EventOutcome) -> None:
-        """Stores the result of a process."""
-        for name, spent_s in job.result.spent_s.items():
-            self.counters.add("analysis_ms", 1000 * spent_s, label=name)
-            self._costs.add(name, spent_s)
-            self._errors.pop(f"analysis {name}", None)
-        for name, why in job.result.failed.items():
-            outcome.failed = True
-            self.counters.add("failures", label=f"analysis {name}")
-            self._errors[f"analysis {name}"] = f"analysis {name}: {why}"
-            log.error(
-                "plugin.failed", plugin=self.name, what=f"analysis {name}", why=why, event_id=job.event_id
-            )
-        for name, why in job.result.unjudged.items():
-            self._note_unjudged(name, why, job.event_id)
+        """Stores the findings of the built-in analyses."""
+        self._note_result(job.result, job.event_id, outcome)
         for name in job.given_up:
             self.counters.add("given_up", label=name)
-            self._errors[f"analysis {name}"] = f"analysis {name}: event {job.event_id} is done without it"
+            self._errors[OF_ANALYSIS + name] = f"{OF_ANALYSIS}{name}: event {job.event_id} is done without it"
             log.error("analysis.given_up", analysis=name, event_id=job.event_id)
         self._finish(job, job.result.findings, outcome)
+
+    def _note_result(self, result: AnalysisResult, event_id: int, outcome: EventOutcome) -> None:
+        """Counts and logs how analyses fared with an event."""
+        for name, spent_s in result.spent_s.items():
+            self.counters.add("analysis_ms", 1000 * spent_s, label=name)
+            self._costs.add(name, spent_s)
+            self._errors.pop(OF_ANALYSIS + name, None)
+        for name, why in result.failed.items():
+            outcome.failed = True
+            what = OF_ANALYSIS + name
+            self.counters.add("failures", label=what)
+            self._errors[what] = f"{what}: {why}"
+            log.error("plugin.failed", plugin=self.name, what=what, why=why, event_id=event_id)
+        for name, why in result.unjudged.items():
+            self._note_unjudged(name, why, event_id)
 
     def _note_unjudged(self, name: str, why: str, event_id: int) -> None:
         self.counters.add("unjudged", label=name)
@@ -303,9 +309,8 @@ class AnalysisRunner(MaukaPlugin):
         parts = by_nominal(job.event, self._nominal_of)
         now_ms = time.time_ns() // 1_000_000
         event = AnalysedEvent(job, parts, outcome, alignments, list(found), stored, began_ms=now_ms)
-        if self._stage is not None and self._installed is not None:
-            names = self._installed.of_events if self._stage.alive else ()
-            if names and self._stage.add(event):
+        if self._stage is not None:
+            if (names := self._stage.names) and self._stage.add(event):
                 return
             for name in names:
                 self.counters.add("not_asked", label=name)
@@ -316,8 +321,8 @@ class AnalysisRunner(MaukaPlugin):
 
     def _finish_seen(self, stage: InstalledStage) -> None:
         """Completes the events that the installed analyses have seen."""
-        is_waiting = stage.busy and (self.pool is None or not self.pool.busy)
-        for event in stage.seen(POOL_WAIT_S if is_waiting else 0.0):
+        stage.left_out = self.left_out
+        for event in stage.seen(JOBS_WAIT_S if stage.busy and not self.jobs.busy else 0.0):
             event_id = event.job.event_id
             done = self.guard("event", partial(self._complete, event), event_id=event_id)
             self._waiting.note_outcome(event_id, event.outcome, done)
@@ -331,12 +336,19 @@ class AnalysisRunner(MaukaPlugin):
         for name in event.lacking - self.left_out:
             self.counters.add("not_asked", label=name)
             outcome.lacking = True
-        if event.theirs:
-            self._store_findings(job.event, event.theirs, stored)
+        for name, rest_s in event.resting.items():
+            self.counters.add("not_asked", label=name)
+            outcome.rest_s = max(outcome.rest_s, rest_s)
+        theirs: list[Finding] = []
+        for result in event.results:
+            self._note_result(result, event_id, outcome)
+            theirs += stamped(result.findings, event.alignments)
+        if theirs:
+            self._store_findings(job.event, theirs, stored)
         if job.complete and outcome.complete:
             running: list[Analysis | InstalledAnalysis] = [*self.analyses, *event.analyses]
             running = [one for one in running if one.name not in self.left_out]
-            found = [*event.found, *event.theirs]
+            found = [*event.found, *theirs]
             self._requester.request_samples(job.record, event.parts, found, running, self.guard)
             now_there = () if self._installed is None else self._installed.of_events
             all_saw = {one.name for one in event.analyses}.issuperset(now_there)
@@ -406,9 +418,8 @@ class AnalysisRunner(MaukaPlugin):
         return done
 
     def status(self) -> dict[str, object]:
-        """Returns the base's status, `analyses`, and `workers` where there are any."""
-        pool = self.pool
-        workers = {} if pool is None else {"processes": pool.count, "workers": pool.rows()}
+        """Returns the base's status, `analyses`, and `workers`: the processes."""
+        workers = {"processes": self.jobs.count, "workers": self.jobs.rows()}
         return {**super().status(), "analyses": self.analysis_rows(), **workers}
 
     def analysis_rows(self) -> list[dict[str, object]]:
@@ -437,68 +448,6 @@ class AnalysisRunner(MaukaPlugin):
     def flow_of(self, analysis: str) -> tuple[int, int]:
         """Returns the events that an analysis was called for since the start, and its stored findings."""
         return self._costs.calls(analysis), int(self.counters.of("found", analysis))
-
-    def _run_analyses(
-        self, analyses: Sequence[Analysis], event: Event, outcome: EventOutcome
-    ) -> list[Finding]:
-        """Returns the findings of all these analyses; those of the others remain where one fails."""
-        parts = by_nominal(event, self._nominal_of)
-        findings: list[Finding] = []
-        for analysis in analyses:
-            if analysis.name in self.left_out:
-                continue
-            found, its_outcome = self._call_analysis(analysis, parts, event.event_id)
-            if not (found or its_outcome.failed) and (why := unjudged_by(analysis, parts.items())):
-                self._note_unjudged(analysis.name, why, event.event_id)
-            findings += found
-            outcome.add(its_outcome)
-        return findings
-
-    def _call_installed(
-        self, analysis: InstalledAnalysis, parts: Parts, event_id: int
-    ) -> tuple[list[Finding], EventOutcome]:
-        if analysis.name in self.left_out:
-            return [], EventOutcome()
-        if rest_s := analysis.rest_s:
-            self.counters.add("not_asked", label=analysis.name)
-            return [], EventOutcome(rest_s=rest_s)
-        return self._call_analysis(analysis, parts, event_id)
-
-    def _call_analysis(
-        self, analysis: Analysis | InstalledAnalysis, parts: Parts, event_id: int
-    ) -> tuple[list[Finding], EventOutcome]:
-        """Returns the findings of one analysis; from any thread, but for those with memory."""
-        findings: list[Finding] = []
-        started_s = time.perf_counter()
-        done = [self._run_analysis(analysis, part, nominal, findings) for nominal, part in parts.items()]
-        spent_s = time.perf_counter() - started_s
-        self.counters.add("analysis_ms", 1000 * spent_s, label=analysis.name)
-        self._costs.add(analysis.name, spent_s)
-        return findings, EventOutcome(failed=not all(done))
-
-    def _run_analysis(
-        self, analysis: Analysis | InstalledAnalysis, part: Event, nominal: Nominal, findings: list[Finding]
-    ) -> bool:
-        """Adds its findings; when it fails on several Boxes, those of each Box alone."""
-        what = f"analysis {analysis.name}"
-        source = provenance_of(analysis) if isinstance(analysis, Analysis) else analysis.provenance
-
-        def analyse(event: Event) -> bool:
-            return self.guard(
-                what,
-                lambda: findings.extend(source.stamped(findings_in(analysis, event, nominal, self._states))),
-                event_id=event.event_id,
-                box_ids=[wave.box_id for wave in event.waveforms],
-            )
-
-        if analyse(part):
-            return True
-        if len(part.waveforms) > 1 and analysis.alone:
-            error = self._errors[what]
-            for wave in part.waveforms:
-                analyse(replace(part, waveforms=(wave,)))
-            self._errors[what] = error  # success with one Box does not make the event a success
-        return False
 
     def _nominal_of(self, box_id: str) -> Nominal:
         return nominal_of_box(self._store(), box_id, self._nominal)

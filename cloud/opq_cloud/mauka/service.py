@@ -3,14 +3,13 @@
 Built-in analyses are loaded by name and settings from this folder's `analyses/`.
 """
 
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
 from opq_cloud.core.service import CloudContext, CloudService
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.core.settings.mauka import AnalysisWorkersSection, InstalledAnalysesSection, MaukaSection
+from opq_cloud.core.settings.mauka import InstalledAnalysesSection, MaukaSection
 from opq_cloud.mauka.bus import BusBroker, EventBridge
 from opq_cloud.mauka.bus_plugins.box_commands import BoxOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
@@ -27,18 +26,16 @@ from opq_cloud.mauka.original.settings import original_settings
 from opq_cloud.mauka.outages.plugin import OutagePlugin
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY, PluginConfig
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.running.analysis_pool import AnalysisPool
-from opq_cloud.mauka.running.analysis_worker import WorkerSetup
-from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, built_in, load_analyses
+from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
+from opq_cloud.mauka.running.event_jobs import EventJobs
+from opq_cloud.mauka.running.executor import WorkerProcesses
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.plugin_states import PluginStates
-from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis
 from opq_cloud.mauka.stream_runner import StreamRunner
 from opq_plugins.policy import Policy, ProcessLimits
-from opq_plugins.sdk.modules import Analysis
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.kit.system_place import default_data_dir
-from opq_proto.messages import Event
 
 BusPlugin = (
     AnalysisRunner
@@ -52,7 +49,6 @@ BusPlugin = (
     | TriggerRequestPlugin
 )
 __all__ = [
-    "BUILT_IN",
     "analysis_entries",
     "built_in",
     "judged_analyses",
@@ -113,7 +109,7 @@ def _chosen_analyses(config: CloudConfig) -> tuple[list[tuple[str, dict[str, obj
 def judged_analyses(config: CloudConfig) -> None:
     """Checks names and settings of the analyses as a start does. Raises ConfigError."""
     try:
-        load_analyses(_chosen_analyses(config)[0], events_only=False)
+        load_analyses(_chosen_analyses(config)[0])
     except PluginError as error:
         raise ConfigError(str(error)) from None
 
@@ -128,28 +124,21 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     settings = plugin_settings(mauka)
     folder, own = rules_folder(config), built_in()
     chosen, others = _chosen_analyses(config)
-    analyses = load_analyses(chosen, events_only=False)
-    of_events = [one for one in analyses if one.takes == Event.__name__]
     installed = None
     if mauka.plugins.enabled:
         installed = InstalledAnalyses(folder, policy_of(mauka.plugins), others, own)
+    processes = WorkerProcesses(mauka.workers.count, mauka.workers.memory_mb << 20)
     runner = AnalysisRunner(
         settings,
         lambda: context.store,
-        of_events,
+        load_analyses(chosen),
         config.nominal,
         installed=installed,
         asking=mauka.asking,
+        jobs=EventJobs(processes, AnalysisSetup.of(chosen), mauka.workers.call_s),
     )
-    if mauka.workers.count:
-        runner.pool = AnalysisPool(mauka.workers, chosen, (BUILT_IN,), runner.note_ended)
     streams = StreamRunner(
-        settings,
-        lambda: context.store,
-        [_of_items(one, dict(chosen), mauka.workers) for one in analyses if one not in of_events],
-        mauka.measurement_endpoint,
-        config.nominal,
-        installed,
+        settings, lambda: context.store, installed, mauka.measurement_endpoint, config.nominal
     )
     flat = {**original_settings(config), **settings}
     plugins: list[BusPlugin] = [runner, streams]
@@ -185,17 +174,6 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         *([originals] if originals is not None else []),
         PluginCommands(mauka, PluginControl(groups, originals, states)),
     ]
-
-
-def _of_items(
-    analysis: Analysis, settings: Mapping[str, dict[str, object]], workers: AnalysisWorkersSection
-) -> BuiltInItemAnalysis:
-    """Returns a built-in analysis of single items, in a watched process where `workers` has any."""
-    setup = None
-    if workers.count:
-        entry = (analysis.name, settings.get(analysis.name, {}))
-        setup = WorkerSetup((entry,), (BUILT_IN,), workers.memory_mb << 20)
-    return BuiltInItemAnalysis(analysis, setup, workers.call_s)
 
 
 def analysis_entries(mauka: MaukaSection, own: frozenset[str]) -> list[tuple[str, PluginConfig]]:

@@ -21,11 +21,10 @@ from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.mauka.messages import LAHA_GC, gc_update, new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.event_analysis import nominal_of_box
-from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
+from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.item_feeds import IncidentFeed, MeasurementFeed, TrendFeed
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
-from opq_cloud.mauka.running.provenance import VERSION
-from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis, StreamAnalysis, StreamResult
+from opq_cloud.mauka.running.stream_analysis import StreamAnalysis, StreamResult
 from opq_cloud.store.event_record import NO_EVENT
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, DERIVING
@@ -47,7 +46,7 @@ NOMINAL_S = 10.0
 
 class StreamRunner(MaukaPlugin):
     """Counters: `findings`, `messages`, `incident_notices`; `measurements`, `measurements_unseen`; by
-    analysis `items`, `found`, `analysis_ms`, `dropped_items`, `given_up`, `processes_ended`; the base's.
+    analysis `items`, `found`, `analysis_ms`, `dropped_items`, `given_up`; the base's.
     """
 
     NAME = "StreamRunner"
@@ -57,16 +56,12 @@ class StreamRunner(MaukaPlugin):
         self,
         config: PluginConfig,
         store: Callable[[], CloudStore],
-        built_in: Sequence[BuiltInItemAnalysis],
+        installed: InstalledAnalyses | None,
         measurement_endpoint: str,
         nominal: Nominal = DEFAULT_NOMINAL,
-        installed: InstalledAnalyses | None = None,
     ) -> None:
         """`measurement_endpoint`: address of the triggering broker."""
         super().__init__(config, [INCIDENT], StreamRunner.NAME)
-        self.built_in = tuple(built_in)
-        for one in built_in:
-            one.on_ended = self.note_ended
         self.left_out: frozenset[str] = frozenset()
         """Analyses that an operator has stopped: they are given nothing."""
         self._store, self._nominal = store, nominal
@@ -123,19 +118,8 @@ class StreamRunner(MaukaPlugin):
 
     def analysis_rows(self) -> list[dict[str, object]]:
         """A row per analysis: as AnalysisRunner's, and what waits for it."""
-        own: list[dict[str, object]] = [
-            {
-                "name": one.name,
-                "version": VERSION,
-                "runs": "built in",
-                "takes": [one.nouns[0]],
-                "gives": [one.nouns[1]],
-                "pid": one.pid,
-            }
-            for one in self.built_in
-        ]
         running = self._running
-        rows = own + (self._installed.status(of_items=True) if self._installed is not None else [])
+        rows = self._installed.status(of_items=True) if self._installed is not None else []
         for row in rows:
             name = str(row["name"])
             row |= self._costs.row(name, int(str(row.get("pid", 0))))
@@ -168,8 +152,7 @@ class StreamRunner(MaukaPlugin):
 
     def _use_analyses(self) -> None:
         """Begins analyses that are new, and ends those that are gone or take something else now."""
-        present: list[BuiltInItemAnalysis | InstalledAnalysis] = [*self.built_in]
-        present += () if self._installed is None else self._installed.of_items()
+        present = () if self._installed is None else self._installed.of_items()
         wanted = {one.name: one for one in present if one.name not in self.left_out}
         for name, running in list(self._running.items()):
             if wanted.get(name) is not running.analysis or running.nouns != wanted[name].nouns:
@@ -189,8 +172,6 @@ class StreamRunner(MaukaPlugin):
             return
         for running in self._running.values():
             running.close()
-        for one in self.built_in:
-            one.close()
         self._running, self._unstored = {}, []
         self._results = Queue(RESULTS)
         self._measurements.close()
@@ -289,8 +270,3 @@ class StreamRunner(MaukaPlugin):
         self.counters.add("findings", len(done.stored))
         for item in done.stored:
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
-
-    def note_ended(self, analysis: str, why: str) -> None:
-        """Counts and logs a process of a built-in analysis that ended, or had to be ended."""
-        self.counters.add("processes_ended", label=analysis)
-        log.warning("analysis.process_ended", analysis=analysis, why=why)

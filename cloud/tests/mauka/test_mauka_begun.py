@@ -1,7 +1,6 @@
 """A large event's incident begins with what one Box shows; in the end it is what all of them make at once."""
 
 import gc
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,14 +12,15 @@ import numpy as np
 import pytest
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.core.settings.mauka import AnalysisWorkersSection
 from opq_cloud.mauka.bulk.run import analyse_waiting
 from opq_cloud.mauka.joining.finding_writer import MANY_BOXES, FindingWriter
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running import event_analysis
-from opq_cloud.mauka.running.analysis_pool import AnalysisPool
-from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
+from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_stored, analysis_order
+from opq_cloud.mauka.running.event_jobs import AnalysisJob, EventJobs
+from opq_cloud.mauka.running.executor import WorkerProcesses
 from opq_cloud.notifications import incident_watch
 from opq_cloud.notifications.incident_watch import IncidentWatch
 from opq_cloud.notifications.rule_book import RuleBook
@@ -64,15 +64,15 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 class BeginsOnly(AnalysisRunner):
     """It ends where the other Boxes would be looked at."""
 
-    def _run_analyses(self, *_: Any) -> list[Finding]:
-        return []
-
-    def _finish(self, *_: Any) -> None:
-        """Nothing."""
+    def _begin_incidents(self, job: AnalysisJob, findings: Sequence[Finding]) -> None:
+        super()._begin_incidents(job, findings)
+        self.jobs.close()
 
 
-def runner_of(store: CloudStore, made: type[AnalysisRunner] = AnalysisRunner) -> AnalysisRunner:
-    return made({}, lambda: store, load_analyses([]), NOMINAL)
+def runner_of(
+    store: CloudStore, made: type[AnalysisRunner] = AnalysisRunner, jobs: EventJobs | None = None
+) -> AnalysisRunner:
+    return made({}, lambda: store, load_analyses([]), NOMINAL, jobs=jobs)
 
 
 def unnumbered(incidents: Sequence[Incident]) -> list[Incident]:
@@ -103,13 +103,13 @@ def test_its_incident_is_there_before_the_others_are_looked_at_and_a_crash_there
 ) -> None:
     event_id = put_event(store, opened_by)
     begun = runner_of(store, BeginsOnly)
-    begun._attempt(event_id, again=False)
+    begun.analyse_now(event_id)
     assert [each.box_ids for each in store.incidents()] == [(first,)]
     assert begun.counters.total("incidents_begun") == 1
     assert [each.event_id for each in store.unanalysed_events()] == [event_id]
     number = store.incidents()[0].incident_id
     again = runner_of(store)  # after a kill
-    again._attempt(event_id, again=False)
+    again.analyse_now(event_id)
     assert again.counters.total("incidents_begun") == 0, "it had begun"
     assert store.event_record(event_id).analysed  # type: ignore[union-attr]
     incidents = store.incidents()
@@ -119,7 +119,7 @@ def test_its_incident_is_there_before_the_others_are_looked_at_and_a_crash_there
     with closing(open_store(None, tmp_path / "whole")) as whole:
         monkeypatch.setattr(event_analysis, "FEW_BOXES", 99)
         at_once = runner_of(whole)
-        at_once._attempt(put_event(whole, opened_by), again=False)
+        at_once.analyse_now(put_event(whole, opened_by))
         assert at_once.counters.total("incidents_begun") == 0
         assert unnumbered(whole.incidents()) == unnumbered(incidents)
 
@@ -128,7 +128,7 @@ def test_processes_and_the_bulk_path_make_the_same_of_it_numbers_too(
     store: CloudStore, tmp_path: Path, running: Any, until: Any
 ) -> None:
     runner = runner_of(store)
-    runner._attempt(put_event(store), again=False)
+    runner.analyse_now(put_event(store))
     assert runner.counters.total("incidents_begun") == 1
     for name in ("bulk", "pool"):
         with closing(open_store(None, tmp_path / name)) as other:
@@ -138,21 +138,17 @@ def test_processes_and_the_bulk_path_make_the_same_of_it_numbers_too(
                 done = analyse_waiting(other, partial(each, ordered=True))
                 assert done == (1, 0)
             else:
-                in_pool = runner_of(other)
-                section = AnalysisWorkersSection(count=1)
-                in_pool.pool = AnalysisPool(section, (), (BUILT_IN,), in_pool.note_ended)
-                in_pool._attempt(event_id, again=False)
-                end_s = time.monotonic() + 60
-                while other.unanalysed_events() and time.monotonic() < end_s:
-                    in_pool._serve_pool(in_pool.pool)
-                in_pool.pool.close()
+                jobs = EventJobs(WorkerProcesses(1, 1 << 30), AnalysisSetup(), 60.0)
+                in_pool = runner_of(other, jobs=jobs)
+                in_pool.analyse_now(event_id)
+                jobs.close()
                 assert in_pool.counters.total("incidents_begun") == 1
             assert other.incidents() == store.incidents(), name
 
 
 def test_a_box_whose_clock_nobody_knows_waits_for_the_others(store: CloudStore) -> None:
     runner = runner_of(store)
-    runner._attempt(put_event(store, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS), again=False)
+    runner.analyse_now(put_event(store, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS))
     assert runner.counters.total("incidents_begun") == 0
     assert store.incidents() and not store.unanalysed_events()
 
@@ -171,11 +167,11 @@ def test_a_rule_speaks_of_it_once_and_of_all_of_it_or_of_what_there_is_in_the_en
     now_s = [100.0]
     monkeypatch.setattr(incident_watch, "monotonic", lambda: now_s[0])
     event_id = put_event(store)
-    runner_of(store, BeginsOnly)._attempt(event_id, again=False)
+    runner_of(store, BeginsOnly).analyse_now(event_id)
     watch.check_incidents()
     assert not watch.check_held() and not records.entries(limit=9), "it waits"
     if is_analysed:
-        runner_of(store)._attempt(event_id, again=False)
+        runner_of(store).analyse_now(event_id)
     else:
         now_s[0] += incident_watch.HELD_S
     assert watch.check_held() and not watch.check_held()

@@ -6,17 +6,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.bulk.dask_workers import LOCAL, BulkError, BulkWork, analyse_in_bulk, bulk_client
+from opq_cloud.mauka.bulk.dask_workers import LOCAL, DaskWorkers, dask_client
 from opq_cloud.mauka.bulk.run import analyse_waiting, in_order
+from opq_cloud.mauka.bulk.stored_events import BulkError, BulkWork, analyse_in_bulk
 from opq_cloud.mauka.reanalysis.run import BulkProgress
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
+from opq_cloud.mauka.running.executor import WorkerProcesses
 from opq_cloud.mauka.running.provenance import Provenance
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import CloudStore, open_store
@@ -64,17 +66,17 @@ def rms_alone(folder: Path) -> BulkWork:
 def test_the_store_is_what_the_live_path_makes_of_it(
     tmp_path, cluster, bus, running, until, monkeypatch
 ) -> None:
-    monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.EVENTS_PER_CALL", 1)
-    monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.CALLS_PER_WORKER", 1)
+    monkeypatch.setattr("opq_cloud.mauka.bulk.stored_events.EVENTS_PER_CALL", 1)
+    monkeypatch.setattr("opq_cloud.mauka.bulk.stored_events.CALLS_PER_WORKER", 1)
     live = put_events(tmp_path / "live", 6)
     runner = AnalysisRunner(bus.settings, lambda: live, load_analyses([("rms_voltage", {})]), NOMINAL)
     running.start(runner)
     assert until(lambda: not live.unanalysed_events())
     bulk = put_events(tmp_path / "bulk", 6)
     seen: list[tuple[int, int]] = []
-    with bulk_client(cluster) as client:
+    with dask_client(cluster) as client:
         done = analyse_waiting(
-            bulk, lambda ids: analyse_in_bulk(client, rms_alone(tmp_path / "bulk"), ids),
+            bulk, lambda ids: analyse_in_bulk(DaskWorkers(client), rms_alone(tmp_path / "bulk"), ids),
             lambda count, of: seen.append((count, of)),
         )  # fmt: skip
     assert done == (6, 0) and seen == [(n, 6) for n in range(1, 7)]
@@ -129,10 +131,10 @@ def test_progress_outlives_a_process_that_was_killed_while_it_wrote(tmp_path: Pa
 
 def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    with pytest.raises(BulkError, match="want tcp://HOST:PORT, local or local:2"), bulk_client("local:many"):
+    with pytest.raises(BulkError, match="want tcp://HOST:PORT, local or local:2"), dask_client("local:many"):
         pass
     monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.CONNECT_S", 0.2)
-    with pytest.raises(BulkError, match="no Dask scheduler answers at tcp"), bulk_client("tcp://127.0.0.1:9"):
+    with pytest.raises(BulkError, match="no Dask scheduler answers at tcp"), dask_client("tcp://127.0.0.1:9"):
         pass
 
 
@@ -149,7 +151,7 @@ def dask_process(module: str, *options: str) -> Iterator[subprocess.Popen[bytes]
 
 def test_a_killed_scheduler_ends_the_run_with_one_line(tmp_path, until, monkeypatch, capfd) -> None:
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.EVENTS_PER_CALL", 1)
+    monkeypatch.setattr("opq_cloud.mauka.bulk.stored_events.EVENTS_PER_CALL", 1)
     put_events(tmp_path, 9).close()
     file = tmp_path / "scheduler.json"
     with (
@@ -161,8 +163,8 @@ def test_a_killed_scheduler_ends_the_run_with_one_line(tmp_path, until, monkeypa
         with distributed.Client(address) as client:
             client.wait_for_workers(1, timeout=60)
         lost = pytest.raises(BulkError, match=f"the Dask scheduler at {address} was lost; start the same")
-        with lost, bulk_client(address) as client:
-            results = analyse_in_bulk(client, rms_alone(tmp_path), list(range(1, 10)))
+        with lost, dask_client(address) as client:
+            results = analyse_in_bulk(DaskWorkers(client), rms_alone(tmp_path), list(range(1, 10)))
             next(results)
             scheduler.kill()
             list(results)
@@ -172,9 +174,9 @@ def test_a_killed_scheduler_ends_the_run_with_one_line(tmp_path, until, monkeypa
 def test_a_scheduler_without_workers_ends_the_run(tmp_path, cluster, monkeypatch) -> None:
     monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.CHECK_S", 0.1)
     monkeypatch.setattr("opq_cloud.mauka.bulk.dask_workers.NO_WORKER_S", 0.3)
-    with bulk_client(cluster) as client:
+    with dask_client(cluster) as client:
         client.retire_workers(list(client.nthreads()))
-        results = analyse_in_bulk(client, rms_alone(tmp_path), [1])
+        results = analyse_in_bulk(DaskWorkers(client), rms_alone(tmp_path), [1])
         with pytest.raises(BulkError, match="no worker for"):
             next(results)
 
@@ -184,13 +186,30 @@ def test_two_processes_do_what_one_does_and_a_killed_worker_loses_nothing(tmp_pa
     pytest.importorskip("distributed")
     store = put_events(tmp_path, 60, 1.0)
     expected = list(analyse_stored(store, range(1, 61), load_analyses([("rms_voltage", {})]), NOMINAL))
-    with bulk_client(f"{LOCAL}:2") as client:
+    with dask_client(f"{LOCAL}:2") as client:
         pids = client.run(os.getpid)
-        results = analyse_in_bulk(client, rms_alone(tmp_path), list(range(1, 61)))
+        results = analyse_in_bulk(DaskWorkers(client), rms_alone(tmp_path), list(range(1, 61)))
         found = [next(results)]
         os.kill(next(iter(pids.values())), signal.SIGKILL)
         found += list(results)
     assert sorted(found, key=lambda one: one.event_id) == expected
+    store.close()
+
+
+def test_processes_of_this_machine_do_the_same_and_what_is_lost_is_said(tmp_path: Path) -> None:
+    store = put_events(tmp_path, 12, 1.0)
+    analyses = load_analyses([("rms_voltage", {})])
+    expected = list(analyse_stored(store, range(1, 13), analyses, NOMINAL))
+    with closing(WorkerProcesses(2, 1 << 30)) as processes:
+        found = list(analyse_in_bulk(processes, rms_alone(tmp_path), list(range(1, 13))))
+        assert sorted(found, key=lambda one: one.event_id) == expected
+        results = analyse_in_bulk(processes, rms_alone(tmp_path), list(range(1, 13)))
+        found = [next(results)]
+        os.kill(processes.rows()[0]["pid"], signal.SIGKILL)
+        found += list(results)
+    ids = sorted(one.event_id for one in found)
+    assert ids == list(range(1, 13)), "each once"
+    assert {text for one in found for text in one.failed} <= {"worker"}
     store.close()
 
 

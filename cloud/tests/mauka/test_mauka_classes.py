@@ -71,7 +71,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Told
     assert runner.last_error is None
     assert measuring.RESULTS.measured - before == len(CASES)  # once each, whatever the number of analyses
     incidents = store.incidents()
-    runner._attempt(events["sag", 50], again=True)
+    runner.analyse_now(events["sag", 50], again=True)
     assert store.incidents() == incidents  # idempotent
     found = {
         case: Told(recordings[case], [one for one in incidents if event_id in one.event_ids])

@@ -158,7 +158,7 @@ def runner_of(bus, store) -> AnalysisRunner:
 
 
 def analysed(runner: AnalysisRunner, store, event_id: int) -> None:
-    runner._attempt(event_id, again=False)
+    runner.analyse_now(event_id)
     assert store.event_record(event_id).analysed
 
 

@@ -1,8 +1,6 @@
 """Analyses of Measurements, Trends, findings and incidents: each edge runs, and none in a circle."""
 
 import json
-import os
-import signal
 import time
 
 import pytest
@@ -10,11 +8,9 @@ from plugin_zips import stored, zipped
 from waiting import wait_for
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.mauka.running.analysis_worker import WorkerSetup
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.item_feeds import BACK_MS
-from opq_cloud.mauka.running.stream_analysis import BuiltInItemAnalysis
 from opq_cloud.mauka.stream_runner import StreamRunner
 from opq_cloud.store import open_store
 from opq_cloud.store.event_record import NO_EVENT
@@ -127,10 +123,10 @@ def until():
 
 @pytest.fixture
 def mauka(house, bus, running):
-    def start(built_in=(), **policy):
+    def start(**policy):
         follower = InstalledAnalyses(house.folder, Policy(**policy), {}, frozenset(), 0.02)
         running.start(follower)
-        runner = StreamRunner(bus.settings, lambda: house.store, built_in, house.endpoint, installed=follower)
+        runner = StreamRunner(bus.settings, lambda: house.store, follower, house.endpoint)
         running.start(runner)
         return runner
 
@@ -239,33 +235,6 @@ def test_one_that_raises_is_counted_and_the_next_items_are_analysed(house, mauka
     assert "AssertionError" in str(runner.last_error)
 
 
-def test_a_built_in_one_that_hangs_or_is_killed_is_ended_and_starts_again(tmp_path):
-    (tmp_path / "slow.py").write_text(
-        code("slow", "Measurement", "Finding", f'if item.box_id == "4": time.sleep(3600)\n    {OF_ROW}')
-    )
-    (analysis,) = load_analyses([("slow", {})], [tmp_path], events_only=False)
-    assert load_analyses([("slow", {})], [tmp_path]) == []
-    ended = []
-    slow = BuiltInItemAnalysis(analysis, WorkerSetup((("slow", {}),), (tmp_path,), 512 << 20), call_s=1.0)
-    slow.on_ended = lambda name, why: ended.append((name, why))
-
-    def given(box_id):
-        row = Measurement(box_id, 1000, {}, 0, S)
-        return slow.results_of(ItemBatch(measurements=[row]), Nominal(230.0, 50.0))
-
-    try:
-        assert [one.because for one in given("1").findings] == ["230 V"]
-        with pytest.raises(TimeoutError, match="no answer for 1 s"):
-            given("4")
-        assert given("1").findings
-        os.kill(slow.pid, signal.SIGKILL)
-        with pytest.raises(ConnectionError):
-            given("1")
-        assert given("1").findings and [name for name, _ in ended] == ["slow", "slow"]
-    finally:
-        slow.close()
-
-
 @pytest.mark.parametrize(
     ("takes", "gives", "why"),
     [
@@ -280,11 +249,11 @@ def test_a_built_in_one_that_hangs_or_is_killed_is_ended_and_starts_again(tmp_pa
 def test_nonsense_is_refused_with_what_is_allowed(tmp_path, takes, gives, why):
     (tmp_path / "odd.py").write_text(code("odd", takes, gives, "return ()"))
     with pytest.raises(PluginError, match=why):
-        load_analyses([("odd", {})], [tmp_path], events_only=False)
+        load_analyses([("odd", {})], [tmp_path])
     asking = "\n\ndef wants(event, findings, config):\n    return ()\n"
     (tmp_path / "odd.py").write_text(code("odd", "Trend", "Finding", "return ()") + asking)
     with pytest.raises(PluginError, match="`wants`, which is for an analysis of Events"):
-        load_analyses([("odd", {})], [tmp_path], events_only=False)
+        load_analyses([("odd", {})], [tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -300,7 +269,7 @@ def test_nonsense_is_refused_with_what_is_allowed(tmp_path, takes, gives, why):
 )
 def test_results_are_checked(tmp_path, takes, gives, line, why):
     (tmp_path / "odd.py").write_text(code("odd", takes, gives, line))
-    (analysis,) = load_analyses([("odd", {})], [tmp_path], events_only=False)
+    (analysis,) = load_analyses([("odd", {})], [tmp_path])
     item = sag() if takes == "Finding" else Measurement("1", 1000, {})
     result = analysis.results_of(ItemBatch.of(takes, [item]), Nominal(120.0, 60.0), {})
     assert (result.failed, result.findings, result.messages) == (1, [], []) and why in result.error
@@ -310,7 +279,7 @@ def test_memory_is_kept_from_item_to_item_per_nominal_voltage(tmp_path):
     body = code("odd", "Measurement", "Message", "return [Message({'n': state + 1})], state + 1")
     body = body.replace("analyse(item, config)", "analyse(item, config, state)")
     (tmp_path / "odd.py").write_text(body + "\n\ndef begin(config):\n    return 0\n")
-    (analysis,) = load_analyses([("odd", {})], [tmp_path], events_only=False)
+    (analysis,) = load_analyses([("odd", {})], [tmp_path])
     states = {}
     rows = ItemBatch.of("Measurement", [Measurement("1", 1000, {})] * 2)
     values = [

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.core.settings.mauka import AnalysisWorkersSection
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.running.analysis_pool import AnalysisPool
-from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
+from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_stored
+from opq_cloud.mauka.running.event_jobs import EventJobs
+from opq_cloud.mauka.running.executor import WorkerProcesses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.seen import incident_at
 from opq_cloud.view.web import words
@@ -211,13 +212,13 @@ def test_boxes_of_different_places_or_of_none_are_no_group(store: CloudStore) ->
 def test_a_process_of_its_own_says_the_same(store: CloudStore) -> None:
     put_boxes(store, {"2": ""})
     event_id = put_event(store, waves(seconds=1.2))
-    runner = AnalysisRunner({}, lambda: store, load_analyses([("unbalance", {})]), NOMINAL)
-    section = AnalysisWorkersSection(count=1)
-    runner.pool = AnalysisPool(section, (("unbalance", {}),), (BUILT_IN,), runner.note_ended)
+    entries = [("unbalance", {})]
+    jobs = EventJobs(WorkerProcesses(1, 1 << 30), AnalysisSetup.of(entries), 60.0)
+    runner = AnalysisRunner({}, lambda: store, load_analyses(entries), NOMINAL, jobs=jobs)
     try:
         while store.unanalysed_events():
             runner.on_idle()
         (row,) = runner.analysis_rows()
     finally:
-        runner.pool.close()
+        jobs.close()
     assert "Box 2" in str(row["unjudged_because"]) and event_id == 1

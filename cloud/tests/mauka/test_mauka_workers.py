@@ -1,7 +1,4 @@
-"""Built-in analyses in processes: what hangs or eats memory is ended, what was killed is analysed, once.
-
-The pool's clock stands still here until a test moves it, so that no busy machine makes anything overdue.
-"""
+"""Built-in analyses in processes: what hangs or eats memory is ended, what was killed is analysed, once."""
 
 import os
 import random
@@ -17,9 +14,11 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.mauka import AnalysisWorkersSection, MaukaSection
 from opq_cloud.mauka.operating.graph import graph_text, read_nodes
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.running.analysis_pool import IDLE_S, AnalysisJob, AnalysisPool
-from opq_cloud.mauka.running.built_in_analyses import BUILT_IN, load_analyses
+from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import by_nominal
+from opq_cloud.mauka.running.event_jobs import AnalysisJob, EventJobs
+from opq_cloud.mauka.running.executor import IDLE_S, WorkerProcesses
 from opq_cloud.mauka.service import services
 from opq_cloud.store import open_store
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
@@ -44,6 +43,7 @@ BODIES = {
     "answer": "def analyse(event, config):\n    return answer(event)",
     "hang": "def analyse(event, config):\n    time.sleep(3600 if event.event_id == 1 else 0)\n    return ()",
     "hungry": "def analyse(event, config):\n    return [0] * (1 << 34) if event.event_id == 2 else ()",
+    "spins": "def analyse(event, config):\n    return all(True for _ in iter(int, 1))",
     "raises": "def analyse(event, config):\n    raise ValueError('not today')",
 }
 
@@ -82,24 +82,24 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def pool_of(tmp_path):
-    """(names of analyses) -> a pool of one process, its clock, and what was told of lost processes."""
-    pools = []
+def jobs_of(tmp_path):
+    """(names of analyses) -> jobs in one process, their clock, and what was told of lost processes."""
+    made = []
 
-    def make(*names):
+    def make(*names, count=1, call_s=60.0):
         folder = tmp_path / "analyses"
         folder.mkdir()
         for name in names:
             (folder / f"{name}.py").write_text(f"name = {name!r}\n{HEAD}\n{BODIES[name]}\n")
         clock, lost = StillClock(), []
-        section = AnalysisWorkersSection(count=1, memory_mb=512, call_s=60.0)
-        pool = AnalysisPool(section, (), (folder,), lambda *what: lost.append(what), clock)
-        pools.append(pool)
-        return pool, clock, lost
+        processes = WorkerProcesses(count, 512 << 20, clock)
+        setup = AnalysisSetup(folders=(folder,))
+        made.append(EventJobs(processes, setup, call_s, lambda *what: lost.append(what)))
+        return made[-1], clock, lost
 
     yield make
-    for pool in pools:
-        pool.close()
+    for jobs in made:
+        jobs.close()
 
 
 def job_of(store, event_id):
@@ -108,114 +108,155 @@ def job_of(store, event_id):
     return AnalysisJob(event_id, event, parts, store.event_record(event_id))
 
 
-def wait_job(pool):
+def wait_job(jobs):
     """The next event that is over."""
     end_s = time.monotonic() + END_S
     while time.monotonic() < end_s:
-        done = pool.finished(0.05)
+        done = jobs.finished(0.05)
         if done:
             (job,) = done
             return job
-    raise AssertionError(f"nothing is over: {pool.rows()}")
+    raise AssertionError(f"nothing is over: {jobs.rows()}")
 
 
-def wait_under_way(pool, analysis):
+def wait_under_way(jobs, analysis, event_id=1):
     """Its process, once an analysis has begun there."""
     end_s = time.monotonic() + END_S
     while time.monotonic() < end_s:
-        assert not pool.finished(0.05)
-        for row in pool.rows():
-            if row["analysis"] == analysis:
+        assert not [job for job in jobs.finished(0.05) if job.event_id == event_id]
+        for row in jobs.rows():
+            if (row["analysis"], row["event_id"]) == (analysis, event_id):
                 return row["pid"]
-    raise AssertionError(f"{analysis} does not begin: {pool.rows()}")
+    raise AssertionError(f"{analysis} does not begin: {jobs.rows()}")
+
+
+def wait_until_alive(jobs):
+    end_s = time.monotonic() + END_S
+    while not jobs.rows() and time.monotonic() < end_s:
+        time.sleep(0.01)
 
 
 def gone(pid):
     return not Path(f"/proc/{pid}").exists()
 
 
-def test_what_hangs_is_ended_twice_and_the_event_done_without_it(store, pool_of):
+def test_what_hangs_is_ended_twice_and_the_event_done_without_it(store, jobs_of):
     put_events(store, 2)
-    pool, clock, lost = pool_of("answer", "hang")
-    pool.add(job_of(store, 1))
-    pool.add(job_of(store, 2))
-    assert not pool.has_room
-    pids = []
-    for _ in range(2):
-        pids.append(wait_under_way(pool, "hang"))
-        clock.now_s += 61.0  # two Boxes' waveforms of a second are allowed beside the 60
-        assert not pool.finished(0.0)
-        clock.now_s += 2.0
-        pool.finished(0.0)
-        assert gone(pids[-1])
-    job = wait_job(pool)
+    jobs, _, lost = jobs_of("answer", "hang", call_s=1.0)
+    jobs.add(job_of(store, 1))
+    jobs.add(job_of(store, 2))
+    assert not jobs.has_room
+    began_s = time.monotonic()
+    pid = wait_under_way(jobs, "hang")
+    job = wait_job(jobs)
+    assert time.monotonic() - began_s > 6.0, (
+        "twice: two Boxes' waveforms of a second are allowed beside the 1"
+    )
+    assert gone(pid)
     assert (job.event_id, job.given_up) == (1, {"hang"})
     assert [(one.kind, one.analysis) for one in job.result.findings] == [("sag", "answer")]
     assert [(analysis, event_id) for analysis, event_id, _ in lost] == [("hang", 1)] * 2
-    other = wait_job(pool)  # it had waited behind
+    assert "timeout" in str(lost[0][2])
+    other = wait_job(jobs)  # it had waited behind
     assert (other.event_id, other.given_up, len(other.result.findings)) == (2, set(), 1)
-    assert not pool.busy
+    assert not jobs.busy
 
 
-def test_a_killed_process_costs_nothing_and_what_raises_is_said(store, pool_of):
+def test_a_killed_process_costs_another_event_a_second_try_at_most(store, jobs_of):
+    put_events(store, 2)
+    jobs, _, lost = jobs_of("answer", "hang", count=2)
+    for event_id in (1, 2):
+        jobs.add(job_of(store, event_id))
+    over = []
+
+    def wait_until(ask):
+        end_s = time.monotonic() + END_S
+        while not (found := ask()):
+            assert time.monotonic() < end_s, jobs.rows()
+            over.extend(jobs.finished(0.05))
+        return found
+
+    def hanging():
+        return [row["pid"] for row in jobs.rows() if (row["event_id"], row["analysis"]) == (1, "hang")]
+
+    for times in (1, 2):
+        os.kill(wait_until(hanging)[0], signal.SIGKILL)
+        wait_until(lambda want=times: len(lost) == want)
+    wait_until(lambda: len(over) == 2)
+    assert lost == [("hang", 1, "its process ended (SIGKILL)")] * 2
+    assert {job.event_id: job.given_up for job in over} == {1: {"hang"}, 2: set()}
+    assert all(len(job.result.findings) == 1 for job in over)
+
+
+def test_an_idle_process_that_is_killed_and_one_that_waits_in_python_are_replaced(store, jobs_of):
+    put_events(store, 2)
+    jobs, _, lost = jobs_of("answer", "spins", call_s=1.0)
+    jobs.prepare()
+    wait_until_alive(jobs)
+    os.kill(jobs.rows()[0]["pid"], signal.SIGKILL)
+    jobs.add(job_of(store, 1))
+    job = wait_job(jobs)
+    assert (job.given_up, len(job.result.findings)) == ({"spins"}, 1)
+    assert {analysis for analysis, _, _ in lost} <= {"spins", "start"}
+
+
+def test_a_killed_process_costs_nothing_and_what_raises_is_said(store, jobs_of):
     put_events(store, 1)
-    pool, _, lost = pool_of("hang", "raises")
-    pool.add(job_of(store, 1))
-    first = wait_under_way(pool, "hang")
+    jobs, _, lost = jobs_of("hang", "raises")
+    jobs.add(job_of(store, 1))
+    first = wait_under_way(jobs, "hang")
     os.kill(first, signal.SIGKILL)
     while not lost:
-        pool.finished(0.05)
-    second = wait_under_way(pool, "hang")
+        jobs.finished(0.05)
+    second = wait_under_way(jobs, "hang")
     assert second != first
     os.kill(second, signal.SIGKILL)
-    job = wait_job(pool)
+    job = wait_job(jobs)
     assert job.result.failed == {"raises": "ValueError: not today"}
     assert job.given_up == {"hang"}  # whatever ends it twice
-    pid = pool.rows()[0]["pid"]
-    pool.close()
+    pid = jobs.rows()[0]["pid"]
+    jobs.close()
     assert gone(pid)
 
 
-def test_a_process_without_work_ends_and_one_is_ready_before_its_event(store, pool_of, bus):
+def test_a_process_without_work_ends_and_one_is_ready_before_its_event(store, jobs_of, bus):
     put_events(store, 1)
-    pool, clock, lost = pool_of("answer")
-    pool.add(job_of(store, 1))
-    assert len(wait_job(pool).result.findings) == 1
-    (row,) = pool.rows()
+    jobs, clock, lost = jobs_of("answer")
+    jobs.add(job_of(store, 1))
+    assert len(wait_job(jobs).result.findings) == 1
+    (row,) = jobs.rows()
     clock.now_s += IDLE_S
-    pool.finished(0.0)
-    assert pool.rows() == [row], "not yet"
+    jobs.finished(0.0)
+    assert jobs.rows() == [row], "not yet"
     clock.now_s += 1
-    pool.finished(0.0)
-    assert (pool.rows(), lost) == ([], []) and gone(row["pid"])
+    jobs.finished(0.0)
+    assert (jobs.rows(), lost) == ([], []) and gone(row["pid"])
     assert store.mark_analysed(1)
-    runner = AnalysisRunner(bus.settings, lambda: store, [])
-    runner.pool = pool
+    runner = AnalysisRunner(bus.settings, lambda: store, [], jobs=jobs)
     runner._waiting.begin()
     runner.on_idle()
-    assert pool.rows() == []
+    assert jobs.rows() == []
     store.open_event(Trigger("open", START_NS, START_NS + 10**9, ("1",), "1", "test"), "test")
     runner._waiting.begin()
     runner.on_idle()
-    assert len(pool.rows()) == 1
+    wait_until_alive(jobs)
+    assert len(jobs.rows()) == 1
 
 
 @pytest.mark.slow
-def test_what_eats_memory_is_ended_and_the_event_done_without_it(store, pool_of):
+def test_what_eats_memory_is_ended_and_the_event_done_without_it(store, jobs_of):
     put_events(store, 2)
-    pool, _, lost = pool_of("answer", "hungry")
-    pool.add(job_of(store, 2))
-    job = wait_job(pool)
+    jobs, _, lost = jobs_of("answer", "hungry")
+    jobs.add(job_of(store, 2))
+    job = wait_job(jobs)
     assert job.given_up == {"hungry"}
     assert len(job.result.findings) == 1
     assert len(lost) == 2
 
 
 def runner_of(bus, store, count):
-    runner = AnalysisRunner(bus.settings, lambda: store, load_analyses([]))
-    section = AnalysisWorkersSection(count=count)
-    runner.pool = AnalysisPool(section, (), (BUILT_IN,), runner.note_ended)
-    return runner
+    jobs = EventJobs(WorkerProcesses(count, 1 << 30), AnalysisSetup(), 60.0)
+    return AnalysisRunner(bus.settings, lambda: store, load_analyses([]), jobs=jobs)
 
 
 def facts_of(store):
@@ -237,10 +278,10 @@ def test_events_in_a_process_come_out_as_in_mauka_itself(bus, running, store, tm
     running.threads.clear()
     other = AnalysisRunner(bus.settings, lambda: alone, load_analyses([]))
     for event_id in (3, 1, 2):
-        other._attempt(event_id, again=False)
+        other.analyse_now(event_id)
     assert facts_of(store) == facts_of(alone)
     assert len(facts_of(store)) == 6
-    assert not runner.pool.rows()
+    assert not runner.jobs.rows()
     assert runner.status()["processes"] == 1
     alone.close()
 
@@ -263,15 +304,14 @@ def test_an_event_done_without_an_analysis_is_marked_and_health_says_so(store, b
 def test_the_number_of_processes_is_a_setting(store, tmp_path):
     config = CloudConfig(mauka=MaukaSection(workers=AnalysisWorkersSection(count=3)), data_dir=tmp_path)
     made = [one for one in services(config, CloudContext(lambda: store)) if isinstance(one, AnalysisRunner)]
-    assert [one.pool.count for one in made] == [3]
+    assert [one.jobs.count for one in made] == [3]
 
     def runner_with(**mauka):
         config = CloudConfig(mauka=MaukaSection(**mauka), data_dir=tmp_path)
         made = services(config, CloudContext(lambda: store))
         return next(one for one in made if isinstance(one, AnalysisRunner))
 
-    assert runner_with().pool.count == 1, "the default: an analysis that hangs is ended"
-    assert runner_with(workers=AnalysisWorkersSection(count=0)).pool is None
+    assert runner_with().jobs.count == 1
     row = {"name": "AnalysisRunner", "origin": "bus", "running": True, "takes": [], "gives": []}
     assert "AnalysisRunner (bus), 3 processes" in graph_text(read_nodes([{**row, "processes": 3}]))
 
@@ -285,7 +325,7 @@ def test_processes_killed_at_any_moment_lose_and_double_nothing(bus, running, st
     chance, killed = random.Random(1), 0
     while store.unanalysed_events():
         time.sleep(chance.uniform(0.5, 3.0))
-        for row in runner.pool.rows()[:1]:
+        for row in runner.jobs.rows()[:1]:
             os.kill(row["pid"], signal.SIGKILL)
             killed += 1
         if killed < 3:  # a machine that is done before that gets more to do

@@ -27,13 +27,11 @@ class InstalledAnalysesSection(PluginProcesses):
 class AnalysisWorkersSection:
     """Processes for the built-in analyses of Mauka (docs/mauka.md, "Several at a time")."""
 
-    count: Annotated[
-        int, Field(ge=0, le=64, description="events analysed at a time; 0: one, in Mauka's own process")
-    ] = 1
+    count: Annotated[int, Field(ge=1, le=64, description="events analysed at a time")] = 1
     memory_mb: Annotated[int, Field(ge=256, le=65_536, description="memory of one process")] = 1024
     call_s: Annotated[
         float,
-        Field(ge=1, le=3600, description="longest analysis of one event, plus the length of its waveforms"),
+        Field(ge=1, le=3600, description="longest analyses of one event, plus the length of its waveforms"),
     ] = 60.0
 
 

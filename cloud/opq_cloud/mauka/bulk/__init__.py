@@ -1,1 +1,1 @@
-"""Many stored events on the workers of a Dask scheduler."""
+"""Many stored events on the workers of an executor."""

@@ -9,12 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.mauka.bulk.dask_workers import BulkWork, bulk_analysis
+from opq_cloud.core.settings.mauka import AnalysisWorkersSection
+from opq_cloud.mauka.bulk.dask_workers import DaskWorkers, dask_client
+from opq_cloud.mauka.bulk.stored_events import BulkWork, analyse_in_bulk
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
-from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
-from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
+from opq_cloud.mauka.running.built_in_analyses import built_in
+from opq_cloud.mauka.running.event_analysis import EventResult
+from opq_cloud.mauka.running.executor import Executor, WorkerProcesses
 from opq_cloud.mauka.service import analysis_entries
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.kit import log as logs
@@ -62,14 +66,18 @@ def analyse_waiting(
 
 
 @contextmanager
-def chosen_analysis(store: CloudStore, scheduler: str | None, work: BulkWork) -> Iterator[Analyse]:
-    """Yields a function from event ids to results: in this process, or on the workers of a scheduler."""
+def chosen_executor(scheduler: str | None, section: AnalysisWorkersSection) -> Iterator[Executor]:
+    """Yields the executor of a run: processes of this machine, or the workers of a scheduler.
+
+    Raises:
+        BulkError: no scheduler answers there, it has no workers, or Dask is not installed.
+    """
     if scheduler is not None:
-        with bulk_analysis(scheduler, work) as analyse:
-            yield analyse
+        with dask_client(scheduler) as client:
+            yield DaskWorkers(client)
         return
-    analyses = load_analyses(work.chosen())
-    yield lambda event_ids: analyse_stored(store, event_ids, analyses, work.nominal, work.ordered)
+    with closing(WorkerProcesses(section.count, section.memory_mb << 20)) as processes:
+        yield processes
 
 
 def run_waiting(config: CloudConfig, scheduler: str) -> int:
@@ -92,8 +100,8 @@ def run_waiting(config: CloudConfig, scheduler: str) -> int:
 
     with (
         closing(open_store(config.store.mongo_uri, data_dir)) as store,
-        chosen_analysis(store, scheduler, work) as analyse,
+        chosen_executor(scheduler, config.mauka.workers) as executor,
     ):
-        done, failed = analyse_waiting(store, analyse, progress)
+        done, failed = analyse_waiting(store, partial(analyse_in_bulk, executor, work), progress)
     print(f"{done} events analysed, {failed} failed, in {time.monotonic() - began_s:.1f} s", file=sys.stderr)
     return 1 if failed else 0

@@ -1,7 +1,7 @@
 """One re-analysis from its order to its report: as `opq-tools reanalyse` runs it.
 
-Built-in analyses run here or on a Dask scheduler's workers, installed ones always here, in processes of
-their own where Mauka's policy does not trust them.
+Built-in analyses run in processes of this machine or on a Dask scheduler's workers, installed ones always
+here, in processes of their own where Mauka's policy does not trust them.
 """
 
 import json
@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.mauka.bulk.dask_workers import BulkWork
-from opq_cloud.mauka.bulk.run import chosen_analysis
+from opq_cloud.mauka.bulk.run import chosen_executor
+from opq_cloud.mauka.bulk.stored_events import BulkWork, analyse_in_bulk
 from opq_cloud.mauka.measuring.clock_alignment import stamped
 from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.reanalysis.report_json import report_json
 from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.running.event_analysis import (
     EventResult,
-    InstalledOne,
     analyse_event,
     analyse_stored,
     nominal_of_box,
@@ -36,7 +35,6 @@ from opq_cloud.mauka.service import analysis_entries, policy_of, rules_folder
 from opq_cloud.store import CloudStore
 from opq_plugins.host.following import Following
 from opq_plugins.policy import Policy
-from opq_plugins.sdk.modules import Analysis
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
 from opq_proto.kit.system_place import default_data_dir
@@ -283,13 +281,13 @@ def _run(
             show_all(before + done)
 
         show(0)
-        if scheduler is None or not entries:
-            every: list[Analysis | InstalledOne] = [*analyses, *waiting]
-            results = analyse_stored(store, event_ids, every, config.nominal)
+        if not entries:
+            results = analyse_stored(store, event_ids, waiting, config.nominal)
             replacing.replace_groups(groups, results, show, on_replaced)
         else:
-            with chosen_analysis(store, scheduler, work) as analyse:
-                found = _with_installed(analyse(event_ids), store, waiting, config.nominal)
+            with chosen_executor(scheduler, config.mauka.workers) as executor:
+                built_in_found = analyse_in_bulk(executor, work, event_ids)
+                found = _with_installed(built_in_found, store, waiting, config.nominal)
                 replacing.replace_groups(groups, found, show, on_replaced)
     progress.finish()
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import Analysis
-from opq_proto.messages import Event
 
 BUILT_IN = Path(__file__).parents[1] / "analyses"
 
@@ -21,13 +20,9 @@ def built_in() -> frozenset[str]:
 
 
 def load_analyses(
-    entries: Sequence[tuple[str, Mapping[str, Any]]],
-    folders: Sequence[Path] = (BUILT_IN,),
-    events_only: bool = True,
+    entries: Sequence[tuple[str, Mapping[str, Any]]], folders: Sequence[Path] = (BUILT_IN,)
 ) -> list[Analysis]:
     """Loads (name, settings) of each entry; without entries all there are, with their defaults.
-
-    `events_only`: leave out those that take single items and no events.
 
     Raises PluginError, with every problem of the first analysis that has one.
     """
@@ -35,7 +30,5 @@ def load_analyses(
     loaded = []
     for name, settings in wanted:
         plugin = load("analysis", name, settings, folders)
-        analysis = Analysis.of(plugin.module, plugin.config, settings)
-        if analysis.takes == Event.__name__ or not events_only:
-            loaded.append(analysis)
+        loaded.append(Analysis.of(plugin.module, plugin.config, settings))
     return loaded

@@ -1,6 +1,7 @@
 """One event through pure analyses: the same call live, in bulk and for re-analysis."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -38,6 +39,17 @@ class EventResult:
     box_ids: tuple[str, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class AnalysisResult:
+    """Findings of analyses in one event, errors of those that failed, seconds of each."""
+
+    findings: list[Finding] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    spent_s: dict[str, float] = field(default_factory=dict)
+    unjudged: dict[str, str] = field(default_factory=dict)
+    """Analysis -> why it could find nothing."""
 
 
 @dataclass(slots=True)
@@ -125,17 +137,17 @@ def analyse_parts(
     found: list[Finding] = []
     failed: Exception | None = None
     for nominal, part in parts:
-        pieces = [part]
+        try:
+            found += findings_in(analysis, part, nominal, states)
+            continue
+        except Exception as error:  # an analysis may be third-party code
+            failed = error
         if len(part.waveforms) > 1 and analysis.alone:
-            pieces += [replace(part, waveforms=(wave,)) for wave in part.waveforms]
-        for piece in pieces:
-            try:
-                found += findings_in(analysis, piece, nominal, states)
-            except Exception as error:  # an analysis may be third-party code
-                failed = error
-            else:
-                if piece is part:
-                    break
+            for wave in part.waveforms:
+                try:
+                    found += findings_in(analysis, replace(part, waveforms=(wave,)), nominal, states)
+                except Exception as error:  # as above
+                    failed = error
     return found, failed
 
 
@@ -151,29 +163,47 @@ def unjudged_by(analysis: Analysis | InstalledOne, parts: Iterable[tuple[Nominal
     )
 
 
+def run_analyses(
+    analyses: Iterable[Analysis | InstalledOne],
+    parts: Collection[tuple[Nominal, Event]],
+    states: dict[Any, Any],
+    note_analysis: Callable[[str], object] = lambda name: None,
+) -> AnalysisResult:
+    """Runs each analysis over the parts of an event; the findings of the others remain where one fails.
+
+    Args:
+        states: of analyses with memory; kept between the events of one run.
+        note_analysis: is called with each analysis before it begins.
+    Raises:
+        MemoryError: an analysis used up the memory.
+    """
+    result = AnalysisResult()
+    for analysis in analyses:
+        note_analysis(analysis.name)
+        began_s = time.perf_counter()
+        found, error = analyse_parts(analysis, parts, states)
+        if isinstance(error, MemoryError):
+            raise error
+        source = provenance_of(analysis) if isinstance(analysis, Analysis) else analysis.provenance
+        result.findings += source.stamped(found)
+        if error is not None:
+            result.failed[analysis.name] = f"{type(error).__name__}: {error}"
+        elif not found and (why := unjudged_by(analysis, parts)):
+            result.unjudged[analysis.name] = why
+        result.spent_s[analysis.name] = time.perf_counter() - began_s
+    return result
+
+
 def analyse_event(
     event: Event,
     analyses: Sequence[Analysis | InstalledOne],
     nominal_of: Callable[[str], Nominal],
     states: dict[Any, Any],
 ) -> EventResult:
-    """Runs each analysis over each part of the event; the findings of the others remain where one raises.
-
-    Args:
-        states: of analyses with memory; kept between the events of one run.
-    """
-    findings: list[Finding] = []
-    failed: dict[str, str] = {}
-    parts = by_nominal(event, nominal_of)
-    for analysis in analyses:
-        found, error = analyse_parts(analysis, parts.items(), states)
-        source = provenance_of(analysis) if isinstance(analysis, Analysis) else analysis.provenance
-        findings += source.stamped(found)
-        if error is not None:
-            failed[analysis.name] = f"{type(error).__name__}: {error}"
-    return EventResult(
-        event.event_id, tuple(findings), tuple(wave.box_id for wave in event.waveforms), failed
-    )
+    """Runs each analysis over an event; `states` as in `run_analyses`."""
+    done = run_analyses(analyses, by_nominal(event, nominal_of).items(), states)
+    box_ids = tuple(wave.box_id for wave in event.waveforms)
+    return EventResult(event.event_id, tuple(done.findings), box_ids, done.failed)
 
 
 def analysis_order(event: Event, opened_by: str) -> tuple[str, ...]:

@@ -1,37 +1,29 @@
-"""InstalledStage: the thread in which the installed analyses see an event, after the built-in ones.
+"""InstalledStage: what installed analyses see of an event, after the built-in ones.
 
     built-in findings are stored --> events, bounded --> all installed analyses at once
-        --> their findings, which the runner stores before it marks the event as analysed
+        --> their results, whose findings the runner stores before it marks the event as analysed
 
-So a slow one delays its own findings, and no event's built-in ones. An event for which there is no room is
-tried again later.
+Each runs in a confined process of the plug-in host; here threads wait for their answers. So a slow one delays
+its own findings, and no event's built-in ones. An event for which there is no room is tried again later.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from threading import Condition
 
-from opq_cloud.mauka.measuring.clock_alignment import Alignments, stamped
-from opq_cloud.mauka.running.analysis_pool import AnalysisJob
-from opq_cloud.mauka.running.event_analysis import EventOutcome
+from opq_cloud.mauka.measuring.clock_alignment import Alignments
+from opq_cloud.mauka.running.event_analysis import AnalysisResult, EventOutcome, run_analyses
+from opq_cloud.mauka.running.event_jobs import AnalysisJob
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
 from opq_cloud.store.incidents.join_plan import CarriedOut
 from opq_proto.decision import Nominal
-from opq_proto.kit.own_thread import OwnThread
 from opq_proto.messages import Event, Finding
 
 MAX_EVENTS, MAX_BYTES = 16, 64 << 20
 """Events that it holds at most, and the bytes of their samples; a larger one is held alone."""
 AT_ONCE = 8
 """Analyses that see an event at the same time; further ones follow."""
-POLL_S = 0.2
-
-Parts = Mapping[Nominal, Event]
-"""An event by nominal values."""
-Call = Callable[[InstalledAnalysis, Parts, int], tuple[list[Finding], EventOutcome]]
 
 
 @dataclass(slots=True)
@@ -41,17 +33,20 @@ class AnalysedEvent:
     Attributes:
         found: findings of the built-in analyses; with `theirs` after the installed ones.
         stored: what was stored, and when (monotonic, ns).
+        results: what each installed analysis found.
+        resting: analyses that rest after a failure -> for how long.
         analyses, lacking: the installed ones that saw it, and those that should have and could not.
         began_ms: when they began (UTC).
     """
 
     job: AnalysisJob
-    parts: Parts
+    parts: Mapping[Nominal, Event]
     outcome: EventOutcome
     alignments: Alignments
     found: list[Finding]
     stored: list[tuple[CarriedOut, int]]
-    theirs: list[Finding] = field(default_factory=list)
+    results: list[AnalysisResult] = field(default_factory=list)
+    resting: dict[str, float] = field(default_factory=dict)
     analyses: tuple[InstalledAnalysis, ...] = ()
     lacking: frozenset[str] = frozenset()
     began_ms: int = 0
@@ -62,78 +57,65 @@ class AnalysedEvent:
         return sum(wave.counts.nbytes for wave in self.job.event.waveforms)
 
 
-class InstalledStage(OwnThread):
-    """Holds events from `add` until `seen` returns them. The runner's thread calls all but `_run`."""
+class InstalledStage:
+    """Holds events from `add` until `seen` returns them; used by the runner's thread, within `with`."""
 
-    def __init__(self, installed: InstalledAnalyses, call: Call) -> None:
-        """`call` runs one analysis on the parts of an event, and raises nothing; from any thread."""
-        super().__init__("installed-analyses")
-        self._installed, self._call = installed, call
-        self._changed = Condition()
-        self._waiting: deque[AnalysedEvent] = deque()
-        self._held: list[AnalysedEvent] = []
-        self._seen: list[AnalysedEvent] = []
+    def __init__(self, installed: InstalledAnalyses) -> None:
+        self.left_out: Collection[str] = ()
+        """Analyses that an operator has stopped."""
+        self._installed = installed
+        self._events: ThreadPoolExecutor | None = None
+        self._calls: ThreadPoolExecutor | None = None
+        self._held: dict[Future[None], AnalysedEvent] = {}
+
+    def __enter__(self) -> "InstalledStage":
+        self._events = ThreadPoolExecutor(1, "installed-analyses")
+        self._calls = ThreadPoolExecutor(AT_ONCE, "installed-analysis")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends after the event that is being analysed; the others remain in the store, not marked."""
+        if self._events is not None and self._calls is not None:
+            self._events.shutdown(cancel_futures=True)
+            self._calls.shutdown()
+        self._events = self._calls = None
+        self._held.clear()
 
     def __contains__(self, event_id: int) -> bool:
-        return any(each.job.event_id == event_id for each in self._held)
+        return any(each.job.event_id == event_id for each in self._held.values())
 
     @property
     def busy(self) -> bool:
         """Whether it holds any event."""
         return bool(self._held)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The analyses that see events now."""
+        return self._installed.of_events if self._events is not None else ()
+
     def add(self, event: AnalysedEvent) -> bool:
         """Takes an event over; False: there is no room."""
-        size = event.size + sum(each.size for each in self._held)
-        if self._held and (len(self._held) >= MAX_EVENTS or size > MAX_BYTES):
+        size = event.size + sum(each.size for each in self._held.values())
+        if self._events is None or (self._held and (len(self._held) >= MAX_EVENTS or size > MAX_BYTES)):
             return False
-        self._held.append(event)
-        with self._changed:
-            self._waiting.append(event)
-            self._changed.notify_all()
+        self._held[self._events.submit(self.show, event)] = event
         return True
 
     def seen(self, wait_s: float) -> list[AnalysedEvent]:
         """Waits up to `wait_s`, then returns the events that all analyses have seen, in their order."""
-        with self._changed:
-            if not self._seen and wait_s:
-                self._changed.wait(wait_s)
-            found, self._seen = self._seen, []
-        self._held = [each for each in self._held if not any(each is one for one in found)]
-        return found
+        if self._held and wait_s:
+            wait(self._held, wait_s, FIRST_COMPLETED)
+        return [self._held.pop(each) for each in list(self._held) if each.done()]
 
-    def show(self, event: AnalysedEvent, threads: ThreadPoolExecutor | None = None) -> None:
-        """Shows it to all analyses, in this thread or in several; none is replaced meanwhile."""
-
-        def call(analysis: InstalledAnalysis) -> tuple[list[Finding], EventOutcome]:
-            return self._call(analysis, event.parts, event.job.event_id)
-
+    def show(self, event: AnalysedEvent) -> None:
+        """Shows it to all analyses at once; none is replaced meanwhile."""
         with self._installed.steady() as analyses:
             event.analyses, event.lacking = analyses, self._installed.lacking
             event.began_ms = time.time_ns() // 1_000_000
-            results: Iterable[tuple[list[Finding], EventOutcome]]
-            results = map(call, analyses) if threads is None else threads.map(call, analyses)
-            for findings, outcome in results:
-                event.theirs += stamped(findings, event.alignments)
-                event.outcome.add(outcome)
-
-    def close(self) -> None:
-        """Ends after the event that is being analysed; the others remain in the store, not marked."""
-        super().close()
-        self._waiting.clear()
-        self._held.clear()
-        self._seen.clear()
-
-    def _run(self) -> None:
-        with ThreadPoolExecutor(AT_ONCE, "installed-analysis") as threads:
-            while not self._stop.is_set():
-                with self._changed:
-                    if not self._waiting:
-                        self._changed.wait(POLL_S)
-                    event = self._waiting.popleft() if self._waiting else None
-                if event is None:
-                    continue
-                self.show(event, threads)
-                with self._changed:
-                    self._seen.append(event)
-                    self._changed.notify_all()
+            for analysis in analyses:
+                if analysis.name not in self.left_out and (rest_s := analysis.rest_s):
+                    event.resting[analysis.name] = rest_s
+            chosen = [one for one in analyses if one.name not in {*self.left_out, *event.resting}]
+            in_turn = map if self._calls is None else self._calls.map
+            event.results += in_turn(lambda one: run_analyses([one], event.parts.items(), {}), chosen)

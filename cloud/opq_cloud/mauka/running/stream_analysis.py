@@ -6,18 +6,14 @@ Each has its own thread, so that one that hangs delays no other; what it does no
 beyond `MAX_WAITING` the oldest is dropped and counted.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Full, Queue
-from typing import Any, Protocol
 
-from opq_cloud.mauka.running.analysis_pool import AnalysisProcess
-from opq_cloud.mauka.running.analysis_worker import BatchTask, WorkerSetup
-from opq_cloud.mauka.running.provenance import Provenance, provenance_of
-from opq_plugins.sdk.modules import Analysis
+from opq_cloud.mauka.running.installed_analyses import InstalledAnalysis
+from opq_cloud.mauka.running.provenance import Provenance
 from opq_plugins.sdk.nouns import BatchResult, Item, ItemBatch, boxes_of
 from opq_proto.decision import Nominal
 from opq_proto.kit.channel import Channel
@@ -30,24 +26,6 @@ TRIES = 3
 """Calls for one item that end the process of the analysis; after these, the item is left out."""
 POLL_S = 0.2
 JOIN_S = 1.0
-
-
-class ItemAnalysis(Protocol):
-    """An analysis of single items: `InstalledAnalysis`, or `BuiltInItemAnalysis`."""
-
-    name: str
-
-    @property
-    def nouns(self) -> tuple[str, str]: ...
-
-    @property
-    def rest_s(self) -> float: ...
-
-    @property
-    def provenance(self) -> Provenance: ...
-
-    def results_of(self, batch: ItemBatch, nominal: Nominal) -> BatchResult:
-        """Raises OSError: its process ended, or had to be ended; ValueError: an answer that is no result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +51,10 @@ class StreamAnalysis(OwnThread):
     _join_s = JOIN_S
 
     def __init__(
-        self, analysis: ItemAnalysis, nominal_of: Callable[[str], Nominal], results: "Queue[StreamResult]"
+        self,
+        analysis: InstalledAnalysis,
+        nominal_of: Callable[[str], Nominal],
+        results: "Queue[StreamResult]",
     ) -> None:
         super().__init__(f"analysis-{analysis.name}")
         self.analysis = analysis
@@ -143,51 +124,3 @@ class StreamAnalysis(OwnThread):
             with suppress(Full):
                 self._results.put(result, timeout=POLL_S)
                 return
-
-
-class BuiltInItemAnalysis:
-    """A built-in analysis of single items, with its memory; in a watched process where it has one."""
-
-    rest_s = 0.0
-
-    def __init__(
-        self,
-        analysis: Analysis,
-        setup: WorkerSetup | None = None,
-        call_s: float = 0.0,
-    ) -> None:
-        """`setup`: of its process, which is ended after `call_s`; None: it runs in this one."""
-        self.name, self.nouns = analysis.name, (analysis.takes, analysis.gives)
-        self.provenance = provenance_of(analysis)
-        self._analysis, self._setup, self._call_s = analysis, setup, call_s
-        self.on_ended: Callable[[str, str], None] = lambda name, why: None
-        """Is called with the name and the reason when its process ends or has to be ended."""
-        self._states: dict[Any, Any] = {}
-        self._process: AnalysisProcess | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def pid(self) -> int:
-        """Its process; 0: it has none."""
-        process = self._process
-        return 0 if process is None else process.pid
-
-    def results_of(self, batch: ItemBatch, nominal: Nominal) -> BatchResult:
-        """Raises TimeoutError and ConnectionError: its process had to be ended, or ended."""
-        if self._setup is None:
-            return self._analysis.results_of(batch, nominal, self._states)
-        process = self._process = self._process or AnalysisProcess(self._setup, time.monotonic)
-        try:
-            return process.call(BatchTask(self.name, batch, nominal), self._call_s)
-        except (EOFError, OSError) as error:
-            self.close()
-            why = str(error) or "its process ended"
-            self.on_ended(self.name, why)
-            raise (type(error) if isinstance(error, TimeoutError) else ConnectionError)(why) from None
-
-    def close(self) -> None:
-        """Ends its process; the next call starts another one."""
-        with self._lock:
-            process, self._process = self._process, None
-        if process is not None:
-            process.end()

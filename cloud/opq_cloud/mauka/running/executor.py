@@ -1,0 +1,242 @@
+"""The one way to call an analysis: `submit` gives a call to an executor, and returns its Future.
+
+    runner, bulk run, re-analysis --submit--> WorkerProcesses  processes of this machine (pebble)
+                                              DaskWorkers      of a Dask scheduler: bulk/dask_workers.py
+                                              CallingThread    here, for a prompt, a test, a simulation
+
+A call that takes too long or uses up the memory costs its process, and its Future fails with one of `LOST`.
+Each process notes in a small file which event and which analysis it has in hand, so the reason can be named.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Collection
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future
+from concurrent.futures import wait as wait_for_any
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar, TypeVarTuple
+
+from pebble import ProcessExpired, ProcessPool
+
+from opq_cloud.mauka.running.worker_notes import STARTING, begin_worker, read_note
+from opq_plugins.sandbox.process_tree import resident_bytes
+
+START_S = 120.0
+"""Time limit for a new process to begin a call, with its imports."""
+IDLE_S = 60.0
+"""Processes without work end after this time, and their memory is free."""
+ENOUGH_BYTES = 1 << 62
+LOST = (OSError, BrokenExecutor, CancelledError)
+"""Errors of a call whose worker was lost; TimeoutError, an OSError, is its time limit."""
+
+
+class NeighbourLostError(ConnectionError):
+    """Another call's process was lost, and all were started again: submit this one again."""
+
+
+Arguments = TypeVarTuple("Arguments")
+Answer = TypeVar("Answer")
+
+
+class Executor(ABC):
+    """Carries calls out. Used by one thread; `rows` by any."""
+
+    @property
+    @abstractmethod
+    def workers(self) -> int:
+        """How many calls it carries out at a time."""
+
+    @abstractmethod
+    def submit(
+        self, limit_s: float | None, function: Callable[[*Arguments], Answer], *arguments: *Arguments
+    ) -> "Future[Answer]":
+        """Gives a call to a worker. `limit_s`: its longest time; None: there is no limit."""
+
+    @abstractmethod
+    def wait(self, futures: Collection["Future[Any]"], seconds: float) -> None:
+        """Waits until one of them is done, or for that long."""
+
+    def prepare(self) -> None:
+        """Makes it ready for a call that is about to come."""
+        return
+
+    def ended_in(self, event_id: int) -> str:
+        """Returns the analysis that had the event in hand when its process ended, only once."""
+        return STARTING
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per process of its own: pid, event_id, analysis, busy_s, memory_mb."""
+        return []
+
+    def close(self) -> None:
+        """Ends its workers; calls under way fail with CancelledError."""
+        return
+
+
+class CallingThread(Executor):
+    """Carries calls out one by one in the thread that waits for them; nothing ends one that hangs."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+
+    def submit(
+        self, limit_s: float | None, function: Callable[[*Arguments], Answer], *arguments: *Arguments
+    ) -> "Future[Answer]":
+        answer: Future[Answer] = Future()
+        self._waiting.append((answer, partial(function, *arguments)))
+        return answer
+
+    def wait(self, futures: Collection["Future[Any]"], seconds: float) -> None:
+        """Carries out the oldest call."""
+        if self._waiting:
+            answer, call = self._waiting.popleft()
+            try:
+                answer.set_result(call())
+            except Exception as error:  # an analysis may be third-party code
+                answer.set_exception(error)
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+class WorkerProcesses(Executor):
+    """Processes that start with the first call and end `IDLE_S` after the last one.
+
+    pebble ends a call after its limit, with its process. Where a process was lost in any other way, all are
+    ended and started again, because they read their calls from one pipe; calls under way fail too.
+    """
+
+    workers = 1
+
+    def __init__(self, count: int, memory_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`memory_bytes`: limit of the data of each process, which ends where a call needs more."""
+        self.workers = count
+        self._memory_bytes, self._clock = memory_bytes, clock
+        self._pool: ProcessPool | None = None
+        self._notes: TemporaryDirectory[str] | None = None
+        self._under_way: dict[Future[Any], float] = {}
+        """Call -> when it should be done at the latest, whatever happened to its process."""
+        self._used_s = 0.0
+        self._ended_in: dict[int, str] = {}
+
+    def prepare(self) -> None:
+        """Starts the processes, so that they are ready when an event comes."""
+        if self._pool is not None and self._pool.active:
+            return
+        self._end(NeighbourLostError("another process was lost, and all were started again"))
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a process is one core's worth of work
+        self._notes = TemporaryDirectory(prefix="opq-analyses-")
+        self._used_s = self._clock()
+        self._pool = ProcessPool(
+            max_workers=self.workers,
+            initializer=begin_worker,
+            initargs=(self._notes.name, self._memory_bytes),
+            context=multiprocessing.get_context("spawn"),
+        )
+        self._pool.schedule(os.getpid)  # which starts them
+
+    def submit(
+        self, limit_s: float | None, function: Callable[[*Arguments], Answer], *arguments: *Arguments
+    ) -> "Future[Answer]":
+        self.prepare()
+        assert self._pool is not None
+        answer: Future[Answer] = Future()
+        answer.set_running_or_notify_cancel()
+        self._under_way[answer] = float("inf") if limit_s is None else self._clock() + START_S + limit_s
+        done = self._pool.schedule(function, arguments, timeout=limit_s)
+        done.add_done_callback(partial(_hand_on, answer))
+        return answer
+
+    def wait(self, futures: Collection["Future[Any]"], seconds: float) -> None:
+        if futures:
+            wait_for_any(futures, seconds, FIRST_COMPLETED)
+        self.check()
+
+    def check(self) -> None:
+        """Replaces processes that were lost, and ends them where there was nothing to do."""
+        lost = [each for each in self._under_way if each.done() and isinstance(each.exception(), LOST)]
+        self._under_way = {each: end_s for each, end_s in self._under_way.items() if not each.done()}
+        if self._pool is None:
+            return
+        if lost:
+            self._note_ended()
+        if any(not isinstance(each.exception(), TimeoutError) for each in lost) or not self._pool.active:
+            self._end(NeighbourLostError("another process was lost, and all were started again"))
+        elif any(self._clock() > end_s for end_s in self._under_way.values()):
+            self._end(TimeoutError(f"no process began the call within {START_S:g} s"))
+        elif self._under_way:
+            self._used_s = self._clock()
+        elif self._clock() - self._used_s > IDLE_S:
+            self._end(NeighbourLostError("ended without work"))
+
+    def ended_in(self, event_id: int) -> str:
+        return self._ended_in.pop(event_id, STARTING)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {**row, "memory_mb": round(resident_bytes([row["pid"]], ENOUGH_BYTES) / 2**20, 1)}
+            for row in self._notes_now()
+            if _is_alive(row)
+        ]
+
+    def close(self) -> None:
+        self._end(CancelledError())
+
+    def _notes_now(self) -> list[dict[str, Any]]:
+        folder = self._notes
+        found = [] if folder is None else [read_note(path) for path in sorted(Path(folder.name).glob("*"))]
+        return [row for row in found if row is not None]
+
+    def _note_ended(self) -> None:
+        """Keeps what processes had in hand that have ended."""
+        for row in self._notes_now():
+            if not _is_alive(row) and self._notes is not None:
+                (Path(self._notes.name) / str(row["pid"])).unlink()
+                if row["event_id"] is not None:
+                    self._ended_in[row["event_id"]] = row["analysis"]
+
+    def _end(self, why: BaseException) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        pool.stop()  # type: ignore[no-untyped-call]
+        for row in self._notes_now():  # at once: a call that hangs in a library does not end on SIGTERM
+            with suppress(ProcessLookupError):
+                os.kill(row["pid"], signal.SIGKILL)
+        pool.join()
+        under_way, self._under_way = self._under_way, {}
+        for each in under_way:
+            if not each.done():
+                each.set_exception(why)
+        if self._notes is not None:
+            self._notes.cleanup()
+            self._notes = None
+
+
+def _is_alive(row: dict[str, Any]) -> bool:
+    return Path(f"/proc/{row['pid']}").exists()
+
+
+def _hand_on(answer: "Future[Any]", done: "Future[Any]") -> None:
+    """Hands the result of pebble's Future on, unless the call was given up meanwhile."""
+    if answer.done():
+        return
+    try:
+        answer.set_result(done.result())
+    except ProcessExpired as error:
+        answer.set_exception(ConnectionError(f"its process ended ({_ending(error.exitcode)})"))
+    except BaseException as error:
+        answer.set_exception(error)
+
+
+def _ending(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -17,7 +17,7 @@ FORMS = {"ASCII": "ascii", "BINARY": "binary", "BINARY32": "binary32", "FLOAT32"
 MOST_CHANNELS = 10_000
 RATE_MATCH = 0.001
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
-_COUNT = re.compile(r"\s*(\d+)\s*([A-Za-z]?)\s*")
+_COUNT = re.compile(r"\s*([0-9]{1,9})\s*([A-Za-z]?)\s*")
 
 
 @dataclass(frozen=True, slots=True)

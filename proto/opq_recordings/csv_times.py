@@ -46,6 +46,8 @@ class RowTimes:
         if number(cell, form.decimal) is None:
             return None
         plain = cell.replace(",", ".") if form.decimal == "," else cell
+        if self._zero == "0":
+            return float(plain) * self._unit_s
         return float((np.longdouble(plain) - np.longdouble(self._zero)) * np.longdouble(self._unit_s))
 
     def of_column(self, lines: Sequence[str], separator: str | None) -> NDArray[np.float64] | None:

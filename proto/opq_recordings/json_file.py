@@ -14,6 +14,7 @@ import numpy as np
 from opq_proto.errors import RecordingError
 from opq_recordings.exported import exported_channel, runs_between
 from opq_recordings.facts import facts_of, json_fault
+from opq_recordings.moments import iso_ns
 from opq_recordings.recording import Channel, Content, missing_rows, without_missing
 
 LARGEST_BYTES = 256 << 20
@@ -24,6 +25,7 @@ RATES = ("rate_hz", "sample_rate_hz", "sample_rate", "sampling_rate", "fs")
 ORIGINAL_RATE_HZ = 12_000.0
 """Every Box of the original samples at this rate; its documents do not state it."""
 MOST_DOCUMENTS = 1000
+FACTS = ("rate_hz", "volts_per_lsb", "nominal_volts", "nominal_hz", "box_id", "start_ns")
 
 
 def read_json(path: Path) -> Content:
@@ -47,7 +49,8 @@ def read_json(path: Path) -> Content:
     assumed: list[str] = []
     channels = []
     for place, document in enumerate(_documents(content), 1):
-        channel = _channel(path, _plain(document), place, assumed)
+        plain = _plain(document)
+        channel = _channel(path, plain, place, assumed) if isinstance(plain, dict) else None
         if channel is not None:
             channels.append(channel)
     if not channels:
@@ -89,9 +92,7 @@ def _channel(path: Path, document: Mapping[str, Any], place: int, assumed: list[
         values = _grid_file(path, document["data_fs_filename"])
     else:
         return None
-    facts = facts_of(
-        path, {key: each for key, each in document.items() if key not in ("start", "start_utc", "unit")}
-    )
+    facts = facts_of(path, {key: each for key, each in document.items() if key in FACTS})
     per_volt = document.get("calibration_constant", document.get("calibration"))
     gain = facts.volts_per_lsb
     if gain is None and _is_number(per_volt) and 1 < float(per_volt) < 1e9:
@@ -104,12 +105,17 @@ def _channel(path: Path, document: Mapping[str, Any], place: int, assumed: list[
         rate_hz = ORIGINAL_RATE_HZ
         assumed.append("rate_hz")
     start_ns = facts.start_ns
+    written = next(
+        (document[key] for key in ("start_utc", "start") if isinstance(document.get(key), str)), ""
+    )
+    if start_ns is None and (moment := iso_ns(written)) is not None:
+        start_ns = moment.t_ns
     if start_ns is None:
         ms = next((document[key] for key in START_MS if _is_number(document.get(key))), None)
         start_ns = int(ms) * 10**6 if ms is not None and 0 < ms < 4e12 else None
     channel = Channel.of(
         facts.box_id or str(document.get("name") or f"waveform {place}"), values,
-        scale=1.0 if volts else gain, unit="V" if name == "volts" else None,
+        scale=1.0 if volts else gain, unit="V" if name == "volts" or gain is not None else None,
         quantity="voltage" if name == "volts" or gain is not None else None, rate_hz=rate_hz,
         start_ns=start_ns, nominal_v=facts.nominal_v, nominal_hz=facts.nominal_hz, box_id=facts.box_id,
     )  # fmt: skip

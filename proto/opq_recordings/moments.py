@@ -90,7 +90,7 @@ def comtrade_moment(day: str, clock: str, revision: int) -> Moment:
     time = _CLOCK.fullmatch(clock.strip())
     if not day.strip() and not clock.strip():
         return Moment(None)
-    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts) or time is None:
+    if len(parts) != 3 or not all(re.fullmatch(r"\s*[0-9]{1,6}\s*", part) for part in parts) or time is None:
         return Moment(None, f"its time {written!r:.60} is not understood, so its start is not known")
     a, b, c = (int(part) for part in parts)
     if len(parts[0].strip()) == 4:
@@ -138,7 +138,7 @@ def _whole_ns(year: int, month: int, day: int, hour: int, minute: int, second: i
         return None
     try:
         days = date(year, month, day).toordinal() - EPOCH_DAY
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return (days * 86_400 + hour * 3600 + minute * 60 + second) * NS
 

@@ -16,6 +16,7 @@ from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.parts import Classification
 from opq_proto.errors import RecordingError
 from opq_proto.kit.command_line import json_option
+from opq_recordings.bridging import bridged_samples, bridged_volts
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Recording, Run
@@ -56,7 +57,7 @@ def command(file: Path, as_json: bool, given: RecordingFacts) -> None:
     """
     whole = read_recording(file, given)
     nominal = nominal_of(whole)
-    recording = without_gaps(whole)
+    recording = without_gaps(whole, nominal.hz)
     if recording.samples > LONGEST_SAMPLES:
         raise RecordingError(
             f"{file} has {recording.samples} samples; classify takes {LONGEST_SAMPLES} at most, "
@@ -65,7 +66,7 @@ def command(file: Path, as_json: bool, given: RecordingFacts) -> None:
     limits = ClassLimits()
     measured_signal = measured(recording, limits.rms, nominal)
     warn_of(measured_signal)
-    volts = recording.volts(0, recording.samples)
+    volts = bridged_volts(recording.volts(0, recording.samples), recording.samples)
     found = classification_of(MeasuredSignal(volts, measured_signal.analysis, limits.rms), limits)
     if as_json:
         summary = measured_signal.summary(str(file))
@@ -75,20 +76,30 @@ def command(file: Path, as_json: bool, given: RecordingFacts) -> None:
     print_classification(found)
 
 
-def without_gaps(recording: Recording) -> Recording:
-    """The longest part without a gap, as a recording; which it is stands in `problems`."""
-    if not recording.gaps:
+def without_gaps(recording: Recording, nominal_hz: float) -> Recording:
+    """The longest part without a gap, as a recording; which it is stands in `problems`.
+
+    Gaps of a thirty-second of a cycle do not part it (`opq_recordings.bridging`).
+    """
+    most = bridged_samples(recording.rate_hz, nominal_hz)
+    parts: list[list[Run]] = []
+    for run in recording.channel.runs:
+        if parts and run.first_sample - parts[-1][-1].first_sample - parts[-1][-1].samples <= most:
+            parts[-1].append(run)
+        else:
+            parts.append([run])
+    if len(parts) <= 1:
         return recording
-    run = recording.longest_run()
-    begin_s, end_s = (at / recording.rate_hz for at in (run.first_sample, run.first_sample + run.samples))
-    channel = replace(recording.channel, runs=(Run(0, run.row, run.samples),), samples=run.samples)
+    longest = max(parts, key=lambda part: sum(run.samples for run in part))
+    first, end = longest[0].first_sample, longest[-1].first_sample + longest[-1].samples
+    runs = tuple(replace(run, first_sample=run.first_sample - first) for run in longest)
     problem = (
-        f"it has {len(recording.gaps)} gaps; its longest part without one was classified, {begin_s:.4f} to "
-        f"{end_s:.4f} s"
+        f"it has {len(parts) - 1} gaps; its longest part without one was classified, "
+        f"{first / recording.rate_hz:.4f} to {end / recording.rate_hz:.4f} s"
     )
     return replace(
-        recording, channel=channel, start_ns=recording.time_ns(run.first_sample),
-        problems=(*recording.problems, problem),
+        recording, channel=replace(recording.channel, runs=runs, samples=end - first),
+        start_ns=recording.time_ns(first), problems=(*recording.problems, problem),
     )  # fmt: skip
 
 

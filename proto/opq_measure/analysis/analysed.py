@@ -99,7 +99,7 @@ class SignalAnalysis:
             "nominal_hz": self.nominal_hz,
             "start_ns": self.start_ns,
             "gaps": [{"first_sample": gap.first_sample, "samples": gap.samples} for gap in self.gaps],
-            "frequency_hz": _statistics(self.window_hz, "mean", "min", "max", "std"),
+            "frequency_hz": _statistics(self._known_hz(), "mean", "min", "max", "std"),
             "rms_v": _statistics(self.rms_v, "mean", "min", "median", "max"),
             "thd_percent": _statistics(100 * self.window_thd[used], "mean", "max"),
             "harmonics_percent": [known(100 * ratio) for ratio in self.harmonics.tolist()],
@@ -135,6 +135,10 @@ class SignalAnalysis:
     def half_cycle_rows(self) -> Iterator[list[dict[str, float | None]]]:
         """The contract's `half_cycles`, some thousands at a time."""
         return _rows(self.half_starts / self.rate_hz, {"rms_v": self.half_rms_v})
+
+    def _known_hz(self) -> FloatArray:
+        """The frequency of the windows; of its cycles where a signal is too short for a window."""
+        return self.window_hz if len(self.window_hz) else self.frequency_hz
 
     def _unflagged(self) -> BoolArray:
         """(w,) the unflagged windows; where all are flagged, all."""

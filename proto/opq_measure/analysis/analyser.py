@@ -61,6 +61,7 @@ class Analyser:
         self._first: SignalPiece | None = None  # without its volts
         self._end = 0
         self._gaps: list[MissingSamples] = []
+        self._filled: list[tuple[int, int]] = []
         self._settled: list[tuple[Window, bool]] = []
         self._disturbances: list[Disturbance] = []
         self._occurrences: list[Occurrence] = []
@@ -68,8 +69,13 @@ class Analyser:
         self._tens: list[TenSeconds] = []
         self._aggregates: list[Aggregate] = []
 
-    def push_samples(self, samples: SignalPiece) -> None:
-        """Accepts the next piece; where its `first_sample` jumps ahead there is a gap."""
+    def push_samples(self, samples: SignalPiece, filled: bool = False) -> None:
+        """Accepts the next piece; where its `first_sample` jumps ahead there is a gap.
+
+        Args:
+            filled: the samples were not recorded but interpolated. They are listed as a gap, and windows with
+                one of them are flagged.
+        """
         if self._first is None or self._detector is None:
             check_signal(samples.volts[:0], samples.rate_hz, self._nominal_hz)
             rapid = RapidLimits()
@@ -84,6 +90,9 @@ class Analyser:
             raise ValueError(f"sample {samples.first_sample} was pushed before")
         if piece.first_sample > self._end:
             self._gaps.append(MissingSamples(self._end, piece.first_sample - self._end))
+        if filled:
+            self._gaps.append(MissingSamples(piece.first_sample, len(piece.volts)))
+            self._filled.append((piece.first_sample, piece.end_sample))
         self._end = piece.end_sample
         runs = self._cutter.runs
         found = self._cutter.push_samples(piece)
@@ -178,6 +187,10 @@ class Analyser:
         self._note(notices)
         self._measure(self._flagging.end(notices), flush=True)
 
+    def _has_filled(self, window: Window) -> bool:
+        end = window.first_sample + len(window.volts)
+        return any(first < end and stop > window.first_sample for first, stop in self._filled)
+
     def _note(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
             if isinstance(notice, Disturbance):
@@ -190,6 +203,7 @@ class Analyser:
         self._settled += settled
         while len(self._settled) >= AT_ONCE or (flush and self._settled):
             part, self._settled = self._settled[:AT_ONCE], self._settled[AT_ONCE:]
+            part = [(window, flagged or self._has_filled(window)) for window, flagged in part]
             self._aggregates += self._windows.push_windows(part)
             for window, flagged in part:
                 self._tens += self._ten_seconds.push_window(window, flagged)

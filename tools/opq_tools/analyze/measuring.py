@@ -13,6 +13,7 @@ from opq_measure.events.limits import Limits
 from opq_measure.nominal import cycle_rms_v, estimated_hz, estimated_volts
 from opq_measure.signal import FloatArray
 from opq_proto.errors import RecordingError
+from opq_recordings.bridging import bridged_pieces, bridged_samples
 from opq_recordings.recording import Recording
 from opq_tools.progress import shown_progress
 
@@ -119,8 +120,9 @@ def measured(recording: Recording, limits: Limits, nominal: Nominal | None = Non
     try:
         analyser = Analyser(reference_v if reference_v > 0 else 1.0, nominal.hz, limits)
         with shown_progress(f"measuring {recording.path.name}", recording.samples) as show:
-            for piece in recording.pieces():
-                analyser.push_samples(piece)
+            most = bridged_samples(recording.rate_hz, nominal.hz)
+            for piece, filled in bridged_pieces(recording, most):
+                analyser.push_samples(piece, filled)
                 show(piece.end_sample)
         analysis = analyser.end()
     except ValueError as error:

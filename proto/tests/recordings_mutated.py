@@ -1,0 +1,142 @@
+"""Mutated recordings: a small right file of each format, and files that differ from it by some bytes.
+
+For more than the tests have time for: python proto/tests/recordings_mutated.py 100000 [FORMAT ...]
+"""
+
+import io
+import json
+import math
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from recordings_under_test import GAIN, cfg_text, counts, dat_bytes, volts
+from test_recordings_pqdif import foreign_pqdif
+from test_recordings_sound import data, wav
+
+from opq_proto.errors import RecordingError
+from opq_recordings.facts import RecordingFacts
+from opq_recordings.reading import read_recording
+
+LINES = [f"{k / 1600:.6f},{v:.2f}" for k, v in enumerate(volts())]
+ROWS = 40
+GIVEN = {
+    "wav": RecordingFacts(volts_per_lsb=GAIN),
+    "wav24": RecordingFacts(volts_per_lsb=GAIN),
+    "npy": RecordingFacts(rate_hz=1600.0),
+}
+PIECES = (
+    b"\0", b"\xff", b",", b";", b"\n", b"-", b"9", b"99999999999999999999", b"1e309", b"nan", b'"', b"{",
+    b"]",    b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"0x", b"\xef\xbb\xbf", b"A", b":", b"/", b".", b" ",
+)  # fmt: skip
+
+
+def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
+    """Format -> (name, the bytes that are mutated, the files beside)."""
+    short = counts()[:ROWS].tolist()
+    binary, text = dat_bytes("BINARY", short), dat_bytes("ASCII", short)
+    cfg = {form: cfg_text(form=form, rates=f"1\r\n1600,{ROWS}").encode() for form in ("BINARY", "ASCII")}
+    cff = b"--- file type: CFG ---\r\n%s--- file type: DAT BINARY: %d ---\r\n%s"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.csv", "time_s,volts\n" + "\n".join(LINES[:ROWS]))
+    array = io.BytesIO()
+    np.save(array, volts()[:ROWS])
+    document = {"box_id": "1", "rate_hz": 1600, "calibration_constant": 50.0, "counts": short}
+    exported = {
+        "format": "opq-event-1",
+        "waveforms": [{"rate_millihz": 1_600_000, "volts_per_lsb": GAIN, "gaps": [], **document}],
+    }
+    return {
+        "cfg": ("a.cfg", cfg["BINARY"], {"a.dat": binary}),
+        "dat": ("a.dat", binary, {"a.cfg": cfg["BINARY"]}),
+        "ascii": ("a.dat", text, {"a.cfg": cfg["ASCII"]}),
+        "cff": ("a.cff", cff % (cfg["BINARY"], len(binary), binary), {}),
+        "csv": ("a.csv", ("time_s,volts\n" + "\n".join(LINES[:ROWS])).encode(), {}),
+        "csv2": ("a.csv", b"Zeit [ms];U [V]\n" + "\n".join(LINES[:ROWS]).replace(",", ";").encode(), {}),
+        "wav": ("a.wav", wav(data(16)[: 2 * ROWS]), {}),
+        "wav24": ("a.wav", wav(data(24)[: 3 * ROWS], 24, extensible=True), {}),
+        "npy": ("a.npy", array.getvalue(), {}),
+        "json": ("a.json", json.dumps(document).encode(), {}),
+        "export": ("a.json", json.dumps(exported).encode(), {}),
+        "pqdif": ("a.pqd", foreign_pqdif(compressed=False), {}),
+        "zip": ("a.zip", packed.getvalue(), {}),
+        "facts": ("a.json", b'{"rate_hz": 1600, "volts_per_lsb": 0.02, "start": "2024-03-17T10:00:00Z"}', {
+            "a.i16": counts()[:ROWS].tobytes()}),
+    }  # fmt: skip
+
+
+def mutated(original: bytes, number: int) -> bytes:
+    """The file with some changes: bits, bytes, pieces put in or left out, cut short, doubled."""
+    rng = np.random.default_rng(number)
+    content = bytearray(original)
+    for _ in range(int(rng.integers(1, 5))):
+        at = int(rng.integers(0, max(1, len(content))))
+        kind = int(rng.integers(0, 7))
+        length = int(rng.integers(1, 20))
+        if kind == 0 and content:
+            content[at % len(content)] ^= 1 << int(rng.integers(0, 8))
+        elif kind == 1 and content:
+            content[at % len(content)] = int(rng.integers(0, 256))
+        elif kind == 2:
+            content[at:at] = PIECES[int(rng.integers(0, len(PIECES)))]
+        elif kind == 3:
+            content[at : at + length] = PIECES[int(rng.integers(0, len(PIECES)))]
+        elif kind == 4:
+            del content[at : at + length]
+        elif kind == 5 and rng.integers(0, 4) == 0:
+            del content[at:]
+        else:
+            content[at:at] = content[at : at + length]
+    return bytes(content)
+
+
+def outcomes(form: str, folder: Path, first: int, count: int) -> Iterator[tuple[int, str]]:
+    """What became of each mutated file: `read`, `refused`, or the traceback's last line."""
+    name, original, beside = originals()[form]
+    for file, content in beside.items():
+        (folder / file).write_bytes(content)
+    path = folder / name
+    target = folder / "a.i16" if form == "facts" else path
+    for number in range(first, first + count):
+        path.write_bytes(mutated(original, number))
+        began = time.monotonic()
+        try:
+            found = read_recording(target, GIVEN.get(form))
+            wave = found.volts(0, min(found.samples, 1 << 20))
+            outcome = (
+                "read"
+                if len(wave) and math.isfinite(found.rate_hz) and found.rate_hz > 0
+                else "without a rate"
+            )
+        except RecordingError as error:
+            outcome = "refused" if str(error).strip() and "\n" not in str(error) else f"lines: {error}"
+        except Exception as error:
+            outcome = f"{type(error).__name__}: {error}"
+        if time.monotonic() - began > 10:
+            outcome = "10 s"
+        yield number, outcome
+
+
+def main() -> None:
+    count = int(sys.argv[1])
+    for form in sys.argv[2:] or originals():
+        tally: dict[str, list[int]] = {}
+        with tempfile.TemporaryDirectory() as name:
+            for number, outcome in outcomes(form, Path(name), 0, count):
+                tally.setdefault(outcome[:150], []).append(number)
+        shown = {
+            outcome: len(numbers) for outcome, numbers in tally.items() if outcome in ("read", "refused")
+        }
+        wrong = {
+            outcome: numbers[:3] for outcome, numbers in tally.items() if outcome not in ("read", "refused")
+        }
+        print(form, shown, wrong, flush=True)
+
+
+if __name__ == "__main__":
+    main()

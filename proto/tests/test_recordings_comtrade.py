@@ -1,0 +1,302 @@
+"""COMTRADE as recorders write it: what is clear is read, contradictions are said, nothing is guessed."""
+
+from pathlib import Path
+
+import comtrade as independent
+import numpy as np
+import pytest
+from recordings_under_test import (
+    GAIN,
+    ROWS,
+    START_NS,
+    assert_same,
+    cfg_text,
+    comtrade,
+    counts,
+    dat_bytes,
+    read,
+    volts,
+)
+
+from opq_proto.errors import RecordingError
+
+
+@pytest.mark.parametrize("form", ["ASCII", "BINARY", "BINARY32", "FLOAT32"])
+@pytest.mark.parametrize("revision", ["", ",1999", ",2013"])
+def test_every_form_of_every_revision_is_read_as_an_independent_reader_reads_it(
+    form: str, revision: str, tmp_path: Path
+) -> None:
+    more = ["0,0", "0,0"] if revision == ",2013" else []
+    start = "03/17/24,10:00:00.000000" if not revision else "17/03/2024,10:00:00.000000"
+    text = cfg_text(more, station=f"Station,REC1{revision}", form=form, start=start, trigger=start)
+    path = comtrade(tmp_path, text, dat_bytes(form))
+    found = read(path)
+    assert_same(found)
+    assert found.start_ns == START_NS and found.nominal_hz == 50.0
+    assert found.assumed == ({} if more else {"time_zone": "UTC"}) and found.problems == ()
+    other = independent.Comtrade(ignore_warnings=True, use_double_precision=True)
+    other.load(str(path), str(path.with_suffix(".dat")))
+    assert np.allclose(found.volts(0, ROWS), np.asarray(other.analog[0]), atol=1e-9)
+
+
+@pytest.mark.parametrize("form", ["ASCII", "BINARY", "FLOAT32"])
+def test_a_cff_is_the_same_in_one_file(form: str, tmp_path: Path) -> None:
+    data = dat_bytes(form)
+    kind = "ASCII" if form == "ASCII" else f"{form}: {len(data)}"
+    parts = (
+        f"--- file type: CFG ---\r\n{cfg_text(form=form)}--- file type: INF ---\r\n\r\n"
+        f"--- file type: HDR ---\r\nno matter\r\n--- file type: DAT {kind} ---\r\n"
+    )
+    (tmp_path / "a.cff").write_bytes(parts.encode() + data)
+    assert_same(read(tmp_path / "a.cff"))
+    (tmp_path / "b.cff").write_bytes(parts.encode() + data[: len(data) // 2])
+    found = read(tmp_path / "b.cff")
+    assert 190 < found.samples < 210 and any("400 rows" in each for each in found.problems)
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        "Estação Água Fria,REC1,1999".encode("latin-1"),
+        "变电站,REC1,1999".encode("gbk"),
+        "Подстанция,REC1,1999".encode("cp1251"),
+        b"\xef\xbb\xbfStation,REC1,1999",
+    ],
+)
+def test_names_may_be_in_any_code_page(cfg: bytes, tmp_path: Path) -> None:
+    text = cfg_text().encode().replace(b"Station,REC1,1999", cfg)
+    assert_same(read(comtrade(tmp_path, text, dat_bytes())))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_text_with_a_byte_order_mark_is_read_in_both_parts(encoding: str, tmp_path: Path) -> None:
+    text = cfg_text(form="ASCII").encode(encoding)
+    assert_same(read(comtrade(tmp_path, text, dat_bytes("ASCII").decode().encode(encoding))))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\r\n", "\r\n\r\n"])
+def test_empty_lines_and_line_ends_of_every_kind_do_not_matter(end: str, tmp_path: Path) -> None:
+    text = cfg_text(form="ASCII", end=end)
+    assert_same(read(comtrade(tmp_path, text, dat_bytes("ASCII", end=end) + b"  \r\n\r\n\x1a")))
+
+
+def test_the_parts_are_found_in_any_case(tmp_path: Path) -> None:
+    comtrade(tmp_path, cfg_text(), dat_bytes()).rename(tmp_path / "Relay.Cfg")
+    (tmp_path / "relay.dat").rename(tmp_path / "Relay.DAT")
+    assert_same(read(tmp_path / "Relay.Cfg"))
+    assert_same(read(tmp_path / "Relay.DAT"))
+
+
+def test_rows_that_were_never_recorded_are_a_gap(tmp_path: Path) -> None:
+    keep = [k for k in range(ROWS) if not 200 <= k < 313]
+    numbers, stamps = [k + 1 for k in keep], [round(k * 625) for k in keep]
+    values = counts()[keep].tolist()
+    for form in ("ASCII", "BINARY"):
+        data = dat_bytes(form, values, numbers, stamps)
+        text = cfg_text(form=form, rates=f"1\r\n1600,{len(keep)}")
+        found = read(comtrade(tmp_path, text, data))
+        assert [(gap.first_sample, gap.samples, gap.reason) for gap in found.gaps] == [(200, 113, "absent")]
+        assert found.samples == ROWS and found.problems == ()
+        wave = found.volts(0, ROWS)
+        assert np.isnan(wave[200:313]).all()
+        assert np.abs(wave[313:] - volts()[313:]).max() < GAIN
+
+
+def test_times_that_jump_without_the_numbers_are_a_gap_that_is_said(tmp_path: Path) -> None:
+    stamps = [k * 625 + (70_625 if k >= 200 else 0) for k in range(ROWS)]
+    found = read(comtrade(tmp_path, cfg_text(), dat_bytes(stamps=stamps)))
+    assert [(gap.first_sample, gap.samples) for gap in found.gaps] == [(200, 113)]
+    assert "from row 200 to 201" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "stamps"),
+    [
+        ([1] * ROWS, None),
+        (None, [0] * ROWS),
+        ([k % 100 + 1 for k in range(ROWS)], None),
+        ([0] * ROWS, [0] * ROWS),
+    ],
+)
+def test_numbers_or_times_that_are_no_count_do_not_matter(
+    numbers: list[int] | None, stamps: list[int] | None, tmp_path: Path
+) -> None:
+    assert_same(read(comtrade(tmp_path, cfg_text(), dat_bytes(numbers=numbers, stamps=stamps))))
+
+
+def test_a_rate_that_the_times_contradict_is_said(tmp_path: Path) -> None:
+    stamps = [round(k * 1e6 / 1200) for k in range(ROWS)]
+    found = read(comtrade(tmp_path, cfg_text(), dat_bytes(stamps=stamps)))
+    assert found.rate_hz == 1600 and "1600 Hz, but its time stamps have" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("form", "mark"),
+    [
+        ("BINARY", -(2**15)), ("BINARY32", -(2**31)), ("FLOAT32", float("nan")),
+        ("FLOAT32", float(np.finfo(np.float32).min)), ("ASCII", 99999), ("ASCII", None), ("ASCII", "NaN"),
+    ],
+)  # fmt: skip
+def test_a_sample_that_is_marked_as_missing_is_a_gap(form: str, mark: float | None, tmp_path: Path) -> None:
+    values = counts().tolist()
+    values[300] = values[301] = values[20] = mark
+    found = read(comtrade(tmp_path, cfg_text(form=form), dat_bytes(form, values)))
+    assert [(gap.first_sample, gap.samples) for gap in found.gaps] == [(20, 1), (300, 2)]
+    assert {gap.reason for gap in found.gaps} == {"no value"} and found.samples == ROWS
+
+
+def test_optional_fields_may_be_empty(tmp_path: Path) -> None:
+    text = cfg_text(channels="1,Ua,,,V,0.02,,,,,,,", factor="")
+    assert_same(read(comtrade(tmp_path, text, dat_bytes())))
+    assert_same(read(comtrade(tmp_path, cfg_text(channels="1,Ua,A,,V,0.02,0", factor=None), dat_bytes())))
+    found = read(comtrade(tmp_path, cfg_text(hz=""), dat_bytes()))
+    assert_same(found)
+    assert found.nominal_hz is None
+
+
+@pytest.mark.parametrize("rates", ["0\r\n0,400", "1\r\n0,400", "0"])
+def test_without_a_rate_the_times_are_the_clock(rates: str, tmp_path: Path) -> None:
+    assert_same(read(comtrade(tmp_path, cfg_text(rates=rates), dat_bytes())))
+
+
+def test_uneven_times_without_a_rate_are_refused_with_their_place(tmp_path: Path) -> None:
+    stamps = [k * 625 if k < 200 else 125_000 + (k - 200) * 1250 for k in range(ROWS)]
+    path = comtrade(tmp_path, cfg_text(rates="0\r\n0,400"), dat_bytes(stamps=stamps))
+    with pytest.raises(RecordingError, match=r"not even.* from row \d+ to \d+"):
+        read(path)
+
+
+def test_several_segments_of_one_rate_are_one(tmp_path: Path) -> None:
+    assert_same(read(comtrade(tmp_path, cfg_text(rates="2\r\n1600,200\r\n1600,400"), dat_bytes())))
+    tracked = read(comtrade(tmp_path, cfg_text(rates="2\r\n1599.5,200\r\n1600.5,400"), dat_bytes()))
+    assert tracked.rate_hz == pytest.approx(1600, rel=1e-6) and tracked.gaps == ()
+
+
+def test_a_segment_of_half_the_rate_is_left_out_and_said(tmp_path: Path) -> None:
+    found = read(comtrade(tmp_path, cfg_text(rates="2\r\n800,100\r\n1600,400"), dat_bytes()))
+    assert found.rate_hz == 1600 and found.samples == 300
+    assert found.start_ns == START_NS + 125_000_000
+    assert "rows 1 to 100 (800 Hz)" in found.problems[0]
+
+
+@pytest.mark.parametrize("stated", [300, 500])
+def test_rows_that_the_cfg_does_not_state_are_read_and_said(stated: int, tmp_path: Path) -> None:
+    found = read(comtrade(tmp_path, cfg_text(rates=f"1\r\n1600,{stated}"), dat_bytes()))
+    assert_same(found)
+    assert found.problems == (f"its .cfg states {stated} rows, but 400 are there; all of these were read",)
+
+
+def test_status_words_that_the_cfg_does_not_state_are_found_by_the_sample_numbers(tmp_path: Path) -> None:
+    found = read(comtrade(tmp_path, cfg_text(), dat_bytes(status=2)))
+    assert_same(found)
+    assert "rows of 10 bytes, but they have 14" in found.problems[0]
+
+
+def test_data_of_another_form_than_stated_are_read_and_said(tmp_path: Path) -> None:
+    for stated, form in (("BINARY", "ASCII"), ("ASCII", "BINARY")):
+        found = read(comtrade(tmp_path, cfg_text(form=stated), dat_bytes(form)))
+        assert_same(found)
+        assert f"states {stated} data" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("stamp", "t_ns"),
+    [
+        ("17/03/2024,10:00:00", START_NS),
+        ("17/03/2024,10:00:00.", START_NS),
+        ("17/3/24,10:0:0.0", START_NS),
+        ("2024/03/17,10:00:00.000", START_NS),
+        ("03/17/2024,10:00:00.000", START_NS),
+        ("17-03-2024,10:00:00.000", START_NS),
+        ("17/03/2024 10:00:00.000", START_NS),
+        ("17/03/2024,10:00:00.123456789", START_NS + 123_456_789),
+        ("17/03/2024,10:00:00,5", START_NS + 500_000_000),
+        ("16/03/2024,24:00:00.000", START_NS - 10 * 3600 * 10**9),
+        ("31/12/2016,23:59:60.500", 1_483_228_800_500_000_000),
+        ("01/01/1970,00:00:00", None),
+        (",", None),
+    ],
+)
+def test_times_of_every_form_are_read(stamp: str, t_ns: int | None, tmp_path: Path) -> None:
+    found = read(comtrade(tmp_path, cfg_text(start=stamp), dat_bytes()))
+    assert found.start_ns == t_ns and found.problems == ()
+
+
+@pytest.mark.parametrize(
+    "stamp", ["99/99/2024,10:00:00", "hello/a/b,x", "31/02/2024,10:00:00", "17/03/2024,25:00:00"]
+)
+def test_a_time_that_is_not_understood_is_unknown_and_the_samples_are_read(
+    stamp: str, tmp_path: Path
+) -> None:
+    found = read(comtrade(tmp_path, cfg_text(start=stamp), dat_bytes()))
+    assert_same(found)
+    assert found.start_ns is None and "start is not known" in found.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "hours"),
+    [("0", 0), ("-4", -4), ("+5h30", 5.5), ("5h30", 5.5), ("+5:30", 5.5), ("-10h30", -10.5), ("5.5", None),
+     ("x", None), ("CET", None), ("+99", None)],
+)  # fmt: skip
+def test_a_time_code_that_is_not_understood_is_no_utc(code: str, hours: float | None, tmp_path: Path) -> None:
+    text = cfg_text([f"{code},{code}", "0,0"], station="Station,REC1,2013")
+    found = read(comtrade(tmp_path, text, dat_bytes()))
+    assert found.start_ns == (None if hours is None else START_NS - round(hours * 3600 * 1e9))
+    assert bool(found.problems) == (hours is None)
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale"),
+    [("V", 1.0), ("Volt", 1.0), ("VOLTS", 1.0), ("Vrms", 1.0), ("mV", 1e-3), ("uV", 1e-6), ("µV", 1e-6),
+     ("kV", 1e3), ("KV", 1e3), ("kv", 1e3), ("MV", 1e6), ("V ", 1.0), ("[V]", 1.0)],
+)  # fmt: skip
+def test_units_are_read_as_recorders_write_them(unit: str, scale: float, tmp_path: Path) -> None:
+    text = cfg_text(channels=f"1,Ua,A,,{unit},{GAIN / scale!r},0,0,-32767,32767,1,1,S")
+    assert_same(read(comtrade(tmp_path, text, dat_bytes())))
+
+
+@pytest.mark.parametrize("unit", ["", "p.u.", "A", "foo"])
+def test_a_unit_that_is_no_voltage_is_refused_until_the_user_says_what_it_is(
+    unit: str, tmp_path: Path
+) -> None:
+    path = comtrade(tmp_path, cfg_text(channels=f"1,Ua,A,,{unit},0.02,0,0,-9,9,1,1,S"), dat_bytes())
+    with pytest.raises(RecordingError, match=r"--channel|--unit"):
+        read(path)
+    assert_same(read(path, channel="1", unit="V"))
+    assert np.allclose(read(path, channel="Ua", unit="kV").volts(0, ROWS), 1000 * GAIN * counts())
+
+
+def test_all_channels_are_listed_and_the_first_voltage_is_taken(tmp_path: Path) -> None:
+    lines = ["1,Ia,A,,A,1,0,0,-9,9,1,1,S", *(f"{k},U{k},A,,V,0.02,{k},0,-9,9,1,1,S" for k in (2, 3))]
+    text = cfg_text(counts="3,3A,0D", channels="\r\n".join(lines), form="ASCII")
+    rows = "".join(f"{k + 1},{k * 625},7,{v},{-v}\r\n" for k, v in enumerate(counts().tolist()))
+    path = comtrade(tmp_path, text, rows.encode())
+    found = read(path)
+    assert [each.name for each in found.channels] == ["Ia", "U2", "U3"]
+    assert found.channel.name == "U2" and found.assumed["channel"] == "U2"
+    assert np.allclose(found.volts(0, ROWS), counts() * GAIN + 2)
+    assert np.allclose(read(path, channel="3").volts(0, ROWS), -counts() * GAIN + 3)
+    with pytest.raises(RecordingError, match=r"no channel 'U9'; it has Ia \(A\), U2 \(V\), U3 \(V\)"):
+        read(path, channel="U9")
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"counts": "hello"}, "line 2: 'hello' states no number of analogue channels"),
+        ({"counts": "9999999,9999999A,0D"}, "line 2: 9999999 analogue"),
+        ({"channels": "1,Ua"}, "line 3: '1,Ua' is no analogue channel"),
+        ({"channels": "1,Ua,A,,V,x,0,0,-9,9,1,1,S"}, "line 3: a of channel 'Ua' is 'x', want a number"),
+        ({"channels": "1,Ua,A,,V,0.02,y,0,-9,9,1,1,S"}, "line 3: b of channel 'Ua' is 'y'"),
+        ({"channels": "1,Ua,A,,V,,0,0,-9,9,1,1,S"}, "give --volts-per-lsb"),
+        ({"rates": "1\r\nfast,400"}, "line 6: 'fast,400' is no rate"),
+        ({"form": "WORDS"}, "line 9: 'WORDS' is no form of the data"),
+    ],
+)
+def test_what_is_needed_for_volts_is_refused_with_line_and_field(
+    changed: dict[str, str], why: str, tmp_path: Path
+) -> None:
+    path = comtrade(tmp_path, cfg_text(**changed), dat_bytes())
+    with pytest.raises(RecordingError) as refused:
+        read(path)
+    assert why in str(refused.value) and "\n" not in str(refused.value)

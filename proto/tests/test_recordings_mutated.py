@@ -1,0 +1,21 @@
+"""A broken file is one line or a recording, never a traceback, and never slow."""
+
+from pathlib import Path
+
+import pytest
+from recordings_mutated import originals, outcomes
+
+FORMATS = tuple(originals())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_mutated_file_is_one_line_or_a_recording(form: str, tmp_path: Path) -> None:
+    found = {outcome for _, outcome in outcomes(form, tmp_path, 0, 150)}
+    assert found <= {"read", "refused"}
+    assert "refused" in found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_hundred_thousand_mutated_files_are_one_line_or_a_recording(form: str, tmp_path: Path) -> None:
+    assert {outcome for _, outcome in outcomes(form, tmp_path, 150, 100_000)} <= {"read", "refused"}

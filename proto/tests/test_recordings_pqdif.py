@@ -1,0 +1,217 @@
+"""PQDIF of other writers, and JSON of the original: what is stated is read, what is none is said."""
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+import pytest
+from recordings_under_test import GAIN, RATE_HZ, ROWS, START_NS, assert_same, counts, read, volts
+
+from opq_cloud.export.pqdif import Element, collection_bytes, timestamp_bytes
+from opq_proto.errors import RecordingError
+from opq_recordings.pqdif_tags import (
+    COLLECTION,
+    GUID,
+    HEADER,
+    REAL8,
+    SCALAR,
+    SIGNATURE,
+    TIMESTAMP,
+    UINT4,
+    VECTOR,
+    Meaning,
+    Tag,
+)
+
+REAL4 = 40
+
+
+def collection(tag: UUID, *members: Element) -> Element:
+    return Element(tag, COLLECTION, members=members)
+
+
+def uint4(tag: UUID, value: int) -> Element:
+    return Element(tag, SCALAR, UINT4, struct.pack("<I", value))
+
+
+def real8(tag: UUID, value: float) -> Element:
+    return Element(tag, SCALAR, REAL8, struct.pack("<d", value))
+
+
+def guid(tag: UUID, value: UUID) -> Element:
+    return Element(tag, SCALAR, GUID, value.bytes_le)
+
+
+def text(tag: UUID, value: str) -> Element:
+    return Element(tag, VECTOR, 10, struct.pack("<i", len(value) + 1) + value.encode() + b"\0")
+
+
+def vector(tag: UUID, physical: int, values: np.ndarray) -> Element:
+    return Element(tag, VECTOR, physical, struct.pack("<i", len(values)) + values.tobytes())
+
+
+def channel(name: str, measured: int, units: int, kind: UUID) -> Element:
+    def series(value_type: UUID, unit: int, method: int) -> Element:
+        return collection(
+            Tag.SERIES_DEFINITION, guid(Tag.VALUE_TYPE, value_type), uint4(Tag.QUANTITY_UNITS, unit),
+            uint4(Tag.STORAGE_METHOD, method),
+        )  # fmt: skip
+
+    return collection(
+        Tag.CHANNEL_DEFINITION, text(Tag.CHANNEL_NAME, name), uint4(Tag.PHASE, 1),
+        guid(Tag.QUANTITY_TYPE, kind), uint4(Tag.QUANTITY_MEASURED, measured),
+        collection(Tag.SERIES_DEFINITIONS, series(Meaning.TIME, 2, 1), series(Meaning.VALUE, units, 3)),
+    )  # fmt: skip
+
+
+def foreign_pqdif(
+    compressed: bool = True, waveform: UUID = Meaning.WAVEFORM, left_out: slice = slice(0, 0)
+) -> bytes:
+    """A current and a voltage with times as values, which the voltage shares with the current, as floats."""
+    times_s = np.delete(np.arange(ROWS) / RATE_HZ, left_out)
+    series = [
+        collection(Tag.SERIES_INSTANCE, vector(Tag.SERIES_VALUES, REAL8, times_s)),
+        collection(Tag.SERIES_INSTANCE, uint4(Tag.SHARED_CHANNEL, 0), uint4(Tag.SHARED_SERIES, 0)),
+    ]
+    values = np.delete(volts(), left_out).astype("<f4")
+
+    def instance(index: int, time: Element, scale: float) -> Element:
+        value = collection(
+            Tag.SERIES_INSTANCE, real8(Tag.SERIES_SCALE, scale), real8(Tag.SERIES_OFFSET, 0.0),
+            vector(Tag.SERIES_VALUES, REAL4, values),
+        )  # fmt: skip
+        return collection(
+            Tag.CHANNEL_INSTANCE,
+            uint4(Tag.CHANNEL_INDEX, index),
+            collection(Tag.SERIES_INSTANCES, time, value),
+        )
+
+    records = (
+        collection(
+            Tag.CONTAINER, uint4(Tag.COMPRESSION_STYLE, 2 * compressed), uint4(Tag.COMPRESSION_ALGORITHM, 1),
+        ),
+        collection(
+            Tag.DATA_SOURCE, text(Tag.SOURCE_NAME, "meter"), text(Tag.TIME_ZONE, "UTC"),
+            collection(
+                Tag.CHANNEL_DEFINITIONS, channel("I A", 2, 7, waveform), channel("V A", 1, 6, waveform),
+            ),
+        ),
+        collection(
+            Tag.OBSERVATION, text(Tag.OBSERVATION_NAME, "dip"),
+            Element(Tag.TIME_START, SCALAR, TIMESTAMP, timestamp_bytes(START_NS)),
+            collection(
+                Tag.CHANNEL_INSTANCES, instance(0, series[0], 0.01), instance(1, series[1], 1.0),
+            ),
+        ),
+    )  # fmt: skip
+    whole = b""
+    for k, tree in enumerate(records):
+        body = collection_bytes(tree.members)
+        body = zlib.compress(body) if k and compressed else body
+        end = len(whole) + HEADER.size + len(body)
+        following = end if k < len(records) - 1 else 0
+        whole += HEADER.pack(
+            SIGNATURE.bytes_le, tree.tag.bytes_le, HEADER.size, len(body), following, zlib.adler32(body)
+        ) + body  # fmt: skip
+    return whole
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_pqdif_of_another_writer_is_read(compressed: bool, tmp_path: Path) -> None:
+    path = tmp_path / "meter.pqd"
+    path.write_bytes(foreign_pqdif(compressed))
+    found = read(path)
+    assert_same(found)
+    assert found.start_ns == START_NS and found.assumed == {}
+    assert [(each.name, each.unit, each.phase) for each in found.channels] == [
+        ("I A", "A", "AN"),
+        ("V A", "V", "AN"),
+    ]
+    with pytest.raises(RecordingError, match="'I A' is in 'A'"):
+        read(path, channel="I A")
+
+
+def test_times_that_jump_are_a_gap(tmp_path: Path) -> None:
+    path = tmp_path / "meter.pqd"
+    path.write_bytes(foreign_pqdif(left_out=slice(100, 150)))
+    found = read(path)
+    assert [(gap.first_sample, gap.samples) for gap in found.gaps] == [(100, 50)] and found.samples == ROWS
+
+
+def test_what_is_no_waveform_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "meter.pqd"
+    path.write_bytes(foreign_pqdif(waveform=Meaning.VALUE))
+    with pytest.raises(RecordingError, match="has no waveform; it has 2 channels of other kinds"):
+        read(path)
+    path.write_bytes(b"hello" * 100)
+    with pytest.raises(RecordingError, match="begins with other bytes than PQDIF"):
+        read(path)
+    path.write_bytes(foreign_pqdif()[:-300])
+    with pytest.raises(RecordingError, match="is cut short"):
+        read(path)
+
+
+DOCUMENTS = {
+    "plain": {
+        "rate_hz": 1600, "volts_per_lsb": GAIN, "counts": counts().tolist(), "start": "2024-03-17T10:00:00Z",
+    },
+    "volts": {"sample_rate": 1600, "volts": volts().tolist(), "start_ns": START_NS},
+    "mongo": {
+        "event_id": {"$numberInt": "9354"}, "box_id": "1001",
+        "calibration_constant": {"$numberDouble": "50.0"},
+        "sample_rate_hz": 1600, "event_start_timestamp_ms": {"$numberLong": str(START_NS // 10**6)},
+        "data": [{"$numberInt": str(each)} for each in counts().tolist()],
+    },
+    "frames": {
+        "fs": 1600, "calibration": 50.0, "timestamp_ms": START_NS // 10**6,
+        "datapoints": counts().reshape(10, 40).tolist(),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_json_of_the_original_and_of_others_is_read(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(DOCUMENTS[name]))
+    found = read(path)
+    assert_same(found)
+    assert found.start_ns == START_NS
+    path.write_text("\n".join(json.dumps(each) for each in (DOCUMENTS[name], DOCUMENTS["plain"])))
+    assert len(read(path, channel="2").channels) == 2
+
+
+def test_a_document_of_mongo_names_its_file_of_samples(tmp_path: Path) -> None:
+    facts = {
+        "event_id": 7,
+        "box_id": "3",
+        "event_start_timestamp_ms": 1_710_669_600_000,
+        "calibration_constant": 50.0,
+    }
+    path = tmp_path / "box_events.json"
+    path.write_text(json.dumps({**facts, "data_fs_filename": "event_7_3"}))
+    with pytest.raises(RecordingError, match="'event_7_3'; put that file beside it"):
+        read(path)
+    (tmp_path / "event_7_3").write_bytes(counts().tobytes())
+    found = read(path)
+    assert found.assumed == {"rate_hz": 12_000.0} and found.box_id == "3"
+    assert np.allclose(found.volts(0, ROWS), counts() * 0.02)
+    assert np.array_equal(
+        read(tmp_path / "event_7_3", rate_hz=12e3, volts_per_lsb=1.0).volts(0, ROWS), counts()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("{", "is not JSON: line 1"), ("{}", "has no list of numbers under"),
+     ('{"counts": [1, "x"]}', r"counts\[1\] is 'x'"),
+     ('{"rate_hz": 1600, "volts_per_lsb": 0.02}', "name that file"),
+     ('{"counts": [1, 2]}', "rate is not known")],
+)  # fmt: skip
+def test_json_without_samples_is_refused(text: str, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(RecordingError, match=why):
+        read(path)

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
-from opq_recordings.comtrade_cfg import RATE_MATCH, AnalogField, Configuration, configuration
+from opq_recordings.comtrade_cfg import RATE_MATCH, TRACKED, AnalogField, Configuration, configuration
 from opq_recordings.comtrade_rows import MISSING, Rows, rows_of
-from opq_recordings.even_axis import EvenAxis, axis_of_rows, axis_of_times
+from opq_recordings.even_axis import EvenAxis, axis_of_rows, axis_of_times, interpolated
 from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
 from opq_recordings.units import unit_scale
 
 MOST_TEXT = 16 << 20
 """Bytes of a .cfg; 10,000 channels have 1 MB."""
 PART = re.compile(
-    rb"^\s*---\s*file type\s*:\s*(\w+)\s*(\w*)\s*(?::\s*(\d+))?\s*---\s*?(\r\n|\n|\r)", re.I | re.M
+    rb"^\s*-{2,3}\s*file type\s*:?\s*(\w+)\s*(\w*)\s*(?::\s*(\d+))?\s*-{2,3}\s*?(\r\n|\n|\r)", re.I | re.M
 )
 STAMP_FACTORS = (1.0, 1e-3, 1e3)
 """Recorders disagree whether stamps are in µs or ns; the rate decides."""
@@ -41,6 +41,7 @@ def read_comtrade(path: Path) -> Content:
 def content_of(path: Path, config: Configuration, rows: Rows) -> Content:
     """The channels on their axis."""
     problems = [*config.problems, *rows.problems]
+    rows = _evened(config, rows, problems)
     count = len(rows.values[0])
     if config.rows is not None and config.rows != count and config.rows != 0:
         problems.append(f"its .cfg states {config.rows} rows, but {count} are there; all of these were read")
@@ -108,8 +109,33 @@ def _axis(config: Configuration, rows: Rows, problems: list[str]) -> EvenAxis:
         stamps_s = stamps_s * _stamp_factor(stamps_s[: segments[0][2]], rates[0])
     if max(rates) - min(rates) <= RATE_MATCH * max(rates):
         mean_hz = count / sum(samples / rate for rate, _, samples in segments)
-        return axis_of_rows(rows.numbers, stamps_s, rates[0] if len(set(rates)) == 1 else mean_hz)
+        edges = [row for _, row, _ in segments[1:]]
+        return axis_of_rows(rows.numbers, stamps_s, rates[0] if len(set(rates)) == 1 else mean_hz, edges)
     return _longest_rate(segments, problems)
+
+
+def _evened(config: Configuration, rows: Rows, problems: list[str]) -> Rows:
+    """Rows whose rate follows the mains (segments of slightly different rates), interpolated onto even times.
+
+    Taken as even, they would show a mains of one frequency, whatever the recorder followed.
+    """
+    count = len(rows.values[0])
+    segments = _segments(config, count) if config.rates else []
+    rates = [rate for rate, _, _ in segments]
+    if len(set(rates)) < 2 or max(rates) - min(rates) > TRACKED * max(rates):
+        return rows
+    steps_s = np.concatenate([np.full(samples, 1 / rate) for rate, _, samples in segments])
+    at_s = np.concatenate(([0.0], np.cumsum(steps_s[:-1])))
+    even_s = steps_s.mean() * np.arange(count)
+    problems.append(
+        f"its rate follows the mains, {min(rates):g} to {max(rates):g} Hz; its samples were interpolated "
+        "onto even times"
+    )
+    values = []
+    for each in rows.values:
+        known = np.where(missing_rows(each, _mark(each, rows.form)), np.nan, each.astype(np.float64))
+        values.append(interpolated(known, at_s, even_s))
+    return replace(rows, values=tuple(values))
 
 
 def _longest_rate(segments: list[tuple[float, int, int]], problems: list[str]) -> EvenAxis:
@@ -152,7 +178,8 @@ def _segments(config: Configuration, count: int) -> list[tuple[float, int, int]]
 def _stamp_factor(stamps_s: NDArray[np.float64], rate_hz: float) -> float:
     """What the stamps are to be multiplied by so that they fit the rate: 1 unless µs and ns are mixed up."""
     steps_s = np.diff(stamps_s)
-    usual = float(np.nanmedian(steps_s)) * rate_hz if len(steps_s) else 1.0
+    known = steps_s[np.isfinite(steps_s)]
+    usual = float(np.median(known)) * rate_hz if len(known) else 1.0
     for factor in STAMP_FACTORS:
         if abs(usual * factor - 1) < 0.1:
             return factor

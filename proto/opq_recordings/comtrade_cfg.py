@@ -15,7 +15,8 @@ from opq_recordings.text import decoded
 
 FORMS = {"ASCII": "ascii", "BINARY": "binary", "BINARY32": "binary32", "FLOAT32": "float32"}
 MOST_CHANNELS = 10_000
-RATE_MATCH = 0.001
+RATE_MATCH, TRACKED = 0.01, 0.01
+"""Segments whose rates differ by less are of one recorder whose rate follows the mains."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _COUNT = re.compile(r"\s*([0-9]{1,9})\s*([A-Za-z]?)\s*")
 

@@ -5,6 +5,7 @@ long as they are even elsewhere, and the contradiction is a problem that a perso
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,9 +93,16 @@ def axis_of_times(times_s: NDArray[np.float64], rate_hz: float | None = None, un
 
 
 def axis_of_rows(
-    numbers: NDArray[np.int64] | None, times_s: NDArray[np.float64] | None, rate_hz: float
+    numbers: NDArray[np.int64] | None,
+    times_s: NDArray[np.float64] | None,
+    rate_hz: float,
+    edges: Sequence[int] = (),
 ) -> EvenAxis:
-    """The axis of rows with a known rate, by sample numbers and time stamps where they are usable."""
+    """The axis of rows with a known rate, by sample numbers and time stamps where they are usable.
+
+    Args:
+        edges: rows at which another segment begins; there a number may go on over a gap in time.
+    """
     count = len(numbers) if numbers is not None else len(times_s) if times_s is not None else 0
     problems: list[str] = []
     by_number = _number_gaps(numbers, problems)
@@ -103,8 +111,10 @@ def axis_of_rows(
     if by_number is not None and by_time is not None:
         close = np.abs(by_number - by_time) <= np.maximum(1, RATE_TOLERANCE * by_number)
         gaps = np.where((by_number > 0) & (by_time > 0) & close, by_number, by_time)
-        if (by_number != gaps).any():
-            at = int(np.argmax(by_number != gaps)) + 1
+        apart = by_number != gaps
+        apart[[row - 1 for row in edges if 0 < row < count]] = False
+        if apart.any():
+            at = int(np.argmax(apart)) + 1
             problems.append(
                 f"from row {at} to {at + 1} the sample number says {by_number[at - 1]} missing samples, the "
                 f"time stamp {by_time[at - 1]}; the time stamp was taken"
@@ -119,6 +129,23 @@ def axis_of_rows(
         problems.append("its sample numbers and time stamps are broken; its rows were counted instead")
         places = np.arange(count, dtype=np.int64)
     return EvenAxis(rate_hz, _runs_of(places), tuple(problems))
+
+
+def interpolated(
+    values: NDArray[np.float64], at_s: NDArray[np.float64], wanted_s: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(m,) values at other times, by the cubic through the four samples around each; NaN stays NaN there."""
+    if len(values) < 4:
+        return np.interp(wanted_s, at_s, values)
+    first = np.clip(np.searchsorted(at_s, wanted_s) - 2, 0, len(values) - 4)
+    found = np.zeros(len(wanted_s))
+    for k in range(4):
+        weight = np.ones(len(wanted_s))
+        for other in range(4):
+            if other != k:
+                weight *= (wanted_s - at_s[first + other]) / (at_s[first + k] - at_s[first + other])
+        found += weight * values[first + k]
+    return found
 
 
 def _number_gaps(numbers: NDArray[np.int64] | None, problems: list[str]) -> NDArray[np.int64] | None:

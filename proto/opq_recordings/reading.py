@@ -195,7 +195,8 @@ def _chosen(path: Path, channels: tuple[Channel, ...], wanted: str | None, assum
         return unknown[0]
     if not unknown:
         raise RecordingError(
-            f"{path}: none of its {len(channels)} channels is a voltage: {names}; name one with --channel"
+            f"{path}: none of its {len(channels)} channels is a voltage: {names}; name one with "
+            "--channel and say what it is, such as --unit V"
         )
     raise RecordingError(
         f"{path}: which of its {len(unknown)} channels is the voltage is not stated; give --channel: {names}"

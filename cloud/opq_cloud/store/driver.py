@@ -96,9 +96,11 @@ class Documents(Protocol):
 
     Attributes:
         atomic: whether others see all steps of a job, or none.
+        original: whether programs of the original may have written documents too.
     """
 
     atomic: bool
+    original: bool
 
     def get(self, table: Table, *key: object) -> Fields | None: ...
 
@@ -161,6 +163,9 @@ class Documents(Protocol):
         They are above the numbers that other programs have stored.
         """
 
+    def note_taken(self, number: int) -> None:
+        """Notes that another program has stored a finding with a number that was given here."""
+
     def raise_number(self, name: str, value: int | None = None) -> None:
         """Sets a counter to at least `value`, or raises it by one."""
 
@@ -187,6 +192,8 @@ class Documents(Protocol):
 
     def delete_files(self, name: str) -> None: ...
 
+    def count_files(self) -> int: ...
+
     def beat(self) -> None:
         """Renews the lock of `exclusive`, before a further step; does nothing where there is none."""
 
@@ -196,6 +203,21 @@ class Driver(Protocol):
 
     @property
     def readable(self) -> ReadableDocuments: ...
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written, because the file system is mounted read-only."""
+
+    @property
+    def lost_file(self) -> str | None:
+        """What happened to the database's file while it is open; None: nothing, or it is no file."""
+
+    @property
+    def foreign_numbers(self) -> str | None:
+        """Whether another service numbers incidents too, and what to change; None: it does not."""
+
+    def bytes_of(self, collections: Iterable[str]) -> dict[str, int]:
+        """Returns bytes, with indexes, of those of these whose size the database knows."""
 
     def read(self) -> AbstractContextManager[Documents]:
         """Returns the documents for reading; with SQLite all reads see one state of the file."""

@@ -44,3 +44,68 @@ BOX_EVENTS = Table(
     columns=_own("event_id", "box_id"),
     identity=lambda one: file_name(one["event_id"], one["box_id"]),
 )
+INCIDENTS = Table(
+    "incidents",
+    ("incident_id",),
+    columns=_own("incident_id", "group_id", "start_ns", "end_ns", "expire_at"),
+    derived={
+        **_own("box_id", "uncertainty_ns", "clock_id", "samples_began_ns", "leads", "by_hand"),
+        "class": "kind",
+    },
+    large=("measurements",),
+    kept=("annotations", "metadata"),
+)
+FACTS = Table(
+    "incident_facts",
+    ("incident_id",),
+    "opq_incident_facts",
+    columns={"incident_id": "group_id"},
+    id_field="incident_id",
+    wide=True,
+    versioned=False,
+)
+INDEX = Table(
+    "incident_index",
+    ("incident_id",),
+    "opq_incident_index",
+    columns={
+        "incident_id": "group_id",
+        **_own("start_ns", "end_ns", "length_ns", "kind", "machine_kind", "label", "residual_percent"),
+        **_own("severity", "scope", "cell", "words", "boxes"),
+    },
+    derived={"severity_key": "coalesce(severity, 0)", "length_ns": "coalesce(length_ns, 0)"},
+    in_columns=True,
+    values=("tags", "incident_tags", "start_ns"),
+    id_field="incident_id",
+    versioned=False,
+)
+PARTS = Table(
+    "incident_boxes",
+    ("incident_id", "box_id"),
+    "opq_incident_boxes",
+    columns={
+        "incident_id": "group_id",
+        **_own("box_id", "start_ns", "end_ns", "kind", "residual_percent", "length_ns", "worst_start_ns"),
+        **_own("worst_id"),
+    },
+    in_columns=True,
+    identity=lambda one: f"{one['incident_id']}:{one['box_id']}",
+    versioned=False,
+)
+NOTES = Table(
+    "incident_notes",
+    ("note_id",),
+    "opq_incident_notes",
+    columns={"note_id": "note_id", "incident_id": "group_id", "account_id": "account_id"},
+    identity=lambda one: one["note_id"],
+    versioned=False,
+)
+HEIRS = Table(
+    "incident_heirs",
+    ("incident_id",),
+    "opq_incident_heirs",
+    columns={"incident_id": "group_id", "heir": "heir"},
+    in_columns=True,
+    id_field="incident_id",
+    versioned=False,
+)

@@ -13,7 +13,7 @@ from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.outages.plugin import plan_withdrawal
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.embedded.incident_index import count_statement, find_statement
+from opq_cloud.store.embedded.statements import count_statement, find_statement
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.index import (
     COLUMNS,
@@ -26,6 +26,8 @@ from opq_cloud.store.incidents.index import (
     cell_of,
     folded,
 )
+from opq_cloud.store.records.incident_index import ENTRY, conditions, order
+from opq_cloud.store.tables import INDEX
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Trigger
 
@@ -55,6 +57,15 @@ def put(store: CloudStore, *findings: Finding) -> list[int]:
 
 def found(store: CloudStore, limit: int = 50, **fields: object) -> list[int]:
     return [one.incident_id for one in store.find_incidents(IncidentFilter(**fields), limit)]  # type: ignore[arg-type]
+
+
+def page_statement(wanted: IncidentFilter, beyond: IndexPlace | None, back: bool) -> tuple[str, list[object]]:
+    key = () if beyond is None else beyond.key
+    return find_statement(INDEX, conditions(wanted), order(wanted, back), key, 26, ENTRY)
+
+
+def counting_statement(wanted: IncidentFilter) -> tuple[str, list[object]]:
+    return count_statement(INDEX, conditions(wanted), 1000)
 
 
 def say(store: CloudStore, number: int, text: str, kind: str = "note", account_id: str = "ada") -> None:
@@ -332,9 +343,9 @@ def test_a_class_since_a_moment_is_read_from_the_first_that_ends_after_it(tmp_pa
     store = EmbeddedStore(tmp_path / "opq.db")
     wanted = IncidentFilter(kind="sag", start_ns=ZERO_NS)
     with sqlite3.connect(tmp_path / "opq.db") as database:
-        for text, values in (find_statement(wanted, 26, None, False), count_statement(wanted, 1000)):
+        for text, values in (page_statement(wanted, None, False), counting_statement(wanted)):
             plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
-            assert "SEARCH t USING PRIMARY KEY (tag=? AND start_ns>?)" in plan, plan
+            assert "SEARCH incident_tags USING PRIMARY KEY (tag=? AND start_ns>?)" in plan, plan
             assert any("COVERING INDEX incident_index_by_end (end_ns>?)" in step for step in plan), plan
     database.close()
     store.close()
@@ -348,13 +359,13 @@ def test_a_page_is_read_from_an_index_without_a_sort(
     store = EmbeddedStore(tmp_path / "opq.db")
     with sqlite3.connect(tmp_path / "opq.db") as database:
         for text, values in (
-            find_statement(wanted, 26, IndexPlace(3.0, 17), back),
-            count_statement(wanted, 1000),
+            page_statement(wanted, IndexPlace(3.0, 17), back),
+            counting_statement(wanted),
         ):
             plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
             assert not any("TEMP B-TREE" in step for step in plan), plan
             if wanted.tags:
-                assert not any(step.startswith(("SCAN t", "SCAN i", "SCAN u")) for step in plan), plan
+                assert not any(step.startswith(("SCAN incident", "SCAN u")) for step in plan), plan
     database.close()
     store.close()
 

@@ -13,7 +13,7 @@ import pytest
 from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore
-from opq_cloud.store.embedded.incident_parts import parts_statement, rows_statement
+from opq_cloud.store.embedded.driver import SqliteDocuments
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.incidents.index import (
     IncidentFilter,
@@ -25,6 +25,8 @@ from opq_cloud.store.incidents.index import (
 )
 from opq_cloud.store.incidents.seen import incident_at
 from opq_cloud.store.records.accounts import Account
+from opq_cloud.store.records.incident_parts import ROW_FIELDS, row_conditions, row_order
+from opq_cloud.store.tables import INDEX, PARTS
 from opq_cloud.view.pages.shown.seen import SeenStore
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Incident, Trigger
@@ -198,7 +200,7 @@ def test_what_expires_leaves_no_row(store: CloudStore) -> None:
 def test_a_store_of_a_version_before_is_entered_at_the_first_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("opq_cloud.store.embedded.incident_parts.FILL_ROWS", 2)  # several slices
+    monkeypatch.setattr("opq_cloud.store.records.incident_index.FILL_ROWS", 2)  # several slices
     with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
         disturb(store, 5)
         before = list(store.incident_parts(["1", "2", "3"], IncidentFilter()))
@@ -243,11 +245,19 @@ def test_rows_are_read_by_an_index_without_a_sort(tmp_path: Path, boxes: int, ba
     with closing(sqlite3.connect(tmp_path / "opq.db")) as database:
         seen = [str(number) for number in range(boxes)]
         wanted = IncidentFilter(box_id="1", start_ns=3)
-        text, values = rows_statement(seen, ("1",), wanted, IndexPlace(9, 7), back, 3)
-        plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
-        text, values = parts_statement(seen, wanted)
-        plan += [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", ["[1, 2]", *values])]
+        where = row_conditions(seen, wanted, IndexPlace(9, 7), back)
+        parts = [("incident_id", "in", [1, 2]), ("box_id", "in", seen)]
+        statements: list[str] = []
+        database.set_trace_callback(statements.append)
+        documents = SqliteDocuments(database)
+        for _ in documents.find(PARTS, where, sort=row_order(back), fields=ROW_FIELDS):
+            pass
+        for table, wanted_rows in ((PARTS, parts), (INDEX, parts[:1])):
+            assert list(documents.find(table, wanted_rows)) == []
+        database.set_trace_callback(None)
+        plan = [row[3] for text in statements for row in database.execute(f"EXPLAIN QUERY PLAN {text}")]
     name = "box (box_id=? AND start_ns>?" if boxes == 1 else "start (start_ns>?"
-    assert any(f"SEARCH b USING COVERING INDEX incident_boxes_by_{name}" in step for step in plan), plan
-    assert not any(step.startswith(("SCAN i", "SCAN b ")) for step in plan), plan
+    covering = f"SEARCH incident_boxes USING COVERING INDEX incident_boxes_by_{name}"
+    assert any(covering in step for step in plan), plan
+    assert not any(step.startswith("SCAN incident") for step in plan), plan
     assert not any("TEMP B-TREE" in step for step in plan), plan

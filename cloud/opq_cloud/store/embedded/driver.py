@@ -8,14 +8,16 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import lru_cache
 from heapq import merge
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
+from opq_cloud.store.driver import Changed, EarliestStart, Fields, Key, Table, Where
 from opq_cloud.store.embedded.statements import (
     count_statement,
     delete_statement,
+    earliest_statement,
     find_statement,
     get_statement,
     insert_statement,
@@ -41,7 +43,7 @@ T = TypeVar("T")
 class SqliteDocuments:
     """`driver.Documents` on one connection, inside its transaction."""
 
-    atomic = True
+    atomic, original = True, False
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
@@ -62,7 +64,10 @@ class SqliteDocuments:
         fields: Sequence[str] = (),
     ) -> Iterator[Fields]:
         chosen = fields if all(name in table.columns or name in table.derived for name in fields) else ()
-        searches = [find_statement(table, each, sort, beyond, limit, chosen) for each in _split(where, sort)]
+        split = _split(where, sort)
+        if len(split) > 1:
+            split = _split([(name, operator, self._known(value)) for name, operator, value in where], sort)
+        searches = [find_statement(table, each, sort, beyond, limit, chosen) for each in split]
         if len(searches) > 1:
             yield from self._merged(searches, sort, chosen)
             return
@@ -73,6 +78,13 @@ class SqliteDocuments:
         else:
             for row in self._run(text, values):
                 yield _read(table, row)
+
+    def _known(self, value: object) -> object:
+        """Reads an EarliestStart once for several statements; if nothing ends after it, nothing is found."""
+        if not isinstance(value, EarliestStart):
+            return value
+        (found,) = self._run(*earliest_statement(value)).fetchone()
+        return value.after_ns if found is None else found
 
     def _merged(
         self, searches: Sequence[tuple[str, list[object]]], sort: Sequence[str], fields: Sequence[str]
@@ -181,6 +193,8 @@ class SqliteDocuments:
         last = self.number(name) or 0
         return list(range(last - count + 1, last + 1))
 
+    def note_taken(self, number: int) -> None: ...
+
     def raise_number(self, name: str, value: int | None = None) -> None:
         if value is None:
             self.next_numbers(name)
@@ -232,15 +246,34 @@ class SqliteDocuments:
         self._run("DELETE FROM chunks WHERE file = (SELECT file FROM files WHERE filename = ?)", (name,))
         self._run("DELETE FROM files WHERE filename = ?", (name,))
 
+    def count_files(self) -> int:
+        return int(self._run("SELECT count(*) FROM files").fetchone()[0])
+
     def beat(self) -> None: ...
 
 
 class SqliteDriver:
     """`driver.Driver` on the store's file."""
 
-    def __init__(self, opened: Callable[[], SqliteDatabase]) -> None:
+    foreign_numbers = None  # no other program writes the file
+
+    def __init__(self, opened: Callable[[], SqliteDatabase], watched: Path | None = None) -> None:
+        """`watched` is the file, which is there."""
         self._opened = opened
+        self._watched = None if watched is None else (watched, watched.stat().st_ino)
         self.readable = ReadableDocuments()
+
+    @property
+    def read_only(self) -> bool:
+        return self._opened().read_only
+
+    @property
+    def lost_file(self) -> str | None:
+        return None if self._watched is None else _lost_while_open(*self._watched)
+
+    def bytes_of(self, collections: Iterable[str]) -> dict[str, int]:
+        """Returns nothing: SQLite would have to read the whole file to know the sizes."""
+        return {}
 
     @contextmanager
     def read(self) -> Iterator[SqliteDocuments]:
@@ -258,6 +291,17 @@ class SqliteDriver:
 
     def close(self) -> None:
         self._opened().close()
+
+
+def _lost_while_open(path: Path, inode: int) -> str | None:
+    """Returns what happened to the file that was opened; None: it is still there."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"{path}: {error.strerror}: what is stored now is lost when this process ends"
+    if status.st_ino != inode:
+        return f"{path}: was replaced by another file while it is in use; start this process again"
+    return None if status.st_size else f"{path}: is empty (0 bytes) while it is in use; restore a copy"
 
 
 def _split(where: Where, sort: Sequence[str]) -> list[Where]:

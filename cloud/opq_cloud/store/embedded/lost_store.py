@@ -32,17 +32,6 @@ def refuse_lost(path: Path) -> None:
         )
 
 
-def lost_while_open(path: Path, inode: int) -> str | None:
-    """Returns what happened to the file that was opened; None: it is still there."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        return f"{path}: {error.strerror}: what is stored now is lost when this process ends"
-    if status.st_ino != inode:
-        return f"{path}: was replaced by another file while it is in use; start this process again"
-    return None if status.st_size else f"{path}: is empty (0 bytes) while it is in use; restore a copy"
-
-
 def _was_in_use(accounts: Path) -> bool:
     """Whether it has anything but invitations: `--first-admin` writes one before there is a store."""
     try:

@@ -104,12 +104,11 @@ class MeasurementLog(EmbeddedPart):
         self._generation = None
         self._slots.discard_free()
 
-    def close(self) -> None:
-        """Waits for a running sealing pass, bounded by the number of unsealed rows; then closes the file."""
+    def _close_log(self) -> None:
+        """Waits for a running sealing pass, bounded by the number of unsealed rows."""
         sealer = self._sealer
         if sealer is not None:
             sealer.join()
-        self._database.close()
 
     def append_measurements(
         self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()

@@ -235,16 +235,8 @@ class EmbeddedPart(StorePart):
     """Some tables of the file and the store's methods on them; `EmbeddedStore` inherits from all parts."""
 
     def __init__(self, database: SqliteDatabase) -> None:
-        super().__init__(SqliteDriver(lambda: database))
+        super().__init__(SqliteDriver(lambda: database, database.path))
         self._database = database
-
-    def _is_filled(self, table: str) -> bool:
-        """Whether a table has every incident; a counter of its name notes that, where it can be written."""
-        with self._database.read() as connection:
-            if connection.execute("SELECT 1 FROM counters WHERE name = ?", (table,)).fetchone():
-                return True
-            missing = f"SELECT 1 FROM incidents WHERE group_id NOT IN (SELECT group_id FROM {table}) LIMIT 1"
-            return self._database.read_only and connection.execute(missing).fetchone() is None
 
 
 def next_number(connection: sqlite3.Connection, name: str) -> int:
@@ -253,12 +245,3 @@ def next_number(connection: sqlite3.Connection, name: str) -> int:
         "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1", (name,)
     )
     return int(connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0])
-
-
-def next_numbers(connection: sqlite3.Connection, name: str, count: int) -> list[int]:
-    """Returns the next `count` numbers of a counter."""
-    if count == 0:
-        return []
-    last = next_number(connection, name) + count - 1
-    connection.execute("UPDATE counters SET value = ? WHERE name = ?", (last, name))
-    return list(range(last - count + 1, last + 1))

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+import msgspec
+
 from opq_cloud.store.driver import EarliestStart, Key, Select, Table, Where
 
 FEW_SINCE = 10_000
@@ -15,6 +17,7 @@ FEW_SINCE = 10_000
 Values = list[object]
 Shape = tuple[tuple[str, str, object], ...]
 """Conditions with a mark in place of each value: statements of one shape have one text."""
+_ENCODER = msgspec.json.Encoder()
 _GIVEN = object()
 """Mark of a value that is given with the text."""
 
@@ -135,20 +138,25 @@ def tally_statement(table: Table, where: Where, field: str) -> tuple[str, Values
 
 def set_statement(table: Table, where: Where, values: Mapping[str, object]) -> tuple[str, Values]:
     """Returns the statement for `Documents.set_fields`."""
-    parts: list[str] = []
-    given: Values = []
-    in_json = [] if table.in_columns else [name for name in values if name not in table.ahead]
-    for name in values:
-        if name in table.columns:
-            parts.append(f"{table.columns[name]} = ?")
-            given.append(values[name])
+    shape, found = _shape(where)
+    text, columns, in_json = _set_text(table, shape, tuple(values))
+    given = [values[name] for name in columns] + [json.dumps(values[name]) for name in in_json]
+    return text, [*given, *found]
+
+
+@lru_cache(1000)
+def _set_text(
+    table: Table, shape: Shape, names: tuple[str, ...]
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Returns the text, and the fields that are set in columns and in the JSON."""
+    columns = tuple(name for name in names if name in table.columns)
+    in_json = tuple(name for name in names if not table.in_columns and name not in table.ahead)
+    parts = [f"{table.columns[name]} = ?" for name in columns]
     if in_json:
         places = ", ".join(f"'$.{name}', json(?)" for name in in_json)
         parts.append(f"document = json_set(document, {places})")
-        given += [json.dumps(values[name]) for name in in_json]
-    shape, found = _shape(where)
     plan = _search(table, shape)
-    return f"UPDATE {plan.source} SET {', '.join(parts)}{_all(plan.conditions)}", [*given, *found]
+    return f"UPDATE {plan.source} SET {', '.join(parts)}{_all(plan.conditions)}", columns, in_json
 
 
 def remove_statement(table: Table, where: Where, limit: int | None) -> tuple[str, Values]:
@@ -179,12 +187,12 @@ def _shape(where: Where) -> tuple[Shape, Values]:
     for name, operator, value in where:
         mark: object = _GIVEN
         if operator == "has any" or (operator == "in" and not isinstance(value, Select)):
-            values.append(json.dumps(list(value)))
+            values.append(_ENCODER.encode(list(value)).decode())
         elif isinstance(value, Select):
             mark, given = find_statement(value.table, value.where, fields=(value.field,))
             values += given
         elif isinstance(value, EarliestStart):
-            mark, given = _earliest(value)
+            mark, given = earliest_statement(value)
             values += given
         elif value is None or value == 0:
             mark = "NULL" if value is None else "0"
@@ -267,7 +275,7 @@ def _of_set(plan: _Plan, operator: str, first: bool) -> str:
     return f"EXISTS (SELECT 1 FROM {texts} u WHERE u.tag = ? AND u.{column} = {key})"
 
 
-def _earliest(value: EarliestStart) -> tuple[str, Values]:
+def earliest_statement(value: EarliestStart) -> tuple[str, Values]:
     start, end = value.table.columns["start_ns"], value.table.columns["end_ns"]
     text = (
         f"SELECT CASE WHEN count(*) < {FEW_SINCE} THEN min({start}) ELSE 0 END FROM "

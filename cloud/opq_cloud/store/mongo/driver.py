@@ -7,7 +7,7 @@ insert. Each change of a document raises its `_revision`; where that changed mea
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from bson.int64 import Int64
@@ -15,7 +15,7 @@ from gridfs.errors import CorruptGridFile, NoFile
 from gridfs.grid_file import GridOut
 from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
 from opq_cloud.store.mongo.filters import filter_of, following, needed
@@ -33,7 +33,7 @@ LONG_FIELDS = frozenset({"expire_at", "first_sample", "gateway_id", "clock_id", 
 class MongoDocuments:
     """`driver.Documents` on an open database, with the lock of `exclusive` where there is one."""
 
-    atomic = False
+    atomic, original = False, True
 
     def __init__(self, server: MongoServer, lock: StoreLock | None = None) -> None:
         self._server, self._db, self._lock = server, server.db, lock
@@ -70,6 +70,8 @@ class MongoDocuments:
         ))  # fmt: skip
 
     def count(self, table: Table, where: Where = (), most: int | None = None) -> int:
+        if not where and most is None:
+            return int(self._of(table).estimated_document_count())
         bounded: Fields = {} if most is None else {"limit": most}
         return int(self._of(table).count_documents(self._filter(table, where), **bounded))
 
@@ -87,6 +89,7 @@ class MongoDocuments:
     def insert(self, table: Table, document: Fields) -> bool:
         if table.indexed:
             self._server.index_once(table.name, table.indexed)
+        self.beat()
         try:
             self._of(table).insert_one(_stored(table, document))
         except DuplicateKeyError:
@@ -152,10 +155,11 @@ class MongoDocuments:
     def remove_values(self, table: Table, key: object, texts: Iterable[str]) -> None:
         assert table.values is not None
         if gone := sorted(texts):
-            change = {"$pull": {table.values[0]: {"$in": gone}}}
+            change = {"$pullAll": {table.values[0]: gone}}
             self._of(table).update_one(_key(table, (key,)), change)
 
     def remove(self, table: Table, where: Where, limit: int | None = None) -> int:
+        self.beat()
         collection, query = self._of(table), self._filter(table, where)
         if limit is not None:
             due = [each["_id"] for each in collection.find(query, {"_id": 1}).limit(limit)]
@@ -176,6 +180,9 @@ class MongoDocuments:
 
     def next_numbers(self, name: str, count: int = 1) -> list[int]:
         return [self._server.next_number(name) for _ in range(count)]
+
+    def note_taken(self, number: int) -> None:
+        self._server.note_foreign(number)
 
     def raise_number(self, name: str, value: int | None = None) -> None:
         change = {"$inc": {"value": Int64(1)}} if value is None else {"$max": {"value": Int64(value)}}
@@ -229,6 +236,9 @@ class MongoDocuments:
                     return found
         raise StoreError(f"file {names[0]}: is not in the store")
 
+    def count_files(self) -> int:
+        return int(self._db["fs.files"].estimated_document_count())
+
     def beat(self) -> None:
         if self._lock is not None:
             self._lock.beat()
@@ -244,6 +254,30 @@ class MongoDriver:
     @property
     def readable(self) -> ReadableDocuments:
         return self._server.readable
+
+    @property
+    def read_only(self) -> bool:
+        return False
+
+    @property
+    def lost_file(self) -> str | None:
+        """Returns None: it is no file of this machine, and each call reports what fails."""
+        return None
+
+    @property
+    def foreign_numbers(self) -> str | None:
+        return self._server.numbers_problem
+
+    def bytes_of(self, collections: Iterable[str]) -> dict[str, int]:
+        found = {}
+        with self.read():
+            for name in collections:
+                with suppress(
+                    OperationFailure
+                ):  # another server with MongoDB's protocol may lack the command
+                    stats = self._server.db.command("collStats", name)
+                    found[name] = int(stats["size"]) + int(stats.get("totalIndexSize", 0))
+        return found
 
     @contextmanager
     def read(self) -> Iterator[MongoDocuments]:

@@ -158,6 +158,11 @@ class MongoServer:
         db.incidents.create_index("start_ns")
         db.incidents.create_index([("box_id", ASCENDING), ("end_ns", ASCENDING)])
         db.opq_incident_heirs.create_index("heir")
+        for key in ("severity_key", "length_ns"):
+            db.opq_incident_index.create_index([(key, DESCENDING), ("_id", DESCENDING)])
+        for key in ("incident_id", "account_id", "note_id"):
+            db.opq_incident_notes.create_index(key)
+        db.opq_incident_boxes.create_index([("incident_id", DESCENDING)])
         by_start = [("start_ns", DESCENDING), ("_id", DESCENDING)]
         db.opq_incident_index.create_index(by_start)
         db.opq_incident_index.create_index([("tags", ASCENDING), *by_start])

@@ -8,31 +8,26 @@ those of the incidents' index and those of accounts (`records.accounts.TABLES`).
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import chain
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
-from pymongo.errors import BulkWriteError, OperationFailure
+from pymongo.errors import BulkWriteError
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.events import measurement_fields
 from opq_cloud.store.mongo.accounts import MongoAccountsDriver, MongoOriginalUsers
-from opq_cloud.store.mongo.findings import MongoFindings
+from opq_cloud.store.mongo.finding_copies import MongoFindingCopies
 from opq_cloud.store.mongo.server import MongoServer, store_errors, upsert
 from opq_cloud.store.mongo.trends import MongoTrends
 from opq_cloud.store.records.accounts import AccountRecords
-from opq_cloud.store.records.boxes import BoxRecords
-from opq_cloud.store.records.events import EventRecords
-from opq_cloud.store.records.makai import MakaiRecords
-from opq_cloud.store.records.waveforms import WaveformRecords
+from opq_cloud.store.records.store_records import StoreRecords
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import QUERY_ROWS
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
-COLLECTIONS = ("measurements", "trends", "events", "box_events", "incidents", "opq_boxes", "fs.files")
 DUPLICATE_KEY = 11000
 OLDER_ROWS = 10
 """Rows of a Box that are tried for its latest Measurement, where the newest one cannot be read."""
@@ -40,7 +35,7 @@ NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
 """The original's get_event_data.py reads all four from each row; a crossing Measurement has only `rms`."""
 
 
-class MongoStore(MongoTrends, MongoFindings, EventRecords, WaveformRecords, BoxRecords, MakaiRecords):
+class MongoStore(MongoTrends, StoreRecords):
     """`store.CloudStore` on the database of a `mongodb://…` address (its path, else `opq`)."""
 
     def __init__(self, uri: str) -> None:
@@ -50,23 +45,8 @@ class MongoStore(MongoTrends, MongoFindings, EventRecords, WaveformRecords, BoxR
         """By Box without numbers whose clock was set back: time of its last row, and its latest time."""
         self._numbers: dict[str, int] = {}
         """By Box the number of its latest row, at the last call of `latest_measurements`."""
+        self._copies = MongoFindingCopies(self._server)
         self.people = AccountRecords(MongoAccountsDriver(self._server), MongoOriginalUsers(self._server))
-
-    @property
-    def unreadable(self) -> dict[str, int]:
-        return dict(self._readable.unreadable)
-
-    @property
-    def numbers_problem(self) -> str | None:
-        return self._server.numbers_problem
-
-    @property
-    def problem(self) -> str | None:
-        """Returns None: it is no file of this machine, and each call reports what fails."""
-        return None
-
-    def close(self) -> None:
-        self._server.client.close()
 
     @store_errors
     def append_measurements(
@@ -189,28 +169,16 @@ class MongoStore(MongoTrends, MongoFindings, EventRecords, WaveformRecords, BoxR
         return None if found is None else int(found["sequence"])
 
     @store_errors
-    def expire(self, now_s: int, slice_rows: int = 1000) -> int:
+    def _expire_log(self, now_s: int, slice_rows: int) -> int:
         gone = 0
         for rows in (self._rows, self._trends, self._rollups):
             due = [d["_id"] for d in rows.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(slice_rows)]
             gone += rows.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
-        gone += self._driver.write(lambda documents: self._expire_traffic(documents, now_s, slice_rows))
-        events = max(1, slice_rows // 100)
-        gone += self._driver.write(lambda documents: self._expire_events(documents, now_s, events))
-        return gone + self._expire_findings(now_s, slice_rows)
+        return gone
 
     @store_errors
-    def counts(self) -> dict[str, int]:
-        return {name: self._db[name].estimated_document_count() for name in COLLECTIONS}
-
-    @store_errors
-    def sizes(self) -> dict[str, int]:
-        found = {}
-        for name in (*COLLECTIONS, "fs.chunks"):
-            with suppress(OperationFailure):  # another server with MongoDB's protocol may lack the command
-                stats = self._db.command("collStats", name)
-                found[name] = int(stats["size"]) + int(stats.get("totalIndexSize", 0))
-        return found
+    def _log_counts(self) -> dict[str, int]:
+        return {name: self._db[name].estimated_document_count() for name in ("measurements", "trends")}
 
 
 def _document(row: Measurement, expire_at: Int64) -> Document:

@@ -42,7 +42,7 @@ class BoxRecords(StorePart):
         def changed(known: Fields | None) -> Fields:
             return {**(known or {}), **box_changes(known, box, now_ms)}
 
-        self._write(lambda documents: documents.change(BOXES, (box.box_id,), changed))
+        self._write_counted(lambda documents: documents.change(BOXES, (box.box_id,), changed))
 
     def boxes(self) -> list[BoxRecord]:
         with self._driver.read() as documents:
@@ -65,7 +65,7 @@ class BoxRecords(StorePart):
 
     def put_location(self, location: LocationRecord) -> None:
         new = location_document(location)
-        self._write(
+        self._write_counted(
             lambda documents: documents.change(
                 LOCATIONS, (location.slug,), lambda known: {**(known or {}), **new}
             )
@@ -76,7 +76,7 @@ class BoxRecords(StorePart):
             gone = documents.remove(LOCATIONS, [("slug", "=", slug)])
             return bool(gone + documents.remove(REGIONS, [("locationSlug", "=", slug)]))
 
-        self._write(job)
+        self._write_counted(job)
 
     def locations(self) -> dict[str, LocationRecord]:
         with self._driver.read() as documents:
@@ -86,7 +86,9 @@ class BoxRecords(StorePart):
 
     def put_region(self, region: str, location: str) -> None:
         pair = {"locationSlug": location, "regionSlug": region}
-        self._write(lambda documents: documents.change(REGIONS, (location, region), lambda known: pair))
+        self._write_counted(
+            lambda documents: documents.change(REGIONS, (location, region), lambda known: pair)
+        )
 
     def regions(self) -> dict[str, tuple[str, ...]]:
         with self._driver.read() as documents:
@@ -97,7 +99,7 @@ class BoxRecords(StorePart):
                 found.setdefault(str(pair["locationSlug"]), set()).add(str(pair["regionSlug"]))
         return {location: tuple(sorted(regions)) for location, regions in sorted(found.items())}
 
-    def _write(self, job: Callable[[Documents], bool]) -> None:
+    def _write_counted(self, job: Callable[[Documents], bool]) -> None:
         def counted(documents: Documents) -> None:
             if job(documents):
                 documents.raise_number(REVISION)

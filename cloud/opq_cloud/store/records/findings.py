@@ -1,0 +1,260 @@
+"""Findings and their incidents, as the original's documents (docs/reference/opq-interop.md, D.6).
+
+Only one process writes a plan at a time. Where the steps of a job are seen one by one, the incidents' facts
+are marked stale first; then findings are moved, the latest first, and written, merged ones are removed, and
+the new facts are written last. A process killed in between leaves its event unanalysed; its next analysis
+completes the rest.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Protocol
+
+from opq_cloud.store.documents.findings import incident_document, known_from_document
+from opq_cloud.store.driver import Documents, Fields, Where
+from opq_cloud.store.incidents.join_plan import (
+    CarriedOut,
+    FindingOnset,
+    GivenNumbers,
+    IncidentFacts,
+    JoinPlan,
+    KnownFinding,
+    carried_out,
+    incident_of,
+    with_label,
+)
+from opq_cloud.store.records.incident_parts import IncidentParts
+from opq_cloud.store.records.part import box_locations, expires
+from opq_cloud.store.tables import EVENTS, FACTS, INCIDENTS
+from opq_proto.messages import Incident
+
+REVISION = "joins"
+"""Counter of the plans that changed something."""
+_ONSET = (
+    "incident_id", "group_id", "box_id", "class", "start_ns", "end_ns", "uncertainty_ns", "clock_id", "leads",
+    "by_hand", "samples_began_ns",
+)  # fmt: skip
+
+
+class FindingCopies(Protocol):
+    """What the original stores of the samples with each finding, for its own programs."""
+
+    def add(self, documents: Documents, known: KnownFinding, document: Fields) -> None:
+        """Stores the samples, and names them in the finding's document."""
+
+    def delete(self, documents: Documents, finding_id: int) -> None: ...
+
+
+class NumberTakenError(Exception):
+    """Another service has stored its own incident with a number that was just given to a finding of ours."""
+
+
+class FindingRecords(IncidentParts):
+    """`incidents`, one document per finding; `group_id` is the incident, with facts in `incident_facts`."""
+
+    _copies: FindingCopies | None = None
+
+    def join_revision(self) -> int:
+        with self._driver.read() as documents:
+            return documents.number(REVISION) or 0
+
+    def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
+        return self._findings(
+            [("box_id", "=", box_id), ("end_ns", ">=", start_ns), ("start_ns", "<=", end_ns)]
+        )
+
+    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
+        near = [("box_id", "in", list(box_ids)), ("end_ns", ">=", start_ns), ("start_ns", "<=", end_ns)]
+        return self._findings(near)
+
+    def findings_of_incident(self, incident_id: int) -> list[KnownFinding]:
+        return self._findings([("group_id", "=", incident_id)])
+
+    def _findings(self, where: Where) -> list[KnownFinding]:
+        with self._driver.read() as documents:
+            return self._read_all(INCIDENTS, known_from_document, documents.find(INCIDENTS, where))
+
+    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
+        near: Where = [("start_ns", ">=", start_ns), ("start_ns", "<=", end_ns)]
+        only: Where = [("leads", "!=", False)] if leading else ()
+        with self._driver.read() as documents:
+            return self._read_all(INCIDENTS, _onset, documents.find(INCIDENTS, [*near, *only], fields=_ONSET))
+
+    def incident_facts(self, incident_id: int) -> IncidentFacts | None:
+        with self._driver.read() as documents:
+            return _facts(documents, [incident_id]).get(incident_id)
+
+    def next_finding_id(self) -> int:
+        return self._driver.write(lambda documents: documents.next_numbers("incident_id")[0])
+
+    def carry_out(self, plan: JoinPlan) -> CarriedOut | None:
+        expire_at = expires(self._ttls.incidents)
+
+        def job(documents: Documents) -> CarriedOut | None:
+            if (documents.number(REVISION) or 0) != plan.revision:
+                return None
+            if plan.changes:  # first, so that a plan that another process made meanwhile is refused
+                documents.raise_number(REVISION)
+            numbers = GivenNumbers(
+                documents.next_numbers("incident_id", plan.new_findings()),
+                documents.next_numbers("group_id", plan.new_incidents()),
+            )
+            try:
+                self._write_plan(documents, plan, numbers, expire_at)
+            except NumberTakenError:
+                return None  # the steps done stay valid; the next plan completes the rest
+            return carried_out(plan, numbers)
+
+        return self._driver.exclusive("findings", job)
+
+    def _write_plan(
+        self, documents: Documents, plan: JoinPlan, numbers: GivenNumbers, expire_at: int
+    ) -> None:
+        successors = self._successors(documents, plan)
+        stored = [one.finding_id for one in plan.written if one.finding_id > 0]
+        placed = [*stored, *(one.finding_id for one in plan.moved), *plan.removed]
+        pairs = self._pairs_of(documents, placed)
+        stale = [one.incident_id for one in plan.facts if one.incident_id > 0]
+        if stale and not documents.atomic:
+            documents.set_fields(FACTS, [("incident_id", "in", stale)], {"stale": True})
+        for move in plan.moved:
+            place = {"group_id": numbers.incident(move.incident_id), "leads": move.leads}
+            documents.set_fields(INCIDENTS, [("incident_id", "=", move.finding_id)], place)
+        written = [numbers.known(one) for one in plan.written]
+        self._write_findings(documents, written, {*stored}, expire_at)
+        if plan.removed:
+            documents.remove(INCIDENTS, [("incident_id", "in", list(plan.removed))])
+        if self._copies is not None:
+            for gone in plan.removed:
+                self._copies.delete(documents, gone)
+        facts = [numbers.facts(one) for one in plan.facts]
+        documents.put(FACTS, ({**one.as_document(), "stale": False} for one in facts))
+        if plan.gone:
+            documents.remove(FACTS, [("incident_id", "in", list(plan.gone))])
+        added = [(known.incident_id, known.finding.box_id) for known in written]
+        self._index_plan(documents, facts, {number for number, _ in added}, plan.gone, successors)
+        moved = {numbers.incident(one.incident_id) for one in plan.moved}
+        every = [*pairs, *self._pairs_of(documents, placed), *added]
+        self._enter_parts(documents, every, written, {*numbers.incidents} - moved)
+        events = [("event_id", "in", [plan.event_id, *plan.more_events]), ("expire_at", "<", expire_at)]
+        documents.set_fields(EVENTS, events, {"expire_at": expire_at})  # kept as long as the incident
+
+    def _write_findings(
+        self, documents: Documents, written: Sequence[KnownFinding], stored: Collection[int], expire_at: int
+    ) -> None:
+        locations = box_locations(documents, {one.finding.box_id for one in written})
+        made = (
+            (known, incident_document(known, expire_at, locations.get(known.finding.box_id, "")))
+            for known in written
+        )
+        if not documents.original:
+            documents.put(INCIDENTS, (document for _, document in made))
+            return
+        for known, document in made:
+            if self._copies is not None:
+                self._copies.add(documents, known, document)
+            if known.finding_id in stored:
+                documents.put(INCIDENTS, [document])
+            elif not documents.insert(INCIDENTS, document):
+                documents.note_taken(known.finding_id)
+                raise NumberTakenError
+
+    def incident(self, incident_id: int) -> Incident | None:
+        return next(iter(self.incidents_of([incident_id])), None)
+
+    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]:
+        with self._driver.read() as documents:
+            return self._incidents(documents, incident_ids)
+
+    def incidents(
+        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
+    ) -> list[Incident]:
+        with self._driver.read() as documents:
+            spans = _spans(documents, after_id, self._readable_findings)
+            found = (number for number, span in spans if _overlaps(span, start_ns, end_ns))
+            return self._incidents(documents, list(islice(found, limit)))
+
+    def _readable_findings(self, found: Iterable[Fields]) -> Iterator[KnownFinding]:
+        return self._driver.readable.read_all(INCIDENTS.name, known_from_document, found)
+
+    def _incidents(self, documents: Documents, numbers: Sequence[int]) -> list[Incident]:
+        """Reads incidents, in this order; one of the original has no group and is an incident of its own."""
+        groups: dict[int, list[Fields]] = {}
+        for document in documents.find(INCIDENTS, [("group_id", "in", list(numbers))]):
+            groups.setdefault(int(document["group_id"]), []).append(document)
+        others = [number for number in numbers if number not in groups]
+        if others and documents.original:
+            theirs = [("incident_id", "in", others), ("group_id", "=", None)]
+            for document in documents.find(INCIDENTS, theirs):
+                groups.setdefault(int(document["incident_id"]), []).append(document)
+        facts, given = _facts(documents, list(groups)), self._labels(documents, list(groups))
+        known = {number: list(self._readable_findings(groups.get(number, ()))) for number in numbers}
+        return [
+            with_label(incident_of(findings, facts.get(number)), given.get(number))
+            for number, findings in known.items()
+            if findings
+        ]
+
+    def _expire_findings(self, documents: Documents, now_s: int, slice_rows: int) -> int:
+        where = [("expire_at", "<=", now_s)]
+        fields = ("incident_id", "group_id", "box_id")
+        due = list(documents.find(INCIDENTS, where, limit=slice_rows, fields=fields))
+        if not due:
+            return 0
+        if self._copies is not None:
+            for each in due:
+                self._copies.delete(documents, int(each["incident_id"]))
+        numbers = [each["incident_id"] for each in due]
+        gone = documents.remove(INCIDENTS, [("incident_id", "in", numbers), *where])
+        pairs = [(int(each.get("group_id") or each["incident_id"]), str(each["box_id"])) for each in due]
+        for number in {number for number, _ in pairs}:
+            left = documents.find(INCIDENTS, [("group_id", "=", number)], limit=1, fields=("incident_id",))
+            if not list(left):
+                documents.remove(FACTS, [("incident_id", "=", number)])
+                self._forget_incident(documents, number)
+        self._enter_parts(documents, pairs)
+        return gone
+
+
+def _onset(document: Fields) -> FindingOnset:
+    leads = document.get("leads")
+    return FindingOnset(
+        document["incident_id"], document["group_id"], document["box_id"], document["class"],
+        document["start_ns"], document["end_ns"], document["uncertainty_ns"], document.get("clock_id"),
+        None if leads is None else bool(leads), bool(document.get("by_hand")),
+        document.get("samples_began_ns"),
+    )  # fmt: skip
+
+
+def _facts(documents: Documents, numbers: Sequence[int]) -> dict[int, IncidentFacts]:
+    """Returns incident -> facts, for incidents that have any that are not stale."""
+    found = documents.find(FACTS, [("incident_id", "in", list(numbers))])
+    return {
+        int(each["incident_id"]): IncidentFacts.of_document(each) for each in found if not each.get("stale")
+    }
+
+
+Span = tuple[int, int]
+
+
+def _spans(
+    documents: Documents, after_id: int, read: Callable[[Iterable[Fields]], Iterable[KnownFinding]]
+) -> Iterator[tuple[int, Span]]:
+    """Yields (incident, its span), the highest number first."""
+    fields = ("group_id", "start_ns", "end_ns")
+    ours = documents.find(INCIDENTS, [("group_id", ">", after_id)], sort=("-group_id",), fields=fields)
+    rows = ((int(each["group_id"]), each["start_ns"], each["end_ns"]) for each in ours)
+    if documents.original:
+        where = [("group_id", "=", None), ("incident_id", ">", after_id)]
+        theirs = read(documents.find(INCIDENTS, where, sort=("-incident_id",)))
+        known = ((one.incident_id, one.finding.start_ns, one.finding.end_ns) for one in theirs)
+        rows = merge(rows, known, key=itemgetter(0), reverse=True)
+    for number, group in groupby(rows, key=itemgetter(0)):
+        starts, ends = zip(*((start_ns, end_ns) for _, start_ns, end_ns in group), strict=True)
+        yield number, (min(starts), max(ends))
+
+
+def _overlaps(span: Span, start_ns: int | None, end_ns: int | None) -> bool:
+    return (start_ns is None or span[1] > start_ns) and (end_ns is None or span[0] < end_ns)

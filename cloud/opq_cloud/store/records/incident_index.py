@@ -1,0 +1,314 @@
+"""The index of incidents (with the tags of class and Box), the notes of people, and joined incidents."""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from opq_cloud.store.documents.findings import known_from_document
+from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields, Table
+from opq_cloud.store.incidents.index import (
+    MAX_NOTES,
+    NO_AUTHOR,
+    IncidentFilter,
+    IncidentNote,
+    IndexedIncident,
+    IndexPlace,
+    cell_of,
+    entry_of_facts,
+    entry_of_incident,
+    label_of,
+    tags_of,
+    words_of,
+)
+from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, incident_of
+from opq_cloud.store.records.part import StorePart
+from opq_cloud.store.tables import FACTS, HEIRS, INCIDENTS, INDEX, NOTES, PARTS
+from opq_proto.errors import StoreError
+
+FILL_ROWS = 500
+"""Incidents of an older version that are indexed in one write."""
+FOREIGN_S = 2.0
+"""Incidents that an original Mauka stores are indexed after this time."""
+FILLED = "incident_index"
+"""Counter: whether older incidents are indexed, and the original's up to which number."""
+_SORTED_BY = {"newest": "start_ns", "severe": "severity_key", "long": "length_ns"}
+ENTRY = (
+    "incident_id", "start_ns", "end_ns", "kind", "residual_percent", "severity", "scope", "label",
+    "machine_kind",
+)  # fmt: skip
+
+
+class IncidentIndex(StorePart):
+    """`incident_index`, `incident_notes` and `incident_heirs`."""
+
+    _filled: frozenset[str] = frozenset()
+    """Counters of tables that have every older incident."""
+    _filled_s = 0.0
+
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]:
+        self._fill_index()
+        with self._driver.read() as documents:
+            found = documents.find(
+                INDEX,
+                conditions(wanted),
+                sort=order(wanted, back),
+                beyond=() if beyond is None else beyond.key,
+                limit=limit,
+                fields=ENTRY,
+            )
+            return [entry_of(each) for each in found]
+
+    def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
+        self._fill_index()
+        with self._driver.read() as documents:
+            return documents.count(INDEX, conditions(wanted), most)
+
+    def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
+        self._fill_index()
+        with self._driver.read() as documents:
+            return documents.tally(INDEX, conditions(wanted), "cell")
+
+    def put_note(self, note: IncidentNote) -> IncidentNote:
+        self._fill_index()
+        number = note.incident_id
+
+        def job(documents: Documents) -> IncidentNote:
+            if documents.get(INDEX, number) is None:
+                raise StoreError(f"there is no incident {number}; it may have been joined with another")
+            if documents.count(NOTES, [("incident_id", "=", number)], MAX_NOTES) >= MAX_NOTES:
+                raise StoreError(f"incident {number} has {MAX_NOTES} notes, and no more are kept")
+            (note_id,) = documents.next_numbers("note_id")
+            stored = IncidentNote(note_id, number, note.at_ms, note.account_id, note.kind, note.text)
+            documents.insert(NOTES, stored.as_document())
+            _write_notes(documents, number)
+            return stored
+
+        return self._driver.write(job)
+
+    def successor(self, incident_id: int) -> int | None:
+        with self._driver.read() as documents:
+            found = documents.get(HEIRS, incident_id)
+        return None if found is None else int(found["heir"])
+
+    def notes(self, incident_id: int) -> list[IncidentNote]:
+        with self._driver.read() as documents:
+            return _notes(documents, ("incident_id", "=", incident_id))
+
+    def notes_of(self, account_id: str) -> list[IncidentNote]:
+        with self._driver.read() as documents:
+            return _notes(documents, ("account_id", "=", account_id))
+
+    def forget_author(self, account_id: str) -> None:
+        where, nobody = [("account_id", "=", account_id)], {"account_id": NO_AUTHOR}
+        self._driver.write(lambda documents: documents.set_fields(NOTES, where, nobody))
+
+    def _labels(self, documents: Documents, numbers: Sequence[int]) -> dict[int, str]:
+        """Returns incident -> the class that a person gave it."""
+        where = [("incident_id", "in", list(numbers)), ("label", "!=", None)]
+        found = documents.find(INDEX, where, fields=("incident_id", "label"))
+        return {int(each["incident_id"]): str(each["label"]) for each in found if each.get("label")}
+
+    # Writing the index
+
+    def _successors(self, documents: Documents, plan: JoinPlan) -> dict[int, int]:
+        """Returns ending incident -> one of its findings; the new incident of that finding gets its notes."""
+        found = {}
+        for number in plan.gone:
+            own = documents.find(INCIDENTS, [("group_id", "=", number)], fields=("incident_id", "start_ns"))
+            rows = [(each["start_ns"], int(each["incident_id"])) for each in own]
+            if kept := [row for row in rows if row[1] not in plan.removed]:
+                found[number] = min(kept)[1]
+        return found
+
+    def _index_plan(
+        self,
+        documents: Documents,
+        facts: Sequence[IncidentFacts],
+        written: Collection[int],
+        gone: Sequence[int],
+        successors: dict[int, int],
+    ) -> None:
+        """Indexes what a plan has written: incidents with facts and others; forgets those that are gone."""
+        for one in facts:
+            _enter(documents, entry_of_facts(one), ())
+        for number in {*written} - {one.incident_id for one in facts}:
+            self._enter_stored(documents, number)  # the plan has no facts of it
+        for number in gone:
+            documents.remove(INDEX, [("incident_id", "=", number)])
+            kept = documents.get(INCIDENTS, successors.get(number, 0))
+            if kept is None:
+                documents.remove(HEIRS, [("heir", "=", number)])
+            else:
+                _inherit(documents, number, int(kept["group_id"]))
+
+    def _forget_incident(self, documents: Documents, number: int) -> None:
+        """Deletes the entry, notes and other rows of an expired incident."""
+        for table in (INDEX, NOTES, PARTS):
+            documents.remove(table, [("incident_id", "=", number)])
+        documents.remove(HEIRS, [("heir", "=", number)])
+
+    def _enter_stored(self, documents: Documents, number: int) -> None:
+        """Indexes a stored incident, from its findings."""
+        found = documents.find(INCIDENTS, [("group_id", "=", number)])
+        facts = documents.get(FACTS, number)
+        if known := self._read_all(INCIDENTS, known_from_document, found):
+            fresh = None if facts is None or facts.get("stale") else IncidentFacts.of_document(facts)
+            incident = incident_of(known, fresh)
+            _enter(documents, entry_of_incident(incident), incident.box_ids)
+
+    def _fill_index(self) -> None:
+        """Indexes incidents that a version without the index stored, and those of an original Mauka."""
+
+        def enter(documents: Documents, numbers: Sequence[int]) -> None:
+            for number in numbers:
+                if documents.get(INDEX, number) is None:
+                    self._enter_stored(documents, number)
+
+        self._fill_table(FILLED, INDEX, enter)
+        if time.monotonic() - self._filled_s >= FOREIGN_S:
+            with self._driver.read() as documents:
+                if documents.original:
+                    self._driver.write(self._enter_foreign)
+            self._filled_s = time.monotonic()
+
+    def _enter_foreign(self, documents: Documents) -> None:
+        mark = documents.number(FILLED) or 0
+        theirs = [("group_id", "=", None), ("incident_id", ">", mark)]
+        found = list(documents.find(INCIDENTS, theirs, sort=("incident_id",)))
+        for known in self._read_all(INCIDENTS, known_from_document, found):
+            incident = incident_of([known])
+            _enter(documents, entry_of_incident(incident), incident.box_ids)
+            self._enter_parts(documents, [(known.incident_id, known.finding.box_id)])
+            documents.raise_number(FILLED, known.incident_id)
+
+    def _enter_parts(self, documents: Documents, pairs: Iterable[tuple[int, str]]) -> None:
+        """Writes the rows by incident and Box; see `incident_parts`."""
+        raise NotImplementedError
+
+    def _fill_table(
+        self, counter: str, table: Table, enter: Callable[[Documents, Sequence[int]], None]
+    ) -> None:
+        """Enters the incidents of a version without this table, once, in slices; a stop loses no slice."""
+        if counter in self._filled:
+            return
+
+        def fill_slice(documents: Documents) -> bool:
+            numbers = documents.distinct(
+                INCIDENTS, "group_id", documents.number(f"{counter}_to") or 0, FILL_ROWS
+            )
+            enter(documents, numbers)
+            ended = len(numbers) < FILL_ROWS
+            documents.raise_number(counter if ended else f"{counter}_to", 0 if ended else numbers[-1])
+            return ended
+
+        with self._driver.read() as documents:
+            done = documents.number(counter) is not None
+            if not done and self._driver.read_only:
+                done = not _is_missing(documents, table)
+        while not done:
+            done = self._driver.write(fill_slice)
+        self._filled |= {counter}
+
+
+def conditions(wanted: IncidentFilter) -> list[Condition]:
+    """Returns the conditions of a filter for the index; the rarest tag comes first."""
+    found: list[Condition] = [("tags", "has", tag) for tag in wanted.tags]
+    if wanted.box_ids is not None:
+        found.append(("tags", "has any", [f"box:{box_id}" for box_id in wanted.box_ids]))
+    since = None if wanted.start_ns is None else EarliestStart(INDEX, wanted.start_ns)
+    plain: tuple[Condition, ...] = (
+        ("scope", "=", wanted.scope or None),
+        ("severity", ">=", wanted.least_severity),
+        ("end_ns", ">", wanted.start_ns),
+        ("start_ns", ">=", since),
+        ("start_ns", ">=", wanted.began_ns),
+        ("start_ns", "<", wanted.end_ns),
+        ("cell", "=", wanted.cell),
+    )
+    found += [each for each in plain if each[2] is not None]
+    return [*found, *(("words", "contains", word) for word in wanted.searched)]
+
+
+def order(wanted: IncidentFilter, back: bool) -> tuple[str, str]:
+    """Returns the sort fields of a filter's order; `back` reverses it."""
+    turn = "" if back else "-"
+    return f"{turn}{_SORTED_BY[wanted.order]}", f"{turn}incident_id"
+
+
+def entry_of(document: Fields) -> IndexedIncident:
+    return IndexedIncident(
+        int(document["incident_id"]), int(document["start_ns"]), int(document["end_ns"]),
+        str(document["kind"]), document["residual_percent"], document["severity"], document["scope"],
+        document.get("label"), document.get("machine_kind"),
+    )  # fmt: skip
+
+
+def _is_missing(documents: Documents, table: Table) -> bool:
+    """Whether the table lacks an incident."""
+    after = 0
+    while numbers := documents.distinct(INCIDENTS, "group_id", after, FILL_ROWS):
+        for number in numbers:
+            if not documents.count(table, [("incident_id", "=", number)], 1):
+                return True
+        after = numbers[-1]
+    return False
+
+
+def _enter(documents: Documents, entry: IndexedIncident, box_ids: Sequence[str]) -> None:
+    """Writes an entry; a class from a label stays."""
+    number, boxes = entry.incident_id, [f"box:{box_id}" for box_id in box_ids]
+    values: Fields = {
+        "start_ns": entry.start_ns, "end_ns": entry.end_ns, "length_ns": entry.end_ns - entry.start_ns,
+        "kind": entry.kind, "machine_kind": entry.kind, "residual_percent": entry.residual_percent,
+        "severity": entry.severity, "severity_key": float(entry.severity or 0.0), "scope": entry.scope,
+        "cell": cell_of(entry.residual_percent, entry.start_ns, entry.end_ns),
+    }  # fmt: skip
+    before = documents.get(INDEX, number)
+    if before is None:
+        tags = [*tags_of(entry.kind), *boxes]
+        new = {**values, "incident_id": number, "words": "", "label": None, "boxes": 0, "tags": tags}
+        if documents.insert(INDEX, new):
+            return
+        before = documents.get(INDEX, number) or {}  # another process was faster
+    kind = str(before.get("label") or entry.kind)
+    documents.set_fields(INDEX, [("incident_id", "=", number)], {**values, "kind": kind})
+    _retag(documents, number, str(before.get("kind") or kind), kind)
+    documents.add_values(INDEX, number, boxes)
+
+
+def _retag(documents: Documents, number: int, before: str, kind: str) -> None:
+    """Replaces the tags of the incident's class."""
+    known, wanted = {*tags_of(before)}, {*tags_of(kind)}
+    documents.remove_values(INDEX, number, known - wanted)
+    documents.add_values(INDEX, number, wanted - known)
+
+
+def _notes(documents: Documents, where: Condition) -> list[IncidentNote]:
+    return [
+        IncidentNote(
+            int(each["note_id"]), int(each["incident_id"]), int(each["at_ms"]), str(each["account_id"]),
+            str(each["kind"]), str(each["text"]),
+        )
+        for each in documents.find(NOTES, [where], sort=("note_id",))
+    ]  # fmt: skip
+
+
+def _write_notes(documents: Documents, number: int) -> None:
+    """Updates the searched words, the label and the class of an incident from its notes."""
+    before = documents.get(INDEX, number)
+    if before is None:
+        return
+    notes = _notes(documents, ("incident_id", "=", number))
+    kind = label_of(notes) or str(before["machine_kind"])
+    values = {"words": words_of(notes), "label": label_of(notes), "kind": kind}
+    documents.set_fields(INDEX, [("incident_id", "=", number)], values)
+    _retag(documents, number, str(before["kind"]), kind)
+
+
+def _inherit(documents: Documents, number: int, successor: int) -> None:
+    """Gives the notes and the number of an incident to the incident that it is part of now."""
+    documents.set_fields(HEIRS, [("heir", "=", number)], {"heir": successor})
+    documents.put(HEIRS, [{"incident_id": number, "heir": successor}])
+    if documents.set_fields(NOTES, [("incident_id", "=", number)], {"incident_id": successor}):
+        _write_notes(documents, successor)

@@ -1,0 +1,185 @@
+"""The rows of the index by incident and Box: `incident_boxes`."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from opq_cloud.store.documents.findings import known_from_document
+from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields, Select
+from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
+from opq_cloud.store.incidents.join_plan import KnownFinding
+from opq_cloud.store.incidents.parts import BoxPart, IndexedParts, Row, in_order, part_of, row_boxes
+from opq_cloud.store.records.incident_index import IncidentIndex, entry_of
+from opq_cloud.store.tables import INCIDENTS, INDEX, PARTS
+
+FILLED = "incident_boxes"
+ROW_FIELDS = ("start_ns", "incident_id")
+Pair = tuple[int, str]
+
+
+class IncidentParts(IncidentIndex):
+    """The table with one row per incident and Box; the tags of Boxes in the index follow it."""
+
+    def incident_parts(
+        self,
+        seen: Collection[str],
+        wanted: IncidentFilter,
+        beyond: IndexPlace | None = None,
+        back: bool = False,
+    ) -> Iterator[IndexedParts]:
+        self._fill_index()
+        self._fill_table(FILLED, PARTS, self._enter_older)
+        with self._driver.read() as documents:
+
+            def read(numbers: Sequence[int]) -> Iterator[IndexedParts]:
+                return _read_parts(documents, numbers, seen, wanted)
+
+            yield from in_order(_rows(documents, seen, wanted, beyond, back), read, beyond, back)
+
+    def _enter_older(self, documents: Documents, numbers: Sequence[int]) -> None:
+        """Writes the rows of incidents that a version without these rows stored."""
+        fields = ("incident_id", "group_id", "box_id")
+        found: list[Fields] = []
+        if numbers:
+            among = [("group_id", ">=", numbers[0]), ("group_id", "<=", numbers[-1])]
+            found += documents.find(INCIDENTS, among, fields=fields)
+        if documents.original and documents.number(f"{FILLED}_to") is None:
+            found += documents.find(INCIDENTS, [("group_id", "=", None)], fields=fields)
+        pairs = {(int(each.get("group_id") or each["incident_id"]), str(each["box_id"])) for each in found}
+        self._enter_parts(documents, pairs)
+
+    def _enter_parts(
+        self,
+        documents: Documents,
+        pairs: Iterable[Pair],
+        written: Iterable[KnownFinding] = (),
+        whole: Collection[int] = (),
+    ) -> None:
+        """Writes the rows and tags of these incidents and Boxes, after the entries are written.
+
+        Findings just `written` are not read back: that would take a third of the commit of thousands.
+
+        Args:
+            whole: incidents of which every finding is in `written`, and that have no rows yet.
+        """
+        fresh = {one.finding_id: one for one in written}
+        of_pair: dict[Pair, list[KnownFinding]] = {}
+        for one in fresh.values():
+            of_pair.setdefault((one.incident_id, one.finding.box_id), []).append(one)
+        rows: list[Fields] = []
+        tags: dict[bool, dict[int, list[str]]] = {True: {}, False: {}}
+        more: Counter[int] = Counter()
+        for pair in sorted(set(pairs)):
+            number, box_id = pair
+            is_new = number in whole
+            known = of_pair.get(pair, []) if is_new else self._of_pair(documents, pair, fresh)
+            existed = not is_new and documents.get(PARTS, number, box_id) is not None
+            if known:
+                rows.append(_row(number, part_of(known)))
+            elif existed:
+                documents.remove(PARTS, [("incident_id", "=", number), ("box_id", "=", box_id)])
+            if not (known and existed):
+                tags[bool(known)].setdefault(number, []).append(f"box:{box_id}")
+            more[number] += bool(known) - existed
+        documents.put(PARTS, rows)
+        for number, texts in tags[True].items():
+            documents.add_values(INDEX, number, texts)
+        for number, texts in tags[False].items():
+            documents.remove_values(INDEX, number, texts)
+        for number, count in more.items():
+            if count or not documents.atomic:
+                _count_boxes(documents, number, count)
+
+    def _of_pair(
+        self, documents: Documents, pair: Pair, fresh: dict[int, KnownFinding]
+    ) -> list[KnownFinding]:
+        number, box_id = pair
+        found = list(documents.find(INCIDENTS, [("group_id", "=", number), ("box_id", "=", box_id)]))
+        if documents.original:
+            alone: list[Condition] = [("incident_id", "=", number), ("group_id", "=", None)]
+            found += documents.find(INCIDENTS, [*alone, ("box_id", "=", box_id)])
+        known = [fresh[each["incident_id"]] for each in found if each["incident_id"] in fresh]
+        others = [each for each in found if each["incident_id"] not in fresh]
+        return known + self._read_all(INCIDENTS, known_from_document, others)
+
+    def _pairs_of(self, documents: Documents, finding_ids: Sequence[int]) -> list[Pair]:
+        """Returns the stored incident and Box of each of these findings."""
+        if not finding_ids:
+            return []
+        where = [("incident_id", "in", list(finding_ids)), ("group_id", "!=", None)]
+        found = documents.find(INCIDENTS, where, fields=("group_id", "box_id"))
+        return [(int(each["group_id"]), str(each["box_id"])) for each in found]
+
+
+def _count_boxes(documents: Documents, number: int, more: int) -> None:
+    """Counts all Boxes of an incident only once, then adds the difference, where no step can be lost."""
+    entry = documents.get(INDEX, number)
+    if entry is not None:
+        known = int(entry.get("boxes") or 0) if documents.atomic else 0
+        boxes = known + more if known else documents.count(PARTS, [("incident_id", "=", number)])
+        documents.set_fields(INDEX, [("incident_id", "=", number)], {"boxes": boxes})
+
+
+def row_conditions(
+    seen: Collection[str], wanted: IncidentFilter, beyond: IndexPlace | None, back: bool
+) -> list[Condition]:
+    """Returns the conditions for the rows at these Boxes, from `beyond` on."""
+    boxes, among = row_boxes(seen, wanted, beyond, back)
+    found: list[Condition] = [("box_id", "in", list(boxes))]
+    if among:  # an incident must be at one of these
+        found.append(("incident_id", "in", Select(PARTS, "incident_id", [("box_id", "in", list(among))])))
+    since = None if wanted.start_ns is None else EarliestStart(INDEX, wanted.start_ns)
+    plain: tuple[Condition, ...] = (
+        ("start_ns", ">=", since),
+        ("start_ns", ">=", wanted.began_ns),
+        ("start_ns", "<", wanted.end_ns),
+        ("start_ns", ">=" if back else "<=", None if beyond is None else int(beyond.value)),
+    )
+    return [*found, *(each for each in plain if each[2] is not None)]
+
+
+def row_order(back: bool) -> tuple[str, str]:
+    return ("start_ns", "incident_id") if back else ("-start_ns", "-incident_id")
+
+
+def _rows(
+    documents: Documents,
+    seen: Collection[str],
+    wanted: IncidentFilter,
+    beyond: IndexPlace | None,
+    back: bool,
+) -> Iterator[Row]:
+    """Yields the start and number of incidents at these Boxes, in order."""
+    where = row_conditions(seen, wanted, beyond, back)
+    for row in documents.find(PARTS, where, sort=row_order(back), fields=ROW_FIELDS):
+        yield int(row["start_ns"]), int(row["incident_id"])
+
+
+def _read_parts(
+    documents: Documents, numbers: Sequence[int], seen: Collection[str], wanted: IncidentFilter
+) -> Iterator[IndexedParts]:
+    """Yields these incidents with their rows, if the whole incident overlaps the wanted span."""
+    parts: dict[int, list[BoxPart]] = {}
+    where = [("incident_id", "in", list(numbers)), ("box_id", "in", list(seen))]
+    for row in documents.find(PARTS, where):
+        parts.setdefault(int(row["incident_id"]), []).append(_part(row))
+    for entry in documents.find(INDEX, [("incident_id", "in", list(parts))]):
+        after = wanted.start_ns is None or entry["end_ns"] > wanted.start_ns
+        if after and (wanted.end_ns is None or entry["start_ns"] < wanted.end_ns):
+            own = sorted(parts[int(entry["incident_id"])], key=lambda part: part.box_id)
+            words, boxes = str(entry.get("words") or ""), int(entry.get("boxes") or 0)
+            yield IndexedParts(entry_of(entry), words, boxes, tuple(own))
+
+
+def _row(number: int, part: BoxPart) -> Fields:
+    return {
+        "incident_id": number, "box_id": part.box_id, "start_ns": part.start_ns, "end_ns": part.end_ns,
+        "kind": part.kind, "residual_percent": part.residual_percent, "length_ns": part.length_ns,
+        "worst_start_ns": part.worst_start_ns, "worst_id": part.worst_id,
+    }  # fmt: skip
+
+
+def _part(row: Fields) -> BoxPart:
+    return BoxPart(
+        str(row["box_id"]), int(row["start_ns"]), int(row["end_ns"]), str(row["kind"]),
+        row["residual_percent"], int(row["length_ns"]), int(row["worst_start_ns"]), int(row["worst_id"]),
+    )  # fmt: skip

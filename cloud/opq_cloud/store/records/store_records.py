@@ -1,0 +1,64 @@
+"""All that a store keeps but the measurement log, over one driver."""
+
+from opq_cloud.store.driver import Documents
+from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.records.boxes import BoxRecords
+from opq_cloud.store.records.events import EventRecords
+from opq_cloud.store.records.findings import FindingRecords
+from opq_cloud.store.records.makai import MakaiRecords
+from opq_cloud.store.records.waveforms import WaveformRecords
+from opq_cloud.store.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS
+
+
+class StoreRecords(FindingRecords, EventRecords, WaveformRecords, BoxRecords, MakaiRecords):
+    """`store.CloudStore` but for the measurement log, which the store of each database adds."""
+
+    people: AccountRecords
+
+    @property
+    def unreadable(self) -> dict[str, int]:
+        return dict(self._driver.readable.unreadable)
+
+    @property
+    def numbers_problem(self) -> str | None:
+        return self._driver.foreign_numbers
+
+    @property
+    def problem(self) -> str | None:
+        return self._driver.lost_file
+
+    def expire(self, now_s: int, slice_rows: int = 1000) -> int:
+        def job(documents: Documents) -> int:
+            return (
+                self._expire_events(documents, now_s, max(1, slice_rows // 100))
+                + self._expire_findings(documents, now_s, slice_rows)
+                + self._expire_traffic(documents, now_s, slice_rows)
+            )
+
+        return self._expire_log(now_s, slice_rows) + self._driver.write(job)
+
+    def counts(self) -> dict[str, int]:
+        counts = self._log_counts()
+        with self._driver.read() as documents:
+            for table in (EVENTS, BOX_EVENTS, INCIDENTS, BOXES):
+                counts[table.name] = documents.count(table)
+            return {**counts, "fs.files": documents.count_files()}
+
+    def sizes(self) -> dict[str, int]:
+        return self._driver.bytes_of((*self.counts(), "fs.chunks"))
+
+    def close(self) -> None:
+        self.people.close()
+        self._close_log()
+        self._driver.close()
+
+    def _expire_log(self, now_s: int, slice_rows: int) -> int:
+        """Deletes a slice of the expired Measurements and trends; returns how many."""
+        raise NotImplementedError
+
+    def _close_log(self) -> None:
+        """Ends what the measurement log does aside."""
+
+    def _log_counts(self) -> dict[str, int]:
+        """Returns the numbers of `measurements` and `trends`."""
+        raise NotImplementedError

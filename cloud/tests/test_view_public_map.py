@@ -1,7 +1,7 @@
 """The public map without a server: fuzzed places, windows, outlines, marks, figures of grids and regions."""
 
 import hashlib
-import math
+import json
 import re
 from dataclasses import replace
 from math import cos, radians
@@ -24,9 +24,9 @@ from opq_cloud.view.pages.map.fuzz import (
 )
 from opq_cloud.view.pages.map.grid_now import BoxNow, countable, grids_now, regions_now, tone_of
 from opq_cloud.view.pages.map.map_drawing import map_summary, mark_figures
-from opq_cloud.view.pages.map.map_frame import HEIGHT, WIDTH, WORLD, frame_at, frame_of, parse_frame
-from opq_cloud.view.pages.map.map_marks import CELL_UNITS, LISTED, map_marks, rows_of, with_names
-from opq_cloud.view.pages.map.outline import OutlinePaths, outline_paths
+from opq_cloud.view.pages.map.map_frame import HEIGHT, WIDTH, WORLD, MapFrame, frame_at, frame_of, parse_frame
+from opq_cloud.view.pages.map.map_marks import CELL_UNITS, LISTED, map_marks, rows_of
+from opq_cloud.view.pages.map.outline import outlines_json
 from opq_proto.messages import BoxArrival, Incident
 
 SALT, OTHER_SALT = bytes(range(SALT_BYTES)), bytes(SALT_BYTES)
@@ -121,11 +121,13 @@ def test_a_degree_is_as_long_on_the_map_as_on_the_ground() -> None:
     assert (east - x) / frame.units_per_km == pytest.approx(KM_PER_DEGREE * cos(radians(45)), rel=1e-3)
 
 
-def test_windows_move_and_zoom_by_address() -> None:
+def test_a_window_has_its_corners_and_zooms_around_its_middle() -> None:
     frame = frame_at(HONOLULU, 200.0)
     assert frame.zoomed(0.5).km == pytest.approx(100, rel=0.01)
     assert frame.zoomed(0.5).middle == pytest.approx(frame.middle, abs=1e-6)
-    assert frame.moved(0.4, 0.0).units(frame.middle)[0] == pytest.approx(WIDTH * 0.1)
+    south, west, north, east = frame.corners
+    assert frame.units((north, west)) == pytest.approx((0, 0), abs=0.01)
+    assert frame.units((south, east)) == pytest.approx((WIDTH, HEIGHT), abs=0.01)
     assert frame.zoomed(1e-9).km == pytest.approx(5.0)
 
 
@@ -145,21 +147,6 @@ def test_an_address_that_is_no_window_says_what_is(at: str, km: str, named: str)
         parse_frame(at, km)
 
 
-def test_tiles_cover_the_window_and_are_bounded() -> None:
-    for frame in (WORLD, frame_at(HONOLULU, 60.0)):
-        tiles = frame.tiles()
-        assert 1 <= len(tiles) <= 40
-        assert (
-            min(tile.x for tile in tiles) <= 0 and max(tile.x + tile.size for tile in tiles) >= WIDTH - 1e-6
-        )
-        assert (
-            min(tile.y for tile in tiles) <= 0 and max(tile.y + tile.size for tile in tiles) >= HEIGHT - 1e-6
-        )
-    (x, _), tile = frame_at(HONOLULU, 60.0).units(HONOLULU), frame_at(HONOLULU, 60.0).tiles()[0]
-    column = (HONOLULU[1] + 180) / 360 * 2**tile.zoom
-    assert (x - tile.x) / tile.size == pytest.approx(column - tile.column)
-
-
 # Outlines
 def test_every_outline_has_the_sum_that_is_said() -> None:
     said = dict(
@@ -171,23 +158,18 @@ def test_every_outline_has_the_sum_that_is_said() -> None:
     assert said == there and len(there) == 2
 
 
-def _rings(paths: OutlinePaths) -> list[list[tuple[float, float]]]:
-    rings = []
-    for text in paths.land.split("Z"):
-        numbers = [float(each) for each in re.findall(r"-?\d+(?:\.\d+)?", text)]
-        points = [(numbers[0], numbers[1])] if numbers else []
-        for k in range(2, len(numbers), 2):
-            points.append((points[-1][0] + numbers[k], points[-1][1] + numbers[k + 1]))
-        rings.append(points)
-    return [ring for ring in rings if ring]
+def _features(frame: MapFrame) -> tuple[list[list[list[float]]], list[list[list[float]]]]:
+    """Rings of the land and lines between countries, of (longitude, latitude)."""
+    land, borders = json.loads(outlines_json(frame))["features"]
+    assert (land["geometry"]["type"], borders["geometry"]["type"]) == ("MultiPolygon", "MultiLineString")
+    return [area[0] for area in land["geometry"]["coordinates"]], borders["geometry"]["coordinates"]
 
 
 def _on_land(at: Place, km: float) -> bool:
-    """By the rule of evenodd, in the drawing itself."""
-    frame = frame_at(at, km)
-    x, y = frame.units(at)
+    """By the rule of evenodd, as a browser fills it."""
+    y, x = at
     crossings = 0
-    for ring in _rings(outline_paths(frame)):
+    for ring in _features(frame_at(at, km))[0]:
         for (x1, y1), (x2, y2) in zip(ring, ring[1:] + ring[:1], strict=True):
             if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
                 crossings += 1
@@ -204,10 +186,14 @@ def test_cities_stand_on_land_and_oceans_are_none() -> None:
     assert _on_land((-80.0, 0.0), 3000) and not _on_land((-60.0, 0.0), 3000)  # Antarctica, around the pole
 
 
-def test_a_page_carries_only_what_it_shows() -> None:
-    near, world = outline_paths(frame_at(HONOLULU, 120.0)), outline_paths(WORLD)
-    assert len(near.land) + len(near.borders) < 2000 < 40_000 < len(world.land) + len(world.borders) < 90_000
-    assert all(-9 <= x <= WIDTH + 9 and -9 <= y <= HEIGHT + 9 for ring in _rings(world) for x, y in ring)
+def test_outlines_are_those_of_the_window_and_as_much_again_around_it() -> None:
+    frame = frame_at(HONOLULU, 120.0)
+    near, world = outlines_json(frame), outlines_json(WORLD)
+    assert len(near) < 4_000 < 60_000 < len(world) < 160_000
+    south, west, north, east = frame_at(HONOLULU, 400.0).corners
+    land, _borders = _features(frame)
+    assert land and all(west < x < east and south < y < north for ring in land for x, y in ring)
+    assert _features(frame_at((48.1, 11.6), 600.0))[1], "countries have borders"
 
 
 # Figures
@@ -302,9 +288,13 @@ def test_each_box_has_its_mark_and_the_loudest_lies_on_top() -> None:
     marks = map_marks(boxes, (), frame_at(HONOLULU, 120.0), 2.0)
     assert [(mark.mark_id, mark.tone) for mark in marks] == [("box-2", "low"), ("box-1", "silent")]
     assert marks[0].text == "Box 1: 93.0\u202f%, 5 to 10 % below nominal"
-    assert marks[0].href == "/boxes/2" and marks[0].doubt_units == 0
+    assert (
+        marks[0].href == "/boxes/2"
+        and marks[0].doubt_km == 0
+        and marks[0].at == pytest.approx((21.4, -157.9), abs=1e-6)
+    )
     rough = map_marks([replace(boxes[1], exact=False)], (), frame_at(HONOLULU, 120.0), 2.0)
-    assert rough[0].doubt_units == pytest.approx(2.0 * MAX_RADII * 1000 / 120, rel=0.01) and rough[0].rough
+    assert rough[0].doubt_km == pytest.approx(2.0 * MAX_RADII) and rough[0].rough
 
 
 def test_boxes_at_one_place_are_one_mark_that_counts_them() -> None:
@@ -318,31 +308,7 @@ def test_boxes_at_one_place_are_one_mark_that_counts_them() -> None:
     assert few.href == f"#{few.mark_id}" and few.pages == (("Box 0", "/boxes/0"), ("Box 1", "/boxes/1"))
 
 
-def test_names_never_lie_on_one_another_and_the_loudest_keep_theirs() -> None:
-    near = [replace(BOX, box_id=str(k), label=f"Box {k}", at=(21.3 + k / 500, -157.8)) for k in range(6)]
-    near[3] = replace(near[3], u_percent=80.0)
-    marks = with_names(map_marks(near, (), frame_at(HONOLULU, 120.0), 2.0))
-    named = [mark for mark in marks if mark.side]
-    assert marks[-1].mark_id == "box-3" and marks[-1].side and 0 < len(named) < 6
-    assert {mark.mark_id for mark in marks if mark.named_small} <= {mark.mark_id for mark in named}
-    for side in ("left", "right"):
-        column = [mark.y for mark in named if mark.side == side]
-        assert all(abs(a - b) >= 22 for a in column for b in column if a != b)
-    apart = [replace(BOX, box_id=str(k), at=(21.0 + k / 5, -157.8)) for k in range(3)]
-    assert all(mark.named_small for mark in with_names(map_marks(apart, (), frame_at(HONOLULU, 300.0), 2.0)))
-
-
-def test_the_numbers_of_two_close_places_stand_on_sides_that_are_free() -> None:
-    pairs = [
-        replace(BOX, box_id=f"{k}{n}", label=f"Box {k}{n}", at=(21.3, -157.8 + k / 35))
-        for k in range(2)
-        for n in range(3)
-    ]
-    marks = with_names(map_marks(pairs, (), frame_at(HONOLULU, 120.0), 2.0))
-    assert {(mark.name, mark.side) for mark in marks} == {("3 Boxes", "left"), ("3 Boxes", "right")}
-
-
-def test_marks_of_an_incidents_way_that_would_lie_on_one_another_are_moved_apart() -> None:
+def test_boxes_at_one_place_share_a_mark_of_an_incidents_way() -> None:
     places = {"1": HONOLULU, "2": HONOLULU, "3": HONOLULU, "4": (22.0, -159.5)}
     arrivals = tuple(
         BoxArrival(box_id, 10**18 + k * 3_000, 1_000, "1" if k else None) for k, box_id in enumerate(places)
@@ -353,10 +319,7 @@ def test_marks_of_an_incidents_way_that_would_lie_on_one_another_are_moved_apart
     )
     found = arrival_map(incident, places, {})
     assert found is not None
-    at = {each.box_id: (each.x, each.y) for each in found.arrivals}
-    assert all(math.dist(at[a], at[b]) > 55 for a in at for b in at if a < b)
-    moved = {each.box_id for each in found.arrivals if each.moved_from}
-    assert {"1", "2"} & moved and "4" not in moved
+    assert found.marks == [(HONOLULU, "1, 2, 3"), ((22.0, -159.5), "4")]
     assert [each.after_words for each in found.arrivals][:2] == ["first", "3\u202f\u00b5s later"]
 
 

@@ -17,12 +17,14 @@ OURS = [*TEMPLATES, *sorted((ROOT / "static").glob("*.*"))]
 def test_every_vendored_file_has_the_sha256_that_vendor_md_says() -> None:
     told = dict(re.findall(r"^\| (\S+) \| ([0-9a-f]{64}) \|$", (VENDOR / "VENDOR.md").read_text(), re.M))
     there = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in VENDOR.iterdir()
+        path.relative_to(VENDOR).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in VENDOR.rglob("*.*")
         if path.name != "VENDOR.md"
     }
     assert told == there
     assert "MIT License" in (VENDOR / "uPlot.LICENSE").read_text()
+    assert "BSD 2-Clause License" in (VENDOR / "leaflet.LICENSE").read_text()
+    assert "Leaflet 1.9.4" in (VENDOR / "leaflet.js").read_text()[:100]
 
 
 @pytest.mark.parametrize("path", OURS, ids=lambda path: path.name)

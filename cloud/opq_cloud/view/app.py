@@ -21,7 +21,7 @@ from opq_cloud.core.service import HealthReport
 from opq_cloud.view.api.rest_app import PREFIX, create_rest
 from opq_cloud.view.live.route import HEARTBEAT_S, LiveRoute
 from opq_cloud.view.pages.map.map_feed import MapFeeds
-from opq_cloud.view.pages.map.map_pages import StatesAtOnce
+from opq_cloud.view.pages.map.map_states import StatesAtOnce
 from opq_cloud.view.pages.routes import page_parts, page_router
 from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.pages.shown.rendering import PageRenderer
@@ -40,6 +40,7 @@ NO_PAGES = (
     "/metrics",
     "/static/",
     "/map/state",
+    "/map/outlines.json",
     "/feeds/",
     "/search/found",
 )

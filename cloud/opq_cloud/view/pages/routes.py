@@ -19,7 +19,8 @@ from opq_cloud.view.pages.front_page import FrontPage
 from opq_cloud.view.pages.incidents.edit_pages import IncidentEditPages
 from opq_cloud.view.pages.incidents.list_pages import IncidentPages
 from opq_cloud.view.pages.map.grid_reader import GridReader
-from opq_cloud.view.pages.map.map_pages import MapPages, MapStates
+from opq_cloud.view.pages.map.map_pages import MapPages
+from opq_cloud.view.pages.map.map_states import MapStates
 from opq_cloud.view.pages.map.shared_pages import SharedPages
 from opq_cloud.view.pages.past.calendar_page import CalendarPages
 from opq_cloud.view.pages.past.compare_page import ComparePages

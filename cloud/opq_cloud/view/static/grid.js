@@ -93,7 +93,7 @@ function showMark(place, mark) {
     shape.setAttribute("class", tone);
     shape.setAttribute("d", mark.shape);
   }
-  put(place.querySelector("title"), mark.text);
+  if (place.title !== mark.text) place.title = mark.text;
 }
 
 function showIncidents(list, incidents) {

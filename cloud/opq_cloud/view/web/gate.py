@@ -16,7 +16,7 @@ from opq_cloud.view.web.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_cloud.view.web.visitors import NOBODY, VISITOR, RequestFacts, Visitor, Visitors
 from opq_proto.errors import StoreError
 
-FOR_ALL = ("/static/", "/theme/", "/health")
+FOR_ALL = ("/static/", "/theme/", "/health", "/map/outlines.json")
 """Paths that are answered without identifying the visitor."""
 METRICS = "/metrics"
 """Without a session or token only for programs of this machine."""

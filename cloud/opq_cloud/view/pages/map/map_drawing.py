@@ -35,9 +35,7 @@ from opq_cloud.view.pages.map.map_marks import (
     map_marks,
     map_plan,
     rows_of,
-    with_names,
 )
-from opq_cloud.view.pages.map.outline import OutlinePaths, outline_paths
 from opq_cloud.view.pages.services.availability import (
     BoxAvailability,
     FleetAvailability,
@@ -62,15 +60,14 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class MapDrawing:
-    """One map: its window, outlines, marks and texts."""
+    """One map: its window, marks and texts."""
 
     frame: MapFrame
-    outline: OutlinePaths
     marks: tuple[MapMark, ...]
     rows: tuple[MapMark, ...]
     not_listed: int
-    tiles: tuple[tuple[str, float, float, float], ...]
-    """(address, x, y, size) of a tile server's images."""
+    tile_url: str
+    """The address of a tile server's images; empty for none."""
     attribution: str
     summary: str
     measured: FleetAvailability
@@ -88,16 +85,15 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
     regions = regions_now(boxes)
     if frame is None:
         frame = _whole_frame(boxes)
-    marks = with_names(map_marks(boxes, regions, frame, reader.radius_km))
+    marks = map_marks(boxes, regions, frame, reader.radius_km)
     rows = rows_of(marks)
     plan = map_plan(boxes.fixed, frame, reader.radius_km)
     return MapDrawing(
         frame=frame,
-        outline=outline_paths(frame),
         marks=marks,
         rows=rows,
         not_listed=len(marks) - min(len(marks), LISTED),
-        tiles=_tiles(config.tile_url, frame),
+        tile_url=config.tile_url or "",
         attribution=config.tile_attribution if config.tile_url else "",
         summary=map_summary(boxes),
         measured=measured_now(boxes),
@@ -225,20 +221,6 @@ def _whole_frame(boxes: BoxesNow) -> MapFrame:
 
     found: MapFrame = boxes.fixed.plan("whole", make)
     return found
-
-
-def _tiles(url: str | None, frame: MapFrame) -> tuple[tuple[str, float, float, float], ...]:
-    if not url:
-        return ()
-    return tuple(
-        (
-            url.replace("{z}", str(each.zoom)).replace("{x}", str(each.column)).replace("{y}", str(each.row)),
-            round(each.x, 1),
-            round(each.y, 1),
-            round(each.size, 1),
-        )
-        for each in frame.tiles()
-    )
 
 
 def tile_origin(url: str | None) -> str:

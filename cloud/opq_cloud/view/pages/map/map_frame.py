@@ -5,16 +5,16 @@ antimeridian and from the top, as tiles count them. A map never crosses the anti
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import atan, ceil, cos, degrees, floor, log, log2, pi, radians, sinh, tan
+from math import atan, cos, degrees, log, pi, radians, sinh, tan
 from urllib.parse import urlencode
 
 from opq_cloud.view.pages.map.fuzz import KM_PER_DEGREE, Place
 
 WIDTH, HEIGHT = 1000, 560
-"""The drawing's own units; a browser scales it."""
+"""Units in which nearness on the drawing is judged; a browser scales it."""
 EQUATOR_KM = 360.0 * KM_PER_DEGREE
 MAX_LATITUDE = 84.0
 PLACES_KEPT = 1 << 15
@@ -23,22 +23,7 @@ NARROWEST_KM = 40.0
 """Boxes close together are shown with some land around them."""
 MARGIN = 1.5
 """The map is this much wider than the extent of its Boxes."""
-TILE_UNITS = 256
-MAX_TILES = 40
-MAX_ZOOM = 19
 _AT = re.compile(r"(-?\d{1,2}(?:\.\d{1,6})?),(-?\d{1,3}(?:\.\d{1,6})?)")
-
-
-@dataclass(frozen=True, slots=True)
-class MapTile:
-    """One image of a tile server, and its place in the drawing."""
-
-    zoom: int
-    column: int
-    row: int
-    x: float
-    y: float
-    size: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +61,20 @@ class MapFrame:
         x, y = self.units(at)
         return 0 <= x <= WIDTH and 0 <= y <= HEIGHT
 
-    def moved(self, right: float, down: float) -> "MapFrame":
-        """Moves the window by shares of its width and height."""
-        return _window(self.left + (0.5 + right) * self.wide, self.top + (0.5 + down) * self.high, self.wide)
-
     def zoomed(self, factor: float) -> "MapFrame":
         """A window that is wider (factor above 1) or narrower around its middle."""
         return frame_at(self.middle, self.km * factor)
 
-    def around(self, x: float, y: float, factor: float) -> "MapFrame":
-        """The window around a point of the drawing, wider (factor above 1) or narrower."""
+    def place(self, x: float, y: float) -> Place:
+        """The place of a point of the drawing."""
         scale = self.wide / WIDTH
-        return frame_at(_place(self.left + x * scale, self.top + y * scale), self.km * factor)
+        return _place(self.left + x * scale, self.top + y * scale)
+
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        """South, west, north, east in degrees."""
+        (north, west), (south, east) = self.place(0, 0), self.place(WIDTH, HEIGHT)
+        return tuple(round(each, 6) for each in (south, west, north, east))  # type: ignore[return-value]
 
     @property
     def query(self) -> str:
@@ -99,32 +86,6 @@ class MapFrame:
                 "km": f"{self.km:.0f}" if self.km >= 100 else f"{self.km:.1f}",
             }
         )
-
-    def tiles(self) -> Sequence[MapTile]:
-        """The tiles that cover it, with about one pixel per unit; MAX_TILES at most."""
-        zoom = max(0, min(MAX_ZOOM, round(log2(WIDTH / TILE_UNITS / self.wide))))
-        while True:
-            count = 2**zoom
-            columns = range(
-                max(0, floor(self.left * count)), min(count, ceil((self.left + self.wide) * count))
-            )
-            rows = range(max(0, floor(self.top * count)), min(count, ceil((self.top + self.high) * count)))
-            if len(columns) * len(rows) <= MAX_TILES or zoom == 0:
-                break
-            zoom -= 1
-        scale = WIDTH / self.wide
-        return [
-            MapTile(
-                zoom,
-                column,
-                row,
-                (column / count - self.left) * scale,
-                (row / count - self.top) * scale,
-                scale / count,
-            )
-            for row in rows
-            for column in columns
-        ]
 
 
 @lru_cache(maxsize=PLACES_KEPT)

@@ -3,12 +3,12 @@
 Pure. A map never has more marks than cells, however many Boxes there are; its table gives the same in words.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from opq_cloud.view.pages.map.fuzz import MAX_RADII
+from opq_cloud.view.pages.map.fuzz import MAX_RADII, Place
 from opq_cloud.view.pages.map.grid_now import (
     BY_LOUDNESS,
     LOUDEST,
@@ -22,7 +22,7 @@ from opq_cloud.view.pages.map.grid_now import (
     boxes_now,
     medians_of,
 )
-from opq_cloud.view.pages.map.map_frame import HEIGHT, MIN_KM, WIDTH, MapFrame
+from opq_cloud.view.pages.map.map_frame import HEIGHT, MIN_KM, WIDTH, MapFrame, frame_at
 from opq_cloud.view.pages.services.availability import percent_words
 from opq_cloud.view.pages.services.availability import tone_of as tone_of_share
 from opq_cloud.view.web import words
@@ -32,15 +32,6 @@ CELL_UNITS = 40.0
 SPLIT_MARKS = 60
 """Up to this many Boxes have a mark each, except those at exactly one place."""
 Point = tuple[float, float]
-Corners = tuple[float, float, float, float]
-"""Left, top, right, bottom."""
-LETTER_UNITS, LINE_UNITS = 9.0, 22.0
-"""Approximate width and height of a letter in a mark's name."""
-PHONE_SCALE = 2.1
-"""Marks are larger by this factor on a phone; `map.css` has the same."""
-SIDES = ("right", "left", "below", "above")
-"""The possible places of a name relative to its mark; the first free one is used."""
-BUCKET_UNITS = 60.0
 LISTED = 200
 """Rows of the table; further ones are only counted."""
 DOUBT_UNITS = 9.0
@@ -68,8 +59,7 @@ class MapMark:
 
     mark_id: str
     """`box-4`, `cell-3-7`, `region-oahu`: the same in every update."""
-    x: float
-    y: float
+    at: Place
     tone: str
     label: str
     boxes: int
@@ -81,14 +71,10 @@ class MapMark:
     """Measured share of the last hour, of several Boxes the lowest; None where unknown, and of a region."""
     href: str
     """Its page, its row of the table, or a closer window; empty where it has none."""
-    doubt_units: float
+    doubt_km: float
     """Radius of the circle that contains its Box; 0 where exact, or too small to draw."""
     rough: bool
     """Whether its place is only near that of its Box."""
-    side: str = ""
-    """One of SIDES, the place of its name; empty where there is no room, or none was searched."""
-    named_small: bool = False
-    """Whether the name is also shown on a phone."""
     pages: tuple[tuple[str, str], ...] = ()
     """(name, address) of each Box, where they are few."""
     late_s: float = 0.0
@@ -133,13 +119,12 @@ class _Cell:
     """The constant facts of a mark."""
 
     mark_id: str
-    x: float
-    y: float
+    at: Place
     label: str
     boxes: int
     href: str
     pages: tuple[tuple[str, str], ...]
-    doubt_units: float
+    doubt_km: float
     rough: bool
 
 
@@ -190,7 +175,7 @@ def _plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
 def map_marks(
     boxes: Boxes, regions: Iterable[GroupNow], frame: MapFrame, radius_km: float
 ) -> tuple[MapMark, ...]:
-    """The marks in the window, the loudest last, so that they lie on top; `with_names` gives them names."""
+    """The marks in the window, the loudest last, so that they lie on top."""
     now = boxes_now(boxes)
     plan = map_plan(now.fixed, frame, radius_km)
     u_percent, f_hz, count = now.u_percent[plan.members], now.f_hz[plan.members], len(plan.cells)
@@ -210,12 +195,12 @@ def map_marks(
     )
     marks = [
         MapMark(
-            cell.mark_id, cell.x, cell.y, BY_LOUDNESS[tone], cell.label, cell.boxes, reporting, level,
-            frequency, share, cell.href, cell.doubt_units, cell.rough, pages=cell.pages, late_s=late,
+            cell.mark_id, cell.at, BY_LOUDNESS[tone], cell.label, cell.boxes, reporting, level,
+            frequency, share, cell.href, cell.doubt_km, cell.rough, pages=cell.pages, late_s=late,
         )
         for cell, tone, reporting, level, frequency, share, late in rows
     ]  # fmt: skip
-    marks += [_region_mark(each, frame) for each in regions if _is_mark(each, frame)]
+    marks += [_region_mark(each) for each in regions if _is_mark(each, frame)]
     return tuple(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
 
 
@@ -234,67 +219,6 @@ def _lowest_of(which: Whole, shares: Floats, count: int) -> list[float | None]:
     return [None if np.isinf(each) else float(each) for each in found]
 
 
-def with_names(marks: Sequence[MapMark]) -> tuple[MapMark, ...]:
-    """The marks with the sides of the names that have room; also for phones, where all is larger.
-
-    The loudest marks get their names first. A name that would lie on a mark or a name, or leave the drawing,
-    stays only in the table; where there are many marks, so do the names of single Boxes.
-    """
-    many = len(marks) > SPLIT_MARKS
-    desk, phone = _Taken(marks, 1.0), _Taken(marks, PHONE_SCALE)
-    found: dict[str, MapMark] = {}
-    for mark in reversed(marks):
-        sides = () if many and mark.boxes == 1 else SIDES
-        side = next((each for each in sides if desk.free(_name_box(mark, each, 1.0))), "")
-        small = bool(side) and phone.free(_name_box(mark, side, PHONE_SCALE))
-        if side:
-            desk.add(_name_box(mark, side, 1.0))
-        if small:
-            phone.add(_name_box(mark, side, PHONE_SCALE))
-        found[mark.mark_id] = replace(mark, side=side, named_small=small)
-    return tuple(found[mark.mark_id] for mark in marks)
-
-
-class _Taken:
-    """The occupied parts of a drawing, in buckets, because few of many marks are near to each other."""
-
-    def __init__(self, marks: Iterable[MapMark], scale: float) -> None:
-        self._by_bucket: dict[tuple[int, int], list[Corners]] = {}
-        half = 12 * scale
-        for mark in marks:
-            self.add((mark.x - half, mark.y - half, mark.x + half, mark.y + half))
-
-    def add(self, box: Corners) -> None:
-        for bucket in _buckets(box):
-            self._by_bucket.setdefault(bucket, []).append(box)
-
-    def free(self, box: Corners) -> bool:
-        """Whether a rectangle is within the drawing and free."""
-        inside = box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= HEIGHT
-        return inside and not any(
-            _overlap(box, each) for bucket in _buckets(box) for each in self._by_bucket.get(bucket, ())
-        )
-
-
-def _buckets(box: Corners) -> Iterator[tuple[int, int]]:
-    left, top, right, bottom = (int(each // BUCKET_UNITS) for each in box)
-    return ((column, row) for column in range(left, right + 1) for row in range(top, bottom + 1))
-
-
-def _name_box(mark: MapMark, side: str, scale: float) -> Corners:
-    wide, high, off = LETTER_UNITS * len(mark.name) * scale, LINE_UNITS * scale, 13 * scale
-    if side in ("right", "left"):
-        left = mark.x + off if side == "right" else mark.x - off - wide
-        return left, mark.y - high / 2, left + wide, mark.y + high / 2
-    top = mark.y + off if side == "below" else mark.y - off - high
-    return mark.x - wide / 2, top, mark.x + wide / 2, top + high
-
-
-def _overlap(first: Corners, second: Corners) -> bool:
-    beside = first[2] <= second[0] or second[2] <= first[0]
-    return not (beside or first[3] <= second[1] or second[3] <= first[1])
-
-
 def rows_of(marks: Iterable[MapMark]) -> tuple[MapMark, ...]:
     """The rows of the table, the loudest first, LISTED at most."""
     return tuple(sorted(marks, key=lambda mark: (-LOUDEST[mark.tone], mark.label)))[:LISTED]
@@ -307,29 +231,29 @@ def _is_mark(region: GroupNow, frame: MapFrame) -> bool:
 def _cell(
     cell_id: str, boxes: Sequence[BoxNow], points: Sequence[Point], frame: MapFrame, radius_km: float
 ) -> _Cell:
-    x, y = (round(sum(each[k] for each in points) / len(points), 1) for k in (0, 1))
-    rough = any(not each.exact for each in boxes)
-    doubt = radius_km * MAX_RADII * frame.units_per_km if rough else 0.0
+    x, y = (sum(each[k] for each in points) / len(points) for k in (0, 1))
+    at, rough = frame.place(x, y), any(not each.exact for each in boxes)
+    doubt_km = radius_km * MAX_RADII if rough else 0.0
+    doubt = doubt_km * frame.units_per_km
     if len(boxes) == 1:
         one = boxes[0]
-        doubt = round(doubt, 1) if doubt > DOUBT_UNITS else 0.0
+        doubt_km = doubt_km if doubt > DOUBT_UNITS else 0.0
         href = f"/boxes/{one.box_id}"
-        return _Cell(f"box-{one.box_id}", x, y, one.label, 1, href, ((one.label, href),), doubt, rough)
-    doubt = round(doubt, 1) if doubt > max(DOUBT_UNITS, CELL_UNITS / 2) else 0.0
+        return _Cell(f"box-{one.box_id}", at, one.label, 1, href, ((one.label, href),), doubt_km, rough)
+    doubt_km = doubt_km if doubt > max(DOUBT_UNITS, CELL_UNITS / 2) else 0.0
     if len(boxes) <= MAX_NAMED:
         named = words.listed([each.label for each in boxes])
         pages = tuple((each.label, f"/boxes/{each.box_id}") for each in boxes)
-        return _Cell(cell_id, x, y, named, len(boxes), f"#{cell_id}", pages, doubt, rough)
+        return _Cell(cell_id, at, named, len(boxes), f"#{cell_id}", pages, doubt_km, rough)
     counted = words.counted(len(boxes), "Box", "Boxes")
-    closer = "" if frame.km <= MIN_KM * 1.01 else f"?{frame.around(x, y, CLOSER).query}"
-    return _Cell(cell_id, x, y, counted, len(boxes), closer, (), doubt, rough)
+    closer = "" if frame.km <= MIN_KM * 1.01 else f"?{frame_at(at, frame.km * CLOSER).query}"
+    return _Cell(cell_id, at, counted, len(boxes), closer, (), doubt_km, rough)
 
 
-def _region_mark(region: GroupNow, frame: MapFrame) -> MapMark:
+def _region_mark(region: GroupNow) -> MapMark:
     assert region.at is not None
-    x, y = frame.units(region.at)
     return MapMark(
-        f"region-{region.name}", round(x, 1), round(y, 1), region.tone,
+        f"region-{region.name}", region.at, region.tone,
         f"Region {region.name}",
         region.boxes, region.reporting, region.u_percent, region.f_hz, None, "", 0.0, True,
     )  # fmt: skip

@@ -1,26 +1,20 @@
-"""`/map`, `/grid` and `/wall`, and `/map/state`, which their script requests each second."""
+"""`/map`, `/grid` and `/wall`, `/map/state`, which their script requests each second, and outlines."""
 
-import gzip
-import json
-import zlib
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.core.settings.view import ViewSection
-from opq_cloud.view.live.compression import accepts_gzip
 from opq_cloud.view.pages.map.day_page import day_values, region_incidents
 from opq_cloud.view.pages.map.day_trends import DayTrends
 from opq_cloud.view.pages.map.grid_now import TONES, grids_now
-from opq_cloud.view.pages.map.grid_reader import SEEN_S, GridReader
+from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import (
     MapDrawing,
     draw_map,
     group_figures,
     incident_lines,
-    live_state,
     mark_figures,
     page_version,
     silent_words,
@@ -28,88 +22,21 @@ from opq_cloud.view.pages.map.map_drawing import (
 )
 from opq_cloud.view.pages.map.map_frame import WORLD, MapFrame, parse_frame
 from opq_cloud.view.pages.map.map_marks import SHAPES
+from opq_cloud.view.pages.map.map_states import STATE, MapStates
+from opq_cloud.view.pages.map.outline import outlines_json
 from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.pages.shown.rendering import PageMaker
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
-from opq_cloud.view.web.guard import CONTENT_SECURITY_POLICY, App, Receive, Scope, Send
-from opq_proto.errors import StoreError
+from opq_cloud.view.web.guard import CONTENT_SECURITY_POLICY
 
 At = Annotated[str, Query(max_length=24)]
 Km = Annotated[str, Query(max_length=12)]
-STEPS = (("Left", -0.4, 0.0), ("Right", 0.4, 0.0), ("Up", 0.0, -0.4), ("Down", 0.0, 0.4))
-ZOOM = 2.0
 DAY_KEPT_S = 10.0
 """The page `/grid` is made again after this time; its script updates the present figures."""
 THEMES = ("", "light", "dark")
-LATE_S = 1.0
-"""While the next state is made, many maps get the one before if it is younger than this."""
-PACKED = 5
-STATE = "/map/state"
-
-
-@dataclass(frozen=True, slots=True)
-class MapState:
-    """One state as JSON, plain and compressed with gzip."""
-
-    body: bytes
-    packed: bytes
-    etag: str
-
-    def answer(self, held: str, encodings: str) -> Response:
-        """The answer to a client; `held` are its ETags, and an unchanged state is not sent again."""
-        headers = {"ETag": self.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-        if self.etag in held:
-            return Response(status_code=304, headers=headers)
-        packed = accepts_gzip(encodings)
-        if packed:
-            headers["Content-Encoding"] = "gzip"
-        return Response(self.packed if packed else self.body, media_type="application/json", headers=headers)
-
-
-class MapStates:
-    """The states of a reader's maps, each limited to what the visitor may see."""
-
-    def __init__(self, reader: GridReader) -> None:
-        self._reader = reader
-        self._answers: AnswerCache[MapState] = AnswerCache(SEEN_S)
-
-    async def now(self, frame: MapFrame | None) -> MapState:
-        """The present state. Raises StoreError."""
-        key = (self._reader.audience, frame)
-        return await self._answers.of_all(key, lambda: self._made(frame), LATE_S)
-
-    async def answer(self, request: Request, frame: MapFrame | None) -> Response:
-        state = await self.now(frame)
-        return state.answer(
-            request.headers.get("if-none-match", ""), request.headers.get("accept-encoding", "")
-        )
-
-    def _made(self, frame: MapFrame | None) -> MapState:
-        body = json.dumps(live_state(self._reader, frame), separators=(",", ":")).encode()
-        return MapState(body, gzip.compress(body, PACKED), f'W/"{zlib.crc32(body):08x}-{len(body)}"')
-
-
-class StatesAtOnce:
-    """ASGI middleware inside the gate, which answers requests for whole states."""
-
-    def __init__(self, app: App, states: MapStates) -> None:
-        self._app = app
-        self._states = states
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        whole = scope["type"] == "http" and scope["path"] == STATE and not scope["query_string"]
-        if not (whole and scope["method"] == "GET"):
-            await self._app(scope, receive, send)
-            return
-        try:
-            state = await self._states.now(None)
-        except StoreError:  # the route answers with its own words
-            await self._app(scope, receive, send)
-            return
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        answer = state.answer(headers.get(b"if-none-match", ""), headers.get(b"accept-encoding", ""))
-        await answer(scope, receive, send)
+OUTLINES_KEPT = "public, max-age=86400"
+"""They change with a new version of View at most."""
 
 
 class MapPages:
@@ -136,6 +63,7 @@ class MapPages:
         for path, page in (("/map", self.map_page), ("/grid", self.grid_page), ("/wall", self.wall_page)):
             router.add_api_route(path, page, response_class=HTMLResponse)
         router.add_api_route(STATE, self.state)
+        router.add_api_route("/map/outlines.json", self.outlines)
         return router
 
     def map_page(self, at: At = "", km: Km = "") -> Response:
@@ -146,12 +74,6 @@ class MapPages:
             "map",
             200,
             **map_values(drawing, state_path(frame)),
-            moves=[(name, drawing.frame.moved(right, down).query) for name, right, down in STEPS],
-            zooms=[
-                ("Zoom in", drawing.frame.zoomed(1 / ZOOM).query),
-                ("Zoom out", drawing.frame.zoomed(ZOOM).query),
-                ("The world", WORLD.query),
-            ],
             chosen=frame is not None,
             stale_words=silent_words(self._reader.boxes()),
             incidents=incident_lines(self._reader),
@@ -208,6 +130,11 @@ class MapPages:
 
     async def state(self, request: Request, at: At = "", km: Km = "") -> Response:
         return await self._states.answer(request, query_frame(at, km))
+
+    def outlines(self, at: At = "", km: Km = "") -> Response:
+        """Land and borders of a window, and of as much again around it, as GeoJSON."""
+        body = outlines_json(query_frame(at, km) or WORLD)
+        return Response(body, headers={"Cache-Control": OUTLINES_KEPT}, media_type="application/geo+json")
 
 
 def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:

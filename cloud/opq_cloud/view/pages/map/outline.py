@@ -1,7 +1,7 @@
-"""Outlines of land and countries as SVG paths of one window: Natural Earth, see `outlines/OUTLINES.md`.
+"""Outlines of land and countries around one window as GeoJSON: Natural Earth, see `outlines/OUTLINES.md`.
 
-The files are read once, for the first map; a path is made once per window and cached. Parts outside are cut
-off and points within one pixel are left out, so that a page holds only what it shows.
+The files are read once, for the first map; a window's outlines are made once and cached. Parts outside are
+cut off and points within one pixel are left out, so that a browser gets only what it may show.
 """
 
 import functools
@@ -19,20 +19,12 @@ from opq_cloud.view.pages.map.map_frame import HEIGHT, MAX_LATITUDE, WIDTH, MapF
 FOLDER = Path(__file__).parent / "outlines"
 COARSE_FROM = 0.2
 """Windows as wide as this share of the equator are drawn from 1:110 million, others from 1:50 million."""
-EDGE_UNITS = 8.0
-"""Outlines are cut this far outside the window, so that the cut is not visible."""
+EDGE_UNITS = 560.0
+"""Outlines are cut this far outside the window, so that a map that is moved shows them."""
 STEP_UNITS = 0.9
 """Points nearer to each other than this are joined; a map is at most some 1,100 pixels wide."""
 KEPT = 64
 Points = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class OutlinePaths:
-    """`d` of the land's areas and of the lines between countries."""
-
-    land: str
-    borders: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +36,21 @@ class _Lines:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def outline_paths(frame: MapFrame) -> OutlinePaths:
-    """The outlines within one window, in the drawing's units."""
+def outlines_json(frame: MapFrame) -> bytes:
+    """The land as areas, whose holes follow from even-odd filling, and the lines between countries."""
     land, borders = _read("110m" if frame.wide >= COARSE_FROM else "50m")
-    scale = WIDTH / frame.wide
-    areas = []
-    for line in _within(land, frame):
-        ring = _clipped(_units(line, frame, scale))
-        if len(ring) >= 3:
-            areas.append(f"{_path(_thinned(ring))}Z")
+    rings = [_clipped(_units(line, frame)) for line in _within(land, frame)]
+    areas = [[_degrees(_thinned(ring), frame)] for ring in rings if len(ring) >= 3]
     lines = [
-        _path(part) for line in _within(borders, frame) for part in _parts_within(_units(line, frame, scale))
+        _degrees(part, frame)
+        for line in _within(borders, frame)
+        for part in _parts_within(_units(line, frame))
     ]
-    return OutlinePaths("".join(areas), "".join(lines))
+    features = [
+        {"type": "Feature", "properties": {"kind": name}, "geometry": {"type": shape, "coordinates": found}}
+        for name, shape, found in (("land", "MultiPolygon", areas), ("borders", "MultiLineString", lines))
+    ]
+    return json.dumps({"type": "FeatureCollection", "features": features}, separators=(",", ":")).encode()
 
 
 @functools.lru_cache(maxsize=2)
@@ -106,15 +100,24 @@ def _lines(lines: Sequence[Points]) -> _Lines:
 
 
 def _within(lines: _Lines, frame: MapFrame) -> Iterable[Points]:
-    """The lines whose boxes meet the window."""
+    """The lines whose boxes meet the window and its surroundings."""
     left, top, right, bottom = lines.boxes.T
-    meets = (left <= frame.left + frame.wide) & (right >= frame.left)
-    meets &= (top <= frame.top + frame.high) & (bottom >= frame.top)
+    edge = EDGE_UNITS * frame.wide / WIDTH
+    meets = (left <= frame.left + frame.wide + edge) & (right >= frame.left - edge)
+    meets &= (top <= frame.top + frame.high + edge) & (bottom >= frame.top - edge)
     return [lines.lines[number] for number in np.flatnonzero(meets).tolist()]
 
 
-def _units(line: Points, frame: MapFrame, scale: float) -> Points:
-    return (line - (frame.left, frame.top)) * scale
+def _units(line: Points, frame: MapFrame) -> Points:
+    return (line - (frame.left, frame.top)) * (WIDTH / frame.wide)
+
+
+def _degrees(line: Points, frame: MapFrame) -> list[list[float]]:
+    """(longitude, latitude) of each point, to a ten-thousandth of a degree."""
+    x, y = (line * (frame.wide / WIDTH) + (frame.left, frame.top)).T
+    found = np.column_stack(((x - 0.5) * 360.0, np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * y))))))
+    degrees: list[list[float]] = found.round(4).tolist()
+    return degrees
 
 
 def _thinned(line: Points) -> Points:
@@ -159,11 +162,3 @@ def _parts_within(line: Points) -> Iterable[Points]:
     for first, last in ends.reshape(-1, 2):
         if last - first > 1:
             yield _thinned(line[first:last])
-
-
-def _path(points: Points) -> str:
-    """`M12 34l5-6…` in tenths of a unit, each point from the one before, so that rounding does not add up."""
-    tenths = np.round(points * 10).astype(int)
-    steps = np.diff(tenths, axis=0).tolist()
-    first_x, first_y = tenths[0].tolist()
-    return f"M{first_x / 10:g} {first_y / 10:g}l" + " ".join(f"{x / 10:g} {y / 10:g}" for x, y in steps)

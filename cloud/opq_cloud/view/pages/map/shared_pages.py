@@ -16,7 +16,6 @@ from opq_cloud.view.pages.map.arrival_map import arrival_map
 from opq_cloud.view.pages.map.feeds import FeedEntry, atom_feed, entry_of
 from opq_cloud.view.pages.map.grid_reader import GridReader
 from opq_cloud.view.pages.map.map_drawing import SCOPE_SHORT
-from opq_cloud.view.pages.map.outline import outline_paths
 from opq_cloud.view.pages.shown.rendering import PageMaker
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
@@ -72,7 +71,6 @@ class SharedPages:
             scope_words=SCOPE_SHORT.get(incident.scope or "", ""),
             most_named=words.BOXES_LISTED,
             on_map=on_map,
-            outline=outline_paths(on_map.frame) if on_map else None,
             duration_words=words.duration((incident.end_ns - incident.start_ns) / 1e9),
             address=f"{self._base_url(request)}/share/incidents/{incident.incident_id}",
         )

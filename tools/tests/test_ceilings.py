@@ -1,0 +1,81 @@
+"""Ceilings that keep the house small: how many of our modules a file may import."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+from test_house_imports import ROOMS, ROOT, sources
+
+MOST_IMPORTS = 15
+PUT_TOGETHER = {
+    "cloud/opq_cloud/__main__.py",
+    "cloud/opq_cloud/makai/acquisition_broker.py",
+    "cloud/opq_cloud/makai/event_service.py",
+    "cloud/opq_cloud/makai/triggering_service.py",
+    "cloud/opq_cloud/mauka/service.py",
+    "cloud/opq_cloud/notifications/service.py",
+    "cloud/opq_cloud/view/pages/routes.py",
+    "gateway/opq_gateway/gateway.py",
+    "gateway/opq_gateway/measuring/measuring.py",
+    "gateway/opq_rules/engine/engine.py",
+}
+"""Files that put a room or a service together."""
+STILL_ABOVE = {
+    "cloud/opq_cloud/mauka/runner.py": 32,
+    "tools/opq_tools/rules/backtest.py": 24,
+    "tools/bench/mauka_events.py": 21,
+    "cloud/opq_cloud/makai/openings/openings.py": 20,
+    "cloud/opq_cloud/mauka/stream_runner.py": 20,
+    "gateway/opq_gateway/measuring/measured_box.py": 20,
+    "hil/opq_sim/fleet/gateway_boxes.py": 20,
+    "hil/opq_sim/fleet/worker.py": 20,
+    "cloud/opq_cloud/mauka/outages/plugin.py": 19,
+    "cloud/opq_cloud/mauka/reanalysis/run.py": 19,
+    "gateway/opq_gateway/serial_side/intake.py": 19,
+    "hil/opq_sim/power_system/power_scenario.py": 19,
+    "tools/opq_tools/sim/history/virtual_cloud.py": 19,
+    "tools/bench/store.py": 18,
+    "tools/opq_tools/sim/history/command.py": 18,
+    "gateway/opq_gateway/setup/setup.py": 17,
+    "gateway/opq_gateway/uplink/box_uplink.py": 17,
+    "proto/opq_measure/classification/candidates.py": 17,
+    "cloud/opq_cloud/makai/judging/rules.py": 16,
+    "cloud/opq_cloud/mauka/bus_plugins/trigger_requests.py": 16,
+    "gateway/opq_gateway/uplink/uplink.py": 16,
+    "gateway/opq_rules/engine/endpoints.py": 16,
+    "gateway/opq_rules/engine/planner.py": 16,
+    "hil/opq_sim/fleet/disturbed_boxes.py": 16,
+    "tools/bench/measure.py": 16,
+    "tools/opq_tools/config.py": 16,
+}
+"""Others that import more than they may. The list only gets shorter, and its numbers smaller."""
+
+
+@cache
+def is_module(name: str) -> bool:
+    package, *rest = name.split(".")
+    if package not in ROOMS:
+        return False
+    path = (ROOT / ROOMS[package] / package).joinpath(*rest)
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def modules_of_ours(path: Path) -> set[str]:
+    """Modules of the repository that a file imports, lazily too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import():
+                found |= {alias.name for alias in node.names if is_module(alias.name)}
+            case ast.ImportFrom(module=str(module), level=0) if is_module(module):
+                inner = {f"{module}.{alias.name}" for alias in node.names}
+                found |= {name if is_module(name) else module for name in inner}
+    return found
+
+
+def test_no_file_imports_more_than_it_may() -> None:
+    paths = [path for package in ROOMS for path in sources(package)]
+    count = {str(path.relative_to(ROOT)): len(modules_of_ours(path)) for path in paths}
+    above = {name: number for name, number in count.items() if number > MOST_IMPORTS}
+    assert {name: number for name, number in above.items() if name not in PUT_TOGETHER} == STILL_ABOVE
+    assert above.keys() >= PUT_TOGETHER and len(PUT_TOGETHER) <= 10

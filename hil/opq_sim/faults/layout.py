@@ -71,6 +71,8 @@ class Layout:
     has_peers: bool = False
     """There are hostile peers, which also note what the triggering broker passes on."""
     has_guests: bool = False
+    boxes_first: bool = False
+    """Boxes have processors of their own, however busy this machine is."""
     every_sample: bool = False
     """At the end each sample of the Boxes on cables is accounted for."""
 

@@ -119,6 +119,7 @@ def _of_clocks(schedule: FaultSchedule) -> Layout:
         gateways={trial.gateway: trial.box_ids for trial in own},
         gateway=layouts.WITHOUT_FLICKER,
         cloud=layouts.CLOUD_OF_MANY,
+        boxes_first=True,
         in_1970=frozenset(box_id for trial in own for box_id in trial.box_ids),
         ahead_s={trial.gateway: trial.ahead_s for trial in own if trial.kind != "own_clock"},
         original={box_id: each.generation for each in trials if each not in own for box_id in each.box_ids},
@@ -144,7 +145,7 @@ def _settle_cloud(world: FaultWorld) -> None:
 
 def _settle_silences(world: FaultWorld) -> None:
     world.wait(settling.delivered(world), SETTLE_S, "all that was measured by now is acknowledged")
-    world.run(JUDGED_S)
+    world.wait(settling.analysed(world, JUDGED_S), SETTLE_S, "all is judged")
 
 
 def _settle_clocks(world: FaultWorld) -> None:

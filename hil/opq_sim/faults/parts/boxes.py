@@ -1,11 +1,9 @@
 """Boxes on cables that can be pulled out and made noisy; they stand still, go dark, set their clocks, and
 know the truth about what they sent."""
 
-import os
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +23,6 @@ RATE_HZ, NOMINAL_HZ = 12_000, 60
 CLEAN: Final = LineFaults()
 CORRUPTION: Final = 1e-4
 TICK_S: Final = 0.004
-NICE: Final = -10
 NEVER_NS: Final = 1 << 62
 IN_1970_NS: Final = 10**9
 UNCERTAINTY_NS: Final = {
@@ -227,8 +224,6 @@ class CabledBoxes(OwnThread):
         )
 
     def _run(self) -> None:
-        with suppress(PermissionError):  # Boxes have processors of their own, however busy this machine is
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         before_ns = time.monotonic_ns()
         while not self._stop.wait(TICK_S):
             now_ns = time.monotonic_ns()

@@ -12,7 +12,8 @@ from opq_proto.messages import TimeSource
 from opq_sim.box.source import RunClock
 from opq_sim.faults.evidence import HeldNumbers
 from opq_sim.faults.parts.dips import PlacedDip, dipping_grid
-from opq_sim.fleet.worker import FleetPlan, FleetWorker
+from opq_sim.fleet.plan import FleetPlan
+from opq_sim.fleet.worker import FleetWorker
 
 CYCLES: Final = 12
 """Five Measurements a second."""

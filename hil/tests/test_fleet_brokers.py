@@ -26,7 +26,8 @@ from opq_sim.box.source import RunClock
 from opq_sim.fleet.gateway_boxes import GatewayBoxes
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import plain_grid
-from opq_sim.fleet.worker import FleetPlan, FleetWorker
+from opq_sim.fleet.plan import FleetPlan
+from opq_sim.fleet.worker import FleetWorker
 
 IDS = [str(number) for number in range(1, 21)]
 """Box 1 subscribes to what is for 10 to 19, too."""

@@ -15,7 +15,8 @@ from opq_proto.messages import Measurement, TimeSource
 from opq_proto.wire.frames import measurement_from_wire
 from opq_sim.box.source import RunClock
 from opq_sim.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, network_grid, plain_grid
-from opq_sim.fleet.worker import FleetPlan, FleetWorker
+from opq_sim.fleet.plan import FleetPlan
+from opq_sim.fleet.worker import FleetWorker
 from opq_sim.mains.events import disturbance
 from opq_sim.mains.generator import Generator, MainsSignal
 from opq_sim.mains.grid import Grid

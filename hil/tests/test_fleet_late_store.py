@@ -18,7 +18,8 @@ from opq_proto.wire.measurement_columns import NumberedColumns
 from opq_sim.box.source import RunClock
 from opq_sim.fleet import delivery
 from opq_sim.fleet.outlets import plain_grid
-from opq_sim.fleet.worker import FleetPlan, FleetWorker
+from opq_sim.fleet.plan import FleetPlan
+from opq_sim.fleet.worker import FleetWorker
 
 IDS = [str(number) for number in range(1, 21)]
 ROWS_PER_S = 60

@@ -13,9 +13,9 @@ from opq_sim.box.box import Box
 from opq_sim.box.control import Control, truth_written
 from opq_sim.box.host import BoxHost
 from opq_sim.box.source import RunClock
-from opq_sim.fleet.gateway_boxes import SampledBox
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import network_grid, plain_grid
+from opq_sim.fleet.sampled_box import SampledBox
 from opq_sim.fleet.virtual_boxes import VirtualBoxes
 from opq_sim.mains.generator import Generator
 from opq_sim.power_system.power_scenario import PowerScenario, load_power_scenario, power_system_of

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.config.reading import build
 from opq_proto.kit import log
 from opq_proto.link import frames as link
 from opq_proto.link.messages import (
@@ -39,7 +38,7 @@ from opq_sim.box.source import RunClock, SampleSource
 from opq_sim.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_sim.mains.events import GridEvent
 from opq_sim.mains.generator import Generator
-from opq_sim.power_system.box_supply import BoxSupply, BoxSupplyConfig
+from opq_sim.power_system.box_supply import BoxSupply
 from opq_sim.power_system.power_source import PowerSource
 
 BLOCK_SAMPLES = 200
@@ -209,10 +208,7 @@ class Box:
             )
         now_s = (time.monotonic_ns() - self.clock.monotonic_ns) / 1e9
         at_s = round(max(now_s, source.system.reached_s if source else 0.0) + LOST_AFTER_S, 3)
-        if known is None:
-            supply = BoxSupply(build(BoxSupplyConfig, {**own, "lost": [[at_s, for_s]]}, "supply_lost"))
-        else:
-            supply = known.losing(at_s, for_s)
+        supply = BoxSupply.lost(at_s, for_s, own) if known is None else known.losing(at_s, for_s)
         if source is None and supply.config.outlet_dead:
             raise ValueError(f"box {self.box_id} has no network: outlet_dead needs a scenario with one")
         if source is not None:

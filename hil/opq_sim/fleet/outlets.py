@@ -12,7 +12,8 @@ from opq_sim.mains.profiles import FloatArray
 from opq_sim.mains.scenario import plain_generator
 from opq_sim.mains.wave import Wave
 from opq_sim.power_system.box_voltage import BoxVoltage, SteadyVoltage
-from opq_sim.power_system.power_scenario import OutletConfig, PowerScenario, power_system_of
+from opq_sim.power_system.outlet_config import OutletConfig
+from opq_sim.power_system.power_scenario import PowerScenario, power_system_of
 from opq_sim.power_system.power_source import power_sources, recorded_sources
 from opq_sim.power_system.power_system import PowerSystem
 

@@ -1,7 +1,7 @@
 """FleetWorker: the Boxes of one process, in closed form, on CURVE; one thread, and one for answers.
 
     FleetMeter -> Measurements -> Delivery -> log, connections
-    commands -> gateway's CommandHandler -> SourceStore -> answers
+    commands -> FleetCommands -> SourceStore -> answers
 
 All Boxes of a fleet share the run's clock, whatever process they are in.
 """
@@ -10,24 +10,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
-from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
-from opq_gateway.status import BoxStatus
-from opq_gateway.uplink.backlog import IN_FLIGHT_S, CloudAcknowledgement
-from opq_gateway.uplink.connection import Endpoints
-from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S
-from opq_proto.errors import FrameError
+from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_proto.keys.key_files import KeyPair
-from opq_proto.link.messages import PROTOCOL, Hello
-from opq_proto.wire.frames import command_from_wire, measurement_to_wire
+from opq_proto.wire.frames import measurement_to_wire
 from opq_sim.box.source import RunClock
-from opq_sim.fleet.connections import MAX_RECONNECT_MS, FleetConnections
+from opq_sim.fleet.commands import FleetCommands
+from opq_sim.fleet.connections import FleetConnections
 from opq_sim.fleet.delivery import Delivery
 from opq_sim.fleet.disturbed_boxes import ordered
 from opq_sim.fleet.fleet_meter import FleetMeter
@@ -35,7 +29,7 @@ from opq_sim.fleet.held_log import HeldLog
 from opq_sim.fleet.measurement_rows import MeasurementRows
 from opq_sim.fleet.network_outages import NetworkOutages
 from opq_sim.fleet.outlets import FleetGrid
-from opq_sim.fleet.source_store import SourceStore
+from opq_sim.fleet.plan import FleetPlan
 
 TURN_S = 0.1
 """Length of a turn; each turn costs 3 ms, even if little is due."""
@@ -48,29 +42,6 @@ SAMPLES_S = 0.2
 TICK_S = 0.5
 ANSWER_BYTES = 64_000_000
 """Limit of answers that wait for their sockets, in bytes, for all Boxes of the process."""
-LONGEST_REQUEST_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class FleetPlan:
-    """The settings of one process of a fleet."""
-
-    endpoints: Endpoints
-    server_key: bytes
-    folder: Path
-    """Folder of the held Measurements."""
-    cycles: int = 60
-    """Cycles per Measurement, until a command changes it."""
-    spread: bool = True
-    """True: Boxes begin at different moments of the first Measurement; False: all at the first cycle."""
-    seed: int = 1
-    queue_bytes: int = 1_000_000_000
-    in_flight_s: float = IN_FLIGHT_S
-    """Measurements sent less long ago are not sent again; shorter where the clock is scaled."""
-    store_forgotten_s: float = FORGOTTEN_S
-    """A store of the cloud that is silent this long while another acknowledges is no longer waited for."""
-    reconnect_most_ms: int = MAX_RECONNECT_MS
-    """Longest pause between two attempts to connect."""
 
 
 class FleetWorker:
@@ -112,7 +83,7 @@ class FleetWorker:
             clock.source,
         )
         self.counters = BoxCounters()  # of all Boxes together
-        self._handler = CommandHandler(LONGEST_REQUEST_S)
+        self._commands = FleetCommands()
         self._answers: deque[tuple[int, list[bytes]]] = deque()
         self._offered = self._taken = 0  # bytes of answers: the handler's thread adds, this one removes
         self.reached_s = self.longest_turn_s = 0.0
@@ -121,7 +92,7 @@ class FleetWorker:
 
     def run(self, stop: threading.Event) -> None:
         """Serves all Boxes until `stop`; finished Measurements are then sent, or wait on disk."""
-        answering = threading.Thread(target=self._handler.run, args=(stop,), name="commands", daemon=True)
+        answering = threading.Thread(target=self._commands.run, args=(stop,), name="commands", daemon=True)
         answering.start()
         turn_s = time.monotonic()
         try:
@@ -188,7 +159,6 @@ class FleetWorker:
 
     def _begin(self, pairs: Sequence[KeyPair]) -> None:
         """Registers every Box with the meter and the command handler."""
-        hellos: dict[tuple[float, float, float, int], Hello] = {}
         window_s = self._plan.cycles / self._nominal_hz
         chance = np.random.Generator(np.random.PCG64([self._plan.seed, 0xF1EE7]))
         now_s = max(0.0, (time.monotonic_ns() - self._clock.monotonic_ns) / 1e9)
@@ -196,22 +166,18 @@ class FleetWorker:
             window_s * chance.random(len(self._ids)) if self._plan.spread else np.zeros(len(self._ids))
         )
         for box, outlet in enumerate(self._outlets):
-            source = outlet.samples()
-            numbers = source.v_per_lsb, source.nominal_v, source.nominal_hz, source.rate_millihz
-            if numbers not in hellos:
-                hellos[numbers] = _hello(*numbers, source.effective_bits)
-            status = BoxStatus(outlet.box_id, self._plan.cycles, hello=hellos[numbers])
-            desk = CommandedBox(
-                status,
-                SourceStore(outlet.box_id, outlet.samples, source.rate_millihz, self._clock),
+            self._commands.add(
+                outlet,
+                outlet.samples(),
+                self._clock,
+                pairs[box],
                 self.counters,
-                pairs[box].public.decode(),
-                partial(self._set_cycles, box, status),
+                self._plan.cycles,
+                partial(self.meter.set_cycles, box),
                 partial(self._offer_answer, box),
-                None,
                 partial(self._acknowledged, box),
+                at_once=True,
             )
-            self._handler.add(outlet.box_id, desk)
             self.meter.begin(box, float(begins_s[box]))
 
     def _measure(self, t_s: float) -> bool:
@@ -233,18 +199,10 @@ class FleetWorker:
     def _command(self, box: int, data: bytes) -> None:
         """Handles a command from a Box's connection; the handler's thread answers data commands."""
         self.counters.add("commands")
-        try:
-            asks_data = command_from_wire(data).WhichOneof("command") == "data_command"
-        except FrameError:
-            asks_data = False  # the handler counts it
-        (self._handler.offer if asks_data else self._handler.handle_command)(self._ids[box], data)
+        self._commands.handle(self._ids[box], data)
 
     def _acknowledged(self, box: int, acknowledgement: CloudAcknowledgement) -> None:
         self.delivery.acknowledge(box, acknowledgement, time.monotonic())
-
-    def _set_cycles(self, box: int, status: BoxStatus, cycles: int) -> None:
-        status.measurement_cycles = cycles
-        self.meter.set_cycles(box, cycles)
 
     def _offer_answer(self, box: int, frames: list[bytes]) -> None:
         size = sum(map(len, frames))
@@ -261,21 +219,3 @@ class FleetWorker:
             self._taken += sum(map(len, frames))
             sent = self.lines.respond(box, frames)
             self.counters.add("responses_sent" if sent else "responses_dropped")
-
-
-def _hello(v_per_lsb: float, nominal_v: float, nominal_hz: float, rate_millihz: int, bits: float) -> Hello:
-    """The Hello that the command handler needs for Boxes of one kind."""
-    return Hello(
-        PROTOCOL,
-        0,
-        1,
-        rate_millihz,
-        v_per_lsb,
-        nominal_v,
-        nominal_hz,
-        bits,
-        200,
-        0,
-        "opq-hil fleet",
-        "opq-hil 1",
-    )

@@ -1,8 +1,9 @@
 """BoxSupply: when a Box loses its own supply, how long its battery lasts, and when the Box is silent."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from opq_proto.config.reading import Field, section
+from opq_proto.config.reading import Field, build, section
 
 SUPPLY_V, BATTERY_FULL_V, BATTERY_EMPTY_V = 5.0, 4.1, 3.3
 """Voltages in the Health message: of the supply, and of a lithium cell."""
@@ -36,6 +37,17 @@ class BoxSupply:
     """The supply and battery of one Box; true seconds after the run's start."""
 
     config: BoxSupplyConfig
+
+    @classmethod
+    def lost(cls, at_s: float, for_s: float, own: Mapping[str, object]) -> "BoxSupply":
+        """A supply that is lost once.
+
+        Args:
+            own: `battery_s` and `outlet_dead`.
+        Raises:
+            ConfigError: values that are not allowed.
+        """
+        return cls(build(BoxSupplyConfig, {**own, "lost": [[at_s, for_s]]}, "supply_lost"))
 
     @property
     def silent_s(self) -> tuple[tuple[float, float], ...]:

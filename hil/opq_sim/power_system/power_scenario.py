@@ -17,63 +17,22 @@ from typing import Any
 import numpy as np
 
 from opq_proto.config.reading import Field, build, read_document, section
-from opq_proto.errors import ConfigError, OpqError, RecordingError
+from opq_proto.errors import ConfigError, OpqError
 from opq_sim.mains.grid import Grid
-from opq_sim.mains.recording import read_replay
 from opq_sim.mains.scenario import GridConfig
-from opq_sim.mains.steady import find_steady
-from opq_sim.mains.wave import Harmonic
-from opq_sim.power_system.box_supply import BoxSupplyConfig, supply_problems
 from opq_sim.power_system.causes.catalogue import CauseValue, cause_of
 from opq_sim.power_system.causes.cause import Cause
 from opq_sim.power_system.frequency import system_frequency
 from opq_sim.power_system.map_places import MapPlaces
 from opq_sim.power_system.network import PowerNetwork
 from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.outlet_config import OutletConfig, harmonics_of, outlet_problems
 from opq_sim.power_system.outlet_voltage import Outlet
 from opq_sim.power_system.power_system import PowerSystem
 from opq_sim.power_system.scenario_problems import HOURLY, NOMINAL_HZ, scenario_problems
 from opq_sim.power_system.swing_model import SwingModel, swing_model
-from opq_sim.power_system.timekeeping import TimekeepingConfig, timekeeping_problems
 
 PROCESS_STREAM = 0x9C0C
-BACKGROUND = ((3, 1.2), (5, 1.6), (7, 0.7), (9, 0.4), (11, 0.3))
-"""Percent of the usual harmonics of a low-voltage network; each outlet has 0.5 to 1.5 times as much."""
-
-
-@section
-class OutletConfig:
-    """A Box, where it is plugged in, and its converter and clock."""
-
-    id: str = Field(pattern=r"^[1-9][0-9]{0,8}$", description="Box id, a whole number")
-    at: str = Field(description="a place", examples=["lv1", "feeder1/2.5km"])
-    phase: str = Field(default="a", pattern=r"^[abc]$", description="a, b or c, to neutral")
-    nominal_v: float | None = Field(
-        default=None, gt=0.0, le=100_000.0, description="own nominal voltage; else the scenario's"
-    )
-    v_per_lsb: float | None = Field(
-        default=None, gt=0.0, le=10.0, description="full scale; else twice nominal"
-    )
-    gain_error: float = Field(default=0.0, ge=-0.1, le=0.1, description="0.001 reads 0.1 % too high")
-    offset_v: float = Field(default=0.0, ge=-100.0, le=100.0, description="of the converter")
-    noise_v: float = Field(default=0.014, ge=0.0, le=100.0, description="rms of white noise")
-    effective_bits: float = Field(default=14.0, gt=0.0, le=16.0, description="text in Hello")
-    clock_ppm: float = Field(default=0.0, ge=-500.0, le=500.0, description="error of the sampling rate")
-    drift_ppm_per_s: float = Field(default=0.0, ge=-1.0, le=1.0, description="of the clock")
-    jitter_ns: float = Field(default=0.0, ge=0.0, le=100_000.0, description="rms, of each sample's moment")
-    harmonics: tuple[tuple[int, float, float], ...] | None = Field(
-        default=None, description="(order, percent, degrees); else usual ones by seed and id"
-    )
-    dc_v: float = Field(default=0.0, ge=-100.0, le=100.0, description="DC offset of the outlet")
-    clock: TimekeepingConfig | None = Field(
-        default=None, description="clock of its stamps; else the clock of the run"
-    )
-    supply: BoxSupplyConfig | None = Field(
-        default=None, description="times of loss of its own supply; else never"
-    )
-    recording: str | None = Field(
-        default=None, description="an .i16 that is played there instead of the network's voltage"
-    )
 
 
 @section
@@ -197,11 +156,7 @@ def _at_nominal_hz(document: dict[str, Any]) -> dict[str, Any]:
 def _misplaced(scenario: PowerScenario) -> Iterator[str]:
     """Faults against the network: Boxes at places that it does not have, causes that cannot happen."""
     for index, box in enumerate(scenario.box):
-        for text in timekeeping_problems(box.clock) if box.clock is not None else ():
-            yield f"box[{index}].clock.{text}"
-        for text in supply_problems(box.supply) if box.supply is not None else ():
-            yield f"box[{index}].supply.{text}"
-        yield from (f"box[{index}].{text}" for text in _unplayable(scenario, box))
+        yield from (f"box[{index}].{text}" for text in outlet_problems(box, scenario.nominal_hz))
     if not scenario.box:
         yield 'box  missing; want at least one [[box]], such as id = "1", at = a place'
         return
@@ -242,22 +197,6 @@ def _misplaced(scenario: PowerScenario) -> Iterator[str]:
     yield from found
 
 
-def _unplayable(scenario: PowerScenario, box: OutletConfig) -> Iterator[str]:
-    """Why a Box cannot play its recording."""
-    if box.recording is None:
-        return
-    try:
-        recording = read_replay(Path(box.recording))
-        find_steady(recording)
-    except RecordingError as error:
-        yield f"recording  {error}"
-        return
-    if recording.nominal_hz != scenario.nominal_hz:
-        yield f"recording  is of {recording.nominal_hz:g} Hz; want one of {scenario.nominal_hz:g} Hz"
-    if box.clock is not None or box.supply is not None:
-        yield "recording  has the clock and supply of its own time; leave out clock and supply"
-
-
 def power_network(scenario: PowerScenario) -> PowerNetwork:
     """The network of a scenario, with its Boxes' places."""
     return PowerNetwork(scenario.network, [box.at for box in scenario.box])
@@ -272,7 +211,7 @@ def outlets_of(scenario: PowerScenario, seed: int = 1) -> tuple[Outlet, ...]:
             "abc".index(box.phase),
             box.nominal_v or scenario.nominal_v,
             scenario.nominal_hz,
-            _harmonics(box, seed),
+            harmonics_of(box, seed),
             box.dc_v,
         )
         for box in scenario.box
@@ -363,17 +302,3 @@ def _random(
         inside = low <= hour < high if low <= high else hour >= low or hour < high
         if inside:
             yield at_s, cause_of(config.kind, place, values)
-
-
-def _harmonics(box: OutletConfig, seed: int) -> tuple[Harmonic, ...]:
-    if box.harmonics is not None:
-        return tuple(Harmonic(*each) for each in box.harmonics)
-    chance = np.random.Generator(np.random.PCG64((seed, int(box.id))))
-    return tuple(
-        Harmonic(
-            order,
-            round(percent * float(chance.uniform(0.5, 1.5)), 4),
-            round(float(chance.uniform(0, 360)), 3),
-        )
-        for order, percent in BACKGROUND
-    )

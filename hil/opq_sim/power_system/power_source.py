@@ -13,8 +13,9 @@ from opq_sim.mains.replay import EVERY_S, LEAD_S, Replay, replays
 from opq_sim.mains.sampling import TRUE, Converter, SampleClock, white
 from opq_sim.power_system.box_supply import BoxSupply
 from opq_sim.power_system.box_times import BoxTimes
+from opq_sim.power_system.outlet_config import OutletConfig
 from opq_sim.power_system.outlet_voltage import OutletVoltage
-from opq_sim.power_system.power_scenario import OutletConfig, PowerScenario
+from opq_sim.power_system.power_scenario import PowerScenario
 from opq_sim.power_system.power_system import PowerSystem
 from opq_sim.power_system.timekeeping import Timekeeping
 

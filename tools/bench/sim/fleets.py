@@ -22,7 +22,8 @@ from opq_sim.box.source import RunClock
 from opq_sim.fleet.__main__ import memory_kb, own_memory_kb
 from opq_sim.fleet.gateway_boxes import GatewayBoxes
 from opq_sim.fleet.outlets import plain_grid
-from opq_sim.fleet.worker import FleetPlan, FleetWorker
+from opq_sim.fleet.plan import FleetPlan
+from opq_sim.fleet.worker import FleetWorker
 
 START_S = 600.0
 ANSWER_S, END_S = 20.0, 10.0

@@ -19,7 +19,7 @@ from opq_proto.messages import Event, Finding, Measurement, TimeSource, Waveform
 from opq_recordings.recording import Channel, Recording
 from opq_sim.data_sets.folder import ALL_CLASSES, DataSetPlan
 from opq_sim.data_sets.labelled import BOX_ID, labelled_recording
-from opq_tools.rules.backtest import measurements_of
+from opq_tools.rules.past_measurements import measurements_of
 
 CLASSES = ALL_CLASSES
 """Classes of the recordings."""

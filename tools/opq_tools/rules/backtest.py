@@ -4,42 +4,23 @@ The rule's only stream stands for the Boxes' Measurements; its clock advances fr
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 
-from opq_measure.events.limits import Limits
 from opq_proto.kit.command_line import data_dir_option, json_option
-from opq_proto.messages import Measurement, Metric
+from opq_proto.messages import Measurement
 from opq_recordings.reading import read_recording
-from opq_recordings.recording import Recording
-from opq_rules.batch import Batch, Emission, Row
-from opq_rules.engine.definition import options
 from opq_rules.errors import RuleError
 from opq_rules.measurement_row import row_of
-from opq_rules.query.plan import plan
-from opq_rules.query.query import Query
-from opq_rules.query.run import QueryCounters, RuleFacts
-from opq_rules.sql.parse import parse
-from opq_rules.sql.syntax import Create, Select
-from opq_rules.streams.decoding import StreamDecoder
-from opq_rules.streams.definition import definition_of
+from opq_rules.query.run import QueryCounters
 from opq_tools.input_file import read_input_text
 from opq_tools.moment import from_option, to_option
+from opq_tools.rules.past_measurements import history, measurements_of
+from opq_tools.rules.rule_replay import BacktestRule, fired
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
-
-NS_PER_S = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class BacktestRule:
-    sql: str
-    options: dict[str, Any]
 
 
 @click.command("backtest", short_help="Show what a rule would have reported for a recording or history.")
@@ -92,7 +73,7 @@ def command(
     if recordings:
         measured = (each for path in recordings for each in measurements_of(read_recording(path)))
     else:
-        measured = _history(box_ids, first, last, data_dir, mongo_uri)
+        measured = history(box_ids, first, last, data_dir, mongo_uri)
     rows = [row_of(each) for each in measured if first <= each.timestamp_ms < last]
     rows.sort(key=lambda row: int(row["timestamp_ms"]))
     counted = QueryCounters()
@@ -114,101 +95,6 @@ def command(
     text += f"; {counted.late} were late" if counted.late else ""
     text += f"; {counted.errors} errors, the last: {counted.last_error}" if counted.errors else ""
     click.echo(text, err=True)
-
-
-def fired(rule: BacktestRule, rows: Iterable[Row], counted: QueryCounters) -> Iterator[tuple[int, Emission]]:
-    """Yields (Unix ms of the record or timer, emission); `counted` gets the query's counters at the end.
-
-    Raises RuleError: the rule cannot be planned.
-    """
-    select = parse(rule.sql)
-    if not isinstance(select, Select) or select.joins:
-        raise RuleError("a backtest takes a SELECT FROM one stream of Measurements")
-    stream = select.source.stream
-    stream_options = 'DATASOURCE="*", TYPE="opqbox", TIMESTAMP="timestamp_ms"'
-    created = parse(f"CREATE STREAM `{stream}` () WITH ({stream_options})")
-    assert isinstance(created, Create)
-    definition = definition_of(created)
-    planned = plan(select, {stream: definition})
-    decoder = StreamDecoder(definition)
-    query: Query | None = None
-    now_ms = 0
-    for row in rows:
-        now_ms = int(row["timestamp_ms"])
-        if query is None:
-            query = Query(
-                planned, RuleFacts.of("backtest", now_ms // 1000 * 1000, options(rule.options).for_query())
-            )
-        while query.next_due_ms is not None and query.next_due_ms <= now_ms:
-            due_ms = query.next_due_ms
-            for emission in query.advance(due_ms):
-                yield due_ms, emission
-        for emission in query.feed(Batch(stream, decoder.conform([row]).rows, now_ms)):
-            yield now_ms, emission
-    if query is not None and query.next_due_ms is not None and not query.facts.event_time:
-        due_ms = query.next_due_ms  # closes the window of the last record
-        for emission in query.advance(due_ms):
-            yield due_ms, emission
-    if query is not None:
-        counted.restore(query.counters.state())
-
-
-def measurements_of(recording: Recording) -> Iterator[Measurement]:
-    """A Measurement for each 10/12-cycle window, as the gateway makes them."""
-    from opq_tools.analyze.measuring import measured, warn_of
-
-    found = measured(recording, Limits())
-    warn_of(found)
-    analysis = found.analysis
-    start_ns = recording.start_ns or 0
-    starts = np.append(analysis.window_starts, np.inf)
-    for k, first in enumerate(analysis.window_starts):
-        own = (analysis.half_starts >= first) & (analysis.half_starts < starts[k + 1])
-        cycles = (analysis.cycle_starts >= first) & (analysis.cycle_starts < starts[k + 1])
-        if not cycles.any():
-            continue
-        last = min(starts[k + 1], float(recording.samples))
-        begin_ns, end_ns = (start_ns + round(x * NS_PER_S / analysis.rate_hz) for x in (float(first), last))
-        metrics = {"rms": _metric(analysis.half_rms_v[own], np.sqrt(np.nanmean(analysis.rms_v[cycles] ** 2)))}
-        for name, value in (("f", analysis.window_hz[k]), ("thd", analysis.window_thd[k])):
-            if np.isfinite(value):
-                metrics[name] = Metric(float(value), float(value), float(value))
-        yield Measurement(
-            recording.box_id or "1",
-            round(end_ns / 1e6),
-            metrics,
-            start_ns=begin_ns,
-            end_ns=end_ns,
-            nominal_v=found.nominal.volts,
-            nominal_hz=found.nominal.hz,
-        )
-
-
-def _metric(values: Any, average: float) -> Metric:
-    known = values[np.isfinite(values)]
-    low, high = (float(known.min()), float(known.max())) if known.size else (float(average), float(average))
-    return Metric(low, high, float(average))
-
-
-def _history(
-    box_ids: tuple[str, ...], first_ms: int, last_ms: int, data_dir: Path | None, mongo_uri: str | None
-) -> Iterator[Measurement]:
-    from opq_cloud.export.selection import all_measurements
-    from opq_cloud.store import FILE_NAME, open_store
-    from opq_proto.kit.system_place import find_system
-    from opq_tools.export import LATEST_MS
-
-    folder, _ = find_system(data_dir, None)
-    if mongo_uri is None and not (folder / FILE_NAME).is_file():
-        raise ServerRefusedError(
-            f"{folder} has no {FILE_NAME}: want the store's --data-dir, or a --recording"
-        )
-    store = open_store(mongo_uri, folder)
-    try:
-        for box_id in box_ids or tuple(store.latest_measurements()):
-            yield from all_measurements(store, box_id, first_ms, min(last_ms, LATEST_MS))
-    finally:
-        store.close()
 
 
 def _rule(given: str, is_file: bool, server: RuleServer) -> BacktestRule:

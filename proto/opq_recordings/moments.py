@@ -92,7 +92,7 @@ def comtrade_moment(day: str, clock: str, revision: int) -> Moment:
         return Moment(None)
     if len(parts) != 3 or not all(re.fullmatch(r"\s*[0-9]{1,6}\s*", part) for part in parts) or time is None:
         return Moment(None, f"its time {written!r:.60} is not understood, so its start is not known")
-    a, b, c = (int(part) for part in parts)
+    a, b, c = (int(part.strip()) for part in parts)
     if len(parts[0].strip()) == 4:
         year, month, day_of_month = a, b, c
     else:

@@ -204,6 +204,22 @@ def without_missing(channel: Channel, missing: NDArray[np.bool_]) -> Channel:
     return replace(channel, runs=tuple(sorted(runs, key=lambda run: run.row)))
 
 
+def without_spans(channel: Channel, spans: Sequence[tuple[int, int]]) -> Channel:
+    """The channel without the samples [first, stop) of the axis."""
+    runs = list(channel.runs)
+    for first, stop in spans:
+        kept = []
+        for run in runs:
+            end = run.first_sample + run.samples
+            if run.first_sample < min(first, end):
+                kept.append(Run(run.first_sample, run.row, min(first, end) - run.first_sample))
+            if end > max(stop, run.first_sample):
+                begin = max(stop, run.first_sample)
+                kept.append(Run(begin, run.row + begin - run.first_sample, end - begin))
+        runs = kept
+    return replace(channel, runs=tuple(runs))
+
+
 def missing_rows(values: NDArray[Any], mark: float | None = None, block: int = 1 << 20) -> NDArray[np.bool_]:
     """(m,) True where a value is NaN or the mark for "no value"; reads block by block."""
     found = np.zeros(len(values), dtype=np.bool_)

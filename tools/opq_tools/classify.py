@@ -19,9 +19,11 @@ from opq_proto.kit.command_line import json_option
 from opq_recordings.bridging import bridged_samples, bridged_volts
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
-from opq_recordings.recording import Recording, Run
+from opq_recordings.recording import Recording, Run, without_spans
 from opq_tools.analyze.command import recording_options
-from opq_tools.analyze.measuring import measured, nominal_of, warn_of
+from opq_tools.analyze.measuring import Measured, measured, warn_of
+from opq_tools.analyze.nominal_values import nominal_of
+from opq_tools.analyze.recorder_faults import faults_of
 
 LONGEST_SAMPLES = 1 << 25
 """46 minutes at 12 kS/s, 0.3 GB as volts; a class describes an event, not a day."""
@@ -33,6 +35,7 @@ FACTS = (
     "channel",
     "channels",
     "gaps",
+    "faults",
     "assumed",
     "problems",
 )
@@ -57,6 +60,13 @@ def command(file: Path, as_json: bool, given: RecordingFacts) -> None:
     """
     whole = read_recording(file, given)
     nominal = nominal_of(whole)
+    stuck = [
+        (each.first, each.stop)
+        for each in faults_of(whole, nominal)
+        if each.kind == "stuck" and not each.whole
+    ]
+    if stuck:
+        whole = replace(whole, channel=without_spans(whole.channel, stuck))
     recording = without_gaps(whole, nominal.hz)
     if recording.samples > LONGEST_SAMPLES:
         raise RecordingError(
@@ -66,8 +76,18 @@ def command(file: Path, as_json: bool, given: RecordingFacts) -> None:
     limits = ClassLimits()
     measured_signal = measured(recording, limits.rms, nominal)
     warn_of(measured_signal)
+    recording = measured_signal.recording
+    if measured_signal.kind is not None:
+        fault = next(each for each in measured_signal.faults if each.whole)
+        found = Classification(fault.kind, 1.0, None, (), fault.because)
+        _print(found, measured_signal, file, as_json)
+        return
     volts = bridged_volts(recording.volts(0, recording.samples), recording.samples)
     found = classification_of(MeasuredSignal(volts, measured_signal.analysis, limits.rms), limits)
+    _print(found, measured_signal, file, as_json)
+
+
+def _print(found: Classification, measured_signal: Measured, file: Path, as_json: bool) -> None:
     if as_json:
         summary = measured_signal.summary(str(file))
         facts = {key: summary[key] for key in FACTS}

@@ -1,46 +1,19 @@
-"""Measures a recording: its nominal values, stated or estimated, and then all quantities, piece by piece."""
+"""Measures a recording piece by piece, and says on stderr what was assumed."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import click
-import numpy as np
 
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import Analyser
 from opq_measure.events.limits import Limits
-from opq_measure.nominal import cycle_rms_v, estimated_hz, estimated_volts
-from opq_measure.signal import FloatArray
 from opq_proto.errors import RecordingError
 from opq_recordings.bridging import bridged_pieces, bridged_samples
-from opq_recordings.recording import Recording
+from opq_recordings.recording import Recording, without_spans
+from opq_tools.analyze.nominal_values import Nominal, nominal_of
+from opq_tools.analyze.recorder_faults import RecorderFault, faults_of
 from opq_tools.progress import shown_progress
-
-DEFAULT_NOMINAL_HZ = 60.0
-"""Where neither a person nor the samples say anything: of silence or noise."""
-LOOKED_AT_SAMPLES, STRETCHES = 1 << 22, 128
-"""Samples that a nominal voltage is estimated from: all of a short recording, else so many stretches."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nominal:
-    """The nominal values by which a recording is judged, where they come from, and how sure they are."""
-
-    volts: float | None
-    """None: it is not known, and no rms verdict may be given."""
-    hz: float
-    volts_from: str = "stated"
-    hz_from: str = "stated"
-    volts_sureness: float = 1.0
-    hz_sureness: float = 1.0
-    median_rms_v: float | None = None
-
-    @property
-    def assumed(self) -> dict[str, float | None]:
-        """The keys of the contract whose value nobody stated, with what was taken."""
-        volts = {} if self.volts_from == "stated" else {"nominal_volts": self.volts}
-        return volts | ({} if self.hz_from == "stated" else {"nominal_hz": self.hz})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +23,12 @@ class Measured:
     recording: Recording
     analysis: SignalAnalysis
     nominal: Nominal
+    faults: tuple[RecorderFault, ...] = ()
+
+    @property
+    def kind(self) -> str | None:
+        """`no_mains` or `stuck` where the whole recording is that; then no disturbance is given."""
+        return next((each.kind for each in self.faults if each.whole), None)
 
     def summary(self, file: str) -> dict[str, object]:
         """The contract's document, with what was read and assumed."""
@@ -66,45 +45,9 @@ class Measured:
                 "median_rms_v": self.nominal.median_rms_v,
             },
             **provenance,
+            "faults": [each.entry(self.analysis.rate_hz) for each in self.faults],
             "assumed": {**self.recording.assumed, **self.nominal.assumed},
         }
-
-
-def nominal_of(recording: Recording) -> Nominal:
-    """The stated nominal values; those that are not stated are estimated from the samples."""
-    stated = Nominal(recording.nominal_v, recording.nominal_hz or DEFAULT_NOMINAL_HZ)
-    if recording.nominal_v is not None and recording.nominal_hz is not None:
-        return stated
-    if recording.nominal_hz is None:
-        longest = recording.longest_run()
-        first = longest.first_sample
-        some = recording.volts(first, first + min(longest.samples, LOOKED_AT_SAMPLES >> 5))
-        found = estimated_hz(some, recording.rate_hz)
-        stated = replace(
-            stated,
-            hz=found.value or DEFAULT_NOMINAL_HZ,
-            hz_from="estimated" if found.value else "default",
-            hz_sureness=found.sureness,
-        )
-    if recording.nominal_v is None:
-        rms_v = cycle_rms_v(_stretches(recording), recording.rate_hz, stated.hz)
-        found = estimated_volts(rms_v, stated.hz if stated.hz_from != "default" else None)
-        stated = replace(
-            stated,
-            volts=found.value,
-            volts_from="estimated" if found.value else "unknown",
-            volts_sureness=found.sureness,
-            median_rms_v=float(np.median(rms_v)) if len(rms_v) else None,
-        )
-    return stated
-
-
-def _stretches(recording: Recording) -> Iterator[FloatArray]:
-    """The volts between gaps; of a long recording some stretches, evenly over all of it."""
-    every = max(1, recording.samples // LOOKED_AT_SAMPLES * 32)
-    for k, piece in enumerate(recording.pieces(LOOKED_AT_SAMPLES // STRETCHES)):
-        if k % every == 0:
-            yield np.asarray(piece.volts, dtype=np.float64) * piece.v_per_lsb
 
 
 def measured(recording: Recording, limits: Limits, nominal: Nominal | None = None) -> Measured:
@@ -116,6 +59,10 @@ def measured(recording: Recording, limits: Limits, nominal: Nominal | None = Non
         RecordingError: nothing can be measured with these samples or this rate.
     """
     nominal = nominal or nominal_of(recording)
+    faults = faults_of(recording, nominal)
+    stuck = [(each.first, each.stop) for each in faults if each.kind == "stuck" and not each.whole]
+    if stuck:
+        recording = replace(recording, channel=without_spans(recording.channel, stuck))
     reference_v = nominal.volts or nominal.median_rms_v or 0.0
     try:
         analyser = Analyser(reference_v if reference_v > 0 else 1.0, nominal.hz, limits)
@@ -127,9 +74,11 @@ def measured(recording: Recording, limits: Limits, nominal: Nominal | None = Non
         analysis = analyser.end()
     except ValueError as error:
         raise RecordingError(f"{recording.path}: {_in_words(str(error))}") from error
-    if nominal.volts is None:
+    if any(each.whole for each in faults):
+        analysis = replace(without_verdicts(analysis), occurrences=())
+    elif nominal.volts is None:
         analysis = without_verdicts(analysis)
-    return Measured(recording, analysis, nominal)
+    return Measured(recording, analysis, nominal, faults)
 
 
 def without_verdicts(analysis: SignalAnalysis) -> SignalAnalysis:
@@ -144,6 +93,12 @@ def warn_of(found: Measured) -> None:
     name, nominal = found.recording.path.name, found.nominal
     for problem in found.recording.problems:
         click.echo(f"opq-tools: {name}: {problem}", err=True)
+    for fault in found.faults:
+        begin_s, end_s = fault.first / found.analysis.rate_hz, fault.stop / found.analysis.rate_hz
+        click.echo(
+            f"opq-tools: {name}: {fault.kind}, {begin_s:.4f} to {end_s:.4f} s: {fault.because}",
+            err=True,
+        )
     known_v = nominal.median_rms_v
     rms = "" if known_v is None or not math.isfinite(known_v) else f", its median rms is {known_v:.4g} V"
     if nominal.volts_from == "estimated":

@@ -1,0 +1,72 @@
+"""The nominal values of a recording: stated, or estimated from its samples with how sure they are."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from opq_measure.nominal import cycle_rms_v, estimated_hz, estimated_volts
+from opq_measure.signal import FloatArray
+from opq_recordings.recording import Recording
+
+DEFAULT_NOMINAL_HZ = 60.0
+"""Where neither a person nor the samples say anything: of silence or noise."""
+LOOKED_AT_SAMPLES, STRETCHES = 1 << 22, 128
+"""Samples that a nominal voltage is estimated from: all of a short recording, else so many stretches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nominal:
+    """The nominal values by which a recording is judged, where they come from, and how sure they are."""
+
+    volts: float | None
+    """None: it is not known, and no rms verdict may be given."""
+    hz: float
+    volts_from: str = "stated"
+    hz_from: str = "stated"
+    volts_sureness: float = 1.0
+    hz_sureness: float = 1.0
+    median_rms_v: float | None = None
+
+    @property
+    def assumed(self) -> dict[str, float | None]:
+        """The keys of the contract whose value nobody stated, with what was taken."""
+        volts = {} if self.volts_from == "stated" else {"nominal_volts": self.volts}
+        return volts | ({} if self.hz_from == "stated" else {"nominal_hz": self.hz})
+
+
+def nominal_of(recording: Recording) -> Nominal:
+    """The stated nominal values; those that are not stated are estimated from the samples."""
+    stated = Nominal(recording.nominal_v, recording.nominal_hz or DEFAULT_NOMINAL_HZ)
+    if recording.nominal_v is not None and recording.nominal_hz is not None:
+        return stated
+    if recording.nominal_hz is None:
+        longest = recording.longest_run()
+        first = longest.first_sample
+        some = recording.volts(first, first + min(longest.samples, LOOKED_AT_SAMPLES >> 5))
+        found = estimated_hz(some, recording.rate_hz)
+        stated = replace(
+            stated,
+            hz=found.value or DEFAULT_NOMINAL_HZ,
+            hz_from="estimated" if found.value else "default",
+            hz_sureness=found.sureness,
+        )
+    if recording.nominal_v is None:
+        rms_v = cycle_rms_v(_stretches(recording), recording.rate_hz, stated.hz)
+        found = estimated_volts(rms_v, stated.hz if stated.hz_from != "default" else None)
+        stated = replace(
+            stated,
+            volts=found.value,
+            volts_from="estimated" if found.value else "unknown",
+            volts_sureness=found.sureness,
+            median_rms_v=float(np.median(rms_v)) if len(rms_v) else None,
+        )
+    return stated
+
+
+def _stretches(recording: Recording) -> Iterator[FloatArray]:
+    """The volts between gaps; of a long recording some stretches, evenly over all of it."""
+    every = max(1, recording.samples // LOOKED_AT_SAMPLES * 32)
+    for k, piece in enumerate(recording.pieces(LOOKED_AT_SAMPLES // STRETCHES)):
+        if k % every == 0:
+            yield np.asarray(piece.volts, dtype=np.float64) * piece.v_per_lsb

@@ -1,0 +1,76 @@
+"""What the recorder did to a recording: no mains in it, a stuck value, a clipping converter."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.signal_faults import clipped_at, has_mains, stuck_spans
+from opq_recordings.recording import Recording
+from opq_tools.analyze.nominal_values import Nominal
+
+FAULT_SAMPLES, STRETCH_SAMPLES = 1 << 20, 1 << 15
+CLIP_PIECES = 8
+"""Pieces in which clipping is looked for, 12 minutes at 12 kS/s."""
+OFF_SHARE = 0.1
+"""Share of a stated nominal voltage below which a recording without mains is an interruption."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderFault:
+    """What the recorder did: `no_mains`, `stuck` or `clipped`, from `first` to before `stop` on the axis."""
+
+    kind: str
+    first: int
+    stop: int
+    because: str
+    whole: bool = False
+
+    def entry(self, rate_hz: float) -> dict[str, object]:
+        return {
+            "kind": self.kind,
+            "start_s": self.first / rate_hz,
+            "end_s": self.stop / rate_hz,
+            "because": self.because,
+        }
+
+
+def faults_of(recording: Recording, nominal: Nominal) -> tuple[RecorderFault, ...]:
+    """What the recorder did wrong, or that there is no mains in the channel. Exact zeros are no fault."""
+    found = []
+    gain = recording.v_per_lsb
+    clip_v: float | None = None
+    for number, piece in enumerate(recording.pieces(FAULT_SAMPLES)):
+        for span in stuck_spans(piece.volts, recording.rate_hz):
+            first, stop = piece.first_sample + span.start, piece.first_sample + span.stop
+            whole = stop - first >= recording.samples
+            found.append(
+                RecorderFault("stuck", first, stop, f"every sample is {gain * span.value:.6g} V", whole)
+            )
+        if clip_v is None and number < CLIP_PIECES:
+            level = clipped_at(piece.volts, recording.rate_hz, nominal.hz)
+            clip_v = None if level is None else gain * level
+    if clip_v is not None and not found:
+        because = f"most cycles are cut flat at {clip_v:.6g} V; harmonics and peaks are the recorder's"
+        found.append(RecorderFault("clipped", 0, recording.samples, because))
+    if not any(each.whole for each in found):
+        found += _no_mains(recording, nominal)
+    return tuple(found)
+
+
+def _no_mains(recording: Recording, nominal: Nominal) -> list[RecorderFault]:
+    """A fault of the whole recording where no stretch has a fundamental, unless its supply is off."""
+    longest = recording.longest_run()
+    length = min(longest.samples, STRETCH_SAMPLES)
+    firsts = np.unique(np.linspace(0, longest.samples - length, 8).astype(np.int64)) + longest.first_sample
+    stretches = [recording.volts(int(first), int(first) + length) for first in firsts]
+    if has_mains(stretches, recording.rate_hz, nominal.hz):
+        return []
+    rms_v = max(math.sqrt(float(np.mean(volts**2))) for volts in stretches)
+    off = nominal.volts is not None and nominal.volts_from == "stated" and rms_v < OFF_SHARE * nominal.volts
+    if off:
+        return []
+    mean_v = float(np.mean(stretches[0]))
+    shown = f"a mean of {mean_v:.4g} V" if abs(mean_v) > rms_v / 2 else "noise"
+    because = f"no line near {nominal.hz:g} Hz; {shown}, {rms_v:.4g} V rms"
+    return [RecorderFault("no_mains", 0, recording.samples, because, whole=True)]

@@ -1,0 +1,110 @@
+"""Ratios to nothing: without mains, stuck or clipped, a recording is that and no disturbance."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from analyze_under_test import RATE_HZ, Floats, run, told
+from click.testing import CliRunner
+
+from opq_tools.classify import command as classify
+
+FLAGS = ("--rate-hz", "12000")
+STATED = ("--nominal-volts", "230", "--nominal-hz", "50")
+RNG = np.random.default_rng(7)
+
+
+def sine(length_s: float = 1.0, rms_v: float = 230.0, noise_v: float = 0.05) -> Floats:
+    t_s = np.arange(round(length_s * RATE_HZ)) / RATE_HZ
+    wave: Floats = rms_v * math.sqrt(2) * np.sin(2 * np.pi * 50 * t_s + 0.3)
+    return wave + noise_v * RNG.standard_normal(len(t_s))
+
+
+def classified(path: Path, *options: str) -> dict[str, Any]:
+    done = CliRunner().invoke(classify, [str(path), "--json", *options], catch_exceptions=False)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+NOTHING = {
+    "dc": np.full(12_000, 48.0) + 0.01 * RNG.standard_normal(12_000),
+    "ripple": 48 + 0.5 * np.sin(2 * np.pi * 100 * np.arange(12_000) / RATE_HZ),
+    "hum": 48 + 0.05 * np.sin(2 * np.pi * 50 * np.arange(12_000) / RATE_HZ),
+    "white": 50 * RNG.standard_normal(12_000),
+}
+
+
+@pytest.mark.parametrize("options", [(), STATED, ("--nominal-volts", "120", "--nominal-hz", "60")])
+@pytest.mark.parametrize("name", NOTHING)
+def test_without_mains_nothing_relative_to_it_is_given(
+    name: str, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, NOTHING[name])
+    answer = told(path, *FLAGS, *options)
+    assert answer["events"] == [] and [each["kind"] for each in answer["faults"]] == ["no_mains"]
+    if name != "hum":
+        assert answer["thd_percent"]["mean"] is None and answer["harmonics_percent"][2] is None
+    found = classified(path, *FLAGS, *options)
+    assert found["class"] == "no_mains" and found["parts"] == []
+    assert "no_mains" in run(path, *FLAGS, *options).stderr
+
+
+@pytest.mark.parametrize("value", [0.0, 325.0])
+def test_a_dead_channel_is_stuck(value: float, tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.full(12_000, value))
+    answer = told(path, *FLAGS, *STATED)
+    assert answer["events"] == [] and [each["kind"] for each in answer["faults"]] == ["stuck"]
+    assert classified(path, *FLAGS, *STATED)["class"] == "stuck"
+
+
+def test_a_value_that_stays_for_10_ms_is_taken_out(tmp_path: Path) -> None:
+    volts = sine()
+    volts[4800:4920] = volts[4800]
+    path = tmp_path / "a.npy"
+    np.save(path, volts)
+    answer = told(path, *FLAGS, *STATED)
+    assert answer["events"] == []
+    (fault,) = answer["faults"]
+    assert fault["kind"] == "stuck" and fault["start_s"] == pytest.approx(0.4, abs=1e-4)
+    assert [(gap["first_sample"], gap["samples"]) for gap in answer["gaps"]] == [(4800, 120)]
+    assert classified(path, *FLAGS, *STATED)["class"] == "none"
+
+
+def test_an_interruption_of_exact_zeros_is_an_interruption(tmp_path: Path) -> None:
+    volts = sine(noise_v=0.0)
+    volts[4800:7200] = 0.0
+    path = tmp_path / "a.npy"
+    np.save(path, volts)
+    answer = told(path, *FLAGS, *STATED)
+    assert [event["class"] for event in answer["events"]] == ["interruption"] and answer["faults"] == []
+
+
+def test_a_supply_that_is_off_is_an_interruption(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, 0.05 * RNG.standard_normal(12_000))
+    answer = told(path, *FLAGS, *STATED)
+    assert [event["class"] for event in answer["events"]] == ["interruption"] and answer["faults"] == []
+
+
+@pytest.mark.parametrize("share", [0.92, 0.7])
+@pytest.mark.parametrize("both", [True, False])
+def test_a_clipped_wave_is_said(share: float, both: bool, tmp_path: Path) -> None:
+    peak_v = 230 * math.sqrt(2)
+    volts = np.clip(sine(), -share * peak_v if both else -1e3, share * peak_v)
+    path = tmp_path / "a.npy"
+    np.save(path, volts)
+    (fault,) = told(path, *FLAGS, *STATED)["faults"]
+    assert fault["kind"] == "clipped" and f"{share * peak_v:.6g}" in fault["because"]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 16])
+def test_the_rounding_of_a_converter_is_no_clipping(bits: int, tmp_path: Path) -> None:
+    step_v = 400 / 2 ** (bits - 1)
+    path = tmp_path / "a.npy"
+    np.save(path, np.rint(sine(noise_v=0.0) / step_v) * step_v)
+    assert told(path, *FLAGS, *STATED)["faults"] == []

@@ -22,17 +22,13 @@ PUT_TOGETHER = {
 """Files that put a room or a service together."""
 STILL_ABOVE = {
     "cloud/opq_cloud/mauka/runner.py": 32,
-    "tools/opq_tools/rules/backtest.py": 24,
     "tools/bench/mauka_events.py": 21,
     "cloud/opq_cloud/makai/openings/openings.py": 20,
     "cloud/opq_cloud/mauka/stream_runner.py": 20,
     "gateway/opq_gateway/measuring/measured_box.py": 20,
-    "hil/opq_sim/fleet/gateway_boxes.py": 20,
-    "hil/opq_sim/fleet/worker.py": 20,
     "cloud/opq_cloud/mauka/outages/plugin.py": 19,
     "cloud/opq_cloud/mauka/reanalysis/run.py": 19,
     "gateway/opq_gateway/serial_side/intake.py": 19,
-    "hil/opq_sim/power_system/power_scenario.py": 19,
     "tools/opq_tools/sim/history/virtual_cloud.py": 19,
     "tools/bench/store.py": 18,
     "tools/opq_tools/sim/history/command.py": 18,

@@ -3,12 +3,16 @@
 import random
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from opq_hil.backends.firmware import NO_FIRMWARE, Firmware
+from opq_hil.gps.oscillator import Oscillator
+from opq_hil.gps.receiver import Gps
+from opq_hil.gps.text import ubx_message
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS, PowerScript, RomStart, Sine, World
 from opq_proto.errors import OpqError
@@ -74,6 +78,29 @@ def test_started_by_the_roms_go_it_samples_as_after_a_reset(hil_bench: Bench) ->
     assert 0 <= later_ns[1] - later_ns[0] < at(0.01)
     assert by_go.report["violations"] == plain.report["violations"] == []
     assert by_go.report["resets"] == []
+
+
+@dataclass(frozen=True)
+class Answering(Gps):
+    """A receiver that says only this, and has no pulse."""
+
+    said: tuple[tuple[int, bytes], ...] = ()
+
+    def pulses(self, oscillator: Oscillator, end_ns: int) -> list[int]:
+        return []
+
+    def text(self, oscillator: Oscillator, end_ns: int) -> list[tuple[int, bytes]]:
+        return list(self.said)
+
+
+@pytest.mark.parametrize(("answer", "sent"), [(1, 27), (0, 27 + 3 * 11), (None, 27 + 3 * 11)])
+def test_a_ublox_is_asked_by_valset_and_where_it_refuses_or_is_silent_by_cfg_msg(
+    hil_bench: Bench, answer: int | None, sent: int
+) -> None:
+    said = () if answer is None else ((at(1.6), ubx_message((0x05, answer), bytes((0x06, 0x8A)))),)
+    world = World(at(6), gps=Answering(said=said))
+    run = hil_bench.run(world, flash=hil_bench.prepared(gps="ubx"))
+    assert run.report["usart3"]["tx_bytes"] == sent
 
 
 def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_the_line(

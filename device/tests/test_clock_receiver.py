@@ -1,9 +1,11 @@
 """NMEA and UBX byte by byte: the results, and how garbage is counted."""
 
+import ctypes
+import struct
 from datetime import UTC, datetime
 
 import pytest
-from clock_on_pc import NMEA, UBX, UBX_CONFIRMED, Receiver
+from clock_on_pc import NMEA, UBX, UBX_CONFIRMED, Receiver, clock_library
 from gps_messages import gga, nav_pvt, nav_timels, nav_timeutc, nmea, rmc, tim_tp, ubx, zda
 
 NOW_S = int(datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC).timestamp())
@@ -131,3 +133,18 @@ def test_ubx_damage_is_counted_and_the_next_message_is_read() -> None:
 def test_both_languages_may_be_mixed_on_the_line() -> None:
     counts = fed(rmc(NOW_S) + nav_pvt(NOW_S) + zda(NOW_S) + nav_timels(NOW_S)).reports()[3]
     assert (counts["labels"], counts["leaps"]) == (3, 1)
+
+
+MSGOUT_UART1 = {"NAV_PVT": 0x20910007, "NAV_TIMELS": 0x20910061, "TIM_TP": 0x2091017E}
+"""Keys of CFG-MSGOUT-UBX_..._UART1, u-blox F9 interface description."""
+
+
+def test_a_receiver_is_asked_for_three_messages_in_both_ways() -> None:
+    out = ctypes.create_string_buffer(27)
+    assert clock_library().opq_ubx_valset(out) == 27
+    pairs = b"".join(struct.pack("<IB", key, 1) for key in MSGOUT_UART1.values())
+    assert out.raw == ubx(0x06, 0x8A, b"\x00\x01\x00\x00" + pairs)
+    asked = []
+    while clock_library().opq_ubx_enable(len(asked), out):
+        asked.append(out.raw[:11])
+    assert asked == [ubx(0x06, 0x01, bytes(kind)) for kind in ((1, 0x07, 1), (1, 0x26, 1), (0x0D, 0x01, 1))]

@@ -12,9 +12,10 @@
 
 enum {
     RECEIVE = 1024,          // 90 ms of 115,200 baud; a receiver sends its 600 bytes once a second
-    TRANSMIT = 64,           // three CFG-MSG
+    TRANSMIT = 64,           // CFG-VALSET and three CFG-MSG
     BYTES_AT_ONCE = RECEIVE, // bounded: a poll reads what is there at its start
     CONFIGURE_EACH_S = 10,   // a u-blox that lost its supply loses its configuration
+    VALSET_ANSWER_S = 2,     // u-blox answers within a second
 };
 
 extern opq_clock_t opq_box_clock; // main.c
@@ -25,7 +26,7 @@ static opq_nmea_t nmea;
 static opq_ubx_t ubx;
 static opq_fix_t fix;
 static bool started, listening, pulses_only, configuring;
-static uint32_t silent_s, messages_seen;
+static uint32_t silent_s, messages_seen, valset_s;  // valset_s: how long an answer is awaited; 0: none is
 
 static void listen(mp_int_t baud) {
     static mp_int_t running_baud;
@@ -41,6 +42,14 @@ static void listen(mp_int_t baud) {
         opq_uart_baud(OPQ_UART_GPS, (uint32_t)baud);
     }
     running_baud = baud;
+}
+
+static void send_valset(void) {
+    uint8_t message[OPQ_UBX_VALSET];
+    (void)opq_queue_put(&transmit, message, opq_ubx_valset(message));
+    opq_uart_send(OPQ_UART_GPS);
+    ubx.valset = OPQ_UBX_VALSET_UNANSWERED;
+    valset_s = 1;
 }
 
 static void request_messages(void) {
@@ -117,8 +126,15 @@ static mp_obj_t clock_second(mp_obj_t temperature) {
     opq_clock_tick(&opq_box_clock, now_tick);
     silent_s = ubx.messages != messages_seen ? 0 : silent_s + 1;
     messages_seen = ubx.messages;
+    if (valset_s > 0) {
+        if (ubx.valset == OPQ_UBX_VALSET_REFUSED || valset_s > VALSET_ANSWER_S) {
+            request_messages();
+        }
+        bool ended = ubx.valset != OPQ_UBX_VALSET_UNANSWERED || valset_s > VALSET_ANSWER_S;
+        valset_s = ended ? 0 : valset_s + 1;
+    }
     if (configuring && silent_s >= CONFIGURE_EACH_S) {
-        request_messages();
+        send_valset();
         silent_s = 0;
     }
     return MP_OBJ_NEW_SMALL_INT(opq_box_clock.status.state);

@@ -3,8 +3,9 @@
 #include "calendar.h"
 
 enum { SYNC1 = 0xB5, SYNC2 = 0x62 };
-enum { NAV = 0x01, TIM = 0x0D, CFG = 0x06 };
-enum { NAV_PVT = 0x07, NAV_TIMEUTC = 0x21, NAV_TIMELS = 0x26, TIM_TP = 0x01, CFG_MSG = 0x01 };
+enum { NAV = 0x01, ACK = 0x05, CFG = 0x06, TIM = 0x0D };
+enum { NAV_PVT = 0x07, NAV_TIMEUTC = 0x21, NAV_TIMELS = 0x26, TIM_TP = 0x01, CFG_MSG = 0x01, CFG_VALSET = 0x8A };
+enum { ACK_NAK = 0x00, ACK_ACK = 0x01, ACK_LENGTH = 2 };
 enum { PVT_LENGTH = 92, PVT_LENGTH_7 = 84, TIMEUTC_LENGTH = 20, TIMELS_LENGTH = 24, TP_LENGTH = 16 };
 enum { WAIT1, WAIT2, CLASS, ID, LENGTH1, LENGTH2, PAYLOAD, CHECK_A, CHECK_B };
 
@@ -142,6 +143,9 @@ static opq_gps_t message(opq_ubx_t *ubx, opq_label_t *label, opq_fix_t *fix, opq
     if (ubx->class_id == TIM && ubx->message_id == TIM_TP && length == TP_LENGTH) {
         return tp(ubx, label);
     }
+    if (ubx->class_id == ACK && length == ACK_LENGTH && ubx->payload[0] == CFG && ubx->payload[1] == CFG_VALSET) {
+        ubx->valset = ubx->message_id == ACK_ACK ? OPQ_UBX_VALSET_TAKEN : OPQ_UBX_VALSET_REFUSED;
+    }
     return OPQ_GPS_NOTHING;
 }
 
@@ -206,20 +210,32 @@ opq_gps_t opq_ubx_push(opq_ubx_t *ubx, uint8_t byte, int64_t tick, opq_label_t *
     return OPQ_GPS_NOTHING;
 }
 
+// `body`: class, id, length and payload.
+static size_t frame(const uint8_t *body, size_t length, uint8_t *out) {
+    opq_ubx_t checksum = {0};
+    out[0] = SYNC1;
+    out[1] = SYNC2;
+    for (size_t i = 0; i < length; i++) {
+        out[2 + i] = body[i];
+        sum(&checksum, body[i]);
+    }
+    out[2 + length] = checksum.a;
+    out[3 + length] = checksum.b;
+    return length + 4;
+}
+
 size_t opq_ubx_enable(unsigned index, uint8_t out[OPQ_UBX_ENABLE]) {
     static const uint8_t wanted[][2] = {{NAV, NAV_PVT}, {NAV, NAV_TIMELS}, {TIM, TIM_TP}};
     if (index >= sizeof wanted / sizeof *wanted) {
         return 0;
     }
     const uint8_t body[] = {CFG, CFG_MSG, 3, 0, wanted[index][0], wanted[index][1], 1};
-    opq_ubx_t checksum = {0};
-    out[0] = SYNC1;
-    out[1] = SYNC2;
-    for (size_t i = 0; i < sizeof body; i++) {
-        out[2 + i] = body[i];
-        sum(&checksum, body[i]);
-    }
-    out[9] = checksum.a;
-    out[10] = checksum.b;
-    return OPQ_UBX_ENABLE;
+    return frame(body, sizeof body, out);
+}
+
+size_t opq_ubx_valset(uint8_t out[OPQ_UBX_VALSET]) {
+    // Version 0, layer RAM; CFG-MSGOUT-UBX_NAV_PVT_UART1, _NAV_TIMELS_UART1, _TIM_TP_UART1, each 1 (UBX-20053845)
+    static const uint8_t body[] = {CFG,  CFG_VALSET, 19,   0,    0, 1,    0,    0,    0x07, 0x00, 0x91, 0x20,
+                                   1,    0x61,       0x00, 0x91, 0x20, 1, 0x7E, 0x01, 0x91, 0x20, 1};
+    return frame(body, sizeof body, out);
 }

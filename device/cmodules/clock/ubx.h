@@ -12,6 +12,9 @@
 #define OPQ_UBX_PAYLOAD 100u  // NAV-PVT has 92; longer messages are skipped
 #define OPQ_UBX_LONGEST 1024u // a larger length is noise: it must not consume the next minute
 #define OPQ_UBX_ENABLE 11u
+#define OPQ_UBX_VALSET 27u
+
+enum { OPQ_UBX_VALSET_UNANSWERED, OPQ_UBX_VALSET_TAKEN, OPQ_UBX_VALSET_REFUSED };
 
 typedef struct {
     int64_t utc_s;       // the change happens where this second begins; 0: none ahead
@@ -36,6 +39,7 @@ typedef struct {
     bool fix;      // and reported a fix; the timing messages do not
     bool leap_known;
     int8_t leap_seconds; // of the last NAV-TIMELS
+    uint8_t valset;      // the answer to CFG-VALSET
     int64_t named_s;     // by the last NAV-PVT,
     uint32_t named_tow;  // at this time of week
     uint8_t payload[OPQ_UBX_PAYLOAD];
@@ -47,7 +51,10 @@ void opq_ubx_start(opq_ubx_t *ubx);
 opq_gps_t opq_ubx_push(opq_ubx_t *ubx, uint8_t byte, int64_t tick, opq_label_t *label, opq_fix_t *fix,
                        opq_leap_t *leap);
 
-// CFG-MSG: requests message `index` of those above, each second on this port. 0: no such index.
+// CFG-VALSET: requests all of them, each second on UART1. Generation 9 and later; earlier ones refuse it.
+size_t opq_ubx_valset(uint8_t out[OPQ_UBX_VALSET]);
+
+// CFG-MSG, for earlier generations: requests message `index` of those above, each second on this port. 0: no such index.
 size_t opq_ubx_enable(unsigned index, uint8_t out[OPQ_UBX_ENABLE]);
 
 #endif

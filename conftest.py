@@ -14,22 +14,17 @@ import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from room_costs import RoomCosts, expected_s, read_shares, read_times_s, write_times_s
+from room_costs import RoomCosts, read_shares
 
 from opq_proto.kit import log
 
-if TYPE_CHECKING:
-    from xdist.scheduler import LoadFileScheduling
-    from xdist.workermanage import WorkerController
-
 EXAMPLES = {"opq": 1.0, "ci": 0.25, "nightly": 2.0}
 """Profile of Hypothesis -> factor on each test's own number of examples."""
-TOGETHER = ("hil/tests/test_hil_clock_on_pc.py", "hil/tests/test_hil_binary.py")
-"""Files for the same worker: the second one reads the emulator's runs of the first."""
+QUICK_ROOMS = ("device", "proto")
+"""Rooms whose files are all short; they come last, so that no worker ends long before the others."""
 USES_EMULATOR = re.compile(r"qemu|hil_bench|hil_backend|verdicts", re.IGNORECASE)
 """What the text of a test file has that runs our emulator, and of some that do not."""
 LIMITS_S = {"soak": 3 * 3600, "slow": 1800}
@@ -38,8 +33,6 @@ DEAREST_FILES = 20
 MAX_UNSTEADY = 10
 """Most tests of a whole run that may pass only in a rerun; more of them are a failure."""
 _SPENT_S = pytest.StashKey[float]()
-_TIMES = pytest.StashKey[dict[str, float]]()
-_TIMES_INPUT = "opq_test_times_s"
 
 for _name in EXAMPLES:
     # no deadline: a busy machine would exceed it without a fault of the code
@@ -105,7 +98,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Scales each test's own number of examples; on a worker, puts long files first."""
+    """Scales each test's own number of examples; on a worker, puts the files in the order of the run."""
     part = EXAMPLES.get(settings.get_current_profile_name(), 1.0)
     functions = {
         getattr(item.obj, "__func__", item.obj) for item in items if isinstance(item, pytest.Function)
@@ -121,18 +114,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if isinstance(own, settings):  # of a state machine
             machine.settings = settings(own, max_examples=math.ceil(own.max_examples * part))
     if hasattr(config, "workerinput"):
-        limit_s: dict[object, float] = {}
-        for item in items:
-            mark = item.get_closest_marker("timeout")
-            seconds = float(mark.args[0]) if mark and mark.args else 0.0
-            limit_s[item.path] = max(limit_s.get(item.path, 0.0), seconds)
-        times_s = config.workerinput.get(_TIMES_INPUT, {})
-        expected = {
-            path: expected_s(Path(os.path.relpath(path, config.rootpath)).as_posix(), times_s, limit_s[path])
-            for path in {item.path for item in items}
-        }
-        items.sort(key=lambda item: -expected[item.path])
+        items.sort(key=lambda item: turn_of(item.path.relative_to(config.rootpath), item.path))
     limit_long_tests(items)
+
+
+def turn_of(place: Path, file: Path) -> int:
+    """The turn of a file in a run by several workers, to which xdist gives whole files in this order.
+
+    The emulator may be built meanwhile, so what uses it comes late; what is short fills the end.
+    """
+    return 1 if uses_emulator(file) else 2 if place.parts[0] in QUICK_ROOMS else 0
 
 
 def limit_long_tests(items: list[pytest.Item]) -> None:
@@ -141,42 +132,6 @@ def limit_long_tests(items: list[pytest.Item]) -> None:
         marks = [mark for mark in LIMITS_S if item.get_closest_marker(mark)]
         if marks and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(LIMITS_S[marks[0]]))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: "WorkerController") -> None:
-    """Gives all workers one table to sort by, even if another run renews it meanwhile."""
-    config = node.config
-    if _TIMES not in config.stash:
-        config.stash[_TIMES] = read_times_s(_times_table())
-    node.workerinput[_TIMES_INPUT] = config.stash[_TIMES]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadFileScheduling | None":
-    """Distributes whole files: the first worker begins with the longest, the others with the shortest.
-
-    So two stacks or emulators seldom share the cores, and no long file is left for the end. While the
-    emulator is being built, the files that use it are.
-    """
-    if config.option.dist != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class FromBothEnds(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = str(super()._split_scope(nodeid))
-            return TOGETHER[0] if file in TOGETHER else file
-
-        def _assign_work_unit(self, node: "WorkerController") -> None:
-            files = list(self.workqueue)
-            if emulator_is_being_built():
-                files = [file for file in files if not uses_emulator(config.rootpath / file)] or files
-            self.workqueue.move_to_end(files[0 if node.gateway.id == "gw0" else -1], last=False)
-            super()._assign_work_unit(node)
-
-    config.option.loadscopereorder = False
-    return FromBothEnds(config, log)
 
 
 def _cpu_s() -> float:
@@ -198,12 +153,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     item.config.stash[_SPENT_S] = now_s
     report.cpu_s = now_s - before_s if before_s else 0.0
     return report
-
-
-def _times_table() -> Path:
-    from opq_hil.backends.debian_source import cache_folder
-
-    return cache_folder() / "test_times.json"
 
 
 def _failed_steps() -> list[str]:
@@ -232,8 +181,6 @@ class _Bill:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        if self._whole and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            write_times_s(_times_table(), self._costs.file_times_s())
         excess = self._costs.excesses() or len(self._unsteady) > MAX_UNSTEADY
         if self._whole and exitstatus == pytest.ExitCode.OK and excess:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -29,8 +29,8 @@ CORES = min(4, max(2, os.cpu_count() or 2))
 WORKERS = CORES + 2
 """More than cores: a test waits half of its time, for starting processes or a Box's next second."""
 PYTEST = (
-    PYTHON, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--hypothesis-profile", "ci",
-    "--durations", "20", "--durations-min", "1", "--reruns", "1",
+    PYTHON, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder",
+    "--hypothesis-profile", "ci", "--durations", "20", "--durations-min", "1", "--reruns", "1",
 )  # fmt: skip
 FAILED_STEPS = "OPQ_FAILED_STEPS"
 """File with the names of the steps that failed, for conftest.py; it may grow while the tests run."""

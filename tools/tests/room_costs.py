@@ -4,8 +4,6 @@ A share is a part of the whole run's CPU time, children included. Wall times wou
 machine they grow at random, while the CPU times of one run grow together.
 """
 
-import json
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,10 +66,6 @@ class RoomCosts:
             for cost in (self._files[file],)
         ]
 
-    def file_times_s(self) -> dict[str, float]:
-        """Wall time of each file."""
-        return {file: round(cost.wall_s, 1) for file, cost in self._files.items()}
-
     def excesses(self) -> list[str]:
         """One line for each room above its share, or without one."""
         return [
@@ -82,31 +76,6 @@ class RoomCosts:
             for limit in (self.shares.get(room, 0.0),)
             if self.share(room) > limit
         ]
-
-
-UNKNOWN_S, UNKNOWN_LONG_S = 5.0, 60.0
-"""For a file that is not in the table: most are short, and those that set themselves a limit are not."""
-
-
-def expected_s(file: str, times_s: Mapping[str, float], limit_s: float) -> float:
-    """How long a test file takes: as it did in the whole run before, else a guess by its own time limit."""
-    return times_s.get(file, UNKNOWN_LONG_S if limit_s > 300 else UNKNOWN_S)
-
-
-def read_times_s(table: Path) -> dict[str, float]:
-    """File -> wall time, as the last whole run left it; empty where there was none, or it is damaged."""
-    try:
-        return {str(file): float(seconds) for file, seconds in json.loads(table.read_text()).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def write_times_s(table: Path, times_s: Mapping[str, float]) -> None:
-    """In one step: another run may read it."""
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=table.parent, delete=False) as written:
-        json.dump(dict(times_s), written, indent=0)
-    Path(written.name).replace(table)
 
 
 def read_shares(pyproject: Path) -> dict[str, float]:

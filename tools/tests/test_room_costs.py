@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from room_costs import RoomCosts, expected_s, read_shares, read_times_s, write_times_s
+from room_costs import RoomCosts, read_shares
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,18 +55,3 @@ def test_the_dearest_files_come_first_with_all_their_tests() -> None:
     dearest, second = costs.dearest_files(2)
     assert dearest.split() == ["CPU", "4", "s", "wall", "8", "s", "2", "tests", "a/a.py"]
     assert second.endswith(" 1 tests  b/b.py")
-
-
-def test_files_are_sorted_by_the_times_of_the_run_before_and_a_damaged_table_is_none(tmp_path: Path) -> None:
-    costs = costs_of({"a/a.py::one": 2.0, "b/b.py::only": 30.0, "a/a.py::two": 1.0}, {})
-    table = tmp_path / "cache" / "times.json"
-    assert read_times_s(table) == {}
-    write_times_s(table, costs.file_times_s())
-    times_s = read_times_s(table)
-    assert times_s == {"a/a.py": 6.0, "b/b.py": 60.0}
-    assert [path.name for path in table.parent.iterdir()] == ["times.json"]
-    new, long, known = (expected_s("new.py", times_s, limit_s) for limit_s in (0, 600, 0))
-    assert expected_s("b/b.py", times_s, 0) >= long > expected_s("a/a.py", times_s, 900) > new == known
-    for damaged in ("", "[1]", '{"a": "x"}', '{"a": null}'):
-        table.write_text(damaged)
-        assert read_times_s(table) == {}

@@ -138,6 +138,7 @@ def test_files_that_use_the_emulator_come_last_and_wait_while_it_is_built(
             str(workers),
             "--dist",
             "loadfile",
+            "--no-loadscope-reorder",
             "-p",
             "no:cacheprovider",
             ".",

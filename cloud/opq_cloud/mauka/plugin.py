@@ -167,10 +167,23 @@ class MaukaPlugin:
         self._errors.pop(what, None)
         return True
 
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """The calls that failed and have not succeeded since."""
+        return tuple(self._errors)
+
+    def set_error(self, what: str, text: str) -> None:
+        """Keeps the error of a call as the last one, until it succeeds."""
+        self._errors.pop(what, None)
+        self._errors[what] = text
+
+    def clear_error(self, what: str) -> None:
+        """Notes that a call succeeded, or will not be made again."""
+        self._errors.pop(what, None)
+
     def _note_failed(self, what: str, error: Exception) -> None:
         self.counters.add("failures", label=what)
-        self._errors.pop(what, None)
-        self._errors[what] = f"{what}: {type(error).__name__}: {error}"
+        self.set_error(what, f"{what}: {type(error).__name__}: {error}")
 
     def status(self) -> dict[str, object]:
         """Returns the heartbeat's JSON: the original's four keys (docs/reference/opq-interop.md E.2), then

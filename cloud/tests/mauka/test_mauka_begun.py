@@ -64,9 +64,15 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 class BeginsOnly(AnalysisRunner):
     """It ends where the other Boxes would be looked at."""
 
-    def _begin_incidents(self, job: AnalysisJob, findings: Sequence[Finding]) -> None:
-        super()._begin_incidents(job, findings)
-        self.jobs.close()
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        begin = self.flow.findings.begin_incidents
+
+        def begin_only(job: AnalysisJob, findings: Sequence[Finding]) -> None:
+            begin(job, findings)
+            self.jobs.close()
+
+        self.flow.findings.begin_incidents = begin_only  # type: ignore[method-assign]
 
 
 def runner_of(

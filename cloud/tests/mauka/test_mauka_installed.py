@@ -245,12 +245,12 @@ def test_one_that_comes_before_an_event_is_marked_sees_it_too(house, mauka, unti
     house.install("1.0.0", code("old", name="signs"), "signs")
     follower, runner = mauka(trusted=frozenset({"marks", "signs"}))
     assert until(lambda: follower.of_events)
-    finish = runner._finish_seen
+    finish = runner.flow.finish_seen
     monkeypatch.setattr(
-        runner, "_finish_seen", lambda stage: finish(stage) if len(follower.of_events) == 2 else None
+        runner.flow, "finish_seen", lambda stage: finish(stage) if len(follower.of_events) == 2 else None
     )
     event_id = house.event()
-    assert until(lambda: runner._is_in_hand(event_id))
+    assert until(lambda: runner.flow.is_in_hand(event_id))
     house.install("1.0.0", code("new"))
     assert until(house.done)
     assert house.kinds() == ["new", "old"]

@@ -106,7 +106,7 @@ def test_a_notification_leads_to_an_incident_a_log_line_and_a_gc_update(
     running.start(EventBridge(MaukaSection(event_endpoint=endpoint, bus_sub_endpoint=bus.sub)))
     updates = wire.subscriber(bus, "laha_gc")
     wire.joined(events)
-    assert until(lambda: not runner._waiting.is_poll_due)
+    assert until(lambda: not runner.flow.waiting.is_poll_due)
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), sine("2", (1.0, 1.1, 0.6)))
     with capture_logs() as lines:
         before_ns = time.monotonic_ns()

@@ -233,11 +233,11 @@ def test_a_process_without_work_ends_and_one_is_ready_before_its_event(store, jo
     assert (jobs.rows(), lost) == ([], []) and gone(row["pid"])
     assert store.mark_analysed(1)
     runner = AnalysisRunner(bus.settings, lambda: store, [], jobs=jobs)
-    runner._waiting.begin()
+    runner.flow.waiting.begin()
     runner.on_idle()
     assert jobs.rows() == []
     store.open_event(Trigger("open", START_NS, START_NS + 10**9, ("1",), "1", "test"), "test")
-    runner._waiting.begin()
+    runner.flow.waiting.begin()
     runner.on_idle()
     wait_until_alive(jobs)
     assert len(jobs.rows()) == 1
@@ -291,13 +291,13 @@ def test_an_event_done_without_an_analysis_is_marked_and_health_says_so(store, b
     runner = AnalysisRunner(bus.settings, lambda: store, [])
     job = job_of(store, 1)
     job.ended["hang"] = 2
-    runner._run_guarded(1, lambda outcome: runner._finish_job(job, outcome))
+    runner.flow.finish_job(job)
     assert store.event_record(1).analysed
     assert runner.last_error == "analysis hang: event 1 is done without it"
     assert runner.counters.of("given_up", "hang") == 1
     job.result.spent_s["hang"] = 0.1  # the next event had it
     job.ended.clear()
-    runner._run_guarded(1, lambda outcome: runner._finish_job(job, outcome))
+    runner.flow.finish_job(job)
     assert runner.last_error is None
 
 

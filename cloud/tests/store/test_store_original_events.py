@@ -275,7 +275,10 @@ def test_the_whole_way_from_port_10000_with_the_waveform_after_the_word(
         announcements.send_multipart([b"instance", b"12"])
         original.open_event(12, "1")
         end_s = time.monotonic() + WAIT_S
-        while not (runner._waiting._unfinished or runner._waiting._originals) and time.monotonic() < end_s:
+        while (
+            not (runner.flow.waiting._unfinished or runner.flow.waiting._originals)
+            and time.monotonic() < end_s
+        ):
             time.sleep(0.01)
         assert not original.marked(12)
         original.store_waveform(12, "1")

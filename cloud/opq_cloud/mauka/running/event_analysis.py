@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from opq_cloud.mauka.measuring.clock_alignment import clock_alignments, stamped
+from opq_cloud.mauka.measuring.clock_alignment import Alignments, clock_alignments, stamped
 from opq_cloud.mauka.measuring.unknown_gain import at_nominal, judged
 from opq_cloud.mauka.running.earlier_times import at_first_times
 from opq_cloud.mauka.running.provenance import Provenance, provenance_of
@@ -206,6 +206,14 @@ def analyse_event(
     return EventResult(event.event_id, tuple(done.findings), box_ids, done.failed)
 
 
+def alignments_of(
+    event: Event, findings: Sequence[Finding], nominal_of: Callable[[str], Nominal]
+) -> Alignments:
+    """Returns how far each Box's clock is off, where the waveforms show it better than the clock does."""
+    phases = {box_id: wiring.phase for box_id, wiring in event.wiring.items()}
+    return clock_alignments(event, findings, phases.get, nominal_of)
+
+
 def analysis_order(event: Event, opened_by: str) -> tuple[str, ...]:
     """Returns the Boxes of a large event: the one that opened it, then those whose rms varies most.
 
@@ -287,8 +295,7 @@ def analyse_stored(
         record = store.event_record(event_id)
         event = with_wiring(event, partial(place_of_box, store))
         result = analyse_event(event, analyses, nominal_of, states)
-        phases = {box_id: wiring.phase for box_id, wiring in event.wiring.items()}
-        by = clock_alignments(event, result.findings, phases.get, nominal_of)
+        by = alignments_of(event, result.findings, nominal_of)
         order = () if record is None or not ordered else analysis_order(event, record.opened_by)
         found = at_first_times(store, event, stamped(result.findings, by))
         yield replace(result, findings=tuple(found), order=order)

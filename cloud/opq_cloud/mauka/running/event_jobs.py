@@ -6,7 +6,7 @@ without it, and the event is done. A process that is killed from outside costs t
 """
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +14,15 @@ from typing import Any
 from opq_cloud.mauka.running.analysis_tasks import (
     Analyses,
     EventParts,
+    LoadedAnalyses,
     analyse_event_parts,
     find_first,
 )
 from opq_cloud.mauka.running.event_analysis import AnalysisResult
-from opq_cloud.mauka.running.executor import LOST, Executor, NeighbourLostError
+from opq_cloud.mauka.running.executor import LOST, CallingThread, Executor, NeighbourLostError
 from opq_cloud.mauka.running.worker_notes import STARTING
 from opq_cloud.store.event_record import EventRecord
+from opq_plugins.sdk.modules import Analysis
 from opq_proto.messages import Event, Finding
 
 JOBS_PER_WORKER = 2
@@ -89,6 +91,11 @@ class EventJobs:
         self._waiting: deque[AnalysisJob] = deque()
         self._under_way: dict[Future[Any], AnalysisJob] = {}
         self._first: list[tuple[AnalysisJob, list[Finding]]] = []
+
+    @classmethod
+    def here(cls, analyses: Sequence[Analysis]) -> "EventJobs":
+        """Analyses events in the thread that waits for them."""
+        return cls(CallingThread(), LoadedAnalyses(tuple(analyses)))
 
     def __contains__(self, event_id: int) -> bool:
         return any(job.event_id == event_id for job in self._jobs())

@@ -32,6 +32,8 @@ START_S = 120.0
 """Time limit for a new process to begin a call, with its imports."""
 IDLE_S = 60.0
 """Processes without work end after this time, and their memory is free."""
+DEAD_S = 1.0
+"""A process that was dead twice at this interval is lost, whatever pebble reports."""
 ENOUGH_BYTES = 1 << 62
 LOST = (OSError, BrokenExecutor, CancelledError)
 """Errors of a call whose worker was lost; TimeoutError, an OSError, is its time limit."""
@@ -127,6 +129,8 @@ class WorkerProcesses(Executor):
         """Call -> when it should be done at the latest, whatever happened to its process."""
         self._used_s = 0.0
         self._ended_in: dict[int, str] = {}
+        self._dead: set[int] = set()
+        self._next_look_s = 0.0
 
     def prepare(self) -> None:
         """Starts the processes, so that they are ready when an event comes."""
@@ -169,7 +173,8 @@ class WorkerProcesses(Executor):
             return
         if lost:
             self._note_ended()
-        if any(not isinstance(each.exception(), TimeoutError) for each in lost) or not self._pool.active:
+        is_broken = any(not isinstance(each.exception(), TimeoutError) for each in lost)
+        if is_broken or not self._pool.active or self._has_dead():
             self._end(NeighbourLostError("another process was lost, and all were started again"))
         elif any(self._clock() > end_s for end_s in self._under_way.values()):
             self._end(TimeoutError(f"no process began the call within {START_S:g} s"))
@@ -177,6 +182,16 @@ class WorkerProcesses(Executor):
             self._used_s = self._clock()
         elif self._clock() - self._used_s > IDLE_S:
             self._end(NeighbourLostError("ended without work"))
+
+    def _has_dead(self) -> bool:
+        """Whether a process died of which pebble says nothing: it may have held the lock of the pipe."""
+        now_s = time.monotonic()
+        if now_s >= self._next_look_s:
+            self._next_look_s = now_s + DEAD_S
+            dead = {row["pid"] for row in self._notes_now() if not _is_alive(row)}
+            found, self._dead = bool(dead & self._dead), dead
+            return found
+        return False
 
     def ended_in(self, event_id: int) -> str:
         return self._ended_in.pop(event_id, STARTING)

@@ -8,7 +8,7 @@ its own findings, and no event's built-in ones. An event for which there is no r
 """
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -17,8 +17,7 @@ from opq_cloud.mauka.running.event_analysis import AnalysisResult, EventOutcome,
 from opq_cloud.mauka.running.event_jobs import AnalysisJob
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis
 from opq_cloud.store.incidents.join_plan import CarriedOut
-from opq_proto.decision import Nominal
-from opq_proto.messages import Event, Finding
+from opq_proto.messages import Finding
 
 MAX_EVENTS, MAX_BYTES = 16, 64 << 20
 """Events that it holds at most, and the bytes of their samples; a larger one is held alone."""
@@ -31,7 +30,7 @@ class AnalysedEvent:
     """An event whose built-in findings are stored.
 
     Attributes:
-        found: findings of the built-in analyses; with `theirs` after the installed ones.
+        found: findings of the built-in analyses, then those of the installed ones.
         stored: what was stored, and when (monotonic, ns).
         results: what each installed analysis found.
         resting: analyses that rest after a failure -> for how long.
@@ -40,11 +39,10 @@ class AnalysedEvent:
     """
 
     job: AnalysisJob
-    parts: Mapping[Nominal, Event]
     outcome: EventOutcome
-    alignments: Alignments
-    found: list[Finding]
-    stored: list[tuple[CarriedOut, int]]
+    alignments: Alignments = field(default_factory=dict)
+    found: list[Finding] = field(default_factory=list)
+    stored: list[tuple[CarriedOut, int]] = field(default_factory=list)
     results: list[AnalysisResult] = field(default_factory=list)
     resting: dict[str, float] = field(default_factory=dict)
     analyses: tuple[InstalledAnalysis, ...] = ()
@@ -118,4 +116,4 @@ class InstalledStage:
                     event.resting[analysis.name] = rest_s
             chosen = [one for one in analyses if one.name not in {*self.left_out, *event.resting}]
             in_turn = map if self._calls is None else self._calls.map
-            event.results += in_turn(lambda one: run_analyses([one], event.parts.items(), {}), chosen)
+            event.results += in_turn(lambda one: run_analyses([one], event.job.parts, {}), chosen)

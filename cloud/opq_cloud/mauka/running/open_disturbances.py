@@ -15,14 +15,17 @@ hysteresis is for fluctuation at the limit: where Measurements show the voltage 
 minute, it was over at the beginning of that minute. Otherwise a dip would never end at 91 % of nominal.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
 from opq_cloud.mauka.running.provenance import GROWN_BY_MEASUREMENTS, VERSION, settings_hash
 from opq_cloud.store.store import CloudStore
 from opq_measure.events.limits import Limits
+from opq_plugins.sdk.modules import Analysis
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.errors import StoreError
 from opq_proto.messages import END_WITHIN_S, Finding, Incident, Measurement, StoredFinding
@@ -219,6 +222,17 @@ class OpenDisturbances:
         self._store, self._limits, self._clock = store, limits, clock
         self._followed: dict[int, FollowedFinding] = {}
         self._next_s = 0.0
+        self._unstored: deque[tuple[int, Finding]] = deque(maxlen=MAX_FOLLOWED)
+        """Events and findings that are to be stored."""
+
+    @classmethod
+    def of(
+        cls, analyses: Iterable[Analysis], store: Callable[[], CloudStore], clock: Callable[[], float]
+    ) -> "OpenDisturbances":
+        """Uses the limits of the analysis `rms_voltage`, else its defaults."""
+        configs = (one.config for one in analyses)
+        rms = next((config for config in configs if isinstance(config, RmsConfig)), RmsConfig())
+        return cls(store, rms.limits(), clock)
 
     def __len__(self) -> int:
         return len(self._followed)
@@ -278,6 +292,32 @@ class OpenDisturbances:
                 del self._followed[finding_id]
             elif at_once or self._clock() >= followed.again_s:
                 yield from self._grown(finding_id, followed, 0 if at_once else GROW_NS)
+
+    def store_grown(
+        self,
+        grown: Iterable[tuple[int, Finding]],
+        put: Callable[[int, list[Finding]], Iterable[StoredFinding]],
+    ) -> Iterator[StoredFinding]:
+        """Has (event, finding) of each stored, those of one event in one commit; yields what was stored.
+
+        Those that the store refuses are stored with the next ones. Raises StoreError.
+        """
+        self._unstored.extend(grown)
+        while self._unstored:
+            event_id = self._unstored[0][0]
+            pieces = [piece for number, piece in self._unstored if number == event_id]
+            waiting = [each for each in self._unstored if each[0] != event_id]
+            self._unstored.clear()
+            self._unstored.extend(waiting)
+            try:  # each Box of a long dip has one a minute
+                stored = put(event_id, pieces)
+            except StoreError:
+                self._unstored.extend((event_id, piece) for piece in pieces)
+                raise
+            for item in stored:
+                if item.finding.closed:
+                    self.note_closed(item.finding_id)
+                yield item
 
     def _grown(
         self, finding_id: int, followed: FollowedFinding, least_ns: int, half: HalfCycleRms | None = None

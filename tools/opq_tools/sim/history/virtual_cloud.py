@@ -167,7 +167,7 @@ class VirtualCloud:
                     self._store.put_waveform(record.event_id, wave)
             self._store.finish_event(record.event_id)
             self.runner.on_message(MAKAI_EVENT, makai_event(record.event_id))
-            self.runner.finish()
+            self.runner.flow.finish()
         if due:
             self._openings.growing.answer_requests()
 

@@ -169,6 +169,44 @@ def test_a_broken_recording_says_what_is_wrong(tmp_path: Path, data: bytes, meta
         read_replay(write(tmp_path, data, meta))
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".npy", ".cfg"])
+def test_any_recording_can_be_played(suffix: str, tmp_path: Path):
+    """Volts become counts of 16 bits; the nominal values are estimated where nobody states them."""
+    path = tmp_path / f"mains{suffix}"
+    counts = recording(cycles=60, dip=(30, 35)).counts
+    volts = counts * 0.0068
+    if suffix == ".csv":
+        path.write_text("time_s,volts\n" + "".join(f"{k / 12000:.9f},{v:.6f}\n" for k, v in enumerate(volts)))
+    elif suffix == ".npy":
+        np.save(path, volts)
+        path.with_suffix(".json").write_text('{"rate_hz": 12000, "box_id": 7}')
+    else:
+        path.write_text(
+            f"s,r,1999\n1,1A,0D\n1,U,A,,V,0.0068,0,0,-9,9,1,1,P\n60\n1\n12000,{len(counts)}\n,\n,\nBINARY\n1\n"
+        )
+        rows = np.zeros(len(counts), np.dtype([("n", "<u4"), ("t", "<u4"), ("v", "<i2")]))
+        rows["n"], rows["t"] = np.arange(1, len(counts) + 1), np.round(np.arange(len(counts)) / 0.012)
+        rows["v"] = counts
+        path.with_suffix(".dat").write_bytes(rows.tobytes())
+    found = read_replay(path)
+    assert (found.nominal_v, found.nominal_hz, found.rate_hz) == (120.0, 60.0, 12000.0)
+    assert np.abs(found.volts - volts).max() <= found.v_per_lsb
+    assert found.box_id == ("7" if suffix == ".npy" else None)
+    (replay,) = replays([found], every_s=3.0, lead_s=1.0)
+    start = replay.play_start(0)
+    replay.counts(0, start)
+    assert np.array_equal(replay.counts(start, len(counts)), found.counts)
+
+
+def test_a_recording_with_a_gap_is_not_played(tmp_path: Path):
+    volts = recording(cycles=60).volts
+    volts[500:600] = np.nan
+    np.save(tmp_path / "a.npy", volts)
+    (tmp_path / "a.json").write_text('{"rate_hz": 12000}')
+    with pytest.raises(RecordingError, match="has 1 gaps, which a Box cannot play"):
+        read_replay(tmp_path / "a.npy")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path):
     path = write(tmp_path, b"", GOOD)
     path.unlink()

@@ -188,7 +188,7 @@ def _stamp_factor(stamps_s: NDArray[np.float64], rate_hz: float) -> float:
 
 def _unwrapped(stamps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Stamps of 32 bits that began again at 0."""
-    steps = np.diff(stamps, prepend=stamps[:1])
+    steps = np.diff(stamps, prepend=stamps[:1])  # NaN where a row has no stamp
     return stamps + 2.0**32 * np.cumsum(np.nan_to_num(steps) < -(2.0**31))
 
 

@@ -179,7 +179,7 @@ def _ascii(path: Path, config: Configuration, _form: str, at: int, size: int) ->
     return Rows(
         tuple(values),
         np.rint(numbers).astype(np.int64) if known else None,
-        stamps if np.isfinite(stamps).any() else None,
+        np.where(np.isfinite(stamps), stamps, np.nan) if np.isfinite(stamps).any() else None,
         "ascii",
         tuple(problems),
     )

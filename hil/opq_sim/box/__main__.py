@@ -19,7 +19,10 @@ ENDED_BY = "these Boxes run for `opq-tools up`, or by `python -m opq_sim.box`; e
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--replay", multiple=True, type=click.Path(path_type=Path), help="Recording (.i16) to play; repeatable."
+    "--replay",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Recording to play, of any format that analyze reads; repeatable.",
 )
 @click.option("--scenario", help="Scenario file, or the name of a shipped one.")
 @click.option(

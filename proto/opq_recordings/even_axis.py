@@ -21,6 +21,8 @@ JITTER_STEPS = 0.25
 MOST_UNEVEN = 0.02
 """Share of steps that may be no even step (gaps); with more, the times are no clock of an even axis."""
 RATE_TOLERANCE = 0.005
+BLOCK = 1 << 17
+"""Times looked at together, so that memory does not grow with a long column."""
 LONGEST_AXIS, TIMES_AS_LONG = 1_000_000, 1000
 """An axis with gaps is at most so many samples, or so many times its rows: a number beyond is broken."""
 
@@ -48,6 +50,8 @@ def axis_of_times(times_s: NDArray[np.float64], rate_hz: float | None = None, un
         RecordingError: without the path; times that do not rise or are not even, with the place.
     """
     count = len(times_s)
+    if count > BLOCK and (even := _even_throughout(times_s, rate_hz)) is not None:
+        return even
     if not np.isfinite(times_s).all():
         raise RecordingError(f"{unit} {int(np.argmin(np.isfinite(times_s)))} has no time")
     if count < 2:
@@ -90,6 +94,36 @@ def axis_of_times(times_s: NDArray[np.float64], rate_hz: float | None = None, un
     if (apart := float(np.ptp(wander)) / step_s) > 2 * UNEVEN_STEPS + 1:
         problems.append(f"its times wander by {apart:.1f} samples from a clock of {1 / step_s:.6g} Hz")
     return EvenAxis(1 / step_s, _runs_of(places), tuple(problems))
+
+
+def _even_throughout(times_s: NDArray[np.float64], rate_hz: float | None) -> EvenAxis | None:
+    """The axis of a long column of times without any gap, computed block by block; None for all others."""
+    count, first_s = len(times_s), float(times_s[0])
+    blocks = range(0, count, BLOCK)
+    resolution_s = _resolution(times_s)
+    middle = (count - 1) / 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean_s = sum(float((times_s[at : at + BLOCK] - first_s).sum()) for at in blocks) / count
+        rise = sum(
+            float((np.arange(len(part)) + (at - middle)) @ (part - first_s - mean_s))
+            for at in blocks
+            for part in (times_s[at : at + BLOCK],)
+        )
+        step_s = rise / (count * (count * count - 1) / 12)  # the sum of the squares of the indices
+        if not (np.isfinite(step_s) and step_s > 0) or (
+            rate_hz and abs(step_s * rate_hz - 1) > RATE_TOLERANCE
+        ):
+            return None
+        least_s = max(JITTER_STEPS * step_s, 1.01 * resolution_s)
+        for at in blocks:
+            part = times_s[max(0, at - 1) : at + BLOCK]
+            even_s = first_s + mean_s + step_s * (np.arange(len(part)) + (max(0, at - 1) - middle))
+            if (
+                not (np.abs(np.diff(part) - step_s) <= least_s).all()
+                or not (np.abs(part - even_s) <= max(UNEVEN_STEPS * step_s, 1.01 * resolution_s)).all()
+            ):
+                return None
+    return EvenAxis(rate_hz or 1 / step_s, (Run(0, 0, count),))
 
 
 def axis_of_rows(
@@ -216,7 +250,7 @@ def _slope(places: NDArray[np.int64], times_s: NDArray[np.float64]) -> float:
 
 def _resolution(times_s: NDArray[np.float64]) -> float:
     """The last decimal that the times have, seconds; with all digits of a float that of the float."""
-    some_s = times_s[:: max(1, len(times_s) // 1000)]
+    some_s = times_s[:: max(1, len(times_s) // 1000)].astype(np.float64)
     noise_s = 4 * float(np.spacing(np.abs(some_s).max()))
     for digits in range(13):
         unit_s = 10.0**-digits

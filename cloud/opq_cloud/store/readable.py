@@ -43,10 +43,6 @@ class ReadableDocuments:
             else:
                 yield record
 
-    def read_one(self, collection: str, read: Callable[[Document], T], found: Document | None) -> T | None:
-        """The record of a document; None where there is none, or it cannot be read."""
-        return next(self.read_all(collection, read, [] if found is None else [found]), None)
-
     def note(self, collection: str, document: Document, error: Exception) -> None:
         """Counts a document that cannot be read; logs it once per period and collection."""
         why = f"{type(error).__name__}: {error}"[:200]

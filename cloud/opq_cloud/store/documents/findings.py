@@ -222,4 +222,4 @@ def _alignment(document: Document) -> WaveformAlignment | None:
 
 
 def _pairs(figures: Iterable[Sequence[Any]]) -> tuple[tuple[str, float], ...]:
-    return tuple((str(name), float(value)) for name, value in figures)
+    return tuple((str(name), float(value)) for name, value in figures if value is not None)

@@ -36,7 +36,7 @@ CHUNK_BYTES = 255 * 1024
 """The same as GridFS: small enough that no write lock is held long for one chunk."""
 FEW_VALUES = 100
 """For a sorted search, up to this many values of a list are each read by the index, and merged."""
-_DECODER = msgspec.json.Decoder()
+_DECODER, _ENCODER = msgspec.json.Decoder(), msgspec.json.Encoder()
 T = TypeVar("T")
 
 
@@ -318,11 +318,10 @@ def _row(table: Table, document: Fields) -> tuple[object, ...]:
 
 
 def _text(table: Table, document: Fields) -> str:
-    """Returns the JSON of a document, without a key that is no field."""
-    hidden = [name for name in table.key if name.startswith("_")]
-    return json.dumps(
-        {name: each for name, each in document.items() if name not in hidden} if hidden else document
-    )
+    """Returns the JSON of a document, without a key that is no field; NaN becomes null, which is unknown."""
+    if table.key and table.key[0].startswith("_"):
+        document = {name: each for name, each in document.items() if name != table.key[0]}
+    return _ENCODER.encode(document).decode()
 
 
 def _read(table: Table, row: tuple[Any, ...]) -> Fields:

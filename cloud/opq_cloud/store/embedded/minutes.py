@@ -10,8 +10,8 @@ import json
 import sqlite3
 
 from opq_cloud.store.embedded.driver import SqliteDocuments
-from opq_cloud.store.records.part import box_locations
 from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.tables import BOXES
 from opq_cloud.store.trends.pyramid import HOUR_MS, MINUTES_KEPT_S, TEN_MINUTES_MS, merged
 from opq_proto.messages import TREND_MS, Trend
 
@@ -112,7 +112,7 @@ def put_minute(connection: sqlite3.Connection, trend: Trend, location: str | Non
 
 
 def _location(connection: sqlite3.Connection, box_id: str) -> str:
-    return box_locations(SqliteDocuments(connection), (box_id,)).get(box_id, "unknown")
+    return (SqliteDocuments(connection).get(BOXES, box_id) or {}).get("location") or "unknown"
 
 
 def other_metrics(trend: Trend) -> str | None:

@@ -3,7 +3,6 @@
 A field is a column, an expression that an index has, or a value in the JSON column.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -140,7 +139,7 @@ def set_statement(table: Table, where: Where, values: Mapping[str, object]) -> t
     """Returns the statement for `Documents.set_fields`."""
     shape, found = _shape(where)
     text, columns, in_json = _set_text(table, shape, tuple(values))
-    given = [values[name] for name in columns] + [json.dumps(values[name]) for name in in_json]
+    given = [values[name] for name in columns] + [_ENCODER.encode(values[name]).decode() for name in in_json]
     return text, [*given, *found]
 
 

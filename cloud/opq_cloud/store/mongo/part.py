@@ -16,9 +16,6 @@ class MongoPart(StorePart):
         self._db = server.db
         self._readable = server.readable
 
-    def _box_location(self, box_id: str) -> str:
-        return self._box_locations({box_id}).get(box_id, "")
-
     def _box_locations(self, box_ids: set[str]) -> dict[str, str]:
         """Returns Box -> location, for Boxes that have one."""
         with self._driver.read() as documents:

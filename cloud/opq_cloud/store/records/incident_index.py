@@ -57,7 +57,7 @@ class IncidentIndex(StorePart):
                 limit=limit,
                 fields=ENTRY,
             )
-            return [entry_of(each) for each in found]
+            return [IndexedIncident(**each) for each in found]
 
     def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
         self._fill_index()
@@ -237,11 +237,8 @@ def order(wanted: IncidentFilter, back: bool) -> tuple[str, str]:
 
 
 def entry_of(document: Fields) -> IndexedIncident:
-    return IndexedIncident(
-        int(document["incident_id"]), int(document["start_ns"]), int(document["end_ns"]),
-        str(document["kind"]), document["residual_percent"], document["severity"], document["scope"],
-        document.get("label"), document.get("machine_kind"),
-    )  # fmt: skip
+    values: Fields = {name: document.get(name) for name in ENTRY}
+    return IndexedIncident(**values)
 
 
 def _is_missing(documents: Documents, table: Table) -> bool:

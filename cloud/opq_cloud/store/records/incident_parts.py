@@ -151,7 +151,7 @@ def _rows(
     """Yields the start and number of incidents at these Boxes, in order."""
     where = row_conditions(seen, wanted, beyond, back)
     for row in documents.find(PARTS, where, sort=row_order(back), fields=ROW_FIELDS):
-        yield int(row["start_ns"]), int(row["incident_id"])
+        yield row["start_ns"], row["incident_id"]
 
 
 def _read_parts(
@@ -161,11 +161,11 @@ def _read_parts(
     parts: dict[int, list[BoxPart]] = {}
     where = [("incident_id", "in", list(numbers)), ("box_id", "in", list(seen))]
     for row in documents.find(PARTS, where):
-        parts.setdefault(int(row["incident_id"]), []).append(_part(row))
+        parts.setdefault(row["incident_id"], []).append(_part(row))
     for entry in documents.find(INDEX, [("incident_id", "in", list(parts))]):
         after = wanted.start_ns is None or entry["end_ns"] > wanted.start_ns
         if after and (wanted.end_ns is None or entry["start_ns"] < wanted.end_ns):
-            own = sorted(parts[int(entry["incident_id"])], key=lambda part: part.box_id)
+            own = sorted(parts[entry["incident_id"]], key=lambda part: part.box_id)
             words, boxes = str(entry.get("words") or ""), int(entry.get("boxes") or 0)
             yield IndexedParts(entry_of(entry), words, boxes, tuple(own))
 
@@ -180,6 +180,6 @@ def _row(number: int, part: BoxPart) -> Fields:
 
 def _part(row: Fields) -> BoxPart:
     return BoxPart(
-        str(row["box_id"]), int(row["start_ns"]), int(row["end_ns"]), str(row["kind"]),
-        row["residual_percent"], int(row["length_ns"]), int(row["worst_start_ns"]), int(row["worst_id"]),
+        row["box_id"], row["start_ns"], row["end_ns"], row["kind"], row["residual_percent"],
+        row["length_ns"], row["worst_start_ns"], row["worst_id"],
     )  # fmt: skip

@@ -117,21 +117,21 @@ class ExportRoutes:
         data: Data = "binary",
     ) -> Response:
         """All waveforms of an incident's events that you may see, up to ten million samples."""
-        incident = self._incident(request, incident_id)
+        incident = self._seen_incident(request, incident_id)
         records = incident_records(self._context.store, incident, most_samples=MAX_SAMPLES)
         return _waveforms(request, f"incident-{incident_id}", records, form, data)
 
-    def _incident(self, request: Request, incident_id: int) -> Incident:
+    def _seen_incident(self, request: Request, incident_id: int) -> Incident:
         """The incident. Raises HTTPException 404, or 301 to the same address of the one that has it now."""
         path = request.url.path.replace(f"/{incident_id}/", "/{}/")
         query = request.url.query.replace("{", "%7B").replace("}", "%7D")
-        return self._context.incident(str(incident_id), f"{path}?{query}" if query else path)
+        return self._context.incident_of_address(str(incident_id), f"{path}?{query}" if query else path)
 
     def incident_findings(
         self, request: Request, incident_id: Number, form: Annotated[TableForm, Query(alias="format")] = "csv"
     ) -> Response:
         """The findings of an incident as a table."""
-        found = self._incident(request, incident_id)
+        found = self._seen_incident(request, incident_id)
         return _table(f"incident-{incident_id}-findings", finding_table([found]), form)
 
     def measurements(
@@ -150,13 +150,13 @@ class ExportRoutes:
         self, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv"
     ) -> Response:
         """Every incident of a filter, as the list of incidents has it; of the last 30 days without one."""
-        return _table("incidents", incident_table(self._incidents(chosen)), form)
+        return _table("incidents", incident_table(self._chosen_incidents(chosen)), form)
 
     def findings(self, chosen: Chosen, form: Annotated[TableForm, Query(alias="format")] = "csv") -> Response:
         """Every finding of the incidents of such a filter."""
-        return _table("findings", finding_table(self._incidents(chosen)), form)
+        return _table("findings", finding_table(self._chosen_incidents(chosen)), form)
 
-    def _incidents(self, chosen: Mapping[str, str]) -> Iterator[Incident]:
+    def _chosen_incidents(self, chosen: Mapping[str, str]) -> Iterator[Incident]:
         return all_incidents(self._context.store, read_list_address(self._context, chosen).wanted)
 
 

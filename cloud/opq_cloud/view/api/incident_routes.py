@@ -67,7 +67,7 @@ class IncidentRoutes:
 
         Before it: those most like it, hours and intervals of its kind.
         """
-        found = self._context.incident(str(incident_id), "/api/v1/incidents/{}")
+        found = self._context.incident_of_address(str(incident_id), "/api/v1/incidents/{}")
         document = _incident_json(found, headline(found, self._context.names([found])))
         records = [self._context.store.event_record(event_id) for event_id in found.event_ids[:EVENTS_SHOWN]]
         document["requests"] = [
@@ -80,7 +80,7 @@ class IncidentRoutes:
 
     def findings_of(self, request: Request, incident_id: Number) -> Response:
         """What the analyses said of an incident, Box by Box, and why."""
-        found = self._context.incident(str(incident_id), "/api/v1/incidents/{}/findings")
+        found = self._context.incident_of_address(str(incident_id), "/api/v1/incidents/{}/findings")
         return json_answer(request, {"items": [finding_row(each) for each in found.findings], "next": None})
 
     def findings(

@@ -88,7 +88,7 @@ def find(context: VisitorContext, text: str) -> list[SearchHit]:
         return [each for each in _pages(context.visitor) if each.kind == "Page"]
     boxes = _boxes(context, wanted)
     found = [
-        *_incident(context, wanted),
+        *_incident_hits(context, wanted),
         *boxes,
         *_matching(_pages(context.visitor), wanted),
         *_of_boxes(context, boxes[:ACTIONS_OF]),
@@ -212,7 +212,7 @@ def _of_boxes(context: VisitorContext, boxes: list[SearchHit]) -> Iterator[Searc
             yield SearchHit("Action", f"Settings of {hit.words}", "", f"{hit.path}/settings")
 
 
-def _incident(context: VisitorContext, wanted: str) -> Iterator[SearchHit]:
+def _incident_hits(context: VisitorContext, wanted: str) -> Iterator[SearchHit]:
     number = wanted.removeprefix("incident").strip().removeprefix("#")
     if not (number.isascii() and number.isdigit() and len(number) <= 10 and 1 <= int(number) <= LARGEST_ID):
         return

@@ -80,7 +80,7 @@ class EventPages:
         found = context.store.event(number) if record.boxes_received else None
         stored = () if found is None else found.waveforms
         waves = stored[:WAVES_DRAWN]
-        incidents = self._incidents(number, record.start_ns, record.end_ns, record.boxes_triggered)
+        incidents = self._incidents_in_event(number, record.start_ns, record.end_ns, record.boxes_triggered)
         return self._render(
             "event.html", "boxes", 200,
             record=record,
@@ -110,7 +110,7 @@ class EventPages:
             return words.boxes(box_ids)
         return "; ".join(each.label for each in self._context.boxes(box_ids))
 
-    def _incidents(
+    def _incidents_in_event(
         self, event_id: int, start_ns: int, end_ns: int, box_ids: tuple[str, ...]
     ) -> list[Incident]:
         """The incidents that were found in the event."""

@@ -76,7 +76,7 @@ class ExaminePages:
         self, incident_id: str, t: Field = "", a: Field = "", b: Field = "", show: Fields = None,
         panel: Fields = None, y: Field = "",
     ) -> HTMLResponse:  # fmt: skip
-        found = self._context.incident(incident_id, "/incidents/{}/examine")
+        found = self._context.incident_of_address(incident_id, "/incidents/{}/examine")
         values = self._values(found, t, a, b, show, panel, y)
         return self._render("examine.html", "incidents", 200, **values)
 
@@ -84,13 +84,13 @@ class ExaminePages:
         self, incident_id: str, t: Field = "", a: Field = "", b: Field = "", show: Fields = None,
         panel: Fields = None, y: Field = "",
     ) -> HTMLResponse:  # fmt: skip
-        found = self._context.incident(incident_id, "/incidents/{}/examine/part")
+        found = self._context.incident_of_address(incident_id, "/incidents/{}/examine/part")
         values = self._values(found, t, a, b, show, panel, y)
         return self._render("examine_part.html", "incidents", 200, **values)
 
     def charts(self, incident_id: str, t: Field = "", show: Fields = None, y: Field = "") -> HTMLResponse:
         """The charts of an incident's own page, as its script reloads them."""
-        found = self._context.incident(incident_id, "/incidents/{}/examine/charts")
+        found = self._context.incident_of_address(incident_id, "/incidents/{}/examine/charts")
         address = self._address(found, t, "", "", show, EMBEDDED, y)
         signals = read_signals(self._context, self._cache, found, address)
         values = self._embedded_values(found, address, signals)

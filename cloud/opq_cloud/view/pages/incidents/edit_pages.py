@@ -101,7 +101,7 @@ class IncidentEditPages:
         return router
 
     def note(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        incident = self._incident(request, visitor)
+        incident = self._edited_incident(request, visitor)
         text, account_id = form.text("text", NOTE_CHARACTERS), _account_id(visitor)
         return self._done(
             visitor, incident.incident_id, "wrote a note",
@@ -109,7 +109,7 @@ class IncidentEditPages:
         )  # fmt: skip
 
     def label(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        incident = self._incident(request, visitor)
+        incident = self._edited_incident(request, visitor)
         kind, account_id = form.text("class", 64), _account_id(visitor)
         return self._done(
             visitor, incident.incident_id, "gave a class" if kind else "took a class back",
@@ -117,7 +117,7 @@ class IncidentEditPages:
         )  # fmt: skip
 
     def split(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        incident = self._incident(request, visitor)
+        incident = self._edited_incident(request, visitor)
         every = [each.finding_id for each in incident.findings]
         chosen = [number for number in every if form.checked(f"finding-{number}")]
         return self._done(
@@ -126,7 +126,7 @@ class IncidentEditPages:
         )  # fmt: skip
 
     def merge(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        incident = self._incident(request, visitor)
+        incident = self._edited_incident(request, visitor)
         others = [whole_id(each, "incident") for each in re.findall(r"[^\s,#]+", form.text("others"))]
         for number in others:
             self._found(number, visitor)
@@ -158,7 +158,7 @@ class IncidentEditPages:
             return {}
         return {"class": found.kind, "findings": len(found.findings), "boxes": " ".join(found.box_ids)}
 
-    def _incident(self, request: Request, visitor: Visitor) -> Incident:
+    def _edited_incident(self, request: Request, visitor: Visitor) -> Incident:
         return self._found(whole_id(str(request.path_params["incident_id"]), "incident"), visitor)
 
     def _found(self, number: int, visitor: Visitor) -> Incident:

@@ -45,11 +45,11 @@ class IncidentPages:
 
     def router(self) -> APIRouter:
         router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
-        router.add_api_route("/incidents", self.incidents)
-        router.add_api_route("/incidents/{incident_id}", self.incident)
+        router.add_api_route("/incidents", self.list_page)
+        router.add_api_route("/incidents/{incident_id}", self.incident_page)
         return router
 
-    def incidents(self, request: Request, before: Annotated[str, Query(max_length=60)] = "") -> HTMLResponse:
+    def list_page(self, request: Request, before: Annotated[str, Query(max_length=60)] = "") -> HTMLResponse:
         context = self._context
         address = read_list_address(context, request.query_params)
         order = address.wanted.order
@@ -87,8 +87,8 @@ class IncidentPages:
             after=feed_after(context, found) + 1,
         )
 
-    def incident(self, request: Request, incident_id: str) -> HTMLResponse:
-        found = self._context.incident(incident_id)
+    def incident_page(self, request: Request, incident_id: str) -> HTMLResponse:
+        found = self._context.incident_of_address(incident_id)
         values = incident_page.page(self._context, found, self._examine)
         values.update(remark_values(self._services, found))
         address = read_list_address(self._context, request.query_params)

@@ -102,7 +102,7 @@ class GridReader:
         visitor, audience = self._context.visitor, self.audience
         return self._seen.of(audience, lambda: self._read(visitor, audience))
 
-    def incidents(self, limit: int) -> list[LiveMessage]:
+    def newest_incidents(self, limit: int) -> list[LiveMessage]:
         """The newest incidents of which the visitor sees a part, by start, as in the live feed."""
         return self._context.hub.newest_incidents(limit)
 

@@ -189,7 +189,7 @@ def measured_now(boxes: BoxesNow) -> FleetAvailability:
 
 def incident_lines(reader: GridReader) -> list[dict[str, object]]:
     """The newest incidents, in words; steady states that began together are one line."""
-    read = reader.incidents(INCIDENTS_SHOWN * READ_FOR_EACH_ROW)
+    read = reader.newest_incidents(INCIDENTS_SHOWN * READ_FOR_EACH_ROW)
     names = {each.incident.incident_id: each.names for each in read if each.incident is not None}
     rows = fold((each.incident for each in read if each.incident is not None), INCIDENTS_SHOWN)
     return [_incident_line(row, names[row.first.incident_id]) for row in rows]

@@ -51,7 +51,7 @@ class SharedPages:
     # An incident
     def share_page(self, request: Request, incident_id: str) -> Response:
         """The incident as far as everybody sees it, with the order of arrival on a map."""
-        incident = self._context.incident(incident_id, "/share/incidents/{}")
+        incident = self._context.incident_of_address(incident_id, "/share/incidents/{}")
         names = self._context.names([incident])
         boxes = [each for each in self._reader.boxes().fixed.boxes if not each.regional]
         places = {each.box_id: each.at for each in boxes if each.at is not None}

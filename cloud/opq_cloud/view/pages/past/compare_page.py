@@ -98,7 +98,7 @@ class ComparePages:
         series, read = self._series(address)
         nominal = self._nominal(address)
         axis = WEEK_AXIS if address.weeks else (address.span.start_ms, address.span.end_ms)
-        incidents = self._incidents(address)
+        incidents = self._incidents_in_span(address)
         chart = past_chart(series, *axis, nominal)
         words_of, unit, digits = _metric_words(address)
         now_ms = context.now_ns() // 1_000_000
@@ -184,7 +184,7 @@ class ComparePages:
             f"/boxes/{one}?{query}#past" if one and not address.weeks else "",
         )
 
-    def _incidents(self, address: CompareAddress) -> list[IndexedIncident]:
+    def _incidents_in_span(self, address: CompareAddress) -> list[IndexedIncident]:
         if not address.choice.boxes:
             return []
         start_ms, end_ms = address.span.start_ms, address.span.end_ms

@@ -72,7 +72,7 @@ class VisitorContext:
         """The Box as stored, or without a name where it is not stored."""
         return self._shown(self._records((box_id,)).get(box_id) or BoxRecord(box_id, ""))
 
-    def incident(self, text: str, address: str = "/incidents/{}") -> Incident:
+    def incident_of_address(self, text: str, address: str = "/incidents/{}") -> Incident:
         """The incident with this number.
 
         Raises HTTPException 404 if there is no such incident, and 301 if it is now part of another, whose

@@ -25,6 +25,8 @@ class RecordingFacts:
     start_ns: int | None = None
     unit: str | None = None
     """Unit of the channel's values, such as `kV`."""
+    side: str | None = None
+    """`primary` or `secondary`: the side of the transformer that the voltage is wanted of."""
     channel: str | None = None
     """Name of the channel, or its number from 1; None: the first voltage."""
 

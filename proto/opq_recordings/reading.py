@@ -127,7 +127,7 @@ def _recording(
         raise RecordingError(f"{path}: its rate is not known; put rate_hz into {missing} or give --rate-hz")
     if facts.rate_hz > MAX_RATE_HZ:
         raise RecordingError(f"{path}: its rate is {facts.rate_hz:g} Hz, want at most {MAX_RATE_HZ:,.0f} Hz")
-    channel = _measured_in(path, channel, facts, assumed)
+    channel = _on_side(path, _measured_in(path, channel, facts, assumed), facts.side)
     _check_finite(path, channel)
     if given.rate_hz and channel.rate_hz and abs(given.rate_hz / channel.rate_hz - 1) > 0.001:
         problems.append(
@@ -250,6 +250,24 @@ def _measured_in(path: Path, channel: Channel, facts: RecordingFacts, assumed: l
             "voltage, say so, such as --unit V"
         )
     return channel
+
+
+def _on_side(path: Path, channel: Channel, side: str | None) -> Channel:
+    """The channel on that side of its transformer. Raises RecordingError where its ratio is not stated."""
+    if side is None:
+        return channel
+    if channel.ratio is None:
+        raise RecordingError(
+            f"{path}: channel {channel.name!r} states no ratio of a transformer; leave out --side"
+        )
+    ratio, recorded = channel.ratio
+    if recorded == side[0].upper():
+        return channel
+    factor = ratio if side == "primary" else 1 / ratio
+    return replace(
+        channel, scale=(channel.scale or 1.0) * factor, offset=channel.offset * factor,
+        ratio=(ratio, side[0].upper()),
+    )  # fmt: skip
 
 
 def _trimmed(channel: Channel, rate_hz: float | None, problems: list[str]) -> tuple[Channel, float]:

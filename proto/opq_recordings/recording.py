@@ -20,6 +20,7 @@ from opq_recordings.units import Quantity
 PIECE_SAMPLES = 1 << 17
 """Samples handed on at once, 11 s at 12 kS/s: they fit in the cache."""
 NS_PER_S = 10**9
+SIDES = {"P": "primary", "S": "secondary"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,14 @@ class Recording:
             "format": self.form,
             "channel": self.channel.name,
             "channels": [
-                {"name": each.name, "unit": each.unit, "phase": each.phase or None, "quantity": each.quantity}
+                {
+                    "name": each.name,
+                    "unit": each.unit,
+                    "phase": each.phase or None,
+                    "quantity": each.quantity,
+                    "side": None if each.ratio is None else SIDES[each.ratio[1]],
+                    "ratio": None if each.ratio is None else each.ratio[0],
+                }
                 for each in self.channels
             ],
             "assumed": dict(self.assumed),

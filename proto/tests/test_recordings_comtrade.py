@@ -304,6 +304,20 @@ def test_all_channels_are_listed_and_the_first_voltage_is_taken(tmp_path: Path) 
         read(path, channel="U9")
 
 
+def test_a_voltage_is_converted_to_the_other_side_of_its_transformer(tmp_path: Path) -> None:
+    text = cfg_text(channels="1,Ua,A,,V,0.02,0,0,-9,9,110000,100,S")
+    path = comtrade(tmp_path, text, dat_bytes())
+    assert read(path).channel.ratio == (1100.0, "S")
+    assert_same(read(path))
+    assert_same(read(path, side="secondary"))
+    assert np.allclose(read(path, side="primary").volts(0, ROWS), 1100 * GAIN * counts())
+    path = comtrade(tmp_path, text.replace(",S\r", ",P\r"), dat_bytes())
+    assert np.allclose(read(path, side="secondary").volts(0, ROWS), GAIN * counts() / 1100)
+    path = comtrade(tmp_path, cfg_text(channels="1,Ua,A,,V,0.02,0"), dat_bytes())
+    with pytest.raises(RecordingError, match="states no ratio of a transformer"):
+        read(path, side="primary")
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [

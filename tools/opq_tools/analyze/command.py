@@ -77,11 +77,19 @@ def recording_options(command: Callable[..., None]) -> Callable[..., None]:
         nominal_hz: float | None,
         start_ns: int | None,
         unit: str | None,
+        side: str | None,
         channel: str | None,
         **others: Any,
     ) -> None:
         given = RecordingFacts(
-            rate_hz, volts_per_lsb, nominal_volts, nominal_hz, start_ns=start_ns, unit=unit, channel=channel
+            rate_hz,
+            volts_per_lsb,
+            nominal_volts,
+            nominal_hz,
+            start_ns=start_ns,
+            unit=unit,
+            side=side,
+            channel=channel,
         )
         command(*arguments, given=given, **others)
 
@@ -90,6 +98,11 @@ def recording_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--channel",
             help="Name or number of the channel; of an export, the Box.  [default: the first voltage]",
+        ),
+        click.option(
+            "--side",
+            type=click.Choice(["primary", "secondary"]),
+            help="Side of the transformer to convert to, by the ratio in the file.  [default: as recorded]",
         ),
         click.option("--unit", callback=_unit, help="Unit of the channel's values, e.g. kV."),
         click.option(

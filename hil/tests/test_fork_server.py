@@ -7,6 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from opq_sim.faults.parts.fork_server import ForkServer
+from opq_sim.faults.parts.stepped_clock import put_step_ns
+
 SERVICE = """
 import json, os, signal, sys, time
 DEFAULT = time.time_ns
@@ -63,3 +68,9 @@ def test_forked_services_speak_run_on_their_clock_and_end_with_the_world(tmp_pat
     ending.register(left, select.POLLIN)
     assert ending.poll(60_000), "a service outlives its world"
     os.close(left)
+
+
+def test_a_server_that_cannot_load_a_module_says_so(tmp_path: Path) -> None:
+    put_step_ns(tmp_path / "clock", 0)
+    with ForkServer(["no_such_module"]) as server, pytest.raises(OSError, match="No module named 'no_such"):
+        server.start(tmp_path / "clock", ["no_such_module"])

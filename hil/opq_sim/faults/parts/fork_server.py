@@ -72,6 +72,7 @@ class ForkServer:
                 [sys.executable, "-m", __name__, str(os.getpid()), str(theirs.fileno()), *self._modules],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, **ONE_THREAD},
             )
@@ -80,6 +81,8 @@ class ForkServer:
     def __exit__(self, *_: object) -> None:
         self._channel.close()
         self._process.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
 
     def start(self, clock: Path, arguments: Sequence[str]) -> ForkedProcess:
         """Starts `python -m` with these arguments, on a clock of `put_step_ns`.
@@ -88,15 +91,19 @@ class ForkServer:
             OSError: the server has ended.
         """
         reading, writing = os.pipe()
+        stderr = os.fdopen(reading, "rb")
         try:
             request = json.dumps([str(clock), *arguments]).encode()
             socket.send_fds(self._channel, [request], [writing])
+            pid, pidfds, _, _ = socket.recv_fds(self._channel, 64, 1)
+        except OSError:
+            pid, pidfds = b"", []
         finally:
             os.close(writing)
-        stderr = os.fdopen(reading, "rb")
-        pid, pidfds, _, _ = socket.recv_fds(self._channel, 64, 1)
         if not pid:
-            raise OSError(f"the server that forks {arguments[0]} has ended; its last words are above")
+            _, words = self._process.communicate()
+            last = (words.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
+            raise OSError(f"the process that forks {arguments[0]} has ended: {last}")
         return ForkedProcess(int(pid), pidfds[0], stderr)
 
 

@@ -18,7 +18,6 @@ from opq_gateway.measuring.edge_detectors import EVERY_S
 from opq_gateway.measuring.figures import figures_of
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.measuring.plan import MeasuringPlan, Sinks
-from opq_gateway.uplink.box_uplink import crossing_measurement
 from opq_measure.timebase.hops import HOPS_PER_CYCLE
 from opq_measure.timebase.window import Window
 from opq_proto.messages import Measurement
@@ -127,7 +126,7 @@ class DisturbedBoxes:
             block = self._block(each, now_s)
             if block is not None:
                 each.meter.push_blocks([block])
-                each.made += _crossed(each, block)
+                each.made += each.crossings.measurements(block, each.box_id, each.begin_ns)
                 busy.append(each)
         cut_all([each.meter for each in busy])
         steps = [each.meter.steps() for each in busy]
@@ -150,16 +149,6 @@ class DisturbedBoxes:
             return None
         self.sampled += end - first
         return each.clock.block(each.source, first, end - first)
-
-
-def _crossed(each: DisturbedBox, block: SampleBlock) -> list[Measurement]:
-    found = []
-    for crossing in each.crossings.crossings_of(block):
-        nominal = each.source.nominal_v, each.source.nominal_hz
-        measurement = crossing_measurement(crossing, each.box_id, block.rate_millihz / 1000, *nominal)
-        if measurement is not None and crossing.t_ns >= each.begin_ns:
-            found.append(measurement)
-    return found
 
 
 def _sinks(

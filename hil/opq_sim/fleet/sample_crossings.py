@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
+from opq_gateway.uplink.box_uplink import crossing_measurement
 from opq_proto.link.messages import Crossing
+from opq_proto.messages import Measurement
 from opq_sim.box.box import BLOCK_SAMPLES
 from opq_sim.box.commands import BoxCrossings, parse_limits
 from opq_sim.mains.profiles import FloatArray
@@ -47,6 +49,15 @@ class SampleCrossings:
         dropped = max(0, len(self._counts) - cycle - BLOCK_SAMPLES)
         self._counts, self._first = self._counts[dropped:], self._first + dropped
         return found
+
+    def measurements(self, block: SampleBlock, box_id: str, from_ns: int) -> list[Measurement]:
+        """The crossings of a piece from a time on, as the gateway sends them."""
+        made = (
+            crossing_measurement(each, box_id, block.rate_millihz / 1000, self._nominal_v, self._nominal_hz)
+            for each in self.crossings_of(block)
+            if each.t_ns >= from_ns
+        )
+        return [each for each in made if each is not None]
 
     def _at(self, block: SampleBlock, sample: int, share: float) -> list[Crossing]:
         crossed = list(self._crossings.crossed_by(share))

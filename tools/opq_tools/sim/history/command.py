@@ -1,10 +1,8 @@
 """`opq-tools sim history`: the command."""
 
-import hashlib
 import json
 import sys
 import threading
-import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,22 +11,25 @@ from pathlib import Path
 import click
 
 from opq_cloud.store import FILE_NAME as STORE_NAME
-from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
+from opq_cloud.store import open_store
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
 from opq_proto.kit.command_line import json_option
 from opq_proto.kit.ending import stopped_by_signals
-from opq_sim.box.simulated_places import PLACE_MADE_UP, places_of_network
-from opq_sim.fleet.network_outages import NetworkOutages
-from opq_sim.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of
 from opq_sim.fleet.truth_witness import TruthWitness
 from opq_sim.fleet.virtual_boxes import VirtualBoxes
 from opq_sim.mains.scenario import scenario_path
-from opq_sim.power_system.power_scenario import has_network, load_power_scenario
 from opq_tools.data_folder import in_use_by_this
 from opq_tools.moment import moment_ns
 from opq_tools.progress import shown_progress
 from opq_tools.sim.command import outage_options
+from opq_tools.sim.history.history_boxes import (
+    box_ids_of,
+    grid_of,
+    outages_of,
+    put_boxes,
+    wanted_history,
+)
 from opq_tools.sim.history.history_run import HistoryFigures, measured_to_s, run_history
 from opq_tools.sim.history.progress_file import HistoryProgress, read_progress, resumed, write_progress
 
@@ -87,7 +88,9 @@ def command(
     log.configure("history", "warning")
     path = None if scenario is None else scenario_path(scenario)
     wanted = replace(
-        _wanted(path, scenario, boxes, days, seed, end_ns), outage_every_s=outage_every_s, outage_s=outage_s
+        wanted_history(path, scenario, boxes, days, seed, end_ns),
+        outage_every_s=outage_every_s,
+        outage_s=outage_s,
     )
     with in_use_by_this(folder, "--into"):
         progress, figures, counts = _run(path, wanted, folder, end_ns is not None, truth)
@@ -103,22 +106,19 @@ def _run(
         raise ConfigError(f"--into: {folder} has a store already; give an empty folder")
     progress = wanted if known is None else resumed(known, wanted, end_given)
     write_progress(folder, progress)
-    grid = _grid(path, progress)
+    grid = grid_of(path, progress)
     stop = threading.Event()
     store = open_store(None, folder)
     try:
         if path is not None:
-            _put_boxes(store, path, progress)
-        outages = None
-        if progress.outage_every_s:
-            outages = NetworkOutages(
-                _box_ids(progress), progress.outage_every_s, progress.outage_s, progress.seed
-            )
-        made = VirtualBoxes(grid, progress.start_ns, progress.seed, measured_to_s(progress, store), outages)
+            put_boxes(store, path, progress)
+        made = VirtualBoxes(
+            grid, progress.start_ns, progress.seed, measured_to_s(progress, store), outages_of(progress)
+        )
         with ExitStack() as opened:
             witness = None
             if truth is not None:  # from the beginning, also for a resumed history
-                ids = _box_ids(progress)
+                ids = box_ids_of(progress)
                 witness = opened.enter_context(
                     closing(TruthWitness(path, ids, progress.seed, truth, progress.start_ns))
                 )
@@ -136,58 +136,6 @@ def _run(
     finally:
         store.close()
     return progress, figures, counts
-
-
-def _wanted(
-    path: Path | None, scenario: str | None, boxes: int | None, days: float, seed: int, end_ns: int | None
-) -> HistoryProgress:
-    """The requested history, not yet begun."""
-    digest = ""
-    if path is not None:
-        if not has_network(path):
-            raise ConfigError(f"{path.name}: a history needs a scenario with a table [network]")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    count = boxes or (3 if path is None else len(load_power_scenario(path).box))
-    start_ns = (time.time_ns() if end_ns is None else end_ns) - round(days * 86_400e9)
-    return HistoryProgress(scenario, digest, count, days, seed, start_ns)
-
-
-def _grid(path: Path | None, progress: HistoryProgress) -> FleetGrid:
-    if path is None:
-        return plain_grid(_box_ids(progress), seed=progress.seed)
-    return network_grid(load_power_scenario(path), _box_ids(progress), progress.seed)
-
-
-def _put_boxes(store: CloudStore, path: Path, progress: HistoryProgress) -> None:
-    """Stores where each Box is plugged in: its place, its feeder and its region.
-
-    Facts that the store already has of a Box stay.
-    """
-    placed = scenario_of(load_power_scenario(path), _box_ids(progress))
-    known = {box.box_id for box in store.boxes()}
-    nominal_v = {box.id: box.nominal_v or placed.nominal_v for box in placed.box}
-    for place in places_of_network(placed, path.stem):
-        if place.box_id in known:
-            continue
-        store.put_location(
-            LocationRecord(place.slug, place.latitude, place.longitude, f"{place.name} (simulated)")
-        )
-        record = BoxRecord(
-            place.box_id,
-            f"Box {place.box_id}",
-            location=place.slug,
-            nominal_v=nominal_v[place.box_id],
-            nominal_hz=placed.nominal_hz,
-            region=place.region,
-            feeder=place.feeder,
-            phase=place.phase,
-            description=PLACE_MADE_UP,
-        )
-        store.put_box(record)
-
-
-def _box_ids(progress: HistoryProgress) -> list[str]:
-    return [str(number + 1) for number in range(progress.boxes)]
 
 
 def _report(

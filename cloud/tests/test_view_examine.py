@@ -21,8 +21,8 @@ from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.examine import drawing, figures
 from opq_cloud.view.pages.examine.address import MAX_BOXES, PANELS, read_address, read_moment
 from opq_cloud.view.pages.examine.signals import BoxSignal, SignalCache, measured_run, without_overlap
-from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.pages.shown.charts import ChartLine, FloatArray
+from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
     Finding,

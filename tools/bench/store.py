@@ -19,12 +19,12 @@ from opq_cloud.store import BoxRecord
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.trends.pyramid import DAY_MS, MAX_ROWS, level_for
 from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.boxes.box_history import read_history
 from opq_cloud.view.pages.boxes.box_page import BoxPages
 from opq_cloud.view.pages.boxes.history_page import ROWS_DRAWN
-from opq_cloud.view.pages.services.box_client import BoxClient
-from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.box_client import BoxClient
+from opq_cloud.view.pages.shown.box_history import read_history
 from opq_cloud.view.pages.shown.rendering import PageRenderer
+from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import read_span
 from opq_proto.decision import Nominal

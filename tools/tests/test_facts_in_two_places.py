@@ -21,7 +21,7 @@ from opq_cloud.view import service as view_service
 from opq_cloud.view.api import answers, rest_app
 from opq_cloud.view.pages.account import account_pages
 from opq_cloud.view.pages.boxes import waveform_requests
-from opq_cloud.view.pages.services import box_client
+from opq_cloud.view.pages.shown import box_client
 from opq_cloud.view.web import forms, passwords, sign_in
 from opq_gateway.commands import command_handler
 from opq_gateway.config import MAX_CYCLES, MAX_ID, MIN_CYCLES, BoxSection

@@ -9,7 +9,7 @@ import pytest
 
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.trends.availability import CoveredSpan, measured_share
-from opq_cloud.view.pages.services.availability import (
+from opq_cloud.view.pages.shown.availability import (
     AvailabilityReader,
     BoxAvailability,
     percent_words,

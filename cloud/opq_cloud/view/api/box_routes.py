@@ -13,8 +13,8 @@ from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer, rest_span
 from opq_cloud.view.api.problems import RestProblemError
 from opq_cloud.view.live.messages import LARGEST_ID, measurement_json
-from opq_cloud.view.pages.boxes.box_history import METRICS
-from opq_cloud.view.pages.services.availability import NOT_KNOWN, BoxAvailability
+from opq_cloud.view.pages.shown.availability import NOT_KNOWN, BoxAvailability
+from opq_cloud.view.pages.shown.box_history import METRICS
 from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_proto.decision import NS_PER_MS

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from opq_cloud.view.pages.services.registry import BOX_ID
+from opq_cloud.view.pages.shown.registry import BOX_ID
 
 BOX_PATTERN = f"^{BOX_ID.pattern}$"
 NEWEST: dict[str, Any] = {

@@ -26,9 +26,9 @@ from opq_cloud.view.pages.past.calendar_page import CalendarPages
 from opq_cloud.view.pages.past.compare_page import ComparePages
 from opq_cloud.view.pages.past.report_pages import ReportPages
 from opq_cloud.view.pages.search import SearchPages
-from opq_cloud.view.pages.services.box_client import BoxClient
-from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.box_client import BoxClient
 from opq_cloud.view.pages.shown.rendering import PageRenderer
+from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.pages.waveform_pages import EventPages, WaveformPages
 from opq_cloud.view.web.forms import FormPlaces

@@ -17,7 +17,6 @@ from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.unknown_gain import gain_command
 from opq_cloud.view.pages.account.account_context import AccountContext
-from opq_cloud.view.pages.boxes.history_chart import Tick, round_levels
 from opq_cloud.view.pages.boxes.waveform_requests import (
     LONGEST_S,
     RequestState,
@@ -26,6 +25,7 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     request_state,
     waiting_boxes,
 )
+from opq_cloud.view.pages.shown.history_chart import Tick, round_levels
 from opq_cloud.view.pages.shown.rendering import PageMaker
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext, whole_id
 from opq_cloud.view.web import words

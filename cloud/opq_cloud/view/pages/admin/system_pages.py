@@ -11,8 +11,8 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.actions.plugin_manager import PluginManager, PluginManagerError
 from opq_cloud.store.store import Ttls
 from opq_cloud.view.pages.admin.admin_context import AdminContext
-from opq_cloud.view.pages.services.availability import together
-from opq_cloud.view.pages.services.health_client import ServiceCount, read_counts, read_services
+from opq_cloud.view.pages.shown.availability import together
+from opq_cloud.view.pages.shown.health_client import ServiceCount, read_counts, read_services
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.visitors import Visitor
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from opq_cloud.view.live.messages import measurement_json
 from opq_cloud.view.live.recent import FRESH_MS
 from opq_cloud.view.pages.boxes.sparkline import Sparkline, SparkScale, SparkStep, sparkline
-from opq_cloud.view.pages.services.availability import BoxAvailability
+from opq_cloud.view.pages.shown.availability import BoxAvailability
 from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import HTTPException, Query
 from markupsafe import Markup
 
-from opq_cloud.view.pages.boxes import history_chart as drawing
-from opq_cloud.view.pages.boxes.box_history import BoxHistory, HistoryRow, first_span, read_history
+from opq_cloud.view.pages.shown import history_chart as drawing
+from opq_cloud.view.pages.shown.box_history import BoxHistory, HistoryRow, first_span, read_history
 from opq_cloud.view.pages.shown.shown_box import ShownBox
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import DEFAULT, PRESET_WORDS, TimeSpan, input_words, preset, read_span

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_cloud.view.pages.boxes.history_chart import HEIGHT, WIDTH, Tick, round_levels
 from opq_cloud.view.pages.examine.figures import ORDERS_SHOWN
 from opq_cloud.view.pages.shown.charts import ChartLine
+from opq_cloud.view.pages.shown.history_chart import HEIGHT, WIDTH, Tick, round_levels
 from opq_cloud.view.web.words import THIN
 
 POINTS = 1600

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from opq_cloud.actions.incident_past import COMPARED, IncidentPast, past_of, recurrence_sentences
+from opq_cloud.actions.incident_past import recurrence_sentences
 from opq_cloud.store.event_record import NO_EVENT, EventRecord
 from opq_cloud.store.incidents.cause_words import cause_sentence, evidence_lines
 from opq_cloud.view.live.messages import fingerprint
@@ -12,8 +12,8 @@ from opq_cloud.view.pages.examine.page import ExaminePages
 from opq_cloud.view.pages.examine.reading import judged_box
 from opq_cloud.view.pages.incidents.facts_table import facts_table, has_half_cycles
 from opq_cloud.view.pages.incidents.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
-from opq_cloud.view.pages.past.compare_address import query_zone
-from opq_cloud.view.pages.services.registry import natural_order
+from opq_cloud.view.pages.shown.past_before import past_before
+from opq_cloud.view.pages.shown.registry import natural_order
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words
 from opq_cloud.view.web.words import is_steady
@@ -30,8 +30,6 @@ FOLLOWS_NS = 60 * 10**9
 states last for hours, so that others do not follow them."""
 FOLLOWED_BOXES, FOLLOWED_SHOWN = 50, 3
 """Most Boxes that are searched for what came before, and most incidents that are named."""
-COMPARED_IN_PART = 50
-"""Earlier incidents at its Boxes, and as many of its class, compared where the visitor sees only a part."""
 
 
 HIDDEN_WAVEFORM = (
@@ -116,14 +114,6 @@ def followed_at_boxes(
         at.setdefault(last[box_id][1], []).append(box_id)
     rows = [(words.boxes(ids, names), number) for number, ids in at.items() if number != incident.follows]
     return rows[:FOLLOWED_SHOWN]
-
-
-def past_before(context: VisitorContext, incident: Incident) -> IncidentPast:
-    """The earlier incidents that the visitor sees, in the visitor's time zone."""
-    zone = query_zone(context, "")
-    # where the visitor does not see every Box, each entry is made again from the whole incident
-    compared = COMPARED if context.visitor.everything else COMPARED_IN_PART
-    return past_of(context.store, incident, zone, zone.key, compared)
 
 
 def _records(context: VisitorContext, incident: Incident) -> list[EventRecord]:

@@ -23,8 +23,8 @@ from opq_cloud.view.pages.incidents.incident_list import (
     regions,
 )
 from opq_cloud.view.pages.incidents.incident_scatter import DOT_SHAPES, MAX_DOTS, dot_links, scatter_of
-from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext, feed_after
 from opq_cloud.view.web import words
 

@@ -36,14 +36,14 @@ from opq_cloud.view.pages.map.map_marks import (
     map_plan,
     rows_of,
 )
-from opq_cloud.view.pages.services.availability import (
+from opq_cloud.view.pages.shown.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
+from opq_cloud.view.pages.shown.availability import (
     BoxAvailability,
     FleetAvailability,
     percent_words,
     together,
     tone_of,
 )
-from opq_cloud.view.pages.shown.alike_incidents import READ_FOR_EACH_ROW, AlikeRow, fold
 from opq_cloud.view.web import words
 from opq_proto.messages import Incident
 

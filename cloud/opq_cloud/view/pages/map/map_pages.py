@@ -24,8 +24,8 @@ from opq_cloud.view.pages.map.map_frame import WORLD, MapFrame, parse_frame
 from opq_cloud.view.pages.map.map_marks import SHAPES
 from opq_cloud.view.pages.map.map_states import STATE, MapStates
 from opq_cloud.view.pages.map.outline import outlines_json
-from opq_cloud.view.pages.services.view_services import ViewServices
 from opq_cloud.view.pages.shown.rendering import PageMaker
+from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.answer_cache import AnswerCache
 from opq_cloud.view.web.guard import CONTENT_SECURITY_POLICY

@@ -13,7 +13,7 @@ from fastapi import HTTPException
 
 from opq_cloud.view.pages.boxes.history_page import METRICS, chosen_span
 from opq_cloud.view.pages.past.box_choice import BoxChoice, GroupNames, read_box_choice
-from opq_cloud.view.pages.past.local_weeks import read_zone
+from opq_cloud.view.pages.shown.past_before import query_zone
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web.time_span import TimeSpan
 
@@ -98,12 +98,3 @@ def _voltage_unit(context: VisitorContext, named: str) -> str:
     if named not in ("", "V", "percent"):
         raise HTTPException(400, f"y is {named[:40]!r}; want V or percent.")
     return named or context.visitor.voltage_unit
-
-
-def query_zone(context: VisitorContext, name: str) -> ZoneInfo:
-    """The zone of the address, or else of the account, or else UTC. Raises HTTPException 400 if unknown."""
-    account = context.visitor.account
-    try:
-        return read_zone(name or (account.time_zone if account else "") or "UTC")
-    except ValueError as error:
-        raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None

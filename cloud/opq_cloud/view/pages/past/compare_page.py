@@ -8,8 +8,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident
-from opq_cloud.view.pages.boxes import history_chart as drawing
-from opq_cloud.view.pages.boxes.box_history import INCIDENTS_SHOWN
 from opq_cloud.view.pages.boxes.history_page import INCIDENTS_LISTED, METRICS, step_words
 from opq_cloud.view.pages.past.box_choice import BoxChoice, GroupNames, read_groups
 from opq_cloud.view.pages.past.compare_address import (
@@ -18,7 +16,6 @@ from opq_cloud.view.pages.past.compare_address import (
     CompareAddress,
     read_compare_address,
 )
-from opq_cloud.view.pages.past.local_weeks import WEEK_MS, week_place_ms, week_span
 from opq_cloud.view.pages.past.past_chart import WEEK_AXIS, past_chart, week_ticks
 from opq_cloud.view.pages.past.past_series import (
     BOXES_READ,
@@ -28,7 +25,10 @@ from opq_cloud.view.pages.past.past_series import (
     read_week_series,
     step_for,
 )
-from opq_cloud.view.pages.services.registry import sampled
+from opq_cloud.view.pages.shown import history_chart as drawing
+from opq_cloud.view.pages.shown.box_history import INCIDENTS_SHOWN
+from opq_cloud.view.pages.shown.local_weeks import WEEK_MS, week_place_ms, week_span
+from opq_cloud.view.pages.shown.registry import sampled
 from opq_cloud.view.pages.shown.rendering import PageMaker
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext
 from opq_cloud.view.web import words

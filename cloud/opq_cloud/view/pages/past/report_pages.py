@@ -16,12 +16,8 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.export.records import software_name
-from opq_cloud.view.pages.boxes import history_chart as drawing
-from opq_cloud.view.pages.boxes.box_history import INCIDENTS_SHOWN
 from opq_cloud.view.pages.past.calendar_page import month_of_address
-from opq_cloud.view.pages.past.compare_address import query_zone
 from opq_cloud.view.pages.past.compare_page import BOXES_OFFERED, clock_words
-from opq_cloud.view.pages.past.local_weeks import local_day
 from opq_cloud.view.pages.past.month_report import (
     BANDS,
     IncidentSummary,
@@ -33,7 +29,11 @@ from opq_cloud.view.pages.past.month_report import (
     worst_of,
 )
 from opq_cloud.view.pages.past.past_chart import past_chart
-from opq_cloud.view.pages.services.registry import sampled
+from opq_cloud.view.pages.shown import history_chart as drawing
+from opq_cloud.view.pages.shown.box_history import INCIDENTS_SHOWN
+from opq_cloud.view.pages.shown.local_weeks import local_day
+from opq_cloud.view.pages.shown.past_before import query_zone
+from opq_cloud.view.pages.shown.registry import sampled
 from opq_cloud.view.pages.shown.rendering import PageMaker
 from opq_cloud.view.pages.shown.shown_box import BOXES_A_PAGE, pages_of_boxes
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext

@@ -1,1 +1,1 @@
-"""What a visitor may see of the store and of live values."""
+"""What View has for all visitors, what of it a visitor may see, and what pages draw with."""

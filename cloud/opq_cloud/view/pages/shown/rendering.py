@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from opq_cloud.export.tables import written_forms
-from opq_cloud.view.pages.services.view_services import ViewServices
+from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_cloud.view.web import words
 from opq_cloud.view.web.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.web.visitors import Visitor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.view.pages.services.rule_engine import EngineAddress
+from opq_cloud.view.pages.shown.rule_engine import EngineAddress
 from opq_proto.kit.system_place import default_data_dir
 
 

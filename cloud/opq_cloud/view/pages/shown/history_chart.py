@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, floor, log10
 
-from opq_cloud.view.pages.boxes.box_history import BoxHistory
+from opq_cloud.view.pages.shown.box_history import BoxHistory
 from opq_cloud.view.web.words import short_date
 
 WIDTH, HEIGHT = 1000, 500

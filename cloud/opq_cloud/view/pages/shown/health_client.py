@@ -14,7 +14,7 @@ from http.client import HTTPException
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from opq_cloud.view.pages.services.addresses import WHOLE, ServiceAddresses
+from opq_cloud.view.pages.shown.addresses import WHOLE, ServiceAddresses
 from opq_proto.errors import OpqError
 
 TIMEOUT_S = 2.0

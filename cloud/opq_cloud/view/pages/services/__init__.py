@@ -1,1 +1,0 @@
-"""Other services of the cloud, as pages ask them."""

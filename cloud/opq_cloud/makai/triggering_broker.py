@@ -30,7 +30,7 @@ from opq_proto.wire.leg import LARGEST_TRIGGER_BYTES, is_trigger_message, measur
 
 GATHER_S = 0.01
 """Interval between turns while many Measurements arrive; those that arrived meanwhile are sent together."""
-DENSE_PER_S = 400
+DENSE_PER_S = 200
 """With fewer, a turn would be gathered for a few: each is sent at once."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""

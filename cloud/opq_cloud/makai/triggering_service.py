@@ -55,7 +55,7 @@ RECEIVED_TURNS = 10_000
 """Limit of waiting messages. Each holds what a broker reads in 10 ms; one Measurement where few come, or
 where the broker is an original one.
 """
-GATHER_S = 0.025
+GATHER_S = 0.1
 """Interval between turns while Measurements arrive: judging a hundred together costs as much as twenty one
 by one. A pressing one, and the first one after a pause, is judged at once.
 """

@@ -1,15 +1,16 @@
 """Reads Measurements of a triggering broker in turns, gathered until a pressing one comes."""
 
+import math
 import time
 
 from opq_cloud.core.backend.sockets import BURST, Socket
 from opq_cloud.makai.pressing import is_pressing
 from opq_proto.wire.measurement_turns import waiting_measurements
 
-GATHERED = 400
+GATHERED = 1000
 """This many Measurements are judged without further waiting."""
-STEP_S = 0.001
-"""While Measurements are gathered, a pressing one is seen after this time."""
+STEP_S = 0.005
+"""Looks for a pressing one are at least so far apart: an original broker sends each Measurement by itself."""
 
 Frames = list[bytes]
 
@@ -31,20 +32,20 @@ class MeasurementGatherer:
         and since when they wait: the first, or the pressing one.
         """
         messages, pressing = self._receive()
-        new_s = came_s
-        while len(messages) < GATHERED:
-            if pressing:
-                own = [frames for frames in messages if frames[0] in pressing]
-                return [own, [frames for frames in messages if frames[0] not in pressing]], new_s
-            if (left_s := until_s - time.monotonic()) <= 0:
-                break
-            time.sleep(min(left_s, STEP_S))
-            if not self._socket.poll(max(0, round((until_s - time.monotonic()) * 1e3))):
+        looked_s = new_s = came_s
+        while not pressing and len(messages) < GATHERED and (left_s := until_s - time.monotonic()) > 0:
+            if not self._socket.poll(math.ceil(left_s * 1e3)):
                 break
             new_s = time.monotonic()
+            if (early_s := looked_s + STEP_S - new_s) > 0:
+                time.sleep(early_s)
+            looked_s = time.monotonic()
             new, pressing = self._receive()
             messages += new
-        return [messages], came_s
+        if not pressing:
+            return [messages], came_s
+        own = [frames for frames in messages if frames[0] in pressing]
+        return [own, [frames for frames in messages if frames[0] not in pressing]], new_s
 
     def _receive(self) -> tuple[list[Frames], set[bytes]]:
         """Returns waiting messages, about BURST at most, and topics with a pressing one."""

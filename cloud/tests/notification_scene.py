@@ -26,8 +26,8 @@ from opq_cloud.mauka.incident_notice import INCIDENT, announced_notices, notices
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.notifications.service import Notifications
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.incidents.announcements import IncidentAnnouncements
 from opq_cloud.store.records.accounts import BoxAccess
+from opq_cloud.store.records.announcements import IncidentAnnouncements
 from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
 from opq_proto.messages import Finding, Trigger
 from opq_proto.wire.mauka_pb2 import MaukaMessage

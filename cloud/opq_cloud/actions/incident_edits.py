@@ -15,9 +15,9 @@ from dataclasses import replace
 from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of
 from opq_cloud.mauka.measuring.sightings import is_steady
-from opq_cloud.store.incidents.announcements import BY_HAND, IncidentAnnouncements
 from opq_cloud.store.incidents.index import NOTE_CHARACTERS, IncidentEditError, IncidentNote
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan, KnownFinding
+from opq_cloud.store.records.announcements import BY_HAND, IncidentAnnouncements
 from opq_cloud.store.store import CloudStore, JoinStore
 from opq_proto.kit.plain_text import one_line
 

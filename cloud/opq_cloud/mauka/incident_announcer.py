@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from opq_cloud.mauka.incident_notice import INCIDENT, IncidentNotice, announced_notices, notices
 from opq_cloud.mauka.plugin import MaukaPlugin
-from opq_cloud.store.incidents.announcements import IncidentAnnouncements
 from opq_cloud.store.incidents.join_plan import CarriedOut
+from opq_cloud.store.records.announcements import IncidentAnnouncements
 from opq_cloud.store.store import CloudStore
 
 CHECK_S = 0.5

@@ -16,9 +16,9 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.incident_news import incident_news, shown_severity
 from opq_cloud.notifications.messages import incident_headline
 from opq_cloud.notifications.rule_book import RuleBook
-from opq_cloud.store.incidents.announcements import BY_ANALYSIS
 from opq_cloud.store.incidents.as_json import incident_json
-from opq_cloud.store.incidents.seen import incident_at
+from opq_cloud.store.records.announcements import BY_ANALYSIS
+from opq_cloud.store.records.seen import incident_at
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.kit.zmq_inbox import waiting_messages

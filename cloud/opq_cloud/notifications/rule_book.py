@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.notifications.incident_news import ReportedFindings
 from opq_cloud.notifications.send_time import send_time_ms, zone_of
-from opq_cloud.store.incidents.seen import BoxSight, box_sight
 from opq_cloud.store.records.accounts import Account, AccountRecords
 from opq_cloud.store.records.notifications import (
     NotificationEntry,
@@ -23,6 +22,7 @@ from opq_cloud.store.records.notifications import (
     NotificationRule,
     entry_id,
 )
+from opq_cloud.store.records.seen import BoxSight, box_sight
 from opq_proto.kit import log as logs
 
 log = logs.get(service="notifications")

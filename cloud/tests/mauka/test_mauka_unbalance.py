@@ -16,7 +16,7 @@ from opq_cloud.mauka.running.event_analysis import analyse_stored
 from opq_cloud.mauka.running.event_jobs import EventJobs
 from opq_cloud.mauka.running.executor import WorkerProcesses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
-from opq_cloud.store.incidents.seen import incident_at
+from opq_cloud.store.records.seen import incident_at
 from opq_cloud.view.web import words
 from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
 from opq_measure.classification.severity import LASTING

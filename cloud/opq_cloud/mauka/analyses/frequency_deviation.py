@@ -7,8 +7,8 @@ Source: EN 50160:2010, 4.2.1 (1 % of nominal), there over 10 s, here over 10/12 
 
 from dataclasses import dataclass, field, replace
 
+from opq_cloud.mauka.measuring.compat_findings import original_frequencies
 from opq_cloud.mauka.measuring.results import EVENT_LIMITS, NominalConfig, findings_of
-from opq_cloud.mauka.original.compat_findings import original_frequencies
 from opq_proto.messages import Event, Finding
 
 name = "frequency_deviation"

@@ -7,8 +7,8 @@ Source: IEC 61000-4-7 subgroups; EN 50160:2010, 4.2.5 (THD 8 %), there over ten 
 
 from dataclasses import dataclass, field, replace
 
+from opq_cloud.mauka.measuring.compat_findings import original_thd
 from opq_cloud.mauka.measuring.results import EVENT_LIMITS, NominalConfig, findings_of
-from opq_cloud.mauka.original.compat_findings import original_thd
 from opq_proto.messages import Event, Finding
 
 name = "harmonics"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from opq_cloud.mauka.measuring.box_requests import together
+from opq_cloud.mauka.measuring.compat_findings import original_voltages
 from opq_cloud.mauka.measuring.results import (
     EVENT_LIMITS,
     RESULTS,
@@ -21,7 +22,6 @@ from opq_cloud.mauka.measuring.results import (
     shows_onset,
     with_onset,
 )
-from opq_cloud.mauka.original.compat_findings import original_voltages
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbances import Disturbance, Limits
 from opq_proto.messages import Event, Finding, SampleRequest, Waveform

@@ -8,8 +8,8 @@ Source: IEEE 1159-2019, 4.1 and table 2; the measuring is `opq_measure.waveform.
 
 from dataclasses import dataclass, field, fields, replace
 
+from opq_cloud.mauka.measuring.compat_findings import original_transient_findings
 from opq_cloud.mauka.measuring.results import EVENT_LIMITS, NominalConfig, findings_of
-from opq_cloud.mauka.original.compat_findings import original_transient_findings
 from opq_measure.classification.measured_signal import TRANSIENTS
 from opq_measure.original.transients import TransientSettings
 from opq_proto.messages import Event, Finding

@@ -18,7 +18,6 @@ from opq_cloud.mauka.reanalysis.replacing import (
 )
 from opq_cloud.mauka.running.event_analysis import EventResult
 from opq_cloud.store.event_record import EventRecord
-from opq_cloud.store.incidents.announcements import BY_REANALYSIS, IncidentAnnouncements
 from opq_cloud.store.incidents.join_plan import (
     CarriedOut,
     GivenNumbers,
@@ -27,6 +26,7 @@ from opq_cloud.store.incidents.join_plan import (
     carried_out,
     worst_of,
 )
+from opq_cloud.store.records.announcements import BY_REANALYSIS, IncidentAnnouncements
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding

@@ -1,6 +1,6 @@
 """What a visitor sees of the live feed: the values of Boxes, and the part of an incident at those Boxes."""
 
-from opq_cloud.store.incidents.seen import incident_at
+from opq_cloud.store.records.seen import incident_at
 from opq_cloud.view.live.messages import LiveMessage, incident_message
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Incident

@@ -14,11 +14,11 @@ from functools import partial
 from typing import Any
 
 from opq_cloud.core.settings.mauka import MoreSamplesSection
+from opq_cloud.mauka.event_findings import EventFindings
 from opq_cloud.mauka.measuring.clock_alignment import stamped
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.running.analysis_record import AnalysisRecord
 from opq_cloud.mauka.running.event_analysis import EventOutcome, alignments_of
-from opq_cloud.mauka.running.event_findings import EventFindings
 from opq_cloud.mauka.running.event_jobs import AnalysisJob, EventJobs
 from opq_cloud.mauka.running.event_reader import EventReader
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses, InstalledAnalysis

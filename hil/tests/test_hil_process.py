@@ -144,7 +144,7 @@ def test_a_folder_deeper_than_a_socket_name_may_be_works(tmp_path: Path):
     ("options", "code", "wanted"),
     [
         (("--replay", "missing.i16"), 1, "missing.i16: there is no such file"),
-        (("--replay", "missing.csv"), 1, ".i16"),
+        (("--replay", "missing.csv"), 1, "missing.csv: there is no such file"),
         (("--scenario", "missing.toml"), 2, "missing.toml"),
         (("--sim", "-3"), 2, "--sim"),
     ],

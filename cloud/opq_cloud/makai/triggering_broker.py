@@ -1,7 +1,7 @@
 """Triggering broker: measurements from Boxes (CURVE, 9880) to everyone in the cloud (9881).
 
-Frames go on byte for byte, however many, under the Box's topic. A payload is not read: the broker compares
-the key that sent it with the topic, and readers compare the topic with the payload.
+Frames go on byte for byte, however many, under the Box's topic. A payload is not read, except for the lines
+of `trace`: the broker compares the key that sent it with the topic, and readers the topic with the payload.
 Only a TriggerMessage of the C++ generation, known by its size, becomes the Measurement that it stands for.
 Dropped messages are counted: `refused` (key), `foreign` (another Box's topic), `malformed`, `over_budget` (a
 Box that sends too much), `overflow` (the broker is late), `subscriber_full`.
@@ -25,7 +25,7 @@ from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
-from opq_proto.wire.frames import TOPIC_BYTES, topic
+from opq_proto.wire.frames import TOPIC_BYTES, measurement_from_wire, topic
 from opq_proto.wire.leg import LARGEST_TRIGGER_BYTES, is_trigger_message, measurement_from_trigger
 
 GATHER_S = 0.01
@@ -145,7 +145,7 @@ class TriggeringBroker:
             frames[0] = self._topics[box_id]
         self._passed_bytes += size_bytes - MESSAGE_BYTES
         if self._config.trace:
-            self._log.info("measurement.received", box_id=box_id)
+            self._log.info("measurement.received", box_id=box_id, sequence=_sequence(frames[1]))
         return frames
 
     def _is_own(self, box_id: str, claimed: bytes) -> bool:
@@ -169,3 +169,11 @@ class TriggeringBroker:
             self._overflow += dropped
             self.counters.add("overflow", dropped)
             self._limited.warning("broker.late", key="overflow", dropped=self._overflow, waiting=len(queue))
+
+
+def _sequence(body: bytes) -> int | None:
+    """The number of a Measurement, for its line in the log; None: it has none, or cannot be read."""
+    try:
+        return measurement_from_wire(body).sequence
+    except FrameError:
+        return None

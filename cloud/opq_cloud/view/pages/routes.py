@@ -72,7 +72,8 @@ def page_router(parts: PageParts) -> APIRouter:
         for made in (
             EntryPages(accounts, FormPlaces(services.counters)),
             AccountPages(accounts),
-            BoxSettingsPages(accounts, box_client.spend_claim_code),
+            # a client of its own: a Box that is away keeps nobody from claiming another
+            BoxSettingsPages(accounts, BoxClient(services.addresses).spend_claim_code),
             AdminPages(accounts),
             NotificationPages(accounts),
             IncidentEditPages(accounts),

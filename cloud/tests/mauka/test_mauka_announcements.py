@@ -15,7 +15,7 @@ from opq_cloud.mauka.reanalysis.changes import Reanalysis, ReanalysisReport, eve
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.event_analysis import EventResult
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.incidents import announcements as announcing
+from opq_cloud.store.records import announcements as announcing
 from opq_cloud.store.records.announcements import BY_HAND, IncidentAnnouncements
 from opq_proto.messages import Finding, Trigger
 from opq_proto.wire.mauka_pb2 import MaukaMessage

@@ -195,7 +195,9 @@ def test_an_analysis_that_fails_takes_no_other_finding_with_it_and_is_tried_agai
 
 def test_a_box_whose_waveform_breaks_an_analysis_hides_no_other_box(runner, running, store, until):
     bad = sine("2", (1.0, 1.1, 0.6), v_per_lsb=0.0068)
-    bad = Waveform("2", bad.start_ns, 0, TimeSource.FREE, 12_000_000, float("nan"), 0, bad.counts)
+    bad = Waveform(
+        "2", bad.start_ns, 0, TimeSource.FREE, 12_000_000, 1e300, 0, bad.counts
+    )  # no figure of it fits
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), bad, sine("3"))
     running.start(runner)
     assert until(lambda: found_in(store) == ([("1", "sag")], 1))

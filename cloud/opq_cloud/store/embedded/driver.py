@@ -26,6 +26,7 @@ from opq_cloud.store.embedded.statements import (
     remove_statement,
     set_statement,
     tally_statement,
+    to_json,
     update_statement,
 )
 from opq_cloud.store.readable import ReadableDocuments
@@ -36,7 +37,7 @@ CHUNK_BYTES = 255 * 1024
 """The same as GridFS: small enough that no write lock is held long for one chunk."""
 FEW_VALUES = 100
 """For a sorted search, up to this many values of a list are each read by the index, and merged."""
-_DECODER, _ENCODER = msgspec.json.Decoder(), msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder()
 T = TypeVar("T")
 
 
@@ -318,10 +319,10 @@ def _row(table: Table, document: Fields) -> tuple[object, ...]:
 
 
 def _text(table: Table, document: Fields) -> str:
-    """Returns the JSON of a document, without a key that is no field; NaN becomes null, which is unknown."""
+    """Returns the JSON of a document, without a key that is no field."""
     if table.key and table.key[0].startswith("_"):
         document = {name: each for name, each in document.items() if name != table.key[0]}
-    return _ENCODER.encode(document).decode()
+    return to_json(document)
 
 
 def _read(table: Table, row: tuple[Any, ...]) -> Fields:

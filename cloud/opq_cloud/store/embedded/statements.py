@@ -16,9 +16,23 @@ FEW_SINCE = 10_000
 Values = list[object]
 Shape = tuple[tuple[str, str, object], ...]
 """Conditions with a mark in place of each value: statements of one shape have one text."""
-_ENCODER = msgspec.json.Encoder()
 _GIVEN = object()
 """Mark of a value that is given with the text."""
+
+
+def _plain(value: object) -> float:
+    """NumPy's float64 is a float, but msgspec takes only float itself."""
+    if isinstance(value, float):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
+
+
+def to_json(value: object) -> str:
+    """Returns the JSON of a value; NaN becomes null, which is unknown."""
+    return _ENCODER.encode(value).decode()
 
 
 @cache
@@ -139,7 +153,7 @@ def set_statement(table: Table, where: Where, values: Mapping[str, object]) -> t
     """Returns the statement for `Documents.set_fields`."""
     shape, found = _shape(where)
     text, columns, in_json = _set_text(table, shape, tuple(values))
-    given = [values[name] for name in columns] + [_ENCODER.encode(values[name]).decode() for name in in_json]
+    given = [values[name] for name in columns] + [to_json(values[name]) for name in in_json]
     return text, [*given, *found]
 
 
@@ -186,7 +200,7 @@ def _shape(where: Where) -> tuple[Shape, Values]:
     for name, operator, value in where:
         mark: object = _GIVEN
         if operator == "has any" or (operator == "in" and not isinstance(value, Select)):
-            values.append(_ENCODER.encode(list(value)).decode())
+            values.append(to_json(list(value)))
         elif isinstance(value, Select):
             mark, given = find_statement(value.table, value.where, fields=(value.field,))
             values += given

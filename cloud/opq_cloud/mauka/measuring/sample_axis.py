@@ -37,12 +37,11 @@ def is_other_axis(one: Finding | FindingOnset, other: Finding | FindingOnset) ->
 
     A start between the two onsets is part of the disturbance: a brown-out.
     """
-    if one.samples_began_ns is None or other.samples_began_ns is None:
-        return False
     earlier, later = sorted((one, other), key=lambda each: each.start_ns)
-    moved_ns = abs(one.samples_began_ns - other.samples_began_ns)
-    coarse_ns = OUTAGE_NS if "outage" in (one.kind, other.kind) else 0
-    if moved_ns <= SET_NS + coarse_ns + (later.start_ns - earlier.start_ns) // 100:
+    was_ns, began_ns = earlier.samples_began_ns, later.samples_began_ns
+    if was_ns is None or began_ns is None:
         return False
-    began = later.samples_began_ns or 0
-    return not earlier.start_ns - SET_NS <= began <= later.start_ns
+    coarse_ns = OUTAGE_NS if "outage" in (one.kind, other.kind) else 0
+    if abs(began_ns - was_ns) <= SET_NS + coarse_ns + (later.start_ns - earlier.start_ns) // 100:
+        return False
+    return not earlier.start_ns - SET_NS <= began_ns <= later.start_ns

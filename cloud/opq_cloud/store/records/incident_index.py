@@ -1,6 +1,7 @@
 """The index of incidents (with the tags of class and Box), the notes of people, and joined incidents."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from opq_cloud.store.documents.findings import known_from_document
@@ -37,7 +38,7 @@ ENTRY = (
 )  # fmt: skip
 
 
-class IncidentIndex(StorePart):
+class IncidentIndex(StorePart, ABC):
     """`incident_index`, `incident_notes` and `incident_heirs`."""
 
     _filled: frozenset[str] = frozenset()
@@ -182,9 +183,9 @@ class IncidentIndex(StorePart):
             self._enter_parts(documents, [(known.incident_id, known.finding.box_id)])
             documents.raise_number(FILLED, known.incident_id)
 
+    @abstractmethod
     def _enter_parts(self, documents: Documents, pairs: Iterable[tuple[int, str]]) -> None:
         """Writes the rows by incident and Box; see `incident_parts`."""
-        raise NotImplementedError
 
     def _fill_table(
         self, counter: str, table: Table, enter: Callable[[Documents, Sequence[int]], None]

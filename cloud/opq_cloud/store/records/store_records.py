@@ -1,5 +1,7 @@
 """All that a store keeps but the measurement log, over one driver."""
 
+from abc import abstractmethod
+
 from opq_cloud.store.driver import Documents
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.boxes import BoxRecords
@@ -52,13 +54,13 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, BoxRecords, Ma
         self._close_log()
         self._driver.close()
 
+    @abstractmethod
     def _expire_log(self, now_s: int, slice_rows: int) -> int:
         """Deletes a slice of the expired Measurements and trends; returns how many."""
-        raise NotImplementedError
 
     def _close_log(self) -> None:
         """Ends what the measurement log does aside."""
 
+    @abstractmethod
     def _log_counts(self) -> dict[str, int]:
         """Returns the numbers of `measurements` and `trends`."""
-        raise NotImplementedError

@@ -14,7 +14,8 @@ from uplink_bench import DIP, PATIENT, Bench, measurement
 from waiting import wait_for
 
 from opq_gateway.uplink.backlog import CloudAcknowledgement
-from opq_gateway.uplink.uplink import ANSWER_BYTES, ANSWERS
+from opq_gateway.uplink.box_uplink import ANSWERS
+from opq_gateway.uplink.uplink import ANSWER_BYTES
 from opq_proto.keys.key_files import KeyFolder
 from opq_proto.messages import Metric, TimeSource
 

@@ -15,9 +15,10 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.inbox import Inbox
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.clock import Clocks
-from opq_gateway.serial_side.intake import MAX_RESTARTS, RESTARTS_S, Intake
+from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reader import LONG_S, REST, SerialReader
+from opq_gateway.serial_side.sample_stream import MAX_RESTARTS, RESTARTS_S
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.status import BoxStatus
 from opq_proto.link.messages import BoxMeasurement, Hello, Samples

@@ -12,7 +12,7 @@ handed in. Pure except for its sinks.
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -231,6 +231,21 @@ class BoxMeter:
         """The first sample still needed: by this window, or by the Measurement under way."""
         under_way = self.measurements.begins
         return min(window.first_sample, under_way if under_way is not None else window.first_sample)
+
+
+@dataclass(slots=True)
+class Job:
+    """One meter in a round, with what it has to measure."""
+
+    meter: BoxMeter
+    over: bool = False
+    """Whether it is the meter's last job."""
+    steps: list[Step] = field(default_factory=list)
+
+    def take_steps(self) -> list[Window]:
+        """Takes over the meter's steps after `cut_all`; returns their windows."""
+        self.steps = self.meter.steps()
+        return [step for step in self.steps if isinstance(step, Window)]
 
 
 def cut_all(meters: Sequence[BoxMeter]) -> None:

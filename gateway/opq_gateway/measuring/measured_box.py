@@ -6,75 +6,34 @@ the Box's own figures -> cross-check, and Measurements where samples are missing
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-
-import numpy as np
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import RingBacklog
 from opq_gateway.measuring.box_figures import CrossCheck, Fallback
-from opq_gateway.measuring.box_meter import BoxMeter, Step
-from opq_gateway.measuring.continuity import Continuity
-from opq_gateway.measuring.feed import KINDS, MeasuredFeed, PhasorReport, Values
+from opq_gateway.measuring.box_interruptions import BoxInterruptions
+from opq_gateway.measuring.box_meter import BoxMeter, Job
+from opq_gateway.measuring.feed import KINDS, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures
 from opq_gateway.measuring.inbox import Inbox, Item, StreamRestart
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.measuring.measurements import Measured
-from opq_gateway.measuring.plan import MeasuringPlan, Sinks
-from opq_gateway.ring.segment import Segment
+from opq_gateway.measuring.plan import MeasuringPlan, Outside, Sinks
 from opq_gateway.status import BoxStatus
-from opq_measure.timebase.window import Window
-from opq_proto.link.log_codes import RESET_CAUSES
-from opq_proto.link.messages import BoxMeasurement, Hello, Log
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource
-from opq_proto.wire.continuity import DARK_CAUSES, FLAGGED, RESTART, TOUCHES_GAP, GapReason, missing_s, single
-from opq_proto.wire.supply_word import SUPPLY_LOW_V, SupplyTeller, SupplyWord
+from opq_proto.link.messages import BoxMeasurement, Hello
+from opq_proto.messages import Gap, Measurement
 
 BACKLOG_INBOX_S = 300.0
 """Most live samples that wait while those of the ring are measured: 7 MB."""
 BESIDE_NS = 1_000_000
 """Rows that begin this little before the newest on disk count as after it."""
-RESTART_SAID = 5
-"""Measurements after a start that report its cause: the last ones from before it come among them."""
-BOOT_BITS = 0x7FFF_FFFF
-"""A Box's log line has its boot id as a signed integer."""
 OF_WINDOWS = ("window", "half")
 """Kinds that show up to where the ledger was written; the others cover longer intervals."""
-
-
-@dataclass(slots=True)
-class Job:
-    """One meter in a round, with what it has to measure."""
-
-    meter: BoxMeter
-    over: bool = False
-    """Whether it is the meter's last job."""
-    steps: list[Step] = field(default_factory=list)
-
-    def take_steps(self) -> list[Window]:
-        """Takes over the meter's steps after `cut_all`; returns their windows."""
-        self.steps = self.meter.steps()
-        return [step for step in self.steps if isinstance(step, Window)]
-
-
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """What all Boxes share."""
-
-    publish: Callable[[str, Measurement], None]
-    feed: MeasuredFeed
-    window: Callable[[str, Window, int, TimeSource], None]
-    edge: Callable[[str, Measurement], None]
-    """Takes what a detector found, to be sent at once."""
-    backlog: Callable[[str], RingBacklog | None]
-    """Returns what the ring held unmeasured when the gateway began."""
-    ring_end: Callable[[str], Segment | None]
-    """Returns the ring's newest segment when the gateway began."""
 
 
 class MeasuredBox:
@@ -108,10 +67,7 @@ class MeasuredBox:
         self._stored_to_ns: dict[str, int] = {}
         self._published_ns = 0
         """End of the Measurement that was published last."""
-        self._supply = SupplyTeller()
-        self._started: Log | None = None
-        self._restart_left = 0
-        self._continuity = Continuity(self._reason_of_start)
+        self._interruptions = BoxInterruptions(status)
         self._meters = 0
         """Number of the present meter."""
 
@@ -186,7 +142,7 @@ class MeasuredBox:
         if isinstance(item, StreamRestart):
             self._restart(item.hello, jobs)
         elif isinstance(item, Gap) and self._meter is not None:
-            self._continuity.accept_gap(item)
+            self._interruptions.accept_gap(item)
             self._fallback.accept_gap(item)
             self._meter.gap()
 
@@ -204,31 +160,11 @@ class MeasuredBox:
         """Notes what lies between two blocks that do not follow each other."""
         if self._backlog is not None:
             for gap in self._backlog.gaps_between(before, block):
-                self._continuity.accept_gap(gap)
-        supplied = self._supply.word not in (SupplyWord.ON_BATTERY, SupplyWord.FAILING) and not self._is_low()
-        boot_id, silent_s = self.status.silent_before or (None, None)
-        known_s = silent_s if boot_id == block.boot_id else None
-        self._continuity.accept_break(self._meters, before, block, supplied, known_s)
-
-    def _is_low(self) -> bool:
-        """Whether the Box reports that its supply is low."""
-        health = self.status.health
-        return health is not None and health.supply_v is not None and health.supply_v < SUPPLY_LOW_V
-
-    def _reason_of_start(self, boot_id: int) -> GapReason | None:
-        """Why the Box did not sample before this start, by its log or its health; None: not known (yet)."""
-        started, health = self.status.started, self.status.health
-        if started is not None and started.a & BOOT_BITS == boot_id & BOOT_BITS:
-            cause = RESET_CAUSES.get(started.b, "")
-        elif health is not None and self.status.hello is not None and self.status.hello.boot_id == boot_id:
-            cause = RESET_CAUSES.get(health.reset_cause, "")
-        else:
-            return None
-        return GapReason.DARK if cause in DARK_CAUSES else GapReason.RESTART
+                self._interruptions.accept_gap(gap)
+        self._interruptions.accept_break(self._meters, before, block)
 
     def _restart(self, hello: Hello, jobs: list[Job]) -> None:
-        if self._started is not self.status.started:
-            self._started, self._restart_left = self.status.started, RESTART_SAID
+        self._interruptions.restart()
         self.plan = replace(
             self.plan,
             nominal_v=hello.nominal_v,
@@ -257,8 +193,7 @@ class MeasuredBox:
     def _begin_backlog(self, meter: BoxMeter, hello: Hello) -> None:
         backlog = self._outside.backlog(self.plan.box_id)
         if backlog is None:
-            end = self._outside.ring_end(self.plan.box_id)
-            meter.follow(None if end is None else _end_block(end, hello.rate_millihz))
+            meter.follow(self._outside.ring_end(self.plan.box_id, hello.rate_millihz))
             return
         self._backlog = backlog
         self._backfilled = backlog
@@ -305,7 +240,7 @@ class MeasuredBox:
         )
 
     def _measured(self, meter: int, measured: Measured) -> None:
-        measurement = self._with_continuity(measured, meter)
+        measurement = self._interruptions.with_gaps(measured, meter)
         if self._backfilled is not None:
             if self._backfilled.holds(measurement.start_ns or 0, measurement.end_ns or 0):
                 measurement = replace(measurement, backfilled=True)
@@ -321,35 +256,8 @@ class MeasuredBox:
         self.status.measurement_ms = measurement.timestamp_ms
         self._published_ns = measurement.end_ns or 0
         if not measurement.backfilled:
-            measurement = self._with_restart(self._with_supply(measurement))
+            measurement = self._interruptions.with_causes(measurement)
         self._outside.publish(self.plan.box_id, measurement)
-
-    def _with_supply(self, measurement: Measurement) -> Measurement:
-        """The measurement, with the states of the Box's supply and the gateway's where they have to be
-        reported."""
-        health = self.status.health
-        volts = (None, None) if health is None else (health.supply_v, health.battery_v)
-        supply = self._supply.metrics(measurement.end_ns or 0, *volts, self.status.gateway_failing)
-        return replace(measurement, metrics={**measurement.metrics, **supply}) if supply else measurement
-
-    def _with_restart(self, measurement: Measurement) -> Measurement:
-        """The measurement, with the cause of the Box's restart if that was recent."""
-        if self._started is None or not self._restart_left:
-            return measurement
-        self._restart_left -= 1
-        cause = float(self._started.b)
-        return replace(measurement, metrics={**measurement.metrics, RESTART: single(cause)})
-
-    def _with_continuity(self, measured: Measured, meter: int) -> Measurement:
-        """The measurement, with what lies before it; after missing samples it is flagged."""
-        measurement = measured.measurement
-        found = self._continuity.metrics(meter, measured.end_sample)
-        if not found:
-            return measurement
-        if missing_s(found):
-            flags = int(measurement.metrics[FLAGGED].max) if FLAGGED in measurement.metrics else 0
-            found[FLAGGED] = single(flags | TOUCHES_GAP)
-        return replace(measurement, metrics={**measurement.metrics, **found})
 
     def _publish_fallback(self, measurements: Sequence[Measurement]) -> None:
         for measurement in measurements:
@@ -378,10 +286,3 @@ class MeasuredBox:
         if values.kind == "half":
             return values.end_ns <= kept_ns + BESIDE_NS
         return values.start_ns < kept_ns - BESIDE_NS
-
-
-def _end_block(end: Segment, rate_millihz: int) -> SampleBlock:
-    """A block without samples at the end of a segment."""
-    nothing = np.empty(0, np.int16)
-    known = end.boot_id, end.v_per_lsb, end.end_sample, end.end_ns
-    return SampleBlock(*known, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, rate_millihz, nothing)

@@ -15,19 +15,21 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 
+import numpy as np
+
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.config import Config, GroupSection, box_folder, data_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.backlog import SLICE_NS, RingBacklog, backlog_of
-from opq_gateway.measuring.box_meter import cut_all
+from opq_gateway.measuring.box_meter import Job, cut_all
 from opq_gateway.measuring.feed import MeasuredFeed, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures, figures_of
 from opq_gateway.measuring.groups import GroupMeters
 from opq_gateway.measuring.inbox import StreamRestart
 from opq_gateway.measuring.ledger import Ledger, LedgerWriter
-from opq_gateway.measuring.measured_box import Job, MeasuredBox, Outside
+from opq_gateway.measuring.measured_box import MeasuredBox
 from opq_gateway.measuring.measurements import METRICS
-from opq_gateway.measuring.plan import MeasuringPlan
+from opq_gateway.measuring.plan import MeasuringPlan, Outside
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
 from opq_gateway.status import BoxStatus
@@ -36,7 +38,7 @@ from opq_measure.events.limits import Limits
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit import log
 from opq_proto.link.messages import BoxMeasurement, Crossing, Hello
-from opq_proto.messages import Gap, Measurement
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, Measurement, TimeSource
 
 MIN_PIECE_S, MAX_PIECE_S = 0.2, 1.0
 PIECE_S_PER_BOX = 0.02
@@ -86,7 +88,9 @@ class Measuring:
         self._feed = feed
         self._places = places
         self._groups = GroupMeters(groups, self._of_group, self._unbalanced)
-        self._outside = Outside(publish, feed, self._groups.accept_window, edge, backlog, ring_end)
+        self._outside = Outside(
+            publish, feed, self._groups.accept_window, edge, backlog, partial(_end_block, ring_end)
+        )
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
@@ -304,3 +308,14 @@ def measuring_of(
     except OSError as error:
         raise OpqError(f"gateway: {error.filename} cannot be used: {error.strerror or error}") from error
     return measuring
+
+
+def _end_block(
+    ring_end: Callable[[str], Segment | None], box_id: str, rate_millihz: int
+) -> SampleBlock | None:
+    """A block without samples at the end of a Box's ring."""
+    end = ring_end(box_id)
+    if end is None:
+        return None
+    known = end.boot_id, end.v_per_lsb, end.end_sample, end.end_ns
+    return SampleBlock(*known, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, rate_millihz, np.empty(0, np.int16))

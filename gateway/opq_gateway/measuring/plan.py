@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.measuring.feed import DisturbanceNotice, MeasuredFeed, PhasorReport, Values
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.measuring.runs import Broken
 from opq_measure.events.limits import Limits
@@ -12,6 +13,7 @@ from opq_measure.timebase.window import Window
 from opq_proto.messages import Measurement, TimeSource
 
 if TYPE_CHECKING:
+    from opq_gateway.measuring.backlog import RingBacklog
     from opq_gateway.measuring.phasor_source import PhasorPlan
 
 
@@ -47,3 +49,19 @@ class Sinks:
     edge: Callable[[Measurement, int], None] = lambda *_: None
     """Takes what a detector found, as a crossing Measurement, and how many it has left out so far."""
     broken: Broken = lambda *_: None
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What all Boxes share."""
+
+    publish: Callable[[str, Measurement], None]
+    feed: MeasuredFeed
+    window: Callable[[str, Window, int, TimeSource], None]
+    edge: Callable[[str, Measurement], None]
+    """Takes what a detector found, to be sent at once."""
+    backlog: "Callable[[str], RingBacklog | None]"
+    """Returns what the ring held unmeasured when the gateway began."""
+    ring_end: Callable[[str, int], SampleBlock | None]
+    """Returns a block without samples where the Box's ring ended when the gateway began; takes the Box's rate
+    in mHz."""

@@ -5,6 +5,7 @@ original's names (docs/reference/opq-interop.md G.1); it takes effect at the nex
 """
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from opq_gateway import config as gateway_config
 from opq_gateway.config import MAX_CYCLES, MIN_CYCLES, Config, data_folder
+from opq_gateway.counters import BoxCounters
+from opq_gateway.local.watchdog import Notifier
 from opq_proto.config import reading as configuration
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
@@ -25,6 +28,8 @@ NAMES = {
 """The original's names and ours, in [uplink]."""
 CYCLES = "windows_per_measurements"
 MAX_BYTES = 65_536
+ANSWER_S = 1.0
+"""Time for the page's answer to leave before the gateway restarts."""
 
 
 def path_of(config: Config) -> Path:
@@ -73,6 +78,21 @@ def save(config: Config, document: Mapping[str, Any]) -> dict[str, str | int]:
     changed = {name: value for name, value in now.items() if name in merged}
     write_whole_file(file, [json.dumps(changed, indent=1).encode(), b"\n"], 0o600)
     return changed
+
+
+def save_and_restart(
+    config: Config, stop: threading.Event, counters: BoxCounters, settings: Mapping[str, Any]
+) -> bool:
+    """Saves as `save`; True: the service manager restarts the gateway with the settings."""
+    changed = save(config, settings)
+    counters.add("setup_saved")
+    log.get(service="gateway").info("setup.saved", **changed)
+    again = Notifier().listening
+    if again:
+        timer = threading.Timer(ANSWER_S, stop.set)
+        timer.daemon = True
+        timer.start()
+    return again
 
 
 def _held(config: Config, file: Path) -> dict[str, Any]:

@@ -2,24 +2,20 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.config import Config
 from opq_gateway.counters import BoxCounters
-from opq_gateway.local.watchdog import Notifier
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.setup import saved
 from opq_gateway.status import BoxStatus
 from opq_gateway.surroundings import read_password
 from opq_proto.errors import ConfigError
-from opq_proto.kit import log
 
 if TYPE_CHECKING:
     from opq_gateway.setup.networks import Secret
-
-ANSWER_S = 1.0
-"""Time for the page's answer to leave before the gateway restarts."""
 
 
 class SetupService:
@@ -48,7 +44,6 @@ class SetupService:
         self.runs: dict[str, Callable[[threading.Event], None]] = {}
         self._close: Callable[[], None] | None = None
         self._config = config
-        self._stop = stop
         self._counters = counters[config.box[0].id]
         if config.setup.endpoint is None:
             return
@@ -66,7 +61,8 @@ class SetupService:
             wifi = Wifi(Nmcli(stop), config.setup.ssid, password, True, self._counters)
             self.runs["wifi"] = wifi.run
         shown = SetupState(config, statuses, counters, public_keys, feed, wifi)
-        page = SetupPage(shown, wifi, self._save, claims=claims)
+        save = partial(saved.save_and_restart, config, stop, self._counters)
+        page = SetupPage(shown, wifi, save, claims=claims)
         guard = SetupGuard(password)
         self._close = SetupServer(config.setup.endpoint, page, guard, wifi, self._counters).close
 
@@ -87,15 +83,3 @@ class SetupService:
             raise ConfigError(
                 f"setup.password_file: {path}: {error.strerror}, nothing was started"
             ) from error
-
-    def _save(self, settings: Mapping[str, Any]) -> bool:
-        """Saves settings; True: the service manager restarts the gateway with them."""
-        changed = saved.save(self._config, settings)
-        self._counters.add("setup_saved")
-        log.get(service="gateway").info("setup.saved", **changed)
-        again = Notifier().listening
-        if again:
-            timer = threading.Timer(ANSWER_S, self._stop.set)
-            timer.daemon = True
-            timer.start()
-        return again

@@ -21,7 +21,7 @@ from opq_gateway.uplink.connection import UplinkConnection
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.resend_pace import ResendPace
-from opq_gateway.uplink.sequence_numbers import Queued
+from opq_gateway.uplink.sequence_numbers import Queued, numbered_frames
 from opq_gateway.uplink.store_acknowledgements import StoreAcknowledgements
 from opq_proto.keys.key_files import KeyPair
 from opq_proto.kit import log
@@ -29,9 +29,8 @@ from opq_proto.kit.backoff import Backoff
 from opq_proto.kit.channel import Channel
 from opq_proto.link.messages import Crossing
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric
-from opq_proto.wire.frames import topic
-from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
+ANSWERS = 64
 REFUSED_RETRY_S = (1.0, 2.0, 6.0)
 """Waits before a refused key is tried again, each shortened by up to a third: a Box may be admitted at any
 time."""
@@ -62,8 +61,8 @@ class BoxUplink:
     counters: BoxCounters
     status: BoxStatus
     queue: Queue
-    measurements: Channel[Measurement]
-    answers: Channel[list[bytes]]
+    queue_messages: int
+    """Most Measurements that wait for the uplink's thread."""
     patience: UplinkTimeouts
     dead_bands: DeadBands | None = None
     crossings: str = "auto"
@@ -80,6 +79,8 @@ class BoxUplink:
     refusals: Backoff = field(default_factory=lambda: Backoff(REFUSED_RETRY_S, jitter=1 / 3))
     retry_s: float = 0.0
     acknowledging: bool = False
+    measurements: Channel[Measurement] = field(init=False)
+    answers: Channel[list[bytes]] = field(init=False)
     backlog: ResendBacklog = field(init=False)
     stores: StoreAcknowledgements = field(default_factory=StoreAcknowledgements)
     pace: ResendPace = field(default_factory=ResendPace)
@@ -90,6 +91,8 @@ class BoxUplink:
     """The unacknowledged part was sent once more, and no acknowledgement has come since."""
 
     def __post_init__(self) -> None:
+        self.measurements = Channel(f"measurements {self.box_id}", self.queue_messages, "drop_oldest")
+        self.answers = Channel(f"answers {self.box_id}", ANSWERS, "refuse")
         self.backlog = ResendBacklog(self.patience.in_flight_s)
         row, held = self.queue.sending(self.box_id), self.queue.held(self.box_id)
         self._set_acknowledging(row is not None and row.acknowledging)
@@ -234,14 +237,8 @@ class BoxUplink:
     def _publish(self, body: bytes, sequence: int | None, backfilled: bool) -> str:
         if self.connection is None:
             return "unheard"
-        if sequence is not None:
-            held = self.queue.held(self.box_id)
-            oldest = sequence if held is None else min(sequence, held[0])
-            # concatenated protobuf messages are merged: this adds the fields to the body
-            body += WireMeasurement(
-                sequence=sequence, oldest_sequence=oldest, backfilled=backfilled
-            ).SerializeToString()
-        return self.connection.publish([topic(self.box_id), body])
+        held = self.queue.held(self.box_id)
+        return self.connection.publish(numbered_frames(self.box_id, body, sequence, held, backfilled))
 
     def _left(self, first: int, last: int, now_s: float) -> None:
         self.backlog.sent(first, last, now_s)

@@ -19,6 +19,8 @@ from opq_gateway.uplink.disk import QueueDisk
 from opq_gateway.uplink.queue_file import BoxRow, Stored
 from opq_proto.kit.whole_file import PRIVATE_MODE
 from opq_proto.messages import Measurement
+from opq_proto.wire.frames import topic
+from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,23 @@ class Queued:
     """None: the disk could reserve no number."""
     body: bytes
     measurement: Measurement
+
+
+def numbered_frames(
+    box_id: str, body: bytes, sequence: int | None, held: tuple[int, int] | None, backfilled: bool
+) -> list[bytes]:
+    """The frames of a Measurement with its numbers.
+
+    Args:
+        sequence: its own; None: it has no number, and the body is sent as it is.
+        held: the oldest sequence that the Box holds, and the one after the newest.
+    """
+    if sequence is not None:
+        oldest = sequence if held is None else min(sequence, held[0])
+        # concatenated protobuf messages are merged: this adds the fields to the body
+        numbers = WireMeasurement(sequence=sequence, oldest_sequence=oldest, backfilled=backfilled)
+        body += numbers.SerializeToString()
+    return [topic(box_id), body]
 
 
 @dataclass(slots=True)

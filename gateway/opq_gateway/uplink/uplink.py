@@ -31,7 +31,6 @@ from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
 from opq_proto.keys.key_files import KeyPair
 from opq_proto.kit import log
-from opq_proto.kit.channel import Channel
 from opq_proto.kit.own_thread import PeriodicCall
 from opq_proto.link.messages import Crossing
 from opq_proto.messages import Measurement
@@ -46,7 +45,6 @@ PER_TURN = 20
 """Most older Measurements of one Box in its turn, before the next Box."""
 CHECKPOINT_S = 10.0
 MAX_UNNUMBERED = 20_000
-ANSWERS = 64
 ANSWER_BYTES = 32_000_000
 """Most bytes of a Box's answers that wait for the uplink's thread."""
 
@@ -99,8 +97,7 @@ class Uplink:
                 counters,
                 status,
                 self._queue,
-                Channel(f"measurements {box_id}", self._queue_messages, "drop_oldest"),
-                Channel(f"answers {box_id}", ANSWERS, "refuse"),
+                self._queue_messages,
                 self._patience,
                 None if self._idle is None else DeadBands(self._idle),
                 self._crossings,

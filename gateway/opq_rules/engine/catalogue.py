@@ -14,6 +14,7 @@ from opq_rules.engine.rule_store import ObjectStore, RuleStore
 from opq_rules.errors import NOT_FOUND, STREAM, RuleError
 from opq_rules.sql.parse import parse, parse_create, parse_select
 from opq_rules.sql.syntax import Create, Named, Show
+from opq_rules.sql.walk import calls_in
 from opq_rules.streams.definition import (
     StreamDefinition,
     as_json,
@@ -148,7 +149,8 @@ class UsageGraph:
                     made = definition(msgspec.json.decode(text))
                     uses = any(action.type == symbol for action in made.actions)
                     if kind == "function":
-                        uses = self._planner.calls(made.sql, symbol)
+                        called = calls_in(parse_select(made.sql))
+                        uses = any(call.name == symbol.lower() for call in called)
                 except RuleError:  # written by another version
                     continue
                 if uses:

@@ -1,135 +1,28 @@
 """EndpointFactory makes configured sources, lookup tables and sinks, and starts none of them.
 
-TypeRegistry provides their types, PluginFunctions the functions of SQL and of plug-ins.
-
 A type's properties come from its named set and its own; properties that all types have
 (templates, batches) are handled here.
 """
 
-from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from typing import Protocol
 
 import msgspec
 
-from opq_plugins.sdk import Function, LookupSource, Sink, Source
-from opq_rules.access import Access
+from opq_plugins.sdk import LookupSource, Sink, Source
 from opq_rules.batch import JsonObject
 from opq_rules.built_in import module_of, types_of
 from opq_rules.delivery.pipeline import discard
 from opq_rules.delivery.transform import SinkProperties, divided, transformer
 from opq_rules.engine.configurations import SINKS, SOURCES, Configurations
-from opq_rules.engine.context import OperatorContext
 from opq_rules.engine.definition import Action
-from opq_rules.errors import CONFIGURATION, STREAM, RowError, RuleError
-from opq_rules.functions.registry import (
-    MANY,
-    UNKNOWN,
-    AggregateFunction,
-    Definition,
-    Functions,
-    RunContext,
-    Scalar,
-    built_in,
-)
+from opq_rules.engine.type_registry import TypeRegistry
+from opq_rules.errors import CONFIGURATION, STREAM, RuleError
 from opq_rules.sources.memory import Topics
 from opq_rules.streams.columns import KnownColumns, near_column
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import OF_BOXES, StreamDefinition
 from opq_rules.streams.schemas import message_class
-
-
-class TypeRegistry(Protocol):
-    """The types that there are: `rule_plugins.RulePlugins`."""
-
-    access: Access
-
-    def source(self, type_name: str) -> Callable[[], Source]: ...
-    def lookup(self, type_name: str) -> Callable[[], LookupSource]: ...
-    def sink(self, type_name: str) -> Callable[[], Sink]: ...
-    def function(self, name: str) -> Callable[[], Function] | None: ...
-    def functions(self) -> dict[str, str]: ...
-
-
-def has_type(types: TypeRegistry, kind: str, symbol: str) -> bool:
-    """`kind`: source, sink or function."""
-    try:
-        if kind == "function":
-            return types.function(symbol) is not None
-        return bool(types.source(symbol) if kind == "source" else types.sink(symbol))
-    except RuleError:
-        return False
-
-
-class PluginFunctions:
-    """The toolkit's functions with those of plug-ins, collected at the first call and after each change."""
-
-    def __init__(self, types: TypeRegistry) -> None:
-        self._types = types
-        self._found: Functions | None = None
-
-    def __call__(self) -> Functions:
-        if self._found is None:
-            found: dict[str, Definition] = {}
-            for name in self._types.functions():
-                make = self._types.function(name)
-                if make is not None and name.lower() not in built_in():
-                    found[name.lower()] = _definition(name.lower(), make())
-            self._found = ChainMap(dict(built_in()), found) if found else built_in()
-        return self._found
-
-    def changed(self) -> None:
-        """Called when a plug-in was installed or removed."""
-        self._found = None
-
-
-class _PluginAggregate:
-    """An aggregate of a plug-in: it gets all values of its window at the end."""
-
-    def __init__(self, function: Function, name: str) -> None:
-        self._function, self._context = function, OperatorContext("", name, {"function": name})
-        self._rows: list[list[object]] = []
-
-    def add(self, *values: object) -> None:
-        self._rows.append(list(values))
-
-    def value(self) -> object:
-        columns = [list(column) for column in zip(*self._rows, strict=True)]
-        return _called(self._function, columns, self._context)
-
-    def state(self) -> list[list[object]]:
-        return self._rows
-
-    def restore(self, state: Sequence[Sequence[object]]) -> None:
-        self._rows = [list(row) for row in state]
-
-
-def _definition(name: str, function: Function) -> Definition:
-    def check(constants: Sequence[object]) -> str:
-        return function.validate([None if each is UNKNOWN else each for each in constants])
-
-    if function.is_aggregate():
-        return AggregateFunction(name, lambda *_: _PluginAggregate(function, name), 0, MANY, check=check)
-    contexts: dict[str, OperatorContext] = {}
-
-    def run(context: RunContext, *arguments: object) -> object:
-        own = contexts.get(context.rule_id)
-        if own is None:
-            own = contexts.setdefault(
-                context.rule_id, OperatorContext(context.rule_id, name, {"function": name})
-            )
-        return _called(function, arguments, own)
-
-    return Scalar(name, run, 0, MANY, null_in_null_out=False, context=True, check=check)
-
-
-def _called(function: Function, arguments: Sequence[object], context: OperatorContext) -> object:
-    try:
-        return function.exec(arguments, context)
-    except Exception as error:  # a plug-in's function: foreign code, it may raise anything
-        raise RowError(f"{context.op_id}: {type(error).__name__}: {error}"[:500]) from error
-
 
 _PAYLOAD = "send the content as columns, or read JSON in a column with parse_json"
 _SAMPLING = "take the last record with last_value(column, true) in a TUMBLINGWINDOW"

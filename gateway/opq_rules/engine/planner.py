@@ -10,7 +10,7 @@ from functools import partial
 from opq_rules.batch import Value
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.rule import QueryUnit
-from opq_rules.engine.thresholds import OF_ITS_RULE, Comparison, SplitStatement, ThresholdIndex, split
+from opq_rules.engine.thresholds import Comparison, SplitStatement, ThresholdIndex, split
 from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.query.event_time import event_times
@@ -21,7 +21,6 @@ from opq_rules.query.run import RuleFacts
 from opq_rules.query.typing_pass import Described, described
 from opq_rules.sql.parse import StatementShape, parse_select, shape
 from opq_rules.sql.syntax import Select
-from opq_rules.sql.walk import calls_in
 from opq_rules.streams.definition import StreamDefinition
 
 MAX_SHAPES = 10_000
@@ -104,10 +103,6 @@ class Planner:
         """The columns with their types, provided that all values have their declared types."""
         return described(planned.select, planned.origins, self._functions())
 
-    def calls(self, sql: str, function: str) -> bool:
-        """Whether the statement calls the function."""
-        return any(call.name == function.lower() for call in calls_in(parse_select(sql)))
-
     def _learned(self, select: Select, found: StatementShape) -> _KnownShape | None:
         parts = split(select)
         definition = self.streams[select.source.stream]
@@ -140,7 +135,7 @@ class Planner:
         streams = tuple(planned.streams)
         shares = may_share and all(self.streams[name].shared for name in streams)
         key: tuple[Hashable, ...] = ("alone", rule.id)
-        if shares and not rule.options.qos and _shareable(planned):
+        if shares and not rule.options.qos and planned.shareable:
             key = ("alone", self._epoch, rule.sql, _options_key(rule), rule.options.qos > 0)
 
         def build(inputs: Mapping[str, str], now_ms: int) -> QueryUnit:
@@ -152,17 +147,6 @@ class Planner:
             return QueryUnit(key, inputs, make, planned)
 
         return Choice(key, streams, None, build)
-
-
-def _shareable(planned: QueryPlan) -> bool:
-    """Whether a later rule may join: the query keeps no state, or only the open window of a join."""
-    if planned.analytics or planned.uses_hits or planned.uses_kept:
-        return False
-    if planned.window is not None and (
-        not planned.joined or planned.window.kind in ("count", "state", "cycle")
-    ):
-        return False
-    return not any(call.name in OF_ITS_RULE for call in calls_in(planned.select))
 
 
 def _options_key(rule: RuleDefinition) -> tuple[Hashable, ...]:

@@ -19,7 +19,7 @@ from opq_rules.batch import Batch, Row
 from opq_rules.engine.rule import Deliver, QueryUnit, Rule
 from opq_rules.expressions.closures import lookup
 from opq_rules.functions.registry import Scalar, find
-from opq_rules.query.plan import QueryPlan
+from opq_rules.query.plan import OF_ITS_RULE, QueryPlan
 from opq_rules.query.query import Query
 from opq_rules.query.where import MIRRORED, conjuncts, sieve, together
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, FunctionCall, Literal, Select, Unary
@@ -28,8 +28,6 @@ from opq_rules.values import COMPARISONS, NUMBERS
 
 Constant = int | float | str
 HOLDS = {sign: holds for sign, holds in COMPARISONS.items() if sign != "!="}
-OF_ITS_RULE = frozenset({"rule_id", "rule_start"})
-"""Scalars whose value depends on the rule."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,11 @@ from opq_rules.query.resolver import Compiler
 from opq_rules.query.typing_pass import check_types
 from opq_rules.query.where import split_where
 from opq_rules.sql.syntax import Expression, Select, WindowClause
+from opq_rules.sql.walk import calls_in
 from opq_rules.streams.definition import StreamDefinition
+
+OF_ITS_RULE = frozenset({"rule_id", "rule_start"})
+"""Scalars whose value depends on the rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,15 @@ class QueryPlan:
             or self.uses_hits
             or self.uses_kept
         )
+
+    @property
+    def shareable(self) -> bool:
+        """Whether a later rule may join: the query keeps no state, or only the open window of a join."""
+        if self.analytics or self.uses_hits or self.uses_kept:
+            return False
+        if self.window is not None and (not self.joined or self.window.kind in ("count", "state", "cycle")):
+            return False
+        return not any(call.name in OF_ITS_RULE for call in calls_in(self.select))
 
     @property
     def window_alone(self) -> bool:

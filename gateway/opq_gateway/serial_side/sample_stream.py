@@ -1,0 +1,225 @@
+"""SampleStream: one Box's samples, from link messages to the ring and the other rooms.
+
+    Samples -> Axis (stamp, order) -> ring -> Outputs: measuring, uplink
+
+Runs in the reader's thread.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.counters import BoxCounters
+from opq_gateway.ring.lost import ENDED
+from opq_gateway.ring.ring import Ring
+from opq_gateway.serial_side.axis import Axis
+from opq_gateway.serial_side.clock import Clocks
+from opq_gateway.serial_side.last_heard import LastHeard
+from opq_gateway.serial_side.outputs import Outputs, RingWriter
+from opq_gateway.serial_side.reassembly import Output
+from opq_gateway.status import BoxStatus
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.link.messages import (
+    FLAG_CLIPPED,
+    FLAG_OVERRUN_BEFORE,
+    Crossing,
+    Hello,
+    LinkMessage,
+    Resend,
+    Samples,
+)
+from opq_proto.messages import Gap
+
+LATEST_NS = 4 * 10**18
+"""The year 2096: no later time is accepted, nor any before 1970."""
+LATEST_SAMPLE = 2**62
+RATE_SHARE = 100
+"""A rate further from the hello's than a hundredth is not a crystal's."""
+MAX_RESTARTS, RESTARTS_S = 60, 60.0
+"""A Box that restarts more often is ignored for a while: each restart costs a file and new filters."""
+
+
+class SampleStream:
+    """One Box's samples; reader's thread."""
+
+    def __init__(
+        self,
+        status: BoxStatus,
+        ring: Ring,
+        counters: BoxCounters,
+        lines: RateLimitedLog,
+        to_box: Callable[[LinkMessage], None],
+        outputs: Outputs,
+        clocks: Clocks,
+        unannounced: Callable[[], None],
+    ) -> None:
+        """`unannounced` is called where the sample indices begin again without a hello."""
+        self._status = status
+        self._ring = ring
+        self._counters = counters
+        self._lines = lines
+        self._to_box = to_box
+        self._outputs = outputs
+        self._clocks = clocks
+        self._unannounced = unannounced
+        self._ring_writer = RingWriter(ring, status, counters, lines)
+        self._last_heard = LastHeard(ring.folder.with_name(f"{ring.folder.name}_heard.json"))
+        self._axis: Axis | None = None
+        self._restarts_s: deque[float] = deque(maxlen=MAX_RESTARTS)
+        self._counted = (0, 0, 0, 0)
+        self._in_order: list[SampleBlock] = []
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a hello began it."""
+        return self._axis is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether samples are missing that may still come."""
+        return self._axis is not None and self._axis.line.waiting > 0
+
+    def may_restart(self) -> bool:
+        """Counts a restart of the Box; False: it restarts too often to be accepted now."""
+        now_s = self._clocks.monotonic_s()
+        if len(self._restarts_s) == MAX_RESTARTS and now_s - self._restarts_s[0] < RESTARTS_S:
+            self._lines.error("box.unsteady", restarts=MAX_RESTARTS, within_s=RESTARTS_S)
+            return False
+        self._restarts_s.append(now_s)
+        return True
+
+    def restart(self, hello: Hello) -> None:
+        """Begins a new axis; after a restart of the gateway it continues from the ring."""
+        newest, last_s = None, self._status.sample_monotonic_s
+        if self._axis is not None:
+            self._handle(self._axis.flush())
+            self._hand_on()
+        else:
+            newest = self._ring.newest()
+            if newest is None or newest.boot_id != hello.boot_id:
+                last_s = self._last_heard.ended_s(newest)
+        self._axis = Axis(hello, newest, self._clocks)
+        self._counted = (0, 0, 0, 0)
+        if last_s is not None:
+            self._status.silent_before = hello.boot_id, self._clocks.monotonic_s() - last_s
+        self._status.sample_monotonic_s = None
+        self._outputs.restart(self._status.box_id, hello)
+
+    def accept_samples(self, run: list[Samples], hello: Hello) -> None:
+        """Takes messages that came together, after a hello began the stream."""
+        axis = self._axis
+        assert axis is not None
+        off_millihz = hello.rate_millihz // RATE_SHARE
+        least, most = hello.rate_millihz - off_millihz, hello.rate_millihz + off_millihz
+        good = [
+            samples
+            for samples in run
+            if least <= samples.rate_millihz <= most
+            and 0 <= samples.t_ns < LATEST_NS
+            and samples.first_sample < LATEST_SAMPLE
+        ]
+        if len(good) != len(run):  # firmware may send wrong values with a correct CRC
+            self._counters.add("samples_refused", len(run) - len(good))
+        following = axis.straight(good, hello)
+        self._in_order += following
+        for samples in good[len(following) :]:
+            self._samples(samples, hello)
+        self._hand_on()
+
+    def stamped(self, crossing: Crossing) -> Crossing | None:
+        """A crossing with its time in UTC; None: not known."""
+        return None if self._axis is None else self._axis.stamped(crossing)
+
+    def stalled(self, seconds: float) -> None:
+        """The gateway stood still until now: what its ports lost meanwhile is not the line's fault."""
+        if self._axis is not None:
+            self._axis.stalled(seconds)
+
+    def tick(self) -> None:
+        """Runs what is due by time."""
+        outputs = [] if self._axis is None else self._axis.tick()
+        if outputs:
+            self._handle(outputs)
+            self.count()
+            self._hand_on()
+
+    def count(self) -> None:
+        """Adds to the counters what has come since the last call."""
+        axis = self._axis
+        if axis is None:
+            return
+        line = axis.line
+        now = (line.duplicates + axis.too_old, line.recovered, line.overflow, axis.clock.steps)
+        if now == self._counted:
+            return
+        names = ("duplicate_samples", "samples_recovered", "reorder_overflow", "time_steps")
+        for name, value, before in zip(names, now, self._counted, strict=True):
+            if value != before:
+                self._counters.add(name, value - before)
+        if now[3] != self._counted[3]:
+            self._lines.warning("time.stepped", by_ns=axis.clock.last_step_ns, reason=axis.clock.step_reason)
+        self._counted = now
+
+    def close(self) -> None:
+        """The gateway ends; what waits after a hole still goes to the ring."""
+        if self._axis is not None:
+            self._handle(self._axis.flush(ENDED))
+            self._hand_on()
+
+    def _samples(self, samples: Samples, hello: Hello) -> None:
+        """Handles a block that is not simply the next one."""
+        axis = self._axis
+        assert axis is not None
+        if samples.flags:
+            self._counters.add("box_overruns", bool(samples.flags & FLAG_OVERRUN_BEFORE))
+            self._counters.add("clipped_blocks", bool(samples.flags & FLAG_CLIPPED))
+        outputs = axis.accept_samples(samples, hello)
+        if outputs is None and not self.may_restart():
+            self._counters.add("samples_refused")
+            return
+        if outputs is None:
+            self._counters.add("restarts")
+            self._lines.warning("box.restarted", reason="sample indices began again without a hello")
+            self._unannounced()
+            self.restart(hello)
+            outputs = (self._axis.accept_samples(samples, hello) if self._axis is not None else None) or []
+        self._handle(outputs)
+        self.count()
+
+    def _handle(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, SampleBlock):
+                self._in_order.append(output)
+            elif isinstance(output, Gap):
+                self._hand_on()
+                self._gap(output)
+            else:
+                self._counters.add("resend_asked")
+                self._to_box(Resend(output.first_sample, output.count))
+
+    def _hand_on(self) -> None:
+        """Stores the blocks that are in order now, then passes them on."""
+        blocks = self._in_order
+        if not blocks:
+            return
+        self._in_order = []
+        status = self._status
+        if status.sample_monotonic_s is None:
+            self._lines.info("box.sampling", first_sample=blocks[0].first_sample)
+        status.sample_monotonic_s = self._clocks.monotonic_s()
+        status.sample_ns = blocks[-1].end_ns
+        status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
+        if self._axis is not None:
+            status.shares_clock, status.by_gps = self._axis.clock.shared, self._axis.clock.by_gps
+        self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # no hole
+        self._last_heard.note_block(blocks[-1], status.sample_monotonic_s)
+        self._ring_writer.store_blocks(blocks)
+        self._outputs.accept_blocks(status.box_id, blocks)
+
+    def _gap(self, gap: Gap) -> None:
+        self._counters.add("gaps")
+        self._counters.add("missing_samples", gap.samples)
+        facts = {"first_sample": gap.first_sample, "samples": gap.samples, "reason": gap.reason}
+        self._lines.warning("samples.missing", **facts, in_all=self._counters["missing_samples"])
+        self._ring_writer.gap(gap)
+        self._outputs.gap(self._status.box_id, gap)

@@ -1,0 +1,88 @@
+"""PluginFunctions: the functions of SQL, the toolkit's and those of plug-ins."""
+
+from collections import ChainMap
+from collections.abc import Sequence
+
+from opq_plugins.sdk import Function
+from opq_rules.engine.context import OperatorContext
+from opq_rules.engine.type_registry import TypeRegistry
+from opq_rules.errors import RowError
+from opq_rules.functions.registry import (
+    MANY,
+    UNKNOWN,
+    AggregateFunction,
+    Definition,
+    Functions,
+    RunContext,
+    Scalar,
+    built_in,
+)
+
+
+class PluginFunctions:
+    """The toolkit's functions with those of plug-ins, collected at the first call and after each change."""
+
+    def __init__(self, types: TypeRegistry) -> None:
+        self._types = types
+        self._found: Functions | None = None
+
+    def __call__(self) -> Functions:
+        if self._found is None:
+            found: dict[str, Definition] = {}
+            for name in self._types.functions():
+                make = self._types.function(name)
+                if make is not None and name.lower() not in built_in():
+                    found[name.lower()] = _definition(name.lower(), make())
+            self._found = ChainMap(dict(built_in()), found) if found else built_in()
+        return self._found
+
+    def changed(self) -> None:
+        """Called when a plug-in was installed or removed."""
+        self._found = None
+
+
+class _PluginAggregate:
+    """An aggregate of a plug-in: it gets all values of its window at the end."""
+
+    def __init__(self, function: Function, name: str) -> None:
+        self._function, self._context = function, OperatorContext("", name, {"function": name})
+        self._rows: list[list[object]] = []
+
+    def add(self, *values: object) -> None:
+        self._rows.append(list(values))
+
+    def value(self) -> object:
+        columns = [list(column) for column in zip(*self._rows, strict=True)]
+        return _called(self._function, columns, self._context)
+
+    def state(self) -> list[list[object]]:
+        return self._rows
+
+    def restore(self, state: Sequence[Sequence[object]]) -> None:
+        self._rows = [list(row) for row in state]
+
+
+def _definition(name: str, function: Function) -> Definition:
+    def check(constants: Sequence[object]) -> str:
+        return function.validate([None if each is UNKNOWN else each for each in constants])
+
+    if function.is_aggregate():
+        return AggregateFunction(name, lambda *_: _PluginAggregate(function, name), 0, MANY, check=check)
+    contexts: dict[str, OperatorContext] = {}
+
+    def run(context: RunContext, *arguments: object) -> object:
+        own = contexts.get(context.rule_id)
+        if own is None:
+            own = contexts.setdefault(
+                context.rule_id, OperatorContext(context.rule_id, name, {"function": name})
+            )
+        return _called(function, arguments, own)
+
+    return Scalar(name, run, 0, MANY, null_in_null_out=False, context=True, check=check)
+
+
+def _called(function: Function, arguments: Sequence[object], context: OperatorContext) -> object:
+    try:
+        return function.exec(arguments, context)
+    except Exception as error:  # a plug-in's function: foreign code, it may raise anything
+        raise RowError(f"{context.op_id}: {type(error).__name__}: {error}"[:500]) from error

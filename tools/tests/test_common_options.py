@@ -25,9 +25,9 @@ DONE = {
     "opq-tools inject", "opq-tools keygen", "opq-tools mauka", "opq-tools plugin create",
     "opq-tools plugin delete", "opq-tools plugin new", "opq-tools plugin pack", "opq-tools plugin push",
     "opq-tools plugin update", "opq-tools recordings get", "opq-tools rules create",
-    "opq-tools rules delete", "opq-tools rules import", "opq-tools rules restart", "opq-tools rules start",
+    "opq-tools rules delete", "opq-tools rules import", "opq-tools rules start",
     "opq-tools rules stop", "opq-tools rules stream create", "opq-tools rules stream delete",
-    "opq-tools rules table create", "opq-tools rules table delete", "opq-tools sim event",
+    "opq-tools sim event",
     "opq-tools sim stop",
 }  # fmt: skip
 """They print that something is done, what the other program answered, or the names of written files."""

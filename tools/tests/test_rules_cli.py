@@ -147,6 +147,11 @@ def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path)
     simulated(engine)
     assert engine.tools("rules", "stream", "list") == "demo\n"
     assert "TYPE: simulator" in engine.tools("rules", "stream", "show", "demo")
+    table = '() WITH (DATASOURCE="known", TYPE="memory", KIND="lookup", KEY="v")'
+    assert engine.tools("rules", "stream", "create", "--table", "known", table) == "table known created\n"
+    assert engine.tools("rules", "stream", "list", "--table") == "known\n"
+    assert "KIND: lookup" in engine.tools("rules", "stream", "show", "known", "--table")
+    assert "dropped" in engine.tools("rules", "stream", "delete", "known", "--table")
     out = engine.exports / "out.jsonl"
     action = json.dumps({"file": {"path": str(out)}})
     engine.tools("rules", "create", "deep", "SELECT v FROM demo WHERE v > 126", "--action", action)
@@ -170,8 +175,9 @@ def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path)
     assert engine.json("rules", "status", "deep", "--json")["status"] == "running"
     assert "filter" in engine.tools("rules", "explain", "deep")
     assert set(engine.json("rules", "explain", "deep", "--json")) == {"sources", "edges"}
-    for verb in ("stop", "start", "restart", "delete"):
-        engine.tools("rules", verb, "deep")
+    for words in (("stop",), ("start",), ("start", "--again"), ("delete",)):
+        verb, *options = words
+        engine.tools("rules", verb, "deep", *options)
     assert engine.tools("rules", "list") == "no rules\n"
 
 
@@ -213,7 +219,7 @@ def test_the_rule_of_the_tutorial_by_its_json_and_from_stdin(engine: Engine) -> 
     assert "other" in engine.tools("rules", "create", "ruleTest", '{"id":"other"}', code=2)
 
 
-@pytest.mark.parametrize("words", [("update",), ("validate",), ("stream", "update"), ("table", "update")])
+@pytest.mark.parametrize("words", [("update",), ("validate",), ("stream", "update")])
 def test_a_command_that_is_gone_says_the_option_of_create(words: tuple[str, ...]) -> None:
     refused = run("rules", *words, "demo")
     option = "--dry-run" if words == ("validate",) else "--replace"
@@ -411,13 +417,23 @@ def test_the_token_is_read_where_the_engine_names_it_or_from_a_file(engine: Engi
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("rule", "rules"), ("ruleset", "rules"), ("stream", "rules stream"), ("table", "rules table")],
+    [("rule", "rules"), ("ruleset", "rules"), ("stream", "rules stream")],
 )
 def test_a_name_of_an_earlier_version_works_and_says_the_new_one(old: str, new: str) -> None:
     done, wanted = run(old, "--help"), run(*new.split(), "--help")
     assert (done.returncode, done.stdout) == (0, wanted.stdout)
     assert done.stderr == f"tools {old} is now tools {new}; the old name goes with the next version\n"
     assert wanted.stderr == "" and f"\n  {old} " not in run("--help").stdout
+
+
+def test_what_became_an_option_says_so() -> None:
+    for words in (("table",), ("rules", "table")):
+        done = run(*words, "list")
+        assert done.returncode == 2
+        assert "table was removed; give --table to opq-tools rules stream" in done.stderr
+    assert (
+        "restart was removed; give opq-tools rules start NAME --again" in run("rules", "restart", "r").stderr
+    )
 
 
 def test_what_was_merged_into_explain_says_so() -> None:

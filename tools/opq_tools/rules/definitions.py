@@ -1,4 +1,4 @@
-"""`opq-tools rules stream` and `opq-tools rules table`: the same commands for both."""
+"""`opq-tools rules stream`: streams, and with --table tables, of a running rule engine."""
 
 import json
 import re
@@ -10,91 +10,103 @@ from opq_proto.kit.command_line import CommandGroup, json_option
 from opq_tools.rules.server import RuleServer, server_command, text_of
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
+_REMOVED = {"update": "give opq-tools rules stream create NAME … --replace"}
+table_option = click.option(
+    "--table", "what", flag_value="table", default="stream", help="A table instead of a stream."
+)
 
 
-def family(what: str) -> click.Group:
-    """Makes the group of commands; `what`: "stream" or "table"."""
-    path = f"/{what}s"
+@click.group("stream", cls=CommandGroup, removed=_REMOVED)
+def stream_command() -> None:
+    """Define, list and drop streams and tables of a running rule engine.
 
-    removed = {"update": f"give opq-tools rules {what} create NAME … --replace"}
+    \b
+    Example:
+      opq-tools rules stream create demo '() WITH (DATASOURCE="demo")'
+    """
 
-    @click.group(what, cls=CommandGroup, removed=removed)
-    def group() -> None: ...
 
-    options = 'DATASOURCE="demo"' if what == "stream" else 'DATASOURCE="demo", TYPE="memory"'
-    definition = f"demo '() WITH ({options})'"
+@stream_command.command("create", short_help="Define a stream or a table.")
+@click.argument("name", required=False)
+@click.argument("definition", required=False)
+@click.option(
+    "-f", "--file", default=None, help="File with the definition; it has the name too if NAME is left out."
+)
+@click.option("--replace", is_flag=True, help="Replace the one of this name; rules that use it go on.")
+@table_option
+@server_command
+def create(
+    server: RuleServer, name: str | None, definition: str | None, file: str | None, replace: bool, what: str
+) -> None:
+    """Define a stream or table: `(columns) WITH (...)`, or the whole CREATE statement.
 
-    def help_text(line: str, rest: str) -> str:
-        return f"{line}\n\n\b\nExample:\n  opq-tools rules {what} {rest}"
+    \b
+    Example:
+      opq-tools rules stream create demo '() WITH (DATASOURCE="demo")'
+      opq-tools rules stream create --table known '() WITH (DATASOURCE="demo", TYPE="memory")'
+    """
+    if name is not None and definition is None and file is None and _NAME.match(name):
+        name, definition = None, name
+    elif name is None and file is None:
+        raise click.UsageError("want NAME and the definition, or -f FILE (- for stdin)")
+    sql = _statement(what, name, text_of(definition, file, "the definition"))
+    match = _NAME.match(sql)
+    if name is not None and match is not None and match[1] != name:
+        raise click.UsageError(f"the statement is for {match[1]!r}, not of {name!r}")
+    if replace:
+        its = name or (match[1] if match else "")
+        click.echo(server.request("PUT", f"/{what}s/{its}", {"sql": sql}, sql))
+        return
+    answer = server.request("POST", f"/{what}s", {"sql": sql}, sql)
+    click.echo(f"{what} {name} created" if name else answer)
 
-    group.help = help_text(f"Define, list and drop {what}s of a running rule engine.", f"create {definition}")
 
-    def statement(name: str | None, text: str) -> str:
-        text = text.strip()
-        return text if text.upper().startswith("CREATE ") else f"CREATE {what.upper()} {name or ''} {text}"
+def _statement(what: str, name: str | None, text: str) -> str:
+    text = text.strip()
+    return text if text.upper().startswith("CREATE ") else f"CREATE {what.upper()} {name or ''} {text}"
 
-    creates = f"`(columns) WITH (...)`, or the whole CREATE {what.upper()} statement."
 
-    @group.command("create", help=help_text(creates, f"create {definition}"))
-    @click.argument("name", required=False)
-    @click.argument("definition", required=False)
-    @click.option(
-        "-f",
-        "--file",
-        default=None,
-        help="File with the definition; it has the name too if NAME is left out.",
-    )
-    @click.option(
-        "--replace",
-        is_flag=True,
-        help=f"Replace the {what} of this name; rules that use it go on with the new one.",
-    )
-    @server_command
-    def create(
-        server: RuleServer, name: str | None, definition: str | None, file: str | None, replace: bool
-    ) -> None:
-        if name is not None and definition is None and file is None and _NAME.match(name):
-            name, definition = None, name
-        elif name is None and file is None:
-            raise click.UsageError("want NAME and the definition, or -f FILE (- for stdin)")
-        sql = statement(name, text_of(definition, file, "the definition"))
-        match = _NAME.match(sql)
-        if name is not None and match is not None and match[1] != name:
-            raise click.UsageError(f"the statement is for {match[1]!r}, not of {name!r}")
-        if replace:
-            its = name or (match[1] if match else "")
-            click.echo(server.request("PUT", f"{path}/{its}", {"sql": sql}, sql))
-            return
-        answer = server.request("POST", path, {"sql": sql}, sql)
-        click.echo(f"{what} {name} created" if name else answer)
+@stream_command.command("list")
+@table_option
+@json_option
+@server_command
+def names(server: RuleServer, what: str, as_json: bool) -> None:
+    """Names of all streams, or of all tables.
 
-    @group.command("list", help=help_text(f"Names of all {what}s.", "list"))
-    @json_option
-    @server_command
-    def names(server: RuleServer, as_json: bool) -> None:
-        found = server.request("GET", path)
-        click.echo(json.dumps(found) if as_json else "\n".join(found) or f"no {what}s")
+    Example: opq-tools rules stream list
+    """
+    found = server.request("GET", f"/{what}s")
+    click.echo(json.dumps(found) if as_json else "\n".join(found) or f"no {what}s")
 
-    @group.command("show", help=help_text(f"Columns and options of a {what}.", "show demo"))
-    @click.argument("name")
-    @json_option
-    @server_command
-    def show(server: RuleServer, name: str, as_json: bool) -> None:
-        if as_json:
-            click.echo(json.dumps(server.request("GET", f"{path}/{name}")))
-            return
-        click.echo(
-            _table(server.request("GET", f"{path}/{name}/schema"), server.request("GET", f"{path}/{name}"))
-        )
 
-    @group.command("delete", help=help_text(f"Drop a {what}; refused while rules use it.", "delete demo"))
-    @click.argument("name")
-    @click.option("--force", is_flag=True, help="Delete it although rules use it; these stop.")
-    @server_command
-    def delete(server: RuleServer, name: str, force: bool) -> None:
-        click.echo(server.request("DELETE", f"{path}/{name}" + ("?force=true" if force else "")))
+@stream_command.command("show")
+@click.argument("name")
+@table_option
+@json_option
+@server_command
+def show(server: RuleServer, name: str, what: str, as_json: bool) -> None:
+    """Columns and options of a stream or table.
 
-    return group
+    Example: opq-tools rules stream show demo
+    """
+    path = f"/{what}s/{name}"
+    if as_json:
+        click.echo(json.dumps(server.request("GET", path)))
+        return
+    click.echo(_table(server.request("GET", f"{path}/schema"), server.request("GET", path)))
+
+
+@stream_command.command("delete")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Delete it although rules use it; these stop.")
+@table_option
+@server_command
+def delete(server: RuleServer, name: str, force: bool, what: str) -> None:
+    """Drop a stream or table; refused while rules use it.
+
+    Example: opq-tools rules stream delete demo
+    """
+    click.echo(server.request("DELETE", f"/{what}s/{name}" + ("?force=true" if force else "")))
 
 
 def _table(schema: dict[str, Any], described: dict[str, Any]) -> str:
@@ -104,6 +116,3 @@ def _table(schema: dict[str, Any], described: dict[str, Any]) -> str:
     shown = {key: "true" if value is True else value for key, value in options.items()}
     lines += ["", *(f"{key.upper()}: {value}" for key, value in shown.items())]
     return "\n".join(lines)
-
-
-stream_command, table_command = family("stream"), family("table")

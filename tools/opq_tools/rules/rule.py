@@ -11,8 +11,10 @@ from opq_tools.lazy_group import LazyGroup
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 
 PLACES = {
-    "stream": ("opq_tools.rules.definitions:stream_command", "Streams: create, list, show, delete."),
-    "table": ("opq_tools.rules.definitions:table_command", "Tables: create, list, show, delete."),
+    "stream": (
+        "opq_tools.rules.definitions:stream_command",
+        "Streams and tables: create, show, delete.",
+    ),
     "try": ("opq_tools.rules.trying", "What a rule makes of given records; needs no engine."),
     "backtest": ("opq_tools.rules.backtest", "What a rule makes of recordings; needs no engine."),
     "query": ("opq_tools.rules.query", "Rows of a SELECT, as they come."),
@@ -21,6 +23,8 @@ PLACES = {
 }
 """Commands that have files of their own."""
 _REMOVED = {
+    "restart": "give opq-tools rules start NAME --again",
+    "table": "give --table to opq-tools rules stream",
     "trace": "give a record and the rule to opq-tools rules try",
     "topo": "opq-tools rules explain --json shows the nodes",
     "update": "give opq-tools rules create NAME … --replace",
@@ -144,6 +148,18 @@ def explain(server: RuleServer, name: str, as_json: bool) -> None:
     click.echo(server.request("GET", f"/rules/{name}/explain"))
 
 
+@command.command("start")
+@click.argument("name")
+@click.option("--again", is_flag=True, help="If it runs, stop it first.")
+@server_command
+def start_rule(server: RuleServer, name: str, again: bool) -> None:
+    """Start a rule.
+
+    Example: opq-tools rules start deep
+    """
+    click.echo(server.request("POST", f"/rules/{name}/{'restart' if again else 'start'}"))
+
+
 def _simple(verb: str, line: str, method: str, path: str) -> None:
     @command.command(verb, help=f"{line}\n\nExample: opq-tools rules {verb} deep")
     @click.argument("name")
@@ -152,9 +168,7 @@ def _simple(verb: str, line: str, method: str, path: str) -> None:
         click.echo(server.request(method, path.format(name=name)))
 
 
-_simple("start", "Start a rule.", "POST", "/rules/{name}/start")
 _simple("stop", "Stop a rule; its schedule does not start it again.", "POST", "/rules/{name}/stop")
-_simple("restart", "Stop a rule and start it again.", "POST", "/rules/{name}/restart")
 _simple("delete", "Delete a rule with its state and its unsent results.", "DELETE", "/rules/{name}")
 
 

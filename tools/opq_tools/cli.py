@@ -62,6 +62,8 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
     },
     "Keep": {
+        "backup": ("opq_tools.keep.backup", "Copy a system's data into one archive, while it runs."),
+        "restore": ("opq_tools.keep.restore", "Put a back-up into an empty data folder."),
         "export": ("opq_tools.export", "Export events, incidents and Measurements from the store."),
         "reanalyse": ("opq_tools.reanalyse", "Analyse stored events again; show the changes, or make them."),
     },
@@ -70,6 +72,7 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
 COMMANDS = {name: place for places in HEADINGS.values() for name, place in places.items()}
 REMOVED = {
     "plan": "the table and the formula for many Boxes are in docs/plan.md",
+    "table": "give --table to opq-tools rules stream",
     "schema": "name a built-in message in SCHEMAID, or send JSON",
 }
 """Name of a command of an earlier version -> what to do instead."""
@@ -77,7 +80,6 @@ ALIASES = {
     "rule": "rules",
     "ruleset": "rules",
     "stream": "rules stream",
-    "table": "rules table",
     "query": "rules query",
     "verify": "sign --verify",
 }

@@ -1,0 +1,1 @@
+"""What keeps a system over the years: copies of its data, and their way back."""

@@ -1,0 +1,153 @@
+"""`opq-tools backup`: copies a system's data into one archive, while it runs."""
+
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.system_place import find_system
+from opq_tools.keep.archive import ArchiveWriter, Manifest, read_archive
+from opq_tools.progress import shown_progress
+
+SQLITE_HEAD = b"SQLite format 3\0"
+LEFT_OUT = frozenset({"exports", "log", "ports"})
+"""Of the data folder: what is made again."""
+NUMBERS_RESERVED = ".numbers-reserved"
+"""Marks that no number beyond those in the gateway's queue was used. After the copy some are, so that a
+gateway on the copy has to begin far behind them (`opq_gateway.uplink.sequence_numbers`)."""
+OF_A_DATABASE = ("-journal", "-shm", "-wal")
+RING = "ring"
+
+
+class BackupError(OpqError):
+    """No back-up was made; nothing of it is left."""
+
+
+def copied_files(data_dir: Path, with_rings: bool) -> Iterator[Path]:
+    """Yields the files of a data folder that a back-up holds, in order.
+
+    Left out are logs, exports, locks, what SQLite keeps beside a database, and the gateway's rings of raw
+    samples unless `with_rings`.
+    """
+    for folder, folders, names in os.walk(data_dir):
+        here = Path(folder)
+        top = here == data_dir
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not (top and name in LEFT_OUT)
+            and not (name == RING and not with_rings and here.parent == data_dir / "gateway")
+        )
+        for name in sorted(names):
+            path = here / name
+            locks = name == "lock" or name.endswith(".lock")
+            if (top and name in LEFT_OUT) or locks or name.endswith((*OF_A_DATABASE, NUMBERS_RESERVED)):
+                continue
+            if path.is_file() and not path.is_symlink():
+                yield path
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(SQLITE_HEAD)) == SQLITE_HEAD
+
+
+def _copied_database(path: Path, to: Path) -> Path:
+    """A database as it is at one moment, whoever writes to it."""
+    try:
+        with (
+            closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=60)) as source,
+            closing(sqlite3.connect(to)) as target,
+        ):
+            source.backup(target)  # in one step: a step by step copy begins again after each write
+            target.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.Error as error:
+        raise BackupError(f"{path}: {error}; `opq-tools store check` says more") from error
+    to.chmod(path.stat().st_mode & 0o777)
+    return to
+
+
+def back_up(data_dir: Path, to: Path, with_rings: bool = False) -> Manifest:
+    """Copies the data folder into the archive `to`, which is read back before it gets its name.
+
+    Raises:
+        BackupError, ArchiveError, OSError: nothing was made.
+    """
+    paths = list(copied_files(data_dir, with_rings))
+    if not paths:
+        raise BackupError(f"{data_dir}: holds nothing to copy; give --data-dir")
+    unfinished = to.with_name(f"{to.name}.unfinished")
+    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        with (
+            tempfile.TemporaryDirectory(dir=to.parent, prefix=".opq-backup-") as beside,
+            os.fdopen(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as out,
+            shown_progress("files", len(paths)) as show,
+        ):
+            archive = ArchiveWriter(out, made_at, version("opq-toolkit"))
+            for done, path in enumerate(paths):
+                show(done)
+                name = path.relative_to(data_dir).as_posix()
+                try:
+                    if _is_database(path):
+                        copy = _copied_database(path, Path(beside) / "database")
+                        archive.add(name, copy)
+                        copy.unlink()
+                    else:
+                        archive.add(name, path)
+                except FileNotFoundError:
+                    if path.exists():
+                        raise
+                    continue  # it was removed meanwhile: a sealed ledger that was too old, say
+            archive.close()
+            out.flush()
+            os.fsync(out.fileno())
+        manifest = read_archive(unfinished)
+        unfinished.replace(to)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return manifest
+
+
+@click.command(short_help="Copy a system's data into one archive, while it runs.")
+@click.argument("to", type=click.Path(path_type=Path))
+@click.option(
+    "--rings", is_flag=True, help="Copy the gateway's rings of raw samples too: up to 2 GB a day and Box."
+)
+@data_dir_option
+@json_option
+def command(to: Path, rings: bool, data_dir: Path | None, as_json: bool) -> None:
+    """Copy a system's data into one archive, while it runs: store, accounts, keys, settings, rules, plug-ins,
+    the gateway's ledger and its queue.
+
+    TO is a file that is made, or a folder, in which it gets a name with the time. It holds secret keys and is
+    readable by its owner only. docs/operating.md shows how to keep several, encrypted.
+
+    Example: opq-tools backup /mnt/backups
+    """
+    folder, _ = find_system(data_dir, None)
+    if not folder.is_dir():
+        raise BackupError(f"{folder}: there is no such data folder; give --data-dir")
+    if to.is_dir():
+        to = to / f"opq-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.tar"
+    if to.exists():
+        raise BackupError(f"{to}: is there already; give another name")
+    if to.resolve().is_relative_to(folder.resolve()):
+        raise BackupError(f"{to}: is in the data folder itself; give another place")
+    try:
+        manifest = back_up(folder, to, rings)
+    except OSError as error:
+        raise BackupError(f"{error.filename or to}: {error.strerror or error}") from error
+    if as_json:
+        click.echo(json.dumps({"archive": str(to), **manifest.in_short()}))
+    else:
+        click.echo(f"{to}: {len(manifest.files)} files, {manifest.bytes:,} bytes, read back and compared")

@@ -1,0 +1,74 @@
+"""`opq-tools restore`: puts a back-up into an empty data folder."""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import click
+
+from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.system_place import default_data_dir
+from opq_tools.keep.archive import PIECE, Manifest, read_archive
+
+
+class RestoreError(OpqError):
+    """Nothing was restored."""
+
+
+def restore(archive: Path, into: Path) -> Manifest:
+    """Puts an archive's files into a folder that is empty or not there; all of them, or none.
+
+    Raises:
+        ArchiveError: the archive is not whole.
+        RestoreError: the folder is in use.
+        OSError: the disk does not take it.
+    """
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise RestoreError(f"{into}: is not empty; move it away, or give another by --data-dir")
+    into.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=into.parent, prefix=f".{into.name}-restoring-"))  # mode 0700
+
+    def take(name: str, mode: int, content: IO[bytes]) -> None:
+        path = unfinished / name
+        for folder in reversed(Path(name).parents):
+            (unfinished / folder).mkdir(mode=0o700, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode), "wb") as out:
+            while piece := content.read(PIECE):
+                out.write(piece)
+            out.flush()
+            os.fsync(out.fileno())
+
+    try:
+        manifest = read_archive(archive, take)
+        unfinished.replace(into)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return manifest
+
+
+@click.command(short_help="Put a back-up into an empty data folder.")
+@click.argument("archive", type=click.Path(path_type=Path, dir_okay=False))
+@data_dir_option
+@json_option
+def command(archive: Path, data_dir: Path | None, as_json: bool) -> None:
+    """Put a back-up into an empty data folder, on this or another machine; all of it, or nothing.
+
+    Start the system on that folder afterwards. Boxes send again what their gateway still holds; the store
+    takes each Measurement once.
+
+    Example: opq-tools restore opq-20261126T120000Z.tar --data-dir /var/lib/opq
+    """
+    into = data_dir or default_data_dir()
+    try:
+        manifest = restore(archive, into)
+    except OSError as error:
+        raise RestoreError(f"{error.filename or into}: {error.strerror or error}") from error
+    if as_json:
+        click.echo(json.dumps({"data_dir": str(into), **manifest.in_short()}))
+    else:
+        what = f"{len(manifest.files)} files, {manifest.bytes:,} bytes"
+        click.echo(f"{into}: {what}, as they were at {manifest.made_at}")

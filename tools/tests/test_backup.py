@@ -1,0 +1,179 @@
+"""`opq-tools backup` and `restore`: copies of a data folder that others write to."""
+
+import json
+import os
+import sqlite3
+import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from command_in_process import run_in_process
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_tools.keep.archive import MANIFEST, ArchiveError, read_archive
+from opq_tools.keep.backup import back_up
+from opq_tools.keep.restore import RestoreError, restore
+
+ROW = "x" * 400
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    made = tmp_path / "data"
+    for folder in ("curve/private_keys", "gateway/box1/ring", "gateway/box1/ledger", "log", "mauka"):
+        (made / folder).mkdir(parents=True, mode=0o700)
+    secret = made / "curve/private_keys/opqserver_secret"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    for name in ("gateway/box1/ring/1.seg", "gateway/box1/ledger/1.led", "log/cloud.log", "mauka.lock"):
+        (made / name).write_bytes(b"some")
+    (made / "gateway/queue.sqlite.numbers-reserved").touch()
+    with closing(sqlite3.connect(made / "opq.db")) as store, store:
+        store.execute("PRAGMA journal_mode=WAL")
+        store.execute("CREATE TABLE pairs (number INTEGER, copy INTEGER, rest TEXT)")
+    return made
+
+
+@contextmanager
+def written_to(path: Path) -> Iterator[threading.Event]:
+    """A thread writes rows, two in each transaction, until the end; the event is set once it does."""
+    stop, writes = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(path, timeout=60)) as store:
+            number = 0
+            while not stop.is_set():
+                with store:
+                    for _ in range(2):
+                        store.execute("INSERT INTO pairs VALUES (?, ?, ?)", (number, number, ROW))
+                number += 1
+                if number == 50:
+                    writes.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert writes.wait(60)
+        yield writes
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_database_is_copied_as_it_is_at_one_moment_while_another_writes(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    with written_to(data_dir / "opq.db"):
+        for k in range(3):
+            back_up(data_dir, tmp_path / f"{k}.tar")
+            restore(tmp_path / f"{k}.tar", tmp_path / f"back{k}")
+    for k in range(3):
+        with closing(sqlite3.connect(tmp_path / f"back{k}/opq.db")) as store:
+            assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            rows, most = store.execute("SELECT count(*), max(number) FROM pairs").fetchone()
+            assert rows == 2 * (most + 1) >= 100
+
+
+def test_keys_keep_their_modes_and_what_belongs_to_the_processes_stays_out(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    manifest = back_up(data_dir, tmp_path / "copy.tar")
+    assert set(manifest.files) == {
+        "curve/private_keys/opqserver_secret",
+        "gateway/box1/ledger/1.led",
+        "opq.db",
+    }
+    assert (tmp_path / "copy.tar").stat().st_mode & 0o777 == 0o600
+    restore(tmp_path / "copy.tar", tmp_path / "back")
+    secret = tmp_path / "back/curve/private_keys/opqserver_secret"
+    assert secret.read_text() == "secret" and secret.stat().st_mode & 0o777 == 0o600
+    assert all(each.stat().st_mode & 0o077 == 0 for each in (tmp_path / "back").rglob("*") if each.is_dir())
+    with_rings = back_up(data_dir, tmp_path / "rings.tar", with_rings=True)
+    assert with_rings.files.keys() - manifest.files.keys() == {"gateway/box1/ring/1.seg"}
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["back", "copy.tar", "data", "rings.tar"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+def test_a_damaged_or_cut_archive_restores_nothing(
+    tmp_path_factory: pytest.TempPathFactory, place: float, bit: int, cut: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "data").mkdir()
+    (folder / "data/a").write_bytes(os.urandom(3000))
+    (folder / "data/b").write_bytes(os.urandom(700))
+    back_up(folder / "data", folder / "copy.tar")
+    content = bytearray((folder / "copy.tar").read_bytes())
+    with tarfile.open(folder / "copy.tar") as tar:
+        members = [(each.offset_data, each.size) for each in tar]
+    places = [k for begin, size in members for k in range(begin, begin + size)]
+    at = int(place * len(places))
+    if cut:
+        del content[places[at] :]
+    else:
+        content[places[at]] ^= 1 << bit
+    (folder / "copy.tar").write_bytes(content)
+    try:
+        restore(folder / "copy.tar", folder / "back")
+    except ArchiveError as error:
+        assert str(folder / "copy.tar") in str(error)
+        assert sorted(each.name for each in folder.iterdir()) == ["copy.tar", "data"]
+    else:  # a word of the manifest that is only shown, or white space in it
+        assert not cut
+        for name in ("a", "b"):
+            assert (folder / "back" / name).read_bytes() == (folder / "data" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a/../../outside"])
+def test_an_archive_of_an_attacker_writes_nothing_outside(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "evil.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    with pytest.raises(ArchiveError, match="does not belong"):
+        restore(path, tmp_path / "into" / "back")
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+    with tarfile.open(path, "w") as tar:
+        tar.addfile(link)
+    with pytest.raises(ArchiveError, match="does not belong"):
+        restore(path, tmp_path / "into" / "back")
+    assert list((tmp_path / "into").iterdir()) == []
+
+
+def test_other_files_and_an_archive_of_a_later_version_are_refused_by_name(tmp_path: Path) -> None:
+    other = tmp_path / "other.tar"
+    other.write_bytes(b"no archive" * 1000)
+    with pytest.raises(ArchiveError, match=r"other.tar: is not a whole archive"):
+        read_archive(other)
+    (tmp_path / MANIFEST).write_text(json.dumps({"format": 2, "version": "9.1"}))
+    with tarfile.open(other, "w") as tar:
+        tar.add(tmp_path / MANIFEST, MANIFEST)
+    with pytest.raises(ArchiveError, match=r"has format 2; this version reads 1: use the toolkit '9.1'"):
+        read_archive(other)
+
+
+def test_a_folder_in_use_is_not_restored_into(data_dir: Path, tmp_path: Path) -> None:
+    back_up(data_dir, tmp_path / "copy.tar")
+    with pytest.raises(RestoreError, match="is not empty"):
+        restore(tmp_path / "copy.tar", data_dir)
+    (tmp_path / "empty").mkdir()
+    restore(tmp_path / "copy.tar", tmp_path / "empty")
+    assert (tmp_path / "empty/opq.db").exists()
+
+
+def test_the_commands_say_what_was_done_and_what_was_wrong(data_dir: Path, tmp_path: Path) -> None:
+    done = run_in_process("backup", str(tmp_path), "--data-dir", str(data_dir), "--json")
+    said = json.loads(done.stdout)
+    assert said["files"] == 3 and Path(said["archive"]).parent == tmp_path
+    again = run_in_process("restore", said["archive"], "--data-dir", str(tmp_path / "back"))
+    assert again.stdout.startswith(f"{tmp_path / 'back'}: 3 files, ")
+    inside = run_in_process("backup", str(data_dir / "copy.tar"), "--data-dir", str(data_dir))
+    assert "is in the data folder itself" in inside.stderr and inside.returncode == 1
+    nowhere = run_in_process("backup", str(tmp_path), "--data-dir", str(tmp_path / "none"))
+    assert "there is no such data folder" in nowhere.stderr
+    missing = run_in_process("restore", str(tmp_path / "none.tar"), "--data-dir", str(tmp_path / "new"))
+    assert "none.tar: No such file" in missing.stderr and not (tmp_path / "new").exists()

@@ -28,11 +28,16 @@ static void wake(void) { fake.wakes++; }
 static opq_converter_t converter = {.name = "fake", .start = fake_start, .stop = fake_stop};
 
 int host_start(uint32_t oversampling, uint32_t first_tick, int64_t now_tick, int bits, int aperture_ticks, int offset_lsb,
-               int delay_ticks, int fails) {
+               int delay_ticks, int linear_lsb, int fails) {
     static const uint8_t all[] = {1, 2, 4, 5, 7, 8, 10, 0};
     memcpy(converter.oversamplings, all, sizeof all);
     converter.bits = (uint8_t)bits;
-    converter.form = bits == 12 ? (opq_raw_form_t){4, 0x8000, 0, 4095} : (opq_raw_form_t){0, 0, 0x8000, 0x7FFF};
+    converter.form = bits == 12 ? (opq_raw_form_t){4, 0x8000, INT16_MIN, 4095 * 16 - 0x8000}
+                                : (opq_raw_form_t){0, 0, INT16_MIN, INT16_MAX};
+    if (linear_lsb != 0) {
+        converter.form.low = (int16_t)-linear_lsb;
+        converter.form.high = (int16_t)linear_lsb;
+    }
     converter.aperture_ticks = aperture_ticks;
     fake.first_tick = first_tick;
     fake.triggers = 0;

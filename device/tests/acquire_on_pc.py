@@ -53,7 +53,7 @@ class Block:
 @cache
 def c_library() -> Any:
     c = library("acquire", SOURCES)
-    c.host_start.argtypes = [ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int64, *[ctypes.c_int] * 5]
+    c.host_start.argtypes = [ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int64, *[ctypes.c_int] * 6]
     c.host_convert.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     c.host_restart.argtypes = [ctypes.c_uint32]
     for name in ("opq_acquire_head", "opq_acquire_tail", "host_ring_head", "host_ring_tail"):
@@ -89,13 +89,22 @@ class Acquisition:
         aperture_ticks: int = 0,
         offset_lsb: int = 0,
         delay_ticks: int = 0,
+        linear_lsb: int = 0,
         fails: bool = False,
     ) -> None:
         self.c = c_library()
         self.c.opq_acquire_stop()
         now = first_tick if now_tick is None else now_tick
         self.status = self.c.host_start(
-            oversampling, first_tick % 2**32, now, bits, aperture_ticks, offset_lsb, delay_ticks, int(fails)
+            oversampling,
+            first_tick % 2**32,
+            now,
+            bits,
+            aperture_ticks,
+            offset_lsb,
+            delay_ticks,
+            linear_lsb,
+            int(fails),
         )
 
     def convert(self, raw: Any) -> None:

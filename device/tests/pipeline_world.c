@@ -35,7 +35,7 @@ static const opq_converter_t converter = {
     .bits = 16,
     .enob = 15.0F,
     .v_per_lsb = 0.01F,
-    .form = {.shift = 0, .flip = 0, .low = 0x8000, .high = 0x7FFF},
+    .form = {.shift = 0, .flip = 0, .low = INT16_MIN, .high = INT16_MAX},
     .oversamplings = {1, 0},
     .oversampling_default = 1,
     .start = start,

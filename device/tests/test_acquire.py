@@ -135,6 +135,21 @@ def test_a_clipped_conversion_of_twelve_bits_counts_every_sample_that_it_reaches
     assert acquisition.counters().clipped == np.count_nonzero(np.abs(middles - at) <= len(taps) // 2)
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+def test_samples_beyond_the_linear_range_of_the_front_end_are_clipped(bits: int) -> None:
+    linear = 28_800
+    at = {400: linear - 1, 600: linear, 800: 1 - linear, 1000: -linear, 1200: -linear - 16}
+    values = np.zeros(40 * HALF, np.int64)
+    values[list(at)] = list(at.values())
+    raw = values if bits == 16 else (values >> 4) + 2048
+    acquisition = Acquisition(1, bits=bits, linear_lsb=linear, offset_lsb=50)
+    blocks = run(acquisition, raw, 1)
+    beyond = {place // 200 for place, value in at.items() if abs(value >> 16 - bits << 16 - bits) >= linear}
+    assert beyond == {3, 5, 6} | ({4} if bits == 12 else set())  # 12 bits round down
+    assert {block.first // 200 for block in blocks if block.clipped} == beyond
+    assert acquisition.counters().clipped == len(beyond)
+
+
 def test_a_filter_that_overshoots_saturates_and_says_clipped() -> None:
     oversampling = 4
     taps, _ = taps_of(oversampling)
@@ -294,7 +309,7 @@ def test_a_start_that_cannot_be_says_why() -> None:
     assert Acquisition(1, fails=True).status == NO_CLOCK
     acquisition = Acquisition(1)
     assert acquisition.status == OK
-    assert acquisition.c.host_start(1, 0, 0, 16, 0, 0, 0, 0) == BUSY
+    assert acquisition.c.host_start(1, 0, 0, 16, 0, 0, 0, 0, 0) == BUSY
     acquisition.c.opq_acquire_stop()
     assert acquisition.blocks() == []
     acquisition.interrupt()  # a late one finds nothing running

@@ -20,6 +20,7 @@ from opq_proto.link import frames as link
 from opq_proto.link import log_codes
 from opq_proto.link.box_losses import box_losses
 from opq_proto.link.messages import (
+    FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
     FLAG_RESENT,
     Acknowledgement,
@@ -39,8 +40,8 @@ from opq_proto.link.messages import (
 )
 
 pytestmark = pytest.mark.timeout(900)
-MAINS_LSB = 10_711
-"""120 V at the opqbox's 15.844 mV per LSB."""
+MAINS_LSB = 7891
+"""120 V at the opqbox's 21.505 mV per LSB."""
 LINE_BYTES = 92_160
 """A second of 921,600 baud."""
 SUPPLY, BATTERY = 11, 12
@@ -119,7 +120,7 @@ def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_th
         (at(7.0), Command(9, Operation.REPL)),
         (at(7.3), b"import pipeline\r\nprint('total', pipeline.stage('total')[0] > 100)\r\n"),
     )
-    dips = ((at(3.5), at(3.7), 0.5),)
+    dips = ((at(3.5), at(3.7), 0.5), (at(3.8), at(3.82), 3.75))  # 636 V peak: beyond the linear range
     run = hil_bench.run(
         World(at(9), gps=None, messages=messages, mains=Sine(amplitude_lsb=MAINS_LSB, dips=dips))
     )
@@ -153,6 +154,8 @@ def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_th
     assert 0 < leaving[0] - at(3.7) < at(0.045)
     means = [float(np.mean(b.counts)) for b in capture.of(Samples, after_ns=at(6))]
     assert np.allclose(means, -100, atol=1)
+    clipped_ns = [block.t_ns for t_ns, block in capture.timed(Samples) if block.flags & FLAG_CLIPPED]
+    assert 1 <= len(clipped_ns) <= 3 and max(clipped_ns) - min(clipped_ns) < at(0.04)
     assert b"total True" in capture.data
     assert not any(block.flags & FLAG_OVERRUN_BEFORE for block in capture.of(Samples))
 

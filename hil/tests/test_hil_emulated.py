@@ -27,6 +27,13 @@ def test_mains_is_nominal_with_one_dip_each_turn_at_the_converter_of_each_board(
         assert math.isclose(float(rms_v[1805]), 84.0, abs_tol=0.1)
 
 
+def test_the_front_end_clips_before_the_converter_does() -> None:
+    for facts in BOARDS.values():
+        counts = facts.counts(np.array([-2000.0, -600.0, 600.0, 2000.0])) - facts.zero
+        assert [abs(int(count)) == facts.rail for count in counts] == [True, False, False, True]
+        assert facts.rail * facts.counts_per_lsb < 32_000
+
+
 def test_a_turn_ends_with_a_whole_cycle_so_that_the_loop_does_not_jump() -> None:
     volts = volts_of("opqbox", 10.0, 7)
     assert len(volts) == 7 * 12_000 and abs(volts[0]) < 0.02

@@ -103,13 +103,13 @@ def test_the_world_samples_as_the_firmware_does() -> None:
     assert 84_000_000 // constant("cmodules/acquire/acquire.h", "OPQ_SAMPLE_TICKS") == RATE_HZ
 
 
-@pytest.mark.parametrize(
-    ("board", "driver"), [("opqbox", "external_adc.c"), ("pyboard_f405", "internal_adc.c")]
-)
-def test_a_board_has_the_gain_of_its_converter(board: str, driver: str) -> None:
-    text = (ROOT / "device/cmodules/acquire" / driver).read_text()
-    assert f".v_per_lsb = {BOARDS[board].v_per_lsb:.6f}f" in text
+@pytest.mark.parametrize(("board", "converter"), [("opqbox", "EXTERNAL"), ("pyboard_f405", "INTERNAL")])
+def test_a_board_has_the_gain_of_its_converter(board: str, converter: str) -> None:
+    text = (ROOT / "device/cmodules/acquire/front_end.h").read_text()
+    assert f"OPQ_BOARD_{converter}_V_PER_LSB {BOARDS[board].v_per_lsb:.6f}f" in text
     assert f"**{BOARDS[board].v_per_lsb:.6f} V**" in (ROOT / "device/WIRING.md").read_text()
+    linear = constant("cmodules/acquire/front_end.h", f"OPQ_BOARD_{converter}_LINEAR_LSB")
+    assert linear < BOARDS[board].rail * BOARDS[board].counts_per_lsb  # what the rails cut is marked
 
 
 def test_a_simulated_box_takes_the_calibration_that_the_firmware_takes() -> None:

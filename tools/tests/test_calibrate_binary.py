@@ -12,7 +12,7 @@ from opq_hil.world.world import NS, Sine, World
 from opq_proto.errors import OpqError
 from opq_tools.calibrate.command import command
 
-AMPLITUDE_LSB, OFFSET_LSB = 10_711, 37
+AMPLITUDE_LSB, OFFSET_LSB = 7891, 37
 
 
 @pytest.fixture(scope="session")

@@ -42,12 +42,12 @@ typedef enum {
     OPQ_ACQUIRE_NO_DEVICE,        // a register does not read back as written, or this board has no such converter
 } opq_acquire_status_t;
 
-// How raw counts of a converter become int16: (raw << shift) ^ flip. A count at either end is clipped.
+// How raw counts of a converter become int16: (raw << shift) ^ flip. From `low` down and from `high` up, where the converter
+// or a stage before it leaves its linear range, a conversion is clipped.
 typedef struct {
     uint8_t shift;
     uint16_t flip;
-    uint16_t low;   // raw count at the lower end
-    uint16_t high;  // raw count at the upper end
+    int16_t low, high;
 } opq_raw_form_t;
 
 typedef struct opq_converter {
@@ -56,7 +56,7 @@ typedef struct opq_converter {
     uint8_t bits;                      // of the hardware
     bool class_a;                      // whether class A is claimed (IEC 61000-4-30)
     float enob;                        // of one conversion, from its datasheet
-    float v_per_lsb;                   // of a sample, with the front end of device/WIRING.md
+    float v_per_lsb;                   // of a sample, with the front end of the board (front_end.h)
     opq_raw_form_t form;
     int32_t aperture_ticks;            // trigger to hold
     uint8_t oversamplings[8];          // rising, ends with 0
@@ -86,7 +86,7 @@ typedef struct {
 typedef struct {
     uint64_t samples;         // made, without the missing ones
     uint64_t missing;         // indices left out: conversions were lost, or an interrupt was too late
-    uint64_t clipped;         // samples whose filter saw a count at the converter's end, or that saturated
+    uint64_t clipped;         // samples whose filter saw a clipped conversion, or that saturated
     uint32_t overruns;        // times that samples went missing
     uint32_t reader_overruns; // times that the reader was too late: its samples were overwritten
     uint32_t grid_errors;     // captured triggers off the grid of 7000 / oversampling ticks

@@ -42,19 +42,19 @@ OPQ_RAMFUNC uint32_t opq_decimator_first_middle(const opq_decimator_t *decimator
 }
 
 // Interrupt context, integers only: OPQ_HALF_SAMPLES * oversampling steps. Appends the counts to the line;
-// bit k of the result: the filter of sample k contains a clipped count.
+// bit k of the result: the filter of sample k contains a clipped conversion.
 OPQ_RAMINLINE uint64_t take(opq_decimator_t *decimator, const uint16_t *raw) {
     const uint32_t oversampling = decimator->oversampling, past = decimator->tap_count - 1;
     const uint32_t shift = decimator->form.shift, flip = decimator->form.flip;
-    const uint32_t low = decimator->form.low, high = decimator->form.high;
+    const int32_t low = decimator->form.low, high = decimator->form.high;
     volatile int16_t *line = decimator->line + past; // volatile: no call of memcpy, which is in flash
     uint32_t clipping = decimator->clipping;
     uint64_t clipped = 0;
     for (uint32_t k = 0; k < OPQ_HALF_SAMPLES; k++) {
         for (uint32_t i = 0; i < oversampling; i++) {
-            uint32_t count = *raw++;
-            *line++ = (int16_t)(uint16_t)(count << shift ^ flip);
-            if (count == low || count == high) {
+            int16_t value = (int16_t)(uint16_t)((uint32_t)*raw++ << shift ^ flip);
+            *line++ = value;
+            if (value <= low || value >= high) {
                 clipping = (past + 1 + i) / oversampling; // samples, from this one on, whose taps reach it
             }
         }

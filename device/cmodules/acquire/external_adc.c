@@ -11,6 +11,7 @@
 // `flip` 0x8000 in the form below, and its own enob and v_per_lsb.
 #include "acquire.h"
 #include "board.h"
+#include "front_end.h"
 #include "internal_adc.h"
 #include "stm32f405.h"
 #include "trigger.h"
@@ -133,8 +134,8 @@ const opq_converter_t opq_external_adc = {
     .bits = 16,
     .class_a = true,
     .enob = 15.5f, // datasheet, table 2: SINAD 95 dB typical at 20 kHz, VREF 5 V
-    .v_per_lsb = 0.015844f, // device/WIRING.md, "From volts to counts"
-    .form = {.shift = 0, .flip = 0, .low = 0x8000, .high = 0x7FFF},
+    .v_per_lsb = OPQ_BOARD_EXTERNAL_V_PER_LSB,
+    .form = {.shift = 0, .flip = 0, .low = -OPQ_BOARD_EXTERNAL_LINEAR_LSB, .high = OPQ_BOARD_EXTERNAL_LINEAR_LSB},
     .aperture_ticks = 0, // aperture delay 2.5 ns: a fifth of a tick
     .oversamplings = {1, 2, 4, 5, 7, 8, 10, 0},
     .oversampling_default = 10,

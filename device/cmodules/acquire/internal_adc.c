@@ -2,6 +2,7 @@
 
 #include "acquire.h"
 #include "board.h"
+#include "front_end.h"
 #include "slow.h"
 #include "stm32f405.h"
 #include "trigger.h"
@@ -176,8 +177,8 @@ const opq_converter_t opq_internal_adc = {
     .bits = 12,
     .class_a = false,
     .enob = 10.4f, // DS8626, "ADC dynamic accuracy at fADC = 18 MHz": typical
-    .v_per_lsb = 0.015956f, // device/WIRING.md, "From volts to counts"
-    .form = {.shift = 4, .flip = 0x8000, .low = 0, .high = 4095},
+    .v_per_lsb = OPQ_BOARD_INTERNAL_V_PER_LSB,
+    .form = {.shift = 4, .flip = 0x8000, .low = -OPQ_BOARD_INTERNAL_LINEAR_LSB, .high = OPQ_BOARD_INTERNAL_LINEAR_LSB},
     .aperture_ticks = 28 * ADC_TICKS, // the input is held when the sampling time ends (13.5)
     .oversamplings = {1, 2, 4, 5, 0},
     .oversampling_default = 5,

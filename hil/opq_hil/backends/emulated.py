@@ -42,8 +42,7 @@ def world(board: BoardInput, utc_ns: int, lead_s: float, every_s: int) -> World:
     start_s = lead_s % every_s
     inside = (at_s >= start_s) & (at_s < start_s + DIP_CYCLES / NOMINAL_HZ)
     volts[inside] *= DIP_SHARE
-    counts = np.rint(volts / (board.v_per_lsb * board.counts_per_lsb) + board.zero)
-    mains = Played(counts.astype(np.int16), board.converter, RATE_HZ * 1000, loop=True)
+    mains = Played(board.counts(volts), board.converter, RATE_HZ * 1000, loop=True)
     return World(LONGEST_NS, mains=mains, gps=Gps(utc_start_ns=utc_ns, jitter_ns=20.0))
 
 

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from opq_hil.backends.backend import Image
 from opq_hil.world.world import EXTERNAL, INTERNAL
 from opq_proto.errors import OpqError
@@ -26,11 +29,18 @@ class BoardInput:
     """Samples have 16 bits; the internal converter's counts are 16 of them."""
     zero: int
     """The converter's count at 0 V."""
+    rail: int
+    """Counts from zero at which the amplifier before the converter stops (device/analogue/check.py)."""
+
+    def counts(self, volts: NDArray[np.float64]) -> NDArray[np.int16]:
+        """The converter's counts of the volts at the line, behind a front end that clips."""
+        around = np.clip(np.rint(volts / (self.v_per_lsb * self.counts_per_lsb)), -self.rail, self.rail)
+        return (around + self.zero).astype(np.int16)
 
 
 BOARDS: Mapping[str, BoardInput] = {
-    "opqbox": BoardInput(EXTERNAL, 0.015844, 1, 0),
-    "pyboard_f405": BoardInput(INTERNAL, 0.015956, 16, 2048),
+    "opqbox": BoardInput(EXTERNAL, 0.021505, 1, 0, 29_248),
+    "pyboard_f405": BoardInput(INTERNAL, 0.020059, 16, 2048, 1923),
 }
 VARIABLE, KEY_VARIABLE = "OPQ_FIRMWARE_DIR", "OPQ_FIRMWARE_KEY"
 NO_FIRMWARE = "no firmware to run"

@@ -1,0 +1,23 @@
+// The analogue front end of device/analogue, in samples: volts of a count, and the range in which every stage is linear.
+//
+// device/analogue/check.py computes these numbers from the parts list, and its test compares them. A board with another
+// front end defines its own in board.h.
+#ifndef OPQ_FRONT_END_H
+#define OPQ_FRONT_END_H
+
+#include "board.h"
+
+// External converter. The isolation amplifier is specified to +-5 V, which is 611 V at the line; the driver reaches its rail
+// at 638 V and the converter its last code at 704 V. So a sample of 28,300 or more is marked as clipped.
+#ifndef OPQ_BOARD_EXTERNAL_V_PER_LSB
+#define OPQ_BOARD_EXTERNAL_V_PER_LSB 0.021505f
+#define OPQ_BOARD_EXTERNAL_LINEAR_LSB 28300
+#endif
+
+// Internal converter: its 12 bits are the upper ones of a sample.
+#ifndef OPQ_BOARD_INTERNAL_V_PER_LSB
+#define OPQ_BOARD_INTERNAL_V_PER_LSB 0.020059f
+#define OPQ_BOARD_INTERNAL_LINEAR_LSB 30000
+#endif
+
+#endif

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from opq_proto.errors import RecordingError
 from opq_recordings.exported import exported_channel, runs_between
 from opq_recordings.recording import Channel, Content, missing_rows, without_missing
+from opq_recordings.units import quantity_named
 
 MOST_COLUMNS = 64
 RATE_NAMES = ("rate_hz", "fs", "sample_rate", "samplerate", "sampling_rate", "sampling_frequency", "sr")
@@ -77,7 +78,7 @@ def channels_of_array(
                 column,
                 scale=1.0 if volts else None,
                 unit=None,
-                quantity=None,
+                quantity=quantity_named(name),
                 rate_hz=rate_hz,
             )
             for k, column in enumerate(columns, 1)

@@ -12,7 +12,7 @@ from opq_recordings.comtrade_cfg import RATE_MATCH, TRACKED, AnalogField, Config
 from opq_recordings.comtrade_rows import MISSING, Rows, rows_of
 from opq_recordings.even_axis import EvenAxis, axis_of_rows, axis_of_times, interpolated
 from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
-from opq_recordings.units import unit_scale
+from opq_recordings.units import side_units, unit_scale
 
 MOST_TEXT = 16 << 20
 """Bytes of a .cfg; 10,000 channels have 1 MB."""
@@ -53,23 +53,30 @@ def content_of(path: Path, config: Configuration, rows: Rows) -> Content:
     channels = tuple(
         _channel(each, values, axis, config, rows.form)
         for each, values in zip(config.analog, rows.values, strict=True)
+        if each.a != 0
     )
+    if unused := [each.name for each in config.analog if each.a == 0]:
+        problems.append(
+            f"its channels of factor 0 are constant and were left out: {', '.join(unused[:10])}"
+            + (f" and {len(unused) - 10} more" if len(unused) > 10 else "")
+        )
     form = f"COMTRADE {config.revision}, {rows.form}"
-    return Content(form, channels, config.assumed, tuple(problems))
+    return Content(form, channels, config.assumed, tuple(problems), config.code_page)
 
 
 def _channel(
     field: AnalogField, values: NDArray[np.generic], axis: EvenAxis, config: Configuration, form: str
 ) -> Channel:
-    known = unit_scale(field.unit)
+    unit, ratio = _unit_and_ratio(field)
+    known = unit_scale(unit)
     factor = known[1] if known else 1.0
-    quantity = known[0] if known else ("other" if field.unit else None)
+    quantity = known[0] if known else ("other" if unit else None)
     whole = Channel(
         name=field.name,
         values=values,
         scale=None if field.a is None else field.a * factor,
         offset=field.b * factor,
-        unit=field.unit or None,
+        unit=unit or None,
         quantity=quantity,
         phase=field.phase,
         rate_hz=axis.rate_hz,
@@ -77,7 +84,7 @@ def _channel(
         nominal_hz=config.line_hz,
         runs=axis.runs,
         samples=axis.samples,
-        ratio=_ratio(field),
+        ratio=ratio,
     )
     return without_missing(whole, missing_rows(values, _mark(values, form)))
 
@@ -90,10 +97,16 @@ def _mark(values: NDArray[np.generic], form: str) -> float | None:
     return mark
 
 
-def _ratio(field: AnalogField) -> tuple[float, str] | None:
+def _unit_and_ratio(field: AnalogField) -> tuple[str, tuple[float, str] | None]:
+    """The unit of the values, and the ratio; a unit such as `V/kV` names those of both sides."""
+    unit, factor = field.unit, 1.0
+    if pair := side_units(unit):
+        unit = pair[1] if field.side == "P" else pair[0]
+        scales = [unit_scale(each) for each in pair]
+        factor = scales[1][1] / scales[0][1] if scales[0] and scales[1] else 1.0
     if field.primary and field.secondary and field.primary > 0 and field.secondary > 0 and field.side:
-        return field.primary / field.secondary, field.side
-    return None
+        return unit, (factor * field.primary / field.secondary, field.side)
+    return unit, None
 
 
 def _axis(config: Configuration, rows: Rows, problems: list[str]) -> EvenAxis:

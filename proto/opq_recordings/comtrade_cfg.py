@@ -23,7 +23,7 @@ _COUNT = re.compile(r"\s*([0-9]{1,9})\s*([A-Za-z]?)\s*")
 
 @dataclass(frozen=True, slots=True)
 class AnalogField:
-    """The line of an analogue channel; `a` None where it states no gain."""
+    """The line of an analogue channel; `a` None where it states no gain, 0 where the channel is not used."""
 
     name: str
     phase: str
@@ -54,6 +54,8 @@ class Configuration:
     """Seconds per unit of the rows' time stamps."""
     assumed: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
+    code_page: str | None = None
+    """The encoding of its text, where that was assumed."""
 
 
 def configuration(data: bytes, where: str) -> Configuration:
@@ -67,7 +69,7 @@ def configuration(data: bytes, where: str) -> Configuration:
 
 class _Parser:
     def __init__(self, data: bytes, where: str) -> None:
-        text, self._assumed_page = decoded(data)
+        text, self._code_page = decoded(data)
         lines = enumerate(re.split(r"\r\n|\n|\r|\x1a", text), 1)
         self._lines = [(number, line.strip(" \t\0")) for number, line in lines if line.strip(" \t\0")]
         self._where = where
@@ -80,6 +82,11 @@ class _Parser:
         revision = 1991 if year is None else year
         analog_count, status_count = self._counts()
         analog = tuple(self._analog(revision) for _ in range(analog_count))
+        if all(each.a == 0 for each in analog):
+            raise RecordingError(
+                f"{self._where}, line {self._line()}: a of channel {analog[-1].name!r:.40} is 0, want a "
+                "number other than 0"
+            )
         for _ in range(status_count):
             self._fields("a status channel")
         line_hz, rates, rows = self._rates()
@@ -96,12 +103,13 @@ class _Parser:
         start, zone_assumed = self._utc(start, revision, more)
         factor = _number(more[0]) if more and "," not in more[0] else None
         base_s = 1e-9 if revision >= 2013 and fraction > 6 else 1e-6
-        assumed = ["encoding"] if self._assumed_page else []
+        assumed = ["encoding"] if self._code_page else []
         if zone_assumed:
             assumed.append("time_zone")
         return Configuration(
             station, revision, analog, status_count, line_hz, rates, rows, start, form,
             base_s * (factor if factor and factor > 0 else 1.0), tuple(assumed), tuple(self._problems),
+            self._code_page,
         )  # fmt: skip
 
     def _fields(self, what: str) -> list[str]:
@@ -166,10 +174,10 @@ class _Parser:
         if not text:
             return None
         value = _number(text)
-        if value is None or (name == "a" and value == 0):
+        if value is None:
             raise RecordingError(
                 f"{self._where}, line {self._line()}: {name} of channel {channel!r:.40} is {text!r:.40}, "
-                f"want a number{' other than 0' if name == 'a' else ''}"
+                "want a number"
             )
         return value
 

@@ -18,7 +18,7 @@ from opq_recordings.even_axis import EvenAxis, axis_of_times
 from opq_recordings.exported import stated_facts
 from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
 from opq_recordings.spooled import SpooledColumn
-from opq_recordings.text import encoding_of
+from opq_recordings.text import STATED, encoding_of
 
 ROWS_AT_ONCE = 1 << 16
 HEAD_LINES = 2000
@@ -37,7 +37,8 @@ def read_csv(path: Path, rate_hz: float | None = None) -> Content:
         encoding = encoding_of(beginning)
     if b"\0\0\0" in beginning and not encoding.startswith("utf-32"):
         raise RecordingError(f"{path}: is no text; want rows such as 0.0001,325.2 under time_s,volts")
-    assumed = ["encoding"] if encoding == "latin-1" else []
+    code_page = None if encoding in STATED else encoding
+    assumed = ["encoding"] if code_page else []
     with path.open(encoding=encoding, errors="replace", newline=None) as file:
         head = [line.rstrip("\n") for line in islice(_lines(path, file), HEAD_LINES)]
         try:
@@ -50,7 +51,8 @@ def read_csv(path: Path, rate_hz: float | None = None) -> Content:
             return exported_content(path, lines, form.separator, remark_blocks(head[: form.first_line]))
         file.seek(0)
         remarks = remark_blocks(head[: form.first_line])
-        return _table(path, file, form, rate_hz, assumed, remarks[0] if remarks else {})
+        content = _table(path, file, form, rate_hz, assumed, remarks[0] if remarks else {})
+        return replace(content, code_page=code_page)
 
 
 def _lines(path: Path, file: IO[str]) -> Iterator[str]:

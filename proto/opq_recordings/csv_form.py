@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from opq_proto.errors import RecordingError
 from opq_recordings.moments import written_ns
-from opq_recordings.units import Quantity, seconds_of, unit_scale
+from opq_recordings.units import Quantity, quantity_named, seconds_of, unit_scale
 
 SEPARATORS = (";", "\t", "|", ",")
 REMARKS = ("#", '"#', "%", "//", ";")
@@ -33,16 +33,11 @@ _TIME = re.compile(
 _INDEX = re.compile(
     r"(?i)^(#|n|no\.?|nr\.?|id|index|idx|sample|samples|sample ?(no|number|nr)\.?|row|sequence|point|pts?)$"
 )
-_VOLTAGE = re.compile(
-    r"(?i)^(volts?|voltage.*|.*\bvoltage\b.*|spannung.*|tension.*|u|v|vac|ampl(itude)?"
-    r"|[uv][_ ]?(l?\d|[abcnr]|an|bn|cn|ab|bc|ca|ln|rms|mains|grid|in|out)(?![a-z]).*)$"
-)
-_CURRENT = re.compile(r"(?i)^(amps?|current.*|.*\bcurrent\b.*|strom.*|i|i[_ ]?(l?\d|[abcn])(?![a-z]).*)$")
 _RATE = re.compile(
     r"(?i)\b(?:sample\s?rate|sampling\s(?:rate|frequency)|sample\sfrequency|fs|rate_hz)\W{1,4}([\d.]+(?:e[+-]?\d+)?)\s*([kM]?)(?:Hz|S/s|Sa/s)?"
 )
 _INTERVAL = re.compile(
-    r"(?i)\b(?:sampl(?:e|ing)\s(?:interval|period|time)|dt)\W{1,4}(?:analog:)?"
+    r"(?i)\b(?:(?:sampl(?:e|ing)|time)\s(?:interval|period|time|step)|dt)\W{1,12}(?:analog:)?"
     r"([\d.]+(?:e[+-]?\d+)?)\s*([numµμ]?s)?"
 )
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -293,15 +288,7 @@ def _value(column: int, name: str, unit: str) -> ValueColumn:
     shown = name or f"column {column + 1}"
     if known is not None:
         return ValueColumn(column, shown, unit, known[0], known[1])
-    quantity: Quantity | None = (
-        "other"
-        if unit
-        else "voltage"
-        if _VOLTAGE.match(name)
-        else "current"
-        if _CURRENT.match(name)
-        else None
-    )
+    quantity: Quantity | None = "other" if unit else quantity_named(name)
     return ValueColumn(column, shown, unit or None, quantity, 1.0)
 
 

@@ -34,9 +34,10 @@ from opq_recordings.sound_file import read_sound
 from opq_recordings.units import known_units, unit_scale
 from opq_recordings.wav_file import read_wav
 
-ASSUMED = {"encoding": "latin-1", "time_zone": "UTC", "time_unit": "s"}
-MAX_RATE_HZ = 1e7
-"""Higher than the rate of any mains recorder; windows of 0.2 s are held in memory."""
+ASSUMED = {"time_zone": "UTC", "time_unit": "s"}
+MIN_RATE_HZ, MAX_RATE_HZ = 64.0, 1e7
+"""Four samples per cycle of a railway's 16.7 Hz; more than any mains recorder, as windows of 0.2 s are held
+in memory."""
 READERS: Mapping[str, Callable[[Path], Content]] = {
     ".cfg": read_comtrade, ".dat": read_comtrade, ".cff": read_comtrade,
     ".csv": read_csv, ".txt": read_csv, ".tsv": read_csv,
@@ -107,6 +108,7 @@ def _joined(contents: list[tuple[Path, Content]]) -> Content:
         tuple(channels),
         tuple(dict.fromkeys(each for _, content in contents for each in content.assumed)),
         tuple(f"{path.name}: {each}" for path, content in contents for each in content.problems),
+        next((content.code_page for _, content in contents if content.code_page), None),
     )
 
 
@@ -125,8 +127,11 @@ def _recording(
         raise RecordingError(f"{path}: is empty, no samples in it")
     if facts.rate_hz is None:
         raise RecordingError(f"{path}: its rate is not known; put rate_hz into {missing} or give --rate-hz")
-    if facts.rate_hz > MAX_RATE_HZ:
-        raise RecordingError(f"{path}: its rate is {facts.rate_hz:g} Hz, want at most {MAX_RATE_HZ:,.0f} Hz")
+    if not MIN_RATE_HZ <= facts.rate_hz <= MAX_RATE_HZ:
+        raise RecordingError(
+            f"{path}: its rate is {facts.rate_hz:.6g} Hz, want {MIN_RATE_HZ:g} to {MAX_RATE_HZ:,.0f} Hz "
+            "for a waveform; if the unit of its times is not the stated or assumed one, give --rate-hz"
+        )
     channel = _on_side(path, _measured_in(path, channel, facts, assumed), facts.side)
     _check_finite(path, channel)
     if given.rate_hz and channel.rate_hz and abs(given.rate_hz / channel.rate_hz - 1) > 0.001:
@@ -147,15 +152,20 @@ def _recording(
         nominal_v=facts.nominal_v,
         nominal_hz=facts.nominal_hz,
         box_id=facts.box_id,
-        assumed={name: _value_of(name, channel, facts) for name in dict.fromkeys(assumed)},
+        assumed={name: _value_of(name, content, channel, facts) for name in dict.fromkeys(assumed)},
         problems=tuple(problems),
         facts=stated,
     )
 
 
-def _value_of(name: str, channel: Channel, facts: RecordingFacts) -> object:
+def _value_of(name: str, content: Content, channel: Channel, facts: RecordingFacts) -> object:
     """The value that was taken for a fact that the file does not state."""
-    taken = {"channel": channel.name, "unit": channel.unit, "rate_hz": facts.rate_hz}
+    taken = {
+        "channel": channel.name,
+        "unit": channel.unit,
+        "rate_hz": facts.rate_hz,
+        "encoding": content.code_page,
+    }
     return taken[name] if name in taken else ASSUMED[name]
 
 
@@ -199,7 +209,8 @@ def _chosen(path: Path, channels: tuple[Channel, ...], wanted: str | None, assum
             "--channel and say what it is, such as --unit V"
         )
     raise RecordingError(
-        f"{path}: which of its {len(unknown)} channels is the voltage is not stated; give --channel: {names}"
+        f"{path}: which of its {len(unknown)} channels without a unit is the voltage is not stated; give "
+        f"--channel: {', '.join(each.name for each in unknown[:20])}"
     )
 
 

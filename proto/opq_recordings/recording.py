@@ -95,6 +95,8 @@ class Content:
     channels: tuple[Channel, ...]
     assumed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    code_page: str | None = None
+    """The encoding of its text, where that was assumed."""
 
 
 @dataclass(frozen=True, slots=True)

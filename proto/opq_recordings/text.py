@@ -1,6 +1,11 @@
-"""Text of any code page: the byte order mark, then UTF-8, then Latin-1, where only names may be wrong."""
+"""Text of any code page: the byte order mark, then UTF-8, then the page that its letters speak for.
+
+A page that was found by its letters is an assumption. Where none speaks, Latin-1 is taken; only names and
+units can then be wrong.
+"""
 
 import codecs
+import re
 
 MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -9,6 +14,22 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+STATED = ("utf-32", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-8")
+"""Encodings that a text shows by itself; another one is assumed."""
+ENOUGH = 0.75
+"""Share of the letters beyond ASCII that must speak for a page."""
+_WORDS = re.compile(rb"[A-Za-z,;]?[\x80-\xff]+[A-Za-z,;\r\n]?")
+_PAGES = {
+    "cp1251": re.compile(
+        rb"[\xc0-\xdf\xa8]*[\xe0-\xff\xb8]*|[\xe0-\xff\xb8]+[\xc0-\xdf\xa8]+",
+    ),
+    "cp866": re.compile(
+        rb"[\x80-\x9f\xf0]*[\xa0-\xaf\xe0-\xef\xf1]*|[\xa0-\xaf\xe0-\xef]+[\x80-\x9f]+",
+    ),
+    "gb18030": re.compile(rb"(?:[\xb0-\xd7][\xa1-\xfe]|[\xa1-\xa9][\xa1-\xfe])+"),
+}
+"""Russian words: capitals, then small letters; units such as `кВ` end in a capital. Chinese: the frequent
+characters of GB 2312, and its signs."""
 
 
 def encoding_of(beginning: bytes) -> str:
@@ -26,11 +47,45 @@ def encoding_of(beginning: bytes) -> str:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(beginning)
     except UnicodeDecodeError:
-        return "latin-1"
+        return _code_page(beginning)
     return "utf-8"
 
 
-def decoded(data: bytes) -> tuple[str, bool]:
-    """The text, and whether its code page was assumed."""
+def decoded(data: bytes) -> tuple[str, str | None]:
+    """The text, and its code page where that was assumed."""
     encoding = encoding_of(data)
-    return data.decode(encoding, "replace").lstrip("\ufeff"), encoding == "latin-1"
+    text = data.decode(encoding, "replace").lstrip("\ufeff")
+    return text, None if encoding in STATED else encoding
+
+
+def _code_page(data: bytes) -> str:
+    """The page for which most letters beyond ASCII speak: Chinese, Russian (Windows, DOS), or Latin-1."""
+    words = _WORDS.findall(data)
+    letters = sum(len(_high(word)) for word in words)
+    if _enclosed(words, letters):
+        return "latin-1"
+    share = {
+        page: sum(len(_high(word)) for word in words if pattern.fullmatch(_high(word)))
+        for page, pattern in _PAGES.items()
+    }
+    page = max(share, key=lambda each: share[each])
+    return page if share[page] >= ENOUGH * letters else "latin-1"
+
+
+def _high(word: bytes) -> bytes:
+    return bytes(each for each in word if each >= 0x80)
+
+
+def _enclosed(words: list[bytes], letters: int) -> bool:
+    """Whether the letters stand within words of ASCII, as in `Größe`, or are single ones, as in `à`.
+
+    A single letter that fills a field is none of these: `,В,` is a unit.
+    """
+    within = 0
+    for word in words:
+        size = len(_high(word))
+        inside = word[:1].isalpha() and word[-1:].isalpha()
+        field = word[:1] in b",;" and word[-1:] in b",;\r\n"
+        if (inside and size <= 3) or (size == 1 and not field):
+            within += size
+    return within > letters / 2

@@ -55,17 +55,49 @@ def test_a_cff_is_the_same_in_one_file(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "cfg",
+    ("page", "name"),
     [
-        "Estação Água Fria,REC1,1999".encode("latin-1"),
-        "变电站,REC1,1999".encode("gbk"),
-        "Подстанция,REC1,1999".encode("cp1251"),
-        b"\xef\xbb\xbfStation,REC1,1999",
+        ("latin-1", "Tensão da fase A, réseau, Größe"),
+        ("latin-1", "ÜBERSPANNUNG °C"),
+        ("gb18030", "220kV母线Ⅰ_Ua"),
+        ("gb18030", "822B极Ⅱ低端换流变交流系统A相电压Uac"),
+        ("cp1251", "1СШ-110_ТН_110кВ напряжение"),
+        ("cp866", "Сириус-2-Л Iв"),
+        ("utf-8-sig", "Напруга 电压"),
     ],
 )
-def test_names_may_be_in_any_code_page(cfg: bytes, tmp_path: Path) -> None:
-    text = cfg_text().encode().replace(b"Station,REC1,1999", cfg)
-    assert_same(read(comtrade(tmp_path, text, dat_bytes())))
+def test_names_are_read_in_the_code_page_that_their_letters_speak_for(
+    page: str, name: str, tmp_path: Path
+) -> None:
+    named = name.replace(",", " ")
+    text = cfg_text(channels=f"1,{named},A,,V,0.02,0,0,-32767,32767,1,1,S").encode(page)
+    found = read(comtrade(tmp_path, text, dat_bytes()))
+    assert_same(found)
+    assert found.channel.name == named
+    assert found.assumed.get("encoding") == (None if page == "utf-8-sig" else page)
+
+
+def test_units_are_read_in_russian_and_of_both_sides(tmp_path: Path) -> None:
+    for unit, gain in (("В", GAIN), ("кВ", 1000 * GAIN), ("мВ", GAIN / 1000)):
+        text = cfg_text(channels=f"1,Ua,A,,{unit},0.02,0,0,-9,9,1,1,S").encode("cp1251")
+        assert np.allclose(read(comtrade(tmp_path, text, dat_bytes())).volts(0, ROWS), gain * counts()), unit
+    both = cfg_text(channels="1,Ua,A,,В/кВ,0.02,0,0,-9,9,220,100,S")  # 220 kV to 100 V
+    path = comtrade(tmp_path, both.encode("cp1251"), dat_bytes())
+    assert read(path).channel.ratio == (2200.0, "S") and read(path).channel.unit == "В"
+    assert_same(read(path))
+    assert np.allclose(read(path, side="primary").volts(0, ROWS), 2200 * GAIN * counts())
+    path = comtrade(tmp_path, both.replace(",S\r", ",P\r").encode("cp1251"), dat_bytes())
+    assert np.allclose(read(path).volts(0, ROWS), 1000 * GAIN * counts())
+
+
+def test_a_channel_of_factor_0_is_left_out_and_said(tmp_path: Path) -> None:
+    channels = "1,Idle,A,,V,0.0000,0,0,-9,9,1,1,S\r\n2,Ua,A,,V,0.02,0,0,-9,9,1,1,S"
+    rows = dat_bytes("ASCII").decode().splitlines()
+    data = "\r\n".join(f"{n},{t},0,{v}" for n, t, v in (row.split(",") for row in rows)).encode()
+    found = read(comtrade(tmp_path, cfg_text(counts="2,2A,0D", channels=channels, form="ASCII"), data))
+    assert_same(found)
+    assert [each.name for each in found.channels] == ["Ua"]
+    assert "its channels of factor 0 are constant and were left out: Idle" in found.problems
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
@@ -325,6 +357,10 @@ def test_a_voltage_is_converted_to_the_other_side_of_its_transformer(tmp_path: P
         ({"counts": "9999999,9999999A,0D"}, "line 2: 9999999 analogue"),
         ({"channels": "1,Ua"}, "line 3: '1,Ua' is no analogue channel"),
         ({"channels": "1,Ua,A,,V,x,0,0,-9,9,1,1,S"}, "line 3: a of channel 'Ua' is 'x', want a number"),
+        (
+            {"channels": "1,Ua,A,,V,0,0,0,-9,9,1,1,S"},
+            "line 3: a of channel 'Ua' is 0, want a number other than",
+        ),
         ({"channels": "1,Ua,A,,V,0.02,y,0,-9,9,1,1,S"}, "line 3: b of channel 'Ua' is 'y'"),
         ({"channels": "1,Ua,A,,V,,0,0,-9,9,1,1,S"}, "give --volts-per-lsb"),
         ({"rates": "1\r\nfast,400"}, "line 6: 'fast,400' is no rate"),

@@ -50,6 +50,11 @@ KNOWN: dict[str, str | bytes] = {
     ),
     "rate above": table(lambda k, t, v: f"{v:.5f}", "; Samplerate: 1.6 kHz\n; Channels (1/1): CH1\nCH1\n"),
     "interval above": table(lambda k, t, v: f"{v:.5f}", "Sample Interval,0.000625\nVolt\n"),
+    "interval below settings": table(
+        lambda k, t, v: f"{k},{v * 1e3:.2f}",
+        "Channel\t\t\t  :,CH1\nPK-PK\t\t\t\t  :,Vpp=650.5V\nTime interval\t\t  :,625.00uS\n"
+        "\nindex,CH1_Voltage(mV)\n",
+    ),
     "blanks": table(lambda k, t, v: f"   {t:.7e}   {v:.7e}", "% exported\n% time volts\n"),
     "no header": table(lambda k, t, v: f"{t:.6f},{v:.2f}"),
     "index": table(lambda k, t, v: f"{k},{t:.6f},{v:.2f}", ",time_s,volts\n"),
@@ -138,10 +143,28 @@ def test_cells_without_a_number_are_gaps(mark: str, tmp_path: Path) -> None:
 def test_several_columns_want_a_channel(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(table(lambda k, t, v: f"{t:.6f},{v:.2f},{2 * v:.2f}", "time_s,CH1,CH2\n"))
-    with pytest.raises(RecordingError, match=r"give --channel: CH1 \(no unit\), CH2 \(no unit\)"):
+    with pytest.raises(RecordingError, match=r"give --channel: CH1, CH2"):
         read(path)
     assert np.allclose(read(path, channel="CH2").volts(0, ROWS), 2 * volts(), atol=0.01)
     assert np.allclose(read(path, channel="1", unit="kV").volts(0, ROWS), 1000 * volts(), atol=6)
+
+
+@pytest.mark.parametrize("name", ["frequency", "grid_freq", "Hz", "active power", "temperature", "THD"])
+def test_a_column_that_names_another_quantity_is_never_a_voltage(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(table(lambda k, t, v: f"{t:.6f},{v:.2f}", f"time_s,{name}\n"))
+    with pytest.raises(RecordingError, match="none of its 1 channels is a voltage"):
+        read(path)
+    assert_same(read(path, unit="V", channel=name))
+
+
+def test_rows_too_far_apart_for_a_waveform_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(table(lambda k, t, v: f"{t * 1e6:.0f},{v:.2f}"))  # microseconds, which it does not say
+    with pytest.raises(
+        RecordingError, match=r"its rate is 0\.0016 Hz, want 64 to .*; if the unit of its times"
+    ):
+        read(path)
 
 
 def test_a_decimal_comma_that_is_also_the_separator_is_never_read(tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ def _recording(
         start_ns=None if facts.start_ns is None else facts.start_ns + round(trimmed_s * 1e9),
         nominal_v=facts.nominal_v,
         nominal_hz=facts.nominal_hz,
+        hz_of_file=given.nominal_hz is None and beside.nominal_hz is None,
         box_id=facts.box_id,
         assumed={name: _value_of(name, content, channel, facts) for name in dict.fromkeys(assumed)},
         problems=tuple(problems),

@@ -68,7 +68,7 @@ def channel(name: str, measured: int, units: int, kind: UUID) -> Element:
 
 
 def foreign_pqdif(
-    compressed: bool = True, waveform: UUID = Meaning.WAVEFORM, left_out: slice = slice(0, 0)
+    compressed: bool = True, waveform: UUID = Meaning.WAVEFORM, left_out: slice = slice(0, 0), events: int = 1
 ) -> bytes:
     """A current and a voltage with times as values, which the voltage shares with the current, as floats."""
     times_s = np.delete(np.arange(ROWS) / RATE_HZ, left_out)
@@ -99,12 +99,15 @@ def foreign_pqdif(
                 Tag.CHANNEL_DEFINITIONS, channel("I A", 2, 7, waveform), channel("V A", 1, 6, waveform),
             ),
         ),
-        collection(
-            Tag.OBSERVATION, text(Tag.OBSERVATION_NAME, "dip"),
-            Element(Tag.TIME_START, SCALAR, TIMESTAMP, timestamp_bytes(START_NS)),
+        *(
             collection(
-                Tag.CHANNEL_INSTANCES, instance(0, series[0], 0.01), instance(1, series[1], 1.0),
-            ),
+                Tag.OBSERVATION, text(Tag.OBSERVATION_NAME, "dip"),
+                Element(Tag.TIME_START, SCALAR, TIMESTAMP, timestamp_bytes(START_NS + k * 60 * 10**9)),
+                collection(
+                    Tag.CHANNEL_INSTANCES, instance(0, series[0], 0.01), instance(1, series[1], 1.0),
+                ),
+            )
+            for k in range(events)
         ),
     )  # fmt: skip
     whole = b""
@@ -132,6 +135,17 @@ def test_pqdif_of_another_writer_is_read(compressed: bool, tmp_path: Path) -> No
     ]
     with pytest.raises(RecordingError, match="'I A' is in 'A'"):
         read(path, channel="I A")
+
+
+def test_the_channels_of_several_events_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "meter.pqd"
+    path.write_bytes(foreign_pqdif(events=3))
+    assert [each.name for each in read(path).channels][1::2] == [
+        "V A (1 of 3)",
+        "V A (2 of 3)",
+        "V A (3 of 3)",
+    ]
+    assert read(path, channel="V A (3 of 3)").start_ns == START_NS + 120 * 10**9
 
 
 def test_times_that_jump_are_a_gap(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from opq_recordings.reading import read_recording
 from opq_recordings.recording import Recording, Run, without_spans
 from opq_tools.analyze.command import recording_options
 from opq_tools.analyze.measuring import Measured, measured, warn_of
-from opq_tools.analyze.nominal_values import nominal_of
+from opq_tools.analyze.nominal_values import consistent, nominal_of
 from opq_tools.analyze.recorder_faults import faults_of
 
 LONGEST_SAMPLES = 1 << 25
@@ -58,7 +58,7 @@ def command(file: Path, as_json: bool, given: RecordingFacts) -> None:
       opq-tools classify event_9354_box1.i16
       opq-tools classify mains.csv --nominal-volts 230 --nominal-hz 50 --json
     """
-    whole = read_recording(file, given)
+    whole = consistent(read_recording(file, given))
     nominal = nominal_of(whole)
     stuck = [
         (each.first, each.stop)

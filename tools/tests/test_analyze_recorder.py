@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analyze_under_test import RATE_HZ, Floats, run, told
+from analyze_under_test import RATE_HZ, Floats, mains, run, told
 from click.testing import CliRunner
 
 from opq_tools.classify import command as classify
@@ -108,3 +108,19 @@ def test_the_rounding_of_a_converter_is_no_clipping(bits: int, tmp_path: Path) -
     path = tmp_path / "a.npy"
     np.save(path, np.rint(sine(noise_v=0.0) / step_v) * step_v)
     assert told(path, *FLAGS, *STATED)["faults"] == []
+
+
+def test_a_frequency_that_the_samples_contradict_is_not_taken(tmp_path: Path) -> None:
+    wave = np.rint(mains(1.0, hz=60.0) * 100).astype(np.int16)
+    rows = "\r\n".join(f"{k + 1},{round(k * 1e6 / RATE_HZ)},{value}" for k, value in enumerate(wave))
+    (tmp_path / "relay.dat").write_text(rows)
+    path = tmp_path / "relay.cfg"
+    path.write_text(
+        "S,R,1999\r\n1,1A,0D\r\n1,Ua,A,,V,0.01,0,0,-9,9,1,1,S\r\n50\r\n1\r\n12000,12000\r\n"
+        "17/03/2024,10:00:00.0\r\n17/03/2024,10:00:00.0\r\nASCII\r\n1\r\n"
+    )
+    found = told(path)
+    assert found["nominal_hz"] == 60.0 and found["nominal"]["hz_from"] == "estimated"
+    assert found["problems"] == ["it states 50 Hz, but its samples are of a mains of 60 Hz"]
+    found = told(path, "--nominal-hz", 50)  # a person is believed
+    assert found["nominal_hz"] == 50.0 and found["problems"] == []

@@ -11,7 +11,7 @@ from opq_measure.events.limits import Limits
 from opq_proto.errors import RecordingError
 from opq_recordings.bridging import bridged_pieces, bridged_samples
 from opq_recordings.recording import Recording, without_spans
-from opq_tools.analyze.nominal_values import Nominal, nominal_of
+from opq_tools.analyze.nominal_values import Nominal, consistent, nominal_of
 from opq_tools.analyze.recorder_faults import RecorderFault, faults_of
 from opq_tools.progress import shown_progress
 
@@ -58,6 +58,7 @@ def measured(recording: Recording, limits: Limits, nominal: Nominal | None = Non
     Raises:
         RecordingError: nothing can be measured with these samples or this rate.
     """
+    recording = consistent(recording)
     nominal = nominal or nominal_of(recording)
     faults = faults_of(recording, nominal)
     stuck = [(each.first, each.stop) for each in faults if each.kind == "stuck" and not each.whole]

@@ -14,6 +14,9 @@ DEFAULT_NOMINAL_HZ = 60.0
 LOOKED_AT_SAMPLES, STRETCHES = 1 << 22, 128
 """Samples that a nominal voltage is estimated from: all of a short recording, else so many stretches."""
 
+SURE, OTHER = 0.9, 0.1
+"""From this sureness on, a frequency so far from the stated one contradicts it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Nominal:
@@ -62,6 +65,24 @@ def nominal_of(recording: Recording) -> Nominal:
             median_rms_v=float(np.median(rms_v)) if len(rms_v) else None,
         )
     return stated
+
+
+def consistent(recording: Recording) -> Recording:
+    """The recording without a nominal frequency that its own samples contradict, which becomes a problem.
+
+    Converters write 50 or 60 Hz into every file. What a person states stays.
+    """
+    stated_hz = recording.nominal_hz
+    if stated_hz is None or not recording.hz_of_file:
+        return recording
+    longest = recording.longest_run()
+    first = longest.first_sample
+    some = recording.volts(first, first + min(longest.samples, LOOKED_AT_SAMPLES >> 5))
+    found = estimated_hz(some, recording.rate_hz)
+    if found.value is None or found.sureness < SURE or abs(found.value / stated_hz - 1) < OTHER:
+        return recording
+    problem = f"it states {stated_hz:g} Hz, but its samples are of a mains of {found.value:.4g} Hz"
+    return replace(recording, nominal_hz=None, problems=(*recording.problems, problem))
 
 
 def _stretches(recording: Recording) -> Iterator[FloatArray]:

@@ -2,12 +2,9 @@
 
 import time
 
-import board
-import clock
 import codes
-import pipeline
-import settings
 from journal import Journal
+from opq import board, clock, pipeline, settings
 from receiver import KEYS as CLOCK_KEYS
 from receiver import Receiver
 from sampler import FEATURE_KEYS, START_KEYS, Sampler

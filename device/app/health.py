@@ -6,12 +6,9 @@
 import gc
 import math
 
-import acquire
-import board
-import clock
 import codes
-import pipeline
 from journal import Journal
+from opq import acquire, board, clock, pipeline
 from power import Power
 
 THRESHOLD_BYTES = 8192

@@ -5,7 +5,7 @@ message is lost and counted. The count is logged when there is room again.
 """
 
 import codes
-import pipeline
+from opq import pipeline
 
 PLACES = 16
 

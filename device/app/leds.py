@@ -7,10 +7,8 @@ fault    dark: no fault       blinks: on battery        on: an error in the last
 
 import time
 
-import board
-import clock
 import power
-import settings
+from opq import board, clock, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

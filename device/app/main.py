@@ -6,14 +6,12 @@
 Returns only when the REPL is requested (pin or command). The port then gives USART1 to it until a reset.
 """
 
-import board
 import codes
-import pipeline
-import settings
 from commands import Commands
 from health import Health
 from journal import Journal
 from leds import Leds
+from opq import board, pipeline, settings
 from power import Power
 from receiver import Receiver
 from sampler import Sampler

@@ -13,12 +13,9 @@ When the PVD reports that VDD itself falls, sampling stops at once and flash is 
 import math
 import time
 
-import acquire
-import board
 import codes
-import pipeline
-import settings
 from journal import Journal
+from opq import acquire, board, pipeline, settings
 from sampler import Sampler
 from supervisor import EXEMPT_POWER, Supervisor
 

@@ -2,12 +2,9 @@
 
 import time
 
-import acquire
-import clock
 import codes
-import pipeline
-import settings
 from journal import Journal
+from opq import acquire, clock, pipeline, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

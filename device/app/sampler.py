@@ -2,12 +2,9 @@
 
 import time
 
-import acquire
-import board
 import codes
-import pipeline
-import settings
 from journal import Journal
+from opq import acquire, board, pipeline, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

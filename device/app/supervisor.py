@@ -8,10 +8,9 @@ after a round of the loop, if new samples have arrived. Sampling itself goes on 
 import gc
 import time
 
-import acquire
-import board
 import codes
 from journal import Journal
+from opq import acquire, board
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,12 +7,9 @@ without a fault also end the boot loader's count of watchdog resets in a row, fo
 
 import time
 
-import acquire
-import board
 import codes
-import pipeline
-import update
 from journal import Journal
+from opq import acquire, board, pipeline, update
 from sampler import Sampler
 from supervisor import EXEMPT_UPDATE, Supervisor
 

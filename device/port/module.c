@@ -1,4 +1,4 @@
-// Python's `board`: the chip and the board (typing stub: app/typings/board.pyi).
+// Python's `opq.board`: the chip and the board (typing stub: app/typings/opq/board.pyi).
 #include "board.h"
 
 #include "py/mphal.h"
@@ -118,4 +118,3 @@ static const mp_rom_map_elem_t globals_table[] = {
 static MP_DEFINE_CONST_DICT(globals, globals_table);
 
 const mp_obj_module_t opq_board_module = {.base = {&mp_type_module}, .globals = (mp_obj_dict_t *)&globals};
-MP_REGISTER_MODULE(MP_QSTR_board, opq_board_module);

@@ -1,13 +1,9 @@
 """Commands of the gateway, each answered once (app_run.py)."""
 
-import acquire
-import board
-import clock
 import codes
 import fake_time
-import pipeline
-import settings
 from app_run import Run, acknowledgement, command, logs, play
+from opq import acquire, board, clock, pipeline, settings
 
 
 def case_hello_is_acknowledged_and_answered_by_a_hello():

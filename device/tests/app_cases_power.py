@@ -1,13 +1,8 @@
 """Supply, battery, VDD (app_run.py)."""
 
-import acquire
-import board
-import clock
 import codes
-import pipeline
-import settings
-import update
 from app_run import Run, command, logs, play
+from opq import acquire, board, clock, pipeline, settings, update
 
 
 def supply(volts):

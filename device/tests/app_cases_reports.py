@@ -1,12 +1,8 @@
 """What the Box sends by itself: Hello, status, log, LEDs (app_run.py)."""
 
-import acquire
-import board
-import clock
 import codes
-import pipeline
-import settings
 from app_run import Run, command, logs, play
+from opq import acquire, board, clock, pipeline, settings
 
 
 def case_a_box_says_hello_each_second_until_it_is_commanded_and_each_five_then():

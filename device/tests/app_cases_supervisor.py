@@ -1,13 +1,9 @@
 """Start, watchdog, exceptions, heap: the loop that runs the rest (app_run.py)."""
 
-import acquire
-import board
-import clock
 import codes
 import fake_time
-import pipeline
-import settings
 from app_run import Run, logs, play
+from opq import acquire, board, clock, pipeline, settings
 
 
 def case_main_hands_over_to_the_prompt_when_the_loop_ends():

@@ -1,12 +1,9 @@
 """Updates over the link, and the trial of the running image (app_run.py)."""
 
-import acquire
-import board
 import codes
 import fake_time
-import pipeline
-import update
 from app_run import Run, acknowledgement, command, logs, play
+from opq import acquire, board, pipeline, update
 
 
 def case_an_update_is_begun_written_and_tried_by_a_reset():

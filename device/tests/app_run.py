@@ -6,9 +6,8 @@ that test_app.py shows.
 
 import sys
 
-import board
 import fake_time
-import pipeline
+from opq import board, pipeline
 
 
 class End(BaseException):

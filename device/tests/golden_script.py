@@ -13,7 +13,7 @@ from cobs import cobs
 from golden_signals import golden_signal
 
 GOLDEN = Path(__file__).resolve().parents[2] / "proto" / "golden"
-PRELUDE = "import gc, link, dsp; from binascii import a2b_base64 as b64"
+PRELUDE = "import gc; from opq import link, dsp; from binascii import a2b_base64 as b64"
 BLOCK = 200
 """Samples per push: a Box's own block."""
 

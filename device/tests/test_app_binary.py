@@ -118,7 +118,7 @@ def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_th
         (at(5.0), Command(7, Operation.RESET)),
         (at(6.5), Command(8, Operation.GET_SETTINGS)),
         (at(7.0), Command(9, Operation.REPL)),
-        (at(7.3), b"import pipeline\r\nprint('total', pipeline.stage('total')[0] > 100)\r\n"),
+        (at(7.3), b"from opq import pipeline\r\nprint('total', pipeline.stage('total')[0] > 100)\r\n"),
     )
     dips = ((at(3.5), at(3.7), 0.5), (at(3.8), at(3.82), 3.75))  # 636 V peak: beyond the linear range
     run = hil_bench.run(
@@ -202,7 +202,7 @@ def test_a_hang_is_ended_by_the_watchdog_and_a_fault_by_a_reset_that_says_where(
     The boot loader counts that reset as one in a row until the app has been well for ten seconds.
     """
     stop_systick = b"import machine\r\nmachine.mem32[0xE000E010] = 0\r\n"
-    count_resets = b"import update\r\nprint('in a row', update.boot()[2])\r\n"
+    count_resets = b"from opq import update\r\nprint('in a row', update.boot()[2])\r\n"
     read_nothing = b"import machine\r\nmachine.mem32[0x60000000]\r\n"  # no such memory: a bus fault
     messages = (
         (at(13.0), Command(1, Operation.REPL)),  # the image is confirmed by then

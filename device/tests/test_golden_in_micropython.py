@@ -16,7 +16,8 @@ from opq_hil.world.world import World
 from opq_proto.errors import OpqError
 
 UNIX = DEVICE / "port" / "unix"
-MODULES = ("link", "dsp")
+MODULES = ("opq", "link", "dsp")
+"""Those of `cmodules` that another port than ours builds."""
 
 
 def micropython_of_the_box(cache: Path) -> Path:
@@ -29,7 +30,8 @@ def micropython_of_the_box(cache: Path) -> Path:
         tools = toolchain.find_toolchain()
     except OpqError as problem:
         pytest.skip(str(problem))
-    sources = [path for room in (*MODULES, "acquire") for path in (CMODULES / room).glob("*.[ch]")]
+    rooms = [CMODULES / name for name in (*MODULES, "acquire")]
+    sources = [path for room in rooms for path in (*room.glob("*.[ch]"), *room.glob("micropython.mk"))]
     facts = hashlib.sha256(str(tools.micropython.path).encode())
     for path in sorted([*sources, *UNIX.iterdir()]):
         facts.update(path.name.encode() + path.read_bytes())
@@ -37,15 +39,11 @@ def micropython_of_the_box(cache: Path) -> Path:
     binary = folder / "build" / "micropython"
     if binary.exists():
         return binary
-    (folder / "modules").mkdir(parents=True, exist_ok=True)
-    for module in MODULES:
-        link = folder / "modules" / module
-        link.unlink(missing_ok=True)
-        link.symlink_to(CMODULES / module)
+    folder.mkdir(parents=True, exist_ok=True)
     command = (
         tools.make, "-C", str(tools.micropython.path / "ports/unix"), "-j2", f"VARIANT_DIR={UNIX}",
-        "VARIANT=opq", f"BUILD={folder / 'build'}", f"USER_C_MODULES={folder / 'modules'}",
-        "FROZEN_MANIFEST=", f"CFLAGS_EXTRA=-I{CMODULES / 'acquire'}",
+        "VARIANT=opq", f"BUILD={folder / 'build'}", f"USER_C_MODULES={CMODULES}",
+        "FROZEN_MANIFEST=",
     )  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -21,7 +21,8 @@ def lines_printed(*statements: tuple[str, int], folder: Path) -> list[str]:
 
 def test_a_box_says_who_it_is_and_why_it_started(tmp_path: Path) -> None:
     lines = lines_printed(
-        ("import board, gc; print('#', board.NAME, board.reset_cause(), board.clock_source())", 20 * MS),
+        ("import gc; from opq import board", 10 * MS),
+        ("print('#', board.NAME, board.reset_cause(), board.clock_source())", 20 * MS),
         (
             "print('#', len(board.unique_id()), board.boot_id() > 0, board.crash(), gc.mem_free() > 30000)",
             20 * MS,
@@ -44,7 +45,7 @@ def test_a_fault_is_written_down_and_reported_after_the_reset(tmp_path: Path) ->
     first, at_ns = typed([("import machine; machine.mem32[0x0A000000]", 800 * MS)])
     after, end_ns = typed(
         [
-            ("import board; c = board.crash(); print('#', *map(hex, c))", 20 * MS),
+            ("from opq import board; c = board.crash(); print('#', *map(hex, c))", 20 * MS),
             ("print('#', board.reset_cause(), board.crash())", 20 * MS),
         ],
         at_ns,
@@ -75,14 +76,15 @@ def test_settings_that_were_saved_are_there_after_a_reset(tmp_path: Path) -> Non
     first, at_ns = typed(
         [
             (
-                "import settings; settings.load(); print('#', settings.put('box_id', '7'), settings.save())",
+                "import opq; s = opq.settings; s.load(); print('#', s.put('box_id', '7'), s.save())",
                 900 * MS,
             ),
-            ("import board; board.reset()", 800 * MS),
+            ("from opq import board; board.reset()", 800 * MS),
         ]
     )
     after, end_ns = typed(
-        [("import settings; settings.load(); print('#', settings.integer('box_id'))", 50 * MS)], at_ns
+        [("import opq.settings; s = opq.settings; s.load(); print('#', s.integer('box_id'))", 50 * MS)],
+        at_ns,
     )
     world = World(end_ns=end_ns + 50 * MS, mains=None, gps=None, messages=(*first, *after), pins=AT_PROMPT)
     run, lines = played(world, tmp_path)

@@ -38,7 +38,7 @@ RING_S = RING_SAMPLES / RATE_HZ
 
 def test_simulated_boxes_hold_what_the_firmware_holds() -> None:
     assert box.RING_SAMPLES == box.Box("1").ring.samples == RING_SAMPLES
-    assert f"return {RING_SAMPLES}" in (ROOT / "device/tests/fakes/acquire.py").read_text()
+    assert f"return {RING_SAMPLES}" in (ROOT / "device/tests/fakes/opq/acquire.py").read_text()
     assert early_ports.REACH_SAMPLES >= RING_SAMPLES
 
 

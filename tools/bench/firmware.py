@@ -61,7 +61,10 @@ def instructions(cycles: float) -> float:
 
 def stages(bench: Bench, board: str) -> tuple[dict[str, StageInstructions], float]:
     """Figures of every stage after TO_S of sampling, and the bytes per second on the line."""
-    lines = ["import pipeline", *(f"print('stage', ('{name}', pipeline.stage('{name}')))" for name in STAGES)]
+    lines = [
+        "from opq import pipeline",
+        *(f"print('stage', ('{name}', pipeline.stage('{name}')))" for name in STAGES),
+    ]
     mains = Sine()
     if BOARDS[board].converter == INTERNAL:
         mains = Sine(INTERNAL, amplitude_lsb=1500, offset_lsb=BOARDS[board].zero)

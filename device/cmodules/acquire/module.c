@@ -1,4 +1,4 @@
-// `acquire` for MicroPython: the converter, its counters and the slow channels. Names as in app/typings/acquire.pyi.
+// `opq.acquire` for MicroPython: the converter, its counters and the slow channels. Names as in app/typings/opq/acquire.pyi.
 #include <string.h>
 
 #include "acquire.h"
@@ -125,8 +125,7 @@ static const mp_rom_map_elem_t acquire_globals_table[] = {
 };
 static MP_DEFINE_CONST_DICT(acquire_globals, acquire_globals_table);
 
-const mp_obj_module_t acquire_user_cmodule = {
+const mp_obj_module_t opq_acquire_module = {
     .base = {&mp_type_module},
     .globals = (mp_obj_dict_t *)&acquire_globals,
 };
-MP_REGISTER_MODULE(MP_QSTR_acquire, acquire_user_cmodule);

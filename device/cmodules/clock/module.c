@@ -1,4 +1,4 @@
-// `clock` for MicroPython: receiver and pulses into the clock. Names as in app/typings/clock.pyi.
+// `opq.clock` for MicroPython: receiver and pulses into the clock. Names as in app/typings/opq/clock.pyi.
 #include <string.h>
 
 #include "board.h"
@@ -220,4 +220,3 @@ const mp_obj_module_t opq_clock_module = {
     .base = {&mp_type_module},
     .globals = (mp_obj_dict_t *)&clock_globals,
 };
-MP_REGISTER_MODULE(MP_QSTR_clock, opq_clock_module);

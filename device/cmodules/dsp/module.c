@@ -1,4 +1,4 @@
-// `dsp` for MicroPython: features of given samples, for tests and golden vectors. The Box's own stream is computed in
+// `opq.dsp` for MicroPython: features of given samples, for tests and golden vectors. The Box's own stream is computed in
 // `pipeline`, which has another instance. `Features` lives on the heap.
 //
 //     f = dsp.Features(rate_hz, nominal_hz, nominal_v, v_per_lsb, dip_pu, swell_pu, interruption_pu, hysteresis_pu)
@@ -120,8 +120,7 @@ static const mp_rom_map_elem_t dsp_globals_table[] = {
 };
 static MP_DEFINE_CONST_DICT(dsp_globals, dsp_globals_table);
 
-const mp_obj_module_t dsp_user_cmodule = {
+const mp_obj_module_t opq_dsp_module = {
     .base = {&mp_type_module},
     .globals = (mp_obj_dict_t *)&dsp_globals,
 };
-MP_REGISTER_MODULE(MP_QSTR_dsp, dsp_user_cmodule);

@@ -1,4 +1,4 @@
-// `link` for MicroPython: the codes of the serial link alone, so that the golden vectors test the
+// `opq.link` for MicroPython: the codes of the serial link alone, so that the golden vectors test the
 // same C code as in the firmware. `pipeline` has the line itself.
 #include <string.h>
 
@@ -96,4 +96,3 @@ const mp_obj_module_t opq_link_module = {
     .base = {&mp_type_module},
     .globals = (mp_obj_dict_t *)&link_globals,
 };
-MP_REGISTER_MODULE(MP_QSTR_link, opq_link_module);

@@ -1,4 +1,4 @@
-// `pipeline` for MicroPython: the data path seen from the main thread. Names as in app/typings/pipeline.pyi.
+// `opq.pipeline` for MicroPython: the data path seen from the main thread. Names as in app/typings/opq/pipeline.pyi.
 #include <string.h>
 
 #include "console.h"
@@ -301,4 +301,3 @@ const mp_obj_module_t opq_pipeline_module = {
     .base = {&mp_type_module},
     .globals = (mp_obj_dict_t *)&pipeline_globals,
 };
-MP_REGISTER_MODULE(MP_QSTR_pipeline, opq_pipeline_module);

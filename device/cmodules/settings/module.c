@@ -1,4 +1,4 @@
-// `settings` for MicroPython: device/app/typings/settings.pyi. One set of values, loaded once.
+// `opq.settings` for MicroPython: device/app/typings/opq/settings.pyi. One set of values, loaded once.
 #include <string.h>
 
 #include "py/runtime.h"
@@ -96,4 +96,3 @@ const mp_obj_module_t opq_settings_module = {
     .base = {&mp_type_module},
     .globals = (mp_obj_dict_t *)&settings_globals,
 };
-MP_REGISTER_MODULE(MP_QSTR_settings, opq_settings_module);

@@ -1,4 +1,4 @@
-// `update` for MicroPython: device/app/typings/update.pyi. One update at a time.
+// `opq.update` for MicroPython: device/app/typings/opq/update.pyi. One update at a time.
 #include "py/runtime.h"
 #include "running.h"
 
@@ -120,4 +120,3 @@ const mp_obj_module_t opq_update_module = {
     .base = {&mp_type_module},
     .globals = (mp_obj_dict_t *)&update_globals,
 };
-MP_REGISTER_MODULE(MP_QSTR_update, opq_update_module);

@@ -4,6 +4,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from opq_hil.backends import registers, renode_robot
 from opq_hil.backends.renode_archive import read_lock
@@ -23,12 +25,14 @@ from opq_tools.up.command import command as up
 
 HIL = Path(__file__).resolve().parents[1]
 FOLDER = HIL / "renode"
-REPL = (FOLDER / "box_f405.repl").read_text()
+CHIP, BOARD = (FOLDER / "f405.repl").read_text(), (FOLDER / "box.repl").read_text()
 RESC = (FOLDER / "box.resc").read_text()
 MODELS = sorted((FOLDER / "models").glob("*.cs"))
 CODE = {path.stem: path.read_text() for path in MODELS}
 RESERVED = {"none", "empty", "new", "init", "reset", "local", "as", "using", "true", "false"}
-STOCK = {"IRQControllers.NVIC", "CPU.CortexM", "Miscellaneous.DWT", "Memory.MappedMemory"}
+STOCK = {
+    "IRQControllers.NVIC", "CPU.CortexM", "Miscellaneous.DWT", "Memory.MappedMemory", "Miscellaneous.LED",
+}  # fmt: skip
 IRQS = {  # RM0090 12.2, table 61
     "tim2": 28, "tim3": 29, "tim4": 30, "tim5": 50, "adc1": 18, "spi2": 36, "usart1": 37, "usart3": 39,
     "exti": 1,
@@ -52,9 +56,9 @@ class Entry:
 def entries() -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     current: Entry | None = None
-    for line in REPL.splitlines():
+    for line in (CHIP + BOARD).splitlines():
         line = line.split("//")[0].rstrip()
-        head = ENTRY.match(line)
+        head, more = ENTRY.match(line), re.fullmatch(r"(\w+):", line)
         if head:
             current = found.setdefault(head[1], Entry(head[1], head[2], head[3]))
         elif line.startswith("    ") and current is not None:
@@ -64,8 +68,8 @@ def entries() -> dict[str, Entry]:
             elif ": " in line:
                 key, _, value = line.strip().partition(": ")
                 current.attributes[key] = value
-        elif line.startswith("sysbus:"):
-            current = None
+        elif more:
+            current = found.get(more[1])  # `sysbus:`, or a board adds to what its chip has
     return found
 
 
@@ -91,7 +95,7 @@ def numbers(text: str) -> list[int]:
 
 
 def test_every_line_is_indented_by_fours_and_nothing_is_fetched() -> None:
-    for path in (FOLDER / "box_f405.repl", FOLDER / "box.resc"):
+    for path in (FOLDER / "f405.repl", FOLDER / "box.repl", FOLDER / "box.resc"):
         for line in path.read_text().splitlines():
             assert "\t" not in line and (len(line) - len(line.lstrip(" "))) % 4 == 0, f"{path.name}: {line}"
     everything = [path.read_text() for path in FOLDER.rglob("*") if path.suffix in (".repl", ".resc", ".cs")]
@@ -127,6 +131,14 @@ def test_attributes_are_constructor_parameters_letter_by_letter(name: str) -> No
             assert value in ENTRIES, f"{name}.{parameter}: no entry {value}"
             wanted = {"MappedMemory": "Memory.MappedMemory"}.get(kind, f"Opq.{kind}")
             assert ENTRIES[value].kind == wanted, f"{name}.{parameter}"
+
+
+def test_the_chip_needs_nothing_of_the_board_that_uses_it() -> None:
+    assert BOARD.count("using ") == 1 and 'using "./f405.repl"' in BOARD and "using " not in CHIP
+    of_the_board = re.findall(r"^(\w+): [\w.]+ @", BOARD, re.MULTILINE)
+    assert of_the_board == ["ledStatus", "ledTime", "ledFault", "world"]
+    code = "\n".join(line.split("//")[0] for line in CHIP.splitlines())
+    assert not [name for name in of_the_board if re.search(rf"\b{name}\b", code)]
 
 
 def test_references_make_no_circle() -> None:
@@ -180,7 +192,7 @@ def test_interrupts_are_those_of_the_vector_table() -> None:
         assert numbers(source) == list(range(8)) and numbers(target.removeprefix("nvic@")) == wanted
     for entry in ENTRIES.values():
         for source, _ in entry.lines:
-            if entry.kind.startswith("Opq.") and not source.startswith("["):
+            if entry.kind.startswith("Opq.") and not source.startswith("[") and not source.isdecimal():
                 assert f"public GPIO {source} {{ get; private set; }}" in CODE[entry.kind[4:]], entry.name
 
 
@@ -382,6 +394,24 @@ def test_a_hole_is_one_only_with_the_boxs_count_and_with_stamps_that_go_on(
         robot_library(monkeypatch).one_hole_is_reported(str(tmp_path), least, most)
 
 
+def test_our_versions_admit_those_that_renodes_runner_pins() -> None:
+    page = (FOLDER / "README.md").read_text()
+    [line] = re.findall(r"^    pip install (robotframework==.*)$", page, re.MULTILINE)
+    pins = dict(word.strip("'").split("==") for word in line.split())
+    ours = tomllib.loads((HIL.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    ranges = {found.name: found.specifier for room in ours.values() for found in map(Requirement, room)}
+    assert {"robotframework", "psutil", "pyyaml"} <= ranges.keys() & pins.keys()
+    for name in ranges.keys() & pins.keys():
+        assert pins[name].replace("*", "1") in ranges[name], name
+    assert "5.9.3" in ranges["psutil"]  # of 1.16.1
+
+
+def test_every_model_of_ours_has_a_row_beside_renodes() -> None:
+    page = (FOLDER / "README.md").read_text().split("## Our models", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row)) == sorted(CODE)
+
+
 def test_the_commands_of_the_page_have_options_and_files_that_exist(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -420,12 +450,15 @@ def test_the_suite_in_the_idiom_names_the_pins_and_the_pace_of_the_box() -> None
     device = HIL.parent / "device"
     board = (device / "port" / "boards" / "opqbox" / "board.h").read_text()
     pins = {}
-    for name in ("REPL", "LED_STATUS"):
+    for name in ("REPL", "LED_STATUS", "LED_TIME", "LED_FAULT"):
         [(port, number)] = re.findall(rf"#define OPQ_BOARD_{name} OPQ_PIN\((\w), (\d+)\)", board)
         pins[name] = (port, number)
     port, number = pins["REPL"]
     assert f"sysbus.gpioPort{port} Drive {number} false" in text
-    port, number = pins["LED_STATUS"]
-    assert f'"gpioPort{port}: {{ {number} -> led@0 }}"' in text
+    lamps = {"LED_STATUS": "ledStatus", "LED_TIME": "ledTime", "LED_FAULT": "ledFault"}
+    for name, lamp in lamps.items():
+        port, number = pins[name]
+        assert (number, f"{lamp}@0") in ENTRIES[f"gpioPort{port}"].lines, name
+    assert "sysbus.ledStatus " in text
     assert "SLOW_MS = 1000\n" in (device / "app" / "leds.py").read_text()
     assert "onDuration=1    offDuration=1 " in text

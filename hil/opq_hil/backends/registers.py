@@ -1,7 +1,7 @@
 """Which registers the firmware touches, and whether the Renode files and the QEMU machine have them.
 
 Read from the C headers and sources (device/port/stm32f405.h names every register, offsets by its structs),
-from box_f405.repl and the register enums of its models, and from hil/qemu/bus.c and its switch statements.
+from f405.repl and the register enums of its models, and from hil/qemu/bus.c and its switch statements.
 `python -m opq_hil.backends.registers` writes hil/REGISTERS.md.
 """
 
@@ -178,12 +178,12 @@ def _dma_offsets() -> Iterator[int]:
 
 @cache
 def renode() -> Models:
-    """Reads box_f405.repl and the enums `Registers` of its models."""
+    """Reads f405.repl and the enums `Registers` of its models."""
     folder = ROOT / "hil" / "renode"
     addresses: set[int] = set()
     ranges = [CORE]
     entry = re.compile(r"^\w+: ([\w.]+) @ (.*)$((?:\n    .*)*)", re.MULTILINE)
-    for kind, places, body in entry.findall((folder / "box_f405.repl").read_text()):
+    for kind, places, body in entry.findall((folder / "f405.repl").read_text()):
         bases = [int(base, 16) for base in re.findall(r"sysbus (0x[0-9A-Fa-f]+)", places)]
         size = re.search(r"size: (0x[0-9A-Fa-f]+)", body)
         if kind == "Memory.MappedMemory" and size:
@@ -253,7 +253,7 @@ def table() -> str:
     lines = [
         "# Registers that the firmware touches",
         "",
-        "Made by `python -m opq_hil.backends.registers` from the C of device/, box_f405.repl with",
+        "Made by `python -m opq_hil.backends.registers` from the C of device/, f405.repl with",
         "its models, and hil/qemu; a test fails when one of them lacks a place for one. *yes*: a model;",
         "*memory*: plain memory, or Renode's DWT; *core*: NVIC, SysTick, SCB, CoreDebug are each emulator's",
         "own and were not looked through. Names and sections: RM0090, PM0214, as in device/port/stm32f405.h.",

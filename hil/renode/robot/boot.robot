@@ -29,10 +29,21 @@ Should Run From Flash Or RAM
     Should Be True            0x08000000 <= ${pc} < 0x080E0000 or 0x20000000 <= ${pc} < 0x20020000
 
 Should Say Its Own Identity
+    [Documentation]           The boot id is made of the chip's identity, its SRAM at power-on and the cause of the start; the last two are the same here.
     [Tags]                    smoke
+    ${one}=                   Boot Id Of Chip    0x12345678
+    ${again}=                 Boot Id Of Chip    0x12345678
+    ${other}=                 Boot Id Of Chip    0x12345679
+    Should Be Equal As Integers        ${one}    ${again}
+    Should Not Be Equal As Integers    ${one}    ${other}
+
+*** Keywords ***
+Boot Id Of Chip
+    [Arguments]               ${identity}
     ${folder}=                Boot Box    4.0
-    Execute Command           sysbus WriteDoubleWord 0x1FFF7A10 0x12345678
+    Execute Command           sysbus WriteDoubleWord 0x1FFF7A10 ${identity}
     Run Box                   4.0
     Save Box                  ${folder}
     ${hello}=                 Hello Of    ${folder}
-    Should Be True            ${hello.boot_id} > 0
+    Reset Emulation
+    RETURN                    ${hello.boot_id}

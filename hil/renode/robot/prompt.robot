@@ -7,7 +7,7 @@ Test Timeout     5 minutes
 ${OPQ_FIRMWARE_DIR}    %{OPQ_FIRMWARE_DIR=/nonexistent}
 
 *** Test Cases ***
-Should Answer At The Prompt
+Should Come To The Prompt
     [Documentation]           The REPL jumper is set: PC9 is low. The Box gives its line to MicroPython.
     [Tags]                    smoke
     Create Box
@@ -15,19 +15,28 @@ Should Answer At The Prompt
     Create Terminal Tester    sysbus.usart1    timeout=5
     Wait For Line On Uart     MicroPython
     Wait For Prompt On Uart   >>>
+    Provides                  prompt    Reexecution
+
+Should Answer At The Prompt
+    [Tags]                    smoke
+    Requires                  prompt
     Write Line To Uart        import sys; print("answer", 6*7)
     Wait For Line On Uart     answer 42
     Wait For Prompt On Uart   >>>
     Write Line To Uart        1/0
     Wait For Line On Uart     ZeroDivisionError
 
+Should Name Its Board At The Prompt
+    [Tags]                    smoke
+    Requires                  prompt
+    Write Line To Uart        from opq import board; print("this is", board.NAME)
+    Wait For Line On Uart     this is opqbox
+
 Should Blink While It Samples Without A Gateway
     [Documentation]           The green LED on PB0: 1 s on, 1 s off, until a gateway sends a command (device/app/leds.py).
     [Tags]                    smoke
     Create Box
-    Execute Command           machine LoadPlatformDescriptionFromString "led: Miscellaneous.LED @ sysbus"
-    Execute Command           machine LoadPlatformDescriptionFromString "gpioPortB: { 0 -> led@0 }"
-    Create LED Tester         sysbus.led    defaultTimeout=5
+    Create LED Tester         sysbus.ledStatus    defaultTimeout=5
     Assert LED State          true
     Assert LED State          false
     Assert LED Is Blinking    testDuration=6    onDuration=1    offDuration=1    tolerance=0.1

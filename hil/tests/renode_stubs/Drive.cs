@@ -430,7 +430,7 @@ public class Sleeper
     private ulong roseNs;
 }
 
-// The entries of box_f405.repl, by hand.
+// The entries of f405.repl and box.repl, by hand.
 public class Box
 {
     public Box()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from opq_cloud.store.readable import ReadableDocuments
+from opq_proto.messages import Trend
 
 T = TypeVar("T")
 Fields = dict[str, Any]
@@ -91,6 +92,58 @@ one), `has` (of a set of texts: one text), `has any` (one of several), `contains
 Where = Sequence[Condition]
 
 
+TrendPlace = tuple[str, int]
+"""Box and start of a minute."""
+
+
+class TrendRows(Protocol):
+    """Rows of trends, which each database stores in its own form; steps of a job, like those of `Documents`.
+
+    TTLs (`ttl_s`) and `expire_at` are for the database that needs them: the one or the other.
+    """
+
+    def rows(self, box_id: str, length_ms: int, start_ms: int, end_ms: int) -> list[Trend]:
+        """Returns rows of a level that begin in [start_ms, end_ms), in the order of time.
+
+        Minutes may have been merged into hours, which are returned with them.
+        """
+
+    def put_minute(self, row: Trend, location: str, expire_at: int, widen: bool) -> bool:
+        """Puts a minute, or widens the stored one by it; returns whether there was one.
+
+        Without `widen`, it replaces the minute, unless that is part of an hour by now.
+        """
+
+    def put_row(self, row: Trend, expire_at: int) -> None:
+        """Puts a row of a longer level, in place of the stored one."""
+
+    def settled_hour(self, box_id: str, start_ms: int) -> list[Trend]:
+        """Moves the minutes of an hour to where they stay; returns the hour they were merged into, if any."""
+
+    def merge_hour(self, box_id: str, start_ms: int) -> None:
+        """Merges the minutes of an hour into one row, where minutes are not kept for ever."""
+
+    def sweep_settled(self) -> None:
+        """Removes a slice of the minutes that were moved."""
+
+    def unmarked(self, limit: int) -> list[TrendPlace] | None:
+        """Returns the next minutes whose roll-up no version has marked as due; None: all are marked."""
+
+    def note_marked(self, last: TrendPlace | None) -> None:
+        """Notes up to where minutes are marked; None: all are."""
+
+    def expire_minutes(self, now_s: int, ttl_s: int | None, limit: int) -> int:
+        """Removes a slice of expired minutes, or merges old ones into hours; returns how many are gone."""
+
+    def old_rows(self, now_s: int, ttl_s: int | None, limit: int) -> list[object]:
+        """Returns what names expired rows of longer levels, for `remove_rows`."""
+
+    def remove_rows(self, old: Sequence[object]) -> int: ...
+
+    def count(self) -> int:
+        """Returns the number of minutes."""
+
+
 class Documents(Protocol):
     """The steps of a job; each is atomic over threads and processes.
 
@@ -101,6 +154,9 @@ class Documents(Protocol):
 
     atomic: bool
     original: bool
+
+    @property
+    def trends(self) -> TrendRows: ...
 
     def get(self, table: Table, *key: object) -> Fields | None: ...
 

@@ -26,6 +26,15 @@ REGIONS = Table(
 )
 RETENTION = Table("laha_config", identity=lambda one: "ttls", versioned=False)
 MAKAI_CONFIG = Table("makai_config", versioned=False)
+DUE = Table(
+    "rollups_due",
+    ("length_ms", "start_ms", "box_id"),
+    "opq_rollups_due",
+    columns=_own("length_ms", "start_ms", "box_id"),
+    in_columns=True,
+    identity=lambda one: f"{one['box_id']}/{one['length_ms']}/{one['start_ms']}",
+    versioned=False,
+)
 TRAFFIC = Table("makai_metrics", columns=_own("timestamp_ms", "expire_at"), wide=True)
 EVENTS = Table(
     "events",

@@ -29,6 +29,7 @@ from opq_cloud.store.embedded.statements import (
     to_json,
     update_statement,
 )
+from opq_cloud.store.embedded.trend_rows import SqliteTrendRows
 from opq_cloud.store.readable import ReadableDocuments
 from opq_proto.errors import StoreError
 from opq_proto.kit.sqlite_database import SqliteDatabase
@@ -49,6 +50,10 @@ class SqliteDocuments:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self._run = connection.execute
+
+    @property
+    def trends(self) -> SqliteTrendRows:
+        return SqliteTrendRows(self.connection)
 
     def get(self, table: Table, *key: object) -> Fields | None:
         row = self._run(get_statement(table), key).fetchone()

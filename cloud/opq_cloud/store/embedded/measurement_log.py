@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from opq_cloud.store.embedded.column_blocks import ColumnBlock, column_blocks, put_column_blocks
+from opq_cloud.store.embedded.driver import SqliteDriver
 from opq_cloud.store.embedded.parcel_slots import LIVE, ParcelSlots
 from opq_cloud.store.embedded.parcels import (
     MIN_ROWS,
@@ -29,7 +30,7 @@ from opq_cloud.store.embedded.parcels import (
     unpack_parcel,
     within,
 )
-from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, EmbeddedPart
+from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT
 from opq_cloud.store.embedded.sealing import (
     COLUMNS,
     EVER,
@@ -42,6 +43,7 @@ from opq_cloud.store.embedded.sealing import (
     set_counter,
 )
 from opq_cloud.store.embedded.sequence_runs import SequenceRuns
+from opq_cloud.store.records.part import StorePart
 from opq_cloud.store.rows import (
     MeasurementRow,
     measurement_from_row,
@@ -83,11 +85,12 @@ class _Box:
             self.plain_high_ms = timestamp_ms
 
 
-class MeasurementLog(EmbeddedPart):
+class MeasurementLog(StorePart):
     """Appends and queries Measurements, from any thread; sealing runs in a thread of its own."""
 
     def __init__(self, database: SqliteDatabase, seal_rows: int = SEAL_ROWS) -> None:
-        super().__init__(database)
+        super().__init__(SqliteDriver(lambda: database, database.path))
+        self._database = database
         self._seal_rows = seal_rows
         # Only the writer thread uses what follows; where `_generation` is None, it is all read again.
         self._generation: int | None = None
@@ -365,7 +368,15 @@ class MeasurementLog(EmbeddedPart):
                     spans.add(sequence)
         return spans
 
-    def _expire_measurements(self, now_s: int, slice_rows: int) -> int:
+    def _count_log(self) -> int:
+        with self._database.read() as connection:
+            (rows,) = connection.execute(
+                "SELECT (SELECT count(*) FROM measurements) + (SELECT coalesce(sum(rows), 0) FROM segments)"
+                f" + (SELECT coalesce(sum(rows), 0) FROM parcels WHERE {LIVE})"
+            ).fetchone()
+        return int(rows)
+
+    def _expire_log(self, now_s: int, slice_rows: int) -> int:
         """Deletes a slice of expired rows; unsealed rows that have waited too long are sealed first."""
         with self._database.read() as connection:
             since_s = counter(connection, "tail_since_s")

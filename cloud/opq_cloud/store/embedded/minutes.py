@@ -9,9 +9,7 @@ parts, or will be deleted soon.
 import json
 import sqlite3
 
-from opq_cloud.store.embedded.driver import SqliteDocuments
 from opq_cloud.store.rows import METRIC_FIELDS
-from opq_cloud.store.tables import BOXES
 from opq_cloud.store.trends.pyramid import HOUR_MS, MINUTES_KEPT_S, TEN_MINUTES_MS, merged
 from opq_proto.messages import TREND_MS, Trend
 
@@ -23,6 +21,8 @@ ALL_MINUTES = (
 )
 """A subquery for counting: a minute in both tables counts once."""
 EVER_MS = 1 << 62
+SWEPT_ROWS = 20_000
+"""Copied minutes that are deleted in one write."""
 _PUT = (
     f"INSERT OR REPLACE INTO {{}} (box_id, location, {_MINUTE}) "
     f"VALUES ({', '.join('?' * (len(_COLUMNS) + 6))})"
@@ -59,7 +59,7 @@ def settle(connection: sqlite3.Connection, box_id: str, start_ms: int, end_ms: i
     connection.executemany(_PUT.format("trends"), new.fetchall())
 
 
-def sweep_settled(connection: sqlite3.Connection, limit: int) -> None:
+def sweep_settled(connection: sqlite3.Connection) -> None:
     """Deletes the oldest copied minutes: those before any ten minutes or hour that is still due."""
     (due_ms,) = connection.execute(
         "SELECT min(start_ms) FROM (SELECT min(start_ms) AS start_ms FROM rollups_due WHERE length_ms = ? "
@@ -69,7 +69,7 @@ def sweep_settled(connection: sqlite3.Connection, limit: int) -> None:
     settled = "SELECT start_ms, box_id FROM trends_new WHERE start_ms < ? ORDER BY start_ms LIMIT ?"
     connection.execute(
         f"DELETE FROM trends_new WHERE (start_ms, box_id) IN ({settled})",
-        (EVER_MS if due_ms is None else due_ms, limit),
+        (EVER_MS if due_ms is None else due_ms, SWEPT_ROWS),
     )
 
 
@@ -97,22 +97,12 @@ def widened(trend: Trend, known: Trend | None) -> Trend:
     return Trend(trend.box_id, trend.start_ms, metrics, covered_ms=max(covered) if covered else None)
 
 
-def replace_minute(connection: sqlite3.Connection, trend: Trend, known: Trend | None) -> None:
-    if known is None or known.length_ms == TREND_MS:
-        put_minute(connection, trend, None)
-
-
-def put_minute(connection: sqlite3.Connection, trend: Trend, location: str | None) -> None:
-    location = location or _location(connection, trend.box_id)
+def put_minute(connection: sqlite3.Connection, trend: Trend, location: str) -> None:
     other = other_metrics(trend)
     values = [value for key in METRIC_FIELDS for value in trend.metrics.get(key, (None, None, None))]
     head = (trend.box_id, location, trend.start_ms, trend.length_ms, trend.covered_ms)
     table = "trends_new" if trend.length_ms == TREND_MS else "trends"
     connection.execute(_PUT.format(table), (*head, *values, other))
-
-
-def _location(connection: sqlite3.Connection, box_id: str) -> str:
-    return (SqliteDocuments(connection).get(BOXES, box_id) or {}).get("location") or "unknown"
 
 
 def other_metrics(trend: Trend) -> str | None:

@@ -12,8 +12,6 @@ D).
 import sqlite3
 from pathlib import Path
 
-from opq_cloud.store.embedded.driver import SqliteDriver
-from opq_cloud.store.records.part import StorePart
 from opq_proto.kit.sqlite_database import SqliteDatabase
 
 APPLICATION_ID = 0x4F50_5153
@@ -229,14 +227,6 @@ def open_database(path: Path, busy_s: float) -> SqliteDatabase:
         pragmas=(FREED_PAGES, "cache_size = -16000", f"wal_autocheckpoint = {CHECKPOINT_PAGES}"),  # 16 MB
         name="store-writer",
     )
-
-
-class EmbeddedPart(StorePart):
-    """Some tables of the file and the store's methods on them; `EmbeddedStore` inherits from all parts."""
-
-    def __init__(self, database: SqliteDatabase) -> None:
-        super().__init__(SqliteDriver(lambda: database, database.path))
-        self._database = database
 
 
 def next_number(connection: sqlite3.Connection, name: str) -> int:

@@ -20,6 +20,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
 from opq_cloud.store.mongo.filters import filter_of, following, needed
 from opq_cloud.store.mongo.server import LockLostError, MongoServer, StoreLock, explain, upsert
+from opq_cloud.store.mongo.trend_rows import MongoTrendRows
 from opq_cloud.store.readable import ReadableDocuments
 from opq_proto.errors import StoreError
 
@@ -37,6 +38,7 @@ class MongoDocuments:
 
     def __init__(self, server: MongoServer, lock: StoreLock | None = None) -> None:
         self._server, self._db, self._lock = server, server.db, lock
+        self.trends = MongoTrendRows(server)
 
     def _of(self, table: Table) -> Collection[Fields]:
         return self._db[table.collection or table.name]

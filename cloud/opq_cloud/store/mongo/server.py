@@ -91,6 +91,12 @@ def explain(error: PyMongoError) -> StoreError:
     return StoreError(f"MongoDB: {text[:300]}")
 
 
+def expire(collection: Collection[Document], now_s: int, limit: int) -> int:
+    """Deletes expired documents, at most `limit`; returns how many."""
+    due = [d["_id"] for d in collection.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(limit)]
+    return collection.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
+
+
 class MongoServer:
     """The database at a `mongodb://…` address."""
 
@@ -140,7 +146,8 @@ class MongoServer:
         nothing = db.trends.find_one({}, {"_id": 1}) is None
         first: Document = {"$setOnInsert": {"box_id": "", "timestamp_ms": 0, "done": nothing}}
         upsert(lambda: db.opq_counters.update_one({"_id": ROLLUPS_FILL}, first, upsert=True))
-        db.opq_rollups_due.create_index([("length_ms", ASCENDING), ("start_ms", ASCENDING)])
+        due = ("length_ms", "start_ms", "box_id")
+        db.opq_rollups_due.create_index([(name, ASCENDING) for name in due])
         for collection in (db.measurements, db.trends, db.opq_rollups, db.events, db.incidents):
             collection.create_index("expire_at")
         self._index(db.events, "event_id", unique=True)

@@ -4,7 +4,7 @@ part D).
 An original database can be opened unchanged, and original tools can read this store's. This project adds
 fields, and the collections `opq_counters`, `opq_locks`, `opq_rollups`, `opq_rollups_due`, `opq_set_back`,
 those of the incidents' index and those of accounts (`records.accounts.TABLES`). This module has Measurements
-(D.1); trends, Boxes, events and findings have modules of their own.
+(D.1) alone; all else is written once, in `records/`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,10 +18,11 @@ from pymongo.errors import BulkWriteError
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.events import measurement_fields
 from opq_cloud.store.mongo.accounts import MongoAccountsDriver, MongoOriginalUsers
+from opq_cloud.store.mongo.driver import MongoDriver
 from opq_cloud.store.mongo.finding_copies import MongoFindingCopies
-from opq_cloud.store.mongo.server import MongoServer, store_errors, upsert
-from opq_cloud.store.mongo.trends import MongoTrends
+from opq_cloud.store.mongo.server import MongoServer, expire, store_errors, upsert
 from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.store_records import StoreRecords
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import QUERY_ROWS
@@ -35,24 +36,26 @@ NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
 """The original's get_event_data.py reads all four from each row; a crossing Measurement has only `rms`."""
 
 
-class MongoStore(MongoTrends, StoreRecords):
+class MongoStore(StoreRecords):
     """`store.CloudStore` on the database of a `mongodb://…` address (its path, else `opq`)."""
 
     def __init__(self, uri: str) -> None:
-        super().__init__(MongoServer(uri))
+        server = MongoServer(uri)
+        super().__init__(MongoDriver(server))
+        self._server, self._db, self._readable = server, server.db, server.readable
         self._rows = self._db.measurements
         self._set_back = self._db.opq_set_back
         """By Box without numbers whose clock was set back: time of its last row, and its latest time."""
         self._numbers: dict[str, int] = {}
         """By Box the number of its latest row, at the last call of `latest_measurements`."""
-        self._copies = MongoFindingCopies(self._server)
-        self.people = AccountRecords(MongoAccountsDriver(self._server), MongoOriginalUsers(self._server))
+        self._copies = MongoFindingCopies(server)
+        self.people = AccountRecords(MongoAccountsDriver(server), MongoOriginalUsers(server))
 
     @store_errors
     def append_measurements(
         self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()
     ) -> int:
-        expire_at = self._expires(self._ttls.measurements)
+        expire_at = Int64(expires(self._ttls.measurements))
         all_rows = chain(rows, *(each.measurements() for each in columns))
         fresh = {d["_id"]: d for d in (_document(row, expire_at) for row in all_rows)}
         set_back = self._drop_repeated(fresh)
@@ -170,15 +173,11 @@ class MongoStore(MongoTrends, StoreRecords):
 
     @store_errors
     def _expire_log(self, now_s: int, slice_rows: int) -> int:
-        gone = 0
-        for rows in (self._rows, self._trends, self._rollups):
-            due = [d["_id"] for d in rows.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(slice_rows)]
-            gone += rows.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
-        return gone
+        return expire(self._rows, now_s, slice_rows)
 
     @store_errors
-    def _log_counts(self) -> dict[str, int]:
-        return {name: self._db[name].estimated_document_count() for name in ("measurements", "trends")}
+    def _count_log(self) -> int:
+        return int(self._rows.estimated_document_count())
 
 
 def _document(row: Measurement, expire_at: Int64) -> Document:

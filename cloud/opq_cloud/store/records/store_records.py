@@ -8,11 +8,12 @@ from opq_cloud.store.records.boxes import BoxRecords
 from opq_cloud.store.records.events import EventRecords
 from opq_cloud.store.records.findings import FindingRecords
 from opq_cloud.store.records.makai import MakaiRecords
+from opq_cloud.store.records.trends import TrendRecords
 from opq_cloud.store.records.waveforms import WaveformRecords
 from opq_cloud.store.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS
 
 
-class StoreRecords(FindingRecords, EventRecords, WaveformRecords, BoxRecords, MakaiRecords):
+class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, BoxRecords, MakaiRecords):
     """`store.CloudStore` but for the measurement log, which the store of each database adds."""
 
     people: AccountRecords
@@ -37,11 +38,13 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, BoxRecords, Ma
                 + self._expire_traffic(documents, now_s, slice_rows)
             )
 
-        return self._expire_log(now_s, slice_rows) + self._driver.write(job)
+        gone = self._expire_log(now_s, slice_rows) + self._expire_trends(now_s, slice_rows)
+        return gone + self._driver.write(job)
 
     def counts(self) -> dict[str, int]:
-        counts = self._log_counts()
+        counts = {"measurements": self._count_log()}
         with self._driver.read() as documents:
+            counts["trends"] = documents.trends.count()
             for table in (EVENTS, BOX_EVENTS, INCIDENTS, BOXES):
                 counts[table.name] = documents.count(table)
             return {**counts, "fs.files": documents.count_files()}
@@ -56,11 +59,11 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, BoxRecords, Ma
 
     @abstractmethod
     def _expire_log(self, now_s: int, slice_rows: int) -> int:
-        """Deletes a slice of the expired Measurements and trends; returns how many."""
+        """Deletes a slice of the expired Measurements; returns how many."""
 
     def _close_log(self) -> None:
         """Ends what the measurement log does aside."""
 
     @abstractmethod
-    def _log_counts(self) -> dict[str, int]:
-        """Returns the numbers of `measurements` and `trends`."""
+    def _count_log(self) -> int:
+        """Returns the number of Measurements."""

@@ -31,8 +31,13 @@ MINUTES_KEPT_S = 90 * 86_400
 TEN_MINUTES_KEPT_S = 400 * 86_400
 """A year and a month, so that a month can be compared with the same one a year before."""
 
-StoredRows = Callable[[int, int, int], list[Trend]]
-"""(length_ms, start_ms, end_ms) -> the stored rows of one Box and level, in time order."""
+StoredRows = Callable[[str, int, int, int], list[Trend]]
+"""(box_id, length_ms, start_ms, end_ms) -> the stored rows of a Box and level, in time order."""
+
+
+def kept_s(length_ms: int, ttl_s: int | None) -> int | None:
+    """Returns how long rows of a level are kept; None: for ever, which minutes are as part of their hour."""
+    return TEN_MINUTES_KEPT_S if ttl_s is None and length_ms == TEN_MINUTES_MS else ttl_s
 
 
 def level_for(start_ms: int, end_ms: int, rows: int = MAX_ROWS) -> int:
@@ -124,7 +129,7 @@ def _read(
     stored: StoredRows, box_id: str, start_ms: int, end_ms: int, length_ms: int, open_ms: int
 ) -> list[Trend]:
     """Reads one level; rows that begin before `open_ms` and are not stored are left out."""
-    rows = stored(length_ms, start_ms, end_ms)
+    rows = stored(box_id, length_ms, start_ms, end_ms)
     if _place(length_ms) == 0:
         return rows
     open_ms = max(open_ms, rows[-1].start_ms + length_ms if rows else start_ms)

@@ -1,0 +1,155 @@
+"""Rows of trends in MongoDB: the original's minutes (docs/reference/opq-interop.md, D.2), and the longer
+levels in `opq_rollups`, because the original's readers take every document of `trends` for a minute."""
+
+from collections.abc import Sequence
+
+from bson.binary import Binary
+from bson.int64 import Int64
+from pymongo import ASCENDING
+
+from opq_cloud.store.driver import Fields, TrendPlace
+from opq_cloud.store.mongo.server import ROLLUPS_FILL, MongoServer, expire, upsert
+from opq_cloud.store.rows import METRIC_FIELDS
+from opq_proto.messages import TREND_MS, Trend
+from opq_proto.wire.trend_histogram import TrendHistogram
+
+
+class MongoTrendRows:
+    """`driver.TrendRows`; each row has its own `expire_at`, and minutes are not merged into hours."""
+
+    def __init__(self, server: MongoServer) -> None:
+        self._minutes, self._rollups = server.db.trends, server.db.opq_rollups
+        self._counters, self._readable = server.db.opq_counters, server.readable
+
+    def rows(self, box_id: str, length_ms: int, start_ms: int, end_ms: int) -> list[Trend]:
+        """Searches minutes by their end, because an original one has only that."""
+        if length_ms == TREND_MS:
+            span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
+            found = self._minutes.find({"box_id": box_id, "timestamp_ms": span})
+            return list(self._readable.read_all("trends", _trend, found.sort("timestamp_ms", ASCENDING)))
+        where = {"box_id": box_id, "length_ms": length_ms, "start_ms": {"$gte": start_ms, "$lt": end_ms}}
+        found = self._rollups.find(where).sort("start_ms", ASCENDING)
+        return list(self._readable.read_all("opq_rollups", _rollup, found))
+
+    def put_minute(self, row: Trend, location: str, expire_at: int, widen: bool) -> bool:
+        """Widens with the server's own operators, so that two processes may put the same minute."""
+        fixed: Fields = {
+            "box_id": row.box_id, "timestamp_ms": Int64(row.start_ms + TREND_MS),
+            "start_ms": Int64(row.start_ms), "location": location, "expire_at": Int64(expire_at),
+        }  # fmt: skip
+        key = f"{row.box_id}/{row.start_ms}"
+        change = {"$setOnInsert": fixed, **(_widening(row) if widen else _replacing(row))}
+        done = upsert(lambda: self._minutes.update_one({"_id": key}, change, upsert=True))
+        return done.matched_count > 0
+
+    def put_row(self, row: Trend, expire_at: int) -> None:
+        document: Fields = {
+            "box_id": row.box_id, "length_ms": row.length_ms, "start_ms": Int64(row.start_ms),
+            "covered_ms": Int64(row.time_ms), "expire_at": Int64(expire_at), **_values(row),
+        }  # fmt: skip
+        key = f"{row.box_id}/{row.length_ms}/{row.start_ms}"
+        upsert(lambda: self._rollups.replace_one({"_id": key}, document, upsert=True))
+
+    def settled_hour(self, box_id: str, start_ms: int) -> list[Trend]:
+        return []
+
+    def merge_hour(self, box_id: str, start_ms: int) -> None: ...
+
+    def sweep_settled(self) -> None: ...
+
+    def unmarked(self, limit: int) -> list[TrendPlace] | None:
+        at = self._counters.find_one({"_id": ROLLUPS_FILL})
+        if at is None or at["done"]:
+            return None
+        of_box = {"box_id": str(at["box_id"]), "timestamp_ms": {"$gt": int(at["timestamp_ms"])}}
+        for where in (of_box, {"box_id": {"$gt": str(at["box_id"])}}):
+            rows = self._minutes.find(where, {"box_id": 1, "timestamp_ms": 1})
+            rows = rows.sort([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)]).limit(limit)
+            if found := [(str(row["box_id"]), int(row["timestamp_ms"]) - TREND_MS) for row in rows]:
+                return found
+        return []
+
+    def note_marked(self, last: TrendPlace | None) -> None:
+        position: Fields = {"done": True}
+        if last is not None:
+            position = {"box_id": last[0], "timestamp_ms": Int64(last[1] + TREND_MS)}
+        self._counters.update_one({"_id": ROLLUPS_FILL}, {"$set": position})
+
+    def expire_minutes(self, now_s: int, ttl_s: int | None, limit: int) -> int:
+        return expire(self._minutes, now_s, limit)
+
+    def old_rows(self, now_s: int, ttl_s: int | None, limit: int) -> list[object]:
+        due = self._rollups.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(limit)
+        return [document["_id"] for document in due]
+
+    def remove_rows(self, old: Sequence[object]) -> int:
+        return self._rollups.delete_many({"_id": {"$in": list(old)}}).deleted_count
+
+    def count(self) -> int:
+        return int(self._minutes.estimated_document_count())
+
+
+def _widening(row: Trend) -> Fields:
+    """Returns the operators that widen a minute."""
+    lowest, highest, mean = {}, {}, {}
+    for key, (low, high, average) in row.metrics.items():
+        field = METRIC_FIELDS.get(key, f"other.{key}")
+        lowest[f"{field}.min"], highest[f"{field}.max"] = float(low), float(high)
+        mean[f"{field}.average"] = float(average)
+    if row.covered_ms is not None:
+        highest["covered_ms"] = Int64(row.covered_ms)
+    return {op: part for op, part in (("$min", lowest), ("$max", highest), ("$set", mean)) if part}
+
+
+def _replacing(row: Trend) -> Fields:
+    """Returns the operators that write a minute as it is."""
+    values = _values(row)
+    if row.covered_ms is not None:
+        values["covered_ms"] = Int64(row.covered_ms)
+    gone = dict.fromkeys({*METRIC_FIELDS.values(), "other", "covered_ms"} - values.keys(), "")
+    return {op: part for op, part in (("$set", values), ("$unset", gone)) if part}
+
+
+def _values(row: Trend) -> Fields:
+    values: Fields = {}
+    for key, (low, high, average) in row.metrics.items():
+        three: Fields = {"min": float(low), "max": float(high), "average": float(average)}
+        if key in row.histograms:
+            three["histogram"] = Binary(row.histograms[key].packed)
+        if key in METRIC_FIELDS:
+            values[METRIC_FIELDS[key]] = three
+        else:
+            values.setdefault("other", {})[key] = three
+    return values
+
+
+def _trend(document: Fields) -> Trend:
+    """Reads a minute; an original one has no start."""
+    covered_ms = document.get("covered_ms")
+    return Trend(
+        str(document["box_id"]),
+        int(document.get("start_ms", int(document["timestamp_ms"]) - TREND_MS)),
+        _metrics(document),
+        covered_ms=None if covered_ms is None else int(covered_ms),
+    )
+
+
+def _rollup(document: Fields) -> Trend:
+    return Trend(
+        str(document["box_id"]),
+        int(document["start_ms"]),
+        _metrics(document),
+        int(document["length_ms"]),
+        int(document["covered_ms"]),
+        {
+            key: TrendHistogram(bytes(document[field]["histogram"]))
+            for key, field in METRIC_FIELDS.items()
+            if "histogram" in document.get(field, {})
+        },
+    )
+
+
+def _metrics(document: Fields) -> dict[str, tuple[float, float, float]]:
+    parts = {key: document[field] for key, field in METRIC_FIELDS.items() if document.get(field)}
+    parts.update(document.get("other", {}))
+    return {k: (float(p["min"]), float(p["max"]), float(p["average"])) for k, p in parts.items()}

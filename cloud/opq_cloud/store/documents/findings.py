@@ -128,6 +128,12 @@ def _to_ns(t_ms: float) -> int:
     return whole * NS_PER_MS + round((t_ms - whole) * NS_PER_MS)
 
 
+def _time_ns(document: Document, side: str) -> int:
+    """Returns the start or end; an incident of the original has it in milliseconds alone."""
+    found = document.get(f"{side}_ns")
+    return _to_ns(document[f"{side}_timestamp_ms"]) if found is None else int(found)
+
+
 def incident_document(known: KnownFinding, expire_at: int, location: str = "") -> Document:
     """Returns a finding's document; the caller may fill its empty `measurements` and `gridfs_filename`."""
     finding = known.finding
@@ -159,15 +165,13 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
 
 def known_from_document(document: Document) -> KnownFinding:
     """Reads a finding; an incident of the original becomes an incident of its own, with its number."""
-    start_ns = int(document.get("start_ns", _to_ns(document["start_timestamp_ms"])))
-    end_ns = int(document.get("end_ns", _to_ns(document["end_timestamp_ms"])))
+    start_ns, end_ns = _time_ns(document, "start"), _time_ns(document, "end")
     ongoing = "end_ns" not in document and float(document["end_timestamp_ms"]) < 0
-    words = document.get("classifications") or ["UNDEFINED"]
-    kinds = {_KINDS.get(str(word), str(word).lower()) for word in words}
+    severity = document.get("severity")  # null or absent where an older version or the original wrote it
     number = int(document["incident_id"])
     event_id = int(document.get("event_id", -1))
     finding = Finding(
-        kind=str(document.get("class", "+".join(sorted(kinds)))),
+        kind=str(document["class"] if "class" in document else _kind_of_original(document)),
         box_id=str(document["box_id"]),
         start_ns=start_ns,
         end_ns=start_ns if ongoing else end_ns,
@@ -192,13 +196,13 @@ def known_from_document(document: Document) -> KnownFinding:
         beside=tuple(document.get("beside", ())),
         also_at=tuple(document.get("also_at", ())),
         samples_began_ns=document.get("samples_began_ns"),
+        severity=None if severity is None else float(severity),
     )
-    known = document.get("severity")  # null or absent where an older version or the original wrote it
     return KnownFinding(
         finding_id=number,
         incident_id=int(document.get("group_id", number)),
         event_ids=tuple(int(e) for e in document.get("event_ids", (event_id,))),
-        finding=replace(finding, severity=severity_of(finding) if known is None else float(known)),
+        finding=replace(finding, severity=severity_of(finding)) if severity is None else finding,
         pieces=tuple(
             Finding(
                 **{
@@ -214,6 +218,11 @@ def known_from_document(document: Document) -> KnownFinding:
         leads=document.get("leads"),
         by_hand=bool(document.get("by_hand", False)),
     )
+
+
+def _kind_of_original(document: Document) -> str:
+    words = document.get("classifications") or ["UNDEFINED"]
+    return "+".join(sorted({_KINDS.get(str(word), str(word).lower()) for word in words}))
 
 
 def _alignment(document: Document) -> WaveformAlignment | None:

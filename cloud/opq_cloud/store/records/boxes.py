@@ -30,6 +30,8 @@ class BoxRecords(StorePart):
 
     _read_boxes: tuple[tuple[Fields, BoxRecord], ...] = ()
     """Documents of the last read and their records: mostly only one of 10,000 Boxes has changed."""
+    _latest_boxes: tuple[int | None, list[BoxRecord]] = (None, [])
+    """The last read and its revision, where every change raises that."""
 
     def boxes_revision(self) -> int:
         with self._driver.read() as documents:
@@ -46,6 +48,10 @@ class BoxRecords(StorePart):
 
     def boxes(self) -> list[BoxRecord]:
         with self._driver.read() as documents:
+            revision = documents.number(REVISION) if documents.atomic else None
+            before_revision, boxes = self._latest_boxes
+            if revision is not None and revision == before_revision:
+                return list(boxes)
             found = list(documents.find(BOXES))
         known = {each["box_id"]: (each, record) for each, record in self._read_boxes}
         read: list[tuple[Fields, BoxRecord]] = []
@@ -56,7 +62,9 @@ class BoxRecords(StorePart):
             else:
                 read += ((each, record) for record in self._read_all(BOXES, box_from_document, [each]))
         self._read_boxes = tuple(read)
-        return sorted((record for _, record in read), key=lambda box: box_order(box.box_id))
+        boxes = sorted((record for _, record in read), key=lambda box: box_order(box.box_id))
+        self._latest_boxes = revision, boxes
+        return list(boxes)
 
     def box(self, box_id: str) -> BoxRecord | None:
         with self._driver.read() as documents:

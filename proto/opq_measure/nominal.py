@@ -34,6 +34,8 @@ HERTZ = (50.0 / 3, 50.0, 60.0, 400.0)
 NEAR_HZ = 1.15
 LEAST_SHARE = 0.5
 """Share of the power within the strongest line for it to be a supply's; of white noise it is a small one."""
+WANDERS_HZ = 0.2
+"""How far the frequency of a grid moves within some minutes; in a long stretch its line is that wide."""
 LOWEST_HZ, HIGHEST_HZ = 12.0, 500.0
 LONGEST_SAMPLES = 1 << 17
 CYCLES = 2.0
@@ -63,7 +65,7 @@ def estimated_hz(volts: FloatArray, rate_hz: float) -> Estimate:
     if not inside.any() or total <= 0:
         return Estimate(None, 0.0)
     peak = int(np.argmax(np.where(inside, power, 0.0)))
-    width = 2 * rate_hz / len(wave)  # half of the main lobe of a Hann window
+    width = max(2 * rate_hz / len(wave), WANDERS_HZ)  # half of the main lobe of a Hann window
     share = float(power[np.abs(hertz - hertz[peak]) <= width].sum()) / total
     nearest = min(HERTZ, key=lambda one: abs(math.log(hertz[peak] / one)))
     ratio = max(hertz[peak] / nearest, nearest / hertz[peak])
@@ -73,7 +75,10 @@ def estimated_hz(volts: FloatArray, rate_hz: float) -> Estimate:
 
 
 def estimated_volts(rms_v: FloatArray, nominal_hz: float | None = None) -> Estimate:
-    """The standard voltage next to the median of the rms of cycles (n,); None far from all of them."""
+    """The standard voltage next to the median of the rms of cycles (n,); None far from all of them.
+
+    It is as sure as the voltage is single, and as the share of cycles that are near the median.
+    """
     known = rms_v[rms_v <= MAX_V]
     if not len(known):
         return Estimate(None, 0.0)
@@ -91,7 +96,8 @@ def estimated_volts(rms_v: FloatArray, nominal_hz: float | None = None) -> Estim
     if not weights:
         return Estimate(None, 0.0)
     best = max(weights, key=lambda each: weights[each])
-    return Estimate(best, round(weights[best] / sum(weights.values()), 3))
+    near = float(np.mean(np.abs(known / middle_v - 1) <= NEAR))
+    return Estimate(best, round(near * weights[best] / sum(weights.values()), 3))
 
 
 def cycle_rms_v(pieces: Iterable[FloatArray], rate_hz: float, hz: float) -> FloatArray:

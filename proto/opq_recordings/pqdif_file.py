@@ -7,7 +7,6 @@ export keeps its facts in the container's comments, so that gains, starts and ga
 
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,22 +65,10 @@ def read_pqdif(path: Path) -> Content:
     if facts and (own := _exported(found, facts)):
         return Content("PQDIF, of opq-tools export", own)
     problems = tuple(f"{count} {name} are no waveforms and were left out" for name, count in left_out.items())
-    channels = _told_apart([channel for channel, _ in found])
+    channels = tuple(channel for channel, _ in found)
     zone_stated = source is not None and source.tree.text(Tag.TIME_ZONE).upper() in ("UTC", "GMT")
     assumed = () if zone_stated or all(each.start_ns is None for each in channels) else ("time_zone",)
     return Content("PQDIF", channels, assumed, problems)
-
-
-def _told_apart(channels: Sequence[Channel]) -> tuple[Channel, ...]:
-    """The channels of several observations, numbered where they share a name."""
-    total = Counter(each.name for each in channels)
-    so_far: Counter[str] = Counter()
-    named = []
-    for each in channels:
-        so_far[each.name] += 1
-        of = total[each.name]
-        named.append(each if of == 1 else replace(each, name=f"{each.name} ({so_far[each.name]} of {of})"))
-    return tuple(named)
 
 
 def _observation(

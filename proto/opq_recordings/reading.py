@@ -15,7 +15,8 @@ Flags override the .json beside a file, and the .json overrides the file itself.
 Every fault of a file is a RecordingError of one line.
 """
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +116,7 @@ def _joined(contents: list[tuple[Path, Content]]) -> Content:
 def _recording(
     path: Path, content: Content, given: RecordingFacts, beside: RecordingFacts, stated: dict[str, object]
 ) -> Recording:
+    content = replace(content, channels=_told_apart(content.channels))
     assumed, problems = list(content.assumed), list(content.problems)
     channel = _chosen(path, content.channels, given.channel, assumed)
     own = RecordingFacts(
@@ -152,11 +154,24 @@ def _recording(
         nominal_v=facts.nominal_v,
         nominal_hz=facts.nominal_hz,
         hz_of_file=given.nominal_hz is None and beside.nominal_hz is None,
+        volts_of_file=given.nominal_v is None and beside.nominal_v is None,
         box_id=facts.box_id,
         assumed={name: _value_of(name, content, channel, facts) for name in dict.fromkeys(assumed)},
         problems=tuple(problems),
         facts=stated,
     )
+
+
+def _told_apart(channels: Sequence[Channel]) -> tuple[Channel, ...]:
+    """The channels, numbered where they share a name, as those of several observations of PQDIF do."""
+    total = Counter(each.name for each in channels)
+    so_far: Counter[str] = Counter()
+    named = []
+    for each in channels:
+        so_far[each.name] += 1
+        of = total[each.name]
+        named.append(each if of == 1 else replace(each, name=f"{each.name} ({so_far[each.name]} of {of})"))
+    return tuple(named)
 
 
 def _value_of(name: str, content: Content, channel: Channel, facts: RecordingFacts) -> object:

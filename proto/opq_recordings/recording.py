@@ -111,14 +111,15 @@ class Recording:
     start_ns: int | None
     nominal_v: float | None
     nominal_hz: float | None
-    hz_of_file: bool = False
-    """Whether the nominal frequency is the file's own statement, and no person's."""
     box_id: str | None = None
     assumed: Mapping[str, object] = field(default_factory=dict)
     """What the file does not say and the samples rest on, with the value that was taken."""
     problems: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
     """The whole .json beside the file: keys of other programs too."""
+    hz_of_file: bool = False
+    volts_of_file: bool = False
+    """Whether the nominal frequency and voltage are the file's own statement, and no person's."""
 
     @property
     def samples(self) -> int:

@@ -2,14 +2,18 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from analyze_under_test import RATE_HZ, Floats, mains, run, told
+from analyze_under_test import RATE_HZ, Floats, as_i16, mains, run, told
 from click.testing import CliRunner
 
+from opq_measure.nominal import estimated_hz
+from opq_recordings.reading import read_recording
+from opq_tools.analyze.nominal_values import consistent, nominal_of
 from opq_tools.classify import command as classify
 
 FLAGS = ("--rate-hz", "12000")
@@ -124,3 +128,30 @@ def test_a_frequency_that_the_samples_contradict_is_not_taken(tmp_path: Path) ->
     assert found["problems"] == ["it states 50 Hz, but its samples are of a mains of 60 Hz"]
     found = told(path, "--nominal-hz", 50)  # a person is believed
     assert found["nominal_hz"] == 50.0 and found["problems"] == []
+
+
+@pytest.mark.parametrize(("stated_v", "taken"), [(63_510.0, 120.0), (20.0, 120.0), (240.0, 240.0)])
+def test_a_voltage_that_the_samples_contradict_is_not_taken(
+    stated_v: float, taken: float, tmp_path: Path
+) -> None:
+    found = read_recording(as_i16(tmp_path, mains(1.0)))
+    found = consistent(replace(found, nominal_v=stated_v, volts_of_file=True))
+    assert nominal_of(found).volts == taken
+    start = f"it states a nominal voltage of {stated_v:g} V"
+    said = [each for each in found.problems if each.startswith(start)]
+        each for each in found.problems if each.startswith(f"it states a nominal voltage of {stated_v:g} V")
+    ]
+    assert len(said) == (taken != stated_v)
+
+
+def test_an_estimate_is_as_sure_as_the_voltage_is_steady(tmp_path: Path) -> None:
+    wave = mains(1.0)
+    wave[len(wave) // 2 + 1200 :] *= 1.25  # 40 % of the record
+    path = as_i16(tmp_path, wave, nominal_volts=None)
+    assert told(path)["nominal"]["volts_sureness"] < 0.65
+
+
+def test_a_frequency_that_wanders_for_minutes_is_recognised() -> None:
+    hz = 50 + 0.05 * np.sin(2 * np.pi * np.arange(1 << 17) / 400 / 200)
+    assert estimated_hz(230 * np.sin(2 * np.pi * np.cumsum(hz) / 400), 400.0).value == 50.0
+    assert estimated_hz(np.random.default_rng(1).normal(size=1 << 17), 400.0).value is None

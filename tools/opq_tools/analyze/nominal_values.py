@@ -16,6 +16,8 @@ LOOKED_AT_SAMPLES, STRETCHES = 1 << 22, 128
 
 SURE, OTHER = 0.9, 0.1
 """From this sureness on, a frequency so far from the stated one contradicts it."""
+LEAST_V, MOST_V = 0.02, 3.0
+"""Between them, a clean wave may be of the nominal voltage that its file states: induced, or a swell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +70,33 @@ def nominal_of(recording: Recording) -> Nominal:
 
 
 def consistent(recording: Recording) -> Recording:
-    """The recording without a nominal frequency that its own samples contradict, which becomes a problem.
+    """The recording without nominal values that its own samples contradict, which become problems.
 
-    Converters write 50 or 60 Hz into every file. What a person states stays.
+    Converters write 50 or 60 Hz into every file, and meters the primary voltage beside secondary samples.
+    What a person states stays.
     """
-    stated_hz = recording.nominal_hz
-    if stated_hz is None or not recording.hz_of_file:
+    stated_hz = recording.nominal_hz if recording.hz_of_file else None
+    stated_v = recording.nominal_v if recording.volts_of_file else None
+    if stated_hz is None and stated_v is None:
         return recording
     longest = recording.longest_run()
     first = longest.first_sample
     some = recording.volts(first, first + min(longest.samples, LOOKED_AT_SAMPLES >> 5))
     found = estimated_hz(some, recording.rate_hz)
-    if found.value is None or found.sureness < SURE or abs(found.value / stated_hz - 1) < OTHER:
+    if found.value is None or found.sureness < SURE:
         return recording
-    problem = f"it states {stated_hz:g} Hz, but its samples are of a mains of {found.value:.4g} Hz"
-    return replace(recording, nominal_hz=None, problems=(*recording.problems, problem))
+    if stated_hz is not None and abs(found.value / stated_hz - 1) >= OTHER:
+        problem = f"it states {stated_hz:g} Hz, but its samples are of a mains of {found.value:.4g} Hz"
+        recording = replace(recording, nominal_hz=None, problems=(*recording.problems, problem))
+    if stated_v is not None:
+        rms_v = cycle_rms_v(_stretches(recording), recording.rate_hz, found.value)
+        if len(rms_v) and not LEAST_V * stated_v <= float(np.median(rms_v)) <= MOST_V * stated_v:
+            problem = (
+                f"it states a nominal voltage of {stated_v:.6g} V, but its median rms is "
+                f"{np.median(rms_v):.4g} V"
+            )
+            recording = replace(recording, nominal_v=None, problems=(*recording.problems, problem))
+    return recording
 
 
 def _stretches(recording: Recording) -> Iterator[FloatArray]:

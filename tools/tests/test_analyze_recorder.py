@@ -139,8 +139,6 @@ def test_a_voltage_that_the_samples_contradict_is_not_taken(
     assert nominal_of(found).volts == taken
     start = f"it states a nominal voltage of {stated_v:g} V"
     said = [each for each in found.problems if each.startswith(start)]
-        each for each in found.problems if each.startswith(f"it states a nominal voltage of {stated_v:g} V")
-    ]
     assert len(said) == (taken != stated_v)
 
 

@@ -14,10 +14,10 @@ typedef enum { OPQ_GPIO_INPUT = 0, OPQ_GPIO_OUTPUT = 1, OPQ_GPIO_ALTERNATE = 2, 
 typedef enum { OPQ_GPIO_NO_PULL = 0, OPQ_GPIO_PULL_UP = 1, OPQ_GPIO_PULL_DOWN = 2 } opq_gpio_pull_t;
 
 static inline volatile opq_gpio_t *opq_gpio_port(uint8_t pin) {
-    return pin >> 4 == 0 ? GPIOA : pin >> 4 == 1 ? GPIOB : GPIOC;
+    return pin >> 4 == 0 ? GPIOA : pin >> 4 == 1 ? GPIOB : pin >> 4 == 2 ? GPIOC : GPIOD;
 }
 
-// The port's clock must be on (power.c switches A, B and C on first). A pin that the board lacks is ignored.
+// The port's clock must be on (power.c switches A to D on first). A pin that the board lacks is ignored.
 static inline void opq_gpio_configure(uint8_t pin, opq_gpio_mode_t mode, opq_gpio_pull_t pull, uint8_t alternate) {
     if (pin == OPQ_PIN_NONE) {
         return;

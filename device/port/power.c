@@ -40,7 +40,8 @@ static bool start_pll(uint32_t input_hz, uint32_t source_bit) {
 }
 
 void opq_power_start(void) {
-    RCC->AHB1ENR |= RCC_AHB1ENR_GPIOAEN | RCC_AHB1ENR_GPIOBEN | RCC_AHB1ENR_GPIOCEN | RCC_AHB1ENR_CCMDATARAMEN;
+    RCC->AHB1ENR |= RCC_AHB1ENR_GPIOAEN | RCC_AHB1ENR_GPIOBEN | RCC_AHB1ENR_GPIOCEN | RCC_AHB1ENR_GPIODEN |
+                    RCC_AHB1ENR_CCMDATARAMEN;
     RCC->APB1ENR |= RCC_APB1ENR_PWREN;
     RCC->APB2ENR |= RCC_APB2ENR_SYSCFGEN;
     (void)RCC->APB2ENR;
@@ -65,8 +66,9 @@ void opq_power_start(void) {
         source = start_pll(16000000u, 0) ? OPQ_CLOCK_HSI : OPQ_CLOCK_SLOW;
     }
 
-    // PVD at 2.9 V (PLS 7, RM0090 5.4.1): above the 2.7 V that x32 flash writes want; both edges through EXTI 16.
-    PWR->CR |= PWR_CR_PLS(7) | PWR_CR_PVDE;
+    // PVD (RM0090 5.4.1) above the 2.7 V that x32 flash writes want; both edges through EXTI 16.
+    _Static_assert(OPQ_BOARD_PVD_LEVEL == 6u || OPQ_BOARD_PVD_LEVEL == 7u, "2.8 V or 2.9 V");
+    PWR->CR |= PWR_CR_PLS(OPQ_BOARD_PVD_LEVEL) | PWR_CR_PVDE;
     EXTI->RTSR |= EXTI_LINE_PVD;
     EXTI->FTSR |= EXTI_LINE_PVD;
     EXTI->PR = EXTI_LINE_PVD;

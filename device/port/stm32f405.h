@@ -68,6 +68,7 @@ typedef struct {                  // RM0090 7.3 RCC
 #define RCC_AHB1ENR_GPIOAEN OPQ_BIT(0)
 #define RCC_AHB1ENR_GPIOBEN OPQ_BIT(1)
 #define RCC_AHB1ENR_GPIOCEN OPQ_BIT(2)
+#define RCC_AHB1ENR_GPIODEN OPQ_BIT(3)
 #define RCC_AHB1ENR_CCMDATARAMEN OPQ_BIT(20)
 #define RCC_AHB1ENR_DMA1EN OPQ_BIT(21)
 #define RCC_AHB1ENR_DMA2EN OPQ_BIT(22)
@@ -102,6 +103,7 @@ typedef struct {                 // RM0090 8.4 GPIO
 #define GPIOA OPQ_AT(opq_gpio_t, 0x40020000)
 #define GPIOB OPQ_AT(opq_gpio_t, 0x40020400)
 #define GPIOC OPQ_AT(opq_gpio_t, 0x40020800)
+#define GPIOD OPQ_AT(opq_gpio_t, 0x40020C00)
 
 typedef struct {                    // RM0090 9.2 SYSCFG
     volatile uint32_t MEMRMP;       // 0x00
@@ -214,7 +216,6 @@ typedef struct {                // RM0090 13.13.15 ADC common
 #define ADC_JSQR_JL(count) (((uint32_t)(count) - 1u) << 20)
 #define ADC_CCR_ADCPRE_DIV4 (UINT32_C(1) << 16)
 #define ADC_CCR_TSVREFE OPQ_BIT(23)
-#define ADC_CHANNEL_TEMPERATURE 16u // 13.10: ADC1_IN16 on the F405
 #define ADC_CHANNEL_VREFINT 17u
 
 typedef struct {                 // RM0090 10.5.5 one DMA stream

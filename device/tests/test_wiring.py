@@ -14,14 +14,17 @@ WORDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("board", "column"), [("opqbox", 0), ("pyboard_f405", 3)])
+@pytest.mark.parametrize(
+    ("board", "column"), [("opqbox", 0), ("pyboard_f405", 3), ("disco_f407", 0), ("nucleo_f429zi", 3)]
+)
 def test_the_pin_table_has_every_pin_of_the_board_and_no_other(board: str, column: int) -> None:
     header = (DEVICE / "port" / "boards" / board / "board.h").read_text(encoding="utf-8")
     pins = re.findall(r"#define OPQ_BOARD_(\w+) OPQ_PIN\((\w), (\d+)\)", header)
     assert {name for name, _, _ in pins} <= set(WORDS)
     text = (DEVICE / "WIRING.md").read_text(encoding="utf-8")
+    [block] = [block for block in text.split("\n\n") if f"| {board} | pin |" in block]
     rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line
+        [cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines() if "|" in line
     ]
     table = {row[column]: row[column + 1].split(", ") for row in rows if len(row) == 6 and row[0] != "---"}
     shown = {pin for name, there in table.items() if name != board for pin in there if pin.startswith("P")}

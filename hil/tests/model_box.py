@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from opq_hil.backends.backend import BackendError, FirmwareRun, Image, LiveBox
-from opq_hil.backends.firmware import BOARDS
+from opq_hil.backends.firmware import BOARDS, OURS
 from opq_hil.suites.ticks import TICKS_PER_SAMPLE, ns_of, tick_of
 from opq_hil.world.capture import Capture
 from opq_hil.world.world import NS, Played, World
@@ -57,7 +57,7 @@ class ModelBox:
     wall_factor: float = 1.0
     start_s: float = 0.0
     version: str = "model"
-    boards: tuple[str, ...] = tuple(BOARDS)
+    boards: tuple[str, ...] = tuple(OURS)
     runs: int = field(default=0)
 
     def why_not(self, world: World | None) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from opq_hil.backends.emulated import LONGEST_NS, linked, world
-from opq_hil.backends.firmware import BOARDS
+from opq_hil.backends.firmware import BOARDS, OURS
 from opq_hil.world.world import Played
 
 
@@ -18,7 +18,7 @@ def volts_of(board: str, lead_s: float, every_s: int) -> "np.typing.NDArray[np.f
 
 
 def test_mains_is_nominal_with_one_dip_each_turn_at_the_converter_of_each_board() -> None:
-    for board in BOARDS:
+    for board in OURS:
         volts = volts_of(board, 30.0, 60)
         rms_v = np.sqrt(np.mean(volts.reshape(-1, 200) ** 2, axis=1))  # of each cycle
         low = np.flatnonzero(rms_v < 100)

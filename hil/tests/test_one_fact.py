@@ -11,6 +11,7 @@ from opq_gateway.serial_side import intake as gateway_intake
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.suites import gateway_process
 from opq_hil.world import world
+from opq_hil.world.world import EXTERNAL
 from opq_proto.link import frames as link
 from opq_proto.link import messages as link_messages
 from opq_proto.link import payloads as link_payloads
@@ -103,8 +104,13 @@ def test_the_world_samples_as_the_firmware_does() -> None:
     assert 84_000_000 // constant("cmodules/acquire/acquire.h", "OPQ_SAMPLE_TICKS") == RATE_HZ
 
 
-@pytest.mark.parametrize(("board", "converter"), [("opqbox", "EXTERNAL"), ("pyboard_f405", "INTERNAL")])
-def test_a_board_has_the_gain_of_its_converter(board: str, converter: str) -> None:
+@pytest.mark.parametrize("board", BOARDS)
+def test_a_board_has_the_gain_of_its_converter_and_its_own_clock(board: str) -> None:
+    header = f"port/boards/{board}/board.h"
+    assert f"OPQ_BOARD_HSE_HZ UINT32_C({BOARDS[board].hse_hz})" in (ROOT / "device" / header).read_text()
+    assert constant(header, "OPQ_BOARD_MAINS_CHANNEL") == BOARDS[board].mains_channel
+    assert constant(header, "OPQ_BOARD_CONVERTER_INTERNAL") == (BOARDS[board].converter != EXTERNAL)
+    converter = "EXTERNAL" if BOARDS[board].converter == EXTERNAL else "INTERNAL"
     text = (ROOT / "device/cmodules/acquire/front_end.h").read_text()
     assert f"OPQ_BOARD_{converter}_V_PER_LSB {BOARDS[board].v_per_lsb:.6f}f" in text
     assert f"**{BOARDS[board].v_per_lsb:.6f} V**" in (ROOT / "device/WIRING.md").read_text()

@@ -12,13 +12,13 @@ from pathlib import Path
 from opq_hil.backends import qemu_build
 from opq_hil.backends.backend import backend
 from opq_hil.backends.debian_source import cache_folder
-from opq_hil.backends.firmware import BOARDS, VARIABLE, Firmware, board_firmware, read_firmware
+from opq_hil.backends.firmware import OURS, VARIABLE, Firmware, board_firmware, read_firmware
 from opq_proto.errors import OpqError
 
 
 def firmware_for(
     folder: Path | None = None,
-    boards: Sequence[str] = tuple(BOARDS),
+    boards: Sequence[str] = tuple(OURS),
     report: Callable[[str], None] = lambda _: None,
 ) -> Mapping[str, Firmware]:
     """Board -> firmware: from `folder` or `OPQ_FIRMWARE_DIR` when given, or else built (20 s, later 2 s).
@@ -44,10 +44,10 @@ def firmware_for(
 
 
 def main() -> int:
-    """Builds all firmware and prints a line for each slow step."""
+    """Builds the firmware of our boards and prints a line for each slow step."""
     argparse.ArgumentParser(
         prog="python -m opq_tools.built_firmware",
-        description="Every board's firmware, built into the cache where tests and emulators look for it.",
+        description="The firmware of our boards, built into the cache where tests and emulators look for it.",
         epilog="Example: python -m opq_tools.built_firmware",
     ).parse_args()
 

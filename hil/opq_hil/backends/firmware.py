@@ -31,6 +31,10 @@ class BoardInput:
     """The converter's count at 0 V."""
     rail: int
     """Counts from zero at which the amplifier before the converter stops (device/analogue/check.py)."""
+    hse_hz: int = 12_000_000
+    """At OSC_IN."""
+    mains_channel: int = 10
+    """Of ADC1."""
 
     def counts(self, volts: NDArray[np.float64]) -> NDArray[np.int16]:
         """The converter's counts of the volts at the line, behind a front end that clips."""
@@ -38,9 +42,15 @@ class BoardInput:
         return (around + self.zero).astype(np.int16)
 
 
-BOARDS: Mapping[str, BoardInput] = {
+OURS: Mapping[str, BoardInput] = {
     "opqbox": BoardInput(EXTERNAL, 0.021505, 1, 0, 29_248),
     "pyboard_f405": BoardInput(INTERNAL, 0.020059, 16, 2048, 1923),
+}
+"""Boards whose firmware tests and emulators build by themselves."""
+BOARDS: Mapping[str, BoardInput] = {
+    **OURS,
+    "disco_f407": BoardInput(INTERNAL, 0.020059, 16, 2048, 1923, 8_000_000, 15),
+    "nucleo_f429zi": BoardInput(INTERNAL, 0.020059, 16, 2048, 1923, 8_000_000),
 }
 VARIABLE, KEY_VARIABLE = "OPQ_FIRMWARE_DIR", "OPQ_FIRMWARE_KEY"
 NO_FIRMWARE = "no firmware to run"

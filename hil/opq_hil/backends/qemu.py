@@ -93,7 +93,7 @@ class Qemu:
         binary = self._needed()
         folder = folder.absolute()
         files = _files(folder, world, flash or image.flash)
-        command = (*_command(binary, files), "-serial", "null", "-serial", "null")
+        command = (*_command(binary, files, image), "-serial", "null", "-serial", "null")
         began = time.monotonic()
         output, code = _played(command, folder, wall_limit_s)
         wall_s = time.monotonic() - began
@@ -124,7 +124,7 @@ class Qemu:
         files = _files(folder, world, flash or image.flash)
         ours, theirs = socket.socketpair()
         control = ("-chardev", f"socket,id=control,fd={theirs.fileno()}", "-mon", "control,mode=control")
-        command = (*_command(binary, files, ",live=on"), "-serial", "pty", "-serial", "null", *control)
+        command = (*_command(binary, files, image, ",live=on"), "-serial", "pty", "-serial", "null", *control)
         with ours, theirs, (folder / "qemu.log").open("w") as errors:
             process = subprocess.Popen(
                 ended_with_parent(command),
@@ -229,8 +229,12 @@ def _files(folder: Path, world: World, flash: Path) -> dict[str, Path]:
     return files
 
 
-def _command(binary: QemuBinary, files: Mapping[str, Path], options: str = "") -> tuple[str, ...]:
-    machine = ",".join((MACHINE, *(f"{name}={path}" for name, path in files.items()))) + options
+def _command(
+    binary: QemuBinary, files: Mapping[str, Path], image: Image, options: str = ""
+) -> tuple[str, ...]:
+    board = BOARDS[image.board]
+    chip = (f"hse-hz={board.hse_hz}", f"mains-channel={board.mains_channel}")
+    machine = ",".join((MACHINE, *(f"{name}={path}" for name, path in files.items()), *chip)) + options
     head = (str(binary.path), "-M", machine, "-icount", ICOUNT)
     return (*head, "-display", "none", "-monitor", "none", "-nodefaults")
 

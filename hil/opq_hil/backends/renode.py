@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_hil.backends.backend import BackendError, EmulatorClock, FirmwareRun, Image, LiveBox, WallLimitError
-from opq_hil.backends.firmware import BOARDS
+from opq_hil.backends.firmware import OURS
 from opq_hil.backends.processes import end_group, guarded
 from opq_hil.backends.pty_relay import PtyRelay
 from opq_hil.world.capture import read_log
@@ -79,7 +79,7 @@ class Renode:
 
     @property
     def boards(self) -> tuple[str, ...]:
-        return tuple(BOARDS)
+        return tuple(OURS)
 
     @property
     def version(self) -> str:

@@ -21,7 +21,7 @@ SCENARIOS: Mapping[str, FirmwareScenario] = {
     for scenario in module.SCENARIOS
 }
 EVERY_RUN: Mapping[str, str] = {
-    "boots": "both boards boot, sample and send, the same bytes each time",
+    "boots": "every board that is built boots, samples and sends, the same bytes each time",
     "loss_and_return": "it keeps time: acquiring, locked, holdover, locked, as the clock on the PC does",
     "live_commands": "it takes and refuses commands on a line in real time, and starts again",
 }

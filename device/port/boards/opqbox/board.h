@@ -10,6 +10,7 @@
 #define OPQ_BOARD_HSE_HZ UINT32_C(12000000)
 #define OPQ_BOARD_HSE_BYPASS 1 // the TCXO drives OSC_IN (RM0090 7.2.1, external source)
 #define OPQ_BOARD_TCXO 1
+#define OPQ_BOARD_PVD_LEVEL 7u // 2.9 V
 
 #define OPQ_BOARD_LINK_TX OPQ_PIN(A, 9)  // USART1 AF7
 #define OPQ_BOARD_LINK_RX OPQ_PIN(A, 10)
@@ -26,6 +27,7 @@
 #define OPQ_BOARD_BATTERY OPQ_PIN(C, 2)  // Li-ion cell, through a divider
 #define OPQ_BOARD_BATTERY_CHANNEL 12u
 #define OPQ_BOARD_BATTERY_DIVIDER 2.0f
+#define OPQ_BOARD_TEMPERATURE_CHANNEL 16u // RM0090 13.10
 
 #define OPQ_BOARD_CNV OPQ_PIN(C, 6)  // TIM3_CH1 AF2
 #define OPQ_BOARD_SCK OPQ_PIN(B, 13) // SPI2 AF5

@@ -10,6 +10,7 @@
 #define OPQ_BOARD_HSE_HZ UINT32_C(12000000) // X1 of the pyboard v1.1
 #define OPQ_BOARD_HSE_BYPASS 0              // a crystal, not an oscillator's output
 #define OPQ_BOARD_TCXO 0
+#define OPQ_BOARD_PVD_LEVEL 7u // 2.9 V
 
 #define OPQ_BOARD_LINK_TX OPQ_PIN(B, 6) // X9, USART1 AF7; PA9 is the USB socket's VBUS here
 #define OPQ_BOARD_LINK_RX OPQ_PIN(B, 7) // X10
@@ -26,6 +27,7 @@
 #define OPQ_BOARD_BATTERY OPQ_PIN(C, 2)       // X21, battery, through a divider
 #define OPQ_BOARD_BATTERY_CHANNEL 12u
 #define OPQ_BOARD_BATTERY_DIVIDER 2.0f
+#define OPQ_BOARD_TEMPERATURE_CHANNEL 16u // RM0090 13.10
 
 #define OPQ_BOARD_CNV OPQ_PIN(C, 6)  // Y1, TIM3_CH1 AF2
 #define OPQ_BOARD_SCK OPQ_PIN(B, 13) // Y6, SPI2 AF5

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from opq_hil.backends import packages, qemu_build
+from opq_hil.backends import packages, pinned, qemu_build
 from opq_hil.suites.catalogue import SCENARIOS
 from opq_tools.firmware import toolchain
 
@@ -76,6 +76,23 @@ def test_no_job_is_green_without_having_run_the_firmware(name: str) -> None:
             assert line.endswith("--hil-required")
         else:
             assert "renode_robot" in line  # ends with 1 where a test failed, with 3 without Renode
+
+
+def test_micropythons_own_port_is_built_as_the_page_says_and_in_the_version_of_the_firmware() -> None:
+    page = (ROOT / "device/README.md").read_text()
+    job = commands(JOBS["micropython-stm32"])
+    [board] = set(re.findall(r"BOARD=(\w+)", job))
+    assert set(re.findall(r"BOARD=(\w+)", page)) == {board}
+    for text in (page, job):
+        assert set(re.findall(r"--branch (\S+)", text)) == set(pinned.MICROPYTHON.commits.values())
+    modules = {path.parent.name for path in (ROOT / "device/cmodules").glob("*/micropython.mk")}
+    everywhere = {name for name in modules if not mk(name).startswith("ifdef OPQ_PORT")}
+    assert everywhere == {"opq", "dsp", "link"}
+    assert set(re.findall(r"grep opq_(\w+)_module", job)) == everywhere - {"opq"}
+
+
+def mk(name: str) -> str:
+    return (ROOT / "device/cmodules" / name / "micropython.mk").read_text()
 
 
 def test_every_room_is_tested_by_a_job() -> None:

@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include "dsp.h"
+#include "extremes.h"
 #include "windows.h"
 
 enum { CHUNK = 40 }; // samples per step: an edge is processed 3.3 ms late at most
@@ -127,8 +128,8 @@ static void half_cycle(opq_features_t *features) {
         features->half_tail++; // half cycles need not be fetched
     }
     opq_feature_window_t *window = &features->window.found;
-    window->half_cycle_min_v = fminf(window->half_cycle_min_v, rms);
-    window->half_cycle_max_v = fmaxf(window->half_cycle_max_v, rms);
+    window->half_cycle_min_v = opq_smaller(window->half_cycle_min_v, rms);
+    window->half_cycle_max_v = opq_larger(window->half_cycle_max_v, rms);
     look_for_crossings(features, sample, rms);
 }
 

@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 
+#include "extremes.h"
 #include "turns.h"
 
 // As in opq_measure.timebase, where they are explained.
@@ -112,7 +113,7 @@ static void measure(opq_tracker_t *tracker, const opq_history_t *history, opq_ph
         square += (int64_t)after * after + (int64_t)before * before;
     }
     float count = (float)(2 * reach + 1), mean = (float)total / count, power = (float)square / count;
-    float alternating = fmaxf(power - mean * mean, 1e-6f * power + 1e-6f); // only rounding apart from DC
+    float alternating = opq_larger(1e-6f * power + 1e-6f, power - mean * mean); // only rounding apart from DC
     float size_square = re * re + im * im;
     out->centre = tracker->next_centre;
     out->amplitude = 2.0f * sqrtf(size_square);
@@ -130,7 +131,7 @@ static bool is_steady(opq_tracker_t *tracker, const opq_phasor_t *judged) {
     uint32_t oldest = least(tracker->hops - 1, 2 * SURE_AFTER);
     float loudest = 0.0f;
     for (uint32_t hops = 0; hops <= oldest; hops++) {
-        loudest = fmaxf(loudest, back(tracker, hops)->amplitude);
+        loudest = opq_larger(loudest, back(tracker, hops)->amplitude);
     }
     uint32_t before = least(SURE_AFTER + BESIDE, oldest);
     float change = fabsf(back(tracker, SURE_AFTER - BESIDE)->amplitude - back(tracker, before)->amplitude);

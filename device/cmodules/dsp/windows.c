@@ -2,13 +2,14 @@
 
 #include <math.h>
 
+#include "extremes.h"
 #include "turns.h"
 
 #define SEEN_SHARE 0.5f // of the window's phasors; with fewer, frequency and THD are unknown
 
 float opq_energy_rms_v(const opq_features_t *features, opq_energy_t from, opq_energy_t to, float samples) {
     float doubled = (float)(int64_t)(to.whole - from.whole) + (to.rest - from.rest);
-    return sqrtf(fmaxf(doubled, 0.0f) / (2.0f * samples)) * features->config.v_per_lsb;
+    return sqrtf(opq_larger(0.0f, doubled) / (2.0f * samples)) * features->config.v_per_lsb;
 }
 
 void opq_windows_open(opq_features_t *features, opq_position_t at, opq_energy_t energy) {

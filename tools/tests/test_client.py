@@ -103,6 +103,17 @@ def test_both_clients_read_the_same(scene: demo.Scene, tmp_path: Path) -> None:
     assert (tmp_path / "sync.cff").read_bytes() == (tmp_path / "async.cff").read_bytes()
 
 
+def test_the_client_without_asyncio_works_where_a_loop_runs(scene: demo.Scene) -> None:
+    async def in_a_notebook() -> list[int]:
+        with OpqClient(scene.url) as opq:
+            return [next(opq.incidents()).id, opq.incident(1).id]
+
+    assert len(asyncio.run(in_a_notebook())) == 2
+    public = {name for name in vars(AsyncOpqClient) if not name.startswith("_")}
+    assert {name for name in vars(OpqClient) if not name.startswith("_")} == public
+    assert OpqClient.trend.__doc__ == AsyncOpqClient.trend.__doc__
+
+
 def test_what_is_refused_says_why_and_leaves_no_file(scene: demo.Scene, tmp_path: Path) -> None:
     with OpqClient(scene.url) as opq:
         with pytest.raises(ApiRefusedError, match=r"no incident 99\. \(404\)") as refused:
@@ -142,7 +153,8 @@ def test_a_busy_view_is_asked_again_after_the_time_that_it_says() -> None:
     )
     waited: list[float] = []
     opq = OpqClient("http://view", sleep_s=waited.append)
-    opq._http = httpx.Client(base_url="http://view", transport=httpx.MockTransport(lambda _: next(answers)))
+    view = httpx.MockTransport(lambda _: next(answers))
+    opq._client._http = httpx.AsyncClient(base_url="http://view", transport=view)
     assert opq.boxes() == [] and waited == [2.0]
     opq.close()
 

@@ -3,8 +3,9 @@
 It needs httpx (`pip install 'opq-toolkit[client]'`), but neither cloud nor gateway code.
 """
 
+from opq_tools.client.blocking import OpqClient
 from opq_tools.client.calls import ApiRefusedError, ViewUnreachableError
-from opq_tools.client.clients import AsyncOpqClient, OpqClient
+from opq_tools.client.clients import AsyncOpqClient
 from opq_tools.client.remote_records import (
     LiveNews,
     RemoteBox,

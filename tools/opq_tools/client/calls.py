@@ -1,4 +1,4 @@
-"""Requests to `/api/v1` and the reading of answers; without a socket, so that both clients share it."""
+"""Requests to `/api/v1` and the reading of answers, without a socket."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,13 +12,7 @@ from opq_proto.errors import OpqError
 from opq_tools.client.remote_records import (
     AnswerNotReadError,
     LiveNews,
-    RemoteBox,
-    RemoteEvent,
-    RemoteFinding,
-    RemoteIncident,
-    RemoteMeasurement,
     RemoteTrendRow,
-    RemoteWaveform,
     read_record,
 )
 
@@ -82,35 +76,8 @@ def list_call(path: str, kind: type[T], **values: str | int | float | None) -> R
     return RestCall(path, read, {name.rstrip("_"): value for name, value in values.items()})
 
 
-def boxes_call() -> RestCall[ListPage[RemoteBox]]:
-    return list_call("/boxes", RemoteBox)
-
-
-def incidents_call(
-    box: str | None, kind: str | None, cursor: str | None
-) -> RestCall[ListPage[RemoteIncident]]:
-    return list_call("/incidents", RemoteIncident, box=box, class_=kind, cursor=cursor)
-
-
-def findings_call(box: str | None, kind: str | None, cursor: str | None) -> RestCall[ListPage[RemoteFinding]]:
-    return list_call("/findings", RemoteFinding, box=box, class_=kind, cursor=cursor)
-
-
-def events_call(cursor: str | None) -> RestCall[ListPage[RemoteEvent]]:
-    return list_call("/events", RemoteEvent, cursor=cursor)
-
-
-def measurements_call(
-    box_id: str, start: str, end: str, cursor: str | None
-) -> RestCall[ListPage[RemoteMeasurement]]:
-    return list_call(
-        f"/boxes/{quote(box_id, safe='')}/measurements",
-        RemoteMeasurement,
-        from_=start,
-        to=end,
-        limit=1000,
-        cursor=cursor,
-    )
+def one_call(path: str, kind: type[T]) -> RestCall[T]:
+    return RestCall(path, lambda answer: read_record(kind, answer))
 
 
 def trend_call(box_id: str, start: str, end: str, level: str) -> RestCall[tuple[RemoteTrendRow, ...]]:
@@ -122,15 +89,6 @@ def trend_call(box_id: str, start: str, end: str, level: str) -> RestCall[tuple[
     return RestCall(
         f"/boxes/{quote(box_id, safe='')}/trend", read, {"from": start, "to": end, "level": level}
     )
-
-
-def incident_call(incident_id: int) -> RestCall[RemoteIncident]:
-    return RestCall(f"/incidents/{incident_id}", lambda answer: read_record(RemoteIncident, answer))
-
-
-def waveform_call(event_id: int, box_id: str) -> RestCall[RemoteWaveform]:
-    path = f"/events/{event_id}/waveforms/{quote(box_id, safe='')}"
-    return RestCall(path, lambda answer: read_record(RemoteWaveform, answer))
 
 
 def read_answer(answer: httpx.Response, call: RestCall[T]) -> T:

@@ -1,16 +1,16 @@
-"""The two clients, one without and one with asyncio; otherwise they are the same."""
+"""The client with asyncio; that without is made of it (`blocking.py`)."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 
-from opq_proto.kit.whole_file import whole_file, write_whole_file
+from opq_proto.kit.whole_file import whole_file
 from opq_tools.client import calls
-from opq_tools.client.calls import ListPage, NewsReader, RestCall, ViewUnreachableError
+from opq_tools.client.calls import NewsReader, RestCall, ViewUnreachableError
 from opq_tools.client.remote_records import (
     LiveNews,
     RemoteBox,
@@ -25,130 +25,6 @@ from opq_tools.client.remote_records import (
 T = TypeVar("T")
 
 
-class OpqClient:
-    """A View's `/api/v1`. All methods raise ViewUnreachableError, ApiRefusedError or AnswerNotReadError.
-
-    Lists are read page by page during iteration. Requests are repeated while View is overloaded (429, 503).
-    """
-
-    def __init__(
-        self,
-        url: str = "http://127.0.0.1:8888",
-        token: str | None = None,
-        timeout_s: float = 30.0,
-        sleep_s: Callable[[float], object] = time.sleep,
-    ) -> None:
-        """`token`: from the page Account (`opq_…`); None where View is open."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        base = url.rstrip("/").removesuffix(calls.PREFIX) + calls.PREFIX
-        self._http = httpx.Client(base_url=base, headers=headers, timeout=timeout_s, follow_redirects=True)
-        self._sleep_s = sleep_s
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
-
-    def boxes(self) -> list[RemoteBox]:
-        """All Boxes that you may see."""
-        return list(self._answer(calls.boxes_call()).items)
-
-    def incidents(self, box: str | None = None, kind: str | None = None) -> Iterator[RemoteIncident]:
-        """Incidents, newest first; only of one Box or class (such as `sag`) where given."""
-        return self._pages(lambda cursor: calls.incidents_call(box, kind, cursor))
-
-    def incident(self, incident_id: int) -> RemoteIncident:
-        return self._answer(calls.incident_call(incident_id))
-
-    def findings(self, box: str | None = None, kind: str | None = None) -> Iterator[RemoteFinding]:
-        """Findings, those of the newest incidents first."""
-        return self._pages(lambda cursor: calls.findings_call(box, kind, cursor))
-
-    def events(self) -> Iterator[RemoteEvent]:
-        """Events, newest first, without samples."""
-        return self._pages(calls.events_call)
-
-    def waveform(self, event_id: int, box_id: str) -> RemoteWaveform:
-        """Raw samples; needs a token with the scope `waveforms` where View is not open."""
-        return self._answer(calls.waveform_call(event_id, box_id))
-
-    def measurements(
-        self, box_id: str, start: str = "now-1h", end: str = "now"
-    ) -> Iterator[RemoteMeasurement]:
-        """Measurements of a Box, oldest first."""
-        return self._pages(lambda cursor: calls.measurements_call(box_id, start, end, cursor))
-
-    def trend(
-        self, box_id: str, start: str = "now-24h", end: str = "now", level: str = "auto"
-    ) -> tuple[RemoteTrendRow, ...]:
-        """Trend of a Box in rows of 1m, 10m, 1h or 1d."""
-        return self._answer(calls.trend_call(box_id, start, end, level))
-
-    def save(self, path: str, out: str | Path, **values: str | int | None) -> int:
-        """Saves an export, such as `/incidents/3/export` with `format="cff"`, and returns its size in bytes.
-
-        The file appears whole or not at all.
-        """
-        call: RestCall[object] = RestCall(path, lambda answer: answer, values)
-        try:
-            with self._http.stream("GET", call.path, params=call.params()) as answer:
-                if not answer.is_success:
-                    answer.read()
-                calls.check_answer(answer)
-                return write_whole_file(Path(out), answer.iter_bytes())
-        except httpx.TransportError as error:
-            raise self._nobody(error) from error
-
-    def live(
-        self,
-        boxes: Iterable[str] = (),
-        region: str | None = None,
-        rate: float | None = None,
-        after: str | None = None,
-    ) -> Iterator[LiveNews]:
-        """Yields live events until View ends the feed; `rate`: most Measurements a second of each Box."""
-        reader = NewsReader()
-        values = calls.live_values(boxes, region, rate, after)
-        try:
-            with self._http.stream("GET", "/live", params=values) as answer:
-                if not answer.is_success:
-                    answer.read()
-                calls.check_answer(answer)
-                for line in answer.iter_lines():
-                    yield from reader.accept_line(line)
-        except httpx.TransportError as error:
-            raise self._nobody(error) from error
-
-    def _pages(self, call_of: Callable[[str | None], RestCall[ListPage[T]]]) -> Iterator[T]:
-        cursor: str | None = None
-        while True:
-            page = self._answer(call_of(cursor))
-            yield from page.items
-            cursor = page.next
-            if cursor is None:
-                return
-
-    def _answer(self, call: RestCall[T]) -> T:
-        tries = 1
-        while True:
-            try:
-                answer = self._http.get(call.path, params=call.params())
-            except httpx.TransportError as error:
-                raise self._nobody(error) from error
-            wait_s = calls.wait_of(answer, tries)
-            if wait_s is None:
-                return calls.read_answer(answer, call)
-            self._sleep_s(wait_s)
-            tries += 1
-
-    def _nobody(self, error: httpx.TransportError) -> ViewUnreachableError:
-        return ViewUnreachableError(f"{self._http.base_url}: no answer ({error or type(error).__name__})")
-
-
 class AsyncOpqClient:
     """A View's `/api/v1`. All methods raise ViewUnreachableError, ApiRefusedError or AnswerNotReadError.
 
@@ -161,12 +37,13 @@ class AsyncOpqClient:
         token: str | None = None,
         timeout_s: float = 30.0,
         sleep_s: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """`token`: from the page Account (`opq_…`); None where View is open."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         base = url.rstrip("/").removesuffix(calls.PREFIX) + calls.PREFIX
         self._http = httpx.AsyncClient(
-            base_url=base, headers=headers, timeout=timeout_s, follow_redirects=True
+            base_url=base, headers=headers, timeout=timeout_s, follow_redirects=True, transport=transport
         )
         self._sleep_s = sleep_s
 
@@ -181,32 +58,34 @@ class AsyncOpqClient:
 
     async def boxes(self) -> list[RemoteBox]:
         """All Boxes that you may see."""
-        return list((await self._answer(calls.boxes_call())).items)
+        return list((await self._answer(calls.list_call("/boxes", RemoteBox))).items)
 
     def incidents(self, box: str | None = None, kind: str | None = None) -> AsyncIterator[RemoteIncident]:
         """Incidents, newest first; only of one Box or class (such as `sag`) where given."""
-        return self._pages(lambda cursor: calls.incidents_call(box, kind, cursor))
+        return self._pages("/incidents", RemoteIncident, box=box, class_=kind)
 
     async def incident(self, incident_id: int) -> RemoteIncident:
-        return await self._answer(calls.incident_call(incident_id))
+        return await self._answer(calls.one_call(f"/incidents/{incident_id}", RemoteIncident))
 
     def findings(self, box: str | None = None, kind: str | None = None) -> AsyncIterator[RemoteFinding]:
         """Findings, those of the newest incidents first."""
-        return self._pages(lambda cursor: calls.findings_call(box, kind, cursor))
+        return self._pages("/findings", RemoteFinding, box=box, class_=kind)
 
     def events(self) -> AsyncIterator[RemoteEvent]:
         """Events, newest first, without samples."""
-        return self._pages(calls.events_call)
+        return self._pages("/events", RemoteEvent)
 
     async def waveform(self, event_id: int, box_id: str) -> RemoteWaveform:
         """Raw samples; needs a token with the scope `waveforms` where View is not open."""
-        return await self._answer(calls.waveform_call(event_id, box_id))
+        path = f"/events/{event_id}/waveforms/{quote(box_id, safe='')}"
+        return await self._answer(calls.one_call(path, RemoteWaveform))
 
     def measurements(
         self, box_id: str, start: str = "now-1h", end: str = "now"
     ) -> AsyncIterator[RemoteMeasurement]:
         """Measurements of a Box, oldest first."""
-        return self._pages(lambda cursor: calls.measurements_call(box_id, start, end, cursor))
+        path = f"/boxes/{quote(box_id, safe='')}/measurements"
+        return self._pages(path, RemoteMeasurement, from_=start, to=end, limit=1000)
 
     async def trend(
         self, box_id: str, start: str = "now-24h", end: str = "now", level: str = "auto"
@@ -214,7 +93,7 @@ class AsyncOpqClient:
         """Trend of a Box in rows of 1m, 10m, 1h or 1d."""
         return await self._answer(calls.trend_call(box_id, start, end, level))
 
-    async def save(self, path: str, out: str | Path, **values: str | int | None) -> int:
+    async def save(self, /, path: str, out: str | Path, **values: str | int | None) -> int:
         """Saves an export, such as `/incidents/3/export` with `format="cff"`, and returns its size in bytes.
 
         The file appears whole or not at all.
@@ -251,10 +130,10 @@ class AsyncOpqClient:
         except httpx.TransportError as error:
             raise self._nobody(error) from error
 
-    async def _pages(self, call_of: Callable[[str | None], RestCall[ListPage[T]]]) -> AsyncIterator[T]:
+    async def _pages(self, path: str, kind: type[T], **values: str | int | None) -> AsyncIterator[T]:
         cursor: str | None = None
         while True:
-            page = await self._answer(call_of(cursor))
+            page = await self._answer(calls.list_call(path, kind, **values, cursor=cursor))
             for each in page.items:
                 yield each
             cursor = page.next

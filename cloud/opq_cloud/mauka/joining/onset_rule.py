@@ -40,6 +40,8 @@ OUTAGE_NS = 1_000_000_000
 """An outage begins within the Measurement that never came; no clock shows when."""
 REACH_NS = LONGEST_NS + COMPOUND_NS
 """Longest time between the first and the last onset of an incident."""
+AROUND_NS = FOLLOWS_NS + COMPOUND_NS
+"""A stored finding of the same Box may matter if it is at most this far from a new one."""
 
 OnsetKey = tuple[int, str, str, int, int, int]
 

@@ -5,23 +5,29 @@ Findings with a sharp onset are grouped by their onsets (`onset_rule.py`); a ste
 separate incident, with all parts of it that were seen (`steady_placing.py`). The result depends on
 neither the order of arrival nor repetition, except for the numbers.
 
-A plan is made by reading the stored findings (`near_findings.py`); `placing.py` finds where onsets belong,
-`incident_facts.py` makes the facts of each incident that changes, `preceding.py` finds which one it follows.
+`placing.py` finds where onsets belong, `incident_facts.py` makes the facts of each incident that changes,
+`preceding.py` finds which one it follows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from opq_cloud.mauka.joining.clusters import Cluster, holds, stored_cluster, united
 from opq_cloud.mauka.joining.incident_facts import PlaceOf, facts_of, grown
-from opq_cloud.mauka.joining.near_findings import NearFindings
-from opq_cloud.mauka.joining.onset_rule import OnsetGroup, onset_key
+from opq_cloud.mauka.joining.onset_rule import AROUND_NS, OnsetGroup, OnsetKey, onset_key
 from opq_cloud.mauka.joining.placing import PlacedOnset, place_onsets
 from opq_cloud.mauka.joining.preceding import PrecedingIncidents
 from opq_cloud.mauka.joining.steady_placing import place_steady
 from opq_cloud.mauka.measuring.sightings import is_steady
-from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, KnownFinding, onset
+from opq_cloud.store.incidents.join_plan import (
+    FindingMove,
+    FindingOnset,
+    IncidentFacts,
+    JoinPlan,
+    KnownFinding,
+    onset,
+)
 from opq_cloud.store.store import JoinStore
 from opq_proto.messages import Finding
 
@@ -40,13 +46,30 @@ class _Touched:
 
 
 class JoinPlanning:
-    """One plan while it is made; `replacing.py` overrides how clusters are found."""
+    """One plan while it is made; `replacing.py` overrides how clusters are found.
+
+    Each stored finding that it needs is read once.
+
+    Attributes:
+        of_box: by Box, its findings near the new ones, by number, as they will be.
+        since: by Box, the first finding there that has changed.
+    """
 
     def __init__(self, reader: JoinStore, event_id: int, place_of: PlaceOf) -> None:
         self._reader, self._event_id, self._place_of = reader, event_id, place_of
-        self._near = NearFindings(reader)
+        self.of_box: dict[str, dict[int, KnownFinding]] = {}
+        self.since: dict[str, OnsetKey] = {}
+        self._moved: dict[int, FindingMove] = {}
+        """By number: findings that belong to another incident now."""
+        self._removed: set[int] = set()
+        """Numbers of findings that will be no more."""
         self._gone: list[KnownFinding] = []
         """Stored findings that were not found again."""
+        self._ahead: dict[str, list[KnownFinding]] = {}
+        """By Box: its findings of the span `_ahead_ns`."""
+        self._ahead_ns = (0, 0)
+        self._facts: dict[int, IncidentFacts | None] = {}
+        self._members: dict[int, dict[int, KnownFinding]] = {}
 
     def plan(self, put: Sequence[Finding]) -> JoinPlan:
         revision = self._reader.join_revision()
@@ -58,26 +81,26 @@ class JoinPlanning:
                 fresh -= 1
                 finding_id = fresh
             cluster.become(finding_id)
-            self._near.removed.update(one.finding_id for one in cluster.known if one.finding_id != finding_id)
-        self._near.removed.update(one.finding_id for one in self._gone)
+            self._removed.update(one.finding_id for one in cluster.known if one.finding_id != finding_id)
+        self._removed.update(one.finding_id for one in self._gone)
         changed = [each for each in clusters if each.known != (each.place,)]
         self._join([one for one in changed if not one.in_place], [one for one in changed if one.in_place])
         for each in changed:
-            self._near.note(each)
+            self._note(each)
         for one in self._gone:
-            self._near.changed_at(one.finding)
-            self._near.of_box[one.finding.box_id].pop(one.finding_id, None)
+            self._changed_at(one.finding)
+            self.of_box[one.finding.box_id].pop(one.finding_id, None)
         touched = self._touched(clusters, changed)
         of_box: dict[str, list[Cluster]] = {}
         for each in clusters:
             of_box.setdefault(each.reach.box_id, []).append(each)
-        facts, gone = self._facts(touched, {each.place.finding_id: each.place for each in changed})
+        facts, gone = self._facts_of_touched(touched, {each.place.finding_id: each.place for each in changed})
         return JoinPlan(
             revision,
             self._event_id,
-            moved=tuple(self._near.moved.values()),
+            moved=tuple(self._moved.values()),
             written=tuple(sorted((each.place for each in changed), key=lambda one: one.finding_id < 0)),
-            removed=tuple(sorted(self._near.removed)),
+            removed=tuple(sorted(self._removed)),
             facts=facts,
             gone=gone,
             answer=tuple(
@@ -88,7 +111,7 @@ class JoinPlanning:
 
     def _united(self, put: Sequence[Finding]) -> list[Cluster]:
         """Returns the new findings, united with stored ones of the same disturbance, in time order."""
-        self._near.read_ahead(put)
+        self._read_ahead(put)
         found: list[Cluster] = []
         for box_id, own in groupby(sorted(put, key=lambda one: one.box_id), key=lambda one: one.box_id):
             found += self._united_of_box(box_id, list(own))
@@ -97,7 +120,7 @@ class JoinPlanning:
     def _united_of_box(self, box_id: str, put: list[Finding]) -> list[Cluster]:
         start_ns, end_ns = min(one.start_ns for one in put), max(one.end_ns for one in put)
         while True:
-            known = self._near.read_box(box_id, start_ns, end_ns)
+            known = self._read_box(box_id, start_ns, end_ns)
             fresh = [Cluster.of((), (one,), (self._event_id,), True) for one in put]
             touched = [each for each in united([*map(stored_cluster, known), *fresh]) if each.is_put]
             first = min(each.reach.start_ns for each in touched)
@@ -122,7 +145,7 @@ class JoinPlanning:
                 sharp.append(one)
                 continue
             steady.append(each)
-        own = {box_id: [onset(one) for one in known.values()] for box_id, known in self._near.of_box.items()}
+        own = {box_id: [onset(one) for one in known.values()] for box_id, known in self.of_box.items()}
         places = place_onsets(self._reader, sharp, before, own, lambda box_id: self._place_of(box_id).grid)
         groups |= {each.one.finding_id: (each.group, each.leads) for each in places.placed_again}
         places.moved += self._placed_steady(steady, groups)
@@ -139,7 +162,7 @@ class JoinPlanning:
         for move in sorted(places.moved, key=lambda one: onset_key(one.one), reverse=True):
             each_moved = written.get(move.one.finding_id)
             if each_moved is None:
-                self._near.move(move)
+                self._move(move)
                 continue
             assert move.group.incident_id is not None
             each_moved.place = replace(each_moved.place, incident_id=move.group.incident_id, leads=move.leads)
@@ -175,16 +198,96 @@ class JoinPlanning:
         self, state: tuple[str, str], numbers: set[int]
     ) -> tuple[list[KnownFinding], list[KnownFinding]]:
         """Returns (stored parts of this state in these incidents and those nearby, their other findings)."""
-        own = [one for one in self._near.of_box[state[0]].values() if one.finding.kind == state[1]]
+        own = [one for one in self.of_box[state[0]].values() if one.finding.kind == state[1]]
         every = {one.finding_id: one for one in own}
         for number in numbers | {one.incident_id for one in own}:
             if number > 0:
-                every |= self._near.members_of(number)
+                every |= self._members_of(number)
         parts: list[KnownFinding] = []
         others: list[KnownFinding] = []
         for one in every.values():
             (parts if (one.finding.box_id, one.finding.kind) == state else others).append(one)
         return parts, others
+
+    # The findings that are read, and where they will be
+
+    def _read_ahead(self, put: Sequence[Finding]) -> None:
+        """Reads the stored findings of all Boxes at once, where the new ones are close in time."""
+        self._ahead = {one.box_id: [] for one in put}
+        self._ahead_ns = (
+            min((one.start_ns for one in put), default=0) - AROUND_NS,
+            max((one.end_ns for one in put), default=0) + AROUND_NS,
+        )
+        longest_ns = max((one.end_ns - one.start_ns for one in put), default=0)
+        if len(self._ahead) == 1 or self._ahead_ns[1] - self._ahead_ns[0] > longest_ns + 4 * AROUND_NS:
+            self._ahead = {}
+            return
+        for one in self._reader.findings_of_boxes(self._ahead, *self._ahead_ns):
+            self._ahead[one.finding.box_id].append(one)
+
+    def _read_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
+        """Returns a Box's findings near this span, which are those in `of_box` from then on."""
+        first_ns, last_ns = start_ns - AROUND_NS, end_ns + AROUND_NS
+        if box_id in self._ahead and self._ahead_ns[0] <= first_ns and last_ns <= self._ahead_ns[1]:
+            ahead = self._ahead[box_id]
+            known = [
+                one for one in ahead if one.finding.end_ns >= first_ns and one.finding.start_ns <= last_ns
+            ]
+        else:
+            known = self._reader.findings_of_box(box_id, first_ns, last_ns)
+        self.of_box[box_id] = {one.finding_id: one for one in known}
+        return known
+
+    def _members_of(self, number: int) -> dict[int, KnownFinding]:
+        """Returns all findings of a stored incident; read once for placing and for the facts."""
+        if number not in self._members:
+            found = self._reader.findings_of_incident(number)
+            self._members[number] = {one.finding_id: one for one in found}
+        return self._members[number]
+
+    def facts_of(self, number: int) -> IncidentFacts | None:
+        """Returns the stored facts of an incident."""
+        if number not in self._facts:
+            self._facts[number] = self._reader.incident_facts(number)
+        return self._facts[number]
+
+    def _move(self, move: PlacedOnset) -> None:
+        """Moves a stored finding to another incident."""
+        one, number = move.one, move.group.incident_id
+        assert number is not None
+        self._moved[one.finding_id] = FindingMove(one.finding_id, number, move.leads)
+        if one.finding_id not in self.of_box.get(one.box_id, {}):  # or read for another time
+            known = dict(self.of_box.get(one.box_id, {}))
+            self._read_box(one.box_id, one.start_ns, one.end_ns)
+            self.of_box[one.box_id] |= known
+        self._changed_at(one)
+
+    def _changed_at(self, one: FindingOnset | Finding) -> None:
+        """Notes that what its Box has from this onset on is another than before."""
+        key = onset_key(one)
+        self.since[one.box_id] = min(self.since.get(one.box_id, key), key)
+
+    def _note(self, cluster: Cluster) -> None:
+        """Puts the finding that a cluster becomes in place of those that it was."""
+        own = self.of_box[cluster.place.finding.box_id]
+        for known in cluster.known:
+            self._changed_at(known.finding)
+            own.pop(known.finding_id, None)
+        own[cluster.place.finding_id] = cluster.place
+        self._changed_at(cluster.place.finding)
+
+    def as_moved(self, known: Iterable[KnownFinding]) -> list[FindingOnset]:
+        """Returns the sharp onsets of findings in the incidents where they will be."""
+        rows = [
+            onset(one)
+            for one in known
+            if one.finding_id not in self._removed and not is_steady(one.finding.kind)
+        ]
+        return [
+            one if (move := self._moved.get(one.finding_id)) is None
+            else replace(one, incident_id=move.incident_id, leads=move.leads)
+            for one in rows
+        ]  # fmt: skip
 
     # Facts of the incidents
 
@@ -192,7 +295,7 @@ class JoinPlanning:
         touched: dict[int, _Touched] = {}
         for each in clusters:  # unchanged ones too: a crash may have come before their facts were written
             number = each.place.incident_id
-            facts = self._near.facts_of(number) if number > 0 else None
+            facts = self.facts_of(number) if number > 0 else None
             if number > 0 and number not in touched and (facts is None or not facts.witnesses):
                 touched[number] = _Touched(again=True)
         for each in changed:
@@ -205,22 +308,22 @@ class JoinPlanning:
                 touched.setdefault(known.incident_id, _Touched()).again = True
         for gone in self._gone:
             touched.setdefault(gone.incident_id, _Touched()).again = True
-        if not self._near.moved:
+        if not self._moved:
             return touched
-        before = {one.finding_id: one for own in self._near.of_box.values() for one in own.values()}
-        for move in self._near.moved.values():
+        before = {one.finding_id: one for own in self.of_box.values() for one in own.values()}
+        for move in self._moved.values():
             touched.setdefault(move.incident_id, _Touched()).again = True
             touched.setdefault(before[move.finding_id].incident_id, _Touched()).again = True
         return touched
 
-    def _facts(
+    def _facts_of_touched(
         self, touched: dict[int, _Touched], written: dict[int, KnownFinding]
     ) -> tuple[tuple[IncidentFacts, ...], tuple[int, ...]]:
         whole_ones = self._whole_incidents([n for n, each in touched.items() if each.again], written)
         facts: dict[int, IncidentFacts] = {}
         gone: list[int] = []
         for number, each in touched.items():
-            known = None if number < 0 else self._near.facts_of(number)
+            known = None if number < 0 else self.facts_of(number)
             if not each.again and known is not None:
                 facts[number] = grown(known, each.added, self._new_boxes(number, each.added), self._place_of)
                 continue
@@ -230,7 +333,7 @@ class JoinPlanning:
                 facts[number] = replace(described, follows=None if known is None else known.follows)
             elif number > 0:
                 gone.append(number)
-        PrecedingIncidents(self._reader, self._near, facts).set_follows(whole_ones)
+        PrecedingIncidents(self._reader, self, facts).set_follows(whole_ones)
         return tuple(facts[number] for number in sorted(facts, key=_number_key)), tuple(sorted(gone))
 
     def _whole_incidents(
@@ -240,13 +343,13 @@ class JoinPlanning:
         every: dict[int, KnownFinding] = {}
         for number in numbers:
             if number > 0:
-                every |= self._near.members_of(number)
-        for finding_id, move in self._near.moved.items():
+                every |= self._members_of(number)
+        for finding_id, move in self._moved.items():
             every[finding_id] = replace(every[finding_id], incident_id=move.incident_id, leads=move.leads)
         every |= written
         found: dict[int, list[KnownFinding]] = {}
         for one in every.values():
-            if one.finding_id not in self._near.removed:
+            if one.finding_id not in self._removed:
                 found.setdefault(one.incident_id, []).append(one)
         return {number: found[number] for number in numbers if number in found}
 
@@ -256,7 +359,7 @@ class JoinPlanning:
         return sum(
             not any(
                 one.incident_id == number and one.finding_id not in fresh
-                for one in self._near.of_box[box_id].values()
+                for one in self.of_box[box_id].values()
             )
             for box_id in {one.finding.box_id for one in added}
         )

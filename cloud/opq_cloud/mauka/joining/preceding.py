@@ -2,14 +2,15 @@
 
 It began where the first Boxes in its order of arrival saw it at the same moment. An incident's facts name
 them, so that one of 10,000 Boxes is not read for it.
-Pure; it reads the store through `NearFindings`.
+Pure; it reads the store through `JoinStore`.
 """
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import Protocol
 
-from opq_cloud.mauka.joining.near_findings import AROUND_NS, NearFindings
 from opq_cloud.mauka.joining.onset_rule import (
+    AROUND_NS,
     SAME_MOMENT_NS,
     OnsetKey,
     follows,
@@ -17,16 +18,27 @@ from opq_cloud.mauka.joining.onset_rule import (
     onset_key,
     same_moment,
 )
-from opq_cloud.store.incidents.join_plan import FindingOnset, IncidentFacts
+from opq_cloud.store.incidents.join_plan import FindingOnset, IncidentFacts, KnownFinding
 from opq_cloud.store.store import JoinStore
+
+
+class PlannedFindings(Protocol):
+    """Findings as a plan leaves them (`planning.JoinPlanning`)."""
+
+    of_box: dict[str, dict[int, KnownFinding]]
+    since: dict[str, OnsetKey]
+
+    def as_moved(self, known: Iterable[KnownFinding]) -> list[FindingOnset]: ...
+
+    def facts_of(self, number: int) -> IncidentFacts | None: ...
 
 
 class PrecedingIncidents:
     """Completes the facts of one plan."""
 
-    def __init__(self, reader: JoinStore, near: NearFindings, facts: dict[int, IncidentFacts]) -> None:
+    def __init__(self, reader: JoinStore, planned: PlannedFindings, facts: dict[int, IncidentFacts]) -> None:
         """`facts`: those of the plan, by incident; `follows` is set in them."""
-        self._reader, self._near, self._facts = reader, near, facts
+        self._reader, self._planned, self._facts = reader, planned, facts
 
     def set_follows(self, again: Iterable[int]) -> None:
         """Sets the preceding incident of each incident for which it may have changed.
@@ -42,8 +54,8 @@ class PrecedingIncidents:
     def _changed_before(self) -> set[int]:
         """Returns the incidents that have another past or another beginning at one of their first Boxes."""
         found: set[int] = set()
-        for box_id, since in self._near.since.items():
-            rows = self._near.as_moved(self._near.of_box[box_id].values())
+        for box_id, since in self._planned.since.items():
+            rows = self._planned.as_moved(self._planned.of_box[box_id].values())
             for one in rows:
                 known = None if onset_key(one) < since else self._facts_now(one.incident_id)
                 if known is None or all(each.box_id != box_id for each in known.arrivals):
@@ -81,12 +93,12 @@ class PrecedingIncidents:
         """Returns the sharp onsets of these Boxes' findings within this span, as they will be."""
         known = {one.finding_id: one for one in self._reader.findings_of_boxes(box_ids, first_ns, last_ns)}
         for box_id in box_ids:
-            known |= self._near.of_box.get(box_id, {})
+            known |= self._planned.of_box.get(box_id, {})
         return [
             one
-            for one in self._near.as_moved(known.values())
+            for one in self._planned.as_moved(known.values())
             if one.end_ns >= first_ns and one.start_ns <= last_ns
         ]
 
     def _facts_now(self, number: int) -> IncidentFacts | None:
-        return self._facts.get(number) or (None if number < 0 else self._near.facts_of(number))
+        return self._facts.get(number) or (None if number < 0 else self._planned.facts_of(number))

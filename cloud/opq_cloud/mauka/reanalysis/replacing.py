@@ -110,7 +110,7 @@ class _Replacing(JoinPlanning):
     def _replaced_of_box(self, box_id: str, span: tuple[int, int]) -> list[Cluster]:
         start_ns, end_ns = span
         while True:
-            stored = self._near.read_box(box_id, start_ns, end_ns)
+            stored = self._read_box(box_id, start_ns, end_ns)
             gone, kept = self._parted(stored)
             fresh = [
                 Cluster.of((), (one,), (event.event_id,), True)

@@ -7,6 +7,8 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.running.event_analysis import EventOutcome
 from opq_cloud.mauka.running.waiting_events import WaitingEvents
+from opq_cloud.store import open_store
+from opq_proto.messages import Trigger
 
 DAY_S = 86_400
 
@@ -39,3 +41,29 @@ def test_an_analysis_that_always_fails_takes_little_time_from_other_events(outco
     waiting.retry_all()
     now.s += 1.0
     assert waiting.next_turn(lambda event_id: False, announced=False) is not None, "with another version"
+
+
+def test_an_event_that_waits_for_an_analysis_comes_before_the_one_that_ends_it(tmp_path):
+    """Were it the other way round, the analysis would rest again each time the innocent event comes."""
+    now = SimpleNamespace(s=0.0)
+    store = open_store(None, tmp_path)
+    for number in (1, 2, 3):
+        event_id = store.open_event(Trigger(f"token{number}", 0, 10**9, ("1",), "1", "test"), "test")
+        store.finish_event(event_id)
+    waiting = WaitingEvents(lambda: store, ServiceCounters(), lambda: now.s)
+
+    def order():
+        turns = iter(lambda: waiting.next_turn(lambda event_id: False, announced=False), None)
+        return [turn.event_id for turn in turns]
+
+    resting, fails = EventOutcome(rest_s=1.0), EventOutcome(failed=True)
+    for outcome_of_1 in (fails, resting, resting):  # which was tried again while the analysis rested
+        now.s += 60.0
+        assert sorted(order()) == [1, 2, 3]
+        waiting.note_outcome(1, outcome_of_1, done=True)
+        waiting.note_outcome(2, resting, done=True)
+        waiting.note_outcome(3, resting, done=True)
+    waiting.note_outcome(2, resting, done=True)  # it waits the longest by now
+    now.s += 60.0
+    assert order() == [3, 2, 1]
+    store.close()

@@ -178,14 +178,18 @@ class EventJobs:
             self._under_way[future] = job
 
     def _again(self, job: AnalysisJob, why: BaseException | None) -> list[AnalysisJob]:
-        """Has an event tried again whose call was lost; returns it where there were enough tries."""
-        if not isinstance(why, NeighbourLostError):
+        """Has an event tried again whose call was lost; returns it where there were enough tries.
+
+        One that ended its process comes after those that wait.
+        """
+        is_own = not isinstance(why, NeighbourLostError)
+        if is_own:
             analysis = self._executor.ended_in(job.event_id)
             job.ended[analysis] += 1
             self.on_ended(analysis, job.event_id, str(why))
         if job.ended[STARTING] >= STARTS:
             return self._failed(job, f"no process that analyses lives: {why}")
-        self._waiting.appendleft(job)
+        (self._waiting.append if is_own else self._waiting.appendleft)(job)
         return []
 
     def _failed(self, job: AnalysisJob, why: str) -> list[AnalysisJob]:

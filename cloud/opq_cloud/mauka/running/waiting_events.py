@@ -54,6 +54,8 @@ class EventTurn:
 class _Retry:
     next_s: float
     wait_s: float
+    failed: bool = False
+    """Whether an analysis failed on this event itself; others only wait for one that rests."""
 
 
 class WaitingEvents:
@@ -162,13 +164,14 @@ class WaitingEvents:
     def note_outcome(self, event_id: int, outcome: EventOutcome, done: bool) -> None:
         """Retries a failed event at growing intervals; one that waits for an analysis, after its rest."""
         before = self._retries.pop(event_id, None)
+        failed = outcome.failed or (before is not None and before.failed)
         longest_s = LONGEST_FAILED_S if done else LONGEST_RETRY_S
         if outcome.failed or not done:
             wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, longest_s)
-            self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s)
+            self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s, failed)
         elif outcome.rest_s:
             wait_s = FIRST_RETRY_S / 2 if before is None else min(2 * before.wait_s, longest_s)
-            self._retries[event_id] = _Retry(self._clock() + max(outcome.rest_s, wait_s), wait_s)
+            self._retries[event_id] = _Retry(self._clock() + max(outcome.rest_s, wait_s), wait_s, failed)
         elif outcome.lacking:
             self._retries[event_id] = _Retry(math.inf, FIRST_RETRY_S)  # until something changes
 
@@ -189,7 +192,10 @@ class WaitingEvents:
         return any(event_id == done for _, done in self._done)
 
     def _due(self, now_s: float, in_hand: Callable[[int], bool], announced: bool) -> list[int]:
-        """Returns due events, failed ones last: one that ends an analysis' process waits for the others."""
+        """Returns due events, those on which an analysis failed last.
+
+        One that ends an analysis' process makes the analysis rest, for which the others would wait again.
+        """
         found = [record for record in self._store().unanalysed_events() if not in_hand(record.event_id)]
         still = {record.event_id for record in found}
         for event_id in [known for known in self._retries if known not in still and not in_hand(known)]:
@@ -201,7 +207,7 @@ class WaitingEvents:
             for each in found
             if waits[each.event_id].next_s <= now_s and not (announced and _is_fresh(each, now_ns))
         ]
-        return sorted(due, key=lambda event_id: waits[event_id].wait_s)
+        return sorted(due, key=lambda event_id: (waits[event_id].failed, waits[event_id].wait_s))
 
 
 def _is_fresh(record: EventRecord, now_ns: int) -> bool:

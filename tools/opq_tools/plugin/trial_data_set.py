@@ -172,7 +172,7 @@ def _found_in_measurements(analysis: PluginAnalysis, event: Event, nominal: Nomi
     channel = Channel.of(wave.box_id, wave.counts, scale=wave.v_per_lsb)
     recording = Recording(
         Path("recording"), "waveform", channel, (channel,), wave.rate_hz, wave.start_ns, nominal.volts,
-        nominal.hz, wave.box_id,
+        nominal.hz, box_id=wave.box_id,
     )  # fmt: skip
     rows = ItemBatch(measurements=list(measurements_of(recording)))
     result = analysis.analyse_items(rows, nominal.volts, nominal.hz)

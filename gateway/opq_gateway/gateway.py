@@ -33,7 +33,6 @@ from opq_gateway.local.metrics import (
 )
 from opq_gateway.local.power import PowerFail
 from opq_gateway.local.running_gateway import note_address
-from opq_gateway.local.watchdog import Heartbeats, Notifier, Watchdog
 from opq_gateway.measured_shares import MeasuredShares
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.measuring.measuring import Measuring, measuring_of
@@ -57,6 +56,7 @@ from opq_gateway.uplink.uplink import Uplink
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
 from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
 from opq_proto.kit import log
+from opq_proto.kit.watchdog import Heartbeats, Notifier, Watchdog
 from opq_proto.kit.whole_file import open_private, private_folder
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 
 RESTART_S = 1.0
 STOP_S = 2.0
+WATCHED = frozenset({"reader", "measuring", "uplink", "commands"})
+"""Threads whose hanging is worth a restart; a slow disk or nmcli is not."""
 PROBLEMS_SHOWN = 3
 """Most Boxes in trouble that the service manager's line names."""
 
@@ -182,7 +184,7 @@ class Gateway:
         show_threads(self.metrics, self.heartbeats)
         show_feed(self.metrics, self.feed)
         notifier = Notifier()
-        watchdog = Watchdog(notifier, self.heartbeats, self._in_words)
+        watchdog = Watchdog(notifier, self.heartbeats, WATCHED, self._in_words)
         self._thread("clock", first, self._clock_watch.run, stop)
         self._thread("power", first, power.run, stop)
         self._thread("watchdog", first, watchdog.run, stop)

@@ -18,7 +18,7 @@ from opq_gateway.setup.wifi import PATIENCE_S
 from opq_proto.config.fields import fields_of, item_of, table_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "gateway.md"
-UNIT = Path(__file__).parents[1] / "systemd" / "opq-gateway.service"
+UNIT = Path(__file__).parents[2] / "tools/opq_tools/service/units/opq-gateway.service"
 BEGIN, END = "<!-- counters -->\n", "<!-- end of counters -->"
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from opq_gateway.local.watchdog import FAILURE_S, Heartbeats, Notifier, Watchdog
+from opq_gateway.gateway import WATCHED
+from opq_proto.kit.watchdog import FAILURE_S, Heartbeats, Notifier, Watchdog
 
 
 class Manager:
@@ -89,7 +90,7 @@ def test_a_thread_that_hangs_starves_the_watchdog_and_one_that_comes_back_feeds_
     clock = Clock()
     heartbeats = Heartbeats(clock)
     reader, uplink = (heartbeats.beat(name, threading.Event()) for name in ("reader", "uplink"))
-    dog = Watchdog(notifier(tmp_path, WATCHDOG_USEC="60000000"), heartbeats, lambda: "well")
+    dog = Watchdog(notifier(tmp_path, WATCHDOG_USEC="60000000"), heartbeats, WATCHED, lambda: "well")
     dog.feed()
     assert manager.heard() == ["STATUS=well", "WATCHDOG=1"]
     clock.now_s += 31
@@ -126,7 +127,7 @@ def test_a_beat_is_its_stop_event() -> None:
 def test_a_loop_that_runs_in_a_thread_beats_until_it_is_stopped(tmp_path: Path, manager: Manager) -> None:
     stop = threading.Event()
     heartbeats = Heartbeats()
-    dog = Watchdog(notifier(tmp_path, WATCHDOG_USEC="40000"), heartbeats, lambda: "well")
+    dog = Watchdog(notifier(tmp_path, WATCHDOG_USEC="40000"), heartbeats, WATCHED, lambda: "well")
     thread = threading.Thread(target=dog.run, args=(heartbeats.beat("watchdog", stop),))
     thread.start()
     heard: list[str] = []

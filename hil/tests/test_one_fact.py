@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from opq_gateway import config
-from opq_gateway.serial_side import early_ports, greeting, reassembly, station
-from opq_gateway.serial_side import intake as gateway_intake
+from opq_gateway.serial_side import early_ports, greeting, reassembly, sample_stream, station
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.suites import gateway_process
 from opq_hil.world import world
@@ -19,7 +18,7 @@ from opq_proto.wire import supply_word
 from opq_sim.box import box, commands, faults
 
 ROOT = Path(__file__).resolve().parents[2]
-UNIT = (ROOT / "gateway/systemd/opq-gateway.service").read_text()
+UNIT = (ROOT / "tools/opq_tools/service/units/opq-gateway.service").read_text()
 RATE_HZ = 12_000
 BACK_S = 2.0
 """A gateway that was killed reads again within this."""
@@ -56,7 +55,7 @@ def test_a_supply_is_low_where_the_firmware_says_so() -> None:
         "hil/README.md",
         "device/README.md",
         "device/cmodules/acquire/README.md",
-        "gateway/systemd/opq-gateway.service",
+        "tools/opq_tools/service/units/opq-gateway.service",
         "gateway/opq_gateway/serial_side/early_ports.py",
         "gateway/opq_gateway/serial_side/station.py",
     ],
@@ -78,7 +77,7 @@ def test_blocks_frames_and_requests_are_of_one_size() -> None:
     assert constant("cmodules/link/messages.h", "OPQ_MAX_SAMPLES") == link_payloads.MAX_SAMPLES
     assert constant("cmodules/link/messages.h", "OPQ_UPDATE_BYTES") == link_payloads.MAX_UPDATE_BYTES
     assert constant("cmodules/pipeline/resends.h", "OPQ_RESENDS") > reassembly.MAX_REQUESTS
-    assert gateway_intake.LATEST_NS == 4 * 10**18
+    assert sample_stream.LATEST_NS == 4 * 10**18
     assert "LATEST_NS = 4 * 10**18" in (ROOT / "device/app/commands.py").read_text()
 
 

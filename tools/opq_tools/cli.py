@@ -19,6 +19,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "Run": {
         "up": ("opq_tools.up.command", "Boxes, gateway, cloud and the web page, on this machine."),
+        "service": (
+            "opq_tools.service.command",
+            "systemd units of a gateway and of cloud services: install, status, remove.",
+        ),
         "config": ("opq_tools.config", "Check configuration files; all problems at once."),
     },
     "Look": {

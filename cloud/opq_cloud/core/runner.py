@@ -23,6 +23,7 @@ from opq_cloud.core.service import (
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_proto.kit.backoff import Backoff
+from opq_proto.kit.watchdog import Heartbeats, Notifier, Watchdog
 
 RESTART_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Waits before the first, second, ... restart in a row; the last one stays."""
@@ -131,6 +132,8 @@ class ServiceRunner:
         self._board = board
         self._log = log.get()
         self._threads: list[threading.Thread] = []
+        self._heartbeats = Heartbeats()
+        self._notifier = Notifier(service="cloud")
 
     def start(self, services: Sequence[CloudService]) -> bool:
         """Starts them in order, each when the one before is ready; False when one could not start."""
@@ -148,6 +151,7 @@ class ServiceRunner:
             if self.stop.is_set():
                 return False
             self._log.info("service.ready" if ready.is_set() else "service.not_ready", service=service.name)
+        self._notifier.ready()
         return True
 
     def fail(self, error: OpqError) -> None:
@@ -156,8 +160,13 @@ class ServiceRunner:
         self.stop.set()
 
     def wait(self) -> bool:
-        """Waits for a signal, or a service's failure at the start; then ends all. False: some did not end."""
-        self.stop.wait()
+        """Waits for a signal, or a service's failure at the start; then ends all. False: some did not end.
+
+        Meanwhile the service manager's watchdog is fed while no service's thread hangs.
+        """
+        watched = [entry.service.name for entry in self._board.entries]
+        Watchdog(self._notifier, self._heartbeats, watched, self._in_words).run(self.stop)
+        self._notifier.stopping()
         until = time.monotonic() + JOIN_S
         for thread in self._threads:
             thread.join(max(0.0, until - time.monotonic()))
@@ -166,15 +175,21 @@ class ServiceRunner:
             self._log.error("services.not_ended", services=left, waited_s=JOIN_S)
         return not left
 
+    def _in_words(self) -> str:
+        """One line for `systemctl status`."""
+        health = self._board.health("")
+        return health.info or f"{len(self._board.entries)} services are well"
+
     def _supervise(self, entry: ServiceEntry, ready: threading.Event) -> None:
         service = entry.service
         restarts = Backoff(RESTART_S, steady_s=STEADY_S)
-        while not self.stop.is_set():
+        beat = self._heartbeats.beat(service.name, self.stop)
+        while not beat.is_set():
             began = time.monotonic()
             entry.up = True
             error: Exception | None = None
             try:
-                service.run(self.stop, ready)
+                service.run(beat, ready)
             except OpqError as caught:
                 error = caught
                 if not ready.is_set() and entry.restarts == 0:
@@ -191,7 +206,7 @@ class ServiceRunner:
             entry.restarts += 1
             pause_s = restarts.record_failure(ran_s=time.monotonic() - began)
             self._log.warning("service.restarting", service=service.name, pause_s=pause_s)
-            self.stop.wait(pause_s)
+            beat.wait(pause_s)
 
 
 def raise_descriptor_limit() -> None:

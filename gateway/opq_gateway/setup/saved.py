@@ -14,10 +14,10 @@ from typing import Any
 from opq_gateway import config as gateway_config
 from opq_gateway.config import MAX_CYCLES, MIN_CYCLES, Config, data_folder
 from opq_gateway.counters import BoxCounters
-from opq_gateway.local.watchdog import Notifier
 from opq_proto.config import reading as configuration
 from opq_proto.errors import ConfigError
 from opq_proto.kit import log
+from opq_proto.kit.watchdog import Notifier
 from opq_proto.kit.whole_file import write_whole_file
 
 NAMES = {

@@ -15,7 +15,7 @@ from opq_sim.faults.parts.fork_server import ForkedProcess, ForkServer
 
 STOP_S = 60.0
 RESTART_S = 0.1
-"""Pause between its end and its next start: RestartSec of gateway/systemd/opq-gateway.service
+"""Pause between its end and its next start: RestartSec of tools/opq_tools/service/units/opq-gateway.service
 (test_one_fact.py).
 """
 OPENED, LOST = '"event": "serial.opened"', '"event": "serial.lost"'

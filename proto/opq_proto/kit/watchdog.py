@@ -1,4 +1,4 @@
-"""Watchdog: reports to systemd that the gateway runs, while every thread that handles samples is alive.
+"""Watchdog: reports to systemd that a service runs, while each thread that must not hang is alive.
 
 A thread's loop checks its stop event at every turn; a Beat is that event, and notes the time. So a thread
 that hangs in a call, or died, is late, and no loop needs a line for it. The protocol of sd_notify(3) is a
@@ -20,7 +20,9 @@ MAX_CHARACTERS = 500
 class Notifier:
     """Sends notices to the service manager, if there is one; never raises, never blocks."""
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environment: Mapping[str, str] = os.environ, service: str = "gateway") -> None:
+        """`service`: its name in the log."""
+        self.service = service
         self._address = environment.get("NOTIFY_SOCKET", "")
         self.watchdog_s = _watchdog_s(environment)
         """The manager ends this process after this long without a notice; None: it does not."""
@@ -60,7 +62,7 @@ class Notifier:
                 sender.sendto(line.encode(), address)
         except OSError as error:
             if not self._lost:
-                log.get(service="gateway").warning("notify.lost", reason=str(error))
+                log.get(service=self.service).warning("notify.lost", reason=str(error))
             self._lost = True
 
 
@@ -86,7 +88,16 @@ class Beat(threading.Event):
         self._stop = stop
         self._monotonic_s = monotonic_s
         self._bad_until_s = 0.0
-        self.last_s = monotonic_s()
+        self._waits = False
+        self._last_s = monotonic_s()
+
+    @property
+    def last_s(self) -> float:
+        """When the thread was last known to be alive: now, while it waits for nothing but the end."""
+        return self._monotonic_s() if self._waits else self._last_s
+
+    def set(self) -> None:
+        self._stop.set()
 
     def is_set(self) -> bool:
         self._note()
@@ -94,7 +105,9 @@ class Beat(threading.Event):
 
     def wait(self, timeout: float | None = None) -> bool:
         self._note()
+        self._waits = timeout is None
         stopped = self._stop.wait(timeout)
+        self._waits = False
         self._note()
         return stopped
 
@@ -105,7 +118,7 @@ class Beat(threading.Event):
     def _note(self) -> None:
         now_s = self._monotonic_s()
         if now_s >= self._bad_until_s:
-            self.last_s = now_s
+            self._last_s = now_s
 
 
 class Heartbeats:
@@ -133,15 +146,17 @@ class Heartbeats:
 
 TURN_S = 10.0
 """Longest time between two lines of status."""
-WATCHED = frozenset({"reader", "measuring", "uplink", "commands"})
-"""Threads whose hanging is worth a restart of the gateway; a slow disk or nmcli is not."""
 
 
 class Watchdog:
     """Feeds the service manager's watchdog; `run` in a thread of its own."""
 
-    def __init__(self, notifier: Notifier, heartbeats: Heartbeats, status: Callable[[], str]) -> None:
+    def __init__(
+        self, notifier: Notifier, heartbeats: Heartbeats, watched: Collection[str], status: Callable[[], str]
+    ) -> None:
+        """`watched`: threads whose hanging is worth a restart; `status`: the line of `systemctl status`."""
         self._notifier = notifier
+        self._watched = watched
         self._heartbeats = heartbeats
         self._status = status
         self._late: tuple[str, ...] = ()
@@ -156,9 +171,9 @@ class Watchdog:
     def feed(self) -> None:
         """Feeds the watchdog, unless a thread's last turn is older than half the manager's time."""
         limit_s = self._notifier.watchdog_s
-        late = () if limit_s is None else self._heartbeats.late(limit_s / 2, WATCHED)
+        late = () if limit_s is None else self._heartbeats.late(limit_s / 2, self._watched)
         if late and late != self._late:
-            log.get(service="gateway").error("watchdog.starved", late_threads=list(late))
+            log.get(service=self._notifier.service).error("watchdog.starved", late_threads=list(late))
         self._late = late
         self._notifier.status(f"hangs: {', '.join(late)}" if late else self._status())
         if not late and limit_s is not None:

@@ -1,0 +1,1 @@
+"""Services of this machine: their units, as systemd runs them."""

@@ -1,0 +1,244 @@
+"""`opq-tools service`: installs, shows and removes the systemd units of a gateway and of cloud services."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from opq_proto.errors import OpqError
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.command_line import json_option
+from opq_proto.kit.whole_file import write_whole_file
+
+UNITS = Path("etc/systemd/system")
+USER = "opq"
+DATA = Path("var/lib/opq")
+GATEWAY_CONFIG = Path("etc/opq/gateway.toml")
+CLOUD_SERVICES = (
+    "all", "triggering-broker", "acquisition-broker", "event-service", "triggering-service", "mauka", "view",
+    "notifications", "health",
+)  # fmt: skip
+NAMES = ("gateway", "cloud", *CLOUD_SERVICES)
+"""`cloud` is `all`: every cloud service in one process."""
+HOMES = ("/home/", "/root/", "/run/user/")
+"""What ProtectHome= of the units hides."""
+SYSTEMCTL_S = 120.0
+PROPERTIES = "LoadState,ActiveState,SubState,StatusText,NRestarts"
+GATEWAY_SAMPLE = """# The gateway of this machine; `opq-tools config check --sample` prints every key.
+# [[box]]
+# id = "1"
+# port = "/dev/serial/by-id/…"
+# [uplink]
+# trigger_endpoint = "tcp://makai.example:9880"
+# command_endpoint = "tcp://makai.example:8194"
+# response_endpoint = "tcp://makai.example:8196"
+"""
+CLOUD_SAMPLE = """# The cloud of this machine; `opq-tools config check --sample` prints every key.
+# [store]
+# mongo_uri = "mongodb://127.0.0.1/opq"
+"""
+
+
+class ServiceError(OpqError):
+    """A unit cannot be installed, shown or removed."""
+
+
+def unit_of(name: str) -> str:
+    """The name of a service's unit."""
+    if name == "gateway":
+        return "opq-gateway.service"
+    return f"opq-cloud@{'all' if name == 'cloud' else name}.service"
+
+
+def file_of(name: str) -> str:
+    """The name of the file of a service's unit."""
+    return "opq-gateway.service" if name == "gateway" else "opq-cloud@.service"
+
+
+def packaged(name: str) -> str:
+    """A file that comes with the package."""
+    return resources.files("opq_tools.service").joinpath("units", name).read_text(encoding="utf-8")
+
+
+def files_for(names: Sequence[str], bin_dir: str, wifi: bool) -> Iterator[tuple[Path, str]]:
+    """Yields path below the root and text of what these services need, with the programs in `bin_dir`."""
+    yield Path("etc/sysusers.d/opq.conf"), packaged("opq.conf")
+    for kind in sorted({file_of(name) for name in names}):
+        yield UNITS / kind, packaged(kind).replace("/opt/opq/bin/", f"{bin_dir}/")
+    if "gateway" in names:
+        yield Path("etc/udev/rules.d/60-opq-box.rules"), packaged("60-opq-box.rules")
+    if wifi:
+        yield Path("etc/polkit-1/rules.d/50-opq-gateway.rules"), packaged("50-opq-gateway.rules")
+
+
+def _samples(names: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    if "gateway" in names:
+        yield GATEWAY_CONFIG, GATEWAY_SAMPLE
+    if set(names) - {"gateway"}:
+        yield Path("etc/opq/cloud.toml"), CLOUD_SAMPLE
+
+
+def _run(*words: str) -> str:
+    """Runs a program of the system. Raises ServiceError with what it said."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=SYSTEMCTL_S)
+    except FileNotFoundError as error:
+        raise ServiceError(f"{words[0]} is not on this machine; the units need systemd") from error
+    except subprocess.TimeoutExpired as error:
+        raise ServiceError(f"{' '.join(words)}: no end after {SYSTEMCTL_S:.0f} s") from error
+    if done.returncode != 0:
+        raise ServiceError(f"{' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole_file(path, [text.encode()], 0o644)
+
+
+def _make_keys(root: Path) -> None:
+    """The server's keys, where there are none, owned by the services' user."""
+    folder = root / DATA / "curve"
+    if not KeyFolder(folder).server_secret.exists():
+        KeyFolder(folder).create(server=True, box_ids=())
+    line = next(
+        (each for each in (root / "etc/passwd").read_text().splitlines() if each.startswith(f"{USER}:")), None
+    )
+    if line is None:
+        raise ServiceError(f"systemd-sysusers made no user {USER}")
+    user, group = (int(each) for each in line.split(":")[2:4])
+    for path in (root / DATA, folder, *folder.rglob("*")):
+        os.chown(path, user, group)
+
+
+def install(names: Sequence[str], root: Path, wifi: bool) -> list[Path]:
+    """Writes units, user, rules, and a configuration to fill in; enables and starts them on this machine.
+
+    A gateway whose configuration was written just now is not started: it has no Box yet.
+
+    Args:
+        root: `/`; another folder is a system that does not run, such as an image.
+    Raises:
+        ServiceError, OSError: it cannot be done; what was written stays.
+    """
+    bin_dir = os.path.abspath(os.path.dirname(sys.executable))  # noqa: PTH100, PTH120 - a venv's link stays
+    if root == Path("/") and bin_dir.startswith(HOMES):
+        raise ServiceError(
+            f"this installation is in {bin_dir}, a home folder that services cannot read; install it with "
+            "`python3 -m venv /opt/opq && /opt/opq/bin/pip install 'opq-toolkit[all]'`"
+        )
+    written = []
+    for path, text in files_for(names, bin_dir, wifi):
+        _write(root / path, text)
+        written.append(root / path)
+    for path, text in _samples(names):
+        if not (root / path).exists():
+            _write(root / path, text)
+            written.append(root / path)
+    _run("systemd-sysusers", f"--root={root}", "opq.conf")
+    if set(names) - {"gateway"}:
+        (root / DATA).mkdir(mode=0o750, parents=True, exist_ok=True)
+        _make_keys(root)
+    units = [unit_of(name) for name in names]
+    if root == Path("/"):
+        _run("systemctl", "daemon-reload")
+        _run("systemctl", "enable", *units)
+        waits = root / GATEWAY_CONFIG in written  # it has no Box yet
+        begin = [unit for unit in units if not (waits and unit == unit_of("gateway"))]
+        if begin:
+            _run("systemctl", "restart", *begin)
+        if "gateway" in names and shutil.which("udevadm"):
+            _run("udevadm", "control", "--reload")
+            _run("udevadm", "trigger", "--subsystem-match=tty")
+    else:
+        _run("systemctl", f"--root={root}", "enable", *units)
+    return written
+
+
+def remove(names: Sequence[str], root: Path) -> list[Path]:
+    """Ends services and removes their units; data, keys and configuration stay."""
+    units = [unit_of(name) for name in names]
+    if root == Path("/"):
+        _run("systemctl", "disable", "--now", *units)
+    else:
+        _run("systemctl", f"--root={root}", "disable", *units)
+    gone = []
+    for kind in sorted({file_of(name) for name in names}):
+        instances = list((root / UNITS).glob(f"*.wants/{kind.replace('@', '@*')}"))  # other services' still
+        if not instances and (root / UNITS / kind).exists():
+            (root / UNITS / kind).unlink()
+            gone.append(root / UNITS / kind)
+    if root == Path("/"):
+        _run("systemctl", "daemon-reload")
+    return gone
+
+
+def states(names: Sequence[str]) -> list[dict[str, str]]:
+    """The state of each service's unit, as systemd has it."""
+    found = []
+    for name in names:
+        shown = _run("systemctl", "show", unit_of(name), f"--property={PROPERTIES}")
+        facts = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        if facts.get("LoadState") == "loaded":
+            found.append(
+                {
+                    "unit": unit_of(name),
+                    "state": f"{facts.get('ActiveState', '')} ({facts.get('SubState', '')})",
+                    "restarts": facts.get("NRestarts", ""),
+                    "status": facts.get("StatusText", ""),
+                }
+            )
+    return found
+
+
+@click.command(short_help="systemd units of a gateway and of cloud services: install, status, remove.")
+@click.argument("action", type=click.Choice(["install", "status", "remove"]))
+@click.argument("names", nargs=-1, type=click.Choice(NAMES), metavar="[NAME]...")
+@click.option(
+    "--wifi", is_flag=True, help="Also let a gateway set Wi-Fi and switch the machine off (polkit)."
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path("/"),
+    help="Folder of a system that does not run, such as an image; nothing is started.  [default: /]",
+)
+@json_option
+def command(action: str, names: tuple[str, ...], wifi: bool, root: Path, as_json: bool) -> None:
+    """Install, show or remove the systemd units of a gateway and of cloud services.
+
+    NAME is gateway, cloud (every cloud service in one process), or one service of `opq-cloud`, to run it
+    apart. `install` makes the user opq, units, rules for the Boxes' adapters, the server's keys and a
+    configuration in /etc/opq to fill in; it needs root. `remove` leaves data, keys and configuration.
+
+    Example: sudo /opt/opq/bin/opq-tools service install cloud
+    """
+    if action == "status":
+        rows = states(names or ("gateway", *CLOUD_SERVICES))
+        lines = [f"{row['unit']}  {row['state']}  {row['status']}" for row in rows]
+        click.echo(json.dumps(rows) if as_json else "\n".join(lines) or "no unit of OPQ is here")
+        return
+    if not names:
+        raise click.UsageError(f"which? want one or more of {', '.join(NAMES)}")
+    if root == Path("/") and os.geteuid() != 0:
+        raise ServiceError(
+            f"`service {action}` needs root: sudo {shutil.which('opq-tools') or 'opq-tools'} …"
+        )
+    try:
+        paths = install(names, root, wifi) if action == "install" else remove(names, root)
+    except OSError as error:
+        raise ServiceError(f"{error.filename or root}: {error.strerror or error}") from error
+    if as_json:
+        click.echo(
+            json.dumps({"units": [unit_of(name) for name in names], "files": [str(path) for path in paths]})
+        )
+        return
+    for path in paths:
+        click.echo(f"{'written' if action == 'install' else 'removed'}: {path}")
+    click.echo(f"{', '.join(unit_of(name) for name in names)}: {action} done")

@@ -71,6 +71,7 @@ class EventService:
 
     def __init__(self, config: EventServiceSection, shared: CloudContext) -> None:
         self.counters = ServiceCounters()
+        self.counters.add("events_finished", 0)
         self._config = config
         self._shared = shared
         self._instance = str(uuid.uuid4())

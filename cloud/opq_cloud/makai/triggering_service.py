@@ -60,6 +60,8 @@ GATHER_S = 0.1
 by one. A pressing one, and the first one after a pause, is judged at once.
 """
 NOMINAL_REFRESH_S = 30.0
+COUNTED_FROM_0 = ("measurements_stored", "measurements_doubled", "measurements_lost", "triggers")
+"""Counters that are there before the first one is counted: an alert sees no rise of what appears."""
 JOIN_S = 3.0
 
 
@@ -83,6 +85,8 @@ class TriggeringService:
             bus_endpoint: of Mauka's bus, for rules that read it; None: its default.
         """
         self.counters = ServiceCounters()
+        for name in COUNTED_FROM_0:
+            self.counters.add(name, 0)
         self.instance = config.identity or str(uuid.uuid4())
         self._config = config
         self._shared = shared

@@ -1,0 +1,113 @@
+"""Containers, alerts and dashboards: their programs take them, and a running system has what they name."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from house_under_test import ROOT, House
+
+from opq_proto.kit.ports import PORTS
+
+DEPLOY = ROOT / "deploy"
+COMPOSE, PROMTOOL = shutil.which("docker-compose"), shutil.which("promtool")
+METRIC = re.compile(r"\b(?:opq|process)_[a-z0-9_]+\b")
+COMPOSE_FILE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    running = House(tmp_path_factory.mktemp("deploy") / "D", "--sim", "1")
+    running.wait_for("everything runs")
+    yield running
+    assert running.end() == 0
+
+
+def told(house: House, port: str, path: str) -> str:
+    url = f"http://127.0.0.1:{PORTS[port] + house.offset}{path}"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+def named_metrics() -> dict[str, str]:
+    """Metric -> what names it."""
+    rules = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+    found = {name: rule["alert"] for rule in rules for name in METRIC.findall(rule["expr"])}
+    panels = json.loads((DEPLOY / "grafana/dashboards/opq.json").read_text())["panels"]
+    for panel in panels:
+        for target in panel["targets"]:
+            found |= dict.fromkeys(METRIC.findall(target["expr"]), panel["title"])
+    return found
+
+
+def test_alerts_and_dashboards_name_metrics_that_a_running_system_has(house: House) -> None:
+    text = told(house, "mauka_health", "/metrics") + told(house, "gateway_health", "/metrics")
+    there = {
+        name + end
+        for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M)
+        for end in ("", *(("_bucket", "_count", "_sum") if kind == "histogram" else ()))
+    }
+    assert {name: by for name, by in named_metrics().items() if name not in there} == {}
+    assert len(named_metrics()) > 20
+
+
+def test_a_container_that_is_well_says_so_and_one_that_is_not_answers_one(house: House) -> None:
+    def healthy(port: int) -> int:
+        environment = {**os.environ, "OPQ_HEALTH": f"http://127.0.0.1:{port}/"}
+        return subprocess.run(
+            ["sh", str(DEPLOY / "start"), "--healthy"],
+            env=environment,
+            check=False,
+            stderr=subprocess.DEVNULL,
+        ).returncode
+
+    assert healthy(PORTS["mauka_health"] + house.offset) == 0
+    assert healthy(1) == 1
+
+
+@pytest.mark.skipif(not COMPOSE, reason="needs docker-compose: apt-get install docker-compose")
+@pytest.mark.parametrize("profile", ["compact", "apart"])
+def test_compose_takes_the_file(profile: str) -> None:
+    words = [str(COMPOSE), "-f", str(DEPLOY / "compose.yaml"), "--profile", profile, "config", "--quiet"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_service_of_the_cloud_has_a_container_and_asks_its_own_health() -> None:
+    from opq_cloud.__main__ import HELP
+
+    services = COMPOSE_FILE["services"]
+    apart = {name: each for name, each in services.items() if each.get("command", [""])[0] == name}
+    assert set(apart) - {"caddy"} == set(HELP) - {"all"}
+    asked = [each["environment"]["OPQ_HEALTH"] for each in apart.values() if "environment" in each]
+    ports = {int(url.split(":")[2].split("/")[0]) for url in asked}
+    assert ports <= set(PORTS.values()) and len(ports) == len(HELP) - 1
+    for each in (*apart.values(), services["opq"], services["pod"]):
+        if each["image"] == "opq-toolkit":
+            assert each["read_only"] and each["cap_drop"] == ["ALL"]
+
+
+def test_the_image_copies_what_is_here() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    for source in re.findall(r"^COPY (?!--from)(\S+) ", text, re.M):
+        assert (ROOT / source).exists()
+    assert "\nUSER opq\n" in text and os.access(DEPLOY / "start", os.X_OK)
+
+
+@pytest.mark.skipif(not PROMTOOL, reason="needs promtool: apt-get install prometheus")
+def test_prometheus_takes_its_files() -> None:
+    words = [str(PROMTOOL), "check", "config", str(DEPLOY / "prometheus/prometheus.yml")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "14 rules found" in done.stdout, done.stderr
+
+
+def test_prometheus_asks_every_address_of_health() -> None:
+    jobs = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    asked = {int(each.rpartition(":")[2]) for each in jobs[0]["static_configs"][0]["targets"]}
+    healths = {name: port for name, port in PORTS.items() if name.endswith("health")}
+    assert asked == {port for name, port in healths.items() if name != "gateway_health"}

@@ -7,8 +7,8 @@
 
 #include "board.h"
 
-// External converter. The isolation amplifier is specified to +-5 V, which is 611 V at the line; the driver reaches its rail
-// at 638 V and the converter its last code at 704 V. So a sample of 28,300 or more is marked as clipped.
+// External converter. The isolation amplifier is specified to +-5 V, which is 612 V at the line; the driver's rail is at
+// 627 V or more and the converter's last code at 705 V. With all tolerances a sample below 28,300 (609 V) is linear.
 #ifndef OPQ_BOARD_EXTERNAL_V_PER_LSB
 #define OPQ_BOARD_EXTERNAL_V_PER_LSB 0.021505f
 #define OPQ_BOARD_EXTERNAL_LINEAR_LSB 28300
@@ -17,7 +17,7 @@
 // Internal converter: its 12 bits are the upper ones of a sample.
 #ifndef OPQ_BOARD_INTERNAL_V_PER_LSB
 #define OPQ_BOARD_INTERNAL_V_PER_LSB 0.020059f
-#define OPQ_BOARD_INTERNAL_LINEAR_LSB 30000
+#define OPQ_BOARD_INTERNAL_LINEAR_LSB 29700
 #endif
 
 #endif

@@ -43,7 +43,7 @@ class BoardInput:
 
 
 OURS: Mapping[str, BoardInput] = {
-    "opqbox": BoardInput(EXTERNAL, 0.021505, 1, 0, 29_248),
+    "opqbox": BoardInput(EXTERNAL, 0.021505, 1, 0, 29_152),
     "pyboard_f405": BoardInput(INTERNAL, 0.020059, 16, 2048, 1923),
 }
 """Boards whose firmware tests and emulators build by themselves."""

@@ -19,6 +19,7 @@ MOST_TEXT = 16 << 20
 PART = re.compile(
     rb"^\s*-{2,3}\s*file type\s*:?\s*(\w+)\s*(\w*)\s*(?::\s*(\d+))?\s*-{2,3}\s*?(\r\n|\n|\r)", re.I | re.M
 )
+NO_UNIT = ("none", "-", "n/a", "nil", "?")
 STAMP_FACTORS = (1.0, 1e-3, 1e3)
 """Recorders disagree whether stamps are in µs or ns; the rate decides."""
 
@@ -99,7 +100,7 @@ def _mark(values: NDArray[np.generic], form: str) -> float | None:
 
 def _unit_and_ratio(field: AnalogField) -> tuple[str, tuple[float, str] | None]:
     """The unit of the values, and the ratio; a unit such as `V/kV` names those of both sides."""
-    unit, factor = field.unit, 1.0
+    unit, factor = field.unit if field.unit.lower() not in NO_UNIT else "", 1.0
     if pair := side_units(unit):
         unit = pair[1] if field.side == "P" else pair[0]
         scales = [unit_scale(each) for each in pair]

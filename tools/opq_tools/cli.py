@@ -33,7 +33,7 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         ),
         "analyze": ("opq_tools.analyze.command", "What the measurement core says of a recording."),
         "classify": ("opq_tools.classify", "The class of a recording, with confidence and reasons."),
-        "recordings": ("opq_tools.recordings_get", "Fetch the public recordings of a real dip."),
+        "recordings": ("opq_tools.recordings_get", "Fetch public recordings: of a real dip, and of others."),
     },
     "Boxes and keys": {
         "boxes": ("opq_tools.boxes.command", "Names, places and gains of Boxes, in the store."),

@@ -1,7 +1,7 @@
-"""`opq-tools recordings get`: downloads the public recordings of a real dip.
+"""`opq-tools recordings get`: downloads the public recordings of a real dip, or those of a list.
 
-The files have no licence, so the project does not ship them. They are taken from one pinned commit and
-checked against their sha256; a file that differs from the one used for our figures is not kept.
+The files have no licence, or one of their own, so the project does not ship them. Each is taken from a pinned
+commit and checked against its sha256; a file that differs from the one used for our figures is not kept.
 """
 
 import hashlib
@@ -17,10 +17,12 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.kit.whole_file import write_whole_file
+from opq_tools.public_recordings import LARGEST, LIST, read_list
 
 REPOSITORY = "openpowerquality/article2020"
 COMMIT = "c5f0668b578b2ac0e777ec69d5e6280605c8ca06"
-BASE_URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}"
+BASE_URL = "https://raw.githubusercontent.com"
+"""Below it: owner/name/commit/path."""
 TIMEOUT_S = 30.0
 
 COMMON: Mapping[str, object] = {
@@ -72,13 +74,13 @@ class DownloadError(OpqError):
 
 @click.group()
 def command() -> None:
-    """The public recordings of a real dip in the mains, seen by two Boxes.
+    """Public recordings: of a real dip in the mains, seen by two Boxes, and of other instruments.
 
     Example: opq-tools recordings get
     """
 
 
-@command.command("get", short_help="Download both recordings and check them.")
+@command.command("get", short_help="Download public recordings and check them.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -86,13 +88,30 @@ def command() -> None:
     show_default=True,
     help="Folder for the downloaded files.",
 )
-@click.option("--base-url", default=BASE_URL, show_default=True, help="URL of a mirror with the same paths.")
+@click.option(
+    "--list",
+    "listed",
+    type=click.Path(path_type=Path, dir_okay=False),
+    is_flag=False,
+    flag_value=LIST,
+    help="Those of this list (TOML); without a name, the recordings of docs/recordings.md.",
+)
+@click.option(
+    "--base-url",
+    default=BASE_URL,
+    show_default=True,
+    help="URL of a mirror that has owner/name/commit/path.",
+)
 @click.option("--force", is_flag=True, help="Replace a file of the same name with other contents.")
-def get(out: Path, base_url: str, force: bool) -> None:
-    """Download both recordings, check them, and write the known facts of each into a .json file.
+def get(out: Path, listed: Path | None, base_url: str, force: bool) -> None:
+    """Download recordings and check them.
+
+    Without --list, both recordings of the dip, with the known facts of each in a .json file. With it, some
+    70 recordings of relays, meters and oscilloscopes; each stays under its own licence.
 
     \b
-    Example:
+    Examples:
+      opq-tools recordings get --out public --list
       opq-tools recordings get --out recordings
       opq-tools up --replay recordings/event_9354_box1.i16 --replay recordings/event_9354_box4.i16
     """
@@ -103,6 +122,9 @@ def get(out: Path, base_url: str, force: bool) -> None:
     except OSError as error:
         raise DownloadError(f"{out}: cannot be made: {error.strerror or error}") from error
     try:
+        if listed is not None:
+            get_listed(listed, out, base_url.rstrip("/"), force=force)
+            return
         for facts in RECORDINGS:
             click.echo(fetch(facts, out, base_url.rstrip("/"), force=force))
     except DownloadError:
@@ -111,29 +133,65 @@ def get(out: Path, base_url: str, force: bool) -> None:
         raise
 
 
+def get_listed(listed: Path, out: Path, base_url: str, *, force: bool = False) -> None:
+    """Downloads the recordings of a list, each below owner/name; goes on where one cannot be had.
+
+    Raises:
+        DownloadError: some files could not be had; the others were kept.
+        ListError: the list cannot be read.
+    """
+    missed = 0
+    recordings = read_list(listed)
+    total = sum(len(each.files) for each in recordings)
+    for recording in recordings:
+        for path, digest in recording.files.items():
+            place = out / recording.repository / path
+            url = f"{base_url}/{recording.repository}/{recording.commit}/{quote(path)}"
+            try:
+                if _is_here(place, digest, force=force):
+                    click.echo(f"{place}: was here already, checked")
+                    continue
+                content = _checked(_download(url, LARGEST), digest, url)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                write_whole_file(place, [content])
+            except (DownloadError, OSError) as error:
+                missed += 1
+                click.echo(f"opq-tools: {error}", err=True)
+                continue
+            click.echo(f"{place}: {len(content):,} bytes, checked; licence: {recording.licence}")
+    if missed:
+        raise DownloadError(f"{missed} of {total} files could not be had; the same command tries them again")
+
+
 def fetch(facts: Mapping[str, object], folder: Path, base_url: str, *, force: bool = False) -> str:
     """Downloads one recording and writes its .json; returns a line that says what was done.
 
     Raises:
         DownloadError: not reachable, cut short, other content, or another file has its name.
     """
-    path = folder / str(facts["file"])
+    path, digest = folder / str(facts["file"]), str(facts["sha256"])
+    url = f"{base_url}/{REPOSITORY}/{COMMIT}/{quote(str(facts['source_path']))}"
     try:
-        if path.exists():
-            if hashlib.sha256(path.read_bytes()).hexdigest() == facts["sha256"]:
-                _write_facts(path, facts)
-                return f"{path}: was here already, checked"
-            if not force:
-                raise DownloadError(
-                    f"{path}: another file of this name is there; move it away or give --force"
-                )
-        url = f"{base_url}/{quote(str(facts['source_path']))}"
-        content = _checked(_download(url, 2 * int(str(facts["samples"]))), facts, url)
+        if _is_here(path, digest, force=force):
+            _write_facts(path, facts)
+            return f"{path}: was here already, checked"
+        content = _checked(_download(url, size := 2 * int(str(facts["samples"]))), digest, url, size)
         _write_facts(path, facts)  # first, so that samples never exist without their gain
         write_whole_file(path, [content])
     except OSError as error:
         raise DownloadError(str(error)) from error
     return f"{path}: {len(content):,} bytes, checked"
+
+
+def _is_here(path: Path, digest: str, *, force: bool) -> bool:
+    """Whether the file is there. Raises DownloadError where another one has its name, and is not replaced."""
+    if not path.exists():
+        return False
+    if hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+        return True
+    if not force:
+        raise DownloadError(f"{path}: another file of this name is there; move it away or give --force")
+    return False
 
 
 def _download(url: str, size: int) -> bytes:
@@ -150,16 +208,18 @@ def _download(url: str, size: int) -> bytes:
     return content
 
 
-def _checked(content: bytes, facts: Mapping[str, object], url: str) -> bytes:
-    size = 2 * int(str(facts["samples"]))
-    if len(content) != size:
-        more = "more than " if len(content) > size else ""
+def _checked(content: bytes, digest: str, url: str, size: int | None = None) -> bytes:
+    """The content. Raises DownloadError where it is of another size, or another one."""
+    most = LARGEST if size is None else size
+    if len(content) > most or (size is not None and len(content) < size):
+        more = "more than " if len(content) > most else ""
         raise DownloadError(
-            f"{url}: {more}{min(len(content), size):,} bytes came, want {size:,}; nothing kept"
+            f"{url}: {more}{min(len(content), most):,} bytes came, want {most:,}"
+            f"{' at most' if size is None else ''}; nothing kept"
         )
     found = hashlib.sha256(content).hexdigest()
-    if found != facts["sha256"]:
-        raise DownloadError(f"{url}: sha256 is {found}, want {facts['sha256']}; nothing kept")
+    if found != digest:
+        raise DownloadError(f"{url}: sha256 is {found}, want {digest}; nothing kept")
     return content
 
 

@@ -6,10 +6,12 @@ import http.server
 import json
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -17,15 +19,26 @@ from click.testing import CliRunner
 
 from opq_proto.errors import OpqError
 from opq_recordings.reading import read_recording
-from opq_tools.recordings_get import BASE_URL, COMMIT, RECORDINGS, DownloadError, command, fetch
+from opq_tools.public_recordings import ListError, read_list
+from opq_tools.recordings_get import COMMIT, RECORDINGS, REPOSITORY, DownloadError, command, fetch
 
 
 class Server(http.server.BaseHTTPRequestHandler):
     contents: ClassVar[dict[str, bytes]] = {}
     cut_at: ClassVar[int | None] = None
+    bare: ClassVar[Path | None] = None
+    """A bare git repository; `/owner/name/commit/path` is answered from it, as GitHub does."""
 
     def do_GET(self) -> None:
         content = self.contents.get(self.path)
+        if self.bare is not None:
+            _, _, _, commit, path = self.path.split("/", 4)
+            shown = subprocess.run(
+                ["git", "-C", self.bare, "show", f"{commit}:{unquote(path)}"],
+                capture_output=True,
+                check=False,
+            )
+            content = shown.stdout if shown.returncode == 0 else None
         if content is None:
             self.send_error(404)
             return
@@ -40,7 +53,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    Server.contents, Server.cut_at = {}, None
+    Server.contents, Server.cut_at, Server.bare = {}, None, None
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as listening:
         thread = threading.Thread(target=functools.partial(listening.serve_forever, poll_interval=0.02))
         thread.start()
@@ -63,6 +76,7 @@ def facts() -> dict[str, Any]:
 
 
 RAMP = np.arange(1000, dtype="<i2").tobytes()
+RAMP_PATH = f"/{REPOSITORY}/{COMMIT}/data/ramp"
 
 
 def names(folder: Path) -> list[str]:
@@ -72,7 +86,7 @@ def names(folder: Path) -> list[str]:
 def test_a_file_and_its_facts_are_fetched_and_can_be_read(
     server: str, facts: dict[str, Any], tmp_path: Path
 ) -> None:
-    Server.contents = {"/data/ramp": RAMP}
+    Server.contents = {RAMP_PATH: RAMP}
     assert "checked" in fetch(facts, tmp_path, server)
     assert names(tmp_path) == ["ramp.i16", "ramp.json"]
     recording = read_recording(tmp_path / "ramp.i16")
@@ -85,7 +99,7 @@ def test_a_file_and_its_facts_are_fetched_and_can_be_read(
 def test_another_content_is_refused_and_nothing_is_left(
     server: str, facts: dict[str, Any], tmp_path: Path, content: bytes
 ) -> None:
-    Server.contents = {"/data/ramp": content}
+    Server.contents = {RAMP_PATH: content}
     with pytest.raises(DownloadError, match="nothing kept"):
         fetch(facts, tmp_path, server)
     assert names(tmp_path) == []
@@ -94,7 +108,7 @@ def test_another_content_is_refused_and_nothing_is_left(
 def test_a_download_that_breaks_off_leaves_nothing(
     server: str, facts: dict[str, Any], tmp_path: Path
 ) -> None:
-    Server.contents, Server.cut_at = {"/data/ramp": RAMP}, 700
+    Server.contents, Server.cut_at = {RAMP_PATH: RAMP}, 700
     with pytest.raises(DownloadError):
         fetch(facts, tmp_path, server)
     assert names(tmp_path) == []
@@ -139,7 +153,7 @@ def test_a_file_that_is_right_already_is_not_fetched_again(
 def test_another_file_of_the_same_name_is_kept_unless_forced(
     server: str, facts: dict[str, Any], tmp_path: Path
 ) -> None:
-    Server.contents = {"/data/ramp": RAMP}
+    Server.contents = {RAMP_PATH: RAMP}
     (tmp_path / "ramp.i16").write_bytes(b"mine")
     with pytest.raises(DownloadError, match="another file"):
         fetch(facts, tmp_path, server)
@@ -151,7 +165,7 @@ def test_another_file_of_the_same_name_is_kept_unless_forced(
 def test_a_disk_that_cannot_be_written_is_one_line(
     server: str, facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Server.contents = {"/data/ramp": RAMP}
+    Server.contents = {RAMP_PATH: RAMP}
 
     def full(_handle: int) -> None:
         raise OSError(28, "No space left on device")
@@ -163,8 +177,82 @@ def test_a_disk_that_cannot_be_written_is_one_line(
 
 
 def test_the_command_asks_for_both_files_at_the_pinned_commit(server: str, tmp_path: Path) -> None:
-    assert COMMIT in BASE_URL and len(COMMIT) == 40
     result = CliRunner().invoke(command, ["get", "--out", str(tmp_path / "new"), "--base-url", server])
     assert isinstance(result.exception, OpqError)  # not there: a 404, one line
-    assert "event_9354_1" in str(result.exception)
+    assert f"{COMMIT}/" in str(result.exception) and "event_9354_1" in str(result.exception)
     assert CliRunner().invoke(command, ["get", "--base-url", "ftp://x"]).exit_code == 2
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A bare git repository with a recording of two parts; one name has letters that a URL encodes."""
+    work, bare = tmp_path / "work", tmp_path / "bare.git"
+    (work / "Тест 1").mkdir(parents=True)
+    (work / "Тест 1" / "relay.cfg").write_bytes(b"S,R,1999")
+    (work / "Тест 1" / "relay.dat").write_bytes(RAMP)
+    name = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], [*name, "commit", "-q", "-m", "Recordings"]):
+        subprocess.run(["git", *words], cwd=work, check=True, capture_output=True)
+    subprocess.run(["git", "clone", "-q", "--bare", work, bare], check=True, capture_output=True)
+    return bare
+
+
+def list_of(folder: Path, bare: Path, **digests: str) -> Path:
+    commit = subprocess.run(
+        ["git", "-C", bare, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    known = {
+        "relay.cfg": hashlib.sha256(b"S,R,1999").hexdigest(),
+        "relay.dat": hashlib.sha256(RAMP).hexdigest(),
+    }
+    files = "".join(f'"Тест 1/{name}" = "{digests.get(name[6:], known[name])}"\n' for name in known)
+    path = folder / "list.toml"
+    path.write_text(
+        f'[[recording]]\nrepository = "some/repo"\ncommit = "{commit}"\nlicence = "MIT"\n'
+        f"[recording.files]\n{files}",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_the_recordings_of_a_list_are_fetched_at_their_commits(
+    server: str, bare: Path, tmp_path: Path
+) -> None:
+    Server.bare = bare
+    out = tmp_path / "public"
+    words = ["get", "--list", str(list_of(tmp_path, bare)), "--out", str(out), "--base-url", server]
+    first = CliRunner().invoke(command, words)
+    assert first.exit_code == 0 and first.output.count("checked; licence: MIT") == 2, first.output
+    assert (out / "some/repo/Тест 1/relay.dat").read_bytes() == RAMP
+    assert CliRunner().invoke(command, words).output.count("was here already") == 2
+
+
+def test_a_file_that_cannot_be_had_does_not_stop_the_others(server: str, bare: Path, tmp_path: Path) -> None:
+    Server.bare = bare
+    listed = list_of(tmp_path, bare, cfg="0" * 64)
+    words = ["get", "--list", str(listed), "--out", str(tmp_path / "public"), "--base-url", server]
+    result = CliRunner().invoke(command, words)
+    assert isinstance(result.exception, DownloadError) and "1 of 2 files could not be had" in str(
+        result.exception
+    )
+    assert names(tmp_path / "public/some/repo/Тест 1") == ["relay.dat"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "has no [[recording]]"),
+        ("[[recording", "is no TOML"),
+        ("[[recording]]\nrepository = 'x'", "repository is 'x', want owner/name"),
+        ("[[recording]]\nrepository = 'a/b'\ncommit = 'main'", "commit is 'main', want 40"),
+        (f"[[recording]]\nrepository = 'a/b'\ncommit = '{COMMIT}'", "has no files"),
+        (f"[[recording]]\nrepository='a/b'\ncommit='{COMMIT}'\nfiles={{'../x'='00'}}", "not a path within"),
+        (f"[[recording]]\nrepository='a/b'\ncommit='{COMMIT}'\nfiles={{x='00'}}", "sha256 of 'x' is '00'"),
+    ],
+)
+def test_a_list_that_is_wrong_is_one_line(text: str, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "list.toml"
+    path.write_text(text)
+    with pytest.raises(ListError) as refused:
+        read_list(path)
+    assert why in str(refused.value) and "\n" not in str(refused.value)

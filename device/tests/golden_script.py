@@ -5,6 +5,7 @@ enough for a Box's memory. What they print begins with # and the case's name.
 """
 
 import base64
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,21 @@ from golden_signals import golden_signal
 
 GOLDEN = Path(__file__).resolve().parents[2] / "proto" / "golden"
 PRELUDE = "import gc; from opq import link, dsp; from binascii import a2b_base64 as b64"
+README = Path(__file__).resolve().parents[1] / "README.md"
 BLOCK = 200
 """Samples per push: a Box's own block."""
+
+
+def dialogue() -> list[tuple[str, str]]:
+    """The prompt's dialogue in device/README.md: each statement, and what is printed after it."""
+    lines = re.findall(r"^    (>>> .*|'.*')$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    found: list[tuple[str, str]] = []
+    for line in lines:
+        if line.startswith(">>> "):
+            found.append((line[4:], ""))
+        else:
+            found[-1] = (found[-1][0], line)
+    return found
 
 
 @dataclass

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from golden_script import dialogue
 from host_library import DEVICE
 
 from opq_proto.link import log_codes
@@ -39,9 +40,11 @@ def copy_stubs(folder: Path) -> None:
                 target.write_bytes(Path(str(file.locate())).read_bytes())
 
 
-def test_mypy_understands_the_app_as_micropython(tmp_path: Path) -> None:
+def test_mypy_understands_the_app_and_the_page_as_micropython(tmp_path: Path) -> None:
     stubs = tmp_path / "stubs"
     copy_stubs(stubs)
+    page = tmp_path / "page.py"
+    page.write_text("\n".join(statement for statement, _ in dialogue()), encoding="utf-8")
     config = tmp_path / "mypy.ini"
     config.write_text(CONFIG, encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--config-file", str(config)]
@@ -49,7 +52,7 @@ def test_mypy_understands_the_app_as_micropython(tmp_path: Path) -> None:
     command += [
         "--no-site-packages",
         "--explicit-package-bases",
-        *sorted(str(path) for path in APP.glob("*.py")),
+        *sorted(str(path) for path in (*APP.glob("*.py"), page)),
     ]
     path = os.pathsep.join([str(APP / "typings"), str(APP), str(stubs)])
     run = subprocess.run(

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from golden_script import PRELUDE, Case, cases, collect
+from golden_script import PRELUDE, Case, cases, collect, dialogue
 from host_library import CMODULES, DEVICE
 from prompt_on_qemu import REPL_PIN, played, typed
 
@@ -72,6 +72,16 @@ def test_the_unix_port_holds_every_golden_vector(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     collect(all_cases, done.stdout)
     judge(all_cases)
+
+
+def test_the_pages_dialogue_is_what_the_prompt_answers(tmp_path: Path) -> None:
+    said = dialogue()
+    assert len([answer for _, answer in said if answer]) == 2
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(f"print(repr({text}))" if answer else text for text, answer in said))
+    binary = micropython_of_the_box(cache_folder())
+    done = subprocess.run([binary, script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.splitlines() == [answer for _, answer in said if answer], done.stderr
 
 
 STATEMENT_NS = 12_000_000

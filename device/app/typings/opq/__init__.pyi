@@ -1,1 +1,1 @@
-"""The Box's C modules (../../../cmodules/opq/module.c), as many of them as the app uses."""
+"""The Box's C modules: ../../../cmodules/opq/module.c. Other ports than ours have `dsp` and `link` alone."""

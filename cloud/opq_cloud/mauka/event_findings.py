@@ -8,10 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
-from opq_cloud.mauka.incident_notice import INCIDENT, MAX_BOXES
-from opq_cloud.mauka.joining.finding_writer import FindingWriter
-from opq_cloud.mauka.messages import LAHA_GC, gc_update
+from opq_cloud.mauka.finding_publisher import FindingPublisher
+from opq_cloud.mauka.incident_notice import MAX_BOXES
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.running.earlier_times import at_first_times
 from opq_cloud.mauka.running.event_jobs import AnalysisJob
@@ -20,12 +18,9 @@ from opq_cloud.store.incidents.join_plan import CarriedOut
 from opq_cloud.store.store import CloudStore
 from opq_proto.kit import log as logs
 from opq_proto.messages import Finding
-from opq_proto.wire.mauka_pb2 import INCIDENTS
 
 log = logs.get(service="mauka")
 
-GIVES = (LAHA_GC, INCIDENT)
-"""Topics on which it publishes."""
 Stored = tuple[CarriedOut, int]
 """What was stored, and when (monotonic, ns)."""
 
@@ -35,6 +30,8 @@ class EventFindings:
     `findings_grown`, and IncidentAnnouncer's.
     """
 
+    GIVES = FindingPublisher.GIVES
+
     def __init__(
         self,
         plugin: MaukaPlugin,
@@ -43,24 +40,22 @@ class EventFindings:
         clock: Callable[[], float],
     ) -> None:
         self._plugin, self._store, self._open = plugin, store, open_disturbances
-        self._writer = FindingWriter(store)
-        self._announcer = IncidentAnnouncer(plugin, store, clock)
-        self.place_of = self._writer.place_of
+        self._findings = FindingPublisher(plugin, store, clock)
+        self.place_of, self.announce_others = self._findings.place_of, self._findings.announce_others
 
     def begin_incidents(self, job: AnalysisJob, findings: Sequence[Finding]) -> None:
         """Stores and announces incidents before the other Boxes of the event are analysed."""
         found = at_first_times(self._store(), job.event, findings)
-        done = self._writer.begin_incidents(job.event_id, found) if found else None
+        done = self._findings.begin_incidents(job.event_id, found)
         if done is None:
             return
         job.begun_ns.update(dict.fromkeys(done.new_incidents, time.monotonic_ns()))
         self._plugin.counters.add("incidents_begun", len(done.new_incidents))
-        self._announcer.announce(done)
 
     def store(self, job: AnalysisJob, findings: Sequence[Finding]) -> Stored:
         """Stores findings of several analyses; publishes each incident that is new or has changed."""
         found = at_first_times(self._store(), job.event, findings)
-        return self._put(job.event_id, found), time.monotonic_ns()
+        return self._findings.put(job.event_id, found), time.monotonic_ns()
 
     def report(self, job: AnalysisJob, stored: Iterable[Stored]) -> None:
         """Counts, follows, publishes and logs all that was stored of an event. Raises StoreError."""
@@ -71,8 +66,7 @@ class EventFindings:
         self._put_grown(self._open.note_findings([item for item, _ in written]))
         if "" in job.record.half_cycles.values():
             self._put_grown(self._open.note_half_cycles(job.event_id))
-        for item, _ in written:
-            self._plugin.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self._plugin.name))
+        self._findings.publish_stored(item for item, _ in written)
         first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(written)}
         for incident_id, stored_ns in sorted(first_ns.items()):
             if not job.again:
@@ -83,22 +77,13 @@ class EventFindings:
         """Extends open disturbances by the Measurements stored since. Raises StoreError."""
         self._put_grown(self._open.due(at_once))
 
-    def announce_others(self) -> None:
-        """Publishes changes of incidents that others made. Raises StoreError."""
-        self._announcer.announce_others()
-
     def _put_grown(self, grown: Iterable[tuple[int, Finding]]) -> None:
         for item in self._open.store_grown(
-            grown, lambda event_id, pieces: self._put(event_id, pieces).stored
+            grown, lambda event_id, pieces: self._findings.put(event_id, pieces).stored
         ):
             self._plugin.counters.add("findings_grown")
             if item.finding.closed:
                 self._log_incident(item.incident_id, time.monotonic_ns())
-
-    def _put(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut:
-        done = self._writer.put_findings(event_id, findings)
-        self._announcer.announce(done)
-        return done
 
     def _log_incident(self, incident_id: int, stored_ns: int) -> None:
         store = self._store()

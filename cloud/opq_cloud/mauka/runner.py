@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from opq_cloud.core.service import HealthReport
 from opq_cloud.core.settings.mauka import MoreSamplesSection
 from opq_cloud.mauka.bus import Stop
-from opq_cloud.mauka.event_findings import GIVES, EventFindings
+from opq_cloud.mauka.event_findings import EventFindings
 from opq_cloud.mauka.event_flow import EventFlow
 from opq_cloud.mauka.messages import MAKAI_EVENT
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
@@ -32,7 +32,7 @@ class AnalysisRunner(MaukaPlugin):
     """
 
     NAME = "AnalysisRunner"
-    GIVES = GIVES
+    GIVES = EventFindings.GIVES
 
     def __init__(
         self,

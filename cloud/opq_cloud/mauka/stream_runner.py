@@ -1,56 +1,41 @@
-"""StreamRunner: runs the analyses of Measurements, Trends, findings and incidents, and stores what they find.
+"""StreamRunner: runs the analyses of Measurements, Trends, findings and incidents.
 
-    brokers --Measurement--> [ each analysis in a thread of its own ] --Finding--> joining, as of events
-    store --Trend, Finding, Incident-->                               --Message--> bus, topic analysis.NAME
+    brokers --Measurement-->            [ each analysis in a thread of its own ] --> results
+    store --Trend, Finding, Incident-->
 
 It reads a noun only while an analysis takes it: without such analyses it does nothing.
 """
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from queue import Empty, Queue
 
 from opq_cloud.core.service import HealthReport
 from opq_cloud.mauka.bus import Stop
-from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
-from opq_cloud.mauka.joining.finding_writer import FindingWriter
-from opq_cloud.mauka.messages import LAHA_GC, gc_update, new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.event_analysis import nominal_of_box
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.item_feeds import IncidentFeed, MeasurementFeed, TrendFeed
-from opq_cloud.mauka.running.plugin_cost import PluginCosts
-from opq_cloud.mauka.running.stream_analysis import StreamAnalysis, StreamResult
-from opq_cloud.store.event_record import NO_EVENT
+from opq_cloud.mauka.running.stream_analysis import StreamAnalysis
+from opq_cloud.mauka.stream_results import ANALYSIS, StreamResults
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, DERIVING
 from opq_plugins.sdk.nouns import Item
 from opq_proto.decision import Nominal
-from opq_proto.kit import log as logs
 from opq_proto.messages import Finding, Incident, Message
-from opq_proto.wire.mauka_pb2 import INCIDENTS, MaukaMessage
+from opq_proto.wire.mauka_pb2 import MaukaMessage
 
-log = logs.get(service="mauka")
-
-ANALYSIS = "analysis."
-"""The topic of an analysis' messages is this and its name."""
-RESULTS = 100
-"""Results that wait to be stored; the analyses wait where there are more."""
 NOMINAL_S = 10.0
 """Nominal values of Boxes are read again after this time."""
 
 
 class StreamRunner(MaukaPlugin):
-    """Counters: `findings`, `messages`, `incident_notices`; `measurements`, `measurements_unseen`; by
-    analysis `items`, `found`, `analysis_ms`, `dropped_items`, `given_up`; the base's.
-    """
+    """Counters: `measurements`, `measurements_unseen`; StreamResults' and the base's."""
 
     NAME = "StreamRunner"
-    GIVES = (LAHA_GC, INCIDENT)
+    GIVES = StreamResults.GIVES
 
     def __init__(
         self,
@@ -66,17 +51,13 @@ class StreamRunner(MaukaPlugin):
         """Analyses that an operator has stopped: they are given nothing."""
         self._store, self._nominal = store, nominal
         self._installed = installed
-        self._writer = FindingWriter(store)
-        self._announcer = IncidentAnnouncer(self, store, time.monotonic)
+        self._results = StreamResults(self, store)
         self._measurements = MeasurementFeed(measurement_endpoint, self.counters)
         self._trends = TrendFeed(store, time.monotonic)
         self._incidents = IncidentFeed(store, time.monotonic)
         self._running: dict[str, StreamAnalysis] = {}
-        self._results: Queue[StreamResult] = Queue(RESULTS)
-        self._unstored: list[Finding] = []
         self._nominals: dict[str, Nominal] = {}
         self._nominals_until_s = 0.0
-        self._costs = PluginCosts()
 
     def health(self) -> list[HealthReport]:
         """Reports a missing triggering broker."""
@@ -93,7 +74,7 @@ class StreamRunner(MaukaPlugin):
     def on_idle(self) -> bool:
         """Gives new items to the analyses, and stores their results."""
         self._use_analyses()
-        self.guard("results", self._handle_results)
+        self.guard("results", lambda: self._results.handle(self._running))
         taken = self._taken()
         more = False
         if "Measurement" in taken:
@@ -107,7 +88,7 @@ class StreamRunner(MaukaPlugin):
             self.guard("Trends", lambda: self._offer("Trend", self._trends.read()))
         if taken & set(DERIVING):
             self.guard("incidents", lambda: self._offer_incidents(self._incidents.read()))
-        return more or not self._results.empty()
+        return more or not self._results.waiting.empty()
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Runs until `stop`; what the analyses have not finished is read again at the next start."""
@@ -122,7 +103,7 @@ class StreamRunner(MaukaPlugin):
         rows = self._installed.status(of_items=True) if self._installed is not None else []
         for row in rows:
             name = str(row["name"])
-            row |= self._costs.row(name, int(str(row.get("pid", 0))))
+            row |= self._results.costs.row(name, int(str(row.get("pid", 0))))
             row["failures"] = int(self.counters.of("failures", f"analysis {name}"))
             if name in running:
                 row["waiting"], row["busy_s"] = len(running[name].waiting), round(running[name].busy_s, 3)
@@ -158,10 +139,10 @@ class StreamRunner(MaukaPlugin):
             if wanted.get(name) is not running.analysis or running.nouns != wanted[name].nouns:
                 running.close()
                 del self._running[name]
-                self._errors.pop(f"analysis {name}", None)
+                self.clear_error(f"analysis {name}")
         new = [one for name, one in wanted.items() if name not in self._running]
         for one in new:
-            begun = StreamAnalysis(one, self._nominal_of, self._results)
+            begun = StreamAnalysis(one, self._nominal_of, self._results.waiting)
             begun.start()
             self._running = {**self._running, one.name: begun}
         for one in new:
@@ -172,8 +153,8 @@ class StreamRunner(MaukaPlugin):
             return
         for running in self._running.values():
             running.close()
-        self._running, self._unstored = {}, []
-        self._results = Queue(RESULTS)
+        self._running = {}
+        self._results.clear()
         self._measurements.close()
         self._trends = TrendFeed(self._store, time.monotonic)
         self._incidents = IncidentFeed(self._store, time.monotonic)
@@ -212,61 +193,3 @@ class StreamRunner(MaukaPlugin):
                 begun.offer([incident])
             else:
                 begun.offer([one.finding for one in incident.findings if one.finding.kind not in derived])
-
-    # -- results
-
-    def _handle_results(self) -> None:
-        """Stores and publishes results; while the store fails, further ones wait. Raises StoreError."""
-        self._store_findings()
-        while True:
-            try:
-                self._handle_result(self._results.get_nowait())
-            except Empty:
-                break
-        self._store_findings()
-        for name, running in self._running.items():
-            if dropped := running.newly_dropped():
-                self.counters.add("dropped_items", dropped, label=name)
-                self._limited.warning("items.dropped", key=name, analysis=name, items=dropped)
-
-    def _handle_result(self, given: StreamResult) -> None:
-        name, result, what = given.name, given.result, f"analysis {given.name}"
-        self.counters.add("items", given.items, label=name)
-        self.counters.add("analysis_ms", 1000 * given.spent_s, label=name)
-        self._costs.add(name, given.spent_s)
-        if result.failed:
-            self.counters.add("failures", result.failed, label=what)
-            if name in self._running:  # a result may come after its end
-                self._errors[what] = f"{what}: {result.error}"
-            self._limited.error("plugin.failed", key=what, plugin=self.name, what=what, why=result.error)
-        else:
-            self._errors.pop(what, None)
-        if given.given_up:
-            self.counters.add("given_up", given.given_up, label=name)
-        self._unstored += given.provenance.stamped(result.findings)
-        self.counters.add("found", len(result.findings) + len(result.messages), label=name)
-        for message in result.messages:
-            self._publish(given, message)
-
-    def _publish(self, given: StreamResult, message: Message) -> None:
-        bus_message = new_message(self.name)
-        bus_message.analysis_json = json.dumps(
-            {
-                "analysis": given.name,
-                "version": given.provenance.version,
-                "box_id": message.box_id,
-                "values": dict(message.values),
-            }
-        )
-        self.produce(ANALYSIS + given.name, bus_message)
-        self.counters.add("messages")
-
-    def _store_findings(self) -> None:
-        if not self._unstored:
-            return
-        done = self._writer.put_findings(NO_EVENT, self._unstored)
-        self._unstored = []
-        self._announcer.announce(done)
-        self.counters.add("findings", len(done.stored))
-        for item in done.stored:
-            self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))

@@ -112,7 +112,7 @@ def test_a_trigger_request_becomes_an_event_of_both_boxes_and_a_makai_event(mauk
     ids.linger = 0
     ids.bind(mauka.events.event_id_endpoint)
     one, four = mauka.box("1"), mauka.box("4")
-    mauka.start(TriggerRequestPlugin(mauka.settings, lambda: store), 1)
+    mauka.start(TriggerRequestPlugin(mauka.settings, lambda: store, None), 1)
     start_ms = time.time_ns() // 10**6 - 60_000
     mauka.publish("TriggerRequest", request_of(start_ms, start_ms + 1000, "4", "1", "4"))
     assert ids.poll(30_000)
@@ -139,7 +139,7 @@ def test_a_box_without_samples_is_missing_and_no_id_service_is_needed(
 ) -> None:
     monkeypatch.setattr(trigger_requests, "ID_S", 0.05)
     store, one = mauka.shared.store, mauka.box("1")
-    plugin = TriggerRequestPlugin(mauka.settings, lambda: store)
+    plugin = TriggerRequestPlugin(mauka.settings, lambda: store, None)
     mauka.start(plugin, 1)
     now_ms = time.time_ns() // 10**6
     for wrong in (

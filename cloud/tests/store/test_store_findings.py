@@ -10,7 +10,7 @@ from store_cases import NOW_MS, NOW_NS, SAG, SECOND_NS, TRIGGER
 
 from opq_cloud.mauka.joining.finding_writer import MANY_BOXES, FindingWriter, put_findings
 from opq_cloud.mauka.joining.planning import plan_join
-from opq_cloud.mauka.outages.plugin import plan_withdrawal
+from opq_cloud.mauka.joining.withdrawal import plan_withdrawal
 from opq_cloud.mauka.reanalysis.replacing import ReplacedEvent, Replacement, plan_replacement
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.box_place import BoxPlace

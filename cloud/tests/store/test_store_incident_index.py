@@ -10,7 +10,7 @@ import pytest
 
 from opq_cloud.actions.incident_edits import IncidentEditor
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.mauka.outages.plugin import plan_withdrawal
+from opq_cloud.mauka.joining.withdrawal import plan_withdrawal
 from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.embedded.statements import count_statement, find_statement

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 import zmq
 
 from opq_cloud.core.backend.sockets import connect, open_socket
-from opq_cloud.core.settings.makai import EventServiceSection
 from opq_cloud.mauka.bus_plugins.box_commands import BoxCommandPlugin
 from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
 from opq_cloud.mauka.plugin import PluginConfig
@@ -68,7 +67,7 @@ class TriggerRequestPlugin(BoxCommandPlugin):
         self,
         config: PluginConfig,
         store: Callable[[], CloudStore],
-        v_per_lsb_fallback: float | None = EventServiceSection().v_per_lsb_fallback,
+        v_per_lsb_fallback: float | None,
     ) -> None:
         """`v_per_lsb_fallback`: for a Box that reports no gain and has none in the store; None: unknown."""
         super().__init__(config, [TRIGGER_REQUEST], TriggerRequestPlugin.NAME, [PREFIX])

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
-from opq_cloud.mauka.reanalysis.run import BulkProgress
+from opq_cloud.mauka.reanalysis.progress import ReanalysisProgress
 from opq_cloud.mauka.running.provenance import provenance_of
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import open_store
@@ -67,14 +67,14 @@ def test_a_dry_run_then_the_run_then_nothing_more(folder: Path) -> None:
 
 
 def test_a_run_that_was_ended_goes_on_after_what_it_did(folder: Path) -> None:
-    progress = BulkProgress(folder, [provenance_of(one) for one in load_analyses([])])
+    progress = ReanalysisProgress(folder, [provenance_of(one) for one in load_analyses([])])
     before = json.loads(run(folder, "--dry-run", "--json").stdout)
     progress.note_done([1], {**before, "dry_run": False})
     assert json.loads(run(folder, "--dry-run", "--json").stdout)["events"] == 1, "a dry run shows all"
     text = run(folder).stdout
     assert "0 events analysed again" in text and "1 more events were analysed again before" in text
     assert not progress.path.exists(), "it is over"
-    progress = BulkProgress(folder, [provenance_of(one) for one in load_analyses([])])
+    progress = ReanalysisProgress(folder, [provenance_of(one) for one in load_analyses([])])
     progress.note_done([1], {**before, "dry_run": False})
     assert json.loads(run(folder, "--json").stdout) == {**before, "dry_run": False}, "what the whole run did"
     assert json.loads(run(folder, "--json").stdout)["events"] == 1
@@ -86,7 +86,7 @@ def test_what_another_run_has_replaced_since_is_not_taken_for_done(folder: Path)
     first = json.loads(run(folder, *deep).stdout)
     assert first["findings"]["gone"] == 1
     settings = [("rms_voltage", {"sag_percent": 60})]
-    ended = BulkProgress(folder, [provenance_of(one) for one in load_analyses(settings)])
+    ended = ReanalysisProgress(folder, [provenance_of(one) for one in load_analyses(settings)])
     ended.note_done([1], first)
     assert json.loads(run(folder, *deep[2:]).stdout)["findings"]["added"] == 1
     assert json.loads(run(folder, *deep).stdout)["findings"]["gone"] == 1
@@ -97,14 +97,14 @@ def test_what_another_run_has_replaced_since_is_not_taken_for_done(folder: Path)
 def test_a_dry_run_that_was_ended_goes_on_and_a_run_that_writes_begins_again(folder: Path) -> None:
     sources = [provenance_of(one) for one in load_analyses([])]
     before = json.loads(run(folder, "--dry-run", "--json").stdout)
-    progress = BulkProgress(folder, sources, dry_run=True)
+    progress = ReanalysisProgress(folder, sources, dry_run=True)
     progress.note_done([1], before)
     text = run(folder, "--dry-run").stdout
     assert "0 events looked at again" in text and "1 more events were analysed again before" in text
     assert not progress.path.exists(), "it is over"
-    BulkProgress(folder, sources, dry_run=True).note_done([1], before)
+    ReanalysisProgress(folder, sources, dry_run=True).note_done([1], before)
     assert json.loads(run(folder, "--dry-run", "--json").stdout) == before, "what the whole run showed"
-    BulkProgress(folder, sources, dry_run=True).note_done([1], before)
+    ReanalysisProgress(folder, sources, dry_run=True).note_done([1], before)
     assert json.loads(run(folder, "--json").stdout) == {**before, "dry_run": False}
     assert not progress.path.exists(), "the store is another one now"
     assert json.loads(run(folder, "--dry-run", "--json").stdout)["findings"]["figures"] == 0

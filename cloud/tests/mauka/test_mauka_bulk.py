@@ -15,7 +15,7 @@ import pytest
 from opq_cloud.mauka.bulk.dask_workers import LOCAL, DaskWorkers, dask_client
 from opq_cloud.mauka.bulk.run import analyse_waiting, in_order
 from opq_cloud.mauka.bulk.stored_events import BulkError, BulkWork, analyse_in_bulk
-from opq_cloud.mauka.reanalysis.run import BulkProgress
+from opq_cloud.mauka.reanalysis.progress import ReanalysisProgress
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
 from opq_cloud.mauka.running.executor import WorkerProcesses
@@ -114,19 +114,19 @@ def test_results_come_in_the_order_of_the_events_whatever_worker_was_first() -> 
 
 def test_progress_outlives_a_process_that_was_killed_while_it_wrote(tmp_path: Path) -> None:
     sources = [Provenance("rms_voltage", "1", "5f")]
-    first = BulkProgress(tmp_path, sources)
+    first = ReanalysisProgress(tmp_path, sources)
     first.note_done([1, 2], {"events": 2})
     with first.path.open("a") as file:
         file.write('[7]\n{"events": [3')
-    again = BulkProgress(tmp_path, sources)
+    again = ReanalysisProgress(tmp_path, sources)
     assert again.is_done([2, 1]) and not again.is_done([1, 3])
     assert again.is_done([7]), "as an older version wrote it"
     assert [again.results_of({1, 2, 3}), again.results_of({1, 3})] == [[{"events": 2}], []]
     again.note_done([3], {})
-    assert BulkProgress(tmp_path, sources).is_done([3])
-    assert not BulkProgress(tmp_path, [Provenance("rms_voltage", "2", "5f")]).is_done([1])
+    assert ReanalysisProgress(tmp_path, sources).is_done([3])
+    assert not ReanalysisProgress(tmp_path, [Provenance("rms_voltage", "2", "5f")]).is_done([1])
     again.finish()
-    assert not BulkProgress(tmp_path, sources).is_done([1])
+    assert not ReanalysisProgress(tmp_path, sources).is_done([1])
 
 
 def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

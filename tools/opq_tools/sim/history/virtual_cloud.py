@@ -20,16 +20,12 @@ from opq_cloud.makai.measurements.box_nominals import BoxNominals
 from opq_cloud.makai.measurements.last_minutes import SEE_AGAIN_S, LastMinutes
 from opq_cloud.makai.measurements.trends import Trends
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
-from opq_cloud.mauka.outages.plugin import OutagePlugin
-from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
-from opq_proto.errors import ConfigError
 from opq_proto.kit import log
 from opq_proto.messages import Measurement, Waveform
 from opq_proto.wire.measurement_columns import MeasurementColumns, joined_columns
+from opq_tools.sim.history.virtual_mauka import VirtualMauka
 
 INSTANCE = "history"
 NOT_THERE = "no samples of this span"
@@ -54,10 +50,6 @@ class VirtualCloud:
         section = replace(
             config.triggering_service, rules=replace(config.triggering_service.rules, enabled=False)
         )
-        others = ", ".join(sorted({entry.name for entry in config.mauka.analyses} - built_in()))
-        if others:
-            known = ", ".join(sorted(built_in()))
-            raise ConfigError(f"mauka.analyses: {others}: a history runs built-in ones: {known}")
         self.counters = ServiceCounters()
         self._store = store
         self._answer = answer
@@ -71,14 +63,8 @@ class VirtualCloud:
         self._openings.begin(store, self._note_command, lambda measurement: None)
         self._judge = MeasurementJudge(self._boxes, self._triggers, self._openings, lambda: self._now_s)
         self._trends = Trends()
-        analyses = load_analyses(analysis_entries(config.mauka, built_in()))
-        self.runner = AnalysisRunner(
-            {}, lambda: store, analyses, config.nominal, clock=lambda: self._now_s, asking=config.mauka.asking
-        )
-        self._outages = OutagePlugin(
-            {}, lambda: store, config.mauka.outages, config.nominal, lambda: self._now_s, lossless=True
-        )
-        self._outages.on_idle()
+        self._mauka = VirtualMauka(config, store, lambda: self._now_s)
+        self.runner = self._mauka.runner
         self._quiet: list[tuple[MeasurementColumns, float]] = []
         self._accepted: list[Sequence[Measurement] | MeasurementColumns] = []
         self._has_requests = False
@@ -129,12 +115,9 @@ class VirtualCloud:
             else:
                 rows += each
         self._append(rows)
-        for each in self._accepted:
-            self._outages.watch.note_stored(each)
-        self._accepted = []
         self._store.put_trends(self._trends.due(self._now_s))
-        self._outages.on_idle()
-        self.runner.grow_open_disturbances(at_once=True)
+        self._mauka.note_stored(self._accepted)
+        self._accepted = []
 
     def _append(self, rows: list[Measurement]) -> None:
         self._nominals.read_measurements(rows)
@@ -166,8 +149,7 @@ class VirtualCloud:
                 else:
                     self._store.put_waveform(record.event_id, wave)
             self._store.finish_event(record.event_id)
-            self.runner.on_message(MAKAI_EVENT, makai_event(record.event_id))
-            self.runner.flow.finish()
+            self._mauka.analyse(record.event_id)
         if due:
             self._openings.growing.answer_requests()
 

@@ -16,6 +16,10 @@ MAX_V = 1e12
 """Larger than any voltage or count; squares of it and their sums stay far from overflow."""
 MIN_HZ = 10.0
 """Two cycles in 200 ms; with one, a subgroup (61000-4-7:2002, 3.2.4) would hold the neighbouring orders."""
+LEAST_SAMPLES = 8.0
+"""Samples per cycle from which on rms, frequency, sags and swells are known: relays record 8, 12 or 16."""
+WAVEFORM_SAMPLES = 20.0
+"""Samples per cycle from which on the shape of the wave is known: harmonics, flicker, transients."""
 BLOCK_SAMPLES = 1 << 19
 """Samples converted to float64 at once: 4 MiB, so that memory does not grow with the signal's length."""
 
@@ -64,16 +68,22 @@ def check_nominal(nominal_hz: float) -> None:
         raise ValueError(f"nominal_hz is {nominal_hz:g}, want a number from {MIN_HZ:g}")
 
 
-def check_signal(volts: SignalArray, rate_hz: float, nominal_hz: float) -> None:
+def check_signal(
+    volts: SignalArray, rate_hz: float, nominal_hz: float, least_samples: float = WAVEFORM_SAMPLES
+) -> None:
     """Rejects a signal from which no quantity can be computed.
 
+    Args:
+        least_samples: samples that a nominal cycle has to have.
     Raises:
         ValueError: no array, not one-dimensional, not numbers, a value that is not finite or beyond 1e12, a
-            nominal frequency below 10 Hz, or a rate that is not at least 20 samples per nominal cycle.
+            nominal frequency below 10 Hz, or a rate that is less than `least_samples` per nominal cycle.
     """
     check_nominal(nominal_hz)
-    if not (np.isfinite(rate_hz) and rate_hz >= 20 * nominal_hz):
-        raise ValueError(f"rate_hz is {rate_hz}, want at least 20 samples per cycle of {nominal_hz:g} Hz")
+    if not (np.isfinite(rate_hz) and rate_hz >= least_samples * nominal_hz):
+        raise ValueError(
+            f"rate_hz is {rate_hz}, want at least {least_samples:g} samples per cycle of {nominal_hz:g} Hz"
+        )
     check_samples(volts)
 
 

@@ -6,6 +6,9 @@ For more than the tests have time for: python proto/tests/recordings_mutated.py 
 import io
 import json
 import math
+import multiprocessing
+import resource
+import struct
 import sys
 import tempfile
 import time
@@ -13,7 +16,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
+import scipy.io
+import soundfile
 from recordings_under_test import GAIN, cfg_text, counts, dat_bytes, volts
 from test_recordings_pqdif import foreign_pqdif
 from test_recordings_sound import data, wav
@@ -22,12 +28,17 @@ from opq_proto.errors import RecordingError
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
 
+MOST_KB, MOST_S = 300 << 10, 10
+"""The memory of the process, and the time of one file."""
 LINES = [f"{k / 1600:.6f},{v:.2f}" for k, v in enumerate(volts())]
 ROWS = 40
 GIVEN = {
     "wav": RecordingFacts(volts_per_lsb=GAIN),
     "wav24": RecordingFacts(volts_per_lsb=GAIN),
     "npy": RecordingFacts(rate_hz=1600.0),
+    "npz": RecordingFacts(rate_hz=1600.0),
+    "flac": RecordingFacts(volts_per_lsb=GAIN),
+    "rf64": RecordingFacts(volts_per_lsb=GAIN),
 }
 PIECES = (
     b"\0", b"\xff", b",", b";", b"\n", b"-", b"9", b"99999999999999999999", b"1e309", b"nan", b'"', b"{",
@@ -38,14 +49,25 @@ PIECES = (
 def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
     """Format -> (name, the bytes that are mutated, the files beside)."""
     short = counts()[:ROWS].tolist()
+    in_ms = [f"{1000 * k / 1600:.3f};{v:.2f}" for k, v in enumerate(volts())]
     binary, text = dat_bytes("BINARY", short), dat_bytes("ASCII", short)
-    cfg = {form: cfg_text(form=form, rates=f"1\r\n1600,{ROWS}").encode() for form in ("BINARY", "ASCII")}
+    wide, real = dat_bytes("BINARY32", short), dat_bytes("FLOAT32", short)
+    cfg = {
+        form: cfg_text(form=form, rates=f"1\r\n1600,{ROWS}").encode()
+        for form in ("BINARY", "ASCII", "BINARY32", "FLOAT32")
+    }
     cff = b"--- file type: CFG ---\r\n%s--- file type: DAT BINARY: %d ---\r\n%s"
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.csv", "time_s,volts\n" + "\n".join(LINES[:ROWS]))
     array = io.BytesIO()
     np.save(array, volts()[:ROWS])
+    arrays, flac, hdf5, matlab = io.BytesIO(), io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.savez(arrays, u=volts()[:ROWS])
+    soundfile.write(flac, np.asarray(short, np.int16), 1600, format="FLAC")
+    with h5py.File(hdf5, "w") as file:
+        file.create_dataset("u", data=volts()[:ROWS]).attrs["rate_hz"] = 1600.0
+    scipy.io.savemat(matlab, {"u": volts()[:ROWS], "fs": 1600.0})
     document = {"box_id": "1", "rate_hz": 1600, "calibration_constant": 50.0, "counts": short}
     exported = {
         "format": "opq-event-1",
@@ -55,11 +77,19 @@ def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
         "cfg": ("a.cfg", cfg["BINARY"], {"a.dat": binary}),
         "dat": ("a.dat", binary, {"a.cfg": cfg["BINARY"]}),
         "ascii": ("a.dat", text, {"a.cfg": cfg["ASCII"]}),
+        "binary32": ("a.dat", wide, {"a.cfg": cfg["BINARY32"]}),
+        "float32": ("a.dat", real, {"a.cfg": cfg["FLOAT32"]}),
         "cff": ("a.cff", cff % (cfg["BINARY"], len(binary), binary), {}),
         "csv": ("a.csv", ("time_s,volts\n" + "\n".join(LINES[:ROWS])).encode(), {}),
-        "csv2": ("a.csv", b"Zeit [ms];U [V]\n" + "\n".join(LINES[:ROWS]).replace(",", ";").encode(), {}),
+        "csv2": ("a.csv", b"Zeit [ms];U [V]\n" + "\n".join(in_ms[:ROWS]).encode(), {}),
         "wav": ("a.wav", wav(data(16)[: 2 * ROWS]), {}),
         "wav24": ("a.wav", wav(data(24)[: 3 * ROWS], 24, extensible=True), {}),
+        "rf64": ("a.wav", wav(data(16)[: 2 * ROWS], name=b"RF64", length=2**32 - 1, before=(
+            b"ds64" + struct.pack("<IQQQI", 28, 2 * ROWS + 72, 2 * ROWS, ROWS, 0))), {}),
+        "flac": ("a.flac", flac.getvalue(), {}),
+        "npz": ("a.npz", arrays.getvalue(), {}),
+        "hdf5": ("a.h5", hdf5.getvalue(), {}),
+        "mat": ("a.mat", matlab.getvalue(), {}),
         "npy": ("a.npy", array.getvalue(), {}),
         "json": ("a.json", json.dumps(document).encode(), {}),
         "export": ("a.json", json.dumps(exported).encode(), {}),
@@ -102,6 +132,7 @@ def outcomes(form: str, folder: Path, first: int, count: int) -> Iterator[tuple[
         (folder / file).write_bytes(content)
     path = folder / name
     target = folder / "a.i16" if form == "facts" else path
+    peak_kb = 0
     for number in range(first, first + count):
         path.write_bytes(mutated(original, number))
         began = time.monotonic()
@@ -117,25 +148,34 @@ def outcomes(form: str, folder: Path, first: int, count: int) -> Iterator[tuple[
             outcome = "refused" if str(error).strip() and "\n" not in str(error) else f"lines: {error}"
         except Exception as error:
             outcome = f"{type(error).__name__}: {error}"
-        if time.monotonic() - began > 10:
-            outcome = "10 s"
+        if time.monotonic() - began > MOST_S:
+            outcome = f"{MOST_S} s"
+        elif (used_kb := resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) > max(peak_kb, MOST_KB):
+            outcome, peak_kb = f"{used_kb >> 10} MB", used_kb
         yield number, outcome
+
+
+def run(form: str, count: int) -> None:
+    """Prints how many were read and refused, and the numbers of what is neither."""
+    tally: dict[str, list[int]] = {}
+    began_s = time.process_time()
+    with tempfile.TemporaryDirectory() as name:
+        for number, outcome in outcomes(form, Path(name), 0, count):
+            tally.setdefault(outcome[:150], []).append(number)
+    shown = {outcome: len(numbers) for outcome, numbers in tally.items() if outcome in ("read", "refused")}
+    wrong = {outcome: numbers[:3] for outcome, numbers in tally.items() if outcome not in ("read", "refused")}
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(form, shown, wrong, f"{peak_mb} MB, {time.process_time() - began_s:.0f} s of CPU", flush=True)
 
 
 def main() -> None:
     count = int(sys.argv[1])
-    for form in sys.argv[2:] or originals():
-        tally: dict[str, list[int]] = {}
-        with tempfile.TemporaryDirectory() as name:
-            for number, outcome in outcomes(form, Path(name), 0, count):
-                tally.setdefault(outcome[:150], []).append(number)
-        shown = {
-            outcome: len(numbers) for outcome, numbers in tally.items() if outcome in ("read", "refused")
-        }
-        wrong = {
-            outcome: numbers[:3] for outcome, numbers in tally.items() if outcome not in ("read", "refused")
-        }
-        print(form, shown, wrong, flush=True)
+    for form in sys.argv[2:] or originals():  # each in a process of its own: a library may crash
+        process = multiprocessing.get_context("spawn").Process(target=run, args=(form, count))
+        process.start()
+        process.join()
+        if process.exitcode:
+            print(form, f"ended by {process.exitcode}", flush=True)
 
 
 if __name__ == "__main__":

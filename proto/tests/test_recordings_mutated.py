@@ -3,9 +3,20 @@
 from pathlib import Path
 
 import pytest
-from recordings_mutated import originals, outcomes
+from recordings_mutated import GIVEN, originals, outcomes
+
+from opq_recordings.reading import read_recording
 
 FORMATS = tuple(originals())
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_file_that_is_mutated_is_right(form: str, tmp_path: Path) -> None:
+    name, original, beside = originals()[form]
+    for file, content in {name: original, **beside}.items():
+        (tmp_path / file).write_bytes(content)
+    found = read_recording(tmp_path / ("a.i16" if form == "facts" else name), GIVEN.get(form))
+    assert found.samples >= 40 and found.rate_hz == pytest.approx(1600)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -2,19 +2,28 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
 
 from opq_measure.aggregation.aggregate import Aggregate
 from opq_measure.analysis.conditions import WindowSeries
+from opq_measure.analysis.course import statistics_of
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.flicker.meter import Flicker
 from opq_measure.frequency.ten_seconds import TenSeconds
 from opq_measure.signal import BoolArray, FloatArray
 
+KEYS = {
+    "rms": ("rms_v",),
+    "frequency": ("frequency_hz", "frequency_10_s"),
+    "events": ("events",),
+    "harmonics": ("thd_percent", "harmonics_percent", "interharmonics_percent", "offset_v", "noise_v"),
+    "flicker": ("flicker",),
+}
+"""The keys of the contract that are null where a group of quantities is left out."""
 ROWS_AT_ONCE = 1 << 12
 """Number of cycles that are converted to objects at once."""
 
@@ -68,6 +77,11 @@ class SignalAnalysis:
     ten_seconds: tuple[TenSeconds, ...]
     series: WindowSeries
     """The quantities of the windows, for `conditions` with other limits."""
+    course: FloatArray
+    """(3, m) where each entry of Urms(1/2) begins (samples), its least and its most value; at most 16384."""
+    rms_statistics: Mapping[str, float | None]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Groups of quantities that were not measured, and keys that are null, each with the reason."""
 
     @property
     def events(self) -> tuple[Disturbance | Occurrence, ...]:
@@ -82,12 +96,17 @@ class SignalAnalysis:
         """The contract's JSON object, in SI units, with None for unknown. It is large; see `summary`."""
         return {
             **self.summary(file),
+            "aggregates": [each.entry() for each in self.aggregates],
             "cycles": list(chain.from_iterable(self.cycle_rows())),
             "half_cycles": list(chain.from_iterable(self.half_cycle_rows())),
         }
 
     def summary(self, file: str) -> dict[str, object]:
-        """The contract's object without the rows of `cycles` and `half_cycles`."""
+        """The contract's object without the rows of `aggregates`, `cycles` and `half_cycles`."""
+        left_out = {key: None for group, keys in KEYS.items() if group in self.left_out for key in keys}
+        return {**self._figures(file), **left_out, "left_out": dict(self.left_out)}
+
+    def _figures(self, file: str) -> dict[str, object]:
         used = self._unflagged()
         details = dict(zip(map(id, self.disturbances), self.details, strict=True))
         return {
@@ -99,9 +118,9 @@ class SignalAnalysis:
             "nominal_hz": self.nominal_hz,
             "start_ns": self.start_ns,
             "gaps": [{"first_sample": gap.first_sample, "samples": gap.samples} for gap in self.gaps],
-            "frequency_hz": _statistics(self._known_hz(), "mean", "min", "max", "std"),
-            "rms_v": _statistics(self.rms_v, "mean", "min", "median", "max"),
-            "thd_percent": _statistics(100 * self.window_thd[used], "mean", "max"),
+            "frequency_hz": statistics_of(self._known_hz(), "mean", "min", "max", "std"),
+            "rms_v": dict(self.rms_statistics),
+            "thd_percent": statistics_of(100 * self.window_thd[used], "mean", "max"),
             "harmonics_percent": [known(100 * ratio) for ratio in self.harmonics.tolist()],
             "interharmonics_percent": [known(100 * ratio) for ratio in self.interharmonics.tolist()],
             "flicker": {"pinst_max": self.flicker.pinst_max, "pst": self.flicker.pst},
@@ -123,8 +142,12 @@ class SignalAnalysis:
                 }
                 for each in self.ten_seconds
             ],
-            "aggregates": [each.entry() for each in self.aggregates],
         }
+
+    def aggregate_rows(self) -> Iterator[list[dict[str, object]]]:
+        """The contract's `aggregates`, some thousands at a time."""
+        for first in range(0, len(self.aggregates), ROWS_AT_ONCE):
+            yield [each.entry() for each in self.aggregates[first : first + ROWS_AT_ONCE]]
 
     def cycle_rows(self) -> Iterator[list[dict[str, float | None]]]:
         """The contract's `cycles`, some thousands at a time."""
@@ -159,10 +182,3 @@ def _rows(starts_s: FloatArray, columns: Mapping[str, FloatArray]) -> Iterator[l
             | {name: known(value) for name, value in zip(columns, row, strict=True)}
             for index, (start_s, row) in enumerate(zip(starts_s[part].tolist(), values, strict=True), first)
         ]
-
-
-def _statistics(values: FloatArray, *names: str) -> dict[str, float | None]:
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return dict.fromkeys(names)
-    return {name: known(float(getattr(np, name)(values))) for name in names}

@@ -1,36 +1,34 @@
 """The complete analysis of a recording: the `opq-tools analyze` contract.
 
 The signal is cut into 10/12-cycle windows, and all quantities refer to their edges. Only results are held in
-memory: 16 bytes per half cycle and some hundred per window, 25 MB for an hour. Batch and stream are the same
-computation: any blocks give the same bits (test_measure_analysis.py).
+memory: some hundred bytes per window, 100 MB for a day, and the cycles only where they are kept. Batch and
+stream are the same computation: any blocks give the same bits (test_measure_analysis.py).
 
 Windows that a dip, swell or interruption touches are flagged (IEC 61000-4-30:2015, 4.7) and left out of THD
 and harmonics, unless there are no others: a step inside a window is not a harmonic.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from opq_measure.aggregation.aggregate import Aggregate
 from opq_measure.analysis.analysed import MissingSamples, SignalAnalysis
-from opq_measure.analysis.conditions import conditions_in, flicker_of
 from opq_measure.analysis.occurrence import ON_FIRST_SAMPLES, Occurrence, confidence_of
+from opq_measure.analysis.occurrences import occurrences_of
+from opq_measure.analysis.quantities import GROUPS, left_out_groups
 from opq_measure.analysis.recorders import CycleRecorder, FlickerRecorder, WindowRecorder
 from opq_measure.analysis.sudden import Sudden
-from opq_measure.analysis.tones import tones_in
 from opq_measure.events.detector import Detector, Notice
 from opq_measure.events.disturbance import RMS_SIGMA_PERCENT, Disturbance
 from opq_measure.events.flagging import Flagging
 from opq_measure.events.limits import Limits
 from opq_measure.events.rapid_change import RapidChange, RapidLimits
 from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds
-from opq_measure.signal import MAX_V, SignalArray, SignalPiece, check_signal
+from opq_measure.signal import LEAST_SAMPLES, MAX_V, SignalArray, SignalPiece, check_signal
 from opq_measure.timebase.windows import Window, Windows
 
 BLOCK = 1 << 17
 """Samples that are pushed at once, 11 s: they fit in the cache, and progress can be shown often enough."""
-PASSES_CYCLES = 2.0
-"""Cycles around a sudden change in which the rms contains the wave on both sides."""
 AT_ONCE = 8
 """Number of windows that are measured together."""
 
@@ -40,6 +38,8 @@ class Analyser:
 
     Args:
         nominal_v: Udin, the declared voltage to which `limits` refer.
+        only: the groups of quantities to measure; a slow signal has only some of them (`left_out`).
+        keep_cycles: whether the result has the cycles and half cycles, 40 bytes for each cycle.
     Raises:
         ValueError: see `signal.check_signal`; a nominal is not positive; samples that were pushed already.
 
@@ -47,13 +47,21 @@ class Analyser:
     """
 
     def __init__(
-        self, nominal_v: float = 120.0, nominal_hz: float = 60.0, limits: Limits | None = None
+        self,
+        nominal_v: float = 120.0,
+        nominal_hz: float = 60.0,
+        limits: Limits | None = None,
+        only: Collection[str] = GROUPS,
+        keep_cycles: bool = True,
     ) -> None:
+        left_out_groups(1.0, nominal_hz, only)  # refuses what is not a group
         self._nominal_v, self._nominal_hz, self._limits = nominal_v, nominal_hz, limits
         self._cutter = Windows(nominal_hz)
         self._flagging = Flagging()
-        self._cycles = CycleRecorder()
-        self._windows = WindowRecorder(nominal_hz)
+        self._only = tuple(only)
+        self._left_out: dict[str, str] = {}
+        self._cycles = CycleRecorder(nominal_v, keep_cycles)
+        self._windows = WindowRecorder(nominal_hz)  # replaced when the rate is known
         self._flicker = FlickerRecorder(nominal_v, nominal_hz)
         self._ten_seconds = TenSecondFrequency()
         self._sudden = Sudden()
@@ -77,7 +85,9 @@ class Analyser:
                 one of them are flagged.
         """
         if self._first is None or self._detector is None:
-            check_signal(samples.volts[:0], samples.rate_hz, self._nominal_hz)
+            check_signal(samples.volts[:0], samples.rate_hz, self._nominal_hz, LEAST_SAMPLES)
+            self._left_out = left_out_groups(samples.rate_hz, self._nominal_hz, self._only)
+            self._windows = WindowRecorder(self._nominal_hz, "harmonics" not in self._left_out)
             rapid = RapidLimits()
             self._detector = Detector(
                 samples.rate_hz, self._nominal_v, self._nominal_hz, self._limits, rapid_change=rapid
@@ -101,7 +111,8 @@ class Analyser:
             self._end_run(before)
             found = found[len(before) :]
         self._accept_windows(found)
-        self._flicker.push_samples(piece)
+        if "flicker" not in self._left_out:
+            self._flicker.push_samples(piece)
 
     def end(self) -> SignalAnalysis:
         """Ends the signal and returns its analysis.
@@ -121,23 +132,11 @@ class Analyser:
             )
         )
         suddens = [each.within() for each in self._suddens]
-        details, alone = _parted(disturbances, suddens, rate_hz / self._nominal_hz)
-        changes = _steps(self._occurrences, disturbances, suddens, rate_hz / self._nominal_hz)
-        intervals = self._flicker.end()
         series = self._windows.series(rate_hz)
-        quiet = [
-            each
-            for each in intervals
-            if not any(
-                event.start_sample < each.end_sample and event.end_sample > each.first_sample
-                for event in disturbances
-            )
-        ]
-        found = [
-            *alone,
-            *(each.within() for each in (*changes, *conditions_in(series), *tones_in(series))),
-            *flicker_of(quiet, rate_hz, self._nominal_hz),
-        ]
+        intervals = self._flicker.end()
+        details, found = occurrences_of(disturbances, suddens, self._occurrences, series, intervals)
+        if "events" in self._left_out:
+            found = ()
         return SignalAnalysis(
             rate_hz=rate_hz,
             samples=self._end,
@@ -161,17 +160,21 @@ class Analyser:
             flicker=self._flicker.found(),
             disturbances=disturbances,
             details=details,
-            occurrences=tuple(sorted(found, key=lambda each: each.start_sample)),
+            occurrences=found,
             aggregates=tuple(self._aggregates),
             ten_seconds=tuple(self._tens),
             series=series,
+            course=self._cycles.course.entries(),
+            rms_statistics=self._cycles.statistics(),
+            left_out=self._left_out,
         )
 
     def _accept_windows(self, windows: Iterable[Window]) -> None:
         assert self._detector is not None
         for window in windows:
-            self._cycles.push_window(window)
-            notices = self._detector.push_window(window)
+            if "rms" not in self._left_out:
+                self._cycles.push_window(window)
+            notices = [] if "events" in self._left_out else self._detector.push_window(window)
             self._note(notices)
             self._measure(self._flagging.push_window(window, notices))
 
@@ -181,9 +184,12 @@ class Analyser:
         assert self._detector is not None
         notices: list[Notice] = []
         if self._cutter.rest is not None:
-            self._cycles.push_window(self._cutter.rest)
-            notices += self._detector.push_window(self._cutter.rest)
-        notices += self._detector.end()
+            if "rms" not in self._left_out:
+                self._cycles.push_window(self._cutter.rest)
+            if "events" not in self._left_out:
+                notices += self._detector.push_window(self._cutter.rest)
+        if "events" not in self._left_out:
+            notices += self._detector.end()
         self._note(notices)
         self._measure(self._flagging.end(notices), flush=True)
 
@@ -205,9 +211,11 @@ class Analyser:
             part, self._settled = self._settled[:AT_ONCE], self._settled[AT_ONCE:]
             part = [(window, flagged or self._has_filled(window)) for window, flagged in part]
             self._aggregates += self._windows.push_windows(part)
-            for window, flagged in part:
-                self._tens += self._ten_seconds.push_window(window, flagged)
-            self._suddens += self._sudden.push_windows([window for window, _ in part])
+            if "frequency" not in self._left_out:
+                for window, flagged in part:
+                    self._tens += self._ten_seconds.push_window(window, flagged)
+            if "transients" not in self._left_out:
+                self._suddens += self._sudden.push_windows([window for window, _ in part])
 
 
 def analyze(
@@ -234,45 +242,6 @@ def analyze(
         part = signal[first : first + BLOCK]
         analyser.push_samples(SignalPiece(part, first, rate_hz, whole.time_ns(first), v_per_lsb))
     return analyser.end()
-
-
-def _parted(
-    disturbances: tuple[Disturbance, ...], suddens: list[Occurrence], cycle: float
-) -> tuple[tuple[tuple[Occurrence, ...], ...], list[Occurrence]]:
-    """The sudden events from a cycle before to a cycle after each disturbance, and those that came alone."""
-    details = tuple(
-        tuple(
-            each
-            for each in suddens
-            if event.start_sample - cycle <= each.start_sample <= event.end_sample + cycle
-        )
-        for event in disturbances
-    )
-    reported = {id(each) for part in details for each in part}
-    return details, [each for each in suddens if id(each) not in reported]
-
-
-def _steps(
-    changes: list[Occurrence], disturbances: tuple[Disturbance, ...], suddens: list[Occurrence], cycle: float
-) -> list[Occurrence]:
-    """Rapid voltage changes, without the apparent ones at a phase jump or at the edge of a dip.
-
-    The rms over a cycle with a phase jump in it is lower, and back a cycle later, though the voltage never
-    changed.
-    """
-    steady = RapidLimits().threshold_percent - RapidLimits().hysteresis_percent
-    jumps = [each.start_sample for each in suddens]
-    dips = [at for each in disturbances for at in (each.start_sample, each.end_sample)]
-
-    def begins_at(change: Occurrence, edges: list[float]) -> bool:
-        return any(abs(change.start_sample - at) <= PASSES_CYCLES * cycle for at in edges)
-
-    return [
-        each
-        for each in changes
-        if not begins_at(each, dips)
-        and (abs(each.figures["steady_change_percent"]) >= steady or not begins_at(each, jumps))
-    ]
 
 
 def _within(event: Disturbance, rate_hz: float) -> Disturbance:

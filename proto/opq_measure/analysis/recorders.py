@@ -8,6 +8,7 @@ import numpy as np
 from opq_measure.aggregation.aggregate import Aggregate, Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.analysis.conditions import WindowSeries
+from opq_measure.analysis.course import Course, RunningStatistics, statistics_of
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import MIN_RATE, MIN_S, Flicker, FlickerInterval, Flickermeter
 from opq_measure.frequency.per_window import cycle_frequency_hz
@@ -58,9 +59,12 @@ APART = 1 / 8
 
 
 class WindowRecorder:
-    """Measures windows, pushed in order, some at a time. Flagged ones count only where there is no other."""
+    """Measures windows, pushed in order, some at a time. Flagged ones count only where there is no other.
 
-    def __init__(self, nominal_hz: float) -> None:
+    Without `harmonics`, no spectrum is computed, and what rests on it is unknown.
+    """
+
+    def __init__(self, nominal_hz: float, harmonics: bool = True) -> None:
         self.starts, self.stops, self.flagged = Growing(), Growing(), Growing()
         """One entry per window: samples on the Box's axis; 0 or 1 for `flagged`."""
         self.frequency_hz, self.thd = Growing(), Growing()
@@ -70,7 +74,8 @@ class WindowRecorder:
         self._noise, self._dc_v, self._mirrored = Growing(), Growing(), Growing()
         self._nominal_hz = nominal_hz
         self._cycles = cycles_per_window(nominal_hz)
-        self._aggregator = Aggregator(QUANTITIES, nominal_hz)
+        self._harmonics = harmonics
+        self._aggregator = Aggregator(QUANTITIES if harmonics else QUANTITIES[:2], nominal_hz)
         self._sums = np.zeros((2, 2 * ORDERS + 1))  # unflagged and flagged windows: ratios and DC
         self._counts = np.zeros((2, 2))  # windows with a fundamental, and all
 
@@ -78,24 +83,29 @@ class WindowRecorder:
         """Accepts the next windows with their flags; returns the intervals that they complete."""
         windows = [window for window, _ in settled]
         flagged = np.array([flag for _, flag in settled])
-        spectrum = spectrum_of(windows, self._cycles)
-        thd = spectrum.thd()
-        known = np.array([window.known for window in windows])
-        thd[~known] = np.nan
         self.starts.add(np.array([window.first_sample + window.edges[0] for window in windows]))
         self.stops.add(np.array([window.first_sample + window.edges[-1] for window in windows]))
         self.flagged.add(flagged.astype(np.float64))
         self.frequency_hz.add(np.array([window.frequency_hz for window in windows]))
+        thd = self._measure_spectrum(windows, flagged) if self._harmonics else np.full(len(windows), np.nan)
         self.thd.add(thd)
-        self._sum(spectrum, flagged, known)
-        floor = noise_floor(spectrum)
-        self._strongest(spectrum, known, floor, np.array([window.rate_hz for window in windows]))
-        self._examine(windows, spectrum, floor)
         return [
             aggregate
             for (window, flag), value in zip(settled, thd.tolist(), strict=True)
             for aggregate in self._aggregated(window, flag, value)
         ]
+
+    def _measure_spectrum(self, windows: Sequence[Window], flagged: BoolArray) -> FloatArray:
+        """Adds everything that rests on the spectrum; returns (w,) THD, a ratio."""
+        spectrum = spectrum_of(windows, self._cycles)
+        thd = spectrum.thd()
+        known = np.array([window.known for window in windows])
+        thd[~known] = np.nan
+        self._sum(spectrum, flagged, known)
+        floor = noise_floor(spectrum)
+        self._strongest(spectrum, known, floor, np.array([window.rate_hz for window in windows]))
+        self._examine(windows, spectrum, floor)
+        return thd
 
     def end(self) -> list[Aggregate]:
         """Returns the unfinished intervals at the end of the signal."""
@@ -123,10 +133,11 @@ class WindowRecorder:
     def series(self, rate_hz: float) -> WindowSeries:
         """The course for `conditions`, with quantities of flagged windows unknown."""
         clear = self.flagged.array() == 0
-        hz, thd, line, line_hz, mirrored, noise, dc_v, notch = (
-            np.where(clear, each.array(), np.nan)
+        hz = np.where(clear, self.frequency_hz.array(), np.nan)
+        unknown = np.broadcast_to(np.nan, len(clear))  # takes no memory
+        thd, line, line_hz, mirrored, noise, dc_v, notch = (
+            np.where(clear, each.array(), np.nan) if self._harmonics else unknown
             for each in (
-                self.frequency_hz,
                 self.thd,
                 self._interharmonic,
                 self._interharmonic_hz,
@@ -149,7 +160,7 @@ class WindowRecorder:
             noise=noise,
             dc_v=dc_v,
             notch=notch,
-            notches=self._notches.array(),
+            notches=self._notches.array() if self._harmonics else unknown,
         )
 
     def _sum(self, spectrum: Spectrum, flagged: BoolArray, known: BoolArray) -> None:
@@ -203,8 +214,9 @@ class WindowRecorder:
         values = {
             "rms_v": float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0]),
             "frequency_hz": window.frequency_hz,
-            "thd_percent": 100 * thd,
         }
+        if self._harmonics:
+            values["thd_percent"] = 100 * thd
         return self._aggregator.push_values(WindowTime.of(window), values, flagged)
 
     def _row(self) -> int:
@@ -239,13 +251,18 @@ def _notches(window: Window) -> tuple[float, float]:
 
 
 class CycleRecorder:
-    """The cycles of windows, pushed in order. The rms of a cycle is the Urms(1/2) that begins with it."""
+    """The cycles of windows, pushed in order. The rms of a cycle is the Urms(1/2) that begins with it.
 
-    def __init__(self) -> None:
+    Without `keep` the cycles themselves are not held, only their statistics and course: memory stays flat.
+    """
+
+    def __init__(self, nominal_v: float, keep: bool = True) -> None:
         self.starts, self.rms_v, self.frequency_hz = Growing(), Growing(), Growing()
         """(c,) one entry per cycle; starts are samples on the Box's axis."""
         self.half_starts, self.half_rms_v = Growing(), Growing()
         """Urms(1/2), (h,)."""
+        self.course = Course()
+        self._keep, self._running = keep, RunningStatistics(nominal_v)
         self._last = -np.inf
 
     def push_window(self, window: Window) -> None:
@@ -259,14 +276,22 @@ class CycleRecorder:
         hz = cycle_frequency_hz(window.edges, window.rate_hz)
         hz[~window.track.known_between(window.edges[:-1], window.edges[1:])] = np.nan
         new = int(np.searchsorted(starts, self._last + APART * window.rate_hz / window.nominal_hz))
-        self.half_starts.add(starts[new:])
-        self.half_rms_v.add(rms_v[new:])
         first = (new + 1) // 2
-        self.starts.add(starts[::2][first:cycles])
-        self.rms_v.add(rms_v[::2][first:cycles])
-        self.frequency_hz.add(hz[first:])
+        self.course.add(starts[new:], rms_v[new:])
+        if self._keep:
+            self.half_starts.add(starts[new:])
+            self.half_rms_v.add(rms_v[new:])
+            self.starts.add(starts[::2][first:cycles])
+            self.rms_v.add(rms_v[::2][first:cycles])
+            self.frequency_hz.add(hz[first:])
+        else:
+            self._running.add(rms_v[::2][first:cycles])
         if len(starts):
             self._last = float(starts[-1])
+
+    def statistics(self) -> dict[str, float | None]:
+        """Mean, least, median and most rms of the cycles; None without any."""
+        return statistics_of(self.rms_v.array()) if self._keep else self._running.found()
 
 
 class FlickerRecorder:

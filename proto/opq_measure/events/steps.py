@@ -166,6 +166,8 @@ def _best_ramp(
             from each position to the end.
         whole: energy of the residual.
     """
+    if length <= 0.5:  # of a sample: a step
+        return 0.0, np.inf
     cross, square, cross_behind, square_behind = sums
     starts = np.arange(0, len(cross) - int(length), 2)
     rising = (np.arange(np.ceil(length - 0.5)) + 0.5) / length

@@ -12,7 +12,14 @@ the fundamental as window boundaries).
 
 import numpy as np
 
-from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray, check_nominal, check_signal
+from opq_measure.signal import (
+    BLOCK_SAMPLES,
+    LEAST_SAMPLES,
+    FloatArray,
+    SignalArray,
+    check_nominal,
+    check_signal,
+)
 from opq_measure.timebase.phase import Track as Track
 from opq_measure.timebase.tracker import WINDOW_S as WINDOW_S
 from opq_measure.timebase.tracker import Tracker as Tracker
@@ -44,7 +51,7 @@ def track(volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0) -> Track
         0.5 within a dip, swell or interruption, right again two cycles after one and after a
         phase jump (test_measure_tracker.py)
     """
-    check_signal(volts, rate_hz, nominal_hz)
+    check_signal(volts, rate_hz, nominal_hz, LEAST_SAMPLES)
     tracker = Tracker(rate_hz, nominal_hz)
     hops = [tracker.feed(volts[k : k + BLOCK_SAMPLES]) for k in range(0, len(volts), BLOCK_SAMPLES)]
     positions, phase_rad, amplitude, known = np.concatenate((*hops, tracker.finish()), axis=1)

@@ -68,6 +68,8 @@ class Track:
         """(m,) True where the fundamental was seen in at least half of the span of positions."""
         if len(self.positions) == 0:
             return np.zeros(len(starts), dtype=np.bool_)
+        if self.known.all():  # nearly always
+            return np.ones(len(starts), dtype=np.bool_)
         seen = np.concatenate(([0.0], np.cumsum(self.known)))
         first = np.searchsorted(self.positions, starts)
         last = np.searchsorted(self.positions, stops)

@@ -15,6 +15,7 @@ the fundamental as window boundaries).
 import numpy as np
 
 from opq_measure.signal import (
+    LEAST_SAMPLES,
     BoolArray,
     FloatArray,
     IndexArray,
@@ -69,7 +70,7 @@ class Tracker:
     """
 
     def __init__(self, rate_hz: float, nominal_hz: float) -> None:
-        check_signal(np.empty(0), rate_hz, nominal_hz)
+        check_signal(np.empty(0), rate_hz, nominal_hz, LEAST_SAMPLES)
         self.rate_hz, self.nominal_hz = rate_hz, nominal_hz
         self._like_hz = like_rate_hz(rate_hz)  # used in here, so that Boxes can be processed together
         self._hop = max(1, round(rate_hz / nominal_hz / HOPS_PER_CYCLE))

@@ -20,6 +20,7 @@ import numpy as np
 from opq_measure.median import median
 from opq_measure.signal import (
     BLOCK_SAMPLES,
+    LEAST_SAMPLES,
     FloatArray,
     SignalArray,
     SignalPiece,
@@ -140,7 +141,7 @@ def windows_of(
     volts: SignalArray, rate_hz: float, nominal_hz: float = 60.0, start_ns: int | None = None
 ) -> Iterator[Window]:
     """The windows of a whole signal, which may be memory-mapped: it is read block by block."""
-    check_signal(volts, rate_hz, nominal_hz)
+    check_signal(volts, rate_hz, nominal_hz, LEAST_SAMPLES)
     cutter = Windows(nominal_hz)
     whole = SignalPiece(volts, 0, rate_hz, start_ns)
     for first in range(0, len(volts), BLOCK_SAMPLES):

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.limits import Limits
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import json_option
@@ -20,7 +21,7 @@ from opq_recordings.facts import RecordingFacts
 from opq_recordings.moments import iso_ns
 from opq_recordings.reading import read_recording
 from opq_recordings.units import known_units, unit_scale
-from opq_tools.analyze.measuring import Measured, measured, warn_of
+from opq_tools.analyze.measuring import Measured, Wanted, measured, warn_of
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -57,6 +58,13 @@ def _unit(_context: click.Context, option: click.Parameter, value: str | None) -
     if value is not None and ((found := unit_scale(value)) is None or found[0] != "voltage"):
         raise AnalyzeUsageError(f"{option.opts[0]} is {value!r:.40}, want {known_units()}")
     return value
+
+
+def _groups(_context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = GROUPS if value is None else tuple(each.strip() for each in value.split(","))
+    if unknown := [each for each in names if each not in GROUPS]:
+        raise AnalyzeUsageError(f"{option.opts[0]} is {unknown[0]!r:.40}, want some of {', '.join(GROUPS)}")
+    return names
 
 
 def recording_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -124,6 +132,16 @@ def recording_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 @recording_options
+@click.option(
+    "--only",
+    callback=_groups,
+    help=f"Measure only these, by commas, which is faster: {', '.join(GROUPS)}.  [default: all]",
+)
+@click.option(
+    "--detail",
+    type=click.Choice(["cycles"]),
+    help="Also list every cycle of a recording of more than 60 s (--json).",
+)
 @click.option("--dip-threshold-percent", type=float, default=90.0, show_default=True, help="Of nominal.")
 @click.option("--swell-threshold-percent", type=float, default=110.0, show_default=True, help="Of nominal.")
 @click.option(
@@ -137,6 +155,8 @@ def command(
     file: Path,
     as_json: bool,
     given: RecordingFacts,
+    only: tuple[str, ...],
+    detail: str | None,
     dip_threshold_percent: float,
     swell_threshold_percent: float,
     interruption_threshold_percent: float,
@@ -166,7 +186,8 @@ def command(
     except ValueError as error:
         raise AnalyzeUsageError(str(error)) from error
     try:
-        found = measured(read_recording(file, given), limits)
+        wanted = Wanted(only, True if detail == "cycles" else None)
+        found = measured(read_recording(file, given), limits, wanted=wanted)
     except KeyboardInterrupt as error:
         raise StoppedError(f"{file}: stopped before the end, there is no result") from error
     if plot is not None:
@@ -188,7 +209,14 @@ def _print_json(found: Measured, file: str) -> None:
     """Prints the contract's document; long lists are written some thousand rows at a time."""
     analysis = found.analysis
     click.echo(json.dumps(found.summary(file), allow_nan=False)[:-1], nl=False)
-    for name, parts in (("cycles", analysis.cycle_rows()), ("half_cycles", analysis.half_cycle_rows())):
+    for name, parts in (
+        ("aggregates", analysis.aggregate_rows()),
+        ("cycles", analysis.cycle_rows()),
+        ("half_cycles", analysis.half_cycle_rows()),
+    ):
+        if name in found.left_out:
+            click.echo(f', "{name}": null', nl=False)
+            continue
         click.echo(f', "{name}": [', nl=False)
         for index, rows in enumerate(parts):
             text = json.dumps(rows, allow_nan=False)[1:-1]

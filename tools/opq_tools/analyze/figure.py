@@ -17,14 +17,14 @@ from opq_measure.signal import FloatArray
 from opq_proto.kit.whole_file import whole_file
 from opq_recordings.recording import Recording
 from opq_tools.analyze.measuring import Measured
-from opq_tools.analyze.report import VERDICTS, excerpt, missing_fundamental, worst
+from opq_tools.analyze.report import STEADY, VERDICTS, excerpt, missing_fundamental, worst
 
 MAX_POINTS = 2000
 """Points across the picture, about two per pixel; of more values only the extremes are drawn."""
 MIN_PERCENT = 1.0
 """Smallest height of the harmonics axis, so that negligible harmonics are not drawn large."""
-MIN_V, MIN_HZ = 0.02, 0.02
-"""Smallest height of the rms (share of nominal) and frequency axes, so that noise is not drawn large."""
+MIN_HZ = 0.02
+"""Smallest height of the frequency axis, so that noise is not drawn large."""
 INK, DIP, OTHER, LIMIT = "#1f4e79", "#d9822b", "#7b3294", "#888888"
 MAX_MARKS = 200
 AXES_S = ((2 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
@@ -66,8 +66,8 @@ def _draw_wave(axes: Axes, recording: Recording, analysis: SignalAnalysis) -> No
 
 
 def _draw_rms(axes: Axes, analysis: SignalAnalysis, limits: Limits) -> None:
-    middles_s = analysis.half_starts / analysis.rate_hz + 0.5 / analysis.nominal_hz
-    _draw_course(axes, analysis, middles_s, analysis.half_rms_v)
+    starts, low_v, high_v = analysis.course
+    _draw_course(axes, analysis, starts / analysis.rate_hz + 0.5 / analysis.nominal_hz, low_v, high_v)
     percents = [limits.sag_percent, limits.swell_percent]
     if any(each.kind == "interruption" for each in analysis.disturbances):
         percents.append(limits.interruption_percent)
@@ -78,14 +78,15 @@ def _draw_rms(axes: Axes, analysis: SignalAnalysis, limits: Limits) -> None:
             f"{percent:g} %", (1.004, level_v), xycoords=("axes fraction", "data"), va="center", fontsize=8
         )
     low, high = axes.get_ylim()
-    margin = MIN_V * analysis.nominal_v
-    axes.set_ylim(min(low, high - 2 * margin), max(high, low + 2 * margin))
+    middle, half = (low + high) / 2, max((high - low) / 2, STEADY * analysis.nominal_v)
+    axes.set_ylim(middle - half, middle + half)
     axes.set(ylabel="V", title="Urms(1/2)")
 
 
 def _draw_frequency(axes: Axes, analysis: SignalAnalysis) -> None:
     middles_s = analysis.window_starts / analysis.rate_hz + 0.1
-    _draw_course(axes, analysis, middles_s, analysis.window_hz, marks=len(middles_s) < MAX_MARKS)
+    found_hz = analysis.window_hz
+    _draw_course(axes, analysis, middles_s, found_hz, found_hz, marks=len(middles_s) < MAX_MARKS)
     low, high = axes.get_ylim()
     middle, half = (low + high) / 2, max(high - low, MIN_HZ) / 2
     axes.set_ylim(middle - half, middle + half)
@@ -94,18 +95,23 @@ def _draw_frequency(axes: Axes, analysis: SignalAnalysis) -> None:
 
 
 def _draw_course(
-    axes: Axes, analysis: SignalAnalysis, at_s: FloatArray, values: FloatArray, marks: bool = False
+    axes: Axes,
+    analysis: SignalAnalysis,
+    at_s: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    marks: bool = False,
 ) -> None:
     """Draws a line, or for very many values a band from least to most, so that no dip is lost."""
     unit_s, unit = _axis_of(analysis)
-    seen = np.isfinite(values)
-    at_s, values = at_s[seen], values[seen]
-    if len(values) <= MAX_POINTS:
+    seen = np.isfinite(low)
+    at_s, low, high = at_s[seen], low[seen], high[seen]
+    if len(low) <= MAX_POINTS and (low == high).all():
         style = {"marker": ".", "markersize": 4} if marks else {"drawstyle": "steps-mid"}
-        axes.plot(at_s / unit_s, values, color=INK, linewidth=1.2, **style)
-    else:
-        starts = np.linspace(0, len(values), MAX_POINTS, endpoint=False).astype(int)
-        low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+        axes.plot(at_s / unit_s, low, color=INK, linewidth=1.2, **style)
+    elif len(low):
+        starts = np.linspace(0, len(low), min(len(low), MAX_POINTS), endpoint=False).astype(int)
+        low, high = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
         axes.fill_between(at_s[starts] / unit_s, low, high, color=INK, linewidth=0.7)
     _mark_events(axes, analysis, unit_s)
     axes.set_xlim(0, analysis.duration_s / unit_s)

@@ -7,6 +7,7 @@ import click
 
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import Analyser
+from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.limits import Limits
 from opq_proto.errors import RecordingError
 from opq_recordings.bridging import bridged_pieces, bridged_samples
@@ -14,6 +15,21 @@ from opq_recordings.recording import Recording, without_spans
 from opq_tools.analyze.nominal_values import Nominal, consistent, nominal_of
 from opq_tools.analyze.recorder_faults import RecorderFault, faults_of
 from opq_tools.progress import shown_progress
+
+CYCLES_S = 60.0
+"""Longest recording whose cycles stand in the JSON without being asked for; a minute has 0.9 MB of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of a recording is measured: groups of quantities, and whether its cycles are kept."""
+
+    only: tuple[str, ...] = GROUPS
+    cycles: bool | None = True
+    """None: up to `CYCLES_S`."""
+
+    def keeps_cycles_of(self, recording: Recording) -> bool:
+        return recording.samples <= CYCLES_S * recording.rate_hz if self.cycles is None else self.cycles
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +40,7 @@ class Measured:
     analysis: SignalAnalysis
     nominal: Nominal
     faults: tuple[RecorderFault, ...] = ()
+    keeps_cycles: bool = True
 
     @property
     def kind(self) -> str | None:
@@ -45,12 +62,24 @@ class Measured:
                 "median_rms_v": self.nominal.median_rms_v,
             },
             **provenance,
+            "left_out": self.left_out,
             "faults": [each.entry(self.analysis.rate_hz) for each in self.faults],
             "assumed": {**self.recording.assumed, **self.nominal.assumed},
         }
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Each group of quantities, and each list, that the document has null, with the reason."""
+        found = dict(self.analysis.left_out)
+        if not self.keeps_cycles or "rms" in found:
+            reason = found.get("rms", f"longer than {CYCLES_S:g} s; give --detail cycles")
+            found |= dict.fromkeys(("cycles", "half_cycles"), reason)
+        return found
 
-def measured(recording: Recording, limits: Limits, nominal: Nominal | None = None) -> Measured:
+
+def measured(
+    recording: Recording, limits: Limits, nominal: Nominal | None = None, wanted: Wanted | None = None
+) -> Measured:
     """Measures a whole recording; shows progress on a terminal, and says on stderr what was assumed.
 
     Without a nominal voltage, the results are relative to the median rms, and no rms verdict is among them.
@@ -59,6 +88,8 @@ def measured(recording: Recording, limits: Limits, nominal: Nominal | None = Non
         RecordingError: nothing can be measured with these samples or this rate.
     """
     recording = consistent(recording)
+    wanted = wanted or Wanted()
+    keeps_cycles = wanted.keeps_cycles_of(recording)
     nominal = nominal or nominal_of(recording)
     faults = faults_of(recording, nominal)
     stuck = [(each.first, each.stop) for each in faults if each.kind == "stuck" and not each.whole]
@@ -66,7 +97,9 @@ def measured(recording: Recording, limits: Limits, nominal: Nominal | None = Non
         recording = replace(recording, channel=without_spans(recording.channel, stuck))
     reference_v = nominal.volts or nominal.median_rms_v or 0.0
     try:
-        analyser = Analyser(reference_v if reference_v > 0 else 1.0, nominal.hz, limits)
+        analyser = Analyser(
+            reference_v if reference_v > 0 else 1.0, nominal.hz, limits, wanted.only, keeps_cycles
+        )
         with shown_progress(f"measuring {recording.path.name}", recording.samples) as show:
             most = bridged_samples(recording.rate_hz, nominal.hz)
             for piece, filled in bridged_pieces(recording, most):
@@ -79,7 +112,7 @@ def measured(recording: Recording, limits: Limits, nominal: Nominal | None = Non
         analysis = replace(without_verdicts(analysis), occurrences=())
     elif nominal.volts is None:
         analysis = without_verdicts(analysis)
-    return Measured(recording, analysis, nominal, faults)
+    return Measured(recording, analysis, nominal, faults, keeps_cycles)
 
 
 def without_verdicts(analysis: SignalAnalysis) -> SignalAnalysis:

@@ -14,6 +14,7 @@ from rich.text import Text
 from opq_measure.aggregation.aggregate import Aggregate
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.tracker import HIGHEST, LOWEST
 from opq_recordings.recording import Recording
@@ -26,6 +27,8 @@ TABLE_WIDTH = 110
 MAX_CYCLES_BEFORE = 4.0
 MAX_EVENTS = 40
 """Most events of all classes together, so that the report stays a page; each table may have at least half."""
+STEADY = 0.02
+"""Share of nominal around an rms that is drawn at least, so that a steady voltage is a line."""
 WHOLE = 0.98
 """Share of ten seconds needed to report their frequency; two cycles at the borders may be missing."""
 SUDDEN = ("impulsive_transient", "oscillatory_transient", "phase_jump")
@@ -71,7 +74,9 @@ def print_report(found: Measured) -> None:
         _print_some(console, _events, analysis.disturbances, beside=len(others))
     elif found.nominal.volts is None:
         console.print("Dips and swells are not judged: no nominal voltage is stated or near.")
-    elif len(analysis.half_rms_v):
+    elif "events" in analysis.left_out:
+        console.print("Dips and swells are not measured.")
+    elif analysis.course.shape[1]:
         console.print("No dip, swell or interruption.")
     else:
         console.print("Too short to look for dips: fewer than two cycles.")
@@ -117,13 +122,20 @@ def missing_fundamental(analysis: SignalAnalysis) -> str | None:
 def _lines(contract: Mapping[str, Any]) -> list[str]:
     """The single figures, in words."""
     flagged = contract["windows"]["flagged"]
-    lines = [
-        f"largest harmonics, % of the fundamental: {_largest(contract['harmonics_percent'])}",
-        f"flicker: {_flicker(contract['flicker'], contract['start_ns'] is not None)}",
-        f"DC {_number(contract['offset_v'], '{:+.3f}') or '-'} V, "
-        f"noise {_number(contract['noise_v'], '{:.3g}') or '-'} V rms",
+    lines = []
+    if contract["harmonics_percent"] is not None:
+        lines += [
+            f"largest harmonics, % of the fundamental: {_largest(contract['harmonics_percent'])}",
+            f"DC {_number(contract['offset_v'], '{:+.3f}') or '-'} V, "
+            f"noise {_number(contract['noise_v'], '{:.3g}') or '-'} V rms",
+        ]
+    if contract["flicker"] is not None:
+        lines.append(f"flicker: {_flicker(contract['flicker'], contract['start_ns'] is not None)}")
+    lines += [
+        f"{', '.join(names)} not measured: {reason}"
+        for reason, names in _by_reason(contract["left_out"]).items()
     ]
-    tens = [each["frequency_hz"] for each in contract["frequency_10_s"] if each["coverage"] > WHOLE]
+    tens = [each["frequency_hz"] for each in contract["frequency_10_s"] or () if each["coverage"] > WHOLE]
     if any(each is not None for each in tens):
         known = [each for each in tens if each is not None]
         lines.append(f"frequency over 10 s: {min(known):.4f} to {max(known):.4f} Hz, {len(known)} values")
@@ -132,9 +144,18 @@ def _lines(contract: Mapping[str, Any]) -> list[str]:
             f"{flagged} of {contract['windows']['count']} windows of 10/12 cycles are flagged, touched by a "
             "dip, swell or interruption: THD and harmonics are without them"
         )
-    for gap in contract["gaps"]:
+    for gap in contract["gaps"][:MAX_EVENTS]:
         lines.append(f"{gap['samples']:,} samples are missing from sample {gap['first_sample']:,} on")
     return lines
+
+
+def _by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:
+    """The groups that were not measured, by the reason; lists are in --json only."""
+    found: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        if name in GROUPS:
+            found.setdefault(reason, []).append(name)
+    return found
 
 
 def _ten_minutes(tens: Sequence[Aggregate]) -> Table:
@@ -145,7 +166,8 @@ def _ten_minutes(tens: Sequence[Aggregate]) -> Table:
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for each in tens:
         values = each.values()
-        rms, hz, thd = (values[name] for name in ("rms_v", "frequency_hz", "thd_percent"))
+        rms, hz, thd = (values.get(name) for name in ("rms_v", "frequency_hz", "thd_percent"))
+        assert rms is not None and hz is not None
         start = (
             time.strftime("%H:%M", time.gmtime(each.start_ns / 1e9))
             if each.utc
@@ -155,7 +177,7 @@ def _ten_minutes(tens: Sequence[Aggregate]) -> Table:
             start,
             *(f"{value:.3f}" for value in (rms.mean, rms.min, rms.max)),
             f"{hz.mean:.4f}",
-            f"{thd.mean:.2f}",
+            "" if thd is None else f"{thd.mean:.2f}",
             f"{100 * each.coverage:.0f}",
             "flagged" if each.flagged else "",
         )
@@ -195,6 +217,8 @@ def _quantities(contract: Mapping[str, Any]) -> Table:
         ("THD, %, orders 2 to 50", "thd_percent", "{:.2f}"),
     ):
         found = contract[key]
+        if found is None:
+            continue
         table.add_row(
             title, *(_number(found.get(name), form) for name in ("mean", "min", "median", "max", "std"))
         )
@@ -230,10 +254,12 @@ def _events(disturbances: Sequence[Disturbance]) -> Table:
 
 
 def _print_plots(console: Console, recording: Recording, analysis: SignalAnalysis, width: int) -> None:
-    if len(analysis.half_rms_v) >= 2:
-        start_s, end_s = (analysis.half_starts[k] / analysis.rate_hz for k in (0, -1))
+    if analysis.course.shape[1] >= 2:
+        start_s, end_s = (float(analysis.course[0, k]) / analysis.rate_hz for k in (0, -1))
+        extremes = analysis.course[1:].T.ravel()
+        least_v = 2 * STEADY * analysis.nominal_v
         _print_plot(
-            console, "rms of each cycle, renewed every half cycle", analysis.half_rms_v, width, start_s, end_s
+            console, "rms of each cycle, renewed every half cycle", extremes, width, start_s, end_s, least_v
         )
     first, last = excerpt(analysis)
     volts = np.nan_to_num(recording.volts(first, last))
@@ -247,9 +273,12 @@ def _print_plot(
     width: int,
     start_s: float,
     end_s: float,
+    least_height: float = 0.0,
 ) -> None:
     console.print(Text(f"{title}, V", style="bold"))
-    for line in plot_lines(values, width, PLOT_HEIGHT, "V", f"{start_s:.3f} s", f"{end_s:.3f} s"):
+    for line in plot_lines(
+        values, width, PLOT_HEIGHT, "V", f"{start_s:.3f} s", f"{end_s:.3f} s", least_height
+    ):
         console.print(Text(line), no_wrap=True, crop=True)
 
 
@@ -301,15 +330,24 @@ LABEL_WIDTH = 8
 
 
 def plot_lines(
-    values: NDArray[np.float64], width: int, height: int, unit: str, x_from: str, x_to: str
+    values: NDArray[np.float64],
+    width: int,
+    height: int,
+    unit: str,
+    x_from: str,
+    x_to: str,
+    least_height: float = 0.0,
 ) -> list[str]:
     """Plots evenly spaced values as text lines; each column shows the minimum to maximum of its share.
 
     Args:
         values: (n,) finite, n >= 1.
         width, height: size of the dot area in characters; labels take 9 more columns and one more line.
+        least_height: smallest height of the axis, so that noise is not drawn large.
     """
     low, high = float(values.min()), float(values.max())
+    if high - low < least_height:
+        low, high = (low + high - least_height) / 2, (low + high + least_height) / 2
     margin = (high - low) * 0.02 or abs(high) * 0.01 or 1.0
     low, high = low - margin, high + margin
     rows, columns = 4 * height, 2 * width

@@ -24,9 +24,9 @@ def measurements_of(recording: Recording) -> Iterator[Measurement]:
     start_ns = recording.start_ns or 0
     starts = np.append(analysis.window_starts, np.inf)
     for k, first in enumerate(analysis.window_starts):
-        own = (analysis.half_starts >= first) & (analysis.half_starts < starts[k + 1])
-        cycles = (analysis.cycle_starts >= first) & (analysis.cycle_starts < starts[k + 1])
-        if not cycles.any():
+        own = slice(*np.searchsorted(analysis.half_starts, (first, starts[k + 1])))
+        cycles = slice(*np.searchsorted(analysis.cycle_starts, (first, starts[k + 1])))
+        if cycles.start == cycles.stop:
             continue
         last = min(starts[k + 1], float(recording.samples))
         begin_ns, end_ns = (start_ns + round(x * NS_PER_S / analysis.rate_hz) for x in (float(first), last))

@@ -38,7 +38,7 @@ class StuckSpan:
 def stuck_spans(values: SignalArray, rate_hz: float) -> list[StuckSpan]:
     """The spans of consecutive samples (n,) that stay at one value away from zero for `STUCK_S`."""
     shortest = max(4, math.ceil(STUCK_S * rate_hz))
-    if len(values) < shortest:
+    if len(values) < shortest or not _may_be_stuck(values, (shortest - 1) // 2):
         return []
     edges = np.flatnonzero(np.diff(values) != 0) + 1
     starts = np.concatenate(([0], edges))
@@ -52,6 +52,15 @@ def stuck_spans(values: SignalArray, rate_hz: float) -> list[StuckSpan]:
         for start, stop in zip(starts[long].tolist(), stops[long].tolist(), strict=True)
         if abs(float(values[start])) > OF_PEAK * peak or (start == 0 and stop == len(values))
     ]
+
+
+def _may_be_stuck(values: SignalArray, step: int) -> bool:
+    """Whether all samples from one multiple of `step` to the next are alike, as twice in a stuck span."""
+    some = values[::step]
+    return any(
+        (values[at : at + step + 1] == values[at]).all()
+        for at in (step * np.flatnonzero(some[1:] == some[:-1])).tolist()
+    )
 
 
 def clipped_at(values: SignalArray, rate_hz: float, nominal_hz: float) -> float | None:

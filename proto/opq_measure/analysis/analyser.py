@@ -8,6 +8,7 @@ Windows that a dip, swell or interruption touches are flagged (IEC 61000-4-30:20
 and harmonics, unless there are no others: a step inside a window is not a harmonic.
 """
 
+from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
@@ -71,6 +72,7 @@ class Analyser:
         self._gaps: list[MissingSamples] = []
         self._filled: list[tuple[int, int]] = []
         self._settled: list[tuple[Window, bool]] = []
+        self._rms_v: deque[float] = deque()  # of the windows that are not measured yet
         self._disturbances: list[Disturbance] = []
         self._occurrences: list[Occurrence] = []
         self._suddens: list[Occurrence] = []
@@ -172,8 +174,7 @@ class Analyser:
     def _accept_windows(self, windows: Iterable[Window]) -> None:
         assert self._detector is not None
         for window in windows:
-            if "rms" not in self._left_out:
-                self._cycles.push_window(window)
+            self._rms_v.append(self._cycles.push_window(window))
             notices = [] if "events" in self._left_out else self._detector.push_window(window)
             self._note(notices)
             self._measure(self._flagging.push_window(window, notices))
@@ -184,8 +185,7 @@ class Analyser:
         assert self._detector is not None
         notices: list[Notice] = []
         if self._cutter.rest is not None:
-            if "rms" not in self._left_out:
-                self._cycles.push_window(self._cutter.rest)
+            self._cycles.push_window(self._cutter.rest)
             if "events" not in self._left_out:
                 notices += self._detector.push_window(self._cutter.rest)
         if "events" not in self._left_out:
@@ -210,7 +210,8 @@ class Analyser:
         while len(self._settled) >= AT_ONCE or (flush and self._settled):
             part, self._settled = self._settled[:AT_ONCE], self._settled[AT_ONCE:]
             part = [(window, flagged or self._has_filled(window)) for window, flagged in part]
-            self._aggregates += self._windows.push_windows(part)
+            rms_v = [self._rms_v.popleft() for _ in part]
+            self._aggregates += self._windows.push_windows(part, rms_v)
             if "frequency" not in self._left_out:
                 for window, flagged in part:
                     self._tens += self._ten_seconds.push_window(window, flagged)

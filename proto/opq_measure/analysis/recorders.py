@@ -1,5 +1,6 @@
 """The quantities of every 10/12-cycle window of a signal, in time order, and their means over all windows."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from opq_measure.flicker.meter import MIN_RATE, MIN_S, Flicker, FlickerInterval,
 from opq_measure.frequency.per_window import cycle_frequency_hz
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups, noise_floor, strongest_interharmonic
 from opq_measure.harmonics.spectrum import ORDERS, Spectrum, spectrum_of
-from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
+from opq_measure.rms import energies
 from opq_measure.signal import BoolArray, FloatArray, SignalPiece
 from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.timebase.window import WindowTime
@@ -79,8 +80,8 @@ class WindowRecorder:
         self._sums = np.zeros((2, 2 * ORDERS + 1))  # unflagged and flagged windows: ratios and DC
         self._counts = np.zeros((2, 2))  # windows with a fundamental, and all
 
-    def push_windows(self, settled: Sequence[tuple[Window, bool]]) -> list[Aggregate]:
-        """Accepts the next windows with their flags; returns the intervals that they complete."""
+    def push_windows(self, settled: Sequence[tuple[Window, bool]], rms_v: Sequence[float]) -> list[Aggregate]:
+        """Accepts the next windows with their flags and rms; returns the intervals that they complete."""
         windows = [window for window, _ in settled]
         flagged = np.array([flag for _, flag in settled])
         self.starts.add(np.array([window.first_sample + window.edges[0] for window in windows]))
@@ -91,8 +92,8 @@ class WindowRecorder:
         self.thd.add(thd)
         return [
             aggregate
-            for (window, flag), value in zip(settled, thd.tolist(), strict=True)
-            for aggregate in self._aggregated(window, flag, value)
+            for (window, flag), rms, value in zip(settled, rms_v, thd.tolist(), strict=True)
+            for aggregate in self._aggregated(window, flag, rms, value)
         ]
 
     def _measure_spectrum(self, windows: Sequence[Window], flagged: BoolArray) -> FloatArray:
@@ -210,11 +211,8 @@ class WindowRecorder:
         self._notch.add(notch)
         self._notches.add(count)
 
-    def _aggregated(self, window: Window, flagged: bool, thd: float) -> list[Aggregate]:
-        values = {
-            "rms_v": float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0]),
-            "frequency_hz": window.frequency_hz,
-        }
+    def _aggregated(self, window: Window, flagged: bool, rms_v: float, thd: float) -> list[Aggregate]:
+        values = {"rms_v": rms_v, "frequency_hz": window.frequency_hz}
         if self._harmonics:
             values["thd_percent"] = 100 * thd
         return self._aggregator.push_values(WindowTime.of(window), values, flagged)
@@ -265,12 +263,15 @@ class CycleRecorder:
         self._keep, self._running = keep, RunningStatistics(nominal_v)
         self._last = -np.inf
 
-    def push_window(self, window: Window) -> None:
-        """Accepts the next window, or the rest of a run after its last window."""
+    def push_window(self, window: Window) -> float:
+        """Accepts the next window, or the rest of a run after it; returns the rms over all of it."""
         halves = window.half_edges
-        if np.isfinite(window.next_half):
+        if math.isfinite(window.next_half):
             halves = np.append(halves, window.next_half)
-        rms_v = half_cycle_rms_v(window.volts, halves)
+        energy = np.maximum(energies(window.volts, halves), 0.0)
+        inside = len(window.half_edges) - 1
+        whole_v = math.sqrt(float(energy[:inside].sum()) / float(halves[inside] - halves[0]))
+        rms_v = np.sqrt((energy[1:] + energy[:-1]) / (halves[2:] - halves[:-2]))
         starts = window.first_sample + halves[: len(rms_v)]
         cycles = len(window.edges) - 1
         hz = cycle_frequency_hz(window.edges, window.rate_hz)
@@ -288,6 +289,7 @@ class CycleRecorder:
             self._running.add(rms_v[::2][first:cycles])
         if len(starts):
             self._last = float(starts[-1])
+        return whole_v
 
     def statistics(self) -> dict[str, float | None]:
         """Mean, least, median and most rms of the cycles; None without any."""

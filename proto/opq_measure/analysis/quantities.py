@@ -26,7 +26,7 @@ def left_out_groups(
     found: dict[str, str] = {}
     for group in GROUPS:
         if slow and group in OF_WAVEFORM:
-            found[group] = f"{samples:.3g} samples per cycle, want at least {WAVEFORM_SAMPLES:g}"
+            found[group] = f"{samples:.6g} samples per cycle, want at least {WAVEFORM_SAMPLES:g}"
         elif group not in wanted:
             found[group] = asked
     return found

@@ -23,7 +23,8 @@ from opq_recordings.reading import read_recording
 from opq_recordings.units import known_units, unit_scale
 from opq_tools.analyze.measuring import Measured, Wanted, measured, warn_of
 
-PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+PLOT_SUFFIXES, REPORT_SUFFIXES = (".png", ".svg", ".pdf"), (".html", ".htm")
+INTERVAL_SUFFIXES = (".csv", ".parquet", ".json", ".jsonl")
 
 
 class StoppedError(OpqError):
@@ -149,6 +150,16 @@ def recording_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--hysteresis-percent", type=float, default=2.0, show_default=True, help="Of nominal.")
 @click.option(
+    "--intervals",
+    type=click.Path(path_type=Path),
+    help="Also write the values of 150/180 cycles, 10 min and 2 h into this .csv, .parquet, .json or .jsonl.",
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Also write a page of the recording into this .html, one file with its picture.",
+)
+@click.option(
     "--plot", type=click.Path(path_type=Path), help="Also draw the results into this .png, .svg or .pdf file."
 )
 def command(
@@ -161,6 +172,8 @@ def command(
     swell_threshold_percent: float,
     interruption_threshold_percent: float,
     hysteresis_percent: float,
+    intervals: Path | None,
+    report: Path | None,
     plot: Path | None,
 ) -> None:
     """Rms, frequency, harmonics, flicker, and every disturbance of a recording.
@@ -173,9 +186,15 @@ def command(
     Example:
       opq-tools analyze event_9354_box1.i16
       opq-tools analyze mains.csv --nominal-volts 230 --nominal-hz 50 --json
+      opq-tools analyze day.i16 --only rms,frequency,events --intervals day.csv --report day.html
     """
-    if plot is not None and plot.suffix.lower() not in PLOT_SUFFIXES:
-        raise AnalyzeUsageError(f"--plot {plot}: want a name that ends in {', '.join(PLOT_SUFFIXES)}")
+    for name, path, suffixes in (
+        ("--plot", plot, PLOT_SUFFIXES),
+        ("--report", report, REPORT_SUFFIXES),
+        ("--intervals", intervals, INTERVAL_SUFFIXES),
+    ):
+        if path is not None and path.suffix.lower() not in suffixes:
+            raise AnalyzeUsageError(f"{name} {path}: want a name that ends in {', '.join(suffixes)}")
     try:
         limits = Limits(
             sag_percent=dip_threshold_percent,
@@ -194,6 +213,14 @@ def command(
         from opq_tools.analyze.figure import save_figure
 
         save_figure(plot, found, limits)
+    if report is not None:
+        from opq_tools.analyze.page import write_page
+
+        write_page(report, found, limits)
+    if intervals is not None:
+        from opq_tools.analyze.intervals import write_intervals
+
+        write_intervals(intervals, found)
     warn_of(found)
     if as_json:
         _print_json(found, str(file))
@@ -201,8 +228,9 @@ def command(
     from opq_tools.analyze.report import print_report
 
     print_report(found)
-    if plot is not None:
-        click.echo(f"drawn into {plot}")
+    for path in (plot, report, intervals):
+        if path is not None:
+            click.echo(f"written: {path}")
 
 
 def _print_json(found: Measured, file: str) -> None:

@@ -1,5 +1,6 @@
 """`opq-tools analyze --plot FILE`: waveform, rms envelope, harmonics and frequency, drawn by matplotlib."""
 
+import io
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.events.disturbance import Disturbance
@@ -37,6 +39,28 @@ def save_figure(path: Path, found: Measured, limits: Limits) -> None:
     Raises:
         FileNotWrittenError: the file cannot be written.
     """
+    figure = _figure_of(found, limits)
+    figure.suptitle(f"{found.recording.path.name}: {_summary(found.analysis)}", fontsize="medium")
+    try:
+        with whole_file(path) as file:
+            figure.savefig(file, format=path.suffix[1:].lower(), dpi=110)
+    finally:
+        plt.close(figure)
+
+
+def figure_svg(found: Measured, limits: Limits) -> str:
+    """The figure as an SVG element without a title, to stand in a page; the same bits every time."""
+    text = io.StringIO()
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "opq", "font.family": "sans-serif"}):
+        figure = _figure_of(found, limits)
+        try:
+            figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        finally:
+            plt.close(figure)
+    return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
+
+
+def _figure_of(found: Measured, limits: Limits) -> Figure:
     recording, analysis = found.recording, found.analysis
     figure = plt.figure(figsize=(11, 9), layout="constrained")
     grid = figure.add_gridspec(3, 2)
@@ -46,12 +70,7 @@ def save_figure(path: Path, found: Measured, limits: Limits) -> None:
     _draw_rms(rms, analysis, limits)
     _draw_frequency(hz, analysis)
     _draw_harmonics(bars, analysis)
-    figure.suptitle(f"{recording.path.name}: {_summary(analysis)}", fontsize="medium")
-    try:
-        with whole_file(path) as file:
-            figure.savefig(file, format=path.suffix[1:].lower(), dpi=110)
-    finally:
-        plt.close(figure)
+    return figure
 
 
 def _draw_wave(axes: Axes, recording: Recording, analysis: SignalAnalysis) -> None:
@@ -125,10 +144,15 @@ def _axis_of(analysis: SignalAnalysis) -> tuple[float, str]:
 
 
 def _draw_harmonics(axes: Axes, analysis: SignalAnalysis) -> None:
-    percent = 100 * np.nan_to_num(analysis.harmonics[1:])
-    axes.bar(np.arange(2, len(percent) + 2), percent, color=INK)
-    axes.set(xlabel="order", ylabel="% of the fundamental", xlim=(1, 51), title="Harmonics")
-    axes.set_ylim(0, max(MIN_PERCENT, 1.05 * percent.max()))
+    percent, between = (
+        100 * np.nan_to_num(analysis.harmonics[1:]),
+        100 * np.nan_to_num(analysis.interharmonics),
+    )
+    axes.bar(np.arange(2, len(percent) + 2), percent, color=INK, label="harmonics")
+    axes.bar(np.arange(len(between)) + 0.5, between, width=0.4, color=OTHER, label="between them")
+    axes.legend(fontsize=8, frameon=False)
+    axes.set(xlabel="order", ylabel="% of the fundamental", xlim=(0, 51), title="Spectrum")
+    axes.set_ylim(0, max(MIN_PERCENT, 1.05 * percent.max(), 1.05 * between.max()))
     axes.grid(alpha=0.3, axis="y")
 
 

@@ -7,7 +7,15 @@ from contextlib import closing
 import pytest
 import zmq
 
-from opq_proto.wire.measurement_turns import TURN, turn_message, waiting_measurements
+from opq_proto.wire.frames import topic
+from opq_proto.wire.measurement_turns import (
+    PADDED,
+    TURN,
+    is_unpadded,
+    turn_message,
+    unpadded,
+    waiting_measurements,
+)
 
 Socket = zmq.Socket[bytes]
 MESSAGES = [[b"%04d" % number, bytes(range(number))] for number in (0, 7, 180)]
@@ -50,3 +58,15 @@ def test_what_only_looks_like_a_turn_is_one_message_that_nobody_can_read(ends: t
     ):  # fmt: skip
         sent.send(wrong)
         assert waiting_measurements(came, 99) == [[wrong[:5]]], wrong
+
+
+def test_a_number_without_zeros_is_below_no_topic_that_a_subscriber_to_everything_gets() -> None:
+    for number in (1, 9, 10, 99, 100, 999):
+        short = unpadded(topic(str(number)))
+        assert short == b"%d" % number and is_unpadded(short)
+        assert not short.startswith(PADDED)
+    for number in (1, 42, 999, 1000, 1001, 9999, 10_000, 2_147_483_647):
+        assert topic(str(number)).startswith(PADDED)
+    for other in (b"1000", b"12345", b"turn.", b"0000", b"00a1", b"", b"01"):
+        assert unpadded(other) == b""
+    assert not any(map(is_unpadded, (b"", b"0", b"01", b"1000", b"turn", b"x")))

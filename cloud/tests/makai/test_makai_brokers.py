@@ -3,12 +3,14 @@
 import random
 import threading
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
 import zmq
 
 from opq_cloud.core.backend.fanout_socket import FanoutSocket
+from opq_cloud.core.backend.peers import MAX_ALL
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringBrokerSection as TriggeringConfig
 from opq_cloud.makai.triggering_broker import TriggeringBroker
@@ -266,6 +268,42 @@ def test_who_says_so_hears_turns_and_everyone_else_each_measurement(makai: Any) 
         assert makai.arrives(box, foreign, timestamp_ms=77), "heard again, of one Box"
     reads.close(0)
     two.close(0)
+
+
+def test_a_box_is_heard_under_its_number_without_zeros_too_and_by_the_others_once(makai: Any) -> None:
+    brokers, own = makai.brokers(), makai.peer()
+    counters = brokers.triggering.counters
+    with makai.running(brokers.triggering), closing(own.context.socket(zmq.SUB)) as short:
+        short.subscribe(b"1")
+        short.connect(brokers.triggering_config.backend_endpoint)
+        box, other, client = makai.box(brokers, "1"), makai.box(brokers, "4"), makai.client(brokers)
+        makai.wait_for(lambda: counters.total("subscriptions") >= 2)
+        assert makai.arrives(box, client) and makai.arrives(other, client)
+        sent = [box.measurement(timestamp_ms=number) for number in range(5, 9)]
+        for frames in sent:
+            box.pub.send_multipart(frames)
+        box.pub.send_multipart(last := box.measurement(timestamp_ms=9))
+        under_1, whole = list[list[bytes]](), list[list[bytes]]()
+        while [b"1", last[1]] not in under_1:
+            assert short.poll(30_000)
+            under_1.append(short.recv_multipart())
+        while last not in whole:
+            assert client.measurements.poll(30_000)
+            whole.append(client.measurements.recv_multipart())
+        assert [each for each in under_1 if [b"0001", each[1]] in sent] == [[b"1", body] for _, body in sent]
+        assert {name for name, _ in under_1} == {b"1"}
+        assert [each for each in whole if each[1] in [body for _, body in sent]] == sent
+
+
+def test_a_connection_that_subscribes_to_everything_again_and_again_is_ended(makai: Any) -> None:
+    brokers, own = makai.brokers(), makai.peer()
+    counters = brokers.triggering.counters
+    with makai.running(brokers.triggering), closing(own.context.socket(zmq.XSUB)) as busy:
+        busy.connect(brokers.triggering_config.backend_endpoint)
+        for _ in range(MAX_ALL + 1):
+            busy.send(b"\x01")
+            busy.send(b"\x00")
+        makai.wait_for(lambda: counters.total("backend_ended") == 1)
 
 
 def test_a_slow_subscriber_misses_messages_that_are_counted_and_holds_nobody() -> None:

@@ -22,8 +22,9 @@ from opq_proto.kit.zmq_inbox import waiting_messages
 
 PREFIX = b"turn"
 TURN = PREFIX + b"."
-DIGITS = tuple(b"%d" % digit for digit in range(10))
-"""Prefixes of all topics of Boxes, and of no turn."""
+PADDED = (b"0", *(b"%d" % number for number in range(1000, 10_000)))
+"""Prefixes of all topics of Boxes, and of no turn and of no `unpadded` topic."""
+PADDED_LENGTH = 4
 _PROPERTY = "X-opq-turns"
 _LENGTHS = struct.Struct("<II")
 _SIZES = len(TURN) + _LENGTHS.size
@@ -42,7 +43,19 @@ def subscribed_topics(first: zmq.Frame, topic: bytes) -> tuple[Sequence[bytes], 
         turns = bool(first.get(_PROPERTY))
     except zmq.ZMQError:
         turns = False
-    return ((PREFIX,), True) if turns else (DIGITS, False)
+    return ((PREFIX,), True) if turns else (PADDED, False)
+
+
+def unpadded(topic: bytes) -> bytes:
+    """Returns a Box's topic without zeros before it; empty: it has none, or is another topic."""
+    if topic[:1] != b"0" or len(topic) != PADDED_LENGTH or not topic.isdigit():
+        return b""
+    return topic.lstrip(b"0")
+
+
+def is_unpadded(topic: bytes) -> bool:
+    """Whether a subscription to this topic is to Boxes by their numbers without zeros, too."""
+    return len(topic) < PADDED_LENGTH and topic.isdigit() and topic[:1] != b"0"
 
 
 def turn_message(messages: Sequence[Sequence[bytes]]) -> bytes:

@@ -12,7 +12,7 @@ from opq_cloud.core.backend.peers import BackendPeers
 from opq_cloud.core.backend.sockets import BURST, Context, bind, open_socket, receive, send_past_full
 from opq_cloud.core.service import ServiceCounters
 from opq_proto.kit.zmq_inbox import try_send
-from opq_proto.wire.measurement_turns import turn_message
+from opq_proto.wire.measurement_turns import turn_message, unpadded
 
 SUBSCRIPTIONS = 100
 """Limit per subscriber waiting in libzmq: it takes all at once, and a flood would delay the broker."""
@@ -68,8 +68,13 @@ class FanoutSocket:
         turns, single = self._peers.forms_wanted
         if turns:
             self.send([turn_message(messages)])
+        wanted = self._peers.unpadded_wanted
         for frames in messages if single else ():
             self.send(frames)
+            if wanted:
+                short = unpadded(frames[0])
+                if any(short[:length] in wanted for length in range(1, len(short) + 1)):
+                    self.send([short, *frames[1:]])
 
     def read_subscriptions(self) -> None:
         """Counts subscribers' messages, which would pile up; ends connections beyond a limit."""

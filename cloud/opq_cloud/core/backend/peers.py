@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -32,7 +32,7 @@ from opq_proto.errors import OpqError
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import waiting_messages
-from opq_proto.wire.measurement_turns import subscribed_topics
+from opq_proto.wire.measurement_turns import is_unpadded, subscribed_topics
 
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 WITHOUT_HANDSHAKE = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -43,6 +43,8 @@ MAX_CONNECTIONS = 256
 """Limit of the connections of one address."""
 MAX_TOPICS = 1000
 """Limit of the topics of one subscriber."""
+MAX_ALL = 10
+"""Limit of the times that a connection with turns subscribes to everything: each takes 6 ms."""
 UNREAD_S = 60.0
 """The kernel ends a subscriber that has read nothing for so long while something waits for it."""
 
@@ -55,6 +57,10 @@ class BackendPeer:
     topics: int = 0
     turns: int = 0
     """How many of its topics it receives as turns: one at most."""
+    all_times: int = 0
+    """How often it subscribed to everything."""
+    unpadded: set[bytes] = field(default_factory=set)
+    """Its topics that are numbers of Boxes without zeros."""
     key: str | None = None
     """Z85 key with which it sent something; None: it sent nothing yet, or its address is in clear."""
 
@@ -85,6 +91,8 @@ class BackendPeers:
         """A subscription came from an unknown connection: single messages are sent from then on."""
         self._forms: tuple[bool, bool] | None = None
         """`forms_wanted`; None after a change."""
+        self._unpadded: frozenset[bytes] = frozenset()
+        """`unpadded_wanted`, as of `_forms`."""
         self._admitted: Mapping[str, str] = {}
         """The admission's keys when connections were last checked."""
         if socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB):
@@ -122,7 +130,13 @@ class BackendPeers:
             peers = self._peers.values()
             single = self._unplaced or any(peer.topics > peer.turns for peer in peers)
             self._forms = any(peer.turns > 0 for peer in peers), single
+            self._unpadded = frozenset().union(*(peer.unpadded for peer in peers))
         return self._forms
+
+    @property
+    def unpadded_wanted(self) -> frozenset[bytes]:
+        """Numbers of Boxes without zeros, each a prefix, to which any peer subscribes."""
+        return self._unpadded if self.forms_wanted[1] else frozenset()
 
     def note_subscription(self, first: zmq.Frame, data: bytes) -> None:
         """Notes a message that an XPUB received (with XPUB_VERBOSER, so that each peer's are seen)."""
@@ -139,7 +153,10 @@ class BackendPeers:
         peer.topics = max(0, peer.topics + step)  # it may end what it never began
         if self._turns:
             peer.turns = max(0, peer.turns + step * subscribed_topics(first, data[1:])[1])
-        if peer.topics > MAX_TOPICS:
+            peer.all_times += data == b"\x01"
+            if is_unpadded(data[1:]):
+                (peer.unpadded.add if step > 0 else peer.unpadded.discard)(data[1:])
+        if peer.topics > MAX_TOPICS or peer.all_times > MAX_ALL:
             self._end(number, "topics")
 
     def check(self) -> None:

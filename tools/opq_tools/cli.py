@@ -23,6 +23,10 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "opq_tools.service.command",
             "systemd units of a gateway and of cloud services: install, status, remove.",
         ),
+        "doctor": (
+            "opq_tools.doctor.command",
+            "What is wrong with this machine and the system on it, and what helps.",
+        ),
         "config": ("opq_tools.config", "Check configuration files; all problems at once."),
     },
     "Look": {
@@ -163,6 +167,7 @@ EXTRAS_OF_COMMAND = {
     "hil": ("hil", "firmware"),
     "bench": ("cloud", "hil"),
     "config": ("cloud", "gateway", "rules"),
+    "doctor": ("cloud", "gateway", "rules"),
     "plugin": ("rules",),
     "rules": ("rules", "cloud"),
 }

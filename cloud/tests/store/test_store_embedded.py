@@ -268,7 +268,7 @@ def test_a_damaged_waveform_is_named_and_the_others_are_read(path: Path) -> None
 
 
 def test_a_copy_by_vacuum_into_of_a_running_store_is_whole(sealing: EmbeddedStore, path: Path) -> None:
-    """As docs/administration.md, Copies."""
+    """As `opq-tools backup` does (docs/operating.md, Copies)."""
     event_id = sealing.open_event(TRIGGER, "x")
     sealing.put_waveform(event_id, WAVE)
     sealing.append_measurements([row("1", number) for number in range(40)])

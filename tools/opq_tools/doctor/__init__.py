@@ -1,0 +1,1 @@
+"""What is wrong with this machine, its data folder and its addresses, and what helps."""

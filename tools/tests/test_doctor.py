@@ -1,0 +1,274 @@
+"""`opq-tools doctor`: planted faults are named, each with a fix that works; a sound system has none."""
+
+import json
+import os
+import resource
+import shutil
+import socket
+import sqlite3
+import subprocess
+import tarfile
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from command_in_process import run_in_process
+from free_ports import free_offset
+
+from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.clock import ClockState
+from opq_proto.kit.ports import PORTS
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+from opq_tools.doctor.addresses import check_addresses
+from opq_tools.doctor.bundle import without_secrets, write_bundle
+from opq_tools.doctor.folder import check_folder
+from opq_tools.doctor.machine import UDEV_RULE, check_machine
+from opq_tools.doctor.problem import Problem
+
+KEPT = ClockState(TimeSource.NTP, 2_000_000)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A machine's /proc, /sys and /etc, sound."""
+    made = tmp_path / "root"
+    for folder in ("proc/1", "sys/fs/cgroup", "etc/ufw", str(UDEV_RULE.parent)):
+        (made / folder).mkdir(parents=True)
+    (made / "proc/1/comm").write_text("systemd\n")
+    (made / "proc/meminfo").write_text("MemTotal: 4000000 kB\nMemAvailable:    3000000 kB\n")
+    (made / "sys/fs/cgroup/memory.max").write_text("max\n")
+    return made
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data folder, sound."""
+    made = tmp_path / "D"
+    KeyFolder(made / "curve").create(server=True, box_ids=("1",))
+    (made / "config").mkdir()
+    (made / "config/cloud.toml").write_text("")
+    for name in ("opq.db", "accounts.db"):
+        with closing(sqlite3.connect(made / name)) as store, store:
+            store.execute("CREATE TABLE rows (text TEXT)")
+            store.executemany("INSERT INTO rows VALUES (?)", [("x" * 500,)] * 300)
+    return made
+
+
+def machine(root: Path, clock: ClockState = KEPT) -> list[Problem]:
+    return [each for each in check_machine(root, clock) if each.what != "packages"]
+
+
+def folder(data_dir: Path) -> list[Problem]:
+    """Problems but those of this machine's own disk, which a test does not choose."""
+    return [each for each in check_folder(data_dir, data_dir / "etc") if each.what != "disk"]
+
+
+def test_a_sound_machine_and_folder_have_no_problem(root: Path, data_dir: Path) -> None:
+    assert machine(root) == folder(data_dir) == []
+    assert list(check_folder(data_dir / "not there yet")) == []
+
+
+def _ufw(root: Path) -> None:
+    (root / "etc/ufw/ufw.conf").write_text("ENABLED=yes\n")
+    (root / "etc/ufw/user.rules").write_text("-A ufw-user-input -p tcp --dport 22 -j ACCEPT\n")
+
+
+def _modem_manager(root: Path) -> None:
+    (root / "proc/77").mkdir()
+    (root / "proc/77/comm").write_text("ModemManager\n")
+
+
+@pytest.mark.parametrize(
+    ("plant", "what", "says"),
+    [
+        (lambda root: (root / "sys/fs/cgroup/memory.max").write_text("268435456\n"), "memory", "256 MB"),
+        (lambda root: (root / "proc/meminfo").write_text("MemAvailable: 90000 kB\n"), "memory", "87 MB"),
+        (lambda root: (root / "sys/fs/cgroup/pids.max").write_text("40\n"), "processes", "40 processes"),
+        (_ufw, "firewall", "lets no Box reach 9880, 8194, 8196"),
+        (_modem_manager, "ModemManager", "sends commands into a Box"),
+    ],
+)
+def test_a_fault_of_the_machine_is_named(
+    root: Path, plant: Callable[[Path], None], what: str, says: str
+) -> None:
+    plant(root)
+    (found,) = machine(root)
+    assert found.what == what and says in found.text and found.fix
+
+
+@pytest.mark.parametrize(
+    ("clock", "says"),
+    [
+        (ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS), "no daemon keeps the clock"),
+        (ClockState(TimeSource.NTP, 900_000_000), "may be off by 0.9 s"),
+    ],
+)
+def test_a_clock_that_nobody_keeps_is_named(root: Path, clock: ClockState, says: str) -> None:
+    (found,) = machine(root, clock)
+    assert found.what == "clock" and says in found.text and "chrony" in found.fix
+
+
+def test_few_descriptors_no_time_zones_and_an_old_package_are_named(root: Path) -> None:
+    with mock.patch.object(resource, "getrlimit", lambda _: (256, 256)):
+        (found,) = machine(root)
+    assert found.what == "descriptors" and "at most 256" in found.text
+    with mock.patch("opq_tools.doctor.machine.ZONE", "Nowhere/Else"):
+        (found,) = machine(root)
+    assert found.what == "time zones" and found.fix == "sudo apt install tzdata"
+    import importlib.metadata
+
+    true_version = importlib.metadata.version
+    old = {"pyzmq": "25.0"}
+    with mock.patch.object(importlib.metadata, "version", lambda name: old.get(name) or true_version(name)):
+        (found,) = [each for each in check_machine(root, KEPT) if each.what == "packages"]
+    assert "pyzmq is 25.0, want" in found.text
+
+
+def test_modem_managers_rule_is_installed_where_it_may_be(root: Path) -> None:
+    _modem_manager(root)
+    (found,) = machine(root)
+    assert found.mend is not None
+    with mock.patch("shutil.which", lambda _: None):
+        found.mend()
+    assert machine(root) == []
+
+
+def _other_key(data_dir: Path) -> None:
+    KeyFolder(data_dir / "other").create(server=True, box_ids=())
+    shutil.copy(data_dir / "other/public_keys/opqserver.key", data_dir / "curve/public_keys/opqserver.key")
+
+
+def _flip(data_dir: Path) -> None:
+    content = bytearray((data_dir / "opq.db").read_bytes())
+    content[4096 * 2 : 4096 * 2 + 8] = bytes(8)
+    (data_dir / "opq.db").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("plant", "what", "says"),
+    [
+        (lambda d: (d / "curve/private_keys/opqserver_secret").chmod(0o644), "keys", "read by others"),
+        (lambda d: (d / "curve/private_keys").chmod(0o755), "keys", "entered by others"),
+        (lambda d: (d / "curve/private_keys/opqserver_secret").unlink(), "keys", "is missing"),
+        (lambda d: (d / "curve/public_keys/opqserver.key").unlink(), "keys", "is missing"),
+        (lambda d: (d / "curve/public_keys/opqbox1.key").write_text("no key"), "keys", "opqbox1.key"),
+        (lambda d: (d / "curve/private_keys/opqbox1_secret").write_text(""), "keys", "opqbox1_secret"),
+        (_other_key, "keys", "does not belong to"),
+        (lambda d: (d / "config/cloud.toml").write_text("[view]\nport = 1\n"), "configuration", "view.port"),
+        (lambda d: (d / "config/cloud.toml").write_text("[view\n"), "configuration", "cloud.toml"),
+        (lambda d: (d / "opq.db").write_bytes(b""), "store", "opq.db is empty"),
+        (lambda d: (d / "opq.db").write_bytes(b"something else" * 900), "store", "is not an SQLite file"),
+        (_flip, "store", "is damaged"),
+        (lambda d: ((d / "mauka").mkdir(), (d / "opq.db").unlink()), "store", "opq.db is gone"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_data_folder_is_named(
+    data_dir: Path, plant: Callable[[Path], None], what: str, says: str
+) -> None:
+    plant(data_dir)
+    found = folder(data_dir)
+    assert {each.what for each in found} == {what} and says in found[0].text, found
+    for each in found:
+        if each.mend is not None:
+            each.mend()
+    assert all(each.mend is None for each in folder(data_dir)), "what was mended is gone"
+
+
+def test_the_fix_of_missing_keys_works_as_it_stands(data_dir: Path) -> None:
+    (data_dir / "curve/private_keys/opqserver_secret").unlink()
+    (data_dir / "curve/public_keys/opqserver.key").unlink()
+    (found,) = folder(data_dir)
+    assert run_in_process(*found.fix.split()[1:]).returncode == 0
+    assert folder(data_dir) == []
+
+
+def test_a_full_slow_or_unwritable_disk_is_named(data_dir: Path) -> None:
+    full = mock.Mock(free=200 << 20, total=100 << 30)
+    with mock.patch.object(shutil, "disk_usage", lambda _: full):
+        assert any("0.2 GB of 107 GB are free" in each.text for each in check_folder(data_dir, data_dir))
+    with mock.patch("opq_tools.doctor.folder.SLOW_S", -1.0):
+        assert any("to keep a page" in each.text for each in check_folder(data_dir, data_dir))
+    blocked = mock.patch.object(os, "access", lambda *_: False)
+    with blocked:
+        (found,) = check_folder(data_dir, data_dir)
+    assert found.what == "data folder" and "cannot write there" in found.text
+    (data_dir / "file").write_text("")
+    (found,) = check_folder(data_dir / "file", data_dir)
+    assert "is not a folder" in found.text
+
+
+def test_a_port_that_another_program_holds_is_named_with_the_program() -> None:
+    offset = free_offset()
+    assert list(check_addresses(offset, runs=False)) == []
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", PORTS["view"] + offset))
+        other.listen()
+        (found,) = check_addresses(offset, runs=False)
+    assert found.what == "port" and f"(process {os.getpid()})" in found.text and "(view)" in found.text
+
+
+def test_a_service_that_is_not_well_or_silent_is_named() -> None:
+    offset = free_offset()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = [
+                {"name": "view", "ok": True},
+                {"name": "Box 3", "ok": False, "info": "last heard 90 s ago"},
+            ]
+            body = json.dumps({"name": "opq", "ok": False, "subcomponents": parts}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", PORTS["mauka_health"] + offset), Answer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        first, second = check_addresses(offset, runs=True)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert first.text == "Box 3 is not well: last heard 90 s ago"
+    assert f":{PORTS['gateway_health'] + offset}/ does not answer" in second.text
+
+
+def test_the_command_mends_says_so_and_ends_with_what_is_left(data_dir: Path, tmp_path: Path) -> None:
+    secret = data_dir / "curve/private_keys/opqserver_secret"
+    secret.chmod(0o644)
+    where = ("--data-dir", str(data_dir), "--port-offset", str(free_offset()))
+    done = run_in_process("doctor", "--fix", *where)
+    assert f"mended: chmod 600 {secret}" in done.stdout and secret.stat().st_mode & 0o777 == 0o600
+    told = run_in_process("doctor", "--json", "--bundle", str(tmp_path / "b.tar.gz"), *where)
+    found = json.loads(told.stdout)
+    assert told.returncode == (0 if found["ok"] else 1) and "keys" not in {
+        each["what"] for each in found["problems"]
+    }
+    with tarfile.open(tmp_path / "b.tar.gz") as tar:
+        assert {"opq-doctor/doctor.json", "opq-doctor/config/cloud.toml"} <= set(tar.getnames())
+
+
+def test_a_bundle_has_no_secret(data_dir: Path, tmp_path: Path) -> None:
+    secrets = ["hunter2", "uncle:bob", "zXy0", "Ab3dEf"]
+    (data_dir / "config/cloud.toml").write_text(
+        'mongo_uri = "mongodb://uncle:bob@host/opq"\nsmtp_password = "hunter2"\n"api-token": "zXy0"\n'
+    )
+    (data_dir / "log").mkdir()
+    (data_dir / "log/cloud.log").write_text('{"event": "link", "url": "http://h/first-admin?code=Ab3dEf"}\n')
+    write_bundle(tmp_path / "b.tar.gz", data_dir, {}, data_dir)
+    content = subprocess.run(
+        ["tar", "xzOf", str(tmp_path / "b.tar.gz")], capture_output=True, check=True
+    ).stdout
+    assert b"first-admin?code=******" in content
+    assert not any(secret.encode() in content for secret in secrets)
+    key = (data_dir / "curve/private_keys/opqserver_secret").read_text().split('"')[-2]
+    assert key.encode() not in content
+    assert without_secrets("no secret here") == "no secret here"

@@ -132,10 +132,13 @@ class TrendRows(Protocol):
     def note_marked(self, last: TrendPlace | None) -> None:
         """Notes up to where minutes are marked; None: all are."""
 
-    def expire_minutes(self, now_s: int, ttl_s: int | None, limit: int) -> int:
-        """Removes a slice of expired minutes, or merges old ones into hours; returns how many are gone."""
+    def expire_minutes(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> int:
+        """Removes a slice of expired minutes, or merges into hours those older than `minutes_s`.
 
-    def old_rows(self, now_s: int, ttl_s: int | None, limit: int) -> list[object]:
+        Returns how many are gone. None: they are not removed, or not merged.
+        """
+
+    def old_rows(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> list[object]:
         """Returns what names expired rows of longer levels, for `remove_rows`."""
 
     def remove_rows(self, old: Sequence[object]) -> int: ...

@@ -404,6 +404,13 @@ class CloudStore(ShownStore, JoinStore, Protocol):
     def put_ttls(self, ttls: Ttls) -> None:
         """Changes `laha_config`; every process that has the store open follows within 5 s."""
 
+    def keep_minutes(self, days: int) -> None:
+        """Sets how long one-minute trends stay minutes where trends have no TTL; 0: for ever.
+
+        The embedded store then makes hours of them; in MongoDB they stay minutes in any case. Ten-minute
+        rows are kept as long, and for 400 days at least.
+        """
+
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
         """Deletes a slice of the expired rows, by `expire_at`; returns how many (0 where none are left)."""
 

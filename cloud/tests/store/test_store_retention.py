@@ -231,3 +231,20 @@ def test_old_minutes_that_are_imported_have_every_level(tmp_path: Path) -> None:
         assert sum(row.covered_ms or 0 for row in rows) == HOUR_MS
         assert len(rows) == max(1, HOUR_MS // length_ms)
     store.close()
+
+
+@pytest.mark.parametrize(("days", "minutes"), [(0, 60), (500, 60), (30, 0)])
+def test_minutes_stay_minutes_as_long_as_is_said_and_their_ten_minutes_too(
+    tmp_path: Path, days: int, minutes: int
+) -> None:
+    store = EmbeddedStore(tmp_path / "opq.db")
+    store.keep_minutes(days)
+    store.put_trends([Trend("1", HOUR + k * TREND_MS, {"rms": (1.0, 3.0, 2.0)}) for k in range(60)])
+    while store.roll_up((NOW_S + 86_400) * 1000):
+        pass
+    expire(store, NOW_S + 450 * 86_400)
+    found = store.trends("1", HOUR, HOUR + HOUR_MS)
+    assert sum(row.length_ms == TREND_MS for row in found) == minutes
+    assert len(store.trend_rows("1", HOUR, HOUR + HOUR_MS, TEN_MINUTES_MS)) == minutes // 10
+    assert len(store.trend_rows("1", HOUR, HOUR + HOUR_MS, HOUR_MS)) == 1
+    store.close()

@@ -89,6 +89,14 @@ class StoreSection:
             description="TTL written into laha_config at each start; none: leave it unchanged",
         ),
     ] = None
+    minutes_days: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=36_500,
+            description="one-minute trends of the embedded store become hours after this time; 0: never",
+        ),
+    ] = 90
 
 
 @section

@@ -10,7 +10,7 @@ import json
 import sqlite3
 
 from opq_cloud.store.rows import METRIC_FIELDS
-from opq_cloud.store.trends.pyramid import HOUR_MS, MINUTES_KEPT_S, TEN_MINUTES_MS, merged
+from opq_cloud.store.trends.pyramid import HOUR_MS, TEN_MINUTES_MS, merged
 from opq_proto.messages import TREND_MS, Trend
 
 _COLUMNS = [f"{field}_{part}" for field in METRIC_FIELDS.values() for part in ("min", "max", "average")]
@@ -124,8 +124,10 @@ def widen_metrics(
     return joined
 
 
-def expire_minutes(connection: sqlite3.Connection, now_s: int, ttl_s: int | None, slice_rows: int) -> int:
-    """Deletes rows older than `ttl_s`; where that is None, merges minutes older than 90 days into hours."""
+def expire_minutes(
+    connection: sqlite3.Connection, now_s: int, ttl_s: int | None, minutes_s: int | None, slice_rows: int
+) -> int:
+    """Deletes rows older than `ttl_s`; where that is None, merges those older than `minutes_s` into hours."""
     if ttl_s is not None:
         limit_ms = (now_s - ttl_s) * 1000
         return connection.execute(
@@ -133,7 +135,9 @@ def expire_minutes(connection: sqlite3.Connection, now_s: int, ttl_s: int | None
             f"WHERE length_ms IN ({TREND_MS}, {HOUR_MS}) AND start_ms < ? LIMIT ?)",
             (limit_ms, slice_rows),
         ).rowcount
-    limit_ms = (now_s - MINUTES_KEPT_S) * 1000 // HOUR_MS * HOUR_MS
+    if minutes_s is None:
+        return 0
+    limit_ms = (now_s - minutes_s) * 1000 // HOUR_MS * HOUR_MS
     hours = connection.execute(
         f"SELECT DISTINCT box_id, start_ms / {HOUR_MS} FROM trends WHERE length_ms = {TREND_MS} "
         "AND start_ms < ? LIMIT ?",

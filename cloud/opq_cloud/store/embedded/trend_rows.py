@@ -83,14 +83,14 @@ class SqliteTrendRows:
         else:
             self._connection.execute("UPDATE rollups_fill SET box_id = ?, start_ms = ?", last)
 
-    def expire_minutes(self, now_s: int, ttl_s: int | None, limit: int) -> int:
-        return expire_minutes(self._connection, now_s, ttl_s, limit)
+    def expire_minutes(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> int:
+        return expire_minutes(self._connection, now_s, ttl_s, minutes_s, limit)
 
-    def old_rows(self, now_s: int, ttl_s: int | None, limit: int) -> list[object]:
+    def old_rows(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> list[object]:
         """Searches by Box, because an index by time would be written with every row."""
         old: list[object] = []
         for length_ms in LEVELS_MS[1:]:
-            seconds = kept_s(length_ms, ttl_s)
+            seconds = kept_s(length_ms, ttl_s, minutes_s)
             if seconds is not None:
                 old += self._connection.execute(_OLD_ROWS, (length_ms, (now_s - seconds) * 1000, limit))
         return old[:limit]

@@ -75,10 +75,10 @@ class MongoTrendRows:
             position = {"box_id": last[0], "timestamp_ms": Int64(last[1] + TREND_MS)}
         self._counters.update_one({"_id": ROLLUPS_FILL}, {"$set": position})
 
-    def expire_minutes(self, now_s: int, ttl_s: int | None, limit: int) -> int:
+    def expire_minutes(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> int:
         return expire(self._minutes, now_s, limit)
 
-    def old_rows(self, now_s: int, ttl_s: int | None, limit: int) -> list[object]:
+    def old_rows(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> list[object]:
         due = self._rollups.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(limit)
         return [document["_id"] for document in due]
 

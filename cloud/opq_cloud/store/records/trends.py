@@ -40,8 +40,13 @@ class TrendRecords(StorePart):
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(driver)
+        self._minutes_s: int | None = MINUTES_KEPT_S
+        """Minutes become part of their hour after this time; None: never."""
         self._marked: set[tuple[str, int]] = set()
         """Spans of ten minutes that this process marked, and that no process can have rolled up yet."""
+
+    def keep_minutes(self, days: int) -> None:
+        self._minutes_s = days * 86_400 or None
 
     def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> set[tuple[str, int]]:
         return self._put_minutes(trends, location, widen=True)
@@ -73,7 +78,7 @@ class TrendRecords(StorePart):
         return self._driver.write(job) if rows else set()
 
     def _expire_at(self, length_ms: int) -> int:
-        seconds = kept_s(length_ms, self._ttls.trends)
+        seconds = kept_s(length_ms, self._ttls.trends, self._minutes_s)
         return expires(FOR_EVER_S if seconds is None else seconds)
 
     def _is_marked(self, span: tuple[str, int]) -> bool:
@@ -106,7 +111,7 @@ class TrendRecords(StorePart):
         due = _due(documents, now_ms, slice_rows)
         if not due:
             return _fill(documents)
-        old_ms = now_ms - MINUTES_KEPT_S * 1000
+        old_ms = 0 if self._minutes_s is None else now_ms - self._minutes_s * 1000
         for mark in due:
             box_id, length_ms, start_ms = str(mark["box_id"]), int(mark["length_ms"]), int(mark["start_ms"])
             if length_ms == TEN_MINUTES_MS:
@@ -156,14 +161,14 @@ class TrendRecords(StorePart):
             _mark(documents, row.box_id, above_ms, row.start_ms)
 
     def _expire_trends(self, now_s: int, slice_rows: int) -> int:
-        ttl_s = self._ttls.trends
+        ttl_s, minutes_s = self._ttls.trends, self._minutes_s
         minutes = self._driver.write(
-            lambda documents: documents.trends.expire_minutes(now_s, ttl_s, slice_rows)
+            lambda documents: documents.trends.expire_minutes(now_s, ttl_s, minutes_s, slice_rows)
         )
         if minutes or self._swept_hour == now_s // 3600:
             return minutes
         with self._driver.read() as documents:
-            old = documents.trends.old_rows(now_s, ttl_s, slice_rows)
+            old = documents.trends.old_rows(now_s, ttl_s, minutes_s, slice_rows)
         if not old:
             self._swept_hour = now_s // 3600
             return 0

@@ -27,7 +27,7 @@ FILL_ROWS = 1440
 OPEN_ROWS = 3
 """Rows after the last rolled-up one that a query makes from the level below."""
 MINUTES_KEPT_S = 90 * 86_400
-"""One-minute trends that are older become one-hour trends."""
+"""One-minute trends that are older become one-hour trends, unless `keep_minutes` says otherwise."""
 TEN_MINUTES_KEPT_S = 400 * 86_400
 """A year and a month, so that a month can be compared with the same one a year before."""
 
@@ -35,9 +35,14 @@ StoredRows = Callable[[str, int, int, int], list[Trend]]
 """(box_id, length_ms, start_ms, end_ms) -> the stored rows of a Box and level, in time order."""
 
 
-def kept_s(length_ms: int, ttl_s: int | None) -> int | None:
-    """Returns how long rows of a level are kept; None: for ever, which minutes are as part of their hour."""
-    return TEN_MINUTES_KEPT_S if ttl_s is None and length_ms == TEN_MINUTES_MS else ttl_s
+def kept_s(length_ms: int, ttl_s: int | None, minutes_s: int | None) -> int | None:
+    """Returns how long rows of a level are kept; None: for ever, which minutes are as part of their hour.
+
+    Rows of ten minutes are kept as long as the minutes that they are made of, `minutes_s`, and longer.
+    """
+    if ttl_s is not None or length_ms != TEN_MINUTES_MS:
+        return ttl_s
+    return None if minutes_s is None else max(TEN_MINUTES_KEPT_S, minutes_s)
 
 
 def level_for(start_ms: int, end_ms: int, rows: int = MAX_ROWS) -> int:

@@ -70,6 +70,7 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
     },
     "Keep": {
+        "import": ("opq_tools.import_events", "Recordings of other instruments into the store, as events."),
         "backup": ("opq_tools.keep.backup", "Copy a system's data into one archive, while it runs."),
         "restore": ("opq_tools.keep.restore", "Put a back-up into an empty data folder."),
         "export": ("opq_tools.export", "Export events, incidents and Measurements from the store."),
@@ -161,6 +162,7 @@ EXTRAS_OF_COMMAND = {
     "inject": ("cloud",),
     "mauka": ("cloud",),
     "export": ("cloud",),
+    "import": ("cloud",),
     "firmware": ("firmware",),
     "calibrate": ("flash",),
     "flash": ("flash",),

@@ -69,8 +69,7 @@
 #define MICROPY_PY_MACHINE_SOFTSPI (0)
 #define MICROPY_PY_MACHINE_TIMER (0)
 
-#define MICROPY_HW_MCU_NAME "STM32F405RG"
-#include "opq_version.h" // made by the Makefile: OPQ_FIRMWARE_VERSION, MICROPY_HW_BOARD_NAME
+#include "opq_version.h" // made by the Makefile: OPQ_FIRMWARE_VERSION, MICROPY_HW_BOARD_NAME, MICROPY_HW_MCU_NAME
 #define MICROPY_BANNER_NAME_AND_VERSION "OPQ Box " OPQ_FIRMWARE_VERSION " on MicroPython " MICROPY_VERSION_STRING
 
 typedef int32_t mp_int_t; // must be pointer size

@@ -7,6 +7,7 @@
 #include "gpio.h"
 
 #define OPQ_BOARD_NAME "disco_f407" // the image header's hardware, at most 15 characters
+#define OPQ_BOARD_CHIP "STM32F407VG"
 
 #define OPQ_BOARD_HSE_HZ UINT32_C(8000000) // X2
 #define OPQ_BOARD_HSE_BYPASS 0             // a crystal, not an oscillator's output

@@ -6,6 +6,7 @@
 #include "gpio.h"
 
 #define OPQ_BOARD_NAME "nucleo_f429zi" // the image header's hardware, at most 15 characters
+#define OPQ_BOARD_CHIP "STM32F429ZI"
 
 #define OPQ_BOARD_HSE_HZ UINT32_C(8000000) // the ST-LINK's MCO
 #define OPQ_BOARD_HSE_BYPASS 1             // an oscillator's output, not a crystal

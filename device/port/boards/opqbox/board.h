@@ -6,6 +6,7 @@
 #include "gpio.h"
 
 #define OPQ_BOARD_NAME "opqbox" // the image header's hardware, at most 15 characters
+#define OPQ_BOARD_CHIP "STM32F405RG"
 
 #define OPQ_BOARD_HSE_HZ UINT32_C(12000000)
 #define OPQ_BOARD_HSE_BYPASS 1 // the TCXO drives OSC_IN (RM0090 7.2.1, external source)

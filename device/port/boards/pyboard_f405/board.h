@@ -6,6 +6,7 @@
 #include "gpio.h"
 
 #define OPQ_BOARD_NAME "pyboard_f405" // the image header's hardware, at most 15 characters
+#define OPQ_BOARD_CHIP "STM32F405RG"
 
 #define OPQ_BOARD_HSE_HZ UINT32_C(12000000) // X1 of the pyboard v1.1
 #define OPQ_BOARD_HSE_BYPASS 0              // a crystal, not an oscillator's output

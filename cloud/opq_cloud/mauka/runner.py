@@ -1,6 +1,6 @@
 """The runner: one plug-in around all pure analyses of events, which are the only ones that write findings.
 
-It learns of events on the bus and from the store; `running/event_flow.py` is their way from there. A lost
+It learns of events on the bus and from the store; `event_flow.py` is their way from there. A lost
 notification does not matter: the store is read at the start and twice a second.
 """
 
@@ -79,18 +79,13 @@ class AnalysisRunner(MaukaPlugin):
         if mauka_message.WhichOneof("message") != "makai_event":
             self.counters.add("malformed")
             return
-        turn = self.flow.waiting.announced(mauka_message.makai_event.event_id)
-        if turn is not None:
-            self.flow.take(turn)
+        self.flow.accept(mauka_message.makai_event.event_id)
 
     def on_idle(self) -> bool:
         """Finds finished events that are not analysed, and takes all in hand a step further."""
-        for turn in self.flow.waiting.overdue():
-            self.flow.take(turn)
         self.grow_open_disturbances()
-        self.guard("answers to requests", self.flow.requester.note_answers)
-        self.guard("announcements", self.flow.findings.announce_others)
-        self.flow.waiting.take_originals()
+        self.guard("answers to requests", self.flow.analysed.requester.note_answers)
+        self.guard("announcements", self.flow.analysed.findings.announce_others)
         return self.flow.go_on(announced=self._out is not None)
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
@@ -98,7 +93,7 @@ class AnalysisRunner(MaukaPlugin):
         self.flow.waiting.begin()
         self.guard("open disturbances", lambda: self._open.find_again(time.time_ns()))
         try:
-            with self.flow.opened():
+            with self.flow.analysed.opened():
                 super().run(stop, ready)
         finally:
             self.jobs.close()
@@ -109,7 +104,7 @@ class AnalysisRunner(MaukaPlugin):
 
     def grow_open_disturbances(self, at_once: bool = False) -> None:
         """Extends dips and swells that lasted beyond their waveform, by the Measurements stored since."""
-        self.guard("open disturbances", lambda: self.flow.findings.grow(at_once))
+        self.guard("open disturbances", lambda: self.flow.analysed.findings.grow(at_once))
 
     def status(self) -> dict[str, object]:
         """Returns the base's status, `analyses`, and `workers`: the processes."""
@@ -118,8 +113,8 @@ class AnalysisRunner(MaukaPlugin):
 
     def analysis_rows(self) -> list[dict[str, object]]:
         """A row per analysis: name, version, where it runs, cost, failures, and whether it is stopped."""
-        return self.flow.record.rows(self.left_out)
+        return self.flow.analysed.record.rows(self.left_out)
 
     def flow_of(self, analysis: str) -> tuple[int, int]:
         """Returns the events that an analysis was called for since the start, and its stored findings."""
-        return self.flow.record.flow_of(analysis)
+        return self.flow.analysed.record.flow_of(analysis)

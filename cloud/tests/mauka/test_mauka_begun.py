@@ -66,13 +66,13 @@ class BeginsOnly(AnalysisRunner):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        begin = self.flow.findings.begin_incidents
+        begin = self.flow.analysed.findings.begin_incidents
 
         def begin_only(job: AnalysisJob, findings: Sequence[Finding]) -> None:
             begin(job, findings)
             self.jobs.close()
 
-        self.flow.findings.begin_incidents = begin_only  # type: ignore[method-assign]
+        self.flow.analysed.findings.begin_incidents = begin_only  # type: ignore[method-assign]
 
 
 def runner_of(

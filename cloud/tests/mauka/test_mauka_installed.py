@@ -245,9 +245,9 @@ def test_one_that_comes_before_an_event_is_marked_sees_it_too(house, mauka, unti
     house.install("1.0.0", code("old", name="signs"), "signs")
     follower, runner = mauka(trusted=frozenset({"marks", "signs"}))
     assert until(lambda: follower.of_events)
-    finish = runner.flow.finish_seen
+    analysed, finish = runner.flow.analysed, runner.flow.analysed.finish_seen
     monkeypatch.setattr(
-        runner.flow, "finish_seen", lambda stage: finish(stage) if len(follower.of_events) == 2 else None
+        analysed, "finish_seen", lambda left: finish(left) if len(follower.of_events) == 2 else None
     )
     event_id = house.event()
     assert until(lambda: runner.flow.is_in_hand(event_id))

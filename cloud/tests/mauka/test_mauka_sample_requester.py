@@ -195,7 +195,7 @@ def test_a_refusal_is_counted_and_asks_for_nothing_again(bus, store) -> None:
     event_id = put_event(store, sine("1", (1.0, 9.0, 0.6)), sine("2"))
     analysed(runner, store, event_id)
     assert store.answer_request(event_id, 1, SamplesAnswer({}, {"budget_of_box": 1}, 1))
-    runner.flow.requester._next_s = 0.0
+    runner.flow.analysed.requester._next_s = 0.0
     runner.on_idle()
     assert runner.counters.of("samples_refused", "budget_of_box") == 1
     store.unmark_analysed(event_id)

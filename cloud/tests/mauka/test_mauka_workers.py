@@ -6,8 +6,8 @@ import signal
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+from sag_events import put_events
 
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.config import CloudConfig
@@ -22,7 +22,7 @@ from opq_cloud.mauka.running.executor import IDLE_S, WorkerProcesses
 from opq_cloud.mauka.service import services
 from opq_cloud.store import open_store
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
-from opq_proto.messages import TimeSource, Trigger, Waveform
+from opq_proto.messages import Trigger
 
 START_NS = 1_700_000_000_000_000_000
 END_S = 120.0
@@ -46,24 +46,6 @@ BODIES = {
     "spins": "def analyse(event, config):\n    return all(True for _ in iter(int, 1))",
     "raises": "def analyse(event, config):\n    raise ValueError('not today')",
 }
-
-
-def put_events(store, count, first=0):
-    """`count` events a minute apart, each of two Boxes with one sag: two findings, one incident."""
-    t_s = np.arange(12_000) / 12_000
-    volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * t_s)
-    volts[6_000:7_200] *= 0.6
-    counts = np.round(volts / 0.0068).astype(np.int16)
-    for number in range(first, first + count):
-        start_ns = 1_700_000_000_000_000_000 + number * 60 * 10**9
-        span = (start_ns, start_ns + 10**9)
-        event_id = store.open_event(Trigger(f"token{number}", *span, ("1", "2"), "1", "test"), "test")
-        for box_id in ("1", "2"):
-            wave = Waveform(
-                box_id, start_ns, 1_000_000, TimeSource.NTP, 12_000_000, 0.0068, number * 720_000, counts
-            )
-            store.put_waveform(event_id, wave)
-        store.finish_event(event_id)
 
 
 class StillClock:
@@ -291,13 +273,13 @@ def test_an_event_done_without_an_analysis_is_marked_and_health_says_so(store, b
     runner = AnalysisRunner(bus.settings, lambda: store, [])
     job = job_of(store, 1)
     job.ended["hang"] = 2
-    runner.flow.finish_job(job)
+    runner.flow.analysed.finish_job(job)
     assert store.event_record(1).analysed
     assert runner.last_error == "analysis hang: event 1 is done without it"
     assert runner.counters.of("given_up", "hang") == 1
     job.result.spent_s["hang"] = 0.1  # the next event had it
     job.ended.clear()
-    runner.flow.finish_job(job)
+    runner.flow.analysed.finish_job(job)
     assert runner.last_error is None
 
 

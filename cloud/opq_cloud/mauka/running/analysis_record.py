@@ -22,7 +22,7 @@ class AnalysisRecord:
     def __init__(
         self, plugin: MaukaPlugin, analyses: Sequence[Analysis], installed: InstalledAnalyses | None
     ) -> None:
-        self._plugin, self._analyses, self._installed = plugin, tuple(analyses), installed
+        self._plugin, self.analyses, self.installed = plugin, tuple(analyses), installed
         self._costs = PluginCosts()
         self._unjudged: dict[str, str] = {}
         """Analysis -> why it could find nothing, in the last event where that was so."""
@@ -74,9 +74,9 @@ class AnalysisRecord:
                 "takes": [one.takes],
                 "gives": [one.gives],
             }
-            for one in self._analyses
+            for one in self.analyses
         ]
-        rows = own + (self._installed.status(of_items=False) if self._installed is not None else [])
+        rows = own + (self.installed.status(of_items=False) if self.installed is not None else [])
         counters = self._plugin.counters
         for row in rows:
             name = str(row["name"])

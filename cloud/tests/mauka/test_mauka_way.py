@@ -1,0 +1,53 @@
+"""The way of an event that docs/mauka.md lists is the one that an event takes, without a step back."""
+
+import re
+import threading
+from pathlib import Path
+
+from sag_events import put_events
+
+import opq_cloud
+from opq_cloud.core.settings.mauka import MaukaSection
+from opq_cloud.mauka.bus import EventBridge
+from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running import waiting_events
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
+from opq_cloud.store import open_store
+
+CLOUD = Path(opq_cloud.__file__).parent
+PAGE = CLOUD.parents[1] / "docs" / "mauka.md"
+STAY = re.compile(r"^\d+\. `([\w/]+\.py)` `(?:\w+\.)?(\w+)`", re.MULTILINE)
+
+
+def test_an_event_passes_each_file_of_the_page_once_and_in_this_order(
+    bus, running, wire, free_endpoint, until, tmp_path, monkeypatch
+):
+    stays = STAY.findall(PAGE.read_text())
+    assert len(stays) <= 15 and len(set(stays)) == len(stays)
+    wanted, passed = {(str(CLOUD / path), name): (path, name) for path, name in stays}, []
+
+    def note(frame, what, _):
+        if what == "call" and (stay := wanted.get((frame.f_code.co_filename, frame.f_code.co_name))):
+            passed.append(stay)
+
+    monkeypatch.setattr(waiting_events, "ANNOUNCED_NS", 60 * 10**9)  # it is not found in the store meanwhile
+    store, endpoint = open_store(None, tmp_path), free_endpoint()
+    events = wire.bound_publisher(endpoint)
+    runner = AnalysisRunner(bus.settings, lambda: store, load_analyses([("rms_voltage", {})]))
+    threading.setprofile(note)
+    try:
+        running.start(runner)
+        running.start(EventBridge(MaukaSection(event_endpoint=endpoint, bus_sub_endpoint=bus.sub)))
+    finally:
+        threading.setprofile(None)
+    wire.joined(events)
+    assert until(lambda: not runner.flow.waiting._first_poll)
+    del passed[:]
+    put_events(store, 1)
+    events.send_multipart([b"instance", b"1"])
+    assert until(lambda: store.event_record(1).analysed)
+    running.end()
+    running.threads.clear()
+    assert len(store.incidents()) == 1
+    assert passed == stays
+    store.close()

@@ -1,6 +1,6 @@
 // The interrupts of the port itself; the converters' handlers are in their drivers (cmodules/acquire).
 //
-//     0 TIM5 (PPS)   1 USART1, USART3   2 DMA, ADC (acquisition)   3 SysTick, PVD   15 PendSV: the pipeline
+//     0 TIM5 (PPS)   1 USART1, USART2   2 DMA, ADC (acquisition)   3 SysTick, PVD   15 PendSV: the pipeline
 //
 // Priorities 0 to 2 run from RAM and go on while flash is erased; the others wait for its end (flash.c).
 #include "interrupts.h"
@@ -44,4 +44,4 @@ void PVD_IRQHandler(void) { opq_power_on_pvd(); }
 void PendSV_Handler(void) { opq_pipeline_run(); }
 OPQ_RAMFUNC void TIM5_IRQHandler(void) { opq_tick_on_capture(); }
 OPQ_RAMFUNC void USART1_IRQHandler(void) { opq_uart_on_interrupt(OPQ_UART_LINK); }
-OPQ_RAMFUNC void USART3_IRQHandler(void) { opq_uart_on_interrupt(OPQ_UART_GPS); }
+OPQ_RAMFUNC void USART2_IRQHandler(void) { opq_uart_on_interrupt(OPQ_UART_GPS); }

@@ -19,6 +19,6 @@ void PVD_IRQHandler(void);
 void PendSV_Handler(void);
 void TIM5_IRQHandler(void);
 void USART1_IRQHandler(void);
-void USART3_IRQHandler(void);
+void USART2_IRQHandler(void);
 
 #endif

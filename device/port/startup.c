@@ -38,7 +38,7 @@ OPQ_WEAK(TIM3_IRQHandler);
 OPQ_WEAK(TIM5_IRQHandler);
 OPQ_WEAK(ADC_IRQHandler);
 OPQ_WEAK(USART1_IRQHandler);
-OPQ_WEAK(USART3_IRQHandler);
+OPQ_WEAK(USART2_IRQHandler);
 OPQ_WEAK(DMA1_Stream3_IRQHandler);
 OPQ_WEAK(DMA1_Stream5_IRQHandler);
 OPQ_WEAK(DMA2_Stream0_IRQHandler);
@@ -61,7 +61,7 @@ __attribute__((section(".vectors"), used)) static const handler_t vectors[16 + O
     [16 + TIM5_IRQn] = TIM5_IRQHandler,
     [16 + ADC_IRQn] = ADC_IRQHandler,
     [16 + USART1_IRQn] = USART1_IRQHandler,
-    [16 + USART3_IRQn] = USART3_IRQHandler,
+    [16 + USART2_IRQn] = USART2_IRQHandler,
     [16 + DMA1_Stream3_IRQn] = DMA1_Stream3_IRQHandler,
     [16 + DMA1_Stream5_IRQn] = DMA1_Stream5_IRQHandler,
     [16 + DMA2_Stream0_IRQn] = DMA2_Stream0_IRQHandler,

@@ -17,7 +17,7 @@
 // Interrupt numbers (RM0090 12.2, table 61)
 enum {
     PVD_IRQn = 1, FLASH_IRQn = 4, RCC_IRQn = 5, EXTI0_IRQn = 6, DMA1_Stream3_IRQn = 14, ADC_IRQn = 18,
-    TIM3_IRQn = 29, USART1_IRQn = 37, USART3_IRQn = 39, DMA1_Stream5_IRQn = 16, TIM5_IRQn = 50, DMA2_Stream0_IRQn = 56,
+    TIM3_IRQn = 29, USART1_IRQn = 37, USART2_IRQn = 38, DMA1_Stream5_IRQn = 16, TIM5_IRQn = 50, DMA2_Stream0_IRQn = 56,
     OPQ_IRQ_COUNT = 82,
 };
 
@@ -75,7 +75,7 @@ typedef struct {                  // RM0090 7.3 RCC
 #define RCC_APB1ENR_TIM3EN OPQ_BIT(1)
 #define RCC_APB1ENR_TIM5EN OPQ_BIT(3)
 #define RCC_APB1ENR_SPI2EN OPQ_BIT(14)
-#define RCC_APB1ENR_USART3EN OPQ_BIT(18)
+#define RCC_APB1ENR_USART2EN OPQ_BIT(17)
 #define RCC_APB1ENR_PWREN OPQ_BIT(28)
 #define RCC_APB2ENR_USART1EN OPQ_BIT(4)
 #define RCC_APB2ENR_ADC1EN OPQ_BIT(8)
@@ -265,7 +265,7 @@ typedef struct {                // RM0090 30.6 USART
     volatile uint32_t GTPR;     // 0x18
 } opq_usart_t;
 #define USART1 OPQ_AT(opq_usart_t, 0x40011000)
-#define USART3 OPQ_AT(opq_usart_t, 0x40004800)
+#define USART2 OPQ_AT(opq_usart_t, 0x40004400)
 #define USART_SR_FE OPQ_BIT(1)
 #define USART_SR_NF OPQ_BIT(2)
 #define USART_SR_ORE OPQ_BIT(3)

@@ -24,7 +24,7 @@ void opq_uart_start(opq_uart_t uart, uint32_t baud, opq_queue_t *transmit, opq_q
     static const struct {
         uint8_t tx, rx;
     } pins[OPQ_UARTS] = {{OPQ_BOARD_LINK_TX, OPQ_BOARD_LINK_RX}, {OPQ_BOARD_GPS_TX, OPQ_BOARD_GPS_RX}};
-    uint32_t irq = uart == OPQ_UART_LINK ? USART1_IRQn : USART3_IRQn;
+    uint32_t irq = uart == OPQ_UART_LINK ? USART1_IRQn : USART2_IRQn;
     line_t *line = &lines[uart];
     opq_irq_off(irq);
     if (uart == OPQ_UART_LINK) {
@@ -32,9 +32,9 @@ void opq_uart_start(opq_uart_t uart, uint32_t baud, opq_queue_t *transmit, opq_q
         (void)RCC->APB2ENR;
         line->registers = USART1;
     } else {
-        RCC->APB1ENR |= RCC_APB1ENR_USART3EN;
+        RCC->APB1ENR |= RCC_APB1ENR_USART2EN;
         (void)RCC->APB1ENR;
-        line->registers = USART3;
+        line->registers = USART2;
     }
     opq_gpio_configure(pins[uart].tx, OPQ_GPIO_ALTERNATE, OPQ_GPIO_NO_PULL, 7);
     opq_gpio_configure(pins[uart].rx, OPQ_GPIO_ALTERNATE, OPQ_GPIO_PULL_UP, 7); // an open line reads as idle

@@ -1,4 +1,4 @@
-// USART1 (the link, or the REPL) and USART3 (GPS): interrupts between the registers and byte queues.
+// USART1 (the link, or the REPL) and USART2 (GPS): interrupts between the registers and byte queues.
 #ifndef OPQ_UART_H
 #define OPQ_UART_H
 

@@ -74,7 +74,7 @@ static void clocks(bool hse, bool pll) {
     static const opq_uart_events_t none = {NULL, NULL};
     opq_uart_start(OPQ_UART_LINK, 921600, &queue, &queue, &none);
     opq_uart_start(OPQ_UART_GPS, 9600, &queue, &queue, &none);
-    printf(" brr %x %x\n", (unsigned)USART1->BRR, (unsigned)USART3->BRR);
+    printf(" brr %x %x\n", (unsigned)USART1->BRR, (unsigned)USART2->BRR);
 }
 
 static void flash(void) {

@@ -101,7 +101,7 @@ def test_a_ublox_is_asked_by_valset_and_where_it_refuses_or_is_silent_by_cfg_msg
     said = () if answer is None else ((at(1.6), ubx_message((0x05, answer), bytes((0x06, 0x8A)))),)
     world = World(at(6), gps=Answering(said=said))
     run = hil_bench.run(world, flash=hil_bench.prepared(gps="ubx"))
-    assert run.report["usart3"]["tx_bytes"] == sent
+    assert run.report["usart2"]["tx_bytes"] == sent
 
 
 def test_commands_are_answered_done_and_kept_over_a_reset_and_the_prompt_gets_the_line(

@@ -22,7 +22,7 @@ static OpqBlock blocks[] = {
       .read = opq_iwdg_read, .write = opq_iwdg_write, .reset = opq_iwdg_reset },
     { .name = "SPI2", .base = 0x40003800, .size = 0x400, .enable = OPQ_APB1(14),
       .read = opq_spi_read, .write = opq_spi_write, .reset = opq_spi_reset },
-    { .name = "USART3", .base = 0x40004800, .size = 0x400, .enable = OPQ_APB1(18), .index = 1,
+    { .name = "USART2", .base = 0x40004400, .size = 0x400, .enable = OPQ_APB1(17), .index = 1,
       .read = opq_usart_read, .write = opq_usart_write, .reset = opq_usart_reset },
     { .name = "PWR", .base = 0x40007000, .size = 0x400, .enable = OPQ_APB1(28),
       .read = opq_pwr_read, .write = opq_pwr_write, .reset = opq_pwr_reset },

@@ -90,7 +90,7 @@ struct OpqBox {
     OpqAdc adc;
     OpqDma dma[2];
     OpqSpi spi2;
-    OpqUsart usart[2]; /* USART1, USART3 */
+    OpqUsart usart[2]; /* USART1, USART2 */
     OpqFlash flash_if;
     OpqIwdg iwdg;
     OpqPwr pwr;

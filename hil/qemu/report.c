@@ -127,7 +127,7 @@ static void models(OpqBox *box, GString *out)
     }
     for (int n = 0; n < 2; n++) {
         OpqUsart *usart = &box->usart[n];
-        COUNTERS(out, n ? "usart3" : "usart1", { "tx_bytes", usart->tx_bytes }, { "rx_bytes", usart->rx_bytes },
+        COUNTERS(out, n ? "usart2" : "usart1", { "tx_bytes", usart->tx_bytes }, { "rx_bytes", usart->rx_bytes },
                  { "overruns", usart->overruns }, { "noised_tx", usart->noised_tx },
                  { "noised_rx", usart->noised_rx }, { "lost", usart->lost_off });
     }

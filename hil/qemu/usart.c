@@ -1,5 +1,5 @@
 /*
- * USART1 and USART3 (RM0090 30): 8N1 at the baud rate in BRR, both ways in time. Bytes into the Box come from
+ * USART1 and USART2 (RM0090 30): 8N1 at the baud rate in BRR, both ways in time. Bytes into the Box come from
  * the world file at their times or from the character device (live), never faster than the line.
  *
  * Not here: parity, 9 bits, break, mute, hardware flow, DMA; named in the report when asked for.
@@ -16,7 +16,7 @@ enum { RE = 4, TE = 8, UE = 0x2000 };
 
 typedef struct { int64_t t_ns; guint at, size; } ScriptedPiece; /* a line of the world: a piece of `scripted` */
 
-static const uint8_t irq_of[] = { 37, 39 };
+static const uint8_t irq_of[] = { 37, 38 };
 
 static void irq(OpqBox *box, int index)
 {
@@ -66,7 +66,7 @@ static void tx_done(OpqBox *box, int index)
     irq(box, index);
 }
 static void tx_done_1(void *box) { tx_done(box, 0); }
-static void tx_done_3(void *box) { tx_done(box, 1); }
+static void tx_done_2(void *box) { tx_done(box, 1); }
 
 /* What is next on the wire into the Box; the rate counts that BRR has when its start bit begins. */
 static void rx_plan(OpqBox *box, int index)
@@ -134,7 +134,7 @@ static void rx_done(OpqBox *box, int index)
     rx_plan(box, index);
 }
 static void rx_done_1(void *box) { rx_done(box, 0); }
-static void rx_done_3(void *box) { rx_done(box, 1); }
+static void rx_done_2(void *box) { rx_done(box, 1); }
 
 static void line_idle(OpqBox *box, int index)
 {
@@ -144,11 +144,11 @@ static void line_idle(OpqBox *box, int index)
     }
 }
 static void idle_1(void *box) { line_idle(box, 0); }
-static void idle_3(void *box) { line_idle(box, 1); }
+static void idle_2(void *box) { line_idle(box, 1); }
 
 static int can_receive(OpqUsart *usart) { return INCOMING_LIMIT - (int)(usart->incoming->len - usart->incoming_at); }
 static int can_receive_1(void *box) { return can_receive(&((OpqBox *)box)->usart[0]); }
-static int can_receive_3(void *box) { return can_receive(&((OpqBox *)box)->usart[1]); }
+static int can_receive_2(void *box) { return can_receive(&((OpqBox *)box)->usart[1]); }
 
 static void receive(OpqBox *box, int index, const uint8_t *bytes, int size)
 {
@@ -156,7 +156,7 @@ static void receive(OpqBox *box, int index, const uint8_t *bytes, int size)
     rx_plan(box, index);
 }
 static void receive_1(void *box, const uint8_t *bytes, int size) { receive(box, 0, bytes, size); }
-static void receive_3(void *box, const uint8_t *bytes, int size) { receive(box, 1, bytes, size); }
+static void receive_2(void *box, const uint8_t *bytes, int size) { receive(box, 1, bytes, size); }
 
 uint32_t opq_usart_read(OpqBox *box, int index, uint32_t offset)
 {
@@ -182,7 +182,7 @@ uint32_t opq_usart_read(OpqBox *box, int index, uint32_t offset)
     case 0x14: return usart->cr3;
     case 0x18: return usart->gtpr;
     }
-    opq_unknown(box, index ? "USART3" : "USART1", index ? 0x40004800 : 0x40011000, offset, false, 0);
+    opq_unknown(box, index ? "USART2" : "USART1", index ? 0x40004400 : 0x40011000, offset, false, 0);
     return 0;
 }
 
@@ -213,7 +213,7 @@ void opq_usart_write(OpqBox *box, int index, uint32_t offset, uint32_t value, ui
     case 0x14: opq_store(&usart->cr3, value, mask, 0x0FFF); break;
     case 0x18: opq_store(&usart->gtpr, value, mask, 0xFFFF); break;
     default:
-        opq_unknown(box, index ? "USART3" : "USART1", index ? 0x40004800 : 0x40011000, offset, true, value);
+        opq_unknown(box, index ? "USART2" : "USART1", index ? 0x40004400 : 0x40011000, offset, true, value);
         return;
     }
     if ((usart->cr1 & 0x1C01) || (usart->cr2 & 0x3000) || (usart->cr3 & 0x03FE)) {
@@ -262,8 +262,8 @@ void opq_usart_script_done(OpqBox *box)
 
 void opq_usart_init(OpqBox *box)
 {
-    static QEMUTimerCB *const tx[] = { tx_done_1, tx_done_3 }, *const rx[] = { rx_done_1, rx_done_3 };
-    static QEMUTimerCB *const idle[] = { idle_1, idle_3 };
+    static QEMUTimerCB *const tx[] = { tx_done_1, tx_done_2 }, *const rx[] = { rx_done_1, rx_done_2 };
+    static QEMUTimerCB *const idle[] = { idle_1, idle_2 };
 
     for (int index = 0; index < 2; index++) {
         OpqUsart *usart = &box->usart[index];
@@ -276,7 +276,7 @@ void opq_usart_init(OpqBox *box)
         usart->idle_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, idle[index], box);
         if (serial_hd(index)) {
             qemu_chr_fe_init(&usart->chr, serial_hd(index), &error_fatal);
-            qemu_chr_fe_set_handlers(&usart->chr, index ? can_receive_3 : can_receive_1, index ? receive_3 : receive_1,
+            qemu_chr_fe_set_handlers(&usart->chr, index ? can_receive_2 : can_receive_1, index ? receive_2 : receive_1,
                                      NULL, NULL, box, NULL, true);
         }
     }

@@ -56,7 +56,7 @@ static int choice(const Reader *reader, guint n, const char *const *names)
 }
 
 static const char *const inputs[] = { "adc1", "spi2", NULL };
-static const char *const usarts[] = { "usart1", "usart3", NULL };
+static const char *const usarts[] = { "usart1", "usart2", NULL };
 static const char *const ways[] = { "tx", "rx", NULL };
 
 static char *beside(const Reader *reader, const char *name)

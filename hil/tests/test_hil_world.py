@@ -137,7 +137,7 @@ def test_the_file_of_a_world_has_a_line_for_everything_in_it(tmp_path: Path) -> 
         "dip 1000000000 1100000000 400",
         "pps 0",
         "pps 1000000000",
-        "bytes_file usart3 gps.txt",
+        "bytes_file usart2 gps.txt",
         f"bytes usart1 500 {(bytes(1) + link.encode(hello, 0)).hex()}",
         "bytes usart1 700 0102",
         "adc 8 0 2000",

@@ -136,7 +136,7 @@ typedef enum {
     OPQ_LOST_LINK_OVERSIZE,  // its runs without a delimiter
     OPQ_LOST_LINK_GAPS,      // places where its sequence jumped
     OPQ_LOST_COMMANDS,       // commands and pieces of an update that found the inbox full
-    OPQ_LOST_GPS_OVERRUNS,   // times that USART3 lost bytes of the receiver
+    OPQ_LOST_GPS_OVERRUNS,   // times that USART2 lost bytes of the receiver
     OPQ_LOST_GPS_NOISE,
     OPQ_LOST_GPS_REFUSED,
     OPQ_LOST_GPS_DAMAGED,    // its messages with a wrong checksum or content, cut or too long

@@ -150,7 +150,7 @@ class World:
             text = self.gps.text(self.oscillator, self.end_ns)
             contents = "".join(f"{at} {sentence.hex()}\n" for at, sentence in text)
             (folder / "gps.txt").write_text(contents, encoding="ascii")
-            yield "bytes_file usart3 gps.txt"
+            yield "bytes_file usart2 gps.txt"
         for sequence, (at_ns, message) in enumerate(sorted(self.messages, key=lambda entry: entry[0])):
             frame = message if isinstance(message, bytes) else b"\0" + link.encode(message, sequence)
             yield f"bytes usart1 {at_ns} {frame.hex()}"

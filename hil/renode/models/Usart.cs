@@ -1,4 +1,4 @@
-// USART1 and USART3 (RM0090 30): 8N1 at the baud rate in BRR, both ways in time. Bytes into the Box come from the
+// USART1 and USART2 (RM0090 30): 8N1 at the baud rate in BRR, both ways in time. Bytes into the Box come from the
 // world file at their times or from whatever is connected (live), never faster than the line.
 // Not here: parity, 9 bits, break, mute, flow control, DMA (a violation when asked for).
 using System;
@@ -18,7 +18,7 @@ namespace Antmicro.Renode.Peripherals.Opq
     [AllowedTranslations(AllowedTranslation.ByteToDoubleWord | AllowedTranslation.WordToDoubleWord)]
     public class Usart : OpqBlock, IUART
     {
-        // frequency: of its bus clock, 84 MHz for USART1 and 42 MHz for USART3.
+        // frequency: of its bus clock, 84 MHz for USART1 and 42 MHz for USART2.
         public Usart(IMachine machine, Chain chain, ulong frequency, bool logged = false) : base(machine, chain, 0x400)
         {
             this.frequency = frequency;

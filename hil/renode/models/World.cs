@@ -45,7 +45,7 @@ namespace Antmicro.Renode.Peripherals.Opq
             Name("dma1", 0x40026000, dma1);
             Name("dma2", 0x40026400, dma2);
             Name("usart1", 0x40011000, link);
-            Name("usart3", 0x40004800, gps);
+            Name("usart2", 0x40004400, gps);
             Name("flash", 0x40023C00, flashInterface);
             Name("iwdg", 0x40003000, iwdg);
             Name("gpioa", 0x40020000, gpioA);
@@ -57,7 +57,7 @@ namespace Antmicro.Renode.Peripherals.Opq
             rcc.Attach(0x20, 1, trigger);
             rcc.Attach(0x20, 3, pps);
             rcc.Attach(0x20, 14, spi);
-            rcc.Attach(0x20, 18, gps);
+            rcc.Attach(0x20, 17, gps);
             rcc.Attach(0x24, 4, link);
             rcc.Attach(0x24, 8, adc);
             rcc.Attach(0x10, 21, dma1);

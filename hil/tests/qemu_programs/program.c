@@ -33,14 +33,14 @@ HANDLER(dma1_stream3_handler);
 HANDLER(dma2_stream0_handler);
 HANDLER(tim3_handler);
 HANDLER(usart1_handler);
-HANDLER(usart3_handler);
+HANDLER(usart2_handler);
 HANDLER(systick_handler);
 
 __attribute__((section(".vectors"), used)) static void (*const vectors[16 + OPQ_IRQ_COUNT])(void) = {
     [0] = (void (*)(void)) & _stack, [1] = reset, [2] = fault, [3] = fault, [4] = fault, [5] = fault, [6] = fault,
     [15] = systick_handler, [16 + PVD_IRQn] = pvd_handler, [16 + EXTI0_IRQn] = exti0_handler,
     [16 + DMA1_Stream3_IRQn] = dma1_stream3_handler, [16 + ADC_IRQn] = adc_handler, [16 + TIM3_IRQn] = tim3_handler,
-    [16 + USART1_IRQn] = usart1_handler, [16 + USART3_IRQn] = usart3_handler, [16 + TIM5_IRQn] = tim5_handler,
+    [16 + USART1_IRQn] = usart1_handler, [16 + USART2_IRQn] = usart2_handler, [16 + TIM5_IRQn] = tim5_handler,
     [16 + DMA2_Stream0_IRQn] = dma2_stream0_handler,
 };
 

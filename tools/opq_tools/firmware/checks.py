@@ -40,7 +40,7 @@ ROOTS = (
     "DMA1_Stream3_IRQHandler",
     "DMA2_Stream0_IRQHandler",
     "USART1_IRQHandler",
-    "USART3_IRQHandler",
+    "USART2_IRQHandler",
     "ADC_IRQHandler",
     "work",  # flash.c: starts an erase or program operation and waits for its end
 )
@@ -110,7 +110,7 @@ UNBOUNDED = 1 << 20
 
 PRIORITIES: Mapping[int, tuple[str, ...]] = {
     0: ("TIM5_IRQHandler",),
-    1: ("USART1_IRQHandler", "USART3_IRQHandler"),
+    1: ("USART1_IRQHandler", "USART2_IRQHandler"),
     2: ("DMA2_Stream0_IRQHandler", "DMA1_Stream3_IRQHandler", "ADC_IRQHandler"),
     3: ("SysTick_Handler", "PVD_IRQHandler"),
     15: ("PendSV_Handler",),

@@ -15,8 +15,8 @@
 
 #define OPQ_BOARD_LINK_TX OPQ_PIN(A, 9)  // USART1 AF7
 #define OPQ_BOARD_LINK_RX OPQ_PIN(A, 10)
-#define OPQ_BOARD_GPS_TX OPQ_PIN(B, 10)  // USART3 AF7
-#define OPQ_BOARD_GPS_RX OPQ_PIN(B, 11)
+#define OPQ_BOARD_GPS_TX OPQ_PIN(A, 2)  // USART2 AF7: the ROM does not listen there (AN2606), so a GPS cannot hold it
+#define OPQ_BOARD_GPS_RX OPQ_PIN(A, 3)
 #define OPQ_BOARD_PPS OPQ_PIN(A, 0)      // TIM5_CH1 AF2
 
 #define OPQ_BOARD_CONVERTER_INTERNAL 0   // default of the setting `converter`

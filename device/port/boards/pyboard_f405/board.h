@@ -15,8 +15,8 @@
 
 #define OPQ_BOARD_LINK_TX OPQ_PIN(B, 6) // X9, USART1 AF7; PA9 is the USB socket's VBUS here
 #define OPQ_BOARD_LINK_RX OPQ_PIN(B, 7) // X10
-#define OPQ_BOARD_GPS_TX OPQ_PIN(B, 10) // Y9, USART3 AF7
-#define OPQ_BOARD_GPS_RX OPQ_PIN(B, 11) // Y10
+#define OPQ_BOARD_GPS_TX OPQ_PIN(A, 2) // X3, USART2 AF7: the ROM does not listen there
+#define OPQ_BOARD_GPS_RX OPQ_PIN(A, 3) // X4
 #define OPQ_BOARD_PPS OPQ_PIN(A, 0)     // X1, TIM5_CH1 AF2
 
 #define OPQ_BOARD_CONVERTER_INTERNAL 1        // default of the setting `converter`

@@ -201,7 +201,7 @@ def _build(source: SourceTree, binary: Path, report: Report) -> None:
     if binary.exists():
         report(f"the kept QEMU is without machine {MACHINE}; it is built from the source again")
         shutil.rmtree(tree, ignore_errors=True)
-    if not (tree / CONFIGURED).exists():
+    if _configured_in(tree) != str(work):
         report(f"QEMU {source.version.split('%3a')[-1]} from source, once: some minutes, 600 MB in {tree}")
         shutil.rmtree(tree, ignore_errors=True)
         shutil.copytree(source.path, work, symlinks=True, ignore=_blobs(source.path))
@@ -211,7 +211,7 @@ def _build(source: SourceTree, binary: Path, report: Report) -> None:
         report("configure")
         command = (str(work / "configure"), *CONFIGURE, f"--python={python}")
         _run(command, build, "configure of QEMU", CONFIGURE_LIMIT_S)
-        (tree / CONFIGURED).touch()
+        (tree / CONFIGURED).write_text(str(work))
     _put_ours(work)
     report("ninja")
     _ninja(build, report)
@@ -225,6 +225,12 @@ def _build(source: SourceTree, binary: Path, report: Report) -> None:
         raise BuildError(f"QEMU was built without machine {MACHINE}: {tree} is removed, try again")
     half.rename(binary)
     report(f"built in {time.monotonic() - began:.0f} s")
+
+
+def _configured_in(tree: Path) -> str | None:
+    """The folder whose source the tree compiles: a copied or moved tree still compiles the old one."""
+    mark = tree / CONFIGURED
+    return mark.read_text() if mark.exists() else None
 
 
 def _blobs(top: Path) -> Callable[[str, list[str]], list[str]]:

@@ -331,6 +331,7 @@ typedef struct {                // RM0090 3.9 embedded flash interface
 #define FLASH_OPTCR_OPTLOCK OPQ_BIT(0)
 #define FLASH_OPTCR_OPTSTRT OPQ_BIT(1)
 #define FLASH_OPTCR_BOR_LEV (UINT32_C(3) << 2) // 3.9.10: 0 is level 3 (2.70 V), 3 is off
+#define FLASH_OPTCR_NWRP(sectors) ((uint32_t)(sectors) << 16)  // 1: the sector can be written
 
 typedef struct {               // RM0090 21.4 IWDG
     volatile uint32_t KR;      // 0x00
@@ -356,6 +357,7 @@ typedef struct {               // RM0090 5.4 PWR
 // RM0090 38.6 DBGMCU, 39 device electronic signature, DS8626 table 80/82 (factory calibration at 3.3 V)
 #define DBGMCU_IDCODE (*OPQ_AT(uint32_t, 0xE0042000))
 #define DBGMCU_IDCODE_DEV_ID UINT32_C(0xFFF) // 0x413: F405/407/415/417
+#define DBGMCU_REV_A UINT32_C(0x1000)
 #define DBGMCU_APB1_FZ (*OPQ_AT(uint32_t, 0xE0042008))
 #define DBGMCU_APB1_FZ_IWDG_STOP OPQ_BIT(12)
 #define UID (OPQ_AT(uint32_t, 0x1FFF7A10)) // three words

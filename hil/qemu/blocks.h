@@ -102,8 +102,9 @@ typedef struct {
     int key_step, optkey_step;
     bool shut, opt_shut; /* a wrong key came */
     int64_t busy_until_ns;
-    QEMUTimer *timer;
-    uint64_t programs, erases, operations, errors, refused_bits, stalls, stall_ns;
+    QEMUTimer *timer, *options_timer;
+    bool in_options; /* option bytes are being written */
+    uint64_t option_writes, programs, erases, operations, errors, refused_bits, stalls, stall_ns;
     uint32_t erased[12];
 } OpqFlash;
 

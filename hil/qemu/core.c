@@ -66,7 +66,7 @@ void opq_debug_write(OpqBox *box, int index, uint32_t offset, uint32_t value, ui
 uint32_t opq_dbgmcu_read(OpqBox *box, int index, uint32_t offset)
 {
     switch (offset) {
-    case 0x00: return 0x10076413; /* RM0090 38.6.1: REV_ID 1007 (revision 1), DEV_ID 413 */
+    case 0x00: return box->rev_id << 16 | 0x6413; /* RM0090 38.6.1: REV_ID, DEV_ID 413 */
     case 0x04: case 0x08: case 0x0C: return box->core.dbgmcu[offset / 4];
     }
     opq_unknown(box, "DBGMCU", 0xE0042000, offset, false, 0);
@@ -111,11 +111,4 @@ void opq_core_init(OpqBox *box, Error **errp)
     stw_le_p(memory + 0x7A2E, 1207); /* TS_CAL2, 110 C */
     box->adc.inputs[16] = 943;       /* 25 C */
     box->adc.inputs[17] = 1502;      /* the supply is 3.3 V */
-
-    memory_region_init_rom(&box->option_bytes, NULL, "opqbox.options", 0x400, errp);
-    memory_region_add_subregion(get_system_memory(), 0x1FFFC000, &box->option_bytes);
-    memory = memory_region_get_ram_ptr(&box->option_bytes);
-    memset(memory, 0xFF, 0x400);
-    stw_le_p(memory + 0, 0xAAED);
-    stw_le_p(memory + 8, 0x0FFF);
 }

@@ -47,13 +47,16 @@ static void erase(OpqBox *box)
     uint32_t offset, size;
     g_autofree uint8_t *empty = NULL;
 
-    if (flash->cr & MER) {
+    if ((flash->cr & MER) && opq_options_protect(box, -1)) {
+        opq_flash_failed(box, WRPERR); /* 3.7.4: no mass erase while a sector is protected */
+        return;
+    } else if (flash->cr & MER) {
         offset = 0;
         size = OPQ_FLASH_SIZE;
     } else if (!(flash->cr & SER) || (flash->cr & PG) || n > 11) {
         opq_flash_failed(box, PGSERR);
         return;
-    } else if (!(flash->optcr >> (16 + n) & 1)) {
+    } else if (opq_options_protect(box, n)) {
         opq_flash_failed(box, WRPERR);
         return;
     } else {
@@ -93,7 +96,7 @@ uint32_t opq_flash_read(OpqBox *box, int index, uint32_t offset)
 }
 
 /* Two keys in order open a lock; anything else closes it until reset (3.6.1, 3.7.2). */
-static bool key(int *step, bool *shut, uint32_t value, uint32_t first, uint32_t second)
+bool opq_flash_key(int *step, bool *shut, uint32_t value, uint32_t first, uint32_t second)
 {
     if (*shut) {
         return false;
@@ -119,16 +122,14 @@ void opq_flash_write(OpqBox *box, int index, uint32_t offset, uint32_t value, ui
             break;
         }
         was_shut = flash->shut;
-        if (key(&flash->key_step, &flash->shut, value, 0x45670123, 0xCDEF89AB)) {
+        if (opq_flash_key(&flash->key_step, &flash->shut, value, 0x45670123, 0xCDEF89AB)) {
             flash->cr &= ~LOCK;
         } else if (flash->shut && !was_shut) {
             opq_violation(box, "FLASH_KEYR: wrong key, locked until reset");
         }
         break;
     case 0x08:
-        if ((flash->optcr & 1) && key(&flash->optkey_step, &flash->opt_shut, value, 0x08192A3B, 0x4C5D6E7F)) {
-            flash->optcr &= ~1u;
-        }
+        opq_options_key(box, value);
         break;
     case 0x0C: flash->sr &= ~(value & mask & 0xF3); break;
     case 0x10:
@@ -145,12 +146,7 @@ void opq_flash_write(OpqBox *box, int index, uint32_t offset, uint32_t value, ui
         }
         break;
     case 0x14:
-        if (!(flash->optcr & 1)) {
-            opq_store(&flash->optcr, value, mask, 0x0FFFFFED);
-            if (value & mask & 2) { /* OPTSTRT: one option-byte sector is written */
-                flash->busy_until_ns = opq_now_ns() + 16000 * 4;
-            }
-        }
+        opq_options_write(box, value, mask);
         break;
     default: opq_unknown(box, "FLASH", 0x40023C00, offset, true, value); return;
     }
@@ -164,7 +160,7 @@ void opq_flash_reset(OpqBox *box, int index)
     flash->acr = 0;
     flash->sr = 0;
     flash->cr = LOCK;
-    flash->optcr |= 1;
+    flash->optcr = opq_options_loaded(box);
     flash->key_step = flash->optkey_step = 0;
     flash->shut = flash->opt_shut = false;
     irq(box);

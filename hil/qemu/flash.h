@@ -20,4 +20,11 @@ void opq_flash_put(uint32_t offset, const uint8_t *bytes, uint32_t size);
 void opq_flash_failed(OpqBox *box, uint32_t flag);
 void opq_flash_operation_ends(void *opaque);
 
+/* option_bytes.c */
+bool opq_options_protect(OpqBox *box, int sector);
+uint32_t opq_options_loaded(OpqBox *box);
+void opq_options_write(OpqBox *box, uint32_t value, uint32_t mask);
+void opq_options_key(OpqBox *box, uint32_t value);
+bool opq_flash_key(int *step, bool *shut, uint32_t value, uint32_t first, uint32_t second);
+
 #endif

@@ -50,7 +50,7 @@ static void tear(OpqBox *box)
 
 void opq_flash_cut(OpqBox *box)
 {
-    if (opq_flash_busy(box) && under_way.before) {
+    if (opq_flash_busy(box) && !box->flash_if.in_options && under_way.before) {
         tear(box);
     }
 }
@@ -103,7 +103,7 @@ static void program(void *opaque, hwaddr offset, uint64_t value, unsigned size)
         opq_flash_failed(box, PGPERR);
     } else if (offset % size) {
         opq_flash_failed(box, PGAERR);
-    } else if (!(flash->optcr >> (16 + sector_of(offset)) & 1)) {
+    } else if (opq_options_protect(box, sector_of(offset))) {
         opq_flash_failed(box, WRPERR);
     } else {
         opq_flash_begin(box, offset, size, 16000);
@@ -178,6 +178,5 @@ void opq_flash_init(OpqBox *box)
         }
         memcpy(box->flash_ram, bytes, size);
     }
-    box->flash_if.optcr = 0x0FFFAAED; /* 3.9.10 */
     box->flash_if.timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, opq_flash_operation_ends, box);
 }

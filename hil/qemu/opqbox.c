@@ -70,6 +70,7 @@ void opq_end(OpqBox *box, const char *reason)
     box->ended = true;
     opq_usart_flush(box);
     opq_flash_save(box);
+    opq_options_save(box);
     opq_report_write(box, reason);
     timer_mod(box->event, opq_now_ns() + 1000000000);
     qemu_system_shutdown_request(SHUTDOWN_CAUSE_GUEST_SHUTDOWN);
@@ -89,6 +90,7 @@ static void process_aborts(int signal_number)
         the_box->ended = true;
         opq_usart_flush(the_box);
         opq_flash_save(the_box);
+        opq_options_save(the_box);
         opq_report_write(the_box, "hang");
     }
 }
@@ -126,6 +128,7 @@ static void opqbox_init(MachineState *machine)
     opq_usart_init(box);
     opq_world_init(box);
     opq_flash_init(box);
+    opq_options_init(box);
     box->sram_ram = ram(&box->sram, box, "opqbox.sram", OPQ_SRAM_BASE, OPQ_SRAM_SIZE);
     box->ccm_ram = ram(&box->ccm, box, "opqbox.ccm", 0x10000000, 0x10000);
     forget(box, box->sram_ram, OPQ_SRAM_SIZE, 1);
@@ -174,6 +177,7 @@ static void set_live(Object *object, bool value, Error **errp) { OPQBOX_MACHINE(
     }
 FILE_PROPERTY(world_file)
 FILE_PROPERTY(flash_file)
+FILE_PROPERTY(options_file)
 FILE_PROPERTY(report_file)
 FILE_PROPERTY(uart1_log)
 FILE_PROPERTY(uid)
@@ -190,12 +194,14 @@ static void opqbox_instance_init(Object *object)
 {
     OpqBox *box = OPQBOX_MACHINE(object);
 
+    box->rev_id = 0x1007; /* RM0090 38.6.1: revision 1 */
     box->hse_hz = 12000000; /* device/port/boards: both boards */
     box->uid = g_strdup("000000010002000300040005");
     box->mains_channel = 10;
     object_property_add_uint32_ptr(object, "mains-channel", &box->mains_channel, OBJ_PROP_FLAG_READWRITE);
     object_property_add_uint32_ptr(object, "spi2-zero", &box->spi2_zero, OBJ_PROP_FLAG_READWRITE);
     object_property_add_uint32_ptr(object, "hse-hz", &box->hse_hz, OBJ_PROP_FLAG_READWRITE);
+    object_property_add_uint32_ptr(object, "rev-id", &box->rev_id, OBJ_PROP_FLAG_READWRITE);
 }
 
 static void opqbox_class_init(ObjectClass *class, void *data)
@@ -211,6 +217,7 @@ static void opqbox_class_init(ObjectClass *class, void *data)
     machine->no_floppy = machine->no_cdrom = machine->no_parallel = true;
     object_class_property_add_str(class, "world", get_world_file, set_world_file);
     object_class_property_add_str(class, "flash", get_flash_file, set_flash_file);
+    object_class_property_add_str(class, "options", get_options_file, set_options_file);
     object_class_property_add_str(class, "report", get_report_file, set_report_file);
     object_class_property_add_str(class, "uart1-log", get_uart1_log, set_uart1_log);
     object_class_property_add_bool(class, "live", get_live, set_live);

@@ -65,17 +65,18 @@ struct OpqBox {
     MachineState parent_obj;
 
     /* properties */
-    char *world_file, *flash_file, *report_file, *uart1_log, *uid;
+    char *world_file, *flash_file, *options_file, *report_file, *uart1_log, *uid;
     bool live; /* virtual time keeps to the wall clock */
     int64_t lag_ns; /* live: how far it was behind at most */
     uint32_t hse_hz;
+    uint32_t rev_id; /* DBGMCU_IDCODE: 0x1000 is revision A */
     uint32_t mains_channel; /* of ADC1 */
     uint32_t spi2_zero;     /* the converter's code for 0: 32768 for a unipolar one, 0 for two's complement */
 
     ARMv7MState armv7m;
     Clock *sysclk, *refclk;
     MemoryRegion flash, flash_alias, rom_alias, sram, ccm, sysmem, option_bytes, unmodelled[6];
-    uint8_t *flash_ram, *sram_ram, *ccm_ram;
+    uint8_t *flash_ram, *option_ram, *sram_ram, *ccm_ram;
     qemu_irq irq[82];
     bool irq_level[82];
     QEMUTimer *event; /* next moment at which acquisition changes something by itself */
@@ -201,6 +202,8 @@ bool opq_line_noised(uint32_t ppb, uint64_t *state, uint8_t *byte);
 
 /* flash.c */
 void opq_flash_init(OpqBox *box);
+void opq_options_init(OpqBox *box);
+void opq_options_save(OpqBox *box);
 uint32_t opq_flash_read(OpqBox *box, int index, uint32_t offset);
 void opq_flash_write(OpqBox *box, int index, uint32_t offset, uint32_t value, uint32_t mask);
 void opq_flash_reset(OpqBox *box, int index);

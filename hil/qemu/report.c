@@ -132,7 +132,7 @@ static void models(OpqBox *box, GString *out)
                  { "noised_rx", usart->noised_rx }, { "lost", usart->lost_off });
     }
     COUNTERS(out, "flash", { "programs", flash->programs }, { "erases", flash->erases },
-             { "operations", flash->operations }, { "errors", flash->errors },
+             { "operations", flash->operations }, { "option_writes", flash->option_writes }, { "errors", flash->errors },
              { "refused_bits", flash->refused_bits }, { "stalls", flash->stalls }, { "stall_ns", flash->stall_ns });
     for (int n = 0; n < 12; n++) {
         g_string_append_printf(out, "%s%u", n ? ", " : ",\n  \"erased\": [", flash->erased[n]);

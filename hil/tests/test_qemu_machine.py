@@ -73,7 +73,8 @@ def counts(path: Path, values: range) -> Path:
 def test_a_program_finds_an_stm32f405_at_168_mhz(run: Callable[..., Ran]) -> None:
     ran = run("boots", f"end {S // 10}", options=",uid=0102030405060708090a0b0c")
     assert ran.printed == {
-        "causes": 0b1110, "idcode": 0x413, "uid0": 0x04030201, "uid2": 0x0C0B0A09, "flash_kb": 1024,
+        "causes": 0b1110, "idcode": 0x413, "revision": 0x1007,
+        "uid0": 0x04030201, "uid2": 0x0C0B0A09, "flash_kb": 1024,
         "data": 1, "ccm": 1, "alias": 1, "bitband": 1, "fpu": 1_000_000,
         "cycles_per_tick_x1000": pytest.approx(2000, abs=1), "ten_ms_in_us": pytest.approx(10_000, abs=1),
         "done": 1,
@@ -245,6 +246,40 @@ def test_flash_obeys_keys_sectors_and_one_to_zero(run: Callable[..., Ran]) -> No
     assert words == (0xF0F0F0F0 & 0x0FF00FF0, *range(1, 64))
     assert ran.report["flash"]["operations"] == 66
     assert len(ran.flash) == 1 << 20
+
+
+def test_option_bytes_count_once_they_are_programmed_and_outlive_reset_and_run(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
+    ran = run("options", f"end {5 * S}", options=",options=options.bin")
+    found = {name: [value for what, value in ran.order if what == name] for name, _ in ran.order}
+    factory, set_now = 0x0FFFAAED, 0x0FFBAAE1  # RM0090 3.9.10; BOR_LEV 0, nWRP2 0
+    assert found == {
+        "optcr": [factory, set_now], "user": [0xAAEF, 0xAAE3, 0xAAE3], "nwrp": [0xFFF, 0xFFB, 0xFFB],
+        "refused": [0, 1], "locked": [1], "stored_only": [0], "programmed_ms": [250], "now": [1],
+        "others": [0], "done": [1],
+    }  # fmt: skip
+    assert ran.report["flash"]["option_writes"] == 1
+    assert [entry["what"] for entry in ran.report["violations"]] == ["FLASH_OPTCR written while locked"]
+    assert (tmp_path / "options.bin").read_bytes()[8:10] == b"\xfb\x0f"
+    again = run("options", f"end {S // 10}", options=",options=options.bin")
+    assert again.printed["optcr"] == set_now
+
+
+def test_a_run_that_ends_while_option_bytes_are_written_keeps_the_old_ones(
+    run: Callable[..., Ran], tmp_path: Path
+) -> None:
+    whole = run("options", f"end {5 * S}", options=",options=options.bin")
+    (tmp_path / "options.bin").unlink()
+    cut = run("options", f"end {S * 6 // 10}", options=",options=options.bin")
+    assert "programmed_ms" in whole.printed and "programmed_ms" not in cut.printed
+    assert "option bytes are written" in cut.report["violations"][-1]["what"]
+    assert (tmp_path / "options.bin").read_bytes()[8:10] == b"\xff\x0f"
+
+
+@pytest.mark.parametrize(("revision", "shown"), [("", 0x1007), (",rev-id=0x1000", 0x1000)])
+def test_the_chips_revision_can_be_another(run: Callable[..., Ran], revision: str, shown: int) -> None:
+    assert run("boots", f"end {S // 10}", options=revision).printed["revision"] == shown
 
 
 def test_an_erase_stalls_what_runs_from_flash_and_not_what_runs_from_ram(run: Callable[..., Ran]) -> None:

@@ -161,3 +161,15 @@ def test_flash_clears_bits_only_wants_its_keys_and_is_torn_by_a_cut(program: Pat
     words = [found[f"word{n}"] for n in range(8)]
     assert words[:4] == [0] * 4 and words[5:] == [erased] * 3 and found["cut"] == 1
     assert (found["programs"], found["erases"]) == (7, 1)
+
+
+def test_option_bytes_count_once_they_are_programmed_and_a_reset_loads_them(
+    program: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "world").write_text("seed 3\n")
+    found = drive(program, "options", str(tmp_path / "world"))
+    assert (found["factory"], found["busy"], found["now"]) == (0x0FFFAAED, 1, 0x0FFBAAE0)
+    assert (found["refused"], found["refused_word"], found["word"]) == (1 << 4, 1 << 4, 0xFFFF_FFFF)
+    assert found["after_reset"] == 0x0FFBAAE1
+    assert found["report"]["flash"]["option_writes"] == 1
+    assert [each["what"] for each in found["report"]["violations"]] == ["FLASH_OPTCR written while locked"]

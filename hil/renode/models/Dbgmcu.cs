@@ -9,7 +9,7 @@ namespace Antmicro.Renode.Peripherals.Opq
     {
         public Dbgmcu(IMachine machine, Chain chain) : base(machine, chain, 0x10)
         {
-            Define((long)Registers.IDCODE, 0x10076413, 0x00000000); // 38.6.1: STM32F405, revision Y
+            Define((long)Registers.IDCODE, 0x10076413, 0x00000000); // 38.6.1: STM32F405, revision 1
             Define((long)Registers.CR, 0x0, 0x000000E7);
             Define((long)Registers.APB1_FZ, 0x0, 0x06E01DFF);
             Define((long)Registers.APB2_FZ, 0x0, 0x00070003);

@@ -1,7 +1,8 @@
 // The embedded flash interface (RM0090 3.9): keys and lock, busy times, errors of sequence, sectors, a power cut in
 // the middle of an operation. The flash itself is mapped memory, into which the CPU stores without asking anyone: what
 // it stored is found when it looks at SR or writes CR afterwards, and the NOR rule is laid over it then.
-// Not here: fetches that stall while BSY (the firmware waits in RAM), write protection, the option bytes' effects.
+// Option bytes count once OPTSTRT has ended; a reset loads OPTCR from them. Not here: fetches that stall while BSY (the
+// firmware waits in RAM), the brown-out level's effect, read protection; every run begins with the factory's options.
 using System;
 using System.Collections.Generic;
 using Antmicro.Migrant;
@@ -21,7 +22,16 @@ namespace Antmicro.Renode.Peripherals.Opq
             this.flash = flash;
             busyTimer = new LimitTimer(machine.ClockSource, 1000000000, this, "flash busy", UInt64.MaxValue,
                 direction: Direction.Ascending, eventEnabled: true, workMode: WorkMode.OneShot);
-            busyTimer.LimitReached += delegate { busy = false; };
+            busyTimer.LimitReached += delegate
+            {
+                busy = false;
+                if(inOptions)
+                {
+                    inOptions = false;
+                    this[(long)Registers.OPTCR] &= ~OptStrt;
+                    options = this[(long)Registers.OPTCR] & OptionBits;
+                }
+            };
             Define((long)Registers.ACR, 0x0, 0x00001F07);
             Define((long)Registers.KEYR, 0x0, 0x00000000);
             Define((long)Registers.OPTKEYR, 0x0, 0x00000000);
@@ -47,7 +57,7 @@ namespace Antmicro.Renode.Peripherals.Opq
                 return;
             }
             Settle(true);
-            if(busy && under != null)
+            if(busy && !inOptions && under != null)
             {
                 Tear();
             }
@@ -74,6 +84,8 @@ namespace Antmicro.Renode.Peripherals.Opq
 
         public ulong Errors { get; private set; }
 
+        public ulong OptionWrites { get; private set; }
+
         // Bits that were to go from 0 to 1: silicon leaves them 0 and does not tell.
         public ulong RefusedBits { get; private set; }
 
@@ -89,6 +101,7 @@ namespace Antmicro.Renode.Peripherals.Opq
                 yield return Counter("programs", Programs);
                 yield return Counter("erases", Erases);
                 yield return Counter("operations", operations);
+                yield return Counter("option_writes", OptionWrites);
                 yield return Counter("errors", Errors);
                 yield return Counter("refused_bits", RefusedBits);
             }
@@ -103,6 +116,7 @@ namespace Antmicro.Renode.Peripherals.Opq
         {
             keyStep = optionKeyStep = 0;
             shut = optionShut = false;
+            this[(long)Registers.OPTCR] = options | 1u;
         }
 
         protected override uint OnRead(long offset, uint stored)
@@ -151,12 +165,22 @@ namespace Antmicro.Renode.Peripherals.Opq
                 WrittenControl(value);
                 break;
             case Registers.OPTCR:
-                if((before & 1) == 0)
+                if((before & 1) != 0)
                 {
-                    this[offset] = value & 0x0FFFFFED;
-                    if((value & 2) != 0) // OPTSTRT
+                    Violation("FLASH_OPTCR written while locked");
+                }
+                else if(busy)
+                {
+                    Violation("FLASH_OPTCR written while BSY");
+                }
+                else
+                {
+                    this[offset] = value & (OptionBits | OptStrt | 1u);
+                    if((value & OptStrt) != 0)
                     {
-                        Busy(64000);
+                        OptionWrites++;
+                        inOptions = true;
+                        Busy(250064000); // a sector of 16 KB erased and four words, DS8626 table 46, x32
                     }
                 }
                 break;
@@ -209,6 +233,11 @@ namespace Antmicro.Renode.Peripherals.Opq
             if((control & Ser) == 0 || (control & Pg) != 0 || sector > 11)
             {
                 Fail(PgsErr);
+                return;
+            }
+            if(IsProtected(sector))
+            {
+                Fail(WrpErr);
                 return;
             }
             var offset = sector < 4 ? sector * 0x4000 : (sector == 4 ? 0x10000 : (sector - 4) * 0x20000);
@@ -317,6 +346,12 @@ namespace Antmicro.Renode.Peripherals.Opq
                 Put(offset, old);
                 return;
             }
+            if(IsProtected(offset < 0x10000 ? offset / 0x4000 : (offset < 0x20000 ? 4 : offset / 0x20000 + 4)))
+            {
+                Fail(WrpErr);
+                Put(offset, old);
+                return;
+            }
             Programs++;
             Operate(offset, 4, 16000);
             for(var at = 0; at < 4; at++)
@@ -329,6 +364,11 @@ namespace Antmicro.Renode.Peripherals.Opq
             }
             Put(offset, old);
             CountCut();
+        }
+
+        private bool IsProtected(int sector)
+        {
+            return (options >> (16 + sector) & 1u) == 0;
         }
 
         private void Operate(int offset, int size, long takesNs)
@@ -410,7 +450,8 @@ namespace Antmicro.Renode.Peripherals.Opq
         private const int FlashBytes = 0x100000;
         private const int BlockBytes = 0x4000;
         private const uint Bsy = 1u << 16, Pg = 1u, Ser = 2u, Strt = 1u << 16, Lock = 1u << 31;
-        private const uint PgsErr = 1u << 7, PgpErr = 1u << 6;
+        private const uint PgsErr = 1u << 7, PgpErr = 1u << 6, WrpErr = 1u << 4;
+        private const uint OptStrt = 2u, OptionBits = 0x0FFFFFECu;
 
         // DS8626 table 46, typical: x8, x16, x32 times sectors of 16, 64, 128 KB.
         private static readonly int[][] EraseMs =
@@ -430,6 +471,8 @@ namespace Antmicro.Renode.Peripherals.Opq
         private byte[] under;
         private byte[] shadow;
         private bool busy;
+        private bool inOptions;
+        private uint options = 0x0FFFAAECu; // the bytes themselves: of the factory (3.9.10)
         private readonly LimitTimer busyTimer;
         private ulong operations;
         private ulong cutAfter;

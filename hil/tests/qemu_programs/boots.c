@@ -9,6 +9,7 @@ int main(void) {
     say_open();
     say("causes", causes);
     say("idcode", DBGMCU_IDCODE & DBGMCU_IDCODE_DEV_ID);
+    say("revision", DBGMCU_IDCODE >> 16);
     say("uid0", UID[0]);
     say("uid2", UID[2]);
     say("flash_kb", FLASH_SIZE_KB);

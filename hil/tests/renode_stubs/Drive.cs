@@ -38,6 +38,9 @@ public static class Drive
         case "flash":
             Flash(box, arguments[1]);
             break;
+        case "options":
+            Options(box, arguments[1]);
+            break;
         case "missing":
             Missing(box, arguments[1]);
             break;
@@ -375,6 +378,33 @@ public static class Drive
         Print("programs", box.FlashInterface.Programs);
         Print("erases", box.FlashInterface.Erases);
         Print("cut", box.FlashInterface.IsCut ? 1UL : 0UL);
+    }
+
+    private static void Options(Box box, string world)
+    {
+        box.Load(world);
+        box.FlashInterface.WriteDoubleWord(0x04, 0x45670123u);
+        box.FlashInterface.WriteDoubleWord(0x04, 0xCDEF89ABu);
+        box.FlashInterface.WriteDoubleWord(0x14, 0); // locked
+        Print("factory", box.FlashInterface.ReadDoubleWord(0x14));
+        box.FlashInterface.WriteDoubleWord(0x08, 0x08192A3Bu);
+        box.FlashInterface.WriteDoubleWord(0x08, 0x4C5D6E7Fu);
+        box.FlashInterface.WriteDoubleWord(0x14, 0x0FFBAAE0u | 2u); // brown-out level 3, sector 2
+        box.Clock.RunFor(250063999);
+        Print("busy", box.FlashInterface.ReadDoubleWord(0x0C) >> 16 & 1);
+        box.Clock.RunFor(1);
+        Print("now", box.FlashInterface.ReadDoubleWord(0x14));
+        box.FlashInterface.WriteDoubleWord(0x10, 0x200u | 2u | 2u << 3 | 1u << 16);
+        Print("refused", box.FlashInterface.ReadDoubleWord(0x0C));
+        box.FlashInterface.WriteDoubleWord(0x0C, 0xF3u);
+        box.FlashInterface.WriteDoubleWord(0x10, 0x200u | 1u);
+        box.Store(0x8000, 0u);
+        Print("refused_word", box.FlashInterface.ReadDoubleWord(0x0C));
+        Print("word", box.Word(0x8000));
+        box.FlashInterface.WriteDoubleWord(0x14, 0x0FFFAAE0u); // never started
+        box.FlashInterface.Reset();
+        Print("after_reset", box.FlashInterface.ReadDoubleWord(0x14));
+        box.Finish();
     }
 
     // What a first try by hand meets: nothing is where $firmware or $world say.

@@ -20,11 +20,26 @@ static bool wait_for(const volatile uint32_t *where, uint32_t mask, uint32_t wan
     return false;
 }
 
+// The PLL (RM0090 7.3.2): oscillator / M = 1 or 2 MHz (2 MHz has less jitter), * N = the VCO, / 2 = HCLK, / 7 = 48 MHz.
+enum { PLLP = 2, PLLQ = 7, HSI_HZ = 16000000, VCO_HZ = 336000000 };
+#define VCO_INPUT_HZ(hz) ((hz) % 2000000u == 0 ? 2000000u : 1000000u)
+#define PLLM(hz) ((hz) / VCO_INPUT_HZ(hz))
+#define PLLN(hz) (VCO_HZ / VCO_INPUT_HZ(hz))
+#define PLL_IS_EXACT(hz) \
+    ((hz) % VCO_INPUT_HZ(hz) == 0 && PLLM(hz) >= 2 && PLLM(hz) <= 63 && PLLN(hz) >= 50 && PLLN(hz) <= 432)
+_Static_assert(PLL_IS_EXACT(OPQ_BOARD_HSE_HZ), "want a crystal of whole MHz, 2 to 63 (or even MHz, 4 to 126)");
+_Static_assert(OPQ_BOARD_HSE_HZ >= 1000000u && OPQ_BOARD_HSE_HZ <= (OPQ_BOARD_HSE_BYPASS ? 50000000u : 26000000u) &&
+                   (OPQ_BOARD_HSE_BYPASS || OPQ_BOARD_HSE_HZ >= 4000000u),
+               "outside what OSC_IN takes (DS8626 tables 37 and 39)");
+_Static_assert(PLL_IS_EXACT((uint32_t)HSI_HZ), "the PLL has to run from HSI too");
+_Static_assert(VCO_HZ >= 100000000 && VCO_HZ <= 432000000, "the VCO's range");
+_Static_assert(VCO_HZ / PLLP == OPQ_HCLK_HZ && VCO_HZ / PLLQ == 48000000, "HCLK and 48 MHz come out");
+_Static_assert(OPQ_PCLK1_HZ == OPQ_HCLK_HZ / 4u && OPQ_PCLK2_HZ == OPQ_HCLK_HZ / 2u, "PPRE1 and PPRE2 below");
+
 // 168 MHz from `input_hz`; false leaves HSI running and the PLL off.
 static bool start_pll(uint32_t input_hz, uint32_t source_bit) {
-    // VCO: 2 MHz in (RM0090 7.3.2 recommends it against jitter), 336 MHz out, /2 = 168 MHz, /7 = 48 MHz.
-    RCC->PLLCFGR = RCC_PLLCFGR_PLLM(input_hz / 2000000u) | RCC_PLLCFGR_PLLN(168) | RCC_PLLCFGR_PLLP(2) |
-                   RCC_PLLCFGR_PLLQ(7) | source_bit;
+    RCC->PLLCFGR = RCC_PLLCFGR_PLLM(PLLM(input_hz)) | RCC_PLLCFGR_PLLN(PLLN(input_hz)) | RCC_PLLCFGR_PLLP(PLLP) |
+                   RCC_PLLCFGR_PLLQ(PLLQ) | source_bit;
     RCC->CR |= RCC_CR_PLLON;
     if (!wait_for(&RCC->CR, RCC_CR_PLLRDY, RCC_CR_PLLRDY)) {
         RCC->CR &= ~RCC_CR_PLLON;
@@ -53,8 +68,10 @@ void opq_power_start(void) {
     wait_for(&RCC->CFGR, RCC_CFGR_SWS, 0);
     RCC->CR &= ~RCC_CR_PLLON;
     wait_for(&RCC->CR, RCC_CR_PLLRDY, 0);
-    // Five wait states up to 168 MHz at 2.7..3.6 V (RM0090 3.5.1, table 10).
-    FLASH->ACR = FLASH_ACR_LATENCY(5) | FLASH_ACR_PRFTEN | FLASH_ACR_ICEN | FLASH_ACR_DCEN;
+    // Five wait states up to 168 MHz at 2.7..3.6 V (RM0090 3.5.1, table 10). Revision A fetches wrong instructions with
+    // the prefetch on (errata sheet ES0182).
+    FLASH->ACR = FLASH_ACR_LATENCY(5) | FLASH_ACR_ICEN | FLASH_ACR_DCEN |
+                 (opq_power_revision() == DBGMCU_REV_A ? 0 : FLASH_ACR_PRFTEN);
 
     RCC->CR |= OPQ_BOARD_HSE_BYPASS ? RCC_CR_HSEBYP : 0; // only while HSE is off (RM0090 7.3.1)
     RCC->CR |= RCC_CR_HSEON;
@@ -63,7 +80,7 @@ void opq_power_start(void) {
         RCC->CR |= RCC_CR_CSSON; // if HSE fails later, an NMI resets; the next start uses HSI
     } else {
         RCC->CR &= ~RCC_CR_HSEON;
-        source = start_pll(16000000u, 0) ? OPQ_CLOCK_HSI : OPQ_CLOCK_SLOW;
+        source = start_pll(HSI_HZ, 0) ? OPQ_CLOCK_HSI : OPQ_CLOCK_SLOW;
     }
 
     // PVD (RM0090 5.4.1) above the 2.7 V that x32 flash writes want; both edges through EXTI 16.
@@ -118,6 +135,7 @@ void opq_power_on_pvd(void) {
 }
 
 uint32_t opq_power_brown_out_level(void) { return 3u - ((FLASH->OPTCR & FLASH_OPTCR_BOR_LEV) >> 2); }
+uint32_t opq_power_revision(void) { return DBGMCU_IDCODE >> 16; }
 
 void opq_power_unique_id(uint8_t out[12]) {
     for (uint32_t n = 0; n < 12u; n++) {

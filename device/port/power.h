@@ -38,6 +38,8 @@ void opq_power_on_pvd(void); // interrupt context
 
 // Brown-out level in the option bytes, 0 (off) to 3 (2.70 V); flash.h sets it.
 uint32_t opq_power_brown_out_level(void);
+// REV_ID of the chip (RM0090 38.6.1): 0x1000 A, 0x1001 Z, 0x1003 Y, 0x1007 1.
+uint32_t opq_power_revision(void);
 
 void opq_power_unique_id(uint8_t out[12]);
 void opq_power_reset(void) __attribute__((noreturn));

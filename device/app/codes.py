@@ -47,6 +47,7 @@ CROSSING_LIMITS = const(6)
 UPDATE_BEGIN = const(7)
 UPDATE_END = const(8)
 REPL_OPERATION = const(9)
+PROTECT = const(10)
 
 # Acknowledgement.status
 DONE = const(0)

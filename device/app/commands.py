@@ -81,6 +81,8 @@ class Commands:
             return self._sync(argument)
         if operation == codes.CROSSING_LIMITS:
             return self._limits(argument)
+        if operation == codes.PROTECT:
+            return self._protect(argument)
         if operation == codes.UPDATE_BEGIN:
             return self._updater.begin(argument)
         if operation == codes.UPDATE_END:
@@ -88,6 +90,18 @@ class Commands:
         if operation in (codes.HELLO, codes.GET_SETTINGS, codes.RESET, codes.REPL_OPERATION):
             return codes.DONE, ""
         return codes.UNKNOWN, ""
+
+    def _protect(self, argument: str) -> tuple[int, str]:
+        """Sets `<brown-out level> <boot sectors>` in the option bytes; answers with both, also to nothing."""
+        if argument:
+            try:
+                level, sectors = (int(word) for word in argument.split(" "))
+            except ValueError:
+                return codes.BAD_ARGUMENT, "want <level> <sectors>"
+            if not board.protect(level, sectors):
+                return codes.FAILED, "not set"
+        level, sectors = board.protection()
+        return codes.DONE, f"{level} {sectors}"
 
     def _then(self, operation: int) -> None:
         """Does what follows the acknowledgement."""

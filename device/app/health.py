@@ -1,4 +1,4 @@
-"""Health: sends Health each second and Losses when a counter changed; watches the free heap.
+"""Health: sends Health each second, Losses and facts of the chip when they change; watches the free heap.
 
 `low_water` is the least free heap right after a collection. A leak would lower it second by second.
 """
@@ -16,8 +16,8 @@ THRESHOLD_BYTES = 8192
 LOW_BYTES = 6144
 """Less free heap is logged: the answer with all settings and one piece of an update need about 4 KB."""
 
-LOSSES_EACH_S = 60
-"""Losses are sent at least so often, so that a gateway that has just started receives them."""
+AGAIN_S = 60
+"""Losses, facts and the last crash are sent again so often: for a gateway that has just started."""
 
 
 class Health:
@@ -29,7 +29,7 @@ class Health:
         self._power = power
         self._low_logged = False
         self._reset_cause = board.reset_cause()
-        self._losses_sent_s = LOSSES_EACH_S
+        self._sent_s = AGAIN_S
 
     def second(self) -> None:
         gc.collect()
@@ -46,6 +46,10 @@ class Health:
             self.low_water,
             self._reset_cause,
         )
-        self._losses_sent_s += 1
-        if pipeline.losses(clock.damaged(), self._losses_sent_s >= LOSSES_EACH_S):
-            self._losses_sent_s = 0
+        self._sent_s += 1
+        again = self._sent_s >= AGAIN_S
+        sent = pipeline.losses(clock.damaged(), again)
+        pipeline.facts(again)
+        if again and sent:
+            pipeline.crash()
+            self._sent_s = 0

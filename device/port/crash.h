@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define OPQ_CRASH_ADDRESS UINT32_C(0x1000FF80) // 64 bytes below the boot loader's handover
+#define OPQ_CRASH_ADDRESS UINT32_C(0x1000FE78) // right below the boot loader's handover
 
 typedef enum {
     OPQ_CRASH_NONE = 0,
@@ -16,22 +16,29 @@ typedef enum {
     OPQ_CRASH_INTERRUPT = 5, // an unexpected interrupt; `pc` is its number
 } opq_crash_kind_t;
 
+// After `magic` in the order of the link's message Crash (opq_proto.link.messages): new words go before `check`.
 typedef struct {
     uint32_t magic;
     uint32_t kind;
-    uint32_t pc, lr, psr;      // of the faulting code (PM0214 2.3.7)
-    uint32_t cfsr, hfsr, bfar; // PM0214 4.4.10, 4.4.11, 4.4.15
-    uint32_t count;            // since power came on
-    uint32_t spare[6];
-    uint32_t check;            // ~ of the sum of all before, so that random RAM is not a record
+    uint32_t count;                   // since power came on
+    uint32_t pc, lr, psr;             // of the faulting code (PM0214 2.3.7)
+    uint32_t cfsr, hfsr, mmfar, bfar; // PM0214 4.4.10, 4.4.11, 4.4.14, 4.4.15
+    uint32_t r0, r1, r2, r3, r12, sp; // sp: before the processor pushed its frame
+    uint32_t stack[64];               // from sp on; 0 behind the stack's top
+    uint32_t check;                   // ~ of the sum of all before, so that random RAM is not a record
 } opq_crash_t;
 
-_Static_assert(sizeof(opq_crash_t) == 64, "the linker script leaves 64 bytes");
+enum { OPQ_CRASH_WORDS = sizeof(opq_crash_t) / 4 - 2 }; // without magic and check
+_Static_assert(sizeof(opq_crash_t) <= 328, "the linker script leaves 328 bytes");
 
-// Task context, once: why the firmware reset itself, if it did. Clears the record except the count.
+// Task context, once: why the firmware reset itself, if it did. The record is kept, but no later start reports it.
 bool opq_crash_take(opq_crash_t *out);
+// What `opq_crash_take` found, for the link: OPQ_CRASH_WORDS words; NULL if it found nothing.
+const uint32_t *opq_crash_words(void);
 
-// Any context: writes the record and resets.
-void opq_crash(opq_crash_kind_t kind, uint32_t pc, uint32_t lr, uint32_t psr) __attribute__((noreturn));
+// Any context: writes the record and resets. In a fault `stack` is what the processor pushed, and the registers are read
+// from it; else `exc_return` is 0, and `stack` is where the caller's stack begins.
+void opq_crash(opq_crash_kind_t kind, uint32_t pc, const uint32_t *stack, uint32_t exc_return)
+    __attribute__((noreturn));
 
 #endif

@@ -82,20 +82,28 @@ OPQ_RAMFUNC static bool start_option_bytes(void) {
     return done;
 }
 
-bool opq_flash_set_brown_out_level(uint32_t level) {
-    if (level > 3u || opq_power_is_low()) {
+uint32_t opq_flash_protected_sectors(void) { return ~FLASH->OPTCR >> 16 & 0xFFFu; }
+
+static bool is_protected_so(uint32_t level, uint32_t sectors) {
+    return opq_power_brown_out_level() == level &&
+           (opq_flash_protected_sectors() & OPQ_FLASH_BOOT_SECTORS) == sectors;
+}
+
+bool opq_flash_protect(uint32_t level, uint32_t sectors) {
+    if (level > 3u || (sectors & ~(uint32_t)OPQ_FLASH_BOOT_SECTORS) != 0 || opq_power_is_low()) {
         return false;
     }
-    if (opq_power_brown_out_level() == level) {
+    if (is_protected_so(level, sectors)) {
         return true;
     }
     FLASH->OPTKEYR = FLASH_OPTKEY1;
     FLASH->OPTKEYR = FLASH_OPTKEY2;
-    uint32_t optcr = FLASH->OPTCR & ~(FLASH_OPTCR_BOR_LEV | FLASH_OPTCR_OPTSTRT);
-    FLASH->OPTCR = optcr | ((3u - level) << 2);
+    const uint32_t boot = FLASH_OPTCR_NWRP(OPQ_FLASH_BOOT_SECTORS);
+    uint32_t optcr = FLASH->OPTCR & ~(FLASH_OPTCR_BOR_LEV | boot | FLASH_OPTCR_OPTSTRT);
+    FLASH->OPTCR = optcr | ((3u - level) << 2) | FLASH_OPTCR_NWRP(OPQ_FLASH_BOOT_SECTORS & ~sectors);
     bool done = start_option_bytes();
     FLASH->OPTCR |= FLASH_OPTCR_OPTLOCK;
-    return done && opq_power_brown_out_level() == level;
+    return done && is_protected_so(level, sectors);
 }
 
 // Data read before may be in the accelerator's caches; they are only cleared while switched off (RM0090 3.5.2).

@@ -85,7 +85,7 @@ int main(void) {
         if (!opq_repl_wanted()) {
             opq_led(OPQ_LED_FAULT, true); // long enough to be seen, and for the line to carry what is queued
             mp_hal_delay_ms(1000);
-            opq_crash(OPQ_CRASH_APP_ENDED, 0, 0, 0);
+            opq_crash(OPQ_CRASH_APP_ENDED, 0, __builtin_frame_address(0), 0);
         }
     }
     prompt();
@@ -109,4 +109,6 @@ mp_lexer_t *mp_lexer_new_from_file(qstr filename) {
     mp_raise_OSError(MP_ENOENT);
 }
 
-void nlr_jump_fail(void *value) { opq_crash(OPQ_CRASH_NLR, (uint32_t)(uintptr_t)value, 0, 0); }
+void nlr_jump_fail(void *value) {
+    opq_crash(OPQ_CRASH_NLR, (uint32_t)(uintptr_t)value, __builtin_frame_address(0), 0);
+}

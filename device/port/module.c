@@ -63,13 +63,20 @@ static MP_DEFINE_CONST_FUN_OBJ_0(watchdog_feed_obj, board_watchdog_feed);
 static mp_obj_t board_reset(void) { opq_power_reset(); }
 static MP_DEFINE_CONST_FUN_OBJ_0(reset_obj, board_reset);
 
-static mp_obj_t board_brown_out_level(size_t count, const mp_obj_t *args) {
-    if (count == 1 && !opq_flash_set_brown_out_level((uint32_t)mp_obj_get_int(args[0]))) {
-        mp_raise_ValueError(MP_ERROR_TEXT("brown-out level not set: want 0..3, and a supply that is not low"));
-    }
-    return MP_OBJ_NEW_SMALL_INT((mp_int_t)opq_power_brown_out_level());
+// protection() -> (brown-out level, protected sectors); protect(level, sectors) -> whether they are so now.
+static mp_obj_t board_protection(void) {
+    mp_obj_t items[] = {
+        MP_OBJ_NEW_SMALL_INT((mp_int_t)opq_power_brown_out_level()),
+        MP_OBJ_NEW_SMALL_INT((mp_int_t)opq_flash_protected_sectors()),
+    };
+    return mp_obj_new_tuple(MP_ARRAY_SIZE(items), items);
 }
-static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(brown_out_level_obj, 0, 1, board_brown_out_level);
+static MP_DEFINE_CONST_FUN_OBJ_0(protection_obj, board_protection);
+
+static mp_obj_t board_protect(mp_obj_t level, mp_obj_t sectors) {
+    return mp_obj_new_bool(opq_flash_protect((uint32_t)mp_obj_get_int(level), (uint32_t)mp_obj_get_int(sectors)));
+}
+static MP_DEFINE_CONST_FUN_OBJ_2(protect_obj, board_protect);
 
 // (kind, pc, lr, cfsr, hfsr, count): why the firmware reset itself before this start; None: it did not.
 static mp_obj_t board_crash(void) {
@@ -111,7 +118,8 @@ static const mp_rom_map_elem_t globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_watchdog_start), MP_ROM_PTR(&watchdog_start_obj)},
     {MP_ROM_QSTR(MP_QSTR_watchdog_feed), MP_ROM_PTR(&watchdog_feed_obj)},
     {MP_ROM_QSTR(MP_QSTR_reset), MP_ROM_PTR(&reset_obj)},
-    {MP_ROM_QSTR(MP_QSTR_brown_out_level), MP_ROM_PTR(&brown_out_level_obj)},
+    {MP_ROM_QSTR(MP_QSTR_protection), MP_ROM_PTR(&protection_obj)},
+    {MP_ROM_QSTR(MP_QSTR_protect), MP_ROM_PTR(&protect_obj)},
     {MP_ROM_QSTR(MP_QSTR_crash), MP_ROM_PTR(&crash_obj)},
     {MP_ROM_QSTR(MP_QSTR_tick), MP_ROM_PTR(&tick_obj)},
 };

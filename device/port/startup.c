@@ -12,22 +12,26 @@ void Reset_Handler(void) __attribute__((noreturn));
 int main(void);
 
 // Any fault: the frame that the processor pushed (PM0214 figure 12) has the place.
-void opq_fault(const uint32_t *frame);
-void opq_fault(const uint32_t *frame) { opq_crash(OPQ_CRASH_FAULT, frame[6], frame[5], frame[7]); }
+void opq_fault(const uint32_t *frame, uint32_t exc_return);
+void opq_fault(const uint32_t *frame, uint32_t exc_return) { opq_crash(OPQ_CRASH_FAULT, 0, frame, exc_return); }
+
+static const uint32_t *here(void) { return __builtin_frame_address(0); }
 
 __attribute__((naked)) void Fault_Handler(void);
-void Fault_Handler(void) { __asm volatile("tst lr, #4\n\tite eq\n\tmrseq r0, msp\n\tmrsne r0, psp\n\tb opq_fault"); }
+void Fault_Handler(void) {
+    __asm volatile("tst lr, #4\n\tite eq\n\tmrseq r0, msp\n\tmrsne r0, psp\n\tmov r1, lr\n\tb opq_fault");
+}
 
 // HSE failed, and the processor runs from HSI now (RM0090 7.2.7): reset; power.c will notice and report it.
 void NMI_Handler(void);
 void NMI_Handler(void) {
     RCC->CIR |= RCC_CIR_CSSC;
-    opq_crash(OPQ_CRASH_CLOCK, 0, 0, 0);
+    opq_crash(OPQ_CRASH_CLOCK, 0, here(), 0);
 }
 
 void Unexpected_Handler(void);
 void Unexpected_Handler(void) {
-    opq_crash(OPQ_CRASH_INTERRUPT, SCB->ICSR & 0x1FFu, 0, 0); // VECTACTIVE
+    opq_crash(OPQ_CRASH_INTERRUPT, SCB->ICSR & 0x1FFu, here(), 0); // VECTACTIVE
 }
 
 #define OPQ_WEAK(name) void name(void) __attribute__((weak, alias("Unexpected_Handler")))
@@ -96,5 +100,5 @@ void Reset_Handler(void) {
     opq_isb();
     opq_irq_restore(0);
     main();
-    opq_crash(OPQ_CRASH_APP_ENDED, 0, 0, 0);
+    opq_crash(OPQ_CRASH_APP_ENDED, 0, here(), 0);
 }

@@ -138,8 +138,27 @@ def case_a_limit_that_is_no_number_is_a_bad_argument():
     assert acknowledgement(codes.CROSSING_LIMITS, "dip=low")[0] == codes.BAD_ARGUMENT
 
 
+def case_protection_is_reported():
+    board.options = (0, 2)
+    assert acknowledgement(codes.PROTECT) == (codes.DONE, "0 2")
+
+
+def case_protection_is_set_and_read_back():
+    assert acknowledgement(codes.PROTECT, "3 3") == (codes.DONE, "3 3")
+    assert board.options == (3, 3)
+
+
+def case_protection_that_the_chip_refuses_is_a_failure():
+    assert acknowledgement(codes.PROTECT, "3 32") == (codes.FAILED, "not set")
+    assert board.options == (0, 0)
+
+
+def case_half_a_protection_is_a_bad_argument():
+    assert acknowledgement(codes.PROTECT, "3") == (codes.BAD_ARGUMENT, "want <level> <sectors>")
+
+
 def case_an_operation_of_the_future_is_unknown():
-    assert acknowledgement(10) == (codes.UNKNOWN, "")
+    assert acknowledgement(200) == (codes.UNKNOWN, "")
 
 
 def case_the_repl_command_ends_the_app_after_its_acknowledgement():

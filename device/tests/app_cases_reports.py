@@ -39,7 +39,8 @@ def case_what_is_lost_is_reported_at_the_start_each_minute_and_when_it_rises():
         run.later(at_ms, look)
     run.for_ms(93_000)
     look()
-    assert reported == [[(0,)], [(0,), (7,)], [(0,), (7,)], [(0,), (7,), (7,)]], reported
+    assert reported == [[(0,)], [(0,), (7,)], [(0,), (7,), (7,)], [(0,), (7,), (7,)]], reported
+    assert len(pipeline.named("facts")) == len(pipeline.named("crash")) == 2
 
 
 def case_a_converter_that_does_not_start_is_tried_each_second_and_reported():

@@ -55,6 +55,7 @@ class Config(ctypes.Structure):
         ("sample_ticks", ctypes.c_uint32),
         ("pulse_delay_ns", ctypes.c_int32),
         ("leap_seconds", ctypes.c_int8),
+        ("label", ctypes.c_uint8),
         ("label_offset_s", ctypes.c_int8),
         ("tcxo_ppb_per_k", ctypes.c_float),
         ("tcxo_sigma_ppb_per_k", ctypes.c_float),

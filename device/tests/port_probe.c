@@ -77,6 +77,25 @@ static void clocks(bool hse, bool pll) {
     printf(" brr %x %x\n", (unsigned)USART1->BRR, (unsigned)USART2->BRR);
 }
 
+// REVISION: the upper half of DBGMCU_IDCODE.
+static void prefetch(void) {
+    DBGMCU_IDCODE = (uint32_t)strtoul(getenv("REVISION"), NULL, 16) << 16 | 0x6413u;
+    opq_power_start();
+    printf("%d\n", (FLASH->ACR & FLASH_ACR_PRFTEN) != 0);
+}
+
+// Registers as after a reset with option bytes from the factory; what OPTCR holds after each request.
+static void protection(void) {
+    FLASH->OPTCR = 0x0FFFAAEDu;
+    printf("%u %u", (unsigned)opq_power_brown_out_level(), (unsigned)opq_flash_protected_sectors());
+    printf(" slots %d level %d", opq_flash_protect(3, 1u << 5), opq_flash_protect(4, 0));
+    printf(" set %d", opq_flash_protect(3, 3));
+    printf(" %u %u", (unsigned)opq_power_brown_out_level(), (unsigned)opq_flash_protected_sectors());
+    printf(" optcr %x", (unsigned)FLASH->OPTCR);
+    hardware.flash_ends = false;
+    printf(" busy %d\n", opq_flash_protect(0, 0));
+}
+
 static void flash(void) {
     void *at = (void *)(uintptr_t)OPQ_NOR_ORIGIN;
     if (mmap(at, OPQ_NOR_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) != at) {
@@ -142,6 +161,10 @@ int main(int argc, char **argv) {
         flash();
     } else if (strcmp(what, "overrun") == 0) {
         overrun();
+    } else if (strcmp(what, "prefetch") == 0) {
+        prefetch();
+    } else if (strcmp(what, "protection") == 0) {
+        protection();
     } else if (strcmp(what, "cause") == 0) {
         causes();
     }

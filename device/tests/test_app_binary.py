@@ -18,13 +18,17 @@ from opq_hil.world.world import NS, PowerScript, RomStart, Sine, World
 from opq_proto.errors import OpqError
 from opq_proto.link import frames as link
 from opq_proto.link import log_codes
+from opq_proto.link.box_facts import box_facts
 from opq_proto.link.box_losses import box_losses
+from opq_proto.link.crash_record import crash_record
 from opq_proto.link.messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
     FLAG_RESENT,
     Acknowledgement,
+    BoxFacts,
     Command,
+    Crash,
     Crossing,
     Health,
     Hello,
@@ -38,6 +42,7 @@ from opq_proto.link.messages import (
     Status,
     UpdateData,
 )
+from opq_tools.firmware.where import code_places, kept_builds
 
 pytestmark = pytest.mark.timeout(900)
 MAINS_LSB = 7891
@@ -222,7 +227,38 @@ def test_a_hang_is_ended_by_the_watchdog_and_a_fault_by_a_reset_that_says_where(
     assert causes == ["power", "watchdog", "software"]
     [crash] = [facts for event, _, facts in log if event == "box.crashed"]
     assert 0x08020200 <= int(crash["pc"]) & 0xFFFFFFFF < 0x08080000
+    record = crash_record(run.capture.of(Crash)[-1])
+    assert (record["kind"], record["count"]) == ("processor fault", 1)
+    assert int(str(record["pc"]), 16) == int(crash["pc"]) & 0xFFFFFFFF
+    assert record["bfar"] == "0x60000000" and int(str(record["cfsr"]), 16) & 0x8200 == 0x8200  # PM0214 4.4.10
+    assert "0x60000000" in (record["r0"], record["r1"], record["r2"], record["r3"])
+    elfs = kept_builds("opqbox", [hil_bench.firmware("opqbox").image.flash.parent])
+    words = [int(str(record[name]), 16) for name in ("pc", "lr")]
+    words += [int(word, 16) for word in str(record["stack"]).split()]
+    functions = [place.function for place in code_places(elfs[0], words)]
+    assert functions[0] == "machine_mem_subscr" and "mp_execute_bytecode" in functions, functions
     assert run.capture.of(Samples, after_ns=at(38))
+
+
+def test_protection_is_set_while_it_samples_reported_and_outlives_a_reset(hil_bench: Bench) -> None:
+    messages = (
+        (at(2.0), Command(1, Operation.PROTECT)),
+        (at(3.0), Command(2, Operation.PROTECT, "3 3")),
+        (at(4.0), Command(3, Operation.PROTECT, "3 32")),  # a slot's sector: never
+        (at(5.0), Command(4, Operation.RESET)),
+        (at(7.0), Command(5, Operation.PROTECT)),
+    )
+    run = hil_bench.run(World(at(9), gps=None, messages=messages))
+    answers = [(answer.status, answer.detail) for answer in run.capture.of(Acknowledgement)]
+    assert answers == [
+        (Status.DONE, "0 0"), (Status.DONE, "3 3"), (Status.FAILED, "not set"),
+        (Status.DONE, ""), (Status.DONE, "3 3"),
+    ]  # fmt: skip
+    assert run.report["flash"]["option_writes"] == 1 and run.report["violations"] == []
+    facts = [box_facts(found) for found in run.capture.of(BoxFacts)]
+    assert [found["brown_out_level"] for found in facts] == ["off", "2.70 V", "2.70 V"]
+    assert facts[-1]["protected_sectors"] == "sectors 0, 1" and facts[-1]["chip_revision"] == "1"
+    assert not [block for block in run.capture.of(Samples) if block.flags & FLAG_OVERRUN_BEFORE]
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(900, marks=pytest.mark.slow)])

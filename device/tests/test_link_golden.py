@@ -4,6 +4,7 @@ import ctypes
 import random
 import re
 import struct
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from host_library import CMODULES, DEVICE, library
 
 from opq_proto.link import frames as link
 from opq_proto.link import messages as m
+from opq_proto.link.box_facts import FACTS
 from opq_proto.link.box_losses import LOSSES
+from opq_proto.link.crash_record import REGISTERS
 from opq_proto.messages import TimeSource
 
 GOLDEN = DEVICE.parent / "proto" / "golden"
 LINK = CMODULES / "link"
+PORT = DEVICE / "port"
 SOURCES = [LINK / f"{name}.c" for name in ("crc32", "cobs", "frame", "messages", "readers", "queue")]
 COUNTERS = ("frames", "crc_errors", "malformed", "oversize", "bytes_skipped", "sequence_gaps")
 
@@ -206,19 +210,25 @@ def test_the_frame_of_the_longest_payload_fits_exactly_whatever_its_bytes(c: Any
     assert c.opq_frame_write(out, 2049, 0x7F, 1, bytes(most + 1), most + 1) == 0
 
 
-@pytest.mark.parametrize("name", ["losses", "losses_none"])
-def test_c_writes_the_losses_as_the_golden_frame_has_them(c: Any, name: str) -> None:
+@pytest.mark.parametrize("name", ["losses", "losses_none", "box_facts", "crash"])
+def test_c_writes_lists_of_numbers_as_the_golden_frame_has_them(c: Any, name: str) -> None:
     words = dict(facts(GOLDEN / "link" / f"{name}.txt"))
     [(_, message)] = link.Decoder().feed(bytes.fromhex(words["frame"]))
-    assert isinstance(message, m.Losses)
-    counts = (ctypes.c_uint32 * len(message.counts))(*message.counts)
-    c.opq_write_losses.restype = ctypes.c_size_t
-    out = ctypes.create_string_buffer(256)
-    length = c.opq_write_losses(out, ctypes.c_size_t(256), counts, ctypes.c_uint8(len(counts)))
+    assert isinstance(message, m.Losses | m.BoxFacts | m.Crash)
+    [numbers] = [getattr(message, field.name) for field in fields(message)]
+    counts = (ctypes.c_uint32 * len(numbers))(*numbers)
+    c.opq_write_numbers.restype = ctypes.c_size_t
+    out = ctypes.create_string_buffer(512)
+    length = c.opq_write_numbers(out, ctypes.c_size_t(512), counts, ctypes.c_uint8(len(counts)))
     assert out.raw[:length] == new_body(bytes.fromhex(words["frame"]))[3:]
-    assert c.opq_write_losses(out, ctypes.c_size_t(length - 1), counts, ctypes.c_uint8(len(counts))) == 0
+    assert c.opq_write_numbers(out, ctypes.c_size_t(length - 1), counts, ctypes.c_uint8(len(counts))) == 0
 
 
 def test_what_the_c_counts_has_its_name_at_its_place() -> None:
     reported = (LINK / "messages.h").read_text().partition("opq_lost_t")[0].rpartition("typedef enum")[2]
     assert [name.lower() for name in re.findall(r"OPQ_LOST_(\w+),", reported)] == list(LOSSES)
+    reported = (LINK / "messages.h").read_text().partition("opq_fact_t")[0].rpartition("typedef enum")[2]
+    assert [name.lower() for name in re.findall(r"OPQ_FACT_(\w+),", reported)] == list(FACTS)
+    words = (PORT / "crash.h").read_text().partition("} opq_crash_t")[0].rpartition("typedef struct")[2]
+    named = re.findall(r"\b(\w+)(?=[,;\[])", re.sub(r"//.*", "", words))
+    assert named == ["magic", *REGISTERS, "stack", "check"]

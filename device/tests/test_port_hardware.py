@@ -1,7 +1,9 @@
 """The port's drivers on a PC, against registers that answer late, wrongly or never."""
 
 import os
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from host_library import CMODULES, DEVICE, program
@@ -15,10 +17,10 @@ SOURCES = [
 FLAGS = ("-DOPQ_HOST_REGISTERS", "-D_GNU_SOURCE", f"-I{PORT}", f"-I{PORT / 'boards/opqbox'}")
 
 
-def probe(case: str, cause: int = 0) -> str:
+def probe(case: str, cause: int = 0, revision: int = 0x1007) -> str:
     # -O2: the bounds of the waits are counted in millions of loops
     built = program("port_probe", SOURCES, *FLAGS, optimise="-O2")
-    environment = {**os.environ, "CAUSE": str(cause)}
+    environment = {**os.environ, "CAUSE": str(cause), "REVISION": f"{revision:x}"}
     done = subprocess.run(
         [built, case], capture_output=True, text=True, timeout=100, check=False, env=environment
     )
@@ -38,6 +40,37 @@ def test_an_oscillator_that_does_not_start_leaves_the_internal_one_behind_the_pl
 def test_a_pll_that_does_not_lock_leaves_16_mhz_and_lines_that_still_talk() -> None:
     # 16 MHz / 921,600 = 17.4 -> 0x11: 2.1 % fast, which 8N1 bears (5 % over ten bits); 16 MHz / 9600 = 1666.7
     assert probe("no_pll") == "2 16000000 16000000 latency 5 brr 11 683"
+
+
+@pytest.mark.parametrize(("revision", "on"), [(0x1000, "0"), (0x1001, "1"), (0x1003, "1"), (0x1007, "1")])
+def test_the_prefetch_stays_off_in_revision_a_alone(revision: int, on: str) -> None:
+    assert probe("prefetch", revision=revision) == on
+
+
+def test_option_bytes_are_set_for_the_boot_loaders_sectors_only_and_the_rest_of_them_stays() -> None:
+    # OPTCR: OPTSTRT stays on here, since these registers do not clear it; OPTLOCK is on again
+    assert probe("protection") == "0 0 slots 0 level 0 set 1 3 3 optcr ffcaae3 busy 0"
+
+
+@pytest.mark.parametrize(
+    ("hz", "bypass", "good"),
+    [
+        (8_000_000, 0, True), (12_000_000, 1, True), (25_000_000, 0, True), (16_000_000, 0, True),
+        (12_288_000, 1, False), (1_000_000, 1, False), (27_000_000, 0, False), (3_000_000, 0, False),
+    ],
+)  # fmt: skip
+def test_a_board_whose_crystal_does_not_give_168_and_48_mhz_does_not_build(
+    tmp_path: Path, hz: int, bypass: int, good: bool
+) -> None:
+    text = (PORT / "boards/opqbox/board.h").read_text()
+    text = re.sub(r"(OPQ_BOARD_HSE_HZ UINT32_C\()\d+", rf"\g<1>{hz}", text)
+    (tmp_path / "board.h").write_text(re.sub(r"(OPQ_BOARD_HSE_BYPASS) 1", rf"\1 {bypass}", text))
+    folders = (tmp_path, PORT, CMODULES / "link", CMODULES / "update", CMODULES / "acquire")
+    command = ["cc", "-std=c11", "-fsyntax-only", "-DOPQ_HOST_REGISTERS", "-D_GNU_SOURCE"]
+    command += [f"-I{folder}" for folder in folders] + [str(PORT / "power.c")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode == 0) == good, done.stderr
+    assert good or "static assertion failed" in done.stderr
 
 
 def test_flash_writes_lock_again_refuse_what_is_outside_and_always_end() -> None:

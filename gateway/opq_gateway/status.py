@@ -6,8 +6,9 @@ needed.
 
 from dataclasses import dataclass
 
+from opq_proto.link.box_facts import box_facts
 from opq_proto.link.box_losses import box_losses
-from opq_proto.link.messages import GpsStatus, Health, Hello, Log, Losses
+from opq_proto.link.messages import BoxFacts, GpsStatus, Health, Hello, Log, Losses
 from opq_proto.messages import TimeSource
 
 ORDINARY_RATE_HZ = 12_000.0
@@ -37,6 +38,8 @@ class BoxStatus:
     """Whether the gateway's own supply fails; None: not known. Power."""
     losses: Losses | None = None
     """None: the Box has reported none since its start, as with older firmware; intake."""
+    reported_facts: BoxFacts | None = None
+    """Of its chip and clock; None: as with `losses`. Intake."""
     started: Log | None = None
     """The Box's log line of its newest start, with the cause; None: it started before the gateway. Intake."""
     silent_before: tuple[int, float] | None = None
@@ -89,6 +92,11 @@ class BoxStatus:
     def lost(self) -> dict[str, int]:
         """What the Box lost since its start, by name (`link.box_losses`), as far as it reports that."""
         return box_losses(self.health, self.losses)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What its chip is set to and what names its seconds (`link.box_facts`), in words."""
+        return box_facts(self.reported_facts)
 
     def problem(self, now_monotonic_s: float, silent_s: float = 5.0) -> str | None:
         """The most important problem in one line; None: all is well."""

@@ -28,8 +28,10 @@ from opq_proto.link.messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
     FLAG_RESENT,
+    BoxFacts,
     BoxMeasurement,
     Command,
+    Crash,
     Crossing,
     CrossingKind,
     Hello,
@@ -572,13 +574,44 @@ def test_a_box_that_says_what_it_lost_is_believed_and_one_that_does_not_is_not_g
     assert bench.status.losses is None
 
 
+def test_what_a_box_says_of_its_chip_is_kept_until_it_starts_again(bench: Bench) -> None:
+    bench.intake.accept_message(HELLO)
+    assert bench.status.facts == {}  # an older Box says nothing
+    bench.intake.accept_messages(Decoder().feed(golden_bytes("box_facts")))
+    assert bench.status.facts == {
+        "brown_out_level": "2.70 V", "protected_sectors": "sectors 0, 1",
+        "chip_revision": "1", "time_label": "UBX",
+    }  # fmt: skip
+    bench.intake.accept_messages(Decoder().feed(golden_bytes("box_facts_more")))  # a newer Box
+    assert bench.status.facts["brown_out_level"] == "off" and len(bench.status.facts) == 4
+    bench.intake.accept_message(replace(HELLO, boot_id=6))
+    assert bench.status.facts == {}
+
+
+def test_the_record_of_a_crash_is_logged_once_with_its_registers_and_stack(bench: Bench) -> None:
+    bench.intake.accept_message(HELLO)
+    with capture_logs() as log:
+        for name in ("crash", "crash", "crash_few"):
+            bench.intake.accept_messages(Decoder().feed(golden_bytes(name)))
+            bench.now_s += 60
+    told = [line for line in log if line["event"] == "box.crash_record"]
+    assert [(line["kind"], line["count"]) for line in told] == [
+        ("processor fault", 2), ("the crystal or TCXO stopped", 1),
+    ]  # fmt: skip
+    assert (told[0]["pc"], told[0]["r3"], told[0]["bfar"]) == ("0x08035F0C", "0x00000003", "0x60000000")
+    stack = told[0]["stack"].split()
+    assert (len(stack), stack[0], stack[-1]) == (64, "0x08020200", "0x0802023F")
+
+
+@pytest.mark.parametrize("name", ["losses", "box_facts", "crash"])
 def test_a_gateway_that_does_not_know_the_message_skips_it_and_hears_the_rest(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """As a gateway of an earlier version with a new Box: one frame is counted, nothing else is amiss."""
-    monkeypatch.delitem(link_payloads._READERS, Losses.TYPE)
+    for kind in (Losses.TYPE, BoxFacts.TYPE, Crash.TYPE):
+        monkeypatch.delitem(link_payloads._READERS, kind)
     decoder = Decoder()
-    stream = b"".join(golden_bytes(name) for name in ("command_repl", "losses", "health"))
+    stream = b"".join(golden_bytes(each) for each in ("command_repl", name, "health"))
     assert [message.TYPE for _, message in decoder.feed(stream)] == [0x08, 0x06]
     assert (decoder.malformed, decoder.crc_errors) == (1, 0)
     follows = Decoder()

@@ -91,6 +91,13 @@ def losses(*counts: int) -> list[tuple[str, str, object]]:
     return [("count", "u8", len(counts)), ("counts", "u32[]", list(counts))]
 
 
+CRASH = losses(
+    *(1, 2, 0x08035F0C, 0x08035F01, 0x21000000, 0x8200, 0x40000000, 0, 0x60000000),
+    *(0x60000000, 1, 2, 3, 12, 0x1000FD00),
+    *range(0x08020200, 0x08020240),
+)
+
+
 COMMAND = [("command_id", "u16", 513), ("operation", "u8", 3), ("argument", "str8", "nominal_v=230")]
 LOG = [("code", "u16", 40), ("a", "i32", -1), ("b", "i32", 2147483647), ("uptime_ms", "u32", 4294967295)]
 
@@ -172,6 +179,13 @@ MESSAGES = {
     "losses_few": (0x0D, 29, losses(7, 0), "of a Box that counts two"),
     "losses_more": (0x0D, 30, losses(*[0] * 20, 8, 9), "of a newer Box: two that have no name yet"),
     "losses_none": (0x0D, 31, losses(), "of a Box that counts nothing"),
+    "box_facts": (0x0E, 32, losses(3, 0b11, 0x1007, 2), "option bytes, revision, label"),
+    "box_facts_more": (0x0E, 33, losses(0, 0, 0x1007, 0, 9), "of a newer Box: one that has no name yet"),
+    "crash": (0x0F, 34, CRASH, "15 registers and 64 words of the stack"),
+    "crash_few": (0x0F, 35, losses(2, 1), "kind and count only"),
+    "command_protect": (
+        0x08, 36, [("command_id", "u16", 8), ("operation", "u8", 10), ("argument", "str8", "3 3")],
+        "brown-out level 3, and the boot loader's sectors"),
 }  # fmt: skip
 
 
@@ -200,7 +214,7 @@ def streams() -> dict[str, tuple[str, bytes, list[tuple[int, int]], dict[str, in
     long_ = frame(0x0B, 2, payload(RESEND) + b"!")
     pair = samples(0, [1, 2])
     piece = update(0, b"abc")
-    bad_operation = frame(0x08, 2, struct.pack("<HBB", 1, 10, 0))
+    bad_operation = frame(0x08, 2, struct.pack("<HBB", 1, 200, 0))
     many = frame(0x0C, 2, struct.pack("<HIH", 1, 0, 1025) + bytes([1]) * 1025)
     few = frame(0x0C, 2, payload(piece)[:-1])
     surrogate = frame(0x08, 2, struct.pack("<HB", 1, 1) + b"\x03\xed\xa0\x80")
@@ -250,7 +264,7 @@ def streams() -> dict[str, tuple[str, bytes, list[tuple[int, int]], dict[str, in
         "surrogate": ("a surrogate is no UTF-8", one + surrogate + three, both, wrong | skipped(surrogate)),
         "overlong": ("an overlong form is no UTF-8", one + overlong + three, both, wrong | skipped(overlong)),
         "beyond_unicode": ("U+110000 does not exist", one + beyond + three, both, wrong | skipped(beyond)),
-        "bad_operation": ("operation 10", one + bad_operation + three, both, wrong | skipped(bad_operation)),
+        "bad_operation": ("operation 200", one + bad_operation + three, both, wrong | skipped(bad_operation)),
         "update_too_many": ("1025 update bytes", one + many + three, both, wrong | skipped(many)),
         "update_short": ("an update piece that is cut", one + few + three, both, wrong | skipped(few)),
         "cut_text": ("text shorter than announced", one + cut_text + three, both, wrong | skipped(cut_text)),

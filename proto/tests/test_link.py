@@ -51,6 +51,8 @@ MESSAGES: dict[type, st.SearchStrategy] = {
     m.GpsStatus: st.builds(m.GpsStatus, st.sampled_from(m.GpsState), u8, i64, u32, u32, i32, i32, i32, i8),
     m.Health: st.builds(m.Health, u64, f32, f32, f32, u16, u32, u32, u32, u32, u32, u32, u8),
     m.Losses: st.builds(m.Losses, st.lists(u32, max_size=255).map(tuple)),
+    m.BoxFacts: st.builds(m.BoxFacts, st.lists(u32, max_size=255).map(tuple)),
+    m.Crash: st.builds(m.Crash, st.lists(u32, max_size=255).map(tuple)),
     m.Log: st.builds(m.Log, u16, i32, i32, u32),
     m.Command: st.builds(m.Command, u16, st.sampled_from(m.Operation), str8),
     m.Acknowledgement: st.builds(m.Acknowledgement, u16, st.sampled_from(m.Status), str8),

@@ -11,10 +11,12 @@ from updating_box import UpdatingBox
 
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import Slot, pack_bundle
-from opq_proto.link.messages import Operation
+from opq_proto.link.messages import LINK_BAUD, Operation
 from opq_sim.box.faults import LineFaults
 from opq_tools.flash import in_place
 from opq_tools.flash.command import command
+from opq_tools.flash.protection import offer_protection
+from opq_tools.flash.serial_line import SerialLine
 
 
 def flash(tmp_path: Path, box: UpdatingBox, data: bytes, *options: str) -> Result:
@@ -132,3 +134,64 @@ def test_who_tells_board_and_firmware() -> None:
     with UpdatingBox() as box:
         result = CliRunner().invoke(command, ["--who", "--box", box.path])
     assert "hardware: opqbox" in result.output and "firmware: 1.0.0" in result.output
+
+
+def protect(box: UpdatingBox, *options: str) -> Result:
+    return CliRunner().invoke(command, ["--protect", "--link", box.path, *options])
+
+
+def test_protection_is_set_and_read_back_without_a_file() -> None:
+    with UpdatingBox() as box:
+        found = json.loads(protect(box, "--json").output)
+        again = protect(box)
+    assert found["protection"] == {"brown_out_level": "2.70 V", "protected_sectors": "sectors 0, 1"}
+    assert box.protection == (3, 3)
+    assert "brown out level: 2.70 V\nprotected sectors: sectors 0, 1\n" in again.output
+    assert [words for operation, words in box.asked if operation == Operation.PROTECT] == ["", "3 3", "", ""]
+
+
+def test_what_is_protected_beyond_it_stays() -> None:
+    with UpdatingBox(protection=(3, 0b1011)) as box:
+        result = protect(box)
+    assert "protected sectors: sectors 0, 1, 3\n" in result.output and box.protection == (3, 0b1011)
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        (UpdatingBox(protection=None), "its firmware does not report its option bytes: update it first"),
+        (UpdatingBox(protects=False), "the Box does not set its option bytes (failed, not set)"),
+    ],
+)
+def test_protection_that_the_box_does_not_set_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, box: UpdatingBox, words: str
+) -> None:
+    monkeypatch.setattr(in_place, "ANSWER_S", 0.1)
+    monkeypatch.setattr("opq_tools.flash.protection.ANSWER_S", 0.3)
+    with box:
+        assert words in refused(protect(box))
+
+
+def test_an_update_without_a_terminal_leaves_the_option_bytes_alone(tmp_path: Path) -> None:
+    with UpdatingBox() as box:
+        found = json.loads(flash(tmp_path, box, bundle(), "--json").output)
+    assert found["protection"] == {} and box.protection == (0, 0)
+
+
+@pytest.mark.parametrize(("answer", "left"), [(True, (3, 3)), (False, (0, 0))])
+def test_on_a_terminal_it_is_shown_and_asked(answer: bool, left: tuple[int, int]) -> None:
+    asked: list[str] = []
+
+    def ask(question: str) -> bool:
+        asked.append(question)
+        return answer
+
+    with UpdatingBox() as box:
+        line = SerialLine(box.path, LINK_BAUD)
+        found = offer_protection(in_place.BoxLink(line), None, ask)
+        line.close()
+    assert (found.level, found.sectors) == box.protection == left
+    assert asked == [
+        "Option bytes: brown out level off; protected sectors none. "
+        "Set them to brown out level 2.70 V; protected sectors sectors 0, 1?"
+    ]

@@ -12,9 +12,11 @@ from opq_sim.box.faults import LineFaults
 from opq_sim.box.rom_boot_loader import EXTENDED_ERASE, GO, WRITE, BootLoaderFaults, RomBootLoader
 from opq_tools.flash.chip import Chip, FlashError, HalfWrittenError, LineError
 from opq_tools.flash.image import ImagePart
+from opq_tools.flash.judgement import Allowed
 from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.rom import RomLoader
 from opq_tools.flash.serial_line import SerialLine
+from opq_tools.flash.ways import FlashResult, open_sectors
 from opq_tools.flash.writing import sector_ranges, write_parts
 
 SLOT_A = 0x0802_0000
@@ -201,6 +203,29 @@ def test_a_write_protected_sector_is_no_success(chip: RomBootLoader) -> None:
     loader = connected(chip)
     with pytest.raises(HalfWrittenError, match="erasing sector 5"):
         write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(300))], FlashProgress(None))
+
+
+def test_write_protection_is_read_from_the_option_bytes_and_lifted(chip: RomBootLoader) -> None:
+    loader = connected(chip)
+    assert loader.protected_sectors() == set()
+    chip.memory.write_protected = {0, 1}
+    assert loader.protected_sectors() == {0, 1}
+    loader.unprotect()
+    assert chip.memory.write_protected == set()
+    data = some_bytes(512)
+    write_parts(loader, loader.chip(), [ImagePart("boot loader", FLASH, data)], FlashProgress(None))
+    assert bytes(chip.memory.flash[:512]) == data
+
+
+def test_protected_sectors_are_named_before_anything_is_written(chip: RomBootLoader) -> None:
+    chip.memory.write_protected = {0, 1}
+    loader, result = connected(chip), FlashResult("rom")
+    with pytest.raises(FlashError, match=r"write-protected: sector 0, 1; --unprotect .* Nothing was written"):
+        open_sectors(loader, {0, 1, 5}, Allowed(), result)
+    open_sectors(loader, {5, 6}, Allowed(), result)
+    assert result.notes == [] and chip.memory.write_protected == {0, 1}
+    open_sectors(loader, {0, 5}, Allowed(unprotect=True), result)
+    assert result.notes == ["write-protected: sector 0; lifted, --protect sets it again"]
 
 
 def test_cells_that_do_not_take_the_erase_are_found_by_reading_back(chip: RomBootLoader) -> None:

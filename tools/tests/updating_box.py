@@ -45,6 +45,9 @@ class UpdatingBox:
     falls_silent_at: int | None = None
     box_id: int = 5
     sampling: bool = True
+    protection: tuple[int, int] | None = (0, 0)
+    """Brown-out level and protected sectors; None: its firmware does not know the operation."""
+    protects: bool = True
     asked: list[tuple[int, str]] = field(default_factory=list)
 
     def __enter__(self) -> "UpdatingBox":
@@ -104,6 +107,16 @@ class UpdatingBox:
             )
         )
 
+    def _protect(self, command: Command) -> None:
+        if self.protection is None:  # firmware of before: not a frame that it knows
+            return
+        if command.argument and self.protects:
+            level, sectors = map(int, command.argument.split(" "))
+            self.protection = level, sectors
+        status = Status.FAILED if command.argument and not self.protects else Status.DONE
+        detail = "not set" if status is Status.FAILED else " ".join(map(str, self.protection))
+        self._send(Acknowledgement(command.command_id, status, detail))
+
     def _take(self, message: LinkMessage) -> None:
         if self.falls_silent_at is not None and len(self._image) >= self.falls_silent_at:
             return
@@ -116,6 +129,8 @@ class UpdatingBox:
                 self._hello()
             elif message.operation == Operation.UPDATE_BEGIN:
                 self._begin(message)
+            elif message.operation == Operation.PROTECT:
+                self._protect(message)
             elif message.operation == Operation.UPDATE_END:
                 self._end(message)
 

@@ -37,6 +37,7 @@ typedef struct {
     bool learnt;         // the temperature coefficient was learnt over >= 3 K while locked
     bool labelled;       // the number of the second is settled
     int8_t leap_seconds; // GPS - UTC
+    uint8_t label;       // what names the seconds: 0 nothing yet, else 1 + opq_label_kind_t
     int64_t t_ns;        // at the last opq_clock_tick
     uint32_t uncertainty_ns;
     uint32_t rate_millihz;

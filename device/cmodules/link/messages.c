@@ -143,10 +143,10 @@ size_t opq_write_health(uint8_t *out, size_t room, const opq_health_t *health) {
     return done(&writer);
 }
 
-size_t opq_write_losses(uint8_t *out, size_t room, const uint32_t *counts, uint8_t count) {
+size_t opq_write_numbers(uint8_t *out, size_t room, const uint32_t *numbers, uint8_t count) {
     opq_writer_t writer = opq_writer(out, room);
     opq_put_u8(&writer, count);
-    opq_put_bytes(&writer, (const uint8_t *)counts, (size_t)count * sizeof *counts);
+    opq_put_bytes(&writer, (const uint8_t *)numbers, (size_t)count * sizeof *numbers);
     return done(&writer);
 }
 

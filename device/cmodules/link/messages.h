@@ -23,6 +23,8 @@ enum {
     OPQ_RESEND = 0x0B,
     OPQ_UPDATE_DATA = 0x0C,
     OPQ_LOSSES = 0x0D,
+    OPQ_BOX_FACTS = 0x0E,
+    OPQ_CRASH = 0x0F,
 };
 
 enum { OPQ_PROTOCOL = 1, OPQ_MAX_SAMPLES = 900, OPQ_UPDATE_BYTES = 1024 };
@@ -39,6 +41,7 @@ typedef enum {
     OPQ_OPERATION_UPDATE_BEGIN = 7,
     OPQ_OPERATION_UPDATE_END = 8,
     OPQ_OPERATION_REPL = 9,
+    OPQ_OPERATION_PROTECT = 10,
 } opq_operation_t;
 
 typedef enum {
@@ -152,6 +155,15 @@ typedef enum {
     OPQ_LOST,
 } opq_lost_t;
 
+// BoxFacts: what the chip is set to and what the clock uses. Wire order as for Losses.
+typedef enum {
+    OPQ_FACT_BROWN_OUT_LEVEL,   // option bytes: 0 off, 1 2.10 V, 2 2.40 V, 3 2.70 V
+    OPQ_FACT_PROTECTED_SECTORS, // option bytes: a bit for each sector that cannot be written
+    OPQ_FACT_CHIP_REVISION,     // REV_ID
+    OPQ_FACT_TIME_LABEL,        // what names the seconds: 0 nothing yet, 1 NMEA, 2 UBX, 3 UBX that confirms UTC
+    OPQ_FACTS,
+} opq_fact_t;
+
 typedef struct {
     uint16_t command_id;
     uint8_t operation;
@@ -195,7 +207,8 @@ size_t opq_write_measurement(uint8_t *out, size_t room, const opq_box_measuremen
 size_t opq_write_crossing(uint8_t *out, size_t room, const opq_crossing_t *crossing);
 size_t opq_write_gps_status(uint8_t *out, size_t room, const opq_gps_status_t *status);
 size_t opq_write_health(uint8_t *out, size_t room, const opq_health_t *health);
-size_t opq_write_losses(uint8_t *out, size_t room, const uint32_t *counts, uint8_t count);
+// Losses, BoxFacts and Crash.
+size_t opq_write_numbers(uint8_t *out, size_t room, const uint32_t *numbers, uint8_t count);
 size_t opq_write_log(uint8_t *out, size_t room, uint16_t code, int32_t a, int32_t b, uint32_t uptime_ms);
 size_t opq_write_acknowledgement(uint8_t *out, size_t room, uint16_t command_id, opq_status_t status,
                                  opq_text_t detail);

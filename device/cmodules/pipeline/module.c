@@ -2,8 +2,11 @@
 #include <string.h>
 
 #include "console.h"
+#include "crash.h"
+#include "flash.h"
 #include "messages.h"
 #include "pipeline.h"
+#include "power.h"
 #include "py/objstr.h"
 #include "py/runtime.h"
 #include "tick.h"
@@ -174,13 +177,42 @@ static mp_obj_t pipeline_losses(mp_obj_t gps_damaged, mp_obj_t again) {
     };
     bool changed = memcmp(reported, now, sizeof reported) != 0;
     if ((!changed && !mp_obj_is_true(again)) ||
-        !mp_obj_is_true(posted(OPQ_LOSSES, opq_write_losses(payload, sizeof payload, now, OPQ_LOST)))) {
+        !mp_obj_is_true(posted(OPQ_LOSSES, opq_write_numbers(payload, sizeof payload, now, OPQ_LOST)))) {
         return mp_const_false;
     }
     memcpy(reported, now, sizeof reported);
     return mp_const_true;
 }
 static MP_DEFINE_CONST_FUN_OBJ_2(pipeline_losses_obj, pipeline_losses);
+
+// facts(again): as losses, what the chip is set to and what the clock uses.
+static mp_obj_t pipeline_facts(mp_obj_t again) {
+    static uint32_t reported[OPQ_FACTS];
+    opq_clock_status_t clock;
+    opq_clock_status(opq_pipeline_config()->clock, &clock);
+    const uint32_t now[OPQ_FACTS] = {
+        [OPQ_FACT_BROWN_OUT_LEVEL] = opq_power_brown_out_level(),
+        [OPQ_FACT_PROTECTED_SECTORS] = opq_flash_protected_sectors(),
+        [OPQ_FACT_CHIP_REVISION] = opq_power_revision(),
+        [OPQ_FACT_TIME_LABEL] = clock.label,
+    };
+    if ((mp_obj_is_true(again) || memcmp(reported, now, sizeof reported) != 0) &&
+        mp_obj_is_true(posted(OPQ_BOX_FACTS, opq_write_numbers(payload, sizeof payload, now, OPQ_FACTS)))) {
+        memcpy(reported, now, sizeof reported);
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_1(pipeline_facts_obj, pipeline_facts);
+
+// crash(): the record of the crash that led to this start, if there was one.
+static mp_obj_t pipeline_crash(void) {
+    const uint32_t *words = opq_crash_words();
+    if (words != NULL) {
+        posted(OPQ_CRASH, opq_write_numbers(payload, sizeof payload, words, OPQ_CRASH_WORDS));
+    }
+    return mp_const_none;
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(pipeline_crash_obj, pipeline_crash);
 
 static mp_obj_t pipeline_log(mp_obj_t code, mp_obj_t a, mp_obj_t b) {
     return posted(OPQ_LOG, opq_write_log(payload, sizeof payload, (uint16_t)mp_obj_get_int(code),
@@ -286,6 +318,8 @@ static const mp_rom_map_elem_t pipeline_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_gps_status), MP_ROM_PTR(&pipeline_gps_status_obj)},
     {MP_ROM_QSTR(MP_QSTR_health), MP_ROM_PTR(&pipeline_health_obj)},
     {MP_ROM_QSTR(MP_QSTR_losses), MP_ROM_PTR(&pipeline_losses_obj)},
+    {MP_ROM_QSTR(MP_QSTR_facts), MP_ROM_PTR(&pipeline_facts_obj)},
+    {MP_ROM_QSTR(MP_QSTR_crash), MP_ROM_PTR(&pipeline_crash_obj)},
     {MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&pipeline_log_obj)},
     {MP_ROM_QSTR(MP_QSTR_restart), MP_ROM_PTR(&pipeline_restart_obj)},
     {MP_ROM_QSTR(MP_QSTR_features), MP_ROM_PTR(&pipeline_features_obj)},

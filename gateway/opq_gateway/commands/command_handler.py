@@ -255,6 +255,7 @@ class CommandHandler:
         if self._software:
             info.software = self._software
         info.losses.update(desk.status.lost)
+        info.facts.update(desk.status.facts)
         info.pub_key = desk.public_key
         info.measurement_rate = desk.status.measurement_cycles
         desk.respond([response.SerializeToString()])

@@ -11,7 +11,8 @@ from opq_gateway.status import BoxStatus
 from opq_proto.kit import log as logging
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.link import log_codes
-from opq_proto.link.messages import Hello, Log
+from opq_proto.link.crash_record import crash_record
+from opq_proto.link.messages import Crash, Hello, Log
 from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V, nominal_or_none
 
 REQUEST_HELLO_S = 1.0
@@ -107,6 +108,13 @@ class BoxLog:
         self._counters = counters
         self._lines = lines
         self._lines_logged = 0
+        self._crash: Crash | None = None
+
+    def write_crash(self, crash: Crash) -> None:
+        """Logs the record of a crash once: the Box repeats it each minute."""
+        if crash != self._crash:
+            self._crash = crash
+            self._log.warning("box.crash_record", **crash_record(crash))
 
     def write_line(self, message: Log) -> None:
         """Logs one line of the Box."""

@@ -24,7 +24,9 @@ from opq_proto.link.box_losses import GONE, box_losses
 from opq_proto.link.log_codes import STARTED, UPDATE_CONFIRMED, UPDATE_ROLLED_BACK
 from opq_proto.link.messages import (
     Acknowledgement,
+    BoxFacts,
     BoxMeasurement,
+    Crash,
     Crossing,
     GpsStatus,
     Health,
@@ -140,6 +142,10 @@ class Intake:
             self._status.health = message
         elif isinstance(message, Losses):
             self._losses(message)
+        elif isinstance(message, BoxFacts):
+            self._status.reported_facts = message
+        elif isinstance(message, Crash):
+            self._box_log.write_crash(message)
         elif isinstance(message, Log):
             self._box_log.write_line(message)
             if message.code in (UPDATE_CONFIRMED, UPDATE_ROLLED_BACK):
@@ -165,7 +171,7 @@ class Intake:
         self._lines.info("box.hello", boot_id=hello.boot_id, **facts)
         if before is not None:
             self._counters.add("restarts")
-            self._status.losses = self._status.health = None
+            self._status.losses = self._status.health = self._status.reported_facts = None
         self._restart(hello)
 
     def _losses(self, losses: Losses) -> None:

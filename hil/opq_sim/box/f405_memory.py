@@ -10,6 +10,8 @@ FLASH = 0x0800_0000
 SYSTEM_ROM, SYSTEM_ROM_BYTES = 0x1FFF_0000, 0x7A10
 DEVICE_PAGE = 0x1FFF_7A00
 """The page of the OTP lock bytes, the unique id and the flash size."""
+OPTION_BYTES = 0x1FFF_C000
+"""RM0090 table 13."""
 UID, FLASH_SIZE = 0x1FFF_7A10, 0x1FFF_7A22
 RAM, RAM_BYTES = 0x2000_0000, 128 * 1024
 ROM_LOADER_RAM_BYTES = 0x2000
@@ -60,10 +62,15 @@ class F405Memory:
             (RAM, self.ram),
             (DEVICE_PAGE, self._page),
             (SYSTEM_ROM, bytes(SYSTEM_ROM_BYTES)),
+            (OPTION_BYTES, self._option_bytes()),
         ):
             if _within(address, count, start, len(memory)):
                 return bytes(memory[address - start : address - start + count])
         return None
+
+    def _option_bytes(self) -> bytes:
+        open_mask = 0xFFF & ~sum(1 << sector for sector in self.write_protected)
+        return b"\xef\xaa" + b"\xff" * 6 + open_mask.to_bytes(2, "little") + b"\xff" * 6
 
     def program(self, address: int, data: bytes) -> bool:
         """Writes words; False where writing is not allowed. Flash bits only change from 1 to 0."""

@@ -35,6 +35,8 @@ class Operation(IntEnum):
     """Verify what came, mark it for trial, reset into it."""
     REPL = 9
     """Hand the line to MicroPython's prompt until the next reset."""
+    PROTECT = 10
+    """`<brown-out level> <boot sectors>`: set the option bytes; empty: report them. `detail` has both."""
 
 
 class Status(IntEnum):
@@ -211,6 +213,28 @@ class Losses:
 
 
 @dataclass(frozen=True, slots=True)
+class BoxFacts:
+    """What a Box's chip is set to and what its clock uses: numbers in the order of `link.box_facts`.
+
+    Sent as Losses are: a message of its own, with fewer or more numbers than this gateway has names for.
+    """
+
+    TYPE: ClassVar[int] = 0x0E
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The record of the crash that led to the Box's start: words in the order of `link.crash_record`.
+
+    Sent at the start and each minute, for a gateway that starts later.
+    """
+
+    TYPE: ClassVar[int] = 0x0F
+    words: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """A code with two integers; the gateway adds the words."""
 
@@ -279,6 +303,8 @@ LinkMessage = (
     | GpsStatus
     | Health
     | Losses
+    | BoxFacts
+    | Crash
     | Log
     | Command
     | Acknowledgement

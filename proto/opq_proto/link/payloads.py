@@ -130,12 +130,12 @@ def _read_samples(data: bytes) -> m.Samples:
     return m.Samples(first, t_ns, uncertainty_ns, _SOURCES[source], rate_millihz, flags, counts)
 
 
-def _write_losses(x: m.Losses) -> bytes:
-    return struct.pack(f"<B{len(x.counts)}I", len(x.counts), *x.counts)
+def _write_numbers(numbers: tuple[int, ...]) -> bytes:
+    return struct.pack(f"<B{len(numbers)}I", len(numbers), *numbers)
 
 
-def _read_losses(data: bytes) -> m.Losses:
-    return m.Losses(struct.unpack(f"<{data[0]}I", data[1:]))
+def _read_numbers(data: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{data[0]}I", data[1:])
 
 
 def _write_settings(x: m.Settings) -> bytes:
@@ -173,7 +173,9 @@ def _read_update_data(data: bytes) -> m.UpdateData:
 
 _WRITERS: dict[type[Any], Callable[[Any], bytes]] = {
     m.Samples: _write_samples,
-    m.Losses: _write_losses,
+    m.Losses: lambda losses: _write_numbers(losses.counts),
+    m.BoxFacts: lambda facts: _write_numbers(facts.numbers),
+    m.Crash: lambda crash: _write_numbers(crash.words),
     m.Settings: _write_settings,
     m.UpdateData: _write_update_data,
     **{layout.message: layout.write for layout in _LAYOUTS},
@@ -181,7 +183,9 @@ _WRITERS: dict[type[Any], Callable[[Any], bytes]] = {
 
 _READERS: dict[int, Callable[[bytes], m.LinkMessage]] = {
     m.Samples.TYPE: _read_samples,
-    m.Losses.TYPE: _read_losses,
+    m.Losses.TYPE: lambda data: m.Losses(_read_numbers(data)),
+    m.BoxFacts.TYPE: lambda data: m.BoxFacts(_read_numbers(data)),
+    m.Crash.TYPE: lambda data: m.Crash(_read_numbers(data)),
     m.Settings.TYPE: _read_settings,
     m.UpdateData.TYPE: _read_update_data,
     **{layout.message.TYPE: layout.read for layout in _LAYOUTS},

@@ -126,7 +126,7 @@ class Command(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., identity: _Optional[str] = ..., info_command: _Optional[_Union[GetInfoCommand, _Mapping]] = ..., data_command: _Optional[_Union[GetDataCommand, _Mapping]] = ..., sampling_rate_command: _Optional[_Union[SetMeasturementRateCommand, _Mapping]] = ..., send_command_to_plugin: _Optional[_Union[SendCommandToPlugin, _Mapping]] = ...) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("mac_addr", "wifi_network", "ip", "uptime", "calibration_constant", "pub_key", "measurement_rate", "firmware", "hardware", "software", "losses")
+    __slots__ = ("mac_addr", "wifi_network", "ip", "uptime", "calibration_constant", "pub_key", "measurement_rate", "firmware", "hardware", "software", "losses", "facts")
     class LossesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -134,6 +134,13 @@ class GetInfoResponse(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class FactsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     MAC_ADDR_FIELD_NUMBER: _ClassVar[int]
     WIFI_NETWORK_FIELD_NUMBER: _ClassVar[int]
     IP_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +152,7 @@ class GetInfoResponse(_message.Message):
     HARDWARE_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     mac_addr: str
     wifi_network: str
     ip: str
@@ -156,7 +164,8 @@ class GetInfoResponse(_message.Message):
     hardware: str
     software: str
     losses: _containers.ScalarMap[str, int]
-    def __init__(self, mac_addr: _Optional[str] = ..., wifi_network: _Optional[str] = ..., ip: _Optional[str] = ..., uptime: _Optional[int] = ..., calibration_constant: _Optional[int] = ..., pub_key: _Optional[str] = ..., measurement_rate: _Optional[int] = ..., firmware: _Optional[str] = ..., hardware: _Optional[str] = ..., software: _Optional[str] = ..., losses: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    facts: _containers.ScalarMap[str, str]
+    def __init__(self, mac_addr: _Optional[str] = ..., wifi_network: _Optional[str] = ..., ip: _Optional[str] = ..., uptime: _Optional[int] = ..., calibration_constant: _Optional[int] = ..., pub_key: _Optional[str] = ..., measurement_rate: _Optional[int] = ..., firmware: _Optional[str] = ..., hardware: _Optional[str] = ..., software: _Optional[str] = ..., losses: _Optional[_Mapping[str, int]] = ..., facts: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class SetMeasurementRateResponse(_message.Message):
     __slots__ = ("old_rate_cycles",)

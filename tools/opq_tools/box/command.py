@@ -91,7 +91,7 @@ def command() -> None:
 @command.command()
 @box_command
 def info(connection: Connection, box_id: str, as_json: bool) -> None:
-    """Show its addresses, uptime, gain, key, rate and losses.
+    """Show its addresses, uptime, gain, key, rate, losses, option bytes and time label.
 
     Example: opq-tools box info 1 --json
     """
@@ -99,7 +99,7 @@ def info(connection: Connection, box_id: str, as_json: bool) -> None:
         found = client.send_command(info_command(box_id, client.identity), timeout_s).info_response
     fields = {field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields}
     units = {"uptime": "ms" if found.firmware else "s", **INFO_UNITS}  # an original Box sends seconds
-    _show(fields | {"losses": dict(found.losses)}, as_json, units)
+    _show(fields | {"losses": dict(found.losses), "facts": dict(found.facts)}, as_json, units)
 
 
 @command.command()

@@ -1,13 +1,16 @@
 """`opq-tools flash`: the command."""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from opq_proto.kit.command_line import json_option
+from opq_proto.link.messages import LINK_BAUD
 from opq_tools.flash import in_place, progress
 from opq_tools.flash.chip import FlashError
 from opq_tools.flash.dfu import Dfu
@@ -15,6 +18,7 @@ from opq_tools.flash.image import FlashImage, read_firmware
 from opq_tools.flash.judgement import Allowed
 from opq_tools.flash.probe import open_probe
 from opq_tools.flash.progress import FlashProgress
+from opq_tools.flash.protection import offer_protection
 from opq_tools.flash.serial_line import SerialLine
 from opq_tools.flash.ways import FlashResult, by_link, by_program, by_rom
 
@@ -62,6 +66,15 @@ ROM_BAUD = 115_200
 @click.option("--serial", default="", help="Serial number of the USB device, where several are in DFU mode.")
 @click.option("--interface", help="openocd's interface file.  [default: interface/stlink.cfg]")
 @click.option("--no-start", is_flag=True, help="Do not start the firmware afterwards.")
+@click.option(
+    "--protect/--no-protect",
+    default=None,
+    help="Set brown-out level 3 and write protection of the boot loader, or leave both.  [default: show them "
+    "and ask, on a terminal]",
+)
+@click.option(
+    "--unprotect", is_flag=True, help="With --port: lift write protection where the firmware needs it."
+)
 @json_option
 def command(
     file: Path | None,
@@ -81,6 +94,8 @@ def command(
     serial: str,
     interface: str | None,
     no_start: bool,
+    protect: bool | None,
+    unprotect: bool,
     as_json: bool,
 ) -> None:
     """Put FILE (.opqfw, flash.bin, .bin or .elf) onto a chip or a running Box, and read it back.
@@ -91,14 +106,30 @@ def command(
     \b
     Examples: opq-tools flash build/firmware/opqbox/flash.bin --port /dev/ttyUSB0
               opq-tools flash build/firmware/opqbox/firmware.opqfw --link /dev/ttyUSB0
+              opq-tools flash --protect --link /dev/ttyUSB0
               opq-tools flash --who --probe
     """
+    if protect and (dfu or probe is not None):
+        raise click.UsageError("--protect needs the running firmware: give it with --port or --link")
     if sum([port is not None, dfu, probe is not None, link is not None]) != 1:
         raise click.UsageError("want exactly one of --port, --dfu, --probe and --link")
-    if (file is None) != who:
-        raise click.UsageError("want a FILE; only --who needs none")
+    only_protect = file is None and protect is True and link is not None
+    if (file is None) != (who or only_protect):
+        raise click.UsageError("want a FILE; only --who, and --protect with --link, need none")
     firmware = None if file is None else read_firmware(file, _address(address))
-    allowed = Allowed(board, allow_unsigned, allow_downgrade, other_board, public_key)
+    allowed = Allowed(board, allow_unsigned, allow_downgrade, other_board, public_key, unprotect)
+    asks = protect is None and sys.stdin.isatty() and not as_json
+
+    def protected(box: in_place.BoxLink, result: FlashResult) -> None:
+        """Offers protection to the firmware that runs now; a problem does not undo the flashing."""
+        if who or not result.done or not (protect or asks):
+            return
+        try:
+            result.protection = offer_protection(box, protect, click.confirm).facts()
+        except FlashError as error:
+            if protect:
+                raise
+            result.notes.append(f"option bytes: {error}")
 
     def by_port(steps: FlashProgress) -> FlashResult:
         # imported here: only this method needs the extra `flash`
@@ -107,9 +138,14 @@ def command(
         rom = open_rom(port or "", baud or ROM_BAUD)
         try:
             rom.connect(reset_lines)
-            return by_rom(rom, firmware, allowed, not no_start, steps, reset_lines)
+            result = by_rom(rom, firmware, allowed, not no_start, steps, reset_lines)
         finally:
             rom.close()
+        if result.started and (protect or asks):
+            with _link(port or "", None) as box:
+                box.hello()
+                protected(box, result)
+        return result
 
     def by_dfu(steps: FlashProgress) -> FlashResult:
         return by_program("dfu", Dfu(serial), firmware, allowed, not no_start, steps)
@@ -119,16 +155,23 @@ def command(
         return by_program(found.name, found, firmware, allowed, not no_start, steps)
 
     def over_link(steps: FlashProgress) -> FlashResult:
-        from opq_proto.link.messages import LINK_BAUD
-
-        line = SerialLine(link or "", baud or LINK_BAUD)
-        try:
-            return by_link(in_place.BoxLink(line), firmware, allowed, steps)
-        finally:
-            line.close()
+        with _link(link or "", baud) as box:
+            result = by_link(box, firmware, allowed, steps)
+            result.done = result.done or only_protect
+            protected(box, result)
+        return result
 
     way = by_port if port is not None else by_dfu if dfu else by_probe if probe is not None else over_link
     _run(way, firmware, as_json)
+
+
+@contextmanager
+def _link(port: str, baud: int | None) -> Iterator[in_place.BoxLink]:
+    line = SerialLine(port, baud or LINK_BAUD)
+    try:
+        yield in_place.BoxLink(line)
+    finally:
+        line.close()
 
 
 def _run(way: Callable[[FlashProgress], FlashResult], firmware: FlashImage | None, as_json: bool) -> None:
@@ -143,7 +186,7 @@ def _run(way: Callable[[FlashProgress], FlashResult], firmware: FlashImage | Non
     if as_json:
         click.echo(json.dumps(asdict(result), indent=1))
         return
-    for name, value in (result.chip | result.installed).items():
+    for name, value in (result.chip | result.installed | result.protection).items():
         if value not in (None, ""):
             click.echo(f"{name.replace('_', ' ')}: {f'0x{value:03X}' if name == 'dev_id' else value}")
     for note in result.notes:

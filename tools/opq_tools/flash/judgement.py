@@ -57,6 +57,7 @@ class Allowed:
     downgrade: bool = False
     other_board: bool = False
     public_key: Path | None = None
+    unprotect: bool = False
 
 
 def read_installed(read: Callable[[int, int], bytes]) -> InstalledFirmware:

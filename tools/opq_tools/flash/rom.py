@@ -18,6 +18,7 @@ from opq_tools.flash.chip import (
     DEVICE_PAGE,
     ERASE_S_PER_KIB,
     FLASH_SIZE,
+    OPTION_BYTES,
     UID,
     Chip,
     FlashError,
@@ -107,6 +108,19 @@ class RomLoader:
                 f"the chip reports {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"
             )
         return Chip(dev_id, kib, page[UID - DEVICE_PAGE :][:12].hex())
+
+    def protected_sectors(self) -> set[int]:
+        """Write-protected sectors, from the option bytes (RM0090 3.6.1: a 0 protects)."""
+        open_mask = int.from_bytes(self.read_sure(OPTION_BYTES, 16)[8:10], "little")
+        return {sector for sector in range(12) if not open_mask >> sector & 1}
+
+    def unprotect(self) -> None:
+        """Lifts the write protection of all sectors; the chip resets itself (AN3155 3.10)."""
+        with contextlib.suppress(CommandError, LineError):  # the second answer may be lost; it is read back
+            self._rom.write_unprotect()
+        self.connect()
+        if self.protected_sectors():
+            raise FlashError(f"{self._line.name}: the chip is still write-protected. Nothing was written")
 
     def read(self, address: int, count: int) -> bytes:
         """Reads at most 256 bytes; a wrong byte on the line is not detected."""

@@ -33,6 +33,8 @@ class FlashResult:
     done: bool = False
     chip: dict[str, Any] = field(default_factory=dict)
     installed: dict[str, Any] = field(default_factory=dict)
+    protection: dict[str, str] = field(default_factory=dict)
+    """The option bytes as read back, where they were shown or set."""
     written_bytes: int = 0
     verified: bool = False
     started: bool = False
@@ -61,8 +63,8 @@ def by_rom(
         if firmware is None:
             return result
         parts = _parts(chip, firmware, installed, allowed, result)
-        for part in parts:
-            sector_ranges(chip, part)  # raises before anything is erased
+        touched = {each.sector.number for part in parts for each in sector_ranges(chip, part)}
+        open_sectors(rom, touched, allowed, result)
     except LineError as error:
         raise FlashError(f"{error}. Nothing was written") from error
     finally:
@@ -138,6 +140,18 @@ def by_link(box: BoxLink, firmware: FlashImage | None, allowed: Allowed, steps: 
         state = f"runs {outcome.after.firmware}, on trial: it has not reported health yet"
     result.notes.append(f"slot {outcome.slot} {state}; {outcome.seconds:.0f} s")
     return result
+
+
+def open_sectors(rom: "RomLoader", touched: set[int], allowed: Allowed, result: FlashResult) -> None:
+    """Lifts the write protection of sectors that are to be written, if that is allowed."""
+    shut = sorted(touched & rom.protected_sectors())
+    if not shut:
+        return
+    sectors = f"write-protected: sector {', '.join(map(str, shut))}"
+    if not allowed.unprotect:
+        raise FlashError(f"{sectors}; --unprotect lifts that, --protect sets it again. Nothing was written")
+    rom.unprotect()
+    result.notes.append(f"{sectors}; lifted, --protect sets it again")
 
 
 def _parts(

@@ -32,6 +32,12 @@ def repl() -> NoReturn:
 def crash() -> tuple[int, int, int, int, int, int] | None:
     """Why the firmware reset itself before this start: (kind, pc, lr, cfsr, hfsr, count)."""
 
+def protection() -> tuple[int, int]:
+    """The option bytes: brown-out level 0 (off) to 3 (2.70 V); a bit for each write-protected sector."""
+
+def protect(level: int, sectors: int) -> bool:
+    """Sets both, for sectors 0 and 1 only; whether they are so now."""
+
 def supply_is_low() -> bool:
     """Whether VDD is below 2.9 V (PVD); then flash must not be written."""
 

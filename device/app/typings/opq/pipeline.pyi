@@ -33,6 +33,12 @@ def health(
 def losses(gps_damaged: int, again: bool) -> bool:
     """Sends all counts of losses since the start if one changed or `again`; returns whether it did."""
 
+def facts(again: bool) -> None:
+    """Sends what the chip is set to and what the clock uses (BoxFacts) if it changed or `again`."""
+
+def crash() -> None:
+    """Sends the record of the crash that led to this start, if there was one."""
+
 def log(code: int, a: int, b: int) -> bool: ...
 def restart() -> None:
     """To be called before acquire.start: sample indices begin at 0 again."""

@@ -11,6 +11,7 @@ fed_last_ms = fed_longest_ms = 0
 low = False
 resets = 0
 crashed = None
+options = (0, 0)
 cause = 1
 clock = 0
 wanted = False
@@ -49,6 +50,18 @@ def repl():
 
 def crash():
     return crashed
+
+
+def protection():
+    return options
+
+
+def protect(level, sectors):
+    global options
+    if level > 3 or sectors & ~3 or low:
+        return False
+    options = (level, sectors)
+    return True
 
 
 def supply_is_low():

@@ -60,6 +60,15 @@ def losses(gps_damaged, again):
     return True
 
 
+def facts(again):
+    if again:
+        _send("facts")
+
+
+def crash():
+    _send("crash")
+
+
 def log(code, a, b):
     return _send("log", code, a, b)
 

@@ -1,8 +1,10 @@
 """GDB at the firmware in QEMU, by the commands that docs/debugging.md shows."""
 
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from free_ports import free_port
 from house_under_test import until
 
 from opq_hil.backends.backend import Backend
+from opq_hil.backends.debugging import GDBS, debug_session, launch_document
 from opq_hil.backends.firmware import Firmware
 from opq_hil.backends.qemu import Qemu
 
@@ -59,3 +62,59 @@ def test_gdb_stops_the_firmware_in_qemu_as_the_page_says(
     assert -1 not in places and places == sorted(places), said
     first_ns, second_ns = re.findall(r"^(\d{9,})$", said, re.MULTILINE)
     assert first_ns == second_ns, "virtual time stands still while GDB holds the core"
+
+
+def debug(*arguments: str) -> str:
+    line = [sys.executable, "-m", "opq_tools.cli", "hil", "debug", *arguments]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    return done.stdout + done.stderr
+
+
+def test_the_command_starts_qemu_and_gdb_and_ends_both(
+    hil_backend: Backend, hil_firmware: Mapping[str, Firmware]
+) -> None:
+    if shutil.which("gdb-multiarch") is None:
+        pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
+    if not isinstance(hil_backend, Qemu) or hil_backend.binary is None:
+        pytest.skip("for QEMU alone")
+    port, place = free_port(), hil_firmware["opqbox"].image.flash.parent
+    gdb = ("--", "-batch", "-nx", "-ex", "hbreak opq_acquire_on_half", "-ex", "continue", "-ex", "backtrace")
+    said = debug("qemu", "--firmware", str(place.parent), "--gdb-port", str(port), *gdb, "-ex", "kill")
+    frames = ["Breakpoint 1, opq_acquire_on_half (", "<signal handler called>", "pyexec_frozen_module ("]
+    places = [said.find(frame) for frame in frames]
+    assert -1 not in places and places == sorted(places), said
+    assert f":{port:04X} " not in Path("/proc/net/tcp").read_text(), "QEMU has ended"
+
+
+@pytest.mark.parametrize(
+    ("server", "words", "kind"),
+    [
+        ("openocd", "-c 'bindto 127.0.0.1; gdb_port 3456", "openocd"),
+        ("st-util", "st-util -p 3456", "stutil"),
+    ],
+)
+def test_for_a_probe_it_prints_both_commands_and_a_launch_json(
+    tmp_path: Path, server: str, words: str, kind: str
+) -> None:
+    if not any(map(shutil.which, GDBS)):
+        pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
+    elf = tmp_path / "firmware_b.elf"
+    elf.touch()
+    session = debug_session(server, elf, tmp_path, world=None, port=3456)
+    assert words in shlex.join(session.server)
+    gdb = shlex.join(session.gdb)
+    assert str(elf) in gdb and gdb.index("target remote 127.0.0.1:3456") < gdb.index("monitor reset halt")
+    [entry] = launch_document(session, elf, 3456, Path("STM32F405.svd"))["configurations"]
+    assert (entry["type"], entry["servertype"], entry["request"]) == ("cortex-debug", kind, "launch")
+    assert (entry["executable"], entry["svdFile"]) == (str(elf), "STM32F405.svd")
+
+
+def test_a_server_that_is_not_installed_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, hil_firmware: Mapping[str, Firmware]
+) -> None:
+    if not any(map(shutil.which, GDBS)):
+        pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
+    if shutil.which("st-util"):
+        pytest.skip("st-util is installed here")
+    place = hil_firmware["opqbox"].image.flash.parent.parent
+    assert "no st-util here: apt install stlink-tools" in debug("st-util", "--firmware", str(place))

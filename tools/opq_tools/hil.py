@@ -17,19 +17,26 @@ from opq_hil.suites.digests import scenarios as digest_scenarios
 from opq_hil.suites.run_digest import Digest
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.updates import BOARD
-from opq_proto.kit.command_line import CommandGroup, json_option
+from opq_proto.kit.command_line import json_option
 from opq_sim.faults import runner
 from opq_sim.faults.runner import Document, SeedLog
 from opq_sim.faults.suites import SUITES
 from opq_tools.built_firmware import firmware_for
-from opq_tools.hil_renode import command as renode_command
+from opq_tools.lazy_group import LazyGroup
 from opq_tools.source_options import micropython_option, qemu_source_option
 
 
 @click.group(
     "hil",
-    cls=CommandGroup,
-    removed={"list": "give opq-tools hil run --list"},
+    cls=LazyGroup,
+    places={
+        "debug": ("opq_tools.hil_debug", "Run GDB at the firmware in QEMU, in Renode or at a probe."),
+        "renode": ("opq_tools.hil_renode", "Fetch the Renode of hil/renode.lock, by its checksum."),
+    },
+    removed={
+        "list": "give opq-tools hil run --list",
+        "compare": "give opq-tools hil run --compare RUN_A RUN_B",
+    },
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
@@ -37,9 +44,6 @@ def command() -> None:
 
     Example: opq-tools hil run boots cold_start
     """
-
-
-command.add_command(renode_command)
 
 
 @command.command("run")
@@ -61,6 +65,14 @@ command.add_command(renode_command)
     help="Play all scenarios of one suite: A in virtual time, B live.",
 )
 @click.option("--list", "only_list", is_flag=True, help="List every scenario and what it shows; play none.")
+@click.option(
+    "--compare",
+    "runs",
+    nargs=2,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="RUN_A RUN_B",
+    help="Show how two kept runs of one world differ; play none. Exit code 1 if they do.",
+)
 @click.option("--soak", is_flag=True, help="Also play the long scenarios.")
 @click.option(
     "--firmware",
@@ -120,6 +132,7 @@ def run(
     board: str,
     suite: str | None,
     only_list: bool,
+    runs: tuple[Path, Path] | None,
     soak: bool,
     firmware_dir: Path | None,
     out: Path | None,
@@ -143,6 +156,9 @@ def run(
     """
     if only_list:
         _list_scenarios(as_json)
+        return
+    if runs:
+        _compare(*runs, as_json)
         return
     if seeded := [name for name in names if name in SUITES]:
         if len(names) > 1:
@@ -221,15 +237,8 @@ def _list_scenarios(as_json: bool) -> None:
         click.echo(f"{name:<20} {'':<7} {faults.shows}")
 
 
-@command.command("compare", short_help="Show how two kept runs of one world differ.")
-@click.argument("run_a", type=click.Path(path_type=Path, file_okay=False))
-@click.argument("run_b", type=click.Path(path_type=Path, file_okay=False))
-@json_option
-def compare_runs(run_a: Path, run_b: Path, as_json: bool) -> None:
-    """Show how two kept runs of one world differ; exit code 1 if they do.
-
-    Example: opq-tools hil compare a/cold_start/run b/cold_start/run
-    """
+def _compare(run_a: Path, run_b: Path, as_json: bool) -> None:
+    """Shows how two kept runs of one world differ; exit code 1 if they do."""
     rows = compare(read_saved_run(run_a), read_saved_run(run_b))
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))

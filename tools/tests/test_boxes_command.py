@@ -120,14 +120,14 @@ def test_no_store_and_no_such_box_are_one_line(tmp_path: Path) -> None:
     assert "there is no store" in str(run(tmp_path, "list").exception)
     rows(tmp_path, "set", "9", "--name", "Roof")
     assert "Box 4 is not known; known: 9" in str(run(tmp_path, "show", "4").exception)
-    assert "Box 4 is not known" in str(run(tmp_path, "retire", "4").exception)
+    assert "Box 4 is not known" in str(run(tmp_path, "set", "4", "--retire").exception)
 
 
 def test_a_retired_box_is_unplugged_unlisted_and_shut_out(tmp_path: Path) -> None:
     folder = KeyFolder(tmp_path / "curve")
     folder.create(True, ["4"])
     rows(tmp_path, "set", "4", "--name", "Attic")
-    row = rows(tmp_path, "retire", "4")
+    row = rows(tmp_path, "set", "4", "--retire")
     assert row["unplugged"]
     assert row["retired_ms"] > 1_700_000_000_000
     assert rows(tmp_path, "list") == []
@@ -208,7 +208,7 @@ def test_what_is_said_of_a_box_stands_in_the_log_of_changes(tmp_path: Path) -> N
     rows(tmp_path, "set", "1", "--name", "Cellar", "--lat", "21.31", "--lon", "-157.81")
     rows(tmp_path, "set", "1", "--feeder", "f2")
     KeyRegister(KeyFolder(tmp_path / "curve")).add("1", KEY.encode())
-    rows(tmp_path, "retire", "1")
+    rows(tmp_path, "set", "1", "--retire")
     store = open_store(None, tmp_path)
     retired, feeder, named = store.people.changes.entries()
     store.close()

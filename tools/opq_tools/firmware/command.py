@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from opq_proto.firmware.image import version_number
 from opq_proto.kit.command_line import json_option
 from opq_tools.firmware.build import Built, boards, build
 from opq_tools.firmware.toolchain import ROOT, Toolchain, find_toolchain, tree_version
+from opq_tools.firmware.where import code_places, fitting_build, kept_builds
 from opq_tools.source_options import micropython_option
 
 
@@ -95,6 +97,58 @@ def build_command(
         click.echo(json.dumps([each.as_json() for each in built], indent=1))
     else:
         _show(built, tools)
+
+
+@command.command("where", short_help="Name function, file and line of addresses of a crash.")
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
+@click.option(
+    "--of",
+    "flashed",
+    metavar="FILE|VERSION",
+    help="The firmware that ran: the file that was flashed, or the version that the Box reports.",
+)
+@click.option("--board", default="opqbox", show_default=True, help="Kind of the board.")
+@click.option(
+    "--firmware",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder with built boards; repeatable.  [default: build/firmware, then the cache's]",
+)
+@json_option
+def where_command(
+    addresses: tuple[str, ...], flashed: str | None, board: str, folders: tuple[Path, ...], as_json: bool
+) -> None:
+    """Name function, file and line of addresses: of `box.crashed`, or all words of `box.crash_record`.
+
+    An odd address is a return address, for which the call is named. Addresses in no code are left out.
+    Without --of the first build that is kept is used, and named.
+
+    Example: opq-tools firmware where 0x08035f0c --of firmware.opqfw
+    """
+    numbers = [_address(word) for text in addresses for word in text.split()]
+    kept = fitting_build(kept_builds(board, folders), flashed)
+    places = list(code_places(kept, numbers))
+    if as_json:
+        document = {"build": str(kept.folder), "version": kept.version, "sure": flashed is not None}
+        click.echo(json.dumps(document | {"places": [asdict(place) for place in places]}, indent=1))
+        return
+    doubt = "" if flashed else " (of the firmware that ran? --of FILE or --of VERSION checks it)"
+    click.echo(f"{kept.words}{doubt}", err=True)
+    for place in places:
+        click.echo(f"0x{place.address:08x}  {place.function}  {place.line}  {place.program}")
+    if len(places) < len(numbers):
+        click.echo(f"{len(numbers) - len(places)} of {len(numbers)} addresses are not code", err=True)
+
+
+def _address(word: str) -> int:
+    try:
+        number = int(word, 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 32:
+        raise click.BadParameter(f"{word!r} is not an address; want for example 0x08035f0c")
+    return number
 
 
 @contextlib.contextmanager

@@ -1,0 +1,125 @@
+"""GDB at the firmware: the command of a GDB server (QEMU, Renode, OpenOCD, st-util) and of the GDB that fits.
+
+The ELF of the slot has the debug information; the boot loader's is added. Virtual time stands still in both
+emulators while GDB holds the core.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opq_hil.backends.backend import BackendError
+from opq_hil.backends.debian_source import cache_folder
+from opq_hil.backends.qemu import ICOUNT
+from opq_hil.backends.qemu_build import MACHINE, find_qemu
+from opq_hil.backends.renode import SCRIPT, find_renode
+
+HOST = "127.0.0.1"
+GDBS = ("gdb-multiarch", "arm-none-eabi-gdb")
+INTERFACE, TARGET = "interface/stlink.cfg", "target/stm32f4x.cfg"
+QUIET_WORLD = SCRIPT.parent / "quiet.world"
+DEVICE_NAME = "STM32F405RG"
+"""As cortex-debug and ST's SVD file name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DebugSession:
+    """Commands of both ends, without a shell's quotes."""
+
+    server: tuple[str, ...]
+    gdb: tuple[str, ...]
+    probe: bool
+    """Whether the server is of a debug probe."""
+
+
+def qemu_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
+    """Our QEMU, waiting at the reset vector; `flash` is written back at its end."""
+    machine = f"{MACHINE},world={world},flash={flash},report={folder / 'report.json'}"
+    serial = ("-serial", "null", "-serial", "null")
+    head = (str(find_qemu(lambda _: None).path), "-M", machine, "-icount", ICOUNT)
+    quiet = ("-display", "none", "-monitor", "none", "-nodefaults")
+    return (*head, *quiet, *serial, "-S", "-gdb", f"tcp:{HOST}:{port}")
+
+
+def renode_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
+    """Renode with our models, started once GDB says `monitor start`."""
+    binary = find_renode()
+    if binary is None:
+        raise BackendError("no Renode here: opq-tools hil renode --fetch, or renode on PATH")
+    script = f"$firmware=@{flash}; $world=@{world}; include @{SCRIPT}; machine StartGdbServer {port}"
+    return (str(binary), "--console", "--disable-gui", "-e", script)
+
+
+def openocd_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
+    """OpenOCD at a probe; the chip keeps what was flashed."""
+    ports = f"gdb_port {port}; tcl_port disabled; telnet_port disabled"
+    return ("openocd", "-f", INTERFACE, "-f", TARGET, "-c", f"bindto {HOST}; {ports}")
+
+
+def st_util_server(folder: Path, flash: Path, world: Path, port: int) -> tuple[str, ...]:
+    """stlink's own server at an ST-LINK."""
+    return ("st-util", "-p", str(port))
+
+
+SERVERS: Mapping[str, Callable[[Path, Path, Path, int], tuple[str, ...]]] = {
+    "qemu": qemu_server,
+    "renode": renode_server,
+    "openocd": openocd_server,
+    "st-util": st_util_server,
+}
+
+
+def debug_session(
+    server: str, elf: Path, folder: Path, *, world: Path | None, port: int, more: Sequence[str] = ()
+) -> DebugSession:
+    """The commands for `server`; for an emulator `folder` gets a copy of the flash.
+
+    Raises:
+        BackendError: an emulator is not here, or there is no GDB for ARM.
+    """
+    probe = server in ("openocd", "st-util")
+    flash = folder / "flash.bin"
+    if not probe:
+        shutil.copyfile(elf.parent / "flash.bin", flash)
+    words = SERVERS[server](folder, flash, (world or QUIET_WORLD).absolute(), port)
+    return DebugSession(words, _gdb(elf, port, probe, more), probe)
+
+
+def _gdb(elf: Path, port: int, probe: bool, more: Sequence[str]) -> tuple[str, ...]:
+    gdb = next((found for name in GDBS if (found := shutil.which(name))), None)
+    if gdb is None:
+        raise BackendError("no GDB for ARM here: apt install gdb-multiarch")
+    first = [
+        "set architecture armv7e-m",
+        "set tcp connect-timeout 60",
+        f"add-symbol-file {elf.parent / 'boot.elf'}",
+    ]
+    sources = sorted((cache_folder() / "sources").glob("micropython-*/py"))
+    first += [f"set substitute-path micropython {sources[-1].parent}"] if sources else []
+    first += [f"target remote {HOST}:{port}", *(["monitor reset halt"] if probe else [])]
+    commands = [word for each in first for word in ("-ex", each)]
+    return (gdb, "-q", "-iex", "set confirm off", str(elf), *commands, *more)
+
+
+def launch_document(session: DebugSession, elf: Path, port: int, svd: Path | None) -> dict[str, Any]:
+    """`.vscode/launch.json` for the extension cortex-debug (marus25.cortex-debug)."""
+    entry: dict[str, Any] = {
+        "name": "OPQ Box",
+        "type": "cortex-debug",
+        "request": "launch" if session.probe else "attach",
+        "cwd": "${workspaceFolder}",
+        "executable": str(elf),
+        "device": DEVICE_NAME,
+        "gdbPath": session.gdb[0],
+    }
+    if session.server[0] == "openocd":
+        entry |= {"servertype": "openocd", "configFiles": [INTERFACE, TARGET]}
+    elif session.server[0] == "st-util":
+        entry |= {"servertype": "stutil"}
+    else:
+        entry |= {"servertype": "external", "gdbTarget": f"{HOST}:{port}"}
+    if svd is not None:
+        entry["svdFile"] = str(svd)
+    return {"version": "0.2.0", "configurations": [entry]}

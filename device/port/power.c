@@ -54,6 +54,12 @@ static bool start_pll(uint32_t input_hz, uint32_t source_bit) {
     return true;
 }
 
+// Revision A of the F405/407/415/417 fetches wrong instructions with the prefetch on, and may call itself 0x411 (errata
+// sheet ES0182); that of the F42x and F43x does not.
+static bool prefetch_works(void) {
+    return opq_power_revision() != DBGMCU_REV_A || (DBGMCU_IDCODE & DBGMCU_IDCODE_DEV_ID) == DBGMCU_DEV_F42X;
+}
+
 void opq_power_start(void) {
     RCC->AHB1ENR |= RCC_AHB1ENR_GPIOAEN | RCC_AHB1ENR_GPIOBEN | RCC_AHB1ENR_GPIOCEN | RCC_AHB1ENR_GPIODEN |
                     RCC_AHB1ENR_CCMDATARAMEN;
@@ -68,10 +74,8 @@ void opq_power_start(void) {
     wait_for(&RCC->CFGR, RCC_CFGR_SWS, 0);
     RCC->CR &= ~RCC_CR_PLLON;
     wait_for(&RCC->CR, RCC_CR_PLLRDY, 0);
-    // Five wait states up to 168 MHz at 2.7..3.6 V (RM0090 3.5.1, table 10). Revision A fetches wrong instructions with
-    // the prefetch on (errata sheet ES0182).
-    FLASH->ACR = FLASH_ACR_LATENCY(5) | FLASH_ACR_ICEN | FLASH_ACR_DCEN |
-                 (opq_power_revision() == DBGMCU_REV_A ? 0 : FLASH_ACR_PRFTEN);
+    // Five wait states up to 168 MHz at 2.7..3.6 V (RM0090 3.5.1, table 10).
+    FLASH->ACR = FLASH_ACR_LATENCY(5) | FLASH_ACR_ICEN | FLASH_ACR_DCEN | (prefetch_works() ? FLASH_ACR_PRFTEN : 0);
 
     RCC->CR |= OPQ_BOARD_HSE_BYPASS ? RCC_CR_HSEBYP : 0; // only while HSE is off (RM0090 7.3.1)
     RCC->CR |= RCC_CR_HSEON;

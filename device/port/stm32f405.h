@@ -357,6 +357,7 @@ typedef struct {               // RM0090 5.4 PWR
 // RM0090 38.6 DBGMCU, 39 device electronic signature, DS8626 table 80/82 (factory calibration at 3.3 V)
 #define DBGMCU_IDCODE (*OPQ_AT(uint32_t, 0xE0042000))
 #define DBGMCU_IDCODE_DEV_ID UINT32_C(0xFFF) // 0x413: F405/407/415/417
+#define DBGMCU_DEV_F42X UINT32_C(0x419)
 #define DBGMCU_REV_A UINT32_C(0x1000)
 #define DBGMCU_APB1_FZ (*OPQ_AT(uint32_t, 0xE0042008))
 #define DBGMCU_APB1_FZ_IWDG_STOP OPQ_BIT(12)

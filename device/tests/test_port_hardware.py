@@ -17,7 +17,7 @@ SOURCES = [
 FLAGS = ("-DOPQ_HOST_REGISTERS", "-D_GNU_SOURCE", f"-I{PORT}", f"-I{PORT / 'boards/opqbox'}")
 
 
-def probe(case: str, cause: int = 0, revision: int = 0x1007) -> str:
+def probe(case: str, cause: int = 0, revision: int = 0x10076413) -> str:
     # -O2: the bounds of the waits are counted in millions of loops
     built = program("port_probe", SOURCES, *FLAGS, optimise="-O2")
     environment = {**os.environ, "CAUSE": str(cause), "REVISION": f"{revision:x}"}
@@ -42,8 +42,14 @@ def test_a_pll_that_does_not_lock_leaves_16_mhz_and_lines_that_still_talk() -> N
     assert probe("no_pll") == "2 16000000 16000000 latency 5 brr 11 683"
 
 
-@pytest.mark.parametrize(("revision", "on"), [(0x1000, "0"), (0x1001, "1"), (0x1003, "1"), (0x1007, "1")])
-def test_the_prefetch_stays_off_in_revision_a_alone(revision: int, on: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "on"),
+    [
+        (0x10006413, "0"), (0x10002411, "0"), (0x10016413, "1"), (0x10036413, "1"), (0x10076413, "1"),
+        (0x10006419, "1"),
+    ],
+)  # fmt: skip
+def test_the_prefetch_stays_off_in_revision_a_of_an_f405_alone(revision: int, on: str) -> None:
     assert probe("prefetch", revision=revision) == on
 
 

@@ -333,6 +333,30 @@ def test_a_backtest_tells_when_a_rule_would_have_fired(tmp_path: Path) -> None:
     assert all(abs(each["rows"][0]["rms"] - 96) < 4 for each in told["emissions"])
 
 
+def test_a_backtest_takes_the_options_of_a_recording(tmp_path: Path) -> None:
+    t_s = np.arange(12_000) / 6000
+    counts = np.rint(np.column_stack((0 * t_s, 12_000 * np.sin(2 * np.pi * 60 * t_s))))
+    np.save(tmp_path / "two.npy", counts.astype(np.int16))
+    asked = ("rules", "backtest", "SELECT box, rms, timestamp_ms FROM boxes")
+    facts = (
+        "--rate-hz",
+        "6000",
+        "--volts-per-lsb",
+        "0.02",
+        "--channel",
+        "2",
+        "--start",
+        "2026-11-20T10:00:00Z",
+    )
+    done = run(*asked, "--recording", str(tmp_path / "two.npy"), *facts, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = [each["rows"][0] for each in json.loads(done.stdout)["emissions"]]
+    assert rows and all(row["rms"] == pytest.approx(169.7, abs=0.1) for row in rows)
+    assert 1_795_168_800_000 < rows[0]["timestamp_ms"] < 1_795_168_801_000
+    done = run(*asked, "--rate-hz", "6000")
+    assert done.returncode == 2 and "need --recording" in done.stderr
+
+
 @pytest.mark.parametrize("family", ["rules", "plugin"])
 def test_each_command_has_an_example_and_no_line_is_cut(family: str) -> None:
     def told(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:

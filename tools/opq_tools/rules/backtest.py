@@ -12,10 +12,12 @@ import click
 
 from opq_proto.kit.command_line import data_dir_option, json_option
 from opq_proto.messages import Measurement
+from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
 from opq_rules.errors import RuleError
 from opq_rules.measurement_row import row_of
 from opq_rules.query.run import QueryCounters
+from opq_tools.analyze.command import recording_options
 from opq_tools.input_file import read_input_text
 from opq_tools.moment import from_option, to_option
 from opq_tools.rules.past_measurements import history, measurements_of
@@ -35,6 +37,7 @@ from opq_tools.rules.server import RuleServer, ServerRefusedError, server_comman
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A waveform, as `analyze` reads it; repeatable.  [default: stored history]",
 )
+@recording_options
 @click.option("--box", "box_ids", multiple=True, help="Only history of this Box; repeatable.")
 @from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.")
 @to_option("Only data before this time (UTC).")
@@ -47,6 +50,7 @@ def command(
     rule: str,
     file: bool,
     recordings: tuple[Path, ...],
+    given: RecordingFacts,
     box_ids: tuple[str, ...],
     start_ns: int | None,
     end_ns: int | None,
@@ -62,8 +66,11 @@ def command(
     \b
     Example:
       opq-tools rules backtest "SELECT box, rms_min FROM boxes WHERE rms_min < 110" --recording box1.i16
+      opq-tools rules backtest "SELECT rms FROM boxes" --recording day.wav --volts-per-lsb 0.0078
       opq-tools rules backtest deep --from 2026-11-19 --to 2026-11-20
     """
+    if given != RecordingFacts() and not recordings:
+        raise click.UsageError("the options of a recording, such as --rate-hz, need --recording")
     if start_ns is not None and end_ns is not None and end_ns <= start_ns:
         raise click.UsageError("--to is not after --from")
     wanted = _rule(rule, file, server)
@@ -71,7 +78,7 @@ def command(
     last = 1 << 62 if end_ns is None else end_ns // 1_000_000
     measured: Iterable[Measurement]
     if recordings:
-        measured = (each for path in recordings for each in measurements_of(read_recording(path)))
+        measured = (each for path in recordings for each in measurements_of(read_recording(path, given)))
     else:
         measured = history(box_ids, first, last, data_dir, mongo_uri)
     rows = [row_of(each) for each in measured if first <= each.timestamp_ms < last]

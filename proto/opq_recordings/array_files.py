@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
 from opq_recordings.exported import exported_channel, runs_between
-from opq_recordings.recording import Channel, Content, missing_rows, without_missing
+from opq_recordings.recording import Channel, Content, without_missing
 from opq_recordings.units import quantity_named
 
 MOST_COLUMNS = 64
@@ -71,7 +71,7 @@ def channels_of_array(
         )
     volts = samples.dtype.kind == "f"
     return tuple(
-        without_missing(channel, missing_rows(channel.values))
+        without_missing(channel)
         for channel in (
             Channel.of(
                 name if len(columns) == 1 and name else f"{name or 'column'} {k}".strip(),

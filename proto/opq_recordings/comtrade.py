@@ -9,8 +9,15 @@ from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
 from opq_recordings.comtrade_cfg import RATE_MATCH, TRACKED, AnalogField, Configuration, configuration
-from opq_recordings.comtrade_rows import MISSING, Rows, rows_of
-from opq_recordings.even_axis import EvenAxis, axis_of_rows, axis_of_times, interpolated
+from opq_recordings.comtrade_rows import MISSING, NO_STAMP, Rows, rows_of
+from opq_recordings.even_axis import (
+    BLOCK,
+    EvenAxis,
+    axis_of_rows,
+    axis_of_times,
+    counted_throughout,
+    interpolated,
+)
 from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
 from opq_recordings.units import side_units, unit_scale
 
@@ -87,14 +94,16 @@ def _channel(
         samples=axis.samples,
         ratio=ratio,
     )
-    return without_missing(whole, missing_rows(values, _mark(values, form)))
+    return without_missing(whole, _mark(values, form))
 
 
 def _mark(values: NDArray[np.generic], form: str) -> float | None:
     """The value for "no value"; 99999 in ASCII only where no value is beyond it."""
     mark = MISSING[form]
-    if form == "ascii" and len(values) and np.nanmax(np.abs(values), initial=0.0) > mark:
-        return None
+    if form == "ascii":
+        blocks = (values[at : at + BLOCK] for at in range(0, len(values), BLOCK))
+        if any(np.nanmax(np.abs(block), initial=0.0) > mark for block in blocks):
+            return None
     return mark
 
 
@@ -112,7 +121,16 @@ def _unit_and_ratio(field: AnalogField) -> tuple[str, tuple[float, str] | None]:
 
 def _axis(config: Configuration, rows: Rows, problems: list[str]) -> EvenAxis:
     count = len(rows.values[0])
-    stamps_s = None if rows.stamps is None else _unwrapped(rows.stamps) * config.stamp_s
+    if (
+        len(config.rates) == 1
+        and count > BLOCK
+        and counted_throughout(
+            rows.numbers_column, rows.stamps_column, 1 / config.rates[0][0] / config.stamp_s, NO_STAMP
+        )
+    ):
+        return EvenAxis(config.rates[0][0], (Run(0, 0, count),))
+    stamps = rows.stamps()
+    stamps_s = None if stamps is None else _unwrapped(stamps) * config.stamp_s
     if not config.rates:
         if stamps_s is None or not np.isfinite(stamps_s).all():
             raise RecordingError("its .cfg states no rate, and its rows have no time stamps; give --rate-hz")
@@ -124,7 +142,7 @@ def _axis(config: Configuration, rows: Rows, problems: list[str]) -> EvenAxis:
     if max(rates) - min(rates) <= RATE_MATCH * max(rates):
         mean_hz = count / sum(samples / rate for rate, _, samples in segments)
         edges = [row for _, row, _ in segments[1:]]
-        return axis_of_rows(rows.numbers, stamps_s, rates[0] if len(set(rates)) == 1 else mean_hz, edges)
+        return axis_of_rows(rows.numbers(), stamps_s, rates[0] if len(set(rates)) == 1 else mean_hz, edges)
     return _longest_rate(segments, problems)
 
 

@@ -7,7 +7,7 @@ about status words. ASCII rows go through `SpooledColumn`; empty lines and blank
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -38,14 +38,29 @@ _CELLS = re.compile(r"[,;\t]")
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows that are there: `numbers`, `stamps` (n,), None where not stated; `values` one per channel."""
+    """The rows that are there, as stored and mapped where there are many: `values`, one per channel."""
 
     values: tuple[NDArray[Any], ...]
-    numbers: NDArray[np.int64] | None
-    stamps: NDArray[np.float64] | None
-    """In units of the time stamp; NaN where a row has none."""
+    numbers_column: NDArray[Any]
+    stamps_column: NDArray[Any]
+    """(n,) in units of the time stamp; NaN or `NO_STAMP` where a row has none."""
     form: str
     problems: tuple[str, ...] = ()
+
+    def numbers(self) -> NDArray[np.int64] | None:
+        """(n,) the sample numbers, in memory; None where one is not known."""
+        if self.numbers_column.dtype.kind == "u":
+            return self.numbers_column.astype(np.int64)
+        known = np.isfinite(self.numbers_column).all() and np.abs(self.numbers_column).max() < 2**53
+        return np.rint(self.numbers_column).astype(np.int64) if known else None
+
+    def stamps(self) -> NDArray[np.float64] | None:
+        """(n,) the time stamps, in memory, NaN where a row has none; None where all have none."""
+        stamps = self.stamps_column.astype(np.float64)
+        if self.stamps_column.dtype.kind == "u":
+            stamps[self.stamps_column == NO_STAMP] = np.nan
+            return stamps
+        return np.where(np.isfinite(stamps), stamps, np.nan) if np.isfinite(stamps).any() else None
 
 
 def rows_of(path: Path, config: Configuration, at: int = 0, size: int | None = None) -> Rows:
@@ -70,7 +85,7 @@ def rows_of(path: Path, config: Configuration, at: int = 0, size: int | None = N
         problems.append(f"its .cfg {said}, but its data are {found.upper()}")
         form = found
     rows = (_ascii if form == "ascii" else _binary)(path, config, form, at, size)
-    return Rows(rows.values, rows.numbers, rows.stamps, form, (*problems, *rows.problems))
+    return replace(rows, form=form, problems=(*problems, *rows.problems))
 
 
 def _is_text(head: bytes) -> bool:
@@ -101,12 +116,8 @@ def _binary(path: Path, config: Configuration, form: str, at: int, size: int) ->
         }
     )
     table = np.memmap(path, dtype=form_of_row, mode="r", offset=at, shape=(count,))
-    stamps = table["t"].astype(np.float64)
-    stamps[table["t"] == NO_STAMP] = np.nan
-    return Rows(
-        tuple(table["values"][:, k] for k in range(channels)),
-        table["n"].astype(np.int64), stamps, form, tuple(problems),
-    )  # fmt: skip
+    values = tuple(table["values"][:, k] for k in range(channels))
+    return Rows(values, table["n"], table["t"], form, tuple(problems))
 
 
 def _row_bytes(
@@ -175,14 +186,7 @@ def _ascii(path: Path, config: Configuration, _form: str, at: int, size: int) ->
     if len(columns[0]) == 0:
         raise RecordingError(f"{path}: has no rows of data")
     numbers, stamps, *values = (column.array() for column in columns)
-    known = np.isfinite(numbers).all() and np.abs(numbers).max() < 2**53
-    return Rows(
-        tuple(values),
-        np.rint(numbers).astype(np.int64) if known else None,
-        np.where(np.isfinite(stamps), stamps, np.nan) if np.isfinite(stamps).any() else None,
-        "ascii",
-        tuple(problems),
-    )
+    return Rows(tuple(values), numbers, stamps, "ascii", tuple(problems))
 
 
 def _text_lines(raw: IO[bytes], encoding: str, size: int) -> Iterator[str]:

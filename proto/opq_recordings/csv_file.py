@@ -16,7 +16,7 @@ from opq_recordings.csv_form import EMPTY, CsvForm, ValueColumn, csv_form, numbe
 from opq_recordings.csv_times import RowTimes
 from opq_recordings.even_axis import EvenAxis, axis_of_times
 from opq_recordings.exported import stated_facts
-from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
+from opq_recordings.recording import Channel, Content, Run, without_missing
 from opq_recordings.spooled import SpooledColumn
 from opq_recordings.text import STATED, encoding_of
 
@@ -108,7 +108,7 @@ def _channel(
         column.name, values, column.scale, 0.0, column.unit, column.quantity,
         rate_hz=rate_hz, start_ns=start_ns, runs=runs, samples=samples,
     )  # fmt: skip
-    return without_missing(whole, missing_rows(values))
+    return without_missing(whole)
 
 
 def _axis(path: Path, seconds: NDArray[np.float64], given_hz: float | None) -> EvenAxis | None:

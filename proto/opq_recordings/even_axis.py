@@ -7,12 +7,13 @@ long as they are even elsewhere, and the contradiction is a problem that a perso
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
-from opq_recordings.recording import Run
+from opq_recordings.recording import Run, release_pages
 
 UNEVEN_STEPS = 0.5
 """Steps that a time may lie off its even place; less is rounding in the file."""
@@ -163,6 +164,34 @@ def axis_of_rows(
         problems.append("its sample numbers and time stamps are broken; its rows were counted instead")
         places = np.arange(count, dtype=np.int64)
     return EvenAxis(rate_hz, _runs_of(places), tuple(problems))
+
+
+def counted_throughout(numbers: NDArray[Any], stamps: NDArray[Any], step: float, no_stamp: int) -> bool:
+    """Whether a long column counts row by row, and its stamps rise by nearly one `step` each, or are absent.
+
+    Block by block, so that memory does not grow. False is no verdict: `axis_of_rows` then looks closely.
+    """
+    factor, risen = 1.0, 0.0
+    for at in range(0, len(numbers), BLOCK):
+        rows = slice(max(0, at - 1), at + BLOCK)
+        release_pages(numbers)
+        release_pages(stamps)
+        if not (np.diff(numbers[rows].astype(np.float64)) == 1).all():
+            return False
+        some = stamps[rows].astype(np.float64)
+        absent = some == no_stamp
+        if absent.all():
+            continue
+        steps = np.diff(some)
+        steps += 2.0**32 * (steps < -(2.0**31))  # stamps of 32 bits that began again at 0
+        if at == 0:
+            usual = float(np.median(steps))
+            factor = next((each for each in (1.0, 1e-3, 1e3) if abs(usual * each / step - 1) < 0.1), 1.0)
+        steps *= factor / step
+        if absent.any() or not ((steps > 0.5) & (steps < 1.5)).all():  # also NaN
+            return False
+        risen += float(steps.sum())
+    return risen == 0.0 or abs(risen / (len(numbers) - 1) - 1) < RATE_TOLERANCE
 
 
 def interpolated(

@@ -15,7 +15,7 @@ from opq_proto.errors import RecordingError
 from opq_recordings.exported import exported_channel, runs_between
 from opq_recordings.facts import facts_of, json_fault
 from opq_recordings.moments import iso_ns
-from opq_recordings.recording import Channel, Content, missing_rows, without_missing
+from opq_recordings.recording import Channel, Content, without_missing
 
 LARGEST_BYTES = 256 << 20
 SAMPLES = ("counts", "samples", "waveform", "volts", "data", "datapoints", "values", "raw_data")
@@ -119,7 +119,7 @@ def _channel(path: Path, document: Mapping[str, Any], place: int, assumed: list[
         quantity="voltage" if name == "volts" or gain is not None else None, rate_hz=rate_hz,
         start_ns=start_ns, nominal_v=facts.nominal_v, nominal_hz=facts.nominal_hz, box_id=facts.box_id,
     )  # fmt: skip
-    return without_missing(channel, missing_rows(values))
+    return without_missing(channel)
 
 
 def _array(path: Path, values: list[Any], name: str) -> np.ndarray[Any, Any]:

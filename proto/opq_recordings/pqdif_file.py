@@ -21,7 +21,7 @@ from opq_recordings.exported import exported_channel, runs_between
 from opq_recordings.moments import MAX_START_NS
 from opq_recordings.pqdif_elements import PqdifElement, records_of
 from opq_recordings.pqdif_tags import INCREMENT, SCALED, SECONDS, VOLTAGE, VOLTS, Meaning, Tag
-from opq_recordings.recording import Channel, Content, Run, missing_rows, without_missing
+from opq_recordings.recording import Channel, Content, Run, without_missing
 from opq_recordings.units import Quantity
 
 CURRENT, AMPERES, CYCLES, TIMES = 2, 7, 3, 1
@@ -149,7 +149,7 @@ def _channel(
         nominal_hz=source.nominal_hz if source.nominal_hz and source.nominal_hz > 0 else None,
         runs=axis_runs, samples=samples,
     )  # fmt: skip
-    return without_missing(whole, missing_rows(values))
+    return without_missing(whole)
 
 
 def _quantity(measured: int | None, unit: int | None) -> Quantity:

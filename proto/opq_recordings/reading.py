@@ -192,6 +192,7 @@ def _check_finite(path: Path, channel: Channel) -> None:
     for run in channel.runs:
         for at in range(0, run.samples, PIECE_SAMPLES):
             part = channel.values[run.row + at : run.row + min(at + PIECE_SAMPLES, run.samples)]
+            channel.release()
             if np.isinf(part).any():
                 sample = run.first_sample + at + int(np.argmax(np.isinf(part)))
                 raise RecordingError(

@@ -20,6 +20,7 @@ from opq_recordings.units import Quantity
 
 PIECE_SAMPLES = 1 << 17
 """Samples handed on at once, 11 s at 12 kS/s: they fit in the cache."""
+MISSING_BLOCK = 1 << 20
 RELEASED_SAMPLES = 1 << 21
 """Samples after which the pages of a mapped file are given back, 4 MB of int16 in one channel."""
 NS_PER_S = 10**9
@@ -84,9 +85,7 @@ class Channel:
 
     def release(self) -> None:
         """Gives the pages of a mapped file back, so that memory does not grow with what was read."""
-        mapped = getattr(self.values, "_mmap", None)
-        if isinstance(mapped, mmap.mmap) and hasattr(mapped, "madvise"):
-            mapped.madvise(mmap.MADV_DONTNEED)
+        release_pages(self.values)
 
     @property
     def gain(self) -> float:
@@ -217,18 +216,43 @@ def gaps_of(runs: Sequence[Run], samples: int) -> tuple[Gap, ...]:
     return tuple(found)
 
 
-def without_missing(channel: Channel, missing: NDArray[np.bool_]) -> Channel:
-    """The channel without the rows (m,) that are marked as missing."""
-    if not missing.any():
+def release_pages(values: NDArray[Any]) -> None:
+    """Gives the pages of a mapped array back; they are read again where they are used again."""
+    mapped = getattr(values, "_mmap", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def without_missing(channel: Channel, mark: float | None = None) -> Channel:
+    """The channel without the rows whose value is NaN or the mark for "no value"."""
+    spans = _missing_spans(channel, mark)
+    if not spans:
         return channel
-    edges = np.flatnonzero(np.diff(np.concatenate(([True], missing, [True])).astype(np.int8)))
+    ends = [0, *(edge for span in spans for edge in span), len(channel.values)]
     runs = []
-    for begin, end in edges.reshape(-1, 2).tolist():
+    for begin, end in zip(ends[::2], ends[1::2], strict=True):
         for run in channel.runs:
             first, stop = max(begin, run.row), min(end, run.row + run.samples)
             if first < stop:
                 runs.append(Run(run.first_sample + first - run.row, first, stop - first))
     return replace(channel, runs=tuple(sorted(runs, key=lambda run: run.row)))
+
+
+def _missing_spans(channel: Channel, mark: float | None) -> list[tuple[int, int]]:
+    """The rows [first, stop) without a value, in order; read block by block."""
+    values, spans = channel.values, list[tuple[int, int]]()
+    if values.dtype.kind != "f" and mark is None:
+        return spans
+    for at in range(0, len(values), MISSING_BLOCK):
+        found = missing_rows(values[at : at + MISSING_BLOCK], mark)
+        if found.any():
+            edges = np.flatnonzero(np.diff(np.concatenate(([False], found, [False])).astype(np.int8))) + at
+            for first, stop in edges.reshape(-1, 2).tolist():
+                if spans and spans[-1][1] == first:
+                    first = spans.pop()[0]
+                spans.append((first, stop))
+        channel.release()
+    return spans
 
 
 def without_spans(channel: Channel, spans: Sequence[tuple[int, int]]) -> Channel:
@@ -247,13 +271,9 @@ def without_spans(channel: Channel, spans: Sequence[tuple[int, int]]) -> Channel
     return replace(channel, runs=tuple(runs))
 
 
-def missing_rows(values: NDArray[Any], mark: float | None = None, block: int = 1 << 20) -> NDArray[np.bool_]:
-    """(m,) True where a value is NaN or the mark for "no value"; reads block by block."""
-    found = np.zeros(len(values), dtype=np.bool_)
-    for at in range(0, len(values), block):
-        part = values[at : at + block]
-        if part.dtype.kind == "f":
-            found[at : at + block] = np.isnan(part)
-        if mark is not None:
-            found[at : at + block] |= part == mark
+def missing_rows(values: NDArray[Any], mark: float | None = None) -> NDArray[np.bool_]:
+    """(m,) True where a value is NaN or the mark for "no value"."""
+    found = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), dtype=np.bool_)
+    if mark is not None:
+        found |= values == mark
     return found

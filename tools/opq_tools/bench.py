@@ -40,6 +40,10 @@ BENCHMARKS = {
         "bench.crossing",
         "64 Boxes behind one gateway: a dip to its command, and to its stored waveforms.",
     ),
+    "recordings": (
+        "bench.recordings",
+        "1 GB of int16, WAV, COMTRADE, CSV: MB/s and memory beside a NumPy read; analyze in times real time.",
+    ),
     "compression": (
         "bench.compression",
         "Bits per sample of the ring's codec beside the noise's entropy, FLAC, zstd, lzma (extra `bench`).",

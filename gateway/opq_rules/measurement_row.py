@@ -6,6 +6,7 @@ its mean under its name, and its extremes as in `rms_min`, `rms_max`.
 """
 
 import re
+from collections.abc import Iterable
 
 from opq_proto.messages import Measurement, known_uncertainty_ns
 from opq_proto.wire.continuity import CONTINUITY_METRICS, FORMER_MISSING, RESTART
@@ -61,3 +62,7 @@ def row_of(measurement: Measurement) -> Row:
         row[name] = metric.average
         row[f"{name}_min"], row[f"{name}_max"] = metric.min, metric.max
     return row
+
+
+def rows_of(measurements: Iterable[Measurement]) -> list[Row]:
+    return [row_of(each) for each in measurements]

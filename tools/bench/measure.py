@@ -8,37 +8,31 @@ is that of Cramer and Rao for a real sinusoid with unknown DC, amplitude and pha
 A row that is worse than its limit or than the peer's says why.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bench import dips, peer
+from bench.measure_costs import NOMINAL_HZ, RATE_HZ, costs
 from bench.peer import SETTLE_S
-from bench.result import Baseline, BenchCase, BenchResult, case
-from opq_gateway.measuring.edge_detectors import EdgeDetectors
-from opq_gateway.measuring.figures import figures_of
-from opq_measure.events.limits import Limits
+from bench.result import BenchCase, BenchResult
 from opq_measure.frequency.bound import bound_hz
 from opq_measure.frequency.cycle import WINDOWS, CycleFrequency
 from opq_measure.frequency.one_second import one_second_hz
 from opq_measure.frequency.short import CYCLES, short_hz
 from opq_measure.harmonics.spectrum import spectrum_of
-from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
-from opq_measure.signal import FloatArray, SignalPiece
-from opq_measure.timebase.windows import Window, Windows, windows_of
+from opq_measure.rms import cycle_rms_v
+from opq_measure.signal import FloatArray
+from opq_measure.timebase.windows import Window, windows_of
 from opq_sim.mains import MIX_3_PERCENT, mains
 from opq_sim.mains.truth import Truth
 
-RATE_HZ, NOMINAL_HZ = 12_000.0, 60.0
 BANDS = ((57.0, 63.0), (42.5, 69.0))
 NOISES_DB = (60.0, 78.0, None)
 SIGNALS, QUICK_SIGNALS = 40, 4
 """Signals per band and noise, each of SECONDS after the peer's settling."""
 SECONDS = 10
-CPU_S, CPU_RUNS = 20, 5
-BLOCK = 2400
 PERCENT = 100.0
 
 
@@ -160,63 +154,6 @@ FIGURES = {
 def is_worse(row: BenchCase) -> bool:
     """Whether a figure is worse than its limit or than the peer's."""
     return any(other is not None and row.value > other for other in (row.limit, row.peer))
-
-
-def standard_set_ms(volts: FloatArray) -> float:
-    """CPU of rms (cycle, half cycle, 12 cycles), harmonics with THD, 12-cycle frequency; ms per s of signal.
-
-    A stream in blocks of 0.2 s: tracked, cut into windows, and each window measured as it comes.
-    """
-    windows = Windows(NOMINAL_HZ)
-    began = time.process_time()
-    for first in range(0, len(volts), BLOCK):
-        for window in windows.push_samples(SignalPiece(volts[first : first + BLOCK], first, RATE_HZ)):
-            half_cycle_rms_v(window.volts, window.half_edges)
-            found = spectrum_of([window], len(window.edges) - 1)
-            found.subgroups()
-            found.thd()
-    return 1e3 * (time.process_time() - began) * RATE_HZ / len(volts)
-
-
-def second_ms(volts: FloatArray) -> float:
-    """CPU of the frequency over each second, ms per second of signal."""
-    size = round(RATE_HZ)
-    began = time.process_time()
-    for first in range(0, len(volts) - size + 1, size):
-        one_second_hz(volts[first : first + size], RATE_HZ, NOMINAL_HZ)
-    return 1e3 * (time.process_time() - began) * RATE_HZ / len(volts)
-
-
-def costs() -> tuple[list[BenchCase], Baseline]:
-    """CPU of ours and of the peer, in turns."""
-    volts, _ = mains(CPU_S, RATE_HZ, frequency_hz=59.7, harmonics=MIX_3_PERCENT, noise_db=60, seed=1)
-    ours, theirs, second = [], [], []
-    for _ in range(CPU_RUNS):
-        ours.append(standard_set_ms(volts))
-        theirs.append(peer.measured(volts, RATE_HZ, NOMINAL_HZ).cpu_ms_per_s)
-        second.append(second_ms(volts))
-    cpu = case("CPU of the standard set", "ms/s", ours)
-    base = Baseline("CPU of the standard set", case("peer", "ms/s", theirs).value, "ms/s (pqopen-lib)")
-    cpu = replace(cpu, limit=base.value, peer=base.value)
-    return [
-        cpu,
-        case("CPU of the frequency over 1 s", "ms/s", second, limit=5.0),
-        case("CPU of the gateway's detectors, quiet mains", "ms/s", _detectors_ms(), limit=0.3),
-    ], base
-
-
-def _detectors_ms() -> list[float]:
-    """CPU of the detectors per second of undisturbed signal, in addition to the figures of every window."""
-    volts, _ = mains(CPU_S, RATE_HZ, harmonics=MIX_3_PERCENT, noise_db=60, seed=1)
-    windows = list(windows_of(volts, RATE_HZ, NOMINAL_HZ))
-    figures = figures_of(windows, [120.0] * len(windows))
-    found = []
-    for _ in range(CPU_RUNS):
-        detectors, began_s = EdgeDetectors(120.0, NOMINAL_HZ, Limits()), time.process_time()
-        for each in figures:
-            detectors.accept_window(each)
-        found.append(1000 * (time.process_time() - began_s) / CPU_S)
-    return found
 
 
 def run(quick: bool) -> BenchResult:

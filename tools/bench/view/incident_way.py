@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from bench.mauka_events import put_waveforms
+from bench.mauka_waveforms import put_waveforms
 from bench.result import BenchCase, case, percentile
 from bench.view.timed_requests import cloud_server
 from opq_cloud.core.backend.sockets import Context, service_context

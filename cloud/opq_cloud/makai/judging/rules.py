@@ -21,9 +21,8 @@ from opq_proto.messages import Measurement
 try:
     from opq_rules.api import config as rules_config
     from opq_rules.api.service import RulesService
-    from opq_rules.batch import Row
     from opq_rules.local_feed import LocalFeed
-    from opq_rules.measurement_row import row_of
+    from opq_rules.measurement_row import rows_of
     from opq_rules.sinks.request_waveform import Request, Sink
     from opq_rules.sources import opqmauka
     from opq_rules.sources.opqbox import Source
@@ -72,7 +71,7 @@ class RuleHost:
             )
         )
         own: dict[tuple[str, str], Callable[[], object]] = {
-            ("source", "opqbox"): partial(Source, self._feed, _rows),
+            ("source", "opqbox"): partial(Source, self._feed, rows_of),
             ("source", "opqmauka"): partial(opqmauka.Source, bus_endpoint or opqmauka.DEFAULT_URL),
             ("sink", "request_waveform"): partial(Sink, self._requests.offer),
         }
@@ -124,10 +123,6 @@ class RuleHost:
             self._triggers.changed()
         else:
             self._service.engine.plugin_changed(kind, symbol)
-
-
-def _rows(measurements: Sequence[Measurement]) -> list[Row]:
-    return [row_of(each) for each in measurements]
 
 
 def _measurement_of(request: Request) -> Measurement:

@@ -9,13 +9,16 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
+from opq_cloud.makai.judging.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.store import open_store
-from opq_proto.decision import window_ns
+from opq_plugins.package.built_in import Plugin
+from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.kit import log
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
+from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
+from opq_proto.wire.measurement_rows import batches_of
 
 PRIMED_WINDOWS = 200
 """Windows before a trial, so that triggers know the usual values (statistical: 120 windows)."""
@@ -34,6 +37,38 @@ def default_triggers() -> TriggersInUse:
     return TriggersInUse(CloudConfig().triggering_service, ServiceCounters(), log.get())
 
 
+AT_120 = Nominal(120.0, 60.0)
+
+
+def batch(row: Measurement, nominal: Nominal = AT_120) -> NumberedColumns:
+    """One Measurement as a batch."""
+    return batches_of([row], lambda *_: nominal)[0]
+
+
+def decision_of(
+    trigger: TriggerPlugin, row: Measurement, nominal: Nominal, again: bool = False
+) -> Decision | None:
+    """What the trigger decides on one Measurement; `again`: one that it is shown again."""
+    columns = batch(row, nominal)
+    return dict(trigger.see_again(columns) if again else trigger.judge(columns)).get(0)
+
+
+def note_heard(
+    boxes: BoxRegister, box_id: str, timestamp_ms: int, span_ns: tuple[int, int] | None = None
+) -> None:
+    """A Measurement of this window comes; None: a crossing."""
+    row = Measurement(box_id, timestamp_ms, {}, *(span_ns or (None, None)), crossing=span_ns is None)
+    boxes.note_columns(*batches_of([row], boxes.nominal))
+
+
+def decisions_of(plugin: Plugin, rows: Iterable[Measurement], nominal: Nominal) -> dict[int, Decision]:
+    """Place of a row -> what a built-in trigger decides on it, one after the other."""
+    state = plugin.module.begin(plugin.config)
+    batches = (batch(row, nominal) for row in rows)
+    found = (plugin.module.judge(columns, plugin.config, state) for columns in batches)
+    return {at: one for at, decisions in enumerate(found) for _, one in decisions}
+
+
 def onsets(rows: Sequence[Measurement], from_ns: int, to_ns: int, triggers: TriggersInUse) -> JudgedOnsets:
     """Finds the triggers that decide an onset between the two moments, and the first of them.
 
@@ -46,11 +81,11 @@ def onsets(rows: Sequence[Measurement], from_ns: int, to_ns: int, triggers: Trig
     found = JudgedOnsets()
     boxes = BoxRegister(CloudConfig().nominal)
     for row in (*earlier_windows(quiet, PRIMED_WINDOWS), *rows):
-        nominal = boxes.nominal_of(row)
+        nominal = boxes.nominal(row.box_id, row.nominal_v, row.nominal_hz)
         start_ns, end_ns = window_ns(row)
         inside = end_ns > from_ns and start_ns < to_ns
         for trigger in triggers.all:
-            decision = trigger.decide(row, nominal)
+            decision = decision_of(trigger, row, nominal)
             if inside and decision is not None and decision.span_ns is None:
                 found.first = found.first or trigger.name
                 found.all[trigger.name] += 1
@@ -90,7 +125,7 @@ class CountedJudge:
         section, counters = config.triggering_service, ServiceCounters()
         self._now_s = 0.0
         self._store = open_store(None, folder)
-        boxes = BoxRegister(config.nominal, lambda: self._now_s)
+        self._boxes = boxes = BoxRegister(config.nominal, lambda: self._now_s)
         triggers = TriggersInUse(section, counters, log.get())
         self._openings = EventOpenings(section, "test", boxes, counters)
         self._openings.begin(self._store, lambda command: True, lambda measurement: None)
@@ -99,10 +134,9 @@ class CountedJudge:
     def judge(self, columns: MeasurementColumns | None, rows: Sequence[Measurement], now_s: float) -> None:
         """Judges the Measurements of one moment, as a history does; `now_s`: seconds of the run."""
         self._now_s = now_s
-        if columns is not None and (rows or not self._judge.judge_quiet(columns)):
-            rows = [*columns.measurements(), *rows]
-        for row in rows:
-            self._judge.judge(row)
+        batches: list[MeasurementColumns] = [] if columns is None else [columns]
+        for each in [*batches, *batches_of(rows, self._boxes.nominal)]:
+            self._judge.judge(each)
         self.advance(now_s)
 
     def advance(self, now_s: float) -> None:

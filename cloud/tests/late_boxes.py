@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from judged_triggers import AT_120, batch
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
@@ -17,6 +18,7 @@ from opq_cloud.makai.judging.window_order import WindowOrder
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.messages import Measurement, Waveform
 from opq_proto.wire.frames import measurement_from_wire
+from opq_proto.wire.measurement_columns import NumberedColumns
 from opq_proto.wire.opqbox3_pb2 import Command
 from opq_proto.wire.waveforms import waveform_from_frames
 from opq_sim.foreign.cur_box import CurBox
@@ -78,15 +80,19 @@ def _envelope(level: float, samples: int) -> np.ndarray:
 
 def in_order(arrivals: Iterable[tuple[float, Measurement]]) -> Iterable[tuple[float, list[Measurement]]]:
     """Yields the seconds of the run, and what is judged then."""
-    order, waiting = WindowOrder(ServiceCounters()), sorted(arrivals, key=lambda each: each[0])
+    order, waiting = (
+        WindowOrder(ServiceCounters(), lambda *_: AT_120),
+        sorted(arrivals, key=lambda each: each[0]),
+    )
     now_s, at = 0.0, 0
     while now_s < SECONDS + 20:
         now_s = round(now_s + STEP_S, 3)
-        ready: list[Measurement] = []
+        ready: list[NumberedColumns] = []
         while at < len(waiting) and waiting[at][0] <= now_s:
-            ready += order.accept(waiting[at][1], now_s)
+            ready += order.accept(batch(waiting[at][1]), now_s)
             at += 1
-        yield now_s, [*ready, *order.due(now_s)]
+        ready += order.due(now_s)
+        yield now_s, [row for columns in ready for row in columns.measurements()]
 
 
 def played(scene: Scene, arrivals: Sequence[tuple[float, Measurement]], folder: Path) -> CloudStore:

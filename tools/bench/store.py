@@ -7,31 +7,21 @@ baseline is the longest span by reading one-minute trends, as every chart would 
 import random
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from bench.result import Baseline, BenchCase, BenchResult, case
-from opq_cloud.core.service import ServiceCounters
+from bench.store_filling import NOW_MS, drawn_metrics, filled
+from bench.store_spans import cost_ms, span_cost
 from opq_cloud.makai.measurements.trends import Trends
-from opq_cloud.store import BoxRecord
 from opq_cloud.store.embedded.store import EmbeddedStore
-from opq_cloud.store.trends.pyramid import DAY_MS, MAX_ROWS, level_for
-from opq_cloud.view.live.hub import LiveHub
-from opq_cloud.view.pages.boxes.box_page import BoxPages
-from opq_cloud.view.pages.boxes.history_page import ROWS_DRAWN
-from opq_cloud.view.pages.shown.box_client import BoxClient
-from opq_cloud.view.pages.shown.box_history import read_history
-from opq_cloud.view.pages.shown.rendering import PageRenderer
-from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.pages.shown.visitor_context import VisitorContext
-from opq_cloud.view.web.time_span import read_span
+from opq_cloud.store.trends.pyramid import DAY_MS
 from opq_proto.decision import Nominal
-from opq_proto.messages import TREND_MS, Measurement, Metric, TimeSource, Trend
+from opq_proto.messages import TREND_MS, Measurement, TimeSource, Trend
 from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
+from opq_proto.wire.measurement_rows import batches_of
 
-NOW_MS = 1_767_225_600_000
 BOXES = 300
 MANY, COMMITS_PER_S = 1000, 5
 TREND_BOXES = 50
@@ -39,8 +29,6 @@ MIDDLE, SPREAD = np.array([60.0, 120.0, 0.02, 1.0]), np.array([0.005, 0.3, 0.001
 """Middle and spread of METRIC_NAMES."""
 SPANS = {"6 h": 0.25, "24 h": 1.0, "7 d": 7.0, "30 d": 30.0, "90 d": 90.0, "365 d": 365.0}
 """Span -> days; `--quick` has those up to 30."""
-CPU_LIMIT_MS = 100.0
-"""Limit of CPU for any span, by the page's own call."""
 
 
 def run(quick: bool) -> BenchResult:
@@ -66,7 +54,7 @@ def run(quick: bool) -> BenchResult:
 def measurement_cost(path: Path, minutes: int) -> list[BenchCase]:
     """Cost of append, trends of each minute and their levels, for BOXES Boxes at one Measurement a second."""
     draw = random.Random(1)
-    pool = [_metrics(draw) for _ in range(500)]
+    pool = [drawn_metrics(draw) for _ in range(500)]
     store, trends = EmbeddedStore(path), Trends()
     began_s, bytes_before, count = time.process_time(), _written(), 0
     making_s = 0.0
@@ -83,7 +71,7 @@ def measurement_cost(path: Path, minutes: int) -> list[BenchCase]:
         making_s += time.process_time() - making
         store.append_measurements(batch)
         count += len(batch)
-        for each in batch:
+        for each in batches_of(batch, lambda *_: Nominal(120.0, 60.0)):
             trends.add(each, float(second))
         if second % 5 == 0:
             store.put_trends(trends.due(float(second)))
@@ -144,7 +132,7 @@ def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
 def trend_size(path: Path, hours: int) -> list[BenchCase]:
     """Bytes of the trends of TREND_BOXES Boxes, stored minute by minute, with all levels above."""
     draw = random.Random(3)
-    pool = [{key: (m.min, m.max, m.average) for key, m in _metrics(draw).items()} for _ in range(997)]
+    pool = [{key: (m.min, m.max, m.average) for key, m in drawn_metrics(draw).items()} for _ in range(997)]
     store, bytes_before = EmbeddedStore(path), _written()
     for minute in range(hours * 60):
         at_ms = NOW_MS + minute * TREND_MS
@@ -160,72 +148,6 @@ def trend_size(path: Path, hours: int) -> list[BenchCase]:
         case(f"{name}: written, file closed", "bytes", [(_written() - bytes_before) / count]),
         case(f"{name}: on disk", "bytes", [path.stat().st_size / count]),
     ]
-
-
-def filled(store: EmbeddedStore, days: int) -> list[BenchCase]:
-    """Fills the store with one Box's minutes and rolls them up; rows of the cost."""
-    draw = random.Random(2)
-    pool = [{key: (m.min, m.max, m.average) for key, m in _metrics(draw).items()} for _ in range(997)]
-    minutes = days * 1440
-    began_s = time.process_time()
-    for first in range(0, minutes, 5000):
-        places = range(first, min(first + 5000, minutes))
-        store.put_trends(
-            Trend("1", NOW_MS - (minutes - k) * TREND_MS, pool[k % 997], covered_ms=TREND_MS) for k in places
-        )
-    put_s = time.process_time() - began_s
-    while store.roll_up(NOW_MS + 2 * DAY_MS, slice_rows=500):
-        pass
-    rolled_s = time.process_time() - began_s - put_s
-    while store.expire(NOW_MS // 1000, slice_rows=50_000):  # as retained: 90 days of minutes, then hours
-        pass
-    return [
-        case("a minute put: CPU", "us", [put_s / minutes * 1e6]),
-        case("a minute rolled up into all levels: CPU", "us", [rolled_s / minutes * 1e6]),
-    ]
-
-
-def span_cost(store: EmbeddedStore, name: str, days: float) -> list[BenchCase]:
-    start_ms = NOW_MS - round(days * DAY_MS)
-    length_ms = level_for(start_ms, NOW_MS)
-    read_ms, rows = cost_ms(lambda: len(store.trend_rows("1", start_ms, NOW_MS, length_ms)))
-    span = read_span(str(start_ms), str(NOW_MS), NOW_MS)
-    chart_ms, _ = cost_ms(lambda: len(read_history(store, "1", span, NOW_MS).rows))
-    counters = ServiceCounters()
-    services = ViewServices(store, LiveHub(counters), counters, now_ns=lambda: NOW_MS * 10**6)
-    store.put_box(BoxRecord("1", "bench"))
-    page = BoxPages(VisitorContext(services), BoxClient(services.addresses), PageRenderer(services).render)
-    page_ms, drawn = cost_ms(
-        lambda: len(page.history("1", span.from_words, span.to_words).body) and ROWS_DRAWN
-    )
-    return [
-        case(f"{name}: rows of {length_ms // 60_000} min", "rows", [rows], limit=MAX_ROWS),
-        case(f"{name}: CPU of reading them", "ms", read_ms),
-        case(f"{name}: CPU of the chart's rows", "ms", chart_ms, limit=CPU_LIMIT_MS),
-        case(f"{name}: CPU of its drawing, {drawn} rows at most", "ms", page_ms, limit=CPU_LIMIT_MS),
-    ]
-
-
-def cost_ms(call: Callable[[], int], runs: int = 5) -> tuple[list[float], int]:
-    costs = []
-    found = 0
-    for _ in range(runs):
-        began_s = time.process_time()
-        found = call()
-        costs.append((time.process_time() - began_s) * 1e3)
-    return costs, found
-
-
-def _metrics(draw: random.Random) -> dict[str, Metric]:
-    """Metrics with numbers that fit a 32-bit float, as on the wire."""
-    volts = 120 + draw.randint(-64, 64) / 64
-    hz = 60 + draw.randint(-16, 16) / 1024
-    return {
-        "rms": Metric(volts - 0.5, volts + 0.5, volts),
-        "f": Metric(hz - 1 / 256, hz + 1 / 256, hz),
-        "thd": Metric(1 / 64, 3 / 64, draw.randint(2, 3) / 64),
-        "trans": Metric(1.0, 3.0, 2.0),
-    }
 
 
 def _written() -> int:

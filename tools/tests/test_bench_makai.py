@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from judged_triggers import judge_without_store
+from judged_triggers import batch, judge_without_store
 
 from bench.makai import figures
 from bench.makai.box_load import STEADY
@@ -31,7 +31,7 @@ def test_the_load_is_steady_mains_of_which_no_trigger_asks() -> None:
         (body,) = rows.bodies(np.array([0]), end_ns - 10**9, end_ns, STEADY[np.newaxis])
         measurement = measurement_from_wire(body)
         assert measurement.metrics["rms"].average == 120.0 and measurement.metrics["f"].average == 60.0
-        assert not judge.judge(measurement), "an onset would fail: there is no store"
+        assert not judge.judge(batch(measurement)).any(), "an onset would fail: there is no store"
 
 
 def test_a_stage_is_that_of_the_span_between_two_moments() -> None:

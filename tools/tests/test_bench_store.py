@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from bench.store import filled, measurement_cost, span_cost
+from bench.store import measurement_cost
+from bench.store_filling import filled
+from bench.store_spans import span_cost
 from opq_cloud.store.embedded.store import EmbeddedStore
 
 

@@ -4,18 +4,14 @@ import math
 import time
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
 from opq_cloud.core.lateness import PATIENCE_MS, late_ms
 from opq_cloud.core.service import STALE_S, HealthReport
 from opq_cloud.makai.box_starts import BoxStarts
-from opq_cloud.makai.judging.quiet_rows import ids_of
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal
-from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
 RHYTHM_HALVES_S = 300.0
@@ -63,46 +59,29 @@ class BoxRegister:
         """Returns the time of the monotonic clock that was passed in."""
         return self._now()
 
-    def note_received(self, box_id: str, timestamp_ms: int) -> None:
-        if box_id not in self._alive:
-            self._alive_found = (0.0, -math.inf)
-        self._received_s[box_id] = self._now()
-        self._last_ms[box_id] = timestamp_ms
-
-    def note_window(self, box_id: str, window_ns: tuple[int, int]) -> None:
-        """Notes the Box's last window; the span of a crossing measurement must not be passed: it is not
-        the usual length.
-        """
-        length_ns = self._window_ns[box_id] = window_ns[1] - window_ns[0]
-        if length_ns > self._alive_longest_ns:
-            self._alive_longest_ns = length_ns
-        length_s = length_ns / 1e9
-        decay = 0.5 ** (length_s / RHYTHM_HALVES_S)
-        self._rhythm_s[box_id] = max(length_s, self._rhythm_s.get(box_id, 0.0) * decay)
-
     def note_columns(self, columns: MeasurementColumns) -> None:
-        """Notes that each of these arrived now, with its window."""
+        """Notes that each of these arrived now, at most one of each Box, with its window.
+
+        The span of a crossing is not noted: it is not the usual length.
+        """
         if isinstance(columns, NumberedColumns):
             self.starts.note_columns(columns)
-        if not columns.once:
-            spans = zip(columns.start_ns.tolist(), columns.end_ns.tolist(), strict=True)
-            for box_id, timestamp_ms, window_ns in zip(
-                ids_of(columns), columns.timestamp_ms.tolist(), spans, strict=True
-            ):
-                self.note_received(box_id, timestamp_ms)
-                self.note_window(box_id, window_ns)
-            return
-        ids, lengths_ns = ids_of(columns), columns.end_ns - columns.start_ns
+        ids, timestamps_ms = columns.ids, columns.timestamp_ms.tolist()
         if not self._alive.keys() >= set(ids):
             self._alive_found = (0.0, -math.inf)
         self._received_s.update(dict.fromkeys(ids, self._now()))
-        self._last_ms.update(zip(ids, columns.timestamp_ms.tolist(), strict=True))
-        self._window_ns.update(zip(ids, lengths_ns.tolist(), strict=True))
-        self._alive_longest_ns = max(self._alive_longest_ns, int(lengths_ns.max(initial=0)))
-        lengths_s = lengths_ns / 1e9
-        rhythms_s = np.array([self._rhythm_s.get(box_id, 0.0) for box_id in ids])
-        rhythms_s = np.maximum(lengths_s, rhythms_s * 0.5 ** (lengths_s / RHYTHM_HALVES_S))
-        self._rhythm_s.update(zip(ids, rhythms_s.tolist(), strict=True))
+        self._last_ms.update(zip(ids, timestamps_ms, strict=True))
+        rhythms_s = self._rhythm_s
+        lengths_ns = (columns.end_ns - columns.start_ns).tolist()
+        for box_id, length_ns, crossing in zip(ids, lengths_ns, columns.crossing.tolist(), strict=True):
+            if crossing:
+                continue
+            self._window_ns[box_id] = length_ns
+            if length_ns > self._alive_longest_ns:
+                self._alive_longest_ns = length_ns
+            length_s = length_ns / 1e9
+            decay = 0.5 ** (length_s / RHYTHM_HALVES_S)
+            rhythms_s[box_id] = max(length_s, rhythms_s.get(box_id, 0.0) * decay)
 
     def alive(self, within_s: float) -> tuple[str, ...]:
         """Ids of the Boxes that sent within `within_s` plus the time that one of their Measurements spans."""
@@ -152,12 +131,10 @@ class BoxRegister:
             for record in records
         }
 
-    def nominal_of(self, measurement: Measurement) -> Nominal:
-        """Returns the nominal values of its Box: its own, else the store's, else the configuration's."""
-        return self.nominal(measurement.box_id, measurement.nominal_v, measurement.nominal_hz)
-
     def nominal(self, box_id: str, declared_v: float | None, declared_hz: float | None) -> Nominal:
-        """Returns the same for a Box that states these values."""
+        """Returns the nominal values of a Box that states these: its own, else the store's, else the
+        configuration's.
+        """
         known = self._nominal.get(box_id, self._default)
         volts, hz = declared_v or known.volts, declared_hz or known.hz
         return known if (volts, hz) == (known.volts, known.hz) else Nominal(volts, hz)

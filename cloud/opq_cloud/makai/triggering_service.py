@@ -34,8 +34,7 @@ from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
 from opq_cloud.makai.judging.window_order import WindowOrder
 from opq_cloud.makai.measurements.last_minutes import SEE_AGAIN_S, LastMinutes
 from opq_cloud.makai.measurements.measurement_gatherer import Frames, MeasurementGatherer
-from opq_cloud.makai.measurements.measurement_inbox import MeasurementInbox
-from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter, ages_s
+from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.store.documents.makai import MakaiConfig
 from opq_proto.decision import Nominal
@@ -43,9 +42,9 @@ from opq_proto.errors import ForeignError, StoreError
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog
 from opq_proto.kit.zmq_inbox import try_send
-from opq_proto.messages import Measurement
 from opq_proto.wire.frames import ACK_PLUGIN, plugin_command
 from opq_proto.wire.measurement_columns import NumberedColumns
+from opq_proto.wire.measurement_rows import batches_from_wire, batches_of
 from opq_proto.wire.measurement_turns import request_turns
 
 if TYPE_CHECKING:
@@ -94,16 +93,13 @@ class TriggeringService:
         self._limited = RateLimitedLog(self._log)
         self._triggers = TriggersInUse(config, self.counters, self._log)
         self._boxes = BoxRegister(nominal)
-        self._inbox = MeasurementInbox(self._boxes)
-        self._order = WindowOrder(self.counters)
+        self._order = WindowOrder(self.counters, self._boxes.nominal)
         self._openings = EventOpenings(config, self.instance, self._boxes, self.counters)
         self._judge = MeasurementJudge(self._boxes, self._triggers, self._openings)
         self._follower = LimitsFollower(self.counters, self._log)
         self._makai_config: MakaiConfig | None = None
         self._watch = HangWatch(self.counters, self._log)
         self._store_name = ""
-        self._judged: list[Measurement] = []
-        """Measurements judged in this turn."""
         self._writer: MeasurementWriter | None = None
         self._connections = WatchedConnections()
         self._data_dir, self._bus_endpoint = data_dir, bus_endpoint
@@ -145,7 +141,9 @@ class TriggeringService:
                 lambda box_id, text: self._acknowledge(acknowledgements, box_id, text),
             )
             self._openings.begin(
-                store, lambda command: try_send(requests, [command]), writer.accept_measurement
+                store,
+                lambda command: try_send(requests, [command]),
+                lambda row: writer.accept(*batches_of([row], self._boxes.nominal)),
             )
             self._follower.start(store)
             opened.callback(self._follower.close)
@@ -189,12 +187,10 @@ class TriggeringService:
                 self._read_measurements(messages, writer, woken_s)
             self._use_limits()
             now_s = time.monotonic()
-            for row in self._order.due(now_s):
-                self._judge_measurement(row, writer, now_s)
-            if self._judged or received:
+            for columns in self._order.due(now_s):
+                self._judge_columns(columns, writer, now_s)
+            if received:
                 self.counters.add("received", received)
-                self.counters.stages.add_all("measurement_judged", ages_s(self._judged, time.time_ns()))
-                self._judged.clear()
             if self._rules is not None:
                 for seen, decision in self._rules.decisions():  # handled as a plug-in's decision
                     self._openings.open_at_onset(seen, decision, stored=False)
@@ -205,8 +201,8 @@ class TriggeringService:
                 self._refresh_nominals()
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
-        for row in self._order.due(math.inf):
-            self._judge_measurement(row, writer, time.monotonic())
+        for columns in self._order.due(math.inf):
+            self._judge_columns(columns, writer, time.monotonic())
 
     def _use_limits(self) -> None:
         if self._follower.config is not self._makai_config:
@@ -233,57 +229,34 @@ class TriggeringService:
         self, messages: list[list[bytes]], writer: MeasurementWriter, woken_s: float
     ) -> None:
         """Reads and judges Measurements. `woken_s`: when those that came together were there, monotonic."""
-        read = self._inbox.read(messages)
-        for error in read.malformed:
+        batches, malformed = batches_from_wire(messages, self._boxes.nominal)
+        for error in malformed:
             what = "foreign" if isinstance(error, ForeignError) else "malformed"
             self.counters.add(what)
             self._limited.warning(f"measurement.{what}", key=what, error=str(error))
-        self._show_new_triggers()
-        for columns in read.rounds:
+        for columns in batches:
             if columns.backfilled:
                 self.counters.add("backfilled", len(columns))
-                left = writer.without_stored(columns)
-            else:
-                left, free = columns, self._order.in_order(columns)
-                if not free.all():
-                    left = columns.part(free)
-                    read.rows[:0] = columns.part(~free).measurements()
-            if len(left):
-                self._judge_columns(left, writer, woken_s)
-        for row in read.rows:
-            self.counters.add("backfilled", row.backfilled)
-            if row.backfilled and writer.has_stored(row):
-                continue
-            for each in self._order.accept(row, woken_s):
-                self._show_new_triggers()
-                self._judge_measurement(each, writer, woken_s)
+                columns = writer.without_stored(columns)
+            for each in self._order.accept(columns, woken_s) if len(columns) else ():
+                self._judge_columns(each, writer, woken_s)
 
     def _judge_columns(self, columns: NumberedColumns, writer: MeasurementWriter, woken_s: float) -> None:
         if self._rules is not None and self._rules.wants_measurements:
             for row in columns.measurements():
                 self._rules.offer_measurement(row)
-        opened = self._judge.judge_columns(columns)
-        self._minutes.add_columns(columns)
+        self._show_new_triggers()
+        opened = self._judge.judge(columns)
+        self._minutes.add(columns)
         if not columns.backfilled:
             self.counters.stages.add_array("measurement_judged", (time.time_ns() - columns.end_ns) / 1e9)
         if not opened.any():
-            writer.accept_columns(columns)
+            writer.accept(columns)
             return
         for _ in range(int(opened.sum())):
             self.counters.stages.add("event_asked", time.monotonic() - woken_s)
         if not opened.all():
-            writer.accept_columns(columns.part(~opened))
-
-    def _judge_measurement(self, measurement: Measurement, writer: MeasurementWriter, woken_s: float) -> None:
-        if self._rules is not None:
-            self._rules.offer_measurement(measurement)
-        opened = self._judge.judge(measurement)
-        self._minutes.add_measurement(measurement)
-        self._judged.append(measurement)
-        if opened:
-            self.counters.stages.add("event_asked", time.monotonic() - woken_s)
-        else:
-            writer.accept_measurement(measurement)
+            writer.accept(columns.part(~opened))
 
     def _show_new_triggers(self) -> None:
         """Shows the last minutes to newly installed triggers, and to versions without memory."""
@@ -297,7 +270,8 @@ class TriggeringService:
     def _show_last_minutes(self, plugins: Sequence[TriggerPlugin]) -> None:
         for plugin in plugins:
             plugin.begin_again()
-        self._judge.see_again(self._minutes.rows(self._store), plugins)
+        for columns in self._minutes.batches(self._store, self._boxes.nominal):
+            self._judge.see_again(columns, plugins)
 
     def _acknowledge(self, socket: Socket, box_id: str, text: str) -> None:
         try:

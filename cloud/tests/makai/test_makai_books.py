@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from judged_triggers import batch, note_heard
 
 from opq_cloud.core.service import HealthReport
 from opq_cloud.health.neighbours import health_from_json
@@ -252,10 +253,14 @@ def measured(timestamp_ms: int, low: float, high: float, average: float, box_id:
     return Measurement(box_id, timestamp_ms, {"rms": Metric(low, high, average)})
 
 
+def add_to(trends: Trends, row: Measurement, now_s: float) -> None:
+    trends.add(batch(row), now_s=now_s)
+
+
 def test_a_trend_keeps_a_maximum_that_comes_with_a_new_minimum() -> None:
     trends = Trends()
-    trends.add(measured(60_000, 119, 121, 120), now_s=0)
-    trends.add(measured(61_000, 100, 130, 110), now_s=1)
+    add_to(trends, measured(60_000, 119, 121, 120), 0)
+    add_to(trends, measured(61_000, 100, 130, 110), 1)
     (trend,) = trends.due(1, everything=True)
     assert (trend.box_id, trend.start_ms) == ("1", 60_000)
     assert trend.metrics == {"rms": (100, 130, 115)}
@@ -263,22 +268,22 @@ def test_a_trend_keeps_a_maximum_that_comes_with_a_new_minimum() -> None:
 
 def test_a_minute_is_closed_a_little_after_the_next_began() -> None:
     trends = Trends()
-    trends.add(measured(119_000, 1, 2, 1.5), now_s=0)
-    trends.add(measured(120_000, 3, 4, 3.5), now_s=1)
+    add_to(trends, measured(119_000, 1, 2, 1.5), 0)
+    add_to(trends, measured(120_000, 3, 4, 3.5), 1)
     assert trends.due(4) == []
     assert [trend.start_ms for trend in trends.due(6)] == [60_000]
 
 
 def test_the_last_minute_of_a_box_that_stops_is_not_lost() -> None:
     trends = Trends()
-    trends.add(measured(60_000, 1, 2, 1.5), now_s=0)
+    add_to(trends, measured(60_000, 1, 2, 1.5), 0)
     assert trends.due(60) == []
     assert len(trends.due(66)) == 1
 
 
 def test_a_crossing_measurement_is_not_counted_twice() -> None:
     trends = Trends()
-    trends.add(Measurement("1", 0, {"rms": Metric(1, 1, 1)}, crossing=True), now_s=0)
+    add_to(trends, Measurement("1", 0, {"rms": Metric(1, 1, 1)}, crossing=True), 0)
     assert trends.due(0, everything=True) == []
 
 
@@ -287,7 +292,7 @@ def test_a_mean_is_weighted_by_the_time_that_each_measurement_covers() -> None:
     minute = replace(measured(119_000, 119, 121, 120), start_ns=60 * 10**9, end_ns=119 * 10**9)
     second = replace(measured(119_500, 59, 61, 60), start_ns=119 * 10**9, end_ns=120 * 10**9)
     for each in (minute, second):
-        trends.add(each, now_s=0)
+        add_to(trends, each, 0)
     (trend,) = trends.due(0, everything=True)
     assert trend.metrics["rms"] == (59, 121, pytest.approx(119.0))
 
@@ -295,8 +300,8 @@ def test_a_mean_is_weighted_by_the_time_that_each_measurement_covers() -> None:
 def test_a_minute_that_may_have_another_half_in_the_store_says_so() -> None:
     trends = Trends()
     for timestamp_ms in (60_000, 120_000):
-        trends.add(measured(timestamp_ms, 1, 2, 1.5), now_s=0)
-    trends.add(replace(measured(180_000, 1, 2, 1.5), backfilled=True), now_s=0)
+        add_to(trends, measured(timestamp_ms, 1, 2, 1.5), 0)
+    add_to(trends, replace(measured(180_000, 1, 2, 1.5), backfilled=True), 0)
     found = {trend.start_ms: partial for trend, partial in trends.over(0, everything=True)}
     assert found == {60_000: True, 120_000: False, 180_000: True}  # the first after a start; a late one
 
@@ -313,15 +318,15 @@ def test_identities_have_three_parts() -> None:
 def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
     clock = Clock()
     boxes = BoxRegister(Nominal(120, 60), clock, lambda: round(1000 * clock.now_s))
-    boxes.note_received("10", 1_000)
+    note_heard(boxes, "10", 1_000)
     clock.now_s = 5
-    boxes.note_received("2", 6_000)
+    note_heard(boxes, "2", 6_000)
     assert boxes.alive(10) == ("2", "10")
     clock.now_s = 12
     assert boxes.alive(10) == ("2",)
     boxes.read_nominals([BoxRecord("2", "Two", nominal_v=230, nominal_hz=50)])
-    assert boxes.nominal_of(Measurement("2", 0, {})) == Nominal(230, 50)
-    assert boxes.nominal_of(Measurement("10", 0, {})) == Nominal(120, 60)
+    assert boxes.nominal("2", None, None) == Nominal(230, 50)
+    assert boxes.nominal("10", None, None) == Nominal(120, 60)
     clock.now_s = 30
     assert [(part.name, part.ok, part.timestamp_s) for part in boxes.health()] == [
         ("2", False, 6),
@@ -335,8 +340,8 @@ def test_a_box_whose_data_come_late_is_well_with_the_number_as_long_as_they_come
     boxes = BoxRegister(Nominal(120, 60), clock, lambda: utc_ms + round(1000 * clock.now_s))
     for second in range(0, 201, 10):
         clock.now_s = second
-        boxes.note_received("1", utc_ms + 500 * second)
-        boxes.note_received("2", utc_ms + 1000 * second - 900)
+        note_heard(boxes, "1", utc_ms + 500 * second)
+        note_heard(boxes, "2", utc_ms + 1000 * second - 900)
         late, well = boxes.health()
         assert late.ok and late.timestamp_s == (utc_ms + 500 * second) // 1000
         assert late.received_s == utc_ms // 1000 + second
@@ -363,24 +368,22 @@ def test_a_component_without_a_time_of_arrival_is_as_old_as_its_time_stamp() -> 
 def test_a_box_that_sends_a_minute_in_one_is_alive_for_that_minute() -> None:
     clock = Clock()
     boxes = BoxRegister(Nominal(120, 60), clock, lambda: round(1000 * clock.now_s))
-    boxes.note_received("1", 1_000)
-    boxes.note_window("1", (0, 60 * 10**9))
+    note_heard(boxes, "1", 1_000, (0, 60 * 10**9))
     clock.now_s = 60
     assert boxes.alive(10) == ("1",) and boxes.health()[0].ok
-    boxes.note_received("1", 61_000)
-    boxes.note_window("1", (60 * 10**9, 61 * 10**9))  # a change in between
+    note_heard(boxes, "1", 61_000, (60 * 10**9, 61 * 10**9))  # a change in between
     clock.now_s = 120
     assert boxes.alive(10) == ("1",)
     clock.now_s = 150
     assert boxes.alive(10) == () and not boxes.health()[0].ok
     for _ in range(60):  # a minute of changes: the next is a minute in one again
-        boxes.note_window("1", (0, 10**9))
-    boxes.note_received("1", 200_000)
+        note_heard(boxes, "1", 0, (0, 10**9))
+    note_heard(boxes, "1", 200_000)
     clock.now_s += 59
     assert boxes.alive(10) == ("1",)
     for _ in range(1800):  # no longer in idle mode
-        boxes.note_window("1", (0, 10**9))
-    boxes.note_received("1", 2_000_000)
+        note_heard(boxes, "1", 0, (0, 10**9))
+    note_heard(boxes, "1", 2_000_000)
     clock.now_s += 12
     assert boxes.alive(10) == ()
 

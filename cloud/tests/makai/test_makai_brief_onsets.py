@@ -6,18 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from judged_triggers import PRIMED_WINDOWS, CountedJudge, earlier_windows
+from judged_triggers import PRIMED_WINDOWS, CountedJudge, decisions_of, earlier_windows, note_heard
 from trigger_trials import measured
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import AskingSection, TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.judging.trigger_plugins import BUILT_IN
 from opq_cloud.makai.openings.brief_onsets import LATEST_S, MAX_HELD, BriefOnsets, is_brief
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
-from opq_cloud.makai.triggers import frequency
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
+from opq_plugins.package.built_in import load
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement, Metric
 from opq_sim.mains.grid import Grid
@@ -43,8 +44,7 @@ class HeardBoxes:
         self.counters = ServiceCounters()
         self.boxes = BoxRegister(Nominal(120.0, 60.0), lambda: self.now_s)
         for box_id in "12345":
-            self.boxes.note_received(box_id, 0)
-            self.boxes.note_window(box_id, (0, SECOND_NS))
+            note_heard(self.boxes, box_id, 0, (0, SECOND_NS))
         section = replace(TriggeringServiceSection(), asking=AskingSection())
         self.openings = EventOpenings(section, "test", self.boxes, self.counters)
         self.openings.begin(store, lambda command: True, self.accepted.append)
@@ -62,7 +62,7 @@ class HeardBoxes:
         """Lengths of the events that there are then, seconds, the oldest first."""
         self.now_s = now_s
         for box_id in "12345":
-            self.boxes.note_received(box_id, 0)
+            note_heard(self.boxes, box_id, 0)
         self.openings.advance(now_s)
         events = sorted(self.store.events(), key=lambda event: event.event_id)
         return [round((event.end_ns - event.start_ns) / SECOND_NS, 1) for event in events]
@@ -99,16 +99,16 @@ def test_a_rate_that_few_share_is_a_phase_jump_and_of_most_the_frequency(heard: 
 
 def test_an_onset_that_may_be_a_phase_jump_waits_for_a_box_that_is_late(heard: HeardBoxes) -> None:
     heard.see("2", 1.0)
-    heard.boxes.note_received("1", 999_500)  # half a second before that moment
+    note_heard(heard.boxes, "1", 999_500)  # half a second before that moment
     heard.now_s = 3.0
     heard.openings.advance(3.0)
     assert heard.store.events() == []
     heard.see("1", 0.9, DIP, length_s=0.02)
-    heard.boxes.note_received("1", 1_001_000)
+    note_heard(heard.boxes, "1", 1_001_000)
     heard.openings.advance(3.1)
     assert [event.because for event in heard.store.events()] == ["Box 1, threshold: rms 90 V below 108"]
     heard.see("3", 100.0)
-    heard.boxes.note_received("1", 1_099_500)
+    note_heard(heard.boxes, "1", 1_099_500)
     assert len(heard.store.events()) == 1
     heard.openings.advance(3.1 + 2.0 + LATEST_S)
     assert len(heard.store.events()) == 2, "it does not wait for ever"
@@ -123,7 +123,7 @@ def test_an_end_that_a_late_box_reports_after_the_others_joins_their_event(heard
     heard.see("1", 0.9, DIP, length_s=0.02)
     heard.openings.note_end("1", over(0.5, 6.0), 0.0)
     heard.openings.note_end("2", over(0.1, 5.5), 0.5)
-    heard.boxes.note_received("3", 1_006_000)  # what it measured at the end is on its way
+    note_heard(heard.boxes, "3", 1_006_000)  # what it measured at the end is on its way
     heard.openings.advance(3.0)
     assert len(heard.store.events()) == 1
     heard.advance(6.6)
@@ -181,16 +181,13 @@ def test_what_waits_is_bounded() -> None:
 
 @pytest.mark.parametrize(("windows", "completes"), [(2, False), (8, True)])
 def test_only_a_rate_that_lasts_is_asked_for_again_when_it_is_over(windows: int, completes: bool) -> None:
-    config = frequency.Config()
-    state = frequency.begin(config)
-    ends = []
+    rows = []
     for k in range(20):
-        moved = 5 <= k < 5 + windows
-        f = Metric(60.0, 60.1 if moved else 60.0, 60.0)
+        f = Metric(60.0, 60.1 if 5 <= k < 5 + windows else 60.0, 60.0)
         end_ns = START_NS + k * SECOND_NS
-        row = Measurement("1", end_ns // 10**6, {"f": f}, end_ns - SECOND_NS, end_ns)
-        decision, state = frequency.decide(row, Nominal(120.0, 60.0), config, state)
-        ends += [decision] if decision is not None and decision.span_ns is not None else []
+        rows.append(Measurement("1", end_ns // 10**6, {"f": f}, end_ns - SECOND_NS, end_ns))
+    found = decisions_of(load("trigger", "frequency", {}, [BUILT_IN]), rows, Nominal(120.0, 60.0))
+    ends = [decision for decision in found.values() if decision.span_ns is not None]
     assert bool(ends) is completes
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judged_triggers import batch
 
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.makai import EventServiceSection, TriggeringServiceSection
@@ -199,14 +200,14 @@ def test_a_dip_after_a_start_with_index_and_time_of_a_dip_before_it_is_an_event_
     known = EventSpan(7, 38 * S, 42 * S, {"1"}, stamps={"1": (348_000, 39 * S)}, numbers={"1": 500})
     recent = RecentEvents(10, [known], starts.began_with)
     dip = Measurement("1", 0, {}, 40 * S, 41 * S, sequence=501, first_sample=360_000, samples=RATE)
-    starts.note_measurement(dip)
+    starts.note_columns(batch(dip))
     assert recent.covering("1", 40 * S, 41 * S, measurement=dip) is known
-    starts.note_measurement(replace(dip, sequence=502, first_sample=348_000))  # measured once more
-    starts.note_measurement(replace(dip, sequence=490, first_sample=0))  # late
+    starts.note_columns(batch(replace(dip, sequence=502, first_sample=348_000)))  # measured once more
+    starts.note_columns(batch(replace(dip, sequence=490, first_sample=0)))  # late
     assert starts.began_with("1") is None
-    starts.note_measurement(replace(dip, sequence=503, first_sample=0))
+    starts.note_columns(batch(replace(dip, sequence=503, first_sample=0)))
     later = replace(dip, sequence=540)
-    starts.note_measurement(later)
+    starts.note_columns(batch(later))
     assert starts.began_with("1") == 503
     for found in (
         recent.covering("1", 40 * S, 41 * S, measurement=later),

@@ -10,21 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import opq_cloud.makai as makai_room
-from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringServiceSection
-from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.judging.batch_rows import unflagged
 from opq_cloud.makai.judging.excursions import is_flagged
-from opq_cloud.makai.judging.measurement_judge import MeasurementJudge
-from opq_cloud.makai.judging.quiet_rows import unflagged
-from opq_cloud.makai.judging.triggers_in_use import TriggersInUse
-from opq_cloud.makai.measurements.minute_columns import MAX_MINUTES
 from opq_cloud.makai.measurements.trends import Trends
-from opq_cloud.makai.openings.openings import EventOpenings
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.decision import Nominal
-from opq_proto.kit import log
 from opq_proto.messages import Measurement, TimeSource
 from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns, joined_columns
 
@@ -65,26 +58,20 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_a_quiet_trigger_says_nothing_to_any_of_them_and_forgets_nothing(data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(sorted(available([TRIGGERS]))))
-    config = data.draw(st.sampled_from(SETTINGS.get(name, [{}]))) if name not in ("sql", "lua") else None
-    if config is None:
-        return
+def test_a_batch_is_judged_as_its_rows_alone(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(available([TRIGGERS]).keys() - {"sql", "lua"})))
+    config = data.draw(st.sampled_from(SETTINGS.get(name, [{}])))
     plugin = load("trigger", name, config, [TRIGGERS])
-    asked, by_one = (TriggerModule(plugin.module, plugin.config) for _ in range(2))
-    asked.configure(config)
-    by_one.configure(config)
+    together, alone = (TriggerModule(plugin.module, plugin.config) for _ in range(2))
     for number in range(data.draw(st.integers(1, 6))):
         columns = second(number, data.draw(st.lists(levels, min_size=3, max_size=3)), number)
-        rows = columns.measurements()
-        decisions = [by_one.decide(row, BOXES.nominals[at]) for at, row in enumerate(rows)]
-        if asked.is_quiet(columns):
-            assert decisions == [None] * 3
-            asked.note_quiet(columns)
-        else:
-            for at, row in enumerate(rows):
-                asked.decide(row, BOXES.nominals[at])
-        assert _memory(asked) == _memory(by_one)
+        found = [
+            (at, decision)
+            for at in range(len(columns))
+            for _, decision in alone.judge(columns.part(np.array([at])))
+        ]
+        assert together.judge(columns) == found
+        assert _memory(together) == _memory(alone)
 
 
 def _memory(module: TriggerModule) -> Any:
@@ -106,78 +93,36 @@ def test_a_voltage_that_stands_beyond_a_limit_is_not_flagged_one_by_one_or_in_co
         assert unflagged(columns).tolist() == told
 
 
-def test_a_calm_second_is_quiet_for_the_default_triggers_and_a_dip_is_not() -> None:
+def test_a_calm_second_is_looked_at_by_no_default_trigger_and_a_dip_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[int] = []
+    one = MeasurementColumns.measurement
+
+    def looked_at(self: MeasurementColumns, at: int) -> Measurement:
+        looked.append(at)
+        return one(self, at)
+
+    monkeypatch.setattr(MeasurementColumns, "measurement", looked_at)
     for entry in TriggeringServiceSection().plugins:
         plugin = load("trigger", entry.name, entry.settings, [TRIGGERS])
         trigger = TriggerModule(plugin.module, plugin.config)
-        trigger.configure(entry.settings)
-        assert trigger.is_quiet(second(0)), entry.name
-        if entry.name == "threshold":
-            assert not trigger.is_quiet(second(1, [100.0, 89.0, 100.0]))
-            assert not trigger.is_quiet(second(1, [100.0, 100.0, 111.0]))
+        assert trigger.judge(second(0)) == []
+        looked.clear()
+        assert trigger.judge(second(1)) == [] and looked == [], entry.name
+        trigger.judge(second(2, [100.0, 89.0, 111.0]))
+        assert looked == [1, 2] or entry.name != "threshold"
 
 
-def judge(heard_s: list[float], plugins: tuple[PluginEntry, ...]) -> tuple[MeasurementJudge, BoxRegister]:
-    section = replace(TriggeringServiceSection(), plugins=plugins)
-    counters = ServiceCounters()
-    boxes = BoxRegister(Nominal(120.0, 60.0), lambda: heard_s[0])
-    openings = EventOpenings(section, "test", boxes, counters)
-    triggers = TriggersInUse(section, counters, log.get())
-    return MeasurementJudge(boxes, triggers, openings, lambda: heard_s[0]), boxes
-
-
-def test_boxes_of_quiet_columns_are_heard_with_their_windows() -> None:
+def test_boxes_of_columns_are_heard_with_their_windows() -> None:
     now_s = [0.0]
-    plugins = TriggeringServiceSection().plugins
-    (at_once, noted), (one_by_one, judged) = judge(now_s, plugins), judge(now_s, plugins)
+    boxes = BoxRegister(Nominal(120.0, 60.0), lambda: now_s[0])
     for number in range(5):
         now_s[0] = float(number)
-        columns = second(number)
-        assert at_once.judge_quiet(columns) or not number, "a trigger begins with the first that it judges"
-        for row in columns.measurements():
-            one_by_one.judge(row)
-            if not number:
-                at_once.judge(row)
-    assert noted.health() == judged.health()
+        boxes.note_columns(second(number))
     now_s[0] = 10.9
-    assert noted.alive(6.0) == judged.alive(6.0) == ("1", "2", "30")
-    assert noted.longest_alive_ns(10.0) == judged.longest_alive_ns(10.0)
-
-
-@pytest.mark.parametrize("plugin", ["sql", "no number"])
-def test_where_a_trigger_cannot_say_it_each_is_judged(plugin: str) -> None:
-    sql = PluginEntry(name="sql", settings={"sql": "SELECT box, thd FROM boxes WHERE thd > 0.08"})
-    default = TriggeringServiceSection().plugins
-    judging, _ = judge([0.0], (*default, sql) if plugin == "sql" else default)
-    columns = second(0)
-    for row in columns.measurements():
-        judging.judge(row)
-    columns = second(1)
-    if plugin == "no number":
-        columns.metrics[1, 0, 2] = np.nan
-    assert not judging.judge_quiet(columns)
-
-
-def test_trends_of_columns_are_those_of_their_measurements_to_the_last_bit() -> None:
-    of_columns, of_rows = Trends(), Trends()
-    parts = [second(number, seed=7) for number in range(150)]
-    for begin, end in ((0, 1), (1, 47), (47, 130), (130, 150)):
-        came_s = np.arange(begin, end, dtype=np.float64).repeat(3)
-        for number in range(begin, end):
-            for row in parts[number].measurements():
-                of_rows.add(row, float(number))
-        if end == 47:  # both ways in one minute
-            for number in range(begin, end):
-                for row in parts[number].measurements():
-                    of_columns.add(row, float(number))
-        else:
-            of_columns.add_columns(joined_columns(parts[begin:end]), came_s)
-        assert _sorted(of_columns, float(end)) == _sorted(of_rows, float(end))
-    assert _sorted(of_columns, 1e3) == _sorted(of_rows, 1e3) != []
-
-
-def _sorted(trends: Trends, now_s: float) -> list[Any]:
-    return sorted(trends.over(now_s), key=lambda each: (each[0].box_id, each[0].start_ms))
+    assert boxes.alive(5.0) == () and boxes.alive(6.0) == ("1", "2", "30")
+    assert boxes.longest_alive_ns(10.0) == S - 5
 
 
 def test_columns_give_every_field_of_their_measurements() -> None:
@@ -192,14 +137,10 @@ def test_columns_give_every_field_of_their_measurements() -> None:
 
 
 @settings(max_examples=60)
-@given(
-    st.lists(st.sampled_from([1.0, 1.0, 1.0, -7.4, -70.0, -0.6, 25.0]), min_size=5, max_size=40), st.data()
-)
-def test_minutes_that_come_again_are_found_in_columns_as_in_single_measurements(
-    steps_s: list[float], data: st.DataObject
-) -> None:
+@given(st.lists(st.sampled_from([1.0, 1.0, 1.0, -7.4, -70.0, -0.6, 25.0]), min_size=5, max_size=40))
+def test_minutes_that_come_again_are_found_whatever_comes_together(steps_s: list[float]) -> None:
     """The clock of all Boxes is set back and forth; which minutes are made again is the same."""
-    of_rows, of_rounds, of_columns = Trends(), Trends(), Trends()
+    of_rows, of_rounds, at_once = Trends(), Trends(), Trends()
     at_s, parts = 0.0, []
     for number, step_s in enumerate(steps_s):
         at_s += step_s
@@ -207,13 +148,12 @@ def test_minutes_that_come_again_are_found_in_columns_as_in_single_measurements(
         shift_ns = round((at_s - number) * S)
         parts.append(replace(one, start_ns=one.start_ns + shift_ns, end_ns=one.end_ns + shift_ns))
     for part in parts:
-        of_rounds.add_round(part, 1.0)
-        for row in part.measurements():
-            of_rows.add(row, 1.0)
-    cut = data.draw(st.integers(1, len(parts) - 1))
-    for some in (parts[:cut], parts[cut:]):
-        of_columns.add_columns(joined_columns(some), np.full(3 * len(some), 1.0))
-    wanted = sorted(of_rows.over(1e3), key=lambda each: (each[0].box_id, each[0].start_ms))
-    assert _sorted(of_columns, 1e3) == wanted
-    if len(wanted) <= 3 * MAX_MINUTES:
-        assert _sorted(of_rounds, 1e3) == wanted
+        of_rounds.add(part, 1.0)
+        for at in range(len(part)):
+            of_rows.add(part.part(np.array([at])), 1.0)
+    at_once.add(joined_columns(parts), 1.0)
+    found = [
+        sorted(each.over(1e3), key=lambda pair: (pair[0].box_id, pair[0].start_ms))
+        for each in (of_rows, of_rounds, at_once)
+    ]
+    assert found[0] == found[1] == found[2] != []

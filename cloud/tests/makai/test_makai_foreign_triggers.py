@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judged_triggers import decision_of
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
@@ -47,10 +48,10 @@ def test_a_script_decides_remembers_and_takes_its_settings(tmp_path: Path) -> No
     path = tmp_path / "deep.lua"
     path.write_text(DEEP)
     trigger = lua(path, settings={"most": 100})
-    assert trigger.decide(rms(101.0), AT_120) is None
-    assert trigger.decide(rms(99.0), AT_120) == Decision("rms", 99.0, 100.0, "below 100/120.0")
-    assert trigger.decide(rms(98.0), AT_120) is None
-    assert trigger.decide(rms(98.0, "2"), AT_120) is not None
+    assert decision_of(trigger, rms(101.0), AT_120) is None
+    assert decision_of(trigger, rms(99.0), AT_120) == Decision("rms", 99.0, 100.0, "below 100/120.0")
+    assert decision_of(trigger, rms(98.0), AT_120) is None
+    assert decision_of(trigger, rms(98.0, "2"), AT_120) is not None
 
 
 @pytest.mark.parametrize(
@@ -79,8 +80,8 @@ def test_a_script_that_loops_or_gives_nonsense_fails_in_that_call_alone(tmp_path
         "function decide(m) if m.metrics.rms.min < 50 then while true do end end return {metric = 1} end"
     )
     trigger = lua(path, instructions=100_000)
-    assert trigger.decide(rms(40.0), AT_120) is None and trigger._guard.crashes == 1
-    assert trigger.decide(rms(60.0), AT_120) is None and trigger._guard.crashes == 2
+    assert decision_of(trigger, rms(40.0), AT_120) is None and trigger._guard.crashes == 1
+    assert decision_of(trigger, rms(60.0), AT_120) is None and trigger._guard.crashes == 2
 
 
 def test_the_originals_form_names_a_script(tmp_path: Path) -> None:
@@ -120,11 +121,11 @@ def test_a_trusted_trigger_that_hangs_is_noticed_and_its_call_ended(
     watch = HangWatch(counters, log.get())
     watch.start()
     try:
-        assert trigger.decide(rms(100.0), AT_120) is None  # comes back at all
+        assert decision_of(trigger, rms(100.0), AT_120) is None  # comes back at all
         assert counters.of("triggers_hung", "hanging") == 1
         assert counters.of("plugin_crashes", "hanging") == 1
         makai.wait_for(lambda: not watch.health())
-        assert trigger.decide(rms(100.0, "2"), AT_120) is None
+        assert decision_of(trigger, rms(100.0, "2"), AT_120) is None
         assert counters.of("plugin_crashes", "hanging") == 1
     finally:
         watch.close()
@@ -146,7 +147,7 @@ def test_one_that_waits_inside_a_library_is_said_while_it_lasts(
 
     def work() -> None:
         watch.start()
-        trigger.decide(rms(100.0), AT_120)
+        decision_of(trigger, rms(100.0), AT_120)
         done.set()
 
     thread = threading.Thread(target=work)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from judged_triggers import note_heard
 
 from opq_cloud.core.service import CloudContext, ServiceCounters
 from opq_cloud.core.settings.makai import AskingSection, EventServiceSection, TriggeringServiceSection
@@ -49,8 +50,7 @@ class AskingGrid:
             }
         )
         for k in range(1, 7):
-            self.boxes.note_received(str(k), 0)
-            self.boxes.note_window(str(k), (0, S))
+            note_heard(self.boxes, str(k), 0, (0, S))
         self.section = replace(TriggeringServiceSection(), asking=replace(AskingSection(), **asking))
         self.commands: list[Command] = []
         trigger = Trigger("t" * 30, *OWN, ("1", "2"), "1", "a dip")
@@ -79,7 +79,7 @@ class AskingGrid:
     def advance(self) -> None:
         self.now_s += 2.0
         for k in range(1, 7):
-            self.boxes.note_received(str(k), 0)
+            note_heard(self.boxes, str(k), 0)
         self.openings.growing.advance(self.now_s)
 
     def answers(self) -> list[tuple[str, tuple[str, ...], dict[str, int]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judged_triggers import decision_of
 from judging_plugins import TRIGGER, measured, trigger_zip
 from plugin_zips import manifest, stored, zipped
 
@@ -42,7 +43,10 @@ def decide(measurement, nominal, config, state):
         os._exit(9)
     if "do_raise" in measurement.metrics:
         raise KeyError("raised")
-    return judged(measurement, nominal, config, state)
+    from opq_proto.wire.measurement_rows import batches_of
+    [columns] = batches_of([measurement], lambda *_: nominal)
+    found = judge(columns, config, state)
+    return found[0][1] if found else None, state
 """
 MODES = ("process", "inproc")
 WINDOW_MS = 200
@@ -205,14 +209,14 @@ def test_a_new_version_is_shown_the_past_though_the_one_before_was_paused(tmp_pa
     inside.configure({})
     trigger, nominal = InstalledTrigger(inside, ServiceCounters(), log.get()), Nominal(120.0, 60.0)
     for _ in range(3):
-        assert trigger.decide(measured(do_raise=1.0), nominal) is None
+        assert decision_of(trigger, measured(do_raise=1.0), nominal) is None
     assert not trigger.health().ok
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, "1.0.1", mode="inproc"))
     assert trigger.begins
     trigger.begin_again()
     again = replace(measured(140.0), timestamp_ms=1)
-    assert trigger.see_again(again, nominal) is not None and not trigger.begins
-    decision = trigger.decide(measured(140.0), nominal)
+    assert decision_of(trigger, again, nominal, again=True) is not None and not trigger.begins
+    decision = decision_of(trigger, measured(140.0), nominal)
     assert decision is not None and decision.because == "1 before, 120 V" and trigger.health().ok
     plugins.close()
 
@@ -221,7 +225,7 @@ def put_dips(house: Any, version: str, mode: str = "process") -> None:
     """Makai's own threshold as an installed trigger, which fails where a metric says so."""
     code = (Path(triggers.__file__).parent / "threshold.py").read_text()
     code = code.replace('name = "threshold"', 'name = "dips"')
-    code = code.replace("def decide(", "def judged(") + FAILING
+    code += FAILING
     files = {"plugin.json": manifest("dips", version, kind="trigger", mode=mode), "triggers/dips.py": code}
     url = stored(house.uploads, zipped(files))
     house.ask("POST", "/plugins/triggers", {"name": "dips", "file": url}, 201)
@@ -302,8 +306,8 @@ def test_a_dip_that_began_while_its_process_was_away_has_its_onset() -> None:
             worker.up = worker.forgot = True
         if trigger.begins:
             trigger.begin_again()
-            assert not [row for row in past if trigger.see_again(row, nominal)]
-        onsets += [k] if trigger.decide(row, nominal) else []
+            assert not [row for row in past if decision_of(trigger, row, nominal, again=True)]
+        onsets += [k] if decision_of(trigger, row, nominal) else []
         past.append(row)
     assert onsets == [5]
 
@@ -364,13 +368,15 @@ def test_what_fails_again_and_again_is_shown_the_past_once_in_ten_minutes() -> N
     assert not trigger.begins
     past = [measured(1.0), measured(200.0), measured(2.0)]
     past = [replace(row, timestamp_ms=row.timestamp_ms + k) for k, row in enumerate(past)]
-    trigger.decide(past[1], nominal)
+    decision_of(trigger, past[1], nominal)
     assert trigger.begins
     trigger.begin_again()
     for row in past:
-        trigger.see_again(row, nominal)
+        decision_of(trigger, row, nominal, again=True)
     assert seen == [1.0, 2.0] and not trigger.begins
-    trigger.see_again(replace(past[1], timestamp_ms=1), nominal)  # it fails in its past as well
+    decision_of(
+        trigger, replace(past[1], timestamp_ms=1), nominal, again=True
+    )  # it fails in its past as well
     assert not trigger.begins
     now[0] = SHOWN_AGAIN_S
     assert trigger._guard.paused or trigger.begins

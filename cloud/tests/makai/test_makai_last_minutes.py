@@ -4,9 +4,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from judged_triggers import batch
 
 from opq_cloud.makai.measurements.last_minutes import LastMinutes
 from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 S_MS = 1000
@@ -32,10 +34,12 @@ def test_each_box_is_seen_once_from_the_store_and_from_what_waits(
         monkeypatch.setattr(EmbeddedStore, "measurements", None)  # a query for each Box takes too long
         minutes = LastMinutes(60.0)
         for at_s in (180, 190, 200):  # the first two are stored by now
-            minutes.add_measurement(measured("1", at_s))
-        minutes.add_measurement(measured("2", 20, backfilled=True))
-        minutes.add_measurement(measured("3", 7))
-        seen = [(row.box_id, (row.timestamp_ms - NOW_MS) // S_MS) for row in minutes.rows(store)]
+            minutes.add(batch(measured("1", at_s)))
+        minutes.add(batch(measured("2", 20, backfilled=True)))
+        minutes.add(batch(measured("3", 7)))
+        batches = minutes.batches(store, lambda *_: Nominal(120.0, 60.0))
+        rows = [row for columns in batches for row in columns.measurements()]
+        seen = [(row.box_id, (row.timestamp_ms - NOW_MS) // S_MS) for row in rows]
         ones = [("1", at_s) for at_s in range(140, 201, 10)]
         twos = [("2", at_s) for at_s in range(0, 50, 10)]
-        assert seen == [*ones, *twos, ("3", 7)]
+        assert sorted(seen) == sorted([*ones, *twos, ("3", 7)])

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from judged_triggers import decision_of
 
 import opq_cloud.makai as makai_room
 from opq_cloud.core.service import CloudContext, ServiceCounters
@@ -48,7 +49,7 @@ def with_limits(trigger: TriggerModule, config: MakaiConfig | None) -> None:
 
 
 def onset(trigger: TriggerModule, measurement: Measurement) -> bool:
-    decision = trigger.decide(measurement, AT_120)
+    decision = decision_of(trigger, measurement, AT_120)
     return decision is not None and decision.span_ns is None
 
 
@@ -104,7 +105,7 @@ def test_settings_of_a_trigger_hold_from_the_next_measurement_and_go_again() -> 
 
     def onsets(first_s: int) -> int:
         rows = [flickering(3.0, first_s + at_s) for at_s in range(5)]  # 2.5 %
-        return sum(trigger.decide(each, AT_120) is not None for each in rows)
+        return sum(decision_of(trigger, each, AT_120) is not None for each in rows)
 
     triggers.use_makai_config(own)
     assert onsets(0) == 0
@@ -131,7 +132,7 @@ def test_a_steady_state_under_way_stays_one_when_its_settings_change() -> None:
     trigger = TriggerModule(plugin.module, plugin.config)
 
     def thd(ratio: float, at_ms: int) -> bool:
-        decision = trigger.decide(Measurement("1", at_ms, {"thd": Metric(ratio, ratio, ratio)}), AT_120)
+        decision = decision_of(trigger, Measurement("1", at_ms, {"thd": Metric(ratio, ratio, ratio)}), AT_120)
         return decision is not None and decision.span_ns is None
 
     assert thd(0.06, 1000)

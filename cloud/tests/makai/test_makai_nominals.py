@@ -17,6 +17,8 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import joined_numbered
+from opq_proto.wire.measurement_rows import batches_of
 from opq_proto.wire.opqbox3_pb2 import Response
 
 
@@ -31,6 +33,11 @@ def says(volts: float | None, hz: float | None, box_id: str = "1", backfilled: b
     return Measurement(box_id, 1000, {}, backfilled=backfilled, nominal_v=volts, nominal_hz=hz)
 
 
+def read(nominals: BoxNominals, rows: list[Measurement]) -> int:
+    """Boxes that were written for these rows, stored together."""
+    return sum(map(nominals.read, joined_numbered(batches_of(rows, lambda *_: Nominal(0.0, 0.0)))))
+
+
 def stored(store: CloudStore, box_id: str = "1") -> tuple[float | None, float | None] | None:
     record = store.box(box_id)
     return None if record is None else (record.nominal_v, record.nominal_hz)
@@ -38,12 +45,12 @@ def stored(store: CloudStore, box_id: str = "1") -> tuple[float | None, float | 
 
 def test_the_store_is_written_when_first_seen_and_when_changed_and_not_in_between(store: CloudStore) -> None:
     nominals = BoxNominals(store)
-    assert nominals.read_measurements([says(230.0, 50.0)] * 100) == 1
+    assert read(nominals, [says(230.0, 50.0)] * 100) == 1
     assert stored(store) == (230.0, 50.0)
-    assert nominals.read_measurements([says(230.0, 50.0)] * 100) == 0
-    assert nominals.read_measurements([says(400.0, 50.0), says(120.0, 60.0, "2")]) == 2
+    assert read(nominals, [says(230.0, 50.0)] * 100) == 0
+    assert read(nominals, [says(400.0, 50.0), says(120.0, 60.0, "2")]) == 2
     assert (stored(store), stored(store, "2")) == ((400.0, 50.0), (120.0, 60.0))
-    assert BoxNominals(store).read_measurements([says(400.0, 50.0)]) == 0, "it knows, after a restart"
+    assert read(BoxNominals(store), [says(400.0, 50.0)]) == 0, "it knows, after a restart"
 
 
 def test_what_people_wrote_of_a_box_stays(store: CloudStore) -> None:
@@ -51,24 +58,24 @@ def test_what_people_wrote_of_a_box_stays(store: CloudStore) -> None:
         "1", "Cellar", "oahu-1", 125.0, 120.0, 60.0, unplugged=True, feeder="f2", location_start_time_ms=7
     )
     store.put_box(written)
-    BoxNominals(store).read_measurements([says(230.0, 50.0)])
+    read(BoxNominals(store), [says(230.0, 50.0)])
     assert store.box("1") == replace(written, nominal_v=230.0, nominal_hz=50.0)
 
 
 def test_half_a_saying_changes_half(store: CloudStore) -> None:
     store.put_box(BoxRecord("1", "Box 1", nominal_v=120.0, nominal_hz=60.0))
-    assert BoxNominals(store).read_measurements([says(230.0, None)]) == 1
+    assert read(BoxNominals(store), [says(230.0, None)]) == 1
     assert stored(store) == (230.0, 60.0)
 
 
 def test_an_original_box_and_a_measurement_of_long_ago_say_nothing(store: CloudStore) -> None:
-    assert BoxNominals(store).read_measurements([says(None, None), says(120.0, 60.0, backfilled=True)]) == 0
+    assert read(BoxNominals(store), [says(None, None), says(120.0, 60.0, backfilled=True)]) == 0
     assert stored(store) is None
 
 
 def test_a_box_that_changes_its_mind_all_the_time_costs_one_write_per_batch(store: CloudStore) -> None:
     rows = [says(100.0 + k, 50.0) for k in range(1000)]
-    assert BoxNominals(store).read_measurements(rows) == 1
+    assert read(BoxNominals(store), rows) == 1
     assert stored(store) == (1099.0, 50.0)
 
 
@@ -121,8 +128,8 @@ def test_a_gain_that_nobody_stated_is_not_ok_and_the_command_stands_beside_it(st
 def test_the_measurement_is_believed_first_then_the_store_then_the_configuration() -> None:
     boxes = BoxRegister(Nominal(120.0, 60.0))
     boxes.read_nominals([BoxRecord("1", "One", nominal_v=230.0, nominal_hz=50.0), BoxRecord("2", "Two")])
-    assert boxes.nominal_of(says(400.0, 50.0)) == Nominal(400.0, 50.0)
-    assert boxes.nominal_of(says(None, 60.0)) == Nominal(230.0, 60.0)
-    assert boxes.nominal_of(says(None, None)) == Nominal(230.0, 50.0)
-    assert boxes.nominal_of(says(None, None, "2")) == Nominal(120.0, 60.0)
-    assert boxes.nominal_of(says(None, None, "3")) == Nominal(120.0, 60.0)
+    assert boxes.nominal("1", 400.0, 50.0) == Nominal(400.0, 50.0)
+    assert boxes.nominal("1", None, 60.0) == Nominal(230.0, 60.0)
+    assert boxes.nominal("1", None, None) == Nominal(230.0, 50.0)
+    assert boxes.nominal("2", None, None) == Nominal(120.0, 60.0)
+    assert boxes.nominal("3", None, None) == Nominal(120.0, 60.0)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from judged_triggers import note_heard
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import AskingSection, TriggeringServiceSection
@@ -46,8 +47,7 @@ class JudgedGrid:
         self.boxes = BoxRegister(Nominal(120.0, 60.0), lambda: self.now_s)
         self.boxes.places = BoxPlaces(places)
         for box_id in places:
-            self.boxes.note_received(box_id, 0)
-            self.boxes.note_window(box_id, (0, SECOND_NS))
+            note_heard(self.boxes, box_id, 0, (0, SECOND_NS))
         section = replace(TriggeringServiceSection(), asking=replace(LIMITS, **asking))
         self.openings = EventOpenings(section, "test", self.boxes, self.counters)
         self.commands: list[bytes] = []
@@ -207,7 +207,7 @@ def test_a_box_that_flaps_is_asked_alone_then_not_at_all_and_starves_nobody(stor
     assert len(grid.commands) - before == 9, "another Box asks all that have something left"
     grid.now_s = 60.0
     for box_id in grid_of(1, 10):
-        grid.boxes.note_received(box_id, 60_000)
+        note_heard(grid.boxes, box_id, 60_000)
     before = len(grid.commands)
     grid.see("1000", at_s=600.0)
     assert len(grid.commands) - before == 10, "a minute later it has a minute's bytes"

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import structlog
+from judged_triggers import decision_of
 
 from opq_cloud.core.service import CloudContext, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
@@ -156,7 +157,7 @@ def seen(k: int, thd: float, **more: Any) -> Measurement:
 
 def decisions(sql: str, values: list[Measurement]) -> list[bool]:
     plugin = load_triggers([PluginEntry(name="sql", settings={"sql": sql})], ServiceCounters(), log.get())[0]
-    return [plugin.decide(each, NOMINAL) is not None for each in values]
+    return [decision_of(plugin, each, NOMINAL) is not None for each in values]
 
 
 def test_one_statement_is_a_trigger_plugin() -> None:
@@ -179,7 +180,7 @@ def test_rows_that_a_statement_cannot_compute_are_counted_and_reported_in_health
         plugin = load_triggers([PluginEntry(name="sql", settings={"sql": sql})], counters, log.get())[0]
         assert str(plugin.health().info).startswith("SQL: one statement")
         for k in range(5):
-            assert plugin.decide(seen(k, 0.09), NOMINAL) is None
+            assert decision_of(plugin, seen(k, 0.09), NOMINAL) is None
     assert counters.of("row_errors", "sql") == 5
     assert "5 rows could not be computed, the last: Where: abs" in str(plugin.health().info)
     assert [line["event"] for line in lines] == ["plugin.row_failed"]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from in_thread import in_thread
+from judged_triggers import batch
 from store_cases import numbered
 
 from opq_cloud.core.service import ServiceCounters
@@ -117,20 +118,17 @@ def test_what_is_stored_is_not_judged_again_but_acknowledged_again(makai: Any, t
     with in_thread(writer.run):
         for each in (columns(7), columns(8), columns(9)):
             assert writer.without_stored(each) is each
-            writer.accept_columns(each)
+            writer.accept(each)
         makai.wait_for(lambda: told[-1:] == ["9"])
         before = len(told)
         assert writer.without_stored(columns(8, 9, 10)).sequence.tolist() == [10]
-        (single,) = columns(8).measurements()
-        assert writer.has_stored(single) and not writer.has_stored(replace(single, sequence=11))
         makai.wait_for(lambda: len(told) > before)
     store.close()
-    assert told[-1] == "9" and counters.total("measurements_doubled") == 3
+    assert told[-1] == "9" and counters.total("measurements_doubled") == 2
 
 
-@pytest.mark.parametrize("together", [True, False])
 def test_numbers_that_were_never_used_do_not_hold_up_the_acknowledgement_of_what_came_again(
-    makai: Any, tmp_path: Path, together: bool
+    makai: Any, tmp_path: Path
 ) -> None:
     """A gateway that was killed skips numbers. What came after them is stored while the Box still holds older
     ones; then it holds no more than that, measures nothing new, and sends it again until it hears."""
@@ -141,13 +139,10 @@ def test_numbers_that_were_never_used_do_not_hold_up_the_acknowledgement_of_what
     with in_thread(writer.run):
         for sequence in (7, 8, 12, 13):
             (row,) = numbered(sequence, 1, 1).measurements()
-            writer.accept_measurement(replace(row, oldest_sequence=7))
+            writer.accept(batch(replace(row, oldest_sequence=7)))
         makai.wait_for(lambda: told[-1:] == ["8,9-11,14-13"])
         again = replace(numbered(12, 2, 1), backfilled=True, oldest=np.array([12, 12]))
-        if together:
-            assert not len(writer.without_stored(again))
-        else:
-            assert all(writer.has_stored(row) for row in again.measurements())
+        assert not len(writer.without_stored(again))
         makai.wait_for(lambda: told[-1:] == ["13"])
     store.close()
 
@@ -169,12 +164,12 @@ def test_what_was_stored_while_its_copies_waited_is_not_written_again(
     writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
     rows = [replace(row, backfilled=True) for row in numbered(7, 2, 1).measurements()]
     with in_thread(writer.run):
-        writer.accept_measurement(rows[0])
+        writer.accept(batch(rows[0]))
         makai.wait_for(lambda: told[-1:] == ["7"])
         for _ in range(3):
-            writer.accept_measurement(rows[0])
-            writer.accept_columns(replace(numbered(7, 1, 1), backfilled=True))
-        writer.accept_columns(replace(numbered(7, 2, 1), backfilled=True))
+            writer.accept(batch(rows[0]))
+            writer.accept(replace(numbered(7, 1, 1), backfilled=True))
+        writer.accept(replace(numbered(7, 2, 1), backfilled=True))
         makai.wait_for(lambda: told[-1:] == ["8"])
     store.close()
     assert sum(written) == 2 and counters.total("measurements_doubled") == 7
@@ -193,7 +188,7 @@ def test_after_a_restart_the_cloud_asks_for_what_its_killed_one_never_stored(
     writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
     with in_thread(writer.run):
         for number in range(263, 283):
-            writer.accept_measurement(measured(number))
+            writer.accept(batch(measured(number)))
         makai.wait_for(lambda: counters.total("measurements_stored") == 20)
     store.close()
     assert told[-1] == "282,283-284,289-288"

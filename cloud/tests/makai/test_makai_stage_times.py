@@ -9,8 +9,6 @@ from opq_cloud.core.runner import ServiceBoard
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.stage_times import BOUNDS_S, StageTimes, quantile_s
 from opq_cloud.health.server import HealthService
-from opq_cloud.makai.measurements.measurement_writer import ages_s
-from opq_proto.messages import Measurement
 
 
 def test_a_time_is_in_the_bucket_of_the_next_larger_bound_and_all_after() -> None:
@@ -25,12 +23,6 @@ def test_a_time_is_in_the_bucket_of_the_next_larger_bound_and_all_after() -> Non
     assert counts[-1] == 5 and sum_s == pytest.approx(70.3021)
     assert quantile_s(counts, 0.5) == 0.0025 and quantile_s(counts, 0.99) == math.inf
     assert math.isnan(quantile_s([0] * 16, 0.5))
-
-
-def test_only_live_measurements_have_an_age() -> None:
-    row = Measurement("1", 1000, {})
-    late = Measurement("1", 1000, {}, backfilled=True)
-    assert ages_s([row, late], 1_500_000_000) == [0.5]
 
 
 class TimedService:

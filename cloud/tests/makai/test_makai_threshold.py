@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from judged_triggers import batch, decisions_of
 
 import opq_cloud.makai as makai_room
 from opq_plugins.package.built_in import Plugin, load
@@ -20,12 +21,8 @@ def loaded(**settings: object) -> Plugin:
 
 
 def fired(plugin: Plugin, values: list[Measurement], nominal: Nominal = AT_120) -> list[Decision | None]:
-    state = plugin.module.begin(plugin.config)
-    found = []
-    for value in values:
-        decision, state = plugin.module.decide(value, nominal, plugin.config, state)
-        found.append(decision)
-    return found
+    found = decisions_of(plugin, values, nominal)
+    return [found.get(at) for at in range(len(values))]
 
 
 def rms(low: float, high: float = 121.0, box_id: str = "1", backfilled: bool = False) -> Measurement:
@@ -159,7 +156,7 @@ def test_a_box_whose_nominal_never_stays_does_not_grow_the_memory() -> None:
     plugin = loaded()
     state = plugin.module.begin(plugin.config)
     for k in range(2500):
-        _, state = plugin.module.decide(rms(120), Nominal(100.0 + k, 50.0), plugin.config, state)
+        plugin.module.judge(batch(rms(60), Nominal(100.0 + k, 50.0)), plugin.config, state)
     assert len(state.limits) <= 1000
 
 

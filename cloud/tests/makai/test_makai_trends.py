@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from in_thread import in_thread
+from judged_triggers import batch
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringServiceSection as Config
@@ -48,7 +49,7 @@ def test_a_minute_that_was_backfilled_has_the_mean_of_all_of_it(
     writer = MeasurementWriter(store, config, counters, log.get(), lambda box_id, text: None)
     with in_thread(writer.run):
         for second in range(40, 60):
-            writer.accept_measurement(measured(second, 90.0, True))
+            writer.accept(batch(measured(second, 90.0, True)))
         makai.wait_for(lambda: counters.total("measurements_stored") == 20)
         makai.wait_for(lambda: counters.total("trends_corrected") > 0)
     (trend,) = store.trends("1", 0, 200_000)
@@ -82,7 +83,7 @@ def minute_of(
         sent = 0
         for rows in parts:
             for row in rows:
-                writer.accept_measurement(row)
+                writer.accept(batch(row))
             sent += len(rows)
             makai.wait_for(partial(lambda total: counters.total("measurements_stored") == total, sent))
             makai.wait_for(lambda: not apart or bool(store.trends("1", MINUTE_MS, MINUTE_MS + 60_000)))
@@ -141,7 +142,7 @@ def test_a_flagged_measurement_widens_no_limits_but_counts_in_the_mean(flagged: 
     spoilt = seconds(45, [46.0 + n for n in range(14)], 60.0, TimeSource.GPS, flagged)
     open_minutes = trends.Trends()
     for row in (*well[:20], *spoilt, *well[20:]):
-        open_minutes.add(row, 0.0)
+        open_minutes.add(batch(row), 0.0)
     (trend,) = open_minutes.due(1e3)
     assert trend.metrics["rms"] == (low_v, 121.0, pytest.approx((45 * 120 + 14 * 60) / 59))
     assert trend.metrics["f"] == (59.5, 60.5, 60.0)
@@ -153,7 +154,7 @@ def test_a_flagged_measurement_widens_no_limits_but_counts_in_the_mean(flagged: 
 def test_a_minute_of_flagged_measurements_alone_has_its_means_as_limits() -> None:
     open_minutes = trends.Trends()
     for row in seconds(0, [1.0 + n for n in range(20)], 60.0, TimeSource.GPS, 1.0):
-        open_minutes.add(row, 0.0)
+        open_minutes.add(batch(row), 0.0)
     (trend,) = open_minutes.due(1e3)
     means = {"rms": (60.0, 60.0, 60.0), "f": (60.0, 60.0, 60.0), FLAGGED: (1.0, 1.0, 1.0)}
     assert trend == Trend("1", MINUTE_MS, means, covered_ms=20_000)
@@ -163,7 +164,7 @@ def test_what_happened_before_a_measurement_is_no_quantity_of_a_trend() -> None:
     row, *_ = seconds(0, [1.0], 120.0, TimeSource.GPS)
     rare = dict.fromkeys([*CONTINUITY_METRICS, "restart_cause", "missing_s"], Metric(1.0, 1.0, 1.0))
     open_minutes = trends.Trends()
-    open_minutes.add(replace(row, metrics={**row.metrics, **rare}), 0.0)
+    open_minutes.add(batch(replace(row, metrics={**row.metrics, **rare})), 0.0)
     (trend,) = open_minutes.due(1e3)
     assert set(trend.metrics) == {"rms", "f", FLAGGED, CLOCK_SET}, "the time that was jumped over is no hole"
 
@@ -172,11 +173,10 @@ def test_the_time_of_a_minute_is_never_longer_than_the_minute() -> None:
     """In idle mode a window of a minute ends a second after one that was sent alone."""
     open_minutes = trends.Trends()
     alone, *_ = seconds(0, [1.0], 120.0, TimeSource.GPS)
-    open_minutes.add(alone, 0.0)
+    open_minutes.add(batch(alone), 0.0)
     start_ns = (MINUTE_MS - 1000) * 10**6
-    open_minutes.add(
-        replace(alone, timestamp_ms=MINUTE_MS + 59_000, start_ns=start_ns, end_ns=start_ns + 60 * 10**9), 0.0
-    )
+    minute = replace(alone, timestamp_ms=MINUTE_MS + 59_000, start_ns=start_ns, end_ns=start_ns + 60 * 10**9)
+    open_minutes.add(batch(minute), 0.0)
     ((trend, again),) = open_minutes.over(1e3)
     assert trend.covered_ms == 60_000
     assert again, "it is made again of the stored ones"

@@ -7,6 +7,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
+from judged_triggers import decisions_of
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import DEFAULT_TRIGGERS, TriggeringServiceSection
@@ -42,13 +43,7 @@ def window(k: int, **changed: tuple[float, float, float] | float) -> Measurement
 
 def decided(name: str, rows: Sequence[Measurement], **settings: object) -> dict[int, Decision]:
     """Position of the row -> what the trigger decided."""
-    plugin = load("trigger", name, settings, [BUILT_IN])
-    state, found = plugin.module.begin(plugin.config), {}
-    for at, row in enumerate(rows):
-        decision, state = plugin.module.decide(row, AT, plugin.config, state)
-        if decision is not None:
-            found[at] = decision
-    return found
+    return decisions_of(load("trigger", name, settings, [BUILT_IN]), rows, AT)
 
 
 def calm(count: int, since: int = 0) -> list[Measurement]:

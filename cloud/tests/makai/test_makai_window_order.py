@@ -5,16 +5,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged_triggers import AT_120, batch
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.makai.judging.window_order import MAX_WAITING, WAIT_S, WindowOrder
-from opq_proto.decision import Nominal
-from opq_proto.messages import Measurement, Metric, TimeSource
-from opq_proto.wire.measurement_columns import MeasuredBoxes, NumberedColumns
+from opq_proto.messages import Measurement, Metric
+from opq_proto.wire.measurement_columns import NumberedColumns
+from opq_proto.wire.measurement_rows import batches_of
 
 S, MS = 10**9, 10**6
 START_NS = 1_795_000_000 * S
@@ -26,13 +26,30 @@ def window(k: float, box_id: str = "1", original: bool = False, **fields: Any) -
     return Measurement(box_id, end_ns // MS, {"rms": Metric(119.0, 121.0, 120.0)}, **span, **fields)
 
 
+class Order(WindowOrder):
+    """One Measurement comes at a time."""
+
+    def __init__(self, counters: ServiceCounters) -> None:
+        super().__init__(counters, lambda *_: AT_120)
+
+    def one(self, row: Measurement, now_s: float) -> list[Measurement]:
+        return rows_of(self.accept(batch(row), now_s))
+
+    def late(self, now_s: float) -> list[Measurement]:
+        return rows_of(self.due(now_s))
+
+
+def rows_of(batches: list[NumberedColumns]) -> list[Measurement]:
+    return [row for columns in batches for row in columns.measurements()]
+
+
 def judged(order: WindowOrder, arrivals: Iterable[tuple[float, Measurement]]) -> list[tuple[str, int]]:
     """Box and second of each window, in the order in which they are judged."""
     found: list[Measurement] = []
     for at_s, row in sorted(arrivals, key=lambda each: each[0]):
-        found += order.due(at_s)
-        found += order.accept(row, at_s)
-    found += order.due(float("inf"))
+        found += order.late(at_s)
+        found += order.one(row, at_s)
+    found += order.late(float("inf"))
     return [(row.box_id, round((row.timestamp_ms * MS - START_NS) / S)) for row in found]
 
 
@@ -53,85 +70,74 @@ def test_windows_that_come_within_the_bound_are_judged_in_the_order_of_time(
     arrivals = [
         (apart * (at // 2) + late, row) for at, (late, row) in enumerate(zip(late_s, rows, strict=True))
     ]
-    found = judged(order := WindowOrder(counters := ServiceCounters()), arrivals)
+    found = judged(order := Order(counters := ServiceCounters()), arrivals)
     for box_id in ("1", "2"):
         assert [second for each, second in found if each == box_id] == [apart * k + 1 for k in range(12)]
-    assert counters.total("windows_late") == 0 and not list(order.due(float("inf")))
+    assert counters.total("windows_late") == 0 and not list(order.late(float("inf")))
 
 
 def test_what_follows_does_not_wait_and_what_is_lost_is_waited_for_once() -> None:
-    order = WindowOrder(counters := ServiceCounters())
-    assert [order.accept(window(k), 0.0) for k in range(3)] == [[window(0)], [window(1)], [window(2)]]
-    assert order.accept(window(5), 1.0) == [] and order.accept(window(4), 1.5) == []
-    assert list(order.due(1.0 + WAIT_S - 0.01)) == []
-    assert list(order.due(1.0 + WAIT_S)) == [window(4), window(5)]
-    assert order.accept(window(6), 4.0) == [window(6)]
-    assert order.accept(window(3), 4.1) == [window(3)] and counters.of("windows_late", "1") == 1
-    assert order.accept(window(7), 5.0) == [window(7)]
+    order = Order(counters := ServiceCounters())
+    assert [order.one(window(k), 0.0) for k in range(3)] == [[window(0)], [window(1)], [window(2)]]
+    assert order.one(window(5), 1.0) == [] and order.one(window(4), 1.5) == []
+    assert list(order.late(1.0 + WAIT_S - 0.01)) == []
+    assert list(order.late(1.0 + WAIT_S)) == [window(4), window(5)]
+    assert order.one(window(6), 4.0) == [window(6)]
+    assert order.one(window(3), 4.1) == [window(3)] and counters.of("windows_late", "1") == 1
+    assert order.one(window(7), 5.0) == [window(7)]
 
 
 def test_a_hole_in_the_samples_is_none_in_the_numbers() -> None:
-    order = WindowOrder(ServiceCounters())
+    order = Order(ServiceCounters())
     for k, number in ((0, 7), (40, 8), (41, 9)):
-        assert order.accept(window(k, sequence=number), 0.0)
-    assert order.accept(window(43, sequence=11), 1.0) == []
-    assert [each.sequence for each in order.accept(window(42, sequence=10), 1.1)] == [10, 11]
+        assert order.one(window(k, sequence=number), 0.0)
+    assert order.one(window(43, sequence=11), 1.0) == []
+    assert [each.sequence for each in order.one(window(42, sequence=10), 1.1)] == [10, 11]
 
 
 def test_a_crossing_and_what_is_sent_again_do_not_wait() -> None:
-    order = WindowOrder(ServiceCounters())
-    order.accept(window(0, sequence=1), 0.0)
+    order = Order(ServiceCounters())
+    order.one(window(0, sequence=1), 0.0)
     crossing, again = window(9, sequence=9, crossing=True), window(5, sequence=5, backfilled=True)
-    assert order.accept(crossing, 0.1) == [crossing] and order.accept(again, 0.1) == [again]
+    assert order.one(crossing, 0.1) == [crossing] and order.one(again, 0.1) == [again]
 
 
 @pytest.mark.parametrize("numbered", [True, False])
 def test_a_clock_that_is_set_back_or_numbers_that_begin_again_hold_nothing_up(numbered: bool) -> None:
-    order = WindowOrder(counters := ServiceCounters())
+    order = Order(counters := ServiceCounters())
     for k, second in enumerate((100, 101, 40, 41, 42)):
-        assert order.accept(window(second, sequence=k if numbered else None), 0.0)
-    assert order.accept(window(43, sequence=0 if numbered else None), 0.0)
+        assert order.one(window(second, sequence=k if numbered else None), 0.0)
+    assert order.one(window(43, sequence=0 if numbered else None), 0.0)
     assert counters.total("windows_late") == 0
 
 
 def test_what_waits_is_bounded() -> None:
-    order = WindowOrder(ServiceCounters())
-    order.accept(window(0), 0.0)
-    found = [order.accept(window(10 + 2 * k), 0.0) for k in range(MAX_WAITING + 1)]
+    order = Order(ServiceCounters())
+    order.one(window(0), 0.0)
+    found = [order.one(window(10 + 2 * k), 0.0) for k in range(MAX_WAITING + 1)]
     assert [len(each) for each in found if each] == [MAX_WAITING + 1]
 
 
-def test_columns_are_judged_at_once_where_they_follow_and_noted_as_single_windows_are() -> None:
+def test_what_follows_in_a_batch_is_judged_at_once_and_the_others_wait() -> None:
     rows = [window(k, box_id, sequence=100 + k) for box_id in ("1", "2", "3", "4") for k in (0, 1, 3)]
 
     def columns(*chosen: Measurement) -> NumberedColumns:
-        ids = tuple(row.box_id for row in chosen)
-        numbers = np.array([row.sequence for row in chosen], np.int64)
-        ends = np.array([row.end_ns for row in chosen], np.int64)
-        none = np.zeros(len(chosen), np.int64)
-        return NumberedColumns(
-            MeasuredBoxes(ids, (Nominal(120.0, 60.0),) * len(ids)), np.arange(len(ids)), ends - S, ends,
-            np.zeros((len(ids), 4, 3), np.float32), 0, TimeSource.GPS, ends // MS, numbers, none - 1, none,
-            none, none, np.full((len(ids), 2), -1), np.zeros((len(ids), 2), np.float32),
-        )  # fmt: skip
+        return batches_of(chosen, lambda *_: AT_120)[0]
 
-    order = WindowOrder(ServiceCounters())
-    assert order.in_order(columns(*rows[::3])).all()
+    order = Order(ServiceCounters())
+    assert rows_of(order.accept(columns(*rows[::3]), 0.0)) == rows[::3]
     late = replace(rows[10], sequence=105)
-    assert order.in_order(columns(rows[1], rows[4], rows[8], late)).tolist() == [True, True, False, False]
-    assert order.accept(rows[8], 0.0) == []
-    assert order.accept(rows[2], 0.0) == [] and order.accept(rows[5], 0.0) == []
-    assert order.in_order(columns(rows[7])).tolist() == [False], "one of its windows waits"
-    waited = order.accept(window(2, "3", sequence=102), 0.1)
-    assert waited == [], "number 101 is still missing"
-    assert [row.sequence for row in order.accept(rows[7], 0.2)] == [101, 102, 103]
+    assert rows_of(order.accept(columns(rows[1], rows[4], rows[8], late), 0.0)) == [rows[1], rows[4]]
+    assert order.one(rows[2], 0.0) == [] and order.one(rows[5], 0.0) == []
+    assert order.one(window(2, "3", sequence=102), 0.1) == [], "number 101 is still missing"
+    assert [row.sequence for row in order.one(rows[7], 0.2)] == [101, 102, 103]
 
 
 def test_holes_in_a_sequence_are_counted_by_box_once_they_are_certain() -> None:
     counters = ServiceCounters()
-    order = WindowOrder(counters)
+    order = Order(counters)
     for number in (10, 11, 15, 16):
-        order.accept(window(number, sequence=number), 0.0)
+        order.one(window(number, sequence=number), 0.0)
     assert counters.total("sequence_holes") == 0, "12 to 14 may be late"
-    assert [row.sequence for row in order.due(WAIT_S)] == [15, 16]
+    assert [row.sequence for row in order.late(WAIT_S)] == [15, 16]
     assert counters.of("sequence_holes", "1") == 3

@@ -67,7 +67,7 @@ def load(kind: str, name: str, settings: Mapping[str, Value], folders: Sequence[
         hint = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(files) or 'none'}"
         raise PluginError(f"{kind} plug-in {name!r} not found in {', '.join(map(str, folders))}; {hint}")
     module = _module(kind, name, path)
-    problems = problems_of(module, kind, name)
+    problems = problems_of(module, kind, name, in_process=True)
     config = None
     if hasattr(module, "Config"):
         try:
@@ -99,9 +99,15 @@ def _module(kind: str, name: str, path: Path) -> ModuleType:
     return module
 
 
-def problems_of(module: ModuleType, kind: str, name: str) -> list[str]:
-    """Reasons why this module cannot be the trigger or analysis `name`."""
-    problems = [f"no `{need}`; a {kind} plug-in has one" for need in KINDS[kind] if not hasattr(module, need)]
+def problems_of(module: ModuleType, kind: str, name: str, in_process: bool = False) -> list[str]:
+    """Reasons why this module cannot be the trigger or analysis `name`.
+
+    `in_process`: it is of a folder, and may judge batches; an installed trigger decides on one Measurement.
+    """
+    wanted = KINDS[kind]
+    if in_process and hasattr(module, "judge"):
+        wanted = tuple("judge" if need == "decide" else need for need in wanted)
+    problems = [f"no `{need}`; a {kind} plug-in has one" for need in wanted if not hasattr(module, need)]
     for key, want in (("name", name), ("kind", kind), ("api", API_VERSION)):
         if (given := getattr(module, key, want)) != want:
             problems.append(f"its `{key}` is {given!r}; want {want!r}")

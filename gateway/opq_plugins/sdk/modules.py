@@ -3,11 +3,9 @@
 trigger   name, Config, begin(config) -> state
           decide(measurement, nominal, config, state) -> (Decision or None, state)
           problems(state) -> (how many things it could not judge so far, the last reason)    optional
-          is_quiet(columns, config, state) -> whether `decide` would answer None to each of these
-          Measurements in turn, for all together or (n,) for each, when it is called for those
-          alone; changes nothing, and is False where it does not know. All of them are live, or
-          all `backfilled`: then they are a stream of their own                              optional
-          note_quiet(columns, config, state): what `decide` would have changed in the state  optional
+          Built in ones have, instead of `decide`,
+          judge(columns, config, state) -> [(row, Decision), ...], of a batch of Measurements with at
+          most one of each Box, all live or all `backfilled`: those are a stream of their own
 analysis  name, Config, takes, gives, analyse(event, config) -> findings
           with begin(config) -> state: analyse(event, config, state) -> (findings, state)
           `takes` is Event, or one of Measurement, Trend, Finding, Incident, which come one by one;
@@ -24,9 +22,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
 
 from opq_plugins.sdk import Value
 from opq_plugins.sdk.nouns import (
@@ -76,11 +71,21 @@ class TriggerModule:
         self.about = about(module)
         self.says_problems = hasattr(module, "problems")
         """Whether `problems` can ever be other than (0, "")."""
+        self.judges_batches = hasattr(module, "judge")
 
     def configure(self, settings: Mapping[str, Value]) -> None:
         """Raises ValueError with all that is wrong, or whatever its `begin` raises."""
         self.config = configured(self._module.Config, settings)
         self._begin()
+
+    def judge(self, columns: MeasurementColumns) -> list[tuple[int, Decision]]:
+        """The decisions on these rows, of a module that `judges_batches`."""
+        if not self._begun:
+            self._begin()
+        self._begun = False
+        found = self._module.judge(columns, self.config, self._state)
+        self._begun = True
+        return [(at, checked) for at, decision in found if (checked := self._check(decision)) is not None]
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         if not self._begun:
@@ -90,24 +95,6 @@ class TriggerModule:
         checked = None if decision is None else self._check(decision)
         self._state, self._begun = state, True
         return checked
-
-    def is_quiet(self, columns: MeasurementColumns) -> bool:
-        """Whether none of these needs `decide`."""
-        return bool(self.quiet_rows(columns).all())
-
-    def quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_]:
-        """(n,) whether each needs no `decide`; all False where the module cannot say."""
-        is_quiet = getattr(self._module, "is_quiet", None)
-        quiet = is_quiet is not None and self._begun and is_quiet(columns, self.config, self._state)
-        if isinstance(quiet, np.ndarray) and quiet.dtype == np.bool_ and quiet.shape == (len(columns),):
-            return quiet  # nearly all modules return this; the line below costs more than most triggers
-        return np.broadcast_to(np.asarray(quiet, np.bool_), len(columns))
-
-    def note_quiet(self, columns: MeasurementColumns) -> None:
-        """Lets it store what it would store if `decide` were called for each; all of them were quiet."""
-        note = getattr(self._module, "note_quiet", None)
-        if note is not None:
-            note(columns, self.config, self._state)
 
     def forget(self) -> None:
         """Drops its memory; it begins again with the next Measurement."""

@@ -61,7 +61,7 @@ CLAIM_PLUGIN = "opq-claim"
 """Uses a code that the Box's gateway shows; the answer is `claim_accepted` only where the code is right."""
 TOPIC_BYTES = 16
 """Longest topic of a Box."""
-_LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
+LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
 _TIMES_NS = range(2**62)  # 1970 to 2116: a second before or after still is an int64
 _TIMES_MS = range(2**62 // 1_000_000)
 MAX_WINDOW_NS = 120 * 10**9
@@ -120,10 +120,12 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
 
 
 def measurement_from_wire(data: bytes) -> Measurement:
-    """Reads a protobuf Measurement, the original's or this project's.
+    """Reads a protobuf Measurement, the original's or this project's. Raises FrameError."""
+    return measurement_of(checked_message(data))
 
-    Metrics that are not finite, impossible nominal values and a clock_id, gateway_id or first_sample beyond
-    2**63 - 1 are left out; an unknown time source counts as FREE.
+
+def checked_message(data: bytes) -> WireMeasurement:
+    """Parses a protobuf Measurement.
 
     Raises:
         FrameError: not a Measurement, empty, a time before 1970 or after 2116, a window longer than
@@ -132,19 +134,27 @@ def measurement_from_wire(data: bytes) -> Measurement:
     if not data:
         raise FrameError("empty measurement")
     message = read_message(WireMeasurement, data)
-    has = message.HasField
-    timestamp_ms, start_ns, end_ns = message.timestamp_ms, message.start_ns, message.end_ns
-    sequence, oldest = message.sequence, message.oldest_sequence
-    timed = has("start_ns")
+    start_ns, end_ns = message.start_ns, message.end_ns
     if (
-        timestamp_ms not in _TIMES_MS
+        message.timestamp_ms not in _TIMES_MS
         or start_ns not in _TIMES_NS  # absent reads as 0
         or end_ns not in _TIMES_NS
-        or (timed and end_ns - start_ns > MAX_WINDOW_NS)
-        or sequence > _LARGEST
-        or oldest > _LARGEST
+        or (end_ns - start_ns > MAX_WINDOW_NS and message.HasField("start_ns"))
+        or message.sequence > LARGEST
+        or message.oldest_sequence > LARGEST
     ):
         raise FrameError(f"Box {message.box_id}: measurement with an impossible time or sequence")
+    return message
+
+
+def measurement_of(message: WireMeasurement) -> Measurement:
+    """Returns what a checked message says.
+
+    Metrics that are not finite, impossible nominal values and a clock_id, gateway_id or first_sample beyond
+    2**63 - 1 are left out; an unknown time source counts as FREE.
+    """
+    has = message.HasField
+    sequence, oldest = message.sequence, message.oldest_sequence
     metrics: dict[str, Metric] = {}
     for key, entry in message.metrics.items():
         low, high, average = entry.min, entry.max, entry.average
@@ -153,10 +163,10 @@ def measurement_from_wire(data: bytes) -> Measurement:
             metrics[key] = Metric(low, high, average)
     return Measurement(
         str(message.box_id),
-        timestamp_ms,
+        message.timestamp_ms,
         metrics,
-        start_ns if timed else None,
-        end_ns if has("end_ns") else None,
+        message.start_ns if has("start_ns") else None,
+        message.end_ns if has("end_ns") else None,
         message.uncertainty_ns if has("uncertainty_ns") else None,
         time_source(message.time_source),
         sequence if sequence or has("sequence") else None,
@@ -165,9 +175,9 @@ def measurement_from_wire(data: bytes) -> Measurement:
         message.crossing,
         nominal_or_none(message.nominal_v, NOMINAL_V),  # absent reads as 0, not believed
         nominal_or_none(message.nominal_hz, NOMINAL_HZ),
-        message.clock_id if 0 < message.clock_id <= _LARGEST else None,
-        message.gateway_id if 0 < message.gateway_id <= _LARGEST else None,
-        message.first_sample if has("first_sample") and message.first_sample <= _LARGEST else None,
+        message.clock_id if 0 < message.clock_id <= LARGEST else None,
+        message.gateway_id if 0 < message.gateway_id <= LARGEST else None,
+        message.first_sample if has("first_sample") and message.first_sample <= LARGEST else None,
         message.samples if has("samples") else None,
     )
 

@@ -1,12 +1,11 @@
 """MeasurementColumns: many Measurements of many Boxes as arrays, where an object each would cost too much.
 
-All must be regular windows with the four metrics and exact times. Measurements that Boxes send also have a
-sequence number and a clock each (`NumberedColumns`). `measurements()` returns the objects; both forms are
-equal to the last bit.
+Measurements that Boxes send also have a sequence number and a clock each (`NumberedColumns`).
+`measurements()` returns the objects; both forms are equal to the last bit.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -25,19 +24,11 @@ METRIC_NAMES = ("f", "rms", "thd", "trans")
 
 @dataclass(frozen=True, eq=False)
 class MeasuredBoxes:
-    """Boxes by index. All columns of a run share one object, so that its derived values are computed once."""
+    """Boxes by index."""
 
     ids: tuple[str, ...]
     nominals: tuple[Nominal, ...]
     """The nominal values that each Box reports."""
-
-    @cached_property
-    def by_nominal(self) -> tuple[tuple[Nominal, NDArray[np.bool_]], ...]:
-        """Each nominal that occurs, with (boxes,), whether a Box has it."""
-        return tuple(
-            (nominal, np.array([each == nominal for each in self.nominals]))
-            for nominal in dict.fromkeys(self.nominals)
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +42,7 @@ class MeasurementColumns:
     end_ns: NDArray[np.int64]
     """(n,) UTC."""
     metrics: NDArray[np.float32]
-    """(n, 4, 3) of METRIC_NAMES: least, most, mean. float32, as the wire has them."""
+    """(n, 4, 3) of METRIC_NAMES: least, most, mean; NaN where unknown. float32, as the wire has them."""
     uncertainty_ns: int
     source: TimeSource
 
@@ -72,6 +63,71 @@ class MeasurementColumns:
     def backfilled(self) -> bool:
         """Whether all of them were sent later, or again, so that they are not live."""
         return False
+
+    @property
+    def others(self) -> Mapping[int, Measurement]:
+        """Row -> Measurement, of those that say more than the arrays: a crossing, or one with other metrics.
+
+        Their rows have what the arrays can hold of them.
+        """
+        return {}
+
+    @cached_property
+    def irregular(self) -> NDArray[np.bool_]:
+        """(n,) whether each is one of `others`."""
+        found = np.zeros(len(self), np.bool_)
+        for at in self.others:
+            found[at] = True
+        return found
+
+    @cached_property
+    def crossing(self) -> NDArray[np.bool_]:
+        """(n,) whether each is a crossing."""
+        found = np.zeros(len(self), np.bool_)
+        for at, row in self.others.items():
+            found[at] = row.crossing
+        return found
+
+    @cached_property
+    def stated(self) -> NDArray[np.bool_]:
+        """(n,) whether the Box states the time of each exactly; an original one does not."""
+        return np.ones(len(self), np.bool_)
+
+    @cached_property
+    def all_stated(self) -> bool:
+        """Whether all of them are `stated`."""
+        return bool(self.stated.all())
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """(4, 3, n) the metrics by METRIC_NAMES: least, most, mean; NaN where unknown."""
+        return np.ascontiguousarray(self.metrics.transpose(1, 2, 0), dtype=np.float64)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """(n,) the Box of each."""
+        ids = self.boxes.ids
+        return [ids[box] for box in self.which.tolist()]
+
+    def declared_values(self) -> list[tuple[float, float]]:
+        """(n,) nominal volts and hertz that each Measurement states; 0 where it states none."""
+        nominals = [self.nominal(at) for at in range(len(self))]
+        return [(each.volts, each.hz) for each in nominals]
+
+    def measurement(self, at: int) -> Measurement:
+        """Returns one row as an object; each is made once."""
+        if at not in self._made:
+            few = self if len(self) == 1 else self.part(np.array([at]))
+            self._made[at] = few.measurements()[0]
+        return self._made[at]
+
+    def nominal(self, at: int) -> Nominal:
+        """Returns the nominal values of the Box of one row."""
+        return self.boxes.nominals[int(self.which[at])]
+
+    @cached_property
+    def _made(self) -> dict[int, Measurement]:
+        return {}
 
     def part(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "MeasurementColumns":
         """Returns the Measurements of these rows, in the same order."""
@@ -131,7 +187,8 @@ class MeasurementColumns:
 class NumberedColumns(MeasurementColumns):
     """n Measurements from the wire, each with a sequence number and a clock of its own.
 
-    The common `uncertainty_ns` and `source` have no meaning here.
+    The common `uncertainty_ns` and `source` have no meaning here. Where a Box states no exact times, the
+    window is that of `decision.window_ns`.
     """
 
     timestamps_ms: NDArray[np.int64]
@@ -140,6 +197,7 @@ class NumberedColumns(MeasurementColumns):
     oldest: NDArray[np.int64]
     """(n,), -1 where the sender gives none."""
     uncertainties_ns: NDArray[np.int64]
+    """(n,), -1 where the sender states no exact times."""
     sources: NDArray[np.int64]
     clock_ids: NDArray[np.int64]
     """(n,), 0 where the sender gives none."""
@@ -148,19 +206,43 @@ class NumberedColumns(MeasurementColumns):
     declared: NDArray[np.float32]
     """(n, 2) nominal volts and hertz in the Measurement itself; 0 where it has none."""
     backfilled: bool = False
+    objects: Mapping[int, Measurement] = field(default_factory=dict)
+    """`others`."""
+
+    @property
+    def others(self) -> Mapping[int, Measurement]:
+        return self.objects
+
+    def declared_values(self) -> list[tuple[float, float]]:
+        return [(volts, hz) for volts, hz in self.declared.tolist()]
 
     @cached_property
     def timestamp_ms(self) -> NDArray[np.int64]:
         return self.timestamps_ms
+
+    @cached_property
+    def stated(self) -> NDArray[np.bool_]:
+        stated: NDArray[np.bool_] = self.uncertainties_ns >= 0
+        return stated
 
     @property
     def sequences(self) -> NDArray[np.int64] | None:
         return self.sequence
 
     def part(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "NumberedColumns":
-        return replace(self, **{name: getattr(self, name)[rows] for name in _OF_ROWS})
+        own: dict[str, Any] = {name: getattr(self, name)[rows] for name in _OF_ROWS}
+        if self.others:
+            places = np.arange(len(self))[rows].tolist()
+            own["objects"] = {at: self.others[row] for at, row in enumerate(places) if row in self.others}
+        return replace(self, **own)
 
     def measurements(self) -> list[Measurement]:
+        found = self._of_arrays()
+        for at, row in self.others.items():
+            found[at] = row
+        return found
+
+    def _of_arrays(self) -> list[Measurement]:
         ids = self.boxes.ids
         rows = zip(*(getattr(self, name).tolist() for name in _OF_ROWS), strict=True)
         return [
@@ -168,9 +250,9 @@ class NumberedColumns(MeasurementColumns):
                 ids[box],
                 timestamp_ms,
                 {name: Metric(*row) for name, row in zip(METRIC_NAMES, values, strict=True)},
-                start_ns,
-                end_ns,
-                uncertainty_ns,
+                None if uncertainty_ns < 0 else start_ns,
+                None if uncertainty_ns < 0 else end_ns,
+                None if uncertainty_ns < 0 else uncertainty_ns,
                 _SOURCES[source],
                 None if sequence < 0 else sequence,
                 None if oldest < 0 else oldest,
@@ -193,16 +275,30 @@ _OF_ROWS = (
 
 
 def joined_numbered(parts: Iterable[NumberedColumns]) -> list[NumberedColumns]:
-    """Joins neighbouring columns with the same `boxes` and `backfilled`."""
+    """Joins neighbouring columns with the same `backfilled`; each Box has one index then."""
     found = []
-    for _, neighbours in groupby(parts, key=lambda each: (id(each.boxes), each.backfilled)):
+    for _, neighbours in groupby(parts, key=lambda each: each.backfilled):
         first, *more = neighbours
-        joined: dict[str, Any] = {
-            name: np.concatenate([getattr(each, name) for each in (first, *more)])
-            for name in (_OF_ROWS if more else ())
-        }
-        found.append(replace(first, **joined) if more else first)
+        found.append(_joined([first, *more]) if more else first)
     return found
+
+
+def _joined(parts: Sequence[NumberedColumns]) -> NumberedColumns:
+    index: dict[str, int] = {}
+    nominals: list[Nominal] = []
+    which: list[int] = []
+    others: dict[int, Measurement] = {}
+    for each in parts:
+        others |= {at + len(which): row for at, row in each.others.items()}
+        for box_id, place in zip(each.ids, each.which.tolist(), strict=True):
+            if (at := index.setdefault(box_id, len(nominals))) == len(nominals):
+                nominals.append(each.boxes.nominals[place])
+            which.append(at)
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(each, name) for each in parts]) for name in _OF_ROWS[1:]
+    }
+    boxes = MeasuredBoxes(tuple(index), tuple(nominals))
+    return replace(parts[0], boxes=boxes, which=np.array(which), objects=others, **joined)
 
 
 def joined_columns(parts: Sequence[MeasurementColumns]) -> MeasurementColumns:

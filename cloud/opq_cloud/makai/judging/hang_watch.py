@@ -23,7 +23,9 @@ from opq_proto.kit.own_thread import PeriodicCall
 POLL_S = 0.25
 POLLS = 8
 """Checks in one call until it counts as hung."""
-CALLS = frozenset({TriggerPlugin.decide.__code__, TriggerPlugin.see_again.__code__})
+CALLS = frozenset(
+    each.__code__ for each in (TriggerPlugin.judge, TriggerPlugin.call_for, TriggerPlugin.see_again)
+)
 """The code that runs while a trigger is called."""
 WORKER_CALLS = "opq_plugins.host.remote"
 """The module whose frames are a call into a worker's process; by name, as not every cloud has the host."""

@@ -1,4 +1,6 @@
-"""One trigger plug-in of the triggering service: called for every measurement, its exceptions are contained.
+"""One trigger plug-in of the triggering service: it judges batches, and its exceptions are contained.
+
+A built-in one judges a batch at once; any other is called for each row, here and nowhere else.
 
 A module of this process is a `TriggerPlugin`; an installed one, which may run in a process of its own, is an
 `InstalledTrigger` and has a share of the service's time.
@@ -6,15 +8,15 @@ A module of this process is a `TriggerPlugin`; an installed one, which may run i
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from opq_cloud.core.service import HealthReport, ServiceCounters
+from opq_cloud.makai.judging.batch_rows import Found
 from opq_plugins.host.guard import CrashGuard
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.config.settings import configured
@@ -36,6 +38,9 @@ SHARE = 0.3
 """The share of the service's time that an installed trigger may take while others wait for it."""
 MAX_S = 20.0
 """Time available at once after a quiet period: the last minutes of many Boxes, shown to one that begins."""
+
+
+Judging = Measurement | MeasurementColumns
 
 
 class RunnableTrigger(Protocol):
@@ -67,13 +72,14 @@ class TriggerPlugin:
         self._now = monotonic_s
         self._lost = False
         """It lost its memory by a failure, and has judged nothing since."""
-        self._judging: Measurement | None = None
+        self._judging: Judging | None = None
         self._unjudged: dict[tuple[object, ...], None] = {}
         """Not shown again: an onset in them has no event, so the next Measurement has to be one."""
         self._shown_s = -SHOWN_AGAIN_S
         self._problems, self._problem = 0, ""
-        self._is_quick = isinstance(trigger, TriggerModule) and not trigger.says_problems
-        """Called directly: a module in this process that has never failed."""
+        batches = isinstance(trigger, TriggerModule) and trigger.judges_batches
+        self._batches = trigger if isinstance(trigger, TriggerModule) and batches else None
+        """The same trigger, where it judges batches."""
         self._limited = RateLimitedLog(self._log, 60.0)
 
     @property
@@ -83,23 +89,28 @@ class TriggerPlugin:
             return False
         return self._now() - self._shown_s >= SHOWN_AGAIN_S and not self._guard.paused
 
-    def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
-        """Decides on a Measurement; counts `not_judged` if it could not, because it failed or is paused."""
-        if self._is_quick:  # the same as below, in a third of the time: all of them see each Measurement
-            self._judging = measurement
-            try:
-                return self._trigger.decide(measurement, nominal)
-            except Exception as error:  # foreign code
-                self._guard.record_crash(error)
-                self._not_judged(measurement)
-                return None
-        well, answer = self._call(measurement, nominal)
+    def judge(self, columns: MeasurementColumns) -> Found:
+        """Returns rows with a decision. Counts `not_judged` where it failed or is paused."""
+        if self._batches is None:
+            decided = (
+                (at, self._decide(columns.measurement(at), columns.nominal(at))) for at in range(len(columns))
+            )
+            return [(at, decision) for at, decision in decided if decision is not None]
+        self._judging = columns
+        well, found = self._guard.call(self._batches.judge, columns)
+        self._lost &= not well
+        if not well:
+            self._not_judged(columns)
+        return found or []
+
+    def _decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
+        """Calls it for one row."""
+        well, decision = self.call_for(measurement, nominal)
         self._lost &= not well
         if not well:
             self._not_judged(measurement)
         elif isinstance(self._trigger, TriggerModule) and self._trigger.says_problems:
             self._count_row_errors(*self._trigger.problems())
-        decision: Decision | None = answer
         return decision
 
     def use_settings(self, settings: Mapping[str, object], boxes: Mapping[str, Mapping[str, float]]) -> None:
@@ -116,22 +127,6 @@ class TriggerPlugin:
         if boxes:
             config = replace(config, boxes={**config.boxes, **boxes})
         self._trigger.config = config
-
-    def quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_] | None:
-        """Returns (n,) whether it has no decision on each of these; None: `decide` has to be called for each.
-
-        Its memory stays as it is.
-        """
-        if self._lost or not isinstance(self._trigger, TriggerModule):
-            return None
-        self._judging = None
-        quiet: NDArray[np.bool_] | None = self._guard.call(self._trigger.quiet_rows, columns)[1]
-        return quiet
-
-    def note_quiet(self, columns: MeasurementColumns) -> None:
-        """Notes these quiet rows as if `decide` had been called for each."""
-        if isinstance(self._trigger, TriggerModule):
-            self._guard.call(self._trigger.note_quiet, columns)
 
     def _count_row_errors(self, problems: int, why: str) -> None:
         """Counts row errors. `problems`: since it began; it may have begun again."""
@@ -152,29 +147,40 @@ class TriggerPlugin:
             self._lost, self._shown_s = False, self._now()
         self._guard.call(self._trigger.forget)
 
-    def see_again(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
-        """Works as `decide` for one that was judged before; skips those that must not be shown again."""
-        if _key(measurement) in self._unjudged:
-            return None
-        decision: Decision | None = self._call(measurement, nominal)[1]
-        return decision
+    def see_again(self, columns: MeasurementColumns) -> Found:
+        """Works as `judge` for rows that were judged before; skips those that must not be shown again."""
+        hidden = self._unjudged and [_key(row) in self._unjudged for row in columns.measurements()]
+        left = np.flatnonzero(~np.array(hidden)) if hidden and any(hidden) else None
+        shown = columns if left is None else columns.part(left)
+        if self._batches is None:
+            rows = enumerate(shown.measurements())
+            found = [
+                (at, decision)
+                for at, row in rows
+                if (decision := self.call_for(row, shown.nominal(at))[1]) is not None
+            ]
+        else:
+            self._judging = shown
+            found = self._guard.call(self._batches.judge, shown)[1] or []
+        return found if left is None else [(int(left[at]), decision) for at, decision in found]
 
     def health(self) -> HealthReport:
         does = self._trigger.about if isinstance(self._trigger, TriggerModule) else ""
         return HealthReport(f"plugin {self.name}", self._well(), info=self._facts() or does or None)
 
-    def _call(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:
+    def call_for(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:
         """Calls it; returns whether it answered, and its answer."""
         self._judging = measurement
         return self._guard.call(self._trigger.decide, measurement, nominal)
 
-    def _not_judged(self, measurement: Measurement) -> None:
-        self._counters.add("not_judged", label=self.name)
-        self._hide(measurement)
+    def _not_judged(self, judging: Judging) -> None:
+        rows = _rows_of(judging)
+        self._counters.add("not_judged", len(rows), label=self.name)
+        self._hide(rows)
 
-    def _hide(self, measurement: Measurement) -> None:
-        self._unjudged[_key(measurement)] = None
-        if len(self._unjudged) > UNJUDGED_KEPT:
+    def _hide(self, rows: Sequence[Measurement]) -> None:
+        self._unjudged |= dict.fromkeys(map(_key, rows))
+        while len(self._unjudged) > UNJUDGED_KEPT:
             del self._unjudged[next(iter(self._unjudged))]
 
     def _forgot(self) -> bool:
@@ -193,9 +199,9 @@ class TriggerPlugin:
         return ", ".join(crashes + judged + rows)
 
     def _crashed(self, error: Exception, pause_s: float) -> None:
-        self._lost, self._is_quick = True, False
+        self._lost = True
         if self._judging is not None:
-            self._hide(self._judging)
+            self._hide(_rows_of(self._judging))
         self._counters.add("plugin_crashes", label=self.name)
         trace = "".join(traceback.format_exception(error))
         self._log.error("plugin.crashed", error=repr(error), pause_s=pause_s, traceback=trace)
@@ -240,14 +246,14 @@ class InstalledTrigger(TriggerPlugin):
         there = bool(self._installed.version) and self._installed.up and self._share.left
         return there and (self._installed.begins_again or super().begins)
 
-    def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
+    def _decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         self._note_version()
         if not self._version:  # being deleted
             return None
         if not self._installed.up:  # one crash is one fault, however many Measurements come meanwhile
             self._not_judged(measurement)
             return None
-        return super().decide(measurement, nominal)
+        return super()._decide(measurement, nominal)
 
     def begin_again(self) -> None:
         self._note_version()
@@ -268,12 +274,12 @@ class InstalledTrigger(TriggerPlugin):
             self._version, self._guard = version, CrashGuard(self._crashed)
             self._share = TimeShare()
 
-    def _call(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:
+    def call_for(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:
         if not self._share.left:
             return False, None
         began_s = time.monotonic()
         try:
-            return super()._call(measurement, nominal)
+            return super().call_for(measurement, nominal)
         finally:
             self._share.spend(time.monotonic() - began_s)
 
@@ -288,6 +294,10 @@ class InstalledTrigger(TriggerPlugin):
         facts = super()._facts()
         slow = "" if self._share.left else f", too slow: it has {SHARE:.0%} of the time"
         return f"{self._installed.version}, {where}{slow}{', ' + facts if facts else ''}"
+
+
+def _rows_of(judging: Judging) -> Sequence[Measurement]:
+    return (judging,) if isinstance(judging, Measurement) else judging.measurements()
 
 
 def _key(measurement: Measurement) -> tuple[object, ...]:

@@ -9,18 +9,17 @@ would be a second disturbance. The number of a Measurement, where it has one, sh
 whether one is missing: a hole in the samples is none in the numbers. Crossings overtake, and do not wait.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.makai.judging.quiet_rows import ids_of
 from opq_proto.decision import window_ns
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import NumberedColumns
+from opq_proto.wire.measurement_rows import NominalOf, batches_of
 
 WAIT_S = 2.0
 """Longest wait for a missing window, of all windows behind it together."""
@@ -31,6 +30,7 @@ SET_BACK_NS = 5 * 10**9
 MAX_WAITING = 100
 """Limit of one Box's waiting windows; beyond it they are judged at once."""
 NO_NUMBER = -1
+_NONE = (0, NO_NUMBER)
 
 
 @dataclass(slots=True)
@@ -44,23 +44,41 @@ class WaitingWindows:
 class WindowOrder:
     """Knows the last window of each Box. Counts `windows_late` and `sequence_holes`."""
 
-    def __init__(self, counters: ServiceCounters) -> None:
+    def __init__(self, counters: ServiceCounters, nominal_of: NominalOf) -> None:
         self._counters = counters
+        self._nominal_of = nominal_of
         self._last: dict[str, tuple[int, int]] = {}
         """Box -> the end of its last live window, UTC ns, and the number of its last Measurement."""
         self._apart_ns: dict[str, int] = {}
         """Original Box -> the time from the end of one window to the next, which it does not state."""
         self._waiting: dict[str, WaitingWindows] = {}
 
-    def accept(self, row: Measurement, now_s: float) -> list[Measurement]:
-        """Returns the Measurements that are to be judged now, in this order; none while this one waits."""
-        if row.backfilled:
-            return [row]
+    def accept(self, columns: NumberedColumns, now_s: float) -> list[NumberedColumns]:
+        """Returns the batches that are to be judged now, in this order; not what waits.
+
+        columns: at most one row of each Box.
+        """
+        if columns.backfilled:
+            return [columns]
+        free = self._in_order(columns)
+        if free.all():
+            return [columns]
+        ready = [columns.part(free)] if free.any() else []
+        return ready + self._batches(
+            each for row in columns.part(~free).measurements() for each in self._accept(row, now_s)
+        )
+
+    def due(self, now_s: float) -> list[NumberedColumns]:
+        """Returns the windows that have waited long enough; a Box's in the order of time."""
+        late = [box_id for box_id, each in self._waiting.items() if now_s >= each.due_s]
+        return self._batches(row for box_id in late for row in self._all_of(box_id)) if late else []
+
+    def _batches(self, rows: Iterable[Measurement]) -> list[NumberedColumns]:
+        return batches_of(rows, self._nominal_of)
+
+    def _accept(self, row: Measurement, now_s: float) -> list[Measurement]:
+        """Returns the windows of its Box that are to be judged now; none while this one waits."""
         last = self._last.get(row.box_id)
-        if row.crossing:
-            if last is not None:
-                self._last[row.box_id] = last[0], max(last[1], _number(row))
-            return [row]
         if last is not None and _is_late(row, last):
             self._counters.add("windows_late", label=row.box_id)
             return [row]
@@ -74,27 +92,32 @@ class WindowOrder:
         waiting.rows.sort(key=lambda each: window_ns(each)[1])
         return self._all_of(row.box_id) if len(waiting.rows) > MAX_WAITING else []
 
-    def due(self, now_s: float) -> Iterator[Measurement]:
-        """Yields the windows that have waited long enough, in the order of time."""
-        for box_id in [box_id for box_id, each in self._waiting.items() if now_s >= each.due_s]:
-            yield from self._all_of(box_id)
-
-    def in_order(self, columns: NumberedColumns) -> NDArray[np.bool_]:
-        """Returns (n,) which of these live windows, at most one of each Box, may be judged now, and notes
-        those; each other one has to be accepted by itself.
-        """
-        ids, last, none = ids_of(columns), self._last, (0, NO_NUMBER)
-        known = np.array([last.get(box_id, none) for box_id in ids], np.int64).reshape(-1, 2)
-        numbers = columns.sequence
-        numbered = (numbers >= 0) & (known[:, 1] >= 0)
-        next_one = (columns.start_ns - known[:, 0] <= HOLE_NS) & (columns.end_ns > known[:, 0])
-        free: NDArray[np.bool_] = np.where(numbered, numbers == known[:, 1] + 1, next_one)
-        free |= known[:, 0] == 0
-        if self._waiting:
-            free &= np.array([box_id not in self._waiting for box_id in ids], np.bool_)
-        ends = zip(ids, zip(columns.end_ns.tolist(), numbers.tolist(), strict=True), strict=True)
-        last.update(ends if free.all() else compress(ends, free.tolist()))
-        return free
+    def _in_order(self, columns: NumberedColumns) -> NDArray[np.bool_]:
+        """Returns (n,) which of these may be judged now, and notes those."""
+        last, waiting, free = self._last, self._waiting, []
+        rows = zip(
+            columns.ids, columns.start_ns.tolist(), columns.end_ns.tolist(), columns.sequence.tolist(),
+            columns.stated.tolist(), strict=True,
+        )  # fmt: skip
+        for at, (box_id, start_ns, end_ns, number, stated) in enumerate(rows):
+            known_ns, known = last.get(box_id, _NONE)
+            if at in columns.others and columns.others[at].crossing:
+                free.append(True)
+                if known_ns:
+                    last[box_id] = known_ns, max(known, number)
+                continue
+            if not known_ns:
+                follows = True
+            elif number >= 0 and known >= 0:
+                follows = number == known + 1
+            else:
+                follows = start_ns - known_ns <= HOLE_NS and end_ns > known_ns
+            free.append(is_free := follows and box_id not in waiting)
+            if is_free:
+                last[box_id] = end_ns, number
+                if not stated and known_ns:
+                    self._apart_ns[box_id] = end_ns - known_ns
+        return np.array(free)
 
     def _follows(self, row: Measurement, last: tuple[int, int]) -> bool:
         if _number(row) >= 0 and last[1] >= 0:

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from opq_cloud.store.store import QUERY_ROWS, CloudStore
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import NumberedColumns
+from opq_proto.wire.measurement_rows import MeasurementRows, NominalOf
 
 SEE_AGAIN_S = 120.0
 """Age of stored Measurements that triggers read again at a start."""
+SHOWN_TOGETHER = 50_000
+"""About so many rows of different Boxes are made to batches together."""
 LAST_MEASUREMENTS = 5000
 """Limit of those on their way into the store; older ones are stored, unless the disk is away."""
 
@@ -18,35 +21,42 @@ class LastMinutes:
 
     def __init__(self, seconds: float) -> None:
         self._back_ms = round(seconds * 1000)
-        self._newest: deque[Measurement] = deque(maxlen=LAST_MEASUREMENTS)
         self._columns: deque[NumberedColumns] = deque()
-        self._rows = 0
+        self._waiting = 0
         """Rows in `_columns`."""
 
-    def add_measurement(self, measurement: Measurement) -> None:
-        """Adds a Measurement that the triggers have judged."""
-        self._newest.append(measurement)
-
-    def add_columns(self, columns: NumberedColumns) -> None:
-        """Adds each of these."""
+    def add(self, columns: NumberedColumns) -> None:
+        """Adds Measurements that the triggers have judged."""
         self._columns.append(columns)
-        self._rows += len(columns)
-        while self._rows - len(self._columns[0]) >= LAST_MEASUREMENTS:
-            self._rows -= len(self._columns.popleft())
+        self._waiting += len(columns)
+        while self._waiting - len(self._columns[0]) >= LAST_MEASUREMENTS:
+            self._waiting -= len(self._columns.popleft())
 
-    def rows(self, store: CloudStore) -> Iterator[Measurement]:
-        """Yields Measurements, Box by Box in the order of time, each once. Raises StoreError.
+    def batches(self, store: CloudStore, nominal_of: NominalOf) -> Iterator[NumberedColumns]:
+        """Yields Measurements, each once, a Box's in the order of time. Raises StoreError."""
+        made, count = MeasurementRows(), 0
+        for rows in self._rows_by_box(store):
+            for row in rows:
+                made.add(row)
+            count += len(rows)
+            if count >= SHOWN_TOGETHER:
+                yield from made.batches(nominal_of)
+                made, count = MeasurementRows(), 0
+        yield from made.batches(nominal_of)
+
+    def _rows_by_box(self, store: CloudStore) -> Iterator[list[Measurement]]:
+        """Yields the same, Box by Box.
 
         The store is read in one pass: a query for each Box costs five times as much, and nothing is judged
         meanwhile.
         """
         waiting: dict[str, list[Measurement]] = {}
-        for row in (*self._newest, *(row for each in self._columns for row in each.measurements())):
+        for row in (row for each in self._columns for row in each.measurements()):
             waiting.setdefault(row.box_id, []).append(row)
         for stored in store.last_minutes(self._back_ms, QUERY_ROWS):
-            yield from self._merged(stored, waiting.pop(stored[0].box_id, ()))
+            yield self._merged(stored, waiting.pop(stored[0].box_id, ()))
         for rows in waiting.values():
-            yield from self._merged((), rows)
+            yield self._merged((), rows)
 
     def _merged(self, stored: Sequence[Measurement], waiting: Iterable[Measurement]) -> list[Measurement]:
         """Returns one Box's Measurements of the last minutes, each once, in the order of time."""

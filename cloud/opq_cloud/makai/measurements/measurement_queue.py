@@ -1,4 +1,4 @@
-"""Measurements on their way into the store, single and in columns: bounded in rows, drops are counted.
+"""Measurements on their way into the store, in batches: bounded in rows, drops are counted.
 
 Similar to `opq_proto.kit.channel.Channel`, which counts its items.
 """
@@ -7,10 +7,7 @@ import threading
 import time
 from collections import deque
 
-from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import NumberedColumns
-
-Waiting = Measurement | NumberedColumns
 
 
 class MeasurementQueue:
@@ -24,7 +21,7 @@ class MeasurementQueue:
         self.dropped = 0
         self._limit = limit_rows
         self._rows = 0
-        self._items: deque[Waiting] = deque()
+        self._items: deque[NumberedColumns] = deque()
         self._wanted = 1
         """Rows that the waiting reader wants."""
         self._changed = threading.Condition()
@@ -33,13 +30,13 @@ class MeasurementQueue:
         """Number of rows."""
         return self._rows
 
-    def offer(self, item: Waiting) -> None:
+    def offer(self, item: NumberedColumns) -> None:
         """Adds an item; the oldest are dropped where there is no room."""
         with self._changed:
             self._items.append(item)
-            self._rows += _rows(item)
+            self._rows += len(item)
             while self._rows > self._limit and len(self._items) > 1:
-                gone = _rows(self._items.popleft())
+                gone = len(self._items.popleft())
                 self._rows -= gone
                 self.dropped += gone
             if self._rows >= self._wanted:
@@ -47,10 +44,10 @@ class MeasurementQueue:
 
     def receive(
         self, limit_rows: int | None = None, least_rows: int = 1, timeout_s: float = 0.0
-    ) -> list[Waiting]:
+    ) -> list[NumberedColumns]:
         """Takes the oldest items, some `limit_rows` at most; waits up to `timeout_s` for `least_rows`."""
         until_s = time.monotonic() + timeout_s
-        taken: list[Waiting] = []
+        taken: list[NumberedColumns] = []
         with self._changed:
             self._wanted = least_rows
             while self._rows < least_rows and (left_s := until_s - time.monotonic()) > 0:
@@ -58,11 +55,7 @@ class MeasurementQueue:
             count = 0
             while self._items and (limit_rows is None or count < limit_rows):
                 item = self._items.popleft()
-                count += _rows(item)
+                count += len(item)
                 taken.append(item)
             self._rows -= count
         return taken
-
-
-def _rows(item: Waiting) -> int:
-    return len(item) if isinstance(item, NumberedColumns) else 1

@@ -6,7 +6,7 @@ a Measurement without room was never acknowledged, and its Box sends it again.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -19,10 +19,9 @@ from opq_cloud.makai.measurements.measurement_queue import MeasurementQueue
 from opq_cloud.makai.measurements.sequence_tracker import SequenceTracker
 from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, Trends, trend_of
 from opq_cloud.store.store import CloudStore
-from opq_proto.decision import window_ns
 from opq_proto.errors import StoreError
 from opq_proto.kit.log import BoundLogger
-from opq_proto.messages import TREND_MS, Measurement, Trend
+from opq_proto.messages import TREND_MS, Trend
 from opq_proto.wire.measurement_columns import NumberedColumns, joined_numbered
 
 RETRY_S = 1.0
@@ -35,11 +34,6 @@ CORRECTING_S = 0.1
 HALVES_KEPT = 100_000
 PRIME_LIMIT = 200_000
 """Stored numbers of a Box that are read after a restart."""
-
-
-def ages_s(rows: Iterable[Measurement], now_ns: int) -> list[float]:
-    """Returns how long ago each live one's window ended, in seconds, by its Box's clock."""
-    return [(now_ns - window_ns(row)[1]) / 1e9 for row in rows if not row.backfilled]
 
 
 class MeasurementWriter:
@@ -64,8 +58,7 @@ class MeasurementWriter:
         self._nominals = BoxNominals(store)
         self._trends = Trends()
         self._halves: dict[tuple[str, int], None] = {}
-        self._batch: list[Measurement] = []
-        self._columns: list[NumberedColumns] = []
+        self._batch: list[NumberedColumns] = []
         self._again: dict[str, int] = {}
         """Boxes that sent stored Measurements again and need an acknowledgement; each with the oldest
         number that it holds. Any thread adds, the writer's takes.
@@ -73,41 +66,32 @@ class MeasurementWriter:
         self.problem: str | None = None
         """Why the store refuses; Measurements wait meanwhile."""
 
-    def accept_measurement(self, measurement: Measurement) -> None:
-        """Accepts a Measurement; never blocks; from any thread."""
-        self._waiting.offer(measurement)
-
-    def accept_columns(self, columns: NumberedColumns) -> None:
-        """Accepts many at once."""
+    def accept(self, columns: NumberedColumns) -> None:
+        """Accepts a batch of Measurements; never blocks; from any thread."""
         self._waiting.offer(columns)
 
-    def has_stored(self, row: Measurement) -> bool:
-        """Whether one that was sent again is stored, so that it need not be judged; counted. Any thread."""
-        tracker = self._trackers.get(row.box_id)
-        if row.sequence is None or tracker is None or not tracker.has(row.sequence):
-            return False
-        self._counters.add("measurements_doubled")
-        self._came_again(row.box_id, row.sequence, row.oldest_sequence or 0)
-        return True
-
     def without_stored(self, columns: NumberedColumns) -> NumberedColumns:
-        """Returns the columns without stored rows; for rows that were sent again."""
-        ids, known = columns.boxes.ids, self._trackers.get
-        rows = zip(columns.which.tolist(), columns.sequence.tolist(), strict=True)
+        """Returns rows that were sent again without those that are stored, which need not be judged and are
+        counted. From any thread.
+        """
+        known = self._trackers.get
+        rows = zip(columns.ids, columns.sequence.tolist(), strict=True)
         stored = np.array(
-            [(tracker := known(ids[box])) is not None and tracker.has(sequence) for box, sequence in rows],
+            [
+                sequence >= 0 and (tracker := known(box_id)) is not None and tracker.has(sequence)
+                for box_id, sequence in rows
+            ],
             np.bool_,
         )
         if not stored.any():
             return columns
         self._counters.add("measurements_doubled", int(stored.sum()))
-        again = (each[stored].tolist() for each in (columns.which, columns.sequence, columns.oldest))
-        for box, sequence, oldest in zip(*again, strict=True):
-            self._came_again(ids[box], sequence, oldest)
+        again = columns.part(stored)
+        for box_id, sequence, oldest in zip(
+            again.ids, again.sequence.tolist(), again.oldest.tolist(), strict=True
+        ):
+            self._again[box_id] = max(self._again.get(box_id, 0), min(oldest, sequence))
         return columns.part(~stored)
-
-    def _came_again(self, box_id: str, sequence: int, oldest: int) -> None:
-        self._again[box_id] = max(self._again.get(box_id, 0), min(oldest, sequence))
 
     def run(self, stop: threading.Event) -> None:
         """Runs until `stop`; then stores waiting Measurements and the open minutes too."""
@@ -140,14 +124,10 @@ class MeasurementWriter:
 
     @property
     def _rows(self) -> int:
-        return len(self._batch) + sum(map(len, self._columns))
+        return sum(map(len, self._batch))
 
     def _receive(self, most: int | None, least: int, timeout_s: float) -> None:
-        for each in self._waiting.receive(most, least, timeout_s):
-            if isinstance(each, NumberedColumns):
-                self._columns.append(each)
-            else:
-                self._batch.append(each)
+        self._batch += self._waiting.receive(most, least, timeout_s)
 
     def _flush(self) -> bool:
         """Stores the batch; False when the store refused it and it is kept."""
@@ -155,14 +135,12 @@ class MeasurementWriter:
         count = self._rows
         if not count:
             return True
-        self._columns = joined_numbered(self._columns)  # rows of many turns cost as much as those of one
+        self._batch = joined_numbered(self._batch)  # rows of many turns cost as much as those of one
         try:
             self._know_boxes()
             count = self._drop_stored()
-            nominals = self._nominals.read_measurements(self._batch)
-            nominals += sum(map(self._nominals.read_columns, self._columns))
-            self._counters.add("nominals_stored", nominals)
-            new = self._store.append_measurements(self._batch, self._columns)
+            self._counters.add("nominals_stored", sum(map(self._nominals.read, self._batch)))
+            new = self._store.append_measurements((), self._batch)
         except StoreError as error:
             self._counters.add("store_errors")
             if self.problem is None:
@@ -173,56 +151,44 @@ class MeasurementWriter:
             self._log.info("store.recovered", stored=count)
         self.problem = None
         now, now_ns = time.monotonic(), time.time_ns()
-        self._counters.stages.add_all("measurement_stored", ages_s(self._batch, now_ns))
         self._counters.add("measurements_stored", new)
         self._counters.add("measurements_doubled", count - new)
-        for row in self._batch:
-            fresh = True
-            if row.sequence is not None:
-                fresh = self._trackers[row.box_id].add(row.sequence, row.oldest_sequence)
-                self._to_acknowledge.add(row.box_id)
-            if fresh:  # one that was sent again counts once in its minute
-                self._trends.add(row, now)
-        for columns in self._columns:
+        for columns in self._batch:
             if not columns.backfilled:
                 self._counters.stages.add_array("measurement_stored", (now_ns - columns.end_ns) / 1e9)
-            new_rows = self._track(columns)
-            part = columns if new_rows.all() else columns.part(new_rows)
-            if len(part):
-                self._trends.add_round(part, now)
-        self._batch, self._columns = [], []
+            new_rows = self._track(columns)  # one that was sent again counts once in its minute
+            self._trends.add(columns if new_rows.all() else columns.part(new_rows), now)
+        self._batch = []
         return True
 
     def _drop_stored(self) -> int:
         """Drops rows that were sent again and stored while they waited; returns how many rows are left."""
-        self._batch = [row for row in self._batch if not (row.backfilled and self.has_stored(row))]
-        columns = (self.without_stored(each) if each.backfilled else each for each in self._columns)
-        self._columns = [each for each in columns if len(each)]
+        left = (self.without_stored(each) if each.backfilled else each for each in self._batch)
+        self._batch = [each for each in left if len(each)]
         return self._rows
 
     def _track(self, columns: NumberedColumns) -> NDArray[np.bool_]:
         """Returns (n,) whether each is new."""
-        ids, trackers = columns.boxes.ids, self._trackers
-        rows = zip(columns.which.tolist(), columns.sequence.tolist(), columns.oldest.tolist(), strict=True)
+        ids, trackers = columns.ids, self._trackers
+        numbers = columns.sequence.tolist()
+        rows = zip(ids, numbers, columns.oldest.tolist(), strict=True)
         self._to_acknowledge.update(
-            ids[box] for box in np.unique(columns.which[columns.sequence >= 0]).tolist()
+            box_id for box_id, number in zip(ids, numbers, strict=True) if number >= 0
         )
         return np.array(
             [
-                sequence < 0 or trackers[ids[box]].add(sequence, None if oldest < 0 else oldest)
-                for box, sequence, oldest in rows
+                sequence < 0 or trackers[box_id].add(sequence, None if oldest < 0 else oldest)
+                for box_id, sequence, oldest in rows
             ],
             np.bool_,
         )
 
     def _know_boxes(self) -> None:
         """Reads the stored numbers of new Boxes. Raises StoreError: they could not be read."""
-        new = {row.box_id: row for row in reversed(self._batch) if row.box_id not in self._trackers}
-        firsts = {box_id: (row.sequence, row.oldest_sequence) for box_id, row in new.items()}
-        for columns in self._columns:
-            which, first = np.unique(columns.which, return_index=True)
-            for box, at in zip(which.tolist(), first.tolist(), strict=True):
-                if (box_id := columns.boxes.ids[box]) not in self._trackers and box_id not in firsts:
+        firsts: dict[str, tuple[int | None, int | None]] = {}
+        for columns in self._batch:
+            for at, box_id in enumerate(columns.ids):
+                if box_id not in self._trackers and box_id not in firsts:
                     sequence, oldest = int(columns.sequence[at]), int(columns.oldest[at])
                     firsts[box_id] = None if sequence < 0 else sequence, None if oldest < 0 else oldest
         for box_id, numbers in firsts.items():

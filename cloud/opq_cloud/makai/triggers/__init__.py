@@ -1,1 +1,1 @@
-"""Built-in trigger plug-ins, one file each: `name`, `Config`, `begin`, `decide`."""
+"""Built-in triggers, one file each: `name`, `Config`, `begin`, and `judge` (`sql`, `lua`: `decide`)."""

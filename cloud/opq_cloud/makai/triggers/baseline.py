@@ -7,10 +7,9 @@ The first is due an hour after the first Measurement at the earliest, so that a 
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from opq_proto.decision import Decision, Nominal, window_ns
-from opq_proto.messages import Measurement
+from opq_cloud.makai.judging.batch_rows import Found
+from opq_proto.decision import Decision
 from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "baseline"
@@ -39,32 +38,22 @@ def begin(config: Config) -> NextSnapshot:
     return NextSnapshot()
 
 
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: NextSnapshot
-) -> tuple[Decision | None, NextSnapshot]:
+def judge(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> Found:
     """Decides on the first Measurement after the hour."""
-    end_ns = measurement.end_ns or window_ns(measurement)[1]
-    if end_ns < state.due_ns or measurement.backfilled or measurement.crossing:
-        return None, state
-    first, state.due_ns = not state.due_ns, _next_ns(end_ns + HOUR_NS, config)
-    if first:
-        return None, state
-    because = f"{name}: scheduled every {config.every_h} h at {config.at_utc_h:g} h UTC"
-    return Decision(name, float(config.every_h), 0.0, because), state
+    if columns.backfilled:
+        return []
+    found: Found = []
+    for at in np.flatnonzero((columns.end_ns >= state.due_ns) & ~columns.crossing).tolist():
+        if (end_ns := int(columns.end_ns[at])) < state.due_ns:
+            continue
+        first, state.due_ns = not state.due_ns, _next_ns(end_ns + HOUR_NS, config)
+        if not first:
+            because = f"{name}: scheduled every {config.every_h} h at {config.at_utc_h:g} h UTC"
+            found.append((at, Decision(name, float(config.every_h), 0.0, because)))
+    return found
 
 
 def _next_ns(after_ns: int, config: Config) -> int:
     """Returns the first moment of the schedule from `after_ns` on; it is counted from 1970."""
     at_ns, every_ns = round(config.at_utc_h * HOUR_NS), config.every_h * HOUR_NS
     return after_ns + (at_ns - after_ns) % every_ns
-
-
-def is_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> bool | NDArray[np.bool_]:
-    """Returns True if none is due."""
-    return columns.backfilled or not state.due_ns or columns.end_ns < state.due_ns
-
-
-def note_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> None:
-    """Sets the time of the next snapshot at the first Measurement of all."""
-    if not state.due_ns and len(columns) and not columns.backfilled:
-        state.due_ns = _next_ns(int(columns.end_ns[0]) + HOUR_NS, config)

@@ -10,12 +10,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
+from opq_cloud.makai.judging.batch_rows import Found, look_closely, swings_by
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit
-from opq_cloud.makai.judging.quiet_rows import swings_by
-from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.decision import Decision, window_ns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
 
@@ -69,26 +66,22 @@ def begin(config: Config) -> CoincidenceState:
     return CoincidenceState()
 
 
-def _has_small_change(measurement: Measurement, nominal: Nominal, config: Config) -> bool:
-    """Returns True if it has a small change, at a time that is known."""
-    rms, uncertainty_ns = measurement.metrics.get("rms"), measurement.uncertainty_ns
-    if rms is None or not rms.max - rms.min > nominal.volts * config.change_percent / 100:
-        return False
-    if measurement.crossing or measurement.backfilled:
-        return False
-    start_ns, end_ns = window_ns(measurement)
-    known = uncertainty_ns is not None and uncertainty_ns < UNKNOWN_UNCERTAINTY_NS
-    return known and end_ns - start_ns <= LONGEST_WINDOW_NS
-
-
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: CoincidenceState
-) -> tuple[Decision | None, CoincidenceState]:
+def judge(columns: MeasurementColumns, config: Config, state: CoincidenceState) -> Found:
     """Decides at the Box that completes the number, its own or that of a change near it."""
-    if not _has_small_change(measurement, nominal, config):
-        return None, state
+    if columns.backfilled:
+        return []
+    close = swings_by(columns, config.change_percent) & columns.stated & ~columns.crossing
+    return look_closely(columns, close, lambda row, _: _decide(row, config, state))
+
+
+def _decide(measurement: Measurement, config: Config, state: CoincidenceState) -> Decision | None:
     start_ns, end_ns = window_ns(measurement)
-    own = SmallChange(measurement.box_id, start_ns, end_ns, measurement.uncertainty_ns or 0)
+    uncertainty_ns = measurement.uncertainty_ns
+    if uncertainty_ns is None or uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS:
+        return None
+    if end_ns - start_ns > LONGEST_WINDOW_NS:
+        return None
+    own = SmallChange(measurement.box_id, start_ns, end_ns, uncertainty_ns)
     way_ns = round(config.distance_km / KM_PER_S * 1e9)
     near = [each for each in state.changes if _can_coincide(own, each, way_ns)]
     state.changes.append(own)
@@ -96,13 +89,13 @@ def decide(
     if count < config.boxes and near:  # in another order the one in the middle would be the last
         count = max(_together(each, state.changes, way_ns) for each in near)
     if count < config.boxes:
-        return None, state
+        return None
     limit = WatchedLimit(name, "rms", "Boxes", config.boxes, config.boxes, "the rms changed at")
     if _goes_on(state, start_ns, end_ns) and WHOLE in state.excursions.active:
         state.excursions.go_on(WHOLE, measurement, float(count))
-        return None, state
+        return None
     state.excursions.remove(WHOLE)
-    return state.excursions.begin(WHOLE, measurement, float(count), limit), state
+    return state.excursions.begin(WHOLE, measurement, float(count), limit)
 
 
 def _together(one: SmallChange, changes: Iterable[SmallChange], way_ns: int) -> int:
@@ -117,13 +110,6 @@ def _goes_on(state: CoincidenceState, start_ns: int, end_ns: int) -> bool:
             return True
     state.decided_ns.append((start_ns, end_ns))
     return False
-
-
-def is_quiet(
-    columns: MeasurementColumns, config: Config, state: CoincidenceState
-) -> bool | NDArray[np.bool_]:
-    """Returns True where there is not even a small change."""
-    return columns.backfilled or ~swings_by(columns, config.change_percent)
 
 
 def _can_coincide(one: SmallChange, other: SmallChange, way_ns: int) -> bool:

@@ -8,11 +8,8 @@ Measurements shorter than a second show only a part of a slow swing. Source: IEC
 
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
+from opq_cloud.makai.judging.batch_rows import Found, in_any, look_closely, swings_by, windows_with
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, stream_of
-from opq_cloud.makai.judging.quiet_rows import none_of, swings_by
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
@@ -48,32 +45,29 @@ def begin(config: Config) -> FlickerState:
     return FlickerState()
 
 
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: FlickerState
-) -> tuple[Decision | None, FlickerState]:
+def judge(columns: MeasurementColumns, config: Config, state: FlickerState) -> Found:
     """Decides at the window that makes the row long enough, and at the end of the row."""
-    rms = measurement.metrics.get("rms")
-    if rms is None or measurement.crossing:
-        return None, state
+    swings = swings_by(columns, config.swing_percent) | in_any(columns, state.in_a_row)
+    if not swings.any():
+        return []
+    close = swings & windows_with(columns, "rms")
+    return look_closely(columns, close, lambda row, nominal: _decide(row, nominal, config, state))
+
+
+def _decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: FlickerState
+) -> Decision | None:
+    rms, key = measurement.metrics["rms"], stream_of(measurement)
     swing_v = rms.max - rms.min
     enter_v = nominal.volts * config.swing_percent / 100
-    if swing_v <= enter_v and not state.in_a_row:
-        return None, state
-    key = stream_of(measurement)
     row = state.in_a_row.pop(key, 0)
     limit = WatchedLimit(name, name, "V", enter_v, enter_v, f"swings in {config.windows} windows, by")
+    is_active = key in state.excursions.active
     if not enter_v < swing_v <= nominal.volts * config.most_percent / 100:
-        return state.excursions.end(
-            key, measurement, limit
-        ) if key in state.excursions.active else None, state
+        return state.excursions.end(key, measurement, limit) if is_active else None
     state.in_a_row[key] = row + 1
-    if key in state.excursions.active:
+    if is_active:
         state.excursions.go_on(key, measurement, swing_v)
     elif row + 1 >= config.windows:
-        return state.excursions.begin(key, measurement, swing_v, limit), state
-    return None, state
-
-
-def is_quiet(columns: MeasurementColumns, config: Config, state: FlickerState) -> NDArray[np.bool_]:
-    """Returns True where no rms swings, now or in the window before."""
-    return none_of(columns, state.in_a_row) & ~swings_by(columns, config.swing_percent)
+        return state.excursions.begin(key, measurement, swing_v, limit)
+    return None

@@ -10,12 +10,21 @@ during dips). ROCOF has no limit there: ours, seven times the change by an islan
 """
 
 from dataclasses import dataclass, field
+from itertools import compress
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.makai.judging.batch_rows import (
+    Found,
+    in_any,
+    may_show_dip,
+    nominals_of,
+    streams_of,
+    values_of,
+)
 from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, WatchedLimit, stream_of
-from opq_cloud.makai.judging.quiet_rows import ids_of, nominals_of, none_of, values_of
 from opq_cloud.makai.openings.brief_onsets import RATE_METRIC
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
@@ -23,6 +32,8 @@ from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "frequency"
 kind = "trigger"
+
+Hertz = TypeVar("Hertz", float, NDArray[np.float64])
 
 LONGEST_STEP_NS = 5 * 10**9
 """An older mean is not used: it does not show how fast the frequency changed."""
@@ -65,46 +76,53 @@ def begin(config: Config) -> FrequencyState:
     return FrequencyState()
 
 
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: FrequencyState
-) -> tuple[Decision | None, FrequencyState]:
-    """Decides on the deviation first; a fast change with it is the same event."""
-    metrics = measurement.metrics
-    f = metrics.get("f")
-    if f is None:
-        return None, state
-    key = measurement.box_id if not measurement.backfilled else stream_of(measurement)
-    last = state.last.get(key)
-    end_ns = measurement.end_ns or window_ns(measurement)[1]
-    mean_hz = f.average
-    state.last[key] = mean_hz, end_ns
-    most_hz, least_hz = f.max, f.min
-    if last is not None and end_ns - last[1] < LONGEST_STEP_NS:
-        before_hz = last[0]
-        if before_hz > most_hz:
-            most_hz = before_hz
-        elif before_hz < least_hz:
-            least_hz = before_hz
-    off_hz = nominal.hz * config.deviation_percent / 100
-    low_hz = nominal.hz - off_hz if config.low_hz is None else config.low_hz
-    high_hz = nominal.hz + off_hz if config.high_hz is None else config.high_hz
-    deviations, rates = state.deviations.active, state.rates.active
-    if (
-        low_hz <= least_hz
-        and most_hz <= high_hz
-        and most_hz - least_hz <= config.rocof_hz_per_s * SHORTEST_S
-        and (not deviations or key not in deviations)
-        and (not rates or key not in rates)
-        and "rocof" not in metrics
-        and measurement.start_ns is not None  # an original Box's dip is noted in any case
-    ):
-        return None, state
+def judge(columns: MeasurementColumns, config: Config, state: FrequencyState) -> Found:
+    """Decides where the frequency is beyond its limits or changes fast; the former first, as one event."""
+    least_hz, most_hz, mean_hz = values_of(columns, "f")
+    streams, known = streams_of(columns), state.last
+    lasts = [known.get(stream) for stream in streams]
+    rows = zip(lasts, mean_hz.tolist(), columns.end_ns.tolist(), strict=True)
+    before_hz = [
+        last[0] if last and end_ns - last[1] < LONGEST_STEP_NS else own_hz for last, own_hz, end_ns in rows
+    ]
+    most_hz, least_hz = np.maximum(most_hz, before_hz), np.minimum(least_hz, before_hz)
+    hz = nominals_of(columns)[1]
+    low_hz, high_hz = _limits_hz(hz, config)
+    changes = ~(most_hz - least_hz <= config.rocof_hz_per_s * SHORTEST_S)
+    close = changes | (low_hz > least_hz) | (most_hz > high_hz)
+    close |= in_any(columns, state.deviations.active, state.rates.active)
+    close |= may_show_dip(columns, state.flagged.ends_ns)
+    close |= columns.irregular  # it may have a rate
+    there = ~np.isnan(mean_hz)
+    means = zip(streams, zip(mean_hz.tolist(), columns.end_ns.tolist(), strict=True), strict=True)
+    known.update(means if there.all() else compress(means, there.tolist()))
+    found: Found = []
+    for at in (close & there).nonzero()[0].tolist():
+        span_hz = float(most_hz[at] - least_hz[at])
+        row, nominal = columns.measurement(at), columns.nominal(at)
+        decision = _decide(row, nominal, config, state, lasts[at], span_hz)
+        if decision is not None:
+            found.append((at, decision))
+    return found
+
+
+def _decide(
+    measurement: Measurement,
+    nominal: Nominal,
+    config: Config,
+    state: FrequencyState,
+    last: tuple[float, int] | None,
+    span_hz: float,
+) -> Decision | None:
+    """`span_hz`: of the windows of this Measurement and the mean of the `last` one."""
+    f, key = measurement.metrics["f"], stream_of(measurement)
     if state.flagged.covers(key, measurement, nominal):
         del state.last[key]  # the window after it begins again
-        return None, state
-    rate_hz_s = (most_hz - least_hz) / max(SHORTEST_S, _length_s(measurement, last))
-    if "rocof" in metrics:
-        rate_hz_s = max(rate_hz_s, metrics["rocof"].max, -metrics["rocof"].min)
+        return None
+    low_hz, high_hz = _limits_hz(nominal.hz, config)
+    rate_hz_s = span_hz / max(SHORTEST_S, _length_s(measurement, last))
+    if (sent := measurement.metrics.get(RATE_METRIC)) is not None:
+        rate_hz_s = max(rate_hz_s, sent.max, -sent.min)
     beyond_hz = max(low_hz - f.min, f.max - high_hz)
     deviation = WatchedLimit(name, "f", "Hz", 0.0, -config.hysteresis_hz, "f is beyond its limits by")
     rate = WatchedLimit(
@@ -118,35 +136,17 @@ def decide(
         below = low_hz - f.min > f.max - high_hz
         value_hz, limit_hz = (f.min, low_hz) if below else (f.max, high_hz)
         because = f"{name}: {value_hz:.4f} Hz, {'below' if below else 'above'} {limit_hz:.4f}"
-        return Decision("f", value_hz, limit_hz, because), state
-    return changed if changed is not None and changed.span_ns is None else decided or changed, state
+        return Decision("f", value_hz, limit_hz, because)
+    return changed if changed is not None and changed.span_ns is None else decided or changed
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState) -> bool | NDArray[np.bool_]:
-    """Returns True where each is within the limits, and near its Box's last."""
-    if not columns.once:
-        return False
-    least_hz, most_hz, mean_hz = values_of(columns, "f")
-    rows = zip(ids_of(columns), mean_hz.tolist(), columns.end_ns.tolist(), strict=True)
-    before_hz = [
-        last[0] if (last := state.last.get(box_id)) and end_ns - last[1] < LONGEST_STEP_NS else own_hz
-        for box_id, own_hz, end_ns in rows
-    ]
-    most_hz, least_hz = np.maximum(most_hz, before_hz), np.minimum(least_hz, before_hz)
-    hz = nominals_of(columns)[1]
+def _limits_hz(hz: Hertz, config: Config) -> tuple[Hertz | float, Hertz | float]:
+    """Returns the lower and the upper limit for these nominal values."""
     off_hz = hz * config.deviation_percent / 100
-    low_hz = hz - off_hz if config.low_hz is None else config.low_hz
-    high_hz = hz + off_hz if config.high_hz is None else config.high_hz
-    slow = most_hz - least_hz <= config.rocof_hz_per_s * SHORTEST_S
-    undisturbed = none_of(columns, state.deviations.active, state.rates.active)
-    quiet: NDArray[np.bool_] = undisturbed & slow & (low_hz <= least_hz) & (most_hz <= high_hz)
-    return quiet
-
-
-def note_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState) -> None:
-    """Notes the mean of each."""
-    lasts = zip(values_of(columns, "f")[2].tolist(), columns.end_ns.tolist(), strict=True)
-    state.last.update(zip(ids_of(columns), lasts, strict=True))
+    return (
+        hz - off_hz if config.low_hz is None else config.low_hz,
+        hz + off_hz if config.high_hz is None else config.high_hz,
+    )
 
 
 def _is_jump(measurement: Measurement, span_ns: tuple[int, int]) -> bool:

@@ -11,8 +11,10 @@ stamp lost.
 
 from dataclasses import dataclass, field
 
+from opq_cloud.makai.judging.batch_rows import Found, look_closely
 from opq_proto.decision import NS_PER_MS, Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "napali"
 kind = "trigger"
@@ -63,12 +65,16 @@ def begin(config: Config) -> NapaliState:
     return NapaliState()
 
 
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: NapaliState
-) -> tuple[Decision | None, NapaliState]:
+def judge(columns: MeasurementColumns, config: Config, state: NapaliState) -> Found:
     """Decides at the Box that makes it an event."""
-    if measurement.backfilled or measurement.crossing:
-        return None, state
+    if columns.backfilled:
+        return []
+    return look_closely(columns, ~columns.crossing, lambda row, nominal: _decide(row, nominal, config, state))
+
+
+def _decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: NapaliState
+) -> Decision | None:
     found = None
     for metric, (low, high) in _limits(nominal, config).items():
         value = measurement.metrics.get(metric)
@@ -82,19 +88,19 @@ def decide(
         elif outside is not None:
             found = found or (metric, value.average, outside)
     if found is None:
-        return None, state
+        return None
     end_ns, grace_ns = window_ns(measurement)[1], config.grace_time_ms * NS_PER_MS
     state.beyond = {box: at_ns for box, at_ns in state.beyond.items() if at_ns > end_ns - grace_ns}
     state.beyond[measurement.box_id] = end_ns
     under_way = state.until_ns > end_ns
     if len(state.beyond) < 2 and not (under_way or config.trigger_local):
-        return None, state
+        return None
     state.until_ns = max(state.until_ns, end_ns + grace_ns)
     if under_way:
-        return None, state
+        return None
     metric, most, limit = found
     because = f"{name}: {metric} {most:.5g} beyond {limit:.5g}, {len(state.beyond)} Boxes"
-    return Decision(metric, most, limit, because), state
+    return Decision(metric, most, limit, because)
 
 
 def _limits(nominal: Nominal, config: Config) -> dict[str, tuple[float, float]]:

@@ -10,10 +10,16 @@ dip); EN 50160:2010, 4.2.3.1 (generally at most 5 % of nominal).
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opq_cloud.makai.judging.batch_rows import (
+    Found,
+    look_closely,
+    nominals_of,
+    streams_of,
+    values_of,
+    windows_with,
+)
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
-from opq_cloud.makai.judging.quiet_rows import ids_of, nominals_of, none_of, unflagged, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
 from opq_proto.wire.measurement_columns import MeasurementColumns
@@ -68,57 +74,23 @@ def begin(config: Config) -> ChangeState:
     return ChangeState()
 
 
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: ChangeState
-) -> tuple[Decision | None, ChangeState]:
+def judge(columns: MeasurementColumns, config: Config, state: ChangeState) -> Found:
     """Decides on a step away from the level before, and on the end of one that went back."""
-    rms = measurement.metrics.get("rms")
-    if rms is None or measurement.crossing:
-        return None, state
-    key = measurement.box_id if not measurement.backfilled else stream_of(measurement)
-    level = state.levels.get(key)
-    step_v = nominal.volts * config.change_percent / 100
-    if (
-        level is not None
-        and not level.left_ns
-        and rms.max - level.volts <= step_v
-        and level.volts - rms.min <= step_v
-    ):
-        level.volts = rms.average
-        level.end_ns = measurement.end_ns or window_ns(measurement)[1]
-        return None, state
-    return _changed(measurement, nominal, config, state, key), state
-
-
-def is_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> bool | NDArray[np.bool_]:
-    """Returns True where each stays near its Box's level; a Box without a level gets one."""
-    if not columns.once:
-        return False
-    undisturbed = none_of(columns, state.excursions.active) & unflagged(columns)
-    undisturbed &= columns.end_ns - columns.start_ns <= LONGEST_WINDOW_NS
-    known = state.levels.get
+    least_v, most_v, mean_v = values_of(columns, "rms")
+    levels = list(map(state.levels.get, streams_of(columns)))
     level_v = np.array(
-        [
-            np.nan if (level := known(box_id)) is None else np.inf if level.left_ns else level.volts
-            for box_id in ids_of(columns)
-        ]
+        [np.nan if level is None else np.inf if level.left_ns else level.volts for level in levels]
     )  # infinite: it is not near a level that it has left
-    least_v, most_v, _ = values_of(columns, "rms")
     step_v = nominals_of(columns)[0] * config.change_percent / 100
-    near = (most_v - level_v <= step_v) & (level_v - least_v <= step_v)
-    quiet: NDArray[np.bool_] = undisturbed & (near | np.isnan(level_v))
-    return quiet
-
-
-def note_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> None:
-    """Notes the level of each."""
-    means_v = values_of(columns, "rms")[2].tolist()
-    for box_id, mean_v, end_ns in zip(ids_of(columns), means_v, columns.end_ns.tolist(), strict=True):
-        level = state.levels.get(box_id)
-        if level is None:
-            state.levels[box_id] = SteadyLevel(mean_v, end_ns)
-        else:
-            level.volts, level.end_ns = mean_v, end_ns
+    there = windows_with(columns, "rms")
+    near = there & (most_v - level_v <= step_v) & (level_v - least_v <= step_v)
+    rows = zip(levels, near.tolist(), mean_v.tolist(), columns.end_ns.tolist(), strict=True)
+    for level, is_near, volts, end_ns in rows:
+        if level is not None and is_near:
+            level.volts, level.end_ns = volts, end_ns
+    return look_closely(
+        columns, there & ~near, lambda row, nominal: _changed(row, nominal, config, state, stream_of(row))
+    )
 
 
 def _changed(

@@ -9,7 +9,8 @@ its silence is not followed up here.
 
 from dataclasses import dataclass, field
 
-from opq_proto.decision import Decision, Nominal, window_ns
+from opq_cloud.makai.judging.batch_rows import Found, look_closely
+from opq_proto.decision import Decision, window_ns
 from opq_proto.messages import Measurement
 from opq_proto.wire.continuity import CLOCK_SET, dark_s
 from opq_proto.wire.measurement_columns import MeasurementColumns
@@ -37,29 +38,25 @@ def begin(config: Config) -> None:
     """Begins without a state."""
 
 
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: None
-) -> tuple[Decision | None, None]:
-    """Decides at the first window after a loss of supply.
+def judge(columns: MeasurementColumns, config: Config, state: None) -> Found:
+    """Decides at the first window after a loss of supply."""
+    if columns.backfilled:
+        return []
+    return look_closely(columns, columns.irregular, lambda row, _: _decision(row, config))
 
-    One that corrects the duration after the clock was set comes again, and is left out: its times before
+
+def _decision(measurement: Measurement, config: Config) -> Decision | None:
+    """Returns the span before a loss of supply.
+
+    A window that corrects the duration after the clock was set comes again, and is left out: its times before
     the loss are those of another clock.
     """
     silent_s = dark_s(measurement.metrics)
-    if silent_s is None or measurement.backfilled or CLOCK_SET in measurement.metrics:
-        return None, state
+    if silent_s is None or CLOCK_SET in measurement.metrics:
+        return None
     if not config.silence_s <= silent_s <= config.longest_h * 3600:
-        return None, state
+        return None
     before_ns = window_ns(measurement)[0] - round(silent_s * 1e9)
     span_ns = max(0, before_ns - round(config.before_s * 1e9)), max(0, before_ns)
     because = f"{name}: the Box had no supply for {silent_s:.1f} s; this came before"
-    return Decision(name, silent_s, config.silence_s, because, span_ns), state
-
-
-def is_quiet(columns: MeasurementColumns, config: Config, state: None) -> bool:
-    """Returns True: Measurements in columns report nothing beside the four metrics."""
-    return True
-
-
-def note_quiet(columns: MeasurementColumns, config: Config, state: None) -> None:
-    """Notes nothing."""
+    return Decision(name, silent_s, config.silence_s, because, span_ns)

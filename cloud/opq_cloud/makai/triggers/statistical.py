@@ -13,23 +13,29 @@ Source: ours; the percentiles follow by steps (Robbins and Monro, 1951), rolling
 
 from array import array
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.makai.judging.batch_rows import (
+    Found,
+    in_any,
+    look_closely,
+    unflagged,
+    windows_with,
+)
 from opq_cloud.makai.judging.excursions import SHORT_NS, Excursions, WatchedLimit, is_flagged
-from opq_cloud.makai.judging.quiet_rows import ids_of, nominal_of, none_of, unflagged, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasurementColumns
+from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasurementColumns
 
 name = "statistical"
 kind = "trigger"
 
 FIGURES = (("rms", "V"), ("f", "Hz"), ("thd", ""), ("trans", "V"))
 """Metric and unit: its range in the window for the first two, its largest value for the others."""
+PLACES = [METRIC_NAMES.index(metric) for metric, _ in FIGURES]
 FLOORS = (3e-5, 3e-4, 1e-5, 1e-4)
 """Least scale: of nominal volts, hertz, ratio, of nominal volts. Smaller differences are rounding."""
 EVERY = 16
@@ -88,84 +94,56 @@ def begin(config: Config) -> StatisticalState:
     return StatisticalState()
 
 
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: StatisticalState
-) -> tuple[Decision | None, StatisticalState]:
+def judge(columns: MeasurementColumns, config: Config, state: StatisticalState) -> Found:
     """Decides on the figure that is furthest outside, and on its end."""
-    metrics = measurement.metrics
-    if measurement.crossing or measurement.backfilled:
-        return None, state
-    try:
-        rms, f, thd, trans = metrics["rms"], metrics["f"], metrics["thd"], metrics["trans"]
-    except KeyError:
-        return None, state
-    usual = state.boxes.get(measurement.box_id)
-    if usual is None:
-        usual = state.boxes[measurement.box_id] = UsualFigures()
-    usual.count += 1
-    rms_v, f_hz = rms.max - rms.min, f.max - f.min
-    limits, active = usual.limits, state.excursions.active
-    if (
-        usual.count % EVERY
-        and rms_v <= limits[0]
-        and f_hz <= limits[1]
-        and thd.max <= limits[2]
-        and trans.max <= limits[3]
-        and limits is not UNKNOWN
-        and (not active or measurement.box_id not in active)
-        and (not state.steps_ns or measurement.box_id not in state.steps_ns)
-    ):
-        return None, state
-    if is_flagged(rms, nominal):
-        if limits is not UNKNOWN:
-            state.steps_ns[measurement.box_id] = window_ns(measurement)[1]
-        return None, state
-    figures = (rms_v, f_hz, thd.max, trans.max)
-    if any(each != each for each in figures):
-        return None, state
-    return _judged(measurement, nominal, config, state, usual, figures), state
-
-
-def is_quiet(
-    columns: MeasurementColumns, config: Config, state: StatisticalState
-) -> bool | NDArray[np.bool_]:
-    """Returns True where no figure is far outside; a Box without usual figures has no limits."""
     if columns.backfilled:
-        return True
-    if not columns.once:
-        return False
-    known = map(state.boxes.get, ids_of(columns))
-    of_all = chain.from_iterable(UNKNOWN if usual is None else usual.limits for usual in known)
-    limits = np.fromiter(of_all, np.float64, len(columns) * len(FIGURES)).reshape(-1, len(FIGURES))
-    undisturbed = none_of(columns, state.excursions.active, state.steps_ns) & unflagged(columns)
-    quiet: NDArray[np.bool_] = undisturbed & (_figures_of(columns) <= limits).all(axis=1)
-    return quiet
-
-
-def note_quiet(columns: MeasurementColumns, config: Config, state: StatisticalState) -> None:
-    """Counts each, and learns from it where its turn has come."""
-    if columns.backfilled:
-        return
-    known, warm = state.boxes, config.warm_up_windows - 1
-    for at, (box_id, own) in enumerate(zip(ids_of(columns), _figures_of(columns).tolist(), strict=True)):
+        return []
+    known, boxes = state.boxes, []
+    there = windows_with(columns, *METRIC_NAMES)
+    for box_id, counts in zip(columns.ids, there.tolist(), strict=True):
         usual = known.get(box_id)
         if usual is None:
             usual = known[box_id] = UsualFigures()
-        usual.count += 1
+        usual.count += counts
+        boxes.append(usual)
+    figures = _figures_of(columns)
+    of_all = chain.from_iterable(usual.limits for usual in boxes)
+    limits = np.fromiter(of_all, np.float64, len(columns) * len(FIGURES)).reshape(-1, len(FIGURES))
+    close = in_any(columns, state.excursions.active, state.steps_ns) | ~unflagged(columns)
+    close |= ~np.logical_and.reduce(figures <= limits, axis=1)
+    warm = config.warm_up_windows - 1
+    rows = zip(boxes, (there & ~close).tolist(), figures.tolist(), columns.end_ns.tolist(), strict=True)
+    for at, (usual, quiet, own, end_ns) in enumerate(rows):
+        if not quiet:
+            continue
         if usual.low is UNKNOWN and len(usual.seen) < warm:  # the same as `_update_limits`, at once
             usual.seen.append(tuple(own))
         elif usual.low is UNKNOWN or usual.count % EVERY == 0:
-            _update_limits(
-                usual, tuple(own), config, _floors(nominal_of(columns, at)), int(columns.end_ns[at])
-            )
+            _update_limits(usual, tuple(own), config, _floors(columns.nominal(at)), end_ns)
+    return look_closely(columns, close & there, lambda row, nominal: _decide(row, nominal, config, state))
 
 
-@lru_cache(maxsize=2)
 def _figures_of(columns: MeasurementColumns) -> NDArray[np.float64]:
     """Returns (n, 4) figures of each Measurement."""
-    rms, f = values_of(columns, "rms"), values_of(columns, "f")
-    thd, trans = values_of(columns, "thd"), values_of(columns, "trans")
-    return np.stack((rms[1] - rms[0], f[1] - f[0], thd[1], trans[1]), axis=1)
+    least, most, _ = columns.values[PLACES].transpose(1, 0, 2)
+    most[:2] -= least[:2]
+    figures: NDArray[np.float64] = most.T
+    return figures
+
+
+def _decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: StatisticalState
+) -> Decision | None:
+    rms, f, thd, trans = (measurement.metrics[metric] for metric, _ in FIGURES)
+    usual = state.boxes[measurement.box_id]
+    if is_flagged(rms, nominal):
+        if usual.limits is not UNKNOWN:
+            state.steps_ns[measurement.box_id] = window_ns(measurement)[1]
+        return None
+    figures = (rms.max - rms.min, f.max - f.min, thd.max, trans.max)
+    if any(each != each for each in figures):
+        return None
+    return _judged(measurement, nominal, config, state, usual, figures)
 
 
 def _judged(

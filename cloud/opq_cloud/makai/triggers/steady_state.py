@@ -10,17 +10,15 @@ Source: THD 5 %: IEEE 519-2022, table 1 (1 kV to 69 kV), as the original's ThdPl
 and direct voltage have none there ("under consideration"): ours, half of the weakest that docs/sim.md draws.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from opq_cloud.makai.judging.batch_rows import Found, in_any, look_closely, values_of
 from opq_cloud.makai.judging.excursions import Excursions, WatchedLimit, is_flagged, stream_of
-from opq_cloud.makai.judging.quiet_rows import none_of
 from opq_proto.decision import Decision, Nominal
-from opq_proto.messages import Measurement, Metric
-from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasurementColumns
+from opq_proto.messages import Measurement
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "steady_state"
 kind = "trigger"
@@ -61,10 +59,7 @@ class SteadyStates:
 
     config: Config
     """The Config that the limits below are made from."""
-    thd: float
-    """Limit; infinite where it is off."""
     limits: dict[str, WatchedLimit]
-    dc_ratio: float | None
     excursions: Excursions = field(default_factory=lambda: Excursions(rises=True))
     busy: set[str] = field(default_factory=set)
     """Streams with a passed limit."""
@@ -72,40 +67,26 @@ class SteadyStates:
 
 def begin(config: Config) -> SteadyStates:
     """Begins with no limit passed."""
-    thd = config.thd_percent / 100 if config.thd_percent is not None else float("inf")
-    dc_ratio = None if config.dc_percent is None else config.dc_percent / 100
-    return SteadyStates(config, thd, dict(_limits(config)), dc_ratio)
+    return SteadyStates(config, dict(_limits(config)))
 
 
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: SteadyStates
-) -> tuple[Decision | None, SteadyStates]:
+def judge(columns: MeasurementColumns, config: Config, state: SteadyStates) -> Found:
     """Decides on the first quantity that passes its limit; otherwise on one that is over."""
     if state.config is not config:  # other settings; passed limits stay passed
-        state = replace(begin(config), excursions=state.excursions, busy=state.busy)
-    metrics = measurement.metrics
-    thd = metrics.get("thd")
-    undisturbed = len(metrics) <= len(USUAL) and (thd is None or not thd.average > state.thd)
-    if undisturbed and (not state.busy or stream_of(measurement) not in state.busy):
-        return None, state
-    rms = metrics.get("rms")
+        state.config, state.limits = config, dict(_limits(config))
+    most = np.inf if config.thd_percent is None else config.thd_percent / 100
+    close = (values_of(columns, "thd")[2] > most) | in_any(columns, state.busy) | columns.irregular
+    return look_closely(columns, close, lambda row, nominal: _judged(row, nominal, state))
+
+
+def _judged(measurement: Measurement, nominal: Nominal, state: SteadyStates) -> Decision | None:
+    stream, metrics = stream_of(measurement), measurement.metrics
+    thd, rms = metrics.get("thd"), metrics.get("rms")
+    passes = thd is not None and "thd" in state.limits and thd.average > state.limits["thd"].enter
+    if not passes and stream not in state.busy and len(metrics) <= len(USUAL):
+        return None
     if rms is not None and is_flagged(rms, nominal):
-        return None, state
-    return _judged(measurement, nominal, metrics, state), state
-
-
-def is_quiet(columns: MeasurementColumns, config: Config, state: SteadyStates) -> bool | NDArray[np.bool_]:
-    """Returns True where no THD passes its limit, now or before; columns have no other steady state."""
-    if state.config is not config:
-        return False
-    undisturbed: NDArray[np.bool_] = columns.metrics[:, METRIC_NAMES.index("thd"), 2] <= state.thd
-    return undisturbed & none_of(columns, state.busy)
-
-
-def _judged(
-    measurement: Measurement, nominal: Nominal, metrics: Mapping[str, Metric], state: SteadyStates
-) -> Decision | None:
-    stream = stream_of(measurement)
+        return None
     onset: Decision | None = None
     over: Decision | None = None
     for metric, found in metrics.items():
@@ -124,9 +105,9 @@ def _judged(
 
 
 def _dc_limit(nominal: Nominal, state: SteadyStates) -> WatchedLimit | None:
-    if state.dc_ratio is None:
+    if state.config.dc_percent is None:
         return None
-    enter_v = state.dc_ratio * nominal.volts
+    enter_v = state.config.dc_percent / 100 * nominal.volts
     return WatchedLimit(name, "dc", "V", enter_v, enter_v * LEAVE, "direct voltage")
 
 

@@ -11,18 +11,18 @@ onset).
 Source: IEC 61000-4-30:2015, 5.4 (dip and swell thresholds, hysteresis 2 % of nominal).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.judging.excursions import FORGOTTEN_NS, backfilled_stream, stamp_of
-from opq_cloud.makai.judging.quiet_rows import none_of
+from opq_cloud.makai.judging.batch_rows import Found, in_any, look_closely, nominals_of, values_of
+from opq_cloud.makai.judging.excursions import FORGOTTEN_NS, stamp_of, stream_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.messages import Measurement
 from opq_proto.wire.continuity import clock_moved_ns
-from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasurementColumns
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "threshold"
 kind = "trigger"
@@ -31,6 +31,8 @@ NOMINALS_KEPT = 1000
 BOX_LIMITS = ("dip_v", "swell_v", "low_hz", "high_hz", "thd_ratio", "nominal_v", "nominal_hz")
 """The keys of one Box in `Config.boxes`; a limit that is not there is off."""
 OTHERS = "*"
+LIMITS = (("rms", False), ("rms", True), ("f", False), ("f", True), ("thd", True), ("trans", True))
+"""The metrics of a Box's limits, by position, and whether its maximum counts, not its minimum."""
 END_NS = 10**9
 """The end of a long disturbance is requested from this long before it."""
 LATE_NS = 2 * 10**9
@@ -114,8 +116,8 @@ class ThresholdState:
         """By nominal values and Box; "" for a Box without limits of its own."""
         self.config: Config | None = None
         """The Config that these limits are from."""
-        self.passed: dict[tuple[str, bool], dict[int, LimitExcursion]] = {}
-        """(box id, backfilled) -> by position in its limits. Measurements that a Box sends again from its
+        self.passed: dict[str, dict[int, LimitExcursion]] = {}
+        """Stream -> by position in its limits. Measurements that a Box sends again from its
         disk are from another time than its live stream and must not end or start a disturbance in it.
         """
         self.recovered: dict[str, dict[int, int]] = {}
@@ -127,12 +129,21 @@ def begin(config: Config) -> ThresholdState:
     return ThresholdState()
 
 
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: ThresholdState
-) -> tuple[Decision | None, ThresholdState]:
+def judge(columns: MeasurementColumns, config: Config, state: ThresholdState) -> Found:
     """Decides on the first limit passed in this window and not in the one before; otherwise on an end."""
+    close = in_any(columns, state.passed)
+    for (metric, above), enter in zip(LIMITS, _enters(columns, config, state), strict=True):
+        if enter is not None:
+            least, most, _ = values_of(columns, metric)
+            close = close | (most > enter if above else least < enter)
+    return look_closely(columns, close, lambda row, nominal: _decide(row, nominal, config, state))
+
+
+def _decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: ThresholdState
+) -> Decision | None:
     limits = _limits_of(measurement.box_id, nominal, config, state)
-    key = (measurement.box_id, measurement.backfilled)
+    key = stream_of(measurement)
     passed = state.passed.get(key)
     if passed is not None and not passed.keys() <= limits.keys():  # one was turned off meanwhile
         passed = state.passed[key] = {at: passed[at] for at in passed if at in limits}
@@ -163,7 +174,7 @@ def decide(
             passed[position] = LimitExcursion(*window_ns(measurement), value, stamp_of(measurement))
             onset = onset or _decision(limit, value)
     if not passed or onset is not None:  # an end in this window is still there in the next one
-        return onset, state
+        return onset
     whole = _whole(measurement, limits, passed, left, round(config.max_event_s * 1e9))
     for position in left:
         del passed[position]
@@ -171,27 +182,27 @@ def decide(
             state.recovered.setdefault(measurement.box_id, {})[position] = window_ns(measurement)[0]
     if not passed:
         del state.passed[key]
-    return whole, state
+    return whole
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: ThresholdState) -> bool | NDArray[np.bool_]:
-    """Returns True where the Box of each passes no limit, in this window or before."""
-    if OTHERS in config.boxes:
-        return False
-    passed = {box_id for box_id, backfilled in state.passed if backfilled == columns.backfilled}
-    own_limits: Collection[str] = config.boxes
-    if columns.backfilled:
-        passed, own_limits = set(map(backfilled_stream, passed)), set(map(backfilled_stream, own_limits))
-    undisturbed = none_of(columns, passed, own_limits)
-    for nominal, whose in columns.boxes.by_nominal:
-        own = whose[columns.which]
-        for limit in _limits_of("", nominal, config, state).values():
-            at = METRIC_NAMES.index(limit.metric)
-            if limit.above:
-                undisturbed &= ~own | (columns.metrics[:, at, 1].astype(np.float64) <= limit.enter)
-            else:
-                undisturbed &= ~own | (columns.metrics[:, at, 0].astype(np.float64) >= limit.enter)
-    return undisturbed
+def _enters(
+    columns: MeasurementColumns, config: Config, state: ThresholdState
+) -> list[NDArray[np.float64] | float | None]:
+    """Returns the six limits: of each row (n,), NaN where it is off, or one of all; None where it is off."""
+    if config.boxes:
+        limits = [
+            _limits_of(box_id, columns.nominal(at), config, state) for at, box_id in enumerate(columns.ids)
+        ]
+        return [
+            np.array([limit.enter if (limit := each.get(at)) else np.nan for each in limits])
+            for at in range(len(LIMITS))
+        ]
+    volts = nominals_of(columns)[0]
+    dip, swell = config.dip_percent, config.swell_percent
+    return [
+        None if dip is None else volts * dip / 100, None if swell is None else volts * swell / 100,
+        config.low_hz, config.high_hz, config.thd_ratio, config.trans_v,
+    ]  # fmt: skip
 
 
 def _limits_of(

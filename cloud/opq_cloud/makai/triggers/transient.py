@@ -9,19 +9,31 @@ crossing (trigger `edge_rule`). Source: the metric is the original's; 5 % of nom
 
 import math
 from dataclasses import dataclass, field
-from functools import lru_cache
+from itertools import compress
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.makai.judging.batch_rows import (
+    Found,
+    in_any,
+    look_closely,
+    may_show_dip,
+    nominals_of,
+    streams_of,
+    values_of,
+    windows_with,
+)
 from opq_cloud.makai.judging.excursions import Excursions, FlaggedWindows, WatchedLimit, stream_of
-from opq_cloud.makai.judging.quiet_rows import ids_of, none_of, values_of
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
-from opq_proto.wire.measurement_columns import MeasuredBoxes, MeasurementColumns
+from opq_proto.wire.measurement_columns import MeasurementColumns
 
 name = "transient"
 kind = "trigger"
+
+Volts = TypeVar("Volts", float, NDArray[np.float64])
 
 FOLLOWS = 1 / 32
 """Share of the difference by which the usual value follows each Measurement: a minute at one a second."""
@@ -51,57 +63,36 @@ def begin(config: Config) -> TransientState:
     return TransientState()
 
 
-def decide(
-    measurement: Measurement, nominal: Nominal, config: Config, state: TransientState
-) -> tuple[Decision | None, TransientState]:
+def judge(columns: MeasurementColumns, config: Config, state: TransientState) -> Found:
     """Decides on a window with a transient, when the one before had none."""
-    trans = measurement.metrics.get("trans")
-    if trans is None or measurement.crossing:
-        return None, state
-    key = measurement.box_id if not measurement.backfilled else stream_of(measurement)
-    usual_v = state.usual_v.get(key, trans.min)
-    state.usual_v[key] = usual_v + FOLLOWS * (trans.average - usual_v)
-    rise_v = _rise_v(nominal, config)
-    if (
-        trans.max - usual_v <= rise_v
-        and key not in state.excursions.active
-        and measurement.start_ns is not None  # an original Box's dip is noted in any case
-    ):
-        return None, state
+    least_v, most_v, mean_v = values_of(columns, "trans")
+    streams, known = streams_of(columns), state.usual_v
+    usual_v = np.array([known.get(key, low) for key, low in zip(streams, least_v.tolist(), strict=True)])
+    there = windows_with(columns, "trans")
+    follows = zip(streams, (usual_v + FOLLOWS * (mean_v - usual_v)).tolist(), strict=True)
+    known.update(follows if there.all() else compress(follows, there.tolist()))
+    above_v = most_v - usual_v
+    close = ~(above_v <= _rises_v(nominals_of(columns)[0], config)) | in_any(columns, state.excursions.active)
+    close |= may_show_dip(columns, state.flagged.ends_ns)
+    above = dict(zip(streams, above_v.tolist(), strict=True))
+    return look_closely(
+        columns,
+        close & there,
+        lambda row, nominal: _decide(row, nominal, config, state, above[stream_of(row)]),
+    )
+
+
+def _decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: TransientState, above_v: float
+) -> Decision | None:
+    key = stream_of(measurement)
     if state.flagged.covers(key, measurement, nominal):
-        return None, state
+        return None
+    rise_v = _rises_v(nominal.volts, config)
     limit = WatchedLimit(name, "trans", "V", rise_v, 0.7 * rise_v, "above 400 Hz, more than usual by")
-    return state.excursions.follow(key, measurement, trans.max - usual_v, limit), state
+    return state.excursions.follow(key, measurement, above_v, limit)
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> bool | NDArray[np.bool_]:
-    """Returns True where each is near its Box's usual value."""
-    if not columns.once:
-        return False
-    most_v = values_of(columns, "trans")[1]
-    rises_v = _rises_v(columns.boxes, config)[columns.which]
-    quiet: NDArray[np.bool_] = most_v - _usual_v(columns, state) <= rises_v
-    return quiet & none_of(columns, state.excursions.active)
-
-
-def note_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> None:
-    """Updates the usual value of each."""
-    mean_v, usual_v = values_of(columns, "trans")[2], _usual_v(columns, state)
-    state.usual_v.update(zip(ids_of(columns), (usual_v + FOLLOWS * (mean_v - usual_v)).tolist(), strict=True))
-
-
-def _usual_v(columns: MeasurementColumns, state: TransientState) -> NDArray[np.float64]:
-    """Returns (n,) the usual value of each one's Box; for an unknown Box its own least."""
-    known, least_v = state.usual_v, values_of(columns, "trans")[0].tolist()
-    return np.array([known.get(box_id, low) for box_id, low in zip(ids_of(columns), least_v, strict=True)])
-
-
-@lru_cache(maxsize=2)
-def _rises_v(boxes: MeasuredBoxes, config: Config) -> NDArray[np.float64]:
-    return np.array([_rise_v(nominal, config) for nominal in boxes.nominals])
-
-
-def _rise_v(nominal: Nominal, config: Config) -> float:
-    if config.trans_v is not None:
-        return config.trans_v
-    return nominal.volts * math.sqrt(2) * config.rise_percent / 100
+def _rises_v(volts: Volts, config: Config) -> Volts | float:
+    """Returns the rise that counts, for these nominal volts."""
+    return volts * math.sqrt(2) * config.rise_percent / 100 if config.trans_v is None else config.trans_v

@@ -120,7 +120,8 @@ class MeasurementLog(StorePart):
         for each in columns:
             fits = fitting(each)
             single += [] if fits.all() else each.part(~fits).measurements()
-            parcel.append(each if fits.all() else each.part(fits))
+            if fits.any():
+                parcel.append(each if fits.all() else each.part(fits))
         wanted = [(measurement, row_from_measurement(measurement)) for measurement in single]
         if not wanted and not parcel:
             return 0

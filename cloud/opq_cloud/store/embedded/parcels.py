@@ -57,6 +57,7 @@ def fitting(columns: NumberedColumns) -> NDArray[np.bool_]:
     offset_ns = columns.end_ns - columns.timestamp_ms * NS_PER_MS
     back = columns.sequence - columns.oldest
     fits: NDArray[np.bool_] = (columns.sequence >= 0) & (np.abs(offset_ns) < 1 << 31)
+    fits &= columns.stated & ~columns.irregular
     return fits & ((columns.oldest < 0) | ((back >= 0) & (back < 1 << 32)))
 
 

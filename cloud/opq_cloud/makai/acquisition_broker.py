@@ -25,7 +25,7 @@ from opq_cloud.core.backend.fanout_socket import FanoutSocket
 from opq_cloud.core.backend.peers import BackendPeers
 from opq_cloud.core.backend.sockets import (
     BURST,
-    POLL_MS,
+    PollPace,
     Socket,
     bind,
     open_socket,
@@ -198,9 +198,9 @@ class AcquisitionBroker:
             self._log.info("broker.listening", boxes=config.command_endpoint, backend=config.request_endpoint)
             if ready is not None:
                 ready.set()
-            served_s = 0.0
+            served_s, pace, idle = 0.0, PollPace(), True
             while not stop.is_set():
-                idle = not poller.poll(POLL_MS) and not zap.keys_changed
+                idle = not poller.poll(pace.wait_ms(not idle)) and not zap.keys_changed
                 if idle and not self._pending and time.monotonic() < served_s + IDLE_S:
                     clients.check()
                     answers.check()

@@ -21,7 +21,7 @@ import zmq
 
 from opq_cloud.core.backend.admission import backend_context
 from opq_cloud.core.backend.peer_watch import WatchedConnections
-from opq_cloud.core.backend.sockets import POLL_MS, Socket, open_socket, service_context
+from opq_cloud.core.backend.sockets import PollPace, Socket, open_socket, service_context
 from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.core.settings.makai import EventServiceSection
 from opq_cloud.makai.events.announcements import EventAnnouncements
@@ -140,11 +140,11 @@ class EventService:
         poller = zmq.Poller()
         for socket in (answers, self._announcements.socket, self._ids.socket):
             poller.register(socket, zmq.POLLIN)
-        refresh = time.monotonic() + REFRESH_S
+        refresh, pace, there = time.monotonic() + REFRESH_S, PollPace(), False
         while not stop.is_set():
             now = time.monotonic()
             due = self._inbox and now >= self._store_again_s
-            poller.poll(0 if due else POLL_MS)
+            there = bool(poller.poll(0 if due else pace.wait_ms(there or bool(self._inbox))))
             try:
                 self._ids.advance()
             except StoreError as error:

@@ -15,7 +15,7 @@ import zmq
 
 from opq_cloud.core.backend.admission import backend_context
 from opq_cloud.core.backend.fanout_socket import FanoutSocket
-from opq_cloud.core.backend.sockets import BURST, POLL_MS, service_context
+from opq_cloud.core.backend.sockets import BURST, PollPace, service_context
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringBrokerSection
 from opq_cloud.makai.brokers.admission import AdmittedSocket, ZapHandler
@@ -100,8 +100,10 @@ class TriggeringBroker:
             for socket in (boxes.socket, backend.socket):
                 waiting.register(socket, zmq.POLLIN)
             checked_s, turn_s, dense = 0.0, 0.0, False
+            pace, there = PollPace(), list[object]()
             while not stop.is_set():
-                there = [socket for socket, _ in waiting.poll(0 if queue else POLL_MS)]
+                wait_ms = pace.wait_ms(bool(there) or zap.keys_changed)
+                there = [socket for socket, _ in waiting.poll(0 if queue else wait_ms)]
                 before_s, turn_s = turn_s, time.monotonic()
                 if dense and (left_s := before_s + GATHER_S - turn_s) > 0:
                     time.sleep(left_s)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import zmq
 
 from opq_cloud.core.backend.peer_watch import WatchedConnections
-from opq_cloud.core.backend.sockets import POLL_MS, Socket, open_socket, service_context
+from opq_cloud.core.backend.sockets import PollPace, Socket, open_socket, service_context
 from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.core.settings.makai import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
@@ -171,14 +171,15 @@ class TriggeringService:
         thread: threading.Thread,
     ) -> None:
         refresh_s = time.monotonic() + NOMINAL_REFRESH_S
-        turn_s = 0.0
+        turn_s, pace, there = 0.0, PollPace(), False
         while not stop.is_set():
             began_s = time.monotonic()
-            there = measurements.poll(POLL_MS)
+            there = measurements.poll(pace.wait_ms(there))
             received, woken_s = 0, time.monotonic()
             self._triggers.note_idle(woken_s - began_s)
             parts: list[list[Frames]] = [[]]
             if there:
+                self._watch.note_turn()
                 parts, woken_s = measurements.gather(turn_s + GATHER_S, woken_s)
             turn_s = time.monotonic()
             self._connections.check()
@@ -268,6 +269,7 @@ class TriggeringService:
                 self._log.warning("triggers.not_shown_the_past", error=str(error))
 
     def _show_last_minutes(self, plugins: Sequence[TriggerPlugin]) -> None:
+        self._watch.note_turn()
         for plugin in plugins:
             plugin.begin_again()
         for columns in self._minutes.batches(self._store, self._boxes.nominal):

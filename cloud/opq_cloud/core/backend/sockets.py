@@ -1,6 +1,7 @@
 """The services' sockets: opened with limits, bound with a helpful error text, read in bursts."""
 
 import errno
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,6 +19,11 @@ LINGER_MS = 200
 """Messages still queued when a service ends get this long."""
 POLL_MS = 200
 """A loop checks its stop event at least this often; each look costs an idle process 0.1 to 0.2 ms."""
+RESTING_POLL_MS = 600
+"""The same after RESTING_AFTER_S without anything on its sockets. A key that is revoked ends its connection
+within a second, with the 0.4 s in which the folder's change is noticed.
+"""
+RESTING_AFTER_S = 10.0
 BURST = 1000
 """Messages read from one socket before the others get their turn."""
 LARGEST_FRAME_BYTES = 2**20
@@ -30,6 +36,20 @@ BACKEND_DOMAIN = "opq-backend"
 BACKEND_HANDSHAKE_MS = 5000
 """A back-end connection without an admitted key is ended after this time; a program tries again."""
 KEEPALIVE_IDLE_S = 60
+
+
+class PollPace:
+    """How long a loop waits for its sockets; one owner."""
+
+    def __init__(self) -> None:
+        self._came_s = time.monotonic()
+
+    def wait_ms(self, came: bool) -> int:
+        """Returns the next wait. `came`: whether anything was on the sockets since the last call."""
+        now_s = time.monotonic()
+        if came:
+            self._came_s = now_s
+        return RESTING_POLL_MS if now_s > self._came_s + RESTING_AFTER_S else POLL_MS
 
 
 @contextmanager

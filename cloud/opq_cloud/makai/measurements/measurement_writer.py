@@ -25,7 +25,7 @@ from opq_proto.messages import TREND_MS, Trend
 from opq_proto.wire.measurement_columns import NumberedColumns, joined_numbered
 
 RETRY_S = 1.0
-WAIT_S = 0.2
+WAIT_S = 0.5
 BATCH_ROWS = 1000
 """So many are stored at once, before `batch_ms` are over."""
 """Interval of the checks where nothing arrives."""

@@ -78,6 +78,8 @@ def prepare(report: Callable[[str], None], emulators: Collection[str] = ("qemu",
     """
     for name in sorted(set(emulators) - {"qemu"}):
         backend(name)  # found, not built
+    # first, for it takes half a minute: what it lacks is known before QEMU's minutes
+    flash = firmware_for(boards=(BOARD,), report=report)[BOARD].image.flash
     if "qemu" in emulators:
         qemu_build.find_qemu(report)
-    return firmware_for(boards=(BOARD,), report=report)[BOARD].image.flash
+    return flash

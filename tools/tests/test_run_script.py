@@ -90,6 +90,25 @@ def test_an_environment_in_step_with_pyproject_is_used_as_it_is(checkout: Path) 
     assert (done.returncode, done.stdout, done.stderr) == (0, "ready\n", "")
 
 
+@pytest.mark.parametrize(
+    ("words", "emulated"),
+    [
+        ("", False),
+        ("--sim 2 --box /dev/ttyUSB0", False),
+        ("--sim 2 --box qemu:1", True),
+        ("--box=renode:1", True),
+    ],
+)
+def test_an_emulated_box_needs_what_its_firmware_is_built_with(
+    checkout: Path, words: str, emulated: bool
+) -> None:
+    (checkout / "tools" / "run").write_bytes((Path(__file__).parents[1] / "run").read_bytes())
+    (checkout / "tools" / "setup.sh").write_text('install() { echo "$1"; exit 0; }\n')
+    line = ["sh", "tools/run", *words.split()]
+    done = subprocess.run(line, check=True, cwd=checkout, capture_output=True, text=True, timeout=20)
+    assert ("firmware" in done.stdout.strip().split(",")) is emulated
+
+
 @pytest.mark.parametrize("start", [("sh", "tools/setup.sh"), ("sh", "./setup.sh")])
 def test_setup_run_by_hand_says_what_it_is_for(start: tuple[str, ...], checkout: Path) -> None:
     folder = checkout / "tools" if start[1].startswith("./") else checkout

@@ -20,9 +20,9 @@ from opq_recordings.bridging import bridged_samples, bridged_volts
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Recording, Run, without_spans
-from opq_tools.analyze.command import recording_options
 from opq_tools.analyze.measuring import Measured, measured, warn_of
 from opq_tools.analyze.nominal_values import consistent, nominal_of
+from opq_tools.analyze.options import recording_options
 from opq_tools.analyze.recorder_faults import faults_of
 
 LONGEST_SAMPLES = 1 << 25

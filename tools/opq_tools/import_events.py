@@ -22,8 +22,8 @@ from opq_recordings.facts import RecordingFacts
 from opq_recordings.folder import recordings_of
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Recording
-from opq_tools.analyze.command import recording_options
 from opq_tools.analyze.nominal_values import Nominal, consistent, nominal_of
+from opq_tools.analyze.options import recording_options
 from opq_tools.boxes.command import mongo_option, opened_store
 
 LONGEST_S = 600.0

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from opq_proto.errors import OpqError
-from opq_tools.analyze.command import AnalyzeUsageError
+from opq_tools.analyze.options import AnalyzeUsageError
 from opq_tools.classify import command
 
 RECORDINGS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recordings"

@@ -4,24 +4,20 @@ A recording is read and measured block by block, so that memory holds the result
 The command should answer in 0.8 s, so rich and matplotlib are imported only where they are used.
 """
 
-import functools
 import json
-import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.limits import Limits
-from opq_proto.errors import OpqError
+from opq_proto.errors import OpqError, RecordingError
 from opq_proto.kit.command_line import json_option
 from opq_recordings.facts import RecordingFacts
-from opq_recordings.moments import iso_ns
 from opq_recordings.reading import read_recording
-from opq_recordings.units import known_units, unit_scale
+from opq_tools.analyze.many import Order, analyse_many
 from opq_tools.analyze.measuring import Measured, Wanted, measured, warn_of
+from opq_tools.analyze.options import AnalyzeUsageError, recording_options
 
 PLOT_SUFFIXES, REPORT_SUFFIXES = (".png", ".svg", ".pdf"), (".html", ".htm")
 INTERVAL_SUFFIXES = (".csv", ".parquet", ".json", ".jsonl")
@@ -31,36 +27,6 @@ class StoppedError(OpqError):
     """The user pressed Ctrl-C."""
 
 
-class AnalyzeUsageError(OpqError):
-    """An option is not valid; nothing was analysed."""
-
-    exit_code = 2
-
-
-def positive_number(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    """Returns an option's value; raises AnalyzeUsageError where it is not positive."""
-    if value is not None and not (math.isfinite(value) and value > 0):
-        raise AnalyzeUsageError(f"{option.opts[0]} is {value:g}, want a positive number")
-    return value
-
-
-def _utc(_context: click.Context, option: click.Parameter, value: str | None) -> int | None:
-    if value is None:
-        return None
-    found = iso_ns(value)
-    if found is None or found.t_ns is None:
-        raise AnalyzeUsageError(
-            f"{option.opts[0]} is {value!r:.60}, want ISO 8601 in UTC, such as 2026-11-20T16:09:40.25Z"
-        )
-    return found.t_ns
-
-
-def _unit(_context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    if value is not None and ((found := unit_scale(value)) is None or found[0] != "voltage"):
-        raise AnalyzeUsageError(f"{option.opts[0]} is {value!r:.40}, want {known_units()}")
-    return value
-
-
 def _groups(_context: click.Context, option: click.Parameter, value: str | None) -> tuple[str, ...]:
     names = GROUPS if value is None else tuple(each.strip() for each in value.split(","))
     if unknown := [each for each in names if each not in GROUPS]:
@@ -68,71 +34,24 @@ def _groups(_context: click.Context, option: click.Parameter, value: str | None)
     return names
 
 
-def recording_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds the options that state what a recording does not say itself, and passes them as one `given`."""
-    numbers = (
-        ("--rate-hz", "Sampling rate of the recording, samples per second."),
-        ("--volts-per-lsb", "Gain of the recording: volts per count."),
-        ("--nominal-volts", "Nominal voltage, V rms.  [default: estimated from the samples]"),
-        ("--nominal-hz", "Nominal frequency, Hz.  [default: estimated from the samples]"),
-    )
-
-    @functools.wraps(command)
-    def with_facts(
-        *arguments: Any,
-        rate_hz: float | None,
-        volts_per_lsb: float | None,
-        nominal_volts: float | None,
-        nominal_hz: float | None,
-        first_sample_ns: int | None,
-        unit: str | None,
-        side: str | None,
-        channel: str | None,
-        **others: Any,
-    ) -> None:
-        given = RecordingFacts(
-            rate_hz,
-            volts_per_lsb,
-            nominal_volts,
-            nominal_hz,
-            start_ns=first_sample_ns,
-            unit=unit,
-            side=side,
-            channel=channel,
-        )
-        command(*arguments, given=given, **others)
-
-    decorated: Callable[..., None] = with_facts
-    for option in (
-        click.option(
-            "--channel",
-            help="Name or number of the channel; of an export, the Box.  [default: the first voltage]",
-        ),
-        click.option(
-            "--side",
-            type=click.Choice(["primary", "secondary"]),
-            help="Side of the transformer to convert to, by the ratio in the file.  [default: as recorded]",
-        ),
-        click.option("--unit", callback=_unit, help="Unit of the channel's values, e.g. kV."),
-        click.option(
-            "--start",
-            "first_sample_ns",
-            callback=_utc,
-            help="Time of the first sample (UTC, ISO 8601), e.g. 2026-11-20T10:00:00.",
-        ),
-        *(
-            click.option(name, type=float, callback=positive_number, help=help_text)
-            for name, help_text in reversed(numbers)
-        ),
-    ):
-        decorated = option(decorated)
-    return decorated
-
-
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
 @recording_options
+@click.option(
+    "--jsonl",
+    type=click.Path(path_type=Path, dir_okay=False),
+    is_flag=False,
+    flag_value=Path("recordings.jsonl"),
+    help="Of a folder: the file of lines; a run that was ended goes on there.  [default: recordings.jsonl]",
+)
+@click.option("--jobs", type=click.IntRange(1, 256), help="Of a folder: so many at a time.  [default: 1]")
+@click.option(
+    "--dask",
+    "scheduler",
+    metavar="ADDRESS",
+    help="Of a folder: at the workers of a Dask scheduler, tcp://HOST:PORT, that see the same files.",
+)
 @click.option(
     "--only",
     callback=_groups,
@@ -166,6 +85,9 @@ def command(
     file: Path,
     as_json: bool,
     given: RecordingFacts,
+    jsonl: Path | None,
+    jobs: int | None,
+    scheduler: str | None,
     only: tuple[str, ...],
     detail: str | None,
     dip_threshold_percent: float,
@@ -180,10 +102,13 @@ def command(
 
     FILE is COMTRADE, PQDIF, CSV, WAV, FLAC, .npy, JSON, or .i16 (with a .json beside it that says rate_hz
     and volts_per_lsb, or the flags). With --start, start_ns in the .json, or the file's own start, ten
-    minutes are those of UTC. What is not stated is estimated, and said in the key `assumed`.
+    minutes are those of UTC. What is not stated is estimated, and said in the key `assumed`. Of a folder, all
+    recordings below it are analysed, one line of JSON each; the table says what was found, and why the others
+    could not be read.
 
     \b
     Example:
+      opq-tools analyze archive/ --jsonl archive.jsonl --jobs 2
       opq-tools analyze event_9354_box1.i16
       opq-tools analyze mains.csv --nominal-volts 230 --nominal-hz 50 --json
       opq-tools analyze day.i16 --only rms,frequency,events --intervals day.csv --report day.html
@@ -204,6 +129,15 @@ def command(
         )
     except ValueError as error:
         raise AnalyzeUsageError(str(error)) from error
+    if file.is_dir():
+        alone = (("--json", as_json), ("--plot", plot), ("--report", report), ("--intervals", intervals))
+        if used := [name for name, value in (*alone, ("--detail", detail)) if value]:
+            raise AnalyzeUsageError(f"{', '.join(used)}: of one recording only, and {file} is a folder")
+        out = jsonl or Path("recordings.jsonl")
+        _analyse_folder(file, Order(given, limits, only), out, jobs or 1, scheduler)
+        return
+    if jsonl is not None or jobs is not None or scheduler is not None:
+        raise AnalyzeUsageError(f"--jsonl, --jobs and --dask: of a folder only; {file} is none")
     try:
         wanted = Wanted(only, True if detail == "cycles" else None)
         found = measured(read_recording(file, given), limits, wanted=wanted)
@@ -231,6 +165,22 @@ def command(
     for path in (plot, report, intervals):
         if path is not None:
             click.echo(f"written: {path}")
+
+
+def _analyse_folder(folder: Path, order: Order, out: Path, jobs: int, scheduler: str | None) -> None:
+    """Analyses all recordings below a folder, and prints the table. Raises StoppedError on Ctrl-C."""
+    from opq_recordings.folder import recordings_of
+    from opq_tools.analyze.many_report import report_lines
+
+    try:
+        lines, kept = analyse_many(recordings_of([folder]), order, out, jobs, scheduler)
+    except KeyboardInterrupt as error:
+        raise StoppedError(f"{folder}: stopped; the same command goes on from here, {out}") from error
+    for text in report_lines(lines, folder, kept, out):
+        click.echo(text)
+    click.echo(f"written: {out}")
+    if all("error" in line for line in lines):
+        raise RecordingError(f"{folder}: none of its {len(lines)} recordings could be analysed")
 
 
 def _print_json(found: Measured, file: str) -> None:

@@ -17,7 +17,7 @@ from opq_recordings.reading import read_recording
 from opq_rules.errors import RuleError
 from opq_rules.measurement_row import row_of
 from opq_rules.query.run import QueryCounters
-from opq_tools.analyze.command import recording_options
+from opq_tools.analyze.options import recording_options
 from opq_tools.input_file import read_input_text
 from opq_tools.moment import from_option, to_option
 from opq_tools.rules.past_measurements import history, measurements_of

@@ -10,6 +10,7 @@ fed the same, and every block's stamp compared. Both are in this file, so that o
 """
 
 import bisect
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,11 +20,13 @@ import pytest
 from clock_on_pc import ClockOnPc
 
 from opq_hil.backends.backend import FirmwareRun
+from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import timekeeping
 from opq_hil.suites.catalogue import EVERY_RUN, SCENARIOS
-from opq_hil.suites.digests import WORLDS, read_digests, scenarios
+from opq_hil.suites.digests import WORLDS, firmware_identity, read_digests, scenarios
 from opq_hil.suites.scenario import Bench, ScenarioVerdict
 from opq_hil.suites.ticks import TICK_HZ, TICKS_PER_SAMPLE, moments, settle, tick_of
+from opq_hil.suites.updates import BOARD
 from opq_proto.link.messages import GpsStatus, Health, Samples
 from opq_proto.messages import TimeSource
 
@@ -53,6 +56,19 @@ def test_the_binary_shows(scenario: str, verdicts: Mapping[str, ScenarioVerdict]
 
 DIGESTS = Path(__file__).parents[1] / "digests" / "qemu.json"
 QUICK_WORLD = "line_noise"
+COMPILER = "12.2.1"
+"""Of Debian bookworm, with which the digests' firmware was built; another one gives other bytes."""
+
+
+def test_the_digests_are_of_this_trees_firmware(hil_firmware: Mapping[str, Firmware]) -> None:
+    report = json.loads((hil_firmware[BOARD].image.flash.parent / "report.json").read_text())
+    compiler = report["sources"]["compiler"]
+    if COMPILER not in compiler:
+        pytest.skip(f"built by {compiler}; the digests' firmware by {COMPILER}")
+    assert read_digests(DIGESTS)["firmware"] == firmware_identity(hil_firmware[BOARD]), (
+        "the firmware has changed since its digests were made: look at what differs "
+        "(opq-tools hil run --digests hil/digests/qemu.json), then --keep-digests hil/digests/qemu.json"
+    )
 
 
 @pytest.mark.parametrize(

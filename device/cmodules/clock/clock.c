@@ -148,7 +148,7 @@ void opq_clock_tick(opq_clock_t *clock, int64_t now_tick) {
     status->uncertainty_ns = stamp.uncertainty_ns;
     status->rate_millihz = stamp.rate_millihz;
     status->labelled = clock->seconds.settled;
-    status->label = status->labels > 0 ? (uint8_t)(1u + clock->seconds.kind) : 0;
+    status->label = clock->seconds.voted > 0 ? (uint8_t)(1u + clock->seconds.kind) : 0;
     status->learnt = opq_tcxo_learnt(&clock->tcxo);
     status->frequency_ppb = (int32_t)-(clock->gps_running ? clock->gps.y_ppb : clock->net.y_ppb);
     status->coefficient_pptk = (int32_t)(-1000.0 * clock->tcxo.coefficient_ppb_k);

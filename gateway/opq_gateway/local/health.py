@@ -75,6 +75,7 @@ def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, objec
         "supply_v": status.health.supply_v if status.health else None,
         "battery_v": status.health.battery_v if status.health else None,
         "lost": lost,
+        "facts": status.facts,
     }
 
 

@@ -19,6 +19,7 @@ from opq_proto.wire.mauka_pb2 import GcDomain, MaukaMessage, Payload, PayloadTyp
 MAKAI_EVENT = "MakaiEvent"
 HEARTBEAT = "heartbeat"
 LAHA_GC = "laha_gc"
+GC_STAT = "gc_stat"
 ADC_SAMPLES = "AdcSamples"
 RAW_VOLTAGE = "RawVoltage"
 RMS_WINDOWED_VOLTAGE = "RmsWindowedVoltage"

@@ -12,6 +12,7 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.mauka import InstalledAnalysesSection, MaukaSection
 from opq_cloud.mauka.bus import BusBroker, EventBridge
 from opq_cloud.mauka.bus_plugins.box_commands import BoxOptimizationPlugin
+from opq_cloud.mauka.bus_plugins.laha_gc import LahaGcPlugin
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
 from opq_cloud.mauka.bus_plugins.printing import PrintPlugin
 from opq_cloud.mauka.bus_plugins.status import StatusPlugin
@@ -40,6 +41,7 @@ from opq_proto.kit.system_place import default_data_dir
 BusPlugin = (
     AnalysisRunner
     | BoxOptimizationPlugin
+    | LahaGcPlugin
     | MakaiEventPlugin
     | OutagePlugin
     | PrintPlugin
@@ -147,6 +149,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     if mauka.payloads:
         plugins.append(MakaiEventPlugin(settings, lambda: context.store))
     plugins.append(ThresholdOptimizationPlugin(settings, lambda: context.store))
+    plugins.append(LahaGcPlugin(settings, lambda: context.store))
     gain = config.event_service.v_per_lsb_fallback
     plugins += [TriggerRequestPlugin(flat, lambda: context.store, gain), BoxOptimizationPlugin(flat)]
     if mauka.stats.enabled:

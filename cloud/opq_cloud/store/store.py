@@ -414,6 +414,12 @@ class CloudStore(ShownStore, JoinStore, Protocol):
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
         """Deletes a slice of the expired rows, by `expire_at`; returns how many (0 where none are left)."""
 
+    def expired(self) -> dict[str, int]:
+        """Returns how many rows `expire` has deleted since the store was opened here, by collection.
+
+        Minutes that became part of an hour count as trends. Other processes are not included.
+        """
+
     def counts(self) -> dict[str, int]:
         """Returns the number of documents by the original's collection (`measurements`, `trends`, ...)."""
 

@@ -45,10 +45,11 @@ def test_the_command_serves_its_bus_and_status_and_ends_on_sigterm(tmp_path, off
             return {}
 
         assert until(lambda: rows().get("AnalysisRunner", {}).get("messages_recv"))
-        assert until(lambda: len(rows()) == 9)
+        assert until(lambda: len(rows()) == 10)
         assert set(rows()) == {
             "AnalysisRunner",
             "BoxOptimizationPlugin",
+            "LahaGcPlugin",
             "MakaiEventPlugin",
             "OutagePlugin",
             "StatusPlugin",

@@ -2,8 +2,7 @@
 
 The original's plug-in of this name (docs/reference/opq-interop.md D.7, E.3), for its readers: View's system
 page and programs for figures. Sizes are null in the embedded store, which does not know them. `gc_stats`
-counts the documents that `gc_stat` messages report; deletions by our own retention are not included, because
-nothing reports them.
+counts the documents that `gc_stat` messages report: LahaGcPlugin's, and those of an original one.
 """
 
 import math
@@ -17,7 +16,7 @@ from typing import Any
 from opq_cloud.core.settings.mauka import SystemStatsSection
 from opq_cloud.mauka.bus_plugins.box_commands import RATE_REQUEST, RATE_RESPONSE
 from opq_cloud.mauka.bus_plugins.status import PLUGINS, read_heartbeat
-from opq_cloud.mauka.messages import HEARTBEAT, new_message
+from opq_cloud.mauka.messages import GC_STAT, HEARTBEAT, new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.store.documents.makai import limits_documents
 from opq_cloud.store.records.accounts import LAHA_STATS
@@ -25,7 +24,6 @@ from opq_cloud.store.store import CloudStore
 from opq_proto.errors import FrameError
 from opq_proto.wire.mauka_pb2 import EVENTS, INCIDENTS, MEASUREMENTS, PHENOMENA, SAMPLES, TRENDS, MaukaMessage
 
-GC_STAT = "gc_stat"
 KEPT_S = 86_400
 """Documents are kept for this time: 4 MB."""
 FORGOTTEN_EACH = 20

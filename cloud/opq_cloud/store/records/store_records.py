@@ -1,8 +1,9 @@
 """All that a store keeps but the measurement log, over one driver."""
 
 from abc import abstractmethod
+from threading import Lock
 
-from opq_cloud.store.driver import Documents
+from opq_cloud.store.driver import Documents, Driver
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.boxes import BoxRecords
 from opq_cloud.store.records.events import EventRecords
@@ -18,6 +19,11 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
 
     people: AccountRecords
 
+    def __init__(self, driver: Driver) -> None:
+        super().__init__(driver)
+        self._expired: dict[str, int] = {}
+        self._expired_lock = Lock()
+
     @property
     def unreadable(self) -> dict[str, int]:
         return dict(self._driver.readable.unreadable)
@@ -31,15 +37,25 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
         return self._driver.lost_file
 
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
-        def job(documents: Documents) -> int:
-            return (
-                self._expire_events(documents, now_s, max(1, slice_rows // 100))
-                + self._expire_findings(documents, now_s, slice_rows)
-                + self._expire_traffic(documents, now_s, slice_rows)
-            )
+        def job(documents: Documents) -> dict[str, int]:
+            return {
+                "events": self._expire_events(documents, now_s, max(1, slice_rows // 100)),
+                "incidents": self._expire_findings(documents, now_s, slice_rows),
+                "makai_metrics": self._expire_traffic(documents, now_s, slice_rows),
+            }
 
-        gone = self._expire_log(now_s, slice_rows) + self._expire_trends(now_s, slice_rows)
-        return gone + self._driver.write(job)
+        gone = {
+            "measurements": self._expire_log(now_s, slice_rows),
+            "trends": self._expire_trends(now_s, slice_rows),
+        }
+        gone |= self._driver.write(job)
+        with self._expired_lock:
+            self._expired = {name: self._expired.get(name, 0) + count for name, count in gone.items()}
+        return sum(gone.values())
+
+    def expired(self) -> dict[str, int]:
+        with self._expired_lock:
+            return self._expired
 
     def counts(self) -> dict[str, int]:
         counts = {"measurements": self._count_log()}

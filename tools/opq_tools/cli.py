@@ -30,6 +30,7 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "config": ("opq_tools.config", "Check configuration files; all problems at once."),
     },
     "Look": {
+        "status": ("opq_tools.status", "What runs here, Boxes, last incidents, disk: one screen."),
         "incidents": ("opq_tools.incidents.command", "Find, show, note, label, split and merge incidents."),
         "events": (
             "opq_tools.events.command",
@@ -170,6 +171,7 @@ EXTRAS_OF_COMMAND = {
     "bench": ("cloud", "hil"),
     "config": ("cloud", "gateway", "rules"),
     "doctor": ("cloud", "gateway", "rules"),
+    "status": ("cloud", "gateway"),
     "plugin": ("rules",),
     "rules": ("rules", "cloud"),
 }

@@ -60,6 +60,14 @@ def test_every_command_finds_the_running_system_without_being_told(house: House)
         assert done.exit_code == 0 and done.stdout, done.output
 
 
+def test_status_shows_the_system_on_one_screen(house: House) -> None:
+    where = ("--data-dir", str(house.data_dir))
+    done = run_in_process("status", *where)
+    assert f"page        {house.view}" in done.stdout and "gateway     Box 1: " in done.stdout
+    found = json.loads(run_in_process("status", "--json", *where).stdout)
+    assert found["runs"] and found["cloud"]["parts"] > 20 and found["port_offset"] == house.offset
+
+
 def test_info_says_who_it_is(house: House) -> None:
     found = json.loads(box(house, "info", "1", "--json").stdout)
     assert found["measurement_rate"] == 60 and len(found["pub_key"]) == 40

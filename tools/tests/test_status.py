@@ -1,0 +1,52 @@
+"""`opq-tools status`: what is not well stands first, and a folder that nobody uses says so."""
+
+import json
+from pathlib import Path
+
+from command_in_process import run_in_process
+from free_ports import free_offset
+
+from opq_tools.status import BOXES_SHOWN, status_lines
+
+NOW_S = 1_764_000_000.0
+
+
+def box(box_id: str, age_s: float | None, unplugged: bool = False) -> dict[str, object]:
+    seen_ms = None if age_s is None else round((NOW_S - age_s) * 1000)
+    return {"box_id": box_id, "name": f"Box {box_id}", "unplugged": unplugged, "last_seen_ms": seen_ms}
+
+
+def test_what_is_not_well_stands_first_and_a_long_list_is_cut() -> None:
+    boxes = [
+        *(box(str(k), 1.0) for k in range(1, 40)),
+        box("98", 3600.0),
+        box("99", None),
+        box("97", 9e5, True),
+    ]
+    lines = status_lines(
+        {
+            "data_dir": "D", "port_offset": 0, "page": "http://127.0.0.1:8888", "runs": True,
+            "cloud": {"ok": False, "parts": 30, "not_ok": {"Box 98": "last heard 3600 s ago"}},
+            "gateway": None, "boxes": boxes, "disk": {"free_bytes": 5 * 10**9, "bytes": 10**11},
+            "incidents": [{"id": 7, "start_ms": round(NOW_S * 1000), "what": "Sag to 85.2 % at Box 1"}],
+        },
+        NOW_S,
+    )  # fmt: skip
+    text = "\n".join(lines)
+    assert "cloud       not well: 30 parts\n            Box 98: last heard 3600 s ago" in text
+    first = lines.index("Boxes       42, 39 of them measure") + 1
+    assert [line.split()[0] for line in lines[first : first + 3]] == ["98", "99", "97"]
+    assert "silent since" in lines[first] and "never heard" in text and "unplugged" in text
+    assert f"and {42 - BOXES_SHOWN} more: opq-tools boxes list" in text
+    assert "     7  2025-11-24 16:00:00 UTC  Sag to 85.2 % at Box 1" in lines
+    assert lines[-1] == "disk        5.0 of 100 GB are free"
+
+
+def test_a_folder_that_nobody_uses_and_a_store_that_is_broken_say_so(tmp_path: Path) -> None:
+    where = ("--data-dir", str(tmp_path), "--port-offset", str(free_offset()))
+    done = run_in_process("status", *where)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"system      {tmp_path}: does not run\nBoxes       none in the store\n")
+    (tmp_path / "opq.db").write_bytes(b"no database" * 1000)
+    found = json.loads(run_in_process("status", "--json", *where).stdout)
+    assert "opq.db" in found["store_problem"] and not found["runs"]

@@ -12,7 +12,7 @@ SERVICES = {
     "opq-cloud acquisition-broker", "opq-cloud all", "opq-cloud event-service", "opq-cloud health",
     "opq-cloud mauka", "opq-cloud notifications", "opq-cloud triggering-broker",
     "opq-cloud triggering-service", "opq-cloud view", "opq-gateway rules", "opq-gateway run",
-    "opq-tools sim run",
+    "opq-tools hil debug", "opq-tools sim run",
 }  # fmt: skip
 """They run until they are ended."""
 DATA = {

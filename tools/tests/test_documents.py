@@ -65,6 +65,9 @@ def problem_of(typed: str, whole: bool) -> str:
     options = options_of(command)
     while rest:
         word = rest.pop(0)
+        if word == "--":  # what follows are arguments for another program
+            arguments += len(rest)
+            break
         if word.startswith("-") and len(word) > 1 and word not in ("-h", "--help"):
             name, equals, _ = word.partition("=")
             option = options.get(name)

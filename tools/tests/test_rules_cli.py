@@ -172,7 +172,7 @@ def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path)
     while out.stat().st_size == before:
         assert time.monotonic() < until, "the rule does not go on"
         time.sleep(0.05)
-    assert engine.json("rules", "status", "deep", "--json")["status"] == "running"
+    assert engine.json("rules", "show", "deep", "--status", "--json")["status"] == "running"
     assert "filter" in engine.tools("rules", "explain", "deep")
     assert set(engine.json("rules", "explain", "deep", "--json")) == {"sources", "edges"}
     for words in (("stop",), ("start",), ("start", "--again"), ("delete",)):

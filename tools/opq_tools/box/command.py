@@ -88,7 +88,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Who the Box is, its firmware, times and protections.")
 @box_command
 def info(connection: Connection, box_id: str, as_json: bool) -> None:
     """Show its addresses, uptime, gain, key, rate, losses, option bytes and time label.

@@ -31,8 +31,10 @@ _REMOVED = {
     "validate": "give opq-tools rules create NAME … --dry-run",
 }
 
+_ALIASES = {"status": "show --status"}
 
-@click.group("rules", cls=LazyGroup, places=PLACES, removed=_REMOVED)
+
+@click.group("rules", cls=LazyGroup, places=PLACES, removed=_REMOVED, aliases=_ALIASES)
 def command() -> None:
     """Streams, tables and rules of a running engine: create, watch, try, export and import.
 
@@ -106,26 +108,21 @@ def rules(server: RuleServer, as_json: bool) -> None:
 
 @command.command("show", short_help="Show the rule's JSON; passwords and tokens are ******.")
 @click.argument("name")
+@click.option("--status", "wants_status", is_flag=True, help="Show state and counters instead.")
 @json_option
 @server_command
-def show_rule(server: RuleServer, name: str, as_json: bool) -> None:
+def show_rule(server: RuleServer, name: str, wants_status: bool, as_json: bool) -> None:
     """Show the rule's JSON, in lines or in one document; passwords and tokens are ******.
 
-    Example: opq-tools rules show deep
+    Example: opq-tools rules show deep --status
     """
+    if wants_status:
+        _show_status(server.request("GET", f"/rules/{name}/status"), as_json)
+        return
     click.echo(json.dumps(server.request("GET", f"/rules/{name}"), indent=None if as_json else 2))
 
 
-@command.command("status")
-@click.argument("name")
-@json_option
-@server_command
-def rule_status(server: RuleServer, name: str, as_json: bool) -> None:
-    """Show state and counters of a rule.
-
-    Example: opq-tools rules status deep
-    """
-    found = server.request("GET", f"/rules/{name}/status")
+def _show_status(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return

@@ -1,8 +1,8 @@
-"""The live feed's decoding: alike ones as arrays, strange ones one by one, in their order."""
+"""The live feed's decoding: what is malformed is left out, the others stay in their order."""
 
 from dataclasses import replace
 
-from opq_cloud.view.live.decoding import FeedDecoder
+from opq_cloud.view.live.decoding import decoded
 from opq_cloud.view.live.recent import (
     KEPT_TOGETHER,
     MIN_KEPT,
@@ -32,7 +32,7 @@ def test_many_are_read_as_one_after_the_other_would_be() -> None:
     strange = [[b"0001", b"\xff\xff\xff"], [b"0099", messages[7][1]]]
     messages[20:20] = strange
     for part in (messages, messages[:2], messages[19:22], []):
-        found, malformed = FeedDecoder().read(part)
+        found, malformed = decoded(part)
         good = [frames for frames in part if frames not in strange]
         assert found == [measurement_from_wire(body) for _, body in good]
         assert len(malformed) == len(part) - len(good)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opq_proto.decision import Nominal
 from opq_proto.errors import FrameError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement, Metric, TimeSource, Waveform
 from opq_proto.wire import frames as wire
 from opq_proto.wire import opqbox3_pb2 as pb
-from opq_proto.wire.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch
+from opq_proto.wire.measurement_rows import batches_from_wire
 
 NS = 1_700_000_000_000_000_000
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -187,7 +188,7 @@ def test_what_is_damaged_is_read_or_a_frame_error(
     golden, head = frame_of(parser), frame_of("head")
     read: dict[str, Callable[[bytes], object]] = {
         "measurement": wire.measurement_from_wire,
-        "arrays": lambda data: MeasurementBatch().read([data] * MIN_EQUAL_LENGTH),
+        "arrays": lambda data: batches_from_wire([[b"7", data]], lambda *_: Nominal(120.0, 60.0)),
         "command": wire.command_from_wire,
         "response": wire.response_from_wire,
         "head": lambda data: wire.waveform_from_frames(data, [frame_of("cycle")], 0.01),

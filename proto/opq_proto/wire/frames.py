@@ -6,7 +6,7 @@ Milliseconds exist only on the original's wire; fields from 1000 on are addition
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from google.protobuf.message import EncodeError
@@ -147,20 +147,21 @@ def checked_message(data: bytes) -> WireMeasurement:
     return message
 
 
-def measurement_of(message: WireMeasurement) -> Measurement:
-    """Returns what a checked message says.
+def measurement_of(message: WireMeasurement, metrics: Mapping[str, Metric] | None = None) -> Measurement:
+    """Returns what a checked message says. `metrics`: its metrics, where they are read already.
 
     Metrics that are not finite, impossible nominal values and a clock_id, gateway_id or first_sample beyond
     2**63 - 1 are left out; an unknown time source counts as FREE.
     """
     has = message.HasField
     sequence, oldest = message.sequence, message.oldest_sequence
-    metrics: dict[str, Metric] = {}
-    for key, entry in message.metrics.items():
-        low, high, average = entry.min, entry.max, entry.average
-        # the sum is not finite if one of them is not; nearly always this one check is enough
-        if isfinite(low + high + average) or (isfinite(low) and isfinite(high) and isfinite(average)):
-            metrics[key] = Metric(low, high, average)
+    if metrics is None:
+        metrics = found = {}
+        for key, entry in message.metrics.items():
+            low, high, average = entry.min, entry.max, entry.average
+            # the sum is not finite if one of them is not; nearly always this one check is enough
+            if isfinite(low + high + average) or (isfinite(low) and isfinite(high) and isfinite(average)):
+                found[key] = Metric(low, high, average)
     return Measurement(
         str(message.box_id),
         message.timestamp_ms,

@@ -84,6 +84,8 @@ class MeasurementRows:
         metrics, has = message.metrics, message.HasField
         if len(metrics) != _USUAL or message.crossing or message.gateway_id:
             return False
+        if not ("f" in metrics and "rms" in metrics and "thd" in metrics and "trans" in metrics):
+            return False  # the map would add a name that is not in it
         f, rms, thd, trans = metrics["f"], metrics["rms"], metrics["thd"], metrics["trans"]
         values = (
             f.min, f.max, f.average, rms.min, rms.max, rms.average,
@@ -96,13 +98,7 @@ class MeasurementRows:
         elif not (start_ns and end_ns and (uncertainty_ns or has("uncertainty_ns"))):
             return False
         source, clock_id, first_sample = message.time_source, message.clock_id, message.first_sample
-        if (
-            len(metrics) != _USUAL  # the map adds a name that is not in it
-            or not isfinite(sum(values))
-            or start_ns > end_ns
-            or clock_id > LARGEST
-            or first_sample > LARGEST
-        ):
+        if not isfinite(sum(values)) or start_ns > end_ns or clock_id > LARGEST or first_sample > LARGEST:
             return False
         batch = self._batch_of(str(message.box_id), message.backfilled)
         batch.numbers += (

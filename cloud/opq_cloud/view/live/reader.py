@@ -25,7 +25,7 @@ from opq_cloud.core.backend.sockets import BURST, POLL_MS
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import ViewSection
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.live.decoding import FeedDecoder
+from opq_cloud.view.live.decoding import decoded
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.live.messages import LARGEST_ID
 from opq_cloud.view.live.recent import RECENT_MEASUREMENTS, RECENT_MS
@@ -82,7 +82,6 @@ class LiveReader:
         self._hub = hub
         self._counters = counters
         self._config = config
-        self._decoder = FeedDecoder()
         self._failing: set[str] = set()
         self._names: Names = {}
         self._named_boxes: set[str] = set()
@@ -193,7 +192,7 @@ class LiveReader:
             self._try(self._newest, self._poll)
 
     def _read_measurements(self, measurements: "zmq.Socket[bytes]") -> None:
-        found, malformed = self._decoder.read(waiting_measurements(measurements, BURST))
+        found, malformed = decoded(waiting_measurements(measurements, BURST))
         for error in malformed:
             self._count_malformed("measurement", str(error))
         self._hub.accept_measurements([each for each in found if not each.backfilled])

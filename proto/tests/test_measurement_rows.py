@@ -1,4 +1,4 @@
-"""Measurements read many at a time are those that the library reads one at a time, to the bit."""
+"""Measurements read as batches are those that are read one at a time, to the bit."""
 
 import math
 import random
@@ -6,15 +6,16 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_proto.decision import Nominal
-from opq_proto.messages import Measurement, TimeSource
-from opq_proto.wire.frames import measurement_from_wire
-from opq_proto.wire.measurement_batch import MIN_EQUAL_LENGTH, MeasurementBatch, WireRows
-from opq_proto.wire.measurement_columns import METRIC_NAMES, MeasuredBoxes, NumberedColumns
+from opq_proto.decision import Nominal, window_ns
+from opq_proto.errors import FrameError
+from opq_proto.messages import Measurement
+from opq_proto.wire.frames import measurement_from_frames
+from opq_proto.wire.measurement_columns import METRIC_NAMES
+from opq_proto.wire.measurement_rows import batches_from_wire
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 END_NS = 1_767_225_600_123_456_789
@@ -40,28 +41,34 @@ def body(
     return head + entries + WireMeasurement(**given).SerializeToString()  # type: ignore[arg-type]
 
 
-def objects(wire: WireRows) -> list[Measurement]:
-    boxes = MeasuredBoxes(tuple(map(str, wire.box.tolist())), (Nominal(0.0, 0.0),) * len(wire))
-    said = np.stack((wire.nominal_v, wire.nominal_hz), axis=1)
-    rows = NumberedColumns(
-        boxes, np.arange(len(wire)), wire.start_ns, wire.end_ns, wire.metrics, 0, TimeSource.FREE,
-        wire.timestamp_ms, wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id,
-        np.stack((wire.first_sample, wire.samples), axis=1), said,
-    ).measurements()  # fmt: skip
-    late = wire.backfilled.tolist()
-    return [replace(row, backfilled=bool(each)) for row, each in zip(rows, late, strict=True)]
-
-
 def read_twice(bodies: list[bytes]) -> int:
-    """By both ways; how many were read as arrays."""
-    wire, others = MeasurementBatch().read(bodies)
-    found = {} if wire is None else dict(zip(wire.at.tolist(), objects(wire), strict=True))
-    assert sorted([*found, *others]) == list(range(len(bodies)))
-    for at, row in found.items():  # FrameError: what the library refuses is not read
-        library = measurement_from_wire(bodies[at])
-        library = replace(library, metrics={name: library.metrics[name] for name in METRIC_NAMES})
-        assert repr(row) == repr(library)
-    return len(found)
+    """By both ways; how many rows the arrays hold all of."""
+    messages = [[b"%d" % box_of(each), each] for each in bodies]
+    batches, malformed = batches_from_wire(messages, lambda *_: Nominal(120.0, 60.0))
+    wanted: list[str] = []
+    for frames in messages:
+        try:
+            wanted.append(repr(in_order(measurement_from_frames(frames))))
+        except FrameError:
+            continue
+    found = [repr(in_order(row)) for columns in batches for row in columns.measurements()]
+    assert sorted(found) == sorted(wanted) and len(malformed) == len(bodies) - len(found)
+    for columns in batches:
+        assert len(set(columns.ids)) == len(columns)
+        for at, row in columns.others.items():
+            assert tuple(int(each[at]) for each in (columns.start_ns, columns.end_ns)) == window_ns(row)
+    return sum(len(columns) - len(columns.others) for columns in batches)
+
+
+def box_of(data: bytes) -> int:
+    try:
+        return WireMeasurement.FromString(data).box_id
+    except DecodeError:
+        return 0
+
+
+def in_order(row: Measurement) -> Measurement:
+    return replace(row, metrics=dict(sorted(row.metrics.items())))
 
 
 def strange(draw: random.Random) -> bytes:
@@ -97,38 +104,40 @@ def changed(data: bytes, draw: random.Random) -> bytes:
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_arrays_and_the_library_agree_on_every_message(seed: int) -> None:
+def test_batches_and_single_measurements_agree_on_every_message(seed: int) -> None:
     draw = random.Random(seed)
     bodies = [body(number) for number in range(1001, 1005)]
     for _ in range(10):
         each = strange(draw)
-        bodies += [each] * MIN_EQUAL_LENGTH + [changed(each, draw)] * draw.randint(0, MIN_EQUAL_LENGTH)
+        bodies += [each] * 3 + [changed(each, draw)] * draw.randint(0, 3)
         bodies += [changed(body(), draw) for _ in range(5)]
     draw.shuffle(bodies)
     read_twice(bodies)
 
 
-def test_regular_measurements_are_read_as_arrays_whatever_the_order_of_their_metrics() -> None:
+def test_regular_measurements_are_arrays_in_the_form_of_the_original_too() -> None:
     turned = tuple(reversed(METRIC_NAMES))
-    bodies = [
-        body(1001 + number, END_NS + number, METRIC_NAMES if number % 2 else turned) for number in range(40)
-    ]
-    assert read_twice(bodies) == 40
+    ours = [body(1001 + at, END_NS + at, METRIC_NAMES if at % 2 else turned) for at in range(40)]
+    untimed = [WireMeasurement.FromString(each) for each in ours]
+    for each in untimed:
+        for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence"):
+            each.ClearField(name)
+    assert read_twice(ours) == read_twice([each.SerializeToString() for each in untimed]) == 40
 
 
-def test_what_is_not_regular_is_left_to_the_library() -> None:
+def test_what_says_more_or_less_is_kept_as_an_object() -> None:
     for each in (
-        body(crossing=True), body(backfilled=True), body(names=METRIC_NAMES[:3]), body() + b"\x00",
-        body(names=(*METRIC_NAMES, "pst")), body(value=float("nan")), body(start_ns=END_NS + 1), b"", b"\x08",
-        body(start_ns=END_NS - 121 * 10**9), body(sequence=2**63), body(uncertainty_ns=7) + b"\x08\x05",
+        body(crossing=True), body(names=METRIC_NAMES[:3]), body(names=(*METRIC_NAMES, "pst")),
+        body(value=float("nan")), body(start_ns=END_NS + 1), body(gateway_id=3),
     ):  # fmt: skip
-        wire, others = MeasurementBatch().read([each] * 5)
-        assert wire is None and others == list(range(5)), each
+        assert read_twice([each]) == 0
 
 
-def test_a_flood_of_shapes_is_bounded() -> None:
-    batch = MeasurementBatch()
-    for size in range(300):
-        batch.read([body(sequence=1, clock_id=1) + b"\x08\x01" * size] * MIN_EQUAL_LENGTH)
-        batch.read([body(sequence=2**40 + size, oldest_sequence=size + 1)] * MIN_EQUAL_LENGTH)
-    assert len(batch._shapes) <= 64
+def test_a_boxs_rows_come_in_order_and_apart_from_those_sent_again() -> None:
+    rows = [(1, False), (1, True), (2, False), (1, False), (2, True), (1, True)]
+    messages = [
+        [b"%04d" % box, body(box, END_NS + at, backfilled=late)] for at, (box, late) in enumerate(rows)
+    ]
+    batches, _ = batches_from_wire(messages, lambda *_: Nominal(120.0, 60.0))
+    found = [(columns.backfilled, columns.ids) for columns in batches]
+    assert found == [(False, ["1", "2"]), (True, ["1", "2"]), (False, ["1"]), (True, ["1"])]

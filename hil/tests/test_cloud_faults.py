@@ -181,23 +181,30 @@ def test_a_failure_while_the_boxes_stood_still_says_that_the_machine_was_too_bus
 
 
 SUITE = "cloud-faults"
-SEEDS = range(1, 16)
+SEEDS = (4, 16, 17)
+"""The fewest that have every kind of fault."""
 SIDE_BY_SIDE = 3
 """A world takes a quarter of a core; other tests run beside."""
 
 
-def test_fifteen_seeds_have_every_kind_of_fault() -> None:
+def test_three_seeds_have_every_kind_of_fault() -> None:
     assert {kind for seed in SEEDS for kind in draw_cloud(seed).kinds} == {*CLOUD_SPANS_S}
 
 
 @pytest.mark.timeout(1800)
-def test_fifteen_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
+def test_three_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
     """Those that fail beside other tests are played again, one by one: on a starved machine Boxes answer
     late."""
     found = played(SUITE, SEEDS, tmp_path, SIDE_BY_SIDE)
     assert found["hostile_frames"] > 1000  # garbage, strangers and copies went out
     if failed := found["failed_seeds"]:
         assert played(SUITE, failed, tmp_path / "again", 1)["failed_seeds"] == [], "they failed before, too"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_fifteen_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
+    assert played(SUITE, range(1, 16), tmp_path, SIDE_BY_SIDE)["failed_seeds"] == []
 
 
 @pytest.mark.soak

@@ -13,7 +13,7 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.makai import event_service
 from opq_cloud.makai.events import half_cycle_requests as half_cycles
 from opq_cloud.makai.judging import hang_watch, trigger_plugins
-from opq_cloud.makai.openings import openings
+from opq_cloud.makai.openings import event_joins
 from opq_cloud.mauka.joining import onset_rule
 from opq_cloud.notifications import incident_watch, outbox, rows_endpoint, webhook_channel
 from opq_cloud.store import service_lock
@@ -94,7 +94,7 @@ SAID: dict[str, list[str]] = {
         f"one Box {ASKING.bytes_per_min_of_box // MB} MB, "
         f"and the events that one Box causes {ASKING.bytes_per_min_by_box // MB} MB",
         f"These are {ASKING.most_boxes} Boxes at most",
-        f"up to {ASKING.most_boxes_of_event} Boxes, {openings.MAX_JOINING_OF_FEEDER} more of one feeder",
+        f"up to {ASKING.most_boxes_of_event} Boxes, {event_joins.MAX_JOINING_OF_FEEDER} more of one feeder",
         f"{ASKING.transient_ms / 1000:g} s around it; another one",
         f"{half_cycles.MEASURED_S:g} s after it the event service asks",
         "again after {:g}, {:g} and {:g} s without an answer".format(*half_cycles.PAUSES_S),

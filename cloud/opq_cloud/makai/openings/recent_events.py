@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from opq_proto.messages import Measurement
+from opq_cloud.store.event_record import EventRecord
+from opq_proto.messages import Measurement, Trigger
 from opq_proto.wire.continuity import SET_NS
 
 
@@ -74,6 +75,48 @@ class EventSpan:
                 first_ns, last_ns = min(first_ns, known[0]), max(last_ns, known[1])
             self.box_ids.add(box_id)
             self.longer[box_id] = first_ns, last_ns
+
+
+def span_of_record(record: EventRecord, pre_ns: int) -> EventSpan:
+    """Returns the span of a stored event. A request that is shorter than `pre_ns` located a transient."""
+    onset_ns = record.onset_ns
+    short = record.end_ns - record.start_ns < pre_ns
+    known = EventSpan(
+        record.event_id,
+        record.start_ns,
+        record.end_ns,
+        set(record.boxes_triggered),
+        record.token,
+        short and onset_ns is not None,
+        {record.opened_by: onset_ns} if onset_ns is not None else {},
+        dict(record.not_asked),
+        stamps={} if record.onset_stamp is None else {record.opened_by: record.onset_stamp},
+    )
+    for box_id, span_ns in record.owed.items():
+        known.extend((box_id,), *span_ns)
+    return known
+
+
+def span_of_trigger(event_id: int, trigger: Trigger, number: int | None, exact: bool) -> EventSpan:
+    """Returns the span of an event just opened. `number`: of the Measurement that opened it."""
+    stamp = stamp_of(trigger.onset_sample, trigger.onset_ns)
+    return EventSpan(
+        event_id,
+        trigger.start_ns,
+        trigger.end_ns,
+        set(trigger.box_ids),
+        trigger.token,
+        exact,
+        {trigger.opened_by: trigger.onset_ns} if trigger.onset_ns else {},
+        dict(trigger.not_asked),
+        stamps={} if stamp is None else {trigger.opened_by: stamp},
+        numbers={} if number is None else {trigger.opened_by: number},
+    )
+
+
+def stamp_of(sample: int | None, span_ns: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The first sample of a Measurement, and its time."""
+    return None if sample is None or span_ns is None else (sample, span_ns[0])
 
 
 class RecentEvents:

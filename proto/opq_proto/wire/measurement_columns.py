@@ -18,6 +18,8 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 
 _SOURCES = tuple(TimeSource)
 
+ALONE = 4
+"""So many rows are made to objects alone, which costs as much as ten of all."""
 METRIC_NAMES = ("f", "rms", "thd", "trans")
 """Names of the metrics, in the order of the arrays and of the bytes on the wire."""
 
@@ -115,11 +117,14 @@ class MeasurementColumns:
         return [(each.volts, each.hz) for each in nominals]
 
     def measurement(self, at: int) -> Measurement:
-        """Returns one row as an object; each is made once."""
-        if at not in self._made:
-            few = self if len(self) == 1 else self.part(np.array([at]))
-            self._made[at] = few.measurements()[0]
-        return self._made[at]
+        """Returns one row as an object; each is made once, and all of them where many are wanted."""
+        made = self._made
+        if at not in made:
+            if len(self) == 1 or len(made) >= ALONE:
+                made.update(enumerate(self.measurements()))
+            else:
+                made[at] = self.part(np.array([at])).measurements()[0]
+        return made[at]
 
     def nominal(self, at: int) -> Nominal:
         """Returns the nominal values of the Box of one row."""

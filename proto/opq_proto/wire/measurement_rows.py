@@ -117,19 +117,32 @@ class MeasurementRows:
         """Adds a Measurement, exactly."""
         batch = self._batch_of(row.box_id, row.backfilled)
         batch.exact = True
-        if not _is_regular(row):
+        known = [row.metrics.get(name) for name in METRIC_NAMES]
+        values = [
+            value
+            for each in known
+            for value in ((nan, nan, nan) if each is None else (each.min, each.max, each.average))
+        ]
+        start_ns, end_ns, uncertainty_ns = row.start_ns, row.end_ns, row.uncertainty_ns
+        if start_ns is None or end_ns is None or uncertainty_ns is None:
+            regular = start_ns is end_ns is uncertainty_ns
+        else:
+            regular = start_ns <= end_ns
+        if (
+            not regular
+            or len(row.metrics) != _USUAL
+            or row.crossing
+            or row.gateway_id is not None
+            or not isfinite(sum(values))
+        ):  # the arrays do not say all of it
             batch.others[len(batch.ids) - 1] = row
-        first, samples, clock_id = row.first_sample, row.samples, row.clock_id
+        sequence, oldest, first, samples = row.sequence, row.oldest_sequence, row.first_sample, row.samples
         batch.numbers += (
-            row.timestamp_ms, *window_ns(row),
-            -1 if row.uncertainty_ns is None else row.uncertainty_ns, int(row.source),
-            -1 if row.sequence is None else row.sequence,
-            -1 if row.oldest_sequence is None else row.oldest_sequence, clock_id or 0,
-            -1 if first is None else first, -1 if samples is None else samples,
+            row.timestamp_ms, *window_ns(row), -1 if uncertainty_ns is None else uncertainty_ns,
+            int(row.source), -1 if sequence is None else sequence, -1 if oldest is None else oldest,
+            row.clock_id or 0, -1 if first is None else first, -1 if samples is None else samples,
         )  # fmt: skip
-        for name in METRIC_NAMES:
-            metric = row.metrics.get(name)
-            batch.metrics += (nan, nan, nan) if metric is None else (metric.min, metric.max, metric.average)
+        batch.metrics += values
         batch.declared += row.nominal_v or 0.0, row.nominal_hz or 0.0
 
     def _batch_of(self, box_id: str, backfilled: bool) -> _Batch:
@@ -162,19 +175,3 @@ def batches_from_wire(
         except FrameError as error:
             malformed.append(error)
     return made.batches(nominal_of), malformed
-
-
-def _is_regular(row: Measurement) -> bool:
-    """Whether arrays say all of it: the four metrics, and either all of its times or none."""
-    start_ns, end_ns, uncertainty_ns = row.start_ns, row.end_ns, row.uncertainty_ns
-    if start_ns is None or end_ns is None or uncertainty_ns is None:
-        timed = {start_ns, end_ns, uncertainty_ns} == {None}
-    else:
-        timed = start_ns <= end_ns
-    return (
-        timed
-        and row.metrics.keys() == set(METRIC_NAMES)
-        and not row.crossing
-        and row.gateway_id is None
-        and all(isfinite(metric.min + metric.max + metric.average) for metric in row.metrics.values())
-    )

@@ -26,7 +26,7 @@ from opq_proto.errors import RecordingError
 from opq_recordings.array_files import read_hdf5, read_i16, read_mat, read_npy
 from opq_recordings.comtrade import read_comtrade
 from opq_recordings.csv_file import read_csv
-from opq_recordings.facts import RecordingFacts, read_facts
+from opq_recordings.facts import RecordingFacts, facts_of, read_facts
 from opq_recordings.json_file import read_json
 from opq_recordings.packed import unpacked
 from opq_recordings.pqdif_file import read_pqdif
@@ -80,6 +80,17 @@ def read_recording(path: Path, given: RecordingFacts | None = None) -> Recording
     except MemoryError as error:
         raise RecordingError(f"{path}: states more samples than this machine's memory holds") from error
     return _recording(path, content, given, beside, stated)
+
+
+def with_channel(recording: Recording, name: str, given: RecordingFacts) -> Recording:
+    """Another channel of the file that a recording was read from, with the same facts beside it.
+
+    Raises:
+        RecordingError: as `read_recording`.
+    """
+    content = Content(recording.form, recording.channels)
+    facts = facts_of(recording.path.with_suffix(".json"), recording.facts)
+    return _recording(recording.path, content, replace(given, channel=name), facts, recording.facts)
 
 
 def _content(path: Path, given: RecordingFacts) -> Content:

@@ -90,6 +90,8 @@ class Unbalance:
     negative_v: float
     zero_v: float
     clock_percent: float = 0.0
+    angles_rad: tuple[float, float] = (math.nan, math.nan)
+    """The angles of the phases b and c against a, -pi .. pi."""
 
 
 def symmetrical_components(phasors: ComplexArray) -> ComplexArray:
@@ -262,4 +264,7 @@ def _joined(windows: list[PhaseWindow]) -> Unbalance:
         np.array(turned), min(each.start_ns for each in windows), max(each.end_ns for each in windows)
     )
     uncertainties_ns = [each.uncertainty_ns for each in windows]
-    return replace(found, clock_percent=clock_percent(windows[0].frequency_hz, uncertainties_ns))
+    first = np.conj(turned[0])
+    angles_rad = (float(np.angle(turned[1] * first)), float(np.angle(turned[2] * first)))
+    clocks_percent = clock_percent(windows[0].frequency_hz, uncertainties_ns)
+    return replace(found, clock_percent=clocks_percent, angles_rad=angles_rad)

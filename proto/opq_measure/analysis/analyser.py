@@ -9,7 +9,7 @@ and harmonics, unless there are no others: a step inside a window is not a harmo
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from opq_measure.aggregation.aggregate import Aggregate
@@ -41,6 +41,7 @@ class Analyser:
         nominal_v: Udin, the declared voltage to which `limits` refer.
         only: the groups of quantities to measure; a slow signal has only some of them (`left_out`).
         keep_cycles: whether the result has the cycles and half cycles, 40 bytes for each cycle.
+        on_window: is called with every window, in order.
     Raises:
         ValueError: see `signal.check_signal`; a nominal is not positive; samples that were pushed already.
 
@@ -54,12 +55,13 @@ class Analyser:
         limits: Limits | None = None,
         only: Collection[str] = GROUPS,
         keep_cycles: bool = True,
+        on_window: Callable[[Window], None] | None = None,
     ) -> None:
         left_out_groups(1.0, nominal_hz, only)  # refuses what is not a group
         self._nominal_v, self._nominal_hz, self._limits = nominal_v, nominal_hz, limits
         self._cutter = Windows(nominal_hz)
         self._flagging = Flagging()
-        self._only = tuple(only)
+        self._only, self._on_window = tuple(only), on_window
         self._left_out: dict[str, str] = {}
         self._cycles = CycleRecorder(nominal_v, keep_cycles)
         self._windows = WindowRecorder(nominal_hz)  # replaced when the rate is known
@@ -210,6 +212,9 @@ class Analyser:
         while len(self._settled) >= AT_ONCE or (flush and self._settled):
             part, self._settled = self._settled[:AT_ONCE], self._settled[AT_ONCE:]
             part = [(window, flagged or self._has_filled(window)) for window, flagged in part]
+            if self._on_window is not None:
+                for window, _ in part:
+                    self._on_window(window)
             rms_v = [self._rms_v.popleft() for _ in part]
             self._aggregates += self._windows.push_windows(part, rms_v)
             if "frequency" not in self._left_out:

@@ -15,12 +15,11 @@ from opq_proto.errors import OpqError, RecordingError
 from opq_proto.kit.command_line import json_option
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
+from opq_recordings.recording import Recording
+from opq_tools.analyze.files_beside import SUFFIXES, written_files
 from opq_tools.analyze.many import Order, analyse_many
 from opq_tools.analyze.measuring import Measured, Wanted, measured, warn_of
 from opq_tools.analyze.options import AnalyzeUsageError, recording_options
-
-PLOT_SUFFIXES, REPORT_SUFFIXES = (".png", ".svg", ".pdf"), (".html", ".htm")
-INTERVAL_SUFFIXES = (".csv", ".parquet", ".json", ".jsonl")
 
 
 class StoppedError(OpqError):
@@ -113,13 +112,9 @@ def command(
       opq-tools analyze mains.csv --nominal-volts 230 --nominal-hz 50 --json
       opq-tools analyze day.i16 --only rms,frequency,events --intervals day.csv --report day.html
     """
-    for name, path, suffixes in (
-        ("--plot", plot, PLOT_SUFFIXES),
-        ("--report", report, REPORT_SUFFIXES),
-        ("--intervals", intervals, INTERVAL_SUFFIXES),
-    ):
-        if path is not None and path.suffix.lower() not in suffixes:
-            raise AnalyzeUsageError(f"{name} {path}: want a name that ends in {', '.join(suffixes)}")
+    for name, path in (("--plot", plot), ("--report", report), ("--intervals", intervals)):
+        if path is not None and path.suffix.lower() not in SUFFIXES[name]:
+            raise AnalyzeUsageError(f"{name} {path}: want a name that ends in {', '.join(SUFFIXES[name])}")
     try:
         limits = Limits(
             sag_percent=dip_threshold_percent,
@@ -140,31 +135,21 @@ def command(
         raise AnalyzeUsageError(f"--jsonl, --jobs and --dask: of a folder only; {file} is none")
     try:
         wanted = Wanted(only, True if detail == "cycles" else None)
-        found = measured(read_recording(file, given), limits, wanted=wanted)
+        recording = read_recording(file, given)
+        found = measured(recording, limits, wanted=wanted)
+        phases = _phases_of(recording, given, found, limits)
     except KeyboardInterrupt as error:
         raise StoppedError(f"{file}: stopped before the end, there is no result") from error
-    if plot is not None:
-        from opq_tools.analyze.figure import save_figure
-
-        save_figure(plot, found, limits)
-    if report is not None:
-        from opq_tools.analyze.page import write_page
-
-        write_page(report, found, limits)
-    if intervals is not None:
-        from opq_tools.analyze.intervals import write_intervals
-
-        write_intervals(intervals, found)
+    written = list(written_files(found, limits, plot, report, intervals))
     warn_of(found)
     if as_json:
-        _print_json(found, str(file))
+        _print_json(found, str(file), phases)
         return
     from opq_tools.analyze.report import print_report
 
-    print_report(found)
-    for path in (plot, report, intervals):
-        if path is not None:
-            click.echo(f"written: {path}")
+    print_report(found, phases)
+    for path in written:
+        click.echo(f"written: {path}")
 
 
 def _analyse_folder(folder: Path, order: Order, out: Path, jobs: int, scheduler: str | None) -> None:
@@ -183,10 +168,23 @@ def _analyse_folder(folder: Path, order: Order, out: Path, jobs: int, scheduler:
         raise RecordingError(f"{folder}: none of its {len(lines)} recordings could be analysed")
 
 
-def _print_json(found: Measured, file: str) -> None:
+def _phases_of(
+    recording: Recording, given: RecordingFacts, found: Measured, limits: Limits
+) -> dict[str, object] | None:
+    """What the three phases of a file are together, unless one channel is asked for; None without three."""
+    if given.channel is not None or len(recording.channels) < 3 or found.kind is not None:
+        return None
+    from opq_tools.analyze.phases import measured_phases
+
+    phases = measured_phases(recording, given, found.nominal, limits)
+    return None if phases is None else phases.entry()
+
+
+def _print_json(found: Measured, file: str, phases: dict[str, object] | None) -> None:
     """Prints the contract's document; long lists are written some thousand rows at a time."""
     analysis = found.analysis
-    click.echo(json.dumps(found.summary(file), allow_nan=False)[:-1], nl=False)
+    document = {**found.summary(file), "phases": phases}
+    click.echo(json.dumps(document, allow_nan=False)[:-1], nl=False)
     for name, parts in (
         ("aggregates", analysis.aggregate_rows()),
         ("cycles", analysis.cycle_rows()),

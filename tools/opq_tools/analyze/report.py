@@ -42,8 +42,8 @@ VERDICTS = {
 }
 
 
-def print_report(found: Measured) -> None:
-    """Prints the results for a person."""
+def print_report(found: Measured, phases: Mapping[str, Any] | None = None) -> None:
+    """Prints the results for a person; `phases` is that key of the contract."""
     recording, analysis = found.recording, found.analysis
     console = Console(highlight=False)
     shown_width = console.width
@@ -56,7 +56,7 @@ def print_report(found: Measured) -> None:
     )
     contract = found.summary(str(recording.path))
     console.print(_quantities(contract))
-    for line in _lines(contract):
+    for line in (*_lines(contract), *_phase_lines(phases)):
         console.print(line, soft_wrap=True)
     if missing := missing_fundamental(analysis):
         console.print(missing, soft_wrap=True)
@@ -147,6 +147,26 @@ def _lines(contract: Mapping[str, Any]) -> list[str]:
     for gap in contract["gaps"][:MAX_EVENTS]:
         lines.append(f"{gap['samples']:,} samples are missing from sample {gap['first_sample']:,} on")
     return lines
+
+
+def _phase_lines(phases: Mapping[str, Any] | None) -> list[str]:
+    """Three phases in words: rms and angle of each, unbalance, and the events of all together."""
+    if phases is None:
+        return []
+    rms_v, angles = phases["rms_v"], phases["angles_degrees"] or [None] * 3
+    each = [
+        f"{escape(name)} {_number(rms, '{:.2f}') or '-'} V{_number(angle, ' at {:.1f}°')}"
+        for name, rms, angle in zip(phases["channels"], rms_v, angles, strict=True)
+    ]
+    u2, u0 = (_number(phases[name]["mean"], "{:.2f}") or "-" for name in ("u2_percent", "u0_percent"))
+    return [
+        f"three phases: {', '.join(each)}; unbalance u2 {u2} %, u0 {u0} %",
+        *(
+            f"together: {event['class']} from {event['start_s']:.4f} s, {event['residual_percent']:.2f} % "
+            f"in {escape(event['channel'])}, seen by {escape(', '.join(event['channels']))}"
+            for event in phases["events"][:MAX_EVENTS]
+        ),
+    ]
 
 
 def _by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:

@@ -1,0 +1,174 @@
+"""Three phases of one file, measured together: unbalance, angles, and the events of the whole supply.
+
+Source: IEC 61000-4-30:2015, 5.4.3 (polyphase dips and swells), 5.5.2 (interruptions), 5.7.1 (unbalance).
+"""
+
+import heapq
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from opq_measure.aggregation.unbalance import Group, PhaseWindow, Unbalance
+from opq_measure.analysis.analysed import SignalAnalysis
+from opq_measure.analysis.analyser import Analyser
+from opq_measure.events.limits import Limits
+from opq_measure.events.polyphase import ChannelEvent, GroupEvent, group_events
+from opq_measure.signal import WAVEFORM_SAMPLES, SignalPiece
+from opq_measure.timebase.windows import Window
+from opq_proto.errors import RecordingError
+from opq_recordings.bridging import bridged_pieces, bridged_samples
+from opq_recordings.facts import RecordingFacts
+from opq_recordings.reading import with_channel
+from opq_recordings.recording import Channel, Recording
+from opq_tools.analyze.nominal_values import Nominal
+
+NS_PER_S = 10**9
+FAMILIES = ("ABC", "RST", "123", ("AB", "BC", "CA"), ("RS", "ST", "TR"), ("12", "23", "31"))
+_UNIT = re.compile(r"\s*[\[(][^\[(]*$")
+"""What a header has behind the name: ` [V]`."""
+_PHASE = re.compile(
+    r"^(?:U|V|E|VOLTAGE|LINE|PHASE)?[ _.-]*L?([ABC123RST])(?:[ _.-]?L?([ABC123RST]))?[ _.-]*N?$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Three channels in the order of the phases, and what they are together."""
+
+    names: tuple[str, ...]
+    analyses: tuple[SignalAnalysis, ...]
+    unbalances: tuple[Unbalance, ...]
+    """One for each window of 10/12 cycles; none where a cycle has too few samples."""
+    events: tuple[GroupEvent, ...]
+
+    def entry(self) -> dict[str, object]:
+        """The key `phases` of the contract; percent, degrees; unknown is None."""
+        known = [each for each in self.unbalances if each.rotation is not None]
+        rotations = [each.rotation for each in known]
+        angles = np.degrees([_mean_angle([each.angles_rad[k] for each in known]) for k in (0, 1)])
+        return {
+            "channels": list(self.names),
+            "rms_v": [each.rms_statistics["mean"] for each in self.analyses],
+            "angles_degrees": [0.0, *angles.tolist()] if known else None,
+            "rotation": max(set(rotations), key=rotations.count) if known else None,
+            "u2_percent": _percent([each.u2_percent for each in known]),
+            "u0_percent": _percent([each.u0_percent for each in known]),
+            "events": [
+                {
+                    "class": each.kind,
+                    "start_s": each.start_ns / NS_PER_S,
+                    "end_s": None if each.end_ns is None else each.end_ns / NS_PER_S,
+                    "residual_percent": each.residual_percent,
+                    "channel": each.channel,
+                    "channels": list(each.channels),
+                }
+                for each in self.events
+            ],
+        }
+
+
+def phase_channels(recording: Recording) -> tuple[str, ...]:
+    """The names of three voltages of one file that are the phases of one supply, the chosen one among them.
+
+    They follow each other in the file, in any order, and have one rate, length and unit; else it is empty.
+    """
+    voltages = [each for each in recording.channels if each.quantity == "voltage"]
+    names = [each.name for each in voltages]
+    if recording.channel.name not in names or len(set(names)) < len(names):
+        return ()
+    at = names.index(recording.channel.name)
+    for first in (at, at - 1, at - 2):
+        three = voltages[first : first + 3] if first >= 0 else []
+        alike = {(each.samples, each.rate_hz, each.unit, each.start_ns) for each in three}
+        if len(three) == 3 and len(alike) == 1:
+            places = [_place(each) for each in three]
+            found = dict(zip(places, three, strict=True))
+            for family in {each[0] for each in places if each is not None}:
+                if {(family, k) for k in range(3)} == found.keys():
+                    return tuple(found[family, k].name for k in range(3))
+    return ()
+
+
+def measured_phases(
+    recording: Recording, given: RecordingFacts, nominal: Nominal, limits: Limits
+) -> Phases | None:
+    """Measures the three phases that the chosen channel belongs to; None where the file has none.
+
+    Raises:
+        RecordingError: one of them has an infinite value, or no unit.
+    """
+    names = phase_channels(recording)
+    if not names or nominal.volts is None:
+        return None
+    recordings = [replace(with_channel(recording, name, given), start_ns=0) for name in names]
+    if len({each.samples for each in recordings}) > 1:
+        return None  # one begins or ends with missing samples, and its start is another
+    group, unbalances = Group(), list[Unbalance]()
+    shows_wave = recording.rate_hz >= WAVEFORM_SAMPLES * nominal.hz
+
+    def join(phase: int, window: Window) -> None:
+        if shows_wave:
+            unbalances.extend(group.push_window(phase, PhaseWindow.of(window)))
+
+    analysers = [
+        Analyser(nominal.volts, nominal.hz, limits, ("rms", "events"), False, partial(join, phase))
+        for phase in range(3)
+    ]
+    try:
+        for phase, piece, filled in _in_step(recordings, nominal.hz):
+            analysers[phase].push_samples(piece, filled)
+        analyses = tuple(each.end() for each in analysers)
+    except ValueError as error:
+        raise RecordingError(f"{recording.path}: {error}") from error
+    events = [
+        ChannelEvent(
+            name,
+            each.kind,
+            round(each.start_s * NS_PER_S),
+            None if each.open else round((each.start_s + each.duration_s) * NS_PER_S),
+            each.residual_percent,
+        )
+        for name, analysis in zip(names, analyses, strict=True)
+        for each in analysis.disturbances
+    ]
+    return Phases(names, analyses, tuple(unbalances), group_events(events, names))
+
+
+def _in_step(recordings: Sequence[Recording], nominal_hz: float) -> Iterator[tuple[int, SignalPiece, bool]]:
+    """The pieces of all three, those that begin earlier first, so that their windows need not wait."""
+
+    def pieces(phase: int, recording: Recording) -> Iterator[tuple[int, int, SignalPiece, bool]]:
+        for piece, filled in bridged_pieces(recording, bridged_samples(recording.rate_hz, nominal_hz)):
+            yield piece.first_sample, phase, piece, filled
+
+    streams = (pieces(phase, recording) for phase, recording in enumerate(recordings))
+    for _, phase, piece, filled in heapq.merge(*streams, key=lambda each: each[:2]):
+        yield phase, piece, filled
+
+
+def _place(channel: Channel) -> tuple[int, int] | None:
+    """(number of the family, place in it) of a phase: 1 of ABC for `B`, `Vb` or `UL2`; None for others."""
+    for text in (channel.phase, "" if channel.box_id else channel.name):
+        text = _UNIT.sub("", text)
+        found = _PHASE.match(text.strip().upper())
+        if found is None or text.strip().isdecimal():  # a number alone may be a Box
+            continue
+        token = found[1] + (found[2] or "")
+        for number, family in enumerate(FAMILIES):
+            if token in tuple(family):
+                return number, tuple(family).index(token)
+    return None
+
+
+def _mean_angle(angles_rad: Sequence[float]) -> float:
+    known = [each for each in angles_rad if math.isfinite(each)]
+    return float(np.angle(np.exp(1j * np.array(known)).sum())) if known else math.nan
+
+
+def _percent(values: Sequence[float]) -> dict[str, float | None]:
+    known = [each for each in values if math.isfinite(each)]
+    return {"mean": float(np.mean(known)), "max": max(known)} if known else {"mean": None, "max": None}

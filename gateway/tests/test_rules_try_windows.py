@@ -244,6 +244,9 @@ def test_event_time_sessions() -> None:
         ("", "2023-11-14T22:13:20.5Z", 500),
         ("yyyy-MM-dd HH:mm:ss.SSS", "2023-11-14 22:13:20.250", 250),
         ("dd/MM/yyyy'T'HH:mm:ssXXX", "14/11/2023T23:13:21+01:00", 1_000),
+        ("YYYY-MM-dd HH:mm:ss", "2023-11-14 22:13:21", 1_000),
+        ("EEE, d MMM yy hh:mm:ss a z", "Tue, 14 Nov 23 10:13:20 PM UTC", 0),
+        ("yyyy-MM-ddTHH:mm:ss.SSSSSSSSSX", "2023-11-14T22:13:20.000999999Z", 0),
     ],
 )
 def test_event_time_from_text(pattern: str, text: str, ms: int) -> None:

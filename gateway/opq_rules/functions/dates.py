@@ -13,6 +13,7 @@ from functools import lru_cache
 from opq_rules.batch import Value
 from opq_rules.functions.arguments import number, reads, text, time, whole
 from opq_rules.functions.registry import Definition, RunContext, Scalar, renamed
+from opq_rules.time_pattern import parts_of, written_time
 from opq_rules.values import moment
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0}
@@ -31,75 +32,8 @@ def duration(words: str) -> timedelta:
     return timedelta(seconds=sign * sum(float(part[1]) * _UNITS[part[2]] for part in parts))
 
 
-_Written = Callable[[datetime], str]
-
-_PATTERNS: dict[str, _Written] = {
-    "G": lambda at: "AD",
-    "yyyy": lambda at: f"{at.year:04d}",
-    "yy": lambda at: f"{at.year % 100:02d}",
-    "y": lambda at: str(at.year),
-    "MMMM": lambda at: calendar.month_name[at.month],
-    "MMM": lambda at: calendar.month_abbr[at.month],
-    "MM": lambda at: f"{at.month:02d}",
-    "M": lambda at: str(at.month),
-    "dd": lambda at: f"{at.day:02d}",
-    "d": lambda at: str(at.day),
-    "EEEE": lambda at: calendar.day_name[at.weekday()],
-    "EEE": lambda at: calendar.day_abbr[at.weekday()],
-    "E": lambda at: calendar.day_abbr[at.weekday()],
-    "HH": lambda at: f"{at.hour:02d}",
-    "H": lambda at: str(at.hour),
-    "hh": lambda at: f"{at.hour % 12 or 12:02d}",
-    "h": lambda at: str(at.hour % 12 or 12),
-    "a": lambda at: "PM" if at.hour >= 12 else "AM",
-    "mm": lambda at: f"{at.minute:02d}",
-    "m": lambda at: str(at.minute),
-    "ss": lambda at: f"{at.second:02d}",
-    "s": lambda at: str(at.second),
-    "z": lambda at: at.tzname() or "UTC",
-    "Z": lambda at: at.strftime("%z"),
-    "XXX": lambda at: _offset(at, 3),
-    "XX": lambda at: _offset(at, 2),
-    "X": lambda at: _offset(at, 1),
-}
-_RUN = re.compile(r"'((?:[^']|'')*)'|([A-Za-z])\2*|[^A-Za-z']+")
-
-
-def _offset(at: datetime, length: int) -> str:
-    """The offset of the zone: Z for UTC, else +01, +0100 or +01:00."""
-    zone = at.strftime("%z")[:5]
-    if zone in ("+0000", "-0000"):
-        return "Z"
-    return {1: zone[:3], 2: zone, 3: f"{zone[:3]}:{zone[3:]}"}[length]
-
-
-@lru_cache(maxsize=512)
-def _compiled(pattern: str) -> tuple[_Written | str, ...]:
-    parts: list[_Written | str] = []
-    for run in _RUN.finditer(pattern):
-        letters = run.group().replace("Y", "y")
-        if run.group(1) is not None:
-            parts.append(run.group(1).replace("''", "'") or "'")
-        elif letters in ("T",):
-            parts.append(letters)
-        elif run.group(2) is None:
-            parts.append(run.group())
-        elif set(letters) == {"S"} and len(letters) <= 9:
-            parts.append(_fraction(len(letters)))
-        elif letters in _PATTERNS:
-            parts.append(_PATTERNS[letters])
-        else:
-            raise ValueError(f"pattern \"{pattern}\": {letters} means nothing; put plain text into ' '")
-    return tuple(parts)
-
-
-def _fraction(digits: int) -> _Written:
-    return lambda at: f"{at.microsecond * 1_000:09d}"[:digits]
-
-
 def _format_time(value: Value, pattern: Value) -> str:
-    at = time(value)
-    return "".join(part if isinstance(part, str) else part(at) for part in _compiled(text(pattern)))
+    return written_time(time(value), text(pattern))
 
 
 def _written(at: datetime, places: int = 0) -> str:
@@ -162,7 +96,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     *renamed(_clock("cur_time", _cur_time), "current_time"),
     *renamed(_clock("cur_date", _cur_date, 0), "current_date"),
     Scalar("tstamp", lambda context: context.now_ms, 0, 0, context=True),
-    Scalar("format_time", _format_time, 2, 2, check=reads(1, _compiled)),
+    Scalar("format_time", _format_time, 2, 2, check=reads(1, parts_of)),
     Scalar("date_calc", _date_calc, 2, 2, check=reads(1, duration)),
     Scalar("date_diff", _date_diff, 2, 2),
     Scalar("from_days", _from_days, 1, 1),

@@ -7,11 +7,9 @@ tolerance), and only rises. A record older than it is late: dropped and counted;
 With an idle timeout a stream without records for so long does not hold the others back.
 """
 
-import re
 from bisect import insort_right
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache
+from datetime import datetime
 
 from opq_plugins.sdk import MAX_MS
 from opq_rules.batch import State, Value
@@ -19,24 +17,11 @@ from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.expressions.closures import lookup
 from opq_rules.query.origin import Origin
 from opq_rules.query.windows.window import Record, records_of
+from opq_rules.time_pattern import reader
 from opq_rules.values import shown, time_of_text, unix_ms
 
-_FIELDS = {
-    "y": ("year", r"\d{4}"),
-    "M": ("month", r"\d{1,2}"),
-    "d": ("day", r"\d{1,2}"),
-    "H": ("hour", r"\d{1,2}"),
-    "h": ("hour", r"\d{1,2}"),
-    "m": ("minute", r"\d{1,2}"),
-    "s": ("second", r"\d{1,2}"),
-    "S": ("fraction", r"\d{1,9}"),
-    "X": ("zone", r"Z|[+-]\d{2}(?::?\d{2})?"),
-    "Z": ("zone", r"Z|[+-]\d{2}:?\d{2}"),
-    "x": ("zone", r"[+-]\d{2}(?::?\d{2})?"),
-}
 MIN_MS = -62_135_596_800_000
 """The year 1. A number outside it and MAX_MS is probably in microseconds or nanoseconds, and is refused."""
-_PIECE = re.compile(r"'([^']*)'|([A-Za-z])\2*|([^A-Za-z']+)")
 
 
 def event_times(
@@ -67,7 +52,10 @@ def event_times(
 
 def event_time_of(column: str, pattern: str | None) -> Callable[[Value], int]:
     """A function row -> Unix ms, or RowError: it has no time. ValueError: `pattern` is wrong."""
-    read = _reader(pattern) if pattern else None
+    try:
+        read = reader(pattern) if pattern else None
+    except ValueError as error:
+        raise ValueError(f"TIMESTAMP_FORMAT: {error}") from None
 
     def event_time_ms(row: Value) -> int:
         try:
@@ -89,45 +77,6 @@ def event_time_of(column: str, pattern: str | None) -> Callable[[Value], int]:
         raise RowError(f"event time {column} is {shown(value)}; want Unix ms or a time")
 
     return event_time_ms
-
-
-@lru_cache(maxsize=256)
-def _reader(pattern: str) -> Callable[[str], datetime]:
-    regex, seen = "", set[str]()
-    for literal, letter, between in ((m[1], m[2], m[3]) for m in _PIECE.finditer(pattern)):
-        if letter is None:
-            regex += re.escape(between if between is not None else literal)
-            continue
-        if letter not in _FIELDS:
-            raise ValueError(f"TIMESTAMP_FORMAT {pattern!r}: {letter} is unknown; want {' '.join(_FIELDS)}")
-        name, digits = _FIELDS[letter]
-        regex += f"(?P<{name}>{digits})" if name not in seen else f"(?:{digits})"
-        seen.add(name)
-    compiled = re.compile(regex)
-
-    def read(text: str) -> datetime:
-        found = compiled.fullmatch(text.strip())
-        if found is None:
-            raise ValueError(f"{shown(text)} is not of the form {pattern}")
-        parts = found.groupdict()
-        fraction = (parts.get("fraction") or "0").ljust(6, "0")[:6]
-        numbers = [int(parts.get(name) or 1) for name in ("year", "month", "day")]
-        clock = [int(parts.get(name) or 0) for name in ("hour", "minute", "second")]
-        year, month, day = numbers
-        hour, minute, second = clock
-        return datetime(
-            year, month, day, hour, minute, second, int(fraction), tzinfo=_zone(parts.get("zone"))
-        )
-
-    return read
-
-
-def _zone(text: str | None) -> timezone:
-    if not text or text == "Z":
-        return UTC
-    digits = text[1:].replace(":", "")
-    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
-    return timezone(-offset if text[0] == "-" else offset)
 
 
 _NEVER_MS = -(2**62)

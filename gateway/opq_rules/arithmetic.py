@@ -1,7 +1,8 @@
 """Arithmetic operators of SQL: + - * / % & | ^ and the sign. With a null operand the result is null.
 
 The quotient of two bigints is cut (7/2 = 3); `divide_uncut` is for values that are not declared bigint. A
-bool is not a number, but & | ^ also take two bools. Source: docs/reference/rules.md, D.4.
+whole result beyond 64 bits is an error of the record. A bool is not a number, but & | ^ also take two bools.
+Source: docs/reference/rules.md, D.4.
 """
 
 import math
@@ -11,7 +12,7 @@ from functools import partial
 
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
-from opq_rules.values import EXACT, NUMBERS, shown, whole_as_int
+from opq_rules.values import EXACT, NUMBERS, in_bigint, shown, whole_as_int
 
 
 def negate(value: Value) -> Value:
@@ -19,6 +20,8 @@ def negate(value: Value) -> Value:
         return None
     if type(value) not in NUMBERS:
         raise RowError(f"-({shown(value)}): want a number")
+    if value == -(2**63) and type(value) is int:
+        raise RowError(f"-({shown(value)}): the result does not fit into 64 bits")
     return -value
 
 
@@ -28,11 +31,14 @@ def _numeric(sign: str, work: Callable[[Value, Value], Value], left: Value, righ
     if type(left) not in NUMBERS or type(right) not in NUMBERS:
         raise RowError(f"{shown(left)} {sign} {shown(right)}: want numbers")
     try:
-        return work(left, right)
+        found = work(left, right)
     except ZeroDivisionError:
         raise RowError(f"{shown(left)} {sign} {shown(right)}: division by zero") from None
     except OverflowError as error:
         raise RowError(f"{shown(left)} {sign} {shown(right)}: {error}") from None
+    if type(found) is int and not in_bigint(found):
+        raise RowError(f"{shown(left)} {sign} {shown(right)}: the result does not fit into 64 bits")
+    return found
 
 
 def _quotient(left: Value, right: Value) -> Value:

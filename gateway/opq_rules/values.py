@@ -151,6 +151,11 @@ def time_of_text(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def in_bigint(value: Value) -> bool:
+    """Whether a whole number fits into the 64 bits of a bigint."""
+    return bool(-(2**63) <= value < 2**63)
+
+
 def whole_as_int(value: Value) -> Value:
     """A float without a fraction as an int; anything else unchanged."""
     return int(value) if type(value) is float and value.is_integer() else value

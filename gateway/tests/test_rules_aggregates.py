@@ -41,7 +41,8 @@ CASES: list[tuple[str, list[Any], tuple[Any, ...], Any]] = [
     ("sum", [None, None], (), None),
     ("sum", [0.1] * 10, (), 1.0),
     ("sum", [1e308, 1e308, -1e308], (), 1e308),
-    ("sum", [2**62, 2**62, 2**62], (), 3 * 2**62),
+    ("sum", [2**62, 2**62 - 1], (), 2**63 - 1),
+    ("sum", [2**62, 2**62, -(2**62)], (), 2**62),
     ("sum", [5e-324, 1.0, -1.0], (), 5e-324),
     ("avg", [1, 2], (), 1),
     ("avg", [-1, -2], (), -1),
@@ -106,6 +107,17 @@ def test_every_aggregate_is_in_the_table_above() -> None:
     assert {name for name, found in built_in().items() if isinstance(found, AggregateFunction)} == {
         name for name, *_ in CASES
     }
+
+
+@pytest.mark.parametrize("values", [[2**62, 2**62], [-(2**63), -1]])
+def test_a_sum_beyond_64_bits_is_an_error(values: list[int]) -> None:
+    accumulator = aggregate("sum").start()
+    for value in values:
+        accumulator.add(value)
+    with pytest.raises(OverflowError, match="does not fit into 64 bits"):
+        accumulator.value()
+    accumulator.add(1.5)  # a float has room for it
+    assert accumulator.value() == float(sum(values))
 
 
 WRONG: list[tuple[str, Any, tuple[Any, ...], str]] = [

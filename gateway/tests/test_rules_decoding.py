@@ -180,6 +180,14 @@ def test_what_does_not_convert_stays_or_is_an_error_when_strict(kind: str, value
     assert "column x" in found.why or "column a" in found.why
 
 
+@pytest.mark.parametrize("options", ["", 'STRICT_VALIDATION="true"'])
+def test_a_bigint_beyond_64_bits_is_an_error_of_the_record(options: str) -> None:
+    rows = [{"x": 2**63 - 1}, {"x": 2**63}, {"x": -(2**63)}, {"x": -(2**63) - 1}]
+    found = decoder("x BIGINT", options).conform(rows, [{}] * 4)
+    assert [row["x"] for row in found.rows] == [2**63 - 1, -(2**63)] and found.errors == 2
+    assert "9223372036854775809, which does not fit into 64 bits" in found.why
+
+
 def test_strict_fills_in_defaults_and_looks_at_used_columns_only() -> None:
     columns = "a BIGINT DEFAULT 7, b STRING, c FLOAT"
     strict = 'STRICT_VALIDATION="true"'

@@ -299,3 +299,14 @@ def test_like_is_as_defined(text: str, pattern: str) -> None:
 def test_a_pattern_of_many_percent_signs_takes_no_time() -> None:
     """Backtracking over 30 runs would never end; the run's time limit is the measure."""
     assert like_pattern("%a" * 30 + "%b").fullmatch("a" * 5_000) is None
+
+
+@pytest.mark.parametrize("text", ["n + 1", "1 + n", "n * 2", "0 - n - 2", "-n - 2", "-(-n - 1)"])
+def test_a_whole_result_beyond_64_bits_is_an_error_of_the_record(text: str) -> None:
+    with pytest.raises(RowError, match="does not fit into 64 bits"):
+        evaluated(text, {"n": 2**63 - 1})
+
+
+def test_a_float_has_room_for_it_and_the_limits_fit() -> None:
+    assert evaluated("n + 1.0", {"n": 2**63 - 1}) == 2.0**63
+    assert evaluated("-n - 1", {"n": 2**63 - 1}) == -(2**63)

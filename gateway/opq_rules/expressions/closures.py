@@ -39,7 +39,9 @@ def make(key, constant, other):
             value = lookup(row, key)
         kind = type(value)
         if {fits}:
-            return value {sign} constant
+            found = value {sign} constant
+            if {whole}:
+                return found
         return other(value, constant)
     return evaluate
 """
@@ -54,7 +56,9 @@ def make(left, right, other):
             kind = type(b)
             if kind is float or kind is int:
                 try:
-                    return a {sign} b
+                    found = a {sign} b
+                    if {whole}:
+                        return found
                 except OverflowError:
                     pass
         return other(a, b)
@@ -62,6 +66,8 @@ def make(left, right, other):
 """
 
 _SIGNS = {"=": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "+": "+", "-": "-", "*": "*"}
+_FITS = f"type(found) is float or {-(2**63)} <= found < {2**63}"
+"""Of a result of arithmetic: what does not fit into 64 bits is an error, which the slow way raises."""
 _MIRRORED = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<=", "+": "+", "*": "*"}
 
 Make = Callable[[Value, Value, Callable[[Value, Value], Value]], Evaluate]
@@ -71,7 +77,9 @@ def _made(template: str, fits: str = "") -> dict[str, Make]:
     made: dict[str, Make] = {}
     for sign, python in _SIGNS.items():
         names: dict[str, Value] = {"lookup": lookup}
-        exec(template.format(sign=python, fits=fits), names)  # templates and signs are the constants above
+        whole = _FITS if sign in "+-*" else "True"
+        code = template.format(sign=python, fits=fits, whole=whole)
+        exec(code, names)  # templates and signs are the constants above
         made[sign] = names["make"]
     return made
 

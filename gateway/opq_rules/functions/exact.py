@@ -6,7 +6,7 @@ rule continues with the same bits. The result is rounded once, when it is asked 
 """
 
 from opq_rules.batch import State, Value
-from opq_rules.values import EXACT, shown
+from opq_rules.values import EXACT, in_bigint, shown
 
 _COARSE, _FINE = 60, 1074
 """Bits after the binary point: 60 hold every float from 0.004 up and many below it; 1074 hold every float."""
@@ -56,11 +56,17 @@ class Sum:
         self.reals += other.reals
 
     def total(self) -> int | float | None:
-        """The sum: None of no values, a bigint of bigints alone, else the float nearest to the sum."""
+        """The sum: None of no values, a bigint of bigints alone, else the float nearest to the sum.
+
+        Raises OverflowError: the bigint does not fit into 64 bits.
+        """
         if self.count == 0:
             return None
         if self.reals == 0:
-            return self._total >> self._bits
+            found = self._total >> self._bits
+            if not in_bigint(found):
+                raise OverflowError(f"the sum {found} does not fit into 64 bits")
+            return found
         return self._total / (1 << self._bits)
 
     def mean(self, cut: bool = True) -> int | float | None:

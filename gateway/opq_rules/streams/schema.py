@@ -19,7 +19,7 @@ import msgspec
 from opq_rules.batch import Row
 from opq_rules.sql.syntax import Field, Type
 from opq_rules.streams.definition import type_text
-from opq_rules.values import moment, shown
+from opq_rules.values import in_bigint, moment, shown
 
 Convert = Callable[[object], object]
 """Converts a value that is not null to its type. Raises ValueError."""
@@ -53,6 +53,8 @@ def conforming(
                 if key is not None:
                     made = {name if other == key else other: each for other, each in made.items()}
             if type(value) is exact:
+                if exact is int and not in_bigint(value):
+                    raise ValueError(f"column {name} is {shown(value)}, which does not fit into 64 bits")
                 continue
             converted = column.converted(value)
             if converted is not value:
@@ -149,7 +151,7 @@ def _bigint(value: object) -> int:
         return value
     if type(value) is float and value.is_integer() and abs(value) < _LARGEST:
         return int(value)
-    if type(value) is str and _WHOLE.fullmatch(value):
+    if type(value) is str and _WHOLE.fullmatch(value) and in_bigint(int(value)):
         return int(value)
     raise ValueError
 

@@ -18,7 +18,7 @@ from opq_cloud.view.pages.shown import history_chart as drawing
 from opq_cloud.view.pages.shown.box_history import MEASURED_STEP_MS, read_history
 from opq_cloud.view.pages.shown.seen import SeenStore
 from opq_cloud.view.pages.shown.view_services import ViewServices
-from opq_cloud.view.web.time_span import PRESETS, TimeSpan, read_span
+from opq_cloud.view.web.time_span import PRESETS, TimeSpan, read_span, read_time_ms
 from opq_cloud.view.web.visitors import Visitor
 from opq_proto.messages import Finding, Measurement, Metric, Trend, Trigger
 from opq_proto.wire.continuity import FLAGGED
@@ -62,6 +62,25 @@ def client(store: CloudStore) -> TestClient:
 
 def span(from_words: str, to_words: str = "now") -> TimeSpan:
     return read_span(from_words, to_words, NOW)
+
+
+@pytest.mark.parametrize(
+    ("words", "ms"),
+    [
+        ("2016-12-31T23:59:60Z", 1_483_228_800_000),
+        ("2016-12-31T23:59:60.5+00:00", 1_483_228_800_500),
+        ("2016-12-31T23:59:60", 1_483_228_800_000),
+        ("2016-12-31T23:59:59.25Z", 1_483_228_799_250),
+    ],
+)
+def test_a_leap_second_is_read(words: str, ms: int) -> None:
+    assert read_time_ms("from", words, NOW) == ms
+
+
+@pytest.mark.parametrize("words", ["2016-12-31T23:60", "2016-12-31T23:59:61Z", "2016-12-31T60:00:60Z"])
+def test_a_time_that_does_not_exist_is_refused(words: str) -> None:
+    with pytest.raises(ValueError, match="from is"):
+        read_time_ms("from", words, NOW)
 
 
 def test_flagged_minutes_are_drawn_lighter_in_words_of_the_field_and_named_in_the_api(

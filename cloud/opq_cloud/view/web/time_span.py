@@ -23,6 +23,7 @@ PRESET_WORDS = {
     "90d": "90 days", "1y": "1 year",
 }  # fmt: skip
 _RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([smhdwy]))?")
+_LEAP = re.compile(r"(?<=:[0-9]{2}):60(?![0-9])")
 _MOMENT = "now, now-24h (s, m, h, d, w or y), a time in UTC such as 2026-11-22T06:00, or ms since 1970"
 
 
@@ -92,6 +93,9 @@ def read_time_ms(name: str, words: str, now_ms: int) -> int:
         return now_ms - (int(relative[1]) * UNITS_MS[relative[2]] if relative[1] else 0)
     if words.isascii() and words.isdigit() and len(words) <= 14:
         return int(words)
+    leap = _LEAP.search(words)
+    if leap is not None:  # the last second of a day, as instruments write it: the next minute begins
+        return read_time_ms(name, f"{words[: leap.start()]}:59{words[leap.end() :]}", now_ms) + 1000
     try:
         found = datetime.fromisoformat(words)
         found = found.replace(tzinfo=UTC) if found.tzinfo is None else found

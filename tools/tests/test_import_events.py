@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from fastapi.testclient import TestClient
 
+from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
 from opq_cloud.store import BoxRecord, open_store
+from opq_cloud.view.app import create_app
+from opq_cloud.view.live.hub import LiveHub
+from opq_cloud.view.pages.shown.view_services import ViewServices
 from opq_tools.cli import tools
 
 START_NS = 1_710_669_600 * 10**9
@@ -81,6 +86,13 @@ def test_a_recording_becomes_an_event_that_is_analysed_at_its_own_time(tmp_path:
     analysed(store, event_id)
     with closing(open_store(None, store)) as opened:
         (incident,) = opened.incidents()
+        counters = ServiceCounters()
+        pages = TestClient(create_app(ViewServices(opened, LiveHub(counters), counters)))
+        shown = [
+            pages.get(f"/{each}").text for each in (f"events/{event_id}", f"incidents/{incident.incident_id}")
+        ]
+    assert all("imported from relay.cfg (COMTRADE 1999, ascii; Ua of 4 channels)" in page for page in shown)
+    assert all("2024-03-17" in page for page in shown)
     (sag,) = [each.finding for each in incident.findings if each.finding.kind == "sag"]
     assert incident.event_ids == (event_id,) and sag.box_id == "7"
     assert sag.residual_percent == pytest.approx(60, abs=0.5)

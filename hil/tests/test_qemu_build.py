@@ -155,6 +155,18 @@ def test_a_build_that_was_killed_is_begun_again(tree: Path) -> None:
     assert "opqbox" in make().path.read_text()
 
 
+def test_a_copied_cache_compiles_its_own_source(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = make().path
+    (copy,) = (tree / "cache/opq").glob("qemu-build-*")
+    shutil.copytree(tree / "cache", tree / "copied", symlinks=True)
+    shutil.rmtree(tree / "copied/opq" / first.parent.name)  # as after a change of our files
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tree / "copied"))
+    assert make().path == tree / "copied" / first.relative_to(tree / "cache")
+    assert configures(tree) == 2, "configure had written the folder of the first cache into its build"
+    mark = tree / "copied/opq" / copy.name / qemu_build.CONFIGURED
+    assert mark.read_text() == str(mark.parent / "source")
+
+
 def test_what_is_left_is_reported_without_a_terminal(tree: Path) -> None:
     done = subprocess.run(
         (sys.executable, "-c", BUILD), capture_output=True, text=True, check=True, env=dict(os.environ)

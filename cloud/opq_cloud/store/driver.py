@@ -120,7 +120,7 @@ class TrendRows(Protocol):
     def settled_hour(self, box_id: str, start_ms: int) -> list[Trend]:
         """Moves the minutes of an hour to where they stay; returns the hour they were merged into, if any."""
 
-    def merge_hour(self, box_id: str, start_ms: int) -> None:
+    def merge_hour(self, box_id: str, start_ms: int) -> object:
         """Merges the minutes of an hour into one row, where minutes are not kept for ever."""
 
     def sweep_settled(self) -> None:

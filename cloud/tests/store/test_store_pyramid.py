@@ -3,10 +3,13 @@
 import random
 from collections.abc import Callable
 from math import isclose
+from typing import Any
 
 import pytest
 
 from opq_cloud.store import BoxRecord, CloudStore
+from opq_cloud.store.mongo.store import MongoStore
+from opq_cloud.store.records import trends
 from opq_cloud.store.trends.pyramid import (
     DAY_MS,
     HOUR_MS,
@@ -136,6 +139,25 @@ def test_a_second_process_goes_on_where_the_first_was_stopped(
     roll_up(other)
     for length_ms in LEVELS_MS:
         assert_right(store, minutes, length_ms)
+
+
+def test_a_minute_that_comes_while_its_row_is_made_is_rolled_up_again(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In SQLite it waits for the end of the transaction."""
+    store, made, minutes = MongoStore(mongo_uri), trends.merged, [minute(place) for place in range(3)]
+    store.put_trends(minutes[:2])
+
+    def merged_while_another_comes(*given: Any) -> Trend:
+        monkeypatch.undo()
+        store.put_trends(minutes[2:])
+        return made(*given)
+
+    monkeypatch.setattr(trends, "merged", merged_while_another_comes)
+    roll_up(store)
+    for length_ms in LEVELS_MS:
+        assert_right(store, minutes, length_ms)
+    store.close()
 
 
 def test_a_metric_that_is_not_of_the_original_is_in_each_level(store: CloudStore) -> None:

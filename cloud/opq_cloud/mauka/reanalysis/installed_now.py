@@ -17,7 +17,6 @@ from opq_cloud.mauka.running.event_analysis import (
     with_wiring,
 )
 from opq_cloud.mauka.running.installed_analyses import KIND, InstalledAnalysis
-from opq_cloud.mauka.running.provenance import Provenance
 from opq_cloud.store import CloudStore
 from opq_plugins.host.following import Following
 from opq_plugins.policy import Policy
@@ -31,25 +30,13 @@ MAX_REST_S = 5.0
 """Longest wait for an installed analysis that rests after a crash; then the event fails."""
 
 
-class AwaitedAnalysis:
+class AwaitedAnalysis(InstalledAnalysis):
     """An installed analysis; a call waits while it rests after a crash."""
 
-    def __init__(self, analysis: InstalledAnalysis) -> None:
-        self._analysis = analysis
-        self.name = analysis.name
-
-    @property
-    def alone(self) -> bool:
-        return self._analysis.alone
-
-    @property
-    def provenance(self) -> Provenance:
-        return self._analysis.provenance
-
     def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
-        """Returns the analysis' findings, after a rest that leaves other work its share of the machine."""
-        time.sleep(min(self._analysis.rest_s, MAX_REST_S))
-        return self._analysis.findings_in(event, nominal, states)
+        """Returns its findings, after a rest that leaves other work its share of the machine."""
+        time.sleep(min(self.rest_s, MAX_REST_S))
+        return super().findings_in(event, nominal, states)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +89,7 @@ def installed_now(
                 except (OpqError, ValueError, OSError) as error:
                     not_run[name] = f"analysis {name!r} does not start: {error}"
                 else:
-                    found.append(AwaitedAnalysis(InstalledAnalysis(name, plugin, own)))
+                    found.append(AwaitedAnalysis(name, plugin, own))
         yield InstalledNow(tuple(found), names, not_run)
 
 

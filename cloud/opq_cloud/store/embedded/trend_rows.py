@@ -1,5 +1,10 @@
-"""Rows of trends in SQLite: minutes (`minutes.py`), and one packed row per Box, level and start in
-`rollups`."""
+"""Rows of trends in SQLite: minutes, and one packed row per Box, level and start in `rollups`.
+
+`trends` is ordered by Box, a page or more each, so that a minute of every Box would write a page for each. So
+minutes go into `trends_new`, which is ordered by time, and are copied to `trends` an hour at a time, when
+that hour is rolled up. If a minute is in both tables, the row in `trends_new` is complete: it came in two
+parts, or will be deleted soon. Minutes are merged into hours when they are old.
+"""
 
 import json
 import sqlite3
@@ -7,102 +12,33 @@ import struct
 from collections.abc import Sequence
 
 from opq_cloud.store.driver import TrendPlace
-from opq_cloud.store.embedded.minutes import (
-    ALL_MINUTES,
-    expire_minutes,
-    merge_hour,
-    other_metrics,
-    put_minute,
-    read_minutes,
-    settle,
-    sweep_settled,
-    widened,
+from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.trends.pyramid import (
+    HOUR_MS,
+    LEVELS_MS,
+    TEN_MINUTES_MS,
+    kept_s,
+    merged,
 )
-from opq_cloud.store.trends.pyramid import HOUR_MS, LEVELS_MS, kept_s
 from opq_proto.messages import TREND_MS, Trend
 from opq_proto.wire.trend_histogram import HISTOGRAM_METRICS, TrendHistogram
 
-_PACKED = struct.Struct("<B12d4H")
-"""Bits of the metrics present; min, max, average of each; bytes of each histogram, which follow."""
-
-
-class SqliteTrendRows:
-    """`driver.TrendRows` on one connection; rows have no `expire_at`: the TTL in force counts for all."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def rows(self, box_id: str, length_ms: int, start_ms: int, end_ms: int) -> list[Trend]:
-        if length_ms == TREND_MS:
-            return read_minutes(self._connection, box_id, start_ms, end_ms)
-        rows = self._connection.execute(
-            "SELECT start_ms, covered_ms, packed, other FROM rollups "
-            "WHERE box_id = ? AND length_ms = ? AND start_ms >= ? AND start_ms < ? ORDER BY start_ms",
-            (box_id, length_ms, start_ms, end_ms),
-        )
-        return [_unpack(box_id, length_ms, *row) for row in rows]
-
-    def put_minute(self, row: Trend, location: str, expire_at: int, widen: bool) -> bool:
-        known = next(iter(read_minutes(self._connection, row.box_id, row.start_ms, row.start_ms + 1)), None)
-        if widen:
-            row = widened(row, known)
-        if widen or known is None or known.length_ms == TREND_MS:
-            put_minute(self._connection, row, location)
-        return known is not None
-
-    def put_row(self, row: Trend, expire_at: int) -> None:
-        self._connection.execute(
-            "INSERT OR REPLACE INTO rollups VALUES (?, ?, ?, ?, ?, ?)",
-            (row.box_id, row.length_ms, row.start_ms, row.covered_ms, _pack(row), other_metrics(row)),
-        )
-
-    def settled_hour(self, box_id: str, start_ms: int) -> list[Trend]:
-        settle(self._connection, box_id, start_ms, start_ms + HOUR_MS)
-        whole = read_minutes(self._connection, box_id, start_ms, start_ms + 1)
-        return [row for row in whole if row.length_ms == HOUR_MS]
-
-    def merge_hour(self, box_id: str, start_ms: int) -> None:
-        merge_hour(self._connection, box_id, start_ms)
-
-    def sweep_settled(self) -> None:
-        sweep_settled(self._connection)
-
-    def unmarked(self, limit: int) -> list[TrendPlace] | None:
-        position = self._connection.execute("SELECT box_id, start_ms FROM rollups_fill").fetchone()
-        if position is None:
-            return None
-        return self._connection.execute(
-            "SELECT box_id, start_ms FROM trends WHERE (box_id, start_ms) > (?, ?) "
-            "ORDER BY box_id, start_ms LIMIT ?",
-            (*position, limit),
-        ).fetchall()
-
-    def note_marked(self, last: TrendPlace | None) -> None:
-        if last is None:
-            self._connection.execute("DELETE FROM rollups_fill")
-        else:
-            self._connection.execute("UPDATE rollups_fill SET box_id = ?, start_ms = ?", last)
-
-    def expire_minutes(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> int:
-        return expire_minutes(self._connection, now_s, ttl_s, minutes_s, limit)
-
-    def old_rows(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> list[object]:
-        """Searches by Box, because an index by time would be written with every row."""
-        old: list[object] = []
-        for length_ms in LEVELS_MS[1:]:
-            seconds = kept_s(length_ms, ttl_s, minutes_s)
-            if seconds is not None:
-                old += self._connection.execute(_OLD_ROWS, (length_ms, (now_s - seconds) * 1000, limit))
-        return old[:limit]
-
-    def remove_rows(self, old: Sequence[object]) -> int:
-        delete = "DELETE FROM rollups WHERE box_id = ? AND length_ms = ? AND start_ms = ?"
-        return self._connection.executemany(delete, old).rowcount  # type: ignore[arg-type]  # of `old_rows`
-
-    def count(self) -> int:
-        return int(self._connection.execute(f"SELECT count(*) FROM {ALL_MINUTES}").fetchone()[0])
-
-
+_COLUMNS = [f"{field}_{part}" for field in METRIC_FIELDS.values() for part in ("min", "max", "average")]
+_MINUTE = f"start_ms, length_ms, covered_ms, {', '.join(_COLUMNS)}, other"
+_ALL_MINUTES = (
+    "(SELECT 1 FROM trends UNION ALL SELECT 1 FROM trends_new AS new WHERE NOT EXISTS "
+    "(SELECT 1 FROM trends WHERE box_id = new.box_id AND start_ms = new.start_ms))"
+)
+"""A subquery for counting: a minute in both tables counts once."""
+_EVER_MS = 1 << 62
+_SWEPT_ROWS = 20_000
+"""Copied minutes that are deleted in one write."""
+_PUT = (
+    f"INSERT OR REPLACE INTO {{}} (box_id, location, {_MINUTE}) "
+    f"VALUES ({', '.join('?' * (len(_COLUMNS) + 6))})"
+)
+"""A statement to be formatted with the table's name."""
+_OF_BOX = "box_id = ? AND start_ms >= ? AND start_ms < ?"
 _OLD_ROWS = """
     WITH RECURSIVE boxes (id) AS (
         SELECT min(box_id) FROM rollups UNION ALL
@@ -111,6 +47,183 @@ _OLD_ROWS = """
     SELECT box_id, length_ms, start_ms FROM boxes CROSS JOIN rollups
     ON box_id = boxes.id AND length_ms = ?1 AND start_ms < ?2 LIMIT ?3"""
 """Finds the Boxes with one search of the key per Box."""
+_PACKED = struct.Struct("<B12d4H")
+"""Bits of the metrics present; min, max, average of each; bytes of each histogram, which follow."""
+Three = tuple[float, float, float]
+
+
+class SqliteTrendRows:
+    """`driver.TrendRows` on one connection; rows have no `expire_at`: the TTL in force counts for all."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection, self._run = connection, connection.execute
+
+    def rows(self, box_id: str, length_ms: int, start_ms: int, end_ms: int) -> list[Trend]:
+        if length_ms == TREND_MS:
+            return self._minutes(box_id, start_ms, end_ms)
+        rows = self._run(
+            "SELECT start_ms, covered_ms, packed, other FROM rollups "
+            "WHERE box_id = ? AND length_ms = ? AND start_ms >= ? AND start_ms < ? ORDER BY start_ms",
+            (box_id, length_ms, start_ms, end_ms),
+        )
+        return [_unpack(box_id, length_ms, *row) for row in rows]
+
+    def _minutes(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
+        span = box_id, start_ms, end_ms
+        rows = self._run(f"SELECT {_MINUTE} FROM trends WHERE {_OF_BOX} ORDER BY start_ms", span)
+        found = [_minute(box_id, *row) for row in rows]
+        if newer := [_minute(box_id, *row) for row in self._run(_new_minutes(_MINUTE), span)]:
+            by_start = {row.start_ms: row for row in (*found, *newer)}
+            found = [by_start[at_ms] for at_ms in sorted(by_start)]
+        return found
+
+    def put_minute(self, row: Trend, location: str, expire_at: int, widen: bool) -> bool:
+        known = next(iter(self._minutes(row.box_id, row.start_ms, row.start_ms + 1)), None)
+        if widen:
+            row = _widened(row, known)
+        if widen or known is None or known.length_ms == TREND_MS:
+            self._put(row, location)
+        return known is not None
+
+    def _put(self, row: Trend, location: str) -> None:
+        values = [value for key in METRIC_FIELDS for value in row.metrics.get(key, (None, None, None))]
+        head = row.box_id, location, row.start_ms, row.length_ms, row.covered_ms
+        table = "trends_new" if row.length_ms == TREND_MS else "trends"
+        self._run(_PUT.format(table), (*head, *values, _other_metrics(row)))
+
+    def put_row(self, row: Trend, expire_at: int) -> None:
+        self._run(
+            "INSERT OR REPLACE INTO rollups VALUES (?, ?, ?, ?, ?, ?)",
+            (row.box_id, row.length_ms, row.start_ms, row.covered_ms, _pack(row), _other_metrics(row)),
+        )
+
+    def settled_hour(self, box_id: str, start_ms: int) -> list[Trend]:
+        new = self._run(_new_minutes(f"box_id, location, {_MINUTE}"), (box_id, start_ms, start_ms + HOUR_MS))
+        # row by row: INSERT with SELECT writes each page to a temporary file too
+        self._connection.executemany(_PUT.format("trends"), new.fetchall())
+        return [row for row in self._minutes(box_id, start_ms, start_ms + 1) if row.length_ms == HOUR_MS]
+
+    def merge_hour(self, box_id: str, start_ms: int) -> int:
+        self.settled_hour(box_id, start_ms)
+        rows = self._minutes(box_id, start_ms, start_ms + HOUR_MS)
+        span = (box_id, start_ms, start_ms + HOUR_MS)
+        (location,) = self._run(f"SELECT max(location) FROM trends WHERE {_OF_BOX}", span).fetchone()
+        for table in ("trends", "trends_new"):
+            self._run(f"DELETE FROM {table} WHERE {_OF_BOX}", span)
+        self._put(merged(box_id, start_ms, HOUR_MS, rows), location)
+        return len(rows) - 1
+
+    def sweep_settled(self) -> None:
+        """Deletes the oldest copied minutes: those before any ten minutes or hour that is still due."""
+        (due_ms,) = self._run(
+            "SELECT min(start_ms) FROM ("
+            "SELECT min(start_ms) AS start_ms FROM rollups_due WHERE length_ms = ? UNION ALL "
+            "SELECT min(start_ms) FROM rollups_due WHERE length_ms = ?)",
+            (TEN_MINUTES_MS, HOUR_MS),
+        ).fetchone()
+        settled = "SELECT start_ms, box_id FROM trends_new WHERE start_ms < ? ORDER BY start_ms LIMIT ?"
+        limits = (_EVER_MS if due_ms is None else due_ms, _SWEPT_ROWS)
+        self._run(f"DELETE FROM trends_new WHERE (start_ms, box_id) IN ({settled})", limits)
+
+    def unmarked(self, limit: int) -> list[TrendPlace] | None:
+        position = self._run("SELECT box_id, start_ms FROM rollups_fill").fetchone()
+        if position is None:
+            return None
+        return self._run(
+            "SELECT box_id, start_ms FROM trends WHERE (box_id, start_ms) > (?, ?) "
+            "ORDER BY box_id, start_ms LIMIT ?",
+            (*position, limit),
+        ).fetchall()
+
+    def note_marked(self, last: TrendPlace | None) -> None:
+        if last is None:
+            self._run("DELETE FROM rollups_fill")
+        else:
+            self._run("UPDATE rollups_fill SET box_id = ?, start_ms = ?", last)
+
+    def expire_minutes(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> int:
+        if ttl_s is not None:
+            return self._run(
+                "DELETE FROM trends WHERE (box_id, start_ms) IN (SELECT box_id, start_ms FROM trends "
+                f"WHERE length_ms IN ({TREND_MS}, {HOUR_MS}) AND start_ms < ? LIMIT ?)",
+                ((now_s - ttl_s) * 1000, limit),
+            ).rowcount
+        if minutes_s is None:
+            return 0
+        limit_ms = (now_s - minutes_s) * 1000 // HOUR_MS * HOUR_MS
+        hours = self._run(
+            f"SELECT DISTINCT box_id, start_ms / {HOUR_MS} FROM trends WHERE length_ms = {TREND_MS} "
+            "AND start_ms < ? LIMIT ?",
+            (limit_ms, max(1, limit // 60)),
+        ).fetchall()
+        return sum(self.merge_hour(box_id, hour * HOUR_MS) for box_id, hour in hours)
+
+    def old_rows(self, now_s: int, ttl_s: int | None, minutes_s: int | None, limit: int) -> list[object]:
+        """Searches by Box, because an index by time would be written with every row."""
+        old: list[object] = []
+        for length_ms in LEVELS_MS[1:]:
+            seconds = kept_s(length_ms, ttl_s, minutes_s)
+            if seconds is not None:
+                old += self._run(_OLD_ROWS, (length_ms, (now_s - seconds) * 1000, limit))
+        return old[:limit]
+
+    def remove_rows(self, old: Sequence[object]) -> int:
+        delete = "DELETE FROM rollups WHERE box_id = ? AND length_ms = ? AND start_ms = ?"
+        return self._connection.executemany(delete, old).rowcount  # type: ignore[arg-type]  # of `old_rows`
+
+    def count(self) -> int:
+        return int(self._run(f"SELECT count(*) FROM {_ALL_MINUTES}").fetchone()[0])
+
+
+def _new_minutes(columns: str) -> str:
+    """Returns the query for a Box's rows of `trends_new`, in order; it steps from minute to minute by key."""
+    return (
+        "WITH RECURSIVE minutes (at_ms) AS ("
+        "SELECT min(start_ms) FROM trends_new WHERE start_ms >= ?2 UNION ALL "
+        "SELECT (SELECT min(start_ms) FROM trends_new WHERE start_ms > at_ms) FROM minutes WHERE at_ms < ?3) "
+        f"SELECT {columns} FROM minutes CROSS JOIN trends_new ON start_ms = at_ms AND box_id = ?1 "
+        "WHERE at_ms < ?3"
+    )
+
+
+def _minute(
+    box_id: str, start_ms: int, length_ms: int, covered_ms: int | None, *values: float | str | None
+) -> Trend:
+    metrics: dict[str, Three] = {}
+    for place, key in enumerate(METRIC_FIELDS):
+        low, high, average = values[3 * place : 3 * place + 3]
+        if isinstance(low, float) and isinstance(high, float) and isinstance(average, float):
+            metrics[key] = (low, high, average)
+    if isinstance(values[-1], str):
+        metrics.update(_read_other(values[-1]))
+    return Trend(box_id, start_ms, metrics, length_ms, covered_ms)
+
+
+def _other_metrics(row: Trend) -> str | None:
+    """Returns the metrics other than the original's four as JSON; None where there are none."""
+    other = {key: three for key, three in row.metrics.items() if key not in METRIC_FIELDS}
+    return json.dumps(other) if other else None
+
+
+def _read_other(text: str) -> dict[str, Three]:
+    return {key: (low, high, mean) for key, (low, high, mean) in json.loads(text).items()}
+
+
+def _widened(row: Trend, known: Trend | None) -> Trend:
+    """Returns a minute that is widened by the stored one, or the stored hour with it.
+
+    The later one's mean stays, so that a repeat changes nothing.
+    """
+    if known is None:
+        return row
+    if known.length_ms > TREND_MS:  # the hour is one row already
+        return merged(row.box_id, row.start_ms, known.length_ms, [known, row])
+    covered = [each.covered_ms for each in (known, row) if each.covered_ms is not None]
+    metrics = dict(known.metrics)
+    for key, (low, high, average) in row.metrics.items():
+        before = known.metrics.get(key, (low, high, average))
+        metrics[key] = (min(low, before[0]), max(high, before[1]), average)
+    return Trend(row.box_id, row.start_ms, metrics, covered_ms=max(covered) if covered else None)
 
 
 def _pack(row: Trend) -> bytes:
@@ -128,7 +241,7 @@ def _unpack(
     box_id: str, length_ms: int, start_ms: int, covered_ms: int, packed: bytes, other: str | None
 ) -> Trend:
     known, *numbers = _PACKED.unpack_from(packed)
-    metrics: dict[str, tuple[float, float, float]] = {}
+    metrics: dict[str, Three] = {}
     histograms: dict[str, TrendHistogram] = {}
     at = _PACKED.size
     for place, key in enumerate(HISTOGRAM_METRICS):
@@ -138,5 +251,5 @@ def _unpack(
             histograms[key] = TrendHistogram(packed[at : at + size])
         at += size
     if other is not None:
-        metrics.update({key: (low, high, mean) for key, (low, high, mean) in json.loads(other).items()})
+        metrics.update(_read_other(other))
     return Trend(box_id, start_ms, metrics, length_ms, covered_ms, histograms)

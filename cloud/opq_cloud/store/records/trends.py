@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 
 from opq_cloud.store.documents.retention import FOR_EVER_S
-from opq_cloud.store.driver import Documents, Driver, Fields
+from opq_cloud.store.driver import Documents, Driver, Fields, TrendPlace
 from opq_cloud.store.records.part import StorePart, box_locations, expires
 from opq_cloud.store.tables import DUE
 from opq_cloud.store.trends.pyramid import (
@@ -42,7 +42,7 @@ class TrendRecords(StorePart):
         super().__init__(driver)
         self._minutes_s: int | None = MINUTES_KEPT_S
         """Minutes become part of their hour after this time; None: never."""
-        self._marked: set[tuple[str, int]] = set()
+        self._marked: set[TrendPlace] = set()
         """Spans of ten minutes that this process marked, and that no process can have rolled up yet."""
 
     def keep_minutes(self, days: int) -> None:
@@ -70,9 +70,8 @@ class TrendRecords(StorePart):
                 if documents.atomic:
                     spans.add(span)
                 elif not self._is_marked(span):
-                    _mark(documents, span[0], TEN_MINUTES_MS, span[1])
-            for box_id, start_ms in spans:
-                _mark(documents, box_id, TEN_MINUTES_MS, start_ms)
+                    _mark(documents, TEN_MINUTES_MS, [span])
+            _mark(documents, TEN_MINUTES_MS, spans)
             return existed
 
         return self._driver.write(job) if rows else set()
@@ -81,7 +80,7 @@ class TrendRecords(StorePart):
         seconds = kept_s(length_ms, self._ttls.trends, self._minutes_s)
         return expires(FOR_EVER_S if seconds is None else seconds)
 
-    def _is_marked(self, span: tuple[str, int]) -> bool:
+    def _is_marked(self, span: TrendPlace) -> bool:
         """Whether ten minutes were marked while they last: such a mark cannot be removed yet."""
         due_ms = span[1] + TEN_MINUTES_MS + SETTLE_MS
         if time.time_ns() // 1_000_000 >= due_ms - MARKED_AHEAD_MS:
@@ -118,11 +117,13 @@ class TrendRecords(StorePart):
                 self._roll_minutes(documents, box_id, start_ms, old_ms)
             else:
                 self._roll_rows(documents, box_id, start_ms, length_ms)
-            if documents.atomic:
-                documents.take(DUE, length_ms, start_ms, box_id)
-            else:
+            if not documents.atomic:
                 documents.remove(DUE, [(name, "=", mark[name]) for name in (*DUE.key, "puts")])
-        if due[0]["length_ms"] == HOUR_MS:
+        if documents.atomic:  # these are the first of their level
+            level = ("length_ms", "=", length_ms)
+            documents.remove(DUE, [level, ("start_ms", "<", start_ms)])
+            documents.remove(DUE, [level, ("start_ms", "=", start_ms), ("box_id", "<=", box_id)])
+        if length_ms == HOUR_MS:
             documents.trends.sweep_settled()
         return len(due)
 
@@ -131,7 +132,7 @@ class TrendRecords(StorePart):
         found = trends.rows(box_id, TREND_MS, start_ms, start_ms + TEN_MINUTES_MS)
         minutes = [row for row in found if row.length_ms == TREND_MS]
         if len(minutes) < len(found):  # an hour already merged, by a version without roll-ups
-            _mark(documents, box_id, HOUR_MS, start_ms)
+            _mark(documents, HOUR_MS, [(box_id, start_ms)])
         if not minutes:
             return
         known = trends.rows(box_id, TEN_MINUTES_MS, start_ms, start_ms + 1) if start_ms < old_ms else []
@@ -158,7 +159,7 @@ class TrendRecords(StorePart):
         documents.trends.put_row(row, self._expire_at(row.length_ms))
         above_ms = level_above(row.length_ms)
         if above_ms is not None:
-            _mark(documents, row.box_id, above_ms, row.start_ms)
+            _mark(documents, above_ms, [(row.box_id, row.start_ms)])
 
     def _expire_trends(self, now_s: int, slice_rows: int) -> int:
         ttl_s, minutes_s = self._ttls.trends, self._minutes_s
@@ -175,17 +176,24 @@ class TrendRecords(StorePart):
         return self._driver.write(lambda documents: documents.trends.remove_rows(old))
 
 
-def _mark(documents: Documents, box_id: str, length_ms: int, at_ms: int) -> None:
-    """Marks the row of this level at a moment as due."""
-    mark: Fields = {
-        "length_ms": length_ms, "start_ms": at_ms // length_ms * length_ms, "box_id": box_id, "puts": 1
-    }  # fmt: skip
+def _mark(documents: Documents, length_ms: int, places: Iterable[TrendPlace]) -> None:
+    """Marks the rows of this level at these Boxes and moments as due."""
+    marks: list[Fields] = [
+        {"length_ms": length_ms, "start_ms": at_ms // length_ms * length_ms, "box_id": box_id, "puts": 1}
+        for box_id, at_ms in places
+    ]
+    if documents.atomic:
+        documents.put(DUE, marks)
+        return
+    for mark in marks:
+        while not documents.insert(DUE, mark):
+            if documents.change(DUE, tuple(mark[name] for name in DUE.key), _counted):
+                break
 
-    def again(known: Fields | None) -> Fields:
-        return mark if known is None else {**known, "puts": known["puts"] + 1}
 
-    if not documents.insert(DUE, mark) and not documents.atomic:
-        documents.change(DUE, (length_ms, mark["start_ms"], box_id), again)
+def _counted(mark: Fields | None) -> Fields | None:
+    """Counts a further minute; None: the mark was removed meanwhile."""
+    return mark and {**mark, "puts": mark["puts"] + 1}
 
 
 def _due(documents: Documents, now_ms: int, limit: int) -> list[Fields]:
@@ -203,7 +211,6 @@ def _fill(documents: Documents) -> int:
     if found is None:
         return 0
     spans = {(box_id, start_ms // TEN_MINUTES_MS * TEN_MINUTES_MS) for box_id, start_ms in found}
-    for box_id, start_ms in sorted(spans):
-        _mark(documents, box_id, TEN_MINUTES_MS, start_ms)
+    _mark(documents, TEN_MINUTES_MS, sorted(spans))
     documents.trends.note_marked(found[-1] if found else None)
     return len(found)

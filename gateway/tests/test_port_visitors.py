@@ -18,8 +18,9 @@ from opq_sim.box.host import BoxHost
 
 PROBE = b"AT+GCAP\r"
 BUSY_S = 10.0
-RULES = (Path(__file__).parents[1] / "systemd" / "60-opq-box.rules").read_text()
-PAGE = (Path(__file__).parents[2] / "docs" / "gateway.md").read_text()
+ROOT = Path(__file__).parents[2]
+RULES = (ROOT / "tools" / "opq_tools" / "service" / "units" / "60-opq-box.rules").read_text()
+PAGE = (ROOT / "docs" / "gateway.md").read_text()
 
 
 def test_a_port_that_is_busy_for_ten_seconds_and_at_commands_cost_no_sample(
@@ -57,5 +58,11 @@ def test_the_rules_have_every_adapter_of_the_page_and_the_page_names_the_rules()
     for vendor, products in re.findall(r'idVendor}=="(\w+)", ATTR{idProduct}=="([\w|]+)", ENV{ID_MM', RULES):
         found |= {f"{vendor}:{product}" for product in products.split("|")}
     assert set(adapters.values()) <= found
-    for name in (*adapters, "60-opq-box.rules", "ModemManager", "latency_timer"):
+    for name in (
+        *adapters,
+        "opq-tools service install gateway",
+        "udev rule",
+        "ModemManager",
+        "latency_timer",
+    ):
         assert name in PAGE

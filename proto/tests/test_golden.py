@@ -73,7 +73,7 @@ def values_of(message: m.LinkMessage) -> list[Any]:
     values: list[Any] = []
     for field in dataclasses.fields(message):
         value = getattr(message, field.name)
-        if field.name in ("counts", "data"):
+        if field.name in ("counts", "data", "numbers", "words"):
             values += [len(value), list(value)]
         elif field.name == "values":
             values += [len(value), *(text for pair in value for text in pair)]
@@ -108,7 +108,8 @@ def test_a_golden_frame_reads_as_its_fields_and_its_fields_write_the_frame(path:
     assert link.encode(message, sequence) == frame
     if message.TYPE != m.Settings.TYPE:
         names = [field.name for field in dataclasses.fields(message)]
-        names = ["bytes" if name == "data" else name for name in names]
+        written = {"data": "bytes", "numbers": "counts", "words": "counts"}
+        names = [written.get(name, name) for name in names]
         assert names == [field[0] for field in fields if field[0] != "count" or message.TYPE == m.Resend.TYPE]
 
 

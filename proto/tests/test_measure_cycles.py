@@ -216,7 +216,7 @@ def test_what_is_no_signal_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="type"):
         cycle_edges(np.array(["a"] * 600), RATE_HZ)
     with pytest.raises(ValueError, match="rate_hz"):
-        cycle_edges(np.ones(600), 500.0)
+        cycle_edges(np.ones(600), 400.0)
     with pytest.raises(ValueError, match="is a list, want a NumPy array"):
         cycle_edges([0.0] * 600, RATE_HZ)  # type: ignore[arg-type]
 

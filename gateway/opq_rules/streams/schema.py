@@ -53,7 +53,7 @@ def conforming(
                 if key is not None:
                     made = {name if other == key else other: each for other, each in made.items()}
             if type(value) is exact:
-                if exact is int and not in_bigint(value):
+                if exact is int and not -_LARGEST <= value < _LARGEST:  # type: ignore[operator]
                     raise ValueError(f"column {name} is {shown(value)}, which does not fit into 64 bits")
                 continue
             converted = column.converted(value)

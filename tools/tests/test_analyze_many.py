@@ -54,6 +54,14 @@ def test_a_folder_gives_a_line_for_each_recording_and_a_table(archive: Path, tmp
     assert "words.csv" in result.stdout.split("could not be read")[1]
 
 
+def test_the_file_of_lines_is_no_recording_of_its_folder(archive: Path) -> None:
+    for _ in range(2):
+        assert (
+            "3 recordings: 2 analysed, 1 could not be"
+            in run(archive, "--jsonl", archive / "out.jsonl").stdout
+        )
+
+
 def test_a_second_run_does_only_what_is_new_or_has_changed(archive: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     analyse_many(recordings_of([archive]), ORDER, out, 1, None)

@@ -158,7 +158,8 @@ def _analyse_folder(folder: Path, order: Order, out: Path, jobs: int, scheduler:
     from opq_tools.analyze.many_report import report_lines
 
     try:
-        lines, kept = analyse_many(recordings_of([folder]), order, out, jobs, scheduler)
+        paths = [path for path in recordings_of([folder]) if path.resolve() != out.resolve()]
+        lines, kept = analyse_many(paths, order, out, jobs, scheduler)
     except KeyboardInterrupt as error:
         raise StoppedError(f"{folder}: stopped; the same command goes on from here, {out}") from error
     for text in report_lines(lines, folder, kept, out):

@@ -12,19 +12,22 @@ from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import NS, BitNoise, World
 from opq_proto.firmware.image import Slot, read_bundle
-from opq_tools.flash import in_place
+from opq_tools.flash import in_place, protection
 
 pytestmark = pytest.mark.timeout(600)
 LONG_NS = 3600 * NS
 
 
-def flashed(backend: Backend, firmware: Firmware, folder: Path, world: World) -> Mapping[str, Any]:
+def flashed(
+    backend: Backend, firmware: Firmware, folder: Path, world: World, *options: str
+) -> Mapping[str, Any]:
     """The command's JSON; the Box's flash is in `folder` afterwards."""
     with backend.live(firmware.image, world, folder) as box, pytest.MonkeyPatch.context() as patch:
         # seconds of a real Box; an emulator on a busy machine needs many times as many
         for limit in ("HELLO_S", "TRIES", "ERASE_S", "RESTART_S", "CONFIRM_S"):
             patch.setattr(in_place, limit, 20 * getattr(in_place, limit))
-        done = run_in_process("flash", str(firmware.update), "--link", str(box.port), "--json")
+        patch.setattr(protection, "ANSWER_S", 20 * protection.ANSWER_S)
+        done = run_in_process("flash", str(firmware.update), "--link", str(box.port), "--json", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     found: Mapping[str, Any] = json.loads(done.stdout)
     return found
@@ -37,12 +40,13 @@ def slot_b(folder: Path, firmware: Firmware) -> None:
     assert flash[0x80000 : 0x80000 + len(image)] == image
 
 
-def test_a_running_box_takes_an_update_and_confirms_it(
+def test_a_running_box_takes_an_update_confirms_it_and_is_protected(
     hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
 ) -> None:
     firmware = hil_firmware["opqbox"]
-    found = flashed(hil_backend, firmware, tmp_path, World(LONG_NS))
+    found = flashed(hil_backend, firmware, tmp_path, World(LONG_NS), "--protect")
     assert "confirmed" in found["notes"][0]
+    assert found["protection"] == {"brown_out_level": "2.70 V", "protected_sectors": "sectors 0, 1"}
     slot_b(tmp_path, firmware)
 
 

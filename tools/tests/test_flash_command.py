@@ -54,6 +54,27 @@ def test_it_says_that_boot0_has_to_be_lowered(tmp_path: Path, options: tuple[str
     assert done.exit_code == 0 and "set BOOT0 low now" in done.stderr
 
 
+def test_a_protected_boot_loader_is_overwritten_only_when_told(tmp_path: Path) -> None:
+    chip = memory(BOX)
+    chip.write_protected = {0, 1}
+    whole = Layout(boot_loader(), image(Slot.A)).flash()
+    text = refused(flash(tmp_path, whole, chip, name="flash.bin"))
+    assert "write-protected: sector 0, 1; --unprotect lifts that" in text and text.endswith(
+        "Nothing was written"
+    )
+    assert flash(tmp_path, bundle(), chip).exit_code == 0, "an update file does not touch it"
+    done = flash(tmp_path, whole, chip, "--unprotect", "--allow-downgrade", name="flash.bin")
+    assert done.exit_code == 0 and chip.write_protected == set()
+
+
+def test_firmware_that_does_not_answer_is_written_and_not_protected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opq_tools.flash.in_place.HELLO_S", 0.3)
+    text = refused(flash(tmp_path, bundle(), memory(BOX), "--protect"))
+    assert text.startswith(f"{len(image(Slot.A))} bytes are written and verified; not protected: ")
+
+
 def test_json_is_one_document(tmp_path: Path) -> None:
     found = json.loads(flash(tmp_path, bundle(), memory(BOX), "--json").output)
     assert (found["done"], found["verified"], found["started"]) == (True, True, True)
@@ -169,8 +190,12 @@ def test_who_only_asks() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["x"], ["x", "--dfu", "--port", "p"], ["--dfu"], ["x", "--who", "--dfu"], ["--who"]]
-)
+    "arguments",
+    [
+        ["x"], ["x", "--dfu", "--port", "p"], ["--dfu"], ["x", "--who", "--dfu"], ["--who"],
+        ["x", "--dfu", "--protect"], ["--protect", "--port", "p"],
+    ],
+)  # fmt: skip
 def test_a_wrong_use_ends_with_two(arguments: list[str]) -> None:
     assert CliRunner().invoke(command, arguments).exit_code == 2
 

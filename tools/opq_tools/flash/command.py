@@ -12,7 +12,7 @@ import click
 from opq_proto.kit.command_line import json_option
 from opq_proto.link.messages import LINK_BAUD
 from opq_tools.flash import in_place, progress
-from opq_tools.flash.chip import FlashError
+from opq_tools.flash.chip import FlashError, LineError
 from opq_tools.flash.dfu import Dfu
 from opq_tools.flash.image import FlashImage, read_firmware
 from opq_tools.flash.judgement import Allowed
@@ -125,11 +125,14 @@ def command(
         if who or not result.done or not (protect or asks):
             return
         try:
+            box.hello()
             result.protection = offer_protection(box, protect, click.confirm).facts()
-        except FlashError as error:
-            if protect:
-                raise
-            result.notes.append(f"option bytes: {error}")
+        except (FlashError, LineError) as error:
+            if not protect:
+                result.notes.append(f"option bytes: {error}")
+                return
+            done = f"{result.written_bytes} bytes are written and verified; " if result.written_bytes else ""
+            raise FlashError(f"{done}not protected: {error}") from error
 
     def by_port(steps: FlashProgress) -> FlashResult:
         # imported here: only this method needs the extra `flash`
@@ -143,7 +146,6 @@ def command(
             rom.close()
         if result.started and (protect or asks):
             with _link(port or "", None) as box:
-                box.hello()
                 protected(box, result)
         return result
 

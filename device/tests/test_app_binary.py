@@ -109,6 +109,7 @@ def test_a_ublox_is_asked_by_valset_and_where_it_refuses_or_is_silent_by_cfg_msg
     assert run.report["usart2"]["tx_bytes"] == sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "label"), [("nmea", "NMEA"), ("ubx", "UBX that confirms UTC")])
 def test_the_box_says_what_names_its_seconds(hil_bench: Bench, form: str, label: str) -> None:
     run = hil_bench.run(World(at(12), gps=Gps(1_800_000_000 * NS, form=form)))

@@ -15,6 +15,7 @@ from clock_on_pc import (
     SOURCE_HOLDOVER,
     SOURCE_NTP,
     TICK_HZ,
+    UBX,
     UBX_CONFIRMED,
     UNKNOWN_NS,
     ClockOnPc,
@@ -230,6 +231,15 @@ def test_a_confirmed_ubx_label_outweighs_nmea() -> None:
         line.clock.receive(nav_pvt(UTC_S + k), line.tick_at(k + 0.15))
         list(line.run(1, labels=False))
     assert line.clock.status().state == LOCKED and abs(line.error_ns(59.5)) <= 1
+
+
+@pytest.mark.parametrize("kind", [NMEA, UBX, UBX_CONFIRMED])
+def test_the_status_says_which_label_names_the_seconds(kind: int) -> None:
+    line = Line(ClockOnPc())
+    list(line.run(20, pulses=False, kind=kind))
+    assert line.clock.status().label == 0, "without pulses there are no seconds to name"
+    list(line.run(20, kind=kind))
+    assert line.clock.status().label == 1 + kind
 
 
 def test_1024_weeks_lost_by_an_old_receiver_are_found_by_the_gateway() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from free_ports import free_port
 from house_under_test import until
 
@@ -16,6 +17,7 @@ from opq_hil.backends.backend import Backend
 from opq_hil.backends.debugging import GDBS, debug_session, launch_document
 from opq_hil.backends.firmware import Firmware
 from opq_hil.backends.qemu import Qemu
+from opq_tools.hil_debug import command
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "debugging.md").read_text(encoding="utf-8")
@@ -110,11 +112,12 @@ def test_for_a_probe_it_prints_both_commands_and_a_launch_json(
 
 
 def test_a_server_that_is_not_installed_is_named_with_its_package(
-    monkeypatch: pytest.MonkeyPatch, hil_firmware: Mapping[str, Firmware]
+    hil_firmware: Mapping[str, Firmware],
 ) -> None:
     if not any(map(shutil.which, GDBS)):
         pytest.skip("no GDB for ARM here: apt install gdb-multiarch")
     if shutil.which("st-util"):
         pytest.skip("st-util is installed here")
     place = hil_firmware["opqbox"].image.flash.parent.parent
-    assert "no st-util here: apt install stlink-tools" in debug("st-util", "--firmware", str(place))
+    result = CliRunner().invoke(command, ["st-util", "--firmware", str(place)])
+    assert "no st-util here: apt install stlink-tools" in str(result.exception)

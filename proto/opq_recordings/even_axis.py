@@ -104,11 +104,11 @@ def _even_throughout(times_s: NDArray[np.float64], rate_hz: float | None) -> Eve
     resolution_s = _resolution(times_s)
     middle = (count - 1) / 2
     with np.errstate(over="ignore", invalid="ignore"):
-        mean_s = sum(float((times_s[at : at + BLOCK] - first_s).sum()) for at in blocks) / count
+        mean_s = sum(float((_block(times_s, at) - first_s).sum()) for at in blocks) / count
         rise = sum(
             float((np.arange(len(part)) + (at - middle)) @ (part - first_s - mean_s))
             for at in blocks
-            for part in (times_s[at : at + BLOCK],)
+            for part in (_block(times_s, at),)
         )
         step_s = rise / (count * (count * count - 1) / 12)  # the sum of the squares of the indices
         if not (np.isfinite(step_s) and step_s > 0) or (
@@ -117,7 +117,7 @@ def _even_throughout(times_s: NDArray[np.float64], rate_hz: float | None) -> Eve
             return None
         least_s = max(JITTER_STEPS * step_s, 1.01 * resolution_s)
         for at in blocks:
-            part = times_s[max(0, at - 1) : at + BLOCK]
+            part = _block(times_s, at, 1)
             even_s = first_s + mean_s + step_s * (np.arange(len(part)) + (max(0, at - 1) - middle))
             if (
                 not (np.abs(np.diff(part) - step_s) <= least_s).all()
@@ -125,6 +125,12 @@ def _even_throughout(times_s: NDArray[np.float64], rate_hz: float | None) -> Eve
             ):
                 return None
     return EvenAxis(rate_hz or 1 / step_s, (Run(0, 0, count),))
+
+
+def _block(times_s: NDArray[np.float64], at: int, before: int = 0) -> NDArray[np.float64]:
+    """A block of a long column and some rows before it; the pages of earlier blocks are given back."""
+    release_pages(times_s)
+    return times_s[max(0, at - before) : at + BLOCK]
 
 
 def axis_of_rows(

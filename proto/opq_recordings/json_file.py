@@ -157,6 +157,9 @@ def _exported(path: Path, content: Mapping[str, Any]) -> Iterator[Channel]:
         values = _array(path, document["counts"], "counts")
         if values.dtype.kind != "i":
             raise RecordingError(f"{path}: its counts are no whole numbers")
+        stated = document.get("samples")
+        if isinstance(stated, int) and stated != len(values):
+            raise RecordingError(f"{path}: states {stated} samples, but {len(values)} are there")
         if np.abs(values).max() < 2**15:
             values = values.astype(np.int16)
         runs = runs_between(document, len(values), stored_gaps=False)

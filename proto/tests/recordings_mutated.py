@@ -71,7 +71,9 @@ def originals() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
     document = {"box_id": "1", "rate_hz": 1600, "calibration_constant": 50.0, "counts": short}
     exported = {
         "format": "opq-event-1",
-        "waveforms": [{"rate_millihz": 1_600_000, "volts_per_lsb": GAIN, "gaps": [], **document}],
+        "waveforms": [
+            {"rate_millihz": 1_600_000, "volts_per_lsb": GAIN, "gaps": [], "samples": ROWS, **document}
+        ],
     }
     return {
         "cfg": ("a.cfg", cfg["BINARY"], {"a.dat": binary}),

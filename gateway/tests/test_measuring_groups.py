@@ -13,11 +13,13 @@ from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.measuring.plan import MeasuringPlan
 from opq_gateway.status import BoxStatus
+from opq_proto.decision import Nominal
 from opq_proto.link.log_codes import STARTED
 from opq_proto.link.messages import Health, Log
 from opq_proto.messages import Measurement
 from opq_proto.wire.continuity import RESTART
 from opq_proto.wire.frames import measurement_from_wire, measurement_to_wire
+from opq_proto.wire.measurement_rows import batches_of
 from opq_proto.wire.supply_word import SupplyWord, supply_word
 from opq_sim.mains import mains
 
@@ -175,4 +177,4 @@ def test_what_is_sent_is_chosen_and_the_cloud_takes_names_that_it_does_not_know(
     read = measurement_from_wire(measurement_to_wire(made))
     assert set(read.metrics) == set(made.metrics)
     trends = Trends()
-    trends.add(read, 0.0)
+    trends.add(*batches_of([read], lambda *_: Nominal(120.0, 60.0)), 0.0)

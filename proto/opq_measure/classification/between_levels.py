@@ -1,12 +1,13 @@
-"""Lasting disturbances in a signal where no window of 10/12 cycles is clear of a dip or swell.
+"""Lasting disturbances in a record of which no window of 10/12 cycles is clear: measured in its pieces.
 
-Windows that contain part of a dip are flagged and not used (61000-4-30, 4.7). A second with a dip of half of
-it may have no others. The cycles beside the dip still show harmonics and DC, by the mean cycle
-(`mean_cycle`), and the frequency, by the length of the clear cycles. `faint_tones` finds lines there.
+Windows that contain part of a dip are flagged and not used (61000-4-30, 4.7); a record of less than 0.2 s has
+none. The pieces beside a level are used first, those within a level where little lies beside it. Each figure
+has the uncertainty that the number of samples and their noise give it, so a short record is less sure.
+`faint_tones` finds lines there.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -14,86 +15,121 @@ from opq_measure.analysis.conditions import FREQUENCY_SIGMA_HZ, OTHER_NOMINAL_PE
 from opq_measure.analysis.levels import LEVEL_SIGMA
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.classification.class_limits import ClassLimits
-from opq_measure.classification.mean_cycle import MIN_CYCLES, MeanCycle
 from opq_measure.classification.measured_signal import MeasuredSignal
-from opq_measure.signal import BoolArray
+from opq_measure.classification.pieces import Pieces
+from opq_measure.waveform.steady import FREE_CYCLES, Steady
 
-MIN_CONSECUTIVE_CYCLES = 3
-"""Least number of consecutive cycles from which their length is measured."""
-ORDERS = 25
-"""Harmonics of the mean cycle that are counted; higher ones are small, and all contain its noise."""
+FAINT = 0.1
+"""Share of the largest wave below which a piece shows no frequency."""
+ENOUGH_CYCLES, LEAST_CYCLES = 3.0, 2.0
+"""With so many cycles beside the levels, what lies within them is not used."""
 
 
-def harmonics_between(signal: MeasuredSignal, mean: MeanCycle, limits: ClassLimits) -> Iterable[Occurrence]:
-    """THD of the mean cycle, corrected for its noise; nothing where a window is clear."""
+def harmonics_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) -> Iterable[Occurrence]:
+    """THD of the pieces, corrected for their noise; nothing where a window is clear."""
     if np.isfinite(signal.analysis.series.thd).any():
         return
-    thd_percent = 100 * mean_thd(mean, signal.cycle)
-    if thd_percent > limits.thd_percent:
+    waves = used(signal, pieces)
+    if not waves:
+        return
+    ratio, sigma = thd_of(waves)
+    percent, limit = 100 * ratio, limits.thd_percent
+    if percent > limit + 100 * sigma:
         yield signal.throughout(
             "harmonics",
-            confidence_of(thd_percent, limits.thd_percent, THD_SIGMA * thd_percent),
-            f"THD {thd_percent:.2f} % in the mean of the {mean.cycles} cycles beside it, "
-            f"above {limits.thd_percent:g} %",
-            {"thd_percent": thd_percent, "thd_percent_max": thd_percent},
+            confidence_of(percent, limit, math.hypot(THD_SIGMA * percent, 100 * sigma)),
+            f"THD {percent:.2f} % in {_cycles(waves):.1f} cycles, above {limit:g} %",
+            {"thd_percent": percent, "thd_percent_max": percent},
         )
 
 
-def offset_between(signal: MeasuredSignal, mean: MeanCycle, limits: ClassLimits) -> Iterable[Occurrence]:
-    """Direct voltage of the mean cycle; nothing where a window is clear."""
+def offset_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) -> Iterable[Occurrence]:
+    """Direct voltage of the pieces; nothing where a window is clear."""
     if np.isfinite(signal.analysis.series.dc_v).any():
         return
-    offset_v = float(mean.volts.mean())
+    waves = used(signal, pieces)
+    if not waves:
+        return
+    weight = np.array([each.stop - each.start for each in waves], dtype=np.float64)
+    offset_v = float(np.average([each.lines[0].real for each in waves], weights=weight))
     percent, limit = 100 * offset_v / signal.analysis.nominal_v, limits.dc.most_percent
-    if abs(percent) > limit:
+    sigma = 100 / signal.analysis.nominal_v * waves[0].rest / math.sqrt(float(weight.sum()))
+    if abs(percent) > limit + sigma:
         yield signal.throughout(
             "dc_offset",
-            confidence_of(abs(percent), limit, LEVEL_SIGMA * abs(percent)),
-            f"direct voltage of {percent:+.2f} % of nominal, {offset_v:+.3g} V, in the mean of the "
-            f"{mean.cycles} cycles beside it, above {limit:g} %",
+            confidence_of(abs(percent), limit, math.hypot(LEVEL_SIGMA * percent, sigma)),
+            f"direct voltage of {percent:+.2f} % of nominal, {offset_v:+.3g} V, in "
+            f"{_cycles(waves):.1f} cycles, above {limit:g} %",
             {"dc_percent": percent, "dc_v": offset_v},
         )
 
 
-def mean_thd(mean: MeanCycle, cycle_samples: float) -> float:
-    """THD as a ratio, orders 2 to 25; `cycle_samples`: samples per cycle, for its noise."""
-    points = len(mean.volts)
-    power = (2 / points * np.abs(np.fft.rfft(mean.volts))) ** 2
-    of_noise = 4 / points * mean.rest_v**2 * points / (cycle_samples * mean.cycles)
-    last = min(ORDERS, len(power) - 1)
-    left = max(0.0, float(power[2 : last + 1].sum()) - (last - 1) * of_noise)
-    return math.sqrt(left / float(power[1])) if power[1] > 0 else 0.0
-
-
-def frequency_between(signal: MeasuredSignal, usable: BoolArray, limits: ClassLimits) -> Iterable[Occurrence]:
-    """The frequency of the clear stretches, eight cycles or more in all; nothing where a window is clear.
-
-    Args:
-        usable: (c,) which cycles are clear, as many as the analysis has starts of cycles, less one.
-    """
+def frequency_between(signal: MeasuredSignal, pieces: Pieces, limits: ClassLimits) -> Iterable[Occurrence]:
+    """The frequency of the pieces, all of one; nothing where a window is clear."""
     analysis = signal.analysis
     if np.isfinite(analysis.series.frequency_hz).any():
         return
-    bounds = np.flatnonzero(np.diff(np.concatenate(([0], usable.astype(np.int8), [0]))))
-    parts = [
-        analysis.cycle_starts[begin : end + 1]
-        for begin, end in zip(bounds[::2].tolist(), bounds[1::2].tolist(), strict=True)
-        if end - begin >= MIN_CONSECUTIVE_CYCLES
-    ]
-    count = sum(len(each) - 1 for each in parts)
-    if count < MIN_CYCLES:
+    found = frequency_of(pieces.steady)
+    if found is None:
         return
-    # one length of the cycle for all stretches, with an offset for each
-    at = [np.arange(len(each)) - (len(each) - 1) / 2 for each in parts]
-    sums = [float(place @ each) for place, each in zip(at, parts, strict=True)]
-    hz = analysis.rate_hz * sum(float(place @ place) for place in at) / sum(sums)
+    hz, sigma_hz = found
     off_hz, nominal_hz = hz - analysis.nominal_hz, analysis.nominal_hz
     limit_hz = limits.deviation_percent / 100 * nominal_hz
-    if not limit_hz < abs(off_hz) <= OTHER_NOMINAL_PERCENT / 100 * nominal_hz:
+    if not limit_hz + 2 * sigma_hz < abs(off_hz) <= OTHER_NOMINAL_PERCENT / 100 * nominal_hz:
         return
     yield signal.throughout(
         "frequency_deviation",
-        confidence_of(abs(off_hz), limit_hz, 2 * FREQUENCY_SIGMA_HZ),
-        f"{hz:.3f} Hz over the {count} cycles beside it, off nominal by more than {limit_hz:g} Hz",
+        confidence_of(abs(off_hz), limit_hz, math.hypot(2 * FREQUENCY_SIGMA_HZ, sigma_hz)),
+        f"{hz:.3f} Hz over {_cycles(pieces.steady):.1f} cycles, off nominal by more than {limit_hz:g} Hz",
         {"deviation_hz": off_hz},
     )
+
+
+def used(signal: MeasuredSignal, pieces: Pieces) -> list[Steady]:
+    """The pieces beside levels, or all where there are too few cycles of these."""
+    limits, nominal_v = signal.rms_limits, signal.analysis.nominal_v
+    low, high = (limits.threshold_percent(sign) / 100 * nominal_v * math.sqrt(2) for sign in (-1, 1))
+    alive_v = limits.interruption_percent / 100 * nominal_v * math.sqrt(2)
+    alive = [each for each in pieces.steady if each.amplitude > alive_v]
+    beside = [each for each in alive if low <= each.amplitude <= high]
+    if _cycles(beside) >= ENOUGH_CYCLES:
+        return beside
+    return alive if _cycles(alive) >= LEAST_CYCLES else []
+
+
+def thd_of(waves: Sequence[Steady]) -> tuple[float, float]:
+    """THD as a ratio, of all waves together by their power, and the uncertainty that noise gives it."""
+    power = fundamental = noise = 0.0
+    for each in waves:
+        size = each.stop - each.start
+        of_line = 4 * each.rest**2 / size
+        power += size * (float(np.sum(np.abs(each.lines[2:]) ** 2)) - of_line * (len(each.lines) - 2))
+        fundamental += size * each.amplitude**2
+        noise += size * of_line
+    if not fundamental > 0:
+        return 0.0, math.inf
+    return math.sqrt(max(0.0, power) / fundamental), math.sqrt(noise / len(waves) / fundamental)
+
+
+def frequency_of(waves: Sequence[Steady]) -> tuple[float, float] | None:
+    """Hz of all waves together and its uncertainty, by the bound for a sine in white noise; or None."""
+    largest = max((each.amplitude for each in waves), default=0.0)
+    free = [
+        each
+        for each in waves
+        if each.amplitude > FAINT * largest
+        and (each.stop - each.start) * each.hz >= FREE_CYCLES * each.rate_hz
+    ]
+    if not free:
+        return None
+    sigmas_hz = np.array([
+        math.sqrt(24.0) * max(each.rest, 1e-9 * each.amplitude) / each.amplitude
+        / (each.stop - each.start) ** 1.5 * each.rate_hz / (2 * math.pi)
+        for each in free
+    ])  # fmt: skip
+    weight = 1 / sigmas_hz**2
+    return float(np.average([each.hz for each in free], weights=weight)), float(1 / math.sqrt(weight.sum()))
+
+
+def _cycles(waves: Sequence[Steady]) -> float:
+    return sum((each.stop - each.start) * each.hz / each.rate_hz for each in waves)

@@ -46,6 +46,11 @@ BEAT_HZ = 1.5
 """Tolerance of a beat frequency; both frequencies are known to a bin of the waveform at least."""
 TELEGRAM_HZ, OF_TELEGRAM = 10.0, 2.0
 """A ringing this near to a telegram's frequency, and at most so many times as large, belongs to it."""
+CLASSES = 17
+"""Of one recording; docs/classes.md has their table."""
+LONG_ENOUGH_S, SWINGS_S = 0.5, 0.34
+"""From the first on every class has its least length; three swings of 8.8 Hz, to which eyes are most
+sensitive, take the second."""
 NOISE_LATE_S, OF_NOISE = 0.4, 4.5
 """Two windows; and a level that a thousand samples of noise hardly exceed, in sigma."""
 DEFAULT_LIMITS = ClassLimits()
@@ -79,11 +84,14 @@ def classification_of(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMI
     analysis = signal.analysis
     noise_pu = noise_ratio(signal)
     parts = parts_in(signal, limits)
+    unseen = not_measured(analysis)
+    measured_share = 1 - len(unseen) / CLASSES
     if parts:
         kinds = sorted({each.kind for each in parts})
         return Classification(
             "+".join(kinds),
-            math.prod(max(each.confidence for each in parts if each.kind == kind) for kind in kinds),
+            measured_share
+            * math.prod(max(each.confidence for each in parts if each.kind == kind) for kind in kinds),
             max(each.severity for each in parts),
             parts,
             "; ".join(each.because for each in parts),
@@ -97,12 +105,26 @@ def classification_of(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMI
     reasons = _of_nothing(analysis, noise_pu, limits)
     return Classification(
         NONE,
-        calibrated(NONE, 1.0, noise_pu),
+        measured_share * calibrated(NONE, 1.0, noise_pu),
         0.0,
         (),
-        "nothing is beyond its limit: " + ", ".join(f"{each.name} {each.value:.4g}" for each in reasons),
+        "nothing is beyond its limit: "
+        + ", ".join(f"{each.name} {each.value:.4g}" for each in reasons)
+        + (f"; too short for {', '.join(unseen)}" if unseen else ""),
         reasons,
     )
+
+
+def not_measured(analysis: SignalAnalysis) -> tuple[str, ...]:
+    """The classes that a signal of this length cannot show."""
+    if analysis.duration_s >= LONG_ENOUGH_S:
+        return ()
+    unseen = ["mains_signalling", "rapid_voltage_change"]
+    if analysis.duration_s < SWINGS_S:
+        unseen.append("flicker")
+        if not np.isfinite(analysis.series.interharmonic).any():
+            unseen += ["interharmonics", "noise"]
+    return tuple(sorted(unseen))
 
 
 def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tuple[ClassifiedPart, ...]:
@@ -188,7 +210,12 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal, limits: 
 
 
 def _is_cut_edge(each: Occurrence, level: Disturbance, signal: MeasuredSignal) -> bool:
-    """Whether a transient is the edge of a dip or swell too near to an end of the signal to know its wave."""
+    """Whether a transient is the edge of a dip or swell too near to an end of the signal to know its wave.
+
+    One that the waves of pieces leave is known to be none.
+    """
+    if "sigmas" in each.figures and "by_chance" not in each.figures:
+        return False
     unseen = UNSEEN_CYCLES * signal.cycle
     at_start = each.start_sample < unseen and level.start_sample < 2 * unseen
     last = signal.analysis.samples

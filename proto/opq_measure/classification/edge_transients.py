@@ -62,6 +62,8 @@ TRIES_PER_ROOT = 0.6
 """Independent impulses that are tried, per root of the number of such instants, by simulated edges."""
 TRIES_PER_CELL = 0.5
 """Independent ringings per tried instant and frequency, likewise."""
+ROUNDING = 1e-6
+"""Least noise, a share of the wave: what a simulation leaves of a wave is rounding, not noise."""
 OF_STEP = 0.3
 """Least impulse as a share of the step; a sampler's filter leaves less, where one sample between both waves
 is free."""
@@ -103,7 +105,7 @@ def edge_transient(
     basis = _basis(first, max(high + frame, stop, last), hz / rate_hz)
     sizes = _solved(basis[: low - first], volts[first:low])
     ahead = volts[first:low] - basis[: low - first] @ sizes
-    sigma = float(np.sqrt(np.mean(ahead * ahead)))
+    sigma = max(float(np.sqrt(np.mean(ahead * ahead))), ROUNDING * float(np.linalg.norm(sizes)))
     if not sigma > 0:
         return None
     within = slice(high - first, stop - first)
@@ -158,7 +160,7 @@ def _impulse(
     at = int(np.argmin(energy - weighed**2))
     usual = np.correlate(ahead, shape, "valid") / weight
     gain = float(bare.min() - energy[at] + weighed[at] ** 2) / max(1.0, float(np.mean(usual * usual)))
-    tries = TRIES_PER_ROOT * math.sqrt(float(np.count_nonzero(bare < bare.min() + AS_GOOD)))
+    tries = TRIES_PER_ROOT * math.sqrt(max(1.0, float(np.count_nonzero(bare < bare.min() + AS_GOOD))))
     peak, step = float(weighed[at]) / weight, float(late[at] - early[at])
     log_chance = math.log(tries) + log_erfc(math.sqrt(max(gain, 0.0) / 2))
     found = FaintTransient(at, at + len(shape), peak, math.nan, math.sqrt(max(gain, 0.0)), log_chance)

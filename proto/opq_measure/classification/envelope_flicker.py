@@ -263,6 +263,11 @@ def _stand_out(
     return _Seen(hz[out], float(pst[strongest]), math.sqrt(2 * most), tries * math.exp(-most), quiet)
 
 
+def pst_of_swing(hz: float, nominal_v: float, nominal_hz: float) -> float:
+    """Pst of a sine fluctuation of amplitude 1 that continues for ten minutes."""
+    return float(np.sqrt(_pst_squared(np.array([hz]), nominal_v, nominal_hz))[0])
+
+
 def _pst_squared(hz: FloatArray, nominal_v: float, nominal_hz: float) -> FloatArray:
     """Pst^2 of sine fluctuations of amplitude 1; the lamp's square makes it 2."""
     lamp = lamp_for(nominal_v, nominal_hz)

@@ -23,6 +23,7 @@ from opq_measure.classification.faint_tones import faint_tone
 from opq_measure.classification.faint_transients import FRAME_S, FaintTransient, faint_transient
 from opq_measure.classification.judgement import Found
 from opq_measure.classification.measured_signal import TRANSIENTS, MeasuredSignal
+from opq_measure.classification.pieces import Pieces
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.cycles import WINDOW_S
 
@@ -43,7 +44,7 @@ LONGEST_TONE_S = 20.0
 
 
 def tone_in_noise(
-    signal: MeasuredSignal, cycles: AlikeCycles, seen: bool, limits: ClassLimits
+    signal: MeasuredSignal, cycles: AlikeCycles, pieces: Pieces, seen: bool, limits: ClassLimits
 ) -> Iterable[Occurrence]:
     """A line that windows of 0.2 s do not show, because of the noise or of a harmonic next to it.
 
@@ -59,11 +60,18 @@ def tone_in_noise(
         return
     if any(each.kind == "periodic_notching" for each in analysis.occurrences):
         return
-    if analysis.duration_s > LONGEST_TONE_S or cycles.mean is None:
+    if analysis.duration_s > LONGEST_TONE_S:
         return
-    residual, cycle = cycles.residual
+    if cycles.mean is not None:
+        residual, cycle = cycles.residual
+        usable = cycles.usable[cycle]
+    elif is_flagged and pieces.steady:  # a level from end to end, for example
+        usable = np.isfinite(pieces.residual)
+        residual = np.where(usable, pieces.residual, 0.0)
+    else:
+        return
     hz = (len(starts) - 1) * analysis.rate_hz / float(starts[-1] - starts[0])
-    tone = faint_tone(residual, cycles.usable[cycle], analysis.rate_hz, fundamental_v, hz, least)
+    tone = faint_tone(residual, usable, analysis.rate_hz, fundamental_v, hz, least)
     if tone is None or tone.mirrored:
         return
     limit = limits.signal_percent if tone.keyed else limits.line_percent

@@ -58,7 +58,7 @@ def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None
         return None
     level = max(END * abs(peak), min(SIGMAS * noise, 0.9 * abs(peak)))
     low, high = _extent(np.abs(residual) > level, largest, round(GAP_S * rate_hz))
-    lobes = _lobes(residual[low:high], max(LOBE * abs(peak), SIGMAS * noise))
+    lobes = lobes_of(residual[low:high], max(LOBE * abs(peak), SIGMAS * noise))
     ring = oscillation(residual[low:high], rate_hz) if len(lobes) >= MIN_HALF_WAVES else None
     share, unknowns = (_decay_share(residual[low:high], rate_hz), 2) if ring is None else (ring.share, 4)
     start, place = _passing(residual, low, level, -1), float(largest)
@@ -96,7 +96,7 @@ def _extent(above: BoolArray, largest: int, gap: int) -> tuple[int, int]:
     return int(at[low[-1] + 1] if len(low) else at[0]), int(at[high[0]] if len(high) else at[-1]) + 1
 
 
-def _lobes(residual: FloatArray, level: float) -> list[int]:
+def lobes_of(residual: FloatArray, level: float) -> list[int]:
     """Places of the extremes of half waves beyond the level, of alternating sign."""
     beyond = np.flatnonzero(np.abs(residual) >= level)
     if len(beyond) == 0:

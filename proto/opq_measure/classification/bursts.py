@@ -1,0 +1,188 @@
+"""Transients in what the waves of a record's pieces leave: stretches with more energy than noise has.
+
+    residual / noise --> energy over 1 ms and 5 ms --> stretches that stand out --> a ringing, an impulse, or
+                                                       the mains itself, where an edge was not found
+
+A ringing has three half waves or more in the damped sine that fits best, within the stretch and before it
+fades to a fifth. An impulse goes to one side.
+
+Source: energy detector, Urkowitz 1967; classes of IEEE 1159-2019, 4.2.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.classification.pieces import Pieces
+from opq_measure.median import median
+from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.waveform.oscillation import Oscillation, oscillation
+from opq_measure.waveform.pulse import MIN_HALF_WAVES, lobes_of
+
+WINDOWS_S = (0.0003, 0.001, 0.005)
+STANDS_OUT = 5.0
+"""Scatters of the mean power of noise over a window: by chance in one of 10^5 records."""
+ENDS = 2.5
+"""Scatters to which the mean power over the last window falls where the stretch ends."""
+FADED = 0.2
+"""As in `pulse`: the least half wave, a share of the largest."""
+RINGS, ONE_SIDED = 0.4, 0.4
+"""Least share of the energy above the noise that the damped sine explains."""
+OF_MAINS = 0.3
+"""Share that the fundamental explains, from which on the stretch is mains at another level."""
+LEAST_HZ = 200.0
+"""A slower swing is a level or a fluctuation that its wave does not follow."""
+AT_END = 3
+"""Samples: an impulse that reaches an end of its piece may be the edge there, found off by some samples."""
+MAINS_CYCLES = 0.3
+"""Least length of a stretch that may be mains."""
+PARTLY = 0.6
+"""Of a half wave that is cut where the ringing begins or fades."""
+LOBE_SIGMAS = 4.0
+HIDDEN_S, HIDDEN_UNKNOWNS = 0.01, 25.0
+"""Noise may hide all of a ringing but its first half wave: length in which the rest is searched."""
+MOST_ONSETS = 3
+UNKNOWNS = 10.0
+"""Energy in sigma^2 by which a ringing has to explain more than an impulse: it has more unknowns."""
+DECAYS_S = np.geomspace(5e-5, 2e-3, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """`first` .. `stop` in samples of the record; `hz` is NaN for an impulse; `sigmas` by its energy."""
+
+    first: int
+    stop: int
+    peak_v: float
+    hz: float
+    damping_s: float
+    sigmas: float
+
+
+def bursts_in(pieces: Pieces, rate_hz: float, least_v: float) -> list[Burst]:
+    """Every transient with a peak of `least_v` or more, in time order."""
+    found = []
+    seen = np.abs(pieces.residual[np.isfinite(pieces.residual)])
+    usual = (
+        1.4826 * float(median(seen)) if len(seen) else 0.0
+    )  # with a line between harmonics, more than noise
+    for piece in pieces.steady:
+        left, sigma = pieces.residual[piece.start : piece.stop], max(piece.rest, usual)
+        for first, stop in _stretches(left / sigma, rate_hz):
+            part = left[first:stop]
+            if float(np.abs(part).max()) < least_v or not _is_loud(part / sigma):
+                continue
+            if (stop - first) * piece.hz >= MAINS_CYCLES * rate_hz:
+                begin, end = piece.start + first, piece.start + stop
+                quarter = round(rate_hz / piece.hz / 4)
+                ahead = piece.volts(begin + quarter, end + quarter)
+                part = _without_mains(part, piece.volts(begin, end), ahead)
+                if float(np.abs(part).max()) < least_v or not _is_loud(part / sigma):
+                    continue
+            longer = left[first : max(stop, first + round(HIDDEN_S * rate_hz))]
+            burst = _burst(part, longer, sigma, piece.hz, rate_hz, piece.start + first)
+            is_cut = first < AT_END or stop > len(left) - AT_END
+            if burst is not None and not (is_cut and math.isnan(burst.hz)):
+                found.append(burst)
+    return found
+
+
+def _stretches(ratio: FloatArray, rate_hz: float) -> Iterator[tuple[int, int]]:
+    power = ratio * ratio
+    total = np.concatenate(([0.0], np.cumsum(power)))
+    out = np.zeros(len(power), dtype=np.bool_)
+    goes_on = np.zeros(len(power), dtype=np.bool_)
+    size = 1
+    for seconds in WINDOWS_S:
+        size = max(2, round(seconds * rate_hz))
+        if len(power) < size:
+            break
+        mean = (total[size:] - total[:-size]) / size
+        scatter = math.sqrt(2 / size)
+        for above, marks in ((STANDS_OUT, out), (ENDS, goes_on)):
+            hit = np.flatnonzero(mean > 1 + above * scatter + above * above / size)
+            marks |= _spread(hit, size, len(power))
+    for first, stop in _runs(goes_on, size):
+        if out[first:stop].any():
+            beyond = first + np.flatnonzero(np.abs(ratio[first:stop]) > 3)
+            if len(beyond):
+                yield int(beyond[0]), int(beyond[-1]) + 1
+
+
+def _spread(begins: np.ndarray, size: int, count: int) -> BoolArray:
+    edges = np.zeros(count + 1)
+    np.add.at(edges, begins, 1)
+    np.add.at(edges, begins + size, -1)
+    return np.cumsum(edges)[:count] > 0
+
+
+def _runs(marks: BoolArray, gap: int) -> Iterator[tuple[int, int]]:
+    at = np.flatnonzero(marks)
+    if len(at):
+        for run in np.split(at, np.flatnonzero(np.diff(at) > gap) + 1):
+            yield int(run[0]), int(run[-1]) + 1
+
+
+def _burst(
+    part: FloatArray, longer: FloatArray, sigma: float, mains_hz: float, rate_hz: float, first: int
+) -> Burst | None:
+    """The stretch as a ringing or an impulse; `longer` goes on for as long as noise may hide a ringing."""
+    energy = float(part @ part)
+    over = energy - len(part) * sigma**2
+    peak = float(part[int(np.argmax(np.abs(part)))])
+    sigmas = math.sqrt(max(0.0, over)) / sigma
+    to_one_side = one_sided(part, rate_hz)
+    swings = len(lobes_of(part, max(FADED * abs(peak), LOBE_SIGMAS * sigma))) >= MIN_HALF_WAVES
+    ring = oscillation(part, rate_hz)
+    if ring is not None:
+        explained = ring.share * energy
+        is_long = len(part) >= MAINS_CYCLES * rate_hz / mains_hz
+        if is_long and ring.frequency_hz < LEAST_HZ and explained > to_one_side:
+            return None
+        better = explained - to_one_side > UNKNOWNS * sigma**2
+        if better and (swings or (_rings(ring, len(part), rate_hz) and explained >= RINGS * over)):
+            return Burst(first, first + len(part), peak, ring.frequency_hz, ring.damping_s, sigmas)
+    largest = int(np.argmax(np.abs(part)))
+    onsets = np.flatnonzero(np.abs(part[: largest + 1]) > LOBE_SIGMAS * sigma)[:MOST_ONSETS].tolist()
+    for onset in onsets:
+        hidden = oscillation(longer[onset:], rate_hz)
+        if hidden is not None and _rings(hidden, len(longer) - onset, rate_hz):
+            explained = hidden.share * float(longer[onset:] @ longer[onset:])
+            if explained - one_sided(longer[onset:], rate_hz) > HIDDEN_UNKNOWNS * sigma**2:
+                return Burst(first, first + len(part), peak, hidden.frequency_hz, hidden.damping_s, sigmas)
+    if to_one_side < ONE_SIDED * over:
+        return None
+    return Burst(first, first + len(part), peak, math.nan, math.nan, sigmas)
+
+
+def _rings(ring: Oscillation, count: int, rate_hz: float) -> bool:
+    """Whether its third half wave lies within the stretch and has a fifth of the first one's size."""
+    lasts = ring.damping_s <= 0 or ring.frequency_hz * ring.damping_s * math.log(1 / FADED) >= 1
+    return lasts and 2 * ring.frequency_hz * count / rate_hz >= MIN_HALF_WAVES - PARTLY
+
+
+def one_sided(part: FloatArray, rate_hz: float) -> float:
+    """Energy that the best impulse explains: one that decays, or one that grows and breaks off."""
+    most = 0.0
+    for decay_s in DECAYS_S:
+        at = np.arange(min(len(part), max(2, round(4 * decay_s * rate_hz))))
+        for shape in (np.exp(-at / (decay_s * rate_hz)), len(at) - at):
+            norm = float(shape @ shape)
+            for each in (shape, shape[::-1]):
+                most = max(most, float((np.correlate(part, each, "valid") ** 2).max()) / norm)
+    return most
+
+
+def _without_mains(part: FloatArray, wave: FloatArray, ahead: FloatArray) -> FloatArray:
+    """The stretch without a part of the wave: a dip or swell so short that it is not a piece."""
+    basis = np.column_stack((wave, ahead))
+    solved = np.linalg.lstsq(basis, part, rcond=None)[0]
+    explained = float(solved @ (basis.T @ part))
+    return part - basis @ solved if explained >= OF_MAINS * float(part @ part) else part
+
+
+def _is_loud(ratio: FloatArray) -> bool:
+    scatter = math.sqrt(2 / len(ratio))
+    return float(np.mean(ratio * ratio)) > 1 + STANDS_OUT * scatter + STANDS_OUT**2 / len(ratio)

@@ -1,0 +1,295 @@
+"""A short record as pieces between the edges of its levels, each with one wave, and what the waves leave.
+
+    edges of levels, jumps --> pieces --> a swing of the amplitude (flicker), divided out --+
+                                 |                                                          |
+                                 +--> wave of each piece: DC, harmonics, frequency <--------+
+                                            |
+                                            +--> residual of the record: transients, notches, noise
+
+A window of 10/12 cycles that a dip touches is flagged (61000-4-30, 4.7), and a record of fewer cycles has
+none. The cycles beside a level and within it are as steady as any, and are measured here. Samples that are
+far off do not count, so that a ringing or an impulse stays in the residual.
+
+Source: Bollen and Gu 2006, chapter 7 (segmentation); Huber and Ronchetti 2009, 7.8 (fits without outliers).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from opq_measure.classification.swing import Swing, amplitude_course, swing_at, swing_in
+from opq_measure.median import median
+from opq_measure.signal import FloatArray
+from opq_measure.waveform.steady import BAND, Steady, steady_wave
+from opq_measure.waveform.steady import MIN_CYCLES as LEAST_CYCLES
+
+ORDERS, ORDERS_PER_CYCLE = 25, 4
+"""Harmonics of a piece: with more per cycle, they would be fitted to a ringing."""
+BESIDE_CYCLES, GUARD_CYCLES = 0.75, 0.06
+"""Cycles beside a level's edge of which it is not known to which side they belong; then the edge is refined,
+and a millisecond is left out, in which a sampler's filter rings."""
+REFINES_CYCLES = 1.2
+"""The edge lies so near to where Urms(1/2) passes the limit."""
+FIRST_ORDERS = 7
+TRIMS, TRIM_CYCLES, TRIMMED_CYCLES = 3, 3.0, 2.0
+OWN_CYCLES = 2.0
+"""A shorter piece has the wave that is known best, at its own level."""
+LEAST_SCALED = 0.4
+"""Cycles from which on a piece that is too short for any fit has it, too."""
+OF_LEVEL, LEVEL_ENERGY = 0.6, 60.0
+"""Share of what is left at an end of a piece that its wave at another level explains, and the energy in
+sigma^2 by which it does."""
+OUTLIER_SIGMAS = 4.0
+"""A sample this far off is replaced by the wave: a ringing or an impulse stays in the residual."""
+ROUNDS = 6
+MIN_CYCLES = LEAST_CYCLES + 0.02
+MOST_INSIDE = 0.7
+"""Share of samples that agree with a piece's own wave, below which the best wave at its level is used:
+its two unknowns cannot follow a ringing."""
+MOST_OUTSIDE = 0.6
+"""With a larger share of outliers the wave stays as it is: little of the piece shows it."""
+LEAST_SIGMA = 1e-3
+"""Of the amplitude: what a simulation leaves of a wave is rounding, and what drifts is not noise."""
+
+
+class Pieces:
+    """Each is computed once, when it is needed first.
+
+    Args:
+        volts: (n,).
+        edges: samples near which the wave changes, in order.
+    """
+
+    def __init__(self, volts: FloatArray, rate_hz: float, hz: float, edges: Sequence[float]) -> None:
+        self._volts, self._rate_hz, self._hz = volts, rate_hz, hz
+        self._edges = edges
+
+    @cached_property
+    def fitted(self) -> tuple[Steady, ...]:
+        """The pieces of a cycle and more."""
+        bounds = self._bounds
+        for _ in range(TRIMS):
+            waves = self._waves(bounds)
+            trimmed = [part for wave in waves for part in self._trimmed(wave)]
+            if trimmed == [(wave.start, wave.stop) for wave in waves]:
+                break
+            bounds = trimmed
+        return waves
+
+    def _trimmed(self, wave: Steady) -> list[tuple[int, int]]:
+        """The piece in parts, where it ends or begins at another level."""
+        first, stop = wave.start, wave.stop
+        quarter = round(self._rate_hz / wave.hz / 4)
+        shown = wave.volts(first, stop + quarter)
+        left = self._volts[first:stop] - shown[:-quarter]
+        ahead = shown[quarter:]
+        if len(left) < TRIMMED_CYCLES * self._rate_hz / wave.hz:
+            return [(first, stop)]
+        most = min(len(left) // 2, round(TRIM_CYCLES * self._rate_hz / wave.hz))
+        guard = round(GUARD_CYCLES * self._rate_hz / wave.hz)
+        late = _other_level(left[::-1][:most], shown[:-quarter][::-1][:most], ahead[::-1][:most], wave.rest)
+        early = _other_level(left[:most], shown[:most], ahead[:most], wave.rest)
+        parts = [(first + early + guard if early else first, stop - late - guard if late else stop)]
+        if early > guard:
+            parts.insert(0, (first, first + early - guard))
+        if late > guard:
+            parts.append((stop - late + guard, stop))
+        return parts
+
+    @cached_property
+    def _bounds(self) -> list[tuple[int, int]]:
+        edges = self._refined()
+        guard = GUARD_CYCLES * self._rate_hz / self._hz
+        ends = [-guard, *edges, len(self._volts) + guard]
+        return [(math.ceil(before + guard), math.floor(after - guard)) for before, after in pairwise(ends)]
+
+    def _waves(
+        self, bounds: Sequence[tuple[int, int]], level: FloatArray | None = None
+    ) -> tuple[Steady, ...]:
+        """The wave of each stretch; in one of few cycles, that which is known best, at its level."""
+        volts = self._volts if level is None else self._volts / level
+        cycle = self._rate_hz / self._hz
+        fits = [self._fit(volts, first, stop, ORDERS) for first, stop in bounds]
+        found = [each for each in fits if each is not None]
+        if not found:
+            return ()
+        best = best_of(found)
+        long = [each for each in found if each.stop - each.start >= (best.stop - best.start) / 3]
+        sigma = max(min(each.rest for each in long), LEAST_SIGMA * best.amplitude)
+        waves = []
+        for each in found:
+            if each is best:
+                waves.append(self._settled(volts, each, sigma))
+            elif each.stop - each.start < OWN_CYCLES * cycle:
+                waves.append(replace(self._nearest(volts, self._like(best, volts, each)), rest=sigma))
+            else:
+                waves.append(self._settled(volts, self._start(volts, each, best, sigma), sigma))
+        waves += [
+            replace(best.scaled(volts, first, stop), rest=sigma)
+            for first, stop in bounds
+            if LEAST_SCALED * cycle <= stop - first < MIN_CYCLES * cycle
+        ]
+        return tuple(sorted(waves, key=lambda each: each.start))
+
+    def _start(self, volts: FloatArray, own: Steady, best: Steady, sigma: float) -> Steady:
+        """The wave that most samples agree with; where few do, one of few unknowns."""
+        part = volts[own.start : own.stop]
+        alike = self._like(best, volts, own)
+        left = [np.abs(part - each.volts(own.start, own.stop)) for each in (own, *alike)]
+        inliers = [float(np.mean(each <= OUTLIER_SIGMAS * sigma)) for each in left]
+        if inliers[0] >= MOST_INSIDE:
+            return own
+        if max(inliers[1:]) > 1 - MOST_OUTSIDE:
+            return alike[int(np.argmax(inliers[1:]))]
+        return self._nearest(volts, alike)
+
+    def _nearest(self, volts: FloatArray, waves: Sequence[Steady]) -> Steady:
+        """The wave that leaves least of its samples, by the median, which no impulse moves."""
+        return min(
+            waves,
+            key=lambda each: float(
+                median(np.abs(volts[each.start : each.stop] - each.volts(each.start, each.stop)))
+            ),
+        )
+
+    def _like(self, best: Steady, volts: FloatArray, own: Steady) -> tuple[Steady, Steady]:
+        """The best wave at this level: a far fault takes the harmonics with it, a load keeps them."""
+        scaled = best.scaled(volts, own.start, own.stop)
+        shift = np.exp(1j * best.step_rad * (own.middle - best.middle) * np.arange(len(best.lines)))
+        kept = best.lines * shift
+        rest = replace(scaled, lines=np.concatenate((kept[:1], [0j], kept[2:])))
+        part = volts[own.start : own.stop] - rest.volts(own.start, own.stop)
+        first = steady_wave(part, self._rate_hz, 0, len(part), best.hz, 1)
+        kept[1] = first.lines[1]
+        return scaled, replace(scaled, lines=kept)
+
+    @cached_property
+    def swings(self) -> tuple[Swing | None, ...]:
+        """The swing of the amplitude of each piece, or None."""
+        courses = [
+            amplitude_course(self._volts, each.start, each.stop, each.step_rad) for each in self.fitted
+        ]
+        found = [
+            swing_in(course, each.hz, self._rate_hz)
+            for course, each in zip(courses, self.fitted, strict=True)
+        ]
+        seen = [each for each in found if each is not None]
+        if not seen:
+            return tuple(found)
+        hz = max(seen, key=lambda each: each.swings).hz
+        return tuple(
+            swing if swing is not None else swing_at(hz, course, each.hz, self._rate_hz)
+            for swing, course, each in zip(found, courses, self.fitted, strict=True)
+        )
+
+    @cached_property
+    def steady(self) -> tuple[Steady, ...]:
+        """The pieces without their swing."""
+        if not any(self.swings):
+            return self.fitted
+        level = np.ones(len(self._volts))
+        for each, swing in zip(self.fitted, self.swings, strict=True):
+            if swing is not None:
+                at = np.arange(each.start, each.stop, dtype=np.float64)
+                level[each.start : each.stop] = swing.values(at, self._rate_hz)
+        return self._waves([(each.start, each.stop) for each in self.fitted], level)
+
+    @cached_property
+    def residual(self) -> FloatArray:
+        """(n,) what the waves leave; NaN outside of the pieces."""
+        left = np.full(len(self._volts), np.nan)
+        for each, swing in zip(self.steady, self.swings, strict=True):
+            wave = each.volts(each.start, each.stop)
+            if swing is not None:
+                wave *= swing.values(np.arange(each.start, each.stop, dtype=np.float64), self._rate_hz)
+            left[each.start : each.stop] = self._volts[each.start : each.stop] - wave
+        return left
+
+    @cached_property
+    def amplitude(self) -> float:
+        """Peak of the fundamental in the piece that is known best; 0 without pieces."""
+        return best_of(self.steady).amplitude if self.steady else 0.0
+
+    def step_degrees(self, position: float) -> float:
+        """By how much the wave after a position is ahead of the one before; NaN without both."""
+        before = [each for each in self.steady if each.middle < position]
+        behind = [each for each in self.steady if each.middle >= position]
+        if not before or not behind:
+            return math.nan
+        early, late = before[-1], behind[0]
+        turned = best_of(self.steady).step_rad * (late.middle - early.middle)
+        step = late.phase_rad(late.middle) - early.phase_rad(early.middle) - turned
+        return math.degrees(math.remainder(step, 2 * math.pi))
+
+    def _refined(self) -> list[float]:
+        """The edges where switching from one wave to the other leaves least."""
+        cycle = self._rate_hz / self._hz
+        bounds = [-math.inf, *self._edges, math.inf]
+        waves = []
+        for before, after in pairwise(bounds):
+            beside = BESIDE_CYCLES * cycle
+            if after - before < 2 * beside + MIN_CYCLES * cycle:
+                beside = max(0.0, (after - before - MIN_CYCLES * cycle) / 2)
+            first, stop = max(0, math.ceil(before + beside) if before > 0 else 0), len(self._volts)
+            if after < stop:
+                stop = math.floor(after - beside)
+            waves.append(self._fit(self._volts, first, stop, FIRST_ORDERS))
+        refined = []
+        for at, early, late in zip(self._edges, waves[:-1], waves[1:], strict=True):
+            low = max(0, round(at - REFINES_CYCLES * cycle))
+            high = min(len(self._volts), round(at + REFINES_CYCLES * cycle))
+            refined.append(at if early is None or late is None else self._switch(early, late, low, high))
+        return sorted(refined)
+
+    def _switch(self, early: Steady, late: Steady, low: int, high: int) -> float:
+        part = self._volts[low:high]
+        gain = (part - early.volts(low, high)) ** 2 - (part - late.volts(low, high)) ** 2
+        return low + float(np.argmin(np.concatenate(([0.0], np.cumsum(gain))))) - 0.5
+
+    def _fit(self, volts: FloatArray, first: int, stop: int, most: int) -> Steady | None:
+        """The wave that fits best but for outliers; None with less than a cycle."""
+        cycles = (stop - first) * self._hz / self._rate_hz
+        if cycles < MIN_CYCLES:
+            return None
+        orders = max(1, min(most, int(ORDERS_PER_CYCLE * cycles), int(BAND * self._rate_hz / self._hz)))
+        wave = steady_wave(volts, self._rate_hz, first, stop, self._hz, orders)
+        return self._settled(volts, wave, None)
+
+    def _settled(self, volts: FloatArray, wave: Steady, sigma: float | None) -> Steady:
+        """The wave that fits the samples within some sigmas of it, from this one on."""
+        first, stop, orders = wave.start, wave.stop, len(wave.lines) - 1
+        part = volts[first:stop]
+        before, scatter = np.zeros(len(part), dtype=np.bool_), 0.0
+        for turn in range(ROUNDS):
+            fitted = wave.volts(first, stop)
+            left = np.abs(part - fitted)
+            scatter = max(1.4826 * float(median(left)), LEAST_SIGMA * wave.amplitude)
+            beyond = left > OUTLIER_SIGMAS * (scatter if sigma is None else sigma)
+            if float(beyond.mean()) > MOST_OUTSIDE or (turn and (beyond == before).all()):
+                break
+            if not turn and not beyond.any() and sigma is None:
+                break
+            before = beyond
+            again = steady_wave(np.where(beyond, fitted, part), self._rate_hz, 0, len(part), wave.hz, orders)
+            wave = replace(again, start=first, stop=stop)
+        return replace(wave, rest=scatter if sigma is None else sigma)
+
+
+def best_of(waves: Sequence[Steady]) -> Steady:
+    """The wave that is known best: by its energy."""
+    return max(waves, key=lambda each: (each.stop - each.start) * each.amplitude**2)
+
+
+def _other_level(left: FloatArray, wave: FloatArray, ahead: FloatArray, sigma: float) -> int:
+    """Number of samples from an end of a piece on that are the wave at another level; 0 for none."""
+    cc, ss, cs = np.cumsum(wave * wave), np.cumsum(ahead * ahead), np.cumsum(wave * ahead)
+    c, s, energy = np.cumsum(wave * left), np.cumsum(ahead * left), np.cumsum(left * left)
+    det = np.maximum(cc * ss - cs * cs, 1e-3 * cc * ss)
+    explained = (ss * c * c - 2 * cs * c * s + cc * s * s) / np.maximum(det, 1e-300)
+    gain = explained - OF_LEVEL * energy
+    at = int(np.argmax(gain))
+    return at + 1 if gain[at] > LEVEL_ENERGY * sigma**2 else 0

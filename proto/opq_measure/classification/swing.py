@@ -1,0 +1,105 @@
+"""A swing of the amplitude in a stretch that is too short for lines of the envelope: one sine explains it.
+
+Three swings in a row of some percent are a fluctuation, whatever follows (61000-4-15 weighs how visible). A
+step, a ramp or a dip is not explained by a sine.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.signal import FloatArray
+
+PER_CYCLE = 4
+"""Values of the course per cycle."""
+MIN_SWINGS = 2.4
+"""Least number of swings in a piece; one cycle of it is lost to the mean over a cycle."""
+SLOWEST_HZ, FASTEST = 4.0, 0.6
+"""Frequencies that are tried, the highest as a share of the mains frequency."""
+TRIED_PER_SWING = 8
+EXPLAINED = 0.75
+"""Least share of the course's variance that the sine explains."""
+LEAST, MOST = 0.005, 0.4
+"""Amplitude of a swing, a share of the mean; a larger one is a level."""
+MIN_VALUES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Swing:
+    """1 + the real part of `size` e^(2 pi i hz t), t from sample 0."""
+
+    hz: float
+    size: complex
+    explained: float
+    swings: float
+
+    def values(self, at: FloatArray, rate_hz: float) -> FloatArray:
+        """(n,) at these samples."""
+        return np.asarray(1 + (self.size * np.exp(2j * math.pi * self.hz / rate_hz * at)).real)
+
+
+def amplitude_course(
+    volts: FloatArray, first: int, stop: int, step_rad: float
+) -> tuple[FloatArray, FloatArray]:
+    """Places and amplitudes of the fundamental, each over one cycle, four times a cycle.
+
+    A mean over a cycle contains no harmonics, and hardly any ringing.
+    """
+    cycle = 2 * math.pi / step_rad
+    turned = volts[first:stop] * np.exp(-1j * step_rad * np.arange(first, stop))
+    total = np.concatenate(([0.0], np.cumsum(turned)))
+    begins = np.arange(0.0, stop - first - cycle, cycle / PER_CYCLE)
+    if len(begins) < 2 * PER_CYCLE:
+        return np.empty(0), np.empty(0)
+    marks = np.arange(len(total))
+
+    def over_cycle(values: FloatArray) -> FloatArray:
+        ends = np.interp(begins + cycle, marks, values) - np.interp(begins, marks, values)
+        return np.asarray(ends * 2 / cycle)
+
+    cosine, sine = over_cycle(total.real), over_cycle(total.imag)
+    angle = math.atan2(float(sine.sum()), float(cosine.sum()))
+    return first + begins + cycle / 2, cosine * math.cos(angle) + sine * math.sin(angle)
+
+
+def swing_in(course: tuple[FloatArray, FloatArray], mains_hz: float, rate_hz: float) -> Swing | None:
+    """The sine that explains the course, or None."""
+    at, level = course
+    if not len(at):
+        return None
+    seconds = (at[-1] - at[0]) / rate_hz + 1 / mains_hz
+    lowest = max(SLOWEST_HZ, MIN_SWINGS / seconds)
+    if lowest >= FASTEST * mains_hz or not level.mean() > 0:
+        return None
+    count = math.ceil(TRIED_PER_SWING * (FASTEST * mains_hz - lowest) * seconds)
+    tried = [
+        _fitted(hz, course, mains_hz, rate_hz) for hz in np.linspace(lowest, FASTEST * mains_hz, count + 1)
+    ]
+    best = max(tried, key=lambda each: each.explained)
+    return best if best.explained >= EXPLAINED and LEAST <= abs(best.size) <= MOST else None
+
+
+def swing_at(
+    hz: float, course: tuple[FloatArray, FloatArray], mains_hz: float, rate_hz: float
+) -> Swing | None:
+    """A swing of this frequency in a stretch too short to show its frequency."""
+    if len(course[0]) < MIN_VALUES or not course[1].mean() > 0:
+        return None
+    found = _fitted(hz, course, mains_hz, rate_hz)
+    return found if found.explained >= EXPLAINED and abs(found.size) <= MOST else None
+
+
+def _fitted(hz: float, course: tuple[FloatArray, FloatArray], mains_hz: float, rate_hz: float) -> Swing:
+    at, level = course
+    share = level / level.mean() - 1
+    angle = 2 * math.pi * hz / rate_hz * at
+    basis = np.column_stack((np.ones(len(at)), np.cos(angle), np.sin(angle)))
+    solved = np.linalg.lstsq(basis, share, rcond=None)[0]
+    left = share - basis @ solved
+    explained = 1 - float(left @ left) / max(float(share @ share), 1e-300)
+    size = (
+        complex(solved[1], -solved[2]) / (1 + solved[0]) / float(np.sinc(hz / mains_hz))
+    )  # a mean of a cycle
+    seconds = (at[-1] - at[0]) / rate_hz + 1 / mains_hz
+    return Swing(float(hz), size, explained, float(hz * seconds))

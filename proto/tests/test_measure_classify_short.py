@@ -1,0 +1,162 @@
+"""Short records, and those without noise: what a fault recorder or a simulation writes.
+
+Each signal is a formula; its class follows from the definition of docs/classes.md.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from opq_measure.classification.bursts import one_sided
+from opq_measure.classification.classifier import classify
+from opq_measure.classification.pieces import Pieces
+from opq_measure.classification.swing import amplitude_course, swing_in
+
+RATE_HZ, PEAK_V = 10_000.0, 230 * math.sqrt(2)
+Floats = NDArray[np.float64]
+
+
+def times(seconds: float) -> Floats:
+    return np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+
+
+def wave(t_s: Floats, hz: float = 50.0, thd: float = 0.0, angle: float = 0.4) -> Floats:
+    turned = 2 * np.pi * hz * t_s + angle
+    return np.asarray(PEAK_V * (np.sin(turned) + thd * np.sin(5 * turned + 1.0)))
+
+
+def dip(t_s: Floats, start_s: float, stop_s: float, left: float) -> Floats:
+    return np.where((t_s >= start_s) & (t_s < stop_s), left, 1.0)
+
+
+def rounded(volts: Floats, step_v: float = 0.01) -> Floats:
+    return np.asarray(np.rint(volts / step_v) * step_v)
+
+
+def kind(volts: Floats) -> str:
+    return classify(volts, RATE_HZ, 230.0, 50.0).kind
+
+
+@pytest.mark.parametrize("step_v", [0.0, 1e-6])
+@pytest.mark.parametrize(("left", "expected"), [(0.6, "sag"), (1.3, "swell"), (0.0, "interruption")])
+def test_a_level_without_noise_has_its_class(left: float, expected: str, step_v: float) -> None:
+    t_s = times(0.4)
+    volts = wave(t_s) * dip(t_s, 0.1503, 0.2304, left)
+    assert kind(rounded(volts, step_v) if step_v else volts) == expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "volts"),
+    [
+        ("harmonics+sag", lambda t_s: 0.84 * wave(t_s, thd=0.14)),
+        ("frequency_deviation+sag", lambda t_s: 0.84 * wave(t_s, 48.4)),
+        ("dc_offset+swell", lambda t_s: wave(t_s) + 0.6 * 230),
+        ("interharmonics+swell", lambda t_s: 1.15 * (wave(t_s) + 0.03 * wave(t_s, 180.0))),
+    ],
+)
+def test_a_level_from_end_to_end_hides_nothing_that_lasts(
+    expected: str, volts: Callable[[Floats], Floats]
+) -> None:
+    assert kind(rounded(volts(times(0.6)))) == expected
+
+
+@pytest.mark.parametrize("seconds", [0.25, 0.33])
+def test_a_dip_hides_nothing_that_lasts_beside_it(seconds: float) -> None:
+    t_s = times(seconds)
+    level = dip(t_s, 0.083, 0.131, 0.5)
+    assert kind(rounded(wave(t_s, thd=0.14) * level)) == "harmonics+sag"
+    assert kind(rounded(wave(t_s, 48.4) * level)) == "frequency_deviation+sag"
+
+
+def test_a_fifth_of_a_second_shows_frequency_and_harmonics_at_any_phase() -> None:
+    t_s = times(0.2)
+    for angle in np.linspace(0, 2 * math.pi, 3, endpoint=False).tolist():
+        assert kind(rounded(wave(t_s, 48.1, angle=angle))) == "frequency_deviation"
+        distorted = rounded(wave(t_s, 49.2, thd=0.19, angle=angle))
+        assert kind(distorted) == "frequency_deviation+harmonics"
+
+
+@pytest.mark.parametrize(("percent", "hz", "seconds"), [(6, 9, 1.0), (8, 12, 0.7), (5, 20, 0.3)])
+def test_some_swings_of_the_amplitude_are_flicker(percent: float, hz: float, seconds: float) -> None:
+    t_s = times(seconds)
+    assert kind(rounded(wave(t_s) * (1 + percent / 100 * np.sin(2 * np.pi * hz * t_s)))) == "flicker"
+
+
+def ringing(t_s: Floats, start_s: float, size: float, hz: float, decay_s: float) -> Floats:
+    since = t_s - start_s
+    inside = (since >= 0) & (since < 0.02)
+    swing = np.exp(-np.maximum(since, 0) / decay_s) * np.sin(2 * np.pi * hz * since)
+    return np.asarray(size * PEAK_V * np.where(inside, swing, 0.0))
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.25, 0.35])
+def test_a_ringing_is_neither_a_level_alone_nor_a_line(seconds: float) -> None:
+    t_s = times(seconds)
+    assert kind(rounded(wave(t_s) + ringing(t_s, 0.09, 0.5, 520.0, 0.015))) == "oscillatory_transient"
+    large = rounded(wave(t_s) + ringing(t_s, 0.09, 0.8, 700.0, 0.03))
+    assert kind(large) == "oscillatory_transient+swell"
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
+def test_an_impulse_of_half_a_millisecond_is_an_impulse(seconds: float) -> None:
+    t_s = times(seconds)
+    since = np.maximum(t_s - 0.152, 0.0)
+    shape = np.exp(-since / 5e-4) - np.exp(-since / 2e-5)
+    assert kind(rounded(wave(t_s) + 0.4 * PEAK_V * shape)) == "impulsive_transient"
+
+
+def test_a_dip_from_zero_crossing_to_zero_crossing_is_not_a_phase_jump() -> None:
+    t_s = times(0.2)
+    assert kind(rounded(wave(t_s, angle=0.0) * dip(t_s, 0.15, 0.18, 0.35))) == "sag"
+
+
+def test_a_short_record_says_what_it_is_too_short_for() -> None:
+    confidences = [classify(rounded(wave(times(each))), RATE_HZ, 230.0, 50.0) for each in (0.15, 0.3, 0.6)]
+    assert [each.kind for each in confidences] == ["none"] * 3
+    assert "too short for" in confidences[0].because and "flicker" in confidences[0].because
+    assert confidences[0].confidence < confidences[1].confidence < 0.9 < confidences[2].confidence
+
+
+def test_the_pieces_of_a_dip_are_its_three_waves() -> None:
+    t_s = times(0.4)
+    volts = wave(t_s, 49.7, thd=0.1) * dip(t_s, 0.1503, 0.2304, 0.6)
+    pieces = Pieces(volts, RATE_HZ, 50.0, [1490.0, 2320.0])
+    assert [round(each.amplitude / PEAK_V, 3) for each in pieces.steady] == [1.0, 0.6, 1.0]
+    assert [each.hz for each in pieces.steady] == pytest.approx([49.7] * 3, abs=1e-3)
+    assert np.nanmax(np.abs(pieces.residual)) < 1e-3 * PEAK_V
+    assert not any(pieces.swings)
+
+
+def test_a_ringing_stays_in_the_residual() -> None:
+    t_s = times(0.3)
+    ring = ringing(t_s, 0.12, 0.5, 620.0, 0.01)
+    noise = np.random.default_rng(3).normal(0, 0.02 * PEAK_V, len(t_s))
+    pieces = Pieces(wave(t_s) + ring + noise, RATE_HZ, 50.0, [])
+    inside = slice(1200, 1400)
+    assert np.linalg.norm(pieces.residual[inside] - ring[inside] - noise[inside]) < 0.15 * np.linalg.norm(
+        ring
+    )
+
+
+def test_a_swing_has_its_size_and_frequency_and_a_step_is_none() -> None:
+    t_s = times(0.4)
+    step_rad = 2 * math.pi * 50 / RATE_HZ
+
+    def swing_of(volts: Floats) -> tuple[float, float] | None:
+        found = swing_in(amplitude_course(volts, 0, len(volts), step_rad), 50.0, RATE_HZ)
+        return None if found is None else (found.hz, abs(found.size))
+
+    found = swing_of(wave(t_s) * (1 + 0.07 * np.sin(2 * np.pi * 18 * t_s)))
+    assert found is not None and found == pytest.approx((18, 0.07), rel=0.05)
+    assert swing_of(wave(t_s) * dip(t_s, 0.2, 1.0, 0.93)) is None
+    assert swing_of(wave(t_s)) is None
+
+
+def test_a_ramp_that_breaks_off_is_to_one_side_and_a_ringing_is_not() -> None:
+    ramp = np.arange(12.0)
+    ring = np.exp(-np.arange(60) / 30) * np.sin(2 * np.pi * np.arange(60) / 15)
+    assert one_sided(ramp, RATE_HZ) > 0.95 * float(ramp @ ramp)
+    assert one_sided(ring, RATE_HZ) < 0.5 * float(ring @ ring)

@@ -16,6 +16,7 @@ from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.analysis.sudden import sudden_after
 from opq_measure.classification.alike_cycles import AlikeCycles
 from opq_measure.classification.bursts import Burst, bursts_in
+from opq_measure.classification.by_chance import ALONE_FROM_PU
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.judgement import Found
 from opq_measure.classification.lasting_candidates import harmonics_of, levels_of, lines_of
@@ -37,6 +38,8 @@ EDGE_CYCLES = 1.25
 """Cycles beside the edge of a level or a jump in which the transients of the analysis are kept."""
 OF_JUMP = 0.5
 """Share of the least jump by which the waves of the pieces beside it differ at least."""
+SEARCHED_S = 0.5
+"""From this length on, transients in much noise are searched in the whole signal, nearer to the bound."""
 SEEN, OVER_NOISE = 0.5, 2.0
 """Share of such a transient that lies in pieces, and its power there over the noise's, both at least."""
 LONGEST_PIECES_S = 1.5
@@ -50,7 +53,9 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     pieces = _pieces(signal, sudden)
     sudden = with_edges(signal, sudden, limits)
     is_short = analysis.duration_s <= LONGEST_PIECES_S
-    if is_short and not _is_notched(signal, sudden):
+    noisy = analysis.noise_v > ALONE_FROM_PU * signal.usual_rms_v  # False where it is not known
+    is_searched = not (noisy and analysis.duration_s >= SEARCHED_S)
+    if is_short and is_searched and not _is_notched(signal, sudden):
         sudden = _with_bursts(signal, pieces, sudden, limits)
     sudden = [begun_at_step(each, signal) if each.kind == "rapid_voltage_change" else each for each in sudden]
     found: list[Found] = [*analysis.disturbances]

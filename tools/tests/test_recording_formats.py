@@ -352,7 +352,7 @@ def test_half_floats_are_volts_and_warn_of_nothing(tmp_path: Path) -> None:
 def test_a_missing_file_a_folder_and_bytes_that_are_no_text_are_one_line(tmp_path: Path) -> None:
     assert "no such file" in assert_refused(tmp_path / "nothing.i16", *FLAGS)
     (tmp_path / "folder.i16").mkdir()
-    assert "is no file" in assert_refused(tmp_path / "folder.i16", *FLAGS)
+    assert "folder.i16 is a folder" in assert_refused(tmp_path / "folder.i16", *FLAGS)
     path = as_i16(tmp_path, mains())
     path.with_suffix(".json").write_bytes(b"\xff\xfe\x00")
     assert_refused(path)

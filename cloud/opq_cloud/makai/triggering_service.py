@@ -59,7 +59,13 @@ GATHER_S = 0.1
 by one. A pressing one, and the first one after a pause, is judged at once.
 """
 NOMINAL_REFRESH_S = 30.0
-COUNTED_FROM_0 = ("measurements_stored", "measurements_doubled", "measurements_lost", "triggers")
+COUNTED_FROM_0 = (
+    "measurements_stored",
+    "measurements_doubled",
+    "measurements_lost",
+    "backfilled",
+    "triggers",
+)
 """Counters that are there before the first one is counted: an alert sees no rise of what appears."""
 JOIN_S = 3.0
 

@@ -303,10 +303,10 @@ def test_parcels_take_the_places_of_sealed_ones(embedded: EmbeddedStore, tmp_pat
 def test_a_place_that_is_much_too_long_is_left_for_a_longer_parcel(embedded: EmbeddedStore) -> None:
     embedded.append_measurements((), [numbered(0, 200)])
     assert embedded.seal() == 600
-    embedded.append_measurements((), [numbered(200, 1)])
-    embedded.append_measurements((), [numbered(201, 198)])
+    embedded.append_measurements((), [numbered(200, 7)])
+    embedded.append_measurements((), [numbered(207, 192)])
     assert places(embedded) == [(1, 3), (2, 2)]
-    assert stored(embedded) == wanted(numbered(0, 200), numbered(200, 1), numbered(201, 198))
+    assert stored(embedded) == wanted(numbered(0, 200), numbered(200, 7), numbered(207, 192))
 
 
 def odd_rows(count: int) -> list[Measurement]:

@@ -122,6 +122,9 @@ class MeasurementLog(StorePart):
             single += [] if fits.all() else each.part(~fits).measurements()
             if fits.any():
                 parcel.append(each if fits.all() else each.part(fits))
+        if sum(map(len, parcel)) < MIN_ROWS:
+            single += [measurement for each in parcel for measurement in each.measurements()]
+            parcel = []
         wanted = [(measurement, row_from_measurement(measurement)) for measurement in single]
         if not wanted and not parcel:
             return 0

@@ -41,7 +41,7 @@ PARCEL_ROW = np.dtype([("box", "<u4"), ("timestamp_ms", "<i8"), ("row", CLOCKED_
 _PACKED_ROW = np.dtype([("timestamp_ms", "<i8"), ("row", CLOCKED_ROW)])
 _ROW_HEAD = struct.Struct("<Iq")
 MIN_ROWS = 20
-"""Fewer rows that came one by one go into the append table: a parcel takes at least a page."""
+"""Fewer rows go into the append table: a parcel takes at least a page."""
 _BOXES_HEAD = struct.Struct("<?II")
 """Whether steps have four bytes each (else one); the first Box; rows. Lengths (u4) and steps follow."""
 STRETCH_ROWS = 200

@@ -220,13 +220,13 @@ def bandwidth(parts: Parts) -> Iterator[Result]:
 
 
 def delay_s(parts: Parts, chain: str) -> float:
-    """Of a slow signal: the phase at 1 Hz, and the isolation amplifier's own delay beyond its pole."""
+    """Returns the delay of a slow signal: from the phase at 1 Hz, plus what the isolation amplifier adds."""
     phase = -math.atan2(response(parts, 1.0, chain).imag, response(parts, 1.0, chain).real) / (2 * math.pi)
     return phase + max(0.0, parts["U1"]["delay_s"] - 1 / (2 * math.pi * parts["U1"]["hertz"]))
 
 
 def noise_v(parts: Parts, chain: str) -> float:
-    """At the line, volts rms in 0 to 3 kHz."""
+    """Returns the noise as it looks at the line, volts rms in 0 to 3 kHz."""
     scale = ratio(parts) / parts["U1"]["gain"]
     full = parts["U1"]["linear_volts"] * parts["U1"]["gain"] / math.sqrt(2)
     amplifier = full / 10 ** (parts["U1"]["snr_db"] / 20) * math.sqrt(BAND_HZ / parts["U1"]["snr_hertz"])
@@ -246,7 +246,7 @@ def noise_v(parts: Parts, chain: str) -> float:
 
 
 def effective_bits(parts: Parts, path: Path) -> float:
-    """Of the whole chain: a sine of the linear range against its noise."""
+    """Returns the bits of the whole chain: the largest sine in its linear range against its noise."""
     crest = linear_lsb(parts, path) * v_per_lsb(parts, path)
     return (20 * math.log10(crest / math.sqrt(2) / noise_v(parts, path.name)) - 1.76) / 6.02
 

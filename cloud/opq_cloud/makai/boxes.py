@@ -89,7 +89,7 @@ class BoxRegister:
         return self._alive_ids
 
     def slowest_ns(self, box_ids: Iterable[str], within_s: float) -> int:
-        """Returns the UTC time up to which each of these Boxes has sent its Measurements.
+        """Returns the earliest of these Boxes' newest Measurements, UTC ns: all were heard up to there.
 
         A Box that is more than `within_s` behind the newest one counts as silent, and is left out.
         """

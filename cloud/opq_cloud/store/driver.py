@@ -244,7 +244,7 @@ class Documents(Protocol):
         """Returns the bytes of `file`, else of the first of these names that is there.
 
         Args:
-            box_id: a file that says it is of another Box is not meant.
+            box_id: a file whose own note names another Box is passed over.
         Raises:
             StoreError: there is none, or its bytes differ from those that were written.
         """
@@ -254,7 +254,7 @@ class Documents(Protocol):
     def count_files(self) -> int: ...
 
     def beat(self) -> None:
-        """Renews the lock of `exclusive`, before a further step; does nothing where there is none."""
+        """Renews the lock that `exclusive` took, so that a long job keeps it; does nothing without a lock."""
 
 
 class Driver(Protocol):

@@ -19,7 +19,7 @@ BOOT_BITS = 0x7FFF_FFFF
 
 
 class BoxInterruptions:
-    """Of one Box; measuring thread."""
+    """Belongs to one Box; called from the measuring thread alone."""
 
     def __init__(self, status: BoxStatus) -> None:
         self._status = status

@@ -20,7 +20,7 @@ LEAST_FILES = 1000
 SLOW_S = 0.05
 TRIES = 5
 CHECKED_BYTES = 200 << 20
-"""A larger database is not read whole here: `opq-tools store check` does that."""
+"""A larger database is not read whole here: that would take longer than the rest."""
 LARGE_LOG = 1 << 30
 HEAD = b"SQLite format 3\0"
 STORES = ("opq.db", "accounts.db")

@@ -71,7 +71,7 @@ def _copied_database(path: Path, to: Path) -> Path:
             source.backup(target)  # in one step: a step by step copy begins again after each write
             target.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
-        raise BackupError(f"{path}: {error}; `opq-tools store check` says more") from error
+        raise BackupError(f"{path}: {error}; `opq-tools doctor` says what helps") from error
     to.chmod(path.stat().st_mode & 0o777)
     return to
 

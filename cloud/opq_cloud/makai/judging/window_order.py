@@ -35,7 +35,7 @@ _NONE = (0, NO_NUMBER)
 
 @dataclass(slots=True)
 class WaitingWindows:
-    """Windows of one Box behind a hole, in the order of time, and when they are judged without the others."""
+    """Windows of one Box that wait for a missing one before them, by time; `due_s`: the end of their wait."""
 
     due_s: float
     rows: list[Measurement] = field(default_factory=list)

@@ -4,7 +4,6 @@ import json
 import shutil
 import sqlite3
 import time
-import urllib.request
 import webbrowser
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,12 +20,11 @@ from opq_proto.kit.command_line import data_dir_option, json_option, port_offset
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_place import find_system, running_systems
 from opq_tools.boxes.command import box_rows
+from opq_tools.doctor.addresses import read_health
 
 INCIDENTS_SHOWN = 3
 BOXES_SHOWN = 20
 SILENT_S = 20.0
-ANSWER_S = 2.0
-MAX_BYTES = 10_000_000
 
 
 def system_status(folder: Path, offset: int) -> dict[str, Any]:
@@ -49,10 +47,8 @@ def system_status(folder: Path, offset: int) -> dict[str, Any]:
 
 
 def _health(offset: int) -> dict[str, Any] | None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://127.0.0.1:{PORTS['mauka_health'] + offset}/", timeout=ANSWER_S) as answer:
-            document = json.loads(answer.read(MAX_BYTES))
+        document = read_health("mauka_health", offset)
     except (OSError, ValueError):
         return None
     parts = document.get("subcomponents") or []

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from opq_proto.kit.ports import PORTS
 from opq_tools.doctor.problem import Problem
@@ -13,7 +14,7 @@ from opq_tools.doctor.problem import Problem
 ANSWER_S = 2.0
 HEALTHS = ("mauka_health", "gateway_health")
 """Those of a whole system; services that run apart have their own, which systemd and Prometheus ask."""
-MAX_BYTES = 1 << 20
+MAX_BYTES = 10_000_000
 
 
 def check_addresses(offset: int, runs: bool) -> Iterator[Problem]:
@@ -32,19 +33,22 @@ def check_addresses(offset: int, runs: bool) -> Iterator[Problem]:
                 yield Problem("port", text, "end that program, or give all our commands --port-offset")
 
 
+def read_health(name: str, offset: int) -> dict[str, Any]:
+    """Returns what the health address at the port `name` answers. Raises OSError, ValueError."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://127.0.0.1:{PORTS[name] + offset}/", timeout=ANSWER_S) as answer:
+        document: dict[str, Any] = json.loads(answer.read(MAX_BYTES))
+    return document
+
+
 def _health(offset: int) -> Iterator[Problem]:
     for name in HEALTHS:
-        url = f"http://127.0.0.1:{PORTS[name] + offset}/"
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-                url, timeout=ANSWER_S
-            ) as told:
-                document = json.loads(told.read(MAX_BYTES))
+            document = read_health(name, offset)
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
-            yield Problem(
-                "service", f"{url} does not answer: {reason}", "opq-tools service status; its log says why"
-            )
+            text = f"http://127.0.0.1:{PORTS[name] + offset}/ does not answer: {reason}"
+            yield Problem("service", text, "opq-tools service status; its log says why")
             continue
         if document.get("ok") is not True:
             parts = [each for each in document.get("subcomponents") or () if not each.get("ok")]

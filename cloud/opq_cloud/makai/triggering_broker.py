@@ -113,7 +113,7 @@ class TriggeringBroker:
                     backend.read_subscriptions()
                     zap.handle_peers()
                     self._count(queue)
-                received = queue.read_waiting(boxes.socket)
+                received = queue.read_waiting(boxes.socket) if boxes.socket in there else 0
                 dense = received >= DENSE_PER_S * (turn_s - before_s)
                 if received or queue:
                     self._received += received

@@ -86,14 +86,14 @@ class BoxLoad:
     ) -> dict[str, float | list[float]]:
         """Sends `rate_hz` Measurements a second of each Box, spread evenly; returns the number sent.
 
-        In addition one Box after the other crosses, `crossings_per_s` times a second: returns the seconds to
-        its command, for commands that came before the next crossing.
+        In addition one Box after the other crosses, about `crossings_per_s` times a second: returns the
+        seconds to its command, for commands that came before the next crossing.
         """
         boxes, began_s, sent = len(self._ids), time.monotonic(), 0
         refused = 0
         done = 0
         found: list[float] = []
-        crossed_s = 0.0
+        crossed_s, next_s = 0.0, began_s
         number = 0
         while (now_s := time.monotonic()) < began_s + seconds:
             due = int((now_s - began_s) * rate_hz * boxes)
@@ -105,7 +105,8 @@ class BoxLoad:
                     sent += 1
                 else:
                     refused += 1
-            if (now_s - began_s) * crossings_per_s > number:
+            if crossings_per_s and now_s >= next_s:
+                next_s = now_s + self._draw.uniform(0.5, 1.5) / crossings_per_s  # in no step with any turns
                 if number and self._crossed.requested_s:
                     found.append(self._crossed.requested_s - crossed_s)
                 crossed_s = self._cross()

@@ -22,6 +22,7 @@ from opq_sim.faults import runner
 from opq_sim.faults.runner import Document, SeedLog
 from opq_sim.faults.suites import SUITES
 from opq_tools.built_firmware import firmware_for
+from opq_tools.hil_renode import show_renode
 from opq_tools.lazy_group import LazyGroup
 from opq_tools.source_options import micropython_option, qemu_source_option
 
@@ -31,12 +32,12 @@ from opq_tools.source_options import micropython_option, qemu_source_option
     cls=LazyGroup,
     places={
         "debug": ("opq_tools.hil_debug", "Run GDB at the firmware in QEMU, in Renode or at a probe."),
-        "renode": ("opq_tools.hil_renode", "Fetch the Renode of hil/renode.lock, by its checksum."),
     },
     removed={
         "list": "give opq-tools hil run --list",
         "compare": "give opq-tools hil run --compare RUN_A RUN_B",
     },
+    aliases={"renode": "run --renode"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
@@ -72,6 +73,14 @@ def command() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     metavar="RUN_A RUN_B",
     help="Show how two kept runs of one world differ; play none. Exit code 1 if they do.",
+)
+@click.option("--renode", is_flag=True, help="Show which Renode hil/renode.lock names; play none.")
+@click.option("--fetch", is_flag=True, help="With --renode: download and unpack it; print its folder.")
+@click.option(
+    "--lock",
+    "lock_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --renode: another file with version, url and sha256.",
 )
 @click.option("--soak", is_flag=True, help="Also play the long scenarios.")
 @click.option(
@@ -133,6 +142,9 @@ def run(
     suite: str | None,
     only_list: bool,
     runs: tuple[Path, Path] | None,
+    renode: bool,
+    fetch: bool,
+    lock_file: Path | None,
     soak: bool,
     firmware_dir: Path | None,
     out: Path | None,
@@ -152,8 +164,18 @@ def run(
     `gateway-faults`, `cloud-faults`, `silence-faults` and `clock-faults`, each alone, play schedules of
     faults at a real gateway or cloud, without firmware.
 
-    Example: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
+    While hil/renode.lock has no checksum, --renode --fetch shows that of what came and asks whether to write
+    it there.
+
+    \b
+    Examples: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
+              opq-tools hil run --renode --fetch
     """
+    if (fetch or lock_file) and not renode:
+        raise click.UsageError("--fetch and --lock belong to --renode")
+    if renode:
+        show_renode(lock_file, fetch, as_json)
+        return
     if only_list:
         _list_scenarios(as_json)
         return

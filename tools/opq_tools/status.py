@@ -121,7 +121,7 @@ def _box_lines(status: Mapping[str, Any], now_s: float) -> list[str]:
     rows.sort(key=lambda row: row[0])  # what is not well first
     lines = [line for _, line in rows[:BOXES_SHOWN]]
     if len(rows) > BOXES_SHOWN:
-        lines.append(f"        and {len(rows) - BOXES_SHOWN} more: opq-tools boxes list")
+        lines.append(f"        and {len(rows) - BOXES_SHOWN} more: opq-tools boxes show")
     heading = f"Boxes       {len(rows)}, {sum(well for well, _ in rows)} of them measure"
     return [heading, *lines] if rows else ["Boxes       none in the store"]
 

@@ -47,12 +47,12 @@ def test_every_command_finds_the_running_system_without_being_told(house: House)
         return done.stdout
 
     assert json.loads(found("box", "info", "1", "--json"))["measurement_rate"] == 60
-    assert "1" in {row["box_id"] for row in json.loads(found("boxes", "list", "--json"))}
+    assert "1" in {row["box_id"] for row in json.loads(found("boxes", "show", "--json"))}
     assert {row["box_id"]: row["connected"] for row in json.loads(found("keys", "list", "--json"))}["1"]
-    assert found("limits", "list") and found("incidents", "list") and found("events", "list")
+    assert found("limits", "list") and found("incidents", "show") and found("events", "show")
     assert list(json.loads(found("sim", "show", "--json"))["boxes"]) == ["1"]
     assert "AnalysisRunner" in found("mauka", "list-plugins")
-    assert found("rules", "list") == "no rules\n"
+    assert found("rules", "show") == "no rules\n"
     assert found("inject", "nothing", "text").endswith(f":{PORTS['mauka_in'] + house.offset}\n")
     for program in (gateway, cloud):
         words = ["status"] if program is gateway else ["mauka", "graph"]

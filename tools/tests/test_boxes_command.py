@@ -36,7 +36,7 @@ def test_a_name_and_a_place_are_said_and_listed(tmp_path: Path) -> None:
         tmp_path, "set", "1", "--name", "Cellar", "--lat", "21.31", "--lon", "-157.81", "--region", "oahu",
         "--feeder", "f2", "--phase", "L1", "--grid", "2", "--nominal-v", "120", "--nominal-hz", "60",
     )  # fmt: skip
-    (row,) = rows(tmp_path, "list")
+    (row,) = rows(tmp_path, "show")
     assert row == said
     assert list(row)[: len(CONTRACT)] == CONTRACT
     assert {key: row[key] for key in CONTRACT} == {
@@ -44,7 +44,7 @@ def test_a_name_and_a_place_are_said_and_listed(tmp_path: Path) -> None:
         "feeder": "f2", "phase": "L1", "grid": "2", "nominal_v": 120.0, "nominal_hz": 60.0,
         "unplugged": False, "last_seen_ms": None,
     }  # fmt: skip
-    assert "Cellar" in run(tmp_path, "list").stdout
+    assert "Cellar" in run(tmp_path, "show").stdout
     assert "feeder" in run(tmp_path, "show", "1").stdout
 
 
@@ -52,7 +52,7 @@ def test_a_box_that_was_only_heard_is_listed_with_its_time(tmp_path: Path) -> No
     store = open_store(None, tmp_path)
     store.append_measurements([Measurement("7", 1_765_792_486_013, {"rms": Metric(1.0, 1.0, 1.0)})])
     store.close()
-    (row,) = rows(tmp_path, "list")
+    (row,) = rows(tmp_path, "show")
     assert (row["box_id"], row["name"], row["last_seen_ms"]) == ("7", "Box 7", 1_765_792_486_013)
     assert (row["location"], row["grid"]) == (None, "1")
     shown = rows(tmp_path, "show", "7")
@@ -113,11 +113,11 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     result = run(tmp_path, *arguments)
     assert result.exit_code == 2, result.output
     assert said in result.output
-    assert [row["box_id"] for row in rows(tmp_path, "list")] == ["9"]
+    assert [row["box_id"] for row in rows(tmp_path, "show")] == ["9"]
 
 
 def test_no_store_and_no_such_box_are_one_line(tmp_path: Path) -> None:
-    assert "there is no store" in str(run(tmp_path, "list").exception)
+    assert "there is no store" in str(run(tmp_path, "show").exception)
     rows(tmp_path, "set", "9", "--name", "Roof")
     assert "Box 4 is not known; known: 9" in str(run(tmp_path, "show", "4").exception)
     assert "Box 4 is not known" in str(run(tmp_path, "set", "4", "--retire").exception)
@@ -130,8 +130,8 @@ def test_a_retired_box_is_unplugged_unlisted_and_shut_out(tmp_path: Path) -> Non
     row = rows(tmp_path, "set", "4", "--retire")
     assert row["unplugged"]
     assert row["retired_ms"] > 1_700_000_000_000
-    assert rows(tmp_path, "list") == []
-    assert [each["box_id"] for each in rows(tmp_path, "list", "--all")] == ["4"]
+    assert rows(tmp_path, "show") == []
+    assert [each["box_id"] for each in rows(tmp_path, "show", "--all")] == ["4"]
     assert [entry.state for entry in KeyRegister(folder).entries()[0]] == ["revoked"]
     back = rows(tmp_path, "set", "4", "--plugged-in")
     assert (back["unplugged"], back["retired_ms"], back["name"]) == (False, None, "Attic")

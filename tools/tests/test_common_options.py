@@ -22,9 +22,9 @@ DATA = {
 }  # fmt: skip
 """Their output is a file, or JSON whatever is given."""
 DONE = {
-    "opq-tools inject", "opq-tools keygen", "opq-tools mauka", "opq-tools plugin create",
-    "opq-tools plugin delete", "opq-tools plugin new", "opq-tools plugin pack", "opq-tools plugin push",
-    "opq-tools plugin update", "opq-tools recordings get", "opq-tools rules create",
+    "opq-tools inject", "opq-tools keygen", "opq-tools mauka", "opq-tools plugin install",
+    "opq-tools plugin delete", "opq-tools plugin new", "opq-tools plugin pack",
+    "opq-tools recordings get", "opq-tools rules create",
     "opq-tools rules delete", "opq-tools rules import", "opq-tools rules start",
     "opq-tools rules stop", "opq-tools rules stream create", "opq-tools rules stream delete",
     "opq-tools sim event",

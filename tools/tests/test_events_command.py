@@ -46,14 +46,14 @@ def asked(folder: Path, *words: str) -> Result:
 
 def test_events_are_listed_newest_first_and_by_box(tmp_path: Path) -> None:
     stored(tmp_path)
-    rows = json.loads(asked(tmp_path, "list", "--json").stdout)
+    rows = json.loads(asked(tmp_path, "show", "--json").stdout)
     assert [(row["event_id"], row["finished"], row["completes"]) for row in rows] == [
         (2, False, 1), (1, True, None)
     ]  # fmt: skip
-    only = json.loads(asked(tmp_path, "list", "--box", "10", "--json").stdout)
+    only = json.loads(asked(tmp_path, "show", "--box", "10", "--json").stdout)
     assert [row["event_id"] for row in only] == [1]
-    assert json.loads(asked(tmp_path, "list", "--to", "2020-01-01", "--json").stdout) == []
-    text = asked(tmp_path, "list").stdout
+    assert json.loads(asked(tmp_path, "show", "--to", "2020-01-01", "--json").stdout) == []
+    text = asked(tmp_path, "show").stdout
     assert "analysed  2 of 3 Boxes (1, 2, 10)  Box 1, threshold" in text
 
 

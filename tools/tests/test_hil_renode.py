@@ -1,4 +1,4 @@
-"""`opq-tools hil renode`: the archive is compared with its checksum, or it is shown and asked for."""
+"""`opq-tools hil run --renode`: the archive is compared with its checksum, or it is shown and asked for."""
 
 import hashlib
 import tarfile
@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opq_hil.backends.renode_archive import RenodeArchiveError, read_lock
-from opq_tools.hil_renode import command
+from opq_tools.hil import command
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def lock(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def run(lock: Path, *words: str, typed: str = "") -> Result:
-    return CliRunner().invoke(command, [*words, "--lock", str(lock)], input=typed)
+    return CliRunner().invoke(command, ["run", "--renode", *words, "--lock", str(lock)], input=typed)
 
 
 def sha256(archive: Path) -> str:
@@ -107,6 +107,6 @@ def test_a_lock_file_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_ours_says_that_it_has_no_checksum_yet_or_which() -> None:
-    done = CliRunner().invoke(command, [])
+    done = CliRunner().invoke(command, ["run", "--renode"])
     assert done.exit_code == 0
     assert "Renode 1." in done.stdout and "sha256 " in done.stdout

@@ -51,24 +51,24 @@ def test_one_incident_is_shown_with_its_order_its_causes_and_its_findings(folder
     assert (
         lines[4].endswith("Box 1: first, \u00b1\u202f1.0\u202f\u00b5s") and "10.0\u202fms later" in lines[5]
     )
-    run(folder, "label", "1", "mains_signalling")
+    run(folder, "note", "--label", "1", "mains_signalling")
     assert "by hand; the analyses say sag" in run(folder, "show", "1")
     assert run(folder, "show", "9").startswith("error: there is no incident 9;")
 
 
 def test_the_list_has_the_label_and_what_the_analyses_say(folder: Path) -> None:
-    run(folder, "label", "1", "mains_signalling")
-    told = {row["id"]: row for row in json.loads(run(folder, "list", "--json"))}
+    run(folder, "note", "--label", "1", "mains_signalling")
+    told = {row["id"]: row for row in json.loads(run(folder, "show", "--json"))}
     assert (told[1]["class"], told[1]["machine_class"]) == ("mains_signalling", "sag")
     assert told[2]["machine_class"] is None
-    assert "labels was removed; opq-tools incidents list --json" in run(folder, "labels")
+    assert "labels was removed; opq-tools incidents show --json" in run(folder, "labels")
 
 
 def test_incidents_are_found_by_their_span(folder: Path) -> None:
     middle = datetime.fromtimestamp(ZERO_NS / S + 50, UTC).isoformat()
     for option, number in (("--from", 2), ("--to", 1)):
-        assert [each["id"] for each in json.loads(run(folder, "list", option, middle, "--json"))] == [number]
-    assert "now-24h" in run(folder, "list", "--from", "yesterday")
+        assert [each["id"] for each in json.loads(run(folder, "show", option, middle, "--json"))] == [number]
+    assert "now-24h" in run(folder, "show", "--from", "yesterday")
 
 
 def test_a_time_may_be_relative_as_on_the_pages() -> None:
@@ -86,19 +86,20 @@ def test_a_time_that_no_store_can_hold_is_refused(text: str) -> None:
 
 
 def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
-    assert [each["id"] for each in json.loads(run(folder, "list", "--json"))] == [2, 1]
+    assert [each["id"] for each in json.loads(run(folder, "show", "--json"))] == [2, 1]
     assert run(folder, "note", "1", "the crane again") == "incident 1 has the note\n"
     assert "command line  note: the crane again" in run(folder, "note", "1")
-    assert "Rapid voltage change" in run(folder, "label", "1", "rapid_voltage_change")
-    assert "(analyses: sag)" in run(folder, "list", "--class", "rapid_voltage_change", "--words", "crane")
+    assert "Rapid voltage change" in run(folder, "note", "--label", "1", "rapid_voltage_change")
+    assert "(analyses: sag)" in run(folder, "show", "--class", "rapid_voltage_change", "--words", "crane")
     assert "Box 4" in run(folder, "split", "1", "--box", "4").splitlines()[1]
-    assert [each["id"] for each in json.loads(run(folder, "list", "--box", "4", "--json"))] == [3]
+    assert [each["id"] for each in json.loads(run(folder, "show", "--box", "4", "--json"))] == [3]
     assert "Boxes 1, 2 and 4" in run(folder, "merge", "3", "1", "2")
     kinds = [each["kind"] for each in json.loads(run(folder, "note", "1", "--json"))]
     assert kinds == ["note", "label", "split", "split", "merge"]
     assert "note: the crane again" in run(folder, "note", "1")
     assert "notes was removed; opq-tools incidents note ID" in run(folder, "notes", "1")
-    assert "(analyses:" not in run(folder, "label", "1")
+    assert "(analyses:" not in run(folder, "note", "--label", "1")
+    assert "Swell" in run(folder, "label", "1", "swell") and "Swell" in run(folder, "list")  # earlier names
 
 
 @pytest.mark.parametrize(
@@ -107,8 +108,8 @@ def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
         (["note", "9", "x"], "there is no incident 9"),
         (["split", "1", "--box", "1", "--box", "4"], "choose some, not all"),
         (["merge", "1"], "want 2 to 50"),
-        (["label", "1", "magic"], "'magic' is no class"),
-        (["list", "--class", "magic"], "want sag, swell"),
+        (["note", "--label", "1", "magic"], "'magic' is no class"),
+        (["show", "--class", "magic"], "want sag, swell"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(folder: Path, words: list[str], said: str) -> None:

@@ -150,7 +150,7 @@ def test_the_guide_to_an_analysis_in_ten_minutes_walks(
     for words in commands_of_guide("An analysis in ten minutes"):
         if words[0] == "sed":
             subprocess.run(words, check=True)
-        elif words[1] == "plugin" and words[2] != "create":
+        elif words[1] == "plugin" and words[2] != "install":
             code, said = run(*words[2:])
             assert code == 0, said
             heard += [line for line in said.splitlines() if " on the Sim, " in line]
@@ -222,14 +222,14 @@ def test_the_guide_s_analysis_runs_in_a_running_system_and_finds_a_dip(tmp_path:
     with house(tmp_path / "up", "--sim", "2") as up:
         up.wait_for("the page is up")
         url = f"http://127.0.0.1:{PORTS['rules'] + up.offset}"
-        install = ("plugin", "create", "analysis", "deep_dip", "-z", str(tmp_path / "deep-dip.zip"))
+        install = ("plugin", "install", "analysis", "deep_dip", "-z", str(tmp_path / "deep-dip.zip"))
         until(lambda: run_in_process(*install, "--url", url).returncode == 0, 60, "it is installed")
         shown = ("plugin", "show", "analysis", "deep_dip", "--url", url)
         until(lambda: '"running": "1.0.0"' in run_in_process(*shown).stdout, 60, "Mauka runs it")
         dip = ("sim", "event", "sag", "--box", "1", "--depth", "0.5", "--cycles", "12")
 
         def found() -> bool:
-            listed = ("incidents", "list", "--json", "--data-dir", str(tmp_path / "up"))
+            listed = ("incidents", "show", "--json", "--data-dir", str(tmp_path / "up"))
             each = json.loads(run_in_process(*listed).stdout or "[]")
             return any(one["analysis"] == "deep_dip" for incident in each for one in incident["found_by"])
 

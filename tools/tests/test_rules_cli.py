@@ -123,7 +123,7 @@ def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(one_engine: Engine) -> Iterator[Engine]:
-    """The module's engine; each test leaves it without rules, streams and tables."""
+    """The module's engine; each test leaves it without rules, streams, tables and plug-ins."""
     yield one_engine
     with httpx.Client(base_url=one_engine.url, trust_env=False, auth=one_engine.auth) as rest:
         until = time.monotonic() + 60
@@ -134,6 +134,8 @@ def engine(one_engine: Engine) -> Iterator[Engine]:
         for kind in ("streams", "tables"):
             for name in rest.get(f"/{kind}").json():
                 assert rest.delete(f"/{kind}/{name}").status_code == 200
+        for plugin in rest.get("/plugins/packages").json():
+            assert rest.delete(f"/plugins/packages/{plugin['name']}").status_code == 200
 
 
 def simulated(engine: Engine) -> None:
@@ -145,40 +147,40 @@ def simulated(engine: Engine) -> None:
 
 def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path) -> None:
     simulated(engine)
-    assert engine.tools("rules", "stream", "list") == "demo\n"
+    assert engine.tools("rules", "stream", "show") == "demo\n"
     assert "TYPE: simulator" in engine.tools("rules", "stream", "show", "demo")
     table = '() WITH (DATASOURCE="known", TYPE="memory", KIND="lookup", KEY="v")'
     assert engine.tools("rules", "stream", "create", "--table", "known", table) == "table known created\n"
-    assert engine.tools("rules", "stream", "list", "--table") == "known\n"
+    assert engine.tools("rules", "stream", "show", "--table") == "known\n"
     assert "KIND: lookup" in engine.tools("rules", "stream", "show", "known", "--table")
     assert "dropped" in engine.tools("rules", "stream", "delete", "known", "--table")
     out = engine.exports / "out.jsonl"
     action = json.dumps({"file": {"path": str(out)}})
     engine.tools("rules", "create", "deep", "SELECT v FROM demo WHERE v > 126", "--action", action)
-    assert engine.tools("rules", "list") == "deep  running\n"
+    assert engine.tools("rules", "show") == "deep  running\n"
     rows = [
         json.loads(line)
         for line in engine.tools("rules", "query", "SELECT v FROM demo", "--limit", "4").splitlines()
     ]
     assert {row["v"] for row in rows} == {1, 130, 140}
     until = time.monotonic() + 60  # the query goes when the server sees that nobody listens
-    while [each["id"] for each in engine.json("rules", "list", "--json")] != ["deep"]:
+    while [each["id"] for each in engine.json("rules", "show", "--json")] != ["deep"]:
         assert time.monotonic() < until, "the query's rule stays"
     engine.kill()
     engine.start()
-    assert engine.tools("rules", "list") == "deep  running\n"
+    assert engine.tools("rules", "show") == "deep  running\n"
     before = out.stat().st_size
     until = time.monotonic() + 60
     while out.stat().st_size == before:
         assert time.monotonic() < until, "the rule does not go on"
         time.sleep(0.05)
     assert engine.json("rules", "show", "deep", "--status", "--json")["status"] == "running"
-    assert "filter" in engine.tools("rules", "explain", "deep")
-    assert set(engine.json("rules", "explain", "deep", "--json")) == {"sources", "edges"}
+    assert "filter" in engine.tools("rules", "show", "--plan", "deep")
+    assert set(engine.json("rules", "show", "--plan", "deep", "--json")) == {"sources", "edges"}
     for words in (("stop",), ("start",), ("start", "--again"), ("delete",)):
         verb, *options = words
         engine.tools("rules", verb, "deep", *options)
-    assert engine.tools("rules", "list") == "no rules\n"
+    assert engine.tools("rules", "show") == "no rules\n"
 
 
 def test_an_error_points_at_its_place_in_the_statement(engine: Engine) -> None:
@@ -192,7 +194,7 @@ def test_an_error_points_at_its_place_in_the_statement(engine: Engine) -> None:
     told = engine.tools("rules", "create", "r", "SELECT nope(v) FROM demo", "--dry-run", code=1)
     assert "nope" in told
     valid = engine.tools("rules", "create", "r", "SELECT v FROM demo", "--dry-run")
-    assert valid == "The rule is valid; it reads demo.\n" and engine.tools("rules", "list") == "no rules\n"
+    assert valid == "The rule is valid; it reads demo.\n" and engine.tools("rules", "show") == "no rules\n"
     assert "is not found" in engine.tools("rules", "show", "none", code=1)
 
 
@@ -205,7 +207,7 @@ def test_a_whole_statement_names_its_stream_and_another_name_beside_it_is_refuse
     engine.tools("rules", "stream", "create", made.replace("()", "(v BIGINT)"), "--replace")
     assert "v\tbigint" in engine.tools("rules", "stream", "show", "x")
     assert "not found" in engine.tools("rules", "stream", "create", "y", SIMULATED, "--replace", code=1)
-    assert engine.tools("rules", "stream", "list") == "x\n"
+    assert engine.tools("rules", "stream", "show") == "x\n"
 
 
 def test_the_rule_of_the_tutorial_by_its_json_and_from_stdin(engine: Engine) -> None:
@@ -215,7 +217,7 @@ def test_the_rule_of_the_tutorial_by_its_json_and_from_stdin(engine: Engine) -> 
     engine.tools("rules", "create", "ruleTest", "-f", "-", "--replace", given=body.replace("*", "v"))
     assert engine.json("rules", "show", "ruleTest")["sql"] == "SELECT v from demo"
     assert "not found" in engine.tools("rules", "create", "ruletest", body, "--replace", code=1)
-    assert [rule["id"] for rule in engine.json("rules", "list", "--json")] == ["ruleTest"]
+    assert [rule["id"] for rule in engine.json("rules", "show", "--json")] == ["ruleTest"]
     assert "other" in engine.tools("rules", "create", "ruleTest", '{"id":"other"}', code=2)
 
 
@@ -237,11 +239,11 @@ def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> Non
     engine.tools("rules", "stream", "delete", "demo")
     file.write_text(file.read_text() + " " * (2 << 20))  # uploaded first
     assert engine.tools("rules", "import", "-f", str(file)) == "1 streams, 0 tables, 1 rules\n"
-    assert engine.tools("rules", "list") == "deep  running\n"
+    assert engine.tools("rules", "show") == "deep  running\n"
     engine.tools("rules", "export", str(file))
     engine.tools("rules", "delete", "deep")
     assert "1 rules" in engine.tools("rules", "import", "--dry", "-f", str(file))
-    assert engine.tools("rules", "list") == "no rules\n"
+    assert engine.tools("rules", "show") == "no rules\n"
     assert "want NAME" in engine.tools("rules", "stream", "create", code=2)
 
 
@@ -258,25 +260,26 @@ def test_a_query_asks_for_statements_until_it_is_told_to_end(engine: Engine) -> 
 
 
 def test_plugins_are_listed_and_unknown_ones_reported(engine: Engine) -> None:
-    assert engine.tools("plugin", "list", "sink") == "no sinks\n"
+    assert engine.tools("plugin", "show", "sink") == "no sinks\n"
     assert "not found" in engine.tools("plugin", "show", "sink", "mysql", code=1)
-    assert engine.tools("plugin", "list", "package") == "no packages\n"
-    assert "want a URL or JSON" in engine.tools("plugin", "create", "sink", "mysql", code=2)
+    assert engine.tools("plugin", "show", "package") == "no packages\n"
+    assert engine.tools("plugin", "show") == "no plug-ins\n"
+    assert "want a URL or JSON" in engine.tools("plugin", "install", "sink", "mysql", code=2)
     other = '{"name": "b", "file": "http://127.0.0.1:1/b.zip"}'
-    assert "'b', not of 'a'" in engine.tools("plugin", "create", "sink", "a", other, code=2)
+    assert "'b', not of 'a'" in engine.tools("plugin", "install", "sink", "a", other, code=2)
 
 
 def test_the_engine_of_a_moved_system_is_found_by_its_port_offset(engine: Engine) -> None:
     offset = str(engine.port - PORTS["rules"])
-    for words in (("rules", "list"), ("rules", "stream", "list"), ("plugin", "list", "sink")):
+    for words in (("rules", "show"), ("rules", "stream", "show"), ("plugin", "show", "sink")):
         found = run(*words, "--port-offset", offset, url=None)
         assert found.returncode == 0 and found.stdout == run(*words, url=engine.url).stdout
-    both = run("rules", "list", "--port-offset", offset, url=engine.url)
+    both = run("rules", "show", "--port-offset", offset, url=engine.url)
     assert both.returncode == 2 and f"OPQ_RULES_URL, {engine.url}) are both given" in both.stderr
 
 
 def test_nobody_there_is_one_line_that_says_what_to_start() -> None:
-    done = run_in_shell("rules", "list", url=f"http://127.0.0.1:{free_port()}")
+    done = run_in_shell("rules", "show", url=f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert "opq-gateway rules" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -382,16 +385,58 @@ def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_pat
     folder = tmp_path / "twice"
     run("plugin", "new", "function", "twice", str(folder))
     run("plugin", "pack", str(folder), "--out", str(tmp_path / "twice.zip"))
-    engine.tools("plugin", "create", "function", "twice", "-z", str(tmp_path / "twice.zip"))
+    engine.tools("plugin", "install", str(tmp_path / "twice.zip"))
     uploads = f"http://127.0.0.1:{engine.port}/config/uploads"
     assert (
         httpx.get(uploads, trust_env=False, auth=engine.auth).json() == []
     )  # what was uploaded has been cleared away
     assert engine.json("plugin", "show", "function", "twice")["version"] == "1.0.0"
     assert engine.json("plugin", "show", "function", "twice")["name"] == "twice"
-    assert engine.tools("plugin", "list", "udf") == "twice\n"
+    assert engine.tools("plugin", "show", "udf") == "twice\n"
+    assert engine.tools("plugin", "show") == "twice  1.0.0  functions: twice\n"
     assert engine.json("plugin", "show", "udf", "twice") == {"name": "twice", "plugin": "twice"}
-    assert "opq-tools plugin create registers" in engine.tools("plugin", "register", "twice", "twice", code=2)
+    assert "opq-tools plugin install registers" in engine.tools(
+        "plugin", "register", "twice", "twice", code=2
+    )
+
+
+def test_a_folder_is_packed_installed_and_replaced_by_a_higher_version(
+    engine: Engine, tmp_path: Path
+) -> None:
+    folder = tmp_path / "twice"
+    run("plugin", "new", "function", "twice", str(folder))
+    install = ("plugin", "install", str(folder))
+    assert "twice is created" in engine.tools(*install)
+    assert "installed already" in engine.tools(*install, code=1)
+    manifest = folder / "plugin.json"
+    manifest.write_text(manifest.read_text().replace("1.0.0", "1.1.0"))
+    assert engine.json(*install)["to"] == "1.1.0"
+    manifest.write_text(manifest.read_text().replace("1.1.0", "1.0.5"))
+    assert "below the installed" in engine.tools(*install, code=1)
+    assert engine.json(*install, "--downgrade")["to"] == "1.0.5"
+    back = ("plugin", "install", "function", "twice", "--rollback")
+    assert engine.json(*back)["to"] == "1.1.0"
+    assert "need KIND NAME" in engine.tools(*install, "--rollback", code=2)
+    assert "for a package at a URL give KIND NAME URL" in engine.tools("plugin", "install", "nowhere", code=2)
+    assert "of the original's form" in engine.tools(*install, "--watch", code=2)
+
+
+def test_commands_of_an_earlier_version_do_what_they_did_and_name_their_successor(
+    engine: Engine, tmp_path: Path
+) -> None:
+    run("plugin", "new", "function", "twice", str(tmp_path / "twice"))
+    run("plugin", "pack", str(tmp_path / "twice"), "--out", str(tmp_path / "twice.zip"))
+    package = ("function", "twice", "-z", str(tmp_path / "twice.zip"))
+    assert "twice is created" in engine.tools("plugin", "create", *package)
+    assert engine.tools("plugin", "list", "function") == "twice\n"
+    assert "installed already" in engine.tools("plugin", "update", *package, code=1)
+    engine.tools("rules", "stream", "create", "demo", '() WITH (DATASOURCE="demo", TYPE="memory")')
+    engine.tools("rules", "create", "deep", "SELECT v FROM demo WHERE v > 126")
+    assert "filter" in engine.tools("rules", "explain", "deep")
+    assert engine.tools("rules", "stream", "list") == "demo\n"
+    done = run_in_shell("rules", "list", url=engine.url)
+    assert done.stdout == "deep  running\n"
+    assert "opq-tools rules list is now opq-tools rules show; the old name goes" in done.stderr
 
 
 def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp_path: Path) -> None:
@@ -427,10 +472,10 @@ def test_a_backtest_of_stored_history_takes_the_span_and_the_boxes_asked_for(tmp
 
 def test_the_token_is_read_where_the_engine_names_it_or_from_a_file(engine: Engine, tmp_path: Path) -> None:
     """Not for an address of another machine, and no other file whatever an engine names."""
-    engine.tools("rules", "list")
+    engine.tools("rules", "show")
     wrong = tmp_path / "wrong"
     wrong.write_text("x" * 43)
-    refused = engine.tools("rules", "list", "--token-file", str(wrong), code=1)
+    refused = engine.tools("rules", "show", "--token-file", str(wrong), code=1)
     assert "the token is in " in refused and refused.rstrip().endswith(
         "--token-file names another file with one"
     )
@@ -462,4 +507,4 @@ def test_what_became_an_option_says_so() -> None:
 
 def test_what_was_merged_into_explain_says_so() -> None:
     done = run("rule", "topo", "deep")
-    assert done.returncode == 2 and "topo was removed; opq-tools rules explain --json" in done.stderr
+    assert done.returncode == 2 and "topo was removed; opq-tools rules show NAME --plan --json" in done.stderr

@@ -37,7 +37,7 @@ def test_what_is_not_well_stands_first_and_a_long_list_is_cut() -> None:
     first = lines.index("Boxes       42, 39 of them measure") + 1
     assert [line.split()[0] for line in lines[first : first + 3]] == ["98", "99", "97"]
     assert "silent since" in lines[first] and "never heard" in text and "unplugged" in text
-    assert f"and {42 - BOXES_SHOWN} more: opq-tools boxes list" in text
+    assert f"and {42 - BOXES_SHOWN} more: opq-tools boxes show" in text
     assert "     7  2025-11-24 16:00:00 UTC  Sag to 85.2 % at Box 1" in lines
     assert lines[-1] == "disk        5.0 of 100 GB are free"
 

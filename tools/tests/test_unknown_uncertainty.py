@@ -75,7 +75,7 @@ PLACES = {
     "export, Measurement": lambda _: [measurement_row(MEASUREMENT)],
     "export, finding": lambda _: [finding_row(FINDING)],
     "box waveform": lambda tmp_path: [recording(tmp_path)],
-    "box half-cycles": lambda _: [facts_of([HALF])],
+    "box waveform --half-cycles": lambda _: [facts_of([HALF])],
 }
 
 

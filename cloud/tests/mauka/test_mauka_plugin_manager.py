@@ -132,14 +132,14 @@ def test_the_guide_is_walked_as_it_is_written(mauka, tmp_path, until):
     assert "MyFancyPlugin unloaded" in unloaded
 
 
-def test_push_watch_runs_each_save(mauka, tmp_path, until):
+def test_install_watch_runs_each_save(mauka, tmp_path, until):
     folder = write_folder(tmp_path / "seen", Seen=plugin_code("Seen", "pass"))
     command = [
         sys.executable,
         "-m",
         "opq_tools.cli",
         "plugin",
-        "push",
+        "install",
         str(folder),
         "--watch",
         "--into",
@@ -198,13 +198,13 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
         answer = mauka.ask(wrong)
         assert not succeeded(answer) and why in answer, answer
     twin = write_folder(tmp_path / "twin", MakaiEventPlugin=plugin_code("MakaiEventPlugin", "pass"))
-    refused = run(["opq-tools", "plugin", "push", str(twin)], mauka.offset, tmp_path)
+    refused = run(["opq-tools", "plugin", "install", str(twin)], mauka.offset, tmp_path)
     assert refused.exit_code == 1 and "Mauka has one of this name" in refused.output
     assert mauka.ask("completions").split(",").count("MakaiEventPlugin") == 1
     folder = write_folder(
         tmp_path / "mine", Echo=plugin_code("Echo", 'self.produce("x", str(self.config_get("a")))')
     )
-    assert run(["opq-tools", "plugin", "push", str(folder)], mauka.offset, tmp_path).exit_code == 0
+    assert run(["opq-tools", "plugin", "install", str(folder)], mauka.offset, tmp_path).exit_code == 0
     pid = mauka.status("Echo")["pid"]
     (tmp_path / "mauka.config.json").write_text(
         '{"a": 5, "zmq.mauka.plugin.pub.interface": "tcp://nowhere:1"}'

@@ -23,7 +23,7 @@ SECTIONS = (*DEFINED, *CONFIGURED)
 REMOVED = {
     "Schema": "name a built-in message in SCHEMAID, or send JSON",
     "connectionConfig": "give its properties in sourceConfig and sinkConfig",
-    "portablePlugins": "install the plug-ins with opq-tools plugin push, and leave this section out",
+    "portablePlugins": "install the plug-ins with opq-tools plugin install, and leave this section out",
 }
 """Sections of an earlier version -> what to do instead."""
 

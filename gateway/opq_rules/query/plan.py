@@ -101,7 +101,7 @@ class QueryPlan:
 
     @property
     def operators(self) -> tuple[str, ...]:
-        """Names of the operators that a record passes, for `rules explain`."""
+        """Names of the operators that a record passes, for `rules show --plan`."""
         steps = (
             ("analytic", bool(self.analytics)),
             ("filter", bool(self.before)),

@@ -76,7 +76,7 @@ def _number(context: click.Context, parameter: click.Parameter, text: str) -> st
     return str(int(text))
 
 
-@click.group("box", cls=CommandGroup)
+@click.group("box", cls=CommandGroup, aliases={"half-cycles": "waveform --half-cycles"})
 def command() -> None:
     """Send a request to a Box, through Makai and its gateway.
 
@@ -180,12 +180,19 @@ def update_command(connection: Connection, box_id: str, file: Path, as_json: boo
         click.echo(end.words)
 
 
-@command.command(short_help="Fetch its samples of a span, as a recording.")
+@command.command(short_help="Fetch its samples of a span, or the rms of each half cycle.")
 @box_command
 @from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.", required=True)
 @to_option("Only data before this time (UTC).", required=True)
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write, FILE.i16."
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write: FILE.i16, or FILE.csv with --half-cycles, which can do without.",
+)
+@click.option(
+    "--half-cycles",
+    is_flag=True,
+    help="Fetch the rms of each half cycle during dips and swells, which its gateway has stored.",
 )
 @click.option("--wait", is_flag=True, help="Wait for samples up to --to, which may be up to 60 s ahead.")
 def waveform(
@@ -193,16 +200,26 @@ def waveform(
     box_id: str,
     start_ns: int,
     end_ns: int,
-    out: Path,
+    out: Path | None,
+    half_cycles: bool,
     wait: bool,
     as_json: bool,
 ) -> None:
     """Fetch its samples of a span as a recording: FILE.i16, and FILE.json with rate, gain and time.
 
-    Example: opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
+    \b
+    Examples:
+      opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
+      opq-tools box waveform 1 --half-cycles --from 2026-11-20T10:00:00 --to 2026-11-20T10:20:00
     """
-    if out.suffix != ".i16":
-        raise click.BadParameter(f"{out} is no .i16; want for example dip.i16", param_hint="--out")
+    if half_cycles:
+        if wait:
+            raise click.UsageError("--wait goes without --half-cycles")
+        _fetch_half_cycles(connection, box_id, (start_ns, end_ns), out, as_json)
+        return
+    if out is None or out.suffix != ".i16":
+        given = "missing" if out is None else f"{out}, which is not a .i16"
+        raise click.UsageError(f"--out is {given}; want for example dip.i16")
     with _command_client(connection) as (client, timeout_s):
         answer = fetch_waveform(client, box_id, (start_ns, end_ns), timeout_s, wait)
     facts = write_recording(out, *answer)
@@ -214,25 +231,11 @@ def waveform(
     _show({**facts, "file": str(out)}, as_json)
 
 
-@command.command("half-cycles", short_help="Fetch the rms of each half cycle during dips and swells.")
-@box_command
-@from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.", required=True)
-@to_option("Only data before this time (UTC).", required=True)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write, FILE.csv.")
-def half_cycles(
-    connection: Connection,
-    box_id: str,
-    start_ns: int,
-    end_ns: int,
-    out: Path | None,
-    as_json: bool,
+def _fetch_half_cycles(
+    connection: Connection, box_id: str, span_ns: tuple[int, int], out: Path | None, as_json: bool
 ) -> None:
-    """Fetch the rms of each half cycle during dips and swells, which its gateway has stored.
-
-    Example: opq-tools box half-cycles 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:20:00 --out dip.csv
-    """
     with _command_client(connection) as (client, timeout_s):
-        found = list(fetch_half_cycles(client, box_id, (start_ns, end_ns), timeout_s))
+        found = list(fetch_half_cycles(client, box_id, span_ns, timeout_s))
     if out is not None:
         write_table(out, found)
     _show({**facts_of(found), **({} if out is None else {"file": str(out)})}, as_json)

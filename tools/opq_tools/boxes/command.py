@@ -33,14 +33,15 @@ class BoxNotKnownError(OpqError):
     """The store has no such Box."""
 
 
-def _box_id(context: click.Context, parameter: click.Parameter, text: str) -> str:
+def _box_id(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     try:
-        return checked_box_id(text)
+        return None if text is None else checked_box_id(text)
     except OpqError as error:
         raise click.BadParameter(str(error)) from error
 
 
 box_argument = click.argument("box_id", metavar="BOX", callback=_box_id)
+box_or_all = click.argument("box_id", metavar="[BOX]", required=False, callback=_box_id)
 mongo_option = click.option(
     "--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq."
 )
@@ -74,6 +75,7 @@ def store_command(function: Callable[..., None]) -> Callable[..., None]:
     "boxes",
     cls=CommandGroup,
     removed={"retire": "give opq-tools boxes set BOX --retire"},
+    aliases={"list": "show"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
@@ -81,19 +83,31 @@ def command() -> None:
 
     \b
     Examples: opq-tools boxes set 1 --name Cellar --lat 21.31 --lon -157.81 --feeder f2 --phase L1
-              opq-tools boxes list
+              opq-tools boxes show
     """
 
 
-@command.command("list")
-@click.option("--all", "everyone", is_flag=True, help="Also list retired Boxes.")
+@command.command("show", short_help="List the Boxes, or show all stored facts of one.")
+@box_or_all
+@click.option("--all", "everyone", is_flag=True, help="Without BOX: also list retired Boxes.")
 @json_option
 @store_command
-def list_boxes(store: CloudStore, everyone: bool, as_json: bool) -> None:
-    """List every Box that is stored or has sent something, by number.
+def show_boxes(store: CloudStore, box_id: str | None, everyone: bool, as_json: bool) -> None:
+    """List every Box that is stored or has sent something, by number; with BOX, show all its stored facts.
 
-    Example: opq-tools boxes list --json
+    \b
+    Examples: opq-tools boxes show --json
+              opq-tools boxes show 1
     """
+    if box_id is None:
+        _list(store, everyone, as_json)
+    elif everyone:
+        raise click.UsageError("--all goes without BOX")
+    else:
+        _show_one(store, box_id, as_json)
+
+
+def _list(store: CloudStore, everyone: bool, as_json: bool) -> None:
     rows = [row for row in box_rows(store) if everyone or row["retired_ms"] is None]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -104,15 +118,7 @@ def list_boxes(store: CloudStore, everyone: bool, as_json: bool) -> None:
         click.echo("no Box is known; opq-tools boxes set 1 --name Cellar makes one known")
 
 
-@command.command("show")
-@box_argument
-@json_option
-@store_command
-def show_box(store: CloudStore, box_id: str, as_json: bool) -> None:
-    """Show all stored facts of one Box.
-
-    Example: opq-tools boxes show 1
-    """
+def _show_one(store: CloudStore, box_id: str, as_json: bool) -> None:
     row = _row_of(store, box_id)
     newest = store.latest_measurements().get(box_id)
     if newest is not None:

@@ -32,25 +32,24 @@ class EventNotKnownError(OpqError):
     """The store has no such event."""
 
 
-event_argument = click.argument("event_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
-
-
 @click.group(
     "events",
     cls=CommandGroup,
     removed={"trace": "give opq-tools events show ID --trace"},
+    aliases={"list": "show"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
     """Events: which Boxes were asked, why, and how long each step took.
 
     \b
-    Examples: opq-tools events list --from 2026-11-20
+    Examples: opq-tools events show --from 2026-11-20
               opq-tools events show 17 --trace
     """
 
 
-@command.command("list", short_help="List events, newest first.")
+@command.command("show", short_help="List events, or show one: its Boxes, answers, incidents, causes.")
+@click.argument("event_id", metavar="[ID]", type=click.IntRange(1, 2**63 - 1), required=False)
 @click.option("--box", "box_id", help="Only events that asked this Box.")
 @from_option("Only those that end after this time (UTC), e.g. 2026-11-20 or now-7d.")
 @to_option("Only those that begin before this time (UTC).")
@@ -61,15 +60,49 @@ def command() -> None:
     show_default=True,
     help="Print at most this many.",
 )
+@click.option(
+    "--trace",
+    is_flag=True,
+    help="With ID: show its steps, from the limit crossing to the incident, with the time of each.",
+)
 @json_option
 @store_command
-def list_events(
+def show_events(
+    store: CloudStore,
+    event_id: int | None,
+    box_id: str | None,
+    start_ns: int | None,
+    end_ns: int | None,
+    limit: int,
+    trace: bool,
+    as_json: bool,
+) -> None:
+    """List events, newest first; with ID, show which Boxes it asked and why, which answered, its incidents.
+
+    Times of --trace count from the end of the Measurement that crossed the limit. A step of an event
+    that an older version stored has no time.
+
+    \b
+    Examples: opq-tools events show --box 1 --limit 10
+              opq-tools events show 17 --trace
+    """
+    if event_id is None:
+        if trace:
+            raise click.UsageError("--trace needs the ID of an event")
+        _list(store, box_id, start_ns, end_ns, limit, as_json)
+        return
+    if box_id is not None or start_ns is not None or end_ns is not None:
+        raise click.UsageError("--box, --from and --to choose from the list; they go without ID")
+    record = _record(store, event_id)
+    if trace:
+        _show_trace(store, record, as_json)
+    else:
+        _show_one(store, record, as_json)
+
+
+def _list(
     store: CloudStore, box_id: str | None, start_ns: int | None, end_ns: int | None, limit: int, as_json: bool
 ) -> None:
-    """List events, newest first.
-
-    Example: opq-tools events list --box 1 --limit 10
-    """
     found = store.events_by_start(MAX_EVENTS if box_id else limit, None, start_ns, end_ns)
     rows = [event_row(record) for record in found if box_id is None or box_id in record.boxes_triggered]
     if as_json:
@@ -81,29 +114,7 @@ def list_events(
         click.echo("no event is stored for that")
 
 
-@command.command("show", short_help="Show one event: its Boxes, answers, incidents, causes.")
-@event_argument
-@click.option(
-    "--trace",
-    is_flag=True,
-    help="Show its steps instead, from the limit crossing to the incident, with the time of each.",
-)
-@json_option
-@store_command
-def show_event(store: CloudStore, event_id: int, trace: bool, as_json: bool) -> None:
-    """Show one event: which Boxes it asked and why, which answered, its incidents and their causes.
-
-    Times of --trace count from the end of the Measurement that crossed the limit. A step of an event
-    that an older version stored has no time.
-
-    \b
-    Examples: opq-tools events show 17
-              opq-tools events show 17 --trace
-    """
-    record = _record(store, event_id)
-    if trace:
-        _show_trace(store, record, as_json)
-        return
+def _show_one(store: CloudStore, record: EventRecord, as_json: bool) -> None:
     incidents = _incidents_of(store, record)
     pasts = {each.incident_id: past_of(store, each, UTC, "UTC") for each in incidents}
     row = event_row(record) | {

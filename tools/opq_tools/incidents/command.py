@@ -28,23 +28,25 @@ class_type = click.Choice(tuple(CLASS_PHRASES))
     "incidents",
     cls=CommandGroup,
     removed={
-        "labels": "opq-tools incidents list --json has class and machine_class of each",
+        "labels": "opq-tools incidents show --json has class and machine_class of each",
         "notes": "opq-tools incidents note ID without a text lists them",
     },
+    aliases={"list": "show", "label": "note --label"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 def command() -> None:
     """Find the store's incidents; show, note, label, split and merge them.
 
     \b
-    Examples: opq-tools incidents list --class sag --box 1
+    Examples: opq-tools incidents show --class sag --box 1
               opq-tools incidents show 17
               opq-tools incidents split 17 --box 4
-              opq-tools incidents label 17 mains_signalling
+              opq-tools incidents note 17 --label mains_signalling
     """
 
 
-@command.command("list", short_help="List incidents, newest first.")
+@command.command("show", short_help="List incidents, or show one: what, where, why, and before.")
+@click.argument("incident_id", metavar="[ID]", type=click.IntRange(1, 2**63 - 1), required=False)
 @click.option(
     "--class",
     "kind",
@@ -64,8 +66,9 @@ def command() -> None:
 )
 @json_option
 @store_command
-def list_incidents(
+def show_incidents(
     store: CloudStore,
+    incident_id: int | None,
     kind: str | None,
     box_id: str,
     start_ns: int | None,
@@ -74,10 +77,21 @@ def list_incidents(
     limit: int,
     as_json: bool,
 ) -> None:
-    """List incidents, newest first, from the index.
+    """List incidents, newest first; with ID, show its class, reach, order of arrival, causes and past.
 
-    Example: opq-tools incidents list --class sag --from now-7d --limit 10
+    With ID and --json all of it, as /api/v1/incidents/ID.
+
+    \b
+    Examples: opq-tools incidents show --class sag --from now-7d --limit 10
+              opq-tools incidents show 17
     """
+    if incident_id is not None:
+        if kind or box_id or words or start_ns is not None or end_ns is not None:
+            raise click.UsageError(
+                "--class, --box, --from, --to and --words choose from the list, without ID"
+            )
+        _show_one(store, incident_id, as_json)
+        return
     wanted = IncidentFilter(kind or "", box_id, start_ns=start_ns, end_ns=end_ns, words=words)
     entries = store.find_incidents(wanted, limit)
     found = [each for entry in entries if (each := store.incident(entry.incident_id)) is not None]
@@ -86,17 +100,7 @@ def list_incidents(
         click.echo("no incident is stored for that")
 
 
-@command.command("show", short_help="Show one incident: what, where, in which order, why, and before.")
-@incident_argument
-@json_option
-@store_command
-def show(store: CloudStore, incident_id: int, as_json: bool) -> None:
-    """Show one incident: its class, reach, order of arrival, causes, what came before it, and its findings.
-
-    With --json all of it, as /api/v1/incidents/ID.
-
-    Example: opq-tools incidents show 17
-    """
+def _show_one(store: CloudStore, incident_id: int, as_json: bool) -> None:
     found = _known(store, incident_id)
     past = past_of(store, found, UTC, "UTC")
     if as_json:
@@ -108,19 +112,30 @@ def show(store: CloudStore, incident_id: int, as_json: bool) -> None:
         echo_lines(name, lines)
 
 
-@command.command("note", short_help="Add a note to an incident, or list its notes and edits.")
+@command.command("note", short_help="Add a note or a label to an incident, or list its notes and edits.")
 @incident_argument
 @click.argument("text", required=False)
+@click.option(
+    "--label",
+    "is_label",
+    is_flag=True,
+    help="TEXT is a class, which replaces the machine's; without TEXT the label is removed.",
+)
 @json_option
 @store_command
-def note(store: CloudStore, incident_id: int, text: str | None, as_json: bool) -> None:
-    """Add a note to an incident; without TEXT, list its notes and edits by people, oldest first.
+def note(store: CloudStore, incident_id: int, text: str | None, is_label: bool, as_json: bool) -> None:
+    """Add a note or a label to an incident; without TEXT, list its notes and edits by people, oldest first.
 
     \b
     Examples: opq-tools incidents note 17 "the crane again"
+              opq-tools incidents note 17 --label mains_signalling
               opq-tools incidents note 17
     """
     _known(store, incident_id)
+    if is_label:
+        IncidentEditor(store).label_incident(incident_id, text or "", CLASS_PHRASES)
+        _echo([_known(store, incident_id)], as_json)
+        return
     if text is not None:
         IncidentEditor(store).note_incident(incident_id, text)
         if not as_json:
@@ -136,21 +151,6 @@ def note(store: CloudStore, incident_id: int, text: str | None, as_json: bool) -
         click.echo(_note_line(each, names))
     if not found:
         click.echo(f"there are no notes on incident {incident_id}")
-
-
-@command.command("label", short_help="Give an incident a class, which replaces the machine's.")
-@incident_argument
-@click.argument("kind", metavar="CLASS", required=False, default="")
-@json_option
-@store_command
-def label(store: CloudStore, incident_id: int, kind: str, as_json: bool) -> None:
-    """Give an incident a class (a label); without CLASS, remove its label.
-
-    Example: opq-tools incidents label 17 mains_signalling
-    """
-    _known(store, incident_id)
-    IncidentEditor(store).label_incident(incident_id, kind, CLASS_PHRASES)
-    _echo([_known(store, incident_id)], as_json)
 
 
 @command.command("split", short_help="Split findings off an incident into a new one.")
@@ -205,7 +205,7 @@ def _known(store: CloudStore, incident_id: int) -> Incident:
     found = store.incident(incident_id)
     if found is None:
         raise IncidentEditError(
-            f"there is no incident {incident_id}; it may have been joined with another (incidents list)"
+            f"there is no incident {incident_id}; it may have been joined with another (incidents show)"
         )
     return found
 

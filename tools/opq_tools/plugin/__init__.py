@@ -1,4 +1,4 @@
-"""`opq-tools plugin`: writes, tests and packs plug-ins; each command is a file, loaded when it is called."""
+"""`opq-tools plugin`: writes, tests, packs and installs plug-ins; a command is a file that its call loads."""
 
 import click
 
@@ -8,29 +8,24 @@ COMMANDS = {
     "new": ("opq_tools.plugin.new", "A folder with a plug-in that works, to change."),
     "test": ("opq_tools.plugin.trial", "Run a plug-in in the real worker with its samples."),
     "pack": ("opq_tools.plugin.pack", "A folder -> a zip that can be installed, signed if wanted."),
-    "push": ("opq_tools.plugin.push", "Plug-ins of the original Mauka into a running system, on each save."),
-    "create": ("opq_tools.rules.plugins:create_plugin", "Install one in a running rule engine."),
-    "update": (
-        "opq_tools.rules.plugins:update_plugin",
-        "Replace one while rules run, or return to the version before.",
-    ),
-    "list": ("opq_tools.rules.plugins:list_plugins", "What is installed."),
-    "show": ("opq_tools.rules.plugins:show_plugin", "Its version, process, protections and counters."),
+    "install": ("opq_tools.plugin.install", "Install or replace one: a package, a folder or a URL."),
+    "show": ("opq_tools.rules.plugins:show_plugins", "What is installed; version, process, counters of one."),
     "delete": ("opq_tools.rules.plugins:delete_plugin", "Remove one."),
 }
 """Name -> (module (its `command`) or `module:name`, line in the list)."""
 
 REMOVED = {
     "status": "opq-tools plugin show has it",
-    "register": "opq-tools plugin create registers the functions of the plug-in",
-    "rollback": "give opq-tools plugin update KIND NAME --rollback",
+    "register": "opq-tools plugin install registers the functions of the plug-in",
+    "rollback": "give opq-tools plugin install KIND NAME --rollback",
 }
 """Name of a command of an earlier version -> what to do instead."""
+ALIASES = {"create": "install", "update": "install", "push": "install", "list": "show"}
 
 
-@click.group("plugin", cls=LazyGroup, places=COMMANDS, removed=REMOVED)
+@click.group("plugin", cls=LazyGroup, places=COMMANDS, removed=REMOVED, aliases=ALIASES)
 def command() -> None:
-    """Write, test and pack plug-ins of the rule engine.
+    """Write, test, pack and install plug-ins.
 
     \b
     Example:

@@ -16,7 +16,7 @@ table_option = click.option(
 )
 
 
-@click.group("stream", cls=CommandGroup, removed=_REMOVED)
+@click.group("stream", cls=CommandGroup, removed=_REMOVED, aliases={"list": "show"})
 def stream_command() -> None:
     """Define, list and drop streams and tables of a running rule engine.
 
@@ -66,29 +66,22 @@ def _statement(what: str, name: str | None, text: str) -> str:
     return text if text.upper().startswith("CREATE ") else f"CREATE {what.upper()} {name or ''} {text}"
 
 
-@stream_command.command("list")
+@stream_command.command("show", short_help="List names, or show columns and options of one.")
+@click.argument("name", required=False)
 @table_option
 @json_option
 @server_command
-def names(server: RuleServer, what: str, as_json: bool) -> None:
-    """Names of all streams, or of all tables.
+def show(server: RuleServer, name: str | None, what: str, as_json: bool) -> None:
+    """Names of all streams, or of all tables; with NAME, its columns and options.
 
-    Example: opq-tools rules stream list
+    \b
+    Examples: opq-tools rules stream show --table
+              opq-tools rules stream show demo
     """
-    found = server.request("GET", f"/{what}s")
-    click.echo(json.dumps(found) if as_json else "\n".join(found) or f"no {what}s")
-
-
-@stream_command.command("show")
-@click.argument("name")
-@table_option
-@json_option
-@server_command
-def show(server: RuleServer, name: str, what: str, as_json: bool) -> None:
-    """Columns and options of a stream or table.
-
-    Example: opq-tools rules stream show demo
-    """
+    if name is None:
+        found = server.request("GET", f"/{what}s")
+        click.echo(json.dumps(found) if as_json else "\n".join(found) or f"no {what}s")
+        return
     path = f"/{what}s/{name}"
     if as_json:
         click.echo(json.dumps(server.request("GET", path)))

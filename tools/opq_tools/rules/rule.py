@@ -26,12 +26,12 @@ _REMOVED = {
     "restart": "give opq-tools rules start NAME --again",
     "table": "give --table to opq-tools rules stream",
     "trace": "give a record and the rule to opq-tools rules try",
-    "topo": "opq-tools rules explain --json shows the nodes",
+    "topo": "opq-tools rules show NAME --plan --json shows the nodes",
     "update": "give opq-tools rules create NAME … --replace",
     "validate": "give opq-tools rules create NAME … --dry-run",
 }
 
-_ALIASES = {"status": "show --status"}
+_ALIASES = {"list": "show", "status": "show --status", "explain": "show --plan"}
 
 
 @click.group("rules", cls=LazyGroup, places=PLACES, removed=_REMOVED, aliases=_ALIASES)
@@ -90,14 +90,40 @@ def create_rule(
         click.echo(server.request("POST", "/rules", body, sql))
 
 
-@command.command("list")
+@command.command("show", short_help="List all rules, or show one: its JSON, state or plan.")
+@click.argument("name", required=False)
+@click.option("--status", "wants_status", is_flag=True, help="Show the rule's state and counters instead.")
+@click.option("--plan", "wants_plan", is_flag=True, help="Show its plan, and what it shares with others.")
 @json_option
 @server_command
-def rules(server: RuleServer, as_json: bool) -> None:
-    """List all rules with their state.
+def show_rules(
+    server: RuleServer, name: str | None, wants_status: bool, wants_plan: bool, as_json: bool
+) -> None:
+    """List all rules with their state; with NAME, show its JSON; passwords and tokens are ******.
 
-    Example: opq-tools rules list
+    With --plan --json its nodes and what flows between them.
+
+    \b
+    Examples: opq-tools rules show
+              opq-tools rules show deep --status
     """
+    if wants_status and wants_plan:
+        raise click.UsageError("give --status or --plan, not both")
+    if name is None:
+        if wants_status or wants_plan:
+            raise click.UsageError("--status and --plan need the NAME of a rule")
+        _list(server, as_json)
+    elif wants_status:
+        _show_status(server.request("GET", f"/rules/{name}/status"), as_json)
+    elif wants_plan and as_json:
+        click.echo(json.dumps(server.request("GET", f"/rules/{name}/topo"), indent=2))
+    elif wants_plan:
+        click.echo(server.request("GET", f"/rules/{name}/explain"))
+    else:
+        click.echo(json.dumps(server.request("GET", f"/rules/{name}"), indent=None if as_json else 2))
+
+
+def _list(server: RuleServer, as_json: bool) -> None:
     found = server.request("GET", "/rules")
     if as_json:
         click.echo(json.dumps(found))
@@ -106,43 +132,12 @@ def rules(server: RuleServer, as_json: bool) -> None:
     click.echo("\n".join(f"{each['id']:<{width}}  {each['status']}" for each in found) or "no rules")
 
 
-@command.command("show", short_help="Show the rule's JSON; passwords and tokens are ******.")
-@click.argument("name")
-@click.option("--status", "wants_status", is_flag=True, help="Show state and counters instead.")
-@json_option
-@server_command
-def show_rule(server: RuleServer, name: str, wants_status: bool, as_json: bool) -> None:
-    """Show the rule's JSON, in lines or in one document; passwords and tokens are ******.
-
-    Example: opq-tools rules show deep --status
-    """
-    if wants_status:
-        _show_status(server.request("GET", f"/rules/{name}/status"), as_json)
-        return
-    click.echo(json.dumps(server.request("GET", f"/rules/{name}"), indent=None if as_json else 2))
-
-
 def _show_status(found: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
     shown = {key: value for key, value in found.items() if value not in (0, "", None)}
     click.echo("\n".join(f"{key}: {value}" for key, value in shown.items()))
-
-
-@command.command("explain", short_help="Show the plan of a rule, and what it shares with others.")
-@click.argument("name")
-@json_option
-@server_command
-def explain(server: RuleServer, name: str, as_json: bool) -> None:
-    """Show the plan of a rule, and what it shares with others; as JSON its nodes and what flows between them.
-
-    Example: opq-tools rules explain deep
-    """
-    if as_json:
-        click.echo(json.dumps(server.request("GET", f"/rules/{name}/topo"), indent=2))
-        return
-    click.echo(server.request("GET", f"/rules/{name}/explain"))
 
 
 @command.command("start")

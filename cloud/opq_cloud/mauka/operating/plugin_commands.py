@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "unload-plugin": ("NAME", "Stop and forget it, until it is loaded."),
     "status": ("[NAME]", "What is known of it, or of all of them, as JSON."),
     "graph": (NONE, "What runs, what it takes and gives, as JSON."),
-    "plugin-folder": (NONE, "Where `opq-tools plugin push` puts folders of plug-ins."),
+    "plugin-folder": (NONE, "Where `opq-tools plugin install` puts folders of plug-ins."),
     "stop-tcp-server": (NONE, "Refused: this address ends with Mauka."),
 }
 """Command -> its argument, and a line of help."""

@@ -206,7 +206,7 @@ class PluginControl:
 
     @property
     def folder(self) -> Path:
-        """Folder where `opq-tools plugin push` puts its folders."""
+        """Folder where `opq-tools plugin install` puts its folders."""
         return self._original_ones().deployments.folder
 
     def _original_ones(self) -> OriginalPlugins:

@@ -1,4 +1,4 @@
-"""`opq-tools plugin push`: loads a folder with plug-ins of the original Mauka into a running system."""
+"""`opq-tools plugin install` of a folder with plug-ins of the original Mauka, into a running Mauka."""
 
 import sys
 import time
@@ -10,7 +10,6 @@ from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
 from opq_cloud.mauka.original.deployments import PluginDeployment, PluginDeployments
 from opq_plugins.original.layout import listed_plugins, plugin_files
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import port_offset_option
 from opq_tools.mauka import manager_endpoint
 
 POLL_S = 0.3
@@ -18,30 +17,12 @@ ANSWER_S = 5.0
 LOAD_S = 120.0
 
 
-@click.command("push", short_help="Run plug-ins of the original's form in Mauka.")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
-@click.option(
-    "--into",
-    type=click.Choice(["up", "sim"]),
-    default="up",
-    show_default=True,
-    help="The system of `opq-tools up`, or of `opq-tools up --sim N`; both are found alike.",
-)
-@click.option("--watch", is_flag=True, help="Push again whenever a file is saved, until Ctrl-C.")
-@click.option("--name", help="Name of the deployed folder.  [default: that of FOLDER]")
-@click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@port_offset_option
-def command(
-    folder: Path, into: str, watch: bool, name: str | None, endpoint: str | None, port_offset: int | None
+def install_original(
+    folder: Path, watch: bool, name: str | None, endpoint: str | None, port_offset: int | None
 ) -> None:
-    """Run the plug-ins in FOLDER, laid out as in the original's developer guide, in a running Mauka.
+    """Loads the plug-ins; with `watch`, again after each change, until Ctrl-C. Exit code 1 on failure.
 
-    FOLDER has plugins/__init__.py, plugins/NAME.py and, with the list, OpqMauka.py. Each runs in a confined
-    process of its own; its earlier version is replaced between two messages. If a plug-in does not start,
-    nothing is changed.
-
-    \b
-    Example: opq-tools plugin push my-plugins --watch
+    If a plug-in does not start, nothing is changed.
     """
     where = manager_endpoint(endpoint, port_offset)
     folder = folder.resolve()

@@ -53,7 +53,7 @@ import numpy as np
 from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.limits import Limits
 from opq_recordings.reading import read_recording
-from opq_tools.analyze.measuring import Wanted, measured
+from opq_analyze.measuring import Wanted, measured
 path, began_s = Path(sys.argv[1]), time.process_time()
 {work}
 spent_s = time.process_time() - began_s

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from opq_analyze.nominal_values import Nominal, consistent, nominal_of
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import OpqError, RecordingError
@@ -22,7 +23,6 @@ from opq_recordings.facts import RecordingFacts
 from opq_recordings.folder import recordings_of
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Recording
-from opq_tools.analyze.nominal_values import Nominal, consistent, nominal_of
 from opq_tools.analyze.options import recording_options
 from opq_tools.boxes.command import mongo_option, opened_store
 

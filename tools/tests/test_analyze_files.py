@@ -57,6 +57,12 @@ def test_the_page_is_one_file_with_picture_events_and_figures(recording: Path, t
     assert all(link.startswith("#") for link in seen.links)
     assert "instantaneous sag" in text and "Urms(1/2) below 90 % of 120 V" in text
     assert "Spectrum" in text and "mains.i16" in text
+    assert "Class <strong>sag</strong>, confidence 0.9" in text
+    assert (
+        'viewBox="0 0 1000 500"' in text
+        and "NaN" not in text
+        and "nan" not in text.lower().split("</style>")[1]
+    )
     again = tmp_path / "again.html"
     run(recording, "--report", again)
     assert again.read_text() == text

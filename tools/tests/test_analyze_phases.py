@@ -62,7 +62,11 @@ def test_a_dip_of_two_phases_is_one_event_of_the_supply(tmp_path: Path) -> None:
     assert event["residual_percent"] == pytest.approx(40, abs=0.5)
     assert event["start_s"] == pytest.approx(1.0, abs=0.004)
     assert event["end_s"] == pytest.approx(1.15, abs=0.004)
-    shown = run(path, *NOMINAL).output
+    page = tmp_path / "page.html"
+    shown = run(path, *NOMINAL, "--report", page).output
+    text = page.read_text()
+    assert "Three phases" in text and "angle, °" in text and "Ub [V], Uc [V]</td>" in text
+    assert text.count('<path class="trace trace-2"') == 1  # Urms(1/2) of all three in one chart
     assert "together: sag from" in shown and "Uc [V], seen by Ub [V], Uc [V]" in shown
 
 

@@ -11,9 +11,9 @@ import pytest
 from analyze_under_test import RATE_HZ, Floats, as_i16, mains, run, told
 from click.testing import CliRunner
 
+from opq_analyze.nominal_values import consistent, nominal_of
 from opq_measure.nominal import estimated_hz
 from opq_recordings.reading import read_recording
-from opq_tools.analyze.nominal_values import consistent, nominal_of
 from opq_tools.classify import command as classify
 
 FLAGS = ("--rate-hz", "12000")

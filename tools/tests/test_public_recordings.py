@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from comtrade import Comtrade
 
+from opq_analyze.measuring import measured
 from opq_measure.events.limits import Limits
 from opq_proto.errors import RecordingError
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.moments import iso_ns
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Channel, Recording
-from opq_tools.analyze.measuring import measured
 from opq_tools.public_recordings import PublicRecording, read_list
 
 DOCS = Path(__file__).parents[2] / "docs" / "recordings.md"

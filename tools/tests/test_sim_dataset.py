@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from opq_analyze.measuring import measured
 from opq_measure.events.limits import Limits
 from opq_proto.errors import OpqError
 from opq_recordings.reading import read_recording
-from opq_tools.analyze.measuring import measured
 from opq_tools.sim.command import command
 
 

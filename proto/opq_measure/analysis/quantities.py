@@ -6,12 +6,13 @@ from opq_measure.signal import LEAST_SAMPLES, WAVEFORM_SAMPLES
 
 GROUPS = ("rms", "frequency", "events", "harmonics", "flicker", "transients")
 """`events`: dips, swells, interruptions and rapid changes; with `harmonics`, conditions such as notching."""
+NOT_ASKED = "not asked for"
 OF_WAVEFORM = ("harmonics", "flicker", "transients")
 """Groups that need the shape of the wave, `WAVEFORM_SAMPLES` per cycle."""
 
 
 def left_out_groups(
-    rate_hz: float, nominal_hz: float, only: Iterable[str] = GROUPS, asked: str = "not asked for"
+    rate_hz: float, nominal_hz: float, only: Iterable[str] = GROUPS, asked: str = NOT_ASKED
 ) -> dict[str, str]:
     """The groups that are not measured, each with the reason; `only`: the groups that are asked for.
 

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import click
 
+from opq_analyze.measuring import Measured, Wanted
+from opq_analyze.phases import phases_of
 from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.limits import Limits
 from opq_proto.errors import OpqError, RecordingError
 from opq_proto.kit.command_line import json_option
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
-from opq_recordings.recording import Recording
 from opq_tools.analyze.files_beside import SUFFIXES, written_files
 from opq_tools.analyze.many import Order, analyse_many
-from opq_tools.analyze.measuring import Measured, Wanted, measured, warn_of
+from opq_tools.analyze.measuring import measured_with_progress, warn_of
 from opq_tools.analyze.options import AnalyzeUsageError, recording_options
 
 
@@ -75,7 +76,7 @@ def _groups(_context: click.Context, option: click.Parameter, value: str | None)
 @click.option(
     "--report",
     type=click.Path(path_type=Path),
-    help="Also write a page of the recording into this .html, one file with its picture.",
+    help="Also write a page of the recording into this .html, one file with its charts.",
 )
 @click.option(
     "--plot", type=click.Path(path_type=Path), help="Also draw the results into this .png, .svg or .pdf file."
@@ -136,18 +137,19 @@ def command(
     try:
         wanted = Wanted(only, True if detail == "cycles" else None)
         recording = read_recording(file, given)
-        found = measured(recording, limits, wanted=wanted)
-        phases = _phases_of(recording, given, found, limits)
+        found = measured_with_progress(recording, limits, wanted=wanted)
+        phases = phases_of(found, given, limits)
     except KeyboardInterrupt as error:
         raise StoppedError(f"{file}: stopped before the end, there is no result") from error
-    written = list(written_files(found, limits, plot, report, intervals))
+    written = list(written_files(found, phases, limits, plot, report, intervals))
     warn_of(found)
+    entry = None if phases is None else phases.entry()
     if as_json:
-        _print_json(found, str(file), phases)
+        _print_json(found, str(file), entry)
         return
     from opq_tools.analyze.report import print_report
 
-    print_report(found, phases)
+    print_report(found, entry)
     for path in written:
         click.echo(f"written: {path}")
 
@@ -167,18 +169,6 @@ def _analyse_folder(folder: Path, order: Order, out: Path, jobs: int, scheduler:
     click.echo(f"written: {out}")
     if all("error" in line for line in lines):
         raise RecordingError(f"{folder}: none of its {len(lines)} recordings could be analysed")
-
-
-def _phases_of(
-    recording: Recording, given: RecordingFacts, found: Measured, limits: Limits
-) -> dict[str, object] | None:
-    """What the three phases of a file are together, unless one channel is asked for; None without three."""
-    if given.channel is not None or len(recording.channels) < 3 or found.kind is not None:
-        return None
-    from opq_tools.analyze.phases import measured_phases
-
-    phases = measured_phases(recording, given, found.nominal, limits)
-    return None if phases is None else phases.entry()
 
 
 def _print_json(found: Measured, file: str, phases: dict[str, object] | None) -> None:

@@ -1,6 +1,5 @@
 """`opq-tools analyze --plot FILE`: waveform, rms envelope, harmonics and frequency, drawn by matplotlib."""
 
-import io
 from collections import Counter
 from pathlib import Path
 
@@ -12,14 +11,15 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from opq_analyze.excerpt import STEADY, excerpt, worst
+from opq_analyze.measuring import Measured
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 from opq_proto.kit.whole_file import whole_file
 from opq_recordings.recording import Recording
-from opq_tools.analyze.measuring import Measured
-from opq_tools.analyze.report import STEADY, VERDICTS, excerpt, missing_fundamental, worst
+from opq_tools.analyze.report import VERDICTS, missing_fundamental
 
 MAX_POINTS = 2000
 """Points across the picture, about two per pixel; of more values only the extremes are drawn."""
@@ -46,18 +46,6 @@ def save_figure(path: Path, found: Measured, limits: Limits) -> None:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=110)
     finally:
         plt.close(figure)
-
-
-def figure_svg(found: Measured, limits: Limits) -> str:
-    """The figure as an SVG element without a title, to stand in a page; the same bits every time."""
-    text = io.StringIO()
-    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "opq", "font.family": "sans-serif"}):
-        figure = _figure_of(found, limits)
-        try:
-            figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-        finally:
-            plt.close(figure)
-    return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
 
 
 def _figure_of(found: Measured, limits: Limits) -> Figure:

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from opq_analyze.measuring import Measured
+from opq_analyze.phases import Phases
 from opq_measure.events.limits import Limits
-from opq_tools.analyze.measuring import Measured
+from opq_proto.kit.whole_file import write_whole_file
 
 SUFFIXES = {
     "--plot": (".png", ".svg", ".pdf"),
@@ -15,7 +17,12 @@ SUFFIXES = {
 
 
 def written_files(
-    found: Measured, limits: Limits, plot: Path | None, report: Path | None, intervals: Path | None
+    found: Measured,
+    phases: Phases | None,
+    limits: Limits,
+    plot: Path | None,
+    report: Path | None,
+    intervals: Path | None,
 ) -> Iterator[Path]:
     """Writes the files that are asked for; yields each when it is whole.
 
@@ -28,9 +35,9 @@ def written_files(
         save_figure(plot, found, limits)
         yield plot
     if report is not None:
-        from opq_tools.analyze.page import write_page
+        from opq_analyze.page import page_of
 
-        write_page(report, found, limits)
+        write_whole_file(report, [page_of(found, limits, phases).encode()])
         yield report
     if intervals is not None:
         from opq_tools.analyze.intervals import write_intervals

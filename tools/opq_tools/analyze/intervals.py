@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from opq_analyze.measuring import Measured
 from opq_cloud.export.records import software_name
 from opq_cloud.export.tables import ExportTable, TableColumn, TableForm, known_numbers, table_pieces
 from opq_proto.kit.whole_file import write_whole_file
-from opq_tools.analyze.measuring import Measured
 
 FORMS: dict[str, TableForm] = {".csv": "csv", ".parquet": "parquet", ".json": "json"}
 FACTS = (

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from opq_analyze.measuring import Wanted, measured
 from opq_measure.events.limits import Limits
 from opq_proto.errors import OpqError, RecordingError
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
-from opq_tools.analyze.measuring import Wanted, measured
 from opq_tools.progress import shown_progress
 
 ONE_LINE = "a line per recording; opq-tools analyze of the one recording has it"

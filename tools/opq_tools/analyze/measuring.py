@@ -1,167 +1,26 @@
-"""Measures a recording piece by piece, and says on stderr what was assumed."""
+"""Measures a recording for a person at a terminal, who sees its progress and what was assumed.
 
-import math
-from dataclasses import dataclass, replace
+Short, because `opq_analyze.measuring` measures; three commands share these two functions.
+"""
 
 import click
 
-from opq_measure.analysis.analysed import SignalAnalysis
-from opq_measure.analysis.analyser import Analyser
-from opq_measure.analysis.quantities import GROUPS
+from opq_analyze.measuring import Measured, Wanted, measured, warnings_of
+from opq_analyze.nominal_values import Nominal
 from opq_measure.events.limits import Limits
-from opq_proto.errors import RecordingError
-from opq_recordings.bridging import bridged_pieces, bridged_samples
-from opq_recordings.recording import Recording, without_spans
-from opq_tools.analyze.nominal_values import Nominal, consistent, nominal_of
-from opq_tools.analyze.recorder_faults import RecorderFault, faults_of
+from opq_recordings.recording import Recording
 from opq_tools.progress import shown_progress
 
-CYCLES_S = 60.0
-"""Longest recording whose cycles stand in the JSON without being asked for; a minute has 0.9 MB of them."""
 
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What of a recording is measured: groups of quantities, and whether its cycles are kept."""
-
-    only: tuple[str, ...] = GROUPS
-    cycles: bool | None = True
-    """None: up to `CYCLES_S`."""
-
-    def keeps_cycles_of(self, recording: Recording) -> bool:
-        return recording.samples <= CYCLES_S * recording.rate_hz if self.cycles is None else self.cycles
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A recording with its analysis and the nominal values that it was made with."""
-
-    recording: Recording
-    analysis: SignalAnalysis
-    nominal: Nominal
-    faults: tuple[RecorderFault, ...] = ()
-    keeps_cycles: bool = True
-
-    @property
-    def kind(self) -> str | None:
-        """`no_mains` or `stuck` where the whole recording is that; then no disturbance is given."""
-        return next((each.kind for each in self.faults if each.whole), None)
-
-    def summary(self, file: str) -> dict[str, object]:
-        """The contract's document, with what was read and assumed."""
-        found = self.analysis.summary(file)
-        provenance = self.recording.provenance()
-        return {
-            **found,
-            "nominal_volts": self.nominal.volts,
-            "nominal": {
-                "volts_from": self.nominal.volts_from,
-                "volts_sureness": self.nominal.volts_sureness,
-                "hz_from": self.nominal.hz_from,
-                "hz_sureness": self.nominal.hz_sureness,
-                "median_rms_v": self.nominal.median_rms_v,
-            },
-            **provenance,
-            "left_out": self.left_out,
-            "faults": [each.entry(self.analysis.rate_hz) for each in self.faults],
-            "assumed": {**self.recording.assumed, **self.nominal.assumed},
-        }
-
-    @property
-    def left_out(self) -> dict[str, str]:
-        """Each group of quantities, and each list, that the document has null, with the reason."""
-        found = dict(self.analysis.left_out)
-        if not self.keeps_cycles or "rms" in found:
-            reason = found.get("rms", f"longer than {CYCLES_S:g} s; give --detail cycles")
-            found |= dict.fromkeys(("cycles", "half_cycles"), reason)
-        return found
-
-
-def measured(
+def measured_with_progress(
     recording: Recording, limits: Limits, nominal: Nominal | None = None, wanted: Wanted | None = None
 ) -> Measured:
-    """Measures a whole recording; shows progress on a terminal, and says on stderr what was assumed.
-
-    Without a nominal voltage, the results are relative to the median rms, and no rms verdict is among them.
-
-    Raises:
-        RecordingError: nothing can be measured with these samples or this rate.
-    """
-    recording = consistent(recording)
-    wanted = wanted or Wanted()
-    keeps_cycles = wanted.keeps_cycles_of(recording)
-    nominal = nominal or nominal_of(recording)
-    faults = faults_of(recording, nominal)
-    stuck = [(each.first, each.stop) for each in faults if each.kind == "stuck" and not each.whole]
-    if stuck:
-        recording = replace(recording, channel=without_spans(recording.channel, stuck))
-    reference_v = nominal.volts or nominal.median_rms_v or 0.0
-    try:
-        analyser = Analyser(
-            reference_v if reference_v > 0 else 1.0, nominal.hz, limits, wanted.only, keeps_cycles
-        )
-        with shown_progress(f"measuring {recording.path.name}", recording.samples) as show:
-            most = bridged_samples(recording.rate_hz, nominal.hz)
-            for piece, filled in bridged_pieces(recording, most):
-                analyser.push_samples(piece, filled)
-                show(piece.end_sample)
-        analysis = analyser.end()
-    except ValueError as error:
-        raise RecordingError(f"{recording.path}: {_in_words(str(error))}") from error
-    if any(each.whole for each in faults):
-        analysis = replace(without_verdicts(analysis), occurrences=())
-    elif nominal.volts is None:
-        analysis = without_verdicts(analysis)
-    return Measured(recording, analysis, nominal, faults, keeps_cycles)
-
-
-def without_verdicts(analysis: SignalAnalysis) -> SignalAnalysis:
-    """The analysis without dips, swells and interruptions; what came with them stays."""
-    beside = [part for parts in analysis.details for part in parts]
-    together = sorted((*analysis.occurrences, *beside), key=lambda each: each.start_sample)
-    return replace(analysis, disturbances=(), details=(), occurrences=tuple(together))
+    """As `opq_analyze.measuring.measured`, with its progress on a terminal."""
+    with shown_progress(f"measuring {recording.path.name}", recording.samples) as show:
+        return measured(recording, limits, nominal, wanted, show)
 
 
 def warn_of(found: Measured) -> None:
     """Says on stderr what was assumed and what was contradictory, a line each."""
-    name, nominal = found.recording.path.name, found.nominal
-    for problem in found.recording.problems:
-        click.echo(f"opq-tools: {name}: {problem}", err=True)
-    for fault in found.faults:
-        begin_s, end_s = fault.first / found.analysis.rate_hz, fault.stop / found.analysis.rate_hz
-        click.echo(
-            f"opq-tools: {name}: {fault.kind}, {begin_s:.4f} to {end_s:.4f} s: {fault.because}",
-            err=True,
-        )
-    known_v = nominal.median_rms_v
-    rms = "" if known_v is None or not math.isfinite(known_v) else f", its median rms is {known_v:.4g} V"
-    if nominal.volts_from == "estimated":
-        click.echo(
-            f"opq-tools: {name}: no nominal voltage is stated{rms}; {nominal.volts:g} V is assumed "
-            f"(sureness {nominal.volts_sureness:.2f}); give --nominal-volts",
-            err=True,
-        )
-    elif nominal.volts is None:
-        click.echo(
-            f"opq-tools: {name}: no nominal voltage is stated{rms}, near no standard voltage; dips and "
-            "swells are not judged; give --nominal-volts",
-            err=True,
-        )
-    if nominal.hz_from == "default":
-        click.echo(
-            f"opq-tools: {name}: no nominal frequency is stated, and no line near 16.7, 50, 60 or 400 Hz is "
-            f"found; {nominal.hz:g} Hz is assumed; give --nominal-hz",
-            err=True,
-        )
-    if "channel" in found.recording.assumed:
-        others = ", ".join(each.name for each in found.recording.channels[:12])
-        click.echo(
-            f"opq-tools: {name}: channel {found.recording.channel.name} was taken of {others}; choose with "
-            "--channel",
-            err=True,
-        )
-
-
-def _in_words(text: str) -> str:
-    """A message of the measurement core, with the option that helps where one does."""
-    return f"{text}; is its rate right? --rate-hz" if text.startswith("rate_hz is") else text
+    for text in warnings_of(found):
+        click.echo(f"opq-tools: {found.recording.path.name}: {text}", err=True)

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from opq_analyze.excerpt import STEADY, excerpt
+from opq_analyze.measuring import Measured
 from opq_measure.aggregation.aggregate import Aggregate
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.occurrence import Occurrence
@@ -18,20 +20,15 @@ from opq_measure.analysis.quantities import GROUPS
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.tracker import HIGHEST, LOWEST
 from opq_recordings.recording import Recording
-from opq_tools.analyze.measuring import Measured
 
 _Event = TypeVar("_Event")
 PLOT_HEIGHT = 7
 TABLE_WIDTH = 110
 """Room for the widest row; on a narrow terminal a row wraps, but no figure is cut."""
-MAX_CYCLES_BEFORE = 4.0
 MAX_EVENTS = 40
 """Most events of all classes together, so that the report stays a page; each table may have at least half."""
-STEADY = 0.02
-"""Share of nominal around an rms that is drawn at least, so that a steady voltage is a line."""
 WHOLE = 0.98
 """Share of ten seconds needed to report their frequency; two cycles at the borders may be missing."""
-SUDDEN = ("impulsive_transient", "oscillatory_transient", "phase_jump")
 VERDICTS = {
     "no_interruption_in_function": "inside",
     "no_damage": "no damage",
@@ -300,23 +297,6 @@ def _print_plot(
         values, width, PLOT_HEIGHT, "V", f"{start_s:.3f} s", f"{end_s:.3f} s", least_height
     ):
         console.print(Text(line), no_wrap=True, crop=True)
-
-
-def excerpt(analysis: SignalAnalysis, cycles: float = 4.0) -> tuple[int, int]:
-    """Samples to draw: from shortly before the start of the worst event, or else the first cycles."""
-    period = analysis.rate_hz / analysis.nominal_hz
-    start = 0.0
-    if analysis.disturbances:
-        start = worst(analysis.disturbances).start_sample - min(cycles / 2, MAX_CYCLES_BEFORE) * period
-    elif sudden := [each for each in analysis.occurrences if each.kind in SUDDEN]:
-        start = sudden[0].start_sample - min(cycles / 2, MAX_CYCLES_BEFORE) * period
-    first = int(min(max(0.0, start), max(0.0, analysis.samples - cycles * period)))
-    return first, min(analysis.samples, first + max(2, round(cycles * period)))
-
-
-def worst(disturbances: Sequence[Disturbance]) -> Disturbance:
-    """The disturbance that is furthest from nominal."""
-    return max(disturbances, key=lambda each: abs(each.residual_percent - 100))
 
 
 def _number(value: float | None, form: str) -> str:

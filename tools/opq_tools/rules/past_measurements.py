@@ -16,9 +16,9 @@ NS_PER_S = 1_000_000_000
 
 def measurements_of(recording: Recording) -> Iterator[Measurement]:
     """A Measurement for each 10/12-cycle window, as the gateway makes them."""
-    from opq_tools.analyze.measuring import measured, warn_of
+    from opq_tools.analyze.measuring import measured_with_progress, warn_of
 
-    found = measured(recording, Limits())
+    found = measured_with_progress(recording, Limits())
     warn_of(found)
     analysis = found.analysis
     start_ns = recording.start_ns or 0

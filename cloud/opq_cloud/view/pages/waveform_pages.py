@@ -25,12 +25,13 @@ from opq_cloud.view.pages.boxes.waveform_requests import (
     request_state,
     waiting_boxes,
 )
-from opq_cloud.view.pages.shown.history_chart import Tick, round_levels
+from opq_cloud.view.pages.shown.history_chart import Tick
 from opq_cloud.view.pages.shown.rendering import PageMaker
 from opq_cloud.view.pages.shown.visitor_context import VisitorContext, whole_id
 from opq_cloud.view.web import words
 from opq_cloud.view.web.forms import SentForm, form_route, see_other
 from opq_cloud.view.web.visitors import Visitor
+from opq_proto.kit.round_levels import round_levels
 from opq_proto.messages import Incident, Waveform
 
 COLUMNS = 1000

@@ -11,8 +11,9 @@ import numpy as np
 
 from opq_cloud.view.pages.examine.figures import ORDERS_SHOWN
 from opq_cloud.view.pages.shown.charts import ChartLine
-from opq_cloud.view.pages.shown.history_chart import HEIGHT, WIDTH, Tick, round_levels
+from opq_cloud.view.pages.shown.history_chart import HEIGHT, WIDTH, Tick
 from opq_cloud.view.web.words import THIN
+from opq_proto.kit.round_levels import round_levels
 
 POINTS = 1600
 """Points of a line over the span; the parts on both sides together have as many again."""

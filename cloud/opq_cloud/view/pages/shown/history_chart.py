@@ -4,13 +4,13 @@ Pure. A row is a bar from its lowest to its highest value with its mean as a ste
 nothing is drawn where nothing was measured. x is exactly the requested span.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import ceil, floor, log10
 
 from opq_cloud.view.pages.shown.box_history import BoxHistory
 from opq_cloud.view.web.words import short_date
+from opq_proto.kit.round_levels import round_levels
 
 WIDTH, HEIGHT = 1000, 500
 """The drawing's own coordinates; it is stretched to its place, but the lines keep their width."""
@@ -209,13 +209,3 @@ def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:
             free_px = end_px + APART_PX
         ticks.append(Tick(round(percent, 2), words, crowded))
     return tuple(ticks)
-
-
-def round_levels(bottom: float, top: float) -> Sequence[tuple[float, str]]:
-    """Three to six round values within the limits."""
-    raw = (top - bottom) / 4
-    power = 10.0 ** floor(log10(raw))
-    step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= raw * 0.999)
-    digits = max(0, -floor(log10(step) + 1e-9) + (1 if round(step / power, 3) == 2.5 else 0))
-    first = ceil(bottom / step)
-    return [(k * step, f"{k * step:.{digits}f}") for k in range(first, floor(top / step) + 1)]

@@ -1,15 +1,21 @@
-"""`opq-tools analyze --report FILE`: a page of one recording, one HTML file that needs nothing beside it."""
+"""The page of one recording: what was read, its charts, its figures, and every event with its reason.
+
+`page_of` is one HTML file that needs nothing beside it, `body_of` the same as a part of another page. Text of
+the file is escaped; nothing in it is a link, a script or a style.
+"""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
+from opq_analyze.charts import chart_html, charts_of
+from opq_analyze.classifying import LONGEST_SAMPLES, classified_again
+from opq_analyze.measuring import Measured
+from opq_analyze.phases import Phases
+from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.events.limits import Limits
-from opq_proto.kit.whole_file import write_whole_file
-from opq_tools.analyze.figure import figure_svg
-from opq_tools.analyze.measuring import Measured
+from opq_proto.errors import RecordingError
 
 MOST_EVENTS = 1000
 STYLE = """
@@ -20,42 +26,98 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #e3e6ea }
 th, td { vertical-align: top } th { font-weight: 600; white-space: nowrap }
 th:first-child, td:first-child, td.words, th.words { text-align: left }
-figure { margin: 1rem 0 } .scrolled { overflow-x: auto } svg { max-width: 100%; height: auto }
-.doubt { color: #8a4b00 }
+td.words { min-width: 9rem }
+.table-frame { overflow-x: auto } .doubtful { color: #8a4b00 }
+figure { margin: 1rem 0 } figure svg { display: block; width: 100% }
+.history-plot { height: 15rem; overflow: hidden; border-bottom: 1px solid #888 }
+.history-axis { height: 1.3rem } .history-plot svg { height: 100% }
+.trace { fill: none; stroke-width: 1.5; vector-effect: non-scaling-stroke; stroke-linejoin: round }
+.trace-0 { stroke: #1f4e79 } .trace-1 { stroke: #d9822b } .trace-2 { stroke: #7b3294 }
+.bar-0 { fill: #1f4e79 } .bar-1 { fill: #d9822b } .incident-span { fill: #fbe7cf }
+.key-0 { color: #1f4e79 } .key-1 { color: #b2611a } .key-2 { color: #7b3294 }
+.grid { stroke: #e3e6ea } .nominal { stroke: #888; stroke-dasharray: 2 3 }
+figure text { font-size: 12px; fill: #555 } .level { paint-order: stroke; stroke: #fff; stroke-width: 4px }
 @media print { body { margin: 0; max-width: none } h2 { break-after: avoid } tr { break-inside: avoid } }
 """
 
 
-def write_page(path: Path, found: Measured, limits: Limits) -> None:
-    """Writes the page; the file appears whole or not at all.
-
-    Raises:
-        FileNotWrittenError: the file cannot be written.
-    """
-    write_whole_file(path, [page_of(found, limits).encode()])
-
-
-def page_of(found: Measured, limits: Limits) -> str:
-    """The page: what was read, the picture, the figures, and every event with its reason."""
-    contract = found.summary(str(found.recording.path))
+def page_of(found: Measured, limits: Limits, phases: Phases | None = None) -> str:
+    """The page as one HTML file."""
     name = escape(found.recording.path.name)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{name}</title><style>{STYLE}</style></head><body><main><h1>{name}</h1>"
+        f"{body_of(found, limits, phases)}</main></body></html>\n"
+    )
+
+
+def body_of(found: Measured, limits: Limits, phases: Phases | None = None) -> str:
+    """The page below its heading, as HTML."""
+    contract = found.summary(str(found.recording.path))
     parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{name}</title><style>{STYLE}</style></head><body><main><h1>{name}</h1>",
         f"<p>{escape(_what(contract))}</p>",
-        *(f'<p class="doubt">{escape(line)}</p>' for line in _doubts(contract)),
-        f'<figure role="img" aria-label="Waveform, rms, frequency and spectrum of {name}">'
-        f"{figure_svg(found, limits)}</figure>",
+        _class(found, limits),
+        *(f'<p class="doubtful">{escape(line)}</p>' for line in _doubts(contract)),
+        *map(chart_html, charts_of(found, limits, phases)),
         "<h2>Events</h2>",
         _events(contract),
+        "" if phases is None else f"<h2>Three phases</h2>{_phases(phases.entry())}",
         "<h2>Figures</h2>",
         _figures(contract),
         "<h2>The file</h2>",
         _facts(contract),
-        "</main></body></html>\n",
     ]
     return "".join(parts)
+
+
+def _class(found: Measured, limits: Limits) -> str:
+    """The class of the whole with the reasons of its parts; empty where not all was measured for it."""
+    if not found.measured_all or found.recording.samples > LONGEST_SAMPLES:
+        return ""
+    try:
+        _, made = classified_again(found, ClassLimits(rms=limits))
+    except RecordingError as error:
+        return f"<p>Not classified: {escape(str(error))}</p>"
+    severity = "" if made.severity is None else f", severity {made.severity:.1f} of 10"
+    reasons = [(each.kind, f"{each.confidence:.3f}", each.because) for each in made.parts]
+    return (
+        f"<p>Class <strong>{escape(made.kind)}</strong>, confidence {made.confidence:.3f}{severity}"
+        f"{f': {escape(made.because)}' if made.because and not made.parts else ''}</p>"
+        + (_table(("part", "confidence", "because"), reasons, words=(2,)) if reasons else "")
+    )
+
+
+def _phases(phases: Mapping[str, Any]) -> str:
+    """Three phases: rms and angle of each, unbalance, and the events of all together."""
+    angles = phases["angles_degrees"] or [None] * 3
+    rows = [
+        (name, _number(rms_v, ".3f"), _number(angle, ".2f"))
+        for name, rms_v, angle in zip(phases["channels"], phases["rms_v"], angles, strict=True)
+    ]
+    unbalance = [
+        (words, *(_number(phases[key][each], ".3f") for each in ("mean", "max")))
+        for words, key in (("negative sequence u2, %", "u2_percent"), ("zero sequence u0, %", "u0_percent"))
+    ]
+    events = [
+        (
+            each["class"],
+            f"{each['start_s']:.4f}",
+            "" if each["end_s"] is None else f"{1000 * (each['end_s'] - each['start_s']):.1f}",
+            f"{each['residual_percent']:.2f}",
+            each["channel"],
+            ", ".join(each["channels"]),
+        )
+        for each in phases["events"][:MOST_EVENTS]
+    ]
+    rotation = f"<p>Rotation {escape(str(phases['rotation']))}</p>" if phases["rotation"] else ""
+    heads = ("together", "start, s", "ms", "% nominal", "deepest in", "seen by")
+    return (
+        _table(("phase", "rms, V", "angle, °"), rows)
+        + rotation
+        + _table(("unbalance", "mean", "most"), unbalance)
+        + (_table(heads, events, words=(4, 5)) if events else "<p>No event of the three together.</p>")
+    )
 
 
 def _what(contract: Mapping[str, Any]) -> str:
@@ -159,7 +221,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[
 
     head = f"<thead><tr>{cells('th', heads)}</tr></thead>" if any(heads) else ""
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="scrolled"><table>{head}<tbody>{body}</tbody></table></div>'
+    return f'<div class="table-frame"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
 def _number(value: float | None, form: str) -> str:

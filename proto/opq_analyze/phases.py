@@ -12,6 +12,8 @@ from functools import partial
 
 import numpy as np
 
+from opq_analyze.measuring import Measured
+from opq_analyze.nominal_values import Nominal
 from opq_measure.aggregation.unbalance import Group, PhaseWindow, Unbalance
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import Analyser
@@ -24,7 +26,6 @@ from opq_recordings.bridging import bridged_pieces, bridged_samples
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import with_channel
 from opq_recordings.recording import Channel, Recording
-from opq_tools.analyze.nominal_values import Nominal
 
 NS_PER_S = 10**9
 FAMILIES = ("ABC", "RST", "123", ("AB", "BC", "CA"), ("RS", "ST", "TR"), ("12", "23", "31"))
@@ -91,6 +92,18 @@ def phase_channels(recording: Recording) -> tuple[str, ...]:
                 if {(family, k) for k in range(3)} == found.keys():
                     return tuple(found[family, k].name for k in range(3))
     return ()
+
+
+def phases_of(found: Measured, given: RecordingFacts, limits: Limits) -> Phases | None:
+    """What the three phases of a file are together, unless one channel is asked for; None without three.
+
+    Raises:
+        RecordingError: as `measured_phases`.
+    """
+    recording = found.recording
+    if given.channel is not None or len(recording.channels) < 3 or found.kind is not None:
+        return None
+    return measured_phases(recording, given, found.nominal, limits)
 
 
 def measured_phases(

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from opq_analyze.nominal_values import Nominal
 from opq_measure.signal_faults import clipped_at, has_mains, stuck_spans
 from opq_recordings.recording import Recording
-from opq_tools.analyze.nominal_values import Nominal
 
 FAULT_SAMPLES, STRETCH_SAMPLES = 1 << 20, 1 << 15
 CLIP_PIECES = 8

@@ -3,7 +3,7 @@ and ends."""
 
 import signal
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from opq_proto.messages import TimeSource
 from opq_sim.faults.layout import SLOW
@@ -11,16 +11,12 @@ from opq_sim.faults.parts.peers import REORDERED, HostileTraffic
 from opq_sim.faults.parts.service import ServiceProcess
 from opq_sim.faults.parts.stepped_clock import NOT_SYNCHRONISED, put_step_ns
 from opq_sim.faults.schedule import Fault
+from opq_sim.faults.world import Act, FaultWorld
 
-if TYPE_CHECKING:
-    from opq_sim.faults.world import FaultWorld
-
-Act = Callable[["FaultWorld", Fault, bool], object]
-"""Begins a fault (True), or ends it."""
 SYNCHRONISED_NS: Final = 2_000_000
 
 
-def _once(act: Callable[["FaultWorld", Fault], object]) -> Act:
+def _once(act: Callable[[FaultWorld, Fault], object]) -> Act:
     """What is done and does not end."""
     return lambda world, fault, begins: act(world, fault) if begins else None
 
@@ -44,11 +40,11 @@ def _stop(process: ServiceProcess, begins: bool) -> None:
     process.send_signal(signal.SIGSTOP if begins else signal.SIGCONT)
 
 
-def _gateway(world: "FaultWorld", fault: Fault) -> ServiceProcess:
+def _gateway(world: FaultWorld, fault: Fault) -> ServiceProcess:
     return world.processes.gateways[fault.gateway]
 
 
-def _starved(world: "FaultWorld", fault: Fault, begins: bool) -> None:
+def _starved(world: FaultWorld, fault: Fault, begins: bool) -> None:
     if begins:
         world.starved[fault.gateway] = fault.quota
     else:
@@ -64,7 +60,7 @@ def _locked(how: str) -> Act:
     return lambda world, _, begins: setattr(world.around.lock, how, begins)
 
 
-def _traffic(world: "FaultWorld") -> HostileTraffic:
+def _traffic(world: FaultWorld) -> HostileTraffic:
     assert world.around.peers is not None
     return world.around.peers.traffic
 
@@ -76,7 +72,7 @@ def _peer(what: str) -> Act:
 
 
 def _repeated(held_back: int) -> Act:
-    def act(world: "FaultWorld", fault: Fault, begins: bool) -> None:
+    def act(world: FaultWorld, fault: Fault, begins: bool) -> None:
         traffic, (box_id,) = _traffic(world), fault.boxes
         traffic.held_back = held_back
         traffic.repeated = (box_id, world.processes.pair(box_id)) if begins else None
@@ -84,7 +80,7 @@ def _repeated(held_back: int) -> Act:
     return act
 
 
-def _clock_stepped(world: "FaultWorld", fault: Fault, begins: bool) -> None:
+def _clock_stepped(world: FaultWorld, fault: Fault, begins: bool) -> None:
     put_step_ns(world.processes.clock(world.layout.suffers), round(fault.step_s * 1e9) * begins)
 
 

@@ -20,6 +20,7 @@ from opq_sim.faults.draws import (
     draw_gateway,
     draw_silences,
 )
+from opq_sim.faults.kinds import FAULTS
 from opq_sim.faults.layout import SLOW, Layout
 from opq_sim.faults.schedule import FaultSchedule, boxes_of
 from opq_sim.faults.verdict import (
@@ -63,7 +64,7 @@ class Suite:
         verdict = ScheduleVerdict(schedule)
         try:
             with FaultWorld(schedule, self.layout(schedule), folder, mounted) as world:
-                verdict.add(world.find_evidence(self.settle))
+                verdict.add(world.find_evidence(FAULTS, self.settle))
                 self.judge(verdict, world)
                 if not verdict.ok and mounted and world.layout.suffers:  # it ends with this process
                     shutil.copytree(folder / "disk", folder / "disk_kept", dirs_exist_ok=True)

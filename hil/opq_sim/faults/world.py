@@ -4,7 +4,7 @@ evidence."""
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
@@ -17,13 +17,12 @@ from opq_sim.faults.evidence import (
     ring_contents,
     withdrawn_outages,
 )
-from opq_sim.faults.kinds import FAULTS
 from opq_sim.faults.layout import Layout
 from opq_sim.faults.parts.boxes import RATE_HZ
 from opq_sim.faults.parts.dips import true_dips
 from opq_sim.faults.parts.service import ServiceError, ServiceProcess
 from opq_sim.faults.processes import WorldProcesses
-from opq_sim.faults.schedule import FaultSchedule, beginnings_and_ends
+from opq_sim.faults.schedule import Fault, FaultSchedule, beginnings_and_ends
 from opq_sim.faults.surroundings import Surroundings
 
 UP_S: Final = 180.0
@@ -34,6 +33,8 @@ NICE: Final = -10
 
 Condition = Callable[[], str | None]
 """None, or what is still missing."""
+Act = Callable[["FaultWorld", Fault, bool], object]
+"""Begins a fault (True), or ends it."""
 
 
 class FaultWorld:
@@ -71,10 +72,13 @@ class FaultWorld:
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
-    def find_evidence(self, settle: Callable[["FaultWorld"], None]) -> Evidence:
-        """Plays the schedule, waits with `settle` until all is quiet, stops in order, reads what is left."""
+    def find_evidence(self, acts: Mapping[str, Act], settle: Callable[["FaultWorld"], None]) -> Evidence:
+        """Plays the schedule, waits with `settle` until all is quiet, stops in order, reads what is left.
+
+        acts: of each kind of fault.
+        """
         evidence = self.evidence
-        self._play()
+        self._play(acts)
         begin_s = time.monotonic()
         try:
             settle(self)
@@ -150,7 +154,7 @@ class FaultWorld:
                 self.evidence.early.setdefault(box_id, ring_contents(data_dir, box_id).blocks)
             self.evidence.queued |= backlog(data_dir) or set()
 
-    def _play(self) -> None:
+    def _play(self, acts: Mapping[str, Act]) -> None:
         late_s = time.monotonic() - self._begin_s
         if self.around.fleets:  # its dips are at fixed times
             self.evidence.figures["late_s"] = round(max(0.0, late_s), 2)
@@ -162,7 +166,7 @@ class FaultWorld:
         while (now_s := time.monotonic() - self._begin_s) < self.schedule.length_s or actions:
             while actions and actions[0][0] <= now_s:
                 _, fault, begins = actions.pop(0)
-                FAULTS[fault.kind](self, fault, begins)
+                acts[fault.kind](self, fault, begins)
             self.run(TICK_S)
 
     def _unwritten_s(self, data_dir: Path, box_id: str) -> float:

@@ -15,6 +15,7 @@ from opq_hil.backends.backend import Image
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import recordings, ticks
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
+from opq_hil.suites.cuts import Cut, CutLog
 from opq_hil.suites.scenario import FirmwareScenario, ScenarioFailedError, ScenarioVerdict, play
 from opq_hil.suites.supervision import heap_marks
 from opq_hil.world.world import NS, Played, World
@@ -163,3 +164,23 @@ def test_a_captured_line_ends_in_the_ring_of_a_real_gateway(tmp_path: Path) -> N
         np.concatenate([block.counts for block in received]),
     )
     assert [block.t_ns for block in stored[-60:]] == [block.t_ns for block in received[-60:]]
+
+
+def test_a_log_of_cuts_goes_on_after_an_interruption_and_plays_failed_cuts_again(tmp_path: Path) -> None:
+    start = {"flash_sha256": "ab", "emulator": "QEMU"}
+    path = tmp_path / "many_cuts/cuts.jsonl"
+    first, second, third = (Cut("a save", operation, 1) for operation in (1, 2, 3))
+    log = CutLog(path, start)
+    for cut, outcome in ((first, "old"), (second, "bricked by a cut"), (third, "new")):
+        log.add(cut, outcome)
+    with path.open("a") as file:
+        file.write('{"what": "a save", "oper')  # the power of the PC was cut
+    again = CutLog(path, start)
+    assert again.outcomes == {first: "old", third: "new"}
+    again.add(second, "old")
+    assert CutLog(path, start).outcomes == {first: "old", second: "old", third: "new"}
+    with pytest.raises(ScenarioFailedError, match="its cuts began with"):
+        CutLog(path, start | {"flash_sha256": "cd"})
+    path.write_text("a story\n")
+    with pytest.raises(ScenarioFailedError, match=r"this is not a log of cuts .*; use another --out"):
+        CutLog(path, start)

@@ -1,26 +1,99 @@
 """Power cuts in the middle of flash operations: the result is old or new, never broken, and the Box runs.
 
-The n-th program or erase of a run is torn; the next run starts from that flash with its RAM randomised.
+The n-th program or erase of a run is torn; the next run starts from that flash with its RAM randomised. Each
+cut is a line of `cuts.jsonl` in the scenario's folder as soon as it is judged. The same command with the same
+`--out` goes on after an interruption.
 """
 
-from collections.abc import Iterator
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from opq_hil.backends.backend import FirmwareRun
 from opq_hil.suites.faults import logged
-from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
+from opq_hil.suites.scenario import (
+    Bench,
+    Figures,
+    FirmwareScenario,
+    ScenarioFailedError,
+    SkippedError,
+    require,
+)
 from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, Versions, confirmed, update_script
 from opq_hil.world.strategy import NotReachedError, when
 from opq_hil.world.world import NS, PowerScript, World
 from opq_proto.firmware.image import Slot
-from opq_proto.link.messages import Command, Operation, Settings
+from opq_proto.link.messages import Acknowledgement, Command, Operation, Settings, Status
 
 FEW_CUTS = 2
 """Cuts of each kind in a run of minutes."""
 SAVE_CUTS, UPDATE_CUTS = 40, 20
 """Cuts in a normal run, 60 in all (an update takes 15 s each time); device/tests has 1e5 cuts."""
 SOAK_CUTS = 250
+SOAK_EMULATORS = 2
+"""Emulators of `many_cuts` at the same time."""
 OBSERVED_NS = 5 * NS // 2
+ASK_SETTINGS, ASK_SLOT = 9, 10
+"""Ids of the two commands after a cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One power cut: in which flash operation of what, and the seed of how it tears and of the RAM."""
+
+    what: str
+    operation: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f"a cut in operation {self.operation} of {self.what} (seed {self.seed})"
+
+
+class CutLog:
+    """The judged cuts of a scenario in one file: a line with the start, then a line per cut.
+
+    Attributes:
+        outcomes: cut -> "old" or "new".
+    """
+
+    def __init__(self, path: Path, start: Mapping[str, str]) -> None:
+        """Reads the cuts of an interrupted run; those that failed are played again.
+
+        `start`: the flash and the emulator that all cuts of the file begin with.
+
+        Raises:
+            ScenarioFailedError: its cuts began with another flash or emulator, or it is not such a file.
+        """
+        self.outcomes: dict[Cut, str] = {}
+        self._path = path
+        self._lock = threading.Lock()
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        try:
+            head, *lines = [json.loads(line) for line in whole.splitlines()] or [dict(start)]
+            for line in lines:
+                cut = Cut(line["what"], line["operation"], line["seed"])
+                if line["outcome"] in ("old", "new"):
+                    self.outcomes[cut] = line["outcome"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ScenarioFailedError(
+                f"{path}: this is not a log of cuts ({error}); use another --out"
+            ) from error
+        require(head == start, f"{path}: its cuts began with {head}, now it is {start}; use another --out")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(whole or json.dumps(head) + "\n", encoding="utf-8")
+
+    def add(self, cut: Cut, outcome: str) -> None:
+        """Adds a judged cut: "old", "new", or what was wrong. May be called from several threads."""
+        with self._lock:
+            if outcome in ("old", "new"):
+                self.outcomes[cut] = outcome
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(cut) | {"outcome": outcome}) + "\n")
 
 
 def operations(run: FirmwareRun) -> int:
@@ -38,7 +111,10 @@ def spread(first: int, last: int, count: int) -> Iterator[tuple[int, int]]:
 
 def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[str, str]]:
     """Starts from a torn flash; the Box must sample and report its settings."""
-    ask: ScriptedMessages = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
+    ask: ScriptedMessages = (
+        (BOOT_NS, Command(ASK_SETTINGS, Operation.GET_SETTINGS)),
+        (BOOT_NS + NS // 2, Command(ASK_SLOT, Operation.UPDATE_BEGIN, "4096")),  # erases nothing yet
+    )
     run = bench.run(World(OBSERVED_NS, gps=None, messages=ask), BOARD, name="after", flash=flash)
     try:
         when(run.capture.received, "running, sampling")
@@ -49,63 +125,113 @@ def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[s
     return run, dict(found[-1].values)
 
 
-def _settings(bench: Bench, cuts: int) -> Figures:
+def running_slot(run: FirmwareRun, what: str) -> Slot:
+    """The slot that runs by the Box's own word: it takes an update for the other one, and none on trial."""
+    answers = {answer.command_id: answer for answer in run.capture.of(Acknowledgement)}
+    answer = answers.get(ASK_SLOT)
+    if answer is not None and answer.status is Status.DONE and answer.detail == "B":
+        return Slot.A
+    on_trial = answer is not None and answer.status is Status.BUSY and "trial" in answer.detail
+    require(on_trial, f"after {what} the Box answers to an update with {answer}; see {run.folder}")
+    return Slot.B
+
+
+def _settings(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
     flash = confirmed(bench)
     put: ScriptedMessages = ((BOOT_NS, Command(8, Operation.PUT_SETTING, "nominal_hz=50")),)
-    whole = bench.run(World(OBSERVED_NS, gps=None, messages=put), BOARD, name="whole", flash=flash)
-    idle, before = looked_at(bench, flash, "nothing")
-    first, last = operations(idle) + 1, operations(whole)
-    if first > last:
-        raise SkippedError("this backend counts no flash operations")
-    old = new = 0
-    for operation, seed in spread(first, last, cuts):
-        what = f"a cut in operation {operation} of a save (seed {seed})"
-        world = World(OBSERVED_NS, gps=None, messages=put, power=PowerScript(cut_after=operation), seed=seed)
-        torn = bench.run(world, BOARD, name="cut", flash=flash)
-        require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")
-        assert torn.flash is not None
-        run, values = looked_at(bench, torn.flash, what)
+    world = World(OBSERVED_NS, gps=None, messages=put)
+    before, first, last = _without_a_cut(bench, flash, world)
+
+    def judge(run: FirmwareRun, values: dict[str, str], torn: Path, what: str) -> str:
         hz = values.pop("nominal_hz", "none")
         require(hz in ("60", "50"), f"nominal_hz is {hz} after {what}; see {run.folder}")
         rest = {key: value for key, value in before.items() if key != "nominal_hz"}
         require(values == rest, f"other settings changed after {what}; see {run.folder}")
-        old, new = old + (hz == "60"), new + (hz == "50")
-        bench.delete_runs(torn, run)
-    return {"cuts": old + new, "old": old, "new": new, "operations_of_a_save": last - first + 1}
+        require(running_slot(run, what) is Slot.A, f"the other slot runs after {what}; see {run.folder}")
+        return "old" if hz == "60" else "new"
+
+    places = [Cut("a save", *place) for place in spread(first, last, cuts)]
+    found = _cut_at(bench, flash, world, places, judge, emulators)
+    return found | {"operations_of_a_save": last - first + 1}
 
 
-def _update(bench: Bench, cuts: int) -> Figures:
+def _update(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
     flash = confirmed(bench)
     update = update_script(Versions(bench.firmware(BOARD)).image(Slot.B, step=1), BOOT_NS, 10)
-    whole = bench.run(
-        World(update.end_ns + NS, gps=None, messages=update.messages), BOARD, name="whole", flash=flash
-    )
+    world = World(update.end_ns + NS, gps=None, messages=update.messages)
+    before, first, last = _without_a_cut(bench, flash, world)
+
+    def judge(run: FirmwareRun, values: dict[str, str], torn: Path, what: str) -> str:
+        require(values == before, f"settings changed after {what}; see {run.folder}")
+        require(not logged(run, "box.settings_default"), f"settings were lost after {what}; see {run.folder}")
+        slot, whole = running_slot(run, what), runs_slot_b(torn)
+        require((slot is Slot.B) == whole, f"slot {slot.name} runs after {what}; see {run.folder}")
+        return "new" if whole else "old"
+
+    half = cuts // 2  # the last 400 operations: header and marks, where the new image replaces the old one
+    points = [*spread(first, last, cuts - half), *spread(max(first, last - 400), last, half)]
+    places = [Cut("an update", *place) for place in points]
+    found = _cut_at(bench, flash, world, places, judge, emulators)
+    return found | {"operations_of_an_update": last - first + 1}
+
+
+def _without_a_cut(bench: Bench, flash: Path, world: World) -> tuple[dict[str, str], int, int]:
+    """Settings before `world`, and the first and last of the flash operations that it makes."""
+    whole = bench.run(world, BOARD, name="whole", flash=flash)
     idle, before = looked_at(bench, flash, "nothing")
     first, last = operations(idle) + 1, operations(whole)
     if first > last:
         raise SkippedError("this backend counts no flash operations")
-    old = new = 0
-    half = cuts // 2  # the last 400 operations: header and marks, where the new image replaces the old one
-    places = [*spread(first, last, cuts - half), *spread(max(first, last - 400), last, half)]
-    for operation, seed in places:
-        what = f"a cut in operation {operation} of an update (seed {seed})"
-        world = World(
-            update.end_ns + NS,
-            gps=None,
-            messages=update.messages,
-            power=PowerScript(cut_after=operation),
-            seed=seed,
-        )
-        torn = bench.run(world, BOARD, name="cut", flash=flash)
-        require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")
-        assert torn.flash is not None
-        run, values = looked_at(bench, torn.flash, what)
-        require(values == before, f"settings changed after {what}; see {run.folder}")
-        require(not logged(run, "box.settings_default"), f"settings were lost after {what}; see {run.folder}")
-        is_new = runs_slot_b(torn.flash)
-        old, new = old + (not is_new), new + is_new
+    return before, first, last
+
+
+def _cut_at(
+    bench: Bench,
+    flash: Path,
+    world: World,
+    cuts: Sequence[Cut],
+    judge: Callable[[FirmwareRun, dict[str, str], Path, str], str],
+    emulators: int,
+) -> dict[str, int]:
+    """Plays `world` with each of the cuts, and a start after it, which `judge` finds "old" or "new".
+
+    Raises:
+        ScenarioFailedError: some cuts left neither. All are played before that, and each is in the log.
+    """
+    start = {
+        "flash_sha256": hashlib.sha256(flash.read_bytes()).hexdigest(),
+        "emulator": bench.backend.version,
+    }
+    log = CutLog(bench.folder / "cuts.jsonl", start)
+
+    def one(cut: Cut) -> str:
+        """The fault that this cut shows; empty if there is none."""
+        what = str(cut)
+        try:
+            power = PowerScript(cut_after=cut.operation)
+            torn = bench.run(replace(world, power=power, seed=cut.seed), BOARD, name="cut", flash=flash)
+            require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")
+            assert torn.flash is not None
+            run, values = looked_at(bench, torn.flash, what)
+            outcome = judge(run, values, torn.flash, what)
+        except ScenarioFailedError as error:
+            log.add(cut, str(error))
+            return str(error)
+        log.add(cut, outcome)
         bench.delete_runs(torn, run)
-    return {"cuts": old + new, "old": old, "new": new, "operations_of_an_update": last - first + 1}
+        return ""
+
+    with ThreadPoolExecutor(emulators) as pool:
+        try:
+            faults = [
+                fault for fault in pool.map(one, [cut for cut in cuts if cut not in log.outcomes]) if fault
+            ]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    require(not faults, f"{len(faults)} of {len(cuts)} cuts failed; the first: {faults[0] if faults else ''}")
+    outcomes = [log.outcomes[cut] for cut in cuts]
+    return {"cuts": len(outcomes), "old": outcomes.count("old"), "new": outcomes.count("new")}
 
 
 def runs_slot_b(flash: Path) -> bool:
@@ -130,12 +256,12 @@ def few_cuts(bench: Bench) -> Figures:
 
 def many_cuts(bench: Bench) -> Figures:
     """500 cuts, half of them in a save, half in an update."""
-    return _both(bench, SOAK_CUTS)
+    return _both(bench, SOAK_CUTS, SOAK_EMULATORS)
 
 
-def _both(bench: Bench, cuts: int) -> Figures:
-    found = {f"settings_{name}": value for name, value in _settings(bench, cuts).items()}
-    return found | {f"update_{name}": value for name, value in _update(bench, cuts).items()}
+def _both(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
+    found = {f"settings_{name}": value for name, value in _settings(bench, cuts, emulators).items()}
+    return found | {f"update_{name}": value for name, value in _update(bench, cuts, emulators).items()}
 
 
 SCENARIOS = (

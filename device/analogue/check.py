@@ -227,6 +227,11 @@ def delay_s(parts: Parts, chain: str) -> float:
 
 def noise_v(parts: Parts, chain: str) -> float:
     """Returns the noise as it looks at the line, volts rms in 0 to 3 kHz."""
+    return math.hypot(*noises_v(parts, chain))
+
+
+def noises_v(parts: Parts, chain: str) -> tuple[float, float]:
+    """Returns the front end's share of it, and that of the converter with the sample's rounding."""
     scale = ratio(parts) / parts["U1"]["gain"]
     full = parts["U1"]["linear_volts"] * parts["U1"]["gain"] / math.sqrt(2)
     amplifier = full / 10 ** (parts["U1"]["snr_db"] / 20) * math.sqrt(BAND_HZ / parts["U1"]["snr_hertz"])
@@ -242,7 +247,9 @@ def noise_v(parts: Parts, chain: str) -> float:
         driver = math.sqrt((legs + 2 * (parts["U6"]["noise"] * (1 + gain)) ** 2) * BAND_HZ) / gain
         own = parts["U8"]["volts"] / 2 / math.sqrt(2) / 10 ** ((6.02 * parts["U9"]["enob"] + 1.76) / 20)
     converter = own / gain * math.sqrt(BAND_HZ / (rate / 2))
-    return scale * math.hypot(amplifier, resistor, driver, converter)
+    path = external(parts) if chain == "external" else internal(parts)
+    rounding = v_per_lsb(parts, path) * math.sqrt(BAND_HZ / 6000.0 / 12)  # white up to 6 kHz
+    return scale * math.hypot(amplifier, resistor, driver), math.hypot(scale * converter, rounding)
 
 
 def effective_bits(parts: Parts, path: Path) -> float:

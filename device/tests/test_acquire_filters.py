@@ -2,14 +2,15 @@
 
 import ctypes
 import importlib.util
-import math
 from pathlib import Path
 from typing import Any
 
+import check
 import numpy as np
 import pytest
 from acquire_on_pc import OVERSAMPLINGS, c_library, taps_of
 from host_library import CMODULES
+from parts import read_bom
 
 
 def response(oversampling: int) -> tuple[Any, Any]:
@@ -53,27 +54,38 @@ def test_the_taps_in_c_are_what_their_design_gives() -> None:
 class Converter(ctypes.Structure):
     _fields_ = [
         ("name", ctypes.c_char_p), ("part", ctypes.c_char_p), ("bits", ctypes.c_uint8),
-        ("class_a", ctypes.c_bool), ("enob", ctypes.c_float), ("rest", ctypes.c_uint8 * 64),
+        ("class_a", ctypes.c_bool), ("enob", ctypes.c_float), ("front_end_lsb", ctypes.c_float),
+        ("v_per_lsb", ctypes.c_float), ("shift", ctypes.c_uint8), ("flip", ctypes.c_uint16),
+        ("low", ctypes.c_int16), ("high", ctypes.c_int16), ("rest", ctypes.c_uint8 * 64),
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("bits", "enob", "oversampling", "wanted"),
-    [
-        (12, 10.4, 1, 10.4),
-        (12, 10.4, 4, 11.4),
-        (12, 10.4, 5, 11.56),
-        (16, 15.5, 1, 15.5),
-        (16, 15.5, 10, 15.87),
-    ],
-)
-def test_effective_bits_are_half_a_bit_more_per_doubling_down_to_the_words_own_noise(
-    bits: int, enob: float, oversampling: int, wanted: float
-) -> None:
+def effective_bits(converter: Converter, oversampling: int) -> float:
     c = c_library()
     c.opq_effective_bits.restype = ctypes.c_float
-    converter = Converter(b"", b"", bits, False, enob)
-    noise = 4.0**-enob / oversampling + (4.0**-16 if oversampling > 1 else 0)
-    got = c.opq_effective_bits(ctypes.byref(converter), oversampling)
-    assert got == pytest.approx(-math.log(noise, 4), abs=0.005)
-    assert got == pytest.approx(wanted, abs=0.02)
+    return float(c.opq_effective_bits(ctypes.byref(converter), oversampling))
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "enob", "usual"), [("external", 16, 15.5, 10), ("internal", 12, 10.4, 5)]
+)
+def test_effective_bits_are_those_that_the_parts_list_gives_the_whole_chain(
+    name: str, bits: int, enob: float, usual: int
+) -> None:
+    parts = read_bom()
+    path = (check.external if name == "external" else check.internal)(parts)
+    front_v, _ = check.noises_v(parts, name)
+    front_lsb = front_v / check.v_per_lsb(parts, path)
+    header = (Path(CMODULES) / "acquire/front_end.h").read_text(encoding="utf-8")
+    assert f"#define OPQ_BOARD_{name.upper()}_NOISE_LSB {front_lsb:.2f}f\n" in header
+    high = check.linear_lsb(parts, path)
+    converter = Converter(b"", b"", bits, False, enob, front_lsb, high=high)
+    assert effective_bits(converter, usual) == pytest.approx(check.effective_bits(parts, path), abs=0.02)
+
+
+def test_without_a_front_end_they_are_half_a_bit_more_per_doubling_down_to_the_words_own_noise() -> None:
+    converter = Converter(b"", b"", 12, False, 10.4, 0.0, high=32_767)
+    got = [effective_bits(converter, oversampling) for oversampling in (1, 2, 4)]
+    assert got == pytest.approx([10.9, 11.4, 11.9], abs=0.01)  # 3 of 6 kHz are half a bit more than the ENOB
+    fine = Converter(b"", b"", 16, False, 24.0, 0.0, high=32_767)
+    assert effective_bits(fine, 10) == pytest.approx(16.5, abs=0.01)

@@ -56,6 +56,7 @@ typedef struct opq_converter {
     uint8_t bits;                      // of the hardware
     bool class_a;                      // whether class A is claimed (IEC 61000-4-30)
     float enob;                        // of one conversion, from its datasheet
+    float front_end_lsb;               // noise before the converter, counts rms in 0 to 3 kHz (front_end.h)
     float v_per_lsb;                   // of a sample, with the front end of the board (front_end.h)
     opq_raw_form_t form;
     int32_t aperture_ticks;            // trigger to hold
@@ -71,7 +72,7 @@ extern const opq_converter_t opq_internal_adc, opq_external_adc;
 const opq_converter_t *opq_converter(const char *name); // NULL: unknown name
 
 bool opq_converter_allows(const opq_converter_t *converter, uint32_t oversampling);
-// Estimate: ENOB of one conversion + 0.5 bit per doubling (white noise), with the 16-bit word of a sample as a floor.
+// Estimate for a sample, front end included: the largest sine in the linear range against the noise in 0 to 3 kHz.
 float opq_effective_bits(const opq_converter_t *converter, uint32_t oversampling);
 
 typedef struct {

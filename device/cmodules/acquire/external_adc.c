@@ -134,6 +134,7 @@ const opq_converter_t opq_external_adc = {
     .bits = 16,
     .class_a = true,
     .enob = 15.5f, // datasheet, table 2: SINAD 95 dB typical at 20 kHz, VREF 5 V
+    .front_end_lsb = OPQ_BOARD_EXTERNAL_NOISE_LSB,
     .v_per_lsb = OPQ_BOARD_EXTERNAL_V_PER_LSB,
     .form = {.shift = 0, .flip = 0, .low = -OPQ_BOARD_EXTERNAL_LINEAR_LSB, .high = OPQ_BOARD_EXTERNAL_LINEAR_LSB},
     .aperture_ticks = 0, // aperture delay 2.5 ns: a fifth of a tick

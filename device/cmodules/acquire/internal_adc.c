@@ -177,6 +177,7 @@ const opq_converter_t opq_internal_adc = {
     .bits = 12,
     .class_a = false,
     .enob = 10.4f, // DS8626, "ADC dynamic accuracy at fADC = 18 MHz": typical
+    .front_end_lsb = OPQ_BOARD_INTERNAL_NOISE_LSB,
     .v_per_lsb = OPQ_BOARD_INTERNAL_V_PER_LSB,
     .form = {.shift = 4, .flip = 0x8000, .low = -OPQ_BOARD_INTERNAL_LINEAR_LSB, .high = OPQ_BOARD_INTERNAL_LINEAR_LSB},
     .aperture_ticks = 28 * ADC_TICKS, // the input is held when the sampling time ends (13.5)

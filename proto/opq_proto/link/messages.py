@@ -89,6 +89,7 @@ class Hello:
     nominal_v: float
     nominal_hz: float
     effective_bits: float
+    """Of a sample, front end included: the largest sine in its linear range against the noise in 3 kHz."""
     block_samples: int
     ring_samples: int
     """Number of samples in the ring: how far back a Resend can reach."""

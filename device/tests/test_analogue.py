@@ -24,6 +24,8 @@ BARE = {"F1"}
 """The fuse sits in its holder XF1."""
 NOT_ON_A_BOARD_HEADER = {"VDD", "VDDA", "GND", "OSC_IN"}
 HERTZ = (1.0, 3000.0, 57e3, 117e3)
+OTHER_VDDA = {"disco_f407": 3.0}
+"""Boards whose own supply is the internal converter's reference, instead of U8."""
 
 
 def changed(refs: str, words: str | None = None, **figures: float) -> Mapping[str, Part]:
@@ -77,11 +79,17 @@ def test_without_resistors_before_the_varistor_a_surge_is_600_a_and_5_a2s() -> N
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_firmware_and_emulated_boxes_have_the_computed_gain_limit_and_rail(board: str) -> None:
-    front = (check.external if BOARDS[board].converter == EXTERNAL else check.internal)(PARTS)
-    header = (DEVICE / "cmodules/acquire/front_end.h").read_text(encoding="utf-8")
+    own = board in OTHER_VDDA
+    parts = changed("U8", volts=OTHER_VDDA[board]) if own else PARTS
+    front = (check.external if BOARDS[board].converter == EXTERNAL else check.internal)(parts)
+    volts = check.v_per_lsb(parts, front)
+    header = DEVICE / (f"port/boards/{board}/board.h" if own else "cmodules/acquire/front_end.h")
+    text = header.read_text(encoding="utf-8")
     stem = f"OPQ_BOARD_{front.name.upper()}"
-    assert f"#define {stem}_V_PER_LSB {check.v_per_lsb(PARTS, front):.6f}f" in header
-    assert f"#define {stem}_LINEAR_LSB {check.linear_lsb(PARTS, front)}\n" in header
+    assert f"#define {stem}_V_PER_LSB {volts:.6f}f" in text
+    assert f"#define {stem}_LINEAR_LSB {check.linear_lsb(parts, front)}\n" in text
+    assert f"#define {stem}_NOISE_LSB {check.noises_v(parts, front.name)[0] / volts:.2f}f\n" in text
+    assert BOARDS[board].v_per_lsb == round(volts, 6)
     assert BOARDS[board].rail == int(check.rail_lsb(front) / BOARDS[board].counts_per_lsb)
 
 

@@ -110,10 +110,12 @@ def test_a_board_has_the_gain_of_its_converter_and_its_own_clock(board: str) -> 
     assert constant(header, "OPQ_BOARD_MAINS_CHANNEL") == BOARDS[board].mains_channel
     assert constant(header, "OPQ_BOARD_CONVERTER_INTERNAL") == (BOARDS[board].converter != EXTERNAL)
     converter = "EXTERNAL" if BOARDS[board].converter == EXTERNAL else "INTERNAL"
-    text = (ROOT / "device/cmodules/acquire/front_end.h").read_text()
-    assert f"OPQ_BOARD_{converter}_V_PER_LSB {BOARDS[board].v_per_lsb:.6f}f" in text
+    gain = f"OPQ_BOARD_{converter}_V_PER_LSB"
+    own = gain in (ROOT / "device" / header).read_text()
+    front_end = header if own else "cmodules/acquire/front_end.h"
+    assert f"{gain} {BOARDS[board].v_per_lsb:.6f}f" in (ROOT / "device" / front_end).read_text()
     assert f"**{BOARDS[board].v_per_lsb:.6f} V**" in (ROOT / "device/WIRING.md").read_text()
-    linear = constant("cmodules/acquire/front_end.h", f"OPQ_BOARD_{converter}_LINEAR_LSB")
+    linear = constant(front_end, f"OPQ_BOARD_{converter}_LINEAR_LSB")
     assert linear < BOARDS[board].rail * BOARDS[board].counts_per_lsb  # what the rails cut is marked
 
 

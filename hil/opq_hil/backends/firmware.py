@@ -49,7 +49,7 @@ OURS: Mapping[str, BoardInput] = {
 """Boards whose firmware tests and emulators build by themselves."""
 BOARDS: Mapping[str, BoardInput] = {
     **OURS,
-    "disco_f407": BoardInput(INTERNAL, 0.020059, 16, 2048, 1923, 8_000_000, 15),
+    "disco_f407": BoardInput(INTERNAL, 0.018235, 16, 2048, 1911, 8_000_000, 15),  # VDDA is 3.0 V
     "nucleo_f429zi": BoardInput(INTERNAL, 0.020059, 16, 2048, 1923, 8_000_000),
 }
 VARIABLE, KEY_VARIABLE = "OPQ_FIRMWARE_DIR", "OPQ_FIRMWARE_KEY"

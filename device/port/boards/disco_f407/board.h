@@ -12,7 +12,7 @@
 #define OPQ_BOARD_HSE_HZ UINT32_C(8000000) // X2
 #define OPQ_BOARD_HSE_BYPASS 0             // a crystal, not an oscillator's output
 #define OPQ_BOARD_TCXO 0
-#define OPQ_BOARD_PVD_LEVEL 6u             // 2.8 V: VDD is 3.0 V here, a diode below the regulator's 3.3 V
+#define OPQ_BOARD_PVD_LEVEL 6u             // 2.8 V: VDD is 3.0 V here, D3 below the regulator's 3.3 V (2.97 V measured)
 
 #define OPQ_BOARD_LINK_TX OPQ_PIN(B, 6) // USART1 AF7; also the audio DAC's SCL, an input with a pull-up
 #define OPQ_BOARD_LINK_RX OPQ_PIN(B, 7)
@@ -23,6 +23,10 @@
 #define OPQ_BOARD_CONVERTER_INTERNAL 1  // default of the setting `converter`
 #define OPQ_BOARD_MAINS OPQ_PIN(C, 5)
 #define OPQ_BOARD_MAINS_CHANNEL 15u     // ADC1_IN15 (DS8626 table 7)
+// VDDA is VDD: check.py with 3.0 V instead of U8's 3.3 V. The front end is fed from the board's 3V pin, not by U8.
+#define OPQ_BOARD_INTERNAL_V_PER_LSB 0.018235f
+#define OPQ_BOARD_INTERNAL_LINEAR_LSB 30500
+#define OPQ_BOARD_INTERNAL_NOISE_LSB 1.30f
 #define OPQ_BOARD_SUPPLY OPQ_PIN(C, 1)  // supply before the battery's switch, through a divider
 #define OPQ_BOARD_SUPPLY_CHANNEL 11u
 #define OPQ_BOARD_SUPPLY_DIVIDER 2.0f

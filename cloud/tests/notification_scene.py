@@ -22,7 +22,7 @@ from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.config import CloudConfig, StoreSection
 from opq_cloud.core.settings.notifications import NotificationMqttSection, NotificationsSection
 from opq_cloud.core.settings.view import MailSection, ViewSection
-from opq_cloud.mauka.incident_notice import INCIDENT, announced_notices, notices
+from opq_cloud.mauka.bus.incident_notice import INCIDENT, announced_notices, notices
 from opq_cloud.mauka.joining.finding_writer import FindingWriter
 from opq_cloud.notifications.service import Notifications
 from opq_cloud.store import CloudStore, open_store

@@ -17,10 +17,10 @@ import click
 from bench.mauka_waveforms import NOMINAL, put_waveforms, waveform_ms
 from bench.own_processes import cpu_s
 from bench.result import BenchCase, case
-from opq_cloud.mauka.incident_notice import INCIDENT
+from opq_cloud.mauka.bus.incident_notice import INCIDENT
+from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.measuring import results as measuring
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
-from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_jobs import EventJobs

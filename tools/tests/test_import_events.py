@@ -13,8 +13,9 @@ from fastapi.testclient import TestClient
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
+from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.running.analysis_entries import analysis_entries
+from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub

@@ -89,13 +89,13 @@ def publish_on_bus(endpoint: str, topic: str, body: bytes) -> None:
 
 def publish_events(endpoint: str, event_ids: Iterable[int]) -> None:
     """Has stored events analysed again; raises as `publish_on_bus`."""
-    from opq_cloud.mauka.bus import event_message
+    from opq_cloud.mauka.bus.broker import event_message
 
     _publish([event_message(event_id) for event_id in event_ids], endpoint)
 
 
 def _publish(messages: list[tuple[str, bytes]], endpoint: str) -> None:
-    from opq_cloud.mauka.bus import NobodyListensError, inject
+    from opq_cloud.mauka.bus.broker import NobodyListensError, inject
 
     if not endpoint:
         raise PluginManagerError("this View knows no Mauka")

@@ -28,8 +28,8 @@ from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import POLL_MS, Socket, service_context
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
-from opq_cloud.mauka import messages
-from opq_cloud.mauka.bus import HWM, Publisher, Stop, subscriber
+from opq_cloud.mauka.bus import messages
+from opq_cloud.mauka.bus.broker import HWM, Publisher, Stop, subscriber
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.kit import log as logs
 from opq_proto.kit.rate_limit import RateLimitedLog

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from opq_cloud.core.service import CloudContext, CloudService
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.mauka import InstalledAnalysesSection, MaukaSection
-from opq_cloud.mauka.bus import BusBroker, EventBridge
+from opq_cloud.mauka.bus.broker import BusBroker, EventBridge
 from opq_cloud.mauka.bus_plugins.box_commands import BoxOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.laha_gc import LahaGcPlugin
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
@@ -19,6 +19,8 @@ from opq_cloud.mauka.bus_plugins.status import StatusPlugin
 from opq_cloud.mauka.bus_plugins.system_stats import SystemStatsPlugin
 from opq_cloud.mauka.bus_plugins.threshold_optimization import ThresholdOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.trigger_requests import TriggerRequestPlugin
+from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.flow.stream_runner import StreamRunner
 from opq_cloud.mauka.operating.plugin_commands import PluginCommands
 from opq_cloud.mauka.operating.plugin_control import AnalysisPlugins, BusPlugins, PluginControl, PluginGroup
 from opq_cloud.mauka.original.incident_ids import IncidentIds
@@ -26,14 +28,13 @@ from opq_cloud.mauka.original.plugins import OriginalPlugins
 from opq_cloud.mauka.original.settings import original_settings
 from opq_cloud.mauka.outages.plugin import OutagePlugin
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY, PluginConfig
-from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running.analysis_entries import analysis_entries
 from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
 from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.running.event_jobs import EventJobs
 from opq_cloud.mauka.running.executor import WorkerProcesses
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.plugin_states import PluginStates
-from opq_cloud.mauka.stream_runner import StreamRunner
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.kit.system_place import default_data_dir
@@ -50,16 +51,6 @@ BusPlugin = (
     | ThresholdOptimizationPlugin
     | TriggerRequestPlugin
 )
-__all__ = [
-    "analysis_entries",
-    "built_in",
-    "judged_analyses",
-    "load_analyses",
-    "plugin_settings",
-    "policy_of",
-    "rules_folder",
-    "services",
-]
 Settings: TypeAlias = dict[str, PluginConfig]
 """Analysis -> its settings."""
 TRIAL_S = 300.0
@@ -177,19 +168,3 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
         *([originals] if originals is not None else []),
         PluginCommands(mauka, PluginControl(groups, originals, states)),
     ]
-
-
-def analysis_entries(mauka: MaukaSection, own: frozenset[str]) -> list[tuple[str, PluginConfig]]:
-    """Returns (name, settings) of the analyses that the configuration names, in either of its two ways.
-
-    `own`: names of the built-in ones, all of which run where `mauka.analyses` names none of them.
-    """
-    shared = mauka.analysis_settings
-    entries: list[tuple[str, PluginConfig]] = [
-        (entry.name, {**shared.get(entry.name, {}), **entry.settings}) for entry in mauka.analyses
-    ]
-    named = {name for name, _ in entries}
-    if not shared:
-        return entries
-    others = (shared.keys() - own) | (frozenset() if named & own else own)
-    return entries + [(name, shared.get(name, {})) for name in sorted(others - named)]

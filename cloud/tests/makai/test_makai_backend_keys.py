@@ -24,7 +24,7 @@ from opq_cloud.core.backend.addresses import BOUND, CONNECTED, missing_backend_k
 from opq_cloud.core.settings.config import BackendKeysSection, CloudConfig
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
-from opq_cloud.mauka.bus import event_message, inject
+from opq_cloud.mauka.bus.broker import event_message, inject
 from opq_cloud.original.config import read_config
 from opq_cloud.store import open_store
 from opq_proto.errors import ConfigError, KeyFileError

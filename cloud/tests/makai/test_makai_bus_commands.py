@@ -14,11 +14,11 @@ from opq_cloud.core.settings.makai import EventServiceSection
 from opq_cloud.core.settings.mauka import MaukaSection
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.event_requests import OpenEvents
-from opq_cloud.mauka.bus import BusBroker
+from opq_cloud.mauka.bus.broker import BusBroker
+from opq_cloud.mauka.bus.messages import new_message
 from opq_cloud.mauka.bus_plugins import trigger_requests
 from opq_cloud.mauka.bus_plugins.box_commands import DATA_KEY, TRIGGER_KEY, BoxOptimizationPlugin
 from opq_cloud.mauka.bus_plugins.trigger_requests import EVENT_ID_KEY, TriggerRequestPlugin
-from opq_cloud.mauka.messages import new_message
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY, MaukaPlugin
 from opq_cloud.store import open_store
 from opq_cloud.store.event_record import MAUKA_ASKED

@@ -8,7 +8,8 @@ import structlog
 
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.endpoint_ports import port_of, with_port_offset
-from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
+from opq_cloud.mauka.running.analysis_entries import analysis_entries
+from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.original.config import read_config
 from opq_proto.errors import ConfigError
 

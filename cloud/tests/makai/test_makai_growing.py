@@ -19,9 +19,9 @@ from opq_cloud.makai.events.event_requests import OpenEvents
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.makai.openings.requested_boxes import BoxPlaces
 from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
-from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.service import load_analyses
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents.sample_requests import StoredSampleRequest

@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from opq_cloud.core.settings.mauka import MaukaSection
-from opq_cloud.mauka.bus import BusBroker
+from opq_cloud.mauka.bus.broker import BusBroker
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
 
 

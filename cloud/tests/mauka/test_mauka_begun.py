@@ -13,8 +13,8 @@ import pytest
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.mauka.bulk.run import analyse_waiting
+from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.joining.finding_writer import MANY_BOXES, FindingWriter
-from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running import event_analysis
 from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
 from opq_cloud.mauka.running.built_in_analyses import load_analyses

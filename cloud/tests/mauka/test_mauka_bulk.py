@@ -15,12 +15,12 @@ import pytest
 from opq_cloud.mauka.bulk.dask_workers import LOCAL, DaskWorkers, dask_client
 from opq_cloud.mauka.bulk.run import analyse_waiting, in_order
 from opq_cloud.mauka.bulk.stored_events import BulkError, BulkWork, analyse_in_bulk
+from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.reanalysis.progress import ReanalysisProgress
-from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import EventResult, analyse_stored
 from opq_cloud.mauka.running.executor import WorkerProcesses
 from opq_cloud.mauka.running.provenance import Provenance
-from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import CloudStore, open_store
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform

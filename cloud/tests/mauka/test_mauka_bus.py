@@ -8,7 +8,7 @@ import zmq
 
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
-from opq_cloud.mauka.bus import (
+from opq_cloud.mauka.bus.broker import (
     BusBroker,
     EventBridge,
     NobodyListensError,
@@ -16,7 +16,7 @@ from opq_cloud.mauka.bus import (
     inject,
     read_notification,
 )
-from opq_cloud.mauka.messages import makai_event
+from opq_cloud.mauka.bus.messages import makai_event
 from opq_proto.errors import FrameError, PortBusyError
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 

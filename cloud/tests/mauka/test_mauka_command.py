@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 from free_ports import free_offset
 
-from opq_cloud.mauka.bus import NobodyListensError, event_message, inject
+from opq_cloud.mauka.bus.broker import NobodyListensError, event_message, inject
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from opq_cloud.mauka.bus.messages import new_message
 from opq_cloud.mauka.bus_plugins.printing import PrintPlugin
 from opq_cloud.mauka.bus_plugins.threshold_optimization import (
     THRESHOLD_OPTIMIZATION_REQUEST,
     ThresholdOptimizationPlugin,
 )
-from opq_cloud.mauka.messages import new_message
 from opq_cloud.mauka.original.settings import DEFAULTS
-from opq_cloud.mauka.service import load_analyses
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.original.analyses import analysis_settings
 from opq_cloud.original.keys import ORIGINAL_ANALYSES, is_obeyed, why_without_effect
 from opq_cloud.store import CloudStore, open_store

@@ -14,10 +14,11 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.mauka import InstalledAnalysesSection, MaukaSection
 from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.mauka.bus_plugins.status import StatusPlugin
-from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.running import installed_stage
+from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
-from opq_cloud.mauka.service import built_in, load_analyses, services
+from opq_cloud.mauka.service import services
 from opq_cloud.store import open_store
 from opq_cloud.store.box_record import BoxRecord
 from opq_plugins.host.plugins import Plugins

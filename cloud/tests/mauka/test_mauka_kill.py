@@ -14,10 +14,10 @@ from opq_proto.messages import TimeSource, Trigger, Waveform
 MAUKA = """
 import sys, threading, time
 from pathlib import Path
-from opq_cloud.mauka.service import load_analyses
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_plugins.sdk.modules import Analysis
-from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.store import open_store
 from opq_proto.kit import log
 log.configure("mauka")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.open_disturbances import PATIENCE_NS
-from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
 from opq_cloud.view.web import words

@@ -12,7 +12,7 @@ from original_folders import GUIDE, PRODUCING, original_plugins, plugin_code, wr
 
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.mauka import MaukaSection
-from opq_cloud.mauka.messages import makai_event
+from opq_cloud.mauka.bus.messages import makai_event
 from opq_cloud.mauka.original.incident_ids import IncidentIds
 from opq_cloud.mauka.original.settings import INCIDENT_ID_KEY
 from opq_cloud.store import open_store

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from original_folders import plugin_code, write_folder
 
 from opq_cloud.__main__ import cloud
-from opq_cloud.mauka.bus import NobodyListensError
+from opq_cloud.mauka.bus.broker import NobodyListensError
 from opq_cloud.mauka.operating import plugin_commands
 from opq_cloud.mauka.operating.plugin_commands import query_manager, succeeded
 from opq_cloud.mauka.original.deployments import PluginDeployments

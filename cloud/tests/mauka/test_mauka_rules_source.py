@@ -10,8 +10,8 @@ from plugin_zips import Whose
 from rules_house import House
 
 from opq_cloud.core.settings.mauka import MaukaSection
-from opq_cloud.mauka.bus import BusBroker
-from opq_cloud.mauka.incident_notice import CHANGED, GONE, NEW, IncidentNotice
+from opq_cloud.mauka.bus.broker import BusBroker
+from opq_cloud.mauka.bus.incident_notice import CHANGED, GONE, NEW, IncidentNotice
 from opq_proto.keys.backend_keys import BackendAddress, BackendKeyFolder
 from opq_proto.wire.mauka_pb2 import MaukaMessage
 from opq_rules.sources import opqmauka

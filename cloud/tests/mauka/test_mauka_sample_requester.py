@@ -11,10 +11,10 @@ import pytest
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MoreSamplesSection
 from opq_cloud.mauka.analyses import rapid_voltage_change, rms_voltage
-from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.flow.runner import AnalysisRunner
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import by_nominal
 from opq_cloud.mauka.running.sample_requester import SampleRequester, sample_requests
-from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import open_store
 from opq_cloud.store.documents.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_cloud.store.event_record import PERSON_ASKED

@@ -7,11 +7,11 @@ import pytest
 from plugin_zips import stored, zipped
 from waiting import wait_for
 
+from opq_cloud.mauka.flow.stream_runner import StreamRunner
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.item_feeds import BACK_MS
-from opq_cloud.mauka.stream_runner import StreamRunner
 from opq_cloud.store import open_store
 from opq_cloud.store.event_record import NO_EVENT
 from opq_plugins.host.plugins import Plugins

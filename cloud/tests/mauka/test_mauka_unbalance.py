@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_stored

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from opq_cloud.mauka.bus.messages import ADC_SAMPLES, WINDOWED_FREQUENCY
 from opq_cloud.mauka.bus_plugins.payloads import MakaiEventPlugin
-from opq_cloud.mauka.messages import ADC_SAMPLES, WINDOWED_FREQUENCY
+from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_event
-from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.documents.events import waveform_document, waveform_from_document
 from opq_proto.decision import Nominal
@@ -118,7 +118,7 @@ def test_a_gain_that_is_stated_later_holds_for_what_is_stored(store: CloudStore)
 
 
 def test_mauka_reports_the_command_until_a_waveform_has_a_gain(store, bus, running, until):  # type: ignore[no-untyped-def]
-    from opq_cloud.mauka.runner import AnalysisRunner
+    from opq_cloud.mauka.flow.runner import AnalysisRunner
 
     event_id = stored_event(store, wave(SIGNALS["a dip of 93 %"][0], known=False))
     runner = AnalysisRunner(bus.settings, lambda: store, load_analyses([]))

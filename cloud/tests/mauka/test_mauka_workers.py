@@ -12,8 +12,8 @@ from sag_events import put_events
 from opq_cloud.core.service import CloudContext
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.core.settings.mauka import AnalysisWorkersSection, MaukaSection
+from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.operating.graph import graph_text, read_nodes
-from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.running.analysis_tasks import AnalysisSetup
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import by_nominal

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from opq_cloud.mauka.bus.messages import GC_STAT, LAHA_GC, gc_update, new_message
 from opq_cloud.mauka.bus_plugins.laha_gc import REPORT_S, TRIGGER_S, LahaGcPlugin
-from opq_cloud.mauka.messages import GC_STAT, LAHA_GC, gc_update, new_message
 from opq_cloud.store import CloudStore
 from opq_cloud.store.store import Ttls
 from opq_proto.messages import Measurement, Metric

@@ -9,9 +9,9 @@ import pytest
 from pymongo import MongoClient
 
 from opq_cloud.core.settings.mauka import SystemStatsSection
+from opq_cloud.mauka.bus.messages import heartbeat, new_message
 from opq_cloud.mauka.bus_plugins import system_stats
 from opq_cloud.mauka.bus_plugins.system_stats import KEPT_S, SystemStatsPlugin
-from opq_cloud.mauka.messages import heartbeat, new_message
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.store.records.accounts import LAHA_STATS

@@ -22,9 +22,9 @@ from bench.result import BenchCase, case, percentile
 from bench.view.timed_requests import cloud_server
 from opq_cloud.core.backend.sockets import Context, service_context
 from opq_cloud.core.service import ServiceCounters
-from opq_cloud.mauka.bus import Publisher, subscriber
-from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
-from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
+from opq_cloud.mauka.bus.broker import Publisher, subscriber
+from opq_cloud.mauka.bus.incident_notice import INCIDENT, read_notice
+from opq_cloud.mauka.bus.messages import MAKAI_EVENT, makai_event
 from opq_cloud.store import open_store
 from opq_proto.kit.ports import PORTS
 from opq_proto.wire.mauka_pb2 import MaukaMessage

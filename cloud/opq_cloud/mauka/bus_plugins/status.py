@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from opq_cloud.core.service import HealthReport
-from opq_cloud.mauka.messages import HEARTBEAT
+from opq_cloud.mauka.bus.messages import HEARTBEAT
 from opq_cloud.mauka.plugin import CRASHED, DEFAULTS, HEARTBEAT_KEY, STOPPED, MaukaPlugin, PluginConfig
 from opq_proto.errors import FrameError
 from opq_proto.wire.mauka_pb2 import MaukaMessage

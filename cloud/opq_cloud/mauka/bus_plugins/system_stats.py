@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.core.settings.mauka import SystemStatsSection
+from opq_cloud.mauka.bus.messages import GC_STAT, HEARTBEAT, new_message
 from opq_cloud.mauka.bus_plugins.box_commands import RATE_REQUEST, RATE_RESPONSE
 from opq_cloud.mauka.bus_plugins.status import PLUGINS, read_heartbeat
-from opq_cloud.mauka.messages import GC_STAT, HEARTBEAT, new_message
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.store.documents.makai import limits_documents
 from opq_cloud.store.records.accounts import LAHA_STATS

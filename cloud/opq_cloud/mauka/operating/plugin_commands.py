@@ -19,7 +19,7 @@ from opq_cloud.core.backend.peers import answer_requests
 from opq_cloud.core.backend.sockets import Socket, connect, open_monitor, open_socket, service_context
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MaukaSection
-from opq_cloud.mauka.bus import NobodyListensError
+from opq_cloud.mauka.bus.broker import NobodyListensError
 from opq_cloud.mauka.operating.plugin_control import Facts, PluginControl
 from opq_proto.errors import OpqError
 from opq_proto.kit import log as logs

@@ -16,8 +16,8 @@ from typing import Any
 from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import Socket, service_context
 from opq_cloud.core.service import HealthReport, ServiceCounters
-from opq_cloud.mauka import messages
-from opq_cloud.mauka.bus import HWM, Publisher, subscriber
+from opq_cloud.mauka.bus import messages
+from opq_cloud.mauka.bus.broker import HWM, Publisher, subscriber
 from opq_cloud.mauka.original.confined_plugin import OriginalPlugin
 from opq_cloud.mauka.original.deployments import PluginDeployment, PluginDeployments
 from opq_cloud.mauka.original.inbox import PluginInbox

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from opq_cloud.core.settings.mauka import OutageSection
-from opq_cloud.mauka.finding_publisher import FindingPublisher
+from opq_cloud.mauka.joining.finding_publisher import FindingPublisher
 from opq_cloud.mauka.joining.withdrawal import plan_withdrawal
 from opq_cloud.mauka.outages.watch import LOOK_S, OutageChange, OutageWatch
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig

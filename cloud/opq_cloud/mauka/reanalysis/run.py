@@ -20,10 +20,11 @@ from opq_cloud.mauka.reanalysis.installed_now import (
 )
 from opq_cloud.mauka.reanalysis.progress import ReanalysisProgress
 from opq_cloud.mauka.reanalysis.report_json import report_json
+from opq_cloud.mauka.running.analysis_entries import analysis_entries
 from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.running.event_analysis import analyse_stored
 from opq_cloud.mauka.running.provenance import provenance_of
-from opq_cloud.mauka.service import analysis_entries, policy_of, rules_folder
+from opq_cloud.mauka.service import policy_of, rules_folder
 from opq_cloud.store import CloudStore
 from opq_proto.errors import OpqError
 from opq_proto.kit.system_place import default_data_dir

@@ -1,1 +1,1 @@
-"""What the runner needs: events that wait, analyses and their processes, and where a finding comes from."""
+"""What the runners need: events that wait, analyses and their processes, and where a finding comes from."""

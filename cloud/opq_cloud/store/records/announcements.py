@@ -1,7 +1,9 @@
 """Changes of incidents not made by Mauka's plug-ins, stored until Mauka has published them on its bus.
 
 Pages, commands and re-analyses write to the store, in processes that may have no bus. They put the incidents'
-numbers here, and `opq_cloud.mauka.incident_announcer` publishes them. Works on a table of `KeyedDocuments`.
+numbers here, and Mauka publishes them (`joining/incident_announcer.py`).
+
+Works on a table of `KeyedDocuments`.
 """
 
 import secrets

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
+from opq_cloud.mauka.bus.messages import MAKAI_EVENT, makai_event
+from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.outages.plugin import OutagePlugin
-from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
+from opq_cloud.mauka.running.analysis_entries import analysis_entries
+from opq_cloud.mauka.running.built_in_analyses import built_in, load_analyses
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import ConfigError

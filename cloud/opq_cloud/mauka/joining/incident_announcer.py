@@ -8,7 +8,7 @@ is published again.
 import time
 from collections.abc import Callable
 
-from opq_cloud.mauka.incident_notice import INCIDENT, IncidentNotice, announced_notices, notices
+from opq_cloud.mauka.bus.incident_notice import INCIDENT, IncidentNotice, announced_notices, notices
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.store.incidents.join_plan import CarriedOut
 from opq_cloud.store.records.announcements import IncidentAnnouncements

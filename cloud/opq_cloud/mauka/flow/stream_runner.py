@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from opq_cloud.core.service import HealthReport
-from opq_cloud.mauka.bus import Stop
-from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
+from opq_cloud.mauka.bus.broker import Stop
+from opq_cloud.mauka.bus.incident_notice import INCIDENT, read_notice
+from opq_cloud.mauka.flow.stream_results import ANALYSIS, StreamResults
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.event_analysis import nominal_of_box
 from opq_cloud.mauka.running.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.running.item_feeds import IncidentFeed, MeasurementFeed, TrendFeed
 from opq_cloud.mauka.running.stream_analysis import StreamAnalysis
-from opq_cloud.mauka.stream_results import ANALYSIS, StreamResults
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, DERIVING
 from opq_plugins.sdk.nouns import Item

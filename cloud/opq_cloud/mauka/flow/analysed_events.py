@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from opq_cloud.mauka.event_findings import EventFindings
+from opq_cloud.mauka.flow.event_findings import EventFindings
 from opq_cloud.mauka.measuring.clock_alignment import stamped
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.running.analysis_record import AnalysisRecord

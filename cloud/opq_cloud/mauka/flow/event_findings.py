@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from opq_cloud.mauka.finding_publisher import FindingPublisher
-from opq_cloud.mauka.incident_notice import MAX_BOXES
+from opq_cloud.mauka.bus.incident_notice import MAX_BOXES
+from opq_cloud.mauka.joining.finding_publisher import FindingPublisher
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.running.earlier_times import at_first_times
 from opq_cloud.mauka.running.event_jobs import AnalysisJob

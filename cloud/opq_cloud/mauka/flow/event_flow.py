@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from opq_cloud.core.settings.mauka import MoreSamplesSection
-from opq_cloud.mauka.analysed_events import JOBS_WAIT_S, AnalysedEvents
-from opq_cloud.mauka.event_findings import EventFindings
+from opq_cloud.mauka.flow.analysed_events import JOBS_WAIT_S, AnalysedEvents
+from opq_cloud.mauka.flow.event_findings import EventFindings
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.running.analysis_record import AnalysisRecord
 from opq_cloud.mauka.running.event_analysis import EventOutcome

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
-from opq_cloud.mauka.incident_notice import INCIDENT
+from opq_cloud.mauka.bus.incident_notice import INCIDENT
+from opq_cloud.mauka.bus.messages import LAHA_GC, gc_update
 from opq_cloud.mauka.joining.finding_writer import FindingWriter, carry_out_plan
-from opq_cloud.mauka.messages import LAHA_GC, gc_update
+from opq_cloud.mauka.joining.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.store.incidents.join_plan import CarriedOut, JoinPlan
 from opq_cloud.store.store import CloudStore

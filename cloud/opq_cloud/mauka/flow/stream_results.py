@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from queue import Empty, Queue
 
-from opq_cloud.mauka.finding_publisher import FindingPublisher
-from opq_cloud.mauka.messages import new_message
+from opq_cloud.mauka.bus.messages import new_message
+from opq_cloud.mauka.joining.finding_publisher import FindingPublisher
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.running.plugin_cost import PluginCosts
 from opq_cloud.mauka.running.stream_analysis import StreamAnalysis, StreamResult

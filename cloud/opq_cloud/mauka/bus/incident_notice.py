@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from opq_cloud.mauka.messages import new_message
+from opq_cloud.mauka.bus.messages import new_message
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.join_plan import CarriedOut, IncidentFacts

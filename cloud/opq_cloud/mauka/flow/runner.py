@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 from opq_cloud.core.service import HealthReport
 from opq_cloud.core.settings.mauka import MoreSamplesSection
-from opq_cloud.mauka.bus import Stop
-from opq_cloud.mauka.event_findings import EventFindings
-from opq_cloud.mauka.event_flow import EventFlow
-from opq_cloud.mauka.messages import MAKAI_EVENT
+from opq_cloud.mauka.bus.broker import Stop
+from opq_cloud.mauka.bus.messages import MAKAI_EVENT
+from opq_cloud.mauka.flow.event_findings import EventFindings
+from opq_cloud.mauka.flow.event_flow import EventFlow
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.running.event_jobs import EventJobs
 from opq_cloud.mauka.running.event_reader import EventReader

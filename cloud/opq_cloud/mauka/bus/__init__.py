@@ -1,0 +1,1 @@
+"""The bus of Mauka: its broker and its messages."""

@@ -1,0 +1,1 @@
+"""How an event, or a span of Measurements, goes through its analyses to its findings."""

@@ -24,11 +24,11 @@ from pymongo import MongoClient
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig, TriggeringLimits
-from opq_cloud.store.documents.sample_requests import StoredSampleRequest
+from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote
 from opq_cloud.store.incidents.join_plan import FindingMove, JoinPlan
 from opq_cloud.store.records.accounts import AccountSession, AccountTicket
-from opq_cloud.store.store import Ttls
+from opq_cloud.store.sample_requests import StoredSampleRequest
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trend, Trigger, Waveform
 from opq_proto.wire.half_cycles import HalfCycleRms
 

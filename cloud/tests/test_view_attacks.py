@@ -28,10 +28,10 @@ from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.view import MailSection
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, open_store
-from opq_cloud.store.documents.sample_requests import StoredSampleRequest
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.records.accounts import BoxAccess
 from opq_cloud.store.records.keyed_documents import OriginalUser
+from opq_cloud.store.sample_requests import StoredSampleRequest
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.live.messages import LiveMessage, incident_message
 from opq_cloud.view.live.seen import SeenFeed, seen_incident

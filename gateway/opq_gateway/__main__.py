@@ -192,7 +192,7 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
         early.allow_requests()
         from opq_gateway.gateway import Gateway
         from opq_gateway.setup import saved
-        from opq_gateway.surroundings import refuse
+        from opq_gateway.setup.surroundings import refuse
         from opq_proto.kit import log
     except ImportError as error:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[gateway]'", err=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 MODULES = (
     "opq_rules.engine.clock",
-    "opq_rules.engine.sinks",
+    "opq_rules.engine.running.sinks",
 )
 PATIENCE_S = 60.0
 

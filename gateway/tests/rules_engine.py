@@ -13,7 +13,7 @@ from opq_proto.kit.file_roots import FileRoots
 from opq_rules.access import Access
 from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.source_runner import SourceRunner
+from opq_rules.engine.running.source_runner import SourceRunner
 from opq_rules.rule_plugins import RulePlugins
 
 EVERYWHERE = Access(FileRoots([Path("/")]), AddressGuard(networks=networks_of(["127.0.0.0/8", "::1"])))

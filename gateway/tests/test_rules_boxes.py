@@ -31,12 +31,12 @@ from opq_rules.api import config as rules_config
 from opq_rules.api.service import RulesService
 from opq_rules.errors import RuleError
 from opq_rules.local_feed import LocalFeed
-from opq_rules.measurement_row import MEASUREMENT_COLUMNS
 from opq_rules.sinks import request_waveform
 from opq_rules.sinks.request_waveform import Config as Asks
 from opq_rules.sinks.request_waveform import Request, request_of
 from opq_rules.sources import opqbox, opqwave, recording
 from opq_rules.streams.columns import KnownColumns
+from opq_rules.streams.measurement_row import MEASUREMENT_COLUMNS
 from opq_rules.wave_windows import WavePiece, WaveWindows, piece_of
 
 START_NS = 1_765_792_486_013_000_000

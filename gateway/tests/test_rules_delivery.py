@@ -13,10 +13,10 @@ from rules_engine import rule, running, stream
 from waiting import wait_for
 
 from opq_rules.api.server import health_of
-from opq_rules.engine.checkpoint import PAGE, Outbox, packed, unpacked
-from opq_rules.engine.rule_store import RuleStore
+from opq_rules.engine.definitions.rule_store import RuleStore
+from opq_rules.engine.running.checkpoint import PAGE, Outbox, packed, unpacked
 from opq_rules.errors import RuleError
-from opq_rules.sources.memory import Topics, matches
+from opq_rules.memory_topics import Topics, matches
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.just(74),

@@ -368,7 +368,7 @@ def test_a_keyed_value_is_read_from_the_next_record_on_and_after_a_restart(tmp_p
 
 
 def test_what_gives_way_to_a_limit_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("opq_rules.query.analysis.MAX_PARTITIONS", 2)
+    monkeypatch.setattr("opq_rules.query.planning.analysis.MAX_PARTITIONS", 2)
     monkeypatch.setattr("opq_rules.sources.memory.MAX_KEPT", 2)
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())

@@ -7,7 +7,7 @@ import pytest
 from rules_engine import rule, running, stream
 from waiting import wait_for
 
-from opq_rules.engine import sinks
+from opq_rules.engine.running import sinks
 from opq_rules.errors import RuleError
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from opq_rules.batch import Batch, Row
-from opq_rules.engine.definition import options
+from opq_rules.engine.definitions.definition import options
 from opq_rules.engine.trying import try_text
-from opq_rules.query.plan import plan
+from opq_rules.query.planning.plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
 from opq_rules.sql.parse import parse

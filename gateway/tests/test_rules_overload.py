@@ -16,11 +16,11 @@ from rules_engine import Hands, Idle, rule, running, stream
 from waiting import wait_for
 
 from opq_plugins import sdk
-from opq_rules.engine import source_runner as feeds
-from opq_rules.engine.checkpoint import Checkpoint
 from opq_rules.engine.clock import SystemClock
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.source_runner import SourceRunner
+from opq_rules.engine.running import source_runner as feeds
+from opq_rules.engine.running.checkpoint import Checkpoint
+from opq_rules.engine.running.source_runner import SourceRunner
 
 
 def feed(blocks: bool) -> SourceRunner:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_rules.batch import Batch, Emission
-from opq_rules.query.plan import plan
+from opq_rules.query.planning.plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
 from opq_rules.sql.parse import parse

@@ -22,8 +22,8 @@ from waiting import wait_for
 
 from opq_plugins.sdk import Sink
 from opq_rules.errors import RuleError
+from opq_rules.memory_topics import Topics
 from opq_rules.sinks import file, memory, mqtt, rest, sql
-from opq_rules.sources.memory import Topics
 
 
 class Context:

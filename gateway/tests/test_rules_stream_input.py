@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from rules_engine import Idle
 
 from opq_plugins.sdk import Source
-from opq_rules.engine import stream_input
-from opq_rules.engine.rule import QueryUnit
-from opq_rules.engine.source_runner import SourceEntry, SourceRunner
-from opq_rules.engine.stream_input import StreamInput
+from opq_rules.engine.running import stream_input
+from opq_rules.engine.running.rule import QueryUnit
+from opq_rules.engine.running.source_runner import SourceEntry, SourceRunner
+from opq_rules.engine.running.stream_input import StreamInput
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 from opq_rules.streams.decoding import StreamDecoder

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_rules.batch import Batch
-from opq_rules.query.plan import plan
+from opq_rules.query.planning.plan import plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
+from opq_rules.query.window import MAX_EMPTY_WINDOWS
 from opq_rules.query.windows.by_time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Ends
-from opq_rules.query.windows.window import MAX_EMPTY_WINDOWS
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of

@@ -9,8 +9,8 @@ from opq_sim.mains.grid import Grid
 from opq_sim.mains.profiles import FloatArray
 from opq_sim.mains.wave import Harmonic
 from opq_sim.power_system.causes.cause import Cause
-from opq_sim.power_system.network import PowerNetwork
-from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.network.network import PowerNetwork
+from opq_sim.power_system.network.network_config import NetworkConfig
 from opq_sim.power_system.outlet_voltage import Outlet
 from opq_sim.power_system.power_system import PowerSystem
 

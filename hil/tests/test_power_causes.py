@@ -18,8 +18,8 @@ from opq_sim.power_system.causes.motor_start import MotorStart
 from opq_sim.power_system.causes.site import WAVE_KM_PER_S
 from opq_sim.power_system.causes.tap_changer import TapChange
 from opq_sim.power_system.causes.transformer_energising import TransformerEnergising, pulse_series
-from opq_sim.power_system.network import PowerNetwork
-from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.network.network import PowerNetwork
+from opq_sim.power_system.network.network_config import NetworkConfig
 from opq_sim.power_system.power_system import PowerSystem
 
 OMEGA = 2 * math.pi * 50

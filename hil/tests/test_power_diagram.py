@@ -4,8 +4,8 @@ import pytest
 
 from opq_proto.config.reading import build
 from opq_sim.power_system.diagram import one_line_diagram
-from opq_sim.power_system.network import PowerNetwork
-from opq_sim.power_system.network_config import NetworkConfig, network_problems
+from opq_sim.power_system.network.network import PowerNetwork
+from opq_sim.power_system.network.network_config import NetworkConfig, network_problems
 from opq_sim.power_system.places import PlaceError
 
 DOCUMENT = {

@@ -19,8 +19,8 @@ from opq_sim.power_system.causes.uneven_load import UnevenLoad
 from opq_sim.power_system.causes.unit_trip import UnitTrip
 from opq_sim.power_system.disturbance_terms import ModulationProfile
 from opq_sim.power_system.disturbance_truth import outlet_truths
-from opq_sim.power_system.network import PowerNetwork
-from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.network.network import PowerNetwork
+from opq_sim.power_system.network.network_config import NetworkConfig
 from opq_sim.power_system.outlet_truth import outlet_truth
 from opq_sim.power_system.outlet_voltage import Outlet
 from opq_sim.power_system.power_system import PowerSystem

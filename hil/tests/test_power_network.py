@@ -9,13 +9,13 @@ import pytest
 
 from opq_proto.config.reading import build
 from opq_proto.errors import ConfigError
-from opq_sim.power_system.branches import TURN
-from opq_sim.power_system.faults import ShortCircuit
-from opq_sim.power_system.network import PowerNetwork
-from opq_sim.power_system.network_config import NetworkConfig, network_problems
+from opq_sim.power_system.network.branches import TURN
+from opq_sim.power_system.network.faults import ShortCircuit
+from opq_sim.power_system.network.network import PowerNetwork
+from opq_sim.power_system.network.network_config import NetworkConfig, network_problems
+from opq_sim.power_system.network.shunts import Shunt
+from opq_sim.power_system.network.switching import OpenNeutral, Switching
 from opq_sim.power_system.places import PlaceError
-from opq_sim.power_system.shunts import Shunt
-from opq_sim.power_system.switching import OpenNeutral, Switching
 
 BARE = {"r_ohm_per_km": 0.3, "x_ohm_per_km": 0.4, "r0_ohm_per_km": 0.5, "x0_ohm_per_km": 1.4}
 BARE |= {"c_nf_per_km": 0.0, "c0_nf_per_km": 0.0}

@@ -26,8 +26,8 @@ from opq_sim.power_system.causes.ripple_control import RippleControl
 from opq_sim.power_system.causes.tap_changer import TapChange
 from opq_sim.power_system.causes.transformer_energising import TransformerEnergising
 from opq_sim.power_system.disturbance_truth import TruthFiles
-from opq_sim.power_system.network import PowerNetwork
-from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.network.network import PowerNetwork
+from opq_sim.power_system.network.network_config import NetworkConfig
 from opq_sim.power_system.power_source import PowerSource
 from opq_sim.power_system.power_system import PowerSystem
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_proto.wire.trend_histogram import TrendHistogram
+from opq_proto.trend_histogram import TrendHistogram
 
 UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
 """The largest value of the 32-bit wire fields: saturated, or not known."""

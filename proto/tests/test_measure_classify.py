@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.classification.candidates.edge_transients import edge_transient
+from opq_measure.classification.candidates.faint_transients import faint_transient
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import classify
-from opq_measure.classification.edge_transients import edge_transient
 from opq_measure.classification.envelope_flicker import envelope_flicker
 from opq_measure.classification.faint_jump import faint_jump
-from opq_measure.classification.faint_transients import faint_transient
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.severity import DEVIATION_SHARE, LASTING, severity_of_part
 from opq_measure.classification.short_change import begun_at_step

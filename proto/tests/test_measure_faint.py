@@ -8,9 +8,9 @@ import pytest
 
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.by_chance import likely, posterior
-from opq_measure.classification.edge_transients import edge_transient
+from opq_measure.classification.candidates.edge_transients import edge_transient
+from opq_measure.classification.candidates.faint_transients import faint_transient
 from opq_measure.classification.envelope_flicker import envelope_flicker
-from opq_measure.classification.faint_transients import faint_transient
 from opq_measure.signal import FloatArray
 
 RATE_HZ, PEAK_V, NOISE_V = 12_000.0, 120 * math.sqrt(2), 12.0

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.harmonics.resampling import lines_of
 from opq_measure.harmonics.spectrum import SpectrumWindow, spectrum, spectrum_of, thd_ratio, window_thd
+from opq_measure.resampling import lines_of
 from opq_measure.timebase.windows import windows_of
 from opq_measure.waveform.high_pass import high_pass, tap_count, transient_peak_v
 

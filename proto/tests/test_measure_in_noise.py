@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from opq_measure.classification.candidates.faint_transients import RingingTest
 from opq_measure.classification.classifier import classify
 from opq_measure.classification.faint_tones import faint_tone
-from opq_measure.classification.faint_transients import RingingTest
 from opq_measure.signal import FloatArray
 
 RATE_HZ, PEAK_V = 12_000.0, 120 * math.sqrt(2)

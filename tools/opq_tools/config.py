@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from opq_gateway.surroundings import Found
+from opq_gateway.setup.surroundings import Found
 from opq_proto.config.reading import read_document
 from opq_proto.config.sample import sample_toml
 from opq_proto.errors import ConfigError

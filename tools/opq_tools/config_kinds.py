@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from opq_gateway.surroundings import Found
+from opq_gateway.setup.surroundings import Found
 from opq_proto.config.fields import fields_of
 from opq_proto.errors import ConfigError
 
@@ -88,7 +88,7 @@ def checked_file(path: Path, document: Mapping[str, Any], kind: str, data_dir: P
     if kind != "gateway":
         return _cloud(path, kind, data_dir)
     from opq_gateway import config
-    from opq_gateway.surroundings import check
+    from opq_gateway.setup.surroundings import check
 
     found = check(config.load(path, data_dir))
     return Checked(

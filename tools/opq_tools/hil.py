@@ -22,9 +22,9 @@ from opq_sim.faults import runner
 from opq_sim.faults.runner import Document, SeedLog
 from opq_sim.faults.suites import SUITES
 from opq_tools.built_firmware import firmware_for
+from opq_tools.firmware.source_options import micropython_option, qemu_source_option
 from opq_tools.hil_renode import show_renode
 from opq_tools.lazy_group import LazyGroup
-from opq_tools.source_options import micropython_option, qemu_source_option
 
 
 @click.group(

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import open_store
-from opq_cloud.store.documents.sample_requests import SamplesAnswer, StoredSampleRequest
+from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 from opq_tools.cli import tools
 

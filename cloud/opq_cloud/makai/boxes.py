@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from opq_cloud.core.lateness import PATIENCE_MS, late_ms
 from opq_cloud.core.service import STALE_S, HealthReport
 from opq_cloud.makai.box_starts import BoxStarts
-from opq_cloud.makai.openings.requested_boxes import BoxPlaces
+from opq_cloud.makai.requested_boxes import BoxPlaces
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import BoxRecord, box_order
 from opq_cloud.store.store import CloudStore

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from opq_cloud.store.readable import ReadableDocuments
+from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_proto.messages import Trend
 
 T = TypeVar("T")

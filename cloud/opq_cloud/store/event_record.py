@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from opq_cloud.store.documents.sample_requests import NsSpan, StoredSampleRequest
+from opq_cloud.store.sample_requests import NsSpan, StoredSampleRequest
 
 NO_EVENT = -1
 """In place of an event of findings that have no waveform; the original's outages have this number too."""

@@ -8,12 +8,11 @@ thread. All raise `StoreError` with one clear line where the database fails or t
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Protocol
 
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig
-from opq_cloud.store.documents.sample_requests import SamplesAnswer, StoredSampleRequest
+from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexedIncident, IndexPlace
 from opq_cloud.store.incidents.join_plan import (
@@ -25,6 +24,7 @@ from opq_cloud.store.incidents.join_plan import (
 )
 from opq_cloud.store.incidents.parts import IndexedParts
 from opq_cloud.store.records.accounts import AccountRecords
+from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.messages import Event, Incident, Measurement, Trend, Trigger, Waveform
 from opq_proto.wire.half_cycles import HalfCycleRms
@@ -32,17 +32,6 @@ from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColum
 
 QUERY_ROWS = 100_000
 """Most Measurements that one query returns, unless its `limit` is higher."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ttls:
-    """How long data is kept: seconds from storing to `expire_at` (docs/reference/opq-interop.md D.7)."""
-
-    measurements: int = 86_400
-    trends: int | None = None
-    """None means for ever (minutes for 90 days, then hours)."""
-    events: int = 2_592_000
-    incidents: int = 31_536_000
 
 
 class ShownStore(Protocol):

@@ -17,14 +17,14 @@ from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.events.event_requests import OpenEvents
 from opq_cloud.makai.openings.openings import EventOpenings
-from opq_cloud.makai.openings.requested_boxes import BoxPlaces
+from opq_cloud.makai.requested_boxes import BoxPlaces
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.mauka.flow.runner import AnalysisRunner
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.documents.sample_requests import StoredSampleRequest
+from opq_cloud.store.sample_requests import StoredSampleRequest
 from opq_proto.decision import Nominal
 from opq_proto.messages import TimeSource, Trigger, Waveform
 from opq_proto.wire.opqbox3_pb2 import Command

@@ -23,8 +23,8 @@ from opq_cloud.makai.judging import trigger_plugins
 from opq_cloud.makai.judging.trigger_plugins import SHOWN_AGAIN_S, InstalledTrigger, TimeShare, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
-from opq_plugins.host import remote
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.host.worker import remote
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.policy_section import PluginRules
 from opq_proto.decision import Decision, Nominal

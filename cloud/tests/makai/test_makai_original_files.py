@@ -21,7 +21,7 @@ from opq_cloud.original.config import ConfigNotice, ConfigSource, read_config
 from opq_cloud.original.keys import ADDRESSES, LIMITS_ELSEWHERE
 from opq_cloud.original.places import original_sources
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.store import Ttls
+from opq_cloud.store.documents.retention import Ttls
 from opq_proto.errors import ConfigError, StoreError
 from opq_proto.keys.key_files import KeyFolder
 from opq_tools.config import command as config_command

@@ -20,7 +20,7 @@ from opq_cloud.core.settings.plugin_entry import PluginEntry
 from opq_cloud.makai.judging import limits_follower
 from opq_cloud.makai.openings.openings import EventOpenings
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
-from opq_plugins.host import remote
+from opq_plugins.host.worker import remote
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.policy_section import PluginRules
 from opq_proto.decision import Decision

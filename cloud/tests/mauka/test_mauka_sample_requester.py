@@ -16,8 +16,8 @@ from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.mauka.running.event_analysis import by_nominal
 from opq_cloud.mauka.running.sample_requester import SampleRequester, sample_requests
 from opq_cloud.store import open_store
-from opq_cloud.store.documents.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_cloud.store.event_record import PERSON_ASKED
+from opq_cloud.store.sample_requests import SamplesAnswer, StoredSampleRequest
 from opq_plugins.sdk import nouns
 from opq_plugins.sdk.modules import AnalysisModule
 from opq_plugins.sdk.nouns import checked_requests

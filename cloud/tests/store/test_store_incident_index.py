@@ -27,7 +27,7 @@ from opq_cloud.store.incidents.index import (
     folded,
 )
 from opq_cloud.store.records.incident_index import ENTRY, conditions, order
-from opq_cloud.store.tables import INDEX
+from opq_cloud.store.records.tables import INDEX
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Trigger
 

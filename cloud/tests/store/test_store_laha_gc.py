@@ -8,7 +8,7 @@ import pytest
 from opq_cloud.mauka.bus.messages import GC_STAT, LAHA_GC, gc_update, new_message
 from opq_cloud.mauka.bus_plugins.laha_gc import REPORT_S, TRIGGER_S, LahaGcPlugin
 from opq_cloud.store import CloudStore
-from opq_cloud.store.store import Ttls
+from opq_cloud.store.documents.retention import Ttls
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire.mauka_pb2 import EVENTS, INCIDENTS, MEASUREMENTS, PHENOMENA, TRENDS, MaukaMessage
 

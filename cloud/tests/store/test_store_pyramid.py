@@ -22,7 +22,7 @@ from opq_cloud.store.trends.pyramid import (
     merged,
 )
 from opq_proto.messages import TREND_MS, Trend
-from opq_proto.wire.trend_histogram import TrendHistogram, bin_of, quantile
+from opq_proto.trend_histogram import TrendHistogram, bin_of, quantile
 
 DAY = 1_767_225_600_000 // DAY_MS * DAY_MS
 """2026-01-01, UTC."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.documents.sample_requests import (
+from opq_cloud.store.sample_requests import (
     ASKED,
     LONGER,
     REFUSED,

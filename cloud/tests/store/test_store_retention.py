@@ -11,11 +11,10 @@ import pytest
 from pymongo import MongoClient
 
 from opq_cloud.store import CloudStore
-from opq_cloud.store.documents.retention import READ_EVERY_S, LiveTtls, ttls_from_document
+from opq_cloud.store.documents.retention import READ_EVERY_S, LiveTtls, Ttls, ttls_from_document
 from opq_cloud.store.embedded.schema import MIGRATIONS
 from opq_cloud.store.embedded.store import EmbeddedStore
 from opq_cloud.store.mongo.store import MongoStore
-from opq_cloud.store.store import Ttls
 from opq_cloud.store.trends.pyramid import DAY_MS, HOUR_MS, LEVELS_MS, MINUTES_KEPT_S, TEN_MINUTES_MS
 from opq_proto.errors import StoreError
 from opq_proto.messages import TREND_MS, Measurement, Metric, Trend

@@ -10,8 +10,8 @@ from opq_gateway.config import Config
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.setup import saved
+from opq_gateway.setup.surroundings import read_password
 from opq_gateway.status import BoxStatus
-from opq_gateway.surroundings import read_password
 from opq_proto.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from opq_plugins import sdk
 from opq_plugins.host.proxy import PluginAnalysis, PluginTrigger
 from opq_plugins.host.running import Pauses, Replaced, RunningPlugin
-from opq_plugins.host.runtime import InProcessRuntime, ProcessRuntime, Runtime, narrowed
 from opq_plugins.host.source_proxy import SourceFactory
-from opq_plugins.host.supervisor import UnconfinedError
+from opq_plugins.host.worker.runtime import InProcessRuntime, ProcessRuntime, Runtime, narrowed
+from opq_plugins.host.worker.supervisor import UnconfinedError
 from opq_plugins.package.manifest import FOLDERS, PACKAGE, PackageManifest
 from opq_plugins.package.properties import Properties, read_properties
 from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseStore

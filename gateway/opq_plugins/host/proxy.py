@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
-from opq_plugins.host.runtime import InProcessRuntime, Inside, Runtime
-from opq_plugins.host.supervisor import WorkerEndedError, WorkerTimeoutError
+from opq_plugins.host.worker.runtime import InProcessRuntime, Inside, Runtime
+from opq_plugins.host.worker.supervisor import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.sdk import Row, Value
 from opq_proto.errors import OpqError, PluginError
 

@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from opq_plugins.host.proxy import PluginAnalysis, PluginFunction, PluginSink, PluginTrigger, Proxy
-from opq_plugins.host.runtime import Inside, Runtime, dry_run
 from opq_plugins.host.source_proxy import PluginSource
+from opq_plugins.host.worker.runtime import Inside, Runtime, dry_run
 from opq_plugins.policy import Policy
 from opq_plugins.sdk import Value
 from opq_proto.errors import OpqError, PluginError

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 
 from opq_plugins import sdk
 from opq_plugins.host.proxy import Proxy
-from opq_plugins.host.remote_source import SourceGate
-from opq_plugins.host.runtime import Inside, Runtime
+from opq_plugins.host.worker.remote_source import SourceGate
+from opq_plugins.host.worker.runtime import Inside, Runtime
 from opq_plugins.sdk import Row, Value
 
 IDLE_S = 0.1

@@ -10,8 +10,8 @@ import msgspec
 
 from opq_plugins.host.plugins import Plugins
 from opq_rules.batch import JsonObject
-from opq_rules.engine.configurations import SINKS, SOURCES
-from opq_rules.engine.definition import definition
+from opq_rules.engine.definitions.configurations import SINKS, SOURCES
+from opq_rules.engine.definitions.definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, ENCODING, RuleError
 from opq_rules.sql.parse import parse

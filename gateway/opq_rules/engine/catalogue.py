@@ -7,10 +7,10 @@ import msgspec
 
 from opq_proto.kit import log
 from opq_rules.batch import JsonObject, JsonValue
-from opq_rules.engine.definition import definition
-from opq_rules.engine.endpoints import EndpointFactory
+from opq_rules.engine.definitions.definition import definition
+from opq_rules.engine.definitions.endpoints import EndpointFactory
+from opq_rules.engine.definitions.rule_store import ObjectStore, RuleStore
 from opq_rules.engine.planner import Planner
-from opq_rules.engine.rule_store import ObjectStore, RuleStore
 from opq_rules.errors import NOT_FOUND, STREAM, RuleError
 from opq_rules.sql.parse import parse, parse_create, parse_select
 from opq_rules.sql.syntax import Create, Named, Show

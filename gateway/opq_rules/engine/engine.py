@@ -11,27 +11,27 @@ import msgspec
 from opq_proto.kit import log
 from opq_rules.batch import JsonObject, JsonValue
 from opq_rules.engine.catalogue import StreamCatalogue, UsageGraph, first_users
-from opq_rules.engine.checkpoint import Checkpoint, Outbox
 from opq_rules.engine.clock import DelayedCalls, RuleClock, SystemClock
-from opq_rules.engine.configurations import Configurations
-from opq_rules.engine.definition import RuleDefinition, definition
-from opq_rules.engine.endpoints import EndpointFactory
-from opq_rules.engine.keyed_values import KeyedValues
+from opq_rules.engine.definitions.configurations import Configurations
+from opq_rules.engine.definitions.definition import RuleDefinition, definition
+from opq_rules.engine.definitions.endpoints import EndpointFactory
+from opq_rules.engine.definitions.keyed_values import KeyedValues
+from opq_rules.engine.definitions.rule_store import RuleStore, lock_folder
+from opq_rules.engine.definitions.type_registry import TypeRegistry, has_type
 from opq_rules.engine.lifecycle import RuleLifecycle
-from opq_rules.engine.loop import EngineLoop
 from opq_rules.engine.planner import Planner
 from opq_rules.engine.plugin_functions import PluginFunctions
 from opq_rules.engine.rehearsal import Rehearsal
-from opq_rules.engine.rule import FAILED, Rule
-from opq_rules.engine.rule_store import RuleStore, lock_folder
-from opq_rules.engine.sinks import SinkPool
-from opq_rules.engine.streams import LookupTables, StreamInputs
+from opq_rules.engine.running.checkpoint import Checkpoint, Outbox
+from opq_rules.engine.running.loop import EngineLoop
+from opq_rules.engine.running.rule import FAILED, Rule
+from opq_rules.engine.running.sinks import SinkPool
+from opq_rules.engine.running.streams import LookupTables, StreamInputs
 from opq_rules.engine.taps import Tap
-from opq_rules.engine.type_registry import TypeRegistry, has_type
 from opq_rules.engine.views import RuleViews
 from opq_rules.errors import RULE, RuleError
+from opq_rules.memory_topics import Topics
 from opq_rules.secrets import with_secrets
-from opq_rules.sources.memory import Topics
 
 
 class Engine:

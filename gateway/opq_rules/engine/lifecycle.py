@@ -12,15 +12,15 @@ from functools import partial
 
 from opq_proto.kit import log
 from opq_rules.engine.clock import DelayedCalls, RuleClock
-from opq_rules.engine.definition import RestartStrategy, RuleDefinition, no_rule
-from opq_rules.engine.loop import EngineLoop
+from opq_rules.engine.definitions.definition import RestartStrategy, RuleDefinition, no_rule
+from opq_rules.engine.definitions.rule_store import RuleStore
+from opq_rules.engine.definitions.schedule import NEVER_MS
 from opq_rules.engine.planner import Choice, Planner
-from opq_rules.engine.rule import FAILED, LOADED, RUNNING, STOPPED, WAITING, QueryUnit, Rule
-from opq_rules.engine.rule_store import RuleStore
-from opq_rules.engine.schedule import NEVER_MS
-from opq_rules.engine.sinks import SinkPool
-from opq_rules.engine.stream_input import StreamInput
-from opq_rules.engine.streams import StreamInputs
+from opq_rules.engine.running.loop import EngineLoop
+from opq_rules.engine.running.rule import FAILED, LOADED, RUNNING, STOPPED, WAITING, QueryUnit, Rule
+from opq_rules.engine.running.sinks import SinkPool
+from opq_rules.engine.running.stream_input import StreamInput
+from opq_rules.engine.running.streams import StreamInputs
 from opq_rules.errors import IO_ERROR, RuleError
 
 STEADY_S = 60.0

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from opq_rules.batch import Value
-from opq_rules.engine.definition import RuleDefinition
-from opq_rules.engine.rule import QueryUnit
-from opq_rules.engine.thresholds import Comparison, SplitStatement, ThresholdIndex, split
+from opq_rules.engine.definitions.definition import RuleDefinition
+from opq_rules.engine.running.rule import QueryUnit
+from opq_rules.engine.running.thresholds import Comparison, SplitStatement, ThresholdIndex, split
 from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.query.event_time import event_times
-from opq_rules.query.joins import Lookup
-from opq_rules.query.plan import QueryPlan, plan
+from opq_rules.query.planning.joins import Lookup
+from opq_rules.query.planning.plan import QueryPlan, plan
+from opq_rules.query.planning.typing_pass import Described, described
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
-from opq_rules.query.typing_pass import Described, described
 from opq_rules.sql.parse import StatementShape, parse_select, shape
 from opq_rules.sql.syntax import Select
 from opq_rules.streams.definition import StreamDefinition

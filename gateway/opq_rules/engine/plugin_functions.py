@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from opq_plugins.sdk import Function
 from opq_rules.engine.context import OperatorContext
-from opq_rules.engine.type_registry import TypeRegistry
+from opq_rules.engine.definitions.type_registry import TypeRegistry
 from opq_rules.errors import RowError
 from opq_rules.functions.registry import (
     MANY,

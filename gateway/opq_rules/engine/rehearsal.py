@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Mapping
 
-from opq_rules.engine.configurations import Configurations
-from opq_rules.engine.definition import RuleDefinition
-from opq_rules.engine.endpoints import EndpointFactory
+from opq_rules.engine.definitions.configurations import Configurations
+from opq_rules.engine.definitions.definition import RuleDefinition
+from opq_rules.engine.definitions.endpoints import EndpointFactory
+from opq_rules.engine.definitions.rule_store import Draft, ObjectStore
+from opq_rules.engine.definitions.type_registry import TypeRegistry
 from opq_rules.engine.planner import Planner
-from opq_rules.engine.rule_store import Draft, ObjectStore
-from opq_rules.engine.type_registry import TypeRegistry
 from opq_rules.errors import RuleError
 from opq_rules.functions.registry import Functions
-from opq_rules.query.joins import Lookup
-from opq_rules.sources.memory import Topics
+from opq_rules.memory_topics import Topics
+from opq_rules.query.planning.joins import Lookup
 from opq_rules.streams.definition import StreamDefinition
 
 

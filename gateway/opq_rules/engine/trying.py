@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import msgspec
 
 from opq_rules.batch import Batch, Emission, Row, Value
-from opq_rules.engine.definition import options
+from opq_rules.engine.definitions.definition import options
 from opq_rules.errors import CONFIGURATION, ENCODING, STREAM, RowError, RuleError
-from opq_rules.query.joins import Lookup
-from opq_rules.query.plan import QueryPlan, plan
+from opq_rules.query.planning.joins import Lookup
+from opq_rules.query.planning.plan import QueryPlan, plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
 from opq_rules.sql.parse import parse, parse_select

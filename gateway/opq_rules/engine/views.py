@@ -7,13 +7,13 @@ import msgspec
 
 from opq_rules.batch import JsonObject, Row
 from opq_rules.engine.catalogue import StreamCatalogue
+from opq_rules.engine.definitions.rule_store import RuleStore
 from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.planner import Planner
-from opq_rules.engine.rule import LOADED, RUNNING, Rule
-from opq_rules.engine.rule_store import RuleStore
-from opq_rules.engine.sinks import SinkRunner
-from opq_rules.engine.source_runner import SourceRunner
-from opq_rules.engine.streams import LookupTables
+from opq_rules.engine.running.rule import LOADED, RUNNING, Rule
+from opq_rules.engine.running.sinks import SinkRunner
+from opq_rules.engine.running.source_runner import SourceRunner
+from opq_rules.engine.running.streams import LookupTables
 from opq_rules.secrets import without_secrets
 
 

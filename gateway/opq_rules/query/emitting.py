@@ -11,13 +11,13 @@ from typing import TypeVar
 from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
-from opq_rules.query.analysis import Analyses
 from opq_rules.query.groups import RecordGroup, RecordGroups
-from opq_rules.query.joins import Lookup, join
-from opq_rules.query.plan import QueryPlan
+from opq_rules.query.planning.analysis import Analyses
+from opq_rules.query.planning.joins import Lookup, join
+from opq_rules.query.planning.plan import QueryPlan
+from opq_rules.query.planning.where import sieve_of
 from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts, placed
-from opq_rules.query.where import sieve_of
-from opq_rules.query.windows.window import Cut, Record, WindowRecords
+from opq_rules.query.window import Cut, Record, WindowRecords
 from opq_rules.values import compare
 
 Put = TypeVar("Put")

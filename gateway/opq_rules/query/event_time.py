@@ -15,8 +15,8 @@ from opq_plugins.sdk import MAX_MS
 from opq_rules.batch import State, Value
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.expressions.closures import lookup
-from opq_rules.query.origin import Origin
-from opq_rules.query.windows.window import Record, records_of
+from opq_rules.query.planning.origin import Origin
+from opq_rules.query.window import Record, records_of
 from opq_rules.time_pattern import reader
 from opq_rules.values import shown, time_of_text, unix_ms
 

@@ -17,7 +17,7 @@ from opq_rules.expressions.calls import FUNCTION_ERRORS
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.functions.registry import Accumulator, AggregateFunction
 from opq_rules.query.run import QueryContext
-from opq_rules.query.windows.window import Record, WindowContent
+from opq_rules.query.window import Record, WindowContent
 
 Give = Callable[[Value, Value, QueryContext], None]
 """`give(accumulator, row, context)`: adds the record's arguments to the aggregate."""

@@ -7,12 +7,12 @@ from functools import partial
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.query.groups import RecordGroups, RunningGroups, hashable, merged_panes
-from opq_rules.query.plan import QueryPlan
+from opq_rules.query.planning.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts
+from opq_rules.query.window import Fresh, Merge, QueryWindow, Record, WindowRecords, joined_records
 from opq_rules.query.windows.by_record import CountWindow, SessionWindow, StateWindow
 from opq_rules.query.windows.by_time import MINUTE_MS, Ends, Hopping, Tumbling
 from opq_rules.query.windows.sliding import Sliding, SlidingGroups
-from opq_rules.query.windows.window import Fresh, Merge, QueryWindow, Record, WindowRecords, joined_records
 
 _CYCLES_MS = {10: 200, 12: 200, 150: 3_000, 180: 3_000}
 """10 and 12 cycles are nominally 200 ms at 50 and 60 Hz, 150 and 180 are 3 s. IEC 61000-4-30, 4.4."""

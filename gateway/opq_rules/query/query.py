@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from opq_rules.batch import Batch, Emission, Row, State, Value
 from opq_rules.errors import RowError
-from opq_rules.query.analysis import Analyses
 from opq_rules.query.emitting import Emitter, Plain
 from opq_rules.query.event_time import Watermark, event_times
 from opq_rules.query.groups import RecordGroups
-from opq_rules.query.joins import Lookup, Scans
 from opq_rules.query.opening import query_window
-from opq_rules.query.plan import QueryPlan
+from opq_rules.query.planning.analysis import Analyses
+from opq_rules.query.planning.joins import Lookup, Scans
+from opq_rules.query.planning.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryCounters, QueryErrors, RuleFacts, frozen, placed, thawed
+from opq_rules.query.window import Cut, Record, WindowRecords
 from opq_rules.query.windows.by_time import Hopping, Tumbling
-from opq_rules.query.windows.window import Cut, Record, WindowRecords
 
 
 class Query:

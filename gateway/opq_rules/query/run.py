@@ -11,7 +11,7 @@ import numpy as np
 from opq_rules.batch import Emission, Value
 from opq_rules.errors import RowError
 from opq_rules.functions.registry import RunContext
-from opq_rules.query.windows.window import MAX_EMPTY_WINDOWS
+from opq_rules.query.window import MAX_EMPTY_WINDOWS
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from opq_plugins.sdk import SinkContext
 from opq_proto.config.settings import configured
 from opq_rules.delivery.template import compiled_template
 from opq_rules.delivery.transform import rows_of
-from opq_rules.sources.memory import Topics
+from opq_rules.memory_topics import Topics
 
 
 @dataclass(frozen=True, slots=True)

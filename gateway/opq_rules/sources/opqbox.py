@@ -21,8 +21,8 @@ from opq_proto.kit.zmq_inbox import waiting_messages
 from opq_proto.wire.frames import measurement_from_frames, topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
-from opq_rules.measurement_row import MEASUREMENT_COLUMNS, row_of
 from opq_rules.streams.columns import KnownColumns
+from opq_rules.streams.measurement_row import MEASUREMENT_COLUMNS, row_of
 
 ALL = "*"
 DEFAULT_URL = "tcp://127.0.0.1:9881"

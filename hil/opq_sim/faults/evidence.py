@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.ring import Ring
 from opq_proto.messages import Gap, Measurement, Metric
+from opq_sim.faults.parts.held_numbers import HeldNumbers
 from opq_sim.faults.parts.service import ServiceError
 from opq_sim.score.records import TrueDisturbance
 
@@ -49,15 +50,6 @@ _PROGRESS: Final = """
            (SELECT count(*) FROM events), (SELECT count(*) FROM incidents)"""
 _QUEUED: Final = "SELECT box_id, sequence FROM measurements JOIN boxes USING (box)"
 _QUEUED_TO: Final = "SELECT last_end_ns FROM boxes WHERE box_id = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class HeldNumbers:
-    """A Box's own report: it made the Measurements [first, next), and holds those from `floor` on."""
-
-    first: int
-    floor: int
-    next: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from opq_proto.messages import TimeSource
-from opq_sim.faults.layout import SLOW
 from opq_sim.faults.parts.peers import REORDERED, HostileTraffic
 from opq_sim.faults.parts.service import ServiceProcess
 from opq_sim.faults.parts.stepped_clock import NOT_SYNCHRONISED, put_step_ns
 from opq_sim.faults.schedule import Fault
-from opq_sim.faults.world import Act, FaultWorld
+from opq_sim.faults.world.layout import SLOW
+from opq_sim.faults.world.world import Act, FaultWorld
 
 SYNCHRONISED_NS: Final = 2_000_000
 

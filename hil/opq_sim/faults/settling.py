@@ -11,7 +11,7 @@ from opq_sim.faults.evidence import (
     queued_to_ns,
     store_progress,
 )
-from opq_sim.faults.world import Condition, FaultWorld
+from opq_sim.faults.world.world import Condition, FaultWorld
 
 STILL_S: Final = 1.2
 """Nothing changed for this long."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from opq_proto.errors import OpqError
-from opq_sim.faults import layout as layouts
 from opq_sim.faults import settling
 from opq_sim.faults.draws import (
     CLOUD_BOXES,
@@ -21,7 +20,6 @@ from opq_sim.faults.draws import (
     draw_silences,
 )
 from opq_sim.faults.kinds import FAULTS
-from opq_sim.faults.layout import SLOW, Layout
 from opq_sim.faults.schedule import FaultSchedule, boxes_of
 from opq_sim.faults.verdict import (
     ScheduleVerdict,
@@ -30,7 +28,9 @@ from opq_sim.faults.verdict import (
     judge_gateway,
     judge_silences,
 )
-from opq_sim.faults.world import FaultWorld
+from opq_sim.faults.world import layout as layouts
+from opq_sim.faults.world.layout import SLOW, Layout
+from opq_sim.faults.world.world import FaultWorld
 
 SETTLE_S: Final = 240.0
 """Limit that ends what hangs: an idle machine needs a tenth of it."""

@@ -20,7 +20,7 @@ from opq_sim.faults.rules.gaps import gap_reasons, unexplained_gaps
 from opq_sim.faults.rules.outages import WITHDRAWN, outages_by_number, outages_by_time
 from opq_sim.faults.schedule import FaultSchedule, boxes_of
 from opq_sim.faults.settling import UNMEASURED_NS
-from opq_sim.faults.surroundings import LONGEST_TURN
+from opq_sim.faults.world.surroundings import LONGEST_TURN
 
 GUESSED_NS: Final = 60_000_000
 """A Box without GPS gets its time from the gateway, by arrival; after a restart it may differ by this."""

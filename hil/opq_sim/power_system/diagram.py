@@ -17,9 +17,9 @@ Supply (~), bus ===, line ----, point of a line o, transformer (()), load -->, c
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opq_sim.power_system.network import PowerNetwork
-from opq_sim.power_system.network_config import FeederConfig, TransformerConfig
-from opq_sim.power_system.topology import FeederSegment
+from opq_sim.power_system.network.network import PowerNetwork
+from opq_sim.power_system.network.network_config import FeederConfig, TransformerConfig
+from opq_sim.power_system.network.topology import FeederSegment
 
 
 @dataclass(slots=True)

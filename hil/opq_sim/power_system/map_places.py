@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from itertools import pairwise
 
-from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.network.network_config import NetworkConfig
 from opq_sim.power_system.places import Place, PlaceError
 
 KM_PER_DEGREE = 111.195

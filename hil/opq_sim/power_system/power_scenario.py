@@ -24,8 +24,8 @@ from opq_sim.power_system.causes.catalogue import CauseValue, cause_of
 from opq_sim.power_system.causes.cause import Cause
 from opq_sim.power_system.frequency import system_frequency
 from opq_sim.power_system.map_places import MapPlaces
-from opq_sim.power_system.network import PowerNetwork
-from opq_sim.power_system.network_config import NetworkConfig
+from opq_sim.power_system.network.network import PowerNetwork
+from opq_sim.power_system.network.network_config import NetworkConfig
 from opq_sim.power_system.outlet_config import OutletConfig, harmonics_of, outlet_problems
 from opq_sim.power_system.outlet_voltage import Outlet
 from opq_sim.power_system.power_system import PowerSystem

@@ -19,7 +19,7 @@ from opq_sim.power_system.causes.cause import Cause
 from opq_sim.power_system.causes.site import NetworkState, Site, SolvedCause
 from opq_sim.power_system.disturbance_terms import ComplexArray, DisturbanceTerms, FundamentalTerm, SlipTerm
 from opq_sim.power_system.map_places import MapPlaces
-from opq_sim.power_system.network import PowerNetwork
+from opq_sim.power_system.network.network import PowerNetwork
 from opq_sim.power_system.outlet_voltage import SETTLED_S, Outlet, OutletVoltage, SystemPhase
 from opq_sim.power_system.swing_model import SwingModel
 

@@ -7,7 +7,7 @@ from opq_proto.config.problems import Path, Problem
 from opq_sim.mains.wave import ORDERS
 from opq_sim.power_system.causes.catalogue import cause_of
 from opq_sim.power_system.causes.converter_loads import ConverterLoad
-from opq_sim.power_system.network_config import network_problems
+from opq_sim.power_system.network.network_config import network_problems
 from opq_sim.power_system.swing_model import PRESETS
 
 HOURLY = ConverterLoad.name

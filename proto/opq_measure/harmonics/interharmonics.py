@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from opq_measure.harmonics.resampling import ComplexArray
 from opq_measure.harmonics.spectrum import ORDERS, Spectrum
 from opq_measure.median import median
+from opq_measure.resampling import ComplexArray
 from opq_measure.signal import BoolArray, FloatArray
 
 MEDIAN_OF_POWER: Final = math.log(2)

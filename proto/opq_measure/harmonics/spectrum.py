@@ -22,7 +22,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 
 from opq_measure.frequency.per_window import cycles_per_window
-from opq_measure.harmonics.resampling import FINE, ComplexArray, lines_of, point_count, resample
+from opq_measure.resampling import FINE, ComplexArray, lines_of, point_count, resample
 from opq_measure.signal import FloatArray, SignalArray
 from opq_measure.timebase.cycles import cycle_edges
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from opq_measure.harmonics.resampling import ComplexArray, fast_count
+from opq_measure.resampling import ComplexArray, fast_count
 from opq_measure.signal import FloatArray, IndexArray, SignalArray, like_rate_hz
 
 CUTOFF_HZ = 400.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from opq_cloud.store.embedded.parcel_slots import LIVE
 from opq_cloud.store.embedded.parcels import rows_by_box
 from opq_cloud.store.embedded.sequence_runs import SequenceRuns
-from opq_sim.faults.evidence import HeldNumbers
+from opq_sim.faults.parts.held_numbers import HeldNumbers
 from opq_sim.faults.rules.data_lost import held_or_stored
 from opq_sim.fleet.held_log import NUMBERS
 

@@ -10,10 +10,10 @@ import click
 
 from opq_cloud.actions.incident_past import past_of
 from opq_cloud.store import CloudStore
-from opq_cloud.store.documents.sample_requests import request_json
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.as_json import cause_json, found_by, source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
+from opq_cloud.store.sample_requests import request_json
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup, json_option
 from opq_proto.messages import Incident

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from opq_cloud.store.box_record import box_order
-from opq_cloud.store.documents.sample_requests import WAITING
 from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.sample_requests import WAITING
 from opq_cloud.view.web.words import class_phrase
 from opq_proto.messages import Incident
 

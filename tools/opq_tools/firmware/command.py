@@ -15,9 +15,9 @@ from opq_proto.errors import OpqError
 from opq_proto.firmware.image import version_number
 from opq_proto.kit.command_line import json_option
 from opq_tools.firmware.build import Built, boards, build
+from opq_tools.firmware.source_options import micropython_option
 from opq_tools.firmware.toolchain import ROOT, Toolchain, find_toolchain, tree_version
 from opq_tools.firmware.where import code_places, fitting_build, kept_builds
-from opq_tools.source_options import micropython_option
 
 
 @click.group("firmware")

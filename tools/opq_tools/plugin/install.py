@@ -13,7 +13,7 @@ from opq_plugins.package.manifest import MANIFEST, PACKAGE, parse_manifest
 from opq_plugins.package.manifest import REST_KINDS as KINDS
 from opq_plugins.policy import Policy
 from opq_tools.input_file import read_input
-from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command
+from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, show_answer
 
 
 @click.command("install", short_help="Install or replace a plug-in: a package, a folder or a URL.")
@@ -155,8 +155,3 @@ def _install(server: RuleServer, kind: str, body: dict[str, object], downgrade: 
         show_answer(server.request("PUT", f"/plugins/{KINDS[kind]}/{body['name']}?downgrade=true", body))
     else:
         show_answer(server.request("POST", f"/plugins/{KINDS[kind]}", body))
-
-
-def show_answer(answer: object) -> None:
-    """Prints what the engine answers: a sentence, or a document as JSON."""
-    click.echo(answer if isinstance(answer, str) else json.dumps(answer))

@@ -15,8 +15,8 @@ from opq_proto.messages import Measurement
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.reading import read_recording
 from opq_rules.errors import RuleError
-from opq_rules.measurement_row import row_of
 from opq_rules.query.run import QueryCounters
+from opq_rules.streams.measurement_row import row_of
 from opq_tools.analyze.options import recording_options
 from opq_tools.input_file import read_input_text
 from opq_tools.moment import from_option, to_option

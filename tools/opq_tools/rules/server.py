@@ -1,5 +1,6 @@
 """REST client of the rule engine for the commands: returns the answer or raises one clear error."""
 
+import json
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -160,3 +161,8 @@ def text_of(given: str | None, file: str | None, what: str) -> str:
     if (given is None) == (file is None):
         raise click.UsageError(f"want {what} as an argument, or -f FILE (- for stdin)")
     return read_input_text(file) if file is not None else given or ""
+
+
+def show_answer(answer: object) -> None:
+    """Prints what the engine answers: a sentence, or a document as JSON."""
+    click.echo(answer if isinstance(answer, str) else json.dumps(answer))

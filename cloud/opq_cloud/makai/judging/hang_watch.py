@@ -29,7 +29,7 @@ CALLS = frozenset(
     each.__code__ for each in (TriggerPlugin.judge, TriggerPlugin.call_for, TriggerPlugin.see_again)
 )
 """The code that runs while a trigger is called."""
-WORKER_CALLS = "opq_plugins.host.remote"
+WORKER_CALLS = "opq_plugins.host.worker.remote"
 """The module whose frames are a call into a worker's process; by name, as not every cloud has the host."""
 
 

@@ -22,10 +22,10 @@ try:
     from opq_rules.api import config as rules_config
     from opq_rules.api.service import RulesService
     from opq_rules.local_feed import LocalFeed
-    from opq_rules.measurement_row import rows_of
     from opq_rules.sinks.request_waveform import Request, Sink
     from opq_rules.sources import opqmauka
     from opq_rules.sources.opqbox import Source
+    from opq_rules.streams.measurement_row import rows_of
 except ImportError as error:
     raise ConfigError(
         f"triggering_service.rules.enabled needs packages that are not installed ({error.name});"

@@ -13,7 +13,7 @@ from opq_cloud.makai.events.event_requests import new_token, request_identity
 from opq_cloud.makai.openings.completions import BOUND
 from opq_cloud.makai.openings.request_budget import RequestBudget, bytes_of_half_cycles, bytes_of_span
 from opq_cloud.makai.openings.request_span import request_span_ns
-from opq_cloud.makai.openings.requested_boxes import RequestedBoxes
+from opq_cloud.makai.requested_boxes import RequestedBoxes
 from opq_cloud.store.box_record import box_order
 from opq_proto.decision import Decision, window_ns
 from opq_proto.kit import log

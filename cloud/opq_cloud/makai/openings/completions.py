@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from opq_cloud.makai.events.event_requests import new_token
 from opq_cloud.makai.openings.brief_onsets import LATEST_S
 from opq_cloud.makai.openings.recent_events import RecentEvents
-from opq_cloud.makai.openings.requested_boxes import SAW
+from opq_cloud.makai.requested_boxes import SAW
 from opq_proto.decision import Decision
 from opq_proto.messages import Trigger
 

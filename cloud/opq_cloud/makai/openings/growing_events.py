@@ -2,7 +2,7 @@
 
 Analyses make them, and Makai itself where a disturbance ends less than a window's length after its event.
 
-A request waits in its event's document (`opq_cloud.store.documents.sample_requests`). The answer is written
+A request waits in its event's document (`opq_cloud.store.sample_requests`). The answer is written
 first: from then on the event waits for the granted Boxes' samples, so that the event service asks them again
 whatever is killed; then one command per Box goes out. Refused requests are written with the reasons.
 Belongs to the triggering service's loop.
@@ -18,8 +18,9 @@ from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings.completions import BOUND, Completions
 from opq_cloud.makai.openings.recent_events import RecentEvents
 from opq_cloud.makai.openings.request_budget import RequestBudget, bytes_of_span
-from opq_cloud.makai.openings.requested_boxes import FEEDER, NEAR, NO_PLACE, REGION
-from opq_cloud.store.documents.sample_requests import (
+from opq_cloud.makai.requested_boxes import FEEDER, NEAR, NO_PLACE, REGION
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.sample_requests import (
     ANALYSIS_ASKED,
     BY_MAKAI,
     MANY_ROUNDS,
@@ -28,7 +29,6 @@ from opq_cloud.store.documents.sample_requests import (
     SamplesAnswer,
     StoredSampleRequest,
 )
-from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
 from opq_proto.kit import log

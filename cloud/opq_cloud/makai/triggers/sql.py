@@ -11,13 +11,13 @@ from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement
 from opq_rules.batch import Batch
 from opq_rules.errors import RuleError
-from opq_rules.measurement_row import MEASUREMENT_COLUMNS, row_of
-from opq_rules.query.plan import QueryPlan, plan
+from opq_rules.query.planning.plan import QueryPlan, plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
+from opq_rules.streams.measurement_row import MEASUREMENT_COLUMNS, row_of
 
 name = "sql"
 kind = "trigger"

@@ -15,8 +15,8 @@ from typing import Protocol
 from opq_cloud.core.service import ServiceCounters
 from opq_cloud.core.settings.mauka import MoreSamplesSection
 from opq_cloud.mauka.measuring.unknown_gain import at_nominal
-from opq_cloud.store.documents.sample_requests import ASKED, WAITING, NsSpan, StoredSampleRequest
 from opq_cloud.store.event_record import PERSON_ASKED, EventRecord
+from opq_cloud.store.sample_requests import ASKED, WAITING, NsSpan, StoredSampleRequest
 from opq_cloud.store.store import CloudStore
 from opq_proto.decision import Nominal
 from opq_proto.kit import log as logs

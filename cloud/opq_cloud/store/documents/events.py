@@ -12,9 +12,9 @@ import numpy as np
 
 from opq_cloud.store.box_record import box_order
 from opq_cloud.store.documents import Document
-from opq_cloud.store.documents.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.sample_requests import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.unknown_gain import DRAWN_V_PER_LSB
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.decision import NS_PER_MS

@@ -7,10 +7,9 @@ logged once and ignored; the TTL in force stays.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
-from opq_cloud.store.store import Ttls
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
 
@@ -19,6 +18,17 @@ FOR_EVER_S = 2**31 - 1
 READ_EVERY_S = 5.0
 BOX_SAMPLES_S = 900
 """The original's fifth TTL. It is not used here, but the original's services end without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ttls:
+    """How long data is kept: seconds from storing to `expire_at` (docs/reference/opq-interop.md D.7)."""
+
+    measurements: int = 86_400
+    trends: int | None = None
+    """None means for ever (minutes for 90 days, then hours)."""
+    events: int = 2_592_000
+    incidents: int = 31_536_000
 
 
 def ttls_document(ttls: Ttls) -> dict[str, int]:

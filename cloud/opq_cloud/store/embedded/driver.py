@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, EarliestStart, Fields, Key, Table, Where
 from opq_cloud.store.embedded.statements import (
     count_statement,
@@ -30,7 +31,6 @@ from opq_cloud.store.embedded.statements import (
     update_statement,
 )
 from opq_cloud.store.embedded.trend_rows import SqliteTrendRows
-from opq_cloud.store.readable import ReadableDocuments
 from opq_proto.errors import StoreError
 from opq_proto.kit.sqlite_database import SqliteDatabase
 

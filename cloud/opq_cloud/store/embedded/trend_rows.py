@@ -21,7 +21,7 @@ from opq_cloud.store.trends.pyramid import (
     merged,
 )
 from opq_proto.messages import TREND_MS, Trend
-from opq_proto.wire.trend_histogram import HISTOGRAM_METRICS, TrendHistogram
+from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram
 
 _COLUMNS = [f"{field}_{part}" for field in METRIC_FIELDS.values() for part in ("min", "max", "average")]
 _MINUTE = f"start_ms, length_ms, covered_ms, {', '.join(_COLUMNS)}, other"

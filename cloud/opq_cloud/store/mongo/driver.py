@@ -17,11 +17,11 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
+from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
 from opq_cloud.store.mongo.filters import filter_of, following, needed
 from opq_cloud.store.mongo.server import LockLostError, MongoServer, StoreLock, explain, upsert
 from opq_cloud.store.mongo.trend_rows import MongoTrendRows
-from opq_cloud.store.readable import ReadableDocuments
 from opq_proto.errors import StoreError
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ from opq_cloud.store.documents.events import counts_to_bytes
 from opq_cloud.store.driver import Documents, Fields
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.mongo.server import MongoServer
+from opq_cloud.store.records.tables import BOX_EVENTS
 from opq_cloud.store.records.waveforms import read_waveform
-from opq_cloud.store.tables import BOX_EVENTS
 from opq_proto.errors import StoreError
 
 SLICE_MARGIN_SAMPLES = 12

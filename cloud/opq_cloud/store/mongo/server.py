@@ -20,9 +20,8 @@ from pymongo.database import Database
 from pymongo.errors import ConnectionFailure, DuplicateKeyError, InvalidURI, OperationFailure, PyMongoError
 
 from opq_cloud.store.documents import Document
-from opq_cloud.store.documents.retention import ttls_document
-from opq_cloud.store.readable import ReadableDocuments
-from opq_cloud.store.store import Ttls
+from opq_cloud.store.documents.readable import ReadableDocuments
+from opq_cloud.store.documents.retention import Ttls, ttls_document
 from opq_proto.errors import StoreError
 from opq_proto.kit import log
 from opq_proto.kit.rate_limit import RateLimitedLog

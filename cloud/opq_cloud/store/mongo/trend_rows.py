@@ -11,7 +11,7 @@ from opq_cloud.store.driver import Fields, TrendPlace
 from opq_cloud.store.mongo.server import ROLLUPS_FILL, MongoServer, expire, upsert
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_proto.messages import TREND_MS, Trend
-from opq_proto.wire.trend_histogram import TrendHistogram
+from opq_proto.trend_histogram import TrendHistogram
 
 
 class MongoTrendRows:

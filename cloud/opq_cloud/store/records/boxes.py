@@ -16,7 +16,7 @@ from opq_cloud.store.documents.boxes import (
 )
 from opq_cloud.store.driver import Documents, Fields
 from opq_cloud.store.records.part import StorePart
-from opq_cloud.store.tables import BOXES, LOCATIONS, REGIONS
+from opq_cloud.store.records.tables import BOXES, LOCATIONS, REGIONS
 
 FOREIGN_S = 5.0
 """The original's View writes a MongoDB without counting; its changes are seen after this time."""

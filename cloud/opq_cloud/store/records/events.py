@@ -15,7 +15,12 @@ from opq_cloud.store.documents.events import (
     owing_fields,
     widened,
 )
-from opq_cloud.store.documents.sample_requests import (
+from opq_cloud.store.driver import Documents, Fields, Where
+from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.incidents.index import IndexPlace
+from opq_cloud.store.records.part import StorePart, expires
+from opq_cloud.store.records.tables import EVENTS
+from opq_cloud.store.sample_requests import (
     REQUESTS_READ,
     WAITING,
     SamplesAnswer,
@@ -25,11 +30,6 @@ from opq_cloud.store.documents.sample_requests import (
     request_document,
     requests_of,
 )
-from opq_cloud.store.driver import Documents, Fields, Where
-from opq_cloud.store.event_record import EventRecord
-from opq_cloud.store.incidents.index import IndexPlace
-from opq_cloud.store.records.part import StorePart, expires
-from opq_cloud.store.tables import EVENTS
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
 from opq_proto.messages import Trigger

@@ -27,7 +27,7 @@ from opq_cloud.store.incidents.join_plan import (
 )
 from opq_cloud.store.records.incident_parts import IncidentParts
 from opq_cloud.store.records.part import box_locations, expires
-from opq_cloud.store.tables import EVENTS, FACTS, INCIDENTS
+from opq_cloud.store.records.tables import EVENTS, FACTS, INCIDENTS
 from opq_proto.messages import Incident
 
 REVISION = "joins"

@@ -22,7 +22,7 @@ from opq_cloud.store.incidents.index import (
 )
 from opq_cloud.store.incidents.join_plan import IncidentFacts, JoinPlan, incident_of
 from opq_cloud.store.records.part import StorePart
-from opq_cloud.store.tables import FACTS, HEIRS, INCIDENTS, INDEX, NOTES, PARTS
+from opq_cloud.store.records.tables import FACTS, HEIRS, INCIDENTS, INDEX, NOTES, PARTS
 from opq_proto.errors import StoreError
 
 FILL_ROWS = 500

@@ -9,7 +9,7 @@ from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.parts import BoxPart, IndexedParts, Row, in_order, part_of, row_boxes
 from opq_cloud.store.records.incident_index import IncidentIndex, entry_of
-from opq_cloud.store.tables import INCIDENTS, INDEX, PARTS
+from opq_cloud.store.records.tables import INCIDENTS, INDEX, PARTS
 
 FILLED = "incident_boxes"
 ROW_FIELDS = ("start_ns", "incident_id")

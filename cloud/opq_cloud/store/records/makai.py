@@ -15,7 +15,7 @@ from opq_cloud.store.documents.makai import (
 )
 from opq_cloud.store.driver import Documents, Fields
 from opq_cloud.store.records.part import StorePart, expires
-from opq_cloud.store.tables import MAKAI_CONFIG, TRAFFIC
+from opq_cloud.store.records.tables import MAKAI_CONFIG, TRAFFIC
 
 
 class MakaiRecords(StorePart):

@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
-from opq_cloud.store.documents.retention import LiveTtls, ttls_document
+from opq_cloud.store.documents.retention import LiveTtls, Ttls, ttls_document
 from opq_cloud.store.driver import Documents, Driver, Fields, Table
-from opq_cloud.store.store import Ttls
-from opq_cloud.store.tables import BOXES, RETENTION
+from opq_cloud.store.records.tables import BOXES, RETENTION
 
 T = TypeVar("T")
 

@@ -9,9 +9,9 @@ from opq_cloud.store.records.boxes import BoxRecords
 from opq_cloud.store.records.events import EventRecords
 from opq_cloud.store.records.findings import FindingRecords
 from opq_cloud.store.records.makai import MakaiRecords
+from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS
 from opq_cloud.store.records.trends import TrendRecords
 from opq_cloud.store.records.waveforms import WaveformRecords
-from opq_cloud.store.tables import BOX_EVENTS, BOXES, EVENTS, INCIDENTS
 
 
 class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, BoxRecords, MakaiRecords):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from opq_cloud.store.documents.retention import FOR_EVER_S
 from opq_cloud.store.driver import Documents, Driver, Fields, TrendPlace
 from opq_cloud.store.records.part import StorePart, box_locations, expires
-from opq_cloud.store.tables import DUE
+from opq_cloud.store.records.tables import DUE
 from opq_cloud.store.trends.pyramid import (
     FILL_ROWS,
     HOUR_MS,

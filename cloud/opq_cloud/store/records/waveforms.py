@@ -20,11 +20,11 @@ from opq_cloud.store.documents.events import (
     waveform_from_document,
     waveform_place,
 )
+from opq_cloud.store.documents.readable import READ_ERRORS
 from opq_cloud.store.driver import Documents, Fields
-from opq_cloud.store.readable import READ_ERRORS
 from opq_cloud.store.records.events import changed_event, no_event, require_event, with_new_data
 from opq_cloud.store.records.part import StorePart
-from opq_cloud.store.tables import BOX_EVENTS, BOXES, EVENTS
+from opq_cloud.store.records.tables import BOX_EVENTS, BOXES, EVENTS
 from opq_cloud.store.waveform_parts import joined_waveform
 from opq_cloud.store.waveform_place import WaveformPlace
 from opq_proto.errors import StoreError

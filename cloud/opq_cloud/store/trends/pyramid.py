@@ -11,7 +11,7 @@ from itertools import groupby
 from math import isfinite
 
 from opq_proto.messages import TREND_MS, Trend
-from opq_proto.wire.trend_histogram import HISTOGRAM_METRICS, TrendHistogram, bin_of
+from opq_proto.trend_histogram import HISTOGRAM_METRICS, TrendHistogram, bin_of
 
 TEN_MINUTES_MS = 600_000
 HOUR_MS = 3_600_000

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from opq_cloud.export.selection import event_records
-from opq_cloud.store.documents.sample_requests import request_json
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IndexPlace
+from opq_cloud.store.sample_requests import request_json
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer
 from opq_cloud.view.api.box_routes import BoxId, Cursor, Number

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from opq_cloud.export.selection import finding_row
-from opq_cloud.store.documents.sample_requests import request_json
 from opq_cloud.store.incidents.as_json import incident_json
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
+from opq_cloud.store.sample_requests import request_json
 from opq_cloud.store.store import ShownStore
 from opq_cloud.view.api import shapes
 from opq_cloud.view.api.answers import cursor_place, cursor_text, json_answer

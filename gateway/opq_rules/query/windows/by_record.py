@@ -15,8 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from opq_rules.batch import State
-from opq_rules.query.windows.by_time import Ends
-from opq_rules.query.windows.window import (
+from opq_rules.query.window import (
     Cut,
     Fresh,
     Record,
@@ -25,6 +24,7 @@ from opq_rules.query.windows.window import (
     records_of,
     restored,
 )
+from opq_rules.query.windows.by_time import Ends
 
 
 class CountWindow:

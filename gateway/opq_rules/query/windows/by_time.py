@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from opq_rules.batch import State
-from opq_rules.query.windows.window import (
+from opq_rules.query.window import (
     MAX_EMPTY_WINDOWS,
     Cut,
     Fresh,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from opq_rules.batch import State
 from opq_rules.query.groups import GroupEntry, RunningGroups
-from opq_rules.query.windows.window import Cut, Fresh, Merge, Record, WindowContent, records_of
+from opq_rules.query.window import Cut, Fresh, Merge, Record, WindowContent, records_of
 
 Triggers = Callable[[Record], bool] | None
 """The condition of OVER(WHEN); None: every record triggers."""

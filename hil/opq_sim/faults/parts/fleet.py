@@ -10,8 +10,8 @@ from opq_proto.keys.key_files import KeyPair
 from opq_proto.kit.own_thread import OwnThread
 from opq_proto.messages import TimeSource
 from opq_sim.box.source import RunClock
-from opq_sim.faults.evidence import HeldNumbers
 from opq_sim.faults.parts.dips import PlacedDip, dipping_grid
+from opq_sim.faults.parts.held_numbers import HeldNumbers
 from opq_sim.fleet.plan import FleetPlan
 from opq_sim.fleet.worker import FleetWorker
 

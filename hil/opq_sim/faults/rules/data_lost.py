@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
 from opq_proto.messages import Gap, Measurement
-from opq_sim.faults.evidence import HeldNumbers, runs
+from opq_sim.faults.evidence import runs
+from opq_sim.faults.parts.held_numbers import HeldNumbers
 
 SAME_AXIS_NS = 1_000
 """Largest overlap of windows of a Box that knows the time."""

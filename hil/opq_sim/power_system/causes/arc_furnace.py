@@ -16,7 +16,7 @@ import numpy as np
 from opq_sim.power_system.causes.cause import Cause, limit
 from opq_sim.power_system.causes.site import Site, SolvedCause
 from opq_sim.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm, ModulationProfile
-from opq_sim.power_system.shunts import Shunt
+from opq_sim.power_system.network.shunts import Shunt
 
 TONES = 24
 LOW_HZ, HIGH_HZ = 0.5, 25.0

@@ -23,7 +23,7 @@ from opq_sim.power_system.disturbance_terms import (
     FundamentalTerm,
     RingingTerm,
 )
-from opq_sim.power_system.shunts import Shunt
+from opq_sim.power_system.network.shunts import Shunt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

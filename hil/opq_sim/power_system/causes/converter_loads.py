@@ -16,7 +16,7 @@ import numpy as np
 from opq_sim.power_system.causes.cause import Cause, limit
 from opq_sim.power_system.causes.site import Site, SolvedCause
 from opq_sim.power_system.disturbance_terms import AddedTerm, DisturbanceTerms, FundamentalTerm, HarmonicTerm
-from opq_sim.power_system.shunts import Shunt
+from opq_sim.power_system.network.shunts import Shunt
 
 Spectrum = Literal["six_pulse", "twelve_pulse", "switch_mode", "charger"]
 BRIDGE_SIGN = {5: -1, 7: 1, 11: -1, 13: 1, 17: -1, 19: 1, 23: -1, 25: 1}

@@ -11,7 +11,7 @@ from typing import ClassVar
 from opq_sim.power_system.causes.cause import Cause, limit
 from opq_sim.power_system.causes.site import Site, SolvedCause
 from opq_sim.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm
-from opq_sim.power_system.switching import OpenNeutral
+from opq_sim.power_system.network.switching import OpenNeutral
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

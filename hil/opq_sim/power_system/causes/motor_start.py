@@ -22,7 +22,7 @@ from opq_sim.power_system.disturbance_terms import (
     FundamentalTerm,
     TableProfile,
 )
-from opq_sim.power_system.shunts import Shunt
+from opq_sim.power_system.network.shunts import Shunt
 
 STEP_S = 0.002
 LONGEST_S = 60.0

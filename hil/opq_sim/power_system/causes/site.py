@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from opq_sim.mains.profiles import FloatArray
 from opq_sim.power_system.disturbance_terms import ComplexArray, DisturbanceTerms
-from opq_sim.power_system.faults import ShortCircuit
-from opq_sim.power_system.network import PowerNetwork, SequenceImpedances
+from opq_sim.power_system.network.faults import ShortCircuit
+from opq_sim.power_system.network.network import PowerNetwork, SequenceImpedances
+from opq_sim.power_system.network.shunts import Shunt
+from opq_sim.power_system.network.switching import AS_CONFIGURED, Switching
 from opq_sim.power_system.outlet_voltage import Outlet, SystemPhase
-from opq_sim.power_system.shunts import Shunt
 from opq_sim.power_system.swing_model import SwingModel
-from opq_sim.power_system.switching import AS_CONFIGURED, Switching
 
 WAVE_KM_PER_S = 290_000.0
 """Speed of a wave along overhead lines, 0.97 c; in cables it is half of it. Source: Greenwood, "Electrical

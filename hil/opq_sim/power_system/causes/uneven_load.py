@@ -11,7 +11,7 @@ from typing import ClassVar
 from opq_sim.power_system.causes.cause import Cause, limit
 from opq_sim.power_system.causes.site import Site, SolvedCause
 from opq_sim.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm
-from opq_sim.power_system.shunts import Shunt
+from opq_sim.power_system.network.shunts import Shunt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

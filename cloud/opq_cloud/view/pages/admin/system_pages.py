@@ -9,7 +9,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.actions.plugin_manager import PluginManager, PluginManagerError
-from opq_cloud.store.store import Ttls
+from opq_cloud.store.documents.retention import Ttls
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.shown.availability import together
 from opq_cloud.view.pages.shown.health_client import ServiceCount, read_counts, read_services

@@ -1,0 +1,1 @@
+"""A plug-in's process, and calls to it."""

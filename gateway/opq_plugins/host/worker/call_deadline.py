@@ -1,0 +1,71 @@
+"""A time limit for calls of plug-ins that run in this process, where no process can be ended.
+
+A thread waits beside each call. When the time is over, it raises an exception in the call, which code in
+Python cannot ignore, and does so again until the call ends. A call that waits inside a library ends later.
+"""
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opq_plugins.host.worker.supervisor import WorkerTimeoutError
+
+
+class _TimeIsOver(BaseException):
+    """Raised in the call; no Exception, because a plug-in may catch all of these."""
+
+
+class CallDeadline:
+    """Any number of threads may call at a time. `ended`: calls that took too long, since the start."""
+
+    def __init__(self, name: str, call_s: float) -> None:
+        self._name, self._call_s = name, call_s
+        self._lock = threading.Lock()
+        self._late: set[int] = set()
+        self.ended = 0
+
+    @property
+    def trouble(self) -> str:
+        """The reason while a call goes on beyond its time, else ""."""
+        if not self._late:
+            return ""
+        return f"a call takes longer than {self._call_s:g} s; if this stays so, end the server's process"
+
+    @contextmanager
+    def limited(self, method: str) -> Iterator[None]:
+        """Limits the time of what is done within. Raises WorkerTimeoutError: it took too long."""
+        thread_id, over = threading.get_ident(), threading.Event()
+        is_late = False
+
+        def watch() -> None:
+            nonlocal is_late
+            while not over.wait(self._call_s):
+                with self._lock:
+                    if over.is_set():
+                        return
+                    is_late = True
+                    self._late.add(thread_id)
+                    _raise_in(thread_id)
+
+        threading.Thread(target=watch, name="call-deadline", daemon=True).start()
+        try:
+            try:
+                yield
+            finally:
+                with self._lock:  # after this nothing is raised any more; what was raised arrives within
+                    over.set()
+        except _TimeIsOver:
+            with self._lock:
+                over.set()
+            why = f"plug-in {self._name}: {method} took longer than {self._call_s:g} s"
+            raise WorkerTimeoutError(why) from None
+        finally:
+            if is_late:
+                self._late.discard(thread_id)
+                self.ended += 1
+
+
+def _raise_in(thread_id: int) -> None:
+    """Raises in that thread, at its next step in Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(_TimeIsOver))

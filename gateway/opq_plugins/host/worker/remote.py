@@ -1,0 +1,250 @@
+"""The host's side of instances in a worker: each method of the sdk's classes becomes a call over the wire.
+
+After a crash the next call makes the instance again, with the properties and the state that it had. What was
+not acknowledged is sent again, and a source continues after its last offset.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from opq_plugins import sdk
+from opq_plugins.host.guard import Circuit
+from opq_plugins.host.worker.supervisor import WorkerSupervisor
+from opq_plugins.host.worker.worker_process import WorkerProcess
+from opq_plugins.sdk import Value
+from opq_plugins.worker import wire as frames
+from opq_plugins.worker.context import context_at
+from opq_proto.errors import PluginError
+
+if TYPE_CHECKING:  # NumPy comes with it
+    from opq_plugins.sdk.nouns import ItemBatch
+    from opq_proto.messages import Event, Finding
+
+RESTART_S = 1.0
+"""How long a call of a function waits, once per crash, for a new process."""
+DECIDE_S = 2.0
+"""Longest call of a trigger, because Makai's loop stands still meanwhile."""
+BEGIN_S = 5.0
+"""Limit for a trigger's `Config` and `begin`, at its installation and at Makai's start."""
+
+
+class Remote:
+    """One instance in a process of the worker; it is made again in the next process.
+
+    Other methods are those of the sdk: the context stays here, all other arguments go over the wire.
+    """
+
+    def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
+        self._supervisor = supervisor
+        self.kind, self._symbol = kind, symbol
+        self._number = supervisor.add(self)
+        self._process: WorkerProcess | None = None
+        self._configuration: list[Value] = []
+        self._context: sdk.Context | None = None
+        self._import: list[Value] | None = None
+
+    def __getattr__(self, method: str) -> Callable[..., Value]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        return functools.partial(self.call, method)
+
+    def configure(self, *configuration: Value) -> None:
+        """Raises ValueError: properties that it refuses; PluginError."""
+        self._configuration = [*configuration[:-1], dict(configuration[-1])]
+        self._make_first()
+
+    def call(self, method: str, *arguments: Any) -> Value:
+        """Raises OSError (process gone or too slow), ValueError or PluginError (raised by the method)."""
+        at = context_at(self.kind, method)
+        given = list(arguments)
+        if at is not None:
+            self._context = given.pop(at)
+        return self._send(self._made(), method, given, at is not None)
+
+    def decide(self, *arguments: object) -> object:
+        """Returns the checked decision of a trigger."""
+        from opq_plugins.sdk import nouns  # it imports NumPy
+
+        answer = self.call("decide", *map(nouns.to_plain, arguments))
+        try:
+            return nouns.decision_from(answer)
+        except (TypeError, ValueError):
+            self.call("forget")  # like a module that raises, it begins again with the next Measurement
+            raise
+
+    def analyse(self, event: "Event", *nominal: float) -> object:
+        """Returns the checked findings of an analysis."""
+        from opq_plugins.sdk import nouns
+
+        return nouns.findings_from(self.call("analyse", nouns.to_plain(event), *nominal), event)
+
+    def analyse_items(self, batch: "ItemBatch", *nominal: float) -> object:
+        """Returns the checked results of an analysis of single items."""
+        from opq_plugins.sdk import nouns
+
+        return nouns.result_from(self.call("analyse_items", nouns.to_plain(batch), *nominal), batch)
+
+    def wants(self, event: "Event", findings: "Sequence[Finding]", *nominal: float) -> object:
+        """Returns the further samples that an analysis requests, checked."""
+        from opq_plugins.sdk import nouns
+
+        given = nouns.to_plain(event), nouns.to_plain(list(findings))
+        return nouns.requests_from(self.call("wants", *given, *nominal))
+
+    def import_state(self, version: str, state: Value) -> bool:
+        """False: it does not use the state, as a trigger or analysis may decide."""
+        taken = self.call("import_state", version, state) is not False
+        if self.kind not in ("trigger", "analysis"):  # those have newer state by the next crash
+            self._import = [version, state]
+        return taken
+
+    @property
+    def up(self) -> bool:
+        """Whether its process runs; False while it is being started again."""
+        return self._supervisor.process is not None
+
+    @property
+    def forgot(self) -> bool:
+        """Whether its process has changed since the last call; the next call makes the instance again."""
+        running = self._supervisor.process
+        return running is not None and self._process is not None and running is not self._process
+
+    def release(self) -> None:
+        """Closes the worker's side and forgets it."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(OSError, ValueError, PluginError):  # it ends with its process anyway
+                self._send(process, "close", [])
+        self._supervisor.remove(self._number)
+
+    def discard(self) -> None:
+        """Forgets the worker's side, which was made only as a check; `close` is for what was open."""
+        process, self._process = self._process, None
+        if process is not None:
+            self._supervisor.send(process, frames.InstanceSignal(self._number, "forget"))
+        self._supervisor.remove(self._number)
+
+    # -- frames that the worker sends without a call: supervisor.HostHalf
+
+    def accept_frame(self, frame: frames.OfSource | frames.LogLine) -> None:
+        if isinstance(frame, frames.LogLine) and self._context is not None:
+            self._context.log(frame.event, **frame.facts)
+
+    def accept_end(self, why: str) -> None:
+        """Nothing to do: the next call makes the instance again."""
+
+    def stored_state(self, key: str) -> Value:
+        return None if self._context is None else self._context.get_state(key)
+
+    def accept_state(self, state: dict[str, Value]) -> None:
+        for key, value in state.items():
+            if self._context is not None:
+                self._context.put_state(key, value)
+
+    # -- how
+
+    def _made(self) -> WorkerProcess:
+        """Returns the process with this instance. Raises OSError if it does not run or takes too long."""
+        process = self._supervisor.running()
+        if process is self._process:
+            return process
+        limit_s = self._limit_s("make")
+        try:
+            self._make_again(functools.partial(self._supervisor.call, process, self._number, wait_s=limit_s))
+        except TimeoutError as error:  # plain errors: the row is not at fault
+            raise TimeoutError(str(error)) from None
+        except ConnectionError as error:
+            raise ConnectionError(str(error)) from None
+        self._process = process
+        return process
+
+    def _make_again(self, call: Callable[..., Value]) -> None:
+        call("make", [self.kind, self._symbol, self._configuration])
+        if self._import is not None:
+            call("import_state", list(self._import))
+        if self._context is not None and self.kind == "sink":
+            call("open", [], caller=self._caller())
+
+    def _make_first(self) -> None:
+        """Makes it, after a short wait for a process that is starting. Raises ValueError, PluginError."""
+        self._supervisor.wait_up(self._supervisor.limits.call_s)
+        try:
+            self._made()
+        except OSError as error:
+            raise PluginError(str(error)) from None
+
+    def _send(
+        self, process: WorkerProcess, method: str, arguments: list[Value], owned: bool = False
+    ) -> Value:
+        caller = self._caller() if owned else None
+        limit_s = self._limit_s(method)
+        return self._supervisor.call(process, self._number, method, arguments, limit_s, caller)
+
+    def _caller(self) -> frames.Caller | None:
+        context = self._context
+        if context is None:
+            return None
+        row_ids = list(getattr(context, "row_ids", ()))
+        return frames.Caller(context.rule_id, context.op_id, context.instance_id, row_ids)
+
+    def _limit_s(self, method: str) -> float:
+        limits = self._supervisor.limits
+        if self.kind == "trigger" and method != "selftest":
+            begins = method == "make" and self._process is None
+            return min(BEGIN_S, limits.start_s) if begins else min(DECIDE_S, limits.call_s)
+        if self.kind == "function" and method == "exec":
+            return limits.function_s
+        return limits.start_s if method in ("make", "open", "selftest") else limits.call_s
+
+
+class RemoteFunction(Remote):
+    """A function. After failures of its process it is not called for a while: all rules stand still then."""
+
+    def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
+        super().__init__(supervisor, kind, symbol)
+        self._waited_for = -1
+        self._circuit = Circuit()
+
+    def validate(self, args: Sequence[Value]) -> str:
+        try:
+            self._make_first()
+            found = self.call("validate", list(args))
+        except (OSError, PluginError) as error:
+            return str(error)
+        wrong = f"TypeError: validate gave {type(found).__name__}; want text"
+        return found if isinstance(found, str) else wrong
+
+    def exec(self, args: Sequence[Value], context: sdk.Context) -> Value:
+        """Raises RowError, also while the circuit is open."""
+        if wait_s := self._circuit.wait_s():
+            why = self._supervisor.last_error or "it failed twice in a row"
+            raise sdk.RowError(f"{self._symbol}: not called for another {wait_s:.1f} s: {why}")
+        try:
+            answer = self._call_worker(list(args), context)
+        except OSError as error:
+            self._circuit.record_failure()
+            raise sdk.RowError(f"{self._symbol}: {error}") from None
+        except (sdk.RowError, PluginError) as error:
+            if isinstance(error, sdk.RowError):  # its process is fine
+                self._circuit.record_success()
+            raise sdk.RowError(f"{self._symbol}: {error}") from None
+        self._circuit.record_success()
+        return answer
+
+    def is_aggregate(self) -> bool:
+        self._make_first()
+        return bool(self.call("is_aggregate"))
+
+    def _call_worker(self, args: list[Value], context: sdk.Context) -> Value:
+        """Calls the function; once per crash it waits for the next process."""
+        try:
+            return self.call("exec", args, context)
+        except ConnectionError:
+            crashes = self._supervisor.crashes
+            if self._waited_for == crashes or self._circuit.tripped:
+                raise
+            self._waited_for = crashes
+        self._supervisor.wait_up(RESTART_S)
+        return self.call("exec", args, context)

@@ -1,0 +1,1 @@
+"""What streams, rules and configurations are, and how they are stored."""

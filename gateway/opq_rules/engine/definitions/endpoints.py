@@ -1,0 +1,179 @@
+"""EndpointFactory makes configured sources, lookup tables and sinks, and starts none of them.
+
+A type's properties come from its named set and its own; properties that all types have
+(templates, batches) are handled here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+
+import msgspec
+
+from opq_plugins.sdk import LookupSource, Sink, Source
+from opq_rules.batch import JsonObject
+from opq_rules.built_in import module_of, types_of
+from opq_rules.delivery.pipeline import discard
+from opq_rules.delivery.transform import SinkProperties, divided, transformer
+from opq_rules.engine.definitions.configurations import SINKS, SOURCES, Configurations
+from opq_rules.engine.definitions.definition import Action
+from opq_rules.engine.definitions.type_registry import TypeRegistry
+from opq_rules.errors import CONFIGURATION, STREAM, RuleError
+from opq_rules.memory_topics import Topics
+from opq_rules.streams.columns import KnownColumns, near_column
+from opq_rules.streams.decoding import StreamDecoder
+from opq_rules.streams.definition import OF_BOXES, StreamDefinition
+from opq_rules.streams.schemas import message_class
+
+_PAYLOAD = "send the content as columns, or read JSON in a column with parse_json"
+_SAMPLING = "take the last record with last_value(column, true) in a TUMBLINGWINDOW"
+REMOVED_OF_SOURCES = {
+    **dict.fromkeys(
+        ("payloadField", "payloadBatchField", "payloadFormat", "payloadSchemaId", "payloadDelimiter"),
+        _PAYLOAD,
+    ),
+    "mergeField": _SAMPLING,
+    "interval": _SAMPLING,
+    "follow": "let the writer of the log send its lines to a source httppush or mqtt",
+}
+"""Property that sources had in an earlier version -> what to do instead."""
+SELECTOR = "connectionSelector"
+"""Named a connection object in an earlier version. A plug-in's type may have a property of that name."""
+MEMORY = "memory"
+"""The type of sources, tables and sinks that get the engine's topics."""
+MAX_CHECKED = 10_000
+
+
+def _refuse_removed(type_name: str, properties: Mapping[str, object]) -> None:
+    """Raises ValueError for a property of an earlier version, unless the source has one of that name."""
+    module = module_of("source", type_name)
+    own = getattr(module, "Config", None)
+    own_names = {each.name for each in fields(own)} if own is not None else set()
+    for name, instead in REMOVED_OF_SOURCES.items():
+        if module is not None and name in properties and name not in own_names:
+            raise ValueError(f"{name} was removed; {instead}")
+
+
+class EndpointFactory:
+    """Raises RuleError 400 where a type is unknown, or refuses its properties."""
+
+    def __init__(self, types: TypeRegistry, configurations: Configurations, topics: Topics) -> None:
+        self._types, self._configurations, self._topics = types, configurations, topics
+        self._checked: dict[Action, SinkProperties] = {}
+
+    def changed(self) -> None:
+        """Plug-ins, or named properties have changed: sinks are checked again."""
+        self._checked = {}
+
+    # -- sources and tables
+
+    def check_stream(self, definition: StreamDefinition) -> None:
+        if definition.schema_id is not None and definition.format == "protobuf":
+            try:
+                message_class(definition.schema_id)
+            except ValueError as error:
+                raise RuleError(f"{definition.what} {definition.name}: {error}", STREAM) from None
+        if definition.kind == "lookup":
+            self.lookup_table(definition)
+        else:
+            discard(self.source(definition))
+
+    def with_columns(self, definition: StreamDefinition) -> StreamDefinition:
+        """The definition with what is known of its source's columns, where it declares none itself.
+
+        Raises RuleError: they do not have the column of TIMESTAMP.
+        """
+        if definition.fields is not None or definition.kind != "stream" or definition.type not in OF_BOXES:
+            return definition
+        source = self.source(definition)
+        found = getattr(source, "columns", None)
+        discard(source)
+        known = found if isinstance(found, KnownColumns) else None
+        if known is not None and definition.timestamp is not None and not known.has(definition.timestamp):
+            hint = near_column(definition.timestamp, known.names)
+            raise RuleError(
+                f"TIMESTAMP column {definition.timestamp} is not among the columns", STREAM, hint=hint
+            )
+        return replace(definition, known=known)
+
+    def check_offset(self, definition: StreamDefinition, offset: object) -> None:
+        """Raises RuleError where the source cannot go back to `offset`."""
+        source = self.source(definition)
+        where = f"stream {definition.name}: its source {definition.type!r}"
+        try:
+            source.rewind(offset)
+        except NotImplementedError as error:
+            raise RuleError(f"{where} cannot be rewound", STREAM) from error
+        except Exception as error:  # may be a plug-in's code
+            why = f"{type(error).__name__}: {error}"
+            raise RuleError(f"{where} does not take offset {offset!r:.80}: {why}", STREAM) from error
+        finally:
+            discard(source)
+
+    def source(self, definition: StreamDefinition) -> Source:
+        make: Callable[..., Source] = self._types.source(definition.type)
+        source = make(self._topics) if definition.type == MEMORY else make()
+        self._configure(source, definition)
+        return source
+
+    def can_rewind(self, definition: StreamDefinition) -> bool:
+        made = self._types.source(definition.type)
+        made = getattr(made, "func", made)  # a class with its first arguments
+        return getattr(made, "rewind", Source.rewind) is not Source.rewind
+
+    def lookup_table(self, definition: StreamDefinition) -> LookupSource:
+        make: Callable[..., LookupSource] = self._types.lookup(definition.type)
+        table = make(self._topics) if definition.type == MEMORY else make()
+        self._configure(table, definition)
+        return table
+
+    def decoder(self, definition: StreamDefinition) -> StreamDecoder:
+        return StreamDecoder(definition)
+
+    def _configure(self, source: Source | LookupSource, definition: StreamDefinition) -> None:
+        properties = self._resolved(SOURCES, definition.type, definition.conf_key, definition.extra)
+        if definition.type == MEMORY and definition.kind == "lookup":
+            properties["key"] = definition.key
+        try:
+            _refuse_removed(definition.type, properties)
+            source.configure(definition.datasource, properties)
+        except Exception as error:
+            discard(source)
+            if not isinstance(error, ValueError | TypeError):
+                raise
+            where = f"{definition.kind} {definition.name!r}, source {definition.type!r}"
+            raise RuleError(f"{where}: {error}", CONFIGURATION) from error
+
+    def _resolved(self, kind: str, type_name: str, name: str, own: Mapping[str, object]) -> JsonObject:
+        found = self._configurations.resolved(kind, type_name, name, own)
+        if type_name in types_of(kind.removesuffix("s")) and found.pop(SELECTOR, None):
+            named = "CONF_KEY" if kind == SOURCES else "resourceId"
+            instead = f"give the connection's properties in the set that {named} names"
+            raise RuleError(f"{kind} {type_name}: {SELECTOR} was removed; {instead}", CONFIGURATION)
+        return found
+
+    # -- sinks
+
+    def check_sink(self, action: Action) -> SinkProperties:
+        found = self._checked.get(action)
+        if found is None:
+            found, sink = self.sink(action)
+            discard(sink)
+            if len(self._checked) < MAX_CHECKED:
+                self._checked[action] = found
+        return found
+
+    def sink(self, action: Action) -> tuple[SinkProperties, Sink]:
+        given = self._resolved(SINKS, action.type, action.resource, action.properties)
+        make: Callable[..., Sink] = self._types.sink(action.type)
+        sink = make(self._topics) if action.type == MEMORY else make()
+        try:
+            shared, own = divided(given)
+            transformer(shared)
+            sink.configure(own)
+            shared.check_for(getattr(sink, "wants", ""))
+        except Exception as error:
+            discard(sink)
+            if not isinstance(error, ValueError | TypeError | msgspec.ValidationError):
+                raise
+            raise RuleError(f"sink {action.type!r}: {error}", CONFIGURATION) from error
+        return shared, sink

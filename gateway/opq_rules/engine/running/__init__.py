@@ -1,0 +1,1 @@
+"""Rules while they run: sources, the loop, checkpoints, sinks."""

@@ -1,0 +1,338 @@
+"""Checkpoint collects what rules of qos >= 1 have to store, and says when the next commit is due.
+
+It runs in the engine's thread.
+
+Outbox holds what survives a kill: offsets of sources, states of queries, and emissions not yet sent. One
+transaction stores all three (`commit`), so that after a kill the source continues after exactly those records
+whose effect is stored. An emission is a row there from its commit until its sink has taken it. The sink gets
+it under the same id each time it is sent.
+
+Emissions are committed at most every `GROUP_S`, and so seldom that commits take a third of the time at most;
+without emissions every checkpointInterval.
+"""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from opq_proto.kit import log
+from opq_rules.batch import Emission, JsonObject
+from opq_rules.engine.clock import RuleClock
+from opq_rules.engine.definitions.rule_store import open_engine_file
+from opq_rules.engine.running.rule import QueryUnit, Rule
+from opq_rules.engine.running.sinks import SinkRunner
+from opq_rules.engine.running.stream_input import StreamInput
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS outbox (
+        n INTEGER PRIMARY KEY AUTOINCREMENT, rule TEXT NOT NULL, sequence INTEGER NOT NULL,
+        outlet TEXT NOT NULL, body BLOB NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS outbox_by_outlet ON outbox (outlet, n)
+    """,
+)
+Posted = tuple[int, str, int, Emission]
+"""Row of the outbox, rule, sequence, emission."""
+
+
+class Outbox:
+    """The database file. Only the engine's thread uses it; data is durable when `commit` returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises RuleError: the file cannot be used."""
+        self._file = open_engine_file(path, _MIGRATIONS)
+        found = self._file.query_row("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
+        self._last = int(found[0]) if found else 0
+
+    def commit(
+        self,
+        states: Mapping[str, object],
+        emissions: Sequence[tuple[str, int, str, Emission]],
+        sent: Iterable[int],
+    ) -> list[int]:
+        """Stores everything or nothing, and returns the row numbers of `emissions`.
+
+        Args:
+            states: name -> JSON-able value; None deletes the state.
+            emissions: (rule, sequence, sink's key, emission) each.
+            sent: rows that their sinks have taken; they are deleted.
+        Raises:
+            sqlite3.Error: nothing was written; the same call may be tried again.
+        """
+        first = self._last + 1
+        rows = [
+            (first + k, rule, sequence, sink, packed(emission))
+            for k, (rule, sequence, sink, emission) in enumerate(emissions)
+        ]
+        kept = [(name, packed(state)) for name, state in states.items() if state is not None]
+        gone = [(name,) for name, state in states.items() if state is None]
+        with self._file.transaction() as database:
+            database.executemany("DELETE FROM outbox WHERE n = ?", ((n,) for n in sent))
+            database.executemany("DELETE FROM state WHERE name = ?", gone)
+            database.executemany(
+                "INSERT INTO state VALUES (?, ?) ON CONFLICT DO UPDATE SET body = excluded.body", kept
+            )
+            database.executemany("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", rows)
+        self._last += len(rows)
+        return [row[0] for row in rows]
+
+    def state(self, name: str) -> JsonObject | None:
+        """The state that was stored last under this name, or None."""
+        found = self._file.query_row("SELECT body FROM state WHERE name = ?", (name,))
+        state: JsonObject | None = unpacked(found[0]) if found else None
+        return state
+
+    def waiting(self, sink: str, after: int, most: int) -> list[Posted]:
+        """The next `most` emissions of a sink after row `after`, in order."""
+        rows = self._file.query(
+            "SELECT n, rule, sequence, body FROM outbox WHERE outlet = ? AND n > ? ORDER BY n LIMIT ?",
+            (sink, after, most),
+        )
+        return [(n, rule, sequence, unpacked(body)) for n, rule, sequence, body in rows]
+
+    def count(self, sink: str) -> int:
+        """Emissions that wait for this sink."""
+        found = self._file.query_row("SELECT COUNT(*) FROM outbox WHERE outlet = ?", (sink,))
+        return int(found[0]) if found else 0
+
+    def readdress(self, rule: str, sinks: Sequence[str]) -> int:
+        """Moves emissions for sinks that the rule no longer has to its first one; returns how many."""
+        marks = ", ".join("?" * len(sinks))
+        with self._file.transaction() as database:
+            rows = database.execute(
+                f"SELECT n FROM outbox WHERE rule = ? AND outlet NOT IN ({marks}) ORDER BY n", (rule, *sinks)
+            ).fetchall()
+            database.executemany(
+                "UPDATE outbox SET outlet = ?, n = ? WHERE n = ?",
+                [(sinks[0], self._last + k, n) for k, (n,) in enumerate(rows, start=1)],
+            )
+        self._last += len(rows)
+        return len(rows)
+
+    def delete_rule(self, rule: str) -> None:
+        """Deletes the states and unsent emissions of a deleted rule."""
+        with self._file.transaction() as database:
+            database.execute("DELETE FROM outbox WHERE rule = ?", (rule,))
+            database.execute(
+                "DELETE FROM state WHERE name = ? OR substr(name, 1, ?) = ?",
+                (f"rule {rule}", len(f"feed {rule} "), f"feed {rule} "),
+            )
+
+    def close(self) -> None:
+        self._file.close()
+
+
+# JSON-able values are stored as MessagePack, or as JSON where a whole number exceeds 64 bits. A value
+# of a foreign type (a plug-in's) is stored as its text.
+_ENCODE = msgspec.msgpack.Encoder(enc_hook=str).encode
+_DECODE = msgspec.msgpack.Decoder().decode
+_JSON = b"J"
+"""First byte of the JSON form: in MessagePack that is the number 74, which is never packed alone."""
+
+
+def packed(value: object) -> bytes:
+    """The stored form of a value of JSON, bytes and datetimes."""
+    try:
+        data = _ENCODE(value)
+    except (OverflowError, ValueError):
+        return _JSON + json.dumps(value, default=str).encode()
+    return data if data != _JSON else b"J74"
+
+
+def unpacked(data: bytes) -> Any:
+    return json.loads(data[1:]) if data[:1] == _JSON else _DECODE(data)
+
+
+GROUP_S = 0.02
+SHARE = 2
+MAX_STAGED = 20_000
+"""Emissions that may wait for a commit; with so many it is done at once."""
+MAX_WAITING = 100_000
+"""Emissions in the outbox of one sink; with so many, the sources that feed it wait."""
+PAGE = 1024
+AGAIN_S = 1.0
+
+
+class Checkpoint:
+    """Commits. `interval_s`: the shortest checkpointInterval of the running rules; the lifecycle sets it."""
+
+    def __init__(self, outbox: Outbox, clock: RuleClock) -> None:
+        self.interval_s = 300.0
+        self.commits, self.failures = 0, 0
+        self.refused = ""
+        """Why the disk refused the last commit; "" when it succeeded."""
+        self._outbox, self._clock = outbox, clock
+        self._emissions: list[tuple[str, int, SinkRunner, Emission]] = []
+        self._units: dict[QueryUnit, None] = {}
+        self._inputs: dict[StreamInput, None] = {}
+        self._rules: dict[Rule, None] = {}
+        self._sent: list[int] = []
+        self._sent_lock = threading.Lock()
+        self._waiting: WeakKeyDictionary[SinkRunner, int] = WeakKeyDictionary()
+        """Weak keys: a closed sink may still report what it sent, and its count disappears with the runner.
+        """
+        self._last_s = clock.monotonic_s()
+        self._pause_s = GROUP_S
+
+    # -- what came since the last commit
+
+    def add(self, rule: Rule, first: int, emissions: Sequence[Emission]) -> None:
+        """Adds emissions of a rule."""
+        assert rule.sinks is not None
+        self._rules[rule] = None
+        for runner in rule.sinks.runners:
+            self._emissions += [
+                (rule.id, first + k, runner, emission) for k, emission in enumerate(emissions)
+            ]
+            self._count(runner, len(emissions))
+
+    def add_unit(self, unit: QueryUnit) -> None:
+        """Notes that the unit's state has changed."""
+        if unit.durable and unit.remembers:
+            self._units[unit] = None
+
+    def add_input(self, stream_input: StreamInput) -> None:
+        """Notes that the input has given records."""
+        self._inputs[stream_input] = None
+
+    def record_sent(self, runner: SinkRunner, rows: list[int]) -> None:
+        """Called by the sinks' threads: these rows of the outbox have been handled."""
+        with self._sent_lock:
+            self._sent += rows
+            self._waiting[runner] = self._waiting.get(runner, 0) - len(rows)
+
+    def _count(self, runner: SinkRunner, more: int) -> None:
+        with self._sent_lock:  # under the lock of `record_sent`: a lost update would stay wrong for ever
+            self._waiting[runner] = self._waiting.get(runner, 0) + more
+
+    def waiting(self, runner: SinkRunner) -> int:
+        """Emissions of qos >= 1 that the sink has not taken yet."""
+        return self._waiting.get(runner, 0)
+
+    @property
+    def staged(self) -> int:
+        """Emissions that wait for the next commit."""
+        return len(self._emissions)
+
+    # -- what was there before
+
+    def stored(self, name: str) -> JsonObject | None:
+        """The stored state of a rule ("rule r") or of an input (its key)."""
+        return self._outbox.state(name)
+
+    def open_sinks(self, rule_id: str, runners: Sequence[SinkRunner], new: Sequence[SinkRunner]) -> None:
+        """Gives the sinks of a starting rule what waits, and what its former sinks did not send."""
+        moved = self._outbox.readdress(rule_id, [runner.key for runner in runners]) if runners else 0
+        for runner in new:
+            with self._sent_lock:
+                sent, self._sent = self._sent, []
+            self._outbox.commit({}, (), sent)  # rows that its predecessor sent must not be read again
+            count = self._outbox.count(runner.key)
+            self._waiting[runner] = count
+            runner.spilled = count > 0
+            self.read_on(runner)
+        if moved and runners[0] not in new:
+            self._count(runners[0], moved)
+            runners[0].spilled = True
+            self.read_on(runners[0])
+
+    def read_on(self, runner: SinkRunner) -> None:
+        """Hands the runner the next page of the outbox, where it has nothing left and more waits there."""
+        if not runner.spilled or runner.waiting:
+            return
+        rows = self._outbox.waiting(runner.key, runner.last_row, PAGE)
+        runner.spilled = False
+        for rule_id, posted in groupby(rows, key=lambda row: row[1]):
+            for n, _, sequence, emission in posted:
+                runner.post(rule_id, sequence, [emission], [n])
+        runner.spilled = runner.spilled or len(rows) == PAGE
+
+    def reset(self, rule_id: str, input_key: str, offset: object) -> None:
+        """Deletes the rule's state and lets its source continue after `offset`."""
+        self._outbox.commit({input_key: {"offset": offset, "state": {}}, f"rule {rule_id}": None}, (), ())
+
+    def delete_rule(self, rule_id: str) -> None:
+        """Deletes the stored state and unsent emissions of a deleted rule."""
+        self._outbox.delete_rule(rule_id)
+
+    # -- commits
+
+    @property
+    def due_in_s(self) -> float | None:
+        """Seconds until the next commit; None where nothing waits."""
+        if len(self._emissions) >= MAX_STAGED and not self.refused:
+            return 0.0
+        if self._emissions or len(self._sent) >= PAGE:
+            wait_s = self._pause_s
+        elif self._sent:
+            wait_s = min(self.interval_s, 1.0)
+        elif self._units or self._inputs:
+            wait_s = self.interval_s
+        else:
+            return None
+        return self._last_s + wait_s - self._clock.monotonic_s()
+
+    def commit(self) -> bool:
+        """Stores what waits in one transaction, then gives it to the sinks. False: the disk refused."""
+        began_s = self._clock.monotonic_s()
+        states = self._states()
+        with self._sent_lock:
+            sent, self._sent = self._sent, []
+        rows = [(rule_id, n, runner.key, emission) for rule_id, n, runner, emission in self._emissions]
+        try:
+            numbers = self._outbox.commit(states, rows, sent)
+        except sqlite3.Error as error:
+            with self._sent_lock:
+                self._sent = sent + self._sent
+            self.failures, self.refused = self.failures + 1, str(error)
+            log.get(service="rules").warning("delivery.refused", error=str(error), waiting=len(rows))
+            self._last_s, self._pause_s = self._clock.monotonic_s(), AGAIN_S
+            return False
+        emissions, self._emissions = self._emissions, []
+        self._units, self._inputs, self._rules = {}, {}, {}
+        self._post(emissions, numbers)
+        self.commits, self.refused = self.commits + 1, ""
+        self._last_s = self._clock.monotonic_s()
+        self._pause_s = max(GROUP_S, SHARE * (self._last_s - began_s))
+        return True
+
+    def _states(self) -> dict[str, object]:
+        states: dict[str, object] = {}
+        for unit in self._units:
+            for rule in unit.rules():
+                states[f"rule {rule.id}"] = {
+                    "sequence": rule.sequence,
+                    "query": unit.state(),
+                    "of": unit.statement,
+                }
+        for rule in self._rules:
+            states.setdefault(f"rule {rule.id}", {"sequence": rule.sequence, "query": None, "of": ""})
+        for each in self._inputs:
+            if each.durable:
+                states[each.key] = {"offset": each.runner.offset, "state": each.runner.state}
+        return states
+
+    def _post(
+        self, emissions: Sequence[tuple[str, int, SinkRunner, Emission]], numbers: Sequence[int]
+    ) -> None:
+        by_runner: dict[SinkRunner, list[int]] = {}
+        for k, (_, _, runner, _) in enumerate(emissions):
+            by_runner.setdefault(runner, []).append(k)
+        for runner, places in by_runner.items():
+            for rule_id, run in groupby(places, key=lambda k: emissions[k][0]):  # in order of the rows
+                ks = list(run)
+                first = emissions[ks[0]][1]
+                runner.post(rule_id, first, [emissions[k][3] for k in ks], [numbers[k] for k in ks])
+            self.read_on(runner)  # continues with the outbox where the runner could not hold all of it
+
+    def close(self) -> None:
+        self._outbox.close()

@@ -1,0 +1,1 @@
+"""One SELECT before it runs: names, types and steps."""

@@ -1,0 +1,1 @@
+"""A world of real services and simulated Boxes."""

@@ -1,0 +1,1 @@
+"""The network: branches, shunts, switches, faults, and its solution."""

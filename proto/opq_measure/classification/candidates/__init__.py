@@ -1,0 +1,1 @@
+"""What a signal may be, before the classifier chooses."""

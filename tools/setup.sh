@@ -92,8 +92,9 @@ install() {
     rm -f "$stamp"
     say "Installing opq-toolkit[$extras] into .venv (once; a minute or two)"
     if [ -t 2 ]; then quiet=; else quiet='--progress-bar off'; fi
+    # Python compiles what it imports when it first does so; pip would compile ten times as much.
     # shellcheck disable=SC2086  # quiet is two words or none
-    "$venv_python" -m pip install --disable-pip-version-check --only-binary numpy,matplotlib $quiet \
+    "$venv_python" -m pip install --no-compile --disable-pip-version-check --only-binary numpy,matplotlib $quiet \
         --editable "$root[$extras]" >&2 || fail "Installing failed: see above what pip says; then run this again."
     printf '%s|%s\n' "$want" "$extras" >"$stamp.new"
     mv "$stamp.new" "$stamp"

@@ -222,6 +222,49 @@ except KeyboardInterrupt:
 """
 
 
+ORPHAN = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("suite", sys.argv[1])
+suite = importlib.util.module_from_spec(spec)
+sys.modules["suite"] = suite
+spec.loader.exec_module(suite)
+with suite.nobody_left():
+    sys.exit(suite.with_tests((sys.executable, "-c", sys.argv[2]), (), [])[0])
+"""
+LEAVES_AN_ORPHAN = """
+import subprocess, sys, time
+import psutil
+orphan = int(subprocess.check_output(["sh", "-c", "sleep 0.1 >/dev/null & echo $!"]))
+end_s = time.monotonic() + 60
+while psutil.pid_exists(orphan) and time.monotonic() < end_s:
+    time.sleep(0.05)
+sys.exit(7 if psutil.pid_exists(orphan) else 3)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to a subreaper")
+def test_an_orphan_that_ends_during_the_tests_does_not_stay_in_the_process_table() -> None:
+    run = [sys.executable, "-c", ORPHAN, str(SUITE), LEAVES_AN_ORPHAN]
+    done = subprocess.run(run, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+
+
+def test_files_of_the_tests_are_in_memory_where_there_is_room_and_gone_afterwards(
+    suite: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "MEMORY", tmp_path)
+    monkeypatch.setattr(suite, "MEMORY_BYTES", 1)
+    with suite.files_in_memory() as environment:
+        assert Path(environment["TMPDIR"]).parent == tmp_path
+        (Path(environment["TMPDIR"]) / "left").touch()
+    assert list(tmp_path.iterdir()) == []
+    for memory, room in ((tmp_path, 1 << 60), (tmp_path / "none", 1)):
+        monkeypatch.setattr(suite, "MEMORY", memory)
+        monkeypatch.setattr(suite, "MEMORY_BYTES", room)
+        with suite.files_in_memory() as environment:
+            assert environment == {}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to a subreaper")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_running_after_a_signal(tmp_path: Path, number: int) -> None:

@@ -80,6 +80,10 @@ def test_when_we_are_killed_the_build_ends(tmp_path: Path) -> None:
     ours = subprocess.Popen((sys.executable, "-c", text, str(tmp_path)))
     try:
         child = awaited_pid(tmp_path / "child")
+        limit = time.monotonic() + 60
+        while not any("guard" in each.cmdline() for each in psutil.Process(ours.pid).children()):
+            assert time.monotonic() < limit, "nothing guards the build"
+            time.sleep(0.02)
     finally:
         os.kill(ours.pid, signal.SIGKILL)
         ours.wait()

@@ -91,6 +91,7 @@ LINES = {
         "POST /reset/new",
     ),
     "signed in": (
+        "GET /examine", "POST /examine",
         "GET /account", "GET /account/boxes", "GET /account/data.json", "GET /account/second-factor",
         "POST /account/boxes", "POST /account/profile", "POST /account/password",
         "POST /account/second-factor", "POST /account/second-factor/remove", "POST /account/sessions/end",

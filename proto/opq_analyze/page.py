@@ -26,7 +26,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .2rem .9rem .2rem 0; border-bottom: 1px solid #e3e6ea }
 th, td { vertical-align: top } th { font-weight: 600; white-space: nowrap }
 th:first-child, td:first-child, td.words, th.words { text-align: left }
-td.words { min-width: 9rem }
+td.words:last-child { min-width: 9rem }
 .table-frame { overflow-x: auto } .doubtful { color: #8a4b00 }
 figure { margin: 1rem 0 } figure svg { display: block; width: 100% }
 .history-plot { height: 15rem; overflow: hidden; border-bottom: 1px solid #888 }
@@ -84,7 +84,11 @@ def _class(found: Measured, limits: Limits) -> str:
     return (
         f"<p>Class <strong>{escape(made.kind)}</strong>, confidence {made.confidence:.3f}{severity}"
         f"{f': {escape(made.because)}' if made.because and not made.parts else ''}</p>"
-        + (_table(("part", "confidence", "because"), reasons, words=(2,)) if reasons else "")
+        + (
+            _table("Parts of the class", ("part", "confidence", "because"), reasons, words=(2,))
+            if reasons
+            else ""
+        )
     )
 
 
@@ -113,10 +117,14 @@ def _phases(phases: Mapping[str, Any]) -> str:
     rotation = f"<p>Rotation {escape(str(phases['rotation']))}</p>" if phases["rotation"] else ""
     heads = ("together", "start, s", "ms", "% nominal", "deepest in", "seen by")
     return (
-        _table(("phase", "rms, V", "angle, °"), rows)
+        _table("Phases", ("phase", "rms, V", "angle, °"), rows)
         + rotation
-        + _table(("unbalance", "mean", "most"), unbalance)
-        + (_table(heads, events, words=(4, 5)) if events else "<p>No event of the three together.</p>")
+        + _table("Unbalance", ("unbalance", "mean", "most"), unbalance)
+        + (
+            _table("Events of the three phases", heads, events, words=(4, 5))
+            if events
+            else "<p>No event of the three together.</p>"
+        )
     )
 
 
@@ -171,7 +179,7 @@ def _events(contract: Mapping[str, Any]) -> str:
     ]
     more = f"<p>and {len(events) - MOST_EVENTS} more</p>" if len(events) > MOST_EVENTS else ""
     heads = ("event", "start, s", "ms", "V", "% nominal", "ITIC", "SEMI F47", "because")
-    return _table(heads, rows, words=(5, 6, 7)) + more
+    return _table("Events", heads, rows, words=(5, 6, 7)) + more
 
 
 def _figures(contract: Mapping[str, Any]) -> str:
@@ -191,7 +199,7 @@ def _figures(contract: Mapping[str, Any]) -> str:
         ("flicker, Pst of ten minutes", "", "", "", _number(flicker.get("pst"), ".2f")),
     ]
     windows = contract["windows"]
-    return _table(("", "mean", "min", "median", "max"), rows) + (
+    return _table("Figures", ("quantity", "mean", "min", "median", "max"), rows) + (
         f"<p>{windows['count']} windows of 10/12 cycles, {windows['flagged']} flagged by a dip, swell or "
         "interruption.</p>"
     )
@@ -207,11 +215,11 @@ def _facts(contract: Mapping[str, Any]) -> str:
         ("nominal voltage", f"{nominal['volts_from']}, sureness {nominal['volts_sureness']:.2f}"),
         ("nominal frequency", f"{nominal['hz_from']}, sureness {nominal['hz_sureness']:.2f}"),
     ]
-    return _table(("", ""), rows, words=(1,))
+    return _table("The file", (), rows, words=(1,))
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[int] = ()) -> str:
-    """A table; the columns `words` are text, aligned to the left."""
+def _table(label: str, heads: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[int] = ()) -> str:
+    """A table that scrolls on a phone; the columns `words` are text, aligned to the left."""
 
     def cells(tag: str, row: Sequence[str]) -> str:
         return "".join(
@@ -219,9 +227,12 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[
             for k, each in enumerate(row)
         )
 
-    head = f"<thead><tr>{cells('th', heads)}</tr></thead>" if any(heads) else ""
+    head = f"<thead><tr>{cells('th', heads)}</tr></thead>" if heads else ""
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f'<div class="table-frame"><table>{head}<tbody>{body}</tbody></table></div>'
+    return (
+        f'<div class="table-frame" role="region" aria-label="{escape(label)}" tabindex="0">'
+        f"<table>{head}<tbody>{body}</tbody></table></div>"
+    )
 
 
 def _number(value: float | None, form: str) -> str:

@@ -17,7 +17,9 @@ BESIDE = (".json", ".dat", ".hdr", ".inf")
 
 
 @contextmanager
-def unpacked(path: Path, suffixes: Sequence[str]) -> Iterator[list[Path] | None]:
+def unpacked(
+    path: Path, suffixes: Sequence[str], most_bytes: int = MOST_BYTES
+) -> Iterator[list[Path] | None]:
     """The recordings inside a zip, one path each, sorted by name; None where the file is no zip.
 
     Arrays that are mapped from these files stay valid when the folder is gone.
@@ -33,7 +35,7 @@ def unpacked(path: Path, suffixes: Sequence[str]) -> Iterator[list[Path] | None]
     with tempfile.TemporaryDirectory(prefix="opq-recording-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         try:
-            found = _unpack(path, folder, suffixes)
+            found = _unpack(path, folder, suffixes, most_bytes)
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -51,8 +53,8 @@ def unpacked(path: Path, suffixes: Sequence[str]) -> Iterator[list[Path] | None]
             raise RecordingError(str(error).replace(name, str(path), 1)) from error
 
 
-def _unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    left = MOST_BYTES
+def _unpack(path: Path, folder: Path, suffixes: Sequence[str], most_bytes: int) -> list[Path]:
+    left = most_bytes
     made: list[Path] = []
     with zipfile.ZipFile(path) as packed:
         members = [
@@ -66,7 +68,7 @@ def _unpack(path: Path, folder: Path, suffixes: Sequence[str]) -> list[Path]:
                 while part := source.read(PIECE):
                     left -= len(part)
                     if left < 0:
-                        raise RecordingError(f"{path}: unpacks to more than {MOST_BYTES >> 30} GiB")
+                        raise RecordingError(f"{path}: unpacks to more than {most_bytes >> 20:,} MiB")
                     file.write(part)
             made.append(target)
     stems = {each.stem for each in made if each.suffix.lower() not in BESIDE}

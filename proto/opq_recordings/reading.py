@@ -28,7 +28,7 @@ from opq_recordings.comtrade import read_comtrade
 from opq_recordings.csv_file import read_csv
 from opq_recordings.facts import RecordingFacts, facts_of, read_facts
 from opq_recordings.json_file import read_json
-from opq_recordings.packed import unpacked
+from opq_recordings.packed import MOST_BYTES, unpacked
 from opq_recordings.pqdif_file import read_pqdif
 from opq_recordings.recording import PIECE_SAMPLES, Channel, Content, Recording, Run
 from opq_recordings.sound_file import read_sound
@@ -52,11 +52,14 @@ READERS: Mapping[str, Callable[[Path], Content]] = {
 PACKED = (".zip", ".npz")
 
 
-def read_recording(path: Path, given: RecordingFacts | None = None) -> Recording:
+def read_recording(
+    path: Path, given: RecordingFacts | None = None, unpacked_bytes: int = MOST_BYTES
+) -> Recording:
     """Reads a recording.
 
     Args:
         given: facts that override those of the file and of the .json beside it; the channel to take.
+        unpacked_bytes: the most that a zip may unpack to.
     Raises:
         RecordingError: missing, broken, of an unknown format, no such channel, or its rate or gain is not
             known; names the option that helps.
@@ -65,7 +68,9 @@ def read_recording(path: Path, given: RecordingFacts | None = None) -> Recording
     try:
         if not path.is_file():
             raise RecordingError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}")
-        with unpacked(path, tuple(READERS)) as inside:
+        if not path.stat().st_size:
+            raise RecordingError(f"{path}: is empty, no samples in it")
+        with unpacked(path, tuple(READERS), unpacked_bytes) as inside:
             if inside is None:
                 content = _content(path, given)
             else:

@@ -78,6 +78,7 @@ class View:
                     ended.set()
                     mailer.close()
                     services.firmware.close()
+                    services.examiner.close()
             reading.result()  # an error of the reader ends the service; its runner starts both again
 
 

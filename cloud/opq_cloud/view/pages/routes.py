@@ -14,6 +14,7 @@ from opq_cloud.view.pages.admin.admin_routes import admin_router
 from opq_cloud.view.pages.boxes.box_page import BoxPages
 from opq_cloud.view.pages.boxes.waveform_requests import WaveformRequests
 from opq_cloud.view.pages.examine.page import ExaminePages
+from opq_cloud.view.pages.examine.recording_page import RecordingPages
 from opq_cloud.view.pages.examine.signals import SignalCache
 from opq_cloud.view.pages.front_page import FrontPage
 from opq_cloud.view.pages.incidents.edit_pages import IncidentEditPages
@@ -77,6 +78,7 @@ def page_router(parts: PageParts) -> APIRouter:
             AdminPages(accounts),
             NotificationPages(accounts),
             IncidentEditPages(accounts),
+            RecordingPages(accounts, services.examiner, services.config.recording_mb),
             WaveformPages(accounts, parts.requests, context),
         ):
             router.include_router(made.router())

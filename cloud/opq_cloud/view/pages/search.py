@@ -143,6 +143,7 @@ def _pages(visitor: Visitor) -> Iterator[SearchHit]:
         rows += [
             ("Page", "Your account", "name, time zone, theme, password, sessions, tokens", "/account"),
             ("Page", "Your Boxes", "own and shared ones", "/account/boxes"),
+            ("Page", "Examine a recording", "upload a file: COMTRADE, PQDIF, CSV, WAV", "/examine"),
             ("Page", "Notifications", "rules and log: mail, webhook, MQTT", "/account/notifications"),
             ("Action", "Add a notification rule", "be told of incidents", NEW_RULE),
             ("Action", "Download your data", "personal data, JSON", "/account/data.json"),

@@ -7,9 +7,10 @@ Sec-Fetch-Site; `guard.py`).
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import anyio
@@ -39,6 +40,7 @@ BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds."
 BROKEN_OFF = "The form did not come whole."
 NOT_A_FORM = "This is not a form that a browser sends."
 SIGNED_OUT = "You are not signed in now, so what you sent was not done. Sign in, then send it again."
+TOO_LARGE = "This form has more than the {} bytes that are allowed here."
 EXPIRED = "This form was made for another session. Go back, reload the page, and send it again."
 
 
@@ -48,14 +50,21 @@ class SentFile:
 
     name: str
     """The browser's name of it, without folders; only for messages."""
-    content: bytes
+    file: BinaryIO
+    """Its content, on disk where it is large; it is closed with the form."""
+
+    @property
+    def content(self) -> bytes:
+        """All of it; for small files."""
+        self.file.seek(0)
+        return self.file.read()
 
 
 class SentForm:
     """The fields of one form, as text without control characters, and its files."""
 
-    def __init__(self, fields: Mapping[str, str], files: Mapping[str, SentFile] | None = None) -> None:
-        self._fields, self._files = fields, files or {}
+    def __init__(self, fields: Mapping[str, str], files: Sequence[tuple[str, SentFile]] = ()) -> None:
+        self._fields, self._files = fields, files
 
     @property
     def fields(self) -> Mapping[str, str]:
@@ -64,7 +73,16 @@ class SentForm:
 
     def file(self, name: str) -> SentFile | None:
         """The file of a field; None where none was chosen."""
-        return self._files.get(name)
+        return next(iter(self.files(name)), None)
+
+    def files(self, name: str) -> tuple[SentFile, ...]:
+        """The files of a field that takes several."""
+        return tuple(file for field, file in self._files if field == name)
+
+    def close(self) -> None:
+        """Removes the files."""
+        for _, each in self._files:
+            each.file.close()
 
     def text(self, name: str, most: int = 200) -> str:
         """The field as one line; empty where absent. HTTPException 400 when longer than `most`."""
@@ -117,28 +135,30 @@ class FormPlaces:
             self._taken -= 1
 
 
-async def read_form(request: Request, file_bytes: int = 0) -> SentForm:
+async def read_form(request: Request, file_bytes: int = 0, empty_files: bool = False) -> SentForm:
     """Reads the form of a request, with files of at most `file_bytes` in total.
 
-    A body that is too large is not read to its end. Raises HTTPException 413, 415 or 400 with the reason.
+    A body that is too large is not read to its end. Whoever calls closes the form. Raises HTTPException 413,
+    415 or 400 with the reason.
     """
     kinds = (FORM_TYPE, UPLOAD_TYPE) if file_bytes else (FORM_TYPE,)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in kinds:
         raise HTTPException(415, f"A form is sent as {' or '.join(kinds)}.")
     most = MAX_FORM_BYTES + (file_bytes if kind == UPLOAD_TYPE else 0)
+    stated = request.headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > most:
+        raise HTTPException(413, TOO_LARGE.format(most))
     limited = Request(request.scope, _limited(request.receive, most))
     try:
-        async with limited.form(
-            max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_FORM_BYTES
-        ) as sent:
-            found = sent.multi_items()
-            fields = {name: value for name, value in found if isinstance(value, str)}
-            files = {
-                name: SentFile(_last_part(each.filename), await each.read())
-                for name, each in found
-                if isinstance(each, UploadFile) and each.filename and each.size
-            }
+        sent = await limited.form(max_files=MAX_FIELDS, max_fields=MAX_FIELDS, max_part_size=MAX_FORM_BYTES)
+        found = sent.multi_items()
+        fields = {name: value for name, value in found if isinstance(value, str)}
+        files = [
+            (name, SentFile(_last_part(each.filename), each.file))
+            for name, each in found
+            if isinstance(each, UploadFile) and each.filename and (each.size or empty_files)
+        ]
     except ClientDisconnect:
         raise HTTPException(400, BROKEN_OFF) from None
     except HTTPException:
@@ -157,7 +177,7 @@ def _limited(receive: Receive, most_bytes: int) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > most_bytes:
-            raise HTTPException(413, f"This form has more than the {most_bytes} bytes that are allowed here.")
+            raise HTTPException(413, TOO_LARGE.format(most_bytes))
         return message
 
     return receive_within
@@ -168,26 +188,29 @@ def _last_part(name: str) -> str:
 
 
 def form_route(
-    handler: Handler, places: FormPlaces | None = None, file_bytes: int = 0
+    handler: Handler, places: FormPlaces | None = None, file_bytes: int = 0, empty_files: bool = False
 ) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint of a POST: reads the form, checks its token, then runs `handler` in a thread.
 
     With `places`, visitors who are not signed in may send the form; with None they are refused. The form may
-    bring files of `file_bytes` in total.
+    bring files of `file_bytes` in total; one without a byte is none, unless `empty_files`.
     """
 
     async def endpoint(request: Request) -> Response:
         if places is None and not VISITOR.get().session_hash:
             raise HTTPException(401, SIGNED_OUT)
-        form = await read_form(request, file_bytes)
-        visitor = await visitor_after_body(request)
-        if places is None and not visitor.session_hash:
-            raise HTTPException(401, SIGNED_OUT)
-        if not visitor.accepts_form(form.text("form_token")):
-            raise HTTPException(403, EXPIRED)
-        if places is not None:
-            return await places.run(partial(handler, request, visitor, form))
-        return await anyio.to_thread.run_sync(handler, request, visitor, form)
+        form = await read_form(request, file_bytes, empty_files)
+        try:
+            visitor = await visitor_after_body(request)
+            if places is None and not visitor.session_hash:
+                raise HTTPException(401, SIGNED_OUT)
+            if not visitor.accepts_form(form.text("form_token")):
+                raise HTTPException(403, EXPIRED)
+            if places is not None:
+                return await places.run(partial(handler, request, visitor, form))
+            return await anyio.to_thread.run_sync(handler, request, visitor, form)
+        finally:
+            form.close()
 
     endpoint.__name__ = getattr(handler, "__name__", "form")
     return endpoint

@@ -22,7 +22,7 @@ Send = Callable[[Scope], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FORMS = re.compile(
-    r"/(sign-in|sign-out|first-admin|register|reset(/new)?|account/.+|admin/.+"
+    r"/(sign-in|sign-out|examine|first-admin|register|reset(/new)?|account/.+|admin/.+"
     r"|api/v1/boxes/[^/]+/waveforms|api/v1/injections"
     r"|boxes/[^/]+/(settings|share|claim-code|release|waveforms)|incidents/[^/]+/(note|label|split|merge))"
 )

@@ -14,6 +14,7 @@ from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.shown.addresses import ServiceAddresses
 from opq_cloud.view.pages.shown.availability import AvailabilityReader
 from opq_cloud.view.pages.shown.firmware_jobs import FirmwareJobs
+from opq_cloud.view.pages.shown.recording_examiner import RecordingExaminer
 from opq_cloud.view.pages.shown.registry import RegistryReader
 from opq_cloud.view.web.mail import Mailer
 from opq_cloud.view.web.visitors import OPEN, VISITOR, Visitor, Visitors
@@ -40,12 +41,14 @@ class ViewServices:
     registry: RegistryReader = field(init=False)
     availability: AvailabilityReader = field(init=False)
     firmware: FirmwareJobs = field(init=False)
+    examiner: RecordingExaminer = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "registry", RegistryReader(self.store))
         shares = AvailabilityReader(self.store, self.now_ns, recent=self.hub.recent)
         object.__setattr__(self, "availability", shares)
         object.__setattr__(self, "firmware", FirmwareJobs(self.addresses, self.store))
+        object.__setattr__(self, "examiner", RecordingExaminer())
 
     @property
     def visitor(self) -> Visitor:

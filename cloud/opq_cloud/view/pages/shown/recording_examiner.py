@@ -1,0 +1,131 @@
+"""Has an uploaded recording examined by a process of its own, in a folder that is removed afterwards."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import structlog
+
+from opq_cloud.view.web.forms import SentFile
+from opq_proto.kit.plain_text import one_line
+from opq_recordings.facts import RecordingFacts
+from opq_recordings.packed import BESIDE
+
+log = structlog.get_logger()
+
+AT_ONCE = 2
+LONGEST_S = 120.0
+POLL_S = 0.02
+LARGEST_ANSWER = 8 << 20
+WORKER = "opq_cloud.view.pages.shown.recording_worker"
+
+
+class NotExaminedError(Exception):
+    """Why there is no page, in a sentence for people; `status` of HTTP."""
+
+    def __init__(self, text: str, status: int = 400) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class RecordingExaminer:
+    """One per View; so many recordings at once, the next is asked to come again."""
+
+    def __init__(self) -> None:
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Ends what runs."""
+        self._closing.set()
+
+    def examine(self, files: Sequence[SentFile], given: RecordingFacts) -> str:
+        """The page of the recording as HTML. Blocks for as long as it takes, at most `LONGEST_S`.
+
+        Args:
+            files: the recording, with the files that belong to it.
+        Raises:
+            NotExaminedError: it cannot be read or measured, or no place is free.
+        """
+        names = [checked_name(each.name) for each in files]
+        if not self._places.acquire(blocking=False):
+            raise NotExaminedError("Other recordings are being examined; send yours again in a minute.", 503)
+        try:
+            with tempfile.TemporaryDirectory(prefix="opq-examined-", ignore_cleanup_errors=True) as name:
+                folder = Path(name)
+                (folder / "sent").mkdir()
+                for sent_name, each in zip(names, files, strict=True):
+                    each.file.seek(0)
+                    with (folder / "sent" / sent_name).open("wb") as file:
+                        shutil.copyfileobj(each.file, file, 1 << 20)
+                order = {"file": main_name(names), "facts": asdict(given)}
+                (folder / "order.json").write_text(json.dumps(order))
+                return self._answer_of(folder)
+        except OSError as error:
+            log.warning("recording.not_examined", why=str(error))
+            raise NotExaminedError(
+                f"View cannot keep the file while it is read: {error.strerror}.", 503
+            ) from error
+        finally:
+            self._places.release()
+
+    def _answer_of(self, folder: Path) -> str:
+        environment = {
+            "PATH": os.environ.get("PATH", ""),
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "TMPDIR": str(folder),
+            "LANG": "C.UTF-8",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        with (folder / "said.txt").open("wb") as said:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", WORKER, str(folder)],
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, cwd="/",
+                start_new_session=True,
+            )  # fmt: skip
+        end_s = time.monotonic() + LONGEST_S
+        try:
+            while process.poll() is None and time.monotonic() < end_s and not self._closing.wait(POLL_S):
+                pass
+        finally:
+            late = process.poll() is None
+            process.kill()
+            process.wait()
+        if late:
+            raise NotExaminedError(
+                f"It takes longer than {LONGEST_S:g} s; send a shorter part, or use opq-tools analyze, which "
+                "has no such limit.", 413,
+            )  # fmt: skip
+        answer = folder / "answer.json"
+        if process.returncode or not answer.is_file() or answer.stat().st_size > LARGEST_ANSWER:
+            said_last = (folder / "said.txt").read_bytes()[-2000:].decode("utf-8", "replace")
+            log.error("recording.worker_failed", code=process.returncode, said=said_last)
+            raise NotExaminedError(
+                "Reading it took more memory or time than an upload may have; opq-tools analyze has no such "
+                "limits.", 413,
+            )  # fmt: skip
+        found: dict[str, str] = json.loads(answer.read_bytes())
+        if "refused" in found:
+            raise NotExaminedError(one_line(found["refused"]))
+        return found["body"]
+
+
+def main_name(names: Sequence[str]) -> str:
+    """The file that is the recording: not one that belongs to another."""
+    return next((each for each in names if Path(each).suffix.lower() not in BESIDE), names[0])
+
+
+def checked_name(name: str) -> str:
+    """The name that a sent file gets in a folder of its own. Raises NotExaminedError: none for a file."""
+    found = one_line(name).strip()
+    if found.strip(". ") == "" or "/" in found or len(found.encode()) > 200:
+        raise NotExaminedError(f"{name!r:.60} is not a name for a file.")
+    return found

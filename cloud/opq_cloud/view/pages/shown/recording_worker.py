@@ -1,0 +1,71 @@
+"""The process that examines one uploaded recording: `python -m …recording_worker FOLDER`.
+
+`FOLDER/order.json` says which file of `FOLDER/sent` it is and what the visitor states of it; the answer goes
+to `FOLDER/answer.json`. It confines itself before it reads a byte of the file: limits of memory, time and
+files, no network, no file of others, so that a hostile file can only spoil its own answer.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from opq_analyze.measuring import measured
+from opq_analyze.page import body_of
+from opq_analyze.phases import phases_of
+from opq_measure.events.limits import Limits
+from opq_plugins.sandbox import landlock, protection, system_calls
+from opq_proto.errors import OpqError
+from opq_recordings.facts import RecordingFacts
+from opq_recordings.reading import read_recording
+
+MEMORY_BYTES = 3 << 30
+"""Of addresses, the mapped files and libraries among them; a recording of 64 MB takes half of it."""
+FILE_BYTES = 1 << 29
+"""Most that a zip may unpack to, and the largest file."""
+CPU_S, OPEN_FILES = 100, 256
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    order = json.loads((folder / "order.json").read_text())
+    confine(folder)
+    os.chdir(folder / "sent")
+    answer = examined(Path(order["file"]), RecordingFacts(**order["facts"]))
+    (folder / "answer.json").write_text(json.dumps(answer))
+
+
+def examined(path: Path, given: RecordingFacts) -> dict[str, str]:
+    """`body`, the page of the recording as HTML, or `refused`, one sentence."""
+    limits = Limits()
+    try:
+        with np.errstate(all="ignore"):
+            recording = read_recording(path, given, FILE_BYTES)
+            found = measured(recording, limits)
+            return {"body": body_of(found, limits, phases_of(found, given, limits))}
+    except OpqError as error:
+        return {"refused": str(error)}
+    except MemoryError:
+        return {
+            "refused": f"{path}: needs more memory than an upload may have; opq-tools analyze has no limit"
+        }
+    except OSError as error:
+        return {"refused": f"{path}: cannot be read: {error.strerror or error}"}
+
+
+def confine(folder: Path) -> None:
+    """Gives up for good what reading a file does not need; what this kernel does not have is left out."""
+    protection.first_to_go()
+    os.nice(10)
+    protection.limit(MEMORY_BYTES, CPU_S, FILE_BYTES, OPEN_FILES, 0)
+    protection.end_with_parent()
+    protection.no_new_privileges()
+    version = landlock.version()
+    landlock.restrict(landlock.Allowed(folder, writable=(folder,)), version)
+    system_calls.restrict((), signals_are_limited=version >= landlock.SCOPED)
+
+
+if __name__ == "__main__":
+    main()

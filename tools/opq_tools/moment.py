@@ -1,19 +1,16 @@
 """Parses times as people type them; few imports, because light commands use it too."""
 
-import re
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import click
 
+from opq_proto.kit.typed_time import typed_ns
+
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
-RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([smhdwy]))?")
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
-"""Seconds per unit, as on View's pages and in its API."""
 LATEST_NS = 7_258_118_400_000_000_000
 """The year 2200; stores hold ns since 1970 in 64 bits, which end in 2262."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment_ns(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
@@ -21,28 +18,17 @@ def moment_ns(ctx: click.Context, param: click.Parameter, text: str | None) -> i
 
     Returns ns since 1970, in whole microseconds.
     """
-    found = _read(text)
-    if found is None:
-        return None
-    moment = (found - _EPOCH) // timedelta(microseconds=1) * 1000
-    if not 0 <= moment <= LATEST_NS:
-        raise click.BadParameter(f"{text!r} is not between 1970 and 2200")
-    return moment
-
-
-def _read(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        if relative := RELATIVE.fullmatch(text):
-            number, unit = relative.groups("0")
-            return datetime.now(UTC) - timedelta(seconds=int(number) * UNITS_S.get(unit, 1))
-        found = datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:
+        moment = typed_ns(text, time.time_ns() // 1000 * 1000)
+    except ValueError as error:
         raise click.BadParameter(
             f"{text!r} is no time; want e.g. 2026-11-20, 2026-11-20T08:30:00 or now-24h (s, m, h, d, w, y)"
         ) from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    if not 0 <= moment <= LATEST_NS:
+        raise click.BadParameter(f"{text!r} is not between 1970 and 2200")
+    return moment
 
 
 def from_option(text: str, required: bool = False) -> Callable[[Decorated], Decorated]:

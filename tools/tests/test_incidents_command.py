@@ -79,6 +79,14 @@ def test_a_time_may_be_relative_as_on_the_pages() -> None:
         moment_ns(context, option, "now-999999y")
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("2016-12-31T23:59:60Z", 1_483_228_800), ("2016-12-31T23:59:60.5+00:00", 1_483_228_800.5)],
+)
+def test_a_leap_second_is_the_first_of_the_next_minute(text: str, seconds: float) -> None:
+    assert moment_ns(Context(command), Option(["--from"]), text) == seconds * S
+
+
 @pytest.mark.parametrize("text", ["0001-01-01", "1969-12-31", "2200-01-02", "9999-12-31", "now-99y"])
 def test_a_time_that_no_store_can_hold_is_refused(text: str) -> None:
     with pytest.raises(BadParameter, match="between 1970 and 2200"):

@@ -4,14 +4,14 @@ Pure. A moment is `now`, `now-90m` (s, m, h, d, w, y of 365 days), a time in UTC
 milliseconds since 1970. A relative moment stays relative in every link, so that a link stays live.
 """
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from opq_cloud.store.trends.pyramid import LONGEST_MS
+from opq_proto.kit.typed_time import UNITS_S, typed_ns
 
-UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 365 * 86_400_000}
+UNITS_MS = {unit: 1000 * seconds for unit, seconds in UNITS_S.items()}
 SHORTEST_MS = 10_000
 LATEST_MS = 7_258_118_400_000
 """The year 2200: nanoseconds of a time far beyond it do not fit what a store can compare."""
@@ -22,8 +22,6 @@ PRESET_WORDS = {
     "7d": "7 days", "30d": "30 days",
     "90d": "90 days", "1y": "1 year",
 }  # fmt: skip
-_RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([smhdwy]))?")
-_LEAP = re.compile(r"(?<=:[0-9]{2}):60(?![0-9])")
 _MOMENT = "now, now-24h (s, m, h, d, w or y), a time in UTC such as 2026-11-22T06:00, or ms since 1970"
 
 
@@ -88,20 +86,13 @@ def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
 
 def read_time_ms(name: str, words: str, now_ms: int) -> int:
     """A moment in ms since 1970, with parts of a second. Raises ValueError, in words for people."""
-    relative = _RELATIVE.fullmatch(words)
-    if relative is not None:
-        return now_ms - (int(relative[1]) * UNITS_MS[relative[2]] if relative[1] else 0)
     if words.isascii() and words.isdigit() and len(words) <= 14:
         return int(words)
-    leap = _LEAP.search(words)
-    if leap is not None:  # the last second of a day, as instruments write it: the next minute begins
-        return read_time_ms(name, f"{words[: leap.start()]}:59{words[leap.end() :]}", now_ms) + 1000
     try:
-        found = datetime.fromisoformat(words)
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
-        return max(0, int(found.timestamp() * 1000))
-    except (ValueError, OverflowError):
+        found_ms = typed_ns(words, now_ms * 1_000_000) // 1_000_000
+    except ValueError:
         raise ValueError(f"{name} is {words[:40]!r}; want {_MOMENT}") from None
+    return found_ms if words.startswith("now") else max(0, found_ms)
 
 
 def _absolute(start_ms: int, end_ms: int) -> TimeSpan:

@@ -33,6 +33,7 @@ BOLTZMANN = 1.38e-23
 BAND_HZ = 3000.0
 PHASE_NS = 21_000  # WIRING.md: the setting to begin with
 LSB = 65_536
+PAD_MM = 3.0  # of a pin in a hole of 1.3 mm
 DERATING = 0.6  # of rated power and voltage, continuously
 
 
@@ -279,6 +280,8 @@ def power(parts: Parts) -> Iterator[Result]:
     yield Result("RS1: power at 300 V", idle**2 * parts["RS1"].value, DERATING * parts["RS1"]["watts"], "W")
     yield Result("RV1: power at 300 V", CATEGORY_V * parts["RV1"]["leak_amps"] * 1000, 100.0, "mW")
     yield Result("RV1: line voltage", CATEGORY_V, parts["RV1"]["volts_rms"], "V")
+    yield Result("J1: voltage", CATEGORY_V, parts["J1"]["volts_rms"], "V")
+    yield Result("XF1: voltage", CATEGORY_V, parts["XF1"]["volts_rms"], "V")
     yield Result("F1: current", idle * 1000, DERATING * parts["F1"]["amps"] * 1000, "mA")
     hot = parts["U1"]["hot_amps"] * parts["U2"]["volts_out"]
     yield Result("U2: load on the hot side", hot * 1000, DERATING * parts["U2"]["watts"] * 1000, "mW")
@@ -389,6 +392,8 @@ def clearances(parts: Parts) -> Iterator[Result]:
         least = max(float(row["least_clearance_mm"]), float(row["least_creepage_mm"]))
         what = f"{row['where']}, {row['insulation']}, {row['category']}"
         yield Result(what, float(row["drawn_mm"]), least, "mm", False)
+    pads = max(float(row["drawn_mm"]) for row in rows if row["where"] == "L to N before the fuse")
+    yield Result("J1: between the pads of L and N", parts["J1"]["pitch_mm"] - PAD_MM, pads, "mm", False)
     reinforced = [row for row in rows if row["insulation"] == "reinforced"]
     for ref in ("U1", "U2"):
         part = parts[ref]

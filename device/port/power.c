@@ -55,7 +55,7 @@ static bool start_pll(uint32_t input_hz, uint32_t source_bit) {
 }
 
 // Revision A of the F405/407/415/417 fetches wrong instructions with the prefetch on, and may call itself 0x411 (errata
-// sheet ES0182); that of the F42x and F43x does not.
+// sheet ES0182; ST's STM32CubeF4 projects enable it from REV_ID 0x1001 on); that of the F42x and F43x does not.
 static bool prefetch_works(void) {
     return opq_power_revision() != DBGMCU_REV_A || (DBGMCU_IDCODE & DBGMCU_IDCODE_DEV_ID) == DBGMCU_DEV_F42X;
 }

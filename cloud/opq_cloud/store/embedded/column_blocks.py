@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, next_number
-from opq_cloud.store.embedded.sealing import newer_block
+from opq_cloud.store.embedded.sealing import newer_block, put_blocks
 from opq_cloud.store.rows import FIXED_FLAGS, FIXED_ROW, METRIC_ORDER, fixed_head
 from opq_proto.wire.measurement_columns import MeasurementColumns
 
@@ -90,13 +90,11 @@ def put_column_blocks(
     """
     segment = next_number(connection, "segment")
     at = segment * BOXES_PER_SEGMENT
-    connection.executemany(
-        "INSERT INTO blocks VALUES (?, ?, ?, ?, ?)",
-        [
-            (at + number, each.first_ms, each.last_ms, each.rows, each.packed)
-            for number, each in zip(numbers, blocks, strict=True)
-        ],
+    rows = (
+        (at + number, each.first_ms, each.last_ms, each.rows, each.packed)
+        for number, each in zip(numbers, blocks, strict=True)
     )
+    put_blocks(connection, rows)
     connection.execute(
         "INSERT INTO segments VALUES (?, ?, ?, ?, ?)",
         (

@@ -10,6 +10,8 @@ D).
 """
 
 import sqlite3
+import struct
+import zlib
 from pathlib import Path
 
 from opq_proto.kit.sqlite_database import SqliteDatabase
@@ -203,6 +205,9 @@ MIGRATIONS = (
         (start_ns, group_id, box_id, kind, end_ns, uncertainty_ns, clock_id, leads, by_hand,
             samples_began_ns);
     """,
+    """
+    ALTER TABLE blocks ADD COLUMN sum INTEGER;
+    """,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 
@@ -210,6 +215,16 @@ MIGRATIONS = (
 BOXES_PER_SEGMENT = 1 << 24
 """`blocks.block` = segment * this + box: one whole number as key, so that a block of 1 to 4 kB is
 in one page (with a composite key without rowid, blocks above 1 kB would spill into other pages)."""
+_SUMMED = struct.Struct("<qqqq")
+"""What a block's checksum covers beside its bytes: key, first and last time, rows."""
+
+
+def block_sum(block: int, start_ms: int, end_ms: int, rows: int, packed: bytes) -> int:
+    """Returns the checksum of a row of `blocks`; those of schema 16 and before have none.
+
+    Measurements expire after a day by default, and the blocks without a sum with them.
+    """
+    return zlib.crc32(packed, zlib.crc32(_SUMMED.pack(block, start_ms, end_ms, rows)))
 
 
 def open_database(path: Path, busy_s: float) -> SqliteDatabase:

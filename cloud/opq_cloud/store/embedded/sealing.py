@@ -9,8 +9,9 @@ moved rows. A pass that was killed, or that another process overtook, leaves onl
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 
@@ -25,7 +26,7 @@ from opq_cloud.store.embedded.parcels import (
     rows_by_box,
     within,
 )
-from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, next_number
+from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, block_sum, next_number
 from opq_cloud.store.embedded.sequence_runs import SequenceRuns
 from opq_cloud.store.rows import (
     MeasurementRow,
@@ -108,11 +109,11 @@ def seal(
             blocks.append((block, made.first_ms, made.last_ms, made.rows, made.packed))
             marks.append(_mark(box, made, *known[box]))
             if len(blocks) >= SLICE_BLOCKS:
-                _put_blocks(database, blocks)
+                database.write(partial(put_blocks, blocks=blocks))
                 blocks = []
     if not rows:
         return 0
-    _put_blocks(database, blocks)
+    database.write(partial(put_blocks, blocks=blocks))
 
     def move(connection: sqlite3.Connection) -> bool:
         before(connection)
@@ -147,9 +148,10 @@ def _range(segment: int) -> tuple[int, int]:
     return segment * BOXES_PER_SEGMENT, (segment + 1) * BOXES_PER_SEGMENT
 
 
-def _put_blocks(database: SqliteDatabase, blocks: list[Block]) -> None:
-    insert = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?)"
-    database.write(lambda connection: connection.executemany(insert, blocks).rowcount)
+def put_blocks(connection: sqlite3.Connection, blocks: Iterable[Block]) -> None:
+    """Stores blocks, each with its checksum."""
+    insert = "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?)"
+    connection.executemany(insert, ((*each, block_sum(*each)) for each in blocks))
 
 
 def _block(single: list[MeasurementRow], of_parcels: ParcelRows | None) -> BoxBlock:

@@ -1,0 +1,53 @@
+"""Checksums of sealed Measurements."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from store_cases import NOW_MS, measured, numbered, stored_rows
+
+from opq_cloud.store.embedded.schema import MIGRATIONS, block_sum
+from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_proto.wire.measurement_columns import MeasurementColumns
+
+SEALED = "SELECT block, start_ms, end_ms, rows, packed, sum FROM blocks ORDER BY block"
+
+
+def test_a_block_has_the_checksum_of_all_its_columns_however_it_is_made(tmp_path: Path) -> None:
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        store.append_columns(numbered(1, 50))
+        store.append_measurements([measured(number, "9") for number in range(5)])
+        store.seal()
+        minute = numbered(1000, 60)
+        columns = (minute.boxes, minute.which, minute.start_ns, minute.end_ns, minute.metrics)
+        store.append_columns(MeasurementColumns(*columns, 900, minute.source))
+    with closing(sqlite3.connect(tmp_path / "opq.db")) as file:
+        found = file.execute(SEALED).fetchall()
+    assert len(found) == 4 + 3
+    for *whole, stored in found:
+        assert stored == block_sum(*whole)
+        for place in range(4):
+            other = [value + 1 if k == place else value for k, value in enumerate(whole)]
+            assert stored != block_sum(*other)
+
+
+def test_a_store_of_schema_16_keeps_its_blocks_and_sums_those_that_follow(tmp_path: Path) -> None:
+    path, first = tmp_path / "opq.db", numbered(1, 50)
+    with closing(EmbeddedStore(path)) as store:
+        store.append_columns(first)
+        store.seal()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("ALTER TABLE blocks DROP COLUMN sum")
+        file.execute("PRAGMA user_version = 16")
+    with closing(EmbeddedStore(path)) as store:
+        before = stored_rows(first)
+        for box_id in "123":
+            mine = [row for row in before if row.box_id == box_id]
+            assert store.measurements(box_id, NOW_MS, NOW_MS + 100_000) == mine
+        store.append_columns(numbered(51, 50))
+        assert store.seal() == 150
+        assert len(store.measurements("1", NOW_MS, NOW_MS + 200_000)) == 100
+    with closing(sqlite3.connect(path)) as file:
+        sums = [row[-1] is None for row in file.execute(SEALED)]
+        assert sums == [True] * 3 + [False] * 3
+        assert file.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)

@@ -74,6 +74,10 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "import": ("opq_tools.import_events", "Recordings of other instruments into the store, as events."),
         "backup": ("opq_tools.keep.backup", "Copy a system's data into one archive, while it runs."),
         "restore": ("opq_tools.keep.restore", "Put a back-up into an empty data folder."),
+        "store": (
+            "opq_tools.keep.store",
+            "Check a store, repair it, copy it into another.",
+        ),
         "export": ("opq_tools.export", "Export events, incidents and Measurements from the store."),
         "reanalyse": ("opq_tools.reanalyse", "Analyse stored events again; show the changes, or make them."),
     },
@@ -164,6 +168,7 @@ EXTRAS_OF_COMMAND = {
     "mauka": ("cloud",),
     "export": ("cloud",),
     "import": ("cloud",),
+    "store": ("cloud",),
     "firmware": ("firmware",),
     "calibrate": ("flash",),
     "flash": ("flash",),

@@ -17,14 +17,14 @@ from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import OpqError, RecordingError
 from opq_proto.keys.key_files import checked_box_id
-from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Trigger, Waveform
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.folder import recordings_of
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Recording
 from opq_tools.analyze.options import recording_options
-from opq_tools.boxes.command import mongo_option, opened_store
+from opq_tools.boxes.command import opened_store
 
 LONGEST_S = 600.0
 """An event's samples are read and drawn at once; a longer recording is for `analyze`."""

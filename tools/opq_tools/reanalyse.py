@@ -14,9 +14,9 @@ from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.mauka.reanalysis.report_json import report_json, report_lines
 from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, ReanalysisOrder, run_reanalysis
 from opq_cloud.original.config import read_config
-from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
-from opq_tools.boxes.command import mongo_option, opened_store
+from opq_tools.boxes.command import opened_store
 from opq_tools.moment import from_option, to_option
 from opq_tools.progress import shown_progress
 

@@ -22,16 +22,18 @@ __all__ = [
 FILE_NAME = "opq.db"
 
 
-def open_store(mongo_uri: str | None, data_dir: Path) -> CloudStore:
+def open_store(mongo_uri: str | None, data_dir: Path, untouched: bool = False) -> CloudStore:
     """Opens MongoDB where a `mongodb://…` address is given, else `data_dir/opq.db`; creates what is missing.
 
+    Args:
+        untouched: only read a MongoDB; missing indexes are not made.
     Raises:
         StoreError: it cannot be opened; the text says why and what to do.
     """
     if mongo_uri:
         from opq_cloud.store.mongo.store import MongoStore  # pymongo is loaded only when asked for
 
-        return MongoStore(mongo_uri)
+        return MongoStore(mongo_uri, untouched)
     from opq_cloud.store.embedded.store import EmbeddedStore
 
     return EmbeddedStore(data_dir / FILE_NAME)

@@ -146,6 +146,12 @@ class TrendRows(Protocol):
     def count(self) -> int:
         """Returns the number of minutes."""
 
+    def spans(self, length_ms: int) -> dict[str, tuple[int, int]]:
+        """Returns Box -> start of its first and of its last row of a level; reads the whole table."""
+
+    def locations(self, box_id: str, start_ms: int, end_ms: int) -> dict[int, str]:
+        """Returns start -> location of the minutes that begin in [start_ms, end_ms)."""
+
 
 class Documents(Protocol):
     """The steps of a job; each is atomic over threads and processes.
@@ -274,6 +280,9 @@ class Driver(Protocol):
     @property
     def foreign_numbers(self) -> str | None:
         """Whether another service numbers incidents too, and what to change; None: it does not."""
+
+    def others(self, known: Iterable[str]) -> dict[str, int]:
+        """Returns collection -> documents of those that are not `known` and that the driver does not make."""
 
     def bytes_of(self, collections: Iterable[str]) -> dict[str, int]:
         """Returns bytes, with indexes, of those of these whose size the database knows."""

@@ -6,13 +6,14 @@ be repeated are idempotent; the method's docstring names the natural key. Method
 thread. All raise `StoreError` with one clear line where the database fails or the request is impossible.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Protocol
+from typing import Any, Protocol
 
 from opq_cloud.store.box_record import BoxRecord, LocationRecord
 from opq_cloud.store.documents.makai import BrokerTraffic, MakaiConfig
 from opq_cloud.store.documents.retention import Ttls
+from opq_cloud.store.driver import Driver
 from opq_cloud.store.event_record import EventRecord
 from opq_cloud.store.incidents.index import IncidentFilter, IncidentNote, IndexedIncident, IndexPlace
 from opq_cloud.store.incidents.join_plan import (
@@ -32,6 +33,9 @@ from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColum
 
 QUERY_ROWS = 100_000
 """Most Measurements that one query returns, unless its `limit` is higher."""
+
+LogPlace = Sequence[Any]
+"""Where reading all Measurements may go on; JSON. Only the store that made it understands it."""
 
 
 class ShownStore(Protocol):
@@ -135,6 +139,26 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         """What happened to the store's file while it is open; None: nothing, or it is no file."""
 
     def close(self) -> None: ...
+
+    # Whole copies and checks (`upkeep/`)
+    @property
+    def driver(self) -> Driver:
+        """The tables of everything but Measurements."""
+
+    def all_measurements(
+        self, damaged: Callable[[str], None], after: LogPlace = ()
+    ) -> Iterator[tuple[LogPlace, list[Measurement]]]:
+        """Yields all Measurements, some at a time, with the place after them.
+
+        `damaged` is called with a line for what cannot be read, which is left out.
+        """
+
+    def others(self) -> dict[str, int]:
+        """Returns collection -> documents of those that a copy does not have: only the original uses them."""
+
+    def complete_copy(self) -> None:
+        """Makes what is not copied because it follows from the rest: the index of incidents, and in MongoDB
+        the original's copies of samples with each finding."""
 
     # Boxes
     def put_box(self, box: BoxRecord) -> None:

@@ -1,5 +1,6 @@
 """A database that the original services wrote opens as it is, and they can read ours."""
 
+import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ import pytest
 import structlog
 from account_scene import PASSWORD, FormBrowser, meteors_hash
 from bson.int64 import Int64
+from command_in_process import run_in_process
 from gridfs import GridFS
 from pymongo import MongoClient
 from pymongo.database import Database
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
+from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.mongo.store import MongoStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import (
@@ -382,3 +385,44 @@ def test_no_server_and_no_address_are_one_line_without_the_password() -> None:
             MongoStore(uri)
         assert "secret" not in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def everything(db: Any) -> dict[str, object]:
+    names = db.list_collection_names()
+    return {name: (list(db[name].find()), db[name].index_information()) for name in names}
+
+
+def test_an_original_database_is_adopted_after_a_dry_run_that_changes_nothing(
+    db: Any, mongo_uri: str, tmp_path: Path
+) -> None:
+    db.users.insert_one({"_id": "u1", "username": "ada@example.org"})
+    db.laha_stats.insert_one({"timestamp_s": 7})
+    db.box_events.insert_one({"event_id": "?", "box_id": "1", "event_start_timestamp_ms": 1})
+    before = everything(db)
+    dry = run_in_process("store", "copy", "--from", mongo_uri, "--dry-run", "--json")
+    assert everything(db) == before
+    told = json.loads(dry.stdout)
+    counts = {"measurements": 1, "trends": 1, "events": 2, "box_events": 2, "files": 2, "incidents": 1}
+    assert counts.items() <= told["copied"].items() and told["left_out"] == {"box_events": 1, "laha_stats": 1}
+    assert "users: 1 documents stay where they are" in told["problems"]
+    done = run_in_process("store", "copy", "--from", mongo_uri, "--to", str(tmp_path), "--json")
+    assert json.loads(done.stdout)["copied"] == told["copied"], done.stderr
+    store = open_store(None, tmp_path)
+    (box,), (measurement,) = store.boxes(), store.measurements("1", T_MS, T_MS + 1)
+    assert (box.name, box.calibration_constant) == ("Box 1", 152.1)
+    assert measurement.metrics["rms"] == Metric(120.5, 120.5, 120.5)
+    event, collided = store.event(9354), store.event(9355)
+    assert event is not None and collided is not None
+    assert np.array_equal(event.waveforms[0].counts, SAMPLES) and len(collided.waveforms[0].counts) == 200
+    assert event.waveforms[0].v_per_lsb == 1 / 152.1
+    assert store.unanalysed_events() == store.unfinished_events() == []
+    (incident,) = store.incidents()
+    assert (incident.incident_id, incident.kind, incident.start_ns) == (41, "sag", T_MS * 10**6 + 10_500_000)
+    assert [each.incident_id for each in store.find_incidents(IncidentFilter(kind="sag"), 9)] == [41]
+    assert store.next_finding_id() == 42 and store.next_event_id() == 9356
+    while store.roll_up(T_MS + 90 * 86_400_000):
+        pass
+    assert len(store.trend_rows("1", T_MS - 86_400_000, T_MS + 86_400_000, 86_400_000)) == 1
+    store.close()
+    well = run_in_process("store", "check", "--data-dir", str(tmp_path))
+    assert well.returncode == 0, well.stdout

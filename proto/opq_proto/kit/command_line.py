@@ -97,6 +97,10 @@ _COMMON: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "of a command about a running system: its folder]",
         },
     ),
+    "--mongo-uri": (
+        "mongo_uri",
+        {"help": "URI of the store where it is a MongoDB, e.g. mongodb://host/opq."},
+    ),
     "--port-offset": (
         "port_offset",
         {
@@ -117,6 +121,7 @@ def common_option(name: str, **attributes: Any) -> Callable[[FC], FC]:
 
 json_option = common_option("--json")
 data_dir_option = common_option("--data-dir")
+mongo_option = common_option("--mongo-uri")
 port_offset_option = common_option("--port-offset")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from opq_proto.errors import StoreError
-from opq_proto.kit.sqlite_file import BUSY_S, SqliteFile, store_error
+from opq_proto.kit.sqlite_file import BUSY_S, DAMAGED, SqliteFile, store_error
 
 GROUP_LIMIT = 256
 """Most jobs of one commit, so that the first does not wait for ever."""
@@ -40,9 +40,13 @@ class SqliteDatabase:
         busy_s: float = BUSY_S,
         pragmas: Sequence[str] = (),
         name: str = "sqlite-writer",
+        damaged: str = DAMAGED,
     ) -> None:
-        """Opens as `SqliteFile` does, but every error is a StoreError. `name` is the thread's name."""
-        self.path = path
+        """Opens as `SqliteFile` does, but every error is a StoreError. `name` is the thread's name.
+
+        `damaged` says what to do about a damaged file.
+        """
+        self.path, self._damaged = path, damaged
         self._pragmas = ("synchronous=FULL", *pragmas)
         self._jobs: queue.Queue[tuple[Job, Future[Any]] | None] = queue.Queue(QUEUE_LIMIT)
         self._idle: list[sqlite3.Connection] = []
@@ -55,7 +59,7 @@ class SqliteDatabase:
                 path, migrations, application_id=application_id, busy_s=busy_s, pragmas=pragmas
             )
         except (OSError, sqlite3.Error) as error:
-            raise store_error(path, error) from error
+            raise self._store_error(error) from error
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -89,7 +93,7 @@ class SqliteDatabase:
         try:
             return self._file.data_version()
         except sqlite3.Error as error:
-            raise store_error(self.path, error) from error
+            raise self._store_error(error) from error
 
     def on_rollback(self, call: Callable[[], None]) -> None:
         """Registers `call`, which runs in the writer thread after the work of a job was rolled back."""
@@ -103,7 +107,7 @@ class SqliteDatabase:
             connection.execute("BEGIN")
             yield connection
         except sqlite3.Error as error:
-            raise store_error(self.path, error) from error
+            raise self._store_error(error) from error
         finally:
             self._return_reader(connection)
 
@@ -122,6 +126,9 @@ class SqliteDatabase:
             connection.close()
         self._file.close()
 
+    def _store_error(self, error: Exception) -> StoreError:
+        return store_error(self.path, error, self._damaged)
+
     def _reader(self) -> sqlite3.Connection:
         with self._idle_lock:
             if not self._open:
@@ -133,7 +140,7 @@ class SqliteDatabase:
             for pragma in self._pragmas:
                 connection.execute(f"PRAGMA {pragma}")
         except sqlite3.Error as error:
-            raise store_error(self.path, error) from error
+            raise self._store_error(error) from error
         return connection
 
     def _return_reader(self, connection: sqlite3.Connection) -> None:
@@ -173,7 +180,7 @@ class SqliteDatabase:
             for call in self._rolled_back:
                 call()
             if len(group) == 1:
-                failure = store_error(self.path, error) if isinstance(error, sqlite3.Error) else error
+                failure = self._store_error(error) if isinstance(error, sqlite3.Error) else error
                 group[0][1].set_exception(failure)
             return False
         for (_, future), result in zip(group, results, strict=True):

@@ -213,8 +213,15 @@ FILE_ERRORS: Final = (sqlite3.Error, OSError)
 """What opening and using a SqliteFile raises, for `store_error`."""
 
 
-def store_error(path: Path, error: Exception) -> StoreError:
-    """Makes a StoreError that says in one line what to do about an error of SQLite or the file system."""
+DAMAGED: Final = "it is damaged or no database; restore a copy, or choose another --data-dir"
+
+
+def store_error(path: Path, error: Exception, damaged: str = DAMAGED) -> StoreError:
+    """Makes a StoreError that says in one line what to do about an error of SQLite or the file system.
+
+    Args:
+        damaged: what to do about a damaged file.
+    """
     text = str(error)
     if isinstance(error, OSError):
         return StoreError(f"{path}: cannot be opened: {error.strerror or text}; choose another --data-dir")
@@ -225,7 +232,7 @@ def store_error(path: Path, error: Exception) -> StoreError:
     elif "readonly" in text or "unable to open" in text:
         advice = "it cannot be written; check its owner and mode, or choose another --data-dir"
     elif "malformed" in text or "not a database" in text:
-        advice = "it is damaged or no database; restore a copy, or choose another --data-dir"
+        advice = damaged
     else:
         advice = "nothing of this call was stored"
     return StoreError(f"{path}: {text}: {advice}")

@@ -21,7 +21,7 @@ from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import box_order
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder, checked_box_id
-from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option
+from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
 from opq_proto.messages import known_uncertainty_ns
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
@@ -42,9 +42,6 @@ def _box_id(context: click.Context, parameter: click.Parameter, text: str | None
 
 box_argument = click.argument("box_id", metavar="BOX", callback=_box_id)
 box_or_all = click.argument("box_id", metavar="[BOX]", required=False, callback=_box_id)
-mongo_option = click.option(
-    "--mongo-uri", help="URI of the store where it is a MongoDB, e.g. mongodb://host/opq."
-)
 
 
 @contextmanager

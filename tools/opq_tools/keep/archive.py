@@ -20,6 +20,8 @@ MANIFEST = "opq-backup.json"
 FORMAT = 1
 PIECE = 1 << 20
 MAX_MANIFEST = 64 << 20
+STORE_FILES = ("opq.db", "accounts.db")
+"""Of an embedded store, in the data folder."""
 
 
 class ArchiveError(OpqError):

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 from opq_cloud.store.embedded.driver import SqliteDriver
+from opq_cloud.store.embedded.schema import DAMAGED
 from opq_proto.kit.sqlite_database import SqliteDatabase
 
 ACCOUNTS_FILE = "accounts.db"
@@ -97,5 +98,6 @@ class AccountsDriver(SqliteDriver):
                     busy_s=self._busy_s,
                     pragmas=("secure_delete = ON",),
                     name="accounts-writer",
+                    damaged=DAMAGED,
                 )
             return self._database

@@ -277,6 +277,9 @@ class SqliteDriver:
     def lost_file(self) -> str | None:
         return None if self._watched is None else _lost_while_open(*self._watched)
 
+    def others(self, known: Iterable[str]) -> dict[str, int]:
+        return {}
+
     def bytes_of(self, collections: Iterable[str]) -> dict[str, int]:
         """Returns nothing: SQLite would have to read the whole file to know the sizes."""
         return {}

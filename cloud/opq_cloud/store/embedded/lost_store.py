@@ -14,7 +14,7 @@ from opq_proto.errors import StoreError
 
 BEING_MADE_S = 5.0
 """A file that another process is just making is empty for an instant."""
-RESTORE = "restore a copy (docs/operating.md, Copies), or, to begin with an empty store, move"
+RESTORE = "put a back-up in its place with opq-tools restore, or, to begin with an empty store, move"
 
 
 def refuse_lost(path: Path) -> None:

@@ -26,6 +26,11 @@ FREED_PAGES = "secure_delete = FAST"
 """Overwrites deleted rows only in pages that are written anyhow. Debian's SQLite also overwrites free pages
 by default: with parcels and blocks these were a third of all bytes written."""
 
+DAMAGED = (
+    "it is damaged: opq-tools store check names what, opq-tools store repair saves the rest, "
+    "opq-tools restore puts a back-up in its place"
+)
+
 MIGRATIONS = (
     """
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -241,6 +246,7 @@ def open_database(path: Path, busy_s: float) -> SqliteDatabase:
         busy_s=busy_s,
         pragmas=(FREED_PAGES, "cache_size = -16000", f"wal_autocheckpoint = {CHECKPOINT_PAGES}"),  # 16 MB
         name="store-writer",
+        damaged=DAMAGED,
     )
 
 

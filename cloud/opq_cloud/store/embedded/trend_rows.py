@@ -174,6 +174,18 @@ class SqliteTrendRows:
     def count(self) -> int:
         return int(self._run(f"SELECT count(*) FROM {_ALL_MINUTES}").fetchone()[0])
 
+    def spans(self, length_ms: int) -> dict[str, tuple[int, int]]:
+        rows = "SELECT box_id, start_ms FROM trends UNION ALL SELECT box_id, start_ms FROM trends_new"
+        if length_ms != TREND_MS:
+            rows = f"SELECT box_id, start_ms FROM rollups WHERE length_ms = {length_ms}"
+        found = self._run(f"SELECT box_id, min(start_ms), max(start_ms) FROM ({rows}) GROUP BY box_id")
+        return {box_id: (first_ms, last_ms) for box_id, first_ms, last_ms in found}
+
+    def locations(self, box_id: str, start_ms: int, end_ms: int) -> dict[int, str]:
+        span = box_id, start_ms, end_ms
+        found = dict(self._run(f"SELECT start_ms, location FROM trends WHERE {_OF_BOX}", span).fetchall())
+        return found | dict(self._run(_new_minutes("start_ms, location"), span).fetchall())
+
 
 def _new_minutes(columns: str) -> str:
     """Returns the query for a Box's rows of `trends_new`, in order; it steps from minute to minute by key."""

@@ -20,12 +20,17 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, Fields, Key, Table, Where
 from opq_cloud.store.mongo.filters import filter_of, following, needed
-from opq_cloud.store.mongo.server import LockLostError, MongoServer, StoreLock, explain, upsert
+from opq_cloud.store.mongo.server import LockLostError, MongoServer, StoreLock, explain, store_errors, upsert
 from opq_cloud.store.mongo.trend_rows import MongoTrendRows
 from opq_proto.errors import StoreError
 
 T = TypeVar("T")
 REVISION = "_revision"
+OWN = frozenset({
+    "measurements", "trends", "opq_rollups", "opq_counters", "opq_locks", "opq_set_back", "fs.files",
+    "fs.chunks", "system.views", "system.profile",
+})  # fmt: skip
+"""Collections that are no tables."""
 LONG_ENDINGS = ("_ns", "_ms")
 LONG_FIELDS = frozenset({"expire_at", "first_sample", "gateway_id", "clock_id", "worst_id"})
 """Whole numbers of these names have 64 bits, however small they are."""
@@ -269,6 +274,12 @@ class MongoDriver:
     @property
     def foreign_numbers(self) -> str | None:
         return self._server.numbers_problem
+
+    @store_errors
+    def others(self, known: Iterable[str]) -> dict[str, int]:
+        db = self._server.db
+        names = sorted({*db.list_collection_names()} - {*known, *OWN})
+        return {name: count for name in names if (count := db[name].estimated_document_count())}
 
     def bytes_of(self, collections: Iterable[str]) -> dict[str, int]:
         found = {}

@@ -100,8 +100,8 @@ class MongoServer:
     """The database at a `mongodb://…` address."""
 
     @store_errors
-    def __init__(self, uri: str) -> None:
-        """Connects, and creates missing indexes, counters and `laha_config`.
+    def __init__(self, uri: str, untouched: bool = False) -> None:
+        """Connects, and creates missing indexes, counters and `laha_config`, unless `untouched`.
 
         Raises:
             StoreError: no server answers, it refuses the connection, or `uri` is no address.
@@ -117,8 +117,9 @@ class MongoServer:
             chosen = self.client.get_default_database(DEFAULT_DATABASE)
             self.db: Database[Document] = chosen.with_options(write_concern=WriteConcern("majority", j=True))
             self.fs = GridFS(self.db)
-            self._prepare()
-            self._put_first_ttls()
+            if not untouched:
+                self._prepare()
+                self._put_first_ttls()
         except PyMongoError:
             self.client.close()
             raise

@@ -7,29 +7,31 @@ those of the incidents' index and those of accounts (`records.accounts.TABLES`).
 (D.1) alone; all else is written once, in `records/`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, PyMongoError
 
 from opq_cloud.store.documents import Document
 from opq_cloud.store.documents.events import measurement_fields
 from opq_cloud.store.mongo.accounts import MongoAccountsDriver, MongoOriginalUsers
 from opq_cloud.store.mongo.driver import MongoDriver
 from opq_cloud.store.mongo.finding_copies import MongoFindingCopies
-from opq_cloud.store.mongo.server import MongoServer, expire, store_errors, upsert
+from opq_cloud.store.mongo.server import MongoServer, expire, explain, store_errors, upsert
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.part import expires
 from opq_cloud.store.records.store_records import StoreRecords
 from opq_cloud.store.rows import METRIC_FIELDS
-from opq_cloud.store.store import QUERY_ROWS
+from opq_cloud.store.store import QUERY_ROWS, LogPlace
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.wire.measurement_columns import MeasurementColumns, NumberedColumns
 
 DUPLICATE_KEY = 11000
+COPIED_ROWS = 1000
 OLDER_ROWS = 10
 """Rows of a Box that are tried for its latest Measurement, where the newest one cannot be read."""
 NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
@@ -39,8 +41,8 @@ NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
 class MongoStore(StoreRecords):
     """`store.CloudStore` on the database of a `mongodb://…` address (its path, else `opq`)."""
 
-    def __init__(self, uri: str) -> None:
-        server = MongoServer(uri)
+    def __init__(self, uri: str, untouched: bool = False) -> None:
+        server = MongoServer(uri, untouched)
         super().__init__(MongoDriver(server))
         self._server, self._db, self._readable = server, server.db, server.readable
         self._rows = self._db.measurements
@@ -157,6 +159,39 @@ class MongoStore(StoreRecords):
 
     def _read_rows(self, found: Iterable[Document]) -> list[Measurement]:
         return list(self._readable.read_all("measurements", measurement_from_document, found))
+
+    def all_measurements(
+        self, damaged: Callable[[str], None], after: LogPlace = ()
+    ) -> Iterator[tuple[LogPlace, list[Measurement]]]:
+        box_id, at_ms = (str(after[0]), int(after[1])) if after else ("", -(2**62))
+        while box_id or not after:
+            for found in self._of_box(box_id, at_ms) if box_id else ():
+                rows, last_ms = self._read_rows(found), int(found[-1]["timestamp_ms"])
+                if unread := len(found) - len(rows):
+                    damaged(f"{unread} Measurements of Box {box_id} up to {last_ms} ms: cannot be read")
+                yield (box_id, last_ms), rows
+            box_id, at_ms, after = self._box_after(box_id), -(2**62), (box_id,)
+
+    @store_errors
+    def _box_after(self, box_id: str) -> str:
+        found = self._rows.find_one({"box_id": {"$gt": box_id}}, {"box_id": 1}, sort=[("box_id", ASCENDING)])
+        return "" if found is None else str(found["box_id"])
+
+    def _of_box(self, box_id: str, after_ms: int) -> Iterator[list[Document]]:
+        """Yields documents of a Box in the order of time; those of one moment stand together."""
+        span = {"box_id": box_id, "timestamp_ms": {"$gt": after_ms}}
+        rows = self._rows.find(span).sort("timestamp_ms", ASCENDING)
+        found: list[Document] = []
+        try:
+            for _, group in groupby(rows, key=itemgetter("timestamp_ms")):
+                found += group
+                if len(found) >= COPIED_ROWS:
+                    yield found
+                    found = []
+        except PyMongoError as error:
+            raise explain(error) from error
+        if found:
+            yield found
 
     @store_errors
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bson.binary import Binary
 from bson.int64 import Int64
-from pymongo import ASCENDING
+from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.driver import Fields, TrendPlace
 from opq_cloud.store.mongo.server import ROLLUPS_FILL, MongoServer, expire, upsert
@@ -37,6 +37,8 @@ class MongoTrendRows:
             "box_id": row.box_id, "timestamp_ms": Int64(row.start_ms + TREND_MS),
             "start_ms": Int64(row.start_ms), "location": location, "expire_at": Int64(expire_at),
         }  # fmt: skip
+        if row.length_ms != TREND_MS:  # an hour that was merged in the embedded store
+            fixed["length_ms"] = row.length_ms
         key = f"{row.box_id}/{row.start_ms}"
         change = {"$setOnInsert": fixed, **(_widening(row) if widen else _replacing(row))}
         done = upsert(lambda: self._minutes.update_one({"_id": key}, change, upsert=True))
@@ -88,6 +90,28 @@ class MongoTrendRows:
     def count(self) -> int:
         return int(self._minutes.estimated_document_count())
 
+    def spans(self, length_ms: int) -> dict[str, tuple[int, int]]:
+        rows, where, field, ahead = self._rollups, {"length_ms": length_ms}, "start_ms", 0
+        if length_ms == TREND_MS:
+            rows, where, field, ahead = self._minutes, {}, "timestamp_ms", TREND_MS
+        found: dict[str, tuple[int, int]] = {}
+        for box_id in rows.distinct("box_id", where):
+            of_box = {**where, "box_id": box_id, field: {"$gte": -(2**62)}}  # numbers only
+            first = rows.find_one(of_box, {field: 1}, sort=[(field, ASCENDING)])
+            last = rows.find_one(of_box, {field: 1}, sort=[(field, DESCENDING)])
+            if isinstance(box_id, str) and first is not None and last is not None:
+                found[box_id] = int(first[field]) - ahead, int(last[field]) - ahead
+        return found
+
+    def locations(self, box_id: str, start_ms: int, end_ms: int) -> dict[int, str]:
+        span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
+        found = self._minutes.find(
+            {"box_id": box_id, "timestamp_ms": span}, {"timestamp_ms": 1, "location": 1}
+        )
+        return {
+            int(each["timestamp_ms"]) - TREND_MS: str(each.get("location") or "unknown") for each in found
+        }
+
 
 def _widening(row: Trend) -> Fields:
     """Returns the operators that widen a minute."""
@@ -130,7 +154,8 @@ def _trend(document: Fields) -> Trend:
         str(document["box_id"]),
         int(document.get("start_ms", int(document["timestamp_ms"]) - TREND_MS)),
         _metrics(document),
-        covered_ms=None if covered_ms is None else int(covered_ms),
+        int(document.get("length_ms", TREND_MS)),
+        None if covered_ms is None else int(covered_ms),
     )
 
 

@@ -197,6 +197,17 @@ class FindingRecords(IncidentParts):
             if findings
         ]
 
+    def complete_copy(self) -> None:
+        self._index_all()
+        copies = self._copies
+        if copies is None:
+            return
+        with self._driver.read() as documents:
+            for document in documents.find(INCIDENTS, [("gridfs_filename", "=", "")]):
+                for known in self._readable_findings([document]):
+                    copies.add(documents, known, document)
+                    documents.put(INCIDENTS, [document])
+
     def _expire_findings(self, documents: Documents, now_s: int, slice_rows: int) -> int:
         where = [("expire_at", "<=", now_s)]
         fields = ("incident_id", "group_id", "box_id")

@@ -82,7 +82,7 @@ class IncidentIndex(StorePart, ABC):
             (note_id,) = documents.next_numbers("note_id")
             stored = IncidentNote(note_id, number, note.at_ms, note.account_id, note.kind, note.text)
             documents.insert(NOTES, stored.as_document())
-            _write_notes(documents, number)
+            write_notes(documents, number)
             return stored
 
         return self._driver.write(job)
@@ -292,7 +292,7 @@ def _notes(documents: Documents, where: Condition) -> list[IncidentNote]:
     ]  # fmt: skip
 
 
-def _write_notes(documents: Documents, number: int) -> None:
+def write_notes(documents: Documents, number: int) -> None:
     """Updates the searched words, the label and the class of an incident from its notes."""
     before = documents.get(INDEX, number)
     if before is None:
@@ -309,4 +309,4 @@ def _inherit(documents: Documents, number: int, successor: int) -> None:
     documents.set_fields(HEIRS, [("heir", "=", number)], {"heir": successor})
     documents.put(HEIRS, [{"incident_id": number, "heir": successor}])
     if documents.set_fields(NOTES, [("incident_id", "=", number)], {"incident_id": successor}):
-        _write_notes(documents, successor)
+        write_notes(documents, successor)

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 
 from opq_cloud.store.documents.findings import known_from_document
 from opq_cloud.store.driver import Condition, Documents, EarliestStart, Fields, Select
 from opq_cloud.store.incidents.index import IncidentFilter, IndexPlace
 from opq_cloud.store.incidents.join_plan import KnownFinding
 from opq_cloud.store.incidents.parts import BoxPart, IndexedParts, Row, in_order, part_of, row_boxes
-from opq_cloud.store.records.incident_index import IncidentIndex, entry_of
-from opq_cloud.store.records.tables import INCIDENTS, INDEX, PARTS
+from opq_cloud.store.records.incident_index import IncidentIndex, entry_of, write_notes
+from opq_cloud.store.records.tables import INCIDENTS, INDEX, NOTES, PARTS
 
 FILLED = "incident_boxes"
 ROW_FIELDS = ("start_ns", "incident_id")
@@ -34,6 +35,15 @@ class IncidentParts(IncidentIndex):
                 return _read_parts(documents, numbers, seen, wanted)
 
             yield from in_order(_rows(documents, seen, wanted, beyond, back), read, beyond, back)
+
+    def _index_all(self) -> None:
+        """Indexes every incident that is not indexed yet, with the words and labels of its notes."""
+        self._fill_index()
+        self._fill_table(FILLED, PARTS, self._enter_older)
+        with self._driver.read() as documents:
+            noted = {int(each["incident_id"]) for each in documents.find(NOTES)}
+        for number in noted:
+            self._driver.write(partial(write_notes, number=number))
 
     def _enter_older(self, documents: Documents, numbers: Sequence[int]) -> None:
         """Writes the rows of incidents that a version without these rows stored."""

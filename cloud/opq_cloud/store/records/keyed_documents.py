@@ -87,6 +87,14 @@ class KeyedDocuments:
         self._changes: Counter[str] = Counter()
         """Table -> number of changes by this process."""
 
+    @property
+    def driver(self) -> PeopleDriver:
+        return self._driver
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        return self._tables
+
     def insert(self, table: str, key: str, document: Fields) -> bool:
         """Inserts a document; False, with nothing stored, where the key or a unique field exists already."""
         new, there = {_KEY: key, **document}, self._table(table)

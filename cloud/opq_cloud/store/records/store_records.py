@@ -3,7 +3,8 @@
 from abc import abstractmethod
 from threading import Lock
 
-from opq_cloud.store.driver import Documents, Driver
+from opq_cloud.store.driver import Documents, Driver, Table
+from opq_cloud.store.records import tables
 from opq_cloud.store.records.accounts import AccountRecords
 from opq_cloud.store.records.boxes import BoxRecords
 from opq_cloud.store.records.events import EventRecords
@@ -23,6 +24,15 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
         super().__init__(driver)
         self._expired: dict[str, int] = {}
         self._expired_lock = Lock()
+
+    @property
+    def driver(self) -> Driver:
+        return self._driver
+
+    def others(self) -> dict[str, int]:
+        ours = (each for each in vars(tables).values() if isinstance(each, Table))
+        known = {each.collection or each.name for each in ours}
+        return self._driver.others(known | self.people.documents.tables.keys())
 
     @property
     def unreadable(self) -> dict[str, int]:

@@ -139,7 +139,7 @@ class WaveformRecords(StorePart):
         for event in due:
             same = [("event_id", "=", event["event_id"])]
             for part in list(documents.find(BOX_EVENTS, same)):
-                documents.delete_files(_file_names(part)[0])
+                documents.delete_files(file_names(part)[0])
             documents.remove(BOX_EVENTS, same)
             for box_id in event.get("half_cycles", {}):
                 documents.delete_files(half_cycles_name(event["event_id"], box_id))
@@ -153,7 +153,7 @@ def read_waveform(documents: Documents, part: Fields) -> Waveform:
     Raises:
         StoreError: the file is missing or empty, or its bytes are damaged.
     """
-    box_id, names = str(part["box_id"]), _file_names(part)
+    box_id, names = str(part["box_id"]), file_names(part)
     data = documents.read_file(names, part.get("data_fs_id"), box_id)
     # the original stores one if a Box has no samples of the span (docs/reference/opq-interop.md H.14)
     if not data:
@@ -224,7 +224,7 @@ def _put_part(documents: Documents, event_id: int, wave: Waveform, data: bytes) 
     return None
 
 
-def _file_names(part: Fields) -> list[str]:
+def file_names(part: Fields) -> list[str]:
     """Returns all names that the original's writers use for the file of a part (D.5)."""
     event_id = int(part["event_id"])
     names = part.get("data_fs_filename"), file_name(event_id, str(part["box_id"])), f"event_{event_id}"

@@ -1,0 +1,119 @@
+"""All Measurements of the embedded store, block by block, for copies and checks.
+
+What is damaged is named and passed over. A block of schema 16 or before has no checksum; it is compared with
+its number of rows and its times.
+"""
+
+import sqlite3
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
+
+from opq_cloud.store.documents.readable import READ_ERRORS
+from opq_cloud.store.embedded.parcel_slots import LIVE
+from opq_cloud.store.embedded.parcels import measurements_of, rows_by_box
+from opq_cloud.store.embedded.schema import BOXES_PER_SEGMENT, block_sum
+from opq_cloud.store.embedded.sealing import COLUMNS, EVER
+from opq_cloud.store.rows import MeasurementRow, measurement_from_row, unpack_block
+from opq_proto.messages import Measurement
+
+SLICE_BLOCKS = 200
+DECODE_ERRORS = (*READ_ERRORS, zlib.error, struct.error)
+Damaged = Callable[[str], None]
+
+
+def whole_log(
+    read: Callable[[], AbstractContextManager[sqlite3.Connection]], damaged: Damaged, after: int = 0
+) -> Iterator[tuple[int, list[Measurement]]]:
+    """Yields Measurements of one Box each, with the number of the last block that was read.
+
+    Unsealed rows come last. Those that are sealed meanwhile are in a block with a higher number.
+
+    Args:
+        read: opens the file for reading, once for each slice.
+        damaged: is called with a line for what cannot be read.
+    """
+    while True:
+        with read() as connection:
+            names: dict[int, str] = dict(connection.execute("SELECT box, box_id FROM box_marks").fetchall())
+            found = connection.execute(
+                "SELECT block, start_ms, end_ms, rows, packed, sum FROM blocks WHERE block > ? "
+                f"AND block / {BOXES_PER_SEGMENT} IN (SELECT segment FROM segments) ORDER BY block LIMIT ?",
+                (after, SLICE_BLOCKS),
+            ).fetchall()
+            tail = [] if found else list(_unsealed(connection, names, damaged))
+        for block, *rest in found:
+            after = block
+            yield block, _sealed(block, names.get(block % BOXES_PER_SEGMENT), damaged, *rest)
+        if not found:
+            yield from ((after, rows) for rows in tail)
+            return
+
+
+def _sealed(
+    block: int,
+    box_id: str | None,
+    damaged: Damaged,
+    start_ms: int,
+    end_ms: int,
+    rows: int,
+    packed: bytes,
+    summed: int | None,
+) -> list[Measurement]:
+    whose = "a Box whose name is lost" if box_id is None else f"Box {box_id}"
+    what = f"{rows} Measurements of {whose} {span_text(start_ms, end_ms)}"
+    if summed is not None and summed != block_sum(block, start_ms, end_ms, rows, packed):
+        damaged(f"{what}: their checksum differs")
+    elif box_id is None:
+        damaged(f"{what}: cannot be read without it")
+    else:
+        try:
+            found = list(unpack_block(box_id, packed, -EVER, EVER))
+        except DECODE_ERRORS as error:
+            damaged(f"{what}: cannot be read ({type(error).__name__})")
+        else:
+            if summed is None and (
+                len(found) != rows or (found[0].timestamp_ms, found[-1].timestamp_ms) != (start_ms, end_ms)
+            ):
+                damaged(f"{what}: other rows are stored there")
+            else:
+                return found
+    return []
+
+
+def _unsealed(
+    connection: sqlite3.Connection, names: dict[int, str], damaged: Damaged
+) -> Iterator[list[Measurement]]:
+    single = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, id")
+    for box, group in groupby(single, key=itemgetter(0)):
+        found = []
+        for _, *columns in group:
+            try:
+                found.append(measurement_from_row(names[box], MeasurementRow(*columns)))
+            except DECODE_ERRORS as error:
+                damaged(f"a Measurement that is not sealed: cannot be read ({type(error).__name__})")
+        yield found
+    parcels = connection.execute(f"SELECT parcel, boxes, packed FROM parcels WHERE {LIVE} ORDER BY parcel")
+    for parcel, boxes, packed in parcels.fetchall():
+        try:
+            of_boxes = rows_by_box([(boxes, packed)])
+            found_rows = [list(measurements_of(names[box], rows)) for box, rows in of_boxes.items()]
+        except DECODE_ERRORS as error:
+            damaged(f"parcel {parcel}, which is not sealed: cannot be read ({type(error).__name__})")
+        else:
+            yield from found_rows
+
+
+def span_text(start_ms: int, end_ms: int) -> str:
+    return f"from {_time(start_ms)} to {_time(end_ms)}"
+
+
+def _time(at_ms: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (ValueError, OverflowError, OSError):
+        return f"{at_ms} ms"

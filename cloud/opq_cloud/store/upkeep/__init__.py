@@ -1,0 +1,1 @@
+"""What keeps a store over the years: checks, copies into another store, and repair."""

@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
-from opq_tools.keep.archive import ArchiveWriter, Manifest, read_archive
+from opq_tools.keep.archive import STORE_FILES, ArchiveWriter, Manifest, read_archive
 from opq_tools.progress import shown_progress
 
 SQLITE_HEAD = b"SQLite format 3\0"
@@ -76,14 +76,18 @@ def _copied_database(path: Path, to: Path) -> Path:
     return to
 
 
-def back_up(data_dir: Path, to: Path, with_rings: bool = False) -> Manifest:
+def back_up(data_dir: Path, to: Path, with_rings: bool = False, mongo_uri: str | None = None) -> Manifest:
     """Copies the data folder into the archive `to`, which is read back before it gets its name.
 
+    Args:
+        mongo_uri: where the store is, if not in the data folder.
     Raises:
-        BackupError, ArchiveError, OSError: nothing was made.
+        BackupError, ArchiveError, StoreError, OSError: nothing was made.
     """
     paths = list(copied_files(data_dir, with_rings))
-    if not paths:
+    if mongo_uri:
+        paths = [path for path in paths if path.parent != data_dir or path.name not in STORE_FILES]
+    elif not paths:
         raise BackupError(f"{data_dir}: holds nothing to copy; give --data-dir")
     unfinished = to.with_name(f"{to.name}.unfinished")
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -94,6 +98,11 @@ def back_up(data_dir: Path, to: Path, with_rings: bool = False) -> Manifest:
             shown_progress("files", len(paths)) as show,
         ):
             archive = ArchiveWriter(out, made_at, version("opq-toolkit"))
+            if mongo_uri:
+                from opq_tools.keep.mongo import copy_from_mongo
+
+                for path in copy_from_mongo(mongo_uri, Path(beside)):
+                    archive.add(path.name, path)
             for done, path in enumerate(paths):
                 show(done)
                 name = path.relative_to(data_dir).as_posix()
@@ -124,10 +133,14 @@ def back_up(data_dir: Path, to: Path, with_rings: bool = False) -> Manifest:
     "--rings", is_flag=True, help="Copy the gateway's rings of raw samples too: up to 2 GB a day and Box."
 )
 @data_dir_option
+@mongo_option
 @json_option
-def command(to: Path, rings: bool, data_dir: Path | None, as_json: bool) -> None:
+def command(to: Path, rings: bool, data_dir: Path | None, mongo_uri: str | None, as_json: bool) -> None:
     """Copy a system's data into one archive, while it runs: store, accounts, keys, settings, rules, plug-ins,
     the gateway's ledger and its queue.
+
+    With --mongo-uri the store is copied from there, into the form of an embedded one, which
+    `opq-tools restore` puts into either kind.
 
     TO is a file that is made, or a folder, in which it gets a name with the time. It holds secret keys and is
     readable by its owner only. docs/operating.md shows how to keep several, encrypted.
@@ -144,10 +157,12 @@ def command(to: Path, rings: bool, data_dir: Path | None, as_json: bool) -> None
     if to.resolve().is_relative_to(folder.resolve()):
         raise BackupError(f"{to}: is in the data folder itself; give another place")
     try:
-        manifest = back_up(folder, to, rings)
+        manifest = back_up(folder, to, rings, mongo_uri)
     except OSError as error:
         raise BackupError(f"{error.filename or to}: {error.strerror or error}") from error
     if as_json:
         click.echo(json.dumps({"archive": str(to), **manifest.in_short()}))
     else:
         click.echo(f"{to}: {len(manifest.files)} files, {manifest.bytes:,} bytes, read back and compared")
+        if STORE_FILES[0] not in manifest.files:
+            click.echo("It has no store; where that is a MongoDB, give --mongo-uri.")

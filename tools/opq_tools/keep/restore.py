@@ -10,19 +10,22 @@ from typing import IO
 import click
 
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import default_data_dir
-from opq_tools.keep.archive import PIECE, Manifest, read_archive
+from opq_tools.keep.archive import PIECE, STORE_FILES, Manifest, read_archive
 
 
 class RestoreError(OpqError):
     """Nothing was restored."""
 
 
-def restore(archive: Path, into: Path) -> Manifest:
+def restore(archive: Path, into: Path, mongo_uri: str | None = None) -> Manifest:
     """Puts an archive's files into a folder that is empty or not there; all of them, or none.
 
+    Args:
+        mongo_uri: an empty MongoDB that gets the store; if this is ended, it goes on when it is called again.
     Raises:
+        StoreError: the MongoDB has data already, or fails.
         ArchiveError: the archive is not whole.
         RestoreError: the folder is in use.
         OSError: the disk does not take it.
@@ -44,6 +47,12 @@ def restore(archive: Path, into: Path) -> Manifest:
 
     try:
         manifest = read_archive(archive, take)
+        if mongo_uri:
+            from opq_tools.keep.mongo import move_into_mongo
+
+            if STORE_FILES[0] not in manifest.files:
+                raise RestoreError(f"{archive}: has no store; leave out --mongo-uri")
+            move_into_mongo(unfinished, mongo_uri, str(archive.resolve()))
         unfinished.replace(into)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -53,9 +62,12 @@ def restore(archive: Path, into: Path) -> Manifest:
 @click.command(short_help="Put a back-up into an empty data folder.")
 @click.argument("archive", type=click.Path(path_type=Path, dir_okay=False))
 @data_dir_option
+@mongo_option
 @json_option
-def command(archive: Path, data_dir: Path | None, as_json: bool) -> None:
+def command(archive: Path, data_dir: Path | None, mongo_uri: str | None, as_json: bool) -> None:
     """Put a back-up into an empty data folder, on this or another machine; all of it, or nothing.
+
+    With --mongo-uri the store goes into that empty MongoDB, and the rest into the folder.
 
     Start the system on that folder afterwards. Boxes send again what their gateway still holds; the store
     takes each Measurement once.
@@ -64,7 +76,7 @@ def command(archive: Path, data_dir: Path | None, as_json: bool) -> None:
     """
     into = data_dir or default_data_dir()
     try:
-        manifest = restore(archive, into)
+        manifest = restore(archive, into, mongo_uri)
     except OSError as error:
         raise RestoreError(f"{error.filename or into}: {error.strerror or error}") from error
     if as_json:

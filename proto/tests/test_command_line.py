@@ -25,6 +25,14 @@ def up(**given: object) -> None:
         raise click.BadParameter("4 is taken", param_hint="--rate")
 
 
+@tool.command("reanalyse")
+def reanalyse() -> None: ...
+
+
+@tool.command("analyze")
+def analyze() -> None: ...
+
+
 @tool.group("inner")
 @click.option("--timeout")
 def inner(timeout: str) -> None:
@@ -67,6 +75,7 @@ def list_(limit: int, out: str) -> None: ...
             "tool inner list … --limit (tool inner --help)",
         ),
         ("upp", "tool: there is no command 'upp'; did you mean up? (tool --help)"),
+        ("analyse", "tool: there is no command 'analyse'; did you mean analyze? (tool --help)"),
         ("inner lsit", "tool inner: there is no command 'lsit'; did you mean list? (tool inner --help)"),
         ("inner zzz", "tool inner: there is no command 'zzz'; there are list (tool inner --help)"),
         ("inner list", "tool inner list: --out is missing; want FILE (tool inner list --help)"),

@@ -7,7 +7,7 @@ CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number fro
 import importlib
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -158,16 +158,25 @@ def _words(error: click.UsageError) -> str:
         instead = getattr(error.ctx.command, "removed", {}).get(unknown[1])
         if instead:
             return f"{unknown[1]} was removed; {instead}"
-        import difflib  # for a command that is misspelt; no running service needs it
-
         names = error.ctx.command.list_commands(error.ctx)
-        close = difflib.get_close_matches(unknown[1], names, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+        near = _nearest(unknown[1], names)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(names)}"
         return f"there is no command {unknown[1][:40]!r}; {hint}"
     surplus = _EXTRA.match(error.message)
     if surplus:
         return f"{surplus[1]!r} is more than this command takes"
     return error.format_message().removesuffix(".")
+
+
+def _nearest(word: str, names: Collection[str]) -> str:
+    """Returns the similar name with the fewest different letters: analyze, not reanalyse, for analyse."""
+    import difflib  # for a command that is misspelt; no running service needs it
+
+    def different(name: str) -> int:
+        steps = difflib.SequenceMatcher(None, word, name).get_opcodes()
+        return sum(max(b - a, d - c) for what, a, b, c, d in steps if what != "equal")
+
+    return min(difflib.get_close_matches(word, names, n=5), key=different, default="")
 
 
 def _place_above(context: click.Context | None, option: str) -> str:

@@ -31,6 +31,7 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "Look": {
         "status": ("opq_tools.status", "What runs here, Boxes, last incidents, disk: one screen."),
+        "logs": ("opq_tools.logs", "Log lines of all services in the order of time; --follow for new ones."),
         "incidents": ("opq_tools.incidents.command", "Find, show, note, label, split and merge incidents."),
         "events": (
             "opq_tools.events.command",

@@ -28,9 +28,11 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "What is wrong with this machine and the system on it, and what helps.",
         ),
         "config": ("opq_tools.config", "Check configuration files; all problems at once."),
+        "completion": ("opq_tools.completion.command", "Completion with the tab key for bash, zsh and fish."),
     },
     "Look": {
         "status": ("opq_tools.status", "What runs here, Boxes, last incidents, disk: one screen."),
+        "open": ("opq_tools.opening", "The page of the running system, its docs or Grafana in the browser."),
         "logs": ("opq_tools.logs", "Log lines of all services in the order of time; --follow for new ones."),
         "incidents": ("opq_tools.incidents.command", "Find, show, note, label, split and merge incidents."),
         "events": (

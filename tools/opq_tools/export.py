@@ -26,6 +26,7 @@ from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.whole_file import write_whole_file
 from opq_proto.messages import Incident
 from opq_tools.boxes.command import store_command
+from opq_tools.completion import values
 from opq_tools.moment import from_option, to_option
 
 NUMBER = click.IntRange(1, 2**63 - 1)
@@ -84,9 +85,15 @@ def table_options(decorated: Decorated) -> Decorated:
 
 
 @command.command("events", short_help="Export the waveforms of an event, or of an incident's events.")
-@click.argument("event_id", metavar="[ID]", type=NUMBER, required=False)
+@click.argument("event_id", metavar="[ID]", type=NUMBER, required=False, shell_complete=values.events)
 @click.option("--incident", "incident_id", type=NUMBER, metavar="ID", help="All events of this incident.")
-@click.option("--box", "box_ids", multiple=True, help="Only this Box, by number; repeatable.  [default: all]")
+@click.option(
+    "--box",
+    "box_ids",
+    multiple=True,
+    shell_complete=values.boxes,
+    help="Only this Box, by number; repeatable.  [default: all]",
+)
 @click.option(
     "--format",
     "form",
@@ -134,7 +141,9 @@ def events(
 def chosen_incidents(decorated: Decorated) -> Decorated:
     """Adds the options that choose incidents, beside a span of time."""
     for option in (
-        click.option("--box", "box_id", default="", help="Only what this Box saw."),
+        click.option(
+            "--box", "box_id", default="", shell_complete=values.boxes, help="Only what this Box saw."
+        ),
         click.option(
             "--class", "kind", type=click.Choice(tuple(CLASS_PHRASES)),
             help="Only this class; each part of a combination counts.",
@@ -173,7 +182,13 @@ def incidents(
 
 
 @command.command("measurements", short_help="Export every Measurement of a span of time.")
-@click.option("--box", "box_ids", multiple=True, help="Only this Box, by number; repeatable.  [default: all]")
+@click.option(
+    "--box",
+    "box_ids",
+    multiple=True,
+    shell_complete=values.boxes,
+    help="Only this Box, by number; repeatable.  [default: all]",
+)
 @table_options
 def measurements(
     store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,

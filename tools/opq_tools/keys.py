@@ -23,6 +23,7 @@ from opq_proto.keys.register import KeyRegister, key_fingerprint
 from opq_proto.kit.command_line import CommandGroup, port_offset_option
 from opq_proto.kit.ports import with_offset
 from opq_proto.kit.system_place import find_system
+from opq_tools.completion import values
 from opq_tools.key_place import (
     Decorated,
     KeyLog,
@@ -71,7 +72,7 @@ def _place_options(command: Decorated) -> Decorated:
     return command
 
 
-_who = click.argument("who", metavar="[WHO]...", nargs=-1)
+_who = click.argument("who", metavar="[WHO]...", nargs=-1, shell_complete=values.boxes)
 _backend = click.option(
     "--backend",
     "of_backend",

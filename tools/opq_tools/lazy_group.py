@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from opq_proto.kit.command_line import CommandGroup
 
@@ -39,6 +40,13 @@ class LazyGroup(CommandGroup):
         if not isinstance(command, click.Command):
             raise TypeError(f"{module}.{name or 'command'} is no click command")
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click's, without an import of every command for its line."""
+        lines = {name: line for name, (_, line) in self._places.items()}
+        lines |= {name: each.get_short_help_str() for name, each in self.commands.items()}
+        offered = [CompletionItem(name, help=lines[name]) for name in lines if name.startswith(incomplete)]
+        return offered + click.Command.shell_complete(self, ctx, incomplete)  # those are its options
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         lines = {name: line for name, (_, line) in self._places.items()}

@@ -33,6 +33,7 @@ from opq_proto.errors import OpqError, PluginError
 from opq_proto.keys.key_files import checked_box_id
 from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option
 from opq_tools.boxes.command import opened_store
+from opq_tools.completion import values
 
 F = TypeVar("F", bound=Callable[..., object])
 LIMIT_NAMES = tuple(each.name for each in fields(TriggeringLimits))
@@ -65,7 +66,12 @@ def _store_options(command: F) -> F:
 
 
 _box_option = click.option(
-    "--box", "box_id", metavar="BOX", callback=_box, help="Only the limits of this Box."
+    "--box",
+    "box_id",
+    metavar="BOX",
+    callback=_box,
+    shell_complete=values.boxes,
+    help="Only the limits of this Box.",
 )
 _trigger_option = click.option(
     "--trigger", metavar="NAME", help="Settings of this built-in trigger, e.g. frequency."

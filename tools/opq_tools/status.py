@@ -4,7 +4,6 @@ import json
 import shutil
 import sqlite3
 import time
-import webbrowser
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,11 +142,10 @@ def _when(ms: int) -> str:
 
 @click.command(short_help="What runs here, Boxes, last incidents, disk: one screen.")
 @click.option("--watch", is_flag=True, help="Show it anew each two seconds, until Ctrl-C.")
-@click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @data_dir_option
 @port_offset_option
 @json_option
-def command(watch: bool, opens: bool, data_dir: Path | None, port_offset: int | None, as_json: bool) -> None:
+def command(watch: bool, data_dir: Path | None, port_offset: int | None, as_json: bool) -> None:
     """What runs here, its Boxes, the last incidents and the disk, on one screen.
 
     Ends with 1 if a system runs and is not well; `opq-tools doctor` says what helps.
@@ -156,8 +154,6 @@ def command(watch: bool, opens: bool, data_dir: Path | None, port_offset: int | 
     """
     folder, offset = find_system(data_dir, port_offset)
     status = system_status(folder, offset)
-    if opens:
-        webbrowser.open(status["page"])
     if as_json:
         click.echo(json.dumps(status))
     elif watch:

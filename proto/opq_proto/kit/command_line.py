@@ -59,8 +59,9 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         words = self.aliases.get(args[0])
         if words is not None:
-            old, new = f"{ctx.command_path} {args[0]}", f"{ctx.command_path} {words}"
-            click.echo(f"{old} is now {new}; the old name goes with the next version", err=True)
+            if not ctx.resilient_parsing:  # a shell that completes shows no remark
+                old, new = f"{ctx.command_path} {args[0]}", f"{ctx.command_path} {words}"
+                click.echo(f"{old} is now {new}; the old name goes with the next version", err=True)
             args = [*words.split(), *args[1:]]
         return super().resolve_command(ctx, args)
 

@@ -17,6 +17,7 @@ from opq_proto.wire.command_client import CommandClient
 from opq_proto.wire.frames import info_command, rate_command
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
 from opq_tools.box.waveform import fetch_waveform, write_recording
+from opq_tools.completion import values
 from opq_tools.fact_line import fact_line
 from opq_tools.input_file import read_input
 from opq_tools.moment import from_option, to_option
@@ -60,7 +61,7 @@ def box_command(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--commands", metavar="URL", help=f"Address for the broker's commands.  {_default(9884)}"
         ),
-        click.argument("box_id", metavar="BOX", callback=_number),
+        click.argument("box_id", metavar="BOX", callback=_number, shell_complete=values.boxes),
     ):
         connected = option(connected)
     return connected

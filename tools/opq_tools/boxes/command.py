@@ -26,6 +26,7 @@ from opq_proto.kit.system_place import find_system
 from opq_proto.messages import known_uncertainty_ns
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
+from opq_tools.completion import values
 from opq_tools.fact_line import fact_line
 
 
@@ -40,8 +41,10 @@ def _box_id(context: click.Context, parameter: click.Parameter, text: str | None
         raise click.BadParameter(str(error)) from error
 
 
-box_argument = click.argument("box_id", metavar="BOX", callback=_box_id)
-box_or_all = click.argument("box_id", metavar="[BOX]", required=False, callback=_box_id)
+box_argument = click.argument("box_id", metavar="BOX", callback=_box_id, shell_complete=values.boxes)
+box_or_all = click.argument(
+    "box_id", metavar="[BOX]", required=False, callback=_box_id, shell_complete=values.boxes
+)
 
 
 @contextmanager

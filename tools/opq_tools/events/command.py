@@ -18,6 +18,7 @@ from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup, json_option
 from opq_proto.messages import Incident
 from opq_tools.boxes.command import store_command
+from opq_tools.completion import values
 from opq_tools.events.trace import step_rows, traced_steps
 from opq_tools.incidents.lines import echo_lines, past_lines
 from opq_tools.moment import from_option, to_option
@@ -49,8 +50,14 @@ def command() -> None:
 
 
 @command.command("show", short_help="List events, or show one: its Boxes, answers, incidents, causes.")
-@click.argument("event_id", metavar="[ID]", type=click.IntRange(1, 2**63 - 1), required=False)
-@click.option("--box", "box_id", help="Only events that asked this Box.")
+@click.argument(
+    "event_id",
+    metavar="[ID]",
+    type=click.IntRange(1, 2**63 - 1),
+    required=False,
+    shell_complete=values.events,
+)
+@click.option("--box", "box_id", shell_complete=values.boxes, help="Only events that asked this Box.")
 @from_option("Only those that end after this time (UTC), e.g. 2026-11-20 or now-7d.")
 @to_option("Only those that begin before this time (UTC).")
 @click.option(

@@ -16,11 +16,14 @@ from opq_proto.kit.command_line import CommandGroup, json_option
 from opq_proto.kit.plain_text import one_line
 from opq_proto.messages import Incident
 from opq_tools.boxes.command import store_command
+from opq_tools.completion import values
 from opq_tools.incidents.lines import echo_lines, incident_lines
 from opq_tools.moment import from_option, to_option
 
 MAX_LISTED = 10_000
-incident_argument = click.argument("incident_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+incident_argument = click.argument(
+    "incident_id", metavar="ID", type=click.IntRange(1, 2**63 - 1), shell_complete=values.incidents
+)
 class_type = click.Choice(tuple(CLASS_PHRASES))
 
 
@@ -46,14 +49,22 @@ def command() -> None:
 
 
 @command.command("show", short_help="List incidents, or show one: what, where, why, and before.")
-@click.argument("incident_id", metavar="[ID]", type=click.IntRange(1, 2**63 - 1), required=False)
+@click.argument(
+    "incident_id",
+    metavar="[ID]",
+    type=click.IntRange(1, 2**63 - 1),
+    required=False,
+    shell_complete=values.incidents,
+)
 @click.option(
     "--class",
     "kind",
     type=class_type,
     help="Only incidents of this class, also as part of a combination such as harmonics+sag.",
 )
-@click.option("--box", "box_id", default="", help="Only incidents that this Box saw.")
+@click.option(
+    "--box", "box_id", default="", shell_complete=values.boxes, help="Only incidents that this Box saw."
+)
 @from_option("Only those that end after this time (UTC), e.g. 2026-11-20 or now-7d.")
 @to_option("Only those that begin before this time (UTC).")
 @click.option("--words", default="", help="Only incidents whose notes have all these words.")
@@ -155,7 +166,13 @@ def note(store: CloudStore, incident_id: int, text: str | None, is_label: bool, 
 
 @command.command("split", short_help="Split findings off an incident into a new one.")
 @incident_argument
-@click.option("--box", "box_ids", multiple=True, help="Split off all findings of this Box; repeatable.")
+@click.option(
+    "--box",
+    "box_ids",
+    multiple=True,
+    shell_complete=values.boxes,
+    help="Split off all findings of this Box; repeatable.",
+)
 @click.option(
     "--finding",
     "finding_ids",
@@ -180,7 +197,12 @@ def split(
 
 @command.command("merge", short_help="Merge several incidents into one.")
 @click.argument(
-    "incident_ids", metavar="ID ID...", type=click.IntRange(1, 2**63 - 1), nargs=-1, required=True
+    "incident_ids",
+    metavar="ID ID...",
+    type=click.IntRange(1, 2**63 - 1),
+    nargs=-1,
+    required=True,
+    shell_complete=values.incidents,
 )
 @json_option
 @store_command

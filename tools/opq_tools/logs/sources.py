@@ -83,8 +83,8 @@ class LogFiles:
         self._before: dict[Path, str] = {}
         if not self._files():
             raise LogsError(
-                f"there is no log in {self._folder}; name a system's folder with --data-dir. A service that was "
-                "started by hand logs to its own stderr"
+                f"there is no log in {self._folder}; name a system's folder with --data-dir. A service "
+                "that was started by hand logs to its own stderr"
             )
 
     def lines(self) -> Iterator[LogLine]:

@@ -18,6 +18,7 @@ from opq_rules.errors import RuleError
 from opq_rules.query.run import QueryCounters
 from opq_rules.streams.measurement_row import row_of
 from opq_tools.analyze.options import recording_options
+from opq_tools.completion import values
 from opq_tools.input_file import read_input_text
 from opq_tools.moment import from_option, to_option
 from opq_tools.rules.past_measurements import history, measurements_of
@@ -26,7 +27,7 @@ from opq_tools.rules.server import RuleServer, ServerRefusedError, server_comman
 
 
 @click.command("backtest", short_help="Show what a rule would have reported for a recording or history.")
-@click.argument("rule")
+@click.argument("rule", shell_complete=values.rules)
 @click.option(
     "-f", "--file", is_flag=True, help="RULE is the path of a file with the rule's JSON or its SELECT."
 )
@@ -38,7 +39,13 @@ from opq_tools.rules.server import RuleServer, ServerRefusedError, server_comman
     help="A waveform, as `analyze` reads it; repeatable.  [default: stored history]",
 )
 @recording_options
-@click.option("--box", "box_ids", multiple=True, help="Only history of this Box; repeatable.")
+@click.option(
+    "--box",
+    "box_ids",
+    multiple=True,
+    shell_complete=values.boxes,
+    help="Only history of this Box; repeatable.",
+)
 @from_option("Only data from this time on (UTC), e.g. 2026-11-20T10:00:00 or now-2h.")
 @to_option("Only data before this time (UTC).")
 @data_dir_option

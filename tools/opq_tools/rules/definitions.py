@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from opq_proto.kit.command_line import CommandGroup, json_option
+from opq_tools.completion import values
 from opq_tools.rules.server import RuleServer, server_command, text_of
 
 _NAME = re.compile(r"\s*CREATE\s+\w+\s+`?(\w[\w/-]*)", re.IGNORECASE)
@@ -67,7 +68,7 @@ def _statement(what: str, name: str | None, text: str) -> str:
 
 
 @stream_command.command("show", short_help="List names, or show columns and options of one.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=values.streams)
 @table_option
 @json_option
 @server_command
@@ -90,7 +91,7 @@ def show(server: RuleServer, name: str | None, what: str, as_json: bool) -> None
 
 
 @stream_command.command("delete")
-@click.argument("name")
+@click.argument("name", shell_complete=values.streams)
 @click.option("--force", is_flag=True, help="Delete it although rules use it; these stop.")
 @table_option
 @server_command

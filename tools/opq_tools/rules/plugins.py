@@ -7,6 +7,7 @@ import click
 from opq_plugins.package.manifest import FOLDERS, PACKAGE
 from opq_plugins.package.manifest import REST_KINDS as KINDS
 from opq_proto.kit.command_line import json_option
+from opq_tools.completion import values
 from opq_tools.rules.server import RuleServer, server_command, show_answer
 
 _KIND = click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
@@ -14,7 +15,7 @@ _KIND = click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 
 @click.command("show", short_help="List the plug-ins, or show one: version, process, counters.")
 @click.argument("kind", type=click.Choice([*KINDS, "udf"]), metavar="[KIND]", required=False)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=values.plugins)
 @json_option
 @server_command
 def show_plugins(server: RuleServer, kind: str | None, name: str | None, as_json: bool) -> None:
@@ -67,7 +68,7 @@ def _show_one(server: RuleServer, kind: str, name: str, as_json: bool) -> None:
 
 @click.command("delete")
 @_KIND
-@click.argument("name")
+@click.argument("name", shell_complete=values.plugins)
 @click.option("--force", is_flag=True, help="Also delete it while rules use it.")
 @server_command
 def delete_plugin(server: RuleServer, kind: str, name: str, force: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from opq_proto.kit.command_line import json_option
+from opq_tools.completion import values
 from opq_tools.lazy_group import LazyGroup
 from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
 
@@ -45,7 +46,7 @@ def command() -> None:
 
 
 @command.command("create", short_help="Create, replace or check a rule.")
-@click.argument("name")
+@click.argument("name", shell_complete=values.rules)
 @click.argument("rule", required=False)
 @click.option("-f", "--file", default=None, help="File with the rule; - for stdin.")
 @click.option(
@@ -91,7 +92,7 @@ def create_rule(
 
 
 @command.command("show", short_help="List all rules, or show one: its JSON, state or plan.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=values.rules)
 @click.option("--status", "wants_status", is_flag=True, help="Show the rule's state and counters instead.")
 @click.option("--plan", "wants_plan", is_flag=True, help="Show its plan, and what it shares with others.")
 @json_option
@@ -141,7 +142,7 @@ def _show_status(found: dict[str, Any], as_json: bool) -> None:
 
 
 @command.command("start")
-@click.argument("name")
+@click.argument("name", shell_complete=values.rules)
 @click.option("--again", is_flag=True, help="If it runs, stop it first.")
 @server_command
 def start_rule(server: RuleServer, name: str, again: bool) -> None:
@@ -154,7 +155,7 @@ def start_rule(server: RuleServer, name: str, again: bool) -> None:
 
 def _simple(verb: str, line: str, method: str, path: str) -> None:
     @command.command(verb, help=f"{line}\n\nExample: opq-tools rules {verb} deep")
-    @click.argument("name")
+    @click.argument("name", shell_complete=values.rules)
     @server_command
     def run(server: RuleServer, name: str) -> None:
         click.echo(server.request(method, path.format(name=name)))

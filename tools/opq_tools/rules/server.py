@@ -1,7 +1,7 @@
 """REST client of the rule engine for the commands: returns the answer or raises one clear error."""
 
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -124,7 +124,8 @@ def server_command(function: _F) -> _F:
     """Decorator: adds the options of the address and the token, and passes a `RuleServer` first."""
 
     def with_server(url: str | None, port_offset: int | None, token_file: Path | None, **others: Any) -> Any:
-        return function(RuleServer(_address(url, port_offset), token_file), **others)
+        given = {"url": url, "port_offset": port_offset, "token_file": token_file}
+        return function(server_of(given), **others)
 
     with_server.__name__, with_server.__doc__ = function.__name__, function.__doc__
     with_server.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
@@ -144,6 +145,12 @@ def server_command(function: _F) -> _F:
         help="File with the access token.  [default: the one that an engine of this machine names]",
     )
     return cast("_F", url(port_offset_option(token(with_server))))
+
+
+def server_of(given: Mapping[str, Any]) -> RuleServer:
+    """The engine that the values of --url, --port-offset and --token-file name."""
+    address = _address(given.get("url"), given.get("port_offset"))
+    return RuleServer(address, given.get("token_file"))
 
 
 def _address(url: str | None, port_offset: int | None) -> str:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import click
 
 from opq_proto.kit.system_place import find_system
+from opq_tools.completion import values
 from opq_tools.lazy_group import LazyGroup
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
@@ -47,6 +48,11 @@ ports_dir_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder of the simulated ports and the control socket. [DATA_DIR/ports]",
 )
+
+
+def scenario_option(text: str) -> Callable[[Decorated], Decorated]:
+    """The option `--scenario`; `text` is its help."""
+    return click.option("--scenario", shell_complete=values.scenarios, help=text)
 
 
 def outage_options(function: Decorated) -> Decorated:

@@ -8,6 +8,7 @@ from opq_proto.kit.command_line import data_dir_option
 from opq_sim.box.control import SUPPLY_LOST, request_control
 from opq_sim.mains.on_demand import KINDS
 from opq_sim.power_system.causes.catalogue import CAUSES, CauseValue
+from opq_tools.completion import values
 from opq_tools.sim.command import ports_dir_option, ports_folder
 
 AT_A_BOX = (*KINDS, SUPPLY_LOST)
@@ -19,7 +20,7 @@ AT_A_BOX = (*KINDS, SUPPLY_LOST)
     epilog=f"At a Box: {', '.join(AT_A_BOX)}.\n\nIn a network: {', '.join(CAUSES)}; docs/sim.md has each.",
 )
 @click.argument("kind", metavar="KIND", type=click.Choice([*AT_A_BOX, *CAUSES]))
-@click.option("--box", "box_id", help="Number of the simulated Box to disturb.")
+@click.option("--box", "box_id", shell_complete=values.boxes, help="Number of the simulated Box to disturb.")
 @click.option(
     "--at", help="Place in the network: a bus, a point of a feeder or a transformer, e.g. feeder2/3.1km."
 )

@@ -14,7 +14,7 @@ from opq_proto.kit.system_place import find_system
 from opq_sim.fleet.fleet_run import Counts, FleetSpec, run_fleet
 from opq_sim.mains.scenario import scenario_path
 from opq_sim.power_system.power_scenario import has_network
-from opq_tools.sim.command import outage_options
+from opq_tools.sim.command import outage_options, scenario_option
 
 SHOWN = (
     "standing",
@@ -53,9 +53,7 @@ BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
     show_default=True,
     help="Measurements per second of each Box.",
 )
-@click.option(
-    "--scenario", help="Scenario file with a network, or the name of a shipped one. [an undisturbed grid]"
-)
+@scenario_option("Scenario file with a network, or the name of a shipped one. [an undisturbed grid]")
 @click.option(
     "--truth", type=click.Path(path_type=Path), help="Folder for the true disturbances (truth.jsonl)."
 )

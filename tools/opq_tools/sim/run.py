@@ -19,12 +19,12 @@ from opq_sim.box.fleet import Fleet, plan_fleet
 from opq_sim.box.host import BoxHost
 from opq_sim.foreign.generations import foreign_host, key_folder
 from opq_sim.original_sim.stream import OriginalSimControl, OriginalSimStream
-from opq_tools.sim.command import ports_dir_option
+from opq_tools.sim.command import ports_dir_option, scenario_option
 
 
 @click.command("run", short_help="Run N Boxes, each on its own pty, until Ctrl-C.")
 @click.argument("boxes", metavar="N", type=click.IntRange(1, 200))
-@click.option("--scenario", help="Scenario file, or the name of a shipped one, e.g. lightning_dip.")
+@scenario_option("Scenario file, or the name of a shipped one, e.g. lightning_dip.")
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
 )

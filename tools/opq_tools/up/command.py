@@ -14,6 +14,7 @@ from opq_proto.kit.ending import stopped_by_signals
 from opq_proto.kit.ports import PORTS
 from opq_proto.kit.system_place import default_data_dir, noted
 from opq_sim.box.fleet import Fleet, plan_fleet
+from opq_tools.completion import values
 from opq_tools.data_folder import in_use_by_this
 from opq_tools.up.access import page_access
 from opq_tools.up.box_places import write_simulated_places
@@ -61,6 +62,7 @@ NOT_OF_UP = {
 @click.option(
     "--scenario",
     type=click.Path(path_type=Path),
+    shell_complete=values.scenarios,
     default=None,
     help="Scenario that simulated Boxes play: a file, or the name of a shipped one, e.g. village.",
 )

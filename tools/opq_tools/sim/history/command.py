@@ -22,7 +22,7 @@ from opq_sim.mains.scenario import scenario_path
 from opq_tools.data_folder import in_use_by_this
 from opq_tools.moment import moment_ns
 from opq_tools.progress import shown_progress
-from opq_tools.sim.command import outage_options
+from opq_tools.sim.command import outage_options, scenario_option
 from opq_tools.sim.history.history_boxes import (
     box_ids_of,
     grid_of,
@@ -37,7 +37,7 @@ MAX_DAYS = 3650
 
 
 @click.command("history", short_help="Simulate days of a grid within minutes, into a store.")
-@click.option("--scenario", help="Scenario file with a network, or the name of a shipped one. [undisturbed]")
+@scenario_option("Scenario file with a network, or the name of a shipped one. [undisturbed]")
 @click.option(
     "--days",
     type=click.FloatRange(0, MAX_DAYS, min_open=True),

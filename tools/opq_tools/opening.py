@@ -1,0 +1,80 @@
+"""`opq-tools open`: a page of the running system in the browser. (`open.py` would hide the built-in name.)"""
+
+import json
+import urllib.error
+import urllib.request
+import webbrowser
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from opq_proto.errors import OpqError
+from opq_proto.kit.command_line import json_option, port_offset_option
+from opq_proto.kit.ports import with_offset
+from opq_proto.kit.system_place import find_system
+
+PLACES = {
+    "page": ("view", "/"),
+    "api": ("view", "/api/v1/docs"),
+    "health": ("mauka_health", "/"),
+    "metrics": ("mauka_health", "/metrics"),
+}
+"""What can be opened -> (its port, its path)."""
+GRAFANA = "http://127.0.0.1:3000/d/opq"
+"""The dashboard of deploy/grafana, where compose.yaml publishes it; no offset of ours moves it."""
+ANSWER_S = 3.0
+
+
+class NotOpenedError(OpqError):
+    """There is nothing to open."""
+
+
+@click.command("open", short_help="The page of the running system, its docs or Grafana in the browser.")
+@click.argument("what", type=click.Choice([*PLACES, "docs", "grafana"]), default="page")
+@click.option("--print", "only_print", is_flag=True, help="Print the address only.")
+@json_option
+@port_offset_option
+def command(what: str, only_print: bool, as_json: bool, port_offset: int | None) -> None:
+    """Open the page of the running system in the browser; WHAT is page, docs, api, health, metrics or
+    grafana. `docs` is the documentation that came with this installation.
+
+    Where there is no browser, open the printed address elsewhere.
+
+    \b
+    Examples: opq-tools open
+              opq-tools open docs
+    """
+    address = _documentation() if what == "docs" else _address(what, port_offset)
+    click.echo(json.dumps({"address": address}) if as_json else address)
+    if not only_print and not as_json and not webbrowser.open(address):
+        click.echo("no browser could be opened here; open this address in one", err=True)
+
+
+def _address(what: str, port_offset: int | None) -> str:
+    if what == "grafana":
+        return _answering(GRAFANA, "start it with deploy/compose.yaml, or open yours by its own address")
+    port, path = PLACES[what]
+    address = f"http://127.0.0.1:{with_offset(port, find_system(None, port_offset)[1])}{path}"
+    return _answering(address, "start a system with `opq-tools up`, or name its --port-offset")
+
+
+def _answering(address: str, instead: str) -> str:
+    """Returns the address if a server answers there, whatever its answer is. Raises NotOpenedError."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        opener.open(address, timeout=ANSWER_S).close()
+    except urllib.error.HTTPError:
+        return address
+    except OSError as error:
+        raise NotOpenedError(f"nothing answers at {address} ({error}); {instead}") from error
+    return address
+
+
+def _documentation() -> str:
+    first = resources.files("opq_tools").joinpath("site", "index.html")
+    if not isinstance(first, Path) or not first.is_file():
+        raise NotOpenedError(
+            "this installation came without the documentation; it is in docs/ of the repository"
+        )
+    return first.as_uri()

@@ -1,0 +1,38 @@
+"""`opq-tools open`: an address where something answers, documentation where it came along."""
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from pathlib import Path
+from threading import Thread
+
+from command_in_process import run_in_process
+from free_ports import free_offset
+
+from opq_proto.kit.ports import PORTS
+
+
+def test_an_address_is_shown_where_something_answers(tmp_path: Path) -> None:
+    offset = free_offset()
+    done = run_in_process("open", "--print", "--port-offset", str(offset))
+    assert done.returncode == 1 and "start a system with `opq-tools up`" in done.stderr
+    server = ThreadingHTTPServer(("127.0.0.1", PORTS["view"] + offset), BaseHTTPRequestHandler)  # answers 501
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        done = run_in_process("open", "api", "--json", "--port-offset", str(offset))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    address = f"http://127.0.0.1:{PORTS['view'] + offset}/api/v1/docs"
+    assert json.loads(done.stdout) == {"address": address}
+
+
+def test_docs_are_those_that_came_with_the_installation() -> None:
+    done = run_in_process("open", "docs", "--print")
+    there = resources.files("opq_tools").joinpath("site", "index.html")
+    if there.is_file():
+        assert done.stdout.strip() == Path(str(there)).as_uri()
+    else:
+        assert done.returncode == 1 and "without the documentation; it is in docs/" in done.stderr

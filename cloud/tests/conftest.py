@@ -1,11 +1,11 @@
 """What the tests of several modules of View share; no file of their own may be imported for a fixture."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from browser_program import browser_program
 
 if TYPE_CHECKING:
     from demo import Scene
@@ -25,7 +25,7 @@ def browser() -> Iterator["Browser"]:
     Not for the session: Playwright keeps an event loop running in the thread of the tests.
     """
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
-    chromium = shutil.which("chromium")
+    chromium = browser_program()
     if chromium is None:
         pytest.skip("needs chromium: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:

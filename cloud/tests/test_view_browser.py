@@ -2,7 +2,6 @@
 
 import math
 import re
-import shutil
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import demo
 import pytest
+from browser_program import browser_program
 
 from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_proto.messages import Finding, Metric
@@ -492,7 +492,7 @@ def test_nothing_moves_when_the_page_outgrows_its_window(
 ) -> None:
     """The zone in the foot makes a page longer, here by what brings the scroll bar."""
     with browser.browser_type.launch(
-        executable_path=shutil.which("chromium"),
+        executable_path=browser_program(),
         args=["--no-sandbox", "--disable-gpu"],
         ignore_default_args=["--hide-scrollbars"],
     ) as shown:

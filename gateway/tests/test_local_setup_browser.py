@@ -1,7 +1,6 @@
 """The set-up page in a browser: its own policy lets it run, it joins a network, and it can be read by all."""
 
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from browser_program import browser_program
 from in_thread import in_thread
 from stand_in_nmcli import World, key_of
 
@@ -28,7 +28,7 @@ from opq_proto.messages import TimeSource
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = browser_program()
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 NAME = "Hall <b>3</b>"

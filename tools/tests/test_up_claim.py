@@ -2,16 +2,16 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from browser_program import browser_program
 from house_under_test import house, until
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = browser_program()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),

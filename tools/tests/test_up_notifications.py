@@ -1,7 +1,6 @@
 """The whole way, as people go it: rules made in Chromium, a dip of the simulated mains, each channel once."""
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,13 +9,14 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 import tomli_w
+from browser_program import browser_program
 from command_in_process import run_in_process
 from house_under_test import House, house, until
 from mosquitto_of_ones_own import MOSQUITTO, Broker
 from notification_scene import HookReceiver, MailSink
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = browser_program()
 BOXES = ("1", "2", "3", "4")
 PASSWORD = "a horse in a battery"
 MAX_S = 2.0

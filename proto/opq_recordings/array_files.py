@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
 from opq_recordings.exported import exported_channel, runs_between
+from opq_recordings.mat_file import mat_arrays
 from opq_recordings.recording import Channel, Content, without_missing
 from opq_recordings.units import quantity_named
 
@@ -116,21 +117,11 @@ def read_mat(path: Path) -> Content:
     with path.open("rb") as file:
         if file.read(8) == b"\x89HDF\r\n\x1a\n" or b"MATLAB 7.3" in file.read(120):
             return read_hdf5(path)
-    loader = library("scipy.io", path)
-    try:
-        content = loader.loadmat(path, squeeze_me=True)
-    except Exception as error:  # the package raises what its parser happens to meet
-        raise RecordingError(f"{path}: is no readable MATLAB file") from error
+    content = mat_arrays(path)
     rate_hz = _rate_of(content)
     found: list[Channel] = []
-    for name, value in content.items():
-        array = np.asarray(value)
-        if (
-            not name.startswith("__")
-            and array.ndim in (1, 2)
-            and array.size > 1
-            and array.dtype.kind in "iuf"
-        ):
+    for name, array in content.items():
+        if array.ndim in (1, 2) and array.size > 1:
             found += channels_of_array(path, array, name, rate_hz)
     if not found:
         raise RecordingError(f"{path}: has no array of numbers in one or two dimensions")

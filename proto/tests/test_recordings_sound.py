@@ -135,12 +135,9 @@ def test_floats_in_numpy_are_volts_and_nan_is_a_gap(tmp_path: Path) -> None:
         assert_same(read(path, rate_hz=1600.0, volts_per_lsb=GAIN))
 
 
-def test_npz_hdf5_and_matlab_are_read(tmp_path: Path) -> None:
+def test_npz_and_hdf5_are_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", u=volts(), i=volts())
     assert_same(read(tmp_path / "a.npz", rate_hz=1600.0, channel="u"))
-    scipy = pytest.importorskip("scipy.io", reason="the extra `recordings` is not installed")
-    scipy.savemat(tmp_path / "a.mat", {"u": volts(), "fs": 1600.0})
-    assert_same(read(tmp_path / "a.mat"))
     h5py = pytest.importorskip("h5py", reason="the extra `recordings` is not installed")
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["mains/u"] = volts()

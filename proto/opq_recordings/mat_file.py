@@ -1,0 +1,122 @@
+"""MATLAB files up to version 7: their arrays of numbers. Version 7.3 is HDF5 (`array_files.py`).
+
+    level 5: 128 bytes, then elements (type, size, data), each an array or a zlib stream with one
+    level 4: for each array 20 bytes, its name, its values
+
+The reader of SciPy ends the process on some damaged files (segmentation fault in `read_var_array`, 1.17),
+so it is not used; the tests compare with it.
+
+Source: MathWorks, "MAT-File Format" (R2024a), chapters 1 and 2.
+"""
+
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.errors import RecordingError
+
+HEADER_BYTES = 128
+MATRIX, COMPRESSED = 14, 15
+STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+"""Type of an element -> its values."""
+CLASSES = {
+    **{6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2"},
+    **{11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"},
+}
+"""Class of an array -> its values, which may be stored as a smaller type."""
+LEVEL_4 = ("f8", "f4", "i4", "i2", "u2", "u1")
+MOST_CODE = 5000
+"""Of an array of level 4; a larger one is of the other byte order."""
+LARGEST = 1 << 30
+"""Bytes of one array after decompression."""
+MOST_DIMENSIONS = 32
+
+
+def mat_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Name -> array; what is not an array of real numbers (text, cells, structures) is left out.
+
+    Raises:
+        RecordingError: not a MATLAB file, or damaged.
+    """
+    content = path.read_bytes()
+    try:
+        if len(content) >= 4 and 0 in content[:4]:
+            return dict(_level_4(content))
+        order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
+        if order is None:
+            raise ValueError("without the mark of its byte order")
+        found = (_array(data, order) for data in _matrices(content, HEADER_BYTES, order))
+        return dict(each for each in found if each is not None)
+    except (ValueError, struct.error, zlib.error, KeyError, IndexError) as error:
+        raise RecordingError(f"{path}: is not a readable MATLAB file") from error
+
+
+def _matrices(content: bytes, at: int, order: str) -> Iterator[bytes]:
+    while at < len(content):
+        kind, data, at = _element(content, at, order)
+        if kind == COMPRESSED:
+            unpacked = zlib.decompressobj().decompress(data, LARGEST)
+            kind, data, _ = _element(unpacked, 0, order)
+        if kind == MATRIX:
+            yield data
+
+
+def _element(content: bytes, at: int, order: str) -> tuple[int, bytes, int]:
+    """Type and data of the element here, and where the next one begins."""
+    (first,) = struct.unpack_from(f"{order}I", content, at)
+    if first >> 16:  # up to four bytes stand in the tag
+        size, kind, begin, end = first >> 16, first & 0xFFFF, at + 4, at + 8
+        if size > 4:
+            raise ValueError(f"a small element of {size} bytes")
+    else:
+        (size,) = struct.unpack_from(f"{order}I", content, at + 4)
+        kind, begin = first, at + 8
+        end = begin + (size if kind == COMPRESSED else -(-size // 8) * 8)
+    if begin + size > len(content):
+        raise ValueError(f"an element of {size} bytes at {at}, where the file ends")
+    return kind, content[begin : begin + size], end
+
+
+def _array(data: bytes, order: str) -> tuple[str, NDArray[Any]] | None:
+    _, flags, at = _element(data, 0, order)
+    (word,) = struct.unpack_from(f"{order}I", flags)
+    is_complex = bool(word & 0x0800)
+    if word & 0xFF not in CLASSES or is_complex:
+        return None
+    _, sizes, at = _element(data, at, order)
+    shape = np.frombuffer(sizes, f"{order}i4")
+    _, name, at = _element(data, at, order)
+    stored, values, _ = _element(data, at, order)
+    array = np.frombuffer(values, order + STORED[stored])
+    return name.decode("ascii"), _shaped(array.astype(CLASSES[word & 0xFF], copy=False), shape.tolist())
+
+
+def _level_4(content: bytes) -> Iterator[tuple[str, NDArray[Any]]]:
+    at = 0
+    while at < len(content):
+        order = "<" if struct.unpack_from("<I", content, at)[0] < MOST_CODE else ">"
+        code, rows, columns, imaginary, length = struct.unpack_from(f"{order}5i", content, at)
+        values = np.dtype(order + LEVEL_4[code // 10 % 10])
+        begin = at + 20 + length
+        size = values.itemsize * rows * columns
+        if not (0 <= code < MOST_CODE and length > 0 and min(rows, columns) >= 0) or begin + size > len(
+            content
+        ):
+            raise ValueError(f"an array of {rows} by {columns} at {at}, where the file ends")
+        if code % 10 == 0 and not imaginary:
+            name = content[at + 20 : begin].rstrip(b"\0").decode("ascii")
+            yield name, _shaped(np.frombuffer(content[begin : begin + size], values), [rows, columns])
+        at = begin + size * (2 if imaginary else 1)
+
+
+def _shaped(values: NDArray[Any], shape: list[int]) -> NDArray[Any]:
+    """Column by column, as MATLAB has them, without the dimensions of one."""
+    if not 0 < len(shape) <= MOST_DIMENSIONS or min(shape) < 0 or math.prod(shape) != len(values):
+        raise ValueError(f"{len(values)} values of a shape of {shape[:4]}")
+    return values.reshape(shape, order="F").squeeze()

@@ -1,26 +1,30 @@
-"""How well signals that other hands define are classified: the integral model's 29 classes, and `pypqd`.
+"""How well signals that other hands define are classified: the integral model, `pypqd`, ArkArya's.
 
-`foreign_signals.py` has the definitions and why a signal is set apart; docs/classes.md has the tables of a
-larger run. `pytest -s -m slow` prints F1, what each class was taken for, and the confidence by length.
+`foreign_signals.py` has the definitions and why a signal is set apart; `class_tables.py` writes the tables of
+docs/classes-tables.md, which `pytest -s -m slow` prints by length.
 """
 
-from collections import defaultdict
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
-from class_scores import Judged, class_scores, macro_f1
-from foreign_signals import MODEL, PYPQD, ForeignSignal, Parts, model_signal, pypqd_signal, standard_label
+from class_scores import Judged, macro_f1
+from class_tables import (
+    MAKERS,
+    NOISE_DB,
+    Answer,
+    answers,
+    apart_table,
+    confusion_table,
+    is_knowable,
+    missing,
+    reliability_table,
+)
+from foreign_signals import MODEL, ForeignSignal, Parts, model_signal, standard_label
 
 from opq_measure.classification.classifier import classify
 
-NOISE_DB = 30.0
-ALL_HZ = (50, 60)
-PER_CLASS = 6
-"""Signals of each class at each frequency in a slow run."""
-FIRST = 1000
-"""Index of the first signal; rules were made with smaller ones."""
 MIN_F1 = {0.2: 0.95, 0.4: 0.98, 1.0: 0.98}
 """Length in seconds -> least macro F1 of the fair signals."""
 
@@ -31,23 +35,8 @@ def judged(signal: ForeignSignal) -> Judged:
 
 
 @cache
-def judged_set(maker: str, seconds: float) -> tuple[list[Judged], dict[str, list[Judged]]]:
-    """The answers for fair signals, and for those set apart by the reason."""
-    fair: list[Judged] = []
-    apart: dict[str, list[Judged]] = defaultdict(list)
-    for name in MODEL if maker == "model" else PYPQD:
-        for hz in ALL_HZ:
-            for index in range(FIRST, FIRST + PER_CLASS):
-                signal = made(maker, name, hz, round(seconds * hz), index)
-                (fair if signal.apart is None else apart[signal.apart]).append(judged(signal))
-    return fair, apart
-
-
-def made(maker: str, name: str, hz: int, cycles: int, index: int) -> ForeignSignal:
-    if maker == "model":
-        return model_signal(name, hz, cycles, index, NOISE_DB)
-    synthetic: Any = pytest.importorskip("pypqd.synthetic", reason="pypqd is not installed (GPL, from PyPI)")
-    return pypqd_signal(getattr(synthetic, name), name, hz, cycles, index, NOISE_DB)
+def answers_of(maker: str, seconds: float) -> list[Answer]:
+    return answers(maker, seconds)
 
 
 @pytest.mark.parametrize(("hz", "cycles", "every"), [(50, 10, 1), (60, 24, 3)])
@@ -79,30 +68,42 @@ def test_the_standard_names_a_signal_by_what_is_measured() -> None:
     assert label(("ringing",), 1.2)[0] == "oscillatory_transient+swell"
 
 
+def test_the_tables_say_what_was_taken_for_what_and_how_often_a_confidence_is_right() -> None:
+    some = [Answer("sag", None, "sag", 0.96)] * 3 + [
+        Answer("sag", None, "none", 0.75),
+        Answer("flicker", "fewer than three swings", "none", 0.6),
+        Answer("swell", "a level at its limit", "none", 0.6),
+    ]
+    assert "| sag | 4, 1 as none |" in list(confusion_table({"1 s": some}))
+    assert "| a level at its limit | 0 of 1 |" in list(apart_table({"1 s": some}))
+    rows = list(reliability_table({"1 s": [each for each in some if is_knowable(each)]}))
+    assert "| 0.95 to 0.99 | 0.96: 1.00 of 3 |" in rows and "| 0.5 to 0.7 | 0.60: 0.00 of 1 |" in rows
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("maker", ["model", "pypqd"])
+@pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize("seconds", MIN_F1)
 def test_fair_signals_have_the_class_of_the_standard(maker: str, seconds: float) -> None:
-    fair, apart = judged_set(maker, seconds)
-    print(f"\n{maker}, {seconds:g} s, 30 dB: macro F1 {macro_f1(fair):.4f} of {len(fair)} fair signals")
-    for kind, score in class_scores(fair).items():
-        taken = ", ".join(f"{found} {count}" for found, count in score.taken_for)
-        print(f"  {kind:<48} {score.count:>3}  F1 {score.f1:.3f}  {taken}")
-    for reason, answers in sorted(apart.items()):
-        right = sum(each.truth == each.found for each in answers)
-        print(f"  apart: {len(answers):>3}, {right:>3} as by the standard: {reason}")
-    assert macro_f1(fair) >= MIN_F1[seconds]
+    if why := missing(maker):
+        pytest.skip(why)
+    found = {f"{seconds:g} s": answers_of(maker, seconds)}
+    print(f"\n{MAKERS[maker]}", *confusion_table(found), *apart_table(found), sep="\n")
+    assert (
+        macro_f1([each.judged for each in found[f"{seconds:g} s"] if each.apart is None]) >= MIN_F1[seconds]
+    )
 
 
 @pytest.mark.slow
 def test_the_confidence_of_a_short_record_is_lower_as_it_is_right_less_often() -> None:
     """Over all signals, those set apart by their few swings included: a record may be too short for them."""
-    sure, right = [], []
-    for seconds in MIN_F1:
-        fair, apart = judged_set("model", seconds)
-        answers = [*fair, *(each for why, part in apart.items() if "in a level" not in why for each in part)]
-        sure.append(float(np.mean([each.confidence for each in answers])))
-        right.append(float(np.mean([each.truth == each.found for each in answers])))
-        print(f"\n{seconds:g} s: mean confidence {sure[-1]:.3f}, right {right[-1]:.3f} of {len(answers)}")
+    by_length = {
+        f"{seconds:g} s": [
+            each for each in answers_of("model", seconds) if "in a level" not in (each.apart or "")
+        ]
+        for seconds in MIN_F1
+    }
+    print("", *reliability_table(by_length), sep="\n")
+    sure = [float(np.mean([each.confidence for each in found])) for found in by_length.values()]
+    right = [float(np.mean([each.truth == each.found for each in found])) for found in by_length.values()]
     assert sure == sorted(sure) and right[0] < right[-1]
     assert all(abs(one - other) <= 0.15 for one, other in zip(sure, right, strict=True))

@@ -160,3 +160,39 @@ def test_a_ramp_that_breaks_off_is_to_one_side_and_a_ringing_is_not() -> None:
     ring = np.exp(-np.arange(60) / 30) * np.sin(2 * np.pi * np.arange(60) / 15)
     assert one_sided(ramp, RATE_HZ) > 0.95 * float(ramp @ ramp)
     assert one_sided(ring, RATE_HZ) < 0.5 * float(ring @ ring)
+
+
+def noisy(volts: Floats, seed: int) -> Floats:
+    return volts + 230 * 10**-1.5 * np.random.default_rng(seed).standard_normal(len(volts))
+
+
+def test_half_a_cycle_with_nothing_after_it_is_not_a_piece_of_another_frequency() -> None:
+    t_s = times(0.2)
+    volts = noisy(wave(t_s, angle=0.0) * dip(t_s, 0.012, 0.04, 0.0), 0)
+    pieces = Pieces(volts, RATE_HZ, 50.0, [430.0])  # an edge found late: the fit before it went to 36 Hz
+    assert all(abs(each.hz - 50) < 1 for each in pieces.fitted)
+
+
+@pytest.mark.parametrize(
+    ("level", "from_s", "to_s", "hz"), [(-0.5, 0.06, 0.115, 20.0), (0.7, 0.12, 0.15, 23.0)]
+)
+def test_a_level_shorter_than_a_swing_swings_as_the_record_beside_it(
+    level: float, from_s: float, to_s: float, hz: float
+) -> None:
+    """The swing is of as many volts in the level, so its share there is another."""
+    t_s = times(0.4)
+    swings = 1 + 0.08 * np.sin(2 * np.pi * hz * t_s)
+    inside = (t_s >= from_s) & (t_s < to_s)
+    volts = noisy(wave(t_s, angle=0.0) * (swings + level * inside), 1)
+    pieces = Pieces(volts, RATE_HZ, 50.0, [from_s * RATE_HZ, to_s * RATE_HZ])
+    share = {each.start: swing for each, swing in zip(pieces.fitted, pieces.swings, strict=True)}
+    within = share[next(start for start in share if start > from_s * RATE_HZ)]
+    assert within is not None and abs(within.size) == pytest.approx(0.08 / (1 + level), rel=0.05)
+    assert kind(volts) == f"flicker+{'swell' if level > 0 else 'sag'}"
+
+
+def test_the_ends_of_a_swing_are_not_pieces_of_another_level() -> None:
+    t_s = times(0.4)
+    volts = noisy(wave(t_s, angle=0.0) * (1 + 0.082 * np.sin(2 * np.pi * 11 * t_s)), 3)
+    assert [(each.start, each.stop) for each in Pieces(volts, RATE_HZ, 50.0, []).fitted] == [(0, 4000)]
+    assert kind(volts) == "flicker"

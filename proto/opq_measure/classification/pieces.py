@@ -21,6 +21,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from opq_measure.classification.swing import MOST as MOST_SWING
 from opq_measure.classification.swing import Swing, amplitude_course, swing_at, swing_in
 from opq_measure.median import median
 from opq_measure.signal import FloatArray
@@ -45,8 +46,13 @@ OF_LEVEL, LEVEL_ENERGY = 0.6, 60.0
 sigma^2 by which it does."""
 OUTLIER_SIGMAS = 4.0
 """A sample this far off is replaced by the wave: a ringing or an impulse stays in the residual."""
+FOLLOWS = 25.0
+"""Energy in sigma^2 that a swing explains of a piece beside it."""
 ROUNDS = 6
 MIN_CYCLES = LEAST_CYCLES + 0.02
+MOST_OFF = 0.08
+"""Share of the record's frequency by which that of a piece may differ; otherwise it is not one wave of mains,
+as half a cycle with nothing after it is not."""
 MOST_INSIDE = 0.7
 """Share of samples that agree with a piece's own wave, below which the best wave at its level is used:
 its two unknowns cannot follow a ringing."""
@@ -85,6 +91,9 @@ class Pieces:
         first, stop = wave.start, wave.stop
         quarter = round(self._rate_hz / wave.hz / 4)
         shown = wave.volts(first, stop + quarter)
+        swing = swing_in(amplitude_course(self._volts, first, stop, wave.step_rad), wave.hz, self._rate_hz)
+        if swing is not None:  # the end of a swing is no level
+            shown *= swing.values(np.arange(first, stop + quarter, dtype=np.float64), self._rate_hz)
         left = self._volts[first:stop] - shown[:-quarter]
         ahead = shown[quarter:]
         if len(left) < TRIMMED_CYCLES * self._rate_hz / wave.hz:
@@ -163,7 +172,8 @@ class Pieces:
         kept = best.lines * shift
         rest = replace(scaled, lines=np.concatenate((kept[:1], [0j], kept[2:])))
         part = volts[own.start : own.stop] - rest.volts(own.start, own.stop)
-        first = steady_wave(part, self._rate_hz, 0, len(part), best.hz, 1)
+        hz = max(best.hz, LEAST_CYCLES * self._rate_hz / len(part))
+        first = steady_wave(part, self._rate_hz, 0, len(part), hz, 1)
         kept[1] = first.lines[1]
         return scaled, replace(scaled, lines=kept)
 
@@ -177,14 +187,34 @@ class Pieces:
             swing_in(course, each.hz, self._rate_hz)
             for course, each in zip(courses, self.fitted, strict=True)
         ]
-        seen = [each for each in found if each is not None]
+        seen = [(each, swing) for each, swing in zip(self.fitted, found, strict=True) if swing is not None]
         if not seen:
             return tuple(found)
-        hz = max(seen, key=lambda each: each.swings).hz
-        return tuple(
-            swing if swing is not None else swing_at(hz, course, each.hz, self._rate_hz)
-            for swing, course, each in zip(found, courses, self.fitted, strict=True)
-        )
+        hz = max((swing for _, swing in seen), key=lambda each: each.swings).hz
+        swings = []
+        for swing, course, each in zip(found, courses, self.fitted, strict=True):
+            if swing is None:
+                swing = swing_at(hz, course, each.hz, self._rate_hz)
+            if swing is None:
+                beside = min(seen, key=lambda one: abs(one[0].middle - each.middle))
+                swing = self._followed(each, *beside)
+            swings.append(swing)
+        return tuple(swings)
+
+    def _followed(self, wave: Steady, beside: Steady, swing: Swing) -> Swing | None:
+        """The swing of the piece beside one that is too short to show it: its share, or as many volts."""
+        part = self._volts[wave.start : wave.stop]
+        shown = wave.volts(wave.start, wave.stop)
+        at = np.arange(wave.start, wave.stop, dtype=np.float64)
+
+        def explained(each: Swing | None) -> float:
+            swung = shown if each is None else shown * each.values(at, self._rate_hz)
+            return float(swung @ part) ** 2 / float(swung @ swung)
+
+        in_volts = replace(swing, size=swing.size * beside.amplitude / max(wave.amplitude, 1e-300))
+        best = max((swing, in_volts), key=explained)
+        is_better = explained(best) - explained(None) > FOLLOWS * wave.rest**2
+        return best if is_better and abs(best.size) <= MOST_SWING else None
 
     @cached_property
     def steady(self) -> tuple[Steady, ...]:
@@ -251,13 +281,16 @@ class Pieces:
         return low + float(np.argmin(np.concatenate(([0.0], np.cumsum(gain))))) - 0.5
 
     def _fit(self, volts: FloatArray, first: int, stop: int, most: int) -> Steady | None:
-        """The wave that fits best but for outliers; None with less than a cycle."""
+        """The wave that fits best but for outliers; None with less than a cycle, or of another frequency."""
         cycles = (stop - first) * self._hz / self._rate_hz
         if cycles < MIN_CYCLES:
             return None
         orders = max(1, min(most, int(ORDERS_PER_CYCLE * cycles), int(BAND * self._rate_hz / self._hz)))
         wave = steady_wave(volts, self._rate_hz, first, stop, self._hz, orders)
-        return self._settled(volts, wave, None)
+        return self._settled(volts, wave, None) if self._is_near(wave) else None
+
+    def _is_near(self, wave: Steady) -> bool:
+        return abs(wave.hz - self._hz) <= MOST_OFF * self._hz
 
     def _settled(self, volts: FloatArray, wave: Steady, sigma: float | None) -> Steady:
         """The wave that fits the samples within some sigmas of it, from this one on."""
@@ -275,6 +308,8 @@ class Pieces:
                 break
             before = beyond
             again = steady_wave(np.where(beyond, fitted, part), self._rate_hz, 0, len(part), wave.hz, orders)
+            if not self._is_near(again):
+                break
             wave = replace(again, start=first, stop=stop)
         return replace(wave, rest=scatter if sigma is None else sigma)
 

@@ -61,6 +61,9 @@ MOST_OUTSIDE = 0.6
 LEAST_SIGMA = 1e-3
 """Of the amplitude: what a simulation leaves of a wave is rounding, and what drifts is not noise."""
 
+Course = tuple[FloatArray, FloatArray]
+"""Places and amplitudes, of `swing.amplitude_course`."""
+
 
 class Pieces:
     """Each is computed once, when it is needed first.
@@ -73,6 +76,7 @@ class Pieces:
     def __init__(self, volts: FloatArray, rate_hz: float, hz: float, edges: Sequence[float]) -> None:
         self._volts, self._rate_hz, self._hz = volts, rate_hz, hz
         self._edges = edges
+        self._swings: dict[tuple[int, int, float], tuple[Course, Swing | None]] = {}
 
     @cached_property
     def fitted(self) -> tuple[Steady, ...]:
@@ -180,19 +184,13 @@ class Pieces:
     @cached_property
     def swings(self) -> tuple[Swing | None, ...]:
         """The swing of the amplitude of each piece, or None."""
-        courses = [
-            amplitude_course(self._volts, each.start, each.stop, each.step_rad) for each in self.fitted
-        ]
-        found = [
-            swing_in(course, each.hz, self._rate_hz)
-            for course, each in zip(courses, self.fitted, strict=True)
-        ]
-        seen = [(each, swing) for each, swing in zip(self.fitted, found, strict=True) if swing is not None]
+        own = [self._swing_of(each) for each in self.fitted]
+        seen = [(each, swing) for each, (_, swing) in zip(self.fitted, own, strict=True) if swing is not None]
         if not seen:
-            return tuple(found)
+            return (None,) * len(own)
         hz = max((swing for _, swing in seen), key=lambda each: each.swings).hz
         swings = []
-        for swing, course, each in zip(found, courses, self.fitted, strict=True):
+        for each, (course, swing) in zip(self.fitted, own, strict=True):
             if swing is None:
                 swing = swing_at(hz, course, each.hz, self._rate_hz)
             if swing is None:
@@ -200,6 +198,14 @@ class Pieces:
                 swing = self._followed(each, *beside)
             swings.append(swing)
         return tuple(swings)
+
+    def _swing_of(self, wave: Steady) -> tuple[Course, Swing | None]:
+        """The course of the amplitude in a piece, and its own swing; kept, because it is asked for twice."""
+        key = (wave.start, wave.stop, wave.step_rad)
+        if key not in self._swings:
+            course = amplitude_course(self._volts, *key)
+            self._swings[key] = course, swing_in(course, wave.hz, self._rate_hz)
+        return self._swings[key]
 
     def _followed(self, wave: Steady, beside: Steady, swing: Swing) -> Swing | None:
         """The swing of the piece beside one that is too short to show it: its share, or as many volts."""

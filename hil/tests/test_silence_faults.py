@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from opq_proto.messages import Measurement, Metric
-from opq_sim.faults.draws import draw_silences
+from opq_sim.faults.draws import SILENCE_SPANS_S, draw_silences
 from opq_sim.faults.evidence import Evidence, StoredFinding
 from opq_sim.faults.schedule import Fault, FaultSchedule, boxes_of
 from opq_sim.faults.suites import SUITES
@@ -68,8 +68,18 @@ def test_the_verdict_names_what_is_false_missing_or_has_another_reason(
     assert problem is None or any(problem in each for each in verdict.problems), verdict.problems
 
 
-def test_fifteen_gateways_fall_silent_and_only_losses_of_supply_are_outages(tmp_path: Path) -> None:
-    verdict = SUITES["silence-faults"].play(draw_silences(1, longest_s=15.0), tmp_path)
+@pytest.mark.parametrize(
+    "gateways",
+    [
+        9,  # each kind of silence; the six others have a kind for the second time
+        pytest.param(15, marks=pytest.mark.slow),
+    ],
+)
+def test_gateways_fall_silent_and_only_losses_of_supply_are_outages(tmp_path: Path, gateways: int) -> None:
+    schedule = draw_silences(1, gateways, longest_s=15.0)
+    assert {fault.kind for fault in schedule.faults} == set(SILENCE_SPANS_S)
+    verdict = SUITES["silence-faults"].play(schedule, tmp_path)
     assert verdict.ok, "\n".join(verdict.problems)
-    assert verdict.figures["trials"] == 15 and verdict.figures["outages_found"] == verdict.figures["outages"]
+    assert verdict.figures["trials"] == gateways
+    assert verdict.figures["outages_found"] == verdict.figures["outages"]
     assert verdict.figures["outages_false"] == 0 and int(verdict.figures["outages"]) >= 6

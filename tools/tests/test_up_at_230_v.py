@@ -53,7 +53,11 @@ def test_a_sag_of_a_230_v_scenario_is_reported_in_percent_of_230_v(tmp_path: Pat
         store.close()
 
 
+@pytest.mark.slow
 def test_a_recording_of_230_v_and_50_hz_is_replayed_against_its_own_nominal(tmp_path: Path) -> None:
+    """Always run: 230 V by `up` (above), replays by `up` (test_up_end_to_end.py), the page's words
+    (cloud/tests/test_view_server.py).
+    """
     t = np.arange(3 * RATE_HZ) / RATE_HZ
     rms_v = np.where((t >= 1.5) & (t < 1.7), 0.6 * 230.0, 230.0)
     counts = np.round(rms_v * math.sqrt(2) * np.sin(2 * np.pi * 50 * t) / 0.0125).astype("<i2")

@@ -1,8 +1,7 @@
 """A service whose connection has no peer, or the wrong one, is not ok within 10 s, and names the address."""
 
 import time
-from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -50,24 +49,24 @@ def triggering(makai: Any, context: CloudContext, brokers: Any, **endpoints: str
     return TriggeringService(TriggeringServiceSection(**{**right, **endpoints}), context, Nominal(120, 60))
 
 
-@pytest.mark.parametrize(
-    ("request_at", "why"),
-    [
-        (lambda _: free_endpoint(), "nobody is there"),
-        (lambda brokers: brokers.triggering_config.backend_endpoint, "another kind of socket"),
-        (lambda brokers: brokers.acquisition_config.answer_endpoint, "another kind of socket"),
-        (lambda brokers: brokers.acquisition_config.response_endpoint, "it refuses the connection"),
-    ],
-    ids=["nobody", "measurements", "answers", "with keys"],
-)
-def test_commands_that_go_nowhere_are_not_ok(
-    makai: Any, context: CloudContext, request_at: Callable[[Any], str], why: str
-) -> None:
+def test_commands_that_go_nowhere_are_not_ok(makai: Any, tmp_path: Path) -> None:
     brokers = makai.brokers()
-    with makai.running(brokers.triggering), makai.running(brokers.acquisition):
-        endpoint = request_at(brokers)
-        service = triggering(makai, context, brokers, request_endpoint=endpoint)
-        with makai.running(service):
+    wrong = {
+        free_endpoint(): "nobody is there",
+        brokers.triggering_config.backend_endpoint: "another kind of socket",
+        brokers.acquisition_config.answer_endpoint: "another kind of socket",
+        brokers.acquisition_config.response_endpoint: "it refuses the connection",
+    }
+    with ExitStack() as stack:
+        for broker in (brokers.triggering, brokers.acquisition):
+            stack.enter_context(makai.running(broker))
+        services = []
+        for number, endpoint in enumerate(wrong):
+            shared = CloudContext(lambda place=tmp_path / str(number): open_store(None, place))
+            stack.enter_context(closing(shared))
+            services.append(triggering(makai, shared, brokers, request_endpoint=endpoint))
+            stack.enter_context(makai.running(services[-1]))
+        for service, (endpoint, why) in zip(services, wrong.items(), strict=True):
             problem = refused(makai, service)
             assert f"triggering_service.request_endpoint {endpoint} (PUSH): {why}" in problem
             assert "measurement_endpoint" not in problem

@@ -15,7 +15,7 @@ from opq_hil.backends.backend import Image
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import recordings, ticks
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
-from opq_hil.suites.cuts import Cut, CutLog
+from opq_hil.suites.cuts import Cut, CutLog, has_header
 from opq_hil.suites.scenario import FirmwareScenario, ScenarioFailedError, ScenarioVerdict, play
 from opq_hil.suites.supervision import heap_marks
 from opq_hil.world.world import NS, Played, World
@@ -184,3 +184,12 @@ def test_a_log_of_cuts_goes_on_after_an_interruption_and_plays_failed_cuts_again
     path.write_text("a story\n")
     with pytest.raises(ScenarioFailedError, match=r"this is not a log of cuts .*; use another --out"):
         CutLog(path, start)
+
+
+def test_an_image_is_new_only_with_every_word_of_its_header(tmp_path: Path) -> None:
+    """Its first word, the magic number, is written first: 5 of 128 words may be missing behind it."""
+    image, flash = bytes(range(256)) * 2 + b"body", tmp_path / "flash.bin"
+    flash.write_bytes(bytes(0x80000) + image)
+    assert has_header(flash, image)
+    flash.write_bytes(bytes(0x80000) + image[:492] + b"\xff" * 20 + b"body")
+    assert not has_header(flash, image)

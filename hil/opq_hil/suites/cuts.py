@@ -26,7 +26,7 @@ from opq_hil.suites.scenario import (
 from opq_hil.suites.updates import BOARD, BOOT_NS, ScriptedMessages, Versions, confirmed, update_script
 from opq_hil.world.strategy import NotReachedError, when
 from opq_hil.world.world import NS, PowerScript, World
-from opq_proto.firmware.image import Slot
+from opq_proto.firmware.image import HEADER_BYTES, Slot
 from opq_proto.link.messages import Acknowledgement, Command, Operation, Settings, Status
 
 FEW_CUTS = 2
@@ -37,6 +37,7 @@ SOAK_CUTS = 250
 SOAK_EMULATORS = 2
 """Emulators of `many_cuts` at the same time."""
 OBSERVED_NS = 5 * NS // 2
+SLOT_B = Slot.B.address - 0x08000000
 ASK_SETTINGS, ASK_SLOT = 9, 10
 """Ids of the two commands after a cut."""
 
@@ -157,14 +158,15 @@ def _settings(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
 
 def _update(bench: Bench, cuts: int, emulators: int = 1) -> Figures:
     flash = confirmed(bench)
-    update = update_script(Versions(bench.firmware(BOARD)).image(Slot.B, step=1), BOOT_NS, 10)
+    image = Versions(bench.firmware(BOARD)).image(Slot.B, step=1)
+    update = update_script(image, BOOT_NS, 10)
     world = World(update.end_ns + NS, gps=None, messages=update.messages)
     before, first, last = _without_a_cut(bench, flash, world)
 
     def judge(run: FirmwareRun, values: dict[str, str], torn: Path, what: str) -> str:
         require(values == before, f"settings changed after {what}; see {run.folder}")
         require(not logged(run, "box.settings_default"), f"settings were lost after {what}; see {run.folder}")
-        slot, whole = running_slot(run, what), runs_slot_b(torn)
+        slot, whole = running_slot(run, what), has_header(torn, image)
         require((slot is Slot.B) == whole, f"slot {slot.name} runs after {what}; see {run.folder}")
         return "new" if whole else "old"
 
@@ -234,9 +236,9 @@ def _cut_at(
     return {"cuts": len(outcomes), "old": outcomes.count("old"), "new": outcomes.count("new")}
 
 
-def runs_slot_b(flash: Path) -> bool:
-    """True if slot B's header is whole: it is written last, so the image is then whole too."""
-    return flash.read_bytes()[0x80000:0x80004] == b"OPQF"
+def has_header(flash: Path, image: bytes) -> bool:
+    """True if slot B has the whole header of an image; it is written last, so the image is then whole."""
+    return flash.read_bytes()[SLOT_B : SLOT_B + HEADER_BYTES] == image[:HEADER_BYTES]
 
 
 def cuts_settings(bench: Bench) -> Figures:

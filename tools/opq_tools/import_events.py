@@ -6,7 +6,7 @@ next one that starts. Its time is the recording's own, and its reason says where
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -15,6 +15,7 @@ import numpy as np
 from opq_analyze.nominal_values import Nominal, consistent, nominal_of
 from opq_cloud.store.box_record import BoxRecord
 from opq_cloud.store.store import CloudStore
+from opq_measure.signal import LEAST_SAMPLES
 from opq_proto.errors import OpqError, RecordingError
 from opq_proto.keys.key_files import checked_box_id
 from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
@@ -25,11 +26,8 @@ from opq_recordings.reading import read_recording
 from opq_recordings.recording import Recording
 from opq_tools.analyze.options import recording_options
 from opq_tools.boxes.command import opened_store
+from opq_tools.recording_parts import LONGEST_S, NS, RecordingPart, parts_of, span_of
 
-LONGEST_S = 600.0
-"""An event's samples are read and drawn at once; a longer recording is for `analyze`."""
-LEAST_PER_CYCLE = 20
-"""With fewer samples the analyses of events fail (`opq_measure.signal`)."""
 NEAR = 0.25
 """A nominal voltage of a Box and one of a recording that differ by more are of two places."""
 FULL_SCALE = 32767
@@ -44,6 +42,8 @@ class ImportedEvent:
     start_ns: int
     channels: dict[str, str]
     """Box -> the channel that became its waveform."""
+    part: str
+    """Which part of a long recording, and what was found there; empty where it is all."""
 
 
 @click.group("import")
@@ -82,7 +82,8 @@ def event(
     FILE may be a folder: all recordings below it. A Box that does not exist is made with the nominal values
     of the first recording. Importing a file again changes nothing. A file that cannot be imported is named
     with the reason, the others are imported, and the command ends with 1. A running Mauka analyses the
-    events, or the next one that starts.
+    events, or the next one that starts. Of a recording of more than ten minutes, the parts where something
+    is found become events.
 
     \b
     Examples:
@@ -90,7 +91,7 @@ def event(
       opq-tools import event archive/ --box 7=Ua --box 8=Ub --box 9=Uc --unit kV
     """
     channels = _channels(boxes, given)
-    failed = []
+    failed, nothing = [], []
     imported: list[dict[str, object]] = []
     paths = recordings_of(files)
     with opened_store(mongo_uri, data_dir, make=True) as store:
@@ -101,48 +102,66 @@ def event(
                 failed.append({"file": str(path), "why": _without(path, str(error))})
                 click.echo(f"opq-tools: {error}", err=True)
                 continue
-            imported.append(
-                {
-                    "file": str(path), "event_id": found.event_id, "new": found.new,
-                    "start_ns": found.start_ns, "channels": found.channels,
-                }
-            )  # fmt: skip
-            if not as_json:
-                click.echo(f"event {found.event_id}: {path}{'' if found.new else ' (was here already)'}")
+            imported += [{"file": str(path), **asdict(each)} for each in found]
+            if not found:
+                nothing.append(str(path))
+            if as_json:
+                continue
+            for each in found:
+                part = f", {each.part}" if each.part else ""
+                click.echo(f"event {each.event_id}: {path}{part}{'' if each.new else ' (was here already)'}")
+            if not found:
+                click.echo(f"no event: {path}, longer than {LONGEST_S:g} s, and nothing is found in it")
     if as_json:
-        click.echo(json.dumps({"imported": imported, "failed": failed}, indent=1))
+        click.echo(json.dumps({"imported": imported, "without_event": nothing, "failed": failed}, indent=1))
     if failed:
         raise RecordingError(f"{len(failed)} of {len(paths)} recordings were not imported")
 
 
 def import_recording(
     store: CloudStore, path: Path, channels: dict[str, str | None], given: RecordingFacts
-) -> ImportedEvent:
-    """Stores one recording; the same file with the same channels gives the same event.
+) -> list[ImportedEvent]:
+    """Stores one recording; the same file with the same channels gives the same events.
 
     Args:
         channels: Box -> its channel; None: the first voltage.
+    Returns:
+        One event; of a long recording, one for each part where something is found.
     Raises:
-        RecordingError: it cannot be read, has no start, is too long, or is of another nominal voltage.
+        RecordingError: it cannot be read, has no start, or is of another nominal voltage.
         StoreError: nothing more was stored.
     """
     read = {
         box: consistent(read_recording(path, given if name is None else replace(given, channel=name)))
         for box, name in channels.items()
     }
-    waves = {box: _waveform(path, box, recording) for box, recording in read.items()}
+    for recording in read.values():
+        if recording.start_ns is None:
+            raise RecordingError(f"{path}: its start is not known; give --start")
     nominals = {box: nominal_of(recording) for box, recording in read.items()}
-    first = next(iter(read.values()))
     for box, nominal in nominals.items():
         _check_box(path, store.box(box), box, nominal, read[box].rate_hz)
+    parts = parts_of([(recording, nominals[box]) for box, recording in read.items()])
     for box, nominal in nominals.items():
         _put_box(store, box, nominal)
+    return [_put_event(store, path, read, part) for part in parts]
+
+
+def _put_event(
+    store: CloudStore, path: Path, read: dict[str, Recording], part: RecordingPart
+) -> ImportedEvent:
+    first = next(iter(read.values()))
     names = {box: recording.channel.name for box, recording in read.items()}
+    found = {box: _waveform(box, recording, part) for box, recording in read.items()}
+    waves = {box: wave for box, wave in found.items() if wave is not None}
     what = f"{first.form}; {', '.join(names.values())} of {len(first.channels)} channels"
-    because = f"imported from {path.name} ({what})"
+    because = f"imported from {path.name} ({what}{f'; {part.words}' if part.words else ''})"
     start_ns = min(each.start_ns for each in waves.values())
+    token = f"recording-{_digest(path, names)}"
+    if part.words:
+        token += f"-{part.start_ns - span_of(first)[0]}"
     trigger = Trigger(
-        token=f"recording-{_digest(path, names)}",
+        token=token,
         start_ns=start_ns,
         end_ns=max(each.end_ns for each in waves.values()),
         box_ids=tuple(waves),
@@ -152,7 +171,7 @@ def import_recording(
     event_id = store.open_event(trigger, because)
     for wave in waves.values():
         store.put_waveform(event_id, wave)
-    return ImportedEvent(event_id, store.finish_event(event_id), start_ns, names)
+    return ImportedEvent(event_id, store.finish_event(event_id), start_ns, names, part.words)
 
 
 def _channels(boxes: tuple[str, ...], given: RecordingFacts) -> dict[str, str | None]:
@@ -166,40 +185,47 @@ def _channels(boxes: tuple[str, ...], given: RecordingFacts) -> dict[str, str | 
     return found
 
 
-def _waveform(path: Path, box: str, recording: Recording) -> Waveform:
-    """The samples as counts: as stored where they are int16 without an offset, else of full scale."""
-    if recording.start_ns is None:
-        raise RecordingError(f"{path}: its start is not known; give --start")
-    length_s = recording.samples / recording.rate_hz
-    if length_s > LONGEST_S:
-        raise RecordingError(f"{path}: is {length_s:,.0f} s long, want at most {LONGEST_S:g} s for an event")
-    channel = recording.channel
-    parts = [channel.physical(run.row, run.samples) for run in channel.runs]
-    values, gain = np.concatenate(parts), channel.gain
+def _waveform(box: str, recording: Recording, part: RecordingPart) -> Waveform | None:
+    """The samples as counts: as stored where they are int16 without an offset, else of full scale.
+
+    None where the channel has no sample in the part.
+    """
+    start_ns, channel = span_of(recording)[0], recording.channel
+    begin, stop = (round((each - start_ns) * recording.rate_hz / NS) for each in (part.start_ns, part.end_ns))
+    runs = [
+        (max(begin, run.first_sample), min(stop, run.first_sample + run.samples), run)
+        for run in channel.runs
+        if run.first_sample < stop and run.first_sample + run.samples > begin
+    ]
+    if not runs:
+        return None
+    pieces = [channel.physical(run.row + first - run.first_sample, end - first) for first, end, run in runs]
+    values, gain = np.concatenate(pieces), channel.gain
     if values.dtype != np.int16:
         volts = values.astype(np.float64) * gain
         gain = max(float(np.abs(volts).max(initial=0.0)), 1e-9) / FULL_SCALE
         values = np.rint(volts / gain).astype(np.int16)
-    gaps = tuple(Gap(each.first_sample, each.samples, each.reason) for each in recording.gaps)
+    first, end = runs[0][0], runs[-1][1]
+    gaps = [each for each in recording.gaps if first < each.first_sample < end]
     return Waveform(
         box_id=box,
-        start_ns=recording.start_ns,
+        start_ns=start_ns + round(first * NS / recording.rate_hz),
         uncertainty_ns=UNKNOWN_UNCERTAINTY_NS,
         source=TimeSource.FREE,
         rate_millihz=round(recording.rate_hz * 1000),
         v_per_lsb=gain,
-        first_sample=0,
+        first_sample=first,
         counts=values,
-        gaps=gaps,
+        gaps=tuple(Gap(each.first_sample, each.samples, each.reason) for each in gaps),
     )
 
 
 def _check_box(path: Path, record: BoxRecord | None, box: str, nominal: Nominal, rate_hz: float) -> None:
     """Refuses what the analyses would judge wrongly, or not at all. Raises RecordingError."""
-    if rate_hz < LEAST_PER_CYCLE * nominal.hz:
+    if rate_hz < LEAST_SAMPLES * nominal.hz:
         raise RecordingError(
-            f"{path}: has {rate_hz / nominal.hz:.3g} samples per cycle of {nominal.hz:g} Hz; the analyses of "
-            f"events want at least {LEAST_PER_CYCLE}; opq-tools analyze says what can be measured"
+            f"{path}: has {rate_hz / nominal.hz:.3g} samples per cycle of {nominal.hz:g} Hz; want at least "
+            f"{LEAST_SAMPLES:g}; if its rate or nominal frequency is another, give --rate-hz or --nominal-hz"
         )
     known_v = None if record is None else record.nominal_v
     if nominal.volts is None and known_v is None:

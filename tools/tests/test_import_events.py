@@ -20,6 +20,7 @@ from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view.app import create_app
 from opq_cloud.view.live.hub import LiveHub
 from opq_cloud.view.pages.shown.view_services import ViewServices
+from opq_tools import recording_parts
 from opq_tools.cli import tools
 
 START_NS = 1_710_669_600 * 10**9
@@ -135,6 +136,65 @@ def test_three_phases_are_three_boxes_of_one_event(tmp_path: Path) -> None:
     assert event is not None and [wave.box_id for wave in event.waveforms] == ["7", "8", "9"]
 
 
+@pytest.mark.parametrize("samples", [8, 16])
+def test_a_relay_of_few_samples_per_cycle_is_imported_and_its_sag_found(samples: int, tmp_path: Path) -> None:
+    store, path, rate_hz = tmp_path / "store", tmp_path / "relay.csv", 50 * samples
+    t_s = np.arange(2 * rate_hz) / rate_hz
+    waves = [
+        230 * math.sqrt(2) * np.sin(2 * np.pi * (50 * t_s - k / 3)) * np.where(abs(t_s - 1) < 0.1, 0.5, 1)
+        for k in range(3)
+    ]
+    np.savetxt(path, np.column_stack((t_s, *waves)), "%.6f", ",", header="t_s,Ua,Ub,Uc", comments="")
+    boxes = [word for k, name in enumerate(("Ua", "Ub", "Uc")) for word in ("--box", f"{k}={name}")]
+    start = ("--start", "2024-03-17T10:00:00", "--nominal-volts", 230, "--nominal-hz", 50)
+    (found,) = imported(store, path, *boxes, *start)["imported"]
+    analysed(store, found["event_id"])
+    with closing(open_store(None, store)) as opened:
+        record = opened.event_record(found["event_id"])
+        findings = [each.finding for incident in opened.incidents() for each in incident.findings]
+    assert record is not None and record.analysed
+    assert {each.box_id for each in findings if each.kind == "sag"} == {"0", "1", "2"}
+    assert all(each.residual_percent == pytest.approx(50, abs=1) for each in findings)
+    assert all((each.start_ns - START_NS) / 1e9 == pytest.approx(0.9, abs=0.025) for each in findings)
+
+
+def test_a_long_recording_becomes_an_event_for_each_part_where_something_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a twentieth of the lengths from which on a recording is long and a state lasting."""
+    monkeypatch.setattr(recording_parts, "LONGEST_S", 30.0)
+    monkeypatch.setattr(recording_parts, "LASTING_S", 3.0)
+    store, rate_hz = tmp_path / "store", 600
+    t_s = np.arange(40 * rate_hz) / rate_hz
+    volts = 230 * math.sqrt(2) * np.sin(2 * np.pi * 50 * t_s)
+    volts[(t_s >= 10) & (t_s < 10.2)] *= 0.5
+    volts[(t_s >= 11) & (t_s < 11.2)] *= 0.6  # so near that it is of the same part
+    volts[(t_s >= 25) & (t_s < 31)] *= 0.8
+    counts = np.rint(volts / 0.02).astype("<i2")
+    facts = ("--rate-hz", rate_hz, "--volts-per-lsb", 0.02, "--nominal-volts", 230, "--nominal-hz", 50)
+    words = ("--box", 7, *facts, "--start", "2024-03-17T10:00:00")
+    path = tmp_path / "day.i16"
+    path.write_bytes(counts.tobytes())
+    short, long = found = imported(store, path, *words)["imported"]
+    assert short["part"] == "8.0 to 13.2 s of 40 s: sag"
+    assert long["part"] == "23.0 to 30.0 s of 40 s: sag of 6 s"
+    assert imported(store, path, *words)["imported"] == [{**each, "new": False} for each in found]
+    with closing(open_store(None, store)) as opened:
+        record, wave = opened.event_record(short["event_id"]), opened.waveform(short["event_id"], "7")
+        assert len(opened.events()) == 2
+    assert record is not None and wave is not None and short["part"] in record.because
+    assert abs(record.start_ns - START_NS - 8 * 10**9) < 5 * 10**7 and wave.v_per_lsb == 0.02
+    first = round((wave.start_ns - START_NS) * rate_hz / 1e9)
+    assert np.array_equal(wave.counts, counts[first : first + len(wave.counts)])
+    analysed(store, short["event_id"])
+    with closing(open_store(None, store)) as opened:
+        (incident,) = opened.incidents()
+    assert [each.finding.kind for each in incident.findings] == ["sag", "sag"]
+    path.write_bytes(counts[: 8 * rate_hz].tobytes() * 5)
+    quiet = imported(store, path, *words)
+    assert quiet["imported"] == [] and quiet["without_event"] == [str(path)]
+
+
 def test_a_folder_is_imported_and_what_cannot_be_is_named(tmp_path: Path) -> None:
     store, folder = tmp_path / "store", tmp_path / "archive"
     comtrade(folder)
@@ -152,7 +212,7 @@ def test_a_folder_is_imported_and_what_cannot_be_is_named(tmp_path: Path) -> Non
     ("words", "why"),
     [
         (["--channel", "Ia"], "is in 'A'"),
-        (["--rate-hz", "800"], "has 16 samples per cycle of 50 Hz"),
+        (["--rate-hz", "300"], "has 6 samples per cycle of 50 Hz; want at least 8"),
         (["--box", "8=Ux"], "has no channel 'Ux'"),
         (["--nominal-volts", "400"], "its nominal voltage is 400 V, but that of Box 7 is 230 V"),
     ],

@@ -241,7 +241,7 @@ def analyze(
     Raises:
         ValueError: see `signal.check_signal`; a nominal or the gain is not positive.
     """
-    check_signal(signal, rate_hz, nominal_hz)
+    check_signal(signal, rate_hz, nominal_hz, LEAST_SAMPLES)
     analyser = Analyser(nominal_v, nominal_hz, limits)
     whole = SignalPiece(signal, 0, rate_hz, start_ns)
     for first in range(0, max(1, len(signal)), BLOCK):

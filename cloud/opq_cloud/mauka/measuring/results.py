@@ -29,6 +29,7 @@ from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.parts import ClassifiedPart
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
+from opq_measure.signal import WAVEFORM_SAMPLES
 from opq_proto.messages import Event, Finding, Waveform
 
 K = TypeVar("K")
@@ -128,8 +129,10 @@ class MeasuredResults:
     def onset_of(self, piece: MeasuredRun, start_sample: float) -> Figures:
         """Returns the figures of the onset at a sample; several findings that begin together share them.
 
-        Empty where `MAX_ONSETS` began in this piece before.
+        Empty where `MAX_ONSETS` began in this piece before, and where a cycle has too few samples for them.
         """
+        if piece.run.rate_hz < WAVEFORM_SAMPLES * piece.analysis.nominal_hz:
+            return ()
         key = (piece.key, round(start_sample))
         with self._lock:
             known = self._onsets.get(key)

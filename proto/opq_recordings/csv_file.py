@@ -1,5 +1,6 @@
 """CSV of instruments, spreadsheets and our own export: the table below the lines above it, block by block."""
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +21,9 @@ from opq_recordings.recording import Channel, Content, Run, without_missing
 from opq_recordings.spooled import SpooledColumn
 from opq_recordings.text import STATED, encoding_of
 
-ROWS_AT_ONCE = 1 << 16
+AT_ONCE = 1 << 21
+"""Letters."""
+BLANK = " \t\r\n\0\x1a"
 HEAD_LINES = 2000
 LONGEST_LINE = 1 << 20
 
@@ -58,8 +61,12 @@ def read_csv(path: Path, rate_hz: float | None = None) -> Content:
 def _lines(path: Path, file: IO[str]) -> Iterator[str]:
     while line := file.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE:
-            raise RecordingError(f"{path}: has a line of more than {LONGEST_LINE} letters; is it a table?")
+            raise _too_long(path)
         yield line.lstrip("\ufeff")
+
+
+def _too_long(path: Path) -> RecordingError:
+    return RecordingError(f"{path}: has a line of more than {LONGEST_LINE} letters; is it a table?")
 
 
 def _table(
@@ -127,40 +134,72 @@ def _blocks(
     """Some rows at a time: (rows, values and then seconds)."""
     wanted = columns + ([form.time] if form.time is not None else [])
     plain = form.time is None or form.time_s is not None
-    numbered = (
-        (number, line) for number, line in enumerate(_lines(path, file), 1) if number > form.first_line
-    )
-    filled = ((number, line.rstrip("\r\n")) for number, line in numbered if line.strip(" \t\r\n\0\x1a"))
+    for _ in islice(_lines(path, file), form.first_line):
+        pass
+    number = form.first_line + 1
     times: RowTimes | None = None
-    while rows := list(islice(filled, ROWS_AT_ONCE)):
-        times = times or RowTimes(form, split_cells(rows[0][1], form.separator))
-        table = _fast(rows, form, wanted, times) if plain else None
-        yield (_slow(path, rows, form, wanted, times) if table is None else table), times
+    for text in _whole_lines(path, file):
+        lines = text.split("\n") if times is None or not plain else []
+        times = times or _times_of(form, lines)
+        table = _fast(text, form, wanted, times) if plain and times else None
+        if table is None and times:
+            lines = lines or text.split("\n")
+            rows = [(number + k, line.lstrip("\ufeff")) for k, line in enumerate(lines) if line.strip(BLANK)]
+            filled = "\n".join(line for _, line in rows)
+            table = _fast(filled, form, wanted, times) if plain and rows and filled != text else None
+            table = _slow(path, rows, form, wanted, times) if table is None else table
+        if times and table is not None and len(table):
+            yield table, times
+        number += text.count("\n") + 1
 
 
-def _fast(
-    rows: list[tuple[int, str]], form: CsvForm, wanted: list[int], times: RowTimes
-) -> NDArray[np.float64] | None:
+def _times_of(form: CsvForm, lines: list[str]) -> RowTimes | None:
+    first = next((line for line in lines if line.strip(BLANK)), None)
+    return None if first is None else RowTimes(form, split_cells(first.lstrip("\ufeff"), form.separator))
+
+
+def _whole_lines(path: Path, file: IO[str]) -> Iterator[str]:
+    """The rest of a file, some megabytes at a time, each without its last line break."""
+    rest = ""
+    while block := file.read(AT_ONCE):
+        whole, broken, after = block.rpartition("\n")
+        if broken:
+            yield rest + whole
+        rest = after if broken else rest + block
+        if len(rest) > LONGEST_LINE:
+            raise _too_long(path)
+    if rest:
+        yield rest
+
+
+def _fast(text: str, form: CsvForm, wanted: list[int], times: RowTimes) -> NDArray[np.float64] | None:
     """The numbers by NumPy's own reader; None where a cell is none."""
-    lines = [line for _, line in rows]
-    cells = lines[0].count(form.separator)
     if form.separator == form.decimal:  # only quotes tell them apart
         return None
-    if form.separator != " " and any(line.count(form.separator) != cells for line in lines):
+    if form.separator != " " and not _are_alike(text, form.separator):
         return None  # a row of other length is looked at
     if form.decimal == ",":
-        lines = [line.replace(",", ".") for line in lines]
-    if '"' in lines[0] or "'" in lines[0]:
-        lines = [line.replace('"', "").replace("'", "") for line in lines]
+        text = text.replace(",", ".")
+    if '"' in text or "'" in text:
+        text = text.replace('"', "").replace("'", "")
     separator = None if form.separator == " " else form.separator
     try:
-        table = np.loadtxt(lines, delimiter=separator, ndmin=2, comments=None, usecols=wanted)
+        table = np.loadtxt(io.StringIO(text), delimiter=separator, ndmin=2, comments=None, usecols=wanted)
         if form.time is not None:
-            exact = times.of_column(lines, separator)
+            exact = times.of_column(io.StringIO(text), separator)
             table[:, -1] = table[:, -1] * times.unit_s if exact is None else exact
         return table
     except (ValueError, IndexError, OverflowError):
         return None
+
+
+def _are_alike(text: str, separator: str) -> bool:
+    """Whether all lines have as many cells as the first one."""
+    letters = np.frombuffer(text.encode(errors="replace"), np.uint8)
+    ends = np.append(np.flatnonzero(letters == ord("\n")), len(letters))
+    before = np.searchsorted(np.flatnonzero(letters == ord(separator)), ends)
+    cells = np.diff(before, prepend=0)
+    return bool((cells == cells[0]).all())
 
 
 def _slow(

@@ -1,6 +1,6 @@
 """The times of a CSV's rows: numbers of a unit, Unix times, dates or clocks; seconds since its first row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 
 import numpy as np
@@ -50,7 +50,7 @@ class RowTimes:
             return float(plain) * self._unit_s
         return float((np.longdouble(plain) - np.longdouble(self._zero)) * np.longdouble(self._unit_s))
 
-    def of_column(self, lines: Sequence[str], separator: str | None) -> NDArray[np.float64] | None:
+    def of_column(self, lines: Iterable[str], separator: str | None) -> NDArray[np.float64] | None:
         """(n,) the same for many rows at once; None where the column was read well enough as float64."""
         if self._zero == "0":
             return None

@@ -271,7 +271,8 @@ def _time_gaps(
 def _gaps_at(steps_s: NDArray[np.float64], step_s: float, resolution_s: float) -> NDArray[np.int64]:
     """(n - 1,) rows missing at each step; rounded times show only what is larger than their rounding."""
     least_s = max(UNEVEN_STEPS * step_s, 1.01 * resolution_s)
-    rows = np.rint(np.minimum(steps_s / step_s, 2.0**40)).astype(np.int64) - 1
+    with np.errstate(over="ignore"):  # a step of 1e300 s is one of more than 2^40 rows
+        rows = np.rint(np.minimum(steps_s / step_s, 2.0**40)).astype(np.int64) - 1
     return np.where(steps_s - step_s > least_s, np.maximum(0, rows), 0)
 
 
@@ -279,7 +280,8 @@ def _slope(places: NDArray[np.int64], times_s: NDArray[np.float64]) -> float:
     """Seconds per place of the line fitted through all times."""
     x = places - places.mean()
     y = times_s - times_s[0]
-    slope = float(x @ (y - y.mean()) / (x @ x))
+    with np.errstate(over="ignore", invalid="ignore"):
+        slope = float(x @ (y - y.mean()) / (x @ x))
     return slope if slope > 0 else float(y[-1] / places[-1])
 
 

@@ -52,7 +52,9 @@ def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = Fals
     """Opens the store; a missing one is created only where `make` is set."""
     folder, _ = find_system(data_dir, None)
     if not make and mongo_uri is None and not (folder / FILE_NAME).exists():
-        raise BoxNotKnownError(f"there is no store in {folder}; name its folder with --data-dir")
+        raise BoxNotKnownError(
+            f"there is no store in {folder}; name its folder with --data-dir, or opq-tools restore a back-up"
+        )
     store = open_store(mongo_uri, folder)
     try:
         yield store

@@ -27,6 +27,7 @@ STORES = ("opq.db", "accounts.db")
 CONFIGURATIONS = ("config/gateway.toml", "config/cloud.toml")
 KINDS = ("gateway", "cloud", "rules")
 RESTORE = "opq-tools restore ARCHIVE into an empty folder (docs/operating.md, Copies)"
+REPAIR = "opq-tools store repair saves what can be read, or opq-tools restore ARCHIVE into an empty folder"
 
 
 def check_folder(data_dir: Path, etc: Path = Path("/etc/opq")) -> Iterator[Problem]:
@@ -143,7 +144,7 @@ def _stores(data_dir: Path) -> Iterator[Problem]:
             head = file.read(len(HEAD))
         if head != HEAD:
             what = "is empty" if not head else "is not an SQLite file"
-            yield Problem("store", f"{path} {what}", RESTORE)
+            yield Problem("store", f"{path} {what}", REPAIR if head else RESTORE)
             continue
         log = path.with_name(f"{name}-wal")
         if log.exists() and log.stat().st_size > LARGE_LOG:
@@ -160,4 +161,4 @@ def _read_whole(path: Path) -> Iterator[Problem]:
     except sqlite3.Error as error:
         first = str(error)
     if first != "ok":
-        yield Problem("store", f"{path} is damaged: {first}", RESTORE)
+        yield Problem("store", f"{path} is damaged: {first}", REPAIR)

@@ -310,7 +310,7 @@ def _lost_while_open(path: Path, inode: int) -> str | None:
         return f"{path}: {error.strerror}: what is stored now is lost when this process ends"
     if status.st_ino != inode:
         return f"{path}: was replaced by another file while it is in use; start this process again"
-    return None if status.st_size else f"{path}: is empty (0 bytes) while it is in use; restore a copy"
+    return None if status.st_size else f"{path}: is empty (0 bytes) while in use; opq-tools restore a back-up"
 
 
 def _split(where: Where, sort: Sequence[str]) -> list[Where]:

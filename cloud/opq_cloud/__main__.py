@@ -93,6 +93,17 @@ def _event_service(config: CloudConfig, shared: CloudContext, data_dir: Path) ->
     return [EventService(config.event_service, shared), Retention(shared)]
 
 
+def _update(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
+    """Returns the update server; none where there is nothing to serve: it needs the extra `update`."""
+    if not (data_dir / "updates").is_dir():
+        return []
+    try:
+        from opq_cloud.update.service import UpdateService
+    except ModuleNotFoundError as error:
+        raise OpqError(f"update needs {error.name}: pip install 'opq-toolkit[update]'") from error
+    return [UpdateService(config, shared, data_dir)]
+
+
 def _room(module: str) -> Make:
     """Returns the maker of a room that names its services itself: Mauka, View and notifications."""
 
@@ -111,10 +122,11 @@ MAKERS: dict[str, Make] = {
     "mauka": _room("opq_cloud.mauka.service"),
     "view": _room("opq_cloud.view.service"),
     "notifications": _room("opq_cloud.notifications.service"),
+    "update": _update,
 }
 """In the order of their start in `all`: services that bind start before services that connect."""
 
-ONE_PER_STORE = ("event-service", "triggering-service", "mauka", "view", "notifications")
+ONE_PER_STORE = ("event-service", "triggering-service", "mauka", "view", "notifications", "update")
 """A second one on the same store is refused; the brokers have one address each instead."""
 
 HELP = {
@@ -126,6 +138,7 @@ HELP = {
     "mauka": "Bus (9882, 9883) and analyses: findings and incidents.",
     "view": "The page on http://127.0.0.1:8888.",
     "notifications": "Notifications of incidents, silent Boxes and services; POST /notify on 8917.",
+    "update": "Releases for gateways and Boxes from D/updates, on 8151, and their roll-outs.",
     "health": "Collects the health of services in other processes, and answers for all on 8912.",
 }
 
@@ -146,10 +159,10 @@ def _neighbours(config: CloudConfig) -> Neighbours:
 
 
 def health_of(command: str, config: CloudConfig, board: ServiceBoard) -> HealthService | None:
-    """Returns the HTTP health of the services that run; View alone has its own `/health`."""
+    """Returns the HTTP health of the services that run; View and update alone have their own."""
     if command == "all":
         return HealthService(config.health.whole_endpoint, board, "opq", any_path=True)
-    if command == "view":
+    if command in ("view", "update"):
         return None
     if command == "health":
         return HealthService(config.health.http_endpoint, board, "opq")
@@ -199,6 +212,8 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
         services: list[CloudService] = [
             service for name in names for service in MAKERS[name](config, shared, data_dir)
         ]
+        if not services and command == "update":
+            return OpqError(f"{data_dir / 'updates'} is not there; `opq-tools release publish` makes it")
         if command == "health":
             services.append(_neighbours(config))
         health = health_of(command, config, board)

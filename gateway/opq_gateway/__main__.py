@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 
 from opq_gateway.serial_side.early_ports import early_ports
+from opq_gateway.update.starting import start_by_journal
 from opq_proto.errors import OpqError
 from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, port_offset_option
 from opq_proto.kit.ending import stopped_by_signals
@@ -183,6 +184,7 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
 
 
 def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
+    on_trial = start_by_journal(config_path, data_dir, sys.argv[1:])
     _use_one_heap()  # before a first thread gets its own
     gc.disable()  # what the imports bring stays: searching it again and again took a tenth of the start
     early = early_ports(config_path, data_dir)  # the imports take longer than a Box can wait
@@ -205,7 +207,7 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     try:
         config = saved.load_saved(config_path, data_dir, port_offset)  # before the signals: a pipe may wait
         refuse(config)
-        gateway = Gateway(config, early)
+        gateway = Gateway(config, early, on_trial)
         gc.set_threshold(10_000, 20, 20)  # cycles are rare: at 700, the default, it costs 2 % of the CPU
         with stopped_by_signals(stop):
             gateway.run(stop)

@@ -253,6 +253,22 @@ class PowerSection:
 
 
 @configuration.section
+class UpdateSection:
+    """Updates of the gateway itself and of its Boxes' firmware (docs/updates.md); off without a url."""
+
+    url: Annotated[
+        str | None,
+        Field(
+            description="address of the repository, e.g. http://makai.example:8151",
+            pattern=r"^https?://[^\s/]+(/\S*)?$",
+        ),
+    ] = None
+    group: Annotated[
+        str, Field(description="group of this gateway in roll-outs", pattern="^[A-Za-z0-9_-]{0,32}$")
+    ] = ""
+
+
+@configuration.section
 class KeysSection:
     """CURVE key files (docs/reference/contracts.md, Keys)."""
 
@@ -306,6 +322,7 @@ class Config:
     setup: SetupSection = SetupSection()
     rules: RulesSection = RulesSection()
     power: PowerSection = PowerSection()
+    update: UpdateSection = UpdateSection()
 
 
 def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) -> Config:

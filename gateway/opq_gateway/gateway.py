@@ -51,6 +51,8 @@ from opq_gateway.serial_side.system_time import ClockWatch
 from opq_gateway.setup.setup import SetupService
 from opq_gateway.software_version import software_version
 from opq_gateway.status import BoxStatus
+from opq_gateway.update.journal import UpdateFolder
+from opq_gateway.update.updater import Updater
 from opq_gateway.uplink.configured_uplink import queue_of, uplink_of
 from opq_gateway.uplink.uplink import Uplink
 from opq_proto.errors import KeyFileError, OpqError, PortBusyError
@@ -77,14 +79,14 @@ class Gateway:
         counters, statuses: by Box id, live.
     """
 
-    def __init__(self, config: Config, early: EarlyPorts | None = None) -> None:
-        """Reads the keys; nothing is opened yet, except `early` ports.
+    def __init__(self, config: Config, early: EarlyPorts | None = None, on_trial: bool = False) -> None:
+        """Reads the keys; nothing is opened yet, except `early` ports. `on_trial`: an update is tried.
 
         Raises:
             KeyFileError: a key file is missing or bad; the text names it and the command that makes it.
         """
         self.config = config
-        self._early = early
+        self._early, self._on_trial = early, on_trial
         keys = key_folder(config)
         _check_there(keys, [box.id for box in config.box])
         self._server_key = read_key_file(keys.server_public).public
@@ -178,6 +180,18 @@ class Gateway:
         outputs += [self._thread(name, first, run, stop) for name, run in reader_runs.items()]
         if rules is not None:
             outputs.append(self._thread("rules", first, rules.run, stop))
+        waited = []
+        if self.config.update.url or self._on_trial:
+            section, secret = self.config.update, self._pairs[first].secret or b""
+            updater = Updater(
+                UpdateFolder(data_folder(self.config)),
+                (section.url or "", section.group),
+                self.statuses,
+                commands,
+                (secret, self._server_key),
+                stop.set,
+            )
+            waited.append(self._thread("update", first, partial(self._update, updater), stop))
         if self.config.ring.compress:
             outputs.append(self._thread("sealing", first, Sealer(rings, self.counters).run, stop))
         show_rings(self.metrics, rings, self.statuses)
@@ -204,6 +218,8 @@ class Gateway:
         outputs_stop.set()
         for thread in outputs:
             thread.join(STOP_S)
+        for thread in waited:  # a build that is cut off begins again, and is not late
+            thread.join(STOP_S)
         for close in closing:
             close()
         late = [thread.name for thread in [*serial, *meters, *outputs] if thread.is_alive()]
@@ -211,6 +227,12 @@ class Gateway:
             uplink.close()
             queue.close()
         self._log.info("gateway.stopped", late_threads=late)
+
+    def _update(self, updater: Updater, stop: threading.Event) -> None:
+        on_trial = self._on_trial
+        self._on_trial = False  # a failure here is not judged again: the guard ends it
+        updater.run(stop, on_trial)
+        stop.wait()
 
     def _report_power(self, failing: bool) -> None:
         """Makes the last Measurements report a failing supply, which explains the silence after them."""

@@ -66,7 +66,7 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, str]]] = {
             "opq_tools.flash.command",
             "Write firmware to a chip or a Box: by ROM, USB, probe, or in place.",
         ),
-        "sign": ("opq_tools.sign", "Sign firmware, or any file in the original's form; check signatures."),
+        "release": ("opq_tools.release", "Releases for gateways and Boxes: build, sign, publish, roll out."),
         "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
     },
     "Simulate": {
@@ -98,7 +98,8 @@ ALIASES = {
     "ruleset": "rules",
     "stream": "rules stream",
     "query": "rules query",
-    "verify": "sign --verify",
+    "sign": "release sign",
+    "verify": "release sign --verify",
 }
 """Name of a command of an earlier version -> its words now; it works in this version, and is not listed."""
 
@@ -167,6 +168,7 @@ EXTRAS_OF_COMMAND = {
     "keys": ("cloud",),
     "incidents": ("cloud",),
     "reanalyse": ("cloud",),
+    "release": ("update",),
     "inject": ("cloud",),
     "mauka": ("cloud",),
     "export": ("cloud",),
@@ -219,6 +221,8 @@ EXTRA_OF_MODULE = {
     "sqlalchemy": "rules",
     "stm32loader": "flash",
     "structlog": "gateway",
+    "securesystemslib": "update",
+    "tuf": "update",
     "tomli_w": "hil",
     "uvicorn": "cloud",
     "watchfiles": "cloud",

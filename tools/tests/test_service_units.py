@@ -68,6 +68,11 @@ def test_units_go_into_a_system_that_does_not_run_and_out_again(tmp_path: Path) 
     unit = (tmp_path / "etc/systemd/system/opq-cloud@.service").read_text()
     program = re.search(r"^ExecStart=(\S+) %i ", unit, re.M)
     assert program is not None and Path(program[1]).exists() and Path(program[1]).name == "opq-cloud"
+    gateway = (tmp_path / "etc/systemd/system/opq-gateway.service").read_text()
+    program = re.search(r"^ExecStart=/(\S+) run ", gateway, re.M)
+    assert program is not None and (tmp_path / program[1]).resolve() == Path(sys.executable).with_name(
+        "opq-gateway"
+    )
     wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
     assert {each.name for each in wants.iterdir()} == {unit_of(name) for name in ("gateway", "all", "view")}
     secret = tmp_path / "var/lib/opq/curve/private_keys/opqserver_secret"

@@ -35,8 +35,9 @@ READ_BY = {
     "view": ("makai",),
     "notifications": ("makai",),
     "health": ("health",),
+    "update": ("makai",),
 }
-"""`opq-cloud NAME` -> kinds that it reads; View and notifications read the store's address."""
+"""`opq-cloud NAME` -> kinds that it reads; View, notifications and update read the store's address."""
 
 
 def original_sources(command: str, environment: Mapping[str, str] | None = None) -> list[ConfigSource]:

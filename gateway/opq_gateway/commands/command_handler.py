@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.commands.half_cycles import LedgerReader, read_half_cycles
@@ -36,6 +37,7 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
 from opq_proto.errors import FrameError
 from opq_proto.kit import log
 from opq_proto.kit.channel import Channel
+from opq_proto.wire.command_client import BoxRefusedError, UnansweredError
 from opq_proto.wire.frames import (
     CLAIM_PLUGIN,
     CYCLE_SAMPLES,
@@ -127,6 +129,26 @@ class CommandHandler:
     def offer(self, box_id: str, data: bytes) -> None:
         """Takes a command frame that arrived on this Box's connection."""
         self._later(box_id, partial(self.handle_command, box_id, data))
+
+    def send_order(self, box_id: str, plugin: str, message: str, timeout_s: float) -> str:
+        """Carries out an order of this gateway for one of its own Boxes, from another thread.
+
+        Raises BoxRefusedError or UnansweredError, as `CommandClient.send_order`.
+        """
+        answers: SimpleQueue[tuple[bool, str]] = SimpleQueue()
+        orders = self._orders[box_id]
+
+        def carry_out() -> None:
+            orders.execute(plugin, message, lambda done, text: answers.put((done, text)))
+
+        self._later(box_id, carry_out)
+        try:
+            done, text = answers.get(timeout=timeout_s)
+        except Empty:
+            raise UnansweredError(f"Box {box_id} does not answer {plugin} within {timeout_s:g} s") from None
+        if not done:
+            raise BoxRefusedError(f"Box {box_id} refuses {plugin}: {text}")
+        return text
 
     def _later(self, box_id: str, what: Callable[[], None]) -> bool:
         """Queues a call for the handler's thread, from any thread; False, and counted, when too many wait."""

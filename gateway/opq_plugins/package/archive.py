@@ -5,7 +5,7 @@ the manifest does not list (if it has a list). Nothing in a zip is run when it i
 
 A folder is packed to the same bytes each time, with the SHA-256 of each file in the manifest.
 `plugin.json.sig` is an Ed25519 signature over the manifest's bytes, raw (64 bytes) or as base64, as
-`opq-tools sign` writes it.
+`opq-tools release sign` writes it.
 """
 
 import base64

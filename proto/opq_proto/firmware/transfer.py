@@ -11,10 +11,11 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from opq_proto.errors import OpqError
 from opq_proto.firmware.image import WRITING, ImageError, version_number, version_text
-from opq_proto.wire.command_client import BoxRefusedError, CommandClient, UnansweredError
+from opq_proto.wire.command_client import BoxRefusedError, UnansweredError
 
 PIECE_BYTES = 32_768
 TRIES = 5
@@ -30,6 +31,13 @@ ON_TRIAL = ("restarting", "on trial")
 
 class TransferError(OpqError):
     """The update failed, or its result is not known; the text says which."""
+
+
+class OrderClient(Protocol):
+    """Sends orders to Boxes: a `CommandClient`, or the command handler of a Box's gateway."""
+
+    def send_order(self, box_id: str, plugin: str, message: str, timeout_s: float) -> str:
+        """Returns the answer. Raises BoxRefusedError or UnansweredError."""
 
 
 Shown = Callable[[str, int, int], None]
@@ -52,7 +60,7 @@ class UpdateEnd:
         return f"It runs {self.firmware}; whether the Box has confirmed it is not known."
 
 
-def send_firmware(client: CommandClient, box_id: str, data: bytes, timeout_s: float, show: Shown) -> None:
+def send_firmware(client: OrderClient, box_id: str, data: bytes, timeout_s: float, show: Shown) -> None:
     """Sends the whole file to the gateway, which then writes the image that the Box needs.
 
     Raises:
@@ -68,9 +76,7 @@ def send_firmware(client: CommandClient, box_id: str, data: bytes, timeout_s: fl
     _order(client, box_id, INSTALL, timeout_s)
 
 
-def follow_update(
-    client: CommandClient, box_id: str, version: int, timeout_s: float, show: Shown
-) -> UpdateEnd:
+def follow_update(client: OrderClient, box_id: str, version: int, timeout_s: float, show: Shown) -> UpdateEnd:
     """Waits until the Box runs this version; also for a transfer that another client has started.
 
     Raises:
@@ -105,12 +111,12 @@ def follow_update(
         time.sleep(POLL_S)
 
 
-def cancel_update(client: CommandClient, box_id: str, timeout_s: float) -> None:
+def cancel_update(client: OrderClient, box_id: str, timeout_s: float) -> None:
     """Cancels the update in the gateway; the Box keeps its firmware. Raises TransferError."""
     _order(client, box_id, "cancel", timeout_s)
 
 
-def _order(client: CommandClient, box_id: str, message: str, timeout_s: float) -> str:
+def _order(client: OrderClient, box_id: str, message: str, timeout_s: float) -> str:
     for left in reversed(range(TRIES)):
         try:
             return client.send_order(box_id, "opq-update", message, timeout_s)

@@ -58,7 +58,7 @@ def read_private(path: Path) -> PrivateKeyTypes:
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise SigningError(
-            f"{path} is not a private key in PEM (opq-tools sign --new-key makes one)"
+            f"{path} is not a private key in PEM (opq-tools release sign --new-key makes one)"
         ) from None
 
 

@@ -29,7 +29,7 @@ def command(folder: Path, out: Path | None, key: Path | None) -> None:
     sign = None
     if key is not None:
         from opq_proto.keys.signing import firmware_key
-        from opq_tools.sign import to_text
+        from opq_tools.release.sign import to_text
 
         private = firmware_key(key)
 

@@ -20,9 +20,11 @@ UNITS = Path("etc/systemd/system")
 USER = "opq"
 DATA = Path("var/lib/opq")
 GATEWAY_CONFIG = Path("etc/opq/gateway.toml")
+GATEWAY_LINK = DATA / "gateway/update/current"
+"""What the gateway's unit starts by; an update moves it."""
 CLOUD_SERVICES = (
     "all", "triggering-broker", "acquisition-broker", "event-service", "triggering-service", "mauka", "view",
-    "notifications", "health",
+    "notifications", "health", "update",
 )  # fmt: skip
 NAMES = ("gateway", "cloud", *CLOUD_SERVICES)
 """`cloud` is `all`: every cloud service in one process."""
@@ -102,19 +104,33 @@ def _write(path: Path, text: str) -> None:
     write_whole_file(path, [text.encode()], 0o644)
 
 
-def _make_keys(root: Path) -> None:
-    """The server's keys, where there are none, owned by the services' user."""
-    folder = root / DATA / "curve"
-    if not KeyFolder(folder).server_secret.exists():
-        KeyFolder(folder).create(server=True, box_ids=())
+def _own(root: Path, *paths: Path) -> None:
+    """Gives files and folders to the services' user."""
     line = next(
         (each for each in (root / "etc/passwd").read_text().splitlines() if each.startswith(f"{USER}:")), None
     )
     if line is None:
         raise ServiceError(f"systemd-sysusers made no user {USER}")
     user, group = (int(each) for each in line.split(":")[2:4])
-    for path in (root / DATA, folder, *folder.rglob("*")):
-        os.chown(path, user, group)
+    for path in paths:
+        os.chown(path, user, group, follow_symlinks=False)
+
+
+def _make_keys(root: Path) -> None:
+    """The server's keys, where there are none, owned by the services' user."""
+    folder = root / DATA / "curve"
+    if not KeyFolder(folder).server_secret.exists():
+        KeyFolder(folder).create(server=True, box_ids=())
+    _own(root, root / DATA, folder, *folder.rglob("*"))
+
+
+def _point_link(root: Path, bin_dir: str) -> None:
+    """Lets the gateway's unit start this installation."""
+    link = root / GATEWAY_LINK
+    link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path(bin_dir).parent)
+    _own(root, root / DATA, link.parent.parent, link.parent, link)
 
 
 def install(names: Sequence[str], root: Path, wifi: bool) -> list[Path]:
@@ -145,6 +161,9 @@ def install(names: Sequence[str], root: Path, wifi: bool) -> list[Path]:
     if set(names) - {"gateway"}:
         (root / DATA).mkdir(mode=0o750, parents=True, exist_ok=True)
         _make_keys(root)
+    if "gateway" in names:
+        (root / DATA).mkdir(mode=0o750, parents=True, exist_ok=True)
+        _point_link(root, bin_dir)
     units = [unit_of(name) for name in names]
     if root == Path("/"):
         _run("systemctl", "daemon-reload")

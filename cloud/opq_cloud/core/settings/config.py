@@ -134,6 +134,15 @@ class HealthSection:
 
 
 @section
+class UpdateSection:
+    """Releases for gateways and Boxes, in D/updates (docs/updates.md)."""
+
+    http_endpoint: Annotated[
+        str, Field(description="address of the update server, e.g. 0.0.0.0:8151 for gateways elsewhere")
+    ] = "127.0.0.1:8151"
+
+
+@section
 class CloudConfig:
     """Everything `opq-cloud` reads."""
 
@@ -160,6 +169,7 @@ class CloudConfig:
     view: ViewSection = Field(default_factory=ViewSection)
     notifications: NotificationsSection = Field(default_factory=NotificationsSection)
     health: HealthSection = Field(default_factory=HealthSection)
+    update: UpdateSection = Field(default_factory=UpdateSection)
 
     @property
     def nominal(self) -> Nominal:

@@ -35,6 +35,7 @@ SAVED_VIEWS = "opq_saved_views"
 INCIDENT_ANNOUNCEMENTS, REANALYSES = "opq_incident_announcements", "opq_reanalyses"
 """Re-analyses were orders of an earlier version; an account's go with it."""
 LEASES = "opq_leases"
+GATEWAY_UPDATES = "opq_gateway_updates"
 LAHA_STATS = "laha_stats"
 """The original's collection (docs/reference/opq-interop.md, D.7), under its own name."""
 TABLES: Mapping[str, KeyedTable] = {
@@ -50,6 +51,7 @@ TABLES: Mapping[str, KeyedTable] = {
     INCIDENT_ANNOUNCEMENTS: KeyedTable(),
     REANALYSES: KeyedTable(("account_id",)),
     LEASES: KeyedTable(),
+    GATEWAY_UPDATES: KeyedTable(),
     LAHA_STATS: KeyedTable(),
 }
 

@@ -1,4 +1,4 @@
-"""`/admin/system`: services, what waits and what was dropped, disk, retention, Mauka's graph."""
+"""`/admin/system`: services, what waits and what was dropped, updates, disk, retention, Mauka's graph."""
 
 import shutil
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.actions.plugin_manager import PluginManager, PluginManagerError
 from opq_cloud.store.documents.retention import Ttls
+from opq_cloud.store.records.gateway_updates import GatewayUpdates
 from opq_cloud.view.pages.admin.admin_context import AdminContext
 from opq_cloud.view.pages.shown.availability import together
 from opq_cloud.view.pages.shown.health_client import ServiceCount, read_counts, read_services
@@ -98,6 +99,7 @@ class SystemPages:
             disk=disk_space(self._context.addresses.folder),
             kept=kept_days(self._context.store.ttls()),
             kept_words=KEPT_WORDS,
+            **updates_of(GatewayUpdates(self._context.store.people.documents)),
             flows=flows,
             mauka_silent=silent,
             problem=problem,
@@ -130,6 +132,13 @@ class SystemPages:
         values = ({f"{key}_s": value for key, value in asdict(each).items()} for each in (before, wanted))
         self._context.accounts.note(visitor, "set how long things are kept", "retention", *values)
         return see_other("/admin/system?saved=1#kept")
+
+
+def updates_of(updates: GatewayUpdates) -> dict[str, list[dict[str, object]]]:
+    """The roll-outs and the newest report of each gateway: those that failed first, then by their numbers."""
+    order = {"failed": 0, "trying": 1}
+    rows = sorted(updates.reports(), key=lambda each: (order.get(each["state"], 2), int(each["gateway"])))
+    return {"plans": [dict(each) for each in updates.plans()], "gateways": [dict(each) for each in rows]}
 
 
 def _seconds(form: SentForm, name: str, before: int | None) -> int:

@@ -1,4 +1,4 @@
-"""`opq-tools sign`: makes and checks signatures, Ed25519 ones within firmware and detached ones of any file.
+"""`opq-tools release sign`: makes and checks signatures: in firmware, in repositories, and beside any file.
 
 A detached signature has the original's form: FILE.sig is base64 in lines of 64 columns. RSA, EC and DSA keys
 sign as `openssl dgst -sha256 -sign KEY` does (docs/reference/opq-interop.md F.2); Ed25519 keys sign the file
@@ -62,7 +62,8 @@ def command(
 ) -> None:  # fmt: skip
     """Sign FILE with the private KEY (PEM), or check its signature.
 
-    Firmware (.opqfw or one image) gets an Ed25519 signature in its header. Any other file gets FILE.sig
+    Firmware (.opqfw or one image) gets an Ed25519 signature in its header. A staged file of a repository
+    (root.json, targets.json) gets a further signature. Any other file gets FILE.sig
     in the form of the original's opq-sign.sh, by an Ed25519, RSA, EC or DSA key; opq-verify.sh reads it.
 
     With --verify, firmware is checked as a Box would: header, Ed25519 signature, SHA-256, vectors, for each
@@ -70,9 +71,9 @@ def command(
     opq-sign.sh made it. Exit code 1: the signature is not valid.
 
     \b
-    Examples: opq-tools sign --new-key release.pem
-              opq-tools sign release.pem firmware.opqfw
-              opq-tools sign --verify release.pem.pub firmware.opqfw
+    Examples: opq-tools release sign --new-key release.pem
+              opq-tools release sign release.pem firmware.opqfw
+              opq-tools release sign --verify release.pem.pub firmware.opqfw
     """
     if verify:
         if out is not None or detached or make_key:
@@ -104,6 +105,10 @@ def command(
 def _sign(key: Path, file: Path, out: Path | None, detached: bool) -> dict[str, str]:
     """Writes the signed firmware, or the signature; returns the file, and the images with the key's print."""
     data = _read(file)
+    if data.startswith(b"{") and not detached and file.parent.name == "staged":
+        from opq_cloud.update.repository import sign_metadata
+
+        return {"file": str(file), "role": sign_metadata(file, read_private(key))}
     if not data.startswith(FIRMWARE) or detached:
         place = out or file.with_name(file.name + ".sig")
         write_whole_file(place, [to_text(sign(read_private(key), data)).encode()])

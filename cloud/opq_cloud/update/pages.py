@@ -1,0 +1,72 @@
+"""What a GET on 8151 is answered: files of the repository, and the routes of the original's update server.
+
+Source of the original's: docs/reference/opq-interop.md F.3; its Boxes take /latest and /update/FILE.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from opq_cloud.core.service import HealthReport
+from opq_cloud.update.repository import ReleaseRepository
+from opq_proto.kit.http_server import Reply
+
+TEXT, BYTES = "text/plain", "application/octet-stream"
+NOT_FOUND: Reply = (404, TEXT, b"Resource not found.")
+PACKAGE = re.compile(r"opq-box-update-(\d+)\.tar\.bz2", re.ASCII)
+FILE = re.compile(r"/(metadata|targets)/([A-Za-z0-9_.-]{1,160})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A short reply with headers, or a file."""
+
+    reply: Reply = NOT_FOUND
+    headers: tuple[tuple[str, str], ...] = ()
+    file: Path | None = None
+
+
+class UpdatePages:
+    """Answers by path; nothing outside the two folders is ever named."""
+
+    def __init__(
+        self, repository: ReleaseRepository, packages: Path, problem: Callable[[], str | None]
+    ) -> None:
+        """`packages`: the folder of the original's packages; it need not be there. `problem`: for health."""
+        self._repository = repository
+        self._packages = packages
+        self._problem = problem
+
+    def answer(self, path: str) -> Answer:
+        found = FILE.fullmatch(path)
+        if found is not None:
+            folder = self._repository.metadata if found[1] == "metadata" else self._repository.targets
+            file = folder / found[2]
+            return Answer(file=file) if file.is_file() and not found[2].startswith(".") else Answer()
+        names = self._names()
+        newest = names[-1] if names else None
+        match path:
+            case "/" | "/health":
+                problem = self._problem()
+                health = HealthReport("Box Update Server", problem is None, info=problem).as_json()
+                return Answer((200, "application/json", json.dumps(health).encode()))
+            case "/ls":
+                return Answer((200, TEXT, "\n".join(names).encode()))
+            case "/version" if newest is not None:
+                number = PACKAGE.fullmatch(newest)
+                return Answer((200, TEXT, (number[1] if number else "").encode()))
+            case "/latest" if newest is not None:
+                return Answer((303, TEXT, b""), (("Location", f"/update/{newest}"),))
+        name = path.removeprefix("/update/")
+        if path.startswith("/update/") and name in names:
+            headers = (("Content-Disposition", f'attachment; filename="{name}"'),)
+            return Answer(headers=headers, file=self._packages / name)
+        return Answer()
+
+    def _names(self) -> list[str]:
+        """The original's packages, the latest last: in the order of letters, as there."""
+        if not self._packages.is_dir():
+            return []
+        return sorted(each.name for each in self._packages.iterdir() if PACKAGE.fullmatch(each.name))

@@ -1,0 +1,69 @@
+"""How far a roll-out goes, by the reports of the gateways. Pure.
+
+Gateways that have reported get a version one after the other (`at_once`), in the order of their places; the
+roll-out stops at the `stop_at`th that fails.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from opq_proto.firmware.image import ImageError, version_number
+from opq_proto.release.plan import WHOLE, Plan, place, version_key
+from opq_proto.release.report import Report
+
+LOST_MS = 1_800_000
+"""A gateway that has not reported for so long after it began to try counts as failed."""
+GONE_MS = 4 * 3_600_000
+"""Nobody waits for a gateway that has not reported for so long; gateways report each hour."""
+DONE, FAILED, TRYING, WAITING = "done", "failed", "trying", "waiting"
+
+
+def standing(plan: Plan, report: Report, now_ms: int) -> str:
+    """How far this gateway is with the plan's version."""
+    if plan.kind == "firmware":
+        return _of_firmware(plan.version, report)
+    if version_key(report.version) >= version_key(plan.version):
+        return DONE
+    if report.wanted != plan.version:
+        return WAITING
+    if report.state == TRYING:
+        return FAILED if now_ms - report.at_ms > LOST_MS else TRYING
+    return FAILED if report.state == FAILED else WAITING
+
+
+def _of_firmware(version: str, report: Report) -> str:
+    if any(each.startswith(f"{version} failed") for each in report.firmware.values()):
+        return FAILED
+    return WAITING if any(_older(each, version) for each in report.firmware.values()) else DONE
+
+
+def _older(firmware: str, version: str) -> bool:
+    try:
+        return version_number(firmware.partition(" ")[0]) < version_number(version)
+    except ImageError:
+        return False
+
+
+def advanced(plan: Plan, reports: Sequence[Report], now_ms: int) -> Plan:
+    """The plan after these reports: a larger share, or stopped."""
+    if plan.paused or plan.stopped:
+        return plan
+    concerned = [each for each in reports if not plan.groups or each.group in plan.groups]
+    found = {each.gateway: standing(plan, each, now_ms) for each in concerned}
+    failed = [each for each in concerned if found[each.gateway] == FAILED]
+    if len(failed) >= plan.stop_at:
+        first = max(failed, key=lambda each: each.at_ms)
+        why = first.reason or "; ".join(each for each in first.firmware.values() if "failed" in each)
+        words = f"{len(failed)} failed; gateway {first.gateway}: {why or 'silent since it began'}"
+        return replace(plan, stopped=words[:280])
+    limit = plan.percent * WHOLE // 100
+    open_ones = [
+        each
+        for each in concerned
+        if found[each.gateway] in (WAITING, TRYING) and now_ms - each.at_ms <= GONE_MS
+    ]
+    places = sorted(place(each.gateway, plan.version) for each in open_ones)
+    begun = [each for each in places if each < plan.share]
+    waiting = [each for each in places if each >= plan.share]
+    admitted = waiting[: max(0, plan.at_once - len(begun))]
+    return replace(plan, share=min(limit, admitted[-1] + 1)) if admitted else plan

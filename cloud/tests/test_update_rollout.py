@@ -1,0 +1,90 @@
+"""How far a roll-out goes: one gateway after the other, stopped at the failures that it may have."""
+
+from dataclasses import replace
+
+import pytest
+
+from opq_cloud.update.rollout import GONE_MS, LOST_MS, advanced, standing
+from opq_proto.release.plan import WHOLE, Plan, is_turn, place
+from opq_proto.release.report import Report
+
+OLD, NEW = "0.1.0", "0.2.0"
+
+
+def play(
+    plan: Plan, failing: set[str], gateways: int = 20, hours: int = 25
+) -> tuple[Plan, dict[str, Report], list[str]]:
+    """Gateways that look in a round, each hour; returns plan, reports, and who tried, in their order."""
+    reports = {str(number): Report(str(number), OLD, 0) for number in range(1, gateways + 1)}
+    tried: list[str] = []
+    for hour in range(1, hours):
+        for gateway, report in reports.items():
+            now_ms = hour * 3_600_000 + int(gateway)
+            if is_turn(plan, gateway, report.group) and gateway not in tried:
+                tried.append(gateway)
+                ended = {"state": "failed", "reason": "no uplink"} if gateway in failing else {"version": NEW}
+                report = replace(report, wanted=NEW, **ended)
+            reports[gateway] = replace(report, at_ms=now_ms)
+            plan = advanced(plan, list(reports.values()), now_ms)
+    return plan, reports, tried
+
+
+def order(gateways: int = 20) -> list[str]:
+    return sorted(map(str, range(1, gateways + 1)), key=lambda each: place(each, NEW))
+
+
+def test_a_roll_out_of_twenty_stops_at_the_second_that_fails() -> None:
+    failing = {order()[4], order()[9], order()[15]}
+    plan, reports, tried = play(Plan("gateway", NEW, share=0, stop_at=2), failing)
+    assert tried == order()[:10]
+    assert plan.stopped == f"2 failed; gateway {order()[9]}: no uplink"
+    assert sum(each.version == NEW for each in reports.values()) == 8
+
+
+def test_by_default_it_stops_at_the_first() -> None:
+    plan, _, tried = play(Plan("gateway", NEW, share=0), {order()[0], order()[1]})
+    assert tried == order()[:1] and plan.stopped.startswith("1 failed")
+
+
+def test_without_failures_all_have_it() -> None:
+    plan, reports, tried = play(Plan("gateway", NEW, share=0, at_once=3), set())
+    assert len(tried) == 20 and {each.version for each in reports.values()} == {NEW}
+    assert plan.share == place(order()[-1], NEW) + 1 and not plan.stopped
+    assert advanced(Plan("gateway", NEW, share=0), [], 0).share == 0, "nobody has reported yet"
+
+
+def test_it_stays_within_its_percentage() -> None:
+    plan, reports, tried = play(Plan("gateway", NEW, percent=25, share=0, at_once=9), set(), 100, 6)
+    assert plan.share <= WHOLE // 4
+    assert set(tried) == {each for each in reports if place(each, NEW) < WHOLE // 4}
+
+
+def test_nobody_waits_for_a_gateway_that_is_away() -> None:
+    first, second = order(2)
+    reports = [Report(first, OLD, 0), Report(second, OLD, GONE_MS + 1)]
+    plan = advanced(Plan("gateway", NEW, share=0), reports, GONE_MS + 2)
+    assert is_turn(plan, second, "")
+
+
+def test_one_that_falls_silent_in_its_trial_counts_as_failed() -> None:
+    report = Report("1", OLD, 0, "trying", NEW)
+    plan = Plan("gateway", NEW, share=WHOLE)
+    assert standing(plan, report, LOST_MS) == "trying"
+    stopped = advanced(plan, [report], LOST_MS + 1)
+    assert stopped.stopped == "1 failed; gateway 1: silent since it began"
+    assert advanced(stopped, [replace(report, version=NEW)], LOST_MS + 2) == stopped
+
+
+def test_other_groups_do_not_count() -> None:
+    reports = [Report("1", OLD, 0, "failed", NEW, "homes"), Report("2", OLD, 0, group="pilot")]
+    plan = advanced(Plan("gateway", NEW, ("pilot",), share=0), reports, 1)
+    assert not plan.stopped and is_turn(plan, "2", "pilot") and not is_turn(plan, "1", "homes")
+
+
+@pytest.mark.parametrize(
+    ("firmware", "state"),
+    [({}, "done"), ({"1": "1.3.0"}, "waiting"), ({"1": "1.4.0", "2": "1.4.0 confirmed"}, "done"),
+     ({"1": "1.4.0", "2": "1.4.0 failed: rolled back"}, "failed"), ({"1": "sim"}, "done")],
+)  # fmt: skip
+def test_firmware_counts_by_the_boxes(firmware: dict[str, str], state: str) -> None:
+    assert standing(Plan("firmware", "1.4.0"), Report("1", OLD, 0, firmware=firmware), 0) == state

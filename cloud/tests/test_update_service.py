@@ -1,0 +1,196 @@
+"""The update server: repository, the original's routes, reports, and a roll-out that stops."""
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from free_ports import free_port
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Metadata
+
+from opq_cloud.core.service import CloudContext
+from opq_cloud.core.settings.config import CloudConfig, UpdateSection
+from opq_cloud.store import open_store
+from opq_cloud.store.records.gateway_updates import GatewayUpdates
+from opq_cloud.update.repository import ReleaseRepository
+from opq_cloud.update.service import UpdateService
+from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
+from opq_proto.release.plan import Plan, ReleaseError
+from opq_proto.release.report import HEADER, Report, report_key, seal
+
+NEW = "0.2.0"
+PACKAGES = ("opq-box-update-1500000000.tar.bz2", "opq-box-update-1600000000.tar.bz2")
+
+
+@dataclass
+class Running:
+    """A running server with a published release and a plan, and the keys of Boxes 1 and 2."""
+
+    url: str
+    repository: ReleaseRepository
+    keys: KeyFolder
+    updates: GatewayUpdates
+    online: Ed25519PrivateKey
+
+    def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        try:
+            with urllib.request.build_opener(NoRedirect).open(self.url + path, timeout=10) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, dict(error.headers), error.read()
+
+    def report(self, report: Report, key: bytes | None = None) -> int:
+        if key is None:
+            secret = read_secret_file(self.keys.box_secret(report.gateway)).secret or b""
+            key = report_key(secret, read_key_file(self.keys.server_public).public)
+        body, header = seal(report, key)
+        request = urllib.request.Request(self.url + "/report", body, {HEADER: header})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return int(error.code)
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def sign(path: Path, *keys: Ed25519PrivateKey) -> None:
+    document: Metadata[Any] = Metadata.from_file(str(path))
+    for key in keys:
+        document.sign(CryptoSigner(key), append=True)
+    document.to_file(str(path))
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    root, release, online = (Ed25519PrivateKey.generate() for _ in range(3))
+    repository = ReleaseRepository(tmp_path / "updates")
+    repository.stage_root([root.public_key()], [release.public_key()], online.public_key(), 1, 1)
+    bundle = tmp_path / "bundle.zip"
+    bundle.write_bytes(b"bundle")
+    repository.stage_releases({f"gateway-{NEW}-any.zip": (bundle, {"kind": "gateway"})})
+    for name, key in (("root.json", root), ("targets.json", release)):
+        sign(repository.staged / name, key)
+    assert repository.publish(online) == []
+    repository.put_plan(Plan("gateway", NEW, share=0, stop_at=2), online)
+    pem = online.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "updates/online.pem").write_bytes(pem)
+    packages = tmp_path / "updates/box-updates"
+    packages.mkdir()
+    for name in PACKAGES:
+        (packages / name).write_bytes(name.encode())
+    keys = KeyFolder(tmp_path / "curve")
+    keys.create(server=True, box_ids=("1", "2", "3"))
+    config = replace(CloudConfig(), update=UpdateSection(http_endpoint=f"127.0.0.1:{free_port()}"))
+    shared = CloudContext(lambda: open_store(None, tmp_path))
+    service = UpdateService(config, shared, tmp_path)
+    stop, ready = threading.Event(), threading.Event()
+    thread = threading.Thread(target=service.run, args=(stop, ready))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        updates = GatewayUpdates(shared.store.people.documents)
+        yield Running(f"http://127.0.0.1:{service.port}", repository, keys, updates, online)
+    finally:
+        stop.set()
+        thread.join()
+        shared.close()
+
+
+def until(holds: Any) -> None:
+    end_s = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def test_the_originals_boxes_find_their_update(running: Running) -> None:
+    assert running.get("/ls")[2] == "\n".join(PACKAGES).encode()
+    assert running.get("/version")[2] == b"1600000000"
+    code, headers, _ = running.get("/latest")
+    assert (code, headers["Location"]) == (303, f"/update/{PACKAGES[1]}")
+    code, headers, body = running.get(headers["Location"])
+    assert (code, body, headers["Content-Type"]) == (200, PACKAGES[1].encode(), "application/octet-stream")
+    assert headers["Content-Disposition"] == f'attachment; filename="{PACKAGES[1]}"'
+    assert running.get("/update/other")[::2] == (404, b"Resource not found.")
+    health = json.loads(running.get("/")[2])
+    assert (health["name"], health["ok"]) == ("Box Update Server", True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/online.pem",
+        "/metadata/../online.pem",
+        "/targets/..%2fonline.pem",
+        "/metadata/.",
+        "/update/../../online.pem",
+        "/staged/root.json",
+        "/metadata//etc/passwd",
+        "/report",
+    ],
+)
+def test_nothing_else_is_served(running: Running, path: str) -> None:
+    assert running.get(path)[0] == 404
+
+
+def test_the_repository_is_served(running: Running) -> None:
+    for folder in (running.repository.metadata, running.repository.targets):
+        for file in folder.iterdir():
+            assert running.get(f"/{folder.name}/{file.name}")[::2] == (200, file.read_bytes())
+
+
+def test_reports_are_of_boxes_that_are_admitted_and_each_counts_once(running: Running) -> None:
+    report = Report("1", "0.1.0", 1000)
+    assert running.report(report) == 204
+    assert running.report(report) == 409, "played again"
+    assert running.report(replace(report, at_ms=999)) == 409
+    assert running.report(replace(report, at_ms=2000), b"x" * 32) == 403
+    running.keys.box_public("2").unlink()
+    assert running.report(Report("2", "0.1.0", 1000)) == 403
+    assert running.report(replace(report, at_ms=2000, reason="x" * 400)) == 403
+    assert [each["at_ms"] for each in running.updates.reports()] == [1000]
+
+
+def test_a_roll_out_goes_on_by_reports_and_stops_at_the_second_that_fails(running: Running) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for gateway in ("1", "2", "3"):
+        assert running.report(Report(gateway, "0.1.0", now_ms)) == 204
+    until(lambda: (running.repository.plan("gateway") or Plan("gateway", NEW)).share > 0)
+    for at, gateway in enumerate(("2", "1"), 1):
+        assert running.report(Report(gateway, "0.1.0", now_ms + at, "failed", NEW, "", "no uplink")) == 204
+    until(lambda: (running.repository.plan("gateway") or Plan("gateway", NEW)).stopped)
+    plan = running.repository.plan("gateway")
+    assert plan is not None and plan.stopped == "2 failed; gateway 1: no uplink"
+    until(lambda: running.updates.plans()[0]["stopped"] == plan.stopped)
+
+
+def test_only_a_published_release_is_rolled_out_and_only_by_the_online_key(running: Running) -> None:
+    with pytest.raises(ReleaseError, match=r"gateway 0\.9\.0 is not among the published releases"):
+        running.repository.put_plan(Plan("gateway", "0.9.0"), running.online)
+    with pytest.raises(ReleaseError, match="is not the online key"):
+        running.repository.put_plan(Plan("gateway", NEW), Ed25519PrivateKey.generate())
+
+
+def test_time_stamps_are_signed_again_before_they_expire(running: Running) -> None:
+    before = running.repository.newest("timestamp")
+    assert before is not None and not running.repository.renew(running.online)
+    path = running.repository.metadata / "timestamp.json"
+    document: Metadata[Any] = Metadata.from_file(str(path))
+    document.signed.expires = document.signed.expires.replace(year=2020)
+    document.to_file(str(path))
+    assert running.repository.renew(running.online)
+    after = running.repository.newest("timestamp")
+    assert after is not None and after.signed.version > before.signed.version

@@ -1,0 +1,75 @@
+"""The start of a gateway's process: which tree serves, and a guard while a tree is on trial.
+
+Runs before everything else, so it imports little. The tree that the link names is the boot loader of the
+other one: it starts it in its own place (exec keeps the process's number, which systemd watches), and leaves
+a child that ends it if the trial brings no verdict, however the new version hangs.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+
+from opq_gateway.update.decide import TRIAL_S, Role, at_start, failed
+from opq_gateway.update.journal import PROGRAM, UpdateFolder
+from opq_proto.kit.system_place import default_data_dir
+
+GUARD_S = TRIAL_S + 30.0
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def start_by_journal(config: Path, data_dir: Path | None, arguments: list[str]) -> bool:
+    """Starts the other tree where that is due, and does not return then; else returns whether this process
+    is on trial."""
+    folder = UpdateFolder((data_dir or _data_dir(config)) / "gateway")
+    if not folder.path.is_dir():
+        return False
+    before = folder.read()
+    role, journal = at_start(before, folder.name_of(sys.prefix), folder.linked, boot_id())
+    try:
+        if journal != before:
+            folder.write(journal)
+        if role is Role.TRY:
+            program = folder.tree(journal.tree) / PROGRAM
+            _leave_guard(folder, journal.tree)
+            os.execv(program, [str(program), *arguments])
+    except OSError as error:
+        with suppress(OSError):  # a full disk: this version goes on serving
+            folder.write(failed(journal, f"it cannot be started: {error.strerror or error}"))
+    return role is Role.ON_TRIAL
+
+
+def boot_id() -> str:
+    """Names the system's start; "" where Linux does not say."""
+    try:
+        return BOOT_ID.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _leave_guard(folder: UpdateFolder, tree: str) -> None:
+    """Forks a child that kills this process after GUARD_S, unless the link names `tree` by then."""
+    watched = os.getpid()
+    if os.fork():
+        return
+    until_s = time.monotonic() + GUARD_S
+    while os.getppid() == watched and folder.linked != tree:
+        if time.monotonic() > until_s:
+            os.kill(watched, signal.SIGKILL)
+            break
+        time.sleep(0.5)
+    os._exit(0)
+
+
+def _data_dir(config: Path) -> Path:
+    """The data folder of a configuration; errors in it are reported later."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        if config.is_file():
+            text = config.read_bytes().decode("utf-8-sig")
+            document = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+            return Path(document["data_dir"])
+    return default_data_dir()

@@ -1,0 +1,176 @@
+"""The thread that keeps a gateway up to date: judges a trial, looks, downloads, builds, reports."""
+
+import random
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from opq_gateway.software_version import software_version
+from opq_gateway.update import decide
+from opq_gateway.update.journal import UpdateFolder
+from opq_gateway.update.trees import build, tree_tag
+from opq_proto.kit import log
+from opq_proto.release.plan import Plan, ReleaseError, is_turn
+
+if TYPE_CHECKING:
+    from opq_gateway.status import BoxStatus
+
+    # of the extra `update`: imported when a repository is looked at
+    from opq_gateway.update.repository import Repository
+    from opq_proto.firmware.transfer import OrderClient
+    from opq_proto.release.report import Report
+
+CHECK_S = 0.5
+REPORT_S = 10.0
+
+
+class Stop(Protocol):
+    """What a thread of the gateway ends by."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+class Updater:
+    """One per gateway that has a repository, or is on trial."""
+
+    def __init__(
+        self,
+        folder: UpdateFolder,
+        repository: tuple[str, str],
+        statuses: Mapping[str, "BoxStatus"],
+        orders: "OrderClient",
+        keys: tuple[bytes, bytes],
+        end: Callable[[], object],
+    ) -> None:
+        """
+        Args:
+            repository: its address, and the group of this gateway in roll-outs.
+            keys: the first Box's secret and the server's public one, for reports.
+            end: stops the gateway, which its service manager starts again.
+        """
+        self.folder = folder
+        self._url, self._group = repository[0].rstrip("/"), repository[1]
+        self._gateway = next(iter(statuses), "")
+        self._statuses, self._orders, self._keys, self._end = statuses, orders, keys, end
+        self._firmware: dict[str, str] = {}
+        self._tried = ""
+        """The version of firmware that the Boxes in `_firmware` were tried with."""
+        self._log = log.get(service="update")
+
+    def run(self, stop: Stop, on_trial: bool) -> None:
+        """Until `stop`; a trial first."""
+        if on_trial and not self._judge(stop):
+            return
+        wait_s = decide.FIRST_S
+        while self._url and not stop.wait(wait_s):
+            self.look(stop)
+            wait_s = decide.LOOK_S * random.uniform(0.9, 1.1)
+
+    def _judge(self, stop: Stop) -> bool:
+        """Whether this version has proved itself; it is then the one that the link names."""
+        journal, began_s, since_s = self.folder.read(), time.monotonic(), time.monotonic()
+        while not stop.wait(CHECK_S):
+            now_s = time.monotonic()
+            lacks = decide.missing(journal, self._well(), self._acknowledged())
+            since_s = now_s if lacks else since_s
+            if now_s - since_s >= decide.STEADY_S:
+                self.folder.point(self.folder.tree(journal.tree))
+                self.folder.write(decide.settled(journal))
+                self._log.info("update.confirmed", version=journal.version, after_s=round(now_s - began_s, 1))
+                return True
+            if now_s - began_s >= decide.TRIAL_S:
+                self.folder.write(decide.failed(journal, f"after {decide.TRIAL_S:g} s {lacks}"))
+                self._log.error("update.failed", version=journal.version, reason=lacks)
+                self._end()
+                return False
+        self.folder.write(decide.put_off(journal))
+        return False
+
+    def _well(self) -> tuple[str, ...]:
+        now_s = time.monotonic()
+        return tuple(each.box_id for each in self._statuses.values() if each.problem(now_s) is None)
+
+    def _acknowledged(self) -> tuple[str, ...]:
+        found = (each for each in self._statuses.values() if each.acknowledged_monotonic_s is not None)
+        return tuple(each.box_id for each in found)
+
+    def look(self, stop: Stop) -> None:
+        """Looks at the repository once, does what is due, and reports."""
+        try:
+            from opq_gateway.update.repository import Repository
+            from opq_proto.release.report import Report
+        except ModuleNotFoundError as error:
+            why = f"this needs {error.name}: pip install 'opq-toolkit[update]'"
+            self._log.error("update.not_installed", reason=why)
+            return
+        report = Report(self._gateway, software_version(), 0, group=self._group)
+        try:
+            repository = Repository(self._url, self.folder)
+            repository.refresh()
+            plan = repository.plan("gateway")
+            if plan is not None:
+                report = self._by_plan(repository, plan, report)
+            if report.state != "trying" and (firmware := repository.plan("firmware")) is not None:
+                self._update_boxes(repository, firmware, stop)
+        except (ReleaseError, OSError) as error:
+            self._log.warning("update.refused", reason=str(error))
+            report = replace(report, state="waiting", reason=str(error))
+        self._send(report)
+        if report.state == "trying":
+            self._end()
+
+    def _by_plan(self, repository: "Repository", plan: Plan, report: "Report") -> "Report":
+        """Installs the plan's version where that is due; returns what is to be reported."""
+        journal = self.folder.read()
+        report = replace(report, wanted=plan.version)
+        why = decide.refusal(plan, report.version, journal, self._gateway, self._group)
+        if why:
+            state = "failed" if plan.version in journal.refused else "waiting"
+            return replace(report, state="well" if plan.version == report.version else state, reason=why)
+        if not self.folder.link.is_symlink():
+            why = f"{self.folder.link} is not there; `opq-tools service install gateway` makes it"
+            return replace(report, state="waiting", reason=why)
+        name = decide.other_tree(self.folder.linked)
+        repository.fetch("gateway", plan.version, tree_tag(), self.folder.bundle)
+        try:
+            build(self.folder, name, plan.version)
+        except (ReleaseError, OSError) as error:
+            self._log.error("update.not_built", version=plan.version, reason=str(error))
+            return replace(report, state="failed", reason=str(error))
+        well, acknowledged = self._well(), self._acknowledged()
+        ready = decide.Journal(decide.READY, name, plan.version, 0, "", well, acknowledged, journal.refused)
+        self.folder.write(ready)
+        self._log.info("update.built", version=plan.version, tree=name)
+        return replace(report, state="trying")
+
+    def _update_boxes(self, repository: "Repository", plan: Plan, stop: Stop) -> None:
+        from opq_gateway.update.box_firmware import due, update_box
+
+        if self._tried != plan.version:
+            self._tried, self._firmware = plan.version, {}
+        if not is_turn(plan, self._gateway, self._group):
+            return
+        for box_id, hardware in due(plan.version, self._statuses.values(), self._firmware):
+            if stop.is_set() or any("failed" in ended for ended in self._firmware.values()):
+                return
+            file = self.folder.path / "firmware.opqfw"
+            repository.fetch("firmware", plan.version, hardware, file)
+            self._firmware[box_id] = update_box(self._orders, box_id, file, plan.version)
+            self._log.info("update.firmware", box_id=box_id, ended=self._firmware[box_id])
+            file.unlink()
+
+    def _send(self, report: "Report") -> None:
+        """Reports to an update server; any other web server refuses, and nothing depends on it."""
+        from opq_proto.release.report import HEADER, report_key, seal
+
+        running = {each.box_id: each.hello.firmware for each in self._statuses.values() if each.hello}
+        report = replace(report, at_ms=time.time_ns() // 1_000_000, firmware={**running, **self._firmware})
+        body, header = seal(replace(report, reason=report.reason[:300]), report_key(*self._keys))
+        request = urllib.request.Request(f"{self._url}/report", body, {HEADER: header})
+        with suppress(OSError, ValueError):
+            urllib.request.urlopen(request, timeout=REPORT_S).close()

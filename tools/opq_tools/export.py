@@ -25,9 +25,9 @@ from opq_cloud.view.web.words import CLASS_PHRASES
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.kit.whole_file import write_whole_file
 from opq_proto.messages import Incident
-from opq_tools.boxes.command import store_command
 from opq_tools.completion import values
 from opq_tools.moment import from_option, to_option
+from opq_tools.opened_store import store_command
 
 NUMBER = click.IntRange(1, 2**63 - 1)
 LATEST_MS = 4 * 10**12

@@ -25,7 +25,7 @@ from opq_recordings.folder import recordings_of
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Recording
 from opq_tools.analyze.options import recording_options
-from opq_tools.boxes.command import opened_store
+from opq_tools.opened_store import opened_store
 from opq_tools.recording_parts import LONGEST_S, NS, RecordingPart, parts_of, span_of
 
 NEAR = 0.25

@@ -32,8 +32,8 @@ from opq_cloud.store.documents.makai import (
 from opq_proto.errors import OpqError, PluginError
 from opq_proto.keys.key_files import checked_box_id
 from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option
-from opq_tools.boxes.command import opened_store
 from opq_tools.completion import values
+from opq_tools.opened_store import opened_store
 
 F = TypeVar("F", bound=Callable[..., object])
 LIMIT_NAMES = tuple(each.name for each in fields(TriggeringLimits))

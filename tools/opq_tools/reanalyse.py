@@ -16,8 +16,8 @@ from opq_cloud.mauka.reanalysis.run import AnalysisChoiceError, ReanalysisOrder,
 from opq_cloud.original.config import read_config
 from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
 from opq_proto.kit.system_place import find_system
-from opq_tools.boxes.command import opened_store
 from opq_tools.moment import from_option, to_option
+from opq_tools.opened_store import opened_store
 from opq_tools.progress import shown_progress
 
 LINES = 200

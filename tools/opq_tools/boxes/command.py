@@ -6,9 +6,6 @@ the gain with each waveform.
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,7 @@ import click
 
 from opq_cloud.actions.box_service import box_of_name, retire_box
 from opq_cloud.actions.command_audit import note_command
-from opq_cloud.store import FILE_NAME, BoxRecord, CloudStore, open_store
+from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import box_order
 from opq_proto.errors import OpqError
@@ -28,6 +25,7 @@ from opq_tools.boxes.facts import box_facts, fact_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
 from opq_tools.completion import values
 from opq_tools.fact_line import fact_line
+from opq_tools.opened_store import opened_store, store_command
 
 
 class BoxNotKnownError(OpqError):
@@ -45,32 +43,6 @@ box_argument = click.argument("box_id", metavar="BOX", callback=_box_id, shell_c
 box_or_all = click.argument(
     "box_id", metavar="[BOX]", required=False, callback=_box_id, shell_complete=values.boxes
 )
-
-
-@contextmanager
-def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = False) -> Iterator[CloudStore]:
-    """Opens the store; a missing one is created only where `make` is set."""
-    folder, _ = find_system(data_dir, None)
-    if not make and mongo_uri is None and not (folder / FILE_NAME).exists():
-        raise BoxNotKnownError(
-            f"there is no store in {folder}; name its folder with --data-dir, or opq-tools restore a back-up"
-        )
-    store = open_store(mongo_uri, folder)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def store_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Adds --data-dir and --mongo-uri to a command; its function gets the store, open as long as it runs."""
-
-    @wraps(function)
-    def opened(*given: Any, data_dir: Path | None, mongo_uri: str | None, **named: Any) -> None:
-        with opened_store(mongo_uri, data_dir) as store:
-            function(store, *given, **named)
-
-    return data_dir_option(mongo_option(opened))
 
 
 @click.group(

@@ -15,7 +15,7 @@ from opq_proto.errors import OpqError
 
 if TYPE_CHECKING:
     from opq_cloud.store import CloudStore
-    from opq_tools.rules.server import RuleServer
+    from opq_tools.rule_server import RuleServer
 
 NEWEST = 50
 """Incidents and events that are offered."""
@@ -39,14 +39,14 @@ def _values(found: Callable[[click.Context], Iterable[tuple[str, str]]]) -> Valu
 
 @contextmanager
 def _store(context: click.Context) -> Iterator["CloudStore"]:
-    from opq_tools.boxes.command import opened_store  # a light command that is completed needs no store
+    from opq_tools.opened_store import opened_store  # a light command that is completed needs no store
 
     with opened_store(context.params.get("mongo_uri"), context.params.get("data_dir")) as store:
         yield store
 
 
 def _engine(context: click.Context) -> "RuleServer":
-    from opq_tools.rules.server import server_of
+    from opq_tools.rule_server import server_of
 
     return server_of(context.params)
 

@@ -13,7 +13,7 @@ from opq_plugins.package.manifest import MANIFEST, PACKAGE, parse_manifest
 from opq_plugins.package.manifest import REST_KINDS as KINDS
 from opq_plugins.policy import Policy
 from opq_tools.input_file import read_input
-from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, show_answer
+from opq_tools.rule_server import RuleServer, ServerRefusedError, server_command, show_answer
 
 
 @click.command("install", short_help="Install or replace a plug-in: a package, a folder or a URL.")

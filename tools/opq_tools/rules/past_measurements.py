@@ -9,7 +9,7 @@ import numpy as np
 from opq_measure.events.limits import Limits
 from opq_proto.messages import Measurement, Metric
 from opq_recordings.recording import Recording
-from opq_tools.rules.server import ServerRefusedError
+from opq_tools.rule_server import ServerRefusedError
 
 NS_PER_S = 1_000_000_000
 

@@ -8,7 +8,7 @@ from opq_plugins.package.manifest import FOLDERS, PACKAGE
 from opq_plugins.package.manifest import REST_KINDS as KINDS
 from opq_proto.kit.command_line import json_option
 from opq_tools.completion import values
-from opq_tools.rules.server import RuleServer, server_command, show_answer
+from opq_tools.rule_server import RuleServer, server_command, show_answer
 
 _KIND = click.argument("kind", type=click.Choice(list(KINDS)), metavar="KIND")
 

@@ -9,7 +9,7 @@ import click
 from opq_proto.kit.command_line import json_option
 from opq_tools.completion import values
 from opq_tools.lazy_group import LazyGroup
-from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
+from opq_tools.rule_server import RuleServer, ServerRefusedError, server_command, text_of
 
 PLACES = {
     "stream": (

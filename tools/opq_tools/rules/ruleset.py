@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from opq_tools.rules.server import RuleServer, ServerRefusedError, server_command, text_of
+from opq_tools.rule_server import RuleServer, ServerRefusedError, server_command, text_of
 
 _MAX_IN_BODY = 1 << 20
 """Characters; longer rule sets are uploaded, because a request's body has at most 4 MiB."""

@@ -32,7 +32,8 @@ from opq_gateway.mqtt import board
 from opq_gateway.phasors import alignment, server
 from opq_gateway.serial_side import clock, gps_comparison
 from opq_hil.backends import emulated
-from opq_plugins.host import guard, remote, report, worker_process
+from opq_plugins.host import guard, report
+from opq_plugins.host.worker import remote, worker_process
 from opq_plugins.package import install, manifest, properties
 from opq_plugins.policy import UIDS, Policy
 from opq_plugins.sdk import nouns

@@ -19,6 +19,7 @@ PACKAGES = (
     "opq_proto",
     "opq_measure",
     "opq_recordings",
+    "opq_analyze",
     "opq_plugins",
     "opq_rules",
     "opq_gateway",

@@ -24,6 +24,8 @@ MOST_UNEVEN = 0.02
 RATE_TOLERANCE = 0.005
 BLOCK = 1 << 17
 """Times looked at together, so that memory does not grow with a long column."""
+STRETCHES, STRETCH = 16, 64
+"""Rows of a long column that show to how many decimals its times are written."""
 LONGEST_AXIS, TIMES_AS_LONG = 1_000_000, 1000
 """An axis with gaps is at most so many samples, or so many times its rows: a number beyond is broken."""
 
@@ -287,7 +289,12 @@ def _slope(places: NDArray[np.int64], times_s: NDArray[np.float64]) -> float:
 
 def _resolution(times_s: NDArray[np.float64]) -> float:
     """The last decimal that the times have, seconds; with all digits of a float that of the float."""
-    some_s = times_s[:: max(1, len(times_s) // 1000)].astype(np.float64)
+    count = len(times_s)
+    if count <= BLOCK:
+        some_s = times_s[:: max(1, count // 1000)].astype(np.float64)
+    else:  # rows far apart would bring in all pages of a mapped column
+        begins = range(0, count - STRETCH + 1, (count - STRETCH) // STRETCHES)
+        some_s = np.concatenate([times_s[at : at + STRETCH] for at in begins])
     noise_s = 4 * float(np.spacing(np.abs(some_s).max()))
     for digits in range(13):
         unit_s = 10.0**-digits

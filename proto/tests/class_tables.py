@@ -1,10 +1,11 @@
 """Answers of `classify` for the signals of all makers, and the page of their tables.
 
-    python proto/tests/class_tables.py docs/classes-tables.md ANSWERS
+    python proto/tests/class_tables.py docs/classes-tables.md ANSWERS [--there]
 
 ANSWERS is a folder; a set whose answers are there already is not classified again (delete them after a change
-of the classifier). `pypqd` is left out where it is not installed, ArkArya's sets where the environment has no
-OPQ_ARKARYA, the folder that `arkarya_signals.m` writes.
+of the classifier), and with --there no other is. All sets take a quarter of an hour of one core. `pypqd` is
+left out where it is not installed, ArkArya's sets where the environment has no OPQ_ARKARYA, the folder that
+`arkarya_signals.m` writes.
 """
 
 import importlib.util
@@ -112,10 +113,12 @@ def own_answers() -> list[Answer]:
     return found
 
 
-def kept(folder: Path, maker: str, seconds: float) -> list[Answer]:
-    """The answers in the folder, or those that are found now and put there."""
+def kept(folder: Path, maker: str, seconds: float, there: bool = False) -> list[Answer]:
+    """The answers in the folder, or those that are found now and put there; with `there` none of these."""
     path = folder / f"{maker}-{seconds:g}.json"
     if not path.exists():
+        if there:
+            return []
         found = own_answers() if maker == "ours" else answers(maker, seconds)
         path.write_text(json.dumps([astuple(each) for each in found]), encoding="utf-8")
     return [Answer(*each) for each in json.loads(path.read_text(encoding="utf-8"))]
@@ -177,30 +180,35 @@ def is_knowable(answer: Answer) -> bool:
     return answer.apart is None or "three swings" in answer.apart
 
 
-def page(folder: Path) -> Iterator[str]:
+def page(folder: Path, there: bool) -> Iterator[str]:
     """The lines of the page."""
     found = {
-        maker: {f"{seconds:g} s": kept(folder, maker, seconds) for seconds in SECONDS}
+        maker: {
+            f"{seconds:g} s": some
+            for seconds in SECONDS
+            if (some := kept(folder, maker, seconds, there or missing(maker) is not None))
+        }
         for maker in MAKERS
-        if missing(maker) is None
     }
-    own = kept(folder, "ours", 0)
+    own = kept(folder, "ours", 0, there)
     yield "# Tables of the classes"
     yield ""
     yield from INTRODUCTION.format(today=datetime.now(UTC).date()).splitlines()
     for maker, by_length in found.items():
-        yield from ("", f"## {MAKERS[maker]}", "")
-        yield from confusion_table(by_length)
-        yield ""
-        yield from apart_table(by_length)
-    yield from ("", "## Our own generator", "")
-    yield from confusion_table({OURS: own})
+        if by_length:
+            yield from ("", f"## {MAKERS[maker]}", "")
+            yield from confusion_table(by_length)
+            yield ""
+            yield from apart_table(by_length)
+    if own:
+        yield from ("", "## Our own generator", "")
+        yield from confusion_table({OURS: own})
     yield from ("", "## How often a confidence is right", "")
     yield from RELIABILITY.splitlines()
     yield ""
     pooled = {
         f"{seconds:g} s": [
-            each for sets in found.values() for each in sets[f"{seconds:g} s"] if is_knowable(each)
+            each for sets in found.values() for each in sets.get(f"{seconds:g} s", ()) if is_knowable(each)
         ]
         for seconds in SECONDS
     }
@@ -210,9 +218,9 @@ def page(folder: Path) -> Iterator[str]:
 def main() -> None:
     target, folder = Path(sys.argv[1]), Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    target.write_text("\n".join(page(folder)) + "\n", encoding="utf-8")
-    for maker in MAKERS:
-        print(f"{MAKERS[maker]}: {missing(maker) or 'in the tables'}")
+    target.write_text("\n".join(page(folder, "--there" in sys.argv)) + "\n", encoding="utf-8")
+    for why in filter(None, map(missing, MAKERS)):
+        print(f"not classified: {why}")
 
 
 if __name__ == "__main__":

@@ -93,8 +93,9 @@ def _array(data: bytes, order: str) -> tuple[str, NDArray[Any]] | None:
     shape = np.frombuffer(sizes, f"{order}i4")
     _, name, at = _element(data, at, order)
     stored, values, _ = _element(data, at, order)
-    array = np.frombuffer(values, order + STORED[stored])
-    return name.decode("ascii"), _shaped(array.astype(CLASSES[word & 0xFF], copy=False), shape.tolist())
+    with np.errstate(invalid="ignore"):  # NaN of a damaged file as a whole number
+        array = np.frombuffer(values, order + STORED[stored]).astype(CLASSES[word & 0xFF], copy=False)
+    return name.decode("ascii"), _shaped(array, shape.tolist())
 
 
 def _level_4(content: bytes) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -15,10 +15,12 @@ import click
 
 from opq_cloud.core.backend.addresses import in_clear, missing_backend_keys, with_backend_keys
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
-from opq_cloud.core.service import CloudContext, CloudService, Retention
+from opq_cloud.core.service import CloudContext, CloudService, HealthReport, Retention
 from opq_cloud.core.settings.config import CloudConfig, CloudKeys
 from opq_cloud.core.settings.endpoint_ports import with_port_offset
-from opq_cloud.health.neighbours import Neighbours, url_of
+from opq_cloud.health.collector import HealthCollector
+from opq_cloud.health.neighbours import Neighbour, url_of
+from opq_cloud.health.readings import WHOLE
 from opq_cloud.health.server import HealthService
 from opq_cloud.notifications.log_command import notifications_log
 from opq_cloud.original.config import read_config
@@ -143,8 +145,9 @@ HELP = {
 }
 
 
-def _neighbours(config: CloudConfig) -> Neighbours:
-    services = [(each.name, each.url) for each in config.health.services] or [
+def _neighbours(command: str, config: CloudConfig) -> list[Neighbour]:
+    """Returns the services in other processes that health asks."""
+    own = [
         ("triggering-broker", url_of(config.triggering_broker.health_endpoint)),
         ("acquisition-broker", url_of(config.acquisition_broker.health_endpoint)),
         ("makai", url_of(config.triggering_service.health_endpoint)),
@@ -153,19 +156,37 @@ def _neighbours(config: CloudConfig) -> Neighbours:
         ("view", url_of(config.view.http_endpoint, "/health")),
         ("notifications", url_of(config.notifications.health_endpoint)),
     ]
+    named = [(each.name, each.url) for each in config.health.services]
+    services = named if named or command == "all" else own
     if config.health.gateway_endpoint:
         services.append(("gateway", url_of(config.health.gateway_endpoint)))
-    return Neighbours(services, config.health.interval_s)
+    return [Neighbour(name, url) for name, url in services]
 
 
-def health_of(command: str, config: CloudConfig, board: ServiceBoard) -> HealthService | None:
+def _collector(
+    command: str, config: CloudConfig, shared: CloudContext, data_dir: Path, board: ServiceBoard
+) -> HealthCollector:
+    return HealthCollector(
+        config.health,
+        shared,
+        _neighbours(command, config),
+        config.store.data_dir or data_dir,
+        CloudKeys(config.keys, data_dir).server_secret,
+        config.view.public_url,
+        (lambda: board.health(WHOLE)) if command == "all" else None,
+    )
+
+
+def health_of(
+    command: str, config: CloudConfig, board: ServiceBoard, alerts: Callable[[], HealthReport] | None = None
+) -> HealthService | None:
     """Returns the HTTP health of the services that run; View and update alone have their own."""
     if command == "all":
-        return HealthService(config.health.whole_endpoint, board, "opq", any_path=True)
+        return HealthService(config.health.whole_endpoint, board, WHOLE, any_path=True, alerts=alerts)
     if command in ("view", "update"):
         return None
     if command == "health":
-        return HealthService(config.health.http_endpoint, board, "opq")
+        return HealthService(config.health.http_endpoint, board, WHOLE, alerts=alerts)
     if command == "triggering-service":
         return HealthService(config.triggering_service.health_endpoint, board, "makai")
     section = getattr(config, command.replace("-", "_"))
@@ -214,9 +235,12 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
         ]
         if not services and command == "update":
             return OpqError(f"{data_dir / 'updates'} is not there; `opq-tools release publish` makes it")
-        if command == "health":
-            services.append(_neighbours(config))
-        health = health_of(command, config, board)
+        alerts = None
+        if command in ("all", "health"):
+            collector = _collector(command, config, shared, data_dir, board)
+            services.append(collector)
+            alerts = collector.alerts
+        health = health_of(command, config, board, alerts)
         if health is not None:
             services.append(health)
         single = [name for name in names if name in ONE_PER_STORE]

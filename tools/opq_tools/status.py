@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from opq_cloud.core.conditions import CONDITIONS
 from opq_cloud.store import FILE_NAME, open_store
 from opq_cloud.view.web.words import headline
 from opq_gateway.local.running_gateway import read_status, status_words
@@ -23,7 +24,7 @@ from opq_tools.doctor.addresses import read_health
 
 INCIDENTS_SHOWN = 3
 BOXES_SHOWN = 20
-SILENT_S = 20.0
+SILENT_S = CONDITIONS["silence"].limit
 
 
 def system_status(folder: Path, offset: int) -> dict[str, Any]:

@@ -10,8 +10,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from opq_cloud.core.conditions import QUEUES
 from opq_cloud.core.service import (
     CloudService,
     ConnectedService,
@@ -47,7 +49,9 @@ class ServiceEntry:
         info = None
         if self.restarts or not self.up:
             info = f"restarts: {self.restarts}" + (f"; last: {self.last_error}" if self.last_error else "")
-        return HealthReport(self.service.name, self.up, info=info)
+        counts = self.service.counters if isinstance(self.service, CountingService) else None
+        levels = {} if counts is None else counts.levels(QUEUES)
+        return HealthReport(self.service.name, self.up, info=info, levels=levels)
 
     def parts(self) -> tuple[HealthReport, ...]:
         """Returns the service's reports of its own parts."""
@@ -75,7 +79,8 @@ class ServiceBoard:
         services = [_worse(entry.health(), parts.pop(entry.service.name, None)) for entry in self.entries]
         down = [service.name for service in services if not service.ok]
         info = f"not ok: {', '.join(down)}" if down else self.note
-        return HealthReport(name, not down, info=info, subcomponents=(*services, *parts.values()))
+        found = (*services, *parts.values())
+        return HealthReport(name, not down, info=info, subcomponents=found, levels=descriptors())
 
     def plugin_status(self) -> list[dict[str, object]]:
         """Returns rows of the original Mauka's `/status`."""
@@ -119,7 +124,7 @@ def _worse(thread: HealthReport, own: HealthReport | None) -> HealthReport:
     """Combines the runner's report of a service with the service's own: trouble before a note."""
     if own is None or not thread.ok or (own.ok and thread.info):
         return thread
-    return own
+    return replace(own, levels=thread.levels)
 
 
 class ServiceRunner:
@@ -207,6 +212,16 @@ class ServiceRunner:
             pause_s = restarts.record_failure(ran_s=time.monotonic() - began)
             self._log.warning("service.restarting", service=service.name, pause_s=pause_s)
             beat.wait(pause_s)
+
+
+def descriptors() -> dict[str, float]:
+    """Returns how many files and sockets this process has open, and how many it may have."""
+    try:
+        open_now = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    except OSError:
+        return {}
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return {"open_descriptors": open_now, "most_descriptors": most}
 
 
 def raise_descriptor_limit() -> None:

@@ -69,6 +69,11 @@ class ServiceCounters:
         with self._lock:
             return sum(self._counts.get(name, {}).values())
 
+    def levels(self, names: Iterable[str]) -> dict[str, float]:
+        """Returns the sums over all labels of those of these that were counted or set."""
+        with self._lock:
+            return {name: sum(self._counts[name].values()) for name in names if name in self._counts}
+
     def of(self, name: str, label: str) -> float:
         with self._lock:
             return self._counts.get(name, {}).get(label, 0)
@@ -90,14 +95,18 @@ class HealthReport:
     subcomponents: tuple["HealthReport", ...] = ()
     received_s: int | None = None
     """Of a Box: when its last Measurement arrived, while `timestamp_s` is when that was measured."""
+    levels: Mapping[str, float] = field(default_factory=dict)
+    """Lengths of queues and other levels by name, which only health collectors of ours read."""
 
     def as_json(self) -> dict[str, object]:
         received = {} if self.received_s is None else {"received": self.received_s}
+        levels = {"levels": dict(self.levels)} if self.levels else {}
         return {
             "name": self.name,
             "ok": self.ok,
             "timestamp": self.timestamp_s,
             **received,
+            **levels,
             "info": self.info,
             "subcomponents": [part.as_json() for part in self.subcomponents] or None,
         }

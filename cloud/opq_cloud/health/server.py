@@ -1,4 +1,5 @@
 """Health over HTTP: `/` in the original's contract, `/status` as its Mauka, `/metrics` (Prometheus text),
+`/alerts`: the verdicts of the collector in this process, in the same form (without one: as `/`),
 `/connections`: Box -> connections with its key, of the brokers in this process, and those of no Box.
 
 Metrics are named `opq_<counter>[_total]`. Source: docs/reference/opq-interop.md F.4;
@@ -8,15 +9,16 @@ docs/reference/contracts.md, Health.
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from opq_cloud.core.runner import ServiceBoard
-from opq_cloud.core.service import ServiceCounters
+from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.core.stage_times import BOUNDS_S
 from opq_proto.errors import PortBusyError
 from opq_proto.kit.http_server import METRICS_TYPE, HttpServer, Reply, ReplyHandler
@@ -31,13 +33,21 @@ class HealthService:
 
     name = "health"
 
-    def __init__(self, endpoint: str, board: ServiceBoard, answers_as: str, any_path: bool = False) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        board: ServiceBoard,
+        answers_as: str,
+        any_path: bool = False,
+        alerts: Callable[[], HealthReport] | None = None,
+    ) -> None:
         """`answers_as`: the name in the answer. `any_path`: as the original's Mauka, else 404."""
         self.counters = ServiceCounters()
         self._endpoint = endpoint
         self._board = board
         self._name = answers_as
         self._any_path = any_path
+        self._alerts = alerts or (lambda: board.health(answers_as))
         self._registry = CollectorRegistry()
         self._registry.register(_BoardCollector(board))
         ProcessCollector(registry=self._registry)
@@ -68,8 +78,10 @@ class HealthService:
             return HTTPStatus.OK, "application/json", json.dumps(self._board.plugin_status()).encode()
         if path == "/connections":
             return HTTPStatus.OK, "application/json", json.dumps(self._board.connections()).encode()
+        if path == "/alerts":
+            return HTTPStatus.OK, "application/json", json.dumps(self._alerts().as_json()).encode()
         if path in ("/", "/health") or self._any_path:
-            document = self._board.health(self._name).as_json()
+            document = {**self._board.health(self._name).as_json(), "version": version("opq-toolkit")}
             return HTTPStatus.OK, "application/json", json.dumps(document).encode()
         return HTTPStatus.NOT_FOUND, "text/plain", b"Resource not found."
 

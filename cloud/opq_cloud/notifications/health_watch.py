@@ -1,6 +1,6 @@
-"""Reads the health service over HTTP and puts silent Boxes and failing services into the outbox.
+"""Reads the verdicts of health over HTTP and puts silent Boxes and whatever else is ill into the outbox.
 
-Where health cannot be read, nothing is known of the Boxes; the component `opq` is then reported as failing.
+Where they cannot be read for a while, nothing is known of the Boxes; `opq` is then reported as failing.
 """
 
 import json
@@ -8,15 +8,18 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 
+from opq_cloud.core.conditions import HealthJudge, Reading
 from opq_cloud.core.service import HealthReport, ServiceCounters
 from opq_cloud.notifications.messages import outage_headline
 from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponent, is_about, outage_is_news
 from opq_cloud.notifications.rule_book import RuleBook, RuleInForce
 from opq_cloud.store.store import CloudStore
 
-TIMEOUT_S = 2.0
-MAX_BYTES = 4_000_000
+TIMEOUT_S = 4.0
+MAX_BYTES = 8_000_000
 WHOLE = "opq"
+VERDICTS = "alerts"
+"""Path below the address of health."""
 
 
 class HealthWatch:
@@ -39,6 +42,7 @@ class HealthWatch:
         self._counters = counters
         self._now_ms = now_ms
         self._outages = ComponentOutages()
+        self._judge = HealthJudge()
 
     def check_health(self) -> None:
         """Reads health and notifies of it, where any rule is about health or silence. Raises StoreError."""
@@ -100,14 +104,25 @@ class HealthWatch:
 
     def _read(self) -> list[HealthReport]:
         try:
-            with urllib.request.urlopen(self._url, timeout=TIMEOUT_S) as answer:
+            with urllib.request.urlopen(self._url + VERDICTS, timeout=TIMEOUT_S) as answer:
                 document = json.loads(answer.read(MAX_BYTES))
             parts = [_report(each) for each in document.get("subcomponents") or ()]
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             self._counters.add("health_not_read")
-            return [HealthReport(WHOLE, False, info=f"{self._url} does not answer: {type(error).__name__}")]
+            late = isinstance(getattr(error, "reason", error), TimeoutError)
+            info = f"{self._url} does not answer: {type(error).__name__}"
+            return self._whole("hang" if late else "service", 1.0, info)
         self._counters.add("health_read")
-        return [HealthReport(WHOLE, True), *parts]
+        return [*self._whole("service", 0.0), *parts]
+
+    def _whole(self, condition: str, value: float, info: str = "") -> list[HealthReport]:
+        """Judges health itself; nothing while that is not known."""
+        self._judge.accept([Reading(condition, WHOLE, value, info)], self._now_ms() / 1000)
+        return [
+            HealthReport(WHOLE, not each.ill, info=info)
+            for each in self._judge.verdicts
+            if each.ill is not None
+        ]
 
 
 def _report(document: Mapping[str, object]) -> HealthReport:

@@ -24,7 +24,9 @@ class HealthComponent:
 
     @property
     def subject(self) -> str:
-        return f"Box {self.name}" if self.is_box else f"service {self.name}"
+        if self.is_box:
+            return f"Box {self.name}"
+        return self.name if " " in self.name else f"service {self.name}"
 
 
 @dataclass(frozen=True, slots=True)

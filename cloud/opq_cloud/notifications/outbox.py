@@ -37,6 +37,8 @@ WAITS_S = doubling(5.0, 3600.0)
 LAST_SENT_S = 3.0
 GIVEN_UP_MS = 24 * 3_600_000
 PROBLEM_CHARACTERS = 200
+OVERDUE_MS = 30_000
+"""An entry that waits for this time after it was due is overdue, as is one that failed."""
 Group = tuple[str, str, str]
 """Account, channel, rule."""
 
@@ -100,6 +102,8 @@ class NotificationOutbox:
             sending.start()
             handed += 1
         self._counters.set("notifications_waiting_now", len(unsent))
+        overdue = sum(each.tried > 0 or each.due_ms < now_ms - OVERDUE_MS for each in unsent)
+        self._counters.set("notifications_overdue_now", overdue)
         return handed
 
     def close(self) -> None:

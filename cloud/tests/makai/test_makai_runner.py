@@ -13,7 +13,7 @@ from opq_cloud.__main__ import _neighbours
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import MAX_LABELS, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
-from opq_cloud.health.neighbours import Neighbours, health_from_json
+from opq_cloud.health.neighbours import Neighbour, Neighbours, health_from_json, report_of
 from opq_cloud.health.server import HealthService
 from opq_proto.config.reading import build
 from opq_proto.errors import PortBusyError, StoreError
@@ -136,7 +136,7 @@ def test_health_speaks_the_originals_contract_and_counts_for_prometheus() -> Non
 def test_health_asks_the_services_of_the_cloud_and_a_gateway_only_where_one_is_configured() -> None:
     def asked(**section: Any) -> list[str]:
         config = build(CloudConfig, {"health": section}, "cloud.toml")
-        return [name for name, _ in _neighbours(config)._services]
+        return [each.name for each in _neighbours("health", config)]
 
     own = [
         *("triggering-broker", "acquisition-broker", "makai", "event-service", "mauka", "view"),
@@ -149,21 +149,18 @@ def test_health_asks_the_services_of_the_cloud_and_a_gateway_only_where_one_is_c
 
 
 def test_neighbours_are_asked_and_one_that_is_down_or_old_is_reported(makai: Any) -> None:
-    there, here = ServiceBoard(), ServiceBoard()
+    there = ServiceBoard()
     runner = ServiceRunner(there)
-    port = makai.free_port()
+    port, dead = makai.free_port(), f"http://127.0.0.1:{makai.free_port()}/"
     runner.start([Flaky("broker"), HealthService(f"127.0.0.1:{port}", there, "broker")])
-    dead = f"http://127.0.0.1:{makai.free_port()}/"
-    neighbours = Neighbours([("good", f"http://127.0.0.1:{port}/"), ("gone", dead)], interval_s=0.1)
-    here.add(neighbours).up = True
-    with makai.running(neighbours):
-        health = here.health("opq")
-        good, gone = health.subcomponents[0].subcomponents
-        assert (good.name, good.ok) == ("good", True)
-        assert [part.name for part in good.subcomponents] == ["broker", "health", "12"]
-        assert not good.subcomponents[2].ok, "Box 12 was last heard in 1970"
-        assert (gone.ok, health.ok) == (False, False)
-        assert dead in (gone.info or "")
+    asked = [Neighbour("good", f"http://127.0.0.1:{port}/"), Neighbour("gone", dead)]
+    neighbours = Neighbours(asked, ServiceCounters())
+    good, gone = map(report_of, neighbours.read())
+    neighbours.close()
+    assert (good.name, good.ok, gone.ok) == ("good", True, False)
+    assert [part.name for part in good.subcomponents] == ["broker", "health", "12"]
+    assert not good.subcomponents[2].ok, "Box 12 was last heard in 1970"
+    assert dead in (gone.info or "")
     ended(runner)
 
 

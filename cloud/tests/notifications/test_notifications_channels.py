@@ -342,10 +342,16 @@ def test_health_is_read_over_http_and_one_that_does_not_answer_is_the_whole(tmp_
         server = HttpServer("health", "127.0.0.1:0", Handler)
         server.start()
         book = RuleBook(scene.store.people, counters)
-        watch = HealthWatch(f"http://127.0.0.1:{server.port}/", scene.store, book, counters)
+        now_ms = [time.time_ns() // 1_000_000]
+        url = f"http://127.0.0.1:{server.port}/"
+        watch = HealthWatch(url, scene.store, book, counters, lambda: now_ms[0])
         while not counters.total("health_read"):  # its 2 s may pass on a machine that stands still
             watch.check_health()
         server.end()
+        for _ in range(2):  # one answer that is missing is nothing yet
+            watch.check_health()
+            assert len(scene.records.entries(root)) == 1
+            now_ms[0] += 5_000
         watch.check_health()
         told = {each.headline.partition(" since ")[0] for each in scene.records.entries(root)}
         assert told == {"Service mauka is not well", "Service opq is not well"}

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from opq_gateway.commands.claim_codes import ClaimCode, ClaimCodes
 from opq_gateway.counters import BoxCounters
 from opq_gateway.local.measured import Ledgers, measured
-from opq_gateway.local.metrics import GatewayMetrics
+from opq_gateway.local.metrics import GatewayMetrics, measurements_held
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
+from opq_gateway.software_version import software_version
 from opq_gateway.status import BoxStatus
 from opq_proto.errors import PortBusyError
 from opq_proto.kit import log
@@ -38,6 +39,7 @@ def health(
         "ok": all(bool(part["ok"]) for part in parts),
         "timestamp": int(now_s),
         "info": None,
+        "version": software_version(),
         "subcomponents": parts,
         "gps_comparison": None if gps is None else _compared(gps.refresh_state()),
     }
@@ -62,6 +64,7 @@ def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, objec
         "ok": problem is None,
         "timestamp": int(now_s if seen_s is None else now_s - (monotonic_s - seen_s)) if seen_s else 0,
         "info": "; ".join(filter(None, (problem, losses_text(lost)))) or None,
+        "levels": {"measurements_held": measurements_held(status)},
         "subcomponents": None,
         "hardware": status.hello.hardware if status.hello else None,
         "sampling": seen_s is not None and monotonic_s - seen_s < 5,

@@ -137,7 +137,8 @@ def _age_s(status: BoxStatus) -> float | None:
     return None if status.sample_monotonic_s is None else time.monotonic() - status.sample_monotonic_s
 
 
-def _held(status: BoxStatus) -> float:
+def measurements_held(status: BoxStatus) -> float:
+    """Measurements on disk that the cloud has not acknowledged."""
     return (
         0.0 if status.held_sequences is None else float(status.held_sequences[1] - status.held_sequences[0])
     )
@@ -161,7 +162,7 @@ GAUGES: Mapping[str, tuple[str, Callable[[BoxStatus], float | None]]] = {
     "box_sample_age_seconds": ("time since the newest samples came", _age_s),
     "box_uplink_connected": ("1 when all three uplink connections stand", lambda one: float(one.connected)),
     "box_acknowledging": ("1 when the cloud acknowledges what it gets", lambda one: float(one.acknowledging)),
-    "box_measurements_held": ("Measurements on disk that are not acknowledged", _held),
+    "box_measurements_held": ("Measurements on disk that are not acknowledged", measurements_held),
     "box_time_uncertainty_seconds": ("bound of the newest sample's time; absent: unknown", _uncertainty_s),
     "box_time_source": ("of that time: 0 free, 1 NTP, 2 holdover, 3 GPS", _source),
     "box_satellites": (

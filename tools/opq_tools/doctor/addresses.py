@@ -34,9 +34,13 @@ def check_addresses(offset: int, runs: bool) -> Iterator[Problem]:
 
 
 def read_health(name: str, offset: int) -> dict[str, Any]:
-    """Returns what the health address at the port `name` answers. Raises OSError, ValueError."""
+    """Returns what the health address at the port `name` answers. Raises OSError, ValueError.
+
+    The cloud's are the verdicts of its table of conditions (`opq_cloud.core.conditions`).
+    """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://127.0.0.1:{PORTS[name] + offset}/", timeout=ANSWER_S) as answer:
+    path = "/alerts" if name == "mauka_health" else "/"
+    with opener.open(f"http://127.0.0.1:{PORTS[name] + offset}{path}", timeout=ANSWER_S) as answer:
         document: dict[str, Any] = json.loads(answer.read(MAX_BYTES))
     return document
 

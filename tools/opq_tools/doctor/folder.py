@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from opq_cloud.core.conditions import DISK_SHARE
 from opq_proto.config.reading import read_document
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
 from opq_tools.doctor.problem import Problem
 
-LEAST_FREE, LEAST_SHARE = 1 << 30, 0.05
+LEAST_FREE, LEAST_SHARE = 1 << 30, 1 - DISK_SHARE
 LEAST_FILES = 1000
 SLOW_S = 0.05
 TRIES = 5

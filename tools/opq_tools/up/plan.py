@@ -16,6 +16,7 @@ from opq_proto.errors import ConfigError
 from opq_proto.keys.backend_keys import DEFAULT_NAME, BackendKeyFolder
 from opq_proto.keys.backend_keys import FOLDER as BACKEND
 from opq_proto.keys.key_files import KeyFolder
+from opq_proto.kit.ports import GATEWAY_HEALTH
 from opq_proto.kit.whole_file import PRIVATE_MODE, private_folder, write_whole_file
 from opq_sim.box.fleet import Fleet
 from opq_sim.box.simulated_places import three_phase_places
@@ -102,6 +103,7 @@ class UpPlan:
             gateway["uplink"] = {"send": [*UplinkSection().send, "unbalance"]}
         cloud: dict[str, Any] = {
             "data_dir": str(self.data_dir),
+            "health": {"gateway_endpoint": self._gateway_health()},
             "triggering_broker": {"trace": self.trace},
             "triggering_service": {"rules": {"enabled": all(map(importlib.util.find_spec, OF_RULES))}},
         }
@@ -110,6 +112,11 @@ class UpPlan:
         for name, ours in (("gateway", gateway), ("cloud", cloud)):
             text = tomli_w.dumps(merged(ours, self.config.get(name, {})))
             write_whole_file(folder / f"{name}.toml", [text.encode()], PRIVATE_MODE)
+
+    def _gateway_health(self) -> str:
+        """Where the gateway of this run reports its health."""
+        own = self.config.get("gateway", {}).get("health_endpoint")
+        return own if isinstance(own, str) else f"127.0.0.1:{GATEWAY_HEALTH + self.port_offset}"
 
     def check(self) -> None:
         """Has both rooms check the files that `prepare` wrote, before anything starts.

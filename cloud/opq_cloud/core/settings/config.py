@@ -126,10 +126,25 @@ class HealthSection:
     ] = None
     interval_s: Annotated[
         float, Field(ge=0.1, le=3600, description="interval at which services are asked")
-    ] = 5.0
+    ] = 2.0
+    ping_url: Annotated[
+        str | None,
+        Field(
+            pattern="^https?://",
+            description="address of a monitoring service, requested each minute while health and "
+            "notifications run; none: no request",
+        ),
+    ] = None
+    backups: Annotated[
+        Path | None,
+        Field(description="folder of `opq-tools backup`; an alert if no archive is newer than 8 days"),
+    ] = None
     services: Annotated[
         tuple[WatchedService, ...],
-        Field(description="services that `health` asks, and no others; none: each of the cloud's"),
+        Field(
+            description="services that `health` asks, and no others; none: each of the cloud's; "
+            "`all` asks them beside its own"
+        ),
     ] = ()
 
 

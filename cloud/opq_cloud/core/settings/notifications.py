@@ -30,7 +30,7 @@ class NotificationsSection:
     poll_s: Annotated[
         float, Field(ge=0.05, le=60, description="interval at which the store and due messages are read")
     ] = 1.0
-    health_s: Annotated[float, Field(ge=0.1, le=3600, description="interval at which health is read")] = 10.0
+    health_s: Annotated[float, Field(ge=0.1, le=3600, description="interval at which health is read")] = 3.0
     kept_days: Annotated[
         int, Field(ge=1, le=3650, description="age up to which lines of the log are kept")
     ] = 30

@@ -61,6 +61,9 @@ ACCOUNTS_MIGRATIONS = (
     """
     CREATE TABLE opq_gateway_updates (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE health (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """Script k changes schema k to k + 1; a published script is never changed."""
 

@@ -38,6 +38,8 @@ LEASES = "opq_leases"
 GATEWAY_UPDATES = "opq_gateway_updates"
 LAHA_STATS = "laha_stats"
 """The original's collection (docs/reference/opq-interop.md, D.7), under its own name."""
+HEALTH = "health"
+"""The original's collection (D.8), under its own name."""
 TABLES: Mapping[str, KeyedTable] = {
     ACCOUNTS: KeyedTable(("email",), overwritten=True),
     SESSIONS: KeyedTable(("account_id",)),
@@ -53,6 +55,7 @@ TABLES: Mapping[str, KeyedTable] = {
     LEASES: KeyedTable(),
     GATEWAY_UPDATES: KeyedTable(),
     LAHA_STATS: KeyedTable(),
+    HEALTH: KeyedTable(),
 }
 
 

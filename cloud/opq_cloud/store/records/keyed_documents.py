@@ -100,6 +100,17 @@ class KeyedDocuments:
         new, there = {_KEY: key, **document}, self._table(table)
         return self._write(table, lambda documents: documents.insert(there, new))
 
+    def add_all(self, table: str, documents: Mapping[str, Fields], below: str) -> None:
+        """Inserts documents by their keys, and removes those whose key is below `below`, in one job."""
+        there = self._table(table)
+
+        def job(stored: Documents) -> None:
+            for key, document in documents.items():
+                stored.insert(there, {_KEY: key, **document})
+            stored.remove(there, [(_KEY, "<", below)])
+
+        self._write(table, job)
+
     def get(self, table: str, key: str) -> Fields | None:
         there = self._table(table)
         if not self._driver.exists():

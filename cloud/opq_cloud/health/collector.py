@@ -1,0 +1,235 @@
+"""Health that collects: reads what the configuration names, judges it, records it, and shows that it runs.
+
+Every turn all services are asked at once. What is ill is in `/alerts` of the same address, from where
+notifications take it, and in the log. The original's collection `health` gets a document for each component
+every RECORD_S. What may take long (the store, programs, a certificate) has a thread of its own, so that a
+store that hangs delays no alert.
+"""
+
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from opq_cloud.core.conditions import CONDITIONS, HealthJudge, Reading, Verdict
+from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.core.settings.config import HealthSection
+from opq_cloud.health.machine import disk_reading, slow_readings
+from opq_cloud.health.neighbours import Neighbour, Neighbours, report_of
+from opq_cloud.health.readings import WHOLE, Answer, AnswerReader, flat
+from opq_cloud.store.records.accounts import HEALTH
+from opq_cloud.store.store import CloudStore
+from opq_cloud.store.trends.availability import covered_by_trend, measured_share
+from opq_cloud.store.trends.pyramid import HOUR_MS
+from opq_proto.errors import StoreError
+from opq_proto.kit import log as logs
+from opq_proto.kit.rate_limit import RateLimitedLog
+from opq_proto.messages import TREND_MS
+
+log = logs.get(service="health")
+
+RECORD_S = 20.0
+"""Interval of documents in `health`, as in the original (docs/reference/opq-interop.md A.11)."""
+KEPT_MS = HOUR_MS
+SLOW_S = 60.0
+PING_TIMEOUT_S = 4.0
+NOTIFIER = "notifications"
+
+
+class HealthCollector:
+    """Counters: `asked`, `not_answered`, `alerts`, `recoveries`, `ill_now`, `pings`, `pings_failed`."""
+
+    name = "health.collector"
+
+    def __init__(
+        self,
+        section: HealthSection,
+        shared: CloudContext,
+        neighbours: Sequence[Neighbour],
+        folder: Path,
+        server_key: Path,
+        public_url: str | None,
+        own: Callable[[], HealthReport] | None = None,
+    ) -> None:
+        """`folder`: the data folder; `own`: the health of this process, where it has the cloud's services."""
+        self.counters = ServiceCounters()
+        for counted in ("asked", "not_answered", "alerts", "recoveries"):
+            self.counters.add(counted, 0)
+        self._section, self._shared, self._folder = section, shared, folder
+        self._server_key, self._public_url, self._own = server_key, public_url, own
+        self._neighbours = neighbours
+        self._judge, self._reader = HealthJudge(), AnswerReader(version("opq-toolkit"))
+        self._answers: Sequence[Answer] = ()
+        self._verdicts: Mapping[str, Verdict] = {}
+        self._slow: Sequence[Reading] = ()
+        self._shares: Mapping[str, float] = {}
+        self._without: frozenset[str] = frozenset()
+        self._busy: dict[str, Future[None]] = {}
+        self._due_s: dict[str, float] = {}
+        self._heard: dict[str, Mapping[str, int]] = {}
+        """Of Boxes that are ill: `Reading.report` when they became so."""
+        self._limited = RateLimitedLog(log)
+
+    def health(self) -> Iterable[HealthReport]:
+        """Reports the services in other processes, where none runs in this one."""
+        if self._own is not None:
+            return []
+        found = tuple(map(report_of, self._answers))
+        down = [each.name for each in found if not each.ok]
+        info = f"down: {', '.join(down)}" if down else None
+        own = HealthReport(self.name, not down, info=info)
+        return [own, HealthReport("neighbours", not down, info=info, subcomponents=found)]
+
+    def alerts(self) -> HealthReport:
+        """Returns the verdicts in the form of health: one part per thing, not ok where it is ill."""
+        parts = [self._report(each) for each in self._verdicts.values() if each.ill is not None]
+        ill = [each.name for each in parts if not each.ok]
+        return HealthReport(
+            WHOLE, not ill, info=f"ill: {', '.join(ill)}" if ill else None, subcomponents=tuple(parts)
+        )
+
+    def _report(self, verdict: Verdict) -> HealthReport:
+        """A Box that is ill was heard when it became ill, also where it is heard now and then since."""
+        reading = verdict.reading
+        report = HealthReport(reading.name, not verdict.ill, info=reading.info if verdict.ill else None)
+        if heard := self._heard.get(reading.name, reading.report):
+            return replace(report, timestamp_s=heard["timestamp"], received_s=heard["received"])
+        return report
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        neighbours = Neighbours(self._neighbours, self.counters)
+        slow = ThreadPoolExecutor(4, "health.slow")
+        try:
+            while not stop.is_set():
+                self._turn(neighbours.read(), slow)
+                if ready is not None:
+                    ready.set()
+                stop.wait(self._section.interval_s)
+        finally:
+            neighbours.close()
+            slow.shutdown(wait=False, cancel_futures=True)
+
+    def _turn(self, answers: list[Answer], slow: ThreadPoolExecutor) -> None:
+        if self._own is not None:
+            answers.insert(0, Answer(WHOLE, self._own().as_json()))
+        self._answers = answers
+        now_s, wall_s = time.monotonic(), time.time()
+        readings = self._reader.readings(answers, self._without, now_s, wall_s)
+        changed = self._judge.accept([*readings, disk_reading(self._folder), *self._slow], now_s)
+        self._verdicts = {each.reading.name: each for each in self._judge.verdicts}
+        for verdict in changed:
+            self._note(verdict)
+        self.counters.set("ill_now", sum(bool(each.ill) for each in self._verdicts.values()))
+        self._begin(slow, "record", RECORD_S, lambda: self._record(answers))
+        self._begin(slow, "store", SLOW_S, self._read_store)
+        self._begin(slow, "machine", SLOW_S, self._read_machine)
+        if self._section.ping_url is not None and not self._judge.is_ill(NOTIFIER):
+            self._begin(slow, "ping", SLOW_S, self._ping)
+
+    def _note(self, verdict: Verdict) -> None:
+        reading, facts = verdict.reading, CONDITIONS[verdict.reading.condition]
+        if verdict.ill:
+            self._heard[reading.name] = reading.report
+        else:
+            self._heard.pop(reading.name, None)
+        self.counters.add("alerts" if verdict.ill else "recoveries", label=reading.condition)
+        say = log.warning if verdict.ill else log.info
+        say(
+            "health.ill" if verdict.ill else "health.well",
+            name=reading.name,
+            condition=reading.condition,
+            value=reading.value,
+            limit=facts.limit if verdict.ill else facts.recovery,
+            turned_s_ago=round(self._judge.now_s - verdict.since_s, 1),
+            info=reading.info,
+        )
+
+    def _begin(self, slow: ThreadPoolExecutor, name: str, every_s: float, job: Callable[[], None]) -> None:
+        """Hands over a job that is due, unless it still runs from the last time."""
+        now_s, busy = time.monotonic(), self._busy.get(name)
+        if now_s < self._due_s.get(name, 0.0) or (busy is not None and not busy.done()):
+            return
+        self._due_s[name] = now_s + every_s
+        if busy is not None:
+            del self._busy[name]
+            busy.result()  # raises what the last one raised
+        self._busy[name] = slow.submit(self._contained, name, job)
+
+    def _contained(self, name: str, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except StoreError as error:
+            self.counters.add("store_errors")
+            self._limited.warning("health.store_failed", job=name, error=str(error))
+
+    def _record(self, answers: Sequence[Answer]) -> None:
+        """Writes the original's collection."""
+        now = datetime.now(UTC)
+        now_ms = int(now.timestamp() * 1000)
+        rows = [{"service": "HEALTH", "serviceID": "", "status": "UP", "info": "", "timestamp": now}]
+        for answer in answers:
+            report = report_of(answer)
+            rows += [self._row(part, now) for part in flat(report.as_json())]
+        documents = {f"{now_ms:013d}.{number:06d}": row for number, row in enumerate(rows)}
+        self._shared.store.people.documents.add_all(HEALTH, documents, f"{now_ms - KEPT_MS:013d}")
+
+    def _row(self, part: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+        name, box = str(part["name"]), str(part["name"]).isdigit()
+        share = self._shares.get(name) if box else None
+        measured = "" if share is None else f"measured {share:.1%} of the last hour"
+        return {
+            "service": "BOX" if box else name.upper(),
+            "serviceID": name if box else "",
+            "status": "UP" if part["ok"] else "DOWN",
+            "info": str(part.get("info") or measured),
+            "timestamp": now,
+        }
+
+    def _read_store(self) -> None:
+        """Reads which Boxes are in service, and how much of the last hour each measured."""
+        store = self._shared.store
+        boxes = store.boxes()
+        self._without = frozenset(each.box_id for each in boxes if each.unplugged or each.retired_ms)
+        shares = {
+            each.box_id: _share(store, each.box_id) for each in boxes if each.box_id not in self._without
+        }
+        self._shares = {name: share for name, share in shares.items() if share is not None}
+
+    def _read_machine(self) -> None:
+        section, now_s, verdicts = self._section, self._judge.now_s, self._verdicts
+        found = list(slow_readings(self._server_key, section.backups, self._public_url))
+        for name, share in self._shares.items():
+            heard = verdicts.get(name)  # a silence of the last hour was an alert of its own
+            if heard is not None and heard.ill is False and now_s - heard.since_s > HOUR_MS / 1000:
+                info = f"it measured {share:.1%} of the last hour"
+                found.append(Reading("availability", f"availability of Box {name}", 1 - share, info, (name,)))
+        self._slow = found
+
+    def _ping(self) -> None:
+        """Shows a monitoring service that health and notifications run."""
+        try:
+            with urllib.request.urlopen(str(self._section.ping_url), timeout=PING_TIMEOUT_S):
+                self.counters.add("pings")
+        except (OSError, ValueError) as error:
+            self.counters.add("pings_failed")
+            self._limited.warning("health.ping_failed", error=str(error))
+
+
+def _share(store: CloudStore, box_id: str) -> float | None:
+    """The measured share of the hour before a Box's newest minute; None where little is known of it."""
+    now_ms = time.time_ns() // 1_000_000
+    rows = [
+        row
+        for row in store.trend_rows(box_id, now_ms - 2 * HOUR_MS, now_ms, TREND_MS)
+        if row.length_ms == TREND_MS
+    ]
+    if not rows:
+        return None
+    until_ms = rows[-1].start_ms + TREND_MS
+    return measured_share(map(covered_by_trend, rows), until_ms - HOUR_MS, until_ms, rows[0].start_ms)

@@ -1,0 +1,74 @@
+"""Readings of this machine and of what is kept on it: disk, clock, key, certificate, back-ups."""
+
+import math
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from opq_cloud.core.conditions import Reading
+from opq_proto.kit.time_daemons import read_clock_state
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+DAY_S = 86_400.0
+CONNECT_S = 5.0
+ARCHIVES = "*.tar"
+
+
+def disk_reading(folder: Path) -> Reading:
+    """The used share of the disk of a folder; what only root may use counts as used."""
+    try:
+        space = shutil.disk_usage(folder)
+    except OSError as error:
+        return Reading("disk", "disk of the cloud", None, f"{folder}: {error.strerror}")
+    share = 1 - space.free / space.total
+    info = f"{share:.1%} of the disk of {folder} are used, {space.free / 1e9:.1f} GB are free"
+    return Reading("disk", "disk of the cloud", share, info)
+
+
+def slow_readings(server_key: Path, backups: Path | None, public_url: str | None) -> Iterator[Reading]:
+    """Yields what changes slowly or takes long to read."""
+    clock = read_clock_state()
+    known = clock.source is not TimeSource.FREE and clock.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS
+    off_s = clock.uncertainty_ns / 1e9
+    info = f"its time daemon reports that it may be off by {off_s:.3g} s"
+    yield Reading("clock", "clock of the cloud, by its daemon", off_s if known else None, info)
+    with suppress(OSError):
+        days = (time.time() - server_key.stat().st_mtime) / DAY_S
+        yield Reading("keys", "age of the server's key", days, f"it was made {days:.0f} days ago")
+    if backups is not None:
+        yield _backup(backups)
+    if public_url is not None and public_url.startswith("https:"):
+        yield _certificate(public_url)
+
+
+def _backup(folder: Path) -> Reading:
+    try:
+        newest_s = max((each.stat().st_mtime for each in folder.glob(ARCHIVES)), default=-math.inf)
+        days = (time.time() - newest_s) / DAY_S
+        info = f"the newest archive is {days:.1f} days old" if days < math.inf else "there is none"
+    except OSError as error:
+        days, info = math.inf, str(error.strerror)
+    return Reading("backup", "back-up", days, f"{folder}: {info}")
+
+
+def _certificate(public_url: str) -> Reading:
+    """The certificate of the page, as a browser sees it; None where nobody answers."""
+    name, url = "certificate of the page", urlsplit(public_url)
+    context = ssl.create_default_context()
+    try:
+        with (
+            socket.create_connection((url.hostname, url.port or 443), CONNECT_S) as plain,
+            context.wrap_socket(plain, server_hostname=url.hostname) as secure,
+        ):
+            end_s = ssl.cert_time_to_seconds(str((secure.getpeercert() or {})["notAfter"]))
+    except ssl.SSLCertVerificationError as error:
+        return Reading("certificate", name, 0.0, f"{public_url}: {error.verify_message}")
+    except (OSError, KeyError, ValueError) as error:
+        return Reading("certificate", name, None, f"{public_url}: {error}")
+    days = (end_s - time.time()) / DAY_S
+    return Reading("certificate", name, -days, f"{public_url}: it ends in {days:.0f} days")

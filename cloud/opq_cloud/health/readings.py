@@ -1,0 +1,204 @@
+"""Readings of the documents with which services and gateways report their health. Pure but for its memory.
+
+A document is the original's (docs/reference/opq-interop.md F.4). Ours have more in it: `received` of a Box,
+`levels` (lengths of queues, descriptors) and `version`.
+"""
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from opq_cloud.core.conditions import QUEUES, Reading
+from opq_cloud.core.service import STALE_S
+
+Document = Mapping[str, Any]
+
+WHOLE = "opq"
+UPSTREAM = ("triggering-broker", "triggering-service", "makai", "retention")
+"""Without these no Box is heard, and nothing is stored."""
+STEADY_S = 10.0
+"""Boxes that are late by the same for this time have another clock; those that catch up are late by less
+and less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The health of one service, or why there is none."""
+
+    name: str
+    document: Document | None
+    problem: str = ""
+    asked_s: float = 0.0
+    answered_s: float = 0.0
+    """Wall time before and after the request; 0 for this process's own document."""
+    is_gateway: bool = False
+    is_late: bool = False
+    """Whether it may still answer: it is there, and its time ran out."""
+
+    @property
+    def clock_off_s(self) -> float | None:
+        """How far the clock of its machine is off ours, at least: the time stamp has whole seconds."""
+        if self.document is None or not self.asked_s:
+            return None
+        stamp_s = float(self.document.get("timestamp") or 0)
+        return max(0.0, self.asked_s - stamp_s - 1, stamp_s - self.answered_s)
+
+
+@dataclass(slots=True)
+class AnswerReader:
+    """Makes readings of answers; remembers which parts there were, as many are listed only when ill."""
+
+    version: str
+    _parts: dict[str, set[str]] = field(default_factory=dict)
+    """Service -> parts that it listed."""
+    _boxes: dict[str, set[str]] = field(default_factory=dict)
+    """Gateway -> its Boxes."""
+    _common: deque[tuple[float, float]] = field(default_factory=deque)
+
+    def readings(
+        self, answers: Sequence[Answer], without: Collection[str], now_s: float, wall_s: float
+    ) -> list[Reading]:
+        """Returns readings in an order for the judge: services, then Boxes, then what follows from both.
+
+        Args:
+            without: Boxes that are unplugged or retired.
+            now_s: any clock that does not jump.
+            wall_s: Unix time.
+        """
+        for answer in answers:
+            if answer.is_gateway and answer.document is not None:
+                self._boxes[answer.name] = {name for name, _ in _boxes_in(answer.document)}
+        found = [each for answer in answers for each in self._services(answer)]
+        clouds = [each for each in answers if not each.is_gateway and each.document is not None]
+        boxes = {
+            name: box for each in clouds for name, box in _boxes_in(each.document) if name not in without
+        }
+        found += [self._silence(name, box, wall_s) for name, box in boxes.items()]
+        found += self._box_clocks(boxes, now_s)
+        for answer in answers:
+            if answer.document is not None:
+                found += self._levels(answer, answer.document)
+                found += self._others(answer, answer.document, without)
+        return found
+
+    def _services(self, answer: Answer) -> Iterator[Reading]:
+        document = answer.document
+        if document is None:
+            yield Reading("hang" if answer.is_late else "service", answer.name, 1.0, answer.problem)
+            return
+        parts = {
+            _part_name(answer.name, each): each
+            for each in document.get("subcomponents") or ()
+            if not _is_box(each)
+        }
+        own = parts.pop(answer.name, document)
+        inner = any(each.get("ok") is not True for each in document.get("subcomponents") or ())
+        whole_ok = own.get("ok") is True or (own is document and inner)
+        if answer.name != WHOLE:
+            yield Reading("service", answer.name, float(not whole_ok), _info(own))
+        gone = self._parts.setdefault(answer.name, set()) - set(parts)
+        self._parts[answer.name] = set(parts)
+        for name, part in parts.items():
+            yield Reading("service", name, float(part.get("ok") is not True), _info(part))
+        for name in gone:
+            yield Reading("service", name, 0.0)
+
+    def _silence(self, name: str, box: Document, wall_s: float) -> Reading:
+        heard_s = int(box["timestamp"] if box.get("received") is None else box["received"])
+        report = {"timestamp": int(box["timestamp"]), "received": heard_s}
+        gateways = [each for each, boxes in self._boxes.items() if name in boxes]
+        value = max(0.0, wall_s - heard_s)
+        if box.get("received") is not None:  # ours, which knows how often each Box sends
+            value = 0.0 if box.get("ok") is True else max(value, STALE_S)
+        return Reading("silence", name, value, _info(box), (*UPSTREAM, *gateways), report)
+
+    def _box_clocks(self, boxes: Mapping[str, Document], now_s: float) -> Iterator[Reading]:
+        """Boxes whose Measurements come before or long after their time; a slow gateway is no clock."""
+        late_s = {
+            name: float(int(box["received"]) - int(box["timestamp"]))
+            for name, box in boxes.items()
+            if box.get("ok") is True and box.get("received") is not None
+        }
+        if not late_s:
+            return
+        known = set[str]().union(*self._boxes.values())
+        apart = [late for name, late in late_s.items() if name not in known] or [0.0]
+        common_s = min(apart) if min(apart) > 0 else min(0.0, max(late_s.values()))
+        self._common.append((now_s, common_s))
+        while now_s - self._common[0][0] > STEADY_S:
+            self._common.popleft()
+        values = [each for _, each in self._common]
+        off_s = common_s if max(values) - min(values) <= 1 else 0.0
+        info = f"this machine's clock is {abs(off_s):.0f} s {'ahead of' if off_s > 0 else 'behind'} all Boxes"
+        yield Reading("clock", "clock of the cloud", abs(off_s), info)
+        for name, late in late_s.items():
+            ahead_s = max(0.0, min(0.0, common_s) - late)
+            yield Reading("clock", f"clock of Box {name}", ahead_s, f"it is {ahead_s:.0f} s ahead", (name,))
+
+    def _levels(self, answer: Answer, document: Document) -> Iterator[Reading]:
+        """Queues: of each service, and the longest of a gateway's Boxes."""
+        longest: dict[tuple[str, str], float] = {}
+        for owner in (document, *(document.get("subcomponents") or ())):
+            name = answer.name if _is_box(owner) else str(owner["name"])
+            for queue, level in (owner.get("levels") or {}).items():
+                longest[name, queue] = max(level, longest.get((name, queue), 0))
+        for (name, queue), level in longest.items():
+            if queue in QUEUES:
+                words = f"{queue.removesuffix('_now').replace('_', ' ')} of {name}"
+                info = f"{level:g}, where {QUEUES[queue]:g} may wait"
+                after = (*UPSTREAM, "acquisition-broker") if answer.is_gateway else ()
+                yield Reading("queue", words, level / QUEUES[queue], info, after)
+        levels = document.get("levels") or {}
+        if levels.get("most_descriptors"):
+            share = levels["open_descriptors"] / levels["most_descriptors"]
+            yield Reading("descriptors", f"descriptors of {answer.name}", share, f"{share:.0%} are open")
+
+    def _others(self, answer: Answer, document: Document, without: Collection[str]) -> Iterator[Reading]:
+        off_s = answer.clock_off_s
+        if off_s is not None:
+            compared = document.get("gps_comparison") or {}
+            gps_s = abs(float(compared.get("system_clock_off_ns") or 0)) / 1e9
+            info = f"off by {gps_s:.1f} s, by GPS" if gps_s > off_s else f"off by {off_s:.0f} s or more"
+            yield Reading("clock", f"clock of {answer.name}", max(off_s, gps_s), info)
+        theirs = document.get("version")
+        if theirs:
+            info = f"it has {theirs}, this cloud {self.version}"
+            yield Reading("version", f"version of {answer.name}", float(not fits(theirs, self.version)), info)
+        if answer.is_gateway:
+            for name, box in _boxes_in(document):
+                if name not in without:
+                    bad = float(box.get("ok") is not True)
+                    yield Reading(
+                        "box_at_gateway", f"Box {name} at {answer.name}", bad, _info(box), (*UPSTREAM, name)
+                    )
+
+
+def fits(theirs: str, ours: str) -> bool:
+    """Whether two versions have the same first two numbers."""
+    return theirs.split(".")[:2] == ours.split(".")[:2]
+
+
+def flat(document: Document) -> Iterator[Document]:
+    """Yields the document and all its parts, as the original's Health records them."""
+    yield document
+    for part in document.get("subcomponents") or ():
+        yield from flat(part)
+
+
+def _is_box(part: Document) -> bool:
+    return str(part["name"]).isdigit()
+
+
+def _boxes_in(document: Document | None) -> list[tuple[str, Document]]:
+    parts = (document or {}).get("subcomponents") or ()
+    return [(str(each["name"]), each) for each in parts if _is_box(each)]
+
+
+def _part_name(service: str, part: Document) -> str:
+    name = str(part["name"])
+    return name if service in (WHOLE, name) or name.startswith(f"{service}.") else f"{name} of {service}"
+
+
+def _info(part: Document) -> str:
+    return str(part.get("info") or "")

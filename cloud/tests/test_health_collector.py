@@ -1,0 +1,147 @@
+"""The collector with real parts: a runner's services, HTTP, a store; its documents in both stores."""
+
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opq_cloud.core import conditions
+from opq_cloud.core.runner import ServiceBoard, ServiceRunner
+from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
+from opq_cloud.core.settings.config import HealthSection
+from opq_cloud.health import machine
+from opq_cloud.health.collector import HealthCollector
+from opq_cloud.health.machine import disk_reading, slow_readings
+from opq_cloud.health.readings import Answer
+from opq_cloud.store import open_store
+from opq_cloud.store.records.accounts import HEALTH
+from opq_proto.kit.http_server import HttpServer, ReplyHandler
+
+LIMIT_S = 30.0
+
+
+def collector_of(shared: CloudContext, folder: Path, **more: Any) -> HealthCollector:
+    section = more.pop("section", HealthSection(interval_s=0.1))
+    return HealthCollector(section, shared, [], folder, folder / "key", None, **more)
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    end_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end_s, what
+        time.sleep(0.02)
+
+
+class Breakable:
+    """A service that fails at every start while it is broken."""
+
+    name = "breakable"
+
+    def __init__(self) -> None:
+        self.counters = ServiceCounters()
+        self.broken = threading.Event()
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        if ready is not None:
+            ready.set()
+        while not stop.wait(0.02):
+            if self.broken.is_set():
+                raise ValueError("broken")
+
+
+def test_a_service_of_the_compact_cloud_that_fails_again_and_again_gives_one_alert_and_one_recovery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = replace(conditions.CONDITIONS["service"], for_s=0.5, well_s=1.0)
+    monkeypatch.setattr(conditions, "CONDITIONS", {**conditions.CONDITIONS, "service": quick})
+    pings = threading.Event()
+
+    class Outside(ReplyHandler):
+        def do_GET(self) -> None:
+            pings.set()
+            self.send_reply((204, "text/plain", b""))
+
+    outside = HttpServer("outside", "127.0.0.1:0", Outside)
+    outside.start()
+    board = ServiceBoard()
+    section = HealthSection(interval_s=0.1, ping_url=f"http://127.0.0.1:{outside.port}/ping")
+    service = Breakable()
+    with closing(CloudContext(lambda: open_store(None, tmp_path))) as shared:
+        own: Callable[[], HealthReport] = lambda: board.health("opq")  # noqa: E731
+        collector = collector_of(shared, tmp_path, own=own, section=section)
+        runner = ServiceRunner(board)
+        assert runner.start([service, collector])
+
+        def ok() -> bool | None:
+            return {each.name: each.ok for each in collector.alerts().subcomponents}.get("breakable")
+
+        until(lambda: ok() and pings.is_set(), "it is well, and says so outside")
+        service.broken.set()
+        until(lambda: ok() is False, "an alert")
+        assert not collector.alerts().ok
+        service.broken.clear()
+        until(ok, "a recovery")
+        assert collector.counters.of("alerts", "service") == 1
+        assert collector.counters.of("recoveries", "service") == 1
+        until(lambda: shared.store.people.documents.find(HEALTH), "documents")
+        runner.stop.set()
+        assert runner.wait()
+    outside.end()
+
+
+def test_a_box_that_is_heard_now_and_then_while_it_is_ill_is_silent_since_one_time(tmp_path: Path) -> None:
+    def heard(ok: bool, received_s: int) -> int | None:
+        box = {"name": "7", "ok": ok, "timestamp": received_s, "received": received_s}
+        document = {"name": "makai", "ok": True, "timestamp": received_s, "subcomponents": [box]}
+        collector._turn([Answer("makai", document)], slow)
+        found = next(each for each in collector.alerts().subcomponents if each.name == "7")
+        assert found.ok is ok
+        return found.received_s
+
+    with (
+        closing(CloudContext(lambda: open_store(None, tmp_path))) as shared,
+        ThreadPoolExecutor(1) as slow,
+    ):
+        collector = collector_of(shared, tmp_path)
+        assert [heard(True, 100), heard(False, 101), heard(False, 130)] == [100, 101, 101]
+
+
+def test_disk_key_and_back_ups_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    share = disk_reading(tmp_path).value
+    assert share is not None and 0 < share < 1
+    assert disk_reading(tmp_path / "nowhere").value is None
+    (tmp_path / "key").write_text("")
+    backups = tmp_path / "backups"
+
+    def read() -> dict[str, float | None]:
+        found = slow_readings(tmp_path / "key", backups, None)
+        return {each.condition: each.value for each in found}
+
+    backups.mkdir()
+    assert read()["backup"] == float("inf")
+    (backups / "opq.tar").write_bytes(b"")
+    backup, key = read()["backup"], read()["keys"]
+    assert backup is not None and key is not None and 0 <= backup < 1 and 0 <= key < 1
+
+
+def test_a_certificate_that_is_not_trusted_is_ill_and_a_page_that_is_away_is_unknown(tmp_path: Path) -> None:
+    away = machine._certificate("https://127.0.0.1:1/")
+    assert away.value is None
+    words = "req -x509 -newkey ed25519 -nodes -subj /CN=localhost -days 1 -keyout key.pem -out cert.pem"
+    subprocess.run(["openssl", *words.split()], cwd=tmp_path, check=True, capture_output=True)
+    server = HttpServer("page", "127.0.0.1:0", ReplyHandler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.start()
+    found = machine._certificate(f"https://localhost:{server.port}/")
+    server.end()
+    assert found.value == 0.0 and "self" in found.info

@@ -1,0 +1,201 @@
+"""The pure part of health: readings of documents, verdicts of readings, with a clock of their own."""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from opq_cloud.core.conditions import CONDITIONS, QUEUES, HealthJudge, Reading, Verdict
+from opq_cloud.health.readings import Answer, AnswerReader, fits
+
+STEP_S = 2.0
+START_S = 1_800_000_000.0
+Change = Callable[[float, dict[str, Answer]], None]
+
+
+def part(name: str, ok: bool = True, now_s: float = START_S, **more: Any) -> dict[str, Any]:
+    return {"name": name, "ok": ok, "timestamp": int(now_s), "info": None, "subcomponents": None, **more}
+
+
+def apart(now_s: float) -> dict[str, Answer]:
+    """Each service in a process of its own, with two Boxes at a gateway: all well, as they answer."""
+    boxes = [part(name, now_s=now_s - 1, received=int(now_s)) for name in ("1", "2")]
+    held = [part(name, now_s=now_s, levels={"measurements_held": 1}) for name in ("1", "2")]
+    inside = {
+        "triggering-broker": [part("triggering-broker", levels={"waiting_bytes_now": 300}), part("health")],
+        "makai": [part("triggering-service"), part("rules"), *boxes],
+        "mauka": [part("mauka.bus"), part("StatusPlugin")],
+        "notifications": [part("notifications", levels={"notifications_overdue_now": 0})],
+        "gateway": held,
+    }
+    found = {}
+    for name, parts in inside.items():
+        levels = {"open_descriptors": 120, "most_descriptors": 1024}
+        document = part(name, now_s=now_s, subcomponents=parts, levels=levels, version="0.1.3")
+        found[name] = Answer(name, document, "", now_s - 0.01, now_s, name == "gateway")
+    return found
+
+
+def kill(name: str) -> Change:
+    def change(_: float, answers: dict[str, Answer]) -> None:
+        answers[name] = Answer(name, None, "refused")
+
+    return change
+
+
+def boxes_of(answer: Answer) -> list[dict[str, Any]]:
+    return [each for each in (answer.document or {})["subcomponents"] if each["name"].isdigit()]
+
+
+def silent(now_s: float, answers: dict[str, Answer]) -> None:
+    """Box 1 is not heard; its gateway says so first."""
+    boxes_of(answers["gateway"])[0].update(ok=False, info="no samples for 8 s")
+    boxes_of(answers["makai"])[0].update(ok=now_s < ILL_S + 20, timestamp=int(ILL_S - 1), received=int(ILL_S))
+
+
+def clock_off(now_s: float, answers: dict[str, Answer]) -> None:
+    document = answers["gateway"].document
+    assert isinstance(document, dict)
+    document["timestamp"] = int(now_s - 5)
+
+
+def cloud_clock_off(now_s: float, answers: dict[str, Answer]) -> None:
+    """Boxes whose gateways nobody asks; this machine's clock is behind."""
+    del answers["gateway"]
+    for box in boxes_of(answers["makai"]):
+        box.update(timestamp=int(now_s + 5))
+
+
+def grows(now_s: float, answers: dict[str, Answer]) -> None:
+    for box in boxes_of(answers["gateway"]):
+        box["levels"] = {"measurements_held": now_s - ILL_S}
+
+
+def broker_dies(now_s: float, answers: dict[str, Answer]) -> None:
+    """Everything that follows from a broker that is gone."""
+    kill("triggering-broker")(now_s, answers)
+    grows(now_s, answers)
+    for box in boxes_of(answers["makai"]):
+        box.update(ok=now_s < ILL_S + 20, received=int(ILL_S))
+
+
+def crashing(now_s: float, answers: dict[str, Answer]) -> None:
+    """A plug-in that is started again and again, and runs for a moment each time."""
+    parts = (answers["mauka"].document or {})["subcomponents"]
+    parts[1].update(ok=int((now_s - ILL_S) / STEP_S) % 7 == 6)
+
+
+ILL_S, WELL_S, END_S = START_S + 100, START_S + 200, START_S + 400
+
+
+def judged(change: Change, jitter: random.Random | None = None) -> Iterator[tuple[float, Verdict]]:
+    """Verdicts that changed while something is wrong from ILL_S to WELL_S."""
+    judge, reader, now_s = HealthJudge(), AnswerReader("0.1.0"), START_S
+    while now_s < END_S:
+        answers = apart(now_s)
+        if ILL_S <= now_s < WELL_S:
+            change(now_s, answers)
+        readings = reader.readings(list(answers.values()), (), now_s, now_s)
+        for verdict in judge.accept(readings, now_s):
+            yield now_s, verdict
+        now_s += STEP_S + (jitter.random() if jitter else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        *((kill(name), name) for name in ("triggering-broker", "makai", "mauka", "notifications", "gateway")),
+        (broker_dies, "triggering-broker"),
+        (silent, "1"),
+        (clock_off, "clock of gateway"),
+        (cloud_clock_off, "clock of the cloud"),
+        (crashing, "StatusPlugin of mauka"),
+        (grows, "measurements held of gateway"),
+    ],
+)
+def test_what_is_ill_gives_one_alert_within_28_s_and_one_recovery(change: Change, name: str) -> None:
+    (ill_s, ill), (well_s, well) = judged(change, random.Random(7))
+    assert (ill.reading.name, ill.ill, well.reading.name, well.ill) == (name, True, name, False)
+    assert ill_s - ILL_S < 28 and well_s - WELL_S < 30
+
+
+def test_an_hour_of_health_gives_no_alert() -> None:
+    """Recorded cadence and all that is usual: late answers, one that is missing, queues that breathe."""
+    judge, reader, chance, now_s = HealthJudge(), AnswerReader("0.1.0"), random.Random(11), START_S
+    while now_s < START_S + 3600:
+        answers = apart(now_s)
+        for box in boxes_of(answers["gateway"]):
+            box["levels"] = {"measurements_held": chance.choice([1, 1, 1, 2, 12])}
+        for box in boxes_of(answers["makai"]):
+            heard_s = now_s - 5 * chance.random()
+            box.update(received=int(heard_s), timestamp=int(heard_s - 2 * chance.random()))
+        if chance.random() < 0.02:  # a request of 2 s that was too short
+            kill(chance.choice(list(answers)))(now_s, answers)
+        readings = reader.readings(list(answers.values()), (), now_s, now_s)
+        disk = Reading("disk", "disk of the cloud", 0.93 + 0.019 * chance.random())
+        assert [each.reading for each in judge.accept([*readings, disk], now_s)] == []
+        now_s += STEP_S + chance.random()
+
+
+def test_late_boxes_of_an_unknown_gateway_that_catch_up_are_no_clock() -> None:
+    def late(now_s: float, answers: dict[str, Answer]) -> None:
+        del answers["gateway"]
+        for box in boxes_of(answers["makai"]):
+            box.update(timestamp=int(now_s - 5 - 2 * (WELL_S - now_s)))
+
+    assert list(judged(late)) == []
+
+
+def test_a_figure_that_goes_up_and_down_around_its_limit_gives_one_alert() -> None:
+    judge = HealthJudge()
+    course = itertools.chain(
+        [0.9], itertools.islice(itertools.cycle([0.96, 0.945, 0.95, 0.951]), 200), [0.92] * 20
+    )
+    found = [
+        each.ill
+        for step, share in enumerate(course)
+        for each in judge.accept([Reading("disk", "disk", share)], step * STEP_S)
+    ]
+    assert found == [], "it never stays above the limit for 5 s"
+    course = itertools.chain([0.96] * 5, itertools.islice(itertools.cycle([0.94, 0.955]), 100), [0.92] * 20)
+    found = [
+        each.ill
+        for step, share in enumerate(course)
+        for each in judge.accept([Reading("disk", "disk", share)], 1000 + step * STEP_S)
+    ]
+    assert found == [True, False]
+
+
+def test_what_was_never_well_may_still_start_and_what_cannot_be_read_changes_nothing() -> None:
+    judge = HealthJudge()
+    ills = [
+        (at_s, each.ill)
+        for at_s in range(0, 100, 2)
+        for each in judge.accept([Reading("service", "mauka", 1.0)], at_s)
+    ]
+    assert ills == [(60, True)]
+    assert judge.accept([Reading("service", "mauka", None)], 200) == []
+    assert [each.ill for each in judge.verdicts] == [True]
+    for at_s in range(210, 4000, 10):
+        judge.accept([], at_s)
+    assert judge.verdicts == [], "it was removed"
+
+
+def test_a_machine_that_stood_still_has_not_seen_that_anything_was_ill() -> None:
+    judge = HealthJudge()
+    for at_s, value in ((0, 0.0), (2, 1.0), (4, 0.0), (60, 1.0), (500, 1.0)):
+        assert judge.accept([Reading("hang", "mauka", value)], at_s) == []
+
+
+def test_a_box_that_is_unplugged_is_not_judged() -> None:
+    reader = AnswerReader("0.1.0")
+    names = {each.name for each in reader.readings(list(apart(START_S).values()), ("1",), 0, START_S)}
+    assert "2" in names and "1" not in names and "Box 1 at gateway" not in names
+
+
+def test_the_table_is_in_order() -> None:
+    assert all(each.recovery < each.limit and each.for_s >= 0 <= each.well_s for each in CONDITIONS.values())
+    assert all(limit > 0 for limit in QUEUES.values())
+    assert fits("0.1.7", "0.1.0") and not fits("0.2.0", "0.1.9")

@@ -1,0 +1,245 @@
+"""Alerts of a running system, as a webhook gets them: one when something is ill, one when it is well again.
+
+Compact and with each service apart. The short form is cloud/tests/test_health_conditions.py.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from free_ports import free_offset
+from house_under_test import until
+
+from opq_cloud.store import open_store
+from opq_cloud.store.records.notifications import NotificationRecords, NotificationRule
+from opq_proto.kit.http_server import HttpServer, ReplyHandler
+from opq_proto.kit.ports import PORTS
+from opq_sim.box.fleet import plan_fleet
+from opq_tools.up.plan import UpPlan
+
+APART = (
+    *("triggering-broker", "acquisition-broker", "event-service", "triggering-service", "mauka", "view"),
+    *("notifications", "health"),
+)
+ALERT_S, WELL_S = 30.0, 60.0
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+MEBI = 1 << 20
+
+
+class System:
+    """Processes of one system, with a webhook that takes all that is ill."""
+
+    def __init__(self, folder: Path, apart: bool, opened: ExitStack) -> None:
+        self.folder, self.offset = folder, free_offset()
+        self.received: list[tuple[float, str, bool]] = []
+        """When, what, and whether it is well again."""
+        self.pings: list[float] = []
+        self.clock = folder.parent / "clock"
+        self.clock.write_text("+0s")
+        hook = HttpServer("hook", "127.0.0.1:0", self._handler())
+        hook.start()
+        opened.callback(hook.end)
+        url = f"http://127.0.0.1:{hook.port}"
+        watched = 8912 if apart else 8911
+        cloud = {
+            "notifications": {
+                "private_hosts": ["127.0.0.1"],
+                "watched_endpoint": f"127.0.0.1:{watched + self.offset}",
+            },
+            "health": {"ping_url": f"{url}/ping"},
+        }
+        plan = UpPlan(folder, self.offset, plan_fleet(sim=2), (), {"cloud": cloud}, trace=False)
+        plan.prepare()
+        self._add_rules(f"{url}/hook")
+        self.commands = plan.commands()
+        if apart:
+            whole = self.commands.pop("cloud")
+            place = whole.index("all")
+            self.commands = {
+                name: [*whole[:place], name, *whole[place + 1 :]] for name in APART
+            } | self.commands
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        opened.callback(self.end)
+        for name in self.commands:
+            self.start(name)
+
+    def start(self, name: str) -> None:
+        environment = dict(os.environ)
+        if name == "gateway" and FAKETIME is not None:
+            environment |= {
+                "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+                "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }  # fmt: skip
+        with (self.folder.parent / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                self.commands[name], env=environment, stderr=log, stdout=log
+            )
+
+    def end(self) -> None:
+        for process in self.processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self.processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.wait()
+
+    def verdicts(self) -> dict[str, bool]:
+        """What `/alerts` says."""
+        port = PORTS["health" if "health" in self.commands else "mauka_health"] + self.offset
+        with (
+            suppress(OSError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/alerts", timeout=5) as answer,
+        ):
+            return {each["name"]: each["ok"] for each in json.loads(answer.read())["subcomponents"]}
+        return {}
+
+    def wait_until_well(self) -> None:
+        expected = {"1", "2", "gateway", "notifications", "clock of gateway", "disk of the cloud"}
+        found: dict[str, bool] = {}
+
+        def well() -> bool:
+            found.clear()
+            found.update(self.verdicts())
+            return expected <= found.keys() and all(found.values())
+
+        try:
+            until(well, 90, "all is well")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {found}") from None
+
+    def fault(self, begin: Callable[[], object], end: Callable[[], object], *names: str) -> None:
+        """Makes something ill, then well; each of `names`, and nothing else, is reported once each way."""
+        first, begun_s = len(self.received), time.monotonic()
+        begin()
+        try:
+            until(lambda: len(self.received) >= first + len(names), 30, f"alerts of {names}")
+            ill_s = self.received[-1][0] - begun_s
+        finally:
+            end()
+        ended_s = time.monotonic()
+        until(lambda: len(self.received) >= first + 2 * len(names), 30, f"recoveries of {names}")
+        well_s = self.received[-1][0] - ended_s
+        time.sleep(10)  # for what should not come
+        found = [(name, ok) for _, name, ok in self.received[first:]]
+        print(f"{names}: alert after {ill_s:.1f} s, recovery after {well_s:.1f} s", file=sys.stderr)
+        assert sorted(found) == sorted([(name, ok) for name in names for ok in (False, True)])
+        assert [ok for _, ok in found] == [False] * len(names) + [True] * len(names)
+        assert ill_s < ALERT_S and well_s < WELL_S
+
+    def kill(self, name: str, *names: str) -> None:
+        def begin() -> None:
+            self.processes[name].kill()
+            self.processes[name].wait()
+
+        self.fault(begin, lambda: self.start(name), *names)
+
+    def freeze(self, name: str, *names: str) -> None:
+        process = self.processes[name]
+        self.fault(
+            lambda: process.send_signal(signal.SIGSTOP), lambda: process.send_signal(signal.SIGCONT), *names
+        )
+
+    def _add_rules(self, url: str) -> None:
+        store = open_store(None, self.folder)
+        account = store.people.add_account("root@example.org", "root", "admin", "no-hash")
+        assert account is not None
+        records = NotificationRecords(store.people.documents)
+        for about in ("silence", "health"):
+            records.put_rule(
+                NotificationRule(
+                    about, account.account_id, about, about, "webhook", 0, after_s=0, updates=True, url=url,
+                    secret="secret",
+                )
+            )  # fmt: skip
+        store.close()
+
+    def _handler(self) -> type[ReplyHandler]:
+        received, pings = self.received, self.pings
+
+        class Hook(ReplyHandler):
+            def do_POST(self) -> None:
+                facts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["health"]
+                received.append((time.monotonic(), facts["name"], facts["ok"]))
+                self.send_reply((204, "text/plain", b""))
+
+            def do_GET(self) -> None:
+                pings.append(time.monotonic())
+                self.send_reply((204, "text/plain", b""))
+
+        return Hook
+
+
+@contextmanager
+def running(tmp_path: Path, apart: bool) -> Iterator[System]:
+    with ExitStack() as opened:
+        folder = tmp_path / "D"
+        folder.mkdir()
+        if os.geteuid() == 0 and shutil.which("mount"):
+            mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "opq", folder], check=False)
+            if mounted.returncode == 0:
+                opened.callback(subprocess.run, ["umount", "-l", folder], check=False)
+        system = System(folder, apart, opened)
+        system.wait_until_well()
+        yield system
+
+
+@pytest.mark.slow
+def test_each_service_apart_that_is_killed_gives_one_alert_and_one_recovery(tmp_path: Path) -> None:
+    with running(tmp_path, apart=True) as system:
+        system.kill("triggering-broker", "triggering-broker")
+        system.kill("acquisition-broker", "acquisition-broker")
+        system.kill("event-service", "event-service")
+        system.kill("triggering-service", "makai")
+        system.kill("mauka", "mauka")
+        system.kill("view", "view")
+        system.kill("health", "opq")
+        system.kill("gateway", "gateway")
+        begun = len(system.received), time.monotonic()
+        system.processes["notifications"].kill()
+        time.sleep(150)
+        late = [each for each in system.pings if each > begun[1] + 15]
+        assert (len(system.received), late) == (begun[0], []), "nobody can notify: the pings end instead"
+        system.start("notifications")
+        until(lambda: system.pings[-1] > begun[1] + 150, 120, "pings again")
+
+
+@pytest.mark.slow
+def test_what_becomes_ill_in_the_compact_cloud_gives_one_alert_and_one_recovery(tmp_path: Path) -> None:
+    with running(tmp_path, apart=False) as system:
+        folder = system.folder
+        system.freeze("boxes", "1", "2")
+        system.freeze("gateway", "gateway")
+        filler = folder / "filler"
+
+        def fill() -> None:
+            space = shutil.disk_usage(folder)
+            with filler.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, space.free - int(0.045 * space.total))
+
+        if os.path.ismount(folder):
+            system.fault(fill, filler.unlink, "disk of the cloud")
+        if FAKETIME is not None:
+            system.fault(
+                lambda: system.clock.write_text("-5s"),
+                lambda: system.clock.write_text("+0s"),
+                "clock of gateway",
+            )
+        lock = sqlite3.connect(folder / "opq.db", isolation_level=None)
+        system.fault(
+            lambda: lock.execute("BEGIN IMMEDIATE"),
+            lambda: lock.execute("ROLLBACK"),
+            "measurements held of gateway",
+        )
+        assert system.pings

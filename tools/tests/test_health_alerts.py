@@ -75,10 +75,10 @@ class System:
 
     def start(self, name: str) -> None:
         environment = dict(os.environ)
-        if name == "gateway" and FAKETIME is not None:
+        if name == "gateway" and FAKETIME is not None and "cloud" in self.commands:
             environment |= {
                 "LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self.clock),
-                "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "FAKETIME_CACHE_DURATION": "2", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             }  # fmt: skip
         with (self.folder.parent / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,3 +200,12 @@ def test_the_table_is_in_order() -> None:
     assert all(each.recovery < each.limit and each.for_s >= 0 <= each.well_s for each in CONDITIONS.values())
     assert all(limit > 0 for limit in QUEUES.values())
     assert fits("0.1.7", "0.1.0") and not fits("0.2.0", "0.1.9")
+
+
+def test_the_page_has_the_table() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/operating.md").read_text(encoding="utf-8")
+    rows = {line.split(" | ")[0].strip("| "): line for line in page.splitlines() if line.endswith(" s |")}
+    assert set(rows) == set(CONDITIONS)
+    for name, each in CONDITIONS.items():
+        figures = f"| {each.limit:g} | {each.for_s:g} s | {each.recovery:g} | {each.well_s:g} s |"
+        assert rows[name].endswith(figures), rows[name]

@@ -297,6 +297,7 @@ class Gateway:
                 intake.commands,
                 partial(uplink.acknowledge, box.id),
                 ledgers[box.id],
+                partial(uplink.move, box.id),
             ),
         )
         return ring.close

@@ -12,7 +12,7 @@ from opq_gateway.config import IdleSection
 from opq_gateway.counters import BoxCounters
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.box_uplink import BoxUplink, UplinkTimeouts
-from opq_gateway.uplink.connection import Endpoints, Timing
+from opq_gateway.uplink.connection import Endpoints, Timing, UplinkPlace, UplinkPlaces
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import Uplink
 from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
@@ -79,8 +79,7 @@ class Bench:
         )
         server_key = read_key_file(self._keys.server_public).public
         uplink = Uplink(
-            endpoints,
-            server_key,
+            UplinkPlaces(UplinkPlace(endpoints, server_key), lambda box_id: self._folder),
             queue,
             100,
             lambda box_id, data: None,

@@ -5,7 +5,8 @@
                                the future, at most WAIT_S
     SetMeasturementRate        1 to 600 cycles per Measurement, until the next start
     SendCommandToPlugin        `opq-ack` is recorded and not answered; `opq-half-cycles` is answered from the
-                               ledger (half_cycles.py); `opq-claim` uses up a code that this gateway shows
+                               ledger (half_cycles.py); `opq-uplink` lets the Box's uplink try another cloud
+                               (uplink/connection.py); `opq-claim` uses up a code that this gateway shows
                                (claim_codes.py); `opq-reset`, `opq-time`, `opq-settings`,
                                `opq-update` are for the Box (orders.py); others are answered ok=false (the
                                original always says true)
@@ -34,6 +35,7 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.serial_side.box_commands import BoxCommandLink
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
+from opq_gateway.uplink.connection import UplinkPlace, place_from_text
 from opq_proto.errors import FrameError
 from opq_proto.kit import log
 from opq_proto.kit.channel import Channel
@@ -41,6 +43,7 @@ from opq_proto.wire.command_client import BoxRefusedError, UnansweredError
 from opq_proto.wire.frames import (
     CLAIM_PLUGIN,
     CYCLE_SAMPLES,
+    UPLINK_PLUGIN,
     Command,
     Response,
     claim_accepted,
@@ -78,6 +81,8 @@ class CommandedBox:
     """Hands the cloud's acknowledgement to the uplink."""
     ledger: LedgerReader | None = None
     """Opens the Box's ledger for reading."""
+    move: Callable[[UplinkPlace], None] | None = None
+    """Lets the Box's uplink try another cloud."""
 
 
 @dataclass(slots=True)
@@ -338,6 +343,15 @@ class CommandHandler:
             fits = self._claims.spend(desk.status.box_id, sent.message)
             answer = claim_accepted(desk.status.box_id) if fits else "no such code is open for this Box"
             reply(fits, answer)
+            return
+        if sent.plugin_name == UPLINK_PLUGIN and desk.move is not None:
+            try:
+                place = place_from_text(sent.message)
+            except FrameError as error:
+                reply(False, str(error))
+                return
+            reply(True, f"tries {place.endpoints.trigger}")
+            desk.move(place)
             return
         orders = self._orders.get(desk.status.box_id)
         if orders is None or not orders.execute(sent.plugin_name, sent.message, reply):

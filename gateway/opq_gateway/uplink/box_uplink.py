@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from opq_gateway.counters import BoxCounters
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, ResendBacklog
-from opq_gateway.uplink.connection import UplinkConnection
+from opq_gateway.uplink.connection import UplinkConnection, UplinkPlace
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.resend_pace import ResendPace
@@ -52,6 +52,14 @@ class UplinkTimeouts:
     """Most waiting Measurements that are still sent before a new one, where the order is kept."""
 
 
+@dataclass(frozen=True, slots=True)
+class UplinkTrial:
+    """A cloud that the Box tries: where it goes back to, and when (monotonic)."""
+
+    former: UplinkPlace
+    until_s: float
+
+
 @dataclass(slots=True)
 class BoxUplink:
     """The uplink of one Box; times are monotonic and handed in."""
@@ -78,6 +86,14 @@ class BoxUplink:
     """Start of the outage; None while connected, or once the outage was logged."""
     refusals: Backoff = field(default_factory=lambda: Backoff(REFUSED_RETRY_S, jitter=1 / 3))
     retry_s: float = 0.0
+    place: UplinkPlace | None = None
+    """Where it goes; None: to the configured cloud."""
+    trial: UplinkTrial | None = None
+    """Set while another cloud is tried."""
+    wanted: UplinkPlace | None = None
+    """A place to try; the command handler sets it, the uplink takes it."""
+    left: frozenset[str] = frozenset()
+    """Names of the stores of the cloud that it was moved away from; they are not waited for."""
     acknowledging: bool = False
     measurements: Channel[Measurement] = field(init=False)
     answers: Channel[list[bytes]] = field(init=False)
@@ -183,7 +199,7 @@ class BoxUplink:
     def apply_acknowledgement(self, now_s: float) -> None:
         """Applies the newest acknowledgement, if there is one."""
         acknowledgement, self.acknowledgement = self.acknowledgement, None
-        if acknowledgement is None:
+        if acknowledgement is None or acknowledgement.store in self.left:
             return
         following = self.queue.next(self.box_id)
         if following is not None and acknowledgement.upto >= following:
@@ -207,6 +223,11 @@ class BoxUplink:
             holes = [hole for hole in holes if hole[0] <= hole[1]]
             lost = self.backlog.missed(holes, acknowledgement.upto, acknowledgement.highest, now_s)
         self.pace.note_acknowledged(lost, now_s)
+
+    def leave_stores(self) -> None:
+        """Forgets what the cloud acknowledged that it was moved away from."""
+        self.left = self.stores.names
+        self.stores = StoreAcknowledgements()
 
     def tick(self, now_s: float) -> None:
         """Runs what is due by time: publishes the state, resends, and detects a broker that does not

@@ -1,13 +1,14 @@
 """Makes the uplink and its queue from the configuration."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from opq_gateway.config import Config, box_folder, data_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink.box_uplink import UplinkTimeouts
 from opq_gateway.uplink.clock_ids import ClockIds
-from opq_gateway.uplink.connection import Endpoints, Timing
+from opq_gateway.uplink.connection import Endpoints, Timing, UplinkPlace, UplinkPlaces
 from opq_gateway.uplink.queue import BEYOND, Queue
 from opq_gateway.uplink.uplink import Uplink
 
@@ -38,11 +39,11 @@ def uplink_of(
 ) -> Uplink:
     """The uplink, still without Boxes; the caller adds them."""
     uplink = config.uplink
+    endpoints = Endpoints(
+        uplink.trigger_endpoint or "", uplink.command_endpoint or "", uplink.response_endpoint or ""
+    )
     return Uplink(
-        Endpoints(
-            uplink.trigger_endpoint or "", uplink.command_endpoint or "", uplink.response_endpoint or ""
-        ),
-        server_key,
+        UplinkPlaces(UplinkPlace(endpoints, server_key), partial(box_folder, config)),
         queue,
         uplink.queue_messages,
         on_command,

@@ -6,15 +6,25 @@
 
 An original Box publishes with PUB. XPUB is the same on the wire, and shows whether somebody subscribes, so
 that what nobody receives is counted. All of it belongs to the uplink's thread.
+
+They go to the configured cloud, or to one that the Box was moved to: `opq-tools box move` sends the plug-in
+command `opq-uplink` with the new place. The uplink tries it; once the new cloud has admitted the Box, the
+place is kept in D/gateway/BOX/uplink.json, before anything is sent there. Where that does not happen within
+TRIAL_S, the Box stays where it was. A change of the configured uplink overrides a place that was kept before.
 """
 
+import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import zmq
 
+from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyPair
+from opq_proto.kit import log
+from opq_proto.kit.whole_file import PRIVATE_MODE, write_whole_file
 from opq_proto.kit.zmq_inbox import MONITORED, try_send, waiting_messages
 
 ANSWERS = 4
@@ -26,6 +36,10 @@ the wait from one to the other. Its own jitter is one first wait, however long t
 (stream_connecter_base.cpp): with 0.1 s and 5 s for all, 300 sockets returned within the same quarter of a
 second, 2 s and 20 s after the broker went away. So each socket draws both waits; then at most 53 and 18 of
 300 return in one quarter of a second."""
+TRIAL_S = 60.0
+"""Time for the new cloud to admit the Box."""
+KEY_LETTERS = 40
+MAX_TEXT = 2_000
 SUBSCRIBERS = 1000
 """Commands in libzmq's own queue."""
 REFUSED = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -39,6 +53,76 @@ class Endpoints:
     trigger: str
     command: str
     response: str
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkPlace:
+    """A cloud: its addresses, and its server's public key (Z85)."""
+
+    endpoints: Endpoints
+    server_key: bytes
+
+
+def place_to_text(place: UplinkPlace) -> str:
+    """The message of `opq-uplink`, and a part of the kept file."""
+    return json.dumps({**asdict(place.endpoints), "server_key": place.server_key.decode("ascii")})
+
+
+def place_from_text(text: str) -> UplinkPlace:
+    """Reads what `place_to_text` wrote. Raises FrameError."""
+    try:
+        facts = json.loads(text[:MAX_TEXT])
+        endpoints = Endpoints(*(str(facts[name]) for name in ("trigger", "command", "response")))
+        key = str(facts["server_key"]).encode("ascii")
+    except (ValueError, KeyError, TypeError) as error:
+        raise FrameError(f"an uplink has trigger, command, response and server_key ({error!r})") from error
+    for endpoint in (endpoints.trigger, endpoints.command, endpoints.response):
+        if not endpoint.startswith("tcp://") or not endpoint.rpartition(":")[2].isdecimal():
+            raise FrameError(f"{endpoint[:80]!r} is not an address; want e.g. tcp://makai.example:9880")
+    if len(key) != KEY_LETTERS:
+        raise FrameError(f"server_key has {len(key)} letters; want {KEY_LETTERS}")
+    return UplinkPlace(endpoints, key)
+
+
+class UplinkPlaces:
+    """The places of all Boxes, of one configuration."""
+
+    def __init__(self, configured: UplinkPlace, folder_of: Callable[[str], Path] | None = None) -> None:
+        """`folder_of`: folder of a Box's files; None keeps nothing."""
+        self.configured = configured
+        self._folder_of = folder_of
+
+    def of(self, box_id: str) -> UplinkPlace:
+        """Where a Box's uplink goes at the start."""
+        if self._folder_of is None:
+            return self.configured
+        path = self._path(box_id)
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            place, former = place_from_text(kept["place"]), place_from_text(kept["configured"])
+        except FileNotFoundError:
+            return self.configured
+        except (OSError, ValueError, KeyError, TypeError, FrameError) as error:
+            log.get(service="gateway").error("uplink.place_unreadable", box_id=box_id, reason=str(error))
+            return self.configured
+        if former != self.configured:
+            log.get(service="gateway").warning("uplink.place_overridden", box_id=box_id, file=str(path))
+            return self.configured
+        return place
+
+    def keep(self, box_id: str, place: UplinkPlace) -> None:
+        """Keeps a place for the next starts. Raises OSError."""
+        if self._folder_of is None:
+            return
+        if place == self.configured:
+            self._path(box_id).unlink(missing_ok=True)
+            return
+        kept = json.dumps({"place": place_to_text(place), "configured": place_to_text(self.configured)})
+        write_whole_file(self._path(box_id), [kept.encode()], PRIVATE_MODE)
+
+    def _path(self, box_id: str) -> Path:
+        assert self._folder_of is not None
+        return self._folder_of(box_id) / "uplink.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +158,7 @@ class UplinkConnection:
         context: "zmq.Context[zmq.Socket[bytes]]",
         box_id: str,
         pair: KeyPair,
-        server_key: bytes,
-        endpoints: Endpoints,
+        place: UplinkPlace,
         queue_messages: int,
         timing: Timing,
     ) -> None:
@@ -85,6 +168,7 @@ class UplinkConnection:
         self._up: dict[str, bool] = {"trigger": False, "command": False, "response": False}
         self.sockets: dict[str, zmq.Socket[bytes]] = {}
         self.monitors: dict[str, zmq.Socket[bytes]] = {}
+        endpoints = place.endpoints
         for name, kind, endpoint in (
             ("trigger", zmq.XPUB, endpoints.trigger),
             ("command", zmq.SUB, endpoints.command),
@@ -93,7 +177,7 @@ class UplinkConnection:
             socket = context.socket(kind)
             self.sockets[name] = socket
             socket.linger = 500 if kind == zmq.PUSH else 200
-            pair.secure(socket, server_key)
+            pair.secure(socket, place.server_key)
             socket.setsockopt(zmq.RECONNECT_IVL, round(random.uniform(*RECONNECT_S) * 1000))
             most_s = timing.reconnect_most_s * random.uniform(0.5, 1.0)
             socket.setsockopt(zmq.RECONNECT_IVL_MAX, round(most_s * 1000))

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import zmq
 
-from opq_gateway.uplink.box_uplink import BoxUplink
-from opq_gateway.uplink.connection import Endpoints, Timing, UplinkConnection
+from opq_gateway.uplink.box_uplink import BoxUplink, UplinkTrial
+from opq_gateway.uplink.connection import TRIAL_S, Timing, UplinkConnection, UplinkPlace, UplinkPlaces
 from opq_proto.kit import log
 
 
@@ -78,15 +78,13 @@ class UplinkConnections:
 
     def __init__(
         self,
-        endpoints: Endpoints,
-        server_key: bytes,
+        places: UplinkPlaces,
         queue_messages: int,
         timing: Timing,
         waking: UplinkPoller,
         on_command: Callable[[str, bytes], None],
     ) -> None:
-        self._endpoints = endpoints
-        self._server_key = server_key
+        self._places = places
         self._queue_messages = queue_messages
         self._timing = timing
         self._waking = waking
@@ -108,6 +106,7 @@ class UplinkConnections:
     def add(self, line: BoxUplink) -> None:
         """Adds a Box, before `begin`."""
         self._lines[line.box_id] = line
+        line.place = self._places.of(line.box_id)
 
     def begin(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
         """Connects all Boxes."""
@@ -129,6 +128,8 @@ class UplinkConnections:
         sweep = now_s - self._swept_s >= SWEEP_S
         self._swept_s = now_s if sweep else self._swept_s
         for line in self:
+            if line.trial is not None and now_s >= line.trial.until_s:
+                self._go_back(line)
             if line.connection is None and now_s >= line.retry_s:
                 self._connect(line)
             elif sweep:
@@ -142,12 +143,52 @@ class UplinkConnections:
             self._context,
             line.box_id,
             line.pair,
-            self._server_key,
-            self._endpoints,
+            line.place or self._places.configured,
             self._queue_messages,
             self._timing,
         )
         self._waking.watch(line.box_id, line.connection.files())
+
+    def move(self, line: BoxUplink, place: UplinkPlace, now_s: float) -> None:
+        """Tries another cloud for a Box; where it is not admitted there in time, the Box goes back."""
+        former = line.trial.former if line.trial is not None else line.place
+        assert former is not None
+        self._log.info("uplink.moving", box_id=line.box_id, endpoint=place.endpoints.trigger)
+        line.trial = UplinkTrial(former, now_s + TRIAL_S)
+        self._reconnect(line, place)
+
+    def _go_back(self, line: BoxUplink) -> None:
+        assert line.trial is not None and line.place is not None
+        former, line.trial = line.trial.former, None
+        self._log.error(
+            "uplink.not_moved",
+            box_id=line.box_id,
+            endpoint=line.place.endpoints.trigger,
+            reason=f"not admitted there within {TRIAL_S:g} s; it stays at {former.endpoints.trigger}",
+        )
+        self._reconnect(line, former)
+
+    def _reconnect(self, line: BoxUplink, place: UplinkPlace) -> None:
+        self._disconnect(line)
+        line.disconnected()
+        line.status.connected = line.status.refused = False
+        line.place, line.retry_s, line.down_since_s = place, 0.0, time.monotonic()
+        line.refusals.record_success()
+        self._connect(line)
+
+    def _admitted(self, line: BoxUplink) -> bool:
+        """Ends a trial well; False: the place cannot be kept, so the Box goes back."""
+        assert line.trial is not None and line.place is not None
+        try:
+            self._places.keep(line.box_id, line.place)
+        except OSError as error:
+            self._log.error("uplink.place_not_kept", box_id=line.box_id, reason=str(error))
+            self._go_back(line)
+            return False
+        line.trial = None
+        line.leave_stores()
+        self._log.info("uplink.moved", box_id=line.box_id, endpoint=line.place.endpoints.trigger)
+        return True
 
     def _disconnect(self, line: BoxUplink) -> None:
         if line.connection is not None:
@@ -170,6 +211,8 @@ class UplinkConnections:
         if connection.stands != line.status.connected:
             line.status.connected = connection.stands
             if connection.stands:
+                if line.trial is not None and not self._admitted(line):
+                    return
                 self._stands(line)
             else:
                 line.disconnected()
@@ -184,7 +227,10 @@ class UplinkConnections:
         line.refusals.record_success()
         line.status.refused, line.down_since_s = False, None
         line.counters.add("uplink_connected")
-        self._log.info("uplink.connected", box_id=line.box_id, endpoint=self._endpoints.trigger)
+        self._log.info("uplink.connected", box_id=line.box_id, endpoint=self._endpoint(line))
+
+    def _endpoint(self, line: BoxUplink) -> str:
+        return (line.place or self._places.configured).endpoints.trigger
 
     def _log_waiting(self, line: BoxUplink, now_s: float) -> None:
         if line.down_since_s is None or now_s - line.down_since_s < WAITING_S:
@@ -194,7 +240,7 @@ class UplinkConnections:
             self._log.warning(
                 "uplink.waiting",
                 box_id=line.box_id,
-                endpoint=self._endpoints.trigger,
+                endpoint=self._endpoint(line),
                 reason="no broker there, its key is not the one in public_keys/opqserver.key, "
                 "or it does not admit this Box's",
             )

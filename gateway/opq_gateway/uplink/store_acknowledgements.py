@@ -28,6 +28,11 @@ class StoreAcknowledgements:
         self._stores: dict[str, tuple[int, float]] = {}
 
     @property
+    def names(self) -> frozenset[str]:
+        """Names of the stores that acknowledged something, where they have one."""
+        return frozenset(name for name in self._stores if name)
+
+    @property
     def others(self) -> Iterable[str]:
         """Names of the stores, where there are several."""
         return tuple(self._stores) if len(self._stores) > 1 else ()

@@ -25,7 +25,7 @@ from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.box_uplink import BoxUplink, UplinkTimeouts, crossing_measurement
 from opq_gateway.uplink.clock_ids import ClockIds
-from opq_gateway.uplink.connection import Endpoints, Timing
+from opq_gateway.uplink.connection import Timing, UplinkPlace, UplinkPlaces
 from opq_gateway.uplink.connections import UplinkConnections, UplinkPoller
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
@@ -54,8 +54,7 @@ class Uplink:
 
     def __init__(
         self,
-        endpoints: Endpoints,
-        server_key: bytes,
+        places: UplinkPlaces,
         queue: Queue,
         queue_messages: int,
         on_command: Callable[[str, bytes], None],
@@ -75,9 +74,7 @@ class Uplink:
         self._idle = idle
         self._crossings, self._clock_ids = crossings, clock_ids
         self._waking = UplinkPoller()
-        self._lines = UplinkConnections(
-            endpoints, server_key, queue_messages, timing or Timing(), self._waking, on_command
-        )
+        self._lines = UplinkConnections(places, queue_messages, timing or Timing(), self._waking, on_command)
         self._due: deque[str] = deque()  # Boxes with something in their channels
         self._unnumbered: deque[tuple[str, Measurement]] = deque()
         self._urgent = self._behind = False
@@ -141,6 +138,12 @@ class Uplink:
     def acknowledge(self, box_id: str, acknowledgement: CloudAcknowledgement) -> None:
         """Hands in what the cloud acknowledged; only the newest is used."""
         self._lines[box_id].acknowledgement = acknowledgement
+        self._wake(box_id)
+
+    def move(self, box_id: str, place: UplinkPlace) -> None:
+        """Tries another cloud for a Box, after the answers that were handed in before; from the command
+        handler's thread."""
+        self._lines[box_id].wanted = place
         self._wake(box_id)
 
     def respond(self, box_id: str, frames: list[bytes]) -> None:
@@ -220,6 +223,10 @@ class Uplink:
         """Takes in what other threads handed in."""
         for _ in range(len(self._due)):
             line = self._lines[self._due.popleft()]
+            wanted, line.wanted = (
+                line.wanted,
+                None,
+            )  # taken before the answers, which leave first
             line.apply_acknowledgement(time.monotonic())
             if not line.acknowledging:
                 self._commit_s = PROMPT_COMMIT_S
@@ -229,6 +236,8 @@ class Uplink:
                 sent = line.connection is not None and line.connection.respond(frames)
                 line.counters.add("responses_sent" if sent else "responses_dropped")
                 self._log.debug("answer.handed_on", box_id=line.box_id, frames=len(frames), sent=sent)
+            if wanted is not None:
+                self._lines.move(line, wanted, time.monotonic())
 
     def _send_new(self, now_s: float) -> None:
         """Commits what came, then sends it, crossings first where the cloud acknowledges."""

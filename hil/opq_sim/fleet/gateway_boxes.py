@@ -65,8 +65,7 @@ class GatewayBoxes:
         except OSError as error:
             raise OpqError(f"fleet: {plan.folder} cannot be used: {error}") from error
         self._uplink = Uplink(
-            plan.endpoints,
-            plan.server_key,
+            plan.places,
             self.queue,
             QUEUE_MESSAGES,
             self._commands.offer,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_gateway.uplink.backlog import IN_FLIGHT_S
-from opq_gateway.uplink.connection import Endpoints
+from opq_gateway.uplink.connection import Endpoints, UplinkPlace, UplinkPlaces
 from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S
 from opq_sim.fleet.connections import MAX_RECONNECT_MS
 
@@ -29,3 +29,8 @@ class FleetPlan:
     """A store of the cloud that is silent this long while another acknowledges is no longer waited for."""
     reconnect_most_ms: int = MAX_RECONNECT_MS
     """Longest pause between two attempts to connect."""
+
+    @property
+    def places(self) -> UplinkPlaces:
+        """Where the uplinks of sampled Boxes go."""
+        return UplinkPlaces(UplinkPlace(self.endpoints, self.server_key))

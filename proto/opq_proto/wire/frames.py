@@ -36,6 +36,7 @@ __all__ = [
     "ACK_PLUGIN",
     "CLAIM_PLUGIN",
     "CYCLE_SAMPLES",
+    "UPLINK_PLUGIN",
     "Command",
     "Response",
     "claim_accepted",
@@ -57,6 +58,8 @@ __all__ = [
 ACK_PLUGIN = "opq-ack"
 """Reports which sequences are stored (docs/reference/contracts.md, Acknowledgement); a Box does not answer
 it."""
+UPLINK_PLUGIN = "opq-uplink"
+"""Lets a Box's gateway try another cloud; the message is its addresses and server key as JSON."""
 CLAIM_PLUGIN = "opq-claim"
 """Uses a code that the Box's gateway shows; the answer is `claim_accepted` only where the code is right."""
 TOPIC_BYTES = 16

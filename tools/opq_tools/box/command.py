@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ import click
 
 from opq_proto.firmware.image import describe_firmware
 from opq_proto.firmware.transfer import follow_update, send_firmware
-from opq_proto.kit.command_line import CommandGroup, json_option, port_offset_option
+from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, port_offset_option
 from opq_proto.wire.command_client import CommandClient
 from opq_proto.wire.frames import info_command, rate_command
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
@@ -240,6 +240,57 @@ def _fetch_half_cycles(
     if out is not None:
         write_table(out, found)
     _show({**facts_of(found), **({} if out is None else {"file": str(out)})}, as_json)
+
+
+@command.command(short_help="Hand it with key and history to another cloud.")
+@box_command
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    required=True,
+    metavar="CLOUD",
+    help="Data folder of the other cloud, which runs.",
+)
+@click.option("--to-mongo-uri", help="URI of the other cloud's store where it is a MongoDB.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Name of the other cloud's machine, for its gateway.",
+)
+@click.option(
+    "--to-port-offset",
+    type=click.IntRange(0),
+    help="The other cloud's port offset.  [default: of the system that runs in CLOUD]",
+)
+@data_dir_option
+@click.option("--mongo-uri", help="URI of this cloud's store where it is a MongoDB, e.g. mongodb://host/opq.")
+def move(
+    connection: Connection,
+    box_id: str,
+    to: Path,
+    to_mongo_uri: str | None,
+    host: str,
+    to_port_offset: int | None,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+    as_json: bool,
+) -> None:
+    """Hand it with its key, its history and what its gateway still holds to another cloud.
+
+    Its gateway sends to the other cloud from then on; nothing is lost, and nothing is stored twice.
+    Measurements, minutes of trends and the Box's part of events are copied; the other cloud analyses
+    them again. Here it is retired, and its data stays. A command that failed or was ended is given again.
+
+    Example: opq-tools box move 7 --to /srv/other-opq --host makai2.example
+    """
+    from opq_tools.box.move import move_between  # other requests need no store
+
+    there = (to, to_mongo_uri, host, to_port_offset)
+    with _command_client(connection) as (client, _):
+        _show(
+            move_between(box_id, (data_dir, mongo_uri), there, client, partial(click.echo, err=True)), as_json
+        )
 
 
 def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:

@@ -1,0 +1,123 @@
+"""Copies what one cloud's store has of a Box into another's; a second copy adds only what is new.
+
+Measurements are taken once by their numbers, minutes of trends by their time, events by a token that names
+the event they come from. Pure over two stores.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+from opq_cloud.makai.measurements.trends import NEIGHBOUR_MS, trend_of
+from opq_cloud.store import CloudStore
+from opq_cloud.store.event_record import EventRecord
+from opq_proto.messages import TREND_MS, Trend, Trigger
+
+HOUR_MS = 3_600_000
+FOR_EVER = 2**62
+MOST_EVENTS = 1_000_000
+AHEAD_MS = 24 * HOUR_MS
+"""A Box's clock may be this much ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedHistory:
+    """How much was new in the other store."""
+
+    measurements: int
+    minutes: int
+    events: int
+
+
+def copy_history(box_id: str, source: CloudStore, target: CloudStore, since_ms: int = 0) -> CopiedHistory:
+    """Copies what the source has of a Box since then. Raises StoreError; what was copied stays."""
+    return CopiedHistory(
+        _copy_measurements(box_id, source, target, since_ms),
+        _copy_minutes(box_id, source, target, since_ms),
+        _copy_events(box_id, source, target, since_ms),
+    )
+
+
+def copy_box(box_id: str, source: CloudStore, target: CloudStore) -> None:
+    """Makes a Box known with its facts and its place; facts that the target has stay."""
+    record = source.box(box_id)
+    if record is None or target.box(box_id) is not None:
+        return
+    place = source.locations().get(record.location or "")
+    if place is not None and record.location not in target.locations():
+        target.put_location(place)
+    target.put_box(replace(record, unplugged=False, retired_ms=0))
+
+
+def not_copied(box_id: str, source: CloudStore, target: CloudStore) -> list[int]:
+    """Numbers of Measurements that only the source has."""
+    there = set(target.sequences(box_id, 0, FOR_EVER))
+    return [number for number in source.sequences(box_id, 0, FOR_EVER) if number not in there]
+
+
+def _copy_measurements(box_id: str, source: CloudStore, target: CloudStore, since_ms: int) -> int:
+    """By the hour, the oldest first, so that a Box of an original gateway keeps its order."""
+    now_ms = time.time_ns() // 1_000_000
+    oldest_ms = max(since_ms, now_ms - source.ttls().measurements * 1000 - AHEAD_MS)
+    new = 0
+    for start_ms in range(oldest_ms, now_ms + AHEAD_MS, HOUR_MS):
+        rows = source.measurements(box_id, start_ms, start_ms + HOUR_MS)
+        if rows:
+            new += target.append_measurements(rows)
+    return new
+
+
+def _copy_minutes(box_id: str, source: CloudStore, target: CloudStore, since_ms: int) -> int:
+    """A minute that both have is made again of the Measurements of both."""
+    there = {each.start_ms: each for each in target.trends(box_id, since_ms, FOR_EVER)}
+    found = source.trends(box_id, since_ms, FOR_EVER)
+    new = [each for each in found if each.start_ms not in there]
+    target.put_trends(new)
+    both = [each for each in found if each.start_ms in there and _differs(each, there[each.start_ms])]
+    again = [_made_again(each, target) for each in both]
+    target.replace_trends([each for each in again if each is not None])
+    return len(new)
+
+
+def _differs(one: Trend, other: Trend) -> bool:
+    return (one.metrics, one.covered_ms) != (other.metrics, other.covered_ms)
+
+
+def _made_again(minute: Trend, store: CloudStore) -> Trend | None:
+    around = minute.start_ms - NEIGHBOUR_MS, minute.start_ms + TREND_MS + NEIGHBOUR_MS
+    rows = store.measurements(minute.box_id, *around)
+    trend, _ = trend_of(minute.box_id, minute.start_ms, rows)
+    return trend if trend.metrics else None
+
+
+def _copy_events(box_id: str, source: CloudStore, target: CloudStore, since_ms: int) -> int:
+    """The Box's part of each event; the target's Mauka analyses it, or the next one that starts."""
+    records = [
+        each
+        for each in source.events(since_ms * 1_000_000 or None, None, MOST_EVENTS)
+        if each.finished and box_id in each.boxes_received
+    ]
+    return sum(_copy_event(each, box_id, source, target) for each in reversed(records))
+
+
+def _copy_event(record: EventRecord, box_id: str, source: CloudStore, target: CloudStore) -> bool:
+    wave = source.waveform(record.event_id, box_id)
+    if wave is None:  # it expired meanwhile
+        return False
+    trigger = Trigger(
+        token=f"moved-{source.identity()}-{record.event_id}",
+        start_ns=record.start_ns,
+        end_ns=record.end_ns,
+        box_ids=(box_id,),
+        opened_by=record.opened_by or box_id,
+        because=record.because,
+        onset_ns=record.onset_ns,
+        onset_sample=record.onset_sample,
+        decided_ns=record.decided_ns,
+        half_cycles_ns=record.half_cycles_ns,
+    )
+    event_id = target.open_event(trigger, record.because)
+    new = target.put_waveform(event_id, wave)
+    half_cycles = source.half_cycles(record.event_id).get(box_id)
+    if half_cycles is not None:
+        target.put_half_cycles(event_id, half_cycles)
+    return target.finish_event(event_id) or new

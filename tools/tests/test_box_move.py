@@ -1,0 +1,130 @@
+"""`opq-tools box move` between two real clouds, in the middle of sending: nothing lost, nothing twice."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from free_ports import free_offset
+from house_under_test import House, until
+
+from opq_cloud.makai.measurements.trends import trend_of
+from opq_cloud.store import CloudStore, open_store
+from opq_proto.messages import Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_tools.box.history import copy_history, not_copied
+
+PROGRAM = [sys.executable, "-m", "opq_tools.cli"]
+
+
+@contextlib.contextmanager
+def cloud(folder: Path, offset: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A cloud of its own, without Boxes."""
+    subprocess.run([*PROGRAM, "keygen", "--out", str(folder / "curve"), "--server"], check=True)
+    where = ["--data-dir", str(folder), "--port-offset", str(offset)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([sys.executable, "-m", "opq_cloud", "all", *where], stderr=log)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, (folder / "log").read_text()[-3000:]
+
+
+def numbers(store: CloudStore, box_id: str) -> list[int]:
+    """The sequence numbers of all stored rows, crossings too; a number that is there twice is twice in it."""
+    rows = store.measurements(box_id, 0, 2**62)
+    return sorted(each.sequence for each in rows if each.sequence is not None)
+
+
+def moved(words: list[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*PROGRAM, *words], capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_box_moves_while_it_sends_although_the_command_was_killed(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    offset = free_offset()
+    house = House(here, "--sim", "2")
+    try:
+        house.wait_for("the page is up")
+        with cloud(there, offset):
+            old, new = open_store(None, here), open_store(None, there)
+            until(lambda: len(numbers(old, "1")) > 8, 60, "Measurements of Box 1")
+            dip = ["sim", "event", "sag", "--box", "1", "--depth", "0.6", "--cycles", "6"]
+            subprocess.run([*PROGRAM, *dip, "--data-dir", str(here)], check=True, stdout=subprocess.DEVNULL)
+            until(lambda: any(each.finished for each in old.events()), 60, "an event here")
+            words = ["box", "move", "1", "--to", str(there), "--to-port-offset", str(offset), "--json"]
+            words += ["--data-dir", str(here), "--port-offset", str(house.offset)]
+            first = subprocess.Popen([*PROGRAM, *words], stderr=subprocess.PIPE, text=True)
+            assert first.stderr is not None and "copied" in first.stderr.readline()
+            first.kill()  # before its gateway is asked, or while it changes over
+            first.wait()
+            done = moved(words)
+            assert done.returncode == 0, done.stderr
+            facts = json.loads(done.stdout)
+            assert facts["measurements_here"] == facts["of_them_there"] <= facts["measurements_there"]
+            left = numbers(old, "1")
+            until(lambda: numbers(new, "1")[-1] > left[-1] + 8, 60, "Measurements of Box 1 there")
+            os.kill(house.pid_of("opq_gateway"), signal.SIGKILL)  # the place is kept for its next start
+            killed_at = numbers(new, "1")[-1]
+            until(lambda: numbers(new, "1")[-1] > killed_at + 8, 90, "Measurements after a restart")
+            stayed = len(numbers(old, "2"))
+            until(lambda: len(numbers(old, "2")) > stayed + 3, 60, "Measurements of Box 2, which stays")
+            arrived = numbers(new, "1")
+            assert len(arrived) == len(set(arrived)), "a Measurement is there twice"
+            assert numbers(old, "1") == left and set(left) <= set(arrived)
+            before_kill = [each for each in arrived if each <= killed_at]
+            assert before_kill == list(range(left[0], killed_at + 1)), "a Measurement is missing"
+            (event,) = [each for each in new.events() if each.token.startswith(f"moved-{old.identity()}-")]
+            assert event.boxes_received == ("1",)
+            until(new.incidents, 60, "the other cloud's own incident")
+            assert old.box("1").retired_ms and not (here / "curve/public_keys/opqbox1.key").exists()
+            again = moved(words)
+            assert again.returncode == 0, again.stderr
+            assert len(numbers(new, "1")) == len(set(numbers(new, "1")))
+            old.close(), new.close()
+    finally:
+        house.end()
+
+
+def test_history_is_copied_once_and_a_minute_of_both_is_made_of_both(tmp_path: Path) -> None:
+    old, new = (open_store(None, tmp_path / name) for name in ("old", "new"))
+    minute_ms = time.time_ns() // 1_000_000 // 60_000 * 60_000 - 600_000
+    rows = [
+        Measurement("7", minute_ms + 1000 * second, {"rms": Metric(v, v, v)}, sequence=100 + second)
+        for second in range(1, 61)
+        for v in [100.0 + second]
+    ]
+    old.append_measurements(rows[:40])  # the last ten were under way to the old cloud when its gateway left
+    new.append_measurements(rows[30:])
+    old.put_trends([trend_of("7", minute_ms, rows[:40])[0]])
+    new.put_trends([trend_of("7", minute_ms, rows[30:])[0]])
+    trigger = Trigger("t", minute_ms * 10**6, minute_ms * 10**6 + 10**9, ("7", "8"), "7", "rms 90 V")
+    number = old.open_event(trigger, "")
+    for box_id in ("7", "8"):
+        counts = np.arange(1200, dtype=np.int16)
+        wave = Waveform(box_id, trigger.start_ns, 1000, TimeSource.GPS, 1_200_000, 0.01, 0, counts, ())
+        old.put_waveform(number, wave)
+    old.finish_event(number)
+    assert not_copied("7", old, new) == list(range(101, 131))
+    first = copy_history("7", old, new)
+    assert (first.measurements, first.minutes, first.events) == (30, 0, 1)
+    assert numbers(new, "7") == list(range(101, 161)) and not_copied("7", old, new) == []
+    (minute,) = new.trends("7", 0, 2**62)
+    assert minute.metrics["rms"][:2] == (101.0, 159.0)  # the sixtieth second begins the next minute
+    assert minute.metrics["rms"][2] == pytest.approx(130.0)
+    (event,) = new.events()
+    assert (event.boxes_triggered, event.because, event.finished) == (("7",), "rms 90 V", True)
+    moved_wave = new.waveform(event.event_id, "7")
+    assert moved_wave is not None and list(moved_wave.counts) == list(range(1200))
+    again = copy_history("7", old, new)
+    assert (again.measurements, again.minutes, again.events) == (0, 0, 0) and len(new.events()) == 1
+    old.close(), new.close()

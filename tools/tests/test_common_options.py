@@ -11,7 +11,8 @@ NAMES = ("--data-dir", "--port-offset", "--json")
 SERVICES = {
     "opq-cloud acquisition-broker", "opq-cloud all", "opq-cloud event-service", "opq-cloud health",
     "opq-cloud mauka", "opq-cloud notifications", "opq-cloud triggering-broker",
-    "opq-cloud triggering-service", "opq-cloud view", "opq-gateway rules", "opq-gateway run",
+    "opq-cloud triggering-service", "opq-cloud update", "opq-cloud view", "opq-gateway rules",
+    "opq-gateway run",
     "opq-tools hil debug", "opq-tools sim run",
 }  # fmt: skip
 """They run until they are ended."""
@@ -24,7 +25,7 @@ DATA = {
 DONE = {
     "opq-tools inject", "opq-tools keygen", "opq-tools mauka", "opq-tools plugin install",
     "opq-tools plugin delete", "opq-tools plugin new", "opq-tools plugin pack",
-    "opq-tools recordings get", "opq-tools rules create",
+    "opq-tools recordings get", "opq-tools release build", "opq-tools rules create",
     "opq-tools rules delete", "opq-tools rules import", "opq-tools rules start",
     "opq-tools rules stop", "opq-tools rules stream create", "opq-tools rules stream delete",
     "opq-tools sim event",

@@ -35,7 +35,6 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.serial_side.box_commands import BoxCommandLink
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
-from opq_gateway.uplink.connection import UplinkPlace, place_from_text
 from opq_proto.errors import FrameError
 from opq_proto.kit import log
 from opq_proto.kit.channel import Channel
@@ -81,8 +80,8 @@ class CommandedBox:
     """Hands the cloud's acknowledgement to the uplink."""
     ledger: LedgerReader | None = None
     """Opens the Box's ledger for reading."""
-    move: Callable[[UplinkPlace], None] | None = None
-    """Lets the Box's uplink try another cloud."""
+    move: Callable[[str, Callable[[bool, str], None]], None] | None = None
+    """Answers, then lets the Box's uplink try the cloud of this text."""
 
 
 @dataclass(slots=True)
@@ -345,13 +344,7 @@ class CommandHandler:
             reply(fits, answer)
             return
         if sent.plugin_name == UPLINK_PLUGIN and desk.move is not None:
-            try:
-                place = place_from_text(sent.message)
-            except FrameError as error:
-                reply(False, str(error))
-                return
-            reply(True, f"tries {place.endpoints.trigger}")
-            desk.move(place)
+            desk.move(sent.message, reply)
             return
         orders = self._orders.get(desk.status.box_id)
         if orders is None or not orders.execute(sent.plugin_name, sent.message, reply):

@@ -25,10 +25,11 @@ from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.box_uplink import BoxUplink, UplinkTimeouts, crossing_measurement
 from opq_gateway.uplink.clock_ids import ClockIds
-from opq_gateway.uplink.connection import Timing, UplinkPlace, UplinkPlaces
+from opq_gateway.uplink.connection import Timing, UplinkPlaces, place_from_text
 from opq_gateway.uplink.connections import UplinkConnections, UplinkPoller
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
+from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyPair
 from opq_proto.kit import log
 from opq_proto.kit.own_thread import PeriodicCall
@@ -140,9 +141,15 @@ class Uplink:
         self._lines[box_id].acknowledgement = acknowledgement
         self._wake(box_id)
 
-    def move(self, box_id: str, place: UplinkPlace) -> None:
-        """Tries another cloud for a Box, after the answers that were handed in before; from the command
-        handler's thread."""
+    def move(self, box_id: str, text: str, reply: Callable[[bool, str], None]) -> None:
+        """Tries another cloud for a Box, after this answer and those before; from the command handler's
+        thread."""
+        try:
+            place = place_from_text(text)
+        except FrameError as error:
+            reply(False, str(error))
+            return
+        reply(True, f"tries {place.endpoints.trigger}")
         self._lines[box_id].wanted = place
         self._wake(box_id)
 

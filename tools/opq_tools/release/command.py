@@ -43,8 +43,10 @@ def command() -> None:
               help="A public root key; with --release-key it makes the first or the next root.")  # fmt: skip
 @click.option("--release-key", "releasers", multiple=True, type=click.Path(path_type=Path), metavar="PUB",
               help="A public key that signs releases.")  # fmt: skip
-@click.option("--root-threshold", type=click.IntRange(1, 20), default=1, show_default=True)
-@click.option("--release-threshold", type=click.IntRange(1, 20), default=1, show_default=True)
+@click.option("--root-threshold", type=click.IntRange(1, 20), default=1, show_default=True,
+              help="Signatures that a new root needs.")  # fmt: skip
+@click.option("--release-threshold", type=click.IntRange(1, 20), default=1, show_default=True,
+              help="Signatures that a release needs.")  # fmt: skip
 @json_option
 def publish(
     folder: Path, files: tuple[Path, ...], online: Path, roots: tuple[Path, ...],
@@ -100,7 +102,8 @@ def _release(file: Path) -> tuple[str, tuple[Path, Mapping[str, Any]]]:
 @command.command("rollout", short_help="Which gateways get a version: groups, share, pause, stop.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.argument("version", required=False)
-@click.option("--kind", type=click.Choice(KINDS), default="gateway", show_default=True)
+@click.option("--kind", type=click.Choice(KINDS), default="gateway", show_default=True,
+              help="What is rolled out.")  # fmt: skip
 @click.option(
     "--group", "groups", multiple=True, metavar="NAME", help="Only gateways of this group; repeatable."
 )

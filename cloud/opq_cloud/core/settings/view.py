@@ -73,9 +73,6 @@ class ViewSection:
             description="address for people, used in mails; with https, secure cookies",
         ),
     ] = None
-    recording_mb: Annotated[
-        int, Field(ge=1, le=1024, description="largest recording that people may have examined, MB")
-    ] = 64
     map_radius_km: Annotated[
         float,
         Field(ge=0.1, le=100, description="least distance of a public Box from its shown place"),

@@ -78,7 +78,7 @@ def page_router(parts: PageParts) -> APIRouter:
             AdminPages(accounts),
             NotificationPages(accounts),
             IncidentEditPages(accounts),
-            RecordingPages(accounts, services.examiner, services.config.recording_mb),
+            RecordingPages(accounts, services.examiner),
             WaveformPages(accounts, parts.requests, context),
         ):
             router.include_router(made.router())

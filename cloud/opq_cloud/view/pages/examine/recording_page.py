@@ -33,20 +33,21 @@ TEXTS = {
 """Field of the form -> its label, and the option of `opq-tools analyze` that states the same."""
 LABELS = {option: label for label, option in (*NUMBERS.values(), *TEXTS.values())}
 OPTION = re.compile(r"--[a-z-]+")
+LARGEST_MB = 64
+"""Largest recording."""
 
 
 class RecordingPages:
     """The form, and the page of what was sent."""
 
-    def __init__(self, accounts: AccountContext, examiner: RecordingExaminer, largest_mb: int) -> None:
+    def __init__(self, accounts: AccountContext, examiner: RecordingExaminer) -> None:
         self._accounts = accounts
         self._examiner = examiner
-        self._largest_mb = largest_mb
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/examine", self.form_page, response_class=HTMLResponse)
-        examine = form_route(self.examine, file_bytes=self._largest_mb * 1_000_000, empty_files=True)
+        examine = form_route(self.examine, file_bytes=LARGEST_MB * 1_000_000, empty_files=True)
         router.add_api_route("/examine", examine, methods=["POST"])
         return router
 
@@ -74,7 +75,7 @@ class RecordingPages:
             "recording.html", "incidents", code,
             typed=typed, problem=problem, name=name, body=body,
             fields=[(field, label) for field, (label, _) in {**NUMBERS, **TEXTS}.items() if field != "side"],
-            largest_mb=self._largest_mb, largest_bytes=self._largest_mb * 1_000_000 - MAX_FORM_BYTES,
+            largest_mb=LARGEST_MB, largest_bytes=LARGEST_MB * 1_000_000 - MAX_FORM_BYTES,
         )  # fmt: skip
         if code == 503:
             made.headers["Retry-After"] = "60"

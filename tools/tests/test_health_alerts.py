@@ -236,10 +236,8 @@ def test_what_becomes_ill_in_the_compact_cloud_gives_one_alert_and_one_recovery(
                 lambda: system.clock.write_text("+0s"),
                 "clock of gateway",
             )
-        lock = sqlite3.connect(folder / "opq.db", isolation_level=None)
+        lock = sqlite3.connect(folder / "opq.db", isolation_level=None)  # what waits for it is no alert more
         system.fault(
-            lambda: lock.execute("BEGIN IMMEDIATE"),
-            lambda: lock.execute("ROLLBACK"),
-            "measurements held of gateway",
+            lambda: lock.execute("BEGIN IMMEDIATE"), lambda: lock.execute("ROLLBACK"), "triggering-service"
         )
         assert system.pings

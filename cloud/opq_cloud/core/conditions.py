@@ -45,7 +45,7 @@ CONDITIONS: Mapping[str, Condition] = {
     "version": Condition(1, 0, 60, 0, "1 where a gateway or service has another version (0.1, 0.2)"),
     "keys": Condition(1095, 1094, 0, 0, "days since the server's key was made"),
     "certificate": Condition(-14, -15, 0, 0, "days since the end of the page's certificate"),
-    "backup": Condition(8, 7.5, 0, 0, "days since the newest archive in [health] backups"),
+    "backup": Condition(8, 7.5, 0, 0, "days since the newest archive in the folder backups"),
 }
 QUEUES: Mapping[str, float] = {
     "waiting_bytes_now": 100_000,  # Measurements from the broker to its subscribers

@@ -40,6 +40,8 @@ KEPT_MS = HOUR_MS
 SLOW_S = 60.0
 PING_TIMEOUT_S = 4.0
 NOTIFIER = "notifications"
+BACKUPS = "backups"
+"""Archives are looked for in this folder of the data folder, where it is there (it may be a link)."""
 
 
 class HealthCollector:
@@ -202,8 +204,8 @@ class HealthCollector:
         self._shares = {name: share for name, share in shares.items() if share is not None}
 
     def _read_machine(self) -> None:
-        section, now_s, verdicts = self._section, self._judge.now_s, self._verdicts
-        found = list(slow_readings(self._server_key, section.backups, self._public_url))
+        now_s, verdicts = self._judge.now_s, self._verdicts
+        found = list(slow_readings(self._server_key, self._folder / BACKUPS, self._public_url))
         for name, share in self._shares.items():
             heard = verdicts.get(name)  # a silence of the last hour was an alert of its own
             if heard is not None and heard.ill is False and now_s - heard.since_s > HOUR_MS / 1000:

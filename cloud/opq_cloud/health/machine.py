@@ -30,7 +30,7 @@ def disk_reading(folder: Path) -> Reading:
     return Reading("disk", "disk of the cloud", share, info)
 
 
-def slow_readings(server_key: Path, backups: Path | None, public_url: str | None) -> Iterator[Reading]:
+def slow_readings(server_key: Path, backups: Path, public_url: str | None) -> Iterator[Reading]:
     """Yields what changes slowly or takes long to read."""
     clock = read_clock_state()
     known = clock.source is not TimeSource.FREE and clock.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS
@@ -40,7 +40,7 @@ def slow_readings(server_key: Path, backups: Path | None, public_url: str | None
     with suppress(OSError):
         days = (time.time() - server_key.stat().st_mtime) / DAY_S
         yield Reading("keys", "age of the server's key", days, f"it was made {days:.0f} days ago")
-    if backups is not None:
+    if backups.is_dir():
         yield _backup(backups)
     if public_url is not None and public_url.startswith("https:"):
         yield _certificate(public_url)

@@ -135,10 +135,6 @@ class HealthSection:
             "notifications run; none: no request",
         ),
     ] = None
-    backups: Annotated[
-        Path | None,
-        Field(description="folder of `opq-tools backup`; an alert if no archive is newer than 8 days"),
-    ] = None
     services: Annotated[
         tuple[WatchedService, ...],
         Field(

@@ -154,7 +154,7 @@ def test_kills_in_an_update_lose_and_double_nothing(tmp_path: Path, stack: ExitS
     numbers = [each.sequence or 0 for each in rows]
     spans = [(each.start_ns or 0, each.end_ns or 0) for each in rows if not each.crossing]
     gaps_s = [(after[0] - before[1]) / 1e9 for before, after in pairwise(spans)]
-    # a kill skips reserved numbers (uplink/sequence_numbers.py): one that was used and is lost leaves a gap too
+    # a kill skips reserved numbers (uplink/sequence_numbers.py); one that is lost leaves a gap in time too
     lost = [
         (before.sequence, after.sequence)
         for before, after in pairwise(each for each in rows if not each.crossing)

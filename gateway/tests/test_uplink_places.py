@@ -41,7 +41,7 @@ def test_what_is_held_goes_to_the_new_cloud_and_so_does_the_next_start(
             wait_for(lambda: len(bench.numbers()) == 10)
             acknowledged(bench, 1003, "old")  # 0 to 3 are stored there; 4 to 9 may be or not
             bench.uplink.respond("1", [b"0001", b"moves"])
-            bench.uplink.move("1", place_to_text(place_of(new, keys)), lambda done, text: None)
+            bench.uplink.move("1", place_to_text(place_of(new, keys)))()
             wait_for(lambda: len(new.measurements) == 6)
             assert [b"0001", b"moves"] in old.answers  # its answer left before the connection ended
             acknowledged(bench, 1009, "new")
@@ -66,7 +66,7 @@ def test_a_cloud_that_does_not_admit_the_box_gets_nothing_and_it_goes_back(
         bench.publish(0)
         wait_for(lambda: len(bench.numbers()) == 1)
         acknowledged(bench, 1000, "old")
-        bench.uplink.move("1", place_to_text(place_of(new, keys)), lambda done, text: None)
+        bench.uplink.move("1", place_to_text(place_of(new, keys)))()
         wait_for(lambda: bool(new.asked_keys))
         bench.publish(1, 2)
         wait_for(lambda: bench.numbers() == [0, 1, 2])

@@ -80,8 +80,8 @@ class CommandedBox:
     """Hands the cloud's acknowledgement to the uplink."""
     ledger: LedgerReader | None = None
     """Opens the Box's ledger for reading."""
-    move: Callable[[str, Callable[[bool, str], None]], None] | None = None
-    """Answers, then lets the Box's uplink try the cloud of this text."""
+    move: Callable[[str], Callable[[], None]] | None = None
+    """Reads another cloud's place (FrameError), and returns what lets the Box's uplink try it."""
 
 
 @dataclass(slots=True)
@@ -344,7 +344,13 @@ class CommandHandler:
             reply(fits, answer)
             return
         if sent.plugin_name == UPLINK_PLUGIN and desk.move is not None:
-            desk.move(sent.message, reply)
+            try:
+                move = desk.move(sent.message)
+            except FrameError as error:
+                reply(False, str(error))
+                return
+            reply(True, "tries the other cloud")
+            move()  # after the answer, which leaves on the connection that then ends
             return
         orders = self._orders.get(desk.status.box_id)
         if orders is None or not orders.execute(sent.plugin_name, sent.message, reply):

@@ -29,7 +29,6 @@ from opq_gateway.uplink.connection import Timing, UplinkPlaces, place_from_text
 from opq_gateway.uplink.connections import UplinkConnections, UplinkPoller
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
-from opq_proto.errors import FrameError
 from opq_proto.keys.key_files import KeyPair
 from opq_proto.kit import log
 from opq_proto.kit.own_thread import PeriodicCall
@@ -141,17 +140,16 @@ class Uplink:
         self._lines[box_id].acknowledgement = acknowledgement
         self._wake(box_id)
 
-    def move(self, box_id: str, text: str, reply: Callable[[bool, str], None]) -> None:
-        """Tries another cloud for a Box, after this answer and those before; from the command handler's
-        thread."""
-        try:
-            place = place_from_text(text)
-        except FrameError as error:
-            reply(False, str(error))
-            return
-        reply(True, f"tries {place.endpoints.trigger}")
-        self._lines[box_id].wanted = place
-        self._wake(box_id)
+    def move(self, box_id: str, text: str) -> Callable[[], None]:
+        """Returns what lets a Box try the cloud of `place_to_text`, after the answers that were handed in
+        before; from the command handler's thread. Raises FrameError."""
+        place = place_from_text(text)
+
+        def start() -> None:
+            self._lines[box_id].wanted = place
+            self._wake(box_id)
+
+        return start
 
     def respond(self, box_id: str, frames: list[bytes]) -> None:
         """Hands in an answer, from the command handler's thread; refuses it when too many wait."""

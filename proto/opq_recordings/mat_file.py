@@ -93,7 +93,7 @@ def _array(data: bytes, order: str) -> tuple[str, NDArray[Any]] | None:
     shape = np.frombuffer(sizes, f"{order}i4")
     _, name, at = _element(data, at, order)
     stored, values, _ = _element(data, at, order)
-    with np.errstate(invalid="ignore"):  # NaN of a damaged file as a whole number
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN or 1e300 of a damaged file
         array = np.frombuffer(values, order + STORED[stored]).astype(CLASSES[word & 0xFF], copy=False)
     return name.decode("ascii"), _shaped(array, shape.tolist())
 

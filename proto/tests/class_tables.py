@@ -193,7 +193,9 @@ def page(folder: Path, there: bool) -> Iterator[str]:
     own = kept(folder, "ours", 0, there)
     yield "# Tables of the classes"
     yield ""
-    yield from INTRODUCTION.format(today=datetime.now(UTC).date()).splitlines()
+    yield from INTRODUCTION.format(
+        today=datetime.now(UTC).date(), page=Path("docs/classes.md").name
+    ).splitlines()
     for maker, by_length in found.items():
         if by_length:
             yield from ("", f"## {MAKERS[maker]}", "")

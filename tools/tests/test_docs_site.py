@@ -1,0 +1,111 @@
+"""The documentation as pages: all are in the navigation; with -m slow, built and in the wheel."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from browser_program import browser_program
+from contract_snapshot import ROOT
+
+OUTSIDE = re.compile(r"<(?:script|link|img|iframe)\b[^>]*(?:src|href)=\"?(?:https?:)?//[^\">]+")
+"""What a browser would load from another machine."""
+
+
+def listed(*patterns: str) -> list[str]:
+    command = ("git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a clone: git does not list the files")
+    return sorted(name for name in set(done.stdout.splitlines()) if (ROOT / name).is_file())
+
+
+def places(entry: Any) -> Iterator[str]:
+    """The pages of a part of the navigation: a page, a title with a page or a list, or a list."""
+    if isinstance(entry, str):
+        yield entry
+    else:
+        for inner in entry.values() if isinstance(entry, dict) else entry:
+            yield from places(inner)
+
+
+def test_each_page_has_one_place_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    named = list(places(yaml.load(text, yaml.BaseLoader)["nav"]))  # the other loaders would call its slugify
+    pages = [name for name in listed("*.md") if not name.startswith(".")]
+    messages = [f"{name}.md" for name in listed("proto/*.proto")]  # shown by tools/docs_site.py
+    assert sorted(named) == sorted(pages + messages)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of a copy of the repository in which the site was built as RELEASING.md says."""
+    folder = tmp_path_factory.mktemp("site")
+    copy = folder / "copy"
+    for name in listed():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    subprocess.run(("git", "init", "-q"), cwd=copy, check=True)
+    subprocess.run((sys.executable, "-m", "venv", folder / "venv"), check=True)
+    declared = tomllib.loads((copy / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    python = folder / "venv" / "bin" / "python"
+    subprocess.run((python, "-m", "pip", "install", "-q", "--no-compile", *declared["docs"]), check=True)
+    done = subprocess.run(
+        (python, "-m", "mkdocs", "build"), cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    subprocess.run((python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, copy), check=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.mark.slow  # 1 minute: packages from the index, the pages, the wheel
+@pytest.mark.timeout(1200)
+def test_the_wheel_has_the_site_and_the_messages(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(tmp_path)
+        names = set(file.namelist())
+    assert {f"opq_proto/{name}.proto" for name in ("opq", "opqbox3", "mauka")} <= names
+    assert not [name for name in names if name.endswith(".map")]
+    site = tmp_path / "opq_tools" / "site"
+    assert {"index.html", "docs/glossary.html", "proto/opqbox3.proto.html"} <= {
+        path.relative_to(site).as_posix() for path in site.rglob("*.html")
+    }
+    wrong = []
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        wrong += [(page, found) for found in OUTSIDE.findall(text)]
+        if page.name != "404.html":  # its links begin at the root of a server
+            wrong += [
+                (page, link)
+                for link in re.findall(r"(?:href|src)=\"?([^\" >]+)", text)
+                if not re.match(r"[a-z]+:|#", link)
+                if not (page.parent / link.partition("#")[0]).is_file()
+            ]
+    assert not wrong
+    search_from_disk(site)
+
+
+def search_from_disk(site: Path) -> None:
+    """The search finds the glossary in pages that were opened as files, and nothing is asked of a network."""
+    program = browser_program()
+    if program is None:
+        pytest.skip("no Chromium: apt install chromium-headless-shell; the site itself was tested")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.fill(".md-search__input", "synchrophasor glossary")
+        page.wait_for_selector(".md-search-result__item a[href*='glossary.html']", state="attached")
+        browser.close()
+    assert asked and not [address for address in asked if not address.startswith("file:")]

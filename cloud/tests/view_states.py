@@ -36,9 +36,10 @@ PARTS = {"/incidents/1/examine/part", "/incidents/1/examine/charts", "/boxes/1/h
 """Parts that a script puts into a page: no documents of their own."""
 WITHOUT_STATES = {
     "/sign-in", "/first-admin", "/register", "/reset", "/reset/new", "/admin/changes",
-    "/search/found",
+    "/search/found", "/examine",
 }  # fmt: skip
-"""Forms before signing in, a redirect, a frame that is not set, a part of a page."""
+"""Forms before signing in, a redirect, a frame that is not set, a part of a page, a form for
+recordings, which reads no store."""
 
 NEW = {
     "/": "No Box has been heard yet.", "/incidents": "Nothing has happened yet.",

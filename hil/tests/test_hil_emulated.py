@@ -29,7 +29,7 @@ def test_mains_is_nominal_with_one_dip_each_turn_at_the_converter_of_each_board(
 
 def test_the_front_end_clips_before_the_converter_does() -> None:
     for facts in BOARDS.values():
-        counts = facts.counts(np.array([-2000.0, -600.0, 600.0, 2000.0])) - facts.zero
+        counts = facts.counts(np.array([-2000.0, -550.0, 550.0, 2000.0])) - facts.zero
         assert [abs(int(count)) == facts.rail for count in counts] == [True, False, False, True]
         assert facts.rail * facts.counts_per_lsb < 32_000
 

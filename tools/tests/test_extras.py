@@ -64,7 +64,7 @@ def test_a_command_loads_with_nothing_but_its_extras(command: str) -> None:
 
 @pytest.mark.parametrize(
     ("command", "extras"),
-    [("flash", "flash"), ("firmware", "firmware"), ("sign", "signing"), ("hil", "hil,firmware")],
+    [("flash", "flash"), ("firmware", "firmware"), ("hil", "hil,firmware")],
 )
 def test_without_its_extras_a_command_names_all_of_them_in_one_line(command: str, extras: str) -> None:
     done = help_without(command, set(EXTRA_OF_MODULE))

@@ -138,8 +138,8 @@ def test_what_cannot_be_read_of_a_mongodb_is_left_out_and_named(
         mongo.measurements.insert_one({"box_id": "1", "timestamp_ms": 7, "voltage": "high"})
         file = mongo["fs.files"].find_one({"filename": "event_1_4"})
         mongo["fs.chunks"].delete_one({"files_id": file["_id"]})
-        mongo.health.insert_many([{"service": "BOX"}, {"service": "VIEW"}])
-        assert source.others() == {"health": 2}
+        mongo.phones.insert_many([{"of": "Anna"}, {"of": "Bo"}])
+        assert source.others() == {"phones": 2}
         report = copy_store(source, target, "a")
         named = " ".join(report.problems)
         for part in ("incidents 70: cannot be read", "no incident_id", "no box_id of ours", "event_1_4"):

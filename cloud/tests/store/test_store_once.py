@@ -7,8 +7,8 @@ STORE = Path(__file__).resolve().parents[2] / "opq_cloud" / "store"
 INTERFACES = ("Documents", "Driver", "PeopleDriver", "TrendRows")
 """What each database implements by itself."""
 LOG = {
-    "append_columns", "append_measurements", "highest_sequence", "last_minutes", "latest_measurements",
-    "measurements", "sequences",
+    "all_measurements", "append_columns", "append_measurements", "highest_sequence", "last_minutes",
+    "latest_measurements", "measurements", "sequences",
 }  # fmt: skip
 """The log of Measurements, which each database stores in its own form."""
 NOT_SHARED = {"seal"}

@@ -24,7 +24,7 @@ and less."""
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The health of one service, or why there is none."""
+    """What a service answered about its health, or why it gave no answer."""
 
     name: str
     document: Document | None

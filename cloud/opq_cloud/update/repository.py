@@ -52,7 +52,7 @@ class ReleaseRepository:
         return (self.metadata / "timestamp.json").is_file()
 
     def newest(self, role: str) -> Document | None:
-        """The published metadata of a role with the highest version; None where there is none."""
+        """The newest published metadata of a role (root, targets, ...); None: none was published."""
         if role == Timestamp.type:
             path = self.metadata / "timestamp.json"
             return _read(path) if path.is_file() else None

@@ -16,6 +16,7 @@ from pathlib import Path
 from opq_gateway.ring import raw, sealed
 from opq_gateway.ring.raw import HEAD_BYTES, SUFFIX, raw_layout, written
 from opq_gateway.ring.segment import RecordColumns, Segment
+from opq_proto.kit.whole_file import flush_to_disk
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 SEALING = ".sealing"
@@ -99,7 +100,7 @@ class SegmentCatalogue:
         refused: OSError | None = None
         for path in paths:
             try:
-                _sync(path)
+                flush_to_disk(path)
             except FileNotFoundError:
                 continue  # deleted meanwhile
             except OSError as error:
@@ -196,14 +197,6 @@ def _opened(path: Path) -> Segment | None:
         return open_segment(path)
     except OSError:
         return None
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _dropped_unwritten(path: Path) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from opq_gateway.update.decide import STEPS, TREES, Journal
-from opq_proto.kit.whole_file import PRIVATE_MODE, write_whole_file
+from opq_proto.kit.whole_file import PRIVATE_MODE, flush_to_disk, write_whole_file
 
 PROGRAM = Path("bin/opq-gateway")
 
@@ -54,7 +54,7 @@ class UpdateFolder:
     def write(self, journal: Journal) -> None:
         """Raises OSError."""
         write_whole_file(self.path / "journal.json", [json.dumps(asdict(journal)).encode()], PRIVATE_MODE)
-        sync_folder(self.path)
+        flush_to_disk(self.path)
 
     def point(self, to: Path) -> None:
         """Lets the link name another tree, in one step. Raises OSError."""
@@ -63,26 +63,13 @@ class UpdateFolder:
             beside.unlink()
         beside.symlink_to(to)
         beside.replace(self.link)
-        sync_folder(self.path)
-
-
-def sync_folder(path: Path) -> None:
-    """Flushes the names in a folder to the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        flush_to_disk(self.path)
 
 
 def sync_tree(top: Path) -> None:
     """Flushes every file and folder below `top`, and `top` itself, to the disk."""
     for path in _below(top):
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        flush_to_disk(path)
 
 
 def _below(top: Path) -> Iterator[str]:

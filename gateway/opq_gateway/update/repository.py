@@ -67,7 +67,7 @@ class Repository:
         sync_tree(self._folder.metadata)
 
     def plan(self, kind: str) -> Plan | None:
-        """The roll-out of a kind; None where there is none."""
+        """The plan for gateways or for firmware; None: nothing is rolled out."""
         target = self._checked(self._updater.get_targetinfo, f"rollout-{kind}")
         return None if target is None else plan_from(kind, dict(target.custom or {}))
 

@@ -17,7 +17,8 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
-from opq_gateway.update.journal import PROGRAM, UpdateFolder, sync_folder, sync_tree
+from opq_gateway.update.journal import PROGRAM, UpdateFolder, sync_tree
+from opq_proto.kit.whole_file import flush_to_disk
 from opq_proto.release.plan import ReleaseError
 
 MEMBER = re.compile(r"[A-Za-z0-9_.+!-]+\.whl", re.ASCII)
@@ -55,7 +56,7 @@ def build(folder: UpdateFolder, name: str, version: str) -> None:
             if not os.access(tree / PROGRAM, os.X_OK):
                 raise ReleaseError(f"{require} brings no {PROGRAM}")
             sync_tree(tree)
-            sync_folder(folder.path)
+            flush_to_disk(folder.path)
         except BaseException:
             with suppress(OSError):
                 clear(folder, name)

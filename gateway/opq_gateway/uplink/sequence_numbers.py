@@ -10,14 +10,13 @@ into a long stretch after the reserved ones once the marker file is deleted; a s
 marker begins after that stretch.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from opq_gateway.uplink.disk import QueueDisk
 from opq_gateway.uplink.queue_file import BoxRow, Stored
-from opq_proto.kit.whole_file import PRIVATE_MODE
+from opq_proto.kit.whole_file import PRIVATE_MODE, flush_to_disk
 from opq_proto.messages import Measurement
 from opq_proto.wire.frames import topic
 from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
@@ -129,11 +128,7 @@ class ReservationMarker:
             return True
         try:
             self._path.unlink(missing_ok=True)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            flush_to_disk(self._path.parent)
         except OSError:
             return False
         self._is_set = False

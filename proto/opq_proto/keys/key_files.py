@@ -20,7 +20,7 @@ import zmq
 from zmq.utils import z85
 
 from opq_proto.errors import KeyFileError
-from opq_proto.kit.whole_file import private_folder
+from opq_proto.kit.whole_file import flush_to_disk, private_folder
 
 _FileMark = tuple[int, int, int, int]
 SURELY_PAST_NS = 2_000_000_000
@@ -181,11 +181,7 @@ def _write(path: Path, data: bytes, mode: int, replace: bool) -> bool:
                 path.hardlink_to(beside)  # unlike a rename it refuses an existing file
         finally:
             beside.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        flush_to_disk(path.parent)
     except FileExistsError:
         return False
     except OSError as error:

@@ -47,6 +47,15 @@ def open_private(path: Path | str, flags: int) -> int:
     return file
 
 
+def flush_to_disk(path: Path | str) -> None:
+    """Flushes a file, or the names in a folder, to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_whole_file(path: Path, pieces: Iterable[bytes], mode: int = 0o666) -> int:
     """Writes the pieces; returns how many bytes. Raises as `whole_file`, and what `pieces` raises."""
     with whole_file(path, mode) as file:

@@ -72,7 +72,7 @@ def test_what_a_backend_cannot_do_is_no_failure_of_the_box(tmp_path: Path) -> No
     found = verdict("live_commands", ModelBox(), tmp_path)
     assert found.outcome == "failed" and found.reason.startswith("the backend failed: ")
     absent = play(SCENARIOS["boots"], ModelBox(), {}, tmp_path, time.monotonic)
-    assert absent.outcome == "skipped" and "firmware build --board opqbox" in absent.reason
+    assert absent.outcome == "skipped" and "no firmware for opqbox: opq-tools firmware build" in absent.reason
 
 
 def test_boots_has_a_verdict_per_board(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from opq_hil.backends.debian_source import cache_folder
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
 CORES = min(4, max(2, os.cpu_count() or 2))
-WORKERS = CORES + 2
+WORKERS = CORES + 3
 """More than cores: a test waits half of its time, for starting processes or a Box's next second."""
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 << 30

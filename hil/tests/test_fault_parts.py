@@ -12,10 +12,15 @@ from opq_proto.kit import ports
 from opq_sim.faults.parts.boxes import Cable
 from opq_sim.faults.parts.database_lock import DatabaseLock
 from opq_sim.faults.parts.fork_server import ForkServer
-from opq_sim.faults.parts.free_ports import free_offset, held_ports
+from opq_sim.faults.parts.free_ports import OFFSETS, free_offset, held_ports
 from opq_sim.faults.parts.service import ServiceProcess, longest_recovery_s
 from opq_sim.faults.parts.stepped_clock import put_step_ns
 from opq_sim.faults.parts.wire import FaultyRelay
+
+
+def test_no_port_at_one_offset_is_another_ones_at_another_offset() -> None:
+    taken = [port + offset for offset in OFFSETS for port in ports.PORTS.values()]
+    assert len(set(taken)) == len(taken)
 
 
 def test_a_cable_comes_back_as_another_pty_behind_the_same_path(tmp_path: Path) -> None:

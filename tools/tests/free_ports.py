@@ -11,18 +11,17 @@ import socket
 from collections.abc import Iterator, Sequence
 
 from opq_proto.kit.ports import PORTS
+from opq_sim.faults.parts.free_ports import OFFSETS
 
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % WORKERS
 """Workers of one run never share a port."""
-STEP = 25
-SPREAD = max(PORTS.values()) - min(PORTS.values())
-WIDTH = (16_000 - SPREAD * (WORKERS - 1)) // WORKERS
-FIRST = 4_000 + WORKER * (WIDTH + SPREAD)
-OFFSETS = [offset for offset in range(4_000, 20_000, STEP) if FIRST <= offset < FIRST + WIDTH]
+OWN_OFFSETS = OFFSETS[WORKER::WORKERS]
 """With them the default ports lie in the same range as the single ones, 12,080 to 32,000."""
 SINGLE = [
-    port for port in range(13_000, 31_000) if port % STEP not in {each % STEP for each in PORTS.values()}
+    port
+    for port in range(13_000, 31_000)
+    if port % OFFSETS.step not in {each % OFFSETS.step for each in PORTS.values()}
 ]
 """Below /proc/sys/net/ipv4/ip_local_port_range (32,768 on); no default port at any offset is among them."""
 
@@ -34,7 +33,7 @@ def _from_here(numbers: Sequence[int]) -> Iterator[int]:
 
 
 _ports = _from_here(SINGLE[WORKER::WORKERS])
-_offsets = _from_here(OFFSETS)
+_offsets = _from_here(OWN_OFFSETS)
 
 
 def free_port() -> int:

@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from opq_proto.errors import PortBusyError
 from opq_proto.kit import ports
 
-OFFSETS = range(4_000, 20_000, 25)
-"""With these offsets the default ports lie below the range that the kernel uses for outgoing connections."""
+OFFSETS = range(4_000, 20_000, 66)
+"""With these offsets the default ports lie below the range that the kernel uses for outgoing connections.
+
+No two default ports have the same remainder by the step: two offsets never have a port in common.
+"""
 
 
 def free_offset(number: int, count: int = 2) -> list[int]:

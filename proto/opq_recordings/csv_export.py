@@ -1,5 +1,6 @@
 """Our own `opq-tools export --format csv`: counts, gain and places as stored, a channel per waveform."""
 
+import csv
 import itertools
 import json
 from collections.abc import Iterator
@@ -46,12 +47,14 @@ def exported_content(
     for number, line in lines:
         if not line.strip():
             continue
-        cells = line.rstrip("\r\n").split(separator)
+        text = line.rstrip("\r\n")
         try:
-            box, sample, count = cells[0].strip('"').lstrip("'"), int(cells[3]), int(cells[4])
+            quoted = text[0] == '"'
+            cells = next(csv.reader([text], delimiter=separator)) if quoted else text.split(separator)
+            box, sample, count = cells[0].lstrip("'"), int(cells[3]), int(cells[4])
             if not -(2**15) <= count < 2**15 or not -(2**62) < sample < 2**62:
                 raise ValueError
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, csv.Error) as error:
             raise RecordingError(
                 f"{path}, line {number}: {line.strip()[:60]!r} is no row of an export; want "
                 f"{separator.join(EXPORTED)}"

@@ -6,7 +6,7 @@ export keeps its facts in the container's comments, so that gains, starts and ga
 """
 
 import json
-import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,6 @@ from opq_recordings.units import Quantity
 
 CURRENT, AMPERES, CYCLES, TIMES = 2, 7, 3, 1
 PHASE_NAMES = ("", "AN", "BN", "CN", "NG", "AB", "BC", "CA", "residual", "net")
-PART_OF = re.compile(r" \((\d+) of (\d+)\)")
 NEAR = 1e-12
 
 
@@ -47,7 +46,7 @@ def read_pqdif(path: Path) -> Content:
     """
     source: _Source | None = None
     facts: list[dict[str, object]] = []
-    found: list[tuple[Channel, str]] = []
+    found: list[Channel] = []
     left_out: dict[str, int] = {}
     for record in records_of(path):
         if record.tag == Tag.CONTAINER:
@@ -65,7 +64,7 @@ def read_pqdif(path: Path) -> Content:
     if facts and (own := _exported(found, facts)):
         return Content("PQDIF, of opq-tools export", own)
     problems = tuple(f"{count} {name} are no waveforms and were left out" for name, count in left_out.items())
-    channels = tuple(channel for channel, _ in found)
+    channels = tuple(found)
     zone_stated = source is not None and source.tree.text(Tag.TIME_ZONE).upper() in ("UTC", "GMT")
     assumed = () if zone_stated or all(each.start_ns is None for each in channels) else ("time_zone",)
     return Content("PQDIF", channels, assumed, problems)
@@ -73,9 +72,8 @@ def read_pqdif(path: Path) -> Content:
 
 def _observation(
     path: Path, record: PqdifElement, source: _Source, left_out: dict[str, int]
-) -> list[tuple[Channel, str]]:
-    """The waveforms of an observation, each with the observation's name."""
-    name = record.text(Tag.OBSERVATION_NAME)
+) -> list[Channel]:
+    """The waveforms of an observation."""
     listed = record.member(Tag.CHANNEL_INSTANCES)
     instances = list(listed.each(Tag.CHANNEL_INSTANCE)) if listed is not None else []
     series = [_series_of(instance) for instance in instances]
@@ -98,7 +96,7 @@ def _observation(
                 left_out.get("waveforms without times or values", 0) + 1
             )
         else:
-            found.append((channel, name))
+            found.append(channel)
     return found
 
 
@@ -222,24 +220,27 @@ def _own_facts(container: PqdifElement) -> list[dict[str, object]]:
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
-def _exported(found: Sequence[tuple[Channel, str]], facts: list[dict[str, object]]) -> tuple[Channel, ...]:
+def _exported(found: Sequence[Channel], facts: list[dict[str, object]]) -> tuple[Channel, ...]:
     """The waveforms of our own export, parts between gaps joined again; empty if the facts differ."""
     channels = []
-    left = list(found)
-    for fact in sorted(facts, key=lambda each: str(each.get("start_ns"))):
-        samples, box = fact.get("samples"), str(fact.get("box_id"))
+    by_box: dict[str, list[dict[str, object]]] = {}
+    for fact in sorted(facts, key=_start_ns):
+        by_box.setdefault(str(fact.get("box_id")), []).append(fact)
+    left = deque(found)  # in the order of the file: Box after Box, each by time
+    for fact in (each for of_box in by_box.values() for each in of_box):
         parts: list[NDArray[Any]] = []
         taken = 0
-        for channel, name in list(left):
-            if f"Box {box}" not in PART_OF.split(name)[0].split(":")[0] or taken == samples:
-                continue
-            parts.append(channel.values)
-            taken += len(channel.values)
-            left.remove((channel, name))
-        if taken != samples or not parts:
+        while left and taken != fact.get("samples"):
+            parts.append(left.popleft().values)
+            taken += len(parts[-1])
+        if not parts or taken != fact.get("samples"):
             return ()
         values = np.concatenate(parts)
-        channels.append(
-            exported_channel(box, values, runs_between(fact, len(values), stored_gaps=False), fact)
-        )
+        runs = runs_between(fact, len(values), stored_gaps=False)
+        channels.append(exported_channel(str(fact.get("box_id")), values, runs, fact))
     return tuple(channels)
+
+
+def _start_ns(fact: dict[str, object]) -> int:
+    start_ns = fact.get("start_ns")
+    return start_ns if isinstance(start_ns, int) else 0

@@ -5,14 +5,10 @@ from pathlib import Path
 
 import click
 
-from opq_cloud.export.comtrade import DATA_FORMS, DataForm
-from opq_cloud.export.event_files import WAVEFORM_FORMS, ZIP, ExportFile, WaveformForm, event_file
 from opq_cloud.export.records import ExportError
 from opq_cloud.export.selection import (
     all_incidents,
-    event_records,
     finding_table,
-    incident_records,
     incident_table,
     known_incident,
     measurement_table,
@@ -23,13 +19,12 @@ from opq_cloud.store.incidents.index import IncidentFilter
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.web.words import CLASS_PHRASES
 from opq_proto.kit.command_line import CommandGroup
-from opq_proto.kit.whole_file import write_whole_file
 from opq_proto.messages import Incident
 from opq_tools.completion import values
+from opq_tools.export_events import NUMBER, events, licence_option, write_pieces
 from opq_tools.moment import from_option, to_option
 from opq_tools.opened_store import store_command
 
-NUMBER = click.IntRange(1, 2**63 - 1)
 LATEST_MS = 4 * 10**12
 """The year 2096."""
 Decorated = Callable[..., None]
@@ -54,9 +49,7 @@ def command() -> None:
     """
 
 
-licence_option = click.option(
-    "--licence", default="", help="Licence to state in the file: the terms on which it may be used."
-)
+command.add_command(events)
 
 
 def table_options(decorated: Decorated) -> Decorated:
@@ -82,60 +75,6 @@ def table_options(decorated: Decorated) -> Decorated:
     ):
         decorated = option(decorated)
     return decorated
-
-
-@command.command("events", short_help="Export the waveforms of an event, or of an incident's events.")
-@click.argument("event_id", metavar="[ID]", type=NUMBER, required=False, shell_complete=values.events)
-@click.option("--incident", "incident_id", type=NUMBER, metavar="ID", help="All events of this incident.")
-@click.option(
-    "--box",
-    "box_ids",
-    multiple=True,
-    shell_complete=values.boxes,
-    help="Only this Box, by number; repeatable.  [default: all]",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(WAVEFORM_FORMS),
-    default="comtrade",
-    show_default=True,
-    help="Format of the file; several files come in a zip.",
-)
-@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="File to write.")
-@click.option(
-    "--data",
-    type=click.Choice(DATA_FORMS),
-    default="binary",
-    show_default=True,
-    help="Form of the samples in COMTRADE.",
-)
-@licence_option
-@store_command
-def events(
-    store: CloudStore, event_id: int | None, incident_id: int | None, box_ids: tuple[str, ...],
-    form: WaveformForm, out: Path, data: DataForm, licence: str,
-) -> None:  # fmt: skip
-    """Export the waveforms of an event, as converter counts with their gain and time.
-
-    COMTRADE and NPY come in a zip. CFF and WAV are one file for one Box, a zip for several. CSV, JSON and
-    PQDIF have all Boxes in one file.
-
-    \b
-    Examples: opq-tools export events 17 --format cff --box 1 --out dip.cff
-              opq-tools export events --incident 3 --format npy --out dip.npz
-    """
-    if event_id is not None and incident_id is None:
-        name, records = f"event-{event_id}", event_records(store, event_id, box_ids, licence)
-    elif event_id is None and incident_id is not None:
-        found = incident_records(store, known_incident(store, incident_id), licence)
-        records = [each for each in found if not box_ids or each.wave.box_id in box_ids]
-        if found and not records:
-            raise ExportError(f"incident {incident_id} has no waveform of Box {', '.join(box_ids)}")
-        name = f"incident-{incident_id}"
-    else:
-        raise click.UsageError("want the ID of an event, or --incident ID")
-    _write(event_file(name, records, form, data), out)
 
 
 def chosen_incidents(decorated: Decorated) -> Decorated:
@@ -210,18 +149,9 @@ def measurements(
 def _write_table(table: ExportTable, form: TableForm, out: Path | None) -> None:
     """Writes a table; stdout gets only the rows, a file also states where they come from."""
     if out is not None:
-        _write_pieces(table_pieces(table, form), out)
+        write_pieces(table_pieces(table, form), out)
         return
     if form == "parquet":
         raise ExportError("Parquet is a file, not text: name it with --out FILE")
     for piece in table_pieces(table, form, bare=True):
         click.echo(piece, nl=False)
-
-
-def _write(file: ExportFile, out: Path) -> None:
-    _write_pieces(file.pieces, out, ", a zip" if file.media_type == ZIP else "")
-
-
-def _write_pieces(pieces: Iterable[bytes], out: Path, kind: str = "") -> None:
-    written = write_whole_file(out, pieces)
-    click.echo(f"{out}: {written} bytes{kind}", err=True)

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
-import numpy as np
 
 from opq_analyze.nominal_values import Nominal, consistent, nominal_of
 from opq_cloud.store.box_record import BoxRecord
@@ -19,18 +18,17 @@ from opq_measure.signal import LEAST_SAMPLES
 from opq_proto.errors import OpqError, RecordingError
 from opq_proto.keys.key_files import checked_box_id
 from opq_proto.kit.command_line import data_dir_option, json_option, mongo_option
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Trigger, Waveform
+from opq_proto.messages import Trigger
 from opq_recordings.facts import RecordingFacts
 from opq_recordings.folder import recordings_of
 from opq_recordings.reading import read_recording
 from opq_recordings.recording import Recording
 from opq_tools.analyze.options import recording_options
 from opq_tools.opened_store import opened_store
-from opq_tools.recording_parts import LONGEST_S, NS, RecordingPart, parts_of, span_of
+from opq_tools.recording_parts import LONGEST_S, RecordingPart, parts_of, span_of, waveform_of
 
 NEAR = 0.25
 """A nominal voltage of a Box and one of a recording that differ by more are of two places."""
-FULL_SCALE = 32767
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ def _put_event(
 ) -> ImportedEvent:
     first = next(iter(read.values()))
     names = {box: recording.channel.name for box, recording in read.items()}
-    found = {box: _waveform(box, recording, part) for box, recording in read.items()}
+    found = {box: waveform_of(box, recording, part) for box, recording in read.items()}
     waves = {box: wave for box, wave in found.items() if wave is not None}
     what = f"{first.form}; {', '.join(names.values())} of {len(first.channels)} channels"
     because = f"imported from {path.name} ({what}{f'; {part.words}' if part.words else ''})"
@@ -183,41 +181,6 @@ def _channels(boxes: tuple[str, ...], given: RecordingFacts) -> dict[str, str | 
             raise click.UsageError(f"--box {box} is given twice")
         found[box] = channel if equals else given.channel
     return found
-
-
-def _waveform(box: str, recording: Recording, part: RecordingPart) -> Waveform | None:
-    """The samples as counts: as stored where they are int16 without an offset, else of full scale.
-
-    None where the channel has no sample in the part.
-    """
-    start_ns, channel = span_of(recording)[0], recording.channel
-    begin, stop = (round((each - start_ns) * recording.rate_hz / NS) for each in (part.start_ns, part.end_ns))
-    runs = [
-        (max(begin, run.first_sample), min(stop, run.first_sample + run.samples), run)
-        for run in channel.runs
-        if run.first_sample < stop and run.first_sample + run.samples > begin
-    ]
-    if not runs:
-        return None
-    pieces = [channel.physical(run.row + first - run.first_sample, end - first) for first, end, run in runs]
-    values, gain = np.concatenate(pieces), channel.gain
-    if values.dtype != np.int16:
-        volts = values.astype(np.float64) * gain
-        gain = max(float(np.abs(volts).max(initial=0.0)), 1e-9) / FULL_SCALE
-        values = np.rint(volts / gain).astype(np.int16)
-    first, end = runs[0][0], runs[-1][1]
-    gaps = [each for each in recording.gaps if first < each.first_sample < end]
-    return Waveform(
-        box_id=box,
-        start_ns=start_ns + round(first * NS / recording.rate_hz),
-        uncertainty_ns=UNKNOWN_UNCERTAINTY_NS,
-        source=TimeSource.FREE,
-        rate_millihz=round(recording.rate_hz * 1000),
-        v_per_lsb=gain,
-        first_sample=first,
-        counts=values,
-        gaps=tuple(Gap(each.first_sample, each.samples, each.reason) for each in gaps),
-    )
 
 
 def _check_box(path: Path, record: BoxRecord | None, box: str, nominal: Nominal, rate_hz: float) -> None:

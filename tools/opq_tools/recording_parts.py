@@ -1,15 +1,21 @@
-"""The parts of a long recording that become events: what was found in it, with a little beside it."""
+"""The parts of a recording that become waveforms; of a long one, what was found with a little beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_analyze.measuring import Wanted
 from opq_analyze.nominal_values import Nominal
 from opq_measure.events.limits import Limits
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
 from opq_recordings.recording import Recording
 from opq_tools.analyze.measuring import measured_with_progress
 
 NS = 10**9
+FULL_SCALE = 32767
 LONGEST_S = 600.0
 """An event's samples are read and drawn at once, so it is not longer."""
 LASTING_S = 60.0
@@ -69,6 +75,37 @@ def span_of(recording: Recording) -> tuple[int, int]:
     return start_ns, start_ns + round(recording.samples / recording.rate_hz * NS)
 
 
+def waveform_of(box: str, recording: Recording, part: RecordingPart) -> Waveform | None:
+    """The samples of a part as counts: as stored where they fit int16 without an offset, else of full scale.
+
+    None where the channel has no sample in the part.
+    """
+    start_ns, channel = span_of(recording)[0], recording.channel
+    begin, stop = (round((each - start_ns) * recording.rate_hz / NS) for each in (part.start_ns, part.end_ns))
+    runs = [
+        (max(begin, run.first_sample), min(stop, run.first_sample + run.samples), run)
+        for run in channel.runs
+        if run.first_sample < stop and run.first_sample + run.samples > begin
+    ]
+    if not runs:
+        return None
+    pieces = [channel.physical(run.row + first - run.first_sample, end - first) for first, end, run in runs]
+    counts, gain = _counts(np.concatenate(pieces), channel.gain)
+    first, end = runs[0][0], runs[-1][1]
+    gaps = [each for each in recording.gaps if first < each.first_sample < end]
+    return Waveform(
+        box_id=box,
+        start_ns=start_ns + round(first * NS / recording.rate_hz),
+        uncertainty_ns=UNKNOWN_UNCERTAINTY_NS,
+        source=TimeSource.FREE,
+        rate_millihz=round(recording.rate_hz * 1000),
+        v_per_lsb=gain,
+        first_sample=first,
+        counts=counts,
+        gaps=tuple(Gap(each.first_sample, each.samples, each.reason) for each in gaps),
+    )
+
+
 def _joined(found: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, list[str]]]:
     joined: list[tuple[int, int, list[str]]] = []
     for begin_ns, end_ns, kind in found:
@@ -79,3 +116,16 @@ def _joined(found: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, list[
         else:
             joined.append((begin_ns, end_ns, [kind]))
     return joined
+
+
+def _counts(values: NDArray[Any], gain: float) -> tuple[NDArray[np.int16], float]:
+    """(n,) int16 and the volts of one: the values themselves where all are such numbers."""
+    if values.dtype == np.int16:
+        return values, gain
+    if values.min() >= -FULL_SCALE - 1 and values.max() <= FULL_SCALE:
+        counts = values.astype(np.int16)
+        if np.array_equal(counts, values):
+            return counts, gain
+    volts = values.astype(np.float64) * gain
+    gain = max(float(np.abs(volts).max(initial=0.0)), 1e-9) / FULL_SCALE
+    return np.rint(volts / gain).astype(np.int16), gain

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from command_in_process import run_in_process
+from recordings_under_test import cfg_text, comtrade, volts
 
 from opq_cloud.export.event_files import event_file
 from opq_cloud.export.records import ExportError
@@ -109,6 +110,63 @@ def test_what_is_exported_is_read_back_equal(form: str, scene: Path, tmp_path: P
         assert np.array_equal(stored, wave.counts)
 
 
+RELAY_NS = 1_710_669_600_123_456_789
+
+
+def relay(folder: Path, names: tuple[str, ...]) -> Path:
+    """A COMTRADE of int16 with missing samples, at 3200.125 Hz."""
+    rows, rng = 3000, np.random.default_rng(9)
+    channels = [f"{k},{name},A,,V,0.0{k}37,0,0,-32767,32767,1,1,S" for k, name in enumerate(names, 1)]
+    cfg = cfg_text(
+        counts=f"{len(names)},{len(names)}A,0D", channels="\r\n".join(channels),
+        rates=f"1\r\n3200.125,{rows}", start="17/03/2024,10:00:00.123456789",
+    )  # fmt: skip
+    table = np.zeros(rows, [("n", "<u4"), ("t", "<u4"), ("values", "<i2", len(names))])
+    table["n"] = np.arange(1, rows + 1)
+    table["t"] = np.rint(np.arange(rows) * 1e6 / 3200.125)
+    table["values"] = rng.integers(-20_000, 20_000, (rows, len(names)))
+    table["values"][1000:1100] = -(2**15)
+    return comtrade(folder, cfg, table.tobytes())
+
+
+@pytest.mark.parametrize("names", [("Ua: L1-N",), ("Ua: L1-N", "Напряжение B")])
+@pytest.mark.parametrize("form", ["cff", "comtrade", "csv", "npy", "wav", "json", "pqdif"])
+def test_a_recording_is_exported_and_read_back_equal(
+    form: str, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = relay(tmp_path, names)
+    out = tmp_path / f"out.{'pqd' if form == 'pqdif' else form}"
+    done = ran("events", str(path), "--format", form, "--out", str(out))
+    assert done.exit_code == 0 and "rounded" not in done.stderr, done.output
+    if zipfile.is_zipfile(out):
+        out = out.rename(out.with_suffix(".zip"))
+    for number, name in enumerate(names, 1):
+        given = RecordingFacts(channel=str(number))
+        found, wanted = read_recording(out, given), read_recording(path, given)
+        assert (found.rate_hz, found.start_ns) == (3200.125, RELAY_NS) == (wanted.rate_hz, wanted.start_ns)
+        assert found.channel.scale == wanted.channel.scale and found.nominal_hz == wanted.nominal_hz
+        there = [(gap.first_sample, gap.samples) for gap in found.gaps]
+        assert there == [(1000, 100)] and found.samples == wanted.samples
+        assert np.array_equal(found.volts(0, 3000), wanted.volts(0, 3000), equal_nan=True)
+        if form not in ("cff", "comtrade"):  # these are named by their file where there are several
+            assert found.channel.name == name
+
+
+def test_what_an_export_of_a_recording_does_not_keep_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "scope.csv"
+    rows = "\n".join(f"{k / 1600:.6f},{v:.5f}" for k, v in enumerate(volts()))
+    path.write_text(f"time_s,volts\n{rows}\n")
+    out = tmp_path / "scope.cff"
+    words = ("events", str(path), "--format", "cff", "--out", str(out))
+    assert "its start is not known; give --start" in str(ran(*words).exception)
+    done = ran(*words, "--start", "2024-03-17T10:00:00Z")
+    assert done.exit_code == 0 and "are rounded to 9.88 mV" in done.stderr, done.stderr
+    found = read_recording(out).volts(0, 400)
+    assert np.abs(found - volts()).max() < 0.006
+    assert "give --channel" in ran(*words, "--box", "1").output
+    assert "for the FILE of a recording" in ran("events", "1", "--unit", "V", "--out", str(out)).output
+
+
 def test_an_event_as_pqdif_is_one_file_of_all_boxes(scene: Path, tmp_path: Path) -> None:
     out = tmp_path / "dip.pqd"
     done = ran("events", "1", "--format", "pqdif", "--out", str(out), "--data-dir", str(scene))
@@ -140,7 +198,7 @@ def test_waveforms_are_of_one_event_or_one_incident(
     scene: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     done = ran("events", *words, "--out", str(tmp_path / "x.zip"), "--data-dir", str(scene))
-    assert done.exit_code == 2 and "want the ID of an event, or --incident ID" in done.output
+    assert done.exit_code == 2 and "want the ID of an event, the FILE" in done.output
 
 
 def test_the_former_names_lead_to_the_new_ones(scene: Path, tmp_path: Path) -> None:

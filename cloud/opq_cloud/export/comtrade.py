@@ -54,7 +54,8 @@ def cfg_text(record: WaveformRecord, form: DataForm) -> str:
     limit = MISSING_ASCII - 1 if form == "ascii" else 2**15 - 1
     nominal_hz = record.box.nominal_hz
     onset_ns = record.event.onset_ns[0] if record.event.onset_ns else wave.start_ns
-    channel = ("1", "U", field_text(record.box.phase or ""), "", "V", repr(wave.v_per_lsb), "0", "0")
+    name = field_text(wave.box_id) if record.name else "U"
+    channel = ("1", name, field_text(record.box.phase or ""), "", "V", repr(wave.v_per_lsb), "0", "0")
     lines = (
         f"{field_text(record.box.name) or 'OPQ'},Box {field_text(wave.box_id)},2013",
         "1,1A,0D",
@@ -103,7 +104,7 @@ def hdr_text(record: WaveformRecord) -> str:
     facts = record.facts()
     doubt = known_uncertainty_ns(record.wave.uncertainty_ns)
     lines = (
-        f"Event {facts['event_id']}, Box {facts['box_id']} ({facts['box_name']}): {facts['because']}",
+        f"{record.title} ({facts['box_name']}): {facts['because']}",
         f"First sample {facts['start_utc']}, clock {facts['time_source']}, "
         + ("uncertainty not known" if doubt is None else f"uncertain by {doubt / 1e6:g} ms"),
         f"{record.wave.v_per_lsb} V per count, {facts['rate_hz']} Hz as measured",

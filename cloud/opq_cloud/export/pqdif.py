@@ -136,7 +136,7 @@ def _file_records(records: Sequence[WaveformRecord], file_name: str) -> Iterator
 def _container(records: Sequence[WaveformRecord], file_name: str) -> Element:
     """Its time of creation is that of its newest sample, so that the same data give the same bytes."""
     facts = json.dumps([record.facts() for record in records], indent=1)
-    because = dict.fromkeys(f"Event {each.event.event_id}: {each.event.because}" for each in records)
+    because = dict.fromkeys(f"{each.title.partition(',')[0]}: {each.event.because}" for each in records)
     return _collection(
         Tag.CONTAINER,
         _vector(Tag.VERSION_INFO, UINT4, 4, struct.pack("<IIII", 1, 5, 1, 5)),
@@ -224,7 +224,7 @@ def _observation(record: WaveformRecord, part: Waveform, which: str) -> Element:
     )
     return _collection(
         Tag.OBSERVATION,
-        _text(Tag.OBSERVATION_NAME, f"Event {event.event_id}, Box {part.box_id}{which}: {event.because}"),
+        _text(Tag.OBSERVATION_NAME, f"{record.title}{which}: {event.because}"),
         _time(Tag.TIME_CREATED, record.wave.end_ns),
         _time(Tag.TIME_START, part.start_ns),
         _uint4(Tag.TRIGGER_METHOD, CHANNEL_TRIGGER if saw_it else EXTERNAL_TRIGGER),

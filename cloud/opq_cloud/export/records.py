@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.store.box_record import BoxRecord
-from opq_cloud.store.event_record import EventRecord
+from opq_cloud.store.event_record import NO_EVENT, EventRecord
 from opq_cloud.store.unknown_gain import gain_advice
 from opq_proto.errors import OpqError
 from opq_proto.messages import Waveform, known_uncertainty_ns
@@ -39,10 +39,11 @@ def software_name() -> str:
 
 @dataclass(frozen=True, slots=True)
 class WaveformRecord:
-    """One Box's waveform of an event, with the facts that a reader needs to trust it."""
+    """One Box's waveform of an event, or a recording's channel, with the facts to trust it."""
 
     wave: Waveform
     event: EventRecord
+    """Of a recording that is in no store: its number is NO_EVENT."""
     box: BoxRecord
     licence: str = ""
     """The terms on which the data may be used; empty where none are stated."""
@@ -50,11 +51,19 @@ class WaveformRecord:
     """Urms(1/2) between the ends of a long dip or swell, as its gateway recorded it."""
     judged_v: float | None = None
     """The nominal voltage that the event was judged by; None where no finding states it."""
+    name: str = ""
+    """The name of its files without a suffix, a safe one, where that is not by event and Box."""
 
     @property
     def stem(self) -> str:
         """The name of its files without a suffix, safe on every file system."""
-        return f"event-{self.event.event_id}-box-{safe_name(self.wave.box_id)}"
+        return self.name or f"event-{self.event.event_id}-box-{safe_name(self.wave.box_id)}"
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        of = "Recording" if self.event.event_id == NO_EVENT else f"Event {self.event.event_id}"
+        return f"{of}, Box {self.wave.box_id}"
 
     @property
     def samples(self) -> int:
@@ -65,7 +74,7 @@ class WaveformRecord:
         """Provenance as JSON; unknown facts are None. The cloud does not know a gateway's firmware."""
         wave, box = self.wave, self.box
         return {
-            "event_id": self.event.event_id,
+            "event_id": None if self.event.event_id == NO_EVENT else self.event.event_id,
             "because": self.event.because,
             "box_id": wave.box_id,
             "box_name": box.name,

@@ -89,7 +89,7 @@ def wav_pieces(record: WaveformRecord) -> Iterator[bytes]:
         raise ExportError(f"Box {record.wave.box_id}: a WAV holds 2 GiB of samples; export it as npy")
     facts = record.facts()
     notes = {
-        b"INAM": f"Event {facts['event_id']}, Box {facts['box_id']}",
+        b"INAM": record.title,
         b"ISFT": str(facts["software"]),
         b"ICOP": str(facts["licence"] or "licence not stated"),
         b"ICMT": json.dumps(facts),

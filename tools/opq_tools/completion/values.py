@@ -72,6 +72,13 @@ def events(context: click.Context) -> Iterable[tuple[str, str]]:
         return [(str(each.event_id), each.because) for each in store.events(limit=NEWEST)]
 
 
+def events_and_files(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """An event, or where no number of one begins so, a file."""
+    return events(context, parameter, incomplete) or [CompletionItem(incomplete, type="file")]
+
+
 @_values
 def rules(context: click.Context) -> Iterable[tuple[str, str]]:
     return [(each["id"], each["status"]) for each in _engine(context).request("GET", "/rules")]

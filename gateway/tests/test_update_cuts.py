@@ -1,6 +1,7 @@
 """A gateway's update under SIGKILL and power cuts: the old or the new version works each time.
 
-The whole: pytest -m slow gateway/tests/test_update_cuts.py -n 0 (300 of each).
+The whole: pytest -m slow gateway/tests/test_update_cuts.py -n 0 -s (300 of each). Kills come in batches of 50
+that run by themselves: `-k kills`, or `…::test_what_300_kills_leave_works[3]`.
 """
 
 import os
@@ -14,6 +15,7 @@ from update_world import NEW, OLD, Moment, UpdateWorld, first_tree, sources, upd
 from opq_gateway.update.decide import Role, at_start
 
 COUNT = int(os.environ.get("OPQ_TEST_CUTS", "300"))
+BATCH = 50
 
 
 @pytest.fixture(scope="module")
@@ -72,12 +74,17 @@ def test_what_a_power_cut_leaves_works(world: UpdateWorld) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_what_300_kills_leave_works(world: UpdateWorld) -> None:
-    changes, chance = len(world.recorded()), random.Random(461)
-    found = [killed(world, chance.randrange(1, changes)) for _ in range(COUNT)]
+@pytest.mark.parametrize("batch", range(-(-COUNT // BATCH)))
+def test_what_300_kills_leave_works(world: UpdateWorld, batch: int) -> None:
+    points = list(range(1, len(world.recorded())))
+    random.Random(461).shuffle(points)  # each of them before any is taken again
+    numbers = range(batch * BATCH, min(COUNT, (batch + 1) * BATCH))
+    at = [points[number % len(points)] for number in numbers]
+    found = [killed(world, each) for each in at]
     print(
-        f"{len(found)} kills over {changes} changes; "
-        f"right after: old {found.count(OLD)}, new {found.count(NEW)}"
+        f"\nKILLED {len(found)} at {len(set(at))} of {len(points)} changes; "
+        f"right after: old {found.count(OLD)}, new {found.count(NEW)}",
+        flush=True,
     )
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -141,10 +141,11 @@ class WebServer:
                             self.close_connection = True
                         return
                 file = outer.folder / self.path.lstrip("/")
-                if not file.is_file():
-                    self.send_error(404)
-                    return
-                send(self, file.read_bytes())
+                with suppress(ConnectionError):  # who asked was killed
+                    if file.is_file():
+                        send(self, file.read_bytes())
+                    else:
+                        self.send_error(404)
 
             def log_message(self, *_: object) -> None:
                 pass

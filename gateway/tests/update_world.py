@@ -25,6 +25,7 @@ from pathlib import Path
 from update_scene import Scene, make_bundle
 
 from opq_gateway.update.journal import UpdateFolder
+from opq_hil.backends.processes import ended_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [*(str(ROOT / room) for room in ("proto", "gateway", "cloud", "hil", "tools"))]
@@ -46,6 +47,7 @@ if sys.argv[2:] == ["version"]:
     sys.exit()
 on_trial = starting.start_by_journal(data / "gateway.toml", data, sys.argv[1:])
 from opq_gateway.update.journal import UpdateFolder
+from opq_hil.backends.processes import ended_with_parent
 from opq_gateway.update.updater import Updater
 stop = threading.Event()
 url = (data / "url").read_text()
@@ -111,9 +113,8 @@ class UpdateWorld:
         if kill_at is not None:
             environment |= {"OPQ_TEST_WRITES": str(self.writes), "OPQ_TEST_KILL": str(kill_at)}
             environment["OPQ_TEST_FOLDER"] = str(self.folder.path)
-        command = [str(self.folder.link / "bin/opq-gateway"), str(self.data)]
         return subprocess.Popen(
-            command,
+            ended_with_parent((str(self.folder.link / "bin/opq-gateway"), str(self.data))),
             env=environment,
             start_new_session=True,
             stderr=subprocess.DEVNULL,
@@ -128,7 +129,7 @@ class UpdateWorld:
             command, env=environment, check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    def run_on(self, within_s: float = 60.0) -> str:
+    def run_on(self, within_s: float = 240.0) -> str:
         """Starts it again and again, as systemd does, until nothing is under way; returns the version."""
         until_s = time.monotonic() + within_s
         while True:

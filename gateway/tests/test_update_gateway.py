@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -191,48 +192,59 @@ def test_kills_in_an_update_lose_and_double_nothing(batch: int, tmp_path: Path, 
     rows = sorted(store.measurements("1", 0, 1 << 60, 1_000_000), key=lambda each: each.start_ns or 0)
     refused = len(gateway.folder.read().refused)
     holes = holes_in_ring(data / "gateway/box1/ring")
-    late_s = [round(samples / RATE_HZ, 2) for _, _, samples in holes]
+    late_s = [round(each.seconds, 2) for each in holes]
     facts = {"batch": batch, "kills": kills, **seen, "rows": len(rows), "refused": refused, "late_s": late_s}
     facts["longest_s"] = round(longest_s, 1)
     print(f"\nKILLED {json.dumps(facts)}", flush=True)
     numbers = [each.sequence or 0 for each in rows]
     assert len(set(numbers)) == len(numbers), "a number twice"
     assert lost_and_doubled([each for each in rows if not each.crossing], holes) == []
-    assert sum(samples for _, _, samples in holes) == samples_no_box_held(gateway.log)
+    assert held_by_the_box(holes, gateway.log) == []
 
 
-def lost_and_doubled(rows: list[Measurement], holes: list[tuple[int, int, int]]) -> list[str]:
-    """Spans of time that are in two Measurements, or in none although the gateway has their samples."""
-    found = []
-    for before, after in pairwise(rows):
-        start_ns, end_ns = before.end_ns or 0, after.start_ns or 0
-        within = [(begin, end) for begin, end, _ in holes if begin < end_ns and end > start_ns]
-        own_s = (end_ns - start_ns - sum(end - begin for begin, end in within)) / 1e9
-        if not -0.001 < own_s < (2 * WINDOW_S if within else 0.001):
-            found.append(f"{before.sequence} to {after.sequence}: {own_s:.3f} s")
-    return found
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """What is missing between two blocks that the gateway stored."""
+
+    start_ns: int
+    end_ns: int
+    first_sample: int
+    end_sample: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.end_sample - self.first_sample) / RATE_HZ
 
 
-def holes_in_ring(folder: Path) -> list[tuple[int, int, int]]:
-    """Start and end in ns, and samples, of what is missing between the blocks that the gateway stored."""
+def holes_in_ring(folder: Path) -> list[Hole]:
     blocks = Ring(folder, "1", 24.0).read_blocks(0, LATEST_NS)
     assert len({each.boot_id for each in blocks}) == 1
     return [
-        (before.end_ns, after.t_ns, after.first_sample - before.end_sample)
+        Hole(before.end_ns, after.t_ns, before.end_sample, after.first_sample)
         for before, after in pairwise(blocks)
         if after.first_sample != before.end_sample
     ]
 
 
-def samples_no_box_held(log: Path) -> int:
-    """Samples that the gateway reported as missing; its Box no longer held any of them at its request."""
-    samples = requested_at = 0
-    for line in log.read_text(errors="replace").splitlines():
-        if '"serial.opened"' in line:
-            requested_at = json.loads(line).get("early_sample", 0)
-        elif '"samples.missing"' in line:
-            facts = json.loads(line)
-            end_sample = facts["first_sample"] + facts["samples"]
-            assert end_sample <= requested_at - RING_SAMPLES + UNREAD_EMULATED_S * RATE_HZ, facts
-            samples += facts["samples"]
-    return samples
+def held_by_the_box(holes: list[Hole], log: Path) -> list[Hole]:
+    """Holes with samples that the Box still held when a start requested what came after the ring's end."""
+    opened = [json.loads(line) for line in log.read_text().splitlines() if '"serial.opened"' in line]
+    requests = [(each["early_first"], each["early_sample"]) for each in opened if "early_sample" in each]
+    kept = RING_SAMPLES - UNREAD_EMULATED_S * RATE_HZ
+    return [
+        each
+        for each in holes
+        if not any(first <= each.end_sample <= sample - kept for first, sample in requests)
+    ]
+
+
+def lost_and_doubled(rows: list[Measurement], holes: list[Hole]) -> list[str]:
+    """Spans of time that are in two Measurements, or in none although the gateway has their samples."""
+    found = []
+    for before, after in pairwise(rows):
+        start_ns, end_ns = before.end_ns or 0, after.start_ns or 0
+        within = [each for each in holes if each.start_ns < end_ns and each.end_ns > start_ns]
+        own_s = (end_ns - start_ns - sum(each.end_ns - each.start_ns for each in within)) / 1e9
+        if not -0.001 < own_s < (2 * WINDOW_S * len(within) if within else 0.001):
+            found.append(f"{before.sequence} to {after.sequence}: {own_s:.3f} s")
+    return found

@@ -180,7 +180,7 @@ class Gateway:
         outputs += [self._thread(name, first, run, stop) for name, run in reader_runs.items()]
         if rules is not None:
             outputs.append(self._thread("rules", first, rules.run, stop))
-        waited = []
+        updater = None
         if self.config.update.url or self._on_trial:
             section, secret = self.config.update, self._pairs[first].secret or b""
             updater = Updater(
@@ -191,7 +191,7 @@ class Gateway:
                 (secret, self._server_key),
                 stop.set,
             )
-            waited.append(self._thread("update", first, partial(self._update, updater), stop))
+            self._thread("update", first, partial(self._update, updater), stop)
         if self.config.ring.compress:
             outputs.append(self._thread("sealing", first, Sealer(rings, self.counters).run, stop))
         show_rings(self.metrics, rings, self.statuses)
@@ -218,8 +218,8 @@ class Gateway:
         outputs_stop.set()
         for thread in outputs:
             thread.join(STOP_S)
-        for thread in waited:  # a build that is cut off begins again, and is not late
-            thread.join(STOP_S)
+        if updater is not None:
+            updater.judged.wait(STOP_S)
         for close in closing:
             close()
         late = [thread.name for thread in [*serial, *meters, *outputs] if thread.is_alive()]

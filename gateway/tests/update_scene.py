@@ -127,6 +127,7 @@ class WebServer:
         self.folder = folder
         self.answers: dict[str, Callable[[BaseHTTPRequestHandler], object]] = {}
         self.asked: list[str] = []
+        self.reports: list[dict[str, Any]] = []
         self.ended = threading.Event()
         outer = self
 
@@ -146,6 +147,10 @@ class WebServer:
                         send(self, file.read_bytes())
                     else:
                         self.send_error(404)
+
+            def do_POST(self) -> None:
+                outer.reports.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                send(self, b"")
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -199,6 +204,15 @@ def drip(to: BaseHTTPRequestHandler) -> None:
 def drip_head(to: BaseHTTPRequestHandler) -> None:
     for _ in range(200):
         to.wfile.write(b"H")
+        to.wfile.flush()
+        time.sleep(0.02)
+
+
+def drip_chunk(to: BaseHTTPRequestHandler) -> None:
+    """The length of a chunk, byte by byte: what reads it gets no byte of the body."""
+    to.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(200):
+        to.wfile.write(b"0")
         to.wfile.flush()
         time.sleep(0.02)
 

@@ -5,12 +5,14 @@ Roles, signatures, thresholds, versions, expiry, lengths and hashes are the libr
 """
 
 import http.client
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from errno import ENOSPC
 from pathlib import Path
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,14 +25,16 @@ from opq_gateway.update.journal import UpdateFolder, sync_tree
 from opq_proto.release.plan import Plan, ReleaseError, plan_from, target_name
 
 SILENT_S = 10.0
-ANSWER_S = 20.0
-"""For the head of an answer."""
 GRACE_S = 20.0
+"""For the head of an answer; from then on its body has to come at LEAST_BYTES_PER_S."""
 LEAST_BYTES_PER_S = 1000
+WATCH_S = 0.5
 MOST_BYTES = 1_000_000_000
 """Of one bundle."""
+ROOM = 6
+"""A bundle, its wheels and the tree made of them: so many times its bytes."""
 WORDS: tuple[tuple[type[Exception], str], ...] = (
-    (tuf.ExpiredMetadataError, "it is out of date (frozen, or nobody signs it again)"),
+    (tuf.ExpiredMetadataError, "it is out of date (frozen, nobody signs it again, or this clock is wrong)"),
     (tuf.BadVersionNumberError, "it is older than what was seen before (rolled back), or mixed"),
     (tuf.UnsignedMetadataError, "it is not signed by enough of the keys that are trusted"),
     (tuf.LengthOrHashMismatchError, "a file is not the one that was signed"),
@@ -71,8 +75,8 @@ class Repository:
         target = self._checked(self._updater.get_targetinfo, f"rollout-{kind}")
         return None if target is None else plan_from(kind, dict(target.custom or {}))
 
-    def fetch(self, kind: str, version: str, tag: str, to: Path) -> None:
-        """Fetches a release into a file, flushed to the disk by nobody. Raises ReleaseError."""
+    def release(self, kind: str, version: str, tag: str) -> TargetFile:
+        """A signed release. Raises ReleaseError: there is none."""
         name = target_name(kind, version, tag)
         target: TargetFile | None = self._checked(self._updater.get_targetinfo, name)
         if target is None:
@@ -81,7 +85,18 @@ class Repository:
             raise ReleaseError(f"{name} has {target.length} bytes; want {MOST_BYTES} at most")
         if (found := dict(target.custom or {}).get("kind")) != kind:
             raise ReleaseError(f"{name} is signed as {found!r:.40}, not as {kind}")
-        self._checked(self._updater.download_target, target, str(to))
+        return target
+
+    def fetch(self, target: TargetFile, to: Path) -> None:
+        """Fetches a release into a file, flushed to the disk by nobody. Raises ReleaseError, OSError."""
+        free = shutil.disk_usage(to.parent).free
+        if free < (needed := ROOM * target.length):
+            raise OSError(ENOSPC, f"{free} bytes are free, {target.path} needs {needed}")
+        try:
+            self._checked(self._updater.download_target, target, str(to))
+        except BaseException:
+            to.unlink(missing_ok=True)  # on a full disk the samples need its place
+            raise
 
     def _checked(self, call: Any, *arguments: object) -> Any:
         try:
@@ -107,40 +122,47 @@ class CarefulFetcher(FetcherInterface):
         kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
         connection = kind(place.hostname or "", place.port, timeout=SILENT_S)  # https: checked, by default
         with closing(connection):
+            pace = None
             try:
-                answer = _answer(connection, place.path)
-                if answer.status != http.HTTPStatus.OK:
-                    raise tuf.DownloadHTTPError(f"{answer.status} for {place.path}", answer.status)
-                yield from _body(answer, place.path)
+                connection.connect()
+                with Pace(connection.sock) as pace:
+                    connection.request("GET", place.path, headers={"Accept-Encoding": "identity"})
+                    answer = connection.getresponse()
+                    if answer.status != http.HTTPStatus.OK:
+                        raise tuf.DownloadHTTPError(f"{answer.status} for {place.path}", answer.status)
+                    while chunk := answer.read1(1 << 16):
+                        pace.count += len(chunk)
+                        yield chunk
+                    if pace.cut_off or answer.length:
+                        raise ConnectionError(f"it ends {answer.length} bytes too early")
             except (OSError, http.client.HTTPException) as error:
+                if pace is not None and pace.cut_off:
+                    words = f"only {pace.count} bytes of {place.path} in more than {GRACE_S:g} s"
+                    raise tuf.SlowRetrievalError(words) from error
                 raise tuf.DownloadError(f"{place.netloc}{place.path}: {error}") from error
 
 
-def _answer(connection: http.client.HTTPConnection, path: str) -> http.client.HTTPResponse:
-    """The head of an answer, within ANSWER_S; a peer that sends it byte by byte is cut off."""
-    connection.connect()
+class Pace:
+    """Cuts off a peer that sends too slowly, wherever it does: in the head, in the length of a chunk."""
 
-    def cut_off() -> None:
-        with suppress(OSError):
-            connection.sock.shutdown(SHUT_RDWR)
+    def __init__(self, line: socket) -> None:
+        self.count, self.cut_off = 0, False
+        """Bytes of the body that came."""
+        self._line, self._ended = line, threading.Event()
 
-    late = threading.Timer(ANSWER_S, cut_off)
-    late.daemon = True
-    late.start()
-    try:
-        connection.request("GET", path, headers={"Accept-Encoding": "identity"})
-        return connection.getresponse()
-    finally:
-        late.cancel()
+    def __enter__(self) -> "Pace":
+        threading.Thread(target=self._watch, name="pace", daemon=True).start()
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
 
-def _body(answer: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
-    began_s, count = time.monotonic(), 0
-    while chunk := answer.read1(1 << 16):
-        count += len(chunk)
-        yield chunk
-        spent_s = time.monotonic() - began_s
-        if spent_s > GRACE_S and count < spent_s * LEAST_BYTES_PER_S:
-            raise tuf.SlowRetrievalError(f"{count} bytes of {path} in {spent_s:.0f} s")
-    if answer.length:
-        raise tuf.DownloadError(f"{path} ends {answer.length} bytes too early")
+    def _watch(self) -> None:
+        began_s = time.monotonic()
+        while not self._ended.wait(min(WATCH_S, GRACE_S)):
+            spent_s = time.monotonic() - began_s
+            if spent_s > GRACE_S and self.count < spent_s * LEAST_BYTES_PER_S:
+                self.cut_off = True
+                with suppress(OSError):
+                    self._line.shutdown(SHUT_RDWR)
+                return

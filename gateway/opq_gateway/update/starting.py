@@ -5,6 +5,7 @@ other one: it starts it in its own place (exec keeps the process's number, which
 a child that ends it if the trial brings no verdict, however the new version hangs.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -26,7 +27,7 @@ def start_by_journal(config: Path, data_dir: Path | None, arguments: list[str]) 
     """Starts the other tree where that is due, and does not return then; else returns whether this process
     is on trial."""
     folder = UpdateFolder((data_dir or _data_dir(config)) / "gateway")
-    if not folder.path.is_dir():
+    if not folder.path.is_dir() or _another_serves(folder.path.parent):
         return False
     before = folder.read()
     role, journal = at_start(before, folder.name_of(sys.prefix), folder.linked, boot_id())
@@ -35,12 +36,28 @@ def start_by_journal(config: Path, data_dir: Path | None, arguments: list[str]) 
             folder.write(journal)
         if role is Role.TRY:
             program = folder.tree(journal.tree) / PROGRAM
-            _leave_guard(folder, journal.tree)
-            os.execv(program, [str(program), *arguments])
+            guard = _leave_guard(folder, journal.tree)
+            try:
+                os.execv(program, [str(program), *arguments])
+            finally:  # no such program: the guard would end this version, which goes on serving
+                os.kill(guard, signal.SIGKILL)
+                os.waitpid(guard, 0)
     except OSError as error:
         with suppress(OSError):  # a full disk: this version goes on serving
             folder.write(failed(journal, f"it cannot be started: {error.strerror or error}"))
     return role is Role.ON_TRIAL
+
+
+def _another_serves(data_folder: Path) -> bool:
+    """Whether a gateway has this folder: the journal is its own, and this process will end."""
+    try:
+        with (data_folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # there was none before
+    return False
 
 
 def boot_id() -> str:
@@ -51,11 +68,12 @@ def boot_id() -> str:
         return ""
 
 
-def _leave_guard(folder: UpdateFolder, tree: str) -> None:
-    """Forks a child that kills this process after GUARD_S, unless the link names `tree` by then."""
+def _leave_guard(folder: UpdateFolder, tree: str) -> int:
+    """Forks a child that kills this process after GUARD_S, unless the link names `tree` by then; returns its
+    number."""
     watched = os.getpid()
-    if os.fork():
-        return
+    if guard := os.fork():
+        return guard
     until_s = time.monotonic() + GUARD_S
     while os.getppid() == watched and folder.linked != tree:
         if time.monotonic() > until_s:

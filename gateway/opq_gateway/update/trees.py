@@ -14,17 +14,23 @@ import subprocess
 import sys
 import venv
 import zipfile
+import zlib
+from collections import Counter
 from contextlib import suppress
+from errno import ENOSPC
 from pathlib import Path
 
 from opq_gateway.update.journal import PROGRAM, UpdateFolder, sync_tree
 from opq_proto.kit.whole_file import flush_to_disk
 from opq_proto.release.plan import ReleaseError
 
-MEMBER = re.compile(r"[A-Za-z0-9_.+!-]+\.whl", re.ASCII)
+MEMBER = re.compile(r"[A-Za-z0-9_.+!-]{1,200}\.whl", re.ASCII)
 REQUIRE = re.compile(r"opq-toolkit(\[[a-z,]+\])?==[0-9.]+", re.ASCII)
 MOST_BYTES = 2_000_000_000
 """Of all wheels, unpacked from the bundle."""
+MOST_FACTS_BYTES = 10_000
+DAMAGED = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, RuntimeError)
+"""RuntimeError: encrypted, or packed in a way that Python does not know."""
 PIP_S = 1800.0
 """A Raspberry Pi with a slow card needs minutes."""
 NICE = 10
@@ -47,7 +53,7 @@ def build(folder: UpdateFolder, name: str, version: str) -> None:
         try:  # a child of a killed gateway may still write; it holds the lock as long
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ReleaseError("an earlier build has not ended yet") from error
+            raise BlockingIOError("an earlier build has not ended yet") from error
         clear(folder, name)
         try:
             require = unpack(folder.bundle, folder.wheels, version)
@@ -60,6 +66,7 @@ def build(folder: UpdateFolder, name: str, version: str) -> None:
         except BaseException:
             with suppress(OSError):
                 clear(folder, name)
+                folder.bundle.unlink()
             raise
         folder.bundle.unlink()
         shutil.rmtree(folder.wheels)
@@ -77,17 +84,21 @@ def unpack(bundle: Path, to: Path, version: str) -> str:
     to.mkdir()
     try:
         with zipfile.ZipFile(bundle) as file:
-            facts = json.loads(file.read("bundle.json"))
             names = [each.filename for each in file.infolist() if each.filename != "bundle.json"]
-            if bad := [each for each in names if not MEMBER.fullmatch(each)]:
-                raise ReleaseError(f"the bundle has {bad[0][:60]!r}; want wheels, and no folders")
+            if bad := [
+                each for each, times in Counter(names).items() if times > 1 or not MEMBER.fullmatch(each)
+            ]:
+                raise ReleaseError(f"the bundle has {bad[0][:60]!r}; want wheels, each once, and no folders")
             if (size := sum(each.file_size for each in file.infolist())) > MOST_BYTES:
                 raise ReleaseError(f"the bundle has {size} bytes unpacked; want {MOST_BYTES} at most")
+            if file.getinfo("bundle.json").file_size > MOST_FACTS_BYTES:
+                raise ReleaseError(f"bundle.json has more than {MOST_FACTS_BYTES} bytes")
+            facts = json.loads(file.read("bundle.json"))
             for name in names:
                 with file.open(name) as wheel, (to / name).open("xb") as out:
                     shutil.copyfileobj(wheel, out, 1 << 20)
         require = str(facts["require"])
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, TypeError, KeyError) as error:
+    except (*DAMAGED, ValueError, TypeError, KeyError) as error:
         raise ReleaseError(f"it is not a bundle of `opq-tools release build`: {error}") from error
     if facts.get("version") != version or not REQUIRE.fullmatch(require):
         raise ReleaseError(
@@ -114,6 +125,8 @@ def _install(tree: Path, wheels: Path, require: str, lock: int) -> None:
     except subprocess.TimeoutExpired as error:
         raise ReleaseError(f"pip has not ended after {PIP_S:.0f} s") from error
     if done.returncode != 0:
+        if "[Errno 28]" in done.stderr:
+            raise OSError(ENOSPC, "no space left on the disk for the tree")
         said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in said if line.startswith("ERROR:")]
         raise ReleaseError(f"pip: {(errors or said or ['no words'])[0].strip()[:200]}")

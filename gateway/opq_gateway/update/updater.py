@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from opq_gateway.software_version import software_version
@@ -16,6 +17,8 @@ from opq_proto.kit import log
 from opq_proto.release.plan import Plan, ReleaseError, is_turn
 
 if TYPE_CHECKING:
+    from tuf.api.metadata import TargetFile
+
     from opq_gateway.status import BoxStatus
 
     # of the extra `update`: imported when a repository is looked at
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
 
 CHECK_S = 0.5
 REPORT_S = 10.0
+
+
+def digest(release: "TargetFile") -> str:
+    """Names the bytes of a release."""
+    return str(next(iter(release.hashes.values())))
 
 
 class Stop(Protocol):
@@ -57,6 +65,8 @@ class Updater:
         self._url, self._group = repository[0].rstrip("/"), repository[1]
         self._gateway = next(iter(statuses), "")
         self._statuses, self._orders, self._keys, self._end = statuses, orders, keys, end
+        self.judged = Event()
+        """Set when nothing has to be written before the gateway ends: what else is cut off begins again."""
         self._firmware: dict[str, str] = {}
         self._tried = ""
         """The version of firmware that the Boxes in `_firmware` were tried with."""
@@ -64,8 +74,11 @@ class Updater:
 
     def run(self, stop: Stop, on_trial: bool) -> None:
         """Until `stop`; a trial first."""
-        if on_trial and not self._judge(stop):
-            return
+        try:
+            if on_trial and not self._judge(stop):
+                return
+        finally:
+            self.judged.set()
         wait_s = decide.FIRST_S
         while self._url and not stop.wait(wait_s):
             self.look(stop)
@@ -79,14 +92,21 @@ class Updater:
             lacks = decide.missing(journal, self._well(), self._acknowledged())
             since_s = now_s if lacks else since_s
             if now_s - since_s >= decide.STEADY_S:
-                self.folder.point(self.folder.tree(journal.tree))
-                self.folder.write(decide.settled(journal))
-                self._log.info("update.confirmed", version=journal.version, after_s=round(now_s - began_s, 1))
-                return True
+                try:
+                    self.folder.point(self.folder.tree(journal.tree))
+                    self.folder.write(decide.settled(journal))
+                except OSError as error:
+                    lacks = f"the link cannot be moved: {self._words(error)}"
+                else:
+                    after_s = round(now_s - began_s, 1)
+                    self._log.info("update.confirmed", version=journal.version, after_s=after_s)
+                    return True
             if now_s - began_s >= decide.TRIAL_S:
-                self.folder.write(decide.failed(journal, f"after {decide.TRIAL_S:g} s {lacks}"))
                 self._log.error("update.failed", version=journal.version, reason=lacks)
-                self._end()
+                try:
+                    self.folder.write(decide.failed(journal, f"after {decide.TRIAL_S:g} s {lacks}"))
+                finally:  # on a full disk the next start finds that it ended by itself
+                    self._end()
                 return False
         self.folder.write(decide.put_off(journal))
         return False
@@ -118,8 +138,9 @@ class Updater:
             if report.state != "trying" and (firmware := repository.plan("firmware")) is not None:
                 self._update_boxes(repository, firmware, stop)
         except (ReleaseError, OSError) as error:
-            self._log.warning("update.refused", reason=str(error))
-            report = replace(report, state="waiting", reason=str(error))
+            why = self._words(error)
+            self._log.warning("update.refused", reason=why)
+            report = replace(report, state="waiting", reason=why)
         self._send(report)
         if report.state == "trying":
             self._end()
@@ -135,18 +156,29 @@ class Updater:
         if not self.folder.link.is_symlink():
             why = f"{self.folder.link} is not there; `opq-tools service install gateway` makes it"
             return replace(report, state="waiting", reason=why)
+        release = repository.release("gateway", plan.version, tree_tag())
+        if why := journal.refused.get(digest(release), ""):
+            return replace(report, state="failed", reason=why)
         name = decide.other_tree(self.folder.linked)
-        repository.fetch("gateway", plan.version, tree_tag(), self.folder.bundle)
+        repository.fetch(release, self.folder.bundle)
         try:
             build(self.folder, name, plan.version)
         except (ReleaseError, OSError) as error:
-            self._log.error("update.not_built", version=plan.version, reason=str(error))
-            return replace(report, state="failed", reason=str(error))
+            why = self._words(error)
+            self._log.error("update.not_built", version=plan.version, reason=why)
+            if isinstance(error, ReleaseError):  # a full disk may have room at the next look
+                self._refuse(release, why)
+            return replace(report, state="failed", reason=why)
         well, acknowledged = self._well(), self._acknowledged()
         ready = decide.Journal(decide.READY, name, plan.version, 0, "", well, acknowledged, journal.refused)
         self.folder.write(ready)
         self._log.info("update.built", version=plan.version, tree=name)
         return replace(report, state="trying")
+
+    def _words(self, error: Exception) -> str:
+        if isinstance(error, OSError):
+            return f"{error.filename or self.folder.path}: {error.strerror or error}"
+        return str(error)
 
     def _update_boxes(self, repository: "Repository", plan: Plan, stop: Stop) -> None:
         from opq_gateway.update.box_firmware import due, update_box
@@ -156,13 +188,27 @@ class Updater:
         if not is_turn(plan, self._gateway, self._group):
             return
         for box_id, hardware in due(plan.version, self._statuses.values(), self._firmware):
+            try:
+                release = repository.release("firmware", plan.version, hardware)
+            except ReleaseError as error:  # for other hardware
+                self._log.info("update.no_firmware", box_id=box_id, reason=str(error))
+                continue
+            if why := self.folder.read().refused.get(digest(release), ""):
+                self._firmware[box_id] = why
             if stop.is_set() or any("failed" in ended for ended in self._firmware.values()):
                 return
             file = self.folder.path / "firmware.opqfw"
-            repository.fetch("firmware", plan.version, hardware, file)
-            self._firmware[box_id] = update_box(self._orders, box_id, file, plan.version)
-            self._log.info("update.firmware", box_id=box_id, ended=self._firmware[box_id])
+            repository.fetch(release, file)
+            ended = self._firmware[box_id] = update_box(self._orders, box_id, file, plan.version)
+            self._log.info("update.firmware", box_id=box_id, ended=ended)
             file.unlink()
+            if "failed" in ended:
+                self._refuse(release, ended)
+
+    def _refuse(self, release: "TargetFile", reason: str) -> None:
+        """Notes that these bytes failed here, so that they are neither fetched nor tried again."""
+        journal = self.folder.read()
+        self.folder.write(replace(journal, refused={**journal.refused, digest(release): reason}))
 
     def _send(self, report: "Report") -> None:
         """Reports to an update server; any other web server refuses, and nothing depends on it."""

@@ -1,0 +1,172 @@
+"""The updater without a gateway: what it remembers, what a full disk does, who may write the journal."""
+
+import fcntl
+import re
+import subprocess
+import sys
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from update_scene import Scene, WebServer, make_bundle, web_server
+
+from opq_gateway.update import decide, repository, updater
+from opq_gateway.update.journal import UpdateFolder
+from opq_gateway.update.updater import Updater
+from opq_proto.release.report import Report
+
+NEW = "99.0"
+Usage = namedtuple("Usage", "total used free")
+
+
+class World:
+    """An updater with a repository, and what it reported."""
+
+    def __init__(self, folder: Path, server: WebServer) -> None:
+        self.scene, self.server = Scene(folder / "repository"), server
+        self.folder = UpdateFolder(folder / "gateway")
+        self.scene.trust(self.folder.path)
+        self.folder.point(folder)
+        self.bundles = folder / "bundles"
+        self.ended = Event()
+        self.reports: list[Report] = []
+        self.updater = Updater(self.folder, (server.url, ""), {}, None, (b"", b""), self.ended.set)  # type: ignore[arg-type]
+        self.updater._send = self.reports.append  # type: ignore[method-assign]
+
+    def roll_out(self, version: str, **spoiled: Any) -> None:
+        bundle = make_bundle(self.bundles, version)
+        if spoiled:
+            bundle.write_bytes(b"spoiled")
+        self.scene.add(bundle, version)
+        self.scene.roll_out(version)
+
+    def look(self) -> tuple[str, str]:
+        self.updater.look(Event())
+        return self.reports[-1].state, self.reports[-1].reason
+
+    def fetched(self) -> int:
+        return sum("/targets/" in each for each in self.server.asked)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with web_server(tmp_path / "repository") as server:
+        yield World(tmp_path, server)
+
+
+def test_a_bundle_that_cannot_be_built_is_fetched_once_and_the_next_one_is_taken(world: World) -> None:
+    world.roll_out("99.0", spoiled=True)
+    state, why = world.look()
+    assert state == "failed" and "is not a bundle" in why
+    assert not world.folder.bundle.exists() and not world.folder.wheels.exists()
+    assert world.look() == (state, why) and world.fetched() == 1
+    world.roll_out("99.1")
+    assert world.look() == ("trying", "") and world.ended.is_set()
+    assert world.folder.read().refused and world.folder.read().step == decide.READY
+
+
+def test_without_room_nothing_is_fetched_and_at_the_next_look_there_may_be_some(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.roll_out(NEW)
+    monkeypatch.setattr(repository.shutil, "disk_usage", lambda _: Usage(0, 0, 100))
+    state, why = world.look()
+    assert state == "waiting" and "100 bytes are free, gateway-99.0-" in why and world.fetched() == 0
+    monkeypatch.undo()
+    assert world.look()[0] == "trying"
+
+
+FULL = """
+import subprocess, sys
+from pathlib import Path
+from threading import Event
+from opq_gateway.update.journal import UpdateFolder
+from opq_gateway.update.updater import Updater
+from opq_gateway.update import repository
+place, url, root = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).read_bytes()
+repository.ROOM = 0  # the room is there when it looks, and gone when it writes
+mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "full", str(place)]
+subprocess.run(mount, check=True)
+for kib in range(8, 200, 12):
+    subprocess.run(["mount", "-o", f"remount,size={kib}k", str(place)], check=True)
+    folder = UpdateFolder(place / "gateway")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.root.write_bytes(root)
+    if not folder.link.is_symlink():
+        folder.point(place)
+    updater = Updater(folder, (url, ""), {}, None, (b"", b""), lambda: None)
+    updater._send = lambda report: print("REPORT", report.state, report.reason)
+    updater.look(Event())
+    if folder.read().step != "idle":
+        break
+    assert not any((folder.path / name).exists() for name in ("a", "b", "wheels", "bundle.zip"))
+"""
+
+
+def test_a_disk_that_gets_full_anywhere_on_the_way_is_one_sentence_and_leaves_no_tree(
+    world: World, tmp_path: Path
+) -> None:
+    world.roll_out(NEW)
+    (tmp_path / "disk").mkdir()
+    root = world.folder.root
+    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", FULL]
+    done = subprocess.run(
+        [*command, tmp_path / "disk", world.server.url, root], capture_output=True, text=True, check=False
+    )
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    *full, built = [line.split(" ", 2) for line in done.stdout.splitlines() if line.startswith("REPORT")]
+    print(*(each[2] for each in full), sep="\n")
+    assert built[1] == "trying" and len(full) > 3
+    for _, state, reason in full:
+        assert state in ("waiting", "failed") and re.search("[Nn]o space left|cannot be", reason), reason
+
+
+def test_a_link_that_cannot_be_moved_ends_the_trial_and_the_version_before_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decide, "STEADY_S", 0.0)
+    monkeypatch.setattr(decide, "TRIAL_S", 0.05)
+    monkeypatch.setattr(updater, "CHECK_S", 0.01)
+    world.folder.write(decide.Journal(decide.TRYING, "b", NEW, 1))
+    (world.folder.path / ".current.new/full").mkdir(parents=True)
+    world.updater.run(world.ended, on_trial=True)
+    refused = world.folder.read().refused[NEW]
+    assert world.ended.is_set() and world.updater.judged.is_set()
+    assert refused.startswith("after 0.05 s the link cannot be moved: ") and "\n" not in refused
+    assert world.folder.linked == ""
+
+
+START = """
+import os, sys
+from pathlib import Path
+from opq_gateway.update.starting import start_by_journal
+print(start_by_journal(Path("none"), Path(sys.argv[1]), []))
+os.waitpid(-1, 0)
+"""
+
+
+def start(world: World) -> subprocess.CompletedProcess[str]:
+    """A start by the link: whether it is on trial, and then a wait for children that it should not have."""
+    command = [sys.executable, "-c", START, str(world.folder.path.parents[1])]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_tree_that_is_missing_is_not_started_and_no_guard_ends_the_version_before(world: World) -> None:
+    world.folder.write(decide.Journal(decide.READY, "b", NEW))
+    done = start(world)
+    assert done.stdout == "False\n" and "ChildProcessError" in done.stderr, done.stderr
+    assert world.folder.read().refused == {NEW: "it cannot be started: No such file or directory"}
+
+
+def test_a_start_beside_a_gateway_that_runs_leaves_its_journal_alone(world: World) -> None:
+    ready = decide.Journal(decide.READY, "b", NEW)
+    world.folder.write(ready)
+    with (world.folder.path.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert start(world).stdout == "False\n"
+    assert world.folder.read() == ready

@@ -158,6 +158,8 @@ def test_reports_are_of_boxes_that_are_admitted_and_each_counts_once(running: Ru
     assert running.report(report) == 409, "played again"
     assert running.report(replace(report, at_ms=999)) == 409
     assert running.report(replace(report, at_ms=2000), b"x" * 32) == 403
+    ahead_ms = time.time_ns() // 1_000_000 + 2 * 86_400_000
+    assert running.report(replace(report, at_ms=ahead_ms)) == 403, "no later one would count for a year"
     running.keys.box_public("2").unlink()
     assert running.report(Report("2", "0.1.0", 1000)) == 403
     assert running.report(replace(report, at_ms=2000, reason="x" * 400)) == 403

@@ -25,10 +25,12 @@ from opq_proto.keys.signing import read_private
 from opq_proto.kit import log as logs
 from opq_proto.kit.http_server import HttpServer, Reply, ReplyHandler
 from opq_proto.kit.rate_limit import RateLimitedLog
-from opq_proto.release.plan import KINDS
+from opq_proto.release.plan import KINDS, ReleaseError
 from opq_proto.release.report import HEADER, MAX_BYTES, Report, report_key, unseal
 
 EVERY_S = 60.0
+AHEAD_MS = 86_400_000
+"""A report with a later time would be taken for the newest one until then."""
 LONGEST_S = 3600.0
 """For a bundle over a slow line."""
 MOST_AT_ONCE = 64
@@ -114,6 +116,8 @@ class UpdateService:
             box = self._keys.box_public(self._keys.checked_id(header.partition(" ")[0]))
             secret = read_secret_file(self._keys.server_secret).secret or b""
             report = unseal(body, header, report_key(secret, read_key_file(box).public))
+            if report.at_ms > time.time_ns() // 1_000_000 + AHEAD_MS:
+                raise ReleaseError(f"the clock of gateway {report.gateway} is more than a day ahead")
             if not updates.put_report(report.gateway, asdict(report)):
                 return 409, "text/plain", b"a newer report is there"
         except StoreError as error:

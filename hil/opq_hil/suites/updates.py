@@ -84,8 +84,15 @@ class Versions:
 
     firmware: Firmware
 
-    def image(self, slot: Slot, step: int = 0, hardware: str = BOARD, signed: bool = True) -> bytes:
-        """The build for a slot, its version moved by `step` patches.
+    def image(
+        self,
+        slot: Slot,
+        step: int = 0,
+        hardware: str = BOARD,
+        signed: bool = True,
+        body: bytes | None = None,
+    ) -> bytes:
+        """The build for a slot, its version moved by `step` patches; `body`: other code in its place.
 
         Raises:
             SkippedError: the key is not on this machine.
@@ -96,7 +103,7 @@ class Versions:
         header = read_header(image)
         sign = firmware_key(self.firmware.key).sign if signed else None
         return make_image(
-            image[HEADER_BYTES:],
+            image[HEADER_BYTES:] if body is None else body,
             hardware=hardware,
             version=header.version + step,
             slot=slot,

@@ -1,4 +1,4 @@
-"""`opq-tools open`: a page of the running system in the browser. (`open.py` would hide the built-in name.)"""
+"""`opq-tools open` and `docs`: pages in the browser. (`open.py` would hide the built-in name.)"""
 
 import json
 import urllib.error
@@ -30,22 +30,31 @@ class NotOpenedError(OpqError):
     """There is nothing to open."""
 
 
-@click.command("open", short_help="The page of the running system, its docs or Grafana in the browser.")
-@click.argument("what", type=click.Choice([*PLACES, "docs", "grafana"]), default="page")
+@click.command("open", short_help="The page of the running system, or Grafana, in the browser.")
+@click.argument("what", type=click.Choice([*PLACES, "grafana"]), default="page")
 @click.option("--print", "only_print", is_flag=True, help="Print the address only.")
 @json_option
 @port_offset_option
 def command(what: str, only_print: bool, as_json: bool, port_offset: int | None) -> None:
-    """Open the page of the running system in the browser; WHAT is page, docs, api, health, metrics or
-    grafana. `docs` is the documentation that came with this installation.
+    """Open the page of the running system in the browser; WHAT is page, api, health, metrics or
+    grafana.
 
     Where there is no browser, open the printed address elsewhere.
 
-    \b
-    Examples: opq-tools open
-              opq-tools open docs
+    Example: opq-tools open health
     """
-    address = _documentation() if what == "docs" else _address(what, port_offset)
+    _show(_address(what, port_offset), only_print, as_json)
+
+
+@click.command("docs", short_help="The documentation of this installation, in the browser.")
+@click.option("--print", "only_print", is_flag=True, help="Print the address only.")
+@json_option
+def docs(only_print: bool, as_json: bool) -> None:
+    """Open the documentation that came with this installation in the browser; it needs no network."""
+    _show(_documentation(), only_print, as_json)
+
+
+def _show(address: str, only_print: bool, as_json: bool) -> None:
     click.echo(json.dumps({"address": address}) if as_json else address)
     if not only_print and not as_json and not webbrowser.open(address):
         click.echo("no browser could be opened here; open this address in one", err=True)

@@ -1,17 +1,14 @@
-"""The documentation as pages: all are in the navigation; with -m slow, built and in the wheel."""
+"""The documentation as pages and man pages: each is in the navigation; with -m slow, built, in the wheel."""
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
-import tomllib
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from browser_program import browser_program
 from contract_snapshot import ROOT
 
@@ -27,21 +24,24 @@ def listed(*patterns: str) -> list[str]:
     return sorted(name for name in set(done.stdout.splitlines()) if (ROOT / name).is_file())
 
 
-def places(entry: Any) -> Iterator[str]:
-    """The pages of a part of the navigation: a page, a title with a page or a list, or a list."""
-    if isinstance(entry, str):
-        yield entry
-    else:
-        for inner in entry.values() if isinstance(entry, dict) else entry:
-            yield from places(inner)
-
-
 def test_each_page_has_one_place_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    named = list(places(yaml.load(text, yaml.BaseLoader)["nav"]))  # the other loaders would call its slugify
+    named = re.findall(r"^ +- (?:.*: )?\"?([\w./-]+\.md)", text, re.MULTILINE)
     pages = [name for name in listed("*.md") if not name.startswith(".")]
     messages = [f"{name}.md" for name in listed("proto/*.proto")]  # shown by tools/docs_site.py
     assert sorted(named) == sorted(pages + messages)
+
+
+def test_a_man_page_is_made_of_each_command(tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "tools" / "man_pages.py"))["write"]("opq-cloud", tmp_path)
+    assert {"opq-cloud.1", "opq-cloud-view.1"} <= {path.name for path in tmp_path.iterdir()}
+    text = (tmp_path / "opq-cloud.1").read_text()
+    assert "opq-cloud\\-view(1)" in text or "opq-cloud-view(1)" in text
+    assert "..." not in text.partition(".SH COMMANDS")[2]
+    if man := shutil.which("man"):
+        words = (man, "--warnings", "-l", tmp_path / "opq-cloud-view.1")
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert "--first-admin" in done.stdout and not done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in listed():
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
-    subprocess.run(("git", "init", "-q"), cwd=copy, check=True)
     subprocess.run((sys.executable, "-m", "venv", folder / "venv"), check=True)
-    declared = tomllib.loads((copy / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     python = folder / "venv" / "bin" / "python"
-    subprocess.run((python, "-m", "pip", "install", "-q", "--no-compile", *declared["docs"]), check=True)
+    subprocess.run((python, "-m", "pip", "install", "-q", "--no-compile", "-e", f"{copy}[docs]"), check=True)
     done = subprocess.run(
         (python, "-m", "mkdocs", "build"), cwd=copy, capture_output=True, text=True, check=False
     )
@@ -65,14 +63,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-@pytest.mark.slow  # 1 minute: packages from the index, the pages, the wheel
+@pytest.mark.slow  # 3 minutes: packages from the index, the pages, the wheel
 @pytest.mark.timeout(1200)
-def test_the_wheel_has_the_site_and_the_messages(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_has_the_site_the_messages_and_the_man_pages(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
         file.extractall(tmp_path)
         names = set(file.namelist())
     assert {f"opq_proto/{name}.proto" for name in ("opq", "opqbox3", "mauka")} <= names
     assert not [name for name in names if name.endswith(".map")]
+    manual = {Path(name).name for name in names if ".data/data/share/man/man1/" in name}
+    assert {"opq-tools.1", "opq-tools-box-info.1", "opq-gateway.1", "opq-cloud-view.1"} <= manual
     site = tmp_path / "opq_tools" / "site"
     assert {"index.html", "docs/glossary.html", "proto/opqbox3.proto.html"} <= {
         path.relative_to(site).as_posix() for path in site.rglob("*.html")

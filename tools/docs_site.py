@@ -1,35 +1,35 @@
 """A hook of mkdocs (../mkdocs.yml): the pages of the site are the Markdown files of the repository.
 
 Links between them stay as they are written. A link to a folder leads to its README or to a list of its files;
-one to code leads to a page that shows it.
+one to code leads to a page that shows it. The page of a .proto file is made of what protoc reads in it.
 """
 
 import posixpath
 import re
 import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mkdocs.structure.files import File, Files, InclusionLevel
+from google.protobuf import descriptor_pb2
+from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
 AS_THEY_ARE = {".md", ".png", ".svg", ".ipynb"}
 """What a browser or a notebook opens; other files are shown as code."""
-PROTOCOL = [f"proto/{path.name}.md" for path in ROOT.glob("proto/*.proto")]
-"""The pages of the messages, which have places in the navigation."""
+FIELD = descriptor_pb2.FieldDescriptorProto
 
 
-def pages() -> list[str]:
-    """The Markdown files of the repository, but for those of GitHub's own forms."""
-    listed = subprocess.run(
-        ("git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [name for name in sorted(set(listed.stdout.splitlines())) if not name.startswith(".")]
+def places(entry: Any) -> Iterator[str]:
+    """The pages of a part of the navigation: a page, a title with a page or a list, or a list."""
+    if isinstance(entry, str):
+        yield entry
+    else:
+        for inner in entry.values() if isinstance(entry, dict) else entry:
+            yield from places(inner)
 
 
 def place_in_site(page: str, link: str) -> str:
@@ -41,39 +41,103 @@ def place_in_site(page: str, link: str) -> str:
 
 
 def shown(place: str) -> str:
-    """The text of a page that is made for a folder without README, or for a file of code."""
+    """The text of a page that is made for a folder without README, or for a file."""
     source = ROOT / place.removesuffix(".md")
+    if source.suffix == ".proto":
+        return messages(source)
     if not source.is_file():
         folder = (ROOT / place).parent
         names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
         return f"# {folder.relative_to(ROOT)}\n\nFiles of the repository:\n\n" + "".join(
             f"- `{name}`\n" for name in names if "__pycache__" not in name
         )
-    language = {".proto": "protobuf"}.get(source.suffix, source.suffix.lstrip("."))
     code = source.read_text(encoding="utf-8")
-    return f"# {source.relative_to(ROOT)}\n\n`````{language}\n{code.rstrip()}\n`````\n"
+    return f"# {source.relative_to(ROOT)}\n\n`````{source.suffix.lstrip('.')}\n{code.rstrip()}\n`````\n"
+
+
+def messages(source: Path) -> str:
+    """The reference of a .proto file: each message and enum with its fields, types and comments."""
+    with tempfile.NamedTemporaryFile() as out:
+        words = ("-m", "grpc_tools.protoc", "--include_source_info", f"--descriptor_set_out={out.name}")
+        subprocess.run((sys.executable, *words, f"-I{source.parent}", source.name), check=True)
+        file = descriptor_pb2.FileDescriptorSet.FromString(out.read()).file[0]
+    comments = {
+        tuple(each.path): " ".join((each.leading_comments + each.trailing_comments).split())
+        for each in file.source_code_info.location
+    }
+    own = f".{file.package}." if file.package else "."
+    text = [f"# {source.relative_to(ROOT)}", comments[(file.SYNTAX_FIELD_NUMBER,)]]
+    text += [f"`{file.syntax or 'proto2'}`" + (f", package `{file.package}`" if file.package else "")]
+
+    def put(kind: Any, path: tuple[int, ...], columns: str, rows: list[tuple[str, ...]]) -> None:
+        text.extend((f"## {kind.name}", comments.get(path, "")))
+        table = [columns.split(), ["---"] * (columns.count(" ") + 1), *rows]
+        if not any(row[-1] for row in rows):  # no comments
+            table = [row[:-1] for row in table]
+        text.append("\n".join(f"| {' | '.join(row)} |" for row in table) if rows else "It has no fields.")
+
+    def put_enum(enum: Any, path: tuple[int, ...]) -> None:
+        says = [comments.get((*path, enum.VALUE_FIELD_NUMBER, k), "") for k in range(len(enum.value))]
+        rows = [
+            (str(each.number), f"`{each.name}`", said) for each, said in zip(enum.value, says, strict=True)
+        ]
+        put(enum, path, "number value meaning", rows)
+
+    def put_message(message: Any, path: tuple[int, ...]) -> None:
+        entries = {f"{own}{message.name}.{each.name}": each for each in message.nested_type}
+        rows = []
+        for k, field in enumerate(message.field):
+            kind = type_of(field, entries)
+            if field.HasField("oneof_index") and not field.proto3_optional:
+                kind += f", one of `{message.oneof_decl[field.oneof_index].name}`"
+            said = comments.get((*path, message.FIELD_FIELD_NUMBER, k), "").replace("|", "\\|")
+            rows.append((str(field.number), f"`{field.name}`", kind, said))
+        put(message, path, "number field type meaning", rows)
+        for k, enum in enumerate(message.enum_type):
+            put_enum(enum, (*path, message.ENUM_TYPE_FIELD_NUMBER, k))
+
+    def type_of(field: Any, entries: dict[str, Any]) -> str:
+        if field.type_name in entries:
+            key, value = (type_of(each, {}) for each in entries[field.type_name].field)
+            return f"map of {key} to {value}"
+        name = field.type_name.removeprefix(own)
+        kind = (
+            f"[{name}](#{name.rpartition('.')[2].lower()})"
+            if name
+            else FIELD.Type.Name(field.type)[5:].lower()
+        )
+        if field.label == FIELD.LABEL_REPEATED:
+            return f"list of {kind}"
+        optional = field.proto3_optional or (not file.syntax and field.label == FIELD.LABEL_OPTIONAL)
+        return f"{kind}, optional" if optional else kind
+
+    for k, enum in enumerate(file.enum_type):
+        put_enum(enum, (file.ENUM_TYPE_FIELD_NUMBER, k))
+    for k, message in enumerate(file.message_type):
+        put_message(message, (file.MESSAGE_TYPE_FIELD_NUMBER, k))
+    code = source.read_text(encoding="utf-8").rstrip()
+    return "\n\n".join((*filter(None, text), f"## The file\n\n`````protobuf\n{code}\n`````\n"))
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Takes the files of the repository instead of those of docs_dir alone."""
+    """Takes the files of the repository that the navigation names, and those that they link to."""
     for file in list(files):
         if file.src_dir == config.docs_dir:
             files.remove(file)
-    names = pages()
-    for page in names:
-        files.append(File.generated(config, page, abs_src_path=str(ROOT / page)))
+    named = set(places(config.nav))
+    pages = {place for place in named if (ROOT / place).is_file()}  # mkdocs reports the others
     led_to = {
         place_in_site(page, link)
-        for page in names
+        for page in pages
         for link in LINK.findall((ROOT / page).read_text(encoding="utf-8"))
-        if (ROOT / page).parent.joinpath(link).exists()  # mkdocs reports the others
+        if (ROOT / page).parent.joinpath(link).exists()  # here, too
     }
-    for place in sorted({*led_to, *PROTOCOL} - {*names}):
+    made = {place for place in named - pages if (ROOT / place.removesuffix(".md")).is_file()}
+    for place in sorted(pages | led_to | made):
         if (ROOT / place).is_file():
             files.append(File.generated(config, place, abs_src_path=str(ROOT / place)))
         else:
-            level = InclusionLevel.INCLUDED if place in PROTOCOL else InclusionLevel.NOT_IN_NAV
-            files.append(File.generated(config, place, content=shown(place), inclusion=level))
+            files.append(File.generated(config, place, content=shown(place)))
     files.append(File.generated(config, "iframe-worker.js", abs_src_path=str(ROOT / "tools/docs_site.js")))
     files.append(File.generated(config, "wide.css", content=".md-grid { max-width: 84rem }\n"))
     return files

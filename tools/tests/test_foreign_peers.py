@@ -6,18 +6,22 @@ services add must stay out of the way of whoever was compiled against the origin
 
 import os
 import re
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from house_under_test import House, get_json, house, until
+from house_under_test import ROOT, House, get_json, house, until
 
 from opq_proto.kit.ports import PORTS
 
@@ -317,3 +321,55 @@ def test_connections_that_say_nothing_or_no_zmq_stop_nobody(up: House, client: F
     finally:
         for peer in opened:
             peer.close()
+
+
+EXAMPLES = ROOT / "docs" / "examples" / "wire"
+
+
+def example(name: str, up: House, folder: Path) -> list[str]:
+    """The words that run an example of the docs at this system."""
+    address = f"tcp://127.0.0.1:{PORTS['triggering_backend'] + up.offset}"
+    if name == "live.mjs":
+        node = shutil.which("node")
+        if not node:
+            pytest.skip("needs node: apt install nodejs")
+        return [node, str(EXAMPLES / name), up.view]
+    if name == "measurements.c":
+        if not shutil.which("gcc") or not Path("/usr/include/zmq.h").is_file():
+            pytest.skip("needs gcc and libzmq's header: apt install gcc libzmq3-dev")
+        words = (
+            "gcc",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-o",
+            folder / "measurements",
+            EXAMPLES / name,
+            "-lzmq",
+        )
+        subprocess.run(words, check=True)
+        return [str(folder / "measurements"), address]
+    made = ("-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"--python_out={folder}", "opqbox3.proto")
+    subprocess.run((sys.executable, *made), check=True)
+    shutil.copy(EXAMPLES / name, folder)
+    return [sys.executable, str(folder / name), address]
+
+
+@pytest.mark.parametrize("name", ["measurements.py", "measurements.c", "live.mjs"])
+def test_an_example_of_the_docs_prints_what_a_running_system_measures(
+    name: str, up: House, tmp_path: Path
+) -> None:
+    running = subprocess.Popen(example(name, up, tmp_path), stdout=subprocess.PIPE, text=True)
+    limit = threading.Timer(60, running.kill)
+    limit.start()
+    try:
+        assert running.stdout
+        shown = next((line for line in running.stdout if line.startswith("Box 1: ")), "")
+    finally:
+        limit.cancel()
+        running.kill()
+        running.communicate()
+    values = re.fullmatch(r"Box 1: ([\d.]+) V until (\d+)\n", shown)
+    assert values, shown or "nothing within 60 s"
+    assert float(values[1]) == pytest.approx(120, rel=0.05)
+    assert abs(int(values[2]) - time.time() * 1000) < 60_000

@@ -1,0 +1,20 @@
+"""Prints the Measurements of a running system: python measurements.py [ADDRESS of port 9881]
+
+Needs pyzmq, protobuf and the messages: protoc --python_out=. opqbox3.proto
+"""
+
+import sys
+
+import opqbox3_pb2
+import zmq
+
+inbox = zmq.Context().socket(zmq.SUB)
+inbox.connect(sys.argv[1] if len(sys.argv) > 1 else "tcp://127.0.0.1:9881")
+inbox.subscribe(b"")  # b"0001": Box 1 only, and 00010 to 00019 too, because a topic is a prefix
+
+while True:
+    topic, body = inbox.recv_multipart()
+    measurement = opqbox3_pb2.Measurement.FromString(body)
+    # A key of `metrics` is absent when the value is unknown; `metrics["rms"]` would make it, with zeros.
+    rms = f"{measurement.metrics['rms'].average:.2f} V" if "rms" in measurement.metrics else "unknown"
+    print(f"Box {measurement.box_id}: {rms} until {measurement.timestamp_ms}", flush=True)

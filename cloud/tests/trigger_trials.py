@@ -1,4 +1,4 @@
-"""One trial: a disturbance at the weakest magnitude of docs/sim.md, measured by the gateway's own code.
+"""A trial: a disturbance at the weakest magnitude of docs/sim-data-sets.md, measured by the gateway's code.
 
     table of magnitudes, each size at its least --> samples, 60 dB
         --> BoxMeter with its detectors, crossings of the Box --> Measurements

@@ -1,4 +1,4 @@
-"""docs/gateway.md says what the code does: every counter, gauge, section and route."""
+"""docs/gateway*.md say what the code does: every counter, gauge, section and route."""
 
 import inspect
 import os
@@ -17,7 +17,10 @@ from opq_gateway.setup.guard import CHANGE_S, GUESS_S, MAX_BODY_BYTES
 from opq_gateway.setup.wifi import PATIENCE_S
 from opq_proto.config.fields import fields_of, item_of, table_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "gateway.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "gateway-health.md"
+"""The page with the counters."""
+TEXT = "\n".join(page.read_text() for page in sorted(DOCS.glob("gateway*.md")))
 UNIT = Path(__file__).parents[2] / "tools/opq_tools/service/units/opq-gateway.service"
 BEGIN, END = "<!-- counters -->\n", "<!-- end of counters -->"
 
@@ -50,18 +53,17 @@ def test_every_counter_stands_in_the_page_with_its_meaning() -> None:
 
 @pytest.mark.parametrize("name", GAUGES)
 def test_every_gauge_of_a_box_stands_in_the_page(name: str) -> None:
-    assert f"`{name}`" in PAGE.read_text()
+    assert f"`{name}`" in TEXT
 
 
 def test_every_section_of_the_configuration_stands_in_the_page() -> None:
-    text = PAGE.read_text()
     for name, info in fields_of(Config).items():
         if table_of(info.annotation) is not None:
-            assert f"| `[{name}]` |" in text, name
+            assert f"| `[{name}]` |" in TEXT, name
         elif item_of(info.annotation) is not None:
-            assert f"| `[[{name}]]` |" in text, name
+            assert f"| `[[{name}]]` |" in TEXT, name
         else:
-            assert f"`{name}`" in text, name
+            assert f"`{name}`" in TEXT, name
 
 
 def default(name: str) -> float:
@@ -86,7 +88,7 @@ def test_figures_in_prose_are_those_of_code_and_unit() -> None:
         f"at most {MAX_BODY_BYTES >> 10} kB and one a second",
         f"A Box more than {AXIS_NS // 10**9} s beside the one with the best",
     )
-    page = " ".join(PAGE.read_text().split())
+    page = " ".join(TEXT.split())
     assert [text for text in in_page if text not in page] == []
     assert CHANGE_S == 1.0
     assert f"{MIN_CYCLES} to {MAX_CYCLES} cycles" in counters.MEANING["rate_refused"]

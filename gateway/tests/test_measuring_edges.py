@@ -1,4 +1,4 @@
-"""Detectors of the gateway: what they find, at the weakest magnitudes of docs/sim.md, and what not."""
+"""Detectors of the gateway: what they find of the weakest magnitudes of docs/sim-data-sets.md, what not."""
 
 from collections.abc import Callable
 

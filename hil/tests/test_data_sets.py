@@ -243,7 +243,7 @@ def test_magnitudes_are_spread_as_the_table_says() -> None:
 
 
 def magnitude_table() -> str:
-    """The table in Markdown, as docs/sim.md has it."""
+    """The table in Markdown, as docs/sim-data-sets.md has it."""
     lines = [
         "| class | quantity | unit | least | most | distribution |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -263,4 +263,4 @@ def magnitude_table() -> str:
 
 
 def test_the_page_shows_the_table_of_the_code() -> None:
-    assert magnitude_table() in (ROOT / "docs" / "sim.md").read_text(encoding="utf-8")
+    assert magnitude_table() in (ROOT / "docs" / "sim-data-sets.md").read_text(encoding="utf-8")

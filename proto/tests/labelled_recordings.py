@@ -1,9 +1,9 @@
-"""Labelled recordings of half a second to three seconds, and the longer ones of docs/sim.md.
+"""Labelled recordings of half a second to three seconds, and the longer ones of docs/sim-data-sets.md.
 
 Lasting classes fill the whole recording, as in a waveform that a trigger cut from hours. Sizes are uniform,
-wider than those of docs/sim.md, with a margin to each limit that separates two classes: a sag leaves 12 to
-88 %, a swell 114 %, a phase jump has 8 degrees, a transient a tenth of the peak. Noise is set here and not in
-the table: below 24 dB it would be a class of its own there.
+wider than those of docs/sim-data-sets.md, with a margin to each limit that separates two classes: a sag
+leaves 12 to 88 %, a swell 114 %, a phase jump has 8 degrees, a transient a tenth of the peak. Noise is set
+here and not in the table: below 24 dB it would be a class of its own there.
 
 A rapid voltage change needs a steady second on either side, a telegram some bits, flicker some periods: these
 recordings are not shorter than the definition needs.
@@ -45,7 +45,7 @@ MARGIN_S = 0.12
 SNR_DB = (20.0, 30.0, 40.0)
 ALL_HZ = (50, 60)
 LONG = tuple(MAGNITUDES)
-"""Classes of the recordings of docs/sim.md."""
+"""Classes of the recordings of docs/sim-data-sets.md."""
 SHORT = (
     *("none", "sag", "swell", "interruption", "impulsive_transient", "oscillatory_transient"),
     *("periodic_notching", "harmonics", "interharmonics", "flicker", "frequency_deviation", "phase_jump"),
@@ -95,7 +95,7 @@ class LabelledSignal:
 
 
 def long_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> LabelledSignal:
-    """A recording of docs/sim.md; an interharmonic within 8 Hz of a harmonic, so none, is drawn again."""
+    """A recording of docs/sim-data-sets.md; an interharmonic within 8 Hz of a harmonic is drawn again."""
     made = labelled_recording(kind, hz, index, seed, snr_db, 1)
     again = 0
     while any(_is_near_harmonic(part, hz) for part in made.truth["parts"]):

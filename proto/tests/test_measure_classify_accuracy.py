@@ -1,12 +1,13 @@
 """How well labelled recordings are classified: F1 and calibration at 20, 30 and 40 dB, 50 and 60 Hz.
 
 Three sets with seeds that were not used for tuning: `short`, 0.5 to 3 s; `combined`, further combinations
-(`labelled_recordings.py`); and `long`, the set of docs/sim.md. `0.5 to 3 s` is the first two together, so
-that a part of a combination that is missed counts against the class that the answer names. At 20 dB the noise
-of every recording is that of class `noise`: the class is left out there, and removed from answers.
+(`labelled_recordings.py`); and `long`, the set of docs/sim-data-sets.md. `0.5 to 3 s` is the first two
+together, so that a part of a combination that is missed counts against the class that the answer names. At 20
+dB the noise of every recording is that of class `noise`: the class is left out there, and removed from
+answers.
 
 The bounds are today's figures, of 2026-11-26 for these recordings, rounded down; `pytest -s` prints the
-figures and what each class was taken for. docs/classes.md has those of a run with ten times as many
+figures and what each class was taken for. docs/classes-accuracy.md has those of a run with ten times as many
 recordings.
 """
 

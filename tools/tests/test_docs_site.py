@@ -32,6 +32,20 @@ def test_each_page_has_one_place_in_the_navigation() -> None:
     assert sorted(named) == sorted(pages + messages)
 
 
+MOST_LINES = 300
+LONGER = {
+    "CHANGELOG.md": "grows until a version is released; nobody reads it from its beginning",
+    "docs/reference/opq-interop.md": "code cites its sections by letter and number",
+    "docs/reference/rules.md": "code cites its sections by letter and number",
+}
+"""Page -> why it may be longer."""
+
+
+def test_a_page_answers_one_question_and_is_no_longer_than_that() -> None:
+    lines = {name: (ROOT / name).read_text(encoding="utf-8").count("\n") for name in listed("*.md")}
+    assert {name for name, count in lines.items() if count > MOST_LINES} == set(LONGER)
+
+
 def test_a_man_page_is_made_of_each_command(tmp_path: Path) -> None:
     runpy.run_path(str(ROOT / "tools" / "man_pages.py"))["write"]("opq-cloud", tmp_path)
     assert {"opq-cloud.1", "opq-cloud-view.1"} <= {path.name for path in tmp_path.iterdir()}

@@ -121,7 +121,7 @@ def test_a_trigger_or_analysis_that_judges_otherwise_is_reported(tmp_path: Path)
 def test_the_guide_s_triggers_and_analyses_pass_its_samples(
     tmp_path: Path, kind: str, name: str, file: str
 ) -> None:
-    guide = (EXAMPLES.parent / "plugins.md").read_text(encoding="utf-8")
+    guide = (EXAMPLES.parent / "plugins-analyses.md").read_text(encoding="utf-8")
     run("new", kind, name, tmp_path)
     (code,) = re.findall(rf'```python\n("""{name}:.*?)```', guide, re.DOTALL)
     (tmp_path / file).write_text(code)
@@ -135,8 +135,8 @@ def test_the_guide_s_triggers_and_analyses_pass_its_samples(
 
 def commands_of_guide(heading: str) -> list[list[str]]:
     """The words of each command in the shell blocks of a section of the guide."""
-    guide = (EXAMPLES.parent / "plugins.md").read_text(encoding="utf-8")
-    section = guide.split(f"### {heading}\n")[1].split("\n### ")[0]
+    guide = (EXAMPLES.parent / "plugins-analyses.md").read_text(encoding="utf-8")
+    section = guide.split(f"## {heading}\n")[1].split("\n## ")[0]
     blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     return [shlex.split(line) for line in "".join(blocks).splitlines()]
 

@@ -1,4 +1,4 @@
-"""The ways that docs/architecture.md and docs/mauka.md list: each stay exists, and none comes twice."""
+"""The ways of docs/architecture.md and docs/mauka-running.md: each stay exists, and none comes twice."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 STAY = re.compile(r"^\d+\. `([\w/]+\.\w+)` `([\w.]+)`", re.MULTILINE)
-PAGES = {"architecture.md": (ROOT, 3), "mauka.md": (ROOT / "cloud" / "opq_cloud", 1)}
+PAGES = {"architecture.md": (ROOT, 3), "mauka-running.md": (ROOT / "cloud" / "opq_cloud", 1)}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -2,7 +2,7 @@
 
     opq_stage_seconds{service, stage}
 
-Stages, with the beginning and end of each: docs/makai.md, "Latency of each stage".
+Stages, with the beginning and end of each: docs/makai-figures.md, "Latency of each stage".
 """
 
 import threading

@@ -1,9 +1,9 @@
 """The weakest disturbance of each class opens an event, and nothing on a quiet grid does.
 
-A disturbance at the weakest magnitude of docs/sim.md, 60 dB, 50 and 60 Hz, goes through the gateway's own
-measuring (`trigger_trials`). It is found if a default trigger has an onset while it lasts, or within a
-second. `pytest -s -m slow` prints the figures; docs/makai.md has those of a run with two hundred times as
-many trials.
+A disturbance at the weakest magnitude of docs/sim-data-sets.md, 60 dB, 50 and 60 Hz, goes through the
+gateway's own measuring (`trigger_trials`). It is found if a default trigger has an onset while it lasts, or
+within a second. `pytest -s -m slow` prints the figures; docs/makai-figures.md has those of a run with two
+hundred times as many trials.
 """
 
 from collections import Counter

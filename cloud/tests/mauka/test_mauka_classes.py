@@ -1,7 +1,7 @@
 """Every class of the contract, from a stored event to an incident: through the runner and a real store.
 
-Waveforms are those of `opq-tools sim dataset`: magnitudes of docs/sim.md, white noise 30 dB below, their
-truth beside. Undervoltage and overvoltage last a minute: see test_mauka_rms_voltage.py.
+Waveforms are those of `opq-tools sim dataset`: magnitudes of docs/sim-data-sets.md, white noise 30 dB below,
+their truth beside. Undervoltage and overvoltage last a minute: see test_mauka_rms_voltage.py.
 """
 
 import json

@@ -26,7 +26,7 @@ from opq_proto.messages import Event, Finding, SampleRequest, TimeSource, Trigge
 
 START_NS = 1_700_000_000 * 10**9
 S = 10**9
-GUIDE = Path(__file__).parents[3] / "docs" / "plugins.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "plugins-analyses.md"
 SECTION = MoreSamplesSection()
 NOMINAL = Nominal(120.0, 60.0)
 
@@ -264,7 +264,7 @@ def test_what_an_installed_analysis_asks_for_passes_the_wire_and_is_checked() ->
 
 
 def test_the_example_of_the_guide_asks_for_what_it_says() -> None:
-    text = GUIDE.read_text().partition("### Asking for more samples")[2].partition("```python")[2]
+    text = GUIDE.read_text().partition("## Asking for more samples")[2].partition("```python")[2]
     names: dict[str, Any] = {}
     exec(text.partition("```")[0], names)
     event = event_of(sine("1", (1.0, 2.0, 0.6)), sine("2"))

@@ -1,4 +1,4 @@
-"""The way of an event that docs/mauka.md lists is the one that an event takes, without a step back."""
+"""The way of an event in docs/mauka-running.md is the one that an event takes, without a step back."""
 
 import re
 import threading
@@ -15,7 +15,7 @@ from opq_cloud.mauka.running.built_in_analyses import load_analyses
 from opq_cloud.store import open_store
 
 CLOUD = Path(opq_cloud.__file__).parent
-PAGE = CLOUD.parents[1] / "docs" / "mauka.md"
+PAGE = CLOUD.parents[1] / "docs" / "mauka-running.md"
 STAY = re.compile(r"^\d+\. `([\w/]+\.py)` `(?:\w+\.)?(\w+)`", re.MULTILINE)
 
 

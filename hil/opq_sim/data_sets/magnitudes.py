@@ -1,4 +1,4 @@
-"""The table of magnitudes from which a recording of each class is drawn. docs/sim.md shows it.
+"""The table of magnitudes from which a recording of each class is drawn. docs/sim-data-sets.md shows it.
 
 Limits follow IEEE 1159-2019, table 2 (categories), EN 50160:2010 and IEC 61000-4-30:2015; where these have
 none, the resolution of a converter of 12,000 samples a second. A small distance is left to the neighbour's

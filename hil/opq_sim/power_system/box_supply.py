@@ -83,7 +83,7 @@ class BoxSupply:
     @property
     def outages_s(self) -> tuple[tuple[float, float], ...]:
         """[from, to) of each outage: a dead outlet, or silence. No outage if the Box on its battery reported
-        a good voltage: then only its adaptor is out (docs/mauka.md, "Outages").
+        a good voltage: then only its adaptor is out (docs/mauka-cases.md, "Outages").
         """
         return self.dead_s or (() if self.config.battery_s else self.silent_s)
 

@@ -91,8 +91,8 @@ def _hz_in(system: PowerSystem, slip: SlipTerm, t_s: FloatArray) -> FloatArray:
 def _unbalanced(found: GridDisturbance, truths: Mapping[str, OutletTruth]) -> Iterator[tuple[int, float]]:
     """Outlets on phase a of places whose three phases become unequal for long, and the time since when.
 
-    Phase a stands for the place (docs/mauka.md, Unbalance). A place does not count if one of its phases dips
-    or swells.
+    Phase a stands for the place (docs/mauka-cases.md, Unbalance). A place does not count if one of its phases
+    dips or swells.
     """
     terms = [
         term

@@ -22,7 +22,7 @@ FOLDERS = {**ENGINE, "trigger": "triggers", "analysis": "analyses"}
     type=click.Choice(TAKES),
     default=TAKES[0],
     show_default=True,
-    help="What a new analysis takes; others that it may take: docs/plugins.md.",
+    help="What a new analysis takes; others that it may take: docs/plugins-analyses.md.",
 )
 def command(kind: str, name: str, folder: Path | None, takes: str) -> None:
     """Write a new plug-in of KIND called NAME into FOLDER (default: NAME).

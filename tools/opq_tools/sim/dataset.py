@@ -49,7 +49,7 @@ MAX_PER_CLASS = 99_999
 def command(classes: str, per_class: int, snr_db: float, hz: str, seed: int, out: Path) -> None:
     """Write labelled recordings: NAME.i16 and NAME.json as `analyze` reads them, and truth.jsonl.
 
-    Magnitudes are random, from the table in docs/sim.md. The folder appears when it is complete.
+    Magnitudes are random, from the table in docs/sim-data-sets.md. The folder appears when it is complete.
 
     Example: opq-tools sim dataset --classes sag,harmonics+sag,none --per-class 200 --seed 7 --out sags
     """

@@ -25,7 +25,7 @@ class InstalledAnalysesSection(PluginProcesses):
 
 @section
 class AnalysisWorkersSection:
-    """Processes for the built-in analyses of Mauka (docs/mauka.md, "Several at a time")."""
+    """Processes for the built-in analyses of Mauka (docs/mauka-running.md, "Several at a time")."""
 
     count: Annotated[int, Field(ge=1, le=64, description="events analysed at a time")] = 1
     memory_mb: Annotated[int, Field(ge=256, le=65_536, description="memory of one process")] = 1024
@@ -37,7 +37,7 @@ class AnalysisWorkersSection:
 
 @section
 class OutageSection:
-    """Silent Boxes: whether they lost their supply, or only their network (docs/mauka.md, "Outages")."""
+    """Silent Boxes: whether they lost their supply or only their network: docs/mauka-cases.md, "Outages"."""
 
     REMOVED: ClassVar = {"look_s": "take the key away; Boxes are checked every 2 s"}
 
@@ -54,7 +54,7 @@ class OutageSection:
 
 @section
 class SystemStatsSection:
-    """The documents in `laha_stats`, for the original's readers (docs/mauka.md, "System statistics")."""
+    """The documents in `laha_stats`, for the original's readers: docs/mauka-running.md."""
 
     enabled: Annotated[bool, Field(description="write a document of laha_stats")] = True
     interval_s: Annotated[float, Field(ge=1, le=86_400, description="interval of documents")] = 60.0

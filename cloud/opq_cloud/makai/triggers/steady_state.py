@@ -7,7 +7,8 @@ limit once more, and when it ends.
 The mean over the Measurement counts; a window with a dip or a swell is not judged.
 Source: THD 5 %: IEEE 519-2022, table 1 (1 kV to 69 kV), as the original's ThdPlugin; single orders: EN
 50160:2010, table 1; unbalance 2 %: EN 50160:2010, 4.2.4; Pst 1: IEC 61000-3-3:2013, clause 5. Interharmonics
-and direct voltage have none there ("under consideration"): ours, half of the weakest that docs/sim.md draws.
+and direct voltage have none there ("under consideration"): ours, half of the weakest that
+docs/sim-data-sets.md draws.
 """
 
 from dataclasses import dataclass, field

@@ -1,1 +1,1 @@
-"""Boxes that lost their supply, and not only their network (docs/mauka.md, "Outages")."""
+"""Boxes that lost their supply, and not only their network (docs/mauka-cases.md, "Outages")."""

@@ -3,7 +3,7 @@
 An analysis may have `wants(event, findings, config)`. Its requests are limited to what may be requested and
 is not here yet, and stored in the event's record before the event is marked as analysed: a kill loses
 no request, and the store keeps none twice. Makai reads them there, answers within its budgets, and the event
-grows; it is then analysed once more (`docs/mauka.md`, "Asking for more").
+grows; it is then analysed once more (`docs/mauka-cases.md`, "Asking for more").
 """
 
 import time

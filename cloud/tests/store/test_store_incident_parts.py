@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from opq_cloud.actions.incident_edits import IncidentEditor
@@ -113,7 +114,7 @@ def expected(
         part = incident_at(whole, seen.__contains__)
         if part is None:
             continue
-        one = replace(entry_of_incident(part), kind=part.kind)
+        one = msgspec.structs.replace(entry_of_incident(part), kind=part.kind)
         fits = (
             (not wanted.kind or wanted.kind in one.kind.split("+"))
             and (not wanted.box_id or wanted.box_id in part.box_ids)

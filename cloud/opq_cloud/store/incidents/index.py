@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
+
 from opq_cloud.store.incidents.join_plan import IncidentFacts
 from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
@@ -89,9 +91,11 @@ class IncidentFilter:
         return tuple(dict.fromkeys(folded(self.words).split()))[:8]
 
 
-@dataclass(frozen=True, slots=True)
-class IndexedIncident:
-    """An entry of the index; `kind` is the label where there is one."""
+class IndexedIncident(msgspec.Struct, frozen=True):
+    """An entry of the index; `kind` is the label where there is one.
+
+    Pages read thousands of them: a Struct is made in less than half of a frozen dataclass's time.
+    """
 
     incident_id: int
     start_ns: int

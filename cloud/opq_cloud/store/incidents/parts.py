@@ -5,9 +5,11 @@ as `seen.incident_at` gives from all findings; a test compares the two. Pure.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import islice
+
+import msgspec
 
 from opq_cloud.store.incidents.index import IncidentFilter, IndexedIncident, IndexPlace, cell_of
 from opq_cloud.store.incidents.join_plan import KnownFinding, rank_of, worst_rank
@@ -50,7 +52,7 @@ class IndexedParts:
     def seen(self) -> IndexedIncident:
         """Returns the entry for a person who sees these Boxes only: nothing of other Boxes or the whole."""
         if self.whole:
-            return replace(self.entry, label=None, machine_kind=None)
+            return msgspec.structs.replace(self.entry, label=None, machine_kind=None)
         worst = max(self.parts, key=lambda part: part.rank)
         return IndexedIncident(
             self.entry.incident_id,

@@ -53,7 +53,7 @@ class BoxRoutes:
         """Each Box that you may see, in the order of their numbers."""
         latest = self._context.hub.latest()
         boxes = self._context.boxes()
-        shares = self._context.measured_shares(boxes)
+        shares = self._context.measured_shares([box.box_id for box in boxes])
         items = [self._box_json(box, latest.get(box.box_id), shares.get(box.box_id)) for box in boxes]
         return json_answer(request, {"items": items, "next": None})
 
@@ -63,7 +63,7 @@ class BoxRoutes:
             raise RestProblemError(404, f"There is no Box {box_id} that you may see.")
         latest = self._context.hub.newest(box_id)
         shown = self._context.box(box_id)
-        share = self._context.measured_shares([shown]).get(box_id)
+        share = self._context.measured_shares([box_id]).get(box_id)
         newest = None if latest is None else latest.measurement
         return json_answer(request, self._box_json(shown, newest, share))
 

@@ -58,11 +58,16 @@ class FrontPage:
         drawn = [] if many else records
         steps = {each.box_id: spark_steps(context.hub.recent(each.box_id)) for each in drawn}
         scale = spark_scale((steps.get(each.box_id, ()), each.nominal_v) for each in records)
+        shares = context.measured_shares()
+        cards = [
+            box_card(context, each, steps.get(each.box_id, ()), scale, measured=shares.get(each.box_id))
+            for each in records
+        ]
         return self._render(
             "boxes.html",
             here="boxes",
-            cards=[box_card(context, each, steps.get(each.box_id, ()), scale) for each in records],
-            measured=together(context.measured_shares().values()),
+            cards=cards,
+            measured=together(shares.values()),
             slow=read_notice(self._folder) if context.visitor.everything else None,
             normal_y=scale.y(NORMAL_PERCENT[1]),
             normal_height=scale.y(NORMAL_PERCENT[0]) - scale.y(NORMAL_PERCENT[1]),

@@ -49,8 +49,13 @@ def box_card(
     record: ShownBox,
     steps: Sequence[SparkStep] = (),
     scale: SparkScale | None = None,
+    *,
+    measured: BoxAvailability | None,
 ) -> Card:
-    """A Box's card; it has no line without steps or without a scale."""
+    """A Box's card; it has no line without steps or without a scale.
+
+    measured: None for a Box that is not expected to send.
+    """
     hub = context.hub
     latest = hub.newest(record.box_id)
     newest = latest.measurement if latest else None
@@ -77,7 +82,7 @@ def box_card(
         trans_v=_float(values.get("trans_v")),
         spark=spark,
         spark_span=words.span(spark.seconds) if spark else "",
-        measured=context.measured_shares([record]).get(record.box_id),
+        measured=measured,
     )
 
 

@@ -62,7 +62,7 @@ class BoxPages:
         minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
         mine, _more = context.find_incidents(IncidentFilter(box_id=box_id), ON_BOX_PAGE)
         span = chosen_span(context, [box_id], start, end)
-        card = box_card(context, record)
+        card = box_card(context, record, measured=context.measured_shares([box_id]).get(box_id))
         place = context.place_words(box_id)
         said, not_asked = self._report_of(box_id, ask)
         return self._render(

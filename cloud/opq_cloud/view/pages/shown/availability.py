@@ -134,15 +134,16 @@ class AvailabilityReader:
         """
         with self._lock:
             began_s = self._monotonic_s()
-            old = [box_id for box_id in box_ids if began_s - self._read_s(box_id) >= FRESH_S]
+            found, due_s = self._found, began_s - FRESH_S
+            old = [box_id for box_id in box_ids if box_id not in found or found[box_id][0] <= due_s]
             for box_id in sorted(old, key=self._read_s):
                 try:
-                    self._found[box_id] = self._monotonic_s(), self._read(box_id)
+                    found[box_id] = self._monotonic_s(), self._read(box_id)
                 except StoreError:
-                    self._found[box_id] = self._monotonic_s(), NOT_KNOWN
+                    found[box_id] = self._monotonic_s(), NOT_KNOWN
                 if self._monotonic_s() - began_s > READ_S:
                     break
-            return {box_id: self._found[box_id][1] for box_id in box_ids if box_id in self._found}
+            return {box_id: found[box_id][1] for box_id in box_ids if box_id in found}
 
     def first_heard_ms(self, box_id: str) -> float | None:
         """When a Box was first heard; LONG_AGO_MS for a time before the last day; None: never."""

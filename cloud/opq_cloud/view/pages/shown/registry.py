@@ -32,12 +32,14 @@ class BoxRegistry:
     """Location -> its regions."""
     region_boxes: Regions
     """Region -> its Boxes, sorted by name and number."""
+    unplugged: frozenset[str]
+    """Boxes that are not expected to send."""
 
     def place(self, box_id: str) -> BoxPlace:
         return self.places.get(box_id) or BoxPlace()
 
 
-_NOTHING = BoxRegistry(-1, {}, {}, {}, {}, {})
+_NOTHING = BoxRegistry(-1, {}, {}, {}, {}, {}, frozenset())
 
 
 def sampled(box_ids: Iterable[str], most: int = SAMPLED) -> list[str]:
@@ -104,4 +106,5 @@ class RegistryReader:
             if place.region:
                 boxes.setdefault(place.region, []).append(box_id)
         region_boxes = {name: tuple(boxes[name]) for name in sorted(boxes)}
-        return BoxRegistry(revision, records, places, locations, of_location, region_boxes)
+        unplugged = frozenset(box_id for box_id, box in records.items() if box.unplugged)
+        return BoxRegistry(revision, records, places, locations, of_location, region_boxes, unplugged)

@@ -130,10 +130,11 @@ class VisitorContext:
         unlisted = [box_id for box_id in self.hub.box_ids() if box_id not in known]
         return sorted((*known, *unlisted), key=natural_order) if unlisted else list(known)
 
-    def measured_shares(self, boxes: Iterable[ShownBox] | None = None) -> Mapping[str, BoxAvailability]:
-        """How much of the last hour and day all Boxes measured, or these; without unplugged ones."""
-        shown = self.boxes() if boxes is None else boxes
-        return self._services.availability.of([box.box_id for box in shown if not box.unplugged])
+    def measured_shares(self, box_ids: Iterable[str] | None = None) -> Mapping[str, BoxAvailability]:
+        """How much of the last hour and day all visible Boxes measured, or these; without unplugged ones."""
+        chosen = self.box_ids() if box_ids is None else box_ids
+        unplugged = self._services.registry.now().unplugged
+        return self._services.availability.of([box_id for box_id in chosen if box_id not in unplugged])
 
     def first_heard_ms(self, box_id: str) -> float | None:
         """When the Box was first heard; None where that is not known, or hidden from the visitor."""

@@ -44,6 +44,7 @@ BODIES = {
     "hang": "def analyse(event, config):\n    time.sleep(3600 if event.event_id == 1 else 0)\n    return ()",
     "hungry": "def analyse(event, config):\n    return [0] * (1 << 34) if event.event_id == 2 else ()",
     "spins": "def analyse(event, config):\n    return all(True for _ in iter(int, 1))",
+    "marks": "Path(__file__).with_suffix('.loaded').touch()\ndef analyse(event, config):\n    return ()",
     "raises": "def analyse(event, config):\n    raise ValueError('not today')",
 }
 
@@ -168,6 +169,16 @@ def test_a_killed_process_costs_another_event_a_second_try_at_most(store, jobs_o
     assert lost == [("hang", 1, "its process ended (SIGKILL)")] * 2
     assert {job.event_id: job.given_up for job in over} == {1: {"hang"}, 2: set()}
     assert all(len(job.result.findings) == 1 for job in over)
+
+
+def test_a_prepared_process_has_loaded_its_analyses_before_any_event(jobs_of, tmp_path):
+    jobs, _, _ = jobs_of("marks")
+    jobs.prepare()
+    end_s = time.monotonic() + END_S
+    while not (tmp_path / "analyses" / "marks.loaded").exists():
+        assert time.monotonic() < end_s, jobs.rows()
+        time.sleep(0.01)
+    assert [row["event_id"] for row in jobs.rows()] == [None]
 
 
 def test_an_idle_process_that_is_killed_and_one_that_waits_in_python_are_replaced(store, jobs_of):

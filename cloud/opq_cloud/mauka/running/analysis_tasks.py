@@ -67,6 +67,11 @@ def _loaded(setup: AnalysisSetup) -> LoadedAnalyses:
     return LoadedAnalyses(tuple(load_analyses(entries, setup.folders)))
 
 
+def load(analyses: Analyses) -> None:
+    """Loads them in this process, so that the first event does not wait for it."""
+    analyses.loaded()
+
+
 def find_first(
     analyses: Analyses, event_id: int, parts: EventParts, left_out: frozenset[str], order: Sequence[str]
 ) -> list[Finding]:

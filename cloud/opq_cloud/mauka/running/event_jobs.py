@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from opq_cloud.mauka.running.analysis_tasks import (
@@ -17,6 +18,7 @@ from opq_cloud.mauka.running.analysis_tasks import (
     LoadedAnalyses,
     analyse_event_parts,
     find_first,
+    load,
 )
 from opq_cloud.mauka.running.event_analysis import AnalysisResult
 from opq_cloud.mauka.running.executor import LOST, CallingThread, Executor, NeighbourLostError
@@ -116,8 +118,8 @@ class EventJobs:
         return len(self._jobs()) < JOBS_PER_WORKER * self._executor.workers
 
     def prepare(self) -> None:
-        """Starts the processes, so that they are ready when the next event comes."""
-        self._executor.prepare()
+        """Lets the processes load the analyses, so that they are ready when the next event comes."""
+        self._executor.prepare(partial(load, self._analyses))
 
     def add(self, job: AnalysisJob) -> None:
         """Begins an event, or queues it until a worker is free."""

@@ -65,8 +65,8 @@ class Executor(ABC):
     def wait(self, futures: Collection["Future[Any]"], seconds: float) -> None:
         """Waits until one of them is done, or for that long."""
 
-    def prepare(self) -> None:
-        """Makes it ready for a call that is about to come."""
+    def prepare(self, load: Callable[[], object]) -> None:
+        """Makes it ready for a call that is about to come; `load` imports what the call needs."""
         return
 
     def ended_in(self, event_id: int) -> str:
@@ -132,10 +132,16 @@ class WorkerProcesses(Executor):
         self._dead: set[int] = set()
         self._next_look_s = 0.0
 
-    def prepare(self) -> None:
-        """Starts the processes, so that they are ready when an event comes."""
+    def prepare(self, load: Callable[[], object]) -> None:
+        """Starts the processes where there are none, and lets them carry `load` out."""
+        if self._pool is None or not self._pool.active:
+            pool = self._started()
+            for _ in range(self.workers):
+                pool.schedule(load, timeout=START_S)
+
+    def _started(self) -> ProcessPool:
         if self._pool is not None and self._pool.active:
-            return
+            return self._pool
         self._end(NeighbourLostError("another process was lost, and all were started again"))
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a process is one core's worth of work
         self._notes = TemporaryDirectory(prefix="opq-analyses-")
@@ -146,17 +152,16 @@ class WorkerProcesses(Executor):
             initargs=(self._notes.name, self._memory_bytes),
             context=multiprocessing.get_context("spawn"),
         )
-        self._pool.schedule(os.getpid)  # which starts them
+        return self._pool
 
     def submit(
         self, limit_s: float | None, function: Callable[[*Arguments], Answer], *arguments: *Arguments
     ) -> "Future[Answer]":
-        self.prepare()
-        assert self._pool is not None
+        pool = self._started()
         answer: Future[Answer] = Future()
         answer.set_running_or_notify_cancel()
         self._under_way[answer] = float("inf") if limit_s is None else self._clock() + START_S + limit_s
-        done = self._pool.schedule(function, arguments, timeout=limit_s)
+        done = pool.schedule(function, arguments, timeout=limit_s)
         done.add_done_callback(partial(_hand_on, answer))
         return answer
 

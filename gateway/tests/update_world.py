@@ -47,7 +47,6 @@ if sys.argv[2:] == ["version"]:
     sys.exit()
 on_trial = starting.start_by_journal(data / "gateway.toml", data, sys.argv[1:])
 from opq_gateway.update.journal import UpdateFolder
-from opq_hil.backends.processes import ended_with_parent
 from opq_gateway.update.updater import Updater
 stop = threading.Event()
 url = (data / "url").read_text()

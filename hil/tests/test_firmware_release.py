@@ -80,9 +80,9 @@ class Flash:
 class FirmwareBox(Box):
     """A simulated Box whose firmware can be replaced; it judges images as the firmware does."""
 
-    def __init__(self, box_id: str, hardware: str = "opqbox") -> None:
-        super().__init__(box_id, hardware=hardware)
-        self.flash, self.starts = Flash(), 0
+    def __init__(self, box_id: str, board: str = "opqbox") -> None:
+        super().__init__(box_id, hardware=f"{board} external")
+        self.board, self.flash, self.starts = board, Flash(), 0
 
     def hello(self) -> Hello:
         return replace(super().hello(), firmware=self.flash.firmware)
@@ -107,7 +107,7 @@ class FirmwareBox(Box):
     def _end_update(self, command_id: int) -> None:
         image, floor = bytes(self.flash.incoming), transfer.version_number(self.flash.firmware)
         slot, check = Slot(1 - self.flash.slot), public_of(KEY).is_signed
-        verdict = judge(image, slot=slot, hardware=self.hardware, floor_version=floor, check=check)
+        verdict = judge(image, slot=slot, hardware=self.board, floor_version=floor, check=check)
         if verdict is not Verdict.GOOD:
             self.send(Acknowledgement(command_id, Status.FAILED, f"verdict {int(verdict)}"))
             return

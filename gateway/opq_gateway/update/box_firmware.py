@@ -15,7 +15,8 @@ ORDER_S = 10.0
 
 
 def due(version: str, boxes: Iterable[BoxStatus], tried: Iterable[str]) -> list[tuple[str, str]]:
-    """(Box, hardware) of the Boxes that run something older, except those that were tried.
+    """(Box, hardware) of the Boxes that run something older, except those that were tried. A Box says its
+    board and its converter, `opqbox external`; firmware is of a board.
 
     Raises ReleaseError: the version is not one of firmware.
     """
@@ -32,7 +33,7 @@ def due(version: str, boxes: Iterable[BoxStatus], tried: Iterable[str]) -> list[
         except ImageError:
             continue  # a simulated Box, or one of another maker
         if older:
-            found.append((box.box_id, box.hello.hardware))
+            found.append((box.box_id, box.hello.hardware.partition(" ")[0]))
     return found
 
 

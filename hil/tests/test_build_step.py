@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from opq_hil.backends import build_step
 from opq_hil.backends.build_step import BuildError, NinjaProgress, run_step, slowness
+from opq_hil.backends.processes import guarded
 
 
 def awaited_pid(file: Path) -> int:
@@ -45,13 +47,30 @@ def test_a_program_gives_its_lines_while_it_runs_and_its_code(tmp_path: Path) ->
     assert [line for line, _ in seen] == lines
 
 
-def test_a_program_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
-    try:
-        code, lines = run_step((str(tmp_path / "nothing"),), tmp_path, "configure", limit_s=5)
-    except BuildError as problem:
-        assert "configure does not start" in str(problem)
-    else:  # setpriv starts, and says it
-        assert code != 0 and "nothing" in lines[-1]
+def test_a_program_or_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    code, lines = run_step((str(tmp_path / "nothing"),), tmp_path, "configure", limit_s=60)
+    assert code != 0 and "nothing" in lines[-1]
+    with pytest.raises(BuildError, match=r"configure does not start: .*elsewhere"):
+        run_step(("true",), tmp_path / "elsewhere", "configure", limit_s=60)
+
+
+def test_a_program_does_not_begin_before_its_guard_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a guard, as where we are killed right before it: the program finds the end of its pipe."""
+    popen, begun = subprocess.Popen, []
+
+    def start(line: list[str], **options: Any) -> Any:
+        if "guard" in line:
+            raise MemoryError("no process left")
+        begun.append(popen(line, **options))
+        return begun[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(MemoryError), guarded(["touch", str(tmp_path / "begun")]):
+        pass
+    begun[0].stdin.close()
+    assert begun[0].wait(60) != 0 and not (tmp_path / "begun").exists()
 
 
 def test_at_its_limit_the_program_and_its_children_are_ended(tmp_path: Path) -> None:

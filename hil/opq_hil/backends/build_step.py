@@ -14,6 +14,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from opq_hil.backends.processes import end_group, ended_with_parent, guarded
@@ -46,22 +47,18 @@ def run_step(
 ) -> tuple[int, list[str]]:
     """Runs a program to its end; returns its exit code and the lines of its output.
 
+    A program that is not there has code 126 or 127, and a line that says so.
+
     Raises:
-        BuildError: it does not start, or it and all its processes were ended at the limit.
+        BuildError: the folder is not there, or the program and all its processes were ended at the limit.
     """
-    try:
-        process = subprocess.Popen(
-            ended_with_parent(tuple(command)),
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as problem:
-        raise BuildError(f"{what} does not start: {problem}") from None
-    with guarded(process):
+    with ExitStack() as begun:
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        try:
+            program = guarded(ended_with_parent(tuple(command)), cwd=folder, env=environment, **output)
+            process = begun.enter_context(program)
+        except OSError as problem:
+            raise BuildError(f"{what} does not start: {problem}") from None
         try:
             lines = _read_lines(process, what, limit_s, on_line)
         finally:

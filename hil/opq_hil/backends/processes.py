@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 END_LIMIT_S = 10.0
@@ -25,15 +25,22 @@ def ended_with_parent(command: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def guarded(process: subprocess.Popen[Any]) -> Iterator[None]:
-    """Sends SIGKILL to the process's whole group if our process dies in the block, even by kill -9.
+def guarded(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Starts a program in a session of its own, whose whole group gets SIGKILL if our process dies in the
+    block, even by kill -9; `options` as of Popen.
 
-    A shell waits for the end of a pipe that only our process holds.
+    A shell waits for the end of a pipe that only our process holds. The program begins when that shell is
+    there: at the end of its own pipe, before, it does not begin.
     """
+    held = ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "held", *command]
+    process = subprocess.Popen(held, stdin=subprocess.PIPE, start_new_session=True, **options)
     line = ["/bin/sh", "-c", 'read -r _; kill -KILL "-$1"', "guard", str(process.pid)]
     guard = subprocess.Popen(line, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+    assert process.stdin is not None
     try:
-        yield
+        os.write(process.stdin.fileno(), b"\n")
+        process.stdin.close()
+        yield process
     finally:
         guard.kill()
         guard.communicate()

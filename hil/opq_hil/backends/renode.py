@@ -265,17 +265,9 @@ def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]
         tempfile.TemporaryDirectory(prefix="opq-renode-", ignore_cleanup_errors=True) as temporary,
         (folder / "renode.out").open("w") as out,
     ):
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**environment(), "TMPDIR": temporary},
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-        try:
-            with guarded(process):
+        variables = {**environment(), "TMPDIR": temporary}
+        with guarded(command, cwd=folder, env=variables, stdout=out, stderr=out) as process:
+            try:
                 session = RenodeSession(_chosen_port(process, Path(temporary), folder))
                 session.run_command(f"logFile @{folder / 'renode.log'}")
                 session.run_command(f"$world=@{world.write(folder)}")
@@ -285,8 +277,8 @@ def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]
                 session.stop()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(STOP_LIMIT_S)  # it writes its log every 5 s, and when it ends
-        finally:
-            end_group(process)
+            finally:
+                end_group(process)
 
 
 def _chosen_port(process: subprocess.Popen[bytes], temporary: Path, folder: Path) -> int:

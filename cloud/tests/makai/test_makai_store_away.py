@@ -1,23 +1,30 @@
 """The store stops answering in mid-run: nothing that waits is lost, nobody who asked is forgotten."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
+from in_thread import in_thread
+from store_cases import numbered
 
-from opq_cloud.core.service import CloudContext
+from opq_cloud.core.service import CloudContext, ServiceCounters
 from opq_cloud.core.settings.makai import EventServiceSection as EventConfig
 from opq_cloud.core.settings.makai import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai import triggering_service
 from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.measurements import measurement_writer
+from opq_cloud.makai.measurements.measurement_writer import MeasurementWriter
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.store import open_store
 from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
+from opq_proto.kit import log
 from opq_proto.wire.frames import measurement_from_wire
 
 
@@ -103,3 +110,19 @@ def test_measurements_wait_in_the_service_while_the_store_is_away(
             lambda: times <= {row.timestamp_ms for row in store.measurements("1", now_ms, now_ms + 10_000)}
         )
         makai.wait_for(lambda: all(part.ok for part in service.health() if part.name == service.name))
+
+
+def test_a_store_that_does_not_answer_is_reported_before_it_refuses(
+    makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurement_writer, "SLOW_STORE_S", 0.2)
+    counters = ServiceCounters()
+    with closing(open_store(None, tmp_path)) as store, closing(sqlite3.connect(tmp_path / "opq.db")) as other:
+        writer = MeasurementWriter(store, TriggeringConfig(), counters, log.get(), lambda *_: None)
+        other.execute("BEGIN IMMEDIATE")
+        with in_thread(writer.run):
+            writer.accept(numbered(1, 1, 1))
+            makai.wait_for(lambda: writer.problem == "the store has not answered for 0 s")
+            other.execute("ROLLBACK")
+            makai.wait_for(lambda: writer.problem is None and counters.total("measurements_stored") == 1)
+    assert counters.total("store_errors") == 0, "it did not refuse"

@@ -25,6 +25,8 @@ from opq_proto.messages import TREND_MS, Trend
 from opq_proto.wire.measurement_columns import NumberedColumns, joined_numbered
 
 RETRY_S = 1.0
+SLOW_STORE_S = 5.0
+"""A store that takes longer is reported before it refuses, which SQLite does after 20 s."""
 WAIT_S = 0.5
 BATCH_ROWS = 1000
 """So many are stored at once, before `batch_ms` are over."""
@@ -63,8 +65,19 @@ class MeasurementWriter:
         """Boxes that sent stored Measurements again and need an acknowledgement; each with the oldest
         number that it holds. Any thread adds, the writer's takes.
         """
-        self.problem: str | None = None
-        """Why the store refuses; Measurements wait meanwhile."""
+        self._refused: str | None = None
+        """Why the store refuses."""
+        self._began_s: float | None = None
+        """Since when a batch has been with the store, monotonic."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why Measurements wait: the store refuses, or does not answer. From any thread."""
+        began_s = self._began_s
+        waited_s = 0.0 if began_s is None else time.monotonic() - began_s
+        if self._refused is None and waited_s > SLOW_STORE_S:
+            return f"the store has not answered for {waited_s:.0f} s"
+        return self._refused
 
     def accept(self, columns: NumberedColumns) -> None:
         """Accepts a batch of Measurements; never blocks; from any thread."""
@@ -98,6 +111,7 @@ class MeasurementWriter:
         next_acknowledgement = time.monotonic() + self._config.ack_interval_s
         while not stop.is_set():
             self._gather(stop)
+            self._began_s = time.monotonic()
             stored = self._flush()
             now = time.monotonic()
             if now >= next_acknowledgement:
@@ -105,6 +119,7 @@ class MeasurementWriter:
                 self._acknowledge_all()
                 self._put_trends(now)
                 self._counters.set("writer_cpu_seconds", time.thread_time())
+            self._began_s = None
             if not stored:
                 stop.wait(RETRY_S)
         self._receive(None, 1, 0.0)
@@ -143,13 +158,13 @@ class MeasurementWriter:
             new = self._store.append_measurements((), self._batch)
         except StoreError as error:
             self._counters.add("store_errors")
-            if self.problem is None:
+            if self._refused is None:
                 self._log.error("store.failing", error=str(error), waiting=count)
-            self.problem = str(error)
+            self._refused = str(error)
             return False
-        if self.problem is not None:
+        if self._refused is not None:
             self._log.info("store.recovered", stored=count)
-        self.problem = None
+        self._refused = None
         now, now_ns = time.monotonic(), time.time_ns()
         self._counters.add("measurements_stored", new)
         self._counters.add("measurements_doubled", count - new)

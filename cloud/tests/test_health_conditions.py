@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from opq_cloud.core.backend.peer_watch import NOBODY
 from opq_cloud.core.conditions import CONDITIONS, QUEUES, HealthJudge, Reading, Verdict
 from opq_cloud.health.readings import Answer, AnswerReader, fits
 
@@ -80,6 +81,8 @@ def broker_dies(now_s: float, answers: dict[str, Answer]) -> None:
     grows(now_s, answers)
     for box in boxes_of(answers["makai"]):
         box.update(ok=now_s < ILL_S + 20, received=int(ILL_S))
+    own, *_ = (answers["makai"].document or {})["subcomponents"]
+    own.update(ok=now_s < ILL_S + 7, info=f"measurement_endpoint tcp://127.0.0.1:9881 (SUB): {NOBODY}")
 
 
 def crashing(now_s: float, answers: dict[str, Answer]) -> None:

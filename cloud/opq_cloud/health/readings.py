@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from opq_cloud.core.backend.peer_watch import NOBODY
 from opq_cloud.core.conditions import QUEUES, Reading
 from opq_cloud.core.service import STALE_S
 
@@ -17,6 +18,10 @@ Document = Mapping[str, Any]
 WHOLE = "opq"
 UPSTREAM = ("triggering-broker", "triggering-service", "makai", "retention")
 """Without these no Box is heard, and nothing is stored."""
+BEHIND_GATEWAY = (*UPSTREAM, "acquisition-broker")
+"""Without these a gateway is not connected, or is not acknowledged what it sends."""
+BINDING = ("triggering-broker", "acquisition-broker", "event-service", "mauka", "mauka.bus")
+"""Others connect to these; where nobody is there, one of these is ill first."""
 STEADY_S = 10.0
 """Boxes that are late by the same for this time have another clock; those that catch up are late by less
 and less."""
@@ -96,11 +101,11 @@ class AnswerReader:
         inner = any(each.get("ok") is not True for each in document.get("subcomponents") or ())
         whole_ok = own.get("ok") is True or (own is document and inner)
         if answer.name != WHOLE:
-            yield Reading("service", answer.name, float(not whole_ok), _info(own))
+            yield _of_service(answer.name, whole_ok, _info(own))
         gone = self._parts.setdefault(answer.name, set()) - set(parts)
         self._parts[answer.name] = set(parts)
         for name, part in parts.items():
-            yield Reading("service", name, float(part.get("ok") is not True), _info(part))
+            yield _of_service(name, part.get("ok") is True, _info(part))
         for name in gone:
             yield Reading("service", name, 0.0)
 
@@ -147,7 +152,7 @@ class AnswerReader:
             if queue in QUEUES:
                 words = f"{queue.removesuffix('_now').replace('_', ' ')} of {name}"
                 info = f"{level:g}, where {QUEUES[queue]:g} may wait"
-                after = (*UPSTREAM, "acquisition-broker") if answer.is_gateway else ()
+                after = BEHIND_GATEWAY if answer.is_gateway else ()
                 yield Reading("queue", words, level / QUEUES[queue], info, after)
         levels = document.get("levels") or {}
         if levels.get("most_descriptors"):
@@ -170,8 +175,18 @@ class AnswerReader:
                 if name not in without:
                     bad = float(box.get("ok") is not True)
                     yield Reading(
-                        "box_at_gateway", f"Box {name} at {answer.name}", bad, _info(box), (*UPSTREAM, name)
+                        "box_at_gateway",
+                        f"Box {name} at {answer.name}",
+                        bad,
+                        _info(box),
+                        (*BEHIND_GATEWAY, name),
                     )
+
+
+def _of_service(name: str, ok: bool, info: str) -> Reading:
+    """A service or part that answered; one without its peer waits for who should be there."""
+    waits_for = tuple(each for each in BINDING if each != name) if NOBODY in info else ()
+    return Reading("service", name, float(not ok), info, waits_for)
 
 
 def fits(theirs: str, ours: str) -> bool:

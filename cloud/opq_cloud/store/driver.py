@@ -284,8 +284,11 @@ class Driver(Protocol):
     def others(self, known: Iterable[str]) -> dict[str, int]:
         """Returns collection -> documents of those that are not `known` and that the driver does not make."""
 
-    def bytes_of(self, collections: Iterable[str]) -> dict[str, int]:
-        """Returns bytes, with indexes, of those of these whose size the database knows."""
+    def bytes_of(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Returns bytes of those of these collections whose size is known.
+
+        MongoDB's include indexes; SQLite's do not, and follow from the newest rows and `counts`.
+        """
 
     def read(self) -> AbstractContextManager[Documents]:
         """Returns the documents for reading; with SQLite all reads see one state of the file."""

@@ -437,4 +437,4 @@ class CloudStore(ShownStore, JoinStore, Protocol):
         """Returns the number of documents by the original's collection (`measurements`, `trends`, ...)."""
 
     def sizes(self) -> dict[str, int]:
-        """Returns bytes, with indexes, by the original's collection, where the database reports them."""
+        """Returns bytes by the original's collection: `Driver.bytes_of`."""

@@ -1,21 +1,26 @@
 """`laha_stats` as SystemStatsPlugin writes it: every key that the original's readers take, in both stores."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from store_cases import SAG, TRIGGER, numbered, wave
 
 from opq_cloud.core.settings.mauka import SystemStatsSection
 from opq_cloud.mauka.bus.messages import heartbeat, new_message
 from opq_cloud.mauka.bus_plugins import system_stats
 from opq_cloud.mauka.bus_plugins.system_stats import KEPT_S, SystemStatsPlugin
+from opq_cloud.mauka.joining.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_cloud.store.documents.makai import MakaiConfig, TriggeringLimits
 from opq_cloud.store.records.accounts import LAHA_STATS
-from opq_proto.messages import Measurement, Metric
+from opq_proto.messages import Measurement, Metric, Trend
 from opq_proto.wire.mauka_pb2 import MEASUREMENTS, PHENOMENA, MaukaMessage
 
 SUMMARY = {"min", "max", "mean", "var", "cnt", "start_timestamp_s", "end_timestamp_s"}
@@ -108,6 +113,34 @@ def test_rates_are_requested_in_turn_and_a_known_one_not_for_15_minutes(
             if box_id != "3":  # one of the original's, whose answers are lost
                 plugin.on_message("BoxMeasurementRateResponse", rate(box_id, 60))
     assert requested == [["1", "2"], *[["3"]] * 14, ["1", "2"], ["3"]]
+
+
+def test_sizes_of_the_embedded_store_are_near_those_that_sqlite_counts(tmp_path: Path) -> None:
+    from opq_cloud.store.embedded.store import EmbeddedStore
+
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        assert not any(store.sizes().values())
+        store.append_measurements((), [numbered(1, 2000)])
+        store.seal()
+        metrics = {"rms": (119.1, 121.3, 120.2), "f": (59.9, 60.1, 60.02), "thd": (0.01, 0.1, 0.05)}
+        store.put_trends([Trend("1", k * 60_000, metrics) for k in range(400)])
+        for number in range(20):
+            event_id = store.open_event(replace(TRIGGER, token=f"{number:030d}"), "test")
+            store.put_waveform(event_id, wave())
+            put_findings(store, event_id, [SAG])
+        sizes = store.sizes()
+    tables = {
+        "measurements": ("blocks",), "trends": ("trends", "trends_new"), "events": ("events",),
+        "box_events": ("box_events",), "incidents": ("incidents",), "fs.chunks": ("chunks",),
+    }  # fmt: skip
+    with closing(sqlite3.connect(tmp_path / "opq.db")) as file:
+        try:
+            counted = dict(file.execute("SELECT name, sum(payload) FROM dbstat GROUP BY name"))
+        except sqlite3.OperationalError as error:
+            pytest.skip(f"this SQLite does not count: {error}")
+    for name, parts in tables.items():
+        true = sum(counted.get(each, 0) for each in parts)
+        assert true > 1000 and sizes[name] == pytest.approx(true, rel=0.3), (name, sizes[name], true)
 
 
 def test_mongo_has_it_as_the_originals_collection(mongo_uri: str, tmp_path: Path) -> None:

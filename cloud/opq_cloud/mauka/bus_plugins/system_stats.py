@@ -1,8 +1,8 @@
 """SystemStatsPlugin: plug-ins, machine and store once a minute, as a document of `laha_stats`.
 
 The original's plug-in of this name (docs/reference/opq-interop.md D.7, E.3), for its readers: View's system
-page and programs for figures. Sizes are null in the embedded store, which does not know them. `gc_stats`
-counts the documents that `gc_stat` messages report: LahaGcPlugin's, and those of an original one.
+page and programs for figures. `gc_stats` counts the documents that `gc_stat` messages report: LahaGcPlugin's,
+and those of an original one.
 """
 
 import math

@@ -15,6 +15,7 @@ import msgspec
 
 from opq_cloud.store.documents.readable import ReadableDocuments
 from opq_cloud.store.driver import Changed, EarliestStart, Fields, Key, Table, Where
+from opq_cloud.store.embedded.parcel_slots import LIVE
 from opq_cloud.store.embedded.statements import (
     count_statement,
     delete_statement,
@@ -38,6 +39,18 @@ CHUNK_BYTES = 255 * 1024
 """The same as GridFS: small enough that no write lock is held long for one chunk."""
 FEW_VALUES = 100
 """For a sorted search, up to this many values of a list are each read by the index, and merged."""
+NEWEST_ROWS = 1000
+ROW_BYTES: Mapping[str, str] = {
+    "measurements": "SELECT * FROM (SELECT length(packed) bytes, rows FROM blocks ORDER BY block DESC "
+    f"LIMIT {NEWEST_ROWS}) UNION ALL SELECT length(packed), rows FROM parcels WHERE {LIVE} "
+    "UNION ALL SELECT 113, 1 FROM measurements",
+    "trends": "SELECT 8 * 15 + length(box_id || location || coalesce(other, '')) bytes, 1 rows FROM "
+    "(SELECT box_id, location, other FROM trends_new UNION ALL SELECT box_id, location, other FROM trends)",
+    "events": "SELECT 80 + length(document) bytes, 1 rows FROM events ORDER BY event_id DESC",
+    "box_events": "SELECT 10 + length(document) bytes, 1 rows FROM box_events ORDER BY event_id DESC",
+    "incidents": "SELECT 40 + length(document) bytes, 1 rows FROM incidents ORDER BY incident_id DESC",
+}
+"""Collection -> bytes of its rows: SQLite would read the whole file to know the size of a table."""
 _DECODER = msgspec.json.Decoder()
 T = TypeVar("T")
 
@@ -280,9 +293,14 @@ class SqliteDriver:
     def others(self, known: Iterable[str]) -> dict[str, int]:
         return {}
 
-    def bytes_of(self, collections: Iterable[str]) -> dict[str, int]:
-        """Returns nothing: SQLite would have to read the whole file to know the sizes."""
-        return {}
+    def bytes_of(self, counts: Mapping[str, int]) -> dict[str, int]:
+        with self._opened().read() as connection:
+            found = {"fs.chunks": int(connection.execute("SELECT total(length) FROM files").fetchone()[0])}
+            for name in counts.keys() & ROW_BYTES.keys():
+                rows = f"SELECT total(bytes), total(rows) FROM ({ROW_BYTES[name]} LIMIT {NEWEST_ROWS})"
+                size, of = connection.execute(rows).fetchone()
+                found[name] = round(counts[name] * size / of) if of else 0
+        return found
 
     @contextmanager
     def read(self) -> Iterator[SqliteDocuments]:

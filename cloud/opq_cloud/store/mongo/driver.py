@@ -281,10 +281,10 @@ class MongoDriver:
         names = sorted({*db.list_collection_names()} - {*known, *OWN})
         return {name: count for name in names if (count := db[name].estimated_document_count())}
 
-    def bytes_of(self, collections: Iterable[str]) -> dict[str, int]:
+    def bytes_of(self, counts: Mapping[str, int]) -> dict[str, int]:
         found = {}
         with self.read():
-            for name in collections:
+            for name in counts:
                 with suppress(
                     OperationFailure
                 ):  # another server with MongoDB's protocol may lack the command

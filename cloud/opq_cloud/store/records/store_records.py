@@ -76,7 +76,8 @@ class StoreRecords(FindingRecords, EventRecords, WaveformRecords, TrendRecords, 
             return {**counts, "fs.files": documents.count_files()}
 
     def sizes(self) -> dict[str, int]:
-        return self._driver.bytes_of((*self.counts(), "fs.chunks"))
+        counts = self.counts()
+        return self._driver.bytes_of({**counts, "fs.chunks": counts["fs.files"]})
 
     def close(self) -> None:
         self.people.close()

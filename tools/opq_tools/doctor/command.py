@@ -33,7 +33,8 @@ def command(
 
     Ends with 1 if anything is wrong.
 
-    Looks at the clock, limits, packages, firewall, disk, keys, configurations, store, ports and services.
+    Looks at the clock, limits, packages, firewall, serial ports, disk, keys, configurations, store, ports and
+    services.
 
     Example: opq-tools doctor --fix
     """

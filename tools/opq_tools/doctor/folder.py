@@ -1,12 +1,13 @@
 """What is wrong with a data folder: disk, keys, configuration, store."""
 
 import contextlib
+import errno
 import os
 import shutil
 import sqlite3
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from opq_cloud.core.conditions import DISK_SHARE
 from opq_proto.config.reading import read_document
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
+from opq_proto.kit.port_trouble import HINTS
 from opq_tools.doctor.problem import Problem
 
 LEAST_FREE, LEAST_SHARE = 1 << 30, 1 - DISK_SHARE
@@ -89,14 +91,16 @@ def _keys(data_dir: Path) -> Iterator[Problem]:
         try:
             read_secret_file(path)
         except KeyFileError as error:
-            make = "make the pair again with opq-tools keygen --force, or restore a copy"
+            box_id = path.name.removeprefix("opqbox").removesuffix("_secret")
+            whose = f"--boxes {box_id}" if box_id.isdigit() else "--server"
+            make = f"opq-tools keygen --out {keys.root} {whose} --force, or restore a copy"
             yield Problem("keys", str(error), make)
     for path in sorted(keys.server_public.parent.glob("*.key")):
         try:
             read_key_file(path)
         except KeyFileError as error:
             yield Problem("keys", str(error), f"copy the right file there, or move {path} away")
-    folder = keys.server_secret.parent
+    folder, make = keys.server_secret.parent, f"opq-tools keygen --out {keys.root} --server"
     if folder.is_dir() and folder.stat().st_mode & 0o077:
         mend = partial(folder.chmod, 0o700)
         yield Problem("keys", f"{folder} can be entered by others", f"chmod 700 {folder}", mend)
@@ -105,12 +109,10 @@ def _keys(data_dir: Path) -> Iterator[Problem]:
             pair = read_secret_file(keys.server_secret)
             if pair.public != read_key_file(keys.server_public).public:
                 text = f"{keys.server_public} does not belong to {keys.server_secret}: no Box is let in"
-                yield Problem(
-                    "keys", text, "copy both files from one back-up, or opq-tools keys rotate --server"
-                )
+                make = f"copy both files from one back-up, or {make} --force and give gateways the public key"
+                yield Problem("keys", text, make)
     elif not (data_dir / "gateway").exists():  # a gateway has the server's public key alone
         missing = keys.server_public if keys.server_secret.exists() else keys.server_secret
-        make = f"opq-tools keygen --out {data_dir / 'curve'} --server"
         if keys.server_secret.exists() or keys.server_public.exists():
             make = f"take both files from one back-up, or {make} --force and give gateways the new public key"
         yield Problem("keys", f"{missing} is missing", make)
@@ -132,6 +134,14 @@ def _configurations(data_dir: Path, etc: Path) -> Iterator[Problem]:
         for text in found:
             fix = f"edit {path}; opq-tools config check {path}"
             yield Problem("configuration", f"{path.name}: {text.strip()}", fix)
+        if not found and kind == "gateway":
+            yield from _serial_ports(str(box["port"]) for box in document.get("box", ()))
+
+
+def _serial_ports(ports: Iterable[str]) -> Iterator[Problem]:
+    for port in ports:
+        if Path(port).exists() and not os.access(port, os.R_OK | os.W_OK):
+            yield Problem("serial port", f"{port} cannot be opened by this user", HINTS[errno.EACCES])
 
 
 def _stores(data_dir: Path) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 The Box is simulated, with the checks of a real one; with -m slow it is the firmware itself in QEMU.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -204,12 +204,17 @@ def test_the_firmware_itself_is_replaced_by_a_release_and_comes_back_from_a_bad_
 ) -> None:
     versions = Versions(hil_bench.firmware("opqbox"))
 
-    def made(step: int, hangs: bool = False) -> tuple[str, bytes]:
-        found = {slot: versions.image(slot, step=step) for slot in Slot}
-        version = version_text(read_header(found[Slot.A]).version)
-        if hangs:
-            found = {slot: versions.image(slot, step, body=hanging(image)) for slot, image in found.items()}
-        return version, pack_bundle(found)
+    def made(step: int, change: Callable[[bytes], bytes] = lambda image: image) -> tuple[str, bytes]:
+        """The build as a later version, which it also reports."""
+        found = {}
+        for slot in Slot:
+            image = versions.image(slot)
+            before, after = (version_text(read_header(image).version + more) for more in (0, step))
+            text = [f"{each}\0\0".encode() for each in (before, after)]
+            assert image.count(text[0]) == 1 and len(text[0]) == len(text[1])
+            body = change(image.replace(*text))[HEADER_BYTES:]
+            found[slot] = versions.image(slot, step, body=body)
+        return after, pack_bundle(found)
 
     flash = hil_bench.prepared("opqbox", seconds=CONFIRM_S, oversampling="1", box_id="1")
     with hil_bench.live(World(36_000 * NS), flash=flash) as box, releases.gateway({"1": box.port}) as gateway:
@@ -219,7 +224,7 @@ def test_the_firmware_itself_is_replaced_by_a_release_and_comes_back_from_a_bad_
         assert releases.reported("1", f"{version} ", 1500) == f"{version} confirmed"
         hello = gateway.statuses["1"].hello
         assert hello is not None and hello.firmware.startswith(version)
-        bad, data = made(2, hangs=True)
+        bad, data = made(2, hanging)
         releases.roll_out(bad, data)
         assert "went back to the firmware before" in releases.reported("1", f"{bad} ", 1500)
         hello = gateway.statuses["1"].hello
@@ -227,8 +232,7 @@ def test_the_firmware_itself_is_replaced_by_a_release_and_comes_back_from_a_bad_
 
 
 def hanging(image: bytes) -> bytes:
-    """The body of an image whose first instruction is a jump to itself."""
-    header = read_header(image)
+    """The image with a jump to itself as its first instruction."""
     reset = int.from_bytes(image[HEADER_BYTES + 4 : HEADER_BYTES + 8], "little") & ~1
-    at = reset - header.load_address
-    return image[HEADER_BYTES:at] + b"\xfe\xe7" + image[at + 2 :]
+    at = reset - read_header(image).load_address
+    return image[:at] + b"\xfe\xe7" + image[at + 2 :]

@@ -211,8 +211,9 @@ def test_the_firmware_itself_is_replaced_by_a_release_and_comes_back_from_a_bad_
             image = versions.image(slot)
             before, after = (version_text(read_header(image).version + more) for more in (0, step))
             text = [f"{each}\0\0".encode() for each in (before, after)]
-            assert image.count(text[0]) == 1 and len(text[0]) == len(text[1])
-            body = change(image.replace(*text))[HEADER_BYTES:]
+            head, body = image[:HEADER_BYTES], image[HEADER_BYTES:]
+            assert body.count(text[0]) == 1 and len(text[0]) == len(text[1])
+            body = change(head + body.replace(*text))[HEADER_BYTES:]
             found[slot] = versions.image(slot, step, body=body)
         return after, pack_bundle(found)
 

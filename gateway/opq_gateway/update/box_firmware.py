@@ -8,7 +8,7 @@ from pathlib import Path
 
 from opq_gateway.status import BoxStatus
 from opq_proto.firmware.image import ImageError, version_number
-from opq_proto.firmware.transfer import OrderClient, TransferError, follow_update, send_firmware
+from opq_proto.firmware.transfer import NotKeptError, OrderClient, TransferError, follow_update, send_firmware
 from opq_proto.release.plan import ReleaseError
 
 ORDER_S = 10.0
@@ -37,15 +37,16 @@ def due(version: str, boxes: Iterable[BoxStatus], tried: Iterable[str]) -> list[
     return found
 
 
-def update_box(orders: OrderClient, box_id: str, file: Path, version: str) -> str:
-    """Sends the file and waits for the end of the trial; returns how it ended, in words for a report."""
+def update_box(orders: OrderClient, box_id: str, file: Path, version: str) -> tuple[str, bool]:
+    """Sends the file and waits for the end of the trial; returns how it ended, in words for a report, and
+    whether the Box tried it and did not keep it."""
     try:
         data = file.read_bytes()
         send_firmware(orders, box_id, data, ORDER_S, _nobody_looks)
         end = follow_update(orders, box_id, version_number(version), ORDER_S, _nobody_looks)
     except TransferError as error:
-        return f"{version} failed: {error}"[:280]
-    return f"{version} {end.state}"
+        return f"{version} failed: {error}"[:280], isinstance(error, NotKeptError)
+    return f"{version} {end.state}", False
 
 
 def _nobody_looks(state: str, done: int, of: int) -> None:

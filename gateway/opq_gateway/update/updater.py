@@ -199,10 +199,11 @@ class Updater:
                 return
             file = self.folder.path / "firmware.opqfw"
             repository.fetch(release, file)
-            ended = self._firmware[box_id] = update_box(self._orders, box_id, file, plan.version)
+            ended, not_kept = update_box(self._orders, box_id, file, plan.version)
+            self._firmware[box_id] = ended
             self._log.info("update.firmware", box_id=box_id, ended=ended)
             file.unlink()
-            if "failed" in ended:
+            if not_kept:  # what did not arrive, or was not begun, is sent again after a start
                 self._refuse(release, ended)
 
     def _refuse(self, release: "TargetFile", reason: str) -> None:

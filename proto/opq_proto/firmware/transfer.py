@@ -33,6 +33,10 @@ class TransferError(OpqError):
     """The update failed, or its result is not known; the text says which."""
 
 
+class NotKeptError(TransferError):
+    """The Box ran the new firmware on trial, and went back to the one before."""
+
+
 class OrderClient(Protocol):
     """Sends orders to Boxes: a `CommandClient`, or the command handler of a Box's gateway."""
 
@@ -105,7 +109,8 @@ def follow_update(client: OrderClient, box_id: str, version: int, timeout_s: flo
         if state not in (*WRITING, *ON_TRIAL) or (over and state not in WRITING):
             if state in ("idle", *ON_TRIAL) and _number(firmware) == version:
                 return UpdateEnd("running", firmware)
-            raise TransferError(f"Box {box_id}: {_why(state, status['reason'], version)}{_runs(firmware)}")
+            kind = NotKeptError if state == "rolled back" else TransferError
+            raise kind(f"Box {box_id}: {_why(state, status['reason'], version)}{_runs(firmware)}")
         if over:
             raise TransferError(f"Box {box_id}: not written within {WRITING_S:g} s{_runs(firmware)}")
         time.sleep(POLL_S)

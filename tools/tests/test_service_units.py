@@ -89,6 +89,7 @@ def test_units_go_into_a_system_that_does_not_run_and_out_again(tmp_path: Path) 
     run_in_process("service", "remove", "cloud", "gateway", "--root", str(tmp_path))
     assert [each.name for each in (tmp_path / "etc/systemd/system").glob("*.service")] == []
     assert secret.exists() and (tmp_path / "etc/opq/gateway.toml").exists()
+    assert not [each for each in (tmp_path / "etc").rglob("*opq*") if each != tmp_path / "etc/opq"]
 
 
 def test_what_cannot_be_installed_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ UNITS = Path("etc/systemd/system")
 USER = "opq"
 DATA = Path("var/lib/opq")
 GATEWAY_CONFIG = Path("etc/opq/gateway.toml")
+USERS = Path("etc/sysusers.d/opq.conf")
+BOX_RULES, WIFI_RULES = (
+    Path("etc/udev/rules.d/60-opq-box.rules"),
+    Path("etc/polkit-1/rules.d/50-opq-gateway.rules"),
+)
 GATEWAY_LINK = DATA / "gateway/update/current"
 """What the gateway's unit starts by; an update moves it."""
 CLOUD_SERVICES = (
@@ -70,13 +75,13 @@ def packaged(name: str) -> str:
 
 def files_for(names: Sequence[str], bin_dir: str, wifi: bool) -> Iterator[tuple[Path, str]]:
     """Yields path below the root and text of what these services need, with the programs in `bin_dir`."""
-    yield Path("etc/sysusers.d/opq.conf"), packaged("opq.conf")
+    yield USERS, packaged(USERS.name)
     for kind in sorted({file_of(name) for name in names}):
         yield UNITS / kind, packaged(kind).replace("/opt/opq/bin/", f"{bin_dir}/")
     if "gateway" in names:
-        yield Path("etc/udev/rules.d/60-opq-box.rules"), packaged("60-opq-box.rules")
+        yield BOX_RULES, packaged(BOX_RULES.name)
     if wifi:
-        yield Path("etc/polkit-1/rules.d/50-opq-gateway.rules"), packaged("50-opq-gateway.rules")
+        yield WIFI_RULES, packaged(WIFI_RULES.name)
 
 
 def _samples(names: Sequence[str]) -> Iterator[tuple[Path, str]]:
@@ -181,18 +186,24 @@ def install(names: Sequence[str], root: Path, wifi: bool) -> list[Path]:
 
 
 def remove(names: Sequence[str], root: Path) -> list[Path]:
-    """Ends services and removes their units; data, keys and configuration stay."""
+    """Ends services, removes their units and rules; data, keys, configuration and their user stay."""
     units = [unit_of(name) for name in names]
     if root == Path("/"):
         _run("systemctl", "disable", "--now", *units)
     else:
         _run("systemctl", f"--root={root}", "disable", *units)
-    gone = []
+    files = []
     for kind in sorted({file_of(name) for name in names}):
-        instances = list((root / UNITS).glob(f"*.wants/{kind.replace('@', '@*')}"))  # other services' still
-        if not instances and (root / UNITS / kind).exists():
-            (root / UNITS / kind).unlink()
-            gone.append(root / UNITS / kind)
+        if not list((root / UNITS).glob(f"*.wants/{kind.replace('@', '@*')}")):  # else other services use it
+            files.append(UNITS / kind)
+    if "gateway" in names:
+        files += [BOX_RULES, WIFI_RULES]
+    gone = [root / path for path in files if (root / path).exists()]
+    for path in gone:
+        path.unlink()
+    if (root / USERS).exists() and not list((root / UNITS).glob("opq-*.service")):
+        (root / USERS).unlink()
+        gone.append(root / USERS)
     if root == Path("/"):
         _run("systemctl", "daemon-reload")
     return gone

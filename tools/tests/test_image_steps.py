@@ -1,0 +1,213 @@
+"""The steps of deploy/Dockerfile, played in clean roots: no container engine is needed for what they say.
+
+Each stage is a root of debootstrap; what runs in it has name spaces of its own, so nothing stays behind.
+The image runs as compose.yaml starts it: its root read only, without capabilities, /tmp in memory.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from house_under_test import ROOT, until
+
+NEEDED = ("debootstrap", "unshare", "nsenter", "setpriv", "git")
+MISSING = [name for name in NEEDED if not shutil.which(name)] + ["root"] * (os.geteuid() != 0)
+pytestmark = [
+    pytest.mark.slow,  # 5 minutes on an idle machine: two systems, and the packages
+    pytest.mark.timeout(5400),
+    pytest.mark.skipif(bool(MISSING), reason=f"cannot make a clean root here: no {', '.join(MISSING)}"),
+]
+DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
+INDEX_CERTIFICATES = os.environ.get("PIP_CERT", "")
+DEVICES = "null:3 zero:5 full:7 random:8 urandom:9"
+VOLUMES = ("/var/lib/opq", "/var/lib/opq-backups")
+ENTER = f"""set -e; root=$1; shift
+mount -t proc proc "$root/proc"; mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+for device in {DEVICES}; do mknod -m 666 "$root/dev/${{device%:*}}" c 1 "${{device#*:}}"; done
+mkdir "$root/dev/shm" "$root/dev/pts"; mount -t tmpfs tmpfs "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"; ln -s pts/ptmx "$root/dev/ptmx"
+"""
+FROZEN = f"""ip link set lo up
+mount --bind "$root" "$root"; mount -o remount,bind,ro "$root"; mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+for volume in {" ".join(VOLUMES)}; do mount --bind "$root.volumes$volume" "$root$volume"; done
+"""
+GATEWAY_AND_BOX = """mkdir /tmp/gateway; cp -r /var/lib/opq/curve /tmp/gateway; cd /tmp/gateway
+printf '[[box]]\\nid = "1"\\nport = "/tmp/ports/box1"\\n' > gateway.toml
+python3 -m opq_sim.box --sim 1 --ports-dir /tmp/ports > box.log 2>&1 &
+opq-gateway run --config gateway.toml --data-dir /tmp/gateway > gateway.log 2>&1 &
+"""
+CONFINED = "--reuid=opq --regid=opq --init-groups --inh-caps=-all --bounding-set=-all --no-new-privs"
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    """The stages of the Dockerfile, each as instructions: word and rest."""
+    found: list[list[tuple[str, str]]] = []
+    for line in re.sub(r"\\\n\s*", "", DOCKERFILE).splitlines():
+        if line and not line.startswith("#"):
+            word, _, rest = line.partition(" ")
+            if word == "FROM":
+                found.append([])
+            found[-1].append((word, rest))
+    return found
+
+
+def rest_of(word: str, stage: list[tuple[str, str]]) -> str:
+    return next(rest for name, rest in stage if name == word)
+
+
+def in_root(root: Path, setup: str, *command: str) -> list[str]:
+    """The words that run a command in a root, in name spaces of its own."""
+    spaces = ("--mount", "--pid", "--fork", "--kill-child", "--propagation=private")
+    network = ("--net",) if setup else ()
+    return [
+        "unshare",
+        *spaces,
+        *network,
+        "sh",
+        "-c",
+        f'{ENTER}{setup}exec chroot "$root" "$@"',
+        "sh",
+        str(root),
+        *command,
+    ]
+
+
+def run_step(root: Path, step: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    environment.pop("PIP_FIND_LINKS", None)
+    environment |= {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
+    if INDEX_CERTIFICATES:
+        shutil.copy(INDEX_CERTIFICATES, root / "tmp/index.crt")
+        environment |= {"PIP_CERT": "/tmp/index.crt"}
+    done = subprocess.run(
+        in_root(root, "", "sh", "-c", step), env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{step}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+def copy_into(root: Path, rest: str, earlier: Path) -> None:
+    """COPY: of the clone's files as git has them, or of an earlier stage."""
+    *options, source, target = rest.split()
+    if options:
+        shutil.copytree(f"{earlier}{source}", f"{root}{target}", symlinks=True)
+    elif source == ".":
+        listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
+        names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in filter(None, names.split("\0")):
+            (Path(f"{root}{target}") / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, f"{root}{target}/{name}")
+    else:
+        Path(f"{root}{target}").parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / source, f"{root}{target}")
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Path]:
+    """The root that the Dockerfile makes."""
+    # Not below pytest's folder: its clearing could meet a mount.
+    with tempfile.TemporaryDirectory(prefix="opq-image-") as name:
+        folder = Path(name)
+        suite = re.search(r"^FROM debian:(\w+)-slim AS build$", DOCKERFILE, re.M)
+        assert suite is not None
+        first, *more = stages()
+        roots = [folder / str(number) for number in range(1 + len(more))]
+        subprocess.run(
+            ("debootstrap", "--variant=minbase", suite[1], roots[0]), check=True, stdout=subprocess.DEVNULL
+        )
+        (roots[0] / "etc/dpkg/dpkg.cfg.d/image").write_text("force-unsafe-io\n")  # as in Debian's images
+        shutil.copy("/etc/resolv.conf", roots[0] / "etc/resolv.conf")
+        for root in roots[1:]:
+            subprocess.run(("cp", "-a", roots[0], root), check=True)
+        for root, stage in zip(roots, (first, *more), strict=True):
+            for word, rest in stage:
+                if word == "RUN":
+                    run_step(root, rest)
+                elif word == "COPY":
+                    copy_into(root, rest, roots[0])
+        for volume in VOLUMES:  # an empty volume is a copy of what the image has there, with its owner
+            (Path(f"{roots[-1]}.volumes") / volume[1:]).parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(("cp", "-a", f"{roots[-1]}{volume}", f"{roots[-1]}.volumes{volume}"), check=True)
+        yield roots[-1]
+
+
+class Container:
+    """What `docker run` makes of the image."""
+
+    def __init__(self, image: Path) -> None:
+        stage = stages()[-1]
+        self._inside = ["setpriv", *CONFINED.split(), "env", "-i", *shlex.split(rest_of("ENV", stage))]
+        words = [*json.loads(rest_of("ENTRYPOINT", stage)), *json.loads(rest_of("CMD", stage))]
+        self.log = (image.parent / "log").open("w+")
+        command = in_root(image, FROZEN, *self._inside, *words)
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
+        self._root = image
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`docker exec`."""
+        outer = self.process.pid
+        inner = Path(f"/proc/{outer}/task/{outer}/children").read_text().split()[0]
+        enter = ("nsenter", "--target", inner, "--mount", "--pid", "--net", "chroot", str(self._root))
+        return subprocess.run((*enter, *self._inside, *words), capture_output=True, text=True, check=False)
+
+    def get(self, path: str) -> str:
+        """A page of View, asked from within the container's network."""
+        program = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
+        return self.run("python3", "-c", program, f"http://127.0.0.1:8888{path}").stdout
+
+    def end(self) -> int:
+        self.run("sh", "-c", "kill -TERM 1")  # the process 1 of a container gets the signal of `docker stop`
+        return self.process.wait(20)
+
+
+def test_the_image_runs_as_its_user_without_rights_and_shows_an_incident(image: Path) -> None:
+    began = time.monotonic()
+    container = Container(image)
+    try:
+        health = json.loads(rest_of("HEALTHCHECK", stages()[-1]).partition(" CMD ")[2])
+        until(lambda: container.run(*health).returncode == 0, 60.0, "the health check passes")
+        well_s = time.monotonic() - began
+        facts = container.run("sh", "-c", "id -un; grep CapEff /proc/1/status; touch /opt/opq/x /etc/x")
+        assert facts.stdout.split() == ["opq", "CapEff:", "0" * 16]
+        assert facts.stderr.count("Read-only file system") == 2
+        docs = container.run("opq-tools", "docs", "--print").stdout.strip()
+        assert Path(f"{image}{docs.removeprefix('file://')}").is_file()
+        words = ("opq-cloud", "view", "--first-admin", "--config", "/etc/opq/cloud.toml")
+        assert "http" in container.run(*words, "--data-dir", VOLUMES[0]).stdout
+        keys = container.run("opq-tools", "keygen", "--out", "/var/lib/opq/curve", "--boxes", "1")
+        assert keys.returncode == 0, keys.stderr
+        box = container.run("sh", "-c", GATEWAY_AND_BOX)
+        assert box.returncode == 0, box.stderr
+        until(lambda: "Box 1" in container.get("/"), 30.0, "the page shows the Box")
+        sag = [
+            "opq-tools",
+            "sim",
+            "event",
+            "sag",
+            "--box",
+            "1",
+            "--depth",
+            "0.3",
+            "--ports-dir",
+            "/tmp/ports",
+        ]
+        until(lambda: container.run(*sag).returncode == 0, 10.0, "the Box takes the disturbance")
+        until(lambda: "sag to 7" in container.get("/incidents/1"), 30.0, "the incident is on the page")
+        backup = container.run("opq-tools", "backup", VOLUMES[1], "--data-dir", VOLUMES[0])
+        assert backup.returncode == 0, backup.stderr
+        assert container.end() == 0
+        print(f"well after {well_s:.1f} s")
+    finally:
+        container.process.kill()
+        container.process.wait()

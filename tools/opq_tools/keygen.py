@@ -1,5 +1,6 @@
 """`opq-tools keygen`: makes CURVE key pairs for the server and for Boxes, in ZPL files."""
 
+import os
 from pathlib import Path
 
 import click
@@ -47,12 +48,18 @@ def box_ids(text: str) -> tuple[str, ...]:
 def command(out: Path, server: bool, boxes: str, force: bool) -> None:
     """Make CURVE key pairs in ZPL files; only you can read the private ones.
 
-    Without --force nothing is overwritten: where keys exist, they are listed and nothing is changed.
+    Without --force nothing is overwritten: where keys exist, they are listed and nothing is changed. What root
+    makes belongs to the owner of the folder, so that the services of its user read it.
 
     Example: opq-tools keygen --out ~/.local/share/opq/curve --server --boxes 1,2,5-9
     """
     ids = box_ids(boxes)
     if not server and not ids:
         raise click.UsageError("nothing to make: give --server, --boxes 1,2 or both")
-    for path in KeyFolder(out).create(server=server, box_ids=ids, force=force):
+    written = KeyFolder(out).create(server=server, box_ids=ids, force=force)
+    if os.geteuid() == 0:
+        owner = out.stat()
+        for path in {*written, *(each.parent for each in written)}:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    for path in written:
         click.echo(path)

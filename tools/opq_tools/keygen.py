@@ -48,8 +48,8 @@ def box_ids(text: str) -> tuple[str, ...]:
 def command(out: Path, server: bool, boxes: str, force: bool) -> None:
     """Make CURVE key pairs in ZPL files; only you can read the private ones.
 
-    Without --force nothing is overwritten: where keys exist, they are listed and nothing is changed. What root
-    makes belongs to the owner of the folder, so that the services of its user read it.
+    Without --force nothing is overwritten: where keys exist, they are listed and nothing is changed. What
+    root makes belongs to the owner of the folder, so that the services of its user read it.
 
     Example: opq-tools keygen --out ~/.local/share/opq/curve --server --boxes 1,2,5-9
     """

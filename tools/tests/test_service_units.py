@@ -81,7 +81,7 @@ def test_units_go_into_a_system_that_does_not_run_and_out_again(tmp_path: Path) 
     )
     assert secret.stat().st_uid == int(user.split(":")[2]) and secret.stat().st_mode & 0o077 == 0
     made = run_in_process("keygen", "--out", str(secret.parents[1]), "--boxes", "1").stdout.split()
-    assert [os.stat(path).st_uid for path in made] == [secret.stat().st_uid] * 2
+    assert [Path(path).stat().st_uid for path in made] == [secret.stat().st_uid] * 2
     (tmp_path / "etc/opq/cloud.toml").write_text("# filled in\n")
     before = secret.read_bytes()
     assert run_in_process("service", "install", "cloud", "--root", str(tmp_path)).returncode == 0

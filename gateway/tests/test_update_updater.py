@@ -90,7 +90,7 @@ place, url, root = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]).read_bytes(
 repository.ROOM = 0  # the room is there when it looks, and gone when it writes
 mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "full", str(place)]
 subprocess.run(mount, check=True)
-for kib in range(8, 200, 12):
+for kib in range(8, 200, 20):
     subprocess.run(["mount", "-o", f"remount,size={kib}k", str(place)], check=True)
     folder = UpdateFolder(place / "gateway")
     folder.path.mkdir(parents=True, exist_ok=True)

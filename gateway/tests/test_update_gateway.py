@@ -14,14 +14,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from update_scene import Scene, make_bundle, web_server
-from update_world import WHOLE, end_group, first_tree, sources
+from update_world import WHOLE, end_group, first_tree, hasten, sources
 
 from opq_cloud.store import open_store
 from opq_gateway.ring.ring import Ring
@@ -38,7 +38,6 @@ COUNT = int(os.environ.get("OPQ_TEST_CUTS", "300"))
 BATCH = 20
 CLOUD = ("triggering-broker", "acquisition-broker", "event-service", "triggering-service")
 PHASES = ("downloaded", "building", "ready", "trying", "confirmed")
-HASTE = -15
 WITHIN_S = 240.0
 WINDOW_S = 0.2
 """A hole in the samples cuts the window before it and the one after it."""
@@ -113,14 +112,6 @@ class Gateway:
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as opened:
         yield opened
-
-
-def hasten(process: subprocess.Popen[bytes]) -> None:
-    """Raises the priority of a process's session, where we may: a gateway has a processor of its own, as a
-    Box has, which keeps 3.2 s. Source: sched(7), autogroup."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PGRP, process.pid, HASTE)
-        Path(f"/proc/{process.pid}/autogroup").write_text(str(HASTE))
 
 
 def begin(stack: ExitStack, *words: str, log: Path) -> subprocess.Popen[bytes]:

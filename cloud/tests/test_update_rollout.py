@@ -66,6 +66,11 @@ def test_nobody_waits_for_a_gateway_that_is_away() -> None:
     assert is_turn(plan, second, "")
 
 
+@pytest.mark.parametrize("report", [Report("1", "0.1.0.dev3", 0), Report("1", OLD, 0, "well", NEW)])
+def test_nobody_waits_for_one_that_takes_no_release_or_for_which_there_is_none(report: Report) -> None:
+    assert standing(Plan("gateway", NEW), report, 0) == "done"
+
+
 def test_one_that_falls_silent_in_its_trial_counts_as_failed() -> None:
     report = Report("1", OLD, 0, "trying", NEW)
     plan = Plan("gateway", NEW, share=WHOLE)

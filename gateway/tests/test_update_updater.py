@@ -68,6 +68,13 @@ def test_a_bundle_that_cannot_be_built_is_fetched_once_and_the_next_one_is_taken
     assert world.folder.read().refused and world.folder.read().step == decide.READY
 
 
+def test_a_release_for_others_is_left_alone(world: World) -> None:
+    world.scene.add(make_bundle(world.bundles, NEW), NEW, tag="cp27-vax")
+    world.scene.roll_out(NEW)
+    state, why = world.look()
+    assert state == "well" and "there is no gateway-99.0-" in why
+
+
 def test_without_room_nothing_is_fetched_and_at_the_next_look_there_may_be_some(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

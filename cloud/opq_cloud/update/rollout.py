@@ -8,24 +8,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from opq_proto.firmware.image import ImageError, version_number
-from opq_proto.release.plan import WHOLE, Plan, place, version_key
+from opq_proto.release.plan import WHOLE, Plan, ReleaseError, place, version_key
 from opq_proto.release.report import Report
 
 LOST_MS = 1_800_000
 """A gateway that has not reported for so long after it began to try counts as failed."""
 GONE_MS = 4 * 3_600_000
 """Nobody waits for a gateway that has not reported for so long; gateways report each hour."""
-DONE, FAILED, TRYING, WAITING = "done", "failed", "trying", "waiting"
+DONE, FAILED, TRYING, WAITING, WELL = "done", "failed", "trying", "waiting", "well"
 
 
 def standing(plan: Plan, report: Report, now_ms: int) -> str:
     """How far this gateway is with the plan's version."""
     if plan.kind == "firmware":
         return _of_firmware(plan.version, report)
-    if version_key(report.version) >= version_key(plan.version):
-        return DONE
+    try:
+        if version_key(report.version) >= version_key(plan.version):
+            return DONE
+    except ReleaseError:
+        return DONE  # somebody's own build, which takes no release; the others do not wait for it
     if report.wanted != plan.version:
         return WAITING
+    if report.state == WELL:
+        return DONE  # the release is not for its Python or processor
     if report.state == TRYING:
         return FAILED if now_ms - report.at_ms > LOST_MS else TRYING
     return FAILED if report.state == FAILED else WAITING

@@ -22,7 +22,7 @@ from tuf.ngclient import Updater
 from tuf.ngclient.fetcher import FetcherInterface
 
 from opq_gateway.update.journal import UpdateFolder, sync_tree
-from opq_proto.release.plan import Plan, ReleaseError, plan_from, target_name
+from opq_proto.release.plan import NoReleaseError, Plan, ReleaseError, plan_from, target_name
 
 SILENT_S = 10.0
 GRACE_S = 20.0
@@ -76,11 +76,11 @@ class Repository:
         return None if target is None else plan_from(kind, dict(target.custom or {}))
 
     def release(self, kind: str, version: str, tag: str) -> TargetFile:
-        """A signed release. Raises ReleaseError: there is none."""
+        """A signed release. Raises NoReleaseError, and ReleaseError where it is not what its name says."""
         name = target_name(kind, version, tag)
         target: TargetFile | None = self._checked(self._updater.get_targetinfo, name)
         if target is None:
-            raise ReleaseError(f"there is no {name} among the signed releases")
+            raise NoReleaseError(f"there is no {name} among the signed releases")
         if target.length > MOST_BYTES:
             raise ReleaseError(f"{name} has {target.length} bytes; want {MOST_BYTES} at most")
         if (found := dict(target.custom or {}).get("kind")) != kind:

@@ -14,7 +14,7 @@ from opq_gateway.update import decide
 from opq_gateway.update.journal import UpdateFolder
 from opq_gateway.update.trees import build, tree_tag
 from opq_proto.kit import log
-from opq_proto.release.plan import Plan, ReleaseError, is_turn
+from opq_proto.release.plan import NoReleaseError, Plan, ReleaseError, is_turn
 
 if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
@@ -156,7 +156,10 @@ class Updater:
         if not self.folder.link.is_symlink():
             why = f"{self.folder.link} is not there; `opq-tools service install gateway` makes it"
             return replace(report, state="waiting", reason=why)
-        release = repository.release("gateway", plan.version, tree_tag())
+        try:
+            release = repository.release("gateway", plan.version, tree_tag())
+        except NoReleaseError as error:
+            return replace(report, state="well", reason=str(error))
         if why := journal.refused.get(digest(release), ""):
             return replace(report, state="failed", reason=why)
         name = decide.other_tree(self.folder.linked)
@@ -190,7 +193,7 @@ class Updater:
         for box_id, hardware in due(plan.version, self._statuses.values(), self._firmware):
             try:
                 release = repository.release("firmware", plan.version, hardware)
-            except ReleaseError as error:  # for other hardware
+            except NoReleaseError as error:
                 self._log.info("update.no_firmware", box_id=box_id, reason=str(error))
                 continue
             if why := self.folder.read().refused.get(digest(release), ""):

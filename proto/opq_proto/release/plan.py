@@ -24,6 +24,10 @@ class ReleaseError(OpqError):
     """A release, a plan or a repository is not what it should be."""
 
 
+class NoReleaseError(ReleaseError):
+    """There is none for this Python, processor or hardware: a release for others."""
+
+
 def version_key(version: str) -> tuple[int, ...]:
     """`0.10.2` as numbers, for comparison. Raises ReleaseError."""
     if not _VERSION.fullmatch(version):
@@ -41,7 +45,7 @@ def target_name(kind: str, version: str, tag: str) -> str:
     """
     version_key(version)
     if kind not in KINDS or not _TAG.fullmatch(tag):
-        raise ReleaseError(f"{kind[:20]!r} for {tag[:60]!r} cannot be a target; want {' or '.join(KINDS)}")
+        raise NoReleaseError(f"{kind[:20]!r} for {tag[:60]!r} cannot be a target; want {' or '.join(KINDS)}")
     return f"{kind}-{version}-{tag}.{'zip' if kind == 'gateway' else 'opqfw'}"
 
 

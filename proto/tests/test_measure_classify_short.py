@@ -196,3 +196,53 @@ def test_the_ends_of_a_swing_are_not_pieces_of_another_level() -> None:
     volts = noisy(wave(t_s, angle=0.0) * (1 + 0.082 * np.sin(2 * np.pi * 11 * t_s)), 3)
     assert [(each.start, each.stop) for each in Pieces(volts, RATE_HZ, 50.0, []).fitted] == [(0, 4000)]
     assert kind(volts) == "flicker"
+
+
+def test_a_level_of_few_cycles_swings_with_the_record_from_edge_to_edge() -> None:
+    """Its swing is that of the longest piece; each cycle of the level is at another level without it."""
+    t_s = times(1.0)
+    swings = 1 + 0.08 * np.sin(2 * np.pi * 16 * t_s)
+    volts = noisy(wave(t_s, 48.5, thd=0.15) * dip(t_s, 0.15, 0.2, 1.8) * swings, 2)
+    inside = [each for each in Pieces(volts, RATE_HZ, 48.5, [1500.0, 2000.0]).fitted if each.start >= 1500]
+    assert inside[0].start < 1520 and inside[0].stop > 1975
+    assert kind(volts) == "flicker+frequency_deviation+harmonics+swell"
+
+
+def test_the_edge_of_a_piece_too_short_for_a_wave_is_found_by_that_of_the_record() -> None:
+    t_s = times(1.0)
+    volts = noisy(wave(t_s, thd=0.15) * dip(t_s, 0.03, 0.065, 1.9), 1)
+    first = Pieces(volts, RATE_HZ, 50.0, [247.0, 650.0]).fitted[0]  # where Urms(1/2) passes its limit
+    assert abs(first.stop - 300) < 20
+    assert kind(volts) == "harmonics+swell"
+
+
+@pytest.mark.parametrize("level", [0.3, 1.7])
+def test_a_ringing_in_a_level_is_no_noise_that_hides_it(level: float) -> None:
+    t_s = times(1.0)
+    within = dip(t_s, 0.15, 0.21, level)
+    rings = 0.7 * PEAK_V * np.exp(-(t_s - 0.15) / 0.038) * np.sin(2 * np.pi * 600 * (t_s - 0.15))
+    volts = noisy(wave(t_s, 51.0) * within + np.where(within != 1, rings, 0.0), 1)
+    assert kind(volts) == f"frequency_deviation+oscillatory_transient+{'swell' if level > 1 else 'sag'}"
+
+
+def test_an_impulse_that_fades_at_once_is_no_slow_swing_of_its_stretch() -> None:
+    """A later peak of the noise makes the stretch longer than the impulse."""
+    t_s = times(1.0)
+    after_s = t_s - 0.6
+    impulse = np.where(after_s >= 0, -0.5 * PEAK_V * np.exp(-np.maximum(after_s, 0) / 0.00035), 0.0)
+    volts = noisy(wave(t_s) + impulse, 1)
+    volts[round(0.612 * RATE_HZ)] += 45.0
+    assert kind(volts) == "impulsive_transient"
+
+
+def test_noise_of_a_small_residual_is_not_a_swing() -> None:
+    t_s = times(1.4)
+    for seed in range(4):
+        volts = noisy(wave(t_s) * dip(t_s, 0.178, 0.3, 0.26), seed)
+        assert Pieces(volts, RATE_HZ, 50.0, [1780.0, 3000.0]).swings == (None, None, None)
+
+
+def test_a_harmonic_beyond_the_orders_of_a_short_level_does_not_ring_in_it() -> None:
+    t_s = times(1.2)
+    distorted = wave(t_s, thd=0.1) + 0.04 * PEAK_V * np.sin(13 * (100 * np.pi * t_s + 0.4))
+    assert kind(noisy(distorted * dip(t_s, 0.478, 0.536, 1.7), 1)) == "harmonics+swell"

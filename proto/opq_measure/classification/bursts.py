@@ -138,7 +138,9 @@ def _burst(
     ring = oscillation(part, rate_hz)
     if ring is not None:
         explained = ring.share * energy
-        is_long = len(part) >= MAINS_CYCLES * rate_hz / mains_hz
+        least_s = MAINS_CYCLES / mains_hz
+        lasts = ring.damping_s <= 0 or ring.damping_s * math.log(1 / FADED) >= least_s
+        is_long = lasts and len(part) >= least_s * rate_hz
         if is_long and ring.frequency_hz < LEAST_HZ and explained > to_one_side:
             return None
         better = explained - to_one_side > UNKNOWNS * sigma**2

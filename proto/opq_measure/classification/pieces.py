@@ -46,8 +46,9 @@ OF_LEVEL, LEVEL_ENERGY = 0.6, 60.0
 sigma^2 by which it does."""
 OUTLIER_SIGMAS = 4.0
 """A sample this far off is replaced by the wave: a ringing or an impulse stays in the residual."""
-FOLLOWS = 25.0
-"""Energy in sigma^2 that a swing explains of a piece beside it."""
+SWING_ENERGY = 25.0
+"""Energy in sigma^2 that a swing explains of a piece, or of one beside it: noise of 30 dB alone swings by 1 %
+of a small residual in six cycles."""
 ROUNDS = 6
 MIN_CYCLES = LEAST_CYCLES + 0.02
 MOST_OFF = 0.08
@@ -84,18 +85,19 @@ class Pieces:
         bounds = self._bounds
         for _ in range(TRIMS):
             waves = self._waves(bounds)
-            trimmed = [part for wave in waves for part in self._trimmed(wave)]
+            seen = self._seen(waves)
+            trimmed = [part for wave in waves for part in self._trimmed(wave, seen)]
             if trimmed == [(wave.start, wave.stop) for wave in waves]:
                 break
             bounds = trimmed
         return waves
 
-    def _trimmed(self, wave: Steady) -> list[tuple[int, int]]:
+    def _trimmed(self, wave: Steady, seen: Sequence[tuple[Steady, Swing]]) -> list[tuple[int, int]]:
         """The piece in parts, where it ends or begins at another level."""
         first, stop = wave.start, wave.stop
         quarter = round(self._rate_hz / wave.hz / 4)
         shown = wave.volts(first, stop + quarter)
-        swing = swing_in(amplitude_course(self._volts, first, stop, wave.step_rad), wave.hz, self._rate_hz)
+        swing = self._swing_of(wave)[1] or self._followed(wave, seen)
         if swing is not None:  # the end of a swing is no level
             shown *= swing.values(np.arange(first, stop + quarter, dtype=np.float64), self._rate_hz)
         left = self._volts[first:stop] - shown[:-quarter]
@@ -153,9 +155,11 @@ class Pieces:
         part = volts[own.start : own.stop]
         alike = self._like(best, volts, own)
         left = [np.abs(part - each.volts(own.start, own.stop)) for each in (own, *alike)]
-        inliers = [float(np.mean(each <= OUTLIER_SIGMAS * sigma)) for each in left]
-        if inliers[0] >= MOST_INSIDE:
-            return own
+        most = OUTLIER_SIGMAS * sigma
+        inliers = [float(np.mean(each <= most)) for each in left]
+        energy = [float(np.sum(np.minimum(each, most) ** 2)) for each in left]
+        if inliers[0] >= MOST_INSIDE and energy[0] <= min(energy[1:]) + LEVEL_ENERGY * sigma**2:
+            return own  # else it lacks the harmonics beyond its orders
         if max(inliers[1:]) > 1 - MOST_OUTSIDE:
             return alike[int(np.argmax(inliers[1:]))]
         return self._nearest(volts, alike)
@@ -184,31 +188,41 @@ class Pieces:
     @cached_property
     def swings(self) -> tuple[Swing | None, ...]:
         """The swing of the amplitude of each piece, or None."""
-        own = [self._swing_of(each) for each in self.fitted]
-        seen = [(each, swing) for each, (_, swing) in zip(self.fitted, own, strict=True) if swing is not None]
+        seen = self._seen(self.fitted)
         if not seen:
-            return (None,) * len(own)
+            return (None,) * len(self.fitted)
         hz = max((swing for _, swing in seen), key=lambda each: each.swings).hz
         swings = []
-        for each, (course, swing) in zip(self.fitted, own, strict=True):
+        for each in self.fitted:
+            course, swing = self._swing_of(each)
             if swing is None:
                 swing = swing_at(hz, course, each.hz, self._rate_hz)
-            if swing is None:
-                beside = min(seen, key=lambda one: abs(one[0].middle - each.middle))
-                swing = self._followed(each, *beside)
-            swings.append(swing)
+            swings.append(self._followed(each, seen) if swing is None else swing)
         return tuple(swings)
+
+    def _seen(self, waves: Sequence[Steady]) -> list[tuple[Steady, Swing]]:
+        """The pieces that show a swing of their own."""
+        return [(each, swing) for each in waves if (swing := self._swing_of(each)[1]) is not None]
 
     def _swing_of(self, wave: Steady) -> tuple[Course, Swing | None]:
         """The course of the amplitude in a piece, and its own swing; kept, because it is asked for twice."""
         key = (wave.start, wave.stop, wave.step_rad)
         if key not in self._swings:
             course = amplitude_course(self._volts, *key)
-            self._swings[key] = course, swing_in(course, wave.hz, self._rate_hz)
+            swing = swing_in(course, wave.hz, self._rate_hz)
+            if swing is not None:
+                energy = (abs(swing.size) * wave.amplitude) ** 2 * (wave.stop - wave.start) / 4
+                swing = swing if energy > SWING_ENERGY * wave.rest**2 else None
+            self._swings[key] = course, swing
         return self._swings[key]
 
-    def _followed(self, wave: Steady, beside: Steady, swing: Swing) -> Swing | None:
-        """The swing of the piece beside one that is too short to show it: its share, or as many volts."""
+    def _followed(self, wave: Steady, seen: Sequence[tuple[Steady, Swing]]) -> Swing | None:
+        """The swing of another piece, in one too short to show it: its share, or as many volts.
+
+        Tried are that of the piece beside it, and that which is known best.
+        """
+        if not seen:
+            return None
         part = self._volts[wave.start : wave.stop]
         shown = wave.volts(wave.start, wave.stop)
         at = np.arange(wave.start, wave.stop, dtype=np.float64)
@@ -217,9 +231,15 @@ class Pieces:
             swung = shown if each is None else shown * each.values(at, self._rate_hz)
             return float(swung @ part) ** 2 / float(swung @ swung)
 
-        in_volts = replace(swing, size=swing.size * beside.amplitude / max(wave.amplitude, 1e-300))
-        best = max((swing, in_volts), key=explained)
-        is_better = explained(best) - explained(None) > FOLLOWS * wave.rest**2
+        beside = min(seen, key=lambda one: abs(one[0].middle - wave.middle))
+        longest = max(seen, key=lambda one: one[1].swings)
+        tried = [
+            replace(swing, size=swing.size * share)
+            for other, swing in (beside, longest)
+            for share in (1.0, other.amplitude / max(wave.amplitude, 1e-300))
+        ]
+        best = max(tried, key=explained)
+        is_better = explained(best) - explained(None) > SWING_ENERGY * wave.rest**2
         return best if is_better and abs(best.size) <= MOST_SWING else None
 
     @cached_property
@@ -265,7 +285,7 @@ class Pieces:
         """The edges where switching from one wave to the other leaves least."""
         cycle = self._rate_hz / self._hz
         bounds = [-math.inf, *self._edges, math.inf]
-        waves = []
+        waves, spans = list[Steady | None](), list[tuple[int, int]]()
         for before, after in pairwise(bounds):
             beside = BESIDE_CYCLES * cycle
             if after - before < 2 * beside + MIN_CYCLES * cycle:
@@ -273,7 +293,12 @@ class Pieces:
             first, stop = max(0, math.ceil(before + beside) if before > 0 else 0), len(self._volts)
             if after < stop:
                 stop = math.floor(after - beside)
+            spans.append((first, stop))
             waves.append(self._fit(self._volts, first, stop, FIRST_ORDERS))
+        known = [each for each in waves if each is not None]
+        for k, (first, stop) in enumerate(spans):
+            if waves[k] is None and known and stop - first >= LEAST_SCALED * cycle:
+                waves[k] = best_of(known).scaled(self._volts, first, stop)
         refined = []
         for at, early, late in zip(self._edges, waves[:-1], waves[1:], strict=True):
             low = max(0, round(at - REFINES_CYCLES * cycle))

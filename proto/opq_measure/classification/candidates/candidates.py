@@ -53,7 +53,10 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     pieces = _pieces(signal, sudden)
     sudden = with_edges(signal, sudden, limits)
     is_short = analysis.duration_s <= LONGEST_PIECES_S
-    noisy = analysis.noise_v > ALONE_FROM_PU * signal.usual_rms_v  # False where it is not known
+    noise_v = analysis.noise_v
+    if is_short:  # in a window, swings and what rings are noise, too
+        noise_v = min(noise_v, *(each.rest for each in pieces.steady), math.inf)
+    noisy = noise_v > ALONE_FROM_PU * signal.usual_rms_v  # False where it is not known
     is_searched = not (noisy and analysis.duration_s >= SEARCHED_S)
     if is_short and is_searched and not _is_notched(signal, sudden):
         sudden = _with_bursts(signal, pieces, sudden, limits)

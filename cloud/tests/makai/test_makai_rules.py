@@ -84,7 +84,13 @@ def test_a_rule_by_rest_asks_for_a_waveform_as_a_trigger_does(makai_with: Callab
     box.pub.send_multipart(frames)  # the event that is there covers it
     house.wait_for(lambda: counters.total("triggers_merged") == 1)
     assert len(house.shared.store.unfinished_events()) == 1
-    assert any(part.name == "rules" and "1 running" in str(part.info) for part in house.service.health())
+
+    def health() -> tuple[bool, str | None]:
+        return next((part.ok, part.info) for part in house.service.health() if part.name == "rules")
+
+    assert health() == (True, "1 rules, 1 running")
+    house.ask("DELETE", "/streams/boxes?force=true")
+    house.wait_for(lambda: health() == (False, "1 rules, 0 running; stopped by an error: distorted"))
 
 
 def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Path) -> None:

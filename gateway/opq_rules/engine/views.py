@@ -10,7 +10,7 @@ from opq_rules.engine.catalogue import StreamCatalogue
 from opq_rules.engine.definitions.rule_store import RuleStore
 from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.planner import Planner
-from opq_rules.engine.running.rule import LOADED, RUNNING, Rule
+from opq_rules.engine.running.rule import FAILED, LOADED, RUNNING, Rule
 from opq_rules.engine.running.sinks import SinkRunner
 from opq_rules.engine.running.source_runner import SourceRunner
 from opq_rules.engine.running.streams import LookupTables
@@ -130,6 +130,10 @@ class RuleViews:
     def tagged(self, tags: Sequence[str]) -> list[str]:
         """Ids of the rules that have all these tags."""
         return [rule_id for rule_id, body in self._bodies() if set(tags) <= set(body.get("tags") or ())]
+
+    def failed(self) -> list[str]:
+        """Ids of the rules that an error stopped."""
+        return sorted(rule.id for rule in list(self._rules.values()) if rule.status == FAILED)
 
     def totals(self) -> dict[str, float]:
         """Totals for /metrics and health: rules by state, records, drops, commits, waiting."""

@@ -35,6 +35,8 @@ except ImportError as error:
 TRIGGER = "trigger"
 REQUESTS = 1000
 """Limit of requests waiting for the service's loop; a sink that finds no room tries again."""
+NAMED = 10
+"""Rules in a line of health."""
 
 
 class RuleHost:
@@ -111,8 +113,12 @@ class RuleHost:
             )
 
     def health(self) -> HealthReport:
-        totals = self._service.engine.views.totals()
-        return HealthReport("rules", True, info=f"{totals['rules']} rules, {totals['rules_running']} running")
+        views = self._service.engine.views
+        totals, failed = views.totals(), views.failed()
+        info = f"{totals['rules']} rules, {totals['rules_running']} running"
+        if failed:
+            info += f"; stopped by an error: {', '.join(failed[:NAMED])}"
+        return HealthReport("rules", not failed, info=info)
 
     def close(self) -> None:
         self._triggers.unfollow()

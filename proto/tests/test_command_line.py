@@ -4,7 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from opq_proto.kit.command_line import CommandGroup, port_offset_option
+from opq_proto.kit.command_line import CommandGroup, port_offset_option, text_table
 
 
 @click.group(cls=CommandGroup, removed={"down": "end `tool up` with Ctrl-C"})
@@ -92,3 +92,16 @@ def test_help_and_success_are_as_before() -> None:
     assert CliRunner().invoke(tool, ["up", "1"]).exit_code == 0
     assert "Usage: " in CliRunner().invoke(tool, ["up", "--help"]).stdout
     assert "Commands:" in CliRunner().invoke(tool, []).output
+
+
+def test_a_table_has_headings_and_columns() -> None:
+    rows = [(7, "cellar", None, "+5.0 ms"), (1003, "roof", "far away", "-12.5 ms")]
+    assert text_table(("box", "name", "place", "after"), rows).splitlines() == [
+        " box  name    place        after",
+        "   7  cellar             +5.0 ms",
+        "1003  roof    far away  -12.5 ms",
+    ]
+
+
+def test_a_table_without_rows_is_its_headings() -> None:
+    assert text_table(("box", "name"), []) == "box  name"

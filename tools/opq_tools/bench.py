@@ -12,7 +12,7 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.kit import log
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import json_option, text_table
 
 FOLDER = Path(__file__).resolve().parents[1] / "bench"
 BENCHMARKS = {
@@ -107,8 +107,8 @@ def command(name: str | None, list_all: bool, quick: bool, as_json: bool) -> Non
     Example: opq-tools bench pipeline --quick --json
     """
     if list_all:
-        for known, (_, line) in BENCHMARKS.items():
-            click.echo(f"{known:<12} {line}")
+        rows = [(known, line) for known, (_, line) in BENCHMARKS.items()]
+        click.echo(text_table(("name", "what it measures"), rows))
         return
     if name not in BENCHMARKS:
         problem = "name a benchmark" if name is None else f"no benchmark {name!r}"

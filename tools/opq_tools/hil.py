@@ -17,7 +17,7 @@ from opq_hil.suites.digests import scenarios as digest_scenarios
 from opq_hil.suites.run_digest import Digest
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.updates import BOARD
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import json_option, text_table
 from opq_sim.faults import runner
 from opq_sim.faults.runner import Document, SeedLog
 from opq_sim.faults.suites import SUITES
@@ -252,11 +252,12 @@ def _list_scenarios(as_json: bool) -> None:
         ]
         click.echo(json.dumps(rows, indent=1))
         return
-    for name, scenario in SCENARIOS.items():
-        kind = f"{scenario.suite}{' soak' if scenario.soak else ''}"
-        click.echo(f"{name:<20} {kind:<7} {scenario.line}")
-    for name, faults in SUITES.items():
-        click.echo(f"{name:<20} {'':<7} {faults.shows}")
+    cells = [
+        (name, f"{scenario.suite}{' soak' if scenario.soak else ''}", scenario.line)
+        for name, scenario in SCENARIOS.items()
+    ]
+    cells += [(name, "faults", faults.shows) for name, faults in SUITES.items()]
+    click.echo(text_table(("name", "suite", "what it shows"), cells))
 
 
 def _compare(run_a: Path, run_b: Path, as_json: bool) -> None:
@@ -265,8 +266,8 @@ def _compare(run_a: Path, run_b: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
     else:
-        for row in rows:
-            click.echo(f"{row.what:<10}{'equal' if row.equal else 'DIFFERS':<9}{row.text}")
+        cells = ((row.what, "equal" if row.equal else "DIFFERS", row.text) for row in rows)
+        click.echo(text_table(("what", "result", "how"), cells))
     if not all(row.equal for row in rows):
         sys.exit(1)
 

@@ -20,7 +20,7 @@ from opq_cloud.store import FILE_NAME, open_store
 from opq_proto.errors import KeyFileError
 from opq_proto.keys.key_files import KeyFolder, checked_public_key, read_key_file
 from opq_proto.keys.register import KeyRegister, key_fingerprint
-from opq_proto.kit.command_line import CommandGroup, port_offset_option
+from opq_proto.kit.command_line import CommandGroup, port_offset_option, text_table
 from opq_proto.kit.ports import with_offset
 from opq_proto.kit.system_place import find_system
 from opq_tools.completion import values
@@ -141,13 +141,22 @@ def list_keys(place: KeyPlace, of_backend: bool, port_offset: int | None) -> Non
     if place.as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    for row in rows:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["since_ms"] / 1000))
-        line = {None: "", True: "  connected", False: "  not connected"}[row["connected"]]
-        click.echo(f"{row['box_id']:>6}  {row['public_key']}  {row['state']} since {since} UTC{line}")
-        click.echo(f"        fingerprint {row['fingerprint']}")
     if not rows:
         click.echo("no Box has a key; opq-tools keys add 1 makes one")
+        return
+    words = {None: "not known", True: "yes", False: "no"}
+    cells = [
+        (
+            row["box_id"],
+            row["state"],
+            time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["since_ms"] / 1000)),
+            words[row["connected"]],
+            row["public_key"],
+            row["fingerprint"],
+        )
+        for row in rows
+    ]
+    click.echo(text_table(("box", "state", "since (UTC)", "connected", "public key", "fingerprint"), cells))
 
 
 @command.command("add", short_help="Admit Boxes, with new pairs or by public keys.")

@@ -13,6 +13,7 @@ from opq_proto.errors import KeyFileError
 from opq_proto.keys.backend_keys import FOLDER, BackendKeyFolder
 from opq_proto.keys.key_files import public_key_in
 from opq_proto.keys.register import KeyEntry, KeyRegister, key_fingerprint
+from opq_proto.kit.command_line import text_table
 from opq_tools.key_place import KeyLog, KeyPlace
 
 
@@ -35,11 +36,19 @@ def list_names(place: KeyPlace) -> None:
         ]
         click.echo(json.dumps(rows, indent=1))
         return
-    for entry in entries:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.since_ms / 1000))
-        click.echo(f"{entry.box_id:<12}  {entry.public_key}  {entry.state} since {since} UTC")
     if not entries:
         click.echo("no service has a key; opq-tools keys add --backend cloud makes one")
+        return
+    cells = [
+        (
+            entry.box_id,
+            entry.state,
+            time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.since_ms / 1000)),
+            entry.public_key,
+        )
+        for entry in entries
+    ]
+    click.echo(text_table(("service", "state", "since (UTC)", "public key"), cells))
 
 
 def add_service(place: KeyPlace, names: tuple[str, ...], public_key: str | None) -> None:

@@ -31,7 +31,7 @@ from opq_cloud.store.documents.makai import (
 )
 from opq_proto.errors import OpqError, PluginError
 from opq_proto.keys.key_files import checked_box_id
-from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option
+from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option, text_table
 from opq_tools.completion import values
 from opq_tools.opened_store import opened_store
 
@@ -188,14 +188,8 @@ def _list_triggers(names: tuple[str, ...], as_json: bool) -> None:
 
 def _echo_settings(rows: Sequence[TriggerSetting]) -> None:
     """Prints one line per setting, in columns."""
-    lines = [("trigger", "setting", "default", "allowed", "what")]
-    lines += [
-        (each.trigger, each.name, shown_setting(each.default), each.allowed, each.help) for each in rows
-    ]
-    widths = [max(len(line[column]) for line in lines) for column in range(4)]
-    for line in lines:
-        cells = [text.ljust(width) for text, width in zip(line, (*widths, 0), strict=True)]
-        click.echo("  ".join(cells).rstrip())
+    cells = [(each.trigger, each.name, shown_setting(each.default), each.allowed, each.help) for each in rows]
+    click.echo(text_table(("trigger", "setting", "default", "allowed", "what"), cells))
 
 
 Change = Callable[[MakaiConfig | None], MakaiConfig | None]
@@ -355,12 +349,11 @@ def _echo(config: MakaiConfig | None, as_json: bool) -> None:
     if config is None:
         click.echo("no makai_config: the configuration of Makai holds")
         return
-    if config.limited:
-        click.echo(f"{'all Boxes':<12} {_line(document['limits'])}")
-    for key, value in document["overrides"].items():
-        click.echo(f"{'Box ' + key:<12} {_line(value)}")
-    for key, value in document["triggers"].items():
-        click.echo(f"{key:<12} {_line(value)}")
+    rows = [("all Boxes", document["limits"])] if config.limited else []
+    rows += [(f"Box {key}", value) for key, value in document["overrides"].items()]
+    rows += document["triggers"].items()
+    if rows:
+        click.echo(text_table(("for", "limits"), ((what, _line(value)) for what, value in rows)))
     for problem in config.problems:
         click.echo(f"passed over: {problem}")
 

@@ -89,7 +89,8 @@ def test_a_trace_goes_from_the_crossing_to_the_incident(tmp_path: Path) -> None:
     assert times == sorted(times) and None not in times, "the store's own clock, in the order of the work"
     assert "3 Boxes asked (saw 1, feeder 2), 4 not" in steps[2]["what"]
     text = asked(tmp_path, "show", "1", "--trace").stdout
-    assert "+5.0 ms  decided   Box 1, threshold" in text and "incident 1: sag at Box 1" in text
+    assert text.split()[:7] == ["event", "start", "(UTC)", "length", "state", "answered", "why"]
+    assert "+5.0 ms  decided    Box 1, threshold" in text and "incident 1: sag at Box 1" in text
 
 
 def test_what_an_analysis_asked_for_and_makais_answer_are_shown(tmp_path: Path) -> None:

@@ -96,15 +96,18 @@ def test_a_time_that_no_store_can_hold_is_refused(text: str) -> None:
 def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
     assert [each["id"] for each in json.loads(run(folder, "show", "--json"))] == [2, 1]
     assert run(folder, "note", "1", "the crane again") == "incident 1 has the note\n"
-    assert "command line  note: the crane again" in run(folder, "note", "1")
+    headings, row = run(folder, "note", "1").splitlines()
+    assert headings.split() == ["at", "(UTC)", "by", "what", "text"]
+    assert row.endswith("command line  note  the crane again")
     assert "Rapid voltage change" in run(folder, "note", "--label", "1", "rapid_voltage_change")
     assert "(analyses: sag)" in run(folder, "show", "--class", "rapid_voltage_change", "--words", "crane")
-    assert "Box 4" in run(folder, "split", "1", "--box", "4").splitlines()[1]
+    headings, _, row = run(folder, "split", "1", "--box", "4").splitlines()
+    assert headings.split() == ["incident", "start", "(UTC)", "what"] and "Box 4" in row
     assert [each["id"] for each in json.loads(run(folder, "show", "--box", "4", "--json"))] == [3]
     assert "Boxes 1, 2 and 4" in run(folder, "merge", "3", "1", "2")
     kinds = [each["kind"] for each in json.loads(run(folder, "note", "1", "--json"))]
     assert kinds == ["note", "label", "split", "split", "merge"]
-    assert "note: the crane again" in run(folder, "note", "1")
+    assert "the crane again" in run(folder, "note", "1")
     assert "notes was removed; opq-tools incidents note ID" in run(folder, "notes", "1")
     assert "(analyses:" not in run(folder, "note", "--label", "1")
     assert "Swell" in run(folder, "label", "1", "swell") and "Swell" in run(folder, "list")  # earlier names

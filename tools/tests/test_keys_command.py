@@ -45,7 +45,9 @@ def test_keys_are_listed_with_their_state(tmp_path: Path, folder: KeyFolder) -> 
         "1", "admitted", None, None,
     )  # fmt: skip
     assert second["public_key"] == read_secret_file(folder.box_secret("4")).public.decode()
-    assert "admitted since" in run(tmp_path, "list", "--port-offset", str(PORT_OFFSET)).stdout
+    headings, row, _ = run(tmp_path, "list", "--port-offset", str(PORT_OFFSET)).stdout.splitlines()
+    assert headings.split() == ["box", "state", "since", "(UTC)", "connected", "public", "key", "fingerprint"]
+    assert row.split()[:2] == ["1", "admitted"] and "not known" in row
 
 
 def test_an_exchange_has_both_keys_until_the_new_one_is_through(tmp_path: Path, folder: KeyFolder) -> None:

@@ -157,7 +157,7 @@ def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path)
     out = engine.exports / "out.jsonl"
     action = json.dumps({"file": {"path": str(out)}})
     engine.tools("rules", "create", "deep", "SELECT v FROM demo WHERE v > 126", "--action", action)
-    assert engine.tools("rules", "show") == "deep  running\n"
+    assert engine.tools("rules", "show") == "rule  state\ndeep  running\n"
     rows = [
         json.loads(line)
         for line in engine.tools("rules", "query", "SELECT v FROM demo", "--limit", "4").splitlines()
@@ -168,7 +168,7 @@ def test_a_rule_from_the_shell_and_across_a_kill(engine: Engine, tmp_path: Path)
         assert time.monotonic() < until, "the query's rule stays"
     engine.kill()
     engine.start()
-    assert engine.tools("rules", "show") == "deep  running\n"
+    assert engine.tools("rules", "show") == "rule  state\ndeep  running\n"
     before = out.stat().st_size
     until = time.monotonic() + 60
     while out.stat().st_size == before:
@@ -239,7 +239,7 @@ def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> Non
     engine.tools("rules", "stream", "delete", "demo")
     file.write_text(file.read_text() + " " * (2 << 20))  # uploaded first
     assert engine.tools("rules", "import", "-f", str(file)) == "1 streams, 0 tables, 1 rules\n"
-    assert engine.tools("rules", "show") == "deep  running\n"
+    assert engine.tools("rules", "show") == "rule  state\ndeep  running\n"
     engine.tools("rules", "export", str(file))
     engine.tools("rules", "delete", "deep")
     assert "1 rules" in engine.tools("rules", "import", "--dry", "-f", str(file))
@@ -393,7 +393,7 @@ def test_a_zip_of_this_machine_is_uploaded_and_installed(engine: Engine, tmp_pat
     assert engine.json("plugin", "show", "function", "twice")["version"] == "1.0.0"
     assert engine.json("plugin", "show", "function", "twice")["name"] == "twice"
     assert engine.tools("plugin", "show", "udf") == "twice\n"
-    assert engine.tools("plugin", "show") == "twice  1.0.0  functions: twice\n"
+    assert engine.tools("plugin", "show") == "plug-in  version  has\ntwice    1.0.0    functions: twice\n"
     assert engine.json("plugin", "show", "udf", "twice") == {"name": "twice", "plugin": "twice"}
     assert "opq-tools plugin install registers" in engine.tools(
         "plugin", "register", "twice", "twice", code=2
@@ -435,7 +435,7 @@ def test_commands_of_an_earlier_version_do_what_they_did_and_name_their_successo
     assert "filter" in engine.tools("rules", "explain", "deep")
     assert engine.tools("rules", "stream", "list") == "demo\n"
     done = run_in_shell("rules", "list", url=engine.url)
-    assert done.stdout == "deep  running\n"
+    assert done.stdout == "rule  state\ndeep  running\n"
     assert "opq-tools rules list is now opq-tools rules show; the old name goes" in done.stderr
 
 

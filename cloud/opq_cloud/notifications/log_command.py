@@ -12,7 +12,7 @@ from opq_cloud.original.config import read_config
 from opq_cloud.store import opened_people
 from opq_cloud.store.records.notifications import NotificationEntry, NotificationRecords
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.command_line import data_dir_option, json_option, text_table
 from opq_proto.kit.system_place import find_system
 
 
@@ -49,17 +49,16 @@ def notifications_log(
     if as_json:
         click.echo(json.dumps([_document(each, emails.get(each.account_id)) for each in entries]))
         return
-    for each in entries:
-        click.echo(_line(each, emails.get(each.account_id, each.account_id)))
-    if not entries:
-        click.echo("nothing yet")
+    rows = [_cells(each, emails.get(each.account_id, each.account_id)) for each in entries]
+    headings = ("made (UTC)", "state", "channel", "to", "what")
+    click.echo(text_table(headings, rows) if rows else "nothing yet")
 
 
 def _document(entry: NotificationEntry, email: str | None) -> dict[str, object]:
     return {**asdict(entry), "content": json.loads(entry.content), "account": email}
 
 
-def _line(entry: NotificationEntry, email: str) -> str:
-    made = datetime.fromtimestamp(entry.made_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+def _cells(entry: NotificationEntry, email: str) -> tuple[str, ...]:
+    made = datetime.fromtimestamp(entry.made_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     why = f" ({entry.why})" if entry.why else ""
-    return f"{made}  {entry.state:8}{entry.channel:8} {email}  {entry.headline}{why}"
+    return made, entry.state, entry.channel, email, f"{entry.headline}{why}"

@@ -1,4 +1,4 @@
-"""What all commands share: one-line errors that name what is allowed, and options with one meaning.
+"""What all commands share: one-line errors that name what is allowed, options with one meaning, lists.
 
 Click reports a wrong option in four lines and a range as `0<=x<=200`. All commands of the toolkit are in a
 CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number from 0 to 200`.
@@ -7,7 +7,7 @@ CommandGroup, which reports `opq-tools up: --sim is 999; want a whole number fro
 import importlib
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,8 @@ _REFUSED = re.compile(r"(?s)(.+?) is not (?:in the range |a valid |one of |'[^']
 _NO_COMMAND = re.compile(r"(?s)No such command '(.*?)'\.")
 _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 """The error with which click shows a group's help where no command is given; click 8.1 has none."""
+_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?( [a-zA-Z%]+)?")
+"""In a list, with a unit or without."""
 _EXTRA = re.compile(r"(?s)Got unexpected extra arguments? \((.*)\)$")
 
 
@@ -86,6 +88,20 @@ def run_installed(command: str, module: str, extra: str) -> None:
         click.echo(f"{command}: this needs {error.name}, which is not installed: {install}", err=True)
         sys.exit(1)
     main()
+
+
+def text_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A list as text for a terminal: headings, and rows in columns; scripts use `--json`.
+
+    None is an empty cell; a column of numbers is aligned to the right.
+    """
+    cells = [["" if each is None else str(each) for each in row] for row in rows]
+    shown = []
+    for heading, *below in zip(headings, *cells, strict=True):
+        width = max(map(len, (heading, *below)))
+        right = any(below) and all(_NUMBER.fullmatch(cell) or not cell for cell in below)
+        shown.append([cell.rjust(width) if right else cell.ljust(width) for cell in (heading, *below)])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*shown, strict=True))
 
 
 _COMMON: Mapping[str, tuple[str, Mapping[str, Any]]] = {

@@ -18,7 +18,7 @@ from opq_cloud.store.box_place import box_place
 from opq_cloud.store.box_record import box_order
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder, checked_box_id
-from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option
+from opq_proto.kit.command_line import CommandGroup, data_dir_option, json_option, mongo_option, text_table
 from opq_proto.kit.system_place import find_system
 from opq_proto.messages import known_uncertainty_ns
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
@@ -86,10 +86,11 @@ def _list(store: CloudStore, everyone: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    for row in rows:
-        click.echo(_line(row))
     if not rows:
         click.echo("no Box is known; opq-tools boxes set 1 --name Cellar makes one known")
+        return
+    headings = ("box", "name", "place", "position", "nominal", "state", "last seen (UTC)")
+    click.echo(text_table(headings, map(_cells, rows)))
 
 
 def _show_one(store: CloudStore, box_id: str, as_json: bool) -> None:
@@ -305,19 +306,16 @@ def _echo(row: dict[str, Any], as_json: bool) -> None:
             click.echo(fact_line(key, value, 22))
 
 
-def _line(row: dict[str, Any]) -> str:
-    place = row["location"]
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    place, last_ms = row["location"], row["last_seen_ms"]
     where = [row["location_slug"], row["region"], row["feeder"], row["phase"]]
-    parts = [f"{row['box_id']:>6}  {row['name']:<20}", " ".join(filter(None, where))]
-    if place is not None:
-        parts.append(f"({place['lat']:g}, {place['lon']:g})")
-    if row["nominal_v"]:
-        parts.append(f"{row['nominal_v']:g} V")
-    if row["nominal_hz"]:
-        parts.append(f"{row['nominal_hz']:g} Hz")
-    if row["unplugged"]:
-        parts.append("unplugged" if row["retired_ms"] is None else "retired")
-    if row["last_seen_ms"]:
-        seen = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["last_seen_ms"] / 1000))
-        parts.append(f"last seen {seen} UTC")
-    return "  ".join(filter(None, parts))
+    nominal = [(row["nominal_v"], "V"), (row["nominal_hz"], "Hz")]
+    return (
+        row["box_id"],
+        row["name"],
+        " ".join(filter(None, where)),
+        "" if place is None else f"{place['lat']:g}, {place['lon']:g}",
+        ", ".join(f"{value:g} {unit}" for value, unit in nominal if value),
+        "in use" if not row["unplugged"] else "unplugged" if row["retired_ms"] is None else "retired",
+        time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(last_ms / 1000)) if last_ms else "never",
+    )

@@ -15,7 +15,7 @@ from opq_cloud.store.incidents.as_json import cause_json, found_by, source_words
 from opq_cloud.store.incidents.cause_words import cause_sentence
 from opq_cloud.store.sample_requests import request_json
 from opq_proto.errors import OpqError
-from opq_proto.kit.command_line import CommandGroup, json_option
+from opq_proto.kit.command_line import CommandGroup, json_option, text_table
 from opq_proto.messages import Incident
 from opq_tools.completion import values
 from opq_tools.events.trace import step_rows, traced_steps
@@ -115,10 +115,10 @@ def _list(
     if as_json:
         click.echo(json.dumps(rows[:limit], indent=1))
         return
-    for row in rows[:limit]:
-        click.echo(_line(row))
     if not rows:
         click.echo("no event is stored for that")
+        return
+    click.echo(text_table(COLUMNS, map(_cells, rows[:limit])))
 
 
 def _show_one(store: CloudStore, record: EventRecord, as_json: bool) -> None:
@@ -159,11 +159,13 @@ def _show_trace(store: CloudStore, record: EventRecord, as_json: bool) -> None:
         document = {"event_id": record.event_id, "completes": record.completes, "steps": rows}
         click.echo(json.dumps(document, indent=1))
         return
-    click.echo(_line(event_row(record)))
+    click.echo(text_table(COLUMNS, [_cells(event_row(record))]) + "\n")
+    cells = []
     for row in rows:
         after = "" if row["after_ms"] is None else f"{row['after_ms']:+.1f} ms"
         box = "" if row["box_id"] is None else f"Box {row['box_id']}: "
-        click.echo(f"{after:>14}  {row['step']:<9} {box}{row['what'].replace('_', ' ')}")
+        cells.append((after, row["step"], f"{box}{row['what'].replace('_', ' ')}"))
+    click.echo(text_table(("after", "step", "what"), cells))
 
 
 def event_row(record: EventRecord) -> dict[str, Any]:
@@ -235,14 +237,21 @@ def _incidents_of(store: CloudStore, record: EventRecord) -> list[Incident]:
     )
 
 
-def _line(row: dict[str, Any]) -> str:
+COLUMNS = ("event", "start (UTC)", "length", "state", "answered", "why")
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     seconds = (row["end_ms"] - row["start_ms"]) / 1000
     state = "analysed" if row["analysed"] else "finished" if row["finished"] else "open"
     requested, received = row["boxes_triggered"], row["boxes_received"]
     boxes = ", ".join(requested[:BOXES_NAMED]) + (", ..." if len(requested) > BOXES_NAMED else "")
     return (
-        f"{row['event_id']:>6}  {_when(row['start_ms'] * 10**6)}  {seconds:.3g} s  {state}  "
-        f"{len(received)} of {len(requested)} Boxes ({boxes})  {row['because']}"
+        row["event_id"],
+        _when(row["start_ms"] * 10**6).removesuffix(" UTC"),
+        f"{seconds:.3g} s",
+        state,
+        f"{len(received)} of {len(requested)} Boxes ({boxes})",
+        row["because"],
     )
 
 

@@ -12,7 +12,7 @@ from opq_cloud.store import CloudStore
 from opq_cloud.store.incidents.as_json import finding_json, incident_json
 from opq_cloud.store.incidents.index import IncidentEditError, IncidentFilter, IncidentNote
 from opq_cloud.view.web.words import CLASS_PHRASES, headline
-from opq_proto.kit.command_line import CommandGroup, json_option
+from opq_proto.kit.command_line import CommandGroup, json_option, text_table
 from opq_proto.kit.plain_text import one_line
 from opq_proto.messages import Incident
 from opq_tools.completion import values
@@ -158,10 +158,11 @@ def note(store: CloudStore, incident_id: int, text: str | None, is_label: bool, 
         return
     people = {each.account_id: store.people.account(each.account_id) for each in found if each.account_id}
     names = {account_id: found.name for account_id, found in people.items() if found is not None}
-    for each in found:
-        click.echo(_note_line(each, names))
     if not found:
         click.echo(f"there are no notes on incident {incident_id}")
+        return
+    cells = (_note_cells(each, names) for each in found)
+    click.echo(text_table(("at (UTC)", "by", "what", "text"), cells))
 
 
 @command.command("split", short_help="Split findings off an incident into a new one.")
@@ -219,8 +220,8 @@ def _echo(incidents: Sequence[Incident], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([incident_json(each) for each in incidents], indent=1))
         return
-    for each in incidents:
-        click.echo(_line(each))
+    if incidents:
+        click.echo(text_table(("incident", "start (UTC)", "what"), map(_cells, incidents)))
 
 
 def _known(store: CloudStore, incident_id: int) -> Incident:
@@ -232,14 +233,14 @@ def _known(store: CloudStore, incident_id: int) -> Incident:
     return found
 
 
-def _line(incident: Incident) -> str:
+def _cells(incident: Incident) -> tuple[object, ...]:
     machine = f" (analyses: {incident.machine_kind})" if incident.machine_kind else ""
-    return f"{incident.incident_id:>7}  {_utc(incident.start_ns // 10**6)}  {headline(incident)}{machine}"
+    return incident.incident_id, _utc(incident.start_ns // 10**6), f"{headline(incident)}{machine}"
 
 
-def _note_line(one: IncidentNote, names: Mapping[str, str]) -> str:
+def _note_cells(one: IncidentNote, names: Mapping[str, str]) -> tuple[str, ...]:
     who = names.get(one.account_id, "an account that is gone") if one.account_id else "command line"
-    return f"{_utc(one.at_ms)}  {who}  {one.kind}: {one_line(one.text) or '(taken back)'}"
+    return _utc(one.at_ms), who, one.kind, one_line(one.text) or "(taken back)"
 
 
 def _utc(at_ms: int) -> str:

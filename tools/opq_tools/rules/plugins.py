@@ -6,7 +6,7 @@ import click
 
 from opq_plugins.package.manifest import FOLDERS, PACKAGE
 from opq_plugins.package.manifest import REST_KINDS as KINDS
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import json_option, text_table
 from opq_tools.completion import values
 from opq_tools.rule_server import RuleServer, server_command, show_answer
 
@@ -49,14 +49,11 @@ def _list(server: RuleServer, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
-    width = max((len(each["name"]) for each in found), default=0)
+    rows = []
     for each in found:
-        has = ", ".join(
-            f"{folder}: {' '.join(each[folder])}" for folder in FOLDERS.values() if each.get(folder)
-        )
-        click.echo(f"{each['name']:<{width}}  {each['version']}  {has}")
-    if not found:
-        click.echo("no plug-ins")
+        has = [f"{folder}: {' '.join(each[folder])}" for folder in FOLDERS.values() if each.get(folder)]
+        rows.append((each["name"], each["version"], ", ".join(has)))
+    click.echo(text_table(("plug-in", "version", "has"), rows) if rows else "no plug-ins")
 
 
 def _show_one(server: RuleServer, kind: str, name: str, as_json: bool) -> None:

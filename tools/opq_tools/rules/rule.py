@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import json_option, text_table
 from opq_tools.completion import values
 from opq_tools.lazy_group import LazyGroup
 from opq_tools.rule_server import RuleServer, ServerRefusedError, server_command, text_of
@@ -129,8 +129,8 @@ def _list(server: RuleServer, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found))
         return
-    width = max((len(each["id"]) for each in found), default=0)
-    click.echo("\n".join(f"{each['id']:<{width}}  {each['status']}" for each in found) or "no rules")
+    rows = [(each["id"], each["status"]) for each in found]
+    click.echo(text_table(("rule", "state"), rows) if rows else "no rules")
 
 
 def _show_status(found: dict[str, Any], as_json: bool) -> None:

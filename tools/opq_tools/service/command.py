@@ -13,7 +13,7 @@ import click
 
 from opq_proto.errors import OpqError
 from opq_proto.keys.key_files import KeyFolder
-from opq_proto.kit.command_line import json_option
+from opq_proto.kit.command_line import json_option, text_table
 from opq_proto.kit.whole_file import write_whole_file
 
 UNITS = Path("etc/systemd/system")
@@ -251,8 +251,9 @@ def command(action: str, names: tuple[str, ...], wifi: bool, root: Path, as_json
     """
     if action == "status":
         rows = states(names or ("gateway", *CLOUD_SERVICES))
-        lines = [f"{row['unit']}  {row['state']}  {row['status']}" for row in rows]
-        click.echo(json.dumps(rows) if as_json else "\n".join(lines) or "no unit of OPQ is here")
+        cells = [(row["unit"], row["state"], row["status"]) for row in rows]
+        words = text_table(("unit", "state", "what it says"), cells) if rows else "no unit of OPQ is here"
+        click.echo(json.dumps(rows) if as_json else words)
         return
     if not names:
         raise click.UsageError(f"which? want one or more of {', '.join(NAMES)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from opq_proto.errors import ConfigError
-from opq_proto.kit.command_line import data_dir_option, json_option
+from opq_proto.kit.command_line import data_dir_option, json_option, text_table
 from opq_sim.box.control import request_control
 from opq_sim.mains.scenario import scenario_path
 from opq_sim.power_system.diagram import one_line_diagram
@@ -54,8 +54,7 @@ def _show_running(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({name: answer[name] for name in ("boxes", "network", "malformed")}))
         return
-    for box_id, port in answer["boxes"].items():
-        click.echo(f"box {box_id} {port}")
+    click.echo(text_table(("box", "port"), answer["boxes"].items()))
     network = answer["network"]
     if network is not None:
         latest = network["latest"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from opq_proto.kit import system_place
 from opq_proto.kit.system_place import (
     WhichSystemError,
     default_data_dir,
@@ -50,6 +51,30 @@ def test_a_running_system_is_found_until_it_ends(state: Path) -> None:
         (note,) = notes_folder().iterdir()
         assert note.stat().st_mode & 0o077 == 0 and json.loads(note.read_text())["pid"] == os.getpid()
     assert not list(notes_folder().iterdir())
+    assert find_system(None, None) == (default_data_dir(), 0)
+
+
+def test_the_system_of_the_units_is_found_by_its_process(
+    state: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data, units, program = state / "lib", tmp_path / "units", tmp_path / "opq-cloud"
+    monkeypatch.setattr(system_place, "UNITS", units)
+    monkeypatch.setattr(system_place, "UNITS_DATA_DIR", data)
+    program.write_text("input()")
+    command = (sys.executable, program, "all", "--data-dir", data)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+        assert running_systems() == [], "no unit is installed"
+        units.mkdir()
+        (units / "opq-cloud@.service").touch()
+        while not running_systems():  # until its process has begun
+            assert process.poll() is None
+        assert [(each.data_dir, each.pid) for each in running_systems()] == [(str(data), process.pid)]
+        assert find_system(None, None) == (data, 0)
+        with noted(default_data_dir(), 400):
+            assert find_system(None, None) == (default_data_dir(), 400), "this user's own"
+        process.communicate("\n")
+    assert running_systems() == [] and find_system(None, None) == (data, 0)
+    default_data_dir().mkdir(parents=True)
     assert find_system(None, None) == (default_data_dir(), 0)
 
 

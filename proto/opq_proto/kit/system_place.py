@@ -3,7 +3,7 @@
 `opq-tools up` notes its own, and the commands find it by the note. A note is a small file in
 `${XDG_STATE_HOME:-~/.local/state}/opq/running`, one for each data folder. It is gone when the system ends.
 One that a killed system left is recognised by the process: its number, when it was started, and since which
-start of the machine.
+start of the machine. A system of systemd units notes nothing in anybody's home; its process is looked for.
 """
 
 import hashlib
@@ -18,6 +18,10 @@ from pathlib import Path
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.kit.whole_file import private_folder, write_whole_file
 
+UNITS = Path("/etc/systemd/system")
+UNITS_DATA_DIR = Path("/var/lib/opq")
+"""Where `opq-tools service install` puts units, and the data folder that they name."""
+PROGRAMS = {b"opq-cloud", b"opq-gateway"}
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 MAX_BYTES = 4096
 START_FIELD = 19
@@ -74,13 +78,34 @@ def noted(data_dir: Path, port_offset: int) -> Iterator[str]:
             note.unlink(missing_ok=True)
 
 
+def _usual_data_dir() -> Path:
+    """The default folder of this user, or that of the units where only they have one."""
+    usual = default_data_dir()
+    return UNITS_DATA_DIR if not usual.exists() and any(UNITS.glob("opq-*.service")) else usual
+
+
+def _system_of_units() -> list[RunningSystem]:
+    if not any(UNITS.glob("opq-*.service")):
+        return []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended
+        programs = {os.path.basename(word) for word in words[:2]}  # noqa: PTH119 - bytes
+        if programs & PROGRAMS and os.fsencode(UNITS_DATA_DIR) in words:
+            pid = int(path.parent.name)
+            return [RunningSystem(str(UNITS_DATA_DIR), 0, pid, start_of(pid))]
+    return []
+
+
 def running_systems() -> list[RunningSystem]:
     """The systems that run now, by their port offsets; notes that cannot be read are none."""
-    found = []
+    found = _system_of_units()
     try:
         notes = sorted(notes_folder().glob("*.json"))
     except (OSError, RuntimeError):
-        return []
+        return found
     for note in notes:
         try:
             with note.open("rb") as file:
@@ -109,9 +134,9 @@ def find_system(data_dir: Path | None, port_offset: int | None) -> tuple[Path, i
         return data_dir, next((each.port_offset for each in own), 0)
     if port_offset is not None:
         there = (Path(each.data_dir) for each in running if each.port_offset == port_offset)
-        return next(there, None) or default_data_dir(), port_offset
+        return next(there, None) or _usual_data_dir(), port_offset
     if not running:
-        return default_data_dir(), 0
+        return _usual_data_dir(), 0
     if len(running) > 1:
         usual = [each for each in running if Path(each.data_dir) == default_data_dir()]
         if not usual:

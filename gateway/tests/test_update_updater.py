@@ -75,6 +75,15 @@ def test_a_release_for_others_is_left_alone(world: World) -> None:
     assert state == "well" and "there is no gateway-99.0-" in why
 
 
+def test_a_build_that_a_gateway_before_has_begun_is_waited_for(world: World) -> None:
+    world.roll_out(NEW)
+    with (world.folder.path / "building.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state, why = world.look()
+    assert state == "waiting" and why.endswith(": an earlier build has not ended yet")
+    assert world.folder.read() == decide.Journal()
+
+
 def test_without_room_nothing_is_fetched_and_at_the_next_look_there_may_be_some(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

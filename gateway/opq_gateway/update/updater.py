@@ -171,7 +171,8 @@ class Updater:
             self._log.error("update.not_built", version=plan.version, reason=why)
             if isinstance(error, ReleaseError):  # a full disk may have room at the next look
                 self._refuse(release, why)
-            return replace(report, state="failed", reason=why)
+            waits = isinstance(error, BlockingIOError)  # for a build that a gateway before has begun
+            return replace(report, state="waiting" if waits else "failed", reason=why)
         well, acknowledged = self._well(), self._acknowledged()
         ready = decide.Journal(decide.READY, name, plan.version, 0, "", well, acknowledged, journal.refused)
         self.folder.write(ready)

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ from pymongo import MongoClient
 
 from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded.store import EmbeddedStore
+from opq_cloud.store.mongo import server as mongo_server
 from opq_cloud.store.mongo.store import MongoStore
 
 KNOWN_WRONG = {
@@ -45,6 +47,9 @@ def _load(name: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+sharding = _load("sharding")
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,28 @@ def mongo_uri(mongo_servers: Servers, request: pytest.FixtureRequest) -> Iterato
     uri = mongo_servers.uri(getattr(request.node, "originalname", request.node.name))
     base, _, options = uri.partition("?")
     database = f"opq_{uuid.uuid4().hex[:12]}"
+    with MongoClient[Any](uri) as client:
+        if sharding.is_sharded(client):
+            sharding.shard(client, database)
     yield f"{base.rstrip('/')}/{database}{'?' if options else ''}{options}"
     with MongoClient(uri) as client:
         client.drop_database(database)
+
+
+@pytest.fixture(scope="session")
+def sharded_changes() -> Iterator[Any]:
+    """Sees the changes that the store's own clients make."""
+    listener = sharding.ShardedChanges()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mongo_server, "MongoClient", partial(MongoClient, event_listeners=[listener]))
+        yield listener
+
+
+@pytest.fixture(autouse=True)
+def every_change_has_its_shard_key(sharded_changes: Any) -> Iterator[None]:
+    sharded_changes.refused.clear()
+    yield
+    assert sharded_changes.refused == []
 
 
 @pytest.fixture(params=["embedded", "mongo"])
@@ -141,7 +165,8 @@ def store(open_again: Callable[[], CloudStore]) -> CloudStore:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         needs_server = "mongo" in item.name or "mongo_uri" in getattr(item, "fixturenames", ())
-        if needs_server and Path(__file__).parent in item.path.parents:
+        here = Path(__file__).parent in item.path.parents
+        if needs_server and here and item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.timeout(SERVER_LIMIT_S), append=False)
 
 

@@ -111,9 +111,8 @@ class MongoDocuments:
             values = {name: value for name, value in stored.items() if name not in (*table.kept, REVISION)}
             first = {name: stored[name] for name in table.kept if name in stored}
             change: Fields = {"$set": values} | ({"$setOnInsert": first} if first else {})
-            key = [document[name] for name in table.key]
-            where = _key(table, key) if identity is None else {"_id": identity}
-            self._upsert(table, where, change)
+            where = _key(table, [document[name] for name in table.key])
+            self._upsert(table, where if identity is None else {"_id": identity, **where}, change)
 
     def _upsert(self, table: Table, where: Fields, change: Fields) -> None:
         upsert(lambda: self._of(table).update_one(where, change, upsert=True))
@@ -177,7 +176,7 @@ class MongoDocuments:
 
     def take(self, table: Table, *key: object) -> Fields | None:
         found = self._of(table).find_one(_key(table, key))
-        if found is None or self._of(table).delete_one({"_id": found["_id"]}).deleted_count != 1:
+        if found is None or self._of(table).delete_one(_this(table, found)).deleted_count != 1:
             return None
         return _plain(table, found)
 
@@ -330,6 +329,12 @@ def _key(table: Table, key: Sequence[object]) -> Fields:
     return {_name(table, name): value for name, value in zip(table.key, key, strict=True)}
 
 
+def _this(table: Table, found: Fields) -> Fields:
+    """Returns the filter of one document, with its shard key (docs/schema.md): the key begins with that."""
+    names = [_name(table, name) for name in table.key]
+    return {"_id": found["_id"], **{name: found[name] for name in names if name in found}}
+
+
 def _stored(table: Table, document: Fields) -> Fields:
     """Returns a document as it is inserted."""
     stored = _wide(table, document)
@@ -354,7 +359,7 @@ def _same(table: Table, found: Fields, changed: Sequence[str]) -> Fields:
 
     A document without a revision is compared by the texts and numbers that change.
     """
-    same: Fields = {"_id": found["_id"]}
+    same = _this(table, found)
     if table.versioned:
         return same | {REVISION: found.get(REVISION)}
     for name in changed:

@@ -41,7 +41,8 @@ class MongoTrendRows:
             fixed["length_ms"] = row.length_ms
         key = f"{row.box_id}/{row.start_ms}"
         change = {"$setOnInsert": fixed, **(_widening(row) if widen else _replacing(row))}
-        done = upsert(lambda: self._minutes.update_one({"_id": key}, change, upsert=True))
+        where = {"_id": key, "box_id": row.box_id}  # with the shard key (docs/schema.md)
+        done = upsert(lambda: self._minutes.update_one(where, change, upsert=True))
         return done.matched_count > 0
 
     def put_row(self, row: Trend, expire_at: int) -> None:
@@ -50,7 +51,8 @@ class MongoTrendRows:
             "covered_ms": Int64(row.time_ms), "expire_at": Int64(expire_at), **_values(row),
         }  # fmt: skip
         key = f"{row.box_id}/{row.length_ms}/{row.start_ms}"
-        upsert(lambda: self._rollups.replace_one({"_id": key}, document, upsert=True))
+        where = {"_id": key, "box_id": row.box_id}
+        upsert(lambda: self._rollups.replace_one(where, document, upsert=True))
 
     def settled_hour(self, box_id: str, start_ms: int) -> list[Trend]:
         return []

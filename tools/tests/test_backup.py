@@ -87,6 +87,7 @@ def test_keys_keep_their_modes_and_what_belongs_to_the_processes_stays_out(
         "gateway/box1/ledger/1.led",
         "opq.db",
     }
+    assert [*manifest.files][-1] == "opq.db", "what left the gateway's queue before is in it"
     assert (tmp_path / "copy.tar").stat().st_mode & 0o777 == 0o600
     restore(tmp_path / "copy.tar", tmp_path / "back")
     secret = tmp_path / "back/curve/private_keys/opqserver_secret"

@@ -79,14 +79,17 @@ def _copied_database(path: Path, to: Path) -> Path:
 def back_up(data_dir: Path, to: Path, with_rings: bool = False, mongo_uri: str | None = None) -> Manifest:
     """Copies the data folder into the archive `to`, which is read back before it gets its name.
 
+    The store comes last: what a gateway's queue holds no more when it is copied is in the store by then.
+
     Args:
         mongo_uri: where the store is, if not in the data folder.
     Raises:
         BackupError, ArchiveError, StoreError, OSError: nothing was made.
     """
-    paths = list(copied_files(data_dir, with_rings))
+    stores = [data_dir / name for name in STORE_FILES]
+    paths = sorted(copied_files(data_dir, with_rings), key=stores.__contains__)
     if mongo_uri:
-        paths = [path for path in paths if path.parent != data_dir or path.name not in STORE_FILES]
+        paths = [path for path in paths if path not in stores]
     elif not paths:
         raise BackupError(f"{data_dir}: holds nothing to copy; give --data-dir")
     unfinished = to.with_name(f"{to.name}.unfinished")
@@ -98,11 +101,6 @@ def back_up(data_dir: Path, to: Path, with_rings: bool = False, mongo_uri: str |
             shown_progress("files", len(paths)) as show,
         ):
             archive = ArchiveWriter(out, made_at, version("opq-toolkit"))
-            if mongo_uri:
-                from opq_tools.keep.mongo import copy_from_mongo
-
-                for path in copy_from_mongo(mongo_uri, Path(beside)):
-                    archive.add(path.name, path)
             for done, path in enumerate(paths):
                 show(done)
                 name = path.relative_to(data_dir).as_posix()
@@ -117,6 +115,11 @@ def back_up(data_dir: Path, to: Path, with_rings: bool = False, mongo_uri: str |
                     if path.exists():
                         raise
                     continue  # it was removed meanwhile: a sealed ledger that was too old, say
+            if mongo_uri:
+                from opq_tools.keep.mongo import copy_from_mongo
+
+                for path in copy_from_mongo(mongo_uri, Path(beside)):
+                    archive.add(path.name, path)
             archive.close()
             out.flush()
             os.fsync(out.fileno())

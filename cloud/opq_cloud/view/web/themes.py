@@ -17,7 +17,7 @@ def theme_sheet(name: str) -> str:
     """The rule `:root { … }` of one theme. Raises KeyError for another name."""
     light, dark = re.findall(r":root \{(.*?)\n\s*\}", SHEET.read_text(encoding="utf-8"), re.S)[:2]
     tokens = {"light": light, "dark": dark}[name]
-    colours = re.findall(r"--[\w-]+: #[0-9a-f]{6};", tokens)
+    colours = re.findall(r"--(?:[\w-]+: #[0-9a-f]{6}|white-picture: [^;]+);", tokens)
     return f":root {{ color-scheme: {name}; {' '.join(colours)} }}\n"
 
 

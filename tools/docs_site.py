@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
@@ -134,10 +134,10 @@ def on_files(files: Files, config: Any) -> Files:
     }
     made = {place for place in named - pages if (ROOT / place.removesuffix(".md")).is_file()}
     for place in sorted(pages | led_to | made):
-        if (ROOT / place).is_file():
-            files.append(File.generated(config, place, abs_src_path=str(ROOT / place)))
-        else:
-            files.append(File.generated(config, place, content=shown(place)))
+        there = (ROOT / place).is_file()
+        source = {"abs_src_path": str(ROOT / place)} if there else {"content": shown(place)}
+        level = InclusionLevel.UNDEFINED if place in named else InclusionLevel.NOT_IN_NAV
+        files.append(File.generated(config, place, inclusion=level, **source))
     files.append(File.generated(config, "iframe-worker.js", abs_src_path=str(ROOT / "tools/docs_site.js")))
     files.append(File.generated(config, "wide.css", content=".md-grid { max-width: 84rem }\n"))
     return files

@@ -36,7 +36,7 @@ CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
 SEND_QUEUE = 10_000
 """Messages that wait for each subscriber."""
-CHECK_S = 0.1
+CHECK_S = 0.25
 """Connections are checked, and messages counted, this often while Measurements arrive, and at a handshake."""
 
 
@@ -100,15 +100,16 @@ class TriggeringBroker:
             for socket in (boxes.socket, backend.socket):
                 waiting.register(socket, zmq.POLLIN)
             checked_s, turn_s, dense = 0.0, 0.0, False
-            pace, there = PollPace(), list[object]()
+            pace, there, keys_changed = PollPace(), list[object](), False
             while not stop.is_set():
-                wait_ms = pace.wait_ms(bool(there) or zap.keys_changed)
+                wait_ms = pace.wait_ms(bool(there) or keys_changed)
                 there = [socket for socket, _ in waiting.poll(0 if queue else wait_ms)]
                 before_s, turn_s = turn_s, time.monotonic()
                 if dense and (left_s := before_s + GATHER_S - turn_s) > 0:
                     time.sleep(left_s)
                     turn_s += left_s
-                if there != [boxes.socket] or turn_s >= checked_s + CHECK_S or zap.keys_changed:
+                keys_changed = zap.keys_changed
+                if there != [boxes.socket] or turn_s >= checked_s + CHECK_S or keys_changed:
                     checked_s = turn_s
                     backend.read_subscriptions()
                     zap.handle_peers()
@@ -118,10 +119,9 @@ class TriggeringBroker:
                 if received or queue:
                     self._received += received
                     self._budget.begin_turn(turn_s)
-                    passed = (self._passed(each, boxes) for each in queue.next_messages(BURST))
-                    turn = [frames for frames in passed if frames is not None]
+                    passed = [self._passed(each, boxes) for each in queue.next_messages(BURST)]
                     backend.read_subscriptions()  # before it sends: new subscribers get this turn
-                    backend.send_turn(turn)
+                    backend.send_turn([frames for frames in passed if frames is not None])
             self._count(queue)
 
     def _passed(self, received: Received, boxes: AdmittedSocket) -> list[bytes] | None:

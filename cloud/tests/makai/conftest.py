@@ -281,13 +281,15 @@ class Client(Peer):
 
 
 def arrives(sender: PlainBox, client: Client, seconds: float = WAIT_S, **fields: Any) -> bool:
-    """Whether measurements of that Box come out at 9881 within `seconds`."""
-    until = time.monotonic() + seconds
+    """Whether measurements of that Box come out at 9881 within `seconds`; then none is under way."""
+    until, timestamp_ms = time.monotonic() + seconds, 1_000
     while time.monotonic() < until:
-        frames = sender.measurement(**fields)
+        timestamp_ms += 1
+        frames = sender.measurement(**{"timestamp_ms": timestamp_ms, **fields})
         sender.pub.send_multipart(frames)
-        if client.measurements.poll(20) and client.measurements.recv_multipart() == frames:
-            return True
+        while client.measurements.poll(20):
+            if client.measurements.recv_multipart() == frames:
+                return True
     return False
 
 

@@ -119,8 +119,8 @@ class AllowList(OwnThread):
 
     @property
     def changed(self) -> bool:
-        """Whether `changes` has any, or the watcher has died."""
-        return self._read is not self._owners or not self.alive
+        """Whether `changes` has any."""
+        return self._read is not self._owners
 
     def changes(self) -> KeyChange | None:
         """Returns the changes since the last call; from then on `boxes` is the new list."""

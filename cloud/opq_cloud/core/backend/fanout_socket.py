@@ -68,8 +68,10 @@ class FanoutSocket:
         turns, single = self._peers.forms_wanted
         if turns:
             self.send([turn_message(messages)])
+        if not single:
+            return
         wanted = self._peers.unpadded_wanted
-        for frames in messages if single else ():
+        for frames in messages:
             self.send(frames)
             if wanted:
                 short = unpadded(frames[0])

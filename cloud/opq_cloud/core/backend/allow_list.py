@@ -4,6 +4,7 @@ Brokers check Boxes against it, and every service whose back-end addresses requi
 Source: ZeroMQ RFC 27 (ZAP 1.0).
 """
 
+import atexit
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ CHECK_MS = 600
 """Interval of checking the folder's time stamp where no notice comes (a folder made again, a lost notice)."""
 TICK_NS = 100_000_000
 """File systems stamp by a clock with ticks of some milliseconds."""
+JOIN_S = 2.0
 SETTLE_S = 0.15
 """A file that is just being written is read again after this time, before its Box is refused."""
 
@@ -67,8 +69,6 @@ class AllowList(OwnThread):
     folder; the broker's thread collects the result with `changes`. A new file takes half a second at most
     to come into the list. Not `alive` when the watcher has died: nothing would be revoked any more.
     """
-
-    _join_s = 2.0
 
     def __init__(
         self,
@@ -113,7 +113,10 @@ class AllowList(OwnThread):
         super().start()
 
     def close(self) -> None:
-        super().close()
+        """Ends the watcher, which notices it within STEP_MS; only the end of the process waits for that."""
+        self._stop.set()
+        if self._thread is not None:
+            atexit.register(self._thread.join, JOIN_S)
         if self._registered is not None:
             self._registered.close()
 

@@ -19,9 +19,13 @@ from opq_proto.messages import Finding, Metric
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 NewPage = Callable[..., Any]
-PAGES = ("/", "/incidents", "/incidents/1", "/boxes/1", "/boxes/1?from=now-10m&to=now", "/boxes/77")
+LIVE_PAGES = ("/", "/incidents", "/incidents/1", "/boxes/1", "/boxes/1?from=now-10m&to=now")
+PAGES = (*LIVE_PAGES, "/boxes/77")
 CONNECTED = "() => /^(Live|Connected)/.test(document.getElementById('feed').textContent)"
 """The feed is there. Whether it says Live depends on how old the last measurement is by then."""
+SETTLED = """() => /^(Live|No Box)/.test(document.getElementById('feed').textContent)
+  && [...document.querySelectorAll('.plot')].every(place => place.dataset.drawn)"""
+"""The feed's state is known, and the charts are drawn."""
 AGED = """(before) =>
   document.querySelector('[data-box="1"] [data-state]').textContent !== before"""
 MIN_TARGET_PX = 24
@@ -78,6 +82,12 @@ def open_page(browser: "sync_api.Browser") -> Iterator[NewPage]:
     assert [text for text in told if "404 (Not Found)" not in text] == []
 
 
+def _settled_at(page: "sync_api.Page", url: str) -> None:
+    page.goto(url)
+    if url.endswith(LIVE_PAGES):
+        page.wait_for_function(SETTLED)
+
+
 def _drawn(page: "sync_api.Page", selector: str) -> int:
     """Pixels of the charts under `selector` that are not empty, the fewest of any chart."""
     page.wait_for_function(
@@ -98,15 +108,6 @@ def _drawn(page: "sync_api.Page", selector: str) -> int:
         page.wait_for_timeout(150)
         before, found = found, page.evaluate(script, selector)
     return found
-
-
-@pytest.mark.parametrize("width", [390, 1440])
-def test_no_page_scrolls_sideways(scene: demo.Scene, open_page: NewPage, width: int) -> None:
-    page = open_page(width)  # one for all: a new one costs two seconds of CPU
-    for path in PAGES:
-        page.goto(scene.url + path)
-        page.wait_for_timeout(300)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
 def test_the_charts_of_a_box_are_drawn(scene: demo.Scene, open_page: NewPage) -> None:
@@ -568,44 +569,35 @@ def test_the_keyboard_reaches_everything_and_sees_where_it_is(scene: demo.Scene,
     assert page.evaluate("getComputedStyle(document.activeElement).outlineWidth") == "3px"
 
 
-def test_targets_are_large_enough_for_a_thumb(scene: demo.Scene, open_page: NewPage) -> None:
-    page = open_page(390)
-    for path in PAGES:
-        page.goto(scene.url + path)
-        small = page.evaluate(
-            """least => [...document.querySelectorAll('a, button, select, summary')].filter(item => {
-                 const box = item.getBoundingClientRect();
-                 return box.width > 0 && box.height < least && !item.matches('.skip')
-                 && getComputedStyle(item).pointerEvents !== 'none';
-               }).map(item => item.outerHTML.slice(0, 80))""",
-            MIN_TARGET_PX,
-        )
-        assert small == [], path
-
-
 ALL_RULES = {"resultTypes": ["violations"]}
 COLOURS_ALONE = {**ALL_RULES, "runOnly": {"type": "rule", "values": ["color-contrast"]}}
+SMALL = """least => [...document.querySelectorAll('a, button, select, summary')].filter(item => {
+  const box = item.getBoundingClientRect();
+  return box.width > 0 && box.height < least && !item.matches('.skip')
+  && getComputedStyle(item).pointerEvents !== 'none';
+}).map(item => item.outerHTML.slice(0, 80))"""
+
+
+def test_each_page_fits_a_phone_with_targets_for_a_thumb(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page(390)
+    for path in PAGES:
+        _settled_at(page, scene.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+        assert page.evaluate(SMALL, MIN_TARGET_PX) == [], path
 
 
 @pytest.mark.parametrize(("scheme", "options"), [("light", ALL_RULES), ("dark", COLOURS_ALONE)])
-def test_axe_finds_nothing_to_complain_about(
+def test_axe_finds_nothing_to_complain_about_and_all_is_from_here_and_fits(
     scene: demo.Scene, open_page: NewPage, scheme: str, options: dict[str, object]
 ) -> None:
     """Dark differs from light in its colours."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     page = open_page(1440, color_scheme=scheme)
-    for path in PAGES:
-        page.goto(scene.url + path)
-        page.wait_for_timeout(700)
-        results = axe.Axe().run(page, options=options)
-        assert results.violations_count == 0, f"{path}: {results.generate_report()}"
-
-
-def test_nothing_is_fetched_from_anywhere_else(scene: demo.Scene, open_page: NewPage) -> None:
-    page = open_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     for path in PAGES:
-        page.goto(scene.url + path)
-        page.wait_for_timeout(300)
+        _settled_at(page, scene.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1440, path
+        results = axe.Axe().run(page, options=options)
+        assert results.violations_count == 0, f"{path}: {results.generate_report()}"
     assert asked and all(url.startswith(scene.url + "/") for url in asked)

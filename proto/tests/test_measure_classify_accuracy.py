@@ -135,3 +135,9 @@ def test_a_combination_is_told_from_its_test_signal(kind: str) -> None:
 def test_what_was_wrong_once_at_40_db_is_right(kind: str, hz: int, index: int) -> None:
     judged = answer_of(short_signal(kind, hz, index, 731_140, 40.0), 40.0)
     assert judged.found == judged.truth
+
+
+def test_a_mean_cycle_across_a_jump_and_a_dip_has_no_line() -> None:
+    """Each level has a wave of its own; one cycle for all left a line beside harmonic 11."""
+    judged = answer_of(short_signal("harmonics+phase_jump+sag", 50, 4, 921_130, 30.0), 30.0)
+    assert judged.found == judged.truth

@@ -62,12 +62,12 @@ def tone_in_noise(
         return
     if analysis.duration_s > LONGEST_TONE_S:
         return
-    if cycles.mean is not None:
-        residual, cycle = cycles.residual
-        usable = cycles.usable[cycle]
-    elif is_flagged and pieces.steady:  # a level from end to end, for example
+    if is_flagged and pieces.steady:  # each level has a wave of its own, a mean cycle has one for all
         usable = np.isfinite(pieces.residual)
         residual = np.where(usable, pieces.residual, 0.0)
+    elif cycles.mean is not None:
+        residual, cycle = cycles.residual
+        usable = cycles.usable[cycle]
     else:
         return
     hz = (len(starts) - 1) * analysis.rate_hz / float(starts[-1] - starts[0])

@@ -40,6 +40,8 @@ def command(wheel: Path, extras: str, python: str | None, machine: str | None, o
     with tempfile.TemporaryDirectory() as folder:
         house = Path(folder)
         if wheel.is_dir():
+            if not (wheel / "tools" / "opq_tools" / "site").is_dir():
+                click.echo(f"without the documentation: `mkdocs build` in {wheel} makes it first", err=True)
             _pip("wheel", "--no-deps", "--wheel-dir", str(house), str(wheel))
             wheel = next(house.glob("opq_toolkit-*.whl"))
         version = version_of(wheel)

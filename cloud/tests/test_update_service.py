@@ -22,7 +22,8 @@ from opq_cloud.core.settings.config import CloudConfig, UpdateSection
 from opq_cloud.store import open_store
 from opq_cloud.store.records.gateway_updates import GatewayUpdates
 from opq_cloud.update.repository import ReleaseRepository
-from opq_cloud.update.service import UpdateService
+from opq_cloud.update.rollout import standing
+from opq_cloud.update.service import UpdateService, as_received
 from opq_proto.keys.key_files import KeyFolder, read_key_file, read_secret_file
 from opq_proto.release.plan import Plan, ReleaseError
 from opq_proto.release.report import HEADER, Report, report_key, seal
@@ -177,6 +178,14 @@ def test_a_roll_out_goes_on_by_reports_and_stops_at_the_second_that_fails(runnin
     plan = running.repository.plan("gateway")
     assert plan is not None and plan.stopped == "2 failed; gateway 1: no uplink"
     until(lambda: running.updates.plans()[0]["stopped"] == plan.stopped)
+
+
+def test_a_gateway_whose_clock_is_slow_is_not_taken_for_silent(running: Running) -> None:
+    slow_ms = time.time_ns() // 1_000_000 - 3 * 3_600_000
+    for at_ms, state in ((slow_ms, "well"), (slow_ms + 1, "trying")):
+        assert running.report(Report("1", "0.1.0", at_ms, state, NEW)) == 204
+    (kept,) = running.updates.reports()
+    assert standing(Plan("gateway", NEW), as_received(kept), time.time_ns() // 1_000_000) == "trying"
 
 
 def test_only_a_published_release_is_rolled_out_and_only_by_the_online_key(running: Running) -> None:

@@ -7,9 +7,10 @@ Without it the repository is served as it is, and the plans are only shown.
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
@@ -35,6 +36,14 @@ LONGEST_S = 3600.0
 """For a bundle over a slow line."""
 MOST_AT_ONCE = 64
 DOWNLOADED_BYTES = 1 << 16
+
+
+def as_received(kept: Mapping[str, Any]) -> Report:
+    """A kept report with the time at which it came: a gateway's clock orders its own reports and nothing
+    else."""
+    fields = dict(kept)
+    fields["at_ms"] = fields.pop("received_ms", fields["at_ms"])
+    return Report(**fields)
 
 
 class UpdateService:
@@ -88,7 +97,7 @@ class UpdateService:
             online = read_private(self._online) if self._online.is_file() else None
             if online is not None and self._repository.renew(online):
                 self.counters.add("renewals")
-            reports = [Report(**each) for each in updates.reports()]
+            reports = [as_received(each) for each in updates.reports()]
             for kind in KINDS:
                 self._advance_plan(kind, reports, online, updates)
             self._problem = None
@@ -116,9 +125,10 @@ class UpdateService:
             box = self._keys.box_public(self._keys.checked_id(header.partition(" ")[0]))
             secret = read_secret_file(self._keys.server_secret).secret or b""
             report = unseal(body, header, report_key(secret, read_key_file(box).public))
-            if report.at_ms > time.time_ns() // 1_000_000 + AHEAD_MS:
+            now_ms = time.time_ns() // 1_000_000
+            if report.at_ms > now_ms + AHEAD_MS:
                 raise ReleaseError(f"the clock of gateway {report.gateway} is more than a day ahead")
-            if not updates.put_report(report.gateway, asdict(report)):
+            if not updates.put_report(report.gateway, {**asdict(report), "received_ms": now_ms}):
                 return 409, "text/plain", b"a newer report is there"
         except StoreError as error:
             return 503, "text/plain", str(error).encode()

@@ -25,9 +25,14 @@ class Lacking:
         if name.split(".")[0] in {lacking!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Lacking())
-sys.argv = [{program!r}, *{words!r}]
 from {place} import main
-main()
+for words in {calls!r}:
+    sys.argv = [{program!r}, *words]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
 """
 
 
@@ -44,22 +49,31 @@ def modules_of(extras: tuple[str, ...]) -> set[str]:
     return found
 
 
-def help_without(command: str, lacking: set[str]) -> subprocess.CompletedProcess[str]:
-    return run_without(lacking, "opq_tools.cli", "opq-tools", command, "--help")
+def help_without(commands: list[str], lacking: set[str]) -> subprocess.CompletedProcess[str]:
+    calls = [(command, "--help") for command in commands]
+    return run_without(lacking, "opq_tools.cli", "opq-tools", *calls)
 
 
-def run_without(lacking: set[str], place: str, program: str, *words: str) -> subprocess.CompletedProcess[str]:
-    code = WITHOUT.format(lacking=lacking, place=place, program=program, words=words)
+def run_without(
+    lacking: set[str], place: str, program: str, *calls: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
+    """One process, which ends at the first call that fails."""
+    code = WITHOUT.format(lacking=lacking, place=place, program=program, calls=calls)
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
     )
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_loads_with_nothing_but_its_extras(command: str) -> None:
-    extras = EXTRAS_OF_COMMAND.get(command, ("signing",) if command == "sign" else ())
-    done = help_without(command, set(EXTRA_OF_MODULE) - modules_of(extras))
+def extras_of(command: str) -> tuple[str, ...]:
+    return EXTRAS_OF_COMMAND.get(command, ("signing",) if command == "sign" else ())
+
+
+@pytest.mark.parametrize("extras", sorted({extras_of(command) for command in COMMANDS}), ids=",".join)
+def test_commands_load_with_nothing_but_their_extras(extras: tuple[str, ...]) -> None:
+    commands = [command for command in COMMANDS if extras_of(command) == extras]
+    done = help_without(commands, set(EXTRA_OF_MODULE) - modules_of(extras))
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Usage: opq-tools ") == len(commands)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +81,7 @@ def test_a_command_loads_with_nothing_but_its_extras(command: str) -> None:
     [("flash", "flash"), ("firmware", "firmware"), ("hil", "hil,firmware")],
 )
 def test_without_its_extras_a_command_names_all_of_them_in_one_line(command: str, extras: str) -> None:
-    done = help_without(command, set(EXTRA_OF_MODULE))
+    done = help_without([command], set(EXTRA_OF_MODULE))
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"pip install 'opq-toolkit[{extras}]'" in done.stderr
@@ -83,9 +97,9 @@ def test_what_only_a_part_of_a_command_needs_is_named_beside_its_own() -> None:
 @pytest.mark.parametrize("room", ["cloud", "gateway"])
 def test_a_service_names_the_extra_that_it_lacks_in_one_line(room: str) -> None:
     entry = tomllib.loads(PYPROJECT.read_text())["project"]["scripts"][f"opq-{room}"]
-    done = run_without(set(EXTRA_OF_MODULE), entry.removesuffix(":main"), f"opq-{room}", "--help")
+    done = run_without(set(EXTRA_OF_MODULE), entry.removesuffix(":main"), f"opq-{room}", ("--help",))
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.endswith(f"which is not installed: pip install 'opq-toolkit[{room}]'\n")
     assert done.stderr.count("\n") == 1
     own = set(EXTRA_OF_MODULE) - modules_of((room,))
-    assert run_without(own, entry.removesuffix(":main"), f"opq-{room}", "--help").returncode == 0
+    assert run_without(own, entry.removesuffix(":main"), f"opq-{room}", ("--help",)).returncode == 0

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -96,12 +97,19 @@ def sources(package: str) -> list[Path]:
     return sorted((ROOT / ROOMS[package] / package).rglob("*.py"))
 
 
+@cache
+def import_statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """All of a file, lazy ones too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
 def imported(path: Path) -> Iterator[tuple[str, int]]:
     """Top-level names of all modules that a file imports, lazy ones too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in import_statements(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name.split(".")[0], node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
+        elif not node.level:
             yield (node.module or "").split(".")[0], node.lineno
 
 
@@ -138,13 +146,10 @@ def folder_imports(root: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {folder: set() for folder in folders}
     for folder in folders:
         for path in (root / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.ImportFrom) and node.module:
-                    names = [f"{node.module}.{alias.name}" for alias in node.names]
-                elif isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
-                else:
-                    continue
+            for node in import_statements(path):
+                names = [alias.name for alias in node.names]
+                if isinstance(node, ast.ImportFrom):
+                    names = [f"{node.module}.{name}" for name in names]
                 inner = [name.removeprefix(f"{package}.") for name in names if name.startswith(f"{package}.")]
                 found[folder] |= {name.split(".")[0] for name in inner} & folders - {folder}
     return found
@@ -171,10 +176,11 @@ PUTS_TOGETHER = {"pages/routes.py"}
 """Names every page; no other file of View imports more than MOST_IMPORTS of our modules."""
 
 
+@cache
 def our_imports(path: Path) -> set[str]:
     """The modules of ours that a file imports, as paths from `cloud`, `proto` and so on."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in import_statements(path):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             package = node.module.split(".")[0]
             for alias in node.names if package in ROOMS else ():

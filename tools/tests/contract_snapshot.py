@@ -19,11 +19,14 @@ import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import httpx
 from pydantic import TypeAdapter
+
+if TYPE_CHECKING:
+    from house_under_test import House
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "contracts"
@@ -473,26 +476,23 @@ def _tools(*arguments: str, fails: bool = False) -> str:
 # A whole system
 
 
-def system_text(folder: Path) -> str:
+def system_text(up: "House") -> str:
     """What the processes of `up` answer over HTTP and what they write; names alone, as values vary.
 
     Some counters appear with what they count first: it is asked until all names that are kept are there,
     ANSWERS_S at most.
     """
-    from house_under_test import house
-
     golden = (GOLDEN / "answers/system.txt").read_text(encoding="utf-8").partition("export measurements\n")[0]
-    with house(folder) as up:
-        up.wait_for("on the page")
-        end_s = time.monotonic() + ANSWERS_S
-        lines = _system_answers(up.offset, folder)
-        while not set(golden.splitlines()) <= set(lines) and time.monotonic() < end_s:
-            time.sleep(1)
-            lines = _system_answers(up.offset, folder)
-        where = ("--data-dir", str(folder))
-        exported = json.loads(_tools("export", "measurements", *where, "--box", "1", "--format", "json"))
-        lines += ["export measurements", *sorted({f"  {x.partition(': ')[0]}" for x in keys_of(exported)})]
-        lines += ["files", *(f"  {line.rstrip()}" for line in files_of(folder))]
+    up.wait_for("on the page")
+    end_s = time.monotonic() + ANSWERS_S
+    lines = _system_answers(up.offset, up.data_dir)
+    while not set(golden.splitlines()) <= set(lines) and time.monotonic() < end_s:
+        time.sleep(0.2)
+        lines = _system_answers(up.offset, up.data_dir)
+    where = ("--data-dir", str(up.data_dir))
+    exported = json.loads(_tools("export", "measurements", *where, "--box", "1", "--format", "json"))
+    lines += ["export measurements", *sorted({f"  {x.partition(': ')[0]}" for x in keys_of(exported)})]
+    lines += ["files", *(f"  {line.rstrip()}" for line in files_of(up.data_dir))]
     return "\n".join(lines) + "\n"
 
 
@@ -554,7 +554,10 @@ def main(parts: Sequence[str], golden: Path = GOLDEN) -> None:
         folder = Path(name)
         texts = quick_texts(folder / "quick")
         if not parts or "answers" in parts:
-            texts["answers/system.txt"] = system_text(folder / "system")
+            from house_under_test import house
+
+            with house(folder / "system") as up:
+                texts["answers/system.txt"] = system_text(up)
     known = {name.partition("/")[0] for name in texts}
     if unknown := sorted(set(parts) - known):
         sys.exit(f"there are no contracts {', '.join(unknown)}; there are {', '.join(sorted(known))}")

@@ -329,8 +329,10 @@ def standard_label(names: tuple[str, ...], parts: Parts, rate_hz: float, hz: int
         why = why or "a notch that turns with the voltage's sign (IEEE 519: the line is short-circuited)"
     if "spike" in names and parts.spike_pu < LEAST_PEAK_PU:
         why = why or "spike at its limit (less than 10 % of the peak)"
-    if "flicker" in kinds and _swings(parts, rms, rate_hz) < LEAST_SWINGS:
+    if "flicker" in kinds and _swings(parts, parts.within, rate_hz) < LEAST_SWINGS:
         why = why or "fewer than three swings outside of levels (61000-4-15)"
+    if "flicker" in kinds and _swings(parts, _beyond(parts, rms), rate_hz) < LEAST_SWINGS:
+        why = why or "its swings are levels themselves, beyond 90 or 110 % (61000-4-30, 4.7: flagged)"
     return "+".join(sorted(kinds)) or "none", why
 
 
@@ -361,13 +363,18 @@ def _levels(rms: Floats, cycle: float) -> tuple[set[str], str | None]:
     return kinds, "a level at its limit (within 2 % of nominal)" if at_limit else None
 
 
-def _swings(parts: Parts, rms: Floats, rate_hz: float) -> float:
-    """Swings in the longest stretch outside of its level, and of those that the swings themselves make."""
-    level = parts.within.copy()
-    cycle = len(level) - len(rms)
-    for at in np.flatnonzero((rms < 0.9) | (rms > 1.1)):
-        level[at : at + cycle] = True
+def _swings(parts: Parts, level: NDArray[np.bool_], rate_hz: float) -> float:
+    """Swings in the longest stretch outside of a level."""
     free = np.concatenate(([0], (~level).astype(np.int8), [0]))
     bounds = np.flatnonzero(np.diff(free))
     longest = max((bounds[1::2] - bounds[::2]).tolist(), default=0)
     return parts.swing_hz * longest / rate_hz
+
+
+def _beyond(parts: Parts, rms: Floats) -> NDArray[np.bool_]:
+    """The samples of its level, and of those that the swings themselves make."""
+    level = parts.within.copy()
+    cycle = len(level) - len(rms)
+    for at in np.flatnonzero((rms < 0.9) | (rms > 1.1)):
+        level[at : at + cycle] = True
+    return level

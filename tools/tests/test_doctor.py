@@ -75,6 +75,15 @@ def test_a_sound_machine_and_folder_have_no_problem(root: Path, data_dir: Path) 
     assert list(check_folder(data_dir / "not there yet")) == []
 
 
+def test_a_units_gateway_has_its_keys_in_the_folder_of_the_units(data_dir: Path) -> None:
+    (data_dir / "etc").mkdir()
+    (data_dir / "etc/gateway.toml").write_text('[[box]]\nid = "1"\nport = "/dev/null"\n')
+    assert [each for each in folder(data_dir) if each.what == "configuration"] == []
+    (data_dir / "curve/private_keys/opqbox1_secret").unlink()
+    (missing,) = [each for each in folder(data_dir) if each.what == "configuration"]
+    assert str(data_dir / "curve") in missing.text and f"--data-dir {data_dir}" in missing.fix
+
+
 MAX_MEMORY, MAX_PIDS, FREE = "sys/fs/cgroup/memory.max", "sys/fs/cgroup/pids.max", "proc/meminfo"
 UFW_ALLOWS = "-A ufw-user-input -p tcp -m multiport --dports 9880,8194,8196 -j ACCEPT"
 """What `ufw allow proto tcp to any port 9880,8194,8196` writes."""

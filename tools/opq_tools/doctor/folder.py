@@ -124,15 +124,19 @@ def _configurations(data_dir: Path, etc: Path) -> Iterator[Problem]:
     for path in (*(data_dir / name for name in CONFIGURATIONS), *sorted(etc.glob("*.toml"))):
         if not path.exists():
             continue
+        given = (
+            data_dir if path.parent == etc else None
+        )  # by --data-dir of the units; `up` writes it into the file
         try:
             document = read_document(path)
             kind = path.stem if path.stem in KINDS else kind_of(document)
-            found = [f"{item.key}: {item.text}" for item in checked_file(path, document, kind, None).problems]
+            checked = checked_file(path, document, kind, given)
+            found = [f"{item.key}: {item.text}" for item in checked.problems]
         except (ConfigError, OSError) as error:
             head, *lines = str(error).splitlines()
             found = lines or [head]
         for text in found:
-            fix = f"edit {path}; opq-tools config check {path}"
+            fix = f"edit {path}; opq-tools config check --data-dir {data_dir} {path}"
             yield Problem("configuration", f"{path.name}: {text.strip()}", fix)
         if not found and kind == "gateway":
             yield from _serial_ports(str(box["port"]) for box in document.get("box", ()))

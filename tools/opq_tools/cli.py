@@ -133,7 +133,11 @@ def main() -> None:
         click.echo(f"opq-tools: {error}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:  # system errors that no command handles, e.g. a full disk under `> file`
-        click.echo(f"opq-tools: {error}", err=True)
+        where = f"{error.filename}: " if error.filename else ""
+        rights = (
+            "; run this as the user whose it is, or with sudo" if isinstance(error, PermissionError) else ""
+        )
+        click.echo(f"opq-tools: {where}{error.strerror or error}{rights}", err=True)
         sys.exit(1)
     except UnicodeEncodeError as error:  # an argument that is no UTF-8, where it is no file's name
         if not any("\udc80" <= letter <= "\udcff" for letter in str(error.object)):

@@ -93,7 +93,7 @@ def test_a_full_disk_is_one_line(flags: list[str], tmp_path: Path) -> None:
             command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
         )
     assert done.returncode == 1
-    assert done.stderr == "opq-tools: [Errno 28] No space left on device\n"
+    assert done.stderr == "opq-tools: No space left on device\n"
 
 
 def test_a_plot_shows_the_extremes_and_fits_its_width() -> None:

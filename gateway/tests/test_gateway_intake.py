@@ -1,6 +1,5 @@
 """Intake without port or socket: link messages in, ring, measurements and questions out."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,17 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from intake_bench import HELLO, T0_NS, Bench, samples
 from structlog.testing import capture_logs
 
 from opq_gateway.blocks import SampleBlock
-from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.lost import NOT_RESENT
 from opq_gateway.ring.ring import Ring
-from opq_gateway.serial_side.clock import Clocks
-from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.last_heard import KEPT_S, LastHeard
-from opq_gateway.status import BoxStatus
-from opq_proto.kit.clock import ClockState
 from opq_proto.link import payloads as link_payloads
 from opq_proto.link.box_losses import LOSS_WORDS
 from opq_proto.link.frames import Decoder, encode
@@ -32,78 +27,14 @@ from opq_proto.link.messages import (
     BoxMeasurement,
     Command,
     Crash,
-    Crossing,
-    CrossingKind,
-    Hello,
     LinkMessage,
     Log,
     Losses,
     Operation,
     Resend,
-    Samples,
 )
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource
 from opq_sim.mains.generator import Generator
-
-T0_NS = 1_700_000_000_000_000_000
-HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
-
-
-class Behind:
-    """The rooms behind the serial side: they keep what they get."""
-
-    def __init__(self) -> None:
-        self.blocks: list[SampleBlock] = []
-        self.gaps: list[Gap] = []
-        self.figures_: list[BoxMeasurement] = []
-        self.crossings: list[Crossing] = []
-        self.restarts: list[Hello] = []
-
-    def restart(self, box_id: str, hello: Hello) -> None:
-        self.restarts.append(hello)
-
-    def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
-        self.blocks += blocks
-
-    def gap(self, box_id: str, gap: Gap) -> None:
-        self.gaps.append(gap)
-
-    def figures(self, box_id: str, figures: BoxMeasurement) -> None:
-        self.figures_.append(figures)
-
-    def crossing(self, box_id: str, crossing: Crossing) -> None:
-        self.crossings.append(crossing)
-
-
-class Bench:
-    """An Intake with a clock of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.now_s = 100.0
-        self.off_ns = 0
-        self.counters = BoxCounters()
-        self.status = BoxStatus("1", 60)
-        self.ring = Ring(folder / "ring", "1", 1.0)
-        self.sent: list[LinkMessage] = []
-        self.behind = Behind()
-        clocks = Clocks(
-            monotonic_s=lambda: self.now_s,
-            now_ns=lambda: T0_NS + round((self.now_s - 100) * 1e9) + self.off_ns,
-            system=lambda: ClockState(TimeSource.NTP, 3_000_000),
-        )
-        self.intake = Intake(self.status, self.ring, self.counters, self.sent.append, self.behind, clocks)
-
-    def feed(self, first: int, end: int, **changes: object) -> None:
-        """Blocks of 200 from the generator, with time passing."""
-        for at in range(first, end, 200):
-            self.intake.accept_message(replace(samples(at), **changes))  # type: ignore[arg-type]
-            self.now_s += 200 / 12_000
-            self.intake.tick()
-
-
-def samples(first: int) -> Samples:
-    t_ns = T0_NS + first * 10**12 // 12_000_000
-    return Samples(first, t_ns, 1000, TimeSource.GPS, 12_000_000, 0, Generator(seed=1).counts(first, 200))
 
 
 @pytest.fixture
@@ -284,107 +215,6 @@ def test_a_box_without_a_number_is_the_configured_one(bench: Bench) -> None:
     bench.intake.accept_message(replace(HELLO, box_id=0))
     bench.feed(0, 2000)
     assert bench.counters["samples"] == 2000
-
-
-UNKNOWN = {"t_ns": 0, "uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
-
-
-def test_a_box_without_time_is_asked_for_what_the_ring_lacks_though_the_clock_was_set_meanwhile(
-    tmp_path: Path,
-) -> None:
-    before = Bench(tmp_path)
-    before.intake.accept_message(HELLO)
-    before.feed(0, 36_000, **UNKNOWN)
-    after = Bench(tmp_path)
-    after.now_s, after.off_ns = before.now_s + 2.0, 3600 * 10**9
-    after.intake.accept_message(HELLO)
-    after.feed(60_000, 96_000, **UNKNOWN)
-    assert after.sent[0] == Resend(36_000, 8000)
-
-
-def test_a_box_without_time_gets_the_systems_once_two_seconds_have_shown_it(bench: Bench) -> None:
-    bench.intake.accept_message(HELLO)
-    bench.feed(0, 23_800, **UNKNOWN)
-    assert bench.counters["samples"] == 0  # what stood in a buffer came late: the first arrivals say little
-    bench.feed(23_800, 48_000, **UNKNOWN)
-    blocks = bench.ring.read_blocks(0, 2**62)
-    assert sum(len(block.counts) for block in blocks) == 48_000
-    assert {block.source for block in blocks} == {TimeSource.NTP}
-    for block in blocks:
-        assert abs(block.end_ns - T0_NS - block.first_sample * 10**12 // 12_000_000) < 6_000_000
-        assert 6_000_000 < block.uncertainty_ns < 30_000_000
-
-
-def test_what_waits_for_its_time_is_kept_when_the_gateway_ends(bench: Bench) -> None:
-    bench.intake.accept_message(HELLO)
-    bench.feed(0, 2000, **UNKNOWN)
-    bench.intake.close()
-    assert bench.counters["samples"] == 2000
-
-
-def test_after_a_restart_a_box_without_time_is_asked_at_once_for_what_was_missed(tmp_path: Path) -> None:
-    before = Bench(tmp_path)
-    before.intake.accept_message(HELLO)
-    before.feed(0, 48_000, **UNKNOWN)
-    after = Bench(tmp_path)
-    after.now_s = before.now_s + 1.0
-    after.intake.accept_message(HELLO)
-    after.intake.accept_message(replace(samples(60_000), **UNKNOWN))  # type: ignore[arg-type]
-    assert after.sent == [Resend(48_000, 8000)]
-    for at in range(48_000, 60_000, 200):
-        after.intake.accept_message(replace(samples(at), flags=FLAG_RESENT, **UNKNOWN))  # type: ignore[arg-type]
-    wave = after.ring.read(0, 2**62)
-    assert wave is not None and not wave.gaps and len(wave.counts) == 60_200
-
-
-def test_a_crossing_of_a_box_without_time_gets_its_blocks_time(bench: Bench) -> None:
-    bench.intake.accept_message(HELLO)
-    bench.feed(0, 48_000, **UNKNOWN)
-    free = Crossing(40_000, 0, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, CrossingKind.DIP, True, 90.0, 108.0)
-    bench.intake.accept_message(free)
-    bench.intake.accept_message(replace(free, t_ns=T0_NS, uncertainty_ns=200, source=TimeSource.GPS))
-    ours, theirs = bench.behind.crossings
-    assert abs(ours.t_ns - T0_NS - 40_000 * 10**12 // 12_000_000) < 30_000_000
-    assert ours.source is TimeSource.NTP and theirs.t_ns == T0_NS
-
-
-def test_a_crossing_before_anybody_knows_the_time_is_not_of_1970(bench: Bench) -> None:
-    bench.intake.accept_message(HELLO)
-    early = Crossing(600, 50, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, CrossingKind.DIP, True, 90.0, 108.0)
-    bench.intake.accept_message(early)
-    bench.feed(0, 1200, **UNKNOWN)
-    bench.intake.accept_message(early)
-    assert bench.behind.crossings == [] and bench.counters["crossings_untimed"] == 2
-    bench.feed(1200, 48_000, **UNKNOWN)
-    bench.intake.accept_message(replace(early, sample=40_000))
-    assert len(bench.behind.crossings) == 1
-
-
-def test_a_free_stamp_near_the_present_is_kept(bench: Bench) -> None:
-    bench.intake.accept_message(HELLO)
-    free = replace(samples(600), uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, source=TimeSource.FREE)
-    bench.intake.accept_message(free)
-    block = bench.ring.read_blocks(0, 2**62)[0]
-    assert (block.t_ns, block.source, block.uncertainty_ns) == (
-        free.t_ns,
-        TimeSource.FREE,
-        UNKNOWN_UNCERTAINTY_NS,
-    )
-
-
-def test_a_free_stamp_that_goes_on_where_the_ring_ends_is_kept_though_the_clock_was_set(
-    tmp_path: Path,
-) -> None:
-    free = {"uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
-    before = Bench(tmp_path)
-    before.intake.accept_message(HELLO)
-    before.feed(0, 5000, **free)
-    after = Bench(tmp_path)
-    after.off_ns = 3600 * 10**9
-    after.intake.accept_message(HELLO)
-    after.feed(5000, 8000, **free)
-    wave = after.ring.read(0, 2**62)
-    assert wave is not None and len(wave.counts) == 8000
 
 
 def test_a_disk_that_takes_nothing_stops_nothing_behind(

@@ -1,0 +1,121 @@
+"""Intake of a Box that does not know the time, or whose time is in doubt."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from intake_bench import HELLO, T0_NS, Bench, samples
+
+from opq_proto.link.messages import (
+    FLAG_RESENT,
+    Crossing,
+    CrossingKind,
+    Resend,
+)
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+UNKNOWN = {"t_ns": 0, "uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
+
+
+def test_a_box_without_time_is_asked_for_what_the_ring_lacks_though_the_clock_was_set_meanwhile(
+    tmp_path: Path,
+) -> None:
+    before = Bench(tmp_path)
+    before.intake.accept_message(HELLO)
+    before.feed(0, 36_000, **UNKNOWN)
+    after = Bench(tmp_path)
+    after.now_s, after.off_ns = before.now_s + 2.0, 3600 * 10**9
+    after.intake.accept_message(HELLO)
+    after.feed(60_000, 96_000, **UNKNOWN)
+    assert after.sent[0] == Resend(36_000, 8000)
+
+
+def test_a_box_without_time_gets_the_systems_once_two_seconds_have_shown_it(bench: Bench) -> None:
+    bench.intake.accept_message(HELLO)
+    bench.feed(0, 23_800, **UNKNOWN)
+    assert bench.counters["samples"] == 0  # what stood in a buffer came late: the first arrivals say little
+    bench.feed(23_800, 48_000, **UNKNOWN)
+    blocks = bench.ring.read_blocks(0, 2**62)
+    assert sum(len(block.counts) for block in blocks) == 48_000
+    assert {block.source for block in blocks} == {TimeSource.NTP}
+    for block in blocks:
+        assert abs(block.end_ns - T0_NS - block.first_sample * 10**12 // 12_000_000) < 6_000_000
+        assert 6_000_000 < block.uncertainty_ns < 30_000_000
+
+
+def test_what_waits_for_its_time_is_kept_when_the_gateway_ends(bench: Bench) -> None:
+    bench.intake.accept_message(HELLO)
+    bench.feed(0, 2000, **UNKNOWN)
+    bench.intake.close()
+    assert bench.counters["samples"] == 2000
+
+
+def test_after_a_restart_a_box_without_time_is_asked_at_once_for_what_was_missed(tmp_path: Path) -> None:
+    before = Bench(tmp_path)
+    before.intake.accept_message(HELLO)
+    before.feed(0, 48_000, **UNKNOWN)
+    after = Bench(tmp_path)
+    after.now_s = before.now_s + 1.0
+    after.intake.accept_message(HELLO)
+    after.intake.accept_message(replace(samples(60_000), **UNKNOWN))  # type: ignore[arg-type]
+    assert after.sent == [Resend(48_000, 8000)]
+    for at in range(48_000, 60_000, 200):
+        after.intake.accept_message(replace(samples(at), flags=FLAG_RESENT, **UNKNOWN))  # type: ignore[arg-type]
+    wave = after.ring.read(0, 2**62)
+    assert wave is not None and not wave.gaps and len(wave.counts) == 60_200
+
+
+def test_a_crossing_of_a_box_without_time_gets_its_blocks_time(bench: Bench) -> None:
+    bench.intake.accept_message(HELLO)
+    bench.feed(0, 48_000, **UNKNOWN)
+    free = Crossing(40_000, 0, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, CrossingKind.DIP, True, 90.0, 108.0)
+    bench.intake.accept_message(free)
+    bench.intake.accept_message(replace(free, t_ns=T0_NS, uncertainty_ns=200, source=TimeSource.GPS))
+    ours, theirs = bench.behind.crossings
+    assert abs(ours.t_ns - T0_NS - 40_000 * 10**12 // 12_000_000) < 30_000_000
+    assert ours.source is TimeSource.NTP and theirs.t_ns == T0_NS
+
+
+def test_a_crossing_before_anybody_knows_the_time_is_not_of_1970(bench: Bench) -> None:
+    bench.intake.accept_message(HELLO)
+    early = Crossing(600, 50, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, CrossingKind.DIP, True, 90.0, 108.0)
+    bench.intake.accept_message(early)
+    bench.feed(0, 1200, **UNKNOWN)
+    bench.intake.accept_message(early)
+    assert bench.behind.crossings == [] and bench.counters["crossings_untimed"] == 2
+    bench.feed(1200, 48_000, **UNKNOWN)
+    bench.intake.accept_message(replace(early, sample=40_000))
+    assert len(bench.behind.crossings) == 1
+
+
+def test_a_free_stamp_near_the_present_is_kept(bench: Bench) -> None:
+    bench.intake.accept_message(HELLO)
+    free = replace(samples(600), uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, source=TimeSource.FREE)
+    bench.intake.accept_message(free)
+    block = bench.ring.read_blocks(0, 2**62)[0]
+    assert (block.t_ns, block.source, block.uncertainty_ns) == (
+        free.t_ns,
+        TimeSource.FREE,
+        UNKNOWN_UNCERTAINTY_NS,
+    )
+
+
+def test_a_free_stamp_that_goes_on_where_the_ring_ends_is_kept_though_the_clock_was_set(
+    tmp_path: Path,
+) -> None:
+    free = {"uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
+    before = Bench(tmp_path)
+    before.intake.accept_message(HELLO)
+    before.feed(0, 5000, **free)
+    after = Bench(tmp_path)
+    after.off_ns = 3600 * 10**9
+    after.intake.accept_message(HELLO)
+    after.feed(5000, 8000, **free)
+    wave = after.ring.read(0, 2**62)
+    assert wave is not None and len(wave.counts) == 8000

@@ -36,7 +36,7 @@ CONDITIONS: Mapping[str, Condition] = {
     "service": Condition(1, 0, 10, 15, "1 where a service, part or plug-in does not answer, or not `ok`"),
     "hang": Condition(1, 0, 15, 15, "1 where a service does not answer in time, and may have much to do"),
     "silence": Condition(STALE_S, 0, 0, 10, "s since a Box was heard, where it should have been"),
-    "box_at_gateway": Condition(1, 0, 30, 15, "1 where its gateway reports a Box as not `ok`"),
+    "box_at_gateway": Condition(1, 0, 60, 15, "1 where its gateway reports a Box as not `ok`"),
     "availability": Condition(0.1, 0.05, 60, 60, "share of the last hour that a Box did not measure"),
     "queue": Condition(1, 0.3, 15, 15, "length of a queue, as a share of its limit in QUEUES"),
     "descriptors": Condition(0.8, 0.7, 10, 30, "share of the descriptors that a process has open"),

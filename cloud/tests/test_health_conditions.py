@@ -85,6 +85,13 @@ def broker_dies(now_s: float, answers: dict[str, Answer]) -> None:
     own.update(ok=now_s < ILL_S + 7, info=f"measurement_endpoint tcp://127.0.0.1:9881 (SUB): {NOBODY}")
 
 
+def store_away(now_s: float, answers: dict[str, Answer]) -> None:
+    """Makai cannot store, and then Mauka cannot read."""
+    makai, mauka = ((answers[name].document or {})["subcomponents"] for name in ("makai", "mauka"))
+    makai[0].update(ok=False, info="the store has not answered for 7 s")
+    mauka[1].update(ok=now_s < ILL_S + 20, info="on_idle: StoreError: MongoDB: timed out")
+
+
 def crashing(now_s: float, answers: dict[str, Answer]) -> None:
     """A plug-in that is started again and again, and runs for a moment each time."""
     parts = (answers["mauka"].document or {})["subcomponents"]
@@ -112,6 +119,7 @@ def judged(change: Change, jitter: random.Random | None = None) -> Iterator[tupl
     [
         *((kill(name), name) for name in ("triggering-broker", "makai", "mauka", "notifications", "gateway")),
         (broker_dies, "triggering-broker"),
+        (store_away, "triggering-service of makai"),
         (silent, "1"),
         (clock_off, "clock of gateway"),
         (cloud_clock_off, "clock of the cloud"),

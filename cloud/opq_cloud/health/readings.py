@@ -12,6 +12,7 @@ from typing import Any
 from opq_cloud.core.backend.peer_watch import NOBODY
 from opq_cloud.core.conditions import QUEUES, Reading
 from opq_cloud.core.service import STALE_S
+from opq_proto.errors import StoreError
 
 Document = Mapping[str, Any]
 
@@ -20,6 +21,8 @@ UPSTREAM = ("triggering-broker", "triggering-service", "makai", "retention")
 """Without these no Box is heard, and nothing is stored."""
 BEHIND_GATEWAY = (*UPSTREAM, "acquisition-broker")
 """Without these a gateway is not connected, or is not acknowledged what it sends."""
+STORING = ("triggering-service", "triggering-service of makai")
+"""It writes each second, so it is ill first where the store fails."""
 BINDING = ("triggering-broker", "acquisition-broker", "event-service", "mauka", "mauka.bus")
 """Others connect to these; where nobody is there, one of these is ill first."""
 STEADY_S = 10.0
@@ -184,9 +187,9 @@ class AnswerReader:
 
 
 def _of_service(name: str, ok: bool, info: str) -> Reading:
-    """A service or part that answered; one without its peer waits for who should be there."""
-    waits_for = tuple(each for each in BINDING if each != name) if NOBODY in info else ()
-    return Reading("service", name, float(not ok), info, waits_for)
+    """A service or part that answered; one that misses its peer or the store waits for who is ill first."""
+    waits_for = BINDING if NOBODY in info else STORING if StoreError.__name__ in info else ()
+    return Reading("service", name, float(not ok), info, tuple(each for each in waits_for if each != name))
 
 
 def fits(theirs: str, ours: str) -> bool:

@@ -17,6 +17,7 @@ from opq_cloud.core import conditions
 from opq_cloud.core.runner import ServiceBoard, ServiceRunner
 from opq_cloud.core.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import HealthSection
+from opq_cloud.health import collector as collector_module
 from opq_cloud.health import machine
 from opq_cloud.health.collector import HealthCollector
 from opq_cloud.health.machine import disk_reading, slow_readings
@@ -112,6 +113,43 @@ def test_a_box_that_is_heard_now_and_then_while_it_is_ill_is_silent_since_one_ti
     ):
         collector = collector_of(shared, tmp_path)
         assert [heard(True, 100), heard(False, 101), heard(False, 130)] == [100, 101, 101]
+
+
+def test_nobody_outside_is_pinged_while_notifications_cannot_be_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector_module, "SLOW_S", 0.0)
+
+    class Outside(ReplyHandler):
+        def do_GET(self) -> None:
+            self.send_reply((204, "text/plain", b""))
+
+    outside = HttpServer("outside", "127.0.0.1:0", Outside)
+    outside.start()
+    section = HealthSection(ping_url=f"http://127.0.0.1:{outside.port}/")
+
+    def turn(ok: bool) -> None:
+        document = {
+            "name": "notifications",
+            "ok": ok,
+            "timestamp": int(time.time()),
+            "info": "the disk is full",
+        }
+        collector._turn([Answer("notifications", document)], slow)
+
+    with (
+        closing(CloudContext(lambda: open_store(None, tmp_path))) as shared,
+        ThreadPoolExecutor(4) as slow,
+    ):
+        collector = collector_of(shared, tmp_path, section=section)
+        turn(ok=True)
+        until(lambda: collector.counters.total("pings") == 1, "a ping")
+        for _ in range(3):
+            turn(ok=False)
+        turn(ok=True)
+        until(lambda: collector.counters.total("pings") >= 2, "a ping again")
+    assert collector.counters.total("pings") == 2
+    outside.end()
 
 
 def test_disk_key_and_back_ups_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

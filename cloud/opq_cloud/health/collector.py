@@ -131,7 +131,9 @@ class HealthCollector:
         self._begin(slow, "record", RECORD_S, lambda: self._record(answers))
         self._begin(slow, "store", SLOW_S, self._read_store)
         self._begin(slow, "machine", SLOW_S, self._read_machine)
-        if self._section.ping_url is not None and not self._judge.is_ill(NOTIFIER):
+        notifier = self._verdicts.get(NOTIFIER)
+        can_notify = notifier is None or not (notifier.ill or notifier.reading.value)
+        if self._section.ping_url is not None and can_notify:
             self._begin(slow, "ping", SLOW_S, self._ping)
 
     def _note(self, verdict: Verdict) -> None:

@@ -10,7 +10,7 @@ import zmq
 from opq_cloud.core.backend.peer_watch import WatchedConnections
 from opq_cloud.core.backend.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
 from opq_cloud.core.mail_server import MailServer
-from opq_cloud.core.service import CloudContext, CloudService, ServiceCounters
+from opq_cloud.core.service import CloudContext, CloudService, HealthReport, ServiceCounters
 from opq_cloud.core.settings.config import CloudConfig
 from opq_cloud.notifications.health_watch import HealthWatch
 from opq_cloud.notifications.incident_watch import TOPIC, IncidentWatch
@@ -51,6 +51,12 @@ class Notifications:
         self._shared = shared
         self._limited = RateLimitedLog(log)
         self._expire_s = 0.0
+        self._problem: str | None = None
+        """Why the store refuses."""
+
+    def health(self) -> list[HealthReport]:
+        """Reports a store that refuses: without it nothing is sent, and health ends its pings."""
+        return [HealthReport(self.name, self._problem is None, info=self._problem)]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Runs until `stop` is set; raises PortBusyError, ConfigError or StoreError when it cannot start."""
@@ -112,7 +118,9 @@ class Notifications:
                     unsent = book.records.unsent()
                     book.count_waiting(unsent)
                     outbox.send_due(unsent)
+                    self._problem = None
             except StoreError as error:
+                self._problem = str(error)
                 self.counters.add("store_errors")
                 self._limited.warning("notifications.store_failed", error=str(error))
                 stop.wait(min(1.0, self._section.poll_s))

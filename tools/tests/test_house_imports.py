@@ -19,15 +19,7 @@ ALLOWED = {
     "opq_rules": {"opq_proto", "opq_measure", "opq_plugins"},
     "opq_gateway": {"opq_proto", "opq_measure", "opq_plugins", "opq_rules"},
     "opq_cloud": {"opq_proto", "opq_measure", "opq_recordings", "opq_analyze", "opq_plugins", "opq_rules"},
-    "opq_sim": {
-        "opq_proto",
-        "opq_measure",
-        "opq_recordings",
-        "opq_plugins",
-        "opq_rules",
-        "opq_gateway",
-        "opq_cloud",
-    },
+    "opq_sim": {"opq_proto", "opq_measure", "opq_recordings", "opq_plugins", "opq_rules", "opq_gateway"},
     "opq_hil": {
         "opq_proto",
         "opq_measure",

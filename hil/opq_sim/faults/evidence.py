@@ -5,6 +5,7 @@ All of it is read from outside; a killed gateway's files stay unchanged for the 
 
 import json
 import sqlite3
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.store.embedded.parcels import boxes_of
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.ring import Ring
 from opq_proto.messages import Gap, Measurement, Metric
@@ -39,6 +39,8 @@ AFTER_LOSS_NS: Final = 10**9
 _NEWEST: Final = "SELECT box, max(id) FROM measurements GROUP BY box"
 _MARKS: Final = "SELECT box, box_id FROM box_marks"
 _PARCELS: Final = "SELECT parcel, boxes FROM parcels WHERE boxes IS NOT NULL ORDER BY parcel DESC LIMIT 2000"
+_PARCEL_HEAD, _STRETCH_ROWS = struct.Struct("<?II"), 200
+"""As `opq_cloud.store.embedded.parcels`, which a world outside of the cloud does not import."""
 _EVENTS: Final = "SELECT document, finished, analysed FROM events ORDER BY event_id"
 _FINDINGS: Final = "SELECT document FROM incidents ORDER BY incident_id"
 _FILE: Final = "SELECT data FROM chunks JOIN files USING (file) WHERE filename = ? ORDER BY n"
@@ -203,12 +205,20 @@ def newest_rows(data_dir: Path) -> dict[str, int]:
     newest = dict(_rows(path, _NEWEST) or ())
     in_parcel: dict[int, int] = {}
     for parcel, boxes in _rows(path, _PARCELS) or ():
-        for box in boxes_of(boxes):
+        for box in _boxes_of(boxes):
             in_parcel.setdefault(box, int(parcel))
     return {
         str(box_id): int(newest.get(box, 0)) + in_parcel.get(box, 0)
         for box, box_id in _rows(path, _MARKS) or ()
     }
+
+
+def _boxes_of(packed: bytes) -> list[int]:
+    """The numbers of the Boxes that have rows in a parcel."""
+    wide, first, rows = _PARCEL_HEAD.unpack_from(packed)
+    at = _PARCEL_HEAD.size + 4 * -(-rows // _STRETCH_ROWS)
+    steps = np.frombuffer(packed, "<u4" if wide else "u1", rows - 1, at)
+    return sorted({first, *(first + np.cumsum(steps, dtype=np.int64)).tolist()})
 
 
 def store_progress(data_dir: Path) -> tuple[int, ...] | None:

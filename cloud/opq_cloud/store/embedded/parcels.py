@@ -147,12 +147,6 @@ def _unpack_rows(
     return rows
 
 
-def boxes_of(boxes: bytes) -> list[int]:
-    """Returns the numbers of the Boxes that have rows in a parcel."""
-    found: list[int] = np.unique(_unpack_boxes(boxes)[0]).tolist()
-    return found
-
-
 def _unpack_boxes(boxes: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Returns (n,) the Box of each row, rising, and the bytes of each stretch."""
     wide, first, count = _BOXES_HEAD.unpack_from(boxes)

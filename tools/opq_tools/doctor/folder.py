@@ -124,9 +124,8 @@ def _configurations(data_dir: Path, etc: Path) -> Iterator[Problem]:
     for path in (*(data_dir / name for name in CONFIGURATIONS), *sorted(etc.glob("*.toml"))):
         if not path.exists():
             continue
-        given = (
-            data_dir if path.parent == etc else None
-        )  # by --data-dir of the units; `up` writes it into the file
+        # The units pass --data-dir; `up` writes data_dir into the file.
+        given = data_dir if path.parent == etc else None
         try:
             document = read_document(path)
             kind = path.stem if path.stem in KINDS else kind_of(document)

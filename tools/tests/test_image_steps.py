@@ -163,16 +163,8 @@ class Container:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`docker exec`."""
         until(self._first, 5.0, "the container's process is there")
-        enter = (
-            "nsenter",
-            "--target",
-            self._first()[0],
-            "--mount",
-            "--pid",
-            "--net",
-            "chroot",
-            str(self._root),
-        )
+        spaces = ("--mount", "--pid", "--net")
+        enter = ("nsenter", "--target", self._first()[0], *spaces, "chroot", str(self._root))
         return subprocess.run((*enter, *self._inside, *words), capture_output=True, text=True, check=False)
 
     def get(self, path: str) -> str:
@@ -186,9 +178,8 @@ class Container:
 
     def kill(self) -> None:
         if self.process.poll() is None:
-            for (
-                number
-            ) in self._first():  # with it, all in its name space end; it has other rights than its parent
+            # With the first process, which has other rights than its parent, all in its name space end.
+            for number in self._first():
                 os.kill(int(number), signal.SIGKILL)
         self.process.wait()
 

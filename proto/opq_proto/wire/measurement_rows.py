@@ -20,7 +20,7 @@ from opq_proto.wire.opqbox3_pb2 import Measurement as WireMeasurement
 
 NominalOf = Callable[[str, float | None, float | None], Nominal]
 """(Box, volts and hertz that it states) -> its nominal values."""
-_USUAL = len(METRIC_NAMES)
+_USUAL, _SOURCES = len(METRIC_NAMES), len(TimeSource)
 _LEAST, _MOST = np.array([NOMINAL_V, NOMINAL_HZ], np.float32).T
 """Volts and hertz that are believed."""
 _WINDOW_NS = ORIGINAL_WINDOW_MS * NS_PER_MS
@@ -103,7 +103,7 @@ class MeasurementRows:
         batch = self._batch_of(str(message.box_id), message.backfilled)
         batch.numbers += (
             message.timestamp_ms, start_ns, end_ns, uncertainty_ns,
-            source if 0 <= source < len(TimeSource) else TimeSource.FREE,
+            source if 0 <= source < _SOURCES else TimeSource.FREE,
             message.sequence or (0 if has("sequence") else -1),
             message.oldest_sequence or (0 if has("oldest_sequence") else -1), clock_id,
             first_sample or (0 if has("first_sample") else -1),

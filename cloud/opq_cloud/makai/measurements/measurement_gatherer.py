@@ -3,6 +3,8 @@
 import math
 import time
 
+import zmq
+
 from opq_cloud.core.backend.sockets import BURST, Socket
 from opq_cloud.makai.pressing import is_pressing
 from opq_proto.wire.measurement_turns import waiting_measurements
@@ -20,10 +22,12 @@ class MeasurementGatherer:
 
     def __init__(self, socket: Socket) -> None:
         self._socket = socket
+        self._waiting = zmq.Poller()
+        self._waiting.register(socket, zmq.POLLIN)
 
     def poll(self, timeout_ms: int) -> bool:
         """Waits; returns whether a Measurement is there."""
-        return bool(self._socket.poll(timeout_ms))
+        return bool(self._waiting.poll(timeout_ms))
 
     def gather(self, until_s: float, came_s: float) -> tuple[list[list[Frames]], float]:
         """Reads messages until `until_s` (monotonic), or a pressing one.
@@ -34,7 +38,7 @@ class MeasurementGatherer:
         messages, pressing = self._receive()
         looked_s = new_s = came_s
         while not pressing and len(messages) < GATHERED and (left_s := until_s - time.monotonic()) > 0:
-            if not self._socket.poll(math.ceil(left_s * 1e3)):
+            if not self.poll(math.ceil(left_s * 1e3)):
                 break
             new_s = time.monotonic()
             if (early_s := looked_s + STEP_S - new_s) > 0:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -24,6 +25,8 @@ from opq_recordings.text import STATED, encoding_of
 AT_ONCE = 1 << 21
 """Letters."""
 BLANK = " \t\r\n\0\x1a"
+QUOTED_EMPTY = re.compile(r"""^[ \t]*["']["' \t]*$""", re.M)
+"""A row that is one empty cell, of a table with one column; a blank line is no row."""
 HEAD_LINES = 2000
 LONGEST_LINE = 1 << 20
 
@@ -173,14 +176,16 @@ def _whole_lines(path: Path, file: IO[str]) -> Iterator[str]:
 
 
 def _fast(text: str, form: CsvForm, wanted: list[int], times: RowTimes) -> NDArray[np.float64] | None:
-    """The numbers by NumPy's own reader; None where a cell is none."""
-    if form.separator == form.decimal:  # only quotes tell them apart
+    """The numbers by NumPy's own reader; None where a cell is none, or there is no row."""
+    if form.separator == form.decimal or not text.strip():  # only quotes tell them apart
         return None
     if form.separator != " " and not _are_alike(text, form.separator):
         return None  # a row of other length is looked at
     if form.decimal == ",":
         text = text.replace(",", ".")
     if '"' in text or "'" in text:
+        if QUOTED_EMPTY.search(text):
+            return None  # a row with an empty cell, which would be left out
         text = text.replace('"', "").replace("'", "")
     separator = None if form.separator == " " else form.separator
     try:

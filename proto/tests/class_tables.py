@@ -48,7 +48,8 @@ BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.01)
 
 INTRODUCTION = """\
 Written by `python proto/tests/class_tables.py docs/classes-tables.md ANSWERS`, {today}. All signals have
-noise of 30 dB and other seeds than those that rules were made with. A cell is the number of signals, and what
+noise of 30 dB. Their seeds are others than those that rules were made with, but signals of ArkArya and a seed
+of our own were looked at while rules were mended. A cell is the number of signals, and what
 those were taken for that are not right. [Classes]({page}#signals-that-other-hands-define) says what the
 makers are and why a signal is set apart (here: how many of them have the standard's class, of every third one
 but for those that are too short). At 0.4 and 1 s, those of ArkArya are their equations beyond the 0.2 s of

@@ -140,6 +140,16 @@ def test_cells_without_a_number_are_gaps(mark: str, tmp_path: Path) -> None:
     assert [(gap.first_sample, gap.reason) for gap in read(path).gaps] == [(100, "no value")]
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_quoted_empty_cell_of_the_only_column_is_a_gap_and_a_blank_line_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    shown = [f"{value:.2f}" for value in volts()]
+    path.write_text("\n".join(["U [V]", *shown[:50], '""', *shown[50:], "", ""]))
+    found = read(path, rate_hz=RATE_HZ)
+    assert [(gap.first_sample, gap.samples) for gap in found.gaps] == [(50, 1)]
+    assert found.samples == len(shown) + 1
+
+
 def test_several_columns_want_a_channel(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(table(lambda k, t, v: f"{t:.6f},{v:.2f},{2 * v:.2f}", "time_s,CH1,CH2\n"))

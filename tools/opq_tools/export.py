@@ -21,7 +21,7 @@ from opq_cloud.view.web.words import CLASS_PHRASES
 from opq_proto.kit.command_line import CommandGroup
 from opq_proto.messages import Incident
 from opq_tools.completion import values
-from opq_tools.export_events import NUMBER, events, licence_option, write_pieces
+from opq_tools.export_events import NUMBER, boxes_option, events, licence_option, write_pieces
 from opq_tools.moment import from_option, to_option
 from opq_tools.opened_store import store_command
 
@@ -121,13 +121,7 @@ def incidents(
 
 
 @command.command("measurements", short_help="Export every Measurement of a span of time.")
-@click.option(
-    "--box",
-    "box_ids",
-    multiple=True,
-    shell_complete=values.boxes,
-    help="Only this Box, by number; repeatable.  [default: all]",
-)
+@boxes_option
 @table_options
 def measurements(
     store: CloudStore, box_ids: tuple[str, ...], start_ns: int | None, end_ns: int | None,

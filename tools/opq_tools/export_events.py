@@ -19,6 +19,13 @@ from opq_tools.export_recording import recording_records
 from opq_tools.opened_store import opened_store
 
 NUMBER = click.IntRange(1, 2**63 - 1)
+boxes_option = click.option(
+    "--box",
+    "box_ids",
+    multiple=True,
+    shell_complete=values.boxes,
+    help="Only this Box, by number; repeatable.  [default: all]",
+)
 licence_option = click.option(
     "--licence", default="", help="Licence to state in the file: the terms on which it may be used."
 )
@@ -27,13 +34,7 @@ licence_option = click.option(
 @click.command("events", short_help="Export the waveforms of an event, an incident or a recording.")
 @click.argument("wanted", metavar="[ID|FILE]", required=False, shell_complete=values.events_and_files)
 @click.option("--incident", "incident_id", type=NUMBER, metavar="ID", help="All events of this incident.")
-@click.option(
-    "--box",
-    "box_ids",
-    multiple=True,
-    shell_complete=values.boxes,
-    help="Only this Box, by number; repeatable.  [default: all]",
-)
+@boxes_option
 @click.option(
     "--format",
     "form",

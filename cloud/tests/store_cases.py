@@ -50,7 +50,7 @@ def numbered(first: int, count: int, boxes: int = 3) -> NumberedColumns:
         MeasuredBoxes(ids, (Nominal(120.0, 60.0),) * boxes), which, end_ns - SECOND_NS, end_ns, metrics, 0,
         TimeSource.FREE, told_ms, sequence, np.where(which > 0, sequence // 2, -1), 1000 + which, which % 4,
         np.where(which > 1, 77_000_000_000, 0), np.full((len(which), 2), -1),
-        np.tile(np.array([120.0, 60.0], "f4"), (len(which), 1)),
+        np.tile(np.array([120.0, 60.0], "f4"), (len(which), 1)), np.zeros(len(which), np.int64),
     )  # fmt: skip
 
 

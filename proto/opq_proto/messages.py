@@ -86,6 +86,8 @@ class Measurement:
     """Index of the sample that is taken at `start_ns`, from one start of the Box to the next."""
     samples: int | None = None
     """Number of samples from `start_ns` to `end_ns`: the next Measurement's index where none is missing."""
+    start_id: int | None = None
+    """The start of the Box in which `first_sample` counts (docs/identity.md); None where not named."""
 
 
 TREND_MS = 60_000
@@ -179,6 +181,15 @@ class Waveform:
     gaps: tuple[Gap, ...] = ()
     gain_known: bool = True
     """False: nobody stated the gain; `v_per_lsb` is assumed, and nothing may be judged by volts."""
+    numbered: bool = True
+    """False: a Box of the original sent it, which does not number its samples; `first_sample` is then a
+    place in this waveform only."""
+    start_id: int | None = None
+    """The start of the Box in which `first_sample` counts; None where not named."""
+    nominal_v: float | None = None
+    """Nominal voltage of the Box in that start, volts; within NOMINAL_V, or None where not stated."""
+    nominal_hz: float | None = None
+    """Nominal frequency in that start; within NOMINAL_HZ or None."""
 
     @property
     def rate_hz(self) -> float:
@@ -292,6 +303,8 @@ class Finding:
     samples_began_ns: int | None = None
     """Time of the Box's sample 0 by the clock of `start_ns`: another one after the clock was set, or the Box
     started again; None where the Box does not number its samples."""
+    start_id: int | None = None
+    """The start of the Box whose samples show it; None where the sender names none."""
 
     @property
     def latest_end_ns(self) -> int:

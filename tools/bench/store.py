@@ -111,7 +111,7 @@ def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
                 (end_ns + 500_000) // 10**6, np.full(len(which), second + 1), np.ones(len(which), np.int64),
                 np.full(len(which), 1000), np.full(len(which), int(TimeSource.NTP)), clocks[which],
                 np.full((len(which), 2), -1),
-                np.full((len(which), 2), (120.0, 60.0), np.float32),
+                np.full((len(which), 2), (120.0, 60.0), np.float32), np.full(len(which), 77),
             )  # fmt: skip
             making_s += time.process_time() - making
             store.append_measurements((), (columns,))

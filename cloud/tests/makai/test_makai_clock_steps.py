@@ -256,7 +256,7 @@ def test_a_start_is_found_in_columns_too() -> None:
         starts.note_columns(
             NumberedColumns(
                 both, np.arange(2), zeros, zeros + S, values, 0, TimeSource.FREE, zeros, zeros + number,
-                zeros, zeros, zeros, zeros, indices, none,
+                zeros, zeros, zeros, zeros, indices, none, zeros,
             )
         )  # fmt: skip
 

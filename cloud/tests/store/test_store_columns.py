@@ -165,7 +165,7 @@ def numbered(first: int = 0, seconds: int = 40, boxes: tuple[int, ...] = (0, 1, 
         plain.boxes, plain.which, plain.start_ns, plain.end_ns, plain.metrics, 0, TimeSource.FREE,
         plain.timestamp_ms, sequence, np.where(plain.which > 0, sequence // 2, -1), 1000 * plain.which,
         plain.which + 1, np.where(sequence % 7 > 3, 9_000_000_000 + plain.which, 0),
-        np.full((len(plain), 2), -1), np.zeros((len(plain), 2), np.float32),
+        np.full((len(plain), 2), -1), np.zeros((len(plain), 2), np.float32), np.zeros(len(plain), np.int64),
     )  # fmt: skip
 
 

@@ -117,6 +117,8 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
             message.first_sample = measurement.first_sample
         if measurement.samples is not None:
             message.samples = measurement.samples
+        if measurement.start_id:
+            message.start_id = measurement.start_id
         return message.SerializeToString()
     except (ValueError, TypeError, EncodeError) as error:
         raise FrameError(f"Box {measurement.box_id}: measurement does not fit the wire: {error}") from error
@@ -153,8 +155,8 @@ def checked_message(data: bytes) -> WireMeasurement:
 def measurement_of(message: WireMeasurement, metrics: Mapping[str, Metric] | None = None) -> Measurement:
     """Returns what a checked message says. `metrics`: its metrics, where they are read already.
 
-    Metrics that are not finite, impossible nominal values and a clock_id, gateway_id or first_sample beyond
-    2**63 - 1 are left out; an unknown time source counts as FREE.
+    Metrics that are not finite, impossible nominal values and a clock_id, gateway_id, start_id or
+    first_sample beyond 2**63 - 1 are left out; an unknown time source counts as FREE.
     """
     has = message.HasField
     sequence, oldest = message.sequence, message.oldest_sequence
@@ -183,6 +185,7 @@ def measurement_of(message: WireMeasurement, metrics: Mapping[str, Metric] | Non
         message.gateway_id if 0 < message.gateway_id <= LARGEST else None,
         message.first_sample if has("first_sample") and message.first_sample <= LARGEST else None,
         message.samples if has("samples") else None,
+        message.start_id if 0 < message.start_id <= LARGEST else None,
     )
 
 
@@ -221,10 +224,12 @@ def data_command(
     wait: bool = True,
     now_ms: int | None = None,
     stamp: tuple[int, int] | None = None,
+    start_id: int | None = None,
 ) -> bytes:
     """A Command that asks for the samples of [start_ns, end_ns), widened to whole milliseconds.
 
-    `stamp`: a sample, and its time (ns) on the clock of these times; None: of the best clock.
+    `stamp`: a sample, and its time (ns) on the clock of these times; None: of the best clock. `start_id`: the
+    start of the Box in which that sample counts; None: not known.
     """
     command = _command(box_id, identity, now_ms)
     try:
@@ -235,6 +240,8 @@ def data_command(
     command.data_command.wait = wait
     if stamp is not None:
         command.data_command.sample, command.data_command.sample_ns = stamp
+        if start_id:
+            command.data_command.start_id = start_id
     return command.SerializeToString()
 
 

@@ -210,6 +210,8 @@ class NumberedColumns(MeasurementColumns):
     """(n, 2) index of the first sample and number of samples; -1 where the sender gives none."""
     declared: NDArray[np.float32]
     """(n, 2) nominal volts and hertz in the Measurement itself; 0 where it has none."""
+    start_ids: NDArray[np.int64]
+    """(n,) the start of the Box, 0 where the sender names none."""
     backfilled: bool = False
     objects: Mapping[int, Measurement] = field(default_factory=dict)
     """`others`."""
@@ -267,15 +269,16 @@ class NumberedColumns(MeasurementColumns):
                 clock_id=clock_id or None,
                 first_sample=None if first_sample < 0 else first_sample,
                 samples=None if samples < 0 else samples,
+                start_id=start_id or None,
             )
             for box, start_ns, end_ns, values, timestamp_ms, sequence, oldest, uncertainty_ns, source,
-            clock_id, (first_sample, samples), (nominal_v, nominal_hz) in rows
+            clock_id, (first_sample, samples), (nominal_v, nominal_hz), start_id in rows
         ]  # fmt: skip
 
 
 _OF_ROWS = (
     "which", "start_ns", "end_ns", "metrics", "timestamps_ms", "sequence", "oldest", "uncertainties_ns",
-    "sources", "clock_ids", "samples", "declared",
+    "sources", "clock_ids", "samples", "declared", "start_ids",
 )  # fmt: skip
 
 

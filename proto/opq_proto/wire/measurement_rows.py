@@ -53,7 +53,8 @@ class _Batch:
         return NumberedColumns(
             MeasuredBoxes(tuple(self.ids), nominals), np.arange(count), start_ns, end_ns,
             metrics.reshape(count, _USUAL, 3), 0, TimeSource.FREE, timestamp_ms, sequence, oldest,
-            uncertainty_ns, source, clock_id, numbers[8:].T.copy(), declared, self.backfilled, self.others,
+            uncertainty_ns, source, clock_id, numbers[8:10].T.copy(), declared, numbers[10],
+            self.backfilled, self.others,
         )  # fmt: skip
 
 
@@ -98,7 +99,8 @@ class MeasurementRows:
         elif not (start_ns and end_ns and (uncertainty_ns or has("uncertainty_ns"))):
             return False
         source, clock_id, first_sample = message.time_source, message.clock_id, message.first_sample
-        if not isfinite(sum(values)) or start_ns > end_ns or clock_id > LARGEST or first_sample > LARGEST:
+        start_id = message.start_id
+        if not isfinite(sum(values)) or start_ns > end_ns or max(clock_id, first_sample, start_id) > LARGEST:
             return False
         batch = self._batch_of(str(message.box_id), message.backfilled)
         batch.numbers += (
@@ -107,7 +109,7 @@ class MeasurementRows:
             message.sequence or (0 if has("sequence") else -1),
             message.oldest_sequence or (0 if has("oldest_sequence") else -1), clock_id,
             first_sample or (0 if has("first_sample") else -1),
-            message.samples or (0 if has("samples") else -1),
+            message.samples or (0 if has("samples") else -1), start_id,
         )  # fmt: skip
         batch.metrics += values
         batch.declared += message.nominal_v, message.nominal_hz
@@ -141,6 +143,7 @@ class MeasurementRows:
             row.timestamp_ms, *window_ns(row), -1 if uncertainty_ns is None else uncertainty_ns,
             int(row.source), -1 if sequence is None else sequence, -1 if oldest is None else oldest,
             row.clock_id or 0, -1 if first is None else first, -1 if samples is None else samples,
+            row.start_id or 0,
         )  # fmt: skip
         batch.metrics += values
         batch.declared += row.nominal_v or 0.0, row.nominal_hz or 0.0

@@ -29,7 +29,7 @@ class Metric(_message.Message):
     def __init__(self, min: _Optional[float] = ..., max: _Optional[float] = ..., average: _Optional[float] = ...) -> None: ...
 
 class Measurement(_message.Message):
-    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence", "nominal_v", "nominal_hz", "clock_id", "gateway_id", "first_sample", "samples")
+    __slots__ = ("box_id", "timestamp_ms", "metrics", "start_ns", "end_ns", "uncertainty_ns", "time_source", "sequence", "backfilled", "crossing", "oldest_sequence", "nominal_v", "nominal_hz", "clock_id", "gateway_id", "first_sample", "samples", "start_id")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +54,7 @@ class Measurement(_message.Message):
     GATEWAY_ID_FIELD_NUMBER: _ClassVar[int]
     FIRST_SAMPLE_FIELD_NUMBER: _ClassVar[int]
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    START_ID_FIELD_NUMBER: _ClassVar[int]
     box_id: int
     timestamp_ms: int
     metrics: _containers.MessageMap[str, Metric]
@@ -71,25 +72,28 @@ class Measurement(_message.Message):
     gateway_id: int
     first_sample: int
     samples: int
-    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ..., nominal_v: _Optional[float] = ..., nominal_hz: _Optional[float] = ..., clock_id: _Optional[int] = ..., gateway_id: _Optional[int] = ..., first_sample: _Optional[int] = ..., samples: _Optional[int] = ...) -> None: ...
+    start_id: int
+    def __init__(self, box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., metrics: _Optional[_Mapping[str, Metric]] = ..., start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., sequence: _Optional[int] = ..., backfilled: _Optional[bool] = ..., crossing: _Optional[bool] = ..., oldest_sequence: _Optional[int] = ..., nominal_v: _Optional[float] = ..., nominal_hz: _Optional[float] = ..., clock_id: _Optional[int] = ..., gateway_id: _Optional[int] = ..., first_sample: _Optional[int] = ..., samples: _Optional[int] = ..., start_id: _Optional[int] = ...) -> None: ...
 
 class GetInfoCommand(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class GetDataCommand(_message.Message):
-    __slots__ = ("start_ms", "end_ms", "wait", "sample", "sample_ns")
+    __slots__ = ("start_ms", "end_ms", "wait", "sample", "sample_ns", "start_id")
     START_MS_FIELD_NUMBER: _ClassVar[int]
     END_MS_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_NS_FIELD_NUMBER: _ClassVar[int]
+    START_ID_FIELD_NUMBER: _ClassVar[int]
     start_ms: int
     end_ms: int
     wait: bool
     sample: int
     sample_ns: int
-    def __init__(self, start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., wait: _Optional[bool] = ..., sample: _Optional[int] = ..., sample_ns: _Optional[int] = ...) -> None: ...
+    start_id: int
+    def __init__(self, start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., wait: _Optional[bool] = ..., sample: _Optional[int] = ..., sample_ns: _Optional[int] = ..., start_id: _Optional[int] = ...) -> None: ...
 
 class SetMeasturementRateCommand(_message.Message):
     __slots__ = ("measurement_window_cycles",)
@@ -184,7 +188,7 @@ class SampleGap(_message.Message):
     def __init__(self, first_sample: _Optional[int] = ..., samples: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class GetDataResponseHeader(_message.Message):
-    __slots__ = ("start_ts", "end_ts", "volts_per_lsb", "rate_millihz", "gap", "available_start_ns", "available_end_ns", "moved_ns")
+    __slots__ = ("start_ts", "end_ts", "volts_per_lsb", "rate_millihz", "gap", "available_start_ns", "available_end_ns", "moved_ns", "start_id", "nominal_v", "nominal_hz")
     START_TS_FIELD_NUMBER: _ClassVar[int]
     END_TS_FIELD_NUMBER: _ClassVar[int]
     VOLTS_PER_LSB_FIELD_NUMBER: _ClassVar[int]
@@ -193,6 +197,9 @@ class GetDataResponseHeader(_message.Message):
     AVAILABLE_START_NS_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_END_NS_FIELD_NUMBER: _ClassVar[int]
     MOVED_NS_FIELD_NUMBER: _ClassVar[int]
+    START_ID_FIELD_NUMBER: _ClassVar[int]
+    NOMINAL_V_FIELD_NUMBER: _ClassVar[int]
+    NOMINAL_HZ_FIELD_NUMBER: _ClassVar[int]
     start_ts: int
     end_ts: int
     volts_per_lsb: float
@@ -201,7 +208,10 @@ class GetDataResponseHeader(_message.Message):
     available_start_ns: int
     available_end_ns: int
     moved_ns: int
-    def __init__(self, start_ts: _Optional[int] = ..., end_ts: _Optional[int] = ..., volts_per_lsb: _Optional[float] = ..., rate_millihz: _Optional[int] = ..., gap: _Optional[_Iterable[_Union[SampleGap, _Mapping]]] = ..., available_start_ns: _Optional[int] = ..., available_end_ns: _Optional[int] = ..., moved_ns: _Optional[int] = ...) -> None: ...
+    start_id: int
+    nominal_v: float
+    nominal_hz: float
+    def __init__(self, start_ts: _Optional[int] = ..., end_ts: _Optional[int] = ..., volts_per_lsb: _Optional[float] = ..., rate_millihz: _Optional[int] = ..., gap: _Optional[_Iterable[_Union[SampleGap, _Mapping]]] = ..., available_start_ns: _Optional[int] = ..., available_end_ns: _Optional[int] = ..., moved_ns: _Optional[int] = ..., start_id: _Optional[int] = ..., nominal_v: _Optional[float] = ..., nominal_hz: _Optional[float] = ...) -> None: ...
 
 class HalfCycleRms(_message.Message):
     __slots__ = ("start_ns", "end_ns", "uncertainty_ns", "time_source", "every", "step_us", "least_v", "most_v")

@@ -13,7 +13,16 @@ from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 
 from opq_proto.errors import FrameError
-from opq_proto.messages import GAIN_V, UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+from opq_proto.messages import (
+    GAIN_V,
+    NOMINAL_HZ,
+    NOMINAL_V,
+    UNKNOWN_UNCERTAINTY_NS,
+    Gap,
+    TimeSource,
+    Waveform,
+    nominal_or_none,
+)
 from opq_proto.wire.opqbox3_pb2 import Cycle, GetDataResponseHeader, Response
 from opq_proto.wire.packed_counts import packed_rows, varint
 
@@ -28,6 +37,8 @@ REQUEST_TOO_LONG = "the request is longer than one answer may be"
 
 MAX_SPAN_SAMPLES = 10**10
 """Samples from the first to the last of one answer: nine days at 12 kS/s; more is a broken index."""
+LARGEST_ID = 2**63 - 1
+"""What a database's whole number holds; the wire's uint64 goes further."""
 _RATES_MILLIHZ = range(1_000, 10**10 + 1)  # 1 S/s to 10 MS/s
 _TIMES_NS = range(-(2**62), 2**62)  # years 1823 to 2116
 
@@ -72,7 +83,7 @@ def waveform_to_frames(
 ) -> list[bytes]:
     """Returns the whole answer to a data command: header, then Cycles; header 0/0 where there is nothing.
 
-    The header has the waveform's gaps, gain and rate, and the span that the Box still has.
+    The header has the waveform's gaps, gain, rate and start, and the span that the Box still has.
     """
     header = GetDataResponseHeader()
     cycles = [] if wave is None else _cycles(wave)
@@ -81,6 +92,12 @@ def waveform_to_frames(
     if wave is not None:
         header.volts_per_lsb = wave.v_per_lsb
         header.rate_millihz = wave.rate_millihz
+        if wave.start_id:
+            header.start_id = wave.start_id
+        if wave.nominal_v is not None:
+            header.nominal_v = wave.nominal_v
+        if wave.nominal_hz is not None:
+            header.nominal_hz = wave.nominal_hz
         for gap in wave.gaps:
             header.gap.add(first_sample=gap.first_sample, samples=gap.samples, reason=gap.reason)
     if available_start_ns is not None:
@@ -165,7 +182,15 @@ def waveform_from_frames(
     if start_ns not in _TIMES_NS:
         raise FrameError(f"Box {response.box_id}: Cycle with the impossible time {end_ms} ms")
     return response, Waveform(
-        box_id, start_ns, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, rate_millihz, v_per_lsb, 0, counts
+        box_id,
+        start_ns,
+        UNKNOWN_UNCERTAINTY_NS,
+        TimeSource.FREE,
+        rate_millihz,
+        v_per_lsb,
+        0,
+        counts,
+        numbered=False,
     )
 
 
@@ -200,6 +225,9 @@ def _ours(
         first_sample=first.first_sample,
         counts=np.concatenate(parts),
         gaps=tuple(gaps),
+        start_id=header.start_id if 0 < header.start_id <= LARGEST_ID else None,
+        nominal_v=nominal_or_none(header.nominal_v, NOMINAL_V),  # absent reads as 0, not believed
+        nominal_hz=nominal_or_none(header.nominal_hz, NOMINAL_HZ),
     )
 
 
